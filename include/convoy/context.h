@@ -1,0 +1,69 @@
+/* A context: which threads, instruction set and backends to use, and where the last error is told.
+ * One context is used by one host thread at a time; several contexts may live in a process and run at once. */
+#ifndef CONVOY_CONTEXT_H
+#define CONVOY_CONTEXT_H
+
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct cvy_context;
+typedef struct cvy_context cvy_context;
+
+/* Runs job(arg, task, slot) for every task in [0, tasks) and returns when all are done. `slot` identifies the worker,
+ * in [0, threads) of the context; two jobs with the same slot never run at once. Same shape as OpenBLAS's callback. */
+typedef void (*cvy_job)(void *arg, size_t task, size_t slot);
+typedef void (*cvy_parallel_for)(void *pool, size_t tasks, cvy_job job, void *arg);
+
+typedef struct cvy_allocator {
+    void *(*alloc)(void *user, size_t bytes, size_t alignment); /* NULL on failure */
+    void (*free)(void *user, void *p);
+    void *user;
+} cvy_allocator;
+
+/* Every field left at zero takes its default, and those marked [ENV] are then read from the environment. */
+typedef struct cvy_context_options {
+    size_t threads;          /* [CVY_THREADS] 0: CPUs in the affinity mask, capped by the cgroup quota, at most 1024 */
+    enum cvy_isa isa;        /* [CVY_ISA] AUTO: the best that this CPU and OS can run; else it must run here */
+    const char *backends;    /* [CVY_BACKEND] ordered, comma separated; NULL: "native,reference" */
+    bool strict;             /* an op that the first backend declines is an error instead of falling through */
+    bool no_fusion;          /* run every op alone; the results are the same bits */
+    int verbose;             /* [CVY_VERBOSE] 0 silent; 1 choices at compile; 2 every op of every step, through `log` */
+    cvy_allocator allocator; /* all zero: aligned_alloc and free */
+    void (*log)(void *user, int level, const char *line);
+    void *log_user;
+    cvy_parallel_for parallel_for; /* NULL: OpenMP, one parallel region a step; else one call a stage */
+    void *pool;
+} cvy_context_options;
+
+/* Creates a context (options may be NULL). On failure *ctx still receives a context that can only answer cvy_message
+ * and be destroyed, or NULL if memory was short. Never changes signals, locale or the floating-point environment. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_context_create(const cvy_context_options *options, cvy_context **ctx);
+/* Destroys and NULLs; NULL and *ctx == NULL are fine. Nets, trainers, predictors and ops must be gone before. */
+CVY_API void cvy_context_destroy(cvy_context **ctx);
+/* The last error of this context in one sentence ("" if none). Valid until the next call with the context. */
+CVY_API const char *cvy_message(const cvy_context *ctx);
+
+/* What was chosen. */
+CVY_API size_t cvy_context_threads(const cvy_context *ctx);
+CVY_API enum cvy_isa cvy_context_isa(const cvy_context *ctx);
+CVY_API const char *cvy_context_backends(const cvy_context *ctx);
+
+/* The machine as the library sees it. */
+typedef struct cvy_machine {
+    char cpu[64];                 /* brand string */
+    enum cvy_isa best_isa;
+    bool can_run[5];              /* indexed by enum cvy_isa */
+    size_t cpus_online, cpus_allowed; /* affinity mask */
+    double cgroup_quota;          /* CPUs granted by cpu.max; 0: no limit */
+    size_t default_threads;
+    size_t l1d_bytes, l2_bytes, l3_bytes; /* 0: unknown */
+} cvy_machine;
+CVY_API void cvy_machine_describe(cvy_machine *machine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

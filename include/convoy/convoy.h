@@ -1,0 +1,30 @@
+/* Convoy: training convolutional nets with batch normalization on the CPU.
+ *
+ *     cvy_context *ctx;  cvy_net *net;  cvy_trainer *trainer;
+ *     if (cvy_context_create(NULL, &ctx)) return 1;
+ *     if (cvy_net_create(ctx, &net)) die(cvy_message(ctx));
+ *     cvy_tensor x = cvy_input(net, 1, 28, 28);
+ *     x = cvy_conv2d(net, x, "conv1", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} });
+ *     x = cvy_batch_norm(net, x, "bn1", NULL);
+ *     x = cvy_sigmoid(net, x);
+ *     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = {2, 2} });
+ *     x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 10 });
+ *     if (cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = 256, .sgd.lr = 1.0 }, &trainer))
+ *         die(cvy_message(ctx));
+ *     while (next_batch(&batch)) {
+ *         cvy_step_result r;
+ *         if (cvy_trainer_step(trainer, &batch, &r)) die(cvy_message(ctx));
+ *     }
+ *
+ * A status other than CVY_OK comes with a sentence in cvy_message(ctx). The library never prints, exits, aborts,
+ * reads files, changes signal handlers, the locale or the floating-point environment. */
+#ifndef CONVOY_CONVOY_H
+#define CONVOY_CONVOY_H
+
+#include "types.h"
+#include "context.h"
+#include "net.h"
+#include "train.h"
+#include "op.h"
+
+#endif

@@ -1,0 +1,136 @@
+/* Types shared by every part of the public API: status codes, shapes, operator descriptors.
+ *
+ * In every descriptor a field left at zero means the documented default, so that designated initialisers
+ * read well: (cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} }.
+ * Shapes are [n][c][h][w] (images, channels, rows, columns); sizes count elements unless a name ends in
+ * _bytes. */
+#ifndef CONVOY_TYPES_H
+#define CONVOY_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CVY_VERSION_MAJOR 0
+#define CVY_VERSION_MINOR 1
+#define CVY_VERSION_PATCH 0
+#define CVY_VERSION_STRING "0.1.0"
+
+#if defined(__GNUC__)
+#define CVY_API __attribute__((visibility("default")))
+#define CVY_NODISCARD __attribute__((warn_unused_result))
+#else
+#define CVY_API
+#define CVY_NODISCARD
+#endif
+
+/* What kind of thing went wrong; the sentence that says what exactly is cvy_message(ctx). */
+enum cvy_status {
+    CVY_OK = 0,
+    CVY_E_ARG,         /* an argument is out of its documented range, NULL, or unknown */
+    CVY_E_SHAPE,       /* shapes do not fit together */
+    CVY_E_NOMEM,       /* an allocation failed */
+    CVY_E_UNSUPPORTED, /* this CPU, build or backend cannot do it */
+    CVY_E_BACKEND,     /* a backend failed or could not be opened */
+    CVY_E_NUMERIC,     /* a loss or gradient is not finite */
+    CVY_E_STATE        /* called at the wrong time (e.g. building after compile) */
+};
+
+enum cvy_dtype { CVY_F32 = 0, CVY_U8, CVY_F64, CVY_I32 };
+
+/* Instruction sets a context may use. AUTO: the best that runs here. PAIR: the AVX-512 table's geometry on
+ * AVX2 hardware, for tests only (never chosen by AUTO; absent from builds without -Dpair=true). */
+enum cvy_isa { CVY_ISA_AUTO = 0, CVY_ISA_SCALAR, CVY_ISA_AVX2, CVY_ISA_AVX512, CVY_ISA_PAIR };
+
+typedef struct cvy_shape { size_t n, c, h, w; } cvy_shape;
+
+/* Spatial padding is {top, left, bottom, right}, each >= 0. */
+
+/* y[n][o][oy][ox] = bias[o] + sum over i, ky, kx of
+ *     w[o][i][ky][kx] * x[n][g*ic/groups + i][oy*stride[0] - pad[0] + ky*dilation[0]][...]
+ * (cross-correlation); with `flip` the kernel is rotated by 180 degrees (true convolution).
+ * Taps that fall into the padding are skipped, never multiplied. */
+typedef struct cvy_conv2d_desc {
+    size_t out_channels;
+    size_t kernel[2];   /* rows, columns */
+    size_t stride[2];   /* 0 means 1 */
+    size_t pad[4];      /* top, left, bottom, right */
+    size_t dilation[2]; /* 0 means 1 (dense) */
+    size_t groups;      /* 0 means 1; must divide both channel counts */
+    bool no_bias;
+    bool flip;
+} cvy_conv2d_desc;
+
+/* y[n][o] = bias[o] + sum_i w[o][i] * x[n][i], x flattened in c, h, w order. */
+typedef struct cvy_linear_desc {
+    size_t out_features;
+    bool no_bias;
+} cvy_linear_desc;
+
+/* Ioffe & Szegedy 2015 (arXiv:1502.03167), Algorithm 1: per channel over (n, h, w); for a 1x1 map that is over n.
+ * Normalises with the biased variance. running = (1 - momentum) * running + momentum * batch. */
+enum cvy_bn_var { CVY_BN_VAR_UNBIASED = 0, CVY_BN_VAR_BIASED };
+typedef struct cvy_batch_norm_desc {
+    double eps;         /* inside the root; 0 means 1e-5 */
+    double momentum;    /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
+    enum cvy_bn_var running_var; /* which variance the running statistics store; m/(m-1) or 1 */
+    bool no_affine;     /* gamma = 1, beta = 0, not trained */
+    bool frozen;        /* training uses and keeps the running statistics */
+    bool zero_init;     /* running_var starts at 0 instead of 1 */
+} cvy_batch_norm_desc;
+
+enum cvy_act_kind {
+    CVY_SIGMOID = 0, CVY_TANH, CVY_RELU, CVY_LEAKY_RELU, CVY_ELU, CVY_SOFTPLUS
+};
+typedef struct cvy_act_desc {
+    enum cvy_act_kind kind;
+    double alpha;         /* leaky slope (0 means 0.01), ELU alpha (0 means 1) */
+    double relu_grad_at_zero; /* derivative of ReLU at 0; 0 by default, 0.5 for Theano's convention */
+} cvy_act_desc;
+
+enum cvy_pool_kind { CVY_POOL_MAX = 0, CVY_POOL_AVG };
+enum cvy_pool_tie { CVY_TIE_FIRST = 0, CVY_TIE_ALL, CVY_TIE_SPLIT }; /* who gets the gradient of equal maxima */
+typedef struct cvy_pool2d_desc {
+    enum cvy_pool_kind kind;
+    size_t kernel[2];
+    size_t stride[2];     /* 0 means the kernel */
+    size_t pad[4];        /* top, left, bottom, right; each smaller than the kernel */
+    bool ceil_mode;       /* round the output size up; a window that would start in the end padding is dropped */
+    bool exclude_pad;     /* average over the pixels inside the image only */
+    enum cvy_pool_tie tie;
+} cvy_pool2d_desc;
+
+typedef struct cvy_dropout_desc {
+    double p;             /* probability of dropping, in [0, 1] */
+    bool unscaled;        /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */
+} cvy_dropout_desc;
+
+/* loss = mean over the batch of -sum_k q_k log softmax(x)_k, q = (1 - s) onehot + s / classes */
+typedef struct cvy_loss_desc {
+    double label_smoothing; /* s in [0, 1) */
+} cvy_loss_desc;
+
+/* g = dw + weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v)
+ * (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). Weight decay covers conv and linear weights
+ * only (decay_all: biases, gamma and beta too). */
+typedef struct cvy_sgd_desc {
+    double lr, momentum, weight_decay;
+    bool nesterov, decay_all;
+} cvy_sgd_desc;
+
+/* The library's version, "0.1.0". */
+CVY_API const char *cvy_version(void);
+/* A short constant name of a status, "shape" for CVY_E_SHAPE. */
+CVY_API const char *cvy_status_name(enum cvy_status status);
+/* "scalar", "avx2", "avx512", "pair", "auto"; and back (false: unknown name, *isa untouched). */
+CVY_API const char *cvy_isa_name(enum cvy_isa isa);
+CVY_API bool cvy_isa_from_name(const char *name, enum cvy_isa *isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,198 @@
+/* The kernels' contract: what the native backend may ask of an instruction set.
+ *
+ * A kernel runs on one thread and does not allocate, print, touch globals or errno, or know about images, nets or
+ * OpenMP. Sizes and strides count floats unless they say otherwise. It reads and writes nothing outside its
+ * operands; NaN and Inf flow as in the reference; preconditions are asserts. "A pixel" is 16 consecutive floats (lanes),
+ * 64-byte aligned in practice but kernels must not require it. Every kernel gives the same bits on every table: the
+ * order of operations written here is the contract, fma means one rounding.
+ *
+ * One line in CVYI_KERNELS adds a kernel to every table and to the kernel check. */
+#ifndef CVYI_KERNELS_H
+#define CVYI_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CVYI_LANES 16
+
+/* ------------------------------------------------------------------------------------------------ mac
+ * y[o][p] = init + sum over i, t (in this order: i outer, t inner; one fma chain per output, starting from 0) of
+ *           w[i*w_ic + w_tap[t] + o] * x[x_pix[p] + i*x_ic + x_tap[t] + lane]
+ * with o < n_oc <= mo, p < n_pix; result stored to y[y_pix[p] + o*y_oc + lane] as
+ *   accumulate ? y + sum : sum + bias[o]        (bias NULL: sum alone)
+ * n_taps or n_ic 0 gives bias or 0. The weights are packed [i][tap][mo], columns n_oc..mo-1 zero. */
+struct cvyi_mac {
+    size_t n_pix;
+    const int32_t *x_pix, *y_pix;   /* offsets of pixels, may be negative for x */
+    size_t n_taps;
+    const int32_t *x_tap, *w_tap;   /* w_tap in floats (tap * mo) */
+    size_t n_ic;
+    size_t x_ic, w_ic, y_oc;
+    size_t n_oc;
+    bool accumulate;
+};
+typedef void cvyi_mac_fn(const struct cvyi_mac *m, const float *x, const float *w, const float *bias, float *y);
+
+/* A register tile of the table: mo output channels x np pixels. The planner picks one by shape and MUST give the same
+ * sums with any: the order above does not depend on the tile. */
+struct cvyi_mac_tile { int mo, np; cvyi_mac_fn *fn; };
+#define CVYI_MAC_TILES 6 /* at most; unused entries have mo = 0. Sorted by preference for large layers */
+
+/* ------------------------------------------------------------------------------------------------ wgrad
+ * dw[o*dw_oc + i*dw_i] (+)= fold over lanes of  sum over rows r, columns q (r outer, q inner, one fma chain per lane from 0)
+ *           dy[o*dy_oc + r*dy_row + q*dy_col + lane] * x[i][r*x_row + q*x_col + lane]
+ * for o < n_oc, i < n_i; x[i] is a pointer (to the (ic, tap) it stands for). n_rows * n_cols <= 1024.
+ * fold: l += l+8, l+4, l+2, l+1 in this order (CVYI fold tree). accumulate: add to what dw holds, else overwrite. */
+struct cvyi_wgrad {
+    size_t n_oc, n_i, n_rows, n_cols;
+    ptrdiff_t dy_oc, dy_row, dy_col, x_row, x_col;
+    ptrdiff_t dw_oc;
+    bool accumulate;
+};
+typedef void cvyi_wgrad_fn(const struct cvyi_wgrad *g, const float *dy, const float *const *x, const ptrdiff_t *dw_i,
+                           float *dw);
+
+/* outer: weight gradients where images, not pixels, are summed (1x1 maps, fully connected), from a transposed dy.
+ * dw[i*dw_i + o] (+)= sum over blocks b, lanes l (b outer; one fma chain per output from 0) of
+ *           dyt[(b*16 + l)*dyt_n + o] * x[b*x_block + i*x_i + l]
+ * o < n_oc, n_oc a multiple of 16, i < n_i. n_blocks <= 64. */
+struct cvyi_outer {
+    size_t n_oc, n_i, n_blocks;
+    size_t dyt_n, x_block, x_i, dw_i;
+    bool accumulate;
+};
+typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const float *x, float *dw);
+
+/* ------------------------------------------------------------------------------------------------ rows
+ * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
+
+/* Per lane l: k[l] = x[l] (the first pixel), s[l] = sum (x - k), q[l] = sum fma(d, d, q), in order. n <= 16*1024. */
+typedef void cvyi_bn_stats_fn(const float *x, size_t n, float k[16], float s[16], float q[16]);
+
+/* The activation's function, applied after z = bn ? fma(a, x - m, b) : x. */
+struct cvyi_affine { float m, a, b; };
+typedef void cvyi_act_fn(float *y, const float *x, size_t n, float alpha);                            /* ip */
+typedef void cvyi_norm_act_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha); /* ip */
+/* g = dy * act'(); from the output y (relu_x: from the input; alpha = gradient at zero).
+ * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y > 0 ? dy : 0; leaky: y > 0 ? dy : alpha*dy;
+ * elu: y > 0 ? dy : dy * (y + alpha); softplus: dy * (1 - exp(-y)); relu_x: x > 0 ? dy : x == 0 ? alpha*dy : 0.
+ * NaN in the saved value gives NaN for smooth ones, 0*... as written for the comparisons. */
+typedef void cvyi_act_bwd_fn(float *g, const float *dy, const float *saved, size_t n, float alpha);   /* ip g == dy */
+/* Per lane: s1 += g, s2 = fma(g, x - m, s2), starting from 0. n <= 16*1024. */
+typedef void cvyi_bn_reduce_fn(const float *g, const float *x, size_t n, float m, float s1[16], float s2[16]);
+/* act_bwd and bn_reduce in one pass, the same bits as one after the other; g is stored. */
+typedef void cvyi_act_bwd_reduce_fn(float *g, const float *dy, const float *saved, const float *x, size_t n, float alpha,
+                                    float m, float s1[16], float s2[16]);
+/* dx = fma(a, g, fma(b, x - m, c)); lanes >= n_lanes of every pixel are set to zero (n_lanes = 16: none). */
+struct cvyi_bn_dx { float m, a, b, c; };
+typedef void cvyi_bn_dx_fn(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c,
+                           unsigned n_lanes);                                                         /* ip dx == g */
+typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n);                         /* ip */
+typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);                              /* ip */
+/* y = bit i of mask set ? x * a : 0, bit l of mask[p] for lane l of pixel p */
+typedef void cvyi_mask_scale_fn(float *y, const float *x, const uint16_t *mask, size_t n, float a);   /* ip */
+
+/* Pooling, one output row. rows[r], r < n_rows: the input rows of the window that lie inside (n_rows >= 1).
+ * Column q covers input columns [q*sw - pl, q*sw - pl + kw) clipped to [0, iw). */
+struct cvyi_pool { size_t ow, iw, kw, sw, pl; };
+/* First maximum in scan order wins, NaN wins over everything (the first NaN). */
+typedef void cvyi_pool_max_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows);
+/* dx of the window's first maximum += dy; tie 1: of all maxima; tie 2: dy / count to all. x as in forward. The
+ * caller zeroed dx. */
+typedef void cvyi_pool_max_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy, const float *const *rows,
+                                  size_t n_rows, int tie);
+/* y = (sum in scan order) * inv[q];   dx += dy * inv[q] */
+typedef void cvyi_pool_avg_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows,
+                              const float *inv);
+typedef void cvyi_pool_avg_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy, size_t n_rows,
+                                  const float *inv);
+
+/* ------------------------------------------------------------------------------------------------ lanes
+ * Sixteen images to pixels and back; only the first n_lanes images exist, other lanes become 0. */
+/* dst[p*16 + l] = fma(src[l][p], scale, shift), p < n */
+typedef void cvyi_ingest_u8_fn(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes, float scale, float shift);
+typedef void cvyi_ingest_f32_fn(float *dst, const float *const *src, size_t n, unsigned n_lanes, float scale, float shift);
+typedef void cvyi_to_lanes_fn(float *dst, const float *const *src, size_t n, unsigned n_lanes);   /* exact copy */
+typedef void cvyi_from_lanes_fn(float *const *dst, const float *src, size_t n, unsigned n_lanes); /* dst[l][p] */
+/* dst[l*dst_n + o] = src[o*src_o + l] for o < n, zero for n <= o < n_pad (a multiple of 16) */
+typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t n_pad);
+
+/* ------------------------------------------------------------------------------------------------ loss, update */
+
+/* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (sum in channel order). ip */
+typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
+/* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label), and, if dx is not
+ * NULL, dx[c*ld + l] = (softmax - q) * scale, zero for l >= n_lanes; q = onehot*(1-s) + s/n_c, loss = (max + log sum) -
+ * (1-s)*x[label] - s*mean(x). NaN logits give NaN loss. */
+typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld, const int32_t label[16],
+                                   unsigned n_lanes, float smoothing, float scale, float loss[16], uint8_t correct[16]);
+
+/* g = fma(wd, w, dw); v = momentum ? fma(mu, v, g) : g; w = fma(-lr, nesterov ? fma(mu, v, g) : v, w). Any n. */
+struct cvyi_sgd { float lr, mu, wd; bool nesterov; };
+typedef void cvyi_sgd_fn(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s); /* v NULL: mu = 0 */
+/* dst[i] = (float)(sum over s in order, in double, of src[s*stride + i]). Any n. */
+typedef void cvyi_fold_fn(float *dst, const float *src, size_t n_slots, size_t stride, size_t n);
+/* dst[i] = sum over lanes (fold tree) of src[i*16 + l], n results */
+typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
+
+/* ------------------------------------------------------------------------------------------------ table
+ * X(name, type). Activation kernels come per kind, in the order of enum cvy_act_kind (+ relu_x for act_bwd). */
+#define CVYI_ACTS(X) X(sigmoid) X(tanh) X(relu) X(leaky_relu) X(elu) X(softplus)
+#define CVYI_N_ACTS 6
+#define CVYI_RELU_X CVYI_N_ACTS /* index of relu_x in the backward arrays */
+
+#define CVYI_KERNELS(X)                                                                                     \
+    X(wgrad, cvyi_wgrad_fn) X(outer, cvyi_outer_fn) X(bn_stats, cvyi_bn_stats_fn) X(norm, cvyi_norm_act_fn) \
+    X(bn_reduce, cvyi_bn_reduce_fn) X(bn_dx, cvyi_bn_dx_fn) X(add, cvyi_add_fn) X(scale, cvyi_scale_fn)     \
+    X(mask_scale, cvyi_mask_scale_fn) X(pool_max, cvyi_pool_max_fn) X(pool_max_bwd, cvyi_pool_max_bwd_fn)   \
+    X(pool_avg, cvyi_pool_avg_fn) X(pool_avg_bwd, cvyi_pool_avg_bwd_fn) X(ingest_u8, cvyi_ingest_u8_fn)     \
+    X(ingest_f32, cvyi_ingest_f32_fn) X(to_lanes, cvyi_to_lanes_fn) X(from_lanes, cvyi_from_lanes_fn)       \
+    X(transpose, cvyi_transpose_fn) X(softmax, cvyi_softmax_fn) X(cross_entropy, cvyi_cross_entropy_fn)     \
+    X(sgd, cvyi_sgd_fn) X(fold, cvyi_fold_fn) X(fold_lanes, cvyi_fold_lanes_fn)
+
+/* One family of kernels is one template and one const struct per ISA; cvyi_kernels joins them. */
+struct cvyi_mac_kernels { struct cvyi_mac_tile tile[CVYI_MAC_TILES]; };
+struct cvyi_wgrad_kernels { cvyi_wgrad_fn *wgrad; cvyi_outer_fn *outer; int mo, mi; /* register tile, a hint */ };
+struct cvyi_rows_kernels {
+    cvyi_bn_stats_fn *bn_stats;
+    cvyi_norm_act_fn *norm;                 /* no activation */
+    cvyi_act_fn *act[CVYI_N_ACTS];
+    cvyi_norm_act_fn *norm_act[CVYI_N_ACTS];
+    cvyi_act_bwd_fn *act_bwd[CVYI_N_ACTS + 1];
+    cvyi_bn_reduce_fn *bn_reduce;
+    cvyi_act_bwd_reduce_fn *act_bwd_reduce[CVYI_N_ACTS + 1];
+    cvyi_bn_dx_fn *bn_dx;
+    cvyi_add_fn *add;
+    cvyi_scale_fn *scale;
+    cvyi_mask_scale_fn *mask_scale;
+    cvyi_pool_max_fn *pool_max;
+    cvyi_pool_max_bwd_fn *pool_max_bwd;
+    cvyi_pool_avg_fn *pool_avg;
+    cvyi_pool_avg_bwd_fn *pool_avg_bwd;
+};
+struct cvyi_lanes_kernels {
+    cvyi_ingest_u8_fn *ingest_u8;
+    cvyi_ingest_f32_fn *ingest_f32;
+    cvyi_to_lanes_fn *to_lanes;
+    cvyi_from_lanes_fn *from_lanes;
+    cvyi_transpose_fn *transpose;
+};
+struct cvyi_loss_kernels { cvyi_softmax_fn *softmax; cvyi_cross_entropy_fn *cross_entropy; };
+struct cvyi_update_kernels { cvyi_sgd_fn *sgd; cvyi_fold_fn *fold; cvyi_fold_lanes_fn *fold_lanes; };
+
+/* Each ISA's objects export these six const structs and nothing else: cvyi_mac_avx2, cvyi_wgrad_avx2, … */
+struct cvyi_kernels {
+    const char *isa;
+    const struct cvyi_mac_kernels *mac;
+    const struct cvyi_wgrad_kernels *wgrad;
+    const struct cvyi_rows_kernels *rows;
+    const struct cvyi_lanes_kernels *lanes;
+    const struct cvyi_loss_kernels *loss;
+    const struct cvyi_update_kernels *update;
+};
+
+/* The table of an ISA (enum cvy_isa, not AUTO), or NULL if it is not in this build. Does not ask the CPU. */
+const struct cvyi_kernels *cvyi_kernels_for(int isa);
+
+#endif

@@ -1,0 +1,43 @@
+/* The context as the library's parts see it: resolved options, the last message, memory, the thread team. */
+#ifndef CVYI_CONTEXT_H
+#define CVYI_CONTEXT_H
+
+#include "convoy/context.h"
+
+struct cvyi_team;
+
+struct cvy_context {
+    cvy_context_options options; /* resolved: threads >= 1, isa not AUTO, allocator set */
+    char backends[256];          /* owned copy; options.backends points here */
+    char message[512];
+    bool usable;
+    struct cvyi_team *team;
+};
+
+/* Formats the message and returns status: return cvyi_fail(ctx, CVY_E_SHAPE, "%s: …", name). The most recent failure
+ * wins. ctx NULL: only returns. */
+enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* One line to the log callback if options.verbose >= level. */
+void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* 64-byte aligned, zeroed memory from the context's allocator; NULL if short (message set). bytes 0: a valid pointer. */
+void *cvyi_alloc(struct cvy_context *ctx, size_t bytes);
+/* The same with n * size checked for overflow. */
+void *cvyi_alloc_array(struct cvy_context *ctx, size_t n, size_t size);
+/* Grows an array to at least `need` elements of `size` bytes (doubling; new part zeroed); false: out of memory, untouched. */
+bool cvyi_grow(struct cvy_context *ctx, void **array, size_t *capacity, size_t need, size_t size);
+char *cvyi_strdup(struct cvy_context *ctx, const char *s);
+void cvyi_free(struct cvy_context *ctx, void *p); /* NULL fine */
+
+/* a*b into *out; false on overflow. */
+static inline bool cvyi_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+
+/* Forwards a failure. */
+#define CVYI_TRY(expr)                              \
+    do {                                            \
+        enum cvy_status cvyi_try_status = (expr);   \
+        if (cvyi_try_status != CVY_OK) return cvyi_try_status; \
+    } while (0)
+
+#endif
