@@ -1,0 +1,184 @@
+/* Contexts: resolving options and environment, messages, memory. */
+#include "base/context.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/team.h"
+
+#define ALIGNMENT 64
+#define MAX_THREADS 1024
+
+enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
+{
+    if (ctx) {
+        char text[sizeof ctx->message]; /* the arguments may point into ctx->message */
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        memcpy(ctx->message, text, sizeof text);
+    }
+    return status;
+}
+
+void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...)
+{
+    if (!ctx->options.log || ctx->options.verbose < level) return;
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    ctx->options.log(ctx->options.log_user, level, line);
+}
+
+static void *default_alloc(void *user, size_t bytes, size_t alignment)
+{
+    (void)user;
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment; /* C11 wants a multiple */
+    return rounded < bytes ? NULL : aligned_alloc(alignment, rounded);
+}
+
+static void default_free(void *user, void *p)
+{
+    (void)user;
+    free(p);
+}
+
+void *cvyi_alloc(struct cvy_context *ctx, size_t bytes)
+{
+    const cvy_allocator *a = &ctx->options.allocator;
+    void *p = bytes > SIZE_MAX / 2 ? NULL : a->alloc(a->user, bytes ? bytes : ALIGNMENT, ALIGNMENT);
+    if (p)
+        memset(p, 0, bytes ? bytes : ALIGNMENT);
+    else
+        cvyi_fail(ctx, CVY_E_NOMEM, "out of memory: %zu bytes could not be allocated", bytes);
+    return p;
+}
+
+void *cvyi_alloc_array(struct cvy_context *ctx, size_t n, size_t size)
+{
+    size_t bytes;
+    return cvyi_alloc(ctx, cvyi_mul(n, size, &bytes) ? bytes : SIZE_MAX);
+}
+
+bool cvyi_grow(struct cvy_context *ctx, void **array, size_t *capacity, size_t need, size_t size)
+{
+    if (need <= *capacity) return true;
+    size_t n = *capacity ? *capacity * 2 : 16;
+    if (n < need) n = need;
+    void *grown = cvyi_alloc_array(ctx, n, size);
+    if (!grown) return false;
+    if (*capacity) memcpy(grown, *array, *capacity * size);
+    cvyi_free(ctx, *array);
+    *array = grown;
+    *capacity = n;
+    return true;
+}
+
+char *cvyi_strdup(struct cvy_context *ctx, const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *copy = cvyi_alloc(ctx, n);
+    if (copy) memcpy(copy, s, n);
+    return copy;
+}
+
+void cvyi_free(struct cvy_context *ctx, void *p)
+{
+    if (p) ctx->options.allocator.free(ctx->options.allocator.user, p);
+}
+
+/* The environment fills fields left at their default. A value that is unknown is an error, never ignored. */
+static enum cvy_status read_number(struct cvy_context *ctx, const char *name, long least, long most, long *value)
+{
+    const char *text = getenv(name);
+    if (!text) return CVY_OK;
+    char *end;
+    errno = 0;
+    long v = strtol(text, &end, 10);
+    if (errno || end == text || *end || v < least || v > most)
+        return cvyi_fail(ctx, CVY_E_ARG, "%s is '%.40s', expected a whole number from %ld to %ld", name, text, least, most);
+    *value = v;
+    return CVY_OK;
+}
+
+static enum cvy_status resolve_isa(struct cvy_context *ctx)
+{
+    cvy_context_options *o = &ctx->options;
+    const char *text = getenv("CVY_ISA");
+    if ((unsigned)o->isa > CVY_ISA_PAIR) return cvyi_fail(ctx, CVY_E_ARG, "isa %d is not one of enum cvy_isa", (int)o->isa);
+    if (o->isa == CVY_ISA_AUTO && text && !cvy_isa_from_name(text, &o->isa))
+        return cvyi_fail(ctx, CVY_E_ARG, "CVY_ISA is '%.40s', expected auto, scalar, avx2 or avx512", text);
+    if (o->isa == CVY_ISA_AUTO) o->isa = cvyi_cpu_best();
+    if (!cvyi_cpu_can_run(o->isa))
+        return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set %s was asked for, but this machine runs %s at most",
+                         cvy_isa_name(o->isa), cvy_isa_name(cvyi_cpu_best()));
+#ifndef CVYI_HAVE_PAIR
+    if (o->isa == CVY_ISA_PAIR)
+        return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set pair is for tests; this build has none (meson option pair)");
+#endif
+    return CVY_OK;
+}
+
+static enum cvy_status resolve(struct cvy_context *ctx)
+{
+    cvy_context_options *o = &ctx->options;
+    if (!o->allocator.alloc != !o->allocator.free)
+        return cvyi_fail(ctx, CVY_E_ARG, "allocator: alloc and free must both be given or both be NULL");
+    long threads = (long)o->threads, verbose = o->verbose;
+    if (!threads) {
+        threads = (long)cvyi_cpu_default_threads();
+        CVYI_TRY(read_number(ctx, "CVY_THREADS", 1, MAX_THREADS, &threads));
+    }
+    if (threads < 1 || threads > MAX_THREADS)
+        return cvyi_fail(ctx, CVY_E_ARG, "threads is %zu, expected 1 to %d (0: default)", o->threads, MAX_THREADS);
+    o->threads = (size_t)threads;
+    if (!verbose) CVYI_TRY(read_number(ctx, "CVY_VERBOSE", 0, 2, &verbose));
+    o->verbose = (int)verbose;
+    CVYI_TRY(resolve_isa(ctx));
+    const char *list = o->backends ? o->backends : getenv("CVY_BACKEND");
+    if (!list) list = "native,reference";
+    if (!*list || strlen(list) >= sizeof ctx->backends)
+        return cvyi_fail(ctx, CVY_E_ARG, "the list of backends must have 1 to %zu characters", sizeof ctx->backends - 1);
+    strcpy(ctx->backends, list);
+    o->backends = ctx->backends;
+    return CVY_OK;
+}
+
+enum cvy_status cvy_context_create(const cvy_context_options *options, cvy_context **out)
+{
+    if (!out) return CVY_E_ARG;
+    *out = NULL;
+    cvy_allocator allocator = { default_alloc, default_free, NULL };
+    if (options && options->allocator.alloc && options->allocator.free) allocator = options->allocator;
+    struct cvy_context *ctx = allocator.alloc(allocator.user, sizeof *ctx, ALIGNMENT);
+    if (!ctx) return CVY_E_NOMEM;
+    memset(ctx, 0, sizeof *ctx);
+    if (options) ctx->options = *options;
+    enum cvy_status status = resolve(ctx);
+    ctx->options.allocator = allocator;
+    *out = ctx;
+    if (status == CVY_OK) status = cvyi_team_create(ctx, &ctx->team);
+    ctx->usable = status == CVY_OK;
+    return status;
+}
+
+void cvy_context_destroy(cvy_context **ctx)
+{
+    if (!ctx || !*ctx) return;
+    cvyi_team_destroy(*ctx, &(*ctx)->team);
+    cvy_allocator a = (*ctx)->options.allocator;
+    a.free(a.user, *ctx);
+    *ctx = NULL;
+}
+
+const char *cvy_message(const cvy_context *ctx) { return ctx ? ctx->message : "no context"; }
+size_t cvy_context_threads(const cvy_context *ctx) { return ctx ? ctx->options.threads : 0; }
+enum cvy_isa cvy_context_isa(const cvy_context *ctx) { return ctx ? ctx->options.isa : CVY_ISA_AUTO; }
+const char *cvy_context_backends(const cvy_context *ctx) { return ctx ? ctx->backends : ""; }
