@@ -78,6 +78,7 @@ enum cvy_op_kind {
     CVY_OP_SOFTMAX,          /* x                                -> y           over c at every pixel */
     CVY_OP_LOSS,             /* logits                           -> stats {Σ loss, number correct}, [dlogits] (mean) */
     CVY_OP_SGD,              /* w, dw, [v]                       -> (in place) */
+    CVY_OP_PAD,              /* x                                -> y           channels [desc.slice.c0, c0 + c) are x, others 0 */
     CVY_OP_KINDS
 };
 

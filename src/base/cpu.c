@@ -100,7 +100,7 @@ static void describe_caches(cvy_machine *m)
 {
     unsigned a, b, c, d;
     unsigned leaf = 4;
-    if (__get_cpuid_max(0x80000000, NULL) >= 0x8000001D) leaf = 0x8000001D;
+    if ((unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x8000001Du) leaf = 0x8000001D;
     for (unsigned i = 0; i < 16; i++) {
         if (!__get_cpuid_count(leaf, i, &a, &b, &c, &d) || !(a & 31)) break;
         size_t bytes = (size_t)((b >> 22) + 1) * ((b >> 12 & 1023) + 1) * ((b & 4095) + 1) * ((size_t)c + 1);
@@ -115,7 +115,7 @@ void cvy_machine_describe(cvy_machine *m)
 {
     memset(m, 0, sizeof *m);
     unsigned regs[12];
-    if (__get_cpuid_max(0x80000000, NULL) >= 0x80000004) {
+    if ((unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x80000004u) {
         for (unsigned i = 0; i < 3; i++)
             __get_cpuid(0x80000002 + i, &regs[4 * i], &regs[4 * i + 1], &regs[4 * i + 2], &regs[4 * i + 3]);
         memcpy(m->cpu, regs, sizeof regs);
