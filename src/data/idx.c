@@ -1,0 +1,222 @@
+/* IDX (MNIST's format) and CIFAR-10's binary format over memory, plain or gzip. Sizes are checked against the bytes
+ * that are there before anything is allocated; a decompression bomb costs at most the declared size plus one byte. */
+#include "data/parse.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+enum data_status data_fail(char *error, size_t size, enum data_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (size) vsnprintf(error, size, format, args);
+    va_end(args);
+    return status;
+}
+
+/* A source of bytes: memory itself, or inflate over it. */
+struct source {
+    const uint8_t *bytes;
+    size_t size;
+    bool gzip, ended;
+    z_stream z;
+};
+
+static bool source_open(struct source *s, const uint8_t *bytes, size_t size)
+{
+    *s = (struct source){ .bytes = bytes, .size = size, .gzip = size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b };
+    if (!s->gzip) return true;
+    s->z.next_in = (Bytef *)(uintptr_t)bytes;
+    s->z.avail_in = size > UINT32_MAX ? UINT32_MAX : (uInt)size;
+    return inflateInit2(&s->z, 15 + 16) == Z_OK;
+}
+
+static void source_close(struct source *s)
+{
+    if (s->gzip) inflateEnd(&s->z);
+}
+
+/* Reads exactly n bytes: 1 ok, 0 the stream ends before, -1 corrupt. */
+static int source_read(struct source *s, uint8_t *to, size_t n, const char **why)
+{
+    if (!s->gzip) {
+        if (n > s->size) return 0;
+        memcpy(to, s->bytes, n);
+        s->bytes += n;
+        s->size -= n;
+        return 1;
+    }
+    while (n) {
+        if (s->ended) return 0;
+        s->z.next_out = to;
+        s->z.avail_out = n > 1u << 30 ? 1u << 30 : (uInt)n;
+        size_t asked = s->z.avail_out;
+        int r = inflate(&s->z, Z_NO_FLUSH);
+        size_t got = asked - s->z.avail_out;
+        to += got;
+        n -= got;
+        if (r == Z_STREAM_END) {
+            if (s->z.avail_in >= 2 && s->z.next_in[0] == 0x1f && s->z.next_in[1] == 0x8b)
+                r = inflateReset(&s->z); /* concatenated members are one stream */
+            else
+                s->ended = true;
+        } else if (r == Z_BUF_ERROR || (r == Z_OK && !got && !s->z.avail_in)) {
+            return 0;
+        }
+        if (r != Z_OK && r != Z_STREAM_END) {
+            *why = s->z.msg ? s->z.msg : "corrupt deflate stream";
+            return -1;
+        }
+    }
+    return 1;
+}
+
+/* After the declared bytes nothing may follow; a gzip stream's checksum must hold. */
+static enum data_status source_finish(struct source *s, const char *where, char *error, size_t error_size)
+{
+    uint8_t extra;
+    const char *why = NULL;
+    if (!s->gzip) {
+        if (s->size)
+            return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes follow the declared data", where, s->size);
+        return DATA_OK;
+    }
+    while (!s->ended) {
+        s->z.next_out = &extra;
+        s->z.avail_out = 1;
+        int r = inflate(&s->z, Z_NO_FLUSH);
+        if (s->z.avail_out == 0)
+            return data_fail(error, error_size, DATA_BAD, "%s: more data than its header declares", where);
+        if (r == Z_STREAM_END) {
+            if (s->z.avail_in >= 2 && s->z.next_in[0] == 0x1f && s->z.next_in[1] == 0x8b && inflateReset(&s->z) == Z_OK) continue;
+            s->ended = true;
+        } else if (r != Z_OK) {
+            why = r == Z_BUF_ERROR ? "the gzip stream is cut off before its checksum" : s->z.msg ? s->z.msg : "corrupt gzip stream";
+            return data_fail(error, error_size, DATA_BAD, "%s: %s", where, why);
+        }
+    }
+    if (s->z.avail_in)
+        return data_fail(error, error_size, DATA_BAD, "%s: %u bytes of garbage follow the gzip stream", where, s->z.avail_in);
+    return DATA_OK;
+}
+
+static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+
+/* IDX with unsigned bytes of the given rank: reads dims and content. */
+static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_t size, unsigned rank, size_t dims[3],
+                                  uint8_t **out, char *error, size_t error_size)
+{
+    struct source s;
+    uint8_t head[16];
+    const char *why = "";
+    *out = NULL;
+    if (!source_open(&s, bytes, size)) return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory", where);
+    enum data_status status = DATA_BAD;
+    int r = source_read(&s, head, 4 + 4 * rank, &why);
+    if (r <= 0) {
+        status = data_fail(error, error_size, DATA_BAD, r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", where, why);
+        goto done;
+    }
+    if (head[0] || head[1] || head[2] != 8 || head[3] != rank) {
+        status = data_fail(error, error_size, DATA_BAD,
+                           "%s: magic number is %02x%02x%02x%02x, expected 000008%02x (IDX, unsigned bytes, rank %u: %s)", where,
+                           head[0], head[1], head[2], head[3], rank, rank, rank == 3 ? "images" : "labels");
+        goto done;
+    }
+    size_t total = 1;
+    for (unsigned i = 0; i < rank; i++) {
+        dims[i] = big_endian(head + 4 + 4 * i);
+        if (!dims[i] || __builtin_mul_overflow(total, dims[i], &total) || total > (size_t)1 << 36) {
+            status = data_fail(error, error_size, DATA_BAD, "%s: dimension %u is %zu, sizes do not make sense", where, i, dims[i]);
+            goto done;
+        }
+    }
+    /* Deflate shrinks by at most 1032:1, so the file bounds what it can hold. */
+    size_t most = s.gzip ? (size > SIZE_MAX / 1040 ? SIZE_MAX : size * 1040) : s.size;
+    if (total > most) {
+        status = data_fail(error, error_size, DATA_BAD, "%s: the header declares %zu bytes, the file holds at most %zu", where, total, most);
+        goto done;
+    }
+    *out = malloc(total);
+    if (!*out) {
+        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu bytes", where, total);
+        goto done;
+    }
+    r = source_read(&s, *out, total, &why);
+    if (r <= 0)
+        status = data_fail(error, error_size, DATA_BAD, r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares", where, why, total);
+    else
+        status = source_finish(&s, where, error, error_size);
+    if (status != DATA_OK) {
+        free(*out);
+        *out = NULL;
+    }
+done:
+    source_close(&s);
+    return status;
+}
+
+enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size, size_t *n, size_t *h, size_t *w,
+                                       uint8_t **images, char *error, size_t error_size)
+{
+    size_t dims[3] = { 0 };
+    enum data_status status = parse_idx(where, bytes, size, 3, dims, images, error, error_size);
+    *n = dims[0], *h = dims[1], *w = dims[2];
+    return status;
+}
+
+static enum data_status check_labels(const char *where, const uint8_t *labels, size_t n, size_t stride, size_t classes,
+                                     char *error, size_t error_size)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (labels[i * stride] >= classes)
+            return data_fail(error, error_size, DATA_BAD, "%s: label %zu is %u, expected 0 to %zu", where, i, labels[i * stride], classes - 1);
+    }
+    return DATA_OK;
+}
+
+enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size, size_t classes, size_t *n,
+                                       uint8_t **labels, char *error, size_t error_size)
+{
+    size_t dims[3] = { 0 };
+    enum data_status status = parse_idx(where, bytes, size, 1, dims, labels, error, error_size);
+    *n = dims[0];
+    if (status == DATA_OK) status = check_labels(where, *labels, *n, 1, classes, error, error_size);
+    if (status != DATA_OK) {
+        free(*labels);
+        *labels = NULL;
+    }
+    return status;
+}
+
+#define CIFAR_RECORD 3073
+
+enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n, uint8_t **images,
+                                    uint8_t **labels, char *error, size_t error_size)
+{
+    *images = *labels = NULL;
+    *n = size / CIFAR_RECORD;
+    if (size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b)
+        return data_fail(error, error_size, DATA_BAD, "%s: this is a gzip file; unpack the binary archive first", where);
+    if (!size || size % CIFAR_RECORD)
+        return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes are not a whole number of %d-byte CIFAR-10 records%s", where, size,
+                         CIFAR_RECORD, size && size % 3074 == 0 ? " (CIFAR-100 has 3074)" : "");
+    enum data_status status = check_labels(where, bytes, *n, CIFAR_RECORD, 10, error, error_size);
+    if (status != DATA_OK) return status;
+    *images = malloc(*n * (CIFAR_RECORD - 1));
+    *labels = malloc(*n);
+    if (!*images || !*labels) {
+        free(*images);
+        free(*labels);
+        *images = *labels = NULL;
+        return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", where, *n);
+    }
+    for (size_t i = 0; i < *n; i++) {
+        (*labels)[i] = bytes[i * CIFAR_RECORD];
+        memcpy(*images + i * (CIFAR_RECORD - 1), bytes + i * CIFAR_RECORD + 1, CIFAR_RECORD - 1);
+    }
+    return DATA_OK;
+}
