@@ -205,9 +205,27 @@ static enum data_status load_cifar_file(const char *path, struct data_split *spl
     return status;
 }
 
+static void forget(struct data_split *split)
+{
+    free(split->images);
+    free(split->labels);
+    *split = (struct data_split){ 0 };
+}
+
+static void take_shape(struct data_set *set, const struct known *k)
+{
+    set->name = k->shown.name;
+    set->c = k->c, set->h = k->h, set->w = k->w;
+    set->classes = 10;
+    set->class_names = k->classes;
+}
+
 static enum data_status load(const char *dir, const struct known *k, struct data_set *set, char *error, size_t error_size)
 {
     char path[4400];
+    forget(&set->train);
+    forget(&set->test);
+    take_shape(set, k);
     set->verified = !k->cifar;
     if (!k->cifar) {
         enum data_status status = load_idx_split(dir, k, false, set, &set->train, error, error_size);
@@ -249,69 +267,52 @@ bad:
     return data_fail(error, error_size, DATA_BAD, "data '%s': expected synthetic[:seed=S,train=N,test=N]", spec);
 }
 
-static void forget(struct data_split *split)
+/* Opens what lies in dir. MNIST and Fashion-MNIST have the same files and shapes; only the content tells them apart:
+ * the first whose hash matches wins, else the one it should look like. */
+static enum data_status load_dir(const char *dir, const char *like, struct data_set *set, char *error, size_t error_size)
 {
-    free(split->images);
-    free(split->labels);
-    *split = (struct data_split){ 0 };
-}
-
-/* Opens what lies in dir. MNIST and Fashion-MNIST have the same files and shapes; only the content tells them apart. */
-static enum data_status load_dir(const char *dir, const char *like, struct data_set *set, const struct known **found,
-                                 char *error, size_t error_size)
-{
-    enum data_status status = data_fail(error, error_size, DATA_NOT_FOUND,
-                                        "%s: holds neither IDX files (%s[.gz] …) nor CIFAR-10 files (data_batch_1.bin …)", dir, idx_files[0]);
-    const struct known *wanted = like ? find_known(like) : NULL;
-    for (size_t i = 0; i <= N_KNOWN && !set->verified; i++) { /* the likely one first, and last if none is verified */
-        const struct known *k = i == N_KNOWN ? *found : i == 0 && wanted ? wanted : &known[i];
-        if (!k || !holds(dir, k) || (i < N_KNOWN && i > 0 && k == wanted)) continue;
-        forget(&set->train);
-        forget(&set->test);
-        status = load(dir, k, set, error, error_size);
-        if (status != DATA_OK) return status;
-        if (k->cifar || set->verified || !*found || i == N_KNOWN) *found = k;
-        if (k->cifar) break;
+    const struct known *order[N_KNOWN + 1] = { like ? find_known(like) : NULL }, *fallback = NULL;
+    for (size_t i = 0; i < N_KNOWN; i++) order[i + 1] = &known[i];
+    for (size_t i = 0; i <= N_KNOWN; i++) {
+        const struct known *k = order[i];
+        if (!k || !holds(dir, k)) continue;
+        enum data_status status = load(dir, k, set, error, error_size);
+        if (status != DATA_OK || set->verified || k->cifar) return status;
+        if (!fallback) fallback = k;
     }
-    return status;
+    if (fallback) return load(dir, fallback, set, error, error_size);
+    return data_fail(error, error_size, DATA_NOT_FOUND,
+                     "%s: holds neither IDX files (%s[.gz] …) nor CIFAR-10 files (data_batch_1.bin …)", dir, idx_files[0]);
 }
 
 enum data_status data_open(const char *spec, const char *like, bool verify, struct data_set **out, char *error, size_t error_size)
 {
-    enum data_status status = DATA_OK;
+    enum data_status status;
     *out = NULL;
     struct data_set *set = calloc(1, sizeof *set);
     if (!set) return data_fail(error, error_size, DATA_NOMEM, "out of memory");
-    const struct known *k = find_known(like ? like : "fashion-mnist");
+    const struct known *k = find_known(spec);
     struct stat st;
-    if (!k) k = &known[0];
-    set->name = "synthetic";
-    if (strncmp(spec, "synthetic", 9) != 0) {
-        bool named = find_known(spec) != NULL;
-        if (named) {
-            k = find_known(spec);
-            if (!data_find(spec, set->source, sizeof set->source))
-                status = data_fail(error, error_size, DATA_NOT_FOUND, "data set '%s' was not found on this machine: %s", spec, k->shown.hint);
-        } else if (stat(spec, &st) == 0 && S_ISDIR(st.st_mode)) {
-            snprintf(set->source, sizeof set->source, "%s", spec);
-            k = NULL;
-            status = load_dir(spec, like, set, &k, error, error_size);
-        } else {
-            status = data_fail(error, error_size, DATA_NOT_FOUND,
-                               "data '%s': neither a known set (fashion-mnist, mnist, cifar10, synthetic) nor a directory", spec);
-        }
-        if (k) set->name = k->shown.name;
+    if (strncmp(spec, "synthetic", 9) == 0) {
+        const struct known *shape = find_known(like ? like : "fashion-mnist");
+        take_shape(set, shape ? shape : &known[0]);
+        set->name = "synthetic";
+        status = open_synthetic(spec, set, error, error_size);
+    } else if (k) {
+        if (data_find(spec, set->source, sizeof set->source))
+            status = load(set->source, k, set, error, error_size);
+        else
+            status = data_fail(error, error_size, DATA_NOT_FOUND, "data set '%s' was not found on this machine: %s", spec, k->shown.hint);
+    } else if (stat(spec, &st) == 0 && S_ISDIR(st.st_mode)) {
+        snprintf(set->source, sizeof set->source, "%s", spec);
+        status = load_dir(spec, like, set, error, error_size);
+    } else {
+        status = data_fail(error, error_size, DATA_NOT_FOUND,
+                           "data '%s': neither a known set (fashion-mnist, mnist, cifar10, synthetic) nor a directory", spec);
     }
-    if (k) {
-        set->c = k->c, set->h = k->h, set->w = k->w;
-        set->classes = 10;
-        set->class_names = k->classes;
-    }
-    if (status == DATA_OK && strcmp(set->name, "synthetic") == 0) status = open_synthetic(spec, set, error, error_size);
-    else if (status == DATA_OK && !set->train.n) status = load(set->source, k, set, error, error_size);
     if (status == DATA_OK && verify && !set->verified && !set->synthetic)
         status = data_fail(error, error_size, DATA_BAD,
-                           k->cifar ? "%s: no content hash is published for %s" : "%s: the content is not the published %s (SHA-256 differs)",
+                           set->c == 3 ? "%s: no content hash is published for %s" : "%s: the content is not the published %s (SHA-256 differs)",
                            set->source, set->name);
     if (status == DATA_OK)
         *out = set;
