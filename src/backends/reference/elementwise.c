@@ -1,0 +1,104 @@
+/* Ops that move or combine single elements: ingest, reorder, add, concat, slice, dropout. */
+#include "reference.h"
+
+#include "base/random.h"
+
+#include <math.h>
+#include <string.h>
+
+/* x = pixel * scale + shift, rounded once to float: that is what every backend starts from. */
+void cvyi_ref_ingest(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape s = r->out[0].shape;
+    double *x = cvyi_ref_out(r, run, 0);
+    for (size_t n = 0; n < run->n; n++) {
+        size_t image = run->index ? run->index[n] : n;
+        for (size_t i = 0; i < cvyi_ref_image(s); i++) {
+            size_t from = image * cvyi_ref_image(s) + i, c = i / (s.h * s.w);
+            float pixel = run->dtype == CVY_U8 ? (float)((const uint8_t *)run->images)[from]
+                                               : ((const float *)run->images)[from];
+            x[n * cvyi_ref_image(s) + i] = fmaf(pixel, run->in_scale[c], run->in_shift[c]);
+        }
+    }
+}
+
+/* Where element (n, c, pixel) lies in a value. */
+static size_t offset_of(const struct cvyi_ref_value *v, size_t n, size_t c, size_t pixel)
+{
+    if (v->layout == CVY_LAYOUT_LANES) return ((n / 16 * v->shape.c + c) * v->plane + pixel) * 16 + n % 16;
+    return (n * v->shape.c + c) * v->shape.h * v->shape.w + pixel;
+}
+
+/* Activations: the batch's images, unused lanes of the last block zero. Everything else: all of it. */
+void cvyi_ref_reorder(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    const struct cvyi_ref_value *from = &r->in[0], *to = &r->out[0];
+    const void *src = cvyi_ref_buf(run, from);
+    void *dst = cvyi_ref_buf(run, to);
+    bool images = to->role == CVY_ROLE_ACTIVATION || from->role == CVY_ROLE_ACTIVATION;
+    size_t n_from = images ? run->n : from->shape.n;
+    size_t n_to = to->layout == CVY_LAYOUT_LANES ? (n_from + 15) / 16 * 16 : n_from;
+    for (size_t n = 0; n < n_to; n++)
+        for (size_t c = 0; c < from->shape.c; c++)
+            for (size_t p = 0; p < from->shape.h * from->shape.w; p++) {
+                size_t i = offset_of(from, n, c, p), k = offset_of(to, n, c, p);
+                double v = 0;
+                if (n < n_from)
+                    v = from->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)src)[i] : (double)((const float *)src)[i];
+                if (to->layout == CVY_LAYOUT_PLAIN64) ((double *)dst)[k] = v;
+                else ((float *)dst)[k] = (float)v;
+            }
+}
+
+void cvyi_ref_add(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    const double *a = cvyi_ref_in(r, run, 0), *b = cvyi_ref_in(r, run, 1);
+    double *y = cvyi_ref_out(r, run, 0);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(r->out[0].shape); i++) y[i] = a[i] + b[i];
+}
+
+void cvyi_ref_concat(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    double *y = cvyi_ref_out(r, run, 0);
+    for (size_t n = 0; n < run->n; n++)
+        for (int k = 0; k < r->op.n_in; k++) {
+            size_t size = cvyi_ref_image(r->in[k].shape);
+            memcpy(y, cvyi_ref_in(r, run, k) + n * size, size * sizeof *y);
+            y += size;
+        }
+}
+
+void cvyi_ref_slice(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape from = r->in[0].shape, to = r->out[0].shape;
+    size_t size = cvyi_ref_image(to), skip = r->op.u.slice.c0 * from.h * from.w;
+    for (size_t n = 0; n < run->n; n++)
+        memcpy(cvyi_ref_out(r, run, 0) + n * size, cvyi_ref_in(r, run, 0) + n * cvyi_ref_image(from) + skip,
+               size * sizeof(double));
+}
+
+/* Forward and gradient: both multiply by the same mask and factor. */
+void cvyi_ref_dropout(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    const double *x = cvyi_ref_in(r, run, 0);
+    double *y = cvyi_ref_out(r, run, 0), p = r->op.u.dropout.desc.p;
+    bool infer = r->op.u.dropout.infer, unscaled = r->op.u.dropout.desc.unscaled;
+    size_t size = cvyi_ref_image(r->in[0].shape);
+    uint64_t threshold = cvyi_dropout_threshold(p);
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < size; e++) {
+            double factor = 1;
+            if (infer) {
+                if (unscaled) factor = 1 - p;
+            } else {
+                philox4x32_ctr_t words = cvyi_dropout_words(run->seed, run->step, r->op.u.dropout.stream, (uint32_t)e,
+                                                            (uint32_t)(n / 4));
+                if (words.v[n % 4] < threshold) {
+                    y[n * size + e] = 0; /* not x * 0: what is dropped leaves no NaN behind */
+                    continue;
+                }
+                if (!unscaled) factor = 1 / (1 - p);
+            }
+            y[n * size + e] = factor * x[n * size + e];
+        }
+}
