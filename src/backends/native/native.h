@@ -1,0 +1,150 @@
+/* The native backend's private header: its state, the grid every phase uses, addresses in the lanes layout, and the
+ * interface between backend.c and the families (one file per group of operators).
+ *
+ * A family is asked with the ops that start at this place of the program; take answers how many it wants (0: none) and
+ * plan appends the phases. Nothing here knows nets, threads or instruction sets. */
+#ifndef CVYI_NATIVE_H
+#define CVYI_NATIVE_H
+
+#include "convoy/backend.h"
+#include "backends/native/kernels/kernels.h"
+
+#define NATIVE_LANES ((size_t)CVYI_LANES)
+
+struct native_weight; /* pack.c: the packed copies of one weight */
+
+/* One per program, from cvy_plan_alloc. */
+struct native {
+    const struct cvyi_kernels *kernels;
+    size_t capacity, blocks;        /* images, ceil(capacity / 16) */
+    bool training;
+    struct native_weight *weights;  /* list, by weight id */
+};
+
+/* ------------------------------------------------------------------------------------------------ families */
+
+struct native_family {
+    int (*take)(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
+    enum cvy_status (*plan)(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                            size_t first);
+};
+
+extern const struct cvy_backend cvyi_native_backend;
+
+extern const struct native_family cvyi_native_conv;    /* CONV2D, CONV2D_BWD_DATA, CONV2D_BWD_WEIGHTS */
+extern const struct native_family cvyi_native_sgd;     /* SGD */
+extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
+extern const struct native_family cvyi_native_bn;      /* BN_* */
+extern const struct native_family cvyi_native_act;     /* ACT, ACT_BWD */
+extern const struct native_family cvyi_native_pool;    /* POOL, POOL_BWD */
+extern const struct native_family cvyi_native_join;    /* ADD, CONCAT, SLICE */
+extern const struct native_family cvyi_native_dropout; /* DROPOUT, DROPOUT_BWD */
+extern const struct native_family cvyi_native_loss;    /* SOFTMAX, LOSS */
+
+/* ------------------------------------------------------------------------------------------------ grid */
+
+/* The grid of a phase whose result has `channels` channels: task = block * parts + part. From the shape alone, never from
+ * the thread count. */
+struct native_grid { size_t blocks, parts; };
+
+#define NATIVE_TASKS ((size_t)16) /* enough for the threads we expect, few enough to cost nothing */
+
+static inline struct native_grid native_grid(const struct native *native, size_t channels)
+{
+    size_t blocks = native->blocks, parts = (NATIVE_TASKS + blocks - 1) / blocks;
+    if (parts > channels) parts = channels ? channels : 1;
+    return (struct native_grid){ blocks, parts };
+}
+
+/* What task `task` of such a grid owns: a block and channels [c0, c1). */
+struct native_cell { size_t block, c0, c1; };
+
+static inline struct native_cell native_cell(struct native_grid grid, size_t channels, size_t task)
+{
+    size_t part = task % grid.parts;
+    return (struct native_cell){ task / grid.parts, channels * part / grid.parts, channels * (part + 1) / grid.parts };
+}
+
+/* Blocks that hold images in this run; tasks of the others return at once. */
+static inline size_t native_blocks_in_use(const struct cvy_run *run)
+{
+    return (run->n + NATIVE_LANES - 1) / NATIVE_LANES;
+}
+
+/* Images in block b: 16, fewer in the last, 0 beyond. */
+static inline size_t native_images(const struct cvy_run *run, size_t block)
+{
+    size_t begin = block * NATIVE_LANES;
+    if (run->n <= begin) return 0;
+    return run->n - begin < NATIVE_LANES ? run->n - begin : NATIVE_LANES;
+}
+
+/* ------------------------------------------------------------------------------------------------ addresses */
+
+/* A value in the lanes layout, as phases remember it. id < 0: absent. */
+struct native_lanes { int id; size_t c, h, w, plane; };
+
+static inline struct native_lanes native_lanes(const struct cvy_plan *plan, int id)
+{
+    if (id < 0) return (struct native_lanes){ -1, 0, 0, 0, 0 };
+    const struct cvy_value *v = cvy_plan_value(plan, id);
+    return (struct native_lanes){ id, v->shape.c, v->shape.h, v->shape.w, v->plane };
+}
+
+/* First float of channel c of block b. */
+static inline float *native_at(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
+{
+    return (float *)run->buf[v->id] + (block * v->c + c) * v->plane * NATIVE_LANES;
+}
+
+/* A parameter or other plain buffer; NULL if absent. */
+static inline void *native_buf(const struct cvy_run *run, int id) { return id < 0 ? NULL : run->buf[id]; }
+
+/* Optional inputs and outputs of an op: -1 if the list is shorter. */
+static inline int native_in(const struct cvy_op_desc *op, int i) { return i < op->n_in ? op->in[i] : -1; }
+static inline int native_out(const struct cvy_op_desc *op, int i) { return i < op->n_out ? op->out[i] : -1; }
+
+/* Adds an access to a phase; absent values are ignored. */
+static inline void native_access(struct cvy_phase_desc *phase, int id, enum cvy_access access)
+{
+    if (id < 0) return;
+    phase->access[phase->n_access].value = id;
+    phase->access[phase->n_access++].access = access;
+}
+
+#define NATIVE_TRY(expr)                               \
+    do {                                               \
+        enum cvy_status native_status = (expr);        \
+        if (native_status != CVY_OK) return native_status; \
+    } while (0)
+
+/* ------------------------------------------------------------------------------------------------ packed weights */
+
+/* A packed copy of weight [oc][ic][taps] ([oc][ic/groups] with groups) as the mac kernels read it: tiles of up to mo
+ * output columns, each [k][tap][mo] with zero in the columns past n. Forward: columns are output channels, k runs over
+ * input channels; mirror (data gradient): columns are input channels, k runs over output channels. */
+struct native_tile {
+    size_t group, c0, n; /* columns [c0, c0 + n) within the group */
+    size_t offset;       /* of its first float in the buffer */
+};
+struct native_packing {
+    bool mirror;
+    int mo;
+    size_t groups, oc, ic, taps;  /* oc, ic: per group */
+    size_t n_tiles;
+    const struct native_tile *tiles;
+    int buffer;                   /* value id, persistent */
+};
+
+/* Makes the buffer of a packing (all fields but .buffer filled; lives as long as the program), registers its refresh
+ * and remembers it for the SGD op of the weight. */
+enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, int weight,
+                                 struct native_packing *packing);
+/* Rows [o0, o1) of the weight (over all groups) to their places. */
+void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed, size_t o0,
+                           size_t o1);
+/* Number of packings of a weight so far, the i-th of them. */
+size_t cvyi_native_packings(const struct native *native, int weight);
+const struct native_packing *cvyi_native_packing(const struct native *native, int weight, size_t i);
+
+#endif
