@@ -29,6 +29,7 @@ static cvyi_ref_fn *const functions[CVY_OP_KINDS] = {
     [CVY_OP_SOFTMAX] = cvyi_ref_softmax,
     [CVY_OP_LOSS] = cvyi_ref_loss,
     [CVY_OP_SGD] = cvyi_ref_sgd,
+    [CVY_OP_PAD] = cvyi_ref_pad,
 };
 
 static enum cvy_status ref_open(struct cvy_plan *plan, void **state)

@@ -1,4 +1,4 @@
-/* Ops that move or combine single elements: ingest, reorder, add, concat, slice, dropout. */
+/* Ops that move or combine single elements: ingest, reorder, add, concat, slice, pad, dropout. */
 #include "reference.h"
 
 #include "base/random.h"
@@ -75,6 +75,17 @@ void cvyi_ref_slice(const struct cvyi_ref *r, const struct cvy_run *run)
     for (size_t n = 0; n < run->n; n++)
         memcpy(cvyi_ref_out(r, run, 0) + n * size, cvyi_ref_in(r, run, 0) + n * cvyi_ref_image(from) + skip,
                size * sizeof(double));
+}
+
+void cvyi_ref_pad(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape from = r->in[0].shape, to = r->out[0].shape;
+    size_t size = cvyi_ref_image(from), skip = r->op.u.slice.c0 * from.h * from.w;
+    for (size_t n = 0; n < run->n; n++) {
+        double *y = cvyi_ref_out(r, run, 0) + n * cvyi_ref_image(to);
+        for (size_t i = 0; i < cvyi_ref_image(to); i++) y[i] = 0;
+        memcpy(y + skip, cvyi_ref_in(r, run, 0) + n * size, size * sizeof *y);
+    }
 }
 
 /* Forward and gradient: both multiply by the same mask and factor. */
