@@ -1,0 +1,208 @@
+/* Contexts, the environment, the machine, and the team: stages in order, every task once, forks, nesting, MXCSR. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+#include <cmocka.h>
+
+#include "base/context.h"
+#include "base/cpu.h"
+#include "base/team.h"
+#include "convoy/convoy.h"
+
+static void clean_environment(void)
+{
+    unsetenv("CVY_THREADS");
+    unsetenv("CVY_ISA");
+    unsetenv("CVY_BACKEND");
+    unsetenv("CVY_VERBOSE");
+}
+
+static cvy_context *make(size_t threads)
+{
+    cvy_context *ctx;
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = threads }, &ctx), CVY_OK);
+    return ctx;
+}
+
+static void wrong_environment_is_an_error(void **state)
+{
+    (void)state;
+    static const struct { const char *name, *value, *says; } cases[] = {
+        { "CVY_THREADS", "0", "whole number" }, { "CVY_THREADS", "abc", "whole number" }, { "CVY_THREADS", "2x", "whole number" },
+        { "CVY_THREADS", "99999999999999999999", "whole number" }, { "CVY_THREADS", "", "whole number" },
+        { "CVY_ISA", "sse9", "expected auto, scalar" }, { "CVY_ISA", "", "expected auto" }, { "CVY_VERBOSE", "loud", "whole number" },
+        { "CVY_BACKEND", "", "list of backends" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cvy_context *ctx;
+        clean_environment();
+        setenv(cases[i].name, cases[i].value, 1);
+        assert_int_equal(cvy_context_create(NULL, &ctx), CVY_E_ARG);
+        assert_non_null(ctx);
+        assert_non_null(strstr(cvy_message(ctx), cases[i].says));
+        cvy_context_destroy(&ctx);
+        assert_null(ctx);
+    }
+    clean_environment();
+}
+
+static void environment_fills_defaults_only(void **state)
+{
+    (void)state;
+    cvy_context *ctx;
+    setenv("CVY_THREADS", "3", 1);
+    setenv("CVY_ISA", "scalar", 1);
+    assert_int_equal(cvy_context_create(NULL, &ctx), CVY_OK);
+    assert_int_equal(cvy_context_threads(ctx), 3);
+    assert_int_equal(cvy_context_isa(ctx), CVY_ISA_SCALAR);
+    cvy_context_destroy(&ctx);
+    ctx = make(2);
+    assert_int_equal(cvy_context_threads(ctx), 2);
+    cvy_context_destroy(&ctx);
+    clean_environment();
+    cvy_context_destroy(&ctx);
+    cvy_context_destroy(NULL);
+}
+
+struct record { unsigned char *ran; size_t n_stages, most; _Atomic size_t done; bool order; };
+
+static void note(void *arg, size_t stage, size_t task, size_t thread)
+{
+    struct record *r = arg;
+    (void)thread;
+    r->ran[stage * r->most + task]++;
+    size_t before = 0;
+    for (size_t s = 0; s < stage; s++)
+        for (size_t t = 0; t < r->most; t++) before += r->ran[s * r->most + t];
+    if (before > r->done) r->order = false;
+    r->done++;
+}
+
+static void every_task_runs_once_and_stages_in_order(void **state)
+{
+    (void)state;
+    static const size_t tasks[] = { 7, 1, 64, 2, 0, 33, 3 };
+    for (size_t threads = 1; threads <= 9; threads += threads < 3 ? 1 : 3) {
+        cvy_context *ctx = make(threads);
+        for (int repeat = 0; repeat < 20; repeat++) {
+            unsigned char ran[7 * 64] = { 0 };
+            struct record r = { ran, 7, 64, 0, true };
+            cvyi_team_run(ctx->team, 7, tasks, note, &r);
+            for (size_t s = 0; s < 7; s++)
+                for (size_t t = 0; t < 64; t++) assert_int_equal(ran[s * 64 + t], t < tasks[s]);
+            assert_true(r.order);
+        }
+        cvy_context_destroy(&ctx);
+    }
+}
+
+static void flush_to_zero_inside_only(void *arg, size_t stage, size_t task, size_t thread)
+{
+    (void)stage, (void)task, (void)thread;
+    if (!(_mm_getcsr() & 0x8040)) *(bool *)arg = false;
+}
+
+static void mxcsr_is_the_callers_after(void **state)
+{
+    (void)state;
+    for (size_t threads = 1; threads <= 3; threads += 2) {
+        cvy_context *ctx = make(threads);
+        unsigned before = _mm_getcsr();
+        bool set = true;
+        cvyi_team_run(ctx->team, 2, (size_t[]){ 5, 5 }, flush_to_zero_inside_only, &set);
+        assert_true(set);
+        assert_int_equal(_mm_getcsr(), before);
+        cvy_context_destroy(&ctx);
+    }
+}
+
+static void works_in_the_child_of_a_fork(void **state)
+{
+    (void)state;
+    cvy_context *ctx = make(3);
+    bool set = true;
+    cvyi_team_run(ctx->team, 2, (size_t[]){ 8, 8 }, flush_to_zero_inside_only, &set);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20); /* a deadlock ends here */
+        cvyi_team_run(ctx->team, 2, (size_t[]){ 8, 8 }, flush_to_zero_inside_only, &set);
+        _exit(set ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    cvyi_team_run(ctx->team, 2, (size_t[]){ 8, 8 }, flush_to_zero_inside_only, &set);
+    cvy_context_destroy(&ctx);
+}
+
+static void serial(void *pool, size_t tasks, cvy_job job, void *arg)
+{
+    ++*(size_t *)pool;
+    for (size_t t = tasks; t-- > 0;) job(arg, t, t % 2);
+}
+
+static void the_hosts_pool_is_used(void **state)
+{
+    (void)state;
+    cvy_context *ctx;
+    size_t calls = 0;
+    unsigned char ran[2 * 8] = { 0 };
+    struct record r = { ran, 2, 8, 0, true };
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2, .parallel_for = serial, .pool = &calls }, &ctx), CVY_OK);
+    cvyi_team_run(ctx->team, 2, (size_t[]){ 8, 8 }, note, &r);
+    assert_int_equal(calls, 2);
+    assert_true(r.order);
+    cvy_context_destroy(&ctx);
+}
+
+static void the_machine_is_described(void **state)
+{
+    (void)state;
+    cvy_machine m;
+    cvy_machine_describe(&m);
+    assert_true(m.can_run[CVY_ISA_SCALAR]);
+    assert_true(m.can_run[m.best_isa]);
+    assert_true(m.default_threads >= 1 && m.default_threads <= m.cpus_allowed);
+    assert_true(strlen(m.cpu) > 0);
+    for (int i = CVY_ISA_AUTO; i <= CVY_ISA_PAIR; i++) {
+        enum cvy_isa isa;
+        assert_true(cvy_isa_from_name(cvy_isa_name((enum cvy_isa)i), &isa));
+        assert_int_equal(isa, i);
+    }
+}
+
+static void isa_that_cannot_run_is_refused(void **state)
+{
+    (void)state;
+    for (int i = CVY_ISA_SCALAR; i <= CVY_ISA_PAIR; i++) {
+        cvy_context *ctx;
+        enum cvy_status s = cvy_context_create(&(cvy_context_options){ .isa = (enum cvy_isa)i, .threads = 1 }, &ctx);
+        if (cvyi_cpu_can_run((enum cvy_isa)i)) assert_true(s == CVY_OK || i == CVY_ISA_PAIR);
+        else assert_int_equal(s, CVY_E_UNSUPPORTED);
+        cvy_context_destroy(&ctx);
+    }
+    cvy_context *ctx;
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .isa = (enum cvy_isa)77 }, &ctx), CVY_E_ARG);
+    cvy_context_destroy(&ctx);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 5000 }, &ctx), CVY_E_ARG);
+    cvy_context_destroy(&ctx);
+    assert_int_equal(cvy_context_create(NULL, NULL), CVY_E_ARG);
+}
+
+int main(void)
+{
+    clean_environment();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_environment_is_an_error), cmocka_unit_test(environment_fills_defaults_only),
+        cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(mxcsr_is_the_callers_after),
+        cmocka_unit_test(works_in_the_child_of_a_fork), cmocka_unit_test(the_hosts_pool_is_used),
+        cmocka_unit_test(the_machine_is_described), cmocka_unit_test(isa_that_cannot_run_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
