@@ -15,11 +15,12 @@ struct cvyi_list {
     size_t n_values, cap_values;
     struct cvy_op_desc *op;    /* name owned */
     size_t n_ops, cap_ops;
-    enum cvy_status status;    /* sticks: out of memory */
+    enum cvy_status status;    /* sticks: out of memory, a size that overflows, a layer that cannot be trained */
+    struct cvy_op_desc scratch; /* what cvyi_list_op hands out after a failure */
 };
 void cvyi_list_init(struct cvyi_list *list, struct cvy_context *ctx);
 void cvyi_list_free(struct cvyi_list *list);
-/* New value; name is copied, formatted. Returns its id, -1 once status is set. */
+/* New value, alias -1; name is copied, formatted. Returns its id, -1 once status is set. */
 int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* Appends a zeroed op with a formatted name and no operands; returns it for filling in (valid until the next append), or
@@ -39,6 +40,7 @@ struct cvyi_node {
     enum cvyi_node_kind kind;
     bool linear;               /* CONV2D made by cvy_linear: weights are shown as [out][in] */
     char *name;                /* owned */
+    uint32_t index;            /* its own number: dropout's random stream */
     int *in; size_t n_in;      /* node numbers; owned */
     cvy_shape out;             /* n = 1 */
     union {
@@ -54,6 +56,7 @@ struct cvyi_lowered {
     int stats, sums;
 };
 
+/* params, parameters, flops: NULL means none. */
 struct cvyi_operator {
     const char *type;          /* "conv2d" */
     /* Checks the descriptor against the input shapes, resolves its defaults, sets node->out. `in` are n = 1 shapes. */
@@ -75,7 +78,10 @@ const struct cvyi_operator *cvyi_operator(enum cvyi_node_kind kind);
 /* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0 for rows). */
 const char *cvyi_op_kind_name(enum cvy_op_kind kind);
 double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op);
-/* Shape rules that the operator API uses without a net. */
+/* CVY_E_SHAPE unless c, h, w are 1 … 2^31 - 1 and a block of 16 such images can be addressed. `type 'name'` leads the
+ * message. */
+enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name, cvy_shape shape);
+/* Shape rules that the operator API uses without a net. They resolve the descriptor's defaults; n is passed through. */
 enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_conv2d_desc *desc, cvy_shape x, cvy_shape *y);
 enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_pool2d_desc *desc, cvy_shape x, cvy_shape *y);
 enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name, cvy_batch_norm_desc *desc, cvy_shape x);

@@ -1,0 +1,121 @@
+/* batch_norm: statistics and normalisation are two ops in training, one in inference and while frozen. */
+#include <float.h>
+
+#include "ops/operators.h"
+
+enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name, cvy_batch_norm_desc *d, cvy_shape x)
+{
+    if (!name) name = "op";
+    if (d->eps == 0) d->eps = 1e-5;
+    if (d->momentum == 0) d->momentum = 0.1;
+    CVYI_TRY(cvyi_shape_check(ctx, "batch_norm", name, x));
+    /* below FLT_MIN a channel without variance would be divided by zero */
+    if (!(d->eps >= (double)FLT_MIN && d->eps <= (double)FLT_MAX))
+        return cvyi_fail(ctx, CVY_E_ARG, "batch_norm '%s': eps is %g, expected a positive finite number (0: 1e-5)", name, d->eps);
+    if (!(d->momentum > 0 && d->momentum <= 1))
+        return cvyi_fail(ctx, CVY_E_ARG, "batch_norm '%s': momentum is %g, expected more than 0 and at most 1 (0: 0.1)", name,
+                         d->momentum);
+    if ((unsigned)d->running_var > CVY_BN_VAR_BIASED)
+        return cvyi_fail(ctx, CVY_E_ARG, "batch_norm '%s': running_var is %d, expected CVY_BN_VAR_UNBIASED or "
+                         "CVY_BN_VAR_BIASED", name, (int)d->running_var);
+    return CVY_OK;
+}
+
+static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)
+{
+    node->out = in[0];
+    return cvyi_batch_norm_check(ctx, node->name, &node->u.bn, in[0]);
+}
+
+static size_t parameters(const struct cvyi_node *node, const cvy_shape *in)
+{
+    return node->u.bn.no_affine ? 0 : 2 * in[0].c;
+}
+
+static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in, struct cvyi_lowered *low)
+{
+    cvy_shape c = { 1, in[0].c, 1, 1 };
+    if (!node->u.bn.no_affine) {
+        low->weight = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.weight", node->name);
+        low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.bias", node->name);
+    }
+    low->running_mean = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_mean", node->name);
+    low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
+}
+
+static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node *node, enum cvy_op_kind kind,
+                                  const char *suffix)
+{
+    struct cvy_op_desc *op = cvyi_list_op(list, kind, "%s%s", node->name, suffix);
+    op->u.bn = node->u.bn;
+    return op;
+}
+
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+{
+    bool batch = training && !node->u.bn.frozen;
+    if (batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
+        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE, "batch_norm '%s': training needs more than one value per channel, "
+                                 "but the batch and the map are both of size 1", node->name);
+    struct cvy_op_desc *op;
+    if (batch) {
+        low->stats = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.stats", node->name);
+        op = add_op(list, node, CVY_OP_BN_STATS, ".stats");
+        cvyi_op_in(op, low->x[0]);
+        cvyi_op_in(op, low->running_mean);
+        cvyi_op_in(op, low->running_var);
+        cvyi_op_out(op, low->stats);
+    }
+    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    op = add_op(list, node, batch ? CVY_OP_BN_APPLY : CVY_OP_BN_INFER, "");
+    cvyi_op_in(op, low->x[0]);
+    if (batch) {
+        cvyi_op_in(op, low->stats);
+    } else {
+        cvyi_op_in(op, low->running_mean);
+        cvyi_op_in(op, low->running_var);
+    }
+    cvyi_op_in(op, low->weight);
+    cvyi_op_in(op, low->bias);
+    cvyi_op_out(op, low->y);
+}
+
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
+                     const bool *want_dx, int *dx)
+{
+    cvy_shape shape = cvyi_shape_of(list, low->x[0]);
+    if (node->u.bn.frozen) {
+        /* one op makes all three gradients, so dx is there whether it is wanted or not */
+        int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx", node->name);
+        struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_INFER_BWD, ".dx");
+        cvyi_op_in(op, low->x[0]);
+        cvyi_op_in(op, dy);
+        cvyi_op_in(op, low->running_mean);
+        cvyi_op_in(op, low->running_var);
+        cvyi_op_in(op, low->weight);
+        cvyi_op_out(op, made);
+        cvyi_op_out(op, low->d_weight);
+        cvyi_op_out(op, low->d_bias);
+        if (want_dx[0]) dx[0] = made;
+        return;
+    }
+    low->sums = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.sums", node->name);
+    struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_BWD_REDUCE, ".sums");
+    cvyi_op_in(op, low->x[0]);
+    cvyi_op_in(op, dy);
+    cvyi_op_in(op, low->stats);
+    cvyi_op_out(op, low->sums);
+    cvyi_op_out(op, low->d_weight);
+    cvyi_op_out(op, low->d_bias);
+    if (!want_dx[0]) return;
+    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx", node->name);
+    op = add_op(list, node, CVY_OP_BN_BWD_DATA, ".dx");
+    cvyi_op_in(op, low->x[0]);
+    cvyi_op_in(op, dy);
+    cvyi_op_in(op, low->stats);
+    cvyi_op_in(op, low->sums);
+    cvyi_op_in(op, low->weight);
+    cvyi_op_out(op, dx[0]);
+}
+
+const struct cvyi_operator cvyi_operator_batch_norm = { "batch_norm", infer, parameters, NULL, params, forward, backward };

@@ -1,0 +1,91 @@
+/* The linear list of values and ops: growth and ownership. Knows nothing of what the ops mean. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "ops/ops.h"
+
+#define BLOCK 16 /* every layout rounds images up to this at most */
+
+void cvyi_list_init(struct cvyi_list *list, struct cvy_context *ctx) { *list = (struct cvyi_list){ .ctx = ctx }; }
+
+void cvyi_list_free(struct cvyi_list *list)
+{
+    for (size_t i = 0; i < list->n_values; i++) cvyi_free(list->ctx, (char *)list->value[i].name);
+    for (size_t i = 0; i < list->n_ops; i++) cvyi_free(list->ctx, (char *)list->op[i].name);
+    cvyi_free(list->ctx, list->value);
+    cvyi_free(list->ctx, list->op);
+    *list = (struct cvyi_list){ .ctx = list->ctx };
+}
+
+static char *format_name(struct cvy_context *ctx, const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    char *name = cvyi_alloc(ctx, length < 0 ? 1 : (size_t)length + 1);
+    if (name && length > 0) vsnprintf(name, (size_t)length + 1, format, again);
+    va_end(again);
+    return name;
+}
+
+/* In double, for whole blocks of images, and with room for padded planes. */
+static bool addressable(cvy_shape s)
+{
+    size_t n;
+    return !__builtin_add_overflow(s.n, BLOCK - 1, &n) && cvyi_mul(n, s.c, &n) && cvyi_mul(n, s.h, &n) &&
+           cvyi_mul(n, s.w, &n) && cvyi_mul(n, 4 * sizeof(double), &n);
+}
+
+int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format, ...)
+{
+    if (list->status != CVY_OK) return -1;
+    va_list args;
+    va_start(args, format);
+    char *name = format_name(list->ctx, format, args);
+    va_end(args);
+    void *grown = list->value;
+    if (!name || !cvyi_grow(list->ctx, &grown, &list->cap_values, list->n_values + 1, sizeof *list->value)) {
+        list->status = CVY_E_NOMEM;
+        cvyi_free(list->ctx, name);
+        return -1;
+    }
+    list->value = grown;
+    if (!addressable(shape)) {
+        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE, "'%s': %zu x %zu x %zu x %zu elements are more than this machine "
+                                 "can address", name, shape.n, shape.c, shape.h, shape.w);
+        cvyi_free(list->ctx, name);
+        return -1;
+    }
+    list->value[list->n_values] = (struct cvy_value){ .name = name, .role = role, .shape = shape, .alias = -1 };
+    return (int)list->n_values++;
+}
+
+struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format, ...)
+{
+    list->scratch = (struct cvy_op_desc){ .kind = kind, .name = "" };
+    if (list->status != CVY_OK) return &list->scratch;
+    va_list args;
+    va_start(args, format);
+    char *name = format_name(list->ctx, format, args);
+    va_end(args);
+    void *grown = list->op;
+    if (!name || !cvyi_grow(list->ctx, &grown, &list->cap_ops, list->n_ops + 1, sizeof *list->op)) {
+        list->status = CVY_E_NOMEM;
+        cvyi_free(list->ctx, name);
+        return &list->scratch;
+    }
+    list->op = grown;
+    struct cvy_op_desc *op = &list->op[list->n_ops++];
+    *op = (struct cvy_op_desc){ .kind = kind, .name = name };
+    return op;
+}
+
+void cvyi_op_in(struct cvy_op_desc *op, int id)
+{
+    if (op->n_in < CVY_MAX_IN) op->in[op->n_in++] = id;
+}
+
+void cvyi_op_out(struct cvy_op_desc *op, int id)
+{
+    if (op->n_out < CVY_MAX_OUT) op->out[op->n_out++] = id;
+}
