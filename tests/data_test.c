@@ -89,11 +89,21 @@ static void every_flipped_bit_of_a_gzip_stream_is_seen(void **state)
     (void)state;
     uint8_t plain[200], packed[400];
     size_t size = make_idx(plain, 3, (uint32_t[]){ 2, 5, 6 }, 60), z = gzip(plain, size, packed, sizeof packed);
+    size_t passed = 0;
     for (size_t bit = 8 * 10; bit < 8 * z; bit++) { /* after gzip's header, whose time stamp and flags may vary */
+        size_t n, h, w;
+        uint8_t *out;
         packed[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        assert_int_equal(images(packed, z), DATA_BAD);
+        /* deflate pads its last byte with bits that mean nothing: then the content must be whole */
+        if (data_parse_idx_images("file", packed, z, &n, &h, &w, &out, error, sizeof error) == DATA_OK) {
+            assert_true(n == 2 && h == 5 && w == 6);
+            assert_memory_equal(out, plain + 16, 60);
+            passed++;
+        }
+        free(out);
         packed[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
+    assert_true(passed < 8);
 }
 
 static void headers_that_lie(void **state)
