@@ -15,8 +15,6 @@ struct cvy_net {
 /* The node that input i of `node` is computed from: in[i], but a linear layer reads what was flattened for it, so that
  * its kernel is the whole map. */
 int cvyi_net_source(const struct cvy_net *net, const struct cvyi_node *node, size_t i);
-/* Sets a byte a node: whether it or anything it depends on is trained. */
-void cvyi_net_trained(const struct cvy_net *net, unsigned char *trained);
 
 struct cvyi_linear_options {
     bool training;              /* with loss, gradients and updates; else forward only, inference rules */

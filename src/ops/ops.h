@@ -43,6 +43,7 @@ struct cvyi_node {
     uint32_t index;            /* its own number: dropout's random stream */
     int *in; size_t n_in;      /* node numbers; owned */
     cvy_shape out;             /* n = 1 */
+    bool trained;              /* it or something that it depends on has trainable parameters */
     union {
         cvy_conv2d_desc conv; cvy_batch_norm_desc bn; cvy_act_desc act; cvy_pool2d_desc pool; cvy_dropout_desc dropout;
     } u;                       /* defaults resolved by infer */

@@ -1,0 +1,220 @@
+/* From a graph to the linear list of one step: ingest, forward, loss, gradients in reverse mode, updates. Walks nodes
+ * and lets their operators speak; knows no backend, no layout, no memory. */
+#include <math.h>
+#include <string.h>
+
+#include "net/net.h"
+
+struct walk {
+    struct cvy_net *net;
+    const struct cvyi_linear_options *options;
+    struct cvyi_list *list;
+    unsigned char *used;       /* by node: output depends on it */
+    struct cvyi_lowered *low;  /* by node */
+    /* Gradients that meet: a list a node, in node order of their consumers, because those are visited downwards. */
+    int *first;                /* by node: edge or -1 */
+    int *next, *value;         /* by edge */
+    size_t n_edges;
+};
+
+static enum cvy_status allocate(struct walk *w)
+{
+    struct cvy_context *ctx = w->net->ctx;
+    size_t nodes = w->net->n_nodes, edges = 0;
+    for (size_t i = 0; i < nodes; i++) edges += w->net->node[i].n_in;
+    edges++; /* the loss */
+    w->used = cvyi_alloc_array(ctx, nodes, sizeof *w->used);
+    w->low = cvyi_alloc_array(ctx, nodes, sizeof *w->low);
+    w->first = cvyi_alloc_array(ctx, nodes, sizeof *w->first);
+    w->next = cvyi_alloc_array(ctx, edges, sizeof *w->next);
+    w->value = cvyi_alloc_array(ctx, edges, sizeof *w->value);
+    if (!w->used || !w->low || !w->first || !w->next || !w->value) return CVY_E_NOMEM;
+    for (size_t i = 0; i < nodes; i++) {
+        struct cvyi_lowered *low = &w->low[i];
+        w->first[i] = -1;
+        memset(low->x, -1, sizeof low->x);
+        low->y = low->weight = low->bias = low->running_mean = low->running_var = -1;
+        low->d_weight = low->d_bias = low->stats = low->sums = -1;
+    }
+    return CVY_OK;
+}
+
+static void mark(struct walk *w, cvy_tensor output)
+{
+    w->used[output] = 1;
+    for (size_t i = (size_t)output + 1; i-- > 0;)
+        if (w->used[i])
+            for (size_t k = 0; k < w->net->node[i].n_in; k++) w->used[cvyi_net_source(w->net, &w->net->node[i], k)] = 1;
+}
+
+static void make_params(struct walk *w, size_t i)
+{
+    const struct cvyi_node *node = &w->net->node[i];
+    const struct cvyi_operator *operator = cvyi_operator(node->kind);
+    cvy_shape from[CVY_MAX_IN];
+    if (!operator->params) return;
+    for (size_t k = 0; k < node->n_in; k++) from[k] = w->net->node[cvyi_net_source(w->net, node, k)].out;
+    operator->params(w->list, node, from, &w->low[i]);
+}
+
+/* A value like parameter id, with its name, in another role. */
+static int companion(struct cvyi_list *list, int id, enum cvy_role role)
+{
+    if (id < 0 || list->status != CVY_OK) return -1;
+    return cvyi_list_value(list, role, list->value[id].shape, "%s", list->value[id].name);
+}
+
+static int forward(struct walk *w, cvy_tensor output)
+{
+    struct cvyi_list *list = w->list;
+    size_t n = w->options->batch;
+    bool training = w->options->training;
+    for (size_t i = 0; i <= (size_t)output; i++)
+        if (w->used[i]) make_params(w, i);
+    for (size_t i = 0; training && i <= (size_t)output; i++) {
+        w->low[i].d_weight = companion(list, w->low[i].weight, CVY_ROLE_WEIGHT_GRAD);
+        w->low[i].d_bias = companion(list, w->low[i].bias, CVY_ROLE_WEIGHT_GRAD);
+    }
+    for (size_t i = 0; i <= (size_t)output && list->status == CVY_OK; i++) {
+        if (!w->used[i]) continue;
+        const struct cvyi_node *node = &w->net->node[i];
+        struct cvyi_lowered *low = &w->low[i];
+        if (node->kind == CVYI_NODE_INPUT) {
+            cvy_shape shape = node->out;
+            shape.n = n;
+            low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s", node->name);
+            cvyi_op_out(cvyi_list_op(list, CVY_OP_INGEST, "ingest"), low->y);
+            continue;
+        }
+        for (size_t k = 0; k < node->n_in; k++) low->x[k] = w->low[cvyi_net_source(w->net, node, k)].y;
+        cvyi_operator(node->kind)->forward(list, node, n, training, low);
+    }
+    return w->low[output].y;
+}
+
+static void contribute(struct walk *w, int node, int gradient)
+{
+    w->value[w->n_edges] = gradient;
+    w->next[w->n_edges] = w->first[node];
+    w->first[node] = (int)w->n_edges++;
+}
+
+/* The gradient of node i's output: its contributions, added in node order of the consumers. */
+static int gather(struct walk *w, size_t i)
+{
+    struct cvyi_list *list = w->list;
+    const char *name = w->net->node[i].name;
+    int edge = w->first[i], sum = w->value[edge];
+    for (edge = w->next[edge]; edge >= 0; edge = w->next[edge]) {
+        int a = sum;
+        sum = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[w->low[i].y].shape, "%s.dy", name);
+        struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ADD, "%s.dy", name);
+        cvyi_op_in(op, a);
+        cvyi_op_in(op, w->value[edge]);
+        cvyi_op_out(op, sum);
+    }
+    return sum;
+}
+
+static void backward(struct walk *w, cvy_tensor output)
+{
+    for (size_t i = (size_t)output + 1; i-- > 0 && w->list->status == CVY_OK;) {
+        const struct cvyi_node *node = &w->net->node[i];
+        if (!w->used[i] || !node->trained || w->first[i] < 0) continue;
+        bool want[CVY_MAX_IN];
+        int dx[CVY_MAX_IN];
+        for (size_t k = 0; k < node->n_in; k++) {
+            want[k] = w->net->node[cvyi_net_source(w->net, node, k)].trained;
+            dx[k] = -1;
+        }
+        int dy = gather(w, i);
+        if (w->list->status != CVY_OK) return;
+        cvyi_operator(node->kind)->backward(w->list, node, &w->low[i], dy, want, dx);
+        for (size_t k = node->n_in; k-- > 0;)
+            if (want[k]) contribute(w, cvyi_net_source(w->net, node, k), dx[k]);
+    }
+}
+
+static void update(struct walk *w, int weight, int gradient, bool decays)
+{
+    if (weight < 0 || gradient < 0) return;
+    struct cvyi_list *list = w->list;
+    int momentum = w->options->sgd.momentum != 0 ? companion(list, weight, CVY_ROLE_MOMENTUM) : -1;
+    if (list->status != CVY_OK) return;
+    struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SGD, "%s.sgd", list->value[weight].name);
+    op->u.sgd.decay = decays || w->options->sgd.decay_all;
+    cvyi_op_in(op, weight);
+    cvyi_op_in(op, gradient);
+    cvyi_op_in(op, momentum);
+}
+
+static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output, const struct cvyi_linear_options *o)
+{
+    struct cvy_context *ctx = net->ctx;
+    if (output < 0 || (size_t)output >= net->n_nodes)
+        return cvyi_fail(ctx, CVY_E_ARG, "the output %d is no tensor of this net", output);
+    if (o->batch < 1 || o->batch > INT32_MAX)
+        return cvyi_fail(ctx, CVY_E_ARG, "batch is %lld, expected 1 to %d", (long long)o->batch, INT32_MAX);
+    if (!o->training) return CVY_OK;
+    const struct cvyi_node *node = &net->node[output];
+    if (node->out.h != 1 || node->out.w != 1)
+        return cvyi_fail(ctx, CVY_E_SHAPE, "the logits, '%s', have the shape %zu x %zu x %zu, expected classes x 1 x 1",
+                         node->name, node->out.c, node->out.h, node->out.w);
+    if (!(o->loss.label_smoothing >= 0 && o->loss.label_smoothing < 1))
+        return cvyi_fail(ctx, CVY_E_ARG, "label_smoothing is %g, expected at least 0 and less than 1", o->loss.label_smoothing);
+    if (!(o->sgd.lr >= 0 && isfinite(o->sgd.lr)))
+        return cvyi_fail(ctx, CVY_E_ARG, "lr is %g, expected a finite number from 0", o->sgd.lr);
+    if (!(o->sgd.momentum >= 0 && o->sgd.momentum < 1))
+        return cvyi_fail(ctx, CVY_E_ARG, "momentum is %g, expected at least 0 and less than 1", o->sgd.momentum);
+    if (!(o->sgd.weight_decay >= 0 && isfinite(o->sgd.weight_decay)))
+        return cvyi_fail(ctx, CVY_E_ARG, "weight_decay is %g, expected a finite number from 0", o->sgd.weight_decay);
+    if (o->sgd.nesterov && o->sgd.momentum == 0)
+        return cvyi_fail(ctx, CVY_E_ARG, "nesterov needs a momentum other than 0");
+    return CVY_OK;
+}
+
+static enum cvy_status run(struct walk *w, cvy_tensor output, struct cvyi_linear_result *result)
+{
+    struct cvyi_list *list = w->list;
+    CVYI_TRY(allocate(w));
+    mark(w, output);
+    result->output = forward(w, output);
+    result->input = w->low[0].y;
+    result->loss = -1;
+    if (w->options->training && list->status == CVY_OK) {
+        bool trained = w->net->node[output].trained;
+        result->loss = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
+        int d_logits = -1;
+        if (trained && list->status == CVY_OK)
+            d_logits = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[result->output].shape, "loss.dx");
+        struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_LOSS, "loss");
+        op->u.loss = w->options->loss;
+        cvyi_op_in(op, result->output);
+        cvyi_op_out(op, result->loss);
+        cvyi_op_out(op, d_logits);
+        result->first_backward_op = list->n_ops;
+        if (trained) contribute(w, output, d_logits);
+        backward(w, output);
+        for (size_t i = 0; i <= (size_t)output; i++) {
+            update(w, w->low[i].weight, w->low[i].d_weight, w->net->node[i].kind == CVYI_NODE_CONV2D);
+            update(w, w->low[i].bias, w->low[i].d_bias, false);
+        }
+    }
+    if (!w->options->training) result->first_backward_op = list->n_ops;
+    return list->status;
+}
+
+enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output, const struct cvyi_linear_options *options,
+                                   struct cvyi_list *list, struct cvyi_linear_result *result)
+{
+    CVYI_TRY(cvy_net_status(net));
+    CVYI_TRY(check_options(net, output, options));
+    struct walk w = { .net = net, .options = options, .list = list };
+    enum cvy_status status = run(&w, output, result);
+    cvyi_free(net->ctx, w.used);
+    cvyi_free(net->ctx, w.low);
+    cvyi_free(net->ctx, w.first);
+    cvyi_free(net->ctx, w.next);
+    cvyi_free(net->ctx, w.value);
+    return status;
+}
