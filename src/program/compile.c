@@ -1,0 +1,597 @@
+/* The compiler: gives every op to a backend, settles layouts (inserting reorders), lets backends plan their pieces into
+ * phases, and has stages cut and memory placed. Also the backends' side of a program, cvy_plan_*. Knows op lists and
+ * vtables; must not know nets or what any op computes. */
+#include "program/program.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CHAIN 6 /* longest chain that is offered */
+
+/* ------------------------------------------------------------------------------------------------ values */
+
+size_t cvyi_program_values(const struct cvy_plan *plan) { return plan->list.n_values + plan->n_extra; }
+
+const struct cvy_value *cvy_plan_value(const struct cvy_plan *plan, int id)
+{
+    if (id < 0 || (size_t)id >= cvyi_program_values(plan)) return NULL;
+    size_t i = (size_t)id;
+    return i < plan->list.n_values ? &plan->list.value[i] : &plan->extra[i - plan->list.n_values]->value;
+}
+
+int cvyi_program_root(const struct cvy_plan *plan, int id)
+{
+    while ((size_t)id < plan->list.n_values && plan->list.value[id].alias >= 0) id = plan->list.value[id].alias;
+    return id;
+}
+
+int cvyi_program_find(const struct cvy_plan *plan, enum cvy_role role, const char *name)
+{
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        if (plan->list.value[i].role == role && strcmp(plan->list.value[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+static bool is_master(enum cvy_role role)
+{
+    return role == CVY_ROLE_WEIGHT || role == CVY_ROLE_RUNNING || role == CVY_ROLE_MOMENTUM;
+}
+static bool is_param(enum cvy_role role) { return is_master(role) || role == CVY_ROLE_WEIGHT_GRAD; }
+
+bool cvyi_program_persistent(const struct cvy_plan *plan, int id)
+{
+    size_t i = (size_t)cvyi_program_root(plan, id);
+    if (i >= plan->list.n_values) return plan->extra[i - plan->list.n_values]->persistent;
+    return plan->info[i].keep || is_param(plan->list.value[i].role);
+}
+
+/* The input that an op changes in place: SGD all but the gradient, BN_STATS the running statistics. */
+static bool updates(const struct cvy_op_desc *op, int k)
+{
+    return (op->kind == CVY_OP_SGD && k != 1) || (op->kind == CVY_OP_BN_STATS && k >= 1);
+}
+
+/* ------------------------------------------------------------------------------------------------ cvy_plan_* */
+
+size_t cvy_plan_capacity(const struct cvy_plan *plan) { return plan->options.capacity; }
+size_t cvy_plan_threads(const struct cvy_plan *plan) { return plan->ctx->options.threads; }
+bool cvy_plan_training(const struct cvy_plan *plan) { return plan->options.training; }
+enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan) { return plan->ctx->options.isa; }
+
+bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last)
+{
+    if (id < 0 || (size_t)id >= plan->list.n_values) return false;
+    size_t root = (size_t)cvyi_program_root(plan, id);
+    return plan->list.value[root].external || cvyi_program_persistent(plan, (int)root) ||
+           plan->info[root].last_read > (long)last;
+}
+
+int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool persistent)
+{
+    struct cvy_context *ctx = plan->ctx;
+    size_t length = strlen(name) + 1;
+    if (!cvyi_grow(ctx, (void **)&plan->extra, &plan->cap_extra, plan->n_extra + 1, sizeof *plan->extra)) return -1;
+    struct cvyi_private *p = cvyi_alloc(ctx, sizeof *p + length);
+    if (!p) return -1;
+    p->value = (struct cvy_value){ .name = memcpy(p + 1, name, length), .role = CVY_ROLE_PRIVATE,
+                                   .layout = CVY_LAYOUT_OPAQUE, .bytes = bytes, .alias = -1 };
+    p->persistent = persistent;
+    plan->extra[plan->n_extra++] = p;
+    return (int)cvyi_program_values(plan) - 1;
+}
+
+enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
+{
+    struct cvy_context *ctx = plan->ctx;
+    const char *backend = plan->backend[plan->current]->name;
+    size_t tasks = phase->parts;
+    if ((phase->blocks && !cvyi_mul(phase->blocks, phase->parts, &tasks)) || !tasks || !phase->run)
+        return cvyi_fail(ctx, CVY_E_BACKEND, "phase %s of backend %s has no tasks", phase->name, backend);
+    for (int i = 0; i < phase->n_access; i++)
+        if (!cvy_plan_value(plan, phase->access[i].value))
+            return cvyi_fail(ctx, CVY_E_BACKEND, "phase %s of backend %s names value %d, which is none", phase->name,
+                             backend, phase->access[i].value);
+    if (!cvyi_grow(ctx, (void **)&plan->phase, &plan->cap_phases, plan->n_phases + 1, sizeof *plan->phase))
+        return CVY_E_NOMEM;
+    char *name = cvyi_strdup(ctx, phase->name ? phase->name : "");
+    if (!name) return CVY_E_NOMEM;
+    struct cvyi_phase *p = &plan->phase[plan->n_phases++];
+    *p = (struct cvyi_phase){ .desc = *phase, .backend = plan->current, .tasks = tasks };
+    p->desc.name = name;
+    return CVY_OK;
+}
+
+enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn, const void *arg)
+{
+    if (!cvyi_grow(plan->ctx, (void **)&plan->refresh, &plan->cap_refresh, plan->n_refresh + 1, sizeof *plan->refresh))
+        return CVY_E_NOMEM;
+    plan->refresh[plan->n_refresh++] = (struct cvyi_refresh){ id, plan->current, fn, arg, false };
+    return CVY_OK;
+}
+
+void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes)
+{
+    void **block = bytes > SIZE_MAX - 64 ? NULL : cvyi_alloc(plan->ctx, bytes + 64); /* the link keeps 64-byte alignment */
+    if (!block) return NULL;
+    *block = plan->blocks;
+    plan->blocks = block;
+    return (char *)block + 64;
+}
+
+enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, const char *format, ...)
+{
+    char text[sizeof plan->ctx->message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return cvyi_fail(plan->ctx, status, "%s", text);
+}
+
+/* ------------------------------------------------------------------------------------------------ preparing */
+
+static enum cvy_status grow_info(struct cvy_plan *plan)
+{
+    return cvyi_grow(plan->ctx, (void **)&plan->info, &plan->cap_info, plan->list.n_values, sizeof *plan->info)
+               ? CVY_OK : CVY_E_NOMEM;
+}
+
+/* What is known of values before backends are asked. */
+static enum cvy_status describe_values(struct cvy_plan *plan)
+{
+    const struct cvyi_program_options *o = &plan->options;
+    CVYI_TRY(grow_info(plan));
+    for (size_t i = 0; i < plan->list.n_values; i++) {
+        struct cvy_value *v = &plan->list.value[i];
+        struct cvyi_value_info *info = &plan->info[i];
+        info->fixed = v->external;
+        if (v->alias >= 0) plan->info[cvyi_program_root(plan, (int)i)].aliased = true;
+        if (!v->external) v->layout = plan->backend[0]->layout; /* until settle() knows */
+        if (v->external || !o->share || (v->role != CVY_ROLE_WEIGHT && v->role != CVY_ROLE_RUNNING)) continue;
+        int master = cvyi_program_find(o->share, v->role, v->name);
+        const struct cvy_value *m = master < 0 ? NULL : cvy_plan_value(o->share, master);
+        if (!m || memcmp(&m->shape, &v->shape, sizeof v->shape) != 0)
+            return cvyi_fail(plan->ctx, CVY_E_ARG, "the trainer has no parameter %s of this shape to share", v->name);
+        v->layout = m->layout;
+        info->fixed = info->shared = true;
+    }
+    for (size_t i = 0; i < o->n_keep; i++) plan->info[cvyi_program_root(plan, o->keep[i])].keep = true;
+    return CVY_OK;
+}
+
+static void find_last_reads(struct cvy_plan *plan)
+{
+    for (size_t i = 0; i < plan->list.n_values; i++) plan->info[i].last_read = -1;
+    for (size_t i = 0; i < plan->list.n_ops; i++)
+        for (int k = 0; k < plan->list.op[i].n_in; k++)
+            if (plan->list.op[i].in[k] >= 0)
+                plan->info[cvyi_program_root(plan, plan->list.op[i].in[k])].last_read = (long)i;
+}
+
+/* ------------------------------------------------------------------------------------------------ assigning */
+
+static bool feeds(const struct cvy_plan *plan, const struct cvy_op_desc *a, const struct cvy_op_desc *b)
+{
+    for (int o = 0; o < a->n_out; o++)
+        for (int i = 0; i < b->n_in; i++)
+            if (a->out[o] >= 0 && b->in[i] >= 0 &&
+                cvyi_program_root(plan, a->out[o]) == cvyi_program_root(plan, b->in[i])) return true;
+    return false;
+}
+
+/* Length of the chain that starts at op `first`; with `assign`, only through ops of the same backend. */
+static int chain(const struct cvy_plan *plan, size_t first, const int *assign)
+{
+    const struct cvy_op_desc *op = plan->list.op;
+    size_t n = 1;
+    if (plan->ctx->options.no_fusion || op[first].kind == CVY_OP_REORDER) return 1;
+    while (n < CHAIN && first + n < plan->list.n_ops) {
+        const struct cvy_op_desc *next = &op[first + n];
+        if (next->fence || next->kind == CVY_OP_REORDER || (assign && assign[first + n] != assign[first]) ||
+            !feeds(plan, next - 1, next)) break;
+        n++;
+    }
+    return (int)n;
+}
+
+static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    char names[128] = "";
+    size_t n = plan->ctx->options.strict ? 1 : plan->n_backends;
+    for (size_t b = 0; b < n; b++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", b ? ", " : "", plan->backend[b]->name);
+    return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "%s (%s) is not supported by %s%s", op->name,
+                     cvyi_op_kind_name(op->kind), names, plan->ctx->options.strict ? ", and strict is set" : "");
+}
+
+static int take(struct cvy_plan *plan, int backend, size_t op, int n)
+{
+    int taken = plan->backend[backend]->take(plan->state[backend], plan, &plan->list.op[op], n);
+    return taken > n ? n : taken;
+}
+
+static enum cvy_status assign_ops(struct cvy_plan *plan)
+{
+    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign))
+        return CVY_E_NOMEM;
+    size_t asked = plan->ctx->options.strict ? 1 : plan->n_backends;
+    for (size_t i = 0; i < plan->list.n_ops;) {
+        int n = chain(plan, i, NULL), taken = 0;
+        size_t b = 0;
+        for (; b < asked && (taken = take(plan, (int)b, i, n)) <= 0; b++) {}
+        if (taken <= 0) return declined(plan, &plan->list.op[i]);
+        for (int k = 0; k < taken; k++) plan->assign[i++] = (int)b;
+    }
+    return CVY_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ layouts */
+
+/* Copies of values in other layouts, while the list is rewritten. */
+struct copies {
+    struct copy { int from, to; enum cvy_layout layout; } *copy;
+    size_t n, cap;
+};
+
+static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
+{
+    const struct cvy_backend *b = plan->backend[backend];
+    if (v->role == CVY_ROLE_STATS) return CVY_LAYOUT_PLAIN64;
+    return is_param(v->role) ? b->param_layout : b->layout;
+}
+
+/* The layouts of values as their writers leave them. Parameters: as whoever updates them in place wants it, else as
+ * their first reader does. */
+static void settle(struct cvy_plan *plan)
+{
+    struct cvy_value *value = plan->list.value;
+    for (size_t i = plan->list.n_ops; i-- > 0;) { /* from behind: the first reader wins */
+        const struct cvy_op_desc *op = &plan->list.op[i];
+        for (int k = 0; k < op->n_in; k++) {
+            int id = op->in[k] < 0 ? -1 : cvyi_program_root(plan, op->in[k]);
+            if (id >= 0 && !plan->info[id].fixed && (is_master(value[id].role) || value[id].role == CVY_ROLE_STATS))
+                value[id].layout = wanted(plan, &value[id], plan->assign[i]);
+        }
+    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < plan->list.n_ops; i++) {
+            const struct cvy_op_desc *op = &plan->list.op[i];
+            for (int k = 0; k < (pass ? op->n_out : op->n_in); k++) {
+                int id = pass ? op->out[k] : op->in[k];
+                if (id < 0 || (!pass && !updates(op, k))) continue;
+                id = cvyi_program_root(plan, id);
+                if (!plan->info[id].fixed) value[id].layout = wanted(plan, &value[id], plan->assign[i]);
+            }
+        }
+    for (size_t i = 0; i < plan->list.n_values; i++) value[i].layout = value[cvyi_program_root(plan, (int)i)].layout;
+}
+
+static enum cvy_status append(struct cvy_plan *plan, const struct cvy_op_desc *op, int backend)
+{
+    struct cvy_op_desc *new = cvyi_list_op(&plan->list, op->kind, "%s", op->name);
+    if (plan->list.status) return plan->list.status;
+    const char *name = new->name;
+    *new = *op;
+    new->name = name;
+    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign))
+        return CVY_E_NOMEM;
+    plan->assign[plan->list.n_ops - 1] = backend;
+    return CVY_OK;
+}
+
+/* A new value like `id` in another layout. */
+static int clone(struct cvy_plan *plan, int id, enum cvy_role role, enum cvy_layout layout)
+{
+    cvy_shape shape = plan->list.value[id].shape;
+    char name[256];
+    snprintf(name, sizeof name, "%s", plan->list.value[id].name); /* the array may move */
+    int copy = cvyi_list_value(&plan->list, role, shape, "%s", name);
+    if (copy < 0 || grow_info(plan) != CVY_OK) return -1;
+    plan->list.value[copy].layout = layout;
+    plan->list.value[copy].alias = -1;
+    return copy;
+}
+
+static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, int backend)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%s.reorder", plan->list.value[from].name);
+    struct cvy_op_desc op = { .kind = CVY_OP_REORDER, .name = name, .n_in = 1, .n_out = 1, .in = { from }, .out = { to } };
+    return append(plan, &op, backend); /* pick_reorders() chooses again when sizes are known */
+}
+
+/* The id under which `backend` can read value id; makes a copy if there is none yet. */
+static enum cvy_status readable(struct cvy_plan *plan, struct copies *copies, int *id, int backend)
+{
+    const struct cvy_value *v = &plan->list.value[*id];
+    enum cvy_layout layout = wanted(plan, v, backend);
+    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE || v->layout == layout) return CVY_OK; /* PRIVATE: a copy */
+    for (size_t i = 0; i < copies->n; i++)
+        if (copies->copy[i].from == *id && copies->copy[i].layout == layout) {
+            *id = copies->copy[i].to;
+            return CVY_OK;
+        }
+    if (!cvyi_grow(plan->ctx, (void **)&copies->copy, &copies->cap, copies->n + 1, sizeof *copies->copy))
+        return CVY_E_NOMEM;
+    bool master = is_master(v->role);
+    int to = clone(plan, *id, is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, layout);
+    if (to < 0) return CVY_E_NOMEM;
+    plan->info[to].keep = master; /* packings are made from it */
+    copies->copy[copies->n++] = (struct copy){ *id, to, layout };
+    CVYI_TRY(append_reorder(plan, *id, to, backend));
+    *id = to;
+    return CVY_OK;
+}
+
+/* Masters are copied at the head of the program: backends pack what they need of the copies before the rest begins. */
+static enum cvy_status rewrite_op(struct cvy_plan *plan, struct copies *copies, struct cvy_op_desc *op, int backend)
+{
+    int fetched[CVY_MAX_OUT], inner[CVY_MAX_OUT], n = 0;
+    for (int k = 0; k < op->n_in; k++)
+        if (op->in[k] >= 0) CVYI_TRY(readable(plan, copies, &op->in[k], backend));
+    for (int k = 0; k < op->n_out; k++) {
+        const struct cvy_value *v = op->out[k] < 0 ? NULL : &plan->list.value[op->out[k]];
+        if (!v || v->layout == wanted(plan, v, backend)) continue;
+        fetched[n] = op->out[k]; /* its layout is fixed: compute beside it, then reorder */
+        inner[n] = clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, wanted(plan, v, backend));
+        if (inner[n] < 0) return CVY_E_NOMEM;
+        op->out[k] = inner[n++];
+    }
+    CVYI_TRY(append(plan, op, backend));
+    for (int k = 0; k < n; k++) CVYI_TRY(append_reorder(plan, inner[k], fetched[k], backend));
+    return CVY_OK;
+}
+
+static enum cvy_status rewrite_ops(struct cvy_plan *plan, struct cvy_op_desc *op, const int *assign, size_t n,
+                                   struct copies *copies, size_t *n_head)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < op[i].n_in; k++)
+            if (op[i].in[k] >= 0 && is_master(plan->list.value[op[i].in[k]].role))
+                CVYI_TRY(readable(plan, copies, &op[i].in[k], assign[i]));
+    *n_head = plan->list.n_ops;
+    for (size_t i = 0; i < n; i++) CVYI_TRY(rewrite_op(plan, copies, &op[i], assign[i]));
+    return CVY_OK;
+}
+
+/* The list again, with reorders between values and readers of different layouts. */
+static enum cvy_status insert_reorders(struct cvy_plan *plan, size_t *n_head)
+{
+    struct cvy_context *ctx = plan->ctx;
+    struct cvy_op_desc *op = plan->list.op;
+    int *assign = plan->assign;
+    size_t n = plan->list.n_ops;
+    struct copies copies = { NULL, 0, 0 };
+    plan->list.op = NULL;
+    plan->list.n_ops = plan->list.cap_ops = 0;
+    plan->assign = NULL;
+    plan->cap_assign = 0;
+    enum cvy_status status = rewrite_ops(plan, op, assign, n, &copies, n_head);
+    for (size_t i = 0; i < n; i++) cvyi_free(ctx, (void *)op[i].name);
+    cvyi_free(ctx, op);
+    cvyi_free(ctx, assign);
+    cvyi_free(ctx, copies.copy);
+    return status;
+}
+
+/* The user's output, as plain float. */
+static enum cvy_status append_fetch(struct cvy_plan *plan)
+{
+    plan->fetch = -1;
+    if (!plan->options.fetch) return CVY_OK;
+    int output = plan->options.output;
+    if (plan->list.value[output].layout == CVY_LAYOUT_PLAIN) {
+        plan->fetch = output;
+    } else {
+        plan->fetch = clone(plan, output, CVY_ROLE_ACTIVATION, CVY_LAYOUT_PLAIN);
+        if (plan->fetch < 0) return CVY_E_NOMEM;
+        CVYI_TRY(append_reorder(plan, output, plan->fetch, 0));
+    }
+    plan->info[cvyi_program_root(plan, plan->fetch)].keep = true;
+    return CVY_OK;
+}
+
+/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB. */
+static enum cvy_status measure(struct cvy_plan *plan)
+{
+    for (size_t i = 0; i < plan->list.n_values; i++) {
+        struct cvy_value *v = &plan->list.value[i];
+        size_t root = (size_t)cvyi_program_root(plan, (int)i), n = v->shape.n, element = sizeof(float);
+        bool ok = cvyi_mul(v->shape.h, v->shape.w, &v->plane);
+        if (v->layout == CVY_LAYOUT_LANES && !is_param(v->role) && v->role != CVY_ROLE_STATS) {
+            if (!plan->info[root].aliased && v->plane % 64 == 0) v->plane++;
+            n = n / 16 + (n % 16 != 0);
+            element = 64;
+        } else if (v->layout == CVY_LAYOUT_PLAIN64) {
+            element = sizeof(double);
+        }
+        if (v->role == CVY_ROLE_STATS) n = 2, element = sizeof(double), v->plane = 1;
+        ok = ok && cvyi_mul(n, v->shape.c, &v->bytes) && cvyi_mul(v->bytes, v->plane, &v->bytes) &&
+             cvyi_mul(v->bytes, element, &v->bytes);
+        if (v->role == CVY_ROLE_INPUT) v->bytes = 0;
+        else if (!ok || v->bytes > PTRDIFF_MAX)
+            return cvyi_fail(plan->ctx, CVY_E_NOMEM, "%s [%zu][%zu][%zu][%zu] does not fit into the address space",
+                             v->name, v->shape.n, v->shape.c, v->shape.h, v->shape.w);
+    }
+    return CVY_OK;
+}
+
+/* A reorder goes to whichever backend knows both layouts, its reader's first. */
+static enum cvy_status pick_reorders(struct cvy_plan *plan)
+{
+    for (size_t i = 0; i < plan->list.n_ops; i++) {
+        if (plan->list.op[i].kind != CVY_OP_REORDER) continue;
+        size_t b = 0;
+        if (take(plan, plan->assign[i], i, 1) > 0) continue;
+        while (b < plan->n_backends && take(plan, (int)b, i, 1) <= 0) b++;
+        if (b == plan->n_backends)
+            return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts",
+                             plan->list.op[i].name);
+        plan->assign[i] = (int)b;
+    }
+    return CVY_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ planning */
+
+static void run_barrier(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    (void)task, (void)worker;
+    const struct cvy_plan *plan = arg;
+    for (size_t i = 0; i < plan->n_refresh; i++)
+        if (plan->refresh[i].always) plan->refresh[i].fn(plan->refresh[i].arg, run);
+}
+
+static enum cvy_status plan_barrier(struct cvy_plan *plan)
+{
+    plan->current = 0;
+    CVYI_TRY(cvy_plan_phase(plan, &(struct cvy_phase_desc){ .name = "refresh", .run = run_barrier, .arg = plan,
+                                                            .parts = 1, .alone = true }));
+    plan->phase[plan->n_phases - 1].barrier = true;
+    return CVY_OK;
+}
+
+/* Weights that change without their packings' backend knowing: copies, the caller's own, updated by another backend. */
+static void settle_refreshes(struct cvy_plan *plan, size_t barrier)
+{
+    bool any = false;
+    for (size_t i = 0; i < plan->n_refresh; i++) {
+        struct cvyi_refresh *r = &plan->refresh[i];
+        const struct cvy_value *v = cvy_plan_value(plan, r->id);
+        r->always = v->external || v->role == CVY_ROLE_PRIVATE;
+        for (size_t k = 0; k < plan->list.n_ops; k++)
+            if (plan->list.op[k].kind == CVY_OP_SGD && plan->list.op[k].in[0] == r->id && plan->assign[k] != r->backend)
+                r->always = true;
+        any = any || r->always;
+    }
+    if (any) return;
+    cvyi_free(plan->ctx, (void *)plan->phase[barrier].desc.name);
+    plan->n_phases--;
+    memmove(&plan->phase[barrier], &plan->phase[barrier + 1], (plan->n_phases - barrier) * sizeof *plan->phase);
+}
+
+static void log_piece(const struct cvy_plan *plan, size_t first, int n)
+{
+    char names[512] = "";
+    for (int k = 0; k < n; k++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", k ? " + " : "",
+                 plan->list.op[first + (size_t)k].name);
+    cvyi_log(plan->ctx, 1, "%s: %s", names, plan->backend[plan->assign[first]]->name);
+}
+
+static enum cvy_status plan_pieces(struct cvy_plan *plan, size_t n_head)
+{
+    size_t barrier = SIZE_MAX;
+    for (size_t i = 0; i <= plan->list.n_ops;) {
+        if (i == n_head && barrier == SIZE_MAX) {
+            barrier = plan->n_phases;
+            CVYI_TRY(plan_barrier(plan));
+        }
+        if (i == plan->list.n_ops) break;
+        const struct cvy_backend *backend = plan->backend[plan->assign[i]];
+        int n = take(plan, plan->assign[i], i, chain(plan, i, plan->assign));
+        if (n <= 0)
+            return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s took %s and then declined it", backend->name,
+                             plan->list.op[i].name);
+        if (plan->ctx->options.verbose >= 1) log_piece(plan, i, n);
+        plan->current = plan->assign[i];
+        CVYI_TRY(backend->plan(plan->state[plan->current], plan, &plan->list.op[i], n, i));
+        i += (size_t)n;
+    }
+    settle_refreshes(plan, barrier);
+    return CVY_OK;
+}
+
+static enum cvy_status open_backends(struct cvy_plan *plan)
+{
+    const struct cvyi_program_options *o = &plan->options;
+    if (o->backends) {
+        plan->n_backends = o->n_backends;
+        memcpy(plan->backend, o->backends, o->n_backends * sizeof *o->backends);
+    } else {
+        CVYI_TRY(cvyi_registry_parse(plan->ctx, plan->ctx->options.backends, plan->backend, &plan->n_backends));
+    }
+    for (size_t b = 0; b < plan->n_backends; b++) {
+        if (plan->backend[b]->abi != CVY_BACKEND_ABI)
+            return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s speaks version %d of the contract, this library %d",
+                             plan->backend[b]->name, plan->backend[b]->abi, CVY_BACKEND_ABI);
+        plan->current = (int)b;
+        CVYI_TRY(plan->backend[b]->open(plan, &plan->state[b]));
+        plan->n_open = b + 1;
+    }
+    return CVY_OK;
+}
+
+static enum cvy_status compile(struct cvy_plan *plan)
+{
+    size_t n_head = 0;
+    if (plan->list.status) return plan->list.status;
+    CVYI_TRY(open_backends(plan));
+    CVYI_TRY(describe_values(plan));
+    CVYI_TRY(measure(plan));
+    find_last_reads(plan);
+    CVYI_TRY(assign_ops(plan));
+    settle(plan);
+    CVYI_TRY(insert_reorders(plan, &n_head));
+    CVYI_TRY(append_fetch(plan));
+    CVYI_TRY(measure(plan));
+    find_last_reads(plan);
+    CVYI_TRY(pick_reorders(plan));
+    CVYI_TRY(plan_pieces(plan, n_head));
+    CVYI_TRY(cvyi_stages_build(plan));
+    CVYI_TRY(cvyi_memory_build(plan));
+    cvyi_log(plan->ctx, 1, "%zu ops, %zu phases, %zu stages, arena %zu bytes, parameters %zu bytes", plan->list.n_ops,
+             plan->n_phases, plan->n_stages, plan->arena_bytes, plan->fixed_bytes);
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
+                                     const struct cvyi_program_options *options, struct cvy_plan **out)
+{
+    struct cvy_plan *plan = cvyi_alloc(ctx, sizeof *plan);
+    *out = NULL;
+    if (!plan) {
+        cvyi_list_free(list);
+        return CVY_E_NOMEM;
+    }
+    plan->ctx = ctx;
+    plan->list = *list;
+    plan->options = *options;
+    cvyi_list_init(list, ctx);
+    enum cvy_status status = compile(plan);
+    plan->options.keep = NULL;
+    plan->options.backends = NULL;
+    if (status != CVY_OK) cvyi_program_destroy(&plan);
+    *out = plan;
+    return status;
+}
+
+void cvyi_program_destroy(struct cvy_plan **out)
+{
+    struct cvy_plan *plan = *out;
+    if (!plan) return;
+    struct cvy_context *ctx = plan->ctx;
+    for (size_t b = 0; b < plan->n_open; b++) plan->backend[b]->close(plan->state[b]);
+    cvyi_memory_free(plan);
+    for (size_t p = 0; p < plan->n_phases; p++) cvyi_free(ctx, (void *)plan->phase[p].desc.name);
+    for (size_t i = 0; i < plan->n_extra; i++) cvyi_free(ctx, plan->extra[i]);
+    while (plan->blocks) {
+        void *next = *(void **)plan->blocks;
+        cvyi_free(ctx, plan->blocks);
+        plan->blocks = next;
+    }
+    cvyi_list_free(&plan->list);
+    cvyi_free(ctx, plan->info);
+    cvyi_free(ctx, plan->extra);
+    cvyi_free(ctx, plan->assign);
+    cvyi_free(ctx, plan->phase);
+    cvyi_free(ctx, plan->refresh);
+    cvyi_free(ctx, plan->stage);
+    cvyi_free(ctx, plan->stage_tasks);
+    cvyi_free(ctx, plan->strand);
+    cvyi_free(ctx, plan->order);
+    cvyi_free(ctx, plan->nanoseconds);
+    cvyi_free(ctx, plan);
+    *out = NULL;
+}

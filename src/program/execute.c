@@ -1,0 +1,103 @@
+/* Runs a compiled program: the team's stages in one parallel region, phases that must be alone between regions on the
+ * calling thread. Allocates nothing, locks nothing, decides nothing. */
+#include "program/program.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "base/team.h"
+
+struct segment {
+    struct cvy_plan *plan;
+    const struct cvy_run *run;
+    size_t first_stage;
+};
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* A thread's clocks start on a cache line of their own. */
+static size_t clock_stride(const struct cvy_plan *plan) { return (plan->n_phases + 7) / 8 * 8; }
+
+static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p, size_t task, size_t thread)
+{
+    const struct cvy_phase_desc *phase = &plan->phase[p].desc;
+    if (!plan->profiling) {
+        phase->run(phase->arg, run, task, &plan->worker[thread]);
+        return;
+    }
+    uint64_t start = now();
+    phase->run(phase->arg, run, task, &plan->worker[thread]);
+    plan->nanoseconds[thread * clock_stride(plan) + p] += now() - start;
+}
+
+static void run_task(void *arg, size_t stage, size_t task, size_t thread)
+{
+    const struct segment *segment = arg;
+    struct cvy_plan *plan = segment->plan;
+    const struct cvyi_stage *s = &plan->stage[segment->first_stage + stage];
+    const struct cvyi_strand *strand = &plan->strand[s->first];
+    while (task >= strand->first_task + strand->tasks) strand++;
+    for (size_t i = 0; i < strand->n; i++)
+        run_phase(plan, segment->run, plan->order[strand->first + i], task - strand->first_task, thread);
+}
+
+static void log_run(const struct cvy_plan *plan, const struct cvy_run *run)
+{
+    for (size_t p = 0; p < plan->n_phases; p++)
+        cvyi_log(plan->ctx, 2, "step %llu: %s (%s), stage %zu, %zu tasks", (unsigned long long)run->step,
+                 plan->phase[p].desc.name, plan->backend[plan->phase[p].backend]->name, plan->phase[p].stage,
+                 plan->phase[p].tasks);
+}
+
+void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
+{
+    run->buf = plan->buf;
+    if (plan->ctx->options.verbose >= 2) log_run(plan, run);
+    for (size_t s = 0; s < plan->n_stages;) {
+        size_t end = s;
+        if (plan->stage[s].alone) {
+            size_t p = plan->order[plan->strand[plan->stage[s].first].first];
+            for (size_t task = 0; task < plan->phase[p].tasks; task++) run_phase(plan, run, p, task, 0);
+            s++;
+            continue;
+        }
+        while (end < plan->n_stages && !plan->stage[end].alone) end++;
+        struct segment segment = { plan, run, s };
+        cvyi_team_run(plan->ctx->team, end - s, plan->stage_tasks + s, run_task, &segment);
+        s = end;
+    }
+}
+
+void cvyi_program_refresh(struct cvy_plan *plan, int id)
+{
+    struct cvy_run run = { .buf = plan->buf, .n = plan->options.capacity };
+    for (size_t i = 0; i < plan->n_refresh; i++) {
+        const struct cvyi_refresh *r = &plan->refresh[i];
+        if (!r->always && (id < 0 || r->id == id)) r->fn(r->arg, &run);
+    }
+}
+
+bool cvyi_program_profile(struct cvy_plan *plan, bool on)
+{
+    size_t n = plan->ctx->options.threads * clock_stride(plan);
+    if (on && !plan->nanoseconds) {
+        plan->nanoseconds = cvyi_alloc_array(plan->ctx, n, sizeof *plan->nanoseconds);
+        if (!plan->nanoseconds) return false;
+    }
+    if (on) memset(plan->nanoseconds, 0, n * sizeof *plan->nanoseconds);
+    plan->profiling = on;
+    return true;
+}
+
+double cvyi_program_seconds(const struct cvy_plan *plan, size_t phase)
+{
+    uint64_t sum = 0;
+    for (size_t t = 0; plan->nanoseconds && t < plan->ctx->options.threads; t++)
+        sum += plan->nanoseconds[t * clock_stride(plan) + phase];
+    return (double)sum * 1e-9;
+}

@@ -1,0 +1,209 @@
+/* Where every buffer of a program lies. Transient ones share one arena by their lifetimes in stages; those that outlive a
+ * step (parameters, their gradients and packings, what users read) lie in a block of their own. Measuring is binding:
+ * one placement gives the size and the addresses. Knows stages and sizes, not ops. */
+#include "program/program.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE ((size_t)2 << 20)
+
+static bool round_up(size_t *bytes, size_t unit)
+{
+    if (*bytes > SIZE_MAX - unit) return false;
+    *bytes = (*bytes + unit - 1) / unit * unit;
+    return true;
+}
+
+/* Large buffers first; each goes into the tightest gap that its contemporaries leave, else behind them. */
+size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order, size_t *busy)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = i;
+        for (; k > 0 && slot[order[k - 1]].bytes < slot[i].bytes; k--) order[k] = order[k - 1];
+        order[k] = i;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct cvyi_slot *s = &slot[order[i]];
+        size_t n_busy = 0;
+        for (size_t j = 0; j < i; j++) { /* contemporaries, by offset */
+            const struct cvyi_slot *o = &slot[order[j]];
+            if (o->last < s->first || s->last < o->first || !o->bytes) continue;
+            size_t k = n_busy++;
+            for (; k > 0 && slot[busy[k - 1]].offset > o->offset; k--) busy[k] = busy[k - 1];
+            busy[k] = order[j];
+        }
+        size_t end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
+        for (size_t j = 0; j < n_busy; j++) {
+            const struct cvyi_slot *o = &slot[busy[j]];
+            if (o->offset > end && o->offset - end >= s->bytes && o->offset - end < best_gap) {
+                best_gap = o->offset - end;
+                best = end;
+            }
+            if (o->offset + o->bytes > end) end = o->offset + o->bytes;
+        }
+        s->offset = best != SIZE_MAX ? best : end;
+        if (s->bytes > SIZE_MAX - s->offset) return SIZE_MAX;
+        if (s->offset + s->bytes > total) total = s->offset + s->bytes;
+    }
+    return total;
+}
+
+/* Zeroed. Large blocks lie on huge pages where the system grants them: a step walks all of its arena, and TLB misses are
+ * what it would wait for. */
+static enum cvy_status block_alloc(struct cvy_context *ctx, size_t bytes, void **block)
+{
+    if (bytes < HUGE) {
+        *block = cvyi_alloc(ctx, bytes);
+        return *block ? CVY_OK : CVY_E_NOMEM;
+    }
+    const cvy_allocator *a = &ctx->options.allocator;
+    size_t rounded = bytes;
+    *block = round_up(&rounded, HUGE) ? a->alloc(a->user, rounded, HUGE) : NULL;
+    if (!*block) return cvyi_fail(ctx, CVY_E_NOMEM, "out of memory: the program needs %zu bytes in one piece", bytes);
+    (void)madvise(*block, rounded, MADV_HUGEPAGE); /* a hint; refusal changes nothing */
+    memset(*block, 0, rounded);
+    return CVY_OK;
+}
+static void block_free(struct cvy_context *ctx, void *block, size_t bytes)
+{
+    if (block && bytes >= HUGE) ctx->options.allocator.free(ctx->options.allocator.user, block);
+    else cvyi_free(ctx, block);
+}
+
+static enum cvy_status too_large(const struct cvy_plan *plan)
+{
+    return cvyi_fail(plan->ctx, CVY_E_NOMEM, "the program's memory does not fit into the address space");
+}
+
+/* First and last stage of every buffer; a transient one must be written before it is read. */
+static enum cvy_status lifetimes(struct cvy_plan *plan, struct cvyi_slot *slot, bool *used)
+{
+    for (size_t p = 0; p < plan->n_phases; p++) { /* program order, so the first access seen is the first in time */
+        const struct cvyi_phase *phase = &plan->phase[p];
+        bool *written = used + cvyi_program_values(plan);
+        for (int pass = 0; pass < 2; pass++)
+            for (int a = 0; a < phase->desc.n_access; a++) {
+                int id = cvyi_program_root(plan, phase->desc.access[a].value);
+                enum cvy_access access = phase->desc.access[a].access;
+                bool write = access == CVY_WRITE_CELL || access == CVY_WRITE_ALL;
+                const struct cvy_value *v = cvy_plan_value(plan, id);
+                if (v->role == CVY_ROLE_INPUT || v->external) continue;
+                if (write == (pass == 0)) { /* what a phase both writes and reads, it writes first */
+                    if (write) written[id] = true;
+                    else if (!written[id] && !cvyi_program_persistent(plan, id))
+                        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "phase %s of backend %s reads %s, which nothing has"
+                                         " written", phase->desc.name, plan->backend[phase->backend]->name, v->name);
+                }
+                if (!used[id] || phase->stage < slot[id].first) slot[id].first = phase->stage;
+                if (!used[id] || phase->stage > slot[id].last) slot[id].last = phase->stage;
+                used[id] = true;
+            }
+    }
+    return CVY_OK;
+}
+
+static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, struct cvyi_slot *dense, size_t *work,
+                             const bool *used)
+{
+    size_t n = cvyi_program_values(plan), m = 0;
+    size_t *member = work, *order = work + n, *busy = work + 2 * n;
+    plan->fixed_bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct cvy_value *v = cvy_plan_value(plan, (int)i);
+        plan->offset[i] = SIZE_MAX;
+        if (v->alias >= 0 || v->external || v->role == CVY_ROLE_INPUT) continue;
+        if (i < plan->list.n_values && plan->info[i].shared) continue;
+        size_t bytes = v->bytes;
+        if (!round_up(&bytes, 64)) return too_large(plan);
+        if (cvyi_program_persistent(plan, (int)i)) {
+            slot[i].offset = plan->fixed_bytes;
+            if (bytes > SIZE_MAX - plan->fixed_bytes) return too_large(plan);
+            plan->fixed_bytes += bytes;
+        } else if (used[i]) {
+            dense[m] = (struct cvyi_slot){ bytes, slot[i].first, slot[i].last, 0 };
+            member[m++] = i;
+        }
+    }
+    plan->arena_bytes = cvyi_memory_place(dense, m, order, busy);
+    if (plan->arena_bytes == SIZE_MAX) return too_large(plan);
+    for (size_t i = 0; i < m; i++) plan->offset[member[i]] = dense[i].offset;
+    return CVY_OK;
+}
+
+static enum cvy_status allocate(struct cvy_plan *plan, const struct cvyi_slot *slot)
+{
+    struct cvy_context *ctx = plan->ctx;
+    size_t n = cvyi_program_values(plan), threads = ctx->options.threads, scratch;
+    plan->worker = cvyi_alloc_array(ctx, threads, sizeof *plan->worker);
+    if (!plan->worker) return CVY_E_NOMEM;
+    if (!cvyi_mul(plan->scratch_bytes, threads, &scratch)) return too_large(plan);
+    if (plan->options.dry_run) return CVY_OK;
+    CVYI_TRY(block_alloc(ctx, plan->fixed_bytes, &plan->fixed));
+    CVYI_TRY(block_alloc(ctx, plan->arena_bytes, &plan->arena));
+    CVYI_TRY(block_alloc(ctx, scratch, &plan->scratch));
+    for (size_t i = 0; i < threads; i++)
+        plan->worker[i] = (struct cvy_worker){ i, (char *)plan->scratch + i * plan->scratch_bytes };
+    for (size_t i = 0; i < n; i++)
+        if (slot[i].offset != SIZE_MAX) plan->buf[i] = (char *)plan->fixed + slot[i].offset;
+    for (size_t i = 0; plan->options.share && i < plan->list.n_values; i++)
+        if (plan->info[i].shared) {
+            const struct cvy_value *v = &plan->list.value[i];
+            plan->buf[i] = plan->options.share->buf[cvyi_program_find(plan->options.share, v->role, v->name)];
+        }
+    cvyi_program_bind_arena(plan, NULL);
+    return CVY_OK;
+}
+
+void cvyi_program_bind_arena(struct cvy_plan *plan, void *arena)
+{
+    size_t n = cvyi_program_values(plan);
+    char *base = arena ? arena : plan->arena;
+    for (size_t i = 0; i < n; i++)
+        if (plan->offset[i] != SIZE_MAX) plan->buf[i] = base + plan->offset[i];
+    for (size_t i = 0; i < n; i++) plan->buf[i] = plan->buf[cvyi_program_root(plan, (int)i)];
+}
+
+void cvyi_program_bind(struct cvy_plan *plan, int id, void *address)
+{
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        if (cvyi_program_root(plan, (int)i) == id) plan->buf[i] = address;
+}
+
+enum cvy_status cvyi_memory_build(struct cvy_plan *plan)
+{
+    struct cvy_context *ctx = plan->ctx;
+    size_t n = cvyi_program_values(plan);
+    plan->scratch_bytes = 0;
+    for (size_t i = 0; i < plan->n_phases; i++)
+        if (plan->phase[i].desc.scratch_bytes > plan->scratch_bytes) plan->scratch_bytes = plan->phase[i].desc.scratch_bytes;
+    if (!round_up(&plan->scratch_bytes, 64)) return too_large(plan);
+    plan->buf = cvyi_alloc_array(ctx, n, sizeof *plan->buf);
+    plan->offset = cvyi_alloc_array(ctx, n, sizeof *plan->offset);
+    struct cvyi_slot *slot = cvyi_alloc_array(ctx, n, 2 * sizeof *slot);
+    size_t *work = cvyi_alloc_array(ctx, n, 3 * sizeof *work);
+    bool *used = cvyi_alloc_array(ctx, n, 2 * sizeof *used);
+    enum cvy_status status = CVY_E_NOMEM;
+    if (plan->buf && plan->offset && slot && work && used) {
+        for (size_t i = 0; i < n; i++) slot[i].offset = SIZE_MAX;
+        status = lifetimes(plan, slot, used);
+        if (status == CVY_OK) status = place(plan, slot, slot + n, work, used);
+        if (status == CVY_OK) status = allocate(plan, slot);
+    }
+    cvyi_free(ctx, slot);
+    cvyi_free(ctx, work);
+    cvyi_free(ctx, used);
+    return status;
+}
+
+void cvyi_memory_free(struct cvy_plan *plan)
+{
+    struct cvy_context *ctx = plan->ctx;
+    block_free(ctx, plan->fixed, plan->fixed_bytes);
+    block_free(ctx, plan->arena, plan->arena_bytes);
+    block_free(ctx, plan->scratch, plan->scratch_bytes * ctx->options.threads);
+    cvyi_free(ctx, plan->worker);
+    cvyi_free(ctx, plan->buf);
+    cvyi_free(ctx, plan->offset);
+}

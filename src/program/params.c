@@ -1,0 +1,211 @@
+/* Parameters by name: their shapes as users see them, how they start, reading and writing them. Knows the net's
+ * layers by name and the two plain layouts that parameters have; must not know how they are used. */
+#include <math.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "program/model.h"
+
+static const enum cvy_role role_of_kind[CVYI_PARAM_KINDS] = {
+    [CVY_PARAM_WEIGHT] = CVY_ROLE_WEIGHT,
+    [CVY_PARAM_RUNNING] = CVY_ROLE_RUNNING,
+    [CVY_PARAM_GRADIENT] = CVY_ROLE_WEIGHT_GRAD,
+    [CVY_PARAM_MOMENTUM] = CVY_ROLE_MOMENTUM,
+};
+
+/* "conv1.weight": the node conv1. */
+static const struct cvyi_node *node_of(const struct cvy_net *net, const char *param)
+{
+    const char *dot = strrchr(param, '.');
+    size_t length = dot ? (size_t)(dot - param) : strlen(param);
+    for (size_t i = 0; i < net->n_nodes; i++)
+        if (strlen(net->node[i].name) == length && memcmp(net->node[i].name, param, length) == 0) return &net->node[i];
+    return NULL;
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && strcmp(dot + 1, suffix) == 0;
+}
+
+static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_net *net, int id)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, id);
+    const struct cvyi_node *node = node_of(net, v->name);
+    cvy_shape s = v->shape;
+    struct cvyi_param p = { .id = id, .count = s.n * s.c * s.h * s.w };
+    if (!node || node->kind != CVYI_NODE_CONV2D || !has_suffix(v->name, "weight")) {
+        p.rank = 1;
+        p.dims[0] = p.count;
+    } else if (node->linear) {
+        p.rank = 2;
+        p.dims[0] = s.n;
+        p.dims[1] = s.c * s.h * s.w;
+    } else {
+        p.rank = 4;
+        p.dims[0] = s.n, p.dims[1] = s.c, p.dims[2] = s.h, p.dims[3] = s.w;
+    }
+    return p;
+}
+
+enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan, const struct cvy_net *net)
+{
+    size_t n = 0, n_values = plan->list.n_values;
+    params->plan = plan;
+    params->param = cvyi_alloc_array(plan->ctx, n_values, sizeof *params->param);
+    if (!params->param) return CVY_E_NOMEM;
+    for (int kind = 0; kind < CVYI_PARAM_KINDS; kind++) {
+        params->first[kind] = n;
+        for (size_t i = 0; i < n_values; i++)
+            if (plan->list.value[i].role == role_of_kind[kind]) params->param[n++] = describe(plan, net, (int)i);
+        params->n[kind] = n - params->first[kind];
+    }
+    return CVY_OK;
+}
+
+void cvyi_params_destroy(struct cvyi_params *params)
+{
+    if (params->plan) cvyi_free(params->plan->ctx, params->param);
+}
+
+/* ------------------------------------------------------------------------------------------------ first values */
+
+struct filling { enum cvy_init rule; double fan_in, fan_out; uint64_t seed; uint32_t stream; };
+
+static double gauss(uint32_t a, uint32_t b) /* Box and Muller 1958; (0, 1] under the logarithm */
+{
+    const double two_pi = 6.283185307179586;
+    return sqrt(-2 * log(((double)a + 1) * 0x1p-32)) * cos(two_pi * ((double)b * 0x1p-32));
+}
+
+/* Element e depends on (seed, stream, e) alone. */
+static double drawn(const struct filling *f, size_t e)
+{
+    philox4x32_ctr_t r = cvyi_random(f->seed, CVYI_RANDOM_INIT, f->stream, 0, e);
+    double u = 2.0 * (double)cvyi_uniform(r.v[0]) - 1.0;
+    switch (f->rule) {
+    case CVY_INIT_XAVIER_UNIFORM: return u * sqrt(6.0 / (f->fan_in + f->fan_out));
+    case CVY_INIT_KAIMING_NORMAL: return gauss(r.v[0], r.v[1]) * sqrt(2.0 / f->fan_in);
+    case CVY_INIT_TORCH_DEFAULT: return u / sqrt(f->fan_in);
+    default: return 0;
+    }
+}
+
+static void put(const struct cvy_plan *plan, int id, size_t e, double x)
+{
+    if (cvy_plan_value(plan, id)->layout == CVY_LAYOUT_PLAIN64) ((double *)plan->buf[id])[e] = (float)x;
+    else ((float *)plan->buf[id])[e] = (float)x; /* so that every backend starts from the same numbers */
+}
+
+static void fill(const struct cvyi_params *params, const struct cvyi_param *p, const struct filling *f, double constant)
+{
+    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, f ? drawn(f, e) : constant);
+}
+
+static void init_conv(const struct cvyi_params *params, const struct cvyi_param *p, const struct cvyi_node *node,
+                      const cvy_init_desc *init, uint32_t stream)
+{
+    const struct cvy_value *v = cvy_plan_value(params->plan, p->id);
+    char weight[256];
+    const struct cvy_value *w = v;
+    if (!has_suffix(v->name, "weight") && strlen(node->name) + sizeof ".weight" <= sizeof weight) {
+        strcat(strcpy(weight, node->name), ".weight"); /* a bias goes by its weight's fan */
+        int id = cvyi_program_find(params->plan, CVY_ROLE_WEIGHT, weight);
+        if (id >= 0) w = cvy_plan_value(params->plan, id);
+    }
+    struct filling f = { .rule = init->weights, .seed = init->seed, .stream = stream };
+    f.fan_in = (double)w->shape.c * (double)w->shape.h * (double)w->shape.w;
+    f.fan_out = (double)w->shape.n * (node->linear ? 1.0 : (double)w->shape.h * (double)w->shape.w);
+    if (w != v) f.rule = init->biases == CVY_INIT_XAVIER_UNIFORM ? CVY_INIT_TORCH_DEFAULT : init->biases;
+    fill(params, p, &f, 0);
+}
+
+enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net, const cvy_init_desc *init)
+{
+    struct cvy_context *ctx = params->plan->ctx;
+    if ((unsigned)init->weights > CVY_INIT_ZERO || (unsigned)init->biases > CVY_INIT_ZERO)
+        return cvyi_fail(ctx, CVY_E_ARG, "initialisation %d, %d is not one of enum cvy_init", (int)init->weights,
+                         (int)init->biases);
+    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_RUNNING; kind++)
+        for (size_t i = 0; i < params->n[kind]; i++) {
+            const struct cvyi_param *p = &params->param[params->first[kind] + i];
+            const char *name = cvy_plan_value(params->plan, p->id)->name;
+            const struct cvyi_node *node = node_of(net, name);
+            if (!node || node->kind == CVYI_NODE_CONV2D) {
+                if (node) init_conv(params, p, node, init, (uint32_t)i);
+            } else {
+                bool zero = node->kind == CVYI_NODE_BATCH_NORM && node->u.bn.zero_init;
+                bool one = has_suffix(name, "weight") || (has_suffix(name, "running_var") && !zero);
+                fill(params, p, NULL, one ? 1 : 0);
+            }
+        }
+    cvyi_program_refresh(params->plan, -1);
+    return CVY_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ by name */
+
+enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_param_kind kind, size_t index,
+                                 cvy_param_info *info)
+{
+    struct cvy_context *ctx = params->plan->ctx;
+    if (!info || (unsigned)kind >= CVYI_PARAM_KINDS) return cvyi_fail(ctx, CVY_E_ARG, "no such kind of parameter");
+    if (index >= params->n[kind])
+        return cvyi_fail(ctx, CVY_E_ARG, "parameter %zu of %zu was asked for", index, params->n[kind]);
+    const struct cvyi_param *p = &params->param[params->first[kind] + index];
+    *info = (cvy_param_info){ .name = cvy_plan_value(params->plan, p->id)->name, .kind = kind, .rank = p->rank,
+                              .count = p->count };
+    memcpy(info->dims, p->dims, sizeof info->dims);
+    return CVY_OK;
+}
+
+static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name, size_t count,
+                            bool have_array, const struct cvyi_param **found)
+{
+    static const char *const kinds[] = { "weight", "running statistic", "gradient", "momentum" };
+    struct cvy_context *ctx = params->plan->ctx;
+    if (!name || !have_array || (unsigned)kind >= CVYI_PARAM_KINDS)
+        return cvyi_fail(ctx, CVY_E_ARG, "a parameter needs a kind, a name and an array");
+    for (size_t i = 0; i < params->n[kind]; i++) {
+        const struct cvyi_param *p = &params->param[params->first[kind] + i];
+        if (strcmp(cvy_plan_value(params->plan, p->id)->name, name) != 0) continue;
+        if (p->count != count)
+            return cvyi_fail(ctx, CVY_E_SHAPE, "%s has %zu elements, the array %zu", name, p->count, count);
+        if (!params->plan->buf[p->id]) return cvyi_fail(ctx, CVY_E_STATE, "%s: a dry run has no parameters", name);
+        *found = p;
+        return CVY_OK;
+    }
+    return cvyi_fail(ctx, CVY_E_ARG, "there is no %s named %s", kinds[kind], name);
+}
+
+enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name, float *f,
+                                double *d, size_t count)
+{
+    const struct cvyi_param *p;
+    CVYI_TRY(find(params, kind, name, count, f || d, &p));
+    const void *buf = params->plan->buf[p->id];
+    bool wide = cvy_plan_value(params->plan, p->id)->layout == CVY_LAYOUT_PLAIN64;
+    for (size_t e = 0; e < count; e++) {
+        double x = wide ? ((const double *)buf)[e] : (double)((const float *)buf)[e];
+        if (d) d[e] = x;
+        else f[e] = (float)x;
+    }
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name,
+                                const float *f, const double *d, size_t count)
+{
+    const struct cvyi_param *p;
+    CVYI_TRY(find(params, kind, name, count, f || d, &p));
+    void *buf = params->plan->buf[p->id];
+    bool wide = cvy_plan_value(params->plan, p->id)->layout == CVY_LAYOUT_PLAIN64;
+    for (size_t e = 0; e < count; e++) {
+        double x = d ? d[e] : (double)f[e];
+        if (wide) ((double *)buf)[e] = x;
+        else ((float *)buf)[e] = (float)x;
+    }
+    cvyi_program_refresh(params->plan, p->id);
+    return CVY_OK;
+}

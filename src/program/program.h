@@ -1,0 +1,144 @@
+/* A program: a net's ops after backends, layouts, memory and stages were decided, and its executor.
+ *
+ * `struct cvy_plan` (opaque in convoy/backend.h) is this program: backends fill it through cvy_plan_* while it is being
+ * compiled; after that it only runs. Knows ops and the backends' vtable; must not know nets, parameters' meaning,
+ * or how anything is computed. */
+#ifndef CVYI_PROGRAM_H
+#define CVYI_PROGRAM_H
+
+#include "ops/ops.h"
+
+#define CVYI_MAX_BACKENDS 8
+
+/* ------------------------------------------------------------------------------------------------ registry */
+
+/* The built-in backend of that name; NULL: none. */
+const struct cvy_backend *cvyi_registry_find(const char *name);
+/* Reads an ordered, comma separated list of names into `out`; an unknown one is an error that names the choices. */
+enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
+                                    const struct cvy_backend *out[CVYI_MAX_BACKENDS], size_t *n);
+
+/* ------------------------------------------------------------------------------------------------ program */
+
+struct cvyi_phase {
+    struct cvy_phase_desc desc; /* its name is owned */
+    int backend;
+    size_t tasks;
+    size_t stage, strand;
+    bool barrier;               /* the refresh of packed weights: everything before is done, nothing after has begun */
+};
+
+/* Phases that run back to back in one task, because they meet in their own cells only. */
+struct cvyi_strand { size_t tasks, first_task, first, n; /* order[first … first + n) */ };
+/* Strands that run at once; a barrier follows. */
+struct cvyi_stage { size_t first, n; bool alone; /* strand[first … first + n) */ };
+
+struct cvyi_refresh {
+    int id, backend;
+    cvy_refresh_fn fn;
+    const void *arg;
+    bool always;                /* in every run: nobody else keeps this packing fresh */
+};
+
+/* A buffer to place: in, bytes (a multiple of 64) and the stages it is alive in; out, its place. */
+struct cvyi_slot { size_t bytes, first, last, offset; };
+
+struct cvyi_private { struct cvy_value value; bool persistent; };
+
+struct cvyi_value_info {
+    bool keep;                  /* the user reads it after a run: in the persistent block */
+    bool shared;                /* bound to another program's buffer */
+    bool fixed;                 /* layout must stay */
+    bool aliased;               /* root of an alias */
+    long last_read;             /* number of the last op that reads it or an alias; -1 */
+};
+
+struct cvyi_program_options {
+    size_t capacity;
+    bool training;
+    bool dry_run;               /* measure only: no arena, no parameters; it cannot run */
+    bool fetch;                 /* leave value `output` as PLAIN float in plan->fetch after a run */
+    int output;
+    const int *keep;            /* values that are read or written from outside between runs */
+    size_t n_keep;
+    const struct cvy_plan *share; /* WEIGHT and RUNNING buffers are this program's, by name */
+    const struct cvy_backend *const *backends; /* NULL: the context's */
+    size_t n_backends;
+};
+
+struct cvy_plan {
+    struct cvy_context *ctx;
+    struct cvyi_program_options options; /* its pointers are not kept */
+    struct cvyi_list list;
+    struct cvyi_value_info *info;        /* one per value of the list */
+    size_t cap_info;
+    struct cvyi_private **extra;         /* values from list.n_values on; never move, backends hold pointers */
+    size_t n_extra, cap_extra;
+    int fetch;
+
+    const struct cvy_backend *backend[CVYI_MAX_BACKENDS];
+    void *state[CVYI_MAX_BACKENDS];
+    size_t n_backends, n_open;
+    int *assign;                         /* backend of every op */
+    size_t cap_assign;
+    int current;                         /* backend that is planning */
+
+    struct cvyi_phase *phase;
+    size_t n_phases, cap_phases;
+    struct cvyi_refresh *refresh;
+    size_t n_refresh, cap_refresh;
+    void *blocks;                        /* of cvy_plan_alloc, linked */
+
+    struct cvyi_stage *stage;
+    size_t n_stages;
+    size_t *stage_tasks;
+    struct cvyi_strand *strand;
+    size_t *order;
+
+    void **buf;                          /* by value id */
+    size_t *offset;                      /* in the arena; SIZE_MAX: not there */
+    void *arena, *fixed;
+    size_t arena_bytes, fixed_bytes;
+    void *scratch;
+    size_t scratch_bytes;                /* one worker's */
+    struct cvy_worker *worker;
+    uint64_t *nanoseconds;               /* [thread][n_phases rounded up to 8]; NULL unless profiled once */
+    bool profiling;
+};
+
+/* Compiles `list`, whose contents it takes over in any case. On failure *plan is NULL. */
+enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
+                                     const struct cvyi_program_options *options, struct cvy_plan **plan);
+void cvyi_program_destroy(struct cvy_plan **plan);
+
+size_t cvyi_program_values(const struct cvy_plan *plan);
+/* The value whose buffer `id` uses. */
+int cvyi_program_root(const struct cvy_plan *plan, int id);
+/* Value of that role and name; -1: none. */
+int cvyi_program_find(const struct cvy_plan *plan, enum cvy_role role, const char *name);
+/* Whether a value's buffer outlives a step. */
+bool cvyi_program_persistent(const struct cvy_plan *plan, int id);
+/* Gives an external value (and its aliases) an address. */
+void cvyi_program_bind(struct cvy_plan *plan, int id, void *address);
+/* Uses the caller's memory of arena_bytes instead of the program's own; NULL: its own again. */
+void cvyi_program_bind_arena(struct cvy_plan *plan, void *arena);
+/* Refreshes what backends keep of parameter `id` (-1: of all). */
+void cvyi_program_refresh(struct cvy_plan *plan, int id);
+/* One run; run->buf is set here. Allocates nothing. */
+void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
+/* Starts (and clears) or stops the clocks of phases; false: out of memory. */
+bool cvyi_program_profile(struct cvy_plan *plan, bool on);
+double cvyi_program_seconds(const struct cvy_plan *plan, size_t phase);
+
+/* ------------------------------------------------------------------------------------------------ its parts */
+
+/* Cuts the phases into stages and strands. */
+enum cvy_status cvyi_stages_build(struct cvy_plan *plan);
+/* Places every buffer and allocates (unless dry_run). */
+enum cvy_status cvyi_memory_build(struct cvy_plan *plan);
+void cvyi_memory_free(struct cvy_plan *plan);
+/* Places n slots; two that are alive in the same stage never overlap. `order` and `busy` are room for n numbers each.
+ * Returns the bytes of the arena, SIZE_MAX on overflow. */
+size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order, size_t *busy);
+
+#endif

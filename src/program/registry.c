@@ -1,0 +1,47 @@
+/* Which backends there are. Knows their names and their vtables, nothing of what they do. */
+#include "program/program.h"
+
+#include <string.h>
+
+#include "backends/native/native.h"
+#include "backends/reference/reference.h"
+
+static const struct cvy_backend *const builtin[] = { &cvyi_native_backend, &cvyi_reference_backend };
+enum { N_BUILTIN = sizeof builtin / sizeof *builtin };
+
+const struct cvy_backend *cvyi_registry_find(const char *name)
+{
+    for (size_t i = 0; i < N_BUILTIN; i++)
+        if (strcmp(builtin[i]->name, name) == 0) return builtin[i];
+    return NULL;
+}
+
+static enum cvy_status unknown(struct cvy_context *ctx, const char *name, size_t length)
+{
+    char choices[256] = "";
+    for (size_t i = 0; i < N_BUILTIN; i++) {
+        if (i) strncat(choices, ", ", sizeof choices - strlen(choices) - 1);
+        strncat(choices, builtin[i]->name, sizeof choices - strlen(choices) - 1);
+    }
+    return cvyi_fail(ctx, CVY_E_ARG, "unknown backend \"%.*s\"; there are: %s", (int)length, name, choices);
+}
+
+enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
+                                    const struct cvy_backend *out[CVYI_MAX_BACKENDS], size_t *n)
+{
+    *n = 0;
+    for (const char *p = names;; p++) {
+        size_t length = strcspn(p, ",");
+        char name[64] = "";
+        if (length == 0 || length >= sizeof name) return unknown(ctx, p, length);
+        memcpy(name, p, length);
+        const struct cvy_backend *backend = cvyi_registry_find(name);
+        if (!backend) return unknown(ctx, p, length);
+        for (size_t i = 0; i < *n; i++)
+            if (out[i] == backend) return cvyi_fail(ctx, CVY_E_ARG, "backend \"%s\" is listed twice", name);
+        if (*n == CVYI_MAX_BACKENDS) return cvyi_fail(ctx, CVY_E_ARG, "more than %d backends", CVYI_MAX_BACKENDS);
+        out[(*n)++] = backend;
+        p += length;
+        if (!*p) return CVY_OK;
+    }
+}

@@ -1,0 +1,174 @@
+/* Cuts a program's phases into stages (a barrier after each) and strands (phases that follow each other inside one
+ * task), from what they say they read and write. Each phase goes to the earliest stage that its conflicts allow. Knows
+ * access lists and grids, nothing of what phases do. */
+#include "program/program.h"
+
+#include <stdlib.h>
+
+struct access {
+    size_t phase;
+    int value;
+    enum cvy_access access;
+    long next; /* earlier access to the same buffer; -1 */
+};
+
+struct stages {
+    struct access *access;
+    long *head;      /* by root value: its latest access */
+    size_t *mark;    /* by phase: p + 1 if it conflicts with the phase p that is being placed */
+    bool *cell;      /* by phase: … and only through cells of the same grid */
+    size_t *touched; /* phases with a mark */
+    bool *alone;     /* by stage */
+};
+
+static bool writes(enum cvy_access a) { return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL; }
+static bool is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_WRITE_CELL; }
+
+static bool same_grid(const struct cvyi_phase *a, const struct cvyi_phase *b)
+{
+    return a->desc.blocks > 0 && a->desc.blocks == b->desc.blocks && a->desc.parts == b->desc.parts &&
+           !a->desc.alone && !b->desc.alone;
+}
+
+/* An alias (flatten) has other channels, so part p of it need not be part p of the value. */
+static bool same_parts(const struct cvy_plan *plan, const struct cvyi_phase *phase, int a, int b)
+{
+    return a == b || phase->desc.parts == 1 || cvy_plan_value(plan, a)->shape.c == cvy_plan_value(plan, b)->shape.c;
+}
+
+/* Every earlier phase that conflicts with phase p into touched; answers how many. */
+static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
+{
+    const struct cvyi_phase *phase = &plan->phase[p];
+    size_t n = 0;
+    for (int a = 0; a < phase->desc.n_access; a++) {
+        int value = phase->desc.access[a].value;
+        enum cvy_access access = phase->desc.access[a].access;
+        for (long h = s->head[cvyi_program_root(plan, value)]; h >= 0; h = s->access[h].next) {
+            const struct access *other = &s->access[h];
+            size_t q = other->phase;
+            if (!writes(access) && !writes(other->access)) continue;
+            if (s->mark[q] != p + 1) {
+                s->mark[q] = p + 1;
+                s->cell[q] = !plan->ctx->options.no_fusion && same_grid(&plan->phase[q], phase);
+                s->touched[n++] = q;
+            }
+            if (!is_cell(access) || !is_cell(other->access) || !same_parts(plan, phase, value, other->value))
+                s->cell[q] = false;
+        }
+    }
+    return n;
+}
+
+static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floor)
+{
+    struct cvyi_phase *phase = &plan->phase[p];
+    size_t n = conflicts(plan, s, p), stage = floor;
+    for (size_t i = 0; i < n; i++) {
+        size_t q = s->touched[i], earliest = plan->phase[q].stage + !s->cell[q];
+        if (earliest > stage) stage = earliest;
+    }
+    if (phase->desc.alone) stage = plan->n_stages;
+    while (stage < plan->n_stages && s->alone[stage]) stage++;
+    if (stage == plan->n_stages) s->alone[plan->n_stages++] = phase->desc.alone;
+    phase->stage = stage;
+    phase->strand = p;
+    /* Conflicts inside the stage are all through cells: their strands, which have this grid too, become one. */
+    for (size_t i = 0; i < n; i++) {
+        size_t strand = plan->phase[s->touched[i]].strand;
+        if (plan->phase[s->touched[i]].stage != stage || strand == phase->strand) continue;
+        for (size_t q = 0; q <= p; q++)
+            if (plan->phase[q].strand == strand) plan->phase[q].strand = phase->strand;
+    }
+}
+
+/* What a strand costs a task; the larger ones of a stage start first, so that the end of the stage is even. */
+static double task_flops(const struct cvy_plan *plan, const struct cvyi_strand *strand)
+{
+    double flops = 0;
+    for (size_t i = 0; i < strand->n; i++) flops += plan->phase[plan->order[strand->first + i]].desc.flops;
+    return flops / (double)strand->tasks;
+}
+
+/* Stage and strand numbers into the executor's tables. strand numbers become indices into plan->strand. */
+static void tabulate(struct cvy_plan *plan, const bool *alone)
+{
+    size_t n_strands = 0, n_order = 0;
+    for (size_t t = 0; t < plan->n_stages; t++) {
+        struct cvyi_stage *stage = &plan->stage[t];
+        *stage = (struct cvyi_stage){ .first = n_strands, .alone = alone[t] };
+        for (size_t p = 0; p < plan->n_phases; p++) { /* a strand's tasks come from any of its phases: equal grids */
+            if (plan->phase[p].stage != t) continue;
+            bool seen = false;
+            for (size_t q = 0; q < p && !seen; q++)
+                seen = plan->phase[q].stage == t && plan->phase[q].strand == plan->phase[p].strand;
+            if (seen) continue;
+            struct cvyi_strand strand = { .tasks = plan->phase[p].tasks, .first = n_order };
+            for (size_t q = p; q < plan->n_phases; q++)
+                if (plan->phase[q].stage == t && plan->phase[q].strand == plan->phase[p].strand)
+                    plan->order[n_order++] = q;
+            strand.n = n_order - strand.first;
+            double flops = task_flops(plan, &strand);
+            size_t k = n_strands++;
+            for (; k > stage->first && task_flops(plan, &plan->strand[k - 1]) < flops; k--)
+                plan->strand[k] = plan->strand[k - 1];
+            plan->strand[k] = strand;
+        }
+        stage->n = n_strands - stage->first;
+        plan->stage_tasks[t] = 0;
+        for (size_t k = stage->first; k < n_strands; k++) {
+            plan->strand[k].first_task = plan->stage_tasks[t];
+            plan->stage_tasks[t] += plan->strand[k].tasks;
+        }
+    }
+}
+
+static void build(struct cvy_plan *plan, struct stages *s)
+{
+    size_t n_access = 0, floor = 0;
+    for (size_t i = 0; i < cvyi_program_values(plan); i++) s->head[i] = -1;
+    plan->n_stages = 0;
+    for (size_t p = 0; p < plan->n_phases; p++) {
+        const struct cvyi_phase *phase = &plan->phase[p];
+        place(plan, s, p, floor);
+        if (phase->barrier) floor = phase->stage + 1;
+        for (int a = 0; a < phase->desc.n_access; a++) {
+            int value = phase->desc.access[a].value, root = cvyi_program_root(plan, value);
+            if (cvy_plan_value(plan, root)->role == CVY_ROLE_INPUT) continue;
+            s->access[n_access] = (struct access){ p, value, phase->desc.access[a].access, s->head[root] };
+            s->head[root] = (long)n_access++;
+        }
+    }
+}
+
+enum cvy_status cvyi_stages_build(struct cvy_plan *plan)
+{
+    struct cvy_context *ctx = plan->ctx;
+    size_t n = plan->n_phases, n_access = 0;
+    for (size_t p = 0; p < n; p++) n_access += (size_t)plan->phase[p].desc.n_access;
+    struct stages s = {
+        .access = cvyi_alloc_array(ctx, n_access, sizeof *s.access),
+        .head = cvyi_alloc_array(ctx, cvyi_program_values(plan), sizeof *s.head),
+        .mark = cvyi_alloc_array(ctx, n, sizeof *s.mark),
+        .cell = cvyi_alloc_array(ctx, n, sizeof *s.cell),
+        .touched = cvyi_alloc_array(ctx, n, sizeof *s.touched),
+        .alone = cvyi_alloc_array(ctx, n, sizeof *s.alone),
+    };
+    plan->stage = cvyi_alloc_array(ctx, n, sizeof *plan->stage);
+    plan->stage_tasks = cvyi_alloc_array(ctx, n, sizeof *plan->stage_tasks);
+    plan->strand = cvyi_alloc_array(ctx, n, sizeof *plan->strand);
+    plan->order = cvyi_alloc_array(ctx, n, sizeof *plan->order);
+    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage && plan->stage_tasks &&
+              plan->strand && plan->order;
+    if (ok) {
+        build(plan, &s);
+        tabulate(plan, s.alone);
+    }
+    cvyi_free(ctx, s.access);
+    cvyi_free(ctx, s.head);
+    cvyi_free(ctx, s.mark);
+    cvyi_free(ctx, s.cell);
+    cvyi_free(ctx, s.touched);
+    cvyi_free(ctx, s.alone);
+    return ok ? CVY_OK : CVY_E_NOMEM;
+}

@@ -1,0 +1,199 @@
+/* The trainer: a net compiled for training, stepped batch by batch. Knows the net's compiler and the program; how
+ * anything is computed is the backends' affair. */
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "program/model.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool within(double x, double least, double most) { return x >= least && x <= most; } /* false for NaN */
+
+static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_options *o)
+{
+    if (!o || o->batch < 1) return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
+    if (!within(o->sgd.lr, 0, 1e30)) return cvyi_fail(ctx, CVY_E_ARG, "lr is %g, expected 0 or more", o->sgd.lr);
+    if (!within(o->sgd.momentum, 0, 1))
+        return cvyi_fail(ctx, CVY_E_ARG, "momentum is %g, expected 0 to 1", o->sgd.momentum);
+    if (!within(o->sgd.weight_decay, 0, 1e30))
+        return cvyi_fail(ctx, CVY_E_ARG, "weight decay is %g, expected 0 or more", o->sgd.weight_decay);
+    if (o->sgd.nesterov && o->sgd.momentum == 0) return cvyi_fail(ctx, CVY_E_ARG, "nesterov needs a momentum");
+    if (!within(o->loss.label_smoothing, 0, 0x1.fffffffffffffp-1))
+        return cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1", o->loss.label_smoothing);
+    return CVY_OK;
+}
+
+static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_tensor logits)
+{
+    const cvy_trainer_options *o = &t->options;
+    struct cvyi_linear_options linear = { .training = true, .batch = o->batch, .loss = o->loss, .sgd = o->sgd };
+    struct cvyi_linear_result result;
+    struct cvyi_list list;
+    cvyi_list_init(&list, t->ctx);
+    enum cvy_status status = cvyi_net_linearise(net, logits, &linear, &list, &result);
+    if (status == CVY_OK) status = list.status;
+    if (status != CVY_OK) {
+        cvyi_list_free(&list);
+        return status;
+    }
+    t->loss = result.loss;
+    t->classes = list.value[result.output].shape.c;
+    size_t channels = list.value[result.input].shape.c;
+    struct cvyi_program_options program = { .capacity = o->batch, .training = true, .dry_run = o->dry_run,
+                                            .keep = &t->loss, .n_keep = 1 };
+    CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
+    CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
+    CVYI_TRY(cvyi_input_create(t->ctx, &t->input, &o->input, channels));
+    return o->dry_run ? CVY_OK : cvyi_params_init(&t->params, net, &o->init);
+}
+
+enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits, const cvy_trainer_options *options,
+                                   cvy_trainer **trainer)
+{
+    if (trainer) *trainer = NULL;
+    if (!net || !trainer) return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the trainer needs a net and a place");
+    CVYI_TRY(check_options(net->ctx, options));
+    struct cvy_trainer *t = cvyi_alloc(net->ctx, sizeof *t);
+    if (!t) return CVY_E_NOMEM;
+    t->ctx = net->ctx;
+    t->options = *options;
+    enum cvy_status status = compile(t, net, logits);
+    t->options.input = (cvy_input_desc){ 0, NULL, NULL };
+    if (status != CVY_OK) cvy_trainer_destroy(&t);
+    *trainer = t;
+    return status;
+}
+
+void cvy_trainer_destroy(cvy_trainer **trainer)
+{
+    if (!trainer || !*trainer) return;
+    struct cvy_trainer *t = *trainer;
+    cvyi_free(t->ctx, t->input.scale_u8);
+    cvyi_params_destroy(&t->params);
+    cvyi_program_destroy(&t->program);
+    cvyi_free(t->ctx, t);
+    *trainer = NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ a step */
+
+static enum cvy_status check_labels(const struct cvy_trainer *t, const cvy_batch *b)
+{
+    if (!b->labels8 == !b->labels32)
+        return cvyi_fail(t->ctx, CVY_E_ARG, "the batch needs labels, either labels8 or labels32");
+    for (size_t i = 0; i < b->n; i++) {
+        size_t image = b->index ? b->index[i] : i;
+        long label = b->labels8 ? (long)b->labels8[image] : (long)b->labels32[image];
+        if (label < 0 || (size_t)label >= t->classes)
+            return cvyi_fail(t->ctx, CVY_E_ARG, "label %ld at position %zu of the batch (image %zu); there are %zu classes",
+                             label, i, image, t->classes);
+    }
+    return CVY_OK;
+}
+
+/* One value has no variance to normalise by. */
+static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
+{
+    if (n > 1) return CVY_OK;
+    for (size_t i = 0; i < t->program->list.n_ops; i++) {
+        const struct cvy_op_desc *op = &t->program->list.op[i];
+        if (op->kind != CVY_OP_BN_STATS) continue;
+        cvy_shape s = t->program->list.value[op->in[0]].shape;
+        if (s.h * s.w == 1)
+            return cvyi_fail(t->ctx, CVY_E_SHAPE, "%.*s: batch norm needs more than one value per channel, the batch has"
+                             " one image with a 1 x 1 map", (int)strcspn(op->name, "."), op->name);
+    }
+    return CVY_OK;
+}
+
+enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_step_result *result)
+{
+    if (!t) return CVY_E_ARG;
+    double start = now();
+    const cvy_sgd_desc *sgd = &t->options.sgd;
+    struct cvy_run run = { .lr = sgd->lr, .momentum = sgd->momentum, .weight_decay = sgd->weight_decay,
+                           .nesterov = sgd->nesterov, .seed = t->options.seed, .step = t->steps };
+    if (t->options.dry_run) return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
+    CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
+    CVYI_TRY(check_labels(t, batch));
+    CVYI_TRY(check_batch_norms(t, batch->n));
+    cvyi_program_run(t->program, &run);
+    t->steps++;
+    t->version++;
+    const double *loss = t->program->buf[t->loss];
+    if (result)
+        *result = (cvy_step_result){ .loss_sum = loss[0], .correct = (size_t)loss[1], .n = batch->n,
+                                     .seconds = now() - start };
+    if (!isfinite(loss[0]))
+        return cvyi_fail(t->ctx, CVY_E_NUMERIC, "loss is %s after step %llu", isnan(loss[0]) ? "nan" : "inf",
+                         (unsigned long long)t->steps);
+    return CVY_OK;
+}
+
+enum cvy_status cvy_trainer_set_lr(cvy_trainer *t, double lr)
+{
+    if (!t) return CVY_E_ARG;
+    if (!within(lr, 0, 1e30)) return cvyi_fail(t->ctx, CVY_E_ARG, "lr is %g, expected 0 or more", lr);
+    t->options.sgd.lr = lr;
+    return CVY_OK;
+}
+uint64_t cvy_trainer_steps(const cvy_trainer *t) { return t ? t->steps : 0; }
+void cvy_trainer_set_steps(cvy_trainer *t, uint64_t steps) { if (t) t->steps = steps; }
+
+/* ------------------------------------------------------------------------------------------------ parameters */
+
+size_t cvy_trainer_params(const cvy_trainer *t, enum cvy_param_kind kind)
+{
+    return t && (unsigned)kind < CVYI_PARAM_KINDS ? t->params.n[kind] : 0;
+}
+enum cvy_status cvy_trainer_param(const cvy_trainer *t, enum cvy_param_kind kind, size_t index, cvy_param_info *info)
+{
+    return t ? cvyi_params_info(&t->params, kind, index, info) : CVY_E_ARG;
+}
+enum cvy_status cvy_trainer_get(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, float *out, size_t count)
+{
+    return t ? cvyi_params_get(&t->params, kind, name, out, NULL, count) : CVY_E_ARG;
+}
+enum cvy_status cvy_trainer_get64(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, double *out,
+                                  size_t count)
+{
+    return t ? cvyi_params_get(&t->params, kind, name, NULL, out, count) : CVY_E_ARG;
+}
+enum cvy_status cvy_trainer_set(cvy_trainer *t, enum cvy_param_kind kind, const char *name, const float *in, size_t count)
+{
+    if (!t) return CVY_E_ARG;
+    t->version++;
+    return cvyi_params_set(&t->params, kind, name, in, NULL, count);
+}
+enum cvy_status cvy_trainer_set64(cvy_trainer *t, enum cvy_param_kind kind, const char *name, const double *in,
+                                  size_t count)
+{
+    if (!t) return CVY_E_ARG;
+    t->version++;
+    return cvyi_params_set(&t->params, kind, name, NULL, in, count);
+}
+
+/* ------------------------------------------------------------------------------------------------ reports */
+
+void cvy_trainer_plan(const cvy_trainer *t, cvy_plan_info *info) { if (t && info) cvyi_plan_describe(t->program, info); }
+size_t cvy_trainer_phases(const cvy_trainer *t) { return t ? t->program->n_phases : 0; }
+
+enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_info *info)
+{
+    if (!t) return CVY_E_ARG;
+    const struct cvy_plan *plan = t->program;
+    if (!info || index >= plan->n_phases)
+        return cvyi_fail(t->ctx, CVY_E_ARG, "phase %zu of %zu was asked for", index, plan->n_phases);
+    const struct cvyi_phase *p = &plan->phase[index];
+    *info = (cvy_phase_info){ .name = p->desc.name, .backend = plan->backend[p->backend]->name, .stage = p->stage,
+                              .tasks = p->tasks, .seconds = cvyi_program_seconds(plan, index), .flops = p->desc.flops };
+    return CVY_OK;
+}
+
+void cvy_trainer_profile(cvy_trainer *t, bool on) { if (t) (void)cvyi_program_profile(t->program, on); }
