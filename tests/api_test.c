@@ -1,0 +1,273 @@
+/* The public API misused: NULL, wrong order, wrong sizes, wrong labels. Every call answers with a status and a sentence, changes nothing,
+ * and the objects stay usable. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xmmintrin.h>
+#include <cmocka.h>
+
+#include "convoy/convoy.h"
+
+static cvy_context *ctx;
+
+static int open_context(void **state)
+{
+    (void)state;
+    return cvy_context_create(NULL, &ctx);
+}
+static int close_context(void **state)
+{
+    (void)state;
+    cvy_context_destroy(&ctx);
+    return 0;
+}
+
+static cvy_net *small_net(cvy_tensor *logits)
+{
+    cvy_net *net;
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor x = cvy_input(net, 1, 6, 6);
+    x = cvy_conv2d(net, x, "conv", &(cvy_conv2d_desc){ .out_channels = 3, .kernel = { 3, 3 } });
+    x = cvy_batch_norm(net, x, "bn", NULL);
+    x = cvy_sigmoid(net, x);
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
+    *logits = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 4 });
+    assert_int_equal(cvy_net_status(net), CVY_OK);
+    return net;
+}
+
+static cvy_trainer *small_trainer(cvy_net *net, cvy_tensor logits)
+{
+    cvy_trainer *t;
+    assert_int_equal(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 20, .sgd = { .lr = 0.1, .momentum = 0.9 } }, &t), CVY_OK);
+    return t;
+}
+
+#define FAILS(expr, want)                          \
+    do {                                           \
+        enum cvy_status got_ = (expr);             \
+        assert_int_equal(got_, want);              \
+        assert_true(strlen(cvy_message(ctx)) > 8); \
+    } while (0)
+
+static void null_is_answered(void **state)
+{
+    (void)state;
+    cvy_net *net = NULL;
+    cvy_tensor logits;
+    cvy_trainer *t = NULL;
+    cvy_predictor *p = NULL;
+    cvy_op *op = NULL;
+    cvy_step_result r;
+    float f;
+    assert_int_equal(cvy_net_create(NULL, &net), CVY_E_ARG);
+    assert_int_equal(cvy_net_create(ctx, NULL), CVY_E_ARG);
+    assert_int_equal(cvy_trainer_create(NULL, 0, NULL, &t), CVY_E_ARG);
+    assert_int_equal(cvy_predictor_create(NULL, 0, 1, NULL, NULL, &p), CVY_E_ARG);
+    assert_int_equal(cvy_trainer_step(NULL, NULL, &r), CVY_E_ARG);
+    assert_int_equal(cvy_predictor_run(NULL, NULL, &f), CVY_E_ARG);
+    assert_int_equal(cvy_op_conv2d(NULL, NULL, (cvy_shape){ 1, 1, 1, 1 }, CVY_FORWARD, &op), CVY_E_ARG);
+    FAILS(cvy_op_conv2d(ctx, NULL, (cvy_shape){ 1, 1, 1, 1 }, CVY_FORWARD, &op), CVY_E_ARG);
+    assert_int_equal(cvy_op_run(NULL, NULL), CVY_E_ARG);
+    assert_int_equal(cvy_tensor_shape(NULL, 0).c, 0);
+    assert_int_equal(cvy_net_nodes(NULL), 0);
+    assert_int_equal(cvy_input(NULL, 1, 1, 1), CVY_NO_TENSOR);
+    assert_int_equal(cvy_trainer_params(NULL, CVY_PARAM_WEIGHT), 0);
+    cvy_net_destroy(NULL);
+    cvy_trainer_destroy(NULL);
+    cvy_predictor_destroy(NULL);
+    cvy_op_destroy(NULL);
+    cvy_net_destroy(&net);
+    cvy_trainer_destroy(&t);
+    cvy_predictor_destroy(&p);
+    cvy_op_destroy(&op);
+    net = small_net(&logits);
+    FAILS(cvy_trainer_create(net, logits, NULL, &t), CVY_E_ARG);
+    assert_null(t);
+    FAILS(cvy_trainer_create(net, 99, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_E_ARG);
+    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 0, .sgd.lr = 1 }, &t), CVY_E_ARG);
+    static const cvy_sgd_desc bad[] = { { .lr = -1 }, { .lr = NAN }, { .lr = INFINITY }, { .lr = 1, .momentum = -0.1 }, { .lr = 1, .momentum = 1.5 },
+                                        { .lr = 1, .weight_decay = -1 }, { .lr = 1, .nesterov = true } };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 4, .sgd = bad[i] }, &t), CVY_E_ARG);
+        assert_null(t);
+    }
+    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1, .loss.label_smoothing = 1.5 }, &t), CVY_E_ARG);
+    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = SIZE_MAX / 2, .sgd.lr = 1 }, &t), CVY_E_ARG);
+    FAILS(cvy_predictor_create(net, logits, 0, NULL, NULL, &p), CVY_E_ARG);
+    t = small_trainer(net, logits);
+    FAILS(cvy_trainer_step(t, NULL, &r), CVY_E_ARG);
+    FAILS(cvy_trainer_step(t, &(cvy_batch){ .n = 2 }, &r), CVY_E_ARG);
+    FAILS(cvy_trainer_set_lr(t, NAN), CVY_E_ARG);
+    FAILS(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "nonsense", &f, 1), CVY_E_ARG);
+    assert_non_null(strstr(cvy_message(ctx), "nonsense"));
+    FAILS(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "fc.bias", &f, 1), CVY_E_SHAPE);
+    FAILS(cvy_trainer_set(t, CVY_PARAM_WEIGHT, NULL, &f, 1), CVY_E_ARG);
+    FAILS(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "fc.bias", NULL, 4), CVY_E_ARG);
+    cvy_param_info info;
+    FAILS(cvy_trainer_param(t, CVY_PARAM_WEIGHT, 1000, &info), CVY_E_ARG);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
+static void a_bad_batch_changes_nothing(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_trainer *t = small_trainer(net, logits);
+    float images[21 * 36], before[27], after[27];
+    uint8_t labels[21] = { 0 };
+    int32_t labels32[21] = { 0 };
+    cvy_step_result r;
+    for (size_t i = 0; i < 21 * 36; i++) images[i] = sinf((float)i);
+    assert_int_equal(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "conv.weight", before, 27), CVY_OK);
+    cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = labels, .n = 21 };
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG); /* larger than compiled */
+    b.n = 0;
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+    b.n = 20;
+    labels[13] = 4;
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+    assert_non_null(strstr(cvy_message(ctx), "13"));
+    labels[13] = 0;
+    b.labels8 = NULL;
+    b.labels32 = labels32;
+    labels32[7] = -1;
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+    labels32[7] = 0;
+    b.labels8 = labels; /* both */
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+    b.labels32 = NULL;
+    b.dtype = CVY_I32;
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+    b.dtype = CVY_F32;
+    assert_int_equal(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "conv.weight", after, 27), CVY_OK);
+    assert_memory_equal(before, after, sizeof before);
+    assert_int_equal(cvy_trainer_steps(t), 0);
+    assert_int_equal(cvy_trainer_step(t, &b, &r), CVY_OK);
+    assert_int_equal(r.n, 20);
+    assert_int_equal(cvy_trainer_steps(t), 1);
+    images[5] = NAN;
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_NUMERIC);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
+static void one_value_per_channel_is_an_error(void **state)
+{
+    (void)state;
+    cvy_net *net;
+    cvy_trainer *t;
+    cvy_step_result r;
+    float x[4 * 3] = { 0 };
+    uint8_t labels[4] = { 0 };
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor y = cvy_linear(net, cvy_input(net, 3, 1, 1), "fc1", &(cvy_linear_desc){ .out_features = 5 });
+    y = cvy_linear(net, cvy_batch_norm(net, y, "bn1", NULL), "fc2", &(cvy_linear_desc){ .out_features = 2 });
+    assert_int_equal(cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_OK);
+    cvy_batch b = { .images = x, .dtype = CVY_F32, .labels8 = labels, .n = 1 };
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_SHAPE);
+    assert_non_null(strstr(cvy_message(ctx), "bn1"));
+    b.n = 2;
+    assert_int_equal(cvy_trainer_step(t, &b, &r), CVY_OK);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
+static void the_first_mistake_sticks(void **state)
+{
+    (void)state;
+    cvy_net *net;
+    cvy_trainer *t;
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor x = cvy_input(net, 3, 8, 8);
+    cvy_tensor bad = cvy_conv2d(net, x, "toolarge", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 9, 9 } });
+    assert_int_equal(bad, CVY_NO_TENSOR);
+    bad = cvy_conv2d(net, bad, "later", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 0, 9 } });
+    assert_int_equal(bad, CVY_NO_TENSOR);
+    FAILS(cvy_trainer_create(net, bad, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_E_SHAPE);
+    assert_non_null(strstr(cvy_message(ctx), "toolarge"));
+    cvy_net_destroy(&net);
+}
+
+static void unknown_backends_are_named(void **state)
+{
+    (void)state;
+    cvy_context *other;
+    cvy_net *net = NULL;
+    cvy_tensor y;
+    cvy_trainer *t = NULL;
+    enum cvy_status s = cvy_context_create(&(cvy_context_options){ .backends = "nativ" }, &other);
+    if (s == CVY_OK) s = cvy_net_create(other, &net);
+    if (s == CVY_OK) {
+        y = cvy_linear(net, cvy_input(net, 3, 1, 1), "fc1", &(cvy_linear_desc){ .out_features = 5 });
+        s = cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t);
+    }
+    assert_true(s == CVY_E_ARG || s == CVY_E_BACKEND);
+    assert_non_null(strstr(cvy_message(other), "nativ"));
+    assert_non_null(strstr(cvy_message(other), "reference"));
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&other);
+}
+
+static void the_environment_of_the_caller_is_kept(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    unsigned before = _mm_getcsr();
+    cvy_net *net = small_net(&logits);
+    cvy_trainer *t = small_trainer(net, logits);
+    float images[20 * 36] = { 1, 2, 3 };
+    uint8_t labels[20] = { 0, 1, 2, 3 };
+    cvy_step_result r;
+    assert_int_equal(cvy_trainer_step(t, &(cvy_batch){ .images = images, .dtype = CVY_F32, .labels8 = labels, .n = 20 }, &r), CVY_OK);
+    assert_int_equal(_mm_getcsr(), before);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
+static void parameters_come_back_as_they_went_in(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_trainer *t = small_trainer(net, logits);
+    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++) {
+        size_t n = cvy_trainer_params(t, (enum cvy_param_kind)kind);
+        assert_true(n == (kind == CVY_PARAM_RUNNING ? 2u : 6u));
+        for (size_t i = 0; i < n; i++) {
+            cvy_param_info info;
+            assert_int_equal(cvy_trainer_param(t, (enum cvy_param_kind)kind, i, &info), CVY_OK);
+            float *in = malloc(info.count * sizeof *in), *out = malloc(info.count * sizeof *out);
+            size_t product = 1;
+            for (size_t d = 0; d < info.rank; d++) product *= info.dims[d];
+            assert_int_equal(product, info.count);
+            for (size_t k = 0; k < info.count; k++) in[k] = (float)k + 0.5f;
+            enum cvy_status s = cvy_trainer_set(t, (enum cvy_param_kind)kind, info.name, in, info.count);
+            if (kind != CVY_PARAM_GRADIENT) assert_int_equal(s, CVY_OK);
+            if (s == CVY_OK) {
+                assert_int_equal(cvy_trainer_get(t, (enum cvy_param_kind)kind, info.name, out, info.count), CVY_OK);
+                assert_memory_equal(in, out, info.count * sizeof *in);
+            }
+            free(in);
+            free(out);
+        }
+    }
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(null_is_answered), cmocka_unit_test(a_bad_batch_changes_nothing), cmocka_unit_test(one_value_per_channel_is_an_error),
+        cmocka_unit_test(the_first_mistake_sticks), cmocka_unit_test(unknown_backends_are_named),
+        cmocka_unit_test(the_environment_of_the_caller_is_kept), cmocka_unit_test(parameters_come_back_as_they_went_in),
+    };
+    return cmocka_run_group_tests(tests, open_context, close_context);
+}
