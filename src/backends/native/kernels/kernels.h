@@ -67,7 +67,9 @@ typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const f
 /* ------------------------------------------------------------------------------------------------ rows
  * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
 
-/* Per lane l: k[l] = x[l] (the first pixel), s[l] = sum (x - k), q[l] = sum fma(d, d, q), in order. n <= 16*1024. */
+/* Sums over pixels run in four chains per lane, each from 0: pixel p goes to chain p % 4, the result is
+ * (chain 0 + chain 1) + (chain 2 + chain 3). Also of chains that stay empty.
+ * Per lane l: k[l] = x[l] (the first pixel), s[l] = sum of d = x - k, q[l] = sum fma(d, d, q). 0 < n <= 16*1024. */
 typedef void cvyi_bn_stats_fn(const float *x, size_t n, float k[16], float s[16], float q[16]);
 
 /* The activation's function, applied after z = bn ? fma(a, x - m, b) : x. */
@@ -76,10 +78,10 @@ typedef void cvyi_act_fn(float *y, const float *x, size_t n, float alpha);      
 typedef void cvyi_norm_act_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha); /* ip */
 /* g = dy * act'(); from the output y (relu_x: from the input; alpha = gradient at zero).
  * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y > 0 ? dy : 0; leaky: y > 0 ? dy : alpha*dy;
- * elu: y > 0 ? dy : dy * (y + alpha); softplus: dy * (1 - exp(-y)); relu_x: x > 0 ? dy : x == 0 ? alpha*dy : 0.
+ * elu: y > 0 ? dy : dy * (y + alpha); softplus: dy * (1 - exp(-y)) for y >= 0; relu_x: x > 0 ? dy : x == 0 ? alpha*dy : 0.
  * NaN in the saved value gives NaN for smooth ones, 0*... as written for the comparisons. */
 typedef void cvyi_act_bwd_fn(float *g, const float *dy, const float *saved, size_t n, float alpha);   /* ip g == dy */
-/* Per lane: s1 += g, s2 = fma(g, x - m, s2), starting from 0. n <= 16*1024. */
+/* Per lane, in four chains as bn_stats: s1 += g, s2 = fma(g, x - m, s2). n <= 16*1024. */
 typedef void cvyi_bn_reduce_fn(const float *g, const float *x, size_t n, float m, float s1[16], float s2[16]);
 /* act_bwd and bn_reduce in one pass, the same bits as one after the other; g is stored. */
 typedef void cvyi_act_bwd_reduce_fn(float *g, const float *dy, const float *saved, const float *x, size_t n, float alpha,
@@ -123,12 +125,12 @@ typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_
 /* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (sum in channel order). ip */
 typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
 /* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label), and, if dx is not
- * NULL, dx[c*ld + l] = (softmax - q) * scale, zero for l >= n_lanes; q = onehot*(1-s) + s/n_c, loss = (max + log sum) -
- * (1-s)*x[label] - s*mean(x). NaN logits give NaN loss. */
+ * NULL, dx[c*ld + l] = (softmax - q) * scale, all zero for l >= n_lanes; q = onehot*(1-s) + s/n_c, loss = log sum +
+ * (1-s)*(max - x[label]) + s*mean(max - x): nothing large cancels. NaN logits give NaN loss, never correct. ip */
 typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld, const int32_t label[16],
                                    unsigned n_lanes, float smoothing, float scale, float loss[16], uint8_t correct[16]);
 
-/* g = fma(wd, w, dw); v = momentum ? fma(mu, v, g) : g; w = fma(-lr, nesterov ? fma(mu, v, g) : v, w). Any n. */
+/* g = fma(wd, w, dw); v = mu ? fma(mu, v, g) : g; w = fma(-lr, mu && nesterov ? fma(mu, v, g) : v, w). Any n. */
 struct cvyi_sgd { float lr, mu, wd; bool nesterov; };
 typedef void cvyi_sgd_fn(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s); /* v NULL: mu = 0 */
 /* dst[i] = (float)(sum over s in order, in double, of src[s*stride + i]). Any n. */

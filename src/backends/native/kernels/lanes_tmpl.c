@@ -1,0 +1,128 @@
+/* Lane kernels: sixteen images to pixels of sixteen lanes, and back.
+ *
+ * Blocks of VL images by VL pixels are transposed in registers. Written once over vec.h; each ISA's object exports one
+ * table, KFN(lanes). Knows nothing of channels, shapes or threads. */
+#include "kernels.h"
+#include "vec.h"
+
+#include <assert.h>
+
+#define EACH_VL _Pragma("GCC unroll 16") for (int k = 0; k < VL; k++)
+
+enum source { U8, F32, F32_COPY }; /* COPY: without scale and shift */
+
+/* Pixels [p, p + np) of the images l .. l + VL - 1 into dst; np <= VL. */
+V_FN void gather_block(enum source kind, float *dst, const void *const *src, size_t p, int np, unsigned l,
+                       unsigned n_lanes, vf scale, vf shift)
+{
+    vf r[VL];
+    EACH_VL {
+        if (l + (unsigned)k >= n_lanes) {
+            r[k] = v_zero();
+            continue;
+        }
+        if (kind != U8) {
+            const float *x = (const float *)src[l + k] + p;
+            r[k] = np == VL ? v_load(x) : v_load_part(x, np);
+        } else {
+            const uint8_t *x = (const uint8_t *)src[l + k] + p;
+            uint8_t t[VL] = { 0 };
+            if (np < VL)
+                x = memcpy(t, x, (size_t)np);
+            r[k] = v_cvt_u8(x);
+        }
+        if (kind != F32_COPY)
+            r[k] = v_fma(r[k], scale, shift);
+    }
+    v_transpose(r);
+    EACH_VL {
+        if (k < np)
+            v_store(dst + (p + (size_t)k) * 16 + l, r[k]);
+    }
+}
+
+V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n, unsigned n_lanes, float scale,
+                 float shift)
+{
+    assert(n_lanes >= 1 && n_lanes <= 16);
+    vf a = v_set1(scale), b = v_set1(shift);
+    size_t p = 0;
+    if (n_lanes == 16)
+        for (; p + VL <= n; p += VL)
+            for (unsigned l = 0; l < 16; l += VL)
+                gather_block(kind, dst, src, p, VL, l, 16, a, b);
+    for (; p < n; p += VL)
+        for (unsigned l = 0; l < 16; l += VL)
+            gather_block(kind, dst, src, p, n - p < VL ? (int)(n - p) : VL, l, n_lanes, a, b);
+}
+
+static void ingest_u8(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes, float scale, float shift)
+{
+    gather(U8, dst, (const void *const *)src, n, n_lanes, scale, shift);
+}
+
+static void ingest_f32(float *dst, const float *const *src, size_t n, unsigned n_lanes, float scale, float shift)
+{
+    gather(F32, dst, (const void *const *)src, n, n_lanes, scale, shift);
+}
+
+static void to_lanes(float *dst, const float *const *src, size_t n, unsigned n_lanes)
+{
+    gather(F32_COPY, dst, (const void *const *)src, n, n_lanes, 1, 0);
+}
+
+/* Rows i < ni <= VL of VL floats, `ss` apart, become VL columns; rows from ni on are zero. */
+V_FN void load_rows(vf r[VL], const float *src, size_t ss, int ni)
+{
+    EACH_VL {
+        if (k < ni)
+            r[k] = v_load(src + (size_t)k * ss);
+        else
+            r[k] = v_zero();
+    }
+    v_transpose(r);
+}
+
+static void from_lanes(float *const *dst, const float *src, size_t n, unsigned n_lanes)
+{
+    assert(n_lanes <= 16);
+    for (size_t p = 0; p < n; p += VL) {
+        int np = n - p < VL ? (int)(n - p) : VL;
+        for (unsigned l = 0; l < n_lanes; l += VL) {
+            vf r[VL];
+            if (np == VL && n_lanes - l >= VL) {
+                load_rows(r, src + p * 16 + l, 16, VL);
+                EACH_VL v_store(dst[l + k] + p, r[k]);
+            } else {
+                load_rows(r, src + p * 16 + l, 16, np);
+                EACH_VL {
+                    if (l + (unsigned)k < n_lanes)
+                        v_store_part(dst[l + k] + p, r[k], np);
+                }
+            }
+        }
+    }
+}
+
+static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t n_pad)
+{
+    assert(n_pad % 16 == 0 && n <= n_pad && n_pad <= dst_n);
+    for (size_t o = 0; o < n_pad; o += VL)
+        for (size_t l = 0; l < 16; l += VL) {
+            vf r[VL];
+            if (o + VL <= n)
+                load_rows(r, src + o * src_o + l, src_o, VL);
+            else
+                load_rows(r, src + o * src_o + l, src_o, o < n ? (int)(n - o) : 0);
+            EACH_VL v_store(dst + (l + (size_t)k) * dst_n + o, r[k]);
+        }
+}
+
+extern const struct cvyi_lanes_kernels KFN(lanes);
+const struct cvyi_lanes_kernels KFN(lanes) = {
+    .ingest_u8 = ingest_u8,
+    .ingest_f32 = ingest_f32,
+    .to_lanes = to_lanes,
+    .from_lanes = from_lanes,
+    .transpose = transpose,
+};

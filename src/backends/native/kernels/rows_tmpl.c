@@ -1,0 +1,429 @@
+/* Row kernels: activations, batch normalization, element-wise steps and pooling over rows of pixels.
+ *
+ * Written once over vec.h; each ISA's object exports one table, KFN(rows). A register covers a part of a pixel
+ * (V_PARTS of them), so all lanes of a column are treated alike. Knows nothing of images, nets or threads. */
+#include "kernels.h"
+#include "math_tmpl.h"
+
+#include <assert.h>
+
+#define K_ENUM(name) A_##name,
+enum { CVYI_ACTS(K_ENUM) A_relu_x, A_none };
+
+/* ---------------------------------------------------------------------------------------------- activations */
+
+/* Registers in flight: enough to cover the latency of the exponential's chain. */
+#define ACT_N 4
+
+V_FN void act_eval(int kind, int N, vf *v, vf alpha)
+{
+    switch (kind) {
+    case A_sigmoid:
+        v_sigmoid(N, v, v);
+        break;
+    case A_tanh:
+        v_tanh(N, v, v);
+        break;
+    case A_relu: /* a NaN stays */
+        V_EACH(N) v[j] = v_max(v_zero(), v[j]);
+        break;
+    case A_leaky_relu:
+        V_EACH(N) v[j] = v_select(v_gt(v[j], v_zero()), v[j], v_mul(alpha, v[j]));
+        break;
+    case A_elu:
+        v_elu(N, v, v, alpha);
+        break;
+    case A_softplus:
+        v_softplus(N, v, v);
+        break;
+    default:
+        break;
+    }
+}
+
+V_FN void act_block(int kind, bool norm, int N, float *y, const float *x, vf m, vf a, vf b, vf alpha)
+{
+    vf v[ACT_N];
+    V_EACH(N) v[j] = v_load(x + j * VL);
+    if (norm)
+        V_EACH(N) v[j] = v_fma(a, v_sub(v[j], m), b);
+    act_eval(kind, N, v, alpha);
+    V_EACH(N) v_store(y + j * VL, v[j]);
+}
+
+V_FN void act_row(int kind, bool norm, float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha)
+{
+    assert(n % 16 == 0);
+    vf m = v_set1(norm ? c->m : 0), a = v_set1(norm ? c->a : 1), b = v_set1(norm ? c->b : 0), al = v_set1(alpha);
+    size_t i = 0;
+    for (; i + ACT_N * VL <= n; i += ACT_N * VL)
+        act_block(kind, norm, ACT_N, y + i, x + i, m, a, b, al);
+    for (; i < n; i += VL)
+        act_block(kind, norm, 1, y + i, x + i, m, a, b, al);
+}
+
+#define K_ACT(name)                                                                                         \
+    static void act_##name(float *y, const float *x, size_t n, float alpha)                                 \
+    {                                                                                                       \
+        act_row(A_##name, false, y, x, n, NULL, alpha);                                                     \
+    }                                                                                                       \
+    static void norm_act_##name(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha) \
+    {                                                                                                       \
+        act_row(A_##name, true, y, x, n, c, alpha);                                                         \
+    }
+CVYI_ACTS(K_ACT)
+
+static void norm(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha)
+{
+    act_row(A_none, true, y, x, n, c, alpha);
+}
+
+/* The gradient through the activation; `s` is what the forward pass saved. */
+V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
+{
+    vf one = v_set1(1), zero = v_zero();
+    switch (kind) {
+    case A_sigmoid:
+        return v_mul(dy, v_mul(s, v_sub(one, s)));
+    case A_tanh:
+        return v_mul(dy, v_fnma(s, s, one));
+    case A_relu:
+        return v_maskz(v_gt(s, zero), dy);
+    case A_leaky_relu:
+        return v_select(v_gt(s, zero), dy, v_mul(alpha, dy));
+    case A_elu:
+        return v_select(v_gt(s, zero), dy, v_mul(dy, v_add(s, alpha)));
+    case A_softplus: {
+        vf m[1];
+        v_one_minus_exp_neg(1, m, &s);
+        return v_mul(dy, m[0]);
+    }
+    default:
+        return v_select(v_gt(s, zero), dy, v_maskz(v_eq(s, zero), v_mul(alpha, dy)));
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- sums over pixels */
+
+/* Four chains a lane, pixel p to chain p % 4, so that additions do not wait for each other. Two sums of four chains
+ * fill half the registers, so one part of the pixel is summed at a time; a few pixels only, that the next part finds
+ * them in L1. */
+#define SUM_PIXELS 128
+
+struct sums { float a[4][16], b[4][16]; };
+
+V_FN void sums_fold(const struct sums *t, float a[16], float b[16])
+{
+    for (int l = 0; l < 16; l += VL) {
+        vf a01 = v_add(v_load(t->a[0] + l), v_load(t->a[1] + l)), a23 = v_add(v_load(t->a[2] + l), v_load(t->a[3] + l));
+        vf b01 = v_add(v_load(t->b[0] + l), v_load(t->b[1] + l)), b23 = v_add(v_load(t->b[2] + l), v_load(t->b[3] + l));
+        v_store(a + l, v_add(a01, a23));
+        v_store(b + l, v_add(b01, b23));
+    }
+}
+
+/* STEP(i, a, b) adds the register at float i to the chains a and b. */
+#define SUM_ROW(n, t, STEP)                                                                                 \
+    for (size_t i0 = 0; i0 < (n); i0 += 16 * SUM_PIXELS) {                                                  \
+        size_t i1 = (n) - i0 < 16 * SUM_PIXELS ? (n) : i0 + 16 * SUM_PIXELS;                                \
+        for (size_t l = 0; l < 16; l += VL) {                                                               \
+            vf a0 = v_load((t)->a[0] + l), a1 = v_load((t)->a[1] + l);                                      \
+            vf a2 = v_load((t)->a[2] + l), a3 = v_load((t)->a[3] + l);                                      \
+            vf b0 = v_load((t)->b[0] + l), b1 = v_load((t)->b[1] + l);                                      \
+            vf b2 = v_load((t)->b[2] + l), b3 = v_load((t)->b[3] + l);                                      \
+            size_t i = i0 + l;                                                                              \
+            for (; i + 48 < i1; i += 64) {                                                                  \
+                STEP(i, a0, b0);                                                                            \
+                STEP(i + 16, a1, b1);                                                                       \
+                STEP(i + 32, a2, b2);                                                                       \
+                STEP(i + 48, a3, b3);                                                                       \
+            }                                                                                               \
+            if (i < i1)                                                                                     \
+                STEP(i, a0, b0);                                                                            \
+            if (i + 16 < i1)                                                                                \
+                STEP(i + 16, a1, b1);                                                                       \
+            if (i + 32 < i1)                                                                                \
+                STEP(i + 32, a2, b2);                                                                       \
+            v_store((t)->a[0] + l, a0), v_store((t)->a[1] + l, a1);                                         \
+            v_store((t)->a[2] + l, a2), v_store((t)->a[3] + l, a3);                                         \
+            v_store((t)->b[0] + l, b0), v_store((t)->b[1] + l, b1);                                         \
+            v_store((t)->b[2] + l, b2), v_store((t)->b[3] + l, b3);                                         \
+        }                                                                                                   \
+    }
+
+static void bn_stats(const float *x, size_t n, float k[16], float s[16], float q[16])
+{
+    assert(n % 16 == 0 && n > 0 && n <= 16 * 1024);
+    struct sums t = { 0 };
+    memcpy(k, x, 16 * sizeof *k);
+#define STEP(i, a, b)                                                                                       \
+    do {                                                                                                    \
+        vf d_ = v_sub(v_load(x + (i)), v_load(k + l));                                                      \
+        a = v_add(a, d_);                                                                                   \
+        b = v_fma(d_, d_, b);                                                                               \
+    } while (0)
+    SUM_ROW(n, &t, STEP)
+#undef STEP
+    sums_fold(&t, s, q);
+}
+
+V_FN void reduce_row(int kind, float *g, const float *dy, const float *saved, const float *x, size_t n, float alpha,
+                     float m, float s1[16], float s2[16])
+{
+    assert(n % 16 == 0 && n <= 16 * 1024);
+    struct sums t = { 0 };
+    vf al = v_set1(alpha), mean = v_set1(m);
+#define STEP(i, a, b)                                                                                       \
+    do {                                                                                                    \
+        vf g_ = v_load(dy + (i));                                                                           \
+        if (kind != A_none) {                                                                               \
+            g_ = act_grad(kind, g_, v_load(saved + (i)), al);                                               \
+            v_store(g + (i), g_);                                                                           \
+        }                                                                                                   \
+        a = v_add(a, g_);                                                                                   \
+        b = v_fma(g_, v_sub(v_load(x + (i)), mean), b);                                                     \
+    } while (0)
+    SUM_ROW(n, &t, STEP)
+#undef STEP
+    sums_fold(&t, s1, s2);
+}
+
+static void bn_reduce(const float *g, const float *x, size_t n, float m, float s1[16], float s2[16])
+{
+    reduce_row(A_none, NULL, g, NULL, x, n, 0, m, s1, s2);
+}
+
+#define K_ACT_BWD(name)                                                                                     \
+    static void act_bwd_##name(float *g, const float *dy, const float *saved, size_t n, float alpha)        \
+    {                                                                                                       \
+        assert(n % 16 == 0);                                                                                \
+        vf al = v_set1(alpha);                                                                              \
+        for (size_t i = 0; i < n; i += VL)                                                                  \
+            v_store(g + i, act_grad(A_##name, v_load(dy + i), v_load(saved + i), al));                      \
+    }                                                                                                       \
+    static void act_bwd_reduce_##name(float *g, const float *dy, const float *saved, const float *x, size_t n, \
+                                      float alpha, float m, float s1[16], float s2[16])                     \
+    {                                                                                                       \
+        reduce_row(A_##name, g, dy, saved, x, n, alpha, m, s1, s2);                                         \
+    }
+CVYI_ACTS(K_ACT_BWD)
+K_ACT_BWD(relu_x)
+
+/* ---------------------------------------------------------------------------------------------- element-wise */
+
+static void bn_dx(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c, unsigned n_lanes)
+{
+    assert(n % 16 == 0 && n_lanes <= 16);
+    vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b), cc = v_set1(c->c);
+    vm keep[V_PARTS];
+    for (int j = 0; j < V_PARTS; j++)
+        keep[j] = v_lane_mask(j * VL, (int)n_lanes);
+    for (size_t i = 0; i < n; i += 16)
+        V_EACH(V_PARTS) {
+            size_t o = i + (size_t)j * VL;
+            vf t = v_fma(b, v_sub(v_load(x + o), m), cc);
+            v_store(dx + o, v_maskz(keep[j], v_fma(a, v_load(g + o), t)));
+        }
+}
+
+static void add(float *y, const float *a, const float *b, size_t n)
+{
+    assert(n % 16 == 0);
+    for (size_t i = 0; i < n; i += VL)
+        v_store(y + i, v_add(v_load(a + i), v_load(b + i)));
+}
+
+static void scale(float *y, const float *x, size_t n, float a)
+{
+    assert(n % 16 == 0);
+    vf av = v_set1(a);
+    for (size_t i = 0; i < n; i += VL)
+        v_store(y + i, v_mul(v_load(x + i), av));
+}
+
+static void mask_scale(float *y, const float *x, const uint16_t *mask, size_t n, float a)
+{
+    assert(n % 16 == 0);
+    vf av = v_set1(a);
+    for (size_t i = 0; i < n; i += 16)
+        V_EACH(V_PARTS) {
+            size_t o = i + (size_t)j * VL;
+            v_store(y + o, v_maskz(vm_from_bits((unsigned)mask[i / 16] >> j * VL), v_mul(v_load(x + o), av)));
+        }
+}
+
+/* ---------------------------------------------------------------------------------------------- pooling */
+
+/* Columns [q0, q1) have their whole window inside the row; the others are clipped. */
+struct span { size_t q0, q1; };
+
+static struct span inner(const struct cvyi_pool *p)
+{
+    assert(p->kw > p->pl && p->sw > 0 && p->iw > 0);
+    size_t q0 = (p->pl + p->sw - 1) / p->sw, q1 = p->iw + p->pl >= p->kw ? (p->iw + p->pl - p->kw) / p->sw + 1 : 0;
+    q1 = q1 < p->ow ? q1 : p->ow;
+    q0 = q0 < q1 ? q0 : q1;
+    return (struct span){ q0, q1 };
+}
+
+/* The window of column q: input columns [c0, c0 + returned width). */
+V_FN size_t window(const struct cvyi_pool *p, size_t q, size_t *c0)
+{
+    size_t lo = q * p->sw, hi = lo + p->kw - p->pl;
+    *c0 = lo = lo > p->pl ? lo - p->pl : 0;
+    assert(lo < p->iw);
+    return (hi < p->iw ? hi : p->iw) - lo;
+}
+
+/* Runs CELL(q, c0, kw, n_rows) for every column; small windows inside the row get constant sizes. */
+#define POOL_COLUMNS(CELL)                                                                                  \
+    const struct span in = inner(p);                                                                        \
+    size_t q = 0, c0, w;                                                                                    \
+    for (; q < in.q0; q++) {                                                                                \
+        w = window(p, q, &c0);                                                                              \
+        CELL(q, c0, w, n_rows);                                                                             \
+    }                                                                                                       \
+    c0 = q * p->sw - p->pl;                                                                                 \
+    if (p->kw == 2 && n_rows == 2)                                                                          \
+        for (; q < in.q1; q++, c0 += p->sw)                                                                 \
+            CELL(q, c0, 2, 2);                                                                              \
+    else if (p->kw == 3 && n_rows == 3)                                                                     \
+        for (; q < in.q1; q++, c0 += p->sw)                                                                 \
+            CELL(q, c0, 3, 3);                                                                              \
+    for (; q < p->ow; q++) {                                                                                \
+        w = window(p, q, &c0);                                                                              \
+        CELL(q, c0, w, n_rows);                                                                             \
+    }
+
+/* The window's elements in scan order: r and the offset `o` into its row. */
+#define WINDOW(c0, kw, n_rows)                                                                              \
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < (n_rows); r++)                                           \
+        _Pragma("GCC unroll 4") for (size_t o = (c0) * 16 + l, e_ = o + (kw) * 16; o < e_; o += 16)
+
+/* A later equal value does not replace an earlier one, and the first NaN stays. */
+V_FN vf max_first(vf m, vf x)
+{
+    return v_select(vm_andnot(v_unord(m, m), v_unord(x, x)), x, v_max(x, m));
+}
+
+V_FN vf window_max(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
+{
+    vf m = v_load(rows[0] + c0 * 16 + l);
+    WINDOW(c0, kw, n_rows)
+        m = max_first(m, v_load(rows[r] + o));
+    return m;
+}
+
+static void pool_max(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows)
+{
+#define CELL(q, c0, kw, nr)                                                                                 \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        v_store(y + (q) * 16 + l, window_max(rows, c0, kw, nr, l))
+    POOL_COLUMNS(CELL)
+#undef CELL
+}
+
+/* `l` is the first lane of the part. Without a NaN maximum no element is unordered; with one nothing is equal. */
+V_FN void max_bwd_cell(float *const *dx, const float *dy, const float *const *rows, size_t c0, size_t kw, size_t n_rows,
+                       int tie, size_t l)
+{
+    vf m = window_max(rows, c0, kw, n_rows, l), d = v_load(dy + l), count = v_zero();
+    vm open = vm_from_bits(0xffff);
+    if (tie == 2) {
+        WINDOW(c0, kw, n_rows) {
+            vf x = v_load(rows[r] + o);
+            count = v_add(count, v_maskz(vm_or(v_eq(x, m), v_unord(x, x)), v_set1(1)));
+        }
+        d = v_div(d, count);
+    }
+    WINDOW(c0, kw, n_rows) {
+        vf x = v_load(rows[r] + o);
+        vm hit = vm_or(v_eq(x, m), v_unord(x, x));
+        if (tie == 0) {
+            hit = vm_and(hit, open);
+            open = vm_andnot(hit, open);
+        }
+        v_store(dx[r] + o, v_add(v_load(dx[r] + o), v_maskz(hit, d)));
+    }
+}
+
+#define K_MAX_BWD(name, tie)                                                                                \
+    static void name(const struct cvyi_pool *p, float *const *dx, const float *dy, const float *const *rows, \
+                     size_t n_rows)                                                                         \
+    {                                                                                                       \
+        POOL_COLUMNS(CELL_##tie)                                                                            \
+    }
+#define CELL_TIE(q, c0, kw, nr, tie)                                                                        \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        max_bwd_cell(dx, dy + (q) * 16, rows, c0, kw, nr, tie, l)
+#define CELL_0(q, c0, kw, nr) CELL_TIE(q, c0, kw, nr, 0)
+#define CELL_1(q, c0, kw, nr) CELL_TIE(q, c0, kw, nr, 1)
+#define CELL_2(q, c0, kw, nr) CELL_TIE(q, c0, kw, nr, 2)
+K_MAX_BWD(max_bwd_first, 0)
+K_MAX_BWD(max_bwd_all, 1)
+K_MAX_BWD(max_bwd_split, 2)
+
+static void pool_max_bwd(const struct cvyi_pool *p, float *const *dx, const float *dy, const float *const *rows,
+                         size_t n_rows, int tie)
+{
+    assert(tie >= 0 && tie <= 2);
+    (tie == 0 ? max_bwd_first : tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
+}
+
+V_FN vf window_sum(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
+{
+    vf s = v_zero();
+    WINDOW(c0, kw, n_rows)
+        s = v_add(s, v_load(rows[r] + o));
+    return s;
+}
+
+static void pool_avg(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows, const float *inv)
+{
+#define CELL(q, c0, kw, nr)                                                                                 \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        v_store(y + (q) * 16 + l, v_mul(window_sum(rows, c0, kw, nr, l), v_set1(inv[q])))
+    POOL_COLUMNS(CELL)
+#undef CELL
+}
+
+V_FN void avg_bwd_cell(float *const *dx, vf d, size_t c0, size_t kw, size_t n_rows, size_t l)
+{
+    WINDOW(c0, kw, n_rows)
+        v_store(dx[r] + o, v_add(v_load(dx[r] + o), d));
+}
+
+static void pool_avg_bwd(const struct cvyi_pool *p, float *const *dx, const float *dy, size_t n_rows, const float *inv)
+{
+#define CELL(q, c0, kw, nr)                                                                                 \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        avg_bwd_cell(dx, v_mul(v_load(dy + (q) * 16 + l), v_set1(inv[q])), c0, kw, nr, l)
+    POOL_COLUMNS(CELL)
+#undef CELL
+}
+
+/* ---------------------------------------------------------------------------------------------- the table */
+
+#define K_ACT_PTR(name) act_##name,
+#define K_NORM_PTR(name) norm_act_##name,
+#define K_BWD_PTR(name) act_bwd_##name,
+#define K_RED_PTR(name) act_bwd_reduce_##name,
+
+extern const struct cvyi_rows_kernels KFN(rows);
+const struct cvyi_rows_kernels KFN(rows) = {
+    .bn_stats = bn_stats,
+    .norm = norm,
+    .act = { CVYI_ACTS(K_ACT_PTR) },
+    .norm_act = { CVYI_ACTS(K_NORM_PTR) },
+    .act_bwd = { CVYI_ACTS(K_BWD_PTR) act_bwd_relu_x },
+    .bn_reduce = bn_reduce,
+    .act_bwd_reduce = { CVYI_ACTS(K_RED_PTR) act_bwd_reduce_relu_x },
+    .bn_dx = bn_dx,
+    .add = add,
+    .scale = scale,
+    .mask_scale = mask_scale,
+    .pool_max = pool_max,
+    .pool_max_bwd = pool_max_bwd,
+    .pool_avg = pool_avg,
+    .pool_avg_bwd = pool_avg_bwd,
+};

@@ -1,0 +1,93 @@
+/* Kernels of the parameter update: folding partial gradients and the step of SGD.
+ *
+ * Written once over vec.h; each ISA's object exports one table, KFN(update). Knows nothing of parameters' shapes or of
+ * the schedule. */
+#include "kernels.h"
+#include "vec.h"
+
+#include <assert.h>
+
+/* Part: n floats are left, fewer than a register. */
+V_FN vf load_n(const float *p, size_t n, bool part)
+{
+    return part ? v_load_part(p, (int)n) : v_load(p);
+}
+
+V_FN void store_n(float *p, vf a, size_t n, bool part)
+{
+    if (part)
+        v_store_part(p, a, (int)n);
+    else
+        v_store(p, a);
+}
+
+enum momentum { NONE, PLAIN, NESTEROV };
+
+V_FN void sgd_step(enum momentum kind, float *w, const float *dw, float *v, size_t n, bool part, vf nlr, vf mu, vf wd)
+{
+    vf x = load_n(w, n, part), g = v_fma(wd, x, load_n(dw, n, part)), step = g;
+    if (kind != NONE)
+        step = v_fma(mu, load_n(v, n, part), g);
+    if (v)
+        store_n(v, step, n, part);
+    if (kind == NESTEROV)
+        step = v_fma(mu, step, g);
+    store_n(w, v_fma(nlr, step, x), n, part);
+}
+
+V_FN void sgd_row(enum momentum kind, float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
+{
+    vf nlr = v_set1(-s->lr), mu = v_set1(s->mu), wd = v_set1(s->wd);
+    size_t i = 0;
+    for (; i + VL <= n; i += VL)
+        sgd_step(kind, w + i, dw + i, v ? v + i : NULL, VL, false, nlr, mu, wd);
+    if (i < n)
+        sgd_step(kind, w + i, dw + i, v ? v + i : NULL, n - i, true, nlr, mu, wd);
+}
+
+/* Without momentum what v holds must not matter, not even a NaN. */
+static void sgd(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
+{
+    assert(v || s->mu == 0);
+    if (s->mu == 0)
+        sgd_row(NONE, w, dw, v, n, s);
+    else if (s->nesterov)
+        sgd_row(NESTEROV, w, dw, v, n, s);
+    else
+        sgd_row(PLAIN, w, dw, v, n, s);
+}
+
+static void fold(float *dst, const float *src, size_t n_slots, size_t stride, size_t n)
+{
+    for (size_t i = 0; i < n; i += 16) {
+        double sum[16] = { 0 };
+        size_t w = n - i < 16 ? n - i : 16;
+        for (size_t s = 0; s < n_slots; s++) {
+            const float *p = src + s * stride + i;
+            if (w == 16)
+                for (size_t j = 0; j < 16; j++)
+                    sum[j] += p[j];
+            else
+                for (size_t j = 0; j < w; j++)
+                    sum[j] += p[j];
+        }
+        for (size_t j = 0; j < w; j++)
+            dst[i + j] = (float)sum[j];
+    }
+}
+
+static void fold_lanes(float *dst, const float *src, size_t n)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        v_fold4(dst + i, src + i * 16);
+    for (; i < n; i++) {
+        vf parts[V_PARTS];
+        for (int j = 0; j < V_PARTS; j++)
+            parts[j] = v_load(src + i * 16 + j * VL);
+        dst[i] = fold16(parts);
+    }
+}
+
+extern const struct cvyi_update_kernels KFN(update);
+const struct cvyi_update_kernels KFN(update) = { .sgd = sgd, .fold = fold, .fold_lanes = fold_lanes };
