@@ -97,6 +97,12 @@ static enum cvy_status check_labels(const struct cvy_trainer *t, const cvy_batch
     return CVY_OK;
 }
 
+static int layer_length(const char *op) /* "layer1.bn.stats": the layer is layer1.bn */
+{
+    const char *dot = strrchr(op, '.');
+    return dot ? (int)(dot - op) : (int)strlen(op);
+}
+
 /* One value has no variance to normalise by. */
 static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
 {
@@ -107,7 +113,7 @@ static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
         cvy_shape s = t->program->list.value[op->in[0]].shape;
         if (s.h * s.w == 1)
             return cvyi_fail(t->ctx, CVY_E_SHAPE, "%.*s: batch norm needs more than one value per channel, the batch has"
-                             " one image with a 1 x 1 map", (int)strcspn(op->name, "."), op->name);
+                             " one image with a 1 x 1 map", layer_length(op->name), op->name);
     }
     return CVY_OK;
 }
