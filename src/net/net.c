@@ -222,6 +222,13 @@ cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n, const char *n
     return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_CONCAT }, "concat", name, x, n, NULL);
 }
 
+cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after, const char *name)
+{
+    if (!net) return CVY_NO_TENSOR;
+    struct cvyi_node node = { .kind = CVYI_NODE_PAD_CHANNELS, .u.pad = { before, after } };
+    return add_node(net, node, "pad_channels", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name, const cvy_dropout_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;

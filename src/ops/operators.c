@@ -9,6 +9,7 @@ const struct cvyi_operator *cvyi_operator(enum cvyi_node_kind kind)
         [CVYI_NODE_POOL] = &cvyi_operator_pool2d,     [CVYI_NODE_ADD] = &cvyi_operator_add,
         [CVYI_NODE_CONCAT] = &cvyi_operator_concat,   [CVYI_NODE_DROPOUT] = &cvyi_operator_dropout,
         [CVYI_NODE_FLATTEN] = &cvyi_operator_flatten, [CVYI_NODE_SOFTMAX] = &cvyi_operator_softmax,
+        [CVYI_NODE_PAD_CHANNELS] = &cvyi_operator_pad_channels,
     };
     return table[kind];
 }
@@ -39,6 +40,7 @@ const char *cvyi_op_kind_name(enum cvy_op_kind kind)
         [CVY_OP_SOFTMAX] = "softmax",
         [CVY_OP_LOSS] = "loss",
         [CVY_OP_SGD] = "sgd",
+        [CVY_OP_PAD] = "pad_channels",
     };
     return (unsigned)kind < CVY_OP_KINDS ? name[kind] : "unknown";
 }

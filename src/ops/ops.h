@@ -34,7 +34,8 @@ void cvyi_op_out(struct cvy_op_desc *op, int id);
 
 enum cvyi_node_kind {
     CVYI_NODE_INPUT = 0, CVYI_NODE_CONV2D, CVYI_NODE_BATCH_NORM, CVYI_NODE_ACT, CVYI_NODE_POOL, CVYI_NODE_ADD,
-    CVYI_NODE_CONCAT, CVYI_NODE_DROPOUT, CVYI_NODE_FLATTEN, CVYI_NODE_SOFTMAX, CVYI_NODE_KINDS
+    CVYI_NODE_CONCAT, CVYI_NODE_DROPOUT, CVYI_NODE_FLATTEN, CVYI_NODE_SOFTMAX, CVYI_NODE_PAD_CHANNELS,
+    CVYI_NODE_KINDS
 };
 struct cvyi_node {
     enum cvyi_node_kind kind;
@@ -46,6 +47,7 @@ struct cvyi_node {
     bool trained;              /* it or something that it depends on has trainable parameters */
     union {
         cvy_conv2d_desc conv; cvy_batch_norm_desc bn; cvy_act_desc act; cvy_pool2d_desc pool; cvy_dropout_desc dropout;
+        struct { size_t before, after; } pad;
     } u;                       /* defaults resolved by infer */
 };
 
