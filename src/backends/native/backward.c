@@ -1,0 +1,293 @@
+/* Backward chains: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], any of them absent, as at most two phases:
+ * one pass that unpools, adds gradients, goes through the activation and sums for the batch norm a segment at a time;
+ * then the batch norm's data gradient. What a batch norm computes is in bn.c. */
+#include <string.h>
+
+#include "backends/native/rows.h"
+
+/* ------------------------------------------------------------------------------------------------ the pattern */
+
+struct chain {
+    const struct cvy_op_desc *pool, *add, *act, *reduce, *data;
+    int n;
+    bool added_first; /* the chain's value is ADD's first operand */
+};
+
+/* Ops follow each other in a chain if their places here ascend. */
+static int place(enum cvy_op_kind kind)
+{
+    switch (kind) {
+    case CVY_OP_POOL_BWD: return 1;
+    case CVY_OP_ADD: return 2;
+    case CVY_OP_ACT_BWD: return 3;
+    case CVY_OP_BN_BWD_REDUCE: return 4;
+    case CVY_OP_BN_BWD_DATA: return 5;
+    default: return 0;
+    }
+}
+
+static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
+{
+    int fed = native_out(last, 0);
+    if (op->fence || fed < 0 || place(op->kind) <= place(last->kind)) return false;
+    switch (op->kind) {
+    case CVY_OP_ADD: return (op->in[0] == fed) != (op->in[1] == fed);
+    case CVY_OP_ACT_BWD: return op->in[0] == fed;
+    case CVY_OP_BN_BWD_REDUCE: return op->in[1] == fed && op->in[0] != fed;
+    case CVY_OP_BN_BWD_DATA:
+        return last->kind == CVY_OP_BN_BWD_REDUCE && op->in[0] == last->in[0] && op->in[1] == last->in[1] &&
+               op->in[2] == last->in[2] && op->in[3] == fed;
+    default: return false;
+    }
+}
+
+static struct chain parse(const struct cvy_op_desc *ops, int n)
+{
+    struct chain b = { .added_first = true };
+    for (; b.n < n; b.n++) {
+        const struct cvy_op_desc *op = &ops[b.n];
+        if (b.n && !follows(op - 1, op)) break;
+        switch (place(op->kind)) {
+        case 1: b.pool = op; break;
+        case 2:
+            b.add = op;
+            if (b.n) b.added_first = op->in[0] == op[-1].out[0];
+            break;
+        case 3: b.act = op; break;
+        case 4: b.reduce = op; break;
+        case 5: b.data = op; break;
+        default: return b;
+        }
+    }
+    return b;
+}
+
+int cvyi_backward_take(const struct cvy_op_desc *ops, int n) { return parse(ops, n).n; }
+
+/* ------------------------------------------------------------------------------------------------ to the sums */
+
+struct backward {
+    const struct cvyi_rows_kernels *k;
+    struct native_grid grid;
+    size_t pixels;
+    struct native_lanes dy, pooled, other, saved, x; /* pooled: max pooling's input; saved: the activation's; x: BN's */
+    struct native_lanes unpooled, summed, g;         /* results; the last one made is g, others absent if not kept */
+    bool pool, add, act, reduce, added_first;
+    struct native_bn bn;
+    cvyi_act_bwd_fn *act_fn;
+    cvyi_act_bwd_reduce_fn *act_reduce_fn;
+    float alpha;
+    struct native_pool window;
+};
+
+struct channel {
+    const float *dy, *pooled, *other, *saved, *x; /* dy: what the segments start from */
+    float *unpooled, *summed, *g, m;
+    double s1[CVYI_LANES], s2[CVYI_LANES];
+};
+
+static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
+{
+    return v->id < 0 ? NULL : native_at(run, v, block, c);
+}
+
+/* Everything after unpooling for pixels [p, p + pixels), which lie in one segment. */
+static void segment(const struct backward *b, struct channel *ch, size_t p, size_t pixels)
+{
+    size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
+    const float *src = ch->dy + at;
+    float s1[CVYI_LANES], s2[CVYI_LANES];
+    if (b->add) {
+        float *to = (ch->summed ? ch->summed : ch->g) + at;
+        const float *other = ch->other + at;
+        b->k->add(to, b->added_first ? src : other, b->added_first ? other : src, n);
+        src = to;
+    }
+    if (b->act && b->reduce)
+        b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
+    else if (b->act) b->act_fn(ch->g + at, src, ch->saved + at, n, b->alpha);
+    else if (b->reduce) b->k->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
+    if (b->reduce)
+        for (size_t l = 0; l < NATIVE_LANES; l++) ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
+}
+
+/* Whole segments of [done, ready), and what is left once everything is ready. */
+static size_t segments(const struct backward *b, struct channel *ch, size_t done, size_t ready)
+{
+    while (done < ready && (ready == b->pixels || ready - done >= NATIVE_SEGMENT)) {
+        size_t m = ready - done < NATIVE_SEGMENT ? ready - done : NATIVE_SEGMENT;
+        segment(b, ch, done, m);
+        done += m;
+    }
+    return done;
+}
+
+/* Unpools row by row; a row is ready when no later window touches it. */
+static void unpool_plane(const struct backward *b, struct channel *ch, const float *dy, float **dx, const float **rows)
+{
+    const struct native_pool *p = &b->window;
+    size_t row = p->row.iw * NATIVE_LANES, cleared = 0, done = 0;
+    float *to = ch->unpooled ? ch->unpooled : ch->g;
+    ch->dy = to;
+    for (size_t oy = 0; oy < p->oh; oy++) {
+        size_t begin, end, next, unused;
+        native_pool_rows(p, oy, &begin, &end);
+        if (oy + 1 < p->oh) native_pool_rows(p, oy + 1, &next, &unused);
+        else next = p->ih;
+        size_t clear = next > end ? next : end;
+        if (clear > p->ih) clear = p->ih;
+        if (next > p->ih) next = p->ih;
+        if (cleared < clear) memset(to + cleared * row, 0, (clear - cleared) * row * sizeof *to), cleared = clear;
+        for (size_t r = begin; r < end; r++) {
+            dx[r - begin] = to + r * row;
+            if (ch->pooled) rows[r - begin] = ch->pooled + r * row;
+        }
+        const float *g = dy + oy * p->row.ow * NATIVE_LANES;
+        if (p->max) b->k->pool_max_bwd(&p->row, dx, g, rows, end - begin, p->tie);
+        else b->k->pool_avg_bwd(&p->row, dx, g, end - begin, cvyi_pool_inv(p, oy));
+        if (b->add || b->act || b->reduce) done = segments(b, ch, done, next * p->row.iw);
+    }
+}
+
+static void run_backward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct backward *b = arg;
+    struct native_cell cell = native_cell(b->grid, b->dy.c, task);
+    if (!native_images(run, cell.block)) return;
+    float **dx = worker->scratch;
+    const float **rows = (const float **)(dx + b->window.held);
+    const double *stats = native_buf(run, b->bn.stats);
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        const float *dy = native_at(run, &b->dy, cell.block, c);
+        struct channel ch = {
+            .dy = dy, .pooled = at_or_null(run, &b->pooled, cell.block, c),
+            .other = at_or_null(run, &b->other, cell.block, c), .saved = at_or_null(run, &b->saved, cell.block, c),
+            .x = at_or_null(run, &b->x, cell.block, c), .unpooled = at_or_null(run, &b->unpooled, cell.block, c),
+            .summed = at_or_null(run, &b->summed, cell.block, c), .g = at_or_null(run, &b->g, cell.block, c),
+            .m = b->reduce ? (float)stats[c] : 0,
+        };
+        if (b->pool) unpool_plane(b, &ch, dy, dx, rows);
+        else segments(b, &ch, 0, b->pixels);
+        if (!b->reduce) continue;
+        double s1 = 0, s2 = 0, *slot = (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c;
+        for (size_t l = 0; l < NATIVE_LANES; l++) s1 += ch.s1[l], s2 += ch.s2[l];
+        slot[c] = s1, slot[b->bn.c + c] = s2;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ from the sums */
+
+struct data_phase {
+    const struct cvyi_rows_kernels *k;
+    struct native_grid grid;
+    struct native_bn bn;
+    struct native_lanes x, g, dx;
+    bool publish;
+};
+
+static void run_data(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct data_phase *a = arg;
+    struct native_cell cell = native_cell(a->grid, a->x.c, task);
+    size_t images = native_images(run, cell.block);
+    if (!images) return;
+    double *g = worker->scratch, *gx = g + (cell.c1 - cell.c0);
+    cvyi_bn_sums(&a->bn, run, cell.c0, cell.c1, g, gx);
+    if (a->publish && cell.block == 0) cvyi_bn_publish_sums(&a->bn, run, cell.c0, cell.c1, g, gx);
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        struct cvyi_bn_dx dx = cvyi_bn_dx_of(&a->bn, run, c, g[c - cell.c0], gx[c - cell.c0]);
+        a->k->bn_dx(native_at(run, &a->dx, cell.block, c), native_at(run, &a->g, cell.block, c),
+                    native_at(run, &a->x, cell.block, c), a->bn.pixels * NATIVE_LANES, &dx, (unsigned)images);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ planning */
+
+static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, const struct chain *chain, int slots)
+{
+    const struct cvy_op_desc *op = chain->data;
+    struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return CVY_E_NOMEM;
+    *a = (struct data_phase){
+        .k = native->kernels->rows, .bn = cvyi_bn_of(plan, op), .x = native_lanes(plan, op->in[0]),
+        .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .publish = chain->reduce };
+    a->grid = native_grid(native, a->x.c);
+    if (chain->reduce) {
+        a->bn.source = NATIVE_BN_SLOTS, a->bn.slots = slots;
+        a->bn.dgamma = native_out(chain->reduce, 1), a->bn.dbeta = native_out(chain->reduce, 2);
+    }
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts,
+        .scratch_bytes = 2 * ((a->x.c + a->grid.parts - 1) / a->grid.parts) * sizeof(double) };
+    native_access(&phase, a->x.id, CVY_READ_CELL);
+    native_access(&phase, a->g.id, CVY_READ_CELL);
+    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
+    native_access(&phase, a->bn.slots, CVY_READ_ALL);
+    native_access(&phase, a->bn.stats, CVY_READ_ALL);
+    native_access(&phase, a->bn.gamma, CVY_READ_ALL);
+    native_access(&phase, a->bn.sums, chain->reduce ? CVY_WRITE_ALL : CVY_READ_ALL);
+    native_access(&phase, a->bn.dgamma, CVY_WRITE_ALL);
+    native_access(&phase, a->bn.dbeta, CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                   size_t first)
+{
+    struct chain chain = parse(ops, n);
+    if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1);
+
+    const struct cvy_op_desc *pool = chain.pool, *act = chain.act, *reduce = chain.reduce;
+    struct backward *b = cvy_plan_alloc(plan, sizeof *b);
+    const char *name = cvyi_rows_name(plan, ops, chain.data ? n - 1 : n);
+    if (!b || !name) return CVY_E_NOMEM;
+    const struct cvyi_rows_kernels *k = native->kernels->rows;
+    size_t last = first + (size_t)n - 1;
+    const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : pool; /* whose result is g */
+    bool keep_pool = pool && pool != made && cvy_plan_needed_after(plan, pool->out[0], last);
+    bool keep_sum = chain.add && chain.add != made && cvy_plan_needed_after(plan, chain.add->out[0], last);
+    int dy = reduce == &ops[0] ? ops[0].in[1] : ops[0].in[0];
+    *b = (struct backward){
+        .k = k, .dy = native_lanes(plan, dy),
+        .other = native_lanes(plan, chain.add ? chain.add->in[chain.added_first ? 1 : 0] : -1),
+        .saved.id = -1, .pooled.id = -1, .x = native_lanes(plan, reduce ? reduce->in[0] : -1),
+        .unpooled = native_lanes(plan, keep_pool ? pool->out[0] : -1),
+        .summed = native_lanes(plan, keep_sum ? chain.add->out[0] : -1),
+        .g = native_lanes(plan, made ? made->out[0] : -1),
+        .pool = pool, .add = chain.add, .act = act, .reduce = reduce, .added_first = chain.added_first,
+        .bn = { .slots = -1, .stats = -1 },
+    };
+    b->grid = native_grid(native, b->dy.c);
+    b->pixels = made ? b->g.h * b->g.w : b->dy.h * b->dy.w;
+    if (act) {
+        struct native_act_bwd a = cvyi_act_bwd_of(act);
+        b->saved = native_lanes(plan, a.saved);
+        b->act_fn = k->act_bwd[a.index], b->act_reduce_fn = k->act_bwd_reduce[a.index], b->alpha = a.alpha;
+    }
+    if (pool) {
+        cvy_shape in = cvy_plan_value(plan, pool->out[0])->shape, out = cvy_plan_value(plan, dy)->shape;
+        NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
+        if (b->window.max) b->pooled = native_lanes(plan, native_in(pool, 1));
+    }
+    if (reduce) {
+        b->bn = cvyi_bn_of(plan, reduce);
+        if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
+    }
+
+    struct cvy_phase_desc phase = {
+        .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
+        .scratch_bytes = 2 * b->window.held * sizeof(float *) };
+    native_access(&phase, b->dy.id, CVY_READ_CELL);
+    native_access(&phase, b->pooled.id, CVY_READ_CELL);
+    native_access(&phase, b->other.id, CVY_READ_CELL);
+    native_access(&phase, b->saved.id, CVY_READ_CELL);
+    native_access(&phase, b->x.id, CVY_READ_CELL);
+    native_access(&phase, b->bn.stats, CVY_READ_ALL);
+    native_access(&phase, b->unpooled.id, CVY_WRITE_CELL);
+    native_access(&phase, b->summed.id, CVY_WRITE_CELL);
+    native_access(&phase, b->g.id, CVY_WRITE_CELL);
+    native_access(&phase, b->bn.slots, CVY_WRITE_CELL);
+    NATIVE_TRY(cvy_plan_phase(plan, &phase));
+    if (chain.data) return plan_data(native, plan, &chain, b->bn.slots);
+    return reduce ? cvyi_bn_publish_phase(plan, reduce->name, &b->bn, true) : CVY_OK;
+}

@@ -1,0 +1,356 @@
+/* Batch normalisation: statistics, their finalising, coefficients, and the family's entry. All sums leave the kernels as
+ * fp32 lanes over at most 1024 pixels and are merged in double, in the order lanes, segments, blocks, so the result
+ * depends on the shape and the batch only. Normalising and the data gradient run in forward.c and backward.c. */
+#include <math.h>
+#include <string.h>
+
+#include "backends/native/rows.h"
+
+#define STATS_SEGMENT ((size_t)1024) /* the kernel's limit; x is only read, so nothing asks for less */
+#define PUBLISH_CHANNELS ((size_t)64)
+
+struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    const struct cvy_value *x = cvy_plan_value(plan, op->in[0]);
+    const cvy_batch_norm_desc *d = &op->u.bn;
+    struct native_bn bn = {
+        .source = NATIVE_BN_VALUE, .c = x->shape.c, .pixels = x->shape.h * x->shape.w,
+        .eps = d->eps, .momentum = d->momentum, .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
+        .slots = -1, .stats = -1, .sums = -1, .running_mean = -1, .running_var = -1,
+        .gamma = -1, .beta = -1, .dgamma = -1, .dbeta = -1,
+    };
+    switch (op->kind) {
+    case CVY_OP_BN_STATS:
+        bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2), bn.stats = native_out(op, 0);
+        break;
+    case CVY_OP_BN_APPLY:
+        bn.stats = native_in(op, 1), bn.gamma = native_in(op, 2), bn.beta = native_in(op, 3);
+        break;
+    case CVY_OP_BN_INFER:
+        bn.source = NATIVE_BN_RUNNING;
+        bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2);
+        bn.gamma = native_in(op, 3), bn.beta = native_in(op, 4);
+        break;
+    case CVY_OP_BN_BWD_REDUCE:
+        bn.stats = native_in(op, 2);
+        bn.sums = native_out(op, 0), bn.dgamma = native_out(op, 1), bn.dbeta = native_out(op, 2);
+        break;
+    case CVY_OP_BN_BWD_DATA:
+        bn.stats = native_in(op, 2), bn.sums = native_in(op, 3), bn.gamma = native_in(op, 4);
+        break;
+    case CVY_OP_BN_INFER_BWD:
+        bn.source = NATIVE_BN_RUNNING;
+        bn.running_mean = native_in(op, 2), bn.running_var = native_in(op, 3), bn.gamma = native_in(op, 4);
+        bn.dgamma = native_out(op, 1), bn.dbeta = native_out(op, 2);
+        break;
+    default:
+        break;
+    }
+    return bn;
+}
+
+int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn, const char *name)
+{
+    return cvy_plan_buffer(plan, name, native->blocks * 2 * bn->c * sizeof(double), false);
+}
+
+static float at_or(const float *p, size_t c, float absent) { return p ? p[c] : absent; }
+
+/* ------------------------------------------------------------------------------------------------ statistics */
+
+/* Chan's formula: (mean, m2) of na elements takes in (mb, qb) of nb. */
+static void merge(double *mean, double *m2, double na, double mb, double qb, double nb)
+{
+    double d = mb - *mean, w = nb / (na + nb);
+    *mean += d * w;
+    *m2 += qb + d * d * (na * w);
+}
+
+/* Mean and M2 of one channel of one block. */
+static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pixels, size_t images, double *mean,
+                    double *m2)
+{
+    double lanes = (double)images;
+    for (size_t p = 0; p < pixels; p += STATS_SEGMENT) {
+        size_t m = pixels - p < STATS_SEGMENT ? pixels - p : STATS_SEGMENT;
+        float pivot[CVYI_LANES], s[CVYI_LANES] = { 0 }, q[CVYI_LANES] = { 0 };
+        if (m == 1) memcpy(pivot, x + p * NATIVE_LANES, sizeof pivot); /* fully connected: nothing to sum */
+        else k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
+        double lane_mean[CVYI_LANES], sum = 0, part = 0, count = (double)m;
+        for (size_t l = 0; l < images; l++) {
+            lane_mean[l] = (double)pivot[l] + (double)s[l] / count;
+            sum += lane_mean[l];
+        }
+        double part_mean = sum / lanes;
+        for (size_t l = 0; l < images; l++) {
+            double d = lane_mean[l] - part_mean, v = (double)q[l] - (double)s[l] * (double)s[l] / count;
+            part += (v < 0 ? 0 : v) + count * (d * d); /* NaN is kept */
+        }
+        if (p == 0) *mean = part_mean, *m2 = part;
+        else merge(mean, m2, (double)p * lanes, part_mean, part, count * lanes);
+    }
+}
+
+struct stats_phase { const struct cvyi_rows_kernels *k; struct native_grid grid; struct native_lanes x; int slots; };
+
+static void run_stats(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct stats_phase *a = arg;
+    struct native_cell cell = native_cell(a->grid, a->x.c, task);
+    size_t images = native_images(run, cell.block);
+    (void)worker;
+    if (!images) return;
+    double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
+    for (size_t c = cell.c0; c < cell.c1; c++)
+        slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c], &slot[a->x.c + c]);
+}
+
+enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
+                                    const struct native_bn *bn, int x)
+{
+    struct stats_phase *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return CVY_E_NOMEM;
+    *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c), native_lanes(plan, x), bn->slots };
+    struct cvy_phase_desc phase = {
+        .name = name, .run = run_stats, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    native_access(&phase, x, CVY_READ_CELL);
+    native_access(&phase, bn->slots, CVY_WRITE_CELL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+void cvyi_bn_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *mean,
+                     double *var)
+{
+    if (bn->source == NATIVE_BN_RUNNING) {
+        const float *m = run->buf[bn->running_mean], *v = run->buf[bn->running_var];
+        for (size_t c = c0; c < c1; c++) mean[c - c0] = (double)m[c], var[c - c0] = (double)v[c];
+        return;
+    }
+    if (bn->source == NATIVE_BN_VALUE) {
+        const double *stats = run->buf[bn->stats];
+        memcpy(mean, stats + c0, (c1 - c0) * sizeof *mean);
+        memcpy(var, stats + bn->c + c0, (c1 - c0) * sizeof *var);
+        return;
+    }
+    /* Blocks outside, channels inside: the channels' chains are independent, and every task folds its own again. */
+    const double *slot = run->buf[bn->slots];
+    size_t blocks = native_blocks_in_use(run);
+    double na = 0;
+    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c) {
+        double nb = (double)(native_images(run, b) * bn->pixels), w = nb / (na + nb), naw = na * w;
+        const double *mb = slot + c0, *qb = slot + bn->c + c0;
+        if (b == 0) {
+            memcpy(mean, mb, (c1 - c0) * sizeof *mean);
+            memcpy(var, qb, (c1 - c0) * sizeof *var);
+        } else {
+            for (size_t c = 0; c < c1 - c0; c++) {
+                double d = mb[c] - mean[c];
+                mean[c] += d * w;
+                var[c] += qb[c] + d * d * naw;
+            }
+        }
+        na += nb;
+    }
+    for (size_t c = 0; c < c1 - c0; c++) var[c] /= na;
+}
+
+void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *mean,
+                     const double *var)
+{
+    double *stats = native_buf(run, bn->stats), m = (double)(run->n * bn->pixels);
+    float *running_mean = native_buf(run, bn->running_mean), *running_var = native_buf(run, bn->running_var);
+    double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1; /* one element has no unbiased variance: its 0 is kept */
+    for (size_t c = c0; c < c1; c++) {
+        double u = mean[c - c0], v = var[c - c0];
+        if (stats) stats[c] = u, stats[bn->c + c] = v;
+        if (running_mean) running_mean[c] = (float)((1 - bn->momentum) * (double)running_mean[c] + bn->momentum * u);
+        if (running_var)
+            running_var[c] = (float)((1 - bn->momentum) * (double)running_var[c] + bn->momentum * (v * correct));
+    }
+}
+
+/* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at huge means. */
+struct cvyi_affine cvyi_bn_affine(const struct native_bn *bn, const struct cvy_run *run, size_t c, double mean,
+                                  double var)
+{
+    double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1), beta = (double)at_or(native_buf(run, bn->beta), c, 0);
+    double a = gamma / sqrt(var + bn->eps);
+    float m = (float)mean;
+    return (struct cvyi_affine){ m, (float)a, (float)(beta - a * (mean - (double)m)) };
+}
+
+/* ------------------------------------------------------------------------------------------------ gradient */
+
+void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx)
+{
+    if (bn->source == NATIVE_BN_VALUE) {
+        const double *sums = run->buf[bn->sums];
+        memcpy(g, sums + c0, (c1 - c0) * sizeof *g);
+        memcpy(gx, sums + bn->c + c0, (c1 - c0) * sizeof *gx);
+        return;
+    }
+    const double *slot = run->buf[bn->slots];
+    size_t blocks = native_blocks_in_use(run);
+    memset(g, 0, (c1 - c0) * sizeof *g);
+    memset(gx, 0, (c1 - c0) * sizeof *gx);
+    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c)
+        for (size_t c = 0; c < c1 - c0; c++) g[c] += slot[c0 + c], gx[c] += slot[bn->c + c0 + c];
+    /* The slots hold sum g (x - m) with m the float nearest to the mean. */
+    bool frozen = bn->stats < 0;
+    const double *stats = native_buf(run, bn->stats);
+    const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
+    for (size_t c = c0; c < c1; c++) {
+        double mean = frozen ? (double)rm[c] : stats[c], var = frozen ? (double)rv[c] : stats[bn->c + c];
+        gx[c - c0] = (gx[c - c0] - (mean - (double)(float)mean) * g[c - c0]) / sqrt(var + bn->eps);
+    }
+}
+
+void cvyi_bn_publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *g,
+                          const double *gx)
+{
+    double *sums = native_buf(run, bn->sums);
+    float *dgamma = native_buf(run, bn->dgamma), *dbeta = native_buf(run, bn->dbeta);
+    for (size_t c = c0; c < c1; c++) {
+        if (sums) sums[c] = g[c - c0], sums[bn->c + c] = gx[c - c0];
+        if (dgamma) dgamma[c] = (float)gx[c - c0];
+        if (dbeta) dbeta[c] = (float)g[c - c0];
+    }
+}
+
+/* dx = gamma/s (g - sum g / M - xhat sum g xhat / M), gathered by g, x - m and 1. */
+struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx)
+{
+    const double *stats = run->buf[bn->stats];
+    double mean = stats[c], invstd = 1 / sqrt(stats[bn->c + c] + bn->eps), count = (double)(run->n * bn->pixels);
+    double a = (double)at_or(native_buf(run, bn->gamma), c, 1) * invstd, b = -a * invstd * gx / count;
+    float m = (float)mean;
+    return (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g / count - b * (mean - (double)m)) };
+}
+
+/* ------------------------------------------------------------------------------------------------ publishing */
+
+struct publish_phase { struct native_bn bn; bool sums; };
+
+/* Also used for frozen layers, whose sums have no consumer but the parameters. */
+static void run_publish(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct publish_phase *a = arg;
+    const struct native_bn *bn = &a->bn;
+    size_t c0 = task * PUBLISH_CHANNELS, c1 = c0 + PUBLISH_CHANNELS < bn->c ? c0 + PUBLISH_CHANNELS : bn->c;
+    double *u = worker->scratch, *v = u + PUBLISH_CHANNELS;
+    if (a->sums) {
+        cvyi_bn_sums(bn, run, c0, c1, u, v);
+        cvyi_bn_publish_sums(bn, run, c0, c1, u, v);
+    } else {
+        cvyi_bn_moments(bn, run, c0, c1, u, v);
+        cvyi_bn_publish(bn, run, c0, c1, u, v);
+    }
+}
+
+enum cvy_status cvyi_bn_publish_phase(struct cvy_plan *plan, const char *name, const struct native_bn *bn, bool sums)
+{
+    struct publish_phase *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return CVY_E_NOMEM;
+    *a = (struct publish_phase){ *bn, sums };
+    a->bn.source = NATIVE_BN_SLOTS;
+    struct cvy_phase_desc phase = {
+        .name = name, .run = run_publish, .arg = a, .parts = (bn->c + PUBLISH_CHANNELS - 1) / PUBLISH_CHANNELS,
+        .scratch_bytes = 2 * PUBLISH_CHANNELS * sizeof(double) };
+    native_access(&phase, bn->slots, CVY_READ_ALL);
+    if (sums) {
+        native_access(&phase, bn->stats, CVY_READ_ALL);
+        native_access(&phase, bn->running_mean, CVY_READ_ALL);
+        native_access(&phase, bn->running_var, CVY_READ_ALL);
+        native_access(&phase, bn->sums, CVY_WRITE_ALL);
+        native_access(&phase, bn->dgamma, CVY_WRITE_ALL);
+        native_access(&phase, bn->dbeta, CVY_WRITE_ALL);
+    } else {
+        native_access(&phase, bn->stats, CVY_WRITE_ALL);
+        native_access(&phase, bn->running_mean, CVY_WRITE_ALL);
+        native_access(&phase, bn->running_var, CVY_WRITE_ALL);
+    }
+    return cvy_plan_phase(plan, &phase);
+}
+
+/* ------------------------------------------------------------------------------------------------ frozen layers */
+
+struct frozen_phase {
+    const struct cvyi_rows_kernels *k;
+    struct native_grid grid;
+    struct native_bn bn;
+    struct native_lanes x, dy, dx;
+};
+
+/* The statistics are constants: dx = gamma/s dy; the sums are only the parameters' gradients. */
+static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct frozen_phase *a = arg;
+    const struct native_bn *bn = &a->bn;
+    struct native_cell cell = native_cell(a->grid, bn->c, task);
+    (void)worker;
+    if (!native_images(run, cell.block)) return;
+    const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        const float *dy = native_at(run, &a->dy, cell.block, c);
+        if (bn->slots >= 0) {
+            const float *x = native_at(run, &a->x, cell.block, c);
+            double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0, gx = 0;
+            for (size_t p = 0; p < bn->pixels; p += NATIVE_SEGMENT) {
+                size_t m = bn->pixels - p < NATIVE_SEGMENT ? bn->pixels - p : NATIVE_SEGMENT;
+                float s1[CVYI_LANES], s2[CVYI_LANES];
+                a->k->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES, mean[c], s1, s2);
+                for (size_t l = 0; l < NATIVE_LANES; l++) g += (double)s1[l], gx += (double)s2[l];
+            }
+            slot[0] = g, slot[bn->c] = gx;
+        }
+        if (a->dx.id >= 0) {
+            double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);
+            a->k->scale(native_at(run, &a->dx, cell.block, c), dy, bn->pixels * NATIVE_LANES,
+                        (float)(gamma / sqrt((double)var[c] + bn->eps)));
+        }
+    }
+}
+
+static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct frozen_phase *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return CVY_E_NOMEM;
+    a->k = native->kernels->rows;
+    a->bn = cvyi_bn_of(plan, op);
+    a->grid = native_grid(native, a->bn.c);
+    a->x = native_lanes(plan, op->in[0]), a->dy = native_lanes(plan, op->in[1]);
+    a->dx = native_lanes(plan, native_out(op, 0));
+    bool trained = a->bn.dgamma >= 0 || a->bn.dbeta >= 0;
+    if (trained && (a->bn.slots = cvyi_bn_slots(native, plan, &a->bn, op->name)) < 0) return CVY_E_NOMEM;
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_frozen, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    native_access(&phase, op->in[0], CVY_READ_CELL);
+    native_access(&phase, op->in[1], CVY_READ_CELL);
+    native_access(&phase, a->bn.running_mean, CVY_READ_ALL);
+    native_access(&phase, a->bn.running_var, CVY_READ_ALL);
+    native_access(&phase, a->bn.gamma, CVY_READ_ALL);
+    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
+    native_access(&phase, a->bn.slots, CVY_WRITE_CELL);
+    NATIVE_TRY(cvy_plan_phase(plan, &phase));
+    return trained ? cvyi_bn_publish_phase(plan, op->name, &a->bn, true) : CVY_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ family */
+
+static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)native, (void)plan;
+    if (ops[0].kind == CVY_OP_BN_INFER_BWD) return 1;
+    bool backward = ops[0].kind == CVY_OP_BN_BWD_REDUCE || ops[0].kind == CVY_OP_BN_BWD_DATA;
+    return backward ? cvyi_backward_take(ops, n) : cvyi_forward_take(ops, n);
+}
+
+static enum cvy_status plan_bn(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                               size_t first)
+{
+    if (ops[0].kind == CVY_OP_BN_INFER_BWD) return plan_frozen(native, plan, &ops[0]);
+    bool backward = ops[0].kind == CVY_OP_BN_BWD_REDUCE || ops[0].kind == CVY_OP_BN_BWD_DATA;
+    return backward ? cvyi_backward_plan(native, plan, ops, n, first) : cvyi_forward_plan(native, plan, ops, n, first);
+}
+
+const struct native_family cvyi_native_bn = { take, plan_bn };

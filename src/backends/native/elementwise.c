@@ -1,0 +1,149 @@
+/* Joining maps and dropping elements: ADD (which runs as a chain, forward.c or backward.c), CONCAT, SLICE, DROPOUT. A
+ * dropout's mask is a function of (seed, step, layer, element, image) and is made again in the backward pass. */
+#include <string.h>
+
+#include "backends/native/rows.h"
+#include "base/random.h"
+
+/* ------------------------------------------------------------------------------------------------ concat, slice */
+
+/* Channels of several maps to one, or some channels of one map to another, as `n` runs of channels. */
+struct copy_run { struct native_lanes src; size_t src_c0, dst_c0; };
+struct copy { struct native_grid grid; struct native_lanes dst; size_t n; struct copy_run run[]; };
+
+static void run_copy(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct copy *a = arg;
+    struct native_cell cell = native_cell(a->grid, a->dst.c, task);
+    size_t bytes = a->dst.h * a->dst.w * NATIVE_LANES * sizeof(float), i = 0;
+    (void)worker;
+    if (!native_images(run, cell.block)) return;
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        while (i + 1 < a->n && a->run[i + 1].dst_c0 <= c) i++;
+        const struct copy_run *r = &a->run[i];
+        memcpy(native_at(run, &a->dst, cell.block, c),
+               native_at(run, &r->src, cell.block, c - r->dst_c0 + r->src_c0), bytes);
+    }
+}
+
+static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    size_t n = (size_t)op->n_in, c = 0;
+    struct copy *a = cvy_plan_alloc(plan, sizeof *a + n * sizeof a->run[0]);
+    if (!a) return CVY_E_NOMEM;
+    a->dst = native_lanes(plan, op->out[0]), a->n = n, a->grid = native_grid(native, a->dst.c);
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_copy, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    for (size_t i = 0; i < n; i++) {
+        a->run[i].src = native_lanes(plan, op->in[i]);
+        a->run[i].dst_c0 = c;
+        a->run[i].src_c0 = op->kind == CVY_OP_SLICE ? op->u.slice.c0 : 0;
+        c += a->run[i].src.c;
+        /* A part's channels here are not its channels there, unless it has them all. */
+        native_access(&phase, op->in[i], a->grid.parts == 1 ? CVY_READ_CELL : CVY_READ_ALL);
+    }
+    native_access(&phase, op->out[0], CVY_WRITE_CELL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+/* An ADD sums activations, or gradients on their way back. */
+static bool adds_gradients(const struct cvy_op_desc *ops, int n)
+{
+    return n > 1 && (ops[1].kind == CVY_OP_ACT_BWD || ops[1].kind == CVY_OP_BN_BWD_REDUCE);
+}
+
+static int take_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)native, (void)plan;
+    if (ops[0].kind != CVY_OP_ADD) return 1;
+    return adds_gradients(ops, n) ? cvyi_backward_take(ops, n) : cvyi_forward_take(ops, n);
+}
+
+static enum cvy_status plan_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                 size_t first)
+{
+    if (ops[0].kind != CVY_OP_ADD) return plan_copy(native, plan, &ops[0]);
+    return adds_gradients(ops, n) ? cvyi_backward_plan(native, plan, ops, n, first)
+                                  : cvyi_forward_plan(native, plan, ops, n, first);
+}
+
+const struct native_family cvyi_native_join = { take_join, plan_join };
+
+/* ------------------------------------------------------------------------------------------------ dropout */
+
+struct dropout {
+    const struct cvyi_rows_kernels *k;
+    struct native_grid grid;
+    struct native_lanes x, y;
+    uint64_t threshold;
+    uint32_t stream;
+    float scale;
+    bool infer;
+};
+
+static void make_mask(const struct dropout *a, const struct cvy_run *run, size_t block, size_t e, size_t n,
+                      uint16_t *mask)
+{
+    for (size_t p = 0; p < n; p++) {
+        unsigned bits = 0;
+        for (unsigned j = 0; j < 4; j++) {
+            philox4x32_ctr_t r = cvyi_dropout_words(run->seed, run->step, a->stream, (uint32_t)(e + p),
+                                                    (uint32_t)(block * 4 + j));
+            for (unsigned i = 0; i < 4; i++) bits |= (unsigned)(r.v[i] >= a->threshold) << (4 * j + i);
+        }
+        mask[p] = (uint16_t)bits;
+    }
+}
+
+static void run_dropout(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct dropout *a = arg;
+    struct native_cell cell = native_cell(a->grid, a->x.c, task);
+    size_t pixels = a->x.h * a->x.w;
+    uint16_t *mask = worker->scratch;
+    if (!native_images(run, cell.block)) return;
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        const float *x = native_at(run, &a->x, cell.block, c);
+        float *y = native_at(run, &a->y, cell.block, c);
+        if (a->infer) {
+            if (a->scale != 1) a->k->scale(y, x, pixels * NATIVE_LANES, a->scale);
+            else if (x != y) memcpy(y, x, pixels * NATIVE_LANES * sizeof *y);
+            continue;
+        }
+        for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT) {
+            size_t m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
+            make_mask(a, run, cell.block, c * pixels + p, m, mask);
+            a->k->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask, m * NATIVE_LANES, a->scale);
+        }
+    }
+}
+
+static int take_dropout(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)native, (void)plan, (void)ops, (void)n;
+    return 1;
+}
+
+static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                    size_t first)
+{
+    const struct cvy_op_desc *op = &ops[0];
+    const cvy_dropout_desc *d = &op->u.dropout.desc;
+    (void)n, (void)first;
+    struct dropout *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return CVY_E_NOMEM;
+    *a = (struct dropout){
+        .k = native->kernels->rows, .x = native_lanes(plan, op->in[0]), .y = native_lanes(plan, op->out[0]),
+        .threshold = cvyi_dropout_threshold(d->p), .stream = op->u.dropout.stream, .infer = op->u.dropout.infer };
+    a->grid = native_grid(native, a->x.c);
+    if (a->infer) a->scale = d->unscaled ? (float)(1 - d->p) : 1;
+    else a->scale = d->unscaled || d->p >= 1 ? 1 : (float)(1 / (1 - d->p)); /* p = 1 keeps nothing to scale */
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_dropout, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts,
+        .scratch_bytes = NATIVE_SEGMENT * sizeof(uint16_t) };
+    native_access(&phase, a->x.id, CVY_READ_CELL);
+    native_access(&phase, a->y.id, CVY_WRITE_CELL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+const struct native_family cvyi_native_dropout = { take_dropout, plan_dropout };

@@ -1,0 +1,263 @@
+/* Forward chains: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL], any of them absent, as at most two phases: the
+ * statistics' slots, then one pass that normalises, adds, activates and pools a few rows at a time. Results in
+ * between reach memory only if someone else reads them. What a batch norm computes is in bn.c. */
+#include <string.h>
+
+#include "backends/native/rows.h"
+
+/* ------------------------------------------------------------------------------------------------ the pattern */
+
+struct chain {
+    const struct cvy_op_desc *stats, *norm, *add, *act, *pool;
+    int n;
+    bool added_first; /* the chain's value is ADD's first operand */
+};
+
+/* Ops follow each other in a chain if their places here ascend. */
+static int place(enum cvy_op_kind kind)
+{
+    switch (kind) {
+    case CVY_OP_BN_STATS: return 1;
+    case CVY_OP_BN_APPLY: case CVY_OP_BN_INFER: return 2;
+    case CVY_OP_ADD: return 3;
+    case CVY_OP_ACT: return 4;
+    case CVY_OP_POOL: return 5;
+    default: return 0;
+    }
+}
+
+static struct chain parse(const struct cvy_op_desc *ops, int n)
+{
+    struct chain f = { .added_first = true };
+    for (; f.n < n; f.n++) {
+        const struct cvy_op_desc *op = &ops[f.n], *last = f.n ? op - 1 : NULL;
+        if (last) {
+            int fed = native_out(last, 0);
+            if (op->fence || fed < 0 || place(op->kind) <= place(last->kind)) break;
+            if (last->kind == CVY_OP_BN_STATS) {
+                if (op->kind != CVY_OP_BN_APPLY || op->in[0] != last->in[0] || op->in[1] != fed) break;
+            } else if (op->kind == CVY_OP_ADD) {
+                if ((op->in[0] == fed) == (op->in[1] == fed)) break;
+                f.added_first = op->in[0] == fed;
+            } else if (op->in[0] != fed) {
+                break;
+            }
+        }
+        switch (place(op->kind)) {
+        case 1: f.stats = op; break;
+        case 2: f.norm = op; break;
+        case 3: f.add = op; break;
+        case 4: f.act = op; break;
+        case 5: f.pool = op; break;
+        default: return f;
+        }
+    }
+    return f;
+}
+
+const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    size_t bytes = 1;
+    for (int i = 0; i < n; i++) bytes += strlen(ops[i].name) + 1;
+    char *name = cvy_plan_alloc(plan, bytes), *end = name;
+    if (!name) return NULL;
+    for (int i = 0; i < n; i++) {
+        if (i) *end++ = '+';
+        end = stpcpy(end, ops[i].name);
+    }
+    return name;
+}
+
+int cvyi_forward_take(const struct cvy_op_desc *ops, int n) { return parse(ops, n).n; }
+
+/* ------------------------------------------------------------------------------------------------ the pass */
+
+struct forward {
+    const struct cvyi_rows_kernels *k;
+    struct native_grid grid;
+    struct native_lanes x, other; /* other: ADD's other operand */
+    struct native_lanes normed, summed, rows, y; /* results: of the norm, of the sum, of the last of norm, sum and
+                                                    activation, of pooling; absent where not kept */
+    bool norm, add, act, pool, added_first, publish;
+    struct native_bn bn;
+    cvyi_act_fn *act_fn;
+    cvyi_norm_act_fn *norm_act_fn;
+    float alpha;
+    struct native_pool window;
+    size_t ring;                  /* floats of scratch for rows that are not kept */
+};
+
+struct channel { const float *x, *other; float *normed, *summed, *rows, *y; struct cvyi_affine affine; };
+
+static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
+{
+    return v->id < 0 ? NULL : native_at(run, v, block, c);
+}
+
+/* Pixels [p, p + pixels) of everything before pooling, to dst. */
+static void make(const struct forward *f, const struct channel *ch, size_t p, size_t pixels, float *dst)
+{
+    size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
+    const float *src = ch->x + at;
+    if (f->norm) {
+        if (f->act && !f->add && !ch->normed) {
+            f->norm_act_fn(dst, src, n, &ch->affine, f->alpha);
+            return;
+        }
+        float *to = ch->normed ? ch->normed + at : dst;
+        f->k->norm(to, src, n, &ch->affine, 0);
+        src = to;
+    }
+    if (f->add) {
+        float *to = ch->summed ? ch->summed + at : dst;
+        const float *other = ch->other + at;
+        f->k->add(to, f->added_first ? src : other, f->added_first ? other : src, n);
+        src = to;
+    }
+    if (f->act) f->act_fn(dst, src, n, f->alpha);
+}
+
+/* Rows [from, to) to where pooling finds them: the kept plane, or a ring that holds one window. */
+static void make_rows(const struct forward *f, const struct channel *ch, size_t from, size_t to, float *ring)
+{
+    const struct native_pool *p = &f->window;
+    size_t row = p->row.iw * NATIVE_LANES;
+    while (from < to) {
+        size_t slot = from % p->held, end = ch->rows || to - from <= p->held - slot ? to : from + p->held - slot;
+        make(f, ch, from * p->row.iw, (end - from) * p->row.iw, ch->rows ? ch->rows + from * row : ring + slot * row);
+        from = end;
+    }
+}
+
+static void pool_plane(const struct forward *f, const struct channel *ch, float *ring, const float **rows)
+{
+    const struct native_pool *p = &f->window;
+    size_t row = p->row.iw * NATIVE_LANES, made = 0;
+    bool chained = f->norm || f->add || f->act, all = ch->rows || ch->normed || ch->summed;
+    for (size_t oy = 0; oy < p->oh; oy++) {
+        size_t begin, end;
+        native_pool_rows(p, oy, &begin, &end);
+        if (chained) {
+            if (!all && made < begin) made = begin;
+            make_rows(f, ch, made, end, ring);
+            if (made < end) made = end;
+        }
+        for (size_t r = begin; r < end; r++)
+            rows[r - begin] = !chained ? ch->x + r * row : ch->rows ? ch->rows + r * row : ring + r % p->held * row;
+        float *y = ch->y + oy * p->row.ow * NATIVE_LANES;
+        if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
+        else f->k->pool_avg(&p->row, y, rows, end - begin, cvyi_pool_inv(p, oy));
+    }
+    if (chained && all) make_rows(f, ch, made, p->ih, ring);
+}
+
+static void run_forward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct forward *f = arg;
+    struct native_cell cell = native_cell(f->grid, f->x.c, task);
+    if (!native_images(run, cell.block)) return;
+    float *ring = worker->scratch;
+    const float **rows = (const float **)(ring + f->ring);
+    size_t channels = cell.c1 - cell.c0;
+    double *mean = (double *)(rows + (f->pool ? f->window.held : 0)), *var = mean + channels;
+    if (f->norm) {
+        cvyi_bn_moments(&f->bn, run, cell.c0, cell.c1, mean, var);
+        if (f->publish && cell.block == 0) cvyi_bn_publish(&f->bn, run, cell.c0, cell.c1, mean, var);
+    }
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        struct channel ch = {
+            .x = native_at(run, &f->x, cell.block, c), .other = at_or_null(run, &f->other, cell.block, c),
+            .normed = at_or_null(run, &f->normed, cell.block, c), .summed = at_or_null(run, &f->summed, cell.block, c),
+            .rows = at_or_null(run, &f->rows, cell.block, c), .y = at_or_null(run, &f->y, cell.block, c),
+        };
+        if (f->norm) ch.affine = cvyi_bn_affine(&f->bn, run, c, mean[c - cell.c0], var[c - cell.c0]);
+        if (f->pool) {
+            pool_plane(f, &ch, ring, rows);
+            continue;
+        }
+        size_t pixels = f->x.h * f->x.w;
+        for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT)
+            make(f, &ch, p, pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT, ch.rows + p * NATIVE_LANES);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ planning */
+
+/* The result of an op of the chain, absent if nobody reads it after the piece: `end` is the piece's last op. */
+static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op_desc *op, const struct cvy_op_desc *end,
+                                size_t last)
+{
+    bool needed = op && (op == end || cvy_plan_needed_after(plan, op->out[0], last));
+    return native_lanes(plan, needed ? op->out[0] : -1);
+}
+
+enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                  size_t first)
+{
+    struct chain chain = parse(ops, n);
+    const struct cvy_op_desc *end = &ops[n - 1], *norm = chain.norm, *act = chain.act;
+    struct native_bn bn = { .slots = -1 };
+    if (chain.stats) {
+        bn = cvyi_bn_of(plan, chain.stats);
+        if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0) return CVY_E_NOMEM;
+        NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn, chain.stats->in[0]));
+        if (n == 1) return cvyi_bn_publish_phase(plan, chain.stats->name, &bn, false);
+    }
+
+    struct forward *f = cvy_plan_alloc(plan, sizeof *f);
+    const struct cvy_op_desc *begin = chain.stats ? &ops[1] : &ops[0];
+    const char *name = cvyi_rows_name(plan, begin, (int)(end - begin) + 1);
+    if (!f || !name) return CVY_E_NOMEM;
+    const struct cvyi_rows_kernels *k = native->kernels->rows;
+    size_t last = first + (size_t)n - 1;
+    const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm; /* the last before pooling */
+    *f = (struct forward){
+        .k = k, .x = native_lanes(plan, begin->in[0]),
+        .other = native_lanes(plan, chain.add ? chain.add->in[chain.added_first ? 1 : 0] : -1),
+        .normed = kept(plan, norm == made ? NULL : norm, end, last),
+        .summed = kept(plan, chain.add == made ? NULL : chain.add, end, last),
+        .rows = kept(plan, made, end, last), .y = native_lanes(plan, chain.pool ? chain.pool->out[0] : -1),
+        .norm = norm, .add = chain.add, .act = act, .pool = chain.pool,
+        .added_first = chain.added_first, .publish = chain.stats,
+    };
+    f->grid = native_grid(native, f->x.c);
+    if (norm) {
+        f->bn = cvyi_bn_of(plan, norm);
+        if (chain.stats) {
+            f->bn.source = NATIVE_BN_SLOTS, f->bn.slots = bn.slots;
+            f->bn.running_mean = bn.running_mean, f->bn.running_var = bn.running_var;
+        }
+    }
+    if (act) {
+        f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
+        f->alpha = (float)act->u.act.alpha;
+    }
+    size_t channels = (f->x.c + f->grid.parts - 1) / f->grid.parts, held = 0;
+    if (chain.pool) {
+        cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;
+        cvy_shape out = cvy_plan_value(plan, chain.pool->out[0])->shape;
+        NATIVE_TRY(cvyi_pool_make(plan, &chain.pool->u.pool, in, out, &f->window));
+        held = f->window.held;
+        if (made && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
+    }
+
+    struct cvy_phase_desc phase = {
+        .name = name, .run = run_forward, .arg = f, .blocks = f->grid.blocks, .parts = f->grid.parts,
+        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) + (norm ? 2 * channels * sizeof(double) : 0) };
+    native_access(&phase, f->x.id, CVY_READ_CELL);
+    native_access(&phase, f->other.id, CVY_READ_CELL);
+    native_access(&phase, f->normed.id, CVY_WRITE_CELL);
+    native_access(&phase, f->summed.id, CVY_WRITE_CELL);
+    native_access(&phase, f->rows.id, CVY_WRITE_CELL);
+    native_access(&phase, f->y.id, CVY_WRITE_CELL);
+    if (norm) {
+        native_access(&phase, f->bn.slots, CVY_READ_ALL);
+        native_access(&phase, f->bn.gamma, CVY_READ_ALL);
+        native_access(&phase, f->bn.beta, CVY_READ_ALL);
+        enum cvy_access published = chain.stats ? CVY_WRITE_ALL : CVY_READ_ALL;
+        native_access(&phase, f->bn.stats, published);
+        native_access(&phase, f->bn.running_mean, published);
+        native_access(&phase, f->bn.running_var, published);
+    }
+    return cvy_plan_phase(plan, &phase);
+}

@@ -1,0 +1,53 @@
+/* Images in: bytes or floats of shuffled images are gathered through the batch's index, laid side by side and scaled,
+ * one fma each. Also the entry of the family that changes layouts (reorder.c). */
+#include "backends/native/rows.h"
+
+struct ingest { const struct cvyi_lanes_kernels *k; struct native_grid grid; struct native_lanes x; };
+
+static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct ingest *a = arg;
+    struct native_cell cell = native_cell(a->grid, a->x.c, task);
+    size_t images = native_images(run, cell.block), pixels = a->x.h * a->x.w, first[CVYI_LANES];
+    (void)worker;
+    if (!images) return;
+    for (size_t l = 0; l < images; l++) {
+        size_t i = cell.block * NATIVE_LANES + l;
+        first[l] = (run->index ? (size_t)run->index[i] : i) * a->x.c * pixels;
+    }
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        float *x = native_at(run, &a->x, cell.block, c);
+        float scale = run->in_scale ? run->in_scale[c] : 1, shift = run->in_shift ? run->in_shift[c] : 0;
+        if (run->dtype == CVY_U8) {
+            const uint8_t *src[CVYI_LANES] = { 0 };
+            for (size_t l = 0; l < images; l++) src[l] = (const uint8_t *)run->images + first[l] + c * pixels;
+            a->k->ingest_u8(x, src, pixels, (unsigned)images, scale, shift);
+        } else {
+            const float *src[CVYI_LANES] = { 0 };
+            for (size_t l = 0; l < images; l++) src[l] = (const float *)run->images + first[l] + c * pixels;
+            a->k->ingest_f32(x, src, pixels, (unsigned)images, scale, shift);
+        }
+    }
+}
+
+static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)native, (void)n;
+    return ops[0].kind == CVY_OP_INGEST ? 1 : cvyi_reorder_take(plan, &ops[0]);
+}
+
+static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                   size_t first)
+{
+    (void)n, (void)first;
+    if (ops[0].kind == CVY_OP_REORDER) return cvyi_reorder_plan(native, plan, &ops[0]);
+    struct ingest *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return CVY_E_NOMEM;
+    a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[0]), a->grid = native_grid(native, a->x.c);
+    struct cvy_phase_desc phase = {
+        .name = ops[0].name, .run = run_ingest, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    native_access(&phase, a->x.id, CVY_WRITE_CELL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+const struct native_family cvyi_native_ingest = { take, plan_ingest };

@@ -1,0 +1,101 @@
+/* What the row families share: chains of row-wise ops that run as one piece, a batch norm layer's numbers, pooling
+ * windows. Included by the row families only; convolutions do not know it.
+ *
+ * A chain is fused by calling the same kernels on the same runs of pixels as its ops would alone, so fusing changes no
+ * bit. What may differ between a fused and a single op (order within a sum) is fixed by NATIVE_SEGMENT and the map. */
+#ifndef CVYI_NATIVE_ROWS_H
+#define CVYI_NATIVE_ROWS_H
+
+#include "backends/native/native.h"
+
+/* Pixels that a chain passes from op to op at once, 16 KB: they stay in L1. The sums of a backward batch norm are cut
+ * at its multiples, so it is part of the numbers' definition. */
+#define NATIVE_SEGMENT ((size_t)256)
+
+/* "bn1.stats+bn1+relu1", from the program's memory; NULL if short. */
+const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
+
+/* ------------------------------------------------------------------------------------------------ chains */
+
+/* forward.c: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL], any of them absent. */
+int cvyi_forward_take(const struct cvy_op_desc *ops, int n);
+enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                  size_t first);
+/* backward.c: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], likewise. */
+int cvyi_backward_take(const struct cvy_op_desc *ops, int n);
+enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                   size_t first);
+
+/* reorder.c */
+int cvyi_reorder_take(const struct cvy_plan *plan, const struct cvy_op_desc *op);
+enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op);
+
+/* ------------------------------------------------------------------------------------------------ batch norm */
+
+/* Where a phase takes mean and variance, or the two sums of the gradient, from: slots of the phase before it (each task
+ * folds its own channels and block 0 publishes them), the published value, or the running statistics. */
+enum native_bn_source { NATIVE_BN_SLOTS, NATIVE_BN_VALUE, NATIVE_BN_RUNNING };
+
+struct native_bn {
+    enum native_bn_source source;
+    size_t c, pixels;             /* channels, h*w */
+    double eps, momentum;
+    bool unbiased;                /* what the running variance stores */
+    int slots;                    /* double [block][2][c]: mean and M2, or sum g and sum g (x - m) */
+    int stats, sums;              /* double [2][c] */
+    int running_mean, running_var, gamma, beta, dgamma, dbeta;
+};
+
+/* Fills in everything but source, slots and sums from an op; ids it does not have become -1. */
+struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op);
+/* The slots' buffer; negative: out of memory. */
+int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn, const char *name);
+/* Mean and biased variance of channels [c0, c1). */
+void cvyi_bn_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *mean,
+                     double *var);
+/* Writes them to the statistics' value and into the running statistics. */
+void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *mean,
+                     const double *var);
+struct cvyi_affine cvyi_bn_affine(const struct native_bn *bn, const struct cvy_run *run, size_t c, double mean,
+                                  double var);
+/* Sum g and sum g*xhat of channels [c0, c1). */
+void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx);
+/* Writes them to the sums' value and the parameters' gradients. */
+void cvyi_bn_publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *g,
+                          const double *gx);
+struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx);
+/* Appends the phase that fills the slots with statistics, and the one that only publishes (forward or backward sums). */
+enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
+                                    const struct native_bn *bn, int x);
+enum cvy_status cvyi_bn_publish_phase(struct cvy_plan *plan, const char *name, const struct native_bn *bn, bool sums);
+
+/* ------------------------------------------------------------------------------------------------ activation */
+
+/* Which act_bwd of the table, which saved value it reads, and its constant. */
+struct native_act_bwd { int index, saved; float alpha; };
+struct native_act_bwd cvyi_act_bwd_of(const struct cvy_op_desc *op);
+
+/* ------------------------------------------------------------------------------------------------ pooling */
+
+struct native_pool {
+    struct cvyi_pool row;
+    size_t ih, oh, kh, sh, pt, pb;
+    size_t held;                  /* input rows a window can touch: min(kh, ih) */
+    bool max, exclude_pad;
+    int tie;
+    const float *inv;             /* average: 1 / pixels counted, [rows counted - 1][ow] */
+};
+/* in, out: shapes of the pooled and the pooling's result. */
+enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *desc, cvy_shape in, cvy_shape out,
+                               struct native_pool *pool);
+/* Input rows [*begin, *end) of output row oy's windows. */
+static inline void native_pool_rows(const struct native_pool *p, size_t oy, size_t *begin, size_t *end)
+{
+    size_t top = oy * p->sh;
+    *begin = top > p->pt ? top - p->pt : 0;
+    *end = top + p->kh - p->pt < p->ih ? top + p->kh - p->pt : p->ih;
+}
+/* The averages' divisors for output row oy. */
+const float *cvyi_pool_inv(const struct native_pool *p, size_t oy);
+
+#endif
