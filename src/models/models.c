@@ -153,7 +153,7 @@ static const struct layer_type layer_types[] = {
 #define DAT(member) offsetof(struct model_defaults, member)
 static const struct field default_fields[] = {
     {"batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL},
-    {"epochs", SIZE, false, DAT(epochs), 0, 1 << 20, NULL},
+    {"epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL},
     {"lr", REAL, false, DAT(lr), 0, 1e30, NULL},
     {"momentum", REAL, false, DAT(momentum), 0, 1, NULL},
     {"weight_decay", REAL, false, DAT(weight_decay), 0, 1e30, NULL},

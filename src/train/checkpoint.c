@@ -1,0 +1,207 @@
+/* Checkpoints: between a trainer's named parameters and a safetensors file. */
+#include "train/checkpoint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOMENTUM_PREFIX "optimizer.momentum."
+#define FILE_LIMIT ((size_t)1 << 40)
+
+static const enum cvy_param_kind kinds[] = {CVY_PARAM_WEIGHT, CVY_PARAM_RUNNING, CVY_PARAM_MOMENTUM};
+#define N_KINDS 3
+
+/* "optimizer.momentum.conv1.weight", or the name itself. The caller frees it. */
+static char *file_name(const cvy_param_info *info)
+{
+    char *name = NULL;
+    if (asprintf(&name, "%s%s", info->kind == CVY_PARAM_MOMENTUM ? MOMENTUM_PREFIX : "", info->name) < 0) return NULL;
+    return name;
+}
+
+enum train_status checkpoint_read(const char *path, struct checkpoint **out, char *error, size_t error_size)
+{
+    size_t size = 0;
+    struct checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
+    enum train_status status = TRAIN_OK;
+    *out = NULL;
+    if (!checkpoint || !(checkpoint->where = strdup(path)))
+        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
+    if (!status) status = files_read(path, FILE_LIMIT, &checkpoint->bytes, &size, error, error_size);
+    if (!status) status = safetensors_parse(path, checkpoint->bytes, size, &checkpoint->file, error, error_size);
+    if (!status) {
+        const char *format = checkpoint_text(checkpoint, "convoy.format");
+        if (format && strcmp(format, CHECKPOINT_FORMAT))
+            status = train_fail(error, error_size, TRAIN_BAD,
+                                "%s: expected checkpoint format " CHECKPOINT_FORMAT
+                                ", found %.20s: it needs another version of convoy (it was written by %.20s)",
+                                path, format, checkpoint_text(checkpoint, "convoy.version")
+                                                  ? checkpoint_text(checkpoint, "convoy.version") : "an unknown one");
+    }
+    if (status) checkpoint_free(&checkpoint);
+    *out = checkpoint;
+    return status;
+}
+
+void checkpoint_free(struct checkpoint **checkpoint)
+{
+    if (!*checkpoint) return;
+    safetensors_free(&(*checkpoint)->file);
+    free((*checkpoint)->bytes);
+    free((*checkpoint)->where);
+    free(*checkpoint);
+    *checkpoint = NULL;
+}
+
+const char *checkpoint_text(const struct checkpoint *checkpoint, const char *key)
+{
+    return json_string_value(json_object_get(checkpoint->file->metadata, key));
+}
+
+static void show_shape(char *out, size_t size, size_t rank, const uint64_t *dims)
+{
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (size_t i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%llu", i ? ", " : "", (unsigned long long)dims[i]);
+    if (used < size) snprintf(out + used, size - used, "]");
+}
+
+/* Whether the file has what a parameter needs; *t is its tensor. */
+static enum train_status match(const struct checkpoint *checkpoint, const cvy_param_info *info, const char *name,
+                               const struct safetensor **t, char *error, size_t error_size)
+{
+    *t = safetensors_find(checkpoint->file, name);
+    if (!*t) return train_fail(error, error_size, TRAIN_BAD, "%s: the model needs a tensor '%s', the file has none",
+                               checkpoint->where, name);
+    uint64_t dims[4];
+    bool same = info->rank == (*t)->rank;
+    for (size_t i = 0; i < info->rank; i++) {
+        dims[i] = info->dims[i];
+        same = same && dims[i] == (*t)->dims[i];
+    }
+    if (!same || strcmp((*t)->dtype, "F32")) {
+        char want[100], found[200];
+        show_shape(want, sizeof want, info->rank, dims);
+        show_shape(found, sizeof found, (*t)->rank, (*t)->dims);
+        return train_fail(error, error_size, TRAIN_BAD, "%s: tensor '%s': expected F32 %s, found %s %s", checkpoint->where,
+                          name, want, (*t)->dtype, found);
+    }
+    size_t length = strlen(info->name);
+    bool variance = length > 12 && !strcmp(info->name + length - 12, ".running_var");
+    for (size_t i = 0; i < info->count; i++) {
+        float value;
+        memcpy(&value, (*t)->data + i * sizeof value, sizeof value);
+        if (!isfinite(value) || (variance && value < 0))
+            return train_fail(error, error_size, TRAIN_BAD, "%s: tensor '%s': element %zu is %g", checkpoint->where, name, i,
+                              (double)value);
+    }
+    return TRAIN_OK;
+}
+
+/* Tensors that nobody asked for are a mistake, except momentum when only weights are wanted and PyTorch's counter. */
+static enum train_status check_rest(const struct checkpoint *checkpoint, const json_t *used, bool momentum, char *error,
+                                    size_t error_size)
+{
+    static const char counter[] = ".num_batches_tracked";
+    for (size_t i = 0; i < checkpoint->file->n; i++) {
+        const char *name = checkpoint->file->tensors[i].name;
+        size_t length = strlen(name), tail = sizeof counter - 1;
+        if (json_object_get(used, name) || (length > tail && !strcmp(name + length - tail, counter)) ||
+            (!momentum && !strncmp(name, MOMENTUM_PREFIX, strlen(MOMENTUM_PREFIX))))
+            continue;
+        return train_fail(error, error_size, TRAIN_BAD, "%s: the file has a tensor '%.80s', the model has none",
+                          checkpoint->where, name);
+    }
+    return TRAIN_OK;
+}
+
+enum train_status checkpoint_load(const struct checkpoint *checkpoint, cvy_trainer *trainer, cvy_context *ctx, bool momentum,
+                                  char *error, size_t error_size)
+{
+    size_t largest = 1, n_kinds = momentum ? N_KINDS : N_KINDS - 1;
+    enum train_status status = TRAIN_OK;
+    json_t *used = json_object();
+    if (!used) status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+    float *values = NULL; /* aligned and, in the second round, the way in */
+    for (int round = 0; round < 2 && !status; round++) { /* first look at everything, then set everything */
+        if (round == 1) {
+            status = check_rest(checkpoint, used, momentum, error, error_size);
+            if (!status && !(values = malloc(largest * sizeof *values)))
+                status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+        }
+        for (size_t k = 0; k < n_kinds && !status; k++) {
+            for (size_t i = 0; i < cvy_trainer_params(trainer, kinds[k]) && !status; i++) {
+                cvy_param_info info;
+                const struct safetensor *t = NULL;
+                char *name = cvy_trainer_param(trainer, kinds[k], i, &info) ? NULL : file_name(&info);
+                if (!name) {
+                    status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+                } else if (round == 0) {
+                    status = match(checkpoint, &info, name, &t, error, error_size);
+                    if (!status && json_object_set_new(used, name, json_true()))
+                        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+                    if (info.count > largest) largest = info.count;
+                } else {
+                    t = safetensors_find(checkpoint->file, name);
+                    memcpy(values, t->data, info.count * sizeof *values);
+                    if (cvy_trainer_set(trainer, kinds[k], info.name, values, info.count))
+                        status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s", checkpoint->where, cvy_message(ctx));
+                }
+                free(name);
+            }
+        }
+    }
+    free(values);
+    json_decref(used);
+    return status;
+}
+
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata, char *error,
+                                  size_t error_size)
+{
+    size_t n = 0, total = 0;
+    for (size_t k = 0; k < N_KINDS; k++) n += cvy_trainer_params(trainer, kinds[k]);
+    struct safetensor *tensors = calloc(n + 1, sizeof *tensors);
+    char **names = calloc(n + 1, sizeof *names);
+    float **values = calloc(n + 1, sizeof *values);
+    enum train_status status = tensors && names && values
+                                   ? TRAIN_OK : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
+    for (size_t k = 0; k < N_KINDS && !status; k++) {
+        for (size_t i = 0; i < cvy_trainer_params(trainer, kinds[k]) && !status; i++) {
+            cvy_param_info info;
+            if (cvy_trainer_param(trainer, kinds[k], i, &info) || !(names[total] = file_name(&info)) ||
+                !(values[total] = malloc(info.count * sizeof **values)) ||
+                cvy_trainer_get(trainer, kinds[k], info.name, values[total], info.count)) {
+                total++; /* what was made of this one is freed below */
+                status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
+                break;
+            }
+            for (size_t j = 0; j < info.count && !status; j++)
+                if (!isfinite(values[total][j]))
+                    status = train_fail(error, error_size, TRAIN_NUMERIC, "parameter %s is not finite (element %zu is %g)",
+                                        names[total], j, (double)values[total][j]);
+            struct safetensor *t = &tensors[total];
+            *t = (struct safetensor){.name = names[total], .dtype = "F32", .rank = info.rank,
+                                     .data = (const unsigned char *)values[total], .bytes = info.count * sizeof **values};
+            for (size_t d = 0; d < info.rank; d++) t->dims[d] = info.dims[d];
+            total++;
+        }
+    }
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    if (!status && (json_object_set_new(metadata, "convoy.format", json_string(CHECKPOINT_FORMAT)) ||
+                    json_object_set_new(metadata, "convoy.version", json_string(cvy_version()))))
+        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
+    if (!status) status = safetensors_build(tensors, total, metadata, &bytes, &size, error, error_size);
+    if (!status) status = files_write(path, bytes, size, error, error_size);
+    free(bytes);
+    for (size_t i = 0; i < total && i < n; i++) {
+        free(names[i]);
+        free(values[i]);
+    }
+    free(tensors);
+    free(names);
+    free(values);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* Files as training needs them: whole files read with a limit, and written so that a reader sees the old content or
+ * the new, never a part. Every failure is one sentence with the path and the system's reason. */
+#ifndef TRAIN_FILES_H
+#define TRAIN_FILES_H
+
+#include <stddef.h>
+
+/* TRAIN_BAD: what was read is not what it should be. TRAIN_ENGINE: the library refused. */
+enum train_status { TRAIN_OK = 0, TRAIN_BAD, TRAIN_IO, TRAIN_NOMEM, TRAIN_NUMERIC, TRAIN_ENGINE, TRAIN_INTERRUPTED };
+
+/* Writes a sentence and returns status. */
+enum train_status train_fail(char *error, size_t error_size, enum train_status status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Reads a regular file of at most `limit` bytes into memory that the caller frees. */
+enum train_status files_read(const char *path, size_t limit, unsigned char **bytes, size_t *size,
+                             char *error, size_t error_size);
+/* Writes a temporary file beside `path`, fsyncs it, renames it over `path`, fsyncs the directory. A symbolic link at
+ * `path` is replaced, not followed. On failure the old file is untouched and the temporary one removed; temporary
+ * files that dead processes left for the same path are removed first. */
+enum train_status files_write(const char *path, const void *bytes, size_t size, char *error, size_t error_size);
+/* Creates a directory and its parents; one that exists is fine. */
+enum train_status files_make_directory(const char *path, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,363 @@
+/* The training loop; see train.h for what a run is and what makes resuming exact. */
+#include "train/train.h"
+
+#include <Random123/philox.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "train/checkpoint.h"
+
+double train_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
+{
+    const philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
+    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
+    for (size_t i = n; i-- > 1;) {
+        philox4x32_ctr_t ctr = {{(uint32_t)i, (uint32_t)epoch, (uint32_t)(epoch >> 32), 0x4544524fu}};
+        ctr = philox4x32(ctr, key);
+        uint64_t word = ctr.v[0] | (uint64_t)ctr.v[1] << 32;
+        size_t j = (size_t)((unsigned __int128)word * (i + 1) >> 64);
+        uint32_t t = order[i];
+        order[i] = order[j];
+        order[j] = t;
+    }
+}
+
+static enum train_status engine(const struct train_job *job, enum cvy_status status, char *error, size_t error_size)
+{
+    return train_fail(error, error_size,
+                      status == CVY_E_NUMERIC ? TRAIN_NUMERIC : status == CVY_E_NOMEM ? TRAIN_NOMEM : TRAIN_ENGINE, "%s",
+                      cvy_message(job->ctx));
+}
+
+static bool stopped(const struct train_job *job) { return job->stop && *job->stop; }
+
+/* -log softmax(logits)[label] in double, and whether the first maximum is the label. */
+static double example_loss(const float *logits, size_t classes, size_t label, uint64_t *correct)
+{
+    size_t best = 0;
+    for (size_t k = 1; k < classes; k++)
+        if (logits[k] > logits[best]) best = k;
+    double sum = 0;
+    for (size_t k = 0; k < classes; k++) sum += exp((double)logits[k] - (double)logits[best]);
+    *correct += best == label && isfinite(sum);
+    return (double)logits[best] - (double)logits[label] + log(sum);
+}
+
+enum train_status train_evaluate(const struct train_job *job, const struct train_split *split, double *loss, double *acc,
+                                 uint64_t *correct, char *error, size_t error_size)
+{
+    float *logits = calloc(job->eval_batch, job->classes * sizeof *logits);
+    if (!logits) return train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the evaluation");
+    double sum = 0;
+    enum train_status status = TRAIN_OK;
+    *correct = 0;
+    for (size_t first = 0; first < split->n && !status; first += job->eval_batch) {
+        size_t n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
+        const cvy_batch batch = {.images = split->images + first * job->image_size, .dtype = CVY_U8, .n = n};
+        enum cvy_status s = cvy_predictor_run(job->predictor, &batch, logits);
+        if (s) status = engine(job, s, error, error_size);
+        else if (stopped(job)) status = TRAIN_INTERRUPTED;
+        for (size_t i = 0; i < n && !status; i++)
+            sum += example_loss(logits + i * job->classes, job->classes, split->labels[first + i], correct);
+    }
+    free(logits);
+    *loss = split->n ? sum / (double)split->n : 0;
+    *acc = split->n ? (double)*correct / (double)split->n : 0;
+    return status;
+}
+
+/* ---------------------------------------------------------------------------------------- position <-> text */
+
+/* One list serves both directions. */
+#define POSITION_COUNTS(X) X(epoch) X(batch) X(steps) X(correct) X(seen) X(examples) X(metrics_bytes) X(test_epoch)
+#define POSITION_REALS(X) X(loss_sum) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
+
+static char *position_text(const struct train_position *p)
+{
+    json_t *json = json_object();
+    int bad = !json;
+#define X(field) bad |= json_object_set_new(json, #field, json_integer((json_int_t)p->field));
+    POSITION_COUNTS(X)
+#undef X
+    /* A loss may be infinite only where training has stopped already; JSON has no word for it. */
+#define X(field) bad |= json_object_set_new(json, #field, json_real(isfinite(p->field) ? p->field : 0));
+    POSITION_REALS(X)
+#undef X
+    char *text = bad ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(json);
+    return text;
+}
+
+static bool position_parse(const char *text, struct train_position *p)
+{
+    json_t *json = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const json_t *value;
+    bool good = json != NULL;
+#define X(field) \
+    value = json_object_get(json, #field); \
+    good = good && json_is_integer(value) && json_integer_value(value) >= 0; \
+    p->field = (uint64_t)json_integer_value(value);
+    POSITION_COUNTS(X)
+#undef X
+#define X(field) \
+    value = json_object_get(json, #field); \
+    good = good && json_is_number(value); \
+    p->field = json_number_value(value);
+    POSITION_REALS(X)
+#undef X
+    json_decref(json);
+    return good;
+}
+
+/* ------------------------------------------------------------------------------------------------- the files */
+
+struct run {
+    struct train_job *job;
+    int metrics;              /* file descriptor of metrics.jsonl, -1 without a directory */
+    uint32_t *order;
+    size_t batches;
+    double wall_base;         /* wall_seconds when this process began */
+    double step_start;        /* train_now() at the first step of this process, with the examples then */
+    uint64_t examples_start;
+    bool saved;               /* a checkpoint of this run exists */
+    char *error;
+    size_t error_size;
+};
+
+static enum train_status run_path(const struct train_job *job, const char *name, char *out, char *error, size_t error_size)
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", job->directory, name) >= PATH_MAX)
+        return train_fail(error, error_size, TRAIN_IO, "%s: the path is too long", job->directory);
+    return TRAIN_OK;
+}
+
+static enum train_status open_metrics(struct run *run)
+{
+    char path[PATH_MAX];
+    run->metrics = -1;
+    if (!run->job->directory) return TRAIN_OK;
+    enum train_status status = run_path(run->job, TRAIN_METRICS, path, run->error, run->error_size);
+    if (status) return status;
+    run->metrics = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    /* Lines after the checkpoint belong to steps that will be taken again. */
+    struct stat st;
+    if (run->metrics < 0 || fstat(run->metrics, &st) ||
+        ((uint64_t)st.st_size > run->job->position.metrics_bytes &&
+         ftruncate(run->metrics, (off_t)run->job->position.metrics_bytes)))
+        return train_fail(run->error, run->error_size, TRAIN_IO, "%s: cannot open for appending: %s", path, strerror(errno));
+    return TRAIN_OK;
+}
+
+/* Appends one JSON line. */
+static enum train_status log_line(struct run *run, json_t *json)
+{
+    if (run->metrics < 0) {
+        json_decref(json);
+        return TRAIN_OK;
+    }
+    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL, *line = NULL;
+    json_decref(json);
+    int length = text ? asprintf(&line, "%s\n", text) : -1;
+    free(text);
+    if (length < 0) return train_fail(run->error, run->error_size, TRAIN_NOMEM, "out of memory");
+    enum train_status status = TRAIN_OK;
+    for (int done = 0; done < length && !status;) {
+        ssize_t put = write(run->metrics, line + done, (size_t)(length - done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0)
+            status = train_fail(run->error, run->error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s",
+                                run->job->directory, strerror(errno));
+        else
+            done += (int)put;
+    }
+    free(line);
+    off_t end = lseek(run->metrics, 0, SEEK_END);
+    if (end > 0) run->job->position.metrics_bytes = (uint64_t)end;
+    return status;
+}
+
+static enum train_status not_finite(const struct run *run, const char *what)
+{
+    const struct train_position *p = &run->job->position;
+    char text[400]; /* `what` may lie where the message goes */
+    snprintf(text, sizeof text, "%s", what);
+    return train_fail(run->error, run->error_size, TRAIN_NUMERIC,
+                      "epoch %llu, batch %llu: %s; training stopped, %s (a smaller --lr may help)",
+                      (unsigned long long)p->epoch + 1, (unsigned long long)p->batch + 1, text,
+                      run->saved ? "the last good checkpoint is kept" : "no checkpoint was written");
+}
+
+static enum train_status save(struct run *run)
+{
+    struct train_job *job = run->job;
+    char path[PATH_MAX];
+    job->position.wall_seconds = run->wall_base + train_now() - job->wall_start;
+    if (!job->directory) return TRAIN_OK;
+    enum train_status status = run_path(job, TRAIN_CHECKPOINT, path, run->error, run->error_size);
+    if (status) return status;
+    char *position = position_text(&job->position);
+    json_t *metadata = json_pack("{s:s, s:s, s:s}", "convoy.position", position ? position : "", "convoy.model", job->model,
+                                 "convoy.config", job->config);
+    if (!position || !metadata)
+        status = train_fail(run->error, run->error_size, TRAIN_NOMEM, "%s: out of memory", path);
+    if (!status && fdatasync(run->metrics)) /* the checkpoint tells its length */
+        status = train_fail(run->error, run->error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
+                            strerror(errno));
+    if (!status) status = checkpoint_save(path, job->trainer, metadata, run->error, run->error_size);
+    if (status == TRAIN_NUMERIC) status = not_finite(run, run->error);
+    if (!status) run->saved = true;
+    json_decref(metadata);
+    free(position);
+    return status;
+}
+
+enum train_status train_restore(struct train_job *job, const struct checkpoint *checkpoint, char *error, size_t error_size)
+{
+    struct train_position p;
+    size_t batches = (job->train.n + job->batch - 1) / job->batch;
+    if (!position_parse(checkpoint_text(checkpoint, "convoy.position"), &p) || p.batch > batches || p.seen > job->train.n ||
+        p.seen != (p.batch < batches ? p.batch * job->batch : job->train.n))
+        return train_fail(error, error_size, TRAIN_BAD, "%s: it does not say where training stood: it cannot be resumed",
+                          checkpoint->where);
+    if (p.epoch > job->epochs)
+        return train_fail(error, error_size, TRAIN_BAD, "%s: %llu epochs are trained already, more than --epochs=%zu",
+                          checkpoint->where, (unsigned long long)p.epoch, job->epochs);
+    enum train_status status = checkpoint_load(checkpoint, job->trainer, job->ctx, true, error, error_size);
+    if (status) return status;
+    cvy_trainer_set_steps(job->trainer, p.steps);
+    job->position = p;
+    return TRAIN_OK;
+}
+
+/* -------------------------------------------------------------------------------------------------- the loop */
+
+static void report(const struct run *run, bool evaluating)
+{
+    const struct train_job *job = run->job;
+    const struct train_position *p = &job->position;
+    if (!job->progress) return;
+    double seconds = train_now() - run->step_start, left = (double)job->train.n * (double)job->epochs - (double)p->examples;
+    double rate = seconds > 0 ? (double)(p->examples - run->examples_start) / seconds : 0;
+    const struct train_progress progress = {
+        .epoch = (size_t)p->epoch + 1, .epochs = job->epochs, .batch = (size_t)p->batch, .batches = run->batches,
+        .evaluating = evaluating, .loss = p->seen ? p->loss_sum / (double)p->seen : 0,
+        .acc = p->seen ? (double)p->correct / (double)p->seen : 0, .rate = rate, .eta = rate > 0 ? left / rate : 0};
+    job->progress(job->user, &progress);
+}
+
+static enum train_status step(struct run *run)
+{
+    struct train_job *job = run->job;
+    struct train_position *p = &job->position;
+    size_t first = (size_t)p->batch * job->batch;
+    const cvy_batch batch = {.images = job->train.images, .dtype = CVY_U8, .labels8 = job->train.labels,
+                             .index = run->order + first,
+                             .n = job->train.n - first < job->batch ? job->train.n - first : job->batch};
+    cvy_step_result result;
+    enum cvy_status s = cvy_trainer_step(job->trainer, &batch, &result);
+    if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
+    if (s) return not_finite(run, cvy_message(job->ctx));
+    if (!isfinite(result.loss_sum)) return not_finite(run, "the loss is not finite");
+    p->batch++;
+    p->steps++;
+    p->loss_sum += result.loss_sum;
+    p->correct += result.correct;
+    p->seen += result.n;
+    p->examples += result.n;
+    p->step_seconds += result.seconds;
+    /* d2l's curve: five points an epoch, and the epoch's end. */
+    size_t every = run->batches / 5 ? run->batches / 5 : 1;
+    if (p->batch % every && p->batch != run->batches) return TRAIN_OK;
+    return log_line(run, json_pack("{s:s, s:I, s:f, s:I, s:f, s:f, s:f}", "type", "step", "step", (json_int_t)p->steps, "epoch",
+                                   (double)p->epoch + (double)p->batch / (double)run->batches, "examples",
+                                   (json_int_t)p->examples, "train_loss", p->loss_sum / (double)p->seen, "train_acc",
+                                   (double)p->correct / (double)p->seen, "batch_loss", result.loss_sum / (double)result.n));
+}
+
+static enum train_status end_epoch(struct run *run, double lr)
+{
+    struct train_job *job = run->job;
+    struct train_position *p = &job->position;
+    uint64_t correct;
+    enum train_status status;
+    bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == job->epochs;
+    if (evaluate) {
+        report(run, true);
+        status = train_evaluate(job, &job->test, &p->test_loss, &p->test_acc, &correct, run->error, run->error_size);
+        if (status) return status; /* interrupted: the position still says that the epoch's end is to be done */
+        p->test_epoch = p->epoch + 1;
+    }
+    p->loss = p->loss_sum / (double)p->seen;
+    p->train_acc = (double)p->correct / (double)p->seen;
+    double wall = run->wall_base + train_now() - job->wall_start;
+    json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch", (json_int_t)p->epoch + 1,
+                             "step", (json_int_t)p->steps, "lr", lr, "train_loss", p->loss, "train_acc", p->train_acc,
+                             "step_seconds", p->step_seconds, "wall_seconds", wall);
+    if (line && evaluate && isfinite(p->test_loss)) json_object_set_new(line, "test_loss", json_real(p->test_loss));
+    if (line && evaluate) json_object_set_new(line, "test_acc", json_real(p->test_acc));
+    if ((status = log_line(run, line))) return status;
+    p->epoch++;
+    p->batch = p->seen = p->correct = 0;
+    p->loss_sum = 0;
+    return save(run);
+}
+
+static enum train_status train_epoch(struct run *run)
+{
+    struct train_job *job = run->job;
+    struct train_position *p = &job->position;
+    double lr = job->lr;
+    for (size_t i = 0; i < job->drops; i++)
+        if (p->epoch >= job->drop_epochs[i]) lr *= job->drop_factor;
+    enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);
+    if (s) return engine(job, s, run->error, run->error_size);
+    train_shuffle(run->order, job->train.n, job->seed, p->epoch);
+    while (p->batch < run->batches) {
+        if (stopped(job)) return TRAIN_INTERRUPTED;
+        enum train_status status = step(run);
+        if (!status && job->save_every && p->steps % job->save_every == 0) status = save(run);
+        if (status) return status;
+        report(run, false);
+    }
+    if (stopped(job)) return TRAIN_INTERRUPTED;
+    return end_epoch(run, lr);
+}
+
+enum train_status train_run(struct train_job *job, char *error, size_t error_size)
+{
+    struct run run = {.job = job, .metrics = -1, .batches = (job->train.n + job->batch - 1) / job->batch,
+                      .wall_base = job->position.wall_seconds, .step_start = train_now(),
+                      .examples_start = job->position.examples, .saved = job->position.steps > 0, .error = error,
+                      .error_size = error_size};
+    if (job->train.n > UINT32_MAX || !job->train.n)
+        return train_fail(error, error_size, TRAIN_BAD, "expected 1 to 4294967295 training images, found %zu", job->train.n);
+    enum train_status status = open_metrics(&run);
+    if (!status && !(run.order = malloc(job->train.n * sizeof *run.order)))
+        status = train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the order of %zu images", job->train.n);
+    while (!status && job->position.epoch < job->epochs) status = train_epoch(&run);
+    if (status == TRAIN_INTERRUPTED) {
+        enum train_status saved = save(&run);
+        if (saved) status = saved;
+    }
+    job->position.wall_seconds = run.wall_base + train_now() - job->wall_start;
+    if (run.metrics >= 0 && close(run.metrics) && !status)
+        status = train_fail(error, error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
+                            strerror(errno));
+    free(run.order);
+    return status;
+}

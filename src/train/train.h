@@ -1,0 +1,90 @@
+/* The training loop: epochs over shuffled batches, evaluation, metrics, checkpoints, resuming bit for bit. Uses the
+ * public API only and is told what to train and on what; knows neither models' JSON nor data files nor the command line.
+ *
+ * A run directory holds config.json, model.json, env.json (written by the caller through train_open), metrics.jsonl and
+ * checkpoint.safetensors. The loop's whole state is in the checkpoint: parameters, momentum, and the position below. The
+ * order of the images is a function of (seed, epoch) alone, dropout of (seed, step), so nothing else needs saving. */
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
+
+#include <convoy/convoy.h>
+#include <jansson.h>
+#include <signal.h>
+
+#include "train/files.h"
+
+#define TRAIN_CHECKPOINT "checkpoint.safetensors"
+#define TRAIN_METRICS "metrics.jsonl"
+
+struct train_split {
+    const uint8_t *images, *labels;
+    size_t n;
+};
+
+/* What the checkpoint keeps besides tensors. */
+struct train_position {
+    uint64_t epoch, batch;          /* the next step: batch of epoch, both from 0 */
+    uint64_t steps;                 /* taken so far */
+    double loss_sum;                /* of this epoch so far, with correct and seen */
+    uint64_t correct, seen;
+    uint64_t examples;              /* of all epochs, with the seconds inside steps and all seconds */
+    double step_seconds, wall_seconds;
+    uint64_t metrics_bytes;         /* length of metrics.jsonl */
+    double loss, train_acc;         /* the last whole epoch's */
+    double test_loss, test_acc;     /* the last evaluation's; test_epoch 0: none yet, else the epochs trained before it */
+    uint64_t test_epoch;
+};
+
+struct train_progress {
+    size_t epoch, epochs, batch, batches; /* epoch from 1; batch: done in this epoch */
+    bool evaluating;
+    double loss, acc;                     /* of the epoch so far */
+    double rate;                          /* examples a second since this process began to step, wall clock */
+    double eta;                           /* seconds to the end at that rate */
+};
+
+struct train_job {
+    cvy_context *ctx;
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;       /* shares the trainer's parameters; gives logits [n][classes] */
+    size_t eval_batch, classes;
+    size_t image_size;              /* c*h*w */
+    struct train_split train, test;
+
+    size_t epochs, batch;
+    uint64_t seed;
+    double lr, drop_factor;
+    const size_t *drop_epochs;
+    size_t drops;
+    size_t eval_every, save_every;  /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
+
+    const char *directory;          /* of the run; NULL writes nothing */
+    const char *model, *config;     /* JSON texts that the checkpoint carries */
+    double wall_start;              /* train_now() when this process began its work, loading included */
+    const volatile sig_atomic_t *stop; /* not 0: finish the step, save, return TRAIN_INTERRUPTED; may be NULL */
+    void (*progress)(void *user, const struct train_progress *progress); /* may be NULL */
+    void *user;
+
+    struct train_position position; /* zeros, or what train_restore found; then where the run stands */
+};
+
+/* Monotonic seconds. */
+double train_now(void);
+
+/* The order of the images in an epoch: Fisher-Yates from the end, element i swapped with element j <= i, where j is the
+ * high half of (i + 1) * (words 0 and 1, the first being the low one, of Philox4x32-10 with counter (i, epoch low, epoch
+ * high, "ORDE" = 0x4544524f) and key seed). The bias of that multiplication is below 2^-32 for 2^32 images. */
+void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);
+
+/* Loss (mean) and accuracy of a split by the predictor. TRAIN_INTERRUPTED if *stop was set meanwhile. */
+enum train_status train_evaluate(const struct train_job *job, const struct train_split *split, double *loss, double *acc,
+                                 uint64_t *correct, char *error, size_t error_size);
+
+/* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the length it then had. */
+struct checkpoint;
+enum train_status train_restore(struct train_job *job, const struct checkpoint *checkpoint, char *error, size_t error_size);
+
+/* Trains from the position to the end. A loss that is not finite: TRAIN_NUMERIC, the last checkpoint stays. */
+enum train_status train_run(struct train_job *job, char *error, size_t error_size);
+
+#endif
