@@ -37,7 +37,7 @@ extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
 extern const struct native_family cvyi_native_bn;      /* BN_* */
 extern const struct native_family cvyi_native_act;     /* ACT, ACT_BWD */
 extern const struct native_family cvyi_native_pool;    /* POOL, POOL_BWD */
-extern const struct native_family cvyi_native_join;    /* ADD, CONCAT, SLICE */
+extern const struct native_family cvyi_native_join;    /* ADD, CONCAT, SLICE, PAD */
 extern const struct native_family cvyi_native_dropout; /* DROPOUT, DROPOUT_BWD */
 extern const struct native_family cvyi_native_loss;    /* SOFTMAX, LOSS */
 

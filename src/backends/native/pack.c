@@ -1,0 +1,102 @@
+/* Packed copies of weights, in the order in which the mac kernels read them, and who has to refresh them: the caller
+ * after changing weights by name, the SGD op in every step. Every element of a weight goes to exactly one place of each
+ * copy, so ranges of rows may be refreshed by different tasks. Knows no convolution. */
+#include "backends/native/native.h"
+
+#include <string.h>
+
+struct native_weight {
+    struct native_weight *next;
+    int weight;
+    struct native_packing packing;
+};
+
+static void refresh(const void *arg, const struct cvy_run *run)
+{
+    const struct native_weight *w = arg;
+    cvyi_native_pack_rows(&w->packing, run->buf[w->weight], run->buf[w->packing.buffer], 0,
+                          w->packing.groups * w->packing.oc);
+}
+
+enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, int weight,
+                                 struct native_packing *packing)
+{
+    size_t k = (packing->mirror ? packing->oc : packing->ic) * packing->taps;
+    size_t bytes = packing->n_tiles * k * (size_t)packing->mo * sizeof(float);
+    packing->buffer = cvy_plan_buffer(plan, packing->mirror ? "packed.mirror" : "packed", bytes, true);
+    if (packing->buffer < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    struct native_weight *w = cvy_plan_alloc(plan, sizeof *w), **end = &native->weights;
+    if (!w) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    w->weight = weight;
+    w->packing = *packing;
+    while (*end) end = &(*end)->next;
+    *end = w;
+    return cvy_plan_refresh(plan, weight, refresh, w);
+}
+
+size_t cvyi_native_packings(const struct native *native, int weight)
+{
+    size_t n = 0;
+    for (const struct native_weight *w = native->weights; w; w = w->next) n += w->weight == weight;
+    return n;
+}
+
+const struct native_packing *cvyi_native_packing(const struct native *native, int weight, size_t i)
+{
+    for (const struct native_weight *w = native->weights; w; w = w->next)
+        if (w->weight == weight && i-- == 0) return &w->packing;
+    return NULL;
+}
+
+/* The first tile whose columns do not all lie before column c (counted over all groups of `per_group`). */
+static size_t first_tile(const struct native_packing *p, size_t per_group, size_t c)
+{
+    size_t lo = 0, hi = p->n_tiles;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        const struct native_tile *t = &p->tiles[mid];
+        if (t->group * per_group + t->c0 + t->n <= c) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+static void pack_forward(const struct native_packing *p, const float *weight, float *packed, size_t o0, size_t o1)
+{
+    size_t k = p->ic * p->taps, mo = (size_t)p->mo;
+    for (size_t i = first_tile(p, p->oc, o0); i < p->n_tiles; i++) {
+        const struct native_tile *t = &p->tiles[i];
+        size_t first = t->group * p->oc + t->c0, begin = first < o0 ? o0 : first;
+        size_t end = first + t->n < o1 ? first + t->n : o1;
+        if (first >= o1) break;
+        const float *src = weight + begin * k;
+        float *dst = packed + t->offset + (begin - first);
+        for (size_t q = 0; q < k; q++)
+            for (size_t o = 0; o < end - begin; o++) dst[q * mo + o] = src[o * k + q];
+    }
+}
+
+static void pack_mirror(const struct native_packing *p, const float *weight, float *packed, size_t o0, size_t o1)
+{
+    size_t k = p->ic * p->taps, mo = (size_t)p->mo;
+    for (size_t o = o0; o < o1; o++) {
+        size_t group = o / p->oc, row = (o - group * p->oc) * p->taps;
+        for (size_t i = first_tile(p, p->ic, group * p->ic); i < p->n_tiles && p->tiles[i].group == group; i++) {
+            const struct native_tile *t = &p->tiles[i];
+            const float *src = weight + o * k + t->c0 * p->taps;
+            float *dst = packed + t->offset + row * mo;
+            if (p->taps == 1) {
+                memcpy(dst, src, t->n * sizeof(float));
+                continue;
+            }
+            for (size_t tap = 0; tap < p->taps; tap++)
+                for (size_t c = 0; c < t->n; c++) dst[tap * mo + c] = src[c * p->taps + tap];
+        }
+    }
+}
+
+void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed, size_t o0,
+                           size_t o1)
+{
+    (packing->mirror ? pack_mirror : pack_forward)(packing, weight, packed, o0, o1);
+}

@@ -1,0 +1,68 @@
+/* SGD: one phase per parameter. A task owns rows of the weight: it updates the master copy (the user's layout) and then
+ * writes every packed copy of those rows, so that no pass over the weights is spent on packing. */
+#include "backends/native/native.h"
+
+#define TASK_FLOATS ((size_t)4096) /* a task's share: large enough to pay for its start */
+
+struct sgd_arg {
+    const struct native *native;
+    int weight, grad, velocity;
+    bool decay;
+    size_t rows, row, tasks; /* rows of `row` floats */
+    size_t n_packings;
+    const struct native_packing **packings;
+};
+
+static int sgd_take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)native, (void)n;
+    return cvy_plan_value(plan, ops->in[0])->layout == CVY_LAYOUT_PLAIN ? 1 : 0;
+}
+
+static void sgd_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct sgd_arg *a = arg;
+    (void)worker;
+    size_t r0 = a->rows * task / a->tasks, r1 = a->rows * (task + 1) / a->tasks, begin = r0 * a->row;
+    struct cvyi_sgd sgd = { .lr = (float)run->lr, .mu = (float)run->momentum,
+                            .wd = a->decay ? (float)run->weight_decay : 0.0f, .nesterov = run->nesterov };
+    float *w = run->buf[a->weight], *v = native_buf(run, a->velocity);
+    a->native->kernels->update->sgd(w + begin, (const float *)run->buf[a->grad] + begin, v ? v + begin : NULL,
+                                    (r1 - r0) * a->row, &sgd);
+    for (size_t i = 0; i < a->n_packings; i++)
+        cvyi_native_pack_rows(a->packings[i], w, run->buf[a->packings[i]->buffer], r0, r1);
+}
+
+static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                size_t first)
+{
+    (void)n, (void)first;
+    struct sgd_arg *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    cvy_shape s = cvy_plan_value(plan, ops->in[0])->shape;
+    size_t count = s.n * s.c * s.h * s.w;
+    *a = (struct sgd_arg){ .native = native, .weight = ops->in[0], .grad = ops->in[1], .velocity = native_in(ops, 2),
+                           .decay = ops->u.sgd.decay, .n_packings = cvyi_native_packings(native, ops->in[0]) };
+    a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
+    a->row = a->rows ? count / a->rows : 0;
+    a->tasks = (count + TASK_FLOATS - 1) / TASK_FLOATS;
+    if (a->tasks > a->rows) a->tasks = a->rows;
+    if (a->tasks < 1) a->tasks = 1;
+    if (a->tasks > 4 * NATIVE_TASKS) a->tasks = 4 * NATIVE_TASKS;
+    struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .parts = a->tasks,
+                                    .flops = 4.0 * (double)count };
+    native_access(&phase, a->weight, CVY_WRITE_ALL);
+    native_access(&phase, a->grad, CVY_READ_ALL);
+    native_access(&phase, a->velocity, CVY_WRITE_ALL);
+    if (a->n_packings) {
+        a->packings = cvy_plan_alloc(plan, a->n_packings * sizeof *a->packings);
+        if (!a->packings) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+        for (size_t i = 0; i < a->n_packings; i++) {
+            a->packings[i] = cvyi_native_packing(native, a->weight, i);
+            native_access(&phase, a->packings[i]->buffer, CVY_WRITE_ALL);
+        }
+    }
+    return cvy_plan_phase(plan, &phase);
+}
+
+const struct native_family cvyi_native_sgd = { sgd_take, sgd_plan };
