@@ -1,13 +1,14 @@
-/* Joining maps and dropping elements: ADD (which runs as a chain, forward.c or backward.c), CONCAT, SLICE, DROPOUT. A
- * dropout's mask is a function of (seed, step, layer, element, image) and is made again in the backward pass. */
+/* Joining maps and dropping elements: ADD (which runs as a chain, forward.c or backward.c), CONCAT, SLICE, PAD, DROPOUT.
+ * A dropout's mask is a function of (seed, step, layer, element, image) and is made again in the backward pass. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 #include "base/random.h"
 
-/* ------------------------------------------------------------------------------------------------ concat, slice */
+/* ------------------------------------------------------------------------------------------------ concat, slice, pad */
 
-/* Channels of several maps to one, or some channels of one map to another, as `n` runs of channels. */
+/* Channels of several maps to one, or some channels of one map to another, as `n` runs of channels; what no run covers
+ * is zero. */
 struct copy_run { struct native_lanes src; size_t src_c0, dst_c0; };
 struct copy { struct native_grid grid; struct native_lanes dst; size_t n; struct copy_run run[]; };
 
@@ -21,8 +22,10 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task, st
     for (size_t c = cell.c0; c < cell.c1; c++) {
         while (i + 1 < a->n && a->run[i + 1].dst_c0 <= c) i++;
         const struct copy_run *r = &a->run[i];
-        memcpy(native_at(run, &a->dst, cell.block, c),
-               native_at(run, &r->src, cell.block, c - r->dst_c0 + r->src_c0), bytes);
+        float *dst = native_at(run, &a->dst, cell.block, c);
+        size_t from = c - r->dst_c0 + r->src_c0;
+        if (c < r->dst_c0 || from >= r->src.c) memset(dst, 0, bytes);
+        else memcpy(dst, native_at(run, &r->src, cell.block, from), bytes);
     }
 }
 
@@ -36,7 +39,7 @@ static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan, c
         .name = op->name, .run = run_copy, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
     for (size_t i = 0; i < n; i++) {
         a->run[i].src = native_lanes(plan, op->in[i]);
-        a->run[i].dst_c0 = c;
+        a->run[i].dst_c0 = op->kind == CVY_OP_PAD ? op->u.slice.c0 : c;
         a->run[i].src_c0 = op->kind == CVY_OP_SLICE ? op->u.slice.c0 : 0;
         c += a->run[i].src.c;
         /* A part's channels here are not its channels there, unless it has them all. */
