@@ -1,0 +1,73 @@
+/* What the sub-commands share: the command table's row, exit codes, messages, strict numbers, and the objects most of
+ * them open. Each command is one file with its options, its run function, and nothing else visible. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <argp.h>
+#include <convoy/convoy.h>
+
+#include "data/data.h"
+#include "models/models.h"
+#include "train/checkpoint.h"
+
+/* Also in help.c's table, which the man page is made from. Signals: 128 + number. */
+enum { CLI_OK = 0, CLI_USAGE = 1, CLI_BAD = 2, CLI_IO = 3, CLI_NOMEM = 4, CLI_NUMERIC = 5 };
+
+#define CLI_ERROR 2048 /* bytes of a message */
+
+struct cli_command {
+    const char *name, *summary;
+    const struct argp *argp; /* options, arguments and text: --help and the man page both come from it */
+    int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
+};
+extern const struct cli_command cli_train, cli_eval, cli_predict, cli_info, cli_data, cli_help;
+extern const struct cli_command *const cli_commands[]; /* ended by NULL */
+
+/* "convoy: SENTENCE" on stderr; returns code. */
+int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Exit codes for the statuses of the parts. */
+int cli_code_cvy(enum cvy_status status);
+int cli_code_model(enum model_status status);
+int cli_code_train(enum train_status status);
+int cli_code_data(enum data_status status);
+
+/* argp_parse, but an unknown long option is reported with the nearest known one. Exits on a usage error. */
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+/* The nearest of a NULL-ended list, or NULL if none is near. */
+const char *cli_nearest(const char *word, const char *const *list);
+/* An option's argument as a number, the whole of it and inside [lo, hi]; else a usage error that says so. */
+uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi);
+double cli_real(const struct argp_state *state, const char *option, const char *text, double lo, double hi);
+/* One of two or more words (NULL-ended). */
+const char *cli_choice(const struct argp_state *state, const char *option, const char *text, const char *const *words);
+
+/* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
+extern const struct argp cli_engine_argp;
+
+/* What a command has open; all NULL to begin with, closed by cli_close. */
+struct cli_session {
+    cvy_context *ctx;
+    struct model *model;
+    struct checkpoint *checkpoint;
+    struct data_set *data;
+    cvy_net *net;
+    cvy_tensor logits;
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;
+};
+/* Each returns an exit code after printing a message. */
+int cli_open_context(struct cli_session *s, const cvy_context_options *options);
+int cli_open_model(struct cli_session *s, const char *which, const struct model_options *options);
+int cli_open_net(struct cli_session *s); /* needs ctx and model */
+/* Opens the data and checks that images and classes fit the net (if there is one). spec NULL: the model's own. */
+int cli_open_data(struct cli_session *s, const char *spec);
+/* run: a run directory or a .safetensors file. model: NULL for the one that the file carries. */
+int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model);
+/* A predictor of `batch` images with the checkpoint's parameters (opens net, trainer, predictor). */
+int cli_open_predictor(struct cli_session *s, size_t batch);
+void cli_close(struct cli_session *s);
+
+/* A name for the data's content: SHA-256 of all labels, in hex (65 bytes). */
+void cli_fingerprint(const struct data_set *data, char out[65]);
+
+#endif

@@ -1,0 +1,95 @@
+/* `convoy data`: which data sets there are, where they lie, and whether their content is the published one. */
+#include "cli/cli.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+struct options {
+    const char *action, *name;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_ARG:
+        if (state->arg_num > 1) argp_error(state, "too many arguments: '%.60s'", arg);
+        *(state->arg_num ? &o->name : &o->action) = arg;
+        return 0;
+    case ARGP_KEY_END: {
+        static const char *const actions[] = {"list", "path", "verify", NULL};
+        if (!o->action) argp_error(state, "expected list, path or verify");
+        const char *nearest = cli_nearest(o->action, actions);
+        for (int i = 0; actions[i]; i++) {
+            if (strcmp(o->action, actions[i])) continue;
+            if (!!i != !!o->name) argp_error(state, i ? "%s: expected the name of a data set" : "%s takes no argument", o->action);
+            return 0;
+        }
+        argp_error(state, "expected list, path or verify, found '%.60s'%s%s%s", o->action, nearest ? "; did you mean " : "",
+                   nearest ? nearest : "", nearest ? "?" : "");
+        return EINVAL;
+    }
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .parser = parse, .args_doc = "list\npath NAME\nverify NAME|DIR",
+    .doc = "Tells about data sets. list: the known ones and where they lie; path: the directory of one; verify: reads it and "
+           "compares its SHA-256 with the published one."
+           "\vA set is looked for in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (~/.cache/convoy), datasets/NAME in $XDG_DATA_DIRS, and "
+           "/usr/share/datasets/NAME. Nothing is ever downloaded."};
+
+static int list(void)
+{
+    const struct data_known *known;
+    size_t n = data_known_sets(&known);
+    for (size_t i = 0; i < n; i++) {
+        char path[PATH_MAX];
+        bool found = data_find(known[i].name, path, sizeof path);
+        printf("%-14s %s\n%-14s %s%s\n", known[i].name, known[i].summary, "", found ? "found in " : "not found: ",
+               found ? path : known[i].hint);
+    }
+    return CLI_OK;
+}
+
+static int path(const char *name)
+{
+    const struct data_known *known;
+    size_t n = data_known_sets(&known);
+    const char *names[32];
+    char where[PATH_MAX];
+    for (size_t i = 0; i < n && i < 31; i++) {
+        names[i] = known[i].name;
+        names[i + 1] = NULL;
+        if (strcmp(name, known[i].name)) continue;
+        if (!data_find(name, where, sizeof where)) return cli_fail(CLI_BAD, "%s: not found: %s", name, known[i].hint);
+        printf("%s\n", where);
+        return CLI_OK;
+    }
+    const char *nearest = cli_nearest(name, names);
+    return cli_fail(CLI_BAD, "unknown data set '%.60s'%s%s%s", name, nearest ? "; did you mean " : "", nearest ? nearest : "",
+                    nearest ? "?" : "");
+}
+
+static int verify(const char *name)
+{
+    struct data_set *d;
+    char error[CLI_ERROR];
+    enum data_status status = data_open(name, NULL, true, &d, error, sizeof error);
+    if (status) return cli_fail(cli_code_data(status), "%s", error);
+    printf("%s (%s): %zu train / %zu test images of %zux%zux%zu, %zu classes, %s\n", d->name, d->source, d->train.n, d->test.n,
+           d->c, d->h, d->w, d->classes, d->synthetic ? "synthetic" : d->verified ? "sha256 ok" : "well formed");
+    data_close(&d);
+    return CLI_OK;
+}
+
+static int run(int argc, char **argv)
+{
+    struct options o = {NULL, NULL};
+    cli_parse(&argp, argc, argv, &o);
+    return !strcmp(o.action, "list") ? list() : !strcmp(o.action, "path") ? path(o.name) : verify(o.name);
+}
+
+const struct cli_command cli_data = {"data", "list, find and verify data sets", &argp, run};

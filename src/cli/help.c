@@ -1,0 +1,177 @@
+/* `convoy help`, and the man page: both print what the commands' argp tables and the few tables below say. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct entry { const char *term, *text; };
+
+static const struct entry exit_codes[] = {
+    {"0", "all went well"},
+    {"1", "wrong use: an unknown command or option, an argument out of range, something this machine cannot do"},
+    {"2", "bad input: a model, data set or checkpoint that is unknown, corrupt or does not fit"},
+    {"3", "input or output failed: a file cannot be opened, read or written, or standard output was lost"},
+    {"4", "out of memory"},
+    {"5", "numbers: a loss or parameter is not finite; the last good checkpoint is kept"},
+    {"129, 130, 143", "ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM, after the checkpoint was saved; a second signal ends at once"},
+    {NULL, NULL}};
+static const struct entry environment[] = {
+    {"CVY_THREADS", "number of threads, as --threads"},
+    {"CVY_ISA", "instruction set, as --isa"},
+    {"CVY_BACKEND", "backends, as --backend"},
+    {"CVY_VERBOSE", "1: what was chosen for every operator; 2: every operator of every step; on standard error"},
+    {"CVY_DATA_DIR, XDG_CACHE_HOME, XDG_DATA_DIRS", "where data sets are looked for; see convoy data path"},
+    {NULL, NULL}};
+static const struct entry files[] = {
+    {"RUN/checkpoint.safetensors", "weights and running statistics under PyTorch's state_dict names, momentum, and where training "
+                                   "stood; replaced atomically after every epoch and on interruption"},
+    {"RUN/metrics.jsonl", "one JSON line for every fifth of an epoch (\"type\": \"step\") and for every epoch (\"epoch\")"},
+    {"RUN/config.json, RUN/model.json, RUN/env.json", "the settings, the model as it was trained, and the machine"},
+    {NULL, NULL}};
+static const char intro[] =
+    "Trains convolutional nets with batch normalization on the CPU. `convoy train` with no arguments trains LeNet with batch "
+    "normalization on Fashion-MNIST.";
+
+enum { KEY_MAN = 0x3000 };
+
+struct help_options {
+    bool man;
+    const char *command;
+};
+
+static const struct argp_option options[] = {
+    {"man", KEY_MAN, NULL, 0, "print the manual page convoy(1) in roff", 0},
+    {0}};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct help_options *o = state->input;
+    switch (key) {
+    case KEY_MAN: o->man = true; return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num) argp_error(state, "expected at most one command, found '%.60s' too", arg);
+        o->command = arg;
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {.options = options, .parser = parse, .args_doc = "[COMMAND]",
+                                 .doc = "Prints what the program, or one of its commands, can do."};
+
+/* ------------------------------------------------------------------------------------------------------- text */
+
+static void print_entries(const char *title, const struct entry *e)
+{
+    printf("\n%s:\n", title);
+    for (; e->term; e++) printf("  %s\n        %s\n", e->term, e->text);
+}
+
+static void print_help(void)
+{
+    printf("Usage: convoy COMMAND [OPTION...] [ARGUMENT...]\n\n%s\n\nCommands:\n", intro);
+    for (size_t i = 0; cli_commands[i]; i++) printf("  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    printf("\n`convoy COMMAND --help` or `convoy help COMMAND` tells more.\n");
+    print_entries("Files", files);
+    print_entries("Environment", environment);
+    print_entries("Exit codes", exit_codes);
+}
+
+/* ------------------------------------------------------------------------------------------------------- roff */
+
+static void roff(const char *text)
+{
+    bool begin = true;
+    for (; *text; text++) {
+        if (begin && (*text == '.' || *text == '\'')) fputs("\\&", stdout);
+        if (*text == '\\') fputs("\\e", stdout);
+        else if (*text == '-') fputs("\\-", stdout);
+        else if (*text == '\v') fputs("\n.PP\n", stdout);
+        else putchar(*text);
+        begin = *text == '\n' || *text == '\v';
+    }
+}
+
+static void roff_options(const struct argp *a)
+{
+    for (const struct argp_option *o = a->options; o && (o->name || o->doc); o++) {
+        if (!o->name) continue;
+        fputs(".TP\n\\fB", stdout);
+        if (o->key > 32 && o->key < 127) printf("\\-%c\\fR, \\fB", o->key);
+        fputs("\\-\\-", stdout);
+        roff(o->name);
+        fputs("\\fR", stdout);
+        if (o->arg) {
+            fputs(o->flags & OPTION_ARG_OPTIONAL ? "[=\\fI" : "=\\fI", stdout);
+            roff(o->arg);
+            fputs(o->flags & OPTION_ARG_OPTIONAL ? "\\fR]" : "\\fR", stdout);
+        }
+        putchar('\n');
+        roff(o->doc);
+        putchar('\n');
+    }
+    for (const struct argp_child *c = a->children; c && c->argp; c++) roff_options(c->argp);
+}
+
+static void roff_entries(const char *title, const struct entry *e)
+{
+    printf(".SH %s\n", title);
+    for (; e->term; e++) {
+        fputs(".TP\n\\fB", stdout);
+        roff(e->term);
+        fputs("\\fR\n", stdout);
+        roff(e->text);
+        putchar('\n');
+    }
+}
+
+static void print_man(void)
+{
+    printf(".TH CONVOY 1 \"\" \"convoy %s\" \"User Commands\"\n.SH NAME\nconvoy \\- train convolutional nets on the CPU\n"
+           ".SH SYNOPSIS\n\\fBconvoy\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...] [\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\n",
+           cvy_version());
+    roff(intro);
+    fputs("\n.SH COMMANDS\n", stdout);
+    for (size_t i = 0; cli_commands[i]; i++) {
+        const struct cli_command *c = cli_commands[i];
+        printf(".SS convoy %s ", c->name);
+        roff(c->argp->args_doc ? c->argp->args_doc : "");
+        putchar('\n');
+        roff(c->argp->doc ? c->argp->doc : c->summary);
+        putchar('\n');
+        roff_options(c->argp);
+    }
+    roff_entries("FILES", files);
+    roff_entries("ENVIRONMENT", environment);
+    roff_entries("EXIT STATUS", exit_codes);
+}
+
+static int run(int argc, char **argv)
+{
+    struct help_options o = {false, NULL};
+    cli_parse(&argp, argc, argv, &o);
+    if (o.man) {
+        print_man();
+        return CLI_OK;
+    }
+    if (!o.command) {
+        print_help();
+        return CLI_OK;
+    }
+    const char *names[16];
+    size_t i = 0;
+    for (; cli_commands[i]; i++) {
+        names[i] = cli_commands[i]->name;
+        if (strcmp(o.command, names[i])) continue;
+        char name[32];
+        snprintf(name, sizeof name, "convoy %s", names[i]);
+        argp_help(cli_commands[i]->argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned)(ARGP_HELP_EXIT_OK | ARGP_HELP_EXIT_ERR), name);
+        return CLI_OK;
+    }
+    names[i] = NULL;
+    const char *nearest = cli_nearest(o.command, names);
+    return cli_fail(CLI_USAGE, "unknown command '%.60s'%s%s%s", o.command, nearest ? "; did you mean " : "",
+                    nearest ? nearest : "", nearest ? "?" : "");
+}
+
+const struct cli_command cli_help = {"help", "tell what the program or a command can do", &argp, run};

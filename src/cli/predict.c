@@ -1,0 +1,175 @@
+/* `convoy predict`: the likeliest classes of single images, from binary PGM/PPM files or a data set's test images. */
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_DATA = 0x1000, KEY_MODEL, KEY_TOP };
+
+struct options {
+    cvy_context_options engine;
+    const char *run, *data, *model;
+    size_t top;
+    char **images; /* the rest of the arguments */
+    size_t n;
+};
+
+static const struct argp_option options[] = {
+    {"data", KEY_DATA, "DATA", 0, "the data set whose test images and class names are meant (default: the run's)", 0},
+    {"model", KEY_MODEL, "MODEL", 0, "the model of weights that do not say it (files that convoy did not write)", 0},
+    {"top", KEY_TOP, "N", 0, "how many classes to print for an image (default 3)", 0},
+    {0}};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case KEY_DATA: o->data = arg; return 0;
+    case KEY_MODEL: o->model = arg; return 0;
+    case KEY_TOP: o->top = cli_integer(state, "top", arg, 1, 1000); return 0;
+    case ARGP_KEY_ARG:
+        if (!o->run) {
+            o->run = arg;
+            return 0;
+        }
+        return ARGP_ERR_UNKNOWN; /* the images come as one list */
+    case ARGP_KEY_ARGS:
+        o->images = state->argv + state->next;
+        o->n = (size_t)(state->argc - state->next);
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->run || !o->n) argp_error(state, "expected a run or weights file, and at least one image");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child children[] = {{&cli_engine_argp, 0, NULL, 0}, {0}};
+static const struct argp argp = {
+    .options = options, .parser = parse, .children = children, .args_doc = "RUN|WEIGHTS.safetensors IMAGE...",
+    .doc = "Prints the likeliest classes of images. IMAGE is a number, for that test image of the data set (from 0), or a "
+           "binary PGM (grey) or PPM (colour) file of the size that the model takes."};
+
+/* The next number of a PNM header, after blanks and comments; -1 if there is none or it is absurd. */
+static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)
+{
+    while (*at < size && (isspace(bytes[*at]) || bytes[*at] == '#')) {
+        if (bytes[*at] == '#')
+            while (*at < size && bytes[*at] != '\n') (*at)++;
+        else
+            (*at)++;
+    }
+    long value = -1;
+    for (; *at < size && isdigit(bytes[*at]); (*at)++) {
+        value = (value < 0 ? 0 : value * 10) + (bytes[*at] - '0');
+        if (value > 1000000) return -1;
+    }
+    return value;
+}
+
+static int read_pnm(const char *path, const struct model *model, uint8_t *out)
+{
+    unsigned char *bytes;
+    char error[CLI_ERROR];
+    size_t size, at = 2, c = model->input[0], h = model->input[1], w = model->input[2];
+    enum train_status status = files_read(path, (size_t)1 << 26, &bytes, &size, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    int code = CLI_OK;
+    size_t channels = size > 2 && bytes[0] == 'P' ? (bytes[1] == '5' ? 1 : bytes[1] == '6' ? 3 : 0) : 0;
+    if (!channels) {
+        code = cli_fail(CLI_BAD, "%s: expected a binary PGM (P5) or PPM (P6) file", path);
+    } else {
+        long width = pnm_number(bytes, size, &at), height = pnm_number(bytes, size, &at), top = pnm_number(bytes, size, &at);
+        at++; /* one blank */
+        if (width != (long)w || height != (long)h || channels != c)
+            code = cli_fail(CLI_BAD, "%s: the model takes %zu channels of %zu rows and %zu columns, the image has %zu of %ld and %ld",
+                            path, c, h, w, channels, height, width);
+        else if (top != 255)
+            code = cli_fail(CLI_BAD, "%s: expected 255 as the largest value, found %ld", path, top);
+        else if (at > size || size - at != c * h * w)
+            code = cli_fail(CLI_BAD, "%s: expected %zu bytes of pixels, found %zu", path, c * h * w, at > size ? 0 : size - at);
+    }
+    for (size_t i = 0; !code && i < h * w; i++) /* interleaved in the file, planes here */
+        for (size_t k = 0; k < c; k++) out[k * h * w + i] = bytes[at + i * c + k];
+    free(bytes);
+    return code;
+}
+
+static void print_top(const struct cli_session *s, const char *what, float *logits, size_t classes, size_t top, int label)
+{
+    double sum = 0, largest = (double)logits[0];
+    for (size_t k = 1; k < classes; k++) largest = fmax(largest, (double)logits[k]);
+    for (size_t k = 0; k < classes; k++) sum += exp((double)logits[k] - largest);
+    printf("%s:", what);
+    for (size_t i = 0; i < top && i < classes; i++) {
+        size_t best = 0;
+        for (size_t k = 1; k < classes; k++)
+            if (logits[k] > logits[best]) best = k;
+        const char *name = s->data && s->data->class_names ? s->data->class_names[best] : NULL;
+        if (name) printf("%s %s", i ? "," : "", name);
+        else printf("%s class %zu", i ? "," : "", best);
+        printf(" %.3f", exp((double)logits[best] - largest) / sum);
+        logits[best] = -INFINITY;
+    }
+    if (label >= 0) printf("  (is %s)", s->data->class_names ? s->data->class_names[label] : "");
+    putchar('\n');
+}
+
+static bool is_number(const char *text) { return *text && strspn(text, "0123456789") == strlen(text); }
+
+static int predict(struct cli_session *s, const struct options *o)
+{
+    size_t size = s->model->input[0] * s->model->input[1] * s->model->input[2];
+    size_t classes = cvy_tensor_shape(s->net, s->logits).c;
+    uint8_t *image = malloc(size);
+    float *logits = calloc(classes, sizeof *logits);
+    int code = image && logits ? CLI_OK : cli_fail(CLI_NOMEM, "out of memory");
+    for (size_t i = 0; i < o->n && !code; i++) {
+        const char *what = o->images[i];
+        int label = -1;
+        if (is_number(what)) {
+            unsigned long long index = strtoull(what, NULL, 10);
+            if (index >= s->data->test.n)
+                code = cli_fail(CLI_BAD, "image %s: %s has test images 0 to %zu", what, s->data->name, s->data->test.n - 1);
+            if (code) break;
+            memcpy(image, s->data->test.images + index * size, size);
+            label = s->data->test.labels[index];
+        } else {
+            code = read_pnm(what, s->model, image);
+        }
+        const cvy_batch batch = {.images = image, .dtype = CVY_U8, .n = 1};
+        enum cvy_status status = code ? CVY_OK : cvy_predictor_run(s->predictor, &batch, logits);
+        if (status) code = cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
+        if (!code) print_top(s, what, logits, classes, o->top, label);
+    }
+    free(image);
+    free(logits);
+    return code;
+}
+
+static int run(int argc, char **argv)
+{
+    struct options o = {.top = 3};
+    struct cli_session s = {0};
+    cli_parse(&argp, argc, argv, &o);
+    int code = cli_open_context(&s, &o.engine);
+    if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
+    if (!code) code = cli_open_predictor(&s, 1);
+    bool needed = o.data != NULL; /* files can do without the data set */
+    for (size_t i = 0; i < o.n; i++) needed |= is_number(o.images[i]);
+    if (!code && needed) {
+        const char *text = checkpoint_text(s.checkpoint, "convoy.config");
+        json_t *config = text ? json_loads(text, 0, NULL) : NULL;
+        code = cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
+        json_decref(config);
+    }
+    if (!code) code = predict(&s, &o);
+    cli_close(&s);
+    return code;
+}
+
+const struct cli_command cli_predict = {"predict", "classes of single images", &argp, run};

@@ -1,0 +1,493 @@
+/* `convoy train`: settles what to train (options over the model's defaults, or a run to go on with), opens it, makes the
+ * run directory, trains, and prints d2l's lines. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "train/train.h"
+
+extern char **environ;
+
+/* ---------------------------------------------------------------------------------------------------- options */
+
+enum {
+    KEY_DATA = 0x1000, KEY_EPOCHS, KEY_BATCH, KEY_LR, KEY_MOMENTUM, KEY_NESTEROV, KEY_WEIGHT_DECAY, KEY_SEED, KEY_POOL,
+    KEY_BN_VAR, KEY_API, KEY_OUT, KEY_RESUME, KEY_EVAL_EVERY, KEY_SAVE_EVERY
+};
+
+struct options {
+    cvy_context_options engine;
+    struct model_options change;
+    const char *model, *data, *out, *resume;
+    bool resuming, nesterov;
+    size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
+    double lr, momentum, weight_decay;            /* negative: not given */
+    bool seeded;
+    uint64_t seed;
+    const char *fixed;                            /* an option given that a resumed run cannot change */
+};
+
+static const struct argp_option options[] = {
+    {.doc = "What to train, and on what:"},
+    {"data", KEY_DATA, "DATA", 0, "a data set's name, a directory with its files, or synthetic[:seed=S,train=N,test=N] "
+                                  "(default: the model's own)", 0},
+    {"pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0},
+    {"bn-var", KEY_BN_VAR, "RULE", 0, "biased or unbiased: which variance the running statistics keep", 0},
+    {"api", KEY_API, "VERSION", 0, "v0 or v1: d2l's settings of that version, for models that have both", 0},
+    {.doc = "How:"},
+    {"epochs", KEY_EPOCHS, "N", 0, "passes over the training images", 0},
+    {"batch", KEY_BATCH, "N", 0, "images in a step; the last batch of an epoch may be smaller", 0},
+    {"lr", KEY_LR, "X", 0, "learning rate", 0},
+    {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD, in [0, 1)", 0},
+    {"nesterov", KEY_NESTEROV, NULL, 0, "Nesterov's momentum", 0},
+    {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 penalty's factor on the weights of convolutions and linear layers", 0},
+    {"seed", KEY_SEED, "N", 0, "of the first weights, the order of the images and dropout (default 1)", 0},
+    {.doc = "The run:"},
+    {"out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0},
+    {"resume", KEY_RESUME, "DIR", OPTION_ARG_OPTIONAL, "go on with the run in DIR (or in --out), bit for bit as if it had never "
+     "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may change", 0},
+    {"eval-every", KEY_EVAL_EVERY, "EPOCHS", 0, "evaluate on the test images every so many epochs, and at the end (default 1)", 0},
+    {"save-every", KEY_SAVE_EVERY, "STEPS", 0, "also save a checkpoint every so many steps (default 0: only after every epoch)", 0},
+    {0}};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    static const char *const pools[] = {"max", "avg", NULL}, *const vars[] = {"biased", "unbiased", NULL},
+                      *const apis[] = {"v0", "v1", NULL};
+    struct options *o = state->input;
+    const char *fixed = NULL;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case KEY_DATA: o->data = arg; break;
+    case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); break;
+    case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
+    case KEY_SAVE_EVERY: o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1; break;
+    case KEY_OUT: o->out = arg; break;
+    case KEY_RESUME: o->resuming = true; o->resume = arg ? arg : o->resume; break;
+    case KEY_BATCH: o->batch = cli_integer(state, fixed = "batch", arg, 1, 1 << 20); break;
+    case KEY_LR: o->lr = cli_real(state, fixed = "lr", arg, 0, 1e30); break;
+    case KEY_MOMENTUM:
+        o->momentum = cli_real(state, fixed = "momentum", arg, 0, 1);
+        if (o->momentum >= 1) argp_error(state, "--momentum: expected less than 1, found '%.60s'", arg);
+        break;
+    case KEY_NESTEROV: o->nesterov = true; fixed = "nesterov"; break;
+    case KEY_WEIGHT_DECAY: o->weight_decay = cli_real(state, fixed = "weight-decay", arg, 0, 1e30); break;
+    case KEY_SEED: o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX); o->seeded = true; break;
+    case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
+    case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
+    case KEY_API: o->change.api = cli_choice(state, fixed = "api", arg, apis); break;
+    case ARGP_KEY_ARG:
+        if (o->model) argp_error(state, "expected one model, found '%.60s' too", arg);
+        o->model = arg;
+        break;
+    case ARGP_KEY_END:
+        if (o->resuming && !o->resume) o->resume = o->out;
+        if (o->resuming && !o->resume) argp_error(state, "--resume needs the run's directory: --resume=DIR");
+        if (o->resuming && o->out && strcmp(o->out, o->resume)) argp_error(state, "--out and --resume name two directories");
+        if (o->resuming && o->model) argp_error(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
+        if (o->resuming && o->fixed) argp_error(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    if (fixed) o->fixed = fixed;
+    return 0;
+}
+
+static const struct argp_child children[] = {{&cli_engine_argp, 0, NULL, 0}, {0}};
+static const struct argp argp = {
+    .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
+    .doc = "Trains a model: a built-in one (lenet-bn by default; `convoy info` lists them) or a JSON file."
+           "\vSettings that are not given come from the model. Ctrl-C finishes the step, saves the run and ends with 130; "
+           "`convoy train --resume=RUN` goes on. At the end it prints the last epoch's loss and accuracies, and the rate as "
+           "d2l.ai counts it: all examples by the summed time of the steps, which leaves out loading and evaluation."};
+
+/* --------------------------------------------------------------------------------------------------- settings */
+
+/* All that a run is, besides the model: what config.json says. */
+struct config {
+    char data[4096 + 64];
+    struct model_defaults d;
+    uint64_t seed;
+    size_t eval_every, save_every;
+    char fingerprint[65];
+};
+
+static json_t *config_json(const struct config *c, const struct cli_session *s)
+{
+    char seed[24];
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed); /* 64 bits do not fit JSON's integers */
+    const struct model_defaults *d = &c->d;
+    json_t *drops = json_array();
+    for (size_t i = 0; i < d->drops; i++) json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, s:f, s:s, s:i, s:i, s:I, s:I}",
+                     "model", s->model->name, "data", c->data, "data_labels_sha256", c->fingerprint, "train_images",
+                     (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n, "epochs",
+                     (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr", d->lr, "momentum", d->momentum, "nesterov",
+                     d->nesterov, "weight_decay", d->weight_decay, "decay_all", d->decay_all, "label_smoothing",
+                     d->label_smoothing, "lr_drop_epochs", drops, "lr_drop_factor", d->drop_factor, "seed", seed,
+                     "init_weights", (int)d->weights, "init_biases", (int)d->biases, "eval_every", (json_int_t)c->eval_every,
+                     "save_every", (json_int_t)c->save_every);
+}
+
+/* The settings of the run that is resumed, from its checkpoint. */
+static int config_restore(struct config *c, const struct cli_session *s)
+{
+    const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum, *seed;
+    json_t *json = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL, *drops;
+    json_int_t epochs, batch, eval_every, save_every;
+    int nesterov, decay_all;
+    struct model_defaults *d = &c->d;
+    bool good = json && !json_unpack(json, "{s:s, s:s, s:I, s:I, s:F, s:F, s:b, s:F, s:b, s:F, s:o, s:F, s:s, s:I, s:I}", "data",
+                                     &data, "data_labels_sha256", &sum, "epochs", &epochs, "batch", &batch, "lr", &d->lr,
+                                     "momentum", &d->momentum, "nesterov", &nesterov, "weight_decay", &d->weight_decay,
+                                     "decay_all", &decay_all, "label_smoothing", &d->label_smoothing, "lr_drop_epochs", &drops,
+                                     "lr_drop_factor", &d->drop_factor, "seed", &seed, "eval_every", &eval_every, "save_every",
+                                     &save_every);
+    good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 && save_every >= 0 && strlen(sum) == 64 &&
+           strlen(data) < sizeof c->data && json_array_size(drops) <= MODEL_DROPS;
+    if (good) {
+        d->epochs = (size_t)epochs;
+        d->batch = (size_t)batch;
+        d->nesterov = nesterov;
+        d->decay_all = decay_all;
+        c->eval_every = (size_t)eval_every;
+        c->save_every = (size_t)save_every;
+        c->seed = strtoull(seed, NULL, 10);
+        d->drops = json_array_size(drops);
+        for (size_t i = 0; i < d->drops; i++) d->drop_epochs[i] = (size_t)json_integer_value(json_array_get(drops, i));
+        strcpy(c->data, data);
+        strcpy(c->fingerprint, sum);
+    }
+    json_decref(json);
+    return good ? CLI_OK : cli_fail(CLI_BAD, "%s: it was not written by convoy train: it cannot be resumed", s->checkpoint->where);
+}
+
+static void config_apply(struct config *c, const struct options *o)
+{
+    struct model_defaults *d = &c->d;
+    if (o->epochs) d->epochs = o->epochs;
+    if (o->batch) d->batch = o->batch;
+    if (o->lr >= 0) d->lr = o->lr;
+    if (o->momentum >= 0) d->momentum = o->momentum;
+    if (o->nesterov) d->nesterov = true;
+    if (o->weight_decay >= 0) d->weight_decay = o->weight_decay;
+    if (o->seeded) c->seed = o->seed;
+    if (o->eval_every) c->eval_every = o->eval_every;
+    if (o->save_every) c->save_every = o->save_every - 1;
+}
+
+/* --------------------------------------------------------------------------------------------------- signals */
+
+/* A handler can reach nothing but a static object. */
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int number)
+{
+    if (stop_signal) _exit(128 + number);
+    stop_signal = number;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+    const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < 3; i++) { /* what the parent ignores (nohup, a background job) stays ignored */
+        if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------- the screen */
+
+struct screen {
+    bool on, dirty;
+    double last;
+};
+
+static void show_progress(void *user, const struct train_progress *p)
+{
+    struct screen *screen = user;
+    double now = train_now();
+    if (!screen->on || (now - screen->last < 0.1 && !p->evaluating)) return;
+    char bar[17];
+    size_t done = p->batches ? 16 * p->batch / p->batches : 16;
+    for (size_t i = 0; i < 16; i++) bar[i] = i < done ? '#' : i == done ? '>' : '.';
+    bar[16] = 0;
+    unsigned long eta = (unsigned long)(p->eta + 0.5);
+    fprintf(stderr, "\repoch %zu/%zu [%s] %zu/%zu  loss %.3f  acc %.3f  %.0f ex/s  ", p->epoch, p->epochs, bar, p->batch,
+            p->batches, p->loss, p->acc, p->rate);
+    if (p->evaluating) fprintf(stderr, "evaluating\033[K");
+    else fprintf(stderr, "ETA %lu:%02lu:%02lu\033[K", eta / 3600, eta / 60 % 60, eta % 60);
+    fflush(stderr);
+    screen->last = now;
+    screen->dirty = true;
+}
+
+static void clear_progress(struct screen *screen)
+{
+    if (screen->dirty) fprintf(stderr, "\r\033[K");
+    screen->dirty = false;
+}
+
+static void print_vector(const struct cli_session *s, const char *layer, const char *what, const char *call)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%s.%s", layer, what);
+    for (size_t i = 0; i < cvy_trainer_params(s->trainer, CVY_PARAM_WEIGHT); i++) {
+        cvy_param_info info;
+        if (cvy_trainer_param(s->trainer, CVY_PARAM_WEIGHT, i, &info) || strcmp(info.name, name)) continue;
+        float *values = malloc(info.count * sizeof *values);
+        if (values && !cvy_trainer_get(s->trainer, CVY_PARAM_WEIGHT, name, values, info.count)) {
+            printf("%s of %s: [", call, layer);
+            for (size_t k = 0; k < info.count; k++) printf("%s%.4f", k ? ", " : "", (double)values[k]);
+            printf("]\n");
+        }
+        free(values);
+    }
+}
+
+/* gamma and beta of the first batch norm, as d2l's page shows them after training. */
+static void print_batch_norm(const struct cli_session *s)
+{
+    cvy_node_info node;
+    for (size_t i = 0; i < cvy_net_nodes(s->net); i++) {
+        if (cvy_net_node(s->net, i, &node) || strcmp(node.type, "batch_norm")) continue;
+        print_vector(s, node.name, "weight", "gamma");
+        print_vector(s, node.name, "bias", "beta");
+        return;
+    }
+}
+
+static void print_result(const struct train_job *job)
+{
+    const struct train_position *p = &job->position;
+    printf("loss %.3f, train acc %.3f, test acc %.3f\n", p->loss, p->train_acc, p->test_acc);
+    printf("%.1f examples/sec on cpu\n", p->step_seconds > 0 ? (double)p->examples / p->step_seconds : 0);
+    printf("%.1f examples/sec by the wall clock (%.1f s, with loading and evaluation)\n",
+           p->wall_seconds > 0 ? (double)p->examples / p->wall_seconds : 0, p->wall_seconds);
+}
+
+/* ------------------------------------------------------------------------------------------ the run directory */
+
+/* runs/20260131-235959-lenet-bn, with -2, -3, ... if it is taken; made with mkdir, so two runs never share one. */
+static int make_default_directory(char *out, size_t size, const char *model)
+{
+    char stamp[32], error[CLI_ERROR];
+    time_t now = time(NULL);
+    struct tm tm;
+    localtime_r(&now, &tm);
+    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
+    enum train_status status = files_make_directory("runs", error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    for (int i = 1; i < 1000; i++) {
+        if (i == 1) snprintf(out, size, "runs/%s-%s", stamp, model);
+        else snprintf(out, size, "runs/%s-%s-%d", stamp, model, i);
+        if (!mkdir(out, 0777)) return CLI_OK;
+        if (errno != EEXIST) break;
+    }
+    return cli_fail(CLI_IO, "%s: cannot create the directory: %s", out, strerror(errno));
+}
+
+static int make_directory(const char *path)
+{
+    static const char *const ours[] = {TRAIN_CHECKPOINT, TRAIN_METRICS, "config.json"};
+    char file[PATH_MAX], error[CLI_ERROR];
+    enum train_status status = files_make_directory(path, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    for (size_t i = 0; i < 3; i++) {
+        struct stat st;
+        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, ours[i]) >= sizeof file)
+            return cli_fail(CLI_IO, "%.60s...: the path is too long", path);
+        if (!lstat(file, &st))
+            return cli_fail(CLI_USAGE, "%s holds a run already (%s): use --resume=%s to go on with it, or another --out", path,
+                            ours[i], path);
+    }
+    return CLI_OK;
+}
+
+static int write_text(const char *directory, const char *name, const char *text)
+{
+    char path[PATH_MAX], error[CLI_ERROR];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", directory);
+    if (!text) return cli_fail(CLI_NOMEM, "%s: out of memory", path);
+    char *line = NULL;
+    if (asprintf(&line, "%s\n", text) < 0) return cli_fail(CLI_NOMEM, "%s: out of memory", path);
+    enum train_status status = files_write(path, line, strlen(line), error, sizeof error);
+    free(line);
+    return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
+}
+
+static char *env_text(const cvy_context *ctx)
+{
+    cvy_machine m;
+    struct utsname os;
+    cvy_machine_describe(&m);
+    if (uname(&os)) memset(&os, 0, sizeof os);
+    json_t *variables = json_object();
+    for (char **e = environ; *e; e++) {
+        const char *equals = strchr(*e, '=');
+        char key[64];
+        if (!equals || (strncmp(*e, "OMP_", 4) && strncmp(*e, "GOMP_", 5) && strncmp(*e, "KMP_", 4) && strncmp(*e, "CVY_", 4)))
+            continue;
+        snprintf(key, sizeof key, "%.*s", (int)(equals - *e), *e);
+        json_t *value = json_string(equals + 1); /* NULL if it is not UTF-8 */
+        json_object_set_new(variables, key, value ? value : json_null());
+    }
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s*, s:s, s:I, s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "convoy", cvy_version(),
+                             "compiler", __VERSION__, "system", os.sysname, "release", os.release, "machine", os.machine,
+                             "threads", (json_int_t)cvy_context_threads(ctx), "isa", cvy_isa_name(cvy_context_isa(ctx)),
+                             "cpus_online", (json_int_t)m.cpus_online, "cpus_allowed", (json_int_t)m.cpus_allowed,
+                             "cgroup_quota", m.cgroup_quota, "l1d_bytes", (json_int_t)m.l1d_bytes, "l2_bytes",
+                             (json_int_t)m.l2_bytes, "l3_bytes", (json_int_t)m.l3_bytes, "variables", variables);
+    if (json) {
+        json_object_set_new(json, "cpu", json_string(m.cpu));
+        json_object_set_new(json, "backends", json_string(cvy_context_backends(ctx)));
+        json_object_set_new(json, "started", json_integer((json_int_t)time(NULL)));
+    }
+    char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
+    json_decref(json);
+    return text;
+}
+
+/* ----------------------------------------------------------------------------------------------- the command */
+
+/* A batch of one image has one value per channel behind a linear layer: no variance. Better now than an epoch later. */
+static int check_last_batch(const struct cli_session *s, const struct config *c)
+{
+    size_t last = s->data->train.n % c->d.batch;
+    cvy_node_info node;
+    if (last != 1 && c->d.batch != 1) return CLI_OK;
+    for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
+        if (!cvy_net_node(s->net, i, &node) && !strcmp(node.type, "batch_norm") && node.out.h * node.out.w == 1)
+            return cli_fail(CLI_BAD, "batch norm %s needs at least two images in a batch, but %zu images in batches of %zu leave "
+                            "one alone: use another --batch", node.name, s->data->train.n, c->d.batch);
+    return CLI_OK;
+}
+
+static int open_all(struct cli_session *s, const struct options *o, struct config *c)
+{
+    int code;
+    if (o->resuming) {
+        if ((code = cli_open_checkpoint(s, o->resume, NULL))) return code;
+        c->d = s->model->defaults;
+        if ((code = config_restore(c, s))) return code;
+    } else {
+        if ((code = cli_open_model(s, o->model ? o->model : "lenet-bn", &o->change))) return code;
+        c->d = s->model->defaults;
+        c->seed = c->eval_every = 1;
+    }
+    config_apply(c, o);
+    if (c->d.nesterov && c->d.momentum == 0) return cli_fail(CLI_USAGE, "--nesterov needs --momentum");
+    if ((code = cli_open_context(s, &o->engine)) || (code = cli_open_net(s)) ||
+        (code = cli_open_data(s, o->data ? o->data : o->resuming ? c->data : NULL)) || (code = check_last_batch(s, c)))
+        return code;
+    const cvy_trainer_options trainer = {
+        .batch = c->d.batch, .seed = c->seed, .loss.label_smoothing = c->d.label_smoothing, .input = model_input(s->model),
+        .sgd = {c->d.lr, c->d.momentum, c->d.weight_decay, c->d.nesterov, c->d.decay_all},
+        .init = {c->d.weights, c->d.biases, c->seed}};
+    const cvy_input_desc input = model_input(s->model);
+    enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
+    if (!status) status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
+    if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
+    char fingerprint[65];
+    cli_fingerprint(s->data, fingerprint);
+    if (o->resuming && strcmp(fingerprint, c->fingerprint))
+        return cli_fail(CLI_BAD, "%s: these are not the images that the run was trained on", s->data->source);
+    strcpy(c->fingerprint, fingerprint);
+    if (s->data->synthetic) {
+        snprintf(c->data, sizeof c->data, "%s", s->data->source);
+    } else if (!realpath(s->data->source, c->data)) { /* c->data is longer than PATH_MAX */
+        snprintf(c->data, sizeof c->data, "%s", s->data->source);
+    }
+    return CLI_OK;
+}
+
+static void print_head(const struct cli_session *s)
+{
+    cvy_machine m;
+    cvy_machine_describe(&m);
+    const struct data_set *d = s->data;
+    printf("data: %s (%s%s) %zu train / %zu test\n", d->name, d->source,
+           d->synthetic ? ": NOT real images, accuracies mean nothing" : d->verified ? ", sha256 ok" : ", not the published files",
+           d->train.n, d->test.n);
+    printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)), cvy_context_threads(s->ctx),
+           cvy_context_backends(s->ctx));
+    printf("training on cpu\n");
+    fflush(stdout);
+}
+
+/* Trains what is open in directory `out`. */
+static int train(struct cli_session *s, const struct options *o, const struct config *c, const char *out, const char *config,
+                 double start)
+{
+    char error[CLI_ERROR];
+    struct screen screen = {.on = isatty(STDERR_FILENO) == 1};
+    struct train_job job = {
+        .ctx = s->ctx, .trainer = s->trainer, .predictor = s->predictor, .eval_batch = 256, .classes = s->data->classes,
+        .image_size = s->data->c * s->data->h * s->data->w,
+        .train = {s->data->train.images, s->data->train.labels, s->data->train.n},
+        .test = {s->data->test.images, s->data->test.labels, s->data->test.n},
+        .epochs = c->d.epochs, .batch = c->d.batch, .seed = c->seed, .lr = c->d.lr, .drop_factor = c->d.drop_factor,
+        .drop_epochs = c->d.drop_epochs, .drops = c->d.drops, .eval_every = c->eval_every, .save_every = c->save_every,
+        .directory = out, .model = s->model->json, .config = config, .wall_start = start, .stop = &stop_signal,
+        .progress = show_progress, .user = &screen};
+    enum train_status status = TRAIN_OK;
+    if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    catch_signals();
+    print_head(s);
+    status = train_run(&job, error, sizeof error);
+    clear_progress(&screen);
+    const struct train_position *p = &job.position;
+    if (status == TRAIN_INTERRUPTED) {
+        cli_fail(0, "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train --resume=%s",
+                 (unsigned long long)p->epoch + 1, (unsigned long long)p->batch, out);
+        return 128 + (int)stop_signal;
+    }
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    print_result(&job);
+    print_batch_norm(s);
+    printf("run: %s\n", out);
+    return CLI_OK;
+}
+
+static int run(int argc, char **argv)
+{
+    double start = train_now();
+    struct options o = {.lr = -1, .momentum = -1, .weight_decay = -1};
+    struct config c = {.seed = 1};
+    struct cli_session s = {0};
+    char directory[PATH_MAX];
+    cli_parse(&argp, argc, argv, &o);
+    int code = open_all(&s, &o, &c);
+    json_t *config = code ? NULL : config_json(&c, &s);
+    char *text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(config);
+    char *env = code ? NULL : env_text(s.ctx);
+    const char *out = o.resuming ? o.resume : o.out;
+    if (!code && (!text || !env)) code = cli_fail(CLI_NOMEM, "out of memory");
+    /* Nothing is created before all that can be wrong has been looked at. */
+    if (!code && !out && !(code = make_default_directory(directory, sizeof directory, s.model->name))) out = directory;
+    else if (!code && !o.resuming) code = make_directory(out);
+    if (!code) code = write_text(out, "config.json", text);
+    if (!code) code = write_text(out, "model.json", s.model->json);
+    if (!code) code = write_text(out, "env.json", env);
+    if (!code) code = train(&s, &o, &c, out, text, start);
+    free(text);
+    free(env);
+    cli_close(&s);
+    return code;
+}
+
+const struct cli_command cli_train = {"train", "train a model, or go on with a run", &argp, run};
