@@ -512,27 +512,17 @@ static void what_cannot_be_trained_is_refused(void **state)
     cvy_tensor bn = cvy_batch_norm(net, x, "bn", NULL), soft = cvy_softmax(net, bn, "soft");
     struct cvyi_list list;
     struct cvyi_linear_result r;
-    static const struct { int which; size_t batch; double lr, momentum, decay, smoothing; bool nesterov; enum cvy_status status;
-                          const char *part; } cases[] = {
-        { 2, 4, 1, 0, 0, 0, false, CVY_E_UNSUPPORTED, "softmax 'soft'" },
-        { 1, 1, 1, 0, 0, 0, false, CVY_E_SHAPE, "batch_norm 'bn': training needs more than one value" },
-        { 1, 0, 1, 0, 0, 0, false, CVY_E_ARG, "batch is 0" },
-        { 3, 4, 1, 0, 0, 0, false, CVY_E_ARG, "output -1 is no tensor" },
-        { 1, 4, -1, 0, 0, 0, false, CVY_E_ARG, "lr is -1" },
-        { 1, 4, NAN, 0, 0, 0, false, CVY_E_ARG, "lr is nan" },
-        { 1, 4, 1, 1, 0, 0, false, CVY_E_ARG, "momentum is 1" },
-        { 1, 4, 1, 0, -1, 0, false, CVY_E_ARG, "weight_decay is -1" },
-        { 1, 4, 1, 0, 0, 1, false, CVY_E_ARG, "label_smoothing is 1" },
-        { 1, 4, 1, 0, 0, 0, true, CVY_E_ARG, "nesterov" },
-        { 0, 4, 1, 0, 0, 0, false, CVY_E_SHAPE, "expected classes x 1 x 1" },
+    static const struct { int which; size_t batch; enum cvy_status status; const char *part; } cases[] = {
+        { 2, 4, CVY_E_UNSUPPORTED, "softmax 'soft'" },
+        { 1, 1, CVY_E_SHAPE, "batch_norm 'bn': training needs more than one value" },
+        { 1, 0, CVY_E_ARG, "batch is 0" },
+        { 3, 4, CVY_E_ARG, "output -1 is no tensor" },
+        { 0, 4, CVY_E_SHAPE, "expected classes x 1 x 1" },
     };
     cvy_net *wide = new_net();
     cvy_tensor map = cvy_conv2d(wide, cvy_input(wide, 1, 2, 2), "c", &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 } });
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct cvyi_linear_options o = {
-            .training = true, .batch = cases[i].batch, .loss.label_smoothing = cases[i].smoothing,
-            .sgd = { cases[i].lr, cases[i].momentum, cases[i].decay, cases[i].nesterov, false }
-        };
+        struct cvyi_linear_options o = { .training = true, .batch = cases[i].batch, .sgd.lr = 1 };
         cvyi_list_init(&list, ctx);
         cvy_tensor y = (cvy_tensor[]){ map, bn, soft, CVY_NO_TENSOR }[cases[i].which];
         assert_int_equal(cvyi_net_linearise(cases[i].which ? net : wide, y, &o, &list, &r), cases[i].status);

@@ -1,6 +1,5 @@
 /* From a graph to the linear list of one step: ingest, forward, loss, gradients in reverse mode, updates. Walks nodes
  * and lets their operators speak; knows no backend, no layout, no memory. */
-#include <math.h>
 #include <string.h>
 
 #include "net/net.h"
@@ -148,6 +147,7 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
     cvyi_op_in(op, momentum);
 }
 
+/* The trainer has checked the rates of loss and optimiser. */
 static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output, const struct cvyi_linear_options *o)
 {
     struct cvy_context *ctx = net->ctx;
@@ -160,16 +160,6 @@ static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output, con
     if (node->out.h != 1 || node->out.w != 1)
         return cvyi_fail(ctx, CVY_E_SHAPE, "the logits, '%s', have the shape %zu x %zu x %zu, expected classes x 1 x 1",
                          node->name, node->out.c, node->out.h, node->out.w);
-    if (!(o->loss.label_smoothing >= 0 && o->loss.label_smoothing < 1))
-        return cvyi_fail(ctx, CVY_E_ARG, "label_smoothing is %g, expected at least 0 and less than 1", o->loss.label_smoothing);
-    if (!(o->sgd.lr >= 0 && isfinite(o->sgd.lr)))
-        return cvyi_fail(ctx, CVY_E_ARG, "lr is %g, expected a finite number from 0", o->sgd.lr);
-    if (!(o->sgd.momentum >= 0 && o->sgd.momentum < 1))
-        return cvyi_fail(ctx, CVY_E_ARG, "momentum is %g, expected at least 0 and less than 1", o->sgd.momentum);
-    if (!(o->sgd.weight_decay >= 0 && isfinite(o->sgd.weight_decay)))
-        return cvyi_fail(ctx, CVY_E_ARG, "weight_decay is %g, expected a finite number from 0", o->sgd.weight_decay);
-    if (o->sgd.nesterov && o->sgd.momentum == 0)
-        return cvyi_fail(ctx, CVY_E_ARG, "nesterov needs a momentum other than 0");
     return CVY_OK;
 }
 
