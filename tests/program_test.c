@@ -118,7 +118,7 @@ static void memory_overflow_is_told(void **state)
 
 enum { IMAGES = 40, CHANNELS = 6, PIXELS = 3, SIZE = IMAGES * CHANNELS * PIXELS, BLOCKS = 3 };
 
-struct toy { struct cvy_op_desc op; int n_in, in[4], out; size_t parts; bool cells; };
+struct toy { struct cvy_op_desc op; int n_in, in[4], out; size_t parts; bool cells, far; /* in[0] from everywhere */ };
 
 static size_t toy_hash(const char *name) /* decides how the op of that name works, whoever runs it */
 {
@@ -132,7 +132,8 @@ static float mix(float a, float b) { return (a * 0.75f + b * 0.5f) - (float)(int
 static void toy_element(const struct toy *t, float *const *buf, size_t e)
 {
     float y = (float)(toy_hash(t->op.name) % 97) * 0.01f;
-    for (int k = 0; k < t->n_in; k++) y = mix(y, buf[t->in[k]][t->cells ? e : (e * 7 + 13) % SIZE]);
+    for (int k = 0; k < t->n_in; k++)
+        y = mix(y, buf[t->in[k]][t->cells && !(t->far && k == 0) ? e : (e * 7 + 13) % SIZE]);
     buf[t->out][e] = y;
 }
 
@@ -154,10 +155,11 @@ static void toy_run(const void *arg, const struct cvy_run *run, size_t task, str
 static struct toy toy_of(const struct cvy_op_desc *op)
 {
     size_t h = toy_hash(op->name);
-    struct toy t = { .op = *op, .n_in = op->n_in, .cells = h % 3 != 0, .parts = 1 + h / 3 % 3 };
+    struct toy t = { .op = *op, .n_in = op->n_in, .cells = h % 3 != 0, .parts = 1 + h / 3 % 3,
+                     .far = h / 9 % 4 == 0 };
     for (int k = 0; k < op->n_in; k++) t.in[k] = op->in[k];
     t.out = op->kind == CVY_OP_SGD ? op->in[0] : op->out[0]; /* in place */
-    if (op->kind == CVY_OP_SGD) t.cells = true;
+    if (op->kind == CVY_OP_SGD) t.cells = true, t.far = false;
     return t;
 }
 
@@ -181,7 +183,7 @@ static enum cvy_status toy_plan(void *state, struct cvy_plan *plan, const struct
                                         .alone = !t->cells && toy_hash(ops[i].name) % 5 == 0 };
         for (int k = 0; k < t->n_in; k++) {
             phase.access[phase.n_access].value = t->in[k];
-            phase.access[phase.n_access++].access = t->cells ? CVY_READ_CELL : CVY_READ_ALL;
+            phase.access[phase.n_access++].access = t->cells && !(t->far && k == 0) ? CVY_READ_CELL : CVY_READ_ALL;
         }
         phase.access[phase.n_access].value = t->out;
         phase.access[phase.n_access++].access = t->cells ? CVY_WRITE_CELL : CVY_WRITE_ALL;
@@ -295,6 +297,44 @@ static void random_programs(void **state)
         assert_null(plan);
         cvy_context_destroy(&ctx);
     }
+}
+
+/* A part of v's channels is not the same part of flattened v's. */
+static void aliases_meet_at_barriers(void **state)
+{
+    (void)state;
+    const struct cvy_backend *backends[] = { &toy_backend };
+    char name[32];
+    cvy_context *ctx;
+    assert_int_equal(cvy_context_create(NULL, &ctx), CVY_OK);
+    for (size_t parts = 1; parts <= 3; parts++) {
+        struct cvy_op_desc probe = { .name = name, .n_out = 1 };
+        struct toy t;
+        do {
+            snprintf(name, sizeof name, "op%zu", below(100000));
+            t = toy_of(&probe);
+        } while (!t.cells || t.far || t.parts != parts);
+        struct cvyi_list list;
+        struct cvy_plan *plan;
+        cvyi_list_init(&list, ctx);
+        int w = cvyi_list_value(&list, CVY_ROLE_WEIGHT, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "w");
+        int v = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "v");
+        int flat = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "flat");
+        int y = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "y");
+        list.value[flat].alias = v;
+        struct cvy_op_desc *op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name);
+        cvyi_op_in(op, w);
+        cvyi_op_out(op, v);
+        op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name);
+        cvyi_op_in(op, flat);
+        cvyi_op_out(op, y);
+        struct cvyi_program_options options = { .capacity = IMAGES, .keep = &y, .n_keep = 1, .backends = backends,
+                                                .n_backends = 1 };
+        assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_OK);
+        assert_int_equal(plan->n_stages, parts == 1 ? 1 : 2);
+        cvyi_program_destroy(&plan);
+    }
+    cvy_context_destroy(&ctx);
 }
 
 static void one_op(struct cvyi_list *list, struct cvy_context *ctx, const char *name)
@@ -510,7 +550,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_never_overlaps),    cmocka_unit_test(memory_overflow_is_told),
-        cmocka_unit_test(random_programs),          cmocka_unit_test(refusals),
+        cmocka_unit_test(random_programs),          cmocka_unit_test(refusals), cmocka_unit_test(aliases_meet_at_barriers),
         cmocka_unit_test(step_allocates_nothing),   cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(steps_refuse_bad_batches),
     };
