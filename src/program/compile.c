@@ -147,7 +147,8 @@ static enum cvy_status describe_values(struct cvy_plan *plan)
         struct cvyi_value_info *info = &plan->info[i];
         info->fixed = v->external;
         if (v->alias >= 0) plan->info[cvyi_program_root(plan, (int)i)].aliased = true;
-        if (!v->external) v->layout = plan->backend[0]->layout; /* until settle() knows */
+        if (!v->external) /* until settle() knows */
+            v->layout = is_param(v->role) ? plan->backend[0]->param_layout : plan->backend[0]->layout;
         if (v->external || !o->share || (v->role != CVY_ROLE_WEIGHT && v->role != CVY_ROLE_RUNNING)) continue;
         int master = cvyi_program_find(o->share, v->role, v->name);
         const struct cvy_value *m = master < 0 ? NULL : cvy_plan_value(o->share, master);
