@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for lenet-bn and resnet20, in double.
+
+    python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
+
+Weights, images and labels are not stored: both sides compute them from a hash of the tensor's name and the element's
+index (see golden_torch.c). Per tensor a line: name, count, three checksums (sum, sum of squares, sum weighted by
+a hash of the index) and 16 samples evenly spread. Its head says how far the same net in float is from this, the largest
+difference over the tensor's root mean square (at least 0.01): the measure and the yardstick of the C test's tolerances.
+"""
+import pathlib
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+MASK = (1 << 64) - 1
+HERE = pathlib.Path(__file__).parent
+SAMPLES = 16
+
+
+def hash64(name, i):
+    h = 0xCBF29CE484222325
+    for c in name.encode():
+        h = (h ^ c) * 0x100000001B3 & MASK
+    z = h + (i + 1) * 0x9E3779B97F4A7C15 & MASK
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
+    return z ^ z >> 31
+
+
+def signed(name, i):
+    """24 bits in [-1, 1)"""
+    return ((hash64(name, i) >> 40) - (1 << 23)) / (1 << 23)
+
+
+def values(name, shape):
+    n = torch.Size(shape).numel()
+    u = torch.tensor([signed(name, i) for i in range(n)], dtype=torch.float64).reshape(shape)
+    if len(shape) > 1:  # the largest power of two whose square is at most 4 / fan_in
+        fan_in, bound = n // shape[0], 1.0
+        while bound * bound * fan_in > 4:
+            bound /= 2
+        return u * bound
+    if "bn" in name and name.endswith("weight"):
+        return 1 + u / 2
+    return u / 4
+
+
+class LeNetBN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6)
+        self.conv2, self.bn2 = nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16)
+        self.fc1, self.bn3 = nn.Linear(256, 120), nn.BatchNorm1d(120)
+        self.fc2, self.bn4 = nn.Linear(120, 84), nn.BatchNorm1d(84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(torch.sigmoid(self.bn1(self.conv1(x))), 2)
+        x = F.max_pool2d(torch.sigmoid(self.bn2(self.conv2(x))), 2)
+        x = torch.sigmoid(self.bn3(self.fc1(x.flatten(1))))
+        return self.fc3(torch.sigmoid(self.bn4(self.fc2(x))))
+
+
+class Block(nn.Module):
+    """He et al. 2015, CIFAR form, shortcut option A: subsampled, zero channels on both sides."""
+
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        self.i, self.o, self.stride = i, o, stride
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        half = (self.o - self.i) // 2
+        return F.relu(y + F.pad(x, (0, 0, 0, 0, half, half)))
+
+
+class ResNet20(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        widths = [16, 16, 32, 64]
+        for k in 1, 2, 3:
+            blocks = [Block(widths[k - 1], widths[k], 1 if k == 1 else 2)]
+            blocks += [Block(widths[k], widths[k], 1) for _ in range(2)]
+            setattr(self, f"layer{k}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+def train(make, dtype, n, shape, lr, momentum):
+    """Returns [(what, tensor)] in the order of the file."""
+    torch.manual_seed(0)
+    net = make().to(dtype)
+    for name, p in net.named_parameters():
+        p.data = values(name, p.shape).to(dtype)
+    size = torch.Size(shape).numel()
+    images = [torch.tensor([signed(f"images{b}", i) for i in range(n * size)], dtype=torch.float64).reshape(n, *shape)
+              .to(dtype) for b in range(2)]
+    labels = [torch.tensor([hash64(f"labels{b}", i) % 10 for i in range(n)]) for b in range(2)]
+    sgd = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+    out, losses = [], []
+
+    def eval_logits(what):
+        net.eval()
+        with torch.no_grad():
+            out.append((what, net(images[0])))
+        net.train()
+
+    eval_logits("logits.0")
+    for step in range(1, 11):
+        b = (step - 1) % 2
+        sgd.zero_grad()
+        loss = F.cross_entropy(net(images[b]), labels[b])
+        loss.backward()
+        losses.append(loss.detach())
+        if step == 1:
+            out += [(f"gradient.1.{k}", p.grad.clone()) for k, p in net.named_parameters()]
+        sgd.step()
+        if step in (1, 10):
+            out += [(f"weight.{step}.{k}", p.detach().clone()) for k, p in net.named_parameters()]
+            out += [(f"running.{step}.{k}", p.clone()) for k, p in net.named_buffers() if p.dim() == 1]
+            eval_logits(f"logits.{step}")
+    return [("losses", torch.stack(losses))] + out
+
+
+def write(name, make, **kwargs):
+    double, single = train(make, torch.float64, **kwargs), train(make, torch.float32, **kwargs)
+    lines, worst = [], {}
+    for (what, d), (_, s) in zip(double, single):
+        x = d.flatten()
+        n = x.numel()
+        w = torch.tensor([signed("checksum", i) for i in range(n)], dtype=torch.float64)
+        samples = [x[i * n // min(n, SAMPLES)].item() for i in range(min(n, SAMPLES))]
+        numbers = [x.sum().item(), (x * x).sum().item(), (x * w).sum().item(), *samples]
+        lines.append(" ".join([what, str(n)] + [f"{v:.13g}" for v in numbers]))
+        group = ".".join(what.split(".")[:2])
+        rms = (x * x).mean().sqrt().item()
+        error = (d - s).abs().max().item() / max(rms, 0.01)
+        worst[group] = max(worst.get(group, 0), error)
+    head = [f"# {name}: PyTorch {torch.__version__}, double; made by make_torch.py. {kwargs}",
+            "# the same in float differs by: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items())]
+    (HERE / f"torch_{name}.txt").write_text("\n".join(head + lines) + "\n")
+    print("\n".join(head))
+
+
+torch.set_num_threads(2)
+write("lenet-bn", LeNetBN, n=32, shape=(1, 28, 28), lr=0.1, momentum=0.0)
+write("resnet20", ResNet20, n=16, shape=(3, 32, 32), lr=0.001, momentum=0.9)

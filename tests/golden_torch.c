@@ -1,0 +1,316 @@
+/* lenet-bn and resnet20 against PyTorch: losses, logits, gradients, weights and running statistics after one step and
+ * after ten. The golden files are PyTorch's in double (tests/golden/make_torch.py made them), so the reference backend
+ * must agree to about 1e-9, and the native one to float's rounding: each tolerance is a few times what PyTorch's own
+ * float differs from its double (the head of each file). Knows the public API only.
+ *
+ * resnet20's gradients are held loosely on native: three million ReLUs of random data always have one so near zero that
+ * rounding decides its derivative. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convoy/convoy.h"
+
+#define SAMPLES 16
+#define MAX_IMAGES 32
+
+/* ------------------------------------------------------------------------------------------------ what both sides make */
+
+static uint64_t hash64(const char *name, uint64_t i)
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001B3u;
+    h += (i + 1) * 0x9E3779B97F4A7C15u;
+    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
+    h = (h ^ h >> 27) * 0x94D049BB133111EBu;
+    return h ^ h >> 31;
+}
+
+/* 24 bits in [-1, 1): exact in float */
+static double signed_at(const char *name, uint64_t i)
+{
+    return ((double)(hash64(name, i) >> 40) - 0x1p23) * 0x1p-23;
+}
+
+static bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), e = strlen(end);
+    return n >= e && !strcmp(name + n - e, end);
+}
+
+static double start_value(const cvy_param_info *info, size_t i)
+{
+    double u = signed_at(info->name, i);
+    if (info->rank > 1) {
+        double bound = 1;
+        while (bound * bound * (double)(info->count / info->dims[0]) > 4) bound /= 2;
+        return u * bound;
+    }
+    return strstr(info->name, "bn") && ends(info->name, "weight") ? 1 + u / 2 : u / 4;
+}
+
+/* ------------------------------------------------------------------------------------------------ the nets */
+
+static cvy_tensor conv(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t kernel, size_t stride,
+                       size_t pad, bool no_bias)
+{
+    return cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { kernel, kernel },
+        .stride = { stride, stride }, .pad = { pad, pad, pad, pad }, .no_bias = no_bias });
+}
+
+static cvy_tensor lenet_bn(cvy_net *net)
+{
+    const cvy_pool2d_desc pool = { .kernel = { 2, 2 } };
+    cvy_tensor x = cvy_input(net, 1, 28, 28);
+    x = cvy_sigmoid(net, cvy_batch_norm(net, conv(net, x, "conv1", 6, 5, 1, 0, false), "bn1", NULL));
+    x = cvy_pool2d(net, x, NULL, &pool);
+    x = cvy_sigmoid(net, cvy_batch_norm(net, conv(net, x, "conv2", 16, 5, 1, 0, false), "bn2", NULL));
+    x = cvy_flatten(net, cvy_pool2d(net, x, NULL, &pool));
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 120 });
+    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn3", NULL));
+    x = cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 84 });
+    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn4", NULL));
+    return cvy_linear(net, x, "fc3", &(cvy_linear_desc){ .out_features = 10 });
+}
+
+/* He et al. 2015, section 4.2, n = 3, shortcut option A. */
+static cvy_tensor resnet20(cvy_net *net)
+{
+    cvy_tensor x = conv(net, cvy_input(net, 3, 32, 32), "conv1", 16, 3, 1, 1, true);
+    x = cvy_relu(net, cvy_batch_norm(net, x, "bn1", NULL));
+    for (int stage = 1; stage <= 3; stage++)
+        for (int block = 0; block < 3; block++) {
+            size_t width = (size_t)8 << stage, stride = stage > 1 && block == 0 ? 2 : 1;
+            char name[4][32];
+            for (int k = 0; k < 4; k++)
+                snprintf(name[k], sizeof name[k], "layer%d.%d.%s%d", stage, block, k % 2 ? "bn" : "conv", 1 + k / 2);
+            cvy_tensor y = conv(net, x, name[0], width, 3, stride, 1, true);
+            y = cvy_relu(net, cvy_batch_norm(net, y, name[1], NULL));
+            y = cvy_batch_norm(net, conv(net, y, name[2], width, 3, 1, 1, true), name[3], NULL);
+            if (stride == 2) {
+                x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 1, 1 }, .stride = { 2, 2 } });
+                x = cvy_pad_channels(net, x, width / 4, width / 4, NULL);
+            }
+            x = cvy_relu(net, cvy_add(net, y, x, NULL));
+        }
+    return cvy_linear(net, cvy_global_avg_pool(net, x, NULL), "fc", &(cvy_linear_desc){ .out_features = 10 });
+}
+
+/* ------------------------------------------------------------------------------------------------ the golden file */
+
+struct golden_line { char what[64]; size_t count; double number[3 + SAMPLES]; };
+struct golden { struct golden_line *line; size_t n, compared; };
+
+static void golden_read(struct golden *g, const char *path)
+{
+    char text[1024], *rest;
+    FILE *f = fopen(path, "r");
+    if (!f) fail_msg("%s: cannot be opened (tests run in the source root)", path);
+    *g = (struct golden){ .line = calloc(512, sizeof *g->line) };
+    assert_non_null(g->line);
+    while (fgets(text, sizeof text, f)) {
+        if (*text == '#') continue;
+        assert_true(g->n < 512);
+        struct golden_line *l = &g->line[g->n++];
+        char *space = strchr(text, ' ');
+        assert_true(space && space - text < (ptrdiff_t)sizeof l->what);
+        memcpy(l->what, text, (size_t)(space - text));
+        l->count = strtoull(space, &rest, 10);
+        for (size_t i = 0; i < 3 + (l->count < SAMPLES ? l->count : SAMPLES); i++) {
+            char *end;
+            l->number[i] = strtod(rest, &end);
+            assert_true(end > rest);
+            rest = end;
+        }
+    }
+    fclose(f);
+}
+
+/* x against the line `what`: samples within tolerance * rms, checksums within what such errors can add up to. */
+static void compare(struct golden *g, const char *what, const double *x, size_t n, double tolerance)
+{
+    const struct golden_line *l = g->line;
+    while (l < g->line + g->n && strcmp(l->what, what)) l++;
+    if (l == g->line + g->n) fail_msg("%s is not in the golden file", what);
+    if (l->count != n) fail_msg("%s has %zu elements, PyTorch's %zu", what, n, l->count);
+    double rms = sqrt(l->number[1] / (double)n), scale = fmax(rms, 0.01), sums[3] = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        sums[0] += x[i];
+        sums[1] += x[i] * x[i];
+        sums[2] += x[i] * signed_at("checksum", i);
+    }
+    size_t samples = n < SAMPLES ? n : SAMPLES;
+    for (size_t i = 0; i < samples; i++) {
+        double error = fabs(x[i * n / samples] - l->number[3 + i]) / scale;
+        if (!(error <= tolerance))
+            fail_msg("%s[%zu]: %.10g, PyTorch %.10g (%.2g of rms, allowed %.2g)", what, i * n / samples,
+                     x[i * n / samples], l->number[3 + i], error, tolerance);
+    }
+    const double allowed[3] = { tolerance * scale * (double)n, 2 * tolerance * scale * scale * (double)n,
+                                tolerance * scale * (double)n };
+    for (int i = 0; i < 3; i++)
+        if (!(fabs(sums[i] - l->number[i]) <= allowed[i]))
+            fail_msg("%s: checksum %d is %.10g, PyTorch's %.10g (allowed difference %.2g)", what, i, sums[i], l->number[i],
+                     allowed[i]);
+    g->compared++;
+}
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+struct tolerances { double loss, logits0, gradient, weight1, running1, logits1, weight10, running10, logits10; };
+
+struct subject {
+    const char *file, *backend;
+    cvy_tensor (*build)(cvy_net *net);
+    size_t n, image;
+    int steps;
+    cvy_sgd_desc sgd;
+    struct tolerances tolerance;
+};
+
+static void require(cvy_context *ctx, enum cvy_status status)
+{
+    if (status != CVY_OK) fail_msg("%s", cvy_message(ctx));
+}
+
+static void compare_params(cvy_context *ctx, struct golden *g, cvy_trainer *trainer, enum cvy_param_kind kind,
+                           const char *group, double tolerance)
+{
+    for (size_t k = 0; k < cvy_trainer_params(trainer, kind); k++) {
+        cvy_param_info info;
+        char what[96];
+        require(ctx, cvy_trainer_param(trainer, kind, k, &info));
+        double *x = malloc(info.count * sizeof *x);
+        assert_non_null(x);
+        require(ctx, cvy_trainer_get64(trainer, kind, info.name, x, info.count));
+        snprintf(what, sizeof what, "%s.%s", group, info.name);
+        compare(g, what, x, info.count, tolerance);
+        free(x);
+    }
+}
+
+static void compare_logits(cvy_context *ctx, struct golden *g, cvy_predictor *predictor, const cvy_batch *batch,
+                           const char *what, double tolerance)
+{
+    float out[MAX_IMAGES * 10];
+    double x[MAX_IMAGES * 10];
+    require(ctx, cvy_predictor_run(predictor, batch, out));
+    for (size_t i = 0; i < batch->n * 10; i++) x[i] = (double)out[i];
+    compare(g, what, x, batch->n * 10, tolerance);
+}
+
+static void run(const struct subject *s)
+{
+    struct golden g;
+    golden_read(&g, s->file);
+    cvy_context *ctx;
+    require(NULL, cvy_context_create(&(cvy_context_options){ .backends = s->backend, .strict = true }, &ctx));
+    cvy_net *net;
+    require(ctx, cvy_net_create(ctx, &net));
+    cvy_tensor out = s->build(net);
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;
+    require(ctx, cvy_trainer_create(net, out, &(cvy_trainer_options){ .batch = s->n, .sgd = s->sgd }, &trainer));
+    require(ctx, cvy_predictor_create(net, out, s->n, NULL, trainer, &predictor));
+    for (size_t k = 0; k < cvy_trainer_params(trainer, CVY_PARAM_WEIGHT); k++) {
+        cvy_param_info info;
+        require(ctx, cvy_trainer_param(trainer, CVY_PARAM_WEIGHT, k, &info));
+        double *w = malloc(info.count * sizeof *w);
+        assert_non_null(w);
+        for (size_t i = 0; i < info.count; i++) w[i] = start_value(&info, i);
+        require(ctx, cvy_trainer_set64(trainer, CVY_PARAM_WEIGHT, info.name, w, info.count));
+        free(w);
+    }
+
+    cvy_batch batch[2];
+    float *images[2];
+    int32_t labels[2][MAX_IMAGES];
+    double losses[10];
+    for (int b = 0; b < 2; b++) {
+        const char *name = b ? "images1" : "images0";
+        images[b] = malloc(s->n * s->image * sizeof *images[b]);
+        assert_non_null(images[b]);
+        for (size_t i = 0; i < s->n * s->image; i++) images[b][i] = (float)signed_at(name, i);
+        for (size_t i = 0; i < s->n; i++) labels[b][i] = (int32_t)(hash64(b ? "labels1" : "labels0", i) % 10);
+        batch[b] = (cvy_batch){ .images = images[b], .dtype = CVY_F32, .labels32 = labels[b], .n = s->n };
+    }
+
+    const struct tolerances *t = &s->tolerance;
+    compare_logits(ctx, &g, predictor, &batch[0], "logits.0", t->logits0);
+    for (int step = 1; step <= s->steps; step++) {
+        cvy_step_result result;
+        require(ctx, cvy_trainer_step(trainer, &batch[(step - 1) % 2], &result));
+        losses[step - 1] = result.loss_sum / (double)s->n;
+        if (step == 1) {
+            compare_params(ctx, &g, trainer, CVY_PARAM_GRADIENT, "gradient.1", t->gradient);
+            compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.1", t->weight1);
+            compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.1", t->running1);
+            compare_logits(ctx, &g, predictor, &batch[0], "logits.1", t->logits1);
+        }
+        if (step == 10) {
+            compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.10", t->weight10);
+            compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.10", t->running10);
+            compare_logits(ctx, &g, predictor, &batch[0], "logits.10", t->logits10);
+        }
+    }
+    if (s->steps == 10) {
+        compare(&g, "losses", losses, 10, t->loss);
+        assert_int_equal(g.compared, g.n);
+    } else { /* g.line[0] are the losses */
+        for (int i = 0; i < s->steps && i < SAMPLES; i++)
+            assert_true(fabs(losses[i] - g.line[0].number[3 + i]) <= t->loss * fabs(losses[i]));
+    }
+    free(images[0]);
+    free(images[1]);
+    free(g.line);
+    cvy_predictor_destroy(&predictor);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+}
+
+#define LENET "tests/golden/torch_lenet-bn.txt", .build = lenet_bn, .n = 32, .image = 784, .sgd = { .lr = 0.1 }
+#define RESNET "tests/golden/torch_resnet20.txt", .build = resnet20, .n = 16, .image = 3072, \
+    .sgd = { .lr = 0.001, .momentum = 0.9 }
+/* The file has 13 digits; a predictor's logits are float. */
+#define TIGHT { 1e-9, 1e-6, 1e-9, 1e-9, 1e-9, 1e-6, 1e-9, 1e-9, 1e-6 }
+
+static void test_lenet_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ LENET, .backend = "reference", .steps = 10, .tolerance = TIGHT });
+}
+static void test_lenet_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ LENET, .backend = "native", .steps = 10,
+                           .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 2e-6, 3e-6, 5e-6, 3e-6 } });
+}
+static void test_resnet_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ RESNET, .backend = "reference", .steps = 2, .tolerance = TIGHT });
+}
+static void test_resnet_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ RESNET, .backend = "native", .steps = 10,
+                           .tolerance = { 2e-4, 2e-6, 5e-2, 5e-5, 2e-6, 5e-6, 5e-3, 2e-3, 3e-3 } });
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lenet_reference), cmocka_unit_test(test_lenet_native),
+        cmocka_unit_test(test_resnet_reference), cmocka_unit_test(test_resnet_native),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
