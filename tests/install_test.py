@@ -16,7 +16,7 @@ PROGRAM = r"""
 int main(void)
 {
     cvy_context *ctx = NULL;
-    cvy_context_options options = { 0 };
+    static cvy_context_options options;
     options.threads = 1;
     if (cvy_context_create(&options, &ctx)) return 1;
     cvy_net *net = NULL;
@@ -29,7 +29,7 @@ int main(void)
     if (cvy_predictor_set(p, CVY_PARAM_WEIGHT, "fc.weight", w, 12)) { puts(cvy_message(ctx)); return 4; }
     float zero[3] = { 0, 0, 0 };
     if (cvy_predictor_set(p, CVY_PARAM_WEIGHT, "fc.bias", zero, 3)) return 5;
-    cvy_batch batch = { 0 };
+    static cvy_batch batch;
     batch.images = x;
     batch.dtype = CVY_F32;
     batch.n = 1;
