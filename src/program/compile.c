@@ -154,7 +154,7 @@ static enum cvy_status describe_values(struct cvy_plan *plan)
         const struct cvy_value *m = master < 0 ? NULL : cvy_plan_value(o->share, master);
         if (!m || memcmp(&m->shape, &v->shape, sizeof v->shape) != 0)
             return cvyi_fail(plan->ctx, CVY_E_ARG, "the trainer has no parameter %s of this shape to share", v->name);
-        v->layout = m->layout;
+        info->layout = m->layout;
         info->fixed = info->shared = true;
     }
     for (size_t i = 0; i < o->n_keep; i++) plan->info[cvyi_program_root(plan, o->keep[i])].keep = true;
@@ -206,6 +206,46 @@ static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc 
                      cvyi_op_kind_name(op->kind), names, plan->ctx->options.strict ? ", and strict is set" : "");
 }
 
+static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
+{
+    const struct cvy_backend *b = plan->backend[backend];
+    if (v->role == CVY_ROLE_STATS) return CVY_LAYOUT_PLAIN64;
+    return is_param(v->role) ? b->param_layout : b->layout;
+}
+
+/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB. */
+static enum cvy_status measure(struct cvy_plan *plan)
+{
+    for (size_t i = 0; i < plan->list.n_values; i++) {
+        struct cvy_value *v = &plan->list.value[i];
+        size_t root = (size_t)cvyi_program_root(plan, (int)i), n = v->shape.n, element = sizeof(float);
+        bool ok = cvyi_mul(v->shape.h, v->shape.w, &v->plane);
+        if (v->layout == CVY_LAYOUT_LANES && !is_param(v->role) && v->role != CVY_ROLE_STATS) {
+            if (!plan->info[root].aliased && v->plane % 64 == 0) v->plane++;
+            n = n / 16 + (n % 16 != 0);
+            element = 64;
+        } else if (v->layout == CVY_LAYOUT_PLAIN64) {
+            element = sizeof(double);
+        }
+        if (v->role == CVY_ROLE_STATS) n = 2, element = sizeof(double), v->plane = 1;
+        ok = ok && cvyi_mul(n, v->shape.c, &v->bytes) && cvyi_mul(v->bytes, v->plane, &v->bytes) &&
+             cvyi_mul(v->bytes, element, &v->bytes);
+        if (v->role == CVY_ROLE_INPUT) v->bytes = 0;
+        else if (!ok || v->bytes > PTRDIFF_MAX)
+            return cvyi_fail(plan->ctx, CVY_E_NOMEM, "%s [%zu][%zu][%zu][%zu] does not fit into the address space",
+                             v->name, v->shape.n, v->shape.c, v->shape.h, v->shape.w);
+    }
+    return CVY_OK;
+}
+
+/* Backends are asked as if everything were laid out as they like it: differences will be reordered. */
+static enum cvy_status suppose(struct cvy_plan *plan, int backend)
+{
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        plan->list.value[i].layout = wanted(plan, &plan->list.value[i], backend);
+    return measure(plan);
+}
+
 static int take(struct cvy_plan *plan, int backend, size_t op, int n)
 {
     int taken = plan->backend[backend]->take(plan->state[backend], plan, &plan->list.op[op], n);
@@ -216,11 +256,15 @@ static enum cvy_status assign_ops(struct cvy_plan *plan)
 {
     if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign))
         return CVY_E_NOMEM;
-    size_t asked = plan->ctx->options.strict ? 1 : plan->n_backends;
+    size_t asked = plan->ctx->options.strict ? 1 : plan->n_backends, supposed = SIZE_MAX;
     for (size_t i = 0; i < plan->list.n_ops;) {
         int n = chain(plan, i, NULL), taken = 0;
         size_t b = 0;
-        for (; b < asked && (taken = take(plan, (int)b, i, n)) <= 0; b++) {}
+        for (; b < asked; b++) {
+            if (b != supposed) CVYI_TRY(suppose(plan, (int)b));
+            supposed = b;
+            if ((taken = take(plan, (int)b, i, n)) > 0) break;
+        }
         if (taken <= 0) return declined(plan, &plan->list.op[i]);
         for (int k = 0; k < taken; k++) plan->assign[i++] = (int)b;
     }
@@ -235,18 +279,13 @@ struct copies {
     size_t n, cap;
 };
 
-static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
-{
-    const struct cvy_backend *b = plan->backend[backend];
-    if (v->role == CVY_ROLE_STATS) return CVY_LAYOUT_PLAIN64;
-    return is_param(v->role) ? b->param_layout : b->layout;
-}
-
 /* The layouts of values as their writers leave them. Parameters: as whoever updates them in place wants it, else as
  * their first reader does. */
 static void settle(struct cvy_plan *plan)
 {
     struct cvy_value *value = plan->list.value;
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        if (plan->info[i].fixed) value[i].layout = plan->info[i].layout;
     for (size_t i = plan->list.n_ops; i-- > 0;) { /* from behind: the first reader wins */
         const struct cvy_op_desc *op = &plan->list.op[i];
         for (int k = 0; k < op->n_in; k++) {
@@ -393,31 +432,6 @@ static enum cvy_status append_fetch(struct cvy_plan *plan)
     return CVY_OK;
 }
 
-/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB. */
-static enum cvy_status measure(struct cvy_plan *plan)
-{
-    for (size_t i = 0; i < plan->list.n_values; i++) {
-        struct cvy_value *v = &plan->list.value[i];
-        size_t root = (size_t)cvyi_program_root(plan, (int)i), n = v->shape.n, element = sizeof(float);
-        bool ok = cvyi_mul(v->shape.h, v->shape.w, &v->plane);
-        if (v->layout == CVY_LAYOUT_LANES && !is_param(v->role) && v->role != CVY_ROLE_STATS) {
-            if (!plan->info[root].aliased && v->plane % 64 == 0) v->plane++;
-            n = n / 16 + (n % 16 != 0);
-            element = 64;
-        } else if (v->layout == CVY_LAYOUT_PLAIN64) {
-            element = sizeof(double);
-        }
-        if (v->role == CVY_ROLE_STATS) n = 2, element = sizeof(double), v->plane = 1;
-        ok = ok && cvyi_mul(n, v->shape.c, &v->bytes) && cvyi_mul(v->bytes, v->plane, &v->bytes) &&
-             cvyi_mul(v->bytes, element, &v->bytes);
-        if (v->role == CVY_ROLE_INPUT) v->bytes = 0;
-        else if (!ok || v->bytes > PTRDIFF_MAX)
-            return cvyi_fail(plan->ctx, CVY_E_NOMEM, "%s [%zu][%zu][%zu][%zu] does not fit into the address space",
-                             v->name, v->shape.n, v->shape.c, v->shape.h, v->shape.w);
-    }
-    return CVY_OK;
-}
-
 /* A reorder goes to whichever backend knows both layouts, its reader's first. */
 static enum cvy_status pick_reorders(struct cvy_plan *plan)
 {
@@ -530,7 +544,6 @@ static enum cvy_status compile(struct cvy_plan *plan)
     if (plan->list.status) return plan->list.status;
     CVYI_TRY(open_backends(plan));
     CVYI_TRY(describe_values(plan));
-    CVYI_TRY(measure(plan));
     find_last_reads(plan);
     CVYI_TRY(assign_ops(plan));
     settle(plan);

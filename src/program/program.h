@@ -48,7 +48,8 @@ struct cvyi_private { struct cvy_value value; bool persistent; };
 struct cvyi_value_info {
     bool keep;                  /* the user reads it after a run: in the persistent block */
     bool shared;                /* bound to another program's buffer */
-    bool fixed;                 /* layout must stay */
+    bool fixed;                 /* the layout is given: */
+    enum cvy_layout layout;
     bool aliased;               /* root of an alias */
     long last_read;             /* number of the last op that reads it or an alias; -1 */
 };
