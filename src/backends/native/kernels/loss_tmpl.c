@@ -17,6 +17,21 @@ V_FN vf channel_max(const float *x, size_t n_c, size_t ld)
     return m;
 }
 
+/* e = exp(x - m). The difference is rounded by up to 4e-6 where it is large; what was lost is brought back to first
+ * order (but not where it may be Inf - Inf: there e is 0). */
+V_FN void exp_diff(int N, vf *e, const vf *x, vf m)
+{
+    vf lost[V_MAX_N];
+    V_EACH(N) {
+        vf d = v_sub(m, x[j]), b = v_sub(d, m);
+        vf t = v_sub(v_sub(m, v_sub(d, b)), v_add(x[j], b));
+        lost[j] = v_maskz(v_ge(v_set1(88), d), t);
+        e[j] = d;
+    }
+    v_exp_neg(N, e, e);
+    V_EACH(N) e[j] = v_fnma(lost[j], e[j], e[j]);
+}
+
 /* e[c] = exp(x[c] - m); the sum in channel order. The exponentials of four channels are in flight together. */
 V_FN vf exp_sum(float *e, const float *x, size_t n_c, size_t ld, vf m)
 {
@@ -24,15 +39,15 @@ V_FN vf exp_sum(float *e, const float *x, size_t n_c, size_t ld, vf m)
     size_t c = 0;
     for (; c + 4 <= n_c; c += 4) {
         vf t[4];
-        V_EACH(4) t[j] = v_sub(m, v_load(x + (c + (size_t)j) * ld));
-        v_exp_neg(4, t, t);
+        V_EACH(4) t[j] = v_load(x + (c + (size_t)j) * ld);
+        exp_diff(4, t, t, m);
         V_EACH(4) sum = v_add(sum, t[j]);
         if (e)
             V_EACH(4) v_store(e + (c + (size_t)j) * ld, t[j]);
     }
     for (; c < n_c; c++) {
-        vf t[1] = { v_sub(m, v_load(x + c * ld)) };
-        v_exp_neg(1, t, t);
+        vf t[1] = { v_load(x + c * ld) };
+        exp_diff(1, t, t, m);
         sum = v_add(sum, t[0]);
         if (e)
             v_store(e + c * ld, t[0]);

@@ -108,7 +108,7 @@ V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
 /* Four chains a lane, pixel p to chain p % 4, so that additions do not wait for each other. Two sums of four chains
  * fill half the registers, so one part of the pixel is summed at a time; a few pixels only, that the next part finds
  * them in L1. */
-#define SUM_PIXELS 128
+#define SUM_PIXELS 64
 
 struct sums { float a[4][16], b[4][16]; };
 
