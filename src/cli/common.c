@@ -166,7 +166,6 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 enum { KEY_THREADS = 0x2000, KEY_ISA, KEY_BACKEND, KEY_NO_FUSION };
 
 static const struct argp_option engine_options[] = {
-    {.doc = "Engine:"},
     {"threads", KEY_THREADS, "N", 0, "worker threads (default: the CPUs this process may use, capped by its cgroup's quota)", 0},
     {"isa", KEY_ISA, "NAME", 0, "instruction set: scalar, avx2 or avx512 (default: the best that runs here)", 0},
     {"backend", KEY_BACKEND, "LIST", 0, "backends in order of preference, e.g. native,reference (the default)", 0},

@@ -33,7 +33,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
     .doc = "Describes the machine, or a model: its layers with output shapes, parameters and work for one image, and what the "
@@ -114,9 +114,9 @@ static int layers(const struct cli_session *s)
 static int plan(struct cli_session *s, size_t batch)
 {
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options options = {.batch = batch, .input = model_input(s->model), .dry_run = true,
+    const cvy_trainer_options trainer = {.batch = batch, .input = model_input(s->model), .dry_run = true,
                                          .sgd = {d->lr, d->momentum, d->weight_decay, d->nesterov, d->decay_all}};
-    enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
+    enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
     cvy_plan_info p;
     char arena[32], weights[32], scratch[32];

@@ -48,7 +48,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "RUN|WEIGHTS.safetensors IMAGE...",
     .doc = "Prints the likeliest classes of images. IMAGE is a number, for that test image of the data set (from 0), or a "

@@ -103,7 +103,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
     .doc = "Trains a model: a built-in one (lenet-bn by default; `convoy info` lists them) or a JSON file."
@@ -129,14 +129,13 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     const struct model_defaults *d = &c->d;
     json_t *drops = json_array();
     for (size_t i = 0; i < d->drops; i++) json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, s:f, s:s, s:i, s:i, s:I, s:I}",
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, s:f, s:s, s:I, s:I}",
                      "model", s->model->name, "data", c->data, "data_labels_sha256", c->fingerprint, "train_images",
                      (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n, "epochs",
                      (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr", d->lr, "momentum", d->momentum, "nesterov",
                      d->nesterov, "weight_decay", d->weight_decay, "decay_all", d->decay_all, "label_smoothing",
                      d->label_smoothing, "lr_drop_epochs", drops, "lr_drop_factor", d->drop_factor, "seed", seed,
-                     "init_weights", (int)d->weights, "init_biases", (int)d->biases, "eval_every", (json_int_t)c->eval_every,
-                     "save_every", (json_int_t)c->save_every);
+                     "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
 }
 
 /* The settings of the run that is resumed, from its checkpoint. */
@@ -472,7 +471,7 @@ static int run(int argc, char **argv)
     cli_parse(&argp, argc, argv, &o);
     int code = open_all(&s, &o, &c);
     json_t *config = code ? NULL : config_json(&c, &s);
-    char *text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    char *text = config ? model_dump(config) : NULL;
     json_decref(config);
     char *env = code ? NULL : env_text(s.ctx);
     const char *out = o.resuming ? o.resume : o.out;

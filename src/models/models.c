@@ -588,8 +588,8 @@ static enum model_status override_all(const struct reader *r, json_t *root, cons
     return status;
 }
 
-/* 15 digits read well ("0.1"); 17 are used only where a number needs them to come back as it was. */
-static char *dump(const json_t *root)
+/* 15 digits do for most numbers, 17 for all. */
+char *model_dump(const json_t *root)
 {
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     json_t *again = text ? json_loads(text, 0, NULL) : NULL;
@@ -618,7 +618,7 @@ enum model_status model_parse(const char *where, const char *text, size_t size, 
     enum model_status status = model && (model->where = strdup(where)) ? MODEL_OK : fail(&r, MODEL_NOMEM, "out of memory");
     if (!status) status = override_all(&r, root, options ? options : &(struct model_options){NULL, NULL, NULL});
     if (!status) status = read_model(&r, root, model);
-    if (!status && !(model->json = dump(root))) status = fail(&r, MODEL_NOMEM, "out of memory");
+    if (!status && !(model->json = model_dump(root))) status = fail(&r, MODEL_NOMEM, "out of memory");
     json_decref(root);
     if (status)
         model_free(&model);

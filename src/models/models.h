@@ -14,6 +14,7 @@
 #define MODELS_MODELS_H
 
 #include <convoy/convoy.h>
+#include <jansson.h>
 
 #define MODEL_DROPS 16
 #define MODEL_CHANNELS 64
@@ -64,6 +65,9 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
                               char *error, size_t error_size);
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
+
+/* Indented JSON text whose numbers read well ("0.1") and come back as they were; NULL if memory is short. */
+char *model_dump(const json_t *json);
 
 /* The built-in models: name and description, index from 0; false past the end. */
 bool model_builtin_at(size_t index, const char **name);
