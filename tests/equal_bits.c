@@ -1,0 +1,269 @@
+/* Same bits: training and evaluation are byte-identical for any number of threads, any instruction set, with and without
+ * fusion, with the caller's threads, twice in a row, and in the presence of other images. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "convoy/convoy.h"
+
+enum { IMAGES = 192, IMAGE = 28 * 28, CLASSES = 10 };
+static uint8_t pixels[IMAGES * IMAGE], labels[IMAGES];
+
+static int make_data(void **state)
+{
+    (void)state;
+    uint64_t s = 88172645463325252u;
+    for (size_t i = 0; i < sizeof pixels + sizeof labels; i++) {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        if (i < sizeof pixels) pixels[i] = (uint8_t)(s >> 40);
+        else labels[i - sizeof pixels] = (uint8_t)((s >> 40) % CLASSES);
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ nets */
+
+static cvy_tensor lenet_bn(cvy_net *net)
+{
+    const cvy_pool2d_desc half = { .kernel = { 2, 2 } };
+    cvy_tensor x = cvy_input(net, 1, 28, 28);
+    x = cvy_conv2d(net, x, "conv1", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 5, 5 } });
+    x = cvy_pool2d(net, cvy_sigmoid(net, cvy_batch_norm(net, x, "bn1", NULL)), NULL, &half);
+    x = cvy_conv2d(net, x, "conv2", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 5, 5 } });
+    x = cvy_pool2d(net, cvy_sigmoid(net, cvy_batch_norm(net, x, "bn2", NULL)), NULL, &half);
+    x = cvy_linear(net, cvy_flatten(net, x), "fc1", &(cvy_linear_desc){ .out_features = 120 });
+    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn3", NULL));
+    x = cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 84 });
+    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn4", NULL));
+    return cvy_linear(net, x, "fc3", &(cvy_linear_desc){ .out_features = CLASSES });
+}
+
+static cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t stride)
+{
+    return cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 3, 3 }, .no_bias = true,
+                                                        .stride = { stride, stride }, .pad = { 1, 1, 1, 1 } });
+}
+
+/* Two residual blocks, the second with a projection; concat, dropout, groups, every kind of pooling. */
+static cvy_tensor residual(cvy_net *net)
+{
+    cvy_tensor x = cvy_input(net, 1, 28, 28), y, z;
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
+    x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "stem", 8, 1), "stem.bn", NULL));
+    y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "a1", 8, 1), "a1.bn", NULL));
+    y = cvy_batch_norm(net, conv3(net, y, "a2", 8, 1), "a2.bn", NULL);
+    x = cvy_relu(net, cvy_add(net, x, y, NULL));
+    y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "b1", 16, 2), "b1.bn", NULL));
+    y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", NULL);
+    z = cvy_conv2d(net, x, "b0", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 1, 1 }, .stride = { 2, 2 } });
+    x = cvy_relu(net, cvy_add(net, y, z, NULL));
+    y = cvy_conv2d(net, x, "c", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 3, 3 }, .groups = 16 });
+    z = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 1, 1 } });
+    x = cvy_concat(net, (cvy_tensor[]){ y, cvy_dropout(net, z, NULL, &(cvy_dropout_desc){ .p = 0.3 }) }, 2, NULL);
+    x = cvy_flatten(net, cvy_global_avg_pool(net, x, NULL));
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = CLASSES });
+}
+
+typedef cvy_tensor (*build_net)(cvy_net *net);
+
+/* ------------------------------------------------------------------------------------------------ a run's bytes */
+
+struct result { double loss[32]; size_t n; float *param; size_t n_param; };
+
+static void die(const cvy_context *ctx, const char *what) { fail_msg("%s: %s", what, cvy_message(ctx)); }
+
+static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *trainer)
+{
+    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++)
+        for (size_t i = 0; i < cvy_trainer_params(trainer, (enum cvy_param_kind)kind); i++) {
+            cvy_param_info info;
+            if (cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info)) die(ctx, "param");
+            r->param = realloc(r->param, (r->n_param + info.count) * sizeof(float));
+            if (cvy_trainer_get(trainer, (enum cvy_param_kind)kind, info.name, r->param + r->n_param, info.count))
+                die(ctx, info.name);
+            r->n_param += info.count;
+        }
+}
+
+/* `steps` steps of `batch` images; the last batch of every three is `tail` smaller. */
+static struct result train(const cvy_context_options *options, build_net build, size_t batch, size_t tail, size_t steps)
+{
+    struct result r = { .n = steps };
+    cvy_context *ctx;
+    cvy_net *net;
+    cvy_trainer *trainer;
+    if (cvy_context_create(options, &ctx)) die(ctx, "context");
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    cvy_tensor logits = build(net);
+    cvy_trainer_options o = { .batch = batch, .sgd = { .lr = 0.2, .momentum = 0.9, .weight_decay = 1e-4 }, .seed = 3,
+                              .init.seed = 5 };
+    if (cvy_trainer_create(net, logits, &o, &trainer)) die(ctx, "trainer");
+    for (size_t s = 0; s < steps; s++) {
+        cvy_step_result step;
+        size_t first = s * batch % (IMAGES - batch + 1);
+        cvy_batch b = { .images = pixels + first * IMAGE, .labels8 = labels + first, .dtype = CVY_U8,
+                        .n = s % 3 == 2 ? batch - tail : batch };
+        if (cvy_trainer_step(trainer, &b, &step)) die(ctx, "step");
+        r.loss[s] = step.loss_sum;
+    }
+    collect(&r, ctx, trainer);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+    return r;
+}
+
+static void same(const char *what, const struct result *want, struct result got)
+{
+    assert_int_equal(want->n_param, got.n_param);
+    for (size_t s = 0; s < want->n; s++)
+        if (memcmp(&want->loss[s], &got.loss[s], sizeof want->loss[s]) != 0)
+            fail_msg("%s: loss of step %zu is %.17g, expected %.17g", what, s, got.loss[s], want->loss[s]);
+    for (size_t i = 0; i < want->n_param; i++)
+        if (memcmp(&want->param[i], &got.param[i], sizeof(float)) != 0)
+            fail_msg("%s: number %zu of the parameters is %.9g, expected %.9g", what, i, (double)got.param[i],
+                     (double)want->param[i]);
+    free(got.param);
+}
+
+/* ------------------------------------------------------------------------------------------------ the caller's threads */
+
+struct crowd { cvy_job job; void *arg; size_t tasks, slot; };
+enum { CROWD = 3 };
+
+static void *crowd_member(void *p)
+{
+    struct crowd *c = p;
+    for (size_t t = c->slot; t < c->tasks; t += CROWD) c->job(c->arg, c->tasks - 1 - t, c->slot);
+    return NULL;
+}
+static void crowd_for(void *pool, size_t tasks, cvy_job job, void *arg)
+{
+    (void)pool;
+    pthread_t thread[CROWD];
+    struct crowd c[CROWD];
+    for (size_t i = 0; i < CROWD; i++) {
+        c[i] = (struct crowd){ job, arg, tasks, i };
+        assert_int_equal(pthread_create(&thread[i], NULL, crowd_member, &c[i]), 0);
+    }
+    for (size_t i = 0; i < CROWD; i++) pthread_join(thread[i], NULL);
+}
+
+/* ------------------------------------------------------------------------------------------------ tests */
+
+static void compare_all(build_net build, size_t steps)
+{
+    const size_t threads[] = { 2, 3, 5, 8 };
+    char what[64];
+    cvy_context_options o = { .threads = 1, .backends = "native" };
+    struct result want = train(&o, build, 64, 7, steps);
+    same("again", &want, train(&o, build, 64, 7, steps));
+    for (size_t i = 0; i < 4; i++) {
+        o.threads = threads[i];
+        snprintf(what, sizeof what, "%zu threads", threads[i]);
+        same(what, &want, train(&o, build, 64, 7, steps));
+    }
+    o.threads = 3;
+    o.no_fusion = true;
+    same("no fusion", &want, train(&o, build, 64, 7, steps));
+    o.no_fusion = false;
+    o.parallel_for = crowd_for;
+    same("the caller's threads", &want, train(&o, build, 64, 7, steps));
+    free(want.param);
+}
+
+static void lenet_any_threads(void **state) { (void)state; compare_all(lenet_bn, 12); }
+static void residual_any_threads(void **state) { (void)state; compare_all(residual, 6); }
+
+static void compare_isas(build_net build, size_t batch, size_t steps)
+{
+    cvy_machine machine;
+    cvy_machine_describe(&machine);
+    cvy_context_options o = { .threads = 2, .backends = "native", .isa = CVY_ISA_SCALAR };
+    struct result want = train(&o, build, batch, 5, steps);
+    for (int isa = CVY_ISA_AVX2; isa <= CVY_ISA_PAIR; isa++) {
+#ifndef CVYI_HAVE_PAIR
+        if (isa == CVY_ISA_PAIR) continue;
+#endif
+        if (!machine.can_run[isa]) continue;
+        o.isa = (enum cvy_isa)isa;
+        same(cvy_isa_name(o.isa), &want, train(&o, build, batch, 5, steps));
+        o.no_fusion = !o.no_fusion;
+        same("and unfused", &want, train(&o, build, batch, 5, steps));
+        o.no_fusion = false;
+    }
+    free(want.param);
+}
+
+static void lenet_any_isa(void **state) { (void)state; compare_isas(lenet_bn, 24, 4); }
+static void residual_any_isa(void **state) { (void)state; compare_isas(residual, 24, 3); }
+
+/* Every size of the last batch: threads do not matter, and unused lanes leave no trace. */
+static void any_tail(void **state)
+{
+    (void)state;
+    for (size_t tail = 1; tail < 33; tail += 3)
+        for (int k = 0; k < 2; k++) {
+            build_net build = k ? residual : lenet_bn;
+            cvy_context_options o = { .threads = 1, .backends = "native" };
+            struct result want = train(&o, build, 34, tail, 3);
+            o.threads = 3;
+            o.no_fusion = true;
+            same("tail", &want, train(&o, build, 34, tail, 3));
+            free(want.param);
+        }
+}
+
+/* An image's output does not depend on its neighbours, its place, or the size of the batch. */
+static void evaluation_is_per_image(void **state)
+{
+    (void)state;
+    enum { MOST = 33 };
+    for (int k = 0; k < 2; k++) {
+        cvy_context *ctx;
+        cvy_net *net;
+        cvy_trainer *trainer;
+        cvy_predictor *many, *single;
+        float alone[MOST][CLASSES], together[MOST * CLASSES];
+        if (cvy_context_create(&(cvy_context_options){ .threads = 2, .backends = "native" }, &ctx)) die(ctx, "context");
+        if (cvy_net_create(ctx, &net)) die(ctx, "net");
+        cvy_tensor y = k ? residual(net) : lenet_bn(net);
+        if (cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 64, .sgd.lr = 0.1 }, &trainer)) die(ctx, "trainer");
+        cvy_batch b = { .images = pixels, .labels8 = labels, .dtype = CVY_U8, .n = 64 };
+        if (cvy_predictor_create(net, y, MOST, NULL, trainer, &many)) die(ctx, "predictor"); /* before the step */
+        if (cvy_trainer_step(trainer, &b, NULL)) die(ctx, "step");
+        if (cvy_predictor_create(net, y, 1, NULL, trainer, &single)) die(ctx, "predictor");
+        b.n = 1;
+        for (size_t i = 0; i < MOST; i++) {
+            b.images = pixels + i * IMAGE;
+            if (cvy_predictor_run(single, &b, alone[i])) die(ctx, "run");
+        }
+        b.images = pixels;
+        for (b.n = 1; b.n <= MOST; b.n++) {
+            if (cvy_predictor_run(many, &b, together)) die(ctx, "run");
+            assert_memory_equal(together, alone, b.n * CLASSES * sizeof(float));
+        }
+        cvy_predictor_destroy(&many);
+        cvy_predictor_destroy(&single);
+        cvy_trainer_destroy(&trainer);
+        cvy_net_destroy(&net);
+        cvy_context_destroy(&ctx);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lenet_any_threads), cmocka_unit_test(residual_any_threads), cmocka_unit_test(lenet_any_isa),
+        cmocka_unit_test(residual_any_isa),  cmocka_unit_test(any_tail),             cmocka_unit_test(evaluation_is_per_image),
+    };
+    return cmocka_run_group_tests(tests, make_data, NULL);
+}
