@@ -9,7 +9,7 @@
 
 #include <limits.h>
 
-#define CHUNK ((size_t)512)
+#define CHUNK ((size_t)256)
 #define PART_CHANNELS ((size_t)12) /* no task with fewer destination channels only for the sake of having more tasks */
 
 struct native_conv cvyi_native_conv_geometry(const struct cvy_plan *plan, const cvy_conv2d_desc *desc, int x, int y)
