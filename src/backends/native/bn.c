@@ -76,16 +76,18 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
         float pivot[CVYI_LANES], s[CVYI_LANES] = { 0 }, q[CVYI_LANES] = { 0 };
         if (m == 1) memcpy(pivot, x + p * NATIVE_LANES, sizeof pivot); /* fully connected: nothing to sum */
         else k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
-        double lane_mean[CVYI_LANES], sum = 0, part = 0, count = (double)m;
+        /* Four chains, joined as (0+1)+(2+3): one chain of sixteen is all latency. Lanes without an image add zero. */
+        double lane_mean[CVYI_LANES], sum[4] = { 0 }, part4[4] = { 0 }, count = (double)m, inv = 1.0 / count;
         for (size_t l = 0; l < images; l++) {
-            lane_mean[l] = (double)pivot[l] + (double)s[l] / count;
-            sum += lane_mean[l];
+            lane_mean[l] = (double)pivot[l] + (double)s[l] * inv;
+            sum[l & 3] += lane_mean[l];
         }
-        double part_mean = sum / lanes;
+        double part_mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / lanes;
         for (size_t l = 0; l < images; l++) {
-            double d = lane_mean[l] - part_mean, v = (double)q[l] - (double)s[l] * (double)s[l] / count;
-            part += (v < 0 ? 0 : v) + count * (d * d); /* NaN is kept */
+            double d = lane_mean[l] - part_mean, v = (double)q[l] - (double)s[l] * (double)s[l] * inv;
+            part4[l & 3] += (v < 0 ? 0 : v) + count * (d * d); /* NaN is kept */
         }
+        double part = (part4[0] + part4[1]) + (part4[2] + part4[3]);
         if (p == 0) *mean = part_mean, *m2 = part;
         else merge(mean, m2, (double)p * lanes, part_mean, part, count * lanes);
     }

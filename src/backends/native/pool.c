@@ -21,7 +21,8 @@ enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *des
     size_t sh = desc->stride[0] ? desc->stride[0] : desc->kernel[0];
     size_t sw = desc->stride[1] ? desc->stride[1] : desc->kernel[1];
     *pool = (struct native_pool){
-        .row = { .ow = out.w, .iw = in.w, .kw = desc->kernel[1], .sw = sw, .pl = desc->pad[1] },
+        .row = { .ow = out.w, .iw = in.w, .kw = desc->kernel[1], .sw = sw, .pl = desc->pad[1],
+                 .apart = sw >= desc->kernel[1] && sh >= desc->kernel[0] },
         .ih = in.h, .oh = out.h, .kh = desc->kernel[0], .sh = sh, .pt = desc->pad[0], .pb = desc->pad[2],
         .held = desc->kernel[0] < in.h ? desc->kernel[0] : in.h,
         .max = desc->kind == CVY_POOL_MAX, .exclude_pad = desc->exclude_pad, .tie = (int)desc->tie,

@@ -97,7 +97,7 @@ typedef void cvyi_mask_scale_fn(float *y, const float *x, const uint16_t *mask, 
 
 /* Pooling, one output row. rows[r], r < n_rows: the input rows of the window that lie inside (n_rows >= 1).
  * Column q covers input columns [q*sw - pl, q*sw - pl + kw) clipped to [0, iw). */
-struct cvyi_pool { size_t ow, iw, kw, sw, pl; };
+struct cvyi_pool { size_t ow, iw, kw, sw, pl; bool apart; /* no two windows overlap, in rows or columns */ };
 /* First maximum in scan order wins, NaN wins over everything (the first NaN). */
 typedef void cvyi_pool_max_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows);
 /* dx of the window's first maximum += dy; tie 1: of all maxima; tie 2: dy / count to all. x as in forward. The

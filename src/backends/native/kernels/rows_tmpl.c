@@ -347,6 +347,30 @@ V_FN void max_bwd_cell(float *const *dx, const float *dy, const float *const *ro
     }
 }
 
+/* The common case by itself: the first maximum of windows without a NaN. Where windows do not overlap (`alone`) each dx is
+ * written once, so what it held (zero) need not be read. */
+V_FN void max_bwd_cell_first(float *const *dx, const float *dy, const float *const *rows, size_t c0, size_t kw,
+                             size_t n_rows, bool alone, size_t l)
+{
+    vf m = v_load(rows[0] + c0 * 16 + l), d = v_load(dy + l);
+    vm nan = vm_from_bits(0), open = vm_from_bits(0xffff);
+    WINDOW(c0, kw, n_rows) {
+        vf x = v_load(rows[r] + o);
+        nan = vm_or(nan, v_unord(x, x));
+        m = v_max(x, m);
+    }
+    if (__builtin_expect(vm_to_bits(nan) != 0, 0)) {
+        max_bwd_cell(dx, dy, rows, c0, kw, n_rows, 0, l);
+        return;
+    }
+    WINDOW(c0, kw, n_rows) {
+        vm hit = vm_and(v_eq(v_load(rows[r] + o), m), open);
+        vf g = v_maskz(hit, d);
+        open = vm_andnot(hit, open);
+        v_store(dx[r] + o, alone ? g : v_add(v_load(dx[r] + o), g));
+    }
+}
+
 #define K_MAX_BWD(name, tie)                                                                                \
     static void name(const struct cvyi_pool *p, float *const *dx, const float *dy, const float *const *rows, \
                      size_t n_rows)                                                                         \
@@ -356,10 +380,15 @@ V_FN void max_bwd_cell(float *const *dx, const float *dy, const float *const *ro
 #define CELL_TIE(q, c0, kw, nr, tie)                                                                        \
     for (size_t l = 0; l < 16; l += VL)                                                                     \
         max_bwd_cell(dx, dy + (q) * 16, rows, c0, kw, nr, tie, l)
-#define CELL_0(q, c0, kw, nr) CELL_TIE(q, c0, kw, nr, 0)
+#define CELL_FIRST(q, c0, kw, nr, alone)                                                                    \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        max_bwd_cell_first(dx, dy + (q) * 16, rows, c0, kw, nr, alone, l)
+#define CELL_ALONE(q, c0, kw, nr) CELL_FIRST(q, c0, kw, nr, true)
+#define CELL_OVERLAP(q, c0, kw, nr) CELL_FIRST(q, c0, kw, nr, false)
 #define CELL_1(q, c0, kw, nr) CELL_TIE(q, c0, kw, nr, 1)
 #define CELL_2(q, c0, kw, nr) CELL_TIE(q, c0, kw, nr, 2)
-K_MAX_BWD(max_bwd_first, 0)
+K_MAX_BWD(max_bwd_alone, ALONE)
+K_MAX_BWD(max_bwd_overlap, OVERLAP)
 K_MAX_BWD(max_bwd_all, 1)
 K_MAX_BWD(max_bwd_split, 2)
 
@@ -367,7 +396,7 @@ static void pool_max_bwd(const struct cvyi_pool *p, float *const *dx, const floa
                          size_t n_rows, int tie)
 {
     assert(tie >= 0 && tie <= 2);
-    (tie == 0 ? max_bwd_first : tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
+    (tie == 0 ? (p->apart ? max_bwd_alone : max_bwd_overlap) : tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
 }
 
 V_FN vf window_sum(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
