@@ -58,11 +58,11 @@ static struct chain parse(const struct cvy_op_desc *ops, int n)
 const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
     size_t bytes = 1;
-    for (int i = 0; i < n; i++) bytes += strlen(ops[i].name) + 1;
+    for (int i = 0; i < n; i++) bytes += strlen(ops[i].name) + 3;
     char *name = cvy_plan_alloc(plan, bytes), *end = name;
     if (!name) return NULL;
     for (int i = 0; i < n; i++) {
-        if (i) *end++ = '+';
+        if (i) end = stpcpy(end, " + ");
         end = stpcpy(end, ops[i].name);
     }
     return name;

@@ -12,7 +12,7 @@
  * at its multiples, so it is part of the numbers' definition. */
 #define NATIVE_SEGMENT ((size_t)256)
 
-/* "bn1.stats+bn1+relu1", from the program's memory; NULL if short. */
+/* "bn1 + relu1", from the program's memory; NULL if short. */
 const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
 
 /* ------------------------------------------------------------------------------------------------ chains */
