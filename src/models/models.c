@@ -369,8 +369,6 @@ static enum model_status read_layer(struct reader *r, const json_t *json, json_t
         strcpy(layer->name, json_string_value(name));
         snprintf(r->place, sizeof r->place, "layer %zu ('%s')", index, layer->name);
         if (find_layer(numbers, layer->name) != -2) return fail(r, MODEL_BAD, "the name is taken already");
-        if (json_object_set_new(numbers, layer->name, json_integer((json_int_t)index)))
-            return fail(r, MODEL_NOMEM, "out of memory");
     }
     for (size_t i = 0; i < N_TYPES; i++)
         if (json_is_string(type) && !strcmp(json_string_value(type), layer_types[i].name)) layer->type = &layer_types[i];
@@ -396,6 +394,9 @@ static enum model_status read_layer(struct reader *r, const json_t *json, json_t
     for (const struct field *f = layer->type->fields; f && f->key; f++)
         if (f->required && !json_object_get(json, f->key))
             return fail(r, MODEL_BAD, "a %s needs \"%s\"", layer->type->name, f->key);
+    /* Only now, so that a layer cannot read itself. */
+    if (name && json_object_set_new(numbers, layer->name, json_integer((json_int_t)index)))
+        return fail(r, MODEL_NOMEM, "out of memory");
     return MODEL_OK;
 }
 
