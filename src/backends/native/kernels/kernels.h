@@ -69,7 +69,9 @@ typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const f
 
 /* Sums over pixels run in four chains per lane, each from 0: pixel p goes to chain p % 4, the result is
  * (chain 0 + chain 1) + (chain 2 + chain 3). Also of chains that stay empty.
- * Per lane l: k[l] = x[l] (the first pixel), s[l] = sum of d = x - k, q[l] = sum fma(d, d, q). 0 < n <= 16*1024. */
+ * Per lane l: s[l] = sum of d = x - k, q[l] = sum fma(d, d, q), with a pivot near the mean (the first pixel alone costs
+ * a digit where it is background): k[l] = fma((x[P] - x[0]) + (x[2P] - x[0]) + (x[3P] - x[0]), 1/4, x[0]) where x[p] is
+ * pixel p and P = n / 64. Exact for a constant. 0 < n <= 16*1024. */
 typedef void cvyi_bn_stats_fn(const float *x, size_t n, float k[16], float s[16], float q[16]);
 
 /* The activation's function, applied after z = bn ? fma(a, x - m, b) : x. */
@@ -122,7 +124,8 @@ typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_
 
 /* ------------------------------------------------------------------------------------------------ loss, update */
 
-/* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (sum in channel order). ip */
+/* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (the sum in channel order,
+ * compensated). ip */
 typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
 /* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label), and, if dx is not
  * NULL, dx[c*ld + l] = (softmax - q) * scale, all zero for l >= n_lanes; q = onehot*(1-s) + s/n_c, loss = log sum +

@@ -32,23 +32,31 @@ V_FN void exp_diff(int N, vf *e, const vf *x, vf m)
     V_EACH(N) e[j] = v_fnma(lost[j], e[j], e[j]);
 }
 
+/* sum += t, carrying what the rounding lost (Kahan): a thousand classes cost no accuracy. */
+V_FN void add_carry(vf *sum, vf *carry, vf t)
+{
+    vf y = v_sub(t, *carry), s = v_add(*sum, y);
+    *carry = v_sub(v_sub(s, *sum), y);
+    *sum = s;
+}
+
 /* e[c] = exp(x[c] - m); the sum in channel order. The exponentials of four channels are in flight together. */
 V_FN vf exp_sum(float *e, const float *x, size_t n_c, size_t ld, vf m)
 {
-    vf sum = v_zero();
+    vf sum = v_zero(), carry = v_zero();
     size_t c = 0;
     for (; c + 4 <= n_c; c += 4) {
         vf t[4];
         V_EACH(4) t[j] = v_load(x + (c + (size_t)j) * ld);
         exp_diff(4, t, t, m);
-        V_EACH(4) sum = v_add(sum, t[j]);
+        V_EACH(4) add_carry(&sum, &carry, t[j]);
         if (e)
             V_EACH(4) v_store(e + (c + (size_t)j) * ld, t[j]);
     }
     for (; c < n_c; c++) {
         vf t[1] = { v_load(x + c * ld) };
         exp_diff(1, t, t, m);
-        sum = v_add(sum, t[0]);
+        add_carry(&sum, &carry, t[0]);
         if (e)
             v_store(e + c * ld, t[0]);
     }

@@ -155,7 +155,13 @@ static void bn_stats(const float *x, size_t n, float k[16], float s[16], float q
 {
     assert(n % 16 == 0 && n > 0 && n <= 16 * 1024);
     struct sums t = { 0 };
-    memcpy(k, x, 16 * sizeof *k);
+    const size_t step = n / 64 * 16;
+    for (size_t l = 0; l < 16; l += VL) {
+        const float *p = x + l;
+        vf x0 = v_load(p), d1 = v_sub(v_load(p + step), x0), d2 = v_sub(v_load(p + 2 * step), x0);
+        vf d3 = v_sub(v_load(p + 3 * step), x0);
+        v_store(k + l, v_fma(v_add(v_add(d1, d2), d3), v_set1(0.25f), x0));
+    }
 #define STEP(i, a, b)                                                                                       \
     do {                                                                                                    \
         vf d_ = v_sub(v_load(x + (i)), v_load(k + l));                                                      \

@@ -1,0 +1,947 @@
+/* Every kernel of kernels.h but mac, wgrad and outer, in every table that runs on this machine.
+ *
+ * A round draws a shape and inputs, writes down in plain C what the contract says, and runs all tables: the same bits
+ * where the contract fixes the order of operations, bounds against double elsewhere and then the same bits as the first
+ * table. Buffers lie between guard pages or are misaligned, outputs start as NaN, bytes around them must survive. A third
+ * of the rounds has special values, a third of those flushes denormals, as workers do (bits only). A failure says what is
+ * needed to repeat it: CVYI_TEST_SEED sets the seed. A kernel missing here does not compile: see CVYI_KERNELS below. */
+#include "check.h"
+
+#include "backends/native/kernels/kernels.h"
+#include "base/cpu.h"
+#include "convoy/types.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#define ROUNDS 250
+#define U 0x1p-24
+#define MAX_BUFS 160
+#define MAX_N (16 * 1024)
+
+struct env {
+    struct check_rng rng;
+    uint64_t seed;
+    const char *kernel;
+    char shape[160];
+    const struct cvyi_kernels *isa[4];
+    int n_isa, at;
+    struct check_buf buf[MAX_BUFS];
+    int n_buf;
+    bool specials, flush;
+    float *first[8]; /* what the first table gave, for approx() */
+};
+
+static _Noreturn void fail_at(struct env *e, const char *what, size_t i, double got, double want)
+{
+#ifdef __SSE__
+    __builtin_ia32_ldmxcsr(0x1f80);
+#endif
+    printf("%s, %s, %s: %s[%zu] is %.9g (%a), want %.9g (%a); CVYI_TEST_SEED=%#llx\n", e->kernel, e->isa[e->at]->isa,
+           e->shape, what, i, got, got, want, want, (unsigned long long)e->seed);
+    fail();
+    abort();
+}
+
+/* ---- buffers; they live until the round ends */
+
+static void *raw(struct env *e, size_t bytes)
+{
+    assert_true(e->n_buf < MAX_BUFS);
+    size_t shift = check_below(&e->rng, 2) ? 0 : 4 * (1 + check_below(&e->rng, 15));
+    e->buf[e->n_buf] = check_alloc(bytes, check_below(&e->rng, 2), shift);
+    return e->buf[e->n_buf++].p;
+}
+
+static float *out(struct env *e, size_t n) { return raw(e, n * sizeof(float)); }
+
+static float *in(struct env *e, size_t n)
+{
+    float *p = out(e, n);
+    for (size_t i = 0; i < n; i++)
+        p[i] = check_any(&e->rng, e->specials);
+    return p;
+}
+
+static float *copy(struct env *e, const float *x, size_t n)
+{
+    return memcpy(out(e, n), x, n * sizeof *x);
+}
+
+static void guards(struct env *e)
+{
+    for (int i = 0; i < e->n_buf; i++)
+        if (!check_intact(&e->buf[i]))
+            fail_at(e, "bytes around buffer", (size_t)i, 0, 0);
+}
+
+#define EACH_TABLE(e, k)                                                                                    \
+    for (e->at = 0; e->at < e->n_isa; guards(e), e->at++)                                                   \
+        for (const struct cvyi_kernels *k = e->isa[e->at], *once_ = k; once_; once_ = NULL)
+
+#define SHAPE(...) snprintf(e->shape, sizeof e->shape, __VA_ARGS__)
+
+/* ---- comparisons */
+
+static void equal(struct env *e, const char *what, const float *got, const float *want, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!check_same(got[i], want[i]))
+            fail_at(e, what, i, (double)got[i], (double)want[i]);
+}
+
+/* Within |error| <= bound[i] for the first table, the same bits for the others; `slot` tells several outputs apart. */
+static void approx(struct env *e, const char *what, const float *got, const double *want, const double *bound, size_t n,
+                   int slot)
+{
+    if (e->at > 0) {
+        equal(e, what, got, e->first[slot], n);
+        return;
+    }
+    e->first[slot] = copy(e, got, n);
+    for (size_t i = 0; i < n && !e->flush; i++) {
+        double g = (double)got[i], w = want[i];
+        if (isnan(w) ? isnan(g) : g == w || fabs(g - w) <= bound[i])
+            continue;
+        if (fabs(w) > 0x1.fffffep127 && isinf(g) && (g > 0) == (w > 0))
+            continue;
+        fail_at(e, what, i, g, w);
+    }
+}
+
+static size_t pixels(struct env *e)
+{
+    return 1 + check_below(&e->rng, check_below(&e->rng, 8) ? 40 : 1024);
+}
+
+/* ---- activations */
+
+static const char *const act_names[] = { "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "relu_x" };
+
+static double act_want(int kind, double x, double alpha)
+{
+    switch (kind) {
+    case CVY_SIGMOID: return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
+    case CVY_TANH: return tanh(x);
+    case CVY_RELU: return x < 0 ? 0 : x;
+    case CVY_LEAKY_RELU: return x > 0 ? x : (double)(float)(alpha * x);
+    case CVY_ELU: return x > 0 ? x : alpha * expm1(x);
+    default: return isnan(x) ? x : (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
+    }
+}
+
+static double ulp_of(double x)
+{
+    int ex = 0;
+    frexp(x, &ex);
+    return ldexp(1, (x == 0 || ex < -125 ? -125 : ex) - 24);
+}
+
+static float affine(const struct cvyi_affine *c, float x) { return fmaf(c->a, x - c->m, c->b); }
+
+static struct cvyi_affine any_affine(struct env *e)
+{
+    return (struct cvyi_affine){ check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng) };
+}
+
+static void test_norm(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    struct cvyi_affine c = any_affine(e);
+    SHAPE("n %zu", n);
+    float *x = in(e, n), *want = out(e, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = affine(&c, x[i]);
+    EACH_TABLE(e, k) {
+        float *y = out(e, n), *ip = copy(e, x, n);
+        k->rows->norm(y, x, n, &c, 0);
+        equal(e, "y", y, want, n);
+        k->rows->norm(ip, ip, n, &c, 0);
+        equal(e, "y in place", ip, want, n);
+    }
+}
+
+static void test_act(struct env *e)
+{
+    static double want[2][MAX_N], bound[2][MAX_N];
+    int kind = (int)check_below(&e->rng, CVYI_N_ACTS);
+    size_t n = 16 * pixels(e);
+    float alpha = kind == CVY_LEAKY_RELU || kind == CVY_ELU ? check_uniform(&e->rng, 0.01f, 1.5f) : 0.5f;
+    struct cvyi_affine c = any_affine(e);
+    SHAPE("%s, n %zu, alpha %a", act_names[kind], n, (double)alpha);
+    float *x = in(e, n);
+    for (size_t i = 0; i < n; i++)
+        for (int j = 0; j < 2; j++) {
+            want[j][i] = act_want(kind, (double)(j ? affine(&c, x[i]) : x[i]), (double)alpha);
+            bound[j][i] = 2 * ulp_of(want[j][i]);
+            if (kind == CVY_RELU || kind == CVY_LEAKY_RELU)
+                bound[j][i] = 0;
+            else if (fabs(want[j][i]) < 0x1p-126)
+                bound[j][i] = 0x1p-126;
+        }
+    EACH_TABLE(e, k) {
+        float *y = out(e, n), *ip = copy(e, x, n);
+        k->rows->act[kind](y, x, n, alpha);
+        approx(e, "act", y, want[0], bound[0], n, 0);
+        k->rows->act[kind](ip, ip, n, alpha);
+        equal(e, "act in place", ip, y, n);
+        memset(y, 0xff, n * sizeof *y);
+        k->rows->norm_act[kind](y, x, n, &c, alpha);
+        approx(e, "norm_act", y, want[1], bound[1], n, 1);
+        memcpy(ip, x, n * sizeof *x);
+        k->rows->norm_act[kind](ip, ip, n, &c, alpha);
+        equal(e, "norm_act in place", ip, y, n);
+        k->rows->norm(ip, x, n, &c, 0);
+        k->rows->act[kind](ip, ip, n, alpha);
+        equal(e, "norm, then act", ip, y, n);
+    }
+}
+
+/* As the contract writes it, but for softplus. */
+static float grad(int kind, float dy, float s, float alpha)
+{
+    switch (kind) {
+    case CVY_SIGMOID: return dy * (s * (1 - s));
+    case CVY_TANH: return dy * fmaf(-s, s, 1);
+    case CVY_RELU: return s > 0 ? dy : 0;
+    case CVY_LEAKY_RELU: return s > 0 ? dy : alpha * dy;
+    case CVY_ELU: return s > 0 ? dy : dy * (s + alpha);
+    default: return s > 0 ? dy : s == 0 ? alpha * dy : 0;
+    }
+}
+
+/* Four chains a lane: pixel p to chain p % 4. */
+static void chains(const float *g, const float *d, size_t n, float s1[16], float s2[16])
+{
+    float a[4][16] = { { 0 } }, b[4][16] = { { 0 } };
+    for (size_t i = 0; i < n; i++) {
+        size_t j = i / 16 % 4, l = i % 16;
+        a[j][l] += g[i];
+        b[j][l] = fmaf(g[i], d[i], b[j][l]);
+    }
+    for (size_t l = 0; l < 16; l++) {
+        s1[l] = (a[0][l] + a[1][l]) + (a[2][l] + a[3][l]);
+        s2[l] = (b[0][l] + b[1][l]) + (b[2][l] + b[3][l]);
+    }
+}
+
+static void test_act_bwd(struct env *e)
+{
+    static double want[MAX_N], bound[MAX_N];
+    static float gw[MAX_N], d[MAX_N];
+    int kind = (int)check_below(&e->rng, CVYI_N_ACTS + 1);
+    size_t n = 16 * pixels(e);
+    float alpha = check_uniform(&e->rng, 0.01f, 1.5f), m = check_normal(&e->rng), s1[16], s2[16];
+    SHAPE("%s, n %zu, alpha %a, m %a", act_names[kind], n, (double)alpha, (double)m);
+    float *dy = in(e, n), *saved = in(e, n), *x = in(e, n);
+    for (size_t i = 0; i < n; i++) {
+        d[i] = x[i] - m;
+        if (kind == CVY_SOFTPLUS)
+            saved[i] = fabsf(saved[i]);
+        else
+            gw[i] = grad(kind, dy[i], saved[i], alpha);
+        double f = -expm1(-(double)saved[i]);
+        want[i] = (double)dy[i] * f;
+        bound[i] = 3 * ulp_of(want[i]);
+    }
+    EACH_TABLE(e, k) {
+        float *g = out(e, n), *ip = copy(e, dy, n), *t1 = out(e, 16), *t2 = out(e, 16);
+        k->rows->act_bwd[kind](g, dy, saved, n, alpha);
+        if (kind == CVY_SOFTPLUS) {
+            approx(e, "g", g, want, bound, n, 0);
+            memcpy(gw, e->first[0], n * sizeof *g);
+        }
+        equal(e, "g", g, gw, n);
+        k->rows->act_bwd[kind](ip, ip, saved, n, alpha);
+        equal(e, "g in place", ip, gw, n);
+        chains(gw, d, n, s1, s2);
+        memset(g, 0xff, n * sizeof *g);
+        k->rows->act_bwd_reduce[kind](g, dy, saved, x, n, alpha, m, t1, t2);
+        equal(e, "g, reduced", g, gw, n);
+        equal(e, "s1", t1, s1, 16);
+        equal(e, "s2", t2, s2, 16);
+        memcpy(ip, dy, n * sizeof *dy);
+        k->rows->act_bwd_reduce[kind](ip, ip, saved, x, n, alpha, m, t1, t2);
+        equal(e, "g, reduced in place", ip, gw, n);
+        equal(e, "s2 in place", t2, s2, 16);
+    }
+}
+
+/* ---- batch normalization */
+
+static void test_bn_stats(struct env *e)
+{
+    static float d[MAX_N];
+    size_t n = 16 * pixels(e);
+    float k[16], s[16], q[16];
+    SHAPE("n %zu", n);
+    float *x = in(e, n), *x1 = x + n / 64 * 16, *x2 = x1 + n / 64 * 16, *x3 = x2 + n / 64 * 16;
+    for (int l = 0; l < 16; l++)
+        k[l] = fmaf((x1[l] - x[l]) + (x2[l] - x[l]) + (x3[l] - x[l]), 0.25f, x[l]);
+    for (size_t i = 0; i < n; i++)
+        d[i] = x[i] - k[i % 16];
+    chains(d, d, n, s, q);
+    EACH_TABLE(e, t) {
+        float *k1 = out(e, 16), *s1 = out(e, 16), *q1 = out(e, 16);
+        t->rows->bn_stats(x, n, k1, s1, q1);
+        equal(e, "k", k1, k, 16);
+        equal(e, "s", s1, s, 16);
+        equal(e, "q", q1, q, 16);
+    }
+}
+
+static void test_bn_reduce(struct env *e)
+{
+    static float d[MAX_N];
+    size_t n = 16 * pixels(e);
+    float m = check_normal(&e->rng), s1[16], s2[16];
+    SHAPE("n %zu, m %a", n, (double)m);
+    float *g = in(e, n), *x = in(e, n);
+    for (size_t i = 0; i < n; i++)
+        d[i] = x[i] - m;
+    chains(g, d, n, s1, s2);
+    EACH_TABLE(e, k) {
+        float *t1 = out(e, 16), *t2 = out(e, 16);
+        k->rows->bn_reduce(g, x, n, m, t1, t2);
+        equal(e, "s1", t1, s1, 16);
+        equal(e, "s2", t2, s2, 16);
+    }
+}
+
+static void test_bn_dx(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    unsigned n_lanes = check_below(&e->rng, 2) ? 16 : (unsigned)check_below(&e->rng, 17);
+    struct check_rng *r = &e->rng;
+    struct cvyi_bn_dx c = { check_normal(r), check_normal(r), check_normal(r), check_normal(r) };
+    SHAPE("n %zu, n_lanes %u", n, n_lanes);
+    float *g = in(e, n), *x = in(e, n), *want = out(e, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = i % 16 < n_lanes ? fmaf(c.a, g[i], fmaf(c.b, x[i] - c.m, c.c)) : 0;
+    EACH_TABLE(e, k) {
+        float *dx = out(e, n), *ip = copy(e, g, n);
+        k->rows->bn_dx(dx, g, x, n, &c, n_lanes);
+        equal(e, "dx", dx, want, n);
+        k->rows->bn_dx(ip, ip, x, n, &c, n_lanes);
+        equal(e, "dx in place", ip, want, n);
+    }
+}
+
+/* ---- element-wise */
+
+static void test_add(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    SHAPE("n %zu", n);
+    float *a = in(e, n), *b = in(e, n), *want = out(e, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = a[i] + b[i];
+    EACH_TABLE(e, k) {
+        float *y = out(e, n), *ip = copy(e, a, n);
+        k->rows->add(y, a, b, n);
+        equal(e, "y", y, want, n);
+        k->rows->add(ip, ip, b, n);
+        equal(e, "y in place of a", ip, want, n);
+        memcpy(ip, b, n * sizeof *b);
+        k->rows->add(ip, a, ip, n);
+        equal(e, "y in place of b", ip, want, n);
+    }
+}
+
+static void test_scale(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    float a = check_normal(&e->rng);
+    SHAPE("n %zu, a %a", n, (double)a);
+    float *x = in(e, n), *want = out(e, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = x[i] * a;
+    EACH_TABLE(e, k) {
+        float *y = out(e, n), *ip = copy(e, x, n);
+        k->rows->scale(y, x, n, a);
+        equal(e, "y", y, want, n);
+        k->rows->scale(ip, ip, n, a);
+        equal(e, "y in place", ip, want, n);
+    }
+}
+
+static void test_mask_scale(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    float a = check_uniform(&e->rng, 1, 2);
+    SHAPE("n %zu, a %a", n, (double)a);
+    float *x = in(e, n), *want = out(e, n);
+    uint16_t *mask = raw(e, n / 16 * sizeof *mask);
+    for (size_t i = 0; i < n / 16; i++)
+        mask[i] = (uint16_t)check_u64(&e->rng);
+    for (size_t i = 0; i < n; i++)
+        want[i] = mask[i / 16] >> i % 16 & 1 ? x[i] * a : 0;
+    EACH_TABLE(e, k) {
+        float *y = out(e, n), *ip = copy(e, x, n);
+        k->rows->mask_scale(y, x, mask, n, a);
+        equal(e, "y", y, want, n);
+        k->rows->mask_scale(ip, ip, mask, n, a);
+        equal(e, "y in place", ip, want, n);
+    }
+}
+
+/* ---- pooling */
+
+#define MAX_ROWS 5
+
+struct pool_case { struct cvyi_pool p; size_t n_rows; float *x[MAX_ROWS], *dy, *inv; };
+
+static struct pool_case any_pool(struct env *e)
+{
+    struct check_rng *r = &e->rng;
+    struct pool_case c;
+    c.p.kw = 1 + check_below(r, 5);
+    c.p.sw = 1 + check_below(r, 4);
+    c.p.pl = check_below(r, c.p.kw);
+    c.p.iw = 1 + check_below(r, check_below(r, 3) ? 9 : 40);
+    c.p.ow = 1 + check_below(r, (c.p.iw - 1 + c.p.pl) / c.p.sw + 1);
+    c.n_rows = 1 + check_below(r, MAX_ROWS);
+    bool ties = check_below(r, 2);
+    SHAPE("ow %zu iw %zu kw %zu sw %zu pl %zu rows %zu", c.p.ow, c.p.iw, c.p.kw, c.p.sw, c.p.pl, c.n_rows);
+    for (size_t j = 0; j < c.n_rows; j++) {
+        c.x[j] = in(e, c.p.iw * 16);
+        for (size_t i = 0; ties && i < c.p.iw * 16; i++)
+            c.x[j][i] = e->specials && !check_below(r, 9) ? NAN : e->specials && !check_below(r, 4) ? -0.0f
+                                                                                  : (float)check_below(r, 3);
+    }
+    c.dy = in(e, c.p.ow * 16);
+    c.inv = out(e, c.p.ow);
+    for (size_t i = 0; i < c.p.ow; i++)
+        c.inv[i] = 1 / (float)(1 + check_below(r, 25));
+    return c;
+}
+
+/* The clipped window of column q. */
+static void window(const struct cvyi_pool *p, size_t q, size_t *c0, size_t *c1)
+{
+    ptrdiff_t lo = (ptrdiff_t)(q * p->sw) - (ptrdiff_t)p->pl, hi = lo + (ptrdiff_t)p->kw;
+    *c0 = lo > 0 ? (size_t)lo : 0;
+    *c1 = (size_t)hi < p->iw ? (size_t)hi : p->iw;
+}
+
+/* The index of the first maximum or NaN of the window in scan order (row * iw + column). */
+static size_t max_at(const struct pool_case *c, size_t q, size_t l)
+{
+    size_t c0, c1, at = SIZE_MAX;
+    float best = 0;
+    window(&c->p, q, &c0, &c1);
+    for (size_t r = 0; r < c->n_rows; r++)
+        for (size_t i = c0; i < c1; i++) {
+            float v = c->x[r][i * 16 + l];
+            if (at == SIZE_MAX || v > best || (isnan(v) && !isnan(best)))
+                best = v, at = r * c->p.iw + i;
+        }
+    return at;
+}
+
+static void test_pool_max(struct env *e)
+{
+    struct pool_case c = any_pool(e);
+    float *want = out(e, c.p.ow * 16);
+    for (size_t i = 0; i < c.p.ow * 16; i++) {
+        size_t at = max_at(&c, i / 16, i % 16);
+        want[i] = c.x[at / c.p.iw][at % c.p.iw * 16 + i % 16];
+    }
+    EACH_TABLE(e, k) {
+        float *y = out(e, c.p.ow * 16);
+        k->rows->pool_max(&c.p, y, (const float *const *)c.x, c.n_rows);
+        if (e->flush && e->at == 0) /* a maximum instruction flushes a denormal, plain C hands it on */
+            memcpy(want, y, c.p.ow * 16 * sizeof *y);
+        equal(e, "y", y, want, c.p.ow * 16);
+    }
+}
+
+static void zeros(struct env *e, const struct pool_case *c, float *dx[MAX_ROWS])
+{
+    for (size_t r = 0; r < c->n_rows; r++)
+        dx[r] = memset(out(e, c->p.iw * 16), 0, c->p.iw * 16 * sizeof(float));
+}
+
+static void test_pool_max_bwd(struct env *e)
+{
+    struct pool_case c = any_pool(e);
+    int tie = (int)check_below(&e->rng, 3);
+    float *want[MAX_ROWS], *dx[MAX_ROWS];
+    SHAPE("ow %zu iw %zu kw %zu sw %zu pl %zu rows %zu tie %d", c.p.ow, c.p.iw, c.p.kw, c.p.sw, c.p.pl, c.n_rows, tie);
+    zeros(e, &c, want);
+    for (size_t i = 0; i < c.p.ow * 16; i++) {
+        size_t q = i / 16, l = i % 16, at = max_at(&c, q, l), c0, c1, count = 0;
+        float best = c.x[at / c.p.iw][at % c.p.iw * 16 + l];
+        window(&c.p, q, &c0, &c1);
+        for (int pass = 0; pass < 2; pass++)
+            for (size_t r = 0; r < c.n_rows; r++)
+                for (size_t j = c0; j < c1; j++) {
+                    float v = c.x[r][j * 16 + l];
+                    if (!(v == best || (isnan(v) && isnan(best))) || (tie == 0 && r * c.p.iw + j != at))
+                        continue;
+                    if (pass == 0)
+                        count++;
+                    else
+                        want[r][j * 16 + l] += tie == 2 ? c.dy[i] / (float)count : c.dy[i];
+                }
+    }
+    EACH_TABLE(e, k) {
+        zeros(e, &c, dx);
+        k->rows->pool_max_bwd(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
+        for (size_t r = 0; r < c.n_rows; r++)
+            equal(e, "dx", dx[r], want[r], c.p.iw * 16);
+    }
+}
+
+static void test_pool_avg(struct env *e)
+{
+    struct pool_case c = any_pool(e);
+    float *want = out(e, c.p.ow * 16);
+    for (size_t i = 0; i < c.p.ow * 16; i++) {
+        size_t c0, c1;
+        float sum = 0;
+        double exact = 0, mass = 0;
+        window(&c.p, i / 16, &c0, &c1);
+        for (size_t r = 0; r < c.n_rows; r++)
+            for (size_t j = c0; j < c1; j++) {
+                double v = (double)c.x[r][j * 16 + i % 16];
+                sum += (float)v;
+                exact += v;
+                mass += fabs(v);
+            }
+        want[i] = sum * c.inv[i / 16];
+        if (!e->specials)
+            assert_true(fabs((double)want[i] - exact * (double)c.inv[i / 16]) <= 25 * U * mass);
+    }
+    EACH_TABLE(e, k) {
+        float *y = out(e, c.p.ow * 16);
+        k->rows->pool_avg(&c.p, y, (const float *const *)c.x, c.n_rows, c.inv);
+        equal(e, "y", y, want, c.p.ow * 16);
+    }
+}
+
+static void test_pool_avg_bwd(struct env *e)
+{
+    struct pool_case c = any_pool(e);
+    float *want[MAX_ROWS], *dx[MAX_ROWS];
+    zeros(e, &c, want);
+    for (size_t i = 0; i < c.p.ow * 16; i++) {
+        size_t c0, c1;
+        window(&c.p, i / 16, &c0, &c1);
+        for (size_t r = 0; r < c.n_rows; r++)
+            for (size_t j = c0; j < c1; j++)
+                want[r][j * 16 + i % 16] += c.dy[i] * c.inv[i / 16];
+    }
+    EACH_TABLE(e, k) {
+        zeros(e, &c, dx);
+        k->rows->pool_avg_bwd(&c.p, dx, c.dy, c.n_rows, c.inv);
+        for (size_t r = 0; r < c.n_rows; r++)
+            equal(e, "dx", dx[r], want[r], c.p.iw * 16);
+    }
+}
+
+/* ---- lanes */
+
+static unsigned any_lanes(struct env *e)
+{
+    return check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
+}
+
+static void test_ingest_u8(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 100);
+    unsigned n_lanes = any_lanes(e);
+    float scale = check_normal(&e->rng), shift = check_normal(&e->rng);
+    SHAPE("n %zu, n_lanes %u", n, n_lanes);
+    const uint8_t *src[16] = { NULL };
+    float *want = out(e, n * 16);
+    memset(want, 0, n * 16 * sizeof *want);
+    for (unsigned l = 0; l < n_lanes; l++) {
+        uint8_t *p = raw(e, n);
+        for (size_t i = 0; i < n; i++) {
+            p[i] = (uint8_t)check_u64(&e->rng);
+            want[i * 16 + l] = fmaf(p[i], scale, shift);
+        }
+        src[l] = p;
+    }
+    EACH_TABLE(e, k) {
+        float *dst = out(e, n * 16);
+        k->lanes->ingest_u8(dst, src, n, n_lanes, scale, shift);
+        equal(e, "dst", dst, want, n * 16);
+    }
+}
+
+static void test_ingest_f32(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 100);
+    unsigned n_lanes = any_lanes(e);
+    float scale = check_normal(&e->rng), shift = check_normal(&e->rng);
+    SHAPE("n %zu, n_lanes %u", n, n_lanes);
+    const float *src[16] = { NULL };
+    float *want = out(e, n * 16);
+    memset(want, 0, n * 16 * sizeof *want);
+    for (unsigned l = 0; l < n_lanes; l++) {
+        src[l] = in(e, n);
+        for (size_t i = 0; i < n; i++)
+            want[i * 16 + l] = fmaf(src[l][i], scale, shift);
+    }
+    EACH_TABLE(e, k) {
+        float *dst = out(e, n * 16);
+        k->lanes->ingest_f32(dst, src, n, n_lanes, scale, shift);
+        equal(e, "dst", dst, want, n * 16);
+    }
+}
+
+static void test_to_lanes(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 100);
+    unsigned n_lanes = any_lanes(e);
+    SHAPE("n %zu, n_lanes %u", n, n_lanes);
+    const float *src[16] = { NULL };
+    float *want = out(e, n * 16);
+    memset(want, 0, n * 16 * sizeof *want);
+    for (unsigned l = 0; l < n_lanes; l++) {
+        src[l] = in(e, n);
+        for (size_t i = 0; i < n; i++)
+            want[i * 16 + l] = src[l][i];
+    }
+    EACH_TABLE(e, k) {
+        float *dst = out(e, n * 16);
+        k->lanes->to_lanes(dst, src, n, n_lanes);
+        equal(e, "dst", dst, want, n * 16);
+    }
+}
+
+static void test_from_lanes(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 100);
+    unsigned n_lanes = any_lanes(e);
+    SHAPE("n %zu, n_lanes %u", n, n_lanes);
+    float *src = in(e, n * 16), *want = out(e, n), *dst[16] = { NULL };
+    EACH_TABLE(e, k) {
+        for (unsigned l = 0; l < n_lanes; l++)
+            dst[l] = out(e, n);
+        k->lanes->from_lanes(dst, src, n, n_lanes);
+        for (unsigned l = 0; l < n_lanes; l++) {
+            for (size_t i = 0; i < n; i++)
+                want[i] = src[i * 16 + l];
+            equal(e, "dst", dst[l], want, n);
+        }
+    }
+}
+
+static void test_transpose(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 70), n_pad = (n + 15) / 16 * 16 + 16 * check_below(&e->rng, 2);
+    size_t dst_n = n_pad + 16 * check_below(&e->rng, 3), src_o = 16 * (1 + check_below(&e->rng, 4));
+    size_t total = 15 * dst_n + n_pad;
+    SHAPE("n %zu, n_pad %zu, dst_n %zu, src_o %zu", n, n_pad, dst_n, src_o);
+    float *src = in(e, (n - 1) * src_o + 16), *want = out(e, total);
+    for (size_t l = 0; l < 16; l++)
+        for (size_t o = 0; o < n_pad; o++)
+            want[l * dst_n + o] = o < n ? src[o * src_o + l] : 0;
+    EACH_TABLE(e, k) {
+        float *dst = out(e, total);
+        k->lanes->transpose(dst, dst_n, src, src_o, n, n_pad);
+        equal(e, "dst", dst, want, total); /* between the rows: still NaN */
+    }
+}
+
+/* ---- loss */
+
+#define MAX_CLASSES 1000
+#define MAX_LOGITS (16 * MAX_CLASSES)
+
+struct logits { size_t n_c, ld, total; float *x; };
+
+static struct logits any_logits(struct env *e)
+{
+    static const float spread[] = { 0.01f, 1, 10, 30, 1e4f };
+    struct logits g;
+    g.n_c = 1 + check_below(&e->rng, check_below(&e->rng, 10) ? 20 : MAX_CLASSES);
+    g.ld = g.n_c > 20 ? 16 : 16 * (1 + check_below(&e->rng, 3));
+    g.total = (g.n_c - 1) * g.ld + 16;
+    g.x = in(e, g.total);
+    float s = spread[check_below(&e->rng, 5)];
+    for (size_t i = 0; i < g.total && !e->specials; i++)
+        g.x[i] *= s;
+    if (check_below(&e->rng, 4) == 0) /* equal maxima */
+        for (size_t i = 0; i < g.total; i++)
+            g.x[i] = roundf(g.x[i] / s);
+    return g;
+}
+
+/* Softmax in double, in rows of 16: p[c*16 + l]. Returns log sum exp(x - max) and max for each lane. */
+static void softmax_want(const struct logits *g, double *p, double logsum[16], double max[16])
+{
+    for (size_t l = 0; l < 16; l++) {
+        double m = -HUGE_VAL, sum = 0;
+        for (size_t c = 0; c < g->n_c; c++)
+            m = fmax(m, (double)g->x[c * g->ld + l]);
+        for (size_t c = 0; c < g->n_c; c++)
+            sum += p[c * 16 + l] = exp((double)g->x[c * g->ld + l] - m);
+        for (size_t c = 0; c < g->n_c; c++)
+            p[c * 16 + l] /= sum;
+        logsum[l] = log(sum);
+        max[l] = m;
+    }
+}
+
+static void pack(const struct logits *g, float *dst, const float *src)
+{
+    for (size_t c = 0; c < g->n_c; c++)
+        memcpy(dst + c * 16, src + c * g->ld, 16 * sizeof *dst);
+}
+
+#define REL 1.2e-6
+
+static void test_softmax(struct env *e)
+{
+    static double want[MAX_LOGITS], bound[MAX_LOGITS], logsum[16], max[16];
+    static float y16[MAX_LOGITS];
+    struct logits g = any_logits(e);
+    SHAPE("n_c %zu, ld %zu", g.n_c, g.ld);
+    softmax_want(&g, want, logsum, max);
+    for (size_t i = 0; i < g.n_c * 16; i++)
+        bound[i] = REL * want[i] + 1e-36;
+    EACH_TABLE(e, k) {
+        float *y = out(e, g.total), *ip = copy(e, g.x, g.total);
+        k->loss->softmax(y, g.x, g.n_c, g.ld);
+        pack(&g, y16, y);
+        approx(e, "y", y16, want, bound, g.n_c * 16, 0);
+        for (size_t l = 0; l < 16 && !e->flush; l++) {
+            double sum = 0;
+            for (size_t c = 0; c < g.n_c; c++)
+                sum += (double)y16[c * 16 + l];
+            if (fabs(sum - 1) > REL)
+                fail_at(e, "sum of lane", l, sum, 1);
+        }
+        k->loss->softmax(ip, ip, g.n_c, g.ld);
+        pack(&g, y16, ip);
+        equal(e, "y in place", y16, e->first[0], g.n_c * 16);
+    }
+}
+
+static void test_cross_entropy(struct env *e)
+{
+    static double p[MAX_LOGITS], bound[MAX_LOGITS], logsum[16], max[16], loss[16], loss_bound[16];
+    static float dx16[MAX_LOGITS];
+    struct logits g = any_logits(e);
+    unsigned n_lanes = any_lanes(e);
+    float s = check_below(&e->rng, 2) ? 0 : check_uniform(&e->rng, 0.01f, 0.5f), scale = 1.0f / 64;
+    uint8_t right[16];
+    SHAPE("n_c %zu, ld %zu, n_lanes %u, smoothing %a", g.n_c, g.ld, n_lanes, (double)s);
+    int32_t *label = raw(e, 16 * sizeof *label);
+    softmax_want(&g, p, logsum, max);
+    for (size_t l = 0; l < 16; l++) {
+        double mean = 0, size = 0;
+        bool nan = false;
+        size_t best = 0;
+        for (size_t c = 0; c < g.n_c; c++) {
+            double v = (double)g.x[c * g.ld + l];
+            if (v > (double)g.x[best * g.ld + l])
+                best = c;
+            nan |= isnan(p[c * 16 + l]);
+            mean += s > 0 ? (max[l] - v) / (double)g.n_c : 0;
+            size += fabs(max[l] - v);
+        }
+        label[l] = l < n_lanes && check_below(&e->rng, 2) ? (int32_t)best : (int32_t)check_below(&e->rng, g.n_c);
+        loss[l] = logsum[l] + (1 - (double)s) * (max[l] - (double)g.x[(size_t)label[l] * g.ld + l]) + (double)s * mean;
+        if (nan)
+            loss[l] = NAN;
+        loss_bound[l] = REL * fabs(loss[l]) + (double)g.n_c * U + (s > 0 ? U * size : 0);
+        right[l] = l < n_lanes && label[l] == (int32_t)best && !nan;
+        for (size_t c = 0; c < g.n_c; c++) {
+            double q = ((size_t)label[l] == c ? 1 - (double)s : 0) + (double)s / (double)g.n_c, *t = &p[c * 16 + l];
+            bound[c * 16 + l] = (REL * *t + 4 * U * (*t + q)) * (double)scale + 1e-36;
+            *t = (*t - q) * (double)scale;
+            if (l >= n_lanes)
+                *t = loss[l] = loss_bound[l] = bound[c * 16 + l] = 0;
+        }
+    }
+    EACH_TABLE(e, k) {
+        float *dx = out(e, g.total), *ls = out(e, 16), *ip = copy(e, g.x, g.total);
+        uint8_t *correct = raw(e, 16);
+        k->loss->cross_entropy(NULL, g.x, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
+        approx(e, "loss", ls, loss, loss_bound, 16, 0);
+        for (size_t l = 0; l < 16; l++)
+            if (correct[l] != right[l])
+                fail_at(e, "correct", l, correct[l], right[l]);
+        memset(correct, 0xff, 16);
+        k->loss->cross_entropy(dx, g.x, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
+        equal(e, "loss with dx", ls, e->first[0], 16);
+        assert_memory_equal(correct, right, 16);
+        pack(&g, dx16, dx);
+        approx(e, "dx", dx16, p, bound, g.n_c * 16, 1);
+        k->loss->cross_entropy(ip, ip, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
+        pack(&g, dx16, ip);
+        equal(e, "dx in place", dx16, e->first[1], g.n_c * 16);
+    }
+}
+
+/* ---- update */
+
+static void test_sgd(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 300);
+    bool with_v = check_below(&e->rng, 3);
+    struct cvyi_sgd c = { check_uniform(&e->rng, 0, 1), with_v && check_below(&e->rng, 3) ? 0.9f : 0,
+                          check_below(&e->rng, 2) ? 5e-4f : 0, check_below(&e->rng, 2) };
+    SHAPE("n %zu, lr %a, mu %a, wd %a%s%s", n, (double)c.lr, (double)c.mu, (double)c.wd, c.nesterov ? ", nesterov" : "",
+          with_v ? "" : ", no v");
+    float *w = in(e, n), *dw = in(e, n), *v = in(e, n), *want_w = out(e, n), *want_v = out(e, n);
+    for (size_t i = 0; i < n; i++) {
+        float g = fmaf(c.wd, w[i], dw[i]), t = c.mu != 0 ? fmaf(c.mu, v[i], g) : g;
+        want_v[i] = t;
+        want_w[i] = fmaf(-c.lr, c.mu != 0 && c.nesterov ? fmaf(c.mu, t, g) : t, w[i]);
+        double gd = (double)c.wd * (double)w[i] + (double)dw[i], vd = (double)c.mu * (double)v[i] + gd;
+        double step = c.nesterov && c.mu != 0 ? (double)c.mu * vd + gd : vd, wd = (double)w[i] - (double)c.lr * step;
+        if (!e->specials)
+            assert_true(fabs((double)want_w[i] - wd) <=
+                        2 * ulp_of(fmax(fabs(wd), fabs((double)dw[i]) + fabs((double)v[i]) + fabs((double)w[i]))));
+    }
+    EACH_TABLE(e, k) {
+        float *w1 = copy(e, w, n), *v1 = copy(e, v, n);
+        k->update->sgd(w1, dw, with_v ? v1 : NULL, n, &c);
+        equal(e, "w", w1, want_w, n);
+        equal(e, "v", v1, with_v ? want_v : v, n);
+    }
+}
+
+static void test_fold(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 200), slots = 1 + check_below(&e->rng, 9), stride = n + check_below(&e->rng, 40);
+    SHAPE("n %zu, slots %zu, stride %zu", n, slots, stride);
+    float *src = in(e, (slots - 1) * stride + n), *want = out(e, n);
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t s = 0; s < slots; s++)
+            sum += (double)src[s * stride + i];
+        want[i] = (float)sum;
+    }
+    EACH_TABLE(e, k) {
+        float *dst = out(e, n);
+        k->update->fold(dst, src, slots, stride, n);
+        equal(e, "dst", dst, want, n);
+    }
+}
+
+static void test_fold_lanes(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 40);
+    SHAPE("n %zu", n);
+    float *src = in(e, n * 16), *want = out(e, n);
+    for (size_t i = 0; i < n; i++) {
+        float t[16];
+        memcpy(t, src + i * 16, sizeof t);
+        for (int half = 8; half; half /= 2)
+            for (int l = 0; l < half; l++)
+                t[l] += t[l + half];
+        want[i] = t[0];
+    }
+    EACH_TABLE(e, k) {
+        float *dst = out(e, n);
+        k->update->fold_lanes(dst, src, n);
+        equal(e, "dst", dst, want, n);
+    }
+}
+
+/* ---- the loop over rounds */
+
+static struct env *env;
+
+static int set_up(void **state)
+{
+    (void)state;
+    env = calloc(1, sizeof *env);
+    if (!env)
+        return -1;
+    for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++)
+        if (cvyi_kernels_for(isa) && cvyi_cpu_can_run((enum cvy_isa)isa))
+            env->isa[env->n_isa++] = cvyi_kernels_for(isa);
+    printf("tables:");
+    for (int i = 0; i < env->n_isa; i++)
+        printf(" %s", env->isa[i]->isa);
+    printf("\n");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(env);
+    return 0;
+}
+
+static void rounds(const char *kernel, void (*test)(struct env *))
+{
+    for (int i = 0; i < (getenv("CVYI_TEST_SEED") ? 1 : ROUNDS); i++) {
+        env->seed = check_seed() + (uint64_t)(getenv("CVYI_TEST_SEED") ? 0 : i);
+        env->rng.s = env->seed;
+        env->kernel = kernel;
+        env->specials = check_below(&env->rng, 3) == 0;
+        env->flush = env->specials && check_below(&env->rng, 3) == 0;
+#ifdef __SSE__
+        if (env->flush)
+            __builtin_ia32_ldmxcsr(0x1f80 | 0x8040);
+#endif
+        test(env);
+#ifdef __SSE__
+        __builtin_ia32_ldmxcsr(0x1f80);
+#endif
+        while (env->n_buf)
+            check_free(&env->buf[--env->n_buf]);
+    }
+}
+
+/* kernel_check_mac does these two. */
+static void test_wgrad(struct env *e) { (void)e; }
+static void test_outer(struct env *e) { (void)e; }
+
+#define RUN(name, type) static void run_##name(void **s) { (void)s; rounds(#name, test_##name); }
+CVYI_KERNELS(RUN)
+RUN(act, )
+RUN(act_bwd, )
+
+/* Mean and variance as batch normalization makes them of the sums: shifted, lanes merged in double. */
+static void statistics_are_accurate(void **state)
+{
+    (void)state;
+    static float x[MAX_N];
+    static const size_t sizes[] = { 2, 3, 7, 32, 1000 };
+    struct check_rng r = { check_seed() };
+    for (size_t a = 0; a < 5; a++)
+        for (double ratio = 0; ratio <= 1e6; ratio = ratio ? ratio * 10 : 1)
+            for (int constant = 0; constant < 2; constant++)
+                for (int t = 0; t < env->n_isa; t++) {
+                    size_t n = sizes[a];
+                    double mean = 0, m2 = 0, true_mean = 0, true_m2 = 0;
+                    float k[16], s[16], q[16];
+                    for (size_t i = 0; i < n * 16; i++)
+                        true_mean += (double)(x[i] = (float)ratio + (constant ? 0 : check_normal(&r)));
+                    true_mean /= (double)n * 16;
+                    for (size_t i = 0; i < n * 16; i++)
+                        true_m2 += ((double)x[i] - true_mean) * ((double)x[i] - true_mean);
+                    env->isa[t]->rows->bn_stats(x, n * 16, k, s, q);
+                    for (int l = 0; l < 16; l++) {
+                        double d = (double)k[l] + (double)s[l] / (double)n - mean;
+                        mean += d / (l + 1);
+                        m2 += (double)q[l] - (double)s[l] * (double)s[l] / (double)n +
+                              d * d * (double)n * l / (l + 1);
+                    }
+                    double mean_error = fabs(mean - true_mean) / (U * fmax(fabs(true_mean), 1));
+                    if (!(mean_error <= 2 && m2 >= 0 && fabs(m2 - true_m2) <= 1e-6 * true_m2))
+                        fail_msg("%s: %zu pixels, mean %g: error of the mean %.2f u, m2 %.9g, want %.9g",
+                                 env->isa[t]->isa, n, ratio, mean_error, m2, true_m2);
+                }
+}
+
+int main(void)
+{
+#define CASE(name, type) cmocka_unit_test(run_##name),
+    const struct CMUnitTest tests[] = {
+        CVYI_KERNELS(CASE) CASE(act, ) CASE(act_bwd, ) cmocka_unit_test(statistics_are_accurate),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
