@@ -1,0 +1,781 @@
+/* The native backend against the reference over random operator descriptors, through the operator API: every operator
+ * and pass, 1 to 40 images, buffers that are misaligned by whole floats and end at a guard page. Errors are held to
+ * bounds that follow from float arithmetic, whole numbers to equality, and two instruction sets to the same bits.
+ *
+ *   op_parity [--seed S] [--cases N] [--case I]     a failure prints the line that repeats it */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <float.h>
+
+#include "check.h"
+#include "convoy/convoy.h"
+
+#define U 0x1p-24            /* half an ulp of 1 */
+#define MAX_MACS 1500000.0   /* of a convolution: what the reference does in about 2 ms */
+#define MAX_BUFFERS 64
+
+enum kind { CONV, LINEAR, BATCH_NORM, ACT, POOL, DROPOUT, ADD, SOFTMAX, CROSS_ENTROPY, KINDS };
+static const char *const kind_names[KINDS] = { "conv2d", "linear", "batch_norm", "activation", "pool2d", "dropout", "add",
+                                               "softmax", "softmax_cross_entropy" };
+static const char *const pass_names[] = { "forward", "forward_infer", "backward_data", "backward_weights" };
+
+/* How inputs are filled. */
+enum fill { REAL, POSITIVE, WHOLE, SPECIAL };
+
+struct op_case {
+    enum kind kind;
+    enum cvy_pass pass;
+    enum fill fill;
+    cvy_shape src, dst;
+    cvy_conv2d_desc conv;
+    cvy_batch_norm_desc bn;
+    cvy_act_desc act;
+    cvy_pool2d_desc pool;
+    cvy_dropout_desc dropout;
+    cvy_loss_desc loss;
+};
+
+struct parity {
+    cvy_context *reference, *native[5];
+    enum cvy_isa isa[5];
+    size_t n_native;
+    uint64_t seed;
+    size_t first, end;
+    /* of the running case */
+    size_t number;
+    struct check_rng r;
+    struct op_case c;
+    struct check_buf buffer[MAX_BUFFERS];
+    size_t n_buffers;
+    const char *who;
+    bool failed;
+    /* summary */
+    size_t count[KINDS];
+    double worst[KINDS];     /* error / bound */
+};
+
+/* ------------------------------------------------------------------------------------------------ telling */
+
+static size_t elements(cvy_shape s) { return s.n * s.c * s.h * s.w; }
+
+static void describe(const struct op_case *c)
+{
+    print_message("%s %s, src %zux%zux%zux%zu, fill %d\n", kind_names[c->kind], pass_names[c->pass], c->src.n, c->src.c,
+                  c->src.h, c->src.w, (int)c->fill);
+    if (c->kind == CONV || c->kind == LINEAR)
+        print_message("  out_channels %zu, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, dilation %zux%zu, groups "
+                      "%zu%s%s\n", c->conv.out_channels, c->conv.kernel[0], c->conv.kernel[1], c->conv.stride[0],
+                      c->conv.stride[1], c->conv.pad[0], c->conv.pad[1], c->conv.pad[2], c->conv.pad[3],
+                      c->conv.dilation[0], c->conv.dilation[1], c->conv.groups, c->conv.no_bias ? ", no bias" : "",
+                      c->conv.flip ? ", flip" : "");
+    if (c->kind == BATCH_NORM)
+        print_message("  eps %g, momentum %g, running_var %d%s%s\n", c->bn.eps, c->bn.momentum, (int)c->bn.running_var,
+                      c->bn.no_affine ? ", no affine" : "", c->bn.frozen ? ", frozen" : "");
+    if (c->kind == ACT)
+        print_message("  kind %d, alpha %g, relu_grad_at_zero %g\n", (int)c->act.kind, c->act.alpha,
+                      c->act.relu_grad_at_zero);
+    if (c->kind == POOL)
+        print_message("  %s, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, tie %d%s%s\n",
+                      c->pool.kind == CVY_POOL_MAX ? "max" : "average", c->pool.kernel[0], c->pool.kernel[1],
+                      c->pool.stride[0], c->pool.stride[1], c->pool.pad[0], c->pool.pad[1], c->pool.pad[2],
+                      c->pool.pad[3], (int)c->pool.tie, c->pool.ceil_mode ? ", ceil" : "",
+                      c->pool.exclude_pad ? ", exclude_pad" : "");
+    if (c->kind == DROPOUT) print_message("  p %g%s\n", c->dropout.p, c->dropout.unscaled ? ", unscaled" : "");
+    if (c->kind == CROSS_ENTROPY) print_message("  label_smoothing %g\n", c->loss.label_smoothing);
+}
+
+static void complain(struct parity *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void complain(struct parity *p, const char *format, ...)
+{
+    if (p->failed) return; /* the first mistake of a case says enough */
+    p->failed = true;
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    print_message("%s: %s\n  repeat: op_parity --seed %llu --case %zu\n  ", p->who, text, (unsigned long long)p->seed,
+                  p->number);
+    describe(&p->c);
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+/* n floats between guards, filled with NaN. */
+static float *room(struct parity *p, size_t n)
+{
+    assert_true(p->n_buffers < MAX_BUFFERS);
+    struct check_buf *b = &p->buffer[p->n_buffers++];
+    *b = check_alloc((n ? n : 1) * sizeof(float), check_below(&p->r, 4) != 0, 4 * check_below(&p->r, 2) * check_below(&p->r, 16));
+    return b->p;
+}
+
+static float whole(struct parity *p) { return (float)check_below(&p->r, 9) - 4; }
+
+/* n numbers as the case wants them. */
+static float *filled(struct parity *p, size_t n)
+{
+    float *x = room(p, n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = p->c.fill == WHOLE ? whole(p) : p->c.fill == POSITIVE ? check_uniform(&p->r, 0, 1) : check_normal(&p->r);
+    if (p->c.fill == SPECIAL) x[check_below(&p->r, n)] = check_below(&p->r, 2) ? INFINITY : -INFINITY;
+    return x;
+}
+
+static float *magnitudes(struct parity *p, const float *x, size_t n)
+{
+    if (!x) return NULL;
+    float *y = room(p, n);
+    for (size_t i = 0; i < n; i++) y[i] = fabsf(x[i]);
+    return y;
+}
+
+static float *copy(struct parity *p, const float *x, size_t n)
+{
+    return x ? memcpy(room(p, n), x, n * sizeof *x) : NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ running */
+
+static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op **op)
+{
+    switch (c->kind) {
+    case CONV:
+    case LINEAR: return cvy_op_conv2d(ctx, &c->conv, c->src, c->pass, op);
+    case BATCH_NORM: return cvy_op_batch_norm(ctx, &c->bn, c->src, c->pass, op);
+    case ACT: return cvy_op_activation(ctx, &c->act, c->src, c->pass, op);
+    case POOL: return cvy_op_pool2d(ctx, &c->pool, c->src, c->pass, op);
+    case DROPOUT: return cvy_op_dropout(ctx, &c->dropout, c->src, c->pass, op);
+    case ADD: return cvy_op_add(ctx, c->src, op);
+    case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
+    case CROSS_ENTROPY: return cvy_op_softmax_cross_entropy(ctx, &c->loss, c->src, op);
+    case KINDS: break;
+    }
+    return CVY_E_ARG;
+}
+
+static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
+{
+    cvy_op *op = NULL;
+    bool ok = create(ctx, &p->c, &op) == CVY_OK && cvy_op_run(op, args) == CVY_OK;
+    if (!ok) complain(p, "%s", cvy_message(ctx));
+    cvy_op_destroy(&op);
+    return ok;
+}
+
+/* ------------------------------------------------------------------------------------------------ comparing */
+
+/* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
+static void compare(struct parity *p, const char *what, const float *got, const float *want, size_t n,
+                    double (*bound)(const void *arg, size_t i), const void *arg)
+{
+    for (size_t i = 0; i < n && !p->failed; i++) {
+        if (check_same(got[i], want[i]) || got[i] == want[i]) continue;
+        double error = fabs((double)got[i] - (double)want[i]), allowed = bound(arg, i) + (double)FLT_MIN;
+        if (!(error <= allowed))
+            complain(p, "%s[%zu] is %.9g, reference %.9g, allowed error %.3g", what, i, (double)got[i], (double)want[i],
+                     allowed);
+        else if (allowed > 0 && error / allowed > p->worst[p->c.kind])
+            p->worst[p->c.kind] = error / allowed;
+    }
+}
+
+/* factor * u * magnitude + u * |want|: the reference's double was rounded to float as well */
+struct scaled { const float *magnitude, *want; double factor; };
+static double bound_scaled(const void *arg, size_t i)
+{
+    const struct scaled *s = arg;
+    return s->factor * U * fabs((double)s->magnitude[i]) + U * fabs((double)s->want[i]);
+}
+static double bound_none(const void *arg, size_t i)
+{
+    (void)arg, (void)i;
+    return 0;
+}
+static void compare_exact(struct parity *p, const char *what, const float *got, const float *want, size_t n)
+{
+    compare(p, what, got, want, n, bound_none, NULL);
+}
+static void compare_scaled(struct parity *p, const char *what, const float *got, const float *want, size_t n,
+                           const float *magnitude, double factor)
+{
+    compare(p, what, got, want, n, bound_scaled, &(struct scaled){ magnitude, want, factor });
+}
+static void compare_bits(struct parity *p, const char *what, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n && !p->failed; i++)
+        if (!check_same(a[i], b[i]))
+            complain(p, "%s[%zu]: %.9g with one instruction set, %.9g with another", what, i, (double)a[i], (double)b[i]);
+}
+
+/* Runs the case natively: `args` computed by one instruction set, `again` (other output buffers) by another. */
+static bool run_native(struct parity *p, const cvy_op_args *args, const cvy_op_args *again)
+{
+    size_t i = check_below(&p->r, p->n_native), k = check_below(&p->r, p->n_native);
+    p->who = cvy_isa_name(p->isa[i]);
+    if (!run(p, p->native[i], args)) return false;
+    return run(p, p->native[k], again);
+}
+
+/* ------------------------------------------------------------------------------------------------ random descriptors */
+
+static size_t between(struct parity *p, size_t lo, size_t hi) { return lo + check_below(&p->r, hi - lo + 1); }
+static bool maybe(struct parity *p) { return check_below(&p->r, 2); }
+static bool seldom(struct parity *p) { return check_below(&p->r, 8) == 0; }
+
+static size_t channels(struct parity *p)
+{
+    static const size_t interesting[] = { 1, 2, 3, 4, 6, 7, 8, 12, 13, 16, 17, 24, 31, 33, 40, 65 };
+    return interesting[check_below(&p->r, seldom(p) ? 16 : 11)];
+}
+
+static size_t images(struct parity *p)
+{
+    return seldom(p) ? between(p, 1, 40) : (size_t[]){ 1, 2, 15, 16, 17, 32, 5, 33 }[check_below(&p->r, 8)];
+}
+
+static double conv_macs(const struct op_case *c)
+{
+    return (double)elements(c->dst) * (double)(c->src.c / c->conv.groups * c->conv.kernel[0] * c->conv.kernel[1]);
+}
+
+static bool draw_conv(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    static const enum cvy_pass passes[] = { CVY_FORWARD, CVY_BACKWARD_DATA, CVY_BACKWARD_WEIGHTS, CVY_FORWARD_INFER };
+    c->pass = passes[check_below(&p->r, seldom(p) ? 4 : 3)];
+    c->fill = (enum fill)check_below(&p->r, seldom(p) ? 4 : 3);
+    c->src = (cvy_shape){ images(p), channels(p), between(p, 1, 14), between(p, 1, 14) };
+    c->conv = (cvy_conv2d_desc){ .out_channels = channels(p), .no_bias = maybe(p), .flip = seldom(p) };
+    if (c->kind == LINEAR) { /* the whole map, often long */
+        c->src = (cvy_shape){ images(p), between(p, 1, 256), seldom(p) ? 4 : 1, seldom(p) ? 5 : 1 };
+        c->conv.out_channels = between(p, 1, 130);
+        c->conv.kernel[0] = c->src.h;
+        c->conv.kernel[1] = c->src.w;
+    } else {
+        bool square = maybe(p), same = maybe(p);
+        for (int i = 0; i < 2; i++) {
+            c->conv.kernel[i] = i && square ? c->conv.kernel[0] : (size_t[]){ 1, 3, 5, 2, 4, 7, 6, 3 }[check_below(&p->r, 8)];
+            c->conv.stride[i] = same ? 1 : between(p, 0, 3);
+            c->conv.dilation[i] = seldom(p) ? between(p, 2, 3) : 0;
+            c->conv.pad[i] = c->conv.pad[i + 2] = same ? c->conv.kernel[i] / 2 : check_below(&p->r, 4);
+            if (seldom(p)) c->conv.pad[i + 2] = check_below(&p->r, 9); /* also windows wholly in the padding */
+            if (seldom(p)) c->conv.pad[i] = check_below(&p->r, 9);
+        }
+        if (check_below(&p->r, 4) == 0) {
+            if (maybe(p)) { /* depthwise */
+                c->conv.groups = c->src.c;
+                c->conv.out_channels = c->src.c * between(p, 1, 2);
+            } else {
+                c->conv.groups = between(p, 2, 4);
+                c->src.c = c->conv.groups * between(p, 1, 9);
+                c->conv.out_channels = c->conv.groups * between(p, 1, 9);
+            }
+        }
+    }
+    cvy_op *op;
+    if (cvy_op_conv2d(p->reference, &c->conv, c->src, c->pass, &op) != CVY_OK) return false;
+    c->dst = cvy_op_dst_shape(op);
+    cvy_op_destroy(&op);
+    if (!c->conv.groups) c->conv.groups = 1;
+    while (conv_macs(c) > MAX_MACS && c->src.n > 1) c->src.n = c->dst.n = (c->src.n + 1) / 2;
+    return conv_macs(c) <= MAX_MACS;
+}
+
+static void case_conv(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    const cvy_conv2d_desc *d = &c->conv;
+    size_t nx = elements(c->src), ny = elements(c->dst), oc = d->out_channels;
+    size_t taps = d->kernel[0] * d->kernel[1], nw = oc * (c->src.c / d->groups) * taps;
+    bool forward = c->pass == CVY_FORWARD || c->pass == CVY_FORWARD_INFER;
+    float *x = c->pass != CVY_BACKWARD_DATA ? filled(p, nx) : NULL;
+    float *w = c->pass != CVY_BACKWARD_WEIGHTS ? filled(p, nw) : NULL;
+    float *dy = !forward ? filled(p, ny) : NULL, *b = forward && !d->no_bias ? filled(p, oc) : NULL;
+    cvy_op_args args = { .src = x, .weights = w, .bias = b, .diff_dst = dy };
+    cvy_op_args abs = { .src = magnitudes(p, x, nx), .weights = magnitudes(p, w, nw), .bias = magnitudes(p, b, oc),
+                        .diff_dst = magnitudes(p, dy, ny) };
+    size_t n = forward ? ny : c->pass == CVY_BACKWARD_DATA ? nx : nw;
+    double k = forward ? (double)(nw / oc + 1) : c->pass == CVY_BACKWARD_DATA ? (double)(oc / d->groups * taps)
+                                                                             : (double)(ny / oc);
+    double factor = c->fill == WHOLE ? 0 : 4 + sqrt(k) / 16;
+    float *out[4], *db[4]; /* reference, its magnitudes, native, native again */
+    for (int i = 0; i < 4; i++) {
+        cvy_op_args a = i == 1 ? abs : args;
+        out[i] = room(p, n);
+        db[i] = c->pass == CVY_BACKWARD_WEIGHTS && !d->no_bias ? room(p, oc) : NULL;
+        if (forward) a.dst = out[i];
+        else if (c->pass == CVY_BACKWARD_DATA) a.diff_src = out[i];
+        else a.diff_weights = out[i], a.diff_bias = db[i];
+        size_t isa = check_below(&p->r, p->n_native);
+        p->who = i < 2 ? "reference" : cvy_isa_name(p->isa[isa]);
+        if (!run(p, i < 2 ? p->reference : p->native[isa], &a)) return;
+        if (i == 2) {
+            compare_scaled(p, forward ? "dst" : c->pass == CVY_BACKWARD_DATA ? "diff_src" : "diff_weights", out[2], out[0], n,
+                           out[1], factor);
+            if (db[2]) compare_scaled(p, "diff_bias", db[2], db[0], oc, db[1], factor);
+        }
+    }
+    compare_bits(p, "result", out[2], out[3], n);
+    if (db[2]) compare_bits(p, "diff_bias", db[2], db[3], oc);
+}
+
+static void draw_shape(struct parity *p, size_t max_hw)
+{
+    p->c.src = (cvy_shape){ images(p), channels(p), between(p, 1, max_hw), between(p, 1, max_hw) };
+}
+
+static bool draw_bn(struct parity *p)
+{
+    static const double eps[] = { 0, 1e-12, 1e-3, 1 }, momentum[] = { 0, 1, 0.3 };
+    struct op_case *c = &p->c;
+    draw_shape(p, 12);
+    if (maybe(p)) c->src.h = c->src.w = 1;
+    c->dst = c->src;
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    c->bn = (cvy_batch_norm_desc){ .eps = eps[check_below(&p->r, 4)], .momentum = momentum[check_below(&p->r, 3)],
+        .running_var = (enum cvy_bn_var)maybe(p), .no_affine = seldom(p), .frozen = seldom(p) };
+    bool infer = c->pass == CVY_FORWARD_INFER || c->bn.frozen;
+    return infer || c->src.n * c->src.h * c->src.w > 1;
+}
+
+/* What the bounds of a batch norm need, by channel, in double from the reference's results. */
+struct bn_facts {
+    const struct op_case *c;
+    const float *x, *y, *dy, *gamma, *beta;
+    double mean[256], sigma[256], rms[256], sum_dy[256], sum_dy_xhat[256], norm_dx[256];
+};
+
+static double bn_gamma(const struct bn_facts *f, size_t c) { return f->gamma ? fabs((double)f->gamma[c]) : 1; }
+
+/* N6: the output in training */
+static double bound_bn_y(const void *arg, size_t i)
+{
+    const struct bn_facts *f = arg;
+    size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
+    double xhat = ((double)f->x[i] - f->mean[c]) / f->sigma[c], beta = f->beta ? fabs((double)f->beta[c]) : 0;
+    return bn_gamma(f, c) * (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(f->mean[c]) / f->sigma[c]) +
+           2 * U * (beta + fabs((double)f->y[i]));
+}
+/* N7: with running statistics, y = a x + b */
+static double bound_bn_infer(const void *arg, size_t i)
+{
+    const struct bn_facts *f = arg;
+    size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
+    double a = bn_gamma(f, c) / f->sigma[c], beta = f->beta ? (double)f->beta[c] : 0;
+    double b = beta - (f->gamma ? (double)f->gamma[c] : 1) / f->sigma[c] * f->mean[c];
+    return 4 * U * (fabs(a * (double)f->x[i]) + fabs(b)) + U * fabs((double)f->y[i]);
+}
+static double bound_mean(const void *arg, size_t c)
+{
+    const struct bn_facts *f = arg;
+    return 3 * U * fmax(fabs(f->mean[c]), f->rms[c]);
+}
+static double bound_var(const void *arg, size_t c)
+{
+    const struct bn_facts *f = arg;
+    return 1.1e-6 * f->sigma[c] * f->sigma[c];
+}
+static double bound_dgamma(const void *arg, size_t c) { return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy_xhat[c]; }
+static double bound_dbeta(const void *arg, size_t c) { return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy[c]; }
+/* Each element's share of the three terms that dx is made of, which may cancel. */
+static double bound_dx(const void *arg, size_t i)
+{
+    const struct bn_facts *f = arg;
+    size_t pixels = f->c->src.h * f->c->src.w, c = i / pixels % f->c->src.c;
+    double m = (double)(f->c->src.n * pixels), xhat = fabs((double)f->x[i] - f->mean[c]) / f->sigma[c];
+    double terms = fabs((double)f->dy[i]);
+    if (!f->c->bn.frozen) terms += (f->sum_dy[c] + xhat * f->sum_dy_xhat[c]) / m;
+    return bn_gamma(f, c) / f->sigma[c] * 6e-7 * terms + 1e-7 * f->norm_dx[c];
+}
+
+static void bn_learn(struct bn_facts *f, const double *mean, const double *var, double eps)
+{
+    const cvy_shape s = f->c->src;
+    for (size_t c = 0; c < s.c; c++) {
+        double m = (double)(s.n * s.h * s.w);
+        f->mean[c] = mean[c];
+        f->sigma[c] = sqrt(var[c] + eps);
+        f->rms[c] = f->sum_dy[c] = f->sum_dy_xhat[c] = f->norm_dx[c] = 0;
+        for (size_t n = 0; n < s.n; n++)
+            for (size_t p = 0; p < s.h * s.w; p++) {
+                size_t i = (n * s.c + c) * s.h * s.w + p;
+                f->rms[c] += (double)f->x[i] * (double)f->x[i];
+                if (!f->dy) continue;
+                f->sum_dy[c] += fabs((double)f->dy[i]);
+                f->sum_dy_xhat[c] += fabs((double)f->dy[i] * ((double)f->x[i] - f->mean[c])) / f->sigma[c];
+            }
+        f->rms[c] = sqrt(f->rms[c] / m);
+        f->norm_dx[c] = f->dy ? f->sum_dy[c] / m * bn_gamma(f, c) / f->sigma[c] : 0;
+    }
+}
+
+/* Mean and biased variance of every channel, in double. */
+static void exact_stats(const float *x, cvy_shape s, double *mean, double *var)
+{
+    double m = (double)(s.n * s.h * s.w);
+    for (size_t c = 0; c < s.c; c++) {
+        double sum = 0, squares = 0;
+        for (size_t n = 0; n < s.n; n++)
+            for (size_t p = 0; p < s.h * s.w; p++) sum += (double)x[(n * s.c + c) * s.h * s.w + p];
+        mean[c] = sum / m;
+        for (size_t n = 0; n < s.n; n++)
+            for (size_t p = 0; p < s.h * s.w; p++) {
+                double e = (double)x[(n * s.c + c) * s.h * s.w + p] - mean[c];
+                squares += e * e;
+            }
+        var[c] = squares / m;
+    }
+}
+
+static void case_bn(struct parity *p)
+{
+    static const float ratios[] = { 0, 0, 1, 30, 1000 };
+    const struct op_case *c = &p->c;
+    size_t nx = elements(c->src), ch = c->src.c, plane = c->src.h * c->src.w;
+    bool backward = c->pass == CVY_BACKWARD_DATA, infer = c->pass == CVY_FORWARD_INFER || c->bn.frozen;
+    float *x = filled(p, nx), *gamma = NULL, *beta = NULL, *dy = NULL;
+    for (size_t k = 0; k < ch; k++) { /* every channel its own size and place */
+        float scale = check_uniform(&p->r, 0.1f, 3), shift = scale * ratios[check_below(&p->r, 5)];
+        for (size_t i = 0; i < nx; i++)
+            if (i / plane % ch == k) x[i] = x[i] * scale + shift;
+    }
+    if (!c->bn.no_affine) gamma = filled(p, ch), beta = filled(p, ch);
+    if (backward) dy = filled(p, nx);
+
+    static struct bn_facts f; /* large; written anew in every case */
+    f = (struct bn_facts){ .c = c, .x = x, .dy = dy, .gamma = gamma, .beta = beta };
+    double mean[256], var[256], eps = c->bn.eps ? c->bn.eps : 1e-5;
+    exact_stats(x, c->src, mean, var);
+    float *running_mean = room(p, ch), *running_var = room(p, ch);
+    for (size_t k = 0; k < ch; k++) { /* given statistics: near the true ones, as floats */
+        running_mean[k] = (float)mean[k] + (infer ? 0.1f * check_normal(&p->r) : 0);
+        running_var[k] = (float)var[k] * (infer ? check_uniform(&p->r, 0.5f, 2) : 1) + (infer ? 0.01f : 0);
+        if (!infer && !backward) continue;
+        mean[k] = (double)running_mean[k];
+        var[k] = (double)running_var[k];
+    }
+
+    float *out[3], *dgamma[3], *dbeta[3], *got_mean[3], *got_var[3], *rm[3], *rv[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, nx);
+        dgamma[i] = room(p, ch), dbeta[i] = room(p, ch);
+        rm[i] = copy(p, running_mean, ch), rv[i] = copy(p, running_var, ch);
+        got_mean[i] = backward ? copy(p, running_mean, ch) : room(p, ch);
+        got_var[i] = backward ? copy(p, running_var, ch) : room(p, ch);
+        args[i] = (cvy_op_args){ .src = x, .weights = gamma, .bias = beta, .diff_dst = dy, .mean = got_mean[i],
+                                 .var = got_var[i], .running_mean = rm[i], .running_var = rv[i] };
+        if (!backward) args[i].dst = out[i];
+        else args[i].diff_src = out[i], args[i].diff_weights = dgamma[i], args[i].diff_bias = dbeta[i];
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    bn_learn(&f, mean, var, eps);
+    f.y = out[0];
+    if (backward) {
+        compare(p, "diff_src", out[1], out[0], nx, bound_dx, &f);
+        if (gamma) compare(p, "diff_weights", dgamma[1], dgamma[0], ch, bound_dgamma, &f);
+        if (gamma) compare(p, "diff_bias", dbeta[1], dbeta[0], ch, bound_dbeta, &f);
+        if (gamma) compare_bits(p, "diff_weights", dgamma[1], dgamma[2], ch);
+        if (gamma) compare_bits(p, "diff_bias", dbeta[1], dbeta[2], ch);
+    } else if (infer) {
+        compare(p, "dst", out[1], out[0], nx, bound_bn_infer, &f);
+    } else {
+        compare(p, "dst", out[1], out[0], nx, bound_bn_y, &f);
+        compare(p, "mean", got_mean[1], got_mean[0], ch, bound_mean, &f);
+        compare(p, "var", got_var[1], got_var[0], ch, bound_var, &f);
+        compare(p, "running_mean", rm[1], rm[0], ch, bound_mean, &f);
+        compare_scaled(p, "running_var", rv[1], rv[0], ch, rv[0], 20);
+        compare_bits(p, "mean", got_mean[1], got_mean[2], ch);
+        compare_bits(p, "var", got_var[1], got_var[2], ch);
+        compare_bits(p, "running_mean", rm[1], rm[2], ch);
+        compare_bits(p, "running_var", rv[1], rv[2], ch);
+    }
+    compare_bits(p, "result", out[1], out[2], nx);
+}
+
+/* ------------------------------------------------------------------------------------------------ rows */
+
+static bool draw_act(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    draw_shape(p, 9);
+    c->dst = c->src;
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    c->act.kind = (enum cvy_act_kind)check_below(&p->r, 6);
+    c->act.alpha = maybe(p) ? 0 : (double)check_uniform(&p->r, 0.01f, 1.5f);
+    c->act.relu_grad_at_zero = maybe(p) ? 0.5 : 0;
+    return true;
+}
+
+static void case_act(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    size_t n = elements(c->src);
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    float *x = room(p, n), *y[4], *dy = backward ? room(p, n) : NULL, *dx[3];
+    for (size_t i = 0; i < n; i++) {
+        x[i] = check_any(&p->r, !backward);
+        if (backward) dy[i] = check_normal(&p->r);
+        if (backward && c->act.kind == CVY_RELU && seldom(p)) x[i] = 0;
+    }
+    for (int i = 0; i < 3; i++) y[i] = room(p, n), dx[i] = room(p, n);
+    c->pass = backward ? CVY_FORWARD : c->pass;
+    p->who = "reference";
+    if (!run(p, p->reference, &(cvy_op_args){ .src = x, .dst = y[0] })) return;
+    double ulps = c->act.kind <= CVY_LEAKY_RELU ? 4 : 8; /* in u, halves of an ulp */
+    if (!backward) {
+        if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] }, &(cvy_op_args){ .src = x, .dst = y[2] })) return;
+        compare_scaled(p, "dst", y[1], y[0], n, y[0], ulps);
+        compare_bits(p, "dst", y[1], y[2], n);
+        return;
+    }
+    c->pass = CVY_BACKWARD_DATA;
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) args[i] = (cvy_op_args){ .src = x, .dst_in = y[0], .diff_dst = dy, .diff_src = dx[i] };
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    compare_scaled(p, "diff_src", dx[1], dx[0], n, dy, 4 * fmax(1, c->act.alpha));
+    compare_bits(p, "diff_src", dx[1], dx[2], n);
+}
+
+static bool draw_pool(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    draw_shape(p, 15);
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    c->fill = maybe(p) ? WHOLE : REAL; /* whole numbers tie */
+    c->pool = (cvy_pool2d_desc){ .kind = (enum cvy_pool_kind)maybe(p), .ceil_mode = maybe(p), .exclude_pad = maybe(p),
+                                 .tie = (enum cvy_pool_tie)check_below(&p->r, 3) };
+    bool square = maybe(p), global = seldom(p);
+    for (int i = 0; i < 2; i++) {
+        c->pool.kernel[i] = i && square ? c->pool.kernel[0] : between(p, 1, maybe(p) ? 3 : 7);
+        if (global) c->pool.kernel[i] = i ? c->src.w : c->src.h;
+        c->pool.stride[i] = global ? 0 : between(p, 0, 4);
+        if (maybe(p) && !global) c->pool.pad[i] = check_below(&p->r, c->pool.kernel[i]);
+        if (maybe(p) && !global) c->pool.pad[i + 2] = check_below(&p->r, c->pool.kernel[i]);
+    }
+    cvy_op *op;
+    if (cvy_op_pool2d(p->reference, &c->pool, c->src, c->pass, &op) != CVY_OK) return false;
+    c->dst = cvy_op_dst_shape(op);
+    cvy_op_destroy(&op);
+    return true;
+}
+
+static void case_pool(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    size_t nx = elements(c->src), ny = elements(c->dst);
+    bool backward = c->pass == CVY_BACKWARD_DATA, max = c->pool.kind == CVY_POOL_MAX;
+    float *x = filled(p, nx), *dy = backward ? filled(p, ny) : NULL;
+    if (max && !backward && seldom(p))
+        for (size_t i = 0; i < nx; i++)
+            if (seldom(p)) x[i] = maybe(p) ? NAN : -INFINITY;
+    size_t n = backward ? nx : ny;
+    float *out[4]; /* reference, its magnitudes, native twice */
+    cvy_op_args args[4];
+    for (int i = 0; i < 4; i++) {
+        out[i] = room(p, n);
+        args[i] = (cvy_op_args){ .src = x, .diff_dst = dy };
+        if (i == 1 && backward) args[i].diff_dst = magnitudes(p, dy, ny); /* x decides who gets it */
+        else if (i == 1) args[i].src = magnitudes(p, x, nx);
+        if (backward) args[i].diff_src = out[i];
+        else args[i].dst = out[i];
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run(p, p->reference, &args[1]) || !run_native(p, &args[2], &args[3])) return;
+    double window = (double)(c->pool.kernel[0] * c->pool.kernel[1]);
+    if (max && !backward) compare_exact(p, "dst", out[2], out[0], n);
+    else compare_scaled(p, backward ? "diff_src" : "dst", out[2], out[0], n, out[1], 4 + window / 16);
+    compare_bits(p, "result", out[2], out[3], n);
+}
+
+static bool draw_dropout(struct parity *p)
+{
+    static const double ps[] = { 0, 0.1, 0.5, 0.9, 1 };
+    draw_shape(p, 9);
+    p->c.dst = p->c.src;
+    p->c.pass = (enum cvy_pass)check_below(&p->r, 3);
+    p->c.dropout = (cvy_dropout_desc){ .p = ps[check_below(&p->r, 5)], .unscaled = maybe(p) };
+    return true;
+}
+
+static void case_dropout(struct parity *p)
+{
+    size_t n = elements(p->c.src);
+    bool backward = p->c.pass == CVY_BACKWARD_DATA;
+    float *x = filled(p, n), *out[3];
+    cvy_op_args args[3];
+    uint64_t seed = check_u64(&p->r), step = check_below(&p->r, 3) * 0x100000001u;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] == 0) x[i] = 1;
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n);
+        args[i] = (cvy_op_args){ .src = x, .diff_dst = x, .seed = seed, .step = step };
+        if (backward) args[i].diff_src = out[i];
+        else args[i].dst = out[i];
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    for (size_t i = 0; i < n; i++)
+        if ((out[0][i] == 0) != (out[1][i] == 0)) complain(p, "element %zu is dropped by one backend only", i);
+    compare_scaled(p, "result", out[1], out[0], n, out[0], 4);
+    compare_bits(p, "result", out[1], out[2], n);
+}
+
+static bool draw_rows(struct parity *p)
+{
+    draw_shape(p, p->c.kind == SOFTMAX ? 4 : 9);
+    p->c.dst = p->c.src;
+    p->c.pass = CVY_FORWARD;
+    return true;
+}
+
+static void case_add(struct parity *p)
+{
+    size_t n = elements(p->c.src);
+    float *a = filled(p, n), *b = seldom(p) ? a : filled(p, n), *y[3];
+    for (int i = 0; i < 3; i++) y[i] = room(p, n);
+    p->who = "reference";
+    if (!run(p, p->reference, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[0] })) return;
+    if (!run_native(p, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[1] }, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[2] }))
+        return;
+    compare_exact(p, "dst", y[1], y[0], n);
+    compare_bits(p, "dst", y[1], y[2], n);
+}
+
+/* Relative 1.2e-6 down to 1e-30. */
+static double bound_softmax(const void *arg, size_t i) { return 1.2e-6 * (double)((const float *)arg)[i] + 1e-36; }
+
+static void case_softmax(struct parity *p)
+{
+    const cvy_shape s = p->c.src;
+    size_t n = elements(s);
+    float *x = filled(p, n), scale = (float[]){ 1, 1, 10, 1e30f }[check_below(&p->r, 4)], *y[3];
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+    for (int i = 0; i < 3; i++) y[i] = room(p, n);
+    p->who = "reference";
+    if (!run(p, p->reference, &(cvy_op_args){ .src = x, .dst = y[0] })) return;
+    if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] }, &(cvy_op_args){ .src = x, .dst = y[2] })) return;
+    compare(p, "dst", y[1], y[0], n, bound_softmax, y[0]);
+    compare_bits(p, "dst", y[1], y[2], n);
+    for (size_t i = 0; i < s.n * s.h * s.w && !p->failed; i++) {
+        double sum = 0;
+        for (size_t c = 0; c < s.c; c++) sum += (double)y[1][(i / (s.h * s.w) * s.c + c) * s.h * s.w + i % (s.h * s.w)];
+        if (!(fabs(sum - 1) <= 1e-6)) complain(p, "the probabilities of pixel %zu sum to %.9g", i, sum);
+    }
+}
+
+static bool draw_loss(struct parity *p)
+{
+    static const double smoothing[] = { 0, 0.1, 0.9 };
+    p->c.src = p->c.dst = (cvy_shape){ images(p), seldom(p) ? between(p, 1, 1000) : between(p, 1, 20), 1, 1 };
+    p->c.pass = CVY_FORWARD;
+    p->c.loss.label_smoothing = smoothing[check_below(&p->r, 3)];
+    return true;
+}
+
+/* A probability of 1 leaves a rounding of 1/n in the gradient. */
+static double bound_gradient(const void *arg, size_t i)
+{
+    (void)i;
+    return 1.2e-6 / *(const double *)arg;
+}
+
+static void case_loss(struct parity *p)
+{
+    size_t n = elements(p->c.src);
+    float *x = filled(p, n), scale = (float[]){ 1, 5, 30 }[check_below(&p->r, 3)], *dx[3];
+    int32_t labels[40];
+    double loss[3], images_n = (double)p->c.src.n;
+    cvy_op_args args[3];
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+    for (size_t i = 0; i < p->c.src.n; i++) labels[i] = (int32_t)check_below(&p->r, p->c.src.c);
+    for (int i = 0; i < 3; i++) {
+        dx[i] = room(p, n);
+        args[i] = (cvy_op_args){ .src = x, .labels = labels, .loss = &loss[i], .diff_src = dx[i] };
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    if (!(fabs(loss[1] - loss[0]) <= 1.2e-6 * fmax(1, (double)(scale * 4))))
+        complain(p, "loss is %.17g, reference %.17g", loss[1], loss[0]);
+    if (loss[1] != loss[2]) complain(p, "loss: %.17g with one instruction set, %.17g with another", loss[1], loss[2]);
+    compare(p, "diff_src", dx[1], dx[0], n, bound_gradient, &images_n);
+    compare_bits(p, "diff_src", dx[1], dx[2], n);
+}
+
+/* ------------------------------------------------------------------------------------------------ all cases */
+
+static void run_case(struct parity *p, size_t number)
+{
+    static const struct { bool (*draw)(struct parity *p); void (*run)(struct parity *p); int weight; } kinds[KINDS] = {
+        [CONV] = { draw_conv, case_conv, 10 }, [LINEAR] = { draw_conv, case_conv, 3 }, [BATCH_NORM] = { draw_bn, case_bn, 4 },
+        [ACT] = { draw_act, case_act, 2 }, [POOL] = { draw_pool, case_pool, 4 }, [DROPOUT] = { draw_dropout, case_dropout, 1 },
+        [ADD] = { draw_rows, case_add, 1 }, [SOFTMAX] = { draw_rows, case_softmax, 1 },
+        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
+    };
+    int lot = 0;
+    p->number = number;
+    p->r = (struct check_rng){ p->seed * 0x9e3779b97f4a7c15u + number };
+    for (int k = 0; k < KINDS; k++) lot += kinds[k].weight;
+    lot = (int)check_below(&p->r, (size_t)lot);
+    int kind = 0;
+    while (lot >= kinds[kind].weight) lot -= kinds[kind++].weight;
+    do p->c = (struct op_case){ .kind = (enum kind)kind };
+    while (!kinds[kind].draw(p));
+    p->failed = false;
+    p->n_buffers = 0;
+    kinds[kind].run(p);
+    p->count[kind]++;
+    for (size_t i = 0; i < p->n_buffers; i++) {
+        if (!check_intact(&p->buffer[i])) complain(p, "something was written beside a buffer of %zu bytes", p->buffer[i].bytes);
+        check_free(&p->buffer[i]);
+    }
+}
+
+static void test_parity(void **state)
+{
+    struct parity *p = *state;
+    cvy_machine machine;
+    cvy_machine_describe(&machine);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &p->reference), CVY_OK);
+    for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
+        if (!machine.can_run[isa]) continue;
+        p->isa[p->n_native] = (enum cvy_isa)isa;
+        cvy_context_options o = { .threads = 2, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true };
+        assert_int_equal(cvy_context_create(&o, &p->native[p->n_native++]), CVY_OK);
+    }
+    print_message("seed %llu, %zu cases, %zu instruction sets\n", (unsigned long long)p->seed, p->end - p->first, p->n_native);
+    size_t failures = 0;
+    for (size_t i = p->first; i < p->end && failures < 10; i++) {
+        run_case(p, i);
+        failures += p->failed;
+    }
+    for (int k = 0; k < KINDS; k++)
+        if (p->count[k])
+            print_message("  %-22s %5zu cases, largest error %.2f of the bound\n", kind_names[k], p->count[k], p->worst[k]);
+    while (p->n_native) cvy_context_destroy(&p->native[--p->n_native]);
+    cvy_context_destroy(&p->reference);
+    assert_int_equal(failures, 0);
+}
+
+int main(int argc, char **argv)
+{
+    static struct parity p;
+    p.seed = check_seed();
+    p.end = 2400;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        unsigned long long v = strtoull(argv[i + 1], NULL, 0);
+        if (!strcmp(argv[i], "--seed")) p.seed = v;
+        else if (!strcmp(argv[i], "--cases")) p.end = v;
+        else if (!strcmp(argv[i], "--case")) p.first = v, p.end = v + 1;
+        else return fprintf(stderr, "usage: %s [--seed S] [--cases N] [--case I]\n", argv[0]), 2;
+    }
+    const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(test_parity, &p) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
