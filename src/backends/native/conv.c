@@ -85,8 +85,8 @@ static void conv_run(const void *arg, const struct cvy_run *run, size_t task, st
 
 /* ------------------------------------------------------------------------------------------------ planning */
 
-/* The tile with the least work, counting what is computed and thrown away at the ends and the loads that a tap costs
- * besides its multiply-adds. Any tile gives the same sums. */
+/* The tile with the least work, counting what is computed and thrown away at the ends and how well the tile does. Any
+ * tile gives the same sums. */
 static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *kernels, size_t channels, size_t pixels)
 {
     const struct cvyi_mac_tile *best = NULL;
@@ -95,7 +95,7 @@ static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *ke
         const struct cvyi_mac_tile *tile = &kernels->tile[i];
         size_t mo = (size_t)tile->mo, np = (size_t)tile->np;
         size_t tiles = (channels + mo - 1) / mo * ((pixels + np - 1) / np);
-        size_t cost = tiles * (16 * (mo * np > 8 ? mo * np : 8) + mo + np);
+        size_t cost = tiles * mo * np * 10000 / (size_t)tile->percent;
         if (cost < least) {
             least = cost;
             best = tile;

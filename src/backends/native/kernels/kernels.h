@@ -35,8 +35,9 @@ struct cvyi_mac {
 typedef void cvyi_mac_fn(const struct cvyi_mac *m, const float *x, const float *w, const float *bias, float *y);
 
 /* A register tile of the table: mo output channels x np pixels. The planner picks one by shape and MUST give the same
- * sums with any: the order above does not depend on the tile. */
-struct cvyi_mac_tile { int mo, np; cvyi_mac_fn *fn; };
+ * sums with any: the order above does not depend on the tile. percent: of the FMA peak that it reached on full tiles from
+ * L1 with a dozen taps, measured; a hint. */
+struct cvyi_mac_tile { int mo, np, percent; cvyi_mac_fn *fn; };
 #define CVYI_MAC_TILES 6 /* at most; unused entries have mo = 0. Sorted by preference for large layers */
 
 /* ------------------------------------------------------------------------------------------------ wgrad

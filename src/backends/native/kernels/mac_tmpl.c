@@ -26,33 +26,48 @@
 #define STORE_P(p, o) v_store(y##p + o * y_oc, a##o##_##p);
 #define STORE(o, np) if (o < n_oc) { RB(np, STORE_P, o) }
 
-/* Registers [r, end), np at a time. The barrier keeps loads beside the FMAs that use them. */
+/* One tap: xo and wt are where it finds x and w. The barrier keeps loads beside the FMAs that use them. */
+#define TAP(np, mo)                                                                                         \
+    if (np <= mo) {                                                                                         \
+        RB(np, HOLD_X, )                                                                                    \
+        RA(mo, STREAM_W, np)                                                                                \
+    } else {                                                                                                \
+        RA(mo, HOLD_W, )                                                                                    \
+        RB(np, STREAM_X, mo)                                                                                \
+    }                                                                                                       \
+    V_BARRIER();
+
+/* Registers [r, end), np at a time. */
 #define GROUP(np, mo)                                                                                       \
     static void mac_##mo##_##np(const struct cvyi_mac *m, const float *x, const float *w, const float *bias, \
                                 float *y, size_t r, size_t end)                                             \
     {                                                                                                       \
         const size_t n_taps = m->n_taps, n_oc = m->n_oc, y_oc = m->y_oc;                                    \
-        const int32_t *x_tap = m->x_tap, *w_tap = m->w_tap;                                                 \
         for (; r < end; r += np) {                                                                          \
             RA(mo, ACC, np)                                                                                 \
             RB(np, X_POINTER, )                                                                             \
-            const float *wi = w;                                                                            \
-            ptrdiff_t xi = 0;                                                                               \
-            for (size_t i = m->n_ic; i > 0; i--) {                                                          \
-                for (size_t t = 0; t < n_taps; t++) {                                                       \
-                    const ptrdiff_t xo = xi + x_tap[t];                                                     \
-                    const float *wt = wi + w_tap[t];                                                        \
-                    if (np <= mo) {                                                                         \
-                        RB(np, HOLD_X, )                                                                    \
-                        RA(mo, STREAM_W, np)                                                                \
-                    } else {                                                                                \
-                        RA(mo, HOLD_W, )                                                                    \
-                        RB(np, STREAM_X, mo)                                                                \
-                    }                                                                                       \
-                    V_BARRIER();                                                                            \
+            if (n_taps == 1) {                                                                              \
+                ptrdiff_t xo = m->x_tap[0];                                                                 \
+                const float *wt = w + m->w_tap[0];                                                          \
+                const size_t x_ic = m->x_ic, w_ic = m->w_ic;                                                \
+                for (size_t i = m->n_ic; i > 0; i--) {                                                      \
+                    TAP(np, mo)                                                                             \
+                    xo += (ptrdiff_t)x_ic;                                                                  \
+                    wt += w_ic;                                                                             \
                 }                                                                                           \
-                xi += (ptrdiff_t)m->x_ic;                                                                   \
-                wi += m->w_ic;                                                                              \
+            } else {                                                                                        \
+                const float *wi = w;                                                                        \
+                ptrdiff_t xi = 0;                                                                           \
+                for (size_t i = m->n_ic; i > 0; i--) {                                                      \
+                    const int32_t *x_tap = m->x_tap, *w_tap = m->w_tap;                                     \
+                    for (size_t t = n_taps; t > 0; t--) {                                                   \
+                        const ptrdiff_t xo = xi + *x_tap++;                                                 \
+                        const float *wt = wi + *w_tap++;                                                    \
+                        TAP(np, mo)                                                                         \
+                    }                                                                                       \
+                    xi += (ptrdiff_t)m->x_ic;                                                               \
+                    wi += m->w_ic;                                                                          \
+                }                                                                                           \
             }                                                                                               \
             RB(np, Y_POINTER, )                                                                             \
             if (m->accumulate) {                                                                            \
@@ -70,7 +85,7 @@ typedef void mac_group(const struct cvyi_mac *, const float *, const float *, co
 #define NAME(np, mo) mac_##mo##_##np,
 
 /* Full groups first; what is left is halved, so that no group is much narrower than the others. */
-#define TILE(mo, np)                                                                                        \
+#define TILE(mo, np, percent)                                                                                \
     DOWN(np, GROUP, mo)                                                                                     \
     static void mac_##mo##x##np(const struct cvyi_mac *m, const float *x, const float *w, const float *bias, \
                                 float *y)                                                                   \
@@ -92,5 +107,5 @@ typedef void mac_group(const struct cvyi_mac *, const float *, const float *, co
 
 V_MAC_TILES(TILE)
 
-#define ENTRY(mo, np) { mo, np < V_PARTS ? 1 : np / V_PARTS, mac_##mo##x##np },
+#define ENTRY(mo, np, percent) { mo, np < V_PARTS ? 1 : np / V_PARTS, percent, mac_##mo##x##np },
 const struct cvyi_mac_kernels KFN(mac) = { { V_MAC_TILES(ENTRY) } };

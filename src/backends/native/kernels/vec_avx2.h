@@ -10,10 +10,12 @@ typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256 vm; /* all bits of a lane */
 
-/* mo x np of the mac tiles (np counts registers, so V_PARTS a pixel) and mo x mi of wgrad, oc x i of outer. */
-#define V_MAC_TILES(T) T(6, 2) T(4, 2) T(12, 1) T(3, 4) T(1, 8)
-#define V_WGRAD_MO 4
-#define V_WGRAD_MI 3
+/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of wgrad, one for each mo
+ * from 1; oc x i of outer. */
+#define V_MAC_TILES(T) T(4, 3, 97) T(6, 2, 93) T(3, 4, 96) T(2, 6, 92) T(1, 8, 60)
+#define V_WGRAD_TILES(T) T(1, 12) T(2, 6)
+#define V_WGRAD_MO 2
+#define V_WGRAD_MI 6
 #define V_OUTER_O 2
 #define V_OUTER_I 6
 

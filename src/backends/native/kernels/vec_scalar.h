@@ -11,10 +11,12 @@ typedef float vf;
 typedef int32_t vi;
 typedef bool vm;
 
-/* mo x np of the mac tiles (np counts registers, so V_PARTS a pixel) and mo x mi of wgrad, oc x i of outer. */
-#define V_MAC_TILES(T) T(6, 2) T(12, 1) T(1, 8)
-#define V_WGRAD_MO 4
-#define V_WGRAD_MI 3
+/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of wgrad, one for each mo
+ * from 1; oc x i of outer. */
+#define V_MAC_TILES(T) T(6, 2, 99) T(12, 1, 99) T(1, 8, 99)
+#define V_WGRAD_TILES(T) T(1, 12) T(2, 6)
+#define V_WGRAD_MO 2
+#define V_WGRAD_MI 6
 #define V_OUTER_O 2
 #define V_OUTER_I 4
 

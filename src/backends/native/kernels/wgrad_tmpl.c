@@ -19,20 +19,26 @@
 #define FMA_I(i, o) a##o##_##i = v_fma(d, v##i, a##o##_##i);
 #define STREAM_DY(o, ni) { vf d = v_load(dyq + o * dy_oc); if (ni > 1) V_KEEP(d); RB(ni, FMA_I, o) }
 
+#define LOAD_I(i, o, ni) a##o##_##i = v_load(sum + 16 * (o * ni + i) + part);
+#define LOAD(o, ni) RB(ni, LOAD_I, o, ni)
 #define STORE_I(i, o, ni) v_store(sum + 16 * (o * ni + i) + part, a##o##_##i);
 #define STORE(o, ni) RB(ni, STORE_I, o, ni)
 
-/* sum[o*ni + i][lane], one register of the pixel after the other. */
+/* Adds rows [row, row_end) to sum[o*ni + i][lane], one register of the pixel after the other. */
 #define WGRAD(ni, no)                                                                                       \
-    static void wgrad_##no##_##ni(const struct cvyi_wgrad *g, const float *dy, const float *const *x, float *sum) \
+    static void wgrad_##no##_##ni(const struct cvyi_wgrad *g, const float *dy, const float *const *x, float *sum, \
+                                  size_t row, size_t row_end)                                               \
     {                                                                                                       \
         const ptrdiff_t dy_oc = g->dy_oc, dy_col = g->dy_col, x_col = g->x_col;                             \
         for (int part = 0; part < 16; part += VL) {                                                         \
             RB(ni, X_POINTER, )                                                                             \
             RA(no, ACC, ni)                                                                                 \
-            const float *dyr = dy + part;                                                                   \
-            ptrdiff_t xr = 0;                                                                               \
-            for (size_t r = g->n_rows; r > 0; r--) {                                                        \
+            if (row > 0) {                                                                                  \
+                RA(no, LOAD, ni)                                                                            \
+            }                                                                                               \
+            const float *dyr = dy + (ptrdiff_t)row * g->dy_row + part;                                      \
+            ptrdiff_t xr = (ptrdiff_t)row * g->x_row;                                                       \
+            for (size_t r = row; r < row_end; r++) {                                                        \
                 const float *dyq = dyr;                                                                     \
                 ptrdiff_t xq = xr;                                                                          \
                 for (size_t q = g->n_cols; q > 0; q--) {                                                    \
@@ -54,39 +60,65 @@
         }                                                                                                   \
     }
 
-typedef void wgrad_tile(const struct cvyi_wgrad *, const float *, const float *const *, float *);
+typedef void wgrad_tile(const struct cvyi_wgrad *, const float *, const float *const *, float *, size_t, size_t);
 
-#define WGRAD_ROW(no, _) DOWN(V_WGRAD_MI, WGRAD, no)
 #define WGRAD_NAME(ni, no) wgrad_##no##_##ni,
-#define WGRAD_NAMES(no, _) { DOWN(V_WGRAD_MI, WGRAD_NAME, no) },
-ROWS(V_WGRAD_MO, WGRAD_ROW, )
+#define WGRAD_TILE(no, mi)    \
+    DOWN(mi, WGRAD, no)       \
+    static wgrad_tile *const wgrad_tiles_##no[] = { DOWN(mi, WGRAD_NAME, no) };
+#define WGRAD_ENTRY(no, mi) { mi, wgrad_tiles_##no },
+V_WGRAD_TILES(WGRAD_TILE)
 
-/* The next step of a run of `left` by at most `most`: what is left at the end is halved, not cut to a sliver. */
+/* The next step through `left` by at most `most`: even steps instead of a sliver at the end. */
 static size_t step_of(size_t left, size_t most)
 {
-    return left <= most ? left : left < 2 * most ? (left + 1) / 2 : most;
+    const size_t steps = (left + most - 1) / most;
+    return steps ? (left + steps - 1) / steps : 0;
 }
+
+/* The lanes of a tile's n sums are folded and put into dw. */
+static void put(const struct cvyi_wgrad *g, float *sum, size_t no, size_t ni, const ptrdiff_t *dw_i, float *dw)
+{
+    float fold[32];
+    const size_t n = no * ni;
+    for (size_t k = n; k % 4 > 0; k++)
+        memset(sum + 16 * k, 0, 16 * sizeof *sum);
+    for (size_t k = 0; k < n; k += 4)
+        v_fold4(fold + k, sum + 16 * k);
+    for (size_t a = 0, k = 0; a < no; a++, dw += g->dw_oc)
+        for (size_t b = 0; b < ni; b++, k++)
+            dw[dw_i[b]] = g->accumulate ? dw[dw_i[b]] + fold[k] : fold[k];
+}
+
+/* Tiles of output channels, runs of N_RUN tiles of i, and chunks of rows whose dy fits L1 while the run passes over it.
+ * Sums wait in memory between chunks: to sum in rows' order is the contract. */
+enum { N_RUN = 8, L1_PIXELS = 320, SUMS = 32 };
 
 static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *const *x, const ptrdiff_t *dw_i, float *dw)
 {
-    static wgrad_tile *const tile[][V_WGRAD_MI] = { ROWS(V_WGRAD_MO, WGRAD_NAMES, ) };
-    enum { N = V_WGRAD_MO * V_WGRAD_MI, N4 = (N + 3) / 4 * 4 };
-    _Alignas(64) float sum[N4 * 16];
-    float fold[N4];
-    for (size_t i = 0, ni; i < g->n_i; i += ni) {
-        ni = step_of(g->n_i - i, V_WGRAD_MI);
-        for (size_t o = 0, no; o < g->n_oc; o += no) {
-            no = step_of(g->n_oc - o, V_WGRAD_MO);
-            const size_t n = no * ni, n4 = (n + 3) / 4 * 4;
-            tile[no - 1][ni - 1](g, dy + (ptrdiff_t)o * g->dy_oc, x + i, sum);
-            memset(sum + 16 * n, 0, (n4 - n) * 16 * sizeof *sum);
-            for (size_t k = 0; k < n4; k += 4)
-                v_fold4(fold + k, sum + 16 * k);
-            for (size_t a = 0; a < no; a++)
-                for (size_t b = 0; b < ni; b++) {
-                    float *d = dw + (ptrdiff_t)(o + a) * g->dw_oc + dw_i[i + b];
-                    *d = g->accumulate ? *d + fold[a * ni + b] : fold[a * ni + b];
+    static const struct { size_t mi; wgrad_tile *const *tile; } by_no[] = { V_WGRAD_TILES(WGRAD_ENTRY) };
+    enum { MO = sizeof by_no / sizeof *by_no };
+    _Alignas(64) float sum[N_RUN * SUMS * 16];
+    for (size_t o = 0, no; o < g->n_oc; o += no, dy += (ptrdiff_t)no * g->dy_oc, dw += (ptrdiff_t)no * g->dw_oc) {
+        no = step_of(g->n_oc - o, MO);
+        const size_t mi = by_no[no - 1].mi, fit = L1_PIXELS / (no * g->n_cols + 1);
+        for (size_t i = 0, end; i < g->n_i; i = end) {
+            end = g->n_i - i > N_RUN * mi ? i + N_RUN * mi : g->n_i;
+            size_t row = 0, to;
+            do {
+                float *at = sum;
+                to = row + step_of(g->n_rows - row, fit ? fit : 1);
+                for (size_t k = i, ni; k < end; k += ni, at += SUMS * 16) {
+                    ni = step_of(end - k, mi);
+                    by_no[no - 1].tile[ni - 1](g, dy, x + k, at, row, to);
                 }
+                row = to;
+            } while (row < g->n_rows);
+            float *at = sum;
+            for (size_t k = i, ni; k < end; k += ni, at += SUMS * 16) {
+                ni = step_of(end - k, mi);
+                put(g, at, no, ni, dw_i + k, dw);
+            }
         }
     }
 }
