@@ -1,5 +1,5 @@
-/* Graphs and their linearisation: shapes, parameter counts, the sentence for every bad descriptor, and the order and
- * completeness of the list of ops. No arithmetic on data. */
+/* Graphs and their linearisation: shapes, parameter counts, the sentence for every bad descriptor,
+ * and the order and completeness of the list of ops. No arithmetic on data. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,19 +48,27 @@ static cvy_tensor lenet(cvy_net *net, bool bn)
     cvy_tensor x = cvy_input(net, 1, 28, 28);
     x = block(net, cvy_conv2d(net, x, "conv1", &conv1), bn, "bn1");
     x = cvy_pool2d(net, x, NULL, &pool);
-    x = block(net, cvy_conv2d(net, x, "conv2", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 5, 5 } }), bn, "bn2");
+    x = block(
+        net,
+        cvy_conv2d(net, x, "conv2", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 5, 5 } }),
+        bn, "bn2");
     x = cvy_flatten(net, cvy_pool2d(net, x, NULL, &pool));
     x = block(net, cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 120 }), bn, "bn3");
     x = block(net, cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 84 }), bn, "bn4");
     return cvy_linear(net, x, "fc3", &(cvy_linear_desc){ .out_features = 10 });
 }
 
-static cvy_tensor conv3x3(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t stride)
+static cvy_tensor conv3x3(cvy_net *net, cvy_tensor x, const char *name, size_t channels,
+                          size_t stride)
 {
     char bn[64];
     snprintf(bn, sizeof bn, "%s.bn", name);
-    x = cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 3, 3 }, .stride = { stride, stride },
-                                                     .pad = { 1, 1, 1, 1 }, .no_bias = true });
+    x = cvy_conv2d(net, x, name,
+                   &(cvy_conv2d_desc){ .out_channels = channels,
+                                       .kernel = { 3, 3 },
+                                       .stride = { stride, stride },
+                                       .pad = { 1, 1, 1, 1 },
+                                       .no_bias = true });
     return cvy_batch_norm(net, x, bn, NULL);
 }
 
@@ -76,18 +84,24 @@ static cvy_tensor resnet20(cvy_net *net, bool option_b)
             snprintf(down_bn, sizeof down_bn, "s%zu.down.bn", stage);
             size_t channels = (size_t)16 << stage, stride = stage && !i ? 2 : 1;
             cvy_tensor shortcut = x;
-            cvy_tensor y = conv3x3(net, cvy_relu(net, conv3x3(net, x, a, channels, stride)), b, channels, 1);
+            cvy_tensor y =
+                conv3x3(net, cvy_relu(net, conv3x3(net, x, a, channels, stride)), b, channels, 1);
             if (stride == 2 && option_b) {
-                shortcut = cvy_conv2d(net, x, down, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 1, 1 },
-                                                                        .stride = { 2, 2 }, .no_bias = true });
+                shortcut = cvy_conv2d(net, x, down,
+                                      &(cvy_conv2d_desc){ .out_channels = channels,
+                                                          .kernel = { 1, 1 },
+                                                          .stride = { 2, 2 },
+                                                          .no_bias = true });
                 shortcut = cvy_batch_norm(net, shortcut, down_bn, NULL);
             } else if (stride == 2) {
-                shortcut = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 1, 1 }, .stride = { 2, 2 } });
+                shortcut = cvy_pool2d(net, x, NULL,
+                                      &(cvy_pool2d_desc){ .kernel = { 1, 1 }, .stride = { 2, 2 } });
                 shortcut = cvy_pad_channels(net, shortcut, channels / 4, channels / 4, NULL);
             }
             x = cvy_relu(net, cvy_add(net, y, shortcut, NULL));
         }
-    return cvy_linear(net, cvy_global_avg_pool(net, x, NULL), "fc", &(cvy_linear_desc){ .out_features = 10 });
+    return cvy_linear(net, cvy_global_avg_pool(net, x, NULL), "fc",
+                      &(cvy_linear_desc){ .out_features = 10 });
 }
 
 static void totals(const cvy_net *net, size_t *parameters, double *forward, double *backward)
@@ -136,7 +150,8 @@ static void known_nets_have_their_known_sizes(void **state)
     assert_int_equal(info.inputs[1], CVY_NO_TENSOR);
     assert_int_equal(cvy_net_node(net, 10, &info), CVY_OK);
     assert_string_equal(info.type, "linear");
-    assert_int_equal(info.inputs[0], 9); /* the user's graph, though the program skips the flatten */
+    assert_int_equal(info.inputs[0],
+                     9); /* the user's graph, though the program skips the flatten */
     assert_int_equal(cvy_net_node(net, 100, &info), CVY_E_ARG);
     assert_int_equal(cvy_tensor_shape(net, 100).n, 0);
     cvy_net_destroy(&net);
@@ -165,24 +180,38 @@ static void shapes_of_hard_windows(void **state)
     (void)state;
     cvy_net *net = new_net();
     cvy_tensor x = cvy_input(net, 4, 7, 9);
-    cvy_tensor y = cvy_conv2d(net, x, "a", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 1, 1 }, .stride = { 2, 2 },
-                                                               .pad = { 3, 3, 3, 3 }, .groups = 2 });
+    cvy_tensor y = cvy_conv2d(net, x, "a",
+                              &(cvy_conv2d_desc){ .out_channels = 6,
+                                                  .kernel = { 1, 1 },
+                                                  .stride = { 2, 2 },
+                                                  .pad = { 3, 3, 3, 3 },
+                                                  .groups = 2 });
     assert_shape(cvy_tensor_shape(net, y), 6, 7, 8);
-    y = cvy_conv2d(net, x, "b", &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 3, 2 }, .dilation = { 4, 1 },
-                                                    .pad = { 2, 0, 0, 1 } });
+    y = cvy_conv2d(
+        net, x, "b",
+        &(cvy_conv2d_desc){
+            .out_channels = 1, .kernel = { 3, 2 }, .dilation = { 4, 1 }, .pad = { 2, 0, 0, 1 } });
     assert_shape(cvy_tensor_shape(net, y), 1, 1, 9);
     cvy_pool2d_desc pool = { .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } };
     assert_shape(cvy_tensor_shape(net, cvy_pool2d(net, x, NULL, &pool)), 4, 4, 5);
     pool.ceil_mode = true;
     assert_shape(cvy_tensor_shape(net, cvy_pool2d(net, x, NULL, &pool)), 4, 4, 5);
-    /* rounding up gives 2 and 3 windows where it can, and drops one that starts in the end padding */
-    pool = (cvy_pool2d_desc){ .kernel = { 2, 2 }, .stride = { 6, 4 }, .pad = { 0, 0, 1, 1 }, .ceil_mode = true };
+    /* rounding up gives 2 and 3 windows where it can, and drops one that starts in the end padding
+     */
+    pool = (cvy_pool2d_desc){
+        .kernel = { 2, 2 }, .stride = { 6, 4 }, .pad = { 0, 0, 1, 1 }, .ceil_mode = true
+    };
     assert_shape(cvy_tensor_shape(net, cvy_pool2d(net, x, NULL, &pool)), 4, 2, 3);
-    pool = (cvy_pool2d_desc){ .kernel = { 2, 2 }, .stride = { 7, 9 }, .pad = { 1, 1, 1, 1 }, .ceil_mode = true };
+    pool = (cvy_pool2d_desc){
+        .kernel = { 2, 2 }, .stride = { 7, 9 }, .pad = { 1, 1, 1, 1 }, .ceil_mode = true
+    };
     assert_shape(cvy_tensor_shape(net, cvy_pool2d(net, x, NULL, &pool)), 4, 2, 2);
-    pool = (cvy_pool2d_desc){ .kernel = { 2, 2 }, .stride = { 7, 9 }, .pad = { 0, 0, 1, 1 }, .ceil_mode = true };
+    pool = (cvy_pool2d_desc){
+        .kernel = { 2, 2 }, .stride = { 7, 9 }, .pad = { 0, 0, 1, 1 }, .ceil_mode = true
+    };
     assert_shape(cvy_tensor_shape(net, cvy_pool2d(net, x, NULL, &pool)), 4, 1, 1);
-    assert_shape(cvy_tensor_shape(net, cvy_concat(net, (cvy_tensor[]){ x, x, x }, 3, NULL)), 12, 7, 9);
+    assert_shape(cvy_tensor_shape(net, cvy_concat(net, (cvy_tensor[]){ x, x, x }, 3, NULL)), 12, 7,
+                 9);
     assert_shape(cvy_tensor_shape(net, cvy_flatten(net, x)), 252, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_global_avg_pool(net, x, "gap")), 4, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_softmax(net, x, NULL)), 4, 7, 9);
@@ -190,7 +219,8 @@ static void shapes_of_hard_windows(void **state)
     cvy_net_destroy(&net);
 }
 
-/* One mistake on a fresh net whose input, node 0, is 4 x 8 x 8 and whose node 1 is conv "c" of 6 channels. */
+/* One mistake on a fresh net whose input, node 0, is 4 x 8 x 8 and whose node 1 is conv "c" of 6
+ * channels. */
 static cvy_net *bad;
 
 static void expect(cvy_tensor got, enum cvy_status status, const char *part)
@@ -201,7 +231,7 @@ static void expect(cvy_tensor got, enum cvy_status status, const char *part)
     assert_int_equal(cvy_relu(bad, 0), CVY_NO_TENSOR); /* the first mistake sticks … */
     cvy_conv2d(bad, 0, "other", NULL);
     cvyi_fail(ctx, CVY_E_ARG, "something else");
-    assert_int_equal(cvy_net_status(bad), status);     /* … and its sentence too */
+    assert_int_equal(cvy_net_status(bad), status); /* … and its sentence too */
     if (!strstr(cvy_message(ctx), part)) fail_msg("'%s' lacks '%s'", cvy_message(ctx), part);
     cvy_net_destroy(&bad);
 }
@@ -228,27 +258,40 @@ static void every_mistake_has_its_sentence(void **state)
     expect(CONV(.kernel = { 3, 3 }), CVY_E_ARG, "conv2d 'c2': out_channels is 0, expected 1 to");
     expect(CONV(.out_channels = minus, .kernel = { 3, 3 }), CVY_E_ARG, "out_channels is -1");
     expect(CONV(.out_channels = 8), CVY_E_ARG, "kernel rows is 0");
-    expect(CONV(.out_channels = 8, .kernel = { 1, huge }), CVY_E_ARG, "kernel columns is 2147483648");
-    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .stride = { minus, 1 }), CVY_E_ARG, "row stride is -1");
-    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .dilation = { 1, minus }), CVY_E_ARG, "column dilation is -1");
-    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .pad = { 0, 0, minus }), CVY_E_ARG, "bottom padding is -1");
+    expect(CONV(.out_channels = 8, .kernel = { 1, huge }), CVY_E_ARG,
+           "kernel columns is 2147483648");
+    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .stride = { minus, 1 }), CVY_E_ARG,
+           "row stride is -1");
+    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .dilation = { 1, minus }), CVY_E_ARG,
+           "column dilation is -1");
+    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .pad = { 0, 0, minus }), CVY_E_ARG,
+           "bottom padding is -1");
     expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .groups = minus), CVY_E_ARG, "groups is -1");
-    expect(CONV(.out_channels = 9, .kernel = { 3, 3 }, .groups = 3), CVY_E_SHAPE, "groups 3 does not divide 4 input channels");
-    expect(CONV(.out_channels = 9, .kernel = { 3, 3 }, .groups = 2), CVY_E_SHAPE, "groups 2 does not divide 9 output channels");
-    expect(CONV(.out_channels = 8, .kernel = { 9, 3 }), CVY_E_SHAPE, "a kernel of 9 rows (dilation included) does not fit into 8");
-    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .dilation = { 1, 6 }, .pad = { 0, 1, 0, 1 }), CVY_E_SHAPE,
-           "a kernel of 13 columns (dilation included) does not fit into 10 columns");
-    expect(CONV(.out_channels = huge - 1, .kernel = { 1, 1 }, .pad = { huge - 1, huge - 1, 0, 0 }), CVY_E_SHAPE, "too large");
-    expect(CONV(.out_channels = huge - 1, .kernel = { huge - 1, huge - 1 }, .pad = { huge - 9, huge - 9, 0, 0 }), CVY_E_SHAPE,
-           "weights are more than");
+    expect(CONV(.out_channels = 9, .kernel = { 3, 3 }, .groups = 3), CVY_E_SHAPE,
+           "groups 3 does not divide 4 input channels");
+    expect(CONV(.out_channels = 9, .kernel = { 3, 3 }, .groups = 2), CVY_E_SHAPE,
+           "groups 2 does not divide 9 output channels");
+    expect(CONV(.out_channels = 8, .kernel = { 9, 3 }), CVY_E_SHAPE,
+           "a kernel of 9 rows (dilation included) does not fit into 8");
+    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .dilation = { 1, 6 }, .pad = { 0, 1, 0, 1 }),
+           CVY_E_SHAPE, "a kernel of 13 columns (dilation included) does not fit into 10 columns");
+    expect(CONV(.out_channels = huge - 1, .kernel = { 1, 1 }, .pad = { huge - 1, huge - 1, 0, 0 }),
+           CVY_E_SHAPE, "too large");
+    expect(CONV(.out_channels = huge - 1, .kernel = { huge - 1, huge - 1 },
+                .pad = { huge - 9, huge - 9, 0, 0 }),
+           CVY_E_SHAPE, "weights are more than");
     expect(cvy_conv2d(fresh(), 0, NULL, &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "needs a name");
     expect(cvy_conv2d(fresh(), 0, "", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "1 to 128 bytes");
-    expect(cvy_conv2d(fresh(), 0, "a\nb", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "control characters");
-    expect(cvy_conv2d(fresh(), 0, "c", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "conv2d 'c': another layer has this name");
+    expect(cvy_conv2d(fresh(), 0, "a\nb", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+           "control characters");
+    expect(cvy_conv2d(fresh(), 0, "c", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+           "conv2d 'c': another layer has this name");
     expect(cvy_conv2d(fresh(), 0, "c2", NULL), CVY_E_ARG, "the descriptor is NULL");
-    expect(cvy_conv2d(fresh(), 7, "c2", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "input 0 is 7, which is no tensor of this net");
+    expect(cvy_conv2d(fresh(), 7, "c2", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+           "input 0 is 7, which is no tensor of this net");
     expect(cvy_relu(fresh(), CVY_NO_TENSOR), CVY_E_ARG, "input 0 is -1");
-    expect(cvy_linear(fresh(), 0, "f", &(cvy_linear_desc){ 0 }), CVY_E_ARG, "linear 'f': out_features is 0");
+    expect(cvy_linear(fresh(), 0, "f", &(cvy_linear_desc){ 0 }), CVY_E_ARG,
+           "linear 'f': out_features is 0");
     expect(cvy_linear(fresh(), 0, "f", NULL), CVY_E_ARG, "linear 'f': the descriptor is NULL");
     expect(BN(.eps = -1e-5), CVY_E_ARG, "batch_norm 'b': eps is -1e-05");
     expect(BN(.eps = NAN), CVY_E_ARG, "eps is nan");
@@ -265,7 +308,8 @@ static void every_mistake_has_its_sentence(void **state)
     expect(ACT(.kind = CVY_RELU, .relu_grad_at_zero = 2), CVY_E_ARG, "relu_grad_at_zero is 2");
     expect(POOL(.kernel = { 0, 2 }), CVY_E_ARG, "pool2d 'p': kernel rows is 0");
     expect(POOL(.kernel = { 2, 2 }, .stride = { 1, minus }), CVY_E_ARG, "column stride is -1");
-    expect(POOL(.kernel = { 2, 2 }, .pad = { 0, 2 }), CVY_E_ARG, "left padding 2 is not smaller than the kernel's 2");
+    expect(POOL(.kernel = { 2, 2 }, .pad = { 0, 2 }), CVY_E_ARG,
+           "left padding 2 is not smaller than the kernel's 2");
     expect(POOL(.kernel = { 2, 2 }, .pad = { minus }), CVY_E_ARG, "top padding -1");
     expect(POOL(.kernel = { 9, 2 }), CVY_E_SHAPE, "a window of 9 rows does not fit into 8 rows");
     expect(POOL(.kernel = { 2, 2 }, .kind = (enum cvy_pool_kind)2), CVY_E_ARG, "kind 2");
@@ -273,12 +317,17 @@ static void every_mistake_has_its_sentence(void **state)
     expect(DROP(.p = -0.1), CVY_E_ARG, "dropout 'd': p is -0.1, expected 0 to 1");
     expect(DROP(.p = 1.5), CVY_E_ARG, "p is 1.5");
     expect(DROP(.p = NAN), CVY_E_ARG, "p is nan");
-    expect(cvy_add(fresh(), 0, 1, "s"), CVY_E_SHAPE, "add 's': the shapes 4 x 8 x 8 and 6 x 6 x 6 differ");
-    expect(cvy_concat(fresh(), (cvy_tensor[]){ 0, 1 }, 2, "k"), CVY_E_SHAPE, "input 1 has a 6 x 6 map, input 0 8 x 8");
+    expect(cvy_add(fresh(), 0, 1, "s"), CVY_E_SHAPE,
+           "add 's': the shapes 4 x 8 x 8 and 6 x 6 x 6 differ");
+    expect(cvy_concat(fresh(), (cvy_tensor[]){ 0, 1 }, 2, "k"), CVY_E_SHAPE,
+           "input 1 has a 6 x 6 map, input 0 8 x 8");
     expect(cvy_concat(fresh(), NULL, 2, "k"), CVY_E_ARG, "0 inputs");
-    expect(cvy_concat(fresh(), (cvy_tensor[]){ 0 }, 65, "k"), CVY_E_ARG, "65 inputs, expected 1 to 64");
-    expect(cvy_pad_channels(fresh(), 0, minus, 0, "z"), CVY_E_ARG, "pad_channels 'z': before is -1");
-    expect(cvy_pad_channels(fresh(), 0, 0, huge - 1, "z"), CVY_E_SHAPE, "pad_channels 'z': shape 2147483651");
+    expect(cvy_concat(fresh(), (cvy_tensor[]){ 0 }, 65, "k"), CVY_E_ARG,
+           "65 inputs, expected 1 to 64");
+    expect(cvy_pad_channels(fresh(), 0, minus, 0, "z"), CVY_E_ARG,
+           "pad_channels 'z': before is -1");
+    expect(cvy_pad_channels(fresh(), 0, 0, huge - 1, "z"), CVY_E_SHAPE,
+           "pad_channels 'z': shape 2147483651");
     expect(cvy_input(fresh(), 1, 1, 1), CVY_E_STATE, "only input");
     bad = new_net();
     expect(cvy_input(bad, 3, 0, 32), CVY_E_SHAPE, "input 'input': shape 3 x 0 x 32");
@@ -306,11 +355,14 @@ static int find_value(const struct cvyi_list *list, enum cvy_role role, const ch
 
 static bool persistent(const struct cvy_value *v)
 {
-    return v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING || v->role == CVY_ROLE_MOMENTUM;
+    return v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING ||
+           v->role == CVY_ROLE_MOMENTUM;
 }
 
-/* Every operand is made before it is used, by one op; every gradient exists once; updates come last, in order. */
-static void check_structure(const struct cvyi_list *list, const struct cvyi_linear_result *r, bool training)
+/* Every operand is made before it is used, by one op; every gradient exists once; updates come
+ * last, in order. */
+static void check_structure(const struct cvyi_list *list, const struct cvyi_linear_result *r,
+                            bool training)
 {
     int writers[4096] = { 0 };
     assert_true(list->n_values < 4096);
@@ -363,11 +415,13 @@ static void check_structure(const struct cvyi_list *list, const struct cvyi_line
     if (training) assert_int_equal(list->op[r->first_backward_op - 1].kind, CVY_OP_LOSS);
 }
 
-static void linearise(cvy_net *net, cvy_tensor y, bool training, size_t batch, double momentum, struct cvyi_list *list,
-                      struct cvyi_linear_result *r)
+static void linearise(cvy_net *net, cvy_tensor y, bool training, size_t batch, double momentum,
+                      struct cvyi_list *list, struct cvyi_linear_result *r)
 {
     cvyi_list_init(list, ctx);
-    struct cvyi_linear_options o = { .training = training, .batch = batch, .sgd = { .lr = 1, .momentum = momentum } };
+    struct cvyi_linear_options o = { .training = training,
+                                     .batch = batch,
+                                     .sgd = { .lr = 1, .momentum = momentum } };
     if (cvyi_net_linearise(net, y, &o, list, r) != CVY_OK) fail_msg("%s", cvy_message(ctx));
     check_structure(list, r, training);
 }
@@ -382,17 +436,49 @@ static void lenet_becomes_the_expected_list(void **state)
     linearise(net, y, true, 256, 0, &list, &r);
     static const enum cvy_op_kind expected[] = {
         CVY_OP_INGEST,
-        CVY_OP_CONV2D, CVY_OP_BN_STATS, CVY_OP_BN_APPLY, CVY_OP_ACT, CVY_OP_POOL,
-        CVY_OP_CONV2D, CVY_OP_BN_STATS, CVY_OP_BN_APPLY, CVY_OP_ACT, CVY_OP_POOL,
-        CVY_OP_CONV2D, CVY_OP_BN_STATS, CVY_OP_BN_APPLY, CVY_OP_ACT,
-        CVY_OP_CONV2D, CVY_OP_BN_STATS, CVY_OP_BN_APPLY, CVY_OP_ACT,
-        CVY_OP_CONV2D, CVY_OP_LOSS,
-        CVY_OP_CONV2D_BWD_DATA, CVY_OP_CONV2D_BWD_WEIGHTS,
-        CVY_OP_ACT_BWD, CVY_OP_BN_BWD_REDUCE, CVY_OP_BN_BWD_DATA, CVY_OP_CONV2D_BWD_DATA, CVY_OP_CONV2D_BWD_WEIGHTS,
-        CVY_OP_ACT_BWD, CVY_OP_BN_BWD_REDUCE, CVY_OP_BN_BWD_DATA, CVY_OP_CONV2D_BWD_DATA, CVY_OP_CONV2D_BWD_WEIGHTS,
-        CVY_OP_POOL_BWD, CVY_OP_ACT_BWD, CVY_OP_BN_BWD_REDUCE, CVY_OP_BN_BWD_DATA, CVY_OP_CONV2D_BWD_DATA,
+        CVY_OP_CONV2D,
+        CVY_OP_BN_STATS,
+        CVY_OP_BN_APPLY,
+        CVY_OP_ACT,
+        CVY_OP_POOL,
+        CVY_OP_CONV2D,
+        CVY_OP_BN_STATS,
+        CVY_OP_BN_APPLY,
+        CVY_OP_ACT,
+        CVY_OP_POOL,
+        CVY_OP_CONV2D,
+        CVY_OP_BN_STATS,
+        CVY_OP_BN_APPLY,
+        CVY_OP_ACT,
+        CVY_OP_CONV2D,
+        CVY_OP_BN_STATS,
+        CVY_OP_BN_APPLY,
+        CVY_OP_ACT,
+        CVY_OP_CONV2D,
+        CVY_OP_LOSS,
+        CVY_OP_CONV2D_BWD_DATA,
         CVY_OP_CONV2D_BWD_WEIGHTS,
-        CVY_OP_POOL_BWD, CVY_OP_ACT_BWD, CVY_OP_BN_BWD_REDUCE, CVY_OP_BN_BWD_DATA, CVY_OP_CONV2D_BWD_WEIGHTS,
+        CVY_OP_ACT_BWD,
+        CVY_OP_BN_BWD_REDUCE,
+        CVY_OP_BN_BWD_DATA,
+        CVY_OP_CONV2D_BWD_DATA,
+        CVY_OP_CONV2D_BWD_WEIGHTS,
+        CVY_OP_ACT_BWD,
+        CVY_OP_BN_BWD_REDUCE,
+        CVY_OP_BN_BWD_DATA,
+        CVY_OP_CONV2D_BWD_DATA,
+        CVY_OP_CONV2D_BWD_WEIGHTS,
+        CVY_OP_POOL_BWD,
+        CVY_OP_ACT_BWD,
+        CVY_OP_BN_BWD_REDUCE,
+        CVY_OP_BN_BWD_DATA,
+        CVY_OP_CONV2D_BWD_DATA,
+        CVY_OP_CONV2D_BWD_WEIGHTS,
+        CVY_OP_POOL_BWD,
+        CVY_OP_ACT_BWD,
+        CVY_OP_BN_BWD_REDUCE,
+        CVY_OP_BN_BWD_DATA,
+        CVY_OP_CONV2D_BWD_WEIGHTS,
     };
     size_t n = sizeof expected / sizeof *expected;
     assert_int_equal(list.n_ops, n + 18);
@@ -401,7 +487,8 @@ static void lenet_becomes_the_expected_list(void **state)
     const struct cvy_op_desc *fc1 = &list.op[find_op(&list, CVY_OP_CONV2D, "fc1")];
     cvy_shape w = list.value[fc1->in[1]].shape;
     assert_true(w.n == 120 && w.c == 16 && w.h == 4 && w.w == 4);
-    assert_true(fc1->u.conv.kernel[0] == 4 && fc1->u.conv.stride[1] == 1 && fc1->u.conv.groups == 1);
+    assert_true(fc1->u.conv.kernel[0] == 4 && fc1->u.conv.stride[1] == 1 &&
+                fc1->u.conv.groups == 1);
     assert_int_equal(list.value[fc1->in[0]].shape.h, 4);
     double forward = 0, backward = 0;
     for (size_t i = 0; i < list.n_ops; i++)
@@ -454,7 +541,8 @@ static void gradients_that_meet_are_added_in_node_order(void **state)
     dead = cvy_conv2d(net, a, "dead", &(cvy_conv2d_desc){ .out_channels = 3, .kernel = { 1, 1 } });
     (void)dead;
     x = cvy_concat(net, (cvy_tensor[]){ a, b, c }, 3, "side");
-    x = cvy_linear(net, cvy_dropout(net, x, "drop", &(cvy_dropout_desc){ .p = 0.5 }), "fc", &(cvy_linear_desc){ .out_features = 5 });
+    x = cvy_linear(net, cvy_dropout(net, x, "drop", &(cvy_dropout_desc){ .p = 0.5 }), "fc",
+                   &(cvy_linear_desc){ .out_features = 5 });
     linearise(net, x, true, 3, 0, &list, &r);
     assert_int_equal(find_value(&list, CVY_ROLE_WEIGHT, "dead.weight"), -1);
     /* relu, sigmoid, and twice the gradient of the doubled sum, in this order */
@@ -484,15 +572,19 @@ static void odd_layers_keep_the_rules(void **state)
     cvy_net *net = new_net();
     cvy_tensor x = cvy_input(net, 2, 4, 4);
     x = cvy_batch_norm(net, x, "frozen", &(cvy_batch_norm_desc){ .frozen = true });
-    x = cvy_activation(net, x, "half", &(cvy_act_desc){ .kind = CVY_RELU, .relu_grad_at_zero = 0.5 });
-    x = cvy_flatten(net, cvy_flatten(net, cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } })));
+    x = cvy_activation(net, x, "half",
+                       &(cvy_act_desc){ .kind = CVY_RELU, .relu_grad_at_zero = 0.5 });
+    x = cvy_flatten(net, cvy_flatten(net, cvy_pool2d(net, x, NULL,
+                                                     &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG,
+                                                                         .kernel = { 2, 2 } })));
     x = cvy_batch_norm(net, x, "plain", &(cvy_batch_norm_desc){ .no_affine = true });
     x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 3, .no_bias = true });
     struct cvyi_list list;
     struct cvyi_linear_result r;
     linearise(net, x, true, 5, 0, &list, &r);
     const struct cvy_op_desc *op = &list.op[find_op(&list, CVY_OP_BN_INFER_BWD, "frozen.dx")];
-    assert_true(op->n_in == 5 && op->n_out == 3 && op->out[0] >= 0 && op->out[1] >= 0 && op->out[2] >= 0);
+    assert_true(op->n_in == 5 && op->n_out == 3 && op->out[0] >= 0 && op->out[1] >= 0 &&
+                op->out[2] >= 0);
     assert_int_equal(find_op(&list, CVY_OP_BN_STATS, "frozen.stats"), -1);
     op = &list.op[find_op(&list, CVY_OP_ACT_BWD, "half.dx")];
     assert_true(op->in[1] >= 0 && op->in[2] == -1);
@@ -508,11 +600,17 @@ static void what_cannot_be_trained_is_refused(void **state)
 {
     (void)state;
     cvy_net *net = new_net();
-    cvy_tensor x = cvy_linear(net, cvy_input(net, 3, 1, 1), "fc", &(cvy_linear_desc){ .out_features = 4 });
+    cvy_tensor x =
+        cvy_linear(net, cvy_input(net, 3, 1, 1), "fc", &(cvy_linear_desc){ .out_features = 4 });
     cvy_tensor bn = cvy_batch_norm(net, x, "bn", NULL), soft = cvy_softmax(net, bn, "soft");
     struct cvyi_list list;
     struct cvyi_linear_result r;
-    static const struct { int which; size_t batch; enum cvy_status status; const char *part; } cases[] = {
+    static const struct {
+        int which;
+        size_t batch;
+        enum cvy_status status;
+        const char *part;
+    } cases[] = {
         { 2, 4, CVY_E_UNSUPPORTED, "softmax 'soft'" },
         { 1, 1, CVY_E_SHAPE, "batch_norm 'bn': training needs more than one value" },
         { 1, 0, CVY_E_ARG, "batch is 0" },
@@ -520,13 +618,16 @@ static void what_cannot_be_trained_is_refused(void **state)
         { 0, 4, CVY_E_SHAPE, "expected classes x 1 x 1" },
     };
     cvy_net *wide = new_net();
-    cvy_tensor map = cvy_conv2d(wide, cvy_input(wide, 1, 2, 2), "c", &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 } });
+    cvy_tensor map = cvy_conv2d(wide, cvy_input(wide, 1, 2, 2), "c",
+                                &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 } });
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct cvyi_linear_options o = { .training = true, .batch = cases[i].batch, .sgd.lr = 1 };
         cvyi_list_init(&list, ctx);
         cvy_tensor y = (cvy_tensor[]){ map, bn, soft, CVY_NO_TENSOR }[cases[i].which];
-        assert_int_equal(cvyi_net_linearise(cases[i].which ? net : wide, y, &o, &list, &r), cases[i].status);
-        if (!strstr(cvy_message(ctx), cases[i].part)) fail_msg("'%s' lacks '%s'", cvy_message(ctx), cases[i].part);
+        assert_int_equal(cvyi_net_linearise(cases[i].which ? net : wide, y, &o, &list, &r),
+                         cases[i].status);
+        if (!strstr(cvy_message(ctx), cases[i].part))
+            fail_msg("'%s' lacks '%s'", cvy_message(ctx), cases[i].part);
         cvyi_list_free(&list);
     }
     linearise(net, soft, false, 1, 0, &list, &r); /* inference may */
@@ -539,15 +640,18 @@ static void names_of_op_kinds_differ(void **state)
 {
     (void)state;
     for (int a = 0; a < CVY_OP_KINDS; a++)
-        for (int b = 0; b < a; b++) assert_string_not_equal(cvyi_op_kind_name(a), cvyi_op_kind_name(b));
+        for (int b = 0; b < a; b++)
+            assert_string_not_equal(cvyi_op_kind_name(a), cvyi_op_kind_name(b));
 }
 
-/* Every allocation of building and linearising fails once: a status, no crash, no leak (the sanitizer's matter). */
+/* Every allocation of building and linearising fails once: a status, no crash, no leak (the
+ * sanitizer's matter). */
 static long left;
 static void *failing_alloc(void *user, size_t bytes, size_t alignment)
 {
     (void)user;
-    return left-- > 0 ? aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment) : NULL;
+    return left-- > 0 ? aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
+                      : NULL;
 }
 static void plain_free(void *user, void *p)
 {
@@ -560,7 +664,8 @@ static void short_memory_is_a_status(void **state)
     (void)state;
     cvy_context *poor;
     left = 1000000;
-    cvy_context_options options = { .threads = 1, .allocator = { failing_alloc, plain_free, NULL } };
+    cvy_context_options options = { .threads = 1,
+                                    .allocator = { failing_alloc, plain_free, NULL } };
     assert_int_equal(cvy_context_create(&options, &poor), CVY_OK);
     bool done = false;
     for (long n = 0; !done; n++) {
@@ -572,7 +677,9 @@ static void short_memory_is_a_status(void **state)
         struct cvyi_list list;
         struct cvyi_linear_result r;
         cvyi_list_init(&list, poor);
-        struct cvyi_linear_options o = { .training = true, .batch = 32, .sgd = { .lr = 1, .momentum = 0.9 } };
+        struct cvyi_linear_options o = { .training = true,
+                                         .batch = 32,
+                                         .sgd = { .lr = 1, .momentum = 0.9 } };
         enum cvy_status status = cvyi_net_linearise(net, y, &o, &list, &r);
         done = status == CVY_OK;
         if (!done) assert_int_equal(status, CVY_E_NOMEM);

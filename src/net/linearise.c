@@ -1,5 +1,5 @@
-/* From a graph to the linear list of one step: ingest, forward, loss, gradients in reverse mode, updates. Walks nodes
- * and lets their operators speak; knows no backend, no layout, no memory. */
+/* From a graph to the linear list of one step: ingest, forward, loss, gradients in reverse mode,
+ * updates. Walks nodes and lets their operators speak; knows no backend, no layout, no memory. */
 #include <string.h>
 
 #include "net/net.h"
@@ -8,11 +8,12 @@ struct walk {
     struct cvy_net *net;
     const struct cvyi_linear_options *options;
     struct cvyi_list *list;
-    unsigned char *used;       /* by node: output depends on it */
-    struct cvyi_lowered *low;  /* by node */
-    /* Gradients that meet: a list a node, in node order of their consumers, because those are visited downwards. */
-    int *first;                /* by node: edge or -1 */
-    int *next, *value;         /* by edge */
+    unsigned char *used;      /* by node: output depends on it */
+    struct cvyi_lowered *low; /* by node */
+    /* Gradients that meet: a list a node, in node order of their consumers, because those are
+     * visited downwards. */
+    int *first;        /* by node: edge or -1 */
+    int *next, *value; /* by edge */
     size_t n_edges;
 };
 
@@ -43,17 +44,19 @@ static void mark(struct walk *w, cvy_tensor output)
     w->used[output] = 1;
     for (size_t i = (size_t)output + 1; i-- > 0;)
         if (w->used[i])
-            for (size_t k = 0; k < w->net->node[i].n_in; k++) w->used[cvyi_net_source(w->net, &w->net->node[i], k)] = 1;
+            for (size_t k = 0; k < w->net->node[i].n_in; k++)
+                w->used[cvyi_net_source(w->net, &w->net->node[i], k)] = 1;
 }
 
 static void make_params(struct walk *w, size_t i)
 {
     const struct cvyi_node *node = &w->net->node[i];
-    const struct cvyi_operator *operator = cvyi_operator(node->kind);
+    const struct cvyi_operator *rule = cvyi_operator(node->kind);
     cvy_shape from[CVY_MAX_IN];
-    if (!operator->params) return;
-    for (size_t k = 0; k < node->n_in; k++) from[k] = w->net->node[cvyi_net_source(w->net, node, k)].out;
-    operator->params(w->list, node, from, &w->low[i]);
+    if (!rule->params) return;
+    for (size_t k = 0; k < node->n_in; k++)
+        from[k] = w->net->node[cvyi_net_source(w->net, node, k)].out;
+    rule->params(w->list, node, from, &w->low[i]);
 }
 
 /* A value like parameter id, with its name, in another role. */
@@ -85,7 +88,8 @@ static int forward(struct walk *w, cvy_tensor output)
             cvyi_op_out(cvyi_list_op(list, CVY_OP_INGEST, "ingest"), low->y);
             continue;
         }
-        for (size_t k = 0; k < node->n_in; k++) low->x[k] = w->low[cvyi_net_source(w->net, node, k)].y;
+        for (size_t k = 0; k < node->n_in; k++)
+            low->x[k] = w->low[cvyi_net_source(w->net, node, k)].y;
         cvyi_operator(node->kind)->forward(list, node, n, training, low);
     }
     return w->low[output].y;
@@ -106,7 +110,8 @@ static int gather(struct walk *w, size_t i)
     int edge = w->first[i], sum = w->value[edge];
     for (edge = w->next[edge]; edge >= 0; edge = w->next[edge]) {
         int a = sum;
-        sum = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[w->low[i].y].shape, "%s.dy", name);
+        sum = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[w->low[i].y].shape, "%s.dy",
+                              name);
         struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ADD, "%s.dy", name);
         cvyi_op_in(op, a);
         cvyi_op_in(op, w->value[edge]);
@@ -148,18 +153,22 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
 }
 
 /* The trainer has checked the rates of loss and optimiser. */
-static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output, const struct cvyi_linear_options *o)
+static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output,
+                                     const struct cvyi_linear_options *o)
 {
     struct cvy_context *ctx = net->ctx;
     if (output < 0 || (size_t)output >= net->n_nodes)
         return cvyi_fail(ctx, CVY_E_ARG, "the output %d is no tensor of this net", output);
     if (o->batch < 1 || o->batch > INT32_MAX)
-        return cvyi_fail(ctx, CVY_E_ARG, "batch is %lld, expected 1 to %d", (long long)o->batch, INT32_MAX);
+        return cvyi_fail(ctx, CVY_E_ARG, "batch is %lld, expected 1 to %d", (long long)o->batch,
+                         INT32_MAX);
     if (!o->training) return CVY_OK;
     const struct cvyi_node *node = &net->node[output];
     if (node->out.h != 1 || node->out.w != 1)
-        return cvyi_fail(ctx, CVY_E_SHAPE, "the logits, '%s', have the shape %zu x %zu x %zu, expected classes x 1 x 1",
-                         node->name, node->out.c, node->out.h, node->out.w);
+        return cvyi_fail(
+            ctx, CVY_E_SHAPE,
+            "the logits, '%s', have the shape %zu x %zu x %zu, expected classes x 1 x 1",
+            node->name, node->out.c, node->out.h, node->out.w);
     return CVY_OK;
 }
 
@@ -176,7 +185,8 @@ static enum cvy_status run(struct walk *w, cvy_tensor output, struct cvyi_linear
         result->loss = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
         int d_logits = -1;
         if (trained && list->status == CVY_OK)
-            d_logits = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[result->output].shape, "loss.dx");
+            d_logits = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[result->output].shape,
+                                       "loss.dx");
         struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_LOSS, "loss");
         op->u.loss = w->options->loss;
         cvyi_op_in(op, result->output);
@@ -186,7 +196,8 @@ static enum cvy_status run(struct walk *w, cvy_tensor output, struct cvyi_linear
         if (trained) contribute(w, output, d_logits);
         backward(w, output);
         for (size_t i = 0; i <= (size_t)output; i++) {
-            update(w, w->low[i].weight, w->low[i].d_weight, w->net->node[i].kind == CVYI_NODE_CONV2D);
+            update(w, w->low[i].weight, w->low[i].d_weight,
+                   w->net->node[i].kind == CVYI_NODE_CONV2D);
             update(w, w->low[i].bias, w->low[i].d_bias, false);
         }
     }
@@ -194,7 +205,8 @@ static enum cvy_status run(struct walk *w, cvy_tensor output, struct cvyi_linear
     return list->status;
 }
 
-enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output, const struct cvyi_linear_options *options,
+enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,
+                                   const struct cvyi_linear_options *options,
                                    struct cvyi_list *list, struct cvyi_linear_result *result)
 {
     CVYI_TRY(cvy_net_status(net));

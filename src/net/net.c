@@ -1,8 +1,7 @@
-/* Building a net: nodes, handles, the first mistake, names, and walking it. What a node means is its operator's matter;
- * nothing here knows programs or backends. */
+/* Building a net: nodes, handles, the first mistake, names, and walking it. What a node means is
+ * its operator's matter; nothing here knows programs or backends. */
 #include "net/net.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,8 +41,8 @@ enum cvy_status cvy_net_status(const cvy_net *net)
     return net->status;
 }
 
-__attribute__((format(printf, 3, 4)))
-static cvy_tensor fail(struct cvy_net *net, enum cvy_status status, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static cvy_tensor
+fail(struct cvy_net *net, enum cvy_status status, const char *format, ...)
 {
     if (net->status != CVY_OK) return CVY_NO_TENSOR;
     va_list args;
@@ -62,11 +61,13 @@ static bool name_used(const struct cvy_net *net, const char *name)
 }
 
 /* A copy of the user's name, or PREFIX and a number. NULL: the net has failed. */
-static char *choose_name(struct cvy_net *net, const char *type, const char *prefix, const char *name, bool required)
+static char *choose_name(struct cvy_net *net, const char *type, const char *prefix,
+                         const char *name, bool required)
 {
     char made[MAX_NAME];
     if (!name) {
-        if (required) return fail(net, CVY_E_ARG, "%s: a layer with parameters needs a name", type), NULL;
+        if (required)
+            return fail(net, CVY_E_ARG, "%s: a layer with parameters needs a name", type), NULL;
         size_t number = net->n_nodes;
         do snprintf(made, sizeof made, "%s%zu", prefix, number++);
         while (name_used(net, made));
@@ -74,12 +75,15 @@ static char *choose_name(struct cvy_net *net, const char *type, const char *pref
     } else {
         size_t length = strnlen(name, MAX_NAME + 1);
         if (length < 1 || length > MAX_NAME)
-            return fail(net, CVY_E_ARG, "%s '%.40s%s': a name must have 1 to %d bytes", type, name, length ? "…" : "", MAX_NAME),
+            return fail(net, CVY_E_ARG, "%s '%.40s%s': a name must have 1 to %d bytes", type, name,
+                        length ? "…" : "", MAX_NAME),
                    NULL;
         for (const char *c = name; *c; c++)
-            if (iscntrl((unsigned char)*c) && (unsigned char)*c < 0x80)
-                return fail(net, CVY_E_ARG, "%s: a name must not contain control characters", type), NULL;
-        if (name_used(net, name)) return fail(net, CVY_E_ARG, "%s '%s': another layer has this name", type, name), NULL;
+            if ((unsigned char)*c < 0x20 || *c == 0x7f)
+                return fail(net, CVY_E_ARG, "%s: a name must not contain control characters", type),
+                       NULL;
+        if (name_used(net, name))
+            return fail(net, CVY_E_ARG, "%s '%s': another layer has this name", type, name), NULL;
     }
     char *copy = cvyi_strdup(net->ctx, name);
     if (!copy) fail(net, CVY_E_NOMEM, "out of memory while building the net");
@@ -89,7 +93,8 @@ static char *choose_name(struct cvy_net *net, const char *type, const char *pref
 int cvyi_net_source(const struct cvy_net *net, const struct cvyi_node *node, size_t i)
 {
     int source = node->in[i];
-    while (node->linear && net->node[source].kind == CVYI_NODE_FLATTEN) source = net->node[source].in[0];
+    while (node->linear && net->node[source].kind == CVYI_NODE_FLATTEN)
+        source = net->node[source].in[0];
     return source;
 }
 
@@ -100,39 +105,42 @@ static void source_shapes(const struct cvy_net *net, const struct cvyi_node *nod
 
 static size_t node_parameters(const struct cvy_net *net, const struct cvyi_node *node)
 {
-    const struct cvyi_operator *operator = cvyi_operator(node->kind);
+    const struct cvyi_operator *rule = cvyi_operator(node->kind);
     cvy_shape from[CVY_MAX_IN];
-    if (!operator->parameters) return 0;
+    if (!rule->parameters) return 0;
     source_shapes(net, node, from);
-    return operator->parameters(node, from);
+    return rule->parameters(node, from);
 }
 
 /* Takes a node whose descriptor is filled in; shape: of the input node, which has no inputs. */
-static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const char *prefix, const char *name,
-                           const cvy_tensor *in, size_t n_in, const cvy_shape *shape)
+static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const char *prefix,
+                           const char *name, const cvy_tensor *in, size_t n_in,
+                           const cvy_shape *shape)
 {
     struct cvy_context *ctx = net->ctx;
-    const struct cvyi_operator *operator = cvyi_operator(node.kind);
-    const char *type = node.linear ? "linear" : operator->type;
+    const struct cvyi_operator *rule = cvyi_operator(node.kind);
+    const char *type = node.linear ? "linear" : rule->type;
     if (net->status != CVY_OK) return CVY_NO_TENSOR;
     for (size_t i = 0; i < n_in; i++)
         if (in[i] < 0 || (size_t)in[i] >= net->n_nodes)
-            return fail(net, CVY_E_ARG, "%s '%s': input %zu is %d, which is no tensor of this net", type, name ? name : prefix,
-                        i, in[i]);
-    node.name = choose_name(net, type, prefix, name, node.kind == CVYI_NODE_CONV2D || node.kind == CVYI_NODE_BATCH_NORM);
+            return fail(net, CVY_E_ARG, "%s '%s': input %zu is %d, which is no tensor of this net",
+                        type, name ? name : prefix, i, in[i]);
+    node.name = choose_name(net, type, prefix, name,
+                            node.kind == CVYI_NODE_CONV2D || node.kind == CVYI_NODE_BATCH_NORM);
     if (!node.name) return CVY_NO_TENSOR;
     node.index = (uint32_t)net->n_nodes;
     node.n_in = n_in;
     node.in = cvyi_alloc_array(ctx, n_in, sizeof *node.in);
     void *grown = net->node;
     enum cvy_status status = CVY_E_NOMEM;
-    if (node.in && net->n_nodes < INT32_MAX && cvyi_grow(ctx, &grown, &net->cap_nodes, net->n_nodes + 1, sizeof node)) {
+    if (node.in && net->n_nodes < INT32_MAX &&
+        cvyi_grow(ctx, &grown, &net->cap_nodes, net->n_nodes + 1, sizeof node)) {
         net->node = grown;
         if (n_in) memcpy(node.in, in, n_in * sizeof *in);
         cvy_shape from[CVY_MAX_IN];
         if (shape) from[0] = *shape;
         source_shapes(net, &node, from);
-        status = operator->infer(ctx, &node, from);
+        status = rule->infer(ctx, &node, from);
     }
     if (status != CVY_OK) {
         fail(net, status, "%s", ctx->message);
@@ -141,7 +149,8 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
         return CVY_NO_TENSOR;
     }
     node.trained = node_parameters(net, &node) > 0;
-    for (size_t i = 0; i < n_in; i++) node.trained |= net->node[cvyi_net_source(net, &node, i)].trained;
+    for (size_t i = 0; i < n_in; i++)
+        node.trained |= net->node[cvyi_net_source(net, &node, i)].trained;
     net->node[net->n_nodes] = node;
     return (cvy_tensor)net->n_nodes++;
 }
@@ -149,7 +158,9 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
 cvy_tensor cvy_input(cvy_net *net, size_t c, size_t h, size_t w)
 {
     if (!net) return CVY_NO_TENSOR;
-    if (net->n_nodes) return fail(net, CVY_E_STATE, "input: it must be the first layer of a net, and the only input");
+    if (net->n_nodes)
+        return fail(net, CVY_E_STATE,
+                    "input: it must be the first layer of a net, and the only input");
     return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_INPUT }, "input", "input", NULL, 0,
                     &(cvy_shape){ 1, c, h, w });
 }
@@ -158,19 +169,23 @@ cvy_tensor cvy_conv2d(cvy_net *net, cvy_tensor x, const char *name, const cvy_co
 {
     if (!net) return CVY_NO_TENSOR;
     if (!desc) return fail(net, CVY_E_ARG, "conv2d '%s': the descriptor is NULL", name ? name : "");
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_CONV2D, .u.conv = *desc }, "conv2d", name, &x, 1, NULL);
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_CONV2D, .u.conv = *desc }, "conv2d",
+                    name, &x, 1, NULL);
 }
 
 cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name, const cvy_linear_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;
     if (!desc) return fail(net, CVY_E_ARG, "linear '%s': the descriptor is NULL", name ? name : "");
-    struct cvyi_node node = { .kind = CVYI_NODE_CONV2D, .linear = true,
-                              .u.conv = { .out_channels = desc->out_features, .no_bias = desc->no_bias } };
+    struct cvyi_node node = { .kind = CVYI_NODE_CONV2D,
+                              .linear = true,
+                              .u.conv = { .out_channels = desc->out_features,
+                                          .no_bias = desc->no_bias } };
     return add_node(net, node, "linear", name, &x, 1, NULL);
 }
 
-cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name, const cvy_batch_norm_desc *desc)
+cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
+                          const cvy_batch_norm_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;
     struct cvyi_node node = { .kind = CVYI_NODE_BATCH_NORM };
@@ -180,11 +195,15 @@ cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name, const cv
 
 cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cvy_act_desc *desc)
 {
-    static const char *const prefix[] = { "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus" };
+    static const char *const prefix[] = {
+        "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus"
+    };
     if (!net) return CVY_NO_TENSOR;
-    if (!desc) return fail(net, CVY_E_ARG, "activation '%s': the descriptor is NULL", name ? name : "");
+    if (!desc)
+        return fail(net, CVY_E_ARG, "activation '%s': the descriptor is NULL", name ? name : "");
     return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_ACT, .u.act = *desc },
-                    (unsigned)desc->kind <= CVY_SOFTPLUS ? prefix[desc->kind] : "activation", name, &x, 1, NULL);
+                    (unsigned)desc->kind <= CVY_SOFTPLUS ? prefix[desc->kind] : "activation", name,
+                    &x, 1, NULL);
 }
 
 cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x)
@@ -192,7 +211,10 @@ cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x)
     return cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_SIGMOID });
 }
 
-cvy_tensor cvy_relu(cvy_net *net, cvy_tensor x) { return cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_RELU }); }
+cvy_tensor cvy_relu(cvy_net *net, cvy_tensor x)
+{
+    return cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_RELU });
+}
 
 cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name, const cvy_pool2d_desc *desc)
 {
@@ -205,24 +227,29 @@ cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name, const cvy_po
 cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name)
 {
     cvy_shape s = cvy_tensor_shape(net, x);
-    return cvy_pool2d(net, x, name, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { s.h, s.w } });
+    return cvy_pool2d(net, x, name,
+                      &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { s.h, s.w } });
 }
 
 cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name)
 {
     if (!net) return CVY_NO_TENSOR;
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_ADD }, "add", name, (cvy_tensor[]){ a, b }, 2, NULL);
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_ADD }, "add", name,
+                    (cvy_tensor[]){ a, b }, 2, NULL);
 }
 
 cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n, const char *name)
 {
     if (!net) return CVY_NO_TENSOR;
     if (!x || n < 1 || n > CVY_MAX_IN)
-        return fail(net, CVY_E_ARG, "concat '%s': %zu inputs, expected 1 to %d", name ? name : "", x ? n : 0, CVY_MAX_IN);
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_CONCAT }, "concat", name, x, n, NULL);
+        return fail(net, CVY_E_ARG, "concat '%s': %zu inputs, expected 1 to %d", name ? name : "",
+                    x ? n : 0, CVY_MAX_IN);
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_CONCAT }, "concat", name, x, n,
+                    NULL);
 }
 
-cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after, const char *name)
+cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after,
+                            const char *name)
 {
     if (!net) return CVY_NO_TENSOR;
     struct cvyi_node node = { .kind = CVYI_NODE_PAD_CHANNELS, .u.pad = { before, after } };
@@ -232,20 +259,24 @@ cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t af
 cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name, const cvy_dropout_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;
-    if (!desc) return fail(net, CVY_E_ARG, "dropout '%s': the descriptor is NULL", name ? name : "");
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_DROPOUT, .u.dropout = *desc }, "dropout", name, &x, 1, NULL);
+    if (!desc)
+        return fail(net, CVY_E_ARG, "dropout '%s': the descriptor is NULL", name ? name : "");
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_DROPOUT, .u.dropout = *desc },
+                    "dropout", name, &x, 1, NULL);
 }
 
 cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x)
 {
     if (!net) return CVY_NO_TENSOR;
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_FLATTEN }, "flatten", NULL, &x, 1, NULL);
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_FLATTEN }, "flatten", NULL, &x, 1,
+                    NULL);
 }
 
 cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x, const char *name)
 {
     if (!net) return CVY_NO_TENSOR;
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_SOFTMAX }, "softmax", name, &x, 1, NULL);
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_SOFTMAX }, "softmax", name, &x, 1,
+                    NULL);
 }
 
 cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x)
@@ -254,22 +285,30 @@ cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x)
     return net->node[x].out;
 }
 
-size_t cvy_net_nodes(const cvy_net *net) { return net ? net->n_nodes : 0; }
+size_t cvy_net_nodes(const cvy_net *net)
+{
+    return net ? net->n_nodes : 0;
+}
 
 enum cvy_status cvy_net_node(const cvy_net *net, size_t index, cvy_node_info *info)
 {
     if (!net || !info) return CVY_E_ARG;
     if (index >= net->n_nodes)
-        return cvyi_fail(net->ctx, CVY_E_ARG, "the net has %zu nodes, number %zu is not one of them", net->n_nodes, index);
+        return cvyi_fail(net->ctx, CVY_E_ARG,
+                         "the net has %zu nodes, number %zu is not one of them", net->n_nodes,
+                         index);
     const struct cvyi_node *node = &net->node[index];
-    const struct cvyi_operator *operator = cvyi_operator(node->kind);
+    const struct cvyi_operator *rule = cvyi_operator(node->kind);
     cvy_shape from[CVY_MAX_IN];
     source_shapes(net, node, from);
-    *info = (cvy_node_info){ .name = node->name, .type = node->linear ? "linear" : operator->type, .out = node->out,
-                             .parameters = node_parameters(net, node), .n_inputs = node->n_in };
-    if (operator->flops) {
-        info->flops_forward = operator->flops(node, from, false);
-        info->flops_backward = operator->flops(node, from, true);
+    *info = (cvy_node_info){ .name = node->name,
+                             .type = node->linear ? "linear" : rule->type,
+                             .out = node->out,
+                             .parameters = node_parameters(net, node),
+                             .n_inputs = node->n_in };
+    if (rule->flops) {
+        info->flops_forward = rule->flops(node, from, false);
+        info->flops_backward = rule->flops(node, from, true);
         /* nobody asks for the data gradient of a first layer */
         if (!net->node[cvyi_net_source(net, node, 0)].trained) info->flops_backward /= 2;
     }

@@ -4,28 +4,33 @@
 static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)
 {
     if (in[0].c != in[1].c || in[0].h != in[1].h || in[0].w != in[1].w)
-        return cvyi_fail(ctx, CVY_E_SHAPE, "add '%s': the shapes %zu x %zu x %zu and %zu x %zu x %zu differ", node->name,
-                         in[0].c, in[0].h, in[0].w, in[1].c, in[1].h, in[1].w);
+        return cvyi_fail(ctx, CVY_E_SHAPE,
+                         "add '%s': the shapes %zu x %zu x %zu and %zu x %zu x %zu differ",
+                         node->name, in[0].c, in[0].h, in[0].w, in[1].c, in[1].h, in[1].w);
     node->out = in[0];
     return CVY_OK;
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     (void)training;
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ADD, "%s", node->name);
     cvyi_op_in(op, low->x[0]);
     cvyi_op_in(op, low->x[1]);
     cvyi_op_out(op, low->y);
 }
 
-static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx)
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx)
 {
     (void)list, (void)node, (void)low;
     for (int i = 0; i < 2; i++)
         if (want_dx[i]) dx[i] = dy;
 }
 
-const struct cvyi_operator cvyi_operator_add = { .type = "add", .infer = infer, .forward = forward, .backward = backward };
+const struct cvyi_operator cvyi_operator_add = {
+    .type = "add", .infer = infer, .forward = forward, .backward = backward
+};

@@ -1,9 +1,11 @@
-/* batch_norm: statistics and normalisation are two ops in training, one in inference and while frozen. */
+/* batch_norm: statistics and normalisation are two ops in training, one in inference and while
+ * frozen. */
 #include <float.h>
 
 #include "ops/operators.h"
 
-enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name, cvy_batch_norm_desc *d, cvy_shape x)
+enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
+                                      cvy_batch_norm_desc *d, cvy_shape x)
 {
     if (!name) name = "op";
     if (d->eps == 0) d->eps = 1e-5;
@@ -11,13 +13,19 @@ enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
     CVYI_TRY(cvyi_shape_check(ctx, "batch_norm", name, x));
     /* below FLT_MIN a channel without variance would be divided by zero */
     if (!(d->eps >= (double)FLT_MIN && d->eps <= (double)FLT_MAX))
-        return cvyi_fail(ctx, CVY_E_ARG, "batch_norm '%s': eps is %g, expected a positive finite number (0: 1e-5)", name, d->eps);
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "batch_norm '%s': eps is %g, expected a positive finite number (0: 1e-5)",
+                         name, d->eps);
     if (!(d->momentum > 0 && d->momentum <= 1))
-        return cvyi_fail(ctx, CVY_E_ARG, "batch_norm '%s': momentum is %g, expected more than 0 and at most 1 (0: 0.1)", name,
-                         d->momentum);
+        return cvyi_fail(
+            ctx, CVY_E_ARG,
+            "batch_norm '%s': momentum is %g, expected more than 0 and at most 1 (0: 0.1)", name,
+            d->momentum);
     if ((unsigned)d->running_var > CVY_BN_VAR_BIASED)
-        return cvyi_fail(ctx, CVY_E_ARG, "batch_norm '%s': running_var is %d, expected CVY_BN_VAR_UNBIASED or "
-                         "CVY_BN_VAR_BIASED", name, (int)d->running_var);
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "batch_norm '%s': running_var is %d, expected CVY_BN_VAR_UNBIASED or "
+                         "CVY_BN_VAR_BIASED",
+                         name, (int)d->running_var);
     return CVY_OK;
 }
 
@@ -32,7 +40,8 @@ static size_t parameters(const struct cvyi_node *node, const cvy_shape *in)
     return node->u.bn.no_affine ? 0 : 2 * in[0].c;
 }
 
-static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in, struct cvyi_lowered *low)
+static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
+                   struct cvyi_lowered *low)
 {
     cvy_shape c = { 1, in[0].c, 1, 1 };
     if (!node->u.bn.no_affine) {
@@ -43,30 +52,35 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
     low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
 }
 
-static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node *node, enum cvy_op_kind kind,
-                                  const char *suffix)
+static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node *node,
+                                  enum cvy_op_kind kind, const char *suffix)
 {
     struct cvy_op_desc *op = cvyi_list_op(list, kind, "%s%s", node->name, suffix);
     op->u.bn = node->u.bn;
     return op;
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     bool batch = training && !node->u.bn.frozen;
     if (batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
-        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE, "batch_norm '%s': training needs more than one value per channel, "
-                                 "but the batch and the map are both of size 1", node->name);
+        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE,
+                                 "batch_norm '%s': training needs more than one value per channel, "
+                                 "but the batch and the map are both of size 1",
+                                 node->name);
     struct cvy_op_desc *op;
     if (batch) {
-        low->stats = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.stats", node->name);
+        low->stats = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 },
+                                     "%s.stats", node->name);
         op = add_op(list, node, CVY_OP_BN_STATS, ".stats");
         cvyi_op_in(op, low->x[0]);
         cvyi_op_in(op, low->running_mean);
         cvyi_op_in(op, low->running_var);
         cvyi_op_out(op, low->stats);
     }
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     op = add_op(list, node, batch ? CVY_OP_BN_APPLY : CVY_OP_BN_INFER, "");
     cvyi_op_in(op, low->x[0]);
     if (batch) {
@@ -80,8 +94,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     cvyi_op_out(op, low->y);
 }
 
-static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx)
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx)
 {
     cvy_shape shape = cvyi_shape_of(list, low->x[0]);
     if (node->u.bn.frozen) {
@@ -99,7 +113,8 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
         if (want_dx[0]) dx[0] = made;
         return;
     }
-    low->sums = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.sums", node->name);
+    low->sums = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 },
+                                "%s.sums", node->name);
     struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_BWD_REDUCE, ".sums");
     cvyi_op_in(op, low->x[0]);
     cvyi_op_in(op, dy);
@@ -118,4 +133,5 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
     cvyi_op_out(op, dx[0]);
 }
 
-const struct cvyi_operator cvyi_operator_batch_norm = { "batch_norm", infer, parameters, NULL, params, forward, backward };
+const struct cvyi_operator cvyi_operator_batch_norm = { "batch_norm", infer,   parameters, NULL,
+                                                        params,       forward, backward };

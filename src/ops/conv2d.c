@@ -1,23 +1,30 @@
 /* conv2d, and linear as the convolution whose kernel is the whole map. */
 #include "ops/operators.h"
 
-static enum cvy_status extent(struct cvy_context *ctx, const char *name, const char *axis, size_t size, size_t kernel,
-                              size_t stride, size_t dilation, size_t pad, size_t *out)
+static enum cvy_status extent(struct cvy_context *ctx, const char *name, const char *axis,
+                              size_t size, size_t kernel, size_t stride, size_t dilation,
+                              size_t pad, size_t *out)
 {
     /* every term is below 2^31 (checked by the caller), so nothing overflows 64 bits */
     uint64_t padded = (uint64_t)size + pad, reach = (uint64_t)dilation * (kernel - 1) + 1;
     if (reach > padded)
-        return cvyi_fail(ctx, CVY_E_SHAPE, "conv2d '%s': a kernel of %llu %s (dilation included) does not fit into %llu "
-                         "%s (padding included)", name, (unsigned long long)reach, axis, (unsigned long long)padded, axis);
+        return cvyi_fail(
+            ctx, CVY_E_SHAPE,
+            "conv2d '%s': a kernel of %llu %s (dilation included) does not fit into %llu "
+            "%s (padding included)",
+            name, (unsigned long long)reach, axis, (unsigned long long)padded, axis);
     *out = (size_t)((padded - reach) / stride + 1);
     return CVY_OK;
 }
 
-enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_conv2d_desc *d, cvy_shape x, cvy_shape *y)
+enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_conv2d_desc *d,
+                                cvy_shape x, cvy_shape *y)
 {
-    static const char *const kernel[2] = { "kernel rows", "kernel columns" }, *const stride[2] = { "row stride", "column stride" },
-                      *const dilation[2] = { "row dilation", "column dilation" },
-                      *const pad[4] = { "top padding", "left padding", "bottom padding", "right padding" };
+    static const char *const kernel[2] = { "kernel rows", "kernel columns" },
+                             *const stride[2] = { "row stride", "column stride" },
+                             *const dilation[2] = { "row dilation", "column dilation" },
+                             *const pad[4] = { "top padding", "left padding", "bottom padding",
+                                               "right padding" };
     if (!name) name = "op";
     if (!d->groups) d->groups = 1;
     CVYI_TRY(cvyi_shape_check(ctx, "conv2d", name, x));
@@ -30,21 +37,30 @@ enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_c
         CVYI_TRY(cvyi_size_check(ctx, "conv2d", name, stride[i], d->stride[i], 1));
         CVYI_TRY(cvyi_size_check(ctx, "conv2d", name, dilation[i], d->dilation[i], 1));
     }
-    for (int i = 0; i < 4; i++) CVYI_TRY(cvyi_size_check(ctx, "conv2d", name, pad[i], d->pad[i], 0));
+    for (int i = 0; i < 4; i++)
+        CVYI_TRY(cvyi_size_check(ctx, "conv2d", name, pad[i], d->pad[i], 0));
     if (x.c % d->groups)
-        return cvyi_fail(ctx, CVY_E_SHAPE, "conv2d '%s': groups %zu does not divide %zu input channels", name, d->groups, x.c);
+        return cvyi_fail(ctx, CVY_E_SHAPE,
+                         "conv2d '%s': groups %zu does not divide %zu input channels", name,
+                         d->groups, x.c);
     if (d->out_channels % d->groups)
-        return cvyi_fail(ctx, CVY_E_SHAPE, "conv2d '%s': groups %zu does not divide %zu output channels", name, d->groups,
-                         d->out_channels);
+        return cvyi_fail(ctx, CVY_E_SHAPE,
+                         "conv2d '%s': groups %zu does not divide %zu output channels", name,
+                         d->groups, d->out_channels);
     cvy_shape out = { x.n, d->out_channels, 0, 0 };
-    CVYI_TRY(extent(ctx, name, "rows", x.h, d->kernel[0], d->stride[0], d->dilation[0], d->pad[0] + d->pad[2], &out.h));
-    CVYI_TRY(extent(ctx, name, "columns", x.w, d->kernel[1], d->stride[1], d->dilation[1], d->pad[1] + d->pad[3], &out.w));
+    CVYI_TRY(extent(ctx, name, "rows", x.h, d->kernel[0], d->stride[0], d->dilation[0],
+                    d->pad[0] + d->pad[2], &out.h));
+    CVYI_TRY(extent(ctx, name, "columns", x.w, d->kernel[1], d->stride[1], d->dilation[1],
+                    d->pad[1] + d->pad[3], &out.w));
     CVYI_TRY(cvyi_shape_check(ctx, "conv2d", name, out));
     size_t weights = 16 * sizeof(double);
-    if (!cvyi_mul(weights, d->out_channels, &weights) || !cvyi_mul(weights, x.c / d->groups, &weights) ||
+    if (!cvyi_mul(weights, d->out_channels, &weights) ||
+        !cvyi_mul(weights, x.c / d->groups, &weights) ||
         !cvyi_mul(weights, d->kernel[0], &weights) || !cvyi_mul(weights, d->kernel[1], &weights))
-        return cvyi_fail(ctx, CVY_E_SHAPE, "conv2d '%s': %zu x %zu x %zu x %zu weights are more than this machine can address",
-                         name, d->out_channels, x.c / d->groups, d->kernel[0], d->kernel[1]);
+        return cvyi_fail(
+            ctx, CVY_E_SHAPE,
+            "conv2d '%s': %zu x %zu x %zu x %zu weights are more than this machine can address",
+            name, d->out_channels, x.c / d->groups, d->kernel[0], d->kernel[1]);
     *y = out;
     return CVY_OK;
 }
@@ -52,7 +68,8 @@ enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_c
 static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)
 {
     if (node->linear) {
-        CVYI_TRY(cvyi_size_check(ctx, "linear", node->name, "out_features", node->u.conv.out_channels, 1));
+        CVYI_TRY(cvyi_size_check(ctx, "linear", node->name, "out_features",
+                                 node->u.conv.out_channels, 1));
         node->u.conv.kernel[0] = in[0].h;
         node->u.conv.kernel[1] = in[0].w;
     }
@@ -74,22 +91,28 @@ static size_t parameters(const struct cvyi_node *node, const cvy_shape *in)
 static double flops(const struct cvyi_node *node, const cvy_shape *in, bool backward)
 {
     cvy_shape w = weight_shape(node, in[0]), y = node->out;
-    double forward = 2.0 * (double)y.c * (double)y.h * (double)y.w * (double)w.c * (double)w.h * (double)w.w;
+    double forward =
+        2.0 * (double)y.c * (double)y.h * (double)y.w * (double)w.c * (double)w.h * (double)w.w;
     return backward ? 2 * forward : forward; /* data and weight gradient */
 }
 
-static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in, struct cvyi_lowered *low)
+static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
+                   struct cvyi_lowered *low)
 {
-    low->weight = cvyi_list_value(list, CVY_ROLE_WEIGHT, weight_shape(node, in[0]), "%s.weight", node->name);
+    low->weight =
+        cvyi_list_value(list, CVY_ROLE_WEIGHT, weight_shape(node, in[0]), "%s.weight", node->name);
     if (!node->u.conv.no_bias)
-        low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, (cvy_shape){ 1, node->u.conv.out_channels, 1, 1 }, "%s.bias",
+        low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT,
+                                    (cvy_shape){ 1, node->u.conv.out_channels, 1, 1 }, "%s.bias",
                                     node->name);
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     (void)training;
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONV2D, "%s", node->name);
     op->u.conv = node->u.conv;
     cvyi_op_in(op, low->x[0]);
@@ -98,12 +121,13 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     cvyi_op_out(op, low->y);
 }
 
-static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx)
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx)
 {
     /* the data gradient first: the layers below wait for it, nobody but the update waits for dw */
     if (want_dx[0]) {
-        dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx", node->name);
+        dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
+                                node->name);
         struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONV2D_BWD_DATA, "%s.dx", node->name);
         op->u.conv = node->u.conv;
         cvyi_op_in(op, dy);
@@ -118,4 +142,5 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
     cvyi_op_out(op, low->d_bias);
 }
 
-const struct cvyi_operator cvyi_operator_conv2d = { "conv2d", infer, parameters, flops, params, forward, backward };
+const struct cvyi_operator cvyi_operator_conv2d = { "conv2d", infer,   parameters, flops,
+                                                    params,   forward, backward };

@@ -4,7 +4,8 @@
 enum cvy_status cvyi_dropout_check(struct cvy_context *ctx, const char *name, cvy_dropout_desc *d)
 {
     if (d->p >= 0 && d->p <= 1) return CVY_OK;
-    return cvyi_fail(ctx, CVY_E_ARG, "dropout '%s': p is %g, expected 0 to 1", name ? name : "op", d->p);
+    return cvyi_fail(ctx, CVY_E_ARG, "dropout '%s': p is %g, expected 0 to 1", name ? name : "op",
+                     d->p);
 }
 
 static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)
@@ -20,22 +21,25 @@ static void describe(struct cvy_op_desc *op, const struct cvyi_node *node, bool 
     op->u.dropout.infer = inference;
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     low->y = low->x[0];
     if (!training && !node->u.dropout.unscaled) return;
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_DROPOUT, "%s", node->name);
     describe(op, node, !training);
     cvyi_op_in(op, low->x[0]);
     cvyi_op_out(op, low->y);
 }
 
-static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx)
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx)
 {
     if (!want_dx[0]) return;
-    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx", node->name);
+    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
+                            node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_DROPOUT_BWD, "%s.dx", node->name);
     describe(op, node, false);
     cvyi_op_in(op, dy);

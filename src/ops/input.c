@@ -1,4 +1,5 @@
-/* input: the one source of a net. The linearisation makes its ingest op; there is nothing to differentiate. */
+/* input: the one source of a net. The linearisation makes its ingest op; there is nothing to
+ * differentiate. */
 #include "ops/operators.h"
 
 static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)

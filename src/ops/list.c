@@ -6,7 +6,10 @@
 
 #define BLOCK 16 /* every layout rounds images up to this at most */
 
-void cvyi_list_init(struct cvyi_list *list, struct cvy_context *ctx) { *list = (struct cvyi_list){ .ctx = ctx }; }
+void cvyi_list_init(struct cvyi_list *list, struct cvy_context *ctx)
+{
+    *list = (struct cvyi_list){ .ctx = ctx };
+}
 
 void cvyi_list_free(struct cvyi_list *list)
 {
@@ -32,11 +35,12 @@ static char *format_name(struct cvy_context *ctx, const char *format, va_list ar
 static bool addressable(cvy_shape s)
 {
     size_t n;
-    return !__builtin_add_overflow(s.n, BLOCK - 1, &n) && cvyi_mul(n, s.c, &n) && cvyi_mul(n, s.h, &n) &&
-           cvyi_mul(n, s.w, &n) && cvyi_mul(n, 4 * sizeof(double), &n);
+    return !__builtin_add_overflow(s.n, BLOCK - 1, &n) && cvyi_mul(n, s.c, &n) &&
+           cvyi_mul(n, s.h, &n) && cvyi_mul(n, s.w, &n) && cvyi_mul(n, 4 * sizeof(double), &n);
 }
 
-int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format, ...)
+int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format,
+                    ...)
 {
     if (list->status != CVY_OK) return -1;
     va_list args;
@@ -44,23 +48,28 @@ int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape,
     char *name = format_name(list->ctx, format, args);
     va_end(args);
     void *grown = list->value;
-    if (!name || !cvyi_grow(list->ctx, &grown, &list->cap_values, list->n_values + 1, sizeof *list->value)) {
+    if (!name ||
+        !cvyi_grow(list->ctx, &grown, &list->cap_values, list->n_values + 1, sizeof *list->value)) {
         list->status = CVY_E_NOMEM;
         cvyi_free(list->ctx, name);
         return -1;
     }
     list->value = grown;
     if (!addressable(shape)) {
-        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE, "'%s': %zu x %zu x %zu x %zu elements are more than this machine "
-                                 "can address", name, shape.n, shape.c, shape.h, shape.w);
+        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE,
+                                 "'%s': %zu x %zu x %zu x %zu elements are more than this machine "
+                                 "can address",
+                                 name, shape.n, shape.c, shape.h, shape.w);
         cvyi_free(list->ctx, name);
         return -1;
     }
-    list->value[list->n_values] = (struct cvy_value){ .name = name, .role = role, .shape = shape, .alias = -1 };
+    list->value[list->n_values] =
+        (struct cvy_value){ .name = name, .role = role, .shape = shape, .alias = -1 };
     return (int)list->n_values++;
 }
 
-struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format, ...)
+struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format,
+                                 ...)
 {
     list->scratch = (struct cvy_op_desc){ .kind = kind, .name = "" };
     if (list->status != CVY_OK) return &list->scratch;

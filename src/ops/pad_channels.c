@@ -10,21 +10,24 @@ static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, co
     return cvyi_shape_check(ctx, "pad_channels", node->name, node->out);
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     (void)training;
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_PAD, "%s", node->name);
     op->u.slice.c0 = node->u.pad.before;
     cvyi_op_in(op, low->x[0]);
     cvyi_op_out(op, low->y);
 }
 
-static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx)
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx)
 {
     if (!want_dx[0]) return;
-    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx", node->name);
+    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
+                            node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SLICE, "%s.dx", node->name);
     op->u.slice.c0 = node->u.pad.before;
     cvyi_op_in(op, dy);

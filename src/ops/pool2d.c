@@ -1,29 +1,38 @@
 /* pool2d: maximum and average over windows. A global average is the window that covers the map. */
 #include "ops/operators.h"
 
-static enum cvy_status extent(struct cvy_context *ctx, const char *name, const char *axis, size_t size, size_t kernel,
-                              size_t stride, size_t before, size_t after, bool ceil_mode, size_t *out)
+static enum cvy_status extent(struct cvy_context *ctx, const char *name, const char *axis,
+                              size_t size, size_t kernel, size_t stride, size_t before,
+                              size_t after, bool ceil_mode, size_t *out)
 {
     uint64_t padded = (uint64_t)size + before + after; /* terms below 2^31 */
     if (kernel > padded)
-        return cvyi_fail(ctx, CVY_E_SHAPE, "pool2d '%s': a window of %zu %s does not fit into %llu %s (padding included)", name,
-                         kernel, axis, (unsigned long long)padded, axis);
+        return cvyi_fail(
+            ctx, CVY_E_SHAPE,
+            "pool2d '%s': a window of %zu %s does not fit into %llu %s (padding included)", name,
+            kernel, axis, (unsigned long long)padded, axis);
     uint64_t n = (padded - kernel + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-    if (ceil_mode && (n - 1) * stride >= (uint64_t)size + before) n--; /* it would start in the end padding */
+    if (ceil_mode && (n - 1) * stride >= (uint64_t)size + before)
+        n--; /* it would start in the end padding */
     *out = (size_t)n;
     return CVY_OK;
 }
 
-enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_pool2d_desc *d, cvy_shape x, cvy_shape *y)
+enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_pool2d_desc *d,
+                                cvy_shape x, cvy_shape *y)
 {
-    static const char *const kernel[2] = { "kernel rows", "kernel columns" }, *const stride[2] = { "row stride", "column stride" },
-                      *const pad[4] = { "top padding", "left padding", "bottom padding", "right padding" };
+    static const char *const kernel[2] = { "kernel rows", "kernel columns" },
+                             *const stride[2] = { "row stride", "column stride" },
+                             *const pad[4] = { "top padding", "left padding", "bottom padding",
+                                               "right padding" };
     if (!name) name = "op";
     CVYI_TRY(cvyi_shape_check(ctx, "pool2d", name, x));
     if ((unsigned)d->kind > CVY_POOL_AVG)
-        return cvyi_fail(ctx, CVY_E_ARG, "pool2d '%s': kind %d is not one of enum cvy_pool_kind", name, (int)d->kind);
+        return cvyi_fail(ctx, CVY_E_ARG, "pool2d '%s': kind %d is not one of enum cvy_pool_kind",
+                         name, (int)d->kind);
     if ((unsigned)d->tie > CVY_TIE_SPLIT)
-        return cvyi_fail(ctx, CVY_E_ARG, "pool2d '%s': tie %d is not one of enum cvy_pool_tie", name, (int)d->tie);
+        return cvyi_fail(ctx, CVY_E_ARG, "pool2d '%s': tie %d is not one of enum cvy_pool_tie",
+                         name, (int)d->tie);
     for (int i = 0; i < 2; i++) {
         CVYI_TRY(cvyi_size_check(ctx, "pool2d", name, kernel[i], d->kernel[i], 1));
         if (!d->stride[i]) d->stride[i] = d->kernel[i];
@@ -31,11 +40,14 @@ enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_p
     }
     for (int i = 0; i < 4; i++)
         if (d->pad[i] >= d->kernel[i % 2]) /* else a window could lie wholly in the padding */
-            return cvyi_fail(ctx, CVY_E_ARG, "pool2d '%s': %s %lld is not smaller than the kernel's %zu", name, pad[i],
-                             (long long)d->pad[i], d->kernel[i % 2]);
+            return cvyi_fail(ctx, CVY_E_ARG,
+                             "pool2d '%s': %s %lld is not smaller than the kernel's %zu", name,
+                             pad[i], (long long)d->pad[i], d->kernel[i % 2]);
     cvy_shape out = { x.n, x.c, 0, 0 };
-    CVYI_TRY(extent(ctx, name, "rows", x.h, d->kernel[0], d->stride[0], d->pad[0], d->pad[2], d->ceil_mode, &out.h));
-    CVYI_TRY(extent(ctx, name, "columns", x.w, d->kernel[1], d->stride[1], d->pad[1], d->pad[3], d->ceil_mode, &out.w));
+    CVYI_TRY(extent(ctx, name, "rows", x.h, d->kernel[0], d->stride[0], d->pad[0], d->pad[2],
+                    d->ceil_mode, &out.h));
+    CVYI_TRY(extent(ctx, name, "columns", x.w, d->kernel[1], d->stride[1], d->pad[1], d->pad[3],
+                    d->ceil_mode, &out.w));
     *y = out;
     return cvyi_shape_check(ctx, "pool2d", name, out);
 }
@@ -45,21 +57,24 @@ static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, co
     return cvyi_pool2d_out(ctx, node->name, &node->u.pool, in[0], &node->out);
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     (void)training;
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_POOL, "%s", node->name);
     op->u.pool = node->u.pool;
     cvyi_op_in(op, low->x[0]);
     cvyi_op_out(op, low->y);
 }
 
-static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx)
+static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx)
 {
     if (!want_dx[0]) return;
-    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx", node->name);
+    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
+                            node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_POOL_BWD, "%s.dx", node->name);
     op->u.pool = node->u.pool;
     cvyi_op_in(op, dy);

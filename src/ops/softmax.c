@@ -8,15 +8,21 @@ static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, co
     return CVY_OK;
 }
 
-static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low)
+static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low)
 {
     if (training && list->status == CVY_OK)
-        list->status = cvyi_fail(list->ctx, CVY_E_UNSUPPORTED, "softmax '%s': a net cannot be trained through a softmax layer; "
-                                 "the loss applies softmax itself, give the trainer the logits", node->name);
-    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+        list->status = cvyi_fail(list->ctx, CVY_E_UNSUPPORTED,
+                                 "softmax '%s': a net cannot be trained through a softmax layer; "
+                                 "the loss applies softmax itself, give the trainer the logits",
+                                 node->name);
+    low->y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SOFTMAX, "%s", node->name);
     cvyi_op_in(op, low->x[0]);
     cvyi_op_out(op, low->y);
 }
 
-const struct cvyi_operator cvyi_operator_softmax = { .type = "softmax", .infer = infer, .forward = forward };
+const struct cvyi_operator cvyi_operator_softmax = { .type = "softmax",
+                                                     .infer = infer,
+                                                     .forward = forward };
