@@ -75,9 +75,9 @@ static inline float check_any(struct check_rng *r, bool specials)
     return check_normal(r) * (check_below(r, 4) ? 1.0f : 8.0f);
 }
 
-/* ---- guarded buffers: `bytes` usable bytes between two pages that fault. With `end` the buffer's last byte touches the
- * guard behind it, else its first touches the guard before it; `shift` bytes (a multiple of the element size) move it
- * off that guard, to misalign it. */
+/* ---- guarded buffers: `bytes` usable bytes between two pages that fault. With `end` the buffer's last byte touches
+ * the guard behind it, else its first touches the guard before it; `shift` bytes (a multiple of the element size) move
+ * it off that guard, to misalign it. */
 struct check_buf { unsigned char *map; size_t map_bytes; void *p; size_t bytes; };
 
 static inline struct check_buf check_alloc(size_t bytes, bool end, size_t shift)

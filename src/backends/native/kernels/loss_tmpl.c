@@ -77,6 +77,7 @@ static void cross_entropy(float *dx, const float *x, size_t n_c, size_t ld, cons
 {
     assert(n_c > 0 && ld >= 16 && n_lanes <= 16);
     float s = smoothing, off = s / (float)n_c;
+    vf half = v_set1(0.5f); /* differences of halves do not overflow */
     for (size_t l = 0; l < 16; l += VL) {
         vi lab = vi_load(label + l);
         vm keep = v_lane_mask((int)l, (int)n_lanes);
@@ -89,10 +90,10 @@ static void cross_entropy(float *dx, const float *x, size_t n_c, size_t ld, cons
             best = v_select(more, v, best);
             at = v_select(here, v, at);
             if (s != 0)
-                spread = v_fma(v_sub(max, v), v_set1(off), spread);
+                spread = v_fma(v_sub(v_mul(half, max), v_mul(half, v)), v_set1(2 * off), spread);
         }
         vf sum = exp_sum(dx ? dx + l : NULL, x + l, n_c, ld, max);
-        vf t = v_fma(v_set1(1 - s), v_sub(max, at), v_log(sum));
+        vf t = v_fma(v_set1(2 * (1 - s)), v_sub(v_mul(half, max), v_mul(half, at)), v_log(sum));
         t = s != 0 ? v_add(t, spread) : t;
         v_store(loss + l, v_maskz(keep, t));
         /* a NaN has no place among the maxima */

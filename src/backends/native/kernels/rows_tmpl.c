@@ -24,8 +24,8 @@ V_FN void act_eval(int kind, int N, vf *v, vf alpha)
     case A_tanh:
         v_tanh(N, v, v);
         break;
-    case A_relu: /* a NaN stays */
-        V_EACH(N) v[j] = v_max(v_zero(), v[j]);
+    case A_relu: /* a NaN stays; not v_max, which may flush a denormal where scalar code hands it on */
+        V_EACH(N) v[j] = v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]);
         break;
     case A_leaky_relu:
         V_EACH(N) v[j] = v_select(v_gt(v[j], v_zero()), v[j], v_mul(alpha, v[j]));
@@ -309,7 +309,7 @@ V_FN size_t window(const struct cvyi_pool *p, size_t q, size_t *c0)
 /* A later equal value does not replace an earlier one, and the first NaN stays. */
 V_FN vf max_first(vf m, vf x)
 {
-    return v_select(vm_andnot(v_unord(m, m), v_unord(x, x)), x, v_max(x, m));
+    return v_select(vm_or(v_ge(m, x), v_unord(m, m)), m, x);
 }
 
 V_FN vf window_max(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
@@ -353,8 +353,8 @@ V_FN void max_bwd_cell(float *const *dx, const float *dy, const float *const *ro
     }
 }
 
-/* The common case by itself: the first maximum of windows without a NaN. Where windows do not overlap (`alone`) each dx is
- * written once, so what it held (zero) need not be read. */
+/* The common case by itself: the first maximum of windows without a NaN. Where windows do not overlap (`alone`) each
+ * dx is written once, so what it held (zero) need not be read; it is added all the same, or -0 would depend on it. */
 V_FN void max_bwd_cell_first(float *const *dx, const float *dy, const float *const *rows, size_t c0, size_t kw,
                              size_t n_rows, bool alone, size_t l)
 {
@@ -373,7 +373,7 @@ V_FN void max_bwd_cell_first(float *const *dx, const float *dy, const float *con
         vm hit = vm_and(v_eq(v_load(rows[r] + o), m), open);
         vf g = v_maskz(hit, d);
         open = vm_andnot(hit, open);
-        v_store(dx[r] + o, alone ? g : v_add(v_load(dx[r] + o), g));
+        v_store(dx[r] + o, v_add(alone ? v_zero() : v_load(dx[r] + o), g));
     }
 }
 
@@ -402,7 +402,10 @@ static void pool_max_bwd(const struct cvyi_pool *p, float *const *dx, const floa
                          size_t n_rows, int tie)
 {
     assert(tie >= 0 && tie <= 2);
-    (tie == 0 ? (p->apart ? max_bwd_alone : max_bwd_overlap) : tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
+    if (tie == 0)
+        (p->apart ? max_bwd_alone : max_bwd_overlap)(p, dx, dy, rows, n_rows);
+    else
+        (tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
 }
 
 V_FN vf window_sum(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
