@@ -10,7 +10,7 @@
 #include "base/cpu.h"
 #include "check.h"
 
-enum { MAX_PIX = 48, MAX_TAPS = 12, MAX_I = 32 };
+enum { MAX_PIX = 48, MAX_TAPS = 12, MAX_I = 128 };
 
 /* What the values of a case are. */
 enum values { NORMAL, INTEGERS, SPECIAL, N_VALUES };
@@ -152,6 +152,12 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
         .n_oc = between(&r, 1, 10), .n_i = between(&r, 1, 15),
         .n_rows = between(&r, 0, 6), .n_cols = between(&r, 1, 9), .accumulate = check_below(&r, 2),
     };
+    /* Now and then more than a kernel may do in one piece: many i, many rows, one long row. */
+    switch (check_below(&r, 24)) {
+    case 0: g.n_oc = between(&r, 1, 4), g.n_i = between(&r, 60, 120); break;
+    case 1: g.n_rows = between(&r, 30, 100); break;
+    case 2: g.n_rows = 1, g.n_cols = between(&r, 300, 1024); break;
+    }
     enum values values = (enum values)check_below(&r, N_VALUES);
     g.dy_col = 16 * (ptrdiff_t)between(&r, 1, 2);
     g.dy_row = (ptrdiff_t)g.n_cols * g.dy_col + 16 * (ptrdiff_t)check_below(&r, 3);
@@ -162,7 +168,7 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     const size_t x_extent = (rows - 1) * (size_t)g.x_row + (g.n_cols - 1) * (size_t)g.x_col + 16;
     g.dy_oc = (ptrdiff_t)(dy_extent + 16 * check_below(&r, 3));
     const size_t spare = 16 * check_below(&r, 40);
-    const size_t dw_row = g.n_i + check_below(&r, 4);
+    const size_t dw_row = g.n_i + check_below(&r, 8);
     const bool columns = check_below(&r, 2); /* o fastest or i fastest */
     g.dw_oc = columns ? 1 : (ptrdiff_t)dw_row;
 
@@ -178,7 +184,7 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     }
     const size_t n = g.n_oc * dw_row;
     struct check_buf dw = buffer(&r, n);
-    float want[10 * 20], *dwp = dw.p;
+    float want[10 * MAX_I], *dwp = dw.p;
     memset(want, 0xff, sizeof want);
     if (g.accumulate)
         for (size_t i = 0; i < n; i++)
