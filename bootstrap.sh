@@ -98,7 +98,7 @@ check)
         suite "library tests with $threads threads" CVY_THREADS=$threads -- "$build" --suite isa
     done
     say "building: GCC, debug, address and undefined-behaviour sanitizers"
-    configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Ddefault_library=static
+    configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
     compile "$build-asan"
     suite "tests under sanitizers (GCC)" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 -- "$build-asan" --suite quick --suite sanitize -t 4
     say "building: Clang, release"
