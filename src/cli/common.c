@@ -27,7 +27,15 @@ int cli_fail(int code, const char *format, ...)
 
 int cli_code_cvy(enum cvy_status status)
 {
-    return status == CVY_OK ? CLI_OK : status == CVY_E_NOMEM ? CLI_NOMEM : status == CVY_E_NUMERIC ? CLI_NUMERIC : CLI_BAD;
+    switch (status) {
+    case CVY_OK: return CLI_OK;
+    case CVY_E_NOMEM: return CLI_NOMEM;
+    case CVY_E_NUMERIC: return CLI_NUMERIC;
+    case CVY_E_ARG:
+    case CVY_E_UNSUPPORTED:
+    case CVY_E_BACKEND: return CLI_USAGE; /* an option asked for what cannot be had */
+    default: return CLI_BAD;
+    }
 }
 
 int cli_code_model(enum model_status status)

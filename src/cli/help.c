@@ -165,8 +165,8 @@ static int run(int argc, char **argv)
         if (strcmp(o.command, names[i])) continue;
         char name[32];
         snprintf(name, sizeof name, "convoy %s", names[i]);
-        argp_help(cli_commands[i]->argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned)(ARGP_HELP_EXIT_OK | ARGP_HELP_EXIT_ERR), name);
-        return CLI_OK;
+        char option[] = "--help", *words[] = {name, option, NULL};
+        return cli_commands[i]->run(2, words); /* prints and exits */
     }
     names[i] = NULL;
     const char *nearest = cli_nearest(o.command, names);

@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+"""The program from outside: exit codes and messages, runs and their files, resuming, signals, lost output.
+Usage: cli_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data are synthetic and small."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+CONVOY = str(BUILD / 'src' / 'convoy')
+DATA = ['--data', 'synthetic:seed=3,train=1000,test=200']
+SMALL = DATA + ['--batch', '64']
+ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
+ENV.update(CVY_THREADS='2', OMP_WAIT_POLICY='passive', LC_ALL='C')
+
+
+def run(*args, env=None, code=None, **kw):
+    """Runs convoy; checks the exit code if one is given."""
+    r = subprocess.run([CONVOY, *map(str, args)], capture_output='stdout' not in kw, text=True, env={**ENV, **(env or {})},
+                       timeout=120, **kw)
+    if code is not None and r.returncode != code:
+        raise AssertionError(f'convoy {" ".join(map(str, args))}: expected exit {code}, found {r.returncode}\n{r.stdout}{r.stderr}')
+    return r
+
+
+def fails(code, pattern, *args, **kw):
+    """Fails with the code, one matching sentence on stderr, nothing on stdout, and nothing new on disk."""
+    before = sorted(os.listdir('.'))
+    r = run(*args, code=code, **kw)
+    assert re.search(pattern, r.stderr), f'convoy {args}: expected /{pattern}/, found {r.stderr!r}'
+    assert r.stdout == '', f'convoy {args}: expected nothing on stdout, found {r.stdout!r}'
+    assert before == sorted(os.listdir('.')), f'convoy {args}: left {set(os.listdir(".")) - set(before)}'
+
+
+def tensors(path):
+    """{name: bytes} and the metadata of a safetensors file."""
+    raw = pathlib.Path(path).read_bytes()
+    n = struct.unpack('<Q', raw[:8])[0]
+    header = json.loads(raw[8:8 + n])
+    meta = header.pop('__metadata__')
+    return {k: raw[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]] for k, v in header.items()}, meta
+
+
+def metrics(path, timing=False):
+    lines = [json.loads(line) for line in pathlib.Path(path, 'metrics.jsonl').read_text().splitlines()]
+    if not timing:
+        for line in lines:
+            line.pop('step_seconds', None), line.pop('wall_seconds', None)
+    return lines
+
+
+def same_run(a, b):
+    """All that does not depend on time is equal: tensors bit for bit, metrics, position."""
+    ta, ma = tensors(f'{a}/checkpoint.safetensors')
+    tb, mb = tensors(f'{b}/checkpoint.safetensors')
+    assert ta == tb, 'tensors differ: ' + ', '.join(k for k in ta if ta[k] != tb.get(k))
+    assert metrics(a) == metrics(b), 'metrics differ'
+    pa, pb = json.loads(ma['convoy.position']), json.loads(mb['convoy.position'])
+    for p in (pa, pb):
+        for key in ('step_seconds', 'wall_seconds', 'metrics_bytes'):
+            p.pop(key)
+    assert pa == pb, (pa, pb)
+
+
+def wait_for(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f'waited {seconds} s for {what}'
+        time.sleep(0.002)
+
+
+# ------------------------------------------------------------------------------------------------------- the tests
+
+def test_help():
+    r = run(code=0)
+    assert 'Commands:' in r.stdout and r.stderr == ''
+    assert run('--help', code=0).stdout == run('help', code=0).stdout == r.stdout
+    assert re.match(r'convoy \d+\.\d+\.\d+ ', run('--version', code=0).stdout)
+    man = run('help', '--man', code=0).stdout
+    for command in ('train', 'eval', 'predict', 'info', 'data', 'help'):
+        text = run(command, '--help', code=0).stdout
+        assert f'Usage: convoy {command}' in text
+        assert text == run('help', command, code=0).stdout
+        assert f'.SS convoy {command}' in man
+        for option in re.findall(r'--([a-z-]+)', text.replace('-\n', '-')):
+            assert option in ('help', 'usage') or '\\-\\-' + option.replace('-', '\\-') in man, option
+
+
+def test_usage_errors():
+    fails(1, "unknown command 'trian'; did you mean train\\?", 'trian')
+    fails(1, "unknown command 'xyzzy'", 'xyzzy')
+    fails(1, "unknown command 'trai'; did you mean train", 'help', 'trai')
+    fails(1, 'unknown option --epoch-s; did you mean --epochs', 'train', '--epoch-s=3')
+    fails(1, 'unknown option --bacth; did you mean --batch', 'train', '--bacth', '3')
+    fails(1, 'unknown option --xyzzyxyzzy\n', 'train', '--xyzzyxyzzy')
+    fails(1, 'requires an argument', 'train', '--epochs')
+    for bad in ('0', '-1', '10abc', '1e3', '', ' 5', '0x10', '99999999999999999999', '1,5'):
+        fails(1, '--epochs: expected an integer from 1 to', 'train', f'--epochs={bad}')
+    for bad in ('nan', 'inf', '1e400', '0x1p3', '1,5', '', '1.0x', '-0.1'):
+        fails(1, '--lr: expected a number', 'train', f'--lr={bad}')
+    fails(1, '--momentum: expected less than 1', 'train', '--momentum=1')
+    fails(1, '--pool: expected one of max, avg', 'train', '--pool=min')
+    fails(1, '--bn-var: expected one of', 'train', '--bn-var=x')
+    fails(1, '--api: expected one of', 'train', '--api=v2')
+    fails(1, '--isa: expected', 'train', '--isa=mmx')
+    fails(1, '--threads: expected an integer from 1 to 1024', 'train', '--threads=0')
+    fails(1, "expected one model, found 'lenet' too", 'train', 'lenet-bn', 'lenet')
+    fails(1, '--resume needs the run', 'train', '--resume')
+    fails(1, 'keeps its settings: leave out --lr', 'train', '--resume=x', '--lr=1')
+    fails(1, 'keeps its model', 'train', '--resume=x', 'lenet')
+    fails(1, 'two directories', 'train', '--resume=x', '--out=y')
+    fails(1, '--nesterov needs --momentum', 'train', '--nesterov', *SMALL)
+    fails(1, 'expected a run', 'eval')
+    fails(1, 'expected a run', 'predict', 'x')
+    fails(1, 'expected list, path or verify', 'data')
+    fails(1, "found 'lst'; did you mean list", 'data', 'lst')
+    fails(1, 'the name of a data set', 'data', 'path')
+    fails(1, '.', 'train', *SMALL, env={'CVY_ISA': 'mmx'})
+    fails(1, '.', 'train', *SMALL, env={'CVY_THREADS': 'many'})
+    fails(1, '.', 'train', *SMALL, '--backend=nonsense')
+
+
+def test_bad_models():
+    fails(2, "unknown model 'lenet-bm'.*did you mean lenet-bn", 'train', 'lenet-bm', *SMALL)
+    fails(3, 'missing.json: cannot open: No such file', 'train', 'missing.json', *SMALL)
+    os.mkdir('directory.json')
+    fails(3, 'found a directory', 'train', 'directory.json', *SMALL)
+    good = json.loads((SOURCE / 'src/models/lenet-bn.json').read_text())
+
+    def bad(pattern, change=None, text=None):
+        model = json.loads(json.dumps(good))
+        if change:
+            change(model)
+        pathlib.Path('bad.json').write_text(text if text is not None else json.dumps(model))
+        fails(2, pattern, 'train', 'bad.json', *SMALL)
+
+    bad('bad.json: line 3, column', text='{"name":\n"x",\n}')
+    bad('bad.json: line 1', text='')
+    bad('layer 0 \\(\'conv1\'\\): "kernel": expected .* found "5"', lambda m: m['layers'][0].update(kernel='5'))
+    bad('layer 0 \\(conv2d conv1\\)', lambda m: m['layers'][0].update(kernel=29))
+    bad('unknown key "layer"', lambda m: m.update(layer=1))
+    bad("the model's input is 3x28x28, the images of", lambda m: m.update(input=[3, 28, 28]))
+    bad('tells 11 classes apart', lambda m: m['layers'][-1].update(out_features=11))
+    bad('last layer must give', lambda m: m['layers'].pop() and [m['layers'].pop() for _ in range(8)])
+    fails(2, 'changes nothing', 'train', 'lenet', '--bn-var=biased', *SMALL)
+    fails(2, 'no such entry in "apis"', 'train', 'resnet20', '--api=v1')
+    fails(2, 'at least two images', 'train', '--data', 'synthetic:train=65,test=10', '--batch', '64')
+
+
+def test_bad_data():
+    nowhere = {'XDG_DATA_DIRS': os.getcwd(), 'CVY_DATA_DIR': os.getcwd(), 'HOME': os.getcwd()}
+    fails(2, '.', 'train', '--data', 'nonsense-set', env=nowhere)
+    fails(2, 'mnist', 'train', '--data', 'mnist', env=nowhere)
+    fails(2, '.', 'train', '--data', 'synthetic:bogus=1')
+    os.mkdir('empty')
+    fails(2, '.', 'train', '--data', './empty')
+    os.mkdir('broken')
+    for name in ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte', 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'):
+        pathlib.Path('broken', name).write_bytes(b'\0\0\x08\x03\0\0')
+    fails(2, 'idx', 'train', '--data', './broken')
+    fails(2, 'unknown data set .minst.; did you mean mnist', 'data', 'path', 'minst')
+    assert 'fashion-mnist' in run('data', 'list', code=0).stdout
+
+
+def test_train():
+    r = run('train', 'lenet-bn', *SMALL, '--epochs', 2, '--out', 'a/b/run', code=0)
+    lines = r.stdout.splitlines()
+    assert 'training on cpu' in lines and 'synthetic' in lines[0]
+    assert re.fullmatch(r'loss \d\.\d{3}, train acc [01]\.\d{3}, test acc [01]\.\d{3}', lines[3]), lines
+    assert re.fullmatch(r'\d+\.\d examples/sec on cpu', lines[4]), lines
+    assert 'wall clock' in lines[5]
+    for line, what in zip(lines[6:8], ('gamma', 'beta')):
+        assert re.fullmatch(what + r' of bn1: \[(-?\d+\.\d{4}, ){5}-?\d+\.\d{4}\]', line), line
+    assert lines[8] == 'run: a/b/run' and r.stderr == ''
+    assert sorted(os.listdir('a/b/run')) == ['checkpoint.safetensors', 'config.json', 'env.json', 'metrics.jsonl', 'model.json']
+    config = json.loads(pathlib.Path('a/b/run/config.json').read_text())
+    assert config['batch'] == 64 and config['lr'] == 1.0 and config['model'] == 'lenet-bn'
+    json.loads(pathlib.Path('a/b/run/env.json').read_text())
+    assert json.loads(pathlib.Path('a/b/run/model.json').read_text())['name'] == 'lenet-bn'
+    m = metrics('a/b/run', timing=True)
+    assert [line['epoch'] for line in m if line['type'] == 'epoch'] == [1, 2]
+    assert len([line for line in m if line['type'] == 'step']) == 12 # 16 batches: every third, and the last
+    names, meta = tensors('a/b/run/checkpoint.safetensors')
+    for name in ('conv1.weight', 'conv1.bias', 'bn1.weight', 'bn1.running_mean', 'bn1.running_var', 'fc3.bias'):
+        assert name in names
+    assert len(names['conv1.weight']) == 6 * 25 * 4 and meta['convoy.format'] == '1'
+    fails(1, 'holds a run already', 'train', *SMALL, '--out', 'a/b/run')
+    # The same seed gives the same bits, another one does not; the threads do not matter.
+    run('train', *SMALL, '--epochs', 2, '--out', 'again', '--threads', 1, code=0)
+    same_run('a/b/run', 'again')
+    run('train', *SMALL, '--epochs', 2, '--out', 'other', '--seed', 2, code=0)
+    assert tensors('other/checkpoint.safetensors')[0] != names
+    # The model a run wrote can be trained again.
+    run('train', 'a/b/run/model.json', *SMALL, '--epochs', 2, '--out', 'copy', code=0)
+    same_run('a/b/run', 'copy')
+    # Without --out: a new directory below runs/.
+    where = run('train', *SMALL, '--epochs', 1, code=0).stdout.splitlines()[-1]
+    assert re.fullmatch(r'run: runs/\d{8}-\d{6}-lenet-bn(-\d+)?', where), where
+
+
+def test_options_reach_the_run():
+    r = run('train', 'lenet', *SMALL, '--epochs', 2, '--lr', '0.05', '--momentum', '0.9', '--nesterov', '--weight-decay', '1e-3',
+            '--pool', 'max', '--eval-every', 2, '--out', 'r', code=0)
+    assert 'gamma' not in r.stdout
+    config = json.loads(pathlib.Path('r/config.json').read_text())
+    assert (config['lr'], config['momentum'], config['nesterov'], config['weight_decay'], config['eval_every']) == \
+        (0.05, 0.9, True, 0.001, 2)
+    assert pathlib.Path('r/model.json').read_text().count('"max"') == 2
+    assert any(k.startswith('optimizer.momentum.') for k in tensors('r/checkpoint.safetensors')[0])
+    assert ['test_acc' in line for line in metrics('r') if line['type'] == 'epoch'] == [False, True]
+    run('train', *SMALL, '--epochs', 1, '--api', 'v1', '--bn-var', 'unbiased', '--out', 'v1', code=0)
+    assert json.loads(pathlib.Path('v1/config.json').read_text())['lr'] == 0.1
+    assert 'biased' in pathlib.Path('v1/model.json').read_text()
+
+
+def test_resume():
+    common = ['lenet', *SMALL, '--lr', '0.1', '--momentum', '0.9']
+    run('train', *common, '--epochs', 4, '--out', 'whole', code=0)
+    # At an epoch's end: fewer epochs first, then more.
+    run('train', *common, '--epochs', 2, '--out', 'parts', code=0)
+    run('train', '--resume=parts', '--epochs', 4, code=0)
+    same_run('whole', 'parts')
+    # A finished run resumed prints the same result again and changes nothing.
+    before = pathlib.Path('parts/checkpoint.safetensors').read_bytes()
+    r = run('train', '--resume', '--out', 'parts', code=0)
+    assert re.search(r'^loss .*, test acc ', r.stdout, re.M)
+    assert pathlib.Path('parts/checkpoint.safetensors').read_bytes() == before
+    fails(2, '4 epochs are trained already', 'train', '--resume=parts', '--epochs', 3)
+    fails(2, 'not the images', 'train', '--resume=parts', '--epochs', 5, '--data', 'synthetic:seed=4,train=1000,test=200')
+    # In the middle of an epoch, killed without warning: with lines of metrics that the checkpoint does not know.
+    p = subprocess.Popen([CONVOY, 'train', *common, '--epochs', '4', '--out', 'killed', '--save-every', '3'], env=ENV,
+                         stdout=subprocess.DEVNULL)
+    wait_for(lambda: pathlib.Path('killed/checkpoint.safetensors').exists() or p.poll() is not None, 'a checkpoint')
+    p.kill()
+    p.wait()
+    with open('killed/metrics.jsonl', 'a') as f:
+        f.write('{"type":"step","half a li')
+    run('train', '--resume=killed', '--save-every', 0, code=0)
+    same_run('whole', 'killed')
+
+
+def test_signals():
+    common = ['lenet-bn', '--data', 'synthetic:seed=3,train=6000,test=200', '--batch', '64', '--epochs', '3']
+    run('train', *common, '--out', 'whole', code=0)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        out = f'stopped{code}'
+        p = subprocess.Popen([CONVOY, 'train', *common, '--out', out], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True)
+        wait_for(lambda: pathlib.Path(out, 'metrics.jsonl').exists() and pathlib.Path(out, 'metrics.jsonl').stat().st_size > 0,
+                 'the first step')
+        p.send_signal(number)
+        _, err = p.communicate(timeout=60)
+        assert p.returncode == code, (p.returncode, err)
+        assert f'go on with: convoy train --resume={out}' in err, err
+        assert tensors(f'{out}/checkpoint.safetensors')
+        run('train', f'--resume={out}', code=0)
+        same_run('whole', out)
+
+
+def test_not_finite():
+    text = (SOURCE / 'src/models/lenet.json').read_text().replace('"sigmoid"', '"relu"') # sigmoids only saturate
+    pathlib.Path('relu.json').write_text(text)
+    r = run('train', 'relu.json', *SMALL, '--lr', '1e20', '--out', 'nan', code=5)
+    assert re.search(r'epoch \d+, batch \d+: .*no checkpoint', r.stderr), r.stderr
+    assert 'loss' not in r.stdout and not pathlib.Path('nan/checkpoint.safetensors').exists()
+    # What was good before stays: an epoch at a rate of 0, then one that explodes.
+    model = json.loads(text)
+    model['defaults'].update(lr_drop_epochs=[1], lr_drop_factor=1e25)
+    pathlib.Path('later.json').write_text(json.dumps(model))
+    r = run('train', 'later.json', *SMALL, '--lr', '1e-5', '--out', 'later', code=5)
+    assert re.search(r'epoch 2, batch \d+: .*the last good checkpoint is kept', r.stderr), r.stderr
+    assert run('eval', 'later', code=0).stdout.startswith('test loss 2.3')
+
+
+def test_eval_predict():
+    run('train', *SMALL, '--epochs', 2, '--out', 'r', code=0)
+    acc = metrics('r')[-1]['test_acc']
+    r = run('eval', 'r', code=0)
+    assert f'test acc {acc:.4f}' in r.stdout, (r.stdout, acc)
+    assert run('eval', 'r/checkpoint.safetensors', '--split', 'train', code=0).stdout.startswith('train loss')
+    r = run('predict', 'r', '0', '1', '--top', 2, code=0)
+    assert len(r.stdout.splitlines()) == 2 and r.stdout.startswith('0: ')
+    pathlib.Path('x.pgm').write_bytes(b'P5\n# a comment\n28 28\n255\n' + bytes(784))
+    assert run('predict', 'r', 'x.pgm', code=0).stdout.startswith('x.pgm: ')
+    fails(2, 'test images 0 to 199', 'predict', 'r', '200')
+    for text in (b'P5 28 27 255\n' + bytes(756), b'P5 28 28 254\n' + bytes(784), b'P5 28 28 255\n' + bytes(783), b'', b'P4'):
+        pathlib.Path('bad.pgm').write_bytes(text)
+        fails(2, 'bad.pgm: ', 'predict', 'r', 'bad.pgm')
+    fails(3, 'No such file', 'predict', 'r', 'missing.pgm')
+    fails(3, 'No such file', 'eval', 'missing')
+    fails(2, 'needs a tensor|expected F32', 'eval', 'r', '--model', 'lenet')
+    raw = pathlib.Path('r/checkpoint.safetensors').read_bytes()
+    pathlib.Path('cut.safetensors').write_bytes(raw[:-1])
+    fails(2, 'cut.safetensors: ', 'eval', 'cut.safetensors')
+    pathlib.Path('flip.safetensors').write_bytes(raw[:-9] + bytes([raw[-9] ^ 4]) + raw[-8:])
+    fails(2, 'corrupt', 'eval', 'flip.safetensors')
+    fails(2, 'corrupt', 'train', '--resume', '--out', 'flipped') if make_run('flipped', raw) else None
+    # Weights from elsewhere: no metadata, PyTorch's counter among them.
+    values, _ = tensors('r/checkpoint.safetensors')
+    n = struct.unpack('<Q', raw[:8])[0]
+    header = {k: v for k, v in json.loads(raw[8:8 + n]).items() if k != '__metadata__'}
+    end = len(raw) - 8 - n
+    header['bn1.num_batches_tracked'] = {'dtype': 'I64', 'shape': [], 'data_offsets': [end, end + 8]}
+    text = json.dumps(header).encode()
+    pathlib.Path('foreign.safetensors').write_bytes(struct.pack('<Q', len(text)) + text + raw[8 + n:] + bytes(8))
+    fails(1, 'use --model', 'eval', 'foreign.safetensors')
+    assert f'test acc {acc:.4f}' in run('eval', 'foreign.safetensors', '--model', 'lenet-bn', *DATA, code=0).stdout
+
+
+def make_run(path, raw):
+    """A run whose checkpoint has one wrong bit."""
+    os.mkdir(path)
+    pathlib.Path(path, 'checkpoint.safetensors').write_bytes(raw[:-9] + bytes([raw[-9] ^ 4]) + raw[-8:])
+    return True
+
+
+def test_info():
+    text = run('info', code=0).stdout
+    for word in ('cpu', 'isa', 'threads', 'backends', 'models', 'data'):
+        assert re.search('^' + word, text, re.M), text
+    for model, parameters in (('lenet', 61706), ('lenet-bn', 44878), ('resnet20', 269722), ('vgg11-bn', 9231114)):
+        text = run('info', model, '--batch', 16, code=0).stdout
+        assert re.search(rf'^total +{parameters} ', text, re.M), text
+        assert 'memory:' in text and 'phase' in text
+
+
+def test_lost_output():
+    with open('/dev/full', 'w') as full:
+        for args in (['info'], ['--help'], ['help', '--man'], ['train', '--help']):
+            r = subprocess.run([CONVOY, *args], stdout=full, stderr=subprocess.PIPE, text=True, env=ENV)
+            assert r.returncode == 3 and 'standard output' in r.stderr, (args, r)
+        r = subprocess.run([CONVOY, 'train', *SMALL, '--epochs', '1', '--out', 'full'], stdout=full, stderr=subprocess.PIPE,
+                           text=True, env=ENV)
+        assert r.returncode == 3 and tensors('full/checkpoint.safetensors')
+    r = subprocess.run(f'exec "{CONVOY}" train {" ".join(SMALL)} --epochs 1 --out closed >&- 2>&- <&-', shell=True, env=ENV)
+    assert r.returncode == 3 and tensors('closed/checkpoint.safetensors')
+    assert len(metrics('closed')) == 7
+    p = subprocess.Popen([CONVOY, 'train', *SMALL, '--epochs', '2', '--out', 'pipe'], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, env=ENV)
+    p.stdout.close()
+    p.stderr.read()
+    assert p.wait() == 3 and len([x for x in metrics('pipe') if x['type'] == 'epoch']) == 2
+
+
+def test_no_room():
+    # ulimit -f counts KiB in bash: the checkpoint has 180.
+    r = subprocess.run(['bash', '-c', f'ulimit -f 100; exec "{CONVOY}" train {" ".join(SMALL)} --epochs 1 --out r'],
+                       capture_output=True, text=True, env=ENV)
+    assert r.returncode == 3 and 'r/checkpoint.safetensors: cannot write: File too large' in r.stderr, r
+    assert not [x for x in os.listdir('r') if 'tmp' in x]
+    pathlib.Path('file').write_text('')
+    fails(3, 'file: cannot create the directory', 'train', *SMALL, '--out', 'file')
+    fails(3, 'cannot create the directory', 'train', *SMALL, '--out', 'file/run')
+    if os.geteuid():
+        os.mkdir('locked', 0o555)
+        fails(3, 'Permission denied', 'train', *SMALL, '--out', 'locked/run')
+
+
+def main():
+    tests = {k[5:]: v for k, v in globals().items() if k.startswith('test_')}
+    failed = 0
+    for name in sys.argv[3:] or tests:
+        directory = tempfile.mkdtemp(prefix='convoy-cli-')
+        os.chdir(directory)
+        start = time.monotonic()
+        try:
+            tests[name]()
+            print(f'ok   {name} ({time.monotonic() - start:.1f} s)', flush=True)
+        except Exception: # report and go on with the next
+            failed += 1
+            print(f'FAIL {name}', flush=True)
+            traceback.print_exc(file=sys.stdout)
+        os.chdir('/')
+        shutil.rmtree(directory)
+    print(f'{len(sys.argv[3:] or tests) - failed} passed, {failed} failed')
+    return failed != 0
+
+
+sys.exit(main())
