@@ -29,6 +29,60 @@ static const char model_text[] =
     "{\"type\": \"batch_norm\", \"name\": \"bn1\"}, {\"type\": \"relu\"},"
     "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 3}]}";
 
+/* ---- malloc that fails when told to, and counts what lives. The sanitizers bring their own and go without. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+#if !defined(SANITIZED) && defined(__GLIBC__)
+#define CAN_FAIL 1
+static long fail_in = -1; /* allocations until one fails; -1 never */
+static bool fail_on;      /* all after it fail, too */
+static long alive;
+
+static bool refuse(void)
+{
+    if (fail_in < 0) return false;
+    if (fail_in > 0) {
+        fail_in--;
+        return false;
+    }
+    if (!fail_on) fail_in = -1;
+    return true;
+}
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+void *__libc_memalign(size_t alignment, size_t n);
+void __libc_free(void *p);
+void *memalign(size_t alignment, size_t n);
+static void *born(void *p)
+{
+    alive += p != NULL;
+    return p;
+}
+void *malloc(size_t n) { return refuse() ? NULL : born(__libc_malloc(n)); }
+void *calloc(size_t n, size_t size) { return refuse() ? NULL : born(__libc_calloc(n, size)); }
+void *realloc(void *p, size_t n)
+{
+    if (refuse()) return NULL;
+    void *q = __libc_realloc(p, n);
+    alive += !p && q;
+    return q;
+}
+void *memalign(size_t alignment, size_t n) { return refuse() ? NULL : born(__libc_memalign(alignment, n)); }
+void *aligned_alloc(size_t alignment, size_t n) { return memalign(alignment, n); }
+void free(void *p)
+{
+    alive -= p != NULL;
+    __libc_free(p);
+}
+#endif
+
 struct fixture {
     char dir[32], path[128], error[512];
     cvy_context *ctx;
@@ -49,6 +103,7 @@ static cvy_trainer *make_trainer(struct fixture *f, uint64_t seed)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
+    if (!f) return -1;
     *state = f;
     strcpy(f->dir, "/tmp/convoy-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
@@ -590,12 +645,79 @@ static void builtin_models(void **state)
     assert_int_equal(model_load("/", NULL, &v1, f->error, sizeof f->error), MODEL_IO);
 }
 
+#ifdef CAN_FAIL
+/* Model from text, net, trainer, save, load: what the program does, with the status of the first thing that fails. */
+static bool workflow(struct fixture *f, bool *ended_well)
+{
+    struct model *model = NULL;
+    cvy_net *net = NULL;
+    cvy_tensor logits;
+    cvy_trainer *trainer = NULL;
+    struct checkpoint *c = NULL;
+    char path[160];
+    snprintf(path, sizeof path, "%s.work", f->path);
+    bool nomem = true;
+    enum train_status t = TRAIN_OK;
+    enum model_status m = model_parse("t", model_text, strlen(model_text), NULL, &model, f->error, sizeof f->error);
+    if (!m) m = model_build(model, f->ctx, &net, &logits, f->error, sizeof f->error);
+    enum cvy_status s = CVY_OK;
+    const cvy_trainer_options options = {.batch = 16, .sgd = {.lr = 0.1, .momentum = 0.9}};
+    if (!m) s = cvy_trainer_create(net, logits, &options, &trainer);
+    json_t *metadata = !m && !s ? json_pack("{s:s}", "convoy.model", model_text) : NULL;
+    if (!m && !s && metadata) {
+        t = checkpoint_save(path, trainer, metadata, f->error, sizeof f->error);
+        if (!t) t = checkpoint_read(path, &c, f->error, sizeof f->error);
+        if (!t) t = checkpoint_load(c, trainer, f->ctx, true, f->error, sizeof f->error);
+    }
+    *ended_well = !m && !s && !t && metadata;
+    /* jansson mistakes its own lack of memory for a mistake in the text; the program does not let it come to that. */
+    bool jansson = strstr(f->error, "line ") || strstr(f->error, "header, byte");
+    if (m) nomem = m == MODEL_NOMEM || (m == MODEL_BAD && jansson);
+    else if (s) nomem = s == CVY_E_NOMEM;
+    else if (t) nomem = t == TRAIN_NOMEM || (t == TRAIN_BAD && jansson);
+    json_decref(metadata);
+    checkpoint_free(&c);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    model_free(&model);
+    return nomem;
+}
+
+static void failing_allocations(void **state)
+{
+    struct fixture *f = *state;
+    bool well;
+    workflow(f, &well); /* what is kept by libc for good is taken now */
+    assert_true(well);
+    for (int all = 0; all < 2; all++) {
+        for (long k = 0;; k++) {
+            long before = alive;
+            fail_on = all;
+            fail_in = k;
+            bool nomem = workflow(f, &well);
+            bool reached = all ? fail_in == 0 : fail_in < 0;
+            fail_in = -1;
+            if (!reached) {
+                assert_true(well && k > 500); /* everything was tried */
+                break;
+            }
+            if (!nomem && !well) fail_msg("allocation %ld: '%s' does not say that memory is short", k, f->error);
+            if (alive != before) fail_msg("allocation %ld: %ld blocks leak ('%s')", k, alive - before, f->error);
+        }
+    }
+    assert_int_equal(count_files(f->dir), 1);
+}
+#endif
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(round_trip), TEST(every_flipped_bit), TEST(malformed_headers), TEST(all_or_nothing), TEST(later_format),
         TEST(failing_saves), TEST(not_finite_is_not_saved), TEST(unreadable_files), TEST(shuffle), TEST(malformed_models),
+#ifdef CAN_FAIL
+        TEST(failing_allocations),
+#endif
         TEST(builtin_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

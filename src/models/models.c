@@ -612,7 +612,8 @@ enum model_status model_parse(const char *where, const char *text, size_t size, 
     *out = NULL;
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &at);
     if (!root) {
-        if (json_error_code(&at) == json_error_out_of_memory) return fail(&r, MODEL_NOMEM, "out of memory");
+        /* Where memory is short jansson has no words (or wrong ones: see cli/main.c). */
+        if (!*at.text) return fail(&r, MODEL_NOMEM, "out of memory");
         return fail(&r, MODEL_BAD, "line %d, column %d: %s", at.line, at.column, at.text);
     }
     struct model *model = calloc(1, sizeof *model);
