@@ -67,7 +67,8 @@ static bool axis_build(struct cvy_plan *plan, const struct native_conv *c, bool 
     return true;
 }
 
-/* Tap offsets of a pair of classes. */
+/* Tap offsets of a pair of classes, in the order of ascending sources: read backwards, a large map costs the data gradient
+ * a third of its speed. */
 static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, const struct axis *row, const struct axis *col,
                        struct class r, struct class q, size_t mo, struct cvyi_mac *mac)
 {
@@ -78,8 +79,9 @@ static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, const
         for (size_t i = 0; i < q.count; i++, t++) {
             ptrdiff_t source = (ptrdiff_t)j * row->source_step * (ptrdiff_t)col->n_source +
                                (ptrdiff_t)i * col->source_step;
-            x_tap[t] = (int32_t)(source * CVYI_LANES);
-            w_tap[t] = (int32_t)(native_conv_tap(c, r.first + j * row->tap_step, q.first + i * col->tap_step) * mo);
+            size_t at = row->source_step < 0 ? n - 1 - t : t;
+            x_tap[at] = (int32_t)(source * CVYI_LANES);
+            w_tap[at] = (int32_t)(native_conv_tap(c, r.first + j * row->tap_step, q.first + i * col->tap_step) * mo);
         }
     mac->n_taps = n;
     mac->x_tap = x_tap;

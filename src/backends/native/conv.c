@@ -10,7 +10,6 @@
 #include <limits.h>
 
 #define CHUNK ((size_t)256)
-#define PART_CHANNELS ((size_t)12) /* no task with fewer destination channels only for the sake of having more tasks */
 
 struct native_conv cvyi_native_conv_geometry(const struct cvy_plan *plan, const cvy_conv2d_desc *desc, int x, int y)
 {
@@ -41,9 +40,9 @@ struct conv_arg {
     int packed, bias;
     cvyi_mac_fn *mac;
     size_t w_ic;                  /* floats per source channel of a packed tile */
+    size_t n_tiles;
     const struct native_tile *tiles;
-    const size_t *part_tile;      /* tiles of part p: part_tile[p] … part_tile[p + 1] */
-    size_t parts, bands;          /* tasks per block: parts of channels x bands of regions */
+    size_t parts, bands;          /* tasks per block: parts of the tiles x bands of the regions */
     struct native_classes classes;
 };
 
@@ -53,7 +52,7 @@ static void run_region(const struct conv_arg *a, const struct cvy_run *run, size
     size_t x_ic = a->src.plane * NATIVE_LANES, y_oc = a->dst.plane * NATIVE_LANES;
     for (size_t i0 = 0; i0 < a->src_group; i0 += a->chunk) {
         size_t n_ic = a->src_group - i0 < a->chunk ? a->src_group - i0 : a->chunk;
-        for (size_t t = a->part_tile[part]; t < a->part_tile[part + 1]; t++) {
+        for (size_t t = a->n_tiles * part / a->parts; t < a->n_tiles * (part + 1) / a->parts; t++) {
             const struct native_tile *tile = &a->tiles[t];
             size_t channel = tile->group * a->dst_group + tile->c0;
             const float *x = native_at(run, &a->src, block, tile->group * a->src_group + i0);
@@ -104,28 +103,17 @@ static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *ke
     return best;
 }
 
-/* Cuts all destination channels into parts, and these, group by group, into tiles. */
-static bool build_tiles(struct cvy_plan *plan, struct conv_arg *a, size_t groups, size_t mo, size_t *n_tiles)
+/* The tiles of all destination channels, group by group. */
+static struct native_tile *build_tiles(struct cvy_plan *plan, const struct conv_arg *a, size_t groups, size_t mo,
+                                       size_t *n_tiles)
 {
-    size_t channels = groups * a->dst_group, max = 2 * (groups + a->parts) + channels / mo, n = 0;
-    size_t tile_floats = a->src_group * a->w_ic, *part_tile;
-    struct native_tile *tiles = cvy_plan_alloc(plan, max * sizeof *tiles);
-    a->tiles = tiles;
-    a->part_tile = part_tile = cvy_plan_alloc(plan, (a->parts + 1) * sizeof *part_tile);
-    if (!tiles || !part_tile) return false;
-    for (size_t p = 0; p < a->parts; p++) {
-        size_t end = channels * (p + 1) / a->parts;
-        part_tile[p] = n;
-        for (size_t c = channels * p / a->parts; c < end; n++) {
-            size_t group = c / a->dst_group, stop = (group + 1) * a->dst_group;
-            if (stop > end) stop = end;
-            size_t width = stop - c < mo ? stop - c : mo;
-            tiles[n] = (struct native_tile){ group, c - group * a->dst_group, width, n * tile_floats };
-            c += width;
-        }
+    size_t per_group = (a->dst_group + mo - 1) / mo, n = *n_tiles = groups * per_group;
+    struct native_tile *tiles = cvy_plan_alloc(plan, n * sizeof *tiles);
+    for (size_t i = 0; tiles && i < n; i++) {
+        size_t c0 = i % per_group * mo, left = a->dst_group - c0;
+        tiles[i] = (struct native_tile){ i / per_group, c0, left < mo ? left : mo, i * a->src_group * a->w_ic };
     }
-    part_tile[a->parts] = *n_tiles = n;
-    return true;
+    return tiles;
 }
 
 static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op, bool mirror)
@@ -143,22 +131,23 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
     if (chunks > a->src_group) chunks = a->src_group;
     a->chunk = (a->src_group + chunks - 1) / chunks;
 
-    /* Sixteen blocks are tasks enough, and then a task owns all of its block; below, by channels, then by pixels. */
-    size_t wanted = native_grid(native, NATIVE_TASKS).parts, channels = c.groups * a->dst_group;
-    a->parts = channels / PART_CHANNELS < wanted ? channels / PART_CHANNELS : wanted;
-    if (a->parts < 1) a->parts = 1;
-    size_t bands = (wanted + a->parts - 1) / a->parts;
     size_t pixels = a->dst.h * a->dst.w / (mirror ? c.stride[0] * c.stride[1] : 1);
     const struct cvyi_mac_tile *tile = choose_tile(native->kernels->mac, a->dst_group, pixels ? pixels : 1);
     size_t mo = (size_t)tile->mo;
     a->mac = tile->fn;
     a->w_ic = c.taps * mo;
-    NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, bands, &a->classes));
-    a->bands = bands < a->classes.n_regions ? bands : a->classes.n_regions;
     struct native_packing packing = { .mirror = mirror, .mo = tile->mo, .groups = c.groups, .oc = c.oc, .ic = c.ic,
                                       .taps = c.taps };
-    if (!build_tiles(plan, a, c.groups, mo, &packing.n_tiles))
-        return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    a->tiles = build_tiles(plan, a, c.groups, mo, &packing.n_tiles);
+    if (!a->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    a->n_tiles = packing.n_tiles;
+
+    /* Sixteen blocks are tasks enough, and then a task owns all of its block; below, by tiles, then by pixels. */
+    size_t wanted = native_grid(native, NATIVE_TASKS).parts;
+    a->parts = a->n_tiles < wanted ? a->n_tiles : wanted;
+    size_t bands = (wanted + a->parts - 1) / a->parts;
+    NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, bands, &a->classes));
+    a->bands = bands < a->classes.n_regions ? bands : a->classes.n_regions;
     packing.tiles = a->tiles;
     NATIVE_TRY(cvyi_native_pack(native, plan, op->in[1], &packing));
     a->packed = packing.buffer;

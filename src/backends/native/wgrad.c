@@ -16,7 +16,9 @@
 #define OUTER_FLOATS ((size_t)32768) /* weights of a task, in its scratch */
 #define OWNED_TILES ((size_t)256)    /* weights, in tiles of 4 x 6, from which on tasks own them */
 #define OWNED_TASKS ((size_t)48)
-#define SEGMENT ((size_t)192)        /* pixels of a kernel call: two rows of tiles of x and dy stay in L1 */
+#define SHARED_PIXELS ((size_t)192)   /* pixels of a kernel call whose taps read the same rows: they and dy fit L1 */
+#define TAP_PIXELS ((size_t)64)       /* of one whose pointers are as many channels */
+#define INTERIOR ((size_t)256)        /* pixels where all taps are valid, from which on they are taken together */
 #define ROW_LIMIT ((size_t)1024)     /* the kernel's limit */
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
@@ -88,7 +90,7 @@ static void add(struct boxes *b, struct range rows, struct range cols, const siz
     const struct native_conv *c = b->conv;
     if (rows.begin >= rows.end || cols.begin >= cols.end) return;
     size_t width = min(cols.end - cols.begin, ROW_LIMIT);
-    size_t height = SEGMENT / width ? SEGMENT / width : 1;
+    size_t pixels = n_taps == 1 ? TAP_PIXELS : SHARED_PIXELS, height = pixels / width ? pixels / width : 1;
     if (height > b->rows) height = b->rows;
     for (size_t y = rows.begin; y < rows.end; y += height)
         for (size_t x = cols.begin; x < cols.end; x += width, b->n++) {
@@ -115,9 +117,9 @@ static struct range meet(struct range a, struct range b)
     return (struct range){ a.begin > b.begin ? a.begin : b.begin, min(a.end, b.end) };
 }
 
-/* All (pixel, tap) pairs. Taps with the same ranges share boxes. With one or two input channels that would leave the
- * kernel's tile nearly empty at padded layers; then all taps share the pixels where all are valid, and each has the
- * remaining strips for itself. */
+/* All (pixel, tap) pairs. Either taps with the same ranges share boxes; or all taps share the pixels where all are valid,
+ * and each has the remaining strips for itself. The latter reads the same rows for several taps and fills the kernel's
+ * tile where there are one or two input channels, but sums the strips one by one, so small maps are better off without. */
 static void add_all(struct boxes *b, const struct range *row, const struct range *col, size_t (*tap)[2])
 {
     const struct native_conv *c = b->conv;
@@ -125,7 +127,8 @@ static void add_all(struct boxes *b, const struct range *row, const struct range
     struct range rows = row[0], cols = col[0];
     for (size_t k = 0; k < kh; k++) rows = meet(rows, row[k]);
     for (size_t k = 0; k < kw; k++) cols = meet(cols, col[k]);
-    if (c->ic <= 2 && rows.begin < rows.end && cols.begin < cols.end) {
+    bool interior = rows.begin < rows.end && cols.begin < cols.end;
+    if (interior && (c->ic <= 2 || (rows.end - rows.begin) * (cols.end - cols.begin) >= INTERIOR)) {
         for (size_t t = 0; t < c->taps; t++) tap[t][0] = t / kw, tap[t][1] = t % kw;
         add(b, rows, cols, (const size_t (*)[2])tap, c->taps);
         for (size_t t = 0; t < c->taps; t++) {
@@ -329,7 +332,20 @@ static void outer_pixel(const struct wgrad_arg *a, const struct cvy_run *run, co
     size_t blocks = native_blocks_in_use(run);
     for (size_t b = 0; b < blocks; b += OUTER_BLOCKS) {
         g.n_blocks = min(blocks - b, OUTER_BLOCKS);
+        g.accumulate |= b > 0;
         a->native->kernels->wgrad->outer(&g, dyt + b * NATIVE_LANES * a->dyt_n, x + b * g.x_block, sums);
+    }
+}
+
+/* sums[q][n_oc] to row k of dw at q, k < rows, q < n. */
+static void outer_store(const struct wgrad_arg *a, float *dw, size_t row, const float *sums, size_t n_oc, size_t rows,
+                        size_t n)
+{
+    for (size_t k = 0; k < rows; k += NATIVE_LANES) {
+        size_t end = min(k + NATIVE_LANES, rows), whole = end - k == NATIVE_LANES ? n / NATIVE_LANES * NATIVE_LANES : 0;
+        if (whole) a->native->kernels->lanes->transpose(dw + k * row, row, sums + k, n_oc, whole, whole);
+        for (size_t j = k; j < end; j++)
+            for (size_t q = whole; q < n; q++) dw[j * row + q] = sums[q * n_oc + j];
     }
 }
 
@@ -342,11 +358,11 @@ static void outer_run(const void *arg, const struct cvy_run *run, size_t task, s
     size_t n = (i.end - i.begin) * c->taps, out = group * c->oc + o.begin, pixels = c->y.h * c->y.w;
     size_t pixel_floats = a->native->blocks * NATIVE_LANES * a->dyt_n;
     const float *dyt = (const float *)run->buf[a->dyt] + group * a->dyt_group + o.begin;
-    float *sums = worker->scratch, *dw = (float *)run->buf[a->dw] + (out * c->ic + i.begin) * c->taps;
+    float *sums = worker->scratch;
     struct cvyi_outer g = { .n_oc = n_oc, .n_i = i.end - i.begin, .dyt_n = a->dyt_n,
                             .x_block = c->x.c * c->x.plane * NATIVE_LANES, .x_i = c->x.plane * NATIVE_LANES,
-                            .dw_i = c->taps * n_oc, .accumulate = true };
-    memset(sums, 0, n * n_oc * sizeof *sums);
+                            .dw_i = c->taps * n_oc, .accumulate = c->taps * pixels > 1 || c->pad[0] || c->pad[1] };
+    if (g.accumulate) memset(sums, 0, n * n_oc * sizeof *sums);
     for (size_t tap = 0; tap < c->taps; tap++)
         for (size_t pixel = 0; pixel < pixels; pixel++) {
             ptrdiff_t y = native_conv_source(c, 0, pixel / c->y.w, tap / c->kernel[1]);
@@ -357,11 +373,12 @@ static void outer_run(const void *arg, const struct cvy_run *run, size_t task, s
             outer_pixel(a, run, dyt + pixel * pixel_floats, src, g,
                         sums + native_conv_tap(c, tap / c->kernel[1], tap % c->kernel[1]) * n_oc);
         }
-    for (size_t k = 0; k < o.end - o.begin; k++)
-        for (size_t q = 0; q < n; q++) dw[k * c->ic * c->taps + q] = sums[q * n_oc + k];
+    outer_store(a, (float *)run->buf[a->dw] + (out * c->ic + i.begin) * c->taps, c->ic * c->taps, sums, n_oc,
+                o.end - o.begin, n);
     if (a->db < 0 || i.begin) return;
     g.n_i = 1;
     g.x_block = g.x_i = 0;
+    g.accumulate = true;
     memset(sums, 0, n_oc * sizeof *sums);
     for (size_t pixel = 0; pixel < pixels; pixel++) outer_pixel(a, run, dyt + pixel * pixel_floats, ones, g, sums);
     memcpy((float *)run->buf[a->db] + out, sums, (o.end - o.begin) * sizeof *sums);
@@ -381,7 +398,7 @@ static size_t divide(struct wgrad_arg *a, size_t o_step, size_t i_step, size_t o
         size_t n = c->groups * a->o_ranges * a->i_ranges;
         bool o = a->o_step > o_least, i = a->i_step > i_least;
         if (n >= tasks || (!o && !i)) return n;
-        if (i && (!o || a->i_step * c->taps >= a->o_step)) i_step = ceil_div(a->i_step, 2);
+        if (i && (!o || a->i_step * c->taps >= a->o_step)) i_step = ceil_div(a->i_step / 2, i_least) * i_least;
         else o_step = ceil_div(a->o_step / o_least, 2) * o_least;
     }
 }
@@ -401,7 +418,7 @@ static enum cvy_status plan_outer(struct native *native, struct cvy_plan *plan, 
     NATIVE_TRY(cvy_plan_phase(plan, &t));
 
     size_t i_step = OUTER_FLOATS / (min(a->dyt_group, 256) * c->taps);
-    size_t tasks = divide(a, 256, i_step ? i_step : 1, 16, 8, NATIVE_TASKS);
+    size_t tasks = divide(a, 256, i_step ? i_step : 1, 16, 16, NATIVE_TASKS);
     struct cvy_phase_desc phase = { .name = name, .run = outer_run, .arg = a, .parts = tasks,
                                     .scratch_bytes = a->i_step * c->taps * a->o_step * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
