@@ -303,7 +303,10 @@ static void case_conv(struct parity *p)
     size_t n = forward ? ny : c->pass == CVY_BACKWARD_DATA ? nx : nw;
     double k = forward ? (double)(nw / oc + 1) : c->pass == CVY_BACKWARD_DATA ? (double)(oc / d->groups * taps)
                                                                              : (double)(ny / oc);
-    double factor = c->fill == WHOLE ? 0 : 4 + sqrt(k) / 16;
+    /* Sums are chains of up to 256 multiply-adds. The roundings of their partial sums are a random walk, of longer steps
+     * where all terms have one sign. */
+    double walk = sqrt(fmin(k, 256)) * (c->fill == POSITIVE ? 1 : 0.25);
+    double factor = c->fill == WHOLE ? 0 : 4 + sqrt(k) / 16 + walk;
     float *out[4], *db[4]; /* reference, its magnitudes, native, native again */
     for (int i = 0; i < 4; i++) {
         cvy_op_args a = i == 1 ? abs : args;
@@ -353,7 +356,7 @@ struct bn_facts {
 
 static double bn_gamma(const struct bn_facts *f, size_t c) { return f->gamma ? fabs((double)f->gamma[c]) : 1; }
 
-/* N6: the output in training */
+/* The output in training. */
 static double bound_bn_y(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
@@ -362,14 +365,15 @@ static double bound_bn_y(const void *arg, size_t i)
     return bn_gamma(f, c) * (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(f->mean[c]) / f->sigma[c]) +
            2 * U * (beta + fabs((double)f->y[i]));
 }
-/* N7: with running statistics, y = a x + b */
+/* With running statistics: y = a x + b, or the same as a (x - mean) + beta; either may cancel where the other does not. */
 static double bound_bn_infer(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
     size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
     double a = bn_gamma(f, c) / f->sigma[c], beta = f->beta ? (double)f->beta[c] : 0;
     double b = beta - (f->gamma ? (double)f->gamma[c] : 1) / f->sigma[c] * f->mean[c];
-    return 4 * U * (fabs(a * (double)f->x[i]) + fabs(b)) + U * fabs((double)f->y[i]);
+    double terms = fabs(a * (double)f->x[i]) + fabs(b), shifted = fabs(a * ((double)f->x[i] - f->mean[c])) + fabs(beta);
+    return 4 * U * fmax(terms, shifted) + U * fabs((double)f->y[i]);
 }
 static double bound_mean(const void *arg, size_t c)
 {
@@ -575,7 +579,7 @@ static void case_pool(struct parity *p)
     float *x = filled(p, nx), *dy = backward ? filled(p, ny) : NULL;
     if (max && !backward && seldom(p))
         for (size_t i = 0; i < nx; i++)
-            if (seldom(p)) x[i] = maybe(p) ? NAN : -INFINITY;
+            if (seldom(p)) x[i] = (float[]){ NAN, -INFINITY, 1e-40f, -0.0f }[check_below(&p->r, 4)];
     size_t n = backward ? nx : ny;
     float *out[4]; /* reference, its magnitudes, native twice */
     cvy_op_args args[4];
