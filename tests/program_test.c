@@ -11,8 +11,11 @@
 
 #include <cmocka.h>
 
+#include "backends/native/native.h"
+#include "backends/reference/reference.h"
 #include "base/context.h"
 #include "convoy/convoy.h"
+#include "net/net.h"
 #include "program/program.h"
 
 static uint64_t random_state = 1;
@@ -398,6 +401,87 @@ static void make_data(void)
 }
 static const cvy_batch batch20 = { .images = pixels, .labels8 = labels, .dtype = CVY_U8, .n = 20 };
 
+/* native, but it declines some kinds of ops: the reference takes those, and reorders go between. */
+static unsigned long declined_kinds;
+static int choosy_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    int m = 0;
+    while (m < n && !(declined_kinds >> ops[m].kind & 1)) m++;
+    return m ? cvyi_native_backend.take(state, plan, ops, m) : 0;
+}
+
+static size_t parameter_count(const struct cvy_value *v)
+{
+    bool is = v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING;
+    return is ? v->shape.n * v->shape.c * v->shape.h * v->shape.w : 0;
+}
+
+static void put(const struct cvy_plan *plan, size_t id, size_t e, double x)
+{
+    if (plan->list.value[id].layout == CVY_LAYOUT_PLAIN64) ((double *)plan->buf[id])[e] = x;
+    else ((float *)plan->buf[id])[e] = (float)x;
+}
+static double get(const struct cvy_plan *plan, size_t id, size_t e)
+{
+    bool wide = plan->list.value[id].layout == CVY_LAYOUT_PLAIN64;
+    return wide ? ((const double *)plan->buf[id])[e] : (double)((const float *)plan->buf[id])[e];
+}
+
+/* Three steps of small_net with these kinds declined; parameters into w, their number is the answer. */
+static size_t train_mixed(unsigned long declined, double *w)
+{
+    struct cvy_backend choosy = cvyi_native_backend;
+    const struct cvy_backend *backends[] = { &choosy, &cvyi_reference_backend };
+    choosy.take = choosy_take;
+    declined_kinds = declined;
+    cvy_context *ctx;
+    cvy_net *net;
+    struct cvyi_list list;
+    struct cvyi_linear_result result;
+    struct cvy_plan *plan;
+    const struct cvyi_linear_options linear = { .training = true, .batch = 20, .sgd = { .lr = 0.1, .momentum = 0.9 } };
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2 }, &ctx), CVY_OK);
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvyi_list_init(&list, ctx);
+    assert_int_equal(cvyi_net_linearise(net, small_net(net), &linear, &list, &result), CVY_OK);
+    struct cvyi_program_options options = { .capacity = 20, .training = true, .keep = &result.loss, .n_keep = 1,
+                                            .backends = backends, .n_backends = 2 };
+    if (cvyi_program_compile(ctx, &list, &options, &plan)) fail_msg("%s", cvy_message(ctx));
+    size_t n = 0;
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        for (size_t e = 0; e < parameter_count(&plan->list.value[i]); e++, n++)
+            put(plan, i, e, plan->list.value[i].role == CVY_ROLE_RUNNING ? 1 : (double)(n * 37 % 101) / 128 - 0.375);
+    cvyi_program_refresh(plan, -1);
+    const float scale = 1 / 255.0f, shift = 0;
+    for (uint64_t step = 0; step < 3; step++) {
+        struct cvy_run run = { .n = 20, .images = pixels, .dtype = CVY_U8, .labels8 = labels, .in_scale = &scale,
+                               .in_shift = &shift, .lr = 0.1, .momentum = 0.9, .step = step };
+        cvyi_program_run(plan, &run);
+    }
+    n = 0;
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        for (size_t e = 0; e < parameter_count(&plan->list.value[i]); e++) w[n++] = get(plan, i, e);
+    cvyi_program_destroy(&plan);
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+    return n;
+}
+
+static void any_mix_of_backends(void **state)
+{
+    (void)state;
+    static double want[4096], got[4096];
+    make_data();
+    size_t n = train_mixed(0, want);
+    for (int k = -1; k < CVY_OP_KINDS + 10; k++) {
+        unsigned long declined = k < 0 ? ~0ul : k < CVY_OP_KINDS ? 1ul << k : below((size_t)1 << CVY_OP_KINDS);
+        assert_int_equal(train_mixed(declined, got), n);
+        for (size_t i = 0; i < n; i++)
+            if (!(fabs(got[i] - want[i]) <= 1e-5))
+                fail_msg("kinds %lx declined: parameter %zu is %.9g, native alone %.9g", declined, i, got[i], want[i]);
+    }
+}
+
 static void step_allocates_nothing(void **state)
 {
     (void)state;
@@ -551,7 +635,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_never_overlaps),    cmocka_unit_test(memory_overflow_is_told),
         cmocka_unit_test(random_programs),          cmocka_unit_test(refusals), cmocka_unit_test(aliases_meet_at_barriers),
-        cmocka_unit_test(step_allocates_nothing),   cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(any_mix_of_backends),      cmocka_unit_test(step_allocates_nothing),   cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(steps_refuse_bad_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
