@@ -66,6 +66,21 @@ static void merge(double *mean, double *m2, double na, double mb, double qb, dou
     *m2 += qb + d * d * (na * w);
 }
 
+/* A segment whose squares overflow float (or that holds a NaN). */
+static void segment_in_double(const float *x, size_t pixels, size_t images, double *mean, double *m2)
+{
+    double sum = 0, squares = 0;
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t l = 0; l < images; l++) sum += (double)x[p * NATIVE_LANES + l];
+    *mean = sum / (double)(pixels * images);
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t l = 0; l < images; l++) {
+            double d = (double)x[p * NATIVE_LANES + l] - *mean;
+            squares += d * d;
+        }
+    *m2 = squares;
+}
+
 /* Mean and M2 of one channel of one block. */
 static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pixels, size_t images, double *mean,
                     double *m2)
@@ -88,6 +103,7 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
             part4[l & 3] += (v < 0 ? 0 : v) + count * (d * d); /* NaN is kept */
         }
         double part = (part4[0] + part4[1]) + (part4[2] + part4[3]);
+        if (!isfinite(part)) segment_in_double(x + p * NATIVE_LANES, m, images, &part_mean, &part);
         if (p == 0) *mean = part_mean, *m2 = part;
         else merge(mean, m2, (double)p * lanes, part_mean, part, count * lanes);
     }
