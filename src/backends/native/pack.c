@@ -3,8 +3,6 @@
  * copy, so ranges of rows may be refreshed by different tasks. Knows no convolution. */
 #include "backends/native/native.h"
 
-#include <string.h>
-
 struct native_weight {
     struct native_weight *next;
     int weight;
@@ -61,6 +59,28 @@ static size_t first_tile(const struct native_packing *p, size_t per_group, size_
     return lo;
 }
 
+/* dst[r*dst_row + c] = src[r*src_row + c*src_col], r < rows, c < n */
+static inline __attribute__((always_inline)) void copy_columns(float *restrict dst, size_t dst_row,
+                                                               const float *restrict src, size_t src_row,
+                                                               size_t src_col, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < n; c++) dst[r * dst_row + c] = src[r * src_row + c * src_col];
+}
+
+/* This runs in every step: the widths of whole tiles are unrolled. */
+static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, size_t src_col, size_t rows, size_t n)
+{
+    switch (n) {
+    case 4: copy_columns(dst, dst_row, src, src_row, src_col, rows, 4); break;
+    case 6: copy_columns(dst, dst_row, src, src_row, src_col, rows, 6); break;
+    case 8: copy_columns(dst, dst_row, src, src_row, src_col, rows, 8); break;
+    case 12: copy_columns(dst, dst_row, src, src_row, src_col, rows, 12); break;
+    case 16: copy_columns(dst, dst_row, src, src_row, src_col, rows, 16); break;
+    default: copy_columns(dst, dst_row, src, src_row, src_col, rows, n);
+    }
+}
+
 static void pack_forward(const struct native_packing *p, const float *weight, float *packed, size_t o0, size_t o1)
 {
     size_t k = p->ic * p->taps, mo = (size_t)p->mo;
@@ -69,29 +89,27 @@ static void pack_forward(const struct native_packing *p, const float *weight, fl
         size_t first = t->group * p->oc + t->c0, begin = first < o0 ? o0 : first;
         size_t end = first + t->n < o1 ? first + t->n : o1;
         if (first >= o1) break;
-        const float *src = weight + begin * k;
-        float *dst = packed + t->offset + (begin - first);
-        for (size_t q = 0; q < k; q++)
-            for (size_t o = 0; o < end - begin; o++) dst[q * mo + o] = src[o * k + q];
+        copy(packed + t->offset + (begin - first), mo, weight + begin * k, 1, k, k, end - begin);
     }
 }
 
 static void pack_mirror(const struct native_packing *p, const float *weight, float *packed, size_t o0, size_t o1)
 {
     size_t k = p->ic * p->taps, mo = (size_t)p->mo;
-    for (size_t o = o0; o < o1; o++) {
-        size_t group = o / p->oc, row = (o - group * p->oc) * p->taps;
+    while (o0 < o1) {
+        size_t group = o0 / p->oc, end = (group + 1) * p->oc < o1 ? (group + 1) * p->oc : o1;
         for (size_t i = first_tile(p, p->ic, group * p->ic); i < p->n_tiles && p->tiles[i].group == group; i++) {
             const struct native_tile *t = &p->tiles[i];
-            const float *src = weight + o * k + t->c0 * p->taps;
-            float *dst = packed + t->offset + row * mo;
+            const float *src = weight + o0 * k + t->c0 * p->taps;
+            float *dst = packed + t->offset + (o0 - group * p->oc) * p->taps * mo;
             if (p->taps == 1) {
-                memcpy(dst, src, t->n * sizeof(float));
+                copy(dst, mo, src, k, 1, end - o0, t->n);
                 continue;
             }
-            for (size_t tap = 0; tap < p->taps; tap++)
-                for (size_t c = 0; c < t->n; c++) dst[tap * mo + c] = src[c * p->taps + tap];
+            for (size_t o = o0; o < end; o++, src += k, dst += p->taps * mo)
+                copy(dst, mo, src, 1, p->taps, p->taps, t->n);
         }
+        o0 = end;
     }
 }
 
