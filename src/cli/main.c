@@ -29,8 +29,8 @@ static void check_stdout(void)
     }
 }
 
-/* jansson reports a failed allocation inside a text as a mistake in the text. So it never sees one: nothing but the last
- * checkpoint is worth saving when a few bytes cannot be had, and that one is on disk already. */
+/* jansson calls a failed allocation a mistake in the text, or fails an assertion. So it never sees one: nothing but the
+ * last checkpoint is worth saving when a few bytes cannot be had, and that one is on disk already. */
 static void *allocate_json(size_t size)
 {
     void *p = malloc(size);

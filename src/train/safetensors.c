@@ -160,7 +160,7 @@ enum train_status safetensors_parse(const char *where, const unsigned char *byte
     struct safetensors *file = calloc(1, sizeof *file);
     if (file) file->header = json_loadb((const char *)bytes + 8, (size_t)header_size, JSON_REJECT_DUPLICATES, &at);
     enum train_status status;
-    if (!file || (!file->header && !*at.text)) /* as in models.c */
+    if (!file)
         status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", where);
     else if (!file->header)
         status = BAD("%s: header, byte %d: %s", where, at.position + 8, at.text);
