@@ -63,7 +63,8 @@ CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
 CVY_API void cvy_trainer_set_steps(cvy_trainer *trainer, uint64_t steps);
 
 /* Compiles net for inference: batch norm uses running statistics, dropout is off. `trainer` (or NULL): share its
- * parameters, by reference; the trainer must outlive the predictor and not step while it runs. */
+ * parameters, by reference; the trainer must outlive the predictor and not step while it runs. input NULL: the
+ * trainer's, or without one the defaults. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output, size_t batch,
                                                            const cvy_input_desc *input, cvy_trainer *trainer,
                                                            cvy_predictor **predictor);
