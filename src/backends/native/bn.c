@@ -6,7 +6,8 @@
 
 #include "backends/native/rows.h"
 
-#define STATS_SEGMENT ((size_t)1024) /* the kernel's limit; x is only read, so nothing asks for less */
+#define STATS_SEGMENT ((size_t)64) /* pixels in one fp32 sum for each image: 1024, the kernel's limit, in a full block.
+                                       Few images are few chains, whose roundings average out less */
 #define PUBLISH_CHANNELS ((size_t)64)
 
 struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op)
@@ -86,8 +87,9 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
                     double *m2)
 {
     double lanes = (double)images;
-    for (size_t p = 0; p < pixels; p += STATS_SEGMENT) {
-        size_t m = pixels - p < STATS_SEGMENT ? pixels - p : STATS_SEGMENT;
+    size_t segment = STATS_SEGMENT * images;
+    for (size_t p = 0; p < pixels; p += segment) {
+        size_t m = pixels - p < segment ? pixels - p : segment;
         float pivot[CVYI_LANES], s[CVYI_LANES] = { 0 }, q[CVYI_LANES] = { 0 };
         if (m == 1) memcpy(pivot, x + p * NATIVE_LANES, sizeof pivot); /* fully connected: nothing to sum */
         else k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
