@@ -41,7 +41,8 @@ static size_t at(cvy_shape s, size_t c, size_t i)
     return (i / plane * s.c + c) * plane + i % plane;
 }
 
-static void run_bn(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape s, enum cvy_pass pass, const cvy_op_args *args)
+static void run_bn(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape s, enum cvy_pass pass,
+                   const cvy_op_args *args)
 {
     cvy_op *op;
     require(ctx, cvy_op_batch_norm(ctx, desc, s, pass, &op));
@@ -107,7 +108,8 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
     }
     bn_forward(&b, ctx, &(cvy_batch_norm_desc){ .eps = eps });
     for (size_t c = 0; c < s.c; c++) {
-        double mean = (double)b.true_mean[c], var = (double)b.true_var[c], rms = sqrt(var + mean * mean), sigma = sqrt(var + eps);
+        double mean = (double)b.true_mean[c], var = (double)b.true_var[c], rms = sqrt(var + mean * mean),
+               sigma = sqrt(var + eps);
         if (!(fabs((double)b.mean[c] - mean) <= 2 * U * fmax(fabs(mean), rms)))
             fail_msg("m = %zu, mean/std %g: mean %.9g, exactly %.12g", b.m, ratios[c], (double)b.mean[c], mean);
         double error = var ? fabs((double)b.var[c] / var - 1) : (double)b.var[c];
@@ -115,7 +117,8 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
         if (!(b.var[c] >= 0 && error <= 1e-6))
             fail_msg("m = %zu, mean/std %g: variance %.9g, exactly %.12g", b.m, ratios[c], (double)b.var[c], var);
         for (size_t i = 0; i < b.m; i++) {
-            double xhat = ((double)b.x[at(s, c, i)] - mean) / sigma, g = (double)b.gamma[c], y = g * xhat + (double)b.beta[c];
+            double xhat = ((double)b.x[at(s, c, i)] - mean) / sigma, g = (double)b.gamma[c],
+                   y = g * xhat + (double)b.beta[c];
             double allowed = fabs(g) * (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(mean) / sigma) +
                              2 * U * (fabs(y) + fabs((double)b.beta[c]));
             if (!(fabs((double)b.y[at(s, c, i)] - y) <= allowed))
@@ -150,14 +153,20 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
             }
             /* A few values a channel leave little of the three terms: then the bound is relative to them. */
             if (!(sqrt(error) <= 6e-7 * (b.m >= 100 ? sqrt(norm) : sqrt(terms))))
-                fail_msg("m = %zu, mean/std %g: dx is off by %.3g, relative to its norm", b.m, ratios[c], sqrt(error / norm));
-            if (!(fabs((double)dgamma[c] - s2) <= 1e-6 * a2)) fail_msg("m = %zu: dgamma %.9g, exactly %.12g", b.m, (double)dgamma[c], s2);
-            if (!(fabs((double)dbeta[c] - s1) <= 1e-6 * a1)) fail_msg("m = %zu: dbeta %.9g, exactly %.12g", b.m, (double)dbeta[c], s1);
+                fail_msg("m = %zu, mean/std %g: dx is off by %.3g, relative to its norm", b.m, ratios[c],
+                         sqrt(error / norm));
+            if (!(fabs((double)dgamma[c] - s2) <= 1e-6 * a2))
+                fail_msg("m = %zu: dgamma %.9g, exactly %.12g", b.m, (double)dgamma[c], s2);
+            if (!(fabs((double)dbeta[c] - s1) <= 1e-6 * a1))
+                fail_msg("m = %zu: dbeta %.9g, exactly %.12g", b.m, (double)dbeta[c], s1);
             if (b.gamma[c] == 0 && magnitude != 0) fail_msg("m = %zu: gamma is 0, dx is not", b.m);
             /* The rounding of a float mean makes Σ x̂ differ from 0 by this much, and eps Σ x̂² from m by that much. */
-            double off = U * fabs(mean) * scale, less = fabs((double)b.gamma[c] * scale * s2) * eps / ((double)b.var[c] + eps);
-            if (b.m >= 100 && !(fabs(sum) <= (1e-5 + off) * magnitude && fabs(sum_xhat) <= (1e-5 + off) * magnitude + less))
-                fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b.m, ratios[c], sum, sum_xhat, magnitude);
+            double off = U * fabs(mean) * scale,
+                   less = fabs((double)b.gamma[c] * scale * s2) * eps / ((double)b.var[c] + eps);
+            if (b.m >= 100 &&
+                !(fabs(sum) <= (1e-5 + off) * magnitude && fabs(sum_xhat) <= (1e-5 + off) * magnitude + less))
+                fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b.m, ratios[c], sum, sum_xhat,
+                         magnitude);
         }
         free(dy), free(dx), free(dgamma), free(dbeta);
     }
@@ -180,7 +189,8 @@ static void test_huge_means(void **state)
     print_message("seed %llu\n", (unsigned long long)r.s);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         bool large = elements(shapes[i]) > 1u << 20;
-        for (size_t e = 0; e < (large ? 1 : 3); e++) worst = fmax(worst, check_shape(ctx, &r, shapes[i], eps[e], !large));
+        for (size_t e = 0; e < (large ? 1 : 3); e++)
+            worst = fmax(worst, check_shape(ctx, &r, shapes[i], eps[e], !large));
     }
     print_message("worst relative error of a variance: %.2g\n", worst);
     cvy_context_destroy(&ctx);
@@ -212,15 +222,23 @@ static void test_constant(void **state)
                &(cvy_op_args){ .src = b.x, .weights = b.gamma, .bias = b.beta, .dst = b.y, .mean = b.mean, .var = b.var,
                                .running_mean = running_mean, .running_var = running_var });
         run_bn(ctx, NULL, s, CVY_BACKWARD_DATA,
-               &(cvy_op_args){ .src = b.x, .diff_dst = dy, .weights = b.gamma, .mean = b.mean, .var = b.var, .diff_src = dx,
-                               .diff_weights = dgamma, .diff_bias = dbeta });
+               &(cvy_op_args){ .src = b.x,
+                               .diff_dst = dy,
+                               .weights = b.gamma,
+                               .mean = b.mean,
+                               .var = b.var,
+                               .diff_src = dx,
+                               .diff_weights = dgamma,
+                               .diff_bias = dbeta });
         for (size_t c = 0; c < s.c; c++) {
             if (b.var[c] != 0 || running_var[c] != 0)
-                fail_msg("%zu times %g: variance %g, running %g", b.m, (double)values[c], (double)b.var[c], (double)running_var[c]);
+                fail_msg("%zu times %g: variance %g, running %g", b.m, (double)values[c], (double)b.var[c],
+                         (double)running_var[c]);
             assert_true(b.mean[c] == values[c] && running_mean[c] == values[c]);
             for (size_t i = 0; i < b.m; i++) {
                 if (b.y[at(s, c, i)] != b.beta[c])
-                    fail_msg("%zu times %g: y %.9g, beta %.9g", b.m, (double)values[c], (double)b.y[at(s, c, i)], (double)b.beta[c]);
+                    fail_msg("%zu times %g: y %.9g, beta %.9g", b.m, (double)values[c], (double)b.y[at(s, c, i)],
+                             (double)b.beta[c]);
                 assert_true(isfinite(dx[at(s, c, i)]));
             }
             assert_true(isfinite(dgamma[c]) && isfinite(dbeta[c]));
@@ -340,10 +358,12 @@ static void test_predictor_neighbours(void **state)
     cvy_context *ctx = native();
     cvy_net *net;
     require(ctx, cvy_net_create(ctx, &net));
-    cvy_tensor x = cvy_conv2d(net, cvy_input(net, 2, 9, 9), "conv", &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { 3, 3 } });
+    cvy_tensor x =
+        cvy_conv2d(net, cvy_input(net, 2, 9, 9), "conv", &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { 3, 3 } });
     x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn1", NULL));
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .ceil_mode = true });
-    x = cvy_relu(net, cvy_batch_norm(net, cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 33 }), "bn2", NULL));
+    x = cvy_relu(net,
+                 cvy_batch_norm(net, cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 33 }), "bn2", NULL));
     x = cvy_softmax(net, cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 }), NULL);
     cvy_predictor *many, *single;
     require(ctx, cvy_predictor_create(net, x, N, NULL, NULL, &many));
@@ -361,7 +381,8 @@ static void test_predictor_neighbours(void **state)
     for (size_t i = 0; i < N * SIZE; i++) images[i] = i / SIZE == 7 ? NAN : check_normal(&r);
     require(ctx, cvy_predictor_run(many, &(cvy_batch){ .images = images, .dtype = CVY_F32, .n = N }, out));
     for (size_t i = 0; i < N; i++) {
-        require(ctx, cvy_predictor_run(single, &(cvy_batch){ .images = images + i * SIZE, .dtype = CVY_F32, .n = 1 }, one));
+        require(ctx,
+                cvy_predictor_run(single, &(cvy_batch){ .images = images + i * SIZE, .dtype = CVY_F32, .n = 1 }, one));
         if (i == 7) assert_true(isnan(out[70]));
         else assert_memory_equal(one, out + i * 10, sizeof one);
     }

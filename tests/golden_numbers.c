@@ -97,8 +97,8 @@ static double *linspace(double from, double to, size_t n)
 struct operand { const void *p; cvy_shape s; };
 
 /* Runs one reference op on plain double arrays: up to five inputs, three outputs (NULL: absent). */
-static void oracle(cvyi_ref_fn *fn, struct cvy_op_desc op, size_t n, const struct operand in[5], const struct operand out[3],
-                   const int32_t *labels)
+static void oracle(cvyi_ref_fn *fn, struct cvy_op_desc op, size_t n, const struct operand in[5],
+                   const struct operand out[3], const int32_t *labels)
 {
     _Alignas(struct cvyi_ref) char bytes[sizeof(struct cvyi_ref) + 5 * sizeof(struct cvyi_ref_value)] = { 0 };
     struct cvyi_ref *r = (struct cvyi_ref *)bytes;
@@ -166,7 +166,8 @@ static void moments(const double *x, cvy_shape s, double *mean, double *std)
 {
     double *stats = calloc(2 * s.c, sizeof *stats);
     assert_non_null(stats);
-    oracle(cvyi_ref_bn_stats, bn_op(0), s.n, (struct operand[5]){ { x, s } }, (struct operand[3]){ { stats, s } }, NULL);
+    oracle(cvyi_ref_bn_stats, bn_op(0), s.n, (struct operand[5]){ { x, s } }, (struct operand[3]){ { stats, s } },
+           NULL);
     for (size_t c = 0; c < s.c; c++) {
         mean[c] = stats[c];
         std[c] = sqrt(stats[s.c + c]);

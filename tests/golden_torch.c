@@ -158,8 +158,8 @@ static void compare(struct golden *g, const char *what, const double *x, size_t 
                                 tolerance * scale * (double)n };
     for (int i = 0; i < 3; i++)
         if (!(fabs(sums[i] - l->number[i]) <= allowed[i]))
-            fail_msg("%s: checksum %d is %.10g, PyTorch's %.10g (allowed difference %.2g)", what, i, sums[i], l->number[i],
-                     allowed[i]);
+            fail_msg("%s: checksum %d is %.10g, PyTorch's %.10g (allowed difference %.2g)", what, i, sums[i],
+                     l->number[i], allowed[i]);
     g->compared++;
 }
 

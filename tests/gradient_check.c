@@ -138,7 +138,8 @@ static cvy_tensor op_pad_channels(struct build *b, cvy_tensor x)
 }
 static cvy_tensor op_dropout(struct build *b, cvy_tensor x)
 {
-    return cvy_dropout(b->net, x, NULL, &(cvy_dropout_desc){ .p = 0.1 * (double)between(b, 0, 8), .unscaled = maybe(b) });
+    return cvy_dropout(b->net, x, NULL,
+                       &(cvy_dropout_desc){ .p = 0.1 * (double)between(b, 0, 8), .unscaled = maybe(b) });
 }
 static cvy_tensor op_flatten(struct build *b, cvy_tensor x) { return cvy_flatten(b->net, x); }
 
@@ -250,7 +251,8 @@ static cvy_tensor net_dilated(struct build *b, cvy_tensor x)
 static cvy_tensor net_fully_convolutional(struct build *b, cvy_tensor x)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
-    x = cvy_conv2d(b->net, x, name_of(b), &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { s.h, s.w }, .flip = true });
+    x = cvy_conv2d(b->net, x, name_of(b),
+                   &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { s.h, s.w }, .flip = true });
     return cvy_relu(b->net, bn(b, linear(b, cvy_relu(b->net, x), 4)));
 }
 
@@ -414,10 +416,19 @@ static void test_composites(void **state)
 {
     (void)state;
     static const struct subject subjects[] = {
-        { "lenet-bn", net_lenet_bn }, { "mlp-bn", net_mlp_bn }, { "mlp", net_mlp }, { "resnet, option A", net_resnet_a },
-        { "resnet, option B", net_resnet_b }, { "preactivation", net_preactivation }, { "bottleneck", net_bottleneck },
-        { "dense block", net_dense_block }, { "inception", net_inception }, { "vgg", net_vgg },
-        { "separable", net_separable }, { "diamond", net_diamond }, { "dilated", net_dilated },
+        { "lenet-bn", net_lenet_bn },
+        { "mlp-bn", net_mlp_bn },
+        { "mlp", net_mlp },
+        { "resnet, option A", net_resnet_a },
+        { "resnet, option B", net_resnet_b },
+        { "preactivation", net_preactivation },
+        { "bottleneck", net_bottleneck },
+        { "dense block", net_dense_block },
+        { "inception", net_inception },
+        { "vgg", net_vgg },
+        { "separable", net_separable },
+        { "diamond", net_diamond },
+        { "dilated", net_dilated },
         { "fully convolutional", net_fully_convolutional },
     };
     check_all(subjects, sizeof subjects / sizeof *subjects, false);

@@ -20,8 +20,8 @@
 #define MAX_BUFFERS 64
 
 enum kind { CONV, LINEAR, BATCH_NORM, ACT, POOL, DROPOUT, ADD, SOFTMAX, CROSS_ENTROPY, KINDS };
-static const char *const kind_names[KINDS] = { "conv2d", "linear", "batch_norm", "activation", "pool2d", "dropout", "add",
-                                               "softmax", "softmax_cross_entropy" };
+static const char *const kind_names[KINDS] = { "conv2d",  "linear", "batch_norm", "activation",           "pool2d",
+                                               "dropout", "add",    "softmax",    "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data", "backward_weights" };
 
 /* How inputs are filled. */
@@ -68,11 +68,12 @@ static void describe(const struct op_case *c)
     print_message("%s %s, src %zux%zux%zux%zu, fill %d\n", kind_names[c->kind], pass_names[c->pass], c->src.n, c->src.c,
                   c->src.h, c->src.w, (int)c->fill);
     if (c->kind == CONV || c->kind == LINEAR)
-        print_message("  out_channels %zu, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, dilation %zux%zu, groups "
-                      "%zu%s%s\n", c->conv.out_channels, c->conv.kernel[0], c->conv.kernel[1], c->conv.stride[0],
-                      c->conv.stride[1], c->conv.pad[0], c->conv.pad[1], c->conv.pad[2], c->conv.pad[3],
-                      c->conv.dilation[0], c->conv.dilation[1], c->conv.groups, c->conv.no_bias ? ", no bias" : "",
-                      c->conv.flip ? ", flip" : "");
+        print_message(
+            "  out_channels %zu, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, dilation %zux%zu, groups "
+            "%zu%s%s\n",
+            c->conv.out_channels, c->conv.kernel[0], c->conv.kernel[1], c->conv.stride[0], c->conv.stride[1],
+            c->conv.pad[0], c->conv.pad[1], c->conv.pad[2], c->conv.pad[3], c->conv.dilation[0], c->conv.dilation[1],
+            c->conv.groups, c->conv.no_bias ? ", no bias" : "", c->conv.flip ? ", flip" : "");
     if (c->kind == BATCH_NORM)
         print_message("  eps %g, momentum %g, running_var %d%s%s\n", c->bn.eps, c->bn.momentum, (int)c->bn.running_var,
                       c->bn.no_affine ? ", no affine" : "", c->bn.frozen ? ", frozen" : "");
@@ -111,7 +112,8 @@ static float *room(struct parity *p, size_t n)
 {
     assert_true(p->n_buffers < MAX_BUFFERS);
     struct check_buf *b = &p->buffer[p->n_buffers++];
-    *b = check_alloc((n ? n : 1) * sizeof(float), check_below(&p->r, 4) != 0, 4 * check_below(&p->r, 2) * check_below(&p->r, 16));
+    *b = check_alloc((n ? n : 1) * sizeof(float), check_below(&p->r, 4) != 0,
+                     4 * check_below(&p->r, 2) * check_below(&p->r, 16));
     return b->p;
 }
 
@@ -210,7 +212,8 @@ static void compare_bits(struct parity *p, const char *what, const float *a, con
 {
     for (size_t i = 0; i < n && !p->failed; i++)
         if (!check_same(a[i], b[i]))
-            complain(p, "%s[%zu]: %.9g with one instruction set, %.9g with another", what, i, (double)a[i], (double)b[i]);
+            complain(p, "%s[%zu]: %.9g with one instruction set, %.9g with another", what, i, (double)a[i],
+                     (double)b[i]);
 }
 
 /* Runs the case natively: `args` computed by one instruction set, `again` (other output buffers) by another. */
@@ -260,7 +263,8 @@ static bool draw_conv(struct parity *p)
     } else {
         bool square = maybe(p), same = maybe(p);
         for (int i = 0; i < 2; i++) {
-            c->conv.kernel[i] = i && square ? c->conv.kernel[0] : (size_t[]){ 1, 3, 5, 2, 4, 7, 6, 3 }[check_below(&p->r, 8)];
+            c->conv.kernel[i] =
+                i && square ? c->conv.kernel[0] : (size_t[]){ 1, 3, 5, 2, 4, 7, 6, 3 }[check_below(&p->r, 8)];
             c->conv.stride[i] = same ? 1 : between(p, 0, 3);
             c->conv.dilation[i] = seldom(p) ? between(p, 2, 3) : 0;
             c->conv.pad[i] = c->conv.pad[i + 2] = same ? c->conv.kernel[i] / 2 : check_below(&p->r, 4);
@@ -319,8 +323,7 @@ static void case_conv(struct parity *p)
         p->who = i < 2 ? "reference" : cvy_isa_name(p->isa[isa]);
         if (!run(p, i < 2 ? p->reference : p->native[isa], &a)) return;
         if (i == 2) {
-            compare_scaled(p, forward ? "dst" : c->pass == CVY_BACKWARD_DATA ? "diff_src" : "diff_weights", out[2], out[0], n,
-                           out[1], factor);
+            compare_scaled(p, "result", out[2], out[0], n, out[1], factor);
             if (db[2]) compare_scaled(p, "diff_bias", db[2], db[0], oc, db[1], factor);
         }
     }
@@ -385,7 +388,10 @@ static double bound_var(const void *arg, size_t c)
     const struct bn_facts *f = arg;
     return 1.1e-6 * f->sigma[c] * f->sigma[c];
 }
-static double bound_dgamma(const void *arg, size_t c) { return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy_xhat[c]; }
+static double bound_dgamma(const void *arg, size_t c)
+{
+    return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy_xhat[c];
+}
 static double bound_dbeta(const void *arg, size_t c) { return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy[c]; }
 /* Each element's share of the three terms that dx is made of, which may cancel. */
 static double bound_dx(const void *arg, size_t i)
@@ -592,7 +598,8 @@ static void case_pool(struct parity *p)
         else args[i].dst = out[i];
     }
     p->who = "reference";
-    if (!run(p, p->reference, &args[0]) || !run(p, p->reference, &args[1]) || !run_native(p, &args[2], &args[3])) return;
+    if (!run(p, p->reference, &args[0]) || !run(p, p->reference, &args[1]) || !run_native(p, &args[2], &args[3]))
+        return;
     double window = (double)(c->pool.kernel[0] * c->pool.kernel[1]);
     if (max && !backward) compare_exact(p, "dst", out[2], out[0], n);
     else compare_scaled(p, backward ? "diff_src" : "dst", out[2], out[0], n, out[1], 4 + window / 16);
@@ -647,7 +654,8 @@ static void case_add(struct parity *p)
     for (int i = 0; i < 3; i++) y[i] = room(p, n);
     p->who = "reference";
     if (!run(p, p->reference, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[0] })) return;
-    if (!run_native(p, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[1] }, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[2] }))
+    if (!run_native(p, &(cvy_op_args){ .src = a, .src2 = b, .dst = y[1] },
+                    &(cvy_op_args){ .src = a, .src2 = b, .dst = y[2] }))
         return;
     compare_exact(p, "dst", y[1], y[0], n);
     compare_bits(p, "dst", y[1], y[2], n);
@@ -717,10 +725,16 @@ static void case_loss(struct parity *p)
 
 static void run_case(struct parity *p, size_t number)
 {
-    static const struct { bool (*draw)(struct parity *p); void (*run)(struct parity *p); int weight; } kinds[KINDS] = {
-        [CONV] = { draw_conv, case_conv, 10 }, [LINEAR] = { draw_conv, case_conv, 3 }, [BATCH_NORM] = { draw_bn, case_bn, 4 },
-        [ACT] = { draw_act, case_act, 2 }, [POOL] = { draw_pool, case_pool, 4 }, [DROPOUT] = { draw_dropout, case_dropout, 1 },
-        [ADD] = { draw_rows, case_add, 1 }, [SOFTMAX] = { draw_rows, case_softmax, 1 },
+    static const struct { bool (*draw)(struct parity *p); void (*run)(struct parity *p); int weight;
+    } kinds[KINDS] = {
+        [CONV] = { draw_conv, case_conv, 10 },
+        [LINEAR] = { draw_conv, case_conv, 3 },
+        [BATCH_NORM] = { draw_bn, case_bn, 4 },
+        [ACT] = { draw_act, case_act, 2 },
+        [POOL] = { draw_pool, case_pool, 4 },
+        [DROPOUT] = { draw_dropout, case_dropout, 1 },
+        [ADD] = { draw_rows, case_add, 1 },
+        [SOFTMAX] = { draw_rows, case_softmax, 1 },
         [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
     };
     int lot = 0;
@@ -737,7 +751,8 @@ static void run_case(struct parity *p, size_t number)
     kinds[kind].run(p);
     p->count[kind]++;
     for (size_t i = 0; i < p->n_buffers; i++) {
-        if (!check_intact(&p->buffer[i])) complain(p, "something was written beside a buffer of %zu bytes", p->buffer[i].bytes);
+        if (!check_intact(&p->buffer[i]))
+            complain(p, "something was written beside a buffer of %zu bytes", p->buffer[i].bytes);
         check_free(&p->buffer[i]);
     }
 }
@@ -747,14 +762,16 @@ static void test_parity(void **state)
     struct parity *p = *state;
     cvy_machine machine;
     cvy_machine_describe(&machine);
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &p->reference), CVY_OK);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &p->reference),
+                     CVY_OK);
     for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
         if (!machine.can_run[isa]) continue;
         p->isa[p->n_native] = (enum cvy_isa)isa;
         cvy_context_options o = { .threads = 2, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true };
         assert_int_equal(cvy_context_create(&o, &p->native[p->n_native++]), CVY_OK);
     }
-    print_message("seed %llu, %zu cases, %zu instruction sets\n", (unsigned long long)p->seed, p->end - p->first, p->n_native);
+    print_message("seed %llu, %zu cases, %zu instruction sets\n", (unsigned long long)p->seed, p->end - p->first,
+                  p->n_native);
     size_t failures = 0;
     for (size_t i = p->first; i < p->end && failures < 10; i++) {
         run_case(p, i);
@@ -762,7 +779,8 @@ static void test_parity(void **state)
     }
     for (int k = 0; k < KINDS; k++)
         if (p->count[k])
-            print_message("  %-22s %5zu cases, largest error %.2f of the bound\n", kind_names[k], p->count[k], p->worst[k]);
+            print_message("  %-22s %5zu cases, largest error %.2f of the bound\n", kind_names[k], p->count[k],
+                          p->worst[k]);
     while (p->n_native) cvy_context_destroy(&p->native[--p->n_native]);
     cvy_context_destroy(&p->reference);
     assert_int_equal(failures, 0);
