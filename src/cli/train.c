@@ -248,8 +248,8 @@ static void print_vector(const struct cli_session *s, const char *layer, const c
         float *values = malloc(info.count * sizeof *values);
         if (values && !cvy_trainer_get(s->trainer, CVY_PARAM_WEIGHT, name, values, info.count)) {
             printf("%s of %s: [", call, layer);
-            for (size_t k = 0; k < info.count; k++) printf("%s%.4f", k ? ", " : "", (double)values[k]);
-            printf("]\n");
+            for (size_t k = 0; k < info.count && k < 16; k++) printf("%s%.4f", k ? ", " : "", (double)values[k]);
+            printf("%s]\n", info.count > 16 ? ", ..." : "");
         }
         free(values);
     }
