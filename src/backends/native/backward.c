@@ -73,6 +73,7 @@ struct backward {
     struct native_lanes dy, pooled, other, saved, x; /* pooled: max pooling's input; saved: the activation's; x: BN's */
     struct native_lanes unpooled, summed, g;         /* results; the last one made is g, others absent if not kept */
     bool pool, add, act, reduce, added_first;
+    bool flat;                    /* no padding between channels: several are one run */
     struct native_bn bn;
     cvyi_act_bwd_fn *act_fn;
     cvyi_act_bwd_reduce_fn *act_reduce_fn;
@@ -91,24 +92,42 @@ static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v
     return v->id < 0 ? NULL : native_at(run, v, block, c);
 }
 
-/* Everything after unpooling for pixels [p, p + pixels), which lie in one segment. */
-static void segment(const struct backward *b, struct channel *ch, size_t p, size_t pixels)
+/* The sum of gradients and, unless `summing` does it with the sums, the activation of pixels [p, p + pixels); answers
+ * where their result is. */
+static const float *through(const struct backward *b, const struct channel *ch, size_t p, size_t pixels, bool summing)
 {
     size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
     const float *src = ch->dy + at;
-    float s1[CVYI_LANES], s2[CVYI_LANES];
     if (b->add) {
         float *to = (ch->summed ? ch->summed : ch->g) + at;
         const float *other = ch->other + at;
         b->k->add(to, b->added_first ? src : other, b->added_first ? other : src, n);
         src = to;
     }
-    if (b->act && b->reduce)
-        b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
-    else if (b->act) b->act_fn(ch->g + at, src, ch->saved + at, n, b->alpha);
-    else if (b->reduce) b->k->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
-    if (b->reduce)
-        for (size_t l = 0; l < NATIVE_LANES; l++) ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
+    if (!b->act || summing) return src;
+    b->act_fn(ch->g + at, src, ch->saved + at, n, b->alpha);
+    return ch->g + at;
+}
+
+/* Everything after unpooling for pixels [p, p + pixels), which lie in one segment. */
+static void segment(const struct backward *b, struct channel *ch, size_t p, size_t pixels)
+{
+    size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
+    const float *src = through(b, ch, p, pixels, b->reduce);
+    float s1[CVYI_LANES], s2[CVYI_LANES];
+    if (!b->reduce) return;
+    if (b->act) b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
+    else b->k->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
+    for (size_t l = 0; l < NATIVE_LANES; l++) ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
+}
+
+/* Lanes in four chains, joined as (0+1)+(2+3). */
+static double fold_lanes(const double *s)
+{
+    double t[4] = { 0 };
+    for (size_t l = 0; l < NATIVE_LANES; l += 4)
+        for (size_t i = 0; i < 4; i++) t[i] += s[l + i];
+    return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
 /* Whole segments of [done, ready), and what is left once everything is ready. */
@@ -149,6 +168,35 @@ static void unpool_plane(const struct backward *b, struct channel *ch, const flo
     }
 }
 
+static struct channel channel_at(const struct backward *b, const struct cvy_run *run, size_t block, size_t c)
+{
+    return (struct channel){
+        .dy = native_at(run, &b->dy, block, c), .pooled = at_or_null(run, &b->pooled, block, c),
+        .other = at_or_null(run, &b->other, block, c), .saved = at_or_null(run, &b->saved, block, c),
+        .x = at_or_null(run, &b->x, block, c), .unpooled = at_or_null(run, &b->unpooled, block, c),
+        .summed = at_or_null(run, &b->summed, block, c), .g = at_or_null(run, &b->g, block, c),
+    };
+}
+
+/* A cell without padding between its channels: several of them, or of one pixel each, at once. The sums of a single pixel
+ * are what the kernel would leave, without the call. */
+static void run_flat(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot)
+{
+    struct channel ch = channel_at(b, run, cell.block, cell.c0);
+    const double *stats = native_buf(run, b->bn.stats);
+    size_t pixels = (cell.c1 - cell.c0) * b->pixels;
+    for (size_t p = 0, m; p < pixels; p += m) {
+        m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
+        const float *g = through(b, &ch, p, m, false), *x = ch.x + p * NATIVE_LANES;
+        for (size_t c = cell.c0 + p; c < cell.c0 + p + m && b->reduce; c++, g += NATIVE_LANES, x += NATIVE_LANES) {
+            float mean = (float)stats[c];
+            double s1[CVYI_LANES], s2[CVYI_LANES];
+            for (size_t l = 0; l < NATIVE_LANES; l++) s1[l] = (double)g[l], s2[l] = (double)(g[l] * (x[l] - mean));
+            slot[c] = fold_lanes(s1), slot[b->bn.c + c] = fold_lanes(s2);
+        }
+    }
+}
+
 static void run_backward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct backward *b = arg;
@@ -157,21 +205,17 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     float **dx = worker->scratch;
     const float **rows = (const float **)(dx + b->window.held);
     const double *stats = native_buf(run, b->bn.stats);
+    double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
+    if (b->flat) {
+        run_flat(b, run, cell, slot);
+        return;
+    }
     for (size_t c = cell.c0; c < cell.c1; c++) {
-        const float *dy = native_at(run, &b->dy, cell.block, c);
-        struct channel ch = {
-            .dy = dy, .pooled = at_or_null(run, &b->pooled, cell.block, c),
-            .other = at_or_null(run, &b->other, cell.block, c), .saved = at_or_null(run, &b->saved, cell.block, c),
-            .x = at_or_null(run, &b->x, cell.block, c), .unpooled = at_or_null(run, &b->unpooled, cell.block, c),
-            .summed = at_or_null(run, &b->summed, cell.block, c), .g = at_or_null(run, &b->g, cell.block, c),
-            .m = b->reduce ? (float)stats[c] : 0,
-        };
-        if (b->pool) unpool_plane(b, &ch, dy, dx, rows);
+        struct channel ch = channel_at(b, run, cell.block, c);
+        if (b->reduce) ch.m = (float)stats[c];
+        if (b->pool) unpool_plane(b, &ch, ch.dy, dx, rows);
         else segments(b, &ch, 0, b->pixels);
-        if (!b->reduce) continue;
-        double s1 = 0, s2 = 0, *slot = (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c;
-        for (size_t l = 0; l < NATIVE_LANES; l++) s1 += ch.s1[l], s2 += ch.s2[l];
-        slot[c] = s1, slot[b->bn.c + c] = s2;
+        if (b->reduce) slot[c] = fold_lanes(ch.s1), slot[b->bn.c + c] = fold_lanes(ch.s2);
     }
 }
 
@@ -191,17 +235,20 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task, st
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     size_t images = native_images(run, cell.block);
     if (!images) return;
-    double *g = worker->scratch, *gx = g + (cell.c1 - cell.c0);
-    cvyi_bn_sums(&a->bn, run, cell.c0, cell.c1, g, gx);
+    size_t channels = cell.c1 - cell.c0;
+    double *g = worker->scratch, *gx = g + channels, *scale = gx + channels;
+    cvyi_bn_sums(&a->bn, run, cell.c0, cell.c1, g, gx, scale);
     if (a->publish && cell.block == 0) cvyi_bn_publish_sums(&a->bn, run, cell.c0, cell.c1, g, gx);
     for (size_t c = cell.c0; c < cell.c1; c++) {
-        struct cvyi_bn_dx dx = cvyi_bn_dx_of(&a->bn, run, c, g[c - cell.c0], gx[c - cell.c0]);
+        struct cvyi_bn_dx dx = cvyi_bn_dx_of(&a->bn, run, c, g[c - cell.c0], gx[c - cell.c0], scale[c - cell.c0]);
         a->k->bn_dx(native_at(run, &a->dx, cell.block, c), native_at(run, &a->g, cell.block, c),
                     native_at(run, &a->x, cell.block, c), a->bn.pixels * NATIVE_LANES, &dx, (unsigned)images);
     }
 }
 
 /* ------------------------------------------------------------------------------------------------ planning */
+
+static bool dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
 
 static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, const struct chain *chain, int slots)
 {
@@ -218,7 +265,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     }
     struct cvy_phase_desc phase = {
         .name = op->name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts,
-        .scratch_bytes = 2 * ((a->x.c + a->grid.parts - 1) / a->grid.parts) * sizeof(double) };
+        .scratch_bytes = 3 * ((a->x.c + a->grid.parts - 1) / a->grid.parts) * sizeof(double) };
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_access(&phase, a->g.id, CVY_READ_CELL);
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
@@ -273,6 +320,9 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
         b->bn = cvyi_bn_of(plan, reduce);
         if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
     }
+
+    b->flat = !pool && (!reduce || b->pixels == 1) && dense(&b->dy) && dense(&b->other) && dense(&b->saved) &&
+              dense(&b->x) && dense(&b->summed) && dense(&b->g);
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,

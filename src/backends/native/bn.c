@@ -82,6 +82,25 @@ static void segment_in_double(const float *x, size_t pixels, size_t images, doub
     *m2 = squares;
 }
 
+/* Of m pixels of `images` lanes from what the kernel left of them: mean and M2 over the lanes. Four chains, joined as
+ * (0+1)+(2+3): one chain of sixteen is all latency. */
+static inline __attribute__((always_inline)) void fold_lanes(const float *pivot, const float *s, const float *q,
+                                                             size_t images, double m, double *mean, double *m2)
+{
+    double lane_mean[CVYI_LANES], sum[4] = { 0 }, part[4] = { 0 }, inv = 1.0 / m;
+    for (size_t l = 0; l < images; l++) {
+        lane_mean[l] = (double)pivot[l] + (double)s[l] * inv;
+        sum[l & 3] += lane_mean[l];
+    }
+    double all = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / (double)images;
+    for (size_t l = 0; l < images; l++) {
+        double d = lane_mean[l] - all, v = (double)q[l] - (double)s[l] * (double)s[l] * inv;
+        part[l & 3] += (v < 0 ? 0 : v) + m * (d * d); /* NaN is kept */
+    }
+    *mean = all;
+    *m2 = (part[0] + part[1]) + (part[2] + part[3]);
+}
+
 /* Mean and M2 of one channel of one block. */
 static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pixels, size_t images, double *mean,
                     double *m2)
@@ -91,23 +110,15 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
     for (size_t p = 0; p < pixels; p += segment) {
         size_t m = pixels - p < segment ? pixels - p : segment;
         float pivot[CVYI_LANES], s[CVYI_LANES] = { 0 }, q[CVYI_LANES] = { 0 };
+        double part_mean, part;
         if (m == 1) memcpy(pivot, x + p * NATIVE_LANES, sizeof pivot); /* fully connected: nothing to sum */
         else k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
-        /* Four chains, joined as (0+1)+(2+3): one chain of sixteen is all latency. Lanes without an image add zero. */
-        double lane_mean[CVYI_LANES], sum[4] = { 0 }, part4[4] = { 0 }, count = (double)m, inv = 1.0 / count;
-        for (size_t l = 0; l < images; l++) {
-            lane_mean[l] = (double)pivot[l] + (double)s[l] * inv;
-            sum[l & 3] += lane_mean[l];
-        }
-        double part_mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / lanes;
-        for (size_t l = 0; l < images; l++) {
-            double d = lane_mean[l] - part_mean, v = (double)q[l] - (double)s[l] * (double)s[l] * inv;
-            part4[l & 3] += (v < 0 ? 0 : v) + count * (d * d); /* NaN is kept */
-        }
-        double part = (part4[0] + part4[1]) + (part4[2] + part4[3]);
+        /* The same function twice: with all lanes in use it becomes straight vector code. */
+        if (images == NATIVE_LANES) fold_lanes(pivot, s, q, NATIVE_LANES, (double)m, &part_mean, &part);
+        else fold_lanes(pivot, s, q, images, (double)m, &part_mean, &part);
         if (!isfinite(part)) segment_in_double(x + p * NATIVE_LANES, m, images, &part_mean, &part);
         if (p == 0) *mean = part_mean, *m2 = part;
-        else merge(mean, m2, (double)p * lanes, part_mean, part, count * lanes);
+        else merge(mean, m2, (double)p * lanes, part_mean, part, (double)m * lanes);
     }
 }
 
@@ -189,39 +200,48 @@ void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size
     }
 }
 
+void cvyi_bn_scales(const struct native_bn *bn, size_t n, const double *var, double *scale)
+{
+    for (size_t i = 0; i < n; i++) scale[i] = 1 / sqrt(var[i] + bn->eps);
+}
+
 /* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at huge means. */
 struct cvyi_affine cvyi_bn_affine(const struct native_bn *bn, const struct cvy_run *run, size_t c, double mean,
-                                  double var)
+                                  double scale)
 {
     double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1), beta = (double)at_or(native_buf(run, bn->beta), c, 0);
-    double a = gamma / sqrt(var + bn->eps);
+    double a = gamma * scale;
     float m = (float)mean;
     return (struct cvyi_affine){ m, (float)a, (float)(beta - a * (mean - (double)m)) };
 }
 
 /* ------------------------------------------------------------------------------------------------ gradient */
 
-void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx)
+void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx,
+                  double *scale)
 {
+    size_t n = c1 - c0;
+    const double *stats = native_buf(run, bn->stats);
+    const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
+    if (stats) cvyi_bn_scales(bn, n, stats + bn->c + c0, scale);
+    else
+        for (size_t i = 0; i < n; i++) scale[i] = 1 / sqrt((double)rv[c0 + i] + bn->eps);
     if (bn->source == NATIVE_BN_VALUE) {
         const double *sums = run->buf[bn->sums];
-        memcpy(g, sums + c0, (c1 - c0) * sizeof *g);
-        memcpy(gx, sums + bn->c + c0, (c1 - c0) * sizeof *gx);
+        memcpy(g, sums + c0, n * sizeof *g);
+        memcpy(gx, sums + bn->c + c0, n * sizeof *gx);
         return;
     }
     const double *slot = run->buf[bn->slots];
     size_t blocks = native_blocks_in_use(run);
-    memset(g, 0, (c1 - c0) * sizeof *g);
-    memset(gx, 0, (c1 - c0) * sizeof *gx);
+    memset(g, 0, n * sizeof *g);
+    memset(gx, 0, n * sizeof *gx);
     for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c)
-        for (size_t c = 0; c < c1 - c0; c++) g[c] += slot[c0 + c], gx[c] += slot[bn->c + c0 + c];
+        for (size_t i = 0; i < n; i++) g[i] += slot[c0 + i], gx[i] += slot[bn->c + c0 + i];
     /* The slots hold sum g (x - m) with m the float nearest to the mean. */
-    bool frozen = bn->stats < 0;
-    const double *stats = native_buf(run, bn->stats);
-    const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
-    for (size_t c = c0; c < c1; c++) {
-        double mean = frozen ? (double)rm[c] : stats[c], var = frozen ? (double)rv[c] : stats[bn->c + c];
-        gx[c - c0] = (gx[c - c0] - (mean - (double)(float)mean) * g[c - c0]) / sqrt(var + bn->eps);
+    for (size_t i = 0; i < n; i++) {
+        double mean = stats ? stats[c0 + i] : (double)rm[c0 + i];
+        gx[i] = (gx[i] - (mean - (double)(float)mean) * g[i]) * scale[i];
     }
 }
 
@@ -238,13 +258,13 @@ void cvyi_bn_publish_sums(const struct native_bn *bn, const struct cvy_run *run,
 }
 
 /* dx = gamma/s (g - sum g / M - xhat sum g xhat / M), gathered by g, x - m and 1. */
-struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx)
+struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx,
+                                double scale)
 {
-    const double *stats = run->buf[bn->stats];
-    double mean = stats[c], invstd = 1 / sqrt(stats[bn->c + c] + bn->eps), count = (double)(run->n * bn->pixels);
-    double a = (double)at_or(native_buf(run, bn->gamma), c, 1) * invstd, b = -a * invstd * gx / count;
+    double mean = ((const double *)run->buf[bn->stats])[c], share = 1 / (double)(run->n * bn->pixels);
+    double a = (double)at_or(native_buf(run, bn->gamma), c, 1) * scale, b = -a * scale * gx * share;
     float m = (float)mean;
-    return (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g / count - b * (mean - (double)m)) };
+    return (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g * share - b * (mean - (double)m)) };
 }
 
 /* ------------------------------------------------------------------------------------------------ publishing */
@@ -257,9 +277,9 @@ static void run_publish(const void *arg, const struct cvy_run *run, size_t task,
     const struct publish_phase *a = arg;
     const struct native_bn *bn = &a->bn;
     size_t c0 = task * PUBLISH_CHANNELS, c1 = c0 + PUBLISH_CHANNELS < bn->c ? c0 + PUBLISH_CHANNELS : bn->c;
-    double *u = worker->scratch, *v = u + PUBLISH_CHANNELS;
+    double *u = worker->scratch, *v = u + PUBLISH_CHANNELS, *scale = v + PUBLISH_CHANNELS;
     if (a->sums) {
-        cvyi_bn_sums(bn, run, c0, c1, u, v);
+        cvyi_bn_sums(bn, run, c0, c1, u, v, scale);
         cvyi_bn_publish_sums(bn, run, c0, c1, u, v);
     } else {
         cvyi_bn_moments(bn, run, c0, c1, u, v);
@@ -275,7 +295,7 @@ enum cvy_status cvyi_bn_publish_phase(struct cvy_plan *plan, const char *name, c
     a->bn.source = NATIVE_BN_SLOTS;
     struct cvy_phase_desc phase = {
         .name = name, .run = run_publish, .arg = a, .parts = (bn->c + PUBLISH_CHANNELS - 1) / PUBLISH_CHANNELS,
-        .scratch_bytes = 2 * PUBLISH_CHANNELS * sizeof(double) };
+        .scratch_bytes = 3 * PUBLISH_CHANNELS * sizeof(double) };
     native_access(&phase, bn->slots, CVY_READ_ALL);
     if (sums) {
         native_access(&phase, bn->stats, CVY_READ_ALL);

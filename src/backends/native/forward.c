@@ -79,6 +79,7 @@ struct forward {
     struct native_lanes normed, summed, rows, y; /* results: of the norm, of the sum, of the last of norm, sum and
                                                     activation, of pooling; absent where not kept */
     bool norm, add, act, pool, added_first, publish;
+    bool flat;                    /* no padding between channels: several are one run */
     struct native_bn bn;
     cvyi_act_fn *act_fn;
     cvyi_norm_act_fn *norm_act_fn;
@@ -94,20 +95,11 @@ static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v
     return v->id < 0 ? NULL : native_at(run, v, block, c);
 }
 
-/* Pixels [p, p + pixels) of everything before pooling, to dst. */
-static void make(const struct forward *f, const struct channel *ch, size_t p, size_t pixels, float *dst)
+/* The sum and the activation of pixels [p, p + pixels), from src to dst. */
+static void finish(const struct forward *f, const struct channel *ch, const float *src, size_t p, size_t pixels,
+                   float *dst)
 {
     size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
-    const float *src = ch->x + at;
-    if (f->norm) {
-        if (f->act && !f->add && !ch->normed) {
-            f->norm_act_fn(dst, src, n, &ch->affine, f->alpha);
-            return;
-        }
-        float *to = ch->normed ? ch->normed + at : dst;
-        f->k->norm(to, src, n, &ch->affine, 0);
-        src = to;
-    }
     if (f->add) {
         float *to = ch->summed ? ch->summed + at : dst;
         const float *other = ch->other + at;
@@ -115,6 +107,23 @@ static void make(const struct forward *f, const struct channel *ch, size_t p, si
         src = to;
     }
     if (f->act) f->act_fn(dst, src, n, f->alpha);
+}
+
+/* Pixels [p, p + pixels) of everything before pooling, to dst. */
+static void make(const struct forward *f, const struct channel *ch, size_t p, size_t pixels, float *dst)
+{
+    size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
+    const float *src = ch->x + at;
+    if (f->norm && f->act && !f->add && !ch->normed) {
+        f->norm_act_fn(dst, src, n, &ch->affine, f->alpha);
+        return;
+    }
+    if (f->norm) {
+        float *to = ch->normed ? ch->normed + at : dst;
+        f->k->norm(to, src, n, &ch->affine, 0);
+        src = to;
+    }
+    finish(f, ch, src, p, pixels, dst);
 }
 
 /* Rows [from, to) to where pooling finds them: the kept plane, or a ring that holds one window. */
@@ -151,6 +160,15 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
     if (chained && all) make_rows(f, ch, made, p->ih, ring);
 }
 
+static struct channel channel_at(const struct forward *f, const struct cvy_run *run, size_t block, size_t c)
+{
+    return (struct channel){
+        .x = native_at(run, &f->x, block, c), .other = at_or_null(run, &f->other, block, c),
+        .normed = at_or_null(run, &f->normed, block, c), .summed = at_or_null(run, &f->summed, block, c),
+        .rows = at_or_null(run, &f->rows, block, c), .y = at_or_null(run, &f->y, block, c),
+    };
+}
+
 static void run_forward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct forward *f = arg;
@@ -158,30 +176,41 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     if (!native_images(run, cell.block)) return;
     float *ring = worker->scratch;
     const float **rows = (const float **)(ring + f->ring);
-    size_t channels = cell.c1 - cell.c0;
-    double *mean = (double *)(rows + (f->pool ? f->window.held : 0)), *var = mean + channels;
+    size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
+    double *mean = (double *)(rows + (f->pool ? f->window.held : 0)), *var = mean + channels, *scale = var + channels;
     if (f->norm) {
         cvyi_bn_moments(&f->bn, run, cell.c0, cell.c1, mean, var);
         if (f->publish && cell.block == 0) cvyi_bn_publish(&f->bn, run, cell.c0, cell.c1, mean, var);
+        cvyi_bn_scales(&f->bn, channels, var, scale);
+    }
+    if (f->flat && (!f->norm || pixels == 1)) { /* fully connected: one vector a channel is too little for a call */
+        struct channel ch = channel_at(f, run, cell.block, cell.c0);
+        for (size_t p = 0, m; p < channels * pixels; p += m) {
+            m = channels * pixels - p < NATIVE_SEGMENT ? channels * pixels - p : NATIVE_SEGMENT;
+            float *dst = ch.rows + p * NATIVE_LANES, *to = ch.normed ? ch.normed + p * NATIVE_LANES : dst;
+            for (size_t i = p; i < p + m && f->norm; i++) {
+                struct cvyi_affine affine = cvyi_bn_affine(&f->bn, run, cell.c0 + i, mean[i], scale[i]);
+                f->k->norm(to + (i - p) * NATIVE_LANES, ch.x + i * NATIVE_LANES, NATIVE_LANES, &affine, 0);
+            }
+            finish(f, &ch, f->norm ? to : ch.x + p * NATIVE_LANES, p, m, dst);
+        }
+        return;
     }
     for (size_t c = cell.c0; c < cell.c1; c++) {
-        struct channel ch = {
-            .x = native_at(run, &f->x, cell.block, c), .other = at_or_null(run, &f->other, cell.block, c),
-            .normed = at_or_null(run, &f->normed, cell.block, c), .summed = at_or_null(run, &f->summed, cell.block, c),
-            .rows = at_or_null(run, &f->rows, cell.block, c), .y = at_or_null(run, &f->y, cell.block, c),
-        };
-        if (f->norm) ch.affine = cvyi_bn_affine(&f->bn, run, c, mean[c - cell.c0], var[c - cell.c0]);
+        struct channel ch = channel_at(f, run, cell.block, c);
+        if (f->norm) ch.affine = cvyi_bn_affine(&f->bn, run, c, mean[c - cell.c0], scale[c - cell.c0]);
         if (f->pool) {
             pool_plane(f, &ch, ring, rows);
             continue;
         }
-        size_t pixels = f->x.h * f->x.w;
         for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT)
             make(f, &ch, p, pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT, ch.rows + p * NATIVE_LANES);
     }
 }
 
 /* ------------------------------------------------------------------------------------------------ planning */
+
+static bool dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
 
 /* The result of an op of the chain, absent if nobody reads it after the piece: `end` is the piece's last op. */
 static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op_desc *op, const struct cvy_op_desc *end,
@@ -232,6 +261,7 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
         f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
+    f->flat = !chain.pool && dense(&f->x) && dense(&f->other) && dense(&f->normed) && dense(&f->summed) && dense(&f->rows);
     size_t channels = (f->x.c + f->grid.parts - 1) / f->grid.parts, held = 0;
     if (chain.pool) {
         cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;
@@ -243,7 +273,7 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_forward, .arg = f, .blocks = f->grid.blocks, .parts = f->grid.parts,
-        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) + (norm ? 2 * channels * sizeof(double) : 0) };
+        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) + (norm ? 3 * channels * sizeof(double) : 0) };
     native_access(&phase, f->x.id, CVY_READ_CELL);
     native_access(&phase, f->other.id, CVY_READ_CELL);
     native_access(&phase, f->normed.id, CVY_WRITE_CELL);

@@ -56,14 +56,18 @@ void cvyi_bn_moments(const struct native_bn *bn, const struct cvy_run *run, size
 /* Writes them to the statistics' value and into the running statistics. */
 void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *mean,
                      const double *var);
+/* 1 / sqrt(var + eps) of n channels. */
+void cvyi_bn_scales(const struct native_bn *bn, size_t n, const double *var, double *scale);
 struct cvyi_affine cvyi_bn_affine(const struct native_bn *bn, const struct cvy_run *run, size_t c, double mean,
-                                  double var);
-/* Sum g and sum g*xhat of channels [c0, c1). */
-void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx);
+                                  double scale);
+/* Sum g, sum g*xhat and the scale of channels [c0, c1). */
+void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx,
+                  double *scale);
 /* Writes them to the sums' value and the parameters' gradients. */
 void cvyi_bn_publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *g,
                           const double *gx);
-struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx);
+struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx,
+                                double scale);
 /* Appends the phase that fills the slots with statistics, and the one that only publishes (forward or backward sums). */
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn, int x);
