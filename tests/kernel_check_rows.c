@@ -499,6 +499,113 @@ static void test_pool_max_bwd(struct env *e)
     }
 }
 
+/* Windows that tile the row, and what picking needs of them. */
+struct pick_case { struct pool_case c; size_t n; uint8_t *at; float *from[MAX_ROWS], *picked, *g; size_t first; };
+
+static struct pick_case any_pick(struct env *e)
+{
+    struct pick_case k = { .c = any_pool(e) };
+    struct cvyi_pool *p = &k.c.p;
+    p->kw = check_below(&e->rng, 2) ? 2 : 1 + check_below(&e->rng, 4);
+    p->sw = p->kw, p->pl = 0, p->apart = true;
+    p->ow = 1 + check_below(&e->rng, 9);
+    p->iw = (p->ow - 1) * p->kw + 1 + check_below(&e->rng, (uint32_t)p->kw + 2); /* the last is clipped, or a rest stays */
+    k.n = p->ow * 16;
+    bool ties = check_below(&e->rng, 2);
+    for (size_t r = 0; r < k.c.n_rows; r++) {
+        k.c.x[r] = in(e, p->iw * 16), k.from[r] = in(e, p->iw * 16);
+        for (size_t i = 0; ties && i < p->iw * 16; i++) k.c.x[r][i] = (float)check_below(&e->rng, 3);
+    }
+    k.at = raw(e, k.n), k.picked = out(e, k.n), k.g = in(e, k.n);
+    for (size_t i = 0; i < k.n; i++) {
+        size_t at = max_at(&k.c, i / 16, i % 16), r = at / p->iw, column = at % p->iw;
+        k.at[i] = (uint8_t)(r * p->kw + column - i / 16 * p->kw);
+        k.picked[i] = k.from[r][column * 16 + i % 16];
+    }
+    k.first = check_below(&e->rng, (uint32_t)k.c.n_rows) * p->kw;
+    SHAPE("ow %zu iw %zu kw %zu rows %zu first %zu", p->ow, p->iw, p->kw, k.c.n_rows, k.first);
+    return k;
+}
+
+/* The gradient of pixel i of the row. */
+static float spread(const struct pick_case *k, size_t i)
+{
+    size_t c = i / 16, q = c / k->c.p.kw, o = q * 16 + i % 16;
+    return q < k->c.p.ow && k->at[o] == k->first + c % k->c.p.kw ? k->g[o] : 0;
+}
+
+static void test_pool_max_pick(struct env *e)
+{
+    struct pick_case c = any_pick(e);
+    float *want = out(e, c.n);
+    for (size_t i = 0; i < c.n; i++)
+        want[i] = c.c.x[c.at[i] / c.c.p.kw][(i / 16 * c.c.p.kw + c.at[i] % c.c.p.kw) * 16 + i % 16];
+    bool beside = check_below(&e->rng, 2);
+    EACH_TABLE(e, k) {
+        float *y = out(e, c.n), *picked = out(e, c.n);
+        uint8_t *at = raw(e, c.n);
+        k->rows->pool_max_pick(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)c.c.x,
+                               (const float *const *)c.from, c.c.n_rows);
+        equal(e, "y", y, want, c.n);
+        if (beside) equal(e, "picked", picked, c.picked, c.n);
+        for (size_t i = 0; i < c.n; i++)
+            if (at[i] != c.at[i]) fail_at(e, "at", i, at[i], c.at[i]);
+    }
+}
+
+static void test_pick_bwd(struct env *e)
+{
+    struct pick_case c = any_pick(e);
+    size_t n = c.c.p.iw * 16;
+    float *want = out(e, n);
+    for (size_t i = 0; i < n; i++) want[i] = spread(&c, i);
+    EACH_TABLE(e, k) {
+        float *dx = out(e, n);
+        k->rows->pick_bwd(&c.c.p, dx, c.g, c.at, c.first);
+        equal(e, "dx", dx, want, n);
+    }
+}
+
+static void test_pick_reduce(struct env *e)
+{
+    struct pick_case c = any_pick(e);
+    float m = check_normal(&e->rng);
+    size_t chain = check_below(&e->rng, 1000), covered = c.c.p.ow * c.c.p.kw;
+    struct cvyi_sums begin, want;
+    for (size_t i = 0; i < 4; i++)
+        for (size_t l = 0; l < 16; l++) begin.s1[i][l] = check_normal(&e->rng), begin.s2[i][l] = check_normal(&e->rng);
+    want = begin;
+    for (size_t i = 0; i < c.c.p.iw * 16 && i / 16 < covered; i++) {
+        size_t l = i % 16, s = (chain + i / 16) & 3;
+        float g = spread(&c, i), x = c.picked[i / 16 / c.c.p.kw * 16 + l];
+        want.s1[s][l] += g;
+        want.s2[s][l] = fmaf(g, x - m, want.s2[s][l]);
+    }
+    EACH_TABLE(e, k) {
+        struct cvyi_sums sums = begin;
+        k->rows->pick_reduce(&c.c.p, &sums, chain, c.g, c.at, c.picked, c.first, m);
+        equal(e, "s1", sums.s1[0], want.s1[0], 64);
+        equal(e, "s2", sums.s2[0], want.s2[0], 64);
+    }
+}
+
+static void test_pick_bn_dx(struct env *e)
+{
+    struct pick_case c = any_pick(e);
+    unsigned n_lanes = check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
+    struct cvyi_bn_dx a = { check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng) };
+    size_t n = c.c.p.iw * 16;
+    float *want = out(e, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = i % 16 < n_lanes ? fmaf(a.a, spread(&c, i), fmaf(a.b, c.from[0][i] - a.m, a.c)) : 0;
+    EACH_TABLE(e, k) {
+        bool in_place = check_below(&e->rng, 2);
+        float *dx = in_place ? copy(e, c.from[0], n) : out(e, n);
+        k->rows->pick_bn_dx(&c.c.p, dx, in_place ? dx : c.from[0], c.g, c.at, c.first, &a, n_lanes);
+        equal(e, "dx", dx, want, n);
+    }
+}
+
 static void test_pool_avg(struct env *e)
 {
     struct pool_case c = any_pool(e);

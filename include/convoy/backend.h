@@ -145,6 +145,9 @@ struct cvy_phase_desc {
     bool alone;              /* on the calling thread, outside the parallel region, tasks in order */
     size_t scratch_bytes;    /* per worker */
     double flops;            /* at full capacity, for reports */
+    /* Value `to` may lie where `from` lies: both are accessed by CELL, and a task is done with an element of `from` when
+     * it writes that element of `to`. The compiler does so where nobody needs `from` any more. Equal: nothing. */
+    struct { int from, to; } in_place;
     int n_access;
     struct { int value; enum cvy_access access; } access[CVY_MAX_IN + 8];
 };
@@ -162,6 +165,9 @@ CVY_API bool cvy_plan_training(const struct cvy_plan *plan);
 CVY_API enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan);
 /* True if a later op (or the user) still reads value id after op number `last` of the program. */
 CVY_API bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last);
+/* The chain that starts at op number i of the program, as it would be offered to the backend that is planning: its
+ * ops, *n of them, 0 if they are another backend's. NULL behind the last op. To see who will read a result. */
+CVY_API const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n);
 /* A private buffer; transient ones live from their first to their last access in a step and are not cleared;
  * persistent ones start as zero bytes. Negative: out of memory. */
 CVY_API int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool persistent);

@@ -196,6 +196,14 @@ static int chain(const struct cvy_plan *plan, size_t first, const int *assign)
     return (int)n;
 }
 
+const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n)
+{
+    *n = 0;
+    if (i >= plan->list.n_ops) return NULL;
+    if (plan->assign[i] == plan->current) *n = chain(plan, i, plan->assign);
+    return &plan->list.op[i];
+}
+
 static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
     char names[128] = "";

@@ -104,11 +104,48 @@ static enum cvy_status lifetimes(struct cvy_plan *plan, struct cvyi_slot *slot, 
     return CVY_OK;
 }
 
+/* Whether phase p may write value `to` where `from` lies: transient, of one size, and nobody else touches `from` at the
+ * same time or later, or `to` earlier. A phase of the same strand comes before or after p in every task. */
+static bool may_share(const struct cvy_plan *plan, size_t p, int from, int to)
+{
+    const struct cvy_value *a = cvy_plan_value(plan, from), *b = cvy_plan_value(plan, to);
+    if (a->external || b->external || a->role == CVY_ROLE_INPUT || a->bytes != b->bytes || a->plane != b->plane ||
+        cvyi_program_persistent(plan, from) || cvyi_program_persistent(plan, to)) return false;
+    const struct cvyi_phase *phase = &plan->phase[p];
+    for (size_t q = 0; q < plan->n_phases; q++) {
+        const struct cvyi_phase *other = &plan->phase[q];
+        if (q == p) continue;
+        for (int i = 0; i < other->desc.n_access; i++) {
+            int id = cvyi_program_root(plan, other->desc.access[i].value);
+            bool together = other->stage == phase->stage && other->strand == phase->strand;
+            if (id == from && !(other->stage < phase->stage || (together && q < p))) return false;
+            if (id == to && !(other->stage > phase->stage || (together && q > p))) return false;
+        }
+    }
+    return true;
+}
+
+/* Values that lie in another's place: home[to] = from, and from's slot lives as long as both. */
+static void share_places(const struct cvy_plan *plan, struct cvyi_slot *slot, size_t *home)
+{
+    for (size_t i = 0; i < cvyi_program_values(plan); i++) home[i] = i;
+    for (size_t p = 0; p < plan->n_phases; p++) {
+        const struct cvy_phase_desc *phase = &plan->phase[p].desc;
+        if (phase->in_place.from == phase->in_place.to) continue;
+        int from = cvyi_program_root(plan, phase->in_place.from), to = cvyi_program_root(plan, phase->in_place.to);
+        if (!may_share(plan, p, from, to)) continue;
+        size_t root = home[from];
+        home[to] = root;
+        if (slot[to].last > slot[root].last) slot[root].last = slot[to].last;
+    }
+}
+
 static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, struct cvyi_slot *dense, size_t *work,
                              const bool *used)
 {
     size_t n = cvyi_program_values(plan), m = 0;
-    size_t *member = work, *order = work + n, *busy = work + 2 * n;
+    size_t *member = work, *order = work + n, *busy = work + 2 * n, *home = work + 3 * n;
+    share_places(plan, slot, home);
     plan->fixed_bytes = 0;
     for (size_t i = 0; i < n; i++) {
         const struct cvy_value *v = cvy_plan_value(plan, (int)i);
@@ -121,7 +158,7 @@ static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, stru
             slot[i].offset = plan->fixed_bytes;
             if (bytes > SIZE_MAX - plan->fixed_bytes) return too_large(plan);
             plan->fixed_bytes += bytes;
-        } else if (used[i]) {
+        } else if (used[i] && home[i] == i) {
             dense[m] = (struct cvyi_slot){ bytes, slot[i].first, slot[i].last, 0 };
             member[m++] = i;
         }
@@ -129,6 +166,8 @@ static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, stru
     plan->arena_bytes = cvyi_memory_place(dense, m, order, busy);
     if (plan->arena_bytes == SIZE_MAX) return too_large(plan);
     for (size_t i = 0; i < m; i++) plan->offset[member[i]] = dense[i].offset;
+    for (size_t i = 0; i < n; i++)
+        if (home[i] != i) plan->offset[i] = plan->offset[home[i]];
     return CVY_OK;
 }
 
@@ -182,7 +221,7 @@ enum cvy_status cvyi_memory_build(struct cvy_plan *plan)
     plan->buf = cvyi_alloc_array(ctx, n, sizeof *plan->buf);
     plan->offset = cvyi_alloc_array(ctx, n, sizeof *plan->offset);
     struct cvyi_slot *slot = cvyi_alloc_array(ctx, n, 2 * sizeof *slot);
-    size_t *work = cvyi_alloc_array(ctx, n, 3 * sizeof *work);
+    size_t *work = cvyi_alloc_array(ctx, n, 4 * sizeof *work);
     bool *used = cvyi_alloc_array(ctx, n, 2 * sizeof *used);
     enum cvy_status status = CVY_E_NOMEM;
     if (plan->buf && plan->offset && slot && work && used) {

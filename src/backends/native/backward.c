@@ -7,12 +7,6 @@
 
 /* ------------------------------------------------------------------------------------------------ the pattern */
 
-struct chain {
-    const struct cvy_op_desc *pool, *add, *act, *reduce, *data;
-    int n;
-    bool added_first; /* the chain's value is ADD's first operand */
-};
-
 /* Ops follow each other in a chain if their places here ascend. */
 static int place(enum cvy_op_kind kind)
 {
@@ -41,9 +35,9 @@ static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op
     }
 }
 
-static struct chain parse(const struct cvy_op_desc *ops, int n)
+struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n)
 {
-    struct chain b = { .added_first = true };
+    struct native_backward b = { .added_first = true };
     for (; b.n < n; b.n++) {
         const struct cvy_op_desc *op = &ops[b.n];
         if (b.n && !follows(op - 1, op)) break;
@@ -62,7 +56,7 @@ static struct chain parse(const struct cvy_op_desc *ops, int n)
     return b;
 }
 
-int cvyi_backward_take(const struct cvy_op_desc *ops, int n) { return parse(ops, n).n; }
+int cvyi_backward_take(const struct cvy_op_desc *ops, int n) { return cvyi_backward_parse(ops, n).n; }
 
 /* ------------------------------------------------------------------------------------------------ to the sums */
 
@@ -74,6 +68,8 @@ struct backward {
     struct native_lanes unpooled, summed, g;         /* results; the last one made is g, others absent if not kept */
     bool pool, add, act, reduce, added_first;
     bool flat;                    /* no padding between channels: several are one run */
+    size_t segment;
+    const struct native_pick *pick; /* nothing is unpooled, and with sums g is the gradient of the pooled */
     struct native_bn bn;
     cvyi_act_bwd_fn *act_fn;
     cvyi_act_bwd_reduce_fn *act_reduce_fn;
@@ -133,8 +129,8 @@ static double fold_lanes(const double *s)
 /* Whole segments of [done, ready), and what is left once everything is ready. */
 static size_t segments(const struct backward *b, struct channel *ch, size_t done, size_t ready)
 {
-    while (done < ready && (ready == b->pixels || ready - done >= NATIVE_SEGMENT)) {
-        size_t m = ready - done < NATIVE_SEGMENT ? ready - done : NATIVE_SEGMENT;
+    while (done < ready && (ready == b->pixels || ready - done >= b->segment)) {
+        size_t m = ready - done < b->segment ? ready - done : b->segment;
         segment(b, ch, done, m);
         done += m;
     }
@@ -197,6 +193,30 @@ static void run_flat(const struct backward *b, const struct cvy_run *run, struct
     }
 }
 
+/* The activation's gradient at the maxima alone; then the sums over them, or what becomes of it on the whole plane. */
+static void run_pick(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot,
+                     float *scratch)
+{
+    const double *stats = native_buf(run, b->bn.stats);
+    size_t n = b->dy.h * b->dy.w * NATIVE_LANES;
+    for (size_t c = cell.c0; c < cell.c1; c++) {
+        const float *g = native_at(run, &b->dy, cell.block, c);
+        float *to = b->reduce ? at_or_null(run, &b->g, cell.block, c) : scratch;
+        if (b->act) {
+            b->act_fn(to, g, native_at(run, &b->saved, cell.block, c), n, b->alpha);
+            g = to;
+        }
+        if (b->reduce) {
+            double s1[CVYI_LANES] = { 0 }, s2[CVYI_LANES] = { 0 };
+            cvyi_pick_sums(b->pick, b->k, run, cell.block, c, g, (float)stats[c], s1, s2);
+            slot[c] = fold_lanes(s1), slot[b->bn.c + c] = fold_lanes(s2);
+        } else {
+            cvyi_pick_bwd(b->pick, b->k, cvyi_pick_at(b->pick, run, cell.block, c),
+                          native_at(run, &b->g, cell.block, c), g);
+        }
+    }
+}
+
 static void run_backward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct backward *b = arg;
@@ -206,8 +226,9 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     const float **rows = (const float **)(dx + b->window.held);
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
-    if (b->flat) {
-        run_flat(b, run, cell, slot);
+    if (b->flat || b->pick) {
+        if (b->pick) run_pick(b, run, cell, slot, worker->scratch);
+        else run_flat(b, run, cell, slot);
         return;
     }
     for (size_t c = cell.c0; c < cell.c1; c++) {
@@ -226,6 +247,7 @@ struct data_phase {
     struct native_grid grid;
     struct native_bn bn;
     struct native_lanes x, g, dx;
+    const struct native_pick *pick; /* g is the gradient of the pooled */
     bool publish;
 };
 
@@ -241,8 +263,12 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task, st
     if (a->publish && cell.block == 0) cvyi_bn_publish_sums(&a->bn, run, cell.c0, cell.c1, g, gx);
     for (size_t c = cell.c0; c < cell.c1; c++) {
         struct cvyi_bn_dx dx = cvyi_bn_dx_of(&a->bn, run, c, g[c - cell.c0], gx[c - cell.c0], scale[c - cell.c0]);
-        a->k->bn_dx(native_at(run, &a->dx, cell.block, c), native_at(run, &a->g, cell.block, c),
-                    native_at(run, &a->x, cell.block, c), a->bn.pixels * NATIVE_LANES, &dx, (unsigned)images);
+        float *to = native_at(run, &a->dx, cell.block, c);
+        const float *from = native_at(run, &a->g, cell.block, c), *x = native_at(run, &a->x, cell.block, c);
+        if (a->pick)
+            cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, cell.block, c), to, x, from, &dx,
+                            (unsigned)images);
+        else a->k->bn_dx(to, from, x, a->bn.pixels * NATIVE_LANES, &dx, (unsigned)images);
     }
 }
 
@@ -250,7 +276,8 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task, st
 
 static bool dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
 
-static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, const struct chain *chain, int slots)
+static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, const struct native_backward *chain,
+                                 int slots, const struct backward *before)
 {
     const struct cvy_op_desc *op = chain->data;
     struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
@@ -258,6 +285,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     *a = (struct data_phase){
         .k = native->kernels->rows, .bn = cvyi_bn_of(plan, op), .x = native_lanes(plan, op->in[0]),
         .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .publish = chain->reduce };
+    if (before && before->pick) a->pick = before->pick, a->g = before->g;
     a->grid = native_grid(native, a->x.c);
     if (chain->reduce) {
         a->bn.source = NATIVE_BN_SLOTS, a->bn.slots = slots;
@@ -269,6 +297,8 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_access(&phase, a->g.id, CVY_READ_CELL);
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
+    native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
+    phase.in_place.from = a->pick ? a->x.id : a->g.id, phase.in_place.to = a->dx.id;
     native_access(&phase, a->bn.slots, CVY_READ_ALL);
     native_access(&phase, a->bn.stats, CVY_READ_ALL);
     native_access(&phase, a->bn.gamma, CVY_READ_ALL);
@@ -278,11 +308,26 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     return cvy_plan_phase(plan, &phase);
 }
 
+/* Saved is the pooling's own result; g, if it has to be kept for batch norm, lies over dy unless someone else needs that. */
+static enum cvy_status plan_pick(struct cvy_plan *plan, struct backward *b, size_t last)
+{
+    const struct native_pick *pick = b->pick;
+    b->pooled.id = -1;
+    if (b->act) b->saved = native_lanes(plan, pick->y);
+    if (!b->reduce) return CVY_OK;
+    b->x.id = -1;
+    b->g = b->dy;
+    if (!b->act || !cvy_plan_needed_after(plan, b->dy.id, last)) return CVY_OK;
+    b->g = pick->x; /* of the same shape */
+    b->g.id = cvy_plan_buffer(plan, "g", cvy_plan_value(plan, pick->x.id)->bytes, false);
+    return b->g.id < 0 ? CVY_E_NOMEM : CVY_OK;
+}
+
 enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
                                    size_t first)
 {
-    struct chain chain = parse(ops, n);
-    if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1);
+    struct native_backward chain = cvyi_backward_parse(ops, n);
+    if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1, NULL);
 
     const struct cvy_op_desc *pool = chain.pool, *act = chain.act, *reduce = chain.reduce;
     struct backward *b = cvy_plan_alloc(plan, sizeof *b);
@@ -305,6 +350,7 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
         .bn = { .slots = -1, .stats = -1 },
     };
     b->grid = native_grid(native, b->dy.c);
+    b->segment = native_segment(made ? b->g.w : b->dy.w);
     b->pixels = made ? b->g.h * b->g.w : b->dy.h * b->dy.w;
     if (act) {
         struct native_act_bwd a = cvyi_act_bwd_of(act);
@@ -315,7 +361,9 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
         cvy_shape in = cvy_plan_value(plan, pool->out[0])->shape, out = cvy_plan_value(plan, dy)->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
         if (b->window.max) b->pooled = native_lanes(plan, native_in(pool, 1));
+        b->pick = cvyi_pick_of(native, b->pooled.id);
     }
+    if (b->pick) NATIVE_TRY(plan_pick(plan, b, last));
     if (reduce) {
         b->bn = cvyi_bn_of(plan, reduce);
         if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
@@ -326,7 +374,8 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
-        .scratch_bytes = 2 * b->window.held * sizeof(float *) };
+        .scratch_bytes = b->pick ? b->dy.h * b->dy.w * NATIVE_LANES * sizeof(float)
+                                 : 2 * b->window.held * sizeof(float *) };
     native_access(&phase, b->dy.id, CVY_READ_CELL);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);
@@ -336,8 +385,10 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
     native_access(&phase, b->unpooled.id, CVY_WRITE_CELL);
     native_access(&phase, b->summed.id, CVY_WRITE_CELL);
     native_access(&phase, b->g.id, CVY_WRITE_CELL);
+    native_access(&phase, b->pick ? b->pick->at : -1, CVY_READ_CELL);
+    native_access(&phase, b->pick ? b->pick->x.id : -1, CVY_READ_CELL);
     native_access(&phase, b->bn.slots, CVY_WRITE_CELL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
-    if (chain.data) return plan_data(native, plan, &chain, b->bn.slots);
+    if (chain.data) return plan_data(native, plan, &chain, b->bn.slots, b);
     return reduce ? cvyi_bn_publish_phase(plan, reduce->name, &b->bn, true) : CVY_OK;
 }

@@ -330,13 +330,14 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, 
     (void)worker;
     if (!native_images(run, cell.block)) return;
     const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
+    size_t segment = native_segment(a->x.w);
     for (size_t c = cell.c0; c < cell.c1; c++) {
         const float *dy = native_at(run, &a->dy, cell.block, c);
         if (bn->slots >= 0) {
             const float *x = native_at(run, &a->x, cell.block, c);
             double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0, gx = 0;
-            for (size_t p = 0; p < bn->pixels; p += NATIVE_SEGMENT) {
-                size_t m = bn->pixels - p < NATIVE_SEGMENT ? bn->pixels - p : NATIVE_SEGMENT;
+            for (size_t p = 0; p < bn->pixels; p += segment) {
+                size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
                 float s1[CVYI_LANES], s2[CVYI_LANES];
                 a->k->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES, mean[c], s1, s2);
                 for (size_t l = 0; l < NATIVE_LANES; l++) g += (double)s1[l], gx += (double)s2[l];

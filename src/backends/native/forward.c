@@ -86,9 +86,15 @@ struct forward {
     float alpha;
     struct native_pool window;
     size_t ring;                  /* floats of scratch for rows that are not kept */
+    const struct native_pick *pick; /* pooling remembers where its maxima are */
 };
 
-struct channel { const float *x, *other; float *normed, *summed, *rows, *y; struct cvyi_affine affine; };
+struct channel {
+    const float *x, *other;
+    float *normed, *summed, *rows, *y, *picked;
+    uint8_t *at;
+    struct cvyi_affine affine;
+};
 
 static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
 {
@@ -153,8 +159,13 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
         }
         for (size_t r = begin; r < end; r++)
             rows[r - begin] = !chained ? ch->x + r * row : ch->rows ? ch->rows + r * row : ring + r % p->held * row;
-        float *y = ch->y + oy * p->row.ow * NATIVE_LANES;
-        if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
+        size_t o = oy * p->row.ow * NATIVE_LANES;
+        float *y = ch->y + o;
+        if (f->pick) {
+            const float **from = rows + p->held;
+            for (size_t r = begin; r < end; r++) from[r - begin] = ch->x + r * row;
+            f->k->pool_max_pick(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL, rows, from, end - begin);
+        } else if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
         else f->k->pool_avg(&p->row, y, rows, end - begin, cvyi_pool_inv(p, oy));
     }
     if (chained && all) make_rows(f, ch, made, p->ih, ring);
@@ -166,6 +177,8 @@ static struct channel channel_at(const struct forward *f, const struct cvy_run *
         .x = native_at(run, &f->x, block, c), .other = at_or_null(run, &f->other, block, c),
         .normed = at_or_null(run, &f->normed, block, c), .summed = at_or_null(run, &f->summed, block, c),
         .rows = at_or_null(run, &f->rows, block, c), .y = at_or_null(run, &f->y, block, c),
+        .picked = f->pick ? at_or_null(run, &f->pick->x, block, c) : NULL,
+        .at = f->pick ? cvyi_pick_at(f->pick, run, block, c) : NULL,
     };
 }
 
@@ -177,7 +190,7 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     float *ring = worker->scratch;
     const float **rows = (const float **)(ring + f->ring);
     size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
-    double *mean = (double *)(rows + (f->pool ? f->window.held : 0)), *var = mean + channels, *scale = var + channels;
+    double *mean = (double *)(rows + (f->pool ? 2 * f->window.held : 0)), *var = mean + channels, *scale = var + channels;
     if (f->norm) {
         cvyi_bn_moments(&f->bn, run, cell.c0, cell.c1, mean, var);
         if (f->publish && cell.block == 0) cvyi_bn_publish(&f->bn, run, cell.c0, cell.c1, mean, var);
@@ -239,6 +252,7 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
     if (!f || !name) return CVY_E_NOMEM;
     const struct cvyi_rows_kernels *k = native->kernels->rows;
     size_t last = first + (size_t)n - 1;
+    struct native_pick *pick = NULL;
     const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm; /* the last before pooling */
     *f = (struct forward){
         .k = k, .x = native_lanes(plan, begin->in[0]),
@@ -249,6 +263,10 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
         .norm = norm, .add = chain.add, .act = act, .pool = chain.pool,
         .added_first = chain.added_first, .publish = chain.stats,
     };
+    if (chain.pool && n > 1) {
+        NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm ? norm->in[0] : -1, last, &pick));
+        if (pick) f->rows.id = -1, f->pick = pick;
+    }
     f->grid = native_grid(native, f->x.c);
     if (norm) {
         f->bn = cvyi_bn_of(plan, norm);
@@ -273,13 +291,16 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_forward, .arg = f, .blocks = f->grid.blocks, .parts = f->grid.parts,
-        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) + (norm ? 3 * channels * sizeof(double) : 0) };
+        .scratch_bytes = f->ring * sizeof(float) + 2 * held * sizeof(float *) +
+                         (norm ? 3 * channels * sizeof(double) : 0) };
     native_access(&phase, f->x.id, CVY_READ_CELL);
     native_access(&phase, f->other.id, CVY_READ_CELL);
     native_access(&phase, f->normed.id, CVY_WRITE_CELL);
     native_access(&phase, f->summed.id, CVY_WRITE_CELL);
     native_access(&phase, f->rows.id, CVY_WRITE_CELL);
     native_access(&phase, f->y.id, CVY_WRITE_CELL);
+    native_access(&phase, pick ? pick->at : -1, CVY_WRITE_CELL);
+    native_access(&phase, pick ? pick->x.id : -1, CVY_WRITE_CELL);
     if (norm) {
         native_access(&phase, f->bn.slots, CVY_READ_ALL);
         native_access(&phase, f->bn.gamma, CVY_READ_ALL);

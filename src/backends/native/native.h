@@ -12,6 +12,7 @@
 #define NATIVE_LANES ((size_t)CVYI_LANES)
 
 struct native_weight; /* pack.c: the packed copies of one weight */
+struct native_pick;   /* pick.c: where the maxima of one pooling were */
 
 /* One per program, from cvy_plan_alloc. */
 struct native {
@@ -19,6 +20,7 @@ struct native {
     size_t capacity, blocks;        /* images, ceil(capacity / 16) */
     bool training;
     struct native_weight *weights;  /* list, by weight id */
+    struct native_pick *picks;      /* list, by the value that is pooled */
 };
 
 /* ------------------------------------------------------------------------------------------------ families */
@@ -89,6 +91,13 @@ static inline struct native_lanes native_lanes(const struct cvy_plan *plan, int 
     if (id < 0) return (struct native_lanes){ -1, 0, 0, 0, 0 };
     const struct cvy_value *v = cvy_plan_value(plan, id);
     return (struct native_lanes){ id, v->shape.c, v->shape.h, v->shape.w, v->plane };
+}
+
+/* The value whose memory it is (flatten shares its input's). */
+static inline int native_root(const struct cvy_plan *plan, int id)
+{
+    while (id >= 0 && cvy_plan_value(plan, id)->alias >= 0) id = cvy_plan_value(plan, id)->alias;
+    return id;
 }
 
 /* First float of channel c of block b. */

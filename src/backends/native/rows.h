@@ -8,9 +8,11 @@
 
 #include "backends/native/native.h"
 
-/* Pixels that a chain passes from op to op at once, 16 KB: they stay in L1. The sums of a backward batch norm are cut
- * at its multiples, so it is part of the numbers' definition. */
+/* Pixels that a chain passes from op to op at once, at most: 16 KB, they stay in L1. */
 #define NATIVE_SEGMENT ((size_t)256)
+/* The same in whole rows, where a row is not longer. The sums of a backward batch norm are cut at its multiples, so it
+ * is part of the numbers' definition. */
+static inline size_t native_segment(size_t w) { return w < NATIVE_SEGMENT ? NATIVE_SEGMENT / w * w : NATIVE_SEGMENT; }
 
 /* "bn1 + relu1", from the program's memory; NULL if short. */
 const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
@@ -21,6 +23,13 @@ const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops,
 int cvyi_forward_take(const struct cvy_op_desc *ops, int n);
 enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
                                   size_t first);
+/* The ops of a backward chain, absent ones NULL; n of them. */
+struct native_backward {
+    const struct cvy_op_desc *pool, *add, *act, *reduce, *data;
+    int n;
+    bool added_first; /* the chain's value is ADD's first operand */
+};
+struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n);
 /* backward.c: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], likewise. */
 int cvyi_backward_take(const struct cvy_op_desc *ops, int n);
 enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
@@ -101,5 +110,32 @@ static inline void native_pool_rows(const struct native_pool *p, size_t oy, size
 }
 /* The averages' divisors for output row oy. */
 const float *cvyi_pool_inv(const struct native_pool *p, size_t oy);
+
+/* ------------------------------------------------------------------------------------------------ pick.c
+ * A maximum pooling whose windows tile the plane passes a gradient on to one pixel of each window, and the activation's
+ * output there is the pooling's own. If the forward pass remembers the place (and batch norm's x there), the plane of
+ * activations is not kept and the plane of unpooled gradients never made. The bits are the same. */
+struct native_pick {
+    struct native_pick *next;
+    struct native_pool window;
+    int pooled, y;                /* the plane that is pooled, the result */
+    struct native_lanes x;        /* x at the maximum, float; id -1: not asked for */
+    int at;                       /* the place, a byte, [block][c][oh*ow][16] */
+};
+/* For a forward chain that ends at op number `last`, pools `pool` and normalises value x (-1: does not): remembers if
+ * everyone who reads the pooled plane later can do with that. *pick is NULL if not. */
+enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *pool, int x,
+                               size_t last, struct native_pick **pick);
+/* The pick of a pooled plane; NULL: none. */
+const struct native_pick *cvyi_pick_of(const struct native *native, int pooled);
+uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block, size_t c);
+/* One channel: the sums of batch norm's gradient (their four chains folded, over lanes not), its data gradient, and the
+ * unpooled gradient for whoever wants it; g is the gradient of the pooled. */
+void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const struct cvy_run *run,
+                    size_t block, size_t c, const float *g, float m, double s1[CVYI_LANES], double s2[CVYI_LANES]);
+void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
+                     const float *x, const float *g, const struct cvyi_bn_dx *coefficients, unsigned n_lanes);
+void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
+                   const float *g);
 
 #endif

@@ -92,7 +92,7 @@ typedef void cvyi_act_bwd_reduce_fn(float *g, const float *dy, const float *save
 /* dx = fma(a, g, fma(b, x - m, c)); lanes >= n_lanes of every pixel are set to zero (n_lanes = 16: none). */
 struct cvyi_bn_dx { float m, a, b, c; };
 typedef void cvyi_bn_dx_fn(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c,
-                           unsigned n_lanes);                                                         /* ip dx == g */
+                           unsigned n_lanes);                                                /* ip dx == g, dx == x */
 typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n);                         /* ip */
 typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);                              /* ip */
 /* y = bit i of mask set ? x * a : 0, bit l of mask[p] for lane l of pixel p */
@@ -107,6 +107,23 @@ typedef void cvyi_pool_max_fn(const struct cvyi_pool *p, float *y, const float *
  * caller zeroed dx. */
 typedef void cvyi_pool_max_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy, const float *const *rows,
                                   size_t n_rows, int tie);
+/* Windows that tile the plane (sw == kw, pl == 0; the last may be clipped), for gradients that never unpool. `at`: the
+ * place r*kw + column of a window's maximum inside it, below 256. Pooled rows, q < ow.
+ * pool_max_pick: y as pool_max, and at; unless NULL picked[q] = from[r] where y has its maximum, from a plane beside. */
+typedef void cvyi_pool_max_pick_fn(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
+                                   const float *const *rows, const float *const *from, size_t n_rows);
+/* The pooled gradient g means for one input row, the one of places first … first + kw - 1:
+ *           spread[q*kw + j] = at[q] == first + j ? g[q] : 0,  0 in columns that no window covers
+ * pick_bwd:    dx = spread
+ * pick_reduce: goes on with the sums of bn_reduce (spread, x with picked[q] for q's columns), pixel c to chain
+ *              (chain + c) % 4; where spread is 0 nothing changes, so the bits are those of bn_reduce
+ * pick_bn_dx:  bn_dx(spread, x); ip dx == x */
+typedef void cvyi_pick_bwd_fn(const struct cvyi_pool *p, float *dx, const float *g, const uint8_t *at, size_t first);
+struct cvyi_sums { float s1[4][CVYI_LANES], s2[4][CVYI_LANES]; }; /* by chain */
+typedef void cvyi_pick_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t chain, const float *g,
+                                 const uint8_t *at, const float *picked, size_t first, float m);
+typedef void cvyi_pick_bn_dx_fn(const struct cvyi_pool *p, float *dx, const float *x, const float *g,
+                                const uint8_t *at, size_t first, const struct cvyi_bn_dx *c, unsigned n_lanes);
 /* y = (sum in scan order) * inv[q];   dx += dy * inv[q] */
 typedef void cvyi_pool_avg_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows,
                               const float *inv);
@@ -152,6 +169,8 @@ typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
     X(wgrad, cvyi_wgrad_fn) X(outer, cvyi_outer_fn) X(bn_stats, cvyi_bn_stats_fn) X(norm, cvyi_norm_act_fn) \
     X(bn_reduce, cvyi_bn_reduce_fn) X(bn_dx, cvyi_bn_dx_fn) X(add, cvyi_add_fn) X(scale, cvyi_scale_fn)     \
     X(mask_scale, cvyi_mask_scale_fn) X(pool_max, cvyi_pool_max_fn) X(pool_max_bwd, cvyi_pool_max_bwd_fn)   \
+    X(pool_max_pick, cvyi_pool_max_pick_fn) X(pick_bwd, cvyi_pick_bwd_fn)                                   \
+    X(pick_reduce, cvyi_pick_reduce_fn) X(pick_bn_dx, cvyi_pick_bn_dx_fn)                                   \
     X(pool_avg, cvyi_pool_avg_fn) X(pool_avg_bwd, cvyi_pool_avg_bwd_fn) X(ingest_u8, cvyi_ingest_u8_fn)     \
     X(ingest_f32, cvyi_ingest_f32_fn) X(to_lanes, cvyi_to_lanes_fn) X(from_lanes, cvyi_from_lanes_fn)       \
     X(transpose, cvyi_transpose_fn) X(softmax, cvyi_softmax_fn) X(cross_entropy, cvyi_cross_entropy_fn)     \
@@ -174,6 +193,10 @@ struct cvyi_rows_kernels {
     cvyi_mask_scale_fn *mask_scale;
     cvyi_pool_max_fn *pool_max;
     cvyi_pool_max_bwd_fn *pool_max_bwd;
+    cvyi_pool_max_pick_fn *pool_max_pick;
+    cvyi_pick_bwd_fn *pick_bwd;
+    cvyi_pick_reduce_fn *pick_reduce;
+    cvyi_pick_bn_dx_fn *pick_bn_dx;
     cvyi_pool_avg_fn *pool_avg;
     cvyi_pool_avg_bwd_fn *pool_avg_bwd;
 };

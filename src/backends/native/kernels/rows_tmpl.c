@@ -110,13 +110,11 @@ V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
  * them in L1. */
 #define SUM_PIXELS 64
 
-struct sums { float a[4][16], b[4][16]; };
-
-V_FN void sums_fold(const struct sums *t, float a[16], float b[16])
+V_FN void sums_fold(const struct cvyi_sums *t, float a[16], float b[16])
 {
     for (int l = 0; l < 16; l += VL) {
-        vf a01 = v_add(v_load(t->a[0] + l), v_load(t->a[1] + l)), a23 = v_add(v_load(t->a[2] + l), v_load(t->a[3] + l));
-        vf b01 = v_add(v_load(t->b[0] + l), v_load(t->b[1] + l)), b23 = v_add(v_load(t->b[2] + l), v_load(t->b[3] + l));
+        vf a01 = v_add(v_load(t->s1[0] + l), v_load(t->s1[1] + l)), a23 = v_add(v_load(t->s1[2] + l), v_load(t->s1[3] + l));
+        vf b01 = v_add(v_load(t->s2[0] + l), v_load(t->s2[1] + l)), b23 = v_add(v_load(t->s2[2] + l), v_load(t->s2[3] + l));
         v_store(a + l, v_add(a01, a23));
         v_store(b + l, v_add(b01, b23));
     }
@@ -127,10 +125,10 @@ V_FN void sums_fold(const struct sums *t, float a[16], float b[16])
     for (size_t i0 = 0; i0 < (n); i0 += 16 * SUM_PIXELS) {                                                  \
         size_t i1 = (n) - i0 < 16 * SUM_PIXELS ? (n) : i0 + 16 * SUM_PIXELS;                                \
         for (size_t l = 0; l < 16; l += VL) {                                                               \
-            vf a0 = v_load((t)->a[0] + l), a1 = v_load((t)->a[1] + l);                                      \
-            vf a2 = v_load((t)->a[2] + l), a3 = v_load((t)->a[3] + l);                                      \
-            vf b0 = v_load((t)->b[0] + l), b1 = v_load((t)->b[1] + l);                                      \
-            vf b2 = v_load((t)->b[2] + l), b3 = v_load((t)->b[3] + l);                                      \
+            vf a0 = v_load((t)->s1[0] + l), a1 = v_load((t)->s1[1] + l);                                      \
+            vf a2 = v_load((t)->s1[2] + l), a3 = v_load((t)->s1[3] + l);                                      \
+            vf b0 = v_load((t)->s2[0] + l), b1 = v_load((t)->s2[1] + l);                                      \
+            vf b2 = v_load((t)->s2[2] + l), b3 = v_load((t)->s2[3] + l);                                      \
             size_t i = i0 + l;                                                                              \
             for (; i + 48 < i1; i += 64) {                                                                  \
                 STEP(i, a0, b0);                                                                            \
@@ -144,17 +142,17 @@ V_FN void sums_fold(const struct sums *t, float a[16], float b[16])
                 STEP(i + 16, a1, b1);                                                                       \
             if (i + 32 < i1)                                                                                \
                 STEP(i + 32, a2, b2);                                                                       \
-            v_store((t)->a[0] + l, a0), v_store((t)->a[1] + l, a1);                                         \
-            v_store((t)->a[2] + l, a2), v_store((t)->a[3] + l, a3);                                         \
-            v_store((t)->b[0] + l, b0), v_store((t)->b[1] + l, b1);                                         \
-            v_store((t)->b[2] + l, b2), v_store((t)->b[3] + l, b3);                                         \
+            v_store((t)->s1[0] + l, a0), v_store((t)->s1[1] + l, a1);                                         \
+            v_store((t)->s1[2] + l, a2), v_store((t)->s1[3] + l, a3);                                         \
+            v_store((t)->s2[0] + l, b0), v_store((t)->s2[1] + l, b1);                                         \
+            v_store((t)->s2[2] + l, b2), v_store((t)->s2[3] + l, b3);                                         \
         }                                                                                                   \
     }
 
 static void bn_stats(const float *x, size_t n, float k[16], float s[16], float q[16])
 {
     assert(n % 16 == 0 && n > 0 && n <= 16 * 1024);
-    struct sums t = { 0 };
+    struct cvyi_sums t = { 0 };
     const size_t step = n / 64 * 16;
     for (size_t l = 0; l < 16; l += VL) {
         const float *p = x + l;
@@ -177,7 +175,7 @@ V_FN void reduce_row(int kind, float *g, const float *dy, const float *saved, co
                      float m, float s1[16], float s2[16])
 {
     assert(n % 16 == 0 && n <= 16 * 1024);
-    struct sums t = { 0 };
+    struct cvyi_sums t = { 0 };
     vf al = v_set1(alpha), mean = v_set1(m);
 #define STEP(i, a, b)                                                                                       \
     do {                                                                                                    \
@@ -408,6 +406,129 @@ static void pool_max_bwd(const struct cvyi_pool *p, float *const *dx, const floa
         (tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
 }
 
+/* Where windows tile the plane: the maximum, its place and what lies there beside. */
+V_FN void pick_cell(float *y, uint8_t *at, float *picked, const float *const *rows, const float *const *from, size_t c0,
+                    size_t kw, size_t n_rows, size_t width, size_t l)
+{
+    vf m = v_load(rows[0] + c0 * 16 + l), place = v_zero(), beside = from ? v_load(from[0] + c0 * 16 + l) : m;
+    WINDOW(c0, kw, n_rows) {
+        vf x = v_load(rows[r] + o);
+        vm stays = vm_or(v_ge(m, x), v_unord(m, m));
+        m = v_select(stays, m, x);
+        place = v_select(stays, place, v_set1((float)(int)(r * width + (o - l) / 16 - c0)));
+        if (from) beside = v_select(stays, beside, v_load(from[r] + o));
+    }
+    v_store(y + l, m);
+    v_store_u8(at + l, place);
+    if (from) v_store(picked + l, beside);
+}
+
+V_FN void pick_row(const struct cvyi_pool *pool, float *y, uint8_t *at, float *picked, const float *const *rows,
+                   const float *const *from, size_t n_rows)
+{
+    const struct cvyi_pool own = *pool, *p = &own; /* `at` is bytes, and bytes may alias anything */
+#define CELL(q, c0, width, nr)                                                                              \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        pick_cell(y + (q) * 16, at + (q) * 16, picked + (q) * 16, rows, from, c0, width, nr, p->kw, l)
+    POOL_COLUMNS(CELL)
+#undef CELL
+}
+
+static void pool_max_pick(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked, const float *const *rows,
+                          const float *const *from, size_t n_rows)
+{
+    assert(p->sw == p->kw && p->pl == 0 && n_rows * p->kw <= 256);
+    if (picked)
+        pick_row(p, y, at, picked, rows, from, n_rows);
+    else
+        pick_row(p, y, at, y, rows, NULL, n_rows);
+}
+
+/* What the gradient of window q is at its place number `place`. */
+V_FN vf spread(const float *g, const uint8_t *at, size_t q, vf place, size_t l)
+{
+    return v_maskz(v_eq(v_cvt_u8(at + q * 16 + l), place), v_load(g + q * 16 + l));
+}
+
+/* Runs CELL(c, s): column c of the row has the gradient s. */
+#define SPREAD_ROW(CELL)                                                                                    \
+    for (size_t l = 0; l < 16; l += VL) {                                                                   \
+        size_t c = 0;                                                                                       \
+        if (p->kw == 2) {                                                                                   \
+            const vf left = v_set1((float)(int)first), right = v_set1((float)(int)(first + 1));             \
+            for (size_t q = 0; q < p->ow && c + 1 < p->iw; q++, c += 2) {                                   \
+                vf place = v_cvt_u8(at + q * 16 + l), d = v_load(g + q * 16 + l);                           \
+                CELL(c, v_maskz(v_eq(place, left), d));                                                     \
+                CELL(c + 1, v_maskz(v_eq(place, right), d));                                                \
+            }                                                                                               \
+        }                                                                                                   \
+        for (; c < p->iw; c++) {                                                                            \
+            size_t q = c / p->kw;                                                                           \
+            CELL(c, q < p->ow ? spread(g, at, q, v_set1((float)(int)(first + c - q * p->kw)), l) : v_zero()); \
+        }                                                                                                   \
+    }
+
+static void pick_bwd(const struct cvyi_pool *p, float *dx, const float *g, const uint8_t *at, size_t first)
+{
+#define CELL(c, s) v_store(dx + (c) * 16 + l, s)
+    SPREAD_ROW(CELL)
+#undef CELL
+}
+
+static void pick_bn_dx(const struct cvyi_pool *p, float *dx, const float *x, const float *g, const uint8_t *at,
+                       size_t first, const struct cvyi_bn_dx *k, unsigned n_lanes)
+{
+    assert(n_lanes <= 16);
+    const vf m = v_set1(k->m), a = v_set1(k->a), b = v_set1(k->b), cc = v_set1(k->c);
+#define CELL(c, s)                                                                                          \
+    v_store(dx + (c) * 16 + l,                                                                              \
+            v_maskz(v_lane_mask((int)l, (int)n_lanes),                                                      \
+                    v_fma(a, s, v_fma(b, v_sub(v_load(x + (c) * 16 + l), m), cc))))
+    SPREAD_ROW(CELL)
+#undef CELL
+}
+
+/* Chain i of a register is chain (chain + i) % 4 of the sums: the row's first pixel need not be its segment's. */
+static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t chain, const float *g, const uint8_t *at,
+                        const float *picked, size_t first, float m)
+{
+    const vf mean = v_set1(m);
+#define STEP(q, place, a, b)                                                                                \
+    do {                                                                                                    \
+        vf s_ = spread(g, at, q, place, l);                                                                 \
+        a = v_add(a, s_);                                                                                   \
+        b = v_fma(s_, v_sub(v_load(picked + (q) * 16 + l), mean), b);                                       \
+    } while (0)
+    for (size_t l = 0; l < 16; l += VL) {
+        size_t q = 0;
+        if (p->kw == 2) {
+            const vf left = v_set1((float)(int)first), right = v_set1((float)(int)(first + 1));
+            float *pa[4], *pb[4];
+            for (size_t i = 0; i < 4; i++)
+                pa[i] = t->s1[(chain + i) & 3] + l, pb[i] = t->s2[(chain + i) & 3] + l;
+            vf a0 = v_load(pa[0]), a1 = v_load(pa[1]), a2 = v_load(pa[2]), a3 = v_load(pa[3]);
+            vf b0 = v_load(pb[0]), b1 = v_load(pb[1]), b2 = v_load(pb[2]), b3 = v_load(pb[3]);
+            for (; q + 1 < p->ow && 2 * q + 3 < p->iw; q += 2) {
+                STEP(q, left, a0, b0);
+                STEP(q, right, a1, b1);
+                STEP(q + 1, left, a2, b2);
+                STEP(q + 1, right, a3, b3);
+            }
+            v_store(pa[0], a0), v_store(pa[1], a1), v_store(pa[2], a2), v_store(pa[3], a3);
+            v_store(pb[0], b0), v_store(pb[1], b1), v_store(pb[2], b2), v_store(pb[3], b3);
+        }
+        for (size_t c = q * p->kw; q < p->ow; q++)
+            for (size_t j = 0; j < p->kw && c < p->iw; j++, c++) {
+                float *sa = t->s1[(chain + c) & 3] + l, *sb = t->s2[(chain + c) & 3] + l;
+                vf a = v_load(sa), b = v_load(sb);
+                STEP(q, v_set1((float)(int)(first + j)), a, b);
+                v_store(sa, a);
+                v_store(sb, b);
+            }
+    }
+#undef STEP
+}
+
 V_FN vf window_sum(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
 {
     vf s = v_zero();
@@ -462,6 +583,10 @@ const struct cvyi_rows_kernels KFN(rows) = {
     .mask_scale = mask_scale,
     .pool_max = pool_max,
     .pool_max_bwd = pool_max_bwd,
+    .pool_max_pick = pool_max_pick,
+    .pick_bwd = pick_bwd,
+    .pick_reduce = pick_reduce,
+    .pick_bn_dx = pick_bn_dx,
     .pool_avg = pool_avg,
     .pool_avg_bwd = pool_avg_bwd,
 };

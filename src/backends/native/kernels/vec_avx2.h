@@ -35,6 +35,14 @@ V_FN vf v_cvt_u8(const uint8_t *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 
+/* Integral values below 256. */
+V_FN void v_store_u8(uint8_t *p, vf a)
+{
+    __m256i i = _mm256_cvttps_epi32(a);
+    __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(w, w));
+}
+
 V_FN vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 V_FN vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 V_FN vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }

@@ -35,6 +35,12 @@ V_FN vf v_cvt_u8(const uint8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 
+/* Integral values below 256. */
+V_FN void v_store_u8(uint8_t *p, vf a)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)));
+}
+
 V_FN vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 V_FN vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 V_FN vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }

@@ -31,6 +31,8 @@ V_FN vf v_load_part(const float *p, int n) { return n > 0 ? *p : 0; }
 V_FN void v_store_part(float *p, vf a, int n) { if (n > 0) *p = a; }
 V_FN vf v_cvt_u8(const uint8_t *p) { return *p; }
 
+V_FN void v_store_u8(uint8_t *p, vf a) { *p = (uint8_t)a; } /* integral values below 256 */
+
 V_FN vf v_add(vf a, vf b) { return a + b; }
 V_FN vf v_sub(vf a, vf b) { return a - b; }
 V_FN vf v_mul(vf a, vf b) { return a * b; }

@@ -1,0 +1,135 @@
+/* Max pooling that remembers where its maxima were, so that neither the plane that it pools is kept for the gradient nor
+ * the unpooled gradient made (see rows.h). Decided in the forward pass by looking at who reads the plane later. */
+#include <string.h>
+
+#include "backends/native/rows.h"
+
+/* ------------------------------------------------------------------------------------------------ deciding */
+
+/* Windows side by side, from the first pixel on; one place in a byte. Of equal maxima the first: no other tie rule has a
+ * single place. Sums are cut at whole rows only if rows are short. */
+static bool tiles(const struct native_pool *p)
+{
+    return p->max && p->tie == CVY_TIE_FIRST && p->row.sw == p->row.kw && p->sh == p->kh && p->row.pl == 0 &&
+           p->pt == 0 && p->kh * p->row.kw <= 256 && p->row.iw <= NATIVE_SEGMENT;
+}
+
+/* Whether the gradient of the activation is zero, not -0, where the one that it gets is. */
+static bool keeps_zero(const struct cvy_op_desc *act)
+{
+    return (act->u.act.kind != CVY_LEAKY_RELU && act->u.act.kind != CVY_ELU) || act->u.act.alpha >= 0;
+}
+
+/* The one piece of gradients that reads `pooled`, if it is one that can do without; *sums: whether it sums for x. */
+static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t last, bool *sums)
+{
+    const struct cvy_op_desc *ops;
+    int n, readers = 0, root = native_root(plan, pooled);
+    if (cvy_plan_needed_after(plan, pooled, SIZE_MAX / 2)) return false; /* the user reads it */
+    for (size_t i = last + 1; (ops = cvy_plan_chain(plan, i, &n)); i++) {
+        bool reads = false;
+        for (int k = 0; k < ops->n_in; k++) reads |= ops->in[k] >= 0 && native_root(plan, ops->in[k]) == root;
+        if (!reads) continue;
+        struct native_backward b = cvyi_backward_parse(ops, n);
+        if (readers++ || b.pool != ops || b.add || native_in(b.pool, 1) != pooled) return false;
+        if (b.act && (cvyi_act_bwd_of(b.act).saved != pooled || !keeps_zero(b.act))) return false;
+        if (b.reduce && b.reduce->in[0] != x) return false;
+        size_t end = i + (size_t)b.n - 1; /* what the piece would hand on by the way is never made */
+        if ((b.act || b.reduce) && cvy_plan_needed_after(plan, b.pool->out[0], end)) return false;
+        if (b.act && b.reduce && cvy_plan_needed_after(plan, b.act->out[0], end)) return false;
+        *sums = b.reduce;
+        i += b.act ? 1 : 0; /* the activation reads it too */
+    }
+    return readers == 1;
+}
+
+enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *pool, int x,
+                               size_t last, struct native_pick **out)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, pool->out[0]);
+    cvy_shape shape = v->shape;
+    struct native_pool window;
+    bool sums = false;
+    *out = NULL;
+    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, cvy_plan_value(plan, pool->in[0])->shape, shape, &window));
+    if (!native->training || !tiles(&window) || !one_reader(plan, pool->in[0], x, last, &sums)) return CVY_OK;
+    struct native_pick *pick = cvy_plan_alloc(plan, sizeof *pick);
+    if (!pick) return CVY_E_NOMEM;
+    size_t vectors = native->blocks * shape.c * shape.h * shape.w; /* of y, which was measured: no overflow */
+    *pick = (struct native_pick){
+        .next = native->picks, .window = window, .pooled = pool->in[0], .y = pool->out[0],
+        .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
+        .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES, false) };
+    if (sums) pick->x.id = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES * sizeof(float), false);
+    if (pick->at < 0 || (sums && pick->x.id < 0)) return CVY_E_NOMEM;
+    *out = native->picks = pick;
+    return CVY_OK;
+}
+
+const struct native_pick *cvyi_pick_of(const struct native *native, int pooled)
+{
+    for (const struct native_pick *p = native->picks; p; p = p->next)
+        if (p->pooled == pooled) return p;
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ running */
+
+uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block, size_t c)
+{
+    return (uint8_t *)run->buf[pick->at] + (block * pick->x.c + c) * pick->x.plane * NATIVE_LANES;
+}
+
+static void fold_chains(const struct cvyi_sums *t, double s1[CVYI_LANES], double s2[CVYI_LANES])
+{
+    for (size_t l = 0; l < NATIVE_LANES; l++) {
+        s1[l] += (double)((t->s1[0][l] + t->s1[1][l]) + (t->s1[2][l] + t->s1[3][l]));
+        s2[l] += (double)((t->s2[0][l] + t->s2[1][l]) + (t->s2[2][l] + t->s2[3][l]));
+    }
+}
+
+void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const struct cvy_run *run,
+                    size_t block, size_t c, const float *g, float m, double s1[CVYI_LANES], double s2[CVYI_LANES])
+{
+    const struct native_pool *p = &pick->window;
+    const uint8_t *at = cvyi_pick_at(pick, run, block, c);
+    const float *x = native_at(run, &pick->x, block, c);
+    size_t row = p->row.ow * NATIVE_LANES, cut = native_segment(p->row.iw) / p->row.iw;
+    struct cvyi_sums t = { 0 };
+    for (size_t r = 0; r < p->ih && r < p->oh * p->kh; r++) {
+        if (r > 0 && r % cut == 0) fold_chains(&t, s1, s2), t = (struct cvyi_sums){ 0 };
+        size_t o = r / p->kh * row;
+        k->pick_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o, r % p->kh * p->row.kw, m);
+    }
+    fold_chains(&t, s1, s2);
+}
+
+/* The windows of input row r: none below the last. */
+static struct cvyi_pool windows(const struct native_pool *p, size_t r)
+{
+    struct cvyi_pool row = p->row;
+    if (r >= p->oh * p->kh) row.ow = 0;
+    return row;
+}
+
+void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
+                     const float *x, const float *g, const struct cvyi_bn_dx *coefficients, unsigned n_lanes)
+{
+    const struct native_pool *p = &pick->window;
+    for (size_t r = 0; r < p->ih; r++) {
+        struct cvyi_pool row = windows(p, r);
+        size_t i = r * p->row.iw * NATIVE_LANES, o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
+        k->pick_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw, coefficients, n_lanes);
+    }
+}
+
+void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
+                   const float *g)
+{
+    const struct native_pool *p = &pick->window;
+    for (size_t r = 0; r < p->ih; r++) {
+        struct cvyi_pool row = windows(p, r);
+        size_t o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
+        k->pick_bwd(&row, dx + r * p->row.iw * NATIVE_LANES, g + o, at + o, r % p->kh * p->row.kw);
+    }
+}
