@@ -12,8 +12,15 @@
 
 #include "base/context.h"
 #include "base/cpu.h"
+#include "base/random.h"
 #include "base/team.h"
 #include "convoy/convoy.h"
+
+#ifdef _OPENMP
+#define HAVE_THREADS true
+#else
+#define HAVE_THREADS false /* meson option openmp: everything runs on the caller */
+#endif
 
 static void clean_environment(void)
 {
@@ -37,7 +44,8 @@ static void wrong_environment_is_an_error(void **state)
         { "CVY_THREADS", "0", "whole number" }, { "CVY_THREADS", "abc", "whole number" }, { "CVY_THREADS", "2x", "whole number" },
         { "CVY_THREADS", "99999999999999999999", "whole number" }, { "CVY_THREADS", "", "whole number" },
         { "CVY_ISA", "sse9", "expected auto, scalar" }, { "CVY_ISA", "", "expected auto" }, { "CVY_VERBOSE", "loud", "whole number" },
-        { "CVY_BACKEND", "", "list of backends" },
+        { "CVY_BACKEND", "", "list of backends" }, { "CVY_BACKEND", "nativ", "unknown backend \"nativ\"; there are: native" },
+        { "CVY_BACKEND", "native,,reference", "unknown backend" }, { "CVY_BACKEND", "native,native", "listed twice" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cvy_context *ctx;
@@ -59,11 +67,11 @@ static void environment_fills_defaults_only(void **state)
     setenv("CVY_THREADS", "3", 1);
     setenv("CVY_ISA", "scalar", 1);
     assert_int_equal(cvy_context_create(NULL, &ctx), CVY_OK);
-    assert_int_equal(cvy_context_threads(ctx), 3);
+    assert_int_equal(cvy_context_threads(ctx), HAVE_THREADS ? 3 : 1);
     assert_int_equal(cvy_context_isa(ctx), CVY_ISA_SCALAR);
     cvy_context_destroy(&ctx);
     ctx = make(2);
-    assert_int_equal(cvy_context_threads(ctx), 2);
+    assert_int_equal(cvy_context_threads(ctx), HAVE_THREADS ? 2 : 1);
     cvy_context_destroy(&ctx);
     clean_environment();
     cvy_context_destroy(&ctx);
@@ -195,6 +203,59 @@ static void isa_that_cannot_run_is_refused(void **state)
     assert_int_equal(cvy_context_create(NULL, NULL), CVY_E_ARG);
 }
 
+/* ------------------------------------------------------------------------------------------------ random numbers */
+
+static void philox_is_the_published_one(void **state)
+{
+    (void)state;
+    philox4x64_ctr_t r = cvyi_random(0, (enum cvyi_purpose)0, 0, 0, 0, 0); /* Random123, kat_vectors */
+    assert_true(r.v[0] == 0x16554d9eca36314cu && r.v[1] == 0xdb20fe9d672d0fdcu);
+    assert_true(r.v[2] == 0xd7e772cee186176bu && r.v[3] == 0x7e68b68aec7ba23bu);
+}
+
+struct place { uint64_t seed, step, e, n8; uint32_t stream; };
+
+static void words_at(struct place p, uint32_t word[8]) { cvyi_dropout_words(p.seed, p.step, p.stream, p.e, p.n8, word); }
+
+/* Every bit of every coordinate counts: the places that differ from one another in one or two bits share no words. */
+static void every_bit_chooses_other_random_numbers(void **state)
+{
+    (void)state;
+    enum { BITS = 4 * 64 + 32 };
+    static uint32_t seen[1 + BITS][8];
+    const struct place base = { 11, 5, 300, 7, 3 };
+    words_at(base, seen[0]);
+    for (unsigned i = 0; i < BITS; i++) {
+        struct place p = base;
+        uint64_t bit = (uint64_t)1 << i % 64;
+        if (i < 64) p.seed ^= bit;
+        else if (i < 128) p.step ^= bit;
+        else if (i < 192) p.e ^= bit;
+        else if (i < 256) p.n8 ^= bit;
+        else p.stream ^= (uint32_t)bit;
+        words_at(p, seen[1 + i]);
+        for (unsigned k = 0; k <= i; k++) assert_memory_not_equal(seen[k], seen[1 + i], sizeof *seen);
+    }
+    philox4x64_ctr_t init = cvyi_random(11, CVYI_RANDOM_INIT, 3, 300, 7, 5), drop = cvyi_random(11, CVYI_RANDOM_DROPOUT, 3, 300, 7, 5);
+    assert_memory_not_equal(&init, &drop, sizeof init);
+}
+
+static void masks_keep_what_they_should(void **state)
+{
+    (void)state;
+    static const double ps[] = { 0, 0.1, 0.5, 0.9, 1 };
+    for (size_t k = 0; k < sizeof ps / sizeof *ps; k++) {
+        double kept = 0, n = 8 * 20000;
+        for (uint64_t e = 0; e < 20000; e++) {
+            uint32_t word[8];
+            cvyi_dropout_words(1, 0, 0, e, 0, word);
+            for (int i = 0; i < 8; i++) kept += word[i] >= cvyi_dropout_threshold(ps[k]);
+        }
+        double error = kept - n * (1 - ps[k]);
+        assert_true(error * error <= 16 * n * ps[k] * (1 - ps[k])); /* four standard deviations; exact for 0 and 1 */
+    }
+}
+
 int main(void)
 {
     clean_environment();
@@ -203,6 +264,8 @@ int main(void)
         cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(mxcsr_is_the_callers_after),
         cmocka_unit_test(works_in_the_child_of_a_fork), cmocka_unit_test(the_hosts_pool_is_used),
         cmocka_unit_test(the_machine_is_described), cmocka_unit_test(isa_that_cannot_run_is_refused),
+        cmocka_unit_test(philox_is_the_published_one), cmocka_unit_test(every_bit_chooses_other_random_numbers),
+        cmocka_unit_test(masks_keep_what_they_should),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Counter-based random numbers: Random123's Philox4x32-10 keyed by (seed, purpose). The same number for the same
- * (seed, purpose, a, b, c) on every machine and thread. */
+/* Counter-based random numbers: Random123's Philox4x64-10. Seed, purpose and stream are the key, the rest the counter, so
+ * every number asked for is at a place of its own, the same on every machine and for any number of threads. */
 #ifndef CVYI_RANDOM_H
 #define CVYI_RANDOM_H
 
@@ -8,23 +8,25 @@
 
 enum cvyi_purpose { CVYI_RANDOM_INIT = 1, CVYI_RANDOM_DROPOUT = 2 };
 
-/* Four 32-bit words. */
-static inline philox4x32_ctr_t cvyi_random(uint64_t seed, uint32_t purpose, uint32_t a, uint32_t b, uint64_t c)
+/* Four 64-bit words. */
+static inline philox4x64_ctr_t cvyi_random(uint64_t seed, enum cvyi_purpose purpose, uint32_t stream, uint64_t a, uint64_t b,
+                                           uint64_t c)
 {
-    philox4x32_ctr_t ctr = {{a, b, (uint32_t)c, (uint32_t)(c >> 32)}};
-    philox4x32_key_t key = {{(uint32_t)seed ^ (purpose * 0x9E3779B9u), (uint32_t)(seed >> 32)}};
-    return philox4x32(ctr, key);
+    philox4x64_ctr_t ctr = {{a, b, c, 0}};
+    philox4x64_key_t key = {{seed, (uint64_t)purpose << 32 | stream}};
+    return philox4x64(ctr, key);
 }
 /* Uniform in [0, 1) with 24 bits. */
-static inline float cvyi_uniform(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
+static inline float cvyi_uniform(uint64_t word) { return (float)(word >> 40) * 0x1p-24f; }
 
-/* Dropout's mask: whether element e = (c*H + h)*W + w of image n is kept at `step` in the layer with number `stream`:
- * word n % 4 of the counter (e, n / 4 | stream << 24, step) >= p * 2^32. */
-static inline philox4x32_ctr_t cvyi_dropout_words(uint64_t seed, uint64_t step, uint32_t stream, uint32_t e, uint32_t n4)
+/* Dropout's masks of element e = (c*H + h)*W + w in images 8*n8 … 8*n8 + 7, at `step` in the layer with number `stream`:
+ * image 8*n8 + i is kept where word[i] >= cvyi_dropout_threshold. */
+static inline void cvyi_dropout_words(uint64_t seed, uint64_t step, uint32_t stream, uint64_t e, uint64_t n8, uint32_t word[8])
 {
-    return cvyi_random(seed, CVYI_RANDOM_DROPOUT, e, n4 | stream << 24, step);
+    philox4x64_ctr_t r = cvyi_random(seed, CVYI_RANDOM_DROPOUT, stream, e, n8, step);
+    for (int i = 0; i < 8; i++) word[i] = (uint32_t)(r.v[i / 2] >> 32 * (i % 2));
 }
-/* Words >= this are kept; p in [0, 1]. p = 1 keeps nothing: compare as 64 bit. */
+/* p * 2^32, p in [0, 1]; 64 bits, for p = 1 keeps nothing. */
 static inline uint64_t cvyi_dropout_threshold(double p) { return (uint64_t)(p * 4294967296.0); }
 
 #endif

@@ -73,16 +73,16 @@ void cvyi_params_destroy(struct cvyi_params *params)
 
 struct filling { enum cvy_init rule; double fan_in, fan_out; uint64_t seed; uint32_t stream; };
 
-static double gauss(uint32_t a, uint32_t b) /* Box and Muller 1958; (0, 1] under the logarithm */
+static double gauss(uint64_t a, uint64_t b) /* Box and Muller 1958; (0, 1] under the logarithm */
 {
     const double two_pi = 6.283185307179586;
-    return sqrt(-2 * log(((double)a + 1) * 0x1p-32)) * cos(two_pi * ((double)b * 0x1p-32));
+    return sqrt(-2 * log(((double)(a >> 32) + 1) * 0x1p-32)) * cos(two_pi * ((double)(b >> 32) * 0x1p-32));
 }
 
 /* Element e depends on (seed, stream, e) alone. */
 static double drawn(const struct filling *f, size_t e)
 {
-    philox4x32_ctr_t r = cvyi_random(f->seed, CVYI_RANDOM_INIT, f->stream, 0, e);
+    philox4x64_ctr_t r = cvyi_random(f->seed, CVYI_RANDOM_INIT, f->stream, e, 0, 0);
     double u = 2.0 * (double)cvyi_uniform(r.v[0]) - 1.0;
     switch (f->rule) {
     case CVY_INIT_XAVIER_UNIFORM: return u * sqrt(6.0 / (f->fan_in + f->fan_out));

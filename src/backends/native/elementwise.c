@@ -89,10 +89,10 @@ static void make_mask(const struct dropout *a, const struct cvy_run *run, size_t
 {
     for (size_t p = 0; p < n; p++) {
         unsigned bits = 0;
-        for (unsigned j = 0; j < 4; j++) {
-            philox4x32_ctr_t r = cvyi_dropout_words(run->seed, run->step, a->stream, (uint32_t)(e + p),
-                                                    (uint32_t)(block * 4 + j));
-            for (unsigned i = 0; i < 4; i++) bits |= (unsigned)(r.v[i] >= a->threshold) << (4 * j + i);
+        for (unsigned half = 0; half < 2; half++) {
+            uint32_t word[8];
+            cvyi_dropout_words(run->seed, run->step, a->stream, e + p, block * 2 + half, word);
+            for (unsigned i = 0; i < 8; i++) bits |= (unsigned)(word[i] >= a->threshold) << (8 * half + i);
         }
         mask[p] = (uint16_t)bits;
     }

@@ -102,9 +102,9 @@ void cvyi_ref_dropout(const struct cvyi_ref *r, const struct cvy_run *run)
             if (infer) {
                 if (unscaled) factor = 1 - p;
             } else {
-                philox4x32_ctr_t words = cvyi_dropout_words(run->seed, run->step, r->op.u.dropout.stream, (uint32_t)e,
-                                                            (uint32_t)(n / 4));
-                if (words.v[n % 4] < threshold) {
+                uint32_t word[8];
+                cvyi_dropout_words(run->seed, run->step, r->op.u.dropout.stream, e, n / 8, word);
+                if (word[n % 8] < threshold) {
                     y[n * size + e] = 0; /* not x * 0: what is dropped leaves no NaN behind */
                     continue;
                 }
