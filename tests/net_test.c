@@ -147,7 +147,7 @@ static void known_nets_have_their_known_sizes(void **state)
     assert_string_equal(info.name, "sigmoid3");
     assert_string_equal(info.type, "activation");
     assert_int_equal(info.inputs[0], 2);
-    assert_int_equal(info.inputs[1], CVY_NO_TENSOR);
+    assert_int_equal(info.n_inputs, 1);
     assert_int_equal(cvy_net_node(net, 10, &info), CVY_OK);
     assert_string_equal(info.type, "linear");
     assert_int_equal(info.inputs[0],
@@ -212,6 +212,13 @@ static void shapes_of_hard_windows(void **state)
     assert_shape(cvy_tensor_shape(net, cvy_pool2d(net, x, NULL, &pool)), 4, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_concat(net, (cvy_tensor[]){ x, x, x }, 3, NULL)), 12, 7,
                  9);
+    cvy_tensor many[40], wide;
+    cvy_node_info info;
+    for (int i = 0; i < 40; i++) many[i] = cvy_relu(net, x);
+    wide = cvy_concat(net, many, 40, NULL);
+    assert_int_equal(cvy_net_node(net, (size_t)wide, &info), CVY_OK);
+    assert_int_equal(info.n_inputs, 40);
+    assert_memory_equal(info.inputs, many, sizeof many);
     assert_shape(cvy_tensor_shape(net, cvy_flatten(net, x)), 252, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_global_avg_pool(net, x, "gap")), 4, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_softmax(net, x, NULL)), 4, 7, 9);

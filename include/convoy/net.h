@@ -49,7 +49,7 @@ typedef struct cvy_node_info {
     size_t parameters;         /* trainable elements */
     double flops_forward, flops_backward; /* per image; a multiply-add is 2 */
     size_t n_inputs;
-    cvy_tensor inputs[8];      /* the first eight */
+    const cvy_tensor *inputs;  /* n_inputs of them; name, type and inputs are the net's and live as long */
 } cvy_node_info;
 CVY_API size_t cvy_net_nodes(const cvy_net *net);
 CVY_API CVY_NODISCARD enum cvy_status cvy_net_node(const cvy_net *net, size_t index, cvy_node_info *info);

@@ -305,13 +305,13 @@ enum cvy_status cvy_net_node(const cvy_net *net, size_t index, cvy_node_info *in
                              .type = node->linear ? "linear" : rule->type,
                              .out = node->out,
                              .parameters = node_parameters(net, node),
-                             .n_inputs = node->n_in };
+                             .n_inputs = node->n_in,
+                             .inputs = node->in };
     if (rule->flops) {
         info->flops_forward = rule->flops(node, from, false);
         info->flops_backward = rule->flops(node, from, true);
         /* nobody asks for the data gradient of a first layer */
         if (!net->node[cvyi_net_source(net, node, 0)].trained) info->flops_backward /= 2;
     }
-    for (size_t i = 0; i < 8; i++) info->inputs[i] = i < node->n_in ? node->in[i] : CVY_NO_TENSOR;
     return CVY_OK;
 }
