@@ -199,19 +199,9 @@ static void unknown_backends_are_named(void **state)
 {
     (void)state;
     cvy_context *other;
-    cvy_net *net = NULL;
-    cvy_tensor y;
-    cvy_trainer *t = NULL;
-    enum cvy_status s = cvy_context_create(&(cvy_context_options){ .backends = "nativ" }, &other);
-    if (s == CVY_OK) s = cvy_net_create(other, &net);
-    if (s == CVY_OK) {
-        y = cvy_linear(net, cvy_input(net, 3, 1, 1), "fc1", &(cvy_linear_desc){ .out_features = 5 });
-        s = cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t);
-    }
-    assert_true(s == CVY_E_ARG || s == CVY_E_BACKEND);
-    assert_non_null(strstr(cvy_message(other), "nativ"));
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "nativ" }, &other), CVY_E_ARG);
+    assert_non_null(strstr(cvy_message(other), "\"nativ\""));
     assert_non_null(strstr(cvy_message(other), "reference"));
-    cvy_net_destroy(&net);
     cvy_context_destroy(&other);
 }
 

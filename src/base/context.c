@@ -151,7 +151,7 @@ static enum cvy_status resolve(struct cvy_context *ctx)
     return CVY_OK;
 }
 
-enum cvy_status cvy_context_create(const cvy_context_options *options, cvy_context **out)
+enum cvy_status cvyi_context_create(const cvy_context_options *options, cvy_context **out)
 {
     if (!out) return CVY_E_ARG;
     *out = NULL;

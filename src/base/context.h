@@ -14,6 +14,9 @@ struct cvy_context {
     struct cvyi_team *team;
 };
 
+/* cvy_context_create, but for the names of backends: only the registry knows those. */
+enum cvy_status cvyi_context_create(const cvy_context_options *options, struct cvy_context **out);
+
 /* Formats the message and returns status: return cvyi_fail(ctx, CVY_E_SHAPE, "%s: …", name). The most recent failure
  * wins. ctx NULL: only returns. */
 enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
