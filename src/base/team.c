@@ -36,12 +36,13 @@ struct cvyi_team {
     struct share share[]; /* [2][threads], used in turn */
 };
 
-/* A child of fork would wait for libgomp's dead workers for ever: let go of them before. */
+#ifdef _OPENMP
+/* A child of fork would wait for libgomp's dead workers for ever: let go of them before. LLVM's runtime starts anew in
+ * the child by itself, and asserts there if it had been paused. */
+extern int kmp_get_blocktime(void) __attribute__((weak)); /* LLVM's alone */
 static void before_fork(void)
 {
-#ifdef _OPENMP
-    omp_pause_resource_all(omp_pause_hard);
-#endif
+    if (!kmp_get_blocktime) omp_pause_resource_all(omp_pause_hard);
 }
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -58,6 +59,7 @@ static size_t threads_possible(size_t want)
     while (n) pthread_join(made[--n], NULL);
     return got < most ? got + 1 : want;
 }
+#endif
 
 enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **out)
 {
@@ -71,7 +73,6 @@ enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **out
     }
 #else
     if (!ctx->options.parallel_for) threads = 1;
-    (void)fork_once, (void)register_fork, (void)threads_possible;
 #endif
     if (threads < ctx->options.threads)
         cvyi_log(ctx, 1, "threads: %zu asked for, %zu can be had", ctx->options.threads, threads);
@@ -90,6 +91,7 @@ void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team)
     *team = NULL;
 }
 
+#ifdef _OPENMP
 static void deal(struct cvyi_team *team, size_t stage, size_t tasks)
 {
     struct share *share = team->share + (stage & 1) * team->threads;
@@ -154,6 +156,7 @@ static void work(struct cvyi_team *team, size_t thread, size_t n_stages, const s
         if (s + 1 < n_stages) wait_for_all(team, s + 1, tasks[s + 1]);
     }
 }
+#endif
 
 struct hosted {
     cvyi_team_fn fn;
