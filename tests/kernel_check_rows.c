@@ -4,8 +4,8 @@
  * where the contract fixes the order of operations, bounds against double elsewhere and then the same bits as the
  * first table. Buffers lie between guard pages or are misaligned, outputs start as NaN, bytes around them must survive.
  * A third of the rounds has special values, a third of those flushes denormals, as workers do (bits only). A failure
- * says what is needed to repeat it: CVYI_TEST_SEED sets the seed. A kernel missing here does not compile: see
- * CVYI_KERNELS below. */
+ * says what is needed to repeat it: CVYI_TEST_SEED sets the seed. A kernel of the
+ * lists in kernels.h without a test_NAME here does not compile. */
 #include "check.h"
 
 #include "backends/native/kernels/kernels.h"
@@ -167,39 +167,52 @@ static void test_norm(struct env *e)
     }
 }
 
+struct act_case { int kind; size_t n; float alpha, *x; struct cvyi_affine c; double want[MAX_N], bound[MAX_N]; };
+
+static struct act_case *act_case(struct env *e, bool norm)
+{
+    static struct act_case a;
+    a.kind = (int)check_below(&e->rng, CVYI_N_ACTS);
+    a.n = 16 * pixels(e);
+    a.alpha = a.kind == CVY_LEAKY_RELU || a.kind == CVY_ELU ? check_uniform(&e->rng, 0.01f, 1.5f) : 0.5f;
+    a.c = any_affine(e);
+    SHAPE("%s, n %zu, alpha %a", act_names[a.kind], a.n, (double)a.alpha);
+    a.x = in(e, a.n);
+    for (size_t i = 0; i < a.n; i++) {
+        a.want[i] = act_want(a.kind, (double)(norm ? affine(&a.c, a.x[i]) : a.x[i]), (double)a.alpha);
+        a.bound[i] = 2 * ulp_of(a.want[i]);
+        if (a.kind == CVY_RELU || a.kind == CVY_LEAKY_RELU)
+            a.bound[i] = 0;
+        else if (fabs(a.want[i]) < 0x1p-126)
+            a.bound[i] = 0x1p-126;
+    }
+    return &a;
+}
+
 static void test_act(struct env *e)
 {
-    static double want[2][MAX_N], bound[2][MAX_N];
-    int kind = (int)check_below(&e->rng, CVYI_N_ACTS);
-    size_t n = 16 * pixels(e);
-    float alpha = kind == CVY_LEAKY_RELU || kind == CVY_ELU ? check_uniform(&e->rng, 0.01f, 1.5f) : 0.5f;
-    struct cvyi_affine c = any_affine(e);
-    SHAPE("%s, n %zu, alpha %a", act_names[kind], n, (double)alpha);
-    float *x = in(e, n);
-    for (size_t i = 0; i < n; i++)
-        for (int j = 0; j < 2; j++) {
-            want[j][i] = act_want(kind, (double)(j ? affine(&c, x[i]) : x[i]), (double)alpha);
-            bound[j][i] = 2 * ulp_of(want[j][i]);
-            if (kind == CVY_RELU || kind == CVY_LEAKY_RELU)
-                bound[j][i] = 0;
-            else if (fabs(want[j][i]) < 0x1p-126)
-                bound[j][i] = 0x1p-126;
-        }
+    const struct act_case *a = act_case(e, false);
     EACH_TABLE(e, k) {
-        float *y = out(e, n), *ip = copy(e, x, n);
-        k->rows->act[kind](y, x, n, alpha);
-        approx(e, "act", y, want[0], bound[0], n, 0);
-        k->rows->act[kind](ip, ip, n, alpha);
-        equal(e, "act in place", ip, y, n);
-        memset(y, 0xff, n * sizeof *y);
-        k->rows->norm_act[kind](y, x, n, &c, alpha);
-        approx(e, "norm_act", y, want[1], bound[1], n, 1);
-        memcpy(ip, x, n * sizeof *x);
-        k->rows->norm_act[kind](ip, ip, n, &c, alpha);
-        equal(e, "norm_act in place", ip, y, n);
-        k->rows->norm(ip, x, n, &c, 0);
-        k->rows->act[kind](ip, ip, n, alpha);
-        equal(e, "norm, then act", ip, y, n);
+        float *y = out(e, a->n), *ip = copy(e, a->x, a->n);
+        k->rows->act[a->kind](y, a->x, a->n, a->alpha);
+        approx(e, "y", y, a->want, a->bound, a->n, 0);
+        k->rows->act[a->kind](ip, ip, a->n, a->alpha);
+        equal(e, "y in place", ip, y, a->n);
+    }
+}
+
+static void test_norm_act(struct env *e)
+{
+    const struct act_case *a = act_case(e, true);
+    EACH_TABLE(e, k) {
+        float *y = out(e, a->n), *ip = copy(e, a->x, a->n);
+        k->rows->norm_act[a->kind](y, a->x, a->n, &a->c, a->alpha);
+        approx(e, "y", y, a->want, a->bound, a->n, 0);
+        k->rows->norm_act[a->kind](ip, ip, a->n, &a->c, a->alpha);
+        equal(e, "y in place", ip, y, a->n);
+        k->rows->norm(ip, a->x, a->n, &a->c, 0);
+        k->rows->act[a->kind](ip, ip, a->n, a->alpha);
+        equal(e, "norm, then act", ip, y, a->n);
     }
 }
 
@@ -234,14 +247,13 @@ static void chains(const float *g, const float *d, size_t n, float s1[16], float
 static void test_act_bwd(struct env *e)
 {
     static double want[MAX_N], bound[MAX_N];
-    static float gw[MAX_N], d[MAX_N];
+    static float gw[MAX_N];
     int kind = (int)check_below(&e->rng, CVYI_N_ACTS + 1);
     size_t n = 16 * pixels(e);
-    float alpha = check_uniform(&e->rng, 0.01f, 1.5f), m = check_normal(&e->rng), s1[16], s2[16];
-    SHAPE("%s, n %zu, alpha %a, m %a", act_names[kind], n, (double)alpha, (double)m);
-    float *dy = in(e, n), *saved = in(e, n), *x = in(e, n);
+    float alpha = check_uniform(&e->rng, 0.01f, 1.5f);
+    SHAPE("%s, n %zu, alpha %a", act_names[kind], n, (double)alpha);
+    float *dy = in(e, n), *saved = in(e, n);
     for (size_t i = 0; i < n; i++) {
-        d[i] = x[i] - m;
         if (kind == CVY_SOFTPLUS)
             saved[i] = fabsf(saved[i]);
         else
@@ -251,7 +263,7 @@ static void test_act_bwd(struct env *e)
         bound[i] = 3 * ulp_of(want[i]);
     }
     EACH_TABLE(e, k) {
-        float *g = out(e, n), *ip = copy(e, dy, n), *t1 = out(e, 16), *t2 = out(e, 16);
+        float *g = out(e, n), *ip = copy(e, dy, n);
         k->rows->act_bwd[kind](g, dy, saved, n, alpha);
         if (kind == CVY_SOFTPLUS) {
             approx(e, "g", g, want, bound, n, 0);
@@ -260,15 +272,33 @@ static void test_act_bwd(struct env *e)
         equal(e, "g", g, gw, n);
         k->rows->act_bwd[kind](ip, ip, saved, n, alpha);
         equal(e, "g in place", ip, gw, n);
-        chains(gw, d, n, s1, s2);
-        memset(g, 0xff, n * sizeof *g);
+    }
+}
+
+/* act_bwd, which has its own test, and the sums of what it gives. */
+static void test_act_bwd_reduce(struct env *e)
+{
+    static float d[MAX_N];
+    int kind = (int)check_below(&e->rng, CVYI_N_ACTS + 1);
+    size_t n = 16 * pixels(e);
+    float alpha = check_uniform(&e->rng, 0.01f, 1.5f), m = check_normal(&e->rng), s1[16], s2[16];
+    SHAPE("%s, n %zu, alpha %a, m %a", act_names[kind], n, (double)alpha, (double)m);
+    float *dy = in(e, n), *saved = in(e, n), *x = in(e, n), *want = out(e, n);
+    for (size_t i = 0; i < n; i++) {
+        d[i] = x[i] - m;
+        if (kind == CVY_SOFTPLUS)
+            saved[i] = fabsf(saved[i]);
+    }
+    e->isa[0]->rows->act_bwd[kind](want, dy, saved, n, alpha);
+    chains(want, d, n, s1, s2);
+    EACH_TABLE(e, k) {
+        float *g = out(e, n), *ip = copy(e, dy, n), *t1 = out(e, 16), *t2 = out(e, 16);
         k->rows->act_bwd_reduce[kind](g, dy, saved, x, n, alpha, m, t1, t2);
-        equal(e, "g, reduced", g, gw, n);
+        equal(e, "g", g, want, n);
         equal(e, "s1", t1, s1, 16);
         equal(e, "s2", t2, s2, 16);
-        memcpy(ip, dy, n * sizeof *dy);
         k->rows->act_bwd_reduce[kind](ip, ip, saved, x, n, alpha, m, t1, t2);
-        equal(e, "g, reduced in place", ip, gw, n);
+        equal(e, "g in place", ip, want, n);
         equal(e, "s2 in place", t2, s2, 16);
     }
 }
@@ -1008,14 +1038,9 @@ static void rounds(const char *kernel, void (*test)(struct env *))
     }
 }
 
-/* kernel_check_mac does these two. */
-static void test_wgrad(struct env *e) { (void)e; }
-static void test_outer(struct env *e) { (void)e; }
-
-#define RUN(name, type) static void run_##name(void **s) { (void)s; rounds(#name, test_##name); }
-CVYI_KERNELS(RUN)
-RUN(act, )
-RUN(act_bwd, )
+#define KERNELS(X) CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
+#define RUN(name, type, count) static void run_##name(void **s) { (void)s; rounds(#name, test_##name); }
+KERNELS(RUN)
 
 /* Mean and variance as batch normalization makes them of the sums: shifted, lanes merged in double. */
 static void statistics_are_accurate(void **state)
@@ -1052,9 +1077,9 @@ static void statistics_are_accurate(void **state)
 
 int main(void)
 {
-#define CASE(name, type) cmocka_unit_test(run_##name),
+#define CASE(name, type, count) cmocka_unit_test(run_##name),
     const struct CMUnitTest tests[] = {
-        CVYI_KERNELS(CASE) CASE(act, ) CASE(act_bwd, ) cmocka_unit_test(statistics_are_accurate),
+        KERNELS(CASE) cmocka_unit_test(statistics_are_accurate),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

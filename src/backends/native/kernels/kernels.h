@@ -6,7 +6,7 @@
  * 64-byte aligned in practice but kernels must not require it. Every kernel gives the same bits on every table: the
  * order of operations written here is the contract, fma means one rounding.
  *
- * One line in CVYI_KERNELS adds a kernel to every table and to the kernel check. */
+ * An entry in its family's list at the end adds a kernel to every table and to the kernel check. */
 #ifndef CVYI_KERNELS_H
 #define CVYI_KERNELS_H
 
@@ -160,55 +160,34 @@ typedef void cvyi_fold_fn(float *dst, const float *src, size_t n_slots, size_t s
 typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
 
 /* ------------------------------------------------------------------------------------------------ table
- * X(name, type). Activation kernels come per kind, in the order of enum cvy_act_kind (+ relu_x for act_bwd). */
+ * X(name, type, count): a pointer to cvyi_TYPE_fn, or an array of them. One family of kernels is one template and one
+ * const struct per ISA; its members are made from these lists, and tests/kernel_check_*.c does not compile without a
+ * check for each of them. Activation kernels come per kind, in the order of enum cvy_act_kind (+ relu_x for act_bwd). */
 #define CVYI_ACTS(X) X(sigmoid) X(tanh) X(relu) X(leaky_relu) X(elu) X(softplus)
 #define CVYI_N_ACTS 6
 #define CVYI_RELU_X CVYI_N_ACTS /* index of relu_x in the backward arrays */
 
-#define CVYI_KERNELS(X)                                                                                     \
-    X(wgrad, cvyi_wgrad_fn) X(outer, cvyi_outer_fn) X(bn_stats, cvyi_bn_stats_fn) X(norm, cvyi_norm_act_fn) \
-    X(bn_reduce, cvyi_bn_reduce_fn) X(bn_dx, cvyi_bn_dx_fn) X(add, cvyi_add_fn) X(scale, cvyi_scale_fn)     \
-    X(mask_scale, cvyi_mask_scale_fn) X(pool_max, cvyi_pool_max_fn) X(pool_max_bwd, cvyi_pool_max_bwd_fn)   \
-    X(pool_max_pick, cvyi_pool_max_pick_fn) X(pick_bwd, cvyi_pick_bwd_fn)                                   \
-    X(pick_reduce, cvyi_pick_reduce_fn) X(pick_bn_dx, cvyi_pick_bn_dx_fn)                                   \
-    X(pool_avg, cvyi_pool_avg_fn) X(pool_avg_bwd, cvyi_pool_avg_bwd_fn) X(ingest_u8, cvyi_ingest_u8_fn)     \
-    X(ingest_f32, cvyi_ingest_f32_fn) X(to_lanes, cvyi_to_lanes_fn) X(from_lanes, cvyi_from_lanes_fn)       \
-    X(transpose, cvyi_transpose_fn) X(softmax, cvyi_softmax_fn) X(cross_entropy, cvyi_cross_entropy_fn)     \
-    X(sgd, cvyi_sgd_fn) X(fold, cvyi_fold_fn) X(fold_lanes, cvyi_fold_lanes_fn)
+#define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
+#define CVYI_ROWS_KERNELS(X)                                                                                         \
+    X(bn_stats, bn_stats, ) X(norm, norm_act, ) X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])      \
+    X(act_bwd, act_bwd, [CVYI_N_ACTS + 1]) X(bn_reduce, bn_reduce, )                                                 \
+    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1]) X(bn_dx, bn_dx, ) X(add, add, ) X(scale, scale, )           \
+    X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )                              \
+    X(pool_max_pick, pool_max_pick, ) X(pick_bwd, pick_bwd, ) X(pick_reduce, pick_reduce, )                          \
+    X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )
+#define CVYI_LANES_KERNELS(X)                                                                                        \
+    X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) X(from_lanes, from_lanes, )        \
+    X(transpose, transpose, )
+#define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(cross_entropy, cross_entropy, )
+#define CVYI_UPDATE_KERNELS(X) X(sgd, sgd, ) X(fold, fold, ) X(fold_lanes, fold_lanes, )
 
-/* One family of kernels is one template and one const struct per ISA; cvyi_kernels joins them. */
+#define CVYI_MEMBER(name, type, count) cvyi_##type##_fn *name count;
 struct cvyi_mac_kernels { struct cvyi_mac_tile tile[CVYI_MAC_TILES]; };
-struct cvyi_wgrad_kernels { cvyi_wgrad_fn *wgrad; cvyi_outer_fn *outer; int mo, mi; /* register tile, a hint */ };
-struct cvyi_rows_kernels {
-    cvyi_bn_stats_fn *bn_stats;
-    cvyi_norm_act_fn *norm;                 /* no activation */
-    cvyi_act_fn *act[CVYI_N_ACTS];
-    cvyi_norm_act_fn *norm_act[CVYI_N_ACTS];
-    cvyi_act_bwd_fn *act_bwd[CVYI_N_ACTS + 1];
-    cvyi_bn_reduce_fn *bn_reduce;
-    cvyi_act_bwd_reduce_fn *act_bwd_reduce[CVYI_N_ACTS + 1];
-    cvyi_bn_dx_fn *bn_dx;
-    cvyi_add_fn *add;
-    cvyi_scale_fn *scale;
-    cvyi_mask_scale_fn *mask_scale;
-    cvyi_pool_max_fn *pool_max;
-    cvyi_pool_max_bwd_fn *pool_max_bwd;
-    cvyi_pool_max_pick_fn *pool_max_pick;
-    cvyi_pick_bwd_fn *pick_bwd;
-    cvyi_pick_reduce_fn *pick_reduce;
-    cvyi_pick_bn_dx_fn *pick_bn_dx;
-    cvyi_pool_avg_fn *pool_avg;
-    cvyi_pool_avg_bwd_fn *pool_avg_bwd;
-};
-struct cvyi_lanes_kernels {
-    cvyi_ingest_u8_fn *ingest_u8;
-    cvyi_ingest_f32_fn *ingest_f32;
-    cvyi_to_lanes_fn *to_lanes;
-    cvyi_from_lanes_fn *from_lanes;
-    cvyi_transpose_fn *transpose;
-};
-struct cvyi_loss_kernels { cvyi_softmax_fn *softmax; cvyi_cross_entropy_fn *cross_entropy; };
-struct cvyi_update_kernels { cvyi_sgd_fn *sgd; cvyi_fold_fn *fold; cvyi_fold_lanes_fn *fold_lanes; };
+struct cvyi_wgrad_kernels { CVYI_WGRAD_KERNELS(CVYI_MEMBER) int mo, mi; /* register tile, a hint */ };
+struct cvyi_rows_kernels { CVYI_ROWS_KERNELS(CVYI_MEMBER) };
+struct cvyi_lanes_kernels { CVYI_LANES_KERNELS(CVYI_MEMBER) };
+struct cvyi_loss_kernels { CVYI_LOSS_KERNELS(CVYI_MEMBER) };
+struct cvyi_update_kernels { CVYI_UPDATE_KERNELS(CVYI_MEMBER) };
 
 /* Each ISA's objects export these six const structs and nothing else: cvyi_mac_avx2, cvyi_wgrad_avx2, … */
 struct cvyi_kernels {
