@@ -530,7 +530,17 @@ static void test_pool_max_bwd(struct env *e)
 }
 
 /* Windows that tile the row, and what picking needs of them. */
-struct pick_case { struct pool_case c; size_t n; uint8_t *at; float *from[MAX_ROWS], *picked, *g; size_t first; };
+struct pick_case { struct pool_case c; size_t n; uint8_t *at; float *picked, *g; size_t first; };
+
+static void pick(struct pick_case *k)
+{
+    size_t iw = k->c.p.iw, kw = k->c.p.kw;
+    for (size_t i = 0; i < k->n; i++) {
+        size_t at = max_at(&k->c, i / 16, i % 16), r = at / iw, column = at % iw;
+        k->at[i] = (uint8_t)(r * kw + column - i / 16 * kw);
+        k->picked[i] = k->c.x[r][column * 16 + i % 16];
+    }
+}
 
 static struct pick_case any_pick(struct env *e)
 {
@@ -543,15 +553,11 @@ static struct pick_case any_pick(struct env *e)
     k.n = p->ow * 16;
     bool ties = check_below(&e->rng, 2);
     for (size_t r = 0; r < k.c.n_rows; r++) {
-        k.c.x[r] = in(e, p->iw * 16), k.from[r] = in(e, p->iw * 16);
+        k.c.x[r] = in(e, p->iw * 16);
         for (size_t i = 0; ties && i < p->iw * 16; i++) k.c.x[r][i] = (float)check_below(&e->rng, 3);
     }
     k.at = raw(e, k.n), k.picked = out(e, k.n), k.g = in(e, k.n);
-    for (size_t i = 0; i < k.n; i++) {
-        size_t at = max_at(&k.c, i / 16, i % 16), r = at / p->iw, column = at % p->iw;
-        k.at[i] = (uint8_t)(r * p->kw + column - i / 16 * p->kw);
-        k.picked[i] = k.from[r][column * 16 + i % 16];
-    }
+    pick(&k);
     k.first = check_below(&e->rng, (uint32_t)k.c.n_rows) * p->kw;
     SHAPE("ow %zu iw %zu kw %zu rows %zu first %zu", p->ow, p->iw, p->kw, k.c.n_rows, k.first);
     return k;
@@ -567,15 +573,25 @@ static float spread(const struct pick_case *k, size_t i)
 static void test_pool_max_pick(struct env *e)
 {
     struct pick_case c = any_pick(e);
-    float *want = out(e, c.n);
-    for (size_t i = 0; i < c.n; i++)
-        want[i] = c.c.x[c.at[i] / c.c.p.kw][(i / 16 * c.c.p.kw + c.at[i] % c.c.p.kw) * 16 + i % 16];
-    bool beside = check_below(&e->rng, 2);
+    struct cvyi_affine a = { check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng) };
+    bool normalised = check_below(&e->rng, 2), beside = check_below(&e->rng, 2);
+    float *x[MAX_ROWS], *want = out(e, c.n);
+    for (size_t r = 0; r < c.c.n_rows; r++) {
+        x[r] = c.c.x[r];
+        if (!normalised) continue;
+        c.c.x[r] = out(e, c.c.p.iw * 16);
+        for (size_t i = 0; i < c.c.p.iw * 16; i++) c.c.x[r][i] = fmaf(a.a, x[r][i] - a.m, a.b);
+    }
+    pick(&c);
+    for (size_t i = 0; i < c.n; i++) {
+        size_t r = c.at[i] / c.c.p.kw, o = (i / 16 * c.c.p.kw + c.at[i] % c.c.p.kw) * 16 + i % 16;
+        want[i] = c.c.x[r][o], c.picked[i] = x[r][o];
+    }
     EACH_TABLE(e, k) {
         float *y = out(e, c.n), *picked = out(e, c.n);
         uint8_t *at = raw(e, c.n);
-        k->rows->pool_max_pick(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)c.c.x,
-                               (const float *const *)c.from, c.c.n_rows);
+        k->rows->pool_max_pick(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x, normalised ? &a : NULL,
+                               c.c.n_rows);
         equal(e, "y", y, want, c.n);
         if (beside) equal(e, "picked", picked, c.picked, c.n);
         for (size_t i = 0; i < c.n; i++)
@@ -607,7 +623,9 @@ static void test_pick_reduce(struct env *e)
     want = begin;
     for (size_t i = 0; i < c.c.p.iw * 16 && i / 16 < covered; i++) {
         size_t l = i % 16, s = (chain + i / 16) & 3;
-        float g = spread(&c, i), x = c.picked[i / 16 / c.c.p.kw * 16 + l];
+        size_t q = i / 16 / c.c.p.kw;
+        if (c.at[q * 16 + l] != c.first + i / 16 % c.c.p.kw) continue;
+        float g = c.g[q * 16 + l], x = c.picked[q * 16 + l];
         want.s1[s][l] += g;
         want.s2[s][l] = fmaf(g, x - m, want.s2[s][l]);
     }
@@ -627,11 +645,11 @@ static void test_pick_bn_dx(struct env *e)
     size_t n = c.c.p.iw * 16;
     float *want = out(e, n);
     for (size_t i = 0; i < n; i++)
-        want[i] = i % 16 < n_lanes ? fmaf(a.a, spread(&c, i), fmaf(a.b, c.from[0][i] - a.m, a.c)) : 0;
+        want[i] = i % 16 < n_lanes ? fmaf(a.a, spread(&c, i), fmaf(a.b, c.c.x[0][i] - a.m, a.c)) : 0;
     EACH_TABLE(e, k) {
         bool in_place = check_below(&e->rng, 2);
-        float *dx = in_place ? copy(e, c.from[0], n) : out(e, n);
-        k->rows->pick_bn_dx(&c.c.p, dx, in_place ? dx : c.from[0], c.g, c.at, c.first, &a, n_lanes);
+        float *dx = in_place ? copy(e, c.c.x[0], n) : out(e, n);
+        k->rows->pick_bn_dx(&c.c.p, dx, in_place ? dx : c.c.x[0], c.g, c.at, c.first, &a, n_lanes);
         equal(e, "dx", dx, want, n);
     }
 }

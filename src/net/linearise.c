@@ -9,6 +9,7 @@ struct walk {
     const struct cvyi_linear_options *options;
     struct cvyi_list *list;
     unsigned char *used;      /* by node: output depends on it */
+    const struct cvyi_node **node; /* what is done in a node's place */
     struct cvyi_lowered *low; /* by node */
     /* Gradients that meet: a list a node, in node order of their consumers, because those are
      * visited downwards. */
@@ -24,13 +25,15 @@ static enum cvy_status allocate(struct walk *w)
     for (size_t i = 0; i < nodes; i++) edges += w->net->node[i].n_in;
     edges++; /* the loss */
     w->used = cvyi_alloc_array(ctx, nodes, sizeof *w->used);
+    w->node = cvyi_alloc_array(ctx, nodes, sizeof *w->node);
     w->low = cvyi_alloc_array(ctx, nodes, sizeof *w->low);
     w->first = cvyi_alloc_array(ctx, nodes, sizeof *w->first);
     w->next = cvyi_alloc_array(ctx, edges, sizeof *w->next);
     w->value = cvyi_alloc_array(ctx, edges, sizeof *w->value);
-    if (!w->used || !w->low || !w->first || !w->next || !w->value) return CVY_E_NOMEM;
+    if (!w->used || !w->node || !w->low || !w->first || !w->next || !w->value) return CVY_E_NOMEM;
     for (size_t i = 0; i < nodes; i++) {
         struct cvyi_lowered *low = &w->low[i];
+        w->node[i] = &w->net->node[i];
         w->first[i] = -1;
         memset(low->x, -1, sizeof low->x);
         low->y = low->weight = low->bias = low->running_mean = low->running_var = -1;
@@ -46,6 +49,35 @@ static void mark(struct walk *w, cvy_tensor output)
         if (w->used[i])
             for (size_t k = 0; k < w->net->node[i].n_in; k++)
                 w->used[cvyi_net_source(w->net, &w->net->node[i], k)] = 1;
+}
+
+/* Whether max(f(x)) is f(max(x)), gradients included: every activation here is non-decreasing
+ * (alpha is positive). A tie of f(x) alone, by rounding or where f is flat, may then go to another
+ * pixel; a rule that shares it out among all is a matter of f(x). */
+static bool commute(const struct cvyi_node *act, const struct cvyi_node *pool)
+{
+    return act->kind == CVYI_NODE_ACT && pool->kind == CVYI_NODE_POOL && pool->u.pool.kind == CVY_POOL_MAX &&
+           pool->u.pool.tie == CVY_TIE_FIRST &&
+           !(act->u.act.kind == CVY_RELU && act->u.act.relu_grad_at_zero != 0);
+}
+
+/* A maximum of activations is the activation of the maximum, which is computed once a window, not once a pixel: the two
+ * change places if nobody else reads the activations (docs/decisions/0007). */
+static void pool_first(struct walk *w, cvy_tensor output)
+{
+    struct cvy_net *net = w->net;
+    for (size_t j = 0; j <= (size_t)output; j++) {
+        const struct cvyi_node *pool = &net->node[j];
+        if (!w->used[j] || pool->kind != CVYI_NODE_POOL) continue;
+        size_t i = (size_t)cvyi_net_source(net, pool, 0), readers = 0;
+        if (i == (size_t)output || !commute(&net->node[i], pool)) continue;
+        for (size_t k = 0; k <= (size_t)output; k++)
+            for (size_t e = 0; w->used[k] && e < net->node[k].n_in; e++)
+                readers += (size_t)cvyi_net_source(net, &net->node[k], e) == i;
+        if (readers != 1) continue;
+        w->node[j] = &net->node[i];
+        w->node[i] = pool;
+    }
 }
 
 static void make_params(struct walk *w, size_t i)
@@ -90,7 +122,7 @@ static int forward(struct walk *w, cvy_tensor output)
         }
         for (size_t k = 0; k < node->n_in; k++)
             low->x[k] = w->low[cvyi_net_source(w->net, node, k)].y;
-        cvyi_operator(node->kind)->forward(list, node, n, training, low);
+        cvyi_operator(w->node[i]->kind)->forward(list, w->node[i], n, training, low);
     }
     return w->low[output].y;
 }
@@ -106,7 +138,7 @@ static void contribute(struct walk *w, int node, int gradient)
 static int gather(struct walk *w, size_t i)
 {
     struct cvyi_list *list = w->list;
-    const char *name = w->net->node[i].name;
+    const char *name = w->node[i]->name;
     int edge = w->first[i], sum = w->value[edge];
     for (edge = w->next[edge]; edge >= 0; edge = w->next[edge]) {
         int a = sum;
@@ -133,7 +165,7 @@ static void backward(struct walk *w, cvy_tensor output)
         }
         int dy = gather(w, i);
         if (w->list->status != CVY_OK) return;
-        cvyi_operator(node->kind)->backward(w->list, node, &w->low[i], dy, want, dx);
+        cvyi_operator(w->node[i]->kind)->backward(w->list, w->node[i], &w->low[i], dy, want, dx);
         for (size_t k = node->n_in; k-- > 0;)
             if (want[k]) contribute(w, cvyi_net_source(w->net, node, k), dx[k]);
     }
@@ -177,6 +209,7 @@ static enum cvy_status run(struct walk *w, cvy_tensor output, struct cvyi_linear
     struct cvyi_list *list = w->list;
     CVYI_TRY(allocate(w));
     mark(w, output);
+    pool_first(w, output);
     result->output = forward(w, output);
     result->input = w->low[0].y;
     result->loss = -1;
@@ -214,6 +247,7 @@ enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,
     struct walk w = { .net = net, .options = options, .list = list };
     enum cvy_status status = run(&w, output, result);
     cvyi_free(net->ctx, w.used);
+    cvyi_free(net->ctx, w.node);
     cvyi_free(net->ctx, w.low);
     cvyi_free(net->ctx, w.first);
     cvyi_free(net->ctx, w.next);

@@ -34,8 +34,9 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
                     struct cvyi_lowered *low)
 {
     (void)training;
-    low->y =
-        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
+    (void)n; /* of its operand: it may have moved behind a pooling */
+    low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s",
+                             node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ACT, "%s", node->name);
     op->u.act = node->u.act;
     cvyi_op_in(op, low->x[0]);

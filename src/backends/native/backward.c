@@ -69,7 +69,7 @@ struct backward {
     bool pool, add, act, reduce, added_first;
     bool flat;                    /* no padding between channels: several are one run */
     size_t segment;
-    const struct native_pick *pick; /* nothing is unpooled, and with sums g is the gradient of the pooled */
+    const struct native_pick *pick; /* nothing is unpooled */
     struct native_bn bn;
     cvyi_act_bwd_fn *act_fn;
     cvyi_act_bwd_reduce_fn *act_reduce_fn;
@@ -193,19 +193,12 @@ static void run_flat(const struct backward *b, const struct cvy_run *run, struct
     }
 }
 
-/* The activation's gradient at the maxima alone; then the sums over them, or what becomes of it on the whole plane. */
-static void run_pick(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot,
-                     float *scratch)
+/* Sums over the maxima alone, or what becomes of the gradient on the whole plane. */
+static void run_pick(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot)
 {
     const double *stats = native_buf(run, b->bn.stats);
-    size_t n = b->dy.h * b->dy.w * NATIVE_LANES;
     for (size_t c = cell.c0; c < cell.c1; c++) {
         const float *g = native_at(run, &b->dy, cell.block, c);
-        float *to = b->reduce ? at_or_null(run, &b->g, cell.block, c) : scratch;
-        if (b->act) {
-            b->act_fn(to, g, native_at(run, &b->saved, cell.block, c), n, b->alpha);
-            g = to;
-        }
         if (b->reduce) {
             double s1[CVYI_LANES] = { 0 }, s2[CVYI_LANES] = { 0 };
             cvyi_pick_sums(b->pick, b->k, run, cell.block, c, g, (float)stats[c], s1, s2);
@@ -227,7 +220,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
     if (b->flat || b->pick) {
-        if (b->pick) run_pick(b, run, cell, slot, worker->scratch);
+        if (b->pick) run_pick(b, run, cell, slot);
         else run_flat(b, run, cell, slot);
         return;
     }
@@ -285,7 +278,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     *a = (struct data_phase){
         .k = native->kernels->rows, .bn = cvyi_bn_of(plan, op), .x = native_lanes(plan, op->in[0]),
         .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .publish = chain->reduce };
-    if (before && before->pick) a->pick = before->pick, a->g = before->g;
+    if (before && before->pick) a->pick = before->pick, a->g = before->dy;
     a->grid = native_grid(native, a->x.c);
     if (chain->reduce) {
         a->bn.source = NATIVE_BN_SLOTS, a->bn.slots = slots;
@@ -306,21 +299,6 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     native_access(&phase, a->bn.dgamma, CVY_WRITE_ALL);
     native_access(&phase, a->bn.dbeta, CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
-}
-
-/* Saved is the pooling's own result; g, if it has to be kept for batch norm, lies over dy unless someone else needs that. */
-static enum cvy_status plan_pick(struct cvy_plan *plan, struct backward *b, size_t last)
-{
-    const struct native_pick *pick = b->pick;
-    b->pooled.id = -1;
-    if (b->act) b->saved = native_lanes(plan, pick->y);
-    if (!b->reduce) return CVY_OK;
-    b->x.id = -1;
-    b->g = b->dy;
-    if (!b->act || !cvy_plan_needed_after(plan, b->dy.id, last)) return CVY_OK;
-    b->g = pick->x; /* of the same shape */
-    b->g.id = cvy_plan_buffer(plan, "g", cvy_plan_value(plan, pick->x.id)->bytes, false);
-    return b->g.id < 0 ? CVY_E_NOMEM : CVY_OK;
 }
 
 enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
@@ -363,7 +341,10 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
         if (b->window.max) b->pooled = native_lanes(plan, native_in(pool, 1));
         b->pick = cvyi_pick_of(native, b->pooled.id);
     }
-    if (b->pick) NATIVE_TRY(plan_pick(plan, b, last));
+    if (b->pick) { /* what it has of the plane is enough, and with sums nothing is made before dx */
+        b->pooled.id = -1;
+        if (reduce) b->x.id = -1, b->g.id = -1;
+    }
     if (reduce) {
         b->bn = cvyi_bn_of(plan, reduce);
         if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
@@ -374,8 +355,8 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
-        .scratch_bytes = b->pick ? b->dy.h * b->dy.w * NATIVE_LANES * sizeof(float)
-                                 : 2 * b->window.held * sizeof(float *) };
+        .scratch_bytes = 2 * b->window.held * sizeof(float *) };
+    if (act && !pool && !chain.add && !reduce) phase.in_place.from = b->dy.id, phase.in_place.to = b->g.id;
     native_access(&phase, b->dy.id, CVY_READ_CELL);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);

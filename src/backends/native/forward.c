@@ -86,7 +86,7 @@ struct forward {
     float alpha;
     struct native_pool window;
     size_t ring;                  /* floats of scratch for rows that are not kept */
-    const struct native_pick *pick; /* pooling remembers where its maxima are */
+    const struct native_pick *pick; /* pooling remembers where its maxima are, and normalises as it goes */
 };
 
 struct channel {
@@ -148,7 +148,7 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
 {
     const struct native_pool *p = &f->window;
     size_t row = p->row.iw * NATIVE_LANES, made = 0;
-    bool chained = f->norm || f->add || f->act, all = ch->rows || ch->normed || ch->summed;
+    bool chained = !f->pick && (f->norm || f->add || f->act), all = ch->rows || ch->normed || ch->summed;
     for (size_t oy = 0; oy < p->oh; oy++) {
         size_t begin, end;
         native_pool_rows(p, oy, &begin, &end);
@@ -161,11 +161,10 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
             rows[r - begin] = !chained ? ch->x + r * row : ch->rows ? ch->rows + r * row : ring + r % p->held * row;
         size_t o = oy * p->row.ow * NATIVE_LANES;
         float *y = ch->y + o;
-        if (f->pick) {
-            const float **from = rows + p->held;
-            for (size_t r = begin; r < end; r++) from[r - begin] = ch->x + r * row;
-            f->k->pool_max_pick(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL, rows, from, end - begin);
-        } else if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
+        if (f->pick)
+            f->k->pool_max_pick(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL, rows,
+                                f->norm ? &ch->affine : NULL, end - begin);
+        else if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
         else f->k->pool_avg(&p->row, y, rows, end - begin, cvyi_pool_inv(p, oy));
     }
     if (chained && all) make_rows(f, ch, made, p->ih, ring);
@@ -190,7 +189,7 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     float *ring = worker->scratch;
     const float **rows = (const float **)(ring + f->ring);
     size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
-    double *mean = (double *)(rows + (f->pool ? 2 * f->window.held : 0)), *var = mean + channels, *scale = var + channels;
+    double *mean = (double *)(rows + (f->pool ? f->window.held : 0)), *var = mean + channels, *scale = var + channels;
     if (f->norm) {
         cvyi_bn_moments(&f->bn, run, cell.c0, cell.c1, mean, var);
         if (f->publish && cell.block == 0) cvyi_bn_publish(&f->bn, run, cell.c0, cell.c1, mean, var);
@@ -263,8 +262,8 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
         .norm = norm, .add = chain.add, .act = act, .pool = chain.pool,
         .added_first = chain.added_first, .publish = chain.stats,
     };
-    if (chain.pool && n > 1) {
-        NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm ? norm->in[0] : -1, last, &pick));
+    if (norm && chain.pool && !chain.add && !act) {
+        NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm->in[0], last, &pick));
         if (pick) f->rows.id = -1, f->pick = pick;
     }
     f->grid = native_grid(native, f->x.c);
@@ -286,12 +285,12 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
         cvy_shape out = cvy_plan_value(plan, chain.pool->out[0])->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &chain.pool->u.pool, in, out, &f->window));
         held = f->window.held;
-        if (made && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
+        if (made && !pick && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
     }
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_forward, .arg = f, .blocks = f->grid.blocks, .parts = f->grid.parts,
-        .scratch_bytes = f->ring * sizeof(float) + 2 * held * sizeof(float *) +
+        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) +
                          (norm ? 3 * channels * sizeof(double) : 0) };
     native_access(&phase, f->x.id, CVY_READ_CELL);
     native_access(&phase, f->other.id, CVY_READ_CELL);

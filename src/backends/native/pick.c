@@ -1,5 +1,6 @@
 /* Max pooling that remembers where its maxima were, so that neither the plane that it pools is kept for the gradient nor
- * the unpooled gradient made (see rows.h). Decided in the forward pass by looking at who reads the plane later. */
+ * the unpooled gradient made (see rows.h). Activations come after it (src/net/linearise.c), so what it pools is a batch
+ * norm's result, or a convolution's. Decided in the forward pass by looking at who reads the plane later. */
 #include <string.h>
 
 #include "backends/native/rows.h"
@@ -14,13 +15,7 @@ static bool tiles(const struct native_pool *p)
            p->pt == 0 && p->kh * p->row.kw <= 256 && p->row.iw <= NATIVE_SEGMENT;
 }
 
-/* Whether the gradient of the activation is zero, not -0, where the one that it gets is. */
-static bool keeps_zero(const struct cvy_op_desc *act)
-{
-    return (act->u.act.kind != CVY_LEAKY_RELU && act->u.act.kind != CVY_ELU) || act->u.act.alpha >= 0;
-}
-
-/* The one piece of gradients that reads `pooled`, if it is one that can do without; *sums: whether it sums for x. */
+/* Whether nobody reads the plane but one piece of gradients that can do without; *sums: whether it sums for x. */
 static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t last, bool *sums)
 {
     const struct cvy_op_desc *ops;
@@ -31,14 +26,10 @@ static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t la
         for (int k = 0; k < ops->n_in; k++) reads |= ops->in[k] >= 0 && native_root(plan, ops->in[k]) == root;
         if (!reads) continue;
         struct native_backward b = cvyi_backward_parse(ops, n);
-        if (readers++ || b.pool != ops || b.add || native_in(b.pool, 1) != pooled) return false;
-        if (b.act && (cvyi_act_bwd_of(b.act).saved != pooled || !keeps_zero(b.act))) return false;
-        if (b.reduce && b.reduce->in[0] != x) return false;
-        size_t end = i + (size_t)b.n - 1; /* what the piece would hand on by the way is never made */
-        if ((b.act || b.reduce) && cvy_plan_needed_after(plan, b.pool->out[0], end)) return false;
-        if (b.act && b.reduce && cvy_plan_needed_after(plan, b.act->out[0], end)) return false;
+        if (readers++ || b.pool != ops || b.add || b.act || native_in(b.pool, 1) != pooled) return false;
+        if (b.reduce && (b.reduce->in[0] != x || cvy_plan_needed_after(plan, b.pool->out[0], i + (size_t)b.n - 1)))
+            return false;
         *sums = b.reduce;
-        i += b.act ? 1 : 0; /* the activation reads it too */
     }
     return readers == 1;
 }
@@ -57,7 +48,8 @@ enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan, con
     if (!pick) return CVY_E_NOMEM;
     size_t vectors = native->blocks * shape.c * shape.h * shape.w; /* of y, which was measured: no overflow */
     *pick = (struct native_pick){
-        .next = native->picks, .window = window, .pooled = pool->in[0], .y = pool->out[0],
+        .next = native->picks, .window = window,
+        .pooled = pool->in[0],
         .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
         .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES, false) };
     if (sums) pick->x.id = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES * sizeof(float), false);

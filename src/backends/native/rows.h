@@ -112,18 +112,18 @@ static inline void native_pool_rows(const struct native_pool *p, size_t oy, size
 const float *cvyi_pool_inv(const struct native_pool *p, size_t oy);
 
 /* ------------------------------------------------------------------------------------------------ pick.c
- * A maximum pooling whose windows tile the plane passes a gradient on to one pixel of each window, and the activation's
- * output there is the pooling's own. If the forward pass remembers the place (and batch norm's x there), the plane of
- * activations is not kept and the plane of unpooled gradients never made. The bits are the same. */
+ * A maximum pooling whose windows tile the plane passes a gradient on to one pixel of each window. If the forward pass
+ * remembers its place, and batch norm's x there, the plane is not kept and the plane of unpooled gradients never
+ * made. The bits are the same. */
 struct native_pick {
     struct native_pick *next;
     struct native_pool window;
-    int pooled, y;                /* the plane that is pooled, the result */
+    int pooled;                   /* the plane */
     struct native_lanes x;        /* x at the maximum, float; id -1: not asked for */
     int at;                       /* the place, a byte, [block][c][oh*ow][16] */
 };
-/* For a forward chain that ends at op number `last`, pools `pool` and normalises value x (-1: does not): remembers if
- * everyone who reads the pooled plane later can do with that. *pick is NULL if not. */
+/* For a forward piece that ends at op number `last` and pools value x (normalised or not): remembers if whoever reads
+ * the pooled plane later can do with that. *pick is NULL if not. */
 enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *pool, int x,
                                size_t last, struct native_pick **pick);
 /* The pick of a pooled plane; NULL: none. */

@@ -109,9 +109,9 @@ typedef void cvyi_pool_max_bwd_fn(const struct cvyi_pool *p, float *const *dx, c
                                   size_t n_rows, int tie);
 /* Windows that tile the plane (sw == kw, pl == 0; the last may be clipped), for gradients that never unpool. `at`: the
  * place r*kw + column of a window's maximum inside it, below 256. Pooled rows, q < ow.
- * pool_max_pick: y as pool_max, and at; unless NULL picked[q] = from[r] where y has its maximum, from a plane beside. */
+ * pool_max_pick: y as pool_max of z = c ? fma(a, x - m, b) : x, and at; unless NULL picked[q] = x where z is largest. */
 typedef void cvyi_pool_max_pick_fn(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
-                                   const float *const *rows, const float *const *from, size_t n_rows);
+                                   const float *const *rows, const struct cvyi_affine *c, size_t n_rows);
 /* The pooled gradient g means for one input row, the one of places first … first + kw - 1:
  *           spread[q*kw + j] = at[q] == first + j ? g[q] : 0,  0 in columns that no window covers
  * pick_bwd:    dx = spread

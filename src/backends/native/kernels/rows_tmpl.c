@@ -406,48 +406,68 @@ static void pool_max_bwd(const struct cvyi_pool *p, float *const *dx, const floa
         (tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
 }
 
-/* Where windows tile the plane: the maximum, its place and what lies there beside. */
-V_FN void pick_cell(float *y, uint8_t *at, float *picked, const float *const *rows, const float *const *from, size_t c0,
-                    size_t kw, size_t n_rows, size_t width, size_t l)
+/* Where windows tile the plane: the maximum, its place and what was normalised there. `careful`: with NaNs. */
+V_FN vm pick_cell(bool careful, float *y, uint8_t *at, float *picked, const float *const *rows,
+                  const struct cvyi_affine *c, size_t c0, size_t kw, size_t n_rows, size_t width, size_t l)
 {
-    vf m = v_load(rows[0] + c0 * 16 + l), place = v_zero(), beside = from ? v_load(from[0] + c0 * 16 + l) : m;
+    vf m = v_zero(), place = v_zero(), beside = v_zero(), sum = v_zero();
+    const vf mean = v_set1(c ? c->m : 0), a = v_set1(c ? c->a : 1), b = v_set1(c ? c->b : 0);
+    bool first = true;
     WINDOW(c0, kw, n_rows) {
-        vf x = v_load(rows[r] + o);
-        vm stays = vm_or(v_ge(m, x), v_unord(m, m));
-        m = v_select(stays, m, x);
-        place = v_select(stays, place, v_set1((float)(int)(r * width + (o - l) / 16 - c0)));
-        if (from) beside = v_select(stays, beside, v_load(from[r] + o));
+        vf x = v_load(rows[r] + o), z = c ? v_fma(a, v_sub(x, mean), b) : x;
+        sum = v_add(sum, z);
+        vm stays = v_ge(m, z);
+        if (careful) stays = vm_or(stays, v_unord(m, m));
+        m = first ? z : v_select(stays, m, z);
+        place = first ? place : v_select(stays, place, v_set1((float)(int)(r * width + (o - l) / 16 - c0)));
+        beside = first ? x : v_select(stays, beside, x);
+        first = false;
     }
     v_store(y + l, m);
     v_store_u8(at + l, place);
-    if (from) v_store(picked + l, beside);
+    if (picked) v_store(picked + l, beside);
+    return v_unord(sum, sum);
+}
+
+V_FN void pick_one(float *y, uint8_t *at, float *picked, const float *const *rows, const struct cvyi_affine *c, size_t q,
+                   size_t c0, size_t kw, size_t n_rows, size_t width, size_t l)
+{
+    float *to = picked ? picked + q * 16 : NULL;
+    vm nan = pick_cell(false, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
+    if (__builtin_expect(vm_to_bits(nan) != 0, 0))
+        pick_cell(true, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
 }
 
 V_FN void pick_row(const struct cvyi_pool *pool, float *y, uint8_t *at, float *picked, const float *const *rows,
-                   const float *const *from, size_t n_rows)
+                   const struct cvyi_affine *affine, size_t n_rows)
 {
     const struct cvyi_pool own = *pool, *p = &own; /* `at` is bytes, and bytes may alias anything */
+    const struct cvyi_affine held = affine ? *affine : (struct cvyi_affine){ 0 }, *c = affine ? &held : NULL;
 #define CELL(q, c0, width, nr)                                                                              \
     for (size_t l = 0; l < 16; l += VL)                                                                     \
-        pick_cell(y + (q) * 16, at + (q) * 16, picked + (q) * 16, rows, from, c0, width, nr, p->kw, l)
+        pick_one(y, at, picked, rows, c, q, c0, width, nr, own.kw, l)
     POOL_COLUMNS(CELL)
 #undef CELL
 }
 
 static void pool_max_pick(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked, const float *const *rows,
-                          const float *const *from, size_t n_rows)
+                          const struct cvyi_affine *c, size_t n_rows)
 {
     assert(p->sw == p->kw && p->pl == 0 && n_rows * p->kw <= 256);
-    if (picked)
-        pick_row(p, y, at, picked, rows, from, n_rows);
+    if (c && picked)
+        pick_row(p, y, at, picked, rows, c, n_rows);
+    else if (c)
+        pick_row(p, y, at, NULL, rows, c, n_rows);
+    else if (picked)
+        pick_row(p, y, at, picked, rows, NULL, n_rows);
     else
-        pick_row(p, y, at, y, rows, NULL, n_rows);
+        pick_row(p, y, at, NULL, rows, NULL, n_rows);
 }
 
 /* What the gradient of window q is at its place number `place`. */
-V_FN vf spread(const float *g, const uint8_t *at, size_t q, vf place, size_t l)
+V_FN vf spread(const float *g, const uint8_t *at, size_t q, vi place, size_t l)
 {
-    return v_maskz(v_eq(v_cvt_u8(at + q * 16 + l), place), v_load(g + q * 16 + l));
+    return v_maskz(vi_eq(vi_from_u8(at + q * 16 + l), place), v_load(g + q * 16 + l));
 }
 
 /* Runs CELL(c, s): column c of the row has the gradient s. */
@@ -455,16 +475,16 @@ V_FN vf spread(const float *g, const uint8_t *at, size_t q, vf place, size_t l)
     for (size_t l = 0; l < 16; l += VL) {                                                                   \
         size_t c = 0;                                                                                       \
         if (p->kw == 2) {                                                                                   \
-            const vf left = v_set1((float)(int)first), right = v_set1((float)(int)(first + 1));             \
+            const vi left = vi_set1((int)first), right = vi_set1((int)first + 1);             \
             for (size_t q = 0; q < p->ow && c + 1 < p->iw; q++, c += 2) {                                   \
-                vf place = v_cvt_u8(at + q * 16 + l), d = v_load(g + q * 16 + l);                           \
-                CELL(c, v_maskz(v_eq(place, left), d));                                                     \
-                CELL(c + 1, v_maskz(v_eq(place, right), d));                                                \
+                vi place = vi_from_u8(at + q * 16 + l); vf d = v_load(g + q * 16 + l);                           \
+                CELL(c, v_maskz(vi_eq(place, left), d));                                                     \
+                CELL(c + 1, v_maskz(vi_eq(place, right), d));                                                \
             }                                                                                               \
         }                                                                                                   \
         for (; c < p->iw; c++) {                                                                            \
             size_t q = c / p->kw;                                                                           \
-            CELL(c, q < p->ow ? spread(g, at, q, v_set1((float)(int)(first + c - q * p->kw)), l) : v_zero()); \
+            CELL(c, q < p->ow ? spread(g, at, q, vi_set1((int)(first + c - q * p->kw)), l) : v_zero()); \
         }                                                                                                   \
     }
 
@@ -495,14 +515,15 @@ static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t c
     const vf mean = v_set1(m);
 #define STEP(q, place, a, b)                                                                                \
     do {                                                                                                    \
-        vf s_ = spread(g, at, q, place, l);                                                                 \
-        a = v_add(a, s_);                                                                                   \
-        b = v_fma(s_, v_sub(v_load(picked + (q) * 16 + l), mean), b);                                       \
+        vm hit_ = vi_eq(vi_from_u8(at + (q) * 16 + l), place);                                              \
+        vf g_ = v_load(g + (q) * 16 + l);                                                                   \
+        a = v_add_if(hit_, a, g_);                                                                          \
+        b = v_fma_if(hit_, g_, v_sub(v_load(picked + (q) * 16 + l), mean), b);                              \
     } while (0)
     for (size_t l = 0; l < 16; l += VL) {
         size_t q = 0;
         if (p->kw == 2) {
-            const vf left = v_set1((float)(int)first), right = v_set1((float)(int)(first + 1));
+            const vi left = vi_set1((int)first), right = vi_set1((int)first + 1);
             float *pa[4], *pb[4];
             for (size_t i = 0; i < 4; i++)
                 pa[i] = t->s1[(chain + i) & 3] + l, pb[i] = t->s2[(chain + i) & 3] + l;
@@ -521,7 +542,7 @@ static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t c
             for (size_t j = 0; j < p->kw && c < p->iw; j++, c++) {
                 float *sa = t->s1[(chain + c) & 3] + l, *sb = t->s2[(chain + c) & 3] + l;
                 vf a = v_load(sa), b = v_load(sb);
-                STEP(q, v_set1((float)(int)(first + j)), a, b);
+                STEP(q, vi_set1((int)(first + j)), a, b);
                 v_store(sa, a);
                 v_store(sb, b);
             }

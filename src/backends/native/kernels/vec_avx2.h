@@ -73,6 +73,10 @@ V_FN vm v_lane_mask(int first, int n_lanes) { return _mm256_castsi256_ps(v_part(
 V_FN vf v_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
 V_FN vf v_maskz(vm m, vf a) { return _mm256_and_ps(m, a); }
 
+V_FN vf v_add_if(vm m, vf a, vf b) { return v_select(m, v_add(a, b), a); }
+V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return v_select(m, v_fma(a, b, c), c); }
+
+V_FN vi vi_from_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 V_FN vi vi_set1(int32_t a) { return _mm256_set1_epi32(a); }
 V_FN vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 V_FN void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }

@@ -54,6 +54,9 @@ V_FN vf v_neg(vf a) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a); }
 V_FN vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 V_FN vf v_round_even(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+V_FN vf v_add_if(vm m, vf a, vf b) { return _mm512_mask_add_ps(a, m, a, b); }
+V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return _mm512_mask3_fmadd_ps(a, b, c, m); }
+
 V_FN vm v_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 V_FN vm v_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 V_FN vm v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
@@ -67,6 +70,7 @@ V_FN vm v_lane_mask(int first, int n_lanes) { return v_part(n_lanes - first); }
 V_FN vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 V_FN vf v_maskz(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 
+V_FN vi vi_from_u8(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 V_FN vi vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
 V_FN vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 V_FN void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }

@@ -130,6 +130,14 @@ V_FN vf v_select(vm m, vf a, vf b)
 }
 V_FN vf v_maskz(vm m, vf a) { return (vf){ _mm256_and_ps(m.lo, a.lo), _mm256_and_ps(m.hi, a.hi) }; }
 
+V_FN vf v_add_if(vm m, vf a, vf b) { return v_select(m, v_add(a, b), a); }
+V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return v_select(m, v_fma(a, b, c), c); }
+
+V_FN vi vi_from_u8(const uint8_t *p)
+{
+    __m128i b = _mm_loadu_si128((const __m128i *)p);
+    return (vi){ _mm256_cvtepu8_epi32(b), _mm256_cvtepu8_epi32(_mm_srli_si128(b, 8)) };
+}
 V_FN vi vi_set1(int32_t a) { return (vi){ _mm256_set1_epi32(a), _mm256_set1_epi32(a) }; }
 V_FN vi vi_load(const int32_t *p)
 {

@@ -59,6 +59,10 @@ V_FN vm v_lane_mask(int first, int n_lanes) { return first < n_lanes; }
 V_FN vf v_select(vm m, vf a, vf b) { return m ? a : b; }
 V_FN vf v_maskz(vm m, vf a) { return m ? a : 0; }
 
+V_FN vf v_add_if(vm m, vf a, vf b) { return v_select(m, v_add(a, b), a); }
+V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return v_select(m, v_fma(a, b, c), c); }
+
+V_FN vi vi_from_u8(const uint8_t *p) { return *p; }
 V_FN vi vi_set1(int32_t a) { return a; }
 V_FN vi v_set_iota(void) { return 0; }
 V_FN vi vi_load(const int32_t *p) { return *p; }
