@@ -55,22 +55,20 @@ with tempfile.TemporaryDirectory() as root:
     pc = next(os.path.join(d, "convoy.pc") for d, _, files in os.walk(root) if "convoy.pc" in files)
     env = dict(os.environ, PKG_CONFIG_PATH=os.path.dirname(pc), PKG_CONFIG_SYSROOT_DIR=root)
     libdir = os.path.dirname(os.path.dirname(pc))
-    sanitize = ["-fsanitize=address,undefined"] if "-Db_sanitize=address" in open(
-        os.path.join(build, "build.ninja"), encoding="utf-8").read() else []
-    for compiler, suffix in (("cc", "c"), ("c++", "cc")):
+    for variable, suffix in (("CC", "c"), ("CXX", "cc")):
+        compiler = os.environ.get(variable, "cc" if suffix == "c" else "c++").split()
         file = os.path.join(root, "consumer." + suffix)
         with open(file, "w", encoding="utf-8") as f:
             f.write(PROGRAM)
         for static in (False, True):
             flags = run(["pkg-config", "--cflags", "--libs", "convoy"] + (["--static"] if static else []), env=env).split()
             if static:
-                flags = [os.path.join(libdir, "libconvoy.a") if f == "-lconvoy" else f for f in flags] + ["-fopenmp", "-lm"]
+                flags = [os.path.join(libdir, "libconvoy.a") if f == "-lconvoy" else f for f in flags]
             exe = os.path.join(root, f"consumer-{suffix}-{static}")
-            run([compiler, "-Wall", "-Wextra", "-Werror", file, "-o", exe] + flags + sanitize)
-            print(compiler, "static" if static else "shared", run([exe], env=dict(env, LD_LIBRARY_PATH=libdir)).strip())
+            run(compiler + ["-Wall", "-Wextra", "-Werror", file, "-o", exe] + flags)
+            print(*compiler, "static" if static else "shared", run([exe], env=dict(env, LD_LIBRARY_PATH=libdir)).strip())
         for header in ("convoy", "types", "context", "net", "train", "op", "backend"):
             with open(file, "w", encoding="utf-8") as f:
                 f.write(f"#include <convoy/{header}.h>\nint main(void) {{ return 0; }}\n")
-            run([compiler, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", file, "-I", os.path.join(root, "usr/local/include"),
-                 "-I", os.path.join(source, "include")])
+            run(compiler + ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", file, "-I", os.path.join(root, "usr/local/include")])
 print("install: ok")
