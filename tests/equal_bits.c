@@ -200,9 +200,6 @@ static void compare_isas(build_net build, enum cvy_isa first, size_t n)
     cvy_context_options o = { .threads = 2, .backends = "native" };
     struct result want = { .n = 0 };
     for (int isa = (int)first; isa <= CVY_ISA_PAIR; isa++) {
-#ifndef CVYI_HAVE_PAIR
-        if (isa == CVY_ISA_PAIR) continue;
-#endif
         if (!machine.can_run[isa]) continue;
         o.isa = (enum cvy_isa)isa;
         o.no_fusion = false;

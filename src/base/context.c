@@ -116,13 +116,13 @@ static enum cvy_status resolve_isa(struct cvy_context *ctx)
     if (o->isa == CVY_ISA_AUTO && text && !cvy_isa_from_name(text, &o->isa))
         return cvyi_fail(ctx, CVY_E_ARG, "CVY_ISA is '%.40s', expected auto, scalar, avx2 or avx512", text);
     if (o->isa == CVY_ISA_AUTO) o->isa = cvyi_cpu_best();
-    if (!cvyi_cpu_can_run(o->isa))
-        return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set %s was asked for, but this machine runs %s at most",
-                         cvy_isa_name(o->isa), cvy_isa_name(cvyi_cpu_best()));
 #ifndef CVYI_HAVE_PAIR
     if (o->isa == CVY_ISA_PAIR)
         return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set pair is for tests; this build has none (meson option pair)");
 #endif
+    if (!cvyi_cpu_can_run(o->isa))
+        return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set %s was asked for, but this machine runs %s at most",
+                         cvy_isa_name(o->isa), cvy_isa_name(cvyi_cpu_best()));
     return CVY_OK;
 }
 

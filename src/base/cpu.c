@@ -28,7 +28,10 @@ bool cvyi_cpu_can_run(enum cvy_isa isa)
     if (!__get_cpuid_count(7, 0, &unused, &b7, &c, &d) || !(b7 & bit_AVX2)) return false;
     uint64_t xcr0 = read_xcr0();
     if ((xcr0 & 0x6) != 0x6) return false; /* xmm, ymm */
-    if (isa == CVY_ISA_AVX2 || isa == CVY_ISA_PAIR) return true;
+#ifdef CVYI_HAVE_PAIR
+    if (isa == CVY_ISA_PAIR) return true;
+#endif
+    if (isa == CVY_ISA_AVX2) return true;
     unsigned need = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     return isa == CVY_ISA_AVX512 && (b7 & need) == need && (xcr0 & 0xe6) == 0xe6; /* + opmask, zmm */
 }
