@@ -447,6 +447,7 @@ static bool pools_first(cvy_act_desc act, cvy_pool2d_desc pool, bool read)
     bool first = find_op(&list, CVY_OP_POOL, "pool") < find_op(&list, CVY_OP_ACT, "act");
     assert_int_equal(first, find_op(&list, CVY_OP_ACT_BWD, "act.dx") < find_op(&list, CVY_OP_POOL_BWD, "pool.dx"));
     cvyi_list_free(&list);
+    cvy_net_destroy(&bad);
     return first;
 }
 
