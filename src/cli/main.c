@@ -45,9 +45,8 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     json_set_alloc_funcs(allocate_json, free);
     if (atexit(check_stdout)) return CLI_NOMEM;
-    static char help[] = "help";
-    char *word = argc > 1 ? argv[1] : help;
-    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "-?")) word = help;
+    const char *word = argc > 1 ? argv[1] : "help";
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "-?")) word = "help";
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
         printf("convoy %s (%s)\n", cvy_version(), __VERSION__);
         return CLI_OK;
