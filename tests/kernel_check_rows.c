@@ -421,6 +421,103 @@ static void test_mask_scale(struct env *e)
     }
 }
 
+/* ---- maps of one pixel */
+
+static double four_chains(const double *x, unsigned n)
+{
+    double s[4] = { 0 };
+    for (unsigned l = 0; l < n; l++) s[l & 3] += x[l];
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+static void equal_doubles(struct env *e, const char *what, const double *got, const double *want, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(got[i] == want[i]) && !(isnan(got[i]) && isnan(want[i]))) fail_at(e, what, i, got[i], want[i]);
+}
+
+static void test_each_stats(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 50);
+    unsigned n_lanes = check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
+    const float *x = in(e, n * 16);
+    double *mean = raw(e, n * sizeof *mean), *m2 = raw(e, n * sizeof *m2);
+    SHAPE("n %zu lanes %u", n, n_lanes);
+    for (size_t i = 0; i < n; i++) {
+        double v[16];
+        for (unsigned l = 0; l < n_lanes; l++) v[l] = (double)x[i * 16 + l];
+        mean[i] = four_chains(v, n_lanes) / n_lanes;
+        for (unsigned l = 0; l < n_lanes; l++) v[l] = (v[l] - mean[i]) * (v[l] - mean[i]);
+        m2[i] = four_chains(v, n_lanes);
+    }
+    EACH_TABLE(e, k) {
+        double *u = raw(e, n * sizeof *u), *v = raw(e, n * sizeof *v);
+        k->rows->each_stats(x, n, n_lanes, u, v);
+        equal_doubles(e, "mean", u, mean, n);
+        equal_doubles(e, "m2", v, m2, n);
+    }
+}
+
+static void test_each_norm(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 50);
+    const float *x = in(e, n * 16);
+    float *c = in(e, n * 3), *want = out(e, n * 16);
+    SHAPE("n %zu", n);
+    for (size_t i = 0; i < n * 16; i++) {
+        const float *a = c + i / 16 * 3;
+        want[i] = fmaf(a[1], x[i] - a[0], a[2]);
+    }
+    EACH_TABLE(e, k) {
+        bool in_place = check_below(&e->rng, 2);
+        float *y = in_place ? copy(e, x, n * 16) : out(e, n * 16);
+        k->rows->each_norm(y, in_place ? y : x, n, (const struct cvyi_affine *)c);
+        equal(e, "y", y, want, n * 16);
+    }
+}
+
+static void test_each_reduce(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 50);
+    const float *g = in(e, n * 16), *x = in(e, n * 16);
+    double *mean = raw(e, n * sizeof *mean), *s1 = raw(e, n * sizeof *s1), *s2 = raw(e, n * sizeof *s2);
+    SHAPE("n %zu", n);
+    for (size_t i = 0; i < n; i++) {
+        double a[16], b[16];
+        mean[i] = (double)check_normal(&e->rng) * (1 + 0x1p-30);
+        for (size_t l = 0; l < 16; l++) {
+            float product = g[i * 16 + l] * (x[i * 16 + l] - (float)mean[i]);
+            a[l] = (double)g[i * 16 + l], b[l] = (double)product;
+        }
+        s1[i] = four_chains(a, 16), s2[i] = four_chains(b, 16);
+    }
+    EACH_TABLE(e, k) {
+        double *u = raw(e, n * sizeof *u), *v = raw(e, n * sizeof *v);
+        k->rows->each_reduce(g, x, n, mean, u, v);
+        equal_doubles(e, "s1", u, s1, n);
+        equal_doubles(e, "s2", v, s2, n);
+    }
+}
+
+static void test_each_bn_dx(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 50);
+    unsigned n_lanes = check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
+    const float *g = in(e, n * 16), *x = in(e, n * 16);
+    float *c = in(e, n * 4), *want = out(e, n * 16);
+    SHAPE("n %zu lanes %u", n, n_lanes);
+    for (size_t i = 0; i < n * 16; i++) {
+        const float *a = c + i / 16 * 4;
+        want[i] = i % 16 < n_lanes ? fmaf(a[1], g[i], fmaf(a[2], x[i] - a[0], a[3])) : 0;
+    }
+    EACH_TABLE(e, k) {
+        int place = (int)check_below(&e->rng, 3);
+        float *dx = place == 1 ? copy(e, g, n * 16) : place == 2 ? copy(e, x, n * 16) : out(e, n * 16);
+        k->rows->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n, (const struct cvyi_bn_dx *)c, n_lanes);
+        equal(e, "dx", dx, want, n * 16);
+    }
+}
+
 /* ---- pooling */
 
 #define MAX_ROWS 5

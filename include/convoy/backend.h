@@ -143,6 +143,8 @@ struct cvy_phase_desc {
     const void *arg;         /* owned by the piece, freed by its plan_free */
     size_t blocks, parts;
     bool alone;              /* on the calling thread, outside the parallel region, tasks in order */
+    bool gate;               /* small: one thread does its tasks, in order, while the others wait at the barrier before
+                                a stage. Costs no barrier of its own. blocks = 0 */
     size_t scratch_bytes;    /* per worker */
     double flops;            /* at full capacity, for reports */
     /* Value `to` may lie where `from` lies: both are accessed by CELL, and a task is done with an element of `from` when

@@ -91,12 +91,19 @@ void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team)
     *team = NULL;
 }
 
+struct job { size_t n_stages; const struct cvyi_stage_work *work; cvyi_team_fn fn; void *arg; };
+
+static void pass_gate(const struct job *job, size_t stage, size_t thread)
+{
+    for (size_t t = 0; t < job->work[stage].gates; t++) job->fn(job->arg, stage, t, thread);
+}
+
 #ifdef _OPENMP
-static void deal(struct cvyi_team *team, size_t stage, size_t tasks)
+static void deal(struct cvyi_team *team, size_t stage, struct cvyi_stage_work w)
 {
     struct share *share = team->share + (stage & 1) * team->threads;
     for (size_t t = 0; t < team->threads; t++) {
-        uint64_t first = tasks * t / team->threads, end = tasks * (t + 1) / team->threads;
+        uint64_t first = w.gates + w.tasks * t / team->threads, end = w.gates + w.tasks * (t + 1) / team->threads;
         atomic_store_explicit(&share[t].range, first << 32 | end, memory_order_relaxed);
     }
 }
@@ -123,12 +130,13 @@ static bool take_last(struct share *share, size_t *task)
     return true;
 }
 
-/* The last to arrive deals the next stage's tasks and opens the gate. */
-static void wait_for_all(struct cvyi_team *team, size_t next_stage, size_t next_tasks)
+/* The last to arrive does the next stage's gate, deals its tasks and lets everybody go. */
+static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t next, size_t thread)
 {
     uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->threads) {
-        deal(team, next_stage, next_tasks);
+        pass_gate(job, next, thread);
+        deal(team, next, job->work[next]);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
         return;
@@ -143,74 +151,88 @@ static void wait_for_all(struct cvyi_team *team, size_t next_stage, size_t next_
     }
 }
 
-static void work(struct cvyi_team *team, size_t thread, size_t n_stages, const size_t *tasks, cvyi_team_fn fn, void *arg)
+static void work(struct cvyi_team *team, const struct job *job, size_t thread)
 {
-    for (size_t s = 0; s < n_stages; s++) {
+    for (size_t s = 0; s < job->n_stages; s++) {
         struct share *share = team->share + (s & 1) * team->threads;
         size_t task;
-        while (take_first(&share[thread], &task)) fn(arg, s, task, thread);
+        while (take_first(&share[thread], &task)) job->fn(job->arg, s, task, thread);
         for (size_t k = 1; k < team->threads; k++) {
             struct share *other = &share[(thread + k) % team->threads];
-            while (take_last(other, &task)) fn(arg, s, task, thread);
+            while (take_last(other, &task)) job->fn(job->arg, s, task, thread);
         }
-        if (s + 1 < n_stages) wait_for_all(team, s + 1, tasks[s + 1]);
+        if (s + 1 < job->n_stages) wait_for_all(team, job, s + 1, thread);
     }
 }
 #endif
 
-struct hosted {
-    cvyi_team_fn fn;
-    void *arg;
-    size_t stage;
-};
+static void alone(const struct job *job)
+{
+    for (size_t s = 0; s < job->n_stages; s++)
+        for (size_t t = 0; t < job->work[s].gates + job->work[s].tasks; t++) job->fn(job->arg, s, t, 0);
+}
+
+struct hosted { const struct job *job; size_t stage; };
 
 static void hosted_job(void *arg, size_t task, size_t slot)
 {
     const struct hosted *h = arg;
     unsigned saved = _mm_getcsr();
     _mm_setcsr(saved | FTZ_DAZ);
-    h->fn(h->arg, h->stage, task, slot);
+    h->job->fn(h->job->arg, h->stage, h->job->work[h->stage].gates + task, slot);
     _mm_setcsr(saved);
 }
 
-void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const size_t *tasks, cvyi_team_fn fn, void *arg)
+static void run_hosted(const cvy_context_options *o, const struct job *job)
 {
-    const cvy_context_options *o = &team->ctx->options;
-    if (o->parallel_for) {
-        for (size_t s = 0; s < n_stages; s++)
-            o->parallel_for(o->pool, tasks[s], hosted_job, &(struct hosted){ fn, arg, s });
+    for (size_t s = 0; s < job->n_stages; s++) {
+        unsigned saved = _mm_getcsr();
+        _mm_setcsr(saved | FTZ_DAZ);
+        pass_gate(job, s, 0);
+        _mm_setcsr(saved);
+        if (job->work[s].tasks) o->parallel_for(o->pool, job->work[s].tasks, hosted_job, &(struct hosted){ job, s });
+    }
+}
+
+void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *stages, cvyi_team_fn fn,
+                   void *arg)
+{
+    const struct job job = { n_stages, stages, fn, arg };
+    if (team->ctx->options.parallel_for) {
+        run_hosted(&team->ctx->options, &job);
         return;
     }
     unsigned saved = _mm_getcsr();
     size_t all = 0;
-    for (size_t s = 0; s < n_stages; s++) all += tasks[s];
+    for (size_t s = 0; s < n_stages; s++) all += stages[s].tasks;
+    _mm_setcsr(saved | FTZ_DAZ);
     if (team->threads == 1 || all <= 1) {
-        _mm_setcsr(saved | FTZ_DAZ);
-        for (size_t s = 0; s < n_stages; s++)
-            for (size_t t = 0; t < tasks[s]; t++) fn(arg, s, t, 0);
+        alone(&job);
         _mm_setcsr(saved);
         return;
     }
 #ifdef _OPENMP
-    deal(team, 0, tasks[0]);
+    pass_gate(&job, 0, 0);
+    deal(team, 0, stages[0]);
     bool whole = true; /* an enclosing region of the caller's may leave us fewer threads than we asked for */
 #pragma omp parallel num_threads((int)team->threads)
     {
         if ((size_t)omp_get_num_threads() == team->threads) {
             unsigned own = _mm_getcsr();
             _mm_setcsr(saved | FTZ_DAZ);
-            work(team, (size_t)omp_get_thread_num(), n_stages, tasks, fn, arg);
+            work(team, &job, (size_t)omp_get_thread_num());
             _mm_setcsr(own);
         } else {
 #pragma omp single
             whole = false;
         }
     }
-    if (!whole) {
-        _mm_setcsr(saved | FTZ_DAZ);
-        for (size_t s = 0; s < n_stages; s++)
-            for (size_t t = 0; t < tasks[s]; t++) fn(arg, s, t, 0);
-        _mm_setcsr(saved);
+    if (!whole) { /* the first gate is passed already */
+        struct cvyi_stage_work first = stages[0];
+        for (size_t t = first.gates; t < first.gates + first.tasks; t++) fn(arg, 0, t, 0);
+        for (size_t s = 1; s < n_stages; s++)
+            for (size_t t = 0; t < stages[s].gates + stages[s].tasks; t++) fn(arg, s, t, 0);
     }
+    _mm_setcsr(saved);
 #endif
 }

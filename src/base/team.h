@@ -10,10 +10,15 @@ struct cvyi_team;
 /* On every worker FTZ and DAZ are set for the call and the caller's MXCSR is restored after. */
 typedef void (*cvyi_team_fn)(void *arg, size_t stage, size_t task, size_t thread);
 
+/* Of a stage's tasks 0 … gates + tasks - 1 the first `gates` are its gate: small work that the thread that arrives last
+ * does, in order, while the others still wait. It costs no barrier of its own. */
+struct cvyi_stage_work { size_t gates, tasks; };
+
 enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **team);
 void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team);
-/* Runs tasks[s] tasks of every stage s, stages in order. Tasks of a stage run in any order on any thread: first the same
+/* Runs work[s] of every stage s, stages in order. Tasks of a stage run in any order on any thread: first the same
  * static share as in the last run (locality), then whatever is left. One thread or one task in all: on the caller. */
-void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const size_t *tasks, cvyi_team_fn fn, void *arg);
+void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *work, cvyi_team_fn fn,
+                   void *arg);
 
 #endif

@@ -610,7 +610,7 @@ void cvyi_program_destroy(struct cvy_plan **out)
     cvyi_free(ctx, plan->phase);
     cvyi_free(ctx, plan->refresh);
     cvyi_free(ctx, plan->stage);
-    cvyi_free(ctx, plan->stage_tasks);
+    cvyi_free(ctx, plan->work);
     cvyi_free(ctx, plan->strand);
     cvyi_free(ctx, plan->order);
     cvyi_free(ctx, plan->nanoseconds);

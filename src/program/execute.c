@@ -5,8 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/team.h"
-
 struct segment {
     struct cvy_plan *plan;
     const struct cvy_run *run;
@@ -61,14 +59,15 @@ void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
     for (size_t s = 0; s < plan->n_stages;) {
         size_t end = s;
         if (plan->stage[s].alone) {
-            size_t p = plan->order[plan->strand[plan->stage[s].first].first];
-            for (size_t task = 0; task < plan->phase[p].tasks; task++) run_phase(plan, run, p, task, 0);
+            struct segment segment = { plan, run, s };
+            for (size_t task = 0; task < plan->work[s].gates + plan->work[s].tasks; task++)
+                run_task(&segment, 0, task, 0);
             s++;
             continue;
         }
         while (end < plan->n_stages && !plan->stage[end].alone) end++;
         struct segment segment = { plan, run, s };
-        cvyi_team_run(plan->ctx->team, end - s, plan->stage_tasks + s, run_task, &segment);
+        cvyi_team_run(plan->ctx->team, end - s, plan->work + s, run_task, &segment);
         s = end;
     }
 }

@@ -6,6 +6,7 @@
 #ifndef CVYI_PROGRAM_H
 #define CVYI_PROGRAM_H
 
+#include "base/team.h"
 #include "ops/ops.h"
 
 #define CVYI_MAX_BACKENDS 8
@@ -92,7 +93,7 @@ struct cvy_plan {
 
     struct cvyi_stage *stage;
     size_t n_stages;
-    size_t *stage_tasks;
+    struct cvyi_stage_work *work;        /* by stage */
     struct cvyi_strand *strand;
     size_t *order;
 

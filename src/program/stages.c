@@ -1,6 +1,6 @@
 /* Cuts a program's phases into stages (a barrier after each) and strands (phases that follow each other inside one
  * task), from what they say they read and write. Each phase goes to the earliest stage that its conflicts allow. Knows
- * access lists and grids, nothing of what phases do. */
+ * access lists and grids, nothing of what phases do. A gate is placed before a stage, not in one. */
 #include "program/program.h"
 
 #include <stdlib.h>
@@ -60,23 +60,29 @@ static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
     return n;
 }
 
+/* Time: a stage's gate, then the stage. */
+static size_t moment(const struct cvyi_phase *phase) { return 2 * phase->stage + !phase->desc.gate; }
+
 static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floor)
 {
     struct cvyi_phase *phase = &plan->phase[p];
-    size_t n = conflicts(plan, s, p), stage = floor;
+    bool gate = phase->desc.gate;
+    size_t n = conflicts(plan, s, p), earliest = 2 * floor;
     for (size_t i = 0; i < n; i++) {
-        size_t q = s->touched[i], earliest = plan->phase[q].stage + !s->cell[q];
-        if (earliest > stage) stage = earliest;
+        size_t q = s->touched[i], after = moment(&plan->phase[q]) + !s->cell[q];
+        if (after > earliest) earliest = after;
     }
+    size_t stage = gate ? (earliest + 1) / 2 : earliest / 2;
     if (phase->desc.alone) stage = plan->n_stages;
-    while (stage < plan->n_stages && s->alone[stage]) stage++;
+    while (!gate && stage < plan->n_stages && s->alone[stage]) stage++;
     if (stage == plan->n_stages) s->alone[plan->n_stages++] = phase->desc.alone;
     phase->stage = stage;
     phase->strand = p;
     /* Conflicts inside the stage are all through cells: their strands, which have this grid too, become one. */
     for (size_t i = 0; i < n; i++) {
-        size_t strand = plan->phase[s->touched[i]].strand;
-        if (plan->phase[s->touched[i]].stage != stage || strand == phase->strand) continue;
+        const struct cvyi_phase *other = &plan->phase[s->touched[i]];
+        size_t strand = other->strand;
+        if (gate || other->desc.gate || other->stage != stage || strand == phase->strand) continue;
         for (size_t q = 0; q <= p; q++)
             if (plan->phase[q].strand == strand) plan->phase[q].strand = phase->strand;
     }
@@ -90,36 +96,46 @@ static double task_flops(const struct cvy_plan *plan, const struct cvyi_strand *
     return flops / (double)strand->tasks;
 }
 
-/* Stage and strand numbers into the executor's tables. strand numbers become indices into plan->strand. */
+/* The strands of stage t, its gate's or the others, behind those that are there. */
+static void tabulate_strands(struct cvy_plan *plan, size_t t, bool gate, size_t *n_strands, size_t *n_order)
+{
+    size_t first = *n_strands;
+    for (size_t p = 0; p < plan->n_phases; p++) { /* a strand's tasks come from any of its phases: equal grids */
+        if (plan->phase[p].stage != t || plan->phase[p].desc.gate != gate) continue;
+        bool seen = false;
+        for (size_t q = 0; q < p && !seen; q++)
+            seen = plan->phase[q].stage == t && plan->phase[q].strand == plan->phase[p].strand;
+        if (seen) continue;
+        struct cvyi_strand strand = { .tasks = plan->phase[p].tasks, .first = *n_order };
+        for (size_t q = p; q < plan->n_phases; q++)
+            if (plan->phase[q].stage == t && plan->phase[q].strand == plan->phase[p].strand)
+                plan->order[(*n_order)++] = q;
+        strand.n = *n_order - strand.first;
+        double flops = task_flops(plan, &strand);
+        size_t k = (*n_strands)++;
+        for (; !gate && k > first && task_flops(plan, &plan->strand[k - 1]) < flops; k--)
+            plan->strand[k] = plan->strand[k - 1];
+        plan->strand[k] = strand;
+    }
+}
+
+/* Stage and strand numbers into the executor's tables. */
 static void tabulate(struct cvy_plan *plan, const bool *alone)
 {
     size_t n_strands = 0, n_order = 0;
     for (size_t t = 0; t < plan->n_stages; t++) {
-        struct cvyi_stage *stage = &plan->stage[t];
-        *stage = (struct cvyi_stage){ .first = n_strands, .alone = alone[t] };
-        for (size_t p = 0; p < plan->n_phases; p++) { /* a strand's tasks come from any of its phases: equal grids */
-            if (plan->phase[p].stage != t) continue;
-            bool seen = false;
-            for (size_t q = 0; q < p && !seen; q++)
-                seen = plan->phase[q].stage == t && plan->phase[q].strand == plan->phase[p].strand;
-            if (seen) continue;
-            struct cvyi_strand strand = { .tasks = plan->phase[p].tasks, .first = n_order };
-            for (size_t q = p; q < plan->n_phases; q++)
-                if (plan->phase[q].stage == t && plan->phase[q].strand == plan->phase[p].strand)
-                    plan->order[n_order++] = q;
-            strand.n = n_order - strand.first;
-            double flops = task_flops(plan, &strand);
-            size_t k = n_strands++;
-            for (; k > stage->first && task_flops(plan, &plan->strand[k - 1]) < flops; k--)
-                plan->strand[k] = plan->strand[k - 1];
-            plan->strand[k] = strand;
+        size_t first = n_strands, tasks = 0;
+        tabulate_strands(plan, t, true, &n_strands, &n_order);
+        size_t gates = n_strands;
+        tabulate_strands(plan, t, false, &n_strands, &n_order);
+        for (size_t k = first; k < n_strands; k++) {
+            if (k == gates) plan->work[t].gates = tasks;
+            plan->strand[k].first_task = tasks;
+            tasks += plan->strand[k].tasks;
         }
-        stage->n = n_strands - stage->first;
-        plan->stage_tasks[t] = 0;
-        for (size_t k = stage->first; k < n_strands; k++) {
-            plan->strand[k].first_task = plan->stage_tasks[t];
-            plan->stage_tasks[t] += plan->strand[k].tasks;
-        }
+        if (gates == n_strands) plan->work[t].gates = tasks;
+        plan->work[t].tasks = tasks - plan->work[t].gates;
+        plan->stage[t] = (struct cvyi_stage){ .first = first, .n = n_strands - first, .alone = alone[t] };
     }
 }
 
@@ -155,10 +171,10 @@ enum cvy_status cvyi_stages_build(struct cvy_plan *plan)
         .alone = cvyi_alloc_array(ctx, n, sizeof *s.alone),
     };
     plan->stage = cvyi_alloc_array(ctx, n, sizeof *plan->stage);
-    plan->stage_tasks = cvyi_alloc_array(ctx, n, sizeof *plan->stage_tasks);
+    plan->work = cvyi_alloc_array(ctx, n, sizeof *plan->work);
     plan->strand = cvyi_alloc_array(ctx, n, sizeof *plan->strand);
     plan->order = cvyi_alloc_array(ctx, n, sizeof *plan->order);
-    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage && plan->stage_tasks &&
+    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage && plan->work &&
               plan->strand && plan->order;
     if (ok) {
         build(plan, &s);

@@ -174,8 +174,7 @@ static struct channel channel_at(const struct backward *b, const struct cvy_run 
     };
 }
 
-/* A cell without padding between its channels: several of them, or of one pixel each, at once. The sums of a single pixel
- * are what the kernel would leave, without the call. */
+/* A cell without padding between its channels: several of them, or of one pixel each, at once. */
 static void run_flat(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot)
 {
     struct channel ch = channel_at(b, run, cell.block, cell.c0);
@@ -183,13 +182,9 @@ static void run_flat(const struct backward *b, const struct cvy_run *run, struct
     size_t pixels = (cell.c1 - cell.c0) * b->pixels;
     for (size_t p = 0, m; p < pixels; p += m) {
         m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
-        const float *g = through(b, &ch, p, m, false), *x = ch.x + p * NATIVE_LANES;
-        for (size_t c = cell.c0 + p; c < cell.c0 + p + m && b->reduce; c++, g += NATIVE_LANES, x += NATIVE_LANES) {
-            float mean = (float)stats[c];
-            double s1[CVYI_LANES], s2[CVYI_LANES];
-            for (size_t l = 0; l < NATIVE_LANES; l++) s1[l] = (double)g[l], s2[l] = (double)(g[l] * (x[l] - mean));
-            slot[c] = fold_lanes(s1), slot[b->bn.c + c] = fold_lanes(s2);
-        }
+        const float *g = through(b, &ch, p, m, false);
+        size_t c = cell.c0 + p;
+        if (b->reduce) b->k->each_reduce(g, ch.x + p * NATIVE_LANES, m, stats + c, slot + c, slot + b->bn.c + c);
     }
 }
 
@@ -238,30 +233,30 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
 struct data_phase {
     const struct cvyi_rows_kernels *k;
     struct native_grid grid;
-    struct native_bn bn;
     struct native_lanes x, g, dx;
     const struct native_pick *pick; /* g is the gradient of the pooled */
-    bool publish;
+    int coefficients;               /* struct cvyi_bn_dx [c] */
 };
 
 static void run_data(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct data_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
-    size_t images = native_images(run, cell.block);
+    unsigned images = (unsigned)native_images(run, cell.block);
+    const struct cvyi_bn_dx *k = run->buf[a->coefficients];
+    size_t block = cell.block, n = a->x.h * a->x.w * NATIVE_LANES;
+    (void)worker;
     if (!images) return;
-    size_t channels = cell.c1 - cell.c0;
-    double *g = worker->scratch, *gx = g + channels, *scale = gx + channels;
-    cvyi_bn_sums(&a->bn, run, cell.c0, cell.c1, g, gx, scale);
-    if (a->publish && cell.block == 0) cvyi_bn_publish_sums(&a->bn, run, cell.c0, cell.c1, g, gx);
+    if (n == NATIVE_LANES && !a->pick) { /* unpadded planes of one pixel */
+        a->k->each_bn_dx(native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
+                         native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
+        return;
+    }
     for (size_t c = cell.c0; c < cell.c1; c++) {
-        struct cvyi_bn_dx dx = cvyi_bn_dx_of(&a->bn, run, c, g[c - cell.c0], gx[c - cell.c0], scale[c - cell.c0]);
-        float *to = native_at(run, &a->dx, cell.block, c);
-        const float *from = native_at(run, &a->g, cell.block, c), *x = native_at(run, &a->x, cell.block, c);
-        if (a->pick)
-            cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, cell.block, c), to, x, from, &dx,
-                            (unsigned)images);
-        else a->k->bn_dx(to, from, x, a->bn.pixels * NATIVE_LANES, &dx, (unsigned)images);
+        float *dx = native_at(run, &a->dx, block, c);
+        const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
+        if (a->pick) cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, block, c), dx, x, g, &k[c], images);
+        else a->k->bn_dx(dx, g, x, n, &k[c], images);
     }
 }
 
@@ -275,29 +270,26 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     const struct cvy_op_desc *op = chain->data;
     struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct data_phase){
-        .k = native->kernels->rows, .bn = cvyi_bn_of(plan, op), .x = native_lanes(plan, op->in[0]),
-        .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .publish = chain->reduce };
-    if (before && before->pick) a->pick = before->pick, a->g = before->dy;
-    a->grid = native_grid(native, a->x.c);
+    struct native_bn bn = cvyi_bn_of(plan, op);
     if (chain->reduce) {
-        a->bn.source = NATIVE_BN_SLOTS, a->bn.slots = slots;
-        a->bn.dgamma = native_out(chain->reduce, 1), a->bn.dbeta = native_out(chain->reduce, 2);
+        bn.source = NATIVE_BN_SLOTS, bn.slots = slots;
+        bn.dgamma = native_out(chain->reduce, 1), bn.dbeta = native_out(chain->reduce, 2);
     }
+    bn.coefficients = cvyi_bn_coefficients(plan, &bn, op->name, sizeof(struct cvyi_bn_dx));
+    if (bn.coefficients < 0) return CVY_E_NOMEM;
+    NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
+    *a = (struct data_phase){
+        .k = native->kernels->rows, .grid = native_grid(native, bn.c), .x = native_lanes(plan, op->in[0]),
+        .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .coefficients = bn.coefficients };
+    if (before && before->pick) a->pick = before->pick, a->g = before->dy;
     struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts,
-        .scratch_bytes = 3 * ((a->x.c + a->grid.parts - 1) / a->grid.parts) * sizeof(double) };
+        .name = op->name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_access(&phase, a->g.id, CVY_READ_CELL);
-    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
+    native_access(&phase, a->coefficients, CVY_READ_ALL);
+    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     phase.in_place.from = a->pick ? a->x.id : a->g.id, phase.in_place.to = a->dx.id;
-    native_access(&phase, a->bn.slots, CVY_READ_ALL);
-    native_access(&phase, a->bn.stats, CVY_READ_ALL);
-    native_access(&phase, a->bn.gamma, CVY_READ_ALL);
-    native_access(&phase, a->bn.sums, chain->reduce ? CVY_WRITE_ALL : CVY_READ_ALL);
-    native_access(&phase, a->bn.dgamma, CVY_WRITE_ALL);
-    native_access(&phase, a->bn.dbeta, CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -371,5 +363,7 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
     native_access(&phase, b->bn.slots, CVY_WRITE_CELL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
     if (chain.data) return plan_data(native, plan, &chain, b->bn.slots, b);
-    return reduce ? cvyi_bn_publish_phase(plan, reduce->name, &b->bn, true) : CVY_OK;
+    if (!reduce) return CVY_OK;
+    b->bn.source = NATIVE_BN_SLOTS;
+    return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
 }

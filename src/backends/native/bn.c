@@ -8,7 +8,6 @@
 
 #define STATS_SEGMENT ((size_t)64) /* pixels in one fp32 sum for each image: 1024, the kernel's limit, in a full block.
                                        Few images are few chains, whose roundings average out less */
-#define PUBLISH_CHANNELS ((size_t)64)
 
 struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
@@ -18,7 +17,7 @@ struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_des
         .source = NATIVE_BN_VALUE, .c = x->shape.c, .pixels = x->shape.h * x->shape.w,
         .eps = d->eps, .momentum = d->momentum, .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
         .slots = -1, .stats = -1, .sums = -1, .running_mean = -1, .running_var = -1,
-        .gamma = -1, .beta = -1, .dgamma = -1, .dbeta = -1,
+        .gamma = -1, .beta = -1, .dgamma = -1, .dbeta = -1, .coefficients = -1,
     };
     switch (op->kind) {
     case CVY_OP_BN_STATS:
@@ -111,8 +110,7 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
         size_t m = pixels - p < segment ? pixels - p : segment;
         float pivot[CVYI_LANES], s[CVYI_LANES] = { 0 }, q[CVYI_LANES] = { 0 };
         double part_mean, part;
-        if (m == 1) memcpy(pivot, x + p * NATIVE_LANES, sizeof pivot); /* fully connected: nothing to sum */
-        else k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
+        k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
         /* The same function twice: with all lanes in use it becomes straight vector code. */
         if (images == NATIVE_LANES) fold_lanes(pivot, s, q, NATIVE_LANES, (double)m, &part_mean, &part);
         else fold_lanes(pivot, s, q, images, (double)m, &part_mean, &part);
@@ -132,6 +130,11 @@ static void run_stats(const void *arg, const struct cvy_run *run, size_t task, s
     (void)worker;
     if (!images) return;
     double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
+    if (a->x.plane == 1) {
+        a->k->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0, (unsigned)images,
+                         slot + cell.c0, slot + a->x.c + cell.c0);
+        return;
+    }
     for (size_t c = cell.c0; c < cell.c1; c++)
         slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c], &slot[a->x.c + c]);
 }
@@ -149,50 +152,49 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
     return cvy_plan_phase(plan, &phase);
 }
 
-void cvyi_bn_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *mean,
-                     double *var)
+static void moments(const struct native_bn *bn, const struct cvy_run *run, double *mean, double *var)
 {
+    size_t n = bn->c;
     if (bn->source == NATIVE_BN_RUNNING) {
         const float *m = run->buf[bn->running_mean], *v = run->buf[bn->running_var];
-        for (size_t c = c0; c < c1; c++) mean[c - c0] = (double)m[c], var[c - c0] = (double)v[c];
+        for (size_t c = 0; c < n; c++) mean[c] = (double)m[c], var[c] = (double)v[c];
         return;
     }
     if (bn->source == NATIVE_BN_VALUE) {
         const double *stats = run->buf[bn->stats];
-        memcpy(mean, stats + c0, (c1 - c0) * sizeof *mean);
-        memcpy(var, stats + bn->c + c0, (c1 - c0) * sizeof *var);
+        memcpy(mean, stats, n * sizeof *mean);
+        memcpy(var, stats + n, n * sizeof *var);
         return;
     }
-    /* Blocks outside, channels inside: the channels' chains are independent, and every task folds its own again. */
+    /* Blocks outside, channels inside: the channels' chains are independent. */
     const double *slot = run->buf[bn->slots];
     size_t blocks = native_blocks_in_use(run);
     double na = 0;
-    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c) {
+    for (size_t b = 0; b < blocks; b++, slot += 2 * n) {
         double nb = (double)(native_images(run, b) * bn->pixels), w = nb / (na + nb), naw = na * w;
-        const double *mb = slot + c0, *qb = slot + bn->c + c0;
         if (b == 0) {
-            memcpy(mean, mb, (c1 - c0) * sizeof *mean);
-            memcpy(var, qb, (c1 - c0) * sizeof *var);
+            memcpy(mean, slot, n * sizeof *mean);
+            memcpy(var, slot + n, n * sizeof *var);
         } else {
-            for (size_t c = 0; c < c1 - c0; c++) {
-                double d = mb[c] - mean[c];
+            for (size_t c = 0; c < n; c++) {
+                double d = slot[c] - mean[c];
                 mean[c] += d * w;
-                var[c] += qb[c] + d * d * naw;
+                var[c] += slot[n + c] + d * d * naw;
             }
         }
         na += nb;
     }
-    for (size_t c = 0; c < c1 - c0; c++) var[c] /= na;
+    for (size_t c = 0; c < n; c++) var[c] /= na;
 }
 
-void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *mean,
-                     const double *var)
+/* To the statistics' value and into the running statistics. */
+static void publish_moments(const struct native_bn *bn, const struct cvy_run *run, const double *mean, const double *var)
 {
     double *stats = native_buf(run, bn->stats), m = (double)(run->n * bn->pixels);
     float *running_mean = native_buf(run, bn->running_mean), *running_var = native_buf(run, bn->running_var);
     double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1; /* one element has no unbiased variance: its 0 is kept */
-    for (size_t c = c0; c < c1; c++) {
-        double u = mean[c - c0], v = var[c - c0];
+    for (size_t c = 0; c < bn->c; c++) {
+        double u = mean[c], v = var[c];
         if (stats) stats[c] = u, stats[bn->c + c] = v;
         if (running_mean) running_mean[c] = (float)((1 - bn->momentum) * (double)running_mean[c] + bn->momentum * u);
         if (running_var)
@@ -200,116 +202,128 @@ void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size
     }
 }
 
-void cvyi_bn_scales(const struct native_bn *bn, size_t n, const double *var, double *scale)
+/* var becomes 1 / sqrt(var + eps) */
+static void scales(const struct native_bn *bn, double *var)
 {
-    for (size_t i = 0; i < n; i++) scale[i] = 1 / sqrt(var[i] + bn->eps);
+    for (size_t c = 0; c < bn->c; c++) var[c] = 1 / sqrt(var[c] + bn->eps);
 }
 
 /* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at huge means. */
-struct cvyi_affine cvyi_bn_affine(const struct native_bn *bn, const struct cvy_run *run, size_t c, double mean,
-                                  double scale)
+static void run_affine(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
-    double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1), beta = (double)at_or(native_buf(run, bn->beta), c, 0);
-    double a = gamma * scale;
-    float m = (float)mean;
-    return (struct cvyi_affine){ m, (float)a, (float)(beta - a * (mean - (double)m)) };
+    const struct native_bn *bn = arg;
+    double *mean = worker->scratch, *scale = mean + bn->c;
+    struct cvyi_affine *affine = native_buf(run, bn->coefficients);
+    const float *gamma = native_buf(run, bn->gamma), *beta = native_buf(run, bn->beta);
+    (void)task;
+    moments(bn, run, mean, scale);
+    if (bn->source == NATIVE_BN_SLOTS) publish_moments(bn, run, mean, scale);
+    if (!affine) return;
+    scales(bn, scale);
+    for (size_t c = 0; c < bn->c; c++) {
+        double a = (double)at_or(gamma, c, 1) * scale[c];
+        float m = (float)mean[c];
+        affine[c] = (struct cvyi_affine){ m, (float)a, (float)((double)at_or(beta, c, 0) - a * (mean[c] - (double)m)) };
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ gradient */
 
-void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx,
-                  double *scale)
+/* Sum g, sum g*xhat and 1 / sqrt(var + eps). */
+static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run, double *g, double *gx, double *scale)
 {
-    size_t n = c1 - c0;
+    size_t n = bn->c;
     const double *stats = native_buf(run, bn->stats);
     const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
-    if (stats) cvyi_bn_scales(bn, n, stats + bn->c + c0, scale);
-    else
-        for (size_t i = 0; i < n; i++) scale[i] = 1 / sqrt((double)rv[c0 + i] + bn->eps);
+    for (size_t c = 0; c < n; c++) scale[c] = stats ? stats[n + c] : (double)rv[c];
+    scales(bn, scale);
     if (bn->source == NATIVE_BN_VALUE) {
         const double *sums = run->buf[bn->sums];
-        memcpy(g, sums + c0, n * sizeof *g);
-        memcpy(gx, sums + bn->c + c0, n * sizeof *gx);
+        memcpy(g, sums, n * sizeof *g);
+        memcpy(gx, sums + n, n * sizeof *gx);
         return;
     }
     const double *slot = run->buf[bn->slots];
     size_t blocks = native_blocks_in_use(run);
     memset(g, 0, n * sizeof *g);
     memset(gx, 0, n * sizeof *gx);
-    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c)
-        for (size_t i = 0; i < n; i++) g[i] += slot[c0 + i], gx[i] += slot[bn->c + c0 + i];
+    for (size_t b = 0; b < blocks; b++, slot += 2 * n)
+        for (size_t c = 0; c < n; c++) g[c] += slot[c], gx[c] += slot[n + c];
     /* The slots hold sum g (x - m) with m the float nearest to the mean. */
-    for (size_t i = 0; i < n; i++) {
-        double mean = stats ? stats[c0 + i] : (double)rm[c0 + i];
-        gx[i] = (gx[i] - (mean - (double)(float)mean) * g[i]) * scale[i];
+    for (size_t c = 0; c < n; c++) {
+        double mean = stats ? stats[c] : (double)rm[c];
+        gx[c] = (gx[c] - (mean - (double)(float)mean) * g[c]) * scale[c];
     }
 }
 
-void cvyi_bn_publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *g,
-                          const double *gx)
+/* To the sums' value and the parameters' gradients. */
+static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, const double *g, const double *gx)
 {
     double *sums = native_buf(run, bn->sums);
     float *dgamma = native_buf(run, bn->dgamma), *dbeta = native_buf(run, bn->dbeta);
-    for (size_t c = c0; c < c1; c++) {
-        if (sums) sums[c] = g[c - c0], sums[bn->c + c] = gx[c - c0];
-        if (dgamma) dgamma[c] = (float)gx[c - c0];
-        if (dbeta) dbeta[c] = (float)g[c - c0];
+    for (size_t c = 0; c < bn->c; c++) {
+        if (sums) sums[c] = g[c], sums[bn->c + c] = gx[c];
+        if (dgamma) dgamma[c] = (float)gx[c];
+        if (dbeta) dbeta[c] = (float)g[c];
     }
 }
 
 /* dx = gamma/s (g - sum g / M - xhat sum g xhat / M), gathered by g, x - m and 1. */
-struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx,
-                                double scale)
+static void run_dx(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
-    double mean = ((const double *)run->buf[bn->stats])[c], share = 1 / (double)(run->n * bn->pixels);
-    double a = (double)at_or(native_buf(run, bn->gamma), c, 1) * scale, b = -a * scale * gx * share;
-    float m = (float)mean;
-    return (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g * share - b * (mean - (double)m)) };
-}
-
-/* ------------------------------------------------------------------------------------------------ publishing */
-
-struct publish_phase { struct native_bn bn; bool sums; };
-
-/* Also used for frozen layers, whose sums have no consumer but the parameters. */
-static void run_publish(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
-{
-    const struct publish_phase *a = arg;
-    const struct native_bn *bn = &a->bn;
-    size_t c0 = task * PUBLISH_CHANNELS, c1 = c0 + PUBLISH_CHANNELS < bn->c ? c0 + PUBLISH_CHANNELS : bn->c;
-    double *u = worker->scratch, *v = u + PUBLISH_CHANNELS, *scale = v + PUBLISH_CHANNELS;
-    if (a->sums) {
-        cvyi_bn_sums(bn, run, c0, c1, u, v, scale);
-        cvyi_bn_publish_sums(bn, run, c0, c1, u, v);
-    } else {
-        cvyi_bn_moments(bn, run, c0, c1, u, v);
-        cvyi_bn_publish(bn, run, c0, c1, u, v);
+    const struct native_bn *bn = arg;
+    double *g = worker->scratch, *gx = g + bn->c, *scale = gx + bn->c, share = 1 / (double)(run->n * bn->pixels);
+    const double *mean = native_buf(run, bn->stats);
+    const float *gamma = native_buf(run, bn->gamma);
+    struct cvyi_bn_dx *dx = native_buf(run, bn->coefficients);
+    (void)task;
+    gradient_sums(bn, run, g, gx, scale);
+    if (bn->source != NATIVE_BN_VALUE) publish_sums(bn, run, g, gx);
+    for (size_t c = 0; dx && c < bn->c; c++) {
+        double a = (double)at_or(gamma, c, 1) * scale[c], b = -a * scale[c] * gx[c] * share;
+        float m = (float)mean[c];
+        dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g[c] * share - b * (mean[c] - (double)m)) };
     }
 }
 
-enum cvy_status cvyi_bn_publish_phase(struct cvy_plan *plan, const char *name, const struct native_bn *bn, bool sums)
+/* ------------------------------------------------------------------------------------------------ gates */
+
+static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn,
+                                 cvy_phase_fn run, bool sums)
 {
-    struct publish_phase *a = cvy_plan_alloc(plan, sizeof *a);
-    if (!a) return CVY_E_NOMEM;
-    *a = (struct publish_phase){ *bn, sums };
-    a->bn.source = NATIVE_BN_SLOTS;
-    struct cvy_phase_desc phase = {
-        .name = name, .run = run_publish, .arg = a, .parts = (bn->c + PUBLISH_CHANNELS - 1) / PUBLISH_CHANNELS,
-        .scratch_bytes = 3 * PUBLISH_CHANNELS * sizeof(double) };
-    native_access(&phase, bn->slots, CVY_READ_ALL);
-    if (sums) {
-        native_access(&phase, bn->stats, CVY_READ_ALL);
-        native_access(&phase, bn->running_mean, CVY_READ_ALL);
-        native_access(&phase, bn->running_var, CVY_READ_ALL);
-        native_access(&phase, bn->sums, CVY_WRITE_ALL);
-        native_access(&phase, bn->dgamma, CVY_WRITE_ALL);
-        native_access(&phase, bn->dbeta, CVY_WRITE_ALL);
-    } else {
-        native_access(&phase, bn->stats, CVY_WRITE_ALL);
-        native_access(&phase, bn->running_mean, CVY_WRITE_ALL);
-        native_access(&phase, bn->running_var, CVY_WRITE_ALL);
-    }
+    struct native_bn *own = cvy_plan_alloc(plan, sizeof *own);
+    if (!own) return CVY_E_NOMEM;
+    *own = *bn;
+    bool fold = bn->source == NATIVE_BN_SLOTS, frozen = sums && bn->stats < 0;
+    enum cvy_access moments_access = fold && !sums ? CVY_WRITE_ALL : CVY_READ_ALL;
+    struct cvy_phase_desc phase = { .name = name, .run = run, .arg = own, .parts = 1, .gate = true,
+                                    .scratch_bytes = 3 * bn->c * sizeof(double) };
+    native_access(&phase, fold || frozen ? bn->slots : -1, CVY_READ_ALL);
+    native_access(&phase, bn->stats, moments_access);
+    native_access(&phase, bn->running_mean, moments_access);
+    native_access(&phase, bn->running_var, moments_access);
+    native_access(&phase, bn->sums, bn->source == NATIVE_BN_VALUE ? CVY_READ_ALL : CVY_WRITE_ALL);
+    native_access(&phase, bn->coefficients < 0 ? -1 : bn->gamma, CVY_READ_ALL);
+    native_access(&phase, bn->coefficients < 0 ? -1 : bn->beta, CVY_READ_ALL);
+    native_access(&phase, bn->dgamma, CVY_WRITE_ALL);
+    native_access(&phase, bn->dbeta, CVY_WRITE_ALL);
+    native_access(&phase, bn->coefficients, CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
+}
+
+int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name, size_t each)
+{
+    return cvy_plan_buffer(plan, name, bn->c * each, false);
+}
+
+enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn)
+{
+    return plan_gate(plan, name, bn, run_affine, false);
+}
+
+enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn)
+{
+    return plan_gate(plan, name, bn, run_dx, true);
 }
 
 /* ------------------------------------------------------------------------------------------------ frozen layers */
@@ -373,7 +387,7 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     native_access(&phase, a->bn.slots, CVY_WRITE_CELL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
-    return trained ? cvyi_bn_publish_phase(plan, op->name, &a->bn, true) : CVY_OK;
+    return trained ? cvyi_bn_dx_gate(plan, op->name, &a->bn) : CVY_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ family */

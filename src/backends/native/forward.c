@@ -78,9 +78,9 @@ struct forward {
     struct native_lanes x, other; /* other: ADD's other operand */
     struct native_lanes normed, summed, rows, y; /* results: of the norm, of the sum, of the last of norm, sum and
                                                     activation, of pooling; absent where not kept */
-    bool norm, add, act, pool, added_first, publish;
+    bool norm, add, act, pool, added_first;
     bool flat;                    /* no padding between channels: several are one run */
-    struct native_bn bn;
+    int affine;                   /* buffer of struct cvyi_affine [c] */
     cvyi_act_fn *act_fn;
     cvyi_norm_act_fn *norm_act_fn;
     float alpha;
@@ -189,28 +189,21 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     float *ring = worker->scratch;
     const float **rows = (const float **)(ring + f->ring);
     size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
-    double *mean = (double *)(rows + (f->pool ? f->window.held : 0)), *var = mean + channels, *scale = var + channels;
-    if (f->norm) {
-        cvyi_bn_moments(&f->bn, run, cell.c0, cell.c1, mean, var);
-        if (f->publish && cell.block == 0) cvyi_bn_publish(&f->bn, run, cell.c0, cell.c1, mean, var);
-        cvyi_bn_scales(&f->bn, channels, var, scale);
-    }
+    const struct cvyi_affine *affine = native_buf(run, f->affine);
     if (f->flat && (!f->norm || pixels == 1)) { /* fully connected: one vector a channel is too little for a call */
         struct channel ch = channel_at(f, run, cell.block, cell.c0);
         for (size_t p = 0, m; p < channels * pixels; p += m) {
             m = channels * pixels - p < NATIVE_SEGMENT ? channels * pixels - p : NATIVE_SEGMENT;
+            const float *src = ch.x + p * NATIVE_LANES;
             float *dst = ch.rows + p * NATIVE_LANES, *to = ch.normed ? ch.normed + p * NATIVE_LANES : dst;
-            for (size_t i = p; i < p + m && f->norm; i++) {
-                struct cvyi_affine affine = cvyi_bn_affine(&f->bn, run, cell.c0 + i, mean[i], scale[i]);
-                f->k->norm(to + (i - p) * NATIVE_LANES, ch.x + i * NATIVE_LANES, NATIVE_LANES, &affine, 0);
-            }
-            finish(f, &ch, f->norm ? to : ch.x + p * NATIVE_LANES, p, m, dst);
+            if (f->norm) f->k->each_norm(to, src, m, affine + cell.c0 + p);
+            finish(f, &ch, f->norm ? to : src, p, m, dst);
         }
         return;
     }
     for (size_t c = cell.c0; c < cell.c1; c++) {
         struct channel ch = channel_at(f, run, cell.block, c);
-        if (f->norm) ch.affine = cvyi_bn_affine(&f->bn, run, c, mean[c - cell.c0], scale[c - cell.c0]);
+        if (f->norm) ch.affine = affine[c];
         if (f->pool) {
             pool_plane(f, &ch, ring, rows);
             continue;
@@ -242,7 +235,8 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
         bn = cvyi_bn_of(plan, chain.stats);
         if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0) return CVY_E_NOMEM;
         NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn, chain.stats->in[0]));
-        if (n == 1) return cvyi_bn_publish_phase(plan, chain.stats->name, &bn, false);
+        bn.source = NATIVE_BN_SLOTS;
+        if (n == 1) return cvyi_bn_affine_gate(plan, chain.stats->name, &bn);
     }
 
     struct forward *f = cvy_plan_alloc(plan, sizeof *f);
@@ -260,7 +254,7 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
         .summed = kept(plan, chain.add == made ? NULL : chain.add, end, last),
         .rows = kept(plan, made, end, last), .y = native_lanes(plan, chain.pool ? chain.pool->out[0] : -1),
         .norm = norm, .add = chain.add, .act = act, .pool = chain.pool,
-        .added_first = chain.added_first, .publish = chain.stats,
+        .added_first = chain.added_first, .affine = -1,
     };
     if (norm && chain.pool && !chain.add && !act) {
         NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm->in[0], last, &pick));
@@ -268,18 +262,22 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
     }
     f->grid = native_grid(native, f->x.c);
     if (norm) {
-        f->bn = cvyi_bn_of(plan, norm);
+        struct native_bn apply = cvyi_bn_of(plan, norm);
         if (chain.stats) {
-            f->bn.source = NATIVE_BN_SLOTS, f->bn.slots = bn.slots;
-            f->bn.running_mean = bn.running_mean, f->bn.running_var = bn.running_var;
+            apply.source = NATIVE_BN_SLOTS, apply.slots = bn.slots;
+            apply.momentum = bn.momentum, apply.unbiased = bn.unbiased;
+            apply.running_mean = bn.running_mean, apply.running_var = bn.running_var;
         }
+        f->affine = apply.coefficients = cvyi_bn_coefficients(plan, &apply, norm->name, sizeof(struct cvyi_affine));
+        if (f->affine < 0) return CVY_E_NOMEM;
+        NATIVE_TRY(cvyi_bn_affine_gate(plan, norm->name, &apply));
     }
     if (act) {
         f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
     f->flat = !chain.pool && dense(&f->x) && dense(&f->other) && dense(&f->normed) && dense(&f->summed) && dense(&f->rows);
-    size_t channels = (f->x.c + f->grid.parts - 1) / f->grid.parts, held = 0;
+    size_t held = 0;
     if (chain.pool) {
         cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;
         cvy_shape out = cvy_plan_value(plan, chain.pool->out[0])->shape;
@@ -290,8 +288,7 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_forward, .arg = f, .blocks = f->grid.blocks, .parts = f->grid.parts,
-        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) +
-                         (norm ? 3 * channels * sizeof(double) : 0) };
+        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) };
     native_access(&phase, f->x.id, CVY_READ_CELL);
     native_access(&phase, f->other.id, CVY_READ_CELL);
     native_access(&phase, f->normed.id, CVY_WRITE_CELL);
@@ -300,14 +297,6 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
     native_access(&phase, f->y.id, CVY_WRITE_CELL);
     native_access(&phase, pick ? pick->at : -1, CVY_WRITE_CELL);
     native_access(&phase, pick ? pick->x.id : -1, CVY_WRITE_CELL);
-    if (norm) {
-        native_access(&phase, f->bn.slots, CVY_READ_ALL);
-        native_access(&phase, f->bn.gamma, CVY_READ_ALL);
-        native_access(&phase, f->bn.beta, CVY_READ_ALL);
-        enum cvy_access published = chain.stats ? CVY_WRITE_ALL : CVY_READ_ALL;
-        native_access(&phase, f->bn.stats, published);
-        native_access(&phase, f->bn.running_mean, published);
-        native_access(&phase, f->bn.running_var, published);
-    }
+    native_access(&phase, f->affine, CVY_READ_ALL);
     return cvy_plan_phase(plan, &phase);
 }

@@ -41,8 +41,9 @@ enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan, 
 
 /* ------------------------------------------------------------------------------------------------ batch norm */
 
-/* Where a phase takes mean and variance, or the two sums of the gradient, from: slots of the phase before it (each task
- * folds its own channels and block 0 publishes them), the published value, or the running statistics. */
+/* Where mean and variance, or the two sums of the gradient, come from: slots of the phase before, the published value,
+ * or the running statistics. A gate (one thread, while the others wait) folds slots, publishes what came of them, and
+ * makes the coefficients that the phase after it reads. */
 enum native_bn_source { NATIVE_BN_SLOTS, NATIVE_BN_VALUE, NATIVE_BN_RUNNING };
 
 struct native_bn {
@@ -53,34 +54,20 @@ struct native_bn {
     int slots;                    /* double [block][2][c]: mean and M2, or sum g and sum g (x - m) */
     int stats, sums;              /* double [2][c] */
     int running_mean, running_var, gamma, beta, dgamma, dbeta;
+    int coefficients;             /* struct cvyi_affine or struct cvyi_bn_dx [c]; -1: only publish */
 };
 
 /* Fills in everything but source, slots and sums from an op; ids it does not have become -1. */
 struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op);
 /* The slots' buffer; negative: out of memory. */
 int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn, const char *name);
-/* Mean and biased variance of channels [c0, c1). */
-void cvyi_bn_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *mean,
-                     double *var);
-/* Writes them to the statistics' value and into the running statistics. */
-void cvyi_bn_publish(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *mean,
-                     const double *var);
-/* 1 / sqrt(var + eps) of n channels. */
-void cvyi_bn_scales(const struct native_bn *bn, size_t n, const double *var, double *scale);
-struct cvyi_affine cvyi_bn_affine(const struct native_bn *bn, const struct cvy_run *run, size_t c, double mean,
-                                  double scale);
-/* Sum g, sum g*xhat and the scale of channels [c0, c1). */
-void cvyi_bn_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, double *g, double *gx,
-                  double *scale);
-/* Writes them to the sums' value and the parameters' gradients. */
-void cvyi_bn_publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t c1, const double *g,
-                          const double *gx);
-struct cvyi_bn_dx cvyi_bn_dx_of(const struct native_bn *bn, const struct cvy_run *run, size_t c, double g, double gx,
-                                double scale);
-/* Appends the phase that fills the slots with statistics, and the one that only publishes (forward or backward sums). */
+/* The buffer of the coefficients, `each` bytes a channel; negative: out of memory. */
+int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name, size_t each);
+/* Appends the phase that fills the slots with statistics, and the gates behind slots of statistics and of sums. */
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn, int x);
-enum cvy_status cvyi_bn_publish_phase(struct cvy_plan *plan, const char *name, const struct native_bn *bn, bool sums);
+enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn);
+enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn);
 
 /* ------------------------------------------------------------------------------------------------ activation */
 

@@ -93,6 +93,17 @@ typedef void cvyi_act_bwd_reduce_fn(float *g, const float *dy, const float *save
 struct cvyi_bn_dx { float m, a, b, c; };
 typedef void cvyi_bn_dx_fn(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c,
                            unsigned n_lanes);                                                /* ip dx == g, dx == x */
+/* The same for maps of one pixel (fully connected): n pixels in a run, each a channel with numbers of its own. Sums over
+ * lanes in double, lane l in chain l % 4, joined as (0+1)+(2+3).
+ * each_stats: mean[i] and m2[i] = sum of (x - mean)^2 over the lanes below n_lanes
+ * each_norm:  y = fma(a, x - m, b) with c[i]; ip
+ * each_reduce: s1[i] = sum of g, s2[i] = sum of g * (x - (float)mean[i]), the product rounded to float; all lanes
+ * each_bn_dx: bn_dx with c[i]; ip dx == g, dx == x */
+typedef void cvyi_each_stats_fn(const float *x, size_t n, unsigned n_lanes, double *mean, double *m2);
+typedef void cvyi_each_norm_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c);
+typedef void cvyi_each_reduce_fn(const float *g, const float *x, size_t n, const double *mean, double *s1, double *s2);
+typedef void cvyi_each_bn_dx_fn(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c,
+                                unsigned n_lanes);
 typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n);                         /* ip */
 typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);                              /* ip */
 /* y = bit i of mask set ? x * a : 0, bit l of mask[p] for lane l of pixel p */
@@ -171,7 +182,8 @@ typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
 #define CVYI_ROWS_KERNELS(X)                                                                                         \
     X(bn_stats, bn_stats, ) X(norm, norm_act, ) X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])      \
     X(act_bwd, act_bwd, [CVYI_N_ACTS + 1]) X(bn_reduce, bn_reduce, )                                                 \
-    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1]) X(bn_dx, bn_dx, ) X(add, add, ) X(scale, scale, )           \
+    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1]) X(bn_dx, bn_dx, ) X(each_stats, each_stats, )            \
+    X(each_norm, each_norm, ) X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, ) X(add, add, ) X(scale, scale, )           \
     X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )                              \
     X(pool_max_pick, pool_max_pick, ) X(pick_bwd, pick_bwd, ) X(pick_reduce, pick_reduce, )                          \
     X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )

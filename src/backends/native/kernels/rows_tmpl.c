@@ -256,6 +256,101 @@ static void mask_scale(float *y, const float *x, const uint16_t *mask, size_t n,
         }
 }
 
+/* ---------------------------------------------------------------------------------------------- maps of one pixel */
+
+/* Sixteen pixels are transposed, so that a pixel is a lane and its sum runs down a column. */
+V_FN void columns_add(vd s[4], const float *t, unsigned n_lanes)
+{
+    _Pragma("GCC unroll 16") for (unsigned l = 0; l < 16; l++)
+        if (l < n_lanes) s[l & 3] = vd_add(s[l & 3], vd_from(v_load(t + l * 16)));
+}
+
+V_FN vd join(const vd s[4])
+{
+    return vd_add(vd_add(s[0], s[1]), vd_add(s[2], s[3]));
+}
+
+/* n <= 16 pixels; rows of the transposed beyond them are zero. */
+V_FN void columns(float t[256], const float *x, size_t n)
+{
+    float padded[256];
+    if (n < 16) {
+        memset(padded, 0, sizeof padded);
+        memcpy(padded, x, n * 16 * sizeof *x);
+        x = padded;
+    }
+    v_transpose16(t, 16, x, 16);
+}
+
+static void each_stats(const float *x, size_t n, unsigned n_lanes, double *mean, double *m2)
+{
+    const vd count = vd_set1(n_lanes), zero = vd_set1(0);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = n - i < 16 ? n - i : 16;
+        float t[256];
+        double u[16], v[16];
+        columns(t, x + i * 16, m);
+        for (size_t c = 0; c < 16; c += VL) {
+            vd s[4] = { zero, zero, zero, zero }, q[4] = { zero, zero, zero, zero };
+            columns_add(s, t + c, n_lanes);
+            vd mu = vd_div(join(s), count);
+            _Pragma("GCC unroll 16") for (unsigned l = 0; l < 16; l++) {
+                vd d = vd_sub(vd_from(v_load(t + l * 16 + c)), mu);
+                if (l < n_lanes) q[l & 3] = vd_add(q[l & 3], vd_mul(d, d));
+            }
+            vd_store(u + c, mu), vd_store(v + c, join(q));
+        }
+        memcpy(mean + i, u, m * sizeof *u);
+        memcpy(m2 + i, v, m * sizeof *v);
+    }
+}
+
+static void each_norm(float *y, const float *x, size_t n, const struct cvyi_affine *c)
+{
+    for (size_t i = 0; i < n; i++) {
+        const vf m = v_set1(c[i].m), a = v_set1(c[i].a), b = v_set1(c[i].b);
+        for (size_t o = i * 16; o < i * 16 + 16; o += VL)
+            v_store(y + o, v_fma(a, v_sub(v_load(x + o), m), b));
+    }
+}
+
+static void each_reduce(const float *g, const float *x, size_t n, const double *mean, double *s1, double *s2)
+{
+    const vd zero = vd_set1(0);
+    for (size_t i = 0; i < n; i += 16) {
+        size_t m = n - i < 16 ? n - i : 16;
+        float t[256], product[256];
+        double u[16], v[16];
+        for (size_t k = 0; k < m; k++) {
+            const vf mu = v_set1((float)mean[i + k]);
+            for (size_t o = 0; o < 16; o += VL) {
+                size_t from = (i + k) * 16 + o;
+                v_store(product + k * 16 + o, v_mul(v_load(g + from), v_sub(v_load(x + from), mu)));
+            }
+        }
+        columns(t, g + i * 16, m);
+        for (size_t c = 0; c < 16; c += VL) {
+            vd s[4] = { zero, zero, zero, zero };
+            columns_add(s, t + c, 16);
+            vd_store(u + c, join(s));
+        }
+        columns(t, product, m);
+        for (size_t c = 0; c < 16; c += VL) {
+            vd s[4] = { zero, zero, zero, zero };
+            columns_add(s, t + c, 16);
+            vd_store(v + c, join(s));
+        }
+        memcpy(s1 + i, u, m * sizeof *u);
+        memcpy(s2 + i, v, m * sizeof *v);
+    }
+}
+
+static void each_bn_dx(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c, unsigned n_lanes)
+{
+    for (size_t i = 0; i < n; i++)
+        bn_dx(dx + i * 16, g + i * 16, x + i * 16, 16, &c[i], n_lanes);
+}
+
 /* ---------------------------------------------------------------------------------------------- pooling */
 
 /* Columns [q0, q1) have their whole window inside the row; the others are clipped. */
@@ -599,6 +694,10 @@ const struct cvyi_rows_kernels KFN(rows) = {
     .bn_reduce = bn_reduce,
     .act_bwd_reduce = { CVYI_ACTS(K_RED_PTR) act_bwd_reduce_relu_x },
     .bn_dx = bn_dx,
+    .each_stats = each_stats,
+    .each_norm = each_norm,
+    .each_reduce = each_reduce,
+    .each_bn_dx = each_bn_dx,
     .add = add,
     .scale = scale,
     .mask_scale = mask_scale,

@@ -94,6 +94,18 @@ V_FN vi vi_cast_v(vf a) { return _mm256_castps_si256(a); }
 /* 2^n for an integral n in [-126, 127] */
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
+typedef struct { __m256d lo, hi; } vd;
+V_FN vd vd_set1(double a) { return (vd){ _mm256_set1_pd(a), _mm256_set1_pd(a) }; }
+V_FN vd vd_from(vf a)
+{
+    return (vd){ _mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)) };
+}
+V_FN vd vd_add(vd a, vd b) { return (vd){ _mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi) }; }
+V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi) }; }
+V_FN vd vd_mul(vd a, vd b) { return (vd){ _mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi) }; }
+V_FN vd vd_div(vd a, vd b) { return (vd){ _mm256_div_pd(a.lo, b.lo), _mm256_div_pd(a.hi, b.hi) }; }
+V_FN void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a.lo), _mm256_storeu_pd(p + 4, a.hi); }
+
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL])
 {

@@ -88,6 +88,18 @@ V_FN vi vi_cast_v(vf a) { return _mm512_castps_si512(a); }
 /* 2^n for an integral n in [-126, 127] */
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
+typedef struct { __m512d lo, hi; } vd;
+V_FN vd vd_set1(double a) { return (vd){ _mm512_set1_pd(a), _mm512_set1_pd(a) }; }
+V_FN vd vd_from(vf a)
+{
+    return (vd){ _mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)) };
+}
+V_FN vd vd_add(vd a, vd b) { return (vd){ _mm512_add_pd(a.lo, b.lo), _mm512_add_pd(a.hi, b.hi) }; }
+V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm512_sub_pd(a.lo, b.lo), _mm512_sub_pd(a.hi, b.hi) }; }
+V_FN vd vd_mul(vd a, vd b) { return (vd){ _mm512_mul_pd(a.lo, b.lo), _mm512_mul_pd(a.hi, b.hi) }; }
+V_FN vd vd_div(vd a, vd b) { return (vd){ _mm512_div_pd(a.lo, b.lo), _mm512_div_pd(a.hi, b.hi) }; }
+V_FN void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a.lo), _mm512_storeu_pd(p + 8, a.hi); }
+
 /* Transposes a block of VL registers in place: 4x4 inside the 128-bit quarters, then the quarters as a 4x4. */
 V_FN void v_transpose(vf r[VL])
 {

@@ -187,6 +187,42 @@ V_FN void v_transpose8(__m256 r[8])
 }
 
 
+typedef struct { __m256d q[4]; } vd;
+V_FN vd vd_set1(double a)
+{
+    __m256d v = _mm256_set1_pd(a);
+    return (vd){ { v, v, v, v } };
+}
+V_FN vd vd_from(vf a)
+{
+    return (vd){ { _mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
+                   _mm256_cvtps_pd(_mm256_castps256_ps128(a.hi)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.hi, 1)) } };
+}
+V_FN vd vd_add(vd a, vd b)
+{
+    for (int i = 0; i < 4; i++) a.q[i] = _mm256_add_pd(a.q[i], b.q[i]);
+    return a;
+}
+V_FN vd vd_sub(vd a, vd b)
+{
+    for (int i = 0; i < 4; i++) a.q[i] = _mm256_sub_pd(a.q[i], b.q[i]);
+    return a;
+}
+V_FN vd vd_mul(vd a, vd b)
+{
+    for (int i = 0; i < 4; i++) a.q[i] = _mm256_mul_pd(a.q[i], b.q[i]);
+    return a;
+}
+V_FN vd vd_div(vd a, vd b)
+{
+    for (int i = 0; i < 4; i++) a.q[i] = _mm256_div_pd(a.q[i], b.q[i]);
+    return a;
+}
+V_FN void vd_store(double *p, vd a)
+{
+    for (int i = 0; i < 4; i++) _mm256_storeu_pd(p + 4 * i, a.q[i]);
+}
+
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL])
 {

@@ -81,6 +81,15 @@ V_FN vi vi_cast_v(vf a) { vi r; memcpy(&r, &a, sizeof r); return r; }
 /* 2^n for an integral n in [-126, 127] */
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), 127))); }
 
+typedef double vd;
+V_FN vd vd_set1(double a) { return a; }
+V_FN vd vd_from(vf a) { return a; }
+V_FN vd vd_add(vd a, vd b) { return a + b; }
+V_FN vd vd_sub(vd a, vd b) { return a - b; }
+V_FN vd vd_mul(vd a, vd b) { return a * b; }
+V_FN vd vd_div(vd a, vd b) { return a / b; }
+V_FN void vd_store(double *p, vd a) { *p = a; }
+
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL]) { (void)r; }
 
