@@ -33,7 +33,8 @@ struct cvyi_team {
     size_t threads;
     _Alignas(128) _Atomic uint32_t arrived;
     _Alignas(128) _Atomic uint32_t phase;
-    struct share share[]; /* [2][threads], used in turn */
+    size_t stage; /* that the gate opened to; written before `phase` */
+    struct share share[]; /* by thread */
 };
 
 #ifdef _OPENMP
@@ -77,7 +78,7 @@ enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **out
     if (threads < ctx->options.threads)
         cvyi_log(ctx, 1, "threads: %zu asked for, %zu can be had", ctx->options.threads, threads);
     ctx->options.threads = threads;
-    struct cvyi_team *team = cvyi_alloc(ctx, sizeof *team + 2 * threads * sizeof(struct share) + 128);
+    struct cvyi_team *team = cvyi_alloc(ctx, sizeof *team + threads * sizeof(struct share) + 128);
     if (!team) return CVY_E_NOMEM;
     team->ctx = ctx;
     team->threads = threads;
@@ -93,15 +94,23 @@ void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team)
 
 struct job { size_t n_stages; const struct cvyi_stage_work *work; cvyi_team_fn fn; void *arg; };
 
-static void pass_gate(const struct job *job, size_t stage, size_t thread)
+/* Does what one thread can do from `stage` on: its gate, and a stage of a single task, which is not worth a barrier, with
+ * what follows. Answers the stage at which the others are needed, n_stages at the end. */
+static size_t pass_gate(const struct job *job, size_t stage, size_t thread)
 {
-    for (size_t t = 0; t < job->work[stage].gates; t++) job->fn(job->arg, stage, t, thread);
+    for (; stage < job->n_stages; stage++) {
+        struct cvyi_stage_work w = job->work[stage];
+        bool small = w.tasks <= 1;
+        for (size_t t = 0; t < (small ? w.gates + w.tasks : w.gates); t++) job->fn(job->arg, stage, t, thread);
+        if (!small) break;
+    }
+    return stage;
 }
 
 #ifdef _OPENMP
-static void deal(struct cvyi_team *team, size_t stage, struct cvyi_stage_work w)
+static void deal(struct cvyi_team *team, struct cvyi_stage_work w)
 {
-    struct share *share = team->share + (stage & 1) * team->threads;
+    struct share *share = team->share;
     for (size_t t = 0; t < team->threads; t++) {
         uint64_t first = w.gates + w.tasks * t / team->threads, end = w.gates + w.tasks * (t + 1) / team->threads;
         atomic_store_explicit(&share[t].range, first << 32 | end, memory_order_relaxed);
@@ -135,8 +144,8 @@ static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t n
 {
     uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->threads) {
-        pass_gate(job, next, thread);
-        deal(team, next, job->work[next]);
+        team->stage = next = pass_gate(job, next, thread);
+        if (next < job->n_stages) deal(team, job->work[next]);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
         return;
@@ -153,22 +162,23 @@ static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t n
 
 static void work(struct cvyi_team *team, const struct job *job, size_t thread)
 {
-    for (size_t s = 0; s < job->n_stages; s++) {
-        struct share *share = team->share + (s & 1) * team->threads;
+    for (size_t s = team->stage; s < job->n_stages; s = team->stage) {
+        struct share *share = team->share;
         size_t task;
         while (take_first(&share[thread], &task)) job->fn(job->arg, s, task, thread);
         for (size_t k = 1; k < team->threads; k++) {
             struct share *other = &share[(thread + k) % team->threads];
             while (take_last(other, &task)) job->fn(job->arg, s, task, thread);
         }
-        if (s + 1 < job->n_stages) wait_for_all(team, job, s + 1, thread);
+        if (s + 1 == job->n_stages) break;
+        wait_for_all(team, job, s + 1, thread);
     }
 }
 #endif
 
-static void alone(const struct job *job)
+static void alone(const struct job *job, size_t first)
 {
-    for (size_t s = 0; s < job->n_stages; s++)
+    for (size_t s = first; s < job->n_stages; s++)
         for (size_t t = 0; t < job->work[s].gates + job->work[s].tasks; t++) job->fn(job->arg, s, t, 0);
 }
 
@@ -188,9 +198,9 @@ static void run_hosted(const cvy_context_options *o, const struct job *job)
     for (size_t s = 0; s < job->n_stages; s++) {
         unsigned saved = _mm_getcsr();
         _mm_setcsr(saved | FTZ_DAZ);
-        pass_gate(job, s, 0);
+        s = pass_gate(job, s, 0);
         _mm_setcsr(saved);
-        if (job->work[s].tasks) o->parallel_for(o->pool, job->work[s].tasks, hosted_job, &(struct hosted){ job, s });
+        if (s < job->n_stages) o->parallel_for(o->pool, job->work[s].tasks, hosted_job, &(struct hosted){ job, s });
     }
 }
 
@@ -203,17 +213,17 @@ void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_st
         return;
     }
     unsigned saved = _mm_getcsr();
-    size_t all = 0;
-    for (size_t s = 0; s < n_stages; s++) all += stages[s].tasks;
+    size_t first = 0;
     _mm_setcsr(saved | FTZ_DAZ);
-    if (team->threads == 1 || all <= 1) {
-        alone(&job);
+    if (team->threads == 1) alone(&job, 0);
+    else first = pass_gate(&job, 0, 0);
+    if (team->threads == 1 || first == n_stages) {
         _mm_setcsr(saved);
         return;
     }
 #ifdef _OPENMP
-    pass_gate(&job, 0, 0);
-    deal(team, 0, stages[0]);
+    team->stage = first;
+    deal(team, stages[first]);
     bool whole = true; /* an enclosing region of the caller's may leave us fewer threads than we asked for */
 #pragma omp parallel num_threads((int)team->threads)
     {
@@ -227,11 +237,9 @@ void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_st
             whole = false;
         }
     }
-    if (!whole) { /* the first gate is passed already */
-        struct cvyi_stage_work first = stages[0];
-        for (size_t t = first.gates; t < first.gates + first.tasks; t++) fn(arg, 0, t, 0);
-        for (size_t s = 1; s < n_stages; s++)
-            for (size_t t = 0; t < stages[s].gates + stages[s].tasks; t++) fn(arg, s, t, 0);
+    if (!whole) { /* its gate is passed */
+        for (size_t t = 0; t < stages[first].tasks; t++) fn(arg, first, stages[first].gates + t, 0);
+        alone(&job, first + 1);
     }
     _mm_setcsr(saved);
 #endif

@@ -70,6 +70,7 @@ static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floo
     size_t n = conflicts(plan, s, p), earliest = 2 * floor;
     for (size_t i = 0; i < n; i++) {
         size_t q = s->touched[i], after = moment(&plan->phase[q]) + !s->cell[q];
+        if (gate && plan->phase[q].desc.gate) after = moment(&plan->phase[q]); /* one thread, in program order */
         if (after > earliest) earliest = after;
     }
     size_t stage = gate ? (earliest + 1) / 2 : earliest / 2;

@@ -2,30 +2,43 @@
  * one fma each. Also the entry of the family that changes layouts (reorder.c). */
 #include "backends/native/rows.h"
 
-struct ingest { const struct cvyi_lanes_kernels *k; struct native_grid grid; struct native_lanes x; };
+/* A task has a block and a range of channels; where those are few, a band of pixels of all channels of a block. */
+struct ingest {
+    const struct cvyi_lanes_kernels *k;
+    struct native_grid grid;
+    struct native_lanes x;
+    size_t bands; /* a block; 0: the grid's cells */
+};
 
 static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct ingest *a = arg;
-    struct native_cell cell = native_cell(a->grid, a->x.c, task);
-    size_t images = native_images(run, cell.block), pixels = a->x.h * a->x.w, first[CVYI_LANES];
+    size_t pixels = a->x.h * a->x.w, p0 = 0, p1 = pixels, first[CVYI_LANES];
+    struct native_cell cell = { task, 0, a->x.c };
+    if (a->bands) {
+        cell.block = task / a->bands;
+        p0 = pixels * (task % a->bands) / a->bands, p1 = pixels * (task % a->bands + 1) / a->bands;
+    } else {
+        cell = native_cell(a->grid, a->x.c, task);
+    }
+    size_t images = native_images(run, cell.block);
     (void)worker;
     if (!images) return;
     for (size_t l = 0; l < images; l++) {
         size_t i = cell.block * NATIVE_LANES + l;
-        first[l] = (run->index ? (size_t)run->index[i] : i) * a->x.c * pixels;
+        first[l] = (run->index ? (size_t)run->index[i] : i) * a->x.c * pixels + p0;
     }
     for (size_t c = cell.c0; c < cell.c1; c++) {
-        float *x = native_at(run, &a->x, cell.block, c);
+        float *x = native_at(run, &a->x, cell.block, c) + p0 * NATIVE_LANES;
         float scale = run->in_scale ? run->in_scale[c] : 1, shift = run->in_shift ? run->in_shift[c] : 0;
         if (run->dtype == CVY_U8) {
             const uint8_t *src[CVYI_LANES] = { 0 };
             for (size_t l = 0; l < images; l++) src[l] = (const uint8_t *)run->images + first[l] + c * pixels;
-            a->k->ingest_u8(x, src, pixels, (unsigned)images, scale, shift);
+            a->k->ingest_u8(x, src, p1 - p0, (unsigned)images, scale, shift);
         } else {
             const float *src[CVYI_LANES] = { 0 };
             for (size_t l = 0; l < images; l++) src[l] = (const float *)run->images + first[l] + c * pixels;
-            a->k->ingest_f32(x, src, pixels, (unsigned)images, scale, shift);
+            a->k->ingest_f32(x, src, p1 - p0, (unsigned)images, scale, shift);
         }
     }
 }
@@ -44,9 +57,13 @@ static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan,
     struct ingest *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
     a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[0]), a->grid = native_grid(native, a->x.c);
-    struct cvy_phase_desc phase = {
-        .name = ops[0].name, .run = run_ingest, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
-    native_access(&phase, a->x.id, CVY_WRITE_CELL);
+    size_t pixels = a->x.h * a->x.w, cells = a->grid.blocks * a->grid.parts;
+    if (cells < NATIVE_TASKS / 2) a->bands = NATIVE_TASKS / a->grid.blocks;
+    if (a->bands > pixels) a->bands = pixels;
+    struct cvy_phase_desc phase = { .name = ops[0].name, .run = run_ingest, .arg = a,
+                                    .blocks = a->bands ? 0 : a->grid.blocks,
+                                    .parts = a->bands ? a->bands * a->grid.blocks : a->grid.parts };
+    native_access(&phase, a->x.id, a->bands ? CVY_WRITE_ALL : CVY_WRITE_CELL);
     return cvy_plan_phase(plan, &phase);
 }
 

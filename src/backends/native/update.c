@@ -3,6 +3,7 @@
 #include "backends/native/native.h"
 
 #define TASK_FLOATS ((size_t)4096) /* a task's share: large enough to pay for its start */
+#define GATE_FLOATS ((size_t)1024) /* fewer are not worth a task: biases, the first convolution of a small net */
 
 struct sgd_arg {
     const struct native *native;
@@ -50,7 +51,7 @@ static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, co
     if (a->tasks < 1) a->tasks = 1;
     if (a->tasks > 4 * NATIVE_TASKS) a->tasks = 4 * NATIVE_TASKS;
     struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .parts = a->tasks,
-                                    .flops = 4.0 * (double)count };
+                                    .gate = count <= GATE_FLOATS, .flops = 4.0 * (double)count };
     native_access(&phase, a->weight, CVY_WRITE_ALL);
     native_access(&phase, a->grad, CVY_READ_ALL);
     native_access(&phase, a->velocity, CVY_WRITE_ALL);
