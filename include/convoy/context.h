@@ -63,6 +63,14 @@ typedef struct cvy_machine {
 } cvy_machine;
 CVY_API void cvy_machine_describe(cvy_machine *machine);
 
+/* One phase of a compiled program: the stage it runs in, its ops ("conv1 + bn1.stats"), its backend, task count, and the
+ * seconds it took since profiling was last switched on, summed over threads (0 unless profiling). */
+typedef struct cvy_phase_info {
+    const char *name, *backend;
+    size_t stage, tasks;
+    double seconds, flops; /* flops per run at the full batch */
+} cvy_phase_info;
+
 #ifdef __cplusplus
 }
 #endif

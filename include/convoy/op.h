@@ -55,6 +55,10 @@ CVY_API size_t cvy_op_workspace(const cvy_op *op);
 CVY_API const char *cvy_op_backend(const cvy_op *op); /* who computes it */
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args);
 CVY_API void cvy_op_destroy(cvy_op **op);
+/* What the compiler made of it: the operator's own phases and, where a backend has layouts of its own, one "reorder" for each buffer. */
+CVY_API size_t cvy_op_phases(const cvy_op *op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_phase(const cvy_op *op, size_t index, cvy_phase_info *info);
+CVY_API void cvy_op_profile(cvy_op *op, bool on);
 
 #ifdef __cplusplus
 }

@@ -103,13 +103,7 @@ typedef struct cvy_plan_info {
 } cvy_plan_info;
 CVY_API void cvy_trainer_plan(const cvy_trainer *trainer, cvy_plan_info *info);
 CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *info);
-/* Per phase of the trainer: the stage it runs in, its ops ("conv1 + bn1.stats"), its backend, task count, and the
- * seconds it took since the last cvy_trainer_profile(.., true) call, summed over threads (0 unless profiling). */
-typedef struct cvy_phase_info {
-    const char *name, *backend;
-    size_t stage, tasks;
-    double seconds, flops; /* flops per step at the full batch */
-} cvy_phase_info;
+/* The phases of a step, and measuring them (struct cvy_phase_info). */
 CVY_API size_t cvy_trainer_phases(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_phase(const cvy_trainer *trainer, size_t index, cvy_phase_info *info);
 CVY_API void cvy_trainer_profile(cvy_trainer *trainer, bool on);

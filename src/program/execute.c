@@ -93,10 +93,20 @@ bool cvyi_program_profile(struct cvy_plan *plan, bool on)
     return true;
 }
 
-double cvyi_program_seconds(const struct cvy_plan *plan, size_t phase)
+static double seconds_of(const struct cvy_plan *plan, size_t phase)
 {
     uint64_t sum = 0;
     for (size_t t = 0; plan->nanoseconds && t < plan->ctx->options.threads; t++)
         sum += plan->nanoseconds[t * clock_stride(plan) + phase];
     return (double)sum * 1e-9;
+}
+
+enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info)
+{
+    if (!info || index >= plan->n_phases)
+        return cvyi_fail(plan->ctx, CVY_E_ARG, "phase %zu of %zu was asked for", index, plan->n_phases);
+    const struct cvyi_phase *p = &plan->phase[index];
+    *info = (cvy_phase_info){ .name = p->desc.name, .backend = plan->backend[p->backend]->name, .stage = p->stage,
+                              .tasks = p->tasks, .seconds = seconds_of(plan, index), .flops = p->desc.flops };
+    return CVY_OK;
 }

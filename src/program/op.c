@@ -415,6 +415,12 @@ enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
 cvy_shape cvy_op_dst_shape(const cvy_op *op) { return op ? op->dst : (cvy_shape){ 0, 0, 0, 0 }; }
 size_t cvy_op_workspace(const cvy_op *op) { return op ? op->program->arena_bytes : 0; }
 const char *cvy_op_backend(const cvy_op *op) { return op ? op->backend : ""; }
+size_t cvy_op_phases(const cvy_op *op) { return op ? op->program->n_phases : 0; }
+enum cvy_status cvy_op_phase(const cvy_op *op, size_t index, cvy_phase_info *info)
+{
+    return op ? cvyi_program_phase(op->program, index, info) : CVY_E_ARG;
+}
+void cvy_op_profile(cvy_op *op, bool on) { if (op) (void)cvyi_program_profile(op->program, on); }
 
 void cvy_op_destroy(cvy_op **op)
 {

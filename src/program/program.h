@@ -130,7 +130,7 @@ void cvyi_program_refresh(struct cvy_plan *plan, int id);
 void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
 /* Starts (and clears) or stops the clocks of phases; false: out of memory. */
 bool cvyi_program_profile(struct cvy_plan *plan, bool on);
-double cvyi_program_seconds(const struct cvy_plan *plan, size_t phase);
+enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info);
 
 /* ------------------------------------------------------------------------------------------------ its parts */
 

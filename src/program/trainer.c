@@ -192,14 +192,7 @@ size_t cvy_trainer_phases(const cvy_trainer *t) { return t ? t->program->n_phase
 
 enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_info *info)
 {
-    if (!t) return CVY_E_ARG;
-    const struct cvy_plan *plan = t->program;
-    if (!info || index >= plan->n_phases)
-        return cvyi_fail(t->ctx, CVY_E_ARG, "phase %zu of %zu was asked for", index, plan->n_phases);
-    const struct cvyi_phase *p = &plan->phase[index];
-    *info = (cvy_phase_info){ .name = p->desc.name, .backend = plan->backend[p->backend]->name, .stage = p->stage,
-                              .tasks = p->tasks, .seconds = cvyi_program_seconds(plan, index), .flops = p->desc.flops };
-    return CVY_OK;
+    return t ? cvyi_program_phase(t->program, index, info) : CVY_E_ARG;
 }
 
 void cvy_trainer_profile(cvy_trainer *t, bool on) { if (t) (void)cvyi_program_profile(t->program, on); }
