@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Writes a C file that holds the built-in models: embed.py OUTPUT.c FILE.json... (the name is the file's)."""
+"""Writes a C file that holds text files as a table of {name, text, size}, ended by a NULL name; a name is the file's, without suffix.
+
+usage: embed.py OUTPUT.c HEADER "TYPE TABLE" FILE...
+"""
 import pathlib
 import sys
 
-output, *files = sys.argv[1:]
-lines = ['/* Made by embed.py from the JSON files beside it; do not edit. */', '#include "models/builtin.h"', '']
-table = []
+output, header, table, *files = sys.argv[1:]
+lines = [f'/* Made by embed.py from {", ".join(pathlib.Path(f).name for f in files)}; do not edit. */', f'#include "{header}"', '']
+rows = []
 for number, file in enumerate(files):
     path = pathlib.Path(file)
     data = path.read_bytes()
     body = ','.join(str(byte) for byte in data)
     lines.append(f'static const char text{number}[] = {{{body},0}};')
-    table.append(f'    {{"{path.stem}", text{number}, {len(data)}}},')
-lines += ['', 'const struct model_builtin model_builtins[] = {', *table, '    {0, 0, 0}', '};', '']
+    rows.append(f'    {{"{path.stem}", text{number}, {len(data)}}},')
+lines += ['', f'const {table}[] = {{', *rows, '    {0, 0, 0}', '};', '']
 pathlib.Path(output).write_text('\n'.join(lines))

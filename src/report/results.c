@@ -1,0 +1,248 @@
+/* Reading result files. */
+#include "report/results.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/stats.h"
+
+/* What is being read and where its message goes. */
+struct reader {
+    const char *where;
+    char *error;
+    size_t error_size;
+    struct results *all;
+    size_t file;
+};
+
+static enum results_status fail(const struct reader *r, enum results_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static enum results_status fail(const struct reader *r, enum results_status status, const char *format, ...)
+{
+    va_list args;
+    int n = snprintf(r->error, r->error_size, "%s: ", r->where);
+    va_start(args, format);
+    if (n >= 0 && (size_t)n < r->error_size) vsnprintf(r->error + n, r->error_size - (size_t)n, format, args);
+    va_end(args);
+    return status;
+}
+
+static enum results_status no_memory(const struct reader *r) { return fail(r, RESULTS_NOMEM, "out of memory"); }
+
+/* A pointer to one more element, zeroed, of an array of n; NULL: out of memory. */
+#define APPEND(array, n) \
+    ({ \
+        void *longer_ = realloc(array, ((n) + 1) * sizeof *(array)); \
+        if (longer_) (array) = longer_, memset(&(array)[n], 0, sizeof *(array)); \
+        longer_ ? &(array)[(n)++] : NULL; \
+    })
+
+static bool set_text(char **text, const char *value)
+{
+    free(*text);
+    *text = strdup(value);
+    return *text != NULL;
+}
+
+static const char *type_name(const json_t *json)
+{
+    static const char *const names[] = {"an object", "an array", "a text", "an integer",
+                                        "a number",  "true",     "false",  "null"};
+    return json ? names[json_typeof(json)] : "nothing";
+}
+
+static enum results_status read_facts(const struct reader *r, const json_t *context)
+{
+    struct result_file *file = &r->all->file[r->file];
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)context, key, value) {
+        struct result_fact *fact = APPEND(file->fact, file->n_facts);
+        char *text = json_is_string(value) ? NULL
+                                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(8));
+        bool good = fact && set_text(&fact->key, key) &&
+                    set_text(&fact->value, text                       ? text
+                                           : json_string_value(value) ? json_string_value(value)
+                                                                      : "");
+        free(text);
+        if (!good) return no_memory(r);
+    }
+    return RESULTS_OK;
+}
+
+static bool known_member(const char *key)
+{
+    static const char *const known[] = {"family_index", "per_family_instance_index",
+                                        "repetitions",  "repetition_index",
+                                        "threads",      "iterations",
+                                        "real_time",    "cpu_time"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(key, known[i])) return true;
+    return false;
+}
+
+static struct result *find(struct results *all, size_t file, const char *name)
+{
+    for (size_t i = all->n; i-- > 0;)
+        if (all->at[i].file == file && !strcmp(all->at[i].name, name)) return &all->at[i];
+    return NULL;
+}
+
+/* The value of counter `name` in the run being added, the last. */
+static bool set_counter(struct result *x, const char *name, double value)
+{
+    size_t c = 0;
+    while (c < x->n_counters && strcmp(x->counter[c].name, name)) c++;
+    if (c == x->n_counters) {
+        struct result_counter *counter = APPEND(x->counter, x->n_counters);
+        if (!counter || !set_text(&counter->name, name) || !(counter->value = malloc(x->runs * sizeof *counter->value)))
+            return false;
+        for (size_t i = 0; i < x->runs; i++) counter->value[i] = NAN;
+    }
+    x->counter[c].value[x->runs - 1] = value;
+    return true;
+}
+
+static enum results_status read_run(const struct reader *r, size_t index, const json_t *run)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}};
+    if (!json_is_object(run))
+        return fail(r, RESULTS_BAD, "benchmarks[%zu]: expected an object, found %s", index, type_name(run));
+    const json_t *name = json_object_get(run, "name"), *run_name = json_object_get(run, "run_name"),
+                 *type = json_object_get(run, "run_type");
+    if (!json_is_string(name))
+        return fail(r, RESULTS_BAD, "benchmarks[%zu]: expected a text \"name\", found %s", index, type_name(name));
+    if (json_is_string(type) && strcmp(json_string_value(type), "iteration")) return RESULTS_OK;
+    const char *id = json_string_value(json_is_string(run_name) ? run_name : name);
+    struct result *x = find(r->all, r->file, id);
+    if (!x) {
+        x = APPEND(r->all->at, r->all->n);
+        if (!x || !set_text(&x->name, id) || !set_text(&x->label, "") || !set_text(&x->error, "")) return no_memory(r);
+        x->file = r->file;
+    }
+    const json_t *label = json_object_get(run, "label"), *message = json_object_get(run, "error_message");
+    if (!message) message = json_object_get(run, "skip_message");
+    if (json_is_string(label) && !set_text(&x->label, json_string_value(label))) return no_memory(r);
+    if (json_is_true(json_object_get(run, "error_occurred")) || json_is_true(json_object_get(run, "skipped")) ||
+        json_is_string(message))
+        return set_text(&x->error, json_is_string(message) ? json_string_value(message) : "failed") ? RESULTS_OK
+                                                                                                    : no_memory(r);
+    const json_t *time = json_object_get(run, "real_time"), *unit = json_object_get(run, "time_unit");
+    if (!json_is_number(time))
+        return fail(r, RESULTS_BAD, "benchmarks[%zu] (%s): expected a number \"real_time\", found %s", index, id,
+                    type_name(time));
+    size_t u = 0;
+    while (json_is_string(unit) && u < 4 && strcmp(json_string_value(unit), units[u].name)) u++;
+    if (u == 4)
+        return fail(r, RESULTS_BAD,
+                    "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found \"%.20s\"", index, id,
+                    json_string_value(unit));
+
+    double *longer = realloc(x->seconds, (x->runs + 1) * sizeof *longer);
+    if (!longer) return no_memory(r);
+    x->seconds = longer;
+    x->seconds[x->runs] = json_number_value(time) * units[u].seconds;
+    for (size_t c = 0; c < x->n_counters; c++) {
+        double *value = realloc(x->counter[c].value, (x->runs + 1) * sizeof *value);
+        if (!value) return no_memory(r);
+        x->counter[c].value = value;
+        value[x->runs] = NAN;
+    }
+    x->runs++;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)run, key,
+                        value) if (json_is_number(value) && !known_member(key) &&
+                                   !set_counter(x, key, json_number_value(value))) return no_memory(r);
+    return RESULTS_OK;
+}
+
+enum results_status results_parse(const char *where, const char *text, size_t size, struct results **all, char *error,
+                                  size_t error_size)
+{
+    struct reader r = {.where = where, .error = error, .error_size = error_size};
+    json_error_t at;
+    if (!*all && !(*all = calloc(1, sizeof **all))) return no_memory(&r);
+    r.all = *all;
+    json_t *root = json_loadb(text, size, 0, &at);
+    if (!root) return fail(&r, RESULTS_BAD, "line %d, column %d: this is not JSON: %s", at.line, at.column, at.text);
+    const json_t *context = json_object_get(root, "context"), *runs = json_object_get(root, "benchmarks");
+    enum results_status status = RESULTS_OK;
+    if (!json_is_object(root))
+        status =
+            fail(&r, RESULTS_BAD, "expected an object with \"context\" and \"benchmarks\", found %s", type_name(root));
+    else if (!json_is_object(context))
+        status = fail(&r, RESULTS_BAD, "expected an object \"context\", found %s: this is no benchmark's result",
+                      type_name(context));
+    else if (!json_is_array(runs))
+        status = fail(&r, RESULTS_BAD, "expected an array \"benchmarks\", found %s: this is no benchmark's result",
+                      type_name(runs));
+    if (!status) {
+        r.file = r.all->n_files;
+        struct result_file *file = APPEND(r.all->file, r.all->n_files);
+        if (!file || !set_text(&file->path, where) || !(file->text = strndup(text, size))) status = no_memory(&r);
+    }
+    if (!status) status = read_facts(&r, context);
+    for (size_t i = 0; !status && i < json_array_size(runs); i++) status = read_run(&r, i, json_array_get(runs, i));
+    json_decref(root);
+    return status;
+}
+
+enum results_status results_read(const char *path, struct results **all, char *error, size_t error_size)
+{
+    const struct reader r = {.where = path, .error = error, .error_size = error_size};
+    char *text = NULL, block[8192];
+    size_t size = 0, n;
+    FILE *f = fopen(path, "rb"), *memory = open_memstream(&text, &size);
+    enum results_status status = RESULTS_OK;
+    if (!f) status = fail(&r, RESULTS_IO, "cannot read: %s", strerror(errno));
+    else if (!memory) status = no_memory(&r);
+    while (!status && (n = fread(block, 1, sizeof block, f)) > 0)
+        if (fwrite(block, 1, n, memory) != n) status = no_memory(&r);
+    if (!status && ferror(f)) status = fail(&r, RESULTS_IO, "cannot read: %s", strerror(errno));
+    if (f) fclose(f);
+    if (memory && fclose(memory) && !status) status = no_memory(&r);
+    if (!status) status = results_parse(path, text, size, all, error, error_size);
+    free(text);
+    return status;
+}
+
+void results_free(struct results **all)
+{
+    struct results *a = *all;
+    if (!a) return;
+    for (size_t i = 0; i < a->n_files; i++) {
+        for (size_t k = 0; k < a->file[i].n_facts; k++) free(a->file[i].fact[k].key), free(a->file[i].fact[k].value);
+        free(a->file[i].fact), free(a->file[i].path), free(a->file[i].text);
+    }
+    for (size_t i = 0; i < a->n; i++) {
+        for (size_t k = 0; k < a->at[i].n_counters; k++)
+            free(a->at[i].counter[k].name), free(a->at[i].counter[k].value);
+        free(a->at[i].counter), free(a->at[i].name), free(a->at[i].label), free(a->at[i].error), free(a->at[i].seconds);
+    }
+    free(a->file), free(a->at), free(a);
+    *all = NULL;
+}
+
+const char *results_fact(const struct results *all, size_t file, const char *key)
+{
+    for (size_t i = 0; file < all->n_files && i < all->file[file].n_facts; i++)
+        if (!strcmp(all->file[file].fact[i].key, key)) return all->file[file].fact[i].value;
+    return NULL;
+}
+
+double result_median(const struct result *r, const char *counter)
+{
+    if (!*counter) return stats_median(r->seconds, r->runs);
+    for (size_t c = 0; c < r->n_counters; c++)
+        if (!strcmp(r->counter[c].name, counter)) return stats_median(r->counter[c].value, r->runs);
+    return NAN;
+}
