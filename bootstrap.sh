@@ -4,7 +4,7 @@
 #   ./bootstrap.sh train [OPTIONS]   install what is missing, build, train lenet-bn on Fashion-MNIST (options go to `convoy train`)
 #   ./bootstrap.sh test              install what is missing, build, run the test suite (under 5 minutes on 2 cores)
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
-#                                    in a debug build; all of them without PART (about 10 minutes)
+#                                    in a debug build, and every benchmark once (bench); all of them without PART (about 10 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
 # Packages come from the distribution (apt); root is asked for only when something is missing. Can be run again at any time.
@@ -19,6 +19,7 @@ die() { printf 'bootstrap.sh: %s\n' "$*" >&2; exit 1; }
 base_packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 git binutils libcmocka-dev libjansson-dev libmd-dev zlib1g-dev librandom123-dev"
 data_packages="dataset-fashion-mnist"
 clang_packages="clang libomp-dev"
+bench_packages="libbenchmark-dev chromium"
 
 missing() { # which of the named packages are not installed
     for p in "$@"; do
@@ -110,6 +111,13 @@ check_debug() {
     compile "$build-debug"
     suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint -t 6
 }
+# Every benchmark for one iteration, its JSON, and the report in a browser.
+check_bench() {
+    need $bench_packages
+    configure "$build" -Dbench=enabled
+    compile "$build"
+    suite "benchmarks" CVY_TEST_BROWSER=required -- "$build" --suite bench
+}
 
 case ${1:-} in
 train)
@@ -123,7 +131,7 @@ test)
     suite "tests (GCC, release)" -- "$build"
     ;;
 check)
-    parts="tables sanitizers clang debug"
+    parts="tables bench sanitizers clang debug"
     case " $parts all " in *" ${2:-all} "*) ;; *) die "check has no part '$2'; there are: $parts" ;; esac
     [ "${2:-all}" = all ] || parts=$2
     build_release $data_packages

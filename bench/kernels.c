@@ -1,70 +1,74 @@
-/* Times mac, wgrad and outer at the shapes of real layers, every tile of every table, in GFLOP/s and in percent of the
- * FMA peak measured in the same minute. One thread. Options: an instruction set's name, then a part of a case's name. */
-#include <stdio.h>
+/* Every kernel of every table, one thread: the multiply kernels at the shapes of real layers, each register tile, in
+ * GFLOP/s and percent of the FMA peak measured in the same half second; the others in GB/s on operands that lie in L1
+ * and in L2. A kernel that kernels.h lists and this file lacks does not compile. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/native/kernels/kernels.h"
-#include "base/cpu.h"
-#include "peak.h"
+#include "bench.h"
+
+enum { MAX_N = 16 * 1024, CLASSES = 10, SLOTS = 16 };
 
 /* A convolution of one block of sixteen images: ih x iw inputs (already padded), stride 1. A linear layer is a 1x1
  * convolution whose pixels are blocks. */
 struct layer { const char *name; size_t ic, oc, k, ih, iw; };
 
 static const struct layer layers[] = {
-    { "conv1 1-6 5x5 28", 1, 6, 5, 28, 28 },
-    { "conv2 6-16 5x5 12", 6, 16, 5, 12, 12 },
-    { "conv2 dx 16-6 5x5 12", 16, 6, 5, 12, 12 },
-    { "fc 256-120 x16", 256, 120, 1, 16, 1 },
-    { "fc 120-84 x16", 120, 84, 1, 16, 1 },
-    { "fc 84-10 x16", 84, 10, 1, 16, 1 },
-    { "fc 256-120 x1", 256, 120, 1, 1, 1 },
-    { "16-16 3x3 32", 16, 16, 3, 34, 34 },
-    { "64-64 3x3 14", 64, 64, 3, 16, 16 },
-    { "64-64 3x3 56", 64, 64, 3, 58, 58 },
-    { "64-64 1x1 28", 64, 64, 1, 28, 28 },
-    { "depthwise 3x3 28", 1, 1, 3, 30, 30 },
+    {"conv1 1-6 5x5 28", 1, 6, 5, 28, 28},
+    {"conv2 6-16 5x5 12", 6, 16, 5, 12, 12},
+    {"conv2 dx 16-6 5x5 12", 16, 6, 5, 12, 12},
+    {"fc 256-120 x16", 256, 120, 1, 16, 1},
+    {"fc 120-84 x16", 120, 84, 1, 16, 1},
+    {"fc 84-10 x16", 84, 10, 1, 16, 1},
+    {"fc 256-120 x1", 256, 120, 1, 1, 1},
+    {"16-16 3x3 32", 16, 16, 3, 34, 34},
+    {"64-64 3x3 14", 64, 64, 3, 16, 16},
+    {"64-64 3x3 56", 64, 64, 3, 58, 58},
+    {"64-64 1x1 28", 64, 64, 1, 28, 28},
+    {"depthwise 3x3 28", 1, 1, 3, 30, 30},
+};
+enum { LAYERS = sizeof layers / sizeof *layers };
+
+struct kernel {
+    struct bench *b;
+    enum cvy_isa isa;
+    const struct cvyi_kernels *k;
+    void (*call)(struct kernel *c);
+    struct bench_work work;
+    size_t n;                 /* row kernels: floats */
+    int index;                /* activation, or tile */
+    float *x, *y, *z, *w;
+    const struct layer *layer; /* multiply kernels */
+    int32_t *pix, *tap;
+    const float **xp;
+    ptrdiff_t *dw_i;
+    uint8_t *bytes;
 };
 
-static float *filled(size_t n)
-{
-    float *p = aligned_alloc(64, (n * sizeof *p + 63) / 64 * 64);
-    if (!p) {
-        fprintf(stderr, "kernels: out of memory\n");
-        exit(1);
-    }
-    for (size_t i = 0; i < n; i++)
-        p[i] = (float)(i * 2654435761u % 1021) / 1021 - 0.5f;
-    return p;
-}
-
-struct job { void (*run)(struct job *); const struct cvyi_kernels *k; const struct layer *l; int tile;
-             float *x, *w, *y, *dyt; int32_t *pix, *tap; const float **xp; ptrdiff_t *dw_i; };
+/* ------------------------------------------------------------------------------------------------ multiply kernels */
 
 static size_t oh(const struct layer *l) { return l->ih - l->k + 1; }
 static size_t ow(const struct layer *l) { return l->iw - l->k + 1; }
 
-static void run_mac(struct job *j)
+static void call_mac(struct kernel *c)
 {
-    const struct layer *l = j->l;
-    const struct cvyi_mac_tile *t = &j->k->mac->tile[j->tile];
+    const struct layer *l = c->layer;
+    const struct cvyi_mac_tile *t = &c->k->mac->tile[c->index];
     const size_t mo = (size_t)t->mo, n_pix = oh(l) * ow(l), n_taps = l->k * l->k;
     struct cvyi_mac m = {
-        .n_pix = n_pix, .x_pix = j->pix, .y_pix = j->pix + n_pix, .n_taps = n_taps, .x_tap = j->tap,
-        .w_tap = j->tap + n_taps, .n_ic = l->ic, .x_ic = l->ih * l->iw * 16, .w_ic = n_taps * mo,
-        .y_oc = n_pix * 16,
+        .n_pix = n_pix, .x_pix = c->pix, .y_pix = c->pix + n_pix, .n_taps = n_taps, .x_tap = c->tap,
+        .w_tap = c->tap + n_taps, .n_ic = l->ic, .x_ic = l->ih * l->iw * 16, .w_ic = n_taps * mo, .y_oc = n_pix * 16,
     };
     for (size_t o = 0; o < l->oc; o += mo) {
         m.n_oc = l->oc - o < mo ? l->oc - o : mo;
-        t->fn(&m, j->x, j->w + o / mo * l->ic * m.w_ic, NULL, j->y + o * m.y_oc);
+        t->fn(&m, c->x, c->w + o / mo * l->ic * m.w_ic, NULL, c->y + o * m.y_oc);
     }
 }
 
 /* Rows in chunks of at most 1024 pixels, and few enough that a chunk's operands stay in L2. */
-static void run_wgrad(struct job *j)
+static void call_wgrad(struct kernel *c)
 {
-    const struct layer *l = j->l;
+    const struct layer *l = c->layer;
     const size_t fit = 6000 / (ow(l) * (l->ic + l->oc)) + 1, n_taps = l->k * l->k;
     size_t rows = 1024 / ow(l);
     rows = rows < fit ? rows : fit;
@@ -75,90 +79,262 @@ static void run_wgrad(struct job *j)
             .x_row = (ptrdiff_t)l->iw * 16, .x_col = 16, .dw_oc = (ptrdiff_t)(l->ic * n_taps), .accumulate = r > 0,
         };
         for (size_t i = 0; i < g.n_i; i++)
-            j->xp[i] = j->x + i / n_taps * l->ih * l->iw * 16 + (size_t)j->tap[i % n_taps] + r * l->iw * 16;
-        j->k->wgrad->wgrad(&g, j->y + r * ow(l) * 16, j->xp, j->dw_i, j->w);
+            c->xp[i] = c->x + i / n_taps * l->ih * l->iw * 16 + (size_t)c->tap[i % n_taps] + r * l->iw * 16;
+        c->k->wgrad->wgrad(&g, c->y + r * ow(l) * 16, c->xp, c->dw_i, c->w);
     }
 }
 
-static void run_outer(struct job *j)
+static void call_outer(struct kernel *c)
 {
-    const struct layer *l = j->l;
+    const struct layer *l = c->layer;
     struct cvyi_outer g = {
-        .n_oc = (l->oc + 15) / 16 * 16, .n_i = l->ic, .n_blocks = l->ih, .x_block = l->ic * 16, .x_i = 16,
-    };
+        .n_oc = (l->oc + 15) / 16 * 16, .n_i = l->ic, .n_blocks = l->ih, .x_block = l->ic * 16, .x_i = 16};
     g.dyt_n = g.dw_i = g.n_oc;
-    j->k->wgrad->outer(&g, j->dyt, j->x, j->w);
+    c->k->wgrad->outer(&g, c->z, c->x, c->w);
 }
 
-/* Seconds of one run: the best of many windows short enough that some of them are not interrupted. */
-static double time_of(struct job *j)
+/* ------------------------------------------------------------------------------------------------ the others */
+
+/* One kernel on n floats; `moved` is how many floats it must read and write for each of them. */
+#define ROW(name, moved, statement) \
+    enum { moved_##name = (moved) }; \
+    static void call_##name(struct kernel *c) { statement; }
+
+static const struct cvyi_affine affine = {0.1f, 1.5f, 0.2f};
+static const struct cvyi_bn_dx bn_dx = {0.1f, 1.5f, 0.2f, 0.3f};
+static float lane_sums[3][16];
+
+/* Pools see rows of 16 pixels' width; 2x2 windows of stride 2, as LeNet's. */
+static size_t pool_rows(const struct kernel *c) { return c->n / (2 * 32 * 16); }
+
+static void pool_each(struct kernel *c, int which)
 {
-    double best = 1e30, t = peak_now();
-    j->run(j);
-    t = peak_now() - t;
-    const int n = t > 1e-3 ? 1 : (int)(1e-3 / t);
-    for (int i = 0; i < 40; i++) {
-        t = peak_now();
-        for (int k = 0; k < n; k++)
-            j->run(j);
-        t = (peak_now() - t) / n;
-        best = t < best ? t : best;
+    static const struct cvyi_pool p = {.ow = 16, .iw = 32, .kw = 2, .sw = 2, .apart = true};
+    static float inv[16];
+    static struct cvyi_sums sums;
+    for (size_t i = 0; i < 16; i++) inv[i] = 0.25f;
+    for (size_t r = 0; r < pool_rows(c); r++) {
+        const float *rows[2] = {c->x + 2 * r * 512, c->x + (2 * r + 1) * 512};
+        float *dx[2] = {c->y + 2 * r * 512, c->y + (2 * r + 1) * 512};
+        switch (which) {
+        case 0: c->k->rows->pool_max(&p, c->y + r * 256, rows, 2); break;
+        case 1: c->k->rows->pool_max_bwd(&p, dx, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
+        case 2: c->k->rows->pool_avg(&p, c->y + r * 256, rows, 2, inv); break;
+        case 3: c->k->rows->pool_avg_bwd(&p, dx, c->z + r * 256, 2, inv); break;
+        case 4:
+            c->k->rows->pool_max_pick(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows, &affine, 2);
+            break;
+        default:
+            for (size_t half = 0; half < 2; half++) { /* the two input rows of the window */
+                const float *g = c->z + r * 256;
+                const uint8_t *at = c->bytes + r * 256;
+                if (which == 5) c->k->rows->pick_bwd(&p, dx[half], g, at, 2 * half);
+                else if (which == 6) c->k->rows->pick_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
+                else c->k->rows->pick_bn_dx(&p, dx[half], rows[half], g, at, 2 * half, &bn_dx, 16);
+            }
+        }
     }
-    return best;
 }
 
-static void bench(const struct cvyi_kernels *k, const struct layer *l, double peak)
+static void ingest_each(struct kernel *c, int which)
 {
+    const float *images[16];
+    const uint8_t *bytes[16];
+    float *out[16];
+    const size_t n = c->n / 16;
+    for (size_t l = 0; l < 16; l++) images[l] = c->x + l * n, bytes[l] = c->bytes + l * n, out[l] = c->y + l * n;
+    switch (which) {
+    case 0: c->k->lanes->ingest_u8(c->y, bytes, n, 16, 1 / 255.f, 0); break;
+    case 1: c->k->lanes->ingest_f32(c->y, images, n, 16, 0.5f, 0.1f); break;
+    case 2: c->k->lanes->to_lanes(c->y, images, n, 16); break;
+    default: c->k->lanes->from_lanes(out, c->x, n, 16);
+    }
+}
+
+static void cross_entropy_each(struct kernel *c)
+{
+    static const int32_t label[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5};
+    uint8_t correct[16];
+    for (size_t i = 0; i + CLASSES * 16 <= c->n; i += CLASSES * 16)
+        c->k->loss->cross_entropy(c->y + i, c->x + i, CLASSES, 16, label, 16, 0, 1 / 256.f, lane_sums[0], correct);
+}
+
+/* Maps of one pixel: numbers of its own for each of the c->n / 16 channels. */
+static void each(struct kernel *c, int which)
+{
+    static struct cvyi_affine affines[MAX_N / 16];
+    static struct cvyi_bn_dx gradients[MAX_N / 16];
+    static double mean[MAX_N / 16], sums[2][MAX_N / 16];
+    const size_t n = c->n / 16;
+    switch (which) {
+    case 0: c->k->rows->each_stats(c->x, n, 16, mean, sums[0]); break;
+    case 1: c->k->rows->each_norm(c->y, c->x, n, affines); break;
+    case 2: c->k->rows->each_reduce(c->x, c->z, n, mean, sums[0], sums[1]); break;
+    default: c->k->rows->each_bn_dx(c->y, c->x, c->z, n, gradients, 16);
+    }
+}
+
+ROW(bn_stats, 1, c->k->rows->bn_stats(c->x, c->n, lane_sums[0], lane_sums[1], lane_sums[2]))
+ROW(norm, 2, c->k->rows->norm(c->y, c->x, c->n, &affine, 0))
+ROW(bn_reduce, 2, c->k->rows->bn_reduce(c->x, c->z, c->n, 0.1f, lane_sums[0], lane_sums[1]))
+ROW(bn_dx, 3, c->k->rows->bn_dx(c->y, c->x, c->z, c->n, &bn_dx, 16))
+ROW(each_stats, 1, each(c, 0))
+ROW(each_norm, 2, each(c, 1))
+ROW(each_reduce, 2, each(c, 2))
+ROW(each_bn_dx, 3, each(c, 3))
+ROW(add, 3, c->k->rows->add(c->y, c->x, c->z, c->n))
+ROW(scale, 2, c->k->rows->scale(c->y, c->x, c->n, 1.5f))
+ROW(mask_scale, 2, c->k->rows->mask_scale(c->y, c->x, (const uint16_t *)c->bytes, c->n, 2))
+ROW(pool_max, 1, pool_each(c, 0))
+ROW(pool_max_bwd, 2, pool_each(c, 1))
+ROW(pool_max_pick, 2, pool_each(c, 4))
+ROW(pick_bwd, 2, pool_each(c, 5))
+ROW(pick_reduce, 1, pool_each(c, 6))
+ROW(pick_bn_dx, 3, pool_each(c, 7))
+ROW(pool_avg, 1, pool_each(c, 2))
+ROW(pool_avg_bwd, 2, pool_each(c, 3))
+ROW(ingest_u8, 1, ingest_each(c, 0))
+ROW(ingest_f32, 2, ingest_each(c, 1))
+ROW(to_lanes, 2, ingest_each(c, 2))
+ROW(from_lanes, 2, ingest_each(c, 3))
+ROW(transpose, 2, c->k->lanes->transpose(c->y, c->n / 16, c->x, 16, c->n / 16, c->n / 16))
+ROW(softmax, 2, c->k->loss->softmax(c->y, c->x, c->n / 16, 16))
+ROW(cross_entropy, 2, cross_entropy_each(c))
+ROW(sgd, 5, c->k->update->sgd(c->y, c->x, c->z, c->n, &((struct cvyi_sgd){0, 0.9f, 1e-4f, false})))
+ROW(fold, 1, c->k->update->fold(c->y, c->x, SLOTS, c->n / SLOTS, c->n / SLOTS))
+ROW(fold_lanes, 1, c->k->update->fold_lanes(c->y, c->x, c->n / 16))
+ROW(act, 2, c->k->rows->act[c->index](c->y, c->x, c->n, 0.1f))
+ROW(norm_act, 2, c->k->rows->norm_act[c->index](c->y, c->x, c->n, &affine, 0.1f))
+ROW(act_bwd, 3, c->k->rows->act_bwd[c->index](c->y, c->x, c->z, c->n, 0.1f))
+ROW(act_bwd_reduce, 4,
+    c->k->rows->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0], lane_sums[1]))
+
+/* counts: 1, or how many kinds of activation the kernel comes in. */
+static const struct { const char *name; void (*call)(struct kernel *c); int moved; size_t counts;
+} list[] = {
+#define X(name, type, count)                                                                                           \
+    {#name, call_##name, moved_##name, sizeof(struct { cvyi_##type##_fn *f count; }) / sizeof(void (*)(void))},
+    CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
+#undef X
+};
+
+static const char *const act_names[] = {
+#define X(name) #name,
+    CVYI_ACTS(X)
+#undef X
+    "relu_x",
+};
+
+/* ------------------------------------------------------------------------------------------------ cases */
+
+static void run(gb_state *state, void *user)
+{
+    struct kernel *c = user;
+    c->call(c);
+    double t = bench_now();
+    GB_LOOP(state) c->call(c);
+    t = (bench_now() - t) / (double)gb_iterations(state);
+    bench_figures(c->b, state, t, &c->work, c->isa, 1);
+}
+
+static void finish(void *user)
+{
+    struct kernel *c = user;
+    free(c->x), free(c->y), free(c->z), free(c->w), free(c->pix), free(c->tap), free(c->xp), free(c->dw_i),
+        free(c->bytes);
+    free(c);
+}
+
+static struct kernel *start(struct bench *b, enum cvy_isa isa)
+{
+    struct kernel *c = bench_alloc(sizeof *c);
+    *c = (struct kernel){.b = b, .isa = isa, .k = cvyi_kernels_for((int)isa)};
+    return c;
+}
+
+static void add(struct kernel *c, enum gb_unit unit, char *name)
+{
+    bench_add(c->b, name, unit, BENCH_REAL_TIME, run, finish, c);
+    free(name);
+}
+
+static struct kernel *start_layer(struct bench *b, enum cvy_isa isa, const struct layer *l, int mo)
+{
+    struct kernel *c = start(b, isa);
     const size_t n_taps = l->k * l->k, n_pix = oh(l) * ow(l), oc = (l->oc + 15) / 16 * 16;
-    const double flops = 2.0 * 16 * (double)(n_pix * n_taps * l->ic * l->oc);
-    struct job j = {
-        .k = k, .l = l, .x = filled(l->ic * l->ih * l->iw * 16), .w = filled((l->oc + 16) * l->ic * n_taps + 16),
-        .y = filled(oc * n_pix * 16), .dyt = filled(oc * l->ih * 16), .pix = malloc(2 * n_pix * sizeof *j.pix),
-        .tap = malloc(2 * n_taps * sizeof *j.tap), .xp = malloc(l->ic * n_taps * sizeof *j.xp),
-        .dw_i = malloc(l->ic * n_taps * sizeof *j.dw_i),
-    };
-    if (!j.pix || !j.tap || !j.xp || !j.dw_i)
-        exit(1);
-    printf("%-8s %-22s", k->isa, l->name);
+    c->layer = l;
+    c->work.flops = 2.0 * 16 * (double)(n_pix * n_taps * l->ic * l->oc);
+    c->x = bench_floats(l->ic * l->ih * l->iw * 16);
+    c->w = bench_floats((l->oc + 16) * l->ic * n_taps + 16);
+    c->y = bench_floats(oc * n_pix * 16);
+    c->z = bench_floats(oc * l->ih * 16);
+    c->pix = bench_alloc(2 * n_pix * sizeof *c->pix);
+    c->tap = bench_alloc(2 * n_taps * sizeof *c->tap);
+    c->xp = bench_alloc(l->ic * n_taps * sizeof *c->xp);
+    c->dw_i = bench_alloc(l->ic * n_taps * sizeof *c->dw_i);
     for (size_t p = 0; p < n_pix; p++) {
-        j.pix[p] = (int32_t)((p / ow(l) * l->iw + p % ow(l)) * 16);
-        j.pix[n_pix + p] = (int32_t)(p * 16);
+        c->pix[p] = (int32_t)((p / ow(l) * l->iw + p % ow(l)) * 16);
+        c->pix[n_pix + p] = (int32_t)(p * 16);
     }
-    for (size_t i = 0; i < l->ic * n_taps; i++)
-        j.dw_i[i] = (ptrdiff_t)i;
-    j.run = run_mac;
-    for (size_t t = 0; t < n_taps; t++)
-        j.tap[t] = (int32_t)((t / l->k * l->iw + t % l->k) * 16);
-    for (; j.tile < CVYI_MAC_TILES && k->mac->tile[j.tile].mo; j.tile++) {
-        for (size_t t = 0; t < n_taps; t++)
-            j.tap[n_taps + t] = (int32_t)t * k->mac->tile[j.tile].mo;
-        const double g = flops / time_of(&j) * 1e-9;
-        printf("  %2dx%d %5.1f %3.0f%%", k->mac->tile[j.tile].mo, k->mac->tile[j.tile].np, g, 100 * g / peak);
-        fflush(stdout);
+    for (size_t i = 0; i < l->ic * n_taps; i++) c->dw_i[i] = (ptrdiff_t)i;
+    for (size_t t = 0; t < n_taps; t++) {
+        c->tap[t] = (int32_t)((t / l->k * l->iw + t % l->k) * 16);
+        c->tap[n_taps + t] = (int32_t)t * mo;
     }
-    j.run = run_wgrad;
-    double g = flops / time_of(&j) * 1e-9;
-    printf("  | wgrad %5.1f %3.0f%%", g, 100 * g / peak);
-    if (l->k == 1) {
-        j.run = run_outer;
-        g = 2.0 * 16 * (double)(l->ih * l->ic * oc) / time_of(&j) * 1e-9;
-        printf("  | outer %5.1f %3.0f%%", g, 100 * g / peak);
-    }
-    printf("\n");
-    free(j.x), free(j.w), free(j.y), free(j.dyt), free(j.pix), free(j.tap), free(j.xp), free(j.dw_i);
+    return c;
 }
 
-int main(int argc, char **argv)
+static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct layer *l)
 {
-    for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
-        const struct cvyi_kernels *k = cvyi_cpu_can_run((enum cvy_isa)isa) ? cvyi_kernels_for(isa) : NULL;
-        if (!k || (argc > 1 ? strcmp(argv[1], k->isa) != 0 : isa == CVY_ISA_SCALAR || isa == CVY_ISA_PAIR))
-            continue;
-        const double peak = peak_gflops(peak_of(isa));
-        printf("%s: peak %.1f GFLOP/s\n", k->isa, peak);
-        for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
-            if (argc < 3 || strstr(layers[i].name, argv[2]))
-                bench(k, &layers[i], peak);
+    for (const enum cvy_isa *isa = isas; *isa; isa++) {
+        const struct cvyi_mac_tile *tile = cvyi_kernels_for((int)*isa)->mac->tile;
+        for (int t = 0; t < CVYI_MAC_TILES && tile[t].mo; t++) {
+            struct kernel *c = start_layer(b, *isa, l, tile[t].mo);
+            c->call = call_mac;
+            c->index = t;
+            add(c, GB_US, bench_text("kernels/mac/%s/%s:%dx%d", l->name, cvy_isa_name(*isa), tile[t].mo, tile[t].np));
+        }
     }
-    return 0;
+    for (const enum cvy_isa *isa = isas; *isa; isa++) {
+        struct kernel *c = start_layer(b, *isa, l, 1);
+        c->call = call_wgrad;
+        add(c, GB_US, bench_text("kernels/wgrad/%s/%s", l->name, cvy_isa_name(*isa)));
+    }
+    for (const enum cvy_isa *isa = isas; l->k == 1 && *isa; isa++) {
+        struct kernel *c = start_layer(b, *isa, l, 1);
+        c->call = call_outer;
+        c->work.flops = 2.0 * 16 * (double)(l->ih * l->ic * ((l->oc + 15) / 16 * 16));
+        add(c, GB_US, bench_text("kernels/outer/%s/%s", l->name, cvy_isa_name(*isa)));
+    }
+}
+
+static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name, const char *act, int index,
+                    void (*call)(struct kernel *c), int moved)
+{
+    static const size_t sizes[] = {1024, MAX_N};
+    for (size_t s = 0; s < 2; s++)
+        for (const enum cvy_isa *isa = isas; *isa; isa++) {
+            struct kernel *c = start(b, *isa);
+            c->n = sizes[s];
+            c->call = call;
+            c->index = index;
+            c->work.bytes = (double)moved * (double)c->n * sizeof(float);
+            c->x = bench_floats(MAX_N), c->y = bench_floats(MAX_N), c->z = bench_floats(MAX_N),
+            c->w = bench_floats(MAX_N);
+            c->bytes = bench_alloc(MAX_N);
+            for (size_t i = 0; i < MAX_N; i++)
+                c->bytes[i] = (uint8_t)(i * 2654435761u >> 24 & 3); /* places in a window */
+            add(c, GB_NS, bench_text("kernels/%s%s%s/n:%zu/%s", name, *act ? " " : "", act, c->n, cvy_isa_name(*isa)));
+        }
+}
+
+void bench_kernels(struct bench *b)
+{
+    const enum cvy_isa *isas = bench_isas(b);
+    if (isas[0] == CVY_ISA_SCALAR && isas[1])
+        isas++; /* the scalar table is there to be right: only if it is asked for */
+    for (size_t l = 0; l < LAYERS; l++) add_layers(b, isas, &layers[l]);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        for (size_t a = 0; a < list[i].counts; a++)
+            add_row(b, isas, list[i].name, list[i].counts > 1 ? act_names[a] : "", (int)a, list[i].call, list[i].moved);
 }

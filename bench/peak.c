@@ -1,59 +1,84 @@
-/* Prints the FMA peak of every instruction set that this machine runs, for one thread and for all. */
-#include <pthread.h>
-#include <stdio.h>
+/* What the machine can do: multiply-adds for each instruction set and number of threads, bandwidth of each level of
+ * memory, and the way from core to core. */
 #include <stdlib.h>
 
-#include "convoy/context.h"
-#include "peak.h"
+#include "bench.h"
 
-struct worker { pthread_t thread; pthread_barrier_t *barrier; peak_fn *fn; double gflops; };
+struct peak {
+    struct bench *b;
+    enum cvy_isa isa;
+    size_t threads, bytes; /* bytes: of each thread; 0: multiply-adds */
+    enum probe_traffic traffic;
+};
 
-static void *work(void *arg)
+static double window(const struct peak *p) { return bench_options(p->b)->once ? 0 : 0.1; }
+
+/* An iteration "takes" what a billion multiply-adds or bytes take at the rate measured. */
+static void rate(gb_state *state, void *user)
 {
-    struct worker *w = arg;
-    pthread_barrier_wait(w->barrier);
-    w->gflops = peak_gflops(w->fn);
-    return NULL;
-}
-
-static double all_threads(peak_fn *fn, size_t n)
-{
-    struct worker *w = calloc(n, sizeof *w);
-    pthread_barrier_t barrier;
-    if (!w || pthread_barrier_init(&barrier, NULL, (unsigned)n)) {
-        fprintf(stderr, "peak: out of memory\n");
-        exit(1);
-    }
+    const struct peak *p = user;
     double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        w[i].barrier = &barrier, w[i].fn = fn;
-        if (pthread_create(&w[i].thread, NULL, work, &w[i])) {
-            fprintf(stderr, "peak: cannot start %zu threads\n", n);
-            exit(1);
-        }
+    GB_LOOP(state) {
+        double r = p->bytes ? probe_bandwidth(p->isa, p->traffic, p->bytes, p->threads, window(p))
+                            : probe_fma(p->isa, p->threads, window(p));
+        gb_set_iteration_time(state, 1 / r);
+        sum += r;
     }
-    for (size_t i = 0; i < n; i++) {
-        pthread_join(w[i].thread, NULL);
-        sum += w[i].gflops;
-    }
-    pthread_barrier_destroy(&barrier);
-    free(w);
-    return sum;
+    gb_set_counter(state, p->bytes ? "GB/s" : "GFLOP/s", sum / (double)gb_iterations(state), GB_COUNTER);
 }
 
-int main(void)
+static void round_trip(gb_state *state, void *user)
 {
-    struct cvy_machine machine;
-    cvy_machine_describe(&machine);
-    printf("%s\n%-8s %8s %10s\n", machine.cpu, "isa", "threads", "GFLOP/s");
-    for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_AVX512; isa++) {
-        peak_fn *fn = machine.can_run[isa] ? peak_of(isa) : NULL;
-        if (!fn)
-            continue;
-        printf("%-8s %8d %10.1f\n", cvy_isa_name((enum cvy_isa)isa), 1, all_threads(fn, 1));
-        if (machine.default_threads > 1)
-            printf("%-8s %8zu %10.1f\n", cvy_isa_name((enum cvy_isa)isa), machine.default_threads,
-                   all_threads(fn, machine.default_threads));
+    const struct peak *p = user;
+    GB_LOOP(state) {
+        double ns = probe_round_trip(window(p));
+        if (ns == 0) {
+            bench_skip(p->b, state, true, "one CPU: there is no other core to send anything to");
+            break;
+        }
+        gb_set_iteration_time(state, ns * 1e-9);
     }
-    return 0;
+}
+
+static void add(struct bench *b, struct peak p, char *name, gb_fn *run)
+{
+    struct peak *user = bench_alloc(sizeof *user);
+    *user = p;
+    bench_add(b, name, p.threads ? GB_MS : GB_NS, BENCH_MANUAL_TIME, run, free, user);
+    free(name);
+}
+
+void bench_peak(struct bench *b)
+{
+    static const char *const traffics[] = {"read", "write", "copy"};
+    const enum cvy_isa *isas = bench_isas(b);
+    struct bench_numbers threads = bench_threads(b);
+    cvy_machine m;
+    cvy_machine_describe(&m);
+    const size_t l1 = m.l1d_bytes ? m.l1d_bytes : 32 << 10, l2 = m.l2_bytes ? m.l2_bytes : 512 << 10;
+    const size_t l3 = m.l3_bytes ? m.l3_bytes : 8 << 20;
+    enum cvy_isa best = CVY_ISA_SCALAR;
+    for (const enum cvy_isa *isa = isas; *isa; isa++) {
+        best = *isa;
+        for (size_t t = 0; t < threads.n; t++)
+            add(b, (struct peak){.b = b, .isa = *isa, .threads = threads.value[t]},
+                bench_text("peak/fma/threads:%zu/%s", threads.value[t], cvy_isa_name(*isa)), rate);
+    }
+    for (int level = 0; level < 4; level++)
+        for (int traffic = PROBE_READ; traffic <= PROBE_COPY; traffic++)
+            for (size_t t = 0; t < threads.n; t++) {
+                static const char *const names[] = {"L1", "L2", "L3", "DRAM"};
+                const size_t n =
+                    threads.value[t]; /* L1 and L2 are a core's own; L3 is shared, DRAM is what misses it */
+                const size_t bytes[] = {l1 / 2, l2 / 2, l3 / 2 / n, 4 * l3 / n};
+                add(b,
+                    (struct peak){.b = b,
+                                  .isa = best,
+                                  .threads = n,
+                                  .bytes = bytes[level],
+                                  .traffic = (enum probe_traffic)traffic},
+                    bench_text("peak/%s/%s/threads:%zu/%s", traffics[traffic], names[level], n, cvy_isa_name(best)),
+                    rate);
+            }
+    add(b, (struct peak){.b = b}, bench_text("peak/round trip/cores"), round_trip);
 }

@@ -1,145 +1,217 @@
-/* Whole training steps: examples per second and the share of the machine's FMA peak, measured in the same run, alternating.
- *
- * usage: step [--batch N] [--threads N] [--isa NAME] [--seconds S] [--rounds N] [--phases]
- *
- * The net is lenet-bn (1.517 MFLOP of direct convolution and matrix arithmetic per example and step: forward, both gradients; the first
- * layer has no data gradient). Per round: the FMA peak of all threads, then as many steps as fit into the time. Prints the median
- * of the rounds; quote medians of several processes. */
-#include <pthread.h>
-#include <stdio.h>
+/* Whole training steps on random images: gathering, forward, loss, backward, update. The share of the FMA peak counts
+ * the convolutions and linear layers as they are defined, forward and both gradients (the first layer has one),
+ * whatever algorithm computes them. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "convoy/convoy.h"
-#include "peak.h"
+#include "bench.h"
 
-#define MFLOP 1.51704
+struct step {
+    struct bench *b;
+    const struct bench_contestant *who;
+    const char *benchmark, *file;
+    size_t batch, threads;
+    struct cli_session s;     /* opened by the first run */
+    uint8_t *images, *labels;
+    uint32_t *order;          /* of the images; batches are taken from it one after another */
+    size_t n_images, at;
+    struct bench_work work;   /* of one step */
+    bool opened, noted;
+};
 
-static cvy_tensor build(cvy_net *net)
+static void finish(void *user)
 {
-    cvy_tensor x = cvy_input(net, 1, 28, 28);
-    x = cvy_conv2d(net, x, "conv1", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 5, 5 } });
-    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn1", NULL));
-    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
-    x = cvy_conv2d(net, x, "conv2", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 5, 5 } });
-    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn2", NULL));
-    x = cvy_flatten(net, cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } }));
-    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 120 });
-    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn3", NULL));
-    x = cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 84 });
-    x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn4", NULL));
-    return cvy_linear(net, x, "fc3", &(cvy_linear_desc){ .out_features = 10 });
+    struct step *p = user;
+    cli_close(&p->s);
+    free(p->images);
+    free(p->labels);
+    free(p->order);
+    free(p);
 }
 
-static void *peak_thread(void *arg)
+static double direct_flops(const cvy_net *net)
 {
-    double *gflops = arg;
-    *gflops = peak_gflops(peak_of((int)*gflops));
-    return NULL;
-}
-
-/* All threads at once, each in its own registers; the sum. */
-static double peak_of_all(enum cvy_isa isa, size_t threads)
-{
-    pthread_t made[64];
-    double part[64], sum = 0;
-    if (threads > 64) threads = 64;
-    for (size_t t = 0; t < threads; t++) part[t] = isa;
-    for (size_t t = 1; t < threads; t++)
-        if (pthread_create(&made[t], NULL, peak_thread, &part[t])) exit(4);
-    peak_thread(&part[0]);
-    for (size_t t = 1; t < threads; t++) pthread_join(made[t], NULL);
-    for (size_t t = 0; t < threads; t++) sum += part[t];
+    double sum = 0;
+    cvy_node_info node;
+    for (size_t i = 0; i < cvy_net_nodes(net); i++)
+        if (!cvy_net_node(net, i, &node) && (!strcmp(node.type, "conv2d") || !strcmp(node.type, "linear")))
+            sum += node.flops_forward + node.flops_backward;
     return sum;
 }
 
-static int by_value(const void *a, const void *b)
+/* Images in memory as a data set of the usual size would be: gathering a batch goes through the caches. */
+static void make_images(struct step *p)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    const size_t *in = p->s.model->input, image = in[0] * in[1] * in[2],
+                 classes = cvy_tensor_shape(p->s.net, p->s.logits).c;
+    uint32_t state = 1;
+    p->n_images = (64u << 20) / image < 50000 ? (64u << 20) / image : 50000;
+    if (p->n_images < 2 * p->batch) p->n_images = 2 * p->batch;
+    p->images = bench_alloc(p->n_images * image);
+    p->labels = bench_alloc(p->n_images);
+    p->order = bench_alloc(p->n_images * sizeof *p->order);
+    for (size_t i = 0; i < p->n_images * image; i++)
+        p->images[i] = (uint8_t)((state = state * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < p->n_images; i++) {
+        p->labels[i] = (uint8_t)(i % classes);
+        p->order[i] = (uint32_t)i;
+    }
+    for (size_t i = p->n_images; i-- > 1;) {
+        size_t j = (state = state * 1664525u + 1013904223u) % (i + 1);
+        uint32_t t = p->order[i];
+        p->order[i] = p->order[j];
+        p->order[j] = t;
+    }
 }
 
-static double number(int argc, char **argv, const char *name, double fallback)
+static bool open_step(struct step *p, gb_state *state)
 {
-    for (int i = 1; i + 1 < argc; i++)
-        if (strcmp(argv[i], name) == 0) return atof(argv[i + 1]);
-    return fallback;
+    char error[CLI_ERROR];
+    if (p->opened) return true;
+    cli_close(&p->s);
+    if (!(p->s.ctx = bench_context(p->b, state, p->who, p->threads))) return false;
+    if (model_load(p->file, NULL, &p->s.model, error, sizeof error) ||
+        model_build(p->s.model, p->s.ctx, &p->s.net, &p->s.logits, error, sizeof error)) {
+        bench_skip(p->b, state, false, error);
+        return false;
+    }
+    const struct model_defaults *d = &p->s.model->defaults;
+    const cvy_trainer_options options = {
+        .batch = p->batch,
+        .seed = 1,
+        .loss.label_smoothing = d->label_smoothing,
+        .input = model_input(p->s.model),
+        .sgd = {d->lr < 0.01 ? d->lr : 0.01, d->momentum, d->weight_decay, d->nesterov, d->decay_all},
+        .init = {d->weights, d->biases, 1}};
+    enum cvy_status status = cvy_trainer_create(p->s.net, p->s.logits, &options, &p->s.trainer);
+    if (status) {
+        bench_skip(p->b, state, status == CVY_E_UNSUPPORTED, cvy_message(p->s.ctx));
+        return false;
+    }
+    make_images(p);
+    p->work = (struct bench_work){.flops = direct_flops(p->s.net) * (double)p->batch, .examples = (double)p->batch};
+    p->opened = true;
+    return true;
 }
 
-int main(int argc, char **argv)
+static bool one_step(struct step *p)
 {
-    size_t batch = (size_t)number(argc, argv, "--batch", 256), rounds = (size_t)number(argc, argv, "--rounds", 5);
-    double seconds = number(argc, argv, "--seconds", 1);
-    cvy_context_options options = { .threads = (size_t)number(argc, argv, "--threads", 0), .strict = true };
-    bool phases = false;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc && !cvy_isa_from_name(argv[i + 1], &options.isa)) return fprintf(stderr, "step: unknown instruction set %s\n", argv[i + 1]), 1;
-        phases |= strcmp(argv[i], "--phases") == 0;
+    if (p->at + p->batch > p->n_images) p->at = 0;
+    const cvy_batch batch = {
+        .images = p->images, .dtype = CVY_U8, .labels8 = p->labels, .index = p->order + p->at, .n = p->batch};
+    cvy_step_result r;
+    p->at += p->batch;
+    return cvy_trainer_step(p->s.trainer, &batch, &r) == CVY_OK;
+}
+
+/* What the phases of a step take, as counters "phase NN NAME" in microseconds, summed over threads. In steps of their
+ * own: reading the clocks costs a little. */
+static void add_phases(struct step *p, gb_state *state, double seconds)
+{
+    const size_t phases = cvy_trainer_phases(p->s.trainer);
+    size_t steps = bench_options(p->b)->once ? 1 : (size_t)(0.1 / seconds) + 1;
+    bool good = true;
+    cvy_trainer_profile(p->s.trainer, true);
+    for (size_t i = 0; i < steps; i++) good &= one_step(p);
+    for (size_t i = 0; good && i < phases; i++) {
+        cvy_phase_info info;
+        if (cvy_trainer_phase(p->s.trainer, i, &info)) continue;
+        char *name = bench_text("phase %03zu %s", i, info.name);
+        gb_set_counter(state, name, info.seconds / (double)steps * 1e6, GB_COUNTER);
+        free(name);
     }
-    if (!rounds || rounds > 100 || !batch) return fprintf(stderr, "step: rounds 1 to 100, batch at least 1\n"), 1;
-    options.backends = "native";
-    cvy_context *ctx;
-    cvy_net *net;
-    cvy_trainer *trainer;
-    if (cvy_context_create(&options, &ctx) || cvy_net_create(ctx, &net) ||
-        cvy_trainer_create(net, build(net), &(cvy_trainer_options){ .batch = batch, .sgd.lr = 0.1 }, &trainer)) {
-        fprintf(stderr, "step: %s\n", cvy_message(ctx));
-        return 1;
-    }
-    size_t n_images = 60000; /* as many as the real set: gathering goes through memory */
-    uint8_t *images = malloc(n_images * 784), *labels = malloc(n_images);
-    uint32_t *index = malloc(batch * sizeof *index), state = 1;
-    if (!images || !labels || !index) return fprintf(stderr, "step: out of memory\n"), 4;
-    for (size_t i = 0; i < n_images * 784; i++) images[i] = (uint8_t)((state = state * 1664525u + 1013904223u) >> 24);
-    for (size_t i = 0; i < n_images; i++) labels[i] = (uint8_t)(i % 10);
-    cvy_batch b = { .images = images, .dtype = CVY_U8, .labels8 = labels, .index = index, .n = batch };
-    double rate[100], share[100], peak[100];
-    for (size_t round = 0; round <= rounds; round++) { /* the first warms up */
-        double gflops = peak_of_all(cvy_context_isa(ctx), cvy_context_threads(ctx)), spent = 0;
-        size_t examples = 0;
-        while (spent < seconds) {
-            cvy_step_result r;
-            for (size_t i = 0; i < batch; i++) index[i] = (state = state * 1664525u + 1013904223u) % (uint32_t)n_images;
-            if (cvy_trainer_step(trainer, &b, &r)) return fprintf(stderr, "step: %s\n", cvy_message(ctx)), 1;
-            spent += r.seconds;
-            examples += r.n;
-        }
-        if (!round) continue;
-        rate[round - 1] = (double)examples / spent;
-        peak[round - 1] = gflops;
-        share[round - 1] = rate[round - 1] * MFLOP * 1e-3 / gflops;
-    }
-    qsort(rate, rounds, sizeof *rate, by_value);
-    qsort(share, rounds, sizeof *share, by_value);
-    qsort(peak, rounds, sizeof *peak, by_value);
-    printf("lenet-bn batch %zu threads %zu isa %s: %.0f examples/s (%.0f … %.0f), %.1f GFLOP/s, FMA peak %.1f, %.1f %% of peak (%.1f … %.1f)\n", batch,
-           cvy_context_threads(ctx), cvy_isa_name(cvy_context_isa(ctx)), rate[rounds / 2], rate[0], rate[rounds - 1], rate[rounds / 2] * MFLOP * 1e-3,
-           peak[rounds / 2], 100 * share[rounds / 2], 100 * share[0], 100 * share[rounds - 1]);
-    if (phases) {
-        size_t steps = 200;
+    if (bench_options(p->b)->phases && good && !p->noted) {
+        p->noted = true;
         double total = 0;
-        cvy_phase_info p;
-        cvy_trainer_profile(trainer, true);
-        for (size_t i = 0; i < steps; i++) {
-            cvy_step_result r;
-            if (cvy_trainer_step(trainer, &b, &r)) return 1;
+        cvy_phase_info info;
+        for (size_t i = 0; i < phases; i++)
+            if (!cvy_trainer_phase(p->s.trainer, i, &info)) total += info.seconds;
+        bench_note(p->b, "\n%s, batch %zu, %zu threads, %s: phases, microseconds a step summed over threads",
+                   p->s.model->name, p->batch, p->threads, p->who->name);
+        for (size_t i = 0; i < phases; i++) {
+            if (cvy_trainer_phase(p->s.trainer, i, &info)) continue;
+            const double us = info.seconds / (double)steps * 1e6;
+            bench_note(p->b, "  stage %3zu  %-52.52s %5zu tasks %9.1f us %5.1f %% %8.1f GFLOP/s a thread", info.stage,
+                       info.name, info.tasks, us, 100 * info.seconds / total, us > 0 ? info.flops / us * 1e-3 : 0);
         }
-        for (size_t i = 0; i < cvy_trainer_phases(trainer); i++)
-            if (cvy_trainer_phase(trainer, i, &p) == CVY_OK) total += p.seconds;
-        for (size_t i = 0; i < cvy_trainer_phases(trainer); i++) {
-            if (cvy_trainer_phase(trainer, i, &p)) continue;
-            double us = p.seconds / (double)steps * 1e6;
-            printf("  stage %2zu  %-40.40s %4zu tasks %9.1f us %5.1f %%", p.stage, p.name, p.tasks, us, 100 * p.seconds / total);
-            if (p.flops > 0) printf("  %6.1f GFLOP/s per thread", p.flops / us * 1e-3);
-            printf("\n");
-        }
-        printf("  all phases, summed over threads: %.1f us a step\n", total / (double)steps * 1e6);
+        bench_note(p->b, "  all phases: %.1f us; the step itself: %.1f us", total / (double)steps * 1e6, seconds * 1e6);
     }
-    cvy_trainer_destroy(&trainer);
-    cvy_net_destroy(&net);
-    cvy_context_destroy(&ctx);
-    free(images);
-    free(labels);
-    free(index);
-    return 0;
+    cvy_trainer_profile(p->s.trainer, false);
+}
+
+static void run(gb_state *state, void *user)
+{
+    struct step *p = user;
+    if (!open_step(p, state)) return;
+    bool good = one_step(p) && one_step(p);
+    double t = 0;
+    if (good) {
+        t = bench_now();
+        GB_LOOP(state) {
+            if (!(good = one_step(p))) break;
+        }
+        t = (bench_now() - t) / (double)gb_iterations(state);
+    }
+    if (!good) {
+        bench_skip(p->b, state, false, cvy_message(p->s.ctx));
+        return;
+    }
+    const enum cvy_isa isa = cvy_context_isa(p->s.ctx);
+    bench_figures(p->b, state, t, &p->work, isa, p->threads);
+    char *label = bench_text("%s %s", cvy_context_backends(p->s.ctx), cvy_isa_name(isa));
+    gb_set_label(state, label);
+    free(label);
+    /* Only of measurements that count, not of the search for the number of iterations. */
+    const struct bench_options *o = bench_options(p->b);
+    if (!strcmp(p->benchmark, "step") && (o->once || t * (double)gb_iterations(state) > 0.7 * o->min_time))
+        add_phases(p, state, t);
+}
+
+static void add(struct bench *b, const char *benchmark, const struct bench_numbers *batches,
+                const struct bench_numbers *threads)
+{
+    static const char *const standard[] = {"lenet-bn"};
+    const struct bench_options *o = bench_options(b);
+    const size_t n_models = o->models.n ? o->models.n : 1;
+    for (size_t i = 0; i < n_models; i++) {
+        struct cli_session s = {0};
+        const char *file = o->models.n ? o->models.text[i] : standard[0];
+        int code = cli_open_model(&s, file, NULL);
+        if (code) exit(code);
+        for (size_t n = 0; n < (batches->n ? batches->n : 1); n++)
+            for (size_t t = 0; t < threads->n; t++)
+                for (size_t k = 0; k < o->n_contestants; k++) {
+                    struct step *p = calloc(1, sizeof *p);
+                    if (!p) bench_die(CLI_NOMEM, "out of memory");
+                    p->b = b, p->who = &o->contestants[k], p->benchmark = benchmark, p->file = file;
+                    p->batch = batches->n ? batches->value[n] : s.model->defaults.batch;
+                    p->threads = threads->value[t];
+                    char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark, s.model->name, p->batch,
+                                            p->threads, p->who->name);
+                    bench_add(b, name, GB_MS, BENCH_REAL_TIME, run, finish, p);
+                    free(name);
+                }
+        cli_close(&s);
+    }
+}
+
+void bench_step(struct bench *b)
+{
+    const struct bench_numbers threads = bench_threads(b);
+    add(b, "step", &bench_options(b)->batches, &threads);
+}
+
+void bench_scaling(struct bench *b)
+{
+    static size_t sizes[] = {16, 32, 64, 128, 256, 512, 1024};
+    static size_t counts[32];
+    const struct bench_options *o = bench_options(b);
+    const struct bench_numbers all = {sizes, sizeof sizes / sizeof *sizes}, given = bench_threads(b);
+    struct bench_numbers threads = given;
+    if (!o->threads.n) {
+        threads = (struct bench_numbers){counts, 0};
+        for (size_t t = 1; t < given.value[0]; t *= 2) counts[threads.n++] = t;
+        counts[threads.n++] = given.value[0];
+    }
+    add(b, "scaling", o->batches.n ? &o->batches : &all, &threads);
 }

@@ -11,7 +11,7 @@
 #include "train/checkpoint.h"
 
 /* Also in help.c's table, which the man page is made from. Signals: 128 + number. */
-enum { CLI_OK = 0, CLI_USAGE = 1, CLI_BAD = 2, CLI_IO = 3, CLI_NOMEM = 4, CLI_NUMERIC = 5 };
+enum { CLI_OK = 0, CLI_USAGE = 1, CLI_BAD = 2, CLI_IO = 3, CLI_NOMEM = 4, CLI_NUMERIC = 5, CLI_LIMIT = 6 };
 
 #define CLI_ERROR 2048 /* bytes of a message */
 
@@ -20,7 +20,7 @@ struct cli_command {
     const struct argp *argp; /* options, arguments and text: --help and the man page both come from it */
     int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
 };
-extern const struct cli_command cli_train, cli_eval, cli_predict, cli_info, cli_data, cli_help;
+extern const struct cli_command cli_train, cli_eval, cli_predict, cli_bench, cli_compare, cli_info, cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 
 /* "convoy: SENTENCE" on stderr; returns code. */

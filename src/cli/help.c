@@ -13,6 +13,7 @@ static const struct entry exit_codes[] = {
     {"3", "input or output failed: a file cannot be opened, read or written, or standard output was lost"},
     {"4", "out of memory"},
     {"5", "numbers: a loss or parameter is not finite; the last good checkpoint is kept"},
+    {"6", "a comparison went over the limit that --fail-if set"},
     {"129, 130, 143", "ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM, after the checkpoint was saved; a second signal ends at once"},
     {NULL, NULL}};
 static const struct entry environment[] = {

@@ -1,0 +1,287 @@
+/* Every operator and pass through the public operator API, on the caller's NCHW buffers, at the shapes of real nets.
+ * The time is the whole call; a backend with a layout of its own reorders what comes in and goes out, and "% reorder"
+ * says how much of the call that was. In a net these reorders happen at its ends only: `convoy compare MODEL` shows ops
+ * inside a net. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "problem.h"
+#include "shapes.h"
+
+struct op {
+    struct bench *b;
+    const struct bench_contestant *who;
+    size_t threads;
+    struct problem problem;
+    enum cvy_pass pass;
+};
+
+static const char *const pass_names[] = {"forward", "infer", "data", "weights"};
+
+/* Buffers are shared by all cases: as large as the largest needs. */
+enum role { SRC, SRC2, WEIGHTS, BIAS, DIFF_DST, DST, DIFF_WEIGHTS, DIFF_BIAS, MEAN, VAR, ROLES };
+
+static float *buffer(enum role role, size_t n)
+{
+    static struct { float *p; size_t n; } all[ROLES];
+    if (all[role].n < n) {
+        free(all[role].p);
+        all[role].p = bench_floats(n);
+        all[role].n = n;
+        for (size_t i = 0; role == VAR && i < n; i++) all[role].p[i] += 1;
+    }
+    return all[role].p;
+}
+
+static int32_t *labels(size_t n, size_t classes)
+{
+    static int32_t *all;
+    free(all);
+    all = bench_alloc(n * sizeof *all);
+    for (size_t i = 0; i < n; i++) all[i] = (int32_t)(i % classes);
+    return all;
+}
+
+static size_t elements(cvy_shape s) { return s.n * s.c * s.h * s.w; }
+
+static enum cvy_status create(const struct op *o, cvy_context *ctx, cvy_op **op)
+{
+    const struct problem *p = &o->problem;
+    switch (p->kind) {
+    case PROBLEM_CONV:
+    case PROBLEM_IP: return cvy_op_conv2d(ctx, &p->conv, p->src, o->pass, op);
+    case PROBLEM_BNORM: return cvy_op_batch_norm(ctx, NULL, p->src, o->pass, op);
+    case PROBLEM_ELTWISE: return cvy_op_activation(ctx, &p->act, p->src, o->pass, op);
+    case PROBLEM_POOL: return cvy_op_pool2d(ctx, &p->pool, p->src, o->pass, op);
+    case PROBLEM_SOFTMAX: return cvy_op_softmax(ctx, p->src, op);
+    case PROBLEM_BINARY: return cvy_op_add(ctx, p->src, op);
+    case PROBLEM_DROPOUT: return cvy_op_dropout(ctx, &(cvy_dropout_desc){.p = p->p}, p->src, o->pass, op);
+    default: return cvy_op_softmax_cross_entropy(ctx, NULL, p->src, op);
+    }
+}
+
+static cvy_op_args arguments(const struct op *o, double *loss)
+{
+    const struct problem *p = &o->problem;
+    const bool conv = p->kind == PROBLEM_CONV || p->kind == PROBLEM_IP;
+    const size_t weights = conv ? p->dst.c * (p->src.c / (p->conv.groups ? p->conv.groups : 1)) * p->conv.kernel[0] *
+                                      p->conv.kernel[1]
+                                : p->src.c;
+    const size_t x = elements(p->src), y = elements(p->dst), c = p->dst.c;
+    cvy_op_args a = {.src = buffer(SRC, x),
+                     .src2 = buffer(SRC2, x),
+                     .weights = buffer(WEIGHTS, weights),
+                     .bias = buffer(BIAS, c),
+                     .diff_dst = buffer(DIFF_DST, y),
+                     .dst_in = buffer(SRC2, x > y ? x : y),
+                     .dst = buffer(DST, x > y ? x : y),
+                     .diff_weights = buffer(DIFF_WEIGHTS, weights),
+                     .diff_bias = buffer(DIFF_BIAS, c),
+                     .mean = buffer(MEAN, c),
+                     .var = buffer(VAR, c),
+                     .running_mean = buffer(MEAN, c),
+                     .running_var = buffer(VAR, c),
+                     .loss = loss,
+                     .seed = 1};
+    a.diff_src = a.dst;
+    a.src2 = buffer(SRC2, x);
+    if (p->kind == PROBLEM_LOSS) a.labels = labels(p->src.n, p->src.c);
+    if (p->kind == PROBLEM_BNORM && o->pass == CVY_FORWARD) /* its outputs, not the buffers of the other role */
+        a.mean = buffer(DIFF_WEIGHTS, c), a.var = buffer(DIFF_BIAS, c), a.running_mean = a.running_var = NULL;
+    return a;
+}
+
+/* What a pass has to do: operations by the formula (exp and division count as one), bytes that must be read and written
+ * once. */
+static struct bench_work work_of(const struct op *o)
+{
+    const struct problem *p = &o->problem;
+    const double x = (double)elements(p->src), y = (double)elements(p->dst),
+                 window = (double)(p->pool.kernel[0] * p->pool.kernel[1]);
+    const double k = (double)(p->conv.kernel[0] * p->conv.kernel[1] * p->src.c / (p->conv.groups ? p->conv.groups : 1));
+    const bool back = o->pass == CVY_BACKWARD_DATA;
+    struct bench_work w = {0};
+    switch (p->kind) {
+    case PROBLEM_CONV:
+    case PROBLEM_IP: w = (struct bench_work){2 * y * k, x + y + k * (double)p->dst.c, 0}; break;
+    case PROBLEM_BNORM:
+        w = (struct bench_work){x * (back ? 10 : o->pass == CVY_FORWARD_INFER ? 2 : 6), x * (back ? 3 : 2), 0};
+        break;
+    case PROBLEM_ELTWISE: w = (struct bench_work){x * (p->act.kind == CVY_RELU ? 1 : 3), x * (back ? 3 : 2), 0}; break;
+    case PROBLEM_POOL:
+        w = (struct bench_work){y * window, back && p->pool.kind == CVY_POOL_MAX ? 2 * x + y : x + y, 0};
+        break;
+    case PROBLEM_SOFTMAX: w = (struct bench_work){4 * x, 2 * x, 0}; break;
+    case PROBLEM_BINARY: w = (struct bench_work){x, 3 * x, 0}; break;
+    case PROBLEM_DROPOUT: w = (struct bench_work){x, 2 * x, 0}; break;
+    case PROBLEM_LOSS: w = (struct bench_work){6 * x, 2 * x, 0}; break;
+    }
+    w.bytes *= sizeof(float);
+    return w;
+}
+
+/* The share of reorders in some runs of their own, in percent of the time of all phases. */
+static double reorders(cvy_op *op, const cvy_op_args *args, size_t runs)
+{
+    double all = 0, reorder = 0;
+    cvy_op_profile(op, true);
+    for (size_t i = 0; i < runs; i++)
+        if (cvy_op_run(op, args)) return 0;
+    for (size_t i = 0; i < cvy_op_phases(op); i++) {
+        cvy_phase_info info;
+        if (cvy_op_phase(op, i, &info)) continue;
+        all += info.seconds;
+        if (strstr(info.name, "reorder")) reorder += info.seconds;
+    }
+    cvy_op_profile(op, false);
+    return all > 0 ? 100 * reorder / all : 0;
+}
+
+static void run(gb_state *state, void *user)
+{
+    const struct op *o = user;
+    cvy_context *ctx = bench_context(o->b, state, o->who, o->threads);
+    cvy_op *op = NULL;
+    double loss, t;
+    if (!ctx) return;
+    enum cvy_status status = create(o, ctx, &op);
+    const cvy_op_args args = arguments(o, &loss);
+    if (!status) status = cvy_op_run(op, &args);
+    if (!status) {
+        t = bench_now();
+        GB_LOOP(state) {
+            if ((status = cvy_op_run(op, &args))) break;
+        }
+        t = (bench_now() - t) / (double)gb_iterations(state);
+    }
+    if (status) {
+        bench_skip(o->b, state, status == CVY_E_UNSUPPORTED, cvy_message(ctx));
+    } else {
+        const struct bench_work work = work_of(o);
+        const enum cvy_isa isa = cvy_context_isa(ctx);
+        bench_figures(o->b, state, t, &work, isa, o->threads);
+        gb_set_counter(state, "% reorder", reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1),
+                       GB_COUNTER);
+        char *label = bench_text("%s %s %s", cvy_op_backend(op), cvy_isa_name(isa), o->problem.text);
+        gb_set_label(state, label);
+        free(label);
+    }
+    cvy_op_destroy(&op);
+    cvy_context_destroy(&ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------ cases */
+
+static void add(struct bench *b, const char *set, const struct problem_list *list)
+{
+    const struct bench_options *o = bench_options(b);
+    const struct bench_numbers threads = bench_threads(b);
+    for (size_t i = 0; i < list->n; i++)
+        for (unsigned pass = 0; pass < 4; pass++) {
+            const struct problem *p = &list->at[i];
+            if (!(p->passes >> pass & 1) || (o->passes && !(o->passes >> pass & 1))) continue;
+            for (size_t t = 0; t < threads.n; t++)
+                for (size_t k = 0; k < o->n_contestants; k++) {
+                    struct op *user = bench_alloc(sizeof *user);
+                    *user = (struct op){.b = b,
+                                        .who = &o->contestants[k],
+                                        .threads = threads.value[t],
+                                        .problem = *p,
+                                        .pass = (enum cvy_pass)pass};
+                    char *size = o->batches.n ? bench_text("/batch:%zu", p->src.n) : bench_text("%s", "");
+                    char *name = bench_text("ops/%s/%s%s/%s/threads:%zu/%s", set, *p->name ? p->name : p->text + 2,
+                                            size, pass_names[pass], user->threads, user->who->name);
+                    for (char *c = name; *c; c++)
+                        if (*c == ' ') *c = '_';
+                    bench_add(b, name, GB_US, BENCH_REAL_TIME, run, free, user);
+                    free(name);
+                    free(size);
+                }
+        }
+}
+
+static char *read_text(const char *path)
+{
+    char *text = NULL;
+    size_t size = 0, n;
+    FILE *f = fopen(path, "r"), *memory = open_memstream(&text, &size);
+    char block[4096];
+    if (!f) bench_die(CLI_IO, "%s: cannot read: %s", path, strerror(errno));
+    if (!memory) bench_die(CLI_NOMEM, "out of memory");
+    while ((n = fread(block, 1, sizeof block, f)) > 0) fwrite(block, 1, n, memory);
+    if (ferror(f)) bench_die(CLI_IO, "%s: cannot read: %s", path, strerror(errno));
+    fclose(f);
+    if (fclose(memory)) bench_die(CLI_NOMEM, "out of memory");
+    return text;
+}
+
+/* A built-in shape file by its name, or a path. */
+static void add_shapes(struct bench *b, const char *which, size_t batch)
+{
+    char error[CLI_ERROR];
+    struct problem_list list = {0};
+    const char *names[32] = {0}, *text = NULL;
+    for (size_t i = 0; i < 31 && shape_files[i].name; i++) {
+        names[i] = shape_files[i].name;
+        if (!strcmp(which, names[i])) text = shape_files[i].text;
+    }
+    char *file = NULL;
+    const char *set = strrchr(which, '/') ? strrchr(which, '/') + 1 : which;
+    if (!text) {
+        if (!strchr(which, '/') && !strchr(which, '.')) {
+            const char *nearest = cli_nearest(which, names);
+            bench_die(CLI_USAGE, "--shapes: there is no shape file '%.60s'%s%s%s; a path has a '/' or a '.' in it",
+                      which, nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+        }
+        text = file = read_text(which);
+    }
+    if (!problem_read(which, text, batch, &list, error, sizeof error)) bench_die(CLI_BAD, "%s", error);
+    if (!list.n) bench_die(CLI_BAD, "%s: holds no problem", which);
+    add(b, set, &list);
+    free(list.at);
+    free(file);
+}
+
+static void add_all(struct bench *b, size_t batch)
+{
+    static const char *const standard[] = {"lenet"};
+    const struct bench_options *o = bench_options(b);
+    char error[CLI_ERROR];
+    struct problem_list list = {0};
+    for (size_t i = 0; i < o->problems.n; i++)
+        if (!problem_read("--prb", o->problems.text[i], batch, &list, error, sizeof error))
+            bench_die(CLI_USAGE, "%s", error);
+    if (o->problems.n && !list.n) bench_die(CLI_USAGE, "--prb: holds no problem");
+    add(b, "prb", &list);
+    list.n = 0;
+    for (size_t i = 0; i < o->logs.n; i++) {
+        size_t skipped = 0, before = list.n;
+        char *text = read_text(o->logs.text[i]);
+        if (!problem_read_verbose(o->logs.text[i], text, batch, &list, &skipped, error, sizeof error))
+            bench_die(CLI_NOMEM, "%s", error);
+        free(text);
+        if (list.n == before)
+            bench_die(
+                CLI_BAD,
+                "%s: holds no problem that can be run (%zu lines of other primitives or data types); make it with "
+                "ONEDNN_VERBOSE=1",
+                o->logs.text[i], skipped);
+        if (skipped)
+            fprintf(stderr, "convoy: %s: %zu lines are of primitives or data types that have no operator here\n",
+                    o->logs.text[i], skipped);
+    }
+    add(b, "log", &list);
+    free(list.at);
+    const struct bench_list *shapes = &o->shapes;
+    if (!shapes->n && (o->problems.n || o->logs.n)) return;
+    for (size_t i = 0; i < (shapes->n ? shapes->n : 1); i++)
+        add_shapes(b, shapes->n ? shapes->text[i] : standard[0], batch);
+}
+
+void bench_ops(struct bench *b)
+{
+    const struct bench_options *o = bench_options(b);
+    for (size_t i = 0; i < (o->batches.n ? o->batches.n : 1); i++) add_all(b, o->batches.n ? o->batches.value[i] : 0);
+}

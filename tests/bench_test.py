@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Benchmarks from outside: every one runs for one iteration, its JSON has Google Benchmark's layout, the report opens in
+a browser without script errors, mistakes get one sentence. Usage: bench_test.py SOURCE_DIR BUILD_DIR [NAME...]. Measures nothing.
+The browser is Chromium; without it those checks are left out, unless CVY_TEST_BROWSER=required."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+
+SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+CONVOY = str(BUILD / 'src' / 'convoy')
+ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
+ENV.update(CVY_THREADS='2', OMP_WAIT_POLICY='passive', LC_ALL='C')
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+SYNTHETIC = ['--data', 'synthetic:seed=1,train=600,test=100', '--epochs', '1']
+
+
+def run(*args, code=0):
+    r = subprocess.run([CONVOY, *map(str, args)], capture_output=True, text=True, env=ENV, timeout=300)
+    assert r.returncode == code, (f'convoy {" ".join(map(str, args))}: expected exit {code}, found {r.returncode}\n'
+                                  f'{r.stdout[-3000:]}{r.stderr[-3000:]}')
+    return r
+
+
+def fails(code, pattern, *args):
+    r = run(*args, code=code)
+    lines = [line for line in r.stderr.splitlines() if line.startswith('convoy')]
+    assert len(lines) == 1 and re.search(pattern, lines[0]), \
+        f'convoy {args}: expected one sentence /{pattern}/, found {r.stderr!r}'
+
+
+def check_layout(root):
+    """Google Benchmark's JSON: what its tools read. Returns the records that are runs."""
+    context = root['context']
+    for key, kind in {'date': str, 'host_name': str, 'executable': str, 'num_cpus': int, 'mhz_per_cpu': int,
+                      'caches': list, 'load_avg': list, 'library_build_type': str}.items():
+        assert isinstance(context[key], kind), f'context.{key}'
+    for key in ('cpu', 'affinity', 'governor', 'compiler', 'flags', 'convoy', 'commit', 'isa', 'threads', 'peak_gflops_all',
+                'core_round_trip_ns'):
+        assert isinstance(context[key], str) and context[key], f'context.{key}'
+    runs = []
+    for run in root['benchmarks']:
+        for key, kind in {'name': str, 'family_index': int, 'per_family_instance_index': int, 'run_name': str,
+                          'run_type': str, 'repetitions': int, 'threads': int}.items():
+            assert isinstance(run[key], kind), f'{run["name"]}: {key}'
+        assert run['run_type'] in ('iteration', 'aggregate')
+        assert not run.get('error_occurred'), f'{run["name"]}: {run.get("error_message")}'
+        for key in ('real_time', 'cpu_time', 'iterations'):
+            assert isinstance(run[key], (int, float)) and run[key] >= 0, f'{run["name"]}: {key}'
+        assert run['time_unit'] in ('ns', 'us', 'ms', 's')
+        if run['run_type'] == 'iteration':
+            assert isinstance(run['repetition_index'], int)
+            runs.append(run)
+        else:
+            assert isinstance(run['aggregate_name'], str) and run['aggregate_unit'] in ('time', 'percentage')
+    return runs
+
+
+def measured(*args):
+    run('bench', *args, '--once', '--json', 'out.json')
+    return check_layout(json.loads(pathlib.Path('out.json').read_text()))
+
+
+def browse(page, *options):
+    """The page's DOM after its scripts have run, and what they complained of."""
+    with tempfile.TemporaryDirectory() as profile:
+        r = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
+                            '--no-first-run', f'--user-data-dir={profile}', '--enable-logging=stderr',
+                            '--virtual-time-budget=2000', *options, '--dump-dom', pathlib.Path(page).resolve().as_uri()], capture_output=True, text=True, timeout=120)
+    return r.stdout, [line for line in r.stderr.splitlines() if 'CONSOLE' in line]
+
+
+# ------------------------------------------------------------------------------------------------------------- tests
+
+def test_every_benchmark():
+    runs = measured('peak', 'kernels', 'step', 'scaling', 'forum', '--batch', '16', *SYNTHETIC)
+    for benchmark in ('peak', 'kernels', 'step', 'scaling', 'forum'):
+        assert any(r['name'].startswith(benchmark + '/') for r in runs), benchmark
+    step = next(r for r in runs if r['name'].startswith('step/'))
+    assert 0 < step['% of peak'] < 200 and step['examples/s'] > 0 and step['peak GFLOP/s'] > 0
+    # 1.517 MFLOP an example: three products of every layer, the first layer's data gradient left out.
+    flop = step['GFLOP/s'] * 1e9 / step['examples/s']
+    assert abs(flop - 1517040) < 1, flop
+    assert any(k.startswith('phase 000 ') for k in step)
+    assert any('/round trip/' in r['name'] for r in runs)
+    for kernel in ('mac', 'wgrad', 'outer', 'bn_stats', 'act sigmoid', 'act_bwd relu_x', 'pool_max', 'ingest_u8',
+                   'cross_entropy', 'sgd', 'fold'):
+        assert any(r['name'].startswith(f'kernels/{kernel}/') for r in runs), kernel
+
+
+def test_every_shape_file():
+    for shapes in ('lenet', 'resnet20', 'vgg11', 'resnet50', 'densenet121'):
+        some = ['--filter', 'conv|bn-.*@56|add|pool|fc'] if shapes == 'densenet121' else []
+        runs = measured('ops', '--shapes', shapes, '--batch', '2', *some)
+        assert len(runs) > 20 and all(r['GFLOP/s'] > 0 and r['GB/s'] > 0 for r in runs), shapes
+
+
+def test_contestants():
+    runs = measured('ops', 'step', '--backends', 'native,native:unfused,native:scalar,reference', '--prb',
+                    '--conv mb16ic2ih8oc3kh3n"small"', '--batch', '16', '--pass', 'forward,data')
+    names = {r['name'] for r in runs if r['name'].startswith('ops/')}
+    for who in ('native', 'native:unfused', 'native:scalar', 'reference'):
+        assert f'ops/prb/small/batch:16/forward/threads:2/{who}/process_time/real_time' in names, names
+    assert not any('/weights/' in n for n in names)
+
+
+def test_problems_in_and_out():
+    pathlib.Path('log').write_text('onednn_verbose,exec,cpu,convolution,jit:avx2,forward_training,src_f32::blocked:abcd:f0,,'
+                                   'alg:convolution_direct,mb2_ic1oc6_ih28oh24kh5sh1dh0ph0_iw28ow24kw5sw1dw0pw0,0.4\n'
+                                   'onednn_verbose,exec,cpu,reorder,jit:uni,undef,src_f32::blocked:abcd:f0,,,256x6x24x24,0.1\n')
+    r = run('bench', 'ops', '--from-verbose', 'log', '--list')
+    assert len(r.stdout.splitlines()) == 1 and '1 lines are of primitives' in r.stderr, r.stdout + r.stderr
+    pathlib.Path('shapes.txt').write_text('--conv ic3ih8oc4kh3n"a" ic3ih8oc4kh1n"b"\n')
+    r = run('bench', 'ops', '--shapes', 'shapes.txt', '--list', '--filter', '-data')
+    assert [line.split('/')[2] for line in r.stdout.splitlines()] == ['a', 'a', 'b', 'b'], r.stdout
+
+
+def test_mistakes():
+    fails(1, r"no case's name matches 'nothing'", 'bench', 'step', '--filter', 'nothing')
+    fails(1, r"is not a regular expression", 'bench', 'step', '--filter', '(')
+    fails(1, r"no benchmark 'stepp'.*did you mean step", 'bench', 'stepp')
+    fails(1, r"unknown option --reps", 'bench', '--reps=3')
+    fails(1, r"--backends: .*nobody", 'bench', 'step', '--backends', 'nobody')
+    fails(1, r"'native:sse'.*found 'sse'", 'bench', 'step', '--backends', 'native:sse')
+    fails(1, r"--isa: expected scalar, avx2 or avx512, found 'sse'", 'bench', 'peak', '--isa', 'sse')
+    fails(1, r"--threads: expected an integer", 'bench', 'step', '--threads', '1,x')
+    fails(1, r"--prb: line 1, column 6: expected a number behind 'ic', found 'ih8oc4kh1'", 'bench', 'ops',
+          '--prb', 'mb2icih8oc4kh1')
+    fails(1, r"no shape file 'lanet'; did you mean lenet", 'bench', 'ops', '--shapes', 'lanet')
+    fails(3, r"\./none: cannot read: No such file", 'bench', 'ops', '--shapes', './none')
+    pathlib.Path('bad').write_text('--conv ic3ih8oc4kh1\n--conv ic3ih8\n')
+    fails(2, r"\./bad: line 2, column 8: expected oc", 'bench', 'ops', '--shapes', './bad')
+    fails(2, r"bad: holds no problem that can be run", 'bench', 'ops', '--from-verbose', 'bad')
+    fails(2, r"unknown model 'lenett'|there is no.*lenett|lenett", 'bench', 'step', '--models', 'lenett')
+    fails(1, r"--results needs --html", 'bench', '--results', 'bad')
+    fails(2, r"bad: line 1, column 1: this is not JSON", 'bench', '--results', 'bad', '--html', 'x.html')
+    fails(3, r"/nonexistent/x.json: cannot write", 'bench', 'peak', '--once', '--json', '/nonexistent/x.json')
+    assert not pathlib.Path('x.html').exists()
+
+
+def result(name, times):
+    runs = [{'name': name, 'run_name': name, 'run_type': 'iteration', 'real_time': t, 'cpu_time': t, 'time_unit': 'ms'}
+            for t in times]
+    return json.dumps({'context': {'cpu': 'x'}, 'benchmarks': runs})
+
+
+def test_comparing():
+    pathlib.Path('old.json').write_text(result('a', [10, 11, 10.5, 10.2, 10.8]))
+    pathlib.Path('new.json').write_text(result('a', [20, 21, 20.5, 20.2, 20.8]))
+    pathlib.Path('else.json').write_text(result('b', [1]))
+    r = run('compare', 'old.json', 'new.json')
+    assert re.search(r'^a +10\.5 ms +20\.5 ms +1\.952 .* 0\.0079  slower$', r.stdout, re.M), r.stdout
+    run('compare', 'old.json', 'old.json', '--fail-if', 'slowdown>5%')
+    run('compare', 'new.json', 'old.json', '--fail-if', 'slowdown>5%')
+    fails(6, r'1 of 1 benchmarks meet the condition', 'compare', 'old.json', 'new.json', '--fail-if', 'slowdown>5%',
+          '--json', 'diff.json')
+    assert abs(json.loads(pathlib.Path('diff.json').read_text())['differences'][0]['ratio'] - 20.5 / 10.5) < 1e-6
+    fails(2, r'no benchmark in common', 'compare', 'old.json', 'else.json')
+    fails(3, r'none\.json: cannot read: No such file', 'compare', 'old.json', 'none.json')
+    pathlib.Path('text.json').write_text('hello')
+    fails(2, r'text\.json: line 1, column 5: this is not JSON', 'compare', 'old.json', 'text.json')
+    fails(1, r"--fail-if: expected a condition like", 'compare', 'old.json', 'new.json', '--fail-if', 'slower')
+
+
+def test_report():
+    run('bench', 'peak', 'step', 'scaling', 'ops', '--batch', '16,32', '--backends', 'native,native:unfused',
+        '--once', '--json', 'a.json', '--html', 'a.html')
+    pathlib.Path('b.json').write_text(result('step/lenet-bn/batch:16/threads:2/</script><b onclick="x">rival\'s', [3, 4]))
+    run('bench', '--results', 'a.json', '--results', 'b.json', '--html', 'report.html')
+    for page in ('a.html', 'report.html'):
+        text = pathlib.Path(page).read_text()
+        assert not re.search(r'https?:|src=|@import|url\(', text), f'{page}: loads something'
+    if not CHROMIUM:
+        assert os.environ.get('CVY_TEST_BROWSER') != 'required', 'Chromium was not found'
+        print('   (no Chromium: the report was not opened)')
+        return
+    pathlib.Path('broken.html').write_text('<!doctype html><script>nonsense()</script>')
+    assert browse('broken.html')[1], 'a script error was not noticed: this test would find nothing'
+    for options in ((), ('--window-size=390,844',), ('--blink-settings=preferredColorScheme=0',)):
+        dom, complaints = browse('report.html', *options)
+        assert not complaints, complaints
+        for part in ('Training steps', 'Scaling', "Where a step's time goes", 'Roofline', 'Operators', 'The machine'):
+            assert f'<h2>{part}</h2>' in dom, part
+        assert dom.count('<svg') >= 4 and '<polyline' in dom and dom.rstrip().endswith('</html>')
+        assert '<b onclick' not in dom
+    # The script works: a click sorts the table and changes the theme.
+    probe = ("<script>document.getElementById('theme').click();"
+             "var t=document.querySelector('table.sortable');t.querySelectorAll('th')[2].click();"
+             "var v=[].map.call(t.tBodies[0].rows,function(r){return Number(r.cells[2].dataset.v)});"
+             "document.title='sorted='+v.every(function(x,i){return !i||v[i-1]>=x})"
+             "+' theme='+document.documentElement.dataset.theme;</script>")
+    pathlib.Path('probe.html').write_text(pathlib.Path('report.html').read_text().replace('</body>', probe + '</body>'))
+    dom, complaints = browse('probe.html')
+    assert not complaints and re.search(r'<title>sorted=true theme=(dark|light)</title>', dom), (complaints, dom[:300])
+
+
+def main():
+    names = sys.argv[3:]
+    tests = [(n, f) for n, f in globals().items() if n.startswith('test_') and (not names or n in names)]
+    failed = 0
+    for name, test in tests:
+        with tempfile.TemporaryDirectory(prefix='convoy-bench-') as directory:
+            os.chdir(directory)
+            try:
+                test()
+                print('ok  ', name, flush=True)
+            except Exception:
+                failed += 1
+                print('FAIL', name, flush=True)
+                traceback.print_exc()
+            os.chdir('/')
+    print(f'{len(tests) - failed} passed, {failed} failed')
+    return bool(failed or not tests)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
