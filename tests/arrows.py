@@ -44,7 +44,7 @@ HOMES = [
     (r"[a-z]*intrin\.h", r"src/backends/native/kernels/vec_\w+\.h"),
     (r"xmmintrin\.h", r"src/base/team\.c"),  # the worker's MXCSR
     (r"cpuid\.h", r"src/base/cpu\.c"),
-    (r"omp\.h", r"src/base/team\.c"),
+    (r"omp\.h", r"src/(base/team\.c|backends/onednn/threads\.c)"),  # oneDNN takes its number of threads from the caller
     (r"Random123/.*", r"src/(base/random\.h|train/train\.c)"),  # the shuffle is not the library's
     (r"(oneapi/)?dnnl.*", r"src/backends/onednn/.*"),
 ]
@@ -52,7 +52,7 @@ HOMES = [
 KERNEL_HEADERS = {"assert.h", "float.h", "limits.h", "math.h", "stdbool.h", "stddef.h", "stdint.h", "string.h"}
 LIBC = KERNEL_HEADERS | {
     "ctype.h", "errno.h", "fcntl.h", "inttypes.h", "pthread.h", "sched.h", "stdarg.h", "stdatomic.h", "stdio.h", "stdlib.h",
-    "sys/mman.h", "sys/stat.h", "sys/types.h", "sys/syscall.h", "time.h", "unistd.h", "linux/futex.h", "dirent.h", "signal.h",
+    "sys/mman.h", "sys/stat.h", "sys/types.h", "sys/syscall.h", "time.h", "unistd.h", "linux/futex.h", "dirent.h", "signal.h", "dlfcn.h",
 }
 
 errors = []

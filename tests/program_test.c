@@ -290,7 +290,7 @@ static void random_programs(void **state)
         for (size_t i = 0; i < copy.n_values; i++) buf[i] = memset(own[i], 0, sizeof own[i]);
         for (size_t step = 0; step < 3; step++) {
             struct cvy_run run = { .n = IMAGES, .step = step };
-            cvyi_program_run(plan, &run);
+            assert_int_equal(cvyi_program_run(plan, &run), CVY_OK);
             for (size_t i = 0; i < copy.n_ops; i++) {
                 struct toy t = toy_of(&copy.op[i]);
                 for (size_t e = 0; e < SIZE; e++) toy_element(&t, buf, e);
@@ -453,12 +453,12 @@ static size_t train_mixed(unsigned long declined, double *w)
     for (size_t i = 0; i < plan->list.n_values; i++)
         for (size_t e = 0; e < parameter_count(&plan->list.value[i]); e++, n++)
             put(plan, i, e, plan->list.value[i].role == CVY_ROLE_RUNNING ? 1 : (double)(n * 37 % 101) / 128 - 0.375);
-    cvyi_program_refresh(plan, -1);
+    assert_int_equal(cvyi_program_refresh(plan, -1), CVY_OK);
     const float scale = 1 / 255.0f, shift = 0;
     for (uint64_t step = 0; step < 3; step++) {
         struct cvy_run run = { .n = 20, .images = pixels, .dtype = CVY_U8, .labels8 = labels, .in_scale = &scale,
                                .in_shift = &shift, .lr = 0.1, .momentum = 0.9, .step = step };
-        cvyi_program_run(plan, &run);
+        assert_int_equal(cvyi_program_run(plan, &run), CVY_OK);
     }
     n = 0;
     for (size_t i = 0; i < plan->list.n_values; i++)

@@ -6,7 +6,10 @@
  * executor cuts the phases into stages with a barrier between stages, from what each phase says it reads and writes.
  *
  * Addresses do not exist while planning: phases name buffers by id and resolve them when they run, run->buf[id].
- * Everything here is plain C and versioned by CVY_BACKEND_ABI. */
+ * Everything here is plain C and versioned by CVY_BACKEND_ABI. docs/adding-a-backend.md walks through it.
+ *
+ * A module is a shared object convoy-NAME.so that exports one object, `const struct cvy_backend cvy_module`. It is
+ * opened when a context names it, and stays open. */
 #ifndef CONVOY_BACKEND_H
 #define CONVOY_BACKEND_H
 
@@ -16,7 +19,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 1
+#define CVY_BACKEND_ABI 2
 
 /* ---------------------------------------------------------------------------------------------- values */
 
@@ -26,9 +29,11 @@ extern "C" {
  *  LANES   float [ceil(n/16)][c][plane][16]: sixteen images side by side; plane >= h*w vectors from one channel to the
  *          next (rows are contiguous). Unused lanes of the last block: gradients hold zero, activations
  *          something finite
- *  OPAQUE  a backend's own; bytes says how much */
+ *  OPAQUE  a backend's own (`owner`), as its writer said with cvy_plan_lay_out. Nobody else reads it: the compiler has
+ *          the owner convert it to and from PLAIN, and others from there */
 enum cvy_layout { CVY_LAYOUT_PLAIN = 0, CVY_LAYOUT_PLAIN64, CVY_LAYOUT_LANES, CVY_LAYOUT_OPAQUE };
 
+struct cvy_backend;
 enum cvy_role {
     CVY_ROLE_ACTIVATION = 0, /* lives from its first to its last use in a step */
     CVY_ROLE_INPUT,          /* the batch as the caller holds it (struct cvy_run), no buffer */
@@ -47,6 +52,8 @@ struct cvy_value {
     cvy_shape shape;         /* parameters: conv {oc, ic/groups, kh, kw}, per-channel ones {1, c, 1, 1} */
     size_t plane;            /* LANES: vectors from one channel to the next */
     size_t bytes;
+    const struct cvy_backend *owner; /* OPAQUE: whose */
+    const void *opaque;      /* OPAQUE: what its writer said of it; NULL: nothing yet */
     int alias;               /* >= 0: shares the buffer of that value (flatten); else -1 */
     bool external;           /* bound by the caller of the program (operator API), not in the arena */
 };
@@ -119,7 +126,11 @@ struct cvy_run {
     double lr, momentum, weight_decay;
     bool nesterov;
     uint64_t seed, step;
+    struct cvy_plan *plan;   /* whose run it is, for cvy_run_fail */
 };
+/* From a phase that is alone, or a refresh: the step ends with this status and message instead of going on. */
+CVY_API void cvy_run_fail(const struct cvy_run *run, enum cvy_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* What a task may use of its worker. */
 struct cvy_worker {
@@ -147,6 +158,8 @@ struct cvy_phase_desc {
                                 a stage. Costs no barrier of its own. blocks = 0 */
     size_t scratch_bytes;    /* per worker */
     double flops;            /* at full capacity, for reports */
+    bool reorder;            /* changes a layout and nothing else, for reports */
+    const char *kernel;      /* what computes it, for reports; NULL: nothing to say. Owned by the piece */
     /* Value `to` may lie where `from` lies: both are accessed by CELL, and a task is done with an element of `from` when
      * it writes that element of `to`. The compiler does so where nobody needs `from` any more. Equal: nothing. */
     struct { int from, to; } in_place;
@@ -170,6 +183,9 @@ CVY_API bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t l
 /* The chain that starts at op number i of the program, as it would be offered to the backend that is planning: its
  * ops, *n of them, 0 if they are another backend's. NULL behind the last op. To see who will read a result. */
 CVY_API const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n);
+/* How activation `id` lies, which an op of this backend's piece writes and whose layout is OPAQUE: its bytes, and
+ * whatever later readers of the same backend need to know (kept as a pointer). Unsaid: n*c*h*w floats. */
+CVY_API enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, const void *opaque);
 /* A private buffer; transient ones live from their first to their last access in a step and are not cleared;
  * persistent ones start as zero bytes. Negative: out of memory. */
 CVY_API int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool persistent);
@@ -182,6 +198,9 @@ typedef void (*cvy_refresh_fn)(const void *arg, const struct cvy_run *run);
 CVY_API enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn, const void *arg);
 /* Memory that lives as long as the program, zeroed, for phase arguments; NULL if short. Never freed singly. */
 CVY_API void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes);
+/* One line to the context's log if it is that verbose (1: choices). */
+CVY_API void cvy_plan_log(const struct cvy_plan *plan, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Sets the context's message and returns status. */
 CVY_API enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

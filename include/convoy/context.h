@@ -27,7 +27,10 @@ typedef struct cvy_allocator {
 typedef struct cvy_context_options {
     size_t threads;          /* [CVY_THREADS] 0: CPUs in the affinity mask, capped by the cgroup quota, at most 1024 */
     enum cvy_isa isa;        /* [CVY_ISA] AUTO: the best that this CPU and OS can run; else it must run here */
-    const char *backends;    /* [CVY_BACKEND] ordered, comma separated; NULL: "native,reference" */
+    const char *backends;    /* [CVY_BACKEND] ordered, comma separated; NULL: "native,reference". Built in are
+                                native and reference; other names are modules, opened here */
+    const char *backend_path; /* [CVY_BACKEND_PATH] directories with backends in modules (convoy-NAME.so), ':' between;
+                                 searched before the library's own directory. Not copied */
     bool strict;             /* an op that the first backend declines is an error instead of falling through */
     bool no_fusion;          /* run every op alone; the results are the same bits */
     int verbose;             /* [CVY_VERBOSE] 0 silent; 1 choices at compile; 2 every op of every step, through `log` */

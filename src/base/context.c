@@ -144,6 +144,7 @@ static enum cvy_status resolve(struct cvy_context *ctx)
     CVYI_TRY(resolve_isa(ctx));
     const char *list = o->backends ? o->backends : getenv("CVY_BACKEND");
     if (!list) list = "native,reference";
+    if (!o->backend_path) o->backend_path = getenv("CVY_BACKEND_PATH");
     if (!*list || strlen(list) >= sizeof ctx->backends)
         return cvyi_fail(ctx, CVY_E_ARG, "the list of backends must have 1 to %zu characters", sizeof ctx->backends - 1);
     strcpy(ctx->backends, list);

@@ -81,6 +81,21 @@ int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool 
     return (int)cvyi_program_values(plan) - 1;
 }
 
+enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, const void *opaque)
+{
+    const struct cvy_backend *backend = plan->backend[plan->current];
+    const struct cvy_value *asked = cvy_plan_value(plan, id);
+    if (!asked || asked->role == CVY_ROLE_PRIVATE || asked->layout != CVY_LAYOUT_OPAQUE || asked->owner != backend)
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s lays out value %d (%s), which is not its own", backend->name,
+                         id, asked ? asked->name : "none");
+    for (size_t i = 0; i < plan->list.n_values; i++) /* and its aliases */
+        if (cvyi_program_root(plan, (int)i) == cvyi_program_root(plan, id)) {
+            plan->list.value[i].bytes = bytes;
+            plan->list.value[i].opaque = opaque;
+        }
+    return CVY_OK;
+}
+
 enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
 {
     struct cvy_context *ctx = plan->ctx;
@@ -119,6 +134,17 @@ void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes)
     return (char *)block + 64;
 }
 
+void cvy_plan_log(const struct cvy_plan *plan, int level, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    if (plan->ctx->options.verbose < level) return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    cvyi_log(plan->ctx, level, "%s", line);
+}
+
 enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, const char *format, ...)
 {
     char text[sizeof plan->ctx->message];
@@ -137,6 +163,26 @@ static enum cvy_status grow_info(struct cvy_plan *plan)
                ? CVY_OK : CVY_E_NOMEM;
 }
 
+static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
+{
+    const struct cvy_backend *b = plan->backend[backend];
+    if (v->role == CVY_ROLE_STATS) return CVY_LAYOUT_PLAIN64;
+    return is_param(v->role) ? b->param_layout : b->layout;
+}
+
+/* As `backend` wants it. */
+static void set_layout(const struct cvy_plan *plan, struct cvy_value *v, int backend)
+{
+    v->layout = wanted(plan, v, backend);
+    v->owner = v->layout == CVY_LAYOUT_OPAQUE ? plan->backend[backend] : NULL;
+}
+
+static bool lies_as_wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
+{
+    return v->layout == wanted(plan, v, backend) &&
+           (v->layout != CVY_LAYOUT_OPAQUE || v->owner == plan->backend[backend]);
+}
+
 /* What is known of values before backends are asked. */
 static enum cvy_status describe_values(struct cvy_plan *plan)
 {
@@ -147,8 +193,7 @@ static enum cvy_status describe_values(struct cvy_plan *plan)
         struct cvyi_value_info *info = &plan->info[i];
         info->fixed = v->external;
         if (v->alias >= 0) plan->info[cvyi_program_root(plan, (int)i)].aliased = true;
-        if (!v->external) /* until settle() knows */
-            v->layout = is_param(v->role) ? plan->backend[0]->param_layout : plan->backend[0]->layout;
+        if (!v->external) set_layout(plan, v, 0); /* until settle() knows */
         if (v->external || !o->share || (v->role != CVY_ROLE_WEIGHT && v->role != CVY_ROLE_RUNNING)) continue;
         int master = cvyi_program_find(o->share, v->role, v->name);
         const struct cvy_value *m = master < 0 ? NULL : cvy_plan_value(o->share, master);
@@ -214,13 +259,6 @@ static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc 
                      cvyi_op_kind_name(op->kind), names, plan->ctx->options.strict ? ", and strict is set" : "");
 }
 
-static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
-{
-    const struct cvy_backend *b = plan->backend[backend];
-    if (v->role == CVY_ROLE_STATS) return CVY_LAYOUT_PLAIN64;
-    return is_param(v->role) ? b->param_layout : b->layout;
-}
-
 /* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB. */
 static enum cvy_status measure(struct cvy_plan *plan)
 {
@@ -250,7 +288,7 @@ static enum cvy_status measure(struct cvy_plan *plan)
 static enum cvy_status suppose(struct cvy_plan *plan, int backend)
 {
     for (size_t i = 0; i < plan->list.n_values; i++)
-        plan->list.value[i].layout = wanted(plan, &plan->list.value[i], backend);
+        set_layout(plan, &plan->list.value[i], backend);
     return measure(plan);
 }
 
@@ -283,7 +321,7 @@ static enum cvy_status assign_ops(struct cvy_plan *plan)
 
 /* Copies of values in other layouts, while the list is rewritten. */
 struct copies {
-    struct copy { int from, to; enum cvy_layout layout; } *copy;
+    struct copy { int from, to; } *copy;
     size_t n, cap;
 };
 
@@ -293,13 +331,13 @@ static void settle(struct cvy_plan *plan)
 {
     struct cvy_value *value = plan->list.value;
     for (size_t i = 0; i < plan->list.n_values; i++)
-        if (plan->info[i].fixed) value[i].layout = plan->info[i].layout;
+        if (plan->info[i].fixed) value[i].layout = plan->info[i].layout, value[i].owner = NULL;
     for (size_t i = plan->list.n_ops; i-- > 0;) { /* from behind: the first reader wins */
         const struct cvy_op_desc *op = &plan->list.op[i];
         for (int k = 0; k < op->n_in; k++) {
             int id = op->in[k] < 0 ? -1 : cvyi_program_root(plan, op->in[k]);
             if (id >= 0 && !plan->info[id].fixed && (is_master(value[id].role) || value[id].role == CVY_ROLE_STATS))
-                value[id].layout = wanted(plan, &value[id], plan->assign[i]);
+                set_layout(plan, &value[id], plan->assign[i]);
         }
     }
     for (int pass = 0; pass < 2; pass++)
@@ -309,10 +347,14 @@ static void settle(struct cvy_plan *plan)
                 int id = pass ? op->out[k] : op->in[k];
                 if (id < 0 || (!pass && !updates(op, k))) continue;
                 id = cvyi_program_root(plan, id);
-                if (!plan->info[id].fixed) value[id].layout = wanted(plan, &value[id], plan->assign[i]);
+                if (!plan->info[id].fixed) set_layout(plan, &value[id], plan->assign[i]);
             }
         }
-    for (size_t i = 0; i < plan->list.n_values; i++) value[i].layout = value[cvyi_program_root(plan, (int)i)].layout;
+    for (size_t i = 0; i < plan->list.n_values; i++) {
+        const struct cvy_value *root = &value[cvyi_program_root(plan, (int)i)];
+        value[i].layout = root->layout;
+        value[i].owner = root->owner;
+    }
 }
 
 static enum cvy_status append(struct cvy_plan *plan, const struct cvy_op_desc *op, int backend)
@@ -328,8 +370,9 @@ static enum cvy_status append(struct cvy_plan *plan, const struct cvy_op_desc *o
     return CVY_OK;
 }
 
-/* A new value like `id` in another layout. */
-static int clone(struct cvy_plan *plan, int id, enum cvy_role role, enum cvy_layout layout)
+/* A new value like `id` in another layout; owner: OPAQUE only. */
+static int clone(struct cvy_plan *plan, int id, enum cvy_role role, enum cvy_layout layout,
+                 const struct cvy_backend *owner)
 {
     cvy_shape shape = plan->list.value[id].shape;
     char name[256];
@@ -337,12 +380,22 @@ static int clone(struct cvy_plan *plan, int id, enum cvy_role role, enum cvy_lay
     int copy = cvyi_list_value(&plan->list, role, shape, "%s", name);
     if (copy < 0 || grow_info(plan) != CVY_OK) return -1;
     plan->list.value[copy].layout = layout;
+    plan->list.value[copy].owner = layout == CVY_LAYOUT_OPAQUE ? owner : NULL;
     plan->list.value[copy].alias = -1;
     return copy;
 }
 
+/* Between an OPAQUE layout and any other than PLAIN there is a PLAIN copy. */
 static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, int backend)
 {
+    const struct cvy_value *a = &plan->list.value[from], *b = &plan->list.value[to];
+    if ((a->layout == CVY_LAYOUT_OPAQUE && b->layout != CVY_LAYOUT_PLAIN) ||
+        (b->layout == CVY_LAYOUT_OPAQUE && a->layout != CVY_LAYOUT_PLAIN)) {
+        int plain = clone(plan, from, a->role, CVY_LAYOUT_PLAIN, NULL);
+        if (plain < 0) return CVY_E_NOMEM;
+        CVYI_TRY(append_reorder(plan, from, plain, backend));
+        from = plain;
+    }
     char name[256];
     snprintf(name, sizeof name, "%s.reorder", plan->list.value[from].name);
     struct cvy_op_desc op = { .kind = CVY_OP_REORDER, .name = name, .n_in = 1, .n_out = 1, .in = { from }, .out = { to } };
@@ -353,20 +406,21 @@ static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, i
 static enum cvy_status readable(struct cvy_plan *plan, struct copies *copies, int *id, int backend)
 {
     const struct cvy_value *v = &plan->list.value[*id];
-    enum cvy_layout layout = wanted(plan, v, backend);
-    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE || v->layout == layout) return CVY_OK; /* PRIVATE: a copy */
+    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE || lies_as_wanted(plan, v, backend))
+        return CVY_OK; /* PRIVATE: a copy */
     for (size_t i = 0; i < copies->n; i++)
-        if (copies->copy[i].from == *id && copies->copy[i].layout == layout) {
+        if (copies->copy[i].from == *id && lies_as_wanted(plan, &plan->list.value[copies->copy[i].to], backend)) {
             *id = copies->copy[i].to;
             return CVY_OK;
         }
     if (!cvyi_grow(plan->ctx, (void **)&copies->copy, &copies->cap, copies->n + 1, sizeof *copies->copy))
         return CVY_E_NOMEM;
     bool master = is_master(v->role);
-    int to = clone(plan, *id, is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, layout);
+    int to = clone(plan, *id, is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, wanted(plan, v, backend),
+                   plan->backend[backend]);
     if (to < 0) return CVY_E_NOMEM;
     plan->info[to].keep = master; /* packings are made from it */
-    copies->copy[copies->n++] = (struct copy){ *id, to, layout };
+    copies->copy[copies->n++] = (struct copy){ *id, to };
     CVYI_TRY(append_reorder(plan, *id, to, backend));
     *id = to;
     return CVY_OK;
@@ -380,9 +434,10 @@ static enum cvy_status rewrite_op(struct cvy_plan *plan, struct copies *copies, 
         if (op->in[k] >= 0) CVYI_TRY(readable(plan, copies, &op->in[k], backend));
     for (int k = 0; k < op->n_out; k++) {
         const struct cvy_value *v = op->out[k] < 0 ? NULL : &plan->list.value[op->out[k]];
-        if (!v || v->layout == wanted(plan, v, backend)) continue;
+        if (!v || lies_as_wanted(plan, v, backend)) continue;
         fetched[n] = op->out[k]; /* its layout is fixed: compute beside it, then reorder */
-        inner[n] = clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, wanted(plan, v, backend));
+        inner[n] = clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, wanted(plan, v, backend),
+                         plan->backend[backend]);
         if (inner[n] < 0) return CVY_E_NOMEM;
         op->out[k] = inner[n++];
     }
@@ -423,20 +478,34 @@ static enum cvy_status insert_reorders(struct cvy_plan *plan, size_t *n_head)
     return status;
 }
 
-/* The user's output, as plain float. */
-static enum cvy_status append_fetch(struct cvy_plan *plan)
+/* Leaves value id in a layout that outsiders can read, after a run: *fetched. */
+static enum cvy_status append_fetch(struct cvy_plan *plan, int id, bool wide, int *fetched)
+{
+    enum cvy_layout layout = plan->list.value[id].layout;
+    *fetched = id;
+    if (layout != CVY_LAYOUT_PLAIN && !(wide && layout == CVY_LAYOUT_PLAIN64)) {
+        *fetched = clone(plan, id, CVY_ROLE_ACTIVATION, CVY_LAYOUT_PLAIN, NULL);
+        if (*fetched < 0) return CVY_E_NOMEM;
+        CVYI_TRY(append_reorder(plan, id, *fetched, 0));
+    }
+    plan->info[cvyi_program_root(plan, *fetched)].keep = true;
+    return CVY_OK;
+}
+
+/* The user's output, as plain float; or every activation and gradient of one, for those who compare them. */
+static enum cvy_status append_fetches(struct cvy_plan *plan, size_t n_values)
 {
     plan->fetch = -1;
-    if (!plan->options.fetch) return CVY_OK;
-    int output = plan->options.output;
-    if (plan->list.value[output].layout == CVY_LAYOUT_PLAIN) {
-        plan->fetch = output;
-    } else {
-        plan->fetch = clone(plan, output, CVY_ROLE_ACTIVATION, CVY_LAYOUT_PLAIN);
-        if (plan->fetch < 0) return CVY_E_NOMEM;
-        CVYI_TRY(append_reorder(plan, output, plan->fetch, 0));
+    if (plan->options.fetch) CVYI_TRY(append_fetch(plan, plan->options.output, false, &plan->fetch));
+    if (!plan->options.keep_tensors) return CVY_OK;
+    plan->tensor = cvyi_alloc_array(plan->ctx, n_values, sizeof *plan->tensor);
+    if (!plan->tensor) return CVY_E_NOMEM;
+    for (size_t i = 0; i < n_values; i++) { /* what is inserted from here on is none of the net's */
+        if (plan->list.value[i].role != CVY_ROLE_ACTIVATION || plan->list.value[i].alias >= 0) continue;
+        struct cvyi_tensor *t = &plan->tensor[plan->n_tensors++];
+        t->id = (int)i;
+        CVYI_TRY(append_fetch(plan, t->id, true, &t->fetched));
     }
-    plan->info[cvyi_program_root(plan, plan->fetch)].keep = true;
     return CVY_OK;
 }
 
@@ -519,7 +588,9 @@ static enum cvy_status plan_pieces(struct cvy_plan *plan, size_t n_head)
                              plan->list.op[i].name);
         if (plan->ctx->options.verbose >= 1) log_piece(plan, i, n);
         plan->current = plan->assign[i];
+        size_t phase = plan->n_phases;
         CVYI_TRY(backend->plan(plan->state[plan->current], plan, &plan->list.op[i], n, i));
+        for (; phase < plan->n_phases; phase++) plan->phase[phase].first_op = i, plan->phase[phase].n_ops = (size_t)n;
         i += (size_t)n;
     }
     settle_refreshes(plan, barrier);
@@ -548,7 +619,7 @@ static enum cvy_status open_backends(struct cvy_plan *plan)
 
 static enum cvy_status compile(struct cvy_plan *plan)
 {
-    size_t n_head = 0;
+    size_t n_head = 0, n_values = plan->list.n_values;
     if (plan->list.status) return plan->list.status;
     CVYI_TRY(open_backends(plan));
     CVYI_TRY(describe_values(plan));
@@ -556,7 +627,7 @@ static enum cvy_status compile(struct cvy_plan *plan)
     CVYI_TRY(assign_ops(plan));
     settle(plan);
     CVYI_TRY(insert_reorders(plan, &n_head));
-    CVYI_TRY(append_fetch(plan));
+    CVYI_TRY(append_fetches(plan, n_values));
     CVYI_TRY(measure(plan));
     find_last_reads(plan);
     CVYI_TRY(pick_reorders(plan));
@@ -606,6 +677,7 @@ void cvyi_program_destroy(struct cvy_plan **out)
     cvyi_list_free(&plan->list);
     cvyi_free(ctx, plan->info);
     cvyi_free(ctx, plan->extra);
+    cvyi_free(ctx, plan->tensor);
     cvyi_free(ctx, plan->assign);
     cvyi_free(ctx, plan->phase);
     cvyi_free(ctx, plan->refresh);

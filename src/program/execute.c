@@ -2,6 +2,8 @@
  * calling thread. Allocates nothing, locks nothing, decides nothing. */
 #include "program/program.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -52,9 +54,11 @@ static void log_run(const struct cvy_plan *plan, const struct cvy_run *run)
                  plan->phase[p].tasks);
 }
 
-void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
+enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
 {
     run->buf = plan->buf;
+    run->plan = plan;
+    plan->failed = CVY_OK;
     if (plan->ctx->options.verbose >= 2) log_run(plan, run);
     for (size_t s = 0; s < plan->n_stages;) {
         size_t end = s;
@@ -62,6 +66,7 @@ void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
             struct segment segment = { plan, run, s };
             for (size_t task = 0; task < plan->work[s].gates + plan->work[s].tasks; task++)
                 run_task(&segment, 0, task, 0);
+            if (plan->failed) return plan->failed;
             s++;
             continue;
         }
@@ -70,15 +75,30 @@ void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
         cvyi_team_run(plan->ctx->team, end - s, plan->work + s, run_task, &segment);
         s = end;
     }
+    return CVY_OK;
 }
 
-void cvyi_program_refresh(struct cvy_plan *plan, int id)
+void cvy_run_fail(const struct cvy_run *run, enum cvy_status status, const char *format, ...)
 {
-    struct cvy_run run = { .buf = plan->buf, .n = plan->options.capacity };
+    struct cvy_plan *plan = run->plan;
+    char text[sizeof plan->ctx->message];
+    va_list args;
+    if (plan->failed) return; /* the first one says enough */
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    plan->failed = cvyi_fail(plan->ctx, status, "%s", text);
+}
+
+enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id)
+{
+    struct cvy_run run = { .buf = plan->buf, .n = plan->options.capacity, .plan = plan };
+    plan->failed = CVY_OK;
     for (size_t i = 0; i < plan->n_refresh; i++) {
         const struct cvyi_refresh *r = &plan->refresh[i];
         if (!r->always && (id < 0 || r->id == id)) r->fn(r->arg, &run);
     }
+    return plan->failed;
 }
 
 bool cvyi_program_profile(struct cvy_plan *plan, bool on)

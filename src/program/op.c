@@ -405,7 +405,7 @@ enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].in) exchange(op, &op->channel[i], args, true);
     struct cvy_run run = { .n = op->src.n, .labels32 = args->labels, .seed = args->seed, .step = args->step };
-    cvyi_program_run(op->program, &run);
+    CVYI_TRY(cvyi_program_run(op->program, &run));
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].out) exchange(op, &op->channel[i], args, false);
     if (op->loss >= 0 && args->loss) *args->loss = *(const double *)op->program->buf[op->loss] / (double)op->src.n;

@@ -140,8 +140,7 @@ enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct 
                 fill(params, p, NULL, one ? 1 : 0);
             }
         }
-    cvyi_program_refresh(params->plan, -1);
-    return CVY_OK;
+    return cvyi_program_refresh(params->plan, -1);
 }
 
 /* ------------------------------------------------------------------------------------------------ by name */
@@ -206,6 +205,5 @@ enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param
         if (wide) ((double *)buf)[e] = x;
         else ((float *)buf)[e] = (float)x;
     }
-    cvyi_program_refresh(params->plan, p->id);
-    return CVY_OK;
+    return cvyi_program_refresh(params->plan, p->id);
 }

@@ -37,8 +37,7 @@ static enum cvy_status compile(struct cvy_predictor *p, struct cvy_net *net, cvy
     else CVYI_TRY(cvyi_input_create(p->ctx, &p->input, input ? input : &(cvy_input_desc){ 0, NULL, NULL }, channels));
     if (!p->trainer) return cvyi_params_init(&p->params, net, &(cvy_init_desc){ 0 });
     p->version = p->trainer->version;
-    cvyi_program_refresh(p->program, -1);
-    return CVY_OK;
+    return cvyi_program_refresh(p->program, -1);
 }
 
 enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output, size_t batch, const cvy_input_desc *input,
@@ -80,10 +79,10 @@ enum cvy_status cvy_predictor_run(cvy_predictor *p, const cvy_batch *batch, floa
     run.labels8 = NULL;
     run.labels32 = NULL;
     if (p->trainer && p->version != p->trainer->version) {
-        cvyi_program_refresh(p->program, -1);
+        CVYI_TRY(cvyi_program_refresh(p->program, -1));
         p->version = p->trainer->version;
     }
-    cvyi_program_run(p->program, &run);
+    CVYI_TRY(cvyi_program_run(p->program, &run));
     memcpy(out, p->program->buf[p->program->fetch], batch->n * p->count * sizeof *out);
     return CVY_OK;
 }

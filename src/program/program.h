@@ -15,7 +15,9 @@
 
 /* The built-in backend of that name; NULL: none. */
 const struct cvy_backend *cvyi_registry_find(const char *name);
-/* Reads an ordered, comma separated list of names into `out`; an unknown one is an error that names the choices. */
+/* The backend of module convoy-NAME.so, from the context's backend path, beside the library, or where it was installed. */
+enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, const struct cvy_backend **backend);
+/* Reads an ordered, comma separated list of names into `out`; one that is neither built in nor a module is an error. */
 enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
                                     const struct cvy_backend *out[CVYI_MAX_BACKENDS], size_t *n);
 
@@ -25,6 +27,7 @@ struct cvyi_phase {
     struct cvy_phase_desc desc; /* its name is owned */
     int backend;
     size_t tasks;
+    size_t first_op, n_ops;     /* the piece it was made from */
     size_t stage, strand;
     bool barrier;               /* the refresh of packed weights: everything before is done, nothing after has begun */
 };
@@ -55,12 +58,16 @@ struct cvyi_value_info {
     long last_read;             /* number of the last op that reads it or an alias; -1 */
 };
 
+/* An activation, or a gradient of one, that is kept for reading after a run. */
+struct cvyi_tensor { int id, fetched; }; /* fetched: its copy in a plain layout, or itself */
+
 struct cvyi_program_options {
     size_t capacity;
     bool training;
     bool dry_run;               /* measure only: no arena, no parameters; it cannot run */
     bool fetch;                 /* leave value `output` as PLAIN float in plan->fetch after a run */
     int output;
+    bool keep_tensors;          /* leave every activation and gradient of one readable after a run, in plan->tensor */
     const int *keep;            /* values that are read or written from outside between runs */
     size_t n_keep;
     const struct cvy_plan *share; /* WEIGHT and RUNNING buffers are this program's, by name */
@@ -77,6 +84,8 @@ struct cvy_plan {
     struct cvyi_private **extra;         /* values from list.n_values on; never move, backends hold pointers */
     size_t n_extra, cap_extra;
     int fetch;
+    struct cvyi_tensor *tensor;
+    size_t n_tensors;
 
     const struct cvy_backend *backend[CVYI_MAX_BACKENDS];
     void *state[CVYI_MAX_BACKENDS];
@@ -104,6 +113,7 @@ struct cvy_plan {
     void *scratch;
     size_t scratch_bytes;                /* one worker's */
     struct cvy_worker *worker;
+    enum cvy_status failed;              /* of the run that goes on */
     uint64_t *nanoseconds;               /* [thread][n_phases rounded up to 8]; NULL unless profiled once */
     bool profiling;
 };
@@ -125,9 +135,9 @@ void cvyi_program_bind(struct cvy_plan *plan, int id, void *address);
 /* Uses the caller's memory of arena_bytes instead of the program's own; NULL: its own again. */
 void cvyi_program_bind_arena(struct cvy_plan *plan, void *arena);
 /* Refreshes what backends keep of parameter `id` (-1: of all). */
-void cvyi_program_refresh(struct cvy_plan *plan, int id);
-/* One run; run->buf is set here. Allocates nothing. */
-void cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
+CVY_NODISCARD enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id);
+/* One run; run->buf is set here. Allocates nothing. Fails only if a backend does, with its message. */
+CVY_NODISCARD enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
 /* Starts (and clears) or stops the clocks of phases; false: out of memory. */
 bool cvyi_program_profile(struct cvy_plan *plan, bool on);
 enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info);

@@ -6,7 +6,17 @@
 #include "backends/native/native.h"
 #include "backends/reference/reference.h"
 
-static const struct cvy_backend *const builtin[] = { &cvyi_native_backend, &cvyi_reference_backend };
+#ifdef CVYI_HAVE_ONEDNN /* linked in instead of opened */
+extern const struct cvy_backend cvy_module;
+#endif
+
+static const struct cvy_backend *const builtin[] = {
+    &cvyi_native_backend,
+    &cvyi_reference_backend,
+#ifdef CVYI_HAVE_ONEDNN
+    &cvy_module,
+#endif
+};
 enum { N_BUILTIN = sizeof builtin / sizeof *builtin };
 
 const struct cvy_backend *cvyi_registry_find(const char *name)
@@ -16,14 +26,10 @@ const struct cvy_backend *cvyi_registry_find(const char *name)
     return NULL;
 }
 
-static enum cvy_status unknown(struct cvy_context *ctx, const char *name, size_t length)
+static enum cvy_status bad_name(struct cvy_context *ctx, const char *name, size_t length)
 {
-    char choices[256] = "";
-    for (size_t i = 0; i < N_BUILTIN; i++) {
-        if (i) strncat(choices, ", ", sizeof choices - strlen(choices) - 1);
-        strncat(choices, builtin[i]->name, sizeof choices - strlen(choices) - 1);
-    }
-    return cvyi_fail(ctx, CVY_E_ARG, "unknown backend \"%.*s\"; there are: %s", (int)length, name, choices);
+    return cvyi_fail(ctx, CVY_E_ARG, "unknown backend \"%.*s\"; built in are native, reference, others are modules with names"
+                     " like onednn", (int)length, name);
 }
 
 enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
@@ -32,11 +38,12 @@ enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
     *n = 0;
     for (const char *p = names;; p++) {
         size_t length = strcspn(p, ",");
-        char name[64] = "";
-        if (length == 0 || length >= sizeof name) return unknown(ctx, p, length);
+        char name[32] = "";
+        if (length == 0 || length >= sizeof name) return bad_name(ctx, p, length);
         memcpy(name, p, length);
+        if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != length) return bad_name(ctx, p, length);
         const struct cvy_backend *backend = cvyi_registry_find(name);
-        if (!backend) return unknown(ctx, p, length);
+        if (!backend) CVYI_TRY(cvyi_module_open(ctx, name, &backend));
         for (size_t i = 0; i < *n; i++)
             if (out[i] == backend) return cvyi_fail(ctx, CVY_E_ARG, "backend \"%s\" is listed twice", name);
         if (*n == CVYI_MAX_BACKENDS) return cvyi_fail(ctx, CVY_E_ARG, "more than %d backends", CVYI_MAX_BACKENDS);

@@ -129,7 +129,7 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
     CVYI_TRY(check_labels(t, batch));
     CVYI_TRY(check_batch_norms(t, batch->n));
-    cvyi_program_run(t->program, &run);
+    CVYI_TRY(cvyi_program_run(t->program, &run));
     t->steps++;
     t->version++;
     const double *loss = t->program->buf[t->loss];
