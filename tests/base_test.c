@@ -92,12 +92,17 @@ static void note(void *arg, size_t stage, size_t task, size_t thread)
     r->done++;
 }
 
+static const struct cvyi_stage_work eights[] = { { 1, 7, NULL }, { 1, 7, NULL } };
+
 static void every_task_runs_once_and_stages_in_order(void **state)
 {
     (void)state;
-    static const struct cvyi_stage_work work[] = { { 1, 6 }, { 0, 1 }, { 0, 64 }, { 2, 0 }, { 0, 0 }, { 3, 30 }, { 0, 3 } };
+    uint32_t uneven[11];
+    const struct cvyi_stage_work work[] = { { 1, 6, NULL }, { 0, 1, NULL }, { 0, 64, uneven }, { 2, 0, NULL },
+                                            { 0, 0, NULL }, { 3, 30, NULL }, { 0, 3, NULL } };
     for (size_t threads = 1; threads <= 9; threads += threads < 3 ? 1 : 3) {
         cvy_context *ctx = make(threads);
+        for (size_t t = 0; t <= threads; t++) uneven[t] = t == threads ? 64 : (uint32_t)(t * t / 2);
         for (int repeat = 0; repeat < 20; repeat++) {
             unsigned char ran[7 * 64] = { 0 };
             struct record r = { ran, 7, 64, 0, true };
@@ -123,7 +128,7 @@ static void mxcsr_is_the_callers_after(void **state)
         cvy_context *ctx = make(threads);
         unsigned before = _mm_getcsr();
         bool set = true;
-        cvyi_team_run(ctx->team, 2, (struct cvyi_stage_work[]){ { 0, 5 }, { 1, 4 } }, flush_to_zero_inside_only, &set);
+        cvyi_team_run(ctx->team, 2, eights, flush_to_zero_inside_only, &set);
         assert_true(set);
         assert_int_equal(_mm_getcsr(), before);
         cvy_context_destroy(&ctx);
@@ -135,17 +140,17 @@ static void works_in_the_child_of_a_fork(void **state)
     (void)state;
     cvy_context *ctx = make(3);
     bool set = true;
-    cvyi_team_run(ctx->team, 2, (struct cvyi_stage_work[]){ { 1, 7 }, { 1, 7 } }, flush_to_zero_inside_only, &set);
+    cvyi_team_run(ctx->team, 2, eights, flush_to_zero_inside_only, &set);
     pid_t child = fork();
     if (child == 0) {
         alarm(20); /* a deadlock ends here */
-        cvyi_team_run(ctx->team, 2, (struct cvyi_stage_work[]){ { 1, 7 }, { 1, 7 } }, flush_to_zero_inside_only, &set);
+        cvyi_team_run(ctx->team, 2, eights, flush_to_zero_inside_only, &set);
         _exit(set ? 0 : 1);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    cvyi_team_run(ctx->team, 2, (struct cvyi_stage_work[]){ { 1, 7 }, { 1, 7 } }, flush_to_zero_inside_only, &set);
+    cvyi_team_run(ctx->team, 2, eights, flush_to_zero_inside_only, &set);
     cvy_context_destroy(&ctx);
 }
 
@@ -163,7 +168,7 @@ static void the_hosts_pool_is_used(void **state)
     unsigned char ran[2 * 8] = { 0 };
     struct record r = { ran, 2, 8, 0, true };
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2, .parallel_for = serial, .pool = &calls }, &ctx), CVY_OK);
-    cvyi_team_run(ctx->team, 2, (struct cvyi_stage_work[]){ { 1, 7 }, { 1, 7 } }, note, &r);
+    cvyi_team_run(ctx->team, 2, eights, note, &r);
     assert_int_equal(calls, 2);
     assert_true(r.order);
     cvy_context_destroy(&ctx);

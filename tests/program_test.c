@@ -221,6 +221,26 @@ static void random_list(struct cvyi_list *list, size_t n_ops, int keep[4])
     for (int k = 0; k < 4; k++) keep[k] = n ? value[below((size_t)n)] : weight[0];
 }
 
+/* Every task has one turn; gates come first. */
+static void check_turns(const struct cvy_plan *plan, size_t s)
+{
+    const struct cvyi_stage *stage = &plan->stage[s];
+    size_t n = plan->work[s].gates + plan->work[s].tasks, threads = plan->ctx->options.threads;
+    for (size_t i = 0; i < n; i++) {
+        struct cvyi_turn turn = plan->turn[stage->first_turn + i];
+        assert_true(turn.strand >= stage->first && turn.strand < stage->first + stage->n);
+        assert_true(turn.task < plan->strand[turn.strand].tasks);
+        bool gate = plan->phase[plan->order[plan->strand[turn.strand].first]].desc.gate;
+        assert_int_equal(gate, i < plan->work[s].gates);
+        for (size_t j = 0; j < i; j++) {
+            struct cvyi_turn other = plan->turn[stage->first_turn + j];
+            assert_false(other.strand == turn.strand && other.task == turn.task);
+        }
+    }
+    if (!stage->alone) assert_int_equal(plan->work[s].begin[0], 0);
+    if (!stage->alone) assert_int_equal(plan->work[s].begin[threads], plan->work[s].tasks);
+}
+
 /* Every pair of phases that conflicts is ordered: by stages, or inside one strand of one grid. */
 static void check_order(const struct cvy_plan *plan, bool no_fusion)
 {
@@ -228,7 +248,6 @@ static void check_order(const struct cvy_plan *plan, bool no_fusion)
     for (size_t s = 0; s < plan->n_stages; s++) {
         size_t tasks = 0;
         for (size_t k = plan->stage[s].first; k < plan->stage[s].first + plan->stage[s].n; k++) {
-            assert_int_equal(plan->strand[k].first_task, tasks);
             tasks += plan->strand[k].tasks;
             if (no_fusion) assert_int_equal(plan->strand[k].n, 1);
             for (size_t i = 0; i < plan->strand[k].n; i++, seen++) {
@@ -241,6 +260,7 @@ static void check_order(const struct cvy_plan *plan, bool no_fusion)
             }
         }
         assert_int_equal(plan->work[s].gates + plan->work[s].tasks, tasks);
+        check_turns(plan, s);
     }
     assert_int_equal(seen, plan->n_phases);
     for (size_t q = 0; q < plan->n_phases; q++)

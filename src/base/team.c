@@ -2,8 +2,8 @@
  * barrier of ours that spins briefly, then yields, then sleeps: a pure spin falls to a tenth of the speed when a core
  * is taken away, and OpenMP's own barrier costs a region per stage.
  *
- * Tasks of a stage: thread t first takes its static share [tasks*t/T, tasks*(t+1)/T), the same in every run (so it
- * meets the same data), front to back; then it helps itself to what others have left, from their ends. Each share is
+ * Tasks of a stage: thread t first takes its static share, the same in every run (so it meets the same data), front to
+ * back; then it helps itself to what others have left, from their ends. Each share is
  * one 64-bit word {next, end} changed by compare-and-swap, so no task runs twice. */
 #include "base/team.h"
 
@@ -112,7 +112,8 @@ static void deal(struct cvyi_team *team, struct cvyi_stage_work w)
 {
     struct share *share = team->share;
     for (size_t t = 0; t < team->threads; t++) {
-        uint64_t first = w.gates + w.tasks * t / team->threads, end = w.gates + w.tasks * (t + 1) / team->threads;
+        uint64_t first = w.gates + (w.begin ? w.begin[t] : w.tasks * t / team->threads);
+        uint64_t end = w.gates + (w.begin ? w.begin[t + 1] : w.tasks * (t + 1) / team->threads);
         atomic_store_explicit(&share[t].range, first << 32 | end, memory_order_relaxed);
     }
 }

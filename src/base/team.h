@@ -3,6 +3,8 @@
 #ifndef CVYI_TEAM_H
 #define CVYI_TEAM_H
 
+#include <stdint.h>
+
 #include "convoy/context.h"
 
 struct cvyi_team;
@@ -11,8 +13,9 @@ struct cvyi_team;
 typedef void (*cvyi_team_fn)(void *arg, size_t stage, size_t task, size_t thread);
 
 /* Of a stage's tasks 0 … gates + tasks - 1 the first `gates` are its gate: small work that the thread that arrives last
- * does, in order, while the others still wait. It costs no barrier of its own. */
-struct cvyi_stage_work { size_t gates, tasks; };
+ * does, in order, while the others still wait. It costs no barrier of its own. Thread t begins with the others from
+ * begin[t] to begin[t + 1] - 1, counted behind the gate; NULL: even shares. */
+struct cvyi_stage_work { size_t gates, tasks; const uint32_t *begin; };
 
 enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **team);
 void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team);

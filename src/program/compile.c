@@ -683,6 +683,8 @@ void cvyi_program_destroy(struct cvy_plan **out)
     cvyi_free(ctx, plan->refresh);
     cvyi_free(ctx, plan->stage);
     cvyi_free(ctx, plan->work);
+    cvyi_free(ctx, plan->turn);
+    cvyi_free(ctx, plan->begin);
     cvyi_free(ctx, plan->strand);
     cvyi_free(ctx, plan->order);
     cvyi_free(ctx, plan->nanoseconds);

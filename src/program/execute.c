@@ -39,11 +39,10 @@ static void run_task(void *arg, size_t stage, size_t task, size_t thread)
 {
     const struct segment *segment = arg;
     struct cvy_plan *plan = segment->plan;
-    const struct cvyi_stage *s = &plan->stage[segment->first_stage + stage];
-    const struct cvyi_strand *strand = &plan->strand[s->first];
-    while (task >= strand->first_task + strand->tasks) strand++;
+    const struct cvyi_turn *turn = &plan->turn[plan->stage[segment->first_stage + stage].first_turn + task];
+    const struct cvyi_strand *strand = &plan->strand[turn->strand];
     for (size_t i = 0; i < strand->n; i++)
-        run_phase(plan, segment->run, plan->order[strand->first + i], task - strand->first_task, thread);
+        run_phase(plan, segment->run, plan->order[strand->first + i], turn->task, thread);
 }
 
 static void log_run(const struct cvy_plan *plan, const struct cvy_run *run)

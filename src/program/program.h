@@ -33,9 +33,12 @@ struct cvyi_phase {
 };
 
 /* Phases that run back to back in one task, because they meet in their own cells only. */
-struct cvyi_strand { size_t tasks, first_task, first, n; /* order[first … first + n) */ };
+struct cvyi_strand { size_t tasks, first, n; /* order[first … first + n) */ };
 /* Strands that run at once; a barrier follows. */
-struct cvyi_stage { size_t first, n; bool alone; /* strand[first … first + n) */ };
+struct cvyi_stage { size_t first, n; bool alone; size_t first_turn; /* strand[first … first + n) */ };
+/* A task of a strand, in the order in which a stage deals them: to every thread its share of every strand, so that it
+ * meets the image blocks again that it has had. */
+struct cvyi_turn { uint32_t strand, task; };
 
 struct cvyi_refresh {
     int id, backend;
@@ -103,6 +106,8 @@ struct cvy_plan {
     struct cvyi_stage *stage;
     size_t n_stages;
     struct cvyi_stage_work *work;        /* by stage */
+    struct cvyi_turn *turn;              /* by stage, gates first */
+    uint32_t *begin;                     /* by stage and thread: cvyi_stage_work's */
     struct cvyi_strand *strand;
     size_t *order;
 

@@ -120,23 +120,35 @@ static void tabulate_strands(struct cvy_plan *plan, size_t t, bool gate, size_t 
     }
 }
 
+/* Deals the tasks of strands [first, end), which begin at *turn, to every thread its part of each strand. */
+static void deal(struct cvy_plan *plan, size_t first, size_t end, size_t threads, uint32_t *begin, size_t *turn)
+{
+    size_t start = *turn;
+    for (size_t t = 0; t < threads; t++) {
+        if (begin) begin[t] = (uint32_t)(*turn - start);
+        for (size_t k = first; k < end; k++) {
+            size_t tasks = plan->strand[k].tasks;
+            for (size_t i = tasks * t / threads; i < tasks * (t + 1) / threads; i++)
+                plan->turn[(*turn)++] = (struct cvyi_turn){ (uint32_t)k, (uint32_t)i };
+        }
+    }
+    if (begin) begin[threads] = (uint32_t)(*turn - start);
+}
+
 /* Stage and strand numbers into the executor's tables. */
 static void tabulate(struct cvy_plan *plan, const bool *alone)
 {
-    size_t n_strands = 0, n_order = 0;
+    size_t n_strands = 0, n_order = 0, turn = 0, threads = plan->ctx->options.threads;
     for (size_t t = 0; t < plan->n_stages; t++) {
-        size_t first = n_strands, tasks = 0;
+        size_t first = n_strands, start = turn;
+        uint32_t *begin = plan->begin + t * (threads + 1);
         tabulate_strands(plan, t, true, &n_strands, &n_order);
-        size_t gates = n_strands;
+        deal(plan, first, n_strands, 1, NULL, &turn);
+        size_t gates = n_strands, behind = turn;
         tabulate_strands(plan, t, false, &n_strands, &n_order);
-        for (size_t k = first; k < n_strands; k++) {
-            if (k == gates) plan->work[t].gates = tasks;
-            plan->strand[k].first_task = tasks;
-            tasks += plan->strand[k].tasks;
-        }
-        if (gates == n_strands) plan->work[t].gates = tasks;
-        plan->work[t].tasks = tasks - plan->work[t].gates;
-        plan->stage[t] = (struct cvyi_stage){ .first = first, .n = n_strands - first, .alone = alone[t] };
+        deal(plan, gates, n_strands, alone[t] ? 1 : threads, alone[t] ? NULL : begin, &turn);
+        plan->work[t] = (struct cvyi_stage_work){ behind - start, turn - behind, begin };
+        plan->stage[t] = (struct cvyi_stage){ first, n_strands - first, alone[t], start };
     }
 }
 
@@ -175,7 +187,11 @@ enum cvy_status cvyi_stages_build(struct cvy_plan *plan)
     plan->work = cvyi_alloc_array(ctx, n, sizeof *plan->work);
     plan->strand = cvyi_alloc_array(ctx, n, sizeof *plan->strand);
     plan->order = cvyi_alloc_array(ctx, n, sizeof *plan->order);
-    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage && plan->work &&
+    size_t tasks = 0; /* at most the addressable memory's worth: a task has a cell of a value, or the plan made it */
+    for (size_t p = 0; p < n; p++) tasks += plan->phase[p].tasks;
+    plan->turn = cvyi_alloc_array(ctx, tasks, sizeof *plan->turn);
+    plan->begin = cvyi_alloc_array(ctx, n * (ctx->options.threads + 1), sizeof *plan->begin);
+    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage && plan->work && plan->turn && plan->begin &&
               plan->strand && plan->order;
     if (ok) {
         build(plan, &s);
