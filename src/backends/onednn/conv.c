@@ -1,0 +1,206 @@
+/* Convolutions, forward and both gradients; as inner products where the kernel is the whole map. Every layout is oneDNN's
+ * choice. A bias and an activation behind a convolution are computed with it. */
+#include <string.h>
+
+#include "backends/onednn/onednn.h"
+
+/* One layer as oneDNN sees it. */
+struct layer {
+    const cvy_conv2d_desc *d;
+    cvy_shape x, y, w;
+    bool linear;
+    double flops;
+};
+
+static bool is_linear(const cvy_conv2d_desc *d, cvy_shape x)
+{
+    return d->groups == 1 && d->kernel[0] == x.h && d->kernel[1] == x.w && !d->pad[0] && !d->pad[1] && !d->pad[2] &&
+           !d->pad[3] && (x.h == 1 || d->dilation[0] == 1) && (x.w == 1 || d->dilation[1] == 1);
+}
+
+/* A flattened map is seen as the map, so that no flattening ever has to be done. */
+static struct layer layer_of(const struct cvy_plan *plan, const struct cvy_op_desc *op, int x, int y, int w)
+{
+    struct layer l = { .d = &op->u.conv, .x = cvy_plan_value(plan, x)->shape, .y = cvy_plan_value(plan, y)->shape,
+                       .w = cvy_plan_value(plan, w)->shape };
+    l.linear = is_linear(l.d, l.x);
+    if (l.linear) {
+        l.x = onednn_shape(plan, x);
+        l.w = (cvy_shape){ l.w.n, l.x.c, l.x.h, l.x.w };
+    }
+    l.flops = 2.0 * (double)(l.y.n * l.y.h * l.y.w) * (double)(l.w.n * l.w.c * l.w.h * l.w.w);
+    return l;
+}
+
+static struct onednn_conv geometry(const struct layer *l)
+{
+    struct onednn_conv c = { .stride = { 0 } };
+    for (int i = 0; i < 2; i++) {
+        c.stride[i] = (dnnl_dim_t)l->d->stride[i];
+        c.dilation[i] = (dnnl_dim_t)l->d->dilation[i] - 1;
+        c.pad_l[i] = (dnnl_dim_t)l->d->pad[i];
+        c.pad_r[i] = (dnnl_dim_t)l->d->pad[i + 2];
+    }
+    return c;
+}
+
+static onednn_md any_map(struct onednn *o, const struct layer *l, cvy_shape s)
+{
+    return l->linear ? onednn_any(o, s) : onednn_any4(o, s);
+}
+
+static onednn_md any_weights(struct onednn *o, const struct layer *l)
+{
+    dnnl_dim_t g = (dnnl_dim_t)l->d->groups;
+    if (l->linear || g == 1) return any_map(o, l, l->w);
+    dnnl_dims_t dims = { g, (dnnl_dim_t)l->w.n / g, (dnnl_dim_t)l->w.c, (dnnl_dim_t)l->w.h, (dnnl_dim_t)l->w.w };
+    return onednn_tagged(o, 5, dims, dnnl_format_tag_any);
+}
+
+static onednn_md bias_md(struct onednn *o, const struct layer *l, int bias)
+{
+    return bias < 0 ? NULL : onednn_tagged(o, 1, (dnnl_dims_t){ (dnnl_dim_t)l->w.n }, dnnl_a);
+}
+
+/* ------------------------------------------------------------------------------------------------ making */
+
+static dnnl_status_t conv_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_conv_fwd(pd, with, p->prop, &p->u.conv, md[0], md[1], md[2], md[3]);
+}
+static dnnl_status_t linear_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_linear_fwd(pd, with, p->prop, md[0], md[1], md[2], md[3]);
+}
+static dnnl_status_t conv_bwd_data(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
+                                   dnnl_primitive_desc_t *pd)
+{
+    return onednn_conv_bwd_data(pd, with, &p->u.conv, md[0], md[1], md[2]);
+}
+static dnnl_status_t linear_bwd_data(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
+                                     dnnl_primitive_desc_t *pd)
+{
+    (void)p;
+    return onednn_linear_bwd_data(pd, with, md[0], md[1], md[2]);
+}
+static dnnl_status_t conv_bwd_weights(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
+                                      dnnl_primitive_desc_t *pd)
+{
+    return onednn_conv_bwd_weights(pd, with, &p->u.conv, md[0], md[1], md[2], md[3]);
+}
+static dnnl_status_t linear_bwd_weights(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
+                                        dnnl_primitive_desc_t *pd)
+{
+    (void)p;
+    return onednn_linear_bwd_weights(pd, with, md[0], md[1], md[2], md[3]);
+}
+
+static struct onednn_prim *new_forward(struct onednn *o, const char *name, const struct layer *l, int bias)
+{
+    struct onednn_prim *p = onednn_prim(o, name, l->linear ? linear_fwd : conv_fwd);
+    if (!p) return NULL;
+    p->u.conv = geometry(l);
+    p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
+    onednn_give(p, DNNL_ARG_SRC, any_map(o, l, l->x), true);
+    onednn_give(p, DNNL_ARG_WEIGHTS, any_weights(o, l), false);
+    onednn_give(p, DNNL_ARG_BIAS, bias_md(o, l, bias), false);
+    onednn_give(p, DNNL_ARG_DST, any_map(o, l, l->y), true);
+    return p;
+}
+
+/* A backward primitive descriptor asks for a forward one; any will do, it is never executed. */
+static enum cvy_status hint(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, const struct layer *l,
+                            int bias, struct onednn_prim **out)
+{
+    *out = new_forward(o, op->name, l, bias);
+    if (!*out) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    (*out)->prop = dnnl_forward_training;
+    return onednn_create(*out, plan);
+}
+
+/* ------------------------------------------------------------------------------------------------ planning */
+
+static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    const struct cvy_op_desc *op = &ops[0];
+    bool fused = n == 2 && !cvy_plan_needed_after(plan, op->out[0], first + 1);
+    struct layer l = layer_of(plan, op, op->in[0], op->out[0], op->in[1]);
+    int bias = onednn_in(op, 2);
+    struct onednn_prim *p = new_forward(o, op->name, &l, bias);
+    if (!p || (fused && !(p->attr = onednn_attr_with(&ops[1].u.act))))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    ONEDNN_CVY(onednn_create(p, plan));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[0].md, &p->arg[0].id));
+    ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
+    p->arg[2].id = bias;
+    int y = fused ? ops[1].out[0] : op->out[0];
+    p->arg[3].id = onednn_root(plan, y);
+    ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
+    ONEDNN_CVY(onednn_append(p, plan, l.flops));
+    return n == 2 && !fused ? onednn_act_plan(o, plan, ops + 1, 1, first + 1) : CVY_OK;
+}
+
+static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct layer l = layer_of(plan, op, op->out[0], op->in[0], op->in[1]);
+    struct onednn_prim *p = onednn_prim(o, op->name, l.linear ? linear_bwd_data : conv_bwd_data);
+    if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    p->u.conv = geometry(&l);
+    p->prop = dnnl_backward_data;
+    ONEDNN_CVY(hint(o, plan, op, &l, -1, &p->hint));
+    onednn_give(p, DNNL_ARG_DIFF_SRC, any_map(o, &l, l.x), true);
+    onednn_give(p, DNNL_ARG_WEIGHTS, any_weights(o, &l), false);
+    onednn_give(p, DNNL_ARG_DIFF_DST, any_map(o, &l, l.y), true);
+    ONEDNN_CVY(onednn_create(p, plan));
+    ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[2].md, &p->arg[2].id));
+    p->arg[0].id = onednn_root(plan, op->out[0]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[0].md, -1));
+    return onednn_append(p, plan, l.flops);
+}
+
+static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct layer l = layer_of(plan, op, op->in[0], op->in[1], op->out[0]);
+    int dw = op->out[0], db = onednn_out(op, 1);
+    struct onednn_prim *p = onednn_prim(o, op->name, l.linear ? linear_bwd_weights : conv_bwd_weights);
+    if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    p->u.conv = geometry(&l);
+    p->prop = dnnl_backward_weights;
+    ONEDNN_CVY(hint(o, plan, op, &l, db, &p->hint));
+    onednn_give(p, DNNL_ARG_SRC, any_map(o, &l, l.x), true);
+    onednn_give(p, DNNL_ARG_DIFF_WEIGHTS, any_weights(o, &l), false);
+    onednn_give(p, DNNL_ARG_DIFF_BIAS, bias_md(o, &l, db), false);
+    onednn_give(p, DNNL_ARG_DIFF_DST, any_map(o, &l, l.y), true);
+    ONEDNN_CVY(onednn_create(p, plan));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[0].md, &p->arg[0].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[1], p->arg[3].md, &p->arg[3].id));
+    p->arg[2].id = db;
+    /* gradients are kept plain, as users and optimisers read them */
+    int rank = onednn_md_rank(p->arg[1].md);
+    dnnl_dims_t dims;
+    memcpy(dims, onednn_md_dims(p->arg[1].md), sizeof dims);
+    onednn_md plain = onednn_tagged(o, rank, dims, rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab);
+    p->arg[1].id = dw;
+    bool direct = plain && onednn_md_equal(plain, p->arg[1].md);
+    if (!direct) ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_WEIGHTS, &p->arg[1].id));
+    ONEDNN_CVY(onednn_append(p, plan, l.flops));
+    return direct ? CVY_OK
+                  : onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), p->arg[1].id, p->arg[1].md, dw, plain, false);
+}
+
+int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)o, (void)plan;
+    if (ops[0].u.conv.flip) return 0; /* oneDNN correlates */
+    return ops[0].kind == CVY_OP_CONV2D && onednn_activates(ops, n, 1) ? 2 : 1;
+}
+
+enum cvy_status onednn_conv_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    switch (ops[0].kind) {
+    case CVY_OP_CONV2D: return plan_forward(o, plan, ops, n, first);
+    case CVY_OP_CONV2D_BWD_DATA: return plan_bwd_data(o, plan, &ops[0]);
+    default: return plan_bwd_weights(o, plan, &ops[0]);
+    }
+}

@@ -1,0 +1,148 @@
+/* Activations and sums. What nobody needs any more is overwritten in place. */
+#include "backends/onednn/onednn.h"
+
+bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha)
+{
+    *alpha = 0;
+    switch (act->kind) {
+    case CVY_SIGMOID: *alg = dnnl_eltwise_logistic_use_dst_for_bwd; break;
+    case CVY_TANH: *alg = dnnl_eltwise_tanh_use_dst_for_bwd; break;
+    case CVY_RELU: *alg = dnnl_eltwise_relu_use_dst_for_bwd; return !backward || act->relu_grad_at_zero == 0;
+    case CVY_LEAKY_RELU: *alg = dnnl_eltwise_relu_use_dst_for_bwd; *alpha = (float)act->alpha; break;
+    case CVY_ELU: *alg = dnnl_eltwise_elu_use_dst_for_bwd; *alpha = (float)act->alpha; break;
+    case CVY_SOFTPLUS: *alg = dnnl_eltwise_soft_relu; *alpha = 1; return !backward; /* its gradient wants x */
+    default: return false;
+    }
+    return true;
+}
+
+dnnl_primitive_attr_t onednn_attr_with(const cvy_act_desc *act)
+{
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t ops = NULL;
+    dnnl_alg_kind_t alg;
+    float alpha;
+    bool ok = onednn_eltwise(act, false, &alg, &alpha) && dnnl_post_ops_create(&ops) == dnnl_success &&
+              onednn_append_eltwise(ops, alg, alpha, 0) == dnnl_success &&
+              dnnl_primitive_attr_create(&attr) == dnnl_success &&
+              dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+              dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success;
+    if (ops) dnnl_post_ops_destroy(ops);
+    if (!ok && attr) dnnl_primitive_attr_destroy(attr);
+    return ok ? attr : NULL;
+}
+
+bool onednn_activates(const struct cvy_op_desc *ops, int n, int k)
+{
+    return k < n && ops[k].kind == CVY_OP_ACT && ops[k].in[0] == ops[k - 1].out[0];
+}
+
+/* ------------------------------------------------------------------------------------------------ activations */
+
+static dnnl_status_t act_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_eltwise_fwd(pd, with, p->prop, p->u.act.alg, md[0], p->u.act.alpha, 0);
+}
+
+static dnnl_status_t act_bwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_eltwise_bwd(pd, with, p->u.act.alg, md[0], md[1], p->u.act.alpha, 0);
+}
+
+static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md md)
+{
+    struct onednn_prim *p = onednn_prim(o, op->name, act_fwd);
+    if (!p) return NULL;
+    (void)onednn_eltwise(&op->u.act, false, &p->u.act.alg, &p->u.act.alpha);
+    p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
+    onednn_give(p, DNNL_ARG_SRC, md, true);
+    onednn_give(p, DNNL_ARG_DST, md, true);
+    return p;
+}
+
+static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
+{
+    struct onednn_place x = onednn_at(o, plan, op->in[0]);
+    struct onednn_prim *p = x.md ? new_forward(o, op, x.md) : NULL;
+    if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    ONEDNN_CVY(onednn_create(p, plan));
+    int y = onednn_reuse(o, plan, op->in[0], first);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], x.md, y));
+    p->arg[0].id = x.id;
+    p->arg[1].id = y < 0 ? onednn_root(plan, op->out[0]) : y;
+    return onednn_append(p, plan, 0);
+}
+
+static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
+{
+    struct onednn_place y = onednn_at(o, plan, op->in[2]), dy = onednn_at(o, plan, op->in[0]);
+    struct onednn_prim *p = onednn_prim(o, op->name, act_bwd);
+    if (!p || !y.md || !dy.md || !(p->hint = new_forward(o, op, y.md)))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    (void)onednn_eltwise(&op->u.act, true, &p->u.act.alg, &p->u.act.alpha);
+    p->hint->prop = dnnl_forward_training;
+    ONEDNN_CVY(onednn_create(p->hint, plan));
+    p->prop = dnnl_backward_data;
+    onednn_give(p, DNNL_ARG_DIFF_SRC, y.md, true);
+    onednn_give(p, DNNL_ARG_DST, y.md, true);
+    onednn_give(p, DNNL_ARG_DIFF_DST, y.md, true);
+    ONEDNN_CVY(onednn_create(p, plan));
+    int from, dx = onednn_reuse(o, plan, op->in[0], first);
+    ONEDNN_CVY(onednn_read(o, plan, op->in[0], y.md, &from));
+    if (dx != from) dx = -1; /* a copy in y's format: dx gets a place of its own */
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], y.md, dx));
+    p->arg[0].id = dx < 0 ? onednn_root(plan, op->out[0]) : dx;
+    p->arg[1].id = y.id;
+    p->arg[2].id = from;
+    return onednn_append(p, plan, 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ sums */
+
+static dnnl_status_t add(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    (void)p;
+    return onednn_add(pd, with, md[0], md[1], md[2]);
+}
+
+static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    const struct cvy_op_desc *op = &ops[0];
+    bool fused = n == 2 && !cvy_plan_needed_after(plan, op->out[0], first + 1);
+    struct onednn_place a;
+    struct onednn_prim *p = onednn_prim(o, op->name, add);
+    if (!p || (fused && !(p->attr = onednn_attr_with(&ops[1].u.act))))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &a));
+    onednn_give(p, DNNL_ARG_SRC_0, a.md, true);
+    onednn_give(p, DNNL_ARG_SRC_1, a.md, true);
+    onednn_give(p, DNNL_ARG_DST, a.md, true);
+    ONEDNN_CVY(onednn_create(p, plan));
+    p->arg[0].id = a.id;
+    ONEDNN_CVY(onednn_read(o, plan, op->in[1], a.md, &p->arg[1].id));
+    int y = fused ? ops[1].out[0] : op->out[0];
+    int in_place = a.borrowed ? -1 : onednn_reuse(o, plan, op->in[0], first + (fused ? 1 : 0));
+    if (in_place != a.id || op->in[0] == op->in[1]) in_place = -1;
+    ONEDNN_CVY(onednn_lay_out(o, plan, y, a.md, in_place));
+    p->arg[2].id = in_place < 0 ? onednn_root(plan, y) : in_place;
+    ONEDNN_CVY(onednn_append(p, plan, 0));
+    return n == 2 && !fused ? plan_act(o, plan, &ops[1], first + 1) : CVY_OK;
+}
+
+int onednn_act_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)o, (void)plan;
+    dnnl_alg_kind_t alg;
+    float alpha;
+    if (ops[0].kind == CVY_OP_ADD) return onednn_activates(ops, n, 1) ? 2 : 1;
+    return onednn_eltwise(&ops[0].u.act, ops[0].kind == CVY_OP_ACT_BWD, &alg, &alpha);
+}
+
+enum cvy_status onednn_act_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    switch (ops[0].kind) {
+    case CVY_OP_ACT: return plan_act(o, plan, &ops[0], first);
+    case CVY_OP_ACT_BWD: return plan_act_bwd(o, plan, &ops[0], first);
+    default: return plan_add(o, plan, ops, n, first);
+    }
+}

@@ -1,0 +1,121 @@
+/* Softmax, and softmax cross-entropy as log-softmax with the sums over labels around it: oneDNN has no loss. Rows of
+ * classes are small, so one thread takes them. */
+#include <math.h>
+#include <string.h>
+
+#include "backends/onednn/onednn.h"
+
+static dnnl_status_t softmax_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_softmax_fwd(pd, with, p->prop, p->u.act.alg, md[0], md[1]);
+}
+
+static dnnl_status_t softmax_bwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_softmax_bwd(pd, with, p->u.act.alg, md[0], md[1], md[2]);
+}
+
+static struct onednn_prim *new_softmax(struct onednn *o, const char *name, dnnl_alg_kind_t alg, onednn_md md)
+{
+    struct onednn_prim *p = md ? onednn_prim(o, name, softmax_fwd) : NULL;
+    if (!p) return NULL;
+    p->u.act.alg = alg;
+    p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
+    onednn_give(p, DNNL_ARG_SRC, md, true);
+    onednn_give(p, DNNL_ARG_DST, md, true);
+    return p;
+}
+
+static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct onednn_place x;
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
+    struct onednn_prim *p = new_softmax(o, op->name, dnnl_softmax_accurate, x.md);
+    if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    ONEDNN_CVY(onednn_create(p, plan));
+    p->arg[0].id = x.id;
+    p->arg[1].id = onednn_root(plan, op->out[0]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[1].md, -1));
+    return onednn_append(p, plan, 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ loss */
+
+struct loss {
+    cvy_loss_desc d;
+    size_t classes;
+    int x, log_p, q, loss;           /* q: -(label distribution) / n, the gradient of the loss by log p */
+};
+
+static size_t first_maximum(const float *x, size_t n)
+{
+    size_t best = 0;
+    for (size_t k = 1; k < n; k++)
+        if (x[k] > x[best]) best = k;
+    return best;
+}
+
+static void run_loss(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct loss *a = arg;
+    const float *x = run->buf[a->x], *log_p = run->buf[a->log_p];
+    float *q = a->q < 0 ? NULL : run->buf[a->q];
+    double *out = run->buf[a->loss], s = a->d.label_smoothing, rest = s / (double)a->classes;
+    (void)task, (void)worker;
+    out[0] = out[1] = 0;
+    for (size_t i = 0; i < run->n; i++, x += a->classes, log_p += a->classes) {
+        size_t image = run->index ? run->index[i] : i;
+        size_t label = run->labels8 ? run->labels8[image] : (size_t)run->labels32[image];
+        out[0] -= (1 - s) * (double)log_p[label];
+        for (size_t k = 0; s > 0 && k < a->classes; k++) out[0] -= rest * (double)log_p[k];
+        out[1] += first_maximum(x, a->classes) == label;
+        for (size_t k = 0; q && k < a->classes; k++)
+            *q++ = (float)(-((k == label ? 1 - s : 0) + rest) / (double)run->n);
+    }
+}
+
+static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
+    onednn_md md = onednn_plain(o, s);
+    int dx = onednn_out(op, 1);
+    struct onednn_prim *p = new_softmax(o, op->name, dnnl_softmax_log, md);
+    struct loss *a = onednn_alloc(o, sizeof *a);
+    if (!p || !a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    *a = (struct loss){ .d = op->u.loss, .classes = s.c, .q = -1, .loss = op->out[0] };
+    p->prop = dnnl_forward_training;
+    ONEDNN_CVY(onednn_create(p, plan));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[0], md, &a->x));
+    p->arg[0].id = a->x;
+    ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DST, &a->log_p));
+    ONEDNN_CVY(onednn_append(p, plan, 0));
+    if (dx >= 0 && (a->q = cvy_plan_buffer(plan, op->name, onednn_md_bytes(md), false)) < 0) return CVY_E_NOMEM;
+    struct cvy_phase_desc phase = { .name = op->name, .run = run_loss, .arg = a, .parts = 1, .alone = true };
+    onednn_access(&phase, a->x, CVY_READ_ALL);
+    onednn_access(&phase, a->log_p, CVY_READ_ALL);
+    onednn_access(&phase, a->q, CVY_WRITE_ALL);
+    onednn_access(&phase, a->loss, CVY_WRITE_ALL);
+    ONEDNN_CVY(cvy_plan_phase(plan, &phase));
+    if (dx < 0) return CVY_OK;
+
+    struct onednn_prim *b = onednn_prim(o, op->name, softmax_bwd);
+    if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    b->u.act.alg = dnnl_softmax_log;
+    b->prop = dnnl_backward_data;
+    b->hint = p;
+    onednn_give(b, DNNL_ARG_DIFF_SRC, md, true);
+    onednn_give(b, DNNL_ARG_DIFF_DST, md, true);
+    onednn_give(b, DNNL_ARG_DST, md, true);
+    ONEDNN_CVY(onednn_create(b, plan));
+    b->arg[0].id = onednn_root(plan, dx);
+    b->arg[1].id = a->q;
+    b->arg[2].id = a->log_p;
+    ONEDNN_CVY(onednn_lay_out(o, plan, dx, md, -1));
+    return onednn_append(b, plan, 0);
+}
+
+enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    (void)n, (void)first;
+    return ops[0].kind == CVY_OP_SOFTMAX ? plan_softmax(o, plan, &ops[0]) : plan_loss(o, plan, &ops[0]);
+}

@@ -1,0 +1,180 @@
+/* Ops that move numbers: images in, reorders, concatenation, slices, padding with channels of zeros. */
+#include <string.h>
+
+#include "backends/onednn/onednn.h"
+
+/* Compiled for the widest vectors around: oneDNN's users do not feed it with SSE2. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && (!defined(__clang__) || __clang_major__ >= 14) && !defined(__SANITIZE_ADDRESS__)
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDE
+#endif
+
+/* ------------------------------------------------------------------------------------------------ images in */
+
+#define INGEST_IMAGES ((size_t)8) /* a task */
+
+struct ingest { int x; cvy_shape s; };
+
+WIDE static void from_bytes(float *restrict x, const uint8_t *restrict from, size_t n, float scale, float shift)
+{
+    for (size_t i = 0; i < n; i++) x[i] = __builtin_fmaf((float)from[i], scale, shift);
+}
+
+WIDE static void from_floats(float *restrict x, const float *restrict from, size_t n, float scale, float shift)
+{
+    for (size_t i = 0; i < n; i++) x[i] = __builtin_fmaf(from[i], scale, shift);
+}
+
+static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct ingest *a = arg;
+    size_t pixels = a->s.h * a->s.w, end = (task + 1) * INGEST_IMAGES < run->n ? (task + 1) * INGEST_IMAGES : run->n;
+    (void)worker;
+    for (size_t n = task * INGEST_IMAGES; n < end; n++)
+        for (size_t c = 0; c < a->s.c; c++) {
+            size_t at = ((run->index ? (size_t)run->index[n] : n) * a->s.c + c) * pixels;
+            float *x = (float *)run->buf[a->x] + (n * a->s.c + c) * pixels;
+            float scale = run->in_scale ? run->in_scale[c] : 1, shift = run->in_shift ? run->in_shift[c] : 0;
+            if (run->dtype == CVY_U8) from_bytes(x, (const uint8_t *)run->images + at, pixels, scale, shift);
+            else from_floats(x, (const float *)run->images + at, pixels, scale, shift);
+        }
+}
+
+static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct ingest *a = onednn_alloc(o, sizeof *a);
+    if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    *a = (struct ingest){ op->out[0], cvy_plan_value(plan, op->out[0])->shape };
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], onednn_plain(o, onednn_shape(plan, op->out[0])), -1));
+    struct cvy_phase_desc phase = { .name = op->name, .run = run_ingest, .arg = a,
+                                    .parts = (a->s.n + INGEST_IMAGES - 1) / INGEST_IMAGES };
+    onednn_access(&phase, op->out[0], CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+/* ------------------------------------------------------------------------------------------------ reorder */
+
+/* From PLAIN nothing is moved: plain is a format like any other, and the first reader that wants another one reorders. */
+static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    const struct cvy_value *to = cvy_plan_value(plan, op->out[0]);
+    if (to->layout == CVY_LAYOUT_OPAQUE) {
+        struct onednn_place *place = onednn_alloc(o, sizeof *place);
+        if (!place) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+        *place = (struct onednn_place){ onednn_root(plan, op->in[0]), onednn_plain(o, to->shape), true };
+        if (!place->md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+        return cvy_plan_lay_out(plan, op->out[0], to->bytes, place);
+    }
+    struct onednn_place from;
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &from));
+    onednn_md plain = onednn_md_rank(from.md) == 2 ? onednn_plain(o, to->shape) : onednn_plain4(o, to->shape);
+    return onednn_reorder_phase(o, plan, op->name, from.id, from.md, onednn_root(plan, op->out[0]), plain, true);
+}
+
+/* ------------------------------------------------------------------------------------------------ channels */
+
+static dnnl_status_t concat(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+{
+    return onednn_concat(pd, with, p->n - 1, md, md[p->n - 1]);
+}
+
+static enum cvy_status plan_concat(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct onednn_prim *p = onednn_prim(o, op->name, concat);
+    if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    int from[CVY_MAX_IN];
+    for (int k = 0; k < op->n_in; k++) {
+        struct onednn_place x;
+        ONEDNN_CVY(onednn_seen(o, plan, op->in[k], &x));
+        from[k] = x.id;
+        onednn_give(p, DNNL_ARG_MULTIPLE_SRC + k, x.md, true);
+    }
+    cvy_shape y = cvy_plan_value(plan, op->out[0])->shape;
+    onednn_give(p, DNNL_ARG_DST, onednn_like(o, p->arg[0].md, y), true);
+    ONEDNN_CVY(onednn_create(p, plan));
+    for (int k = 0; k < op->n_in; k++) p->arg[k].id = from[k];
+    p->arg[op->n_in].id = onednn_root(plan, op->out[0]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[op->n_in].md, -1));
+    return onednn_append(p, plan, 0);
+}
+
+/* Channels [c0, c0 + c) of what md describes; NULL where they do not begin and end with a block. */
+static onednn_md channels(struct onednn *o, onednn_md md, size_t c0, size_t c)
+{
+    dnnl_dims_t dims, at = { 0, (dnnl_dim_t)c0 };
+    onednn_md out;
+    memcpy(dims, onednn_md_dims(md), sizeof dims);
+    dims[1] = (dnnl_dim_t)c;
+    return onednn_md_sub(&out, md, dims, at) == dnnl_success ? onednn_own(o, out) : NULL;
+}
+
+static enum cvy_status plan_slice(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct onednn_place dy;
+    cvy_shape s = cvy_plan_value(plan, op->out[0])->shape;
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &dy));
+    onednn_md part = channels(o, dy.md, op->u.slice.c0, s.c);
+    if (!part) {
+        cvy_shape whole = cvy_plan_value(plan, op->in[0])->shape;
+        dy.md = onednn_plain(o, whole);
+        ONEDNN_CVY(onednn_read(o, plan, op->in[0], dy.md, &dy.id));
+        part = channels(o, dy.md, op->u.slice.c0, s.c);
+    }
+    onednn_md dx = onednn_like(o, dy.md, s);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], dx, -1));
+    return onednn_reorder_phase(o, plan, op->name, dy.id, part, onednn_root(plan, op->out[0]), dx, true);
+}
+
+struct pad { struct onednn_prim *prim; int y; size_t bytes; };
+
+static void run_pad(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct pad *a = arg;
+    (void)task, (void)worker;
+    memset(run->buf[a->y], 0, a->bytes);
+    (void)onednn_execute(a->prim, run);
+}
+
+static enum cvy_status plan_pad(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct onednn_place x;
+    cvy_shape s = cvy_plan_value(plan, op->out[0])->shape, xs = cvy_plan_value(plan, op->in[0])->shape;
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
+    onednn_md y = onednn_like(o, x.md, s), part = y ? channels(o, y, op->u.slice.c0, xs.c) : NULL;
+    if (y && !part) part = channels(o, y = onednn_plain(o, s), op->u.slice.c0, xs.c);
+    struct pad *a = onednn_alloc(o, sizeof *a);
+    struct cvy_phase_desc phase;
+    if (!a || !y) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    *a = (struct pad){ NULL, onednn_root(plan, op->out[0]), onednn_md_bytes(y) };
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], y, -1));
+    ONEDNN_CVY(onednn_reordering(o, plan, op->name, x.id, x.md, a->y, part, true, &a->prim, &phase));
+    phase.run = run_pad;
+    phase.arg = a;
+    phase.reorder = false;
+    return cvy_plan_phase(plan, &phase);
+}
+
+/* ------------------------------------------------------------------------------------------------ entry */
+
+int onednn_move_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)o, (void)n;
+    if (ops[0].kind != CVY_OP_REORDER) return 1;
+    const struct cvy_value *from = cvy_plan_value(plan, ops[0].in[0]), *to = cvy_plan_value(plan, ops[0].out[0]);
+    if (from->role != CVY_ROLE_ACTIVATION || to->role != CVY_ROLE_ACTIVATION) return 0;
+    return (from->owner == &cvy_module && to->layout == CVY_LAYOUT_PLAIN) ||
+           (to->owner == &cvy_module && from->layout == CVY_LAYOUT_PLAIN);
+}
+
+enum cvy_status onednn_move_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    (void)n, (void)first;
+    switch (ops[0].kind) {
+    case CVY_OP_INGEST: return plan_ingest(o, plan, &ops[0]);
+    case CVY_OP_REORDER: return plan_reorder(o, plan, &ops[0]);
+    case CVY_OP_CONCAT: return plan_concat(o, plan, &ops[0]);
+    case CVY_OP_SLICE: return plan_slice(o, plan, &ops[0]);
+    default: return plan_pad(o, plan, &ops[0]);
+    }
+}

@@ -1,0 +1,181 @@
+/* The oneDNN module's private header. An op becomes primitives (primitive.c) over values whose layouts oneDNN chose
+ * (layout.c); backend.c says which ops are taken, the other files plan them, a group of operators each.
+ *
+ * Everything is made while planning, for a full batch. A batch size that is met for the first time in a run (the last
+ * batch of an epoch) gets primitives of its own then, over the same buffers in the same layouts, and keeps them. */
+#ifndef CVYI_ONEDNN_H
+#define CVYI_ONEDNN_H
+
+#include "convoy/backend.h"
+#include "backends/onednn/compat.h"
+
+struct onednn_prim;
+
+CVY_API extern const struct cvy_backend cvy_module;
+
+/* One per program. */
+struct onednn {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    dnnl_primitive_attr_t attr;      /* scratchpads are the program's */
+    size_t capacity, threads;
+    bool training;
+    void *blocks;                    /* of onednn_alloc */
+    struct onednn_md_list *mds;
+    struct onednn_prim *prims;
+    struct onednn_copy *copies;      /* values and weights in further formats */
+    struct onednn_forward *forwards; /* forward primitives that a backward one builds on */
+};
+
+#define ONEDNN_CVY(expr)                                    \
+    do {                                                    \
+        enum cvy_status onednn_cvy = (expr);                \
+        if (onednn_cvy != CVY_OK) return onednn_cvy;        \
+    } while (0)
+
+/* Zeroed, until the program dies; NULL: out of memory. */
+void *onednn_alloc(struct onednn *o, size_t bytes);
+/* "onednn: WHAT: oneDNN says unimplemented" */
+enum cvy_status onednn_failed(struct cvy_plan *plan, const char *what, dnnl_status_t status);
+
+/* threads.c: oneDNN uses as many threads as the calling one may start. enter returns what leave puts back. */
+int onednn_threads_enter(size_t threads);
+void onednn_threads_leave(int before);
+
+static inline int onednn_in(const struct cvy_op_desc *op, int i) { return i < op->n_in ? op->in[i] : -1; }
+static inline int onednn_out(const struct cvy_op_desc *op, int i) { return i < op->n_out ? op->out[i] : -1; }
+
+/* ---------------------------------------------------------------------------------------------- primitives */
+
+#define ONEDNN_ARGS (CVY_MAX_IN + 8)
+
+struct onednn_arg {
+    int arg;                         /* DNNL_ARG_SRC, … */
+    int id;                          /* the buffer; -1: absent */
+    onednn_md md;                    /* of a full batch; `any` until the primitive descriptor is made. NULL: absent */
+    bool images;                     /* its first dimension counts images */
+};
+
+typedef dnnl_status_t onednn_make(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
+                                  dnnl_primitive_desc_t *pd);
+
+struct onednn_prim {
+    struct onednn *o;
+    struct onednn_prim *next;
+    const char *name;
+    onednn_make *make;               /* from the mds of the arguments that it was given, in their order */
+    union {
+        struct onednn_conv conv;
+        struct onednn_pool pool;
+        struct { float eps; unsigned flags; } bn;
+        struct { dnnl_alg_kind_t alg; float alpha; } act; /* softmax too */
+    } u;
+    dnnl_prop_kind_t prop;
+    dnnl_primitive_attr_t attr;      /* owned; NULL: the program's */
+    struct onednn_prim *hint;        /* the forward primitive of a backward one */
+    size_t scratch_bytes;            /* of the full batch */
+    int n;
+    struct onednn_arg arg[ONEDNN_ARGS];
+    struct onednn_variant *variants; /* by batch size, the latest first */
+};
+
+/* A new primitive; then its arguments in make's order, then onednn_create, then buffers and further arguments. */
+struct onednn_prim *onednn_prim(struct onednn *o, const char *name, onednn_make *make);
+/* Returns the argument's place in p->arg. */
+int onednn_give(struct onednn_prim *p, int arg, onednn_md md, bool images);
+/* Its primitive descriptor for full batches; from then on every arg.md is what oneDNN chose. */
+enum cvy_status onednn_create(struct onednn_prim *p, struct cvy_plan *plan);
+/* A further argument, in the layout that the primitive has for it, in buffer id. */
+void onednn_bind(struct onednn_prim *p, int arg, int id);
+/* … in a private buffer of its own (zero bytes: no argument). *id: the buffer or -1. */
+enum cvy_status onednn_bind_private(struct onednn_prim *p, struct cvy_plan *plan, int arg, int *id);
+/* The layout that the primitive has for an argument; NULL: it has none. Lives as long as the program. */
+onednn_md onednn_arg_md(struct onednn_prim *p, int arg);
+/* A phase, alone, that executes p: its accesses and scratchpad filled in; `phase` may be changed before cvy_plan_phase. */
+enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, double flops, struct cvy_phase_desc *phase);
+/* … and appends it. */
+enum cvy_status onednn_append(struct onednn_prim *p, struct cvy_plan *plan, double flops);
+/* Runs it, from a phase or a refresh. */
+bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run);
+void onednn_access(struct cvy_phase_desc *phase, int id, enum cvy_access access);
+void onednn_free_prims(struct onednn *o);
+void onednn_free_mds(struct onednn *o);
+
+/* ---------------------------------------------------------------------------------------------- layouts */
+
+/* Where a value lies and how. borrowed: the buffer is somebody else's, never written in place. */
+struct onednn_place {
+    int id;
+    onednn_md md;
+    bool borrowed;
+};
+
+/* Descriptors that live as long as the program; NULL: out of memory or no such layout. Maps of 1 x 1 have rank 2. */
+onednn_md onednn_own(struct onednn *o, onednn_md md);
+onednn_md onednn_tagged(struct onednn *o, int rank, const dnnl_dims_t dims, dnnl_format_tag_t tag);
+onednn_md onednn_plain(struct onednn *o, cvy_shape shape);
+onednn_md onednn_any(struct onednn *o, cvy_shape shape);
+onednn_md onednn_plain4(struct onednn *o, cvy_shape shape); /* rank 4 in any case */
+onednn_md onednn_any4(struct onednn *o, cvy_shape shape);
+/* `md` with the format of `like`, for `shape`. */
+onednn_md onednn_like(struct onednn *o, onednn_md like, cvy_shape shape);
+
+int onednn_root(const struct cvy_plan *plan, int id);
+/* The shape with the largest maps among a buffer's names (flatten): what oneDNN sees of it where it may choose. */
+cvy_shape onednn_shape(const struct cvy_plan *plan, int id);
+/* Where value id lies, as its writer left it. md NULL: out of memory. */
+struct onednn_place onednn_at(struct onednn *o, const struct cvy_plan *plan, int id);
+/* Value id in layout `want`, reordered if it must be: *buffer. */
+enum cvy_status onednn_read(struct onednn *o, struct cvy_plan *plan, int id, onednn_md want, int *buffer);
+/* How value id lies, seen in its own shape (an alias's may differ from the buffer's), and the buffer. */
+enum cvy_status onednn_seen(struct onednn *o, struct cvy_plan *plan, int id, struct onednn_place *place);
+/* Value id, which is written next, lies so. buffer: where, if not in its own (in place). */
+enum cvy_status onednn_lay_out(struct onednn *o, struct cvy_plan *plan, int id, onednn_md md, int buffer);
+/* The buffer of `id` if an op numbered `last` is the last that needs it and may therefore overwrite it; else -1. */
+int onednn_reuse(struct onednn *o, const struct cvy_plan *plan, int id, size_t last);
+/* Weight id as `want`, in the program's own buffer or in a packing that is refreshed with it. */
+enum cvy_status onednn_weights(struct onednn *o, struct cvy_plan *plan, int id, onednn_md want, int *buffer);
+/* After an update of weight id: a phase for each of its packings. */
+enum cvy_status onednn_repack(struct onednn *o, struct cvy_plan *plan, int id);
+/* "NAME.reorder" */
+const char *onednn_reorder_name(struct onednn *o, const char *name);
+/* A phase that moves numbers from one buffer and layout to another; onednn_reordering only describes it. */
+enum cvy_status onednn_reordering(struct onednn *o, struct cvy_plan *plan, const char *name, int from, onednn_md from_md,
+                                  int to, onednn_md to_md, bool images, struct onednn_prim **prim,
+                                  struct cvy_phase_desc *phase);
+enum cvy_status onednn_reorder_phase(struct onednn *o, struct cvy_plan *plan, const char *name, int from, onednn_md from_md,
+                                     int to, onednn_md to_md, bool images);
+
+/* A forward op that was planned, for its gradient. */
+struct onednn_forward {
+    struct onednn_forward *next;
+    enum cvy_op_kind kind;
+    int x, y;                        /* values; y: behind a fused ReLU, else -1 */
+    struct onednn_prim *prim;
+    int workspace;                   /* buffer, -1: none */
+};
+struct onednn_forward *onednn_remember(struct onednn *o, enum cvy_op_kind kind, struct onednn_prim *prim);
+
+/* ---------------------------------------------------------------------------------------------- operators */
+
+typedef int onednn_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
+typedef enum cvy_status onednn_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                    size_t first);
+
+onednn_take onednn_conv_take, onednn_bn_take, onednn_act_take, onednn_pool_take, onednn_move_take;
+onednn_plan onednn_conv_plan;  /* conv.c: CONV2D*, as convolution or inner product, with an activation behind it */
+onednn_plan onednn_bn_plan;    /* bn.c: BN_*, with ReLU */
+onednn_plan onednn_act_plan;   /* elementwise.c: ACT, ACT_BWD, ADD, with an activation behind it */
+onednn_plan onednn_pool_plan;  /* pool.c */
+onednn_plan onednn_move_plan;  /* move.c: INGEST, REORDER, CONCAT, SLICE, PAD */
+onednn_plan onednn_loss_plan;  /* loss.c: SOFTMAX, LOSS */
+onednn_plan onednn_sgd_plan;   /* update.c */
+
+/* The eltwise that computes an activation, from its result in the backward pass; false: there is none. */
+bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha);
+/* Attributes of a primitive that ends with the activation; NULL: failed. */
+dnnl_primitive_attr_t onednn_attr_with(const cvy_act_desc *act);
+/* Is ops[k] an activation of what ops[k-1] writes? */
+bool onednn_activates(const struct cvy_op_desc *ops, int n, int k);
+
+#endif

@@ -1,0 +1,177 @@
+/* Backends in modules: one that a third party could have written computes, and each way of being no module, or not the one
+ * that was asked for, has its sentence. With oneDNN's module, whole nets on it follow native.
+ *
+ *   module_test MODULES   MODULES: the directory with the modules of tests/modules */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convoy/convoy.h"
+#include "models/models.h"
+
+static const char *modules;
+
+static void refused(const char *backends, enum cvy_status status, const char *a, const char *b)
+{
+    cvy_context *ctx;
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = backends, .backend_path = modules }, &ctx), status);
+    if (!strstr(cvy_message(ctx), a) || !strstr(cvy_message(ctx), b))
+        fail_msg("\"%s\" says neither \"%s\" nor \"%s\"", cvy_message(ctx), a, b);
+    assert_null(strchr(cvy_message(ctx), '\n'));
+    cvy_context_destroy(&ctx);
+}
+
+static void what_is_no_module_is_refused(void **state)
+{
+    (void)state;
+    refused("nowhere", CVY_E_ARG, "unknown backend \"nowhere\"", modules);
+    refused("native,nowhere", CVY_E_ARG, "convoy-nowhere.so", "CVY_BACKEND_PATH");
+    refused("../adder", CVY_E_ARG, "unknown backend \"../adder\"", "native, reference");
+    refused("", CVY_E_ARG, "1 to", "characters");
+    refused("broken", CVY_E_BACKEND, "backend \"broken\" cannot be loaded", "convoy-broken.so");
+    refused("alien", CVY_E_BACKEND, "is not a module", "cvy_module");
+    refused("old", CVY_E_BACKEND, "version 1 of the contract", "convoy-old.so");
+    refused("liar", CVY_E_BACKEND, "holds backend \"adder\"", "not \"liar\"");
+    refused("adder,adder", CVY_E_ARG, "\"adder\"", "twice");
+}
+
+static void a_module_computes(void **state)
+{
+    (void)state;
+    cvy_context *ctx;
+    cvy_op *op;
+    enum { N = 5 * 3 * 20 * 20 };
+    static float a[N], b[N], y[N];
+    for (size_t i = 0; i < N; i++) a[i] = (float)i, b[i] = (float)(2 * i);
+    cvy_context_options o = { .backends = "adder,native", .backend_path = modules, .threads = 2 };
+    assert_int_equal(cvy_context_create(&o, &ctx), CVY_OK);
+    assert_int_equal(cvy_op_add(ctx, (cvy_shape){ 5, 3, 20, 20 }, &op), CVY_OK);
+    assert_string_equal(cvy_op_backend(op), "adder");
+    assert_int_equal(cvy_op_run(op, &(cvy_op_args){ .src = a, .src2 = b, .dst = y }), CVY_OK);
+    for (size_t i = 0; i < N; i++) assert_true(y[i] == 3 * (float)i);
+    cvy_op_destroy(&op);
+    assert_int_equal(cvy_op_softmax(ctx, (cvy_shape){ 5, 3, 20, 20 }, &op), CVY_OK);
+    assert_string_equal(cvy_op_backend(op), "native"); /* what it declines falls through */
+    cvy_op_destroy(&op);
+    cvy_context_destroy(&ctx);
+    o.strict = true;
+    assert_int_equal(cvy_context_create(&o, &ctx), CVY_OK);
+    assert_int_equal(cvy_op_softmax(ctx, (cvy_shape){ 5, 3, 20, 20 }, &op), CVY_E_UNSUPPORTED);
+    assert_non_null(strstr(cvy_message(ctx), "adder, and strict is set"));
+    cvy_context_destroy(&ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------ oneDNN */
+
+/* A context on oneDNN alone; NULL: this build has no module. */
+static cvy_context *onednn(const char *backends, enum cvy_isa isa, bool no_fusion)
+{
+    cvy_context *ctx;
+    cvy_context_options o = { .backends = backends, .threads = 2, .isa = isa, .no_fusion = no_fusion };
+    enum cvy_status status = cvy_context_create(&o, &ctx);
+    if (status == CVY_OK) return ctx;
+    assert_non_null(strstr(cvy_message(ctx), "convoy-onednn.so in"));
+    cvy_context_destroy(&ctx);
+    return NULL;
+}
+
+struct net { cvy_context *ctx; struct model *model; cvy_net *net; cvy_tensor logits; cvy_trainer *trainer; };
+
+static void open_net(struct net *n, cvy_context *ctx, const char *name, size_t batch, double lr, double momentum)
+{
+    char error[512];
+    *n = (struct net){ .ctx = ctx };
+    assert_int_equal(model_load(name, NULL, &n->model, error, sizeof error), MODEL_OK);
+    assert_int_equal(model_build(n->model, ctx, &n->net, &n->logits, error, sizeof error), MODEL_OK);
+    cvy_trainer_options o = { .batch = batch, .sgd = { .lr = lr, .momentum = momentum, .weight_decay = 1e-4 },
+                              .init = { .weights = CVY_INIT_XAVIER_UNIFORM } };
+    if (cvy_trainer_create(n->net, n->logits, &o, &n->trainer)) fail_msg("%s: %s", name, cvy_message(ctx));
+}
+
+static void close_net(struct net *n)
+{
+    cvy_trainer_destroy(&n->trainer);
+    cvy_net_destroy(&n->net);
+    model_free(&n->model);
+    cvy_context_destroy(&n->ctx);
+}
+
+static uint32_t state32 = 1;
+static uint32_t any(void) { return (state32 = state32 * 1664525u + 1013904223u) >> 8; }
+
+/* Steps of both on the same batches, a short one now and then; the mean losses must stay within `bound`. */
+static void follow(const char *name, size_t batch, size_t steps, double lr, double momentum, bool no_fusion, double bound)
+{
+    enum { IMAGES = 512 };
+    cvy_context *ctx = onednn("onednn,native", CVY_ISA_AUTO, no_fusion), *native;
+    if (!ctx) skip();
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2, .backends = "native" }, &native), CVY_OK);
+    struct net a, b;
+    open_net(&a, ctx, name, batch, lr, momentum);
+    open_net(&b, native, name, batch, lr, momentum);
+    size_t size = a.model->input[0] * a.model->input[1] * a.model->input[2];
+    uint8_t *images = malloc(IMAGES * size), labels[IMAGES];
+    uint32_t index[IMAGES];
+    assert_non_null(images);
+    for (size_t i = 0; i < IMAGES; i++) { /* ten patterns and noise: there is something to learn */
+        labels[i] = (uint8_t)(any() % 10);
+        for (size_t k = 0; k < size; k++) images[i * size + k] = (uint8_t)((k * (labels[i] + 3u) % 97u) + any() % 128);
+    }
+    double worst = 0, last = 0;
+    for (size_t s = 0; s < steps; s++) {
+        cvy_step_result ra, rb;
+        size_t n = s % 5 == 4 ? batch / 3 + 1 : batch;
+        for (size_t i = 0; i < n; i++) index[i] = any() % IMAGES;
+        const cvy_batch step = { .images = images, .dtype = CVY_U8, .labels8 = labels, .index = index, .n = n };
+        if (cvy_trainer_step(a.trainer, &step, &ra)) fail_msg("%s", cvy_message(ctx));
+        assert_int_equal(cvy_trainer_step(b.trainer, &step, &rb), CVY_OK);
+        double error = fabs(ra.loss_sum - rb.loss_sum) / (double)n;
+        if (error > worst) worst = error;
+        last = rb.loss_sum / (double)n;
+        if (!(error <= bound)) fail_msg("%s, step %zu: loss %.9g, native's %.9g", name, s, ra.loss_sum / (double)n, last);
+    }
+    print_message("  %s, %zu steps: losses differ by %.2g at most, the last is %.3g\n", name, steps, worst, last);
+    free(images);
+    close_net(&a);
+    close_net(&b);
+}
+
+static void lenet_follows_native(void **state) { (void)state, follow("lenet-bn", 64, 100, 0.1, 0, false, 2e-2); }
+static void resnet_follows_native(void **state) { (void)state, follow("resnet20", 16, 8, 0.01, 0.9, false, 2e-2); }
+static void lenet_follows_native_without_fusion(void **state) { (void)state, follow("lenet-bn", 32, 20, 0.1, 0, true, 2e-2); }
+static void vgg_takes_a_step(void **state) { (void)state, follow("vgg11-bn", 8, 2, 0.1, 0.9, false, 2e-2); }
+
+static void one_instruction_set_a_process(void **state)
+{
+    (void)state;
+    cvy_context *first = onednn("onednn", CVY_ISA_AUTO, false), *second = onednn("onednn", CVY_ISA_SCALAR, false);
+    cvy_op *op;
+    if (!first) skip();
+    assert_int_equal(cvy_op_softmax(first, (cvy_shape){ 1, 3, 1, 1 }, &op), CVY_OK);
+    cvy_op_destroy(&op);
+    assert_int_equal(cvy_op_softmax(second, (cvy_shape){ 1, 3, 1, 1 }, &op), CVY_E_UNSUPPORTED);
+    assert_non_null(strstr(cvy_message(second), "once a process"));
+    cvy_context_destroy(&first);
+    cvy_context_destroy(&second);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) return fprintf(stderr, "usage: %s MODULES\n", argv[0]), 2;
+    modules = argv[1];
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_no_module_is_refused), cmocka_unit_test(a_module_computes),
+        cmocka_unit_test(lenet_follows_native), cmocka_unit_test(lenet_follows_native_without_fusion),
+        cmocka_unit_test(resnet_follows_native), cmocka_unit_test(vgg_takes_a_step),
+        cmocka_unit_test(one_instruction_set_a_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
