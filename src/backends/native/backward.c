@@ -5,59 +5,6 @@
 
 #include "backends/native/rows.h"
 
-/* ------------------------------------------------------------------------------------------------ the pattern */
-
-/* Ops follow each other in a chain if their places here ascend. */
-static int place(enum cvy_op_kind kind)
-{
-    switch (kind) {
-    case CVY_OP_POOL_BWD: return 1;
-    case CVY_OP_ADD: return 2;
-    case CVY_OP_ACT_BWD: return 3;
-    case CVY_OP_BN_BWD_REDUCE: return 4;
-    case CVY_OP_BN_BWD_DATA: return 5;
-    default: return 0;
-    }
-}
-
-static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
-{
-    int fed = native_out(last, 0);
-    if (op->fence || fed < 0 || place(op->kind) <= place(last->kind)) return false;
-    switch (op->kind) {
-    case CVY_OP_ADD: return (op->in[0] == fed) != (op->in[1] == fed);
-    case CVY_OP_ACT_BWD: return op->in[0] == fed;
-    case CVY_OP_BN_BWD_REDUCE: return op->in[1] == fed && op->in[0] != fed;
-    case CVY_OP_BN_BWD_DATA:
-        return last->kind == CVY_OP_BN_BWD_REDUCE && op->in[0] == last->in[0] && op->in[1] == last->in[1] &&
-               op->in[2] == last->in[2] && op->in[3] == fed;
-    default: return false;
-    }
-}
-
-struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n)
-{
-    struct native_backward b = { .added_first = true };
-    for (; b.n < n; b.n++) {
-        const struct cvy_op_desc *op = &ops[b.n];
-        if (b.n && !follows(op - 1, op)) break;
-        switch (place(op->kind)) {
-        case 1: b.pool = op; break;
-        case 2:
-            b.add = op;
-            if (b.n) b.added_first = op->in[0] == op[-1].out[0];
-            break;
-        case 3: b.act = op; break;
-        case 4: b.reduce = op; break;
-        case 5: b.data = op; break;
-        default: return b;
-        }
-    }
-    return b;
-}
-
-int cvyi_backward_take(const struct cvy_op_desc *ops, int n) { return cvyi_backward_parse(ops, n).n; }
-
 /* ------------------------------------------------------------------------------------------------ to the sums */
 
 struct backward {
@@ -293,8 +240,26 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     return cvy_plan_phase(plan, &phase);
 }
 
-enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                   size_t first)
+/* Which act_bwd of the table, which saved value it reads, and its constant. */
+struct act_bwd { int index, saved; float alpha; };
+
+/* ReLU with a gradient at zero asks the input where zero was; everything else is told by the output. */
+static struct act_bwd act_bwd_of(const struct cvy_op_desc *op)
+{
+    const cvy_act_desc *d = &op->u.act;
+    if (d->kind == CVY_RELU && d->relu_grad_at_zero != 0)
+        return (struct act_bwd){ CVYI_RELU_X, native_in(op, 1), (float)d->relu_grad_at_zero };
+    return (struct act_bwd){ (int)d->kind, native_in(op, 2), (float)d->alpha };
+}
+
+static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    (void)native, (void)plan;
+    return cvyi_backward_parse(ops, n).n;
+}
+
+static enum cvy_status plan_backward(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                     size_t first)
 {
     struct native_backward chain = cvyi_backward_parse(ops, n);
     if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1, NULL);
@@ -323,7 +288,7 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
     b->segment = native_segment(made ? b->g.w : b->dy.w);
     b->pixels = made ? b->g.h * b->g.w : b->dy.h * b->dy.w;
     if (act) {
-        struct native_act_bwd a = cvyi_act_bwd_of(act);
+        struct act_bwd a = act_bwd_of(act);
         b->saved = native_lanes(plan, a.saved);
         b->act_fn = k->act_bwd[a.index], b->act_reduce_fn = k->act_bwd_reduce[a.index], b->alpha = a.alpha;
     }
@@ -367,3 +332,5 @@ enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan,
     b->bn.source = NATIVE_BN_SLOTS;
     return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
 }
+
+const struct native_family cvyi_native_backward = { take, plan_backward };

@@ -1,4 +1,4 @@
-/* Batch normalisation: statistics, their finalising, coefficients, and the family's entry. All sums leave the kernels as
+/* Batch normalisation: statistics, their finalising, coefficients, and the gradient of frozen layers. All sums leave the kernels as
  * fp32 lanes over at most 1024 pixels and are merged in double, in the order lanes, segments, blocks, so the result
  * depends on the shape and the batch only. Normalising and the data gradient run in forward.c and backward.c. */
 #include <math.h>
@@ -392,20 +392,17 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
 
 /* ------------------------------------------------------------------------------------------------ family */
 
-static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    (void)native, (void)plan;
-    if (ops[0].kind == CVY_OP_BN_INFER_BWD) return 1;
-    bool backward = ops[0].kind == CVY_OP_BN_BWD_REDUCE || ops[0].kind == CVY_OP_BN_BWD_DATA;
-    return backward ? cvyi_backward_take(ops, n) : cvyi_forward_take(ops, n);
+    (void)native, (void)plan, (void)ops, (void)n;
+    return 1;
 }
 
-static enum cvy_status plan_bn(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                               size_t first)
+static enum cvy_status plan_frozen_op(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                      int n, size_t first)
 {
-    if (ops[0].kind == CVY_OP_BN_INFER_BWD) return plan_frozen(native, plan, &ops[0]);
-    bool backward = ops[0].kind == CVY_OP_BN_BWD_REDUCE || ops[0].kind == CVY_OP_BN_BWD_DATA;
-    return backward ? cvyi_backward_plan(native, plan, ops, n, first) : cvyi_forward_plan(native, plan, ops, n, first);
+    (void)n, (void)first;
+    return plan_frozen(native, plan, ops);
 }
 
-const struct native_family cvyi_native_bn = { take, plan_bn };
+const struct native_family cvyi_native_frozen = { take_frozen, plan_frozen_op };

@@ -55,19 +55,21 @@ static bool adds_gradients(const struct cvy_op_desc *ops, int n)
     return n > 1 && (ops[1].kind == CVY_OP_ACT_BWD || ops[1].kind == CVY_OP_BN_BWD_REDUCE);
 }
 
+static const struct native_family *adder(const struct cvy_op_desc *ops, int n)
+{
+    return adds_gradients(ops, n) ? &cvyi_native_backward : &cvyi_native_forward;
+}
+
 static int take_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    (void)native, (void)plan;
-    if (ops[0].kind != CVY_OP_ADD) return 1;
-    return adds_gradients(ops, n) ? cvyi_backward_take(ops, n) : cvyi_forward_take(ops, n);
+    return ops[0].kind == CVY_OP_ADD ? adder(ops, n)->take(native, plan, ops, n) : 1;
 }
 
 static enum cvy_status plan_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
                                  size_t first)
 {
     if (ops[0].kind != CVY_OP_ADD) return plan_copy(native, plan, &ops[0]);
-    return adds_gradients(ops, n) ? cvyi_backward_plan(native, plan, ops, n, first)
-                                  : cvyi_forward_plan(native, plan, ops, n, first);
+    return adder(ops, n)->plan(native, plan, ops, n, first);
 }
 
 const struct native_family cvyi_native_join = { take_join, plan_join };

@@ -5,71 +5,6 @@
 
 #include "backends/native/rows.h"
 
-/* ------------------------------------------------------------------------------------------------ the pattern */
-
-struct chain {
-    const struct cvy_op_desc *stats, *norm, *add, *act, *pool;
-    int n;
-    bool added_first; /* the chain's value is ADD's first operand */
-};
-
-/* Ops follow each other in a chain if their places here ascend. */
-static int place(enum cvy_op_kind kind)
-{
-    switch (kind) {
-    case CVY_OP_BN_STATS: return 1;
-    case CVY_OP_BN_APPLY: case CVY_OP_BN_INFER: return 2;
-    case CVY_OP_ADD: return 3;
-    case CVY_OP_ACT: return 4;
-    case CVY_OP_POOL: return 5;
-    default: return 0;
-    }
-}
-
-static struct chain parse(const struct cvy_op_desc *ops, int n)
-{
-    struct chain f = { .added_first = true };
-    for (; f.n < n; f.n++) {
-        const struct cvy_op_desc *op = &ops[f.n], *last = f.n ? op - 1 : NULL;
-        if (last) {
-            int fed = native_out(last, 0);
-            if (op->fence || fed < 0 || place(op->kind) <= place(last->kind)) break;
-            if (last->kind == CVY_OP_BN_STATS) {
-                if (op->kind != CVY_OP_BN_APPLY || op->in[0] != last->in[0] || op->in[1] != fed) break;
-            } else if (op->kind == CVY_OP_ADD) {
-                if ((op->in[0] == fed) == (op->in[1] == fed)) break;
-                f.added_first = op->in[0] == fed;
-            } else if (op->in[0] != fed) {
-                break;
-            }
-        }
-        switch (place(op->kind)) {
-        case 1: f.stats = op; break;
-        case 2: f.norm = op; break;
-        case 3: f.add = op; break;
-        case 4: f.act = op; break;
-        case 5: f.pool = op; break;
-        default: return f;
-        }
-    }
-    return f;
-}
-
-const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
-{
-    size_t bytes = 1;
-    for (int i = 0; i < n; i++) bytes += strlen(ops[i].name) + 3;
-    char *name = cvy_plan_alloc(plan, bytes), *end = name;
-    if (!name) return NULL;
-    for (int i = 0; i < n; i++) {
-        if (i) end = stpcpy(end, " + ");
-        end = stpcpy(end, ops[i].name);
-    }
-    return name;
-}
-
-int cvyi_forward_take(const struct cvy_op_desc *ops, int n) { return parse(ops, n).n; }
-
 /* ------------------------------------------------------------------------------------------------ the pass */
 
 struct forward {
@@ -225,10 +160,16 @@ static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op
     return native_lanes(plan, needed ? op->out[0] : -1);
 }
 
-enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                  size_t first)
+static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    struct chain chain = parse(ops, n);
+    (void)native, (void)plan;
+    return cvyi_forward_parse(ops, n).n;
+}
+
+static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+                                    size_t first)
+{
+    struct native_forward chain = cvyi_forward_parse(ops, n);
     const struct cvy_op_desc *end = &ops[n - 1], *norm = chain.norm, *act = chain.act;
     struct native_bn bn = { .slots = -1 };
     if (chain.stats) {
@@ -300,3 +241,5 @@ enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, 
     native_access(&phase, f->affine, CVY_READ_ALL);
     return cvy_plan_phase(plan, &phase);
 }
+
+const struct native_family cvyi_native_forward = { take, plan_forward };

@@ -36,9 +36,9 @@ extern const struct cvy_backend cvyi_native_backend;
 extern const struct native_family cvyi_native_conv;    /* CONV2D, CONV2D_BWD_DATA, CONV2D_BWD_WEIGHTS */
 extern const struct native_family cvyi_native_sgd;     /* SGD */
 extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
-extern const struct native_family cvyi_native_bn;      /* BN_* */
-extern const struct native_family cvyi_native_act;     /* ACT, ACT_BWD */
-extern const struct native_family cvyi_native_pool;    /* POOL, POOL_BWD */
+extern const struct native_family cvyi_native_forward; /* BN_STATS, BN_APPLY, BN_INFER, ACT, POOL */
+extern const struct native_family cvyi_native_backward; /* their gradients */
+extern const struct native_family cvyi_native_frozen;  /* BN_INFER_BWD */
 extern const struct native_family cvyi_native_join;    /* ADD, CONCAT, SLICE, PAD */
 extern const struct native_family cvyi_native_dropout; /* DROPOUT, DROPOUT_BWD */
 extern const struct native_family cvyi_native_loss;    /* SOFTMAX, LOSS */

@@ -1,5 +1,5 @@
-/* Pooling: the geometry of windows, and the family's entry. Which rows a window sees is decided here; the rows
- * themselves run in forward.c and backward.c, where pooling may be part of a chain. */
+/* Pooling: the geometry of windows. Which rows a window sees is decided here; the rows themselves run in forward.c and
+ * backward.c, where pooling may be part of a chain. */
 #include "backends/native/rows.h"
 
 /* Pixels counted along one axis by the window that starts at `start - pad`: those inside, or those inside the padded
@@ -43,18 +43,3 @@ const float *cvyi_pool_inv(const struct native_pool *p, size_t oy)
 {
     return p->inv + (counted(oy * p->sh, p->kh, p->pt, p->ih, p->pb, p->exclude_pad) - 1) * p->row.ow;
 }
-
-static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
-{
-    (void)native, (void)plan;
-    return ops[0].kind == CVY_OP_POOL ? cvyi_forward_take(ops, n) : cvyi_backward_take(ops, n);
-}
-
-static enum cvy_status plan_pool(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                 size_t first)
-{
-    return ops[0].kind == CVY_OP_POOL ? cvyi_forward_plan(native, plan, ops, n, first)
-                                      : cvyi_backward_plan(native, plan, ops, n, first);
-}
-
-const struct native_family cvyi_native_pool = { take, plan_pool };

@@ -14,26 +14,24 @@
  * is part of the numbers' definition. */
 static inline size_t native_segment(size_t w) { return w < NATIVE_SEGMENT ? NATIVE_SEGMENT / w * w : NATIVE_SEGMENT; }
 
-/* "bn1 + relu1", from the program's memory; NULL if short. */
-const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
+/* ------------------------------------------------------------------------------------------------ chains.c */
 
-/* ------------------------------------------------------------------------------------------------ chains */
-
-/* forward.c: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL], any of them absent. */
-int cvyi_forward_take(const struct cvy_op_desc *ops, int n);
-enum cvy_status cvyi_forward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                  size_t first);
-/* The ops of a backward chain, absent ones NULL; n of them. */
-struct native_backward {
-    const struct cvy_op_desc *pool, *add, *act, *reduce, *data;
+/* The ops of a chain, absent ones NULL; n of them. Forward: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL]. */
+struct native_forward {
+    const struct cvy_op_desc *stats, *norm, *add, *act, *pool;
     int n;
     bool added_first; /* the chain's value is ADD's first operand */
 };
+struct native_forward cvyi_forward_parse(const struct cvy_op_desc *ops, int n);
+/* Backward: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA]. */
+struct native_backward {
+    const struct cvy_op_desc *pool, *add, *act, *reduce, *data;
+    int n;
+    bool added_first;
+};
 struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n);
-/* backward.c: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], likewise. */
-int cvyi_backward_take(const struct cvy_op_desc *ops, int n);
-enum cvy_status cvyi_backward_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                   size_t first);
+/* "bn1 + relu1", from the program's memory; NULL if short. */
+const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
 
 /* reorder.c */
 int cvyi_reorder_take(const struct cvy_plan *plan, const struct cvy_op_desc *op);
@@ -68,12 +66,6 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
                                     const struct native_bn *bn, int x);
 enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn);
 enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn);
-
-/* ------------------------------------------------------------------------------------------------ activation */
-
-/* Which act_bwd of the table, which saved value it reads, and its constant. */
-struct native_act_bwd { int index, saved; float alpha; };
-struct native_act_bwd cvyi_act_bwd_of(const struct cvy_op_desc *op);
 
 /* ------------------------------------------------------------------------------------------------ pooling */
 

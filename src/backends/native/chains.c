@@ -1,0 +1,114 @@
+/* The patterns of row-wise fusion: which ops in a row are one chain, forward and backward. How a chain runs is in forward.c
+ * and backward.c; pick.c looks ahead with the same pattern that backward.c will find. */
+#include <string.h>
+
+#include "backends/native/rows.h"
+
+/* ------------------------------------------------------------------------------------------------ forward */
+
+/* Ops follow each other in a chain if their places here ascend. */
+static int forward_place(enum cvy_op_kind kind)
+{
+    switch (kind) {
+    case CVY_OP_BN_STATS: return 1;
+    case CVY_OP_BN_APPLY: case CVY_OP_BN_INFER: return 2;
+    case CVY_OP_ADD: return 3;
+    case CVY_OP_ACT: return 4;
+    case CVY_OP_POOL: return 5;
+    default: return 0;
+    }
+}
+
+struct native_forward cvyi_forward_parse(const struct cvy_op_desc *ops, int n)
+{
+    struct native_forward f = { .added_first = true };
+    for (; f.n < n; f.n++) {
+        const struct cvy_op_desc *op = &ops[f.n], *last = f.n ? op - 1 : NULL;
+        if (last) {
+            int fed = native_out(last, 0);
+            if (op->fence || fed < 0 || forward_place(op->kind) <= forward_place(last->kind)) break;
+            if (last->kind == CVY_OP_BN_STATS) {
+                if (op->kind != CVY_OP_BN_APPLY || op->in[0] != last->in[0] || op->in[1] != fed) break;
+            } else if (op->kind == CVY_OP_ADD) {
+                if ((op->in[0] == fed) == (op->in[1] == fed)) break;
+                f.added_first = op->in[0] == fed;
+            } else if (op->in[0] != fed) {
+                break;
+            }
+        }
+        switch (forward_place(op->kind)) {
+        case 1: f.stats = op; break;
+        case 2: f.norm = op; break;
+        case 3: f.add = op; break;
+        case 4: f.act = op; break;
+        case 5: f.pool = op; break;
+        default: return f;
+        }
+    }
+    return f;
+}
+
+/* ------------------------------------------------------------------------------------------------ backward */
+
+static int backward_place(enum cvy_op_kind kind)
+{
+    switch (kind) {
+    case CVY_OP_POOL_BWD: return 1;
+    case CVY_OP_ADD: return 2;
+    case CVY_OP_ACT_BWD: return 3;
+    case CVY_OP_BN_BWD_REDUCE: return 4;
+    case CVY_OP_BN_BWD_DATA: return 5;
+    default: return 0;
+    }
+}
+
+static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
+{
+    int fed = native_out(last, 0);
+    if (op->fence || fed < 0 || backward_place(op->kind) <= backward_place(last->kind)) return false;
+    switch (op->kind) {
+    case CVY_OP_ADD: return (op->in[0] == fed) != (op->in[1] == fed);
+    case CVY_OP_ACT_BWD: return op->in[0] == fed;
+    case CVY_OP_BN_BWD_REDUCE: return op->in[1] == fed && op->in[0] != fed;
+    case CVY_OP_BN_BWD_DATA:
+        return last->kind == CVY_OP_BN_BWD_REDUCE && op->in[0] == last->in[0] && op->in[1] == last->in[1] &&
+               op->in[2] == last->in[2] && op->in[3] == fed;
+    default: return false;
+    }
+}
+
+struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n)
+{
+    struct native_backward b = { .added_first = true };
+    for (; b.n < n; b.n++) {
+        const struct cvy_op_desc *op = &ops[b.n];
+        if (b.n && !follows(op - 1, op)) break;
+        switch (backward_place(op->kind)) {
+        case 1: b.pool = op; break;
+        case 2:
+            b.add = op;
+            if (b.n) b.added_first = op->in[0] == op[-1].out[0];
+            break;
+        case 3: b.act = op; break;
+        case 4: b.reduce = op; break;
+        case 5: b.data = op; break;
+        default: return b;
+        }
+    }
+    return b;
+}
+
+/* ------------------------------------------------------------------------------------------------ names */
+
+const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    size_t bytes = 1;
+    for (int i = 0; i < n; i++) bytes += strlen(ops[i].name) + 3;
+    char *name = cvy_plan_alloc(plan, bytes), *end = name;
+    if (!name) return NULL;
+    for (int i = 0; i < n; i++) {
+        if (i) end = stpcpy(end, " + ");
+        end = stpcpy(end, ops[i].name);
+    }
+    return name;
+}
