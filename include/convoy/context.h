@@ -70,9 +70,24 @@ CVY_API void cvy_machine_describe(cvy_machine *machine);
  * seconds it took since profiling was last switched on, summed over threads (0 unless profiling). */
 typedef struct cvy_phase_info {
     const char *name, *backend;
+    const char *kernel;    /* what computes it, if the backend says so: "jit:avx2"; else "" */
     size_t stage, tasks;
+    size_t threads;        /* among how many the tasks are dealt: seconds / threads passed on the clock, waiting left out */
+    size_t first_op, ops;  /* the ops of the program that it is part of; none: the compiler's own */
+    bool reorder;          /* only changes a layout */
     double seconds, flops; /* flops per run at the full batch */
 } cvy_phase_info;
+
+/* One op of a compiled program, in program order. flops and bytes at the full batch; bytes: of its operands and results as
+ * floats, each once, whatever the layout and the fusions. */
+enum cvy_part { CVY_PART_FORWARD = 0, CVY_PART_BACKWARD, CVY_PART_UPDATE, CVY_PART_REORDER };
+typedef struct cvy_op_info {
+    const char *name, *type; /* "conv1.dx", "conv2d.dx" */
+    enum cvy_part part;
+    double flops, bytes;
+    size_t n_out;
+    const char *out[3];      /* what it writes, by name; updates: the weight */
+} cvy_op_info;
 
 #ifdef __cplusplus
 }

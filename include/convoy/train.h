@@ -39,6 +39,8 @@ typedef struct cvy_trainer_options {
     cvy_init_desc init;
     cvy_input_desc input;
     uint64_t seed;           /* dropout */
+    bool keep_tensors;       /* for looking inside: every activation, and every gradient of one, can be read after a step;
+                                takes the memory of all of them at once, and the time of writing what is else skipped */
     bool dry_run;            /* plan only: sizes can be asked for, nothing large is allocated, steps fail */
 } cvy_trainer_options;
 
@@ -107,6 +109,19 @@ CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *i
 CVY_API size_t cvy_trainer_phases(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_phase(const cvy_trainer *trainer, size_t index, cvy_phase_info *info);
 CVY_API void cvy_trainer_profile(cvy_trainer *trainer, bool on);
+/* The ops of a step. */
+CVY_API size_t cvy_trainer_ops(const cvy_trainer *trainer);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer, size_t index, cvy_op_info *info);
+/* With keep_tensors: activations ("conv1", "bn1") and their gradients ("conv1.dx") as the last step left them. */
+typedef struct cvy_tensor_info {
+    const char *name;
+    cvy_shape shape;         /* n: the compiled batch */
+} cvy_tensor_info;
+CVY_API size_t cvy_trainer_tensors(const cvy_trainer *trainer);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor(const cvy_trainer *trainer, size_t index, cvy_tensor_info *info);
+/* The first count elements in [n][c][h][w] order; exact on the reference backend, floats on others. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *trainer, size_t index, double *out,
+                                                             size_t count);
 
 #ifdef __cplusplus
 }

@@ -20,8 +20,6 @@ static uint64_t now(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* A thread's clocks start on a cache line of their own. */
-static size_t clock_stride(const struct cvy_plan *plan) { return (plan->n_phases + 7) / 8 * 8; }
 
 static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p, size_t task, size_t thread)
 {
@@ -32,7 +30,7 @@ static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p
     }
     uint64_t start = now();
     phase->run(phase->arg, run, task, &plan->worker[thread]);
-    plan->nanoseconds[thread * clock_stride(plan) + p] += now() - start;
+    plan->nanoseconds[thread * cvyi_clock_stride(plan) + p] += now() - start;
 }
 
 static void run_task(void *arg, size_t stage, size_t task, size_t thread)
@@ -102,7 +100,7 @@ enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id)
 
 bool cvyi_program_profile(struct cvy_plan *plan, bool on)
 {
-    size_t n = plan->ctx->options.threads * clock_stride(plan);
+    size_t n = plan->ctx->options.threads * cvyi_clock_stride(plan);
     if (on && !plan->nanoseconds) {
         plan->nanoseconds = cvyi_alloc_array(plan->ctx, n, sizeof *plan->nanoseconds);
         if (!plan->nanoseconds) return false;
@@ -110,22 +108,4 @@ bool cvyi_program_profile(struct cvy_plan *plan, bool on)
     if (on) memset(plan->nanoseconds, 0, n * sizeof *plan->nanoseconds);
     plan->profiling = on;
     return true;
-}
-
-static double seconds_of(const struct cvy_plan *plan, size_t phase)
-{
-    uint64_t sum = 0;
-    for (size_t t = 0; plan->nanoseconds && t < plan->ctx->options.threads; t++)
-        sum += plan->nanoseconds[t * clock_stride(plan) + phase];
-    return (double)sum * 1e-9;
-}
-
-enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info)
-{
-    if (!info || index >= plan->n_phases)
-        return cvyi_fail(plan->ctx, CVY_E_ARG, "phase %zu of %zu was asked for", index, plan->n_phases);
-    const struct cvyi_phase *p = &plan->phase[index];
-    *info = (cvy_phase_info){ .name = p->desc.name, .backend = plan->backend[p->backend]->name, .stage = p->stage,
-                              .tasks = p->tasks, .seconds = seconds_of(plan, index), .flops = p->desc.flops };
-    return CVY_OK;
 }

@@ -7,6 +7,7 @@
 #define CVYI_PROGRAM_H
 
 #include "base/team.h"
+#include "convoy/train.h"
 #include "ops/ops.h"
 
 #define CVYI_MAX_BACKENDS 8
@@ -145,7 +146,14 @@ CVY_NODISCARD enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id
 CVY_NODISCARD enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
 /* Starts (and clears) or stops the clocks of phases; false: out of memory. */
 bool cvyi_program_profile(struct cvy_plan *plan, bool on);
+/* A thread's clocks start on a cache line of their own. */
+static inline size_t cvyi_clock_stride(const struct cvy_plan *plan) { return (plan->n_phases + 7) / 8 * 8; }
+
+/* What outsiders are told (inspect.c). */
 enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info);
+enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_op_info *info);
+enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index, cvy_tensor_info *info);
+enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t index, double *out, size_t count);
 
 /* ------------------------------------------------------------------------------------------------ its parts */
 

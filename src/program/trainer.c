@@ -46,6 +46,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
     t->classes = list.value[result.output].shape.c;
     size_t channels = list.value[result.input].shape.c;
     struct cvyi_program_options program = { .capacity = o->batch, .training = true, .dry_run = o->dry_run,
+                                            .keep_tensors = o->keep_tensors,
                                             .keep = &t->loss, .n_keep = 1 };
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
     CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
@@ -196,3 +197,22 @@ enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_
 }
 
 void cvy_trainer_profile(cvy_trainer *t, bool on) { if (t) (void)cvyi_program_profile(t->program, on); }
+
+size_t cvy_trainer_ops(const cvy_trainer *t) { return t ? t->program->list.n_ops : 0; }
+
+enum cvy_status cvy_trainer_op(const cvy_trainer *t, size_t index, cvy_op_info *info)
+{
+    return t ? cvyi_program_op(t->program, index, info) : CVY_E_ARG;
+}
+
+size_t cvy_trainer_tensors(const cvy_trainer *t) { return t ? t->program->n_tensors : 0; }
+
+enum cvy_status cvy_trainer_tensor(const cvy_trainer *t, size_t index, cvy_tensor_info *info)
+{
+    return t ? cvyi_program_tensor(t->program, index, info) : CVY_E_ARG;
+}
+
+enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *t, size_t index, double *out, size_t count)
+{
+    return t ? cvyi_program_tensor_get(t->program, index, out, count) : CVY_E_ARG;
+}
