@@ -1,4 +1,4 @@
-/* The probes: threads that start together, windows of time, and the best of each thread's. */
+/* The probes (of convoy-bench and of `convoy compare`): threads that start together, windows of time, and the best of each thread's. */
 #include "probe.h"
 
 #include <pthread.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
+#include "cli/cli.h"
 #include "probe_loops.h"
 
 struct loops {
@@ -27,6 +27,19 @@ static const struct loops *loops_of(enum cvy_isa isa)
     if (isa == CVY_ISA_AVX512) return &avx512;
 #endif
     return &scalar;
+}
+
+static void *room(size_t bytes)
+{
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) exit(cli_fail(CLI_NOMEM, "out of memory"));
+    return memset(p, 0, bytes);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 struct worker {
@@ -64,7 +77,7 @@ static double traffic_rate(const struct worker *w)
     probe_traffic_fn *fn = w->loops->traffic[w->traffic];
     size_t n = w->bytes / sizeof(float) / 128 * 128, passes = 1;
     if (w->traffic == PROBE_COPY) n = n / 256 * 128; /* half to read, half to write */
-    float *x = bench_alloc((w->traffic == PROBE_COPY ? 2 * n : n) * sizeof *x + 4096),
+    float *x = room((w->traffic == PROBE_COPY ? 2 * n : n) * sizeof *x + 4096),
           *y = w->traffic == PROBE_COPY ? x + n : x;
     float sink[16];
     double best = 0, t, end, moved = (double)n * sizeof *x * (w->traffic == PROBE_COPY ? 2 : 1);
@@ -100,12 +113,12 @@ static double on_all(const struct worker *job, size_t threads)
     struct worker *w = calloc(threads, sizeof *w);
     pthread_barrier_t start;
     double sum = 0;
-    if (!w || pthread_barrier_init(&start, NULL, (unsigned)threads)) bench_die(CLI_NOMEM, "out of memory");
+    if (!w || pthread_barrier_init(&start, NULL, (unsigned)threads)) exit(cli_fail(CLI_NOMEM, "out of memory"));
     for (size_t i = 0; i < threads; i++) {
         w[i] = *job;
         w[i].start = &start;
         if (i && pthread_create(&w[i].thread, NULL, work, &w[i]))
-            bench_die(CLI_NOMEM, "cannot start %zu threads", threads);
+            exit(cli_fail(CLI_NOMEM, "cannot start %zu threads", threads));
     }
     work(&w[0]);
     for (size_t i = 0; i < threads; i++) {
@@ -151,7 +164,7 @@ double probe_round_trip(double seconds)
     struct ball b = {0};
     pthread_t other;
     size_t n = 0;
-    if (!window || pthread_create(&other, NULL, return_ball, &b)) bench_die(CLI_NOMEM, "cannot start a thread");
+    if (!window || pthread_create(&other, NULL, return_ball, &b)) exit(cli_fail(CLI_NOMEM, "cannot start a thread"));
     do {
         double t = bench_now();
         for (int i = 0; i < TRIPS; i++) {
@@ -165,7 +178,7 @@ double probe_round_trip(double seconds)
     } while (n < MAX && bench_now() < end);
     atomic_store(&b.over, true);
     pthread_join(other, NULL);
-    qsort(window, n, sizeof *window, bench_by_value);
+    qsort(window, n, sizeof *window, by_value);
     median = window[n / 2];
     free(window);
     return median;

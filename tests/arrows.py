@@ -28,7 +28,8 @@ PROGRAM = {
     "models": {"public"},
     "train": {"public"},
     "report": {"public"},
-    "cli": {"train", "report", "models", "data", "public"},
+    "cli": {"train", "report", "models", "data", "probe", "public"},
+    "probe": {"public"},
 }
 ARROWS = {**ENGINE, **PROGRAM}
 
@@ -37,6 +38,7 @@ API = {f"src/program/{name}" for name in ("model.h", "batch.c", "op.c", "params.
 PREFIXES = [
     ("include/convoy/", "public"), ("src/backends/native/kernels/", "kernels"), ("src/backends/native/", "native"),
     ("src/backends/reference/", "reference"), ("src/backends/onednn/", "onednn"),
+    ("bench/probe.h", "probe"),
 ] + [(f"src/{name}/", name) for name in ("base", "ops", "net", "program", *PROGRAM)]
 
 # <header>: where it may be included.
@@ -65,7 +67,7 @@ def part_of(path):
 
 
 def resolve(path, name):
-    for root in (os.path.dirname(path), "src", "include"):
+    for root in (os.path.dirname(path), "src", "include", "."):
         candidate = os.path.normpath(os.path.join(root, name))
         if os.path.exists(os.path.join(source, candidate)):
             return candidate

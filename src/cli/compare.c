@@ -1,5 +1,5 @@
-/* `convoy compare`: two result files. */
-#include "cli/cli.h"
+/* `convoy compare`: two result files, or several backends on a training step (contest.c). */
+#include "cli/compare.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "report/difference.h"
 
-enum { KEY_FAIL_IF = 0x1000, KEY_JSON };
+enum { KEY_FAIL_IF = 0x1000, KEY_JSON, KEY_HTML, KEY_BACKENDS, KEY_BATCH, KEY_CHECK_BATCH, KEY_STEPS, KEY_THREADS, KEY_ISA, KEY_STRICT };
 
 struct options {
     const char *file[2];
@@ -16,12 +16,27 @@ struct options {
     const char *json;
     bool limited;
     struct difference_limit limit;
+    struct contest_options contest;
+    bool asked;         /* for something that only a contest has */
 };
 
 static const struct argp_option options[] = {
+    {NULL, 0, NULL, 0, "Two result files:", 1},
     {"fail-if", KEY_FAIL_IF, "CONDITION", 0,
-     "end with exit code 6 if a benchmark meets it: 'slowdown>5%' (and more than noise) or 'speedup<1.2'", 0},
-    {"json", KEY_JSON, "FILE", 0, "write the comparison as JSON, too", 0},
+     "end with exit code 6 if a benchmark meets it: 'slowdown>5%' (and more than noise) or 'speedup<1.2'", 1},
+    {NULL, 0, NULL, 0, "Backends:", 2},
+    {"backends", KEY_BACKENDS, "LIST", 0, "contestants, each BACKEND[:unfused]; the first is what the others are compared with"
+     "", 2},
+    {"batch", KEY_BATCH, "N", 0, "images in a step (default: the model's)", 2},
+    {"check-batch", KEY_CHECK_BATCH, "N", 0, "images in the step whose numbers are compared (default: what the reference does in "
+     "a few seconds)", 2},
+    {"isa", KEY_ISA, "NAME", 0, "instruction set: scalar, avx2 or avx512 (default: the best that runs here)", 2},
+    {"steps", KEY_STEPS, "N", 0, "steps that are measured, without and with clocks, of each (default: 30)", 2},
+    {"strict", KEY_STRICT, NULL, 0, "an op that a backend lacks is an error, not left to another", 2},
+    {"threads", KEY_THREADS, "N", 0, "worker threads (default: as `convoy train`)", 2},
+    {"html", KEY_HTML, "FILE", 0, "write a page with the tables, too", 2},
+    {NULL, 0, NULL, 0, "Both:", 3},
+    {"json", KEY_JSON, "FILE", 0, "write the comparison as JSON, too", 3},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -33,25 +48,46 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (!difference_limit(arg, &o->limit, error, sizeof error)) argp_error(state, "--fail-if: %s", error);
         o->limited = true;
         return 0;
-    case KEY_JSON: o->json = arg; return 0;
+    case KEY_JSON: o->json = o->contest.json = arg; return 0;
+    case KEY_BACKENDS: o->contest.backends = arg; return 0;
+    case KEY_BATCH: o->contest.batch = cli_integer(state, "batch", arg, 2, 1 << 20); break;
+    case KEY_CHECK_BATCH: o->contest.check_batch = cli_integer(state, "check-batch", arg, 2, 1 << 20); break;
+    case KEY_STEPS: o->contest.steps = cli_integer(state, "steps", arg, 1, 100000); break;
+    case KEY_THREADS: o->contest.threads = cli_integer(state, "threads", arg, 1, 1024); break;
+    case KEY_ISA:
+        if (!cvy_isa_from_name(arg, &o->contest.isa))
+            argp_error(state, "--isa: expected scalar, avx2, avx512 or auto, found '%.60s'", arg);
+        break;
+    case KEY_STRICT: o->contest.strict = true; break;
+    case KEY_HTML: o->contest.html = arg; break;
     case ARGP_KEY_ARG:
         if (o->files == 2) argp_error(state, "expected two result files, found '%.60s' too", arg);
         o->file[o->files++] = arg;
         return 0;
     case ARGP_KEY_END:
-        if (o->files < 2) argp_error(state, "expected two result files, found %s", o->files ? "one" : "none");
+        if (o->contest.backends) {
+            if (o->files > 1) argp_error(state, "--backends: expected one model, found '%.60s' too", o->file[1]);
+            if (o->limited) argp_error(state, "--fail-if is for two result files");
+            return 0;
+        }
+        if (o->asked) argp_error(state, "these options are for --backends LIST, which is missing");
+        if (o->files < 2) argp_error(state, "expected two result files or --backends, found %s", o->files ? "one file" : "neither");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
+    o->asked = true;
+    return 0;
 }
 
 static const struct argp argp = {.options = options,
                                  .parser = parse,
-                                 .args_doc = "OLD.json NEW.json",
+                                 .args_doc = "OLD.json NEW.json\n[MODEL] --backends LIST",
                                  .doc = "Compares two results that `convoy bench --json` or any Google Benchmark "
                                         "program wrote: the ratio of the median times, its 95 % "
                                         "interval by bootstrap, and Mann and Whitney's p. A difference counts as real "
-                                        "if p is below 0.05 and the interval leaves out 1."};
+                                        "if p is below 0.05 and the interval leaves out 1.\n"
+                                        "With --backends, compares backends on a training step (of lenet-bn by default), op by op: "
+                                        "time, share, GFLOP/s, GB/s, and how far the numbers are from the reference's."};
 
 static int write_json(const char *path, const struct results *all, const struct difference *list)
 {
@@ -90,9 +126,13 @@ static int compare_files(const struct options *o)
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.files = 0};
+    struct options o = {.files = 0, .contest = {.steps = 30}};
     cli_parse(&argp, argc, argv, &o);
+    if (o.contest.backends) {
+        o.contest.model = o.files ? o.file[0] : "lenet-bn";
+        return cli_contest(&o.contest);
+    }
     return compare_files(&o);
 }
 
-const struct cli_command cli_compare = {"compare", "compare two results", &argp, run};
+const struct cli_command cli_compare = {"compare", "compare two results, or backends on a training step", &argp, run};

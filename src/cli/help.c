@@ -20,6 +20,7 @@ static const struct entry environment[] = {
     {"CVY_THREADS", "number of threads, as --threads"},
     {"CVY_ISA", "instruction set, as --isa"},
     {"CVY_BACKEND", "backends, as --backend"},
+    {"CVY_BACKEND_PATH", "directories with backends in modules (convoy-NAME.so), ':' between"},
     {"CVY_VERBOSE", "1: what was chosen for every operator; 2: every operator of every step; on standard error"},
     {"CVY_DATA_DIR, XDG_CACHE_HOME, XDG_DATA_DIRS", "where data sets are looked for; see convoy data path"},
     {NULL, NULL}};

@@ -125,12 +125,13 @@ static int plan(struct cli_session *s, size_t batch)
            p.tensors);
     printf("memory: %s activations and gradients, %s parameters, %s scratch\n\n", bytes_text((double)p.arena_bytes, arena),
            bytes_text((double)p.parameter_bytes, weights), bytes_text((double)p.scratch_bytes, scratch));
-    printf("%5s  %-48s %-10s %7s %14s\n", "stage", "phase", "backend", "tasks", "MFLOP a step");
+    printf("%5s  %-48s %-10s %7s %14s  %s\n", "stage", "phase", "backend", "tasks", "MFLOP a step", "kernel");
     for (size_t i = 0; i < cvy_trainer_phases(s->trainer); i++) {
         cvy_phase_info phase;
         if ((status = cvy_trainer_phase(s->trainer, i, &phase)))
             return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-        printf("%5zu  %-48s %-10s %7zu %14.3f\n", phase.stage, phase.name, phase.backend, phase.tasks, phase.flops / 1e6);
+        printf("%5zu  %-48s %-10s %7zu %14.3f%s%s\n", phase.stage, phase.name, phase.backend, phase.tasks, phase.flops / 1e6,
+               *phase.kernel ? "  " : "", phase.kernel);
     }
     return CLI_OK;
 }

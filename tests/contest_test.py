@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""`convoy compare --backends` from outside. usage: contest_test.py SOURCE_ROOT BUILD_ROOT"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+build = sys.argv[2]
+convoy = os.path.join(build, "src", "convoy")
+errors = []
+
+
+def check(what, good):
+    if not good:
+        errors.append(what)
+
+
+def run(*args):
+    return subprocess.run([convoy, "compare", *args], capture_output=True, text=True, timeout=300)
+
+
+def contest(model, backends, folder):
+    path, page = os.path.join(folder, "c.json"), os.path.join(folder, "c.html")
+    r = run(model, "--backends", backends, "--batch", "16", "--check-batch", "4", "--steps", "3", "--json", path, "--html", page)
+    check(f"{backends}: exit code {r.returncode}: {r.stderr}", r.returncode == 0)
+    if r.returncode:
+        return
+    names = backends.split(",")
+    with open(path, encoding="utf-8") as f:
+        c = json.load(f)
+    check("the sides", [s["name"] for s in c["backends"]] == names)
+    check("the losses differ", max(s["loss"] for s in c["backends"]) - min(s["loss"] for s in c["backends"]) < 1e-4)
+    check("no row of a convolution's data gradient", any("conv2.dx" in row["name"] and row["part"] == "backward" for row in c["rows"]))
+    check("no FLOPs", sum(row["flops"] for row in c["rows"]) > 0)
+    for name in names:
+        cells = [(row, b) for row in c["rows"] for b in row["backends"] if b["backend"] == name]
+        check(f"{name}: shares sum to {sum(b['share'] for _, b in cells)}", abs(sum(b["share"] for _, b in cells) - 1) < 1e-6)
+        check(f"{name}: three samples of every row", all(len(b["samples"]) == 3 for _, b in cells))
+        compared = [(row["name"], b["distance"]) for row, b in cells if "distance" in b]
+        check(f"{name}: {len(compared)} rows have distances", (len(compared) > 20) == (name != "reference"))
+        for row, d in compared:
+            check(f"{name} {row}: differs by {d['max_abs']} at {d['at']}", d["max_abs"] is not None and d["max_abs"] < 1e-2)
+        check(f"{name} equals the reference everywhere", name == "reference" or any(d["max_abs"] > 0 for _, d in compared))
+    with open(page, encoding="utf-8") as f:
+        text = f.read()
+    check("the page names the rows", "conv2.dx" in text and text.rstrip().endswith("</html>"))
+    check("the tables end with a verdict", "the whole step" in r.stdout and "is faster in" in r.stdout)
+
+
+def refused(code, says, *args):
+    r = run(*args)
+    check(f"{args}: exit code {r.returncode}, expected {code}", r.returncode == code)
+    check(f"{args}: '{r.stderr}' does not say '{says}'", says in r.stderr)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    contest("lenet-bn", "native,native:unfused,reference", folder)
+    if os.path.exists(os.path.join(build, "src", "convoy-onednn.so")):
+        contest("lenet-bn", "native,onednn", folder)
+    refused(1, "neither")
+    refused(1, "is missing", "lenet-bn", "--steps", "3")
+    refused(1, "expected one model", "a", "b", "--backends", "native")
+    refused(1, "there twice", "--backends", "native,native")
+    refused(1, "expected BACKEND or BACKEND:unfused", "--backends", "native:fast")
+    refused(1, 'unknown backend "nowhere"', "--backends", "nowhere")
+    refused(3, "cannot write", "--backends", "reference", "--batch", "2", "--steps", "1", "--json", os.path.join(folder, "no", "such.json"))
+for error in errors:
+    print(error)
+print(f"contest: {len(errors)} errors")
+sys.exit(bool(errors))
