@@ -4,7 +4,7 @@
 #   ./bootstrap.sh train [OPTIONS]   install what is missing, build, train lenet-bn on Fashion-MNIST (options go to `convoy train`)
 #   ./bootstrap.sh test              install what is missing, build, run the test suite (under 5 minutes on 2 cores)
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
-#                                    in a debug build, and every benchmark once (bench); all of them without PART (about 10 minutes)
+#                                    in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 10 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
 # Packages come from the distribution (apt); root is asked for only when something is missing. Can be run again at any time.
@@ -20,6 +20,7 @@ base_packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 git binuti
 data_packages="dataset-fashion-mnist"
 clang_packages="clang libomp-dev"
 bench_packages="libbenchmark-dev chromium"
+onednn_packages="libdnnl-dev python3-venv"
 
 missing() { # which of the named packages are not installed
     for p in "$@"; do
@@ -112,6 +113,23 @@ check_debug() {
     suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint -t 6
 }
 # Every benchmark for one iteration, its JSON, and the report in a browser.
+# The distribution's oneDNN (2.6 in Debian 12), and 3.2 from PyPI in an environment of its own.
+check_onednn() {
+    need $onednn_packages
+    oneapi=$PWD/$build-oneapi
+    [ -x "$oneapi/bin/pip" ] || python3 -m venv "$oneapi"
+    "$oneapi/bin/pip" install --quiet --disable-pip-version-check onednn-devel-cpu-gomp==2023.2.0 || die "pip could not install oneDNN 3.2"
+    for prefix in "" "$oneapi"; do
+        dir=$build-onednn${prefix:+3}
+        say "building: oneDNN module${prefix:+ on 3.2 from PyPI}"
+        configure "$dir" --buildtype=release -Donednn=enabled -Donednn_prefix="$prefix"
+        compile "$dir"
+        suite "modules, operators and nets on oneDNN" -- "$dir" module_test op_parity
+        "$dir/src/convoy" compare lenet-bn --backends native,onednn,reference --batch 64 --steps 3 --json "$dir/compare.json" \
+            --html "$dir/compare.html" >"$dir/compare.txt" || die "compare failed"
+        python3 -m json.tool "$dir/compare.json" >/dev/null || die "compare wrote JSON that is none"
+    done
+}
 check_bench() {
     need $bench_packages
     configure "$build" -Dbench=enabled
@@ -131,7 +149,7 @@ test)
     suite "tests (GCC, release)" -- "$build"
     ;;
 check)
-    parts="tables bench sanitizers clang debug"
+    parts="tables bench onednn sanitizers clang debug"
     case " $parts all " in *" ${2:-all} "*) ;; *) die "check has no part '$2'; there are: $parts" ;; esac
     [ "${2:-all}" = all ] || parts=$2
     build_release $data_packages
