@@ -46,8 +46,9 @@ struct bench_numbers bench_threads(struct bench *b);
 const enum cvy_isa *bench_isas(const struct bench *b);
 
 /* Adds a case unless the filter leaves it out. `close` (or NULL) is called with user after the group has run, and when
- * it was left out. manual: the function calls gb_set_iteration_time. */
-enum bench_time { BENCH_REAL_TIME, BENCH_MANUAL_TIME };
+ * it was left out. ONE_ITERATION: the function measures for as long as it takes by itself, once a repetition, and calls
+ * gb_set_iteration_time. */
+enum bench_time { BENCH_REAL_TIME, BENCH_ONE_ITERATION };
 void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_time time, gb_fn *run,
                void (*close)(void *user), void *user);
 

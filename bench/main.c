@@ -441,8 +441,8 @@ static void run_all(struct command *c, gb_reporter **reporters, size_t n_reporte
             gb_benchmark *g = gb_register(b->cases[i].name, b->cases[i].run, b->cases[i].user);
             gb_set_unit(g, b->cases[i].unit);
             gb_measure_process_cpu_time(g); /* the work is done by threads of the library */
-            if (b->cases[i].time == BENCH_MANUAL_TIME) gb_use_manual_time(g);
-            else gb_use_real_time(g);
+            if (b->cases[i].time == BENCH_REAL_TIME) gb_use_real_time(g);
+            else gb_use_manual_time(g), gb_set_iterations(g, 1);
         }
         gb_run("", reporters, n_reporters);
         for (size_t i = first; i < end; i++)
@@ -517,7 +517,7 @@ int main(int argc, char **argv)
     if (!memory) bench_die(CLI_NOMEM, "out of memory");
     const bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     reporters[n++] = gb_reporter_console(stdout, stderr, GB_TABULAR | (color ? GB_COLOR : GB_PLAIN));
-    gb_reporter_set_width(reporters[0], width + sizeof "/manual_time_stddev");
+    gb_reporter_set_width(reporters[0], width + sizeof "/iterations:1/process_time/manual_time_stddev");
     gb_reporter_hide(reporters[0], "phase ");
     reporters[n++] = gb_reporter_json(memory);
     if (csv) reporters[n++] = gb_reporter_csv(csv);
