@@ -1,17 +1,19 @@
 /* Threads: the one place of the library that knows OpenMP. A run is one parallel region; its stages are separated by a
  * barrier of ours that spins briefly, then yields, then sleeps: a pure spin falls to a tenth of the speed when a core
- * is taken away, and OpenMP's own barrier costs a region per stage.
+ * is taken away (docs/decisions/0008), and OpenMP's own barrier costs a region per stage.
  *
  * Tasks of a stage: thread t first takes its static share, the same in every run (so it meets the same data), front to
  * back; then it helps itself to what others have left, from their ends. Each share is
  * one 64-bit word {next, end} changed by compare-and-swap, so no task runs twice. */
 #include "base/team.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <xmmintrin.h>
 
 #ifdef _OPENMP
@@ -21,8 +23,8 @@
 #include "base/context.h"
 
 #define FTZ_DAZ 0x8040u
-#define SPINS 4000   /* about 50 us of pause */
-#define YIELDS 200
+#define SPINS 1000 /* about 40 us of pause: longer than a stage is uneven, unless a core was taken away */
+#define YIELDS 10
 
 struct share {
     _Alignas(128) _Atomic uint64_t range; /* next << 32 | end; adjacent lines are fetched together */
@@ -32,7 +34,8 @@ struct cvyi_team {
     struct cvy_context *ctx;
     size_t threads;
     _Alignas(128) _Atomic uint32_t arrived;
-    _Alignas(128) _Atomic uint32_t phase;
+    _Alignas(128) _Atomic uint32_t phase; /* threads that sleep do so on this word */
+    _Atomic uint32_t asleep;
     size_t stage; /* that the gate opened to; written before `phase` */
     struct share share[]; /* by thread */
 };
@@ -140,7 +143,18 @@ static bool take_last(struct share *share, size_t *task)
     return true;
 }
 
-/* The last to arrive does the next stage's gate, deals its tasks and lets everybody go. */
+static void sleep_while(_Atomic uint32_t *word, uint32_t value)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void wake_all(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* The last to arrive does the next stage's gate, deals its tasks and lets everybody go. Who sleeps really sleeps, till
+ * it is woken: the scheduler moves a thread that waits for its core to one that is idle, but not for a short nap. */
 static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t next, size_t thread)
 {
     uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
@@ -148,16 +162,20 @@ static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t n
         team->stage = next = pass_gate(job, next, thread);
         if (next < job->n_stages) deal(team, job->work[next]);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
+        atomic_store(&team->phase, phase + 1);
+        if (atomic_load(&team->asleep)) wake_all(&team->phase);
         return;
     }
     for (unsigned i = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; i++) {
-        if (i < SPINS)
+        if (i < SPINS) {
             _mm_pause();
-        else if (i < SPINS + YIELDS)
+        } else if (i < SPINS + YIELDS) {
             sched_yield();
-        else
-            nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+        } else {
+            atomic_fetch_add(&team->asleep, 1);
+            sleep_while(&team->phase, phase); /* at once if it has changed meanwhile */
+            atomic_fetch_sub(&team->asleep, 1);
+        }
     }
 }
 
@@ -171,8 +189,7 @@ static void work(struct cvyi_team *team, const struct job *job, size_t thread)
             struct share *other = &share[(thread + k) % team->threads];
             while (take_last(other, &task)) job->fn(job->arg, s, task, thread);
         }
-        if (s + 1 == job->n_stages) break;
-        wait_for_all(team, job, s + 1, thread);
+        wait_for_all(team, job, s + 1, thread); /* also behind the last: OpenMP's own barrier would spin long */
     }
 }
 #endif
