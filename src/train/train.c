@@ -191,14 +191,16 @@ static enum train_status log_line(struct run *run, json_t *json)
     return status;
 }
 
-static enum train_status not_finite(const struct run *run, const char *what)
+/* In the step that the position is at, or in what it left behind. */
+static enum train_status not_finite(const struct run *run, bool in_step, const char *what)
 {
     const struct train_position *p = &run->job->position;
     char text[400]; /* `what` may lie where the message goes */
     snprintf(text, sizeof text, "%s", what);
     return train_fail(run->error, run->error_size, TRAIN_NUMERIC,
-                      "epoch %llu, batch %llu: %s; training stopped, %s (a smaller --lr may help)",
-                      (unsigned long long)p->epoch + 1, (unsigned long long)p->batch + 1, text,
+                      in_step ? "epoch %llu, batch %llu: %s; training stopped, %s (a smaller --lr may help)"
+                              : "after %llu epochs and %llu batches: %s; training stopped, %s (a smaller --lr may help)",
+                      (unsigned long long)p->epoch + in_step, (unsigned long long)p->batch + in_step, text,
                       run->saved ? "the last good checkpoint is kept" : "no checkpoint was written");
 }
 
@@ -219,7 +221,7 @@ static enum train_status save(struct run *run)
         status = train_fail(run->error, run->error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
                             strerror(errno));
     if (!status) status = checkpoint_save(path, job->trainer, metadata, run->error, run->error_size);
-    if (status == TRAIN_NUMERIC) status = not_finite(run, run->error);
+    if (status == TRAIN_NUMERIC) status = not_finite(run, false, run->error);
     if (!status) run->saved = true;
     json_decref(metadata);
     free(position);
@@ -271,8 +273,8 @@ static enum train_status step(struct run *run)
     cvy_step_result result;
     enum cvy_status s = cvy_trainer_step(job->trainer, &batch, &result);
     if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
-    if (s) return not_finite(run, cvy_message(job->ctx));
-    if (!isfinite(result.loss_sum)) return not_finite(run, "the loss is not finite");
+    if (s) return not_finite(run, true, cvy_message(job->ctx));
+    if (!isfinite(result.loss_sum)) return not_finite(run, true, "the loss is not finite");
     p->batch++;
     p->steps++;
     p->loss_sum += result.loss_sum;
