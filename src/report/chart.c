@@ -76,7 +76,7 @@ void chart_open(struct chart *c, FILE *out, bool narrow, struct chart_axis x, st
 {
     char text[32];
     *c = (struct chart){.out = out, .width = narrow ? 360 : 980, .height = narrow ? 340 : 400, .left = narrow ? 46 : 56,
-                        .right = narrow ? 10 : 18, .top = 26, .bottom = 42, .x = x, .y = y};
+                        .right = narrow ? 16 : 18, .top = 26, .bottom = 42, .x = x, .y = y};
     make_round(&c->x);
     make_round(&c->y);
     fprintf(out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"", narrow ? "narrow" : "wide",
