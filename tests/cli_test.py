@@ -248,7 +248,8 @@ def test_resume():
 
 
 def test_signals():
-    common = ['lenet-bn', '--data', 'synthetic:seed=3,train=6000,test=200', '--batch', '64', '--epochs', '3']
+    # Long enough (a second) that it is not over before the signal comes.
+    common = ['lenet-bn', '--data', 'synthetic:seed=3,train=6000,test=200', '--batch', '64', '--epochs', '15']
     run('train', *common, '--out', 'whole', code=0)
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         out = f'stopped{code}'
