@@ -203,6 +203,11 @@ static enum cvy_status read_at(struct onednn *o, struct cvy_plan *plan, int id, 
     return CVY_OK;
 }
 
+bool onednn_has_copy(struct onednn *o, const struct cvy_plan *plan, int id, onednn_md md)
+{
+    return find_copy(o, onednn_root(plan, id), md) != NULL;
+}
+
 /* `place` in rank and dims, by way of a plain copy where the format does not permit it. */
 static enum cvy_status view(struct onednn *o, struct cvy_plan *plan, int id, int rank, const dnnl_dim_t *dims,
                             struct onednn_place *place)

@@ -3,28 +3,25 @@
 
 #include "backends/onednn/onednn.h"
 
-/* Compiled for the widest vectors around: oneDNN's users do not feed it with SSE2. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && (!defined(__clang__) || __clang_major__ >= 14) && !defined(__SANITIZE_ADDRESS__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
-#endif
-
 /* ------------------------------------------------------------------------------------------------ images in */
 
 #define INGEST_IMAGES ((size_t)8) /* a task */
 
-struct ingest { int x; cvy_shape s; };
+struct ingest { int x; cvy_shape s; bool wide; };
 
-WIDE static void from_bytes(float *restrict x, const uint8_t *restrict from, size_t n, float scale, float shift)
-{
-    for (size_t i = 0; i < n; i++) x[i] = __builtin_fmaf((float)from[i], scale, shift);
-}
-
-WIDE static void from_floats(float *restrict x, const float *restrict from, size_t n, float scale, float shift)
-{
-    for (size_t i = 0; i < n; i++) x[i] = __builtin_fmaf(from[i], scale, shift);
-}
+/* Twice: as the compiler's baseline has it, and with wider vectors, where the context permits them. */
+#define INGEST(name, attributes)                                                                                     \
+    attributes static void name(float *restrict x, const void *restrict from, bool bytes, size_t n, float scale, float shift) \
+    {                                                                                                                \
+        for (size_t i = 0; bytes && i < n; i++) x[i] = __builtin_fmaf((float)((const uint8_t *)from)[i], scale, shift); \
+        for (size_t i = 0; !bytes && i < n; i++) x[i] = __builtin_fmaf(((const float *)from)[i], scale, shift);      \
+    }
+INGEST(gather_narrow, )
+#ifdef __x86_64__
+INGEST(gather_wide, __attribute__((target("avx2,fma"))))
+#else
+#define gather_wide gather_narrow
+#endif
 
 static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
@@ -36,8 +33,9 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, 
             size_t at = ((run->index ? (size_t)run->index[n] : n) * a->s.c + c) * pixels;
             float *x = (float *)run->buf[a->x] + (n * a->s.c + c) * pixels;
             float scale = run->in_scale ? run->in_scale[c] : 1, shift = run->in_shift ? run->in_shift[c] : 0;
-            if (run->dtype == CVY_U8) from_bytes(x, (const uint8_t *)run->images + at, pixels, scale, shift);
-            else from_floats(x, (const float *)run->images + at, pixels, scale, shift);
+            bool bytes = run->dtype == CVY_U8;
+            const void *from = (const char *)run->images + at * (bytes ? 1 : sizeof(float));
+            (a->wide ? gather_wide : gather_narrow)(x, from, bytes, pixels, scale, shift);
         }
 }
 
@@ -45,7 +43,7 @@ static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan, cons
 {
     struct ingest *a = onednn_alloc(o, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct ingest){ op->out[0], cvy_plan_value(plan, op->out[0])->shape };
+    *a = (struct ingest){ op->out[0], cvy_plan_value(plan, op->out[0])->shape, cvy_plan_isa(plan) != CVY_ISA_SCALAR };
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], onednn_plain(o, onednn_shape(plan, op->out[0])), -1));
     struct cvy_phase_desc phase = { .name = op->name, .run = run_ingest, .arg = a,
                                     .parts = (a->s.n + INGEST_IMAGES - 1) / INGEST_IMAGES };

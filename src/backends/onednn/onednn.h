@@ -89,6 +89,8 @@ enum cvy_status onednn_create(struct onednn_prim *p, struct cvy_plan *plan);
 void onednn_bind(struct onednn_prim *p, int arg, int id);
 /* … in a private buffer of its own (zero bytes: no argument). *id: the buffer or -1. */
 enum cvy_status onednn_bind_private(struct onednn_prim *p, struct cvy_plan *plan, int arg, int *id);
+/* What oneDNN calls the implementation: "jit:avx2", "ref:any". */
+const char *onednn_kernel(const struct onednn_prim *p);
 /* The layout that the primitive has for an argument; NULL: it has none. Lives as long as the program. */
 onednn_md onednn_arg_md(struct onednn_prim *p, int arg);
 /* A phase, alone, that executes p: its accesses and scratchpad filled in; `phase` may be changed before cvy_plan_phase. */
@@ -127,6 +129,8 @@ cvy_shape onednn_shape(const struct cvy_plan *plan, int id);
 struct onednn_place onednn_at(struct onednn *o, const struct cvy_plan *plan, int id);
 /* Value id in layout `want`, reordered if it must be: *buffer. */
 enum cvy_status onednn_read(struct onednn *o, struct cvy_plan *plan, int id, onednn_md want, int *buffer);
+/* Whether value id has been reordered to md before. */
+bool onednn_has_copy(struct onednn *o, const struct cvy_plan *plan, int id, onednn_md md);
 /* How value id lies, seen in its own shape (an alias's may differ from the buffer's), and the buffer. */
 enum cvy_status onednn_seen(struct onednn *o, struct cvy_plan *plan, int id, struct onednn_place *place);
 /* Value id, which is written next, lies so. buffer: where, if not in its own (in place). */

@@ -189,6 +189,13 @@ onednn_md onednn_arg_md(struct onednn_prim *p, int arg)
     return md && onednn_md_bytes(md) ? md : NULL;
 }
 
+const char *onednn_kernel(const struct onednn_prim *p)
+{
+    const char *kernel = NULL;
+    (void)dnnl_primitive_desc_query(p->variants->pd, dnnl_query_impl_info_str, 0, &kernel);
+    return kernel ? kernel : "";
+}
+
 void onednn_bind(struct onednn_prim *p, int arg, int id)
 {
     if (id < 0) return;
@@ -246,13 +253,12 @@ enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, doubl
     dnnl_status_t status = ready(p, p->variants);
     onednn_threads_leave(before);
     if (status != dnnl_success) return onednn_failed(plan, p->name, status);
-    const char *kernel = NULL;
-    (void)dnnl_primitive_desc_query(p->variants->pd, dnnl_query_impl_info_str, 0, &kernel);
+    const char *kernel = onednn_kernel(p);
     *phase = (struct cvy_phase_desc){ .name = p->name, .run = run_prim, .arg = p, .parts = 1, .alone = true, .flops = flops,
                                       .kernel = kernel };
     for (int i = 0; i < p->n; i++)
         onednn_access(phase, p->arg[i].id, is_written(p, p->arg[i].arg) ? CVY_WRITE_ALL : CVY_READ_ALL);
-    cvy_plan_log(plan, 1, "%s: %s", p->name, kernel ? kernel : "");
+    cvy_plan_log(plan, 1, "%s: %s", p->name, kernel);
     return CVY_OK;
 }
 
