@@ -366,6 +366,8 @@ def test_no_room():
 
 
 def main():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): # a shell's background job ignores some, and hands that on
+        signal.signal(number, signal.SIG_DFL)
     tests = {k[5:]: v for k, v in globals().items() if k.startswith('test_')}
     failed = 0
     for name in sys.argv[3:] or tests:
