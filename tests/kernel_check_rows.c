@@ -47,13 +47,16 @@ static _Noreturn void fail_at(struct env *e, const char *what, size_t i, double 
 
 /* ---- buffers; they live until the round ends */
 
-static void *raw(struct env *e, size_t bytes)
+static void *raw_of(struct env *e, size_t bytes, size_t unit)
 {
     assert_true(e->n_buf < MAX_BUFS);
-    size_t shift = check_below(&e->rng, 2) ? 0 : 4 * (1 + check_below(&e->rng, 15));
+    size_t shift = check_below(&e->rng, 2) ? 0 : unit * (1 + check_below(&e->rng, (uint32_t)(60 / unit)));
     e->buf[e->n_buf] = check_alloc(bytes, check_below(&e->rng, 2), shift);
     return e->buf[e->n_buf++].p;
 }
+
+static void *raw(struct env *e, size_t bytes) { return raw_of(e, bytes, 4); }
+static double *doubles(struct env *e, size_t n) { return raw_of(e, n * sizeof(double), sizeof(double)); }
 
 static float *out(struct env *e, size_t n) { return raw(e, n * sizeof(float)); }
 
@@ -441,7 +444,7 @@ static void test_each_stats(struct env *e)
     size_t n = 1 + check_below(&e->rng, 50);
     unsigned n_lanes = check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
     const float *x = in(e, n * 16);
-    double *mean = raw(e, n * sizeof *mean), *m2 = raw(e, n * sizeof *m2);
+    double *mean = doubles(e, n), *m2 = doubles(e, n);
     SHAPE("n %zu lanes %u", n, n_lanes);
     for (size_t i = 0; i < n; i++) {
         double v[16];
@@ -451,7 +454,7 @@ static void test_each_stats(struct env *e)
         m2[i] = four_chains(v, n_lanes);
     }
     EACH_TABLE(e, k) {
-        double *u = raw(e, n * sizeof *u), *v = raw(e, n * sizeof *v);
+        double *u = doubles(e, n), *v = doubles(e, n);
         k->rows->each_stats(x, n, n_lanes, u, v);
         equal_doubles(e, "mean", u, mean, n);
         equal_doubles(e, "m2", v, m2, n);
@@ -480,7 +483,7 @@ static void test_each_reduce(struct env *e)
 {
     size_t n = 1 + check_below(&e->rng, 50);
     const float *g = in(e, n * 16), *x = in(e, n * 16);
-    double *mean = raw(e, n * sizeof *mean), *s1 = raw(e, n * sizeof *s1), *s2 = raw(e, n * sizeof *s2);
+    double *mean = doubles(e, n), *s1 = doubles(e, n), *s2 = doubles(e, n);
     SHAPE("n %zu", n);
     for (size_t i = 0; i < n; i++) {
         double a[16], b[16];
@@ -492,7 +495,7 @@ static void test_each_reduce(struct env *e)
         s1[i] = four_chains(a, 16), s2[i] = four_chains(b, 16);
     }
     EACH_TABLE(e, k) {
-        double *u = raw(e, n * sizeof *u), *v = raw(e, n * sizeof *v);
+        double *u = doubles(e, n), *v = doubles(e, n);
         k->rows->each_reduce(g, x, n, mean, u, v);
         equal_doubles(e, "s1", u, s1, n);
         equal_doubles(e, "s2", v, s2, n);
