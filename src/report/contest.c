@@ -82,12 +82,12 @@ static void print_side(FILE *out, const struct contest *c, size_t side)
             (double)c->batch / plain);
 }
 
-struct verdict { struct stats_ratio ratio; double p; bool real; };
+struct verdict { struct stats_ratio ratio; double p; bool real, few; /* few: p cannot fall below 0.05, whatever they are */ };
 
 /* How many times as long b took as a. */
 static struct verdict judge(const double *a, size_t n_a, const double *b, size_t n_b)
 {
-    struct verdict v = {stats_ratio(a, n_a, b, n_b), stats_mann_whitney(a, n_a, b, n_b), false};
+    struct verdict v = {stats_ratio(a, n_a, b, n_b), stats_mann_whitney(a, n_a, b, n_b), false, n_a < 4 || n_b < 4};
     v.real = v.p < 0.05 && (v.ratio.lo > 1 || v.ratio.hi < 1);
     return v;
 }
@@ -97,7 +97,8 @@ static void print_verdict(FILE *out, const char *name, const struct contest *c, 
     char text[NAME_WIDTH + 1];
     double ratio = v->ratio.ratio;
     fprintf(out, "%-*s %6.2f  [%.2f, %.2f]  p %.3f  ", NAME_WIDTH, short_name(name, text), ratio, v->ratio.lo, v->ratio.hi, v->p);
-    if (!v->real) fprintf(out, "no difference beyond the noise\n");
+    if (v->few) fprintf(out, "too few steps to tell: at least 4\n");
+    else if (!v->real) fprintf(out, "no difference beyond the noise\n");
     else fprintf(out, "%s is %.2f times as fast\n", ratio > 1 ? c->side[0].name : c->side[rival].name, ratio > 1 ? ratio : 1 / ratio);
 }
 
