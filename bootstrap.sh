@@ -113,7 +113,6 @@ check_debug() {
     compile "$build-debug"
     suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint -t 6
 }
-# Every benchmark for one iteration, its JSON, and the report in a browser.
 # The distribution's oneDNN (2.6 in Debian 12), and 3.2 from PyPI in an environment of its own.
 check_onednn() {
     need $onednn_packages
@@ -131,6 +130,7 @@ check_onednn() {
         python3 -m json.tool "$dir/compare.json" >/dev/null || die "compare wrote JSON that is none"
     done
 }
+# Every benchmark for one iteration, its JSON, and the report in a browser.
 check_bench() {
     need $bench_packages
     configure "$build" -Dbench=enabled
