@@ -30,11 +30,6 @@ struct channel {
     double s1[CVYI_LANES], s2[CVYI_LANES];
 };
 
-static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
-{
-    return v->id < 0 ? NULL : native_at(run, v, block, c);
-}
-
 /* The sum of gradients and, unless `summing` does it with the sums, the activation of pixels [p, p + pixels); answers
  * where their result is. */
 static const float *through(const struct backward *b, const struct channel *ch, size_t p, size_t pixels, bool summing)
@@ -114,10 +109,10 @@ static void unpool_plane(const struct backward *b, struct channel *ch, const flo
 static struct channel channel_at(const struct backward *b, const struct cvy_run *run, size_t block, size_t c)
 {
     return (struct channel){
-        .dy = native_at(run, &b->dy, block, c), .pooled = at_or_null(run, &b->pooled, block, c),
-        .other = at_or_null(run, &b->other, block, c), .saved = at_or_null(run, &b->saved, block, c),
-        .x = at_or_null(run, &b->x, block, c), .unpooled = at_or_null(run, &b->unpooled, block, c),
-        .summed = at_or_null(run, &b->summed, block, c), .g = at_or_null(run, &b->g, block, c),
+        .dy = native_at(run, &b->dy, block, c), .pooled = native_at_or_null(run, &b->pooled, block, c),
+        .other = native_at_or_null(run, &b->other, block, c), .saved = native_at_or_null(run, &b->saved, block, c),
+        .x = native_at_or_null(run, &b->x, block, c), .unpooled = native_at_or_null(run, &b->unpooled, block, c),
+        .summed = native_at_or_null(run, &b->summed, block, c), .g = native_at_or_null(run, &b->g, block, c),
     };
 }
 
@@ -161,9 +156,12 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     const float **rows = (const float **)(dx + b->window.held);
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
-    if (b->flat || b->pick) {
-        if (b->pick) run_pick(b, run, cell, slot);
-        else run_flat(b, run, cell, slot);
+    if (b->pick) {
+        run_pick(b, run, cell, slot);
+        return;
+    }
+    if (b->flat) {
+        run_flat(b, run, cell, slot);
         return;
     }
     for (size_t c = cell.c0; c < cell.c1; c++) {
@@ -208,8 +206,6 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task, st
 }
 
 /* ------------------------------------------------------------------------------------------------ planning */
-
-static bool dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
 
 static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, const struct native_backward *chain,
                                  int slots, const struct backward *before)
@@ -307,8 +303,8 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
     }
 
-    b->flat = !pool && (!reduce || b->pixels == 1) && dense(&b->dy) && dense(&b->other) && dense(&b->saved) &&
-              dense(&b->x) && dense(&b->summed) && dense(&b->g);
+    b->flat = !pool && (!reduce || b->pixels == 1) && native_dense(&b->dy) && native_dense(&b->other) && native_dense(&b->saved) &&
+              native_dense(&b->x) && native_dense(&b->summed) && native_dense(&b->g);
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,

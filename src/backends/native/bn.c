@@ -366,8 +366,16 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, 
     }
 }
 
-static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
+    (void)native, (void)plan, (void)ops, (void)n;
+    return 1;
+}
+
+static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op, int n,
+                                   size_t first)
+{
+    (void)n, (void)first;
     struct frozen_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
     a->k = native->kernels->rows;
@@ -390,19 +398,4 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     return trained ? cvyi_bn_dx_gate(plan, op->name, &a->bn) : CVY_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ family */
-
-static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
-static enum cvy_status plan_frozen_op(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                                      int n, size_t first)
-{
-    (void)n, (void)first;
-    return plan_frozen(native, plan, ops);
-}
-
-const struct native_family cvyi_native_frozen = { take_frozen, plan_frozen_op };
+const struct native_family cvyi_native_frozen = { take_frozen, plan_frozen };

@@ -31,11 +31,6 @@ struct channel {
     struct cvyi_affine affine;
 };
 
-static float *at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
-{
-    return v->id < 0 ? NULL : native_at(run, v, block, c);
-}
-
 /* The sum and the activation of pixels [p, p + pixels), from src to dst. */
 static void finish(const struct forward *f, const struct channel *ch, const float *src, size_t p, size_t pixels,
                    float *dst)
@@ -108,10 +103,10 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
 static struct channel channel_at(const struct forward *f, const struct cvy_run *run, size_t block, size_t c)
 {
     return (struct channel){
-        .x = native_at(run, &f->x, block, c), .other = at_or_null(run, &f->other, block, c),
-        .normed = at_or_null(run, &f->normed, block, c), .summed = at_or_null(run, &f->summed, block, c),
-        .rows = at_or_null(run, &f->rows, block, c), .y = at_or_null(run, &f->y, block, c),
-        .picked = f->pick ? at_or_null(run, &f->pick->x, block, c) : NULL,
+        .x = native_at(run, &f->x, block, c), .other = native_at_or_null(run, &f->other, block, c),
+        .normed = native_at_or_null(run, &f->normed, block, c), .summed = native_at_or_null(run, &f->summed, block, c),
+        .rows = native_at_or_null(run, &f->rows, block, c), .y = native_at_or_null(run, &f->y, block, c),
+        .picked = f->pick ? native_at_or_null(run, &f->pick->x, block, c) : NULL,
         .at = f->pick ? cvyi_pick_at(f->pick, run, block, c) : NULL,
     };
 }
@@ -149,8 +144,6 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
 }
 
 /* ------------------------------------------------------------------------------------------------ planning */
-
-static bool dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
 
 /* The result of an op of the chain, absent if nobody reads it after the piece: `end` is the piece's last op. */
 static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op_desc *op, const struct cvy_op_desc *end,
@@ -217,7 +210,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
-    f->flat = !chain.pool && dense(&f->x) && dense(&f->other) && dense(&f->normed) && dense(&f->summed) && dense(&f->rows);
+    f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) && native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
     size_t held = 0;
     if (chain.pool) {
         cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;

@@ -106,6 +106,14 @@ static inline float *native_at(const struct cvy_run *run, const struct native_la
     return (float *)run->buf[v->id] + (block * v->c + c) * v->plane * NATIVE_LANES;
 }
 
+static inline float *native_at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
+{
+    return v->id < 0 ? NULL : native_at(run, v, block, c);
+}
+
+/* Absent, or without padding between channels. */
+static inline bool native_dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
+
 /* A parameter or other plain buffer; NULL if absent. */
 static inline void *native_buf(const struct cvy_run *run, int id) { return id < 0 ? NULL : run->buf[id]; }
 
