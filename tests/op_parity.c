@@ -243,8 +243,8 @@ static bool seldom(struct parity *p) { return check_below(&p->r, 8) == 0; }
 
 static size_t channels(struct parity *p)
 {
-    static const size_t interesting[] = { 1, 2, 3, 4, 6, 7, 8, 12, 13, 16, 17, 24, 31, 33, 40, 65 };
-    return interesting[check_below(&p->r, seldom(p) ? 16 : 11)];
+    static const size_t interesting[] = { 1, 2, 3, 4, 6, 7, 8, 12, 13, 16, 17, 24, 31, 33, 40, 65, 100, 250 };
+    return interesting[check_below(&p->r, seldom(p) ? 18 : 11)];
 }
 
 static size_t images(struct parity *p)

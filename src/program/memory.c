@@ -15,37 +15,37 @@ static bool round_up(size_t *bytes, size_t unit)
     return true;
 }
 
-/* Large buffers first; each goes into the tightest gap that its contemporaries leave, else behind them. */
-size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order, size_t *busy)
+/* Whether the place at `offset` is free for slot s: none of the n that were placed and lie there lives with it. */
+static bool is_free(const struct cvyi_slot *slot, const size_t *order, size_t n, size_t offset, const struct cvyi_slot *s)
+{
+    for (size_t j = 0; j < n; j++) {
+        const struct cvyi_slot *o = &slot[order[j]];
+        if (o->bytes && o->offset == offset && o->first <= s->last && s->first <= o->last) return false;
+    }
+    return true;
+}
+
+/* Earliest first, into the place of a dead buffer of the same size, else behind all: so a size has as many places as it
+ * has buffers alive at once. Of the same size only, because then image block b lies where the other's block b lay, and
+ * the core that has b has the lines already (docs/decisions/0009). */
+size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order)
 {
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
         size_t k = i;
-        for (; k > 0 && slot[order[k - 1]].bytes < slot[i].bytes; k--) order[k] = order[k - 1];
+        for (; k > 0 && slot[order[k - 1]].first > slot[i].first; k--) order[k] = order[k - 1];
         order[k] = i;
     }
     for (size_t i = 0; i < n; i++) {
         struct cvyi_slot *s = &slot[order[i]];
-        size_t n_busy = 0;
-        for (size_t j = 0; j < i; j++) { /* contemporaries, by offset */
+        s->offset = total;
+        for (size_t j = 0; j < i && s->offset == total; j++) {
             const struct cvyi_slot *o = &slot[order[j]];
-            if (o->last < s->first || s->last < o->first || !o->bytes) continue;
-            size_t k = n_busy++;
-            for (; k > 0 && slot[busy[k - 1]].offset > o->offset; k--) busy[k] = busy[k - 1];
-            busy[k] = order[j];
+            if (o->bytes == s->bytes && is_free(slot, order, i, o->offset, s)) s->offset = o->offset;
         }
-        size_t end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
-        for (size_t j = 0; j < n_busy; j++) {
-            const struct cvyi_slot *o = &slot[busy[j]];
-            if (o->offset > end && o->offset - end >= s->bytes && o->offset - end < best_gap) {
-                best_gap = o->offset - end;
-                best = end;
-            }
-            if (o->offset + o->bytes > end) end = o->offset + o->bytes;
-        }
-        s->offset = best != SIZE_MAX ? best : end;
-        if (s->bytes > SIZE_MAX - s->offset) return SIZE_MAX;
-        if (s->offset + s->bytes > total) total = s->offset + s->bytes;
+        if (s->offset < total) continue;
+        if (s->bytes > SIZE_MAX - total) return SIZE_MAX;
+        total += s->bytes;
     }
     return total;
 }
@@ -144,7 +144,7 @@ static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, stru
                              const bool *used)
 {
     size_t n = cvyi_program_values(plan), m = 0;
-    size_t *member = work, *order = work + n, *busy = work + 2 * n, *home = work + 3 * n;
+    size_t *member = work, *order = work + n, *home = work + 2 * n;
     share_places(plan, slot, home);
     plan->fixed_bytes = 0;
     for (size_t i = 0; i < n; i++) {
@@ -163,7 +163,7 @@ static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, stru
             member[m++] = i;
         }
     }
-    plan->arena_bytes = cvyi_memory_place(dense, m, order, busy);
+    plan->arena_bytes = cvyi_memory_place(dense, m, order);
     if (plan->arena_bytes == SIZE_MAX) return too_large(plan);
     for (size_t i = 0; i < m; i++) plan->offset[member[i]] = dense[i].offset;
     for (size_t i = 0; i < n; i++)
@@ -221,7 +221,7 @@ enum cvy_status cvyi_memory_build(struct cvy_plan *plan)
     plan->buf = cvyi_alloc_array(ctx, n, sizeof *plan->buf);
     plan->offset = cvyi_alloc_array(ctx, n, sizeof *plan->offset);
     struct cvyi_slot *slot = cvyi_alloc_array(ctx, n, 2 * sizeof *slot);
-    size_t *work = cvyi_alloc_array(ctx, n, 4 * sizeof *work);
+    size_t *work = cvyi_alloc_array(ctx, n, 3 * sizeof *work);
     bool *used = cvyi_alloc_array(ctx, n, 2 * sizeof *used);
     enum cvy_status status = CVY_E_NOMEM;
     if (plan->buf && plan->offset && slot && work && used) {

@@ -162,8 +162,8 @@ enum cvy_status cvyi_stages_build(struct cvy_plan *plan);
 /* Places every buffer and allocates (unless dry_run). */
 enum cvy_status cvyi_memory_build(struct cvy_plan *plan);
 void cvyi_memory_free(struct cvy_plan *plan);
-/* Places n slots; two that are alive in the same stage never overlap. `order` and `busy` are room for n numbers each.
- * Returns the bytes of the arena, SIZE_MAX on overflow. */
-size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order, size_t *busy);
+/* Places n slots; two overlap only if they are of one size, in one place, and never alive in the same stage. `order` is
+ * room for n numbers. Returns the bytes of the arena, SIZE_MAX on overflow. */
+size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order);
 
 #endif

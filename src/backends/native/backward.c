@@ -147,12 +147,8 @@ static void run_pick(const struct backward *b, const struct cvy_run *run, struct
     }
 }
 
-static void run_backward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_cell(const struct backward *b, const struct cvy_run *run, struct native_cell cell, float **dx)
 {
-    const struct backward *b = arg;
-    struct native_cell cell = native_cell(b->grid, b->dy.c, task);
-    if (!native_images(run, cell.block)) return;
-    float **dx = worker->scratch;
     const float **rows = (const float **)(dx + b->window.held);
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
@@ -173,6 +169,13 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     }
 }
 
+static void run_backward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct backward *b = arg;
+    struct native_cell cell = native_cell(b->grid, b->dy.c, task);
+    NATIVE_BLOCKS(cell, run) run_cell(b, run, cell, worker->scratch);
+}
+
 /* ------------------------------------------------------------------------------------------------ from the sums */
 
 struct data_phase {
@@ -187,21 +190,23 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task, st
 {
     const struct data_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
-    unsigned images = (unsigned)native_images(run, cell.block);
     const struct cvyi_bn_dx *k = run->buf[a->coefficients];
-    size_t block = cell.block, n = a->x.h * a->x.w * NATIVE_LANES;
+    size_t n = a->x.h * a->x.w * NATIVE_LANES;
     (void)worker;
-    if (!images) return;
-    if (n == NATIVE_LANES && !a->pick) { /* unpadded planes of one pixel */
-        a->k->each_bn_dx(native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
-                         native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
-        return;
-    }
-    for (size_t c = cell.c0; c < cell.c1; c++) {
-        float *dx = native_at(run, &a->dx, block, c);
-        const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
-        if (a->pick) cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, block, c), dx, x, g, &k[c], images);
-        else a->k->bn_dx(dx, g, x, n, &k[c], images);
+    NATIVE_BLOCKS(cell, run) {
+        size_t block = cell.block;
+        unsigned images = (unsigned)native_images(run, block);
+        if (n == NATIVE_LANES && !a->pick) { /* unpadded planes of one pixel */
+            a->k->each_bn_dx(native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
+                             native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
+            continue;
+        }
+        for (size_t c = cell.c0; c < cell.c1; c++) {
+            float *dx = native_at(run, &a->dx, block, c);
+            const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
+            if (a->pick) cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, block, c), dx, x, g, &k[c], images);
+            else a->k->bn_dx(dx, g, x, n, &k[c], images);
+        }
     }
 }
 
@@ -213,7 +218,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     const struct cvy_op_desc *op = chain->data;
     struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    struct native_bn bn = cvyi_bn_of(plan, op);
+    struct native_bn bn = cvyi_bn_of(native, plan, op);
     if (chain->reduce) {
         bn.source = NATIVE_BN_SLOTS, bn.slots = slots;
         bn.dgamma = native_out(chain->reduce, 1), bn.dbeta = native_out(chain->reduce, 2);
@@ -222,15 +227,15 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     if (bn.coefficients < 0) return CVY_E_NOMEM;
     NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
     *a = (struct data_phase){
-        .k = native->kernels->rows, .grid = native_grid(native, bn.c), .x = native_lanes(plan, op->in[0]),
+        .k = native->kernels->rows, .grid = native_grid(native, bn.c, bn.pixels), .x = native_lanes(plan, op->in[0]),
         .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .coefficients = bn.coefficients };
     if (before && before->pick) a->pick = before->pick, a->g = before->dy;
     struct cvy_phase_desc phase = {
         .name = op->name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
     native_access(&phase, a->x.id, CVY_READ_CELL);
-    native_access(&phase, a->g.id, CVY_READ_CELL);
+    native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a pick */
     native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
-    native_access(&phase, a->coefficients, CVY_READ_ALL);
+    native_access(&phase, a->coefficients, a->grid.unit ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     phase.in_place.from = a->pick ? a->x.id : a->g.id, phase.in_place.to = a->dx.id;
     return cvy_plan_phase(plan, &phase);
@@ -280,7 +285,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         .pool = pool, .add = chain.add, .act = act, .reduce = reduce, .added_first = chain.added_first,
         .bn = { .slots = -1, .stats = -1 },
     };
-    b->grid = native_grid(native, b->dy.c);
+    b->grid = native_grid_of(native, made ? &b->g : &b->dy); /* unpooled: the larger map */
     b->segment = native_segment(made ? b->g.w : b->dy.w);
     b->pixels = made ? b->g.h * b->g.w : b->dy.h * b->dy.w;
     if (act) {
@@ -299,7 +304,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         if (reduce) b->x.id = -1, b->g.id = -1;
     }
     if (reduce) {
-        b->bn = cvyi_bn_of(plan, reduce);
+        b->bn = cvyi_bn_of(native, plan, reduce);
         if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
     }
 
@@ -310,12 +315,12 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
         .scratch_bytes = 2 * b->window.held * sizeof(float *) };
     if (act && !pool && !chain.add && !reduce) phase.in_place.from = b->dy.id, phase.in_place.to = b->g.id;
-    native_access(&phase, b->dy.id, CVY_READ_CELL);
+    native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);
     native_access(&phase, b->saved.id, CVY_READ_CELL);
     native_access(&phase, b->x.id, CVY_READ_CELL);
-    native_access(&phase, b->bn.stats, CVY_READ_ALL);
+    native_access(&phase, b->bn.stats, b->grid.unit ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, b->unpooled.id, CVY_WRITE_CELL);
     native_access(&phase, b->summed.id, CVY_WRITE_CELL);
     native_access(&phase, b->g.id, CVY_WRITE_CELL);

@@ -9,7 +9,7 @@
 #define STATS_SEGMENT ((size_t)64) /* pixels in one fp32 sum for each image: 1024, the kernel's limit, in a full block.
                                        Few images are few chains, whose roundings average out less */
 
-struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op)
+struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
     const struct cvy_value *x = cvy_plan_value(plan, op->in[0]);
     const cvy_batch_norm_desc *d = &op->u.bn;
@@ -19,6 +19,8 @@ struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_des
         .slots = -1, .stats = -1, .sums = -1, .running_mean = -1, .running_var = -1,
         .gamma = -1, .beta = -1, .dgamma = -1, .dbeta = -1, .coefficients = -1,
     };
+    bn.grid = native_grid(native, bn.c, bn.pixels);
+    if (!bn.grid.unit) bn.grid = (struct native_grid){ 0, 1, 0 };
     switch (op->kind) {
     case CVY_OP_BN_STATS:
         bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2), bn.stats = native_out(op, 0);
@@ -126,17 +128,18 @@ static void run_stats(const void *arg, const struct cvy_run *run, size_t task, s
 {
     const struct stats_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
-    size_t images = native_images(run, cell.block);
     (void)worker;
-    if (!images) return;
-    double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
-    if (a->x.plane == 1) {
-        a->k->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0, (unsigned)images,
-                         slot + cell.c0, slot + a->x.c + cell.c0);
-        return;
+    NATIVE_BLOCKS(cell, run) {
+        size_t images = native_images(run, cell.block);
+        double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
+        if (a->x.plane == 1) {
+            a->k->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0, (unsigned)images,
+                             slot + cell.c0, slot + a->x.c + cell.c0);
+            continue;
+        }
+        for (size_t c = cell.c0; c < cell.c1; c++)
+            slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c], &slot[a->x.c + c]);
     }
-    for (size_t c = cell.c0; c < cell.c1; c++)
-        slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c], &slot[a->x.c + c]);
 }
 
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
@@ -144,7 +147,8 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
 {
     struct stats_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c), native_lanes(plan, x), bn->slots };
+    *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c, bn->pixels), native_lanes(plan, x),
+                               bn->slots };
     struct cvy_phase_desc phase = {
         .name = name, .run = run_stats, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
     native_access(&phase, x, CVY_READ_CELL);
@@ -152,34 +156,34 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
     return cvy_plan_phase(plan, &phase);
 }
 
-static void moments(const struct native_bn *bn, const struct cvy_run *run, double *mean, double *var)
+/* Mean and variance of channels [c0, c0 + n). */
+static void moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, double *mean, double *var)
 {
-    size_t n = bn->c;
     if (bn->source == NATIVE_BN_RUNNING) {
         const float *m = run->buf[bn->running_mean], *v = run->buf[bn->running_var];
-        for (size_t c = 0; c < n; c++) mean[c] = (double)m[c], var[c] = (double)v[c];
+        for (size_t c = 0; c < n; c++) mean[c] = (double)m[c0 + c], var[c] = (double)v[c0 + c];
         return;
     }
     if (bn->source == NATIVE_BN_VALUE) {
         const double *stats = run->buf[bn->stats];
-        memcpy(mean, stats, n * sizeof *mean);
-        memcpy(var, stats + n, n * sizeof *var);
+        memcpy(mean, stats + c0, n * sizeof *mean);
+        memcpy(var, stats + bn->c + c0, n * sizeof *var);
         return;
     }
     /* Blocks outside, channels inside: the channels' chains are independent. */
-    const double *slot = run->buf[bn->slots];
+    const double *slot = (const double *)run->buf[bn->slots] + c0, *m2 = slot + bn->c;
     size_t blocks = native_blocks_in_use(run);
     double na = 0;
-    for (size_t b = 0; b < blocks; b++, slot += 2 * n) {
+    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c, m2 += 2 * bn->c) {
         double nb = (double)(native_images(run, b) * bn->pixels), w = nb / (na + nb), naw = na * w;
         if (b == 0) {
             memcpy(mean, slot, n * sizeof *mean);
-            memcpy(var, slot + n, n * sizeof *var);
+            memcpy(var, m2, n * sizeof *var);
         } else {
             for (size_t c = 0; c < n; c++) {
                 double d = slot[c] - mean[c];
                 mean[c] += d * w;
-                var[c] += slot[n + c] + d * d * naw;
+                var[c] += m2[c] + d * d * naw;
             }
         }
         na += nb;
@@ -188,13 +192,14 @@ static void moments(const struct native_bn *bn, const struct cvy_run *run, doubl
 }
 
 /* To the statistics' value and into the running statistics. */
-static void publish_moments(const struct native_bn *bn, const struct cvy_run *run, const double *mean, const double *var)
+static void publish_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, const double *mean,
+                            const double *var)
 {
     double *stats = native_buf(run, bn->stats), m = (double)(run->n * bn->pixels);
     float *running_mean = native_buf(run, bn->running_mean), *running_var = native_buf(run, bn->running_var);
     double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1; /* one element has no unbiased variance: its 0 is kept */
-    for (size_t c = 0; c < bn->c; c++) {
-        double u = mean[c], v = var[c];
+    for (size_t i = 0, c = c0; i < n; i++, c++) {
+        double u = mean[i], v = var[i];
         if (stats) stats[c] = u, stats[bn->c + c] = v;
         if (running_mean) running_mean[c] = (float)((1 - bn->momentum) * (double)running_mean[c] + bn->momentum * u);
         if (running_var)
@@ -203,68 +208,70 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
 }
 
 /* var becomes 1 / sqrt(var + eps) */
-static void scales(const struct native_bn *bn, double *var)
+static void scales(const struct native_bn *bn, size_t n, double *var)
 {
-    for (size_t c = 0; c < bn->c; c++) var[c] = 1 / sqrt(var[c] + bn->eps);
+    for (size_t c = 0; c < n; c++) var[c] = 1 / sqrt(var[c] + bn->eps);
 }
 
 /* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at huge means. */
 static void run_affine(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct native_bn *bn = arg;
-    double *mean = worker->scratch, *scale = mean + bn->c;
+    struct native_cell cell = native_cell(bn->grid, bn->c, task);
+    size_t c0 = cell.c0, n = cell.c1 - c0;
+    double *mean = worker->scratch, *scale = mean + n;
     struct cvyi_affine *affine = native_buf(run, bn->coefficients);
     const float *gamma = native_buf(run, bn->gamma), *beta = native_buf(run, bn->beta);
-    (void)task;
-    moments(bn, run, mean, scale);
-    if (bn->source == NATIVE_BN_SLOTS) publish_moments(bn, run, mean, scale);
+    moments(bn, run, c0, n, mean, scale);
+    if (bn->source == NATIVE_BN_SLOTS) publish_moments(bn, run, c0, n, mean, scale);
     if (!affine) return;
-    scales(bn, scale);
-    for (size_t c = 0; c < bn->c; c++) {
-        double a = (double)at_or(gamma, c, 1) * scale[c];
-        float m = (float)mean[c];
-        affine[c] = (struct cvyi_affine){ m, (float)a, (float)((double)at_or(beta, c, 0) - a * (mean[c] - (double)m)) };
+    scales(bn, n, scale);
+    for (size_t i = 0, c = c0; i < n; i++, c++) {
+        double a = (double)at_or(gamma, c, 1) * scale[i];
+        float m = (float)mean[i];
+        affine[c] = (struct cvyi_affine){ m, (float)a, (float)((double)at_or(beta, c, 0) - a * (mean[i] - (double)m)) };
     }
 }
 
 /* ------------------------------------------------------------------------------------------------ gradient */
 
-/* Sum g, sum g*xhat and 1 / sqrt(var + eps). */
-static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run, double *g, double *gx, double *scale)
+/* Sum g, sum g*xhat and 1 / sqrt(var + eps) of channels [c0, c0 + n). */
+static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, double *g, double *gx,
+                          double *scale)
 {
-    size_t n = bn->c;
     const double *stats = native_buf(run, bn->stats);
     const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
-    for (size_t c = 0; c < n; c++) scale[c] = stats ? stats[n + c] : (double)rv[c];
-    scales(bn, scale);
+    for (size_t c = 0; c < n; c++) scale[c] = stats ? stats[bn->c + c0 + c] : (double)rv[c0 + c];
+    scales(bn, n, scale);
     if (bn->source == NATIVE_BN_VALUE) {
         const double *sums = run->buf[bn->sums];
-        memcpy(g, sums, n * sizeof *g);
-        memcpy(gx, sums + n, n * sizeof *gx);
+        memcpy(g, sums + c0, n * sizeof *g);
+        memcpy(gx, sums + bn->c + c0, n * sizeof *gx);
         return;
     }
-    const double *slot = run->buf[bn->slots];
+    const double *slot = (const double *)run->buf[bn->slots] + c0;
     size_t blocks = native_blocks_in_use(run);
     memset(g, 0, n * sizeof *g);
     memset(gx, 0, n * sizeof *gx);
-    for (size_t b = 0; b < blocks; b++, slot += 2 * n)
-        for (size_t c = 0; c < n; c++) g[c] += slot[c], gx[c] += slot[n + c];
+    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c)
+        for (size_t c = 0; c < n; c++) g[c] += slot[c], gx[c] += slot[bn->c + c];
     /* The slots hold sum g (x - m) with m the float nearest to the mean. */
     for (size_t c = 0; c < n; c++) {
-        double mean = stats ? stats[c] : (double)rm[c];
+        double mean = stats ? stats[c0 + c] : (double)rm[c0 + c];
         gx[c] = (gx[c] - (mean - (double)(float)mean) * g[c]) * scale[c];
     }
 }
 
 /* To the sums' value and the parameters' gradients. */
-static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, const double *g, const double *gx)
+static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, const double *g,
+                         const double *gx)
 {
     double *sums = native_buf(run, bn->sums);
     float *dgamma = native_buf(run, bn->dgamma), *dbeta = native_buf(run, bn->dbeta);
-    for (size_t c = 0; c < bn->c; c++) {
-        if (sums) sums[c] = g[c], sums[bn->c + c] = gx[c];
-        if (dgamma) dgamma[c] = (float)gx[c];
-        if (dbeta) dbeta[c] = (float)g[c];
+    for (size_t i = 0, c = c0; i < n; i++, c++) {
+        if (sums) sums[c] = g[i], sums[bn->c + c] = gx[i];
+        if (dgamma) dgamma[c] = (float)gx[i];
+        if (dbeta) dbeta[c] = (float)g[i];
     }
 }
 
@@ -272,17 +279,18 @@ static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, 
 static void run_dx(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct native_bn *bn = arg;
-    double *g = worker->scratch, *gx = g + bn->c, *scale = gx + bn->c, share = 1 / (double)(run->n * bn->pixels);
+    struct native_cell cell = native_cell(bn->grid, bn->c, task);
+    size_t c0 = cell.c0, n = cell.c1 - c0;
+    double *g = worker->scratch, *gx = g + n, *scale = gx + n, share = 1 / (double)(run->n * bn->pixels);
     const double *mean = native_buf(run, bn->stats);
     const float *gamma = native_buf(run, bn->gamma);
     struct cvyi_bn_dx *dx = native_buf(run, bn->coefficients);
-    (void)task;
-    gradient_sums(bn, run, g, gx, scale);
-    if (bn->source != NATIVE_BN_VALUE) publish_sums(bn, run, g, gx);
-    for (size_t c = 0; dx && c < bn->c; c++) {
-        double a = (double)at_or(gamma, c, 1) * scale[c], b = -a * scale[c] * gx[c] * share;
+    gradient_sums(bn, run, c0, n, g, gx, scale);
+    if (bn->source != NATIVE_BN_VALUE) publish_sums(bn, run, c0, n, g, gx);
+    for (size_t i = 0, c = c0; dx && i < n; i++, c++) {
+        double a = (double)at_or(gamma, c, 1) * scale[i], b = -a * scale[i] * gx[i] * share;
         float m = (float)mean[c];
-        dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g[c] * share - b * (mean[c] - (double)m)) };
+        dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g[i] * share - b * (mean[c] - (double)m)) };
     }
 }
 
@@ -294,20 +302,21 @@ static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name, const 
     struct native_bn *own = cvy_plan_alloc(plan, sizeof *own);
     if (!own) return CVY_E_NOMEM;
     *own = *bn;
-    bool fold = bn->source == NATIVE_BN_SLOTS, frozen = sums && bn->stats < 0;
-    enum cvy_access moments_access = fold && !sums ? CVY_WRITE_ALL : CVY_READ_ALL;
-    struct cvy_phase_desc phase = { .name = name, .run = run, .arg = own, .parts = 1, .gate = true,
-                                    .scratch_bytes = 3 * bn->c * sizeof(double) };
-    native_access(&phase, fold || frozen ? bn->slots : -1, CVY_READ_ALL);
+    bool fold = bn->source == NATIVE_BN_SLOTS, frozen = sums && bn->stats < 0, wide = bn->grid.unit;
+    enum cvy_access read = wide ? CVY_READ_CELL : CVY_READ_ALL, write = wide ? CVY_WRITE_CELL : CVY_WRITE_ALL;
+    enum cvy_access moments_access = fold && !sums ? write : read;
+    struct cvy_phase_desc phase = { .name = name, .run = run, .arg = own, .blocks = bn->grid.blocks,
+                                    .parts = bn->grid.parts, .gate = !wide, .scratch_bytes = 3 * bn->c * sizeof(double) };
+    native_access(&phase, fold || frozen ? bn->slots : -1, read);
     native_access(&phase, bn->stats, moments_access);
     native_access(&phase, bn->running_mean, moments_access);
     native_access(&phase, bn->running_var, moments_access);
-    native_access(&phase, bn->sums, bn->source == NATIVE_BN_VALUE ? CVY_READ_ALL : CVY_WRITE_ALL);
-    native_access(&phase, bn->coefficients < 0 ? -1 : bn->gamma, CVY_READ_ALL);
-    native_access(&phase, bn->coefficients < 0 ? -1 : bn->beta, CVY_READ_ALL);
-    native_access(&phase, bn->dgamma, CVY_WRITE_ALL);
-    native_access(&phase, bn->dbeta, CVY_WRITE_ALL);
-    native_access(&phase, bn->coefficients, CVY_WRITE_ALL);
+    native_access(&phase, bn->sums, bn->source == NATIVE_BN_VALUE ? read : write);
+    native_access(&phase, bn->coefficients < 0 ? -1 : bn->gamma, read);
+    native_access(&phase, bn->coefficients < 0 ? -1 : bn->beta, read);
+    native_access(&phase, bn->dgamma, write);
+    native_access(&phase, bn->dbeta, write);
+    native_access(&phase, bn->coefficients, write);
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -342,10 +351,9 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, 
     const struct native_bn *bn = &a->bn;
     struct native_cell cell = native_cell(a->grid, bn->c, task);
     (void)worker;
-    if (!native_images(run, cell.block)) return;
     const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
     size_t segment = native_segment(a->x.w);
-    for (size_t c = cell.c0; c < cell.c1; c++) {
+    NATIVE_BLOCKS(cell, run) for (size_t c = cell.c0; c < cell.c1; c++) {
         const float *dy = native_at(run, &a->dy, cell.block, c);
         if (bn->slots >= 0) {
             const float *x = native_at(run, &a->x, cell.block, c);
@@ -379,8 +387,8 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     struct frozen_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
     a->k = native->kernels->rows;
-    a->bn = cvyi_bn_of(plan, op);
-    a->grid = native_grid(native, a->bn.c);
+    a->bn = cvyi_bn_of(native, plan, op);
+    a->grid = native_grid(native, a->bn.c, a->bn.pixels);
     a->x = native_lanes(plan, op->in[0]), a->dy = native_lanes(plan, op->in[1]);
     a->dx = native_lanes(plan, native_out(op, 0));
     bool trained = a->bn.dgamma >= 0 || a->bn.dbeta >= 0;

@@ -11,7 +11,15 @@
 
 #define CHUNK ((size_t)256)
 
-struct native_conv cvyi_native_conv_geometry(const struct cvy_plan *plan, const cvy_conv2d_desc *desc, int x, int y)
+struct native_grid cvyi_native_wide(const struct native *native, const struct cvy_plan *plan, const struct native_lanes *v)
+{
+    struct native_lanes root = native_lanes(plan, native_root(plan, v->id));
+    struct native_grid grid = native_grid_of(native, v);
+    return grid.unit && root.h * root.w == 1 ? grid : (struct native_grid){ 0, 0, 0 };
+}
+
+struct native_conv cvyi_native_conv_geometry(const struct native *native, const struct cvy_plan *plan,
+                                             const cvy_conv2d_desc *desc, int x, int y)
 {
     struct native_conv c = { .x = native_lanes(plan, x), .y = native_lanes(plan, y), .groups = desc->groups,
                              .kernel = { desc->kernel[0], desc->kernel[1] },
@@ -28,8 +36,11 @@ struct native_conv cvyi_native_conv_geometry(const struct cvy_plan *plan, const 
     c.ic = c.x.c / c.groups;
     c.oc = c.y.c / c.groups;
     c.taps = c.kernel[0] * c.kernel[1];
+    if (c.groups == 1) c.wide = cvyi_native_wide(native, plan, &c.y);
     return c;
 }
+
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* ------------------------------------------------------------------------------------------------ running */
 
@@ -44,21 +55,28 @@ struct conv_arg {
     const struct native_tile *tiles;
     size_t parts, bands;          /* tasks per block: parts of the tiles x bands of the regions */
     struct native_classes classes;
+    struct native_grid wide;      /* dst is a wide map: tasks are its cells, … (unit 0: not) */
+    size_t cell_tiles;            /* … of so many tiles, … */
+    struct cvyi_mac blocks;       /* … and the pixels of a multiplication all blocks' */
 };
 
-static void run_region(const struct conv_arg *a, const struct cvy_run *run, size_t block, size_t part, size_t region)
+struct span { size_t begin, end; };
+
+/* Tiles `tiles` of the pixels of mac[0 … n), which start at this block. */
+static void run_tiles(const struct conv_arg *a, const struct cvy_run *run, size_t block, struct span tiles,
+                      const struct cvyi_mac *mac, size_t n)
 {
     const float *packed = run->buf[a->packed], *bias = native_buf(run, a->bias);
     size_t x_ic = a->src.plane * NATIVE_LANES, y_oc = a->dst.plane * NATIVE_LANES;
     for (size_t i0 = 0; i0 < a->src_group; i0 += a->chunk) {
         size_t n_ic = a->src_group - i0 < a->chunk ? a->src_group - i0 : a->chunk;
-        for (size_t t = a->n_tiles * part / a->parts; t < a->n_tiles * (part + 1) / a->parts; t++) {
+        for (size_t t = tiles.begin; t < tiles.end; t++) {
             const struct native_tile *tile = &a->tiles[t];
             size_t channel = tile->group * a->dst_group + tile->c0;
             const float *x = native_at(run, &a->src, block, tile->group * a->src_group + i0);
             float *y = native_at(run, &a->dst, block, channel);
-            for (size_t k = a->classes.first[region]; k < a->classes.first[region + 1]; k++) {
-                struct cvyi_mac m = a->classes.mac[k];
+            for (size_t k = 0; k < n; k++) {
+                struct cvyi_mac m = mac[k];
                 if (i0 && !m.n_taps) continue;
                 m.n_ic = n_ic;
                 m.x_ic = x_ic;
@@ -76,10 +94,22 @@ static void conv_run(const void *arg, const struct cvy_run *run, size_t task, st
 {
     const struct conv_arg *a = arg;
     (void)worker;
+    if (a->wide.unit) {
+        size_t end = (task + 1) * a->cell_tiles;
+        struct span tiles = { task * a->cell_tiles, end < a->n_tiles ? end : a->n_tiles };
+        struct cvyi_mac m = a->blocks;
+        m.n_pix = native_blocks_in_use(run);
+        run_tiles(a, run, 0, tiles, &m, 1);
+        return;
+    }
     size_t band = task % a->bands, part = task / a->bands % a->parts, block = task / a->bands / a->parts;
     if (block >= native_blocks_in_use(run)) return;
+    struct span tiles = { a->n_tiles * part / a->parts, a->n_tiles * (part + 1) / a->parts };
     size_t n = a->classes.n_regions;
-    for (size_t r = n * band / a->bands; r < n * (band + 1) / a->bands; r++) run_region(a, run, block, part, r);
+    for (size_t r = n * band / a->bands; r < n * (band + 1) / a->bands; r++) {
+        size_t first = a->classes.first[r];
+        run_tiles(a, run, block, tiles, a->classes.mac + first, a->classes.first[r + 1] - first);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ planning */
@@ -103,23 +133,40 @@ static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *ke
     return best;
 }
 
-/* The tiles of all destination channels, group by group. */
+/* The tiles of all destination channels, group by group, or unit by unit (there is one group then). */
 static struct native_tile *build_tiles(struct cvy_plan *plan, const struct conv_arg *a, size_t groups, size_t mo,
                                        size_t *n_tiles)
 {
-    size_t per_group = (a->dst_group + mo - 1) / mo, n = *n_tiles = groups * per_group;
-    struct native_tile *tiles = cvy_plan_alloc(plan, n * sizeof *tiles);
-    for (size_t i = 0; tiles && i < n; i++) {
-        size_t c0 = i % per_group * mo, left = a->dst_group - c0;
-        tiles[i] = (struct native_tile){ i / per_group, c0, left < mo ? left : mo, i * a->src_group * a->w_ic };
+    size_t unit = a->wide.unit ? a->wide.unit : a->dst_group, units = groups * ceil_div(a->dst_group, unit), n = 0;
+    struct native_tile *tiles = cvy_plan_alloc(plan, units * ceil_div(unit, mo) * sizeof *tiles);
+    for (size_t u = 0; tiles && u < units; u++) {
+        size_t group = a->wide.unit ? 0 : u, begin = a->wide.unit ? u * unit : 0;
+        size_t end = begin + unit < a->dst_group ? begin + unit : a->dst_group;
+        for (size_t c0 = begin; c0 < end; c0 += mo, n++)
+            tiles[n] = (struct native_tile){ group, c0, end - c0 < mo ? end - c0 : mo, n * a->src_group * a->w_ic };
     }
+    *n_tiles = n;
     return tiles;
+}
+
+/* One pixel of every block, as pixels of one multiplication. */
+static bool build_blocks(struct native *native, struct cvy_plan *plan, struct conv_arg *a)
+{
+    int32_t *x = cvy_plan_alloc(plan, 2 * native->blocks * sizeof *x), *y = x + native->blocks;
+    if (!x) return false;
+    a->blocks = a->classes.mac[0];
+    for (size_t b = 0; b < native->blocks; b++) {
+        x[b] = (int32_t)(b * a->src.c * a->src.plane * NATIVE_LANES) + a->blocks.x_pix[0];
+        y[b] = (int32_t)(b * a->dst.c * NATIVE_LANES);
+    }
+    a->blocks.x_pix = x, a->blocks.y_pix = y;
+    return true;
 }
 
 static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op, bool mirror)
 {
-    struct native_conv c = cvyi_native_conv_geometry(plan, &op->u.conv, mirror ? op->out[0] : op->in[0],
-                                       mirror ? op->in[0] : op->out[0]);
+    struct native_conv c = cvyi_native_conv_geometry(native, plan, &op->u.conv, mirror ? op->out[0] : op->in[0],
+                                                     mirror ? op->in[0] : op->out[0]);
     struct conv_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     a->src = mirror ? c.y : c.x;
@@ -127,39 +174,46 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
     a->src_group = mirror ? c.oc : c.ic;
     a->dst_group = mirror ? c.ic : c.oc;
     a->bias = mirror ? -1 : native_in(op, 2);
+    size_t reach = native->blocks * (a->src.c * a->src.plane + a->dst.c * a->dst.plane);
+    if (c.groups == 1 && reach <= INT_MAX / NATIVE_LANES) a->wide = cvyi_native_wide(native, plan, &a->dst);
+    bool wide = a->wide.unit;
     size_t chunks = (a->src_group * c.taps + CHUNK - 1) / CHUNK;
     if (chunks > a->src_group) chunks = a->src_group;
     a->chunk = (a->src_group + chunks - 1) / chunks;
 
     size_t pixels = a->dst.h * a->dst.w / (mirror ? c.stride[0] * c.stride[1] : 1);
-    const struct cvyi_mac_tile *tile = choose_tile(native->kernels->mac, a->dst_group, pixels ? pixels : 1);
+    const struct cvyi_mac_tile *tile = wide ? choose_tile(native->kernels->mac, a->wide.unit, native->blocks)
+                                            : choose_tile(native->kernels->mac, a->dst_group, pixels ? pixels : 1);
     size_t mo = (size_t)tile->mo;
     a->mac = tile->fn;
     a->w_ic = c.taps * mo;
     struct native_packing packing = { .mirror = mirror, .mo = tile->mo, .groups = c.groups, .oc = c.oc, .ic = c.ic,
-                                      .taps = c.taps };
+                                      .taps = c.taps, .unit = c.wide.unit };
     a->tiles = build_tiles(plan, a, c.groups, mo, &packing.n_tiles);
     if (!a->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     a->n_tiles = packing.n_tiles;
+    a->cell_tiles = ceil_div(a->wide.unit, mo);
 
     /* Sixteen blocks are tasks enough, and then a task owns all of its block; below, by tiles, then by pixels. */
-    size_t wanted = native_grid(native, NATIVE_TASKS).parts;
+    size_t wanted = wide ? a->wide.parts : native_parts(native);
     a->parts = a->n_tiles < wanted ? a->n_tiles : wanted;
-    size_t bands = (wanted + a->parts - 1) / a->parts;
+    size_t bands = wide ? 1 : (wanted + a->parts - 1) / a->parts;
     NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, bands, &a->classes));
     a->bands = bands < a->classes.n_regions ? bands : a->classes.n_regions;
+    if (wide && !build_blocks(native, plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     packing.tiles = a->tiles;
     NATIVE_TRY(cvyi_native_pack(native, plan, op->in[1], &packing));
     a->packed = packing.buffer;
 
-    bool cells = wanted == 1;
-    struct cvy_phase_desc phase = { .name = op->name, .run = conv_run, .arg = a, .blocks = cells ? native->blocks : 0,
-                                    .parts = cells ? 1 : native->blocks * a->parts * a->bands,
+    bool cells = !wide && wanted == 1;
+    struct cvy_phase_desc phase = { .name = op->name, .run = conv_run, .arg = a,
+                                    .blocks = wide ? a->wide.blocks : cells ? native->blocks : 0,
+                                    .parts = wide || cells ? a->parts : native->blocks * a->parts * a->bands,
                                     .flops = native_conv_flops(native, &c) };
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, a->packed, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);
-    native_access(&phase, a->dst.id, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    native_access(&phase, a->dst.id, wide || cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }
 

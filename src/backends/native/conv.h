@@ -12,11 +12,17 @@ struct native_conv {
     size_t kernel[2], stride[2], pad[2], dilation[2]; /* pad: top, left */
     size_t taps;
     bool flip;
+    struct native_grid wide;    /* of y if that is a wide map, by whose cells weights are used and updated; else unit 0 */
 };
 
 /* The geometry of desc between values x and y. A kernel that covers the whole map is turned into a 1x1 kernel over
  * c*h*w channels where memory allows it, so that a fully connected layer has one pixel and one tap. */
-struct native_conv cvyi_native_conv_geometry(const struct cvy_plan *plan, const cvy_conv2d_desc *desc, int x, int y);
+struct native_conv cvyi_native_conv_geometry(const struct native *native, const struct cvy_plan *plan,
+                                             const cvy_conv2d_desc *desc, int x, int y);
+
+/* The grid of a wide map whose cells a convolution can go by; unit 0: it is none, or flatten made it and its cells are
+ * those of the map before. */
+struct native_grid cvyi_native_wide(const struct native *native, const struct cvy_plan *plan, const struct native_lanes *v);
 
 /* Row (dim 0) or column (dim 1) of x that tap k of output position p reads; negative or >= size: padding. */
 static inline ptrdiff_t native_conv_source(const struct native_conv *c, int dim, size_t p, size_t k)

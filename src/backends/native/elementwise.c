@@ -18,14 +18,16 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task, st
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
     size_t bytes = a->dst.h * a->dst.w * NATIVE_LANES * sizeof(float), i = 0;
     (void)worker;
-    if (!native_images(run, cell.block)) return;
     for (size_t c = cell.c0; c < cell.c1; c++) {
         while (i + 1 < a->n && a->run[i + 1].dst_c0 <= c) i++;
         const struct copy_run *r = &a->run[i];
-        float *dst = native_at(run, &a->dst, cell.block, c);
         size_t from = c - r->dst_c0 + r->src_c0;
-        if (c < r->dst_c0 || from >= r->src.c) memset(dst, 0, bytes);
-        else memcpy(dst, native_at(run, &r->src, cell.block, from), bytes);
+        struct native_cell at = cell;
+        NATIVE_BLOCKS(at, run) {
+            float *dst = native_at(run, &a->dst, at.block, c);
+            if (c < r->dst_c0 || from >= r->src.c) memset(dst, 0, bytes);
+            else memcpy(dst, native_at(run, &r->src, at.block, from), bytes);
+        }
     }
 }
 
@@ -34,7 +36,7 @@ static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan, c
     size_t n = (size_t)op->n_in, c = 0;
     struct copy *a = cvy_plan_alloc(plan, sizeof *a + n * sizeof a->run[0]);
     if (!a) return CVY_E_NOMEM;
-    a->dst = native_lanes(plan, op->out[0]), a->n = n, a->grid = native_grid(native, a->dst.c);
+    a->dst = native_lanes(plan, op->out[0]), a->n = n, a->grid = native_grid_of(native, &a->dst);
     struct cvy_phase_desc phase = {
         .name = op->name, .run = run_copy, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
     for (size_t i = 0; i < n; i++) {
@@ -106,19 +108,20 @@ static void run_dropout(const void *arg, const struct cvy_run *run, size_t task,
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     size_t pixels = a->x.h * a->x.w;
     uint16_t *mask = worker->scratch;
-    if (!native_images(run, cell.block)) return;
-    for (size_t c = cell.c0; c < cell.c1; c++) {
-        const float *x = native_at(run, &a->x, cell.block, c);
-        float *y = native_at(run, &a->y, cell.block, c);
-        if (a->infer) {
-            if (a->scale != 1) a->k->scale(y, x, pixels * NATIVE_LANES, a->scale);
-            else if (x != y) memcpy(y, x, pixels * NATIVE_LANES * sizeof *y);
-            continue;
-        }
-        for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT) {
-            size_t m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
-            make_mask(a, run, cell.block, c * pixels + p, m, mask);
-            a->k->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask, m * NATIVE_LANES, a->scale);
+    NATIVE_BLOCKS(cell, run) {
+        const float *x = native_at(run, &a->x, cell.block, cell.c0);
+        float *y = native_at(run, &a->y, cell.block, cell.c0);
+        for (size_t c = cell.c0; c < cell.c1; c++, x += a->x.plane * NATIVE_LANES, y += a->y.plane * NATIVE_LANES) {
+            if (a->infer) {
+                if (a->scale != 1) a->k->scale(y, x, pixels * NATIVE_LANES, a->scale);
+                else if (x != y) memcpy(y, x, pixels * NATIVE_LANES * sizeof *y);
+                continue;
+            }
+            for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT) {
+                size_t m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
+                make_mask(a, run, cell.block, c * pixels + p, m, mask);
+                a->k->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask, m * NATIVE_LANES, a->scale);
+            }
         }
     }
 }
@@ -140,7 +143,7 @@ static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan
     *a = (struct dropout){
         .k = native->kernels->rows, .x = native_lanes(plan, op->in[0]), .y = native_lanes(plan, op->out[0]),
         .threshold = cvyi_dropout_threshold(d->p), .stream = op->u.dropout.stream, .infer = op->u.dropout.infer };
-    a->grid = native_grid(native, a->x.c);
+    a->grid = native_grid_of(native, &a->x);
     if (a->infer) a->scale = d->unscaled ? (float)(1 - d->p) : 1;
     else a->scale = d->unscaled || d->p >= 1 ? 1 : (float)(1 / (1 - d->p)); /* p = 1 keeps nothing to scale */
     struct cvy_phase_desc phase = {

@@ -111,12 +111,9 @@ static struct channel channel_at(const struct forward *f, const struct cvy_run *
     };
 }
 
-static void run_forward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+/* Channels [c0, c1) of one block. */
+static void run_cell(const struct forward *f, const struct cvy_run *run, struct native_cell cell, float *ring)
 {
-    const struct forward *f = arg;
-    struct native_cell cell = native_cell(f->grid, f->x.c, task);
-    if (!native_images(run, cell.block)) return;
-    float *ring = worker->scratch;
     const float **rows = (const float **)(ring + f->ring);
     size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
     const struct cvyi_affine *affine = native_buf(run, f->affine);
@@ -143,6 +140,13 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     }
 }
 
+static void run_forward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct forward *f = arg;
+    struct native_cell cell = native_cell(f->grid, f->x.c, task);
+    NATIVE_BLOCKS(cell, run) run_cell(f, run, cell, worker->scratch);
+}
+
 /* ------------------------------------------------------------------------------------------------ planning */
 
 /* The result of an op of the chain, absent if nobody reads it after the piece: `end` is the piece's last op. */
@@ -166,7 +170,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     const struct cvy_op_desc *end = &ops[n - 1], *norm = chain.norm, *act = chain.act;
     struct native_bn bn = { .slots = -1 };
     if (chain.stats) {
-        bn = cvyi_bn_of(plan, chain.stats);
+        bn = cvyi_bn_of(native, plan, chain.stats);
         if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0) return CVY_E_NOMEM;
         NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn, chain.stats->in[0]));
         bn.source = NATIVE_BN_SLOTS;
@@ -194,9 +198,9 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm->in[0], last, &pick));
         if (pick) f->rows.id = -1, f->pick = pick;
     }
-    f->grid = native_grid(native, f->x.c);
+    f->grid = native_grid_of(native, &f->x);
     if (norm) {
-        struct native_bn apply = cvyi_bn_of(plan, norm);
+        struct native_bn apply = cvyi_bn_of(native, plan, norm);
         if (chain.stats) {
             apply.source = NATIVE_BN_SLOTS, apply.slots = bn.slots;
             apply.momentum = bn.momentum, apply.unbiased = bn.unbiased;
@@ -228,10 +232,10 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     native_access(&phase, f->normed.id, CVY_WRITE_CELL);
     native_access(&phase, f->summed.id, CVY_WRITE_CELL);
     native_access(&phase, f->rows.id, CVY_WRITE_CELL);
-    native_access(&phase, f->y.id, CVY_WRITE_CELL);
+    native_cell_access(&phase, native, &f->y, f->grid, true);
     native_access(&phase, pick ? pick->at : -1, CVY_WRITE_CELL);
     native_access(&phase, pick ? pick->x.id : -1, CVY_WRITE_CELL);
-    native_access(&phase, f->affine, CVY_READ_ALL);
+    native_access(&phase, f->affine, f->grid.unit ? CVY_READ_CELL : CVY_READ_ALL);
     return cvy_plan_phase(plan, &phase);
 }
 

@@ -14,7 +14,7 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, 
 {
     const struct ingest *a = arg;
     size_t pixels = a->x.h * a->x.w, p0 = 0, p1 = pixels, first[CVYI_LANES];
-    struct native_cell cell = { task, 0, a->x.c };
+    struct native_cell cell = { task, task + 1, 0, a->x.c };
     if (a->bands) {
         cell.block = task / a->bands;
         p0 = pixels * (task % a->bands) / a->bands, p1 = pixels * (task % a->bands + 1) / a->bands;
@@ -56,7 +56,7 @@ static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan,
     if (ops[0].kind == CVY_OP_REORDER) return cvyi_reorder_plan(native, plan, &ops[0]);
     struct ingest *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[0]), a->grid = native_grid(native, a->x.c);
+    a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[0]), a->grid = native_grid(native, a->x.c, 0);
     size_t pixels = a->x.h * a->x.w, cells = a->grid.blocks * a->grid.parts;
     if (cells < NATIVE_TASKS / 2) a->bands = NATIVE_TASKS / a->grid.blocks;
     if (a->bands > pixels) a->bands = pixels;

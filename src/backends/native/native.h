@@ -45,26 +45,45 @@ extern const struct native_family cvyi_native_loss;    /* SOFTMAX, LOSS */
 
 /* ------------------------------------------------------------------------------------------------ grid */
 
-/* The grid of a phase whose result has `channels` channels: task = block * parts + part. From the shape alone, never from
- * the thread count. */
-struct native_grid { size_t blocks, parts; };
+/* The grid of a phase whose result has `channels` channels of `pixels` pixels: task = block * parts + part, a part being
+ * `unit` channels (0: as even as can be). From the shape alone, never from the thread count.
+ * Wide maps, of one pixel and many channels (fully connected), are cut by channels only and a task has all images: their
+ * statistics, folding them, their weights' gradient and its update then stay in one task, and weights, which are more than
+ * the maps there, stay with one core. */
+struct native_grid { size_t blocks, parts, unit; };
 
 #define NATIVE_TASKS ((size_t)16) /* enough for the threads we expect, few enough to cost nothing */
+#define NATIVE_WIDE ((size_t)5)   /* parts; with fewer, threads would wait for the longest */
 
-static inline struct native_grid native_grid(const struct native *native, size_t channels)
+/* Parts of a block at most: sixteen blocks are tasks enough, and then a task owns all of its block. */
+static inline size_t native_parts(const struct native *native)
 {
-    size_t blocks = native->blocks, parts = (NATIVE_TASKS + blocks - 1) / blocks;
-    if (parts > channels) parts = channels ? channels : 1;
-    return (struct native_grid){ blocks, parts };
+    return (NATIVE_TASKS + native->blocks - 1) / native->blocks;
 }
 
-/* What task `task` of such a grid owns: a block and channels [c0, c1). */
-struct native_cell { size_t block, c0, c1; };
+static inline struct native_grid native_grid(const struct native *native, size_t channels, size_t pixels)
+{
+    size_t blocks = native->blocks, parts = native_parts(native);
+    size_t vectors = (channels + NATIVE_LANES - 1) / NATIVE_LANES; /* weight gradients have channels in the lanes */
+    if (pixels == 1 && vectors >= NATIVE_WIDE) {
+        size_t unit = (vectors + NATIVE_TASKS - 1) / NATIVE_TASKS * NATIVE_LANES;
+        return (struct native_grid){ 1, (channels + unit - 1) / unit, unit };
+    }
+    if (parts > channels) parts = channels ? channels : 1;
+    return (struct native_grid){ blocks, parts, 0 };
+}
+
+/* What task `task` of such a grid owns: channels [c0, c1) of blocks [block, end). */
+struct native_cell { size_t block, end, c0, c1; };
 
 static inline struct native_cell native_cell(struct native_grid grid, size_t channels, size_t task)
 {
-    size_t part = task % grid.parts;
-    return (struct native_cell){ task / grid.parts, channels * part / grid.parts, channels * (part + 1) / grid.parts };
+    size_t part = task % grid.parts, block = task / grid.parts;
+    if (grid.unit) {
+        size_t c0 = part * grid.unit, c1 = c0 + grid.unit;
+        return (struct native_cell){ 0, SIZE_MAX, c0, c1 < channels ? c1 : channels };
+    }
+    return (struct native_cell){ block, block + 1, channels * part / grid.parts, channels * (part + 1) / grid.parts };
 }
 
 /* Blocks that hold images in this run; tasks of the others return at once. */
@@ -80,6 +99,10 @@ static inline size_t native_images(const struct cvy_run *run, size_t block)
     if (run->n <= begin) return 0;
     return run->n - begin < NATIVE_LANES ? run->n - begin : NATIVE_LANES;
 }
+
+/* Walks through the blocks of a cell that hold images. */
+#define NATIVE_BLOCKS(cell, run) \
+    for (; (cell).block < (cell).end && native_images(run, (cell).block); (cell).block++)
 
 /* ------------------------------------------------------------------------------------------------ addresses */
 
@@ -129,6 +152,19 @@ static inline void native_access(struct cvy_phase_desc *phase, int id, enum cvy_
     phase->access[phase->n_access++].access = access;
 }
 
+static inline struct native_grid native_grid_of(const struct native *native, const struct native_lanes *v)
+{
+    return native_grid(native, v->c, v->h * v->w);
+}
+
+/* Adds an access by cells of `grid`; of everything if that is not how the value itself is cut. */
+static inline void native_cell_access(struct cvy_phase_desc *phase, const struct native *native,
+                                      const struct native_lanes *v, struct native_grid grid, bool write)
+{
+    bool same = v->id >= 0 && native_grid_of(native, v).unit == grid.unit;
+    native_access(phase, v->id, write ? same ? CVY_WRITE_CELL : CVY_WRITE_ALL : same ? CVY_READ_CELL : CVY_READ_ALL);
+}
+
 #define NATIVE_TRY(expr)                               \
     do {                                               \
         enum cvy_status native_status = (expr);        \
@@ -150,6 +186,7 @@ struct native_packing {
     size_t groups, oc, ic, taps;  /* oc, ic: per group */
     size_t n_tiles;
     const struct native_tile *tiles;
+    size_t unit;                  /* rows that are updated together, as the wide map that they make is cut; 0: any */
     int buffer;                   /* value id, persistent */
 };
 

@@ -70,13 +70,15 @@ static void run_reorder(const void *arg, const struct cvy_run *run, size_t task,
 {
     const struct reorder *a = arg;
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
-    size_t images = native_images(run, cell.block), first = cell.block * NATIVE_LANES, pixels = a->dst.h * a->dst.w;
     (void)worker;
-    for (size_t c = cell.c0; c < cell.c1 && images; c++) {
-        if (a->from == CVY_LAYOUT_LANES) from_lanes(a, run, cell.block, images, c);
-        else if (a->to == CVY_LAYOUT_LANES) to_lanes(a, run, cell.block, images, c);
-        else
-            for (size_t l = 0; l < images; l++) convert(a, run, plain_at(&a->dst, first + l, c), pixels);
+    NATIVE_BLOCKS(cell, run) {
+        size_t images = native_images(run, cell.block), first = cell.block * NATIVE_LANES, pixels = a->dst.h * a->dst.w;
+        for (size_t c = cell.c0; c < cell.c1; c++) {
+            if (a->from == CVY_LAYOUT_LANES) from_lanes(a, run, cell.block, images, c);
+            else if (a->to == CVY_LAYOUT_LANES) to_lanes(a, run, cell.block, images, c);
+            else
+                for (size_t l = 0; l < images; l++) convert(a, run, plain_at(&a->dst, first + l, c), pixels);
+        }
     }
 }
 
@@ -106,8 +108,8 @@ enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan, 
         .k = native->kernels->lanes, .src = native_lanes(plan, op->in[0]), .dst = native_lanes(plan, op->out[0]),
         .from = src->layout, .to = dst->layout,
         .elements = dst->shape.n * dst->shape.c * dst->shape.h * dst->shape.w };
-    a->grid = batch ? native_grid(native, a->dst.c)
-                    : (struct native_grid){ 0, (a->elements + FLAT_TASK - 1) / FLAT_TASK };
+    a->grid = batch ? native_grid_of(native, &a->dst)
+                    : (struct native_grid){ 0, (a->elements + FLAT_TASK - 1) / FLAT_TASK, 0 };
     struct cvy_phase_desc phase = {
         .name = op->name, .run = batch ? run_reorder : run_flat, .arg = a,
         .blocks = a->grid.blocks, .parts = a->grid.parts };

@@ -41,11 +41,13 @@ enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan, 
 
 /* Where mean and variance, or the two sums of the gradient, come from: slots of the phase before, the published value,
  * or the running statistics. A gate (one thread, while the others wait) folds slots, publishes what came of them, and
- * makes the coefficients that the phase after it reads. */
+ * makes the coefficients that the phase after it reads. For wide maps, whose tasks have all images,
+ * it is no gate but a phase of their cells. */
 enum native_bn_source { NATIVE_BN_SLOTS, NATIVE_BN_VALUE, NATIVE_BN_RUNNING };
 
 struct native_bn {
     enum native_bn_source source;
+    struct native_grid grid;      /* of folding: one task, but for wide maps */
     size_t c, pixels;             /* channels, h*w */
     double eps, momentum;
     bool unbiased;                /* what the running variance stores */
@@ -56,7 +58,7 @@ struct native_bn {
 };
 
 /* Fills in everything but source, slots and sums from an op; ids it does not have become -1. */
-struct native_bn cvyi_bn_of(const struct cvy_plan *plan, const struct cvy_op_desc *op);
+struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan, const struct cvy_op_desc *op);
 /* The slots' buffer; negative: out of memory. */
 int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn, const char *name);
 /* The buffer of the coefficients, `each` bytes a channel; negative: out of memory. */

@@ -10,6 +10,7 @@ struct sgd_arg {
     int weight, grad, velocity;
     bool decay;
     size_t rows, row, tasks; /* rows of `row` floats */
+    size_t step;             /* rows of a task, as the wide map of this weight is cut; 0: even shares */
     size_t n_packings;
     const struct native_packing **packings;
 };
@@ -24,7 +25,9 @@ static void sgd_run(const void *arg, const struct cvy_run *run, size_t task, str
 {
     const struct sgd_arg *a = arg;
     (void)worker;
-    size_t r0 = a->rows * task / a->tasks, r1 = a->rows * (task + 1) / a->tasks, begin = r0 * a->row;
+    size_t r0 = a->rows * task / a->tasks, r1 = a->rows * (task + 1) / a->tasks;
+    if (a->step) r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows;
+    size_t begin = r0 * a->row;
     struct cvyi_sgd sgd = { .lr = (float)run->lr, .mu = (float)run->momentum,
                             .wd = a->decay ? (float)run->weight_decay : 0.0f, .nesterov = run->nesterov };
     float *w = run->buf[a->weight], *v = native_buf(run, a->velocity);
@@ -41,20 +44,23 @@ static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, co
     struct sgd_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     cvy_shape s = cvy_plan_value(plan, ops->in[0])->shape;
-    size_t count = s.n * s.c * s.h * s.w;
+    size_t count = s.n * s.c * s.h * s.w, unit = 0;
     *a = (struct sgd_arg){ .native = native, .weight = ops->in[0], .grad = ops->in[1], .velocity = native_in(ops, 2),
                            .decay = ops->u.sgd.decay, .n_packings = cvyi_native_packings(native, ops->in[0]) };
+    for (size_t i = 0; i < a->n_packings && !unit; i++) unit = cvyi_native_packing(native, ops->in[0], i)->unit;
     a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
     a->row = a->rows ? count / a->rows : 0;
     a->tasks = (count + TASK_FLOATS - 1) / TASK_FLOATS;
     if (a->tasks > a->rows) a->tasks = a->rows;
     if (a->tasks < 1) a->tasks = 1;
     if (a->tasks > 4 * NATIVE_TASKS) a->tasks = 4 * NATIVE_TASKS;
-    struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .parts = a->tasks,
-                                    .gate = count <= GATE_FLOATS, .flops = 4.0 * (double)count };
-    native_access(&phase, a->weight, CVY_WRITE_ALL);
-    native_access(&phase, a->grad, CVY_READ_ALL);
-    native_access(&phase, a->velocity, CVY_WRITE_ALL);
+    if (unit) a->step = unit, a->tasks = (a->rows + unit - 1) / unit;
+    struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .blocks = unit ? 1 : 0,
+                                    .parts = a->tasks, .gate = !unit && count <= GATE_FLOATS,
+                                    .flops = 4.0 * (double)count };
+    native_access(&phase, a->weight, unit ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    native_access(&phase, a->grad, unit ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, a->velocity, unit ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     if (a->n_packings) {
         a->packings = cvy_plan_alloc(plan, a->n_packings * sizeof *a->packings);
         if (!a->packings) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");

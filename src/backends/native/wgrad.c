@@ -48,6 +48,7 @@ struct wgrad_arg {
     size_t fold_tasks;
     size_t o_step, i_step, o_ranges, i_ranges; /* owned, outer: a task's channels, their number */
     /* outer */
+    bool wide;               /* tasks are the cells of y, and transpose it for themselves */
     int dyt;
     size_t dyt_group, dyt_n; /* padded channels of a group, of all */
 };
@@ -309,20 +310,24 @@ static void owned_run(const void *arg, const struct cvy_run *run, size_t task, s
 
 /* ------------------------------------------------------------------------------------------------ outer */
 
-/* dyt[pixel][image][channel, groups padded to 16] of one block */
+/* dyt[pixel][image][channel, groups padded to 16] of one block, `n` output channels from `o` on in each group. */
+static void transpose_block(const struct wgrad_arg *a, const struct cvy_run *run, size_t block, size_t o, size_t n,
+                            float *dyt)
+{
+    const struct native_conv *c = &a->conv;
+    for (size_t pixel = 0; pixel < c->y.h * c->y.w; pixel++)
+        for (size_t group = 0; group < c->groups; group++) {
+            float *dst = dyt + group * a->dyt_group + (pixel * a->native->blocks + block) * NATIVE_LANES * a->dyt_n;
+            const float *src = native_at(run, &c->y, block, group * c->oc + o) + pixel * NATIVE_LANES;
+            a->native->kernels->lanes->transpose(dst, a->dyt_n, src, c->y.plane * NATIVE_LANES, n, a->dyt_group);
+        }
+}
+
 static void transpose_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct wgrad_arg *a = arg;
-    const struct native_conv *c = &a->conv;
     (void)worker;
-    if (task >= native_blocks_in_use(run)) return;
-    for (size_t pixel = 0; pixel < c->y.h * c->y.w; pixel++)
-        for (size_t group = 0; group < c->groups; group++) {
-            float *dst = (float *)run->buf[a->dyt] + group * a->dyt_group +
-                         (pixel * a->native->blocks + task) * NATIVE_LANES * a->dyt_n;
-            const float *src = native_at(run, &c->y, task, group * c->oc) + pixel * NATIVE_LANES;
-            a->native->kernels->lanes->transpose(dst, a->dyt_n, src, c->y.plane * NATIVE_LANES, c->oc, a->dyt_group);
-        }
+    if (task < native_blocks_in_use(run)) transpose_block(a, run, task, 0, a->conv.oc, run->buf[a->dyt]);
 }
 
 /* sums += over all images, for one (pixel, tap) */
@@ -349,16 +354,14 @@ static void outer_store(const struct wgrad_arg *a, float *dw, size_t row, const 
     }
 }
 
-static void outer_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+/* Weights o x i of a group; dyt: from channel o.begin of that group on. */
+static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, size_t group, struct range o, struct range i,
+                        const float *dyt, float *sums)
 {
-    const struct wgrad_arg *a = arg;
     const struct native_conv *c = &a->conv;
-    struct range o, i;
-    size_t group = own(a, task, &o, &i), n_oc = ceil_div(o.end - o.begin, NATIVE_LANES) * NATIVE_LANES;
+    size_t n_oc = ceil_div(o.end - o.begin, NATIVE_LANES) * NATIVE_LANES;
     size_t n = (i.end - i.begin) * c->taps, out = group * c->oc + o.begin, pixels = c->y.h * c->y.w;
     size_t pixel_floats = a->native->blocks * NATIVE_LANES * a->dyt_n;
-    const float *dyt = (const float *)run->buf[a->dyt] + group * a->dyt_group + o.begin;
-    float *sums = worker->scratch;
     struct cvyi_outer g = { .n_oc = n_oc, .n_i = i.end - i.begin, .dyt_n = a->dyt_n,
                             .x_block = c->x.c * c->x.plane * NATIVE_LANES, .x_i = c->x.plane * NATIVE_LANES,
                             .dw_i = c->taps * n_oc, .accumulate = c->taps * pixels > 1 || c->pad[0] || c->pad[1] };
@@ -384,6 +387,25 @@ static void outer_run(const void *arg, const struct cvy_run *run, size_t task, s
     memcpy((float *)run->buf[a->db] + out, sums, (o.end - o.begin) * sizeof *sums);
 }
 
+static void outer_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct wgrad_arg *a = arg;
+    struct range o, i;
+    if (!a->wide) {
+        size_t group = own(a, task, &o, &i);
+        outer_range(a, run, group, o, i, (const float *)run->buf[a->dyt] + group * a->dyt_group + o.begin,
+                    worker->scratch);
+        return;
+    }
+    float *dyt = worker->scratch, *sums = dyt + a->native->blocks * NATIVE_LANES * a->dyt_n;
+    size_t blocks = native_blocks_in_use(run);
+    for (size_t k = 0; k < a->i_ranges; k++) {
+        own(a, task * a->i_ranges + k, &o, &i);
+        for (size_t b = 0; b < blocks && k == 0; b++) transpose_block(a, run, b, o.begin, o.end - o.begin, dyt);
+        outer_range(a, run, 0, o, i, dyt, sums);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ planning */
 
 /* Halves the ranges of a task's channels until there are enough tasks; no further than least. */
@@ -403,10 +425,30 @@ static size_t divide(struct wgrad_arg *a, size_t o_step, size_t i_step, size_t o
     }
 }
 
+/* dy of a task's channels stays with it, from the batch norm's gradient to the update. */
+static enum cvy_status plan_wide(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
+{
+    const struct native_conv *c = &a->conv;
+    a->wide = true;
+    a->o_step = a->dyt_group = a->dyt_n = c->wide.unit;
+    a->o_ranges = c->wide.parts;
+    a->i_step = min(c->ic, ceil_div(OUTER_FLOATS, a->o_step * c->taps));
+    a->i_ranges = ceil_div(c->ic, a->i_step);
+    size_t floats = (native->blocks * NATIVE_LANES + a->i_step * c->taps) * a->o_step;
+    struct cvy_phase_desc phase = { .name = name, .run = outer_run, .arg = a, .blocks = c->wide.blocks,
+                                    .parts = c->wide.parts, .scratch_bytes = floats * sizeof(float),
+                                    .flops = native_conv_flops(native, c) };
+    native_access(&phase, c->y.id, CVY_READ_CELL);
+    native_access(&phase, c->x.id, CVY_READ_ALL);
+    native_access(&phase, a->dw, CVY_WRITE_CELL);
+    native_access(&phase, a->db, CVY_WRITE_CELL);
+    return cvy_plan_phase(plan, &phase);
+}
+
 static enum cvy_status plan_outer(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
 {
     const struct native_conv *c = &a->conv;
-    bool cells = native_grid(native, NATIVE_TASKS).parts == 1;
+    bool cells = native_parts(native) == 1;
     a->dyt_group = ceil_div(c->oc, NATIVE_LANES) * NATIVE_LANES;
     a->dyt_n = c->groups * a->dyt_group;
     size_t images = native->blocks * NATIVE_LANES;
@@ -453,7 +495,7 @@ static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, 
 static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
 {
     const struct native_conv *c = &a->conv;
-    size_t wanted = native_grid(native, NATIVE_TASKS).parts, channels = c->groups * c->oc;
+    size_t wanted = native_parts(native), channels = c->groups * c->oc;
     a->parts = min(ceil_div(channels, BAND_CHANNELS), wanted);
     a->bands = min(min(ceil_div(wanted, a->parts), ceil_div(c->y.h * c->y.w, BAND_PIXELS)), c->y.h);
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
@@ -483,10 +525,11 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     struct wgrad_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     a->native = native;
-    a->conv = cvyi_native_conv_geometry(plan, &op->u.conv, op->in[0], op->in[1]);
+    a->conv = cvyi_native_conv_geometry(native, plan, &op->u.conv, op->in[0], op->in[1]);
     a->dw = op->out[0];
     a->db = native_out(op, 1);
     const struct native_conv *c = &a->conv;
+    if (c->wide.unit) return plan_wide(native, plan, a, op->name);
     if (c->y.h * c->y.w < OUTER_PIXELS && c->oc >= 4) return plan_outer(native, plan, a, op->name);
     if (n_weights(c) >= OWNED_TILES * 24) return plan_owned(native, plan, a, op->name);
     return plan_slots(native, plan, a, op->name);
