@@ -327,10 +327,26 @@ def test_info():
     text = run('info', code=0).stdout
     for word in ('cpu', 'isa', 'threads', 'backends', 'models', 'data'):
         assert re.search('^' + word, text, re.M), text
+    modules = {'CVY_BACKEND_PATH': str(BUILD / 'tests' / 'modules')}  # one that can be opened, and four that cannot
+    available = re.compile(r'^backends +reference chosen; available: (native,reference\b.*)$', re.M)
+    assert 'adder' not in available.search(run('info', '--backend=reference', code=0).stdout)[1].split(',')
+    names = available.search(run('info', '--backend=reference', code=0, env=modules).stdout)[1].split(',')
+    assert 'adder' in names and not {'alien', 'broken', 'liar', 'old'} & set(names) and len(names) == len(set(names)), names
     for model, parameters in (('lenet', 61706), ('lenet-bn', 44878), ('resnet20', 269722), ('vgg11-bn', 9231114)):
         text = run('info', model, '--batch', 16, code=0).stdout
         assert re.search(rf'^total +{parameters} ', text, re.M), text
         assert 'memory:' in text and 'phase' in text
+
+
+def test_modules_beside_the_program():
+    """They are found from any directory, also where the program was found in PATH."""
+    os.mkdir('bin')
+    shutil.copy(CONVOY, 'bin')
+    shutil.copy(BUILD / 'tests' / 'modules' / 'convoy-adder.so', 'bin')
+    for program, path in (('convoy', os.path.abspath('bin')), (os.path.abspath('bin/convoy'), ''), ('bin/convoy', '')):
+        r = subprocess.run([program, 'info', '--backend=adder,native'], capture_output=True, text=True,
+                           env={**ENV, 'PATH': path}, timeout=120)
+        assert r.returncode == 0 and 'backends  adder,native chosen' in r.stdout, (program, r)
 
 
 def test_lost_output():

@@ -43,6 +43,29 @@ static void what_is_no_module_is_refused(void **state)
     refused("adder,adder", CVY_E_ARG, "\"adder\"", "twice");
 }
 
+static void what_is_available_is_listed(void **state)
+{
+    (void)state;
+    cvy_context *ctx;
+    char names[256], again[256];
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "reference", .backend_path = modules }, &ctx), CVY_OK);
+    assert_int_equal(cvy_context_available(ctx, names, sizeof names), CVY_OK);
+    assert_int_equal(strncmp(names, "native,reference,", 17), 0);
+    assert_non_null(strstr(names, ",adder"));
+    assert_null(strstr(names, "alien"));
+    assert_string_equal(cvy_message(ctx), ""); /* those that cannot be opened are no error */
+    assert_int_equal(cvy_context_available(ctx, again, strlen(names) + 1), CVY_OK);
+    assert_string_equal(names, again);
+    for (size_t size = strlen(names); size > 0; size--) {
+        memset(again, 'x', sizeof again);
+        assert_int_equal(cvy_context_available(ctx, again, size), CVY_E_ARG);
+        assert_true(strlen(again) < size && again[size] == 'x');
+    }
+    assert_int_equal(cvy_context_available(ctx, again, 0), CVY_E_ARG);
+    assert_int_equal(cvy_context_available(NULL, again, sizeof again), CVY_E_ARG);
+    cvy_context_destroy(&ctx);
+}
+
 static void a_module_computes(void **state)
 {
     (void)state;
@@ -168,7 +191,8 @@ int main(int argc, char **argv)
     if (argc != 2) return fprintf(stderr, "usage: %s MODULES\n", argv[0]), 2;
     modules = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_no_module_is_refused), cmocka_unit_test(a_module_computes),
+        cmocka_unit_test(what_is_no_module_is_refused), cmocka_unit_test(what_is_available_is_listed),
+        cmocka_unit_test(a_module_computes),
         cmocka_unit_test(lenet_follows_native), cmocka_unit_test(lenet_follows_native_without_fusion),
         cmocka_unit_test(resnet_follows_native), cmocka_unit_test(vgg_takes_a_step),
         cmocka_unit_test(one_instruction_set_a_process),

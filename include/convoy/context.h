@@ -53,6 +53,9 @@ CVY_API const char *cvy_message(const cvy_context *ctx);
 CVY_API size_t cvy_context_threads(const cvy_context *ctx);
 CVY_API enum cvy_isa cvy_context_isa(const cvy_context *ctx);
 CVY_API const char *cvy_context_backends(const cvy_context *ctx);
+/* What could be chosen with this context's backend_path, comma separated, as a string into names[size]: the built-in
+ * backends, then modules, which are opened (for good) to see whether they can be. CVY_E_ARG if it does not fit. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_context_available(cvy_context *ctx, char *names, size_t size);
 
 /* The machine as the library sees it. */
 typedef struct cvy_machine {

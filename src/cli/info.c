@@ -75,7 +75,10 @@ static int machine(const struct cli_session *s, const cvy_context_options *asked
            : m.default_threads < m.cpus_allowed ? "the cgroup's quota" : "the affinity mask", m.cpus_online, m.cpus_allowed);
     if (m.cgroup_quota > 0) printf("cgroup quota %.2f\n", m.cgroup_quota);
     else printf("no cgroup quota\n");
-    printf("backends  %s\n", cvy_context_backends(s->ctx));
+    char available[256];
+    enum cvy_status status = cvy_context_available(s->ctx, available, sizeof available);
+    if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
+    printf("backends  %s chosen; available: %s\n", cvy_context_backends(s->ctx), available);
     for (char **e = environ; *e; e++)
         if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4) || !strncmp(*e, "CVY_", 4))
             printf("env       %s\n", *e);

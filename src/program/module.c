@@ -2,9 +2,12 @@
  * They are never closed: a backend's threads may outlive every program. */
 #include "program/program.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,37 +15,67 @@
 #define CVYI_MODULE_DIR ""
 #endif
 
-/* The file that this code was loaded from: libconvoy.so, or a program that it is linked into. */
-static const char *own_file(void)
+/* The file that this code was loaded from: libconvoy.so, or a program that it is linked into. A program has no name in
+ * the loader's list, and argv[0], which dladdr gives for it, lacks the directory if it was found in PATH. */
+static void own_file(char path[PATH_MAX])
 {
     Dl_info info;
-    return dladdr((const void *)&cvyi_registry_find, &info) && info.dli_fname ? info.dli_fname : "";
+    struct link_map *map;
+    *path = 0;
+    if (!dladdr1((const void *)&cvyi_registry_find, &info, (void **)&map, RTLD_DL_LINKMAP)) return;
+    if (*map->l_name) {
+        snprintf(path, PATH_MAX, "%s", map->l_name);
+    } else {
+        ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 1);
+        path[n > 0 ? n : 0] = 0;
+    }
 }
 
-/* DIR/convoy-NAME.so if it is there. The directories that were looked into are written down in `tried`. */
-static bool exists(const char *dir, size_t length, const char *name, char path[PATH_MAX], char *tried, size_t room)
+/* Where modules are looked for. `own` is the directory of own_file, `list` the context's own ones. */
+struct search { char own[PATH_MAX]; const char *list; int left; };
+
+static struct search search(const struct cvy_context *ctx)
 {
-    if (!length || (size_t)snprintf(path, PATH_MAX, "%.*s/convoy-%s.so", (int)length, dir, name) >= PATH_MAX) return false;
-    size_t used = strlen(tried);
-    snprintf(tried + used, room - used, "%s%.*s", used ? ", " : "", (int)length, dir);
-    return access(path, F_OK) == 0;
+    struct search s = { .list = ctx->options.backend_path, .left = 2 };
+    own_file(s.own);
+    char *slash = strrchr(s.own, '/');
+    s.own[slash ? slash - s.own : 0] = 0;
+    return s;
 }
 
+/* The next directory that is not the empty one; false past the end. */
+static bool next(struct search *s, char dir[PATH_MAX])
+{
+    do {
+        if (s->list && *s->list) {
+            size_t length = strcspn(s->list, ":");
+            snprintf(dir, PATH_MAX, "%.*s", length < PATH_MAX ? (int)length : 0, s->list);
+            s->list += length + (s->list[length] == ':');
+        } else if (s->left == 0) {
+            return false;
+        } else {
+            snprintf(dir, PATH_MAX, "%s", s->left-- == 2 ? s->own : CVYI_MODULE_DIR);
+        }
+    } while (!*dir);
+    return true;
+}
+
+/* The first DIR/convoy-NAME.so. The directories that were looked into are written down in `tried`. */
 static bool find(const struct cvy_context *ctx, const char *name, char path[PATH_MAX], char *tried, size_t room)
 {
-    for (const char *dir = ctx->options.backend_path; dir && *dir;) {
-        size_t length = strcspn(dir, ":");
-        if (exists(dir, length, name, path, tried, room)) return true;
-        dir += length + (dir[length] == ':');
+    struct search s = search(ctx);
+    for (char dir[PATH_MAX]; next(&s, dir);) {
+        if ((size_t)snprintf(path, PATH_MAX, "%s/convoy-%s.so", dir, name) >= PATH_MAX) continue;
+        strncat(tried, *tried ? ", " : "", room - strlen(tried) - 1);
+        strncat(tried, dir, room - strlen(tried) - 1);
+        if (access(path, F_OK) == 0) return true;
     }
-    const char *own = own_file(), *slash = strrchr(own, '/');
-    if (slash && exists(own, (size_t)(slash - own), name, path, tried, room)) return true;
-    return exists(CVYI_MODULE_DIR, strlen(CVYI_MODULE_DIR), name, path, tried, room);
+    return false;
 }
 
 enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, const struct cvy_backend **out)
 {
-    char path[PATH_MAX], tried[384] = "";
+    char path[PATH_MAX], own[PATH_MAX], tried[384] = "";
     if (!find(ctx, name, path, tried, sizeof tried)) {
         const char *help = strcmp(name, "onednn") ? "CVY_BACKEND_PATH names further directories"
                            : "install oneDNN (Debian: libdnnl-dev) and build with -Donednn=enabled, or set CVY_BACKEND_PATH";
@@ -50,7 +83,8 @@ enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, cons
                          " convoy-%s.so in %s; %s", name, name, *tried ? tried : "any directory", help);
     }
     /* The module calls cvy_plan_* of the library that opens it, which a host may have loaded for itself only. */
-    (void)dlopen(own_file(), RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+    own_file(own);
+    (void)dlopen(own, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
     void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!module) {
         const char *why = dlerror();
@@ -68,4 +102,27 @@ enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, cons
     if (status != CVY_OK) dlclose(module);
     else *out = backend;
     return status;
+}
+
+static int is_module(const struct dirent *file)
+{
+    size_t n = strlen(file->d_name);
+    return n > 10 && !strncmp(file->d_name, "convoy-", 7) && !strcmp(file->d_name + n - 3, ".so");
+}
+
+void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name), void *arg)
+{
+    struct search s = search(ctx);
+    for (char dir[PATH_MAX]; next(&s, dir);) {
+        struct dirent **file;
+        int n = scandir(dir, &file, is_module, alphasort);
+        for (int i = 0; i < n; i++) {
+            char *name = file[i]->d_name + strlen("convoy-");
+            name[strlen(name) - strlen(".so")] = 0;
+            const struct cvy_backend *backend;
+            if (cvyi_module_open(ctx, name, &backend) == CVY_OK) found(arg, name);
+            free(file[i]);
+        }
+        if (n >= 0) free(file);
+    }
 }

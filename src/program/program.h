@@ -18,6 +18,10 @@
 const struct cvy_backend *cvyi_registry_find(const char *name);
 /* The backend of module convoy-NAME.so, from the context's backend path, beside the library, or where it was installed. */
 enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, const struct cvy_backend **backend);
+/* Calls found(arg, NAME) for every module that can be opened, in the order of the search; a name may come twice. */
+void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name), void *arg);
+/* The i-th built-in backend; NULL past the end. */
+const struct cvy_backend *cvyi_registry_at(size_t i);
 /* Reads an ordered, comma separated list of names into `out`; one that is neither built in nor a module is an error. */
 enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
                                     const struct cvy_backend *out[CVYI_MAX_BACKENDS], size_t *n);

@@ -19,6 +19,8 @@ static const struct cvy_backend *const builtin[] = {
 };
 enum { N_BUILTIN = sizeof builtin / sizeof *builtin };
 
+const struct cvy_backend *cvyi_registry_at(size_t i) { return i < N_BUILTIN ? builtin[i] : NULL; }
+
 const struct cvy_backend *cvyi_registry_find(const char *name)
 {
     for (size_t i = 0; i < N_BUILTIN; i++)
