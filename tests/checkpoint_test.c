@@ -689,6 +689,8 @@ static void failing_allocations(void **state)
 {
     struct fixture *f = *state;
     bool well;
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload && strstr(preload, "vgpreload")) skip(); /* valgrind puts its malloc in the place of the one above */
     json_set_alloc_funcs(sure_malloc, free);
     workflow(f, &well); /* what is kept by libc for good is taken now */
     assert_true(well);
