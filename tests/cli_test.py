@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -379,6 +380,49 @@ def test_no_room():
     if os.geteuid():
         os.mkdir('locked', 0o555)
         fails(3, 'Permission denied', 'train', *SMALL, '--out', 'locked/run')
+
+
+def test_full_disk():
+    """A file system of one MiB that only a process of its own can see."""
+    inside = os.environ.get('CVYI_TEST_DISK')
+    if not inside:
+        os.mkdir('disk')
+        own = ['unshare', '-Urm']
+        if not shutil.which('unshare') or subprocess.run([*own, 'mount', '-t', 'tmpfs', 'none', 'disk'], capture_output=True).returncode:
+            print('full_disk is skipped: this system lets nobody mount a file system of his own')
+            return
+        r = subprocess.run([*own, sys.executable, __file__, SOURCE, BUILD, 'full_disk'], capture_output=True, text=True,
+                           env={**os.environ, 'CVYI_TEST_DISK': os.path.abspath('disk')})
+        assert r.returncode == 0, r.stdout + r.stderr
+        return
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', inside], check=True)
+    disk = pathlib.Path(inside)
+    run('train', *SMALL, '--epochs', 1, '--out', disk / 'run', code=0)
+    run('train', *SMALL, '--epochs', 2, '--out', 'whole', code=0)
+    saved, files = (disk / 'run/checkpoint.safetensors').read_bytes(), sorted(os.listdir(disk / 'run'))
+    for left in range(0, len(saved), 20 << 10):
+        with open(disk / 'ballast', 'wb', buffering=0) as ballast:
+            ballast.write(bytes(max(0, os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - left)))
+        r = run('train', f'--resume={disk}/run', '--epochs', 2, code=3)
+        assert re.fullmatch(r'convoy: \S+: cannot write: No space left on device\n', r.stderr), (left, r)
+        assert (disk / 'run/checkpoint.safetensors').read_bytes() == saved and sorted(os.listdir(disk / 'run')) == files
+        if left == 0:
+            r = run('train', *SMALL, '--epochs', 1, '--out', disk / 'new', code=3)
+            assert re.fullmatch(r'convoy: .*: No space left on device\n', r.stderr), r
+        run('eval', disk / 'run', code=0)
+        os.remove(disk / 'ballast')
+    run('train', f'--resume={disk}/run', '--epochs', 2, code=0)
+    same_run('whole', disk / 'run')
+
+
+def test_no_memory():
+    if b'__asan_init' in pathlib.Path(CONVOY).read_bytes():
+        print('no_memory is skipped: the sanitizer itself needs more')
+        return
+    pathlib.Path('huge.json').write_text('{"layers": [' + '[],' * 5000000 + '[]]}')
+    most = 384 << 20
+    fails(4, r'^convoy: out of memory\n$', 'train', 'huge.json', *SMALL,
+          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)))
 
 
 def main():
