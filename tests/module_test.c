@@ -172,6 +172,100 @@ static void resnet_follows_native(void **state) { (void)state, follow("resnet20"
 static void lenet_follows_native_without_fusion(void **state) { (void)state, follow("lenet-bn", 32, 20, 0.1, 0, true, 2e-2); }
 static void vgg_takes_a_step(void **state) { (void)state, follow("vgg11-bn", 8, 2, 0.1, 0.9, false, 2e-2); }
 
+/* A predictor of its own, small and with every kind of place for a batch norm. Phases: how many its program has. */
+static cvy_predictor *open_predictor(cvy_context *ctx, cvy_net **net, cvy_trainer **trainer, size_t *phases)
+{
+    assert_int_equal(cvy_net_create(ctx, net), CVY_OK);
+    cvy_tensor a = cvy_conv2d(*net, cvy_input(*net, 3, 9, 9), "c1", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 3, 3 } });
+    cvy_tensor b = cvy_relu(*net, cvy_batch_norm(*net, a, "b1", NULL)); /* folded, its ReLU too */
+    b = cvy_conv2d(*net, b, "c2", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 1, 1 }, .groups = 3, .no_bias = true });
+    b = cvy_batch_norm(*net, b, "b2", &(cvy_batch_norm_desc){ .no_affine = true }); /* folded */
+    a = cvy_conv2d(*net, b, "c3", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
+    b = cvy_add(*net, cvy_batch_norm(*net, a, "b3", NULL), a, NULL); /* not folded: the sum wants c3, too */
+    b = cvy_linear(*net, b, "f1", &(cvy_linear_desc){ .out_features = 8 });
+    b = cvy_sigmoid(*net, cvy_batch_norm(*net, b, "b4", NULL)); /* folded */
+    b = cvy_linear(*net, b, "f2", &(cvy_linear_desc){ .out_features = 5 });
+    cvy_predictor *p;
+    cvy_plan_info info;
+    if (trainer && cvy_trainer_create(*net, b, &(cvy_trainer_options){ .batch = 16, .sgd = { .lr = 0.1 } }, trainer))
+        fail_msg("%s", cvy_message(ctx));
+    if (cvy_predictor_create(*net, b, 16, NULL, trainer ? *trainer : NULL, &p)) fail_msg("%s", cvy_message(ctx));
+    cvy_predictor_plan(p, &info);
+    *phases = info.phases;
+    return p;
+}
+
+static double difference(cvy_predictor *a, cvy_predictor *b, const cvy_batch *batch)
+{
+    float ya[16 * 5], yb[16 * 5];
+    double worst = 0;
+    assert_int_equal(cvy_predictor_run(a, batch, ya), CVY_OK);
+    assert_int_equal(cvy_predictor_run(b, batch, yb), CVY_OK);
+    for (size_t i = 0; i < batch->n * 5; i++) worst = fmax(worst, fabs((double)ya[i] - (double)yb[i]) / (1 + fabs((double)yb[i])));
+    return worst;
+}
+
+/* Batch norms are in the weights of the convolutions before them, whatever changes of either. */
+static void predictors_fold_batch_norms(void **state)
+{
+    static const struct { enum cvy_param_kind kind; const char *name; } changed[] = {
+        { CVY_PARAM_RUNNING, "b1.running_var" }, { CVY_PARAM_RUNNING, "b1.running_mean" }, { CVY_PARAM_WEIGHT, "b1.weight" },
+        { CVY_PARAM_WEIGHT, "b1.bias" }, { CVY_PARAM_WEIGHT, "c1.bias" }, { CVY_PARAM_RUNNING, "b2.running_var" },
+        { CVY_PARAM_RUNNING, "b3.running_mean" },
+    };
+    float images[16 * 3 * 9 * 9], values[6];
+    uint8_t labels[16];
+    cvy_context *ctx[4] = { onednn("onednn,native", CVY_ISA_AUTO, false), onednn("onednn,native", CVY_ISA_AUTO, true),
+                            onednn("onednn,native", CVY_ISA_AUTO, false) };
+    cvy_net *net[4];
+    cvy_predictor *p[4];
+    cvy_trainer *trainer = NULL;
+    size_t phases[4];
+    (void)state;
+    if (!ctx[0]) skip();
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2, .backends = "reference" }, &ctx[3]), CVY_OK);
+    for (int i = 0; i < 4; i++) p[i] = open_predictor(ctx[i], &net[i], i == 2 ? &trainer : NULL, &phases[i]);
+    assert_int_equal(phases[1] - phases[0], 5); /* b1 and its ReLU, b2, b4 and its sigmoid */
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++) images[i] = (float)(any() % 200) / 100.0f - 1;
+    for (size_t i = 0; i < 16; i++) labels[i] = (uint8_t)(any() % 5);
+    cvy_batch batch = { .images = images, .dtype = CVY_F32, .labels8 = labels, .n = 16 };
+    assert_true(difference(p[0], p[3], &batch) < 1e-5);
+    for (size_t k = 0; k < sizeof changed / sizeof *changed; k++) {
+        float before[16 * 5], after[16 * 5];
+        assert_int_equal(cvy_predictor_run(p[0], &batch, before), CVY_OK);
+        for (size_t c = 0; c < 6; c++) values[c] = 0.5f + (float)(any() % 100) / 50.0f;
+        for (int i = 0; i < 4; i += 3) assert_int_equal(cvy_predictor_set(p[i], changed[k].kind, changed[k].name, values, 6), CVY_OK);
+        if (k == 4) batch.n = 7;
+        assert_int_equal(cvy_predictor_run(p[0], &batch, after), CVY_OK);
+        if (!memcmp(before, after, batch.n * 5 * sizeof *after)) fail_msg("%s changes nothing", changed[k].name);
+        double error = difference(p[0], p[3], &batch);
+        if (!(error < 1e-5)) fail_msg("after a new %s: differs by %g", changed[k].name, error);
+    }
+    /* a trainer's: steps change weights and statistics, and nobody says so */
+    batch.n = 16;
+    for (int s = 0; s < 3; s++) {
+        cvy_step_result r;
+        assert_int_equal(cvy_trainer_step(trainer, &batch, &r), CVY_OK);
+        for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_RUNNING; kind++)
+            for (size_t i = 0; i < cvy_trainer_params(trainer, (enum cvy_param_kind)kind); i++) {
+                cvy_param_info info;
+                float array[8 * 6 * 7 * 7];
+                assert_int_equal(cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info), CVY_OK);
+                assert_true(info.count <= sizeof array / sizeof *array);
+                assert_int_equal(cvy_trainer_get(trainer, info.kind, info.name, array, info.count), CVY_OK);
+                assert_int_equal(cvy_predictor_set(p[3], info.kind, info.name, array, info.count), CVY_OK);
+            }
+        double error = difference(p[2], p[3], &batch);
+        if (!(error < 1e-5)) fail_msg("after step %d: differs by %g", s, error);
+    }
+    for (int i = 0; i < 4; i++) {
+        cvy_predictor_destroy(&p[i]);
+        if (i == 2) cvy_trainer_destroy(&trainer);
+        cvy_net_destroy(&net[i]);
+        cvy_context_destroy(&ctx[i]);
+    }
+}
+
 static void one_instruction_set_a_process(void **state)
 {
     (void)state;
@@ -195,6 +289,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_module_computes),
         cmocka_unit_test(lenet_follows_native), cmocka_unit_test(lenet_follows_native_without_fusion),
         cmocka_unit_test(resnet_follows_native), cmocka_unit_test(vgg_takes_a_step),
+        cmocka_unit_test(predictors_fold_batch_norms),
         cmocka_unit_test(one_instruction_set_a_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

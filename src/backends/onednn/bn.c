@@ -108,16 +108,6 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
-/* "bn1.stats + bn1 + relu1" */
-static const char *joined(struct onednn *o, const struct cvy_op_desc *ops, int n)
-{
-    size_t bytes = 1;
-    for (int k = 0; k < n; k++) bytes += strlen(ops[k].name) + 3;
-    char *name = onednn_alloc(o, bytes);
-    for (int k = 0; name && k < n; k++) strcat(strcat(name, k ? " + " : ""), ops[k].name);
-    return name ? name : ops[0].name;
-}
-
 /* stats, apply, relu: any but all of them may be NULL. */
 static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
 {
@@ -138,7 +128,7 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     struct onednn_prim *p = new_forward(o, op, x.md, flags);
     struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[0]) : NULL;
     if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->name = joined(o, ops, n - (relu && !fused));
+    p->name = onednn_joined_name(o, ops, n - (relu && !fused));
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = x.id;
     int y = fused ? relu->out[0] : apply ? apply->out[0] : -1;
@@ -215,7 +205,7 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
     struct onednn_prim *p = onednn_prim(o, op->name, bn_bwd);
     struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[0]) : NULL;
     if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->name = fused ? joined(o, ops, n) : joined(o, op, n - (relu ? 1 : 0));
+    p->name = fused ? onednn_joined_name(o, ops, n) : onednn_joined_name(o, op, n - (relu ? 1 : 0));
     p->u.bn.eps = (float)op->u.bn.eps;
     p->u.bn.flags = flags;
     p->prop = affine ? dnnl_backward : dnnl_backward_data;

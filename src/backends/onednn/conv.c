@@ -1,6 +1,7 @@
 /* Convolutions, forward and both gradients; as inner products where the kernel is the whole map. Every layout is oneDNN's
- * choice. A bias and an activation behind a convolution are computed with it. */
-#include <string.h>
+ * choice. A bias and an activation behind a convolution are computed with it; in a predictor a batch norm too, whose
+ * factors go into weights and bias when one of them has changed. */
+#include <math.h>
 
 #include "backends/onednn/onednn.h"
 
@@ -118,26 +119,113 @@ static enum cvy_status hint(struct onednn *o, struct cvy_plan *plan, const struc
     return onednn_create(*out, plan);
 }
 
+/* ------------------------------------------------------------------------------------------------ folding */
+
+/* Convolution and batch norm with running statistics as one convolution: w' = scale * w, bias' = (bias - mean) * scale + beta. */
+struct fold {
+    size_t oc, taps;              /* taps: numbers of an output channel's weight */
+    int w, bias, mean, var, gamma, beta; /* what they are made of; bias, gamma, beta -1: absent */
+    double eps;
+    float *scale;
+    int to_w, to_bias;            /* buffers: the results, in C order */
+    struct onednn_prim *pack;     /* from to_w into the primitive's format; NULL: it is C order */
+};
+
+/* bias', and whether a scale is another than before. */
+static bool find_factors(const struct fold *f, const struct cvy_run *run)
+{
+    const float *mean = run->buf[f->mean], *var = run->buf[f->var], *bias = f->bias < 0 ? NULL : run->buf[f->bias];
+    const float *gamma = f->gamma < 0 ? NULL : run->buf[f->gamma], *beta = f->beta < 0 ? NULL : run->buf[f->beta];
+    float *out = run->buf[f->to_bias];
+    bool changed = false;
+    for (size_t c = 0; c < f->oc; c++) {
+        double s = (gamma ? (double)gamma[c] : 1) / sqrt((double)var[c] + f->eps);
+        out[c] = (float)(((bias ? (double)bias[c] : 0) - (double)mean[c]) * s + (beta ? (double)beta[c] : 0));
+        changed = changed || f->scale[c] != (float)s;
+        f->scale[c] = (float)s;
+    }
+    return changed;
+}
+
+static void scale_weights(const struct fold *f, const struct cvy_run *run)
+{
+    const float *w = run->buf[f->w];
+    float *out = run->buf[f->to_w];
+    for (size_t c = 0; c < f->oc; c++)
+        for (size_t k = 0; k < f->taps; k++) out[c * f->taps + k] = w[c * f->taps + k] * f->scale[c];
+    if (f->pack) (void)onednn_execute(f->pack, run);
+}
+
+static void refresh_weights(const void *arg, const struct cvy_run *run)
+{
+    (void)find_factors(arg, run);
+    scale_weights(arg, run);
+}
+
+/* Six parameters are refreshed one after the other: the weights have been scaled with all of them before. */
+static void refresh_factors(const void *arg, const struct cvy_run *run)
+{
+    if (find_factors(arg, run)) scale_weights(arg, run);
+}
+
+/* The arguments WEIGHTS and BIAS of p, a convolution that does the work of ops[1] as well. */
+static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, struct onednn_prim *p)
+{
+    const struct cvy_op_desc *bn = &ops[1];
+    const cvy_shape w = cvy_plan_value(plan, ops[0].in[1])->shape;
+    struct fold *f = onednn_alloc(o, sizeof *f);
+    float *scale = onednn_alloc(o, w.n * sizeof *scale);
+    onednn_md md = p->arg[1].md, plain = onednn_dense(o, md);
+    if (!f || !scale || !plain) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
+    *f = (struct fold){ .oc = w.n, .taps = w.c * w.h * w.w, .w = ops[0].in[1], .bias = onednn_in(&ops[0], 2), .mean = bn->in[1],
+                        .var = bn->in[2], .gamma = onednn_in(bn, 3), .beta = onednn_in(bn, 4), .eps = bn->u.bn.eps, .scale = scale,
+                        .to_w = cvy_plan_buffer(plan, p->name, onednn_md_bytes(plain), true),
+                        .to_bias = cvy_plan_buffer(plan, p->name, w.n * sizeof(float), true) };
+    if (f->to_w < 0 || f->to_bias < 0) return CVY_E_NOMEM;
+    p->arg[1].id = f->to_w;
+    p->arg[2].id = f->to_bias;
+    if (!onednn_md_equal(plain, md)) {
+        struct cvy_phase_desc unused;
+        p->arg[1].id = cvy_plan_buffer(plan, p->name, onednn_md_bytes(md), true);
+        if (p->arg[1].id < 0) return CVY_E_NOMEM;
+        ONEDNN_CVY(onednn_reordering(o, plan, p->name, f->to_w, plain, p->arg[1].id, md, false, &f->pack, &unused));
+    }
+    ONEDNN_CVY(cvy_plan_refresh(plan, f->w, refresh_weights, f));
+    const int factors[] = { f->bias, f->mean, f->var, f->gamma, f->beta };
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+        if (factors[i] >= 0) ONEDNN_CVY(cvy_plan_refresh(plan, factors[i], refresh_factors, f));
+    return CVY_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------ planning */
 
+/* ops: a convolution, a batch norm in predictors, an activation; the latter two may be absent. */
 static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
-    bool fused = n == 2 && !cvy_plan_needed_after(plan, op->out[0], first + 1);
+    int fused = 1; /* as long as nobody else wants what is skipped */
+    while (fused < n && !cvy_plan_needed_after(plan, ops[fused - 1].out[0], first + (size_t)fused)) fused++;
+    bool fold = fused > 1 && ops[1].kind == CVY_OP_BN_INFER;
+    const struct cvy_op_desc *act = ops[fused - 1].kind == CVY_OP_ACT ? &ops[fused - 1] : NULL;
     struct layer l = layer_of(plan, op, op->in[0], op->out[0], op->in[1]);
-    int bias = onednn_in(op, 2);
-    struct onednn_prim *p = new_forward(o, op->name, &l, bias);
-    if (!p || (fused && !(p->attr = onednn_attr_with(&ops[1].u.act))))
+    struct onednn_prim *p = new_forward(o, onednn_joined_name(o, ops, fused), &l, fold ? 0 : onednn_in(op, 2));
+    if (!p || (act && !(p->attr = onednn_attr_with(&act->u.act))))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
     ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[0].md, &p->arg[0].id));
-    ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
-    p->arg[2].id = bias;
-    int y = fused ? ops[1].out[0] : op->out[0];
+    if (fold) {
+        ONEDNN_CVY(plan_fold(o, plan, ops, p));
+    } else {
+        ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
+        p->arg[2].id = onednn_in(op, 2);
+    }
+    int y = ops[fused - 1].out[0];
     p->arg[3].id = onednn_root(plan, y);
     ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
     ONEDNN_CVY(onednn_append(p, plan, l.flops));
-    return n == 2 && !fused ? onednn_act_plan(o, plan, ops + 1, 1, first + 1) : CVY_OK;
+    if (fused == n) return CVY_OK;
+    onednn_plan *rest = ops[fused].kind == CVY_OP_BN_INFER ? onednn_bn_plan : onednn_act_plan;
+    return rest(o, plan, ops + fused, n - fused, first + (size_t)fused);
 }
 
 static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
@@ -177,10 +265,7 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
     ONEDNN_CVY(onednn_read(o, plan, op->in[1], p->arg[3].md, &p->arg[3].id));
     p->arg[2].id = db;
     /* gradients are kept plain, as users and optimisers read them */
-    int rank = onednn_md_rank(p->arg[1].md);
-    dnnl_dims_t dims;
-    memcpy(dims, onednn_md_dims(p->arg[1].md), sizeof dims);
-    onednn_md plain = onednn_tagged(o, rank, dims, rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab);
+    onednn_md plain = onednn_dense(o, p->arg[1].md);
     p->arg[1].id = dw;
     bool direct = plain && onednn_md_equal(plain, p->arg[1].md);
     if (!direct) ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_WEIGHTS, &p->arg[1].id));
@@ -191,9 +276,11 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
 
 int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    (void)o, (void)plan;
+    (void)plan;
     if (ops[0].u.conv.flip) return 0; /* oneDNN correlates */
-    return ops[0].kind == CVY_OP_CONV2D && onednn_activates(ops, n, 1) ? 2 : 1;
+    if (ops[0].kind != CVY_OP_CONV2D) return 1;
+    int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER && ops[1].in[0] == ops[0].out[0] ? 2 : 1;
+    return onednn_activates(ops, n, k) ? k + 1 : k;
 }
 
 enum cvy_status onednn_conv_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)

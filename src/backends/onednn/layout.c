@@ -53,6 +53,14 @@ onednn_md onednn_any4(struct onednn *o, cvy_shape s) { return of_shape(o, s, 4, 
 onednn_md onednn_any(struct onednn *o, cvy_shape s) { return of_shape(o, s, rank_of(s), dnnl_format_tag_any); }
 onednn_md onednn_plain(struct onednn *o, cvy_shape s) { return of_shape(o, s, rank_of(s), rank_of(s) == 2 ? dnnl_ab : dnnl_abcd); }
 
+onednn_md onednn_dense(struct onednn *o, onednn_md md)
+{
+    int rank = onednn_md_rank(md);
+    dnnl_dims_t dims;
+    memcpy(dims, onednn_md_dims(md), sizeof dims);
+    return onednn_tagged(o, rank, dims, rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab);
+}
+
 onednn_md onednn_like(struct onednn *o, onednn_md like, cvy_shape s)
 {
     static const dnnl_format_tag_t tags[] = { dnnl_abcd, dnnl_acdb, dnnl_aBcd8b, dnnl_aBcd16b };
@@ -175,6 +183,15 @@ const char *onednn_reorder_name(struct onednn *o, const char *name)
     return out ? strcat(strcpy(out, name), ".reorder") : name;
 }
 
+const char *onednn_joined_name(struct onednn *o, const struct cvy_op_desc *ops, int n)
+{
+    size_t bytes = 1;
+    for (int k = 0; k < n; k++) bytes += strlen(ops[k].name) + 3;
+    char *name = onednn_alloc(o, bytes);
+    for (int k = 0; name && k < n; k++) strcat(strcat(name, k ? " + " : ""), ops[k].name);
+    return name ? name : ops[0].name;
+}
+
 static struct onednn_copy *new_copy(struct onednn *o, struct cvy_plan *plan, int of, onednn_md md, const char *name,
                                     bool weight)
 {
@@ -215,10 +232,7 @@ static enum cvy_status view(struct onednn *o, struct cvy_plan *plan, int id, int
     if (!place->md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", cvy_plan_value(plan, id)->name);
     onednn_md md = reshaped(o, place->md, rank, dims);
     if (!md) {
-        int own = onednn_md_rank(place->md);
-        dnnl_dims_t as_it_is;
-        memcpy(as_it_is, onednn_md_dims(place->md), sizeof as_it_is);
-        onednn_md plain = onednn_tagged(o, own, as_it_is, own == 4 ? dnnl_abcd : dnnl_ab);
+        onednn_md plain = onednn_dense(o, place->md);
         ONEDNN_CVY(read_at(o, plan, id, place->id, place->md, plain, &place->id));
         place->borrowed = true;
         if (!(md = reshaped(o, plain, rank, dims)))
@@ -255,10 +269,7 @@ static void refresh(const void *arg, const struct cvy_run *run)
 
 enum cvy_status onednn_weights(struct onednn *o, struct cvy_plan *plan, int id, onednn_md want, int *buffer)
 {
-    int rank = onednn_md_rank(want);
-    dnnl_dims_t dims;
-    memcpy(dims, onednn_md_dims(want), sizeof dims);
-    onednn_md plain = onednn_tagged(o, rank, dims, rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab);
+    onednn_md plain = onednn_dense(o, want);
     const char *name = onednn_reorder_name(o, cvy_plan_value(plan, id)->name);
     *buffer = id;
     if (plain && onednn_md_equal(plain, want)) return CVY_OK;

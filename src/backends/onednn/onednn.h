@@ -119,6 +119,8 @@ onednn_md onednn_plain(struct onednn *o, cvy_shape shape);
 onednn_md onednn_any(struct onednn *o, cvy_shape shape);
 onednn_md onednn_plain4(struct onednn *o, cvy_shape shape); /* rank 4 in any case */
 onednn_md onednn_any4(struct onednn *o, cvy_shape shape);
+/* The numbers of `md` in C order, without padding. */
+onednn_md onednn_dense(struct onednn *o, onednn_md md);
 /* `md` with the format of `like`, for `shape`. */
 onednn_md onednn_like(struct onednn *o, onednn_md like, cvy_shape shape);
 
@@ -141,8 +143,9 @@ int onednn_reuse(struct onednn *o, const struct cvy_plan *plan, int id, size_t l
 enum cvy_status onednn_weights(struct onednn *o, struct cvy_plan *plan, int id, onednn_md want, int *buffer);
 /* After an update of weight id: a phase for each of its packings. */
 enum cvy_status onednn_repack(struct onednn *o, struct cvy_plan *plan, int id);
-/* "NAME.reorder" */
+/* "NAME.reorder"; "conv1 + bn1 + relu1" */
 const char *onednn_reorder_name(struct onednn *o, const char *name);
+const char *onednn_joined_name(struct onednn *o, const struct cvy_op_desc *ops, int n);
 /* A phase that moves numbers from one buffer and layout to another; onednn_reordering only describes it. */
 enum cvy_status onednn_reordering(struct onednn *o, struct cvy_plan *plan, const char *name, int from, onednn_md from_md,
                                   int to, onednn_md to_md, bool images, struct onednn_prim **prim,
@@ -167,7 +170,7 @@ typedef enum cvy_status onednn_plan(struct onednn *o, struct cvy_plan *plan, con
                                     size_t first);
 
 onednn_take onednn_conv_take, onednn_bn_take, onednn_act_take, onednn_pool_take, onednn_move_take;
-onednn_plan onednn_conv_plan;  /* conv.c: CONV2D*, as convolution or inner product, with an activation behind it */
+onednn_plan onednn_conv_plan;  /* conv.c: CONV2D*, as convolution or inner product, with a frozen batch norm and an activation */
 onednn_plan onednn_bn_plan;    /* bn.c: BN_*, with ReLU */
 onednn_plan onednn_act_plan;   /* elementwise.c: ACT, ACT_BWD, ADD, with an activation behind it */
 onednn_plan onednn_pool_plan;  /* pool.c */
