@@ -119,6 +119,19 @@ static enum cvy_status hint(struct onednn *o, struct cvy_plan *plan, const struc
     return onednn_create(*out, plan);
 }
 
+onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, size_t first)
+{
+    const struct cvy_op_desc *op;
+    int n;
+    for (size_t i = first + 1; (op = cvy_plan_chain(plan, i, &n)); i++) {
+        if (op->kind != CVY_OP_CONV2D || !n || op->in[0] != id) continue;
+        struct layer l = layer_of(plan, op, id, op->out[0], op->in[1]);
+        struct onednn_prim *p = new_forward(o, op->name, &l, onednn_in(op, 2));
+        return p && onednn_create(p, plan) == CVY_OK ? p->arg[0].md : NULL;
+    }
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------------------ folding */
 
 /* Convolution and batch norm with running statistics as one convolution: w' = scale * w, bias' = (bias - mean) * scale + beta. */

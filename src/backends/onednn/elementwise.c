@@ -62,15 +62,28 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
     return p;
 }
 
+/* Whether it is one of oneDNN's plain loops. */
+static bool is_slow(const struct onednn_prim *p) { return !strncmp(onednn_kernel(p), "ref", 3); }
+
 static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
 {
     struct onednn_place x = onednn_at(o, plan, op->in[0]);
     struct onednn_prim *p = x.md ? new_forward(o, op, x.md) : NULL;
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
-    /* oneDNN has no fast kernel where channels are padded and f(0) is not 0; with the channels inside there is no padding. */
-    if (!strncmp(onednn_kernel(p), "ref", 3) && onednn_md_rank(x.md) == 4) {
-        onednn_md dense = onednn_tagged(o, 4, onednn_md_dims(x.md), dnnl_acdb);
+    if (o->training) {
+        struct onednn_forward *f = onednn_remember(o, CVY_OP_ACT, p);
+        if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+        f->x = op->in[0];
+        f->y = onednn_root(plan, op->out[0]);
+    }
+    /* oneDNN has no fast kernel where channels are padded and f(0) is not 0: then without padding, as a convolution behind
+     * it wants it or with the channels inside. */
+    if (is_slow(p) && onednn_md_rank(x.md) == 4) {
+        cvy_shape s = onednn_shape(plan, op->in[0]);
+        onednn_md dense = onednn_conv_wants(o, plan, op->out[0], first);
+        if (!dense || onednn_md_rank(dense) != 4 || onednn_md_bytes(dense) != s.n * s.c * s.h * s.w * sizeof(float))
+            dense = onednn_tagged(o, 4, onednn_md_dims(x.md), dnnl_acdb);
         if (!dense || !(p = new_forward(o, op, dense))) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         ONEDNN_CVY(onednn_create(p, plan));
         ONEDNN_CVY(onednn_read(o, plan, op->in[0], dense, &p->arg[0].id));
@@ -85,31 +98,47 @@ static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan, const s
     return onednn_append(p, plan, 0);
 }
 
-static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
+static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, onednn_md md,
+                                    struct onednn_prim **out)
 {
-    struct onednn_place y = onednn_at(o, plan, op->in[2]), dy = onednn_at(o, plan, op->in[0]);
-    struct onednn_prim *p = onednn_prim(o, op->name, act_bwd);
-    if (y.md && dy.md && onednn_has_copy(o, plan, op->in[2], dy.md)) { /* in dy's format then: nothing to reorder */
-        y.md = dy.md;
-        ONEDNN_CVY(onednn_read(o, plan, op->in[2], y.md, &y.id));
-    }
-    if (!p || !y.md || !dy.md || !(p->hint = new_forward(o, op, y.md)))
-        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    struct onednn_prim *p = *out = onednn_prim(o, op->name, act_bwd);
+    if (!p || !(p->hint = new_forward(o, op, md))) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     (void)onednn_eltwise(&op->u.act, true, &p->u.act.alg, &p->u.act.alpha);
     p->hint->prop = dnnl_forward_training;
     ONEDNN_CVY(onednn_create(p->hint, plan));
     p->prop = dnnl_backward_data;
-    onednn_give(p, DNNL_ARG_DIFF_SRC, y.md, true);
-    onednn_give(p, DNNL_ARG_DST, y.md, true);
-    onednn_give(p, DNNL_ARG_DIFF_DST, y.md, true);
-    ONEDNN_CVY(onednn_create(p, plan));
-    int from, dx = onednn_reuse(o, plan, op->in[0], first);
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], y.md, &from));
-    if (dx != from) dx = -1; /* a copy in y's format: dx gets a place of its own */
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], y.md, dx));
+    onednn_give(p, DNNL_ARG_DIFF_SRC, md, true);
+    onednn_give(p, DNNL_ARG_DST, md, true);
+    onednn_give(p, DNNL_ARG_DIFF_DST, md, true);
+    return onednn_create(p, plan);
+}
+
+/* y, dy and x, which dx will probably have to lie like, may have three formats: the gradient in dy's format costs no more
+ * reorders than in y's. */
+static bool better_as_dy(struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *op, onednn_md y, onednn_md dy)
+{
+    const struct onednn_forward *f = o->forwards;
+    while (f && (f->kind != CVY_OP_ACT || f->y != onednn_root(plan, op->in[2]))) f = f->next;
+    onednn_md x = f ? onednn_at(o, plan, f->x).md : y;
+    int as_y = 1 + (x && !onednn_md_equal(y, x)), as_dy = !onednn_has_copy(o, plan, op->in[2], dy) + (x && !onednn_md_equal(dy, x));
+    return onednn_md_rank(y) == onednn_md_rank(dy) && !onednn_md_equal(y, dy) && as_dy <= as_y;
+}
+
+static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
+{
+    struct onednn_place y = onednn_at(o, plan, op->in[2]), dy = onednn_at(o, plan, op->in[0]);
+    struct onednn_prim *p = NULL;
+    if (!y.md || !dy.md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    if (better_as_dy(o, plan, op, y.md, dy.md)) ONEDNN_CVY(new_backward(o, plan, op, dy.md, &p));
+    if (p && is_slow(p)) p = NULL;
+    if (!p) ONEDNN_CVY(new_backward(o, plan, op, y.md, &p));
+    onednn_md md = p->arg[0].md;
+    int dx = onednn_reuse(o, plan, op->in[0], first);
+    ONEDNN_CVY(onednn_read(o, plan, op->in[2], md, &p->arg[1].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[0], md, &p->arg[2].id));
+    if (dx != p->arg[2].id) dx = -1; /* a copy: dx gets a place of its own */
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], md, dx));
     p->arg[0].id = dx < 0 ? onednn_root(plan, op->out[0]) : dx;
-    p->arg[1].id = y.id;
-    p->arg[2].id = from;
     return onednn_append(p, plan, 0);
 }
 

@@ -178,6 +178,8 @@ onednn_plan onednn_move_plan;  /* move.c: INGEST, REORDER, CONCAT, SLICE, PAD */
 onednn_plan onednn_loss_plan;  /* loss.c: SOFTMAX, LOSS */
 onednn_plan onednn_sgd_plan;   /* update.c */
 
+/* How the next convolution behind op number `first` that reads value id wants it; NULL: none does. */
+onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, size_t first);
 /* The eltwise that computes an activation, from its result in the backward pass; false: there is none. */
 bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha);
 /* Attributes of a primitive that ends with the activation; NULL: failed. */
