@@ -45,6 +45,7 @@ def contest(model, backends, folder):
     with open(page, encoding="utf-8") as f:
         text = f.read()
     check("the page names the rows", "conv2.dx" in text and text.rstrip().endswith("</html>"))
+    check("the page begins with the verdict", 0 < text.find("<h2>Verdict</h2>") < text.find("the whole step") < text.find("conv2.dx"))
     check("the tables end with a verdict", "the whole step" in r.stdout and "is faster in" in r.stdout)
 
 

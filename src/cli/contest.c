@@ -13,7 +13,6 @@
 #include "bench/probe.h"
 #include "report/contest.h"
 
-#define SIDES 8
 #define TURN 3            /* steps before the next backend takes over; one more warms the caches again */
 #define SLOW 10.0         /* seconds: a backend stops measuring after so long, with three steps at least */
 #define CHECK_FLOPS 4e9   /* of the step on the reference */
@@ -30,7 +29,7 @@ struct side {
 
 struct contestants {
     const struct contest_options *o;
-    struct side side[SIDES + 1];  /* the last one: the reference of the numbers, if it is not among them */
+    struct side side[CONTEST_SIDES + 1];  /* the last one: the reference of the numbers, if it is not among them */
     size_t n, reference;
     struct contest c;
     uint8_t *images, *labels;
@@ -386,7 +385,7 @@ static int open_all(struct contestants *t)
     if ((size_t)snprintf(list, sizeof list, "%s", o->backends) >= sizeof list) return cli_fail(CLI_USAGE, "--backends: too long");
     t->reference = SIZE_MAX;
     while ((who = strsep(&rest, ","))) {
-        if (t->n == SIDES) return cli_fail(CLI_USAGE, "--backends: at most %d", SIDES);
+        if (t->n == CONTEST_SIDES) return cli_fail(CLI_USAGE, "--backends: at most %d", CONTEST_SIDES);
         if (!strcmp(who, "reference")) t->reference = t->n;
         struct side *side = &t->side[t->n];
         if (!t->n) { /* the model says what was left open */
@@ -465,7 +464,7 @@ int cli_contest(const struct contest_options *options)
     struct contestants *t = need(calloc(1, sizeof *t));
     t->o = options;
     int code = contest(t);
-    for (size_t i = 0; i <= SIDES; i++) {
+    for (size_t i = 0; i <= CONTEST_SIDES; i++) {
         cli_close(&t->side[i].s);
         cli_close(&t->side[i].check);
         free(t->side[i].row);

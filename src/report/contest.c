@@ -199,82 +199,137 @@ char *contest_json(const struct contest *c)
 
 /* ------------------------------------------------------------------------------------------------ HTML */
 
-static void html_bars(FILE *out, const struct contest *c, const struct contest_row *row, double longest)
-{
-    fputs("<td style=\"min-width:180px\">", out);
-    for (size_t i = 0; i < c->n_sides; i++)
-        if (row->cell[i].n)
-            fprintf(out, "<div class=\"fill\" style=\"height:8px;margin:2px 0;--c:var(--c%zu);width:%.1f%%\"></div>", i % 8,
-                    median(&row->cell[i]) / longest * 100);
-    fputs("</td>", out);
-}
+static void html_key(FILE *out, size_t side) { fprintf(out, "<span class=\"key\" style=\"--c:var(--c%zu)\"></span>", side % 8); }
 
-static void html_row(FILE *out, const struct contest *c, const struct contest_row *row, double longest)
+/* Microseconds, then how many times as long as the first. Where there is little room, only that. */
+static void html_times(FILE *out, const struct contest *c, const double *const *v, const size_t *n)
 {
-    fputs("<tr><td>", out);
-    chart_text(out, row->name);
-    fprintf(out, "</td><td>%s</td>", part_names[row->part]);
-    html_bars(out, c, row, longest);
     for (size_t i = 0; i < c->n_sides; i++) {
-        const struct contest_cell *cell = &row->cell[i];
-        const struct contest_distance *d = &cell->distance;
-        double t = median(cell);
-        if (!cell->n) {
-            fputs("<td></td><td></td><td></td>", out);
+        if (!n[i]) {
+            fputs(i ? "<td class=\"wide\"></td><td></td><td class=\"wide\"></td>" : "<td></td>", out);
             continue;
         }
-        fprintf(out, "<td title=\"&#177;%.1f %%\">%.1f</td>", spread(cell->seconds, cell->n) * 100, t * 1e6);
-        if (row->flops > 0) fprintf(out, "<td>%.1f</td>", row->flops / t / c->peak * 100);
-        else fputs("<td></td>", out);
-        if (*d->tensor) fprintf(out, "<td title=\"%s[%zu,%zu,%zu,%zu]: %.3g ulp\">%.2g</td>", d->tensor, d->worst[0], d->worst[1], d->worst[2],
-                                d->worst[3], d->ulp, d->abs);
-        else fputs("<td></td>", out);
-    }
-    for (size_t i = 1; i < c->n_sides; i++) {
-        const struct contest_cell *a = &row->cell[0], *b = &row->cell[i];
-        if (a->n && b->n) {
-            struct verdict v = judge(a->seconds, a->n, b->seconds, b->n);
-            fprintf(out, v.real ? "<td><b>%.2f</b></td>" : "<td>%.2f</td>", v.ratio.ratio);
-        } else {
-            fputs("<td></td>", out);
+        fprintf(out, "<td%s data-tip=\"&#177;%.1f %%\">%.1f</td>", i ? " class=\"wide\"" : "", spread(v[i], n[i]) * 100,
+                stats_median(v[i], n[i]) * 1e6);
+        if (i && n[0]) {
+            struct verdict x = judge(v[0], n[0], v[i], n[i]);
+            const char *class = !x.real ? "" : x.ratio.ratio > 1 ? " class=\"slower\"" : " class=\"faster\"";
+            fprintf(out, "<td%s>%.*f</td><td class=\"wide\">%.2f – %.2f</td>", class, x.ratio.ratio < 100 ? 2 : 0, x.ratio.ratio,
+                    x.ratio.lo, x.ratio.hi);
+        } else if (i) {
+            fputs("<td></td><td class=\"wide\"></td>", out);
         }
     }
     fputs("</tr>\n", out);
 }
 
-static void html_text(FILE *out, const char *tag, const char *text)
+static void html_verdicts(FILE *out, const struct contest *c)
 {
-    fprintf(out, "<%s>", tag);
-    chart_text(out, text);
-    fprintf(out, "</%s>", tag);
+    const double *v[CONTEST_SIDES];
+    size_t n[CONTEST_SIDES];
+    fputs("<h2>Verdict</h2><p class=\"about\">Median microseconds on each backend; × is how many times as long as on ", out);
+    chart_text(out, c->side[0].name);
+    fputs(", with its 95&nbsp;% interval. In colour: beyond the noise (Mann and Whitney's p below 0.05, and the interval leaves out 1)."
+          "</p><div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th>", out);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        fputs(i ? "<th class=\"wide\">" : "<th>", out);
+        html_key(out, i);
+        chart_text(out, c->side[i].name);
+        fputs(" &#181;s</th>", out);
+        if (!i) continue;
+        fputs("<th>", out);
+        html_key(out, i);
+        fputs("×</th><th class=\"wide\">interval</th>", out);
+    }
+    fputs("</tr></thead><tbody>\n<tr class=\"total\"><td>the whole step</td>", out);
+    for (size_t i = 0; i < c->n_sides; i++) v[i] = c->side[i].plain, n[i] = c->side[i].n;
+    html_times(out, c, v, n);
+    for (size_t r = 0; r < c->n_rows; r++) {
+        const char *wide = c->row[r].cell[0].n ? "" : "wide"; /* nothing to compare with: left out where there is little room */
+        if (!r || c->row[r].part != c->row[r - 1].part)
+            fprintf(out, "<tr class=\"part %s\"><td colspan=\"%zu\">%s</td></tr>\n", wide, 3 * c->n_sides - 1, part_names[c->row[r].part]);
+        fprintf(out, "<tr class=\"%s\"><td>", wide);
+        chart_text(out, c->row[r].name);
+        fputs("</td>", out);
+        for (size_t i = 0; i < c->n_sides; i++) v[i] = c->row[r].cell[i].seconds, n[i] = c->row[r].cell[i].n;
+        html_times(out, c, v, n);
+    }
+    fputs("</tbody></table></div></div>\n", out);
 }
 
-bool contest_html(FILE *out, const struct contest *c)
+static void html_detail(FILE *out, const struct contest *c, const struct contest_row *row, double longest)
+{
+    fputs("<tr><td>", out);
+    chart_text(out, row->name);
+    fputs("</td><td class=\"bars\">", out);
+    for (size_t i = 0; i < c->n_sides; i++)
+        if (row->cell[i].n)
+            fprintf(out, "<div class=\"fill\" style=\"--c:var(--c%zu);width:%.1f%%\"></div>", i % 8,
+                    median(&row->cell[i]) / longest * 100);
+    fputs("</td>", out);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        const struct contest_cell *cell = &row->cell[i];
+        const struct contest_distance *d = &cell->distance;
+        double t = median(cell);
+        fputs("<td>", out);
+        if (cell->n && row->flops > 0) fprintf(out, "%.1f", row->flops / t / c->peak * 100);
+        fputs("</td><td>", out);
+        if (cell->n && row->bytes > 0) fprintf(out, "%.1f", row->bytes / t * 1e-9);
+        if (cell->n && *d->tensor) {
+            fputs("</td><td data-tip=\"", out);
+            chart_text(out, d->tensor);
+            fprintf(out, "[%zu,%zu,%zu,%zu]: %.3g ulp\nat most %.2g relative\">%.1e</td>", d->worst[0], d->worst[1], d->worst[2],
+                    d->worst[3], d->ulp, d->rel, d->abs);
+        } else {
+            fputs("</td><td></td>", out);
+        }
+    }
+    fputs("</tr>\n", out);
+}
+
+static void html_details(FILE *out, const struct contest *c)
 {
     double longest = 0;
     for (size_t r = 0; r < c->n_rows; r++)
         for (size_t i = 0; i < c->n_sides; i++) longest = fmax(longest, c->row[r].cell[i].n ? median(&c->row[r].cell[i]) : 0);
-    fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>convoy compare</title>\n<style>", out);
-    fputs(report_parts[0].text, out);
-    fputs("main{max-width:1400px}</style></head><body><main>\n", out);
-    html_text(out, "h1", c->model);
-    fprintf(out, "<p class=\"about\">Batch %zu, %zu threads, %s on ", c->batch, c->threads, c->isa);
-    chart_text(out, c->cpu);
-    fprintf(out, "; FMA peak %.1f GFLOP/s. Numbers from one step of %zu images, against the reference in double.</p>\n<div class=\"tiles\">",
-            c->peak * 1e-9, c->check_batch);
-    for (size_t i = 0; i < c->n_sides; i++)
-        fprintf(out, "<div class=\"tile\"><b>%.0f</b><span><i class=\"key\" style=\"--c:var(--c%zu)\"></i>examples/s on %s (&#177;%.1f %%)</span></div>",
-                (double)c->batch / stats_median(c->side[i].plain, c->side[i].n), i % 8, c->side[i].name,
-                spread(c->side[i].plain, c->side[i].n) * 100);
-    fputs("</div>\n<h2>Every op of the step</h2><p class=\"about\">Median microseconds (the spread and the place of the largest difference "
-          "are behind a figure), share of the FMA peak, largest absolute difference from the reference; then how many times as "
-          "long as the first backend the others took, bold where that is more than noise.</p><div class=\"card\"><div class=\"scroll\">"
-          "<table><thead><tr><th>op</th><th>part</th><th></th>", out);
-    for (size_t i = 0; i < c->n_sides; i++) fprintf(out, "<th>%s &#181;s</th><th>%% peak</th><th>max abs</th>", c->side[i].name);
-    for (size_t i = 1; i < c->n_sides; i++) fprintf(out, "<th>%s/%s</th>", c->side[i].name, c->side[0].name);
+    fputs("<h2>Speed and numbers</h2><p class=\"about\">Share of the FMA peak, GB/s of operands and results, and the largest absolute "
+          "difference from the reference in double, after one step from the same weights; its place is behind the figure.</p>"
+          "<div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th><th></th>", out);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        fputs("<th>", out);
+        html_key(out, i);
+        fputs("% peak</th><th>GB/s</th><th>max abs</th>", out);
+    }
     fputs("</tr></thead><tbody>\n", out);
-    for (size_t r = 0; r < c->n_rows; r++) html_row(out, c, &c->row[r], longest);
-    fputs("</tbody></table></div></div></main></body></html>\n", out);
+    for (size_t r = 0; r < c->n_rows; r++) html_detail(out, c, &c->row[r], longest);
+    fputs("</tbody></table></div></div>\n", out);
+}
+
+bool contest_html(FILE *out, const struct contest *c)
+{
+    fprintf(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, "
+            "initial-scale=1\"><title>Convoy: backends compared</title>\n<style>\n%s</style></head><body>\n<header><div><h1>", report_parts[0].text);
+    chart_text(out, c->model);
+    fputs(" on ", out);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        if (i) fputs(i + 1 < c->n_sides ? ", " : " and ", out);
+        chart_text(out, c->side[i].name);
+    }
+    fprintf(out, "</h1>\n<p>Batch %zu, %zu threads, %s on ", c->batch, c->threads, c->isa);
+    chart_text(out, c->cpu);
+    fprintf(out, "; FMA peak %.1f GFLOP/s. Numbers from one step of %zu images.</p></div><button id=\"theme\" type=\"button\">"
+            "Light / dark</button></header>\n<main>\n<div class=\"tiles\">", c->peak * 1e-9, c->check_batch);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        char number[32];
+        fprintf(out, "<div class=\"tile\"><b>%s</b><span>", chart_number((double)c->batch / stats_median(c->side[i].plain, c->side[i].n), number));
+        html_key(out, i);
+        chart_text(out, c->side[i].name);
+        fprintf(out, ", examples/s (&#177;%.1f %%)</span></div>", spread(c->side[i].plain, c->side[i].n) * 100);
+    }
+    fputs("</div>\n", out);
+    html_verdicts(out, c);
+    html_details(out, c);
+    fprintf(out, "<footer>Made by <code>convoy compare --html</code>.</footer>\n</main>\n<div id=\"tip\" role=\"tooltip\"></div>\n"
+            "<script>\n%s</script>\n</body></html>\n", report_parts[1].text);
     return !ferror(out);
 }

@@ -34,6 +34,8 @@ struct contest_row {
     struct contest_cell *cell; /* [sides] */
 };
 
+enum { CONTEST_SIDES = 8 };
+
 struct contest_side {
     const char *name;         /* "native" */
     size_t n;
