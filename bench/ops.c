@@ -21,7 +21,7 @@ struct op {
 static const char *const pass_names[] = {"forward", "infer", "data", "weights"};
 
 /* Buffers are shared by all cases: as large as the largest needs. */
-enum role { SRC, SRC2, WEIGHTS, BIAS, DIFF_DST, DST, DIFF_WEIGHTS, DIFF_BIAS, MEAN, VAR, ROLES };
+enum role { SRC, SRC2, WEIGHTS, BIAS, DIFF_DST, DST, PARTS, DIFF_WEIGHTS, DIFF_BIAS, MEAN, VAR, ROLES };
 
 static float *buffer(enum role role, size_t n)
 {
@@ -57,6 +57,7 @@ static enum cvy_status create(const struct op *o, cvy_context *ctx, cvy_op **op)
     case PROBLEM_POOL: return cvy_op_pool2d(ctx, &p->pool, p->src, o->pass, op);
     case PROBLEM_SOFTMAX: return cvy_op_softmax(ctx, p->src, op);
     case PROBLEM_BINARY: return cvy_op_add(ctx, p->src, op);
+    case PROBLEM_CONCAT: return cvy_op_concat(ctx, p->part, p->n_parts, o->pass, op);
     case PROBLEM_DROPOUT: return cvy_op_dropout(ctx, &(cvy_dropout_desc){.p = p->p}, p->src, o->pass, op);
     default: return cvy_op_softmax_cross_entropy(ctx, NULL, p->src, op);
     }
@@ -87,6 +88,10 @@ static cvy_op_args arguments(const struct op *o, double *loss)
                      .seed = 1};
     a.diff_src = a.dst;
     a.src2 = buffer(SRC2, x);
+    static float *part[PROBLEM_PARTS]; /* one behind the other */
+    for (size_t i = 0, at = 0; i < p->n_parts; at += elements(p->part[i++])) part[i] = buffer(PARTS, y) + at;
+    a.srcs = (const float *const *)part;
+    a.diff_srcs = part;
     if (p->kind == PROBLEM_LOSS) a.labels = labels(p->src.n, p->src.c);
     if (p->kind == PROBLEM_BNORM && o->pass == CVY_FORWARD) /* its outputs, not the buffers of the other role */
         a.mean = buffer(DIFF_WEIGHTS, c), a.var = buffer(DIFF_BIAS, c), a.running_mean = a.running_var = NULL;
@@ -115,6 +120,7 @@ static struct bench_work work_of(const struct op *o)
         break;
     case PROBLEM_SOFTMAX: w = (struct bench_work){4 * x, 2 * x, 0}; break;
     case PROBLEM_BINARY: w = (struct bench_work){x, 3 * x, 0}; break;
+    case PROBLEM_CONCAT: w = (struct bench_work){0, 2 * y, 0}; break;
     case PROBLEM_DROPOUT: w = (struct bench_work){x, 2 * x, 0}; break;
     case PROBLEM_LOSS: w = (struct bench_work){6 * x, 2 * x, 0}; break;
     }

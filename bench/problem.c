@@ -305,6 +305,29 @@ static bool read_dims(struct reader *r, const char **at, const char *end, cvy_sh
     return true;
 }
 
+static bool rest_is_name(struct reader *r, const char *at, const char *end, struct problem *p)
+{
+    while (at < end && *at == '_') at++;
+    if (at < end && *at == 'n') at = name_of(r, at + 1, end, p->name, sizeof p->name);
+    return at && (at == end || fail(r, at, "nothing but n\"NAME\" behind the dimensions"));
+}
+
+static bool read_concat(struct reader *r, const char *at, const char *end, struct problem *p)
+{
+    do {
+        const char *first = at;
+        cvy_shape *s = &p->part[p->n_parts];
+        if (p->n_parts == PROBLEM_PARTS) return fail(r, at, "at most %d tensors", PROBLEM_PARTS);
+        if (!read_dims(r, &at, end, s)) return false;
+        if (s->n != p->part[0].n || s->h != p->part[0].h || s->w != p->part[0].w)
+            return fail(r, first, "dimensions that differ in the second, the channels, only");
+        p->dst = (cvy_shape){s->n, p->dst.c + s->c, s->h, s->w};
+        p->n_parts++;
+    } while (at < end && *at == ':' && ++at);
+    p->src = p->part[0];
+    return rest_is_name(r, at, end, p);
+}
+
 static bool read_elementwise(struct reader *r, const char *at, const char *end, struct problem *p)
 {
     static const char *const acts[] = {"", "relu", "logistic", "sigmoid", "tanh", "elu", "soft_relu", "softplus"};
@@ -328,9 +351,7 @@ static bool read_elementwise(struct reader *r, const char *at, const char *end, 
         p->act = (cvy_act_desc){.kind = kinds[alg], .alpha = r->alpha};
         if (p->act.kind == CVY_RELU && r->alpha != 0) p->act.kind = CVY_LEAKY_RELU;
     }
-    while (at < end && *at == '_') at++;
-    if (at < end && *at == 'n') at = name_of(r, at + 1, end, p->name, sizeof p->name);
-    return at && (at == end || fail(r, at, "nothing but n\"NAME\" behind the dimensions"));
+    return rest_is_name(r, at, end, p);
 }
 
 static const struct driver {
@@ -344,6 +365,7 @@ static const struct driver {
     [PROBLEM_POOL] = {"pool", "pooling", read_pool},
     [PROBLEM_SOFTMAX] = {"softmax", "softmax", read_elementwise},
     [PROBLEM_BINARY] = {"binary", "binary", read_elementwise},
+    [PROBLEM_CONCAT] = {"concat", NULL, read_concat},
     [PROBLEM_DROPOUT] = {"dropout", NULL, read_elementwise},
     [PROBLEM_LOSS] = {"loss", NULL, read_elementwise},
 };
@@ -354,6 +376,7 @@ static bool read_problem(struct reader *r, const char *at, const char *end)
     struct problem p = {.kind = r->kind, .p = r->p};
     if (!drivers[r->kind].read(r, at, end, &p)) return false;
     if (r->batch) p.src.n = p.dst.n = r->batch;
+    for (size_t i = 0; i < p.n_parts; i++) p.part[i].n = p.src.n;
     if (!p.src.n) return fail(r, at, "a batch (mb) of at least 1");
     if (p.kind == PROBLEM_LOSS && (p.src.h != 1 || p.src.w != 1 || p.src.c < 2))
         return fail(r, at, "images and classes as NxC");
@@ -434,12 +457,13 @@ static bool read_option(struct reader *r, const char *at, const char *end)
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         if (IS(ignored[i])) {
             bool types = i < 4;
+            if (IS("axis") && strcmp(text, "1")) return fail(r, value, "1, the channels,");
             if (types && equals && strcmp(text, "f32")) return fail(r, value, "f32, the only data type here,");
             return true;
         }
 #undef IS
     return fail(r, at,
-                "a driver (--conv, --ip, --bnorm, --eltwise, --pool, --softmax, --binary, --dropout, --loss) or --alg, "
+                "a driver (--conv, --ip, --bnorm, --eltwise, --pool, --softmax, --binary, --concat, --dropout, --loss) or --alg, "
                 "--dir, --mb, "
                 "--alpha, --p");
 }

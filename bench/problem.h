@@ -1,7 +1,7 @@
 /* Problems: one operator with its sizes, in the notation of oneDNN's benchdnn.
  *
  * A line holds options and problems. Options stay in force until a driver option or the end of the text:
- *     --conv --ip --bnorm --eltwise --pool --softmax --binary   the driver; benchdnn lacks two: --dropout, --loss
+ *     --conv --ip --bnorm --eltwise --pool --softmax --binary --concat   the driver; benchdnn lacks two: --dropout, --loss
  *     --alg=A      pool: max, avg_np, avg_p; eltwise: relu, logistic, tanh, elu, soft_relu; binary: add
  *     --dir=D,D    FWD_D, FWD_B (training), FWD_I (inference), BWD_D, BWD_W, BWD_WB, BWD_DW; default: all of training
  *     --alpha=X    leaky ReLU's slope, ELU's alpha     --p=X   dropout's probability
@@ -10,12 +10,14 @@
  * A problem is letters and numbers, '_' anywhere; what is missing follows from the rest, as in benchdnn:
  *     conv     gXmbX_icXihXiwX_ocXohXowX_khXkwX_shXswX_phXpwX_dhXdwX_n"NAME"      pool the same without g and oc
  *     ip       mbX_icXihXiwX_ocX_n"NAME"      bnorm   mbX_icXihXiwX_n"NAME"
- *     others   AxBxCxD_n"NAME" (binary: AxBxCxD:AxBxCxD)
+ *     others   AxBxCxD_n"NAME" (binary: AxBxCxD:AxBxCxD; concat: AxBxCxD:AxExCxD... along the channels)
  * dh0 is a dense kernel. ph, pw pad the beginning; what the end needs follows from oh, ow. '#' begins a comment. */
 #ifndef BENCH_PROBLEM_H
 #define BENCH_PROBLEM_H
 
 #include <convoy/convoy.h>
+
+enum { PROBLEM_PARTS = 16 };
 
 enum problem_kind {
     PROBLEM_CONV,
@@ -25,6 +27,7 @@ enum problem_kind {
     PROBLEM_POOL,
     PROBLEM_SOFTMAX,
     PROBLEM_BINARY,
+    PROBLEM_CONCAT,
     PROBLEM_DROPOUT,
     PROBLEM_LOSS
 };
@@ -35,6 +38,8 @@ struct problem {
     char text[200];       /* as it could be given to benchdnn: "--conv mb256ic1ih28oc6oh24kh5" */
     unsigned passes;      /* 1 << enum cvy_pass */
     cvy_shape src, dst;
+    cvy_shape part[PROBLEM_PARTS]; /* concat: of n_parts tensors */
+    size_t n_parts;
     cvy_conv2d_desc conv; /* also ip: the kernel is the whole map */
     cvy_pool2d_desc pool;
     cvy_act_desc act;

@@ -18,10 +18,11 @@
 #define U 0x1p-24            /* half an ulp of 1 */
 #define MAX_MACS 1500000.0   /* of a convolution: what the reference does in about 2 ms */
 #define MAX_BUFFERS 64
+#define MAX_PARTS 6
 
-enum kind { CONV, LINEAR, BATCH_NORM, ACT, POOL, DROPOUT, ADD, SOFTMAX, CROSS_ENTROPY, KINDS };
+enum kind { CONV, LINEAR, BATCH_NORM, ACT, POOL, DROPOUT, ADD, CONCAT, SOFTMAX, CROSS_ENTROPY, KINDS };
 static const char *const kind_names[KINDS] = { "conv2d",  "linear", "batch_norm", "activation",           "pool2d",
-                                               "dropout", "add",    "softmax",    "softmax_cross_entropy" };
+                                               "dropout", "add",    "concat",     "softmax", "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data", "backward_weights" };
 
 /* How inputs are filled. */
@@ -32,6 +33,8 @@ struct op_case {
     enum cvy_pass pass;
     enum fill fill;
     cvy_shape src, dst;
+    cvy_shape part[MAX_PARTS]; /* of a concat */
+    size_t n_parts;
     cvy_conv2d_desc conv;
     cvy_batch_norm_desc bn;
     cvy_act_desc act;
@@ -155,6 +158,7 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case POOL: return cvy_op_pool2d(ctx, &c->pool, c->src, c->pass, op);
     case DROPOUT: return cvy_op_dropout(ctx, &c->dropout, c->src, c->pass, op);
     case ADD: return cvy_op_add(ctx, c->src, op);
+    case CONCAT: return cvy_op_concat(ctx, c->part, c->n_parts, c->pass, op);
     case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
     case CROSS_ENTROPY: return cvy_op_softmax_cross_entropy(ctx, &c->loss, c->src, op);
     case KINDS: break;
@@ -670,6 +674,48 @@ static void case_add(struct parity *p)
     compare_bits(p, "dst", y[1], y[2], n);
 }
 
+static bool draw_concat(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    draw_shape(p, 9);
+    c->dst = c->src;
+    c->dst.c = 0;
+    c->n_parts = between(p, 1, MAX_PARTS);
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    for (size_t i = 0; i < c->n_parts; i++) {
+        c->part[i] = c->src;
+        if (i) c->part[i].c = between(p, 1, 20);
+        c->dst.c += c->part[i].c;
+    }
+    return true;
+}
+
+static void case_concat(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    const bool backward = c->pass == CVY_BACKWARD_DATA;
+    const float *x[MAX_PARTS];
+    float *dx[3][MAX_PARTS];
+    cvy_op_args args[3];
+    for (size_t k = 0; k < c->n_parts && !backward; k++) x[k] = filled(p, elements(c->part[k]));
+    const float *dy = backward ? filled(p, elements(c->dst)) : NULL;
+    for (int i = 0; i < 3; i++) {
+        for (size_t k = 0; k < c->n_parts && backward; k++) dx[i][k] = room(p, elements(c->part[k]));
+        args[i] = backward ? (cvy_op_args){ .diff_dst = dy, .diff_srcs = dx[i] }
+                           : (cvy_op_args){ .srcs = x, .dst = room(p, elements(c->dst)) };
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    if (!backward) {
+        compare_exact(p, "dst", args[1].dst, args[0].dst, elements(c->dst));
+        compare_bits(p, "dst", args[1].dst, args[2].dst, elements(c->dst));
+    }
+    for (size_t k = 0; k < c->n_parts && backward; k++) {
+        compare_exact(p, "diff_srcs", dx[1][k], dx[0][k], elements(c->part[k]));
+        compare_bits(p, "diff_srcs", dx[1][k], dx[2][k], elements(c->part[k]));
+    }
+}
+
 /* Relative 1.2e-6 down to 1e-30. */
 static double bound_softmax(const void *arg, size_t i) { return 1.2e-6 * (double)((const float *)arg)[i] + 1e-36; }
 
@@ -743,6 +789,7 @@ static void run_case(struct parity *p, size_t number)
         [POOL] = { draw_pool, case_pool, 4 },
         [DROPOUT] = { draw_dropout, case_dropout, 1 },
         [ADD] = { draw_rows, case_add, 1 },
+        [CONCAT] = { draw_concat, case_concat, 2 },
         [SOFTMAX] = { draw_rows, case_softmax, 1 },
         [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
     };

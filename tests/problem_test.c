@@ -88,6 +88,12 @@ static void more(void **state)
     struct problem p = one("--binary --alg=add 2x3x4x5:2x3x4x5_n\"add\"");
     same_shape(p.src, 2, 3, 4, 5);
     assert_string_equal(p.name, "add");
+    p = one("--concat 2x3x4x5:2x7x4x5:2x1x4x5_n\"joined\"");
+    same_shape(p.dst, 2, 11, 4, 5);
+    assert_int_equal(p.n_parts, 3);
+    assert_int_equal(p.part[1].c, 7);
+    assert_int_equal(p.passes, 1 << CVY_FORWARD | 1 << CVY_BACKWARD_DATA);
+    assert_string_equal(p.name, "joined");
     p = one("--dropout --p=0.25 4x5");
     assert_true(p.p == 0.25);
     p = one("--loss 256x10");
@@ -137,6 +143,8 @@ static void mistakes(void **state)
         {"--eltwise 1x2x3x4x5", "expected at most four dimensions"},
         {"--eltwise 4x4z", "expected nothing but n\"NAME\""},
         {"--binary 4x4", "expected a ':'"},
+        {"--concat 2x3x4:2x3x5", "differ in the second"},
+        {"--concat --axis=2 2x3x4:2x3x5", "expected 1, the channels"},
         {"--binary 4x4:4x5", "expected operands of the same dimensions"},
         {"--dropout --p=2 4x4", "expected a number from 0 to 1"},
         {"--loss 4x4x2", "expected images and classes as NxC"},

@@ -22,10 +22,13 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *           backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
  *  activation, pool2d, dropout  forward: src -> dst       backward data: src dst diff_dst -> diff_src
  *  add      forward: src src2 -> dst
+ *  concat   forward: srcs -> dst                          backward data: diff_dst -> diff_srcs   (n pointers each)
  *  softmax  forward: src -> dst
  *  softmax_cross_entropy forward: src labels -> loss (one double per call: the mean), diff_src */
 typedef struct cvy_op_args {
     const float *src, *src2, *weights, *bias, *diff_dst;
+    const float *const *srcs;
+    float *const *diff_srcs;
     const float *dst_in;           /* the forward output, for backward passes */
     float *dst, *diff_src, *diff_weights, *diff_bias;
     float *mean, *var;             /* batch statistics (biased variance) */
@@ -47,6 +50,9 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, cvy_shape src,
                                                      enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
+/* n tensors, 1 to 64, side by side along c: everything but c is the same in all of them. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass,
+                                                    cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_desc *desc,
                                                                    cvy_shape src, cvy_op **op);

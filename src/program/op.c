@@ -6,10 +6,10 @@
 #include "convoy/op.h"
 #include "program/program.h"
 
-#define MAX_ARGS 6
+#define MAX_ARGS (CVY_MAX_IN + 1)
 
-/* Which member of cvy_op_args a value is bound to. */
-struct argument { int id; size_t offset; const char *name; };
+/* Which member of cvy_op_args a value is bound to; at: which pointer of a member that holds many, else -1. */
+struct argument { int id, at; size_t offset; const char *name; };
 /* Small per-channel float arrays of the caller that live in the program in its own layout: copied before and after. */
 struct channel_arg { int id; size_t first, offset; bool in, out, optional; const char *name; };
 
@@ -43,7 +43,7 @@ static int external(struct build *b, enum cvy_role role, cvy_shape shape, size_t
     if (id < 0) return -1;
     b->list.value[id].external = true;
     b->list.value[id].layout = CVY_LAYOUT_PLAIN;
-    b->op->arg[b->op->n_args++] = (struct argument){ id, offset, name };
+    b->op->arg[b->op->n_args++] = (struct argument){ id, -1, offset, name };
     return id;
 }
 #define EXTERNAL(b, role, shape, member) external(b, role, shape, ARG(member))
@@ -331,6 +331,40 @@ enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
     return finish(&b, true, out);
 }
 
+enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass, cvy_op **out)
+{
+    struct build b;
+    if (out) *out = NULL;
+    if (!src || n < 1 || n > CVY_MAX_IN) return cvyi_fail(ctx, CVY_E_ARG, "concat takes 1 to %d tensors, not %zu", CVY_MAX_IN, src ? n : 0);
+    CVYI_TRY(begin(&b, ctx, src[0], out));
+    if (pass > CVY_BACKWARD_DATA) return bad_pass(&b, "concat", pass);
+    for (size_t i = 1; i < n; i++) {
+        enum cvy_status status = cvyi_shape_check(ctx, "src", "concat", src[i]);
+        if (status == CVY_OK && (src[i].n != src[0].n || src[i].h != src[0].h || src[i].w != src[0].w))
+            status = cvyi_fail(ctx, CVY_E_SHAPE, "concat: tensor %zu is [%zu][%zu][%zu][%zu], tensor 0 [%zu][%zu][%zu][%zu]: only c may differ",
+                               i, src[i].n, src[i].c, src[i].h, src[i].w, src[0].n, src[0].c, src[0].h, src[0].w);
+        if (status != CVY_OK) return abandon(&b, status);
+        b.op->dst.c += src[i].c; /* at most CVY_MAX_IN terms below 2^31 */
+    }
+    enum cvy_status status = cvyi_shape_check(ctx, "dst", "concat", b.op->dst);
+    if (status != CVY_OK) return abandon(&b, status);
+    bool backward = pass == CVY_BACKWARD_DATA;
+    int whole = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst) : EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, dst);
+    struct cvy_op_desc *op = backward ? NULL : add(&b, CVY_OP_CONCAT);
+    for (size_t i = 0, c = 0; i < n; c += src[i++].c) {
+        int part = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], diff_srcs) : EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], srcs);
+        b.op->arg[b.op->n_args - 1].at = (int)i;
+        if (backward) { /* a slice for each */
+            op = add(&b, CVY_OP_SLICE);
+            op->u.slice.c0 = c;
+        }
+        cvyi_op_in(op, backward ? whole : part);
+        if (backward) cvyi_op_out(op, part);
+    }
+    if (!backward) cvyi_op_out(op, whole);
+    return finish(&b, pass != CVY_FORWARD_INFER, out);
+}
+
 enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
     struct build b;
@@ -363,6 +397,12 @@ enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_de
 
 static void *member(const cvy_op_args *args, size_t offset) { return *(void *const *)((const char *)args + offset); }
 
+static void *buffer_of(const cvy_op_args *args, const struct argument *a)
+{
+    void *p = member(args, a->offset);
+    return p && a->at >= 0 ? ((void *const *)p)[a->at] : p;
+}
+
 /* Between the caller's floats and the program's own channel values. */
 static void exchange(const struct cvy_op *op, const struct channel_arg *c, const cvy_op_args *args, bool in)
 {
@@ -380,7 +420,7 @@ static void exchange(const struct cvy_op *op, const struct channel_arg *c, const
 static enum cvy_status check_args(const struct cvy_op *op, const cvy_op_args *args)
 {
     for (size_t i = 0; i < op->n_args; i++)
-        if (!member(args, op->arg[i].offset))
+        if (!buffer_of(args, &op->arg[i]))
             return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs `%s`", op->arg[i].name);
     for (size_t i = 0; i < op->n_channels; i++)
         if (!op->channel[i].optional && !member(args, op->channel[i].offset))
@@ -401,7 +441,7 @@ enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
     CVYI_TRY(check_args(op, args));
     cvyi_program_bind_arena(op->program, args->workspace);
     for (size_t i = 0; i < op->n_args; i++)
-        cvyi_program_bind(op->program, op->arg[i].id, member(args, op->arg[i].offset));
+        cvyi_program_bind(op->program, op->arg[i].id, buffer_of(args, &op->arg[i]));
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].in) exchange(op, &op->channel[i], args, true);
     struct cvy_run run = { .n = op->src.n, .labels32 = args->labels, .seed = args->seed, .step = args->step };
