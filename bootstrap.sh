@@ -102,9 +102,9 @@ check_sanitizers() {
         "$build-asan" --no-suite lint -t 6
 }
 check_clang() {
-    need $clang_packages
-    say "building: Clang, release"
-    (export CC=clang CXX=clang++; configure "$build-clang" --buildtype=release)
+    need $clang_packages libdnnl-dev
+    say "building: Clang, release, oneDNN linked in"
+    (export CC=clang CXX=clang++; configure "$build-clang" --buildtype=release -Donednn=enabled -Donednn_builtin=true)
     compile "$build-clang"
     suite "tests (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" -t 2
 }

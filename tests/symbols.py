@@ -44,7 +44,7 @@ for obj in glob.glob(os.path.join(build, "src", "**", "*.o"), recursive=True):
             kind, name = line.split()[-2:]
             if not tables.match(name) or kind not in "RDV":
                 errors.append(f"{obj}: exports {kind} {name}; an ISA object exports its const table only")
-    elif "/libconvoy." in obj:
+    elif "/libconvoy." in obj and "backends_onednn" not in obj:  # a module linked in asks the CPU by itself
         if re.search(r"%[yz]mm\d", run("objdump", "-d", "--no-show-raw-insn", obj)):
             errors.append(f"{obj}: baseline code uses wide registers")
 for error in sorted(errors):

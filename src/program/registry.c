@@ -7,14 +7,14 @@
 #include "backends/reference/reference.h"
 
 #ifdef CVYI_HAVE_ONEDNN /* linked in instead of opened */
-extern const struct cvy_backend cvy_module;
+extern const struct cvy_backend cvyi_onednn_backend;
 #endif
 
 static const struct cvy_backend *const builtin[] = {
     &cvyi_native_backend,
     &cvyi_reference_backend,
 #ifdef CVYI_HAVE_ONEDNN
-    &cvy_module,
+    &cvyi_onednn_backend,
 #endif
 };
 enum { N_BUILTIN = sizeof builtin / sizeof *builtin };
