@@ -259,7 +259,7 @@ static void add_all(struct bench *b, size_t batch)
     for (size_t i = 0; i < o->problems.n; i++)
         if (!problem_read("--prb", o->problems.text[i], batch, &list, error, sizeof error))
             bench_die(CLI_USAGE, "%s", error);
-    if (o->problems.n && !list.n) bench_die(CLI_USAGE, "--prb: holds no problem");
+    if (o->problems.n && !list.n) bench_die(CLI_USAGE, "--prb: expected a problem like '--conv ic6ih14oc16kh5', found options alone");
     add(b, "prb", &list);
     list.n = 0;
     for (size_t i = 0; i < o->logs.n; i++) {
