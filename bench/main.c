@@ -217,7 +217,8 @@ static const struct argp_option options[] = {
     {"filter", KEY_FILTER, "REGEX", 0, "only cases whose name matches (a '-' in front: does not match)", 1},
     {"list", KEY_LIST, NULL, 0, "print the cases' names and stop", 1},
     {"backends", KEY_BACKENDS, "LIST", 0,
-     "contestants, each BACKEND[:ISA][:unfused]; they take turns (default: native)", 1},
+     "contestants, each BACKEND[:ISA][:unfused], where BACKEND is native, reference or a module's name, e.g. onednn; "
+     "they take turns (default: native)", 1},
     {"isa", KEY_ISA, "LIST", 0,
      "instruction sets for peak and kernels; one alone is also the contestants' (default: all that run here)", 1},
     {"threads", KEY_THREADS, "LIST", 0,
@@ -332,7 +333,7 @@ static const struct argp argp = {
            "threads and batch "
            "sizes) or forum (training by the protocol of the d2l.ai forum). Contestants take turns in one process; "
            "quote medians, and "
-           "of several processes: `convoy compare OLD.json NEW.json` tells whether a difference is more than noise."};
+           "of several processes: `convoy compare OLD.json NEW.json` tells whether a difference is more than noise. `convoy --help` lists exit codes."};
 
 /* BACKEND[:ISA][:unfused],... Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)

@@ -188,6 +188,11 @@ def test_report():
             assert f'<h2>{part}</h2>' in dom, part
         assert dom.count('<svg') >= 4 and '<polyline' in dom and dom.rstrip().endswith('</html>')
         assert '<b onclick' not in dom
+    # So does the page of `convoy compare --backends`, with the same script.
+    run('compare', 'lenet-bn', '--backends', 'native,reference', '--batch', '16', '--check-batch', '4', '--steps', '3', '--html', 'contest.html')
+    for options in ((), ('--window-size=390,844',)):
+        dom, complaints = browse('contest.html', *options)
+        assert not complaints and '<h2>Verdict</h2>' in dom and dom.rstrip().endswith('</html>'), complaints
     # The script works: a click sorts the table and changes the theme.
     probe = ("<script>document.getElementById('theme').click();"
              "var t=document.querySelector('table.sortable');t.querySelectorAll('th')[2].click();"

@@ -25,8 +25,8 @@ static const struct argp_option options[] = {
     {"fail-if", KEY_FAIL_IF, "CONDITION", 0,
      "end with exit code 6 if a benchmark meets it: 'slowdown>5%' (and more than noise) or 'speedup<1.2'", 1},
     {NULL, 0, NULL, 0, "Backends:", 2},
-    {"backends", KEY_BACKENDS, "LIST", 0, "contestants, each BACKEND[:unfused]; the first is what the others are compared with"
-     "", 2},
+    {"backends", KEY_BACKENDS, "LIST", 0, "contestants, each BACKEND[:unfused], where BACKEND is native, reference or a module's name, e.g. onednn; "
+     "the first is what the others are compared with", 2},
     {"batch", KEY_BATCH, "N", 0, "images in a step (default: the model's)", 2},
     {"check-batch", KEY_CHECK_BATCH, "N", 0, "images in the step whose numbers are compared (default: what the reference does in "
      "a few seconds)", 2},
@@ -87,7 +87,7 @@ static const struct argp argp = {.options = options,
                                         "interval by bootstrap, and Mann and Whitney's p. A difference counts as real "
                                         "if p is below 0.05 and the interval leaves out 1.\n"
                                         "With --backends, compares backends on a training step (of lenet-bn by default), op by op: "
-                                        "time, share, GFLOP/s, GB/s, and how far the numbers are from the reference's."};
+                                        "time, share, GFLOP/s, GB/s, and how far the numbers are from the reference's. `convoy --help` lists exit codes."};
 
 static int write_json(const char *path, const struct results *all, const struct difference *list)
 {

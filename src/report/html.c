@@ -176,6 +176,27 @@ static void error_cell(struct page *p, const struct entry *e, int columns)
     fputs("</td>", p->out);
 }
 
+/* A row for each entry of a benchmark: its group, its contestant, then `cells`, as many as there are further heads. */
+static void entry_table(struct page *p, const char *benchmark, const char *const *heads, bool threads,
+                        void (*cells)(struct page *p, const struct entry *e))
+{
+    int columns = -2;
+    for (const char *const *h = heads; *h; h++) columns++;
+    table(p, heads);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct entry *e = &p->entry[i];
+        if (strcmp(e->benchmark, benchmark)) continue;
+        fputs("<tr><td>", p->out);
+        print_group(p->out, e, threads);
+        fputs("</td>", p->out);
+        who_cell(p, e);
+        if (e->r->runs) cells(p, e);
+        else error_cell(p, e, columns);
+        fputs("</tr>\n", p->out);
+    }
+    table_end(p);
+}
+
 /* Who others are measured against: the first contestant whose name begins with "native", or else the first. */
 static const struct entry *base_of(const struct entry *first, size_t n)
 {
@@ -328,6 +349,14 @@ static void steps(struct page *p)
     section_end(p);
 }
 
+static void forum_cells(struct page *p, const struct entry *e)
+{
+    cell(p, value_of(e, "loss"), "%.3f");
+    cell(p, value_of(e, "train acc"), "%.3f");
+    cell(p, value_of(e, "test acc"), "%.3f");
+    cell(p, value_of(e, "examples/s"), "%.0f");
+}
+
 static void forum(struct page *p)
 {
     if (!has(p, "forum")) return;
@@ -337,21 +366,7 @@ static void forum(struct page *p)
         bars(p, &p->entry[first], end - first, "examples/s", "examples/s");
     static const char *const heads[] = {"Training",      "Contestant", "Loss", "Train accuracy",
                                         "Test accuracy", "Examples/s", NULL};
-    table(p, heads);
-    for (size_t i = 0; i < p->n; i++) {
-        const struct entry *e = &p->entry[i];
-        if (strcmp(e->benchmark, "forum")) continue;
-        fputs("<tr><td>", p->out);
-        print_group(p->out, e, true);
-        fputs("</td>", p->out);
-        who_cell(p, e);
-        if (!e->r->runs) error_cell(p, e, 4);
-        else
-            cell(p, value_of(e, "loss"), "%.3f"), cell(p, value_of(e, "train acc"), "%.3f"),
-                cell(p, value_of(e, "test acc"), "%.3f"), cell(p, value_of(e, "examples/s"), "%.0f");
-        fputs("</tr>\n", p->out);
-    }
-    table_end(p);
+    entry_table(p, "forum", heads, true, forum_cells);
     section_end(p);
 }
 
@@ -662,6 +677,20 @@ static void roofline(struct page *p)
     section_end(p);
 }
 
+static void ops_cells(struct page *p, const struct entry *e)
+{
+    const struct entry *first = e, *last = e;
+    while (first > p->entry && !strcmp(first[-1].group, e->group)) first--;
+    while (last < p->entry + p->n && !strcmp(last->group, e->group)) last++;
+    const struct entry *base = base_of(first, (size_t)(last - first));
+    time_cell(p, value_of(e, ""));
+    cell(p, e == base ? NAN : value_of(e, "") / value_of(base, ""), "%.2f");
+    cell(p, value_of(e, "GFLOP/s"), "%.1f");
+    cell(p, value_of(e, "% of peak"), "%.1f");
+    cell(p, value_of(e, "GB/s"), "%.1f");
+    cell(p, value_of(e, "% reorder"), "%.0f");
+}
+
 static void ops(struct page *p)
 {
     static const char *const heads[] = {"Operator",  "Contestant", "Time",      "× first", "GFLOP/s",
@@ -671,30 +700,16 @@ static void ops(struct page *p)
     section(p, "Operators",
             "Medians. \"× first\" is how many times as fast as this contestant the group's first one is; a click on a "
             "heading sorts.");
-    table(p, heads);
-    for (size_t first = 0, end; (end = next_group(p, "ops", &first)) > first; first = end) {
-        const struct entry *base = base_of(&p->entry[first], end - first);
-        for (size_t i = first; i < end; i++) {
-            const struct entry *e = &p->entry[i];
-            fputs("<tr><td>", p->out);
-            print_group(p->out, e, false);
-            fputs("</td>", p->out);
-            who_cell(p, e);
-            if (!e->r->runs) {
-                error_cell(p, e, 6);
-            } else {
-                time_cell(p, value_of(e, ""));
-                cell(p, e == base ? NAN : value_of(e, "") / value_of(base, ""), "%.2f");
-                cell(p, value_of(e, "GFLOP/s"), "%.1f");
-                cell(p, value_of(e, "% of peak"), "%.1f");
-                cell(p, value_of(e, "GB/s"), "%.1f");
-                cell(p, value_of(e, "% reorder"), "%.0f");
-            }
-            fputs("</tr>\n", p->out);
-        }
-    }
-    table_end(p);
+    entry_table(p, "ops", heads, false, ops_cells);
     section_end(p);
+}
+
+static void kernels_cells(struct page *p, const struct entry *e)
+{
+    time_cell(p, value_of(e, ""));
+    cell(p, value_of(e, "GFLOP/s"), "%.1f");
+    cell(p, value_of(e, "% of peak"), "%.1f");
+    cell(p, value_of(e, "GB/s"), "%.1f");
 }
 
 static void kernels(struct page *p)
@@ -705,21 +720,7 @@ static void kernels(struct page *p)
             "One thread. The multiply kernels by register tile (output channels × registers of pixels) at the shapes "
             "of real layers, the others on 1 024 and "
             "16 384 floats an operand.");
-    table(p, heads);
-    for (size_t i = 0; i < p->n; i++) {
-        const struct entry *e = &p->entry[i];
-        if (strcmp(e->benchmark, "kernels")) continue;
-        fputs("<tr><td>", p->out);
-        print_group(p->out, e, true);
-        fputs("</td>", p->out);
-        who_cell(p, e);
-        if (!e->r->runs) error_cell(p, e, 4);
-        else
-            time_cell(p, value_of(e, "")), cell(p, value_of(e, "GFLOP/s"), "%.1f"),
-                cell(p, value_of(e, "% of peak"), "%.1f"), cell(p, value_of(e, "GB/s"), "%.1f");
-        fputs("</tr>\n", p->out);
-    }
-    table_end(p);
+    entry_table(p, "kernels", heads, true, kernels_cells);
     section_end(p);
 }
 
