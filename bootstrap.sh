@@ -92,14 +92,16 @@ check_tables() {
 }
 # The other builds are slower or are about code, not numbers: ten steps instead of a hundred. Lints look at what a plain
 # optimized build made. Sanitized kernels take long to compile, and pair's are the AVX-512 table's once more.
-# LeakSanitizer without thread-local memory: it dies of a bad address there once a test has loaded oneDNN.
+# Where oneDNN is loaded, LeakSanitizer has to leave out thread-local memory: it dies of a bad address there.
 check_sanitizers() {
     need libdnnl-dev
     say "building: GCC, address and undefined-behaviour sanitizers"
     configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Donednn=enabled
     compile "$build-asan"
-    suite "tests under sanitizers (GCC)" CVYI_TEST_STEPS=10 LSAN_OPTIONS=use_tls=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 -- \
-        "$build-asan" --no-suite lint -t 6
+    export CVYI_TEST_STEPS=10 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite module -t 6
+    suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0 -- "$build-asan" --suite module -t 6
+    unset CVYI_TEST_STEPS UBSAN_OPTIONS
 }
 check_clang() {
     need $clang_packages libdnnl-dev
