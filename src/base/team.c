@@ -3,8 +3,8 @@
  * is taken away (docs/decisions/0008), and OpenMP's own barrier costs a region per stage.
  *
  * Tasks of a stage: thread t first takes its static share, the same in every run (so it meets the same data), front to
- * back; then it helps itself to what others have left, from their ends. Each share is
- * one 64-bit word {next, end} changed by compare-and-swap, so no task runs twice. */
+ * back; then it helps itself to what others have left, from their ends. Each share is one 64-bit word {next, end} changed
+ * by compare-and-swap, so no task runs twice. */
 #include "base/team.h"
 
 #include <linux/futex.h>
@@ -132,11 +132,12 @@ static bool take_first(struct share *share, size_t *task)
     return true;
 }
 
+/* From somebody else's share, but for its last task: the owner comes to that one soon, and has its data. */
 static bool take_last(struct share *share, size_t *task)
 {
     uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed);
     do {
-        if (r >> 32 >= (r & 0xffffffffu)) return false;
+        if ((r >> 32) + 1 >= (r & 0xffffffffu)) return false;
     } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, r - 1, memory_order_relaxed,
                                                     memory_order_relaxed));
     *task = (r & 0xffffffffu) - 1;
