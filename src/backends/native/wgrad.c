@@ -14,7 +14,7 @@
 #define OUTER_PIXELS ((size_t)8)     /* output maps smaller than this are `outer` */
 #define OUTER_BLOCKS ((size_t)64)    /* the kernel's limit */
 #define OUTER_FLOATS ((size_t)32768) /* weights of a task, in its scratch */
-#define OWNED_TILES ((size_t)256)    /* weights, in tiles of 4 x 6, from which on tasks own them */
+#define OWNED_WEIGHTS ((size_t)98304) /* from which on tasks own them: a copy of fewer fits an L2 cache */
 #define OWNED_TASKS ((size_t)48)
 #define SHARED_PIXELS ((size_t)192)   /* pixels of a kernel call whose taps read the same rows: they and dy fit L1 */
 #define TAP_PIXELS ((size_t)64)       /* of one whose pointers are as many channels */
@@ -531,6 +531,6 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     const struct native_conv *c = &a->conv;
     if (c->wide.unit) return plan_wide(native, plan, a, op->name);
     if (c->y.h * c->y.w < OUTER_PIXELS && c->oc >= 4) return plan_outer(native, plan, a, op->name);
-    if (n_weights(c) >= OWNED_TILES * 24) return plan_owned(native, plan, a, op->name);
+    if (n_weights(c) >= OWNED_WEIGHTS) return plan_owned(native, plan, a, op->name);
     return plan_slots(native, plan, a, op->name);
 }
