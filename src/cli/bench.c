@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,15 @@ static const struct argp argp = {
     .doc = "Measures the machine, the kernels, operators and training steps: peak, kernels, ops, step, scaling, forum. "
            "Runs convoy-bench, "
            "which is looked for beside this program and then in PATH; `convoy bench --help` tells its options."};
+
+/* Beside convoy-bench there are no modules in a build directory: they are beside this program. */
+static void add_modules(const char *dir)
+{
+    const char *list = getenv("CVY_BACKEND_PATH");
+    char with[2 * PATH_MAX];
+    int n = snprintf(with, sizeof with, "%s%s%s", list ? list : "", list && *list ? ":" : "", dir);
+    if (n > 0 && (size_t)n < sizeof with) setenv("CVY_BACKEND_PATH", with, 1);
+}
 
 static int run(int argc, char **argv)
 {
@@ -27,6 +37,7 @@ static int run(int argc, char **argv)
         if (slash) *slash = '\0';
         for (size_t i = 0; i < 2; i++) {
             snprintf(path, sizeof path, "%s/%s", self, places[i]);
+            if (i == 1) add_modules(self);
             execv(path, argv);
             if (errno != ENOENT) return cli_fail(CLI_IO, "%s: cannot run: %s", path, strerror(errno));
         }
