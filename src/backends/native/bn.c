@@ -1,6 +1,6 @@
-/* Batch normalisation: statistics, their finalising, coefficients, and the gradient of frozen layers. All sums leave the kernels as
- * fp32 lanes over at most 1024 pixels and are merged in double, in the order lanes, segments, blocks, so the result
- * depends on the shape and the batch only. Normalising and the data gradient run in forward.c and backward.c. */
+/* Batch normalisation: statistics, their finalising, coefficients, and the gradient of frozen layers. All sums leave the
+ * kernels as fp32 lanes over at most 1024 pixels and are merged in double, in the order lanes, segments, blocks, so the
+ * result depends on the shape and the batch only. Normalising and the data gradient run in forward.c and backward.c. */
 #include <math.h>
 #include <string.h>
 

@@ -97,8 +97,6 @@ static size_t reach(const struct native_conv *c, bool mirror, int dim, size_t n_
     return n < n_source ? n : n_source;
 }
 
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 /* Halves the region until its sources fit and there are enough of them. Rows first: they are what lies apart. */
 static void region_size(const struct native_conv *c, bool mirror, const struct axis *row, const struct axis *col,
                         size_t chunk, size_t regions, size_t *rows, size_t *cols)

@@ -40,8 +40,6 @@ struct native_conv cvyi_native_conv_geometry(const struct native *native, const 
     return c;
 }
 
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 /* ------------------------------------------------------------------------------------------------ running */
 
 struct conv_arg {
@@ -60,10 +58,8 @@ struct conv_arg {
     struct cvyi_mac blocks;       /* … and the pixels of a multiplication all blocks' */
 };
 
-struct span { size_t begin, end; };
-
 /* Tiles `tiles` of the pixels of mac[0 … n), which start at this block. */
-static void run_tiles(const struct conv_arg *a, const struct cvy_run *run, size_t block, struct span tiles,
+static void run_tiles(const struct conv_arg *a, const struct cvy_run *run, size_t block, struct native_range tiles,
                       const struct cvyi_mac *mac, size_t n)
 {
     const float *packed = run->buf[a->packed], *bias = native_buf(run, a->bias);
@@ -96,7 +92,7 @@ static void conv_run(const void *arg, const struct cvy_run *run, size_t task, st
     (void)worker;
     if (a->wide.unit) {
         size_t end = (task + 1) * a->cell_tiles;
-        struct span tiles = { task * a->cell_tiles, end < a->n_tiles ? end : a->n_tiles };
+        struct native_range tiles = { task * a->cell_tiles, end < a->n_tiles ? end : a->n_tiles };
         struct cvyi_mac m = a->blocks;
         m.n_pix = native_blocks_in_use(run);
         run_tiles(a, run, 0, tiles, &m, 1);
@@ -104,7 +100,7 @@ static void conv_run(const void *arg, const struct cvy_run *run, size_t task, st
     }
     size_t band = task % a->bands, part = task / a->bands % a->parts, block = task / a->bands / a->parts;
     if (block >= native_blocks_in_use(run)) return;
-    struct span tiles = { a->n_tiles * part / a->parts, a->n_tiles * (part + 1) / a->parts };
+    struct native_range tiles = { a->n_tiles * part / a->parts, a->n_tiles * (part + 1) / a->parts };
     size_t n = a->classes.n_regions;
     for (size_t r = n * band / a->bands; r < n * (band + 1) / a->bands; r++) {
         size_t first = a->classes.first[r];

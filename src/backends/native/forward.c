@@ -214,7 +214,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
-    f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) && native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
+    f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) && native_dense(&f->normed) &&
+              native_dense(&f->summed) && native_dense(&f->rows);
     size_t held = 0;
     if (chain.pool) {
         cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;

@@ -53,20 +53,17 @@ struct wgrad_arg {
     size_t dyt_group, dyt_n; /* padded channels of a group, of all */
 };
 
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
 static size_t n_weights(const struct native_conv *c) { return c->groups * c->oc * c->ic * c->taps; }
 
 /* ------------------------------------------------------------------------------------------------ boxes */
 
-struct range { size_t begin, end; };
-
 /* Output rows (columns) for which tap k lies inside the map. */
-static struct range tap_range(const struct native_conv *c, int dim, size_t k)
+static struct native_range tap_range(const struct native_conv *c, int dim, size_t k)
 {
     size_t n = dim ? c->y.w : c->y.h, n_source = dim ? c->x.w : c->x.h;
-    struct range r = { 0, 0 };
+    struct native_range r = { 0, 0 };
     for (size_t p = 0; p < n; p++) {
         ptrdiff_t s = native_conv_source(c, dim, p, k);
         if (s < 0 || (size_t)s >= n_source) continue;
@@ -86,7 +83,7 @@ struct boxes {
 };
 
 /* Adds rows x cols with the taps listed, cut into boxes the kernel can take. */
-static void add(struct boxes *b, struct range rows, struct range cols, const size_t (*tap)[2], size_t n_taps)
+static void add(struct boxes *b, struct native_range rows, struct native_range cols, const size_t (*tap)[2], size_t n_taps)
 {
     const struct native_conv *c = b->conv;
     if (rows.begin >= rows.end || cols.begin >= cols.end) return;
@@ -113,19 +110,19 @@ static void add(struct boxes *b, struct range rows, struct range cols, const siz
         }
 }
 
-static struct range meet(struct range a, struct range b)
+static struct native_range meet(struct native_range a, struct native_range b)
 {
-    return (struct range){ a.begin > b.begin ? a.begin : b.begin, min(a.end, b.end) };
+    return (struct native_range){ a.begin > b.begin ? a.begin : b.begin, min(a.end, b.end) };
 }
 
 /* All (pixel, tap) pairs. Either taps with the same ranges share boxes; or all taps share the pixels where all are valid,
  * and each has the remaining strips for itself. The latter reads the same rows for several taps and fills the kernel's
  * tile where there are one or two input channels, but sums the strips one by one, so small maps are better off without. */
-static void add_all(struct boxes *b, const struct range *row, const struct range *col, size_t (*tap)[2])
+static void add_all(struct boxes *b, const struct native_range *row, const struct native_range *col, size_t (*tap)[2])
 {
     const struct native_conv *c = b->conv;
     size_t kh = c->kernel[0], kw = c->kernel[1];
-    struct range rows = row[0], cols = col[0];
+    struct native_range rows = row[0], cols = col[0];
     for (size_t k = 0; k < kh; k++) rows = meet(rows, row[k]);
     for (size_t k = 0; k < kw; k++) cols = meet(cols, col[k]);
     bool interior = rows.begin < rows.end && cols.begin < cols.end;
@@ -134,11 +131,11 @@ static void add_all(struct boxes *b, const struct range *row, const struct range
         add(b, rows, cols, (const size_t (*)[2])tap, c->taps);
         for (size_t t = 0; t < c->taps; t++) {
             const size_t (*one)[2] = (const size_t (*)[2])&tap[t];
-            struct range r = row[t / kw], q = col[t % kw];
-            add(b, (struct range){ r.begin, rows.begin }, q, one, 1);
-            add(b, (struct range){ rows.end, r.end }, q, one, 1);
-            add(b, rows, (struct range){ q.begin, cols.begin }, one, 1);
-            add(b, rows, (struct range){ cols.end, q.end }, one, 1);
+            struct native_range r = row[t / kw], q = col[t % kw];
+            add(b, (struct native_range){ r.begin, rows.begin }, q, one, 1);
+            add(b, (struct native_range){ rows.end, r.end }, q, one, 1);
+            add(b, rows, (struct native_range){ q.begin, cols.begin }, one, 1);
+            add(b, rows, (struct native_range){ cols.end, q.end }, one, 1);
         }
         return;
     }
@@ -147,7 +144,7 @@ static void add_all(struct boxes *b, const struct range *row, const struct range
             /* The first tap of its kind stands for all. */
             size_t n = 0;
             for (size_t t = 0; t < c->taps; t++) {
-                struct range r = row[t / kw], q = col[t % kw];
+                struct native_range r = row[t / kw], q = col[t % kw];
                 if (r.begin != row[ky].begin || r.end != row[ky].end || q.begin != col[kx].begin ||
                     q.end != col[kx].end)
                     continue;
@@ -181,13 +178,13 @@ static bool band_starts(struct cvy_plan *plan, const struct wgrad_arg *a, struct
 static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
 {
     const struct native_conv *c = &a->conv;
-    struct range *row = cvy_plan_alloc(plan, c->kernel[0] * sizeof *row);
-    struct range *col = cvy_plan_alloc(plan, c->kernel[1] * sizeof *col);
+    struct native_range *row = cvy_plan_alloc(plan, c->kernel[0] * sizeof *row);
+    struct native_range *col = cvy_plan_alloc(plan, c->kernel[1] * sizeof *col);
     size_t (*tap)[2] = cvy_plan_alloc(plan, c->taps * sizeof *tap);
     if (!row || !col || !tap) return false;
     for (size_t k = 0; k < c->kernel[0]; k++) row[k] = tap_range(c, 0, k);
     for (size_t k = 0; k < c->kernel[1]; k++) col[k] = tap_range(c, 1, k);
-    struct range all[2] = { { 0, c->y.h }, { 0, c->y.w } };
+    struct native_range all[2] = { { 0, c->y.h }, { 0, c->y.w } };
     struct boxes b = { .plan = plan, .conv = c, .rows = ceil_div(c->y.h, a->bands) };
     add_all(&b, row, col, tap);
     a->n_box = b.n;
@@ -207,7 +204,7 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
 /* Adds the boxes of a band, for channels [o0, o1) x [i0, i1) of a group, to dw and db (NULL: not wanted), whose first
  * elements are those of the whole layer. */
 static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, size_t block, size_t band, size_t group,
-                       struct range o, struct range i, float *dw, float *db, void *scratch)
+                       struct native_range o, struct native_range i, float *dw, float *db, void *scratch)
 {
     const struct native_conv *c = &a->conv;
     size_t n = (i.end - i.begin) * c->taps, out = group * c->oc + o.begin;
@@ -261,8 +258,8 @@ static void slots_run(const void *arg, const struct cvy_run *run, size_t task, s
     if (db) memset(db + o0, 0, (o1 - o0) * sizeof(float));
     for (size_t o = o0; o < o1;) {
         size_t group = o / c->oc, end = min((group + 1) * c->oc, o1);
-        accumulate(a, run, block, band, group, (struct range){ o - group * c->oc, end - group * c->oc },
-                   (struct range){ 0, c->ic }, dw, db, worker->scratch);
+        accumulate(a, run, block, band, group, (struct native_range){ o - group * c->oc, end - group * c->oc },
+                   (struct native_range){ 0, c->ic }, dw, db, worker->scratch);
         o = end;
     }
 }
@@ -285,11 +282,11 @@ static void fold_run(const void *arg, const struct cvy_run *run, size_t task, st
 }
 
 /* What an owning task (owned, outer) owns: channels o x i of a group. */
-static size_t own(const struct wgrad_arg *a, size_t task, struct range *o, struct range *i)
+static size_t own(const struct wgrad_arg *a, size_t task, struct native_range *o, struct native_range *i)
 {
     size_t oi = task / a->i_ranges % a->o_ranges, ii = task % a->i_ranges;
-    *o = (struct range){ oi * a->o_step, min((oi + 1) * a->o_step, a->conv.oc) };
-    *i = (struct range){ ii * a->i_step, min((ii + 1) * a->i_step, a->conv.ic) };
+    *o = (struct native_range){ oi * a->o_step, min((oi + 1) * a->o_step, a->conv.oc) };
+    *i = (struct native_range){ ii * a->i_step, min((ii + 1) * a->i_step, a->conv.ic) };
     return task / a->i_ranges / a->o_ranges;
 }
 
@@ -297,7 +294,7 @@ static void owned_run(const void *arg, const struct cvy_run *run, size_t task, s
 {
     const struct wgrad_arg *a = arg;
     const struct native_conv *c = &a->conv;
-    struct range o, i;
+    struct native_range o, i;
     size_t group = own(a, task, &o, &i), out = group * c->oc;
     float *dw = run->buf[a->dw], *db = i.begin ? NULL : native_buf(run, a->db);
     for (size_t k = o.begin; k < o.end; k++)
@@ -355,8 +352,8 @@ static void outer_store(const struct wgrad_arg *a, float *dw, size_t row, const 
 }
 
 /* Weights o x i of a group; dyt: from channel o.begin of that group on. */
-static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, size_t group, struct range o, struct range i,
-                        const float *dyt, float *sums)
+static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, size_t group, struct native_range o,
+                        struct native_range i, const float *dyt, float *sums)
 {
     const struct native_conv *c = &a->conv;
     size_t n_oc = ceil_div(o.end - o.begin, NATIVE_LANES) * NATIVE_LANES;
@@ -390,7 +387,7 @@ static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, si
 static void outer_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct wgrad_arg *a = arg;
-    struct range o, i;
+    struct native_range o, i;
     if (!a->wide) {
         size_t group = own(a, task, &o, &i);
         outer_range(a, run, group, o, i, (const float *)run->buf[a->dyt] + group * a->dyt_group + o.begin,
