@@ -506,6 +506,7 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < b->n; i++) puts(b->cases[i].name);
         return fflush(stdout) ? cli_fail(CLI_IO, "standard output: cannot write: %s", strerror(errno)) : CLI_OK;
     }
+    if (cli_writable(c.html)) return CLI_IO;
     set_up(&c);
     bench_facts(b, gb_add_context);
 

@@ -140,6 +140,8 @@ def test_mistakes():
     fails(1, r"--results needs --html", 'bench', '--results', 'bad')
     fails(2, r"bad: line 1, column 1: this is not JSON", 'bench', '--results', 'bad', '--html', 'x.html')
     fails(3, r"/nonexistent/x.json: cannot write", 'bench', 'peak', '--once', '--json', '/nonexistent/x.json')
+    fails(3, r"/nonexistent/x.html: cannot write", 'bench', 'peak', '--once', '--html', '/nonexistent/x.html')
+    fails(3, r"/: cannot write: Is a directory", 'bench', 'peak', '--once', '--html', '/')
     assert not pathlib.Path('x.html').exists()
 
 

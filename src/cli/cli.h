@@ -31,6 +31,10 @@ int cli_code_model(enum model_status status);
 int cli_code_train(enum train_status status);
 int cli_code_data(enum data_status status);
 
+/* Whether what is written after hours of measuring can be written there (NULL: nothing is); else a message and CLI_IO.
+ * Makes no file. */
+int cli_writable(const char *path);
+
 /* argp_parse, but an unknown long option is reported with the nearest known one. Exits on a usage error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* The nearest of a NULL-ended list, or NULL if none is near. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "train/train.h"
 
@@ -131,6 +132,25 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     argp_err_exit_status = CLI_USAGE;
     int error = argp_parse(argp, argc, argv, 0, NULL, input);
     if (error) exit(cli_fail(error == ENOMEM ? CLI_NOMEM : CLI_USAGE, "%s", strerror(error)));
+}
+
+int cli_writable(const char *path)
+{
+    struct stat st;
+    char dir[PATH_MAX];
+    if (!path) return CLI_OK;
+    errno = 0;
+    if (!stat(path, &st)) {
+        if (S_ISDIR(st.st_mode)) errno = EISDIR;
+        else (void)access(path, W_OK);
+    } else if (errno == ENOENT) {
+        snprintf(dir, sizeof dir, "%s", path);
+        char *slash = strrchr(dir, '/');
+        if (slash) slash[slash == dir] = '\0';
+        errno = 0;
+        (void)access(slash ? dir : ".", W_OK);
+    }
+    return errno ? cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno)) : CLI_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------- numbers */
