@@ -61,7 +61,8 @@ static cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, size_t cha
                                                         .stride = { stride, stride }, .pad = { 1, 1, 1, 1 } });
 }
 
-/* Two residual blocks, the second with a projection; concat, dropout, groups, every kind of pooling. */
+/* Two residual blocks, the second with a projection; concat, dropout, groups, every kind of pooling; then maps of one
+ * pixel, which are cut by channels, behind and before ones that are cut by images. 250 channels: as many parts either way. */
 static cvy_tensor motley(cvy_context *ctx, cvy_net **made)
 {
     cvy_net *net;
@@ -80,7 +81,10 @@ static cvy_tensor motley(cvy_context *ctx, cvy_net **made)
     y = cvy_conv2d(net, x, "c", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 3, 3 }, .groups = 16 });
     z = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 1, 1 } });
     x = cvy_concat(net, (cvy_tensor[]){ y, cvy_dropout(net, z, NULL, &(cvy_dropout_desc){ .p = 0.3 }) }, 2, NULL);
+    x = cvy_relu(net, cvy_conv2d(net, x, "d", &(cvy_conv2d_desc){ .out_channels = 250, .kernel = { 1, 1 } }));
     x = cvy_flatten(net, cvy_global_avg_pool(net, x, NULL));
+    y = cvy_sigmoid(net, cvy_linear(net, x, "e", &(cvy_linear_desc){ .out_features = 250 }));
+    x = cvy_dropout(net, cvy_add(net, x, y, NULL), NULL, &(cvy_dropout_desc){ .p = 0.2 });
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = CLASSES });
 }
 
