@@ -235,7 +235,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a pick */
     native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
-    native_access(&phase, a->coefficients, a->grid.unit ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, a->coefficients, native_read(a->grid));
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     phase.in_place.from = a->pick ? a->x.id : a->g.id, phase.in_place.to = a->dx.id;
     return cvy_plan_phase(plan, &phase);
@@ -320,7 +320,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     native_access(&phase, b->other.id, CVY_READ_CELL);
     native_access(&phase, b->saved.id, CVY_READ_CELL);
     native_access(&phase, b->x.id, CVY_READ_CELL);
-    native_access(&phase, b->bn.stats, b->grid.unit ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, b->bn.stats, native_read(b->grid));
     native_access(&phase, b->unpooled.id, CVY_WRITE_CELL);
     native_access(&phase, b->summed.id, CVY_WRITE_CELL);
     native_access(&phase, b->g.id, CVY_WRITE_CELL);

@@ -302,11 +302,12 @@ static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name, const 
     struct native_bn *own = cvy_plan_alloc(plan, sizeof *own);
     if (!own) return CVY_E_NOMEM;
     *own = *bn;
-    bool fold = bn->source == NATIVE_BN_SLOTS, frozen = sums && bn->stats < 0, wide = bn->grid.unit;
-    enum cvy_access read = wide ? CVY_READ_CELL : CVY_READ_ALL, write = wide ? CVY_WRITE_CELL : CVY_WRITE_ALL;
+    bool fold = bn->source == NATIVE_BN_SLOTS, frozen = sums && bn->stats < 0;
+    enum cvy_access read = native_read(bn->grid), write = native_write(bn->grid);
     enum cvy_access moments_access = fold && !sums ? write : read;
     struct cvy_phase_desc phase = { .name = name, .run = run, .arg = own, .blocks = bn->grid.blocks,
-                                    .parts = bn->grid.parts, .gate = !wide, .scratch_bytes = 3 * bn->c * sizeof(double) };
+                                    .parts = bn->grid.parts, .gate = !bn->grid.unit,
+                                    .scratch_bytes = 3 * bn->c * sizeof(double) };
     native_access(&phase, fold || frozen ? bn->slots : -1, read);
     native_access(&phase, bn->stats, moments_access);
     native_access(&phase, bn->running_mean, moments_access);

@@ -119,7 +119,7 @@ static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *ke
     for (size_t i = 0; i < CVYI_MAC_TILES && kernels->tile[i].mo; i++) {
         const struct cvyi_mac_tile *tile = &kernels->tile[i];
         size_t mo = (size_t)tile->mo, np = (size_t)tile->np;
-        size_t tiles = (channels + mo - 1) / mo * ((pixels + np - 1) / np);
+        size_t tiles = ceil_div(channels, mo) * ceil_div(pixels, np);
         size_t cost = tiles * mo * np * 10000 / (size_t)tile->percent;
         if (cost < least) {
             least = cost;
@@ -129,17 +129,16 @@ static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *ke
     return best;
 }
 
-/* The tiles of all destination channels, group by group, or unit by unit (there is one group then). */
+/* The tiles of all destination channels, group by group, none of them in two cells of a wide map. */
 static struct native_tile *build_tiles(struct cvy_plan *plan, const struct conv_arg *a, size_t groups, size_t mo,
                                        size_t *n_tiles)
 {
-    size_t unit = a->wide.unit ? a->wide.unit : a->dst_group, units = groups * ceil_div(a->dst_group, unit), n = 0;
-    struct native_tile *tiles = cvy_plan_alloc(plan, units * ceil_div(unit, mo) * sizeof *tiles);
-    for (size_t u = 0; tiles && u < units; u++) {
-        size_t group = a->wide.unit ? 0 : u, begin = a->wide.unit ? u * unit : 0;
-        size_t end = begin + unit < a->dst_group ? begin + unit : a->dst_group;
+    size_t unit = a->wide.unit ? a->wide.unit : a->dst_group, units = ceil_div(a->dst_group, unit), n = 0;
+    struct native_tile *tiles = cvy_plan_alloc(plan, groups * units * ceil_div(unit, mo) * sizeof *tiles);
+    for (size_t u = 0; tiles && u < groups * units; u++) {
+        size_t begin = u % units * unit, end = begin + unit < a->dst_group ? begin + unit : a->dst_group;
         for (size_t c0 = begin; c0 < end; c0 += mo, n++)
-            tiles[n] = (struct native_tile){ group, c0, end - c0 < mo ? end - c0 : mo, n * a->src_group * a->w_ic };
+            tiles[n] = (struct native_tile){ u / units, c0, end - c0 < mo ? end - c0 : mo, n * a->src_group * a->w_ic };
     }
     *n_tiles = n;
     return tiles;
@@ -173,9 +172,9 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
     size_t reach = native->blocks * (a->src.c * a->src.plane + a->dst.c * a->dst.plane);
     if (c.groups == 1 && reach <= INT_MAX / NATIVE_LANES) a->wide = cvyi_native_wide(native, plan, &a->dst);
     bool wide = a->wide.unit;
-    size_t chunks = (a->src_group * c.taps + CHUNK - 1) / CHUNK;
+    size_t chunks = ceil_div(a->src_group * c.taps, CHUNK);
     if (chunks > a->src_group) chunks = a->src_group;
-    a->chunk = (a->src_group + chunks - 1) / chunks;
+    a->chunk = ceil_div(a->src_group, chunks);
 
     size_t pixels = a->dst.h * a->dst.w / (mirror ? c.stride[0] * c.stride[1] : 1);
     const struct cvyi_mac_tile *tile = wide ? choose_tile(native->kernels->mac, a->wide.unit, native->blocks)
@@ -193,7 +192,7 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
     /* Sixteen blocks are tasks enough, and then a task owns all of its block; below, by tiles, then by pixels. */
     size_t wanted = wide ? a->wide.parts : native_parts(native);
     a->parts = a->n_tiles < wanted ? a->n_tiles : wanted;
-    size_t bands = wide ? 1 : (wanted + a->parts - 1) / a->parts;
+    size_t bands = wide ? 1 : ceil_div(wanted, a->parts);
     NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, bands, &a->classes));
     a->bands = bands < a->classes.n_regions ? bands : a->classes.n_regions;
     if (wide && !build_blocks(native, plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");

@@ -5,8 +5,6 @@
 
 #include "backends/native/native.h"
 
-static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 struct native_range { size_t begin, end; };
 
 /* A convolution whose defaults are resolved: x (its input) and y (its output) as the forward pass names them. */

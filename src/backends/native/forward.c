@@ -236,7 +236,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     native_cell_access(&phase, native, &f->y, f->grid, true);
     native_access(&phase, pick ? pick->at : -1, CVY_WRITE_CELL);
     native_access(&phase, pick ? pick->x.id : -1, CVY_WRITE_CELL);
-    native_access(&phase, f->affine, f->grid.unit ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, f->affine, native_read(f->grid));
     return cvy_plan_phase(plan, &phase);
 }
 

@@ -45,6 +45,8 @@ extern const struct native_family cvyi_native_loss;    /* SOFTMAX, LOSS */
 
 /* ------------------------------------------------------------------------------------------------ grid */
 
+static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
 /* The grid of a phase whose result has `channels` channels of `pixels` pixels: task = block * parts + part, a part being
  * `unit` channels (0: as even as can be). From the shape alone, never from the thread count.
  * Wide maps, of one pixel and many channels (fully connected), are cut by channels only and a task has all images: their
@@ -58,16 +60,16 @@ struct native_grid { size_t blocks, parts, unit; };
 /* Parts of a block at most: sixteen blocks are tasks enough, and then a task owns all of its block. */
 static inline size_t native_parts(const struct native *native)
 {
-    return (NATIVE_TASKS + native->blocks - 1) / native->blocks;
+    return ceil_div(NATIVE_TASKS, native->blocks);
 }
 
 static inline struct native_grid native_grid(const struct native *native, size_t channels, size_t pixels)
 {
     size_t blocks = native->blocks, parts = native_parts(native);
-    size_t vectors = (channels + NATIVE_LANES - 1) / NATIVE_LANES; /* weight gradients have channels in the lanes */
+    size_t vectors = ceil_div(channels, NATIVE_LANES); /* weight gradients have channels in the lanes */
     if (pixels == 1 && vectors >= NATIVE_WIDE) {
-        size_t unit = (vectors + NATIVE_TASKS - 1) / NATIVE_TASKS * NATIVE_LANES;
-        return (struct native_grid){ 1, (channels + unit - 1) / unit, unit };
+        size_t unit = ceil_div(vectors, NATIVE_TASKS) * NATIVE_LANES;
+        return (struct native_grid){ 1, ceil_div(channels, unit), unit };
     }
     if (parts > channels) parts = channels ? channels : 1;
     return (struct native_grid){ blocks, parts, 0 };
@@ -156,6 +158,10 @@ static inline struct native_grid native_grid_of(const struct native *native, con
 {
     return native_grid(native, v->c, v->h * v->w);
 }
+
+/* How tasks of a grid read and write buffers with a number for each channel: of a wide map, those of their own channels. */
+static inline enum cvy_access native_read(struct native_grid grid) { return grid.unit ? CVY_READ_CELL : CVY_READ_ALL; }
+static inline enum cvy_access native_write(struct native_grid grid) { return grid.unit ? CVY_WRITE_CELL : CVY_WRITE_ALL; }
 
 /* Adds an access by cells of `grid`; of everything if that is not how the value itself is cut. */
 static inline void native_cell_access(struct cvy_phase_desc *phase, const struct native *native,

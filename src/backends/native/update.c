@@ -9,8 +9,7 @@ struct sgd_arg {
     const struct native *native;
     int weight, grad, velocity;
     bool decay;
-    size_t rows, row, tasks; /* rows of `row` floats */
-    size_t step;             /* rows of a task, as the wide map of this weight is cut; 0: even shares */
+    size_t rows, row, step;  /* rows of `row` floats, so many a task */
     size_t n_packings;
     const struct native_packing **packings;
 };
@@ -25,9 +24,7 @@ static void sgd_run(const void *arg, const struct cvy_run *run, size_t task, str
 {
     const struct sgd_arg *a = arg;
     (void)worker;
-    size_t r0 = a->rows * task / a->tasks, r1 = a->rows * (task + 1) / a->tasks;
-    if (a->step) r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows;
-    size_t begin = r0 * a->row;
+    size_t r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows, begin = r0 * a->row;
     struct cvyi_sgd sgd = { .lr = (float)run->lr, .mu = (float)run->momentum,
                             .wd = a->decay ? (float)run->weight_decay : 0.0f, .nesterov = run->nesterov };
     float *w = run->buf[a->weight], *v = native_buf(run, a->velocity);
@@ -50,17 +47,16 @@ static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, co
     for (size_t i = 0; i < a->n_packings && !unit; i++) unit = cvyi_native_packing(native, ops->in[0], i)->unit;
     a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
     a->row = a->rows ? count / a->rows : 0;
-    a->tasks = (count + TASK_FLOATS - 1) / TASK_FLOATS;
-    if (a->tasks > a->rows) a->tasks = a->rows;
-    if (a->tasks < 1) a->tasks = 1;
-    if (a->tasks > 4 * NATIVE_TASKS) a->tasks = 4 * NATIVE_TASKS;
-    if (unit) a->step = unit, a->tasks = (a->rows + unit - 1) / unit;
-    struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .blocks = unit ? 1 : 0,
-                                    .parts = a->tasks, .gate = !unit && count <= GATE_FLOATS,
-                                    .flops = 4.0 * (double)count };
-    native_access(&phase, a->weight, unit ? CVY_WRITE_CELL : CVY_WRITE_ALL);
-    native_access(&phase, a->grad, unit ? CVY_READ_CELL : CVY_READ_ALL);
-    native_access(&phase, a->velocity, unit ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    size_t tasks = ceil_div(count, TASK_FLOATS);
+    if (tasks > a->rows) tasks = a->rows;
+    if (tasks > 4 * NATIVE_TASKS) tasks = 4 * NATIVE_TASKS;
+    a->step = unit ? unit : tasks ? ceil_div(a->rows, tasks) : 1; /* as the wide map of this weight is cut, or evenly */
+    struct native_grid grid = { unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
+    struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .blocks = grid.blocks, .parts = grid.parts,
+                                    .gate = !unit && count <= GATE_FLOATS, .flops = 4.0 * (double)count };
+    native_access(&phase, a->weight, native_write(grid));
+    native_access(&phase, a->grad, native_read(grid));
+    native_access(&phase, a->velocity, native_write(grid));
     if (a->n_packings) {
         a->packings = cvy_plan_alloc(plan, a->n_packings * sizeof *a->packings);
         if (!a->packings) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");

@@ -48,7 +48,6 @@ struct wgrad_arg {
     size_t fold_tasks;
     size_t o_step, i_step, o_ranges, i_ranges; /* owned, outer: a task's channels, their number */
     /* outer */
-    bool wide;               /* tasks are the cells of y, and transpose it for themselves */
     int dyt;
     size_t dyt_group, dyt_n; /* padded channels of a group, of all */
 };
@@ -388,17 +387,21 @@ static void outer_run(const void *arg, const struct cvy_run *run, size_t task, s
 {
     const struct wgrad_arg *a = arg;
     struct native_range o, i;
-    if (!a->wide) {
-        size_t group = own(a, task, &o, &i);
-        outer_range(a, run, group, o, i, (const float *)run->buf[a->dyt] + group * a->dyt_group + o.begin,
-                    worker->scratch);
-        return;
-    }
+    size_t group = own(a, task, &o, &i);
+    outer_range(a, run, group, o, i, (const float *)run->buf[a->dyt] + group * a->dyt_group + o.begin, worker->scratch);
+}
+
+/* The same for a cell of a wide y, which the task transposes for itself. */
+static void wide_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct wgrad_arg *a = arg;
+    struct native_range o, i;
     float *dyt = worker->scratch, *sums = dyt + a->native->blocks * NATIVE_LANES * a->dyt_n;
-    size_t blocks = native_blocks_in_use(run);
+    size_t blocks = native_blocks_in_use(run), first = task * a->i_ranges;
+    own(a, first, &o, &i);
+    for (size_t b = 0; b < blocks; b++) transpose_block(a, run, b, o.begin, o.end - o.begin, dyt);
     for (size_t k = 0; k < a->i_ranges; k++) {
-        own(a, task * a->i_ranges + k, &o, &i);
-        for (size_t b = 0; b < blocks && k == 0; b++) transpose_block(a, run, b, o.begin, o.end - o.begin, dyt);
+        own(a, first + k, &o, &i);
         outer_range(a, run, 0, o, i, dyt, sums);
     }
 }
@@ -426,13 +429,12 @@ static size_t divide(struct wgrad_arg *a, size_t o_step, size_t i_step, size_t o
 static enum cvy_status plan_wide(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
 {
     const struct native_conv *c = &a->conv;
-    a->wide = true;
     a->o_step = a->dyt_group = a->dyt_n = c->wide.unit;
     a->o_ranges = c->wide.parts;
     a->i_step = min(c->ic, ceil_div(OUTER_FLOATS, a->o_step * c->taps));
     a->i_ranges = ceil_div(c->ic, a->i_step);
     size_t floats = (native->blocks * NATIVE_LANES + a->i_step * c->taps) * a->o_step;
-    struct cvy_phase_desc phase = { .name = name, .run = outer_run, .arg = a, .blocks = c->wide.blocks,
+    struct cvy_phase_desc phase = { .name = name, .run = wide_run, .arg = a, .blocks = c->wide.blocks,
                                     .parts = c->wide.parts, .scratch_bytes = floats * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
     native_access(&phase, c->y.id, CVY_READ_CELL);
