@@ -34,6 +34,8 @@ int cli_code_data(enum data_status status);
 /* Whether what is written after hours of measuring can be written there (NULL: nothing is); else a message and CLI_IO.
  * Makes no file. */
 int cli_writable(const char *path);
+/* Writes text and a line's end there: CLI_OK, or CLI_IO after a message. */
+int cli_write(const char *path, const char *text);
 
 /* argp_parse, but an unknown long option is reported with the nearest known one. Exits on a usage error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);

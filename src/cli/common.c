@@ -153,6 +153,14 @@ int cli_writable(const char *path)
     return errno ? cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno)) : CLI_OK;
 }
 
+int cli_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    bool good = f && fprintf(f, "%s\n", text) > 0;
+    if (f) good &= !fclose(f);
+    return good ? CLI_OK : cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno));
+}
+
 /* --------------------------------------------------------------------------------------------------- numbers */
 
 uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi)

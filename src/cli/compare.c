@@ -1,7 +1,6 @@
 /* `convoy compare`: two result files, or several backends on a training step (contest.c). */
 #include "cli/compare.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,12 +91,9 @@ static const struct argp argp = {.options = options,
 static int write_json(const char *path, const struct results *all, const struct difference *list)
 {
     char *text = difference_json(all, list);
-    FILE *f = text ? fopen(path, "w") : NULL;
-    bool good = f && fprintf(f, "%s\n", text) > 0;
-    if (f) good &= !fclose(f);
+    int code = text ? cli_write(path, text) : cli_fail(CLI_NOMEM, "out of memory");
     free(text);
-    if (!text) return cli_fail(CLI_NOMEM, "out of memory");
-    return good ? CLI_OK : cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno));
+    return code;
 }
 
 static int compare_files(const struct options *o)

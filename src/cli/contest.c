@@ -368,13 +368,19 @@ static int turn(struct contestants *t, size_t i)
 
 /* ------------------------------------------------------------------------------------------------ all of it */
 
-static int write_file(const char *path, const struct contest *c, bool html)
+static int write_json(const char *path, const struct contest *c)
+{
+    char *text = need(contest_json(c));
+    int code = cli_write(path, text);
+    free(text);
+    return code;
+}
+
+static int write_html(const char *path, const struct contest *c)
 {
     FILE *f = fopen(path, "w");
-    char *text = html ? NULL : need(contest_json(c));
-    bool good = f && (html ? contest_html(f, c) : fprintf(f, "%s\n", text) > 0);
+    bool good = f && contest_html(f, c);
     if (f) good &= !fclose(f);
-    free(text);
     return good ? CLI_OK : cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno));
 }
 
@@ -453,8 +459,8 @@ static int contest(struct contestants *t)
     for (size_t k = 0; !code && k < t->o->steps; k += TURN)
         for (size_t i = 0; !code && i < t->n; i++) code = turn(t, (i + k / TURN) % t->n); /* nobody is always the first */
     if (!code) contest_print(stdout, c);
-    if (!code && t->o->json) code = write_file(t->o->json, c, false);
-    if (!code && t->o->html) code = write_file(t->o->html, c, true);
+    if (!code && t->o->json) code = write_json(t->o->json, c);
+    if (!code && t->o->html) code = write_html(t->o->html, c);
     for (size_t i = 0; i < ops.n; i++) free(ops.op[i].name);
     free(ops.op);
     free(rows);
