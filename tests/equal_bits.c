@@ -12,10 +12,9 @@
 #include <cmocka.h>
 #include <pthread.h>
 
-#include "convoy/convoy.h"
-#include "models/models.h"
+#include "nets.h"
 
-enum { IMAGES = 192, MOST_PIXELS = 3 * 32 * 32, CLASSES = 10, MOST_STEPS = 100 };
+enum { IMAGES = 192, MOST_PIXELS = 3 * 32 * 32, CLASSES = NET_CLASSES, MOST_STEPS = 100 };
 static uint8_t pixels[IMAGES * MOST_PIXELS], labels[IMAGES];
 static size_t steps; /* of the long runs */
 
@@ -34,61 +33,6 @@ static int make_data(void **state)
     steps = text ? strtoull(text, NULL, 10) : MOST_STEPS;
     return steps >= 1 && steps <= MOST_STEPS ? 0 : -1;
 }
-
-/* ------------------------------------------------------------------------------------------------ nets */
-
-static void die(const cvy_context *ctx, const char *what) { fail_msg("%s: %s", what, cvy_message(ctx)); }
-
-/* On images of side x side pixels. */
-static cvy_tensor built_in(const char *name, size_t side, cvy_context *ctx, cvy_net **net)
-{
-    struct model *model;
-    cvy_tensor logits = CVY_NO_TENSOR;
-    char error[512];
-    if (model_load(name, NULL, &model, error, sizeof error)) fail_msg("%s", error);
-    model->input[1] = model->input[2] = side;
-    if (model_build(model, ctx, net, &logits, error, sizeof error)) fail_msg("%s", error);
-    model_free(&model);
-    return logits;
-}
-static cvy_tensor lenet_bn(cvy_context *ctx, cvy_net **net) { return built_in("lenet-bn", 28, ctx, net); }
-static cvy_tensor resnet20(cvy_context *ctx, cvy_net **net) { return built_in("resnet20", 32, ctx, net); }
-static cvy_tensor small_resnet20(cvy_context *ctx, cvy_net **net) { return built_in("resnet20", 8, ctx, net); }
-
-static cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t stride)
-{
-    return cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 3, 3 }, .no_bias = true,
-                                                        .stride = { stride, stride }, .pad = { 1, 1, 1, 1 } });
-}
-
-/* Two residual blocks, the second with a projection; concat, dropout, groups, every kind of pooling; then maps of one
- * pixel, which are cut by channels, behind and before ones that are cut by images. 250 channels: as many parts either way. */
-static cvy_tensor motley(cvy_context *ctx, cvy_net **made)
-{
-    cvy_net *net;
-    if (cvy_net_create(ctx, &net)) die(ctx, "net");
-    *made = net;
-    cvy_tensor x = cvy_input(net, 1, 28, 28), y, z;
-    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
-    x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "stem", 8, 1), "stem.bn", NULL));
-    y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "a1", 8, 1), "a1.bn", NULL));
-    y = cvy_batch_norm(net, conv3(net, y, "a2", 8, 1), "a2.bn", NULL);
-    x = cvy_relu(net, cvy_add(net, x, y, NULL));
-    y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "b1", 16, 2), "b1.bn", NULL));
-    y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", NULL);
-    z = cvy_conv2d(net, x, "b0", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 1, 1 }, .stride = { 2, 2 } });
-    x = cvy_relu(net, cvy_add(net, y, z, NULL));
-    y = cvy_conv2d(net, x, "c", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 3, 3 }, .groups = 16 });
-    z = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 1, 1 } });
-    x = cvy_concat(net, (cvy_tensor[]){ y, cvy_dropout(net, z, NULL, &(cvy_dropout_desc){ .p = 0.3 }) }, 2, NULL);
-    x = cvy_relu(net, cvy_conv2d(net, x, "d", &(cvy_conv2d_desc){ .out_channels = 250, .kernel = { 1, 1 } }));
-    x = cvy_flatten(net, cvy_global_avg_pool(net, x, NULL));
-    y = cvy_sigmoid(net, cvy_linear(net, x, "e", &(cvy_linear_desc){ .out_features = 250 }));
-    x = cvy_dropout(net, cvy_add(net, x, y, NULL), NULL, &(cvy_dropout_desc){ .p = 0.2 });
-    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = CLASSES });
-}
-
-typedef cvy_tensor (*build_net)(cvy_context *ctx, cvy_net **net);
 
 /* ------------------------------------------------------------------------------------------------ a run's bytes */
 
