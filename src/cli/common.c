@@ -103,6 +103,21 @@ static size_t option_names(const struct argp *argp, const struct argp_option **o
     return n;
 }
 
+/* An empty value is a shell variable that was never set, and never what was meant. */
+static void refuse_empty(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *equals = strncmp(argv[i], "--", 2) ? NULL : strchr(argv[i], '=');
+        if (*argv[i] && (!equals || equals[1])) continue;
+        fprintf(stderr, "%s: ", argv[0]);
+        if (equals) fprintf(stderr, "%.*s: expected a value, found nothing", (int)(equals - argv[i]), argv[i]);
+        else if (i > 1 && *argv[i - 1] == '-') fprintf(stderr, "%s: expected a value, found ''", argv[i - 1]);
+        else fprintf(stderr, "an argument is empty");
+        fprintf(stderr, "\nTry '%s --help'.\n", argv[0]);
+        exit(CLI_USAGE);
+    }
+}
+
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     static const struct argp_option own[] = {{.name = "help"}, {.name = "usage"}, {.name = "version"}};
@@ -129,6 +144,7 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
                 nearest ? nearest : "", nearest ? "?" : "", argv[0]);
         exit(CLI_USAGE);
     }
+    refuse_empty(argc, argv);
     argp_err_exit_status = CLI_USAGE;
     int error = argp_parse(argp, argc, argv, 0, NULL, input);
     if (error) exit(cli_fail(error == ENOMEM ? CLI_NOMEM : CLI_USAGE, "%s", strerror(error)));

@@ -49,13 +49,14 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
 {
     const struct contest_options *o = t->o;
     size_t length = strcspn(who, ":");
+    bool native = length == strlen("native") && !strncmp(who, "native", length);
+    bool reference = length == strlen("reference") && !strncmp(who, "reference", length);
     char backends[128];
     snprintf(side->name, sizeof side->name, "%s", who);
-    if (who[length] && strcmp(who + length, ":unfused"))
+    if (!length || (who[length] && strcmp(who + length, ":unfused")))
         return cli_fail(CLI_USAGE, "--backends: '%.60s': expected BACKEND or BACKEND:unfused", who);
-    snprintf(backends, sizeof backends, "%.*s%s%s", (int)length, who, strncmp(who, "native", length) ? ",native" : "",
-             strncmp(who, "reference", length) ? ",reference" : "");
-    if (!strncmp(who, "reference", length)) strcpy(backends, "reference");
+    snprintf(backends, sizeof backends, "%.*s%s%s", (int)length, who, native || reference ? "" : ",native",
+             reference ? "" : ",reference");
     const cvy_context_options engine = {.threads = o->threads, .isa = o->isa, .backends = backends, .strict = o->strict,
                                         .no_fusion = who[length] != '\0'};
     int code = cli_open_context(s, &engine);

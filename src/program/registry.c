@@ -41,7 +41,9 @@ enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
     for (const char *p = names;; p++) {
         size_t length = strcspn(p, ",");
         char name[32] = "";
-        if (length == 0 || length >= sizeof name) return bad_name(ctx, p, length);
+        if (length == 0)
+            return cvyi_fail(ctx, CVY_E_ARG, "the list of backends \"%s\" has an empty name in it", names);
+        if (length >= sizeof name) return bad_name(ctx, p, length);
         memcpy(name, p, length);
         if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != length) return bad_name(ctx, p, length);
         const struct cvy_backend *backend = cvyi_registry_find(name);
