@@ -103,9 +103,9 @@ def test_usage_errors():
     fails(1, 'unknown option --bacth; did you mean --batch', 'train', '--bacth', '3')
     fails(1, 'unknown option --xyzzyxyzzy\n', 'train', '--xyzzyxyzzy')
     fails(1, 'requires an argument', 'train', '--epochs')
-    for bad in ('0', '-1', '10abc', '1e3', '', ' 5', '0x10', '99999999999999999999', '1,5'):
+    for bad in ('0', '-1', '10abc', '1e3', ' 5', '0x10', '99999999999999999999', '1,5'):
         fails(1, '--epochs: expected an integer from 1 to', 'train', f'--epochs={bad}')
-    for bad in ('nan', 'inf', '1e400', '0x1p3', '1,5', '', '1.0x', '-0.1'):
+    for bad in ('nan', 'inf', '1e400', '0x1p3', '1,5', '1.0x', '-0.1'):
         fails(1, '--lr: expected a number', 'train', f'--lr={bad}')
     fails(1, '--momentum: expected less than 1', 'train', '--momentum=1')
     fails(1, '--pool: expected one of max, avg', 'train', '--pool=min')
@@ -127,6 +127,24 @@ def test_usage_errors():
     fails(1, '.', 'train', *SMALL, env={'CVY_ISA': 'mmx'})
     fails(1, '.', 'train', *SMALL, env={'CVY_THREADS': 'many'})
     fails(1, '.', 'train', *SMALL, '--backend=nonsense')
+
+
+def test_empty_values():
+    """An empty value is a shell variable that was never set: an error for every option that there is."""
+    for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'bench'):
+        text = re.sub(r'-\n +', '-', run(command, '--help', code=0).stdout)
+        for option in set(re.findall(r'--([a-z][a-z-]*)\[?=', text)):
+            fails(1, f'--{option}: expected a value, found nothing', command, f'--{option}=')
+            if f'--{option}[=' not in text:
+                fails(1, f"--{option}: expected a value, found ''", command, f'--{option}', '')
+        fails(1, 'an argument is empty', command, '')
+    # The names of backends match whole, in an option and in the environment.
+    for names in ('native,r', 'native,', ',native', 'n', 'nativ', 'native,,reference', 'reference,refer', ':unfused'):
+        fails(1, r'--backends|backend', 'compare', 'lenet', '--backends', names)
+        if ':' not in names:
+            fails(1, 'backend', 'train', *SMALL, '--backend', names)
+            fails(1, 'backend', 'train', *SMALL, env={'CVY_BACKEND': names})
+    fails(1, 'backend', 'train', *SMALL, env={'CVY_BACKEND': ''})
 
 
 def test_bad_models():
@@ -248,6 +266,84 @@ def test_resume():
     same_run('whole', 'killed')
 
 
+def test_killed_at_the_beginning():
+    """However early a run is killed, it can be gone on with, or begun again."""
+    whole = ['lenet', '--data', 'synthetic:seed=3,train=300,test=100', '--batch', '64', '--epochs', '2', '--lr', '0.1']
+    run('train', *whole, '--out', 'whole', code=0)
+    resumed = 0
+    for delay in range(0, 100, 8):
+        p = subprocess.Popen([CONVOY, 'train', *whole, '--out', 'r'], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists('r/config.json') or p.poll() is not None, 'the directory')
+        time.sleep(delay / 1000)
+        p.kill()
+        p.wait()
+        if os.path.exists('r/checkpoint.safetensors'):
+            resumed += 1
+            run('train', '--resume=r', code=0)
+        else:
+            fails(2, 'before its first checkpoint.*start it again with --out=r', 'train', '--resume=r')
+            run('train', *whole, '--out', 'r', code=0)
+        same_run('whole', 'r')
+        shutil.rmtree('r')
+    assert resumed
+    # Nothing but what is written before the first checkpoint; and metrics that nobody can go on with are not overwritten.
+    run('train', *whole, '--out', 'r', code=0)
+    os.remove('r/checkpoint.safetensors')
+    fails(1, 'metrics.jsonl of a run whose checkpoint is gone', 'train', *whole, '--out', 'r')
+    open('r/metrics.jsonl', 'w').close()
+    run('train', *whole, '--out', 'r', code=0)
+    same_run('whole', 'r')
+
+
+def test_resume_from_a_checkpoint():
+    """--resume takes the checkpoint's path as well, as eval does."""
+    run('train', *SMALL, '--epochs', 1, '--out', 'a/r', code=0)
+    run('train', *SMALL, '--epochs', 2, '--out', 'whole', code=0)
+    run('train', '--resume=a/r/checkpoint.safetensors', '--epochs', 2, code=0)
+    same_run('whole', 'a/r')
+    os.chdir('a/r')
+    assert 'run: .\n' in run('train', '--resume=checkpoint.safetensors', code=0).stdout
+    shutil.copy('checkpoint.safetensors', 'other.safetensors')
+    fails(1, "expected a run's directory or its checkpoint", 'train', '--resume=other.safetensors')
+    fails(3, 'No such file', 'train', '--resume=missing')
+    os.mkdir('empty')
+    fails(3, 'empty/checkpoint.safetensors: cannot open: No such file', 'train', '--resume=empty')
+    assert os.listdir('empty') == []
+
+
+def test_one_process_in_a_directory():
+    """Two processes never share a run: neither two resumes nor two that begin; a lock ends with its process."""
+    long = ['lenet', '--data', 'synthetic:seed=3,train=2000,test=100', '--batch', '32', '--epochs', '200']
+    first = subprocess.Popen([CONVOY, 'train', *long, '--out', 'r'], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: os.path.exists('r/checkpoint.safetensors'), 'the first checkpoint')
+    busy = rf'r is in use: process {first.pid} on {re.escape(os.uname().nodename)} trains there'
+    fails(3, busy, 'train', *long, '--out', 'r')
+    fails(3, busy, 'train', '--resume=r')
+    fails(3, busy, 'train', '--resume=r/checkpoint.safetensors')
+    run('eval', 'r', code=0)
+    first.kill()
+    first.communicate()
+    assert os.path.exists('r/lock')
+    again = [subprocess.Popen([CONVOY, 'train', '--resume=r'], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+             for _ in range(2)]
+    wait_for(lambda: any(p.poll() is not None for p in again), 'one to give up')
+    loser, winner = again if again[0].poll() is not None else again[::-1]
+    assert loser.returncode == 3 and f'process {winner.pid} on' in loser.stderr.read(), loser
+    size = os.path.getsize('r/metrics.jsonl')
+    wait_for(lambda: os.path.getsize('r/metrics.jsonl') != size, 'a step')
+    winner.send_signal(signal.SIGINT)
+    winner.communicate()
+    assert winner.returncode == 130 and not os.path.exists('r/lock')
+    # Many that begin in one new directory at once: exactly one does.
+    short = [CONVOY, 'train', *long[:3], '--batch', '32', '--epochs', '20', '--out', 'new']
+    many = [subprocess.Popen(short, env={**ENV, 'CVY_THREADS': '1'}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for _ in range(5)]
+    errors = [p.communicate()[1] for p in many]
+    codes = sorted(p.returncode for p in many)
+    assert codes[0] == 0 and all(code in (1, 3) for code in codes[1:]), (codes, errors)
+    assert [line['epoch'] for line in metrics('new') if line['type'] == 'epoch'] == list(range(1, 21))
+
+
 def test_signals():
     # Long enough (a second) that it is not over before the signal comes.
     common = ['lenet-bn', '--data', 'synthetic:seed=3,train=6000,test=200', '--batch', '64', '--epochs', '15']
@@ -271,8 +367,9 @@ def test_not_finite():
     text = (SOURCE / 'src/models/lenet.json').read_text().replace('"sigmoid"', '"relu"') # sigmoids only saturate
     pathlib.Path('relu.json').write_text(text)
     r = run('train', 'relu.json', *SMALL, '--lr', '1e20', '--out', 'nan', code=5)
-    assert re.search(r'epoch \d+, batch \d+: .*no checkpoint', r.stderr), r.stderr
-    assert 'loss' not in r.stdout and not pathlib.Path('nan/checkpoint.safetensors').exists()
+    assert re.search(r'epoch \d+, batch \d+: .*only the first weights are saved', r.stderr), r.stderr
+    assert 'loss' not in r.stdout
+    assert json.loads(tensors('nan/checkpoint.safetensors')[1]['convoy.position'])['steps'] == 0
     # What was good before stays: an epoch at a rate of 0, then one that explodes.
     model = json.loads(text)
     model['defaults'].update(lr_drop_epochs=[1], lr_drop_factor=1e25)

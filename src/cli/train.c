@@ -54,7 +54,7 @@ static const struct argp_option options[] = {
     {"seed", KEY_SEED, "N", 0, "of the first weights, the order of the images and dropout (default 1)", 0},
     {.doc = "The run:"},
     {"out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0},
-    {"resume", KEY_RESUME, "DIR", OPTION_ARG_OPTIONAL, "go on with the run in DIR (or in --out), bit for bit as if it had never "
+    {"resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL, "go on with the run in RUN (or in --out), bit for bit as if it had never "
      "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may change", 0},
     {"eval-every", KEY_EVAL_EVERY, "EPOCHS", 0, "evaluate on the test images every so many epochs, and at the end (default 1)", 0},
     {"save-every", KEY_SAVE_EVERY, "STEPS", 0, "also save a checkpoint every so many steps (default 0: only after every epoch)", 0},
@@ -297,21 +297,74 @@ static int make_default_directory(char *out, size_t size, const char *model)
     return cli_fail(CLI_IO, "%s: cannot create the directory: %s", out, strerror(errno));
 }
 
-static int make_directory(const char *path)
+static int lock_directory(const char *path, struct files_lock *lock)
 {
-    static const char *const ours[] = {TRAIN_CHECKPOINT, TRAIN_METRICS, "config.json"};
-    char file[PATH_MAX], error[CLI_ERROR];
+    char error[CLI_ERROR];
+    enum train_status status = files_lock(path, lock, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    if (!lock->held)
+        cli_fail(0, "note: the file system of %s has no locks: see to it that no other process trains there", path);
+    return CLI_OK;
+}
+
+/* What a file of the directory is: its length, 0 if there is none. */
+static int file_length(const char *directory, const char *name, off_t *length)
+{
+    char file[PATH_MAX];
+    struct stat st;
+    *length = 0;
+    if ((size_t)snprintf(file, sizeof file, "%s/%s", directory, name) >= sizeof file)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", directory);
+    if (!lstat(file, &st)) *length = st.st_size;
+    else if (errno != ENOENT) return cli_fail(CLI_IO, "%s: cannot look at it: %s", file, strerror(errno));
+    return CLI_OK;
+}
+
+/* A directory for a new run, locked. A run that was killed before its first checkpoint has trained nothing: its
+ * directory may be taken again. */
+static int make_directory(const char *path, struct files_lock *lock)
+{
+    char error[CLI_ERROR];
+    off_t checkpoint, metrics;
     enum train_status status = files_make_directory(path, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    for (size_t i = 0; i < 3; i++) {
-        struct stat st;
-        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, ours[i]) >= sizeof file)
-            return cli_fail(CLI_IO, "%.60s...: the path is too long", path);
-        if (!lstat(file, &st))
-            return cli_fail(CLI_USAGE, "%s holds a run already (%s): use --resume=%s to go on with it, or another --out", path,
-                            ours[i], path);
-    }
+    int code = lock_directory(path, lock);
+    if (!code) code = file_length(path, TRAIN_CHECKPOINT, &checkpoint);
+    if (!code) code = file_length(path, TRAIN_METRICS, &metrics);
+    if (code) return code;
+    if (checkpoint)
+        return cli_fail(CLI_USAGE, "%s holds a run already (" TRAIN_CHECKPOINT "): use --resume=%s to go on with it, or another "
+                        "--out", path, path);
+    if (metrics)
+        return cli_fail(CLI_USAGE, "%s holds the " TRAIN_METRICS " of a run whose checkpoint is gone: remove it, or use another "
+                        "--out", path);
     return CLI_OK;
+}
+
+/* The run that --resume means, locked: its directory, or its checkpoint's. A place that is no directory is left to the
+ * reader of checkpoints, which says what it is. */
+static int find_run(struct options *o, char *directory, struct files_lock *lock)
+{
+    struct stat st;
+    const char *slash = strrchr(o->resume, '/'), *base = slash ? slash + 1 : o->resume;
+    if (!stat(o->resume, &st) && S_ISREG(st.st_mode)) {
+        if (strcmp(base, TRAIN_CHECKPOINT))
+            return cli_fail(CLI_USAGE, "%s: expected a run's directory or its " TRAIN_CHECKPOINT "; weights alone are no run",
+                            o->resume);
+        if (strlen(o->resume) >= PATH_MAX) return cli_fail(CLI_IO, "%.60s...: the path is too long", o->resume);
+        size_t length = slash ? (size_t)(slash - o->resume) : 1;
+        snprintf(directory, PATH_MAX, "%.*s", (int)(length ? length : 1), slash ? o->resume : ".");
+        o->resume = directory;
+    }
+    off_t checkpoint = 0, config = 0;
+    if (stat(o->resume, &st) || !S_ISDIR(st.st_mode)) return CLI_OK;
+    int code = lock_directory(o->resume, lock);
+    if (!code) code = file_length(o->resume, TRAIN_CHECKPOINT, &checkpoint);
+    if (!code) code = file_length(o->resume, "config.json", &config);
+    if (!code && !checkpoint && config)
+        code = cli_fail(CLI_BAD, "%s: the run was stopped before its first checkpoint, nothing was trained: start it again with "
+                        "--out=%s", o->resume, o->resume);
+    return code;
 }
 
 static int write_text(const char *directory, const char *name, const char *text)
@@ -467,9 +520,11 @@ static int run(int argc, char **argv)
     struct options o = {.lr = -1, .momentum = -1, .weight_decay = -1};
     struct config c = {.seed = 1};
     struct cli_session s = {0};
+    struct files_lock lock = {.fd = -1};
     char directory[PATH_MAX];
     cli_parse(&argp, argc, argv, &o);
-    int code = open_all(&s, &o, &c);
+    int code = o.resuming ? find_run(&o, directory, &lock) : CLI_OK;
+    if (!code) code = open_all(&s, &o, &c);
     json_t *config = code ? NULL : config_json(&c, &s);
     char *text = config ? model_dump(config) : NULL;
     json_decref(config);
@@ -478,7 +533,7 @@ static int run(int argc, char **argv)
     if (!code && (!text || !env)) code = cli_fail(CLI_NOMEM, "out of memory");
     /* Nothing is created before all that can be wrong has been looked at. */
     if (!code && !out && !(code = make_default_directory(directory, sizeof directory, s.model->name))) out = directory;
-    else if (!code && !o.resuming) code = make_directory(out);
+    if (!code && !o.resuming) code = make_directory(out, &lock);
     if (!code) code = write_text(out, "config.json", text);
     if (!code) code = write_text(out, "model.json", s.model->json);
     if (!code) code = write_text(out, "env.json", env);
@@ -486,6 +541,7 @@ static int run(int argc, char **argv)
     free(text);
     free(env);
     cli_close(&s);
+    files_unlock(&lock);
     return code;
 }
 

@@ -87,6 +87,12 @@ static int write_all(int fd, const char *bytes, size_t size)
     return 0;
 }
 
+int files_sync(int fd)
+{
+    /* Never retried: the kernel may have dropped the pages. These three: the file system has no such thing. */
+    return fsync(fd) && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP ? -1 : 0;
+}
+
 enum train_status files_write(const char *path, const void *bytes, size_t size, char *error, size_t error_size)
 {
     char directory[PATH_MAX], temporary[PATH_MAX + 64];
@@ -106,8 +112,9 @@ enum train_status files_write(const char *path, const void *bytes, size_t size, 
     mode_t mask = umask(0);
     umask(mask);
     enum train_status status = TRAIN_OK;
-    if (fchmod(fd, 0666 & ~mask) || write_all(fd, bytes, size)) status = IO("write");
-    else if (fsync(fd)) status = IO("write (fsync)"); /* never retried: the kernel may have dropped the pages */
+    (void)!fchmod(fd, 0666 & ~mask); /* some network file systems have no modes; the content is what counts */
+    if (write_all(fd, bytes, size)) status = IO("write");
+    else if (files_sync(fd)) status = IO("write (fsync)");
     if (close(fd) && !status) status = IO("write (close)");
     if (!status && rename(temporary, path)) status = IO("rename the new file to it");
     if (status) {
@@ -116,7 +123,7 @@ enum train_status files_write(const char *path, const void *bytes, size_t size, 
     }
     int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return IO("open its directory");
-    if (fsync(dir) && errno != EINVAL) status = IO("fsync its directory"); /* EINVAL: the file system has no such thing */
+    if (files_sync(dir)) status = IO("fsync its directory");
     close(dir);
     return status;
 }
@@ -139,4 +146,71 @@ enum train_status files_make_directory(const char *path, char *error, size_t err
         return IO("create the directory");
     }
     return TRAIN_OK;
+}
+
+#define LOCK_HOST 200
+
+static void own_host(char host[LOCK_HOST])
+{
+    memset(host, 0, LOCK_HOST);
+    (void)!gethostname(host, LOCK_HOST - 1);
+}
+
+/* Who has the lock: "process 123 on host", or what can be said. Between taking the lock and writing its name a process
+ * leaves the last one's there: so a name of nobody is read again for a tenth of a second. */
+static void holder(int fd, char *out, size_t size)
+{
+    char text[LOCK_HOST + 100], host[LOCK_HOST], ours[LOCK_HOST];
+    long pid;
+    own_host(ours);
+    for (int i = 0; i < 20; i++) {
+        ssize_t n = pread(fd, text, sizeof text - 1, 0);
+        text[n > 0 ? n : 0] = 0;
+        text[strcspn(text, "\n")] = 0;
+        if (sscanf(text, "process %ld on %199s", &pid, host) == 2 &&
+            (strcmp(host, ours) || !kill((pid_t)pid, 0) || errno != ESRCH)) {
+            snprintf(out, size, "%s", text);
+            return;
+        }
+        usleep(5000);
+    }
+    snprintf(out, size, "another process");
+}
+
+enum train_status files_lock(const char *directory, struct files_lock *lock, char *error, size_t error_size)
+{
+    const char *path = lock->path;
+    struct stat ours, there;
+    if (snprintf(lock->path, sizeof lock->path, "%s/" FILES_LOCK, directory) >= (int)sizeof lock->path)
+        return train_fail(error, error_size, TRAIN_IO, "%.60s...: the path is too long", directory);
+    for (;;) {
+        /* One lock for each opening of the file: it ends with the process, however that ends. */
+        struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        lock->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (lock->fd < 0) return IO("open");
+        lock->held = !fcntl(lock->fd, F_OFD_SETLK, &all);
+        if (!lock->held && (errno == EAGAIN || errno == EACCES)) {
+            char who[LOCK_HOST + 100];
+            holder(lock->fd, who, sizeof who);
+            close(lock->fd);
+            lock->fd = -1;
+            return train_fail(error, error_size, TRAIN_IO, "%s is in use: %s trains there", directory, who);
+        }
+        /* The one who held it may have removed the file between our opening and our locking. */
+        if (!fstat(lock->fd, &ours) && !stat(path, &there) && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) break;
+        close(lock->fd);
+    }
+    char host[LOCK_HOST], text[LOCK_HOST + 100];
+    own_host(host);
+    int n = snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
+    (void)!(ftruncate(lock->fd, 0) || pwrite(lock->fd, text, (size_t)n, 0)); /* a disk may be full: the lock holds all the same */
+    return TRAIN_OK;
+}
+
+void files_unlock(struct files_lock *lock)
+{
+    if (lock->fd < 0) return;
+    unlink(lock->path);
+    close(lock->fd);
+    lock->fd = -1;
 }

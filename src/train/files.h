@@ -3,6 +3,8 @@
 #ifndef TRAIN_FILES_H
 #define TRAIN_FILES_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* TRAIN_BAD: what was read is not what it should be. TRAIN_ENGINE: the library refused. */
@@ -19,7 +21,22 @@ enum train_status files_read(const char *path, size_t limit, unsigned char **byt
  * `path` is replaced, not followed. On failure the old file is untouched and the temporary one removed; temporary
  * files that dead processes left for the same path are removed first. */
 enum train_status files_write(const char *path, const void *bytes, size_t size, char *error, size_t error_size);
+/* fsync; where the file system has no such thing, that is no error. */
+int files_sync(int fd);
 /* Creates a directory and its parents; one that exists is fine. */
 enum train_status files_make_directory(const char *path, char *error, size_t error_size);
+
+/* A directory for one process at a time: a lock on a file in it, which ends with the process. A directory that another
+ * has, also on another machine, is TRAIN_IO, and the sentence says who. Where the file system has no locks, `held` is
+ * false and nothing is wrong. */
+#define FILES_LOCK "lock"
+struct files_lock {
+    int fd;    /* -1: none */
+    bool held;
+    char path[PATH_MAX];
+};
+enum train_status files_lock(const char *directory, struct files_lock *lock, char *error, size_t error_size);
+/* Removes the file and gives the directory back; nothing if there is none. */
+void files_unlock(struct files_lock *lock);
 
 #endif

@@ -134,7 +134,8 @@ struct run {
     double wall_base;         /* wall_seconds when this process began */
     double step_start;        /* train_now() at the first step of this process, with the examples then */
     uint64_t examples_start;
-    bool saved;               /* a checkpoint of this run exists */
+    bool saved;               /* a checkpoint of this run exists; of how many steps */
+    uint64_t saved_steps;
     char *error;
     size_t error_size;
 };
@@ -191,6 +192,12 @@ static enum train_status log_line(struct run *run, json_t *json)
     return status;
 }
 
+static const char *what_is_kept(const struct run *run)
+{
+    if (!run->saved) return "no checkpoint was written";
+    return run->saved_steps ? "the last good checkpoint is kept" : "only the first weights are saved";
+}
+
 /* In the step that the position is at, or in what it left behind. */
 static enum train_status not_finite(const struct run *run, bool in_step, const char *what)
 {
@@ -201,7 +208,7 @@ static enum train_status not_finite(const struct run *run, bool in_step, const c
                       in_step ? "epoch %llu, batch %llu: %s; training stopped, %s (a smaller --lr may help)"
                               : "after %llu epochs and %llu batches: %s; training stopped, %s (a smaller --lr may help)",
                       (unsigned long long)p->epoch + in_step, (unsigned long long)p->batch + in_step, text,
-                      run->saved ? "the last good checkpoint is kept" : "no checkpoint was written");
+                      what_is_kept(run));
 }
 
 static enum train_status save(struct run *run)
@@ -217,12 +224,13 @@ static enum train_status save(struct run *run)
                                  "convoy.config", job->config);
     if (!position || !metadata)
         status = train_fail(run->error, run->error_size, TRAIN_NOMEM, "%s: out of memory", path);
-    if (!status && fdatasync(run->metrics)) /* the checkpoint tells its length */
+    if (!status && files_sync(run->metrics)) /* the checkpoint tells its length */
         status = train_fail(run->error, run->error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
                             strerror(errno));
     if (!status) status = checkpoint_save(path, job->trainer, metadata, run->error, run->error_size);
     if (status == TRAIN_NUMERIC) status = not_finite(run, false, run->error);
     if (!status) run->saved = true;
+    if (!status) run->saved_steps = job->position.steps;
     json_decref(metadata);
     free(position);
     return status;
@@ -344,13 +352,14 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
 {
     struct run run = {.job = job, .metrics = -1, .batches = (job->train.n + job->batch - 1) / job->batch,
                       .wall_base = job->position.wall_seconds, .step_start = train_now(),
-                      .examples_start = job->position.examples, .saved = job->position.steps > 0, .error = error,
+                      .examples_start = job->position.examples, .saved = job->position.steps > 0, .saved_steps = job->position.steps, .error = error,
                       .error_size = error_size};
     if (job->train.n > UINT32_MAX || !job->train.n)
         return train_fail(error, error_size, TRAIN_BAD, "expected 1 to 4294967295 training images, found %zu", job->train.n);
     enum train_status status = open_metrics(&run);
     if (!status && !(run.order = malloc(job->train.n * sizeof *run.order)))
         status = train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the order of %zu images", job->train.n);
+    if (!status && !job->position.steps) status = save(&run); /* a run that is killed from here on can be resumed */
     while (!status && job->position.epoch < job->epochs) status = train_epoch(&run);
     if (status == TRAIN_INTERRUPTED) {
         enum train_status saved = save(&run);
