@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/screen.h"
 #include "train/train.h"
 
 extern char **environ;
@@ -22,14 +23,14 @@ extern char **environ;
 
 enum {
     KEY_DATA = 0x1000, KEY_EPOCHS, KEY_BATCH, KEY_LR, KEY_MOMENTUM, KEY_NESTEROV, KEY_WEIGHT_DECAY, KEY_SEED, KEY_POOL,
-    KEY_BN_VAR, KEY_API, KEY_OUT, KEY_RESUME, KEY_EVAL_EVERY, KEY_SAVE_EVERY
+    KEY_BN_VAR, KEY_API, KEY_OUT, KEY_RESUME, KEY_EVAL_EVERY, KEY_SAVE_EVERY, KEY_QUIET = 'q'
 };
 
 struct options {
     cvy_context_options engine;
     struct model_options change;
     const char *model, *data, *out, *resume;
-    bool resuming, nesterov;
+    bool resuming, nesterov, quiet;
     size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
     double lr, momentum, weight_decay;            /* negative: not given */
     bool seeded;
@@ -58,6 +59,7 @@ static const struct argp_option options[] = {
      "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may change", 0},
     {"eval-every", KEY_EVAL_EVERY, "EPOCHS", 0, "evaluate on the test images every so many epochs, and at the end (default 1)", 0},
     {"save-every", KEY_SAVE_EVERY, "STEPS", 0, "also save a checkpoint every so many steps (default 0: only after every epoch)", 0},
+    {"quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -72,6 +74,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); break;
     case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
     case KEY_SAVE_EVERY: o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1; break;
+    case KEY_QUIET: o->quiet = true; break;
     case KEY_OUT: o->out = arg; break;
     case KEY_RESUME: o->resuming = true; o->resume = arg ? arg : o->resume; break;
     case KEY_BATCH: o->batch = cli_integer(state, fixed = "batch", arg, 1, 1 << 20); break;
@@ -208,34 +211,37 @@ static void catch_signals(void)
 
 /* ------------------------------------------------------------------------------------------------- the screen */
 
-struct screen {
-    bool on, dirty;
-    double last;
+struct view {
+    struct cli_screen screen;
+    bool quiet;
 };
 
 static void show_progress(void *user, const struct train_progress *p)
 {
-    struct screen *screen = user;
-    double now = train_now();
-    if (!screen->on || (now - screen->last < 0.1 && !p->evaluating)) return;
-    char bar[17];
-    size_t done = p->batches ? 16 * p->batch / p->batches : 16;
-    for (size_t i = 0; i < 16; i++) bar[i] = i < done ? '#' : i == done ? '>' : '.';
-    bar[16] = 0;
-    unsigned long eta = (unsigned long)(p->eta + 0.5);
-    fprintf(stderr, "\repoch %zu/%zu [%s] %zu/%zu  loss %.3f  acc %.3f  %.0f ex/s  ", p->epoch, p->epochs, bar, p->batch,
-            p->batches, p->loss, p->acc, p->rate);
-    if (p->evaluating) fprintf(stderr, "evaluating\033[K");
-    else fprintf(stderr, "ETA %lu:%02lu:%02lu\033[K", eta / 3600, eta / 60 % 60, eta % 60);
-    fflush(stderr);
-    screen->last = now;
-    screen->dirty = true;
+    struct view *view = user;
+    char epoch[64], batch[64], loss[32], acc[32], eta[64], rate[64], number[CLI_NUMBER];
+    if (view->quiet || (!cli_screen_due(&view->screen) && !p->evaluating)) return;
+    snprintf(epoch, sizeof epoch, "epoch %zu/%zu", p->epoch, p->epochs);
+    snprintf(batch, sizeof batch, "batch %zu/%zu", p->batch, p->batches);
+    snprintf(loss, sizeof loss, "loss %.3f", p->loss);
+    snprintf(acc, sizeof acc, "acc %.3f", p->acc);
+    snprintf(rate, sizeof rate, "%s ex/s", cli_count(p->rate, number));
+    if (p->eta < 100) snprintf(eta, sizeof eta, "ETA %.0f s", p->eta);
+    else snprintf(eta, sizeof eta, "ETA %s", cli_time(p->eta, number));
+    const char *const parts[] = {epoch, p->evaluating ? "evaluating" : batch, loss, acc, eta, rate, NULL};
+    cli_screen_show(&view->screen, p->batches ? (double)p->batch / (double)p->batches : 1, parts);
 }
 
-static void clear_progress(struct screen *screen)
+static void print_epoch(void *user, const struct train_epoch *e)
 {
-    if (screen->dirty) fprintf(stderr, "\r\033[K");
-    screen->dirty = false;
+    struct view *view = user;
+    char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER];
+    if (view->quiet) return;
+    cli_screen_clear(&view->screen);
+    if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
+    int width = snprintf(all, sizeof all, "%zu", e->epochs); /* one under the other */
+    fprintf(stderr, "epoch %*zu/%s  loss %.3f  train acc %.3f  test acc %-5s  %6s ex/s  %7s\n", width, e->epoch, all, e->loss,
+            e->train_acc, acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
 }
 
 static void print_vector(const struct cli_session *s, const char *layer, const char *what, const char *call)
@@ -484,7 +490,7 @@ static int train(struct cli_session *s, const struct options *o, const struct co
                  double start)
 {
     char error[CLI_ERROR];
-    struct screen screen = {.on = isatty(STDERR_FILENO) == 1};
+    struct view view = {.screen = cli_screen_open(), .quiet = o->quiet};
     struct train_job job = {
         .ctx = s->ctx, .trainer = s->trainer, .predictor = s->predictor, .eval_batch = 256, .classes = s->data->classes,
         .image_size = s->data->c * s->data->h * s->data->w,
@@ -493,14 +499,14 @@ static int train(struct cli_session *s, const struct options *o, const struct co
         .epochs = c->d.epochs, .batch = c->d.batch, .seed = c->seed, .lr = c->d.lr, .drop_factor = c->d.drop_factor,
         .drop_epochs = c->d.drop_epochs, .drops = c->d.drops, .eval_every = c->eval_every, .save_every = c->save_every,
         .directory = out, .model = s->model->json, .config = config, .wall_start = start, .stop = &stop_signal,
-        .progress = show_progress, .user = &screen};
+        .progress = show_progress, .epoch_done = print_epoch, .user = &view};
     enum train_status status = TRAIN_OK;
     if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     catch_signals();
     print_head(s);
     status = train_run(&job, error, sizeof error);
-    clear_progress(&screen);
+    cli_screen_clear(&view.screen);
     const struct train_position *p = &job.position;
     if (status == TRAIN_INTERRUPTED) {
         cli_fail(0, "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train --resume=%s",

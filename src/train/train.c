@@ -134,6 +134,8 @@ struct run {
     double wall_base;         /* wall_seconds when this process began */
     double step_start;        /* train_now() at the first step of this process, with the examples then */
     uint64_t examples_start;
+    double epoch_start, epoch_step_seconds; /* the same for this epoch, with step_seconds then */
+    uint64_t epoch_examples;
     bool saved;               /* a checkpoint of this run exists; of how many steps */
     uint64_t saved_steps;
     char *error;
@@ -256,6 +258,14 @@ enum train_status train_restore(struct train_job *job, const struct checkpoint *
 
 /* -------------------------------------------------------------------------------------------------- the loop */
 
+/* Examples a second of the time inside steps, as d2l counts, since this process began the epoch or went on with it. */
+static double epoch_rate(const struct run *run)
+{
+    const struct train_position *p = &run->job->position;
+    double seconds = p->step_seconds - run->epoch_step_seconds;
+    return seconds > 0 ? (double)(p->examples - run->epoch_examples) / seconds : 0;
+}
+
 static void report(const struct run *run, bool evaluating)
 {
     const struct train_job *job = run->job;
@@ -266,8 +276,21 @@ static void report(const struct run *run, bool evaluating)
     const struct train_progress progress = {
         .epoch = (size_t)p->epoch + 1, .epochs = job->epochs, .batch = (size_t)p->batch, .batches = run->batches,
         .evaluating = evaluating, .loss = p->seen ? p->loss_sum / (double)p->seen : 0,
-        .acc = p->seen ? (double)p->correct / (double)p->seen : 0, .rate = rate, .eta = rate > 0 ? left / rate : 0};
+        .acc = p->seen ? (double)p->correct / (double)p->seen : 0, .rate = epoch_rate(run),
+        .eta = rate > 0 ? left / rate : 0};
     job->progress(job->user, &progress);
+}
+
+/* The position still says that the epoch's end is to be done. */
+static void report_epoch(const struct run *run, bool evaluated)
+{
+    const struct train_job *job = run->job;
+    const struct train_position *p = &job->position;
+    const struct train_epoch epoch = {
+        .epoch = (size_t)p->epoch + 1, .epochs = job->epochs, .evaluated = evaluated, .loss = p->loss,
+        .train_acc = p->train_acc, .test_loss = p->test_loss, .test_acc = p->test_acc, .rate = epoch_rate(run),
+        .seconds = train_now() - run->epoch_start};
+    if (job->epoch_done) job->epoch_done(job->user, &epoch);
 }
 
 static enum train_status step(struct run *run)
@@ -321,6 +344,7 @@ static enum train_status end_epoch(struct run *run, double lr)
     if (line && evaluate && isfinite(p->test_loss)) json_object_set_new(line, "test_loss", json_real(p->test_loss));
     if (line && evaluate) json_object_set_new(line, "test_acc", json_real(p->test_acc));
     if ((status = log_line(run, line))) return status;
+    report_epoch(run, evaluate);
     p->epoch++;
     p->batch = p->seen = p->correct = 0;
     p->loss_sum = 0;
@@ -332,6 +356,9 @@ static enum train_status train_epoch(struct run *run)
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
     double lr = job->lr;
+    run->epoch_start = train_now();
+    run->epoch_step_seconds = p->step_seconds;
+    run->epoch_examples = p->examples;
     for (size_t i = 0; i < job->drops; i++)
         if (p->epoch >= job->drop_epochs[i]) lr *= job->drop_factor;
     enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);

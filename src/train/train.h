@@ -39,8 +39,16 @@ struct train_progress {
     size_t epoch, epochs, batch, batches; /* epoch from 1; batch: done in this epoch */
     bool evaluating;
     double loss, acc;                     /* of the epoch so far */
-    double rate;                          /* examples a second since this process began to step, wall clock */
-    double eta;                           /* seconds to the end at that rate */
+    double rate;                          /* examples a second of the time inside steps, this process's in this epoch */
+    double eta;                           /* seconds to the end, by the wall clock since this process began to step */
+};
+
+/* An epoch that is over. */
+struct train_epoch {
+    size_t epoch, epochs;                 /* epoch from 1 */
+    bool evaluated;
+    double loss, train_acc, test_loss, test_acc;
+    double rate, seconds;                 /* as above; wall clock with evaluation, both of this process's part */
 };
 
 struct train_job {
@@ -62,7 +70,8 @@ struct train_job {
     const char *model, *config;     /* JSON texts that the checkpoint carries */
     double wall_start;              /* train_now() when this process began its work, loading included */
     const volatile sig_atomic_t *stop; /* not 0: finish the step, save, return TRAIN_INTERRUPTED; may be NULL */
-    void (*progress)(void *user, const struct train_progress *progress); /* may be NULL */
+    void (*progress)(void *user, const struct train_progress *progress); /* may be NULL, as the next */
+    void (*epoch_done)(void *user, const struct train_epoch *epoch);
     void *user;
 
     struct train_position position; /* zeros, or what train_restore found; then where the run stands */
