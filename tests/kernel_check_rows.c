@@ -225,10 +225,10 @@ static float grad(int kind, float dy, float s, float alpha)
     switch (kind) {
     case CVY_SIGMOID: return dy * (s * (1 - s));
     case CVY_TANH: return dy * fmaf(-s, s, 1);
-    case CVY_RELU: return s > 0 ? dy : 0;
-    case CVY_LEAKY_RELU: return s > 0 ? dy : alpha * dy;
-    case CVY_ELU: return s > 0 ? dy : dy * (s + alpha);
-    default: return s > 0 ? dy : s == 0 ? alpha * dy : 0;
+    case CVY_RELU: return s <= 0 ? 0 : dy;
+    case CVY_LEAKY_RELU: return s <= 0 ? alpha * dy : dy;
+    case CVY_ELU: return s <= 0 ? dy * (s + alpha) : dy;
+    default: return s == 0 ? alpha * dy : s < 0 ? 0 : dy;
     }
 }
 
@@ -1052,7 +1052,7 @@ static void test_sgd(struct env *e)
           with_v ? "" : ", no v");
     float *w = in(e, n), *dw = in(e, n), *v = in(e, n), *want_w = out(e, n), *want_v = out(e, n);
     for (size_t i = 0; i < n; i++) {
-        float g = fmaf(c.wd, w[i], dw[i]), t = c.mu != 0 ? fmaf(c.mu, v[i], g) : g;
+        float g = c.wd != 0 ? fmaf(c.wd, w[i], dw[i]) : dw[i], t = c.mu != 0 ? fmaf(c.mu, v[i], g) : g;
         want_v[i] = t;
         want_w[i] = fmaf(-c.lr, c.mu != 0 && c.nesterov ? fmaf(c.mu, t, g) : t, w[i]);
         double gd = (double)c.wd * (double)w[i] + (double)dw[i], vd = (double)c.mu * (double)v[i] + gd;

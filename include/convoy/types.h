@@ -3,7 +3,7 @@
  * In every descriptor a field left at zero means the documented default, so that designated initialisers
  * read well: (cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} }.
  * Shapes are [n][c][h][w] (images, channels, rows, columns); sizes count elements unless a name ends in
- * _bytes. */
+ * _bytes. What becomes of NaN, infinities and -0 in each operator: docs/numerics.md, "Special values". */
 #ifndef CONVOY_TYPES_H
 #define CONVOY_TYPES_H
 

@@ -228,8 +228,10 @@ static void run_affine(const void *arg, const struct cvy_run *run, size_t task, 
     scales(bn, n, scale);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double a = (double)at_or(gamma, c, 1) * scale[i];
-        float m = (float)mean[i];
-        affine[c] = (struct cvyi_affine){ m, (float)a, (float)((double)at_or(beta, c, 0) - a * (mean[i] - (double)m)) };
+        float m = (float)mean[i], b = at_or(beta, c, 0);
+        double lost = isfinite(m) ? mean[i] - (double)m : 0; /* nothing to correct: no Inf - Inf, no Inf * 0 */
+        if (lost != 0) b = (float)((double)b - a * lost);
+        affine[c] = (struct cvyi_affine){ m, (float)a, b };
     }
 }
 

@@ -17,16 +17,24 @@ static double act(const cvy_act_desc *d, double x)
     return NAN;
 }
 
-/* The derivative; x is 0 or has the sign of y (alpha is positive) and is used for ReLU only. */
-static double derivative(const cvy_act_desc *d, double x, double y)
+/* dy through a ReLU: passed on or not, never multiplied by 0 (an infinite dy is no NaN where the ReLU is off). A NaN is
+ * larger than any number. */
+static double through_relu(const cvy_act_desc *d, double x, double dy)
+{
+    if (x == 0 && d->relu_grad_at_zero != 0) return d->relu_grad_at_zero * dy;
+    return x <= 0 ? 0 : dy;
+}
+
+/* dy times the derivative; x is 0 or has the sign of y (alpha is positive) and is used for ReLU only. */
+static double through(const cvy_act_desc *d, double x, double y, double dy)
 {
     switch (d->kind) {
-    case CVY_SIGMOID: return y * (1.0 - y);
-    case CVY_TANH: return 1.0 - y * y;
-    case CVY_RELU: return x > 0 ? 1.0 : x < 0 ? 0.0 : d->relu_grad_at_zero;
-    case CVY_LEAKY_RELU: return y > 0 ? 1.0 : d->alpha;
-    case CVY_ELU: return y > 0 ? 1.0 : y + d->alpha;
-    case CVY_SOFTPLUS: return -expm1(-y);
+    case CVY_SIGMOID: return dy * (y * (1.0 - y));
+    case CVY_TANH: return dy * (1.0 - y * y);
+    case CVY_RELU: return through_relu(d, x, dy);
+    case CVY_LEAKY_RELU: return y <= 0 ? d->alpha * dy : dy;
+    case CVY_ELU: return y <= 0 ? dy * (y + d->alpha) : dy;
+    case CVY_SOFTPLUS: return dy * -expm1(-y);
     }
     return NAN;
 }
@@ -44,6 +52,6 @@ void cvyi_ref_act_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
     double *dx = cvyi_ref_out(r, run, 0);
     for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++) {
         double yi = y ? y[i] : act(&r->op.u.act, x[i]);
-        dx[i] = dy[i] * derivative(&r->op.u.act, x ? x[i] : yi, yi);
+        dx[i] = through(&r->op.u.act, x ? x[i] : yi, yi, dy[i]);
     }
 }

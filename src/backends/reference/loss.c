@@ -38,15 +38,16 @@ void cvyi_ref_loss(const struct cvyi_ref *r, const struct cvy_run *run)
         const double *x = cvyi_ref_in(r, run, 0) + n * classes;
         size_t at = run->index ? run->index[n] : n, argmax = 0;
         size_t label = run->labels8 ? run->labels8[at] : (size_t)run->labels32[at];
-        double max, log_sum;
+        double max, log_sum, loss = 0;
         log_sum_exp(x, classes, 1, &max, &log_sum);
         for (size_t k = 0; k < classes; k++) {
             double log_p = x[k] - max - log_sum;
             double q = (k == label ? 1 - s : 0.0) + s / (double)classes;
-            if (q != 0) stats[0] -= q * log_p; /* 0 * -inf is no loss */
+            if (q != 0) loss -= q * log_p; /* 0 * -inf is no loss */
             if (gradient) gradient[n * classes + k] = (exp(log_p) - q) / (double)run->n;
             if (x[k] > x[argmax]) argmax = k;
         }
-        stats[1] += argmax == label;
+        stats[0] += loss;
+        stats[1] += argmax == label && !isnan(log_sum); /* a NaN has no place among the maxima */
     }
 }

@@ -60,20 +60,23 @@ void cvyi_ref_pool(const struct cvyi_ref *r, const struct cvy_run *run)
     }
 }
 
+/* Whether x is as large as the maximum: NaN is the largest value, and equal to itself. */
+static bool is_max(double x, double max) { return x == max || (isnan(x) && isnan(max)); }
+
 /* Hands g to the maxima of the window by the tie rule. */
 static void unpool_max(const cvy_pool2d_desc *d, const double *x, double *dx, size_t width, const struct window *v,
                        double g)
 {
     size_t best = max_at(x, width, v), equal = 0;
-    if (d->tie == CVY_TIE_FIRST || isnan(x[best])) {
+    if (d->tie == CVY_TIE_FIRST) {
         dx[best] += g;
         return;
     }
     for (size_t y = v->y0; y < v->y1; y++)
-        for (size_t i = y * width + v->x0; i < y * width + v->x1; i++) equal += x[i] == x[best];
+        for (size_t i = y * width + v->x0; i < y * width + v->x1; i++) equal += is_max(x[i], x[best]);
     for (size_t y = v->y0; y < v->y1; y++)
         for (size_t i = y * width + v->x0; i < y * width + v->x1; i++)
-            if (x[i] == x[best]) dx[i] += d->tie == CVY_TIE_SPLIT ? g / (double)equal : g;
+            if (is_max(x[i], x[best])) dx[i] += d->tie == CVY_TIE_SPLIT ? g / (double)equal : g;
 }
 
 void cvyi_ref_pool_bwd(const struct cvyi_ref *r, const struct cvy_run *run)

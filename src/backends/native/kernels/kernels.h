@@ -80,9 +80,9 @@ struct cvyi_affine { float m, a, b; };
 typedef void cvyi_act_fn(float *y, const float *x, size_t n, float alpha);                            /* ip */
 typedef void cvyi_norm_act_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha); /* ip */
 /* g = dy * act'(); from the output y (relu_x: from the input; alpha = gradient at zero).
- * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y > 0 ? dy : 0; leaky: y > 0 ? dy : alpha*dy;
- * elu: y > 0 ? dy : dy * (y + alpha); softplus: dy * (1 - exp(-y)) for y >= 0; relu_x: x > 0 ? dy : x == 0 ? alpha*dy : 0.
- * NaN in the saved value gives NaN for smooth ones, 0*... as written for the comparisons. */
+ * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y <= 0 ? 0 : dy; leaky: y <= 0 ? alpha*dy : dy;
+ * elu: y <= 0 ? dy * (y + alpha) : dy; softplus: dy * (1 - exp(-y)) for y >= 0;
+ * relu_x: x <= 0 ? (x == 0 ? alpha*dy : 0) : dy. A NaN in the saved value gives NaN for the smooth ones, else dy. */
 typedef void cvyi_act_bwd_fn(float *g, const float *dy, const float *saved, size_t n, float alpha);   /* ip g == dy */
 /* Per lane, in four chains as bn_stats: s1 += g, s2 = fma(g, x - m, s2). n <= 16*1024. */
 typedef void cvyi_bn_reduce_fn(const float *g, const float *x, size_t n, float m, float s1[16], float s2[16]);
@@ -162,7 +162,7 @@ typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
 typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld, const int32_t label[16],
                                    unsigned n_lanes, float smoothing, float scale, float loss[16], uint8_t correct[16]);
 
-/* g = fma(wd, w, dw); v = mu ? fma(mu, v, g) : g; w = fma(-lr, mu && nesterov ? fma(mu, v, g) : v, w). Any n. */
+/* g = wd ? fma(wd, w, dw) : dw; v = mu ? fma(mu, v, g) : g; w = fma(-lr, mu && nesterov ? fma(mu, v, g) : v, w). Any n. */
 struct cvyi_sgd { float lr, mu, wd; bool nesterov; };
 typedef void cvyi_sgd_fn(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s); /* v NULL: mu = 0 */
 /* dst[i] = (float)(sum over s in order, in double, of src[s*stride + i]). Any n. */

@@ -78,7 +78,8 @@ static void norm(float *y, const float *x, size_t n, const struct cvyi_affine *c
     act_row(A_none, true, y, x, n, c, alpha);
 }
 
-/* The gradient through the activation; `s` is what the forward pass saved. */
+/* The gradient through the activation; `s` is what the forward pass saved. Compared so that a NaN is on the side of the
+ * positive: it is the largest value there is. */
 V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
 {
     vf one = v_set1(1), zero = v_zero();
@@ -88,18 +89,18 @@ V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
     case A_tanh:
         return v_mul(dy, v_fnma(s, s, one));
     case A_relu:
-        return v_maskz(v_gt(s, zero), dy);
+        return v_select(v_ge(zero, s), zero, dy);
     case A_leaky_relu:
-        return v_select(v_gt(s, zero), dy, v_mul(alpha, dy));
+        return v_select(v_ge(zero, s), v_mul(alpha, dy), dy);
     case A_elu:
-        return v_select(v_gt(s, zero), dy, v_mul(dy, v_add(s, alpha)));
+        return v_select(v_ge(zero, s), v_mul(dy, v_add(s, alpha)), dy);
     case A_softplus: {
         vf m[1];
         v_one_minus_exp_neg(1, m, &s);
         return v_mul(dy, m[0]);
     }
     default:
-        return v_select(v_gt(s, zero), dy, v_maskz(v_eq(s, zero), v_mul(alpha, dy)));
+        return v_select(v_ge(zero, s), v_maskz(v_eq(s, zero), v_mul(alpha, dy)), dy);
     }
 }
 

@@ -23,38 +23,45 @@ V_FN void store_n(float *p, vf a, size_t n, bool part)
 
 enum momentum { NONE, PLAIN, NESTEROV };
 
-V_FN void sgd_step(enum momentum kind, float *w, const float *dw, float *v, size_t n, bool part, vf nlr, vf mu, vf wd)
+/* What one kind of step needs; `decay`: wd is not 0. */
+struct step { enum momentum kind; bool decay; vf nlr, mu, wd; };
+
+V_FN void sgd_step(struct step s, float *w, const float *dw, float *v, size_t n, bool part)
 {
-    vf x = load_n(w, n, part), g = v_fma(wd, x, load_n(dw, n, part)), step = g;
-    if (kind != NONE)
-        step = v_fma(mu, load_n(v, n, part), g);
+    vf x = load_n(w, n, part), g = load_n(dw, n, part);
+    if (s.decay) g = v_fma(s.wd, x, g);
+    vf step = g;
+    if (s.kind != NONE)
+        step = v_fma(s.mu, load_n(v, n, part), g);
     if (v)
         store_n(v, step, n, part);
-    if (kind == NESTEROV)
-        step = v_fma(mu, step, g);
-    store_n(w, v_fma(nlr, step, x), n, part);
+    if (s.kind == NESTEROV)
+        step = v_fma(s.mu, step, g);
+    store_n(w, v_fma(s.nlr, step, x), n, part);
 }
 
-V_FN void sgd_row(enum momentum kind, float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
+V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
 {
-    vf nlr = v_set1(-s->lr), mu = v_set1(s->mu), wd = v_set1(s->wd);
+    const struct step step = { kind, decay, v_set1(-s->lr), v_set1(s->mu), v_set1(s->wd) };
     size_t i = 0;
     for (; i + VL <= n; i += VL)
-        sgd_step(kind, w + i, dw + i, v ? v + i : NULL, VL, false, nlr, mu, wd);
+        sgd_step(step, w + i, dw + i, v ? v + i : NULL, VL, false);
     if (i < n)
-        sgd_step(kind, w + i, dw + i, v ? v + i : NULL, n - i, true, nlr, mu, wd);
+        sgd_step(step, w + i, dw + i, v ? v + i : NULL, n - i, true);
 }
 
-/* Without momentum what v holds must not matter, not even a NaN. */
+/* A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what w holds, not even a NaN
+ * or an infinity. */
+#define K_SGD(kind) (s->wd != 0 ? sgd_row(kind, true, w, dw, v, n, s) : sgd_row(kind, false, w, dw, v, n, s))
 static void sgd(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
 {
     assert(v || s->mu == 0);
     if (s->mu == 0)
-        sgd_row(NONE, w, dw, v, n, s);
+        K_SGD(NONE);
     else if (s->nesterov)
-        sgd_row(NESTEROV, w, dw, v, n, s);
+        K_SGD(NESTEROV);
     else
-        sgd_row(PLAIN, w, dw, v, n, s);
+        K_SGD(PLAIN);
 }
 
 static void fold(float *dst, const float *src, size_t n_slots, size_t stride, size_t n)
