@@ -28,6 +28,7 @@ static void clean_environment(void)
     unsetenv("CVY_ISA");
     unsetenv("CVY_BACKEND");
     unsetenv("CVY_VERBOSE");
+    unsetenv("OMP_NUM_THREADS");
 }
 
 static cvy_context *make(size_t threads)
@@ -35,6 +36,12 @@ static cvy_context *make(size_t threads)
     cvy_context *ctx;
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = threads }, &ctx), CVY_OK);
     return ctx;
+}
+
+static void serial(void *pool, size_t tasks, cvy_job job, void *arg)
+{
+    ++*(size_t *)pool;
+    for (size_t t = tasks; t-- > 0;) job(arg, t, t % 2);
 }
 
 static void wrong_environment_is_an_error(void **state)
@@ -76,6 +83,35 @@ static void environment_fills_defaults_only(void **state)
     clean_environment();
     cvy_context_destroy(&ctx);
     cvy_context_destroy(NULL);
+}
+
+/* Below CVY_THREADS; the first of a list; what OpenMP would not take either is left alone, and said. */
+static void openmps_own_variable_is_obeyed(void **state)
+{
+    (void)state;
+    static const struct { const char *value; size_t threads; } cases[] = {
+        { "3", 3 }, { "5,2", 5 }, { " 4 , 2 , 1 ", 4 }, { "99999999999999999999", 1024 }, { "1", 1 },
+        { "", 0 }, { "abc", 0 }, { "0", 0 }, { "-3", 0 }, { "4,", 0 }, { "4,0", 0 }, { "4;2", 0 }, { ",4", 0 }, { "4x", 0 },
+    };
+    cvy_machine m;
+    cvy_machine_describe(&m);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t calls = 0; /* a pool of the host's: its threads are not made */
+        const cvy_context_options options = { .parallel_for = serial, .pool = &calls };
+        cvy_context *ctx;
+        setenv("OMP_NUM_THREADS", cases[i].value, 1);
+        assert_int_equal(cvy_context_create(&options, &ctx), CVY_OK);
+        assert_int_equal(cvy_context_threads(ctx), cases[i].threads ? cases[i].threads : m.default_threads);
+        if (cases[i].threads) assert_string_equal(cvy_context_threads_why(ctx), "OMP_NUM_THREADS");
+        else assert_non_null(strstr(cvy_context_threads_why(ctx), " (OMP_NUM_THREADS is no list of numbers above zero)"));
+        cvy_context_destroy(&ctx);
+        setenv("CVY_THREADS", "2", 1);
+        assert_int_equal(cvy_context_create(&options, &ctx), CVY_OK);
+        assert_int_equal(cvy_context_threads(ctx), 2);
+        assert_string_equal(cvy_context_threads_why(ctx), "CVY_THREADS");
+        cvy_context_destroy(&ctx);
+        clean_environment();
+    }
 }
 
 struct record { unsigned char *ran; size_t n_stages, most; _Atomic size_t done; bool order; };
@@ -152,12 +188,6 @@ static void works_in_the_child_of_a_fork(void **state)
     assert_int_equal(status, 0);
     cvyi_team_run(ctx->team, 2, eights, flush_to_zero_inside_only, &set);
     cvy_context_destroy(&ctx);
-}
-
-static void serial(void *pool, size_t tasks, cvy_job job, void *arg)
-{
-    ++*(size_t *)pool;
-    for (size_t t = tasks; t-- > 0;) job(arg, t, t % 2);
 }
 
 static void the_hosts_pool_is_used(void **state)
@@ -265,6 +295,7 @@ int main(void)
     clean_environment();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_environment_is_an_error), cmocka_unit_test(environment_fills_defaults_only),
+        cmocka_unit_test(openmps_own_variable_is_obeyed),
         cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(mxcsr_is_the_callers_after),
         cmocka_unit_test(works_in_the_child_of_a_fork), cmocka_unit_test(the_hosts_pool_is_used),
         cmocka_unit_test(the_machine_is_described), cmocka_unit_test(isa_that_cannot_run_is_refused),

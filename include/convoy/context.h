@@ -25,7 +25,9 @@ typedef struct cvy_allocator {
 
 /* Every field left at zero takes its default, and those marked [ENV] are then read from the environment. */
 typedef struct cvy_context_options {
-    size_t threads;          /* [CVY_THREADS] 0: CPUs in the affinity mask, capped by the cgroup quota, at most 1024 */
+    size_t threads;          /* [CVY_THREADS, then the first number of OMP_NUM_THREADS] 0: CPUs in the affinity mask, capped
+                                by the cgroup's quota; at most 1024. Fewer are used where the system, or OMP_THREAD_LIMIT,
+                                lets this process start no more: cvy_context_threads_why, and a line to `log` */
     enum cvy_isa isa;        /* [CVY_ISA] AUTO: the best that this CPU and OS can run; else it must run here */
     const char *backends;    /* [CVY_BACKEND] ordered, comma separated; NULL: "native,reference". Built in are
                                 native and reference; other names are modules, opened here */
@@ -33,7 +35,8 @@ typedef struct cvy_context_options {
                                  searched before the library's own directory. Not copied */
     bool strict;             /* an op that the first backend declines is an error instead of falling through */
     bool no_fusion;          /* run every op alone; the results are the same bits */
-    int verbose;             /* [CVY_VERBOSE] 0 silent; 1 choices at compile; 2 every op of every step, through `log` */
+    int verbose;             /* [CVY_VERBOSE] what `log` is told. 0: warnings; 1: choices at compile; 2: every op of every
+                                step */
     cvy_allocator allocator; /* all zero: aligned_alloc and free */
     void (*log)(void *user, int level, const char *line);
     void *log_user;
@@ -51,6 +54,9 @@ CVY_API const char *cvy_message(const cvy_context *ctx);
 
 /* What was chosen. */
 CVY_API size_t cvy_context_threads(const cvy_context *ctx);
+/* Who chose that number, as a phrase: "asked for", "CVY_THREADS", "the cgroup's quota"; and why there are fewer: "asked for
+ * (8, but the system lets this process start no more)". */
+CVY_API const char *cvy_context_threads_why(const cvy_context *ctx);
 CVY_API enum cvy_isa cvy_context_isa(const cvy_context *ctx);
 CVY_API const char *cvy_context_backends(const cvy_context *ctx);
 /* What could be chosen with this context's backend_path, comma separated, as a string into names[size]: the built-in
@@ -63,7 +69,7 @@ typedef struct cvy_machine {
     enum cvy_isa best_isa;
     bool can_run[5];              /* indexed by enum cvy_isa */
     size_t cpus_online, cpus_allowed; /* affinity mask */
-    double cgroup_quota;          /* CPUs granted by cpu.max; 0: no limit */
+    double cgroup_quota;          /* CPUs granted by the cgroups, version 1 and 2; 0: no limit */
     size_t default_threads;
     size_t l1d_bytes, l2_bytes, l3_bytes; /* 0: unknown */
 } cvy_machine;

@@ -37,6 +37,15 @@ void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...)
     ctx->options.log(ctx->options.log_user, level, line);
 }
 
+void cvyi_threads_why(struct cvy_context *ctx, const char *format, ...)
+{
+    size_t at = *format == ' ' ? strlen(ctx->threads_why) : 0;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(ctx->threads_why + at, sizeof ctx->threads_why - at, format, args);
+    va_end(args);
+}
+
 static void *default_alloc(void *user, size_t bytes, size_t alignment)
 {
     (void)user;
@@ -126,21 +135,64 @@ static enum cvy_status resolve_isa(struct cvy_context *ctx)
     return CVY_OK;
 }
 
+/* The first number of OMP_NUM_THREADS ("4", "4,2" for nested regions), at most MAX_THREADS; 0: not set, or not a list of
+ * numbers above zero, which is another library's mistake to report. */
+static size_t openmp_threads(void)
+{
+    const char *text = getenv("OMP_NUM_THREADS");
+    unsigned long first = 0;
+    while (text) {
+        char *end;
+        text += strspn(text, " \t");
+        if (*text < '0' || *text > '9') return 0;
+        unsigned long n = strtoul(text, &end, 10);
+        if (n == 0) return 0;
+        if (!first) first = n;
+        end += strspn(end, " \t");
+        if (*end && *end != ',') return 0;
+        text = *end ? end + 1 : NULL;
+    }
+    return first < MAX_THREADS ? first : MAX_THREADS;
+}
+
+/* How many threads, by whom: the options, CVY_THREADS, OMP_NUM_THREADS, what the machine allows. */
+static enum cvy_status resolve_threads(struct cvy_context *ctx)
+{
+    cvy_context_options *o = &ctx->options;
+    long threads = 0;
+    if (o->threads > MAX_THREADS)
+        return cvyi_fail(ctx, CVY_E_ARG, "threads is %zu, expected 1 to %d (0: default)", o->threads, MAX_THREADS);
+    cvyi_threads_why(ctx, "asked for");
+    if (o->threads) return CVY_OK;
+    CVYI_TRY(read_number(ctx, "CVY_THREADS", 1, MAX_THREADS, &threads));
+    cvyi_threads_why(ctx, "CVY_THREADS");
+    if (!threads) {
+        threads = (long)openmp_threads();
+        cvyi_threads_why(ctx, "OMP_NUM_THREADS");
+    }
+    if (!threads) {
+        struct cvyi_cpu_limits limits = cvyi_cpu_limits();
+        const char *ignored = getenv("OMP_NUM_THREADS");
+        threads = (long)limits.threads;
+        cvyi_threads_why(ctx, limits.by_quota ? "the cgroup's quota" : "the affinity mask");
+        if (ignored) {
+            cvyi_threads_why(ctx, " (OMP_NUM_THREADS is no list of numbers above zero)");
+            cvyi_log(ctx, 1, "threads: OMP_NUM_THREADS is '%.40s', no list of numbers above zero, and ignored", ignored);
+        }
+    }
+    o->threads = (size_t)threads;
+    return CVY_OK;
+}
+
 static enum cvy_status resolve(struct cvy_context *ctx)
 {
     cvy_context_options *o = &ctx->options;
     if (!o->allocator.alloc != !o->allocator.free)
         return cvyi_fail(ctx, CVY_E_ARG, "allocator: alloc and free must both be given or both be NULL");
-    long threads = (long)o->threads, verbose = o->verbose;
-    if (!threads) {
-        threads = (long)cvyi_cpu_default_threads();
-        CVYI_TRY(read_number(ctx, "CVY_THREADS", 1, MAX_THREADS, &threads));
-    }
-    if (threads < 1 || threads > MAX_THREADS)
-        return cvyi_fail(ctx, CVY_E_ARG, "threads is %zu, expected 1 to %d (0: default)", o->threads, MAX_THREADS);
-    o->threads = (size_t)threads;
+    long verbose = o->verbose;
     if (!verbose) CVYI_TRY(read_number(ctx, "CVY_VERBOSE", 0, 2, &verbose));
     o->verbose = (int)verbose;
+    CVYI_TRY(resolve_threads(ctx));
     CVYI_TRY(resolve_isa(ctx));
     const char *list = o->backends ? o->backends : getenv("CVY_BACKEND");
     if (!list) list = "native,reference";
@@ -181,5 +233,6 @@ void cvy_context_destroy(cvy_context **ctx)
 
 const char *cvy_message(const cvy_context *ctx) { return ctx ? ctx->message : "no context"; }
 size_t cvy_context_threads(const cvy_context *ctx) { return ctx ? ctx->options.threads : 0; }
+const char *cvy_context_threads_why(const cvy_context *ctx) { return ctx ? ctx->threads_why : ""; }
 enum cvy_isa cvy_context_isa(const cvy_context *ctx) { return ctx ? ctx->options.isa : CVY_ISA_AUTO; }
 const char *cvy_context_backends(const cvy_context *ctx) { return ctx ? ctx->backends : ""; }

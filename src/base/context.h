@@ -10,6 +10,7 @@ struct cvy_context {
     cvy_context_options options; /* resolved: threads >= 1, isa not AUTO, allocator set */
     char backends[256];          /* owned copy; options.backends points here */
     char message[512];
+    char threads_why[192];       /* who chose the number of threads */
     bool usable;
     struct cvyi_team *team;
 };
@@ -21,8 +22,11 @@ enum cvy_status cvyi_context_create(const cvy_context_options *options, struct c
  * wins. ctx NULL: only returns. */
 enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* One line to the log callback if options.verbose >= level. */
+/* One line to the log callback if options.verbose >= level; level 0 are warnings. */
 void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Says who chose the number of threads; a phrase that begins with a space is added to what was said before. */
+void cvyi_threads_why(struct cvy_context *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* 64-byte aligned, zeroed memory from the context's allocator; NULL if short (message set). bytes 0: a valid pointer. */
 void *cvyi_alloc(struct cvy_context *ctx, size_t bytes);

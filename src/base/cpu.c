@@ -1,40 +1,67 @@
-/* What this machine is. Instruction sets by CPUID and XCR0 (an operating system may not save the wide registers), caches
- * by CPUID, threads by the affinity mask and the cgroup's CPU quota (OpenMP runtimes ignore the latter). Compiled with
+/* What CPUID says of this machine. Instruction sets by CPUID and XCR0 (an operating system may not save the wide
+ * registers), caches by the vendor's leaf. Hypervisors hide leaves, zero them or answer past the end with something else:
+ * a leaf is read only below the maximum that its range reports, and believed only if it makes sense. Compiled with
  * baseline flags: it runs before anything was checked. */
 #include "base/cpu.h"
 
 #include <cpuid.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MAX_THREADS 1024
 
-static uint64_t read_xcr0(void)
+#define AMD_CACHES 0x8000001Du
+#define INTEL_CACHES 4u
+
+static struct cvyi_cpuid read_cpuid(const void *arg, uint32_t leaf, uint32_t subleaf)
+{
+    struct cvyi_cpuid r;
+    (void)arg;
+    __cpuid_count(leaf, subleaf, r.a, r.b, r.c, r.d);
+    return r;
+}
+
+static uint64_t read_xcr0(const void *arg)
 {
     uint32_t lo, hi;
+    (void)arg;
     __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
 }
 
-/* A level is exactly the flags its objects are compiled with (kernels/meson.build): CPUID bits and XCR0 state. */
-bool cvyi_cpu_can_run(enum cvy_isa isa)
+static const struct cvyi_cpu this_cpu = { read_cpuid, read_xcr0, NULL };
+
+/* False where the CPU has no such leaf: past the end of a range, Intel's answer is another leaf. */
+static bool leaf_at(const struct cvyi_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct cvyi_cpuid *out)
 {
+    uint32_t base = leaf & 0x80000000u, last = cpu->cpuid(cpu->arg, base, 0).a;
+    if (leaf > last || (last ^ leaf) >> 16) return false; /* a range that is not there reports nonsense as its end */
+    *out = cpu->cpuid(cpu->arg, leaf, subleaf);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ instruction sets */
+
+/* A level is exactly the flags its objects are compiled with (kernels/meson.build) and what these imply. */
+bool cvyi_cpuid_can_run(const struct cvyi_cpu *cpu, enum cvy_isa isa)
+{
+    const uint32_t avx = bit_SSE3 | bit_SSSE3 | bit_SSE4_1 | bit_SSE4_2 | bit_POPCNT | bit_XSAVE | bit_OSXSAVE | bit_AVX | bit_FMA;
+    const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    struct cvyi_cpuid one, seven;
     if (isa == CVY_ISA_SCALAR) return true;
-    unsigned a, b, c, d, b7, unused;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX) || !(c & bit_FMA)) return false;
-    if (!__get_cpuid_count(7, 0, &unused, &b7, &c, &d) || !(b7 & bit_AVX2)) return false;
-    uint64_t xcr0 = read_xcr0();
+    if (!leaf_at(cpu, 1, 0, &one) || (one.c & avx) != avx) return false;
+    if (!leaf_at(cpu, 7, 0, &seven) || !(seven.b & bit_AVX2)) return false;
+    uint64_t xcr0 = cpu->xcr0(cpu->arg);
     if ((xcr0 & 0x6) != 0x6) return false; /* xmm, ymm */
 #ifdef CVYI_HAVE_PAIR
     if (isa == CVY_ISA_PAIR) return true;
 #endif
     if (isa == CVY_ISA_AVX2) return true;
-    unsigned need = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
-    return isa == CVY_ISA_AVX512 && (b7 & need) == need && (xcr0 & 0xe6) == 0xe6; /* + opmask, zmm */
+    return isa == CVY_ISA_AVX512 && (seven.b & avx512) == avx512 && (xcr0 & 0xe6) == 0xe6; /* + opmask, zmm */
 }
+
+bool cvyi_cpu_can_run(enum cvy_isa isa) { return cvyi_cpuid_can_run(&this_cpu, isa); }
 
 enum cvy_isa cvyi_cpu_best(void)
 {
@@ -42,96 +69,134 @@ enum cvy_isa cvyi_cpu_best(void)
     return cvyi_cpu_can_run(CVY_ISA_AVX2) ? CVY_ISA_AVX2 : CVY_ISA_SCALAR;
 }
 
-static size_t allowed_cpus(void)
+/* ------------------------------------------------------------------------------------------------ caches */
+
+static bool is_amd(const struct cvyi_cpu *cpu)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set)) return 1; /* more than 1024 CPUs: the caller chooses */
-    int n = CPU_COUNT(&set);
-    return n > 0 ? (size_t)n : 1;
+    char vendor[12];
+    struct cvyi_cpuid r = cpu->cpuid(cpu->arg, 0, 0);
+    memcpy(vendor, &r.b, 4);
+    memcpy(vendor + 4, &r.d, 4);
+    memcpy(vendor + 8, &r.c, 4);
+    return !memcmp(vendor, "AuthenticAMD", 12) || !memcmp(vendor, "HygonGenuine", 12);
 }
 
-/* CPUs granted by the cgroup's cpu.max ("150000 100000" is 1.5), the smallest on the way to the root; 0: no limit. */
-static double quota_of(const char *dir)
-{
-    char path[4200], text[64];
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", dir);
-    FILE *f = fopen(path, "re");
-    if (!f) return 0;
-    double quota = 0, period = 0;
-    if (fgets(text, sizeof text, f) && sscanf(text, "%lf %lf", &quota, &period) == 2 && period > 0 && quota > 0)
-        quota /= period;
-    else
-        quota = 0;
-    fclose(f);
-    return quota;
-}
+/* From 1 KiB to 16 GiB; anything else is no cache of a CPU. */
+static size_t plausible(uint64_t bytes) { return bytes >= 1u << 10 && bytes <= (uint64_t)1 << 34 ? (size_t)bytes : 0; }
 
-static double cgroup_quota(void)
+/* Deterministic cache parameters: the same fields in Intel's leaf and in AMD's. */
+static struct cvyi_caches caches_by_list(const struct cvyi_cpu *cpu, uint32_t leaf)
 {
-    char line[4096], *dir = NULL;
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    if (f) {
-        while (fgets(line, sizeof line, f)) {
-            if (strncmp(line, "0::", 3) == 0) {
-                dir = line + 3;
-                dir[strcspn(dir, "\n")] = 0;
-                break;
-            }
-        }
-        fclose(f);
+    struct cvyi_caches caches = { 0, 0, 0 };
+    struct cvyi_cpuid r;
+    for (uint32_t i = 0; i < 16 && leaf_at(cpu, leaf, i, &r) && (r.a & 31); i++) {
+        uint64_t ways = (r.b >> 22) + 1, partitions = (r.b >> 12 & 1023) + 1, line = (r.b & 4095) + 1;
+        unsigned type = r.a & 31, level = r.a >> 5 & 7; /* 1 data, 2 instruction, 3 unified */
+        bool sane = line >= 16 && line <= 1024 && !(line & (line - 1)) && partitions <= 64;
+        size_t bytes = sane ? plausible(ways * partitions * line * ((uint64_t)r.c + 1)) : 0;
+        if (level == 1 && (type == 1 || type == 3)) caches.l1d = bytes;
+        if (level == 2 && type == 3) caches.l2 = bytes;
+        if (level == 3 && type == 3) caches.l3 = bytes;
     }
-    double least = quota_of("");
-    while (dir && dir[0] == '/' && dir[1]) {
-        double q = quota_of(dir);
-        if (q > 0 && (least == 0 || q < least)) least = q;
-        *strrchr(dir, '/') = 0;
-    }
-    return least;
+    return caches;
 }
 
-static size_t threads_for(size_t allowed, double quota)
+/* AMD's old leaves; of 0x80000006 Intel fills in the size of L2. */
+static struct cvyi_caches caches_by_size(const struct cvyi_cpu *cpu)
 {
-    size_t n = allowed;
-    if (quota > 0 && quota < (double)n) n = (size_t)(quota + 0.999);
-    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+    struct cvyi_caches caches = { 0, 0, 0 };
+    struct cvyi_cpuid r;
+    if (is_amd(cpu) && leaf_at(cpu, 0x80000005u, 0, &r)) caches.l1d = plausible((uint64_t)(r.c >> 24) << 10);
+    if (leaf_at(cpu, 0x80000006u, 0, &r)) {
+        caches.l2 = plausible((uint64_t)(r.c >> 16) << 10);
+        if (is_amd(cpu)) caches.l3 = plausible((uint64_t)(r.d >> 18) << 19);
+    }
+    return caches;
 }
 
-size_t cvyi_cpu_default_threads(void) { return threads_for(allowed_cpus(), cgroup_quota()); }
-
-/* Caches from CPUID's deterministic cache parameters (Intel leaf 4, AMD 0x8000001D; same fields). */
-static void describe_caches(cvy_machine *m)
+static void fill_gaps(struct cvyi_caches *known, struct cvyi_caches more)
 {
-    unsigned a, b, c, d;
-    unsigned leaf = 4;
-    if ((unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x8000001Du) leaf = 0x8000001D;
-    for (unsigned i = 0; i < 16; i++) {
-        if (!__get_cpuid_count(leaf, i, &a, &b, &c, &d) || !(a & 31)) break;
-        size_t bytes = (size_t)((b >> 22) + 1) * ((b >> 12 & 1023) + 1) * ((b & 4095) + 1) * ((size_t)c + 1);
-        unsigned type = a & 31, level = a >> 5 & 7; /* 1 data, 2 instruction, 3 unified */
-        if (level == 1 && type == 1) m->l1d_bytes = bytes;
-        if (level == 2 && type == 3) m->l2_bytes = bytes;
-        if (level == 3 && type == 3) m->l3_bytes = bytes;
+    if (!known->l1d) known->l1d = more.l1d;
+    if (!known->l2) known->l2 = more.l2;
+    if (!known->l3) known->l3 = more.l3;
+}
+
+/* A CPU without a level of cache is not told from one that hides it; a level that only a worse source knows is taken. */
+struct cvyi_caches cvyi_cpuid_caches(const struct cvyi_cpu *cpu)
+{
+    bool amd = is_amd(cpu);
+    struct cvyi_caches caches = caches_by_list(cpu, amd ? AMD_CACHES : INTEL_CACHES);
+    if (!caches.l1d && !caches.l2 && !caches.l3) caches = caches_by_list(cpu, amd ? INTEL_CACHES : AMD_CACHES);
+    fill_gaps(&caches, caches_by_size(cpu));
+    return caches;
+}
+
+void cvyi_cpuid_name(const struct cvyi_cpu *cpu, char name[64])
+{
+    char text[49] = "";
+    struct cvyi_cpuid r;
+    for (uint32_t i = 0; i < 3 && leaf_at(cpu, 0x80000002u + i, 0, &r); i++) memcpy(text + 16 * i, &r, 16);
+    const char *first = text + strspn(text, " ");
+    size_t n = strlen(first);
+    while (n && first[n - 1] == ' ') n--;
+    for (size_t i = 0; i < n; i++)
+        if (first[i] < ' ' || first[i] > '~') n = 0;
+    memset(name, 0, 64);
+    memcpy(name, n ? first : "unknown", n ? n : strlen("unknown"));
+}
+
+/* ------------------------------------------------------------------------------------------------ CPUs */
+
+size_t cvyi_affinity_count(int (*get)(size_t bytes, cpu_set_t *set))
+{
+    for (size_t cpus = 1024; cpus <= (size_t)1 << 20; cpus *= 2) { /* the kernel refuses a set smaller than its own */
+        size_t bytes = CPU_ALLOC_SIZE(cpus);
+        cpu_set_t *set = calloc(1, bytes);
+        if (!set) break;
+        int n = get(bytes, set) ? 0 : CPU_COUNT_S(bytes, set);
+        free(set);
+        if (n > 0) return (size_t)n;
     }
+    return 1;
+}
+
+static int own_affinity(size_t bytes, cpu_set_t *set) { return sched_getaffinity(0, bytes, set); }
+
+struct cvyi_cpu_limits cvyi_limits_of(size_t allowed, double quota)
+{
+    struct cvyi_cpu_limits limits = { .allowed = allowed, .quota = quota };
+    limits.by_quota = quota > 0 && quota < (double)allowed;
+    limits.threads = limits.by_quota ? (size_t)(quota + 0.999) : allowed;
+    if (limits.threads < 1) limits.threads = 1;
+    if (limits.threads > MAX_THREADS) limits.threads = MAX_THREADS;
+    return limits;
+}
+
+static FILE *open_file(void *arg, const char *path)
+{
+    (void)arg;
+    return fopen(path, "re");
+}
+
+struct cvyi_cpu_limits cvyi_cpu_limits(void)
+{
+    return cvyi_limits_of(cvyi_affinity_count(own_affinity), cvyi_cgroup_quota(open_file, NULL));
 }
 
 void cvy_machine_describe(cvy_machine *m)
 {
     memset(m, 0, sizeof *m);
-    unsigned regs[12];
-    if ((unsigned)__get_cpuid_max(0x80000000, NULL) >= 0x80000004u) {
-        for (unsigned i = 0; i < 3; i++)
-            __get_cpuid(0x80000002 + i, &regs[4 * i], &regs[4 * i + 1], &regs[4 * i + 2], &regs[4 * i + 3]);
-        memcpy(m->cpu, regs, sizeof regs);
-        size_t n = strlen(m->cpu);
-        while (n && m->cpu[n - 1] == ' ') m->cpu[--n] = 0;
-    }
-    if (!m->cpu[0]) strcpy(m->cpu, "unknown");
+    cvyi_cpuid_name(&this_cpu, m->cpu);
     m->best_isa = cvyi_cpu_best();
     for (int i = CVY_ISA_SCALAR; i <= CVY_ISA_PAIR; i++) m->can_run[i] = cvyi_cpu_can_run((enum cvy_isa)i);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     m->cpus_online = online > 0 ? (size_t)online : 1;
-    m->cpus_allowed = allowed_cpus();
-    m->cgroup_quota = cgroup_quota();
-    m->default_threads = threads_for(m->cpus_allowed, m->cgroup_quota);
-    describe_caches(m);
+    struct cvyi_cpu_limits limits = cvyi_cpu_limits();
+    m->cpus_allowed = limits.allowed;
+    m->cgroup_quota = limits.quota;
+    m->default_threads = limits.threads;
+    struct cvyi_caches caches = cvyi_cpuid_caches(&this_cpu);
+    m->l1d_bytes = caches.l1d;
+    m->l2_bytes = caches.l2;
+    m->l3_bytes = caches.l3;
 }

@@ -18,6 +18,8 @@ static const struct entry exit_codes[] = {
     {NULL, NULL}};
 static const struct entry environment[] = {
     {"CVY_THREADS", "number of threads, as --threads"},
+    {"OMP_NUM_THREADS", "number of threads if CVY_THREADS is not set; of a list (4,2) the first. Without both: the CPUs in the affinity "
+                        "mask, capped by the cgroup's quota"},
     {"CVY_ISA", "instruction set, as --isa"},
     {"CVY_BACKEND", "backends, as --backend"},
     {"CVY_BACKEND_PATH", "directories with backends in modules (convoy-NAME.so), ':' between"},

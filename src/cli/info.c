@@ -57,7 +57,7 @@ static void print_cache(const char *name, size_t bytes)
     printf("%s %s", name, bytes ? bytes_text((double)bytes, text) : "unknown");
 }
 
-static int machine(const struct cli_session *s, const cvy_context_options *asked)
+static int machine(const struct cli_session *s)
 {
     cvy_machine m;
     cvy_machine_describe(&m);
@@ -71,8 +71,7 @@ static int machine(const struct cli_session *s, const cvy_context_options *asked
     print_cache(", L2", m.l2_bytes);
     print_cache(", L3", m.l3_bytes);
     printf("\nthreads   %zu: %s; %zu CPUs online, %zu in the affinity mask, ", cvy_context_threads(s->ctx),
-           asked->threads ? "--threads" : getenv("CVY_THREADS") ? "CVY_THREADS"
-           : m.default_threads < m.cpus_allowed ? "the cgroup's quota" : "the affinity mask", m.cpus_online, m.cpus_allowed);
+           cvy_context_threads_why(s->ctx), m.cpus_online, m.cpus_allowed);
     if (m.cgroup_quota > 0) printf("cgroup quota %.2f\n", m.cgroup_quota);
     else printf("no cgroup quota\n");
     char available[256];
@@ -146,7 +145,7 @@ static int run(int argc, char **argv)
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
     if (!code && !o.model) {
-        code = machine(&s, &o.engine);
+        code = machine(&s);
     } else if (!code && !(code = cli_open_model(&s, o.model, NULL)) && !(code = cli_open_net(&s))) {
         const struct model *m = s.model;
         printf("%s: %s\ninput %zux%zux%zu, data %s, defaults: batch %zu, %zu epochs, lr %g, momentum %g, weight decay %g\n\n",
