@@ -1,5 +1,11 @@
 /* A context: which threads, instruction set and backends to use, and where the last error is told.
- * One context is used by one host thread at a time; several contexts may live in a process and run at once. */
+ * One context is used by one host thread at a time; several contexts may live in a process and run at once.
+ *
+ * In the host's process. Once loaded, the library and its OpenMP runtime stay until the process ends, whatever dlclose says:
+ * idle threads stand in their code. The threads of a context are started when it is made. The first context registers
+ * one fork handler (pthread_atfork): before a fork, the forking thread lets go of its OpenMP threads where the runtime is
+ * GCC's, which would wait for them in the child for ever; parent and child start theirs anew when they next run
+ * something. What other host threads are doing at that moment goes on in the parent and does not exist in the child. */
 #ifndef CONVOY_CONTEXT_H
 #define CONVOY_CONTEXT_H
 

@@ -1,4 +1,4 @@
-/* Threads: the one place of the library that knows OpenMP. A run is one parallel region; its stages are separated by a
+/* Threads: with runtime.c the one place of the library that knows OpenMP. A run is one parallel region; its stages are separated by a
  * barrier of ours that spins briefly, then yields, then sleeps: a pure spin falls to a tenth of the speed when a core
  * is taken away (docs/decisions/0008), and OpenMP's own barrier costs a region per stage.
  *
@@ -8,7 +8,6 @@
 #include "base/team.h"
 
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #endif
 
 #include "base/context.h"
+#include "base/runtime.h"
 
 #define FTZ_DAZ 0x8040u
 #define SPINS 1000 /* about 40 us of pause: longer than a stage is uneven, unless a core was taken away */
@@ -40,46 +40,26 @@ struct cvyi_team {
     struct share share[]; /* by thread */
 };
 
+/* Says why there are fewer threads than were chosen. */
+static void tell_fewer(struct cvy_context *ctx, size_t threads)
+{
+    size_t wanted = ctx->options.threads;
 #ifdef _OPENMP
-/* A child of fork would wait for libgomp's dead workers for ever: let go of them before. LLVM's runtime starts anew in
- * the child by itself, and asserts there if it had been paused. */
-extern int kmp_get_blocktime(void) __attribute__((weak)); /* LLVM's alone */
-static void before_fork(void)
-{
-    if (!kmp_get_blocktime) omp_pause_resource_all(omp_pause_hard);
-}
-
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static void register_fork(void) { pthread_atfork(before_fork, NULL, NULL); }
-
-/* libgomp ends the process when it cannot make a thread, so try first. */
-static void *nothing(void *arg) { return arg; }
-static size_t threads_possible(size_t want)
-{
-    pthread_t made[256];
-    size_t n = 0, most = want - 1 < 256 ? want - 1 : 256;
-    while (n < most && pthread_create(&made[n], NULL, nothing, NULL) == 0) n++;
-    size_t got = n;
-    while (n) pthread_join(made[--n], NULL);
-    return got < most ? got + 1 : want;
-}
+    bool limited = (size_t)omp_get_thread_limit() <= threads;
+    const char *why = limited ? "OMP_THREAD_LIMIT is lower" : "the system lets this process start no more";
+#else
+    const char *why = "this build has no threads";
 #endif
+    cvyi_log(ctx, 0, "threads: %zu instead of %zu: %s", threads, wanted, why);
+    cvyi_threads_why(ctx, " (%zu, but %s)", wanted, why);
+}
 
 enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **out)
 {
     size_t threads = ctx->options.threads;
-#ifdef _OPENMP
-    if (!ctx->options.parallel_for) {
-        size_t limit = (size_t)omp_get_thread_limit();
-        if (threads > limit) threads = limit;
-        if (threads > 1) threads = threads_possible(threads);
-        pthread_once(&fork_once, register_fork);
-    }
-#else
-    if (!ctx->options.parallel_for) threads = 1;
-#endif
-    if (threads < ctx->options.threads)
-        cvyi_log(ctx, 1, "threads: %zu asked for, %zu can be had", ctx->options.threads, threads);
+    cvyi_runtime_open();
+    if (!ctx->options.parallel_for) threads = cvyi_runtime_reserve(threads);
+    if (threads < ctx->options.threads) tell_fewer(ctx, threads);
     ctx->options.threads = threads;
     struct cvyi_team *team = cvyi_alloc(ctx, sizeof *team + threads * sizeof(struct share) + 128);
     if (!team) return CVY_E_NOMEM;
@@ -95,7 +75,8 @@ void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team)
     *team = NULL;
 }
 
-struct job { size_t n_stages; const struct cvyi_stage_work *work; cvyi_team_fn fn; void *arg; };
+/* threads: that take part, those of the team or, where some could not be had again (after a fork), fewer. */
+struct job { size_t n_stages; const struct cvyi_stage_work *work; cvyi_team_fn fn; void *arg; size_t threads; };
 
 /* Does what one thread can do from `stage` on: its gate, and a stage of a single task, which is not worth a barrier, with
  * what follows. Answers the stage at which the others are needed, n_stages at the end. */
@@ -111,12 +92,14 @@ static size_t pass_gate(const struct job *job, size_t stage, size_t thread)
 }
 
 #ifdef _OPENMP
-static void deal(struct cvyi_team *team, struct cvyi_stage_work w)
+static void deal(struct cvyi_team *team, const struct job *job, size_t stage)
 {
+    const struct cvyi_stage_work w = job->work[stage];
     struct share *share = team->share;
-    for (size_t t = 0; t < team->threads; t++) {
-        uint64_t first = w.gates + (w.begin ? w.begin[t] : w.tasks * t / team->threads);
-        uint64_t end = w.gates + (w.begin ? w.begin[t + 1] : w.tasks * (t + 1) / team->threads);
+    const uint32_t *begin = job->threads == team->threads ? w.begin : NULL;
+    for (size_t t = 0; t < job->threads; t++) {
+        uint64_t first = w.gates + (begin ? begin[t] : w.tasks * t / job->threads);
+        uint64_t end = w.gates + (begin ? begin[t + 1] : w.tasks * (t + 1) / job->threads);
         atomic_store_explicit(&share[t].range, first << 32 | end, memory_order_relaxed);
     }
 }
@@ -159,9 +142,9 @@ static void wake_all(_Atomic uint32_t *word)
 static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t next, size_t thread)
 {
     uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->threads) {
+    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == job->threads) {
         team->stage = next = pass_gate(job, next, thread);
-        if (next < job->n_stages) deal(team, job->work[next]);
+        if (next < job->n_stages) deal(team, job, next);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_store(&team->phase, phase + 1);
         if (atomic_load(&team->asleep)) wake_all(&team->phase);
@@ -186,8 +169,8 @@ static void work(struct cvyi_team *team, const struct job *job, size_t thread)
         struct share *share = team->share;
         size_t task;
         while (take_first(&share[thread], &task)) job->fn(job->arg, s, task, thread);
-        for (size_t k = 1; k < team->threads; k++) {
-            struct share *other = &share[(thread + k) % team->threads];
+        for (size_t k = 1; k < job->threads; k++) {
+            struct share *other = &share[(thread + k) % job->threads];
             while (take_last(other, &task)) job->fn(job->arg, s, task, thread);
         }
         wait_for_all(team, job, s + 1, thread); /* also behind the last: OpenMP's own barrier would spin long */
@@ -226,27 +209,28 @@ static void run_hosted(const cvy_context_options *o, const struct job *job)
 void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *stages, cvyi_team_fn fn,
                    void *arg)
 {
-    const struct job job = { n_stages, stages, fn, arg };
+    struct job job = { n_stages, stages, fn, arg, team->threads };
     if (team->ctx->options.parallel_for) {
         run_hosted(&team->ctx->options, &job);
         return;
     }
     unsigned saved = _mm_getcsr();
     size_t first = 0;
+    job.threads = cvyi_runtime_reserve(team->threads);
     _mm_setcsr(saved | FTZ_DAZ);
-    if (team->threads == 1) alone(&job, 0);
+    if (job.threads == 1) alone(&job, 0);
     else first = pass_gate(&job, 0, 0);
-    if (team->threads == 1 || first == n_stages) {
+    if (job.threads == 1 || first == n_stages) {
         _mm_setcsr(saved);
         return;
     }
 #ifdef _OPENMP
     team->stage = first;
-    deal(team, stages[first]);
+    deal(team, &job, first);
     bool whole = true; /* an enclosing region of the caller's may leave us fewer threads than we asked for */
-#pragma omp parallel num_threads((int)team->threads)
+#pragma omp parallel num_threads((int)job.threads)
     {
-        if ((size_t)omp_get_num_threads() == team->threads) {
+        if ((size_t)omp_get_num_threads() == job.threads) {
             unsigned own = _mm_getcsr();
             _mm_setcsr(saved | FTZ_DAZ);
             work(team, &job, (size_t)omp_get_thread_num());

@@ -1,4 +1,4 @@
-/* Threads. The only file of the library that knows OpenMP is team.c. A team runs stages: independent tasks, then a
+/* Threads. The only files of the library that know OpenMP are team.c and runtime.c. A team runs stages: independent tasks, then a
  * barrier, in ONE parallel region for a whole step (or one call of the host's parallel-for per stage). */
 #ifndef CVYI_TEAM_H
 #define CVYI_TEAM_H

@@ -1,5 +1,5 @@
 /* Backends from shared objects, convoy-NAME.so: where they are looked for, and what is checked before one is believed.
- * They are never closed: a backend's threads may outlive every program. */
+ * They are never unloaded, a refused one neither: the threads of what they brought along may outlive every program. */
 #include "program/program.h"
 
 #include <dirent.h>
@@ -85,7 +85,7 @@ enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, cons
     /* The module calls cvy_plan_* of the library that opens it, which a host may have loaded for itself only. */
     own_file(own);
     (void)dlopen(own, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!module) {
         const char *why = dlerror();
         return cvyi_fail(ctx, CVY_E_BACKEND, "backend \"%s\" cannot be loaded: %s", name, why ? why : path);
