@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The program from outside: exit codes and messages, runs and their files, resuming, signals, lost output.
 Usage: cli_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data are synthetic and small."""
+import gzip
+import hashlib
 import json
 import os
 import pathlib
@@ -41,6 +43,11 @@ def fails(code, pattern, *args, **kw):
     assert before == sorted(os.listdir('.')), f'convoy {args}: left {set(os.listdir(".")) - set(before)}'
 
 
+def notes(r):
+    """What the program says of itself, beside the lines of the epochs."""
+    return [line for line in r.stderr.splitlines() if line.startswith('convoy')]
+
+
 def tensors(path):
     """{name: bytes} and the metadata of a safetensors file."""
     raw = pathlib.Path(path).read_bytes()
@@ -48,6 +55,41 @@ def tensors(path):
     header = json.loads(raw[8:8 + n])
     meta = header.pop('__metadata__')
     return {k: raw[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]] for k, v in header.items()}, meta
+
+
+def write_tensors(path, values, meta):
+    """A sealed file as convoy writes it, of what tensors() gave: the values one after the other, as F32 vectors."""
+    header, at = {'__metadata__': {**meta, 'convoy.sha256': '0' * 64}}, 0
+    for name, raw in values.items():
+        header[name] = {'dtype': 'F32', 'shape': SHAPES[name], 'data_offsets': [at, at + len(raw)]}
+        at += len(raw)
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)
+    whole = struct.pack('<Q', len(text)) + text + b''.join(values.values())
+    digest = hashlib.sha256(whole).hexdigest().encode()
+    pathlib.Path(path).write_bytes(whole.replace(b'"convoy.sha256": "' + b'0' * 64, b'"convoy.sha256": "' + digest, 1))
+
+
+SHAPES = {}
+
+
+def read_tensors(path):
+    """tensors(), whose shapes write_tensors() then knows."""
+    raw = pathlib.Path(path).read_bytes()
+    header = json.loads(raw[8:8 + struct.unpack('<Q', raw[:8])[0]])
+    SHAPES.update({k: v['shape'] for k, v in header.items() if k != '__metadata__'})
+    return tensors(path)
+
+
+def write_idx(directory, train=200, test=60, classes=3, size=28, packed=False):
+    """IDX files of images that anybody can tell apart, in a new directory."""
+    os.makedirs(directory, exist_ok=True)
+    for prefix, n in (('train', train), ('t10k', test)):
+        labels = bytes((i * 7 + i // 5) % classes for i in range(n))
+        pixels = b''.join(bytes((60 * label + (i + j) % 50) % 256 for j in range(size * size)) for i, label in enumerate(labels))
+        for name, raw in ((f'{prefix}-images-idx3-ubyte', struct.pack('>4B3I', 0, 0, 8, 3, n, size, size) + pixels),
+                          (f'{prefix}-labels-idx1-ubyte', struct.pack('>4BI', 0, 0, 8, 1, n) + labels)):
+            pathlib.Path(directory, name + '.gz' * packed).write_bytes(gzip.compress(raw) if packed else raw)
 
 
 def metrics(path, timing=False):
@@ -187,6 +229,58 @@ def test_bad_data():
     fails(2, 'idx', 'train', '--data', './broken')
     fails(2, 'unknown data set .minst.; did you mean mnist', 'data', 'path', 'minst')
     assert 'fashion-mnist' in run('data', 'list', code=0).stdout
+
+
+def test_own_data():
+    """A user's own files are called what they are, and a run is resumed with the very same images only."""
+    write_idx('mnist')
+    train = ['train', 'lenet-bn', '--batch', '50']
+    r = run(*train, '--epochs', 1, '--data', 'mnist/.', '--out', 'r', code=0)
+    assert r.stdout.startswith(f'data: idx:mnist/. (not known) 200 train / 60 test\n') and notes(r) == [], r
+    r = run(*train, '--epochs', 1, '--data', 'mnist', '--out', 'named', code=0, env={'CVY_DATA_DIR': os.getcwd()})
+    assert r.stdout.startswith(f'data: idx:{os.getcwd()}/mnist (not known) 200 train / 60 test\n'), r
+    assert notes(r) == [f'convoy: note: {os.getcwd()}/mnist: these are not the published files of mnist'], r
+    assert re.match(r'0: class \d [01]\.\d+, .*  \(is class 0\)\n', run('predict', 'r', '0', code=0).stdout)
+    assert 'test acc' in run('eval', 'r', code=0).stdout
+    fails(2, 'mnist: the content is none of the published sets', 'data', 'verify', './mnist')
+    # More classes than outputs; another size.
+    write_idx('many', classes=11)
+    fails(2, r'tells 10 classes apart, idx:many has labels up to 10', *train, '--data', 'many')
+    write_idx('large', size=29)
+    fails(2, r"the model's input is 1x28x28, the images of idx:large are 1x29x29", *train, '--data', 'large')
+    # Packed or not, moved or not: the same data. One pixel or one label more or less: not.
+    write_idx('packed', packed=True)
+    run('train', '--resume=r', '--data', 'packed', '--epochs', 2, code=0)
+    for name in sorted(os.listdir('mnist')):
+        raw = bytearray(pathlib.Path('mnist', name).read_bytes())
+        raw[-1] ^= 1
+        pathlib.Path('mnist', name).write_bytes(raw)
+        fails(2, 'not the images and labels that the run', 'train', '--resume=r', '--data', 'mnist/.', '--epochs', 3)
+        raw[-1] ^= 1
+        pathlib.Path('mnist', name).write_bytes(raw)
+    run('train', '--resume=r', '--data', 'mnist/.', '--epochs', 3, code=0)
+    # The test images to train on.
+    for name in os.listdir('mnist'):
+        if name.startswith('t10k'):
+            shutil.copy(f'mnist/{name}', f'mnist/train{name[4:]}')
+    assert 'note: mnist/.: the training images are the test images' in run(*train, '--data', 'mnist/.', '--epochs', 1, code=0).stderr
+    # A run of an older convoy remembers the labels only.
+    values, meta = read_tensors('r/checkpoint.safetensors')
+    config = json.loads(meta['convoy.config'])
+    del config['data_sha256']
+    write_tensors('r/checkpoint.safetensors', values, {**meta, 'convoy.config': json.dumps(config)})
+    write_idx('mnist')
+    r = run('train', '--resume=r', '--data', 'mnist/.', '--epochs', 4, code=0)
+    assert 'begun by an older convoy, which kept a hash of the labels only' in r.stderr, r
+    assert notes(run('train', '--resume=r', '--data', 'mnist/.', '--epochs', 5, code=0)) == []
+    # A name that JSON cannot hold.
+    os.rename(b'mnist', b'\xe9')
+    r = subprocess.run([os.fsencode(CONVOY), b'train', b'--data', b'\xe9', b'--out', b'new'], capture_output=True, env=ENV)
+    assert r.returncode == 1 and b'is not UTF-8' in r.stderr and not os.path.exists('new'), r
+    r = subprocess.run([os.fsencode(CONVOY), b'eval', b'r', b'--data', b'\xe9'], capture_output=True, env=ENV)
+    assert r.returncode == 0, r
+    r = subprocess.run([os.fsencode(CONVOY), b'train', b'--data', b'\xe9/d'], capture_output=True, env=ENV)
+    assert r.returncode == 2 and b'nor a directory' in r.stderr, r
 
 
 def test_train():

@@ -1,4 +1,6 @@
-/* Data sets: what is accepted, what is refused and in which words; every truncation and corruption of a small file. */
+/* Data sets: what is accepted, what is refused and in which words; every truncation and corruption of a small file; small
+ * sets in every layout that people have, pixels and labels compared; what a set is called, by what it holds. */
+#include <dirent.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -10,7 +12,8 @@
 #include <zlib.h>
 #include <cmocka.h>
 
-#include "data/data.h"
+#include "data/known.h"
+#include "data/place.h"
 
 static char error[512];
 
@@ -187,7 +190,7 @@ static void places_that_hold_nothing(void **state)
     char dir[] = "/tmp/convoy-data-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
     assert_int_equal(data_open("no-such-set", NULL, false, &set, error, sizeof error), DATA_NOT_FOUND);
-    assert_non_null(strstr(error, "fashion-mnist, mnist, cifar10"));
+    assert_non_null(strstr(error, "fashion-mnist, mnist, kmnist, cifar10"));
     assert_int_equal(data_open(dir, NULL, false, &set, error, sizeof error), DATA_NOT_FOUND);
     snprintf(path, sizeof path, "%s/data_batch_1.bin", dir);
     FILE *f = fopen(path, "w");
@@ -204,13 +207,478 @@ static void places_that_hold_nothing(void **state)
     assert_non_null(strstr(error, "CVY_DATA_DIR"));
 }
 
+/* ------------------------------------------------------------------------------------------------- whole sets */
+
+static char root[64], path[512];
+
+static const char *in(const char *a, const char *b)
+{
+    snprintf(path, sizeof path, "%s/%s%s%s", root, a, *b ? "/" : "", b);
+    return path;
+}
+
+/* Makes an empty directory for a test, and lets nothing be found elsewhere. */
+static int make_root(void **state)
+{
+    (void)state;
+    strcpy(root, "/tmp/convoy-data-XXXXXX");
+    assert_non_null(mkdtemp(root));
+    setenv("HOME", root, 1);
+    unsetenv("CVY_DATA_DIR");
+    unsetenv("XDG_CACHE_HOME");
+    setenv("XDG_DATA_DIRS", "", 1);
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    char command[256];
+    snprintf(command, sizeof command, "chmod -R u+rwx %s && rm -r %s", root, root);
+    return system(command);
+}
+
+static void make_dirs(const char *below)
+{
+    char dir[512];
+    snprintf(dir, sizeof dir, "%s/%s", root, below);
+    for (char *p = dir + strlen(root) + 1; *p; p++) {
+        if (*p != '/') continue;
+        *p = 0;
+        mkdir(dir, 0777);
+        *p = '/';
+    }
+    mkdir(dir, 0777);
+}
+
+static void write_file(const char *where, const void *bytes, size_t size)
+{
+    FILE *f = fopen(where, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* What the pixels and labels of the small sets are: different in every set, split, image and place. */
+static uint8_t pixel(unsigned set, unsigned split, size_t i) { return (uint8_t)(i * 7 + i / 251 + set * 31 + split * 101); }
+static uint8_t label(unsigned set, unsigned split, size_t i) { return (uint8_t)((i * 3 + set + split) % 10); }
+
+enum { TRAIN = 5, TEST = 3, H = 4, W = 6 };
+
+static void write_idx(const char *dir, const char *name, bool packed, unsigned set, unsigned split, bool labels)
+{
+    uint8_t plain[400], zipped[800];
+    uint32_t n = split ? TEST : TRAIN;
+    size_t head = make_idx(plain, labels ? 1 : 3, (uint32_t[]){ n, H, W }, 0), content = labels ? n : n * H * W;
+    for (size_t i = 0; i < content; i++) plain[head + i] = labels ? label(set, split, i) : pixel(set, split, i);
+    if (packed) write_file(in(dir, name), zipped, gzip(plain, head + content, zipped, sizeof zipped));
+    else write_file(in(dir, name), plain, head + content);
+}
+
+/* names: train images, train labels, test images, test labels; those that end in .gz are packed. */
+static void write_set(const char *dir, const char *const names[4], unsigned set)
+{
+    make_dirs(dir);
+    for (unsigned i = 0; i < 4; i++) write_idx(dir, names[i], strstr(names[i], ".gz") != NULL, set, i / 2, i % 2);
+}
+
+static const char *const plain_names[4] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
+
+static struct data_set *opened(const char *spec, const char *like)
+{
+    struct data_set *set;
+    if (data_open(spec, like, false, &set, error, sizeof error) != DATA_OK) fail_msg("%s: %s", spec, error);
+    return set;
+}
+
+static void check_split(const struct data_split *split, size_t n, size_t pixels, unsigned set, unsigned which)
+{
+    assert_int_equal(split->n, n);
+    for (size_t i = 0; i < n * pixels; i++) assert_int_equal(split->images[i], pixel(set, which, i));
+    for (size_t i = 0; i < n; i++) assert_int_equal(split->labels[i], label(set, which, i));
+}
+
+/* Opens and compares every pixel and label with those of small set number `set`. */
+static void check_set(const char *spec, unsigned set)
+{
+    struct data_set *d = opened(spec, NULL);
+    assert_true(d->c == 1 && d->h == H && d->w == W && d->open_classes && !d->verified && !d->synthetic);
+    check_split(&d->train, TRAIN, H * W, set, 0);
+    check_split(&d->test, TEST, H * W, set, 1);
+    size_t most = 0;
+    for (size_t i = 0; i < TRAIN; i++) most = label(set, 0, i) > most ? label(set, 0, i) : most;
+    for (size_t i = 0; i < TEST; i++) most = label(set, 1, i) > most ? label(set, 1, i) : most;
+    assert_int_equal(d->classes, most + 1);
+    assert_int_equal(strncmp(d->name, "idx:", 4), 0);
+    assert_string_equal(d->name + 4, d->source);
+    assert_string_equal(d->remark, "not known");
+    assert_null(d->class_names);
+    data_close(&d);
+}
+
+static void idx_layouts(void **state)
+{
+    (void)state;
+    static const char *const spellings[][4] = {
+        { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" },
+        { "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz" },
+        { "train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte" },
+        { "train-images.idx3-ubyte.gz", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels.idx1-ubyte.gz" },
+        { "emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte", "emnist-digits-test-images-idx3-ubyte.gz",
+          "emnist-digits-test-labels-idx1-ubyte" } };
+    char dir[64], spec[600];
+    for (unsigned i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        snprintf(dir, sizeof dir, "s%u", i);
+        write_set(dir, spellings[i], i);
+        check_set(in(dir, ""), i);
+        snprintf(spec, sizeof spec, "idx:%s", in(dir, ""));
+        check_set(spec, i);
+    }
+    write_set("torch/raw", plain_names, 9);
+    check_set(in("torch", ""), 9);
+    check_set(in("torch", "raw"), 9);
+    /* Files with no prefix come before those with one, unpacked before packed, other files are nothing. */
+    write_set("s4", plain_names, 11);
+    check_set(in("s4", ""), 11);
+    write_set("s0", spellings[1], 12);
+    check_set(in("s0", ""), 0);
+    static const char *const others[] = { "train-images-idx3-ubyte.bak", "xtrain-images-idx3-ubyte", "train-images-idx1-ubyte",
+                                          "train-labels-idx3-ubyte", "train-imagesidx3-ubyte", "images-idx3-ubyte", "idx3-ubyte", ".gz" };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) write_file(in("s2", others[i]), "x", 1);
+    check_set(in("s2", ""), 2);
+    /* The digest is of the content, and of all of it. */
+    struct data_set *a = opened(in("s0", ""), NULL), *b;
+    write_set("again", spellings[1], 0);
+    b = opened(in("again", ""), NULL);
+    assert_string_equal(a->digest, b->digest);
+    data_close(&b);
+    for (unsigned i = 0; i < 4; i++) {
+        write_set("again", spellings[1], 0);
+        write_idx("again", spellings[1][i], true, 1, i / 2, i % 2); /* one file of the next set */
+        b = opened(in("again", ""), NULL);
+        assert_string_not_equal(a->digest, b->digest);
+        data_close(&b);
+    }
+    data_close(&a);
+}
+
+static void refused_as(const char *spec, enum data_status want, const char *part)
+{
+    struct data_set *set;
+    enum data_status status = data_open(spec, NULL, false, &set, error, sizeof error);
+    if (status != want || !strstr(error, part)) fail_msg("%s: expected %d and '%s', found %d: '%s'", spec, (int)want, part, (int)status, error);
+    assert_null(set);
+}
+
+static void sets_that_do_not_fit(void **state)
+{
+    (void)state;
+    uint8_t b[400];
+    for (unsigned i = 0; i < 4; i++) { /* each of the four is needed */
+        write_set("d", plain_names, 1);
+        unlink(in("d", plain_names[i]));
+        char part[64];
+        snprintf(part, sizeof part, "there is no %s nor", plain_names[i]);
+        refused_as(in("d", ""), DATA_NOT_FOUND, part);
+        write_file(in("d", plain_names[i]), "short", 5);
+        refused_as(in("d", ""), DATA_BAD, plain_names[i]);
+    }
+    write_set("d", plain_names, 1);
+    write_file(in("d", plain_names[3]), b, make_idx(b, 1, (uint32_t[]){ TEST + 1 }, TEST + 1));
+    refused_as(in("d", ""), DATA_BAD, "4 labels for 3 images");
+    write_set("d", plain_names, 1);
+    write_file(in("d", plain_names[2]), b, make_idx(b, 3, (uint32_t[]){ TEST, W, H }, TEST * H * W));
+    refused_as(in("d", ""), DATA_BAD, "images are 6x4, the training images are 4x6");
+    write_file(in("d", plain_names[2]), b, make_idx(b, 3, (uint32_t[]){ TEST, H, W + 1 }, TEST * H * (W + 1)));
+    refused_as(in("d", ""), DATA_BAD, "images are 4x7");
+    static const char *const prefixed[4] = { "a-train-images-idx3-ubyte", "b-train-labels-idx1-ubyte", "c-t10k-images-idx3-ubyte", "b-t10k-labels-idx1-ubyte" };
+    write_set("several", prefixed, 1);
+    refused_as(in("several", ""), DATA_BAD, "several data sets (a-..., c-...)");
+    /* No files, but what one can help with. */
+    make_dirs("none");
+    refused_as(in("none", ""), DATA_NOT_FOUND, "neither IDX files");
+    refused_as(in("absent", ""), DATA_NOT_FOUND, "neither a known set");
+    write_file(in("none", "cifar-10-python.tar.gz"), "", 0);
+    refused_as(in("none", ""), DATA_NOT_FOUND, "take the binary version");
+    write_file(in("none", "cifar-10-binary.tar.gz"), "", 0);
+    refused_as(in("none", ""), DATA_NOT_FOUND, "unpack it there");
+    make_dirs("none/cifar-10-batches-py");
+    write_file(in("none", "cifar-10-batches-py/data_batch_1"), "", 0);
+    refused_as(in("none", ""), DATA_NOT_FOUND, "Python pickles");
+    write_file(in("py", ""), "", 0);
+    refused_as(in("py", ""), DATA_NOT_FOUND, "expected a directory, found a file");
+    unlink(in("py", ""));
+    make_dirs("py");
+    write_file(in("py", "data_batch_1"), "", 0);
+    refused_as(in("py", ""), DATA_NOT_FOUND, "Python pickles");
+    /* Special files, and what may not be read, say so. */
+    write_set("d", plain_names, 1);
+    unlink(in("d", plain_names[0]));
+    assert_int_equal(mkfifo(in("d", plain_names[0]), 0600), 0);
+    refused_as(in("d", ""), DATA_BAD, "not a regular file");
+    unlink(in("d", plain_names[0]));
+    assert_int_equal(symlink("nowhere", in("d", plain_names[0])), 0);
+    refused_as(in("d", ""), DATA_IO, "No such file");
+    char longest[5000];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    refused_as(longest, DATA_IO, "too long");
+    assert_int_equal(symlink("loop", in("loop", "")), 0);
+    refused_as(in("loop", "x"), DATA_IO, "symbolic links");
+    if (!geteuid()) return; /* the superuser may read everything */
+    write_set("closed", plain_names, 1);
+    assert_int_equal(chmod(in("closed", ""), 0), 0);
+    refused_as(in("closed", ""), DATA_IO, "Permission denied");
+    refused_as(in("closed", "x"), DATA_IO, "Permission denied");
+    setenv("CVY_DATA_DIR", in("closed", ""), 1);
+    refused_as("mnist", DATA_NOT_FOUND, "Permission denied");
+    refused_as("cifar10", DATA_NOT_FOUND, "Permission denied");
+}
+
+static void put_cifar(const char *dir, const char *name, unsigned file, size_t n)
+{
+    uint8_t *b = malloc(n * 3073);
+    for (size_t i = 0; i < n; i++) {
+        b[i * 3073] = label(file, file == 6, i);
+        for (size_t k = 0; k < 3072; k++) b[i * 3073 + 1 + k] = pixel(file, file == 6, i * 3072 + k);
+    }
+    write_file(in(dir, name), b, n * 3073);
+    free(b);
+}
+
+static void write_cifar(const char *dir)
+{
+    char name[32];
+    make_dirs(dir);
+    for (unsigned i = 1; i <= 5; i++) {
+        snprintf(name, sizeof name, "data_batch_%u.bin", i);
+        put_cifar(dir, name, i, i + 1); /* 2 to 6 images */
+    }
+    put_cifar(dir, "test_batch.bin", 6, 4);
+}
+
+static void cifar_layouts(void **state)
+{
+    (void)state;
+    static const char *const places[] = { "c", "c2/cifar-10-batches-bin" };
+    char spec[600];
+    for (size_t i = 0; i < 2; i++) {
+        write_cifar(places[i]);
+        snprintf(spec, sizeof spec, "%s%s", i ? "cifar:" : "", in(i ? "c2" : "c", ""));
+        struct data_set *d = opened(spec, NULL);
+        assert_true(d->c == 3 && d->h == 32 && d->w == 32 && d->classes == 10 && !d->open_classes && !d->verified);
+        assert_int_equal(strncmp(d->name, "cifar:/", 7), 0);
+        assert_null(d->class_names);
+        assert_int_equal(d->train.n, 2 + 3 + 4 + 5 + 6);
+        size_t at = 0;
+        for (unsigned file = 1; file <= 5; file++) { /* all batches, in order */
+            const struct data_split part = { file + 1, d->train.images + at * 3072, d->train.labels + at };
+            check_split(&part, file + 1, 3072, file, 0);
+            at += file + 1;
+        }
+        check_split(&d->test, 4, 3072, 6, 1);
+        data_close(&d);
+    }
+    char name[32];
+    for (unsigned i = 1; i <= 6; i++) { /* all six are needed */
+        if (i < 6) snprintf(name, sizeof name, "data_batch_%u.bin", i);
+        else strcpy(name, "test_batch.bin");
+        unlink(in("c", name));
+        refused_as(in("c", ""), i == 1 ? DATA_NOT_FOUND : DATA_IO, i == 1 ? "neither" : name);
+        put_cifar("c", name, i, i < 6 ? i + 1 : 4);
+    }
+    /* The archive's own list of classes. */
+    write_file(in("c", "batches.meta.txt"), "a\nb\nc\r\nd\ne\nf\ng\nh\ni\nj\n\n", 22);
+    struct data_set *d = opened(in("c", ""), NULL);
+    assert_string_equal(d->class_names[2], "c");
+    assert_string_equal(d->class_names[9], "j");
+    data_close(&d);
+    write_file(in("c", "batches.meta.txt"), "a\nb\n", 4);
+    d = opened(in("c", ""), NULL);
+    assert_null(d->class_names);
+    data_close(&d);
+    char large[400];
+    memset(large, 'x', sizeof large);
+    write_file(in("c", "batches.meta.txt"), large, sizeof large);
+    d = opened(in("c", ""), NULL);
+    assert_null(d->class_names);
+    /* One test file among the training files. */
+    assert_string_equal(d->note, "");
+    data_close(&d);
+    put_cifar("c", "data_batch_4.bin", 6, 4);
+    d = opened(in("c", ""), NULL);
+    assert_non_null(strstr(d->note, "one of the training files is the test file"));
+    data_close(&d);
+    /* Both formats in one directory: what the model expects. */
+    write_set("c", plain_names, 1);
+    d = opened(in("c", ""), "cifar10");
+    assert_int_equal(d->c, 3);
+    data_close(&d);
+    d = opened(in("c", ""), "fashion-mnist");
+    assert_int_equal(d->c, 1);
+    data_close(&d);
+    d = opened(in("c", ""), NULL);
+    assert_int_equal(d->c, 1);
+    data_close(&d);
+    snprintf(spec, sizeof spec, "cifar:%s", in("c", ""));
+    d = opened(spec, "fashion-mnist");
+    assert_int_equal(d->c, 3);
+    data_close(&d);
+    d = opened(in("c2", ""), "fashion-mnist"); /* only the other is there */
+    assert_int_equal(d->c, 3);
+    data_close(&d);
+    snprintf(spec, sizeof spec, "idx:%s", in("c2", ""));
+    refused_as(spec, DATA_NOT_FOUND, "neither IDX files");
+}
+
+/* The same name in every place that is searched: the first is taken, then the next when that is gone. */
+static void search_order(void **state)
+{
+    (void)state;
+    static const char *const order[] = { "own/mnist", "own/MNIST/raw", "own", "cache/convoy/mnist", "cache/convoy/MNIST/raw",
+                                         "share1/datasets/mnist", "share2/datasets/mnist/raw" };
+    char dirs[300], found[4400];
+    for (unsigned i = 0; i < sizeof order / sizeof *order; i++) write_set(order[i], plain_names, i);
+    write_set(".cache/convoy/mnist", plain_names, 20);
+    setenv("CVY_DATA_DIR", in("own", ""), 1);
+    setenv("XDG_CACHE_HOME", in("cache", ""), 1);
+    snprintf(dirs, sizeof dirs, ":%s/share1:%s/share2", root, root);
+    setenv("XDG_DATA_DIRS", dirs, 1);
+    for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
+        check_set("mnist", i);
+        assert_true(data_find("mnist", found, sizeof found));
+        assert_string_equal(found, in(order[i], ""));
+        for (unsigned k = 0; k < 4; k++) unlink(in(order[i], plain_names[k]));
+    }
+    assert_false(data_find("mnist", found, sizeof found));
+    assert_false(data_find("no-such-set", found, sizeof found));
+    setenv("XDG_CACHE_HOME", "", 1); /* then it is ~/.cache */
+    check_set("mnist", 20);
+    unsetenv("XDG_CACHE_HOME");
+    check_set("mnist", 20);
+    unsetenv("HOME");
+    assert_false(data_find("mnist", found, sizeof found));
+    unsetenv("XDG_DATA_DIRS");
+    setenv("CVY_DATA_DIR", "", 1);
+    assert_false(data_find("mnist", found, sizeof found));
+    /* CIFAR-10 under its own name and under the archive's. */
+    write_cifar("own/cifar-10-batches-bin");
+    setenv("CVY_DATA_DIR", in("own", ""), 1);
+    assert_true(data_find("cifar10", found, sizeof found));
+    assert_string_equal(found, in("own", "cifar-10-batches-bin"));
+    write_cifar("own/cifar10/cifar-10-batches-bin");
+    struct data_set *d = opened("cifar10", NULL);
+    assert_string_equal(d->source, in("own", "cifar10/cifar-10-batches-bin"));
+    assert_non_null(strstr(d->note, "not the published files of cifar10"));
+    assert_int_equal(strncmp(d->name, "cifar:", 6), 0);
+    data_close(&d);
+    assert_int_equal(data_open("cifar10", NULL, true, &d, error, sizeof error), DATA_BAD);
+    assert_non_null(strstr(error, "not the published files of cifar10"));
+    assert_int_equal(data_open(in("own", "cifar10"), NULL, true, &d, error, sizeof error), DATA_BAD);
+    assert_non_null(strstr(error, "none of the published sets"));
+    write_set("own/kmnist", plain_names, 1);
+    d = opened("kmnist", NULL);
+    assert_non_null(strstr(d->note, "may or may not hold kmnist"));
+    data_close(&d);
+}
+
+/* The table of published hashes: whole, without doubles, and each leads to its set and place. */
+static void published_hashes(void **state)
+{
+    (void)state;
+    size_t sets = 0;
+    const struct known *k;
+    for (; (k = known_at(sets)); sets++) {
+        assert_ptr_equal(known_find(k->shown.name), k);
+        for (size_t i = 0; i < (k->cifar ? CIFAR_FILES : IDX_FILES); i++) {
+            struct fingerprint print = { "", "" };
+            size_t place = 99;
+            assert_int_equal(strlen(k->hash[i]), k->cifar ? 32 : 64);
+            assert_int_equal(strspn(k->hash[i], "0123456789abcdef"), strlen(k->hash[i]));
+            strcpy(k->packed ? print.packed : print.content, k->hash[i]);
+            assert_ptr_equal(known_file(&print, &place), k);
+            assert_int_equal(place, i);
+            memset(&print, 0, sizeof print); /* the hash of a packed file is none of an unpacked one */
+            strcpy(k->packed ? print.content : print.packed, k->hash[i]);
+            assert_null(known_file(&print, &place));
+        }
+    }
+    const struct data_known *shown;
+    assert_int_equal(data_known_sets(&shown), sets);
+    for (size_t i = 0; i < sets; i++) assert_string_equal(shown[i].name, known_at(i)->shown.name);
+    assert_null(known_find("MNIST"));
+}
+
+static void link_file(const char *from, const char *dir, const char *name)
+{
+    char target[512];
+    snprintf(target, sizeof target, "/usr/share/datasets/fashion-mnist/%s.gz", from);
+    assert_int_equal(symlink(target, in(dir, name)), 0);
+}
+
+/* The real files, where the distribution's package is: named by what they hold, wherever they lie. */
+static void real_files(void **state)
+{
+    (void)state;
+    struct data_set *d;
+    if (access("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz", R_OK)) {
+        print_message("skipped: needs Debian's dataset-fashion-mnist\n");
+        skip();
+    }
+    make_dirs("mnist"); /* a directory's name is nothing */
+    for (unsigned i = 0; i < 4; i++) link_file(plain_names[i], "mnist", i ? plain_names[i] : "train-images.idx3-ubyte.gz");
+    assert_int_equal(data_open(in("mnist", ""), NULL, true, &d, error, sizeof error), DATA_OK);
+    assert_string_equal(d->name, "fashion-mnist");
+    assert_true(d->verified && d->train.n == 60000 && d->test.n == 10000 && d->classes == 10 && !d->open_classes);
+    assert_string_equal(d->class_names[9], "ankle boot");
+    assert_string_equal(d->remark, "sha256 ok");
+    assert_string_equal(d->note, "");
+    data_close(&d);
+    setenv("CVY_DATA_DIR", root, 1);
+    refused_as("mnist", DATA_NOT_FOUND, "/mnist holds fashion-mnist");
+    /* Somebody else's test labels beside them: the images tell all the same. */
+    unlink(in("mnist", plain_names[3]));
+    write_idx("mnist", "t10k-labels-idx1-ubyte", false, 1, 1, true);
+    refused_as("mnist", DATA_BAD, "3 labels for 10000 images");
+    uint8_t *labels = calloc(1, 10008);
+    make_idx(labels, 1, (uint32_t[]){ 10000 }, 10000);
+    write_file(in("mnist", plain_names[3]), labels, 10008);
+    free(labels);
+    d = opened(in("mnist", ""), NULL);
+    assert_int_equal(strncmp(d->name, "idx:", 4), 0);
+    assert_null(d->class_names);
+    data_close(&d);
+    /* The test files as training files. */
+    make_dirs("twice");
+    for (unsigned i = 0; i < 4; i++) link_file(plain_names[2 + i % 2], "twice", plain_names[i]);
+    d = opened(in("twice", ""), NULL);
+    assert_string_equal(d->name, "fashion-mnist");
+    assert_true(!d->verified && d->class_names && strstr(d->note, "the training images are the test images"));
+    assert_non_null(strstr(d->remark, "not in their places"));
+    data_close(&d);
+    assert_int_equal(data_open(in("twice", ""), NULL, true, &d, error, sizeof error), DATA_BAD);
+    make_dirs("swapped");
+    for (unsigned i = 0; i < 4; i++) link_file(plain_names[2 + i % 2], "swapped", plain_names[i]);
+    unlink(in("swapped", plain_names[2]));
+    unlink(in("swapped", plain_names[3]));
+    uint8_t *tiny = calloc(1, 16 + 784);
+    write_file(in("swapped", plain_names[2]), tiny, make_idx(tiny, 3, (uint32_t[]){ 1, 28, 28 }, 784));
+    write_file(in("swapped", plain_names[3]), tiny, make_idx(tiny, 1, (uint32_t[]){ 1 }, 1));
+    free(tiny);
+    d = opened(in("swapped", ""), NULL);
+    assert_non_null(strstr(d->note, "test images among the training images: those of fashion-mnist"));
+    data_close(&d);
+}
+
+#define WITH_ROOT(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(idx_plain_and_gzip), cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_bit_of_a_gzip_stream_is_seen), cmocka_unit_test(headers_that_lie),
         cmocka_unit_test(labels_in_range), cmocka_unit_test(cifar_records), cmocka_unit_test(synthetic_is_the_same_every_time),
-        cmocka_unit_test(places_that_hold_nothing),
+        cmocka_unit_test(places_that_hold_nothing), cmocka_unit_test(published_hashes), WITH_ROOT(idx_layouts),
+        WITH_ROOT(sets_that_do_not_fit), WITH_ROOT(cifar_layouts), WITH_ROOT(search_order), WITH_ROOT(real_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,7 +73,9 @@ int cli_open_checkpoint(struct cli_session *s, const char *run, const char *mode
 int cli_open_predictor(struct cli_session *s, size_t batch);
 void cli_close(struct cli_session *s);
 
-/* A name for the data's content: SHA-256 of all labels, in hex (65 bytes). */
-void cli_fingerprint(const struct data_set *data, char out[65]);
+/* SHA-256 of all labels, in hex (65 bytes): what runs of an older convoy remember of their data. */
+void cli_labels_sum(const struct data_set *data, char out[65]);
+/* JSON, and so a run's files, cannot hold any other text: CLI_OK, or CLI_USAGE after a message that says what the text is. */
+int cli_utf8(const char *text, const char *what);
 
 #endif

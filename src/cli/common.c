@@ -294,16 +294,29 @@ int cli_open_data(struct cli_session *s, const char *spec)
     if (!spec) return cli_fail(CLI_USAGE, "%s names no data set: use --data", s->model->where);
     enum data_status status = data_open(spec, like, false, &s->data, error, sizeof error);
     if (status) return cli_fail(cli_code_data(status), "%s", error);
-    const struct data_set *d = s->data;
+    struct data_set *d = s->data;
     const size_t *in = s->model->input;
+    if (*d->note) cli_fail(0, "note: %s", d->note);
     if (d->c != in[0] || d->h != in[1] || d->w != in[2])
         return cli_fail(CLI_BAD, "%s: the model's input is %zux%zux%zu, the images of %s are %zux%zux%zu", s->model->where,
                         in[0], in[1], in[2], d->name, d->c, d->h, d->w);
     size_t classes = s->net ? cvy_tensor_shape(s->net, s->logits).c : d->classes;
-    if (classes != d->classes)
-        return cli_fail(CLI_BAD, "%s: the model tells %zu classes apart, %s has %zu", s->model->where, classes, d->name,
-                        d->classes);
+    if (d->open_classes ? classes < d->classes : classes != d->classes)
+        return cli_fail(CLI_BAD, "%s: the model tells %zu classes apart, %s has %s%zu", s->model->where, classes, d->name,
+                        d->open_classes ? "labels up to " : "", d->classes - d->open_classes);
+    d->classes = classes;
     return CLI_OK;
+}
+
+int cli_utf8(const char *text, const char *what)
+{
+    json_t *json = json_string(text);
+    bool good = json != NULL, ascii = true;
+    json_decref(json);
+    for (const char *p = text; *p; p++) ascii &= (unsigned char)*p < 0x80;
+    if (good) return CLI_OK;
+    if (ascii) return cli_fail(CLI_NOMEM, "out of memory");
+    return cli_fail(CLI_USAGE, "%s: %s is not UTF-8, and the run's files could not name it: rename it", text, what);
 }
 
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model)
@@ -348,7 +361,7 @@ void cli_close(struct cli_session *s)
     cvy_context_destroy(&s->ctx);
 }
 
-void cli_fingerprint(const struct data_set *data, char out[65])
+void cli_labels_sum(const struct data_set *data, char out[65])
 {
     SHA2_CTX ctx;
     SHA256Init(&ctx);

@@ -37,9 +37,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     .parser = parse, .args_doc = "list\npath NAME\nverify NAME|DIR",
     .doc = "Tells about data sets. list: the known ones and where they lie; path: the directory of one; verify: reads it and "
-           "compares its SHA-256 with the published one."
-           "\vA set is looked for in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (~/.cache/convoy), datasets/NAME in $XDG_DATA_DIRS, and "
-           "/usr/share/datasets/NAME. Nothing is ever downloaded."};
+           "compares its hashes with the published ones."
+           "\vA set is looked for in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (~/.cache/convoy), datasets in $XDG_DATA_DIRS, and "
+           "/usr/share/datasets, in a directory with its name or that of torchvision or of the archive. A set is what its files "
+           "hold, told by their hashes; other files in these formats are idx:DIR or cifar:DIR. Nothing is ever downloaded."};
 
 static int list(void)
 {
@@ -80,7 +81,7 @@ static int verify(const char *name)
     enum data_status status = data_open(name, NULL, true, &d, error, sizeof error);
     if (status) return cli_fail(cli_code_data(status), "%s", error);
     printf("%s (%s): %zu train / %zu test images of %zux%zux%zu, %zu classes, %s\n", d->name, d->source, d->train.n, d->test.n,
-           d->c, d->h, d->w, d->classes, d->synthetic ? "synthetic" : d->verified ? "sha256 ok" : "well formed");
+           d->c, d->h, d->w, d->classes, d->synthetic ? "synthetic" : d->remark);
     data_close(&d);
     return CLI_OK;
 }

@@ -115,7 +115,8 @@ static void print_top(const struct cli_session *s, const char *what, float *logi
         printf(" %.3f", exp((double)logits[best] - largest) / sum);
         logits[best] = -INFINITY;
     }
-    if (label >= 0) printf("  (is %s)", s->data->class_names ? s->data->class_names[label] : "");
+    if (label >= 0 && s->data->class_names) printf("  (is %s)", s->data->class_names[label]);
+    else if (label >= 0) printf("  (is class %d)", label);
     putchar('\n');
 }
 

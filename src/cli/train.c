@@ -122,7 +122,7 @@ struct config {
     struct model_defaults d;
     uint64_t seed;
     size_t eval_every, save_every;
-    char fingerprint[65];
+    char digest[65], labels[65]; /* of the data; a run of an older convoy knows the labels' alone: digest "" */
 };
 
 static json_t *config_json(const struct config *c, const struct cli_session *s)
@@ -132,8 +132,8 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     const struct model_defaults *d = &c->d;
     json_t *drops = json_array();
     for (size_t i = 0; i < d->drops; i++) json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, s:f, s:s, s:I, s:I}",
-                     "model", s->model->name, "data", c->data, "data_labels_sha256", c->fingerprint, "train_images",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, s:f, s:s, s:I, s:I}",
+                     "model", s->model->name, "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels, "train_images",
                      (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n, "epochs",
                      (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr", d->lr, "momentum", d->momentum, "nesterov",
                      d->nesterov, "weight_decay", d->weight_decay, "decay_all", d->decay_all, "label_smoothing",
@@ -144,19 +144,19 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
 /* The settings of the run that is resumed, from its checkpoint. */
 static int config_restore(struct config *c, const struct cli_session *s)
 {
-    const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum, *seed;
+    const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels, *seed;
     json_t *json = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL, *drops;
     json_int_t epochs, batch, eval_every, save_every;
     int nesterov, decay_all;
     struct model_defaults *d = &c->d;
-    bool good = json && !json_unpack(json, "{s:s, s:s, s:I, s:I, s:F, s:F, s:b, s:F, s:b, s:F, s:o, s:F, s:s, s:I, s:I}", "data",
-                                     &data, "data_labels_sha256", &sum, "epochs", &epochs, "batch", &batch, "lr", &d->lr,
+    bool good = json && !json_unpack(json, "{s:s, s?s, s:s, s:I, s:I, s:F, s:F, s:b, s:F, s:b, s:F, s:o, s:F, s:s, s:I, s:I}", "data",
+                                     &data, "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs, "batch", &batch, "lr", &d->lr,
                                      "momentum", &d->momentum, "nesterov", &nesterov, "weight_decay", &d->weight_decay,
                                      "decay_all", &decay_all, "label_smoothing", &d->label_smoothing, "lr_drop_epochs", &drops,
                                      "lr_drop_factor", &d->drop_factor, "seed", &seed, "eval_every", &eval_every, "save_every",
                                      &save_every);
-    good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 && save_every >= 0 && strlen(sum) == 64 &&
-           strlen(data) < sizeof c->data && json_array_size(drops) <= MODEL_DROPS;
+    good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 &&
+           strlen(labels) == 64 && strlen(data) < sizeof c->data && json_array_size(drops) <= MODEL_DROPS;
     if (good) {
         d->epochs = (size_t)epochs;
         d->batch = (size_t)batch;
@@ -168,7 +168,8 @@ static int config_restore(struct config *c, const struct cli_session *s)
         d->drops = json_array_size(drops);
         for (size_t i = 0; i < d->drops; i++) d->drop_epochs[i] = (size_t)json_integer_value(json_array_get(drops, i));
         strcpy(c->data, data);
-        strcpy(c->fingerprint, sum);
+        strcpy(c->digest, sum);
+        strcpy(c->labels, labels);
     }
     json_decref(json);
     return good ? CLI_OK : cli_fail(CLI_BAD, "%s: it was not written by convoy train: it cannot be resumed", s->checkpoint->where);
@@ -433,6 +434,23 @@ static int check_last_batch(const struct cli_session *s, const struct config *c)
     return CLI_OK;
 }
 
+/* A run that is resumed goes on with the very same images and labels; then what the run's config says of them. */
+static int check_same_data(const struct cli_session *s, const struct options *o, struct config *c)
+{
+    char labels[65];
+    cli_labels_sum(s->data, labels);
+    if (o->resuming && strcmp(*c->digest ? s->data->digest : labels, *c->digest ? c->digest : c->labels))
+        return cli_fail(CLI_BAD, "%s: these are not the images and labels that the run was trained on", s->data->source);
+    if (o->resuming && !*c->digest)
+        cli_fail(0, "note: the run was begun by an older convoy, which kept a hash of the labels only: whether the images are "
+                 "the same is not known");
+    strcpy(c->digest, s->data->digest);
+    strcpy(c->labels, labels);
+    if (s->data->synthetic || !realpath(s->data->source, c->data)) /* c->data is longer than PATH_MAX */
+        snprintf(c->data, sizeof c->data, "%s", s->data->source);
+    return cli_utf8(c->data, "the directory of the data");
+}
+
 static int open_all(struct cli_session *s, const struct options *o, struct config *c)
 {
     int code;
@@ -458,17 +476,7 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     if (!status) status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
     if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
-    char fingerprint[65];
-    cli_fingerprint(s->data, fingerprint);
-    if (o->resuming && strcmp(fingerprint, c->fingerprint))
-        return cli_fail(CLI_BAD, "%s: these are not the images that the run was trained on", s->data->source);
-    strcpy(c->fingerprint, fingerprint);
-    if (s->data->synthetic) {
-        snprintf(c->data, sizeof c->data, "%s", s->data->source);
-    } else if (!realpath(s->data->source, c->data)) { /* c->data is longer than PATH_MAX */
-        snprintf(c->data, sizeof c->data, "%s", s->data->source);
-    }
-    return CLI_OK;
+    return check_same_data(s, o, c);
 }
 
 static void print_head(const struct cli_session *s)
@@ -476,9 +484,9 @@ static void print_head(const struct cli_session *s)
     cvy_machine m;
     cvy_machine_describe(&m);
     const struct data_set *d = s->data;
-    printf("data: %s (%s%s) %zu train / %zu test\n", d->name, d->source,
-           d->synthetic ? ": NOT real images, accuracies mean nothing" : d->verified ? ", sha256 ok" : ", not the published files",
-           d->train.n, d->test.n);
+    bool own = strchr(d->name, ':') != NULL; /* such a name has the directory in it */
+    printf("data: %s (%s%s%s) %zu train / %zu test\n", d->name, own ? "" : d->source, own ? "" : d->synthetic ? ": " : ", ",
+           d->remark, d->train.n, d->test.n);
     printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)), cvy_context_threads(s->ctx),
            cvy_context_backends(s->ctx));
     printf("training on cpu\n");

@@ -14,21 +14,32 @@ struct data_split {
     uint8_t *images;  /* [n][c][h][w] */
     uint8_t *labels;  /* [n], each < classes */
 };
+#define DATA_OWN_NAMES 10
 struct data_set {
-    const char *name;      /* "fashion-mnist", "mnist", "cifar10", "synthetic" */
-    char source[4096];     /* directory, or "synthetic:seed=1" */
+    const char *name;      /* "fashion-mnist", "mnist", "kmnist", "cifar10": by what the files hold; "synthetic"; of any other
+                              files "idx:DIR" or "cifar:DIR" */
+    char source[4096];     /* the directory where the files lie, or "synthetic:seed=1" */
     size_t c, h, w, classes;
-    const char *const *class_names; /* [classes] */
+    bool open_classes;     /* nobody says how many classes there are: `classes` is the least that the labels need */
+    const char *const *class_names; /* [classes]; NULL: not known */
     struct data_split train, test;
-    bool verified;         /* the content has the published SHA-256 (idx sets only) */
+    bool verified;         /* every file is the published one, in its place */
     bool synthetic;
+    const char *remark;    /* a few words on where the content comes from */
+    char note[4400];       /* a sentence on what is wrong with it all the same ("": nothing), e.g. test images to train on */
+    char digest[65];       /* changes with every byte of images and labels: SHA-256 over the files' hashes, in hex */
+    char own_name[4120], own_text[256]; /* what name and class_names may point to */
+    const char *own_names[DATA_OWN_NAMES];
 };
 
-/* spec: a known name, a directory that holds one of the known sets, or "synthetic[:seed=S,train=N,test=N]". A name is searched in
- * $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (or ~/.cache/convoy), datasets/NAME in $XDG_DATA_DIRS, /usr/share/datasets/NAME, each as DIR/NAME
- * and DIR. like: the set a directory or "synthetic" should look like ("fashion-mnist" or "cifar10"; NULL: whatever is found,
- * fashion-mnist). verify: also compare SHA-256 of the decompressed content with the published one and fail if it differs
- * (otherwise only set->verified tells). On failure *set is NULL and error holds one sentence. */
+/* spec: a known name; a directory with IDX files (in it or in its raw/) or with CIFAR-10's binary files (in it or in its
+ * cifar-10-batches-bin/), also as idx:DIR and cifar:DIR; or "synthetic[:seed=S,train=N,test=N]". A name is searched in
+ * $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (or ~/.cache/convoy), datasets in $XDG_DATA_DIRS, /usr/share/datasets, each as DIR/NAME
+ * and under the name that torchvision or the archive gives it; $CVY_DATA_DIR may also be the directory itself. A name that
+ * turns out to be another known set is an error. IDX files may be packed with gzip, spelled with a dot before "idx", and have
+ * a prefix that all four share. like: the set a directory with both formats or "synthetic" should look like ("fashion-mnist"
+ * or "cifar10"; NULL: IDX, fashion-mnist). verify: fail if the content is not a published one (otherwise only set->verified
+ * tells). On failure *set is NULL and error holds one sentence. */
 enum data_status data_open(const char *spec, const char *like, bool verify, struct data_set **set, char *error, size_t error_size);
 void data_close(struct data_set **set);
 
