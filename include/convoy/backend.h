@@ -5,6 +5,9 @@
  * one: a fusion) and plans them: it appends phases to the program. A phase is a grid of independent tasks; the
  * executor cuts the phases into stages with a barrier between stages, from what each phase says it reads and writes.
  *
+ * What a backend claims is checked when the program is compiled (src/program/claims.c): a claim that contradicts this file
+ * is CVY_E_BACKEND, and the message names the backend, the phase or value, and what is wrong with it.
+ *
  * Addresses do not exist while planning: phases name buffers by id and resolve them when they run, run->buf[id].
  * Everything here is plain C and versioned by CVY_BACKEND_ABI. docs/adding-a-backend.md walks through it.
  *
@@ -29,8 +32,9 @@ extern "C" {
  *  LANES   float [ceil(n/16)][c][plane][16]: sixteen images side by side; plane >= h*w vectors from one channel to the
  *          next (rows are contiguous). Unused lanes of the last block: gradients hold zero, activations
  *          something finite
- *  OPAQUE  a backend's own (`owner`), as its writer said with cvy_plan_lay_out. Nobody else reads it: the compiler has
- *          the owner convert it to and from PLAIN, and others from there */
+ *  OPAQUE  a backend's own (`owner`), as its writer said with cvy_plan_lay_out. Nobody else reads or writes it: the
+ *          compiler has the owner convert it to and from PLAIN, and others from there
+ * A backend reads and writes PLAIN, the layouts that it says it works in, and its own OPAQUE values. */
 enum cvy_layout { CVY_LAYOUT_PLAIN = 0, CVY_LAYOUT_PLAIN64, CVY_LAYOUT_LANES, CVY_LAYOUT_OPAQUE };
 
 struct cvy_backend;
@@ -63,7 +67,9 @@ struct cvy_value {
 /* in/out lists, by position. [] may be absent (id -1). Shapes of activations as in types.h. */
 enum cvy_op_kind {
     CVY_OP_INGEST = 0,       /* (batch)                          -> x           bytes of gathered images, scaled */
-    CVY_OP_REORDER,          /* x                                -> y           same numbers, other layout */
+    CVY_OP_REORDER,          /* x                                -> y           same numbers; one of the two is PLAIN, the other
+                                                                                in a layout of whoever is asked. What is OPAQUE
+                                                                                must be taken by its owner */
     CVY_OP_CONV2D,           /* x, w, [b]                        -> y */
     CVY_OP_CONV2D_BWD_DATA,  /* dy, w                            -> dx */
     CVY_OP_CONV2D_BWD_WEIGHTS, /* x, dy                          -> dw, [db] */
@@ -145,7 +151,8 @@ typedef void (*cvy_phase_fn)(const void *arg, const struct cvy_run *run, size_t 
  * without a barrier. ALL: anything. */
 enum cvy_access { CVY_READ_CELL = 0, CVY_WRITE_CELL, CVY_READ_ALL, CVY_WRITE_ALL };
 
-/* CELL means: the same image block(s) and channel range. A grid is blocks x parts: task = block * parts + part,
+/* Between the phases of one backend only: how it rounds is its own affair.
+ * CELL means: the same image block(s) and channel range. A grid is blocks x parts: task = block * parts + part,
  * blocks = ceil(capacity / 16), part p of P owns channels [c*p/P, c*(p+1)/P) of a buffer with c channels (rounded to
  * the backend's liking, the same way for every phase). A phase over anything else has blocks = 0, parts = tasks. */
 struct cvy_phase_desc {
@@ -155,14 +162,18 @@ struct cvy_phase_desc {
     size_t blocks, parts;
     bool alone;              /* on the calling thread, outside the parallel region, tasks in order */
     bool gate;               /* small: one thread does its tasks, in order, while the others wait at the barrier before
-                                a stage. Costs no barrier of its own. blocks = 0 */
+                                a stage. Costs no barrier of its own. blocks = 0, and not alone */
     size_t scratch_bytes;    /* per worker */
     double flops;            /* at full capacity, for reports */
     bool reorder;            /* changes a layout and nothing else, for reports */
     const char *kernel;      /* what computes it, for reports; NULL: nothing to say. Owned by the piece */
-    /* Value `to` may lie where `from` lies: both are accessed by CELL, and a task is done with an element of `from` when
-     * it writes that element of `to`. The compiler does so where nobody needs `from` any more. Equal: nothing. */
+    /* Value `to` may lie where `from` lies: they have the same bytes, the phase reads `from` and writes `to` by CELL and not
+     * otherwise, and a task is done with an element of `from` when it writes that element of `to`. The compiler does so where
+     * nobody needs `from` any more. Equal: nothing. */
     struct { int from, to; } in_place;
+    /* Written may be: what the planned ops write or update, private buffers of the backend, and OPAQUE values of the backend
+     * that nobody needs behind the planned ops (their successor lies in their buffer). A value is written once in a list;
+     * one that is updated is in it twice, as read and as written. By CELL only where there are blocks. */
     int n_access;
     struct { int value; enum cvy_access access; } access[CVY_MAX_IN + 8];
 };
@@ -181,8 +192,10 @@ CVY_API enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan);
 /* True if a later op (or the user) still reads value id after op number `last` of the program. */
 CVY_API bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last);
 /* The chain that starts at op number i of the program, as it would be offered to the backend that is planning: its
- * ops, *n of them, 0 if they are another backend's. NULL behind the last op. To see who will read a result. */
+ * ops, *n of them, 0 if they are another backend's, or nobody is planning. NULL behind the last op. To see who will read a
+ * result. */
 CVY_API const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n);
+/* The functions from here to cvy_plan_refresh are for `plan`, and answer for the piece that is being planned. */
 /* How activation `id` lies, which an op of this backend's piece writes and whose layout is OPAQUE: its bytes, and
  * whatever later readers of the same backend need to know (kept as a pointer). Unsaid: n*c*h*w floats. */
 CVY_API enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, const void *opaque);
@@ -213,9 +226,11 @@ struct cvy_backend {
     /* Per program: open before planning, close when the program dies. */
     enum cvy_status (*open)(struct cvy_plan *plan, void **state);
     void (*close)(void *state);
-    /* How many of the n ops at `ops` it takes in one piece; 0: none. Must not depend on the thread count. */
+    /* How many of the n ops at `ops` it takes in one piece; 0: none. Must not depend on the thread count. Values lie as they
+     * will when the ops are planned. Asked again then: what was taken must not be declined. */
     int (*take)(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
-    /* Plans the first n ops (n as answered by take); `first` is the program's number of ops[0]. */
+    /* Plans the first n ops (n as answered by take); `first` is the program's number of ops[0]. Results that another backend
+     * or the user reads are written by a phase of it; OPAQUE ones may lie elsewhere, where the backend finds them. */
     enum cvy_status (*plan)(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first);
 };
 

@@ -46,8 +46,7 @@ bool cvyi_program_persistent(const struct cvy_plan *plan, int id)
     return plan->info[i].keep || is_param(plan->list.value[i].role);
 }
 
-/* The input that an op changes in place: SGD all but the gradient, BN_STATS the running statistics. */
-static bool updates(const struct cvy_op_desc *op, int k)
+bool cvyi_op_updates(const struct cvy_op_desc *op, int k)
 {
     return (op->kind == CVY_OP_SGD && k != 1) || (op->kind == CVY_OP_BN_STATS && k >= 1);
 }
@@ -70,12 +69,14 @@ bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last)
 int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool persistent)
 {
     struct cvy_context *ctx = plan->ctx;
+    if (cvyi_claims_buffer(plan, name, bytes) != CVY_OK) return -1;
     size_t length = strlen(name) + 1;
     if (!cvyi_grow(ctx, (void **)&plan->extra, &plan->cap_extra, plan->n_extra + 1, sizeof *plan->extra)) return -1;
     struct cvyi_private *p = cvyi_alloc(ctx, sizeof *p + length);
     if (!p) return -1;
     p->value = (struct cvy_value){ .name = memcpy(p + 1, name, length), .role = CVY_ROLE_PRIVATE,
-                                   .layout = CVY_LAYOUT_OPAQUE, .bytes = bytes, .alias = -1 };
+                                   .layout = CVY_LAYOUT_OPAQUE, .bytes = bytes, .alias = -1,
+                                   .owner = plan->backend[plan->current] };
     p->persistent = persistent;
     plan->extra[plan->n_extra++] = p;
     return (int)cvyi_program_values(plan) - 1;
@@ -83,11 +84,7 @@ int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool 
 
 enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, const void *opaque)
 {
-    const struct cvy_backend *backend = plan->backend[plan->current];
-    const struct cvy_value *asked = cvy_plan_value(plan, id);
-    if (!asked || asked->role == CVY_ROLE_PRIVATE || asked->layout != CVY_LAYOUT_OPAQUE || asked->owner != backend)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s lays out value %d (%s), which is not its own", backend->name,
-                         id, asked ? asked->name : "none");
+    CVYI_TRY(cvyi_claims_lay_out(plan, id, bytes));
     for (size_t i = 0; i < plan->list.n_values; i++) /* and its aliases */
         if (cvyi_program_root(plan, (int)i) == cvyi_program_root(plan, id)) {
             plan->list.value[i].bytes = bytes;
@@ -96,29 +93,29 @@ enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, co
     return CVY_OK;
 }
 
-enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
+static enum cvy_status append_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
 {
     struct cvy_context *ctx = plan->ctx;
-    const char *backend = plan->backend[plan->current]->name;
-    size_t tasks = phase->parts;
-    if ((phase->blocks && !cvyi_mul(phase->blocks, phase->parts, &tasks)) || !tasks || !phase->run)
-        return cvyi_fail(ctx, CVY_E_BACKEND, "phase %s of backend %s has no tasks", phase->name, backend);
-    for (int i = 0; i < phase->n_access; i++)
-        if (!cvy_plan_value(plan, phase->access[i].value))
-            return cvyi_fail(ctx, CVY_E_BACKEND, "phase %s of backend %s names value %d, which is none", phase->name,
-                             backend, phase->access[i].value);
     if (!cvyi_grow(ctx, (void **)&plan->phase, &plan->cap_phases, plan->n_phases + 1, sizeof *plan->phase))
         return CVY_E_NOMEM;
     char *name = cvyi_strdup(ctx, phase->name ? phase->name : "");
     if (!name) return CVY_E_NOMEM;
     struct cvyi_phase *p = &plan->phase[plan->n_phases++];
-    *p = (struct cvyi_phase){ .desc = *phase, .backend = plan->current, .tasks = tasks };
+    *p = (struct cvyi_phase){ .desc = *phase, .backend = plan->current,
+                              .tasks = phase->blocks ? phase->blocks * phase->parts : phase->parts };
     p->desc.name = name;
     return CVY_OK;
 }
 
+enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
+{
+    CVYI_TRY(cvyi_claims_phase(plan, phase));
+    return append_phase(plan, phase);
+}
+
 enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn, const void *arg)
 {
+    CVYI_TRY(cvyi_claims_refresh(plan, id, fn));
     if (!cvyi_grow(plan->ctx, (void **)&plan->refresh, &plan->cap_refresh, plan->n_refresh + 1, sizeof *plan->refresh))
         return CVY_E_NOMEM;
     plan->refresh[plan->n_refresh++] = (struct cvyi_refresh){ id, plan->current, fn, arg, false };
@@ -153,6 +150,14 @@ enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, con
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     return cvyi_fail(plan->ctx, status, "%s", text);
+}
+
+/* What a backend answered with; a failure has a sentence, its own or this one. */
+static enum cvy_status told(struct cvy_plan *plan, enum cvy_status status, const char *what)
+{
+    if (status == CVY_OK || *plan->ctx->message) return status;
+    return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s fails at %s with status %d and does not say why",
+                     plan->backend[plan->current]->name, what, (int)status);
 }
 
 /* ------------------------------------------------------------------------------------------------ preparing */
@@ -245,7 +250,7 @@ const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, 
 {
     *n = 0;
     if (i >= plan->list.n_ops) return NULL;
-    if (plan->assign[i] == plan->current) *n = chain(plan, i, plan->assign);
+    if (plan->n_planned && plan->assign[i] == plan->current) *n = chain(plan, i, plan->assign);
     return &plan->list.op[i];
 }
 
@@ -292,15 +297,22 @@ static enum cvy_status suppose(struct cvy_plan *plan, int backend)
     return measure(plan);
 }
 
-static int take(struct cvy_plan *plan, int backend, size_t op, int n)
+/* How many of the n ops from number `op` on `backend` takes: *taken. */
+static enum cvy_status ask(struct cvy_plan *plan, int backend, size_t op, int n, int *taken)
 {
-    int taken = plan->backend[backend]->take(plan->state[backend], plan, &plan->list.op[op], n);
-    return taken > n ? n : taken;
+    const struct cvy_backend *b = plan->backend[backend];
+    plan->current = backend;
+    *taken = b->take(plan->state[backend], plan, &plan->list.op[op], n);
+    if (*taken < 0 || *taken > n)
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s takes %d ops from %s on and was offered %d", b->name, *taken,
+                         plan->list.op[op].name, n);
+    return CVY_OK;
 }
 
 static enum cvy_status assign_ops(struct cvy_plan *plan)
 {
-    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign))
+    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign) ||
+        !cvyi_grow(plan->ctx, (void **)&plan->piece, &plan->cap_piece, plan->list.n_ops, sizeof *plan->piece))
         return CVY_E_NOMEM;
     size_t asked = plan->ctx->options.strict ? 1 : plan->n_backends, supposed = SIZE_MAX;
     for (size_t i = 0; i < plan->list.n_ops;) {
@@ -309,9 +321,11 @@ static enum cvy_status assign_ops(struct cvy_plan *plan)
         for (; b < asked; b++) {
             if (b != supposed) CVYI_TRY(suppose(plan, (int)b));
             supposed = b;
-            if ((taken = take(plan, (int)b, i, n)) > 0) break;
+            CVYI_TRY(ask(plan, (int)b, i, n, &taken));
+            if (taken > 0) break;
         }
         if (taken <= 0) return declined(plan, &plan->list.op[i]);
+        plan->piece[i] = taken;
         for (int k = 0; k < taken; k++) plan->assign[i++] = (int)b;
     }
     return CVY_OK;
@@ -345,7 +359,7 @@ static void settle(struct cvy_plan *plan)
             const struct cvy_op_desc *op = &plan->list.op[i];
             for (int k = 0; k < (pass ? op->n_out : op->n_in); k++) {
                 int id = pass ? op->out[k] : op->in[k];
-                if (id < 0 || (!pass && !updates(op, k))) continue;
+                if (id < 0 || (!pass && !cvyi_op_updates(op, k))) continue;
                 id = cvyi_program_root(plan, id);
                 if (!plan->info[id].fixed) set_layout(plan, &value[id], plan->assign[i]);
             }
@@ -385,67 +399,107 @@ static int clone(struct cvy_plan *plan, int id, enum cvy_role role, enum cvy_lay
     return copy;
 }
 
-/* Between an OPAQUE layout and any other than PLAIN there is a PLAIN copy. */
+/* Between two layouts, one of which is PLAIN. */
 static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, int backend)
 {
-    const struct cvy_value *a = &plan->list.value[from], *b = &plan->list.value[to];
-    if ((a->layout == CVY_LAYOUT_OPAQUE && b->layout != CVY_LAYOUT_PLAIN) ||
-        (b->layout == CVY_LAYOUT_OPAQUE && a->layout != CVY_LAYOUT_PLAIN)) {
-        int plain = clone(plan, from, a->role, CVY_LAYOUT_PLAIN, NULL);
-        if (plain < 0) return CVY_E_NOMEM;
-        CVYI_TRY(append_reorder(plan, from, plain, backend));
-        from = plain;
-    }
     char name[256];
     snprintf(name, sizeof name, "%s.reorder", plan->list.value[from].name);
     struct cvy_op_desc op = { .kind = CVY_OP_REORDER, .name = name, .n_in = 1, .n_out = 1, .in = { from }, .out = { to } };
-    return append(plan, &op, backend); /* pick_reorders() chooses again when sizes are known */
+    return append(plan, &op, backend); /* pick_reorders() gives it to who can do it */
 }
 
-/* The id under which `backend` can read value id; makes a copy if there is none yet. */
-static enum cvy_status readable(struct cvy_plan *plan, struct copies *copies, int *id, int backend)
+static enum cvy_status remember(struct cvy_plan *plan, struct copies *copies, int from, int to)
 {
-    const struct cvy_value *v = &plan->list.value[*id];
-    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE || lies_as_wanted(plan, v, backend))
-        return CVY_OK; /* PRIVATE: a copy */
-    for (size_t i = 0; i < copies->n; i++)
-        if (copies->copy[i].from == *id && lies_as_wanted(plan, &plan->list.value[copies->copy[i].to], backend)) {
-            *id = copies->copy[i].to;
-            return CVY_OK;
-        }
     if (!cvyi_grow(plan->ctx, (void **)&copies->copy, &copies->cap, copies->n + 1, sizeof *copies->copy))
         return CVY_E_NOMEM;
+    copies->copy[copies->n++] = (struct copy){ from, to };
+    return CVY_OK;
+}
+
+/* The id under which value id can be read as `layout`, which is `backend`'s or PLAIN; makes a copy if there is none yet.
+ * Whoever works in a layout converts it to and from PLAIN, and nobody else needs to know it: between two others there is
+ * a PLAIN copy. */
+static enum cvy_status copy_as(struct cvy_plan *plan, struct copies *copies, int *id, enum cvy_layout layout, int backend)
+{
+    const struct cvy_value *v = &plan->list.value[*id];
+    const struct cvy_backend *owner = layout == CVY_LAYOUT_OPAQUE ? plan->backend[backend] : NULL;
+    int from = *id;
+    if (v->layout == layout && v->owner == owner) return CVY_OK;
+    for (size_t i = 0; i < copies->n; i++) {
+        const struct cvy_value *copy = &plan->list.value[copies->copy[i].to];
+        if (copies->copy[i].from != from || copy->layout != layout || copy->owner != owner) continue;
+        *id = copies->copy[i].to;
+        return CVY_OK;
+    }
+    enum cvy_role role = is_param(v->role) ? CVY_ROLE_PRIVATE : v->role;
     bool master = is_master(v->role);
-    int to = clone(plan, *id, is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, wanted(plan, v, backend),
-                   plan->backend[backend]);
+    if (v->layout != CVY_LAYOUT_PLAIN && layout != CVY_LAYOUT_PLAIN)
+        CVYI_TRY(copy_as(plan, copies, &from, CVY_LAYOUT_PLAIN, backend));
+    int to = clone(plan, from, role, layout, owner);
     if (to < 0) return CVY_E_NOMEM;
     plan->info[to].keep = master; /* packings are made from it */
-    copies->copy[copies->n++] = (struct copy){ *id, to };
-    CVYI_TRY(append_reorder(plan, *id, to, backend));
+    CVYI_TRY(remember(plan, copies, *id, to));
+    CVYI_TRY(append_reorder(plan, from, to, backend));
     *id = to;
     return CVY_OK;
 }
 
-/* Masters are copied at the head of the program: backends pack what they need of the copies before the rest begins. */
-static enum cvy_status rewrite_op(struct cvy_plan *plan, struct copies *copies, struct cvy_op_desc *op, int backend)
+/* The id under which `backend` can read value id. */
+static enum cvy_status readable(struct cvy_plan *plan, struct copies *copies, int *id, int backend)
 {
-    int fetched[CVY_MAX_OUT], inner[CVY_MAX_OUT], n = 0;
-    for (int k = 0; k < op->n_in; k++)
-        if (op->in[k] >= 0) CVYI_TRY(readable(plan, copies, &op->in[k], backend));
+    const struct cvy_value *v = &plan->list.value[*id];
+    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE) return CVY_OK; /* PRIVATE: a copy */
+    return copy_as(plan, copies, id, wanted(plan, v, backend), backend);
+}
+
+/* What the ops of a piece write in a layout that is fixed and not their backend's: they compute beside it, in `inner`, and
+ * their own readers read that. */
+struct fetched { int id, inner; };
+
+static enum cvy_status compute_beside(struct cvy_plan *plan, struct copies *copies, struct cvy_op_desc *op, int backend,
+                                      struct fetched *fetched, size_t *n)
+{
     for (int k = 0; k < op->n_out; k++) {
         const struct cvy_value *v = op->out[k] < 0 ? NULL : &plan->list.value[op->out[k]];
         if (!v || lies_as_wanted(plan, v, backend)) continue;
-        fetched[n] = op->out[k]; /* its layout is fixed: compute beside it, then reorder */
-        inner[n] = clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role, wanted(plan, v, backend),
-                         plan->backend[backend]);
-        if (inner[n] < 0) return CVY_E_NOMEM;
-        op->out[k] = inner[n++];
+        struct fetched f = { op->out[k], clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role,
+                                               wanted(plan, v, backend), plan->backend[backend]) };
+        if (f.inner < 0) return CVY_E_NOMEM;
+        CVYI_TRY(remember(plan, copies, f.id, f.inner));
+        op->out[k] = f.inner;
+        fetched[(*n)++] = f;
     }
-    CVYI_TRY(append(plan, op, backend));
-    for (int k = 0; k < n; k++) CVYI_TRY(append_reorder(plan, inner[k], fetched[k], backend));
     return CVY_OK;
 }
 
+static bool writes(const struct cvy_plan *plan, const struct cvy_op_desc *op, int n, int id)
+{
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < op[i].n_out; k++)
+            if (op[i].out[k] >= 0 && cvyi_program_root(plan, op[i].out[k]) == cvyi_program_root(plan, id)) return true;
+    return false;
+}
+
+/* A piece of n ops stays in one piece: what it reads of others is reordered before it, what it leaves to them behind it. */
+static enum cvy_status rewrite_piece(struct cvy_plan *plan, struct copies *copies, struct cvy_op_desc *op, int n, int backend)
+{
+    struct fetched fetched[CHAIN * CVY_MAX_OUT];
+    size_t n_fetched = 0;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < op[i].n_in; k++)
+            if (op[i].in[k] >= 0 && !writes(plan, op, i, op[i].in[k]))
+                CVYI_TRY(readable(plan, copies, &op[i].in[k], backend));
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < op[i].n_in; k++)
+            if (op[i].in[k] >= 0) CVYI_TRY(readable(plan, copies, &op[i].in[k], backend));
+        CVYI_TRY(compute_beside(plan, copies, &op[i], backend, fetched, &n_fetched));
+        CVYI_TRY(append(plan, &op[i], backend));
+    }
+    for (size_t i = 0; i < n_fetched; i++) CVYI_TRY(append_reorder(plan, fetched[i].inner, fetched[i].id, backend));
+    return CVY_OK;
+}
+
+/* Masters are copied at the head of the program: backends pack what they need of the copies before the rest begins. */
 static enum cvy_status rewrite_ops(struct cvy_plan *plan, struct cvy_op_desc *op, const int *assign, size_t n,
                                    struct copies *copies, size_t *n_head)
 {
@@ -454,7 +508,8 @@ static enum cvy_status rewrite_ops(struct cvy_plan *plan, struct cvy_op_desc *op
             if (op[i].in[k] >= 0 && is_master(plan->list.value[op[i].in[k]].role))
                 CVYI_TRY(readable(plan, copies, &op[i].in[k], assign[i]));
     *n_head = plan->list.n_ops;
-    for (size_t i = 0; i < n; i++) CVYI_TRY(rewrite_op(plan, copies, &op[i], assign[i]));
+    for (size_t i = 0; i < n; i += (size_t)plan->piece[i])
+        CVYI_TRY(rewrite_piece(plan, copies, &op[i], plan->piece[i], assign[i]));
     return CVY_OK;
 }
 
@@ -509,19 +564,32 @@ static enum cvy_status append_fetches(struct cvy_plan *plan, size_t n_values)
     return CVY_OK;
 }
 
-/* A reorder goes to whichever backend knows both layouts, its reader's first. */
+/* A reorder is between PLAIN and another layout, and goes to a backend that works in that one: its reader, else the first in
+ * the list. An OPAQUE layout is its owner's to convert, who may not decline. */
+static enum cvy_status pick_reorder(struct cvy_plan *plan, size_t i)
+{
+    const struct cvy_op_desc *op = &plan->list.op[i];
+    const struct cvy_value *from = &plan->list.value[op->in[0]], *to = &plan->list.value[op->out[0]];
+    const struct cvy_backend *owner = from->owner ? from->owner : to->owner;
+    for (size_t k = 0; k <= plan->n_backends; k++) {
+        int b = k ? (int)k - 1 : plan->assign[i], taken = 0;
+        if (!cvyi_claims_knows(plan->backend[b], from) || !cvyi_claims_knows(plan->backend[b], to)) continue;
+        CVYI_TRY(ask(plan, b, i, 1, &taken));
+        if (taken) {
+            plan->assign[i] = b;
+            return CVY_OK;
+        }
+    }
+    if (owner)
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s does not take %s, between its own layout and plain",
+                         owner->name, op->name);
+    return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts", op->name);
+}
+
 static enum cvy_status pick_reorders(struct cvy_plan *plan)
 {
-    for (size_t i = 0; i < plan->list.n_ops; i++) {
-        if (plan->list.op[i].kind != CVY_OP_REORDER) continue;
-        size_t b = 0;
-        if (take(plan, plan->assign[i], i, 1) > 0) continue;
-        while (b < plan->n_backends && take(plan, (int)b, i, 1) <= 0) b++;
-        if (b == plan->n_backends)
-            return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts",
-                             plan->list.op[i].name);
-        plan->assign[i] = (int)b;
-    }
+    for (size_t i = 0; i < plan->list.n_ops; i++)
+        if (plan->list.op[i].kind == CVY_OP_REORDER) CVYI_TRY(pick_reorder(plan, i));
     return CVY_OK;
 }
 
@@ -538,8 +606,8 @@ static void run_barrier(const void *arg, const struct cvy_run *run, size_t task,
 static enum cvy_status plan_barrier(struct cvy_plan *plan)
 {
     plan->current = 0;
-    CVYI_TRY(cvy_plan_phase(plan, &(struct cvy_phase_desc){ .name = "refresh", .run = run_barrier, .arg = plan,
-                                                            .parts = 1, .alone = true }));
+    CVYI_TRY(append_phase(plan, &(struct cvy_phase_desc){ .name = "refresh", .run = run_barrier, .arg = plan,
+                                                          .parts = 1, .alone = true }));
     plan->phase[plan->n_phases - 1].barrier = true;
     return CVY_OK;
 }
@@ -572,25 +640,38 @@ static void log_piece(const struct cvy_plan *plan, size_t first, int n)
     cvyi_log(plan->ctx, 1, "%s: %s", names, plan->backend[plan->assign[first]]->name);
 }
 
+/* Has the ops from number i on planned, *n of them. */
+static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
+{
+    const struct cvy_backend *backend = plan->backend[plan->assign[i]];
+    size_t first = plan->n_phases;
+    CVYI_TRY(ask(plan, plan->assign[i], i, chain(plan, i, plan->assign), n));
+    if (!*n)
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s took %s and then declined it", backend->name,
+                         plan->list.op[i].name);
+    if (plan->ctx->options.verbose >= 1) log_piece(plan, i, *n);
+    plan->planned = i;
+    plan->n_planned = (size_t)*n;
+    *plan->ctx->message = 0;
+    enum cvy_status status = told(plan, backend->plan(plan->state[plan->current], plan, &plan->list.op[i], *n, i),
+                                  plan->list.op[i].name);
+    if (status == CVY_OK) status = cvyi_claims_piece(plan, first);
+    plan->n_planned = 0;
+    for (size_t p = first; p < plan->n_phases; p++) plan->phase[p].first_op = i, plan->phase[p].n_ops = (size_t)*n;
+    return status;
+}
+
 static enum cvy_status plan_pieces(struct cvy_plan *plan, size_t n_head)
 {
     size_t barrier = SIZE_MAX;
+    int n;
     for (size_t i = 0; i <= plan->list.n_ops;) {
         if (i == n_head && barrier == SIZE_MAX) {
             barrier = plan->n_phases;
             CVYI_TRY(plan_barrier(plan));
         }
         if (i == plan->list.n_ops) break;
-        const struct cvy_backend *backend = plan->backend[plan->assign[i]];
-        int n = take(plan, plan->assign[i], i, chain(plan, i, plan->assign));
-        if (n <= 0)
-            return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s took %s and then declined it", backend->name,
-                             plan->list.op[i].name);
-        if (plan->ctx->options.verbose >= 1) log_piece(plan, i, n);
-        plan->current = plan->assign[i];
-        size_t phase = plan->n_phases;
-        CVYI_TRY(backend->plan(plan->state[plan->current], plan, &plan->list.op[i], n, i));
-        for (; phase < plan->n_phases; phase++) plan->phase[phase].first_op = i, plan->phase[phase].n_ops = (size_t)n;
+        CVYI_TRY(plan_piece(plan, i, &n));
         i += (size_t)n;
     }
     settle_refreshes(plan, barrier);
@@ -607,11 +688,10 @@ static enum cvy_status open_backends(struct cvy_plan *plan)
         CVYI_TRY(cvyi_registry_parse(plan->ctx, plan->ctx->options.backends, plan->backend, &plan->n_backends));
     }
     for (size_t b = 0; b < plan->n_backends; b++) {
-        if (plan->backend[b]->abi != CVY_BACKEND_ABI)
-            return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s speaks version %d of the contract, this library %d",
-                             plan->backend[b]->name, plan->backend[b]->abi, CVY_BACKEND_ABI);
+        CVYI_TRY(cvyi_claims_backend(plan->ctx, plan->backend[b]));
         plan->current = (int)b;
-        CVYI_TRY(plan->backend[b]->open(plan, &plan->state[b]));
+        *plan->ctx->message = 0;
+        CVYI_TRY(told(plan, plan->backend[b]->open(plan, &plan->state[b]), "opening"));
         plan->n_open = b + 1;
     }
     return CVY_OK;
@@ -679,6 +759,7 @@ void cvyi_program_destroy(struct cvy_plan **out)
     cvyi_free(ctx, plan->extra);
     cvyi_free(ctx, plan->tensor);
     cvyi_free(ctx, plan->assign);
+    cvyi_free(ctx, plan->piece);
     cvyi_free(ctx, plan->phase);
     cvyi_free(ctx, plan->refresh);
     cvyi_free(ctx, plan->stage);

@@ -100,7 +100,10 @@ struct cvy_plan {
     size_t n_backends, n_open;
     int *assign;                         /* backend of every op */
     size_t cap_assign;
-    int current;                         /* backend that is planning */
+    int *piece;                          /* ops of the piece that starts at that op, as they were assigned */
+    size_t cap_piece;
+    int current;                         /* backend that is asked or planning */
+    size_t planned, n_planned;           /* its ops [planned, planned + n_planned); none: nobody is planning */
 
     struct cvyi_phase *phase;
     size_t n_phases, cap_phases;
@@ -160,6 +163,21 @@ enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index, c
 enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t index, double *out, size_t count);
 
 /* ------------------------------------------------------------------------------------------------ its parts */
+
+/* Whether an op changes its k-th input in place: SGD all but the gradient, BN_STATS the running statistics. */
+bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
+
+/* What backends claim, checked (claims.c); a false one is CVY_E_BACKEND and a sentence. */
+enum cvy_status cvyi_claims_backend(struct cvy_context *ctx, const struct cvy_backend *backend);
+/* Whether a backend may read and write what lies as v does: PLAIN, or a layout that it works in. Those that are built in
+ * know all but others' OPAQUE ones. */
+bool cvyi_claims_knows(const struct cvy_backend *backend, const struct cvy_value *v);
+enum cvy_status cvyi_claims_buffer(struct cvy_plan *plan, const char *name, size_t bytes);
+enum cvy_status cvyi_claims_lay_out(struct cvy_plan *plan, int id, size_t bytes);
+enum cvy_status cvyi_claims_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn);
+enum cvy_status cvyi_claims_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase);
+/* Of the piece that is being planned, once its phases, from number `first` on, are there. */
+enum cvy_status cvyi_claims_piece(struct cvy_plan *plan, size_t first);
 
 /* Cuts the phases into stages and strands. */
 enum cvy_status cvyi_stages_build(struct cvy_plan *plan);

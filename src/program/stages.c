@@ -27,7 +27,7 @@ static bool is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_W
 static bool same_grid(const struct cvyi_phase *a, const struct cvyi_phase *b)
 {
     return a->desc.blocks > 0 && a->desc.blocks == b->desc.blocks && a->desc.parts == b->desc.parts &&
-           !a->desc.alone && !b->desc.alone;
+           a->backend == b->backend && !a->desc.alone && !b->desc.alone;
 }
 
 /* An alias (flatten) has other channels, so part p of it need not be part p of the value. */

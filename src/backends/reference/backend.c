@@ -43,8 +43,11 @@ static void ref_close(void *state) { (void)state; }
 
 static int ref_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    (void)state, (void)plan;
-    return n > 0 && ops[0].kind < CVY_OP_KINDS;
+    (void)state;
+    if (n < 1 || (unsigned)ops[0].kind >= CVY_OP_KINDS || !functions[ops[0].kind]) return 0;
+    if (ops[0].kind != CVY_OP_REORDER) return 1;
+    return cvy_plan_value(plan, ops[0].in[0])->layout != CVY_LAYOUT_OPAQUE &&
+           cvy_plan_value(plan, ops[0].out[0])->layout != CVY_LAYOUT_OPAQUE;
 }
 
 static void run_phase(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
