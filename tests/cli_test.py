@@ -134,7 +134,7 @@ def test_help():
         assert text == run('help', command, code=0).stdout
         assert f'.SS convoy {command}' in man
         for option in re.findall(r'--([a-z-]+)', text.replace('-\n', '-')):
-            assert option in ('help', 'usage') or '\\-\\-' + option.replace('-', '\\-') in man, option
+            assert option in ('help', 'usage', 'version') or '\\-\\-' + option.replace('-', '\\-') in man, option
 
 
 def test_usage_errors():
@@ -175,10 +175,12 @@ def test_empty_values():
     """An empty value is a shell variable that was never set: an error for every option that there is."""
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'bench'):
         text = re.sub(r'-\n +', '-', run(command, '--help', code=0).stdout)
+        for letter in set(re.findall(r'-([a-z]), --[a-z-]+=', text)):
+            fails(1, f'-{letter}: expected [A-Z]+, found nothing', command, f'-{letter}', '')
         for option in set(re.findall(r'--([a-z][a-z-]*)\[?=', text)):
-            fails(1, f'--{option}: expected a value, found nothing', command, f'--{option}=')
+            fails(1, f'--{option}: expected [A-Z]+, found nothing', command, f'--{option}=')
             if f'--{option}[=' not in text:
-                fails(1, f"--{option}: expected a value, found ''", command, f'--{option}', '')
+                fails(1, f'--{option}: expected [A-Z]+, found nothing', command, f'--{option}', '')
         fails(1, 'an argument is empty', command, '')
     # The names of backends match whole, in an option and in the environment.
     for names in ('native,r', 'native,', ',native', 'n', 'nativ', 'native,,reference', 'reference,refer', ':unfused'):
@@ -187,6 +189,69 @@ def test_empty_values():
             fails(1, 'backend', 'train', *SMALL, '--backend', names)
             fails(1, 'backend', 'train', *SMALL, env={'CVY_BACKEND': names})
     fails(1, 'backend', 'train', *SMALL, env={'CVY_BACKEND': ''})
+
+
+def test_suggestions():
+    """What people type instead, and what they are told; nothing where nothing is near."""
+    run('train', 'lenet', *SMALL, '--epochs', 1, '--out', 'run', code=0)
+    for words, code, meant in (
+            ('train --data MNIST', 2, r'did you mean mnist\?'), ('train --data fashion_mnist', 2, r'did you mean fashion-mnist\?'),
+            ('train --data cifar-10', 2, r'did you mean cifar10\?'), ('train --data fmnist', 2, r'did you mean fashion-mnist\?'),
+            ('train --data CIFAR', 2, r'did you mean cifar10\?'), ('train --data synthetix', 2, r'did you mean synthetic\?'),
+            ('data path MNIST', 2, r'did you mean mnist\?'), ('data verify Cifar-10', 2, r'did you mean cifar10\?'),
+            ('data download', 1, 'nothing is ever downloaded'), ('data lits', 1, r'did you mean list\?'),
+            ('train LeNet-BN', 2, r'did you mean lenet-bn\?'), ('train vgg11', 2, r'did you mean vgg11-bn\?'),
+            ('info ResNet_20', 2, r'did you mean resnet20\?'), ('compare lenet_bn --backends native', 2, r'did you mean lenet-bn\?'),
+            ('train mnist', 2, 'it is a data set: --data=mnist'), ('train Fashion_MNIST', 2, r'did you mean --data=fashion-mnist\?'),
+            ('train run', 2, 'it is a run: --resume=run goes on with it'), ('train ./run', 3, 'it is a run: --resume=./run'),
+            ('train run/checkpoint.safetensors', 2, 'holds weights: see `convoy eval`'),
+            ('train --batch-size 3', 1, r'did you mean --batch\?'), ('train --learning-rate 3', 1, r'did you mean --lr\?'),
+            ('train --learning_rate=3', 1, r'did you mean --lr\?'), ('train --ecpohs=3', 1, r'did you mean --epochs\?'),
+            ('train --model lenet', 1, "the model's name stands alone"),
+            ('train --weightdecay 1', 1, r'did you mean --weight-decay\?'), ('train --output x', 1, r'did you mean --out\?'),
+            ('compare --output x', 1, r'did you mean --json\?'), ('train --gpu', 1, 'computed on the CPU'),
+            ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer adam', 1, 'SGD is the only'),
+            ('train -epochs 3', 1, r'unknown option -epochs; did you mean --epochs\?'), ('train --pool=Max', 1, r'did you mean max\?'),
+            ('version', 1, r'did you mean convoy --version\?'), ('models', 1, r'did you mean info\?'), ('Train', 1, r'did you mean train\?'),
+            ('fit', 1, r'did you mean train\?'), ('resume', 1, 'convoy train --resume=RUN'), ('help fit', 1, r'did you mean train\?'),
+            ('lenet-bn', 1, 'convoy train lenet-bn'),
+            ('--threads 2 train lenet', 1, '^convoy: options stand behind the command: convoy train --threads 2 lenet$'),
+            ('--threads 2', 1, 'expected a command'), ('train --data=~/x', 1, r"--data: '~/x': the shell expands ~ only"),
+            ('train --out ~/x', 1, r"--out: '~/x': .*HOME"), ('eval ~/x', 1, r"'~/x': the shell expands ~ only")):
+        fails(code, meant, *words.split())
+    for words in ('train --xyzzyxyzzy', 'eval run --batch-size 3', 'train -y', 'xyzzy', 'train --data ./nowhere', 'train xyzzy', 'data xyzzy',
+                  'train --data=qwertz'):
+        r = run(*words.split())
+        assert r.returncode in (1, 2) and 'did you mean' not in r.stderr, r
+    assert 'api' not in run('train', '--gpu').stderr
+    os.mkdir('~') # a file of that name can still be meant
+    fails(2, 'holds neither', 'train', '--data', '~')
+
+
+def test_short_options():
+    run('train', '-qd', DATA[1], '-b64', '-e', 2, '-t', 1, '-l0.5', '-s', 9, '-o', 'r', code=0)
+    config = json.loads(pathlib.Path('r/config.json').read_text())
+    assert (config['batch'], config['epochs'], config['lr'], config['seed'], config['data']) == (64, 2, 0.5, '9', DATA[1]), config
+    assert json.loads(pathlib.Path('r/env.json').read_text())['threads'] == 1
+    run('train', '-r', 'r', '-e3', code=0)
+    run('train', '--resume', 'r', '-e4', code=0)
+    run('train', '--resume', '--out', 'r', '-e5', code=0)
+    assert 'all 5 epochs are trained already' in run('train', '-rr', code=0).stderr
+    run('eval', 'r', '-t', 1, '-d', DATA[1], code=0)
+    assert len(run('predict', 'r', 0, '-k1', code=0).stdout.split(',')) == 1
+    assert 'batch 32' in run('info', 'lenet', '-b32', code=0).stdout
+    for words in ('-h', '-?', '--help'):
+        assert run('train', words, code=0).stdout.startswith('Usage: convoy train')
+    assert run('train', '--version', code=0).stdout == run('--version', code=0).stdout
+
+
+def test_outputs_are_looked_at_first():
+    """Files that cannot be written are told before anything is measured, or even read."""
+    os.mkdir('d')
+    for option in ('--json', '--html'):
+        for path, why in (('d', 'Is a directory'), ('missing/x', "there is no directory 'missing'"), ('x/', 'found a directory')):
+            fails(3, f'{path}: cannot write: .*{why}', 'compare', 'lenet', '--backends', 'native', f'{option}={path}')
+    fails(3, "there is no directory 'missing'", 'compare', 'a.json', 'b.json', '--json', 'missing/x')
 
 
 def test_bad_models():
@@ -552,10 +617,18 @@ def test_lost_output():
     r = subprocess.run(f'exec "{CONVOY}" train {" ".join(SMALL)} --epochs 1 --out closed >&- 2>&- <&-', shell=True, env=ENV)
     assert r.returncode == 3 and tensors('closed/checkpoint.safetensors')
     assert len(metrics('closed')) == 7
-    p = subprocess.Popen([CONVOY, 'train', *SMALL, '--epochs', '2', '--out', 'pipe'], stdout=subprocess.PIPE,
+    # `| head`: a reader that goes away is no reason for a word, nor for ending a run.
+    p = subprocess.Popen([CONVOY, 'train', '-q', *SMALL, '--epochs', '2', '--out', 'pipe'], stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True, env=ENV)
     p.stdout.close()
-    p.stderr.read()
+    assert p.stderr.read() == ''
+    for args in (['help'], ['help', '--man'], ['info'], ['info', 'resnet20'], ['train', '--help'], ['data', 'list'], ['--version'],
+                 ['eval', 'full'], ['predict', 'full', '0'], ['compare', 'lenet', '--backends', 'native', '--batch=16', '--steps=1']):
+        reader, writer = os.pipe()
+        os.close(reader)
+        q = subprocess.run([CONVOY, *args], stdout=writer, stderr=subprocess.PIPE, text=True, env=ENV)
+        os.close(writer)
+        assert q.returncode == 3 and q.stderr == '', (args, q)
     assert p.wait() == 3 and len([x for x in metrics('pipe') if x['type'] == 'epoch']) == 2
 
 

@@ -22,6 +22,8 @@ struct cli_command {
 };
 extern const struct cli_command cli_train, cli_eval, cli_predict, cli_bench, cli_compare, cli_info, cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
+/* The command of that name, or NULL after a message that says what may have been meant. */
+const struct cli_command *cli_find_command(const char *name);
 
 /* "convoy: SENTENCE" on stderr; returns code. */
 int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -31,16 +33,31 @@ int cli_code_model(enum model_status status);
 int cli_code_train(enum train_status status);
 int cli_code_data(enum data_status status);
 
+/* Standard output that could not be written makes the process end with CLI_IO and a message, silently where the reader
+ * went away (`| head`); but only at the end: files are written whatever happens to the screen. */
+int cli_watch_stdout(void);
+
 /* Whether what is written after hours of measuring can be written there (NULL: nothing is); else a message and CLI_IO.
  * Makes no file. */
 int cli_writable(const char *path);
 /* Writes text and a line's end there: CLI_OK, or CLI_IO after a message. */
 int cli_write(const char *path, const char *text);
 
-/* argp_parse, but an unknown long option is reported with the nearest known one. Exits on a usage error. */
+/* In an option's flags: its value is the name of a file that will be written. */
+#define CLI_OUTPUT 0x10000
+/* argp_parse after checks: unknown options are told with what was probably meant, values are not empty, no `~` is left
+ * from the shell, outputs (CLI_OUTPUT) can be written; --version, -h. Exits on a usage error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
-/* The nearest of a NULL-ended list, or NULL if none is near. */
-const char *cli_nearest(const char *word, const char *const *list);
+
+/* What people type: word in lower case without '-' and '_', and the name that was meant, or a sentence that tells. */
+struct cli_alias { const char *word, *meant; };
+#define CLI_HINT 200
+/* What was probably meant by a word that is none of the names (ended by NULL): "; did you mean NAME?" with `before` before
+ * the name, "; SENTENCE", or "" in out, which is returned. aliases (ended by a NULL word) may be NULL. */
+const char *cli_hint(const char *word, const char *before, const char *const *names, const struct cli_alias *aliases,
+                     char out[CLI_HINT]);
+/* The name alone, or NULL if none is near. */
+const char *cli_nearest(const char *word, const char *const *names);
 /* An option's argument as a number, the whole of it and inside [lo, hi]; else a usage error that says so. */
 uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi);
 double cli_real(const struct argp_state *state, const char *option, const char *text, double lo, double hi);
@@ -67,6 +84,8 @@ int cli_open_model(struct cli_session *s, const char *which, const struct model_
 int cli_open_net(struct cli_session *s); /* needs ctx and model */
 /* Opens the data and checks that images and classes fit the net (if there is one). spec NULL: the model's own. */
 int cli_open_data(struct cli_session *s, const char *spec);
+/* An error of data_open(spec), with what may have been meant; the exit code. */
+int cli_fail_data(enum data_status status, const char *spec, const char *error);
 /* run: a run directory or a .safetensors file. model: NULL for the one that the file carries. */
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model);
 /* A predictor of `batch` images with the checkpoint's parameters (opens net, trainer, predictor). */

@@ -1,10 +1,11 @@
-/* Messages, numbers, suggestions and the opening of things for the sub-commands. */
+/* Messages, standard output, files, and the opening of things for the sub-commands. */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
+#include <poll.h>
 #include <sha2.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,114 +58,53 @@ int cli_code_data(enum data_status status)
     return codes[status];
 }
 
-/* ----------------------------------------------------------------------------------------------- suggestions */
+/* -------------------------------------------------------------------------------------------- standard output */
 
-/* Levenshtein distance of words of at most 39 bytes; longer ones are far from everything. */
-static size_t distance(const char *a, const char *b)
+/* Whether nobody will ever read it: the other end of the pipe is closed. */
+static bool reader_left(int fd)
 {
-    size_t n = strlen(a), m = strlen(b), row[40];
-    if (n > 39 || m > 39) return 99;
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[m];
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
 }
 
-const char *cli_nearest(const char *word, const char *const *list)
+static void check_stdout(void)
 {
-    const char *nearest = NULL;
-    size_t best = strlen(word) / 3 + 2;
-    for (; *list; list++) {
-        size_t d = distance(word, *list);
-        if (d < best) {
-            best = d;
-            nearest = *list;
-        }
-    }
-    return nearest;
+    bool failed = ferror(stdout);
+    if (!fflush(stdout) && !failed) return;
+    int reason = errno;
+    if (!reader_left(STDOUT_FILENO)) /* `| head` has seen enough: no word about that */
+        fprintf(stderr, "convoy: standard output: cannot write: %s\n", strerror(reason));
+    _exit(CLI_IO);
 }
 
-/* All long options of a parser and its children, into names (at most max); the number. */
-static size_t option_names(const struct argp *argp, const struct argp_option **options, size_t max)
+int cli_watch_stdout(void)
 {
-    size_t n = 0;
-    for (const struct argp_option *o = argp->options; o && (o->name || o->doc) && n < max; o++)
-        if (o->name) options[n++] = o;
-    for (const struct argp_child *c = argp->children; c && c->argp; c++) n += option_names(c->argp, options + n, max - n);
-    return n;
+    signal(SIGPIPE, SIG_IGN);
+    return atexit(check_stdout) ? cli_fail(CLI_NOMEM, "out of memory") : CLI_OK;
 }
 
-/* An empty value is a shell variable that was never set, and never what was meant. */
-static void refuse_empty(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        const char *equals = strncmp(argv[i], "--", 2) ? NULL : strchr(argv[i], '=');
-        if (*argv[i] && (!equals || equals[1])) continue;
-        fprintf(stderr, "%s: ", argv[0]);
-        if (equals) fprintf(stderr, "%.*s: expected a value, found nothing", (int)(equals - argv[i]), argv[i]);
-        else if (i > 1 && *argv[i - 1] == '-') fprintf(stderr, "%s: expected a value, found ''", argv[i - 1]);
-        else fprintf(stderr, "an argument is empty");
-        fprintf(stderr, "\nTry '%s --help'.\n", argv[0]);
-        exit(CLI_USAGE);
-    }
-}
-
-void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
-{
-    static const struct argp_option own[] = {{.name = "help"}, {.name = "usage"}, {.name = "version"}};
-    const struct argp_option *options[64];
-    const char *names[64];
-    size_t n = option_names(argp, options, 60);
-    for (size_t i = 0; i < 3; i++) options[n++] = &own[i];
-    for (size_t i = 0; i < n; i++) names[i] = options[i]->name;
-    names[n] = NULL;
-    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
-        if (strncmp(argv[i], "--", 2)) continue;
-        size_t length = strcspn(argv[i] + 2, "="), known = n;
-        for (size_t k = 0; k < n; k++) /* any beginning of a name is left to argp, which knows what is ambiguous */
-            if (!strncmp(names[k], argv[i] + 2, length) && (known == n || !names[k][length])) known = k;
-        if (known < n) {
-            bool value = options[known]->arg && !(options[known]->flags & OPTION_ARG_OPTIONAL);
-            i += value && argv[i][2 + length] != '=';
-            continue;
-        }
-        char word[64];
-        snprintf(word, sizeof word, "%.*s", length < 60 ? (int)length : 60, argv[i] + 2);
-        const char *nearest = cli_nearest(word, names);
-        fprintf(stderr, "%s: unknown option --%s%s%s%s\nTry '%s --help'.\n", argv[0], word, nearest ? "; did you mean --" : "",
-                nearest ? nearest : "", nearest ? "?" : "", argv[0]);
-        exit(CLI_USAGE);
-    }
-    refuse_empty(argc, argv);
-    argp_err_exit_status = CLI_USAGE;
-    int error = argp_parse(argp, argc, argv, 0, NULL, input);
-    if (error) exit(cli_fail(error == ENOMEM ? CLI_NOMEM : CLI_USAGE, "%s", strerror(error)));
-}
+/* ------------------------------------------------------------------------------------------------------ files */
 
 int cli_writable(const char *path)
 {
     struct stat st;
-    char dir[PATH_MAX];
     if (!path) return CLI_OK;
     errno = 0;
-    if (!stat(path, &st)) {
+    if (!*path) {
+        errno = ENOENT;
+    } else if (!stat(path, &st)) {
         if (S_ISDIR(st.st_mode)) errno = EISDIR;
         else (void)access(path, W_OK);
     } else if (errno == ENOENT) {
-        snprintf(dir, sizeof dir, "%s", path);
+        char dir[PATH_MAX];
+        snprintf(dir, sizeof dir, "%s", path); /* longer ones have failed with ENAMETOOLONG */
         char *slash = strrchr(dir, '/');
         if (slash) slash[slash == dir] = '\0';
+        if (path[strlen(path) - 1] == '/')
+            return cli_fail(CLI_IO, "%s: cannot write: expected a file's name, found a directory's", path);
         errno = 0;
-        (void)access(slash ? dir : ".", W_OK);
+        if (access(slash ? dir : ".", W_OK) && errno == ENOENT)
+            return cli_fail(CLI_IO, "%s: cannot write: there is no directory '%s'", path, dir);
     }
     return errno ? cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno)) : CLI_OK;
 }
@@ -176,69 +116,6 @@ int cli_write(const char *path, const char *text)
     if (f) good &= !fclose(f);
     return good ? CLI_OK : cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno));
 }
-
-/* --------------------------------------------------------------------------------------------------- numbers */
-
-uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi)
-{
-    size_t length = strlen(text);
-    errno = 0;
-    unsigned long long value = strtoull(text, NULL, 10);
-    if (!length || strspn(text, "0123456789") != length || errno || value < lo || value > hi)
-        argp_error(state, "--%s: expected an integer from %llu to %llu, found '%.60s'", option, (unsigned long long)lo,
-                   (unsigned long long)hi, text);
-    return value;
-}
-
-double cli_real(const struct argp_state *state, const char *option, const char *text, double lo, double hi)
-{
-    char *end;
-    errno = 0;
-    double value = strtod(text, &end);
-    /* Only decimal notation: no hex, no nan, no inf, no blanks. */
-    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end || (errno && value != 0) || !(value >= lo) ||
-        !(value <= hi))
-        argp_error(state, "--%s: expected a number from %g to %g, found '%.60s'", option, lo, hi, text);
-    return value;
-}
-
-const char *cli_choice(const struct argp_state *state, const char *option, const char *text, const char *const *words)
-{
-    char list[200] = "";
-    for (size_t i = 0, used = 0; words[i]; i++) {
-        if (!strcmp(text, words[i])) return words[i];
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", words[i]);
-    }
-    argp_error(state, "--%s: expected one of %s, found '%.60s'", option, list, text);
-    return words[0];
-}
-
-/* ---------------------------------------------------------------------------------------------------- engine */
-
-enum { KEY_THREADS = 0x2000, KEY_ISA, KEY_BACKEND, KEY_NO_FUSION };
-
-static const struct argp_option engine_options[] = {
-    {"threads", KEY_THREADS, "N", 0, "worker threads (default: the CPUs this process may use, capped by its cgroup's quota)", 0},
-    {"isa", KEY_ISA, "NAME", 0, "instruction set: scalar, avx2 or avx512 (default: the best that runs here)", 0},
-    {"backend", KEY_BACKEND, "LIST", 0, "backends in order of preference, e.g. native,reference (the default)", 0},
-    {"no-fusion", KEY_NO_FUSION, NULL, 0, "run every operator alone; the results are the same bits", 0},
-    {0}};
-
-static error_t parse_engine(int key, char *arg, struct argp_state *state)
-{
-    cvy_context_options *options = state->input;
-    switch (key) {
-    case KEY_THREADS: options->threads = cli_integer(state, "threads", arg, 1, 1024); return 0;
-    case KEY_ISA:
-        if (!cvy_isa_from_name(arg, &options->isa))
-            argp_error(state, "--isa: expected scalar, avx2, avx512 or auto, found '%.60s'", arg);
-        return 0;
-    case KEY_BACKEND: options->backends = arg; return 0;
-    case KEY_NO_FUSION: options->no_fusion = true; return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-const struct argp cli_engine_argp = {.options = engine_options, .parser = parse_engine};
 
 /* --------------------------------------------------------------------------------------------------- opening */
 
@@ -260,18 +137,69 @@ int cli_open_context(struct cli_session *s, const cvy_context_options *options)
                     s->ctx ? cvy_message(s->ctx) : "out of memory");
 }
 
-int cli_open_model(struct cli_session *s, const char *which, const struct model_options *options)
+static const char *data_hint(const char *word, const char *before, char hint[CLI_HINT])
 {
-    char error[CLI_ERROR];
-    enum model_status status = model_load(which, options, &s->model, error, sizeof error);
-    if (!status) return CLI_OK;
-    const char *names[64], *nearest = NULL;
-    size_t n = 0;
+    const char *names[32];
+    const struct data_known *known;
+    size_t n = data_known_sets(&known), used = 0;
+    static const struct cli_alias aliases[] = {{"fmnist", "fashion-mnist"}, {"fashion", "fashion-mnist"}, {"fake", "synthetic"},
+                                               {"random", "synthetic"}, {NULL, NULL}};
+    while (used < n && used < 30) {
+        names[used] = known[used].name;
+        used++;
+    }
+    names[used++] = "synthetic";
+    names[used] = NULL;
+    return cli_hint(word, before, names, aliases, hint);
+}
+
+int cli_fail_data(enum data_status status, const char *spec, const char *error)
+{
+    char hint[CLI_HINT] = "";
+    if (status == DATA_NOT_FOUND) data_hint(spec, "", hint);
+    return cli_fail(cli_code_data(status), "%s%s", error, hint);
+}
+
+/* Whether it is what `convoy train` leaves. */
+static bool is_run(const char *path)
+{
+    char file[PATH_MAX];
+    struct stat st;
+    return (size_t)snprintf(file, sizeof file, "%s/" TRAIN_CHECKPOINT, path) < sizeof file && !stat(file, &st);
+}
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+/* What a word that is no model may be: another spelling, a run, weights, a data set. */
+static const char *model_hint(const char *which, char hint[CLI_HINT])
+{
+    const char *names[64];
+    const struct data_known *known;
+    size_t n = 0, sets = data_known_sets(&known);
     while (n < 63 && model_builtin_at(n, &names[n])) n++;
     names[n] = NULL;
-    if (status == MODEL_UNKNOWN) nearest = cli_nearest(which, names);
-    return cli_fail(cli_code_model(status), "%s%s%s%s", error, nearest ? "; did you mean " : "", nearest ? nearest : "",
-                    nearest ? "?" : "");
+    *hint = '\0';
+    if (is_run(which))
+        snprintf(hint, CLI_HINT, "; it is a run: --resume=%.60s goes on with it, %.60s/model.json is its model", which, which);
+    else if (ends_in(which, ".safetensors"))
+        snprintf(hint, CLI_HINT, "; a .safetensors file holds weights: see `convoy eval` and `convoy predict`");
+    for (size_t i = 0; !*hint && i < sets; i++)
+        if (!strcmp(which, known[i].name)) snprintf(hint, CLI_HINT, "; it is a data set: --data=%s", which);
+    if (!*hint) cli_hint(which, "", names, NULL, hint);
+    return *hint ? hint : data_hint(which, "--data=", hint);
+}
+
+int cli_open_model(struct cli_session *s, const char *which, const struct model_options *options)
+{
+    char error[CLI_ERROR], hint[CLI_HINT] = "";
+    enum model_status status = model_load(which, options, &s->model, error, sizeof error);
+    if (!status) return CLI_OK;
+    if (status == MODEL_UNKNOWN || is_run(which) || ends_in(which, ".safetensors")) model_hint(which, hint);
+    return cli_fail(cli_code_model(status), "%s%s", error, hint);
 }
 
 int cli_open_net(struct cli_session *s)
@@ -293,7 +221,7 @@ int cli_open_data(struct cli_session *s, const char *spec)
     if (!spec) spec = like;
     if (!spec) return cli_fail(CLI_USAGE, "%s names no data set: use --data", s->model->where);
     enum data_status status = data_open(spec, like, false, &s->data, error, sizeof error);
-    if (status) return cli_fail(cli_code_data(status), "%s", error);
+    if (status) return cli_fail_data(status, spec, error);
     struct data_set *d = s->data;
     const size_t *in = s->model->input;
     if (*d->note) cli_fail(0, "note: %s", d->note);

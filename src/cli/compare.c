@@ -33,9 +33,9 @@ static const struct argp_option options[] = {
     {"steps", KEY_STEPS, "N", 0, "steps that are measured, without and with clocks, of each (default: 30)", 2},
     {"strict", KEY_STRICT, NULL, 0, "an op that a backend lacks is an error, not left to another", 2},
     {"threads", KEY_THREADS, "N", 0, "worker threads (default: as `convoy train`)", 2},
-    {"html", KEY_HTML, "FILE", 0, "write a page with the tables, too", 2},
+    {"html", KEY_HTML, "FILE", CLI_OUTPUT, "write a page with the tables, too", 2},
     {NULL, 0, NULL, 0, "Both:", 3},
-    {"json", KEY_JSON, "FILE", 0, "write the comparison as JSON, too", 3},
+    {"json", KEY_JSON, "FILE", CLI_OUTPUT, "write the comparison as JSON, too", 3},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)

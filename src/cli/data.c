@@ -19,15 +19,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END: {
         static const char *const actions[] = {"list", "path", "verify", NULL};
+        static const struct cli_alias aliases[] = {
+            {"download", "nothing is ever downloaded: `convoy data list` tells where each set is to be had"},
+            {"check", "verify"}, {"find", "path"}, {"where", "path"}, {"show", "list"}, {NULL, NULL}};
         if (!o->action) argp_error(state, "expected list, path or verify");
-        const char *nearest = cli_nearest(o->action, actions);
+        char hint[CLI_HINT];
         for (int i = 0; actions[i]; i++) {
             if (strcmp(o->action, actions[i])) continue;
             if (!!i != !!o->name) argp_error(state, i ? "%s: expected the name of a data set" : "%s takes no argument", o->action);
             return 0;
         }
-        argp_error(state, "expected list, path or verify, found '%.60s'%s%s%s", o->action, nearest ? "; did you mean " : "",
-                   nearest ? nearest : "", nearest ? "?" : "");
+        argp_error(state, "expected list, path or verify, found '%.60s'%s", o->action,
+                   cli_hint(o->action, "", actions, aliases, hint));
         return EINVAL;
     }
     default: return ARGP_ERR_UNKNOWN;
@@ -59,19 +62,15 @@ static int path(const char *name)
 {
     const struct data_known *known;
     size_t n = data_known_sets(&known);
-    const char *names[32];
-    char where[PATH_MAX];
-    for (size_t i = 0; i < n && i < 31; i++) {
-        names[i] = known[i].name;
-        names[i + 1] = NULL;
+    char where[PATH_MAX], text[200];
+    for (size_t i = 0; i < n; i++) {
         if (strcmp(name, known[i].name)) continue;
         if (!data_find(name, where, sizeof where)) return cli_fail(CLI_BAD, "%s: not found: %s", name, known[i].hint);
         printf("%s\n", where);
         return CLI_OK;
     }
-    const char *nearest = cli_nearest(name, names);
-    return cli_fail(CLI_BAD, "unknown data set '%.60s'%s%s%s", name, nearest ? "; did you mean " : "", nearest ? nearest : "",
-                    nearest ? "?" : "");
+    snprintf(text, sizeof text, "unknown data set '%.60s'", name);
+    return cli_fail_data(DATA_NOT_FOUND, name, text);
 }
 
 static int verify(const char *name)
@@ -79,7 +78,7 @@ static int verify(const char *name)
     struct data_set *d;
     char error[CLI_ERROR];
     enum data_status status = data_open(name, NULL, true, &d, error, sizeof error);
-    if (status) return cli_fail(cli_code_data(status), "%s", error);
+    if (status) return cli_fail_data(status, name, error);
     printf("%s (%s): %zu train / %zu test images of %zux%zux%zu, %zu classes, %s\n", d->name, d->source, d->train.n, d->test.n,
            d->c, d->h, d->w, d->classes, d->synthetic ? "synthetic" : d->remark);
     data_close(&d);

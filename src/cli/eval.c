@@ -7,7 +7,7 @@
 
 #include "train/train.h"
 
-enum { KEY_DATA = 0x1000, KEY_MODEL, KEY_SPLIT };
+enum { KEY_DATA = 'd', KEY_MODEL = 0x1000, KEY_SPLIT };
 
 struct options {
     cvy_context_options engine;

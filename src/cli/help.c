@@ -162,20 +162,12 @@ static int run(int argc, char **argv)
         print_help();
         return CLI_OK;
     }
-    const char *names[16];
-    size_t i = 0;
-    for (; cli_commands[i]; i++) {
-        names[i] = cli_commands[i]->name;
-        if (strcmp(o.command, names[i])) continue;
-        char name[32];
-        snprintf(name, sizeof name, "convoy %s", names[i]);
-        char option[] = "--help", *words[] = {name, option, NULL};
-        return cli_commands[i]->run(2, words); /* prints and exits */
-    }
-    names[i] = NULL;
-    const char *nearest = cli_nearest(o.command, names);
-    return cli_fail(CLI_USAGE, "unknown command '%.60s'%s%s%s", o.command, nearest ? "; did you mean " : "",
-                    nearest ? nearest : "", nearest ? "?" : "");
+    const struct cli_command *command = cli_find_command(o.command);
+    if (!command) return CLI_USAGE;
+    char name[32];
+    snprintf(name, sizeof name, "convoy %s", command->name);
+    char option[] = "--help", *words[] = {name, option, NULL};
+    return command->run(2, words); /* prints and exits */
 }
 
 const struct cli_command cli_help = {"help", "tell what the program or a command can do", &argp, run};

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_BATCH = 0x1000 };
+enum { KEY_BATCH = 'b' };
 
 extern char **environ;
 

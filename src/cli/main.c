@@ -21,15 +21,6 @@ static void occupy_standard_streams(void)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(CLI_IO);
 }
 
-static void check_stdout(void)
-{
-    bool failed = ferror(stdout);
-    if (fflush(stdout) || failed) {
-        fprintf(stderr, "convoy: standard output: cannot write: %s\n", strerror(errno));
-        _exit(CLI_IO);
-    }
-}
-
 /* jansson calls a failed allocation a mistake in the text, or fails an assertion. So it never sees one: nothing but the
  * last checkpoint is worth saving when a few bytes cannot be had, and that one is on disk already. */
 static void *allocate_json(size_t size)
@@ -39,34 +30,73 @@ static void *allocate_json(size_t size)
     return p;
 }
 
+/* -------------------------------------------------------------------------------------------------- commands */
+
+/* What others call it. */
+static const struct cli_alias aliases[] = {
+    {"version", "did you mean convoy --version?"}, {"fit", "train"}, {"run", "train"}, {"learn", "train"},
+    {"resume", "did you mean convoy train --resume=RUN?"}, {"continue", "did you mean convoy train --resume=RUN?"},
+    {"evaluate", "eval"}, {"evaluation", "eval"}, {"test", "eval"}, {"validate", "eval"}, {"infer", "predict"},
+    {"inference", "predict"}, {"classify", "predict"}, {"benchmark", "bench"}, {"perf", "bench"}, {"diff", "compare"},
+    {"models", "info"}, {"list", "info"}, {"summary", "info"}, {"show", "info"}, {"describe", "info"}, {"device", "info"},
+    {"datasets", "data"}, {"dataset", "data"}, {"download", "data"}, {"man", "did you mean convoy help --man?"}, {NULL, NULL}};
+
+const struct cli_command *cli_find_command(const char *word)
+{
+    const char *names[16], *model;
+    char hint[CLI_HINT];
+    size_t n = 0;
+    for (; cli_commands[n]; n++) {
+        names[n] = cli_commands[n]->name;
+        if (!strcmp(word, names[n])) return cli_commands[n];
+    }
+    names[n] = NULL;
+    cli_hint(word, "", names, aliases, hint);
+    for (size_t i = 0; model_builtin_at(i, &model); i++)
+        if (!strcmp(word, model)) snprintf(hint, sizeof hint, "; it is a model: did you mean convoy train %s?", model);
+    cli_fail(CLI_USAGE, "unknown command '%.60s'%s", word, hint);
+    fputs("Try 'convoy help'.\n", stderr);
+    return NULL;
+}
+
+/* Options before the command: which line would have been right. */
+static int options_first(int argc, char **argv)
+{
+    int at = 1;
+    for (bool found = false; at < argc && !found; at += !found)
+        for (size_t i = 0; cli_commands[i] && !found; i++) found = !strcmp(argv[at], cli_commands[i]->name);
+    fflush(stdout);
+    if (at == argc) {
+        cli_fail(CLI_USAGE, "expected a command, found the option '%.60s'", argv[1]);
+        fputs("Try 'convoy help'.\n", stderr);
+        return CLI_USAGE;
+    }
+    fprintf(stderr, "convoy: options stand behind the command: convoy %s", argv[at]);
+    for (int i = 1; i < argc; i++)
+        if (i != at) fprintf(stderr, " %s", argv[i]);
+    fputc('\n', stderr);
+    return CLI_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     occupy_standard_streams();
-    signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     json_set_alloc_funcs(allocate_json, free);
-    if (atexit(check_stdout)) return CLI_NOMEM;
+    if (cli_watch_stdout()) return CLI_NOMEM;
     const char *word = argc > 1 ? argv[1] : "help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "-?")) word = "help";
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
         printf("convoy %s (%s)\n", cvy_version(), __VERSION__);
         return CLI_OK;
     }
-    const char *names[16];
-    for (size_t i = 0;; i++) {
-        names[i] = cli_commands[i] ? cli_commands[i]->name : NULL;
-        if (!names[i]) break;
-        if (strcmp(word, names[i])) continue;
-        char name[32];
-        snprintf(name, sizeof name, "convoy %s", names[i]);
-        char *alone[2] = {name, NULL};
-        if (argc < 2) return cli_commands[i]->run(1, alone);
-        argv[1] = name;
-        return cli_commands[i]->run(argc - 1, argv + 1);
-    }
-    const char *nearest = cli_nearest(word, names);
-    cli_fail(CLI_USAGE, "unknown command '%.60s'%s%s%s", word, nearest ? "; did you mean " : "", nearest ? nearest : "",
-             nearest ? "?" : "");
-    fputs("Try 'convoy help'.\n", stderr);
-    return CLI_USAGE;
+    if (*word == '-') return options_first(argc, argv);
+    const struct cli_command *command = cli_find_command(word);
+    if (!command) return CLI_USAGE;
+    char name[32];
+    snprintf(name, sizeof name, "convoy %s", command->name);
+    char *alone[2] = {name, NULL};
+    if (argc < 2) return command->run(1, alone);
+    argv[1] = name;
+    return command->run(argc - 1, argv + 1);
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_DATA = 0x1000, KEY_MODEL, KEY_TOP };
+enum { KEY_DATA = 'd', KEY_TOP = 'k', KEY_MODEL = 0x1000 };
 
 struct options {
     cvy_context_options engine;

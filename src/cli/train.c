@@ -22,8 +22,8 @@ extern char **environ;
 /* ---------------------------------------------------------------------------------------------------- options */
 
 enum {
-    KEY_DATA = 0x1000, KEY_EPOCHS, KEY_BATCH, KEY_LR, KEY_MOMENTUM, KEY_NESTEROV, KEY_WEIGHT_DECAY, KEY_SEED, KEY_POOL,
-    KEY_BN_VAR, KEY_API, KEY_OUT, KEY_RESUME, KEY_EVAL_EVERY, KEY_SAVE_EVERY, KEY_QUIET = 'q'
+    KEY_DATA = 'd', KEY_EPOCHS = 'e', KEY_BATCH = 'b', KEY_LR = 'l', KEY_SEED = 's', KEY_OUT = 'o', KEY_RESUME = 'r', KEY_QUIET = 'q',
+    KEY_MOMENTUM = 0x1000, KEY_NESTEROV, KEY_WEIGHT_DECAY, KEY_POOL, KEY_BN_VAR, KEY_API, KEY_EVAL_EVERY, KEY_SAVE_EVERY
 };
 
 struct options {
@@ -94,6 +94,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->model = arg;
         break;
     case ARGP_KEY_END:
+        if (o->resuming && !o->resume && o->model) { /* --resume RUN: a run keeps its model, so this word is the run */
+            o->resume = o->model;
+            o->model = NULL;
+        }
         if (o->resuming && !o->resume) o->resume = o->out;
         if (o->resuming && !o->resume) argp_error(state, "--resume needs the run's directory: --resume=DIR");
         if (o->resuming && o->out && strcmp(o->out, o->resume)) argp_error(state, "--out and --resume name two directories");
@@ -513,6 +517,8 @@ static int train(struct cli_session *s, const struct options *o, const struct co
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     catch_signals();
     print_head(s);
+    if (o->resuming && job.position.epoch == job.epochs && !o->quiet)
+        fprintf(stderr, "all %zu epochs are trained already; --epochs=%zu would go on\n", job.epochs, 2 * job.epochs);
     status = train_run(&job, error, sizeof error);
     cli_screen_clear(&view.screen);
     const struct train_position *p = &job.position;
