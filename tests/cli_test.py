@@ -59,7 +59,7 @@ def tensors(path):
 
 def write_tensors(path, values, meta):
     """A sealed file as convoy writes it, of what tensors() gave: the values one after the other, as F32 vectors."""
-    header, at = {'__metadata__': {**meta, 'convoy.sha256': '0' * 64}}, 0
+    header, at = {'__metadata__': {**meta, 'convoy.sha256': '0' * 64}} if meta else {}, 0
     for name, raw in values.items():
         header[name] = {'dtype': 'F32', 'shape': SHAPES[name], 'data_offsets': [at, at + len(raw)]}
         at += len(raw)
@@ -68,6 +68,11 @@ def write_tensors(path, values, meta):
     whole = struct.pack('<Q', len(text)) + text + b''.join(values.values())
     digest = hashlib.sha256(whole).hexdigest().encode()
     pathlib.Path(path).write_bytes(whole.replace(b'"convoy.sha256": "' + b'0' * 64, b'"convoy.sha256": "' + digest, 1))
+
+
+def write_foreign(path, values):
+    """A file without metadata."""
+    write_tensors(path, values, None)
 
 
 SHAPES = {}
@@ -571,6 +576,37 @@ def test_eval_predict():
     pathlib.Path('foreign.safetensors').write_bytes(struct.pack('<Q', len(text)) + text + raw[8 + n:] + bytes(8))
     fails(1, 'use --model', 'eval', 'foreign.safetensors')
     assert f'test acc {acc:.4f}' in run('eval', 'foreign.safetensors', '--model', 'lenet-bn', *DATA, code=0).stdout
+
+
+def test_weights_of_pytorch():
+    """Names as wrappers save them; and a file of torch.save, which gets a sentence."""
+    run('train', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    right = run('eval', 'r', code=0).stdout.splitlines()[0]
+    values, _ = read_tensors('r/checkpoint.safetensors')
+    values = {k: v for k, v in values.items() if not k.startswith('optimizer.')}
+
+    def save(rename):
+        SHAPES.update({rename(k): SHAPES[k] for k in values})
+        write_foreign('w.safetensors', {rename(k): v for k, v in values.items()})
+        return run('eval', 'w.safetensors', '--model', 'lenet-bn', *DATA)
+
+    assert notes(save(lambda k: k)) == []
+    for prefix in ('module.', '_orig_mod.', '_orig_mod.module.', 'module._orig_mod.'):
+        r = save(lambda k: prefix + k)
+        assert r.returncode == 0 and r.stdout.splitlines()[0] == right and 'taken without' in r.stderr, (prefix, r)
+    r = save(lambda k: k.replace('conv2.', 'conv2._orig_mod.'))
+    assert r.returncode == 0 and r.stdout.splitlines()[0] == right and 'taken without' in r.stderr, r
+    for prefix in ('modul.', 'module', 'x.module.'):
+        r = save(lambda k: prefix + k)
+        assert r.returncode == 2 and 'needs a tensor' in r.stderr, (prefix, r)
+    # One with a wrapper and one without: which is meant?
+    both = {**values, 'module.fc3.bias': values['fc3.bias']}
+    SHAPES['module.fc3.bias'] = SHAPES['fc3.bias']
+    write_foreign('w.safetensors', both)
+    fails(2, "the file has a tensor 'module.fc3.bias', the model has none", 'eval', 'w.safetensors', '--model', 'lenet-bn', *DATA)
+    for raw in (b'PK\x03\x04' + bytes(30), b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'):
+        pathlib.Path('w.pth').write_bytes(raw)
+        fails(2, r'w.pth: expected a safetensors file, found one of torch.save.*python3 -c .* w.pth weights.safetensors', 'eval', 'w.pth')
 
 
 def make_run(path, raw):

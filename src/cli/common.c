@@ -275,7 +275,11 @@ int cli_open_predictor(struct cli_session *s, size_t batch)
     if (!status) status = cvy_predictor_create(s->net, s->logits, batch, &input, s->trainer, &s->predictor);
     if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
     enum train_status loaded = checkpoint_load(s->checkpoint, s->trainer, s->ctx, false, error, sizeof error);
-    return loaded ? cli_fail(cli_code_train(loaded), "%s", error) : CLI_OK;
+    if (loaded) return cli_fail(cli_code_train(loaded), "%s", error);
+    if (s->checkpoint->wrapped)
+        cli_fail(0, "note: %s: names are taken without the module. or _orig_mod. that PyTorch's wrappers put in front of them",
+                 s->checkpoint->where);
+    return CLI_OK;
 }
 
 void cli_close(struct cli_session *s)

@@ -20,6 +20,12 @@ static char *file_name(const cvy_param_info *info)
     return name;
 }
 
+/* torch.save writes a zip archive, older versions a bare pickle. (Both could be the length of a safetensors header.) */
+static bool is_torch(const unsigned char *bytes, size_t size)
+{
+    return size > 8 && bytes[8] != '{' && (!memcmp(bytes, "PK\3\4", 4) || (bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 && bytes[2] != 0));
+}
+
 enum train_status checkpoint_read(const char *path, struct checkpoint **out, char *error, size_t error_size)
 {
     size_t size = 0;
@@ -29,6 +35,12 @@ enum train_status checkpoint_read(const char *path, struct checkpoint **out, cha
     if (!checkpoint || !(checkpoint->where = strdup(path)))
         status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
     if (!status) status = files_read(path, FILE_LIMIT, &checkpoint->bytes, &size, error, error_size);
+    if (!status && is_torch(checkpoint->bytes, size))
+        status = train_fail(error, error_size, TRAIN_BAD,
+                            "%s: expected a safetensors file, found one of torch.save, which is a pickle, that is a program, and is "
+                            "not run here; with PyTorch and its package safetensors: python3 -c 'import sys, torch; from "
+                            "safetensors.torch import save_file; save_file({k: v.clone() for k, v in torch.load(sys.argv[1], "
+                            "map_location=\"cpu\", weights_only=True).items()}, sys.argv[2])' %s weights.safetensors", path, path);
     if (!status) status = safetensors_parse(path, checkpoint->bytes, size, &checkpoint->file, error, error_size);
     if (!status) {
         const char *format = checkpoint_text(checkpoint, "convoy.format");
@@ -67,11 +79,40 @@ static void show_shape(char *out, size_t size, size_t rank, const uint64_t *dims
     if (used < size) snprintf(out + used, size - used, "]");
 }
 
+/* What PyTorch's DataParallel and torch.compile put in front of the names of what they wrap, at any depth. */
+static const char *const wrappers[] = {"module.", "_orig_mod."};
+
+static size_t wrapper_length(const char *name)
+{
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
+        if (!strncmp(name, wrappers[i], strlen(wrappers[i]))) return strlen(wrappers[i]);
+    return 0;
+}
+
+/* Whether `wrapped` is `name` with wrappers in front of some of its parts. */
+static bool unwraps_to(const char *wrapped, const char *name)
+{
+    for (bool start = true; *wrapped || *name; start = *wrapped++ == '.', name++) {
+        for (size_t length; start && (length = wrapper_length(wrapped)) && strncmp(name, wrapped, length);) wrapped += length;
+        if (*wrapped != *name) return false;
+    }
+    return true;
+}
+
+/* The tensor of that name, else one that a wrapper's saving has given a longer name. */
+static const struct safetensor *find(const struct checkpoint *checkpoint, const char *name)
+{
+    const struct safetensor *t = safetensors_find(checkpoint->file, name);
+    for (size_t i = 0; !t && i < checkpoint->file->n; i++)
+        if (unwraps_to(checkpoint->file->tensors[i].name, name)) t = &checkpoint->file->tensors[i];
+    return t;
+}
+
 /* Whether the file has what a parameter needs; *t is its tensor. */
 static enum train_status match(const struct checkpoint *checkpoint, const cvy_param_info *info, const char *name,
                                const struct safetensor **t, char *error, size_t error_size)
 {
-    *t = safetensors_find(checkpoint->file, name);
+    *t = find(checkpoint, name);
     if (!*t) return train_fail(error, error_size, TRAIN_BAD, "%s: the model needs a tensor '%s', the file has none",
                                checkpoint->where, name);
     uint64_t dims[4];
@@ -116,7 +157,7 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
     return TRAIN_OK;
 }
 
-enum train_status checkpoint_load(const struct checkpoint *checkpoint, cvy_trainer *trainer, cvy_context *ctx, bool momentum,
+enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer, cvy_context *ctx, bool momentum,
                                   char *error, size_t error_size)
 {
     size_t largest = 1, n_kinds = momentum ? N_KINDS : N_KINDS - 1;
@@ -139,11 +180,12 @@ enum train_status checkpoint_load(const struct checkpoint *checkpoint, cvy_train
                     status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
                 } else if (round == 0) {
                     status = match(checkpoint, &info, name, &t, error, error_size);
-                    if (!status && json_object_set_new(used, name, json_true()))
+                    if (!status && strcmp(t->name, name)) checkpoint->wrapped = true;
+                    if (!status && json_object_set_new(used, t->name, json_true()))
                         status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
                     if (info.count > largest) largest = info.count;
                 } else {
-                    t = safetensors_find(checkpoint->file, name);
+                    t = find(checkpoint, name);
                     memcpy(values, t->data, info.count * sizeof *values);
                     if (cvy_trainer_set(trainer, kinds[k], info.name, values, info.count))
                         status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s", checkpoint->where, cvy_message(ctx));

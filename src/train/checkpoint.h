@@ -14,6 +14,7 @@ struct checkpoint {
     char *where;
     unsigned char *bytes;
     struct safetensors *file;
+    bool wrapped; /* set by checkpoint_load */
 };
 
 /* Reads and checks a whole file. A file without our metadata (e.g. one that PyTorch's safetensors wrote) is fine; one of
@@ -24,8 +25,9 @@ void checkpoint_free(struct checkpoint **checkpoint);
 const char *checkpoint_text(const struct checkpoint *checkpoint, const char *key);
 
 /* Sets weights and running statistics, with `momentum` also the optimiser's. All or nothing: the trainer changes only if
- * every tensor is there with the right shape, finite, and nothing is left over. */
-enum train_status checkpoint_load(const struct checkpoint *checkpoint, cvy_trainer *trainer, cvy_context *ctx, bool momentum,
+ * every tensor is there with the right shape, finite, and nothing is left over. Names with `module.` or `_orig_mod.` in
+ * front, or in front of a part, as PyTorch's wrappers save them, are taken without; then `wrapped` is set. */
+enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer, cvy_context *ctx, bool momentum,
                                   char *error, size_t error_size);
 /* Writes atomically (files_write). metadata: an object of strings, changed. A parameter that is not finite is
  * TRAIN_NUMERIC and nothing is written. */

@@ -238,7 +238,7 @@ static enum train_status save(struct run *run)
     return status;
 }
 
-enum train_status train_restore(struct train_job *job, const struct checkpoint *checkpoint, char *error, size_t error_size)
+enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error, size_t error_size)
 {
     struct train_position p;
     size_t batches = (job->train.n + job->batch - 1) / job->batch;

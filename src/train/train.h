@@ -91,7 +91,7 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
 
 /* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the length it then had. */
 struct checkpoint;
-enum train_status train_restore(struct train_job *job, const struct checkpoint *checkpoint, char *error, size_t error_size);
+enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error, size_t error_size);
 
 /* Trains from the position to the end. A loss that is not finite: TRAIN_NUMERIC, the last checkpoint stays. */
 enum train_status train_run(struct train_job *job, char *error, size_t error_size);
