@@ -212,7 +212,7 @@ static char *read_text(const char *path)
 {
     char *text = NULL;
     size_t size = 0, n;
-    FILE *f = fopen(path, "r"), *memory = open_memstream(&text, &size);
+    FILE *f = fopen(path, "r"), *memory = f ? open_memstream(&text, &size) : NULL;
     char block[4096];
     if (!f) bench_die(CLI_IO, "%s: cannot read: %s", path, strerror(errno));
     if (!memory) bench_die(CLI_NOMEM, "out of memory");

@@ -430,6 +430,41 @@ def test_resume():
     same_run('whole', 'killed')
 
 
+def test_real_reasons():
+    """Names that are no UTF-8 are names; what may not be looked at is not told to be absent."""
+    def call(*args):
+        return subprocess.run([os.fsencode(CONVOY), *(a if isinstance(a, bytes) else str(a).encode() for a in args)],
+                              capture_output=True, env=ENV, timeout=120)
+
+    shutil.copy(SOURCE / 'src/models/lenet.json', b'\xe9.json')
+    assert call('train', b'./\xe9.json', *SMALL, '--epochs', 1, '--out', b'\xe9r').returncode == 0
+    assert call('train', b'--resume=\xe9r', '--epochs', 2).returncode == 0
+    assert call('eval', b'\xe9r').returncode == 0
+    pathlib.Path(os.fsdecode(b'\xe9x.json')).write_text(
+        '{"context":{},"benchmarks":[{"name":"x","run_type":"iteration","real_time":1,"time_unit":"ns"}]}')
+    r = call('compare', b'\xe9x.json', b'\xe9x.json', '--json', 'd.json')
+    assert r.returncode == 0 and json.loads(pathlib.Path('d.json').read_text())['old'] == '?x.json', r
+    for args in (('train', b'\xe9.jsn', *SMALL), ('train', b'--resume=\xe9'), ('eval', b'\xe9'), ('predict', b'\xe9r', b'\xe9'),
+                 ('compare', b'\xe9', b'\xe9'), ('data', 'verify', b'\xe9'), ('info', b'\xe9'), ('train', b'\xff/\xe9.json')):
+        r = call(*args)
+        assert r.returncode in (1, 2, 3) and b'memory' not in r.stderr, (args, r)
+    if not os.geteuid():
+        print('the part about permissions is skipped: the superuser may do everything')
+        return
+    os.mkdir('closed')
+    shutil.copy('d.json', 'closed')
+    os.chmod('closed', 0)
+    inside = 'closed/x'
+    for args in (('train', inside + '.json', *SMALL), ('train', f'--resume={inside}'), ('train', *SMALL, '--out', inside),
+                 ('train', '--data', inside), ('train', '--data', 'closed'), ('eval', inside), ('data', 'verify', inside),
+                 ('compare', 'closed/d.json', 'closed/d.json'), ('info', inside + '.json')):
+        r = run(*args)
+        assert r.returncode == 3 and 'Permission denied' in r.stderr, (args, r)
+    r = run('info', '--backend', 'other', env={'CVY_BACKEND_PATH': os.path.abspath('closed')})
+    assert r.returncode == 1 and 'closed: Permission denied' in r.stderr, r
+    os.chmod('closed', 0o700)
+
+
 def test_killed_at_the_beginning():
     """However early a run is killed, it can be gone on with, or begun again."""
     whole = ['lenet', '--data', 'synthetic:seed=3,train=300,test=100', '--batch', '64', '--epochs', '2', '--lr', '0.1']

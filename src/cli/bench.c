@@ -43,6 +43,7 @@ static int run(int argc, char **argv)
         }
     }
     execvp("convoy-bench", argv);
+    if (errno != ENOENT) return cli_fail(CLI_IO, "convoy-bench in PATH: cannot run: %s", strerror(errno));
     return cli_fail(
         CLI_USAGE,
         "convoy-bench was not found beside this program nor in PATH: it is built where Google Benchmark is installed "

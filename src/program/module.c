@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <link.h>
 #include <stdio.h>
@@ -69,6 +70,9 @@ static bool find(const struct cvy_context *ctx, const char *name, char path[PATH
         strncat(tried, *tried ? ", " : "", room - strlen(tried) - 1);
         strncat(tried, dir, room - strlen(tried) - 1);
         if (access(path, F_OK) == 0) return true;
+        if (errno == ENOENT || errno == ENOTDIR) continue;
+        strncat(tried, ": ", room - strlen(tried) - 1); /* there may be one, but it cannot be seen */
+        strncat(tried, strerror(errno), room - strlen(tried) - 1);
     }
     return false;
 }

@@ -140,6 +140,18 @@ size_t difference_print(FILE *out, const struct results *all, const struct diffe
     return met;
 }
 
+/* A path in JSON, which holds no text but UTF-8: in any other every byte above ASCII becomes '?'. */
+static json_t *path_json(const char *path)
+{
+    json_t *json = json_string(path);
+    char *ascii = json ? NULL : strdup(path);
+    for (char *p = ascii; p && *p; p++)
+        if ((unsigned char)*p >= 0x80) *p = '?';
+    if (ascii) json = json_string(ascii);
+    free(ascii);
+    return json;
+}
+
 char *difference_json(const struct results *all, const struct difference *list)
 {
     json_t *rows = json_array();
@@ -153,7 +165,7 @@ char *difference_json(const struct results *all, const struct difference *list)
         json_array_append_new(rows, row);
     }
     json_t *root =
-        json_pack("{s:s, s:s, s:o}", "old", all->file[0].path, "new", all->file[1].path, "differences", rows);
+        json_pack("{s:o, s:o, s:o}", "old", path_json(all->file[0].path), "new", path_json(all->file[1].path), "differences", rows);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(8));
     json_decref(root);
     return text;

@@ -201,7 +201,7 @@ enum results_status results_read(const char *path, struct results **all, char *e
     const struct reader r = {.where = path, .error = error, .error_size = error_size};
     char *text = NULL, block[8192];
     size_t size = 0, n;
-    FILE *f = fopen(path, "rb"), *memory = open_memstream(&text, &size);
+    FILE *f = fopen(path, "rb"), *memory = f ? open_memstream(&text, &size) : NULL;
     enum results_status status = RESULTS_OK;
     if (!f) status = fail(&r, RESULTS_IO, "cannot read: %s", strerror(errno));
     else if (!memory) status = no_memory(&r);
