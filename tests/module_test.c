@@ -38,9 +38,93 @@ static void what_is_no_module_is_refused(void **state)
     refused("", CVY_E_ARG, "1 to", "characters");
     refused("broken", CVY_E_BACKEND, "backend \"broken\" cannot be loaded", "convoy-broken.so");
     refused("alien", CVY_E_BACKEND, "is not a module", "cvy_module");
-    refused("old", CVY_E_BACKEND, "version 1 of the contract", "convoy-old.so");
+    refused("params", CVY_E_BACKEND, "backend params wants parameters in layout 3 (opaque)", "plain or plain64");
+    refused("lacks", CVY_E_BACKEND, "backend lacks lacks a function", "take");
     refused("liar", CVY_E_BACKEND, "holds backend \"adder\"", "not \"liar\"");
     refused("adder,adder", CVY_E_ARG, "\"adder\"", "twice");
+}
+
+/* Nothing of a module of another version is believed but the number; one may call what this library does not have. */
+static void other_versions_are_refused(void **state)
+{
+    (void)state;
+    refused("old", CVY_E_BACKEND, "version 1 of the contract", "the newer version 2");
+    refused("new", CVY_E_BACKEND, "version 1000 of the contract", "the older version 2");
+    refused("newer", CVY_E_BACKEND, "version 1000 of the contract", "convoy-newer.so");
+    refused("hybrid", CVY_E_BACKEND, "cvy_plan_of_tomorrow", "build the two from one release");
+}
+
+/* A sum whose operands native has written, and whose result it reads. */
+static enum cvy_status compile_sum(cvy_context *ctx)
+{
+    cvy_net *net;
+    cvy_trainer *trainer = NULL;
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor x = cvy_input(net, 3, 6, 6), y;
+    x = cvy_conv2d(net, x, "c1", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
+    y = cvy_sigmoid(net, cvy_conv2d(net, x, "c2", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 1, 1 } }));
+    x = cvy_linear(net, cvy_add(net, x, y, "sum"), "fc", &(cvy_linear_desc){ .out_features = 3 });
+    enum cvy_status status = cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = 20, .sgd.lr = 0.1 }, &trainer);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    return status;
+}
+
+/* What a backend claims is checked, and what is false is told with the backend's name. */
+static void false_claims_are_refused(void **state)
+{
+    static const struct { const char *lie, *told; } lies[] = {
+        { "opens", "backend false fails at opening with status 5 and does not say why" },
+        { "buffer while opening", "backend false makes buffer early outside of its plan" },
+        { "phase while asked", "phase early of backend false is appended outside of its plan" },
+        { "takes more", "backend false takes 5 ops from sum on and was offered 4" },
+        { "takes less", "backend false takes -1 ops from sum on" },
+        { "declines later", "backend false took sum and then declined it" },
+        { "reorder", ".reorder, between its own layout and plain" },
+        { "silent", "backend false fails at sum with status 5 and does not say why" },
+        { "no phases", "phase sum.reorder of backend false reads sum, which nothing has written" },
+        { "reorder writes nothing", ".reorder and no phase of it writes " },
+        { "lays out an operand", ", which is no result of sum" },
+        { "lays out nothing", "backend false lays out sum in 0 bytes" },
+        { "lays out what is none", "backend false lays out value 999 (none), which is not its own" },
+        { "refreshes an activation", "(sum), which is no parameter" },
+        { "a buffer too large", "backend false makes buffer huge of " },
+        { "no tasks", "phase sum of backend false has no tasks" },
+        { "no function", "phase sum of backend false has no tasks" },
+        { "too many tasks", "phase sum of backend false has 17179869184 tasks, and 2^32 - 1 is the most" },
+        { "tasks overflow", "phase sum of backend false has no tasks" },
+        { "gate alone", "phase sum of backend false is a gate and alone" },
+        { "gate with blocks", "phase sum of backend false is a gate and has blocks" },
+        { "cell without blocks", "by cells, and has no grid of blocks" },
+        { "scratch", "bytes of scratch for every worker" },
+        { "flops", "phase sum of backend false has -1 FLOPs" },
+        { "too many accesses", "phase sum of backend false has 1000 accesses, and 72 is the most" },
+        { "unknown value", "phase sum of backend false names value 12345, which is none" },
+        { "negative value", "phase sum of backend false names value -1, which is none" },
+        { "unknown access", "in way 9, which is none" },
+        { "written twice", "phase sum of backend false names sum twice as what it writes" },
+        { "reads lanes", "which lies in a layout that is not its own: lanes" },
+        { "writes a weight", "phase sum of backend false writes fc.bias, which is no result of sum" },
+        { "in place of nothing", "phase sum of backend false would write in place value -7, which is none" },
+        { "nothing in place", "phase sum of backend false would write in place value 54321, which is none" },
+        { "in place by all", "and does not read it by cells" },
+        { "in place of what else is read", "and does not read it by cells" },
+        { "in place by writing all", "phase sum of backend false would write sum in place and does not write it by cells" },
+        { "in place of less", "phase sum of backend false would write sum, 11584 bytes, in place of " },
+        { "", "" },
+    };
+    cvy_context_options o = { .backends = "false,native", .backend_path = modules, .threads = 2 };
+    (void)state;
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        cvy_context *ctx;
+        setenv("CVYI_LIE", lies[i].lie, 1);
+        assert_int_equal(cvy_context_create(&o, &ctx), CVY_OK);
+        enum cvy_status status = compile_sum(ctx);
+        if (status != (*lies[i].told ? CVY_E_BACKEND : CVY_OK) || !strstr(cvy_message(ctx), lies[i].told))
+            fail_msg("%s: status %d, \"%s\", expected \"%s\"", lies[i].lie, (int)status, cvy_message(ctx), lies[i].told);
+        cvy_context_destroy(&ctx);
+    }
+    unsetenv("CVYI_LIE");
 }
 
 static void what_is_available_is_listed(void **state)
@@ -286,7 +370,8 @@ int main(int argc, char **argv)
     modules = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_no_module_is_refused), cmocka_unit_test(what_is_available_is_listed),
-        cmocka_unit_test(a_module_computes),
+        cmocka_unit_test(a_module_computes), cmocka_unit_test(other_versions_are_refused),
+        cmocka_unit_test(false_claims_are_refused),
         cmocka_unit_test(lenet_follows_native), cmocka_unit_test(lenet_follows_native_without_fusion),
         cmocka_unit_test(resnet_follows_native), cmocka_unit_test(vgg_takes_a_step),
         cmocka_unit_test(predictors_fold_batch_norms),

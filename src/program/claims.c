@@ -1,6 +1,7 @@
 /* What backends claim while they are asked and plan, checked before it is believed: what is false here would be a race,
  * a wrong number or a crash later, far from its cause. Knows the contract (convoy/backend.h) and nothing of any backend.
- * Every refusal is CVY_E_BACKEND and names the backend, the phase or value, and what is wrong with it. */
+ * Every refusal is CVY_E_BACKEND and names the backend, the phase or value, and what is wrong with it; it ends compiling,
+ * whatever the backend makes of it. */
 #include "program/program.h"
 
 #include <stdarg.h>
@@ -44,6 +45,20 @@ bool cvyi_claims_knows(const struct cvy_backend *b, const struct cvy_value *v)
 
 /* ------------------------------------------------------------------------------------------------ values */
 
+/* Sticks: what the backend makes of the answer does not matter any more. */
+static enum cvy_status deny(struct cvy_plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static enum cvy_status deny(struct cvy_plan *plan, const char *format, ...)
+{
+    char text[sizeof plan->ctx->message];
+    va_list args;
+    if (plan->denied) return plan->denied; /* the first one says enough */
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return plan->denied = cvyi_fail(plan->ctx, CVY_E_BACKEND, "%s", text);
+}
+
+
 /* Whether value id, or an alias of it, is written by the ops that are being planned: a result, or updated in place. */
 static bool is_result(const struct cvy_plan *plan, int id)
 {
@@ -75,11 +90,11 @@ static bool may_write(const struct cvy_plan *plan, int id)
 enum cvy_status cvyi_claims_buffer(struct cvy_plan *plan, const char *name, size_t bytes)
 {
     if (!plan->n_planned)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s makes buffer %s outside of its plan", planner(plan)->name,
+        return deny(plan, "backend %s makes buffer %s outside of its plan", planner(plan)->name,
                          name ? name : "without a name");
-    if (!name) return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s makes a buffer without a name", planner(plan)->name);
+    if (!name) return deny(plan, "backend %s makes a buffer without a name", planner(plan)->name);
     if (bytes > PTRDIFF_MAX)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s makes buffer %s of %zu bytes", planner(plan)->name, name, bytes);
+        return deny(plan, "backend %s makes buffer %s of %zu bytes", planner(plan)->name, name, bytes);
     return CVY_OK;
 }
 
@@ -89,12 +104,12 @@ enum cvy_status cvyi_claims_lay_out(struct cvy_plan *plan, int id, size_t bytes)
     const struct cvy_value *v = cvy_plan_value(plan, id);
     const char *name = v ? v->name : "none";
     if (!v || v->role == CVY_ROLE_PRIVATE || v->layout != CVY_LAYOUT_OPAQUE || v->owner != planner(plan))
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s lays out value %d (%s), which is not its own", backend, id, name);
+        return deny(plan, "backend %s lays out value %d (%s), which is not its own", backend, id, name);
     if (!is_result(plan, id))
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s lays out value %d (%s), which is no result of %s", backend, id,
+        return deny(plan, "backend %s lays out value %d (%s), which is no result of %s", backend, id,
                          name, plan->n_planned ? plan->list.op[plan->planned].name : "a plan");
     if (bytes < 1 || bytes > PTRDIFF_MAX)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s lays out %s in %zu bytes", backend, name, bytes);
+        return deny(plan, "backend %s lays out %s in %zu bytes", backend, name, bytes);
     return CVY_OK;
 }
 
@@ -104,30 +119,30 @@ enum cvy_status cvyi_claims_refresh(struct cvy_plan *plan, int id, cvy_refresh_f
     bool parameter = v && (v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING ||
                            (v->role == CVY_ROLE_PRIVATE && (size_t)id < plan->list.n_values));
     if (!parameter || !fn || !plan->n_planned)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s wants to refresh value %d (%s)%s", planner(plan)->name, id,
+        return deny(plan, "backend %s wants to refresh value %d (%s)%s", planner(plan)->name, id,
                          v ? v->name : "none", !parameter ? ", which is no parameter" : fn ? " outside of its plan" : " with no function");
     return CVY_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ phases */
 
-static enum cvy_status refuse(const struct cvy_plan *plan, const struct cvy_phase_desc *phase, const char *format, ...)
+static enum cvy_status refuse(struct cvy_plan *plan, const struct cvy_phase_desc *phase, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static enum cvy_status refuse(const struct cvy_plan *plan, const struct cvy_phase_desc *phase, const char *format, ...)
+static enum cvy_status refuse(struct cvy_plan *plan, const struct cvy_phase_desc *phase, const char *format, ...)
 {
     char text[256];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return cvyi_fail(plan->ctx, CVY_E_BACKEND, "phase %s of backend %s %s", phase->name ? phase->name : "(no name)",
+    return deny(plan, "phase %s of backend %s %s", phase->name ? phase->name : "(no name)",
                      planner(plan)->name, text);
 }
 
 static bool is_write(enum cvy_access a) { return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL; }
 static bool is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_WRITE_CELL; }
 
-static enum cvy_status check_grid(const struct cvy_plan *plan, const struct cvy_phase_desc *phase)
+static enum cvy_status check_grid(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
 {
     size_t tasks = phase->parts;
     if (!phase->run || (phase->blocks && !cvyi_mul(phase->blocks, phase->parts, &tasks)) || !tasks)
@@ -141,7 +156,7 @@ static enum cvy_status check_grid(const struct cvy_plan *plan, const struct cvy_
     return CVY_OK;
 }
 
-static enum cvy_status check_access(const struct cvy_plan *plan, const struct cvy_phase_desc *phase, int a)
+static enum cvy_status check_access(struct cvy_plan *plan, const struct cvy_phase_desc *phase, int a)
 {
     int id = phase->access[a].value;
     enum cvy_access access = phase->access[a].access;
@@ -173,7 +188,7 @@ static bool only(const struct cvy_phase_desc *phase, int id, enum cvy_access acc
     return found;
 }
 
-static enum cvy_status check_in_place(const struct cvy_plan *plan, const struct cvy_phase_desc *phase)
+static enum cvy_status check_in_place(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
 {
     int from = phase->in_place.from, to = phase->in_place.to;
     const struct cvy_value *a = cvy_plan_value(plan, from), *b = cvy_plan_value(plan, to);
@@ -235,7 +250,7 @@ enum cvy_status cvyi_claims_piece(struct cvy_plan *plan, size_t first)
             if (id < 0 || (in && !cvyi_op_updates(op, k))) continue;
             const struct cvy_value *v = cvy_plan_value(plan, id);
             if ((v->layout == CVY_LAYOUT_OPAQUE && v->opaque) || !is_awaited(plan, id) || is_written(plan, id, first)) continue;
-            return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s planned %s and no phase of it writes %s", planner(plan)->name,
+            return deny(plan, "backend %s planned %s and no phase of it writes %s", planner(plan)->name,
                              op->name, v->name);
         }
     }

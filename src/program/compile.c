@@ -146,6 +146,7 @@ enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, con
 {
     char text[sizeof plan->ctx->message];
     va_list args;
+    if (plan->denied) return plan->denied; /* why it fails has been said */
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
@@ -155,6 +156,7 @@ enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, con
 /* What a backend answered with; a failure has a sentence, its own or this one. */
 static enum cvy_status told(struct cvy_plan *plan, enum cvy_status status, const char *what)
 {
+    if (plan->denied) return plan->denied;
     if (status == CVY_OK || *plan->ctx->message) return status;
     return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s fails at %s with status %d and does not say why",
                      plan->backend[plan->current]->name, what, (int)status);
@@ -303,6 +305,7 @@ static enum cvy_status ask(struct cvy_plan *plan, int backend, size_t op, int n,
     const struct cvy_backend *b = plan->backend[backend];
     plan->current = backend;
     *taken = b->take(plan->state[backend], plan, &plan->list.op[op], n);
+    if (plan->denied) return plan->denied;
     if (*taken < 0 || *taken > n)
         return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s takes %d ops from %s on and was offered %d", b->name, *taken,
                          plan->list.op[op].name, n);

@@ -77,6 +77,23 @@ static bool find(const struct cvy_context *ctx, const char *name, char path[PATH
     return false;
 }
 
+static enum cvy_status not_loaded(struct cvy_context *ctx, const char *name, const char *path)
+{
+    const char *why = dlerror();
+    return cvyi_fail(ctx, CVY_E_BACKEND, "backend \"%s\" cannot be loaded: %s%s", name, why ? why : path,
+                     why && strstr(why, "undefined symbol: cvy_") ? "; this library does not have it: build the two from one release" : "");
+}
+
+/* Nothing behind the number can be relied upon where it differs. */
+static enum cvy_status check_version(struct cvy_context *ctx, const char *path, const struct cvy_backend *backend)
+{
+    if (!backend) return cvyi_fail(ctx, CVY_E_BACKEND, "%s is not a module for convoy: it exports no cvy_module", path);
+    if (backend->abi == CVY_BACKEND_ABI) return CVY_OK;
+    return cvyi_fail(ctx, CVY_E_BACKEND, "%s speaks version %d of the contract of backends, this library the %s version %d:"
+                     " build the two from one release", path, backend->abi,
+                     backend->abi < CVY_BACKEND_ABI ? "newer" : "older", CVY_BACKEND_ABI);
+}
+
 enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, const struct cvy_backend **out)
 {
     char path[PATH_MAX], own[PATH_MAX], tried[384] = "";
@@ -89,23 +106,19 @@ enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, cons
     /* The module calls cvy_plan_* of the library that opens it, which a host may have loaded for itself only. */
     own_file(own);
     (void)dlopen(own, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!module) {
-        const char *why = dlerror();
-        return cvyi_fail(ctx, CVY_E_BACKEND, "backend \"%s\" cannot be loaded: %s", name, why ? why : path);
-    }
+    void *module = dlopen(path, RTLD_LAZY | RTLD_LOCAL); /* of another version it may call what there is not */
+    if (!module) return not_loaded(ctx, name, path);
+    enum cvy_status status = check_version(ctx, path, dlsym(module, "cvy_module"));
+    dlclose(module);
+    if (status != CVY_OK) return status;
+    if (!(module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE))) return not_loaded(ctx, name, path);
     const struct cvy_backend *backend = dlsym(module, "cvy_module");
-    enum cvy_status status = CVY_OK;
-    if (!backend)
-        status = cvyi_fail(ctx, CVY_E_BACKEND, "%s is not a module for convoy: it exports no cvy_module", path);
-    else if (backend->abi != CVY_BACKEND_ABI) /* nothing behind the number can be relied upon */
-        status = cvyi_fail(ctx, CVY_E_BACKEND, "%s speaks version %d of the contract of backends, this library %d: build the"
-                           " two from one release", path, backend->abi, CVY_BACKEND_ABI);
-    else if (strcmp(backend->name, name) != 0)
-        status = cvyi_fail(ctx, CVY_E_BACKEND, "%s holds backend \"%s\", not \"%s\"", path, backend->name, name);
-    if (status != CVY_OK) dlclose(module);
-    else *out = backend;
-    return status;
+    if (!backend->name || strcmp(backend->name, name) != 0)
+        return cvyi_fail(ctx, CVY_E_BACKEND, "%s holds backend \"%s\", not \"%s\"", path, backend->name ? backend->name : "",
+                         name);
+    CVYI_TRY(cvyi_claims_backend(ctx, backend));
+    *out = backend;
+    return CVY_OK;
 }
 
 static int is_module(const struct dirent *file)

@@ -104,6 +104,7 @@ struct cvy_plan {
     size_t cap_piece;
     int current;                         /* backend that is asked or planning */
     size_t planned, n_planned;           /* its ops [planned, planned + n_planned); none: nobody is planning */
+    enum cvy_status denied;              /* a claim of a backend was false */
 
     struct cvyi_phase *phase;
     size_t n_phases, cap_phases;

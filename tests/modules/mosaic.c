@@ -1,0 +1,524 @@
+/* A backend with layouts of its own that nobody could guess, for tests of how values are handed from one backend to
+ * another. It computes in double, one plain loop an op, and of the ops that it has it takes a part, chosen by their names
+ * and by CVYI_MOSAIC (0: all that it can): so every net is cut in other places by every number.
+ *
+ * A value that it writes lies behind a few floats of NaN, its images in reverse order, in blocks of three channels or with
+ * channels innermost, the odd ones negated; it lies in its own buffer, or in that of an operand that nobody needs any more.
+ * A value that was plain before may stay where it is. Weights of convolutions are packed (in reverse order, in a buffer
+ * that is refreshed). Reorders cut their grid as native cuts its own, and then deal the parts from the other end. */
+#include <convoy/backend.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROLOGUE ((size_t)16)
+#define BLOCK ((size_t)3)
+
+extern const struct cvy_backend cvy_module;
+
+enum form { PLAIN, BLOCKED, INNERMOST };
+
+/* How a value lies: in which buffer, and what it looks like there. */
+struct place { int buffer; enum form form; bool borrowed; size_t n, c, pixels; };
+
+struct packing { struct packing *next; int weight, buffer; size_t count; };
+
+struct mosaic { size_t capacity, blocks; unsigned long mix; struct packing *packings; };
+
+/* ------------------------------------------------------------------------------------------------ places */
+
+static unsigned long hash(const char *name, unsigned long seed)
+{
+    unsigned long h = 1469598103934665603u ^ seed * 0x9e3779b97f4a7c15u;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 1099511628211u;
+    h ^= h >> 29;
+    return h * 0xbf58476d1ce4e5b9u >> 33;
+}
+
+static int root(const struct cvy_plan *plan, int id)
+{
+    while (cvy_plan_value(plan, id)->alias >= 0) id = cvy_plan_value(plan, id)->alias;
+    return id;
+}
+
+static size_t room(const struct place *p) { return (PROLOGUE + p->n * ((p->c + BLOCK - 1) / BLOCK * BLOCK) * p->pixels) * sizeof(float); }
+
+/* Element e of image n, in the order of plain; *negative: with the other sign. */
+static size_t at(const struct place *p, size_t n, size_t e, bool *negative)
+{
+    size_t c = e / p->pixels, i = e % p->pixels, image = p->n - 1 - n;
+    *negative = false;
+    if (p->form == PLAIN) return n * p->c * p->pixels + e;
+    *negative = (n + e) % 2;
+    if (p->form == INNERMOST) return PROLOGUE + (image * p->pixels + i) * p->c + c;
+    return PROLOGUE + ((c / BLOCK * p->n + image) * p->pixels + i) * BLOCK + c % BLOCK;
+}
+
+static double load(const struct place *p, const struct cvy_run *run, size_t n, size_t e)
+{
+    bool negative;
+    float x = ((const float *)run->buf[p->buffer])[at(p, n, e, &negative)];
+    return (double)(negative ? -x : x);
+}
+
+static void store(const struct place *p, const struct cvy_run *run, size_t n, size_t e, double x)
+{
+    bool negative;
+    size_t k = at(p, n, e, &negative);
+    ((float *)run->buf[p->buffer])[k] = negative ? -(float)x : (float)x;
+}
+
+static size_t image(const struct place *p) { return p->c * p->pixels; }
+
+/* Where value id lies. Its numbers have one order in all of its shapes (flatten). */
+static struct place seen(const struct cvy_plan *plan, int id)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, root(plan, id));
+    if (v->opaque) return *(const struct place *)v->opaque;
+    return (struct place){ root(plan, id), PLAIN, true, v->shape.n, v->shape.c, v->shape.h * v->shape.w };
+}
+
+/* Where value id is going to lie; over: an operand that may be overwritten if nobody needs it behind op `last`, -1: none. */
+static struct place *lay_out(struct mosaic *m, struct cvy_plan *plan, int id, int over, size_t last)
+{
+    int r = root(plan, id);
+    const struct cvy_value *v = cvy_plan_value(plan, r);
+    unsigned long h = hash(v->name, m->mix + 1);
+    struct place *p = cvy_plan_alloc(plan, sizeof *p), old;
+    if (!p) return NULL;
+    *p = (struct place){ r, h % 2 ? BLOCKED : INNERMOST, false, v->shape.n, v->shape.c, v->shape.h * v->shape.w };
+    if (over >= 0 && !cvy_plan_needed_after(plan, over, last)) {
+        old = seen(plan, over);
+        if (!old.borrowed && image(&old) == image(p)) *p = old;
+    }
+    return cvy_plan_lay_out(plan, r, room(p), p) == CVY_OK ? p : NULL;
+}
+
+static void access_value(struct cvy_phase_desc *phase, int id, enum cvy_access access)
+{
+    for (int a = 0; a < phase->n_access; a++)
+        if (phase->access[a].value == id && phase->access[a].access == access) return;
+    if (id < 0) return;
+    phase->access[phase->n_access].value = id;
+    phase->access[phase->n_access++].access = access;
+}
+
+/* ------------------------------------------------------------------------------------------------ ops */
+
+/* A planned op. in, out: places of activations; param: ids of everything else, in the op's order. */
+struct piece {
+    struct mosaic *m;
+    struct cvy_op_desc op;
+    cvy_shape xs, ys;              /* of the first operand and the first result */
+    struct place in[4], mid, out;  /* mid: what the first of two fused ops leaves to others */
+    const struct place *of;        /* concat: all of its operands */
+    bool keep_mid, fused;
+    cvy_act_desc act;              /* of the second op */
+    int weight, packed, bias, stats, aux, extra;
+};
+
+static double *doubles(const struct cvy_run *run, int id) { return id < 0 ? NULL : run->buf[id]; }
+static float *floats(const struct cvy_run *run, int id) { return id < 0 ? NULL : run->buf[id]; }
+
+static double activate(const cvy_act_desc *d, double x)
+{
+    if (d->kind == CVY_SIGMOID) return 1 / (1 + exp(-x));
+    if (d->kind == CVY_TANH) return tanh(x);
+    return x > 0 ? x : d->kind == CVY_RELU ? x * 0 : d->alpha * x;
+}
+
+/* What the op left at element (n, e), which may have an activation behind it. */
+static void finish(const struct piece *p, const struct cvy_run *run, size_t n, size_t e, double y)
+{
+    if (p->keep_mid) store(&p->mid, run, n, e, y);
+    store(&p->out, run, n, e, p->fused ? activate(&p->act, y) : y);
+}
+
+static void run_ingest(const struct piece *p, const struct cvy_run *run)
+{
+    size_t size = image(&p->out), pixels = p->ys.h * p->ys.w;
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < size; e++) {
+            size_t from = (run->index ? run->index[n] : n) * size + e;
+            float x = run->dtype == CVY_U8 ? (float)((const uint8_t *)run->images)[from] : ((const float *)run->images)[from];
+            store(&p->out, run, n, e, (double)fmaf(x, run->in_scale[e / pixels], run->in_shift[e / pixels]));
+        }
+}
+
+/* The products of one output pixel: calls with element of x, index of the weight. */
+#define TAPS(p, n, oc, oy, ox)                                                                                        \
+    for (size_t i = 0; i < (p)->icg; i++)                                                                             \
+        for (size_t ky = 0; ky < (p)->d->kernel[0]; ky++)                                                             \
+            for (size_t kx = 0; kx < (p)->d->kernel[1]; kx++) {                                                       \
+                size_t iy = (oy) * (p)->d->stride[0] + ky * (p)->d->dilation[0] - (p)->d->pad[0];                     \
+                size_t ix = (ox) * (p)->d->stride[1] + kx * (p)->d->dilation[1] - (p)->d->pad[1];                     \
+                if (iy >= (p)->xs.h || ix >= (p)->xs.w) continue; /* below zero is far above */                       \
+                size_t xe = (((oc) / (p)->ocg * (p)->icg + i) * (p)->xs.h + iy) * (p)->xs.w + ix;                     \
+                size_t we = (((oc) * (p)->icg + i) * (p)->d->kernel[0] + ky) * (p)->d->kernel[1] + kx;
+
+struct taps { const cvy_conv2d_desc *d; cvy_shape xs, ys; size_t icg, ocg; };
+
+static struct taps taps_of(const struct piece *p, cvy_shape xs, cvy_shape ys)
+{
+    const cvy_conv2d_desc *d = &p->op.u.conv;
+    return (struct taps){ d, xs, ys, xs.c / d->groups, ys.c / d->groups };
+}
+
+/* Weight we, through the packed copy if there is one. */
+static double weight(const struct piece *p, const struct cvy_run *run, size_t count, size_t we)
+{
+    return (double)(p->packed >= 0 ? floats(run, p->packed)[count - 1 - we] : floats(run, p->weight)[we]);
+}
+
+static void run_conv(const struct piece *p, const struct cvy_run *run)
+{
+    const struct taps t = taps_of(p, p->xs, p->ys);
+    const float *bias = floats(run, p->bias);
+    size_t count = p->ys.c * t.icg * t.d->kernel[0] * t.d->kernel[1];
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t oc = 0; oc < p->ys.c; oc++)
+            for (size_t o = 0; o < p->ys.h * p->ys.w; o++) {
+                double y = bias ? (double)bias[oc] : 0;
+                TAPS(&t, n, oc, o / p->ys.w, o % p->ys.w)
+                    y += weight(p, run, count, we) * load(&p->in[0], run, n, xe);
+                }
+                finish(p, run, n, oc * p->ys.h * p->ys.w + o, y);
+            }
+}
+
+static void run_conv_data(const struct piece *p, const struct cvy_run *run)
+{
+    const struct taps t = taps_of(p, p->ys, p->xs); /* x is what it writes */
+    size_t size = image(&p->out), count = p->xs.c * t.icg * t.d->kernel[0] * t.d->kernel[1];
+    double *dx = malloc(size * sizeof *dx);
+    if (!dx) abort();
+    for (size_t n = 0; n < run->n; n++) {
+        memset(dx, 0, size * sizeof *dx);
+        for (size_t oc = 0; oc < p->xs.c; oc++)
+            for (size_t o = 0; o < p->xs.h * p->xs.w; o++) {
+                double dy = load(&p->in[0], run, n, oc * p->xs.h * p->xs.w + o);
+                TAPS(&t, n, oc, o / p->xs.w, o % p->xs.w)
+                    dx[xe] += weight(p, run, count, we) * dy;
+                }
+            }
+        for (size_t e = 0; e < size; e++) store(&p->out, run, n, e, dx[e]);
+    }
+    free(dx);
+}
+
+static void run_conv_weights(const struct piece *p, const struct cvy_run *run)
+{
+    const struct taps t = taps_of(p, p->xs, p->ys);
+    size_t count = p->ys.c * t.icg * t.d->kernel[0] * t.d->kernel[1];
+    double *dw = calloc(count + p->ys.c, sizeof *dw), *db = dw + count;
+    if (!dw) abort();
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t oc = 0; oc < p->ys.c; oc++)
+            for (size_t o = 0; o < p->ys.h * p->ys.w; o++) {
+                double dy = load(&p->in[1], run, n, oc * p->ys.h * p->ys.w + o);
+                db[oc] += dy;
+                TAPS(&t, n, oc, o / p->ys.w, o % p->ys.w)
+                    dw[we] += dy * load(&p->in[0], run, n, xe);
+                }
+            }
+    for (size_t i = 0; i < count; i++) floats(run, p->weight)[i] = (float)dw[i];
+    for (size_t c = 0; p->bias >= 0 && c < p->ys.c; c++) floats(run, p->bias)[c] = (float)db[c];
+    free(dw);
+}
+
+static void run_act(const struct piece *p, const struct cvy_run *run)
+{
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < image(&p->out); e++)
+            store(&p->out, run, n, e, activate(&p->op.u.act, load(&p->in[0], run, n, e)));
+}
+
+static void run_act_bwd(const struct piece *p, const struct cvy_run *run)
+{
+    const cvy_act_desc *d = &p->op.u.act;
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < image(&p->out); e++) {
+            double y = load(&p->in[2], run, n, e), slope = y > 0 ? 1 : d->kind == CVY_RELU ? 0 : d->alpha;
+            if (d->kind == CVY_SIGMOID) slope = y * (1 - y);
+            if (d->kind == CVY_TANH) slope = 1 - y * y;
+            store(&p->out, run, n, e, slope * load(&p->in[0], run, n, e));
+        }
+}
+
+static void run_add(const struct piece *p, const struct cvy_run *run)
+{
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < image(&p->out); e++)
+            finish(p, run, n, e, load(&p->in[0], run, n, e) + load(&p->in[1], run, n, e));
+}
+
+static void run_concat(const struct piece *p, const struct cvy_run *run)
+{
+    for (size_t n = 0; n < run->n; n++) {
+        size_t done = 0;
+        for (int k = 0; k < p->op.n_in; done += image(&p->of[k++]))
+            for (size_t e = 0; e < image(&p->of[k]); e++) store(&p->out, run, n, done + e, load(&p->of[k], run, n, e));
+    }
+}
+
+/* SLICE: what lies in the operand from c0 on; PAD: the other way round. */
+static void run_part(const struct piece *p, const struct cvy_run *run)
+{
+    bool pad = p->op.kind == CVY_OP_PAD;
+    size_t skip = p->op.u.slice.c0 * p->xs.h * p->xs.w, size = image(&p->in[0]);
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < image(&p->out); e++) {
+            size_t from = pad ? e - skip : e + skip;
+            store(&p->out, run, n, e, from < size ? load(&p->in[0], run, n, from) : 0);
+        }
+}
+
+static void run_stats(const struct piece *p, const struct cvy_run *run)
+{
+    size_t pixels = p->xs.h * p->xs.w, c = p->xs.c;
+    double m = (double)(run->n * pixels), *stats = doubles(run, p->stats);
+    float *mean_r = floats(run, p->aux), *var_r = floats(run, p->extra);
+    for (size_t k = 0; k < c; k++) {
+        double mean = 0, var = 0;
+        for (size_t i = 0; i < run->n * pixels; i++) mean += load(&p->in[0], run, i / pixels, k * pixels + i % pixels) / m;
+        for (size_t i = 0; i < run->n * pixels; i++) {
+            double e = load(&p->in[0], run, i / pixels, k * pixels + i % pixels) - mean;
+            var += e * e / m;
+        }
+        stats[k] = mean, stats[c + k] = var;
+        double rho = p->op.u.bn.momentum, kept = p->op.u.bn.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * m / (m - 1) : var;
+        if (mean_r) mean_r[k] = (float)((1 - rho) * (double)mean_r[k] + rho * mean);
+        if (var_r) var_r[k] = (float)((1 - rho) * (double)var_r[k] + rho * kept);
+    }
+}
+
+static void run_apply(const struct piece *p, const struct cvy_run *run)
+{
+    size_t pixels = p->xs.h * p->xs.w;
+    const double *stats = doubles(run, p->stats);
+    const float *gamma = floats(run, p->weight), *beta = floats(run, p->bias);
+    for (size_t n = 0; n < run->n; n++)
+        for (size_t e = 0; e < image(&p->out); e++) {
+            size_t c = e / pixels;
+            double x = (load(&p->in[0], run, n, e) - stats[c]) / sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
+            store(&p->out, run, n, e, (gamma ? (double)gamma[c] : 1) * x + (beta ? (double)beta[c] : 0));
+        }
+}
+
+/* The first k < count of a packed weight are the last of the weight. */
+static void pack(const struct packing *k, const struct cvy_run *run)
+{
+    for (size_t i = 0; i < k->count; i++) floats(run, k->buffer)[k->count - 1 - i] = floats(run, k->weight)[i];
+}
+static void refresh(const void *arg, const struct cvy_run *run) { pack(arg, run); }
+
+static void run_sgd(const struct piece *p, const struct cvy_run *run)
+{
+    float *w = floats(run, p->weight), *v = floats(run, p->aux);
+    const float *dw = floats(run, p->extra);
+    for (size_t i = 0; i < p->xs.n * p->xs.c * p->xs.h * p->xs.w; i++) {
+        double g = (double)dw[i] + (p->op.u.sgd.decay ? run->weight_decay * (double)w[i] : 0);
+        if (v) {
+            double u = run->momentum * (double)v[i] + g;
+            v[i] = (float)u;
+            g = run->nesterov ? g + run->momentum * u : u;
+        }
+        w[i] = (float)((double)w[i] - run->lr * g);
+    }
+    for (const struct packing *k = p->m->packings; k; k = k->next)
+        if (k->weight == p->weight) pack(k, run);
+}
+
+typedef void run_fn(const struct piece *p, const struct cvy_run *run);
+static run_fn *const functions[CVY_OP_KINDS] = {
+    [CVY_OP_INGEST] = run_ingest, [CVY_OP_CONV2D] = run_conv, [CVY_OP_CONV2D_BWD_DATA] = run_conv_data,
+    [CVY_OP_CONV2D_BWD_WEIGHTS] = run_conv_weights, [CVY_OP_ACT] = run_act, [CVY_OP_ACT_BWD] = run_act_bwd,
+    [CVY_OP_ADD] = run_add, [CVY_OP_CONCAT] = run_concat, [CVY_OP_SLICE] = run_part, [CVY_OP_PAD] = run_part,
+    [CVY_OP_BN_STATS] = run_stats, [CVY_OP_BN_APPLY] = run_apply, [CVY_OP_SGD] = run_sgd,
+};
+
+static void run_piece(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct piece *p = arg;
+    (void)task, (void)worker;
+    functions[p->op.kind](p, run);
+}
+
+/* ------------------------------------------------------------------------------------------------ reorders */
+
+struct reorder { struct place from, to; size_t parts; };
+
+static void run_reorder(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct reorder *r = arg;
+    size_t block = task / r->parts, part = r->parts - 1 - task % r->parts, c = r->to.c, pixels = r->to.pixels;
+    size_t n1 = (block + 1) * 16 < run->n ? (block + 1) * 16 : run->n;
+    (void)worker;
+    for (size_t n = block * 16; n < n1; n++)
+        for (size_t e = c * part / r->parts * pixels; e < c * (part + 1) / r->parts * pixels; e++)
+            store(&r->to, run, n, e, load(&r->from, run, n, e));
+}
+
+static enum cvy_status plan_reorder(struct mosaic *m, struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    struct reorder *r = cvy_plan_alloc(plan, sizeof *r);
+    if (!r) return CVY_E_NOMEM;
+    bool leaves = cvy_plan_value(plan, op->out[0])->layout == CVY_LAYOUT_PLAIN;
+    r->from = seen(plan, op->in[0]);
+    if (!leaves && hash(op->name, m->mix) % 2) { /* it can stay where it is */
+        struct place *stays = cvy_plan_alloc(plan, sizeof *stays);
+        if (!stays) return CVY_E_NOMEM;
+        *stays = r->from;
+        return cvy_plan_lay_out(plan, op->out[0], room(stays), stays);
+    }
+    struct place *to = leaves ? NULL : lay_out(m, plan, op->out[0], -1, 0);
+    if (!leaves && !to) return CVY_E_NOMEM;
+    r->to = leaves ? seen(plan, op->out[0]) : *to;
+    r->parts = (15 + m->blocks) / m->blocks < r->to.c ? (15 + m->blocks) / m->blocks : r->to.c;
+    struct cvy_phase_desc phase = { .name = op->name, .run = run_reorder, .arg = r, .blocks = m->blocks, .parts = r->parts,
+                                    .reorder = true };
+    access_value(&phase, r->from.buffer, r->from.borrowed ? CVY_READ_CELL : CVY_READ_ALL);
+    access_value(&phase, r->to.buffer, leaves ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &phase);
+}
+
+/* ------------------------------------------------------------------------------------------------ planning */
+
+static bool simple(const cvy_act_desc *d) { return d->kind <= CVY_LEAKY_RELU && d->relu_grad_at_zero == 0; }
+
+static int mosaic_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+{
+    const struct mosaic *m = state;
+    const struct cvy_op_desc *op = &ops[0];
+    if (op->kind == CVY_OP_REORDER) {
+        const struct cvy_value *from = cvy_plan_value(plan, op->in[0]), *to = cvy_plan_value(plan, op->out[0]);
+        return from->owner == &cvy_module || to->owner == &cvy_module;
+    }
+    if ((unsigned)op->kind >= CVY_OP_KINDS || !functions[op->kind]) return 0;
+    if (m->mix && hash(op->name, m->mix) % 100 >= 30 + m->mix % 3 * 25) return 0;
+    bool conv = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_CONV2D_BWD_DATA || op->kind == CVY_OP_CONV2D_BWD_WEIGHTS;
+    if (conv && op->u.conv.flip) return 0;
+    if ((op->kind == CVY_OP_ACT || op->kind == CVY_OP_ACT_BWD) && !simple(&op->u.act)) return 0;
+    bool fuses = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_ADD;
+    return fuses && n > 1 && ops[1].kind == CVY_OP_ACT && simple(&ops[1].u.act) && ops[1].in[0] == op->out[0] ? 2 : 1;
+}
+
+/* The packed copy of a weight, in half of the cases. */
+static enum cvy_status plan_packing(struct piece *p, struct cvy_plan *plan)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, p->weight);
+    if (hash(p->op.name, p->m->mix + 2) % 2) return CVY_OK;
+    struct packing *k = cvy_plan_alloc(plan, sizeof *k);
+    if (!k) return CVY_E_NOMEM;
+    *k = (struct packing){ p->m->packings, p->weight, -1, v->shape.n * v->shape.c * v->shape.h * v->shape.w };
+    k->buffer = p->packed = cvy_plan_buffer(plan, p->op.name, k->count * sizeof(float), true);
+    if (p->packed < 0) return CVY_E_NOMEM;
+    p->m->packings = k;
+    return cvy_plan_refresh(plan, p->weight, refresh, k);
+}
+
+static int in_of(const struct cvy_op_desc *op, int k) { return k < op->n_in ? op->in[k] : -1; }
+static int out_of(const struct cvy_op_desc *op, int k) { return k < op->n_out ? op->out[k] : -1; }
+
+/* Which operands are what; activations' places are the planner's to fill in. */
+static enum cvy_status operands(struct piece *p, struct cvy_plan *plan)
+{
+    const struct cvy_op_desc *op = &p->op;
+    p->weight = p->packed = p->bias = p->stats = p->aux = p->extra = -1;
+    switch (op->kind) {
+    case CVY_OP_CONV2D: p->bias = in_of(op, 2); /* fall through */
+    case CVY_OP_CONV2D_BWD_DATA: p->weight = op->in[1]; return plan_packing(p, plan);
+    case CVY_OP_CONV2D_BWD_WEIGHTS: p->weight = op->out[0], p->bias = out_of(op, 1); return CVY_OK;
+    case CVY_OP_BN_STATS: p->stats = op->out[0], p->aux = in_of(op, 1), p->extra = in_of(op, 2); return CVY_OK;
+    case CVY_OP_BN_APPLY: p->stats = op->in[1], p->weight = in_of(op, 2), p->bias = in_of(op, 3); return CVY_OK;
+    case CVY_OP_SGD: p->weight = op->in[0], p->extra = op->in[1], p->aux = in_of(op, 2); return CVY_OK;
+    default: return CVY_OK;
+    }
+}
+
+static bool is_activation(const struct cvy_plan *plan, int id)
+{
+    return id >= 0 && cvy_plan_value(plan, id)->role == CVY_ROLE_ACTIVATION;
+}
+
+/* What is not an activation: who is written, and then also read? */
+static void access_params(const struct piece *p, struct cvy_phase_desc *phase)
+{
+    enum cvy_op_kind kind = p->op.kind;
+    bool update = kind == CVY_OP_SGD, gradient = kind == CVY_OP_CONV2D_BWD_WEIGHTS, stats = kind == CVY_OP_BN_STATS;
+    if (!gradient) access_value(phase, p->weight, CVY_READ_ALL), access_value(phase, p->bias, CVY_READ_ALL);
+    if (gradient || update) access_value(phase, p->weight, CVY_WRITE_ALL), access_value(phase, p->bias, CVY_WRITE_ALL);
+    access_value(phase, p->stats, stats ? CVY_WRITE_ALL : CVY_READ_ALL);
+    access_value(phase, p->aux, CVY_READ_ALL), access_value(phase, p->extra, CVY_READ_ALL);
+    if (update || stats) access_value(phase, p->aux, CVY_WRITE_ALL);
+    if (stats) access_value(phase, p->extra, CVY_WRITE_ALL);
+    access_value(phase, p->packed, CVY_READ_ALL);
+    for (const struct packing *k = p->m->packings; update && k; k = k->next)
+        if (k->weight == p->weight) access_value(phase, k->buffer, CVY_WRITE_ALL);
+}
+
+static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    struct mosaic *m = state;
+    const struct cvy_op_desc *op = &ops[0];
+    if (op->kind == CVY_OP_REORDER) return plan_reorder(m, plan, op);
+    struct piece *p = cvy_plan_alloc(plan, sizeof *p);
+    struct place *of = cvy_plan_alloc(plan, (size_t)op->n_in * sizeof *of), *out;
+    if (!p || !of) return CVY_E_NOMEM;
+    *p = (struct piece){ .m = m, .op = *op, .of = of, .fused = n == 2 };
+    if (n == 2) p->act = ops[1].u.act;
+    if (op->in[0] >= 0) p->xs = cvy_plan_value(plan, op->in[0])->shape;
+    if (op->n_out && op->out[0] >= 0) p->ys = cvy_plan_value(plan, op->out[0])->shape;
+    if (op->kind == CVY_OP_CONV2D_BWD_WEIGHTS) p->ys = cvy_plan_value(plan, op->in[1])->shape;
+    enum cvy_status status = operands(p, plan);
+    if (status != CVY_OK) return status;
+    struct cvy_phase_desc phase = { .name = op->name, .run = run_piece, .arg = p, .parts = 1,
+                                    .alone = hash(op->name, m->mix + 3) % 2, .kernel = n == 2 ? "two" : "one" };
+    for (int k = 0; k < op->n_in; k++) {
+        if (!is_activation(plan, op->in[k])) continue;
+        of[k] = seen(plan, op->in[k]);
+        if (k < 4) p->in[k] = of[k];
+        if (op->kind == CVY_OP_ACT_BWD && k == 1) continue; /* y is enough */
+        access_value(&phase, of[k].buffer, CVY_READ_ALL);
+    }
+    access_params(p, &phase);
+    int y = ops[n - 1].n_out ? ops[n - 1].out[0] : -1;
+    if (is_activation(plan, y)) {
+        p->keep_mid = n == 2 && cvy_plan_needed_after(plan, op->out[0], first + 1);
+        if (p->keep_mid) {
+            if (!(out = lay_out(m, plan, op->out[0], -1, 0))) return CVY_E_NOMEM;
+            p->mid = *out;
+            access_value(&phase, out->buffer, CVY_WRITE_ALL);
+        }
+        bool over = op->kind == CVY_OP_ACT || op->kind == CVY_OP_ADD || op->kind == CVY_OP_ACT_BWD || op->kind == CVY_OP_BN_APPLY;
+        if (!(out = lay_out(m, plan, y, over ? op->in[0] : -1, first + (size_t)n - 1))) return CVY_E_NOMEM;
+        p->out = *out;
+        access_value(&phase, out->buffer, CVY_WRITE_ALL);
+    }
+    return cvy_plan_phase(plan, &phase);
+}
+
+static enum cvy_status mosaic_open(struct cvy_plan *plan, void **state)
+{
+    struct mosaic *m = *state = cvy_plan_alloc(plan, sizeof *m);
+    const char *mix = getenv("CVYI_MOSAIC");
+    if (!m) return CVY_E_NOMEM;
+    m->capacity = cvy_plan_capacity(plan);
+    m->blocks = (m->capacity + 15) / 16;
+    m->mix = mix ? strtoul(mix, NULL, 10) : 0;
+    return CVY_OK;
+}
+
+static void mosaic_close(void *state) { (void)state; }
+
+const struct cvy_backend cvy_module = {
+    .abi = CVY_BACKEND_ABI,
+    .name = "mosaic",
+    .layout = CVY_LAYOUT_OPAQUE,
+    .param_layout = CVY_LAYOUT_PLAIN,
+    .open = mosaic_open,
+    .close = mosaic_close,
+    .take = mosaic_take,
+    .plan = mosaic_plan,
+};
