@@ -244,7 +244,7 @@ def test_short_options():
     assert 'all 5 epochs are trained already' in run('train', '-rr', code=0).stderr
     run('eval', 'r', '-t', 1, '-d', DATA[1], code=0)
     assert len(run('predict', 'r', 0, '-k1', code=0).stdout.split(',')) == 1
-    assert 'batch 32' in run('info', 'lenet', '-b32', code=0).stdout
+    assert 'at batch 32: ' in run('info', 'lenet', '-b32', '--phases', code=0).stdout
     for words in ('-h', '-?', '--help'):
         assert run('train', words, code=0).stdout.startswith('Usage: convoy train')
     assert run('train', '--version', code=0).stdout == run('--version', code=0).stdout
@@ -660,10 +660,27 @@ def test_info():
     assert 'adder' not in available.search(run('info', '--backend=reference', code=0).stdout)[1].split(',')
     names = available.search(run('info', '--backend=reference', code=0, env=modules).stdout)[1].split(',')
     assert 'adder' in names and not {'alien', 'broken', 'liar', 'old'} & set(names) and len(names) == len(set(names)), names
-    for model, parameters in (('lenet', 61706), ('lenet-bn', 44878), ('resnet20', 269722), ('vgg11-bn', 9231114)):
-        text = run('info', model, '--batch', 16, code=0).stdout
-        assert re.search(rf'^total +{parameters} ', text, re.M), text
-        assert 'memory:' in text and 'phase' in text
+    for model, parameters, screen in (('lenet', 61706, 28), ('lenet-bn', 44878, 32), ('resnet20', 269722, 40), ('vgg11-bn', 9231114, 25)):
+        text = run('info', model, code=0).stdout
+        assert re.search(rf'^total of one image +{parameters} ', text, re.M), text
+        lines = text.splitlines()
+        assert len(lines) <= screen and max(map(len, lines)) < 80 and not [x for x in lines if x != x.rstrip()], text
+        assert 'memory' in text and 'stage ' not in text and ' 0 ' not in text, text
+        phases = run('info', model, '--phases', '-b', 16, code=0).stdout
+        assert re.search(r'^stage +phase +backend', phases, re.M) and len(phases.splitlines()) > 2 * len(lines), phases
+    text = run('info', 'resnet20', code=0).stdout # figures for people, and the same of several layers in a row
+    assert re.search(r'^layer1.0.conv2 \+ bn2 \+ add \+ relu2 +16x32x32 +2.34 k +4.72 M +9.44 M$', text, re.M), text
+    each = run('info', 'resnet20', '--layers', code=0).stdout
+    assert re.search(r'^layer1.0.conv2 +conv2d +16x32x32 +2.30 k +4.72 M +9.44 M$', each, re.M), each
+    assert re.search(r'^layer1.0.bn2 +batch_norm +16x32x32 +32$', each, re.M) and len(each.splitlines()) > 73, each
+    # Sixteen images side by side: one takes as much memory, seventeen as much as thirty-two.
+    def memory(batch):
+        text = run('info', 'resnet20', '-b', batch, code=0).stdout
+        return re.search(r'^total +(\S+ \S+)', text[text.index('memory'):], re.M)[1], text
+    assert memory(1)[0] == memory(16)[0] != memory(17)[0] == memory(32)[0]
+    columns = re.findall(r'^activations and their gradients +(\S+ MiB) +(\S+ MiB) +(\S+ MiB)$', memory(17)[1], re.M)
+    assert columns and columns[0][0] != columns[0][1] == columns[0][2] and 'below 16 a smaller batch saves nothing' in memory(17)[1]
+    assert 'saves nothing' not in run('info', 'lenet', '--backend=reference', code=0).stdout
 
 
 def test_modules_beside_the_program():

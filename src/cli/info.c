@@ -1,11 +1,16 @@
-/* `convoy info`: the machine as the library sees it; `convoy info MODEL`: layers, sizes, memory, phases. */
+/* `convoy info`: the machine as the library sees it; `convoy info MODEL`: layers, sizes, memory; with --phases what the
+ * compiler made of a training step. No line is longer than CLI_PAGE, but for names that are. */
 #include "cli/cli.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_BATCH = 'b' };
+#include "cli/screen.h"
+
+enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES };
+enum { FEW_LAYERS = 20 }; /* so many have a row each; those of larger nets share one with the layer that they follow */
 
 extern char **environ;
 
@@ -13,10 +18,13 @@ struct options {
     cvy_context_options engine;
     const char *model;
     size_t batch;
+    bool layers, phases;
 };
 
 static const struct argp_option options[] = {
-    {"batch", KEY_BATCH, "N", 0, "batch for memory and phases (default: the model's)", 0},
+    {"batch", KEY_BATCH, "N", 0, "images in a step, for memory and phases (default: the model's)", 0},
+    {"layers", KEY_LAYERS, NULL, 0, "a row for every layer, in large models, too", 0},
+    {"phases", KEY_PHASES, NULL, 0, "what the compiler made of a training step, phase by phase", 0},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -24,6 +32,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case KEY_LAYERS: o->layers = true; return 0;
+    case KEY_PHASES: o->phases = true; return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 1, 1 << 20); return 0;
     case ARGP_KEY_ARG:
         if (o->model) argp_error(state, "expected one model, found '%.60s' too", arg);
@@ -36,25 +46,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
-    .doc = "Describes the machine, or a model: its layers with output shapes, parameters and work for one image, and what the "
-           "compiler makes of a training step."};
-
-static const char *bytes_text(double bytes, char out[32])
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    int unit = 0;
-    while (bytes >= 1024 && unit < 4) {
-        bytes /= 1024;
-        unit++;
-    }
-    snprintf(out, 32, unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
-    return out;
-}
+    .doc = "Describes the machine, or a model: its layers with output shapes, parameters and work for one image, and the memory "
+           "that training takes."};
 
 static void print_cache(const char *name, size_t bytes)
 {
-    char text[32];
-    printf("%s %s", name, bytes ? bytes_text((double)bytes, text) : "unknown");
+    char text[CLI_NUMBER];
+    printf("%s %s", name, bytes ? cli_bytes((double)bytes, text) : "unknown");
 }
 
 static int machine(const struct cli_session *s)
@@ -92,50 +90,220 @@ static int machine(const struct cli_session *s)
     return CLI_OK;
 }
 
-static int layers(const struct cli_session *s)
+/* --------------------------------------------------------------------------------------------------- layers */
+
+/* A row of the table: a layer and those that only pass on what it gives: its norm, activation, pool. */
+struct row {
+    char name[512];
+    cvy_shape out;
+    size_t parameters;
+    double forward, backward;
+};
+
+/* The number of layers that read the one whose output is `value`. */
+static size_t readers(const struct cli_session *s, cvy_tensor value)
 {
-    double forward = 0, backward = 0;
-    size_t parameters = 0;
-    printf("%-24s %-16s %16s %12s %14s %14s\n", "layer", "type", "output", "parameters", "forward FLOP", "backward FLOP");
-    for (size_t i = 0; i < cvy_net_nodes(s->net); i++) {
-        cvy_node_info n;
-        char shape[64];
-        enum cvy_status status = cvy_net_node(s->net, i, &n);
+    size_t n = 0;
+    cvy_node_info node;
+    for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
+        for (size_t k = 0; !cvy_net_node(s->net, i, &node) && k < node.n_inputs; k++) n += node.inputs[k] == value;
+    return n;
+}
+
+/* Whether node i goes on in the row of the node before it. */
+static bool joins(const struct cli_session *s, size_t i, const cvy_node_info *node)
+{
+    if (i < 2 || (node->parameters && strcmp(node->type, "batch_norm"))) return false;
+    for (size_t k = 0; k < node->n_inputs; k++)
+        if (node->inputs[k] == (cvy_tensor)i - 1) return readers(s, node->inputs[k]) == 1;
+    return false;
+}
+
+enum { NAME_WIDTH = 39 };
+
+/* One row of the table; a name that is too long is cut, and there are no blanks at the end. */
+static void print_cells(const char *name, const char *const cells[4])
+{
+    static const int width[4] = {12, 10, 9, 9};
+    char line[256];
+    bool cut = strlen(name) > NAME_WIDTH;
+    int n = snprintf(line, sizeof line, "%-*.*s%s", NAME_WIDTH, cut ? NAME_WIDTH - 3 : NAME_WIDTH, name, "");
+    if (cut) memcpy(line + NAME_WIDTH - 3, "...", 3);
+    for (int i = 0; i < 4; i++) n += snprintf(line + n, sizeof line - (size_t)n, "%*s", width[i], cells[i]);
+    while (n > 0 && line[n - 1] == ' ') n--;
+    printf("%.*s\n", n, line);
+}
+
+static void print_row(const struct row *row)
+{
+    char shape[64], parameters[CLI_NUMBER] = "", forward[CLI_NUMBER] = "", backward[CLI_NUMBER] = "";
+    snprintf(shape, sizeof shape, "%zux%zux%zu", row->out.c, row->out.h, row->out.w);
+    if (row->parameters) cli_count((double)row->parameters, parameters);
+    if (row->forward > 0) cli_count(row->forward, forward);
+    if (row->backward > 0) cli_count(row->backward, backward);
+    print_cells(row->name, (const char *const[]){shape, parameters, forward, backward});
+}
+
+/* " + NAME", without the part up to its last '.' that the row's name has, too. */
+static void append_name(struct row *row, const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    size_t prefix = dot ? (size_t)(dot - name) + 1 : 0, length = strlen(row->name);
+    if (prefix && strncmp(row->name, name, prefix)) prefix = 0;
+    if (prefix && isdigit((unsigned char)name[prefix])) prefix--; /* features.0 + .1: no number of anything */
+    snprintf(row->name + length, sizeof row->name - length, " + %s", name + prefix);
+}
+
+static int layers(const struct cli_session *s, bool each)
+{
+    struct row row = {.parameters = 0}, total = {.parameters = 0};
+    size_t n = cvy_net_nodes(s->net);
+    each |= n <= FEW_LAYERS;
+    print_cells("layer", (const char *const[]){"output", "params", "FLOP fwd", "FLOP bwd"});
+    for (size_t i = 0; i < n; i++) {
+        cvy_node_info node;
+        enum cvy_status status = cvy_net_node(s->net, i, &node);
         if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-        snprintf(shape, sizeof shape, "%zux%zux%zu", n.out.c, n.out.h, n.out.w);
-        printf("%-24s %-16s %16s %12zu %14.0f %14.0f\n", n.name, n.type, shape, n.parameters, n.flops_forward,
-               n.flops_backward);
-        forward += n.flops_forward;
-        backward += n.flops_backward;
-        parameters += n.parameters;
+        if (i && !each && joins(s, i, &node)) {
+            append_name(&row, node.name);
+        } else {
+            if (i) print_row(&row);
+            row = (struct row){.parameters = 0};
+            if (each) snprintf(row.name, sizeof row.name, "%-24s %s", node.name, node.type);
+            else snprintf(row.name, sizeof row.name, "%s", node.name);
+        }
+        row.out = node.out;
+        row.parameters += node.parameters;
+        row.forward += node.flops_forward;
+        row.backward += node.flops_backward;
+        total.parameters += node.parameters;
+        total.forward += node.flops_forward;
+        total.backward += node.flops_backward;
     }
-    printf("%-24s %-16s %16s %12zu %14.0f %14.0f\n\n", "total", "", "", parameters, forward, backward);
+    char parameters[CLI_NUMBER], forward[CLI_NUMBER], backward[CLI_NUMBER];
+    if (n) print_row(&row);
+    snprintf(parameters, sizeof parameters, "%zu", total.parameters);
+    print_cells("total of one image", (const char *const[]){"", parameters, cli_count(total.forward, forward),
+                                                            cli_count(total.backward, backward)});
     return CLI_OK;
 }
 
-static int plan(struct cli_session *s, size_t batch)
+/* --------------------------------------------------------------------------------------------------- memory */
+
+/* What the compiler makes of a step of `batch` images; takes none of the memory. */
+static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_trainer **trainer, cvy_plan_info *plan)
 {
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options trainer = {.batch = batch, .input = model_input(s->model), .dry_run = true,
+    const cvy_trainer_options trainer_options = {.batch = batch, .input = model_input(s->model), .dry_run = true,
                                          .sgd = {d->lr, d->momentum, d->weight_decay, d->nesterov, d->decay_all}};
-    enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
+    enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer_options, trainer);
+    if (!status) cvy_trainer_plan(*trainer, plan);
+    return status;
+}
+
+struct memory { size_t n, batch[3]; cvy_plan_info plan[3]; };
+
+static void print_memory(const char *name, const struct memory *m, size_t (*bytes)(const cvy_plan_info *plan))
+{
+    char text[CLI_NUMBER];
+    printf("%-*s", NAME_WIDTH, name);
+    for (size_t i = 0; i < m->n; i++) printf("%12s", cli_bytes((double)bytes(&m->plan[i]), text));
+    putchar('\n');
+}
+
+static size_t arena(const cvy_plan_info *p) { return p->arena_bytes; }
+static size_t parameters(const cvy_plan_info *p) { return p->parameter_bytes; }
+static size_t scratch(const cvy_plan_info *p) { return p->scratch_bytes; }
+static size_t all_bytes(const cvy_plan_info *p) { return p->arena_bytes + p->parameter_bytes + p->scratch_bytes; }
+
+/* Of the batch asked for, and what smaller ones would save: of sixteen images and of the fewest that the net takes. */
+static int memory(struct cli_session *s, size_t batch)
+{
+    static const size_t smaller[] = {16, 1, 2};
+    struct memory m = {.n = 1, .batch = {batch}};
+    enum cvy_status status = compile(s, batch, &s->trainer, &m.plan[0]);
     if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
+    for (size_t i = 0; i < 3; i++) {
+        cvy_trainer *trainer = NULL;
+        bool needed = smaller[i] < batch && (m.n < 2 || m.batch[m.n - 1] != 1); /* a batch norm may refuse one image */
+        if (needed && !compile(s, smaller[i], &trainer, &m.plan[m.n])) m.batch[m.n++] = smaller[i];
+        cvy_trainer_destroy(&trainer);
+    }
+    char title[64];
+    printf("\n%-*s", NAME_WIDTH, "memory: training in batches of");
+    for (size_t i = 0; i < m.n; i++) {
+        snprintf(title, sizeof title, "%zu", m.batch[i]);
+        printf("%12s", title);
+    }
+    putchar('\n');
+    print_memory("activations and their gradients", &m, arena);
+    print_memory("parameters: gradients, packed copies", &m, parameters);
+    print_memory("scratch of the threads", &m, scratch);
+    print_memory("total", &m, all_bytes);
+    if (m.n > 1 && m.batch[m.n - 2] <= 16 && m.plan[m.n - 2].arena_bytes == m.plan[m.n - 1].arena_bytes)
+        printf("Images are stored sixteen side by side: below 16 a smaller batch saves nothing.\n");
+    return CLI_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- phases */
+
+/* A phase's name in which no part repeats what the one before it begins with, up to a '.': layer1.0.bn2 + add + relu2. */
+static const char *short_name(const char *name, char out[256])
+{
+    const char *before = "";
+    size_t used = 0;
+    while (*name && used < 255) {
+        size_t same = 0;
+        for (size_t i = 0; name[i] && name[i] != ' ' && name[i] == before[i]; i++)
+            if (name[i] == '.' && !isdigit((unsigned char)name[i + 1])) same = i + 1;
+        const char *next = strstr(name, " + ");
+        size_t length = next ? (size_t)(next - name) + 3 : strlen(name);
+        used += (size_t)snprintf(out + used, 256 - used, "%.*s", (int)(length - same), name + same);
+        before = name;
+        name += length;
+    }
+    return out;
+}
+
+static int phases(const struct cli_session *s, size_t batch)
+{
     cvy_plan_info p;
-    char arena[32], weights[32], scratch[32];
+    char flops[CLI_NUMBER];
     cvy_trainer_plan(s->trainer, &p);
-    printf("training at batch %zu: %zu ops in %zu phases and %zu stages, %zu tensors\n", batch, p.ops, p.phases, p.stages,
+    printf("\na training step at batch %zu: %zu ops in %zu phases and %zu stages, %zu tensors\n\n", batch, p.ops, p.phases, p.stages,
            p.tensors);
-    printf("memory: %s activations and gradients, %s parameters, %s scratch\n\n", bytes_text((double)p.arena_bytes, arena),
-           bytes_text((double)p.parameter_bytes, weights), bytes_text((double)p.scratch_bytes, scratch));
-    printf("%5s  %-48s %-10s %7s %14s  %s\n", "stage", "phase", "backend", "tasks", "MFLOP a step", "kernel");
+    printf("%5s  %-42s %-10s %6s %8s  %s\n", "stage", "phase", "backend", "tasks", "FLOP", "kernel");
     for (size_t i = 0; i < cvy_trainer_phases(s->trainer); i++) {
         cvy_phase_info phase;
-        if ((status = cvy_trainer_phase(s->trainer, i, &phase)))
-            return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-        printf("%5zu  %-48s %-10s %7zu %14.3f%s%s\n", phase.stage, phase.name, phase.backend, phase.tasks, phase.flops / 1e6,
-               *phase.kernel ? "  " : "", phase.kernel);
+        enum cvy_status status = cvy_trainer_phase(s->trainer, i, &phase);
+        if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
+        char name[256];
+        printf("%5zu  %-42s %-10s %6zu", phase.stage, short_name(phase.name, name), phase.backend, phase.tasks);
+        if (phase.flops > 0 || *phase.kernel) printf(" %8s", phase.flops > 0 ? cli_count(phase.flops, flops) : "");
+        printf("%s%s\n", *phase.kernel ? "  " : "", phase.kernel);
     }
     return CLI_OK;
+}
+
+static int describe(struct cli_session *s, const struct options *o)
+{
+    const struct model *m = s->model;
+    const struct model_defaults *d = &m->defaults;
+    const size_t batch = o->batch ? o->batch : d->batch;
+    char text[512];
+    snprintf(text, sizeof text, "%s: %s", m->name, *m->description ? m->description : "(no description)");
+    cli_wrap(text, 0, 2);
+    snprintf(text, sizeof text, "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, lr %g, momentum %g, weight decay %g",
+             m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch, d->epochs, d->lr, d->momentum,
+             d->weight_decay);
+    cli_wrap(text, 0, 2);
+    putchar('\n');
+    int code = layers(s, o->layers);
+    if (!code) code = memory(s, batch);
+    if (!code && o->phases) return phases(s, batch);
+    if (!code && !o->layers && cvy_net_nodes(s->net) > FEW_LAYERS) printf("--layers: a row for each of its %zu layers. ", cvy_net_nodes(s->net));
+    if (!code) printf("--phases: how a step is computed.\n");
+    return code;
 }
 
 static int run(int argc, char **argv)
@@ -147,13 +315,7 @@ static int run(int argc, char **argv)
     if (!code && !o.model) {
         code = machine(&s);
     } else if (!code && !(code = cli_open_model(&s, o.model, NULL)) && !(code = cli_open_net(&s))) {
-        const struct model *m = s.model;
-        printf("%s: %s\ninput %zux%zux%zu, data %s, defaults: batch %zu, %zu epochs, lr %g, momentum %g, weight decay %g\n\n",
-               m->name, *m->description ? m->description : "(no description)", m->input[0], m->input[1], m->input[2],
-               *m->data ? m->data : "(none)", m->defaults.batch, m->defaults.epochs, m->defaults.lr, m->defaults.momentum,
-               m->defaults.weight_decay);
-        code = layers(&s);
-        if (!code) code = plan(&s, o.batch ? o.batch : m->defaults.batch);
+        code = describe(&s, &o);
     }
     cli_close(&s);
     return code;

@@ -97,6 +97,30 @@ void cli_screen_show(struct cli_screen *screen, double done, const char *const *
     screen->last = train_now();
 }
 
+/* ------------------------------------------------------------------------------------------------------- text */
+
+void cli_wrap(const char *text, size_t used, size_t indent)
+{
+    bool begin = true; /* of a line */
+    while (*text) {
+        char word[LINE];
+        size_t length = strcspn(text, " ");
+        snprintf(word, sizeof word, "%.*s", (int)length, text);
+        size_t columns = columns_of(word);
+        if (!begin && used + 1 + columns > CLI_PAGE) {
+            printf("\n%*s", (int)indent, "");
+            used = indent;
+            begin = true;
+        }
+        used += columns + !begin;
+        printf("%s%.*s", begin ? "" : " ", (int)length, text);
+        begin = false;
+        text += length;
+        while (*text == ' ') text++;
+    }
+    putchar('\n');
+}
+
 /* ---------------------------------------------------------------------------------------------------- numbers */
 
 /* Three digits and a unit of a series whose units are `step` apart; the first stands for 1 and shows whole numbers. */
