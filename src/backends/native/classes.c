@@ -7,14 +7,15 @@
 #define REGION_PIXELS ((size_t)24)        /* no region smaller: tiles run along pixels */
 
 /* One dimension. Tap first + j * tap_step of position p reads source + j * source_step, j < count. Positions with equal
- * first and count are of one class. */
+ * first and count are of one class; numbers of classes ascend with the positions that they begin at. */
 struct position { size_t class, source; };
 struct class { size_t first, count; };
 struct axis {
-    size_t n, n_source, n_classes, tap_step;
+    size_t n, n_source, n_taps, n_classes, tap_step;
     ptrdiff_t source_step;
     struct position *at;
     struct class *class;
+    size_t most;       /* taps of a class */
 };
 
 static size_t gcd(size_t a, size_t b)
@@ -27,67 +28,144 @@ static size_t gcd(size_t a, size_t b)
     return a;
 }
 
-/* Source of tap k at position p; SIZE_MAX: none. */
-static size_t source_of(const struct native_conv *c, bool mirror, int dim, size_t n_source, size_t p, size_t k)
+/* The x for which x * a leaves the remainder 1 when divided by m, which has no factor in common with a. */
+static size_t inverse(size_t a, size_t m)
 {
-    if (!mirror) {
-        ptrdiff_t s = native_conv_source(c, dim, p, k);
-        return s < 0 || (size_t)s >= n_source ? SIZE_MAX : (size_t)s;
+    int64_t r0 = (int64_t)m, r1 = (int64_t)(a % m), x0 = 0, x1 = 1;
+    while (r1 > 1) {
+        int64_t q = r0 / r1, r = r0 - q * r1, x = x0 - q * x1;
+        r0 = r1, r1 = r;
+        x0 = x1, x1 = x;
     }
-    size_t up = p + c->pad[dim], down = k * c->dilation[dim];
-    if (up < down || (up - down) % c->stride[dim]) return SIZE_MAX;
-    size_t s = (up - down) / c->stride[dim];
-    return s >= n_source ? SIZE_MAX : s;
+    return m == 1 ? 0 : (size_t)(x1 < 0 ? x1 + (int64_t)m : x1);
 }
 
+/* The taps of position p, and what the first of them reads. In the forward pass these are neighbours. In the data gradient
+ * a tap k reads (p + pad - k * dilation) / stride, if that is whole: every tap_step-th one, `turn` telling from which on. */
+static struct class taps_of(const struct native_conv *c, const struct axis *axis, bool mirror, int dim, size_t turn,
+                            size_t p, size_t *source)
+{
+    size_t dilation = c->dilation[dim], stride = c->stride[dim], pad = c->pad[dim], n = axis->n_source, first, end;
+    size_t up = mirror ? p + pad : p * stride;
+    if (mirror) {
+        size_t common = stride / axis->tap_step, from = up < n * stride ? 0 : (up - n * stride) / dilation + 1;
+        if (up % common) return (struct class){ 0, 0 };
+        size_t k = up / common % axis->tap_step * turn % axis->tap_step; /* one tap that reads something whole */
+        first = from + (k + axis->tap_step - from % axis->tap_step) % axis->tap_step;
+        end = up / dilation + 1;
+    } else {
+        first = up < pad ? ceil_div(pad - up, dilation) : 0;
+        end = up < n + pad ? (n + pad - up - 1) / dilation + 1 : 0;
+    }
+    if (end > axis->n_taps) end = axis->n_taps;
+    if (first >= end) return (struct class){ 0, 0 };
+    *source = mirror ? (up - first * dilation) / stride : up + first * dilation - pad;
+    return (struct class){ first, (end - first - 1) / axis->tap_step + 1 };
+}
+
+/* As p grows, the taps that hit the source move one way; in the data gradient they do so for every `stride`-th position,
+ * and those in between have other taps. So a class is a run of such positions, but for the class without taps. */
 static bool axis_build(struct cvy_plan *plan, const struct native_conv *c, bool mirror, int dim, struct axis *axis)
 {
     size_t x = dim ? c->x.w : c->x.h, y = dim ? c->y.w : c->y.h, common = gcd(c->stride[dim], c->dilation[dim]);
-    *axis = (struct axis){ .n = mirror ? x : y, .n_source = mirror ? y : x,
+    size_t period = mirror ? c->stride[dim] : 1, none = SIZE_MAX;
+    *axis = (struct axis){ .n = mirror ? x : y, .n_source = mirror ? y : x, .n_taps = c->kernel[dim],
                            .tap_step = mirror ? c->stride[dim] / common : 1 };
     axis->source_step = mirror ? -(ptrdiff_t)(c->dilation[dim] / common) : (ptrdiff_t)c->dilation[dim];
+    size_t turn = inverse(c->dilation[dim] / common, axis->tap_step);
     axis->at = cvy_plan_alloc(plan, axis->n * sizeof *axis->at);
     axis->class = cvy_plan_alloc(plan, axis->n * sizeof *axis->class);
     if (!axis->at || !axis->class) return false;
     for (size_t p = 0; p < axis->n; p++) {
-        struct class k = { 0, 0 };
-        for (size_t tap = 0; tap < c->kernel[dim]; tap++) {
-            size_t s = source_of(c, mirror, dim, axis->n_source, p, tap);
-            if (s == SIZE_MAX) continue;
-            if (!k.count++) {
-                k.first = tap;
-                axis->at[p].source = s;
-            }
-        }
-        size_t i = 0;
-        while (i < axis->n_classes && (axis->class[i].first != k.first || axis->class[i].count != k.count)) i++;
-        if (i == axis->n_classes) axis->class[axis->n_classes++] = k;
+        struct class k = taps_of(c, axis, mirror, dim, turn, p, &axis->at[p].source);
+        size_t i = p < period ? SIZE_MAX : axis->at[p - period].class;
+        if (!k.count) i = none;
+        if (i == SIZE_MAX || axis->class[i].first != k.first || axis->class[i].count != k.count)
+            axis->class[i = axis->n_classes++] = k;
+        if (!k.count) none = i;
         axis->at[p].class = i;
+        if (k.count > axis->most) axis->most = k.count;
     }
     return true;
 }
 
-/* Tap offsets of a pair of classes, in the order of ascending sources: read backwards, a large map costs the data gradient
- * a third of its speed. */
-static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, const struct axis *row, const struct axis *col,
-                       struct class r, struct class q, size_t mo, struct cvyi_mac *mac)
+/* ------------------------------------------------------------------------------------------------ taps */
+
+/* Lists of tap offsets that classes share. Sources depend on the numbers of taps alone, so that a class of fewer rows
+ * reads the beginning of a list of more; places in the weight go by rows in the order of their residues (the rows of one
+ * class are neighbours in it). Where sources descend, both lists run backwards: in the order of ascending sources, since
+ * read the other way a large map costs the data gradient a third of its speed. */
+struct taps {
+    const struct axis *row, *col;
+    bool back;
+    size_t *place;        /* of a row's taps in the lists of weights: place[r] rows from the beginning */
+    int32_t **source;     /* by the number of columns, [row->most rows][columns] */
+    int32_t **weight;     /* by class of columns, [all rows][columns] */
+};
+
+static void place_rows(const struct axis *row, bool back, size_t *place)
 {
-    size_t n = r.count * q.count, t = 0;
-    int32_t *x_tap = cvy_plan_alloc(plan, (2 * n + 1) * sizeof *x_tap), *w_tap = x_tap + n;
-    if (!x_tap) return false;
-    for (size_t j = 0; j < r.count; j++)
-        for (size_t i = 0; i < q.count; i++, t++) {
-            ptrdiff_t source = (ptrdiff_t)j * row->source_step * (ptrdiff_t)col->n_source +
-                               (ptrdiff_t)i * col->source_step;
-            size_t at = row->source_step < 0 ? n - 1 - t : t;
-            x_tap[at] = (int32_t)(source * CVYI_LANES);
-            w_tap[at] = (int32_t)(native_conv_tap(c, r.first + j * row->tap_step, q.first + i * col->tap_step) * mo);
-        }
-    mac->n_taps = n;
-    mac->x_tap = x_tap;
-    mac->w_tap = w_tap;
+    size_t n = 0;
+    for (size_t residue = 0; residue < row->tap_step && residue < row->n_taps; residue++) {
+        size_t rows = (row->n_taps - residue - 1) / row->tap_step + 1;
+        for (size_t j = 0; j < rows; j++) place[residue + j * row->tap_step] = n + (back ? rows - 1 - j : j);
+        n += rows;
+    }
+}
+
+static bool build_sources(struct cvy_plan *plan, struct taps *t, size_t columns)
+{
+    size_t n = t->row->most * columns;
+    if (t->source[columns]) return true;
+    int32_t *list = t->source[columns] = cvy_plan_alloc(plan, n * sizeof *list);
+    if (!list) return false;
+    for (size_t k = 0; k < n; k++) {
+        ptrdiff_t source = (ptrdiff_t)(k / columns) * t->row->source_step * (ptrdiff_t)t->col->n_source +
+                           (ptrdiff_t)(k % columns) * t->col->source_step;
+        list[t->back ? n - 1 - k : k] = (int32_t)(source * CVYI_LANES);
+    }
     return true;
 }
+
+static bool build_weights(struct cvy_plan *plan, const struct native_conv *c, struct taps *t, size_t class, size_t mo)
+{
+    struct class q = t->col->class[class];
+    int32_t *list = t->weight[class] = cvy_plan_alloc(plan, t->row->n_taps * q.count * sizeof *list);
+    if (!list) return false;
+    for (size_t r = 0; r < t->row->n_taps; r++)
+        for (size_t i = 0; i < q.count; i++) {
+            size_t tap = native_conv_tap(c, r, q.first + i * t->col->tap_step);
+            list[t->place[r] * q.count + (t->back ? q.count - 1 - i : i)] = (int32_t)(tap * mo);
+        }
+    return true;
+}
+
+static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, struct taps *t, size_t mo)
+{
+    t->back = t->row->source_step < 0;
+    t->place = cvy_plan_alloc(plan, t->row->n_taps * sizeof *t->place);
+    t->source = cvy_plan_alloc(plan, (t->col->most + 1) * sizeof *t->source);
+    t->weight = cvy_plan_alloc(plan, t->col->n_classes * sizeof *t->weight);
+    if (!t->place || !t->source || !t->weight) return false;
+    place_rows(t->row, t->back, t->place);
+    for (size_t q = 0; q < t->col->n_classes; q++)
+        if (!build_sources(plan, t, t->col->class[q].count) || !build_weights(plan, c, t, q, mo)) return false;
+    return true;
+}
+
+/* The taps of row class i and column class j. */
+static void taps_of_pair(const struct taps *t, size_t i, size_t j, struct cvyi_mac *mac)
+{
+    struct class r = t->row->class[i];
+    size_t columns = t->col->class[j].count;
+    mac->n_taps = r.count * columns;
+    if (!mac->n_taps) return;
+    size_t first = t->place[t->back ? r.first + (r.count - 1) * t->row->tap_step : r.first];
+    mac->x_tap = t->source[columns] + (t->back ? (t->row->most - r.count) * columns : 0);
+    mac->w_tap = t->weight[j] + first * columns;
+}
+
+/* ------------------------------------------------------------------------------------------------ regions */
 
 /* How many of n_source rows (columns) `size` neighbouring positions read. */
 static size_t reach(const struct native_conv *c, bool mirror, int dim, size_t n_source, size_t size)
@@ -113,19 +191,77 @@ static void region_size(const struct native_conv *c, bool mirror, const struct a
     *cols = w;
 }
 
-/* The pixels of row class i and column class j inside [y0, y1) x [x0, x1), appended at *pix. */
-static size_t pixels(const struct axis *row, const struct axis *col, size_t i, size_t j, const size_t box[4],
+size_t cvyi_native_regions(const struct native_lanes *source, size_t chunk)
+{
+    return ceil_div(source->h * source->w * chunk * CVYI_LANES * sizeof(float), REGION_BYTES);
+}
+
+/* The positions of an axis, band after band of `size`, inside a band by class: runs of positions of one class. */
+struct run { size_t class, begin, end; }; /* of at[] */
+struct bands {
+    size_t n, *first, n_runs; /* runs first[b] … first[b + 1] of band b */
+    struct run *run;
+    size_t *at;
+};
+
+static bool bands_build(struct cvy_plan *plan, const struct axis *axis, size_t size, struct bands *b)
+{
+    size_t *open = cvy_plan_alloc(plan, axis->n_classes * sizeof *open); /* 1 + the class's run in this band; 0: none */
+    *b = (struct bands){ .n = ceil_div(axis->n, size) };
+    b->first = cvy_plan_alloc(plan, (b->n + 1) * sizeof *b->first);
+    b->run = cvy_plan_alloc(plan, axis->n * sizeof *b->run);
+    b->at = cvy_plan_alloc(plan, axis->n * sizeof *b->at);
+    if (!open || !b->first || !b->run || !b->at) return false;
+    for (size_t k = 0; k < b->n; k++) {
+        size_t p0 = k * size, p1 = p0 + size < axis->n ? p0 + size : axis->n, at = p0;
+        b->first[k] = b->n_runs;
+        for (size_t p = p0; p < p1; p++) {
+            size_t class = axis->at[p].class;
+            if (!open[class]) {
+                b->run[b->n_runs++] = (struct run){ .class = class };
+                open[class] = b->n_runs;
+            }
+            b->run[open[class] - 1].end++; /* their number, for now */
+        }
+        for (size_t r = b->first[k]; r < b->n_runs; r++) {
+            size_t n = b->run[r].end;
+            b->run[r].begin = b->run[r].end = at;
+            at += n;
+        }
+        for (size_t p = p0; p < p1; p++) b->at[b->run[open[axis->at[p].class] - 1].end++] = p;
+        for (size_t r = b->first[k]; r < b->n_runs; r++) open[b->run[r].class] = 0;
+    }
+    b->first[b->n] = b->n_runs;
+    return true;
+}
+
+/* Offsets of the pixels where a run of rows meets a run of columns. */
+static size_t pixels(const struct taps *t, const struct bands *down, struct run r, const struct bands *across, struct run q,
                      int32_t *x_pix, int32_t *y_pix)
 {
     size_t n = 0;
-    for (size_t y = box[0]; y < box[1]; y++) {
-        if (row->at[y].class != i) continue;
-        for (size_t x = box[2]; x < box[3]; x++) {
-            if (col->at[x].class != j) continue;
-            x_pix[n] = (int32_t)((row->at[y].source * col->n_source + col->at[x].source) * CVYI_LANES);
-            y_pix[n++] = (int32_t)((y * col->n + x) * CVYI_LANES);
+    for (size_t i = r.begin; i < r.end; i++)
+        for (size_t j = q.begin; j < q.end; j++, n++) {
+            size_t y = down->at[i], x = across->at[j];
+            x_pix[n] = (int32_t)((t->row->at[y].source * t->col->n_source + t->col->at[x].source) * CVYI_LANES);
+            y_pix[n] = (int32_t)((y * t->col->n + x) * CVYI_LANES);
         }
-    }
+    return n;
+}
+
+/* The classes of a region's pixels, appended to mac. */
+static size_t region(const struct taps *t, const struct bands *down, size_t i, const struct bands *across, size_t j,
+                     int32_t **x_pix, int32_t **y_pix, struct cvyi_mac *mac)
+{
+    size_t n = 0;
+    for (size_t r = down->first[i]; r < down->first[i + 1]; r++)
+        for (size_t q = across->first[j]; q < across->first[j + 1]; q++, n++) {
+            mac[n] = (struct cvyi_mac){ .x_pix = *x_pix, .y_pix = *y_pix };
+            taps_of_pair(t, down->run[r].class, across->run[q].class, &mac[n]);
+            mac[n].n_pix = pixels(t, down, down->run[r], across, across->run[q], *x_pix, *y_pix);
+            *x_pix += mac[n].n_pix;
+            *y_pix += mac[n].n_pix;
+        }
     return n;
 }
 
@@ -133,35 +269,22 @@ enum cvy_status cvyi_native_classes(struct cvy_plan *plan, const struct native_c
                                     size_t chunk, size_t regions, struct native_classes *classes)
 {
     struct axis row, col;
-    if (!axis_build(plan, c, mirror, 0, &row) || !axis_build(plan, c, mirror, 1, &col)) goto out_of_memory;
-    size_t pairs = row.n_classes * col.n_classes, rows, cols;
+    struct taps taps = { .row = &row, .col = &col };
+    struct bands down, across;
+    size_t rows, cols, n = 0;
+    if (!axis_build(plan, c, mirror, 0, &row) || !axis_build(plan, c, mirror, 1, &col) || !taps_build(plan, c, &taps, mo))
+        goto out_of_memory;
     region_size(c, mirror, &row, &col, chunk, regions, &rows, &cols);
-    size_t down = ceil_div(row.n, rows), across = ceil_div(col.n, cols), n = 0;
-    struct cvyi_mac *model = cvy_plan_alloc(plan, pairs * sizeof *model);
+    if (!bands_build(plan, &row, rows, &down) || !bands_build(plan, &col, cols, &across)) goto out_of_memory;
     int32_t *x_pix = cvy_plan_alloc(plan, row.n * col.n * sizeof *x_pix);
     int32_t *y_pix = cvy_plan_alloc(plan, row.n * col.n * sizeof *y_pix);
-    classes->n_regions = down * across;
+    classes->n_regions = down.n * across.n;
     classes->first = cvy_plan_alloc(plan, (classes->n_regions + 1) * sizeof *classes->first);
-    classes->mac = cvy_plan_alloc(plan, classes->n_regions * pairs * sizeof *classes->mac);
-    if (!model || !x_pix || !y_pix || !classes->first || !classes->mac) goto out_of_memory;
-    for (size_t i = 0; i < pairs; i++)
-        if (!taps_build(plan, c, &row, &col, row.class[i / col.n_classes], col.class[i % col.n_classes], mo, &model[i]))
-            goto out_of_memory;
+    classes->mac = cvy_plan_alloc(plan, down.n_runs * across.n_runs * sizeof *classes->mac);
+    if (!x_pix || !y_pix || !classes->first || !classes->mac) goto out_of_memory;
     for (size_t r = 0; r < classes->n_regions; r++) {
-        size_t y0 = r / across * rows, x0 = r % across * cols;
-        size_t box[4] = { y0, y0 + rows < row.n ? y0 + rows : row.n, x0, x0 + cols < col.n ? x0 + cols : col.n };
         classes->first[r] = n;
-        for (size_t i = 0; i < pairs; i++) {
-            struct cvyi_mac *mac = &classes->mac[n];
-            *mac = model[i];
-            mac->n_pix = pixels(&row, &col, i / col.n_classes, i % col.n_classes, box, x_pix, y_pix);
-            if (!mac->n_pix) continue;
-            mac->x_pix = x_pix;
-            mac->y_pix = y_pix;
-            x_pix += mac->n_pix;
-            y_pix += mac->n_pix;
-            n++;
-        }
+        n += region(&taps, &down, r / across.n, &across, r % across.n, &x_pix, &y_pix, classes->mac + n);
     }
     classes->first[classes->n_regions] = n;
     return CVY_OK;

@@ -10,6 +10,12 @@
 #include <limits.h>
 
 #define CHUNK ((size_t)256)
+#define CONV_TASKS ((size_t)64)   /* enough for the threads we expect, … */
+#define TASK_FLOPS ((size_t)2000000) /* … of so much work, or NATIVE_TASKS */
+#define BAND_PIXELS ((size_t)24)  /* no band smaller: tiles run along pixels */
+#define HELD_BYTES ((size_t)128 * 1024) /* weights that stay in L2 from region to region */
+
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
 struct native_grid cvyi_native_wide(const struct native *native, const struct cvy_plan *plan, const struct native_lanes *v)
 {
@@ -51,7 +57,7 @@ struct conv_arg {
     size_t w_ic;                  /* floats per source channel of a packed tile */
     size_t n_tiles;
     const struct native_tile *tiles;
-    size_t parts, bands;          /* tasks per block: parts of the tiles x bands of the regions */
+    size_t bands, parts;          /* tasks per block: bands of the regions x parts of the tiles */
     struct native_classes classes;
     struct native_grid wide;      /* dst is a wide map: tasks are its cells, … (unit 0: not) */
     size_t cell_tiles;            /* … of so many tiles, … */
@@ -98,7 +104,7 @@ static void conv_run(const void *arg, const struct cvy_run *run, size_t task, st
         run_tiles(a, run, 0, tiles, &m, 1);
         return;
     }
-    size_t band = task % a->bands, part = task / a->bands % a->parts, block = task / a->bands / a->parts;
+    size_t part = task % a->parts, band = task / a->parts % a->bands, block = task / a->parts / a->bands;
     if (block >= native_blocks_in_use(run)) return;
     struct native_range tiles = { a->n_tiles * part / a->parts, a->n_tiles * (part + 1) / a->parts };
     size_t n = a->classes.n_regions;
@@ -158,6 +164,32 @@ static bool build_blocks(struct native *native, struct cvy_plan *plan, struct co
     return true;
 }
 
+/* Tasks of a block if blocks alone are not enough. */
+static size_t tasks_wanted(const struct native *native, const struct native_conv *c)
+{
+    size_t tasks = (size_t)(native_conv_flops(native, c) / (double)TASK_FLOPS);
+    if (tasks < NATIVE_TASKS) tasks = NATIVE_TASKS;
+    return ceil_div(tasks < CONV_TASKS ? tasks : CONV_TASKS, native->blocks);
+}
+
+/* Bands of pixels x parts of the tiles for `wanted` tasks of a block: of the cuts with enough tasks the one that streams
+ * least, of equals the one with most bands. Every part streams the source of its groups; every band streams all weights,
+ * and where a part's do not stay in L2, every region does. */
+static void cut(struct conv_arg *a, const struct native_conv *c, size_t wanted, size_t regions)
+{
+    double weights = (double)(a->n_tiles * a->src_group * a->w_ic), least = 0;
+    double source = (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES);
+    size_t pixels = a->dst.h * a->dst.w, tasks = 0;
+    for (size_t bands = 1; bands <= wanted && (bands - 1) * BAND_PIXELS < pixels; bands++) {
+        size_t parts = min(ceil_div(wanted, bands), a->n_tiles), n = min(bands * parts, wanted);
+        bool held = weights * sizeof(float) <= (double)(HELD_BYTES * parts);
+        double cost = weights * (double)(held || bands > regions ? bands : regions) +
+                      source * (double)ceil_div(parts, c->groups);
+        if (n < tasks || (n == tasks && cost > least)) continue;
+        a->bands = bands, a->parts = parts, tasks = n, least = cost;
+    }
+}
+
 static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op, bool mirror)
 {
     struct native_conv c = cvyi_native_conv_geometry(native, plan, &op->u.conv, mirror ? op->out[0] : op->in[0],
@@ -189,18 +221,18 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
     a->n_tiles = packing.n_tiles;
     a->cell_tiles = ceil_div(a->wide.unit, mo);
 
-    /* Sixteen blocks are tasks enough, and then a task owns all of its block; below, by tiles, then by pixels. */
-    size_t wanted = wide ? a->wide.parts : native_parts(native);
-    a->parts = a->n_tiles < wanted ? a->n_tiles : wanted;
-    size_t bands = wide ? 1 : ceil_div(wanted, a->parts);
-    NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, bands, &a->classes));
-    a->bands = bands < a->classes.n_regions ? bands : a->classes.n_regions;
+    /* Sixteen blocks are tasks enough, and then a task owns all of its block. */
+    bool cells = !wide && native_parts(native) == 1;
+    size_t wanted = wide || cells ? 1 : tasks_wanted(native, &c);
+    if (wide) a->bands = 1, a->parts = a->wide.parts;
+    else cut(a, &c, wanted, cvyi_native_regions(&a->src, a->chunk));
+    NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, a->bands, &a->classes));
+    a->bands = min(a->bands, a->classes.n_regions);
     if (wide && !build_blocks(native, plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     packing.tiles = a->tiles;
     NATIVE_TRY(cvyi_native_pack(native, plan, op->in[1], &packing));
     a->packed = packing.buffer;
 
-    bool cells = !wide && wanted == 1;
     struct cvy_phase_desc phase = { .name = op->name, .run = conv_run, .arg = a,
                                     .blocks = wide ? a->wide.blocks : cells ? native->blocks : 0,
                                     .parts = wide || cells ? a->parts : native->blocks * a->parts * a->bands,

@@ -59,6 +59,9 @@ struct native_classes {
 enum cvy_status cvyi_native_classes(struct cvy_plan *plan, const struct native_conv *c, bool mirror, size_t mo,
                                     size_t chunk, size_t regions, struct native_classes *classes);
 
+/* How many regions a chunk of the source is at least cut into. */
+size_t cvyi_native_regions(const struct native_lanes *source, size_t chunk);
+
 /* wgrad.c */
 enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op);
 

@@ -14,23 +14,26 @@
 #define OUTER_PIXELS ((size_t)8)     /* output maps smaller than this are `outer` */
 #define OUTER_BLOCKS ((size_t)64)    /* the kernel's limit */
 #define OUTER_FLOATS ((size_t)32768) /* weights of a task, in its scratch */
-#define OWNED_WEIGHTS ((size_t)98304) /* from which on tasks own them: a copy of fewer fits an L2 cache */
-#define OWNED_TASKS ((size_t)48)
+#define OWNED_WEIGHTS ((size_t)98304) /* from which on tasks may own them: a copy of fewer fits an L2 cache */
+#define OWNED_FLOATS ((size_t)40960)  /* weights of an owning task at most, if that is not too few: its scratch, in L2 */
+#define SLOT_FLOATS ((size_t)32768)   /* weights of a task by slots that stay in L2 from strip to strip */
+#define WGRAD_TASKS ((size_t)64)      /* enough for the threads we expect */
 #define SHARED_PIXELS ((size_t)192)   /* pixels of a kernel call whose taps read the same rows: they and dy fit L1 */
 #define TAP_PIXELS ((size_t)64)       /* of one whose pointers are as many channels */
 #define INTERIOR ((size_t)256)        /* pixels where all taps are valid, from which on they are taken together */
 #define ROW_LIMIT ((size_t)1024)     /* the kernel's limit */
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
+#define SOURCE_VECTORS ((size_t)3072) /* of x that a kernel call reads for each of its output channels: they fit L2 */
+#define SOURCE_STEP ((size_t)12)      /* input channels of a call: whole tiles of every table */
 
 static const float ones[CVYI_LANES] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
-/* A box of output pixels with the taps that are valid in all of it. dy: its first pixel; x[t], dw[t] for tap t; all
- * offsets in floats. */
+/* A box of output pixels and the taps (ky * kernel width + kx) that are valid in all of it. */
 struct box {
-    size_t n_rows, n_cols, n_taps;
-    size_t dy;
-    const size_t *x, *dw;
+    struct native_range rows, cols;
+    size_t n_taps;
+    const size_t *tap;
 };
 
 struct wgrad_arg {
@@ -38,11 +41,12 @@ struct wgrad_arg {
     struct native_conv conv;
     int dw, db;
     /* slots, owned */
-    struct box *box;         /* dw; then one list of boxes without taps that covers the map, for db */
-    size_t n_box, n_cover;
-    size_t parts, bands;     /* slots: tasks of a block: ranges of channels x ranges of boxes */
-    size_t *band_box;        /* boxes of band i: band_box[i] … ; n_box.. likewise for the cover */
-    size_t *band_cover;
+    struct box *box;         /* the last has no taps and covers the map, for db */
+    size_t n_box;            /* the others */
+    const ptrdiff_t *tap_x;  /* by tap: from the source of the kernel's corner, in floats */
+    size_t strip;            /* rows that are finished before the next are begun */
+    size_t i_call;           /* input channels of a kernel call */
+    size_t parts, bands;     /* slots: tasks of a block: bands of rows x ranges of channels */
     int slots;
     size_t slot;             /* floats of a slot: dw, db */
     size_t fold_tasks;
@@ -62,51 +66,30 @@ static size_t n_weights(const struct native_conv *c) { return c->groups * c->oc 
 static struct native_range tap_range(const struct native_conv *c, int dim, size_t k)
 {
     size_t n = dim ? c->y.w : c->y.h, n_source = dim ? c->x.w : c->x.h;
-    struct native_range r = { 0, 0 };
-    for (size_t p = 0; p < n; p++) {
-        ptrdiff_t s = native_conv_source(c, dim, p, k);
-        if (s < 0 || (size_t)s >= n_source) continue;
-        if (r.begin == r.end) r.begin = p;
-        r.end = p + 1;
-    }
-    return r;
+    size_t at = k * c->dilation[dim], pad = c->pad[dim], stride = c->stride[dim];
+    size_t begin = at < pad ? ceil_div(pad - at, stride) : 0;
+    size_t end = at < n_source + pad ? (n_source + pad - at - 1) / stride + 1 : 0;
+    if (end > n) end = n;
+    return begin < end ? (struct native_range){ begin, end } : (struct native_range){ 0, 0 };
 }
 
-/* A growing list of boxes; with boxes NULL it only counts. */
+/* Boxes as they are found; there is room for all that can be. */
 struct boxes {
-    struct cvy_plan *plan;
     const struct native_conv *conv;
     struct box *box;
-    size_t n, rows;   /* rows: the most that a box may have */
-    bool failed;
+    size_t n, *tap, n_taps; /* tap: where the lists of taps are written, one behind the other */
 };
 
-/* Adds rows x cols with the taps listed, cut into boxes the kernel can take. */
-static void add(struct boxes *b, struct native_range rows, struct native_range cols, const size_t (*tap)[2], size_t n_taps)
+/* Adds rows x cols with taps [ky, ky_end) x [kx, kx_end). */
+static void add(struct boxes *b, struct native_range rows, struct native_range cols, struct native_range ky,
+                struct native_range kx)
 {
-    const struct native_conv *c = b->conv;
     if (rows.begin >= rows.end || cols.begin >= cols.end) return;
-    size_t width = min(cols.end - cols.begin, ROW_LIMIT);
-    size_t pixels = n_taps == 1 ? TAP_PIXELS : SHARED_PIXELS, height = pixels / width ? pixels / width : 1;
-    if (height > b->rows) height = b->rows;
-    for (size_t y = rows.begin; y < rows.end; y += height)
-        for (size_t x = cols.begin; x < cols.end; x += width, b->n++) {
-            if (!b->box) continue;
-            size_t *offset = cvy_plan_alloc(b->plan, (2 * n_taps + 1) * sizeof *offset);
-            if (!offset) {
-                b->failed = true;
-                return;
-            }
-            for (size_t t = 0; t < n_taps; t++) {
-                size_t sy = (size_t)native_conv_source(c, 0, y, tap[t][0]);
-                size_t sx = (size_t)native_conv_source(c, 1, x, tap[t][1]);
-                offset[t] = (sy * c->x.w + sx) * NATIVE_LANES;
-                offset[n_taps + t] = native_conv_tap(c, tap[t][0], tap[t][1]);
-            }
-            b->box[b->n] = (struct box){ .n_rows = min(height, rows.end - y), .n_cols = min(width, cols.end - x),
-                                         .n_taps = n_taps, .dy = (y * c->y.w + x) * NATIVE_LANES,
-                                         .x = offset, .dw = offset + n_taps };
-        }
+    struct box *box = &b->box[b->n++];
+    *box = (struct box){ rows, cols, 0, b->tap + b->n_taps };
+    for (size_t y = ky.begin; y < ky.end; y++)
+        for (size_t x = kx.begin; x < kx.end; x++) b->tap[b->n_taps + box->n_taps++] = y * b->conv->kernel[1] + x;
+    b->n_taps += box->n_taps;
 }
 
 static struct native_range meet(struct native_range a, struct native_range b)
@@ -114,64 +97,65 @@ static struct native_range meet(struct native_range a, struct native_range b)
     return (struct native_range){ a.begin > b.begin ? a.begin : b.begin, min(a.end, b.end) };
 }
 
+/* The end of the taps with the range that tap k has. Ranges move one way, so these are neighbours. */
+static size_t alike(const struct native_range *range, size_t k, size_t n)
+{
+    size_t end = k + 1;
+    while (end < n && range[end].begin == range[k].begin && range[end].end == range[k].end) end++;
+    return end;
+}
+
 /* All (pixel, tap) pairs. Either taps with the same ranges share boxes; or all taps share the pixels where all are valid,
  * and each has the remaining strips for itself. The latter reads the same rows for several taps and fills the kernel's
  * tile where there are one or two input channels, but sums the strips one by one, so small maps are better off without. */
-static void add_all(struct boxes *b, const struct native_range *row, const struct native_range *col, size_t (*tap)[2])
+static void add_all(struct boxes *b, const struct native_range *row, const struct native_range *col, bool interior)
 {
     const struct native_conv *c = b->conv;
     size_t kh = c->kernel[0], kw = c->kernel[1];
-    struct native_range rows = row[0], cols = col[0];
-    for (size_t k = 0; k < kh; k++) rows = meet(rows, row[k]);
-    for (size_t k = 0; k < kw; k++) cols = meet(cols, col[k]);
-    bool interior = rows.begin < rows.end && cols.begin < cols.end;
-    if (interior && (c->ic <= 2 || (rows.end - rows.begin) * (cols.end - cols.begin) >= INTERIOR)) {
-        for (size_t t = 0; t < c->taps; t++) tap[t][0] = t / kw, tap[t][1] = t % kw;
-        add(b, rows, cols, (const size_t (*)[2])tap, c->taps);
-        for (size_t t = 0; t < c->taps; t++) {
-            const size_t (*one)[2] = (const size_t (*)[2])&tap[t];
-            struct native_range r = row[t / kw], q = col[t % kw];
-            add(b, (struct native_range){ r.begin, rows.begin }, q, one, 1);
-            add(b, (struct native_range){ rows.end, r.end }, q, one, 1);
-            add(b, rows, (struct native_range){ q.begin, cols.begin }, one, 1);
-            add(b, rows, (struct native_range){ cols.end, q.end }, one, 1);
+    if (!interior) {
+        for (size_t y = 0, y_end; y < kh; y = y_end) {
+            y_end = alike(row, y, kh);
+            for (size_t x = 0, x_end; x < kw; x = x_end) {
+                x_end = alike(col, x, kw);
+                add(b, row[y], col[x], (struct native_range){ y, y_end }, (struct native_range){ x, x_end });
+            }
         }
         return;
     }
-    for (size_t ky = 0; ky < kh; ky++)
-        for (size_t kx = 0; kx < kw; kx++) {
-            /* The first tap of its kind stands for all. */
-            size_t n = 0;
-            for (size_t t = 0; t < c->taps; t++) {
-                struct native_range r = row[t / kw], q = col[t % kw];
-                if (r.begin != row[ky].begin || r.end != row[ky].end || q.begin != col[kx].begin ||
-                    q.end != col[kx].end)
-                    continue;
-                tap[n][0] = t / kw, tap[n][1] = t % kw;
-                n++;
-            }
-            if (tap[0][0] == ky && tap[0][1] == kx) add(b, row[ky], col[kx], (const size_t (*)[2])tap, n);
-        }
+    struct native_range rows = row[0], cols = col[0];
+    for (size_t k = 0; k < kh; k++) rows = meet(rows, row[k]);
+    for (size_t k = 0; k < kw; k++) cols = meet(cols, col[k]);
+    add(b, rows, cols, (struct native_range){ 0, kh }, (struct native_range){ 0, kw });
+    for (size_t t = 0; t < c->taps; t++) {
+        struct native_range r = row[t / kw], q = col[t % kw], ky = { t / kw, t / kw + 1 }, kx = { t % kw, t % kw + 1 };
+        add(b, (struct native_range){ r.begin, rows.begin }, q, ky, kx);
+        add(b, (struct native_range){ rows.end, r.end }, q, ky, kx);
+        add(b, rows, (struct native_range){ q.begin, cols.begin }, ky, kx);
+        add(b, rows, (struct native_range){ cols.end, q.end }, ky, kx);
+    }
 }
 
-/* Boxes, sorted by first row, and the first box of every band. */
-static bool band_starts(struct cvy_plan *plan, const struct wgrad_arg *a, struct box *box, size_t n, size_t **starts)
+/* Whether taps share the pixels where all of them are valid. */
+static bool has_interior(const struct native_conv *c, const struct native_range *row, const struct native_range *col)
 {
-    size_t *first = *starts = cvy_plan_alloc(plan, (a->bands + 1) * sizeof *first);
-    if (!first) return false;
-    size_t row_floats = a->conv.y.w * NATIVE_LANES, i = 0;
-    for (size_t k = 1; k < n; k++) /* insertion: nearly sorted, and stable */
-        for (size_t j = k; j > 0 && box[j - 1].dy / row_floats > box[j].dy / row_floats; j--) {
-            struct box swap = box[j];
-            box[j] = box[j - 1];
-            box[j - 1] = swap;
-        }
-    for (size_t band = 0; band < a->bands; band++) {
-        while (i < n && box[i].dy / row_floats < a->conv.y.h * band / a->bands) i++;
-        first[band] = i;
+    struct native_range rows = row[0], cols = col[0];
+    for (size_t k = 0; k < c->kernel[0]; k++) rows = meet(rows, row[k]);
+    for (size_t k = 0; k < c->kernel[1]; k++) cols = meet(cols, col[k]);
+    if (rows.begin >= rows.end || cols.begin >= cols.end) return false;
+    return c->ic <= 2 || (rows.end - rows.begin) * (cols.end - cols.begin) >= INTERIOR;
+}
+
+static bool build_taps(struct cvy_plan *plan, struct wgrad_arg *a)
+{
+    const struct native_conv *c = &a->conv;
+    ptrdiff_t *x = cvy_plan_alloc(plan, c->taps * sizeof *x);
+    for (size_t t = 0; x && t < c->taps; t++) {
+        ptrdiff_t row = (ptrdiff_t)(t / c->kernel[1] * c->dilation[0]) - (ptrdiff_t)c->pad[0];
+        ptrdiff_t col = (ptrdiff_t)(t % c->kernel[1] * c->dilation[1]) - (ptrdiff_t)c->pad[1];
+        x[t] = (row * (ptrdiff_t)c->x.w + col) * CVYI_LANES;
     }
-    first[a->bands] = n;
-    return true;
+    a->tap_x = x;
+    return x;
 }
 
 static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
@@ -179,87 +163,150 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
     const struct native_conv *c = &a->conv;
     struct native_range *row = cvy_plan_alloc(plan, c->kernel[0] * sizeof *row);
     struct native_range *col = cvy_plan_alloc(plan, c->kernel[1] * sizeof *col);
-    size_t (*tap)[2] = cvy_plan_alloc(plan, c->taps * sizeof *tap);
-    if (!row || !col || !tap) return false;
+    if (!row || !col || !build_taps(plan, a)) return false;
     for (size_t k = 0; k < c->kernel[0]; k++) row[k] = tap_range(c, 0, k);
     for (size_t k = 0; k < c->kernel[1]; k++) col[k] = tap_range(c, 1, k);
-    struct native_range all[2] = { { 0, c->y.h }, { 0, c->y.w } };
-    struct boxes b = { .plan = plan, .conv = c, .rows = ceil_div(c->y.h, a->bands) };
-    add_all(&b, row, col, tap);
-    a->n_box = b.n;
-    add(&b, all[0], all[1], NULL, 0);
-    a->n_cover = b.n - a->n_box;
-    b.box = a->box = cvy_plan_alloc(plan, b.n * sizeof *a->box);
-    if (!b.box) return false;
-    b.n = 0;
-    add_all(&b, row, col, tap);
-    add(&b, all[0], all[1], NULL, 0);
-    return !b.failed && band_starts(plan, a, a->box, a->n_box, &a->band_box) &&
-           band_starts(plan, a, a->box + a->n_box, a->n_cover, &a->band_cover);
+    bool interior = has_interior(c, row, col);
+    size_t most = interior ? 4 * c->taps + 1 : c->taps;
+    struct boxes b = { .conv = c, .box = cvy_plan_alloc(plan, (most + 1) * sizeof *b.box),
+                       .tap = cvy_plan_alloc(plan, (interior ? 5 : 1) * c->taps * sizeof *b.tap) };
+    if (!b.box || !b.tap) return false;
+    add_all(&b, row, col, interior);
+    a->box = b.box, a->n_box = b.n;
+    struct native_range none = { 0, 0 };
+    add(&b, (struct native_range){ 0, c->y.h }, (struct native_range){ 0, c->y.w }, none, none);
+
+    size_t width = min(c->y.w, ROW_LIMIT), pixels = interior ? SHARED_PIXELS : TAP_PIXELS;
+    a->strip = SHARED_PIXELS / width ? SHARED_PIXELS / width : 1;
+    if (pixels < width) pixels = width;
+    size_t i_call = SOURCE_VECTORS / pixels / SOURCE_STEP * SOURCE_STEP;
+    a->i_call = i_call ? i_call : SOURCE_STEP;
+    return true;
 }
 
 /* ------------------------------------------------------------------------------------------------ by pixels */
 
-/* Adds the boxes of a band, for channels [o0, o1) x [i0, i1) of a group, to dw and db (NULL: not wanted), whose first
- * elements are those of the whole layer. */
-static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, size_t block, size_t band, size_t group,
-                       struct native_range o, struct native_range i, float *dw, float *db, void *scratch)
+/* What a task adds up: channels o x i of a group, for rows of one block; dw[o * row + i * taps] counts from o.begin and
+ * i.begin. pointers: scratch for i_call * taps of x and dw_i each. */
+struct sums {
+    size_t block, group;
+    struct native_range o, i;
+    float *dw, *db; /* db: NULL if not wanted */
+    size_t row;
+    const float **x;
+    ptrdiff_t *dw_i;
+};
+
+static struct cvyi_wgrad call_of(const struct wgrad_arg *a, const struct sums *s)
 {
     const struct native_conv *c = &a->conv;
-    size_t n = (i.end - i.begin) * c->taps, out = group * c->oc + o.begin;
-    const float **x = scratch;
-    ptrdiff_t *dw_i = (ptrdiff_t *)(x + n);
-    const float *x0 = native_at(run, &c->x, block, group * c->ic), *dy = native_at(run, &c->y, block, out);
-    struct cvyi_wgrad g = {
-        .n_oc = o.end - o.begin, .dy_oc = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
+    return (struct cvyi_wgrad){
+        .n_oc = s->o.end - s->o.begin, .dy_oc = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
         .dy_row = (ptrdiff_t)(c->y.w * NATIVE_LANES), .dy_col = CVYI_LANES,
         .x_row = (ptrdiff_t)(c->stride[0] * c->x.w * NATIVE_LANES), .x_col = (ptrdiff_t)(c->stride[1] * NATIVE_LANES),
-        .dw_oc = (ptrdiff_t)(c->ic * c->taps), .accumulate = true,
+        .dw_oc = (ptrdiff_t)s->row, .accumulate = true,
     };
-    for (size_t k = a->band_box[band]; k < a->band_box[band + 1]; k++) {
-        const struct box *box = &a->box[k];
-        size_t m = 0;
-        for (size_t q = i.begin; q < i.end; q++)
-            for (size_t t = 0; t < box->n_taps; t++, m++) {
-                x[m] = x0 + q * c->x.plane * NATIVE_LANES + box->x[t];
-                dw_i[m] = (ptrdiff_t)(q * c->taps + box->dw[t]);
-            }
-        g.n_i = m;
-        g.n_rows = box->n_rows;
-        g.n_cols = box->n_cols;
-        a->native->kernels->wgrad->wgrad(&g, dy + box->dy, x, dw_i, dw + out * c->ic * c->taps);
-    }
-    if (!db) return;
-    x[0] = ones;
-    dw_i[0] = 0;
+}
+
+/* Channels i of a box's pixels [y, y + rows) x [x, x + cols). */
+static void add_pixels(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, const struct box *box,
+                       struct native_range i, struct cvyi_wgrad *g, size_t y, size_t x)
+{
+    const struct native_conv *c = &a->conv;
+    const float *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin) + (y * c->y.w + x) * NATIVE_LANES;
+    const float *corner = native_at(run, &c->x, s->block, s->group * c->ic) +
+                          (y * c->stride[0] * c->x.w + x * c->stride[1]) * NATIVE_LANES;
+    size_t m = 0;
+    for (size_t q = i.begin; q < i.end; q++)
+        for (size_t t = 0; t < box->n_taps; t++, m++) {
+            size_t tap = box->tap[t];
+            s->x[m] = corner + (ptrdiff_t)(q * c->x.plane * NATIVE_LANES) + a->tap_x[tap];
+            s->dw_i[m] = (ptrdiff_t)((q - s->i.begin) * c->taps + (c->flip ? c->taps - 1 - tap : tap));
+        }
+    g->n_i = m;
+    a->native->kernels->wgrad->wgrad(g, dy, s->x, s->dw_i, s->dw);
+}
+
+/* The sums of dy, as if x were one. */
+static void add_ones(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, struct cvyi_wgrad g,
+                     size_t y, size_t x)
+{
+    const struct native_conv *c = &a->conv;
+    const float *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin) + (y * c->y.w + x) * NATIVE_LANES;
+    s->x[0] = ones;
+    s->dw_i[0] = 0;
     g.n_i = 1;
     g.x_row = g.x_col = 0;
     g.dw_oc = 1;
-    for (size_t k = a->band_cover[band]; k < a->band_cover[band + 1]; k++) {
-        const struct box *box = &a->box[a->n_box + k];
-        g.n_rows = box->n_rows;
-        g.n_cols = box->n_cols;
-        a->native->kernels->wgrad->wgrad(&g, dy + box->dy, x, dw_i, db + out);
+    a->native->kernels->wgrad->wgrad(&g, dy, s->x, s->dw_i, s->db);
+}
+
+/* The pieces of a box that begin in rows [strip.begin, strip.end) of band `rows`, as large as the kernel takes them. */
+static void add_box(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, const struct box *box,
+                    struct native_range i, struct native_range rows, struct native_range strip)
+{
+    struct native_range r = meet(box->rows, rows);
+    size_t width = min(box->cols.end - box->cols.begin, ROW_LIMIT), pixels = box->n_taps == 1 ? TAP_PIXELS : SHARED_PIXELS;
+    size_t height = pixels / width ? pixels / width : 1;
+    if (r.begin >= r.end || r.begin >= strip.end) return;
+    struct cvyi_wgrad g = call_of(a, s);
+    size_t y = r.begin < strip.begin ? r.begin + ceil_div(strip.begin - r.begin, height) * height : r.begin;
+    for (; y < r.end && y < strip.end; y += height)
+        for (size_t x = box->cols.begin; x < box->cols.end; x += width) {
+            g.n_rows = min(height, r.end - y);
+            g.n_cols = min(width, box->cols.end - x);
+            if (box->n_taps) add_pixels(a, run, s, box, i, &g, y, x);
+            else add_ones(a, run, s, g, y, x);
+        }
+}
+
+/* Adds rows `rows` of a block. Strips of pixels are outermost, so that what the channels read stays in the cache. */
+static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, struct native_range rows)
+{
+    size_t calls = ceil_div(s->i.end - s->i.begin, a->i_call), step = ceil_div(s->i.end - s->i.begin, calls);
+    for (size_t y = rows.begin; y < rows.end; y += a->strip) {
+        struct native_range strip = { y, min(y + a->strip, rows.end) };
+        for (size_t i = s->i.begin; i < s->i.end; i += step) {
+            struct native_range channels = { i, min(i + step, s->i.end) };
+            for (size_t k = 0; k < a->n_box; k++) add_box(a, run, s, &a->box[k], channels, rows, strip);
+        }
+        if (s->db) add_box(a, run, s, &a->box[a->n_box], s->i, rows, strip);
     }
+}
+
+static size_t pointers_bytes(const struct wgrad_arg *a)
+{
+    return a->i_call * a->conv.taps * (sizeof(const float *) + sizeof(ptrdiff_t));
+}
+
+static void pointers_at(const struct wgrad_arg *a, void *scratch, struct sums *s)
+{
+    s->x = scratch;
+    s->dw_i = (ptrdiff_t *)(s->x + a->i_call * a->conv.taps);
 }
 
 static void slots_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct wgrad_arg *a = arg;
     const struct native_conv *c = &a->conv;
-    size_t band = task % a->bands, part = task / a->bands % a->parts, block = task / a->bands / a->parts;
+    size_t part = task % a->parts, band = task / a->parts % a->bands, block = task / a->parts / a->bands;
     if (block >= native_blocks_in_use(run)) return;
     size_t channels = c->groups * c->oc, row = c->ic * c->taps;
     size_t o0 = channels * part / a->parts, o1 = channels * (part + 1) / a->parts;
+    struct native_range rows = { c->y.h * band / a->bands, c->y.h * (band + 1) / a->bands };
     float *dw = (float *)run->buf[a->slots] + (block * a->bands + band) * a->slot;
     float *db = a->db < 0 ? NULL : dw + channels * row;
     memset(dw + o0 * row, 0, (o1 - o0) * row * sizeof(float));
     if (db) memset(db + o0, 0, (o1 - o0) * sizeof(float));
-    for (size_t o = o0; o < o1;) {
-        size_t group = o / c->oc, end = min((group + 1) * c->oc, o1);
-        accumulate(a, run, block, band, group, (struct native_range){ o - group * c->oc, end - group * c->oc },
-                   (struct native_range){ 0, c->ic }, dw, db, worker->scratch);
-        o = end;
+    struct sums s = { .block = block, .i = { 0, c->ic }, .row = row };
+    pointers_at(a, worker->scratch, &s);
+    for (size_t o = o0, end; o < o1; o = end) {
+        s.group = o / c->oc;
+        end = min((s.group + 1) * c->oc, o1);
+        s.o = (struct native_range){ o - s.group * c->oc, end - s.group * c->oc };
+        s.dw = dw + o * row;
+        s.db = db ? db + o : NULL;
+        accumulate(a, run, &s, rows);
     }
 }
 
@@ -293,15 +340,20 @@ static void owned_run(const void *arg, const struct cvy_run *run, size_t task, s
 {
     const struct wgrad_arg *a = arg;
     const struct native_conv *c = &a->conv;
-    struct native_range o, i;
-    size_t group = own(a, task, &o, &i), out = group * c->oc;
-    float *dw = run->buf[a->dw], *db = i.begin ? NULL : native_buf(run, a->db);
-    for (size_t k = o.begin; k < o.end; k++)
-        memset(dw + ((out + k) * c->ic + i.begin) * c->taps, 0, (i.end - i.begin) * c->taps * sizeof(float));
-    if (db) memset(db + out + o.begin, 0, (o.end - o.begin) * sizeof(float));
+    struct sums s = { .row = a->i_step * c->taps };
+    s.group = own(a, task, &s.o, &s.i);
+    size_t out = s.group * c->oc + s.o.begin, n = s.o.end - s.o.begin, columns = (s.i.end - s.i.begin) * c->taps;
+    float *dw = (float *)run->buf[a->dw] + (out * c->ic + s.i.begin) * c->taps;
+    pointers_at(a, worker->scratch, &s);
+    s.dw = (float *)(s.dw_i + a->i_call * c->taps);
+    if (a->db >= 0 && !s.i.begin) {
+        s.db = (float *)run->buf[a->db] + out;
+        memset(s.db, 0, n * sizeof(float));
+    }
+    memset(s.dw, 0, n * s.row * sizeof(float));
     size_t blocks = native_blocks_in_use(run);
-    for (size_t block = 0; block < blocks; block++)
-        accumulate(a, run, block, 0, group, o, i, dw, db, worker->scratch);
+    for (s.block = 0; s.block < blocks; s.block++) accumulate(a, run, &s, (struct native_range){ 0, c->y.h });
+    for (size_t k = 0; k < n; k++) memcpy(dw + k * c->ic * c->taps, s.dw + k * s.row, columns * sizeof(float));
 }
 
 /* ------------------------------------------------------------------------------------------------ outer */
@@ -470,19 +522,29 @@ static enum cvy_status plan_outer(struct native *native, struct cvy_plan *plan, 
     return cvy_plan_phase(plan, &phase);
 }
 
-static size_t pointers_bytes(const struct native_conv *c, size_t ic)
+/* Halves the longer range of a task's channels until there are enough tasks and its weights fit the scratch. */
+static void divide_owned(struct wgrad_arg *a)
 {
-    return ic * c->taps * (sizeof(const float *) + sizeof(ptrdiff_t));
+    const struct native_conv *c = &a->conv;
+    a->o_step = c->oc, a->i_step = c->ic;
+    for (;;) {
+        a->o_ranges = ceil_div(c->oc, a->o_step);
+        a->i_ranges = ceil_div(c->ic, a->i_step);
+        size_t n = c->groups * a->o_ranges * a->i_ranges;
+        bool o = a->o_step > 4, i = a->i_step > 2;
+        if ((n >= WGRAD_TASKS && a->o_step * a->i_step * c->taps <= OWNED_FLOATS) || (!o && !i)) return;
+        if (i && (!o || a->i_step > a->o_step)) a->i_step = ceil_div(a->i_step, 2);
+        else a->o_step = ceil_div(a->o_step, 2);
+    }
 }
 
 static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
 {
     const struct native_conv *c = &a->conv;
-    a->bands = 1;
+    size_t tasks = c->groups * a->o_ranges * a->i_ranges;
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    size_t tasks = divide(a, 16, 16, 4, 2, OWNED_TASKS);
     struct cvy_phase_desc phase = { .name = name, .run = owned_run, .arg = a, .parts = tasks,
-                                    .scratch_bytes = pointers_bytes(c, a->i_step),
+                                    .scratch_bytes = pointers_bytes(a) + a->o_step * a->i_step * c->taps * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
     native_access(&phase, c->x.id, CVY_READ_ALL);
     native_access(&phase, c->y.id, CVY_READ_ALL);
@@ -491,12 +553,19 @@ static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, 
     return cvy_plan_phase(plan, &phase);
 }
 
-static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
+/* Bands of pixels, and ranges of channels where there are not tasks enough. Every band has a copy of the weights. */
+static void divide_slots(const struct native *native, struct wgrad_arg *a)
 {
     const struct native_conv *c = &a->conv;
     size_t wanted = native_parts(native), channels = c->groups * c->oc;
-    a->parts = min(ceil_div(channels, BAND_CHANNELS), wanted);
-    a->bands = min(min(ceil_div(wanted, a->parts), ceil_div(c->y.h * c->y.w, BAND_PIXELS)), c->y.h);
+    a->bands = min(min(wanted, ceil_div(c->y.h * c->y.w, BAND_PIXELS)), c->y.h);
+    a->parts = wanted == 1 ? 1 : min(ceil_div(channels, BAND_CHANNELS), ceil_div(WGRAD_TASKS, native->blocks * a->bands));
+}
+
+static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
+{
+    const struct native_conv *c = &a->conv;
+    size_t channels = c->groups * c->oc;
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     size_t total = n_weights(c) + (a->db < 0 ? 0 : channels);
     a->slot = ceil_div(total, NATIVE_LANES) * NATIVE_LANES;
@@ -504,10 +573,10 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     a->slots = cvy_plan_buffer(plan, "dw.slots", native->blocks * a->bands * a->slot * sizeof(float), false);
     if (a->slots < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
 
-    bool cells = wanted == 1;
+    bool cells = native_parts(native) == 1;
     struct cvy_phase_desc phase = { .name = name, .run = slots_run, .arg = a, .blocks = cells ? native->blocks : 0,
                                     .parts = cells ? 1 : native->blocks * a->parts * a->bands,
-                                    .scratch_bytes = pointers_bytes(c, c->ic), .flops = native_conv_flops(native, c) };
+                                    .scratch_bytes = pointers_bytes(a), .flops = native_conv_flops(native, c) };
     native_access(&phase, c->x.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, c->y.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, a->slots, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
@@ -517,6 +586,18 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     native_access(&fold, a->dw, CVY_WRITE_ALL);
     native_access(&fold, a->db, CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &fold);
+}
+
+/* What goes through memory, in floats: copies of the weights, once if a task's fit L2 and else for every strip, and both
+ * maps once; or no copies, and each map once for every range of the other's channels. */
+static bool owning_is_cheaper(const struct native *native, const struct wgrad_arg *a)
+{
+    const struct native_conv *c = &a->conv;
+    double x = (double)(native->capacity * c->x.c * c->x.h * c->x.w), y = (double)(native->capacity * c->y.c * c->y.h * c->y.w);
+    size_t strips = ceil_div(c->y.h * c->y.w, SHARED_PIXELS);
+    bool fits = n_weights(c) / a->parts <= SLOT_FLOATS;
+    double copies = (double)(native->blocks * (fits || strips < a->bands ? a->bands : strips));
+    return x * (double)a->o_ranges + y * (double)a->i_ranges <= 2 * copies * (double)n_weights(c) + x + y;
 }
 
 enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
@@ -530,6 +611,8 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     const struct native_conv *c = &a->conv;
     if (c->wide.unit) return plan_wide(native, plan, a, op->name);
     if (c->y.h * c->y.w < OUTER_PIXELS && c->oc >= 4) return plan_outer(native, plan, a, op->name);
-    if (n_weights(c) >= OWNED_WEIGHTS) return plan_owned(native, plan, a, op->name);
-    return plan_slots(native, plan, a, op->name);
+    divide_slots(native, a);
+    divide_owned(a);
+    bool owned = n_weights(c) >= OWNED_WEIGHTS && owning_is_cheaper(native, a);
+    return owned ? plan_owned(native, plan, a, op->name) : plan_slots(native, plan, a, op->name);
 }
