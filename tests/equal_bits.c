@@ -117,31 +117,32 @@ static void crowd_for(void *pool, size_t tasks, cvy_job job, void *arg)
 
 /* ------------------------------------------------------------------------------------------------ tests */
 
-static void compare_all(build_net build, size_t batch)
+static void compare_all(build_net build, size_t batch, size_t n)
 {
     const size_t threads[] = { 2, 3, 5, 8 };
     char what[64];
     cvy_context_options o = { .threads = 1, .backends = "native" };
-    struct result want = train(&o, build, batch, 7, steps);
+    struct result want = train(&o, build, batch, 7, n);
     for (size_t i = 0; i < 4; i++) {
         o.threads = threads[i];
         snprintf(what, sizeof what, "%zu threads", threads[i]);
-        same(what, &want, train(&o, build, batch, 7, steps));
+        same(what, &want, train(&o, build, batch, 7, n));
     }
     o.threads = 2;
-    same("again", &want, train(&o, build, batch, 7, steps));
+    same("again", &want, train(&o, build, batch, 7, n));
     o.no_fusion = true;
-    same("no fusion", &want, train(&o, build, batch, 7, steps));
+    same("no fusion", &want, train(&o, build, batch, 7, n));
     o.no_fusion = false;
     o.threads = CROWD;
     o.parallel_for = crowd_for;
-    same("the caller's threads", &want, train(&o, build, batch, 7, steps));
+    same("the caller's threads", &want, train(&o, build, batch, 7, n));
     free(want.param);
 }
 
-static void lenet_any_threads(void **state) { (void)state; compare_all(lenet_bn, 64); }
-static void resnet_any_threads(void **state) { (void)state; compare_all(resnet20, 16); }
-static void motley_any_threads(void **state) { (void)state; compare_all(motley, 40); }
+static void lenet_any_threads(void **state) { (void)state; compare_all(lenet_bn, 64, steps); }
+static void resnet_any_threads(void **state) { (void)state; compare_all(resnet20, 16, steps); }
+static void motley_any_threads(void **state) { (void)state; compare_all(motley, 40, steps); }
+static void weighty_any_threads(void **state) { (void)state; compare_all(weighty, 40, steps < 6 ? steps : 6); }
 
 /* The first table that runs here, from `first` on, against those after it. */
 static void compare_isas(build_net build, enum cvy_isa first, size_t n)
@@ -168,6 +169,7 @@ static void compare_isas(build_net build, enum cvy_isa first, size_t n)
 
 /* The scalar table computes a fused multiply-add in a function call: on images of full size resnet20 only starts on it. */
 static void lenet_any_isa(void **state) { (void)state; compare_isas(lenet_bn, CVY_ISA_SCALAR, steps); }
+static void weighty_any_isa(void **state) { (void)state; compare_isas(weighty, CVY_ISA_SCALAR, steps < 3 ? steps : 3); }
 static void motley_any_isa(void **state) { (void)state; compare_isas(motley, CVY_ISA_SCALAR, steps < 6 ? steps : 6); }
 static void resnet_any_isa(void **state)
 {
@@ -234,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lenet_any_threads), cmocka_unit_test(resnet_any_threads), cmocka_unit_test(motley_any_threads),
         cmocka_unit_test(lenet_any_isa), cmocka_unit_test(resnet_any_isa), cmocka_unit_test(motley_any_isa),
+        cmocka_unit_test(weighty_any_threads), cmocka_unit_test(weighty_any_isa),
         cmocka_unit_test(any_tail), cmocka_unit_test(evaluation_is_per_image),
     };
     return cmocka_run_group_tests(tests, make_data, NULL);

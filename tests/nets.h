@@ -65,4 +65,22 @@ static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* A net for each way to sum weight gradients: by tasks that own weights (b: 98 496 of them, on maps of 3x3 pixels), by slots
+ * of more weights than are owned elsewhere (a), by images on maps of 2x2 (c), and of wide maps in several ranges of input
+ * channels (fc1), with enough weights for the update to have all the tasks it may have. */
+static inline cvy_tensor weighty(cvy_context *ctx, cvy_net **made)
+{
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_input(net, 1, 28, 28);
+    x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "stem", 96, 4), "stem.bn", NULL));
+    x = cvy_relu(net, conv3(net, x, "a", 116, 1));
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
+    x = cvy_relu(net, conv3(net, x, "b", 96, 1));
+    x = cvy_relu(net, conv3(net, x, "c", 530, 2));
+    x = cvy_relu(net, cvy_batch_norm(net, cvy_linear(net, cvy_flatten(net, x), "fc1", &(cvy_linear_desc){ .out_features = 130 }), "fc1.bn", NULL));
+    return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 #endif

@@ -276,6 +276,8 @@ static bool draw_conv(struct parity *p)
         c->conv.kernel[1] = c->src.w;
     } else {
         bool square = maybe(p), same = maybe(p);
+        if (seldom(p) && seldom(p)) /* weights enough to be owned by tasks, on a map small enough to be tried */
+            c->src = (cvy_shape){ between(p, 1, 3), between(p, 96, 130), 3, 3 }, c->conv.out_channels = between(p, 96, 130);
         for (int i = 0; i < 2; i++) {
             c->conv.kernel[i] =
                 i && square ? c->conv.kernel[0] : (size_t[]){ 1, 3, 5, 2, 4, 7, 6, 3 }[check_below(&p->r, 8)];

@@ -1,6 +1,9 @@
 /* The native backend's vtable: lanes layout, a table from op kind to the family that plans it. Knows no operator. */
 #include "backends/native/native.h"
 
+#define CHOICE_MEANING(name, meaning) meaning,
+const char *const cvyi_native_choices[NATIVE_N_CHOICES] = { NATIVE_CHOICES(CHOICE_MEANING) };
+
 static const struct native_family *const families[CVY_OP_KINDS] = {
     [CVY_OP_INGEST] = &cvyi_native_ingest,
     [CVY_OP_REORDER] = &cvyi_native_ingest,
@@ -40,6 +43,7 @@ static enum cvy_status native_open(struct cvy_plan *plan, void **state)
     native->capacity = cvy_plan_capacity(plan);
     native->blocks = (native->capacity + NATIVE_LANES - 1) / NATIVE_LANES;
     native->training = cvy_plan_training(plan);
+    native_chose(plan, CHOICE_BLOCKS, native->blocks >= NATIVE_TASKS);
     *state = native;
     return CVY_OK;
 }

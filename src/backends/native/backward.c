@@ -286,6 +286,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         .bn = { .slots = -1, .stats = -1 },
     };
     b->grid = native_grid_of(native, made ? &b->g : &b->dy); /* unpooled: the larger map */
+    native_chose(plan, CHOICE_SPLIT_ROWS, (made ? b->g.w : b->dy.w) > NATIVE_SEGMENT);
     b->segment = native_segment(made ? b->g.w : b->dy.w);
     b->pixels = made ? b->g.h * b->g.w : b->dy.h * b->dy.w;
     if (act) {

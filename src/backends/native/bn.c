@@ -20,6 +20,7 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
         .gamma = -1, .beta = -1, .dgamma = -1, .dbeta = -1, .coefficients = -1,
     };
     bn.grid = native_grid(native, bn.c, bn.pixels);
+    native_chose(plan, CHOICE_BN_WIDE, bn.grid.unit);
     if (!bn.grid.unit) bn.grid = (struct native_grid){ 0, 1, 0 };
     switch (op->kind) {
     case CVY_OP_BN_STATS:
@@ -149,6 +150,7 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
     if (!a) return CVY_E_NOMEM;
     *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c, bn->pixels), native_lanes(plan, x),
                                bn->slots };
+    native_chose(plan, CHOICE_BN_SEGMENTS, bn->pixels > STATS_SEGMENT * NATIVE_LANES);
     struct cvy_phase_desc phase = {
         .name = name, .run = run_stats, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
     native_access(&phase, x, CVY_READ_CELL);

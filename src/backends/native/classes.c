@@ -275,6 +275,8 @@ enum cvy_status cvyi_native_classes(struct cvy_plan *plan, const struct native_c
     if (!axis_build(plan, c, mirror, 0, &row) || !axis_build(plan, c, mirror, 1, &col) || !taps_build(plan, c, &taps, mo))
         goto out_of_memory;
     region_size(c, mirror, &row, &col, chunk, regions, &rows, &cols);
+    native_chose(plan, CHOICE_REGIONS, rows < row.n || cols < col.n);
+    native_chose(plan, CHOICE_NARROW, cols < col.n);
     if (!bands_build(plan, &row, rows, &down) || !bands_build(plan, &col, cols, &across)) goto out_of_memory;
     int32_t *x_pix = cvy_plan_alloc(plan, row.n * col.n * sizeof *x_pix);
     int32_t *y_pix = cvy_plan_alloc(plan, row.n * col.n * sizeof *y_pix);

@@ -35,7 +35,7 @@ struct native_conv cvyi_native_conv_geometry(const struct native *native, const 
     bool whole = desc->groups == 1 && c.y.h == 1 && c.y.w == 1 && c.kernel[0] == c.x.h && c.kernel[1] == c.x.w &&
                  !c.pad[0] && !c.pad[1] && c.dilation[0] == 1 && c.dilation[1] == 1 && !c.flip &&
                  c.x.plane == c.x.h * c.x.w;
-    if (whole) {
+    if (native_chose(plan, CHOICE_WHOLE, whole)) {
         c.x.c *= c.x.plane;
         c.x.h = c.x.w = c.x.plane = c.kernel[0] = c.kernel[1] = 1;
     }
@@ -43,6 +43,7 @@ struct native_conv cvyi_native_conv_geometry(const struct native *native, const 
     c.oc = c.y.c / c.groups;
     c.taps = c.kernel[0] * c.kernel[1];
     if (c.groups == 1) c.wide = cvyi_native_wide(native, plan, &c.y);
+    native_chose(plan, CHOICE_WIDE, c.wide.unit);
     return c;
 }
 
@@ -165,11 +166,12 @@ static bool build_blocks(struct native *native, struct cvy_plan *plan, struct co
 }
 
 /* Tasks of a block if blocks alone are not enough. */
-static size_t tasks_wanted(const struct native *native, const struct native_conv *c)
+static size_t tasks_wanted(const struct native *native, const struct cvy_plan *plan, const struct native_conv *c)
 {
     size_t tasks = (size_t)(native_conv_flops(native, c) / (double)TASK_FLOPS);
-    if (tasks < NATIVE_TASKS) tasks = NATIVE_TASKS;
-    return ceil_div(tasks < CONV_TASKS ? tasks : CONV_TASKS, native->blocks);
+    if (!native_chose(plan, CHOICE_BUSY, tasks > NATIVE_TASKS)) tasks = NATIVE_TASKS;
+    if (native_chose(plan, CHOICE_MANY, tasks > CONV_TASKS)) tasks = CONV_TASKS;
+    return ceil_div(tasks, native->blocks);
 }
 
 /* Bands of pixels x parts of the tiles for `wanted` tasks of a block: of the cuts with enough tasks the one that streams
@@ -205,7 +207,9 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
     if (c.groups == 1 && reach <= INT_MAX / NATIVE_LANES) a->wide = cvyi_native_wide(native, plan, &a->dst);
     bool wide = a->wide.unit;
     size_t chunks = ceil_div(a->src_group * c.taps, CHUNK);
-    if (chunks > a->src_group) chunks = a->src_group;
+    native_chose(plan, CHOICE_MIRROR, mirror);
+    native_chose(plan, CHOICE_CHUNKS, chunks > 1);
+    if (native_chose(plan, CHOICE_TAPS, c.taps > CHUNK) || chunks > a->src_group) chunks = a->src_group;
     a->chunk = ceil_div(a->src_group, chunks);
 
     size_t pixels = a->dst.h * a->dst.w / (mirror ? c.stride[0] * c.stride[1] : 1);
@@ -223,11 +227,14 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
 
     /* Sixteen blocks are tasks enough, and then a task owns all of its block. */
     bool cells = !wide && native_parts(native) == 1;
-    size_t wanted = wide || cells ? 1 : tasks_wanted(native, &c);
+    size_t wanted = wide || cells ? 1 : tasks_wanted(native, plan, &c);
     if (wide) a->bands = 1, a->parts = a->wide.parts;
     else cut(a, &c, wanted, cvyi_native_regions(&a->src, a->chunk));
     NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, a->bands, &a->classes));
     a->bands = min(a->bands, a->classes.n_regions);
+    native_chose(plan, CHOICE_BANDS, a->bands > 1);
+    native_chose(plan, CHOICE_PARTS, a->parts > 1);
+    native_chose(plan, CHOICE_HELD, a->n_tiles * a->src_group * a->w_ic * sizeof(float) <= HELD_BYTES * a->parts);
     if (wide && !build_blocks(native, plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     packing.tiles = a->tiles;
     NATIVE_TRY(cvyi_native_pack(native, plan, op->in[1], &packing));

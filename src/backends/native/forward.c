@@ -216,6 +216,11 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     }
     f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) && native_dense(&f->normed) &&
               native_dense(&f->summed) && native_dense(&f->rows);
+    native_chose(plan, CHOICE_FLAT, f->flat);
+    native_chose(plan, CHOICE_PICK, pick);
+    native_chose(plan, CHOICE_PICK_SUMS, pick && pick->x.id >= 0);
+    native_chose(plan, CHOICE_KEPT, f->normed.id >= 0 || f->summed.id >= 0);
+    native_chose(plan, CHOICE_SEGMENTS, f->x.h * f->x.w > NATIVE_SEGMENT);
     size_t held = 0;
     if (chain.pool) {
         cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;

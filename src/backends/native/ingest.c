@@ -58,7 +58,7 @@ static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan,
     if (!a) return CVY_E_NOMEM;
     a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[0]), a->grid = native_grid(native, a->x.c, 0);
     size_t pixels = a->x.h * a->x.w, cells = a->grid.blocks * a->grid.parts;
-    if (cells < NATIVE_TASKS / 2) a->bands = NATIVE_TASKS / a->grid.blocks;
+    if (native_chose(plan, CHOICE_INGEST_BANDS, cells < NATIVE_TASKS / 2)) a->bands = NATIVE_TASKS / a->grid.blocks;
     if (a->bands > pixels) a->bands = pixels;
     struct cvy_phase_desc phase = { .name = ops[0].name, .run = run_ingest, .arg = a,
                                     .blocks = a->bands ? 0 : a->grid.blocks,

@@ -23,6 +23,66 @@ struct native {
     struct native_pick *picks;      /* list, by the value that is pooled */
 };
 
+/* ------------------------------------------------------------------------------------------------ choices */
+
+/* Every choice that native makes by a number: which plan, and on which side of a threshold a shape is. Each is answered
+ * through native_chose, which tells the log, and tests/choices_test.c must have seen both answers from cases whose results
+ * it compared with the reference's. tests/choices.py: no constant of native bends a plan without being in such a question.
+ * X(name, what yes means) */
+#define NATIVE_CHOICES(X)                                                                                            \
+    X(BLOCKS, "sixteen blocks of images: tasks enough")                                                              \
+    X(WIDE, "conv2d: the result is a wide map")                                                                      \
+    X(WHOLE, "conv2d: the kernel is the whole map")                                                                  \
+    X(CHUNKS, "conv2d: more products than one chain may have")                                                       \
+    X(TAPS, "conv2d: one source channel alone has more")                                                             \
+    X(BUSY, "conv2d: work for more tasks than the least number")                                                     \
+    X(MANY, "conv2d: work for more tasks than the most")                                                             \
+    X(HELD, "conv2d: the weights of a part stay in L2")                                                              \
+    X(BANDS, "conv2d: several bands of pixels")                                                                      \
+    X(PARTS, "conv2d: several parts of the channels")                                                                \
+    X(REGIONS, "conv2d: several regions")                                                                            \
+    X(NARROW, "conv2d: regions are cut between columns, too")                                                        \
+    X(MIRROR, "conv2d: the data gradient")                                                                           \
+    X(OUTER, "conv2d.dw: by images")                                                                                 \
+    X(OWNED, "conv2d.dw: tasks own weights")                                                                         \
+    X(OWNABLE, "conv2d.dw: weights enough to be owned")                                                              \
+    X(SLOT_HELD, "conv2d.dw: what a task has of a slot stays in L2")                                                 \
+    X(OWNED_SMALL, "conv2d.dw: an owning task's weights are the fewest")                                             \
+    X(INTERIOR, "conv2d.dw: taps share the pixels where all are valid")                                              \
+    X(STRIP_ROWS, "conv2d.dw: several rows a strip")                                                                 \
+    X(LONG_ROWS, "conv2d.dw: rows longer than the kernel takes")                                                     \
+    X(CALLS, "conv2d.dw: more input channels than a call takes")                                                     \
+    X(LEAST_CALL, "conv2d.dw: a call takes the fewest channels")                                                     \
+    X(SLOT_BANDS, "conv2d.dw: several bands of rows")                                                                \
+    X(SLOT_PARTS, "conv2d.dw: several ranges of channels")                                                           \
+    X(OUTER_BLOCKS, "conv2d.dw: more blocks than the kernel takes")                                                  \
+    X(OUTER_RANGES, "conv2d.dw: several ranges of input channels")                                                   \
+    X(SGD_GATE, "sgd: too few weights for a task")                                                                   \
+    X(SGD_TASKS, "sgd: several tasks")                                                                               \
+    X(SGD_MOST, "sgd: more than the most tasks")                                                                     \
+    X(SGD_CELLS, "sgd: by the cells of a wide map")                                                                  \
+    X(INGEST_BANDS, "ingest: few cells: bands of pixels")                                                            \
+    X(FLAT_TASKS, "reorder: a parameter of several tasks")                                                           \
+    X(BN_WIDE, "batch_norm: of a wide map")                                                                          \
+    X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")                                                  \
+    X(SEGMENTS, "rows: more pixels than pass from op to op at once")                                                 \
+    X(SPLIT_ROWS, "rows: segments end inside rows")                                                                  \
+    X(FLAT, "rows: several channels are one run")                                                                    \
+    X(PICK, "rows: maxima remember their place")                                                                     \
+    X(PICK_SUMS, "rows: and x there")                                                                                \
+    X(KEPT, "rows: a result inside a chain is kept")
+
+#define NATIVE_CHOICE_NAME(name, meaning) CHOICE_##name,
+enum native_choice { NATIVE_CHOICES(NATIVE_CHOICE_NAME) NATIVE_N_CHOICES };
+extern const char *const cvyi_native_choices[NATIVE_N_CHOICES]; /* what yes means */
+
+/* Answers `yes`. */
+static inline bool native_chose(const struct cvy_plan *plan, enum native_choice choice, bool yes)
+{
+    cvy_plan_log(plan, 2, "native: %s: %s", cvyi_native_choices[choice], yes ? "yes" : "no");
+    return yes;
+}
+
 /* ------------------------------------------------------------------------------------------------ families */
 
 struct native_family {

@@ -108,6 +108,7 @@ enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan, 
         .k = native->kernels->lanes, .src = native_lanes(plan, op->in[0]), .dst = native_lanes(plan, op->out[0]),
         .from = src->layout, .to = dst->layout,
         .elements = dst->shape.n * dst->shape.c * dst->shape.h * dst->shape.w };
+    if (!batch) native_chose(plan, CHOICE_FLAT_TASKS, a->elements > FLAT_TASK);
     a->grid = batch ? native_grid_of(native, &a->dst)
                     : (struct native_grid){ 0, (a->elements + FLAT_TASK - 1) / FLAT_TASK, 0 };
     struct cvy_phase_desc phase = {

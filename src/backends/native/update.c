@@ -49,11 +49,13 @@ static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, co
     a->row = a->rows ? count / a->rows : 0;
     size_t tasks = ceil_div(count, TASK_FLOATS);
     if (tasks > a->rows) tasks = a->rows;
-    if (tasks > 4 * NATIVE_TASKS) tasks = 4 * NATIVE_TASKS;
+    if (native_chose(plan, CHOICE_SGD_MOST, tasks > 4 * NATIVE_TASKS)) tasks = 4 * NATIVE_TASKS;
+    native_chose(plan, CHOICE_SGD_TASKS, count > TASK_FLOATS);
+    native_chose(plan, CHOICE_SGD_CELLS, unit);
     a->step = unit ? unit : tasks ? ceil_div(a->rows, tasks) : 1; /* as the wide map of this weight is cut, or evenly */
     struct native_grid grid = { unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
     struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .blocks = grid.blocks, .parts = grid.parts,
-                                    .gate = !unit && count <= GATE_FLOATS, .flops = 4.0 * (double)count };
+                                    .gate = native_chose(plan, CHOICE_SGD_GATE, !unit && count <= GATE_FLOATS), .flops = 4.0 * (double)count };
     native_access(&phase, a->weight, native_write(grid));
     native_access(&phase, a->grad, native_read(grid));
     native_access(&phase, a->velocity, native_write(grid));

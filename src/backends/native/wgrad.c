@@ -21,6 +21,7 @@
 #define SHARED_PIXELS ((size_t)192)   /* pixels of a kernel call whose taps read the same rows: they and dy fit L1 */
 #define TAP_PIXELS ((size_t)64)       /* of one whose pointers are as many channels */
 #define INTERIOR ((size_t)256)        /* pixels where all taps are valid, from which on they are taken together */
+#define FEW_CHANNELS ((size_t)2)      /* fill the kernel's tile with their taps only */
 #define ROW_LIMIT ((size_t)1024)     /* the kernel's limit */
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
@@ -142,7 +143,7 @@ static bool has_interior(const struct native_conv *c, const struct native_range 
     for (size_t k = 0; k < c->kernel[0]; k++) rows = meet(rows, row[k]);
     for (size_t k = 0; k < c->kernel[1]; k++) cols = meet(cols, col[k]);
     if (rows.begin >= rows.end || cols.begin >= cols.end) return false;
-    return c->ic <= 2 || (rows.end - rows.begin) * (cols.end - cols.begin) >= INTERIOR;
+    return c->ic <= FEW_CHANNELS || (rows.end - rows.begin) * (cols.end - cols.begin) >= INTERIOR;
 }
 
 static bool build_taps(struct cvy_plan *plan, struct wgrad_arg *a)
@@ -166,7 +167,7 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
     if (!row || !col || !build_taps(plan, a)) return false;
     for (size_t k = 0; k < c->kernel[0]; k++) row[k] = tap_range(c, 0, k);
     for (size_t k = 0; k < c->kernel[1]; k++) col[k] = tap_range(c, 1, k);
-    bool interior = has_interior(c, row, col);
+    bool interior = native_chose(plan, CHOICE_INTERIOR, has_interior(c, row, col));
     size_t most = interior ? 4 * c->taps + 1 : c->taps;
     struct boxes b = { .conv = c, .box = cvy_plan_alloc(plan, (most + 1) * sizeof *b.box),
                        .tap = cvy_plan_alloc(plan, (interior ? 5 : 1) * c->taps * sizeof *b.tap) };
@@ -180,7 +181,10 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
     a->strip = SHARED_PIXELS / width ? SHARED_PIXELS / width : 1;
     if (pixels < width) pixels = width;
     size_t i_call = SOURCE_VECTORS / pixels / SOURCE_STEP * SOURCE_STEP;
-    a->i_call = i_call ? i_call : SOURCE_STEP;
+    a->i_call = native_chose(plan, CHOICE_LEAST_CALL, !i_call) ? SOURCE_STEP : i_call;
+    native_chose(plan, CHOICE_CALLS, c->ic > a->i_call);
+    native_chose(plan, CHOICE_STRIP_ROWS, a->strip > 1);
+    native_chose(plan, CHOICE_LONG_ROWS, c->y.w > ROW_LIMIT);
     return true;
 }
 
@@ -485,6 +489,8 @@ static enum cvy_status plan_wide(struct native *native, struct cvy_plan *plan, s
     a->o_ranges = c->wide.parts;
     a->i_step = min(c->ic, ceil_div(OUTER_FLOATS, a->o_step * c->taps));
     a->i_ranges = ceil_div(c->ic, a->i_step);
+    native_chose(plan, CHOICE_OUTER_RANGES, a->i_ranges > 1);
+    native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_BLOCKS);
     size_t floats = (native->blocks * NATIVE_LANES + a->i_step * c->taps) * a->o_step;
     struct cvy_phase_desc phase = { .name = name, .run = wide_run, .arg = a, .blocks = c->wide.blocks,
                                     .parts = c->wide.parts, .scratch_bytes = floats * sizeof(float),
@@ -512,6 +518,8 @@ static enum cvy_status plan_outer(struct native *native, struct cvy_plan *plan, 
 
     size_t i_step = OUTER_FLOATS / (min(a->dyt_group, 256) * c->taps);
     size_t tasks = divide(a, 256, i_step ? i_step : 1, 16, 16, NATIVE_TASKS);
+    native_chose(plan, CHOICE_OUTER_RANGES, a->i_ranges > 1);
+    native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_BLOCKS);
     struct cvy_phase_desc phase = { .name = name, .run = outer_run, .arg = a, .parts = tasks,
                                     .scratch_bytes = a->i_step * c->taps * a->o_step * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
@@ -542,6 +550,7 @@ static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, 
 {
     const struct native_conv *c = &a->conv;
     size_t tasks = c->groups * a->o_ranges * a->i_ranges;
+    native_chose(plan, CHOICE_OWNED_SMALL, a->o_step <= 4 && a->i_step <= 2);
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct cvy_phase_desc phase = { .name = name, .run = owned_run, .arg = a, .parts = tasks,
                                     .scratch_bytes = pointers_bytes(a) + a->o_step * a->i_step * c->taps * sizeof(float),
@@ -567,6 +576,8 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     const struct native_conv *c = &a->conv;
     size_t channels = c->groups * c->oc;
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    native_chose(plan, CHOICE_SLOT_BANDS, a->bands > 1);
+    native_chose(plan, CHOICE_SLOT_PARTS, a->parts > 1);
     size_t total = n_weights(c) + (a->db < 0 ? 0 : channels);
     a->slot = ceil_div(total, NATIVE_LANES) * NATIVE_LANES;
     a->fold_tasks = min(ceil_div(a->slot, 256), NATIVE_TASKS);
@@ -590,12 +601,12 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
 
 /* What goes through memory, in floats: copies of the weights, once if a task's fit L2 and else for every strip, and both
  * maps once; or no copies, and each map once for every range of the other's channels. */
-static bool owning_is_cheaper(const struct native *native, const struct wgrad_arg *a)
+static bool owning_is_cheaper(const struct native *native, const struct cvy_plan *plan, const struct wgrad_arg *a)
 {
     const struct native_conv *c = &a->conv;
     double x = (double)(native->capacity * c->x.c * c->x.h * c->x.w), y = (double)(native->capacity * c->y.c * c->y.h * c->y.w);
     size_t strips = ceil_div(c->y.h * c->y.w, SHARED_PIXELS);
-    bool fits = n_weights(c) / a->parts <= SLOT_FLOATS;
+    bool fits = native_chose(plan, CHOICE_SLOT_HELD, n_weights(c) / a->parts <= SLOT_FLOATS);
     double copies = (double)(native->blocks * (fits || strips < a->bands ? a->bands : strips));
     return x * (double)a->o_ranges + y * (double)a->i_ranges <= 2 * copies * (double)n_weights(c) + x + y;
 }
@@ -610,9 +621,9 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     a->db = native_out(op, 1);
     const struct native_conv *c = &a->conv;
     if (c->wide.unit) return plan_wide(native, plan, a, op->name);
-    if (c->y.h * c->y.w < OUTER_PIXELS && c->oc >= 4) return plan_outer(native, plan, a, op->name);
+    if (native_chose(plan, CHOICE_OUTER, c->y.h * c->y.w < OUTER_PIXELS && c->oc >= 4)) return plan_outer(native, plan, a, op->name);
     divide_slots(native, a);
     divide_owned(a);
-    bool owned = n_weights(c) >= OWNED_WEIGHTS && owning_is_cheaper(native, a);
-    return owned ? plan_owned(native, plan, a, op->name) : plan_slots(native, plan, a, op->name);
+    bool owned = native_chose(plan, CHOICE_OWNABLE, n_weights(c) >= OWNED_WEIGHTS) && owning_is_cheaper(native, plan, a);
+    return native_chose(plan, CHOICE_OWNED, owned) ? plan_owned(native, plan, a, op->name) : plan_slots(native, plan, a, op->name);
 }

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""No number bends a plan unseen. usage: choices.py SOURCE_ROOT [BUILD_ROOT]
+
+Every constant that a file of the native backend defines must stand in a function that answers by native_chose (or be
+called through one), so that tests/choices_test.c sees both of its sides; the others are listed here, each with the reason
+why it is no threshold. A constant or a choice that nobody uses any more is an error as well.
+"""
+import os
+import re
+import sys
+
+NO_THRESHOLD = {
+    "TASK_FLOPS": "how much work wants a task; BUSY and MANY ask",
+    "BAND_PIXELS": "how small bands become; BANDS and SLOT_BANDS ask",
+    "BAND_CHANNELS": "how ranges of channels are rounded; SLOT_PARTS asks whether there are several",
+    "OUTER_FLOATS": "how ranges of input channels are rounded; OUTER_RANGES asks whether there are several",
+    "SOURCE_VECTORS": "how many channels a call takes; CALLS and LEAST_CALL ask",
+    "SOURCE_STEP": "how they are rounded; CALLS and LEAST_CALL ask",
+    "SHARED_PIXELS": "how boxes are cut into calls; STRIP_ROWS asks",
+    "TAP_PIXELS": "how boxes of one tap are cut into calls, every net with padding has several; CALLS asks",
+    "REGION_BYTES": "how regions are cut; REGIONS and NARROW ask",
+    "REGION_PIXELS": "how small regions become; REGIONS and NARROW ask",
+    "WGRAD_TASKS": "how ranges of channels are cut; SLOT_PARTS and OWNED_SMALL ask",
+    "OWNED_FLOATS": "how ranges of channels are cut; OWNED_SMALL asks",
+    "NATIVE_WIDE": "what a wide map is; WIDE and BN_WIDE ask",
+    "INTERIOR": "has_interior() answers; INTERIOR asks it",
+    "FEW_CHANNELS": "has_interior() answers; INTERIOR asks it, for a map of each size",
+}
+
+source = os.path.abspath(sys.argv[1])
+folder = os.path.join(source, "src/backends/native")
+text, home = "", {}
+for name in sorted(os.listdir(folder)):
+    if not name.endswith((".c", ".h")):
+        continue
+    with open(os.path.join(folder, name), encoding="utf-8") as f:
+        body = f.read()
+    for constant in re.findall(r"^#define ([A-Z][A-Z_0-9]*)\s+\(?\(?(?:size_t\)|\d)", body, re.M):
+        home.setdefault(constant, name)
+    text += body
+
+asked = ""  # the arguments of every native_chose
+for start in (m.end() for m in re.finditer(r"native_chose\(", text)):
+    depth, end = 1, start
+    while depth:
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        end += 1
+    asked += text[start:end] + "\n"
+
+errors = []
+for constant, name in sorted(home.items()):
+    used = bool(re.search(rf"\b{constant}\b", asked))
+    if used and constant in NO_THRESHOLD:
+        errors.append(f"{constant} is asked about: take it out of NO_THRESHOLD")
+    if not used and constant not in NO_THRESHOLD:
+        errors.append(f"{name}: {constant} decides something that no native_chose asks; ask it, or say in "
+                      "tests/choices.py why it is no threshold")
+errors += [f"NO_THRESHOLD: there is no {c}" for c in NO_THRESHOLD if c not in home]
+for choice in re.findall(r"^    X\((\w+),", text, re.M):
+    if not re.search(rf"\bCHOICE_{choice}\b", asked):
+        errors.append(f"{choice} is a choice that nobody makes")
+for e in errors:
+    print(e)
+sys.exit(1 if errors else 0)
