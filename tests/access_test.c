@@ -402,7 +402,7 @@ static void mixtures_keep_their_word(void **state)
     cvy_context *ctx = NULL;
     bool onednn = cvy_context_create(&(cvy_context_options){ .backends = "onednn" }, &ctx) == CVY_OK;
     cvy_context_destroy(&ctx);
-    if (!onednn) print_message("onednn: not built, left out\n");
+    if (!onednn) print_message("left out: the oneDNN module: not built (Debian: libdnnl-dev)\n");
     for (size_t i = 0; onednn && i < N_NETS; i++)
         hold_to_word(&(cvy_context_options){ .threads = 1, .backends = "onednn,native,reference" }, nets[i], 1);
 }
