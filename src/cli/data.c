@@ -43,7 +43,11 @@ static const struct argp argp = {
            "compares its hashes with the published ones."
            "\vA set is looked for in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (~/.cache/convoy), datasets in $XDG_DATA_DIRS, and "
            "/usr/share/datasets, in a directory with its name or that of torchvision or of the archive. A set is what its files "
-           "hold, told by their hashes; other files in these formats are idx:DIR or cifar:DIR. Nothing is ever downloaded."};
+           "hold, told by their hashes; other files in these formats are idx:DIR or cifar:DIR. Nothing is ever downloaded.\n\n"
+           "Examples:\n"
+           "  convoy data list\n"
+           "  convoy data path fashion-mnist\n"
+           "  convoy data verify ~/data/mnist\n"};
 
 static int list(void)
 {

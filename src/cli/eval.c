@@ -41,7 +41,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "RUN|WEIGHTS.safetensors",
-    .doc = "Evaluates trained weights: mean loss, and the share of images whose largest output is their class."};
+    .doc = "Evaluates trained weights: mean loss, and the share of images whose largest output is their class."
+           "\vExamples:\n"
+           "  convoy eval run\n"
+           "  convoy eval run --split train\n"
+           "  convoy eval resnet.safetensors --model resnet20 -d cifar10\n"};
 
 static int evaluate(struct cli_session *s, const char *split)
 {

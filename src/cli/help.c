@@ -4,13 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/screen.h"
+
 struct entry { const char *term, *text; };
 
 static const struct entry exit_codes[] = {
     {"0", "all went well"},
     {"1", "wrong use: an unknown command or option, an argument out of range, something this machine cannot do"},
     {"2", "bad input: a model, data set or checkpoint that is unknown, corrupt or does not fit"},
-    {"3", "input or output failed: a file cannot be opened, read or written, or standard output was lost"},
+    {"3", "input or output failed: a file cannot be opened, read or written, or standard output was lost (without a word where "
+          "its reader has gone, as in `| head`)"},
     {"4", "out of memory"},
     {"5", "numbers: a loss or parameter is not finite; the last good checkpoint is kept"},
     {"6", "a comparison went over the limit that --fail-if set"},
@@ -24,7 +27,7 @@ static const struct entry environment[] = {
     {"CVY_BACKEND", "backends, as --backend"},
     {"CVY_BACKEND_PATH", "directories with backends in modules (convoy-NAME.so), ':' between"},
     {"CVY_VERBOSE", "1: what was chosen for every operator; 2: every operator of every step; on standard error"},
-    {"CVY_DATA_DIR, XDG_CACHE_HOME, XDG_DATA_DIRS", "where data sets are looked for; see convoy data path"},
+    {"CVY_DATA_DIR, XDG_CACHE_HOME, XDG_DATA_DIRS", "where data sets are looked for: `convoy help data`"},
     {NULL, NULL}};
 static const struct entry files[] = {
     {"RUN/checkpoint.safetensors", "weights and running statistics under PyTorch's state_dict names, momentum, and where training "
@@ -33,8 +36,16 @@ static const struct entry files[] = {
     {"RUN/config.json, RUN/model.json, RUN/env.json", "the settings, the model as it was trained, and the machine"},
     {NULL, NULL}};
 static const char intro[] =
-    "Trains convolutional nets with batch normalization on the CPU. `convoy train` with no arguments trains LeNet with batch "
-    "normalization on Fashion-MNIST.";
+    "Trains convolutional nets with batch normalization on the CPU.";
+static const struct entry examples[] = {
+    {"convoy train", "LeNet with batch normalization on Fashion-MNIST"},
+    {"convoy train resnet20 -d cifar10 -e 20 -o run", "another model and data set, into the directory run"},
+    {"convoy train --resume=run -e 40", "go on with it, to 40 epochs"},
+    {"convoy eval run", "loss and accuracy on the test images"},
+    {"convoy predict run 0 1 photo.ppm", "classes of test images 0 and 1, and of a picture"},
+    {"convoy info resnet20", "its layers, parameters, work and memory"},
+    {"convoy bench step", "examples/s of a training step, and its share of the machine's peak"},
+    {NULL, NULL}};
 
 enum { KEY_MAN = 0x3000 };
 
@@ -61,21 +72,33 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {.options = options, .parser = parse, .args_doc = "[COMMAND]",
-                                 .doc = "Prints what the program, or one of its commands, can do."};
+                                 .doc = "Prints what the program, or one of its commands, can do."
+                                        "\vExamples:\n"
+                                        "  convoy help train\n"
+                                        "  convoy help --man | man -l -\n"};
 
 /* ------------------------------------------------------------------------------------------------------- text */
+
+enum { TERM_WIDTH = 16 }; /* longer terms have their text below */
 
 static void print_entries(const char *title, const struct entry *e)
 {
     printf("\n%s:\n", title);
-    for (; e->term; e++) printf("  %s\n        %s\n", e->term, e->text);
+    for (; e->term; e++) {
+        if (strlen(e->term) <= TERM_WIDTH) printf("  %-*s  ", TERM_WIDTH, e->term);
+        else printf("  %s\n%*s", e->term, TERM_WIDTH + 4, "");
+        cli_wrap(e->text, TERM_WIDTH + 4, TERM_WIDTH + 4);
+    }
 }
 
 static void print_help(void)
 {
-    printf("Usage: convoy COMMAND [OPTION...] [ARGUMENT...]\n\n%s\n\nCommands:\n", intro);
+    printf("Usage: convoy COMMAND [OPTION...] [ARGUMENT...]\n\n");
+    cli_wrap(intro, 0, 0);
+    printf("\nCommands:\n");
     for (size_t i = 0; cli_commands[i]; i++) printf("  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
-    printf("\n`convoy COMMAND --help` or `convoy help COMMAND` tells more.\n");
+    printf("\n`convoy help COMMAND` or `convoy COMMAND --help` tells more, with examples.\n");
+    print_entries("Examples", examples);
     print_entries("Files", files);
     print_entries("Environment", environment);
     print_entries("Exit codes", exit_codes);
@@ -87,6 +110,7 @@ static void roff(const char *text)
 {
     bool begin = true;
     for (; *text; text++) {
+        if (begin && *text == ' ') fputs(".br\n", stdout); /* an example: a line of its own, indented */
         if (begin && (*text == '.' || *text == '\'')) fputs("\\&", stdout);
         if (*text == '\\') fputs("\\e", stdout);
         else if (*text == '-') fputs("\\-", stdout);
@@ -145,6 +169,7 @@ static void print_man(void)
         putchar('\n');
         roff_options(c->argp);
     }
+    roff_entries("EXAMPLES", examples);
     roff_entries("FILES", files);
     roff_entries("ENVIRONMENT", environment);
     roff_entries("EXIT STATUS", exit_codes);

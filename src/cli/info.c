@@ -47,7 +47,11 @@ static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
     .doc = "Describes the machine, or a model: its layers with output shapes, parameters and work for one image, and the memory "
-           "that training takes."};
+           "that training takes."
+           "\vExamples:\n"
+           "  convoy info\n"
+           "  convoy info resnet20 -b 64\n"
+           "  convoy info my.json --layers --phases\n"};
 
 static void print_cache(const char *name, size_t bytes)
 {

@@ -220,6 +220,7 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     snprintf(version, sizeof version, "convoy %s (%s)", cvy_version(), __VERSION__);
     argp_program_version = version;
     argp_err_exit_status = CLI_USAGE;
+    setenv("ARGP_HELP_FMT", "no-dup-args-note", 0); /* a note on long and short options that says what everybody knows */
     int error = argp_parse(argp, argc, argv, 0, NULL, input);
     if (error) exit(cli_fail(error == ENOMEM ? CLI_NOMEM : CLI_USAGE, "%s", strerror(error)));
 }

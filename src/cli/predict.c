@@ -52,7 +52,11 @@ static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}
 static const struct argp argp = {
     .options = options, .parser = parse, .children = children, .args_doc = "RUN|WEIGHTS.safetensors IMAGE...",
     .doc = "Prints the likeliest classes of images. IMAGE is a number, for that test image of the data set (from 0), or a "
-           "binary PGM (grey) or PPM (colour) file of the size that the model takes."};
+           "binary PGM (grey) or PPM (colour) file of the size that the model takes."
+           "\vExamples:\n"
+           "  convoy predict run 0 1 2\n"
+           "  convoy predict run shoe.pgm -k 1\n"
+           "  convoy predict run shoe.pgm -d fashion-mnist\n"};
 
 /* The next number of a PNM header, after blanks and comments; -1 if there is none or it is absurd. */
 static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)

@@ -116,7 +116,14 @@ static const struct argp argp = {
     .doc = "Trains a model: a built-in one (lenet-bn by default; `convoy info` lists them) or a JSON file."
            "\vSettings that are not given come from the model. Ctrl-C finishes the step, saves the run and ends with 130; "
            "`convoy train --resume=RUN` goes on. At the end it prints the last epoch's loss and accuracies, and the rate as "
-           "d2l.ai counts it: all examples by the summed time of the steps, which leaves out loading and evaluation."};
+           "d2l.ai counts it: all examples by the summed time of the steps, which leaves out loading and evaluation. What "
+           "standard error tells of every epoch is left out by --quiet.\n\n"
+           "Examples:\n"
+           "  convoy train\n"
+           "  convoy train resnet20 -d cifar10 -e 20 -b 128 -l 0.1 -o run\n"
+           "  convoy train --resume=run -e 40\n"
+           "  convoy train my.json -d ~/data/fashion -t 4\n"
+           "  convoy train -e 1 -d synthetic:train=6000,test=1000\n"};
 
 /* --------------------------------------------------------------------------------------------------- settings */
 
