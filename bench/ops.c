@@ -98,36 +98,6 @@ static cvy_op_args arguments(const struct op *o, double *loss)
     return a;
 }
 
-/* What a pass has to do: operations by the formula (exp and division count as one), bytes that must be read and written
- * once. */
-static struct bench_work work_of(const struct op *o)
-{
-    const struct problem *p = &o->problem;
-    const double x = (double)elements(p->src), y = (double)elements(p->dst),
-                 window = (double)(p->pool.kernel[0] * p->pool.kernel[1]);
-    const double k = (double)(p->conv.kernel[0] * p->conv.kernel[1] * p->src.c / (p->conv.groups ? p->conv.groups : 1));
-    const bool back = o->pass == CVY_BACKWARD_DATA;
-    struct bench_work w = {0};
-    switch (p->kind) {
-    case PROBLEM_CONV:
-    case PROBLEM_IP: w = (struct bench_work){2 * y * k, x + y + k * (double)p->dst.c, 0}; break;
-    case PROBLEM_BNORM:
-        w = (struct bench_work){x * (back ? 10 : o->pass == CVY_FORWARD_INFER ? 2 : 6), x * (back ? 3 : 2), 0};
-        break;
-    case PROBLEM_ELTWISE: w = (struct bench_work){x * (p->act.kind == CVY_RELU ? 1 : 3), x * (back ? 3 : 2), 0}; break;
-    case PROBLEM_POOL:
-        w = (struct bench_work){y * window, back && p->pool.kind == CVY_POOL_MAX ? 2 * x + y : x + y, 0};
-        break;
-    case PROBLEM_SOFTMAX: w = (struct bench_work){4 * x, 2 * x, 0}; break;
-    case PROBLEM_BINARY: w = (struct bench_work){x, 3 * x, 0}; break;
-    case PROBLEM_CONCAT: w = (struct bench_work){0, 2 * y, 0}; break;
-    case PROBLEM_DROPOUT: w = (struct bench_work){x, 2 * x, 0}; break;
-    case PROBLEM_LOSS: w = (struct bench_work){6 * x, 2 * x, 0}; break;
-    }
-    w.bytes *= sizeof(float);
-    return w;
-}
-
 /* The share of reorders in some runs of their own, in percent of the time of all phases. */
 static double reorders(cvy_op *op, const cvy_op_args *args, size_t runs)
 {
@@ -165,7 +135,8 @@ static void run(gb_state *state, void *user)
     if (status) {
         bench_skip(o->b, state, status == CVY_E_UNSUPPORTED, cvy_message(ctx));
     } else {
-        const struct bench_work work = work_of(o);
+        const struct problem_work must = problem_work(&o->problem, o->pass);
+        const struct bench_work work = {must.flops, must.bytes, 0};
         const enum cvy_isa isa = cvy_context_isa(ctx);
         bench_figures(o->b, state, t, &work, isa, o->threads);
         gb_set_counter(state, "% reorder", reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1),

@@ -74,6 +74,36 @@ unsigned problem_training_passes(enum problem_kind kind)
     }
 }
 
+static double elements(cvy_shape s) { return (double)s.n * (double)s.c * (double)s.h * (double)s.w; }
+
+struct problem_work problem_work(const struct problem *p, enum cvy_pass pass)
+{
+    const bool back = pass == CVY_BACKWARD_DATA;
+    const double x = elements(p->src), y = elements(p->dst), window = (double)(p->pool.kernel[0] * p->pool.kernel[1]);
+    const double per_weight = (double)(p->src.c / (p->conv.groups ? p->conv.groups : 1)) * (double)p->conv.kernel[0] *
+                              (double)p->conv.kernel[1];
+    struct problem_work w = {0, 0};
+    switch (p->kind) {
+    case PROBLEM_CONV:
+    case PROBLEM_IP: w = (struct problem_work){2 * y * per_weight, x + y + per_weight * (double)p->dst.c}; break;
+    case PROBLEM_BNORM: /* two sums, a square, scale and shift; back: two sums of products, three terms */
+        w = (struct problem_work){x * (pass == CVY_FORWARD_INFER ? 2 : 6), 2 * x};
+        if (back) w = (struct problem_work){10 * x, 3 * x};
+        break;
+    case PROBLEM_ELTWISE: w = (struct problem_work){x * (p->act.kind == CVY_RELU ? 1 : 3), x * (back ? 3 : 2)}; break;
+    case PROBLEM_POOL:
+        w = (struct problem_work){y * window, back && p->pool.kind == CVY_POOL_MAX ? 2 * x + y : x + y};
+        break;
+    case PROBLEM_SOFTMAX: w = (struct problem_work){4 * x, 2 * x}; break;
+    case PROBLEM_BINARY: w = (struct problem_work){x, 3 * x}; break;
+    case PROBLEM_CONCAT: w = (struct problem_work){0, 2 * y}; break;
+    case PROBLEM_DROPOUT: w = (struct problem_work){x, 2 * x}; break;
+    case PROBLEM_LOSS: w = (struct problem_work){6 * x, 2 * x}; break;
+    }
+    w.bytes *= sizeof(float);
+    return w;
+}
+
 /* ------------------------------------------------------------------------------------------------ sizes */
 
 #define KEYS(X)                                                                                                        \

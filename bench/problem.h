@@ -56,6 +56,10 @@ bool problem_read(const char *where, const char *text, size_t batch, struct prob
  * primitives or data types that have no operator here. Other lines are passed over. */
 bool problem_read_verbose(const char *where, const char *text, size_t batch, struct problem_list *list, size_t *skipped,
                           char *error, size_t error_size);
+/* What a pass has to do: operations by the formula (exp and division count as one), bytes that must be read or written
+ * at least once. A convolution and each of its gradients: 2 N OC OH OW (IC / groups) KH KW. */
+struct problem_work { double flops, bytes; };
+struct problem_work problem_work(const struct problem *p, enum cvy_pass pass);
 /* The passes that training needs. */
 unsigned problem_training_passes(enum problem_kind kind);
 

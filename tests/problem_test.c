@@ -1,4 +1,5 @@
-/* Problems in benchdnn's notation: what they mean, what is missing in them, what is wrong with them, and where. */
+/* Problems in benchdnn's notation: what they mean, what is missing in them, what is wrong with them, and where; and what
+ * there is to do in them. */
 #include "problem.h"
 
 #include <setjmp.h>
@@ -231,10 +232,54 @@ static void logs(void **state)
     free(list.at);
 }
 
+/* What each operator and pass has to do, from numbers written here once more. */
+static void work(void **state)
+{
+    (void)state;
+    enum { F = CVY_FORWARD, I = CVY_FORWARD_INFER, D = CVY_BACKWARD_DATA, W = CVY_BACKWARD_WEIGHTS };
+    static const struct { const char *text; int pass; double flops, floats; } known[] = {
+        /* 2 images, 4 of 6 input channels in 2 groups, 3x3: 2*8*5*7 outputs, 27 multiply-adds each */
+        {"g2mb2_ic6ih5iw7_oc8oh5ow7_kh3kw3ph1pw1", F, 2. * 2 * 8 * 5 * 7 * 27, 2 * 6 * 35 + 2 * 8 * 35 + 8 * 27},
+        {"g2mb2_ic6ih5iw7_oc8oh5ow7_kh3kw3ph1pw1", I, 2. * 2 * 8 * 5 * 7 * 27, 2 * 6 * 35 + 2 * 8 * 35 + 8 * 27},
+        {"g2mb2_ic6ih5iw7_oc8oh5ow7_kh3kw3ph1pw1", D, 2. * 2 * 8 * 5 * 7 * 27, 2 * 6 * 35 + 2 * 8 * 35 + 8 * 27},
+        {"g2mb2_ic6ih5iw7_oc8oh5ow7_kh3kw3ph1pw1", W, 2. * 2 * 8 * 5 * 7 * 27, 2 * 6 * 35 + 2 * 8 * 35 + 8 * 27},
+        {"mb3_ic5ih9iw8_oc4oh4ow7_kh3kw2sh2sw1ph0pw0", W, 2. * 3 * 4 * 4 * 7 * 5 * 6, 3 * 5 * 72 + 3 * 4 * 28 + 4 * 30},
+        {"g16mb1ic16ih20oc16oh20kh3dh1ph2", D, 2. * 16 * 400 * 9, 16 * 400 + 16 * 400 + 16 * 9},
+        {"--ip mb7ic3ih4iw5oc11", F, 2. * 7 * 11 * 60, 7 * 60 + 7 * 11 + 11 * 60},
+        {"--ip mb7ic3ih4iw5oc11", W, 2. * 7 * 11 * 60, 7 * 60 + 7 * 11 + 11 * 60},
+        {"--bnorm mb2ic3ih4iw5", F, 6 * 120, 2 * 120},
+        {"--bnorm mb2ic3ih4iw5", I, 2 * 120, 2 * 120},
+        {"--bnorm mb2ic3ih4iw5", D, 10 * 120, 3 * 120},
+        {"--eltwise --alg=relu 2x3x4x5", F, 120, 240},
+        {"--eltwise --alg=relu 2x3x4x5", D, 120, 360},
+        {"--eltwise --alg=logistic 2x3x4x5", F, 360, 240},
+        {"--eltwise --alg=elu 2x3x4x5", D, 360, 360},
+        {"--pool --alg=max mb2ic3ih8iw6oh4ow3kh2kw2sh2sw2", F, 2 * 3 * 12 * 4, 2 * 3 * (48 + 12)},
+        {"--pool --alg=max mb2ic3ih8iw6oh4ow3kh2kw2sh2sw2", D, 2 * 3 * 12 * 4, 2 * 3 * (48 + 48 + 12)},
+        {"--pool --alg=avg_np mb2ic3ih8iw6oh7ow2kh2kw3sh1sw3", D, 2 * 3 * 14 * 6, 2 * 3 * (48 + 14)},
+        {"--softmax 4x10", I, 160, 80},
+        {"--binary --alg=add 2x3x4x5:2x3x4x5", F, 120, 360},
+        {"--concat 2x3x4x5:2x7x4x5", F, 0, 2 * 400},
+        {"--concat 2x3x4x5:2x7x4x5", D, 0, 2 * 400},
+        {"--dropout 4x5", D, 20, 40},
+        {"--loss 4x10", F, 240, 80},
+    };
+    unsigned kinds = 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const struct problem p = one(known[i].text);
+        const struct problem_work w = problem_work(&p, (enum cvy_pass)known[i].pass);
+        kinds |= 1u << p.kind;
+        if (w.flops != known[i].flops || w.bytes != 4 * known[i].floats)
+            fail_msg("%s, pass %d: %g operations, %g bytes; expected %g, %g", known[i].text, known[i].pass, w.flops, w.bytes,
+                     known[i].flops, 4 * known[i].floats);
+    }
+    assert_int_equal(kinds, (1u << (PROBLEM_LOSS + 1)) - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions), cmocka_unit_test(others), cmocka_unit_test(more), cmocka_unit_test(mistakes),
-        cmocka_unit_test(mutilated), cmocka_unit_test(logs)};
+        cmocka_unit_test(mutilated), cmocka_unit_test(logs), cmocka_unit_test(work)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
