@@ -2,6 +2,7 @@
 """`convoy compare --backends` from outside. usage: contest_test.py SOURCE_ROOT BUILD_ROOT"""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,13 @@ def contest(model, backends, folder):
         text = f.read()
     check("the page names the rows", "conv2.dx" in text and text.rstrip().endswith("</html>"))
     check("the page begins with the verdict", 0 < text.find("<h2>Verdict</h2>") < text.find("the whole step") < text.find("conv2.dx"))
-    check("the tables end with a verdict", "the whole step" in r.stdout and "is faster in" in r.stdout)
+    lines = r.stdout.splitlines()
+    for i, name in enumerate(names[1:]):
+        check(f"the verdict on {name} comes first", lines[2 * i].startswith(f"{name} against {names[0]}: too few steps") and "times as long" in lines[2 * i + 1])
+        check(f"the verdict on {name} comes once", r.stdout.count(f"{name} against {names[0]}: ") == 1)
+    check("the whole step is a row", "-- the whole step" in r.stdout)
+    check(f"a line is {max(map(len, lines))} columns wide: {max(lines, key=len)}", max(map(len, lines)) <= 100)
+    check("no verdicts in JSON", [v["against"] for v in c["verdicts"]] == names[1:])
 
 
 def refused(code, says, *args):
@@ -55,7 +62,17 @@ def refused(code, says, *args):
     check(f"{args}: '{r.stderr}' does not say '{says}'", says in r.stderr)
 
 
+def told(backends):
+    """Enough steps for a verdict."""
+    r = run("lenet-bn", "--backends", backends, "--batch", "4", "--check-batch", "2", "--steps", "15")
+    first, step, rows = r.stdout.splitlines()[:3]
+    check(f"no verdict: {first}", re.fullmatch("reference against native: (slower|faster|no difference beyond the noise)", first))
+    check(f"no interval: {step}", re.fullmatch(r"    a step takes [0-9.]+ times as long \(95 % interval [0-9.]+ - [0-9.]+\)", step))
+    check(f"no count: {rows}", re.fullmatch(r"    of \d+ rows slower: \d+, faster: \d+, no difference beyond the noise: \d+", rows))
+
+
 with tempfile.TemporaryDirectory() as folder:
+    told("native,reference")
     contest("lenet-bn", "native,native:unfused,reference", folder)
     if os.path.exists(os.path.join(build, "src", "convoy-onednn.so")):
         contest("lenet-bn", "native,onednn", folder)

@@ -1,9 +1,12 @@
-/* Statistics against values worked out by hand, result files good and bad, comparing them, and a report that nothing
- * can break. */
+/* Statistics against published values and values worked out by hand, how often they call equals different, result files
+ * good and bad, comparing them, words and columns, charts to the coordinate, and a report that nothing can break. */
+#include "report/chart.h"
+#include "report/contest.h"
 #include "report/difference.h"
 #include "report/html.h"
 #include "report/results.h"
 #include "report/stats.h"
+#include "report/text.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -12,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+
+#include "check.h"
 
 static void near(double got, double want)
 {
@@ -49,20 +54,153 @@ static void mann_whitney(void **state)
     assert_true(exact < 0.05 && exact > 0.001 && fabs(normal / exact - 1) < 0.25);
 }
 
+/* Ties: the share of all choices whose rank sum is at least as far from the middle, counted by hand or by listing. */
+static void mann_whitney_ties(void **state)
+{
+    (void)state;
+    const double a[] = {1, 1, 2}, b[] = {1, 2, 2}, c[] = {1, 2, 2, 3}, d[] = {2, 3, 3, 4}, all[] = {7, 7, 7};
+    /* Ranks 2 2 2 5 5 5: sums of three of them 6 (1 way), 9 (9), 12 (9), 15 (1); a has 9, the middle is 10.5. */
+    near(stats_mann_whitney(a, 3, b, 3), 1);
+    const double low[] = {1, 1, 1}, high[] = {2, 2, 2};
+    near(stats_mann_whitney(low, 3, high, 3), 2. / 20); /* 6 or 15 */
+    near(stats_mann_whitney(all, 3, all, 3), 1);
+    /* c against d, and a last one beyond the exact size: every choice of ranks counted here once more. */
+    const double both[] = {1, 2, 2, 3, 2, 3, 3, 4};
+    int far = 0, ways = 0;
+    double rank[8];
+    for (int i = 0; i < 8; i++) {
+        rank[i] = 0.5;
+        for (int k = 0; k < 8; k++) rank[i] += both[k] < both[i] ? 1 : both[k] == both[i] ? 0.5 : 0;
+    }
+    const double seen = fabs(rank[0] + rank[1] + rank[2] + rank[3] - 18);
+    for (unsigned set = 0; set < 256; set++) {
+        double sum = 0;
+        for (int i = 0; i < 8; i++) sum += set >> i & 1 ? rank[i] : 0;
+        if (__builtin_popcount(set) != 4) continue;
+        ways++;
+        far += fabs(sum - 18) >= seen - 1e-9;
+    }
+    assert_int_equal(ways, 70);
+    near(stats_mann_whitney(c, 4, d, 4), far / 70.);
+    double many[120];
+    for (int i = 0; i < 120; i++) many[i] = i % 2;
+    assert_true(stats_mann_whitney(many, 60, many, 60) > 0.99);
+    /* The normal approximation with ties: U = 60 * 60 / 2 + 450 for 3 + 1 against 1 + 3 quarters of ones.
+     * Tie groups of 60 and 60: variance 300 * (121 - 2 * (60^3 - 60) / (120 * 119)); one half is the continuity. */
+    double quarter[60], three[60];
+    for (int i = 0; i < 60; i++) {
+        quarter[i] = i % 4 == 0;
+        three[i] = i % 4 != 0;
+    }
+    const double variance = 300 * (121 - 2 * (60. * 60 * 60 - 60) / (120. * 119)), z = (900 - 0.5) / sqrt(variance);
+    near(stats_mann_whitney(quarter, 60, three, 60), erfc(z / sqrt(2)));
+}
+
+/* The table of Student (1908) and Fisher that every textbook has. */
+static void student(void **state)
+{
+    (void)state;
+    static const struct { double df, share, t; } known[] = {
+        {1, 0.05, 12.7062}, {2, 0.05, 4.30265}, {3, 0.05, 3.18245}, {4, 0.05, 2.77645},  {10, 0.05, 2.22814},
+        {30, 0.05, 2.04227}, {1, 0.5, 1.0},     {5, 0.01, 4.03214}, {20, 0.001, 3.84952}, {1e7, 0.05, 1.95996}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (fabs(stats_student_quantile(known[i].share, known[i].df) / known[i].t - 1) > 1e-5)
+            fail_msg("df %g, %g: %g", known[i].df, known[i].share, stats_student_quantile(known[i].share, known[i].df));
+        if (fabs(stats_student_p(-known[i].t, known[i].df) / known[i].share - 1) > 1e-4)
+            fail_msg("df %g, t %g: %g", known[i].df, known[i].t, stats_student_p(known[i].t, known[i].df));
+    }
+    near(stats_student_p(1, 1), 0.5);
+    near(stats_student_p(3, 2), 1 - 3 / sqrt(11)); /* df 2: 1 - t / sqrt(2 + t^2) */
+    near(stats_student_p(0, 7), 1);
+}
+
+static void means(void **state)
+{
+    (void)state;
+    const double v[] = {1, NAN, 4, 16}, w[] = {2, 4, 4, 4, 5, 5, 7, 9};
+    near(stats_geometric_mean(v, 4), 4);
+    near(stats_geometric_mean(v, 1), 1);
+    assert_true(isnan(stats_geometric_mean(v + 1, 1)) && isnan(stats_geometric_mean(v, 0)));
+    near(stats_variation(w, 8), sqrt(32. / 7) / 5); /* squares 9 1 1 1 0 0 4 16 */
+    assert_true(isnan(stats_variation(w, 1)));
+}
+
 static void ratios(void **state)
 {
     (void)state;
-    const double a[] = {10, 10, 10}, b[] = {11, 11, 11}, c[] = {9, 10, 11, 12, 13, 9, 10, 11, 12, 13},
-                 d[] = {18, 20, 22, 24, 26, 18, 20, 22, 24, 26};
-    struct stats_ratio r = stats_ratio(a, 3, b, 3);
-    near(r.ratio, 1.1), near(r.lo, 1.1), near(r.hi, 1.1);
-    r = stats_ratio(c, 10, d, 10);
+    const double a[] = {10, 10, 10}, b[] = {11, 11, 11};
+    struct stats_ratio r = stats_ratio(a, 3, b, 3, 0);
+    near(r.ratio, 1.1);
+    near(r.lo, 1.1);
+    near(r.hi, 1.1);
+    near(r.p, 0);
+    near(stats_ratio(a, 3, a, 3, 0).p, 1);
+    /* Means 0 and ln 2 of the logarithms, variances 0.01 and 0.01, three each: Welch's t is ln 2 / sqrt(0.02 / 3) with
+     * four degrees of freedom. */
+    const double c[] = {exp(-0.1), 1, exp(0.1)}, d[] = {2 * exp(0.1), 2, 2 * exp(-0.1)};
+    const double error = sqrt(0.02 / 3), t = 2.7764451052;
+    r = stats_ratio(c, 3, d, 3, 0);
     near(r.ratio, 2);
-    assert_true(r.lo > 1.5 && r.lo < 2 && r.hi > 2 && r.hi < 2.6);
-    const struct stats_ratio again = stats_ratio(c, 10, d, 10);
-    near(again.lo, r.lo); /* the same numbers every time */
-    r = stats_ratio(a, 1, b, 1);
-    near(r.lo, 1.1), near(r.hi, 1.1);
+    assert_true(fabs(r.lo / (2 * exp(-t * error)) - 1) < 1e-9 && fabs(r.hi / (2 * exp(t * error)) - 1) < 1e-9);
+    near(r.p, stats_student_p(log(2) / error, 4));
+    /* Unequal variances and numbers: 0.04 / 3 and 0.01 / 2, degrees of freedom by Welch and Satterthwaite. */
+    const double e[] = {exp(-0.2), 1, exp(0.2)}, f[] = {3 * exp(sqrt(0.005)), 3 * exp(-sqrt(0.005))};
+    const double va = 0.04 / 3, vb = 0.01 / 2, df = (va + vb) * (va + vb) / (va * va / 2 + vb * vb / 1);
+    r = stats_ratio(e, 3, f, 2, 0);
+    near(r.ratio, 3);
+    near(r.p, stats_student_p(log(3) / sqrt(va + vb), df));
+    /* What is hidden widens, and needs no degrees of freedom. */
+    r = stats_ratio(a, 3, b, 3, 0.1);
+    near(r.p, erfc(log(1.1) / sqrt(2 * 0.01) / sqrt(2)));
+    assert_true(fabs(r.hi / (1.1 * exp(1.959963985 * sqrt(0.02))) - 1) < 1e-8);
+    /* One value says nothing of noise; none says nothing. */
+    r = stats_ratio(a, 1, b, 3, 0);
+    near(r.ratio, 1.1);
+    near(r.p, 1);
+    assert_true(isnan(r.lo) && isnan(r.hi) && isnan(stats_ratio(a, 0, b, 3, 0).ratio));
+    const double with_nan[] = {NAN, 11, 11, 11};
+    near(stats_ratio(a, 3, with_nan, 4, 0).lo, 1.1);
+    /* Pairs: mean ln 2, variance 0.01. */
+    const double pairs[] = {log(2) + 0.1, log(2), log(2) - 0.1};
+    r = stats_paired_ratio(pairs, 3, 0, 0);
+    near(r.ratio, 2);
+    near(r.p, stats_student_p(log(2) / sqrt(0.01 / 3), 2));
+    /* Half of a pair is the one before: three times the variance, n / 3 - 1 = 0, at least 1 degree of freedom. */
+    near(stats_paired_ratio(pairs, 3, 0, 0.5).p, stats_student_p(log(2) / sqrt(0.01), 1));
+    r = stats_paired_ratio(pairs, 3, 0.5, 0);
+    near(r.p, stats_student_p(log(2) / sqrt(0.01 / 3 + 0.5), 2 * pow((0.01 / 3 + 0.5) / (0.01 / 3), 2)));
+    near(stats_paired_ratio(pairs, 1, 0, 0).ratio, 2 * exp(0.1));
+    near(stats_paired_ratio(pairs, 1, 0, 0).p, 1);
+    assert_true(isnan(stats_paired_ratio(pairs, 0, 0, 0).ratio));
+    /* 1 ... 9: squares 60, neighbours 40; 1 -1 1 -1 1 around 0.2: 4.8, and four of 0.8 * -1.2. */
+    const double rising[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, zigzag[] = {1, -1, 1, -1, 1};
+    double sums[2] = {0, 0};
+    stats_correlate(rising, 9, sums);
+    near(sums[0], 60);
+    near(sums[1], 40);
+    near(stats_correlation(sums, 9), 0.95); /* 2/3 + 11/27 is more */
+    near(stats_correlation(sums, 100), 2. / 3 + 11. / 300);
+    stats_correlate(zigzag, 5, sums);
+    near(sums[0], 64.8);
+    near(sums[1], 40 - 4 * 0.8 * 1.2);
+    sums[1] = -10;
+    near(stats_correlation(sums, 9), 0);
+    near(stats_correlation(sums, 1), 0);
+}
+
+/* Holm's own example's arithmetic. */
+static void many_tests(void **state)
+{
+    (void)state;
+    double p[] = {0.01, NAN, 0.04, 0.03, 0.005, 0.9};
+    stats_holm(p, 6);
+    near(p[4], 0.025);
+    near(p[0], 0.04);
+    near(p[3], 0.09);
+    near(p[2], 0.09); /* 0.08, but not below the one before */
+    near(p[5], 0.9);
+    assert_true(isnan(p[1]));
+    stats_holm(NULL, 0);
 }
 
 /* A file with one benchmark of n repetitions of the times given, in ms. */
@@ -76,9 +214,9 @@ static char *file_text(const char *name, const char *const *times, size_t n)
     for (size_t i = 0; i < n; i++)
         fprintf(f,
                 "%s{\"name\": \"%s\", \"run_name\": \"%s\", \"run_type\": \"iteration\", \"iterations\": 3, "
-                "\"real_time\": %s, \"cpu_time\": 1, "
+                "\"real_time\": %s, \"cpu_time\": %s, "
                 "\"time_unit\": \"ms\", \"examples/s\": %s}",
-                i ? "," : "", name, name, times[i], times[i]);
+                i ? "," : "", name, name, times[i], times[i], times[i]);
     fprintf(f,
             ",{\"name\": \"%s_mean\", \"run_name\": \"%s\", \"run_type\": \"aggregate\", \"aggregate_name\": \"mean\", "
             "\"real_time\": 9, \"time_unit\": \"ms\"}]}",
@@ -145,47 +283,420 @@ static void unreadable(void **state)
     results_free(&all);
 }
 
+static char *printed(const struct differences *d, const struct difference_limit *limit, size_t met)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    assert_int_equal(difference_print(f, d, limit), met);
+    fclose(f);
+    return text;
+}
+
+static void has_text(const char *text, const char *part)
+{
+    if (!strstr(text, part)) fail_msg("no '%s' in:\n%s", part, text);
+}
+
 static void comparing(void **state)
 {
     (void)state;
     struct results *all = NULL;
     struct difference_limit limit;
     char error[300], *text;
-    size_t size;
     add(&all, "old", "a", five, 5);
     add(&all, "new", "a", slow, 5);
-    struct difference *list = differences(all);
-    near(list[0].ratio.ratio, 20.5 / 10.5);
-    near(list[0].p, 2. / 252);
-    assert_true(list[0].real);
-    assert_null(list[1].old);
-    assert_null(list[1].new);
-    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) && difference_meets(&list[0], &limit));
-    assert_true(difference_limit(" slowdown > 95.3% ", &limit, error, sizeof error) &&
-                !difference_meets(&list[0], &limit));
-    assert_true(difference_limit("speedup<1.2", &limit, error, sizeof error) && difference_meets(&list[0], &limit));
-    FILE *f = open_memstream(&text, &size);
-    assert_int_equal(difference_print(f, all, list, &limit), 1);
-    fclose(f);
-    assert_non_null(strstr(text, "slower, FAILS"));
+    struct differences *d = differences(all, 1, 0.01);
+    assert_int_equal(d->n, 1);
+    assert_int_equal(d->slower, 1);
+    near(d->at[0].ratio.ratio, pow(20 * 21 * 20.5 * 20.2 * 20.8 / (10 * 11 * 10.5 * 10.2 * 10.8), 0.2));
+    near(d->at[0].old_seconds, pow(10 * 11 * 10.5 * 10.2 * 10.8, 0.2) * 1e-3);
+    assert_true(d->at[0].real);
+    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) && difference_meets(&d->at[0], &limit));
+    assert_true(difference_limit(" slowdown > 95.5% ", &limit, error, sizeof error) && !difference_meets(&d->at[0], &limit));
+    assert_true(difference_limit("speedup<1.2", &limit, error, sizeof error) && difference_meets(&d->at[0], &limit));
+    text = printed(d, &limit, 1);
+    assert_int_equal(strncmp(text, "slower: 1.953 times as long (95 % interval", 42), 0);
+    has_text(text, "slower, FAILS\n");
     free(text);
-    free(list);
+    differences_free(&d);
     results_free(&all);
-    /* Noise is no slowdown, however large it is; and what only one file has is said. */
-    add(&all, "old", "a", five, 2);
-    add(&all, "new", "a", slow, 2);
-    add(&all, "old", "only here", five, 5);
-    list = differences(all);
-    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) && !difference_meets(&list[0], &limit));
-    text = difference_json(all, list);
-    assert_non_null(strstr(text, "too few repetitions"));
+    /* Noise is no slowdown, however large it is. */
+    add(&all, "old", "a", five, 1);
+    add(&all, "new", "a", slow, 1);
+    d = differences(all, 1, 0.01);
+    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) && !difference_meets(&d->at[0], &limit));
+    text = difference_json(d);
+    has_text(text, "too few repetitions");
     free(text);
-    free(list);
+    differences_free(&d);
     results_free(&all);
     static const char *const wrong[] = {"",          "slowdown",     "slowdown>",   "slowdown>x", "slowdown=5%",
                                         "slower>5%", "slowdown>5%%", "slowdown>-5%"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         if (difference_limit(wrong[i], &limit, error, sizeof error)) fail_msg("'%s' was accepted", wrong[i]);
+}
+
+/* A side whose threads did not get the CPUs is no slower program; with enough processes it does not matter. */
+static void disturbed(void **state)
+{
+    (void)state;
+    struct results *all = NULL;
+    char error[300];
+    static const char text[] = "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"cpu_time\": 2}, "
+                               "{\"name\": \"a\", \"real_time\": 1.1, \"cpu_time\": 2.2}]}",
+                      robbed[] = "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 4, \"cpu_time\": 6}, "
+                                 "{\"name\": \"a\", \"real_time\": 4.1, \"cpu_time\": 6.1}]}";
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(results_parse("x", i ? robbed : text, strlen(i ? robbed : text), &all, error, sizeof error), RESULTS_OK);
+    near(result_cpus(&all->at[0]), 2);
+    struct differences *d = differences(all, 1, 0.01);
+    assert_true(d->at[0].disturbed && !d->at[0].real && !d->slower && isnan(d->at[0].p));
+    char *shown = printed(d, NULL, 0);
+    has_text(shown, "disturbed");
+    has_text(shown, "1 disturbed: the sides got different shares of the CPUs");
+    free(shown);
+    differences_free(&d);
+    results_free(&all);
+}
+
+/* What one side lacks is told, counts for nothing, and ends up in the JSON with its own verdict. */
+static void one_side_only(void **state)
+{
+    (void)state;
+    struct results *all = NULL;
+    add(&all, "old", "ops/both/native", five, 5);
+    add(&all, "new", "ops/both/native", five, 5);
+    add(&all, "newer", "ops/added/native", slow, 5);
+    add(&all, "newest", "ops/also added/native", slow, 5);
+    struct differences *d = differences(all, 1, 0.01);
+    assert_int_equal(d->n, 3);
+    assert_int_equal(d->common, 1);
+    assert_int_equal(d->slower + d->faster, 0);
+    assert_null(d->at[1].old);
+    assert_true(isnan(d->at[1].p) && isnan(d->at[1].ratio.ratio) && !d->at[1].real);
+    near(d->at[1].new_seconds, pow(20 * 21 * 20.5 * 20.2 * 20.8, 0.2) * 1e-3);
+    char *text = printed(d, NULL, 0);
+    has_text(text, "only in the new results: ops added native, ops also added native\n");
+    assert_null(strstr(text, "only in the old"));
+    free(text);
+    text = difference_json(d);
+    has_text(text, "only in the new file");
+    free(text);
+    differences_free(&d);
+    results_free(&all);
+    add(&all, "old", "left", five, 5);
+    add(&all, "new", "right", five, 5);
+    d = differences(all, 1, 0.01);
+    assert_int_equal(d->common, 0);
+    text = difference_json(d);
+    has_text(text, "only in the old file");
+    free(text);
+    differences_free(&d);
+    results_free(&all);
+}
+
+/* Several processes a side are compared by their medians, whatever their repetitions do. */
+static void processes(void **state)
+{
+    (void)state;
+    static const char *const times[6][3] = {{"1", "9", "1"}, {"1.1", "1.1", "8"}, {"0.9", "0.9", "7"},
+                                            {"2", "2", "9"}, {"2.2", "9", "2.2"}, {"1.8", "8", "1.8"}};
+    struct results *all = NULL;
+    for (int f = 0; f < 6; f++) add(&all, f < 3 ? "old" : "new", "a", times[f], 3);
+    struct differences *d = differences(all, 3, 5);
+    const double x[] = {1, 1.1, 0.9}, y[] = {2, 2.2, 1.8};
+    near(d->at[0].ratio.ratio, 2);
+    near(d->at[0].ratio.p, stats_ratio(x, 3, y, 3, 0).p); /* nothing is guessed */
+    near(d->together.ratio, 2);
+    assert_true(d->at[0].real && d->slower == 1);
+    char *text = printed(d, NULL, 0);
+    has_text(text, "old  old and 2 more");
+    has_text(text, "3 and 3 processes");
+    free(text);
+    differences_free(&d);
+    d = differences(all, 2, 5); /* two are too few to know */
+    assert_false(d->at[0].real);
+    differences_free(&d);
+    results_free(&all);
+}
+
+/* ------------------------------------------------------------------------------------------------ equals */
+
+/* A normal number times sigma. */
+static double noise(struct check_rng *rng, double sigma)
+{
+    const double u = ((double)(check_u64(rng) >> 11) + 0.5) * 0x1p-53, v = (double)(check_u64(rng) >> 11) * 0x1p-53;
+    return sigma * sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
+enum { ROWS = 20, REPETITIONS = 5, COMPARISONS = 200 };
+
+/* A process of the program that all are: each benchmark's time has a part of its own to the process, a part that all
+ * benchmarks of it share, and repetitions that resemble the one before; now and then one is interrupted. */
+static void add_process(struct results **all, struct check_rng *rng, double between, double factor)
+{
+    char *text, error[300];
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    const double shared = noise(rng, between * 0.7);
+    fputs("{\"context\": {}, \"benchmarks\": [", f);
+    for (int row = 0; row < ROWS; row++) {
+        const double level = shared + noise(rng, between * 0.7);
+        double last = noise(rng, 0.03);
+        for (int i = 0; i < REPETITIONS; i++) {
+            last = 0.6 * last + noise(rng, 0.8 * 0.03);
+            const double time = (row + 1) * exp(level + last + (check_below(rng, 20) ? 0 : 0.2)) * (row ? 1 : factor);
+            fprintf(f, "%s{\"name\": \"row%d\", \"real_time\": %.9g, \"time_unit\": \"ms\"}", row || i ? "," : "", row, time);
+        }
+    }
+    fputs("]}", f);
+    fclose(f);
+    if (results_parse("x", text, size, all, error, sizeof error)) fail_msg("%s", error);
+    free(text);
+}
+
+/* In how many of the comparisons some row is called slower or faster; *first: how often the first one is. */
+static size_t called(size_t files, double between, double factor, size_t *first)
+{
+    struct check_rng rng = {check_seed()};
+    size_t n = 0;
+    *first = 0;
+    for (int k = 0; k < COMPARISONS; k++) {
+        struct results *all = NULL;
+        for (size_t f = 0; f < 2 * files; f++) add_process(&all, &rng, between, f < files ? 1 : factor);
+        struct differences *d = differences(all, files, DIFFERENCE_HIDDEN);
+        n += d->slower + d->faster > 0;
+        *first += d->at[0].real;
+        differences_free(&d);
+        results_free(&all);
+    }
+    return n;
+}
+
+/* "One comparison in twenty": 10 of 200; 19 are three standard deviations more. A rule that takes repetitions of a
+ * process for independent calls something in 199 of 200. */
+static void equals_are_equal(void **state)
+{
+    (void)state;
+    size_t first, n;
+    if ((n = called(1, 0.12, 1, &first)) > 19) fail_msg("one process a side: %zu", n);
+    if ((n = called(2, 0.12, 1, &first)) > 19) fail_msg("two processes a side: %zu", n);
+    if ((n = called(3, 0.4, 1, &first)) > 19) fail_msg("three processes a side: %zu", n);
+    if ((n = called(6, 0.4, 1, &first)) > 19) fail_msg("six processes a side: %zu", n);
+    /* And what differs is found: a quarter on a quiet machine, the double on a loud one. */
+    called(6, 0.02, 1.25, &first);
+    if (first < 190) fail_msg("a quarter: %zu", first);
+    called(1, 0.02, 2.5, &first);
+    if (first < 190) fail_msg("one process, two and a half: %zu", first);
+}
+
+enum { CONTEST_ROWS = 45, TURN = 3, TURNS = 10 };
+
+/* Steps of one side: they drift together with the other's, and resemble the one before. Between two turns of a side lie
+ * thirteen steps that are not among them: its own with the clocks on and its first, and the other's. */
+static void steps(struct check_rng *rng, const double *drift, double factor, double *out)
+{
+    double last = noise(rng, 0.05);
+    for (int i = 0; i < TURN * TURNS; i++) {
+        for (int skipped = 0; skipped < (i % TURN ? 0 : 13); skipped++) last = 0.7 * last + noise(rng, 0.05);
+        last = 0.7 * last + noise(rng, 0.05);
+        out[i] = factor * exp(drift[i / TURN] + last + (check_below(rng, 15) ? 0 : 0.3));
+    }
+}
+
+/* In how many contests of a side with itself (or, in its first row, with one that takes factor times as long). */
+static size_t contests(double factor, size_t *first)
+{
+    struct check_rng rng = {check_seed()};
+    static double time[2][CONTEST_ROWS + 1][TURN * TURNS];
+    size_t n = 0;
+    *first = 0;
+    for (int k = 0; k < COMPARISONS; k++) {
+        struct contest_cell cell[CONTEST_ROWS][2] = {{{0}}};
+        struct contest_row row[CONTEST_ROWS] = {{0}};
+        struct contest_side side[2] = {{.name = "a", .n = TURN * TURNS}, {.name = "b", .n = TURN * TURNS}};
+        struct contest c = {.turn = TURN, .n_sides = 2, .n_rows = CONTEST_ROWS, .side = side, .row = row};
+        double drift[TURNS] = {0};
+        for (int i = 1; i < TURNS; i++) drift[i] = drift[i - 1] + noise(&rng, 0.1);
+        for (int r = 0; r <= CONTEST_ROWS; r++)
+            for (int s = 0; s < 2; s++) {
+                steps(&rng, drift, s && !r ? factor : 1, time[s][r]);
+                if (r == CONTEST_ROWS) side[s].plain = time[s][r];
+                else cell[r][s] = (struct contest_cell){.n = TURN * TURNS, .seconds = time[s][r]};
+            }
+        for (int r = 0; r < CONTEST_ROWS; r++) row[r].cell = cell[r];
+        assert_true(contest_judge(&c));
+        size_t real = side[1].verdict.real;
+        for (int r = 0; r < CONTEST_ROWS; r++) real += cell[r][1].verdict.real;
+        n += real > 0;
+        *first += cell[0][1].verdict.real;
+    }
+    return n;
+}
+
+static void equal_contestants(void **state)
+{
+    (void)state;
+    size_t first, n = contests(1, &first);
+    if (n > 19) fail_msg("%zu of %d contests of a side with itself", n, COMPARISONS);
+    contests(1.5, &first);
+    if (first < 190) fail_msg("one and a half: %zu", first);
+}
+
+/* ------------------------------------------------------------------------------------------------ words */
+
+static void same(const char *got, const char *want)
+{
+    if (strcmp(got, want)) fail_msg("got '%s', want '%s'", got, want);
+}
+
+static void units(void **state)
+{
+    (void)state;
+    char text[32];
+    static const struct { double seconds; const char *text; } times[] = {
+        {2.084e-3, "2.08 ms"}, {0, "0.00 ns"},      {1, "1.00 s"},        {0.9996, "1.00 s"},  {0.9994, "999 ms"},
+        {123.4, "123 s"},      {1e-9, "1.00 ns"},   {45.67e-6, "45.7 us"}, {9.996e-6, "10.0 us"}, {1e-3, "1.00 ms"},
+        {9.994e-6, "9.99 us"}, {99.94e-9, "99.9 ns"}, {99.96e-9, "100 ns"}, {12345, "12345 s"}, {NAN, "-"}};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) same(text_time(times[i].seconds, text), times[i].text);
+    static const struct { double share; const char *text; } shares[] = {
+        {0.004, "0.4 %"}, {0.52, "52 %"}, {0.0994, "9.9 %"}, {0.0996, "10 %"}, {1.5, "150 %"}, {0, "0.0 %"}, {NAN, "-"}};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) same(text_percent(shares[i].share, text), shares[i].text);
+    char interval[48];
+    same(text_interval(1.101, 1.224, 2, interval), "   1.10 -    1.22");
+    same(text_interval(NAN, NAN, 2, interval), "                 ");
+    same(text_interval(0.001, 1.001, 2, interval), "         anything");
+    static const struct { double v; const char *text; } counts[] = {
+        {61234, "61.2 k"}, {123456, "123 k"}, {9999, "9999"}, {1e4, "10 k"}, {2.5e6, "2.50 M"}, {3e9, "3 G"},
+        {0.25, "0.25"},    {0.05, "0.05"},    {12.34, "12.3"}, {256, "256"}, {0, "0"},         {-61234, "-61.2 k"}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) same(chart_number(counts[i].v, text), counts[i].text);
+}
+
+static void labels(void **state)
+{
+    (void)state;
+    char text[100], clipped[100];
+    same(text_label("step/lenet-bn/batch:256/threads:2/native/process_time/real_time", 1, text, sizeof text),
+         "lenet-bn b256 t2 native");
+    same(text_label("step/lenet-bn/batch:256/threads:2/native", 0, text, sizeof text), "step lenet-bn b256 t2 native");
+    same(text_label("kernels/bn dx/n:1024/avx2/iterations:3/repeats:2/min_time:0.1", 1, text, sizeof text), "bn dx n1024 avx2");
+    same(text_label("alone", 1, text, sizeof text), "alone");
+    same(text_label("BM_sort/32/manual_time", 0, text, sizeof text), "BM_sort 32");
+    assert_true(text_is_setting("process_time") && text_is_setting("repeats:5") && !text_is_setting("repeats") &&
+                !text_is_setting("real_time2"));
+    assert_int_equal(text_width("a ± b"), 5);
+    same(text_clip("abcdefghij", 10, clipped), "abcdefghij");
+    same(text_clip("abcdefghijk", 10, clipped), "abcd..hijk");
+    same(text_clip("±±±±±±±±", 7, clipped), "±±..±±±");
+    same(text_clip("abcdef", 3, clipped), "abc");
+    char *out;
+    size_t size;
+    FILE *f = open_memstream(&out, &size);
+    text_pad(f, "±", 3);
+    text_wrap(f, "one two  three\nfour", 3, 10);
+    fclose(f);
+    same(out, "±  one two\n   three\n   four\n");
+    free(out);
+}
+
+/* ------------------------------------------------------------------------------------------------ charts */
+
+/* The number behind name=" in an element. */
+static double attribute(const char *element, const char *name)
+{
+    char wanted[20];
+    snprintf(wanted, sizeof wanted, " %s=\"", name);
+    const char *found = strstr(element, wanted), *end = strchr(element, '>');
+    if (!found || !end || found > end) fail_msg("no %s in %.80s", name, element);
+    return found ? atof(found + strlen(wanted)) : 0;
+}
+
+/* A linear axis from 0 to 8.1: rounded to 10, ticks each 2; a logarithmic one from 3 to 900 by twos: 2 ... 1024. */
+static void charts(void **state)
+{
+    (void)state;
+    struct chart c;
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    chart_open(&c, f, false, (struct chart_axis){3, 900, 2, "batch"}, (struct chart_axis){0, 8.1, 0, "rate <1>"}, "what");
+    near(c.x.lo, 2);
+    near(c.x.hi, 1024);
+    near(c.y.lo, 0);
+    near(c.y.hi, 10);
+    /* 980 x 400; 56 left, 18 right, 26 above, 42 below. */
+    near(chart_x(&c, 2), 56);
+    near(chart_x(&c, 1024), 962);
+    near(chart_x(&c, 64), 56 + 906 * 5. / 9);
+    near(chart_y(&c, 0), 358);
+    near(chart_y(&c, 10), 26);
+    near(chart_y(&c, 2.5), 358 - 332 / 4.);
+    chart_close(&c);
+    fclose(f);
+    size_t vertical = 0, horizontal = 0;
+    for (const char *at = text; (at = strstr(at, "<line class=\"grid\"")); at++) {
+        const bool upright = attribute(at, "x1") == attribute(at, "x2");
+        if (upright) {
+            assert_true(fabs(attribute(at, "x1") - (56 + 906. * (double)vertical / 9)) < 0.051);
+            assert_true(attribute(at, "y1") == 26 && attribute(at, "y2") == 358);
+            vertical++;
+        } else {
+            assert_true(fabs(attribute(at, "y1") - (358 - 332. * (double)horizontal / 5)) < 0.051);
+            assert_true(attribute(at, "x1") == 56 && attribute(at, "x2") == 962);
+            horizontal++;
+        }
+    }
+    assert_int_equal(vertical, 10); /* 2 4 8 ... 1024 */
+    assert_int_equal(horizontal, 6); /* 0 2 ... 10 */
+    assert_non_null(strstr(text, ">256</text>"));
+    assert_non_null(strstr(text, ">1024</text>"));
+    assert_non_null(strstr(text, "rate &lt;1&gt;"));
+    free(text);
+    /* A single value: an axis all the same. */
+    f = open_memstream(&text, &size);
+    chart_open(&c, f, true, (struct chart_axis){64, 64, 2, ""}, (struct chart_axis){10, 10, 10, ""}, "");
+    chart_close(&c);
+    fclose(f);
+    free(text);
+    near(c.x.lo, 64);
+    near(c.x.hi, 128);
+    near(c.y.lo, 10);
+    near(c.y.hi, 100);
+    near(chart_x(&c, 64), 46);
+    near(chart_y(&c, 10), 298);
+    near(chart_y(&c, 100), 26);
+}
+
+/* A page whose points can be computed: batches 16, 64, 256 at 1000, 2000 and 4000 examples/s. */
+static void page_positions(void **state)
+{
+    (void)state;
+    static const char *const rates[3][1] = {{"1000"}, {"2000"}, {"4000"}}; /* also the time, in ms */
+    struct results *all = NULL;
+    char error[300], path[] = "/tmp/convoy-report-XXXXXX", name[64];
+    close(mkstemp(path));
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native", 16 << 2 * i);
+        add(&all, "a.json", name, rates[i], 1);
+        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16, i == 2 ? "native" : i ? "b" : "c");
+        add(&all, "a.json", name, rates[i], 1);
+    }
+    if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
+    FILE *f = fopen(path, "r");
+    static char text[1 << 20];
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    unlink(path);
+    results_free(&all);
+    /* Wide: x = 56 + 906 log2(b / 16) / 4; y = 358 - 332 rate / 4000. Narrow: 46 + 298 ..., 298 - 272 .... */
+    has_text(text, "points=\"56.0,275.0 509.0,192.0 962.0,26.0 \"");
+    has_text(text, "points=\"46.0,230.0 195.0,162.0 344.0,26.0 \"");
+    has_text(text, "<circle cx=\"509.0\" cy=\"192.0\"");
+    has_text(text, "width:100.00%\"></div></div><div class=\"value\">4000 examples/s");
+    has_text(text, "width:50.00%\"></div></div><div class=\"value\">2000 examples/s");
+    has_text(text, "width:25.00%\"></div></div><div class=\"value\">1000 examples/s");
+    has_text(text, "<b>4000</b><span>examples a second, training net at batch 16");
 }
 
 /* Names and facts may hold anything. */
@@ -219,8 +730,16 @@ static void report(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(quantiles),  cmocka_unit_test(mann_whitney),
-                                       cmocka_unit_test(ratios),     cmocka_unit_test(reading),
-                                       cmocka_unit_test(unreadable), cmocka_unit_test(comparing),
+                                       cmocka_unit_test(mann_whitney_ties),
+                                       cmocka_unit_test(student),    cmocka_unit_test(means),
+                                       cmocka_unit_test(ratios),     cmocka_unit_test(many_tests),
+                                       cmocka_unit_test(reading),    cmocka_unit_test(unreadable),
+                                       cmocka_unit_test(comparing),  cmocka_unit_test(disturbed),
+                                       cmocka_unit_test(one_side_only),
+                                       cmocka_unit_test(processes),  cmocka_unit_test(equals_are_equal),
+                                       cmocka_unit_test(equal_contestants),
+                                       cmocka_unit_test(units),      cmocka_unit_test(labels),
+                                       cmocka_unit_test(charts),     cmocka_unit_test(page_positions),
                                        cmocka_unit_test(report)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,25 +4,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "report/difference.h"
 
-enum { KEY_FAIL_IF = 0x1000, KEY_JSON, KEY_HTML, KEY_BACKENDS, KEY_BATCH, KEY_CHECK_BATCH, KEY_STEPS, KEY_THREADS, KEY_ISA, KEY_STRICT };
+enum { KEY_FAIL_IF = 0x1000, KEY_NOISE, KEY_JSON, KEY_HTML, KEY_BACKENDS, KEY_BATCH, KEY_CHECK_BATCH, KEY_STEPS, KEY_THREADS, KEY_ISA, KEY_STRICT };
 
 struct options {
     const char *file[2];
     size_t files;
     const char *json;
     bool limited;
+    double noise;       /* a share */
     struct difference_limit limit;
     struct contest_options contest;
     bool asked;         /* for something that only a contest has */
 };
 
 static const struct argp_option options[] = {
-    {NULL, 0, NULL, 0, "Two result files:", 1},
+    {NULL, 0, NULL, 0, "Results before and after:", 1},
     {"fail-if", KEY_FAIL_IF, "CONDITION", 0,
      "end with exit code 6 if a benchmark meets it: 'slowdown>5%' (and more than noise) or 'speedup<1.2'", 1},
+    {"noise", KEY_NOISE, "PERCENT", 0,
+     "what two processes of the same program may differ by, where fewer than three files a side do not show it (default: 15)", 1},
     {NULL, 0, NULL, 0, "Backends:", 2},
     {"backends", KEY_BACKENDS, "LIST", 0, "contestants, each BACKEND[:unfused], where BACKEND is native, reference or a module's name, e.g. onednn; "
      "the first is what the others are compared with", 2},
@@ -47,6 +51,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (!difference_limit(arg, &o->limit, error, sizeof error)) argp_error(state, "--fail-if: %s", error);
         o->limited = true;
         return 0;
+    case KEY_NOISE: o->noise = cli_real(state, "noise", arg, 0, 1000) / 100; return 0;
     case KEY_JSON: o->json = o->contest.json = arg; return 0;
     case KEY_BACKENDS: o->contest.backends = arg; return 0;
     case KEY_BATCH: o->contest.batch = cli_integer(state, "batch", arg, 2, 1 << 20); break;
@@ -80,49 +85,63 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {.options = options,
                                  .parser = parse,
-                                 .args_doc = "OLD.json NEW.json\n[MODEL] --backends LIST",
-                                 .doc = "Compares two results that `convoy bench --json` or any Google Benchmark "
-                                        "program wrote: the ratio of the median times, its 95 % "
-                                        "interval by bootstrap, and Mann and Whitney's p. A difference counts as real "
-                                        "if p is below 0.05 and the interval leaves out 1.\n"
+                                 .args_doc = "OLD.json[,...] NEW.json[,...]\n[MODEL] --backends LIST",
+                                 .doc = "Compares results that `convoy bench --json` or any Google Benchmark program wrote. A side is "
+                                        "one file or, better, the files of several processes with commas between; the ratio of "
+                                        "times has its 95 % interval by Welch's t test of the logarithms. Slower and faster are so "
+                                        "called that among identical programs one comparison in twenty has any such row (Holm).\n"
                                         "With --backends, compares backends on a training step (of lenet-bn by default), op by op: "
                                         "time, share, GFLOP/s, GB/s, and how far the numbers are from the reference's. `convoy --help` lists exit codes."};
 
-static int write_json(const char *path, const struct results *all, const struct difference *list)
+static int write_json(const char *path, const struct differences *all)
 {
-    char *text = difference_json(all, list);
+    char *text = difference_json(all);
     int code = text ? cli_write(path, text) : cli_fail(CLI_NOMEM, "out of memory");
     free(text);
     return code;
 }
 
-static int compare_files(const struct options *o)
+/* A file, or several with commas between. */
+static int read_side(const char *list, struct results **all)
 {
     static const int codes[] = {CLI_OK, CLI_BAD, CLI_IO, CLI_NOMEM};
+    char error[CLI_ERROR], *copy = strdup(list), *rest = copy;
+    enum results_status status = copy ? RESULTS_OK : RESULTS_NOMEM;
+    snprintf(error, sizeof error, "out of memory");
+    if (copy && !access(list, F_OK)) rest = NULL; /* a name with a comma in it */
+    if (copy && !rest) status = results_read(list, all, error, sizeof error);
+    for (char *path; !status && rest && (path = strsep(&rest, ","));)
+        status = results_read(path, all, error, sizeof error);
+    free(copy);
+    return status ? cli_fail(codes[status], "%s", error) : CLI_OK;
+}
+
+static int compare_files(const struct options *o)
+{
     struct results *all = NULL;
-    struct difference *list = NULL;
-    char error[CLI_ERROR];
-    enum results_status status = RESULTS_OK;
-    for (size_t i = 0; !status && i < 2; i++) status = results_read(o->file[i], &all, error, sizeof error);
-    int code = status ? cli_fail(codes[status], "%s", error) : CLI_OK;
-    if (!code && !(list = differences(all))) code = cli_fail(CLI_NOMEM, "out of memory");
-    size_t common = 0;
-    for (const struct difference *d = list; d && (d->old || d->new); d++) common += d->old && d->new;
-    if (!code && !common) code = cli_fail(CLI_BAD, "%s and %s have no benchmark in common", o->file[0], o->file[1]);
-    if (!code) {
-        const size_t met = difference_print(stdout, all, list, o->limited ? &o->limit : NULL);
-        if (o->json) code = write_json(o->json, all, list);
-        if (!code && met)
-            code = cli_fail(CLI_LIMIT, "%zu of %zu benchmarks meet the condition of --fail-if", met, common);
+    struct differences *d = NULL;
+    int code = cli_writable(o->json);
+    size_t n_old = 0;
+    for (size_t i = 0; !code && i < 2; i++) {
+        code = read_side(o->file[i], &all);
+        if (!i && all) n_old = all->n_files;
     }
-    free(list);
+    if (!code && !(d = differences(all, n_old, o->noise))) code = cli_fail(CLI_NOMEM, "out of memory");
+    if (!code && !d->common) code = cli_fail(CLI_BAD, "%s and %s have no benchmark in common", o->file[0], o->file[1]);
+    if (!code) {
+        const size_t met = difference_print(stdout, d, o->limited ? &o->limit : NULL);
+        if (o->json) code = write_json(o->json, d);
+        if (!code && met)
+            code = cli_fail(CLI_LIMIT, "%zu of %zu benchmarks meet the condition of --fail-if", met, d->common);
+    }
+    differences_free(&d);
     results_free(&all);
     return code;
 }
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.files = 0, .contest = {.steps = 30}};
+    struct options o = {.noise = DIFFERENCE_HIDDEN, .contest = {.steps = 30}};
     cli_parse(&argp, argc, argv, &o);
     if (o.contest.backends) {
         o.contest.model = o.files ? o.file[0] : "lenet-bn";

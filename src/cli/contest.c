@@ -459,6 +459,8 @@ static int contest(struct contestants *t)
     c->peak = probe_fma(cvy_context_isa(t->side[0].s.ctx), c->threads, 0.1) * 1e9;
     for (size_t k = 0; !code && k < t->o->steps; k += TURN)
         for (size_t i = 0; !code && i < t->n; i++) code = turn(t, (i + k / TURN) % t->n); /* nobody is always the first */
+    c->turn = TURN;
+    if (!code && !contest_judge(c)) code = cli_fail(CLI_NOMEM, "out of memory");
     if (!code) contest_print(stdout, c);
     if (!code && t->o->json) code = write_json(t->o->json, c);
     if (!code && t->o->html) code = write_html(t->o->html, c);

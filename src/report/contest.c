@@ -9,6 +9,7 @@
 #include "report/chart.h"
 #include "report/parts.h"
 #include "report/stats.h"
+#include "report/text.h"
 
 static const char *const part_names[] = {"forward", "backward", "update", "reorder"};
 
@@ -28,44 +29,166 @@ static double total(const struct contest *c, size_t side)
     return sum;
 }
 
+/* ------------------------------------------------------------------------------------------------ verdicts */
+
+/* What two copies of the same code in one process differ by: where their memory happens to lie. */
+#define HIDDEN 0.01
+
+/* Every comparison of a contest: log(rival / first) of each turn. */
+struct pairs { size_t n; double *log_ratio; struct contest_verdict *verdict; };
+
+/* Turns that both had: a side that is too slow stops early. NULL log_ratio: out of memory. */
+static struct pairs pairs_of(const struct contest *c, const double *a, size_t n_a, const double *b, size_t n_b,
+                             struct contest_verdict *verdict)
+{
+    const size_t turns = (n_a < n_b ? n_a : n_b) / c->turn;
+    struct pairs p = {turns, malloc((turns + 1) * sizeof(double)), verdict};
+    for (size_t i = 0; p.log_ratio && i < turns; i++)
+        p.log_ratio[i] = log(stats_median(b + i * c->turn, c->turn) / stats_median(a + i * c->turn, c->turn));
+    return p;
+}
+
+bool contest_judge(struct contest *c)
+{
+    const size_t most = (c->n_rows + 1) * c->n_sides;
+    struct pairs *all = malloc((most + 1) * sizeof *all);
+    double *p = malloc((most + 1) * sizeof *p), sums[2] = {0, 0};
+    bool good = all && p;
+    size_t n = 0, longest = 0;
+    for (size_t i = 1; good && i < c->n_sides; i++) {
+        struct contest_side *a = &c->side[0], *b = &c->side[i];
+        all[n++] = pairs_of(c, a->plain, a->n, b->plain, b->n, &b->verdict);
+        for (size_t r = 0; r < c->n_rows; r++) {
+            struct contest_cell *x = &c->row[r].cell[0], *y = &c->row[r].cell[i];
+            all[n++] = pairs_of(c, x->seconds, x->n, y->seconds, y->n, &y->verdict);
+        }
+    }
+    for (size_t k = 0; k < n; k++) {
+        good &= all[k].log_ratio != NULL;
+        longest = all[k].n > longest ? all[k].n : longest;
+    }
+    for (size_t k = 0; good && k < n; k++) stats_correlate(all[k].log_ratio, all[k].n, sums);
+    for (size_t k = 0; good && k < n; k++) {
+        all[k].verdict->ratio = stats_paired_ratio(all[k].log_ratio, all[k].n, HIDDEN, stats_correlation(sums, longest));
+        p[k] = all[k].n ? all[k].verdict->ratio.p : NAN;
+    }
+    if (good) stats_holm(p, n);
+    for (size_t k = 0; k < n; k++) {
+        all[k].verdict->p = good ? p[k] : NAN;
+        all[k].verdict->real = good && p[k] < 0.05;
+        free(all[k].log_ratio);
+    }
+    free(all);
+    free(p);
+    return good;
+}
+
+static const char *word(const struct contest_verdict *v)
+{
+    if (v->real) return v->ratio.ratio > 1 ? "slower" : "faster";
+    return isnan(v->ratio.lo) && !isnan(v->ratio.ratio) ? "too few" : "";
+}
+
 /* ------------------------------------------------------------------------------------------------ tables */
 
-#define NAME_WIDTH 44
+enum { NAME_WIDTH = 37 };
 
-/* The name, its middle left out where it is long. */
-static const char *short_name(const char *name, char out[NAME_WIDTH + 1])
+static void print_name(FILE *out, const char *name)
 {
-    size_t n = strlen(name), half = NAME_WIDTH / 2 - 1;
-    if (n <= NAME_WIDTH) return strcpy(out, name);
-    snprintf(out, NAME_WIDTH + 1, "%.*s...%s", (int)half, name, name + n - (NAME_WIDTH - 3 - half));
-    return out;
+    char clipped[4 * NAME_WIDTH + 1];
+    text_pad(out, text_clip(name, NAME_WIDTH, clipped), NAME_WIDTH);
+}
+
+static void print_microseconds(FILE *out, double seconds) { fprintf(out, " %*.*f", 9, seconds < 0.1 ? 1 : 0, seconds * 1e6); }
+
+static void print_verdict(FILE *out, const struct contest *c, size_t rival)
+{
+    const struct contest_verdict *v = &c->side[rival].verdict;
+    size_t wins[2] = {0, 0}, both = 0;
+    for (size_t r = 0; r < c->n_rows; r++) {
+        const struct contest_verdict *x = &c->row[r].cell[rival].verdict;
+        both += !isnan(x->ratio.ratio);
+        if (x->real) wins[x->ratio.ratio < 1]++;
+    }
+    const char *told = word(v);
+    if (!*told) told = "no difference beyond the noise";
+    if (!strcmp(told, "too few")) told = "too few steps to tell, at least 6";
+    fprintf(out, "%s against %s: %s\n    a step takes %.2f times as long", c->side[rival].name, c->side[0].name, told,
+            v->ratio.ratio);
+    if (isnan(v->ratio.lo)) {
+        fputs("\n", out);
+        return;
+    }
+    fprintf(out, " (95 %% interval %.2f - %.2f)\n", v->ratio.lo, v->ratio.hi);
+    fprintf(out, "    of %zu rows slower: %zu, faster: %zu, no difference beyond the noise: %zu\n", both, wins[0], wins[1],
+            both - wins[0] - wins[1]);
+}
+
+static void print_pair(FILE *out, const char *name, double a, double b, const struct contest_verdict *v)
+{
+    const int digits = v->ratio.ratio < 100 ? 2 : 0;
+    char interval[48];
+    print_name(out, name);
+    print_microseconds(out, a);
+    print_microseconds(out, b);
+    fprintf(out, " %7.*f", digits, v->ratio.ratio);
+    fprintf(out, " %s", text_interval(v->ratio.lo, v->ratio.hi, digits, interval));
+    fprintf(out, *word(v) ? "  %s\n" : "%s\n", word(v));
+}
+
+static void print_pairs(FILE *out, const struct contest *c, size_t rival)
+{
+    const struct contest_side *a = &c->side[0], *b = &c->side[rival];
+    char left[37], right[37];
+    putc('\n', out);
+    print_name(out, "microseconds");
+    fprintf(out, " %9s %9s %7s  %16s\n", text_clip(a->name, 9, left), text_clip(b->name, 9, right), "times", "95 % interval");
+    for (int part = CONTEST_FORWARD; part <= CONTEST_REORDER; part++) {
+        bool any = false;
+        for (size_t r = 0; r < c->n_rows; r++) {
+            const struct contest_row *row = &c->row[r];
+            if ((int)row->part != part || isnan(row->cell[rival].verdict.ratio.ratio)) continue;
+            if (!any) fprintf(out, "-- %s\n", part_names[part]);
+            any = true;
+            print_pair(out, row->name, median(&row->cell[0]), median(&row->cell[rival]), &row->cell[rival].verdict);
+        }
+    }
+    print_pair(out, "-- the whole step", stats_median(a->plain, a->n), stats_median(b->plain, b->n), &b->verdict);
 }
 
 static void print_row(FILE *out, const struct contest *c, const struct contest_row *row, size_t side)
 {
     const struct contest_cell *cell = &row->cell[side];
-    char name[NAME_WIDTH + 1];
     if (!cell->n) return;
-    double t = median(cell);
-    fprintf(out, "%-*s %9.1f %5.1f %6.1f", NAME_WIDTH, short_name(row->name, name), t * 1e6, spread(cell->seconds, cell->n) * 100,
-            t / total(c, side) * 100);
+    const double t = median(cell);
+    print_name(out, row->name);
+    print_microseconds(out, t);
+    const double quartiles = spread(cell->seconds, cell->n) * 100;
+    fprintf(out, quartiles < 999.95 ? " %5.1f" : "  >999", quartiles);
+    fprintf(out, " %6.1f", t / total(c, side) * 100);
     if (row->flops > 0) fprintf(out, " %8.1f %6.1f", row->flops / t * 1e-9, row->flops / t / c->peak * 100);
-    else fprintf(out, " %8s %6s", "", "");
-    if (row->bytes > 0) fprintf(out, " %7.1f", row->bytes / t * 1e-9);
-    else fprintf(out, " %7s", "");
-    const struct contest_distance *d = &cell->distance;
-    if (*d->tensor)
-        fprintf(out, "  %9.2g %9.2g %9.3g  %s[%zu,%zu,%zu,%zu]", d->abs, d->rel, d->ulp, d->tensor, d->worst[0], d->worst[1],
-                d->worst[2], d->worst[3]);
-    fputc('\n', out);
+    else if (row->bytes > 0 || *cell->distance.tensor) fprintf(out, " %8s %6s", "", "");
+    if (row->bytes > 0) fprintf(out, " %6.1f", row->bytes / t * 1e-9);
+    else if (*cell->distance.tensor) fprintf(out, " %6s", "");
+    if (*cell->distance.tensor) fprintf(out, " %8.1e %7.1e", cell->distance.abs, cell->distance.rel);
+    putc('\n', out);
+}
+
+static void print_total(FILE *out, const char *name, double seconds, double examples)
+{
+    print_name(out, name);
+    print_microseconds(out, seconds);
+    if (examples > 0) fprintf(out, "  %.1f examples/s", examples / seconds);
+    putc('\n', out);
 }
 
 static void print_side(FILE *out, const struct contest *c, size_t side)
 {
     const struct contest_side *s = &c->side[side];
-    double plain = stats_median(s->plain, s->n), clocked = stats_median(s->clocked, s->n), sum = total(c, side);
-    fprintf(out, "\n%s\n%-*s %9s %5s %6s %8s %6s %7s  %9s %9s %9s  %s\n", s->name, NAME_WIDTH, "", "us", "+-%", "share%", "GFLOP/s",
-            "%peak", "GB/s", "max abs", "max rel", "ulp there", "worst at");
+    const double plain = stats_median(s->plain, s->n), clocked = stats_median(s->clocked, s->n), sum = total(c, side);
+    putc('\n', out);
+    print_name(out, s->name);
+    fprintf(out, " %9s %5s %6s %8s %6s %6s %8s %7s\n", "us", "+-%", "share%", "GFLOP/s", "%peak", "GB/s", "max abs", "max rel");
     for (int part = CONTEST_FORWARD; part <= CONTEST_REORDER; part++) {
         bool any = false;
         for (size_t r = 0; r < c->n_rows; r++) any |= (int)c->row[r].part == part && c->row[r].cell[side].n;
@@ -73,62 +196,31 @@ static void print_side(FILE *out, const struct contest *c, size_t side)
         for (size_t r = 0; r < c->n_rows; r++)
             if ((int)c->row[r].part == part) print_row(out, c, &c->row[r], side);
     }
-    fprintf(out, "%-*s %9.1f %5s %6.1f\n", NAME_WIDTH, "-- all of these", sum * 1e6, "", 100.0);
-    fprintf(out, "%-*s %9.1f   (waiting for each other, starting threads)\n", NAME_WIDTH, "-- the rest of the step",
-            (clocked - sum) * 1e6);
-    fprintf(out, "%-*s %9.1f %5.1f %17.1f examples/s\n", NAME_WIDTH, "-- a step with clocks", clocked * 1e6,
-            spread(s->clocked, s->n) * 100, (double)c->batch / clocked);
-    fprintf(out, "%-*s %9.1f %5.1f %17.1f examples/s\n", NAME_WIDTH, "-- a step without", plain * 1e6, spread(s->plain, s->n) * 100,
-            (double)c->batch / plain);
-}
-
-struct verdict { struct stats_ratio ratio; double p; bool real, few; /* few: p cannot fall below 0.05, whatever they are */ };
-
-/* How many times as long b took as a. */
-static struct verdict judge(const double *a, size_t n_a, const double *b, size_t n_b)
-{
-    struct verdict v = {stats_ratio(a, n_a, b, n_b), stats_mann_whitney(a, n_a, b, n_b), false, n_a < 4 || n_b < 4};
-    v.real = v.p < 0.05 && (v.ratio.lo > 1 || v.ratio.hi < 1);
-    return v;
-}
-
-static void print_verdict(FILE *out, const char *name, const struct contest *c, size_t rival, const struct verdict *v)
-{
-    char text[NAME_WIDTH + 1];
-    double ratio = v->ratio.ratio;
-    fprintf(out, "%-*s %6.2f  [%.2f, %.2f]  p %.3f  ", NAME_WIDTH, short_name(name, text), ratio, v->ratio.lo, v->ratio.hi, v->p);
-    if (v->few) fprintf(out, "too few steps to tell: at least 4\n");
-    else if (!v->real) fprintf(out, "no difference beyond the noise\n");
-    else fprintf(out, "%s is %.2f times as fast\n", ratio > 1 ? c->side[0].name : c->side[rival].name, ratio > 1 ? ratio : 1 / ratio);
-}
-
-static void print_verdicts(FILE *out, const struct contest *c, size_t rival)
-{
-    const struct contest_side *a = &c->side[0], *b = &c->side[rival];
-    size_t wins[2] = {0, 0}, even = 0;
-    fprintf(out, "\nverdict: time of %s / time of %s, 95 %% interval, Mann-Whitney p\n", b->name, a->name);
-    for (size_t r = 0; r < c->n_rows; r++) {
-        const struct contest_cell *x = &c->row[r].cell[0], *y = &c->row[r].cell[rival];
-        if (!x->n || !y->n) continue;
-        struct verdict v = judge(x->seconds, x->n, y->seconds, y->n);
-        if (!v.real) even++;
-        else wins[v.ratio.ratio < 1]++;
-        print_verdict(out, c->row[r].name, c, rival, &v);
-    }
-    struct verdict v = judge(a->plain, a->n, b->plain, b->n);
-    print_verdict(out, "the whole step", c, rival, &v);
-    fprintf(out, "%s is faster in %zu rows, %s in %zu, neither in %zu\n", a->name, wins[0], b->name, wins[1], even);
+    print_total(out, "-- all of these", sum, 0);
+    print_total(out, "-- waiting, starting threads", clocked - sum, 0);
+    print_total(out, "-- a step with clocks", clocked, (double)c->batch);
+    print_total(out, "-- a step without", plain, (double)c->batch);
 }
 
 void contest_print(FILE *out, const struct contest *c)
 {
-    fprintf(out, "%s, batch %zu, %zu threads, %s on %s; FMA peak %.1f GFLOP/s\n", c->model, c->batch, c->threads, c->isa, c->cpu,
-            c->peak * 1e-9);
-    fprintf(out, "numbers: one step of %zu images from the same weights, against the reference in double; losses", c->check_batch);
-    for (size_t i = 0; i < c->n_sides; i++) fprintf(out, " %s %.9g", c->side[i].name, c->side[i].loss);
-    fputc('\n', out);
+    char line[1024], one[64];
+    for (size_t i = 1; i < c->n_sides; i++) print_verdict(out, c, i);
+    if (c->n_sides > 1) putc('\n', out);
+    snprintf(line, sizeof line, "%s, batch %zu, %zu thread%s, %s on %s; FMA peak %.1f GFLOP/s; medians of %zu steps.", c->model,
+             c->batch, c->threads, c->threads == 1 ? "" : "s", c->isa, c->cpu, c->peak * 1e-9, c->side[0].n);
+    text_wrap(out, line, 0, SCREEN);
+    if (c->n_sides > 1)
+        text_wrap(out, "Among identical programs one comparison in twenty has any row called slower or faster.", 0, SCREEN);
+    snprintf(line, sizeof line, "Numbers: one step of %zu images from the same weights, against the reference in double; losses",
+             c->check_batch);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        snprintf(one, sizeof one, " %.32s %.9g", c->side[i].name, c->side[i].loss);
+        if (strlen(line) + strlen(one) < sizeof line) strcat(line, one);
+    }
+    text_wrap(out, line, 0, SCREEN);
+    for (size_t i = 1; i < c->n_sides; i++) print_pairs(out, c, i);
     for (size_t i = 0; i < c->n_sides; i++) print_side(out, c, i);
-    for (size_t i = 1; i < c->n_sides; i++) print_verdicts(out, c, i);
 }
 
 /* ------------------------------------------------------------------------------------------------ JSON */
@@ -161,6 +253,13 @@ static json_t *cell_json(const struct contest *c, const struct contest_row *row,
     return j;
 }
 
+static json_t *verdict_json(const struct contest *c, size_t side, const struct contest_verdict *v)
+{
+    return json_pack("{s:s, s:s, s:o, s:[o,o], s:o, s:o, s:b}", "of", c->side[0].name, "against", c->side[side].name, "ratio",
+                     real_or_null(v->ratio.ratio), "interval", real_or_null(v->ratio.lo), real_or_null(v->ratio.hi), "p",
+                     real_or_null(v->ratio.p), "p_adjusted", real_or_null(v->p), "real", v->real);
+}
+
 static json_t *row_json(const struct contest *c, const struct contest_row *row)
 {
     json_t *cells = json_array(), *verdicts = json_array();
@@ -169,9 +268,7 @@ static json_t *row_json(const struct contest *c, const struct contest_row *row)
     for (size_t i = 1; i < c->n_sides; i++) {
         const struct contest_cell *a = &row->cell[0], *b = &row->cell[i];
         if (!a->n || !b->n) continue;
-        struct verdict v = judge(a->seconds, a->n, b->seconds, b->n);
-        json_array_append_new(verdicts, json_pack("{s:s, s:s, s:f, s:[f,f], s:f, s:b}", "of", c->side[0].name, "against", c->side[i].name,
-                                                  "ratio", v.ratio.ratio, "interval", v.ratio.lo, v.ratio.hi, "p", v.p, "real", v.real));
+        json_array_append_new(verdicts, verdict_json(c, i, &b->verdict));
     }
     return json_pack("{s:s, s:s, s:f, s:f, s:o, s:o}", "name", row->name, "part", part_names[row->part], "flops", row->flops, "bytes",
                      row->bytes, "backends", cells, "verdicts", verdicts);
@@ -192,6 +289,9 @@ char *contest_json(const struct contest *c)
     json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o}", "convoy", c->version, "model", c->model, "cpu", c->cpu,
                             "isa", c->isa, "batch", (int)c->batch, "threads", (int)c->threads, "check_batch", (int)c->check_batch,
                             "fma_peak", c->peak, "backends", sides, "rows", rows);
+    json_t *verdicts = json_array();
+    for (size_t i = 1; i < c->n_sides; i++) json_array_append_new(verdicts, verdict_json(c, i, &c->side[i].verdict));
+    json_object_set_new(all, "verdicts", verdicts);
     char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(all);
     return text;
@@ -202,7 +302,8 @@ char *contest_json(const struct contest *c)
 static void html_key(FILE *out, size_t side) { fprintf(out, "<span class=\"key\" style=\"--c:var(--c%zu)\"></span>", side % 8); }
 
 /* Microseconds, then how many times as long as the first. Where there is little room, only that. */
-static void html_times(FILE *out, const struct contest *c, const double *const *v, const size_t *n)
+static void html_times(FILE *out, const struct contest *c, const double *const *v, const size_t *n,
+                       const struct contest_verdict *const *verdict)
 {
     for (size_t i = 0; i < c->n_sides; i++) {
         if (!n[i]) {
@@ -211,14 +312,16 @@ static void html_times(FILE *out, const struct contest *c, const double *const *
         }
         fprintf(out, "<td%s data-tip=\"&#177;%.1f %%\">%.1f</td>", i ? " class=\"wide\"" : "", spread(v[i], n[i]) * 100,
                 stats_median(v[i], n[i]) * 1e6);
-        if (i && n[0]) {
-            struct verdict x = judge(v[0], n[0], v[i], n[i]);
-            const char *class = !x.real ? "" : x.ratio.ratio > 1 ? " class=\"slower\"" : " class=\"faster\"";
-            fprintf(out, "<td%s>%.*f</td><td class=\"wide\">%.2f – %.2f</td>", class, x.ratio.ratio < 100 ? 2 : 0, x.ratio.ratio,
-                    x.ratio.lo, x.ratio.hi);
-        } else if (i) {
+        if (!i) continue;
+        const struct stats_ratio *x = &verdict[i]->ratio;
+        if (isnan(x->ratio)) {
             fputs("<td></td><td class=\"wide\"></td>", out);
+            continue;
         }
+        fprintf(out, verdict[i]->real ? "<td class=\"%s\">" : "<td>", word(verdict[i]));
+        fprintf(out, "%.*f</td><td class=\"wide\">", x->ratio < 100 ? 2 : 0, x->ratio);
+        if (!isnan(x->lo)) fprintf(out, "%.2f – %.2f", x->lo, x->hi);
+        fputs("</td>", out);
     }
     fputs("</tr>\n", out);
 }
@@ -226,10 +329,11 @@ static void html_times(FILE *out, const struct contest *c, const double *const *
 static void html_verdicts(FILE *out, const struct contest *c)
 {
     const double *v[CONTEST_SIDES];
+    const struct contest_verdict *verdict[CONTEST_SIDES];
     size_t n[CONTEST_SIDES];
     fputs("<h2>Verdict</h2><p class=\"about\">Median microseconds on each backend; × is how many times as long as on ", out);
     chart_text(out, c->side[0].name);
-    fputs(", with its 95&nbsp;% interval. In colour: beyond the noise (Mann and Whitney's p below 0.05, and the interval leaves out 1)."
+    fputs(", with its 95&nbsp;% interval. In colour: beyond the noise. Among identical programs one comparison in twenty has any row in colour."
           "</p><div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th>", out);
     for (size_t i = 0; i < c->n_sides; i++) {
         fputs(i ? "<th class=\"wide\">" : "<th>", out);
@@ -242,8 +346,12 @@ static void html_verdicts(FILE *out, const struct contest *c)
         fputs("×</th><th class=\"wide\">interval</th>", out);
     }
     fputs("</tr></thead><tbody>\n<tr class=\"total\"><td>the whole step</td>", out);
-    for (size_t i = 0; i < c->n_sides; i++) v[i] = c->side[i].plain, n[i] = c->side[i].n;
-    html_times(out, c, v, n);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        v[i] = c->side[i].plain;
+        n[i] = c->side[i].n;
+        verdict[i] = &c->side[i].verdict;
+    }
+    html_times(out, c, v, n, verdict);
     for (size_t r = 0; r < c->n_rows; r++) {
         const char *wide = c->row[r].cell[0].n ? "" : "wide"; /* nothing to compare with: left out where there is little room */
         if (!r || c->row[r].part != c->row[r - 1].part)
@@ -251,8 +359,12 @@ static void html_verdicts(FILE *out, const struct contest *c)
         fprintf(out, "<tr class=\"%s\"><td>", wide);
         chart_text(out, c->row[r].name);
         fputs("</td>", out);
-        for (size_t i = 0; i < c->n_sides; i++) v[i] = c->row[r].cell[i].seconds, n[i] = c->row[r].cell[i].n;
-        html_times(out, c, v, n);
+        for (size_t i = 0; i < c->n_sides; i++) {
+            v[i] = c->row[r].cell[i].seconds;
+            n[i] = c->row[r].cell[i].n;
+            verdict[i] = &c->row[r].cell[i].verdict;
+        }
+        html_times(out, c, v, n, verdict);
     }
     fputs("</tbody></table></div></div>\n", out);
 }

@@ -9,6 +9,7 @@
 #include "report/chart.h"
 #include "report/parts.h"
 #include "report/stats.h"
+#include "report/text.h"
 
 enum { COLORS = 8, PHASES = 8 };
 
@@ -30,24 +31,13 @@ struct page {
 
 /* ------------------------------------------------------------------------------------------------ entries */
 
-static bool is_setting(const char *part)
-{
-    static const char *const settings[] = {
-        "real_time", "manual_time", "process_time", "iterations:", "repeats:", "min_time:", "min_warmup_time:"};
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        const size_t n = strlen(settings[i]);
-        if (settings[i][n - 1] == ':' ? !strncmp(part, settings[i], n) : !strcmp(part, settings[i])) return true;
-    }
-    return false;
-}
-
 static bool read_entry(struct entry *e, const struct result *r)
 {
     e->r = r;
     e->text = strdup(r->name);
     if (!e->text) return false;
     char *slash;
-    while ((slash = strrchr(e->text, '/')) && is_setting(slash + 1)) *slash = '\0';
+    while ((slash = strrchr(e->text, '/')) && text_is_setting(slash + 1)) *slash = '\0';
     e->group = strdup(e->text);
     if (!e->group) return false;
     slash = strrchr(e->group, '/');
@@ -287,12 +277,13 @@ static void head(struct page *p)
 static void ratio_note(struct page *p, const struct entry *e, const struct entry *base)
 {
     if (e == base || !e->r->runs || !base->r->runs) return;
-    /* Over times, the interval of "base is x times as fast". */
-    const struct stats_ratio x = stats_ratio(base->r->seconds, base->r->runs, e->r->seconds, e->r->runs);
-    const double share = part_of(e, "batch") > 0 || base->r->runs ? x.ratio : NAN;
+    /* Over times: "base is x times as fast". */
+    const struct stats_ratio x = stats_ratio(base->r->seconds, base->r->runs, e->r->seconds, e->r->runs, 0);
     fputs("<small>", p->out);
     chart_text(p->out, base->who);
-    fprintf(p->out, " is %.2f × as fast (%.2f – %.2f)</small>", share, x.lo, x.hi);
+    fprintf(p->out, " is %.2f × as fast", x.ratio);
+    if (isfinite(x.lo)) fprintf(p->out, " (%.2f – %.2f)", x.lo, x.hi);
+    fputs("</small>", p->out);
 }
 
 static void bars(struct page *p, const struct entry *first, size_t n, const char *counter, const char *unit)

@@ -135,7 +135,7 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
         json_is_string(message))
         return set_text(&x->error, json_is_string(message) ? json_string_value(message) : "failed") ? RESULTS_OK
                                                                                                     : no_memory(r);
-    const json_t *time = json_object_get(run, "real_time"), *unit = json_object_get(run, "time_unit");
+    const json_t *time = json_object_get(run, "real_time"), *cpu = json_object_get(run, "cpu_time"), *unit = json_object_get(run, "time_unit");
     if (!json_is_number(time))
         return fail(r, RESULTS_BAD, "benchmarks[%zu] (%s): expected a number \"real_time\", found %s", index, id,
                     type_name(time));
@@ -150,6 +150,9 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
     if (!longer) return no_memory(r);
     x->seconds = longer;
     x->seconds[x->runs] = json_number_value(time) * units[u].seconds;
+    if (!(longer = realloc(x->cpu_seconds, (x->runs + 1) * sizeof *longer))) return no_memory(r);
+    x->cpu_seconds = longer;
+    x->cpu_seconds[x->runs] = json_is_number(cpu) ? json_number_value(cpu) * units[u].seconds : NAN;
     for (size_t c = 0; c < x->n_counters; c++) {
         double *value = realloc(x->counter[c].value, (x->runs + 1) * sizeof *value);
         if (!value) return no_memory(r);
@@ -227,6 +230,7 @@ void results_free(struct results **all)
         for (size_t k = 0; k < a->at[i].n_counters; k++)
             free(a->at[i].counter[k].name), free(a->at[i].counter[k].value);
         free(a->at[i].counter), free(a->at[i].name), free(a->at[i].label), free(a->at[i].error), free(a->at[i].seconds);
+        free(a->at[i].cpu_seconds);
     }
     free(a->file), free(a->at), free(a);
     *all = NULL;
@@ -245,4 +249,14 @@ double result_median(const struct result *r, const char *counter)
     for (size_t c = 0; c < r->n_counters; c++)
         if (!strcmp(r->counter[c].name, counter)) return stats_median(r->counter[c].value, r->runs);
     return NAN;
+}
+
+double result_cpus(const struct result *r)
+{
+    double *share = malloc((r->runs + 1) * sizeof *share);
+    if (!share) return NAN;
+    for (size_t i = 0; i < r->runs; i++) share[i] = r->cpu_seconds[i] / r->seconds[i];
+    const double result = stats_median(share, r->runs);
+    free(share);
+    return result;
 }

@@ -15,6 +15,7 @@ struct result {
     size_t file;          /* which file it came from */
     size_t runs;
     double *seconds;      /* [runs] an iteration, by the clock that decides; sorted by repetition */
+    double *cpu_seconds;  /* [runs] of CPU time in it; NaN: not said */
     size_t n_counters;
     struct result_counter *counter;
 };
@@ -43,6 +44,8 @@ void results_free(struct results **all);
 
 /* A fact of a file, or NULL. */
 const char *results_fact(const struct results *all, size_t file, const char *key);
+/* Median over the repetitions of CPU seconds a second: what its threads got of the CPUs. NaN if it was not measured. */
+double result_cpus(const struct result *r);
 /* Median of a counter over the repetitions; NaN if none has it. Of the time: "". */
 double result_median(const struct result *r, const char *counter);
 

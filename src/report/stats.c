@@ -1,12 +1,11 @@
-/* Medians, bootstrap, ranks. */
+/* Medians, means, Student's t, ranks. */
 #include "report/stats.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESAMPLES = 10000, EXACT = 100 };
+enum { EXACT = 100 };
 
 static int by_value(const void *a, const void *b)
 {
@@ -44,41 +43,180 @@ double stats_quantile(const double *v, size_t n, double q)
 
 double stats_median(const double *v, size_t n) { return stats_quantile(v, n, 0.5); }
 
-/* Steele, Lea and Flood 2014: SplitMix64. */
-static uint64_t next(uint64_t *state)
+double stats_geometric_mean(const double *v, size_t n)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    double sum = 0;
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(v[i])) sum += log(v[i]), m++;
+    return m ? exp(sum / (double)m) : NAN;
 }
 
-static double resampled_median(const double *v, size_t n, double *draw, uint64_t *state)
-{
-    for (size_t i = 0; i < n; i++) draw[i] = v[(size_t)((next(state) >> 32) * n >> 32)];
-    qsort(draw, n, sizeof *draw, by_value);
-    return quantile_sorted(draw, n, 0.5);
-}
+/* ------------------------------------------------------------------------------------------------ Student's t */
 
-struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, size_t n_b)
+/* The continued fraction of the incomplete beta function (Abramowitz and Stegun 26.5.8) by Lentz's method. */
+static double beta_fraction(double a, double b, double x)
 {
-    const double ratio = stats_median(b, n_b) / stats_median(a, n_a);
-    struct stats_ratio result = {ratio, ratio, ratio};
-    double *draw = malloc((n_a > n_b ? n_a : n_b) * sizeof *draw + sizeof *draw),
-           *all = malloc(RESAMPLES * sizeof *all);
-    uint64_t state = 1;
-    if (draw && all && n_a && n_b && n_a + n_b > 2) {
-        for (size_t i = 0; i < RESAMPLES; i++) {
-            const double below = resampled_median(a, n_a, draw, &state);
-            all[i] = resampled_median(b, n_b, draw, &state) / below;
+    const double tiny = 1e-300;
+    double c = 1, d = 1 - (a + b) * x / (a + 1);
+    d = 1 / (fabs(d) < tiny ? tiny : d);
+    double h = d;
+    for (int m = 1; m < 1000; m++) {
+        const double k = m;
+        const double terms[2] = {k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k)),
+                                 -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1))};
+        double change = 1;
+        for (int i = 0; i < 2; i++) {
+            d = 1 + terms[i] * d;
+            d = 1 / (fabs(d) < tiny ? tiny : d);
+            c = 1 + terms[i] / c;
+            if (fabs(c) < tiny) c = tiny;
+            change = c * d;
+            h *= change;
         }
-        const size_t n = sorted(all, RESAMPLES);
-        result.lo = quantile_sorted(all, n, 0.025);
-        result.hi = quantile_sorted(all, n, 0.975);
+        if (fabs(change - 1) < 1e-15) break;
     }
-    free(draw);
-    free(all);
-    return result;
+    return h;
+}
+
+/* The regularized incomplete beta function. */
+static double beta(double a, double b, double x)
+{
+    if (!(x > 0)) return 0;
+    if (!(x < 1)) return 1;
+    const double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
+    return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a
+                                     : 1 - front * beta_fraction(b, a, 1 - x) / b;
+}
+
+double stats_student_p(double t, double df)
+{
+    if (isinf(t)) return 0;
+    return df > 1e6 ? erfc(fabs(t) / sqrt(2)) : beta(df / 2, 0.5, df / (df + t * t));
+}
+
+double stats_student_quantile(double share, double df)
+{
+    double lo = 0, hi = 1;
+    while (stats_student_p(hi, df) > share) hi *= 2;
+    for (int i = 0; i < 200 && hi - lo > 1e-14 * hi; i++) {
+        const double middle = (lo + hi) / 2;
+        if (stats_student_p(middle, df) > share) lo = middle;
+        else hi = middle;
+    }
+    return (lo + hi) / 2;
+}
+
+/* ------------------------------------------------------------------------------------------------ ratios */
+
+/* A mean with its variance, and how many degrees of freedom that variance has. */
+struct mean { double mean, variance, df; };
+
+static struct mean mean_of(const double *v, size_t n)
+{
+    double sum = 0, square = 0;
+    for (size_t i = 0; i < n; i++) sum += v[i];
+    const double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++) square += (v[i] - mean) * (v[i] - mean);
+    if (n < 2) return (struct mean){mean, NAN, NAN};
+    return (struct mean){mean, square / (double)(n - 1) / (double)n, (double)(n - 1)};
+}
+
+void stats_correlate(const double *v, size_t n, double sums[2])
+{
+    const double mean = mean_of(v, n).mean;
+    for (size_t i = 0; i < n; i++) {
+        sums[0] += (v[i] - mean) * (v[i] - mean);
+        if (i) sums[1] += (v[i] - mean) * (v[i - 1] - mean);
+    }
+}
+
+double stats_correlation(const double sums[2], size_t n)
+{
+    if (n < 2 || !(sums[0] > 0)) return 0;
+    const double plain = sums[1] / sums[0], r = plain + (1 + 4 * plain) / (double)n; /* it is too low by about that */
+    return fmin(fmax(r, 0), 0.95);
+}
+
+double stats_variation(const double *v, size_t n)
+{
+    double sum = 0, square = 0;
+    for (size_t i = 0; i < n; i++) sum += v[i];
+    const double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++) square += (v[i] - mean) * (v[i] - mean);
+    return n < 2 ? NAN : sqrt(square / (double)(n - 1)) / mean;
+}
+
+static struct stats_ratio ratio_of(double log_ratio, double variance, double df)
+{
+    const double error = sqrt(variance), half = error * stats_student_quantile(0.05, df);
+    const double p = error > 0 ? stats_student_p(log_ratio / error, df) : log_ratio == 0;
+    return (struct stats_ratio){exp(log_ratio), exp(log_ratio - half), exp(log_ratio + half), p};
+}
+
+/* The logarithms of what is not NaN; how many. */
+static size_t logarithms(const double *v, size_t n, double *out)
+{
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(v[i])) out[m++] = log(v[i]);
+    return m;
+}
+
+struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, size_t n_b, double hidden)
+{
+    struct stats_ratio none = {NAN, NAN, NAN, 1};
+    double *logs = malloc((n_a + n_b + 1) * sizeof *logs);
+    if (!logs) return none;
+    n_a = logarithms(a, n_a, logs);
+    n_b = logarithms(b, n_b, logs + n_a);
+    if (n_a && n_b) {
+        const struct mean x = mean_of(logs, n_a), y = mean_of(logs + n_a, n_b);
+        if (n_a < 2 || n_b < 2) {
+            none.ratio = exp(y.mean - x.mean);
+        } else { /* Welch and Satterthwaite; the hidden part is known, not estimated: it has no share in the divisor */
+            const double variance = x.variance + y.variance + 2 * hidden * hidden;
+            const double spent = x.variance * x.variance / x.df + y.variance * y.variance / y.df;
+            none = ratio_of(y.mean - x.mean, variance, spent > 0 ? variance * variance / spent : INFINITY);
+        }
+    }
+    free(logs);
+    return none;
+}
+
+struct stats_ratio stats_paired_ratio(const double *log_ratio, size_t n, double hidden, double correlation)
+{
+    if (n < 2) return (struct stats_ratio){n ? exp(log_ratio[0]) : NAN, NAN, NAN, 1};
+    const struct mean d = mean_of(log_ratio, n);
+    const double grown = (1 + correlation) / (1 - correlation), df = (double)n / grown - 1;
+    const double own = d.variance * grown, variance = own + 2 * hidden * hidden;
+    return ratio_of(d.mean, variance, own > 0 ? fmax(df, 1) * pow(variance / own, 2) : INFINITY);
+}
+
+/* ------------------------------------------------------------------------------------------------ many tests */
+
+struct test { double p; size_t at; };
+
+static int by_p(const void *a, const void *b)
+{
+    return by_value(&((const struct test *)a)->p, &((const struct test *)b)->p);
+}
+
+void stats_holm(double *p, size_t n)
+{
+    struct test *order = malloc((n + 1) * sizeof *order);
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (order && !isnan(p[i])) order[m++] = (struct test){p[i], i};
+        if (!order && !isnan(p[i])) p[i] = fmin(1, p[i] * (double)n); /* Bonferroni: never below */
+    }
+    if (order) qsort(order, m, sizeof *order, by_p);
+    double least = 0;
+    for (size_t i = 0; i < m; i++) {
+        least = fmax(least, fmin(1, order[i].p * (double)(m - i)));
+        p[order[i].at] = least;
+    }
+    free(order);
 }
 
 /* ------------------------------------------------------------------------------------------------ Mann-Whitney */
