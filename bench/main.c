@@ -1,6 +1,6 @@
 /* convoy-bench, which `convoy bench` runs: options, the list of cases, and running them group by group so that
- * contestants take turns. Results go to the console, to JSON in Google Benchmark's layout, to CSV, to an HTML report.
- */
+ * contestants take turns. Results go to the table (table.c), to JSON in Google Benchmark's layout, to CSV, to an HTML
+ * report. */
 #include <errno.h>
 #include <regex.h>
 #include <signal.h>
@@ -12,9 +12,11 @@
 
 #include "bench.h"
 #include "report/html.h"
+#include "table.h"
 
 struct bench_case {
     char *name;
+    struct bench *bench;
     size_t group;    /* length of the name up to the contestant */
     enum gb_unit unit;
     enum bench_time time;
@@ -33,6 +35,7 @@ struct bench {
     bool filtered, negated;
     char *notes;
     size_t failures;
+    struct table *table;
     struct { enum cvy_isa isa; size_t threads; double at, gflops; } peak[16]; /* measured in the last half second */
 };
 
@@ -100,7 +103,7 @@ void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_
     }
     const char *slash = strrchr(name, '/');
     b->cases[b->n++] = (struct bench_case){
-        bench_text("%s", name), slash ? (size_t)(slash - name) : strlen(name), unit, time, run, close, user};
+        bench_text("%s", name), b, slash ? (size_t)(slash - name) : strlen(name), unit, time, run, close, user};
 }
 
 static bool same_group(const struct bench_case *a, const struct bench_case *b)
@@ -175,7 +178,7 @@ struct command {
     const char *filter, *json, *csv, *html, *backends, *isas;
     struct bench_list results;
     size_t repetitions;
-    bool list;
+    bool list, verbose;
 };
 
 static const struct { const char *name, *summary; void (*add)(struct bench *b); } benchmarks[] = {
@@ -198,12 +201,13 @@ enum {
     KEY_MODELS,
     KEY_SHAPES,
     KEY_PRB,
-    KEY_VERBOSE,
+    KEY_LOG,
     KEY_PASS,
     KEY_REPETITIONS,
     KEY_MIN_TIME,
     KEY_ONCE,
     KEY_PHASES,
+    KEY_VERBOSE,
     KEY_EPOCHS,
     KEY_DATA,
     KEY_JSON,
@@ -231,7 +235,7 @@ static const struct argp_option options[] = {
      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121 or a path (default: lenet)", 1},
     {"prb", KEY_PRB, "PROBLEM", 0,
      "one problem for ops in benchdnn's notation, e.g. '--conv mb256ic6ih14oc16oh10kh5'; may be repeated", 1},
-    {"from-verbose", KEY_VERBOSE, "LOG", 0, "the problems in an ONEDNN_VERBOSE log, for ops; may be repeated", 1},
+    {"from-verbose", KEY_LOG, "LOG", 0, "the problems in an ONEDNN_VERBOSE log, for ops; may be repeated", 1},
     {"pass", KEY_PASS, "LIST", 0, "for ops: forward, infer, data, weights (default: those of training)", 1},
     {"epochs", KEY_EPOCHS, "N", 0, "for forum (default: the model's)", 1},
     {"data", KEY_DATA, "NAME", 0, "for forum: a data set (default: the model's), or synthetic", 1},
@@ -241,6 +245,7 @@ static const struct argp_option options[] = {
     {"once", KEY_ONCE, NULL, 0, "one iteration of everything: shows that it runs, measures nothing", 2},
     {NULL, 0, NULL, 0, "Output:", 3},
     {"phases", KEY_PHASES, NULL, 0, "step: also a table of the compiled program's phases", 3},
+    {"verbose", KEY_VERBOSE, NULL, 0, "all facts of the machine and every run's raw row, as Google Benchmark prints them", 3},
     {"json", KEY_JSON, "FILE", 0, "results in Google Benchmark's JSON, for `convoy compare`", 3},
     {"csv", KEY_CSV, "FILE", 0, "results as lines of name, run, figure, value", 3},
     {"html", KEY_HTML, "FILE", 0, "a report: one file, nothing loaded from the network", 3},
@@ -289,7 +294,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MODELS: keep_words(state, "models", &o->models, arg); return 0;
     case KEY_SHAPES: keep_words(state, "shapes", &o->shapes, arg); return 0;
     case KEY_PRB: keep(&o->problems, arg); return 0;
-    case KEY_VERBOSE: keep(&o->logs, arg); return 0;
+    case KEY_LOG: keep(&o->logs, arg); return 0;
     case KEY_PASS:
         keep_words(state, "pass", &words, arg);
         for (size_t i = 0; i < words.n; i++) {
@@ -305,6 +310,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MIN_TIME: o->min_time = cli_real(state, "min-time", arg, 0, 3600); return 0;
     case KEY_ONCE: o->once = true; return 0;
     case KEY_PHASES: o->phases = true; return 0;
+    case KEY_VERBOSE: c->verbose = true; return 0;
     case KEY_JSON: c->json = arg; return 0;
     case KEY_CSV: c->csv = arg; return 0;
     case KEY_HTML: c->html = arg; return 0;
@@ -328,12 +334,10 @@ static const struct argp argp = {
     .args_doc = "[BENCHMARK...]",
     .doc = "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: peak and step."
            "\vBENCHMARK is peak (multiply-adds, bandwidths, core to core), kernels (every kernel of every instruction "
-           "set), ops "
-           "(every operator and pass at the shapes of real nets), step (whole training steps), scaling (steps over "
-           "threads and batch "
-           "sizes) or forum (training by the protocol of the d2l.ai forum). Contestants take turns in one process; "
-           "quote medians, and "
-           "of several processes: `convoy compare OLD.json NEW.json` tells whether a difference is more than noise. `convoy --help` lists exit codes."};
+           "set), ops (every operator and pass at the shapes of real nets), step (whole training steps), scaling "
+           "(steps over threads and batch sizes) or forum (training by the protocol of the d2l.ai forum). Contestants "
+           "take turns in one process; quote medians, and of several processes: `convoy compare OLD.json NEW.json` "
+           "tells whether a difference is more than noise. `convoy --help` lists exit codes."};
 
 /* BACKEND[:ISA][:unfused],... Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)
@@ -432,6 +436,14 @@ static void set_up(const struct command *c)
         bench_die(CLI_USAGE, "Google Benchmark does not know an option that it had in 1.7.1");
 }
 
+/* Every run of a case goes through here. */
+static void run_case(gb_state *state, void *user)
+{
+    const struct bench_case *c = user;
+    if (c->bench->table) table_progress(c->bench->table, (size_t)(c - c->bench->cases));
+    c->run(state, c->user);
+}
+
 static void run_all(struct command *c, gb_reporter **reporters, size_t n_reporters)
 {
     struct bench *b = &c->b;
@@ -439,13 +451,14 @@ static void run_all(struct command *c, gb_reporter **reporters, size_t n_reporte
         for (end = first + 1; end < b->n && same_group(&b->cases[first], &b->cases[end]);) end++;
         gb_clear();
         for (size_t i = first; i < end; i++) {
-            gb_benchmark *g = gb_register(b->cases[i].name, b->cases[i].run, b->cases[i].user);
+            gb_benchmark *g = gb_register(b->cases[i].name, run_case, &b->cases[i]);
             gb_set_unit(g, b->cases[i].unit);
             gb_measure_process_cpu_time(g); /* the work is done by threads of the library */
             if (b->cases[i].time == BENCH_REAL_TIME) gb_use_real_time(g);
             else gb_use_manual_time(g), gb_set_iterations(g, 1);
         }
         gb_run("", reporters, n_reporters);
+        if (b->table) table_group(b->table, first, end);
         for (size_t i = first; i < end; i++)
             if (b->cases[i].close) b->cases[i].close(b->cases[i].user);
         if (b->notes) {
@@ -470,6 +483,38 @@ static void write_report(const struct command *c, const char *json, size_t size)
     results_free(&all);
     static const int codes[] = {CLI_OK, CLI_BAD, CLI_IO, CLI_NOMEM};
     if (status) bench_die(codes[status], "%s", error);
+}
+
+/* The head of every result, and what the table shows of it. */
+static struct table *head;
+static void keep_fact(const char *key, const char *value)
+{
+    gb_add_context(key, value);
+    if (head) table_fact(head, key, value);
+}
+
+static void open_table(struct command *c)
+{
+    struct bench *b = &c->b;
+    if (c->verbose) return;
+    const char **names = bench_alloc(b->n * sizeof *names);
+    for (size_t i = 0; i < b->n; i++) names[i] = b->cases[i].name;
+    b->table = table_open(stdout, names, b->n, b->o.once ? 1 : c->repetitions);
+    if (!b->table) bench_die(CLI_NOMEM, "out of memory");
+    head = b->table;
+    free(names);
+}
+
+/* Google Benchmark's own display. */
+static gb_reporter *raw_rows(const struct bench *b)
+{
+    size_t width = 0;
+    const bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+    gb_reporter *r = gb_reporter_console(stdout, stderr, GB_TABULAR | (color ? GB_COLOR : GB_PLAIN));
+    for (size_t i = 0; i < b->n; i++) width = strlen(b->cases[i].name) > width ? strlen(b->cases[i].name) : width;
+    gb_reporter_set_width(r, width + sizeof "/iterations:1/process_time/manual_time_stddev");
+    gb_reporter_hide(r, "phase ");
+    return r;
 }
 
 int main(int argc, char **argv)
@@ -506,21 +551,19 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < b->n; i++) puts(b->cases[i].name);
         return fflush(stdout) ? cli_fail(CLI_IO, "standard output: cannot write: %s", strerror(errno)) : CLI_OK;
     }
-    if (cli_writable(c.html)) return CLI_IO;
+    if (cli_writable(c.json) || cli_writable(c.csv) || cli_writable(c.html)) return CLI_IO;
     set_up(&c);
-    bench_facts(b, gb_add_context);
+    open_table(&c);
+    bench_facts(b, keep_fact);
+    if (b->table) table_head(b->table);
 
     char *text = NULL;
-    size_t size = 0, n = 0, width = 0;
-    for (size_t i = 0; i < b->n; i++) width = strlen(b->cases[i].name) > width ? strlen(b->cases[i].name) : width;
-    gb_reporter *reporters[4];
+    size_t size = 0, n = 0;
+    gb_reporter *reporters[3];
     FILE *memory = open_memstream(&text, &size), *csv = c.csv ? open_output(c.csv) : NULL,
          *json = c.json ? open_output(c.json) : NULL;
     if (!memory) bench_die(CLI_NOMEM, "out of memory");
-    const bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-    reporters[n++] = gb_reporter_console(stdout, stderr, GB_TABULAR | (color ? GB_COLOR : GB_PLAIN));
-    gb_reporter_set_width(reporters[0], width + sizeof "/iterations:1/process_time/manual_time_stddev");
-    gb_reporter_hide(reporters[0], "phase ");
+    reporters[n++] = b->table ? gb_reporter_custom(table_run, b->table) : raw_rows(b);
     reporters[n++] = gb_reporter_json(memory);
     if (csv) reporters[n++] = gb_reporter_csv(csv);
     run_all(&c, reporters, n);
@@ -532,5 +575,6 @@ int main(int argc, char **argv)
     if (!good) bench_die(CLI_IO, "results could not be written: %s", strerror(errno));
     if (c.html) write_report(&c, text, size);
     free(text);
+    if (b->table) table_close(b->table);
     return b->failures ? cli_fail(CLI_BAD, "%zu runs failed; see above", b->failures) : CLI_OK;
 }
