@@ -1,6 +1,7 @@
 /* Messages, standard output, files, and the opening of things for the sub-commands. */
 #include "cli/cli.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -247,13 +248,37 @@ int cli_utf8(const char *text, const char *what)
     return cli_fail(CLI_USAGE, "%s: %s is not UTF-8, and the run's files could not name it: rename it", text, what);
 }
 
+/* What a word that is no run may be, or where one is. */
+static const char *run_hint(const char *word, char hint[CLI_HINT])
+{
+    const char *model;
+    struct dirent **runs = NULL;
+    *hint = '\0';
+    for (size_t i = 0; model_builtin_at(i, &model); i++)
+        if (!strcmp(word, model)) snprintf(hint, CLI_HINT, "; it is a model: `convoy train %s` makes a run of it", model);
+    int n = *hint ? 0 : scandir("runs", &runs, NULL, alphasort); /* their names begin with the time */
+    for (int i = n - 1; i >= 0; i--) {
+        char path[300];
+        snprintf(path, sizeof path, "runs/%s", runs[i]->d_name);
+        if (!*hint && runs[i]->d_name[0] != '.' && is_run(path)) snprintf(hint, CLI_HINT, "; the newest run here is %.150s", path);
+        free(runs[i]);
+    }
+    free(runs);
+    return hint;
+}
+
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model)
 {
     char path[PATH_MAX], error[CLI_ERROR];
     struct stat st;
-    bool directory = !stat(run, &st) && S_ISDIR(st.st_mode);
+    bool there = !stat(run, &st), directory = there && S_ISDIR(st.st_mode);
+    char hint[CLI_HINT];
+    if (!there && errno == ENOENT)
+        return cli_fail(CLI_IO, "%s: cannot open: No such file or directory%s", run, run_hint(run, hint));
     if ((size_t)snprintf(path, sizeof path, "%s%s", run, directory ? "/" TRAIN_CHECKPOINT : "") >= sizeof path)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", run);
+    if (directory && stat(path, &st) && errno == ENOENT)
+        return cli_fail(CLI_IO, "%s: expected a run: there is no " TRAIN_CHECKPOINT " in it%s", run, run_hint(run, hint));
     enum train_status status = checkpoint_read(path, &s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     if (model) return cli_open_model(s, model, NULL);

@@ -26,7 +26,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         char hint[CLI_HINT];
         for (int i = 0; actions[i]; i++) {
             if (strcmp(o->action, actions[i])) continue;
-            if (!!i != !!o->name) argp_error(state, i ? "%s: expected the name of a data set" : "%s takes no argument", o->action);
+            if (!!i != !!o->name) argp_error(state, i ? "%s: expected the name of a data set: see `convoy data list`" : "%s takes no argument", o->action);
             return 0;
         }
         argp_error(state, "expected list, path or verify, found '%.60s'%s", o->action,
@@ -73,6 +73,7 @@ static int path(const char *name)
         printf("%s\n", where);
         return CLI_OK;
     }
+    if (!strncmp(name, "synthetic", 9)) return cli_fail(CLI_BAD, "%.60s: it lies nowhere: it is made when it is needed", name);
     snprintf(text, sizeof text, "unknown data set '%.60s'", name);
     return cli_fail_data(DATA_NOT_FOUND, name, text);
 }

@@ -39,6 +39,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (o->model) argp_error(state, "expected one model, found '%.60s' too", arg);
         o->model = arg;
         return 0;
+    case ARGP_KEY_END:
+        if (!o->model && (o->batch || o->layers || o->phases))
+            argp_error(state, "--batch, --layers and --phases are for a model, which is missing: convoy info MODEL");
+        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }

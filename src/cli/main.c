@@ -67,7 +67,11 @@ static int options_first(int argc, char **argv)
         for (size_t i = 0; cli_commands[i] && !found; i++) found = !strcmp(argv[at], cli_commands[i]->name);
     fflush(stdout);
     if (at == argc) {
-        cli_fail(CLI_USAGE, "expected a command, found the option '%.60s'", argv[1]);
+        const char *word = argv[1] + strspn(argv[1], "-");
+        bool command = false;
+        for (size_t i = 0; cli_commands[i]; i++) command |= !strcmp(word, cli_commands[i]->name);
+        cli_fail(CLI_USAGE, "expected a command, found the option '%.60s'%s%s%s", argv[1], command ? "; did you mean convoy " : "",
+                 command ? word : "", command ? "?" : "");
         fputs("Try 'convoy help'.\n", stderr);
         return CLI_USAGE;
     }

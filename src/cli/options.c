@@ -52,7 +52,7 @@ const char *cli_nearest(const char *word, const char *const *names)
     char typed[WORD], name[WORD];
     const char *nearest = NULL, *longer = NULL;
     if (!simplify(word, typed)) return NULL;
-    size_t length = strlen(typed), best = length < 6 ? 2 : length / 3 + 1;
+    size_t length = strlen(typed), best = length < 3 ? 1 : length / 3 + 1;
     for (size_t i = 0; names[i]; i++) {
         if (!strcmp(word, names[i])) return NULL; /* a known word: something else is wrong */
         if (!simplify(names[i], name)) continue;

@@ -75,6 +75,17 @@ static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)
     return value;
 }
 
+/* What a file that is no picture for us is, by its first bytes. */
+static const char *kind_of(const unsigned char *bytes, size_t size)
+{
+    static const struct { const char *begin, *name; } kinds[] = {
+        {"\x89PNG", "a PNG"}, {"\xff\xd8\xff", "a JPEG"}, {"GIF8", "a GIF"}, {"BM", "a BMP"}, {"RIFF", "a WebP"},
+        {"P2", "a PGM in text (P2)"}, {"P3", "a PPM in text (P3)"}, {"P1", "a PBM"}, {"P4", "a PBM"}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (size >= strlen(kinds[i].begin) && !memcmp(bytes, kinds[i].begin, strlen(kinds[i].begin))) return kinds[i].name;
+    return size ? "something else" : "an empty file";
+}
+
 static int read_pnm(const char *path, const struct model *model, uint8_t *out)
 {
     unsigned char *bytes;
@@ -85,13 +96,15 @@ static int read_pnm(const char *path, const struct model *model, uint8_t *out)
     int code = CLI_OK;
     size_t channels = size > 2 && bytes[0] == 'P' ? (bytes[1] == '5' ? 1 : bytes[1] == '6' ? 3 : 0) : 0;
     if (!channels) {
-        code = cli_fail(CLI_BAD, "%s: expected a binary PGM (P5) or PPM (P6) file", path);
+        code = cli_fail(CLI_BAD, "%s: expected a binary PGM (P5) or PPM (P6) file, found %s; ImageMagick makes one: convert %s "
+                        "-resize %zux%zu! %s", path, kind_of(bytes, size), path, w, h, c == 1 ? "x.pgm" : "x.ppm");
     } else {
         long width = pnm_number(bytes, size, &at), height = pnm_number(bytes, size, &at), top = pnm_number(bytes, size, &at);
         at++; /* one blank */
         if (width != (long)w || height != (long)h || channels != c)
-            code = cli_fail(CLI_BAD, "%s: the model takes %zu channels of %zu rows and %zu columns, the image has %zu of %ld and %ld",
-                            path, c, h, w, channels, height, width);
+            code = cli_fail(CLI_BAD, "%s: the model takes %zu channels of %zu rows and %zu columns, the image has %zu of %ld and %ld; "
+                            "ImageMagick fits it: convert %s -resize %zux%zu! %s", path, c, h, w, channels, height, width, path, w, h,
+                            c == 1 ? "x.pgm" : "x.ppm");
         else if (top != 255)
             code = cli_fail(CLI_BAD, "%s: expected 255 as the largest value, found %ld", path, top);
         else if (at > size || size - at != c * h * w)

@@ -486,7 +486,9 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     if (!status) status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
-    if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
+    if (status)
+        return cli_fail(cli_code_cvy(status), "%s: %s%s", s->model->where, cvy_message(s->ctx),
+                        status == CVY_E_NOMEM ? " (`convoy info MODEL --batch N` tells what a smaller batch takes)" : "");
     return check_same_data(s, o, c);
 }
 

@@ -223,7 +223,7 @@ static enum data_status open_synthetic(const char *spec, struct data_set *set, c
     SHA256End(&ctx, set->digest);
     return DATA_OK;
 bad:
-    return data_fail(error, error_size, DATA_BAD, "data '%s': expected synthetic[:seed=S,train=N,test=N]", spec);
+    return data_fail(error, error_size, DATA_BAD, "data '%s': expected synthetic[:seed=S,train=N,test=N] with N from 1 to 10000000", spec);
 }
 
 /* A set that was asked for by its name. */

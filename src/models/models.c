@@ -611,7 +611,7 @@ enum model_status model_parse(const char *where, const char *text, size_t size, 
     json_error_t at;
     *out = NULL;
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &at);
-    if (!root) return fail(&r, MODEL_BAD, "line %d, column %d: %s", at.line, at.column, at.text);
+    if (!root) return fail(&r, MODEL_BAD, "line %d, column %d: %s (a model is a JSON file)", at.line, at.column, at.text);
     struct model *model = calloc(1, sizeof *model);
     enum model_status status = model && (model->where = strdup(where)) ? MODEL_OK : fail(&r, MODEL_NOMEM, "out of memory");
     if (!status) status = override_all(&r, root, options ? options : &(struct model_options){NULL, NULL, NULL});
