@@ -66,20 +66,24 @@ class Terminal:
         return '\n'.join(self.rows).rstrip('\n')
 
 
-def on_terminal(*args, columns, env=None, resize=None, both=True):
-    """Runs convoy on a terminal: (exit code, Terminal). resize: (after so many refreshes, columns)."""
+def on_terminal(*args, columns, env=None, resize=None, both=True, keys=None):
+    """Runs convoy on a terminal: (exit code, Terminal). resize: (after so many refreshes, columns); keys: the same, bytes."""
     master, slave = pty.openpty()
     terminal = Terminal(columns)
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns or 0, 0, 0))
     terminal.columns = columns or 80
     process = subprocess.Popen([CONVOY, *map(str, args)], stdin=slave, stdout=slave if both else subprocess.DEVNULL, stderr=slave,
-                               env={**ENV, **(env or {})})
+                               env={**ENV, **(env or {})}, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0))
     os.close(slave)
     while True:
         try:
             terminal.feed(os.read(master, 1 << 16).decode())
         except OSError: # the last process has closed its end
             break
+        if keys and terminal.refreshes >= keys[0]:
+            os.write(master, keys[1])
+            keys = None
         if resize and terminal.refreshes >= resize[0]: # while nobody writes
             process.send_signal(signal.SIGSTOP)
             while select.select([master], [], [], 0.05)[0]:
@@ -132,6 +136,15 @@ def test_resize():
                                      both=False)
         text = terminal.text()
         assert code == 0 and 'ETA' not in text and '[#' not in text and 'batch' not in text, text
+
+
+def test_interrupt():
+    """Ctrl-C, which the terminal echoes, leaves nothing of the line, either."""
+    for columns in (60, 80):
+        code, terminal = on_terminal('train', 'lenet', *SMALL, '--epochs', 1000, '--out', f'r{columns}', columns=columns,
+                                     keys=(5, b'\x03'), both=False)
+        text = terminal.text()
+        assert code == 130 and 'convoy: interrupted in epoch' in text and '^' not in text and 'ETA' not in text, (code, text)
 
 
 def test_width_from_variable():

@@ -33,9 +33,9 @@ bool cli_screen_due(const struct cli_screen *screen) { return screen->live && tr
 
 void cli_screen_clear(struct cli_screen *screen)
 {
-    if (!screen->shown) return;
-    /* A window that became narrower has wrapped the line: it begins some rows above. */
-    size_t rows = (screen->shown - 1) / cli_columns(STDERR_FILENO);
+    if (!screen->live) return;
+    /* A window that became narrower has wrapped the line: it begins some rows above. Where there is none, a ^C may stand. */
+    size_t rows = screen->shown ? (screen->shown - 1) / cli_columns(STDERR_FILENO) : 0;
     if (rows) fprintf(stderr, "\033[%zuA", rows);
     fputs("\r\033[J", stderr);
     fflush(stderr);
@@ -77,7 +77,7 @@ void cli_screen_show(struct cli_screen *screen, double done, const char *const *
     size_t used = 0;
     if (!screen->live) return;
     cli_screen_clear(screen);
-    size_t room = cli_columns(STDERR_FILENO) - 1; /* a character in the last column may wrap */
+    size_t columns = cli_columns(STDERR_FILENO), room = columns > 4 ? columns - 3 : 1; /* ^C is echoed behind it, too */
     if (room > LINE / 2) room = LINE / 2;
     for (size_t i = 0; parts[i]; i++) {
         size_t more = columns_of(parts[i]) + (i ? 2 : 0);
