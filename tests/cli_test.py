@@ -519,7 +519,7 @@ def test_resume_from_a_checkpoint():
     fails(1, "expected a run's directory or its checkpoint", 'train', '--resume=other.safetensors')
     fails(3, 'No such file', 'train', '--resume=missing')
     os.mkdir('empty')
-    fails(3, 'empty/checkpoint.safetensors: cannot open: No such file', 'train', '--resume=empty')
+    fails(3, 'empty: expected a run: there is no checkpoint.safetensors in it', 'train', '--resume=empty')
     assert os.listdir('empty') == []
 
 
