@@ -192,12 +192,13 @@ static const struct { const char *name, *summary; void (*add)(struct bench *b); 
 enum { BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
 
 enum {
+    KEY_THREADS = 't',
+    KEY_BATCH = 'b',
+    KEY_JSON = 'o',
     KEY_FILTER = 0x1000,
     KEY_LIST,
     KEY_BACKENDS,
     KEY_ISA,
-    KEY_THREADS,
-    KEY_BATCH,
     KEY_MODELS,
     KEY_SHAPES,
     KEY_PRB,
@@ -210,7 +211,6 @@ enum {
     KEY_VERBOSE,
     KEY_EPOCHS,
     KEY_DATA,
-    KEY_JSON,
     KEY_CSV,
     KEY_HTML,
     KEY_RESULTS
@@ -246,9 +246,9 @@ static const struct argp_option options[] = {
     {NULL, 0, NULL, 0, "Output:", 3},
     {"phases", KEY_PHASES, NULL, 0, "step: also a table of the compiled program's phases", 3},
     {"verbose", KEY_VERBOSE, NULL, 0, "all facts of the machine and every run's raw row, as Google Benchmark prints them", 3},
-    {"json", KEY_JSON, "FILE", 0, "results in Google Benchmark's JSON, for `convoy compare`", 3},
-    {"csv", KEY_CSV, "FILE", 0, "results as lines of name, run, figure, value", 3},
-    {"html", KEY_HTML, "FILE", 0, "a report: one file, nothing loaded from the network", 3},
+    {"json", KEY_JSON, "FILE", CLI_OUTPUT, "results in Google Benchmark's JSON, for `convoy compare`", 3},
+    {"csv", KEY_CSV, "FILE", CLI_OUTPUT, "results as lines of name, run, figure, value", 3},
+    {"html", KEY_HTML, "FILE", CLI_OUTPUT, "a report: one file, nothing loaded from the network", 3},
     {"results", KEY_RESULTS, "FILE", 0,
      "earlier results (JSON) to show in the report as well; may be repeated. With no BENCHMARK nothing is run", 3},
     {0}};
@@ -320,9 +320,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             if (!strcmp(arg, benchmarks[i].name)) return c->chosen[i] = true, 0;
         const char *names[BENCHMARKS + 1] = {0};
         for (size_t i = 0; i < BENCHMARKS; i++) names[i] = benchmarks[i].name;
-        const char *nearest = cli_nearest(arg, names);
-        argp_error(state, "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling or forum%s%s%s",
-                   arg, nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+        char hint[CLI_HINT];
+        argp_error(state, "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling or forum%s", arg,
+                   cli_hint(arg, "", names, NULL, hint));
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -337,7 +337,12 @@ static const struct argp argp = {
            "set), ops (every operator and pass at the shapes of real nets), step (whole training steps), scaling "
            "(steps over threads and batch sizes) or forum (training by the protocol of the d2l.ai forum). Contestants "
            "take turns in one process; quote medians, and of several processes: `convoy compare OLD.json NEW.json` "
-           "tells whether a difference is more than noise. `convoy --help` lists exit codes."};
+           "tells whether a difference is more than noise. `convoy --help` lists exit codes.\n\n"
+           "Examples:\n"
+           "  convoy bench step --models lenet-bn,resnet20\n"
+           "  convoy bench step --backends native,onednn -b 16,256 -t 1,2\n"
+           "  convoy bench ops --shapes resnet20 -o new.json\n"
+           "  convoy bench step peak --html report.html\n"};
 
 /* BACKEND[:ISA][:unfused],... Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)
@@ -522,9 +527,10 @@ int main(int argc, char **argv)
     static struct command c = {.b.o.min_time = 0.2};
     static char name[] = "convoy bench";
     struct bench *b = &c.b;
-    signal(SIGPIPE, SIG_IGN);
+    if (cli_watch_stdout()) return CLI_NOMEM;
     argv[0] = name;
     cli_parse(&argp, argc, argv, &c);
+    if (!c.json && !c.csv && !c.html) signal(SIGPIPE, SIG_DFL); /* nobody to measure for: `| head` has seen enough */
     bool any = false;
     for (size_t i = 0; i < BENCHMARKS; i++) any |= c.chosen[i];
     if (!any && !c.results.n) c.chosen[0] = c.chosen[3] = any = true;
@@ -549,9 +555,8 @@ int main(int argc, char **argv)
                   c.filter ? c.filter : "");
     if (c.list) {
         for (size_t i = 0; i < b->n; i++) puts(b->cases[i].name);
-        return fflush(stdout) ? cli_fail(CLI_IO, "standard output: cannot write: %s", strerror(errno)) : CLI_OK;
+        return CLI_OK;
     }
-    if (cli_writable(c.json) || cli_writable(c.csv) || cli_writable(c.html)) return CLI_IO;
     set_up(&c);
     open_table(&c);
     bench_facts(b, keep_fact);

@@ -208,9 +208,9 @@ static void add_shapes(struct bench *b, const char *which, size_t batch)
     const char *set = strrchr(which, '/') ? strrchr(which, '/') + 1 : which;
     if (!text) {
         if (!strchr(which, '/') && !strchr(which, '.')) {
-            const char *nearest = cli_nearest(which, names);
-            bench_die(CLI_USAGE, "--shapes: there is no shape file '%.60s'%s%s%s; a path has a '/' or a '.' in it",
-                      which, nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+            char hint[CLI_HINT];
+            bench_die(CLI_USAGE, "--shapes: there is no shape file '%.60s' (a path has a '/' or a '.' in it)%s", which,
+                      cli_hint(which, "", names, NULL, hint));
         }
         text = file = read_text(which);
     }

@@ -124,6 +124,15 @@ def test_mistakes():
     fails(1, r"no case's name matches 'nothing'", 'bench', 'step', '--filter', 'nothing')
     fails(1, r"is not a regular expression", 'bench', 'step', '--filter', '(')
     fails(1, r"no benchmark 'stepp'.*did you mean step", 'bench', 'stepp')
+    for option in ('--json', '-o', '--csv', '--html'):
+        fails(3, "missing/x: cannot write: there is no directory 'missing'", 'bench', '--once', option, 'missing/x')
+    reader, writer = os.pipe() # `| head`: no word about it, and nobody measures for nobody
+    os.close(reader)
+    r = subprocess.run([CONVOY, 'bench', 'peak'], stdout=writer, stderr=subprocess.PIPE, text=True, env=ENV, timeout=60)
+    os.close(writer)
+    assert r.returncode and r.stderr == '', r
+    text = run('help', 'bench').stdout
+    assert max(map(len, text.splitlines())) < 80 and '\nExamples:\n  convoy bench' in text, text
     fails(1, r"unknown option --reps", 'bench', '--reps=3')
     fails(1, r"--backends: .*nobody", 'bench', 'step', '--backends', 'nobody')
     fails(1, r"'native:sse'.*found 'sse'", 'bench', 'step', '--backends', 'native:sse')
@@ -131,7 +140,7 @@ def test_mistakes():
     fails(1, r"--threads: expected an integer", 'bench', 'step', '--threads', '1,x')
     fails(1, r"--prb: line 1, column 6: expected a number behind 'ic', found 'ih8oc4kh1'", 'bench', 'ops',
           '--prb', 'mb2icih8oc4kh1')
-    fails(1, r"no shape file 'lanet'; did you mean lenet", 'bench', 'ops', '--shapes', 'lanet')
+    fails(1, r"no shape file 'lanet'.*; did you mean lenet", 'bench', 'ops', '--shapes', 'lanet')
     fails(3, r"\./none: cannot read: No such file", 'bench', 'ops', '--shapes', './none')
     pathlib.Path('bad').write_text('--conv ic3ih8oc4kh1\n--conv ic3ih8\n')
     fails(2, r"\./bad: line 2, column 8: expected oc", 'bench', 'ops', '--shapes', './bad')

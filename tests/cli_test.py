@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import resource
+import shlex
 import shutil
 import signal
 import struct
@@ -144,13 +145,13 @@ def test_help():
 
 def test_help_fits_and_is_true():
     """No line is longer than 79 columns, and every example is understood as far as its options go."""
-    pages = [run('help', code=0).stdout] + [run('help', c, code=0).stdout for c in ('train', 'eval', 'predict', 'info', 'data', 'help')]
+    pages = [run('help', code=0).stdout] + [run('help', c, code=0).stdout for c in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help')]
     for text in pages:
         assert max(map(len, text.splitlines())) < 80, text
         examples = re.findall(r'^  (convoy [^|\n]+?)(?:   .*| \|.*)?$', text[text.index('Examples:'):], re.M)
         assert len(examples) > 1, text
         for example in examples:
-            r = run(*example.replace('~', '/home').split()[1:], '--help', code=0)
+            r = run(*shlex.split(example.replace('~', '/home'))[1:], '--help', code=0)
             assert r.stdout.startswith('Usage: ') and r.stderr == '', (example, r)
     assert 'Examples:' in run('help', 'train', code=0).stdout and '\n.br\n  convoy train' in run('help', '--man', code=0).stdout
 

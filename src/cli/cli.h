@@ -56,8 +56,6 @@ struct cli_alias { const char *word, *meant; };
  * the name, "; SENTENCE", or "" in out, which is returned. aliases (ended by a NULL word) may be NULL. */
 const char *cli_hint(const char *word, const char *before, const char *const *names, const struct cli_alias *aliases,
                      char out[CLI_HINT]);
-/* The name alone, or NULL if none is near. */
-const char *cli_nearest(const char *word, const char *const *names);
 /* An option's argument as a number, the whole of it and inside [lo, hi]; else a usage error that says so. */
 uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi);
 double cli_real(const struct argp_state *state, const char *option, const char *text, double lo, double hi);

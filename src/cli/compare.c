@@ -8,7 +8,10 @@
 
 #include "report/difference.h"
 
-enum { KEY_FAIL_IF = 0x1000, KEY_NOISE, KEY_JSON, KEY_HTML, KEY_BACKENDS, KEY_BATCH, KEY_CHECK_BATCH, KEY_STEPS, KEY_THREADS, KEY_ISA, KEY_STRICT };
+enum {
+    KEY_JSON = 'o', KEY_BATCH = 'b', KEY_THREADS = 't', KEY_FAIL_IF = 0x1000, KEY_NOISE, KEY_HTML,
+    KEY_BACKENDS, KEY_CHECK_BATCH, KEY_STEPS, KEY_ISA, KEY_STRICT
+};
 
 struct options {
     const char *file[2];
@@ -91,7 +94,11 @@ static const struct argp argp = {.options = options,
                                         "times has its 95 % interval by Welch's t test of the logarithms. Slower and faster are so "
                                         "called that among identical programs one comparison in twenty has any such row (Holm).\n"
                                         "With --backends, compares backends on a training step (of lenet-bn by default), op by op: "
-                                        "time, share, GFLOP/s, GB/s, and how far the numbers are from the reference's. `convoy --help` lists exit codes."};
+                                        "time, share, GFLOP/s, GB/s, and how far the numbers are from the reference's. `convoy --help` lists exit codes."
+                                        "\vExamples:\n"
+                                        "  convoy compare old.json new.json --fail-if 'slowdown>5%'\n"
+                                        "  convoy compare a1.json,a2.json b1.json,b2.json\n"
+                                        "  convoy compare resnet20 --backends native,onednn -b 64 --html page.html\n"};
 
 static int write_json(const char *path, const struct differences *all)
 {
@@ -120,7 +127,7 @@ static int compare_files(const struct options *o)
 {
     struct results *all = NULL;
     struct differences *d = NULL;
-    int code = cli_writable(o->json);
+    int code = CLI_OK;
     size_t n_old = 0;
     for (size_t i = 0; !code && i < 2; i++) {
         code = read_side(o->file[i], &all);

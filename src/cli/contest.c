@@ -441,9 +441,7 @@ static int contest(struct contestants *t)
     struct ops ops = {NULL, 0};
     struct contest *c = &t->c;
     cvy_machine machine;
-    int code = cli_writable(t->o->json);
-    if (!code) code = cli_writable(t->o->html);
-    if (!code) code = open_all(t);
+    int code = open_all(t);
     if (code) return code;
     cvy_machine_describe(&machine);
     c->model = t->side[0].s.model->name;

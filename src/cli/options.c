@@ -47,7 +47,8 @@ static size_t distance(const char *a, const char *b)
     return last[m];
 }
 
-const char *cli_nearest(const char *word, const char *const *names)
+/* The nearest name, or NULL if none is near. */
+static const char *nearest_of(const char *word, const char *const *names)
 {
     char typed[WORD], name[WORD];
     const char *nearest = NULL, *longer = NULL;
@@ -71,7 +72,7 @@ static bool is_sentence(const char *text) { return strchr(text, ' ') != NULL; }
 const char *cli_hint(const char *word, const char *before, const char *const *names, const struct cli_alias *aliases,
                      char out[CLI_HINT])
 {
-    const char *nearest = cli_nearest(word, names);
+    const char *nearest = nearest_of(word, names);
     char typed[WORD];
     bool simple = simplify(word, typed);
     for (; simple && aliases && aliases->word; aliases++) {
