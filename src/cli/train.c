@@ -306,13 +306,14 @@ static int make_default_directory(char *out, size_t size, const char *model)
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
     enum train_status status = files_make_directory("runs", error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    for (int i = 1; i < 1000; i++) {
+    bool taken = true;
+    for (int i = 1; taken && i < 1000; i++) {
         if (i == 1) snprintf(out, size, "runs/%s-%s", stamp, model);
         else snprintf(out, size, "runs/%s-%s-%d", stamp, model, i);
-        if (!mkdir(out, 0777)) return CLI_OK;
-        if (errno != EEXIST) break;
+        status = files_new_directory(out, &taken, error, sizeof error);
+        if (!status) return CLI_OK;
     }
-    return cli_fail(CLI_IO, "%s: cannot create the directory: %s", out, strerror(errno));
+    return cli_fail(cli_code_train(status), "%s", error);
 }
 
 static int lock_directory(const char *path, struct files_lock *lock)

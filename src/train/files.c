@@ -93,6 +93,27 @@ int files_sync(int fd)
     return fsync(fd) && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP ? -1 : 0;
 }
 
+/* Of a path shorter than PATH_MAX. */
+static void directory_of(const char *path, char out[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    if (slash) snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    else strcpy(out, ".");
+}
+
+/* A name is safe when the directory that holds it is. -1: errno says why not. */
+static int sync_directory_of(const char *path)
+{
+    char directory[PATH_MAX];
+    directory_of(path, directory);
+    int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) return errno == EACCES ? 0 : -1; /* one that may be written but not read cannot be opened to be flushed */
+    int result = files_sync(dir), error = errno;
+    close(dir);
+    errno = error;
+    return result;
+}
+
 enum train_status files_write(const char *path, const void *bytes, size_t size, char *error, size_t error_size)
 {
     char directory[PATH_MAX], temporary[PATH_MAX + 64];
@@ -101,10 +122,7 @@ enum train_status files_write(const char *path, const void *bytes, size_t size, 
         errno = ENAMETOOLONG;
         return IO("write");
     }
-    if (slash)
-        snprintf(directory, sizeof directory, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    else
-        strcpy(directory, ".");
+    directory_of(path, directory);
     remove_stale(directory, base);
     snprintf(temporary, sizeof temporary, "%s.tmp-%ld-XXXXXX", path, (long)getpid());
     int fd = mkostemp(temporary, O_CLOEXEC);
@@ -121,11 +139,21 @@ enum train_status files_write(const char *path, const void *bytes, size_t size, 
         unlink(temporary);
         return status;
     }
-    int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) return IO("open its directory");
-    if (files_sync(dir)) status = IO("fsync its directory");
-    close(dir);
-    return status;
+    return sync_directory_of(path) ? IO("fsync its directory") : TRAIN_OK;
+}
+
+/* mkdir, and the name made safe. */
+static int make_one(const char *path)
+{
+    return mkdir(path, 0777) || sync_directory_of(path) ? -1 : 0;
+}
+
+enum train_status files_new_directory(const char *path, bool *taken, char *error, size_t error_size)
+{
+    *taken = false;
+    if (!make_one(path)) return TRAIN_OK;
+    *taken = errno == EEXIST;
+    return IO("create the directory");
 }
 
 enum train_status files_make_directory(const char *path, char *error, size_t error_size)
@@ -139,7 +167,7 @@ enum train_status files_make_directory(const char *path, char *error, size_t err
         memcpy(part, path, i);
         part[i] = 0;
         struct stat st;
-        if (!mkdir(part, 0777)) continue;
+        if (!make_one(part)) continue;
         if (errno == EEXIST && i == n && (stat(part, &st) || !S_ISDIR(st.st_mode))) errno = ENOTDIR;
         else if (errno == EEXIST) continue;
         else if (i < n && !stat(part, &st)) continue; /* e.g. a read-only parent that is there */

@@ -25,6 +25,8 @@ enum train_status files_write(const char *path, const void *bytes, size_t size, 
 int files_sync(int fd);
 /* Creates a directory and its parents; one that exists is fine. */
 enum train_status files_make_directory(const char *path, char *error, size_t error_size);
+/* Creates one that must not exist: `taken` is whether it failed because of that. */
+enum train_status files_new_directory(const char *path, bool *taken, char *error, size_t error_size);
 
 /* A directory for one process at a time: a lock on a file in it, which ends with the process. A directory that another
  * has, also on another machine, is TRAIN_IO, and the sentence says who. Where the file system has no locks, `held` is
