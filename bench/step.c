@@ -1,10 +1,12 @@
 /* Whole training steps on random images: gathering, forward, loss, backward, update. The share of the FMA peak counts
  * the convolutions and linear layers as they are defined, forward and both gradients (the first layer has one),
  * whatever algorithm computes them. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
+#include "report/text.h"
 
 struct step {
     struct bench *b;
@@ -126,15 +128,19 @@ static void add_phases(struct step *p, gb_state *state, double seconds)
         cvy_phase_info info;
         for (size_t i = 0; i < phases; i++)
             if (!cvy_trainer_phase(p->s.trainer, i, &info)) total += info.seconds;
-        bench_note(p->b, "\n%s, batch %zu, %zu threads, %s: phases, microseconds a step summed over threads",
-                   p->s.model->name, p->batch, p->threads, p->who->name);
+        bench_note(p->b, "\nphases of %s, batch %zu, %zu threads, %s; time a step, summed over threads", p->s.model->name,
+                   p->batch, p->threads, p->who->name);
+        bench_note(p->b, "stage  %-48s %6s %10s %7s %9s", "", "tasks", "us", "%", "GFLOP/s");
         for (size_t i = 0; i < phases; i++) {
             if (cvy_trainer_phase(p->s.trainer, i, &info)) continue;
             const double us = info.seconds / (double)steps * 1e6;
-            bench_note(p->b, "  stage %3zu  %-52.52s %5zu tasks %9.1f us %5.1f %% %8.1f GFLOP/s a thread", info.stage,
-                       info.name, info.tasks, us, 100 * info.seconds / total, us > 0 ? info.flops / us * 1e-3 : 0);
+            char clipped[4 * 48 + 1], gflops[32] = "";
+            if (us > 0 && info.flops > 0) snprintf(gflops, sizeof gflops, " %9.1f", info.flops / us * 1e-3);
+            bench_note(p->b, "%5zu  %-48s %6zu %10.1f %7.1f%s", info.stage, text_clip(info.name, 48, clipped), info.tasks,
+                       us, 100 * info.seconds / total, gflops);
         }
-        bench_note(p->b, "  all phases: %.1f us; the step itself: %.1f us", total / (double)steps * 1e6, seconds * 1e6);
+        bench_note(p->b, "all phases: %.1f us; the step itself: %.1f us; GFLOP/s of a thread", total / (double)steps * 1e6,
+                   seconds * 1e6);
     }
     cvy_trainer_profile(p->s.trainer, false);
 }

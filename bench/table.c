@@ -12,30 +12,32 @@
 
 enum figure { SECONDS, EXAMPLES, SHARE, GFLOPS, GBS, REORDER, LOSS, TRAIN, TEST, FIGURES };
 static const char *const counters[FIGURES] = {
-    [EXAMPLES] = "examples/s", [SHARE] = "% of peak", [GFLOPS] = "GFLOP/s",     [GBS] = "GB/s",
+    [EXAMPLES] = "examples/s", [SHARE] = "% of peak", [GFLOPS] = "GFLOP/s",  [GBS] = "GB/s",
     [REORDER] = "% reorder",   [LOSS] = "loss",       [TRAIN] = "train acc", [TEST] = "test acc"};
 
 struct row {
     const char *name;
-    char *label, *error;       /* owned; error NULL: none */
-    size_t n, room;            /* runs */
-    double *value[FIGURES];    /* [n]; NaN where a run lacks it */
-    bool multiplies;           /* GFLOP/s say more of it than GB/s */
+    char *label, *error;    /* owned; error NULL: none */
+    size_t n, room;         /* runs */
+    double *value[FIGURES]; /* [n]; NaN where a run lacks it */
+    bool multiplies;        /* GFLOP/s say more of it than GB/s */
 };
 
-struct fact { char *key, *value; };
+struct fact {
+    char *key, *value;
+};
 
 struct table {
     FILE *out;
     struct row *row;
     size_t n, repetitions;
     const struct layout *layout; /* of the benchmark whose rows are being printed */
-    bool several;              /* a group of it has contestants */
+    bool several;                /* a group of it has contestants */
     size_t label_width;
     struct fact *fact;
     size_t n_facts;
     struct cli_screen screen;
-    size_t now, done;          /* the case measured; how many are finished */
+    size_t now, done; /* the case measured; how many are finished */
     double start;
 };
 
@@ -61,8 +63,10 @@ static void print_unit(FILE *out, double v, const char *number, const char *unit
 static void print_figure(FILE *out, double v, const char *unit, size_t width)
 {
     char number[CLI_NUMBER];
-    if (fabs(v) < 99.95) snprintf(number, sizeof number, "%.*f", fabs(v) < 9.995 ? 2 : 1, v);
-    else cli_count(v, number);
+    if (fabs(v) < 99.95)
+        snprintf(number, sizeof number, "%.*f", fabs(v) < 9.995 ? 2 : 1, v);
+    else
+        cli_count(v, number);
     print_unit(out, v, number, unit, width);
 }
 
@@ -99,14 +103,17 @@ static void column_share(const struct table *t, const struct row *r, const struc
 {
     char number[32];
     (void)first;
-    print_unit(t->out, median(r, SHARE), text_percent(median(r, SHARE) / 100, number), " of peak", 15);
+    print_unit(t->out, median(r, SHARE), text_percent(median(r, SHARE) / 100, number), " of peak",
+               15);
 }
 
 /* What limits it: the share of the multiply-add peak, or the bytes it moves. */
 static void column_rate(const struct table *t, const struct row *r, const struct row *first)
 {
-    if (r->multiplies) column_share(t, r, first);
-    else print_figure(t->out, median(r, GBS), " GB/s", 15);
+    if (r->multiplies)
+        column_share(t, r, first);
+    else
+        print_figure(t->out, median(r, GBS), " GB/s", 15);
 }
 
 static void column_gflops(const struct table *t, const struct row *r, const struct row *first)
@@ -119,7 +126,8 @@ static void column_reorder(const struct table *t, const struct row *r, const str
 {
     char number[32];
     (void)first;
-    print_unit(t->out, median(r, REORDER), text_percent(median(r, REORDER) / 100, number), " reorder", 15);
+    print_unit(t->out, median(r, REORDER), text_percent(median(r, REORDER) / 100, number),
+               " reorder", 15);
 }
 
 /* What the machine does in all: operations, bytes, or the way between cores. */
@@ -128,15 +136,18 @@ static void column_peak(const struct table *t, const struct row *r, const struct
     char number[32];
     const enum figure f = isfinite(median(r, GFLOPS)) ? GFLOPS : GBS;
     (void)first;
-    if (isfinite(median(r, f))) print_figure(t->out, median(r, f), f == GFLOPS ? " GFLOP/s" : "    GB/s", 17);
-    else print_right(t->out, text_time(median(r, SECONDS), number), 17);
+    if (isfinite(median(r, f)))
+        print_figure(t->out, median(r, f), f == GFLOPS ? " GFLOP/s" : "    GB/s", 17);
+    else
+        print_right(t->out, text_time(median(r, SECONDS), number), 17);
     print_spread(t->out, r);
 }
 
 static void column_learned(const struct table *t, const struct row *r, const struct row *first)
 {
     (void)first;
-    fprintf(t->out, "   loss %.3f  train %.3f  test %.3f", median(r, LOSS), median(r, TRAIN), median(r, TEST));
+    fprintf(t->out, "   loss %.3f  train %.3f  test %.3f", median(r, LOSS), median(r, TRAIN),
+            median(r, TEST));
 }
 
 /* How many times as long as the first contestant of the group, with the interval. */
@@ -144,10 +155,12 @@ static void column_ratio(const struct table *t, const struct row *r, const struc
 {
     char interval[64] = "";
     if (r == first || !first->n) return;
-    const struct stats_ratio x = stats_ratio(first->value[SECONDS], first->n, r->value[SECONDS], r->n, 0);
+    const struct stats_ratio x =
+        stats_ratio(first->value[SECONDS], first->n, r->value[SECONDS], r->n, 0);
     const double ratio = median(r, SECONDS) / median(first, SECONDS);
     const int digits = ratio < 99.5 ? 2 : 0;
-    if (x.hi < 1000 * x.lo) snprintf(interval, sizeof interval, " (%.*f - %.*f)", digits, x.lo, digits, x.hi);
+    if (x.hi < 1000 * x.lo)
+        snprintf(interval, sizeof interval, " (%.*f - %.*f)", digits, x.lo, digits, x.hi);
     fprintf(t->out, "   %.*f ×%s", digits, ratio, interval);
 }
 
@@ -168,7 +181,8 @@ static void column_speedup(const struct table *t, const struct row *r, const str
     for (const struct row *one = t->row; one < r; one++) {
         if (!one->n || !same_but_threads(one->name, r->name)) continue;
         const char *threads = strstr(one->name, "/threads:") + strlen("/threads:");
-        snprintf(text, sizeof text, "%.2f × t%.*s", stats_median(one->value[SECONDS], one->n) / median(r, SECONDS),
+        snprintf(text, sizeof text, "%.2f × t%.*s",
+                 stats_median(one->value[SECONDS], one->n) / median(r, SECONDS),
                  (int)strcspn(threads, "/"), threads);
         break;
     }
@@ -178,24 +192,45 @@ static void column_speedup(const struct table *t, const struct row *r, const str
 
 /* In a benchmark with contestants, and in one without. */
 enum when { ALWAYS, ALONE, SEVERAL };
-struct column { void (*print)(const struct table *t, const struct row *r, const struct row *first); size_t width; enum when when; };
+struct column {
+    void (*print)(const struct table *t, const struct row *r, const struct row *first);
+    size_t width;
+    enum when when;
+};
 
 static const struct layout {
     const char *benchmark, *title;
     struct column column[6];
 } layouts[] = {
     {"peak", "what the machine can do", {{column_peak, 26, ALWAYS}}},
-    {"kernels", "each alone, on one thread",
-     {{column_time, 18, ALWAYS}, {column_rate, 15, ALWAYS}, {column_gflops, 15, ALONE}, {column_ratio, 24, SEVERAL}}},
-    {"ops", "operators alone, layout changes in and out included",
-     {{column_time, 18, ALWAYS}, {column_rate, 15, ALWAYS}, {column_gflops, 15, ALONE}, {column_reorder, 15, ALWAYS},
+    {"kernels",
+     "each alone, on one thread",
+     {{column_time, 18, ALWAYS},
+      {column_rate, 15, ALWAYS},
+      {column_gflops, 15, ALONE},
+      {column_ratio, 24, SEVERAL}}},
+    {"ops",
+     "operators alone, layout changes in and out included",
+     {{column_time, 18, ALWAYS},
+      {column_rate, 15, ALWAYS},
+      {column_gflops, 15, ALONE},
+      {column_reorder, 15, ALWAYS},
       {column_ratio, 22, SEVERAL}}},
-    {"step", "whole training steps",
-     {{column_time, 18, ALWAYS}, {column_examples, 13, ALWAYS}, {column_share, 15, ALWAYS}, {column_ratio, 22, SEVERAL}}},
-    {"scaling", "training steps over batch sizes and threads",
-     {{column_time, 18, ALWAYS}, {column_examples, 13, ALWAYS}, {column_share, 15, ALONE}, {column_speedup, 12, ALWAYS},
+    {"step",
+     "whole training steps",
+     {{column_time, 18, ALWAYS},
+      {column_examples, 13, ALWAYS},
+      {column_share, 15, ALWAYS},
       {column_ratio, 22, SEVERAL}}},
-    {"forum", "trainings by the forum's protocol",
+    {"scaling",
+     "training steps over batch sizes and threads",
+     {{column_time, 18, ALWAYS},
+      {column_examples, 13, ALWAYS},
+      {column_share, 15, ALONE},
+      {column_speedup, 12, ALWAYS},
+      {column_ratio, 22, SEVERAL}}},
+    {"forum",
+     "trainings by the forum's protocol",
      {{column_examples, 13, ALWAYS}, {column_seconds, 9, ALWAYS}, {column_learned, 40, ALWAYS}}},
 };
 
@@ -326,7 +361,10 @@ static bool make_room(struct row *r)
 
 static double seconds_of(const gb_run_report *run)
 {
-    static const struct { const char *unit; double seconds; } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}};
+    static const struct {
+        const char *unit;
+        double seconds;
+    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (!strcmp(run->unit, units[i].unit)) return run->real_time * units[i].seconds;
     return NAN;
@@ -345,9 +383,11 @@ void table_run(void *table, const gb_run_report *run)
     r->value[SECONDS][r->n] = seconds_of(run);
     for (size_t i = 0; i < run->n_counters; i++)
         for (size_t f = 1; f < FIGURES; f++)
-            if (!strcmp(run->counters[i].name, counters[f])) r->value[f][r->n] = run->counters[i].value;
-    r->multiplies = isfinite(r->value[SHARE][r->n]) && (!isfinite(r->value[GBS][r->n]) || strstr(run->label, "--conv") ||
-                                                        strstr(run->label, "--ip"));
+            if (!strcmp(run->counters[i].name, counters[f]))
+                r->value[f][r->n] = run->counters[i].value;
+    r->multiplies = isfinite(r->value[SHARE][r->n]) &&
+                    (!isfinite(r->value[GBS][r->n]) || strstr(run->label, "--conv") ||
+                     strstr(run->label, "--ip"));
     r->n++;
 }
 
@@ -364,30 +404,38 @@ void table_fact(struct table *t, const char *key, const char *value)
 static const char *fact(const struct table *t, const char *key)
 {
     for (size_t i = 0; i < t->n_facts; i++)
-        if (t->fact[i].key && t->fact[i].value && !strcmp(t->fact[i].key, key)) return t->fact[i].value;
+        if (t->fact[i].key && t->fact[i].value && !strcmp(t->fact[i].key, key))
+            return t->fact[i].value;
     return "?";
 }
 
-static bool seen(const char *value) { return *value && strcmp(value, "?") && strcmp(value, "not visible"); }
+static bool seen(const char *value)
+{
+    return *value && strcmp(value, "?") && strcmp(value, "not visible");
+}
 
 void table_head(struct table *t)
 {
     char line[1024], number[32];
     const bool virtual = !strcmp(fact(t, "virtual_machine"), "yes");
-    const char *quota = fact(t, "cgroup_quota"), *governor = fact(t, "governor"), *environment = fact(t, "environment");
-    snprintf(line, sizeof line, "%s%s, CPUs: %s%s%s; %s, FMA peak %s GFLOP/s on one thread, %s on %s", fact(t, "cpu"),
+    const char *quota = fact(t, "cgroup_quota"), *governor = fact(t, "governor"),
+               *environment = fact(t, "environment");
+    snprintf(line, sizeof line,
+             "%s%s, CPUs: %s%s%s; %s, FMA peak %s GFLOP/s on one thread, %s on %s", fact(t, "cpu"),
              virtual ? " (virtual)" : "", fact(t, "cpus"), strcmp(quota, "none") ? ", quota " : "",
-             strcmp(quota, "none") ? quota : "", fact(t, "isa"), fact(t, "peak_gflops_1"), fact(t, "peak_gflops_all"),
-             fact(t, "threads"));
+             strcmp(quota, "none") ? quota : "", fact(t, "isa"), fact(t, "peak_gflops_1"),
+             fact(t, "peak_gflops_all"), fact(t, "threads"));
     text_wrap(t->out, line, 0, 80);
-    snprintf(line, sizeof line, "L2 %s GB/s, DRAM %s GB/s, core to core and back %s%s%s; convoy %s, commit %s, %s",
+    snprintf(line, sizeof line,
+             "L2 %s GB/s, DRAM %s GB/s, core to core and back %s%s%s; convoy %s, commit %s, %s",
              fact(t, "l2_read_gbs"), fact(t, "dram_read_gbs"),
              text_time(atof(fact(t, "core_round_trip_ns")) * 1e-9, number),
-             seen(governor) ? ", governor " : "", seen(governor) ? governor : "", fact(t, "convoy"), fact(t, "commit"),
-             fact(t, "compiler"));
+             seen(governor) ? ", governor " : "", seen(governor) ? governor : "", fact(t, "convoy"),
+             fact(t, "commit"), fact(t, "compiler"));
     text_wrap(t->out, line, 0, 80);
     /* The module path is `convoy bench`'s own. */
-    if (seen(environment) && (strncmp(environment, "CVY_BACKEND_PATH=", 17) || strchr(environment, ' ')))
+    if (seen(environment) &&
+        (strncmp(environment, "CVY_BACKEND_PATH=", 17) || strchr(environment, ' ')))
         text_wrap(t->out, environment, 0, 80);
     fflush(t->out);
 }
@@ -406,7 +454,8 @@ void table_progress(struct table *t, size_t at)
         snprintf(left, sizeof left, "%s left", cli_time(each * (double)(t->n - t->done), number));
     }
     snprintf(count, sizeof count, "%zu of %zu", at + 1, t->n);
-    const char *const parts[] = {count, text_label(t->row[at].name, 0, label, sizeof label), *left ? left : NULL, NULL};
+    const char *const parts[] = {count, text_label(t->row[at].name, 0, label, sizeof label),
+                                 *left ? left : NULL, NULL};
     cli_screen_show(&t->screen, (double)t->done / (double)t->n, parts);
 }
 

@@ -19,7 +19,12 @@ static void need(bool good, const char *what, const char *name, double got, doub
 }
 
 /* A layer that multiplies: its multiply-adds an image, and its weights; trained: something before it wants a gradient. */
-struct layer { const char *name; double multiplies, weights; bool trained, bias; double in, out, channels; };
+struct layer {
+    const char *name;
+    double multiplies, weights;
+    bool trained, bias;
+    double in, out, channels;
+};
 
 static const struct layer layers[] = {
     /* 3 x 12 x 10 -> 8 channels of 3x2, stride 2 and 1, one row above and one column right: 6 x 10 outputs */
@@ -38,18 +43,28 @@ static cvy_net *every_operator(cvy_context *ctx, cvy_tensor *logits)
     cvy_net *net;
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvy_tensor x = cvy_input(net, 3, 12, 10);
-    x = cvy_conv2d(net, x, "first", &(cvy_conv2d_desc){.out_channels = 8, .kernel = {3, 2}, .stride = {2, 1}, .pad = {1, 0, 0, 1}});
+    x = cvy_conv2d(net, x, "first",
+                   &(cvy_conv2d_desc){
+                       .out_channels = 8, .kernel = {3, 2}, .stride = {2, 1}, .pad = {1, 0, 0, 1}});
     x = cvy_batch_norm(net, x, "norm", NULL);
     x = cvy_activation(net, x, "act", &(cvy_act_desc){.kind = CVY_TANH});
-    x = cvy_conv2d(net, x, "grouped", &(cvy_conv2d_desc){.out_channels = 12, .kernel = {3, 3}, .pad = {2, 2, 2, 2},
-                                                         .dilation = {2, 2}, .groups = 4, .no_bias = true});
+    x = cvy_conv2d(net, x, "grouped",
+                   &(cvy_conv2d_desc){.out_channels = 12,
+                                      .kernel = {3, 3},
+                                      .pad = {2, 2, 2, 2},
+                                      .dilation = {2, 2},
+                                      .groups = 4,
+                                      .no_bias = true});
     x = cvy_relu(net, x);
-    x = cvy_conv2d(net, x, "deep", &(cvy_conv2d_desc){.out_channels = 12, .kernel = {2, 2}, .stride = {2, 2}, .groups = 12});
+    x = cvy_conv2d(
+        net, x, "deep",
+        &(cvy_conv2d_desc){.out_channels = 12, .kernel = {2, 2}, .stride = {2, 2}, .groups = 12});
     cvy_tensor sum = cvy_add(net, x, cvy_sigmoid(net, x), "sum");
     cvy_tensor padded = cvy_pad_channels(net, x, 1, 1, "padded");
     cvy_tensor both[] = {sum, padded};
     x = cvy_concat(net, both, 2, "both");
-    x = cvy_pool2d(net, x, "pool", &(cvy_pool2d_desc){.kind = CVY_POOL_MAX, .kernel = {2, 2}, .stride = {1, 1}});
+    x = cvy_pool2d(net, x, "pool",
+                   &(cvy_pool2d_desc){.kind = CVY_POOL_MAX, .kernel = {2, 2}, .stride = {1, 1}});
     x = cvy_dropout(net, x, "drop", &(cvy_dropout_desc){.p = 0.25});
     x = cvy_flatten(net, x);
     *logits = cvy_linear(net, x, "fc", &(cvy_linear_desc){.out_features = 7});
@@ -75,10 +90,12 @@ static void check_nodes(const cvy_net *net)
         const struct layer *l = layer_of(node.name);
         const double want = l ? 2 * l->multiplies : 0, back = l && !l->trained ? want : 2 * want;
         need(node.flops_forward == want, "operations forward", node.name, node.flops_forward, want);
-        need(node.flops_backward == back, "operations backward", node.name, node.flops_backward, back);
+        need(node.flops_backward == back, "operations backward", node.name, node.flops_backward,
+             back);
         found += l != NULL;
-        if (l) need(node.parameters == (size_t)(l->weights + (l->bias ? l->channels : 0)), "parameters", node.name,
-                    (double)node.parameters, l->weights);
+        if (l)
+            need(node.parameters == (size_t)(l->weights + (l->bias ? l->channels : 0)),
+                 "parameters", node.name, (double)node.parameters, l->weights);
     }
     assert_int_equal(found, LAYERS);
 }
@@ -94,8 +111,10 @@ static void check_op(const cvy_op_info *op, bool seen[LAYERS][3])
         need(op->flops == 0, "operations", op->name, op->flops, 0);
         return;
     }
-    const double floats = BATCH * (l->in + l->out) + l->weights + (l->bias && kind != 1 ? l->channels : 0);
-    need(op->flops == 2 * BATCH * l->multiplies, "operations", op->name, op->flops, 2 * BATCH * l->multiplies);
+    const double floats =
+        BATCH * (l->in + l->out) + l->weights + (l->bias && kind != 1 ? l->channels : 0);
+    need(op->flops == 2 * BATCH * l->multiplies, "operations", op->name, op->flops,
+         2 * BATCH * l->multiplies);
     need(op->bytes == 4 * floats, "bytes", op->name, op->bytes, 4 * floats);
     seen[l - layers][kind] = true;
 }
@@ -105,7 +124,10 @@ static void check_program(cvy_net *net, cvy_tensor logits, const char *backends)
     cvy_trainer *t;
     bool seen[LAYERS][3] = {{false}};
     double of_ops = 0, of_phases = 0;
-    assert_int_equal(cvy_trainer_create(net, logits, &(cvy_trainer_options){.batch = BATCH, .sgd = {.lr = 0.1}}, &t), CVY_OK);
+    assert_int_equal(cvy_trainer_create(net, logits,
+                                        &(cvy_trainer_options){.batch = BATCH, .sgd = {.lr = 0.1}},
+                                        &t),
+                     CVY_OK);
     for (size_t i = 0; i < cvy_trainer_ops(t); i++) {
         cvy_op_info op;
         assert_int_equal(cvy_trainer_op(t, i, &op), CVY_OK);
@@ -113,7 +135,8 @@ static void check_program(cvy_net *net, cvy_tensor logits, const char *backends)
         of_ops += op.flops;
     }
     for (size_t i = 0; i < LAYERS; i++)
-        for (size_t kind = 0; kind < 3; kind++) assert_int_equal(seen[i][kind], kind != 1 || layers[i].trained);
+        for (size_t kind = 0; kind < 3; kind++)
+            assert_int_equal(seen[i][kind], kind != 1 || layers[i].trained);
     /* The phases share the same operations among them: one that is not a convolution's may say what it likes. */
     for (size_t i = 0; i < cvy_trainer_phases(t); i++) {
         cvy_phase_info phase;
@@ -134,7 +157,8 @@ static void check(const char *backends, bool no_fusion)
 {
     cvy_context *ctx;
     cvy_tensor logits;
-    const cvy_context_options options = {.backends = backends, .threads = 2, .no_fusion = no_fusion};
+    const cvy_context_options options = {
+        .backends = backends, .threads = 2, .no_fusion = no_fusion};
     if (cvy_context_create(&options, &ctx)) { /* no module: it was not built */
         const char *path = getenv("CVY_BACKEND_PATH");
         if (!strstr(backends, "onednn") || !path) fail_msg("%s", cvy_message(ctx));
@@ -171,6 +195,7 @@ static void onednn(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reference), cmocka_unit_test(native), cmocka_unit_test(onednn)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reference), cmocka_unit_test(native),
+                                       cmocka_unit_test(onednn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,10 @@
 
 static const char *const part_names[] = {"forward", "backward", "update", "reorder"};
 
-static double median(const struct contest_cell *cell) { return cell->n ? stats_median(cell->seconds, cell->n) : NAN; }
+static double median(const struct contest_cell *cell)
+{
+    return cell->n ? stats_median(cell->seconds, cell->n) : NAN;
+}
 
 /* Half the distance of the quartiles, of the median. */
 static double spread(const double *v, size_t n)
@@ -35,16 +38,21 @@ static double total(const struct contest *c, size_t side)
 #define HIDDEN 0.01
 
 /* Every comparison of a contest: log(rival / first) of each turn. */
-struct pairs { size_t n; double *log_ratio; struct contest_verdict *verdict; };
+struct pairs {
+    size_t n;
+    double *log_ratio;
+    struct contest_verdict *verdict;
+};
 
 /* Turns that both had: a side that is too slow stops early. NULL log_ratio: out of memory. */
-static struct pairs pairs_of(const struct contest *c, const double *a, size_t n_a, const double *b, size_t n_b,
-                             struct contest_verdict *verdict)
+static struct pairs pairs_of(const struct contest *c, const double *a, size_t n_a, const double *b,
+                             size_t n_b, struct contest_verdict *verdict)
 {
     const size_t turns = (n_a < n_b ? n_a : n_b) / c->turn;
     struct pairs p = {turns, malloc((turns + 1) * sizeof(double)), verdict};
     for (size_t i = 0; p.log_ratio && i < turns; i++)
-        p.log_ratio[i] = log(stats_median(b + i * c->turn, c->turn) / stats_median(a + i * c->turn, c->turn));
+        p.log_ratio[i] =
+            log(stats_median(b + i * c->turn, c->turn) / stats_median(a + i * c->turn, c->turn));
     return p;
 }
 
@@ -69,7 +77,8 @@ bool contest_judge(struct contest *c)
     }
     for (size_t k = 0; good && k < n; k++) stats_correlate(all[k].log_ratio, all[k].n, sums);
     for (size_t k = 0; good && k < n; k++) {
-        all[k].verdict->ratio = stats_paired_ratio(all[k].log_ratio, all[k].n, HIDDEN, stats_correlation(sums, longest));
+        all[k].verdict->ratio = stats_paired_ratio(all[k].log_ratio, all[k].n, HIDDEN,
+                                                   stats_correlation(sums, longest));
         p[k] = all[k].n ? all[k].verdict->ratio.p : NAN;
     }
     if (good) stats_holm(p, n);
@@ -99,7 +108,10 @@ static void print_name(FILE *out, const char *name)
     text_pad(out, text_clip(name, NAME_WIDTH, clipped), NAME_WIDTH);
 }
 
-static void print_microseconds(FILE *out, double seconds) { fprintf(out, " %*.*f", 9, seconds < 0.1 ? 1 : 0, seconds * 1e6); }
+static void print_microseconds(FILE *out, double seconds)
+{
+    fprintf(out, " %*.*f", 9, seconds < 0.1 ? 1 : 0, seconds * 1e6);
+}
 
 static void print_verdict(FILE *out, const struct contest *c, size_t rival)
 {
@@ -113,18 +125,19 @@ static void print_verdict(FILE *out, const struct contest *c, size_t rival)
     const char *told = word(v);
     if (!*told) told = "no difference beyond the noise";
     if (!strcmp(told, "too few")) told = "too few steps to tell, at least 6";
-    fprintf(out, "%s against %s: %s\n    a step takes %.2f times as long", c->side[rival].name, c->side[0].name, told,
-            v->ratio.ratio);
+    fprintf(out, "%s against %s: %s\n    a step takes %.2f times as long", c->side[rival].name,
+            c->side[0].name, told, v->ratio.ratio);
     if (isnan(v->ratio.lo)) {
         fputs("\n", out);
         return;
     }
     fprintf(out, " (95 %% interval %.2f - %.2f)\n", v->ratio.lo, v->ratio.hi);
-    fprintf(out, "    of %zu rows slower: %zu, faster: %zu, no difference beyond the noise: %zu\n", both, wins[0], wins[1],
-            both - wins[0] - wins[1]);
+    fprintf(out, "    of %zu rows slower: %zu, faster: %zu, no difference beyond the noise: %zu\n",
+            both, wins[0], wins[1], both - wins[0] - wins[1]);
 }
 
-static void print_pair(FILE *out, const char *name, double a, double b, const struct contest_verdict *v)
+static void print_pair(FILE *out, const char *name, double a, double b,
+                       const struct contest_verdict *v)
 {
     const int digits = v->ratio.ratio < 100 ? 2 : 0;
     char interval[48];
@@ -142,7 +155,8 @@ static void print_pairs(FILE *out, const struct contest *c, size_t rival)
     char left[37], right[37];
     putc('\n', out);
     print_name(out, "microseconds");
-    fprintf(out, " %9s %9s %7s  %16s\n", text_clip(a->name, 9, left), text_clip(b->name, 9, right), "times", "95 % interval");
+    fprintf(out, " %9s %9s %7s  %16s\n", text_clip(a->name, 9, left), text_clip(b->name, 9, right),
+            "times", "95 % interval");
     for (int part = CONTEST_FORWARD; part <= CONTEST_REORDER; part++) {
         bool any = false;
         for (size_t r = 0; r < c->n_rows; r++) {
@@ -150,13 +164,16 @@ static void print_pairs(FILE *out, const struct contest *c, size_t rival)
             if ((int)row->part != part || isnan(row->cell[rival].verdict.ratio.ratio)) continue;
             if (!any) fprintf(out, "-- %s\n", part_names[part]);
             any = true;
-            print_pair(out, row->name, median(&row->cell[0]), median(&row->cell[rival]), &row->cell[rival].verdict);
+            print_pair(out, row->name, median(&row->cell[0]), median(&row->cell[rival]),
+                       &row->cell[rival].verdict);
         }
     }
-    print_pair(out, "-- the whole step", stats_median(a->plain, a->n), stats_median(b->plain, b->n), &b->verdict);
+    print_pair(out, "-- the whole step", stats_median(a->plain, a->n), stats_median(b->plain, b->n),
+               &b->verdict);
 }
 
-static void print_row(FILE *out, const struct contest *c, const struct contest_row *row, size_t side)
+static void print_row(FILE *out, const struct contest *c, const struct contest_row *row,
+                      size_t side)
 {
     const struct contest_cell *cell = &row->cell[side];
     if (!cell->n) return;
@@ -166,11 +183,16 @@ static void print_row(FILE *out, const struct contest *c, const struct contest_r
     const double quartiles = spread(cell->seconds, cell->n) * 100;
     fprintf(out, quartiles < 999.95 ? " %5.1f" : "  >999", quartiles);
     fprintf(out, " %6.1f", t / total(c, side) * 100);
-    if (row->flops > 0) fprintf(out, " %8.1f %6.1f", row->flops / t * 1e-9, row->flops / t / c->peak * 100);
-    else if (row->bytes > 0 || *cell->distance.tensor) fprintf(out, " %8s %6s", "", "");
-    if (row->bytes > 0) fprintf(out, " %6.1f", row->bytes / t * 1e-9);
-    else if (*cell->distance.tensor) fprintf(out, " %6s", "");
-    if (*cell->distance.tensor) fprintf(out, " %8.1e %7.1e", cell->distance.abs, cell->distance.rel);
+    if (row->flops > 0)
+        fprintf(out, " %8.1f %6.1f", row->flops / t * 1e-9, row->flops / t / c->peak * 100);
+    else if (row->bytes > 0 || *cell->distance.tensor)
+        fprintf(out, " %8s %6s", "", "");
+    if (row->bytes > 0)
+        fprintf(out, " %6.1f", row->bytes / t * 1e-9);
+    else if (*cell->distance.tensor)
+        fprintf(out, " %6s", "");
+    if (*cell->distance.tensor)
+        fprintf(out, " %8.1e %7.1e", cell->distance.abs, cell->distance.rel);
     putc('\n', out);
 }
 
@@ -185,13 +207,16 @@ static void print_total(FILE *out, const char *name, double seconds, double exam
 static void print_side(FILE *out, const struct contest *c, size_t side)
 {
     const struct contest_side *s = &c->side[side];
-    const double plain = stats_median(s->plain, s->n), clocked = stats_median(s->clocked, s->n), sum = total(c, side);
+    const double plain = stats_median(s->plain, s->n), clocked = stats_median(s->clocked, s->n),
+                 sum = total(c, side);
     putc('\n', out);
     print_name(out, s->name);
-    fprintf(out, " %9s %5s %6s %8s %6s %6s %8s %7s\n", "us", "+-%", "share%", "GFLOP/s", "%peak", "GB/s", "max abs", "max rel");
+    fprintf(out, " %9s %5s %6s %8s %6s %6s %8s %7s\n", "us", "+-%", "share%", "GFLOP/s", "%peak",
+            "GB/s", "max abs", "max rel");
     for (int part = CONTEST_FORWARD; part <= CONTEST_REORDER; part++) {
         bool any = false;
-        for (size_t r = 0; r < c->n_rows; r++) any |= (int)c->row[r].part == part && c->row[r].cell[side].n;
+        for (size_t r = 0; r < c->n_rows; r++)
+            any |= (int)c->row[r].part == part && c->row[r].cell[side].n;
         if (any) fprintf(out, "-- %s\n", part_names[part]);
         for (size_t r = 0; r < c->n_rows; r++)
             if ((int)c->row[r].part == part) print_row(out, c, &c->row[r], side);
@@ -207,12 +232,19 @@ void contest_print(FILE *out, const struct contest *c)
     char line[1024], one[64];
     for (size_t i = 1; i < c->n_sides; i++) print_verdict(out, c, i);
     if (c->n_sides > 1) putc('\n', out);
-    snprintf(line, sizeof line, "%s, batch %zu, %zu thread%s, %s on %s; FMA peak %.1f GFLOP/s; medians of %zu steps.", c->model,
-             c->batch, c->threads, c->threads == 1 ? "" : "s", c->isa, c->cpu, c->peak * 1e-9, c->side[0].n);
+    snprintf(line, sizeof line,
+             "%s, batch %zu, %zu thread%s, %s on %s; FMA peak %.1f GFLOP/s; medians of %zu steps.",
+             c->model, c->batch, c->threads, c->threads == 1 ? "" : "s", c->isa, c->cpu,
+             c->peak * 1e-9, c->side[0].n);
     text_wrap(out, line, 0, SCREEN);
     if (c->n_sides > 1)
-        text_wrap(out, "Among identical programs one comparison in twenty has any row called slower or faster.", 0, SCREEN);
-    snprintf(line, sizeof line, "Numbers: one step of %zu images from the same weights, against the reference in double; losses",
+        text_wrap(out,
+                  "Among identical programs one comparison in twenty has any row called slower or "
+                  "faster.",
+                  0, SCREEN);
+    snprintf(line, sizeof line,
+             "Numbers: one step of %zu images from the same weights, against the reference in "
+             "double; losses",
              c->check_batch);
     for (size_t i = 0; i < c->n_sides; i++) {
         snprintf(one, sizeof one, " %.32s %.9g", c->side[i].name, c->side[i].loss);
@@ -240,23 +272,27 @@ static json_t *cell_json(const struct contest *c, const struct contest_row *row,
     const struct contest_cell *cell = &row->cell[side];
     const struct contest_distance *d = &cell->distance;
     double t = median(cell);
-    json_t *j = json_pack("{s:s, s:f, s:f, s:o, s:s}", "backend", c->side[side].name, "seconds", t, "share", t / total(c, side), "samples",
-                          numbers(cell->seconds, cell->n), "kernels", cell->kernels);
+    json_t *j = json_pack("{s:s, s:f, s:f, s:o, s:s}", "backend", c->side[side].name, "seconds", t,
+                          "share", t / total(c, side), "samples", numbers(cell->seconds, cell->n),
+                          "kernels", cell->kernels);
     if (row->flops > 0) json_object_set_new(j, "flops_per_second", json_real(row->flops / t));
     if (row->flops > 0) json_object_set_new(j, "of_peak", json_real(row->flops / t / c->peak));
     if (row->bytes > 0) json_object_set_new(j, "bytes_per_second", json_real(row->bytes / t));
     if (*d->tensor)
         json_object_set_new(j, "distance",
-                            json_pack("{s:s, s:o, s:o, s:o, s:[i,i,i,i]}", "tensor", d->tensor, "max_abs", real_or_null(d->abs), "max_rel",
-                                      real_or_null(d->rel), "ulp", real_or_null(d->ulp), "at", (int)d->worst[0], (int)d->worst[1],
-                                      (int)d->worst[2], (int)d->worst[3]));
+                            json_pack("{s:s, s:o, s:o, s:o, s:[i,i,i,i]}", "tensor", d->tensor,
+                                      "max_abs", real_or_null(d->abs), "max_rel",
+                                      real_or_null(d->rel), "ulp", real_or_null(d->ulp), "at",
+                                      (int)d->worst[0], (int)d->worst[1], (int)d->worst[2],
+                                      (int)d->worst[3]));
     return j;
 }
 
 static json_t *verdict_json(const struct contest *c, size_t side, const struct contest_verdict *v)
 {
-    return json_pack("{s:s, s:s, s:o, s:[o,o], s:o, s:o, s:b}", "of", c->side[0].name, "against", c->side[side].name, "ratio",
-                     real_or_null(v->ratio.ratio), "interval", real_or_null(v->ratio.lo), real_or_null(v->ratio.hi), "p",
+    return json_pack("{s:s, s:s, s:o, s:[o,o], s:o, s:o, s:b}", "of", c->side[0].name, "against",
+                     c->side[side].name, "ratio", real_or_null(v->ratio.ratio), "interval",
+                     real_or_null(v->ratio.lo), real_or_null(v->ratio.hi), "p",
                      real_or_null(v->ratio.p), "p_adjusted", real_or_null(v->p), "real", v->real);
 }
 
@@ -270,8 +306,9 @@ static json_t *row_json(const struct contest *c, const struct contest_row *row)
         if (!a->n || !b->n) continue;
         json_array_append_new(verdicts, verdict_json(c, i, &b->verdict));
     }
-    return json_pack("{s:s, s:s, s:f, s:f, s:o, s:o}", "name", row->name, "part", part_names[row->part], "flops", row->flops, "bytes",
-                     row->bytes, "backends", cells, "verdicts", verdicts);
+    return json_pack("{s:s, s:s, s:f, s:f, s:o, s:o}", "name", row->name, "part",
+                     part_names[row->part], "flops", row->flops, "bytes", row->bytes, "backends",
+                     cells, "verdicts", verdicts);
 }
 
 char *contest_json(const struct contest *c)
@@ -280,17 +317,21 @@ char *contest_json(const struct contest *c)
     for (size_t i = 0; i < c->n_sides; i++) {
         const struct contest_side *s = &c->side[i];
         double plain = stats_median(s->plain, s->n), clocked = stats_median(s->clocked, s->n);
-        json_array_append_new(sides, json_pack("{s:s, s:o, s:f, s:f, s:f, s:o, s:o}", "name", s->name, "loss", real_or_null(s->loss),
-                                               "examples_per_second", (double)c->batch / plain, "examples_per_second_clocked",
-                                               (double)c->batch / clocked, "rows_seconds", total(c, i), "step_samples",
-                                               numbers(s->plain, s->n), "clocked_samples", numbers(s->clocked, s->n)));
+        json_array_append_new(
+            sides, json_pack("{s:s, s:o, s:f, s:f, s:f, s:o, s:o}", "name", s->name, "loss",
+                             real_or_null(s->loss), "examples_per_second", (double)c->batch / plain,
+                             "examples_per_second_clocked", (double)c->batch / clocked,
+                             "rows_seconds", total(c, i), "step_samples", numbers(s->plain, s->n),
+                             "clocked_samples", numbers(s->clocked, s->n)));
     }
     for (size_t r = 0; r < c->n_rows; r++) json_array_append_new(rows, row_json(c, &c->row[r]));
-    json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o}", "convoy", c->version, "model", c->model, "cpu", c->cpu,
-                            "isa", c->isa, "batch", (int)c->batch, "threads", (int)c->threads, "check_batch", (int)c->check_batch,
-                            "fma_peak", c->peak, "backends", sides, "rows", rows);
+    json_t *all = json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o}", "convoy", c->version, "model",
+        c->model, "cpu", c->cpu, "isa", c->isa, "batch", (int)c->batch, "threads", (int)c->threads,
+        "check_batch", (int)c->check_batch, "fma_peak", c->peak, "backends", sides, "rows", rows);
     json_t *verdicts = json_array();
-    for (size_t i = 1; i < c->n_sides; i++) json_array_append_new(verdicts, verdict_json(c, i, &c->side[i].verdict));
+    for (size_t i = 1; i < c->n_sides; i++)
+        json_array_append_new(verdicts, verdict_json(c, i, &c->side[i].verdict));
     json_object_set_new(all, "verdicts", verdicts);
     char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(all);
@@ -299,7 +340,10 @@ char *contest_json(const struct contest *c)
 
 /* ------------------------------------------------------------------------------------------------ HTML */
 
-static void html_key(FILE *out, size_t side) { fprintf(out, "<span class=\"key\" style=\"--c:var(--c%zu)\"></span>", side % 8); }
+static void html_key(FILE *out, size_t side)
+{
+    fprintf(out, "<span class=\"key\" style=\"--c:var(--c%zu)\"></span>", side % 8);
+}
 
 /* Microseconds, then how many times as long as the first. Where there is little room, only that. */
 static void html_times(FILE *out, const struct contest *c, const double *const *v, const size_t *n,
@@ -307,11 +351,12 @@ static void html_times(FILE *out, const struct contest *c, const double *const *
 {
     for (size_t i = 0; i < c->n_sides; i++) {
         if (!n[i]) {
-            fputs(i ? "<td class=\"wide\"></td><td></td><td class=\"wide\"></td>" : "<td></td>", out);
+            fputs(i ? "<td class=\"wide\"></td><td></td><td class=\"wide\"></td>" : "<td></td>",
+                  out);
             continue;
         }
-        fprintf(out, "<td%s data-tip=\"&#177;%.1f %%\">%.1f</td>", i ? " class=\"wide\"" : "", spread(v[i], n[i]) * 100,
-                stats_median(v[i], n[i]) * 1e6);
+        fprintf(out, "<td%s data-tip=\"&#177;%.1f %%\">%.1f</td>", i ? " class=\"wide\"" : "",
+                spread(v[i], n[i]) * 100, stats_median(v[i], n[i]) * 1e6);
         if (!i) continue;
         const struct stats_ratio *x = &verdict[i]->ratio;
         if (isnan(x->ratio)) {
@@ -331,10 +376,14 @@ static void html_verdicts(FILE *out, const struct contest *c)
     const double *v[CONTEST_SIDES];
     const struct contest_verdict *verdict[CONTEST_SIDES];
     size_t n[CONTEST_SIDES];
-    fputs("<h2>Verdict</h2><p class=\"about\">Median microseconds on each backend; × is how many times as long as on ", out);
+    fputs("<h2>Verdict</h2><p class=\"about\">Median microseconds on each backend; × is how many "
+          "times as long as on ",
+          out);
     chart_text(out, c->side[0].name);
-    fputs(", with its 95&nbsp;% interval. In colour: beyond the noise. Among identical programs one comparison in twenty has any row in colour."
-          "</p><div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th>", out);
+    fputs(", with its 95&nbsp;% interval. In colour: beyond the noise. Among identical programs "
+          "one comparison in twenty has any row in colour."
+          "</p><div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th>",
+          out);
     for (size_t i = 0; i < c->n_sides; i++) {
         fputs(i ? "<th class=\"wide\">" : "<th>", out);
         html_key(out, i);
@@ -353,9 +402,13 @@ static void html_verdicts(FILE *out, const struct contest *c)
     }
     html_times(out, c, v, n, verdict);
     for (size_t r = 0; r < c->n_rows; r++) {
-        const char *wide = c->row[r].cell[0].n ? "" : "wide"; /* nothing to compare with: left out where there is little room */
+        const char *wide =
+            c->row[r].cell[0].n
+                ? ""
+                : "wide"; /* nothing to compare with: left out where there is little room */
         if (!r || c->row[r].part != c->row[r - 1].part)
-            fprintf(out, "<tr class=\"part %s\"><td colspan=\"%zu\">%s</td></tr>\n", wide, 3 * c->n_sides - 1, part_names[c->row[r].part]);
+            fprintf(out, "<tr class=\"part %s\"><td colspan=\"%zu\">%s</td></tr>\n", wide,
+                    3 * c->n_sides - 1, part_names[c->row[r].part]);
         fprintf(out, "<tr class=\"%s\"><td>", wide);
         chart_text(out, c->row[r].name);
         fputs("</td>", out);
@@ -369,7 +422,8 @@ static void html_verdicts(FILE *out, const struct contest *c)
     fputs("</tbody></table></div></div>\n", out);
 }
 
-static void html_detail(FILE *out, const struct contest *c, const struct contest_row *row, double longest)
+static void html_detail(FILE *out, const struct contest *c, const struct contest_row *row,
+                        double longest)
 {
     fputs("<tr><td>", out);
     chart_text(out, row->name);
@@ -390,8 +444,8 @@ static void html_detail(FILE *out, const struct contest *c, const struct contest
         if (cell->n && *d->tensor) {
             fputs("</td><td data-tip=\"", out);
             chart_text(out, d->tensor);
-            fprintf(out, "[%zu,%zu,%zu,%zu]: %.3g ulp\nat most %.2g relative\">%.1e</td>", d->worst[0], d->worst[1], d->worst[2],
-                    d->worst[3], d->ulp, d->rel, d->abs);
+            fprintf(out, "[%zu,%zu,%zu,%zu]: %.3g ulp\nat most %.2g relative\">%.1e</td>",
+                    d->worst[0], d->worst[1], d->worst[2], d->worst[3], d->ulp, d->rel, d->abs);
         } else {
             fputs("</td><td></td>", out);
         }
@@ -403,10 +457,14 @@ static void html_details(FILE *out, const struct contest *c)
 {
     double longest = 0;
     for (size_t r = 0; r < c->n_rows; r++)
-        for (size_t i = 0; i < c->n_sides; i++) longest = fmax(longest, c->row[r].cell[i].n ? median(&c->row[r].cell[i]) : 0);
-    fputs("<h2>Speed and numbers</h2><p class=\"about\">Share of the FMA peak, GB/s of operands and results, and the largest absolute "
-          "difference from the reference in double, after one step from the same weights; its place is behind the figure.</p>"
-          "<div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th><th></th>", out);
+        for (size_t i = 0; i < c->n_sides; i++)
+            longest = fmax(longest, c->row[r].cell[i].n ? median(&c->row[r].cell[i]) : 0);
+    fputs("<h2>Speed and numbers</h2><p class=\"about\">Share of the FMA peak, GB/s of operands "
+          "and results, and the largest absolute "
+          "difference from the reference in double, after one step from the same weights; its "
+          "place is behind the figure.</p>"
+          "<div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th><th></th>",
+          out);
     for (size_t i = 0; i < c->n_sides; i++) {
         fputs("<th>", out);
         html_key(out, i);
@@ -419,8 +477,12 @@ static void html_details(FILE *out, const struct contest *c)
 
 bool contest_html(FILE *out, const struct contest *c)
 {
-    fprintf(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, "
-            "initial-scale=1\"><title>Convoy: backends compared</title>\n<style>\n%s</style></head><body>\n<header><div><h1>", report_parts[0].text);
+    fprintf(out,
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta "
+            "name=\"viewport\" content=\"width=device-width, "
+            "initial-scale=1\"><title>Convoy: backends "
+            "compared</title>\n<style>\n%s</style></head><body>\n<header><div><h1>",
+            report_parts[0].text);
     chart_text(out, c->model);
     fputs(" on ", out);
     for (size_t i = 0; i < c->n_sides; i++) {
@@ -429,19 +491,28 @@ bool contest_html(FILE *out, const struct contest *c)
     }
     fprintf(out, "</h1>\n<p>Batch %zu, %zu threads, %s on ", c->batch, c->threads, c->isa);
     chart_text(out, c->cpu);
-    fprintf(out, "; FMA peak %.1f GFLOP/s. Numbers from one step of %zu images.</p></div><button id=\"theme\" type=\"button\">"
-            "Light / dark</button></header>\n<main>\n<div class=\"tiles\">", c->peak * 1e-9, c->check_batch);
+    fprintf(out,
+            "; FMA peak %.1f GFLOP/s. Numbers from one step of %zu images.</p></div><button "
+            "id=\"theme\" type=\"button\">"
+            "Light / dark</button></header>\n<main>\n<div class=\"tiles\">",
+            c->peak * 1e-9, c->check_batch);
     for (size_t i = 0; i < c->n_sides; i++) {
         char number[32];
-        fprintf(out, "<div class=\"tile\"><b>%s</b><span>", chart_number((double)c->batch / stats_median(c->side[i].plain, c->side[i].n), number));
+        fprintf(
+            out, "<div class=\"tile\"><b>%s</b><span>",
+            chart_number((double)c->batch / stats_median(c->side[i].plain, c->side[i].n), number));
         html_key(out, i);
         chart_text(out, c->side[i].name);
-        fprintf(out, ", examples/s (&#177;%.1f %%)</span></div>", spread(c->side[i].plain, c->side[i].n) * 100);
+        fprintf(out, ", examples/s (&#177;%.1f %%)</span></div>",
+                spread(c->side[i].plain, c->side[i].n) * 100);
     }
     fputs("</div>\n", out);
     html_verdicts(out, c);
     html_details(out, c);
-    fprintf(out, "<footer>Made by <code>convoy compare --html</code>.</footer>\n</main>\n<div id=\"tip\" role=\"tooltip\"></div>\n"
-            "<script>\n%s</script>\n</body></html>\n", report_parts[1].text);
+    fprintf(out,
+            "<footer>Made by <code>convoy compare --html</code>.</footer>\n</main>\n<div "
+            "id=\"tip\" role=\"tooltip\"></div>\n"
+            "<script>\n%s</script>\n</body></html>\n",
+            report_parts[1].text);
     return !ferror(out);
 }

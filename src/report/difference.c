@@ -13,7 +13,11 @@
 /* ------------------------------------------------------------------------------------------------ samples */
 
 /* What one side says of a benchmark; cpus: of its last process. */
-struct sample { double *v; size_t n, processes; double cpus; };
+struct sample {
+    double *v;
+    size_t n, processes;
+    double cpus;
+};
 
 static const struct result *result_in(const struct results *all, size_t file, const char *name)
 {
@@ -23,10 +27,14 @@ static const struct result *result_in(const struct results *all, size_t file, co
 }
 
 static size_t first_file(const struct differences *d, size_t side) { return side ? d->n_old : 0; }
-static size_t last_file(const struct differences *d, size_t side) { return side ? d->all->n_files : d->n_old; }
+static size_t last_file(const struct differences *d, size_t side)
+{
+    return side ? d->all->n_files : d->n_old;
+}
 
 /* v must have room for every process and every repetition. */
-static struct sample sample_of(const struct differences *d, size_t side, const char *name, double *v)
+static struct sample sample_of(const struct differences *d, size_t side, const char *name,
+                               double *v)
 {
     struct sample s = {v, 0, 0, NAN};
     const struct result *only = NULL;
@@ -49,7 +57,8 @@ static bool too_few(const struct sample *x, const struct sample *y)
     return x->processes < DIFFERENCE_PROCESSES || y->processes < DIFFERENCE_PROCESSES;
 }
 
-static struct stats_ratio ratio_of(const struct differences *d, const struct sample *x, const struct sample *y)
+static struct stats_ratio ratio_of(const struct differences *d, const struct sample *x,
+                                   const struct sample *y)
 {
     return stats_ratio(x->v, x->n, y->v, y->n, too_few(x, y) ? d->hidden : 0);
 }
@@ -68,7 +77,10 @@ static bool ranks_agree(const struct sample *x, const struct sample *y)
 
 /* ------------------------------------------------------------------------------------------------ all together */
 
-static bool is_judged(const struct difference *x) { return !isnan(x->ratio.ratio) && !x->disturbed; }
+static bool is_judged(const struct difference *x)
+{
+    return !isnan(x->ratio.ratio) && !x->disturbed;
+}
 
 /* The geometric mean over all common benchmarks of every process of a side that has them all; of every repetition where
  * the side is one process. */
@@ -78,13 +90,16 @@ static struct sample together(const struct differences *d, size_t side, double *
     const bool one = last_file(d, side) - first_file(d, side) == 1;
     size_t judged = 0;
     for (size_t i = 0; i < d->n; i++) judged += is_judged(&d->at[i]);
-    for (size_t f = first_file(d, side), repetition = 0; judged && f < last_file(d, side); one ? repetition++ : f++) {
+    for (size_t f = first_file(d, side), repetition = 0; judged && f < last_file(d, side);
+         one ? repetition++ : f++) {
         double sum = 0;
         for (size_t i = 0; i < d->n; i++) {
             if (!is_judged(&d->at[i])) continue;
             const struct result *r = result_in(d->all, f, d->at[i].old->name);
-            if (!r || !r->runs || (one && repetition >= r->runs)) sum = NAN;
-            else sum += log(one ? r->seconds[repetition] : result_median(r, ""));
+            if (!r || !r->runs || (one && repetition >= r->runs))
+                sum = NAN;
+            else
+                sum += log(one ? r->seconds[repetition] : result_median(r, ""));
         }
         if (isnan(sum) && one) break;
         if (!isnan(sum)) v[s.n++] = exp(sum / (double)judged);
@@ -133,8 +148,10 @@ static void judge(struct differences *d, double *room[2], double *p)
         struct difference *x = &d->at[i];
         x->p = p[i];
         x->real &= x->p < 0.05;
-        if (x->real && x->ratio.ratio > 1) d->slower++;
-        else if (x->real) d->faster++;
+        if (x->real && x->ratio.ratio > 1)
+            d->slower++;
+        else if (x->real)
+            d->faster++;
     }
     const struct sample a = together(d, 0, room[0]), b = together(d, 1, room[1]);
     d->together = ratio_of(d, &a, &b);
@@ -157,7 +174,8 @@ struct differences *differences(const struct results *all, size_t n_old, double 
         for (size_t i = 0; i < all->n; i++) {
             const char *name = all->at[i].name;
             if (known(d, name)) continue;
-            d->at[d->n++] = (struct difference){.old = first_with(d, 0, name), .new = first_with(d, 1, name)};
+            d->at[d->n++] =
+                (struct difference){.old = first_with(d, 0, name), .new = first_with(d, 1, name)};
         }
         judge(d, room, p);
     }
@@ -175,7 +193,8 @@ void differences_free(struct differences **d)
     *d = NULL;
 }
 
-bool difference_limit(const char *text, struct difference_limit *limit, char *error, size_t error_size)
+bool difference_limit(const char *text, struct difference_limit *limit, char *error,
+                      size_t error_size)
 {
     static const char *const words[] = {"slowdown", "speedup"};
     const char *at = text + strspn(text, " ");
@@ -192,13 +211,16 @@ bool difference_limit(const char *text, struct difference_limit *limit, char *er
             end += percent;
             end += strspn(end, " ");
             if (number && !*end && value >= 0 && value < 1e9) {
-                *limit = (struct difference_limit){w == 1, below, percent ? 1 + value / 100 : value};
+                *limit =
+                    (struct difference_limit){w == 1, below, percent ? 1 + value / 100 : value};
                 return true;
             }
         }
     }
-    snprintf(error, error_size,
-             "expected a condition like 'slowdown>5%%', 'slowdown>1.05' or 'speedup<1.2', found '%.60s'", text);
+    snprintf(
+        error, error_size,
+        "expected a condition like 'slowdown>5%%', 'slowdown>1.05' or 'speedup<1.2', found '%.60s'",
+        text);
     return false;
 }
 
@@ -228,9 +250,12 @@ static const char *verdict(const struct difference *d)
 
 static void print_interval(FILE *out, const struct stats_ratio *r)
 {
-    if (isnan(r->ratio)) fputs("nothing to compare", out);
-    else if (isnan(r->lo)) fprintf(out, "%.3f times as long", r->ratio);
-    else fprintf(out, "%.3f times as long (95 %% interval %.3f - %.3f)", r->ratio, r->lo, r->hi);
+    if (isnan(r->ratio))
+        fputs("nothing to compare", out);
+    else if (isnan(r->lo))
+        fprintf(out, "%.3f times as long", r->ratio);
+    else
+        fprintf(out, "%.3f times as long (95 %% interval %.3f - %.3f)", r->ratio, r->lo, r->hi);
 }
 
 static void print_verdict(FILE *out, const struct differences *all)
@@ -243,7 +268,9 @@ static void print_verdict(FILE *out, const struct differences *all)
             if (!isnan(d->ratio.ratio) && strcmp(verdict(d), "noise")) word = verdict(d);
         fprintf(out, "%s: ", word);
     } else {
-        fprintf(out, "slower: %zu of %zu benchmarks, faster: %zu, no difference beyond the noise: %zu\nall together: ",
+        fprintf(out,
+                "slower: %zu of %zu benchmarks, faster: %zu, no difference beyond the noise: "
+                "%zu\nall together: ",
                 all->slower, all->common, all->faster, even);
     }
     print_interval(out, &all->together);
@@ -258,9 +285,9 @@ static void print_side(FILE *out, const struct differences *d, size_t side)
                *peak = results_fact(d->all, f, "peak_gflops_all");
     char line[2048], others[40] = "";
     if (more) snprintf(others, sizeof others, " and %zu more", more);
-    snprintf(line, sizeof line, "%s%s%s%s%s%s%s%s%s", d->all->file[f].path, others, date ? ", " : "", date ? date : "",
-             commit ? ", commit " : "", commit ? commit : "", peak ? ", FMA peak " : "", peak ? peak : "",
-             peak ? " GFLOP/s" : "");
+    snprintf(line, sizeof line, "%s%s%s%s%s%s%s%s%s", d->all->file[f].path, others,
+             date ? ", " : "", date ? date : "", commit ? ", commit " : "", commit ? commit : "",
+             peak ? ", FMA peak " : "", peak ? peak : "", peak ? " GFLOP/s" : "");
     fputs(side ? "new  " : "old  ", out);
     text_wrap(out, line, 5, SCREEN);
 }
@@ -268,11 +295,13 @@ static void print_side(FILE *out, const struct differences *d, size_t side)
 static void print_head(FILE *out, const struct differences *d)
 {
     /* What should be the same for a comparison to mean anything. */
-    static const char *const same[] = {"cpu", "affinity", "governor", "compiler", "flags", "host_name", "environment"};
+    static const char *const same[] = {"cpu",   "affinity",  "governor",   "compiler",
+                                       "flags", "host_name", "environment"};
     print_side(out, d, 0);
     print_side(out, d, 1);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
-        const char *a = results_fact(d->all, 0, same[i]), *b = results_fact(d->all, d->n_old, same[i]);
+        const char *a = results_fact(d->all, 0, same[i]),
+                   *b = results_fact(d->all, d->n_old, same[i]);
         if (!a || !b || !strcmp(a, b)) continue;
         char line[1024];
         snprintf(line, sizeof line, "%s differs: '%s' and '%s'", same[i], a, b);
@@ -283,21 +312,30 @@ static void print_head(FILE *out, const struct differences *d)
     char line[512];
     const bool enough = files[0] >= DIFFERENCE_PROCESSES && files[1] >= DIFFERENCE_PROCESSES;
     if (enough)
-        snprintf(line, sizeof line, "%zu and %zu processes, compared by their medians.", files[0], files[1]);
+        snprintf(line, sizeof line, "%zu and %zu processes, compared by their medians.", files[0],
+                 files[1]);
     else
         snprintf(line, sizeof line,
-                 "Fewer than %d processes a side do not show what another process of the same program takes: %.3g %% are "
-                 "allowed for that (--noise). With more files, OLD1,OLD2,OLD3 NEW1,NEW2,NEW3, nothing is guessed.",
+                 "Fewer than %d processes a side do not show what another process of the same "
+                 "program takes: %.3g %% are "
+                 "allowed for that (--noise). With more files, OLD1,OLD2,OLD3 NEW1,NEW2,NEW3, "
+                 "nothing is guessed.",
                  DIFFERENCE_PROCESSES, 100 * d->hidden);
     text_wrap(out, line, 0, SCREEN);
     size_t disturbed = 0;
     for (size_t i = 0; i < d->n; i++) disturbed += d->at[i].disturbed;
     if (disturbed) {
-        snprintf(line, sizeof line, "%zu disturbed: the sides got different shares of the CPUs, something else was running; "
-                 "not judged.", disturbed);
+        snprintf(line, sizeof line,
+                 "%zu disturbed: the sides got different shares of the CPUs, something else was "
+                 "running; "
+                 "not judged.",
+                 disturbed);
         text_wrap(out, line, 0, SCREEN);
     }
-    text_wrap(out, "Among identical programs one comparison in twenty has any row called slower or faster.", 0, SCREEN);
+    text_wrap(
+        out,
+        "Among identical programs one comparison in twenty has any row called slower or faster.", 0,
+        SCREEN);
 }
 
 /* Names in rows leave out what they all begin with. */
@@ -305,7 +343,8 @@ static size_t common_parts(const struct differences *all)
 {
     const size_t n = strcspn(name_of(all->at), "/");
     for (size_t i = 0; i < all->n; i++)
-        if (strncmp(name_of(&all->at[i]), name_of(all->at), n + 1) || !name_of(all->at)[n]) return 0;
+        if (strncmp(name_of(&all->at[i]), name_of(all->at), n + 1) || !name_of(all->at)[n])
+            return 0;
     return 1;
 }
 
@@ -319,13 +358,16 @@ static void print_row(FILE *out, const struct difference *d, size_t width, bool 
         text_wrap(out, verdict(d), width + 2, SCREEN);
         return;
     }
-    fprintf(out, " %10s %10s %9.3f", text_time(d->old_seconds, a), text_time(d->new_seconds, b), d->ratio.ratio);
+    fprintf(out, " %10s %10s %9.3f", text_time(d->old_seconds, a), text_time(d->new_seconds, b),
+            d->ratio.ratio);
     fprintf(out, " %s", text_interval(d->ratio.lo, d->ratio.hi, 3, interval));
     const char *word = verdict(d);
     if (!strcmp(word, "noise")) word = "";
     if (!strcmp(word, "too few repetitions")) word = "too few";
-    if (fails) fprintf(out, "  %s%sFAILS", word, *word ? ", " : "");
-    else if (*word) fprintf(out, "  %s", word);
+    if (fails)
+        fprintf(out, "  %s%sFAILS", word, *word ? ", " : "");
+    else if (*word)
+        fprintf(out, "  %s", word);
     putc('\n', out);
 }
 
@@ -337,31 +379,37 @@ static void print_missing(FILE *out, const struct differences *all, size_t side)
         if (side ? d->old != NULL : d->new != NULL) continue;
         char label[300];
         text_label(name_of(d), 0, label, sizeof label);
-        if (!n++) used = (size_t)fprintf(out, "\nonly in the %s results: ", side ? "new" : "old") - 1;
-        else used += (size_t)fprintf(out, ",");
-        if (n > 1 && used + 1 + text_width(label) > SCREEN) used = (size_t)fprintf(out, "\n    ") - 1;
-        else if (n > 1) used += (size_t)fprintf(out, " ");
+        if (!n++)
+            used = (size_t)fprintf(out, "\nonly in the %s results: ", side ? "new" : "old") - 1;
+        else
+            used += (size_t)fprintf(out, ",");
+        if (n > 1 && used + 1 + text_width(label) > SCREEN)
+            used = (size_t)fprintf(out, "\n    ") - 1;
+        else if (n > 1)
+            used += (size_t)fprintf(out, " ");
         fputs(label, out);
         used += text_width(label);
     }
     if (n) putc('\n', out);
 }
 
-size_t difference_print(FILE *out, const struct differences *all, const struct difference_limit *limit)
+size_t difference_print(FILE *out, const struct differences *all,
+                        const struct difference_limit *limit)
 {
     const size_t skip = common_parts(all);
     size_t width = 9, met = 0;
     char label[600], clipped[4 * SCREEN + 1];
     for (size_t i = 0; i < all->n; i++) {
         const size_t n = text_width(text_label(name_of(&all->at[i]), skip, label, sizeof label));
-        if (all->at[i].old && all->at[i].new && n > width) width = n;
+        if (all->at[i].old && all->at[i].new &&n > width) width = n;
     }
     if (width > SCREEN - NUMBERS) width = SCREEN - NUMBERS;
     print_verdict(out, all);
     print_head(out, all);
     putc('\n', out);
     char first[300];
-    snprintf(first, sizeof first, "%.*s", skip ? (int)strcspn(name_of(all->at), "/") : 9, skip ? name_of(all->at) : "benchmark");
+    snprintf(first, sizeof first, "%.*s", skip ? (int)strcspn(name_of(all->at), "/") : 9,
+             skip ? name_of(all->at) : "benchmark");
     text_pad(out, text_clip(first, width, clipped), width);
     fprintf(out, " %10s %10s %9s  %16s\n", "old", "new", "new/old", "95 % interval");
     for (size_t i = 0; i < all->n; i++) {
@@ -369,7 +417,8 @@ size_t difference_print(FILE *out, const struct differences *all, const struct d
         const bool fails = limit && difference_meets(d, limit);
         met += fails;
         if (!d->old || !d->new) continue;
-        text_pad(out, text_clip(text_label(name_of(d), skip, label, sizeof label), width, clipped), width);
+        text_pad(out, text_clip(text_label(name_of(d), skip, label, sizeof label), width, clipped),
+                 width);
         print_row(out, d, width, fails);
     }
     print_missing(out, all, 0);
@@ -419,8 +468,9 @@ char *difference_json(const struct differences *all)
         set_real(row, "p_adjusted", d->p);
         json_array_append_new(rows, row);
     }
-    json_t *root = json_pack("{s:o, s:o, s:i, s:i, s:i, s:o}", "old", paths(all, 0), "new", paths(all, 1), "common",
-                             (int)all->common, "slower", (int)all->slower, "faster", (int)all->faster, "differences", rows);
+    json_t *root = json_pack("{s:o, s:o, s:i, s:i, s:i, s:o}", "old", paths(all, 0), "new",
+                             paths(all, 1), "common", (int)all->common, "slower", (int)all->slower,
+                             "faster", (int)all->faster, "differences", rows);
     set_real(root, "ratio", all->together.ratio);
     set_real(root, "ratio_low", all->together.lo);
     set_real(root, "ratio_high", all->together.hi);

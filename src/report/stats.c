@@ -101,8 +101,10 @@ double stats_student_quantile(double share, double df)
     while (stats_student_p(hi, df) > share) hi *= 2;
     for (int i = 0; i < 200 && hi - lo > 1e-14 * hi; i++) {
         const double middle = (lo + hi) / 2;
-        if (stats_student_p(middle, df) > share) lo = middle;
-        else hi = middle;
+        if (stats_student_p(middle, df) > share)
+            lo = middle;
+        else
+            hi = middle;
     }
     return (lo + hi) / 2;
 }
@@ -110,7 +112,9 @@ double stats_student_quantile(double share, double df)
 /* ------------------------------------------------------------------------------------------------ ratios */
 
 /* A mean with its variance, and how many degrees of freedom that variance has. */
-struct mean { double mean, variance, df; };
+struct mean {
+    double mean, variance, df;
+};
 
 static struct mean mean_of(const double *v, size_t n)
 {
@@ -134,7 +138,8 @@ void stats_correlate(const double *v, size_t n, double sums[2])
 double stats_correlation(const double sums[2], size_t n)
 {
     if (n < 2 || !(sums[0] > 0)) return 0;
-    const double plain = sums[1] / sums[0], r = plain + (1 + 4 * plain) / (double)n; /* it is too low by about that */
+    const double plain = sums[1] / sums[0],
+                 r = plain + (1 + 4 * plain) / (double)n; /* it is too low by about that */
     return fmin(fmax(r, 0), 0.95);
 }
 
@@ -163,7 +168,8 @@ static size_t logarithms(const double *v, size_t n, double *out)
     return m;
 }
 
-struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, size_t n_b, double hidden)
+struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, size_t n_b,
+                               double hidden)
 {
     struct stats_ratio none = {NAN, NAN, NAN, 1};
     double *logs = malloc((n_a + n_b + 1) * sizeof *logs);
@@ -177,14 +183,16 @@ struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, siz
         } else { /* Welch and Satterthwaite; the hidden part is known, not estimated: it has no share in the divisor */
             const double variance = x.variance + y.variance + 2 * hidden * hidden;
             const double spent = x.variance * x.variance / x.df + y.variance * y.variance / y.df;
-            none = ratio_of(y.mean - x.mean, variance, spent > 0 ? variance * variance / spent : INFINITY);
+            none = ratio_of(y.mean - x.mean, variance,
+                            spent > 0 ? variance * variance / spent : INFINITY);
         }
     }
     free(logs);
     return none;
 }
 
-struct stats_ratio stats_paired_ratio(const double *log_ratio, size_t n, double hidden, double correlation)
+struct stats_ratio stats_paired_ratio(const double *log_ratio, size_t n, double hidden,
+                                      double correlation)
 {
     if (n < 2) return (struct stats_ratio){n ? exp(log_ratio[0]) : NAN, NAN, NAN, 1};
     const struct mean d = mean_of(log_ratio, n);
@@ -195,7 +203,10 @@ struct stats_ratio stats_paired_ratio(const double *log_ratio, size_t n, double 
 
 /* ------------------------------------------------------------------------------------------------ many tests */
 
-struct test { double p; size_t at; };
+struct test {
+    double p;
+    size_t at;
+};
 
 static int by_p(const void *a, const void *b)
 {
@@ -221,7 +232,10 @@ void stats_holm(double *p, size_t n)
 
 /* ------------------------------------------------------------------------------------------------ Mann-Whitney */
 
-struct ranked { double value; unsigned rank2; }; /* twice the mean rank: a whole number even in ties */
+struct ranked {
+    double value;
+    unsigned rank2;
+}; /* twice the mean rank: a whole number even in ties */
 
 static int by_ranked(const void *a, const void *b)
 {
@@ -246,7 +260,8 @@ static double exact(const struct ranked *all, size_t n, size_t n_a, unsigned sum
     ways[0] = 1;
     for (size_t i = 0; i < n; i++)
         for (size_t k = (i < n_a ? i + 1 : n_a); k > 0; k--)
-            for (size_t s = sums; s-- > all[i].rank2;) ways[k * sums + s] += ways[(k - 1) * sums + s - all[i].rank2];
+            for (size_t s = sums; s-- > all[i].rank2;)
+                ways[k * sums + s] += ways[(k - 1) * sums + s - all[i].rank2];
     const double mean = (double)n_a * (double)(n + 1);
     for (size_t s = 0; s < sums; s++) {
         total += ways[n_a * sums + s];

@@ -6,11 +6,13 @@
 
 bool text_is_setting(const char *part)
 {
-    static const char *const settings[] = {
-        "real_time", "manual_time", "process_time", "iterations:", "repeats:", "min_time:", "min_warmup_time:"};
+    static const char *const settings[] = {"real_time",       "manual_time", "process_time",
+                                           "iterations:",     "repeats:",    "min_time:",
+                                           "min_warmup_time:"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const size_t n = strlen(settings[i]);
-        if (settings[i][n - 1] == ':' ? !strncmp(part, settings[i], n) : !strcmp(part, settings[i])) return true;
+        if (settings[i][n - 1] == ':' ? !strncmp(part, settings[i], n) : !strcmp(part, settings[i]))
+            return true;
     }
     return false;
 }
@@ -21,14 +23,15 @@ static void short_part(const char *part, char *out, size_t size)
     static const char *const keys[] = {"batch:", "threads:", "n:"};
     snprintf(out, size, "%s", part);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!strncmp(part, keys[i], strlen(keys[i]))) snprintf(out, size, "%c%s", *part, part + strlen(keys[i]));
+        if (!strncmp(part, keys[i], strlen(keys[i])))
+            snprintf(out, size, "%c%s", *part, part + strlen(keys[i]));
 }
 
 const char *text_label(const char *name, size_t skip, char *out, size_t size)
 {
     size_t used = 0;
     out[0] = '\0';
-    for (const char *at = name; at && used < size; skip -= skip > 0) {
+    for (const char *at = name; at && used<size; skip -= skip> 0) {
         const char *end = strchr(at, '/');
         char part[256], told[256];
         snprintf(part, sizeof part, "%.*s", (int)(end ? end - at : (ptrdiff_t)strlen(at)), at);
@@ -114,8 +117,10 @@ static void three_digits(double v, const char *unit, char out[32])
 
 const char *text_time(double seconds, char out[32])
 {
-    static const struct { double from; const char *unit; } units[] = {
-        {0.9995, " s"}, {0.9995e-3, " ms"}, {0.9995e-6, " us"}, {0, " ns"}};
+    static const struct {
+        double from;
+        const char *unit;
+    } units[] = {{0.9995, " s"}, {0.9995e-3, " ms"}, {0.9995e-6, " us"}, {0, " ns"}};
     static const double scale[] = {1, 1e3, 1e6, 1e9};
     size_t u = 0;
     if (isnan(seconds)) return strcpy(out, "-");
@@ -126,8 +131,10 @@ const char *text_time(double seconds, char out[32])
 
 const char *text_interval(double lo, double hi, int digits, char out[48])
 {
-    if (!(hi < 1000 * lo)) snprintf(out, 48, "%17s", isnan(lo) ? "" : "anything");
-    else snprintf(out, 48, "%7.*f - %7.*f", digits, lo, digits, hi);
+    if (!(hi < 1000 * lo))
+        snprintf(out, 48, "%17s", isnan(lo) ? "" : "anything");
+    else
+        snprintf(out, 48, "%7.*f - %7.*f", digits, lo, digits, hi);
     return out;
 }
 
