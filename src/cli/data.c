@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/screen.h"
+
 struct options {
     const char *action, *name;
 };
@@ -49,6 +51,8 @@ static const struct argp argp = {
            "  convoy data path fashion-mnist\n"
            "  convoy data verify ~/data/mnist\n"};
 
+enum { INDENT = 15 };
+
 static int list(void)
 {
     const struct data_known *known;
@@ -56,8 +60,9 @@ static int list(void)
     for (size_t i = 0; i < n; i++) {
         char path[PATH_MAX];
         bool found = data_find(known[i].name, path, sizeof path);
-        printf("%-14s %s\n%-14s %s%s\n", known[i].name, known[i].summary, "", found ? "found in " : "not found: ",
-               found ? path : known[i].hint);
+        printf("%-14s %s\n%-14s %s", known[i].name, known[i].summary, "", found ? "found in " : "not found: ");
+        if (found) printf("%s\n", path);
+        else cli_wrap(known[i].hint, INDENT + strlen("not found: "), INDENT);
     }
     return CLI_OK;
 }

@@ -10,6 +10,7 @@
 #include "cli/screen.h"
 
 enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES };
+enum { INDENT = 10 };
 enum { FEW_LAYERS = 20 }; /* so many have a row each; those of larger nets share one with the layer that they follow */
 
 extern char **environ;
@@ -76,14 +77,18 @@ static int machine(const struct cli_session *s)
     print_cache("L1d", m.l1d_bytes);
     print_cache(", L2", m.l2_bytes);
     print_cache(", L3", m.l3_bytes);
-    printf("\nthreads   %zu: %s; %zu CPUs online, %zu in the affinity mask, ", cvy_context_threads(s->ctx),
-           cvy_context_threads_why(s->ctx), m.cpus_online, m.cpus_allowed);
-    if (m.cgroup_quota > 0) printf("cgroup quota %.2f\n", m.cgroup_quota);
-    else printf("no cgroup quota\n");
-    char available[256];
+    char available[256], text[512], quota[64] = "no cgroup quota";
+    if (m.cgroup_quota > 0) snprintf(quota, sizeof quota, "cgroup quota %.2f", m.cgroup_quota);
+    snprintf(text, sizeof text, "%zu: %s; %zu CPUs online, %zu in the affinity mask, %s",
+             cvy_context_threads(s->ctx), cvy_context_threads_why(s->ctx), m.cpus_online,
+             m.cpus_allowed, quota);
+    printf("\nthreads   ");
+    cli_wrap(text, INDENT, INDENT);
     enum cvy_status status = cvy_context_available(s->ctx, available, sizeof available);
     if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-    printf("backends  %s chosen; available: %s\n", cvy_context_backends(s->ctx), available);
+    snprintf(text, sizeof text, "%s chosen; available: %s", cvy_context_backends(s->ctx), available);
+    printf("backends  ");
+    cli_wrap(text, INDENT, INDENT);
     for (char **e = environ; *e; e++)
         if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4) || !strncmp(*e, "CVY_", 4))
             printf("env       %s\n", *e);
