@@ -11,7 +11,8 @@
 
 enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES };
 enum { INDENT = 10 };
-enum { FEW_LAYERS = 20 }; /* so many have a row each; those of larger nets share one with the layer that they follow */
+/* So many layers have a row each; those of larger nets share one with the layer that they follow. */
+enum { FEW_LAYERS = 20 };
 
 extern char **environ;
 
@@ -42,7 +43,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!o->model && (o->batch || o->layers || o->phases))
-            argp_error(state, "--batch, --layers and --phases are for a model, which is missing: convoy info MODEL");
+            argp_error(state, "--batch, --layers and --phases are for a model, which is missing: "
+                              "convoy info MODEL");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -72,7 +74,9 @@ static int machine(const struct cli_session *s)
     printf("cpu       %s\n", m.cpu);
     printf("isa       %s chosen; this machine runs:", cvy_isa_name(cvy_context_isa(s->ctx)));
     for (int i = CVY_ISA_SCALAR; i <= CVY_ISA_PAIR; i++)
-        if (m.can_run[i]) printf(" %s%s", cvy_isa_name((enum cvy_isa)i), i == CVY_ISA_PAIR ? " (tests only)" : "");
+        if (m.can_run[i])
+            printf(" %s%s", cvy_isa_name((enum cvy_isa)i),
+                   i == CVY_ISA_PAIR ? " (tests only)" : "");
     printf("\ncaches    ");
     print_cache("L1d", m.l1d_bytes);
     print_cache(", L2", m.l2_bytes);
@@ -86,11 +90,13 @@ static int machine(const struct cli_session *s)
     cli_wrap(text, INDENT, INDENT);
     enum cvy_status status = cvy_context_available(s->ctx, available, sizeof available);
     if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-    snprintf(text, sizeof text, "%s chosen; available: %s", cvy_context_backends(s->ctx), available);
+    snprintf(text, sizeof text, "%s chosen; available: %s", cvy_context_backends(s->ctx),
+             available);
     printf("backends  ");
     cli_wrap(text, INDENT, INDENT);
     for (char **e = environ; *e; e++)
-        if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4) || !strncmp(*e, "CVY_", 4))
+        if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4) ||
+            !strncmp(*e, "CVY_", 4))
             printf("env       %s\n", *e);
     printf("models   ");
     const char *name;
@@ -119,7 +125,8 @@ static size_t readers(const struct cli_session *s, cvy_tensor value)
     size_t n = 0;
     cvy_node_info node;
     for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
-        for (size_t k = 0; !cvy_net_node(s->net, i, &node) && k < node.n_inputs; k++) n += node.inputs[k] == value;
+        for (size_t k = 0; !cvy_net_node(s->net, i, &node) && k < node.n_inputs; k++)
+            n += node.inputs[k] == value;
     return n;
 }
 
@@ -140,16 +147,19 @@ static void print_cells(const char *name, const char *const cells[4])
     static const int width[4] = {12, 10, 9, 9};
     char line[256];
     bool cut = strlen(name) > NAME_WIDTH;
-    int n = snprintf(line, sizeof line, "%-*.*s%s", NAME_WIDTH, cut ? NAME_WIDTH - 3 : NAME_WIDTH, name, "");
+    int n = snprintf(line, sizeof line, "%-*.*s%s", NAME_WIDTH, cut ? NAME_WIDTH - 3 : NAME_WIDTH,
+                     name, "");
     if (cut) memcpy(line + NAME_WIDTH - 3, "...", 3);
-    for (int i = 0; i < 4; i++) n += snprintf(line + n, sizeof line - (size_t)n, "%*s", width[i], cells[i]);
+    for (int i = 0; i < 4; i++)
+        n += snprintf(line + n, sizeof line - (size_t)n, "%*s", width[i], cells[i]);
     while (n > 0 && line[n - 1] == ' ') n--;
     printf("%.*s\n", n, line);
 }
 
 static void print_row(const struct row *row)
 {
-    char shape[64], parameters[CLI_NUMBER] = "", forward[CLI_NUMBER] = "", backward[CLI_NUMBER] = "";
+    char shape[64], parameters[CLI_NUMBER] = "", forward[CLI_NUMBER] = "",
+                    backward[CLI_NUMBER] = "";
     snprintf(shape, sizeof shape, "%zux%zux%zu", row->out.c, row->out.h, row->out.w);
     if (row->parameters) cli_count((double)row->parameters, parameters);
     if (row->forward > 0) cli_count(row->forward, forward);
@@ -163,7 +173,8 @@ static void append_name(struct row *row, const char *name)
     const char *dot = strrchr(name, '.');
     size_t prefix = dot ? (size_t)(dot - name) + 1 : 0, length = strlen(row->name);
     if (prefix && strncmp(row->name, name, prefix)) prefix = 0;
-    if (prefix && isdigit((unsigned char)name[prefix])) prefix--; /* features.0 + .1: no number of anything */
+    if (prefix && isdigit((unsigned char)name[prefix]))
+        prefix--; /* features.0 + .1: no number of anything */
     snprintf(row->name + length, sizeof row->name - length, " + %s", name + prefix);
 }
 
@@ -196,19 +207,24 @@ static int layers(const struct cli_session *s, bool each)
     char parameters[CLI_NUMBER], forward[CLI_NUMBER], backward[CLI_NUMBER];
     if (n) print_row(&row);
     snprintf(parameters, sizeof parameters, "%zu", total.parameters);
-    print_cells("total of one image", (const char *const[]){"", parameters, cli_count(total.forward, forward),
-                                                            cli_count(total.backward, backward)});
+    print_cells("total of one image",
+                (const char *const[]){"", parameters, cli_count(total.forward, forward),
+                                      cli_count(total.backward, backward)});
     return CLI_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------- memory */
 
 /* What the compiler makes of a step of `batch` images; takes none of the memory. */
-static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_trainer **trainer, cvy_plan_info *plan)
+static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_trainer **trainer,
+                               cvy_plan_info *plan)
 {
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options trainer_options = {.batch = batch, .input = model_input(s->model), .dry_run = true,
-                                         .sgd = {d->lr, d->momentum, d->weight_decay, d->nesterov, d->decay_all}};
+    const cvy_trainer_options trainer_options = {
+        .batch = batch,
+        .input = model_input(s->model),
+        .dry_run = true,
+        .sgd = {d->lr, d->momentum, d->weight_decay, d->nesterov, d->decay_all}};
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer_options, trainer);
     if (!status) cvy_trainer_plan(*trainer, plan);
     return status;
@@ -216,7 +232,8 @@ static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_tr
 
 struct memory { size_t n, batch[3]; cvy_plan_info plan[3]; };
 
-static void print_memory(const char *name, const struct memory *m, size_t (*bytes)(const cvy_plan_info *plan))
+static void print_memory(const char *name, const struct memory *m,
+                         size_t (*bytes)(const cvy_plan_info *plan))
 {
     char text[CLI_NUMBER];
     printf("%-*s", NAME_WIDTH, name);
@@ -227,7 +244,10 @@ static void print_memory(const char *name, const struct memory *m, size_t (*byte
 static size_t arena(const cvy_plan_info *p) { return p->arena_bytes; }
 static size_t parameters(const cvy_plan_info *p) { return p->parameter_bytes; }
 static size_t scratch(const cvy_plan_info *p) { return p->scratch_bytes; }
-static size_t all_bytes(const cvy_plan_info *p) { return p->arena_bytes + p->parameter_bytes + p->scratch_bytes; }
+static size_t all_bytes(const cvy_plan_info *p)
+{
+    return p->arena_bytes + p->parameter_bytes + p->scratch_bytes;
+}
 
 /* Of the batch asked for, and what smaller ones would save: of sixteen images and of the fewest that the net takes. */
 static int memory(struct cli_session *s, size_t batch)
@@ -235,10 +255,12 @@ static int memory(struct cli_session *s, size_t batch)
     static const size_t smaller[] = {16, 1, 2};
     struct memory m = {.n = 1, .batch = {batch}};
     enum cvy_status status = compile(s, batch, &s->trainer, &m.plan[0]);
-    if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
+    if (status)
+        return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
     for (size_t i = 0; i < 3; i++) {
         cvy_trainer *trainer = NULL;
-        bool needed = smaller[i] < batch && (m.n < 2 || m.batch[m.n - 1] != 1); /* a batch norm may refuse one image */
+        bool needed = smaller[i] < batch &&
+                      (m.n < 2 || m.batch[m.n - 1] != 1); /* a batch norm may refuse one image */
         if (needed && !compile(s, smaller[i], &trainer, &m.plan[m.n])) m.batch[m.n++] = smaller[i];
         cvy_trainer_destroy(&trainer);
     }
@@ -253,7 +275,8 @@ static int memory(struct cli_session *s, size_t batch)
     print_memory("parameters: gradients, packed copies", &m, parameters);
     print_memory("scratch of the threads", &m, scratch);
     print_memory("total", &m, all_bytes);
-    if (m.n > 1 && m.batch[m.n - 2] <= 16 && m.plan[m.n - 2].arena_bytes == m.plan[m.n - 1].arena_bytes)
+    if (m.n > 1 && m.batch[m.n - 2] <= 16 &&
+        m.plan[m.n - 2].arena_bytes == m.plan[m.n - 1].arena_bytes)
         printf("Images are stored sixteen side by side: below 16 a smaller batch saves nothing.\n");
     return CLI_OK;
 }
@@ -283,16 +306,19 @@ static int phases(const struct cli_session *s, size_t batch)
     cvy_plan_info p;
     char flops[CLI_NUMBER];
     cvy_trainer_plan(s->trainer, &p);
-    printf("\na training step at batch %zu: %zu ops in %zu phases and %zu stages, %zu tensors\n\n", batch, p.ops, p.phases, p.stages,
-           p.tensors);
-    printf("%5s  %-42s %-10s %6s %8s  %s\n", "stage", "phase", "backend", "tasks", "FLOP", "kernel");
+    printf("\na training step at batch %zu: %zu ops in %zu phases and %zu stages, %zu tensors\n\n",
+           batch, p.ops, p.phases, p.stages, p.tensors);
+    printf("%5s  %-42s %-10s %6s %8s  %s\n", "stage", "phase", "backend", "tasks", "FLOP",
+           "kernel");
     for (size_t i = 0; i < cvy_trainer_phases(s->trainer); i++) {
         cvy_phase_info phase;
         enum cvy_status status = cvy_trainer_phase(s->trainer, i, &phase);
         if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
         char name[256];
-        printf("%5zu  %-42s %-10s %6zu", phase.stage, short_name(phase.name, name), phase.backend, phase.tasks);
-        if (phase.flops > 0 || *phase.kernel) printf(" %8s", phase.flops > 0 ? cli_count(phase.flops, flops) : "");
+        printf("%5zu  %-42s %-10s %6zu", phase.stage, short_name(phase.name, name), phase.backend,
+               phase.tasks);
+        if (phase.flops > 0 || *phase.kernel)
+            printf(" %8s", phase.flops > 0 ? cli_count(phase.flops, flops) : "");
         printf("%s%s\n", *phase.kernel ? "  " : "", phase.kernel);
     }
     return CLI_OK;
@@ -304,17 +330,21 @@ static int describe(struct cli_session *s, const struct options *o)
     const struct model_defaults *d = &m->defaults;
     const size_t batch = o->batch ? o->batch : d->batch;
     char text[512];
-    snprintf(text, sizeof text, "%s: %s", m->name, *m->description ? m->description : "(no description)");
+    snprintf(text, sizeof text, "%s: %s", m->name,
+             *m->description ? m->description : "(no description)");
     cli_wrap(text, 0, 2);
-    snprintf(text, sizeof text, "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, lr %g, momentum %g, weight decay %g",
-             m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch, d->epochs, d->lr, d->momentum,
-             d->weight_decay);
+    snprintf(text, sizeof text,
+             "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, lr %g, momentum %g, "
+             "weight decay %g",
+             m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch,
+             d->epochs, d->lr, d->momentum, d->weight_decay);
     cli_wrap(text, 0, 2);
     putchar('\n');
     int code = layers(s, o->layers);
     if (!code) code = memory(s, batch);
     if (!code && o->phases) return phases(s, batch);
-    if (!code && !o->layers && cvy_net_nodes(s->net) > FEW_LAYERS) printf("--layers: a row for each of its %zu layers. ", cvy_net_nodes(s->net));
+    if (!code && !o->layers && cvy_net_nodes(s->net) > FEW_LAYERS)
+        printf("--layers: a row for each of its %zu layers. ", cvy_net_nodes(s->net));
     if (!code) printf("--phases: how a step is computed.\n");
     return code;
 }

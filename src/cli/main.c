@@ -18,7 +18,9 @@ const struct cli_command *const cli_commands[] = {&cli_train, &cli_eval, &cli_pr
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) _exit(CLI_IO);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(CLI_IO);
 }
 
 /* jansson calls a failed allocation a mistake in the text, or fails an assertion. So it never sees one: nothing but the
@@ -53,7 +55,8 @@ const struct cli_command *cli_find_command(const char *word)
     names[n] = NULL;
     cli_hint(word, "", names, aliases, hint);
     for (size_t i = 0; model_builtin_at(i, &model); i++)
-        if (!strcmp(word, model)) snprintf(hint, sizeof hint, "; it is a model: did you mean convoy train %s?", model);
+        if (!strcmp(word, model))
+            snprintf(hint, sizeof hint, "; it is a model: did you mean convoy train %s?", model);
     cli_fail(CLI_USAGE, "unknown command '%.60s'%s", word, hint);
     fputs("Try 'convoy help'.\n", stderr);
     return NULL;
@@ -64,14 +67,15 @@ static int options_first(int argc, char **argv)
 {
     int at = 1;
     for (bool found = false; at < argc && !found; at += !found)
-        for (size_t i = 0; cli_commands[i] && !found; i++) found = !strcmp(argv[at], cli_commands[i]->name);
+        for (size_t i = 0; cli_commands[i] && !found; i++)
+            found = !strcmp(argv[at], cli_commands[i]->name);
     fflush(stdout);
     if (at == argc) {
         const char *word = argv[1] + strspn(argv[1], "-");
         bool command = false;
         for (size_t i = 0; cli_commands[i]; i++) command |= !strcmp(word, cli_commands[i]->name);
-        cli_fail(CLI_USAGE, "expected a command, found the option '%.60s'%s%s%s", argv[1], command ? "; did you mean convoy " : "",
-                 command ? word : "", command ? "?" : "");
+        cli_fail(CLI_USAGE, "expected a command, found the option '%.60s'%s%s%s", argv[1],
+                 command ? "; did you mean convoy " : "", command ? word : "", command ? "?" : "");
         fputs("Try 'convoy help'.\n", stderr);
         return CLI_USAGE;
     }

@@ -31,13 +31,15 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 /* Insertions, deletions, substitutions, and neighbours that changed places. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t n = strlen(a), m = strlen(b), row[3][WORD], *before = row[0], *last = row[1], *now = row[2];
+    size_t n = strlen(a), m = strlen(b), row[3][WORD], *before = row[0], *last = row[1],
+           *now = row[2];
     for (size_t j = 0; j <= m; j++) last[j] = j;
     for (size_t i = 1; i <= n; i++) {
         now[0] = i;
         for (size_t j = 1; j <= m; j++) {
             now[j] = least(last[j - 1] + (a[i - 1] != b[j - 1]), least(last[j], now[j - 1]) + 1);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) now[j] = least(now[j], before[j - 2] + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], before[j - 2] + 1);
         }
         size_t *free_row = before;
         before = last;
@@ -69,8 +71,8 @@ static const char *nearest_of(const char *word, const char *const *names)
 
 static bool is_sentence(const char *text) { return strchr(text, ' ') != NULL; }
 
-const char *cli_hint(const char *word, const char *before, const char *const *names, const struct cli_alias *aliases,
-                     char out[CLI_HINT])
+const char *cli_hint(const char *word, const char *before, const char *const *names,
+                     const struct cli_alias *aliases, char out[CLI_HINT])
 {
     const char *nearest = nearest_of(word, names);
     char typed[WORD];
@@ -90,8 +92,10 @@ const char *cli_hint(const char *word, const char *before, const char *const *na
 }
 
 /* What other programs call it, simplified. The first row counts whose option the command has. */
-static const char no_gpu[] = "everything is computed on the CPU", sgd[] = "SGD is the only optimizer: see --lr, --momentum, "
-                  "--nesterov and --weight-decay", plain_model[] = "the model's name stands alone, without an option",
+static const char no_gpu[] = "everything is computed on the CPU",
+                  sgd[] = "SGD is the only optimizer: see --lr, --momentum, "
+                          "--nesterov and --weight-decay",
+                  plain_model[] = "the model's name stands alone, without an option",
                   verbose[] = "CVY_VERBOSE=1 in the environment tells what is chosen";
 static const struct cli_alias option_aliases[] = {
     {"batchsize", "batch"}, {"bs", "batch"}, {"minibatch", "batch"}, {"trainbatchsize", "batch"},
@@ -134,7 +138,8 @@ static void add_options(struct line *line, const struct argp *argp)
     for (const struct argp_child *c = argp->children; c && c->argp; c++) add_options(line, c->argp);
 }
 
-static void __attribute__((format(printf, 2, 3), noreturn)) refuse(const struct line *line, const char *format, ...)
+static void __attribute__((format(printf, 2, 3), noreturn))
+refuse(const struct line *line, const char *format, ...)
 {
     va_list args;
     fprintf(stderr, "%s: ", line->program);
@@ -146,32 +151,42 @@ static void __attribute__((format(printf, 2, 3), noreturn)) refuse(const struct 
 }
 
 /* Of an argument (option NULL) or an option's value, which goes by `name`. */
-static void check_value(const struct line *line, const struct argp_option *option, const char *name, const char *value)
+static void check_value(const struct line *line, const struct argp_option *option, const char *name,
+                        const char *value)
 {
     /* An empty value is a shell variable that was never set, and never what was meant. */
     if (!*value && option) refuse(line, "%s: expected %s, found nothing", name, option->arg);
     if (!*value) refuse(line, "an argument is empty");
     if (*value == '~' && access(value, F_OK)) /* ~ or ~/x or ~name/x */
-        refuse(line, "%s%s'%.200s': the shell expands ~ only at the beginning of a word without quotes; write $HOME instead", name,
-               *name ? ": " : "", value);
+        refuse(line,
+               "%s%s'%.200s': the shell expands ~ only at the beginning of a word without quotes; "
+               "write $HOME instead",
+               name, *name ? ": " : "", value);
     if (option && (option->flags & CLI_OUTPUT)) {
         int code = cli_writable(value);
         if (code) exit(code);
     }
 }
 
-static bool takes_value(const struct argp_option *o) { return o->arg && !(o->flags & OPTION_ARG_OPTIONAL); }
+static bool takes_value(const struct argp_option *o)
+{
+    return o->arg && !(o->flags & OPTION_ARG_OPTIONAL);
+}
 
 /* --NAME[=VALUE]; true if the next word is its value. */
 static bool check_long(const struct line *line, const char *word, const char *next)
 {
     size_t length = strcspn(word + 2, "="), known = line->n;
     char name[WORD + 24], hint[CLI_HINT];
-    for (size_t k = 0; k < line->n; k++) /* any beginning of a name is left to argp, which knows what is ambiguous */
-        if (!strncmp(line->name[k], word + 2, length) && (known == line->n || !line->name[k][length])) known = k;
+    /* Any beginning of a name is left to argp, which knows what is ambiguous. */
+    for (size_t k = 0; k < line->n; k++)
+        if (!strncmp(line->name[k], word + 2, length) &&
+            (known == line->n || !line->name[k][length]))
+            known = k;
     if (known == line->n) {
         snprintf(name, sizeof name, "%.*s", (int)least(length, 60), word + 2);
-        refuse(line, "unknown option --%s%s", name, cli_hint(name, "--", line->name, option_aliases, hint));
+        refuse(line, "unknown option --%s%s", name,
+               cli_hint(name, "--", line->name, option_aliases, hint));
     }
     const struct argp_option *option = line->option[known];
     snprintf(name, sizeof name, "--%s", option->name);
@@ -216,42 +231,48 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
         if (!only_words && !strcmp(argv[i], "-h")) argv[i] = help;
         if (only_words || argv[i][0] != '-' || !argv[i][1]) check_value(&line, NULL, "", argv[i]);
         else if (!strcmp(argv[i], "--")) only_words = true;
-        else i += argv[i][1] == '-' ? check_long(&line, argv[i], next) : check_short(&line, argv[i], next);
+        else if (argv[i][1] == '-') i += check_long(&line, argv[i], next);
+        else i += check_short(&line, argv[i], next);
     }
     snprintf(version, sizeof version, "convoy %s (%s)", cvy_version(), __VERSION__);
     argp_program_version = version;
     argp_err_exit_status = CLI_USAGE;
-    setenv("ARGP_HELP_FMT", "no-dup-args-note", 0); /* a note on long and short options that says what everybody knows */
+    /* A note on long and short options that says what everybody knows. */
+    setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
     int error = argp_parse(argp, argc, argv, 0, NULL, input);
     if (error) exit(cli_fail(error == ENOMEM ? CLI_NOMEM : CLI_USAGE, "%s", strerror(error)));
 }
 
 /* --------------------------------------------------------------------------------------------------- numbers */
 
-uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi)
+uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text,
+                     uint64_t lo, uint64_t hi)
 {
     size_t length = strlen(text);
     errno = 0;
     unsigned long long value = strtoull(text, NULL, 10);
     if (!length || strspn(text, "0123456789") != length || errno || value < lo || value > hi)
-        argp_error(state, "--%s: expected an integer from %llu to %llu, found '%.60s'", option, (unsigned long long)lo,
-                   (unsigned long long)hi, text);
+        argp_error(state, "--%s: expected an integer from %llu to %llu, found '%.60s'", option,
+                   (unsigned long long)lo, (unsigned long long)hi, text);
     return value;
 }
 
-double cli_real(const struct argp_state *state, const char *option, const char *text, double lo, double hi)
+double cli_real(const struct argp_state *state, const char *option, const char *text, double lo,
+                double hi)
 {
     char *end;
     errno = 0;
     double value = strtod(text, &end);
     /* Only decimal notation: no hex, no nan, no inf, no blanks. */
-    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end || (errno && value != 0) || !(value >= lo) ||
-        !(value <= hi))
-        argp_error(state, "--%s: expected a number from %g to %g, found '%.60s'", option, lo, hi, text);
+    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end ||
+        (errno && value != 0) || !(value >= lo) || !(value <= hi))
+        argp_error(state, "--%s: expected a number from %g to %g, found '%.60s'", option, lo, hi,
+                   text);
     return value;
 }
 
-const char *cli_choice(const struct argp_state *state, const char *option, const char *text, const char *const *words)
+const char *cli_choice(const struct argp_state *state, const char *option, const char *text,
+                       const char *const *words)
 {
     char list[200] = "";
     for (size_t i = 0, used = 0; words[i]; i++) {
@@ -259,7 +280,8 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", words[i]);
     }
     char hint[CLI_HINT];
-    argp_error(state, "--%s: expected one of %s, found '%.60s'%s", option, list, text, cli_hint(text, "", words, NULL, hint));
+    argp_error(state, "--%s: expected one of %s, found '%.60s'%s", option, list, text,
+               cli_hint(text, "", words, NULL, hint));
     return words[0];
 }
 

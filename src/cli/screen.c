@@ -26,10 +26,14 @@ size_t cli_columns(int fd)
 struct cli_screen cli_screen_open(void)
 {
     const char *term = getenv("TERM");
-    return (struct cli_screen){.live = isatty(STDERR_FILENO) == 1 && term && *term && strcmp(term, "dumb")};
+    return (struct cli_screen){.live = isatty(STDERR_FILENO) == 1 && term && *term &&
+                                       strcmp(term, "dumb")};
 }
 
-bool cli_screen_due(const struct cli_screen *screen) { return screen->live && train_now() - screen->last >= 0.1; }
+bool cli_screen_due(const struct cli_screen *screen)
+{
+    return screen->live && train_now() - screen->last >= 0.1;
+}
 
 void cli_screen_clear(struct cli_screen *screen)
 {
@@ -63,7 +67,8 @@ static void cut(char *text, size_t columns)
 
 static void append_bar(char *line, size_t room, double done)
 {
-    size_t width = room < BAR_MOST ? room : BAR_MOST, full = (size_t)((double)(width - 2) * fmin(fmax(done, 0), 1));
+    size_t width = room < BAR_MOST ? room : BAR_MOST,
+           full = (size_t)((double)(width - 2) * fmin(fmax(done, 0), 1));
     char *p = line + strlen(line);
     *p++ = '[';
     for (size_t i = 0; i < width - 2; i++) *p++ = i < full ? '#' : '.';
@@ -77,7 +82,8 @@ void cli_screen_show(struct cli_screen *screen, double done, const char *const *
     size_t used = 0;
     if (!screen->live) return;
     cli_screen_clear(screen);
-    size_t columns = cli_columns(STDERR_FILENO), room = columns > 4 ? columns - 3 : 1; /* ^C is echoed behind it, too */
+    size_t columns = cli_columns(STDERR_FILENO);
+    size_t room = columns > 4 ? columns - 3 : 1; /* ^C is echoed behind it, too */
     if (room > LINE / 2) room = LINE / 2;
     for (size_t i = 0; parts[i]; i++) {
         size_t more = columns_of(parts[i]) + (i ? 2 : 0);
