@@ -238,7 +238,7 @@ def test_suggestions():
             ('--threads 2', 1, 'expected a command'), ('train --data=~/x', 1, r"--data: '~/x': the shell expands ~ only"),
             ('train --out ~/x', 1, r"--out: '~/x': .*HOME"), ('eval ~/x', 1, r"'~/x': the shell expands ~ only")):
         fails(code, meant, *words.split())
-    for words in ('train --xyzzyxyzzy', 'eval run --batch-size 3', 'train -y', 'xyzzy', 'train --data ./nowhere', 'train xyzzy', 'data xyzzy',
+    for words in ('train --xyzzyxyzzy', 'eval run --batch-size 3', 'train -y', 'xyzzy', 'train --data ./nowhere', 'train --data cifar:run', 'train xyzzy', 'data xyzzy',
                   'train --data=qwertz'):
         r = run(*words.split())
         assert r.returncode in (1, 2) and 'did you mean' not in r.stderr, r

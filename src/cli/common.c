@@ -157,7 +157,7 @@ static const char *data_hint(const char *word, const char *before, char hint[CLI
 int cli_fail_data(enum data_status status, const char *spec, const char *error)
 {
     char hint[CLI_HINT] = "";
-    if (status == DATA_NOT_FOUND) data_hint(spec, "", hint);
+    if (status == DATA_NOT_FOUND && !strpbrk(spec, ":/")) data_hint(spec, "", hint); /* no path, no DIR behind a ':' */
     return cli_fail(cli_code_data(status), "%s%s", error, hint);
 }
 

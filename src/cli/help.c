@@ -97,7 +97,7 @@ static void print_help(void)
     cli_wrap(intro, 0, 0);
     printf("\nCommands:\n");
     for (size_t i = 0; cli_commands[i]; i++) printf("  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
-    printf("\n`convoy help COMMAND` or `convoy COMMAND --help` tells more, with examples.\n");
+    printf("\n`convoy help COMMAND` or `convoy COMMAND --help` tells more, with examples;\n`convoy --version` tells the version.\n");
     print_entries("Examples", examples);
     print_entries("Files", files);
     print_entries("Environment", environment);

@@ -90,10 +90,7 @@ static int machine(const struct cli_session *s)
     cli_wrap(text, INDENT, INDENT);
     enum cvy_status status = cvy_context_available(s->ctx, available, sizeof available);
     if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-    snprintf(text, sizeof text, "%s chosen; available: %s", cvy_context_backends(s->ctx),
-             available);
-    printf("backends  ");
-    cli_wrap(text, INDENT, INDENT);
+    printf("backends  %s chosen; available: %s\n", cvy_context_backends(s->ctx), available);
     for (char **e = environ; *e; e++)
         if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4) ||
             !strncmp(*e, "CVY_", 4))
