@@ -475,7 +475,7 @@ static size_t called(size_t files, double between, double factor, size_t *first)
 }
 
 /* "One comparison in twenty": 10 of 200; 19 are three standard deviations more. A rule that takes repetitions of a
- * process for independent calls something in 199 of 200. */
+ * process for independent calls something in 200 of 200. */
 static void equals_are_equal(void **state)
 {
     (void)state;

@@ -28,8 +28,8 @@ struct differences {
     struct stats_ratio together;    /* of the geometric means over the benchmarks that both have */
 };
 
-/* What processes of one program differ by where they cannot show it: the standard deviation over 21 processes on a
- * virtual machine that others used too was 12 to 15 % among those that had their CPUs to themselves. */
+/* What processes of one program differ by where they cannot show it: the standard deviation over 13 processes each
+ * of `step` and `ops` on a virtual machine that others used too was 12 and 15 % where they had their CPUs to themselves. */
 #define DIFFERENCE_HIDDEN 0.15
 /* From so many processes a side on, they say it themselves. */
 enum { DIFFERENCE_PROCESSES = 3 };
