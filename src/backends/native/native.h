@@ -63,6 +63,7 @@ struct native {
     X(SGD_CELLS, "sgd: by the cells of a wide map")                                                                  \
     X(INGEST_BANDS, "ingest: few cells: bands of pixels")                                                            \
     X(FLAT_TASKS, "reorder: a parameter of several tasks")                                                           \
+    X(FEW_ROWS, "pool2d: an average with fewer rows than its window")                                                \
     X(BN_WIDE, "batch_norm: of a wide map")                                                                          \
     X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")                                                  \
     X(SEGMENTS, "rows: more pixels than pass from op to op at once")                                                 \

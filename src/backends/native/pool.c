@@ -15,6 +15,11 @@ static size_t counted(size_t start, size_t kernel, size_t pad_begin, size_t size
     return end > begin ? end - begin : 1;
 }
 
+static size_t counted_rows(const struct native_pool *p, size_t oy)
+{
+    return counted(oy * p->sh, p->kh, p->pt, p->ih, p->pb, p->exclude_pad);
+}
+
 enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *desc, cvy_shape in, cvy_shape out,
                                struct native_pool *pool)
 {
@@ -28,18 +33,23 @@ enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *des
         .max = desc->kind == CVY_POOL_MAX, .exclude_pad = desc->exclude_pad, .tie = (int)desc->tie,
     };
     if (pool->max) return CVY_OK;
-    float *inv = cvy_plan_alloc(plan, pool->kh * out.w * sizeof *inv);
+    /* A line of divisors for every number of rows, or for every row of the result where those are fewer. */
+    pool->inv_by_row = native_chose(plan, CHOICE_FEW_ROWS, pool->oh < pool->kh);
+    size_t lines = pool->inv_by_row ? pool->oh : pool->kh;
+    float *inv = cvy_plan_alloc(plan, lines * out.w * sizeof *inv);
     if (!inv) return CVY_E_NOMEM;
-    for (size_t r = 1; r <= pool->kh; r++)
+    for (size_t k = 0; k < lines; k++) {
+        size_t r = pool->inv_by_row ? counted_rows(pool, k) : k + 1;
         for (size_t q = 0; q < out.w; q++) {
             size_t columns = counted(q * sw, desc->kernel[1], desc->pad[1], in.w, desc->pad[3], desc->exclude_pad);
-            inv[(r - 1) * out.w + q] = (float)(1.0 / ((double)r * (double)columns));
+            inv[k * out.w + q] = (float)(1.0 / ((double)r * (double)columns));
         }
+    }
     pool->inv = inv;
     return CVY_OK;
 }
 
 const float *cvyi_pool_inv(const struct native_pool *p, size_t oy)
 {
-    return p->inv + (counted(oy * p->sh, p->kh, p->pt, p->ih, p->pb, p->exclude_pad) - 1) * p->row.ow;
+    return p->inv + (p->inv_by_row ? oy : counted_rows(p, oy) - 1) * p->row.ow;
 }

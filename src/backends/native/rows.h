@@ -77,7 +77,8 @@ struct native_pool {
     size_t held;                  /* input rows a window can touch: min(kh, ih) */
     bool max, exclude_pad;
     int tie;
-    const float *inv;             /* average: 1 / pixels counted, [rows counted - 1][ow] */
+    bool inv_by_row;
+    const float *inv;             /* average: 1 / pixels counted, [rows counted - 1, or row of the result][ow] */
 };
 /* in, out: shapes of the pooled and the pooling's result. */
 enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *desc, cvy_shape in, cvy_shape out,
