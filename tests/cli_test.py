@@ -557,6 +557,62 @@ def test_one_process_in_a_directory():
     assert [line['epoch'] for line in metrics('new') if line['type'] == 'epoch'] == list(range(1, 21))
 
 
+def test_rates():
+    """The printed rates are the run's images by the seconds that its metrics tell, over all its processes."""
+    def check(r, run, images):
+        last = [line for line in metrics(run, timing=True) if line['type'] == 'epoch'][-1]
+        rate = float(re.search(r'^([\d.]+) examples/sec on cpu$', r.stdout, re.M)[1])
+        assert abs(rate - images / last['step_seconds']) <= 0.06 + 1e-6 * rate, (rate, last)
+        wall, seconds = re.search(r'^([\d.]+) examples/sec by the wall clock \(([\d.]+) s', r.stdout, re.M).groups()
+        assert last['step_seconds'] < last['wall_seconds'] <= float(seconds) + 0.06, (seconds, last)
+        position = json.loads(tensors(f'{run}/checkpoint.safetensors')[1]['convoy.position'])
+        assert position['examples'] == images and abs(position['step_seconds'] - last['step_seconds']) < 1e-6
+        assert abs(float(wall) * float(seconds) - images) <= 0.051 * (float(wall) + float(seconds)) + 0.01, (wall, seconds)
+        return last['step_seconds'], last['wall_seconds']
+
+    first = check(run('train', *SMALL, '--epochs', 2, '--out', 'r', code=0), 'r', 2000)
+    then = check(run('train', '--resume=r', '--epochs', 3, code=0), 'r', 3000)
+    assert then[0] > first[0] and then[1] > first[1]
+
+
+def test_split():
+    """--split train and --split test are the images of those names: the files exchanged, so are the answers."""
+    write_idx('a', train=150, test=70)
+    os.mkdir('b')
+    for name in os.listdir('a'):
+        other = name.replace('train', '@').replace('t10k', 'train').replace('@', 't10k')
+        shutil.copy(f'a/{name}', f'b/{other}')
+    run('train', '--batch', '30', '--epochs', 2, '--data', './a', '--out', 'r', code=0)
+    answers = {}
+    for data in ('a', 'b'):
+        for split in ('train', 'test'):
+            text = run('eval', 'r', '--data', f'./{data}', '--split', split, code=0).stdout.splitlines()[0]
+            found = re.fullmatch(rf'{split} loss ([\d.]+), {split} acc ([\d.]+) \((\d+) of (\d+)\)', text)
+            assert found, text
+            assert abs(float(found[2]) - int(found[3]) / int(found[4])) < 6e-5
+            answers[data, split] = found.groups()
+    assert answers['a', 'train'] == answers['b', 'test'] and answers['a', 'test'] == answers['b', 'train'], answers
+    assert answers['a', 'train'][3] == '150' and answers['a', 'test'][3] == '70'
+    assert run('eval', 'r', '--data', './a', code=0).stdout.startswith('test loss ' + answers['a', 'test'][0])
+    assert abs(metrics('r')[-1]['test_acc'] - float(answers['a', 'test'][1])) < 6e-5
+
+
+def test_second_signal():
+    """The second one does not wait for the step to end, and saves nothing."""
+    p = subprocess.Popen([CONVOY, 'train', 'vgg11-bn', '--data', 'synthetic:train=512,test=10', '--batch', '256', '--threads', '1',
+                          '--out', 'r'], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: os.path.exists('r/checkpoint.safetensors'), 'the first checkpoint')
+    time.sleep(0.2) # into the first step, which takes seconds
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert p.poll() is None
+    p.send_signal(signal.SIGTERM)
+    _, err = p.communicate(timeout=60)
+    assert p.returncode == 143 and 'saved' not in err, (p.returncode, err)
+    assert json.loads(tensors('r/checkpoint.safetensors')[1]['convoy.position'])['steps'] == 0
+    assert not [name for name in os.listdir('r') if '.tmp-' in name]
+
+
 def test_signals():
     # Long enough (a second) that it is not over before the signal comes.
     common = ['lenet-bn', '--data', 'synthetic:seed=3,train=6000,test=200', '--batch', '64', '--epochs', '15']

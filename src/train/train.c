@@ -145,7 +145,7 @@ struct run {
 static enum train_status run_path(const struct train_job *job, const char *name, char *out, char *error, size_t error_size)
 {
     if (snprintf(out, PATH_MAX, "%s/%s", job->directory, name) >= PATH_MAX)
-        return train_fail(error, error_size, TRAIN_IO, "%s: the path is too long", job->directory);
+        return train_fail(error, error_size, TRAIN_IO, "%.60s...: the path is too long", job->directory);
     return TRAIN_OK;
 }
 

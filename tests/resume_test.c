@@ -1,0 +1,568 @@
+/* The training loop: a run that is stopped, or killed, after any step and gone on with by a new process ends with the same
+ * bits and metrics as one that never stopped, whatever of the training's state there is (dropout, momentum, Nesterov, decay,
+ * smoothing, rate drops, small last batches); evaluation in pieces; what is logged when. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <convoy/convoy.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "models/models.h"
+#include "train/checkpoint.h"
+#include "train/train.h"
+
+enum { TRAIN_N = 52, TEST_N = 37, CLASSES = 5, PIXELS = 64, BATCH = 16, STEPS_AN_EPOCH = 4 };
+
+static const char model_text[] =
+    "{\"name\": \"small\", \"input\": [1, 8, 8], \"layers\": ["
+    "{\"type\": \"conv2d\", \"name\": \"conv1\", \"out_channels\": 4, \"kernel\": 3},"
+    "{\"type\": \"batch_norm\", \"name\": \"bn1\"}, {\"type\": \"relu\"}, {\"type\": \"dropout\", \"p\": 0.3},"
+    "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 5}]}";
+
+/* What a run is trained with. */
+struct recipe {
+    const char *name;
+    size_t epochs, eval_every;
+    double lr, momentum, weight_decay, smoothing, drop_factor;
+    bool nesterov, decay_all;
+    size_t drops[3], n_drops;
+};
+static const struct recipe recipes[] = {
+    {"plain", 2, 1, .lr = 0.2},
+    {"momentum, drops after each epoch", 3, 1, .lr = 0.2, .momentum = 0.9, .drop_factor = 0.1, .drops = {1, 2}, .n_drops = 2},
+    {"Nesterov, decay, smoothing, two drops at once", 3, 2, .lr = 0.1, .momentum = 0.8, .weight_decay = 0.01, .smoothing = 0.1,
+     .drop_factor = 0.5, .nesterov = true, .decay_all = true, .drops = {1, 1, 2}, .n_drops = 3}};
+#define N_RECIPES (sizeof recipes / sizeof *recipes)
+
+static uint8_t train_images[TRAIN_N * PIXELS], train_labels[TRAIN_N], test_images[TEST_N * PIXELS], test_labels[TEST_N];
+static char error[1024];
+
+static void make_data(void)
+{
+    uint32_t s = 7;
+    for (size_t i = 0; i < sizeof train_images; i++) train_images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < sizeof test_images; i++) test_images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < TRAIN_N; i++) train_labels[i] = (uint8_t)(i * 3 % CLASSES);
+    for (size_t i = 0; i < TEST_N; i++) test_labels[i] = (uint8_t)(i * 2 % CLASSES);
+    for (size_t i = 0; i < TRAIN_N; i++) /* something to learn */
+        for (size_t k = 0; k < 12; k++) train_images[i * PIXELS + 12u * train_labels[i] + k] = 255;
+    for (size_t i = 0; i < TEST_N; i++)
+        for (size_t k = 0; k < 12; k++) test_images[i * PIXELS + 12u * test_labels[i] + k] = 255;
+}
+
+/* All that a process has open for a run; a new one for every part of a run. */
+struct process {
+    cvy_context *ctx;
+    struct model *model;
+    cvy_net *net;
+    cvy_tensor logits;
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;
+    struct train_job job;
+    /* The progress callback's: stop after this many steps; copy what is saved after each. */
+    uint64_t stop_at;
+    bool keep_copies;
+    sig_atomic_t stop;
+    size_t epochs_done, evaluated;
+};
+
+static void copy_file(const char *from, const char *to)
+{
+    unsigned char *bytes;
+    size_t size;
+    assert_int_equal(files_read(from, 1 << 24, &bytes, &size, error, sizeof error), TRAIN_OK);
+    FILE *f = fopen(to, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+    free(bytes);
+}
+
+static void copy_run(const char *from, const char *to)
+{
+    static const char *const names[] = {TRAIN_CHECKPOINT, TRAIN_METRICS};
+    char a[400], b[400];
+    mkdir(to, 0777);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(a, sizeof a, "%s/%s", from, names[i]);
+        snprintf(b, sizeof b, "%s/%s", to, names[i]);
+        copy_file(a, b);
+    }
+}
+
+static void on_progress(void *user, const struct train_progress *progress)
+{
+    struct process *p = user;
+    uint64_t steps = p->job.position.steps;
+    assert_true(progress->batch <= progress->batches && progress->batches == STEPS_AN_EPOCH);
+    assert_int_equal(progress->epoch, p->job.position.epoch + 1);
+    if (progress->evaluating) {
+        p->evaluated++;
+        return;
+    }
+    if (steps == p->stop_at) p->stop = 1;
+    if (!p->keep_copies) return;
+    char to[300];
+    snprintf(to, sizeof to, "%s.%llu", p->job.directory, (unsigned long long)steps);
+    copy_run(p->job.directory, to);
+}
+
+static void on_epoch(void *user, const struct train_epoch *epoch)
+{
+    struct process *p = user;
+    p->epochs_done++;
+    assert_int_equal(epoch->epoch, p->job.position.epoch + 1);
+    assert_true(epoch->evaluated == (epoch->epoch % p->job.eval_every == 0 || epoch->epoch == p->job.epochs));
+    assert_true(epoch->loss == p->job.position.loss && epoch->train_acc == p->job.position.train_acc);
+}
+
+static void open_process(struct process *p, const struct recipe *r, const char *directory)
+{
+    *p = (struct process){.stop_at = UINT64_MAX};
+    assert_int_equal(cvy_context_create(&(cvy_context_options){.threads = 1}, &p->ctx), CVY_OK);
+    assert_int_equal(model_parse("t", model_text, strlen(model_text), NULL, &p->model, error, sizeof error), MODEL_OK);
+    assert_int_equal(model_build(p->model, p->ctx, &p->net, &p->logits, error, sizeof error), MODEL_OK);
+    const cvy_trainer_options options = {.batch = BATCH, .seed = 5, .loss.label_smoothing = r->smoothing, .init.seed = 5,
+                                         .sgd = {r->lr, r->momentum, r->weight_decay, r->nesterov, r->decay_all}};
+    assert_int_equal(cvy_trainer_create(p->net, p->logits, &options, &p->trainer), CVY_OK);
+    assert_int_equal(cvy_predictor_create(p->net, p->logits, BATCH, NULL, p->trainer, &p->predictor), CVY_OK);
+    p->job = (struct train_job){
+        .ctx = p->ctx, .trainer = p->trainer, .predictor = p->predictor, .eval_batch = BATCH, .classes = CLASSES,
+        .image_size = PIXELS, .train = {train_images, train_labels, TRAIN_N}, .test = {test_images, test_labels, TEST_N},
+        .epochs = r->epochs, .batch = BATCH, .seed = 5, .lr = r->lr, .drop_factor = r->drop_factor, .drop_epochs = r->drops,
+        .drops = r->n_drops, .eval_every = r->eval_every, .directory = directory, .model = "{}", .config = "{}",
+        .wall_start = train_now(), .progress = on_progress, .epoch_done = on_epoch};
+    p->job.user = p;
+    p->job.stop = &p->stop;
+}
+
+static void close_process(struct process *p)
+{
+    cvy_predictor_destroy(&p->predictor);
+    cvy_trainer_destroy(&p->trainer);
+    cvy_net_destroy(&p->net);
+    model_free(&p->model);
+    cvy_context_destroy(&p->ctx);
+}
+
+static struct checkpoint *read_run(const char *directory)
+{
+    char path[300];
+    struct checkpoint *c;
+    snprintf(path, sizeof path, "%s/" TRAIN_CHECKPOINT, directory);
+    if (checkpoint_read(path, &c, error, sizeof error)) fail_msg("%s", error);
+    return c;
+}
+
+static void restore(struct process *p)
+{
+    struct checkpoint *c = read_run(p->job.directory);
+    if (train_restore(&p->job, c, error, sizeof error)) fail_msg("%s", error);
+    checkpoint_free(&c);
+}
+
+/* A line of metrics without what depends on time; NULL at the end. */
+static json_t *metrics_line(FILE *f)
+{
+    char line[1000];
+    if (!fgets(line, sizeof line, f)) return NULL;
+    json_t *json = json_loads(line, 0, NULL);
+    assert_non_null(json);
+    json_object_del(json, "step_seconds");
+    json_object_del(json, "wall_seconds");
+    return json;
+}
+
+static FILE *open_metrics(const char *directory)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/" TRAIN_METRICS, directory);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    return f;
+}
+
+/* Tensors bit for bit, metrics, and the position without its times. */
+static void same_run(const char *a, const char *b, const char *what)
+{
+    struct checkpoint *x = read_run(a), *y = read_run(b);
+    assert_int_equal(x->file->n, y->file->n);
+    for (size_t i = 0; i < x->file->n; i++) {
+        const struct safetensor *s = &x->file->tensors[i], *t = &y->file->tensors[i];
+        if (strcmp(s->name, t->name) || s->bytes != t->bytes || memcmp(s->data, t->data, s->bytes))
+            fail_msg("%s: tensor %s differs", what, s->name);
+    }
+    json_t *p = json_loads(checkpoint_text(x, "convoy.position"), 0, NULL), *q = json_loads(checkpoint_text(y, "convoy.position"), 0, NULL);
+    static const char *const times[] = {"step_seconds", "wall_seconds", "metrics_bytes"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(json_object_del(p, times[i]), 0);
+        json_object_del(q, times[i]);
+    }
+    if (!json_equal(p, q)) fail_msg("%s: position %s, expected %s", what, checkpoint_text(y, "convoy.position"), checkpoint_text(x, "convoy.position"));
+    json_decref(p);
+    json_decref(q);
+    checkpoint_free(&x);
+    checkpoint_free(&y);
+    FILE *f = open_metrics(a), *g = open_metrics(b);
+    for (bool more = true; more;) {
+        p = metrics_line(f);
+        q = metrics_line(g);
+        more = p != NULL;
+        if (!p != !q || (p && !json_equal(p, q))) fail_msg("%s: metrics differ", what);
+        json_decref(p);
+        json_decref(q);
+    }
+    fclose(f);
+    fclose(g);
+}
+
+/* -------------------------------------------------------------------------------------------------- the tests */
+
+static char old_directory[4096], directory[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    make_data();
+    strcpy(directory, "/tmp/convoy-resume-XXXXXX");
+    return !getcwd(old_directory, sizeof old_directory) || !mkdtemp(directory) || chdir(directory);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -r %s", directory);
+    return chdir(old_directory) || system(command);
+}
+
+static void run_whole(const struct recipe *r, const char *name)
+{
+    struct process p;
+    mkdir(name, 0777);
+    open_process(&p, r, name);
+    if (train_run(&p.job, error, sizeof error)) fail_msg("%s", error);
+    assert_int_equal(p.epochs_done, r->epochs);
+    close_process(&p);
+}
+
+static void stopped_at_any_step(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_RECIPES; i++) {
+        const struct recipe *r = &recipes[i];
+        size_t steps = r->epochs * STEPS_AN_EPOCH;
+        char whole[32], part[32], what[100];
+        snprintf(whole, sizeof whole, "w%zu", i);
+        run_whole(r, whole);
+        for (size_t k = 1; k <= steps; k++) {
+            struct process p;
+            snprintf(part, sizeof part, "s%zu-%zu", i, k);
+            snprintf(what, sizeof what, "%s, stopped after step %zu", r->name, k);
+            mkdir(part, 0777);
+            open_process(&p, r, part);
+            p.stop_at = k;
+            assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_INTERRUPTED);
+            assert_int_equal(p.job.position.steps, k);
+            close_process(&p);
+            open_process(&p, r, part);
+            restore(&p);
+            assert_int_equal(p.job.position.steps, k);
+            if (train_run(&p.job, error, sizeof error)) fail_msg("%s: %s", what, error);
+            close_process(&p);
+            same_run(whole, part, what);
+        }
+    }
+}
+
+/* A run that saves after every step is killed after each of them: what lay on the disk then is gone on with, after lines of
+ * metrics that the checkpoint does not know of. */
+static void killed_at_any_step(void **state)
+{
+    (void)state;
+    const struct recipe *r = &recipes[2];
+    struct process p;
+    run_whole(r, "w");
+    mkdir("k", 0777);
+    open_process(&p, r, "k");
+    p.keep_copies = true;
+    p.job.save_every = 1;
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    close_process(&p);
+    same_run("w", "k", "saved after every step");
+    for (size_t k = 1; k <= r->epochs * STEPS_AN_EPOCH; k++) {
+        char copy[32], what[64];
+        snprintf(copy, sizeof copy, "k.%zu", k);
+        snprintf(what, sizeof what, "killed after step %zu", k);
+        if (k % 2) {
+            char path[300];
+            snprintf(path, sizeof path, "%s/" TRAIN_METRICS, copy);
+            FILE *f = fopen(path, "a");
+            fputs("{\"type\":\"step\",\"half a li", f);
+            fclose(f);
+        }
+        open_process(&p, r, copy);
+        restore(&p);
+        assert_int_equal(p.job.position.steps, k);
+        if (train_run(&p.job, error, sizeof error)) fail_msg("%s: %s", what, error);
+        close_process(&p);
+        same_run("w", copy, what);
+    }
+}
+
+/* The state matters: a run of other dropout, rate, or momentum is another run. */
+static void what_resuming_could_lose(void **state)
+{
+    (void)state;
+    const struct recipe *r = &recipes[2];
+    struct process p;
+    run_whole(r, "w");
+    for (int lost = 0; lost < 3; lost++) {
+        char name[16];
+        snprintf(name, sizeof name, "l%d", lost);
+        mkdir(name, 0777);
+        open_process(&p, r, name);
+        p.stop_at = 6;
+        assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_INTERRUPTED);
+        close_process(&p);
+        open_process(&p, r, name);
+        restore(&p);
+        if (lost == 0) cvy_trainer_set_steps(p.trainer, 0); /* dropout's masks begin again */
+        if (lost == 1) p.job.drops = 0;
+        if (lost == 2) p.job.seed = 6; /* the order of the images */
+        assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+        close_process(&p);
+        struct checkpoint *x = read_run("w"), *y = read_run(name);
+        const struct safetensor *s = safetensors_find(x->file, "fc.weight"), *t = safetensors_find(y->file, "fc.weight");
+        assert_memory_not_equal(s->data, t->data, s->bytes);
+        checkpoint_free(&x);
+        checkpoint_free(&y);
+    }
+}
+
+/* Mean loss and right answers of images one by one, in double. */
+static void by_hand(struct process *p, size_t n, double *loss, uint64_t *correct)
+{
+    *loss = 0;
+    *correct = 0;
+    for (size_t i = 0; i < n; i++) {
+        float logits[CLASSES];
+        const cvy_batch one = {.images = test_images + i * PIXELS, .dtype = CVY_U8, .n = 1};
+        assert_int_equal(cvy_predictor_run(p->predictor, &one, logits), CVY_OK);
+        long double sum = 0;
+        size_t best = 0;
+        for (size_t k = 0; k < CLASSES; k++) {
+            sum += expl((long double)logits[k]);
+            if (logits[k] > logits[best]) best = k;
+        }
+        *loss += (double)(logl(sum) - (long double)logits[test_labels[i]]) / (double)n;
+        *correct += best == test_labels[i];
+    }
+}
+
+static void evaluation_in_pieces(void **state)
+{
+    (void)state;
+    struct process p;
+    mkdir("e", 0777);
+    open_process(&p, &recipes[0], "e");
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    static const size_t sizes[] = {1, 5, 15, 16, 17, 31, 32, 33, TEST_N};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (size_t batch = 1; batch <= BATCH; batch += batch < 7 ? 3 : 9) {
+            const struct train_split split = {test_images, test_labels, sizes[i]};
+            double loss, acc, want;
+            uint64_t correct, right;
+            p.job.eval_batch = batch;
+            p.stop = 0;
+            assert_int_equal(train_evaluate(&p.job, &split, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
+            by_hand(&p, sizes[i], &want, &right);
+            assert_int_equal(correct, right);
+            assert_true(acc == (double)right / (double)sizes[i]);
+            if (!(fabs(loss - want) < 1e-6)) fail_msg("%zu images by %zu: loss %.9f, expected %.9f", sizes[i], batch, loss, want);
+        }
+    }
+    /* The last evaluation of the run is of the weights it ended with. */
+    double loss, acc;
+    uint64_t correct;
+    assert_int_equal(train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
+    assert_true(loss == p.job.position.test_loss && acc == p.job.position.test_acc && p.job.position.test_epoch == 2);
+    assert_true(correct > TEST_N / 4); /* it is not all wrong, nor untrained */
+    p.stop = 1;
+    assert_int_equal(train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error), TRAIN_INTERRUPTED);
+    const struct train_split none = {test_images, test_labels, 0};
+    assert_int_equal(train_evaluate(&p.job, &none, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
+    assert_true(loss == 0 && acc == 0);
+    close_process(&p);
+}
+
+static double number(const json_t *line, const char *key)
+{
+    const json_t *value = json_object_get(line, key);
+    if (!json_is_number(value)) fail_msg("'%s' is missing", key);
+    return json_number_value(value);
+}
+
+/* Every line against what the settings say must be in it. */
+static void metrics_of_a_run(void **state)
+{
+    (void)state;
+    struct recipe r = recipes[1];
+    r.epochs = 7;
+    r.eval_every = 3;
+    struct process p;
+    mkdir("m", 0777);
+    open_process(&p, &r, "m");
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    assert_int_equal(p.evaluated, 3); /* epochs 3, 6 and the last */
+    FILE *f = open_metrics("m");
+    char text[1000];
+    double before = 0, wall = 0;
+    size_t step = 0, epoch = 1;
+    while (fgets(text, sizeof text, f)) {
+        json_t *line = json_loads(text, 0, NULL);
+        bool is_step = !strcmp(json_string_value(json_object_get(line, "type")), "step");
+        if (is_step) { /* four steps an epoch: each is logged */
+            step++;
+            double images = step % STEPS_AN_EPOCH ? (double)(step % STEPS_AN_EPOCH * BATCH) : TRAIN_N;
+            assert_true(number(line, "step") == (double)step);
+            assert_true(fabs(number(line, "epoch") - (double)step / STEPS_AN_EPOCH) < 1e-9);
+            assert_true(number(line, "examples") == (double)((step - 1) / STEPS_AN_EPOCH * TRAIN_N) + images);
+            double right = number(line, "train_acc") * images;
+            assert_true(fabs(right - round(right)) < 1e-6 && right >= 0 && right <= images);
+            if (step % STEPS_AN_EPOCH == 1) /* the mean of one step is the step's */
+                assert_true(fabs(number(line, "train_loss") - number(line, "batch_loss")) < 1e-7);
+        } else {
+            bool evaluated = epoch == 3 || epoch == 6 || epoch == 7;
+            double lr = r.lr * (epoch > 1 ? r.drop_factor : 1) * (epoch > 2 ? r.drop_factor : 1);
+            assert_true(number(line, "epoch") == (double)epoch && number(line, "step") == (double)step && step == epoch * STEPS_AN_EPOCH);
+            if (!(fabs(number(line, "lr") - lr) < 1e-9)) fail_msg("epoch %zu: rate %g, expected %g", epoch, number(line, "lr"), lr);
+            assert_true((json_object_get(line, "test_acc") != NULL) == evaluated && (json_object_get(line, "test_loss") != NULL) == evaluated);
+            assert_true(number(line, "step_seconds") > before && number(line, "wall_seconds") > wall);
+            assert_true(number(line, "wall_seconds") >= number(line, "step_seconds"));
+            before = number(line, "step_seconds");
+            wall = number(line, "wall_seconds");
+            epoch++;
+        }
+        json_decref(line);
+    }
+    fclose(f);
+    assert_true(step == 7 * STEPS_AN_EPOCH && epoch == 8);
+    assert_true(fabs(p.job.position.step_seconds - before) <= 1e-8 * before + 1e-9 && p.job.position.examples == 7 * TRAIN_N);
+    close_process(&p);
+}
+
+/* Places that no run can have stood at. */
+static void positions_that_lie(void **state)
+{
+    (void)state;
+    struct process p;
+    mkdir("p", 0777);
+    open_process(&p, &recipes[0], "p");
+    p.stop_at = 6; /* batch 2 of epoch 1 */
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_INTERRUPTED);
+    close_process(&p);
+    static const struct { const char *key; double value; } wrong[] = {
+        {"batch", 5}, {"batch", 1}, {"batch", -1}, {"seen", 31}, {"seen", 53}, {"epoch", -1}, {"epoch", 0.5}, {"steps", -3},
+        {"loss_sum", NAN}, {"test_epoch", NAN}};
+    struct checkpoint *c = read_run("p");
+    json_t *good = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
+    for (size_t i = 0; i <= sizeof wrong / sizeof *wrong; i++) {
+        json_t *position = json_deep_copy(good), *metadata = json_object();
+        if (i < sizeof wrong / sizeof *wrong) {
+            const char *key = wrong[i].key;
+            double v = wrong[i].value;
+            if (isnan(v)) json_object_del(position, key);
+            else json_object_set_new(position, key, v == floor(v) ? json_integer((json_int_t)v) : json_real(v));
+        }
+        char *text = json_dumps(position, 0);
+        json_object_set_new(metadata, "convoy.position", json_string(i < sizeof wrong / sizeof *wrong ? text : "no JSON"));
+        free(text);
+        unsigned char *bytes;
+        size_t size;
+        assert_int_equal(safetensors_build(c->file->tensors, c->file->n, metadata, &bytes, &size, error, sizeof error), TRAIN_OK);
+        assert_int_equal(files_write("p/wrong.safetensors", bytes, size, error, sizeof error), TRAIN_OK);
+        free(bytes);
+        json_decref(position);
+        json_decref(metadata);
+        struct checkpoint *bad;
+        assert_int_equal(checkpoint_read("p/wrong.safetensors", &bad, error, sizeof error), TRAIN_OK);
+        open_process(&p, &recipes[0], "p");
+        assert_int_equal(train_restore(&p.job, bad, error, sizeof error), TRAIN_BAD);
+        assert_non_null(strstr(error, "cannot be resumed"));
+        assert_int_equal(p.job.position.steps, 0);
+        close_process(&p);
+        checkpoint_free(&bad);
+    }
+    json_decref(good);
+    open_process(&p, &recipes[0], "p");
+    p.job.epochs = 1;
+    assert_int_equal(train_restore(&p.job, c, error, sizeof error), TRAIN_OK);
+    p.job.epochs = 0;
+    assert_int_equal(train_restore(&p.job, c, error, sizeof error), TRAIN_BAD);
+    assert_non_null(strstr(error, "1 epochs are trained already"));
+    close_process(&p);
+    checkpoint_free(&c);
+}
+
+/* A run without a directory writes nothing; one without images, or with a place that cannot be, is refused. */
+static void runs_that_write_nothing(void **state)
+{
+    (void)state;
+    struct process p;
+    static char far[5000];
+    memset(far, 'x', sizeof far - 1);
+    open_process(&p, &recipes[0], NULL);
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    assert_int_equal(p.job.position.epoch, 2);
+    assert_true(p.job.position.wall_seconds > 0);
+    p.job.position = (struct train_position){0};
+    p.job.train.n = 0;
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_BAD);
+    assert_non_null(strstr(error, "found 0"));
+    p.job.train.n = TRAIN_N;
+    p.job.directory = far;
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_IO);
+    assert_non_null(strstr(error, "too long"));
+    p.job.directory = "absent";
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_IO);
+    assert_non_null(strstr(error, "No such file"));
+    /* Labels that the engine refuses, in a step and only then. */
+    p.job.directory = NULL;
+    uint8_t bad[TRAIN_N] = {CLASSES};
+    p.job.train.labels = bad;
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_ENGINE);
+    assert_non_null(strstr(error, "label"));
+    p.job.train.labels = train_labels;
+    p.job.eval_batch = BATCH + 1; /* more than the predictor was made for */
+    p.job.position = (struct train_position){0};
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_ENGINE);
+    p.job.lr = -1;
+    p.job.position = (struct train_position){0};
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_ENGINE);
+    DIR *d = opendir(".");
+    size_t n = 0;
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    assert_int_equal(n, 0);
+    close_process(&p);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(stopped_at_any_step), TEST(killed_at_any_step), TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
+        TEST(metrics_of_a_run), TEST(positions_that_lie), TEST(runs_that_write_nothing)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
