@@ -6,6 +6,7 @@
 #                                    the end what it left out, and why
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
 #                                    in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 10 minutes)
+#   ./bootstrap.sh coverage          which lines and branches of src/ the whole suite executes (about 10 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
 # Packages come from the distribution (apt); root is asked for only when something is missing. Can be run again at any time.
@@ -153,6 +154,22 @@ check_bench() {
     compile "$build"
     suite "benchmarks" CVY_TEST_BROWSER=required -- "$build" --suite bench
 }
+# Which lines and branches of src/ the suite executes, by directory, and each file's in build-coverage/coverage.html. Branches
+# that are there for what cannot happen are marked in the source, GCOVR_EXCL_BR_LINE, with the reason.
+coverage() {
+    need $onednn_packages $bench_packages gcovr
+    say "building with counters"
+    configure "$build-coverage" --buildtype=debugoptimized -Db_coverage=true -Dpair=false -Donednn=enabled -Dbench=enabled
+    compile "$build-coverage"
+    find "$build-coverage" -name '*.gcda' -delete
+    export CVYI_TEST_STEPS=10
+    suite "tests, counted" -- "$build-coverage" --no-suite lint -t 6
+    suite "benchmarks, counted" -- "$build-coverage" --suite bench -t 6
+    gcovr --root . --filter src/ --object-directory "$build-coverage" --exclude-throw-branches \
+        --json "$build-coverage/coverage.json" --html-details "$build-coverage/coverage.html" "$build-coverage" >"$build-coverage/gcovr.log" 2>&1 ||
+        { cat "$build-coverage/gcovr.log" >&2; die "gcovr failed"; }
+    python3 tests/coverage.py "$build-coverage/coverage.json"
+}
 
 case ${1:-} in
 train)
@@ -161,6 +178,7 @@ train)
     exec "$build/src/convoy" train "$@"
     ;;
 build) build_release ;;
+coverage) coverage ;;
 test)
     build_release $data_packages
     suite "tests (GCC, release)" -- "$build"
@@ -184,7 +202,7 @@ check)
     done
     ;;
 *)
-    sed -n '2,11s/^# \{0,1\}//p' "$0"
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
     [ "${1:-help}" = help ] || exit 1
     ;;
 esac
