@@ -159,7 +159,7 @@ check_bench() {
 coverage() {
     need $onednn_packages $bench_packages gcovr
     say "building with counters"
-    configure "$build-coverage" --buildtype=debugoptimized -Db_coverage=true -Dpair=false -Donednn=enabled -Dbench=enabled
+    configure "$build-coverage" --buildtype=debug -Db_ndebug=true -Db_coverage=true -Dc_args=-fprofile-update=atomic -Dpair=false -Donednn=enabled -Dbench=enabled
     compile "$build-coverage"
     find "$build-coverage" -name '*.gcda' -delete
     export CVYI_TEST_STEPS=10

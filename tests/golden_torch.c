@@ -1,4 +1,4 @@
-/* lenet-bn and resnet20 against PyTorch: losses, logits, gradients, weights and running statistics after one step and
+/* lenet-bn, resnet20 and a motley net against PyTorch: losses, logits, gradients, weights and running statistics after one step and
  * after ten. The golden files are PyTorch's in double (tests/golden/make_torch.py made them), so the reference backend
  * must agree to about 1e-9, and the native one to float's rounding: each tolerance is a few times what PyTorch's own
  * float differs from its double (the head of each file). Knows the public API only.
@@ -104,6 +104,28 @@ static cvy_tensor resnet20(cvy_net *net)
     return cvy_linear(net, cvy_global_avg_pool(net, x, NULL), "fc", &(cvy_linear_desc){ .out_features = 10 });
 }
 
+/* What the other two do not use: every layer of it once, with options that are not the default. */
+static cvy_tensor motley(cvy_net *net)
+{
+    cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 8, 3, 2, 1, false), y, z;
+    x = cvy_batch_norm(net, x, "bn1", &(cvy_batch_norm_desc){ .eps = 1e-3, .momentum = 0.2 });
+    x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_LEAKY_RELU, .alpha = 0.1 });
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } });
+    y = cvy_conv2d(net, x, "conv2", &(cvy_conv2d_desc){ .out_channels = 8, .kernel = { 3, 1 }, .dilation = { 2, 1 },
+        .pad = { 2, 0, 2, 0 }, .groups = 4, .no_bias = true });
+    y = cvy_batch_norm(net, y, "bn2", &(cvy_batch_norm_desc){ .no_affine = true });
+    y = cvy_activation(net, y, NULL, &(cvy_act_desc){ .kind = CVY_ELU });
+    y = cvy_add(net, y, x, NULL);
+    z = cvy_activation(net, conv(net, x, "conv3", 6, 1, 1, 0, false), NULL, &(cvy_act_desc){ .kind = CVY_TANH });
+    x = cvy_concat(net, (cvy_tensor[]){ y, z }, 2, NULL);
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 }, .stride = { 1, 1 },
+        .pad = { 1, 1, 1, 1 }, .exclude_pad = true });
+    x = cvy_dropout(net, x, NULL, &(cvy_dropout_desc){ .p = 0.3 }); /* node 13: the number of its masks */
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
+    x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_SOFTPLUS });
+    return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
+}
+
 /* ------------------------------------------------------------------------------------------------ the golden file */
 
 struct golden_line { char what[64]; size_t count; double number[3 + SAMPLES]; };
@@ -171,8 +193,12 @@ struct subject {
     const char *file, *backend;
     cvy_tensor (*build)(cvy_net *net);
     size_t n, image;
+    size_t n2, capacity; /* images of every second batch, room for images; 0: n */
     int steps;
     cvy_sgd_desc sgd;
+    double smoothing;
+    uint64_t seed;
+    const double *mean, *std;
     struct tolerances tolerance;
 };
 
@@ -220,8 +246,10 @@ static void run(const struct subject *s)
     cvy_tensor out = s->build(net);
     cvy_trainer *trainer;
     cvy_predictor *predictor;
-    require(ctx, cvy_trainer_create(net, out, &(cvy_trainer_options){ .batch = s->n, .sgd = s->sgd }, &trainer));
-    require(ctx, cvy_predictor_create(net, out, s->n, NULL, trainer, &predictor));
+    cvy_trainer_options options = { .batch = s->capacity ? s->capacity : s->n, .sgd = s->sgd, .seed = s->seed,
+                                    .loss.label_smoothing = s->smoothing, .input = { .mean = s->mean, .std = s->std } };
+    require(ctx, cvy_trainer_create(net, out, &options, &trainer));
+    require(ctx, cvy_predictor_create(net, out, options.batch, NULL, trainer, &predictor));
     for (size_t k = 0; k < cvy_trainer_params(trainer, CVY_PARAM_WEIGHT); k++) {
         cvy_param_info info;
         require(ctx, cvy_trainer_param(trainer, CVY_PARAM_WEIGHT, k, &info));
@@ -242,7 +270,8 @@ static void run(const struct subject *s)
         assert_non_null(images[b]);
         for (size_t i = 0; i < s->n * s->image; i++) images[b][i] = (float)signed_at(name, i);
         for (size_t i = 0; i < s->n; i++) labels[b][i] = (int32_t)(hash64(b ? "labels1" : "labels0", i) % 10);
-        batch[b] = (cvy_batch){ .images = images[b], .dtype = CVY_F32, .labels32 = labels[b], .n = s->n };
+        batch[b] = (cvy_batch){ .images = images[b], .dtype = CVY_F32, .labels32 = labels[b],
+                                .n = b && s->n2 ? s->n2 : s->n };
     }
 
     const struct tolerances *t = &s->tolerance;
@@ -250,16 +279,18 @@ static void run(const struct subject *s)
     for (int step = 1; step <= steps; step++) {
         cvy_step_result result;
         require(ctx, cvy_trainer_step(trainer, &batch[(step - 1) % 2], &result));
-        losses[step - 1] = result.loss_sum / (double)s->n;
+        losses[step - 1] = result.loss_sum / (double)result.n;
         if (step == 1) {
             compare_params(ctx, &g, trainer, CVY_PARAM_GRADIENT, "gradient.1", t->gradient);
             compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.1", t->weight1);
             compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.1", t->running1);
+            if (s->sgd.nesterov) compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.1", t->gradient);
             compare_logits(ctx, &g, predictor, &batch[0], "logits.1", t->logits1);
         }
         if (step == 10) {
             compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.10", t->weight10);
             compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.10", t->running10);
+            if (s->sgd.nesterov) compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.10", t->gradient);
             compare_logits(ctx, &g, predictor, &batch[0], "logits.10", t->logits10);
         }
     }
@@ -282,6 +313,10 @@ static void run(const struct subject *s)
 #define LENET "tests/golden/torch_lenet-bn.txt", .build = lenet_bn, .n = 32, .image = 784, .sgd = { .lr = 0.1 }
 #define RESNET "tests/golden/torch_resnet20.txt", .build = resnet20, .n = 16, .image = 3072, \
     .sgd = { .lr = 0.001, .momentum = 0.9 }
+static const double means[] = { 0.1, -0.2, 0.3 }, stds[] = { 0.5, 0.75, 1.25 };
+#define MOTLEY "tests/golden/torch_motley.txt", .build = motley, .n = 32, .n2 = 13, .capacity = 40, .image = 3 * 13 * 15, \
+    .steps = 10, .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true }, .smoothing = 0.1, \
+    .seed = 11, .mean = means, .std = stds
 /* The file has 13 digits; a predictor's logits are float. */
 #define TIGHT { 1e-9, 1e-6, 1e-9, 1e-9, 1e-9, 1e-6, 1e-9, 1e-9, 1e-6 }
 
@@ -308,10 +343,25 @@ static void test_resnet_native(void **state)
                            .tolerance = { 2e-4, 2e-6, 5e-2, 5e-5, 2e-6, 5e-6, 5e-3, 2e-3, 3e-3 } });
 }
 
+static void test_motley_reference(void **state)
+{
+    (void)state;
+    /* Images are scaled in float on every backend. */
+    run(&(struct subject){ MOTLEY, .backend = "reference",
+                           .tolerance = { 1e-7, 1e-6, 3e-7, 1e-7, 1e-7, 1e-6, 1e-7, 1e-7, 1e-6 } });
+}
+static void test_motley_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ MOTLEY, .backend = "native",
+                           .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lenet_reference), cmocka_unit_test(test_lenet_native),
+        cmocka_unit_test(test_motley_reference), cmocka_unit_test(test_motley_native),
         cmocka_unit_test(test_resnet_reference), cmocka_unit_test(test_resnet_native),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

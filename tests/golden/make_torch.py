@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/torch_*.txt: what PyTorch computes for lenet-bn and resnet20, in double.
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for lenet-bn, resnet20 and a motley net, in double.
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
 
@@ -96,17 +96,68 @@ class ResNet20(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def train(make, dtype, n, shape, lr, momentum):
-    """Returns [(what, tensor)] in the order of the file."""
+def philox4x64(counter, key, rounds=10):
+    """Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3"""
+    c, k = list(counter), list(key)
+    for _ in range(rounds):
+        a, b = c[0] * 0xD2E7470EE14C6C93, c[2] * 0xCA5A826395121157
+        c = [b >> 64 ^ c[1] ^ k[0], b & MASK, a >> 64 ^ c[3] ^ k[1], a & MASK]
+        k = [k[0] + 0x9E3779B97F4A7C15 & MASK, k[1] + 0xBB67AE8584CAA73B & MASK]
+    return c
+
+
+def dropout(x, p, seed, step, stream):
+    """Convoy's masks: of element e in images 8m … 8m + 7 the eight 32-bit halves of one block of numbers (base/random.h)."""
+    n, size = x.shape[0], x[0].numel()
+    keep = torch.zeros(n, size, dtype=x.dtype)
+    for m in range((n + 7) // 8):
+        for e in range(size):
+            r = philox4x64([e, m, step, 0], [seed, 2 << 32 | stream])
+            for i in range(min(8, n - 8 * m)):
+                keep[8 * m + i, e] = float((r[i // 2] >> 32 * (i % 2) & 0xFFFFFFFF) >= int(p * 2**32))
+    return x * keep.reshape(x.shape) / (1 - p)
+
+
+class Motley(nn.Module):
+    """Options that the other two do not use; every layer of it once."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8, eps=1e-3, momentum=0.2)
+        self.conv2 = nn.Conv2d(8, 8, (3, 1), padding=(2, 0), dilation=(2, 1), groups=4, bias=False)
+        self.bn2 = nn.BatchNorm2d(8, affine=False)
+        self.conv3 = nn.Conv2d(8, 6, 1)
+        self.fc1, self.fc2 = nn.Linear(14 * 25, 24), nn.Linear(24, 10)
+        self.step = 0
+
+    def forward(self, x):
+        x = (x - torch.tensor([0.1, -0.2, 0.3], dtype=x.dtype).reshape(3, 1, 1)) / \
+            torch.tensor([0.5, 0.75, 1.25], dtype=x.dtype).reshape(3, 1, 1)
+        x = F.max_pool2d(F.leaky_relu(self.bn1(self.conv1(x)), 0.1), 3, 2, 1)
+        y = F.elu(self.bn2(self.conv2(x))) + x
+        x = torch.cat([y, torch.tanh(self.conv3(x))], 1)
+        x = F.avg_pool2d(x, 2, 1, 1, count_include_pad=False)
+        if self.training:
+            x = dropout(x, 0.3, 11, self.step, 13)
+            self.step += 1
+        return self.fc2(F.softplus(self.fc1(x.flatten(1))))
+
+
+def train(make, dtype, n, shape, lr, momentum, n2=None, weight_decay=0.0, nesterov=False, smoothing=0.0):
+    """Returns [(what, tensor)] in the order of the file. Weight decay is for weights of two dimensions and more."""
     torch.manual_seed(0)
     net = make().to(dtype)
     for name, p in net.named_parameters():
         p.data = values(name, p.shape).to(dtype)
     size = torch.Size(shape).numel()
-    images = [torch.tensor([signed(f"images{b}", i) for i in range(n * size)], dtype=torch.float64).reshape(n, *shape)
-              .to(dtype) for b in range(2)]
-    labels = [torch.tensor([hash64(f"labels{b}", i) % 10 for i in range(n)]) for b in range(2)]
-    sgd = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+    count = [n, n2 or n]
+    images = [torch.tensor([signed(f"images{b}", i) for i in range(count[b] * size)], dtype=torch.float64)
+              .reshape(count[b], *shape).to(dtype) for b in range(2)]
+    labels = [torch.tensor([hash64(f"labels{b}", i) % 10 for i in range(count[b])]) for b in range(2)]
+    wide = [p for p in net.parameters() if p.dim() > 1]
+    narrow = [p for p in net.parameters() if p.dim() == 1]
+    sgd = torch.optim.SGD([{"params": wide, "weight_decay": weight_decay}, {"params": narrow, "weight_decay": 0.0}],
+                          lr=lr, momentum=momentum, nesterov=nesterov)
     out, losses = [], []
 
     def eval_logits(what):
@@ -119,7 +170,7 @@ def train(make, dtype, n, shape, lr, momentum):
     for step in range(1, 11):
         b = (step - 1) % 2
         sgd.zero_grad()
-        loss = F.cross_entropy(net(images[b]), labels[b])
+        loss = F.cross_entropy(net(images[b]), labels[b], label_smoothing=smoothing)
         loss.backward()
         losses.append(loss.detach())
         if step == 1:
@@ -128,6 +179,8 @@ def train(make, dtype, n, shape, lr, momentum):
         if step in (1, 10):
             out += [(f"weight.{step}.{k}", p.detach().clone()) for k, p in net.named_parameters()]
             out += [(f"running.{step}.{k}", p.clone()) for k, p in net.named_buffers() if p.dim() == 1]
+            out += [(f"momentum.{step}.{k}", sgd.state[p]["momentum_buffer"].clone()) for k, p in net.named_parameters()
+                    if nesterov]
             eval_logits(f"logits.{step}")
     return [("losses", torch.stack(losses))] + out
 
@@ -155,3 +208,5 @@ def write(name, make, **kwargs):
 torch.set_num_threads(2)
 write("lenet-bn", LeNetBN, n=32, shape=(1, 28, 28), lr=0.1, momentum=0.0)
 write("resnet20", ResNet20, n=16, shape=(3, 32, 32), lr=0.001, momentum=0.9)
+write("motley", Motley, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9, weight_decay=0.01, nesterov=True,
+      smoothing=0.1)
