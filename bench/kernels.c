@@ -103,6 +103,7 @@ static void call_outer(struct kernel *c)
 static const struct cvyi_affine affine = {0.1f, 1.5f, 0.2f};
 static const struct cvyi_bn_dx bn_dx = {0.1f, 1.5f, 0.2f, 0.3f};
 static float lane_sums[3][16];
+static double wide[MAX_N]; /* a gradient in double */
 
 /* Pools see rows of 16 pixels' width; 2x2 windows of stride 2, as LeNet's. */
 static size_t pool_rows(const struct kernel *c) { return c->n / (2 * 32 * 16); }
@@ -116,11 +117,14 @@ static void pool_each(struct kernel *c, int which)
     for (size_t r = 0; r < pool_rows(c); r++) {
         const float *rows[2] = {c->x + 2 * r * 512, c->x + (2 * r + 1) * 512};
         float *dx[2] = {c->y + 2 * r * 512, c->y + (2 * r + 1) * 512};
+        double *dx_wide[2] = {wide + 2 * r * 512, wide + (2 * r + 1) * 512};
         switch (which) {
         case 0: c->k->rows->pool_max(&p, c->y + r * 256, rows, 2); break;
         case 1: c->k->rows->pool_max_bwd(&p, dx, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
         case 2: c->k->rows->pool_avg(&p, c->y + r * 256, rows, 2, inv); break;
         case 3: c->k->rows->pool_avg_bwd(&p, dx, c->z + r * 256, 2, inv); break;
+        case 8: c->k->rows->pool_max_bwd_wide(&p, dx_wide, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
+        case 9: c->k->rows->pool_avg_bwd_wide(&p, dx_wide, c->z + r * 256, 2, inv); break;
         case 4:
             c->k->rows->pool_max_pick(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows, &affine, 2);
             break;
@@ -193,6 +197,9 @@ ROW(pick_reduce, 1, pool_each(c, 6))
 ROW(pick_bn_dx, 3, pool_each(c, 7))
 ROW(pool_avg, 1, pool_each(c, 2))
 ROW(pool_avg_bwd, 2, pool_each(c, 3))
+ROW(pool_max_bwd_wide, 5, pool_each(c, 8))
+ROW(pool_avg_bwd_wide, 4, pool_each(c, 9))
+ROW(narrow, 3, c->k->rows->narrow(c->y, wide, c->n))
 ROW(ingest_u8, 1, ingest_each(c, 0))
 ROW(ingest_f32, 2, ingest_each(c, 1))
 ROW(to_lanes, 2, ingest_each(c, 2))

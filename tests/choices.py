@@ -18,6 +18,7 @@ NO_THRESHOLD = {
     "SOURCE_STEP": "how they are rounded; CALLS and LEAST_CALL ask",
     "SHARED_PIXELS": "how boxes are cut into calls; STRIP_ROWS asks",
     "TAP_PIXELS": "how boxes of one tap are cut into calls, every net with padding has several; CALLS asks",
+    "BIAS_PIXELS": "how the sum of a bias is cut into calls; its bound is in sum_bounds.c, on both sides",
     "REGION_BYTES": "how regions are cut; REGIONS and NARROW ask",
     "REGION_PIXELS": "how small regions become; REGIONS and NARROW ask",
     "WGRAD_TASKS": "how ranges of channels are cut; SLOT_PARTS and OWNED_SMALL ask",

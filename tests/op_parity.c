@@ -323,7 +323,7 @@ static void case_conv(struct parity *p)
     size_t n = forward ? ny : c->pass == CVY_BACKWARD_DATA ? nx : nw;
     double k = forward ? (double)(nw / oc + 1) : c->pass == CVY_BACKWARD_DATA ? (double)(oc / d->groups * taps)
                                                                              : (double)(ny / oc);
-    /* docs/numerics.md; sum_bounds.c measures it. A case of few terms may have one sign by chance. */
+    /* Random terms: the typical figure of docs/numerics.md. A case of few terms may have one sign by chance. */
     double chain = fmin(k, c->pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256), walk = sqrt(c->fill == POSITIVE ? chain : fmin(chain, 16));
     double factor = c->fill == WHOLE ? 0 : 4 + sqrt(k) / 16 + walk;
     float *out[4], *db[4]; /* reference, its magnitudes, native, native again */

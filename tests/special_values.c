@@ -133,8 +133,8 @@ static const struct geometry geometries[] = {
 };
 enum { GEOMETRIES = sizeof geometries / sizeof *geometries };
 
-/* Large ones are tried with fewer images. */
-static bool spared(const struct geometry *g, size_t image) { return g->ic * g->oc > 10000 && image != 18; }
+/* Large ones are there for their weights' gradients, with one of the images. */
+static bool large(const struct geometry *g) { return g->ic * g->oc > 10000; }
 
 struct conv {
     const struct geometry *g;
@@ -253,15 +253,16 @@ static void conv_input(struct env *e)
     for (size_t k = 0; k < GEOMETRIES; k++) {
         struct conv c = conv_of(e, &geometries[k]);
         size_t middle = c.g->h * c.g->w / 2;
-        float *clean = conv_forward(e, &c), *clean_db, *clean_dw = conv_weights(e, &c, &clean_db);
+        float *clean = large(c.g) ? NULL : conv_forward(e, &c), *clean_db, *clean_dw = conv_weights(e, &c, &clean_db);
         EACH_SPECIAL(v, image) {
-            if (spared(c.g, image)) continue;
+            if (large(c.g) && image != 18) continue;
             size_t rooms = e->n_rooms;
             float *x = &c.x[image * c.nx / N + middle], keep = *x, *db;
-            struct expectation want = { &c, 'x', middle, image, v, copy(e, clean, c.ny), NULL, copy(e, clean_dw, c.nw) };
+            struct expectation want = { &c, 'x', middle, image, v, clean ? copy(e, clean, c.ny) : NULL, NULL,
+                                        copy(e, clean_dw, c.nw) };
             products(&c, spread, &want);
             *x = v;
-            expect(e, "y", conv_forward(e, &c), want.y, c.ny);
+            if (clean) expect(e, "y", conv_forward(e, &c), want.y, c.ny);
             expect(e, "dw", conv_weights(e, &c, &db), want.dw, c.nw);
             expect(e, "db", db, clean_db, c.g->oc);
             *x = keep;
@@ -276,17 +277,18 @@ static void conv_gradient(struct env *e)
     for (size_t k = 0; k < GEOMETRIES; k++) {
         struct conv c = conv_of(e, &geometries[k]);
         size_t pixels = c.dst.h * c.dst.w, place = 2 * pixels + pixels / 2;
-        float *clean = conv_data(e, &c), *clean_db, *clean_dw = conv_weights(e, &c, &clean_db);
+        float *clean = large(c.g) ? NULL : conv_data(e, &c), *clean_db, *clean_dw = conv_weights(e, &c, &clean_db);
         EACH_SPECIAL(v, image) {
-            if (spared(c.g, image)) continue;
+            if (large(c.g) && image != 18) continue;
             size_t rooms = e->n_rooms;
             float *dy = &c.dy[image * c.ny / N + place], keep = *dy, *db;
-            struct expectation want = { &c, 'd', place, image, v, NULL, copy(e, clean, c.nx), copy(e, clean_dw, c.nw) };
+            struct expectation want = { &c, 'd', place, image, v, NULL, clean ? copy(e, clean, c.nx) : NULL,
+                                        copy(e, clean_dw, c.nw) };
             float *want_db = copy(e, clean_db, c.g->oc);
             products(&c, spread, &want);
             want_db[2] = v;
             *dy = v;
-            expect(e, "dx", conv_data(e, &c), want.dx, c.nx);
+            if (clean) expect(e, "dx", conv_data(e, &c), want.dx, c.nx);
             expect(e, "dw", conv_weights(e, &c, &db), want.dw, c.nw);
             expect(e, "db", db, want_db, c.g->oc);
             *dy = keep;
@@ -299,7 +301,7 @@ static void conv_gradient(struct env *e)
 /* The corner tap falls into the padding at the first row and column, where an infinite weight must not count. */
 static void conv_weight(struct env *e)
 {
-    for (size_t k = 0; k < GEOMETRIES; k++) {
+    for (size_t k = 0; k < GEOMETRIES && !large(&geometries[k]); k++) {
         struct conv c = conv_of(e, &geometries[k]);
         size_t place = 2 * c.g->ic * c.g->k * c.g->k;
         float *clean = conv_forward(e, &c), *clean_dx = conv_data(e, &c);
@@ -1224,7 +1226,7 @@ static void native_keeps_the_rule_on_every_table(void **state)
         char name[32];
         if (!machine.can_run[isa]) continue;
         snprintf(name, sizeof name, "native %s", cvy_isa_name((enum cvy_isa)isa));
-        cvy_context_options o = { .threads = 2, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true };
+        cvy_context_options o = { .threads = 1, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true };
         wrong += all_scenarios(name, &o, hashes);
     }
     assert_int_equal(wrong, 0);
@@ -1235,7 +1237,7 @@ static void module_keeps_the_rule(void **state)
     (void)state;
     uint64_t hashes[SCENARIOS] = { 0 };
     cvy_context *ctx;
-    cvy_context_options o = { .threads = 2, .backends = "onednn,native" };
+    cvy_context_options o = { .threads = 1, .backends = "onednn,native" };
     enum cvy_status status = cvy_context_create(&o, &ctx);
     bool absent = status != CVY_OK && strstr(cvy_message(ctx), "convoy-onednn.so in"); /* this build has none */
     cvy_context_destroy(&ctx);

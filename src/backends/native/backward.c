@@ -79,11 +79,51 @@ static size_t segments(const struct backward *b, struct channel *ch, size_t done
     return done;
 }
 
-/* Unpools row by row; a row is ready when no later window touches it. */
-static void unpool_plane(const struct backward *b, struct channel *ch, const float *dy, float **dx, const float **rows)
+/* What a task has for unpooling, in its scratch. */
+struct unpool {
+    void **dx;                    /* the rows of a window: of the plane, or of the ring */
+    const float **rows;
+    double *ring;                 /* rows that windows share by many, while they do */
+};
+
+static struct unpool unpool_scratch(const struct backward *b, void *scratch)
+{
+    size_t held = b->window.held, bytes = ceil_div(2 * held * sizeof(void *), (size_t)64) * (size_t)64;
+    return (struct unpool){ scratch, (const float **)((void **)scratch + held), (double *)((char *)scratch + bytes) };
+}
+
+static size_t unpool_scratch_bytes(const struct native_pool *p)
+{
+    size_t ring = p->crowded ? p->held * p->row.iw * NATIVE_LANES * sizeof(double) : 0;
+    return ceil_div(2 * p->held * sizeof(void *), (size_t)64) * (size_t)64 + ring;
+}
+
+/* Output row oy of the gradient to the input rows of its windows. */
+static void unpool_row(const struct backward *b, const struct unpool *u, const float *g, size_t oy, size_t n_rows)
 {
     const struct native_pool *p = &b->window;
-    size_t row = p->row.iw * NATIVE_LANES, cleared = 0, done = 0;
+    if (p->max && p->crowded) b->k->pool_max_bwd_wide(&p->row, (double *const *)u->dx, g, u->rows, n_rows, p->tie);
+    else if (p->max) b->k->pool_max_bwd(&p->row, (float *const *)u->dx, g, u->rows, n_rows, p->tie);
+    else if (p->crowded) b->k->pool_avg_bwd_wide(&p->row, (double *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
+    else b->k->pool_avg_bwd(&p->row, (float *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
+}
+
+/* Rows [from, to) of the ring to the plane; those from `made` on no window has touched. */
+static void leave_ring(const struct backward *b, const struct unpool *u, size_t from, size_t to, size_t made, float *plane)
+{
+    size_t row = b->window.row.iw * NATIVE_LANES;
+    for (size_t r = from; r < to; r++) {
+        if (r < made) b->k->narrow(plane + r * row, u->ring + r % b->window.held * row, row);
+        else memset(plane + r * row, 0, row * sizeof *plane);
+    }
+}
+
+/* Unpools row by row; a row is ready when no later window touches it. Rows are cleared before the first does: those of the
+ * plane itself, or, where windows are many, those of a ring that they leave for the plane when they are ready. */
+static void unpool_plane(const struct backward *b, struct channel *ch, const float *dy, const struct unpool *u)
+{
+    const struct native_pool *p = &b->window;
+    size_t row = p->row.iw * NATIVE_LANES, cleared = 0, left = 0, done = 0;
     float *to = ch->unpooled ? ch->unpooled : ch->g;
     ch->dy = to;
     for (size_t oy = 0; oy < p->oh; oy++) {
@@ -91,17 +131,18 @@ static void unpool_plane(const struct backward *b, struct channel *ch, const flo
         native_pool_rows(p, oy, &begin, &end);
         if (oy + 1 < p->oh) native_pool_rows(p, oy + 1, &next, &unused);
         else next = p->ih;
-        size_t clear = next > end ? next : end;
-        if (clear > p->ih) clear = p->ih;
         if (next > p->ih) next = p->ih;
-        if (cleared < clear) memset(to + cleared * row, 0, (clear - cleared) * row * sizeof *to), cleared = clear;
-        for (size_t r = begin; r < end; r++) {
-            dx[r - begin] = to + r * row;
-            if (ch->pooled) rows[r - begin] = ch->pooled + r * row;
+        size_t clear = next > end && !p->crowded ? next : end;
+        for (; cleared < clear; cleared++) {
+            if (p->crowded) memset(u->ring + cleared % p->held * row, 0, row * sizeof *u->ring);
+            else memset(to + cleared * row, 0, row * sizeof *to);
         }
-        const float *g = dy + oy * p->row.ow * NATIVE_LANES;
-        if (p->max) b->k->pool_max_bwd(&p->row, dx, g, rows, end - begin, p->tie);
-        else b->k->pool_avg_bwd(&p->row, dx, g, end - begin, cvyi_pool_inv(p, oy));
+        for (size_t r = begin; r < end; r++) {
+            u->dx[r - begin] = p->crowded ? (void *)(u->ring + r % p->held * row) : to + r * row;
+            if (ch->pooled) u->rows[r - begin] = ch->pooled + r * row;
+        }
+        unpool_row(b, u, dy + oy * p->row.ow * NATIVE_LANES, oy, end - begin);
+        if (p->crowded) leave_ring(b, u, left, next, end, to), left = next;
         if (b->add || b->act || b->reduce) done = segments(b, ch, done, next * p->row.iw);
     }
 }
@@ -147,9 +188,8 @@ static void run_pick(const struct backward *b, const struct cvy_run *run, struct
     }
 }
 
-static void run_cell(const struct backward *b, const struct cvy_run *run, struct native_cell cell, float **dx)
+static void run_cell(const struct backward *b, const struct cvy_run *run, struct native_cell cell, const struct unpool *u)
 {
-    const float **rows = (const float **)(dx + b->window.held);
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
     if (b->pick) {
@@ -163,7 +203,7 @@ static void run_cell(const struct backward *b, const struct cvy_run *run, struct
     for (size_t c = cell.c0; c < cell.c1; c++) {
         struct channel ch = channel_at(b, run, cell.block, c);
         if (b->reduce) ch.m = (float)stats[c];
-        if (b->pool) unpool_plane(b, &ch, ch.dy, dx, rows);
+        if (b->pool) unpool_plane(b, &ch, ch.dy, u);
         else segments(b, &ch, 0, b->pixels);
         if (b->reduce) slot[c] = fold_lanes(ch.s1), slot[b->bn.c + c] = fold_lanes(ch.s2);
     }
@@ -173,7 +213,8 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
 {
     const struct backward *b = arg;
     struct native_cell cell = native_cell(b->grid, b->dy.c, task);
-    NATIVE_BLOCKS(cell, run) run_cell(b, run, cell, worker->scratch);
+    const struct unpool u = unpool_scratch(b, worker->scratch);
+    NATIVE_BLOCKS(cell, run) run_cell(b, run, cell, &u);
 }
 
 /* ------------------------------------------------------------------------------------------------ from the sums */
@@ -314,7 +355,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
 
     struct cvy_phase_desc phase = {
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
-        .scratch_bytes = 2 * b->window.held * sizeof(float *) };
+        .scratch_bytes = pool ? unpool_scratch_bytes(&b->window) : 0 };
     if (act && !pool && !chain.add && !reduce) phase.in_place.from = b->dy.id, phase.in_place.to = b->g.id;
     native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);

@@ -72,11 +72,18 @@ uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run,
     return (uint8_t *)run->buf[pick->at] + (block * pick->x.c + c) * pick->x.plane * NATIVE_LANES;
 }
 
+static float joined(const float (*before)[CVYI_LANES], const float (*s)[CVYI_LANES], size_t l)
+{
+    float t[4];
+    for (size_t i = 0; i < 4; i++) t[i] = before[i][l] + s[i][l];
+    return (t[0] + t[1]) + (t[2] + t[3]);
+}
+
 static void fold_chains(const struct cvyi_sums *t, double s1[CVYI_LANES], double s2[CVYI_LANES])
 {
     for (size_t l = 0; l < NATIVE_LANES; l++) {
-        s1[l] += (double)((t->s1[0][l] + t->s1[1][l]) + (t->s1[2][l] + t->s1[3][l]));
-        s2[l] += (double)((t->s2[0][l] + t->s2[1][l]) + (t->s2[2][l] + t->s2[3][l]));
+        s1[l] += (double)joined(t->before1, t->s1, l);
+        s2[l] += (double)joined(t->before2, t->s2, l);
     }
 }
 

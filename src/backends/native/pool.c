@@ -20,6 +20,13 @@ static size_t counted_rows(const struct native_pool *p, size_t oy)
     return counted(oy * p->sh, p->kh, p->pt, p->ih, p->pb, p->exclude_pad);
 }
 
+/* Windows that may share a pixel, along one axis. */
+static size_t sharing(size_t kernel, size_t stride, size_t windows)
+{
+    size_t n = ceil_div(kernel, stride);
+    return n < windows ? n : windows;
+}
+
 enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *desc, cvy_shape in, cvy_shape out,
                                struct native_pool *pool)
 {
@@ -30,6 +37,7 @@ enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *des
                  .apart = sw >= desc->kernel[1] && sh >= desc->kernel[0] },
         .ih = in.h, .oh = out.h, .kh = desc->kernel[0], .sh = sh, .pt = desc->pad[0], .pb = desc->pad[2],
         .held = desc->kernel[0] < in.h ? desc->kernel[0] : in.h,
+        .crowded = sharing(desc->kernel[0], sh, out.h) * sharing(desc->kernel[1], sw, out.w) > CVYI_POOL_CHAIN,
         .max = desc->kind == CVY_POOL_MAX, .exclude_pad = desc->exclude_pad, .tie = (int)desc->tie,
     };
     if (pool->max) return CVY_OK;

@@ -76,6 +76,7 @@ struct native_pool {
     size_t ih, oh, kh, sh, pt, pb;
     size_t held;                  /* input rows a window can touch: min(kh, ih) */
     bool max, exclude_pad;
+    bool crowded;                 /* so many windows share a pixel that its gradient is added up in double */
     int tie;
     bool inv_by_row;
     const float *inv;             /* average: 1 / pixels counted, [rows counted - 1, or row of the result][ow] */

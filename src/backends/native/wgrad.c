@@ -23,12 +23,11 @@
 #define INTERIOR ((size_t)256)        /* pixels where all taps are valid, from which on they are taken together */
 #define FEW_CHANNELS ((size_t)2)      /* fill the kernel's tile with their taps only */
 #define ROW_LIMIT ((size_t)1024)     /* the kernel's limit */
+#define BIAS_PIXELS ((size_t)256)     /* of a kernel call of the bias gradient's */
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
 #define SOURCE_VECTORS ((size_t)3072) /* of x that a kernel call reads for each of its output channels: they fit L2 */
 #define SOURCE_STEP ((size_t)12)      /* input channels of a call: whole tiles of every table */
-
-static const float ones[CVYI_LANES] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* A box of output pixels and the taps (ky * kernel width + kx) that are valid in all of it. */
 struct box {
@@ -42,8 +41,8 @@ struct wgrad_arg {
     struct native_conv conv;
     int dw, db;
     /* slots, owned */
-    struct box *box;         /* the last has no taps and covers the map, for db */
-    size_t n_box;            /* the others */
+    struct box *box;
+    size_t n_box;
     const ptrdiff_t *tap_x;  /* by tap: from the source of the kernel's corner, in floats */
     size_t strip;            /* rows that are finished before the next are begun */
     size_t i_call;           /* input channels of a kernel call */
@@ -169,13 +168,11 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
     for (size_t k = 0; k < c->kernel[1]; k++) col[k] = tap_range(c, 1, k);
     bool interior = native_chose(plan, CHOICE_INTERIOR, has_interior(c, row, col));
     size_t most = interior ? 4 * c->taps + 1 : c->taps;
-    struct boxes b = { .conv = c, .box = cvy_plan_alloc(plan, (most + 1) * sizeof *b.box),
+    struct boxes b = { .conv = c, .box = cvy_plan_alloc(plan, most * sizeof *b.box),
                        .tap = cvy_plan_alloc(plan, (interior ? 5 : 1) * c->taps * sizeof *b.tap) };
     if (!b.box || !b.tap) return false;
     add_all(&b, row, col, interior);
     a->box = b.box, a->n_box = b.n;
-    struct native_range none = { 0, 0 };
-    add(&b, (struct native_range){ 0, c->y.h }, (struct native_range){ 0, c->y.w }, none, none);
 
     size_t width = min(c->y.w, ROW_LIMIT), pixels = interior ? SHARED_PIXELS : TAP_PIXELS;
     a->strip = SHARED_PIXELS / width ? SHARED_PIXELS / width : 1;
@@ -195,7 +192,7 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
 struct sums {
     size_t block, group;
     struct native_range o, i;
-    float *dw, *db; /* db: NULL if not wanted */
+    float *dw;
     size_t row;
     const float **x;
     ptrdiff_t *dw_i;
@@ -231,20 +228,6 @@ static void add_pixels(const struct wgrad_arg *a, const struct cvy_run *run, con
     a->native->kernels->wgrad->wgrad(g, dy, s->x, s->dw_i, s->dw);
 }
 
-/* The sums of dy, as if x were one. */
-static void add_ones(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, struct cvyi_wgrad g,
-                     size_t y, size_t x)
-{
-    const struct native_conv *c = &a->conv;
-    const float *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin) + (y * c->y.w + x) * NATIVE_LANES;
-    s->x[0] = ones;
-    s->dw_i[0] = 0;
-    g.n_i = 1;
-    g.x_row = g.x_col = 0;
-    g.dw_oc = 1;
-    a->native->kernels->wgrad->wgrad(&g, dy, s->x, s->dw_i, s->db);
-}
-
 /* The pieces of a box that begin in rows [strip.begin, strip.end) of band `rows`, as large as the kernel takes them. */
 static void add_box(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, const struct box *box,
                     struct native_range i, struct native_range rows, struct native_range strip)
@@ -259,8 +242,7 @@ static void add_box(const struct wgrad_arg *a, const struct cvy_run *run, const 
         for (size_t x = box->cols.begin; x < box->cols.end; x += width) {
             g.n_rows = min(height, r.end - y);
             g.n_cols = min(width, box->cols.end - x);
-            if (box->n_taps) add_pixels(a, run, s, box, i, &g, y, x);
-            else add_ones(a, run, s, g, y, x);
+            add_pixels(a, run, s, box, i, &g, y, x);
         }
 }
 
@@ -274,8 +256,23 @@ static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, con
             struct native_range channels = { i, min(i + step, s->i.end) };
             for (size_t k = 0; k < a->n_box; k++) add_box(a, run, s, &a->box[k], channels, rows, strip);
         }
-        if (s->db) add_box(a, run, s, &a->box[a->n_box], s->i, rows, strip);
     }
+}
+
+/* The sum of dy over rows of a block, which is channel o's share of db. (Unused lanes of a gradient hold zero.) */
+static double bias_sum(const struct wgrad_arg *a, const struct cvy_run *run, size_t block, struct native_range rows, size_t o)
+{
+    const float *dy = native_at(run, &a->conv.y, block, o) + rows.begin * a->conv.y.w * NATIVE_LANES;
+    size_t pixels = (rows.end - rows.begin) * a->conv.y.w;
+    double sum = 0;
+    for (size_t p = 0, n; p < pixels; p += n) {
+        float s[CVYI_LANES], unused[CVYI_LANES];
+        const float *at = dy + p * NATIVE_LANES;
+        n = min(pixels - p, BIAS_PIXELS);
+        a->native->kernels->rows->bn_reduce(at, at, n * NATIVE_LANES, 0, s, unused);
+        for (size_t l = 0; l < NATIVE_LANES; l++) sum += (double)s[l];
+    }
+    return sum;
 }
 
 static size_t pointers_bytes(const struct wgrad_arg *a)
@@ -301,7 +298,7 @@ static void slots_run(const void *arg, const struct cvy_run *run, size_t task, s
     float *dw = (float *)run->buf[a->slots] + (block * a->bands + band) * a->slot;
     float *db = a->db < 0 ? NULL : dw + channels * row;
     memset(dw + o0 * row, 0, (o1 - o0) * row * sizeof(float));
-    if (db) memset(db + o0, 0, (o1 - o0) * sizeof(float));
+    for (size_t o = o0; db && o < o1; o++) db[o] = (float)bias_sum(a, run, block, rows, o);
     struct sums s = { .block = block, .i = { 0, c->ic }, .row = row };
     pointers_at(a, worker->scratch, &s);
     for (size_t o = o0, end; o < o1; o = end) {
@@ -309,7 +306,6 @@ static void slots_run(const void *arg, const struct cvy_run *run, size_t task, s
         end = min((s.group + 1) * c->oc, o1);
         s.o = (struct native_range){ o - s.group * c->oc, end - s.group * c->oc };
         s.dw = dw + o * row;
-        s.db = db ? db + o : NULL;
         accumulate(a, run, &s, rows);
     }
 }
@@ -350,13 +346,15 @@ static void owned_run(const void *arg, const struct cvy_run *run, size_t task, s
     float *dw = (float *)run->buf[a->dw] + (out * c->ic + s.i.begin) * c->taps;
     pointers_at(a, worker->scratch, &s);
     s.dw = (float *)(s.dw_i + a->i_call * c->taps);
-    if (a->db >= 0 && !s.i.begin) {
-        s.db = (float *)run->buf[a->db] + out;
-        memset(s.db, 0, n * sizeof(float));
-    }
     memset(s.dw, 0, n * s.row * sizeof(float));
     size_t blocks = native_blocks_in_use(run);
-    for (s.block = 0; s.block < blocks; s.block++) accumulate(a, run, &s, (struct native_range){ 0, c->y.h });
+    const struct native_range rows = { 0, c->y.h };
+    for (s.block = 0; s.block < blocks; s.block++) accumulate(a, run, &s, rows);
+    for (size_t k = 0; k < n && a->db >= 0 && !s.i.begin; k++) {
+        double sum = 0;
+        for (size_t block = 0; block < blocks; block++) sum += bias_sum(a, run, block, rows, out + k);
+        ((float *)run->buf[a->db])[out + k] = (float)sum;
+    }
     for (size_t k = 0; k < n; k++) memcpy(dw + k * c->ic * c->taps, s.dw + k * s.row, columns * sizeof(float));
 }
 
@@ -431,12 +429,17 @@ static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, si
     outer_store(a, (float *)run->buf[a->dw] + (out * c->ic + i.begin) * c->taps, c->ic * c->taps, sums, n_oc,
                 o.end - o.begin, n);
     if (a->db < 0 || i.begin) return;
-    g.n_i = 1;
-    g.x_block = g.x_i = 0;
-    g.accumulate = true;
-    memset(sums, 0, n_oc * sizeof *sums);
-    for (size_t pixel = 0; pixel < pixels; pixel++) outer_pixel(a, run, dyt + pixel * pixel_floats, ones, g, sums);
-    memcpy((float *)run->buf[a->db] + out, sums, (o.end - o.begin) * sizeof *sums);
+    cvyi_fold_fn *fold = a->native->kernels->update->fold;
+    for (size_t pixel = 0; pixel < pixels; pixel++)
+        fold(sums + pixel * n_oc, dyt + pixel * pixel_floats, native_blocks_in_use(run) * NATIVE_LANES, a->dyt_n, n_oc);
+    fold((float *)run->buf[a->db] + out, sums, pixels, n_oc, o.end - o.begin);
+}
+
+/* Floats of outer_range's sums: of a task's weights, or of its biases at every pixel. */
+static size_t outer_sums(const struct wgrad_arg *a)
+{
+    size_t rows = a->i_step * a->conv.taps, pixels = a->conv.y.h * a->conv.y.w;
+    return (rows > pixels ? rows : pixels) * ceil_div(a->o_step, NATIVE_LANES) * NATIVE_LANES;
 }
 
 static void outer_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
@@ -491,7 +494,7 @@ static enum cvy_status plan_wide(struct native *native, struct cvy_plan *plan, s
     a->i_ranges = ceil_div(c->ic, a->i_step);
     native_chose(plan, CHOICE_OUTER_RANGES, a->i_ranges > 1);
     native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_BLOCKS);
-    size_t floats = (native->blocks * NATIVE_LANES + a->i_step * c->taps) * a->o_step;
+    size_t floats = native->blocks * NATIVE_LANES * a->o_step + outer_sums(a);
     struct cvy_phase_desc phase = { .name = name, .run = wide_run, .arg = a, .blocks = c->wide.blocks,
                                     .parts = c->wide.parts, .scratch_bytes = floats * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
@@ -521,7 +524,7 @@ static enum cvy_status plan_outer(struct native *native, struct cvy_plan *plan, 
     native_chose(plan, CHOICE_OUTER_RANGES, a->i_ranges > 1);
     native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_BLOCKS);
     struct cvy_phase_desc phase = { .name = name, .run = outer_run, .arg = a, .parts = tasks,
-                                    .scratch_bytes = a->i_step * c->taps * a->o_step * sizeof(float),
+                                    .scratch_bytes = outer_sums(a) * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
     native_access(&phase, a->dyt, CVY_READ_ALL);
     native_access(&phase, c->x.id, CVY_READ_ALL);

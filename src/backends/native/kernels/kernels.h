@@ -68,11 +68,14 @@ typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const f
 /* ------------------------------------------------------------------------------------------------ rows
  * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
 
-/* Sums over pixels run in four chains per lane, each from 0: pixel p goes to chain p % 4, the result is
+/* Sums over pixels are cut into blocks of CVYI_SUM_BLOCK pixels. A block runs in four chains per lane, each from 0: pixel
+ * p goes to chain p % 4. At its end each chain is added to that of the blocks before, from 0 as well, and the result is
  * (chain 0 + chain 1) + (chain 2 + chain 3). Also of chains that stay empty.
  * Per lane l: s[l] = sum of d = x - k, q[l] = sum fma(d, d, q), with a pivot near the mean (the first pixel alone costs
- * a digit where it is background): k[l] = fma((x[P] - x[0]) + (x[2P] - x[0]) + (x[3P] - x[0]), 1/4, x[0]) where x[p] is
- * pixel p and P = n / 64. Exact for a constant. 0 < n <= 16*1024. */
+ * a digit where it is background, a mean of a few where one of them is far off): of the differences d = 0, x[P] - x[0],
+ * x[2P] - x[0], x[3P] - x[0] the two in the middle, a = max(min(0, d1), min(d2, d3)) and b = min(max(0, d1), max(d2, d3)),
+ * k[l] = fma(a + b, 1/2, x[0]), where x[p] is pixel p and P = n / 64. Exact for a constant. 0 < n <= 16*1024. */
+#define CVYI_SUM_BLOCK ((size_t)64)
 typedef void cvyi_bn_stats_fn(const float *x, size_t n, float k[16], float s[16], float q[16]);
 
 /* The activation's function, applied after z = bn ? fma(a, x - m, b) : x. */
@@ -126,20 +129,32 @@ typedef void cvyi_pool_max_pick_fn(const struct cvyi_pool *p, float *y, uint8_t 
 /* The pooled gradient g means for one input row, the one of places first … first + kw - 1:
  *           spread[q*kw + j] = at[q] == first + j ? g[q] : 0,  0 in columns that no window covers
  * pick_bwd:    dx = spread
- * pick_reduce: goes on with the sums of bn_reduce (spread, x with picked[q] for q's columns), pixel c to chain
- *              (chain + c) % 4; where spread is 0 nothing changes, so the bits are those of bn_reduce
+ * pick_reduce: goes on with the sums of bn_reduce (spread, x with picked[q] for q's columns), whose pixel number `start`
+ *              the row's first is; where spread is 0 nothing changes, so the bits are those of bn_reduce
  * pick_bn_dx:  bn_dx(spread, x); ip dx == x */
 typedef void cvyi_pick_bwd_fn(const struct cvyi_pool *p, float *dx, const float *g, const uint8_t *at, size_t first);
-struct cvyi_sums { float s1[4][CVYI_LANES], s2[4][CVYI_LANES]; }; /* by chain */
-typedef void cvyi_pick_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t chain, const float *g,
+struct cvyi_sums { /* by chain */
+    float s1[4][CVYI_LANES], s2[4][CVYI_LANES];           /* of the block that is not over */
+    float before1[4][CVYI_LANES], before2[4][CVYI_LANES]; /* of the blocks before it */
+};
+typedef void cvyi_pick_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t start, const float *g,
                                  const uint8_t *at, const float *picked, size_t first, float m);
 typedef void cvyi_pick_bn_dx_fn(const struct cvyi_pool *p, float *dx, const float *x, const float *g,
                                 const uint8_t *at, size_t first, const struct cvyi_bn_dx *c, unsigned n_lanes);
-/* y = (sum in scan order) * inv[q];   dx += dy * inv[q] */
+/* y = sum * inv[q]: in scan order where n_rows * kw is at most CVYI_POOL_CHAIN; larger windows by chains from 0 over
+ * so many pixels of a row at most, which are added in double in scan order, times inv[q] in double.
+ * dx += dy * inv[q] */
+#define CVYI_POOL_CHAIN ((size_t)16)
 typedef void cvyi_pool_avg_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows,
                               const float *inv);
 typedef void cvyi_pool_avg_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy, size_t n_rows,
                                   const float *inv);
+/* The same gradients where many windows share a pixel: dx in double; each share is a float as above. y = (float)x. */
+typedef void cvyi_pool_max_bwd_wide_fn(const struct cvyi_pool *p, double *const *dx, const float *dy,
+                                       const float *const *rows, size_t n_rows, int tie);
+typedef void cvyi_pool_avg_bwd_wide_fn(const struct cvyi_pool *p, double *const *dx, const float *dy, size_t n_rows,
+                                       const float *inv);
+typedef void cvyi_narrow_fn(float *y, const double *x, size_t n);
 
 /* ------------------------------------------------------------------------------------------------ lanes
  * Sixteen images to pixels and back; only the first n_lanes images exist, other lanes become 0. */
@@ -158,7 +173,7 @@ typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_
 typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
 /* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label), and, if dx is not
  * NULL, dx[c*ld + l] = (softmax - q) * scale, all zero for l >= n_lanes; q = onehot*(1-s) + s/n_c, loss = log sum +
- * (1-s)*(max - x[label]) + s*mean(max - x): nothing large cancels. NaN logits give NaN loss, never correct. ip */
+ * (1-s)*(max - x[label]) + s*mean(max - x), the mean added up in double: nothing large cancels. NaN logits give NaN loss, never correct. ip */
 typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld, const int32_t label[16],
                                    unsigned n_lanes, float smoothing, float scale, float loss[16], uint8_t correct[16]);
 
@@ -186,7 +201,8 @@ typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
     X(each_norm, each_norm, ) X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, ) X(add, add, ) X(scale, scale, )           \
     X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )                              \
     X(pool_max_pick, pool_max_pick, ) X(pick_bwd, pick_bwd, ) X(pick_reduce, pick_reduce, )                          \
-    X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )
+    X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )  \
+    X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, ) X(narrow, narrow, )
 #define CVYI_LANES_KERNELS(X)                                                                                        \
     X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) X(from_lanes, from_lanes, )        \
     X(transpose, transpose, )

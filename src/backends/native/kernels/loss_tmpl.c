@@ -81,7 +81,8 @@ static void cross_entropy(float *dx, const float *x, size_t n_c, size_t ld, cons
     for (size_t l = 0; l < 16; l += VL) {
         vi lab = vi_load(label + l);
         vm keep = v_lane_mask((int)l, (int)n_lanes);
-        vf max = channel_max(x + l, n_c, ld), best = v_load(x + l), at = best, spread = v_zero();
+        vf max = channel_max(x + l, n_c, ld), best = v_load(x + l), at = best;
+        vd spread = vd_set1(0);
         vm first = vi_eq(lab, vi_set1(0)); /* the label is the first maximum so far */
         V_FOR_CHANNELS {
             vf v = v_load(x + c * ld + l);
@@ -90,11 +91,11 @@ static void cross_entropy(float *dx, const float *x, size_t n_c, size_t ld, cons
             best = v_select(more, v, best);
             at = v_select(here, v, at);
             if (s != 0)
-                spread = v_fma(v_sub(v_mul(half, max), v_mul(half, v)), v_set1(2 * off), spread);
+                spread = vd_add(spread, vd_from(v_mul(v_sub(v_mul(half, max), v_mul(half, v)), v_set1(2 * off))));
         }
         vf sum = exp_sum(dx ? dx + l : NULL, x + l, n_c, ld, max);
         vf t = v_fma(v_set1(2 * (1 - s)), v_sub(v_mul(half, max), v_mul(half, at)), v_log(sum));
-        t = s != 0 ? v_add(t, spread) : t;
+        t = s != 0 ? v_add(t, v_from_vd(spread)) : t;
         v_store(loss + l, v_maskz(keep, t));
         /* a NaN has no place among the maxima */
         unsigned bits = vm_to_bits(vm_and(keep, vm_andnot(v_unord(sum, sum), first)));

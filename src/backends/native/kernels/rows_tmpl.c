@@ -106,11 +106,9 @@ V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
 
 /* ---------------------------------------------------------------------------------------------- sums over pixels */
 
-/* Four chains a lane, pixel p to chain p % 4, so that additions do not wait for each other. Two sums of four chains
- * fill half the registers, so one part of the pixel is summed at a time; a few pixels only, that the next part finds
- * them in L1. */
-#define SUM_PIXELS 64
-
+/* Four chains a lane, pixel p to chain p % 4, so that additions do not wait for each other, begun anew every
+ * CVYI_SUM_BLOCK pixels, so that none is long. Two sums of four chains fill half the registers, so one part of the pixel
+ * is summed at a time; a few pixels only, that the next part finds them in L1. */
 V_FN void sums_fold(const struct cvyi_sums *t, float a[16], float b[16])
 {
     for (int l = 0; l < 16; l += VL) {
@@ -121,15 +119,14 @@ V_FN void sums_fold(const struct cvyi_sums *t, float a[16], float b[16])
     }
 }
 
+V_FN void add_to(float *p, vf a) { v_store(p, v_add(v_load(p), a)); }
+
 /* STEP(i, a, b) adds the register at float i to the chains a and b. */
 #define SUM_ROW(n, t, STEP)                                                                                 \
-    for (size_t i0 = 0; i0 < (n); i0 += 16 * SUM_PIXELS) {                                                  \
-        size_t i1 = (n) - i0 < 16 * SUM_PIXELS ? (n) : i0 + 16 * SUM_PIXELS;                                \
+    for (size_t i0 = 0; i0 < (n); i0 += 16 * CVYI_SUM_BLOCK) {                                              \
+        size_t i1 = (n) - i0 < 16 * CVYI_SUM_BLOCK ? (n) : i0 + 16 * CVYI_SUM_BLOCK;                        \
         for (size_t l = 0; l < 16; l += VL) {                                                               \
-            vf a0 = v_load((t)->s1[0] + l), a1 = v_load((t)->s1[1] + l);                                      \
-            vf a2 = v_load((t)->s1[2] + l), a3 = v_load((t)->s1[3] + l);                                      \
-            vf b0 = v_load((t)->s2[0] + l), b1 = v_load((t)->s2[1] + l);                                      \
-            vf b2 = v_load((t)->s2[2] + l), b3 = v_load((t)->s2[3] + l);                                      \
+            vf a0 = v_zero(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;                \
             size_t i = i0 + l;                                                                              \
             for (; i + 48 < i1; i += 64) {                                                                  \
                 STEP(i, a0, b0);                                                                            \
@@ -143,10 +140,10 @@ V_FN void sums_fold(const struct cvyi_sums *t, float a[16], float b[16])
                 STEP(i + 16, a1, b1);                                                                       \
             if (i + 32 < i1)                                                                                \
                 STEP(i + 32, a2, b2);                                                                       \
-            v_store((t)->s1[0] + l, a0), v_store((t)->s1[1] + l, a1);                                         \
-            v_store((t)->s1[2] + l, a2), v_store((t)->s1[3] + l, a3);                                         \
-            v_store((t)->s2[0] + l, b0), v_store((t)->s2[1] + l, b1);                                         \
-            v_store((t)->s2[2] + l, b2), v_store((t)->s2[3] + l, b3);                                         \
+            add_to((t)->s1[0] + l, a0), add_to((t)->s1[1] + l, a1);                                         \
+            add_to((t)->s1[2] + l, a2), add_to((t)->s1[3] + l, a3);                                         \
+            add_to((t)->s2[0] + l, b0), add_to((t)->s2[1] + l, b1);                                         \
+            add_to((t)->s2[2] + l, b2), add_to((t)->s2[3] + l, b3);                                         \
         }                                                                                                   \
     }
 
@@ -159,7 +156,9 @@ static void bn_stats(const float *x, size_t n, float k[16], float s[16], float q
         const float *p = x + l;
         vf x0 = v_load(p), d1 = v_sub(v_load(p + step), x0), d2 = v_sub(v_load(p + 2 * step), x0);
         vf d3 = v_sub(v_load(p + 3 * step), x0);
-        v_store(k + l, v_fma(v_add(v_add(d1, d2), d3), v_set1(0.25f), x0));
+        /* the two in the middle of 0, d1, d2 and d3 */
+        vf a = v_max(v_min(v_zero(), d1), v_min(d2, d3)), b = v_min(v_max(v_zero(), d1), v_max(d2, d3));
+        v_store(k + l, v_fma(v_add(a, b), v_set1(0.5f), x0));
     }
 #define STEP(i, a, b)                                                                                       \
     do {                                                                                                    \
@@ -395,6 +394,13 @@ V_FN size_t window(const struct cvyi_pool *p, size_t q, size_t *c0)
         CELL(q, c0, w, n_rows);                                                                             \
     }
 
+/* The same without them. */
+#define POOL_CELLS(CELL)                                                                                    \
+    for (size_t q = 0, c0; q < p->ow; q++) {                                                                \
+        size_t w = window(p, q, &c0);                                                                       \
+        CELL(q, c0, w, n_rows);                                                                             \
+    }
+
 /* The window's elements in scan order: r and the offset `o` into its row. */
 #define WINDOW(c0, kw, n_rows)                                                                              \
     _Pragma("GCC unroll 4") for (size_t r = 0; r < (n_rows); r++)                                           \
@@ -423,9 +429,20 @@ static void pool_max(const struct cvyi_pool *p, float *y, const float *const *ro
 #undef CELL
 }
 
+/* dx[r][o] += t, in double if `wide`. */
+V_FN void give(bool wide, void *const *dx, size_t r, size_t o, vf t)
+{
+    if (wide) {
+        double *p = (double *)dx[r] + o;
+        vd_store(p, vd_add(vd_load(p), vd_from(t)));
+    } else {
+        add_to((float *)dx[r] + o, t);
+    }
+}
+
 /* `l` is the first lane of the part. Without a NaN maximum no element is unordered; with one nothing is equal. */
-V_FN void max_bwd_cell(float *const *dx, const float *dy, const float *const *rows, size_t c0, size_t kw, size_t n_rows,
-                       int tie, size_t l)
+V_FN void max_bwd_cell(bool wide, void *const *dx, const float *dy, const float *const *rows, size_t c0, size_t kw,
+                       size_t n_rows, int tie, size_t l)
 {
     vf m = window_max(rows, c0, kw, n_rows, l), d = v_load(dy + l), count = v_zero();
     vm open = vm_from_bits(0xffff);
@@ -443,7 +460,7 @@ V_FN void max_bwd_cell(float *const *dx, const float *dy, const float *const *ro
             hit = vm_and(hit, open);
             open = vm_andnot(hit, open);
         }
-        v_store(dx[r] + o, v_add(v_load(dx[r] + o), v_maskz(hit, d)));
+        give(wide, dx, r, o, v_maskz(hit, d));
     }
 }
 
@@ -460,7 +477,7 @@ V_FN void max_bwd_cell_first(float *const *dx, const float *dy, const float *con
         m = v_max(x, m);
     }
     if (__builtin_expect(vm_to_bits(nan) != 0, 0)) {
-        max_bwd_cell(dx, dy, rows, c0, kw, n_rows, 0, l);
+        max_bwd_cell(false, (void *const *)dx, dy, rows, c0, kw, n_rows, 0, l);
         return;
     }
     WINDOW(c0, kw, n_rows) {
@@ -479,7 +496,7 @@ V_FN void max_bwd_cell_first(float *const *dx, const float *dy, const float *con
     }
 #define CELL_TIE(q, c0, kw, nr, tie)                                                                        \
     for (size_t l = 0; l < 16; l += VL)                                                                     \
-        max_bwd_cell(dx, dy + (q) * 16, rows, c0, kw, nr, tie, l)
+        max_bwd_cell(false, (void *const *)dx, dy + (q) * 16, rows, c0, kw, nr, tie, l)
 #define CELL_FIRST(q, c0, kw, nr, alone)                                                                    \
     for (size_t l = 0; l < 16; l += VL)                                                                     \
         max_bwd_cell_first(dx, dy + (q) * 16, rows, c0, kw, nr, alone, l)
@@ -500,6 +517,17 @@ static void pool_max_bwd(const struct cvyi_pool *p, float *const *dx, const floa
         (p->apart ? max_bwd_alone : max_bwd_overlap)(p, dx, dy, rows, n_rows);
     else
         (tie == 1 ? max_bwd_all : max_bwd_split)(p, dx, dy, rows, n_rows);
+}
+
+static void pool_max_bwd_wide(const struct cvyi_pool *p, double *const *dx, const float *dy, const float *const *rows,
+                              size_t n_rows, int tie)
+{
+    assert(tie >= 0 && tie <= 2);
+#define CELL(q, c0, kw, nr)                                                                                 \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        max_bwd_cell(true, (void *const *)dx, dy + (q) * 16, rows, c0, kw, nr, tie, l)
+    POOL_CELLS(CELL)
+#undef CELL
 }
 
 /* Where windows tile the plane: the maximum, its place and what was normalised there. `careful`: with NaNs. */
@@ -604,46 +632,72 @@ static void pick_bn_dx(const struct cvyi_pool *p, float *dx, const float *x, con
 #undef CELL
 }
 
-/* Chain i of a register is chain (chain + i) % 4 of the sums: the row's first pixel need not be its segment's. */
-static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t chain, const float *g, const uint8_t *at,
+/* Adds pixel number `pixel` of the segment, which window q has `place` in, to its chain. */
+V_FN void pick_pixel(struct cvyi_sums *t, size_t pixel, const float *g, const uint8_t *at, const float *picked, size_t q,
+                     vi place, vf mean, size_t l)
+{
+    float *sa = t->s1[pixel & 3] + l, *sb = t->s2[pixel & 3] + l;
+    vm hit = vi_eq(vi_from_u8(at + q * 16 + l), place);
+    vf d = v_load(g + q * 16 + l);
+    v_store(sa, v_add_if(hit, v_load(sa), d));
+    v_store(sb, v_fma_if(hit, d, v_sub(v_load(picked + q * 16 + l), mean), v_load(sb)));
+}
+
+/* Two windows of two columns at a time, from column c on and before `end`; answers the column it came to. Chain i of a
+ * register is chain (pixel + i) % 4 of the sums: the row's first pixel need not be its segment's. */
+V_FN size_t pick_pairs(struct cvyi_sums *t, size_t start, size_t c, size_t end, const float *g, const uint8_t *at,
+                       const float *picked, size_t first, vf mean, size_t l)
+{
+#define STEP(o, place, a, b)                                                                                \
+    do {                                                                                                    \
+        vm hit_ = vi_eq(vi_from_u8(at + o), place);                                                         \
+        vf g_ = v_load(g + o);                                                                              \
+        a = v_add_if(hit_, a, g_);                                                                          \
+        b = v_fma_if(hit_, g_, v_sub(v_load(picked + o), mean), b);                                         \
+    } while (0)
+    const vi left = vi_set1((int)first), right = vi_set1((int)first + 1);
+    float *pa[4], *pb[4];
+    for (size_t i = 0; i < 4; i++)
+        pa[i] = t->s1[(start + c + i) & 3] + l, pb[i] = t->s2[(start + c + i) & 3] + l;
+    vf a0 = v_load(pa[0]), a1 = v_load(pa[1]), a2 = v_load(pa[2]), a3 = v_load(pa[3]);
+    vf b0 = v_load(pb[0]), b1 = v_load(pb[1]), b2 = v_load(pb[2]), b3 = v_load(pb[3]);
+    for (size_t o = c * 8 + l, stop = o + (end - c) / 4 * 32; o < stop; o += 32) {
+        STEP(o, left, a0, b0);
+        STEP(o, right, a1, b1);
+        STEP(o + 16, left, a2, b2);
+        STEP(o + 16, right, a3, b3);
+    }
+    v_store(pa[0], a0), v_store(pa[1], a1), v_store(pa[2], a2), v_store(pa[3], a3);
+    v_store(pb[0], b0), v_store(pb[1], b1), v_store(pb[2], b2), v_store(pb[3], b3);
+#undef STEP
+    return c + (end - c) / 4 * 4;
+}
+
+/* A block is over: its chains go to the sums of those before. */
+V_FN void end_block(struct cvyi_sums *t, size_t l)
+{
+    for (size_t i = 0; i < 4; i++) {
+        add_to(t->before1[i] + l, v_load(t->s1[i] + l)), v_store(t->s1[i] + l, v_zero());
+        add_to(t->before2[i] + l, v_load(t->s2[i] + l)), v_store(t->s2[i] + l, v_zero());
+    }
+}
+
+static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t start, const float *g, const uint8_t *at,
                         const float *picked, size_t first, float m)
 {
     const vf mean = v_set1(m);
-#define STEP(q, place, a, b)                                                                                \
-    do {                                                                                                    \
-        vm hit_ = vi_eq(vi_from_u8(at + (q) * 16 + l), place);                                              \
-        vf g_ = v_load(g + (q) * 16 + l);                                                                   \
-        a = v_add_if(hit_, a, g_);                                                                          \
-        b = v_fma_if(hit_, g_, v_sub(v_load(picked + (q) * 16 + l), mean), b);                              \
-    } while (0)
-    for (size_t l = 0; l < 16; l += VL) {
-        size_t q = 0;
-        if (p->kw == 2) {
-            const vi left = vi_set1((int)first), right = vi_set1((int)first + 1);
-            float *pa[4], *pb[4];
-            for (size_t i = 0; i < 4; i++)
-                pa[i] = t->s1[(chain + i) & 3] + l, pb[i] = t->s2[(chain + i) & 3] + l;
-            vf a0 = v_load(pa[0]), a1 = v_load(pa[1]), a2 = v_load(pa[2]), a3 = v_load(pa[3]);
-            vf b0 = v_load(pb[0]), b1 = v_load(pb[1]), b2 = v_load(pb[2]), b3 = v_load(pb[3]);
-            for (; q + 1 < p->ow && 2 * q + 3 < p->iw; q += 2) {
-                STEP(q, left, a0, b0);
-                STEP(q, right, a1, b1);
-                STEP(q + 1, left, a2, b2);
-                STEP(q + 1, right, a3, b3);
-            }
-            v_store(pa[0], a0), v_store(pa[1], a1), v_store(pa[2], a2), v_store(pa[3], a3);
-            v_store(pb[0], b0), v_store(pb[1], b1), v_store(pb[2], b2), v_store(pb[3], b3);
+    const size_t covered = p->ow * p->kw < p->iw ? p->ow * p->kw : p->iw;
+    for (size_t l = 0; l < 16; l += VL)
+        for (size_t c = 0; c < p->iw;) {
+            size_t left = CVYI_SUM_BLOCK - (start + c) % CVYI_SUM_BLOCK, end = p->iw - c < left ? p->iw : c + left;
+            size_t stop = end < covered ? end : covered;
+            if (p->kw == 2 && c % 2 == 0 && c + 4 <= stop)
+                c = pick_pairs(t, start, c, stop, g, at, picked, first, mean, l);
+            for (; c < stop; c++)
+                pick_pixel(t, start + c, g, at, picked, c / p->kw, vi_set1((int)(first + c % p->kw)), mean, l);
+            c = end;
+            if ((start + c) % CVYI_SUM_BLOCK == 0) end_block(t, l);
         }
-        for (size_t c = q * p->kw; q < p->ow; q++)
-            for (size_t j = 0; j < p->kw && c < p->iw; j++, c++) {
-                float *sa = t->s1[(chain + c) & 3] + l, *sb = t->s2[(chain + c) & 3] + l;
-                vf a = v_load(sa), b = v_load(sb);
-                STEP(q, vi_set1((int)(first + j)), a, b);
-                v_store(sa, a);
-                v_store(sb, b);
-            }
-    }
-#undef STEP
 }
 
 V_FN vf window_sum(const float *const *rows, size_t c0, size_t kw, size_t n_rows, size_t l)
@@ -654,7 +708,31 @@ V_FN vf window_sum(const float *const *rows, size_t c0, size_t kw, size_t n_rows
     return s;
 }
 
-static void pool_avg(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows, const float *inv)
+/* A large window: chains of CVYI_POOL_CHAIN pixels of a row, added up in double. */
+V_FN vf window_mean(const float *const *rows, size_t c0, size_t kw, size_t n_rows, float inv, size_t l)
+{
+    vd sum = vd_set1(0);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t c = 0; c < kw; c += CVYI_POOL_CHAIN) {
+            const float *x = rows[r] + (c0 + c) * 16 + l;
+            vf s = v_zero();
+            for (size_t i = 0, n = kw - c < CVYI_POOL_CHAIN ? kw - c : CVYI_POOL_CHAIN; i < n; i++)
+                s = v_add(s, v_load(x + i * 16));
+            sum = vd_add(sum, vd_from(s));
+        }
+    return v_from_vd(vd_mul(sum, vd_set1((double)inv)));
+}
+
+static void avg_large(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows, const float *inv)
+{
+#define CELL(q, c0, kw, nr)                                                                                 \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        v_store(y + (q) * 16 + l, window_mean(rows, c0, kw, nr, inv[q], l))
+    POOL_CELLS(CELL)
+#undef CELL
+}
+
+static void avg_small(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows, const float *inv)
 {
 #define CELL(q, c0, kw, nr)                                                                                 \
     for (size_t l = 0; l < 16; l += VL)                                                                     \
@@ -663,19 +741,41 @@ static void pool_avg(const struct cvyi_pool *p, float *y, const float *const *ro
 #undef CELL
 }
 
-V_FN void avg_bwd_cell(float *const *dx, vf d, size_t c0, size_t kw, size_t n_rows, size_t l)
+static void pool_avg(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows, const float *inv)
+{
+    (n_rows * p->kw > CVYI_POOL_CHAIN ? avg_large : avg_small)(p, y, rows, n_rows, inv);
+}
+
+V_FN void avg_bwd_cell(bool wide, void *const *dx, vf d, size_t c0, size_t kw, size_t n_rows, size_t l)
 {
     WINDOW(c0, kw, n_rows)
-        v_store(dx[r] + o, v_add(v_load(dx[r] + o), d));
+        give(wide, dx, r, o, d);
 }
 
 static void pool_avg_bwd(const struct cvyi_pool *p, float *const *dx, const float *dy, size_t n_rows, const float *inv)
 {
 #define CELL(q, c0, kw, nr)                                                                                 \
     for (size_t l = 0; l < 16; l += VL)                                                                     \
-        avg_bwd_cell(dx, v_mul(v_load(dy + (q) * 16 + l), v_set1(inv[q])), c0, kw, nr, l)
+        avg_bwd_cell(false, (void *const *)dx, v_mul(v_load(dy + (q) * 16 + l), v_set1(inv[q])), c0, kw, nr, l)
     POOL_COLUMNS(CELL)
 #undef CELL
+}
+
+static void pool_avg_bwd_wide(const struct cvyi_pool *p, double *const *dx, const float *dy, size_t n_rows,
+                              const float *inv)
+{
+#define CELL(q, c0, kw, nr)                                                                                 \
+    for (size_t l = 0; l < 16; l += VL)                                                                     \
+        avg_bwd_cell(true, (void *const *)dx, v_mul(v_load(dy + (q) * 16 + l), v_set1(inv[q])), c0, kw, nr, l)
+    POOL_CELLS(CELL)
+#undef CELL
+}
+
+static void narrow(float *y, const double *x, size_t n)
+{
+    assert(n % 16 == 0);
+    for (size_t i = 0; i < n; i += VL)
+        v_store(y + i, v_from_vd(vd_load(x + i)));
 }
 
 /* ---------------------------------------------------------------------------------------------- the table */
@@ -710,4 +810,7 @@ const struct cvyi_rows_kernels KFN(rows) = {
     .pick_bn_dx = pick_bn_dx,
     .pool_avg = pool_avg,
     .pool_avg_bwd = pool_avg_bwd,
+    .pool_max_bwd_wide = pool_max_bwd_wide,
+    .pool_avg_bwd_wide = pool_avg_bwd_wide,
+    .narrow = narrow,
 };

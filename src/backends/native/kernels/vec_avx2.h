@@ -95,11 +95,13 @@ V_FN vi vi_cast_v(vf a) { return _mm256_castps_si256(a); }
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
 typedef struct { __m256d lo, hi; } vd;
+V_FN vd vd_load(const double *p) { return (vd){ _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4) }; }
 V_FN vd vd_set1(double a) { return (vd){ _mm256_set1_pd(a), _mm256_set1_pd(a) }; }
 V_FN vd vd_from(vf a)
 {
     return (vd){ _mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)) };
 }
+V_FN vf v_from_vd(vd a) { return _mm256_set_m128(_mm256_cvtpd_ps(a.hi), _mm256_cvtpd_ps(a.lo)); }
 V_FN vd vd_add(vd a, vd b) { return (vd){ _mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi) }; }
 V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi) }; }
 V_FN vd vd_mul(vd a, vd b) { return (vd){ _mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi) }; }

@@ -89,10 +89,15 @@ V_FN vi vi_cast_v(vf a) { return _mm512_castps_si512(a); }
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
 typedef struct { __m512d lo, hi; } vd;
+V_FN vd vd_load(const double *p) { return (vd){ _mm512_loadu_pd(p), _mm512_loadu_pd(p + 8) }; }
 V_FN vd vd_set1(double a) { return (vd){ _mm512_set1_pd(a), _mm512_set1_pd(a) }; }
 V_FN vd vd_from(vf a)
 {
     return (vd){ _mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)) };
+}
+V_FN vf v_from_vd(vd a)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a.lo)), _mm512_cvtpd_ps(a.hi), 1);
 }
 V_FN vd vd_add(vd a, vd b) { return (vd){ _mm512_add_pd(a.lo, b.lo), _mm512_add_pd(a.hi, b.hi) }; }
 V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm512_sub_pd(a.lo, b.lo), _mm512_sub_pd(a.hi, b.hi) }; }

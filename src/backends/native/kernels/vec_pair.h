@@ -193,10 +193,19 @@ V_FN vd vd_set1(double a)
     __m256d v = _mm256_set1_pd(a);
     return (vd){ { v, v, v, v } };
 }
+V_FN vd vd_load(const double *p)
+{
+    return (vd){ { _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8), _mm256_loadu_pd(p + 12) } };
+}
 V_FN vd vd_from(vf a)
 {
     return (vd){ { _mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
                    _mm256_cvtps_pd(_mm256_castps256_ps128(a.hi)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.hi, 1)) } };
+}
+V_FN vf v_from_vd(vd a)
+{
+    return (vf){ _mm256_set_m128(_mm256_cvtpd_ps(a.q[1]), _mm256_cvtpd_ps(a.q[0])),
+                 _mm256_set_m128(_mm256_cvtpd_ps(a.q[3]), _mm256_cvtpd_ps(a.q[2])) };
 }
 V_FN vd vd_add(vd a, vd b)
 {

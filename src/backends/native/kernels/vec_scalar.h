@@ -82,8 +82,10 @@ V_FN vi vi_cast_v(vf a) { vi r; memcpy(&r, &a, sizeof r); return r; }
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), 127))); }
 
 typedef double vd;
+V_FN vd vd_load(const double *p) { return *p; }
 V_FN vd vd_set1(double a) { return a; }
 V_FN vd vd_from(vf a) { return a; }
+V_FN vf v_from_vd(vd a) { return (float)a; }
 V_FN vd vd_add(vd a, vd b) { return a + b; }
 V_FN vd vd_sub(vd a, vd b) { return a - b; }
 V_FN vd vd_mul(vd a, vd b) { return a * b; }
