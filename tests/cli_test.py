@@ -298,6 +298,17 @@ def test_bad_models():
     fails(2, 'changes nothing', 'train', 'lenet', '--bn-var=biased', *SMALL)
     fails(2, 'no such entry in "apis"', 'train', 'resnet20', '--api=v1')
     fails(2, 'at least two images', 'train', '--data', 'synthetic:train=65,test=10', '--batch', '64')
+    # statistics that are frozen need no second image
+    layers = [{'type': 'linear', 'name': 'f1', 'out_features': 8}, {'type': 'batch_norm', 'name': 'bn1'}, {'type': 'linear', 'name': 'fc', 'out_features': 10}]
+    for frozen in False, True:
+        layers[1]['frozen'] = frozen
+        pathlib.Path('bn.json').write_text(json.dumps({'name': 'bn', 'input': [1, 28, 28], 'layers': layers}))
+        for images, batch in (65, 64), (5, 1):
+            args = ['train', 'bn.json', '--data', f'synthetic:train={images},test=10', '--batch', str(batch), '--epochs', '1']
+            if frozen:
+                run(*args, code=0)
+            else:
+                fails(2, 'at least two images|more than one value', *args)
 
 
 def test_bad_data():

@@ -94,13 +94,19 @@ typedef struct cvy_act_desc {
 
 enum cvy_pool_kind { CVY_POOL_MAX = 0, CVY_POOL_AVG };
 enum cvy_pool_tie { CVY_TIE_FIRST = 0, CVY_TIE_ALL, CVY_TIE_SPLIT }; /* who gets the gradient of equal maxima */
+/* The geometry of PyTorch's pooling, with padding of each side's own. Along an axis of `size` pixels there are
+ *     floor((before + size + after - kernel + (ceil_mode ? stride - 1 : 0)) / stride) + 1
+ * windows (an error if that is less than 1), with ceil_mode less one if the last would start in the end padding or past it:
+ * if (n - 1) * stride >= before + size. Window o begins at pixel o * stride - before. A maximum is of its pixels inside the
+ * image; an average is their sum divided by the number of its pixels inside the padded image (what overhangs is not
+ * counted), with exclude_pad inside the image. */
 typedef struct cvy_pool2d_desc {
     enum cvy_pool_kind kind;
     size_t kernel[2];
     size_t stride[2];     /* 0 means the kernel */
     size_t pad[4];        /* top, left, bottom, right; each smaller than the kernel */
-    bool ceil_mode;       /* round the output size up; a window that would start in the end padding is dropped */
-    bool exclude_pad;     /* average over the pixels inside the image only */
+    bool ceil_mode;       /* round the number of windows up */
+    bool exclude_pad;     /* average over the pixels inside the image only (not count_include_pad) */
     enum cvy_pool_tie tie;
 } cvy_pool2d_desc;
 

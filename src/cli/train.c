@@ -433,14 +433,26 @@ static char *env_text(const cvy_context *ctx)
 
 /* ----------------------------------------------------------------------------------------------- the command */
 
-/* A batch of one image has one value per channel behind a linear layer: no variance. Better now than an epoch later. */
+/* Whether batches of training have statistics there: those that are frozen have none. */
+static bool has_statistics(const cvy_trainer *trainer, const char *layer)
+{
+    cvy_op_info op;
+    size_t n = strlen(layer);
+    for (size_t i = 0; i < cvy_trainer_ops(trainer); i++)
+        if (!cvy_trainer_op(trainer, i, &op) && !strcmp(op.type, "batch_norm.stats") && !strncmp(op.name, layer, n) &&
+            !strcmp(op.name + n, ".stats"))
+            return true;
+    return false;
+}
+
+/* A batch of one image has one value per channel behind a linear layer: no variance. Better now than an epoch later. (If all
+ * batches are so, the trainer itself has refused.) */
 static int check_last_batch(const struct cli_session *s, const struct config *c)
 {
-    size_t last = s->data->train.n % c->d.batch;
     cvy_node_info node;
-    if (last != 1 && c->d.batch != 1) return CLI_OK;
+    if (s->data->train.n % c->d.batch != 1) return CLI_OK;
     for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
-        if (!cvy_net_node(s->net, i, &node) && !strcmp(node.type, "batch_norm") && node.out.h * node.out.w == 1)
+        if (!cvy_net_node(s->net, i, &node) && node.out.h * node.out.w == 1 && has_statistics(s->trainer, node.name))
             return cli_fail(CLI_BAD, "batch norm %s needs at least two images in a batch, but %zu images in batches of %zu leave "
                             "one alone: use another --batch", node.name, s->data->train.n, c->d.batch);
     return CLI_OK;
@@ -478,7 +490,7 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
     config_apply(c, o);
     if (c->d.nesterov && c->d.momentum == 0) return cli_fail(CLI_USAGE, "--nesterov needs --momentum");
     if ((code = cli_open_context(s, &o->engine)) || (code = cli_open_net(s)) ||
-        (code = cli_open_data(s, o->data ? o->data : o->resuming ? c->data : NULL)) || (code = check_last_batch(s, c)))
+        (code = cli_open_data(s, o->data ? o->data : o->resuming ? c->data : NULL)))
         return code;
     const cvy_trainer_options trainer = {
         .batch = c->d.batch, .seed = c->seed, .loss.label_smoothing = c->d.label_smoothing, .input = model_input(s->model),
@@ -490,7 +502,8 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s%s", s->model->where, cvy_message(s->ctx),
                         status == CVY_E_NOMEM ? " (`convoy info MODEL --batch N` tells what a smaller batch takes)" : "");
-    return check_same_data(s, o, c);
+    code = check_last_batch(s, c);
+    return code ? code : check_same_data(s, o, c);
 }
 
 static void print_head(const struct cli_session *s)

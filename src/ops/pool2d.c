@@ -6,12 +6,13 @@ static enum cvy_status extent(struct cvy_context *ctx, const char *name, const c
                               size_t after, bool ceil_mode, size_t *out)
 {
     uint64_t padded = (uint64_t)size + before + after; /* terms below 2^31 */
-    if (kernel > padded)
+    uint64_t room = padded + (ceil_mode ? stride - 1 : 0); /* what the first window may overhang */
+    if (kernel > room)
         return cvyi_fail(
             ctx, CVY_E_SHAPE,
             "pool2d '%s': a window of %zu %s does not fit into %llu %s (padding included)", name,
             kernel, axis, (unsigned long long)padded, axis);
-    uint64_t n = (padded - kernel + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+    uint64_t n = (room - kernel) / stride + 1;
     if (ceil_mode && (n - 1) * stride >= (uint64_t)size + before)
         n--; /* it would start in the end padding */
     *out = (size_t)n;
