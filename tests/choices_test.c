@@ -78,6 +78,8 @@ static const struct conv_case convs[] = {
     { "not quite wide", { 20, 33, 1, 1 }, { .out_channels = 64, .kernel = { 1, 1 } } },
     { "wide, the whole map", { 6, 30, 3, 4 }, { .out_channels = 90, .kernel = { 3, 4 } } },
     { "wide, rows of 4 096 bytes", { 50, 1024, 1, 1 }, { .out_channels = 100, .kernel = { 1, 1 } } },
+    { "wide, the whole map of channels apart", { 18, 3, 32, 32 }, { .out_channels = 100, .kernel = { 32, 32 } } },
+    { "the same, not wide", { 18, 2, 64, 64 }, { .out_channels = 10, .kernel = { 64, 64 } } },
     { "wide, ranges of channels", { 3, 2100, 1, 1 }, { .out_channels = 70, .kernel = { 1, 1 } } },
     { "wide, more blocks than the kernel takes", { 1030, 12, 1, 1 }, { .out_channels = 70, .kernel = { 1, 1 } } },
     { "a chain of 256", { 2, 256, 3, 3 }, { .out_channels = 6, .kernel = { 1, 1 } } },
