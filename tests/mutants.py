@@ -4,6 +4,7 @@
   tests/mutants.py                     100 bugs anywhere in src/
   tests/mutants.py --since REVISION    in the lines that differ from REVISION, all of them up to --count
   tests/mutants.py --files src/data/*.c --count 40 --seed 7
+  tests/mutants.py --files src/report/*.c --tests report_test bench_test.py     only these: quicker, and a lower bound
 
 A bug is one of these, in one line: another comparison, another operator, a bound moved by one, another constant, a
 condition turned round or made always true or false, a statement left out. A copy of the tree is built with each of them
@@ -117,10 +118,11 @@ def run(command, limit, **more):
             return None
 
 
-def noticed(build, limit):
+def noticed(build, limit, tests):
     """The first of the suites that fails; None: all pass."""
     env = dict(os.environ, CVYI_TEST_STEPS='10')
-    for name, suites in (('quick', ['--suite', 'quick']), ('full', ['--suite', 'full', '--no-suite', 'quick'])):
+    suites = (('quick', ['--suite', 'quick']), ('full', ['--suite', 'full', '--no-suite', 'quick']))
+    for name, suites in (('tests', tests),) if tests else suites:
         test = ['meson', 'test', '-C', str(build), '--no-rebuild', '--num-processes', '2', '--maxfail', '1', *suites]
         if not run(test, limit, env=env):
             return name
@@ -131,6 +133,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--since', metavar='REVISION')
     parser.add_argument('--files', nargs='+', metavar='FILE')
+    parser.add_argument('--tests', nargs='+', metavar='TEST')
     parser.add_argument('--count', type=int, default=100, metavar='N')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--at-least', type=float, default=85, metavar='PERCENT')
@@ -160,7 +163,7 @@ def main():
     print(f'building a copy in {root}', flush=True)
     subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=release'], check=True, stdout=subprocess.DEVNULL)
     compile_ = ['ninja', '-C', str(build)]
-    if not run(compile_, 3600) or noticed(build, args.limit):
+    if not run(compile_, 3600) or noticed(build, args.limit, args.tests):
         sys.exit('the suite does not pass without a bug')
     clean, planted, caught, survivors, begin = objects(build), 0, 0, [], time.time()
     for file, number, kind, new in found:
@@ -174,7 +177,7 @@ def main():
         path.write_text(''.join(lines))
         how = 'does not compile'
         if run(compile_, 600):
-            how = 'same code' if objects(build) == clean else noticed(build, args.limit) or 'SURVIVED'
+            how = 'same code' if objects(build) == clean else noticed(build, args.limit, args.tests) or 'SURVIVED'
         path.write_text(text)
         if how in ('does not compile', 'same code'):
             continue
