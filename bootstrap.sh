@@ -141,7 +141,7 @@ check_onednn() {
         say "building: oneDNN module${prefix:+ on 3.2 from PyPI}"
         configure "$dir" --buildtype=release -Donednn=enabled -Donednn_prefix="$prefix"
         compile "$dir"
-        suite "modules, operators and nets on oneDNN" -- "$dir" module_test op_parity
+        suite "modules, operators and nets on oneDNN" -- "$dir" module_test op_parity chain_test special_values
         "$dir/src/convoy" compare lenet-bn --backends native,onednn,reference --batch 64 --steps 3 --json "$dir/compare.json" \
             --html "$dir/compare.html" >"$dir/compare.txt" || die "compare failed"
         python3 -m json.tool "$dir/compare.json" >/dev/null || die "compare wrote JSON that is none"

@@ -120,10 +120,21 @@ static int take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *op
     return families[ops[0].kind].take ? families[ops[0].kind].take(state, plan, ops, n) : 1;
 }
 
+enum cvy_status onednn_plan_ops(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+{
+    while (n > 0) {
+        int taken = take(o, plan, ops, n);
+        if (taken <= 0) return cvy_plan_fail(plan, CVY_E_BACKEND, "onednn: %s was taken in a chain and is not alone", ops[0].name);
+        onednn_plan *family = ops[0].kind == CVY_OP_ACT_BWD && taken > 1 ? onednn_bn_plan : families[ops[0].kind].plan;
+        ONEDNN_CVY(family(o, plan, ops, &taken, first));
+        ops += taken, n -= taken, first += (size_t)taken;
+    }
+    return CVY_OK;
+}
+
 static enum cvy_status plan(void *state, struct cvy_plan *program, const struct cvy_op_desc *ops, int n, size_t first)
 {
-    onednn_plan *family = ops[0].kind == CVY_OP_ACT_BWD && n > 1 ? onednn_bn_plan : families[ops[0].kind].plan;
-    return family(state, program, ops, n, first);
+    return onednn_plan_ops(state, program, ops, n, first);
 }
 
 const struct cvy_backend cvy_module = {

@@ -109,18 +109,19 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
 /* ------------------------------------------------------------------------------------------------ forward */
 
 /* stats, apply, relu: any but all of them may be NULL. */
-static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *stats = ops[0].kind == CVY_OP_BN_STATS ? &ops[0] : NULL, *apply = NULL, *relu = NULL;
-    if (!stats || n > 1) apply = &ops[stats ? 1 : 0];
-    if (apply && &ops[n - 1] != apply) relu = &ops[n - 1];
+    size_t last = first + (size_t)*n - 1;
+    if (!stats || *n > 1) apply = &ops[stats ? 1 : 0];
+    if (apply && &ops[*n - 1] != apply) relu = &ops[*n - 1];
+    bool fused = relu && !cvy_plan_needed_after(plan, apply->out[0], last);
+    if (relu && !fused) --*n, --last;
     bool infer = apply && apply->kind == CVY_OP_BN_INFER;
-    size_t last = first + (size_t)n - 1;
     const struct cvy_op_desc *op = apply ? apply : stats;
     int gamma = apply ? onednn_in(apply, infer ? 3 : 2) : -1, beta = apply ? onednn_in(apply, infer ? 4 : 3) : -1;
     unsigned flags = gamma >= 0 ? dnnl_use_scale | dnnl_use_shift : 0;
     if (!stats) flags |= dnnl_use_global_stats;
-    bool fused = relu && !cvy_plan_needed_after(plan, apply->out[0], last);
     if (fused) flags |= dnnl_fuse_norm_relu;
 
     struct onednn_place x;
@@ -128,7 +129,7 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     struct onednn_prim *p = new_forward(o, op, x.md, flags);
     struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[0]) : NULL;
     if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->name = onednn_joined_name(o, ops, n - (relu && !fused));
+    p->name = onednn_joined_name(o, ops, *n);
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = x.id;
     int y = fused ? relu->out[0] : apply ? apply->out[0] : -1;
@@ -164,8 +165,7 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
         f->y = fused ? onednn_root(plan, y) : -1;
         f->workspace = workspace;
     }
-    ONEDNN_CVY(append(plan, b));
-    return relu && !fused ? onednn_act_plan(o, plan, relu, 1, last) : CVY_OK;
+    return append(plan, b);
 }
 
 /* ------------------------------------------------------------------------------------------------ backward */
@@ -178,16 +178,16 @@ static struct onednn_forward *find(struct onednn *o, enum cvy_op_kind kind, int 
 }
 
 /* [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], or BN_INFER_BWD */
-static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *relu = ops[0].kind == CVY_OP_ACT_BWD ? &ops[0] : NULL, *reduce = NULL, *data = NULL;
     const struct cvy_op_desc *op = &ops[relu ? 1 : 0];
-    for (int k = relu ? 1 : 0; k < n; k++) {
+    for (int k = relu ? 1 : 0; k < *n; k++) {
         if (ops[k].kind == CVY_OP_BN_BWD_REDUCE) reduce = &ops[k];
         else data = &ops[k];
     }
     bool infer = op->kind == CVY_OP_BN_INFER_BWD;
-    size_t last = first + (size_t)n - 1;
+    size_t last = first + (size_t)*n - 1;
     int gamma = infer ? onednn_in(data, 4) : data ? onednn_in(data, 4) : -1;
     bool affine = infer || data ? gamma >= 0 : !reduce->u.bn.no_affine;
     unsigned flags = affine ? dnnl_use_scale | dnnl_use_shift : 0;
@@ -198,14 +198,17 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
     struct onednn_forward *f = find(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, op->in[0]));
     bool fused = relu && f && f->y >= 0 && f->y == onednn_root(plan, relu->in[2]) &&
                  !cvy_plan_needed_after(plan, relu->out[0], last);
-    if (relu && !fused) ONEDNN_CVY(onednn_act_plan(o, plan, relu, 1, first));
+    if (relu && !fused) { /* then alone, and the rest as a chain of its own */
+        *n = 1;
+        return onednn_plan_ops(o, plan, relu, 1, first);
+    }
     if (fused) flags |= dnnl_fuse_norm_relu;
     int dy = fused ? relu->in[0] : op->in[1];
 
     struct onednn_prim *p = onednn_prim(o, op->name, bn_bwd);
     struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[0]) : NULL;
     if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->name = fused ? onednn_joined_name(o, ops, n) : onednn_joined_name(o, op, n - (relu ? 1 : 0));
+    p->name = onednn_joined_name(o, ops, *n);
     p->u.bn.eps = (float)op->u.bn.eps;
     p->u.bn.flags = flags;
     p->prop = affine ? dnnl_backward : dnnl_backward_data;
@@ -289,7 +292,7 @@ int onednn_bn_take(const struct onednn *o, const struct cvy_plan *plan, const st
     return onednn_activates(ops, n, k) && is_relu(&ops[k]) ? k + 1 : k;
 }
 
-enum cvy_status onednn_bn_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+enum cvy_status onednn_bn_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     if (ops[0].kind == CVY_OP_BN_STATS || ops[0].kind == CVY_OP_BN_APPLY || ops[0].kind == CVY_OP_BN_INFER)
         return plan_forward(o, plan, ops, n, first);

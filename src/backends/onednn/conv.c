@@ -213,11 +213,11 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan, const 
 /* ------------------------------------------------------------------------------------------------ planning */
 
 /* ops: a convolution, a batch norm in predictors, an activation; the latter two may be absent. */
-static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     int fused = 1; /* as long as nobody else wants what is skipped */
-    while (fused < n && !cvy_plan_needed_after(plan, ops[fused - 1].out[0], first + (size_t)fused)) fused++;
+    while (fused < *n && !cvy_plan_needed_after(plan, ops[fused - 1].out[0], first + (size_t)fused)) fused++;
     bool fold = fused > 1 && ops[1].kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *act = ops[fused - 1].kind == CVY_OP_ACT ? &ops[fused - 1] : NULL;
     struct layer l = layer_of(plan, op, op->in[0], op->out[0], op->in[1]);
@@ -235,10 +235,8 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     int y = ops[fused - 1].out[0];
     p->arg[3].id = onednn_root(plan, y);
     ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
-    ONEDNN_CVY(onednn_append(p, plan, l.flops));
-    if (fused == n) return CVY_OK;
-    onednn_plan *rest = ops[fused].kind == CVY_OP_BN_INFER ? onednn_bn_plan : onednn_act_plan;
-    return rest(o, plan, ops + fused, n - fused, first + (size_t)fused);
+    *n = fused;
+    return onednn_append(p, plan, l.flops);
 }
 
 static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
@@ -296,7 +294,7 @@ int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan, const 
     return onednn_activates(ops, n, k) ? k + 1 : k;
 }
 
-enum cvy_status onednn_conv_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+enum cvy_status onednn_conv_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     switch (ops[0].kind) {
     case CVY_OP_CONV2D: return plan_forward(o, plan, ops, n, first);

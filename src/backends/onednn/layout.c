@@ -53,6 +53,13 @@ onednn_md onednn_any4(struct onednn *o, cvy_shape s) { return of_shape(o, s, 4, 
 onednn_md onednn_any(struct onednn *o, cvy_shape s) { return of_shape(o, s, rank_of(s), dnnl_format_tag_any); }
 onednn_md onednn_plain(struct onednn *o, cvy_shape s) { return of_shape(o, s, rank_of(s), rank_of(s) == 2 ? dnnl_ab : dnnl_abcd); }
 
+bool onednn_padded(onednn_md md)
+{
+    size_t bytes = sizeof(float);
+    for (int i = 0; i < onednn_md_rank(md); i++) bytes *= (size_t)onednn_md_dims(md)[i];
+    return onednn_md_bytes(md) != bytes;
+}
+
 onednn_md onednn_dense(struct onednn *o, onednn_md md)
 {
     int rank = onednn_md_rank(md);

@@ -114,7 +114,7 @@ static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const 
     return onednn_append(b, plan, 0);
 }
 
-enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     (void)n, (void)first;
     return ops[0].kind == CVY_OP_SOFTMAX ? plan_softmax(o, plan, &ops[0]) : plan_loss(o, plan, &ops[0]);

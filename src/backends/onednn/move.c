@@ -74,13 +74,14 @@ static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan, con
 
 static dnnl_status_t concat(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
-    return onednn_concat(pd, with, p->n - 1, md, md[p->n - 1]);
+    return onednn_concat(pd, with, p->u.sources, md, md[p->u.sources]);
 }
 
 static enum cvy_status plan_concat(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
     struct onednn_prim *p = onednn_prim(o, op->name, concat);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    p->u.sources = op->n_in; /* not p->n, which counts the scratchpad as well when a further batch size is made */
     int from[CVY_MAX_IN];
     for (int k = 0; k < op->n_in; k++) {
         struct onednn_place x;
@@ -165,7 +166,7 @@ int onednn_move_take(const struct onednn *o, const struct cvy_plan *plan, const 
            (to->owner == &cvy_module && from->layout == CVY_LAYOUT_PLAIN);
 }
 
-enum cvy_status onednn_move_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+enum cvy_status onednn_move_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     (void)n, (void)first;
     switch (ops[0].kind) {

@@ -68,6 +68,7 @@ struct onednn_prim {
         struct onednn_conv conv;
         struct onednn_pool pool;
         struct { float eps; unsigned flags; } bn;
+        int sources;                 /* of a concat */
         struct { dnnl_alg_kind_t alg; float alpha; } act; /* softmax too */
     } u;
     dnnl_prop_kind_t prop;
@@ -119,6 +120,8 @@ onednn_md onednn_plain(struct onednn *o, cvy_shape shape);
 onednn_md onednn_any(struct onednn *o, cvy_shape shape);
 onednn_md onednn_plain4(struct onednn *o, cvy_shape shape); /* rank 4 in any case */
 onednn_md onednn_any4(struct onednn *o, cvy_shape shape);
+/* Whether it has room for more numbers than there are: channels padded to a block. */
+bool onednn_padded(onednn_md md);
 /* The numbers of `md` in C order, without padding. */
 onednn_md onednn_dense(struct onednn *o, onednn_md md);
 /* `md` with the format of `like`, for `shape`. */
@@ -166,8 +169,12 @@ struct onednn_forward *onednn_remember(struct onednn *o, enum cvy_op_kind kind, 
 /* ---------------------------------------------------------------------------------------------- operators */
 
 typedef int onednn_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
-typedef enum cvy_status onednn_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
+/* Plans a chain that its own take answered with *n; *n becomes how many ops of it were planned: fewer where somebody else
+ * wants a result that a fusion would skip. The rest is offered to take again, nobody hands it on (onednn_plan_ops). */
+typedef enum cvy_status onednn_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n,
                                     size_t first);
+/* Plans n ops by whichever families take them. */
+enum cvy_status onednn_plan_ops(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first);
 
 onednn_take onednn_conv_take, onednn_bn_take, onednn_act_take, onednn_pool_take, onednn_move_take;
 onednn_plan onednn_conv_plan;  /* conv.c: CONV2D*, as convolution or inner product, with a frozen batch norm and an activation */
@@ -184,7 +191,7 @@ onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, siz
 bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha);
 /* Attributes of a primitive that ends with the activation; NULL: failed. */
 dnnl_primitive_attr_t onednn_attr_with(const cvy_act_desc *act);
-/* Is ops[k] an activation of what ops[k-1] writes? */
+/* Is ops[k] an activation of what ops[k-1] writes, and has oneDNN got it? */
 bool onednn_activates(const struct cvy_op_desc *ops, int n, int k);
 
 #endif

@@ -144,7 +144,7 @@ int onednn_pool_take(const struct onednn *o, const struct cvy_plan *plan, const 
     return p.pad_r[0] <= (dnnl_dim_t)d->pad[2] && p.pad_r[1] <= (dnnl_dim_t)d->pad[3];
 }
 
-enum cvy_status onednn_pool_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+enum cvy_status onednn_pool_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     (void)n, (void)first;
     return ops[0].kind == CVY_OP_POOL ? plan_forward(o, plan, &ops[0]) : plan_backward(o, plan, &ops[0]);

@@ -26,7 +26,7 @@ static void run_sgd(const void *arg, const struct cvy_run *run, size_t task, str
     }
 }
 
-enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     const cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
