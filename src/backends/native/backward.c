@@ -278,7 +278,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
     native_access(&phase, a->coefficients, native_read(a->grid));
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
-    phase.in_place.from = a->pick ? a->x.id : a->g.id, phase.in_place.to = a->dx.id;
+    native_in_place(&phase, a->pick ? &a->x : &a->g, &a->dx);
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -356,7 +356,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     struct cvy_phase_desc phase = {
         .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
         .scratch_bytes = pool ? unpool_scratch_bytes(&b->window) : 0 };
-    if (act && !pool && !chain.add && !reduce) phase.in_place.from = b->dy.id, phase.in_place.to = b->g.id;
+    if (act && !pool && !chain.add && !reduce) native_in_place(&phase, &b->dy, &b->g);
     native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);

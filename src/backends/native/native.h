@@ -233,6 +233,14 @@ static inline void native_cell_access(struct cvy_phase_desc *phase, const struct
     native_access(phase, v->id, write ? same ? CVY_WRITE_CELL : CVY_WRITE_ALL : same ? CVY_READ_CELL : CVY_READ_ALL);
 }
 
+/* `to` may be written over `from`, where both lie alike: planes of a flattened map are not padded, others may be. */
+static inline void native_in_place(struct cvy_phase_desc *phase, const struct native_lanes *from, const struct native_lanes *to)
+{
+    if (from->c != to->c || from->plane != to->plane) return;
+    phase->in_place.from = from->id;
+    phase->in_place.to = to->id;
+}
+
 #define NATIVE_TRY(expr)                               \
     do {                                               \
         enum cvy_status native_status = (expr);        \
