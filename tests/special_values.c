@@ -16,18 +16,7 @@
 
 /* A backend's name is matched as a whole; what it says of a scenario holds for all of it. */
 static const struct { const char *backend, *scenario; } deviations[] = {
-    { "onednn", "activations" },                     /* sigmoid and tanh of NaN are numbers */
-    { "onednn", "gradient of ReLU where it is off" }, /* multiplied by 0 */
-    { "onednn", "max pool" },                        /* starts from -FLT_MAX, ignores NaN */
-    { "onednn", "max pool: gradient to the first" },
-    { "onednn", "max pool: special gradients" },
-    { "onednn", "max pool: overlapping windows" },
-    { "onednn", "softmax" },                         /* of NaN: 0 */
-    { "onednn", "loss" },
-    { "onednn", "loss: counting" },
-    { "onednn", "update" },                          /* 0 times -inf */
-    { "onednn", "nets: prediction" },
-    { "onednn", "nets: training" },
+    { "", "" }, /* none today */
 };
 
 enum { N = 19, MAX_ROOMS = 64 }; /* images: a whole block of lanes and three of the next */
@@ -917,8 +906,8 @@ static void losses(struct env *e)
             }
             for (size_t c = 0; c < 3; c++)
                 dx[0][21 + c] = (float)(((double)rows[k].p[c] - (c == 0 ? 1 - s : 0) - s / 3) / N);
-            for (size_t i = 0; i < N * 3; i++) { /* about 1e-8 where p and q cancel */
-                if (isfinite(dx[0][i]) && fabsf(dx[0][i] - dx[1][i]) < 2e-8f) dx[1][i] = dx[0][i];
+            for (size_t i = 0; i < N * 3; i++) { /* about 1e-8 where p and q cancel, 1e-7 in oneDNN 2.6 */
+                if (isfinite(dx[0][i]) && fabsf(dx[0][i] - dx[1][i]) < (e->module ? 2e-7f : 2e-8f)) dx[1][i] = dx[0][i];
             }
             expect(e, "gradient", dx[1], dx[0], N * 3);
             if (!loss_as_wanted(loss[1] * N - (loss[0] * N - 1.09861228866811), want))

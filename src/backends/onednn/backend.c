@@ -74,6 +74,7 @@ static void onednn_close(void *state)
     struct onednn *o = state;
     onednn_free_prims(o);
     onednn_free_mds(o);
+    free(o->marks);
     if (o->attr) dnnl_primitive_attr_destroy(o->attr);
     if (o->stream) dnnl_stream_destroy(o->stream);
     if (o->engine) dnnl_engine_destroy(o->engine);
@@ -97,6 +98,7 @@ static enum cvy_status onednn_open(struct cvy_plan *plan, void **state)
     o->capacity = cvy_plan_capacity(plan);
     o->threads = cvy_plan_threads(plan);
     o->training = cvy_plan_training(plan);
+    o->watched = -1;
     dnnl_status_t status = dnnl_engine_create(&o->engine, dnnl_cpu, 0);
     if (status == dnnl_success) status = dnnl_stream_create(&o->stream, o->engine, dnnl_stream_default_flags);
     if (status == dnnl_success) status = dnnl_primitive_attr_create(&o->attr);

@@ -7,6 +7,7 @@
 
 /* A phase: the primitive and what goes between its floats and the program's doubles. */
 struct bn {
+    struct onednn *o;
     struct onednn_prim *prim;
     size_t c, pixels;
     int mean, var;                /* buffers; c floats each */
@@ -30,6 +31,16 @@ static void update_running(const struct bn *b, const struct cvy_run *run, const 
     }
 }
 
+/* Statistics that were just made and are not finite tell of a special value that no mark told of. */
+static bool heed_statistics(const struct bn *b, const struct cvy_run *run, const float *mean, const float *var)
+{
+    struct onednn_prim *p = b->prim;
+    if (b->stats_out < 0 || onednn_is_special(b->o, p->arg[1].id)) return true;
+    if (!onednn_has_special(mean, b->c) && !onednn_has_special(var, b->c)) return true;
+    onednn_mark(b->o, p->arg[1].id, true);
+    return !p->care || p->arg[0].id == p->arg[1].id || p->care(p, run);
+}
+
 static void run_bn(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     (void)task, (void)worker;
@@ -39,7 +50,7 @@ static void run_bn(const void *arg, const struct cvy_run *run, size_t task, stru
         mean[c] = (float)((const double *)run->buf[b->stats_in])[c];
         var[c] = (float)((const double *)run->buf[b->stats_in])[b->c + c];
     }
-    if (!onednn_execute(b->prim, run)) return;
+    if (!onednn_execute(b->prim, run) || !heed_statistics(b, run, mean, var)) return;
     for (size_t c = 0; b->stats_out >= 0 && c < b->c; c++) {
         ((double *)run->buf[b->stats_out])[c] = (double)mean[c];
         ((double *)run->buf[b->stats_out])[b->c + c] = (double)var[c];
@@ -56,7 +67,7 @@ static struct bn *new_bn(struct onednn *o, const struct cvy_plan *plan, struct o
     cvy_shape s = cvy_plan_value(plan, x)->shape;
     struct bn *b = onednn_alloc(o, sizeof *b);
     if (!b) return NULL;
-    *b = (struct bn){ .prim = p, .c = s.c, .pixels = s.h * s.w, .mean = -1, .var = -1, .stats_in = -1, .stats_out = -1,
+    *b = (struct bn){ .o = o, .prim = p, .c = s.c, .pixels = s.h * s.w, .mean = -1, .var = -1, .stats_in = -1, .stats_out = -1,
                       .running_mean = -1, .running_var = -1, .momentum = d->momentum,
                       .unbiased = d->running_var == CVY_BN_VAR_UNBIASED, .sums = -1, .dgamma = -1, .dbeta = -1 };
     return b;
@@ -84,7 +95,7 @@ static enum cvy_status append(struct cvy_plan *plan, struct bn *b)
 
 /* ------------------------------------------------------------------------------------------------ making */
 
-static dnnl_status_t bn_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+dnnl_status_t onednn_bn_fwd_make(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_bn_fwd(pd, with, p->prop, md[0], p->u.bn.eps, p->u.bn.flags);
 }
@@ -96,7 +107,7 @@ static dnnl_status_t bn_bwd(const struct onednn_prim *p, struct onednn_with with
 
 static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md md, unsigned flags)
 {
-    struct onednn_prim *p = onednn_prim(o, op->name, bn_fwd);
+    struct onednn_prim *p = onednn_prim(o, op->name, onednn_bn_fwd_make);
     if (!p) return NULL;
     p->u.bn.eps = (float)op->u.bn.eps;
     p->u.bn.flags = flags;
@@ -142,6 +153,8 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     }
     onednn_bind(p, DNNL_ARG_SCALE, gamma);
     onednn_bind(p, DNNL_ARG_SHIFT, beta);
+    if (fused && !onednn_fused(p, relu, 1)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    for (int k = infer ? 1 : 2; apply && k < apply->n_in; k++) ONEDNN_CVY(onednn_watch_parameter(o, plan, apply->in[k]));
     if (infer) {
         onednn_bind(p, DNNL_ARG_MEAN, apply->in[1]);
         onednn_bind(p, DNNL_ARG_VARIANCE, apply->in[2]);

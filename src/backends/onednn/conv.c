@@ -136,6 +136,7 @@ onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, siz
 
 /* Convolution and batch norm with running statistics as one convolution: w' = scale * w, bias' = (bias - mean) * scale + beta. */
 struct fold {
+    struct onednn *o;
     size_t oc, taps;              /* taps: numbers of an output channel's weight */
     int w, bias, mean, var, gamma, beta; /* what they are made of; bias, gamma, beta -1: absent */
     double eps;
@@ -157,6 +158,9 @@ static bool find_factors(const struct fold *f, const struct cvy_run *run)
         changed = changed || f->scale[c] != (float)s;
         f->scale[c] = (float)s;
     }
+    bool special = onednn_is_special(f->o, f->w) || onednn_has_special(f->scale, f->oc) || onednn_has_special(out, f->oc);
+    onednn_mark(f->o, f->to_w, special);
+    onednn_mark(f->o, f->to_bias, special);
     return changed;
 }
 
@@ -190,11 +194,12 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan, const 
     float *scale = onednn_alloc(o, w.n * sizeof *scale);
     onednn_md md = p->arg[1].md, plain = onednn_dense(o, md);
     if (!f || !scale || !plain) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
-    *f = (struct fold){ .oc = w.n, .taps = w.c * w.h * w.w, .w = ops[0].in[1], .bias = onednn_in(&ops[0], 2), .mean = bn->in[1],
+    *f = (struct fold){ .o = o, .oc = w.n, .taps = w.c * w.h * w.w, .w = ops[0].in[1], .bias = onednn_in(&ops[0], 2), .mean = bn->in[1],
                         .var = bn->in[2], .gamma = onednn_in(bn, 3), .beta = onednn_in(bn, 4), .eps = bn->u.bn.eps, .scale = scale,
                         .to_w = cvy_plan_buffer(plan, p->name, onednn_md_bytes(plain), true),
                         .to_bias = cvy_plan_buffer(plan, p->name, w.n * sizeof(float), true) };
-    if (f->to_w < 0 || f->to_bias < 0) return CVY_E_NOMEM;
+    if (f->to_w < 0 || f->to_bias < 0 || !onednn_reach_marks(o, f->to_bias)) return CVY_E_NOMEM;
+    ONEDNN_CVY(onednn_watch_parameter(o, plan, f->w));
     p->arg[1].id = f->to_w;
     p->arg[2].id = f->to_bias;
     if (!onednn_md_equal(plain, md)) {
@@ -222,19 +227,21 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     const struct cvy_op_desc *act = ops[fused - 1].kind == CVY_OP_ACT ? &ops[fused - 1] : NULL;
     struct layer l = layer_of(plan, op, op->in[0], op->out[0], op->in[1]);
     struct onednn_prim *p = new_forward(o, onednn_joined_name(o, ops, fused), &l, fold ? 0 : onednn_in(op, 2));
-    if (!p || (act && !(p->attr = onednn_attr_with(&act->u.act))))
+    if (!p || (act && !onednn_fuse(p, act)))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
     ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[0].md, &p->arg[0].id));
     if (fold) {
         ONEDNN_CVY(plan_fold(o, plan, ops, p));
     } else {
+        ONEDNN_CVY(onednn_watch_parameter(o, plan, onednn_in(op, 2)));
         ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
         p->arg[2].id = onednn_in(op, 2);
     }
     int y = ops[fused - 1].out[0];
     p->arg[3].id = onednn_root(plan, y);
     ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
+    if (act && !onednn_fused(p, act, 3)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *n = fused;
     return onednn_append(p, plan, l.flops);
 }

@@ -18,7 +18,7 @@ bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg
     return true;
 }
 
-dnnl_primitive_attr_t onednn_attr_with(const cvy_act_desc *act)
+static dnnl_primitive_attr_t attr_with(const cvy_act_desc *act)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
@@ -61,7 +61,19 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
     p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
     onednn_give(p, DNNL_ARG_SRC, md, true);
     onednn_give(p, DNNL_ARG_DST, md, true);
+    onednn_be_careful(p, onednn_care_act);
     return p;
+}
+
+bool onednn_fuse(struct onednn_prim *p, const struct cvy_op_desc *op) { return (p->attr = attr_with(&op->u.act)); }
+
+bool onednn_fused(struct onednn_prim *p, const struct cvy_op_desc *op, int dst)
+{
+    struct onednn_prim *after = p->after = new_forward(p->o, op, p->arg[dst].md);
+    if (!after) return false;
+    after->arg[0].id = after->arg[1].id = p->arg[dst].id;
+    onednn_be_careful(p, onednn_care_fused);
+    return true;
 }
 
 /* Whether it is one of oneDNN's plain loops. */
@@ -111,6 +123,7 @@ static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan, con
     onednn_give(p, DNNL_ARG_DIFF_SRC, md, true);
     onednn_give(p, DNNL_ARG_DST, md, true);
     onednn_give(p, DNNL_ARG_DIFF_DST, md, true);
+    if (op->u.act.kind == CVY_RELU) onednn_be_careful(p, onednn_care_relu_bwd);
     return onednn_create(p, plan);
 }
 
@@ -167,7 +180,7 @@ static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan, const s
     ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &a));
     struct onednn_prim *p = onednn_prim(o, op->name, add);
     bool fused = *n == 2 && sums_with_activation(a.md) && !cvy_plan_needed_after(plan, op->out[0], first + 1);
-    if (!p || (fused && !(p->attr = onednn_attr_with(&ops[1].u.act))))
+    if (!p || (fused && !onednn_fuse(p, &ops[1])))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->name = onednn_joined_name(o, ops, fused ? 2 : 1);
     onednn_give(p, DNNL_ARG_SRC_0, a.md, true);
@@ -181,6 +194,7 @@ static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan, const s
     if (in_place != a.id || op->in[0] == op->in[1]) in_place = -1;
     ONEDNN_CVY(onednn_lay_out(o, plan, y, a.md, in_place));
     p->arg[2].id = in_place < 0 ? onednn_root(plan, y) : in_place;
+    if (fused && !onednn_fused(p, &ops[1], 2)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *n = fused ? 2 : 1;
     return onednn_append(p, plan, 0);
 }

@@ -279,6 +279,7 @@ enum cvy_status onednn_weights(struct onednn *o, struct cvy_plan *plan, int id, 
     onednn_md plain = onednn_dense(o, want);
     const char *name = onednn_reorder_name(o, cvy_plan_value(plan, id)->name);
     *buffer = id;
+    ONEDNN_CVY(onednn_watch_parameter(o, plan, id)); /* before it is packed: copies have its mark */
     if (plain && onednn_md_equal(plain, want)) return CVY_OK;
     struct onednn_copy *c = find_copy(o, id, want);
     if (!c) {

@@ -35,6 +35,7 @@ static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan, con
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = x.id;
     p->arg[1].id = onednn_root(plan, op->out[0]);
+    onednn_be_careful(p, onednn_care_softmax);
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[1].md, -1));
     return onednn_append(p, plan, 0);
 }
@@ -43,8 +44,9 @@ static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan, con
 
 struct loss {
     cvy_loss_desc d;
+    struct onednn_prim *backward;
     size_t classes;
-    int x, log_p, q, loss;           /* q: -(label distribution) / n, the gradient of the loss by log p */
+    int x, log_p, q, loss, dx;       /* q: -(label distribution) / n, the gradient of the loss by log p */
 };
 
 static size_t first_maximum(const float *x, size_t n)
@@ -53,6 +55,20 @@ static size_t first_maximum(const float *x, size_t n)
     for (size_t k = 1; k < n; k++)
         if (x[k] > x[best]) best = k;
     return best;
+}
+
+static size_t label_of(const struct cvy_run *run, size_t i)
+{
+    size_t image = run->index ? run->index[i] : i;
+    return run->labels8 ? run->labels8[image] : (size_t)run->labels32[image];
+}
+
+/* The loss of a row with NaN or infinities, of which oneDNN makes numbers. A class of probability 0 takes no part. */
+static double special_loss(const struct loss *a, const float *x, size_t label)
+{
+    double sum = onednn_log_sum(x, a->classes, 1), s = a->d.label_smoothing, loss = (1 - s) * (sum - (double)x[label]);
+    for (size_t k = 0; s > 0 && k < a->classes; k++) loss += s / (double)a->classes * (sum - (double)x[k]);
+    return loss;
 }
 
 static void run_loss(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
@@ -64,14 +80,35 @@ static void run_loss(const void *arg, const struct cvy_run *run, size_t task, st
     (void)task, (void)worker;
     out[0] = out[1] = 0;
     for (size_t i = 0; i < run->n; i++, x += a->classes, log_p += a->classes) {
-        size_t image = run->index ? run->index[i] : i;
-        size_t label = run->labels8 ? run->labels8[image] : (size_t)run->labels32[image];
-        out[0] -= (1 - s) * (double)log_p[label];
-        for (size_t k = 0; s > 0 && k < a->classes; k++) out[0] -= rest * (double)log_p[k];
-        out[1] += first_maximum(x, a->classes) == label;
+        size_t label = label_of(run, i);
+        double loss = -(1 - s) * (double)log_p[label];
+        for (size_t k = 0; s > 0 && k < a->classes; k++) loss -= rest * (double)log_p[k];
+        if (onednn_has_special(x, a->classes)) loss = special_loss(a, x, label);
+        out[0] += loss;
+        out[1] += first_maximum(x, a->classes) == label && !isnan(loss);
         for (size_t k = 0; q && k < a->classes; k++)
             *q++ = (float)(-((k == label ? 1 - s : 0) + rest) / (double)run->n);
     }
+}
+
+static void run_gradient(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    const struct loss *a = arg;
+    const float *x = run->buf[a->x];
+    double s = a->d.label_smoothing;
+    bool special = false;
+    (void)task, (void)worker;
+    if (!onednn_execute(a->backward, run)) return;
+    float *dx = run->buf[a->dx];
+    for (size_t i = 0; i < run->n; i++, x += a->classes, dx += a->classes) {
+        if (!onednn_has_special(x, a->classes)) continue;
+        double sum = onednn_log_sum(x, a->classes, 1);
+        size_t label = label_of(run, i);
+        for (size_t k = 0; k < a->classes; k++)
+            dx[k] = (float)((exp((double)x[k] - sum) - (k == label ? 1 - s : 0) - s / (double)a->classes) / (double)run->n);
+        special = true;
+    }
+    onednn_mark(a->backward->o, a->backward->arg[0].id, special);
 }
 
 static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
@@ -110,8 +147,14 @@ static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const 
     b->arg[0].id = onednn_root(plan, dx);
     b->arg[1].id = a->q;
     b->arg[2].id = a->log_p;
+    a->backward = b;
+    a->dx = b->arg[0].id;
     ONEDNN_CVY(onednn_lay_out(o, plan, dx, md, -1));
-    return onednn_append(b, plan, 0);
+    ONEDNN_CVY(onednn_phase(b, plan, 0, &phase));
+    phase.run = run_gradient;
+    phase.arg = a;
+    onednn_access(&phase, a->x, CVY_READ_ALL);
+    return cvy_plan_phase(plan, &phase);
 }
 
 enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)

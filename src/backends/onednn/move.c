@@ -7,7 +7,7 @@
 
 #define INGEST_IMAGES ((size_t)8) /* a task */
 
-struct ingest { int x; cvy_shape s; bool wide; };
+struct ingest { struct onednn *o; int x; cvy_shape s; bool wide; };
 
 /* Twice: as the compiler's baseline has it, and with wider vectors, where the context permits them. */
 #define INGEST(name, attributes)                                                                                     \
@@ -26,7 +26,7 @@ INGEST(gather_wide, __attribute__((target("avx2,fma"))))
 static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct ingest *a = arg;
-    size_t pixels = a->s.h * a->s.w, end = (task + 1) * INGEST_IMAGES < run->n ? (task + 1) * INGEST_IMAGES : run->n;
+    size_t pixels = a->s.h * a->s.w, image = a->s.c * pixels, end = (task + 1) * INGEST_IMAGES < run->n ? (task + 1) * INGEST_IMAGES : run->n;
     (void)worker;
     for (size_t n = task * INGEST_IMAGES; n < end; n++)
         for (size_t c = 0; c < a->s.c; c++) {
@@ -37,17 +37,20 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, 
             const void *from = (const char *)run->images + at * (bytes ? 1 : sizeof(float));
             (a->wide ? gather_wide : gather_narrow)(x, from, bytes, pixels, scale, shift);
         }
+    onednn_look(a->o, a->x, task, (const float *)run->buf[a->x] + task * INGEST_IMAGES * image,
+                end > task * INGEST_IMAGES ? (end - task * INGEST_IMAGES) * image : 0);
 }
 
 static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
     struct ingest *a = onednn_alloc(o, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct ingest){ op->out[0], cvy_plan_value(plan, op->out[0])->shape, cvy_plan_isa(plan) != CVY_ISA_SCALAR };
+    *a = (struct ingest){ o, onednn_root(plan, op->out[0]), cvy_plan_value(plan, op->out[0])->shape, cvy_plan_isa(plan) != CVY_ISA_SCALAR };
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], onednn_plain(o, onednn_shape(plan, op->out[0])), -1));
     struct cvy_phase_desc phase = { .name = op->name, .run = run_ingest, .arg = a,
                                     .parts = (a->s.n + INGEST_IMAGES - 1) / INGEST_IMAGES };
-    onednn_access(&phase, op->out[0], CVY_WRITE_ALL);
+    onednn_access(&phase, a->x, CVY_WRITE_ALL);
+    ONEDNN_CVY(onednn_watch(o, plan, a->x, phase.parts));
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -62,6 +65,7 @@ static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan, con
         if (!place) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         *place = (struct onednn_place){ onednn_root(plan, op->in[0]), onednn_plain(o, to->shape), true };
         if (!place->md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+        ONEDNN_CVY(onednn_watch_plain(o, plan, op->name, place->id));
         return cvy_plan_lay_out(plan, op->out[0], to->bytes, place);
     }
     struct onednn_place from;

@@ -10,6 +10,7 @@
 #include "backends/onednn/compat.h"
 
 struct onednn_prim;
+struct onednn_mark;
 
 CVY_API extern const struct cvy_backend cvy_module;
 
@@ -25,6 +26,9 @@ struct onednn {
     struct onednn_prim *prims;
     struct onednn_copy *copies;      /* values and weights in further formats */
     struct onednn_forward *forwards; /* forward primitives that a backward one builds on */
+    struct onednn_mark *marks;       /* special.c; by buffer */
+    size_t n_marks, n_careful;
+    int watched;                     /* buffer that stands for marks of plain values; -1: none */
 };
 
 #define ONEDNN_CVY(expr)                                    \
@@ -56,6 +60,8 @@ struct onednn_arg {
     bool images;                     /* its first dimension counts images */
 };
 
+/* Executes p where an operand may hold NaN or an infinity. */
+typedef bool onednn_care(struct onednn_prim *p, const struct cvy_run *run);
 typedef dnnl_status_t onednn_make(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
                                   dnnl_primitive_desc_t *pd);
 
@@ -78,6 +84,10 @@ struct onednn_prim {
     int n;
     struct onednn_arg arg[ONEDNN_ARGS];
     struct onednn_variant *variants; /* by batch size, the latest first */
+    onednn_care *care;               /* NULL: it keeps the rule by itself */
+    struct onednn_prim *bare, *after; /* without what is fused behind it, made when first needed; and that */
+    bool careful;                    /* in this step */
+    size_t *place;                   /* of maxima, in careful steps */
 };
 
 /* A new primitive; then its arguments in make's order, then onednn_create, then buffers and further arguments. */
@@ -98,11 +108,45 @@ onednn_md onednn_arg_md(struct onednn_prim *p, int arg);
 enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, double flops, struct cvy_phase_desc *phase);
 /* … and appends it. */
 enum cvy_status onednn_append(struct onednn_prim *p, struct cvy_plan *plan, double flops);
-/* Runs it, from a phase or a refresh. */
+/* Runs it, from a phase or a refresh; with care where a special value may be. */
 bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run);
+/* … without. */
+bool onednn_run(struct onednn_prim *p, const struct cvy_run *run);
+/* p without the activation that is fused behind it, over the same buffers in the same layouts; NULL: out of memory. */
+struct onednn_prim *onednn_bare(struct onednn_prim *p);
+/* The images of argument i to plain, or from it. */
+bool onednn_convert(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain, bool out);
 void onednn_access(struct cvy_phase_desc *phase, int id, enum cvy_access access);
 void onednn_free_prims(struct onednn *o);
 void onednn_free_mds(struct onednn *o);
+
+/* ---------------------------------------------------------------------------------------------- special values */
+
+#define ONEDNN_LOOK ((size_t)4096) /* numbers that one task looks through */
+
+/* Whether a buffer may hold NaN or infinities: as the primitive that wrote it left it, or what the tasks that filled
+ * it saw, a byte each. */
+struct onednn_mark {
+    bool special;
+    size_t n;
+    unsigned char *seen;
+};
+bool onednn_reach_marks(struct onednn *o, int id); /* there is a mark for buffer id; false: out of memory */
+bool onednn_is_special(const struct onednn *o, int id);
+void onednn_mark(struct onednn *o, int id, bool special);
+bool onednn_has_special(const float *x, size_t n);
+/* Buffer id is filled by so many tasks, each of which then looks at what it wrote. */
+enum cvy_status onednn_watch(struct onednn *o, struct cvy_plan *plan, int id, size_t tasks);
+void onednn_look(const struct onednn *o, int id, size_t task, const float *x, size_t n);
+/* A parameter, in tasks of ONEDNN_LOOK; looked through when the user sets it. -1: absent. */
+enum cvy_status onednn_watch_parameter(struct onednn *o, struct cvy_plan *plan, int id);
+/* A plain value, by a phase. */
+enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, const char *name, int id);
+
+void onednn_be_careful(struct onednn_prim *p, onednn_care *care);
+onednn_care onednn_care_act, onednn_care_fused, onednn_care_relu_bwd, onednn_care_max, onednn_care_max_bwd, onednn_care_softmax;
+/* log sum exp of n logits, NaN where it has none. */
+double onednn_log_sum(const float *x, size_t n, size_t stride);
 
 /* ---------------------------------------------------------------------------------------------- layouts */
 
@@ -168,6 +212,7 @@ struct onednn_forward *onednn_remember(struct onednn *o, enum cvy_op_kind kind, 
 
 /* ---------------------------------------------------------------------------------------------- operators */
 
+onednn_make onednn_bn_fwd_make;
 typedef int onednn_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
 /* Plans a chain that its own take answered with *n; *n becomes how many ops of it were planned: fewer where somebody else
  * wants a result that a fusion would skip. The rest is offered to take again, nobody hands it on (onednn_plan_ops). */
@@ -189,8 +234,10 @@ onednn_plan onednn_sgd_plan;   /* update.c */
 onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, size_t first);
 /* The eltwise that computes an activation, from its result in the backward pass; false: there is none. */
 bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha);
-/* Attributes of a primitive that ends with the activation; NULL: failed. */
-dnnl_primitive_attr_t onednn_attr_with(const cvy_act_desc *act);
+/* p ends with the activation `op`, that is an attribute of it, so before onednn_create; then what care is taken, when the
+ * buffer of its result, argument dst of p, is known. False: out of memory. */
+bool onednn_fuse(struct onednn_prim *p, const struct cvy_op_desc *op);
+bool onednn_fused(struct onednn_prim *p, const struct cvy_op_desc *op, int dst);
 /* Is ops[k] an activation of what ops[k-1] writes, and has oneDNN got it? */
 bool onednn_activates(const struct cvy_op_desc *ops, int n, int k);
 

@@ -40,6 +40,7 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
     p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
     onednn_give(p, DNNL_ARG_SRC, x, true);
     onednn_give(p, DNNL_ARG_DST, onednn_any4(o, ys), true);
+    if (p->u.pool.alg == dnnl_pooling_max) onednn_be_careful(p, onednn_care_max);
     return p;
 }
 
@@ -85,7 +86,8 @@ static struct onednn_forward *find(struct onednn *o, const struct cvy_plan *plan
         if (f->kind != CVY_OP_POOL || p->alg != want.alg || (x >= 0 && f->x != onednn_root(plan, x))) continue;
         bool same = true;
         for (int i = 0; i < 2; i++)
-            same = same && p->stride[i] == want.stride[i] && p->kernel[i] == want.kernel[i] && p->pad_l[i] == want.pad_l[i];
+            same = same && p->stride[i] == want.stride[i] && p->kernel[i] == want.kernel[i] && p->pad_l[i] == want.pad_l[i] &&
+                   p->pad_r[i] == want.pad_r[i];
         cvy_shape s = cvy_plan_value(plan, op->out[0])->shape;
         const dnnl_dim_t *dims = onednn_md_dims(f->prim->arg[0].md);
         if (same && dims[1] == (dnnl_dim_t)s.c && dims[2] == (dnnl_dim_t)s.h && dims[3] == (dnnl_dim_t)s.w) return f;
@@ -127,6 +129,7 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
     p->arg[0].id = onednn_root(plan, op->out[0]);
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[0].md, -1));
     if (x >= 0) onednn_bind(p, DNNL_ARG_WORKSPACE, workspace);
+    if (x >= 0) onednn_be_careful(p, onednn_care_max_bwd);
     return onednn_append(p, plan, 0);
 }
 

@@ -139,7 +139,7 @@ static dnnl_status_t ready(struct onednn_prim *p, struct onednn_variant *v)
             ONEDNN_TRY(add_memory(p, v, p->arg[i].arg, p->arg[i].id, DNNL_MEMORY_NONE));
     onednn_md scratch = exec_md(v, DNNL_ARG_SCRATCHPAD);
     size_t bytes = scratch ? onednn_md_bytes(scratch) : 0;
-    if (bytes > p->scratch_bytes && v->images != p->o->capacity) {
+    if (bytes > p->scratch_bytes) {
         v->scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
         return v->scratch ? add_memory(p, v, DNNL_ARG_SCRATCHPAD, -1, v->scratch) : dnnl_out_of_memory;
     }
@@ -256,8 +256,11 @@ enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, doubl
     const char *kernel = onednn_kernel(p);
     *phase = (struct cvy_phase_desc){ .name = p->name, .run = run_prim, .arg = p, .parts = 1, .alone = true, .flops = flops,
                                       .kernel = kernel };
-    for (int i = 0; i < p->n; i++)
+    for (int i = 0; i < p->n; i++) {
         onednn_access(phase, p->arg[i].id, is_written(p, p->arg[i].arg) ? CVY_WRITE_ALL : CVY_READ_ALL);
+        if (!onednn_reach_marks(p->o, p->arg[i].id)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
+    }
+    onednn_access(phase, p->o->watched, CVY_READ_ALL);
     cvy_plan_log(plan, 1, "%s: %s", p->name, kernel);
     return CVY_OK;
 }
@@ -271,7 +274,15 @@ enum cvy_status onednn_append(struct onednn_prim *p, struct cvy_plan *plan, doub
 
 /* ------------------------------------------------------------------------------------------------ running */
 
-bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run)
+static bool failed(const struct onednn_prim *p, const struct cvy_run *run, dnnl_status_t status)
+{
+    if (status != dnnl_success)
+        cvy_run_fail(run, status == dnnl_out_of_memory ? CVY_E_NOMEM : CVY_E_BACKEND, "onednn: %s: oneDNN says: %s", p->name,
+                     status_name(status));
+    return status != dnnl_success;
+}
+
+bool onednn_run(struct onednn_prim *p, const struct cvy_run *run)
 {
     struct onednn_variant *v;
     int before = onednn_threads_enter(p->o->threads);
@@ -285,8 +296,68 @@ bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run)
     }
     if (status == dnnl_success) status = dnnl_primitive_execute(v->primitive, p->o->stream, v->n, v->exec);
     onednn_threads_leave(before);
-    if (status == dnnl_success) return true;
-    cvy_run_fail(run, status == dnnl_out_of_memory ? CVY_E_NOMEM : CVY_E_BACKEND, "onednn: %s: oneDNN says: %s", p->name,
-                 status_name(status));
-    return false;
+    return !failed(p, run, status);
+}
+
+bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run)
+{
+    bool special = false;
+    for (int i = 0; i < p->n; i++)
+        special = special || (!is_written(p, p->arg[i].arg) && onednn_is_special(p->o, p->arg[i].id));
+    p->careful = special && p->care;
+    bool ok = p->careful ? p->care(p, run) : onednn_run(p, run);
+    for (int i = 0; i < p->n; i++)
+        if (is_written(p, p->arg[i].arg)) onednn_mark(p->o, p->arg[i].id, special);
+    return ok;
+}
+
+/* ------------------------------------------------------------------------------------------------ with care */
+
+struct onednn_prim *onednn_bare(struct onednn_prim *p)
+{
+    if (p->bare) return p->bare;
+    struct onednn_prim *bare = onednn_prim(p->o, p->name, p->make);
+    if (!bare) return NULL;
+    bare->u = p->u;
+    bare->prop = p->prop;
+    bare->hint = p->hint;
+    if (p->make == onednn_bn_fwd_make) bare->u.bn.flags &= ~(unsigned)dnnl_fuse_norm_relu;
+    for (int i = 0; i < p->n; i++)
+        if (p->arg[i].arg != DNNL_ARG_SCRATCHPAD && p->arg[i].arg != DNNL_ARG_WORKSPACE) bare->arg[bare->n++] = p->arg[i];
+    return p->bare = bare;
+}
+
+static dnnl_status_t convert(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain, bool out)
+{
+    onednn_md md = NULL, dense = NULL;
+    dnnl_dims_t dims;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t primitive = NULL;
+    dnnl_exec_arg_t arg[2] = { { out ? DNNL_ARG_FROM : DNNL_ARG_TO, NULL }, { out ? DNNL_ARG_TO : DNNL_ARG_FROM, NULL } };
+    int rank = onednn_md_rank(p->arg[i].md);
+    dnnl_status_t status = shorten(p->arg[i].md, run->n, &md);
+    memcpy(dims, onednn_md_dims(p->arg[i].md), sizeof dims);
+    dims[0] = (dnnl_dim_t)run->n;
+    if (status == dnnl_success) status = onednn_md_tag(&dense, rank, dims, rank == 4 ? dnnl_abcd : dnnl_ab);
+    struct onednn_with with = { p->o->engine, NULL, NULL };
+    if (status == dnnl_success) status = onednn_reorder(&pd, with, out ? md : dense, out ? dense : md);
+    if (status == dnnl_success) status = dnnl_primitive_create(&primitive, pd);
+    if (status == dnnl_success) status = dnnl_memory_create(&arg[0].memory, md, p->o->engine, run->buf[p->arg[i].id]);
+    if (status == dnnl_success) status = dnnl_memory_create(&arg[1].memory, dense, p->o->engine, plain);
+    if (status == dnnl_success) status = dnnl_primitive_execute(primitive, p->o->stream, 2, arg);
+    for (int k = 0; k < 2; k++)
+        if (arg[k].memory) dnnl_memory_destroy(arg[k].memory);
+    if (primitive) dnnl_primitive_destroy(primitive);
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (dense) onednn_md_free(dense);
+    if (md) onednn_md_free(md);
+    return status;
+}
+
+bool onednn_convert(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain, bool out)
+{
+    int before = onednn_threads_enter(p->o->threads);
+    dnnl_status_t status = convert(p, run, i, plain, out);
+    onednn_threads_leave(before);
+    return !failed(p, run, status);
 }

@@ -1,29 +1,40 @@
 /* SGD on plain weights, then their packings: oneDNN has no optimisers. */
 #include "backends/onednn/onednn.h"
 
-#define SGD_TASK ((size_t)4096) /* elements */
+#define SGD_TASK ONEDNN_LOOK /* elements */
 
-struct sgd { int w, dw, v; size_t n; bool decay; };
+struct sgd { struct onednn *o; int w, dw, v; size_t n; bool decay; };
+
+struct rates { float lr, momentum, decay; };
+
+/* Inlined with constants for the last three: a rate of 0 takes no part, not even of what is infinite. */
+static inline __attribute__((always_inline)) void descend(struct rates r, float *restrict w, const float *restrict dw, float *restrict v,
+                                                          size_t n, bool decays, bool momentum, bool nesterov)
+{
+    for (size_t i = 0; i < n; i++) {
+        float g = decays ? dw[i] + r.decay * w[i] : dw[i], step = momentum ? r.momentum * v[i] + g : g;
+        if (v) v[i] = step;
+        w[i] -= r.lr * (nesterov ? g + r.momentum * step : step);
+    }
+}
 
 static void run_sgd(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
 {
     const struct sgd *a = arg;
     size_t at = task * SGD_TASK, n = a->n - at < SGD_TASK ? a->n - at : SGD_TASK;
-    float *restrict w = (float *)run->buf[a->w] + at;
-    const float *restrict dw = (const float *)run->buf[a->dw] + at;
-    float *restrict v = a->v < 0 ? NULL : (float *)run->buf[a->v] + at;
-    float lr = (float)run->lr, momentum = (float)run->momentum, decay = a->decay ? (float)run->weight_decay : 0;
+    float *w = (float *)run->buf[a->w] + at, *v = a->v < 0 ? NULL : (float *)run->buf[a->v] + at;
+    const float *dw = (const float *)run->buf[a->dw] + at;
+    const struct rates r = { (float)run->lr, (float)run->momentum, a->decay ? (float)run->weight_decay : 0 };
     (void)worker;
-    if (!v) {
-        for (size_t i = 0; i < n; i++) w[i] -= lr * (dw[i] + decay * w[i]);
-        return;
+    switch ((r.decay != 0) + 2 * (v && r.momentum != 0) + 4 * (v && r.momentum != 0 && run->nesterov)) {
+    case 0: descend(r, w, dw, v, n, false, false, false); break;
+    case 1: descend(r, w, dw, v, n, true, false, false); break;
+    case 2: descend(r, w, dw, v, n, false, true, false); break;
+    case 3: descend(r, w, dw, v, n, true, true, false); break;
+    case 6: descend(r, w, dw, v, n, false, true, true); break;
+    default: descend(r, w, dw, v, n, true, true, true); break;
     }
-    float ahead = run->nesterov ? 1 : 0, along = run->nesterov ? momentum : 1;
-    for (size_t i = 0; i < n; i++) {
-        float g = dw[i] + decay * w[i];
-        v[i] = momentum * v[i] + g;
-        w[i] -= lr * (ahead * g + along * v[i]);
-    }
+    onednn_look(a->o, a->w, task, w, n);
 }
 
 enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
@@ -33,7 +44,7 @@ enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan, const s
     struct sgd *a = onednn_alloc(o, sizeof *a);
     (void)n, (void)first;
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct sgd){ op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.sgd.decay };
+    *a = (struct sgd){ o, op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.sgd.decay };
     struct cvy_phase_desc phase = { .name = op->name, .run = run_sgd, .arg = a, .parts = (a->n + SGD_TASK - 1) / SGD_TASK };
     onednn_access(&phase, a->dw, CVY_READ_ALL);
     for (int i = 0; i < 2; i++) {

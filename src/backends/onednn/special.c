@@ -1,0 +1,271 @@
+/* NaN and infinities (docs/numerics.md). oneDNN's convolutions, sums, averages and statistics treat them as the rule says;
+ * its activations make numbers of NaN, its maxima begin at -FLT_MAX and pass over NaN. Such primitives have a `care`,
+ * which is exact and slow and runs only where a special value may be among the operands.
+ *
+ * That costs the usual step next to nothing: our own loops, which bring numbers in (images, updated weights, plain values
+ * of other backends) or see few of them (statistics), leave a mark at the buffer, and results of a primitive have the marks
+ * of its operands. What no mark tells of is a value that overflows inside the program, until the next batch norm. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/onednn/onednn.h"
+
+/* ------------------------------------------------------------------------------------------------ marks */
+
+bool onednn_reach_marks(struct onednn *o, int id)
+{
+    if (id < 0 || (size_t)id < o->n_marks) return true;
+    size_t n = (size_t)id + 64;
+    struct onednn_mark *marks = realloc(o->marks, n * sizeof *marks);
+    if (!marks) return false;
+    memset(marks + o->n_marks, 0, (n - o->n_marks) * sizeof *marks);
+    o->marks = marks;
+    o->n_marks = n;
+    return true;
+}
+
+bool onednn_is_special(const struct onednn *o, int id)
+{
+    if (id < 0 || (size_t)id >= o->n_marks) return false;
+    const struct onednn_mark *m = &o->marks[id];
+    bool special = m->special;
+    for (size_t i = 0; i < m->n; i++) special = special || m->seen[i];
+    return special;
+}
+
+void onednn_mark(struct onednn *o, int id, bool special)
+{
+    if (id >= 0 && (size_t)id < o->n_marks) o->marks[id].special = special;
+}
+
+bool onednn_has_special(const float *x, size_t n)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return most >= 0x7f800000u;
+}
+
+void onednn_look(const struct onednn *o, int id, size_t task, const float *x, size_t n)
+{
+    if (o->n_careful && task < o->marks[id].n) o->marks[id].seen[task] = onednn_has_special(x, n);
+}
+
+enum cvy_status onednn_watch(struct onednn *o, struct cvy_plan *plan, int id, size_t tasks)
+{
+    unsigned char *seen = onednn_reach_marks(o, id) ? onednn_alloc(o, tasks) : NULL;
+    if (!seen) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", cvy_plan_value(plan, id)->name);
+    o->marks[id].seen = seen;
+    o->marks[id].n = tasks;
+    return CVY_OK;
+}
+
+struct watch { struct onednn *o; int id; size_t n; };
+
+static void look_task(const struct watch *w, const struct cvy_run *run, size_t task)
+{
+    size_t at = task * ONEDNN_LOOK, n = w->n - at < ONEDNN_LOOK ? w->n - at : ONEDNN_LOOK;
+    onednn_look(w->o, w->id, task, (const float *)run->buf[w->id] + at, n);
+}
+
+static void refresh_marks(const void *arg, const struct cvy_run *run)
+{
+    const struct watch *w = arg;
+    for (size_t task = 0; task * ONEDNN_LOOK < w->n; task++) look_task(w, run, task);
+}
+
+static void run_watch(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+{
+    (void)worker;
+    look_task(arg, run, task);
+}
+
+static struct watch *new_watch(struct onednn *o, struct cvy_plan *plan, int id)
+{
+    const cvy_shape s = cvy_plan_value(plan, id)->shape;
+    struct watch *w = onednn_alloc(o, sizeof *w);
+    if (!w) return NULL;
+    *w = (struct watch){ o, id, s.n * s.c * s.h * s.w };
+    return onednn_watch(o, plan, id, (w->n + ONEDNN_LOOK - 1) / ONEDNN_LOOK) == CVY_OK ? w : NULL;
+}
+
+enum cvy_status onednn_watch_parameter(struct onednn *o, struct cvy_plan *plan, int id)
+{
+    if (id < 0 || cvy_plan_value(plan, id)->external || ((size_t)id < o->n_marks && o->marks[id].n)) return CVY_OK;
+    struct watch *w = new_watch(o, plan, id);
+    return w ? cvy_plan_refresh(plan, id, refresh_marks, w) : CVY_E_NOMEM;
+}
+
+enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, const char *name, int id)
+{
+    struct watch *w = new_watch(o, plan, id);
+    if (!w || (o->watched < 0 && (o->watched = cvy_plan_buffer(plan, name, 64, false)) < 0)) return CVY_E_NOMEM;
+    struct cvy_phase_desc phase = { .name = name, .run = run_watch, .arg = w, .parts = o->marks[id].n, .reorder = true };
+    onednn_access(&phase, id, CVY_READ_ALL);
+    onednn_access(&phase, o->watched, CVY_WRITE_ALL); /* marks are no buffer: whoever heeds them reads this one */
+    return cvy_plan_phase(plan, &phase);
+}
+
+/* ------------------------------------------------------------------------------------------------ care */
+
+void onednn_be_careful(struct onednn_prim *p, onednn_care *care)
+{
+    if (!p->care) p->o->n_careful++;
+    p->care = care;
+}
+
+static bool short_of_memory(const struct onednn_prim *p, const struct cvy_run *run)
+{
+    cvy_run_fail(run, CVY_E_NOMEM, "%s: out of memory", p->name);
+    return false;
+}
+
+static float *operand(const struct onednn_prim *p, const struct cvy_run *run, int i) { return run->buf[p->arg[i].id]; }
+static size_t numbers(const struct onednn_prim *p, int i) { return onednn_md_bytes(p->arg[i].md) / sizeof(float); }
+
+/* Operand i, as plain [n][c][h][w], which the caller frees; NULL: failed. */
+static float *unpacked(struct onednn_prim *p, const struct cvy_run *run, int i, bool read)
+{
+    const dnnl_dim_t *dims = onednn_md_dims(p->arg[i].md);
+    size_t bytes = sizeof(float);
+    for (int k = 0; k < onednn_md_rank(p->arg[i].md); k++) bytes *= k ? (size_t)dims[k] : run->n;
+    float *plain = malloc(bytes);
+    if (!plain) short_of_memory(p, run);
+    else if (read && !onednn_convert(p, run, i, plain, true)) free(plain), plain = NULL;
+    return plain;
+}
+
+/* Puts it back. */
+static bool pack(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain)
+{
+    bool ok = plain && onednn_convert(p, run, i, plain, false);
+    free(plain);
+    return ok;
+}
+
+/* An activation of NaN is NaN. Operands 0 and 1 may be one buffer. */
+bool onednn_care_act(struct onednn_prim *p, const struct cvy_run *run)
+{
+    size_t n = numbers(p, 0);
+    const float *x = operand(p, run, 0);
+    bool *nan = malloc(n * sizeof *nan);
+    if (!nan) return short_of_memory(p, run);
+    for (size_t i = 0; i < n; i++) nan[i] = isnan(x[i]);
+    bool ok = onednn_run(p, run);
+    float *y = operand(p, run, 1);
+    for (size_t i = 0; i < n; i++)
+        if (nan[i]) y[i] = NAN;
+    free(nan);
+    return ok;
+}
+
+/* Where a ReLU is off nothing comes back, not even NaN. Operands dx, y, dy. */
+bool onednn_care_relu_bwd(struct onednn_prim *p, const struct cvy_run *run)
+{
+    if (!onednn_run(p, run)) return false;
+    float *dx = operand(p, run, 0);
+    const float *y = operand(p, run, 1);
+    for (size_t i = 0; i < numbers(p, 0); i++)
+        if (y[i] <= 0) dx[i] = 0;
+    return true;
+}
+
+/* A primitive with an activation behind it: first one without, then the activation. */
+bool onednn_care_fused(struct onednn_prim *p, const struct cvy_run *run)
+{
+    struct onednn_prim *bare = onednn_bare(p);
+    if (!bare) return short_of_memory(p, run);
+    for (int i = 0; i < p->n; i++) /* a batch norm leaves its ReLU's mask for the backward pass */
+        if (p->arg[i].arg == DNNL_ARG_WORKSPACE && p->arg[i].id >= 0 && !onednn_run(p, run)) return false;
+    return onednn_run(bare, run) && onednn_care_act(p->after, run);
+}
+
+/* ------------------------------------------------------------------------------------------------ maxima */
+
+/* The window of output pixel o along one dimension. */
+static size_t begin(const struct onednn_pool *p, int i, size_t o)
+{
+    dnnl_dim_t at = (dnnl_dim_t)o * p->stride[i] - p->pad_l[i];
+    return at < 0 ? 0 : (size_t)at;
+}
+static size_t end(const struct onednn_pool *p, int i, size_t o, size_t size)
+{
+    dnnl_dim_t at = (dnnl_dim_t)o * p->stride[i] - p->pad_l[i] + p->kernel[i];
+    return at < 0 ? 0 : (size_t)at < size ? (size_t)at : size;
+}
+
+/* The first maximum of a window; NaN is the largest. SIZE_MAX: the window is empty. */
+static size_t maximum(const struct onednn_pool *p, const float *x, size_t h, size_t w, size_t oy, size_t ox)
+{
+    size_t best = SIZE_MAX;
+    for (size_t y = begin(p, 0, oy); y < end(p, 0, oy, h); y++)
+        for (size_t k = begin(p, 1, ox); k < end(p, 1, ox, w); k++)
+            if (best == SIZE_MAX || x[y * w + k] > x[best] || (isnan(x[y * w + k]) && !isnan(x[best]))) best = y * w + k;
+    return best;
+}
+
+/* Operands x and y. Remembers the places. */
+bool onednn_care_max(struct onednn_prim *p, const struct cvy_run *run)
+{
+    const dnnl_dim_t *xd = onednn_md_dims(p->arg[0].md), *yd = onednn_md_dims(p->arg[1].md);
+    size_t maps = run->n * (size_t)xd[1], h = (size_t)xd[2], w = (size_t)xd[3], oh = (size_t)yd[2], ow = (size_t)yd[3];
+    if (!p->place && !(p->place = onednn_alloc(p->o, p->o->capacity * (size_t)yd[1] * oh * ow * sizeof *p->place)))
+        return short_of_memory(p, run);
+    float *x = unpacked(p, run, 0, true), *y = x ? unpacked(p, run, 1, false) : NULL;
+    for (size_t m = 0; y && m < maps; m++)
+        for (size_t o = 0; o < oh * ow; o++) {
+            size_t at = maximum(&p->u.pool, x + m * h * w, h, w, o / ow, o % ow);
+            p->place[m * oh * ow + o] = at;
+            y[m * oh * ow + o] = at == SIZE_MAX ? 0 : x[m * h * w + at];
+        }
+    free(x);
+    return pack(p, run, 1, y);
+}
+
+/* Operands dx and dy; by the places that the forward primitive remembered, if it had to. */
+bool onednn_care_max_bwd(struct onednn_prim *p, const struct cvy_run *run)
+{
+    if (!p->hint->careful) return onednn_run(p, run);
+    const dnnl_dim_t *xd = onednn_md_dims(p->arg[0].md), *yd = onednn_md_dims(p->arg[1].md);
+    size_t maps = run->n * (size_t)xd[1], in = (size_t)(xd[2] * xd[3]), out = (size_t)(yd[2] * yd[3]);
+    float *dy = unpacked(p, run, 1, true), *dx = dy ? unpacked(p, run, 0, false) : NULL;
+    if (dx) memset(dx, 0, maps * in * sizeof *dx);
+    for (size_t i = 0; dx && i < maps * out; i++)
+        if (p->hint->place[i] != SIZE_MAX) dx[i / out * in + p->hint->place[i]] += dy[i];
+    free(dy);
+    return pack(p, run, 0, dx);
+}
+
+/* ------------------------------------------------------------------------------------------------ softmax */
+
+double onednn_log_sum(const float *x, size_t n, size_t stride)
+{
+    double most = -INFINITY, sum = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (isnan(x[k * stride])) return NAN;
+        most = fmax(most, (double)x[k * stride]);
+    }
+    if (isinf(most)) return NAN;
+    for (size_t k = 0; k < n; k++) sum += exp((double)x[k * stride] - most);
+    return most + log(sum);
+}
+
+/* Operands x and y. */
+bool onednn_care_softmax(struct onednn_prim *p, const struct cvy_run *run)
+{
+    const dnnl_dim_t *dims = onednn_md_dims(p->arg[0].md);
+    size_t classes = (size_t)dims[1], pixels = onednn_md_rank(p->arg[0].md) == 4 ? (size_t)(dims[2] * dims[3]) : 1;
+    float *x = unpacked(p, run, 0, true), *y = x ? unpacked(p, run, 1, false) : NULL;
+    for (size_t i = 0; y && i < run->n * pixels; i++) {
+        size_t at = i / pixels * classes * pixels + i % pixels;
+        double sum = onednn_log_sum(x + at, classes, pixels);
+        for (size_t c = 0; c < classes; c++) y[at + c * pixels] = (float)exp((double)x[at + c * pixels] - sum);
+    }
+    free(x);
+    return pack(p, run, 1, y);
+}
