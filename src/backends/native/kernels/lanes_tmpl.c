@@ -1,6 +1,8 @@
 /* Lane kernels: sixteen images to pixels of sixteen lanes, and back.
  *
- * Blocks of VL images by VL pixels are transposed in registers. Written once over vec.h; each ISA's object exports one
+ * Blocks of VL images by VL pixels are transposed in registers. Images, and rows that are written or read across, often lie
+ * a multiple of 4 096 bytes apart, and all of them then share one set of a cache: so no more than VL of them are walked at
+ * a time, and a cache line that was touched is finished, before the next VL. Written once over vec.h; each ISA's object exports one
  * table, KFN(lanes). Knows nothing of channels, shapes or threads. */
 #include "kernels.h"
 #include "vec.h"
@@ -8,6 +10,8 @@
 #include <assert.h>
 
 #define EACH_VL _Pragma("GCC unroll 16") for (int k = 0; k < VL; k++)
+
+enum { RUN = 64 }; /* pixels, or columns, that VL rows are walked along: four lines of floats */
 
 enum source { U8, F32, F32_COPY }; /* COPY: without scale and shift */
 
@@ -48,9 +52,12 @@ V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n,
     vf a = v_set1(scale), b = v_set1(shift);
     size_t p = 0;
     if (n_lanes == 16)
-        for (; p + VL <= n; p += VL)
+        for (size_t end; p + VL <= n; p = end) {
+            end = p + RUN <= n ? p + RUN : p + (n - p) / VL * VL;
             for (unsigned l = 0; l < 16; l += VL)
-                gather_block(kind, dst, src, p, VL, l, 16, a, b);
+                for (size_t q = p; q < end; q += VL)
+                    gather_block(kind, dst, src, q, VL, l, 16, a, b);
+        }
     for (; p < n; p += VL)
         for (unsigned l = 0; l < 16; l += VL)
             gather_block(kind, dst, src, p, n - p < VL ? (int)(n - p) : VL, l, n_lanes, a, b);
@@ -83,39 +90,53 @@ V_FN void load_rows(vf r[VL], const float *src, size_t ss, int ni)
     v_transpose(r);
 }
 
+/* Pixels [p, p + np) of images l … l + VL - 1 from src; np <= VL. */
+V_FN void scatter_block(float *const *dst, const float *src, size_t p, int np, unsigned l, unsigned n_lanes)
+{
+    vf r[VL];
+    if (np == VL && n_lanes - l >= VL) {
+        load_rows(r, src + p * 16 + l, 16, VL);
+        EACH_VL v_store(dst[l + k] + p, r[k]);
+    } else {
+        load_rows(r, src + p * 16 + l, 16, np);
+        EACH_VL {
+            if (l + (unsigned)k < n_lanes)
+                v_store_part(dst[l + k] + p, r[k], np);
+        }
+    }
+}
+
 static void from_lanes(float *const *dst, const float *src, size_t n, unsigned n_lanes)
 {
     assert(n_lanes <= 16);
-    for (size_t p = 0; p < n; p += VL) {
-        int np = n - p < VL ? (int)(n - p) : VL;
-        for (unsigned l = 0; l < n_lanes; l += VL) {
-            vf r[VL];
-            if (np == VL && n_lanes - l >= VL) {
-                load_rows(r, src + p * 16 + l, 16, VL);
-                EACH_VL v_store(dst[l + k] + p, r[k]);
-            } else {
-                load_rows(r, src + p * 16 + l, 16, np);
-                EACH_VL {
-                    if (l + (unsigned)k < n_lanes)
-                        v_store_part(dst[l + k] + p, r[k], np);
-                }
-            }
-        }
+    for (size_t p = 0, end; p < n; p = end) {
+        end = n - p < RUN ? n : p + RUN;
+        for (unsigned l = 0; l < n_lanes; l += VL)
+            for (size_t q = p; q < end; q += VL)
+                scatter_block(dst, src, q, end - q < VL ? (int)(end - q) : VL, l, n_lanes);
     }
+}
+
+/* Columns [o, o + VL) for lanes l … l + VL - 1. */
+V_FN void transpose_block(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t o, size_t l)
+{
+    vf r[VL];
+    if (o + VL <= n)
+        load_rows(r, src + o * src_o + l, src_o, VL);
+    else
+        load_rows(r, src + o * src_o + l, src_o, o < n ? (int)(n - o) : 0);
+    EACH_VL v_store(dst + (l + (size_t)k) * dst_n + o, r[k]);
 }
 
 static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t n_pad)
 {
     assert(n_pad % 16 == 0 && n <= n_pad && n_pad <= dst_n);
-    for (size_t o = 0; o < n_pad; o += VL)
-        for (size_t l = 0; l < 16; l += VL) {
-            vf r[VL];
-            if (o + VL <= n)
-                load_rows(r, src + o * src_o + l, src_o, VL);
-            else
-                load_rows(r, src + o * src_o + l, src_o, o < n ? (int)(n - o) : 0);
-            EACH_VL v_store(dst + (l + (size_t)k) * dst_n + o, r[k]);
-        }
+    for (size_t o = 0, end; o < n_pad; o = end) {
+        end = n_pad - o < RUN ? n_pad : o + RUN;
+        for (size_t l = 0; l < 16; l += VL)
+            for (size_t q = o; q < end; q += VL)
+                transpose_block(dst, dst_n, src, src_o, n, q, l);
+    }
 }
 
 extern const struct cvyi_lanes_kernels KFN(lanes);
