@@ -44,7 +44,7 @@ PREFIXES = [
 # <header>: where it may be included.
 HOMES = [
     (r"[a-z]*intrin\.h", r"src/backends/native/kernels/vec_\w+\.h"),
-    (r"xmmintrin\.h", r"src/base/team\.c"),  # the worker's MXCSR
+    (r"xmmintrin\.h", r"src/base/floats\.h"),  # MXCSR
     (r"cpuid\.h", r"src/base/cpu\.c"),
     (r"omp\.h", r"src/(base/(team|runtime)\.c|backends/onednn/threads\.c)"),  # oneDNN takes its number of threads from the caller
     (r"Random123/.*", r"src/(base/random\.h|train/train\.c)"),  # the shuffle is not the library's

@@ -3,6 +3,7 @@
 
 * libconvoy.so exports cvy_* and nothing else, and every function that the public headers declare.
 * it imports nothing that prints, exits, or changes the process.
+* every public function enters the library's floating-point state, or is known to move no floats.
 * each ISA's kernel objects export const tables only; baseline objects contain no AVX instruction.
 """
 import glob
@@ -35,6 +36,29 @@ if os.path.exists(library):
     imported = {line.split()[-1].split("@")[0] for line in run("nm", "-D", "--undefined-only", library).splitlines()}
     sanitized = any(name.startswith("__asan") for name in imported)
     errors += [f"libconvoy.so imports {name}" for name in imported & forbidden if not sanitized]
+
+# Public functions that neither compute, compare nor convert floats, or leave it to one that enters the state.
+NO_FLOATS = set("""cvy_version cvy_status_name cvy_isa_name cvy_isa_from_name cvy_context_create cvy_context_destroy cvy_message
+    cvy_context_threads cvy_context_threads_why cvy_context_isa cvy_context_backends cvy_context_available cvy_net_create
+    cvy_net_destroy cvy_net_status cvy_input cvy_conv2d cvy_linear cvy_batch_norm cvy_activation cvy_sigmoid cvy_relu cvy_pool2d
+    cvy_global_avg_pool cvy_add cvy_concat cvy_pad_channels cvy_dropout cvy_flatten cvy_softmax cvy_tensor_shape cvy_net_nodes
+    cvy_trainer_destroy cvy_trainer_steps cvy_trainer_set_steps cvy_predictor_destroy cvy_trainer_params cvy_trainer_param
+    cvy_trainer_plan cvy_predictor_plan cvy_trainer_phases cvy_trainer_profile cvy_trainer_ops cvy_trainer_tensors
+    cvy_trainer_tensor cvy_op_dst_shape cvy_op_workspace cvy_op_backend cvy_op_destroy cvy_op_phases cvy_op_profile""".split())
+code = ""
+for file in glob.glob(os.path.join(source, "src", "*", "*.c")):
+    with open(file, encoding="utf-8") as f:
+        code += f.read()
+public = set()
+for header in glob.glob(os.path.join(source, "include", "convoy", "*.h")):
+    if not header.endswith("backend.h"):  # called by backends, from within
+        with open(header, encoding="utf-8") as f:
+            public |= set(re.findall(r"CVY_API[^;{]*?\b(cvy_\w+)\(", f.read()))
+for name in public - NO_FLOATS:
+    body = re.search(r"^[\w ]+[ *]" + name + r"\([^;{]*\)\n\{\n(.*?)^\}", code, re.S | re.M)
+    if not body or "CVYI_OWN_FLOATS(" not in body.group(1):
+        errors.append(f"{name} does not enter the library's floating-point state (CVYI_OWN_FLOATS), nor is it in NO_FLOATS")
+errors += [f"{name} of NO_FLOATS is no public function" for name in NO_FLOATS - public]
 
 tables = re.compile(r"cvyi_(mac|wgrad|rows|lanes|loss|update)_(scalar|avx2|avx512|pair)$")
 for obj in glob.glob(os.path.join(build, "src", "**", "*.o"), recursive=True):

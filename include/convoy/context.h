@@ -5,7 +5,10 @@
  * idle threads stand in their code. The threads of a context are started when it is made. The first context registers
  * one fork handler (pthread_atfork): before a fork, the forking thread lets go of its OpenMP threads where the runtime is
  * GCC's, which would wait for them in the child for ever; parent and child start theirs anew when they next run
- * something. What other host threads are doing at that moment goes on in the parent and does not exist in the child. */
+ * something. What other host threads are doing at that moment goes on in the parent and does not exist in the child.
+ *
+ * Rounding, traps and flushing of the calling thread influence no result, and are, with the exception flags that it has
+ * collected, as they were when a call returns. Callbacks are called in the caller's state. */
 #ifndef CONVOY_CONTEXT_H
 #define CONVOY_CONTEXT_H
 

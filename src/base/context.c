@@ -26,7 +26,7 @@ enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const
     return status;
 }
 
-void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...)
+void cvyi_log(struct cvy_context *ctx, int level, const char *format, ...)
 {
     if (!ctx->options.log || ctx->options.verbose < level) return;
     char line[1024];
@@ -34,7 +34,7 @@ void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    ctx->options.log(ctx->options.log_user, level, line);
+    CVYI_HOST_CALL(ctx, ctx->options.log(ctx->options.log_user, level, line));
 }
 
 void cvyi_threads_why(struct cvy_context *ctx, const char *format, ...)
@@ -62,7 +62,8 @@ static void default_free(void *user, void *p)
 void *cvyi_alloc(struct cvy_context *ctx, size_t bytes)
 {
     const cvy_allocator *a = &ctx->options.allocator;
-    void *p = bytes > SIZE_MAX / 2 ? NULL : a->alloc(a->user, bytes ? bytes : ALIGNMENT, ALIGNMENT);
+    void *p = NULL;
+    if (bytes <= SIZE_MAX / 2) CVYI_HOST_CALL(ctx, p = a->alloc(a->user, bytes ? bytes : ALIGNMENT, ALIGNMENT));
     if (p)
         memset(p, 0, bytes ? bytes : ALIGNMENT);
     else
@@ -100,7 +101,7 @@ char *cvyi_strdup(struct cvy_context *ctx, const char *s)
 
 void cvyi_free(struct cvy_context *ctx, void *p)
 {
-    if (p) ctx->options.allocator.free(ctx->options.allocator.user, p);
+    if (p) CVYI_HOST_CALL(ctx, ctx->options.allocator.free(ctx->options.allocator.user, p));
 }
 
 /* The environment fills fields left at their default. A value that is unknown is an error, never ignored. */
@@ -214,6 +215,7 @@ enum cvy_status cvyi_context_create(const cvy_context_options *options, cvy_cont
     if (!ctx) return CVY_E_NOMEM;
     memset(ctx, 0, sizeof *ctx);
     if (options) ctx->options = *options;
+    CVYI_OWN_FLOATS(ctx);
     enum cvy_status status = resolve(ctx);
     ctx->options.allocator = allocator;
     *out = ctx;

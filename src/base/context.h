@@ -2,6 +2,7 @@
 #ifndef CVYI_CONTEXT_H
 #define CVYI_CONTEXT_H
 
+#include "base/floats.h"
 #include "convoy/context.h"
 
 struct cvyi_team;
@@ -12,6 +13,7 @@ struct cvy_context {
     char message[512];
     char threads_why[192];       /* who chose the number of threads */
     bool usable;
+    struct cvyi_floats *host;    /* the host's floating-point state while the library has its own, else NULL */
     struct cvyi_team *team;
 };
 
@@ -23,7 +25,39 @@ enum cvy_status cvyi_context_create(const cvy_context_options *options, struct c
 enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* One line to the log callback if options.verbose >= level; level 0 are warnings. */
-void cvyi_log(const struct cvy_context *ctx, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void cvyi_log(struct cvy_context *ctx, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The library's floating-point state (base/floats.h) from here to the end of the block, on every way out: the first line
+ * of each public function that computes, compares or converts. ctx may be NULL. Inner ones do nothing. */
+struct cvyi_scope { struct cvy_context *ctx; struct cvyi_floats host; bool entered; };
+static inline struct cvyi_scope *cvyi_scope_enter(struct cvyi_scope *scope, struct cvy_context *ctx)
+{
+    scope->ctx = ctx;
+    scope->entered = !ctx || !ctx->host;
+    if (scope->entered) scope->host = cvyi_floats_enter();
+    if (scope->entered && ctx) ctx->host = &scope->host;
+    return scope;
+}
+static inline void cvyi_scope_leave(struct cvyi_scope *scope)
+{
+    if (!scope->entered) return;
+    if (scope->ctx) scope->ctx->host = NULL;
+    cvyi_floats_leave(&scope->host);
+}
+#define CVYI_OWN_FLOATS(context)                                                      \
+    struct cvyi_scope cvyi_own_floats __attribute__((cleanup(cvyi_scope_leave)));     \
+    (void)cvyi_scope_enter(&cvyi_own_floats, (context))
+
+/* A call of the host's: in its own state, which it may change. New threads inherit it, too. */
+#define CVYI_HOST_CALL(context, call)                                                 \
+    do {                                                                              \
+        struct cvyi_floats *cvyi_host = (context)->host;                              \
+        if (cvyi_host) cvyi_floats_leave(cvyi_host);                                  \
+        (context)->host = NULL;                                                       \
+        call;                                                                         \
+        (context)->host = cvyi_host;                                                  \
+        if (cvyi_host) *cvyi_host = cvyi_floats_enter();                              \
+    } while (0)
 
 /* Says who chose the number of threads; a phrase that begins with a space is added to what was said before. */
 void cvyi_threads_why(struct cvy_context *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -4,6 +4,8 @@
  * baseline flags: it runs before anything was checked. */
 #include "base/cpu.h"
 
+#include "base/context.h"
+
 #include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +187,7 @@ struct cvyi_cpu_limits cvyi_cpu_limits(void)
 
 void cvy_machine_describe(cvy_machine *m)
 {
+    CVYI_OWN_FLOATS(NULL);
     memset(m, 0, sizeof *m);
     cvyi_cpuid_name(&this_cpu, m->cpu);
     m->best_isa = cvyi_cpu_best();

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <xmmintrin.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -22,12 +21,12 @@
 #include "base/context.h"
 #include "base/runtime.h"
 
-#define FTZ_DAZ 0x8040u
 #define SPINS 1000 /* about 40 us of pause: longer than a stage is uneven, unless a core was taken away */
 #define YIELDS 10
 
 struct share {
     _Alignas(128) _Atomic uint64_t range; /* next << 32 | end; adjacent lines are fetched together */
+    struct cvyi_floats lent;              /* the thread's own state, while it is lent to others' regions */
 };
 
 struct cvyi_team {
@@ -58,7 +57,7 @@ enum cvy_status cvyi_team_create(struct cvy_context *ctx, struct cvyi_team **out
 {
     size_t threads = ctx->options.threads;
     cvyi_runtime_open();
-    if (!ctx->options.parallel_for) threads = cvyi_runtime_reserve(threads);
+    if (!ctx->options.parallel_for) CVYI_HOST_CALL(ctx, threads = cvyi_runtime_reserve(threads));
     if (threads < ctx->options.threads) tell_fewer(ctx, threads);
     ctx->options.threads = threads;
     struct cvyi_team *team = cvyi_alloc(ctx, sizeof *team + threads * sizeof(struct share) + 128);
@@ -189,61 +188,82 @@ struct hosted { const struct job *job; size_t stage; };
 static void hosted_job(void *arg, size_t task, size_t slot)
 {
     const struct hosted *h = arg;
-    unsigned saved = _mm_getcsr();
-    _mm_setcsr(saved | FTZ_DAZ);
+    const struct cvyi_floats own = cvyi_floats_enter();
     h->job->fn(h->job->arg, h->stage, h->job->work[h->stage].gates + task, slot);
-    _mm_setcsr(saved);
+    cvyi_floats_leave(&own);
 }
 
-static void run_hosted(const cvy_context_options *o, const struct job *job)
+static void run_hosted(struct cvy_context *ctx, const struct job *job)
 {
+    const cvy_context_options *o = &ctx->options;
     for (size_t s = 0; s < job->n_stages; s++) {
-        unsigned saved = _mm_getcsr();
-        _mm_setcsr(saved | FTZ_DAZ);
         s = pass_gate(job, s, 0);
-        _mm_setcsr(saved);
-        if (s < job->n_stages) o->parallel_for(o->pool, job->work[s].tasks, hosted_job, &(struct hosted){ job, s });
+        if (s < job->n_stages)
+            CVYI_HOST_CALL(ctx, o->parallel_for(o->pool, job->work[s].tasks, hosted_job, &(struct hosted){ job, s }));
     }
 }
 
-void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *stages, cvyi_team_fn fn,
-                   void *arg)
-{
-    struct job job = { n_stages, stages, fn, arg, team->threads };
-    if (team->ctx->options.parallel_for) {
-        run_hosted(&team->ctx->options, &job);
-        return;
-    }
-    unsigned saved = _mm_getcsr();
-    size_t first = 0;
-    job.threads = cvyi_runtime_reserve(team->threads);
-    _mm_setcsr(saved | FTZ_DAZ);
-    if (job.threads == 1) alone(&job, 0);
-    else first = pass_gate(&job, 0, 0);
-    if (job.threads == 1 || first == n_stages) {
-        _mm_setcsr(saved);
-        return;
-    }
 #ifdef _OPENMP
-    team->stage = first;
-    deal(team, &job, first);
-    bool whole = true; /* an enclosing region of the caller's may leave us fewer threads than we asked for */
-#pragma omp parallel num_threads((int)job.threads)
+/* False: an enclosing region of the host's left us fewer threads than we asked for; nothing has been done. */
+static bool run_region(struct cvyi_team *team, const struct job *job)
+{
+    bool whole = true;
+#pragma omp parallel num_threads((int)job->threads)
     {
-        if ((size_t)omp_get_num_threads() == job.threads) {
-            unsigned own = _mm_getcsr();
-            _mm_setcsr(saved | FTZ_DAZ);
-            work(team, &job, (size_t)omp_get_thread_num());
-            _mm_setcsr(own);
+        if ((size_t)omp_get_num_threads() == job->threads) {
+            const struct cvyi_floats own = cvyi_floats_enter();
+            work(team, job, (size_t)omp_get_thread_num());
+            cvyi_floats_leave(&own);
         } else {
 #pragma omp single
             whole = false;
         }
     }
+    return whole;
+}
+
+static void lend(struct cvyi_team *team, bool on)
+{
+#pragma omp parallel num_threads((int)team->threads)
+    {
+        struct cvyi_floats *own = &team->share[omp_get_thread_num()].lent;
+        if (omp_get_thread_num() && on) *own = cvyi_floats_enter();
+        else if (omp_get_thread_num()) cvyi_floats_leave(own);
+    }
+}
+#endif
+
+void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *stages, cvyi_team_fn fn,
+                   void *arg)
+{
+    struct cvy_context *ctx = team->ctx;
+    struct job job = { n_stages, stages, fn, arg, team->threads };
+    CVYI_OWN_FLOATS(ctx);
+    if (ctx->options.parallel_for) {
+        run_hosted(ctx, &job);
+        return;
+    }
+    CVYI_HOST_CALL(ctx, job.threads = cvyi_runtime_reserve(team->threads));
+    size_t first = job.threads == 1 ? 0 : pass_gate(&job, 0, 0);
+    if (job.threads == 1) alone(&job, 0);
+#ifdef _OPENMP
+    if (job.threads == 1 || first == n_stages) return;
+    team->stage = first;
+    deal(team, &job, first);
+    bool whole;
+    CVYI_HOST_CALL(ctx, whole = run_region(team, &job));
     if (!whole) { /* its gate is passed */
         for (size_t t = 0; t < stages[first].tasks; t++) fn(arg, first, stages[first].gates + t, 0);
         alone(&job, first + 1);
     }
-    _mm_setcsr(saved);
+#endif
+}
+
+void cvyi_team_lend(struct cvyi_team *team, bool on)
+{
+#ifdef _OPENMP
+    if (team->threads > 1) CVYI_HOST_CALL(team->ctx, lend(team, on));
+#else
+    (void)team, (void)on;
 #endif
 }

@@ -9,7 +9,7 @@
 
 struct cvyi_team;
 
-/* On every worker FTZ and DAZ are set for the call and the caller's MXCSR is restored after. */
+/* Called in the library's floating-point state (floats.h) on every thread, which has its own again after. */
 typedef void (*cvyi_team_fn)(void *arg, size_t stage, size_t task, size_t thread);
 
 /* Of a stage's tasks 0 … gates + tasks - 1 the first `gates` are its gate: small work that the thread that arrives last
@@ -23,5 +23,8 @@ void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team);
  * static share as in the last run (locality), then whatever is left. One thread or one task in all: on the caller. */
 void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *work, cvyi_team_fn fn,
                    void *arg);
+/* The runtime's threads take the library's floating-point state for regions that others open on this thread, as oneDNN
+ * does; on: until it is called with false. Costs two regions. */
+void cvyi_team_lend(struct cvyi_team *team, bool on);
 
 #endif

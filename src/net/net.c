@@ -118,6 +118,7 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
                            const cvy_shape *shape)
 {
     struct cvy_context *ctx = net->ctx;
+    CVYI_OWN_FLOATS(ctx);
     const struct cvyi_operator *rule = cvyi_operator(node.kind);
     const char *type = node.linear ? "linear" : rule->type;
     if (net->status != CVY_OK) return CVY_NO_TENSOR;
@@ -293,6 +294,7 @@ size_t cvy_net_nodes(const cvy_net *net)
 enum cvy_status cvy_net_node(const cvy_net *net, size_t index, cvy_node_info *info)
 {
     if (!net || !info) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(net->ctx);
     if (index >= net->n_nodes)
         return cvyi_fail(net->ctx, CVY_E_ARG,
                          "the net has %zu nodes, number %zu is not one of them", net->n_nodes,

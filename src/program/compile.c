@@ -700,11 +700,18 @@ static enum cvy_status open_backends(struct cvy_plan *plan)
     return CVY_OK;
 }
 
-static enum cvy_status compile(struct cvy_plan *plan)
+static bool lends(const struct cvy_plan *plan)
+{
+    for (size_t p = 0; p < plan->n_phases; p++)
+        if (plan->phase[p].desc.alone && !plan->phase[p].barrier &&
+            cvyi_registry_has_threads(plan->backend[plan->phase[p].backend]))
+            return true;
+    return false;
+}
+
+static enum cvy_status build(struct cvy_plan *plan)
 {
     size_t n_head = 0, n_values = plan->list.n_values;
-    if (plan->list.status) return plan->list.status;
-    CVYI_TRY(open_backends(plan));
     CVYI_TRY(describe_values(plan));
     find_last_reads(plan);
     CVYI_TRY(assign_ops(plan));
@@ -719,7 +726,21 @@ static enum cvy_status compile(struct cvy_plan *plan)
     CVYI_TRY(cvyi_memory_build(plan));
     cvyi_log(plan->ctx, 1, "%zu ops, %zu phases, %zu stages, arena %zu bytes, parameters %zu bytes", plan->list.n_ops,
              plan->n_phases, plan->n_stages, plan->arena_bytes, plan->fixed_bytes);
+    plan->lends = lends(plan);
     return CVY_OK;
+}
+
+static enum cvy_status compile(struct cvy_plan *plan)
+{
+    bool threads = false;
+    if (plan->list.status) return plan->list.status;
+    CVYI_TRY(open_backends(plan));
+    for (size_t b = 0; b < plan->n_backends; b++) threads |= cvyi_registry_has_threads(plan->backend[b]);
+    if (!threads) return build(plan);
+    cvyi_team_lend(plan->ctx->team, true); /* they may be used, and even made, while it plans */
+    enum cvy_status status = build(plan);
+    cvyi_team_lend(plan->ctx->team, false);
+    return status;
 }
 
 enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,

@@ -51,12 +51,8 @@ static void log_run(const struct cvy_plan *plan, const struct cvy_run *run)
                  plan->phase[p].tasks);
 }
 
-enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
+static enum cvy_status run_stages(struct cvy_plan *plan, struct cvy_run *run)
 {
-    run->buf = plan->buf;
-    run->plan = plan;
-    plan->failed = CVY_OK;
-    if (plan->ctx->options.verbose >= 2) log_run(plan, run);
     for (size_t s = 0; s < plan->n_stages;) {
         size_t end = s;
         if (plan->stage[s].alone) {
@@ -75,6 +71,18 @@ enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
     return CVY_OK;
 }
 
+enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run)
+{
+    run->buf = plan->buf;
+    run->plan = plan;
+    plan->failed = CVY_OK;
+    if (plan->ctx->options.verbose >= 2) log_run(plan, run);
+    if (plan->lends) cvyi_team_lend(plan->ctx->team, true);
+    enum cvy_status status = run_stages(plan, run);
+    if (plan->lends) cvyi_team_lend(plan->ctx->team, false);
+    return status;
+}
+
 void cvy_run_fail(const struct cvy_run *run, enum cvy_status status, const char *format, ...)
 {
     struct cvy_plan *plan = run->plan;
@@ -91,10 +99,12 @@ enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id)
 {
     struct cvy_run run = { .buf = plan->buf, .n = plan->options.capacity, .plan = plan };
     plan->failed = CVY_OK;
+    if (plan->lends) cvyi_team_lend(plan->ctx->team, true);
     for (size_t i = 0; i < plan->n_refresh; i++) {
         const struct cvyi_refresh *r = &plan->refresh[i];
         if (!r->always && (id < 0 || r->id == id)) r->fn(r->arg, &run);
     }
+    if (plan->lends) cvyi_team_lend(plan->ctx->team, false);
     return plan->failed;
 }
 

@@ -122,6 +122,7 @@ static enum cvy_status bad_pass(struct build *b, const char *type, enum cvy_pass
 enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy_shape src, enum cvy_pass pass,
                               cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     CVYI_TRY(begin(&b, ctx, src, out));
     if (!desc) return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "conv2d needs a descriptor"));
@@ -234,6 +235,7 @@ static void batch_norm_backward(struct build *b, const cvy_batch_norm_desc *d)
 enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape src, enum cvy_pass pass,
                                   cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     cvy_batch_norm_desc d = desc ? *desc : (cvy_batch_norm_desc){ 0 };
     CVYI_TRY(begin(&b, ctx, src, out));
@@ -277,6 +279,7 @@ static struct cvy_op_desc *unary(struct build *b, enum cvy_pass pass, enum cvy_o
 enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cvy_shape src, enum cvy_pass pass,
                                   cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     cvy_act_desc d = desc ? *desc : (cvy_act_desc){ 0 };
     CVYI_TRY(begin(&b, ctx, src, out));
@@ -291,6 +294,7 @@ enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cv
 enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy_shape src, enum cvy_pass pass,
                               cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     CVYI_TRY(begin(&b, ctx, src, out));
     if (!desc) return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "pool2d needs a descriptor"));
@@ -306,6 +310,7 @@ enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy
 enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, cvy_shape src, enum cvy_pass pass,
                                cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     cvy_dropout_desc d = desc ? *desc : (cvy_dropout_desc){ 0 };
     CVYI_TRY(begin(&b, ctx, src, out));
@@ -320,6 +325,7 @@ enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, c
 
 enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     CVYI_TRY(begin(&b, ctx, src, out));
     int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src), x2 = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src2);
@@ -333,6 +339,7 @@ enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
 
 enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass, cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     if (out) *out = NULL;
     if (!src || n < 1 || n > CVY_MAX_IN) return cvyi_fail(ctx, CVY_E_ARG, "concat takes 1 to %d tensors, not %zu", CVY_MAX_IN, src ? n : 0);
@@ -367,6 +374,7 @@ enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, 
 
 enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     CVYI_TRY(begin(&b, ctx, src, out));
     unary(&b, CVY_FORWARD, CVY_OP_SOFTMAX, CVY_OP_SOFTMAX, false, false);
@@ -375,6 +383,7 @@ enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
 
 enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_desc *desc, cvy_shape src, cvy_op **out)
 {
+    CVYI_OWN_FLOATS(ctx);
     struct build b;
     cvy_loss_desc d = desc ? *desc : (cvy_loss_desc){ 0 };
     CVYI_TRY(begin(&b, ctx, src, out));
@@ -437,6 +446,7 @@ static enum cvy_status check_args(const struct cvy_op *op, const cvy_op_args *ar
 enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
 {
     if (!op) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(op->ctx);
     if (!args) return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs arguments");
     CVYI_TRY(check_args(op, args));
     cvyi_program_bind_arena(op->program, args->workspace);
@@ -458,7 +468,9 @@ const char *cvy_op_backend(const cvy_op *op) { return op ? op->backend : ""; }
 size_t cvy_op_phases(const cvy_op *op) { return op ? op->program->n_phases : 0; }
 enum cvy_status cvy_op_phase(const cvy_op *op, size_t index, cvy_phase_info *info)
 {
-    return op ? cvyi_program_phase(op->program, index, info) : CVY_E_ARG;
+    if (!op) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(op->ctx);
+    return cvyi_program_phase(op->program, index, info);
 }
 void cvy_op_profile(cvy_op *op, bool on) { if (op) (void)cvyi_program_profile(op->program, on); }
 

@@ -185,11 +185,10 @@ enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param
     CVYI_TRY(find(params, kind, name, count, f || d, &p));
     const void *buf = params->plan->buf[p->id];
     bool wide = cvy_plan_value(params->plan, p->id)->layout == CVY_LAYOUT_PLAIN64;
-    for (size_t e = 0; e < count; e++) {
-        double x = wide ? ((const double *)buf)[e] : (double)((const float *)buf)[e];
-        if (d) d[e] = x;
-        else f[e] = (float)x;
-    }
+    if (wide && d) memcpy(d, buf, count * sizeof *d);
+    else if (!wide && f) memcpy(f, buf, count * sizeof *f); /* every bit, of denormals too */
+    for (size_t e = 0; e < count && wide && f; e++) f[e] = (float)((const double *)buf)[e];
+    for (size_t e = 0; e < count && !wide && d; e++) d[e] = (double)((const float *)buf)[e];
     return CVY_OK;
 }
 
@@ -200,10 +199,9 @@ enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param
     CVYI_TRY(find(params, kind, name, count, f || d, &p));
     void *buf = params->plan->buf[p->id];
     bool wide = cvy_plan_value(params->plan, p->id)->layout == CVY_LAYOUT_PLAIN64;
-    for (size_t e = 0; e < count; e++) {
-        double x = d ? d[e] : (double)f[e];
-        if (wide) ((double *)buf)[e] = x;
-        else ((float *)buf)[e] = (float)x;
-    }
+    if (wide && d) memcpy(buf, d, count * sizeof *d);
+    else if (!wide && f) memcpy(buf, f, count * sizeof *f);
+    for (size_t e = 0; e < count && wide && f; e++) ((double *)buf)[e] = (double)f[e];
+    for (size_t e = 0; e < count && !wide && d; e++) ((float *)buf)[e] = (float)d[e];
     return cvyi_program_refresh(params->plan, p->id);
 }

@@ -45,6 +45,7 @@ enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output, size_t bat
 {
     if (predictor) *predictor = NULL;
     if (!net || !predictor) return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the predictor needs a net and a place");
+    CVYI_OWN_FLOATS(net->ctx);
     if (batch < 1) return cvyi_fail(net->ctx, CVY_E_ARG, "the predictor's batch must be at least 1");
     if (trainer && trainer->options.dry_run)
         return cvyi_fail(net->ctx, CVY_E_STATE, "a dry-run trainer has no parameters to share");
@@ -73,6 +74,7 @@ void cvy_predictor_destroy(cvy_predictor **predictor)
 enum cvy_status cvy_predictor_run(cvy_predictor *p, const cvy_batch *batch, float *out)
 {
     if (!p) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(p->ctx);
     struct cvy_run run = { .n = 0 };
     if (!out) return cvyi_fail(p->ctx, CVY_E_ARG, "the predictor needs an array for its output");
     CVYI_TRY(cvyi_batch_bind(p->ctx, &p->input, batch, p->batch, &run));
@@ -91,6 +93,7 @@ enum cvy_status cvy_predictor_set(cvy_predictor *p, enum cvy_param_kind kind, co
                                   size_t count)
 {
     if (!p) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(p->ctx);
     if (p->trainer) return cvyi_fail(p->ctx, CVY_E_STATE, "%s belongs to the trainer: set it there", name ? name : "it");
     return cvyi_params_set(&p->params, kind, name, in, NULL, count);
 }

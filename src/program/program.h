@@ -22,6 +22,8 @@ enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, cons
 void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name), void *arg);
 /* The i-th built-in backend; NULL past the end. */
 const struct cvy_backend *cvyi_registry_at(size_t i);
+/* Whether its phases that are alone may open regions of their own. */
+bool cvyi_registry_has_threads(const struct cvy_backend *backend);
 /* Reads an ordered, comma separated list of names into `out`; one that is neither built in nor a module is an error. */
 enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
                                     const struct cvy_backend *out[CVYI_MAX_BACKENDS], size_t *n);
@@ -130,6 +132,7 @@ struct cvy_plan {
     enum cvy_status failed;              /* of the run that goes on */
     uint64_t *nanoseconds;               /* [thread][n_phases rounded up to 8]; NULL unless profiled once */
     bool profiling;
+    bool lends;                          /* phases with threads of their own: cvyi_team_lend */
 };
 
 /* Compiles `list`, whose contents it takes over in any case. On failure *plan is NULL. */

@@ -28,6 +28,11 @@ const struct cvy_backend *cvyi_registry_find(const char *name)
     return NULL;
 }
 
+bool cvyi_registry_has_threads(const struct cvy_backend *backend)
+{
+    return backend != &cvyi_native_backend && backend != &cvyi_reference_backend;
+}
+
 static enum cvy_status bad_name(struct cvy_context *ctx, const char *name, size_t length)
 {
     return cvyi_fail(ctx, CVY_E_ARG, "unknown backend \"%.*s\"; built in are native, reference, others are modules with names"

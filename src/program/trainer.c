@@ -59,6 +59,7 @@ enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits, const cvy_tr
 {
     if (trainer) *trainer = NULL;
     if (!net || !trainer) return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the trainer needs a net and a place");
+    CVYI_OWN_FLOATS(net->ctx);
     CVYI_TRY(check_options(net->ctx, options));
     struct cvy_trainer *t = cvyi_alloc(net->ctx, sizeof *t);
     if (!t) return CVY_E_NOMEM;
@@ -122,6 +123,7 @@ static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
 enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_step_result *result)
 {
     if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
     double start = now();
     const cvy_sgd_desc *sgd = &t->options.sgd;
     struct cvy_run run = { .lr = sgd->lr, .momentum = sgd->momentum, .weight_decay = sgd->weight_decay,
@@ -146,6 +148,7 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
 enum cvy_status cvy_trainer_set_lr(cvy_trainer *t, double lr)
 {
     if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
     if (!within(lr, 0, 1e30)) return cvyi_fail(t->ctx, CVY_E_ARG, "lr is %g, expected 0 or more", lr);
     t->options.sgd.lr = lr;
     return CVY_OK;
@@ -165,16 +168,21 @@ enum cvy_status cvy_trainer_param(const cvy_trainer *t, enum cvy_param_kind kind
 }
 enum cvy_status cvy_trainer_get(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, float *out, size_t count)
 {
-    return t ? cvyi_params_get(&t->params, kind, name, out, NULL, count) : CVY_E_ARG;
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    return cvyi_params_get(&t->params, kind, name, out, NULL, count);
 }
 enum cvy_status cvy_trainer_get64(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, double *out,
                                   size_t count)
 {
-    return t ? cvyi_params_get(&t->params, kind, name, NULL, out, count) : CVY_E_ARG;
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    return cvyi_params_get(&t->params, kind, name, NULL, out, count);
 }
 enum cvy_status cvy_trainer_set(cvy_trainer *t, enum cvy_param_kind kind, const char *name, const float *in, size_t count)
 {
     if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
     t->version++;
     return cvyi_params_set(&t->params, kind, name, in, NULL, count);
 }
@@ -182,6 +190,7 @@ enum cvy_status cvy_trainer_set64(cvy_trainer *t, enum cvy_param_kind kind, cons
                                   size_t count)
 {
     if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
     t->version++;
     return cvyi_params_set(&t->params, kind, name, NULL, in, count);
 }
@@ -193,7 +202,9 @@ size_t cvy_trainer_phases(const cvy_trainer *t) { return t ? t->program->n_phase
 
 enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_info *info)
 {
-    return t ? cvyi_program_phase(t->program, index, info) : CVY_E_ARG;
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    return cvyi_program_phase(t->program, index, info);
 }
 
 void cvy_trainer_profile(cvy_trainer *t, bool on) { if (t) (void)cvyi_program_profile(t->program, on); }
@@ -202,7 +213,9 @@ size_t cvy_trainer_ops(const cvy_trainer *t) { return t ? t->program->list.n_ops
 
 enum cvy_status cvy_trainer_op(const cvy_trainer *t, size_t index, cvy_op_info *info)
 {
-    return t ? cvyi_program_op(t->program, index, info) : CVY_E_ARG;
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    return cvyi_program_op(t->program, index, info);
 }
 
 size_t cvy_trainer_tensors(const cvy_trainer *t) { return t ? t->program->n_tensors : 0; }
@@ -214,5 +227,7 @@ enum cvy_status cvy_trainer_tensor(const cvy_trainer *t, size_t index, cvy_tenso
 
 enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *t, size_t index, double *out, size_t count)
 {
-    return t ? cvyi_program_tensor_get(t->program, index, out, count) : CVY_E_ARG;
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    return cvyi_program_tensor_get(t->program, index, out, count);
 }
