@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""What is written, held against what is there: prose of at most 120 characters a line, links that lead somewhere, no page that
+none leads to, README's figures in docs/benchmarks.md, every build option in docs/building.md and every test in
+docs/testing.md.
+
+  docs.py SOURCE_ROOT …"""
+import fnmatch, os, pathlib, re, sys
+
+ROOT = pathlib.Path(sys.argv[1])
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+LONGEST = 120
+complaints = []
+
+
+def without_code(text):
+    return re.sub(r'^```.*?^```', lambda m: '\n' * m[0].count('\n'), text, flags=re.S | re.M)
+
+
+def length_of_lines(page, text):
+    """Tables, code and lines that are one long word (a link) may be longer."""
+    for number, line in enumerate(without_code(text).split('\n'), 1):
+        if len(line) > LONGEST and not line.startswith(('|', '    ')) and ' ' in line.strip()[:LONGEST]:
+            complaints.append(f'{page.relative_to(ROOT)}:{number}: {len(line)} characters, expected at most {LONGEST}')
+
+
+def links_of(page, text):
+    for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', without_code(text)):
+        if '://' not in target:
+            yield target, (page.parent / target).resolve()
+
+
+def links(texts):
+    reached, todo = set(), [PAGES[0].resolve()]
+    while todo:
+        page = todo.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        for target, path in links_of(page, texts.get(page, '')):
+            if not path.exists():
+                complaints.append(f'{page.relative_to(ROOT.resolve())}: {target} is not there')
+            todo += sorted(path.glob('*.md')) if path.is_dir() else [path]
+    for page in texts:
+        if page not in reached:
+            complaints.append(f'{page.relative_to(ROOT.resolve())}: no page leads to it')
+
+
+def figures():
+    """In README's tables, and in its lines of examples/sec."""
+    there = re.sub(r'(?<=\d) (?=\d{3}\b)', '', (ROOT / 'docs/benchmarks.md').read_text())
+    for line in (ROOT / 'README.md').read_text().split('\n'):
+        if not line.startswith('|') and 'examples/sec' not in line:
+            continue
+        for figure in re.findall(r'(?<![\d.])\d[\d ]*\d{3}(?:\.\d+)?\b(?!\d)|\b\d+(?: %| ×)', line):
+            plain = figure.replace(' ', '')
+            rounded = [plain] if plain in there.replace(' ', '') else \
+                [n for n in re.findall(r'\d+(?:\.\d+)?', there) if agrees(plain, n)]
+            if not rounded:
+                complaints.append(f'README.md: {figure} is not in docs/benchmarks.md')
+
+
+def agrees(plain, figure):
+    """Whether `plain` is `figure` rounded to what its trailing zeros, or its lack of a decimal point, say."""
+    number = plain.rstrip('%×')
+    unit = 10 ** (len(number) - len(number.rstrip('0'))) if '.' not in number else 0.1
+    return abs(float(number) - float(figure)) <= unit / 2
+
+
+def named(what, names, page):
+    text = (ROOT / page).read_text()
+    patterns = re.findall(r'[\w.*/-]+', text)
+    for name in names:
+        if not any(fnmatch.fnmatch(name, p) or p.endswith('/' + name) for p in patterns):
+            complaints.append(f'{page}: {what} {name} is not named')
+
+
+def main():
+    texts = {page.resolve(): page.read_text() for page in PAGES}
+    for page in PAGES:
+        length_of_lines(page, page.read_text())
+    links(texts)
+    figures()
+    named('the build option', re.findall(r"^option\('(\w+)'", (ROOT / 'meson_options.txt').read_text(), re.M), 'docs/building.md')
+    tests = [p.name for p in (ROOT / 'tests').iterdir() if p.suffix in ('.c', '.py') and p.name != 'recorder.c']
+    named('the test', sorted(tests), 'docs/testing.md')
+    print('\n'.join(complaints) or f'{len(PAGES)} pages are in order')
+    return bool(complaints)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
