@@ -188,6 +188,7 @@ static const struct { const char *name, *summary; void (*add)(struct bench *b); 
     {"step", "whole training steps", bench_step},
     {"scaling", "training steps over threads and batch sizes", bench_scaling},
     {"forum", "train, and print the lines that the book's forum compares", bench_forum},
+    {"sizes", "operators over neighbouring sizes, and which of these are slow", bench_sizes},
 };
 enum { BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
 
@@ -321,7 +322,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         const char *names[BENCHMARKS + 1] = {0};
         for (size_t i = 0; i < BENCHMARKS; i++) names[i] = benchmarks[i].name;
         char hint[CLI_HINT];
-        argp_error(state, "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling or forum%s", arg,
+        argp_error(state, "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling, forum or sizes%s", arg,
                    cli_hint(arg, "", names, NULL, hint));
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -335,7 +336,8 @@ static const struct argp argp = {
     .doc = "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: peak and step."
            "\vBENCHMARK is peak (multiply-adds, bandwidths, core to core), kernels (every kernel of every instruction "
            "set), ops (every operator and pass at the shapes of real nets), step (whole training steps), scaling "
-           "(steps over threads and batch sizes) or forum (training by the protocol of the d2l.ai forum). Contestants "
+           "(steps over threads and batch sizes), forum (training by the protocol of the d2l.ai forum) or sizes (operators "
+           "over neighbouring sizes; names those that take 1.3 times as long an element as their neighbours). Contestants "
            "take turns in one process; quote medians, and of several processes: `convoy compare OLD.json NEW.json` "
            "tells whether a difference is more than noise. `convoy --help` lists exit codes.\n\n"
            "Examples:\n"

@@ -10,12 +10,16 @@
 #include "problem.h"
 #include "shapes.h"
 
+struct walk;
+
 struct op {
     struct bench *b;
     const struct bench_contestant *who;
     size_t threads;
     struct problem problem;
     enum cvy_pass pass;
+    struct walk *walk; /* NULL: none */
+    size_t at;         /* its place in it */
 };
 
 static const char *const pass_names[] = {"forward", "infer", "data", "weights"};
@@ -98,6 +102,8 @@ static cvy_op_args arguments(const struct op *o, double *loss)
     return a;
 }
 
+static void remember(const struct op *o, double seconds, const struct problem_work *work);
+
 /* The share of reorders in some runs of their own, in percent of the time of all phases. */
 static double reorders(cvy_op *op, const cvy_op_args *args, size_t runs)
 {
@@ -139,6 +145,7 @@ static void run(gb_state *state, void *user)
         const struct bench_work work = {must.flops, must.bytes, 0};
         const enum cvy_isa isa = cvy_context_isa(ctx);
         bench_figures(o->b, state, t, &work, isa, o->threads);
+        if (o->walk) remember(o, t, &must);
         gb_set_counter(state, "% reorder", reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1),
                        GB_COUNTER);
         char *label = bench_text("%s %s %s", cvy_op_backend(op), cvy_isa_name(isa), o->problem.text);
@@ -151,32 +158,41 @@ static void run(gb_state *state, void *user)
 
 /* ------------------------------------------------------------------------------------------------ cases */
 
+/* A case of a problem, and who computes it. */
+static void add_case(struct bench *b, const char *set, const struct op *op, void (*close)(void *user))
+{
+    const struct problem *p = &op->problem;
+    struct op *user = bench_alloc(sizeof *user);
+    *user = *op;
+    char *size = bench_options(b)->batches.n ? bench_text("/batch:%zu", p->src.n) : bench_text("%s", "");
+    char *name = bench_text("%s/%s%s/%s/threads:%zu/%s", set, *p->name ? p->name : p->text + 2, size,
+                            pass_names[op->pass], op->threads, op->who->name);
+    for (char *c = name; *c; c++)
+        if (*c == ' ') *c = '_';
+    bench_add(b, name, GB_US, BENCH_REAL_TIME, run, close, user);
+    free(name);
+    free(size);
+}
+
+static bool wanted(const struct bench_options *o, const struct problem *p, unsigned pass)
+{
+    return p->passes >> pass & 1 && (!o->passes || o->passes >> pass & 1);
+}
+
 static void add(struct bench *b, const char *set, const struct problem_list *list)
 {
     const struct bench_options *o = bench_options(b);
     const struct bench_numbers threads = bench_threads(b);
+    char *name = bench_text("ops/%s", set);
     for (size_t i = 0; i < list->n; i++)
-        for (unsigned pass = 0; pass < 4; pass++) {
-            const struct problem *p = &list->at[i];
-            if (!(p->passes >> pass & 1) || (o->passes && !(o->passes >> pass & 1))) continue;
-            for (size_t t = 0; t < threads.n; t++)
+        for (unsigned pass = 0; pass < 4; pass++)
+            for (size_t t = 0; t < threads.n && wanted(o, &list->at[i], pass); t++)
                 for (size_t k = 0; k < o->n_contestants; k++) {
-                    struct op *user = bench_alloc(sizeof *user);
-                    *user = (struct op){.b = b,
-                                        .who = &o->contestants[k],
-                                        .threads = threads.value[t],
-                                        .problem = *p,
-                                        .pass = (enum cvy_pass)pass};
-                    char *size = o->batches.n ? bench_text("/batch:%zu", p->src.n) : bench_text("%s", "");
-                    char *name = bench_text("ops/%s/%s%s/%s/threads:%zu/%s", set, *p->name ? p->name : p->text + 2,
-                                            size, pass_names[pass], user->threads, user->who->name);
-                    for (char *c = name; *c; c++)
-                        if (*c == ' ') *c = '_';
-                    bench_add(b, name, GB_US, BENCH_REAL_TIME, run, free, user);
-                    free(name);
-                    free(size);
+                    struct op op = {.b = b, .who = &o->contestants[k], .threads = threads.value[t],
+                                    .problem = list->at[i], .pass = (enum cvy_pass)pass};
+                    add_case(b, name, &op, free);
                 }
-        }
+    free(name);
 }
 
 static char *read_text(const char *path)
@@ -261,4 +277,120 @@ void bench_ops(struct bench *b)
 {
     const struct bench_options *o = bench_options(b);
     for (size_t i = 0; i < (o->batches.n ? o->batches.n : 1); i++) add_all(b, o->batches.n ? o->batches.value[i] : 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ neighbouring sizes */
+
+/* One operator and pass of one contestant over sizes that lie next to each other, some of them powers of two: what lies
+ * a multiple of 4 096 bytes apart shares one set of a cache. */
+enum { WALK_SIZES = 5 };
+static const double slow = 1.3; /* times as long an element as the neighbours */
+
+struct walk {
+    const char *what;
+    enum cvy_pass pass;
+    const char *who;
+    size_t size[WALK_SIZES], closed;
+    double cost[WALK_SIZES]; /* seconds an operation, or a byte; the least of all repetitions, 0: not measured */
+};
+
+static void remember(const struct op *o, double seconds, const struct problem_work *work)
+{
+    const double cost = seconds / (work->flops > 0 ? work->flops : work->bytes);
+    double *least = &o->walk->cost[o->at];
+    if (!*least || cost < *least) *least = cost;
+}
+
+/* How much longer an element takes than the mean of its neighbours'; 0: unknown. */
+static double against_neighbours(const struct walk *w, size_t i)
+{
+    double sum = 0;
+    size_t n = 0;
+    for (size_t k = i ? i - 1 : 1; k <= i + 1 && k < WALK_SIZES; k += 2) {
+        if (!w->cost[k]) return 0;
+        sum += w->cost[k];
+        n++;
+    }
+    return w->cost[i] * (double)n / sum;
+}
+
+static void leave_walk(void *user)
+{
+    struct op *o = user;
+    struct walk *w = o->walk;
+    if (++w->closed == WALK_SIZES) {
+        for (size_t i = 0; i < WALK_SIZES && !bench_options(o->b)->once; i++) {
+            const double ratio = against_neighbours(w, i);
+            if (ratio > slow)
+                bench_note(o->b, "uneven: %s, %s, %s: %zu takes %.2f times as long an element as its neighbours", w->what,
+                           pass_names[w->pass], w->who, w->size[i], ratio);
+        }
+        free(w);
+    }
+    free(o);
+}
+
+static void add_walk(struct bench *b, const char *what, const char *format, size_t middle, size_t step)
+{
+    const struct bench_options *o = bench_options(b);
+    const struct bench_numbers threads = bench_threads(b);
+    struct problem_list list = {0};
+    char error[CLI_ERROR];
+    size_t size[WALK_SIZES];
+    for (size_t i = 0; i < WALK_SIZES; i++) {
+        size[i] = middle + i * step - WALK_SIZES / 2 * step;
+        char *text = bench_text("%s", format), *problem = bench_text("%s", "");
+        for (char *rest = text, *word; (word = strsep(&rest, "N"));) { /* N is the size */
+            char *longer = rest ? bench_text("%s%s%zu", problem, word, size[i]) : bench_text("%s%s", problem, word);
+            free(problem);
+            problem = longer;
+        }
+        if (!problem_read("sizes", problem, o->batches.n ? o->batches.value[0] : 0, &list, error, sizeof error))
+            bench_die(CLI_USAGE, "%s", error);
+        free(problem);
+        free(text);
+    }
+    for (unsigned pass = 0; pass < 4; pass++)
+        for (size_t t = 0; t < threads.n && wanted(o, &list.at[0], pass); t++)
+            for (size_t k = 0; k < o->n_contestants; k++) {
+                struct walk *walk = bench_alloc(sizeof *walk);
+                *walk = (struct walk){.what = what, .pass = (enum cvy_pass)pass, .who = o->contestants[k].name};
+                memcpy(walk->size, size, sizeof size);
+                for (size_t i = 0; i < WALK_SIZES; i++) {
+                    struct op op = {.b = b, .who = &o->contestants[k], .threads = threads.value[t], .walk = walk, .at = i,
+                                    .problem = list.at[i], .pass = (enum cvy_pass)pass};
+                    add_case(b, "sizes", &op, leave_walk);
+                }
+            }
+    free(list.at);
+}
+
+void bench_sizes(struct bench *b)
+{
+    static const struct { const char *what, *problem; } of_inputs[] = {
+        {"fully connected N -> 100", "--ip mb50icNoc100"},
+        {"fully connected 100 -> N", "--ip mb50ic100ocN"},
+        {"batch norm of N channels", "--bnorm mb64icN"},
+    }, of_maps[] = {
+        {"3x3 convolution of N x N", "--conv mb16ic16ihNoc16ohNkh3ph1"},
+        {"1x1 convolution of N x N", "--conv mb16ic32ihNoc32kh1"},
+        {"fully connected on N x N", "--ip mb50ic3ihNoc100"},
+        {"batch norm of N x N", "--bnorm mb16ic16ihN"},
+        {"max pooling of N x N", "--pool --alg=max mb16ic16ihNohNkh3sh1ph1"},
+        {"ReLU of N x N", "--eltwise --alg=relu 16x16xNxN"},
+        {"concat of N x N", "--concat 16x16xNxN:16x16xNxN"},
+    }, of_channels[] = {
+        {"1x1 convolution N -> 64", "--conv mb16icNih14oc64kh1"},
+        {"1x1 convolution 64 -> N", "--conv mb16ic64ih14ocNkh1"},
+        {"3x3 convolution N -> 64", "--conv mb16icNih14oc64oh14kh3ph1"},
+    };
+    for (size_t middle = 1024; middle <= 4096; middle += 1024)
+        for (size_t i = 0; i < sizeof of_inputs / sizeof *of_inputs; i++)
+            add_walk(b, of_inputs[i].what, of_inputs[i].problem, middle, 32);
+    for (size_t middle = 16; middle <= 64; middle *= 2)
+        for (size_t i = 0; i < sizeof of_maps / sizeof *of_maps; i++)
+            add_walk(b, of_maps[i].what, of_maps[i].problem, middle, 2);
+    for (size_t middle = 64; middle <= 256; middle *= 2)
+        for (size_t i = 0; i < sizeof of_channels / sizeof *of_channels; i++)
+            add_walk(b, of_channels[i].what, of_channels[i].problem, middle, 8);
 }

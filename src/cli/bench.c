@@ -11,7 +11,7 @@
 /* Everything behind "bench" is convoy-bench's; --help too. */
 static const struct argp argp = {
     .args_doc = "[BENCHMARK...] [OPTION...]",
-    .doc = "Measures the machine, the kernels, operators and training steps: peak, kernels, ops, step, scaling, forum. "
+    .doc = "Measures the machine, the kernels, operators and training steps: peak, kernels, ops, step, scaling, forum, sizes. "
            "Runs convoy-bench, "
            "which is looked for beside this program and then in PATH; `convoy bench --help` tells its options."};
 
@@ -50,4 +50,4 @@ static int run(int argc, char **argv)
         "(Debian's libbenchmark-dev)");
 }
 
-const struct cli_command cli_bench = {"bench", "measure: peak, kernels, ops, step, scaling, forum", &argp, run};
+const struct cli_command cli_bench = {"bench", "measure: peak, kernels, ops, step, scaling, forum, sizes", &argp, run};
