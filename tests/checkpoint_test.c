@@ -239,6 +239,12 @@ static const struct { const char *header; size_t data; const char *message; } ba
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "expected exactly"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4.0]}}", 4, "expected exactly"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4e0]}}", 4, "expected exactly"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[\"0\",4]}}", 4, "expected exactly"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":4}}", 4, "expected exactly"},
+    {"{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "expected exactly"},
+    {"{\"a\":{\"type\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "expected exactly"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "expected exactly"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shapes\":[1],\"data_offsets\":[0,4]}}", 4, "expected exactly"},
     {"{\"a\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype"},
     {"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "at least 0"},
@@ -265,6 +271,10 @@ static const struct { const char *header; size_t data; const char *message; } ba
     {"{\"__metadata__\":{\"a\":1}}", 0, "not a string"},
     {"{\"__metadata__\":{\"convoy.model\":\"{}\"}}", 0, "checksum is missing"},
     {"{\"__metadata__\":{\"convoy.sha256\":\"00\"}}", 0, "checksum is missing"},
+    {"{\"__metadata__\":{\"convoy.sha256\":\"0000000000000000000000000000000000000000000000000000000000000000\"}}", 0,
+     "checksum is missing"},
+    {"{\"__metadata__\":{\"convoy.sha256\": \"\\u0030000000000000000000000000000000000000000000000000000000000000000\"}}", 0,
+     "checksum is missing"},
     {"{\"__metadata__\":{\"convoy.sha256\": \"0000000000000000000000000000000000000000000000000000000000000000\"}}", 0,
      "expected SHA-256"}};
 
@@ -304,6 +314,13 @@ static void malformed_headers(void **state)
                               "\"e\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[4,4]}}   ";
     assert_int_equal(parse_made(2, "{}", 2, 0, error, 512), TRAIN_OK);
     assert_int_equal(parse_made(strlen(odd), odd, strlen(odd), 4, error, 512), TRAIN_OK);
+    /* Tensors without elements may lie where others begin, in any order of the header. */
+    static const char first[] = "{\"e\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},\"f\":{\"dtype\":\"U8\",\"shape\":[0],"
+                                "\"data_offsets\":[0,0]},\"s\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}";
+    static const char last[] = "{\"s\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"e\":{\"dtype\":\"U8\",\"shape\":[0],"
+                               "\"data_offsets\":[0,0]}}";
+    assert_int_equal(parse_made(strlen(first), first, strlen(first), 2, error, 512), TRAIN_OK);
+    assert_int_equal(parse_made(strlen(last), last, strlen(last), 2, error, 512), TRAIN_OK);
 }
 
 /* Saves tensors of which one is wrong; the trainer must refuse and stay as it was. */
@@ -376,7 +393,105 @@ static void later_format(void **state)
     free(bytes);
     assert_int_equal(checkpoint_read(f->path, &c, f->error, sizeof f->error), TRAIN_BAD);
     assert_non_null(strstr(f->error, "another version"));
+    assert_non_null(strstr(f->error, "written by 9.9"));
     assert_null(c);
+    metadata = json_pack("{s:s}", "convoy.format", "2");
+    assert_int_equal(safetensors_build(NULL, 0, metadata, &bytes, &size, f->error, sizeof f->error), TRAIN_OK);
+    json_decref(metadata);
+    write_bytes(f->path, bytes, size);
+    free(bytes);
+    assert_int_equal(checkpoint_read(f->path, &c, f->error, sizeof f->error), TRAIN_BAD);
+    assert_non_null(strstr(f->error, "written by an unknown one"));
+}
+
+/* What torch.save writes gets a sentence of its own; what only begins like it is read, and then refused, as safetensors. */
+static void torch_files(void **state)
+{
+    struct fixture *f = *state;
+    static const struct { const char *bytes; size_t size; bool torch; } files[] = {
+        {"PK\3\4........", 12, true}, {"\x80\2\x8a.....x", 9, true}, {"\x80\5\x8a.....x", 9, true}, {"PK\3\4", 4, false},
+        {"PK\3\4....", 8, false}, {"PK\3\4....{", 9, false}, {"\x80\1\x8a.....x", 9, false}, {"\x80\6\x8a.....x", 9, false},
+        {"\x80\2\0.....x", 9, false}, {"\x81\2\x8a.....x", 9, false}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct checkpoint *c;
+        write_bytes(f->path, files[i].bytes, files[i].size);
+        assert_int_equal(checkpoint_read(f->path, &c, f->error, sizeof f->error), TRAIN_BAD);
+        if (!strstr(f->error, "torch.save") == files[i].torch) fail_msg("file %zu: %s", i, f->error);
+    }
+}
+
+/* Loads a file of these tensors, weights and running statistics only. */
+static enum train_status load_tensors(struct fixture *f, const struct safetensor *tensors, size_t n, cvy_trainer *trainer, bool *wrapped)
+{
+    unsigned char *bytes;
+    size_t size;
+    struct checkpoint *c;
+    json_t *metadata = json_object();
+    assert_int_equal(safetensors_build(tensors, n, metadata, &bytes, &size, f->error, sizeof f->error), TRAIN_OK);
+    json_decref(metadata);
+    write_bytes(f->path, bytes, size);
+    free(bytes);
+    assert_int_equal(checkpoint_read(f->path, &c, f->error, sizeof f->error), TRAIN_OK);
+    if (!n) assert_null(safetensors_find(c->file, "a"));
+    enum train_status status = checkpoint_load(c, trainer, f->ctx, false, f->error, sizeof f->error);
+    *wrapped = c->wrapped;
+    checkpoint_free(&c);
+    return status;
+}
+
+/* Weights from elsewhere: names that wrappers made longer, PyTorch's counter, an optimizer's state that is not wanted. */
+static void foreign_weights(void **state)
+{
+    static const char text[] = "{\"name\": \"m\", \"input\": [1, 1, 2], \"layers\": ["
+                               "{\"type\": \"linear\", \"name\": \"module\", \"out_features\": 2, \"bias\": false},"
+                               "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 2, \"bias\": false}]}";
+    struct fixture *f = *state;
+    const float a[4] = {1, 2, 3, 4}, b[4] = {5, 6, 7, 8};
+    float out[4];
+    bool wrapped;
+    struct model *model;
+    cvy_net *net;
+    cvy_tensor logits;
+    cvy_trainer *trainer;
+    assert_int_equal(model_parse("t", text, strlen(text), NULL, &model, f->error, sizeof f->error), MODEL_OK);
+    assert_int_equal(model_build(model, f->ctx, &net, &logits, f->error, sizeof f->error), MODEL_OK);
+    assert_int_equal(cvy_trainer_create(net, logits, &(cvy_trainer_options){.batch = 2, .sgd = {.lr = 0.1}}, &trainer), CVY_OK);
+    static const struct { const char *a, *b, *more; const char *message; bool wrapped; } cases[] = {
+        {"module.weight", "fc.weight", NULL, NULL, false},
+        {"module.module.weight", "module.fc.weight", NULL, NULL, true},
+        {"_orig_mod.module.module.weight", "_orig_mod.module.fc.weight", NULL, NULL, true},
+        {"module.weight", "fc._orig_mod.weight", NULL, NULL, true},
+        {"module.weight", "fc.weight", "bn.num_batches_tracked", NULL, false},
+        {"module.weight", "fc.weight", "optimizer.momentum.fc.weight", NULL, false},
+        {"module.weight", "fc.weight", ".num_batches_tracked", "the file has a tensor '.num_batches_tracked'", false},
+        {"module.weight", "fc.weight", "x", "the file has a tensor 'x'", false},
+        {"module.weight", "fc.weight", "bn.num_batches_trackee", "the file has a tensor 'bn.num", false},
+        {"module.weight", "fc.weigh", NULL, "needs a tensor 'fc.weight'", false},
+        {"module.weight", "fc.weights", NULL, "needs a tensor 'fc.weight'", false},
+        {"module.weight", "xmodule.fc.weight", NULL, "needs a tensor 'fc.weight'", false},
+        {"fc.module.weight", "fc.weight", NULL, "needs a tensor 'module.weight'", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct safetensor t[3];
+        for (size_t k = 0; k < 3; k++)
+            t[k] = (struct safetensor){.dtype = "F32", .rank = 2, .dims = {2, 2}, .bytes = 16, .data = (const unsigned char *)(k ? b : a)};
+        t[0].name = cases[i].a, t[1].name = cases[i].b, t[2].name = cases[i].more;
+        enum train_status status = load_tensors(f, t, cases[i].more ? 3 : 2, trainer, &wrapped);
+        if (cases[i].message) {
+            if (status != TRAIN_BAD || !strstr(f->error, cases[i].message)) fail_msg("case %zu: '%s'", i, f->error);
+            continue;
+        }
+        if (status || wrapped != cases[i].wrapped) fail_msg("case %zu: %d '%s'", i, (int)status, f->error);
+        assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "module.weight", out, 4), CVY_OK);
+        assert_memory_equal(out, a, sizeof out);
+        assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "fc.weight", out, 4), CVY_OK);
+        assert_memory_equal(out, b, sizeof out);
+    }
+    assert_int_equal(load_tensors(f, NULL, 0, trainer, &wrapped), TRAIN_BAD);
+    const struct safetensor empty = {.name = "e", .dtype = "U8", .rank = 1};
+    assert_int_equal(load_tensors(f, &empty, 1, trainer, &wrapped), TRAIN_BAD);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    model_free(&model);
 }
 
 static size_t count_files(const char *dir)
@@ -447,6 +562,17 @@ static void failing_saves(void **state)
     assert_int_equal(save_as(f, f->path), TRAIN_OK);
     assert_int_equal(count_files(f->dir), 3);
     assert_int_equal(access(path, F_OK), 0);
+    static const char *const others[] = {".tmp-x-abcdef", ".tmp--7-abcdef", ".tmp-0-abcdef", ".tmp-4194309_abcdef", ".tmq-4194309-abcdef"};
+    for (size_t i = 0; i < sizeof others / sizeof *others + 1; i++) { /* names that nobody here gave, and our own */
+        char other[200];
+        if (i) snprintf(other, sizeof other, "%s%s", f->path, others[i - 1]);
+        else snprintf(other, sizeof other, "%s.tmp-%ld-abcdef", f->path, (long)getpid());
+        write_bytes(other, "x", 1);
+        assert_int_equal(save_as(f, f->path), TRAIN_OK);
+        assert_int_equal(access(other, F_OK), 0);
+        assert_int_equal(unlink(other), 0);
+    }
+    assert_int_equal(save_as(f, "/dev"), TRAIN_IO); /* in the root directory */
 
     /* A link is replaced, its target untouched. */
     char link[128];
@@ -466,6 +592,10 @@ static void not_finite_is_not_saved(void **state)
     assert_int_equal(save_as(f, f->path), TRAIN_NUMERIC);
     assert_non_null(strstr(f->error, "fc.bias"));
     assert_int_equal(load_from(f, f->path, f->trainer), TRAIN_OK);
+    assert_int_equal(cvy_trainer_set(f->trainer, CVY_PARAM_WEIGHT, "conv1.bias", bias, 2), CVY_OK); /* not the last */
+    assert_int_equal(save_as(f, f->path), TRAIN_NUMERIC);
+    assert_non_null(strstr(f->error, "conv1.bias is not finite (element 1 is inf)"));
+    assert_int_equal(load_from(f, f->path, f->trainer), TRAIN_OK);
 }
 
 static void unreadable_files(void **state)
@@ -480,6 +610,16 @@ static void unreadable_files(void **state)
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(checkpoint_read(path, &c, f->error, sizeof f->error), TRAIN_IO);
     assert_int_equal(checkpoint_read("/dev/null", &c, f->error, sizeof f->error), TRAIN_IO);
+    unsigned char *bytes;
+    size_t size;
+    write_bytes(f->path, "four", 4);
+    assert_int_equal(files_read(f->path, 3, &bytes, &size, f->error, sizeof f->error), TRAIN_BAD);
+    assert_non_null(strstr(f->error, "expected at most 3 bytes, found 4"));
+    assert_null(bytes);
+    assert_int_equal(files_read(f->path, 4, &bytes, &size, f->error, sizeof f->error), TRAIN_OK);
+    assert_int_equal(size, 4);
+    assert_memory_equal(bytes, "four", 4);
+    free(bytes);
     write_bytes(f->path, "", 0);
     assert_int_equal(checkpoint_read(f->path, &c, f->error, sizeof f->error), TRAIN_BAD);
 }
@@ -720,7 +860,7 @@ static void failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(round_trip), TEST(every_flipped_bit), TEST(malformed_headers), TEST(all_or_nothing), TEST(later_format),
+        TEST(round_trip), TEST(every_flipped_bit), TEST(malformed_headers), TEST(all_or_nothing), TEST(later_format), TEST(torch_files), TEST(foreign_weights),
         TEST(failing_saves), TEST(not_finite_is_not_saved), TEST(unreadable_files), TEST(shuffle), TEST(malformed_models),
 #ifdef CAN_FAIL
         TEST(failing_allocations),

@@ -71,6 +71,22 @@ static void idx_plain_and_gzip(void **state)
     size_t first = gzip(plain, 30, packed, sizeof packed);
     size_t second = gzip(plain + 30, size - 30, packed + first, sizeof packed - first);
     assert_int_equal(images(packed, first + second), DATA_OK);
+    size_t third = gzip(plain, 0, packed + first + second, sizeof packed - first - second); /* an empty one at the end */
+    assert_int_equal(images(packed, first + second + third), DATA_OK);
+    assert_int_equal(images(packed, first), DATA_BAD); /* whole, but too short */
+    assert_non_null(strstr(error, "ends before"));
+    for (unsigned i = 0; i < 2; i++) { /* no member begins there */
+        packed[first + i] ^= 1;
+        assert_int_equal(images(packed, first + second), DATA_BAD);
+        packed[first + i] ^= 1;
+    }
+    packed[first + second] = 0x1f;
+    assert_int_equal(images(packed, first + second + 1), DATA_BAD);
+    assert_non_null(strstr(error, "1 bytes of garbage"));
+    z = gzip(plain, 10, packed, sizeof packed);
+    assert_int_equal(images(packed, z), DATA_BAD);
+    assert_non_null(strstr(error, "shorter than an IDX header"));
+    assert_int_equal(images((const uint8_t[]){ 0x1f, 0 }, 2), DATA_BAD);
 }
 
 static void every_truncation_is_refused(void **state)
@@ -115,6 +131,8 @@ static void headers_that_lie(void **state)
     uint8_t b[400], packed[400];
     make_idx(b, 3, (uint32_t[]){ 0xffffffff, 0xffffffff, 0xffffffff }, 60);
     assert_int_equal(images(b, 76), DATA_BAD);
+    make_idx(b, 3, (uint32_t[]){ 1u << 16, 1u << 20, 0xffffffff }, 60); /* more than 64 bits */
+    assert_int_equal(images(b, 76), DATA_BAD);
     make_idx(b, 3, (uint32_t[]){ 0, 5, 6 }, 60);
     assert_int_equal(images(b, 76), DATA_BAD);
     size_t n = make_idx(b, 3, (uint32_t[]){ 60000, 28, 28 }, 60); /* a bomb's header on a small file costs no memory */
@@ -158,6 +176,11 @@ static void cifar_records(void **state)
     assert_int_equal(data_parse_cifar10("f", b, 0, &n, &img, &labels, error, sizeof error), DATA_BAD);
     assert_int_equal(data_parse_cifar10("f", b, 3074, &n, &img, &labels, error, sizeof error), DATA_BAD);
     assert_non_null(strstr(error, "CIFAR-100"));
+    assert_int_equal(data_parse_cifar10("f", b, 1, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0x8b, 8 }, 3, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_non_null(strstr(error, "gzip"));
+    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0, 8 }, 3, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_null(strstr(error, "gzip"));
     b[3073] = 10;
     assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error), DATA_BAD);
     assert_non_null(strstr(error, "label 1 is 10"));
@@ -173,14 +196,27 @@ static void synthetic_is_the_same_every_time(void **state)
     assert_true(a->synthetic && a->c == 3 && a->train.n == 50 && a->test.n == 7);
     assert_memory_equal(a->train.images, b->train.images, 50 * 3072);
     assert_memory_equal(a->train.labels, b->train.labels, 50);
+    assert_string_equal(a->digest, "d004ea2f4069a935b1c34fbdd7b64d7c72c53a58b55188659bc852540dec260a"); /* in every version */
     data_close(&a);
     data_close(&b);
     static const char *const bad[] = { "synthetic:", "synthetic:seed", "synthetic:seed=", "synthetic:seed=-1", "synthetic:train=0",
-                                       "synthetic:seed=1,", "synthetic:colour=1", "syntheticx", "synthetic:seed=99999999999999999999999" };
+                                       "synthetic:seed=1,", "synthetic:colour=1", "synthetic:test=0", "synthetic:seed=x", "synthetic:seed1",
+                                       "synthetic:train=10000001", "synthetic:test=10000001", "synthetic:seed=/", "synthetic:seed=:", "syntheticx", "synthetic:seed=99999999999999999999999" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(data_open(bad[i], NULL, false, &a, error, sizeof error), DATA_BAD);
         assert_null(a);
     }
+    assert_int_equal(data_open("synthetic:train=1,test=1", "no-such-set", false, &a, error, sizeof error), DATA_OK);
+    assert_true(a->c == 1 && a->h == 28 && a->w == 28 && a->classes == 10);
+    assert_string_equal(a->class_names[0], "t-shirt");
+    data_close(&a);
+    data_close(&a); /* nothing */
+    data_close(NULL);
+    assert_int_equal(data_open("synthetic", NULL, true, &a, error, sizeof error), DATA_OK);
+    assert_string_equal(a->source, "synthetic:seed=1,train=10000,test=2000");
+    assert_true(a->train.n == 10000 && a->test.n == 2000);
+    assert_memory_not_equal(a->train.images, a->test.images, 784);
+    data_close(&a);
 }
 
 static void places_that_hold_nothing(void **state)
@@ -508,7 +544,14 @@ static void cifar_layouts(void **state)
     assert_string_equal(d->note, "");
     data_close(&d);
     put_cifar("c", "data_batch_4.bin", 6, 4);
+    put_cifar("c", "data_batch_5.bin", 6, 4);
     d = opened(in("c", ""), NULL);
+    assert_non_null(strstr(d->note, "one of the training files is the test file"));
+    data_close(&d);
+    make_dirs("own");
+    assert_int_equal(symlink("../c", in("own", "cifar10")), 0);
+    setenv("CVY_DATA_DIR", in("own", ""), 1);
+    d = opened("cifar10", NULL); /* the worst of what is to be said */
     assert_non_null(strstr(d->note, "one of the training files is the test file"));
     data_close(&d);
     /* Both formats in one directory: what the model expects. */

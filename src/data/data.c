@@ -259,8 +259,9 @@ static enum data_status open_path(const char *spec, const char *like, struct pla
     if (strncmp(spec, "cifar:", 6) == 0) format = 1;
     const char *dir = format < 0 ? spec : strchr(spec, ':') + 1;
     struct stat st;
-    if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode)) return open_dir(dir, like, format, place, set, error, error_size);
-    if (stat(dir, &st) == 0)
+    bool there = stat(dir, &st) == 0;
+    if (there && S_ISDIR(st.st_mode)) return open_dir(dir, like, format, place, set, error, error_size);
+    if (there)
         return data_fail(error, error_size, DATA_NOT_FOUND, "data '%s': expected a directory, found a file: name the directory it lies in", dir);
     if (errno == ENOENT)
         return data_fail(error, error_size, DATA_NOT_FOUND,

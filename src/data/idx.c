@@ -12,7 +12,7 @@ enum data_status data_fail(char *error, size_t size, enum data_status status, co
 {
     va_list args;
     va_start(args, format);
-    if (size) vsnprintf(error, size, format, args);
+    vsnprintf(error, size, format, args);
     va_end(args);
     return status;
 }
@@ -21,13 +21,15 @@ enum data_status data_fail(char *error, size_t size, enum data_status status, co
 struct source {
     const uint8_t *bytes;
     size_t size;
-    bool gzip, ended;
+    bool gzip, ended, starved; /* starved: zlib has no memory */
     z_stream z;
 };
 
+static bool begins_gzip(const uint8_t *bytes, size_t size) { return size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b; }
+
 static bool source_open(struct source *s, const uint8_t *bytes, size_t size)
 {
-    *s = (struct source){ .bytes = bytes, .size = size, .gzip = size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b };
+    *s = (struct source){ .bytes = bytes, .size = size, .gzip = begins_gzip(bytes, size) };
     if (!s->gzip) return true;
     s->z.next_in = (Bytef *)(uintptr_t)bytes;
     s->z.avail_in = size > UINT32_MAX ? UINT32_MAX : (uInt)size;
@@ -36,10 +38,24 @@ static bool source_open(struct source *s, const uint8_t *bytes, size_t size)
 
 static void source_close(struct source *s)
 {
-    if (s->gzip) inflateEnd(&s->z);
+    inflateEnd(&s->z); /* nothing, if it is memory itself */
 }
 
-/* Reads exactly n bytes: 1 ok, 0 the stream ends before, -1 corrupt. */
+/* Concatenated members are one stream. */
+static void source_member_ends(struct source *s)
+{
+    s->ended = !begins_gzip(s->z.next_in, s->z.avail_in);
+    if (!s->ended) inflateReset(&s->z);
+}
+
+/* What to say when inflate fails: zlib explains corrupt data, not a want of memory. */
+static const char *source_trouble(struct source *s, int result)
+{
+    s->starved = result == Z_MEM_ERROR;
+    return s->starved ? "out of memory" : s->z.msg;
+}
+
+/* Reads exactly n bytes: 1 ok, 0 the stream ends before, -1 corrupt or out of memory. */
 static int source_read(struct source *s, uint8_t *to, size_t n, const char **why)
 {
     if (!s->gzip) {
@@ -59,15 +75,11 @@ static int source_read(struct source *s, uint8_t *to, size_t n, const char **why
         to += got;
         n -= got;
         if (r == Z_STREAM_END) {
-            if (s->z.avail_in >= 2 && s->z.next_in[0] == 0x1f && s->z.next_in[1] == 0x8b)
-                r = inflateReset(&s->z); /* concatenated members are one stream */
-            else
-                s->ended = true;
-        } else if (r == Z_BUF_ERROR || (r == Z_OK && !got && !s->z.avail_in)) {
+            source_member_ends(s);
+        } else if (r == Z_BUF_ERROR) {
             return 0;
-        }
-        if (r != Z_OK && r != Z_STREAM_END) {
-            *why = s->z.msg ? s->z.msg : "corrupt deflate stream";
+        } else if (r != Z_OK) {
+            *why = source_trouble(s, r);
             return -1;
         }
     }
@@ -78,7 +90,6 @@ static int source_read(struct source *s, uint8_t *to, size_t n, const char **why
 static enum data_status source_finish(struct source *s, const char *where, char *error, size_t error_size)
 {
     uint8_t extra;
-    const char *why = NULL;
     if (!s->gzip) {
         if (s->size)
             return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes follow the declared data", where, s->size);
@@ -91,11 +102,12 @@ static enum data_status source_finish(struct source *s, const char *where, char 
         if (s->z.avail_out == 0)
             return data_fail(error, error_size, DATA_BAD, "%s: more data than its header declares", where);
         if (r == Z_STREAM_END) {
-            if (s->z.avail_in >= 2 && s->z.next_in[0] == 0x1f && s->z.next_in[1] == 0x8b && inflateReset(&s->z) == Z_OK) continue;
-            s->ended = true;
+            source_member_ends(s);
+        } else if (r == Z_BUF_ERROR) {
+            return data_fail(error, error_size, DATA_BAD, "%s: the gzip stream is cut off before its checksum", where);
         } else if (r != Z_OK) {
-            why = r == Z_BUF_ERROR ? "the gzip stream is cut off before its checksum" : s->z.msg ? s->z.msg : "corrupt gzip stream";
-            return data_fail(error, error_size, DATA_BAD, "%s: %s", where, why);
+            const char *why = source_trouble(s, r);
+            return data_fail(error, error_size, s->starved ? DATA_NOMEM : DATA_BAD, "%s: %s", where, why);
         }
     }
     if (s->z.avail_in)
@@ -117,7 +129,7 @@ static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_
     enum data_status status = DATA_BAD;
     int r = source_read(&s, head, 4 + 4 * rank, &why);
     if (r <= 0) {
-        status = data_fail(error, error_size, DATA_BAD, r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", where, why);
+        status = data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD, r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", where, why);
         goto done;
     }
     if (head[0] || head[1] || head[2] != 8 || head[3] != rank) {
@@ -135,7 +147,7 @@ static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_
         }
     }
     /* Deflate shrinks by at most 1032:1, so the file bounds what it can hold. */
-    size_t most = s.gzip ? (size > SIZE_MAX / 1040 ? SIZE_MAX : size * 1040) : s.size;
+    size_t most = s.gzip ? size * 1040 : s.size; /* addresses have 48 bits: no overflow */
     if (total > most) {
         status = data_fail(error, error_size, DATA_BAD, "%s: the header declares %zu bytes, the file holds at most %zu", where, total, most);
         goto done;
@@ -147,7 +159,8 @@ static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_
     }
     r = source_read(&s, *out, total, &why);
     if (r <= 0)
-        status = data_fail(error, error_size, DATA_BAD, r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares", where, why, total);
+        status = data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD,
+                           r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares", where, why, total);
     else
         status = source_finish(&s, where, error, error_size);
     if (status != DATA_OK) {
@@ -199,7 +212,7 @@ enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, siz
 {
     *images = *labels = NULL;
     *n = size / CIFAR_RECORD;
-    if (size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b)
+    if (begins_gzip(bytes, size))
         return data_fail(error, error_size, DATA_BAD, "%s: this is a gzip file; unpack the binary archive first", where);
     if (!size || size % CIFAR_RECORD)
         return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes are not a whole number of %d-byte CIFAR-10 records%s", where, size,

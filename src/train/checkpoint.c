@@ -71,12 +71,13 @@ const char *checkpoint_text(const struct checkpoint *checkpoint, const char *key
     return json_string_value(json_object_get(checkpoint->file->metadata, key));
 }
 
+/* `out` has room for 22 characters a dimension. */
 static void show_shape(char *out, size_t size, size_t rank, const uint64_t *dims)
 {
     size_t used = (size_t)snprintf(out, size, "[");
-    for (size_t i = 0; i < rank && used < size; i++)
+    for (size_t i = 0; i < rank; i++)
         used += (size_t)snprintf(out + used, size - used, "%s%llu", i ? ", " : "", (unsigned long long)dims[i]);
-    if (used < size) snprintf(out + used, size - used, "]");
+    snprintf(out + used, size - used, "]");
 }
 
 /* What PyTorch's DataParallel and torch.compile put in front of the names of what they wrap, at any depth. */
@@ -238,7 +239,7 @@ enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, 
     if (!status) status = safetensors_build(tensors, total, metadata, &bytes, &size, error, error_size);
     if (!status) status = files_write(path, bytes, size, error, error_size);
     free(bytes);
-    for (size_t i = 0; i < total && i < n; i++) {
+    for (size_t i = 0; i < total; i++) {
         free(names[i]);
         free(values[i]);
     }

@@ -167,10 +167,14 @@ enum train_status files_make_directory(const char *path, char *error, size_t err
         memcpy(part, path, i);
         part[i] = 0;
         struct stat st;
-        if (!make_one(part)) continue;
-        if (errno == EEXIST && i == n && (stat(part, &st) || !S_ISDIR(st.st_mode))) errno = ENOTDIR;
-        else if (errno == EEXIST) continue;
-        else if (i < n && !stat(part, &st)) continue; /* e.g. a read-only parent that is there */
+        bool made = !mkdir(part, 0777);
+        if (made && !sync_directory_of(part)) continue;
+        int why = errno;
+        if (!made && why == EEXIST && i < n) continue;
+        bool there = !made && !stat(part, &st);
+        if (there && S_ISDIR(st.st_mode)) continue; /* also where the parent is read-only */
+        if (there) errno = ENOTDIR;
+        else if (why != EEXIST) errno = why; /* not stat's */
         return IO("create the directory");
     }
     return TRAIN_OK;
@@ -208,6 +212,7 @@ static void holder(int fd, char *out, size_t size)
 enum train_status files_lock(const char *directory, struct files_lock *lock, char *error, size_t error_size)
 {
     const char *path = lock->path;
+    enum train_status status;
     struct stat ours, there;
     if (snprintf(lock->path, sizeof lock->path, "%s/" FILES_LOCK, directory) >= (int)sizeof lock->path)
         return train_fail(error, error_size, TRAIN_IO, "%.60s...: the path is too long", directory);
@@ -225,7 +230,14 @@ enum train_status files_lock(const char *directory, struct files_lock *lock, cha
             return train_fail(error, error_size, TRAIN_IO, "%s is in use: %s trains there", directory, who);
         }
         /* The one who held it may have removed the file between our opening and our locking. */
-        if (!fstat(lock->fd, &ours) && !stat(path, &there) && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) break;
+        bool gone = stat(path, &there) != 0;
+        if (fstat(lock->fd, &ours) || (gone && errno != ENOENT)) {
+            status = IO("look at");
+            close(lock->fd);
+            lock->fd = -1;
+            return status;
+        }
+        if (!gone && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) break;
         close(lock->fd);
     }
     char host[LOCK_HOST], text[LOCK_HOST + 100];
