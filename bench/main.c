@@ -512,6 +512,16 @@ static void open_table(struct command *c)
     free(names);
 }
 
+/* As many as the library uses unless it is told otherwise, CVY_THREADS and OMP_NUM_THREADS included. */
+static size_t default_threads(void)
+{
+    cvy_context *ctx;
+    if (cvy_context_create(NULL, &ctx)) bench_die(CLI_BAD, "%s", ctx ? cvy_message(ctx) : "out of memory");
+    size_t threads = cvy_context_threads(ctx);
+    cvy_context_destroy(&ctx);
+    return threads;
+}
+
 /* Google Benchmark's own display. */
 static gb_reporter *raw_rows(const struct bench *b)
 {
@@ -545,10 +555,9 @@ int main(int argc, char **argv)
     read_isas(&c);
     read_filter(&c);
     read_contestants(&c);
-    cvy_machine m;
-    cvy_machine_describe(&m);
+    size_t threads = default_threads();
     b->threads = b->o.threads;
-    if (!b->threads.n) b->threads = (struct bench_numbers){.value = &m.default_threads, .n = 1};
+    if (!b->threads.n) b->threads = (struct bench_numbers){.value = &threads, .n = 1};
     for (size_t i = 0; i < BENCHMARKS; i++)
         if (c.chosen[i]) benchmarks[i].add(b);
     if (!b->n)

@@ -1,5 +1,9 @@
-/* What the library reads of other machines: recorded CPUID leaves and XCR0, the cgroup files of hosts and containers,
- * affinity masks of any size. */
+/* What the library reads of other machines: CPUID leaves and XCR0, the cgroup files of hosts and containers, affinity masks of
+ * any size.
+ *
+ * Where the leaves are from: Zen 3 was recorded on such a machine; Hygon, Silvermont, Sandy Bridge and Haswell follow published
+ * dumps; Skylake-SP, Sapphire Rapids, Zen 4, Knights Landing and Pentium III are put together from what the manuals say of
+ * them, so they test the parser, not those machines. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

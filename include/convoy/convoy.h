@@ -16,8 +16,10 @@
  *         if (cvy_trainer_step(trainer, &batch, &r)) die(cvy_message(ctx));
  *     }
  *
- * A status other than CVY_OK comes with a sentence in cvy_message(ctx). The library never prints, exits, aborts,
- * reads files, changes signal handlers, the locale or the floating-point environment. */
+ * A status other than CVY_OK comes with a sentence in cvy_message(ctx). The library never prints, exits, aborts, changes
+ * signal handlers or the locale, and leaves the floating-point environment as it found it. It writes no file and reads none
+ * of the user's: creating a context looks at what the system says of the process (its affinity, its control group's files)
+ * and opens the modules of the backends that are named. */
 #ifndef CONVOY_CONVOY_H
 #define CONVOY_CONVOY_H
 

@@ -20,7 +20,8 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  batch_norm forward: src weights(gamma) bias(beta) -> dst mean var, running_mean/running_var updated if not NULL
  *           forward infer: src weights bias running_mean running_var -> dst
  *           backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
- *  activation, pool2d, dropout  forward: src -> dst       backward data: src dst diff_dst -> diff_src
+ *           frozen: both forward passes are forward infer; backward takes the running statistics as mean and var
+ *  activation, pool2d, dropout  forward: src -> dst       backward data: src dst_in diff_dst -> diff_src
  *  add      forward: src src2 -> dst
  *  concat   forward: srcs -> dst                          backward data: diff_dst -> diff_srcs   (n pointers each)
  *  softmax  forward: src -> dst

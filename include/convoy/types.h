@@ -36,8 +36,8 @@ enum cvy_status {
     CVY_E_NOMEM,       /* an allocation failed */
     CVY_E_UNSUPPORTED, /* this CPU, build or backend cannot do it */
     CVY_E_BACKEND,     /* a backend failed or could not be opened */
-    CVY_E_NUMERIC,     /* a loss or gradient is not finite */
-    CVY_E_STATE        /* called at the wrong time (e.g. building after compile) */
+    CVY_E_NUMERIC,     /* a step's loss is not finite */
+    CVY_E_STATE        /* called at the wrong time (a step of a trainer made for a dry run) */
 };
 
 enum cvy_dtype { CVY_F32 = 0, CVY_U8, CVY_F64, CVY_I32 };
