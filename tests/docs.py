@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What is written, held against what is there: links that lead somewhere, no page that
+"""What is written, held against what is there: prose of at most 120 characters a line, links that lead somewhere, no page that
 none leads to, README's figures in docs/benchmarks.md, every build option in docs/building.md and every test in
 docs/testing.md.
 
@@ -8,7 +8,7 @@ import fnmatch, os, pathlib, re, sys
 
 ROOT = pathlib.Path(sys.argv[1])
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
-LONGEST = 400
+LONGEST = 120
 complaints = []
 
 
