@@ -320,6 +320,9 @@ static void malformed_headers(void **state)
     static const char last[] = "{\"s\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"e\":{\"dtype\":\"U8\",\"shape\":[0],"
                                "\"data_offsets\":[0,0]}}";
     assert_int_equal(parse_made(strlen(first), first, strlen(first), 2, error, 512), TRAIN_OK);
+    static const char backwards[] = "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],"
+                                    "\"data_offsets\":[0,1]},\"c\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[3,5]}}";
+    assert_int_equal(parse_made(strlen(backwards), backwards, strlen(backwards), 5, error, 512), TRAIN_OK);
     assert_int_equal(parse_made(strlen(last), last, strlen(last), 2, error, 512), TRAIN_OK);
 }
 
@@ -485,6 +488,12 @@ static void foreign_weights(void **state)
         assert_memory_equal(out, a, sizeof out);
         assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "fc.weight", out, 4), CVY_OK);
         assert_memory_equal(out, b, sizeof out);
+    }
+    for (size_t i = 0; i < 2; i++) { /* as many values, but another shape */
+        struct safetensor t[2] = {{"module.weight", "F32", 2, {2, 2}, (const unsigned char *)a, 16}, {"fc.weight", "F32", 2, {2, 2}, (const unsigned char *)b, 16}};
+        t[i].dims[0] = 1, t[i].dims[1] = 4;
+        assert_int_equal(load_tensors(f, t, 2, trainer, &wrapped), TRAIN_BAD);
+        assert_non_null(strstr(f->error, "expected F32 [2, 2], found F32 [1, 4]"));
     }
     assert_int_equal(load_tensors(f, NULL, 0, trainer, &wrapped), TRAIN_BAD);
     const struct safetensor empty = {.name = "e", .dtype = "U8", .rank = 1};

@@ -83,6 +83,10 @@ static void idx_plain_and_gzip(void **state)
     packed[first + second] = 0x1f;
     assert_int_equal(images(packed, first + second + 1), DATA_BAD);
     assert_non_null(strstr(error, "1 bytes of garbage"));
+    z = gzip(plain, size, packed, sizeof packed);
+    memcpy(packed + z, "\x1f\x8b\x09\0", 4); /* another member, which is none */
+    assert_int_equal(images(packed, z + 4), DATA_BAD);
+    assert_non_null(strstr(error, "unknown compression method"));
     z = gzip(plain, 10, packed, sizeof packed);
     assert_int_equal(images(packed, z), DATA_BAD);
     assert_non_null(strstr(error, "shorter than an IDX header"));
@@ -155,6 +159,10 @@ static void labels_in_range(void **state)
     assert_int_equal(data_parse_idx_labels("f", b, size, 10, &n, &labels, error, sizeof error), DATA_OK);
     assert_int_equal(n, 20);
     free(labels);
+    uint8_t wrong[100];
+    size_t wrong_size = make_idx(wrong, 3, (uint32_t[]){ 1, 4, 5 }, 20);
+    assert_int_equal(data_parse_idx_labels("f", wrong, wrong_size, 10, &n, &labels, error, sizeof error), DATA_BAD);
+    assert_string_equal(error, "f: magic number is 00000803, expected 00000801 (IDX, unsigned bytes, rank 1: labels)");
     b[size - 3] = 10;
     assert_int_equal(data_parse_idx_labels("f", b, size, 10, &n, &labels, error, sizeof error), DATA_BAD);
     assert_string_equal(error, "f: label 17 is 10, expected 0 to 9");
@@ -379,7 +387,7 @@ static void idx_layouts(void **state)
     write_set("s0", spellings[1], 12);
     check_set(in("s0", ""), 0);
     static const char *const others[] = { "train-images-idx3-ubyte.bak", "xtrain-images-idx3-ubyte", "train-images-idx1-ubyte",
-                                          "train-labels-idx3-ubyte", "train-imagesidx3-ubyte", "images-idx3-ubyte", "idx3-ubyte", ".gz" };
+                                          "train-labels-idx3-ubyte", "train-imagesidx3-ubyte", "images-idx3-ubyte", "idx3-ubyte", "valid-images-idx3-ubyte", ".gz" };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) write_file(in("s2", others[i]), "x", 1);
     check_set(in("s2", ""), 2);
     /* The digest is of the content, and of all of it. */
@@ -434,6 +442,13 @@ static void sets_that_do_not_fit(void **state)
     make_dirs("none");
     refused_as(in("none", ""), DATA_NOT_FOUND, "neither IDX files");
     refused_as(in("absent", ""), DATA_NOT_FOUND, "neither a known set");
+    write_file(in("none", "raw"), "", 0); /* files where directories are looked for */
+    write_file(in("none", "cifar-10-batches-bin"), "", 0);
+    refused_as(in("none", ""), DATA_NOT_FOUND, "neither IDX files");
+    write_set("own/mnist", plain_names, 1);
+    unlink(in("own/mnist", plain_names[3]));
+    setenv("CVY_DATA_DIR", in("own", ""), 1);
+    refused_as("mnist", DATA_NOT_FOUND, "there is no t10k-labels-idx1-ubyte nor");
     write_file(in("none", "cifar-10-python.tar.gz"), "", 0);
     refused_as(in("none", ""), DATA_NOT_FOUND, "take the binary version");
     write_file(in("none", "cifar-10-binary.tar.gz"), "", 0);
@@ -603,7 +618,18 @@ static void search_order(void **state)
     check_set("mnist", 20);
     unsetenv("HOME");
     assert_false(data_find("mnist", found, sizeof found));
+    setenv("HOME", "", 1);
+    assert_false(data_find("mnist", found, sizeof found));
+    char many[9000];
+    memset(many, 'x', sizeof many);
+    snprintf(many + 4500, sizeof many - 4500, ":%s/share3", root);
+    setenv("XDG_DATA_DIRS", many, 1); /* one that is too long is passed over */
+    assert_false(data_find("mnist", found, sizeof found));
+    write_set("share3/datasets/mnist", plain_names, 3);
+    check_set("mnist", 3);
     unsetenv("XDG_DATA_DIRS");
+    unsetenv("CVY_DATA_DIR");
+    assert_false(data_find("mnist", found, sizeof found));
     setenv("CVY_DATA_DIR", "", 1);
     assert_false(data_find("mnist", found, sizeof found));
     /* CIFAR-10 under its own name and under the archive's. */

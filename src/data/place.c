@@ -155,8 +155,7 @@ static enum data_status look_idx(const char *dir, struct place *place, char *err
     snprintf(place->dir, sizeof place->dir, "%s", dir);
     for (struct dirent *e; status == DATA_OK && (e = readdir(d));) {
         struct idx_name name;
-        if (!parse_name(e->d_name, &name) || name.prefix != strlen(first) || strncmp(e->d_name, first, name.prefix) != 0 ||
-            name.rank >= best[name.file])
+        if (!parse_name(e->d_name, &name) || name.prefix != strlen(first) || name.rank >= best[name.file])
             continue;
         best[name.file] = name.rank;
         snprintf(place->file[name.file], sizeof place->file[0], "%.4096s/%s", dir, e->d_name);
