@@ -750,6 +750,107 @@ static void malformed_models(void **state)
     }
 }
 
+/* Every number of a model at both of its bounds and beyond them. $ stands for the number. */
+static const struct { const char *text; double lo, hi; bool over, whole; } bounds[] = {
+#define LIMIT 16777216
+    {LAYERS("{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": $}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": $, \"kernel\": 1}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 1, \"kernel\": $}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 1, \"kernel\": [1, $]}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 1, \"kernel\": 1, \"stride\": [$, 1]}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 1, \"kernel\": 1, \"pad\": [0, 0, 0, $]}"), 0, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 1, \"kernel\": 1, \"dilation\": $}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 1, \"kernel\": 1, \"groups\": $}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": $}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"pool2d\", \"kind\": \"avg\", \"kernel\": 1, \"stride\": $}"), 1, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"pool2d\", \"kind\": \"avg\", \"kernel\": 1, \"pad\": [$, 0]}"), 0, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"pad_channels\", \"before\": $, \"after\": 0}"), 0, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"pad_channels\", \"before\": 0, \"after\": $}"), 0, LIMIT, .whole = true},
+    {LAYERS("{\"type\": \"batch_norm\", \"name\": \"b\", \"eps\": $}"), 0, 1e30, .over = true},
+    {LAYERS("{\"type\": \"batch_norm\", \"name\": \"b\", \"momentum\": $}"), 0, 1, .over = true},
+    {LAYERS("{\"type\": \"relu\", \"grad_at_zero\": $}"), 0, 1, .over = false},
+    {LAYERS("{\"type\": \"leaky_relu\", \"alpha\": $}"), 0, 1e30, .over = true},
+    {LAYERS("{\"type\": \"elu\", \"alpha\": $}"), 0, 1e30, .over = true},
+    {LAYERS("{\"type\": \"dropout\", \"p\": $}"), 0, 1, .over = false},
+#define DEFAULTS(text) HEAD "\"defaults\": {" text "}, \"layers\": [" FC "]}"
+    {DEFAULTS("\"batch\": $"), 1, 1048576, .whole = true},
+    {DEFAULTS("\"epochs\": $"), 1, 1048576, .whole = true},
+    {DEFAULTS("\"lr\": $"), 0, 1e30, .over = false},
+    {DEFAULTS("\"weight_decay\": $"), 0, 1e30, .over = false},
+    {DEFAULTS("\"lr_drop_factor\": $"), 0, 1e30, .over = false}};
+
+static bool parses(struct fixture *f, const char *text, double number, bool whole)
+{
+    char with[400];
+    struct model *model;
+    const char *at = strchr(text, '$');
+    snprintf(with, sizeof with, whole ? "%.*s%.0f%s" : "%.*s%.17g%s", (int)(at - text), text, number, at + 1);
+    enum model_status status = model_parse("t", with, strlen(with), NULL, &model, f->error, sizeof f->error);
+    model_free(&model);
+    assert_true(status == MODEL_OK || status == MODEL_BAD);
+    return status == MODEL_OK;
+}
+
+static void bounds_of_numbers(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
+        const char *text = bounds[i].text;
+        double lo = bounds[i].lo, hi = bounds[i].hi;
+        bool whole = bounds[i].whole;
+        if (!parses(f, text, hi, whole)) fail_msg("%s: %g: %s", text, hi, f->error);
+        if (parses(f, text, whole ? hi + 1 : hi * 1.0001, whole)) fail_msg("%s: above %g", text, hi);
+        if (parses(f, text, lo, whole) == bounds[i].over) fail_msg("%s: %g: %s", text, lo, f->error);
+        if (bounds[i].over && !parses(f, text, 1e-9, whole)) fail_msg("%s: %g: %s", text, 1e-9, f->error);
+        if (parses(f, text, whole ? lo - 1 : lo - 1e-9, whole)) fail_msg("%s: below %g", text, lo);
+    }
+}
+
+/* Sizes worked out by hand: what one builds from a layer's numbers, in their order. */
+static void shapes_by_hand(void **state)
+{
+    struct fixture *f = *state;
+    static const struct { const char *layers; struct { size_t c, h, w; } want; size_t parameters; } cases[] = {
+        /* rows (9 + 1 + 2 - 3) / 2 + 1 = 5, columns (10 + 0 + 1 - (2 * 3 + 1)) / 1 + 1 = 5; 6 * (4 / 2) * 3 * 4 + 6 */
+        {"{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 6, \"kernel\": [3, 4], \"stride\": [2, 1], \"pad\": [1, 0, 2, 1],"
+         " \"dilation\": [1, 2], \"groups\": 2}", {6, 5, 5}, 150},
+        /* rows (9 + 2 - 3) / 2 + 1 = 5, columns (10 + 4 - 3) / 2 + 1 = 6; no bias */
+        {"{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 2, \"kernel\": 3, \"stride\": 2, \"pad\": [1, 2], \"bias\": false}",
+         {2, 5, 6}, 72},
+        {"{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [2, 3], \"stride\": [2, 3]}", {4, 4, 3}, 0},
+        {"{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [2, 3], \"stride\": [2, 3], \"ceil_mode\": true}", {4, 5, 4}, 0},
+        {"{\"type\": \"pool2d\", \"kind\": \"avg\", \"kernel\": 3}", {4, 3, 3}, 0}, /* the stride is the kernel's */
+        {"{\"type\": \"global_avg_pool\"}", {4, 1, 1}, 0},
+        {"{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 7}", {7, 1, 1}, 7 * 360 + 7},
+        {"{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 7, \"bias\": false}", {7, 1, 1}, 7 * 360},
+        {"{\"type\": \"batch_norm\", \"name\": \"b\"}", {4, 9, 10}, 8},
+        {"{\"type\": \"batch_norm\", \"name\": \"b\", \"affine\": false}", {4, 9, 10}, 0},
+        {"{\"type\": \"pad_channels\", \"before\": 2, \"after\": 3}", {9, 9, 10}, 0},
+        {"{\"type\": \"concat\", \"inputs\": [\"input\", \"input\", \"input\"]}", {12, 9, 10}, 0},
+        {"{\"type\": \"add\", \"inputs\": [\"input\", \"input\"]}", {4, 9, 10}, 0},
+        {"{\"type\": \"flatten\"}", {360, 1, 1}, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[400];
+        struct model *model;
+        cvy_net *net;
+        cvy_tensor out;
+        size_t parameters = 0;
+        snprintf(text, sizeof text, "{\"name\": \"m\", \"input\": [4, 9, 10], \"layers\": [%s]}", cases[i].layers);
+        if (model_parse("t", text, strlen(text), NULL, &model, f->error, sizeof f->error)) fail_msg("%s: %s", text, f->error);
+        if (model_build(model, f->ctx, &net, &out, f->error, sizeof f->error)) fail_msg("%s: %s", text, f->error);
+        cvy_shape got = cvy_tensor_shape(net, out);
+        for (size_t k = 0; k < cvy_net_nodes(net); k++) {
+            cvy_node_info info;
+            assert_int_equal(cvy_net_node(net, k, &info), CVY_OK);
+            parameters += info.parameters;
+        }
+        if (got.c != cases[i].want.c || got.h != cases[i].want.h || got.w != cases[i].want.w || parameters != cases[i].parameters)
+            fail_msg("%s: found %zux%zux%zu, %zu parameters", cases[i].layers, got.c, got.h, got.w, parameters);
+        cvy_net_destroy(&net);
+        model_free(&model);
+    }
+}
+
 static void builtin_models(void **state)
 {
     struct fixture *f = *state;
@@ -791,6 +892,8 @@ static void builtin_models(void **state)
     assert_int_equal(model_load("lenet", &(struct model_options){.bn_var = "biased"}, &v1, f->error, sizeof f->error), MODEL_BAD);
     assert_int_equal(model_load("lenet", &(struct model_options){.pool = "min"}, &v1, f->error, sizeof f->error), MODEL_BAD);
     assert_int_equal(model_load("lenet-b", NULL, &v1, f->error, sizeof f->error), MODEL_UNKNOWN);
+    assert_non_null(strstr(f->error, "lenet-bn"));
+    for (size_t i = 0; model_builtin_at(i, &name); i++) assert_non_null(strstr(f->error, name));
     assert_int_equal(model_load("missing/m.json", NULL, &v1, f->error, sizeof f->error), MODEL_IO);
     assert_int_equal(model_load("/", NULL, &v1, f->error, sizeof f->error), MODEL_IO);
 }
@@ -874,6 +977,6 @@ int main(void)
 #ifdef CAN_FAIL
         TEST(failing_allocations),
 #endif
-        TEST(builtin_models)};
+        TEST(bounds_of_numbers), TEST(shapes_by_hand), TEST(builtin_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

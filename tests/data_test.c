@@ -85,6 +85,8 @@ static void idx_plain_and_gzip(void **state)
     assert_non_null(strstr(error, "1 bytes of garbage"));
     z = gzip(plain, size, packed, sizeof packed);
     memcpy(packed + z, "\x1f\x8b\x09\0", 4); /* another member, which is none */
+    assert_int_equal(images(packed, z + 3), DATA_BAD);
+    assert_non_null(strstr(error, "cut off before its checksum"));
     assert_int_equal(images(packed, z + 4), DATA_BAD);
     assert_non_null(strstr(error, "unknown compression method"));
     z = gzip(plain, 10, packed, sizeof packed);

@@ -440,11 +440,41 @@ static void enormous(void **state)
     munmap(bytes, size);
 }
 
-/* ----------------------------------------------------------------------------------------------------- checkpoints */
-
 static const char model_text[] = "{\"name\": \"small\", \"input\": [1, 2, 2], \"layers\": ["
                                  "{\"type\": \"batch_norm\", \"name\": \"bn\"},"
                                  "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 6}]}";
+
+/* ---------------------------------------------------------------------------------------------------------- models */
+
+static enum result read_model(void)
+{
+    struct model *model;
+    enum model_status status = model_load(in("m.json"), NULL, &model, error, sizeof error);
+    assert_int_equal(status == MODEL_OK, model != NULL);
+    if (status == MODEL_NOMEM) return NO_MEMORY;
+    if (status) return OTHER;
+    assert_true(model->n_layers == 2 && model->input[0] == 1 && model->input[1] == 2 && model->input[2] == 2);
+    assert_string_equal(model->name, "small");
+    model_free(&model);
+    return GOOD;
+}
+
+static void models(void **state)
+{
+    (void)state;
+    write_file(in("m.json"), model_text, strlen(model_text));
+    for (int on = 0; on < 2; on++) {
+        sweep(read_model, MEMORY, ENOMEM, on, 5);
+        sweep(read_model, SYSTEM, EIO, on, 3);
+    }
+    sweep(read_model, PARTS, 0, true, 1);
+    sweep(read_model, END, 0, false, 1);
+    enum result result;
+    assert_true(fails_at("read", EINTR, read_model, &result));
+    assert_int_equal(result, GOOD);
+}
+
+/* ----------------------------------------------------------------------------------------------------- checkpoints */
 
 /* What is trained. */
 static struct {
@@ -701,7 +731,7 @@ static int remove_root(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(readers), TEST(published), TEST(enormous), TEST(checkpoints),
+    const struct CMUnitTest tests[] = {TEST(readers), TEST(published), TEST(enormous), TEST(models), TEST(checkpoints),
                                        TEST(directories_and_locks), TEST(training)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

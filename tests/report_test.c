@@ -248,6 +248,18 @@ static void reading(void **state)
     assert_string_equal(results_fact(all, 0, "num_cpus"), "2");
     assert_null(results_fact(all, 0, "nothing"));
     results_free(&all);
+    static const struct { const char *unit; double seconds; } units[] = { /* Google Benchmark's own, where none is said */
+        {", \"time_unit\": \"ns\"", 3e-9}, {", \"time_unit\": \"us\"", 3e-6}, {", \"time_unit\": \"ms\"", 3e-3},
+        {", \"time_unit\": \"s\"", 3}, {"", 3e-9}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        char text[300], error[300];
+        snprintf(text, sizeof text, "{\"context\": {}, \"benchmarks\": [{\"name\": \"x\", \"run_type\": \"iteration\", "
+                                    "\"real_time\": 3, \"cpu_time\": 6%s}]}", units[i].unit);
+        if (results_parse("a.json", text, strlen(text), &all, error, sizeof error)) fail_msg("%s", error);
+        near(result_median(&all->at[0], ""), units[i].seconds);
+        near(all->at[0].cpu_seconds[0], 2 * units[i].seconds);
+        results_free(&all);
+    }
 }
 
 static void unreadable(void **state)
@@ -677,8 +689,8 @@ static void page_positions(void **state)
     char error[300], path[] = "/tmp/convoy-report-XXXXXX", name[64];
     close(mkstemp(path));
     for (int i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native", 16 << 2 * i);
-        add(&all, "a.json", name, rates[i], 1);
+        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native", 16 << 2 * ((i + 1) % 3)); /* in any order */
+        add(&all, "a.json", name, rates[(i + 1) % 3], 1);
         snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16, i == 2 ? "native" : i ? "b" : "c");
         add(&all, "a.json", name, rates[i], 1);
     }

@@ -475,18 +475,26 @@ static void positions_that_lie(void **state)
     static const struct { const char *key; double value; } wrong[] = {
         {"batch", 5}, {"batch", 1}, {"batch", -1}, {"seen", 31}, {"seen", 53}, {"epoch", -1}, {"epoch", 0.5}, {"steps", -3},
         {"loss_sum", NAN}, {"test_epoch", NAN}};
+    static const char *const keys[] = {"epoch", "batch", "steps", "correct", "seen", "examples", "metrics_bytes", "test_epoch", "loss_sum",
+                                       "step_seconds", "wall_seconds", "loss", "train_acc", "test_loss", "test_acc"};
+    const size_t n_wrong = sizeof wrong / sizeof *wrong, n_keys = sizeof keys / sizeof *keys;
     struct checkpoint *c = read_run("p");
     json_t *good = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
-    for (size_t i = 0; i <= sizeof wrong / sizeof *wrong; i++) {
+    assert_int_equal(json_object_size(good), n_keys);
+    for (size_t i = 0; i <= n_wrong + 2 * n_keys; i++) {
         json_t *position = json_deep_copy(good), *metadata = json_object();
-        if (i < sizeof wrong / sizeof *wrong) {
+        if (i > n_wrong) { /* each left out, each a string */
+            const char *key = keys[(i - n_wrong - 1) / 2];
+            if (i % 2) json_object_set_new(position, key, json_string("1"));
+            else json_object_del(position, key);
+        } else if (i < n_wrong) {
             const char *key = wrong[i].key;
             double v = wrong[i].value;
             if (isnan(v)) json_object_del(position, key);
             else json_object_set_new(position, key, v == floor(v) ? json_integer((json_int_t)v) : json_real(v));
         }
         char *text = json_dumps(position, 0);
-        json_object_set_new(metadata, "convoy.position", json_string(i < sizeof wrong / sizeof *wrong ? text : "no JSON"));
+        json_object_set_new(metadata, "convoy.position", json_string(i != n_wrong ? text : "no JSON"));
         free(text);
         unsigned char *bytes;
         size_t size;
