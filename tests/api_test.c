@@ -175,6 +175,180 @@ static void a_bad_batch_changes_nothing(void **state)
     cvy_net_destroy(&net);
 }
 
+/* Labels outside the classes are named with the place in the batch, and images that the index does not reach are not looked at. */
+static void labels_are_classes(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_trainer *t = small_trainer(net, logits);
+    float images[20 * 36], before[27], after[27];
+    for (size_t i = 0; i < 20 * 36; i++) images[i] = cosf((float)i);
+    assert_int_equal(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "conv.weight", before, 27), CVY_OK);
+    uint32_t index[20];
+    for (uint32_t i = 0; i < 20; i++) index[i] = 19 - i;
+    cvy_step_result r;
+    for (int way = 0; way < 10; way++) { /* bytes or int32, with an index or without; 4 is the number of classes */
+        static const int wrong[] = { 4, 255, 4, -1, INT32_MIN };
+        bool wide = way % 5 > 1, indexed = way >= 5;
+        uint8_t labels[20] = { 0 };
+        int32_t labels32[20] = { 0 };
+        char want[64];
+        labels[12] = (uint8_t)wrong[way % 5];
+        labels32[12] = wrong[way % 5];
+        cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = wide ? NULL : labels,
+                        .labels32 = wide ? labels32 : NULL, .index = indexed ? index : NULL, .n = 20 };
+        FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+        snprintf(want, sizeof want, "label %d ", wrong[way % 5]);
+        if (!strstr(cvy_message(ctx), want)) fail_msg("way %d: %s", way, cvy_message(ctx));
+        if (!strstr(cvy_message(ctx), indexed ? " 7" : " 12")) fail_msg("way %d: %s", way, cvy_message(ctx));
+    }
+    assert_int_equal(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "conv.weight", after, 27), CVY_OK);
+    assert_memory_equal(before, after, sizeof before);
+    assert_int_equal(cvy_trainer_steps(t), 0);
+    uint8_t labels[20] = { 3, 0, 3 };
+    labels[19] = 4;
+    cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = labels, .index = (uint32_t[]){ 0, 1, 2, 0 }, .n = 4 };
+    assert_int_equal(cvy_trainer_step(t, &b, &r), CVY_OK);
+    b.index = index; /* now the wrong one is the first */
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+    cvy_op *op;
+    float x[6] = { 1, 2, 3, 4, 5, 6 }, dx[6] = { 0 };
+    assert_int_equal(cvy_op_softmax_cross_entropy(ctx, NULL, (cvy_shape){ 2, 3, 1, 1 }, &op), CVY_OK);
+    for (int32_t wrong = -1; wrong <= 3; wrong += 4) {
+        FAILS(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, wrong } }), CVY_E_ARG);
+        char want[80];
+        snprintf(want, sizeof want, "label %d at position 1; there are 3 classes", (int)wrong);
+        assert_string_equal(cvy_message(ctx), want);
+    }
+    FAILS(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx }), CVY_E_ARG);
+    for (size_t i = 0; i < 6; i++) assert_true(dx[i] == 0);
+    assert_int_equal(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, 0 } }), CVY_OK);
+    cvy_op_destroy(&op);
+}
+
+/* Workspaces are on a line of the cache, wherever in it the caller's would begin otherwise. */
+static void workspaces_are_aligned(void **state)
+{
+    (void)state;
+    static float x[2 * 3 * 64], w[4 * 3 * 9], y[2 * 4 * 64], want[2 * 4 * 64];
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = sinf((float)i);
+    for (size_t i = 0; i < sizeof w / sizeof *w; i++) w[i] = cosf((float)i);
+    cvy_conv2d_desc d = { .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .no_bias = true };
+    cvy_op *op;
+    assert_int_equal(cvy_op_conv2d(ctx, &d, (cvy_shape){ 2, 3, 8, 8 }, CVY_FORWARD, &op), CVY_OK);
+    cvy_op_args args = { .src = x, .weights = w, .dst = want };
+    assert_int_equal(cvy_op_run(op, &args), CVY_OK);
+    args.dst = y;
+    size_t bytes = cvy_op_workspace(op);
+    assert_true(bytes > 0);
+    char *memory = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+    assert_non_null(memory);
+    for (size_t off = 1; off < 64; off++) {
+        args.workspace = memory + off;
+        FAILS(cvy_op_run(op, &args), CVY_E_ARG);
+        assert_string_equal(cvy_message(ctx), "`workspace` is not 64-byte aligned");
+    }
+    for (size_t i = 0; i < sizeof y / sizeof *y; i++) assert_true(y[i] == 0);
+    for (int i = 0; i < 3; i++) { /* the caller's, elsewhere, its own again */
+        memset(y, 0, sizeof y);
+        args.workspace = i < 2 ? memory + 64 * i : NULL;
+        assert_int_equal(cvy_op_run(op, &args), CVY_OK);
+        assert_memory_equal(y, want, sizeof y);
+    }
+    free(memory);
+    cvy_op_destroy(&op);
+}
+
+/* Predictors refuse what trainers refuse of a batch, and write nothing then. */
+static void predictors_check_batches(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_predictor *p;
+    float images[4 * 36] = { 1, 2, 3 }, out[5 * 4];
+    for (size_t i = 0; i < 20; i++) out[i] = 77;
+    assert_int_equal(cvy_predictor_create(net, logits, 4, NULL, NULL, &p), CVY_OK);
+    cvy_batch b = { .images = images, .dtype = CVY_F32, .n = 0 };
+    FAILS(cvy_predictor_run(p, &b, out), CVY_E_ARG);
+    assert_string_equal(cvy_message(ctx), "the batch has 0 images, expected 1 to 4");
+    b.n = 5;
+    FAILS(cvy_predictor_run(p, &b, out), CVY_E_ARG);
+    assert_string_equal(cvy_message(ctx), "the batch has 5 images, expected 1 to 4");
+    b.n = SIZE_MAX;
+    FAILS(cvy_predictor_run(p, &b, out), CVY_E_ARG);
+    b.n = 4;
+    FAILS(cvy_predictor_run(p, &b, NULL), CVY_E_ARG);
+    FAILS(cvy_predictor_run(p, NULL, out), CVY_E_ARG);
+    FAILS(cvy_predictor_run(p, &(cvy_batch){ .dtype = CVY_F32, .n = 4 }, out), CVY_E_ARG);
+    b.dtype = CVY_F64;
+    FAILS(cvy_predictor_run(p, &b, out), CVY_E_ARG);
+    for (size_t i = 0; i < 20; i++) assert_true(out[i] == 77);
+    b.dtype = CVY_F32;
+    for (b.n = 1; b.n <= 4; b.n++) {
+        for (size_t i = 0; i < 20; i++) out[i] = 77;
+        assert_int_equal(cvy_predictor_run(p, &b, out), CVY_OK);
+        for (size_t i = 0; i < 20; i++) assert_true((out[i] == 77) == (i >= b.n * 4));
+    }
+    const cvy_input_desc bad[] = { { .scale = NAN }, { .scale = INFINITY }, { .mean = (double[]){ NAN } },
+        { .mean = (double[]){ INFINITY } }, { .std = (double[]){ 0 } }, { .std = (double[]){ -1 } }, { .std = (double[]){ NAN } },
+        { .std = (double[]){ INFINITY } } };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cvy_predictor *none;
+        FAILS(cvy_predictor_create(net, logits, 4, &bad[i], NULL, &none), CVY_E_ARG);
+        assert_null(none);
+    }
+    cvy_predictor_destroy(&p);
+    cvy_net_destroy(&net);
+}
+
+/* As many numbers as were asked for. */
+static void tensors_come_in_parts(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_trainer *t;
+    cvy_trainer_options o = { .batch = 3, .sgd.lr = 0.1, .keep_tensors = true };
+    assert_int_equal(cvy_trainer_create(net, logits, &o, &t), CVY_OK);
+    float images[3 * 36];
+    for (size_t i = 0; i < 3 * 36; i++) images[i] = sinf((float)i);
+    cvy_step_result r;
+    cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = (uint8_t[]){ 0, 1, 2 }, .n = 3 };
+    assert_int_equal(cvy_trainer_step(t, &b, &r), CVY_OK);
+    assert_true(cvy_trainer_tensors(t) > 4);
+    for (size_t i = 0; i < cvy_trainer_tensors(t); i++) {
+        cvy_tensor_info info;
+        assert_int_equal(cvy_trainer_tensor(t, i, &info), CVY_OK);
+        size_t n = info.shape.n * info.shape.c * info.shape.h * info.shape.w;
+        double *all = malloc((n + 1) * sizeof *all), *part = malloc((n + 1) * sizeof *part);
+        all[n] = 77;
+        for (size_t k = 0; k < n; k++) part[k] = 77;
+        assert_int_equal(cvy_trainer_tensor_get(t, i, all, n), CVY_OK);
+        assert_true(all[n] == 77);
+        assert_int_equal(cvy_trainer_tensor_get(t, i, part, n / 2), CVY_OK);
+        for (size_t k = 0; k < n; k++) assert_true(part[k] == (k < n / 2 ? all[k] : 77));
+        FAILS(cvy_trainer_tensor_get(t, i, all, n + 1), CVY_E_SHAPE);
+        FAILS(cvy_trainer_tensor_get(t, i, NULL, n), CVY_E_SHAPE);
+        free(all);
+        free(part);
+    }
+    FAILS(cvy_trainer_tensor(t, cvy_trainer_tensors(t), NULL), CVY_E_ARG);
+    cvy_trainer_destroy(&t);
+    o.dry_run = true;
+    assert_int_equal(cvy_trainer_create(net, logits, &o, &t), CVY_OK);
+    double one;
+    FAILS(cvy_trainer_tensor_get(t, 0, &one, 1), CVY_E_STATE);
+    FAILS(cvy_trainer_step(t, &b, &r), CVY_E_STATE);
+    cvy_predictor *p;
+    FAILS(cvy_predictor_create(net, logits, 3, NULL, t, &p), CVY_E_STATE);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
 static void one_value_per_channel_is_an_error(void **state)
 {
     (void)state;
@@ -274,7 +448,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(null_is_answered), cmocka_unit_test(a_bad_batch_changes_nothing), cmocka_unit_test(one_value_per_channel_is_an_error),
         cmocka_unit_test(the_first_mistake_sticks), cmocka_unit_test(unknown_backends_are_named),
-        cmocka_unit_test(the_environment_of_the_caller_is_kept), cmocka_unit_test(parameters_come_back_as_they_went_in),
+        cmocka_unit_test(the_environment_of_the_caller_is_kept),
+        cmocka_unit_test(labels_are_classes), cmocka_unit_test(workspaces_are_aligned),
+        cmocka_unit_test(predictors_check_batches), cmocka_unit_test(tensors_come_in_parts), cmocka_unit_test(parameters_come_back_as_they_went_in),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }
