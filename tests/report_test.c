@@ -558,6 +558,98 @@ static void equal_contestants(void **state)
 
 /* ------------------------------------------------------------------------------------------------ words */
 
+/* Two contestants of eight steps whose numbers are chosen: what every line says can be worked out by hand. Medians in
+ * microseconds: a step 1000 and 500, with clocks 1100 and 600; the rows below. */
+static void contest_by_hand(void **state)
+{
+    (void)state;
+    enum { N = 8, N_ROWS = 4 };
+    static const double vary[N] = {0.99, 1, 1, 1, 1, 1, 1, 1.01};
+    static const struct { const char *name; enum contest_part part; double flops, bytes, us[2]; } rows[N_ROWS] = {
+        {"conv", CONTEST_FORWARD, 2e6, 4e5, {100, 200}}, {"relu", CONTEST_FORWARD, 0, 8e5, {50, 50}},
+        {"sgd", CONTEST_UPDATE, 1e5, 0, {20, 10}}, {"turn", CONTEST_REORDER, 0, 0, {0, 40}}};
+    double seconds[N_ROWS][2][N], plain[2][N], clocked[2][N];
+    struct contest_cell cell[N_ROWS][2] = {{{0}}};
+    struct contest_row row[N_ROWS] = {{0}};
+    struct contest_side side[2] = {{.name = "one", .n = N, .loss = 2.5}, {.name = "two", .n = N, .loss = 2.25}};
+    char names[N_ROWS][8];
+    for (size_t s = 0; s < 2; s++) {
+        for (size_t i = 0; i < N; i++) {
+            plain[s][i] = (s ? 500e-6 : 1000e-6) * vary[i];
+            clocked[s][i] = (s ? 600e-6 : 1100e-6) * vary[i];
+        }
+        side[s].plain = plain[s], side[s].clocked = clocked[s];
+    }
+    for (size_t r = 0; r < N_ROWS; r++) {
+        row[r] = (struct contest_row){strcpy(names[r], rows[r].name), rows[r].part, rows[r].flops, rows[r].bytes, cell[r]};
+        for (size_t s = 0; s < 2; s++) {
+            for (size_t i = 0; i < N; i++) seconds[r][s][i] = rows[r].us[s] * 1e-6 * vary[i];
+            if (rows[r].us[s] > 0) cell[r][s] = (struct contest_cell){.n = N, .seconds = seconds[r][s]};
+        }
+    }
+    cell[0][1].distance = (struct contest_distance){.tensor = "conv.out", .abs = 1.5e-6, .rel = 2.5e-5, .ulp = 3, .worst = {1, 2, 3, 4}};
+    struct contest c = {.model = "m", .cpu = "cpu", .isa = "avx2", .version = "1", .batch = 4, .threads = 2, .check_batch = 3, .turn = 1,
+                        .peak = 100e9, .n_sides = 2, .n_rows = N_ROWS, .side = side, .row = row};
+    assert_true(contest_judge(&c));
+    near(side[1].verdict.ratio.ratio, 0.5);
+    near(cell[0][1].verdict.ratio.ratio, 2);
+    near(cell[1][1].verdict.ratio.ratio, 1);
+    assert_true(side[1].verdict.real && cell[0][1].verdict.real && !cell[1][1].verdict.real && cell[2][1].verdict.real);
+    assert_false(cell[3][1].verdict.real);
+    assert_true(isnan(cell[3][1].verdict.ratio.ratio));
+    /* 2e6 operations in 100 us are 20 GFLOP/s of 100, 4e5 bytes 4 GB/s, 100 of 170 us 58.8 %. */
+    static const char *const lines[] = {
+        "two against one: faster\n    a step takes 0.50 times as long (95 % interval 0.",
+        "    of 3 rows slower: 1, faster: 1, no difference beyond the noise: 1\n\nm, batch 4, 2 threads, avx2 on cpu; ",
+        "FMA peak 100.0 GFLOP/s; medians of 8 steps.\n", "Numbers: one step of 3 images", "one 2.5\ntwo 2.25\n",
+        "\n-- forward\nconv                                      100.0     200.0    2.00    1.", " slower\nrelu ",
+        "\nrelu                                       50.0      50.0    1.00    0.", "\n-- update\nsgd                                        20.0      10.0    0.50    0.",
+        "faster\n-- the whole step                        1000.0     500.0    0.50    0.", "faster\n\none   ",
+        "\n-- forward\nconv                                      100.0   0.0   58.8     20.0   20.0    4.0\n"
+        "relu                                       50.0   0.0   29.4                   16.0\n"
+        "-- update\nsgd                                        20.0   0.0   11.8      5.0    5.0\n"
+        "-- all of these                           170.0\n-- waiting, starting threads              930.0\n"
+        "-- a step with clocks                    1100.0  3636.4 examples/s\n-- a step without                        1000.0  4000.0 examples/s\n",
+        "\n-- forward\nconv                                      200.0   0.0   66.7     10.0   10.0    2.0  1.5e-06 2.5e-05\n"
+        "relu                                       50.0   0.0   16.7                   16.0\n"
+        "-- update\nsgd                                        10.0   0.0    3.3     10.0   10.0\n"
+        "-- reorder\nturn                                       40.0   0.0   13.3\n-- all of these                           300.0\n"
+        "-- waiting, starting threads              300.0\n-- a step with clocks                     600.0  6666.7 examples/s\n"
+        "-- a step without                         500.0  8000.0 examples/s\n"};
+    static const char *const page[] = {
+        "<b>4000</b>", "one, examples/s (&#177;0.0 %)", "<b>8000</b>", "<td>the whole step</td><td data-tip=\"&#177;0.0 %\">1000.0</td>",
+        "data-tip=\"&#177;0.0 %\">500.0</td><td class=\"faster\">0.50</td>",
+        "<td>conv</td><td data-tip=\"&#177;0.0 %\">100.0</td><td class=\"wide\" data-tip=\"&#177;0.0 %\">200.0</td><td class=\"slower\">2.00</td>",
+        "<td>relu</td><td data-tip=\"&#177;0.0 %\">50.0</td><td class=\"wide\" data-tip=\"&#177;0.0 %\">50.0</td><td>1.00</td>",
+        "<tr class=\"wide\"><td>turn</td><td></td><td class=\"wide\" data-tip=\"&#177;0.0 %\">40.0</td><td></td><td class=\"wide\"></td></tr>",
+        "<td>conv</td><td class=\"bars\"><div class=\"fill\" style=\"--c:var(--c0);width:50.0%\"></div><div class=\"fill\" style=\"--c:var(--c1);width:100.0%\">"
+        "</div></td><td>20.0</td><td>4.0</td><td></td><td>10.0</td><td>2.0</td><td data-tip=\"conv.out[1,2,3,4]: 3 ulp\nat most 2.5e-05 relative\">1.5e-06</td>",
+        "<td>relu</td><td class=\"bars\"><div class=\"fill\" style=\"--c:var(--c0);width:25.0%\"></div><div class=\"fill\" style=\"--c:var(--c1);width:25.0%\">"
+        "</div></td><td></td><td>16.0</td><td></td><td></td><td>16.0</td><td></td>",
+        "<td>sgd</td><td class=\"bars\"><div class=\"fill\" style=\"--c:var(--c0);width:10.0%\"></div><div class=\"fill\" style=\"--c:var(--c1);width:5.0%\">"
+        "</div></td><td>5.0</td><td></td><td></td><td>10.0</td><td></td><td></td>"};
+    static const char *const values[] = {
+        "\"examples_per_second\": 4000.0", "\"examples_per_second_clocked\": 3636.36364", "\"rows_seconds\": 0.00017", "\"loss\": 2.25",
+        "\"examples_per_second\": 8000.0", "\"rows_seconds\": 0.0003", "\"share\": 0.588235294", "\"flops_per_second\": 2e10", "\"of_peak\": 0.2",
+        "\"bytes_per_second\": 4e9", "\"share\": 0.666666667", "\"max_abs\": 1.5e-6", "\"max_rel\": 2.5e-5", "\"ulp\": 3.0", "\"real\": true", "\"real\": false",
+        "\"ratio\": 2.0", "\"ratio\": 0.5"};
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    contest_print(f, &c);
+    fclose(f);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) has_text(text, lines[i]);
+    free(text);
+    f = open_memstream(&text, &size);
+    assert_true(contest_html(f, &c));
+    fclose(f);
+    for (size_t i = 0; i < sizeof page / sizeof *page; i++) has_text(text, page[i]);
+    free(text);
+    text = contest_json(&c);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) has_text(text, values[i]);
+    free(text);
+}
+
 static void same(const char *got, const char *want)
 {
     if (strcmp(got, want)) fail_msg("got '%s', want '%s'", got, want);
@@ -749,7 +841,7 @@ int main(void)
                                        cmocka_unit_test(comparing),  cmocka_unit_test(disturbed),
                                        cmocka_unit_test(one_side_only),
                                        cmocka_unit_test(processes),  cmocka_unit_test(equals_are_equal),
-                                       cmocka_unit_test(equal_contestants),
+                                       cmocka_unit_test(equal_contestants), cmocka_unit_test(contest_by_hand),
                                        cmocka_unit_test(units),      cmocka_unit_test(labels),
                                        cmocka_unit_test(charts),     cmocka_unit_test(page_positions),
                                        cmocka_unit_test(report)};
