@@ -803,6 +803,40 @@ static void page_positions(void **state)
     has_text(text, "<b>4000</b><span>examples a second, training net at batch 16");
 }
 
+/* The roofline, operators, phases and peaks of a small file. Log axes: 1 to 8 FLOP a byte, 1 to 100 GFLOP/s: x = 56 + 906 log2(v) / 3,
+ * y = 358 - 332 log10(v) / 2. Peak 16 GFLOP/s; memory 2 GB/s meets it at 8, L2 8 GB/s at 2 FLOP a byte. */
+static void page_sections(void **state)
+{
+    (void)state;
+    static const char file[] =
+        "{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"8\", \"dram_read_gbs\": \"2\", \"empty\": \"\"}, \"benchmarks\": ["
+        "{\"name\": \"ops/o/dir:fwd/threads:1/native\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\", \"label\": \"--conv x\","
+        " \"GFLOP/s\": 8, \"GB/s\": 1, \"% of peak\": 50},"
+        "{\"name\": \"ops/o/dir:fwd/threads:1/b\", \"run_type\": \"iteration\", \"real_time\": 4, \"time_unit\": \"ms\", \"GFLOP/s\": 2, \"GB/s\": 2},"
+        "{\"name\": \"step/net/batch:16/threads:1/native\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\","
+        " \"phase 001 late\": 30, \"phase 000 early\": 90},"
+        "{\"name\": \"peak/fma/threads:1/avx2\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\", \"GFLOP/s\": 16.5}]}";
+    struct results *all = NULL;
+    char error[300], path[] = "/tmp/convoy-report-XXXXXX";
+    close(mkstemp(path));
+    if (results_parse("a.json", file, sizeof file - 1, &all, error, sizeof error)) fail_msg("%s", error);
+    if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
+    FILE *f = fopen(path, "r");
+    static char text[1 << 20];
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    unlink(path);
+    results_free(&all);
+    static const char *const parts[] = {
+        "<line class=\"slope\" x1=\"56.0\" x2=\"358.0\" y1=\"208.1\" y2=\"158.1\"/>", "<line class=\"slope\" x1=\"56.0\" x2=\"962.0\" y1=\"308.0\" y2=\"158.1\"/>",
+        "<line class=\"roof\" x1=\"358.0\" x2=\"962.0\" y1=\"158.1\" y2=\"158.1\"/>", "FMA peak 16 GFLOP/s", "L2 8 GB/s", "DRAM 2 GB/s",
+        "<circle cx=\"962.0\" cy=\"208.1\" r=\"5\"", "native: 1 ms, 8 GFLOP/s, 1 GB/s", "<rect x=\"52.2\" y=\"304.3\" width=\"7.5\"",
+        "<text class=\"strong\" x=\"960.0\" y=\"152.1\"",
+        "<td data-v=\"0.004\">4 ms</td><td data-v=\"4\">4.00</td><td data-v=\"2\">2.0</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>", "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div", "flex:250 0 0\" data-tip=\"late\n30.0 µs, 25.0 %",
+        "all 2 phases", "<tr><td>fma · 1 thread</td><td>avx2</td><td data-v=\"16.5\">16.5</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td></tr>"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
+}
+
 /* Names and facts may hold anything. */
 static void report(void **state)
 {
@@ -843,7 +877,7 @@ int main(void)
                                        cmocka_unit_test(processes),  cmocka_unit_test(equals_are_equal),
                                        cmocka_unit_test(equal_contestants), cmocka_unit_test(contest_by_hand),
                                        cmocka_unit_test(units),      cmocka_unit_test(labels),
-                                       cmocka_unit_test(charts),     cmocka_unit_test(page_positions),
+                                       cmocka_unit_test(charts),     cmocka_unit_test(page_positions), cmocka_unit_test(page_sections),
                                        cmocka_unit_test(report)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
