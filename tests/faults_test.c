@@ -654,6 +654,13 @@ static void directories_and_locks(void **state)
         if (!strstr(error, names[i].who)) fail_msg("'%s': expected '%s', found '%s'", text, names[i].who, error);
         assert_int_equal(b.fd, -1);
     }
+    char far[250] = "process 7 on "; /* the longest name that a host may have, and another's */
+    memset(far + strlen(far), 'h', 190);
+    assert_int_equal(ftruncate(a.fd, 0), 0);
+    assert_int_equal(pwrite(a.fd, far, strlen(far), 0), strlen(far));
+    assert_int_equal(files_lock(root, &b, error, sizeof error), TRAIN_IO);
+    assert_non_null(strstr(error, far));
+    assert_non_null(strstr(error, "hhh trains there"));
     files_unlock(&a);
     /* Who may not ask whether a process lives takes its word; a system that refuses a lock by EACCES means the same. */
     assert_int_equal(files_lock(root, &a, error, sizeof error), TRAIN_OK);
