@@ -114,7 +114,7 @@ check_sanitizers() {
     compile "$build-asan"
     export CVYI_TEST_STEPS=10 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite module -t 6
-    suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0 -- "$build-asan" --suite module -t 6
+    suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module -t 6
     unset CVYI_TEST_STEPS UBSAN_OPTIONS
 }
 check_clang() {
