@@ -85,7 +85,7 @@ def few_threads():
 def with_openmp():
     symbols = subprocess.run(["nm", "-D", "--undefined-only", os.path.join(here, "..", "..", "src", "libconvoy.so")],
                              capture_output=True, text=True, check=True).stdout
-    return "GOMP_parallel" in symbols or "__kmpc_fork_call" in symbols
+    return "GOMP_parallel" in symbols  # LLVM's runtime gives up by itself where threads are refused
 
 
 unloading()

@@ -151,7 +151,7 @@ static enum cvy_status check_grid(struct cvy_plan *plan, const struct cvy_phase_
     if (phase->gate && phase->alone) return refuse(plan, phase, "is a gate and alone, and can be one of them");
     if (phase->gate && phase->blocks) return refuse(plan, phase, "is a gate and has blocks, which gates have not");
     if (!(phase->flops >= 0) || phase->flops > 1e300) return refuse(plan, phase, "has %g FLOPs", phase->flops);
-    if (phase->scratch_bytes > PTRDIFF_MAX / plan->ctx->options.threads)
+    if (phase->scratch_bytes > (PTRDIFF_MAX - 64) / plan->ctx->options.threads) /* rounded up to 64 */
         return refuse(plan, phase, "wants %zu bytes of scratch for every worker", phase->scratch_bytes);
     return CVY_OK;
 }
