@@ -23,7 +23,8 @@ CONVOY = str(BUILD / 'src' / 'convoy')
 DATA = ['--data', 'synthetic:seed=3,train=1000,test=200']
 SMALL = DATA + ['--batch', '64']
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
-ENV.update(CVY_THREADS='2', OMP_WAIT_POLICY='passive', LC_ALL='C')
+HAS_THREADS = any(name in pathlib.Path(CONVOY).read_bytes() for name in (b'GOMP_parallel', b'__kmpc_fork_call'))
+ENV.update(CVY_THREADS='2' if HAS_THREADS else '1', OMP_WAIT_POLICY='passive', LC_ALL='C')
 
 
 def run(*args, env=None, code=None, **kw):

@@ -21,7 +21,8 @@ import traceback
 SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
 CONVOY = str(BUILD / 'src' / 'convoy')
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_')) and k not in ('COLUMNS', 'NO_COLOR')}
-ENV.update(CVY_THREADS='2', OMP_WAIT_POLICY='passive', LC_ALL='C', TERM='xterm')
+HAS_THREADS = any(name in pathlib.Path(CONVOY).read_bytes() for name in (b'GOMP_parallel', b'__kmpc_fork_call'))
+ENV.update(CVY_THREADS='2' if HAS_THREADS else '1', OMP_WAIT_POLICY='passive', LC_ALL='C', TERM='xterm')
 SMALL = ['--data', 'synthetic:seed=3,train=3000,test=600', '--batch', '32']
 
 
