@@ -58,7 +58,6 @@ static enum cvy_status deny(struct cvy_plan *plan, const char *format, ...)
     return plan->denied = cvyi_fail(plan->ctx, CVY_E_BACKEND, "%s", text);
 }
 
-
 /* Whether value id, or an alias of it, is written by the ops that are being planned: a result, or updated in place. */
 static bool is_result(const struct cvy_plan *plan, int id)
 {
@@ -139,9 +138,6 @@ static enum cvy_status refuse(struct cvy_plan *plan, const struct cvy_phase_desc
                      planner(plan)->name, text);
 }
 
-static bool is_write(enum cvy_access a) { return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL; }
-static bool is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_WRITE_CELL; }
-
 static enum cvy_status check_grid(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
 {
     size_t tasks = phase->parts;
@@ -163,15 +159,15 @@ static enum cvy_status check_access(struct cvy_plan *plan, const struct cvy_phas
     const struct cvy_value *v = cvy_plan_value(plan, id);
     if (!v) return refuse(plan, phase, "names value %d, which is none", id);
     if ((unsigned)access > CVY_WRITE_ALL) return refuse(plan, phase, "accesses %s in way %d, which is none", v->name, (int)access);
-    if (is_cell(access) && !phase->blocks)
+    if (cvyi_is_cell(access) && !phase->blocks)
         return refuse(plan, phase, "accesses %s by cells, and has no grid of blocks", v->name);
-    for (int b = 0; b < a && is_write(access); b++)
-        if (phase->access[b].value == id && is_write(phase->access[b].access))
+    for (int b = 0; b < a && cvyi_writes(access); b++)
+        if (phase->access[b].value == id && cvyi_writes(phase->access[b].access))
             return refuse(plan, phase, "names %s twice as what it writes", v->name);
     if (v->role != CVY_ROLE_INPUT && v->role != CVY_ROLE_STATS && !cvyi_claims_knows(planner(plan), v))
         return refuse(plan, phase, "accesses %s, which lies in a layout that is not its own: %s%s%s", v->name,
                       layout_name(v->layout), v->owner ? " of " : "", v->owner ? v->owner->name : "");
-    if (is_write(access) && !may_write(plan, id))
+    if (cvyi_writes(access) && !may_write(plan, id))
         return refuse(plan, phase, "writes %s, which is no result of %s", v->name, plan->list.op[plan->planned].name);
     return CVY_OK;
 }
@@ -219,7 +215,7 @@ static bool is_written(const struct cvy_plan *plan, int id, size_t first)
     for (size_t p = first; p < plan->n_phases; p++) {
         const struct cvy_phase_desc *phase = &plan->phase[p].desc;
         for (int a = 0; a < phase->n_access; a++)
-            if (is_write(phase->access[a].access) &&
+            if (cvyi_writes(phase->access[a].access) &&
                 cvyi_program_root(plan, phase->access[a].value) == cvyi_program_root(plan, id)) return true;
     }
     return false;

@@ -87,7 +87,7 @@ static enum cvy_status lifetimes(struct cvy_plan *plan, struct cvyi_slot *slot, 
             for (int a = 0; a < phase->desc.n_access; a++) {
                 int id = cvyi_program_root(plan, phase->desc.access[a].value);
                 enum cvy_access access = phase->desc.access[a].access;
-                bool write = access == CVY_WRITE_CELL || access == CVY_WRITE_ALL;
+                bool write = cvyi_writes(access);
                 const struct cvy_value *v = cvy_plan_value(plan, id);
                 if (v->role == CVY_ROLE_INPUT || v->external) continue;
                 if (write == (pass == 0)) { /* what a phase both writes and reads, it writes first */

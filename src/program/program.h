@@ -168,6 +168,9 @@ enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t inde
 
 /* ------------------------------------------------------------------------------------------------ its parts */
 
+static inline bool cvyi_writes(enum cvy_access a) { return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL; }
+static inline bool cvyi_is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_WRITE_CELL; }
+
 /* Whether an op changes its k-th input in place: SGD all but the gradient, BN_STATS the running statistics. */
 bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
 

@@ -21,9 +21,6 @@ struct stages {
     bool *alone;     /* by stage */
 };
 
-static bool writes(enum cvy_access a) { return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL; }
-static bool is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_WRITE_CELL; }
-
 static bool same_grid(const struct cvyi_phase *a, const struct cvyi_phase *b)
 {
     return a->desc.blocks > 0 && a->desc.blocks == b->desc.blocks && a->desc.parts == b->desc.parts &&
@@ -47,13 +44,13 @@ static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
         for (long h = s->head[cvyi_program_root(plan, value)]; h >= 0; h = s->access[h].next) {
             const struct access *other = &s->access[h];
             size_t q = other->phase;
-            if (!writes(access) && !writes(other->access)) continue;
+            if (!cvyi_writes(access) && !cvyi_writes(other->access)) continue;
             if (s->mark[q] != p + 1) {
                 s->mark[q] = p + 1;
                 s->cell[q] = !plan->ctx->options.no_fusion && same_grid(&plan->phase[q], phase);
                 s->touched[n++] = q;
             }
-            if (!is_cell(access) || !is_cell(other->access) || !same_parts(plan, phase, value, other->value))
+            if (!cvyi_is_cell(access) || !cvyi_is_cell(other->access) || !same_parts(plan, phase, value, other->value))
                 s->cell[q] = false;
         }
     }
