@@ -14,17 +14,12 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
 
-SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
-CONVOY = str(BUILD / 'src' / 'convoy')
+from outside import BUILD, CONVOY, ENV, SOURCE, run_tests
+
 DATA = ['--data', 'synthetic:seed=3,train=1000,test=200']
 SMALL = DATA + ['--batch', '64']
-ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
-HAS_THREADS = any(name in pathlib.Path(CONVOY).read_bytes() for name in (b'GOMP_parallel', b'__kmpc_fork_call'))
-ENV.update(CVY_THREADS='2' if HAS_THREADS else '1', OMP_WAIT_POLICY='passive', LC_ALL='C')
 
 
 def run(*args, env=None, code=None, **kw):
@@ -873,23 +868,7 @@ def main():
                                *sys.argv], {**os.environ, 'CVYI_TEST_USER': 'usual'})
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): # a shell's background job ignores some, and hands that on
         signal.signal(number, signal.SIG_DFL)
-    tests = {k[5:]: v for k, v in globals().items() if k.startswith('test_')}
-    failed = 0
-    for name in sys.argv[3:] or tests:
-        directory = tempfile.mkdtemp(prefix='convoy-cli-')
-        os.chdir(directory)
-        start = time.monotonic()
-        try:
-            tests[name]()
-            print(f'ok   {name} ({time.monotonic() - start:.1f} s)', flush=True)
-        except Exception: # report and go on with the next
-            failed += 1
-            print(f'FAIL {name}', flush=True)
-            traceback.print_exc(file=sys.stdout)
-        os.chdir('/')
-        shutil.rmtree(directory)
-    print(f'{len(sys.argv[3:] or tests) - failed} passed, {failed} failed')
-    return failed != 0
+    return run_tests(globals(), 'cli')
 
 
 sys.exit(main())

@@ -8,21 +8,17 @@ import pathlib
 import pty
 import re
 import select
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
-import time
-import traceback
 
-SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
-CONVOY = str(BUILD / 'src' / 'convoy')
-ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_')) and k not in ('COLUMNS', 'NO_COLOR')}
-HAS_THREADS = any(name in pathlib.Path(CONVOY).read_bytes() for name in (b'GOMP_parallel', b'__kmpc_fork_call'))
-ENV.update(CVY_THREADS='2' if HAS_THREADS else '1', OMP_WAIT_POLICY='passive', LC_ALL='C', TERM='xterm')
+import outside
+from outside import CONVOY, run_tests
+
+ENV = {k: v for k, v in outside.ENV.items() if k not in ('COLUMNS', 'NO_COLOR')}
+ENV['TERM'] = 'xterm'
 SMALL = ['--data', 'synthetic:seed=3,train=3000,test=600', '--batch', '32']
 
 
@@ -212,23 +208,7 @@ def test_pipe():
 
 
 def main():
-    tests = {k[5:]: v for k, v in globals().items() if k.startswith('test_')}
-    failed = 0
-    for name in sys.argv[3:] or tests:
-        directory = tempfile.mkdtemp(prefix='convoy-terminal-')
-        os.chdir(directory)
-        start = time.monotonic()
-        try:
-            tests[name]()
-            print(f'ok   {name} ({time.monotonic() - start:.1f} s)', flush=True)
-        except Exception: # report and go on with the next
-            failed += 1
-            print(f'FAIL {name}', flush=True)
-            traceback.print_exc(file=sys.stdout)
-        os.chdir('/')
-        shutil.rmtree(directory)
-    print(f'{len(sys.argv[3:] or tests) - failed} passed, {failed} failed')
-    return failed != 0
+    return run_tests(globals(), 'terminal')
 
 
 sys.exit(main())

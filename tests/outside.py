@@ -1,0 +1,36 @@
+"""What tests of the program from outside share: where it is, the environment it is called in, and running functions named
+test_… each in a directory of its own. No test itself."""
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+
+SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+CONVOY = str(BUILD / 'src' / 'convoy')
+HAS_THREADS = any(name in pathlib.Path(CONVOY).read_bytes() for name in (b'GOMP_parallel', b'__kmpc_fork_call'))
+ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
+ENV.update(CVY_THREADS='2' if HAS_THREADS else '1', OMP_WAIT_POLICY='passive', LC_ALL='C')
+
+
+def run_tests(functions, kind):
+    """Those that the command line names, or all; whether one failed. functions: a module's globals()."""
+    tests = {k[5:]: v for k, v in functions.items() if k.startswith('test_')}
+    failed = 0
+    for name in sys.argv[3:] or tests:
+        directory = tempfile.mkdtemp(prefix=f'convoy-{kind}-')
+        os.chdir(directory)
+        start = time.monotonic()
+        try:
+            tests[name]()
+            print(f'ok   {name} ({time.monotonic() - start:.1f} s)', flush=True)
+        except Exception: # report and go on with the next
+            failed += 1
+            print(f'FAIL {name}', flush=True)
+            traceback.print_exc(file=sys.stdout)
+        os.chdir('/')
+        shutil.rmtree(directory)
+    print(f'{len(sys.argv[3:] or tests) - failed} passed, {failed} failed')
+    return failed != 0
