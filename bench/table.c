@@ -305,7 +305,7 @@ static void begin(struct table *t, const struct layout *l)
              set_name ? (int)strcspn(set_name, "/") : 0, set_name ? set_name : "", l->title, runs,
              ratio ? "; ×: times as long as the first contestant (95 % interval)" : "");
     putc('\n', t->out);
-    text_wrap(t->out, title, 0, 80);
+    text_wrap(t->out, title, 0, 0, 80);
 }
 
 /* Columns pad themselves; the last one's blanks are not worth printing. */
@@ -323,7 +323,7 @@ static void print_row(struct table *t, const struct row *r, const struct row *fi
     if (!fclose(line)) {
         while (size && text[size - 1] == ' ' && !r->error) size--;
         fprintf(out, "%.*s%s", (int)size, text, r->error ? "  " : "\n");
-        if (r->error) text_wrap(out, r->error, t->label_width + 2, SCREEN);
+        if (r->error) text_wrap(out, r->error, t->label_width + 2, t->label_width + 2, SCREEN);
     }
     free(text);
 }
@@ -428,18 +428,18 @@ void table_head(struct table *t)
              virtual ? " (virtual)" : "", fact(t, "cpus"), strcmp(quota, "none") ? ", quota " : "",
              strcmp(quota, "none") ? quota : "", fact(t, "isa"), fact(t, "peak_gflops_1"),
              fact(t, "peak_gflops_all"), fact(t, "threads"));
-    text_wrap(t->out, line, 0, 80);
+    text_wrap(t->out, line, 0, 0, 80);
     snprintf(line, sizeof line,
              "L2 %s GB/s, DRAM %s GB/s, core to core and back %s%s%s; convoy %s, commit %s, %s",
              fact(t, "l2_read_gbs"), fact(t, "dram_read_gbs"),
              text_time(atof(fact(t, "core_round_trip_ns")) * 1e-9, number),
              seen(governor) ? ", governor " : "", seen(governor) ? governor : "", fact(t, "convoy"),
              fact(t, "commit"), fact(t, "compiler"));
-    text_wrap(t->out, line, 0, 80);
+    text_wrap(t->out, line, 0, 0, 80);
     /* The module path is `convoy bench`'s own. */
     if (seen(environment) &&
         (strncmp(environment, "CVY_BACKEND_PATH=", 17) || strchr(environment, ' ')))
-        text_wrap(t->out, environment, 0, 80);
+        text_wrap(t->out, environment, 0, 0, 80);
     fflush(t->out);
 }
 

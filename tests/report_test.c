@@ -698,7 +698,7 @@ static void labels(void **state)
     size_t size;
     FILE *f = open_memstream(&out, &size);
     text_pad(f, "±", 3);
-    text_wrap(f, "one two  three\nfour", 3, 10);
+    text_wrap(f, "one two  three\nfour", 3, 3, 10);
     fclose(f);
     same(out, "±  one two\n   three\n   four\n");
     free(out);

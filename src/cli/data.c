@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/screen.h"
+#include "report/text.h"
 
 struct options {
     const char *action, *name;
@@ -62,7 +63,7 @@ static int list(void)
         bool found = data_find(known[i].name, path, sizeof path);
         printf("%-14s %s\n%-14s %s", known[i].name, known[i].summary, "", found ? "found in " : "not found: ");
         if (found) printf("%s\n", path);
-        else cli_wrap(known[i].hint, INDENT + strlen("not found: "), INDENT);
+        else text_wrap(stdout, known[i].hint, INDENT + strlen("not found: "), INDENT, CLI_PAGE);
     }
     return CLI_OK;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/screen.h"
+#include "report/text.h"
 
 struct entry { const char *term, *text; };
 
@@ -87,14 +88,14 @@ static void print_entries(const char *title, const struct entry *e)
     for (; e->term; e++) {
         if (strlen(e->term) <= TERM_WIDTH) printf("  %-*s  ", TERM_WIDTH, e->term);
         else printf("  %s\n%*s", e->term, TERM_WIDTH + 4, "");
-        cli_wrap(e->text, TERM_WIDTH + 4, TERM_WIDTH + 4);
+        text_wrap(stdout, e->text, TERM_WIDTH + 4, TERM_WIDTH + 4, CLI_PAGE);
     }
 }
 
 static void print_help(void)
 {
     printf("Usage: convoy COMMAND [OPTION...] [ARGUMENT...]\n\n");
-    cli_wrap(intro, 0, 0);
+    text_wrap(stdout, intro, 0, 0, CLI_PAGE);
     printf("\nCommands:\n");
     for (size_t i = 0; cli_commands[i]; i++) printf("  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
     printf("\n`convoy help COMMAND` or `convoy COMMAND --help` tells more, with examples;\n`convoy --version` tells the version.\n");

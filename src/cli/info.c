@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/screen.h"
+#include "report/text.h"
 
 enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES };
 enum { INDENT = 10 };
@@ -87,7 +88,7 @@ static int machine(const struct cli_session *s)
              cvy_context_threads(s->ctx), cvy_context_threads_why(s->ctx), m.cpus_online,
              m.cpus_allowed, quota);
     printf("\nthreads   ");
-    cli_wrap(text, INDENT, INDENT);
+    text_wrap(stdout, text, INDENT, INDENT, CLI_PAGE);
     enum cvy_status status = cvy_context_available(s->ctx, available, sizeof available);
     if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
     printf("backends  %s chosen; available: %s\n", cvy_context_backends(s->ctx), available);
@@ -329,13 +330,13 @@ static int describe(struct cli_session *s, const struct options *o)
     char text[512];
     snprintf(text, sizeof text, "%s: %s", m->name,
              *m->description ? m->description : "(no description)");
-    cli_wrap(text, 0, 2);
+    text_wrap(stdout, text, 0, 2, CLI_PAGE);
     snprintf(text, sizeof text,
              "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, lr %g, momentum %g, "
              "weight decay %g",
              m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch,
              d->epochs, d->lr, d->momentum, d->weight_decay);
-    cli_wrap(text, 0, 2);
+    text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);
     if (!code) code = memory(s, batch);

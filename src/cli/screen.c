@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "report/text.h"
 #include "train/train.h"
 
 enum { DEFAULT_COLUMNS = 80, LINE = 512, BAR_LEAST = 8, BAR_MOST = 24 };
@@ -46,14 +47,6 @@ void cli_screen_clear(struct cli_screen *screen)
     screen->shown = 0;
 }
 
-/* Columns of text; bytes that go on with a UTF-8 character take none. */
-static size_t columns_of(const char *text)
-{
-    size_t n = 0;
-    for (; *text; text++) n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
-
 /* Cuts text after that many columns. */
 static void cut(char *text, size_t columns)
 {
@@ -86,7 +79,7 @@ void cli_screen_show(struct cli_screen *screen, double done, const char *const *
     size_t room = columns > 4 ? columns - 3 : 1; /* ^C is echoed behind it, too */
     if (room > LINE / 2) room = LINE / 2;
     for (size_t i = 0; parts[i]; i++) {
-        size_t more = columns_of(parts[i]) + (i ? 2 : 0);
+        size_t more = text_width(parts[i]) + (i ? 2 : 0);
         if (i && used + more > room) break;
         size_t at = strlen(line);
         snprintf(line + at, sizeof line - at, "%s%s", i ? "  " : "", parts[i]);
@@ -99,32 +92,8 @@ void cli_screen_show(struct cli_screen *screen, double done, const char *const *
     cut(line, room);
     fputs(line, stderr);
     fflush(stderr);
-    screen->shown = columns_of(line);
+    screen->shown = text_width(line);
     screen->last = train_now();
-}
-
-/* ------------------------------------------------------------------------------------------------------- text */
-
-void cli_wrap(const char *text, size_t used, size_t indent)
-{
-    bool begin = true; /* of a line */
-    while (*text) {
-        char word[LINE];
-        size_t length = strcspn(text, " ");
-        snprintf(word, sizeof word, "%.*s", (int)length, text);
-        size_t columns = columns_of(word);
-        if (!begin && used + 1 + columns > CLI_PAGE) {
-            printf("\n%*s", (int)indent, "");
-            used = indent;
-            begin = true;
-        }
-        used += columns + !begin;
-        printf("%s%.*s", begin ? "" : " ", (int)length, text);
-        begin = false;
-        text += length;
-        while (*text == ' ') text++;
-    }
-    putchar('\n');
 }
 
 /* ---------------------------------------------------------------------------------------------------- numbers */

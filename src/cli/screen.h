@@ -30,9 +30,6 @@ const char *cli_count(double n, char out[CLI_NUMBER]);
 const char *cli_bytes(double n, char out[CLI_NUMBER]);
 const char *cli_time(double seconds, char out[CLI_NUMBER]);
 
-/* Prints text and a line's end to standard output, broken at blanks before column CLI_PAGE; later lines begin with `indent`
- * blanks. `used` columns of the first line are taken already. */
-#define CLI_PAGE 79
-void cli_wrap(const char *text, size_t used, size_t indent);
+#define CLI_PAGE 79 /* columns of help, info and data */
 
 #endif

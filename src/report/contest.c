@@ -236,12 +236,11 @@ void contest_print(FILE *out, const struct contest *c)
              "%s, batch %zu, %zu thread%s, %s on %s; FMA peak %.1f GFLOP/s; medians of %zu steps.",
              c->model, c->batch, c->threads, c->threads == 1 ? "" : "s", c->isa, c->cpu,
              c->peak * 1e-9, c->side[0].n);
-    text_wrap(out, line, 0, SCREEN);
+    text_wrap(out, line, 0, 0, SCREEN);
     if (c->n_sides > 1)
         text_wrap(out,
                   "Among identical programs one comparison in twenty has any row called slower or "
-                  "faster.",
-                  0, SCREEN);
+                  "faster.", 0, 0, SCREEN);
     snprintf(line, sizeof line,
              "Numbers: one step of %zu images from the same weights, against the reference in "
              "double; losses",
@@ -250,7 +249,7 @@ void contest_print(FILE *out, const struct contest *c)
         snprintf(one, sizeof one, " %.32s %.9g", c->side[i].name, c->side[i].loss);
         if (strlen(line) + strlen(one) < sizeof line) strcat(line, one);
     }
-    text_wrap(out, line, 0, SCREEN);
+    text_wrap(out, line, 0, 0, SCREEN);
     for (size_t i = 1; i < c->n_sides; i++) print_pairs(out, c, i);
     for (size_t i = 0; i < c->n_sides; i++) print_side(out, c, i);
 }

@@ -289,7 +289,7 @@ static void print_side(FILE *out, const struct differences *d, size_t side)
              date ? ", " : "", date ? date : "", commit ? ", commit " : "", commit ? commit : "",
              peak ? ", FMA peak " : "", peak ? peak : "", peak ? " GFLOP/s" : "");
     fputs(side ? "new  " : "old  ", out);
-    text_wrap(out, line, 5, SCREEN);
+    text_wrap(out, line, 5, 5, SCREEN);
 }
 
 static void print_head(FILE *out, const struct differences *d)
@@ -306,7 +306,7 @@ static void print_head(FILE *out, const struct differences *d)
         char line[1024];
         snprintf(line, sizeof line, "%s differs: '%s' and '%s'", same[i], a, b);
         fputs("note ", out);
-        text_wrap(out, line, 5, SCREEN);
+        text_wrap(out, line, 5, 5, SCREEN);
     }
     const size_t files[2] = {d->n_old, d->all->n_files - d->n_old};
     char line[512];
@@ -321,7 +321,7 @@ static void print_head(FILE *out, const struct differences *d)
                  "allowed for that (--noise). With more files, OLD1,OLD2,OLD3 NEW1,NEW2,NEW3, "
                  "nothing is guessed.",
                  DIFFERENCE_PROCESSES, 100 * d->hidden);
-    text_wrap(out, line, 0, SCREEN);
+    text_wrap(out, line, 0, 0, SCREEN);
     size_t disturbed = 0;
     for (size_t i = 0; i < d->n; i++) disturbed += d->at[i].disturbed;
     if (disturbed) {
@@ -330,11 +330,11 @@ static void print_head(FILE *out, const struct differences *d)
                  "running; "
                  "not judged.",
                  disturbed);
-        text_wrap(out, line, 0, SCREEN);
+        text_wrap(out, line, 0, 0, SCREEN);
     }
     text_wrap(
         out,
-        "Among identical programs one comparison in twenty has any row called slower or faster.", 0,
+        "Among identical programs one comparison in twenty has any row called slower or faster.", 0, 0,
         SCREEN);
 }
 
@@ -355,7 +355,7 @@ static void print_row(FILE *out, const struct difference *d, size_t width, bool 
     char a[32], b[32], interval[48];
     if (isnan(d->ratio.ratio)) {
         fputs("  ", out);
-        text_wrap(out, verdict(d), width + 2, SCREEN);
+        text_wrap(out, verdict(d), width + 2, width + 2, SCREEN);
         return;
     }
     fprintf(out, " %10s %10s %9.3f", text_time(d->old_seconds, a), text_time(d->new_seconds, b),

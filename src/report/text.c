@@ -84,9 +84,9 @@ void text_pad(FILE *out, const char *text, size_t width)
     for (size_t n = text_width(text); n < width; n++) putc(' ', out);
 }
 
-void text_wrap(FILE *out, const char *text, size_t indent, size_t width)
+void text_wrap(FILE *out, const char *text, size_t used, size_t indent, size_t width)
 {
-    size_t at = indent;
+    size_t at = used;
     bool first = true;
     for (text += strspn(text, " \n"); *text; text += strspn(text, " \n")) {
         const size_t bytes = strcspn(text, " \n");

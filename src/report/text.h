@@ -19,9 +19,9 @@ size_t text_width(const char *text);
 const char *text_clip(const char *text, size_t width, char *out);
 /* The text, and blanks up to `width` columns. */
 void text_pad(FILE *out, const char *text, size_t width);
-/* A paragraph, cut between words at `width` columns, and a line's end. It begins behind `indent` columns that are there
- * already; its other lines begin with as many blanks. */
-void text_wrap(FILE *out, const char *text, size_t indent, size_t width);
+/* A paragraph, cut between words at `width` columns, and a line's end. `used` columns of its first line are there already;
+ * its other lines begin with `indent` blanks. */
+void text_wrap(FILE *out, const char *text, size_t used, size_t indent, size_t width);
 
 /* "2.08 ms": three digits and a unit, s, ms, us or ns. NaN: "-". */
 const char *text_time(double seconds, char out[32]);
