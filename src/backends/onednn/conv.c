@@ -45,6 +45,11 @@ static struct onednn_conv geometry(const struct layer *l)
     return c;
 }
 
+static bool is_padded(const struct layer *l)
+{
+    return !l->linear && (l->d->pad[0] || l->d->pad[1] || l->d->pad[2] || l->d->pad[3]);
+}
+
 static onednn_md any_map(struct onednn *o, const struct layer *l, cvy_shape s)
 {
     return l->linear ? onednn_any(o, s) : onednn_any4(o, s);
@@ -235,12 +240,14 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
         ONEDNN_CVY(plan_fold(o, plan, ops, p));
     } else {
         ONEDNN_CVY(onednn_watch_parameter(o, plan, onednn_in(op, 2)));
+        if (is_padded(&l)) ONEDNN_CVY(onednn_watch_weights(o, plan, op->in[1]));
         ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
         p->arg[2].id = onednn_in(op, 2);
     }
     int y = ops[fused - 1].out[0];
     p->arg[3].id = onednn_root(plan, y);
     ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
+    if (is_padded(&l)) onednn_be_careful(p, onednn_care_padding);
     if (act && !onednn_fused(p, act, 3)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *n = fused;
     return onednn_append(p, plan, l.flops);
@@ -287,6 +294,7 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
     p->arg[1].id = dw;
     bool direct = plain && onednn_md_equal(plain, p->arg[1].md);
     if (!direct) ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_WEIGHTS, &p->arg[1].id));
+    if (is_padded(&l)) onednn_be_careful(p, onednn_care_padding_weights);
     ONEDNN_CVY(onednn_append(p, plan, l.flops));
     return direct ? CVY_OK
                   : onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), p->arg[1].id, p->arg[1].md, dw, plain, false);

@@ -85,6 +85,7 @@ struct onednn_prim {
     struct onednn_arg arg[ONEDNN_ARGS];
     struct onednn_variant *variants; /* by batch size, the latest first */
     onednn_care *care;               /* NULL: it keeps the rule by itself */
+    onednn_care *bare_care;          /* … without the activation that is fused behind it */
     struct onednn_prim *bare, *after; /* without what is fused behind it, made when first needed; and that */
     bool careful;                    /* in this step */
     size_t *place;                   /* of maxima, in careful steps */
@@ -114,7 +115,7 @@ bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run);
 bool onednn_run(struct onednn_prim *p, const struct cvy_run *run);
 /* p without the activation that is fused behind it, over the same buffers in the same layouts; NULL: out of memory. */
 struct onednn_prim *onednn_bare(struct onednn_prim *p);
-/* The images of argument i to plain, or from it. */
+/* Argument i, of images those of this batch, to plain in C order, or from it. */
 bool onednn_convert(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain, bool out);
 void onednn_access(struct cvy_phase_desc *phase, int id, enum cvy_access access);
 void onednn_free_prims(struct onednn *o);
@@ -140,11 +141,14 @@ enum cvy_status onednn_watch(struct onednn *o, struct cvy_plan *plan, int id, si
 void onednn_look(const struct onednn *o, int id, size_t task, const float *x, size_t n);
 /* A parameter, in tasks of ONEDNN_LOOK; looked through when the user sets it. -1: absent. */
 enum cvy_status onednn_watch_parameter(struct onednn *o, struct cvy_plan *plan, int id);
+/* … also of weights that the caller of a single operator holds, which are looked through in every run. */
+enum cvy_status onednn_watch_weights(struct onednn *o, struct cvy_plan *plan, int id);
 /* A plain value, by a phase. */
 enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, const char *name, int id);
 
 void onednn_be_careful(struct onednn_prim *p, onednn_care *care);
-onednn_care onednn_care_act, onednn_care_fused, onednn_care_relu_bwd, onednn_care_max, onednn_care_max_bwd, onednn_care_softmax;
+onednn_care onednn_care_act, onednn_care_fused, onednn_care_relu_bwd, onednn_care_max, onednn_care_max_bwd, onednn_care_softmax,
+    onednn_care_padding, onednn_care_padding_weights;
 /* log sum exp of n logits, NaN where it has none. */
 double onednn_log_sum(const float *x, size_t n, size_t stride);
 

@@ -335,10 +335,11 @@ static dnnl_status_t convert(struct onednn_prim *p, const struct cvy_run *run, i
     dnnl_primitive_t primitive = NULL;
     dnnl_exec_arg_t arg[2] = { { out ? DNNL_ARG_FROM : DNNL_ARG_TO, NULL }, { out ? DNNL_ARG_TO : DNNL_ARG_FROM, NULL } };
     int rank = onednn_md_rank(p->arg[i].md);
-    dnnl_status_t status = shorten(p->arg[i].md, run->n, &md);
     memcpy(dims, onednn_md_dims(p->arg[i].md), sizeof dims);
-    dims[0] = (dnnl_dim_t)run->n;
-    if (status == dnnl_success) status = onednn_md_tag(&dense, rank, dims, rank == 4 ? dnnl_abcd : dnnl_ab);
+    if (p->arg[i].images) dims[0] = (dnnl_dim_t)run->n;
+    dnnl_status_t status = shorten(p->arg[i].md, (size_t)dims[0], &md);
+    dnnl_format_tag_t tag = rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab;
+    if (status == dnnl_success) status = onednn_md_tag(&dense, rank, dims, tag);
     struct onednn_with with = { p->o->engine, NULL, NULL };
     if (status == dnnl_success) status = onednn_reorder(&pd, with, out ? md : dense, out ? dense : md);
     if (status == dnnl_success) status = dnnl_primitive_create(&primitive, pd);

@@ -1,5 +1,5 @@
-/* NaN and infinities (docs/numerics.md). oneDNN's convolutions, sums, averages and statistics treat them as the rule says;
- * its activations make numbers of NaN, its maxima begin at -FLT_MAX and pass over NaN. Such primitives have a `care`,
+/* NaN and infinities (docs/numerics.md). oneDNN's sums, averages and statistics treat them as the rule says; its
+ * convolutions may multiply the padding, its activations make numbers of NaN, its maxima begin at -FLT_MAX and pass over NaN. Such primitives have a `care`,
  * which is exact and slow and runs only where a special value may be among the operands.
  *
  * That costs the usual step next to nothing: our own loops, which bring numbers in (images, updated weights, plain values
@@ -94,11 +94,16 @@ static struct watch *new_watch(struct onednn *o, struct cvy_plan *plan, int id)
     return onednn_watch(o, plan, id, (w->n + ONEDNN_LOOK - 1) / ONEDNN_LOOK) == CVY_OK ? w : NULL;
 }
 
-enum cvy_status onednn_watch_parameter(struct onednn *o, struct cvy_plan *plan, int id)
+enum cvy_status onednn_watch_weights(struct onednn *o, struct cvy_plan *plan, int id)
 {
-    if (id < 0 || cvy_plan_value(plan, id)->external || ((size_t)id < o->n_marks && o->marks[id].n)) return CVY_OK;
+    if ((size_t)id < o->n_marks && o->marks[id].n) return CVY_OK;
     struct watch *w = new_watch(o, plan, id);
     return w ? cvy_plan_refresh(plan, id, refresh_marks, w) : CVY_E_NOMEM;
+}
+
+enum cvy_status onednn_watch_parameter(struct onednn *o, struct cvy_plan *plan, int id)
+{
+    return id < 0 || cvy_plan_value(plan, id)->external ? CVY_OK : onednn_watch_weights(o, plan, id);
 }
 
 enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, const char *name, int id)
@@ -116,6 +121,7 @@ enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, cons
 void onednn_be_careful(struct onednn_prim *p, onednn_care *care)
 {
     if (!p->care) p->o->n_careful++;
+    p->bare_care = p->care;
     p->care = care;
 }
 
@@ -128,12 +134,13 @@ static bool short_of_memory(const struct onednn_prim *p, const struct cvy_run *r
 static float *operand(const struct onednn_prim *p, const struct cvy_run *run, int i) { return run->buf[p->arg[i].id]; }
 static size_t numbers(const struct onednn_prim *p, int i) { return onednn_md_bytes(p->arg[i].md) / sizeof(float); }
 
-/* Operand i, as plain [n][c][h][w], which the caller frees; NULL: failed. */
+/* Operand i in C order, of images those of this batch, which the caller frees; NULL: failed. */
 static float *unpacked(struct onednn_prim *p, const struct cvy_run *run, int i, bool read)
 {
     const dnnl_dim_t *dims = onednn_md_dims(p->arg[i].md);
     size_t bytes = sizeof(float);
-    for (int k = 0; k < onednn_md_rank(p->arg[i].md); k++) bytes *= k ? (size_t)dims[k] : run->n;
+    for (int k = 0; k < onednn_md_rank(p->arg[i].md); k++)
+        bytes *= k || !p->arg[i].images ? (size_t)dims[k] : run->n;
     float *plain = malloc(bytes);
     if (!plain) short_of_memory(p, run);
     else if (read && !onednn_convert(p, run, i, plain, true)) free(plain), plain = NULL;
@@ -182,7 +189,106 @@ bool onednn_care_fused(struct onednn_prim *p, const struct cvy_run *run)
     if (!bare) return short_of_memory(p, run);
     for (int i = 0; i < p->n; i++) /* a batch norm leaves its ReLU's mask for the backward pass */
         if (p->arg[i].arg == DNNL_ARG_WORKSPACE && p->arg[i].id >= 0 && !onednn_run(p, run)) return false;
-    return onednn_run(bare, run) && onednn_care_act(p->after, run);
+    bool ok = p->bare_care ? p->bare_care(bare, run) : onednn_run(bare, run);
+    return ok && onednn_care_act(p->after, run);
+}
+
+/* ------------------------------------------------------------------------------------------------ padding */
+
+/* Many of oneDNN's convolutions, and gradients of weights, copy patches with the padding in them as zeros: times an
+ * infinity that is NaN. Arguments of both: x, w, bias, y. */
+struct padded { struct onednn_conv c; size_t n, groups, ic, oc, kh, kw, h, w, oh, ow; }; /* ic, oc: of a group */
+
+static struct padded padded_of(const struct onednn_prim *p, const struct cvy_run *run)
+{
+    const dnnl_dim_t *x = onednn_md_dims(p->arg[0].md), *w = onednn_md_dims(p->arg[1].md), *y = onednn_md_dims(p->arg[3].md);
+    int rank = onednn_md_rank(p->arg[1].md);
+    size_t groups = rank == 5 ? (size_t)w[0] : 1;
+    return (struct padded){ p->u.conv, run->n, groups, (size_t)x[1] / groups, (size_t)y[1] / groups, (size_t)w[rank - 2],
+                            (size_t)w[rank - 1], (size_t)x[2], (size_t)x[3], (size_t)y[2], (size_t)y[3] };
+}
+
+/* Which of `size` pixels tap k of output pixel o reads along one dimension; SIZE_MAX: padding. */
+static size_t read_by(const struct onednn_conv *c, int i, size_t o, size_t k, size_t size)
+{
+    dnnl_dim_t at = (dnnl_dim_t)o * c->stride[i] - c->pad_l[i] + (dnnl_dim_t)k * (c->dilation[i] + 1);
+    return at < 0 || (size_t)at >= size ? SIZE_MAX : (size_t)at;
+}
+
+/* Of output pixel `pixel` with the weights w [ic][kh][kw] and the channels x of its group. */
+static double sum_of_taps(const struct padded *s, const float *x, const float *w, size_t pixel)
+{
+    double sum = 0;
+    for (size_t k = 0; k < s->ic * s->kh * s->kw; k++) {
+        size_t y = read_by(&s->c, 0, pixel / s->ow, k / s->kw % s->kh, s->h);
+        size_t column = read_by(&s->c, 1, pixel % s->ow, k % s->kw, s->w);
+        if (y == SIZE_MAX || column == SIZE_MAX) continue;
+        sum += (double)x[(k / s->kw / s->kh * s->h + y) * s->w + column] * (double)w[k];
+    }
+    return sum;
+}
+
+/* A mark may come from images that this batch does not have. */
+static bool are_special(const struct padded *s, const float *x, const float *other, size_t n)
+{
+    return onednn_has_special(x, s->n * s->groups * s->ic * s->h * s->w) || onednn_has_special(other, n);
+}
+
+bool onednn_care_padding(struct onednn_prim *p, const struct cvy_run *run)
+{
+    const struct padded s = padded_of(p, run);
+    size_t channels = s.groups * s.oc, out = s.oh * s.ow, weights = s.ic * s.kh * s.kw;
+    const float *bias = p->arg[2].md ? operand(p, run, 2) : NULL;
+    if (!onednn_run(p, run)) return false;
+    float *x = unpacked(p, run, 0, true), *w = x ? unpacked(p, run, 1, true) : NULL;
+    if (w && !are_special(&s, x, w, channels * weights)) {
+        free(x);
+        free(w);
+        return true;
+    }
+    float *y = w ? unpacked(p, run, 3, false) : NULL;
+    for (size_t i = 0; y && i < s.n * channels * out; i++) {
+        size_t c = i / out % channels, from = (i / out / channels * s.groups + c / s.oc) * s.ic;
+        y[i] = (float)(sum_of_taps(&s, x + from * s.h * s.w, w + c * weights, i % out) + (bias ? (double)bias[c] : 0));
+    }
+    free(x);
+    free(w);
+    return pack(p, run, 3, y);
+}
+
+/* Of a weight: tap `tap` of the pixels x of its source channel, with the gradients dy of its output channel. */
+static double sum_of_pixels(const struct padded *s, const float *x, const float *dy, size_t tap)
+{
+    double sum = 0;
+    size_t out = s->oh * s->ow, x_image = s->groups * s->ic * s->h * s->w, dy_image = s->groups * s->oc * out;
+    for (size_t i = 0; i < s->n * out; i++) {
+        size_t y = read_by(&s->c, 0, i % out / s->ow, tap / s->kw, s->h);
+        size_t column = read_by(&s->c, 1, i % s->ow, tap % s->kw, s->w);
+        if (y == SIZE_MAX || column == SIZE_MAX) continue;
+        sum += (double)x[i / out * x_image + y * s->w + column] * (double)dy[i / out * dy_image + i % out];
+    }
+    return sum;
+}
+
+bool onednn_care_padding_weights(struct onednn_prim *p, const struct cvy_run *run)
+{
+    const struct padded s = padded_of(p, run);
+    size_t taps = s.kh * s.kw, out = s.oh * s.ow;
+    if (!onednn_run(p, run)) return false; /* for the bias's gradient, too, which has no padding */
+    float *x = unpacked(p, run, 0, true), *dy = x ? unpacked(p, run, 3, true) : NULL;
+    if (dy && !are_special(&s, x, dy, s.n * s.groups * s.oc * out)) {
+        free(x);
+        free(dy);
+        return true;
+    }
+    float *dw = dy ? unpacked(p, run, 1, false) : NULL;
+    for (size_t i = 0; dw && i < s.groups * s.oc * s.ic * taps; i++) {
+        size_t c = i / taps / s.ic, from = c / s.oc * s.ic + i / taps % s.ic;
+        dw[i] = (float)sum_of_pixels(&s, x + from * s.h * s.w, dy + c * out, i % taps);
+    }
+    free(x);
+    free(dy);
+    return pack(p, run, 1, dw);
 }
 
 /* ------------------------------------------------------------------------------------------------ maxima */
