@@ -54,6 +54,7 @@ struct native {
     X(LONG_ROWS, "conv2d.dw: rows longer than the kernel takes")                                                     \
     X(CALLS, "conv2d.dw: more input channels than a call takes")                                                     \
     X(LEAST_CALL, "conv2d.dw: a call takes the fewest channels")                                                     \
+    X(SLOT_FIT, "conv2d.dw: the source of a block stays in L2")                                                      \
     X(SLOT_BANDS, "conv2d.dw: several bands of rows")                                                                \
     X(SLOT_PARTS, "conv2d.dw: several ranges of channels")                                                           \
     X(OUTER_BLOCKS, "conv2d.dw: more blocks than the kernel takes")                                                  \

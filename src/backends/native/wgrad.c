@@ -24,6 +24,7 @@
 #define FEW_CHANNELS ((size_t)2)      /* fill the kernel's tile with their taps only */
 #define ROW_LIMIT ((size_t)1024)     /* the kernel's limit */
 #define BIAS_PIXELS ((size_t)256)     /* of a kernel call of the bias gradient's */
+#define BAND_FLOATS ((size_t)65536)   /* of x in a block's band: they fit L2 */
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
 #define SOURCE_VECTORS ((size_t)3072) /* of x that a kernel call reads for each of its output channels: they fit L2 */
@@ -188,11 +189,12 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
 /* ------------------------------------------------------------------------------------------------ by pixels */
 
 /* What a task adds up: channels o x i of a group, for rows of one block; dw[o * row + i * taps] counts from o.begin and
- * i.begin. pointers: scratch for i_call * taps of x and dw_i each. */
+ * i.begin, db[o] from o.begin (NULL: another task's, or there is no bias). x and dw_i: scratch for i_call * taps each. */
 struct sums {
     size_t block, group;
     struct native_range o, i;
     float *dw;
+    double *db;
     size_t row;
     const float **x;
     ptrdiff_t *dw_i;
@@ -246,12 +248,29 @@ static void add_box(const struct wgrad_arg *a, const struct cvy_run *run, const 
         }
 }
 
+/* Adds the sum of dy over rows of a block to each channel's share of db. (Unused lanes of a gradient hold zero.) */
+static void add_bias(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, struct native_range rows)
+{
+    const struct native_conv *c = &a->conv;
+    const size_t pixels = (rows.end - rows.begin) * c->y.w;
+    for (size_t o = s->o.begin; o < s->o.end; o++) {
+        const float *dy = native_at(run, &c->y, s->block, s->group * c->oc + o) + rows.begin * c->y.w * NATIVE_LANES;
+        for (size_t p = 0, n; p < pixels; p += n) {
+            float sum[CVYI_LANES], unused[CVYI_LANES];
+            n = min(pixels - p, BIAS_PIXELS);
+            a->native->kernels->rows->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES, n * NATIVE_LANES, 0, sum, unused);
+            for (size_t l = 0; l < NATIVE_LANES; l++) s->db[o - s->o.begin] += (double)sum[l];
+        }
+    }
+}
+
 /* Adds rows `rows` of a block. Strips of pixels are outermost, so that what the channels read stays in the cache. */
 static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, struct native_range rows)
 {
     size_t calls = ceil_div(s->i.end - s->i.begin, a->i_call), step = ceil_div(s->i.end - s->i.begin, calls);
     for (size_t y = rows.begin; y < rows.end; y += a->strip) {
         struct native_range strip = { y, min(y + a->strip, rows.end) };
+        if (s->db) add_bias(a, run, s, strip);
         for (size_t i = s->i.begin; i < s->i.end; i += step) {
             struct native_range channels = { i, min(i + step, s->i.end) };
             for (size_t k = 0; k < a->n_box; k++) add_box(a, run, s, &a->box[k], channels, rows, strip);
@@ -259,31 +278,20 @@ static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, con
     }
 }
 
-/* The sum of dy over rows of a block, which is channel o's share of db. (Unused lanes of a gradient hold zero.) */
-static double bias_sum(const struct wgrad_arg *a, const struct cvy_run *run, size_t block, struct native_range rows, size_t o)
+/* A task's scratch: the pointers of a call, and the biases of `channels`; answers what lies behind them. */
+static size_t scratch_bytes(const struct wgrad_arg *a, size_t channels)
 {
-    const float *dy = native_at(run, &a->conv.y, block, o) + rows.begin * a->conv.y.w * NATIVE_LANES;
-    size_t pixels = (rows.end - rows.begin) * a->conv.y.w;
-    double sum = 0;
-    for (size_t p = 0, n; p < pixels; p += n) {
-        float s[CVYI_LANES], unused[CVYI_LANES];
-        const float *at = dy + p * NATIVE_LANES;
-        n = min(pixels - p, BIAS_PIXELS);
-        a->native->kernels->rows->bn_reduce(at, at, n * NATIVE_LANES, 0, s, unused);
-        for (size_t l = 0; l < NATIVE_LANES; l++) sum += (double)s[l];
-    }
-    return sum;
+    return a->i_call * a->conv.taps * (sizeof(const float *) + sizeof(ptrdiff_t)) + channels * sizeof(double);
 }
 
-static size_t pointers_bytes(const struct wgrad_arg *a)
-{
-    return a->i_call * a->conv.taps * (sizeof(const float *) + sizeof(ptrdiff_t));
-}
-
-static void pointers_at(const struct wgrad_arg *a, void *scratch, struct sums *s)
+static void *scratch_at(const struct wgrad_arg *a, void *scratch, size_t channels, bool bias, struct sums *s)
 {
     s->x = scratch;
     s->dw_i = (ptrdiff_t *)(s->x + a->i_call * a->conv.taps);
+    double *db = (double *)(s->dw_i + a->i_call * a->conv.taps);
+    s->db = bias ? db : NULL;
+    if (bias) memset(db, 0, channels * sizeof *db);
+    return db + channels;
 }
 
 static void slots_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
@@ -298,15 +306,15 @@ static void slots_run(const void *arg, const struct cvy_run *run, size_t task, s
     float *dw = (float *)run->buf[a->slots] + (block * a->bands + band) * a->slot;
     float *db = a->db < 0 ? NULL : dw + channels * row;
     memset(dw + o0 * row, 0, (o1 - o0) * row * sizeof(float));
-    for (size_t o = o0; db && o < o1; o++) db[o] = (float)bias_sum(a, run, block, rows, o);
     struct sums s = { .block = block, .i = { 0, c->ic }, .row = row };
-    pointers_at(a, worker->scratch, &s);
     for (size_t o = o0, end; o < o1; o = end) {
         s.group = o / c->oc;
         end = min((s.group + 1) * c->oc, o1);
         s.o = (struct native_range){ o - s.group * c->oc, end - s.group * c->oc };
         s.dw = dw + o * row;
+        scratch_at(a, worker->scratch, end - o, db, &s);
         accumulate(a, run, &s, rows);
+        for (size_t k = 0; db && k < end - o; k++) db[o + k] = (float)s.db[k];
     }
 }
 
@@ -344,17 +352,12 @@ static void owned_run(const void *arg, const struct cvy_run *run, size_t task, s
     s.group = own(a, task, &s.o, &s.i);
     size_t out = s.group * c->oc + s.o.begin, n = s.o.end - s.o.begin, columns = (s.i.end - s.i.begin) * c->taps;
     float *dw = (float *)run->buf[a->dw] + (out * c->ic + s.i.begin) * c->taps;
-    pointers_at(a, worker->scratch, &s);
-    s.dw = (float *)(s.dw_i + a->i_call * c->taps);
+    s.dw = scratch_at(a, worker->scratch, a->o_step, a->db >= 0 && !s.i.begin, &s);
     memset(s.dw, 0, n * s.row * sizeof(float));
     size_t blocks = native_blocks_in_use(run);
     const struct native_range rows = { 0, c->y.h };
     for (s.block = 0; s.block < blocks; s.block++) accumulate(a, run, &s, rows);
-    for (size_t k = 0; k < n && a->db >= 0 && !s.i.begin; k++) {
-        double sum = 0;
-        for (size_t block = 0; block < blocks; block++) sum += bias_sum(a, run, block, rows, out + k);
-        ((float *)run->buf[a->db])[out + k] = (float)sum;
-    }
+    for (size_t k = 0; s.db && k < n; k++) ((float *)run->buf[a->db])[out + k] = (float)s.db[k];
     for (size_t k = 0; k < n; k++) memcpy(dw + k * c->ic * c->taps, s.dw + k * s.row, columns * sizeof(float));
 }
 
@@ -579,7 +582,7 @@ static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, 
     native_chose(plan, CHOICE_OWNED_SMALL, a->o_step <= 4 && a->i_step <= 2);
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct cvy_phase_desc phase = { .name = name, .run = owned_run, .arg = a, .parts = tasks,
-                                    .scratch_bytes = pointers_bytes(a) + a->o_step * a->i_step * c->taps * sizeof(float),
+                                    .scratch_bytes = scratch_bytes(a, a->o_step) + a->o_step * a->i_step * c->taps * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
     native_access(&phase, c->x.id, CVY_READ_ALL);
     native_access(&phase, c->y.id, CVY_READ_ALL);
@@ -588,13 +591,15 @@ static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, 
     return cvy_plan_phase(plan, &phase);
 }
 
-/* Bands of pixels, and ranges of channels where there are not tasks enough. Every band has a copy of the weights. */
+/* Each range of channels reads all of a block's x again, and each band of rows has a copy of the weights: so a block is cut
+ * into bands until its x fits L2, then into ranges of channels, and if these are too few into more bands. */
 static void divide_slots(const struct native *native, struct wgrad_arg *a)
 {
     const struct native_conv *c = &a->conv;
-    size_t wanted = native_parts(native), channels = c->groups * c->oc;
-    a->bands = min(min(wanted, ceil_div(c->y.h * c->y.w, BAND_PIXELS)), c->y.h);
-    a->parts = wanted == 1 ? 1 : min(ceil_div(channels, BAND_CHANNELS), ceil_div(WGRAD_TASKS, native->blocks * a->bands));
+    size_t wanted = native_parts(native), ranges = ceil_div(c->groups * c->oc, BAND_CHANNELS);
+    size_t fit = ceil_div(c->x.c * c->x.h * c->x.w * NATIVE_LANES, BAND_FLOATS), least = ceil_div(wanted, min(ranges, wanted));
+    a->bands = min(min(wanted, fit > least ? fit : least), min(ceil_div(c->y.h * c->y.w, BAND_PIXELS), c->y.h));
+    a->parts = wanted == 1 ? 1 : min(ranges, ceil_div(WGRAD_TASKS, native->blocks * a->bands));
 }
 
 static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, struct wgrad_arg *a, const char *name)
@@ -602,6 +607,7 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     const struct native_conv *c = &a->conv;
     size_t channels = c->groups * c->oc;
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    native_chose(plan, CHOICE_SLOT_FIT, c->x.c * c->x.h * c->x.w * NATIVE_LANES <= BAND_FLOATS);
     native_chose(plan, CHOICE_SLOT_BANDS, a->bands > 1);
     native_chose(plan, CHOICE_SLOT_PARTS, a->parts > 1);
     size_t total = n_weights(c) + (a->db < 0 ? 0 : channels);
@@ -613,7 +619,7 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     bool cells = native_parts(native) == 1;
     struct cvy_phase_desc phase = { .name = name, .run = slots_run, .arg = a, .blocks = cells ? native->blocks : 0,
                                     .parts = cells ? 1 : native->blocks * a->parts * a->bands,
-                                    .scratch_bytes = pointers_bytes(a), .flops = native_conv_flops(native, c) };
+                                    .scratch_bytes = scratch_bytes(a, c->oc), .flops = native_conv_flops(native, c) };
     native_access(&phase, c->x.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, c->y.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, a->slots, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
