@@ -128,21 +128,20 @@ check_debug() {
     compile "$build-debug"
     suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint -t 6
 }
-# The distribution's oneDNN (2.6 in Debian 12), and 3.2 from PyPI in an environment of its own.
+# oneDNN 3.2 from PyPI in an environment of its own, then the distribution's (2.6 in Debian 12), which the build is left with.
 check_onednn() {
     need $onednn_packages
     oneapi=$PWD/$build-oneapi
     [ -x "$oneapi/bin/pip" ] || python3 -m venv "$oneapi"
     "$oneapi/bin/pip" install --quiet --disable-pip-version-check onednn-devel-cpu-gomp==2023.2.0 || die "pip could not install oneDNN 3.2"
-    for prefix in "" "$oneapi"; do
-        dir=$build-onednn${prefix:+3}
-        say "building: oneDNN module${prefix:+ on 3.2 from PyPI}"
-        configure "$dir" --buildtype=release -Donednn=enabled -Donednn_prefix="$prefix"
-        compile "$dir"
-        suite "modules, operators and nets on oneDNN" -- "$dir" module_test op_parity chain_test special_values
-        "$dir/src/convoy" compare lenet-bn --backends native,onednn,reference --batch 64 --steps 3 --json "$dir/compare.json" \
-            --html "$dir/compare.html" >"$dir/compare.txt" || die "compare failed"
-        python3 -m json.tool "$dir/compare.json" >/dev/null || die "compare wrote JSON that is none"
+    for prefix in "$oneapi" ""; do
+        say "building: the module on oneDNN $([ "$prefix" ] && echo 3.2 from PyPI || echo of the distribution)"
+        configure "$build" -Donednn_prefix="$prefix"
+        compile "$build"
+        suite "modules, operators and nets on oneDNN" -- "$build" module_test op_parity chain_test special_values
+        "$build/src/convoy" compare lenet-bn --backends native,onednn,reference --batch 64 --steps 3 --json "$build/compare.json" \
+            --html "$build/compare.html" >"$build/compare.txt" || die "compare failed"
+        python3 -m json.tool "$build/compare.json" >/dev/null || die "compare wrote JSON that is none"
     done
 }
 # Every benchmark for one iteration, its JSON, and the report in a browser.
@@ -191,7 +190,7 @@ check)
     complete=yes
     need $onednn_packages $clang_packages $bench_packages
     build_release $data_packages
-    configure "$build" -Donednn=enabled -Dbench=enabled
+    configure "$build" -Donednn=enabled -Donednn_prefix= -Dbench=enabled
     compile "$build"
     for part in $parts; do
         begin=$(date +%s)

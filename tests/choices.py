@@ -10,14 +10,11 @@ import re
 import sys
 
 NO_THRESHOLD = {
-    "TASK_FLOPS": "how much work wants a task; BUSY and MANY ask",
     "BAND_PIXELS": "how small bands become; BANDS and SLOT_BANDS ask",
     "BAND_CHANNELS": "how ranges of channels are rounded; SLOT_PARTS asks whether there are several",
     "OUTER_FLOATS": "how ranges of input channels are rounded; OUTER_RANGES asks whether there are several",
-    "SOURCE_VECTORS": "how many channels a call takes; CALLS and LEAST_CALL ask",
-    "SOURCE_STEP": "how they are rounded; CALLS and LEAST_CALL ask",
     "SHARED_PIXELS": "how boxes are cut into calls; STRIP_ROWS asks",
-    "TAP_PIXELS": "how boxes of one tap are cut into calls, every net with padding has several; CALLS asks",
+    "TAP_PIXELS": "how boxes of one tap are cut into calls, every net with padding has several",
     "BIAS_PIXELS": "how the sum of a bias is cut into calls; its bound is in sum_bounds.c, on both sides",
     "REGION_BYTES": "how regions are cut; REGIONS and NARROW ask",
     "REGION_PIXELS": "how small regions become; REGIONS and NARROW ask",

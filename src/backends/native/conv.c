@@ -10,9 +10,7 @@
 #include <limits.h>
 
 #define CHUNK ((size_t)256)
-#define CONV_TASKS ((size_t)64)   /* enough for the threads we expect, … */
-#define TASK_FLOPS ((size_t)2000000) /* … of so much work, or NATIVE_TASKS */
-#define BAND_PIXELS ((size_t)24)  /* no band smaller: tiles run along pixels */
+#define BAND_PIXELS ((size_t)128) /* no band smaller: tiles run along pixels */
 #define HELD_BYTES ((size_t)128 * 1024) /* weights that stay in L2 from region to region */
 
 static size_t min(size_t a, size_t b) { return a < b ? a : b; }
@@ -165,18 +163,9 @@ static bool build_blocks(struct native *native, struct cvy_plan *plan, struct co
     return true;
 }
 
-/* Tasks of a block if blocks alone are not enough. */
-static size_t tasks_wanted(const struct native *native, const struct cvy_plan *plan, const struct native_conv *c)
-{
-    size_t tasks = (size_t)(native_conv_flops(native, c) / (double)TASK_FLOPS);
-    if (!native_chose(plan, CHOICE_BUSY, tasks > NATIVE_TASKS)) tasks = NATIVE_TASKS;
-    if (native_chose(plan, CHOICE_MANY, tasks > CONV_TASKS)) tasks = CONV_TASKS;
-    return ceil_div(tasks, native->blocks);
-}
-
-/* Bands of pixels x parts of the tiles for `wanted` tasks of a block: of the cuts with enough tasks the one that streams
- * least, of equals the one with most bands. Every part streams the source of its groups; every band streams all weights,
- * and where a part's do not stay in L2, every region does. */
+/* Bands of pixels x parts of the tiles for `wanted` tasks of a block: of the cuts with most tasks up to that the one that
+ * streams least, of equals the one with most bands. Every part streams the source of its groups; every band streams all
+ * weights, and where a part's do not stay in L2, every region does. */
 static void cut(struct conv_arg *a, const struct native_conv *c, size_t wanted, size_t regions)
 {
     double weights = (double)(a->n_tiles * a->src_group * a->w_ic), least = 0;
@@ -227,9 +216,8 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan, co
 
     /* Sixteen blocks are tasks enough, and then a task owns all of its block. */
     bool cells = !wide && native_parts(native) == 1;
-    size_t wanted = wide || cells ? 1 : tasks_wanted(native, plan, &c);
     if (wide) a->bands = 1, a->parts = a->wide.parts;
-    else cut(a, &c, wanted, cvyi_native_regions(&a->src, a->chunk));
+    else cut(a, &c, native_parts(native), cvyi_native_regions(&a->src, a->chunk));
     NATIVE_TRY(cvyi_native_classes(plan, &c, mirror, mo, a->chunk, a->bands, &a->classes));
     a->bands = min(a->bands, a->classes.n_regions);
     native_chose(plan, CHOICE_BANDS, a->bands > 1);

@@ -35,8 +35,6 @@ struct native {
     X(WHOLE, "conv2d: the kernel is the whole map")                                                                  \
     X(CHUNKS, "conv2d: more products than one chain may have")                                                       \
     X(TAPS, "conv2d: one source channel alone has more")                                                             \
-    X(BUSY, "conv2d: work for more tasks than the least number")                                                     \
-    X(MANY, "conv2d: work for more tasks than the most")                                                             \
     X(HELD, "conv2d: the weights of a part stay in L2")                                                              \
     X(BANDS, "conv2d: several bands of pixels")                                                                      \
     X(PARTS, "conv2d: several parts of the channels")                                                                \
@@ -53,7 +51,6 @@ struct native {
     X(STRIP_ROWS, "conv2d.dw: several rows a strip")                                                                 \
     X(LONG_ROWS, "conv2d.dw: rows longer than the kernel takes")                                                     \
     X(CALLS, "conv2d.dw: more input channels than a call takes")                                                     \
-    X(LEAST_CALL, "conv2d.dw: a call takes the fewest channels")                                                     \
     X(SLOT_FIT, "conv2d.dw: the source of a block stays in L2")                                                      \
     X(SLOT_BANDS, "conv2d.dw: several bands of rows")                                                                \
     X(SLOT_PARTS, "conv2d.dw: several ranges of channels")                                                           \

@@ -27,8 +27,7 @@
 #define BAND_FLOATS ((size_t)65536)   /* of x in a block's band: they fit L2 */
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
-#define SOURCE_VECTORS ((size_t)3072) /* of x that a kernel call reads for each of its output channels: they fit L2 */
-#define SOURCE_STEP ((size_t)12)      /* input channels of a call: whole tiles of every table */
+#define CALL_CHANNELS ((size_t)12)    /* input channels of a call: whole tiles of every table, and TAP_PIXELS of them fit L1 */
 
 /* A box of output pixels and the taps (ky * kernel width + kx) that are valid in all of it. */
 struct box {
@@ -46,7 +45,6 @@ struct wgrad_arg {
     size_t n_box;
     const ptrdiff_t *tap_x;  /* by tap: from the source of the kernel's corner, in floats */
     size_t strip;            /* rows that are finished before the next are begun */
-    size_t i_call;           /* input channels of a kernel call */
     size_t parts, bands;     /* slots: tasks of a block: bands of rows x ranges of channels */
     int slots;
     size_t slot;             /* floats of a slot: dw, db */
@@ -175,12 +173,9 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
     add_all(&b, row, col, interior);
     a->box = b.box, a->n_box = b.n;
 
-    size_t width = min(c->y.w, ROW_LIMIT), pixels = interior ? SHARED_PIXELS : TAP_PIXELS;
+    size_t width = min(c->y.w, ROW_LIMIT);
     a->strip = SHARED_PIXELS / width ? SHARED_PIXELS / width : 1;
-    if (pixels < width) pixels = width;
-    size_t i_call = SOURCE_VECTORS / pixels / SOURCE_STEP * SOURCE_STEP;
-    a->i_call = native_chose(plan, CHOICE_LEAST_CALL, !i_call) ? SOURCE_STEP : i_call;
-    native_chose(plan, CHOICE_CALLS, c->ic > a->i_call);
+    native_chose(plan, CHOICE_CALLS, c->ic > CALL_CHANNELS);
     native_chose(plan, CHOICE_STRIP_ROWS, a->strip > 1);
     native_chose(plan, CHOICE_LONG_ROWS, c->y.w > ROW_LIMIT);
     return true;
@@ -189,7 +184,8 @@ static bool build_boxes(struct cvy_plan *plan, struct wgrad_arg *a)
 /* ------------------------------------------------------------------------------------------------ by pixels */
 
 /* What a task adds up: channels o x i of a group, for rows of one block; dw[o * row + i * taps] counts from o.begin and
- * i.begin, db[o] from o.begin (NULL: another task's, or there is no bias). x and dw_i: scratch for i_call * taps each. */
+ * i.begin, db[o] from o.begin (NULL: another task's, or there is no bias). x and dw_i: scratch for CALL_CHANNELS * taps
+ * each. */
 struct sums {
     size_t block, group;
     struct native_range o, i;
@@ -267,7 +263,7 @@ static void add_bias(const struct wgrad_arg *a, const struct cvy_run *run, const
 /* Adds rows `rows` of a block. Strips of pixels are outermost, so that what the channels read stays in the cache. */
 static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, const struct sums *s, struct native_range rows)
 {
-    size_t calls = ceil_div(s->i.end - s->i.begin, a->i_call), step = ceil_div(s->i.end - s->i.begin, calls);
+    size_t calls = ceil_div(s->i.end - s->i.begin, CALL_CHANNELS), step = ceil_div(s->i.end - s->i.begin, calls);
     for (size_t y = rows.begin; y < rows.end; y += a->strip) {
         struct native_range strip = { y, min(y + a->strip, rows.end) };
         if (s->db) add_bias(a, run, s, strip);
@@ -281,14 +277,14 @@ static void accumulate(const struct wgrad_arg *a, const struct cvy_run *run, con
 /* A task's scratch: the pointers of a call, and the biases of `channels`; answers what lies behind them. */
 static size_t scratch_bytes(const struct wgrad_arg *a, size_t channels)
 {
-    return a->i_call * a->conv.taps * (sizeof(const float *) + sizeof(ptrdiff_t)) + channels * sizeof(double);
+    return CALL_CHANNELS * a->conv.taps * (sizeof(const float *) + sizeof(ptrdiff_t)) + channels * sizeof(double);
 }
 
 static void *scratch_at(const struct wgrad_arg *a, void *scratch, size_t channels, bool bias, struct sums *s)
 {
     s->x = scratch;
-    s->dw_i = (ptrdiff_t *)(s->x + a->i_call * a->conv.taps);
-    double *db = (double *)(s->dw_i + a->i_call * a->conv.taps);
+    s->dw_i = (ptrdiff_t *)(s->x + CALL_CHANNELS * a->conv.taps);
+    double *db = (double *)(s->dw_i + CALL_CHANNELS * a->conv.taps);
     s->db = bias ? db : NULL;
     if (bias) memset(db, 0, channels * sizeof *db);
     return db + channels;
@@ -631,8 +627,9 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     return cvy_plan_phase(plan, &fold);
 }
 
-/* What goes through memory, in floats: copies of the weights, once if a task's fit L2 and else for every strip, and both
- * maps once; or no copies, and each map once for every range of the other's channels. */
+/* What goes through caches, in floats: copies of the weights, each cleared, added to (two ways) and folded, once if a task's
+ * fit L2 and else for every strip, and both maps once; or no copies, and each map once for every range of the other's
+ * channels. */
 static bool owning_is_cheaper(const struct native *native, const struct cvy_plan *plan, const struct wgrad_arg *a)
 {
     const struct native_conv *c = &a->conv;
@@ -640,7 +637,7 @@ static bool owning_is_cheaper(const struct native *native, const struct cvy_plan
     size_t strips = ceil_div(c->y.h * c->y.w, SHARED_PIXELS);
     bool fits = native_chose(plan, CHOICE_SLOT_HELD, n_weights(c) / a->parts <= SLOT_FLOATS);
     double copies = (double)(native->blocks * (fits || strips < a->bands ? a->bands : strips));
-    return x * (double)a->o_ranges + y * (double)a->i_ranges <= 2 * copies * (double)n_weights(c) + x + y;
+    return x * (double)a->o_ranges + y * (double)a->i_ranges <= 4 * copies * (double)n_weights(c) + x + y;
 }
 
 enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
