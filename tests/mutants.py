@@ -8,12 +8,14 @@
 
 A bug is one of these, in one line: another comparison, another operator, a bound moved by one, another constant, a
 condition turned round or made always true or false, a statement left out. A copy of the tree is built with each of them
-in turn (ccache helps) and the suite runs until something fails. A bug that does not compile, or that makes the same
-object file as without it, is not counted. Ends with the share that was noticed, and writes the survivors, each as a
-line to look at: a test is missing there, or the line is not needed, or the two are the same for every input.
+in turn (ccache helps), and the tests that execute the line run, the short ones first, until one fails. Which test
+executes which line a build with counters says, once; --map keeps that for the next time. A bug that does not compile,
+or that makes the same object file as without it, is not counted. Ends with the share that was noticed, and writes the
+survivors, each as a line to look at: a test is missing there, or the line is not needed, or the two are the same for
+every input.
 
-Half an hour for a hundred on two cores, so it is no part of CI. Exit status: 1 if less than --at-least were noticed."""
-import argparse, hashlib, os, pathlib, random, re, shutil, subprocess, sys, tempfile, time
+An hour for a hundred on two cores, so it is no part of CI. Exit status: 1 if less than --at-least were noticed."""
+import argparse, hashlib, json, os, pathlib, random, re, shutil, subprocess, sys, tempfile, time
 
 PATTERNS = [  # name, what it looks for, what it puts in its place
     ('comparison', r'(?<![<>=!+\-*/|&^])<(?![<=])', '<='), ('comparison', r'<=', '<'),
@@ -118,13 +120,77 @@ def run(command, limit, **more):
             return None
 
 
-def noticed(build, limit, tests):
-    """The first of the suites that fails; None: all pass."""
+def tests_of(build):
+    """The tests to run, by name, as meson describes them; lints look at sources and would notice too much."""
+    described = subprocess.run(['meson', 'introspect', str(build), '--tests'], capture_output=True, text=True, check=True)
+    return {t['name']: t for t in json.loads(described.stdout)
+            if not any(s.endswith((':lint', ':bench')) for s in t['suite'])}
+
+
+def executed_lines(build, prefix):
+    """{file: its executable lines} and {file: those that one test executed}, from the counters it left under prefix."""
+    known, hit = {}, {}
+    inside = pathlib.Path(str(prefix) + str(build))
+    for note in build.rglob('*.gcno'):  # gcov wants the two side by side
+        if (inside / note.relative_to(build)).with_suffix('.gcda').exists():
+            shutil.copy2(note, inside / note.relative_to(build))
+    counters = [str(f) for f in inside.rglob('*.gcda') if f.with_suffix('.gcno').exists()]
+    if not counters:
+        return known, hit
+    gcov = subprocess.run(['gcov', '--json-format', '--stdout', *counters], capture_output=True, text=True, check=True, cwd=build)
+    for text in gcov.stdout.splitlines():
+        if not text.startswith('{'):
+            continue
+        for file in json.loads(text)['files']:
+            if 'src/' not in file['file'] or file['file'].startswith('/usr/'):
+                continue
+            name = file['file'][file['file'].index('src/'):]
+            for line in file['lines']:
+                known.setdefault(name, set()).add(line['line_number'])
+                if line['count']:
+                    hit.setdefault(name, set()).add(line['line_number'])
+    return known, hit
+
+
+def mapped(tree, root):
+    """{'seconds': {test: s}, 'known': {file: lines}, 'hit': {file: {line: [tests]}}}"""
+    build = root / 'counted'
+    print('building with counters, to see which test executes what', flush=True)
+    subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=debug', '-Doptimization=1', '-Db_coverage=true',
+                    '-Dc_args=-fprofile-update=atomic'], check=True, stdout=subprocess.DEVNULL)
+    if not run(['ninja', '-C', str(build)], 3600):
+        sys.exit('the build with counters failed')
+    found = {'seconds': {}, 'known': {}, 'hit': {}}
+    for name in tests_of(build):
+        prefix, begin = root / 'counters', time.time()
+        env = dict(os.environ, CVYI_TEST_STEPS='10', GCOV_PREFIX=str(prefix))
+        if not run(['meson', 'test', '-C', str(build), '--no-rebuild', '-t', '6', '--suite', 'full', '--suite', 'quick', name], 1800, env=env):
+            print(f'with counters, {name} fails', flush=True)
+        found['seconds'][name] = time.time() - begin
+        known, hit = executed_lines(build, prefix)
+        for file, lines in known.items():
+            found['known'][file] = sorted(lines.union(found['known'].get(file, ())))
+        for file, lines in hit.items():
+            for line in lines:
+                found['hit'].setdefault(file, {}).setdefault(str(line), []).append(name)
+        shutil.rmtree(prefix, ignore_errors=True)
+        print(f'  {name}: {found["seconds"][name]:.0f} s', flush=True)
+    shutil.rmtree(build)
+    return found
+
+
+def run_tests(build, limit, names):
+    """The first of the named tests that fails is enough: False."""
     env = dict(os.environ, CVYI_TEST_STEPS='10')
-    suites = (('quick', ['--suite', 'quick']), ('full', ['--suite', 'full', '--no-suite', 'quick']))
-    for name, suites in (('tests', tests),) if tests else suites:
-        test = ['meson', 'test', '-C', str(build), '--no-rebuild', '--num-processes', '2', '--maxfail', '1', *suites]
-        if not run(test, limit, env=env):
+    test = ['meson', 'test', '-C', str(build), '--no-rebuild', '--num-processes', '2', '--maxfail', '1', *names]
+    return not names or bool(run(test, limit, env=env))
+
+
+def noticed(build, limit, tests, seconds):
+    """By which tests, the short or the long ones; None: all pass."""
+    long = [t for t in tests if seconds.get(t, 0) >= 5]
+    for name, these in (('short', [t for t in tests if t not in long]), ('long', long)):
+        if not run_tests(build, limit, these):
             return name
     return None
 
@@ -138,6 +204,7 @@ def main():
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--at-least', type=float, default=85, metavar='PERCENT')
     parser.add_argument('--limit', type=float, default=600, metavar='SECONDS', help='for one run of the suite')
+    parser.add_argument('--map', metavar='FILE', help='which test executes which line; made if it is not there')
     parser.add_argument('--list', action='store_true', help='only print the bugs that would be planted')
     args = parser.parse_args()
     os.chdir(pathlib.Path(__file__).resolve().parent.parent)
@@ -160,10 +227,20 @@ def main():
     for f in tracked:
         (tree / f).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(f, tree / f)
+    lines_of = {'seconds': {}, 'known': {}, 'hit': {}}
+    if args.map and os.path.exists(args.map):
+        lines_of = json.loads(pathlib.Path(args.map).read_text())
+    elif not args.tests:
+        lines_of = mapped(tree, root)
+        if args.map:
+            pathlib.Path(args.map).write_text(json.dumps(lines_of))
     print(f'building a copy in {root}', flush=True)
     subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=release'], check=True, stdout=subprocess.DEVNULL)
     compile_ = ['ninja', '-C', str(build)]
-    if not run(compile_, 3600) or noticed(build, args.limit, args.tests):
+    if not run(compile_, 3600):
+        sys.exit('the build without a bug failed')
+    every = args.tests or list(tests_of(build))
+    if not run_tests(build, args.limit, every):
         sys.exit('the suite does not pass without a bug')
     clean, planted, caught, survivors, begin = objects(build), 0, 0, [], time.time()
     for file, number, kind, new in found:
@@ -177,7 +254,10 @@ def main():
         path.write_text(''.join(lines))
         how = 'does not compile'
         if run(compile_, 600):
-            how = 'same code' if objects(build) == clean else noticed(build, args.limit, args.tests) or 'SURVIVED'
+            tests = every
+            if not args.tests and number in lines_of['known'].get(file, ()):  # what is no statement concerns all
+                tests = [t for t in every if t in lines_of['hit'].get(file, {}).get(str(number), ())]
+            how = 'same code' if objects(build) == clean else noticed(build, args.limit, tests, lines_of['seconds']) or 'SURVIVED'
         path.write_text(text)
         if how in ('does not compile', 'same code'):
             continue
