@@ -6,7 +6,7 @@
 #                                    the end what it left out, and why
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
 #                                    in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 10 minutes)
-#   ./bootstrap.sh coverage          which lines and branches of src/ the whole suite executes (about 10 minutes)
+#   ./bootstrap.sh coverage          which lines and branches of src/ the whole suite executes (about 15 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
 # Packages come from the distribution (apt); root is asked for only when something is missing. Can be run again at any time.
@@ -151,7 +151,8 @@ check_bench() {
     compile "$build"
     suite "benchmarks" CVY_TEST_BROWSER=required -- "$build" --suite bench
 }
-# Which lines and branches of src/ the suite executes, by directory, and each file's in build-coverage/coverage.html. Branches
+# Which lines and branches of src/ the suite executes, by directory, and each file's in build-coverage/coverage.html. (Kernels are
+# built without inlining then: a copy whose arguments are constants has branches that cannot be taken.) Branches
 # that are there for what cannot happen are marked in the source, GCOVR_EXCL_BR_LINE, with the reason.
 coverage() {
     need $onednn_packages $bench_packages gcovr

@@ -2,8 +2,8 @@
  * (-DCVYI_VEC_HEADER), scalar without it. Templates include this one and know of the ISA only VL, V_PARTS (registers
  * in a pixel) and the tile lists.
  *
- * vf register, vi the same as int32, vm one truth value a lane, vd the same lanes as doubles (two or more registers). All loads and stores are unaligned. The same operation
- * gives the same bits in every header: v_min(a, b) is a < b ? a : b and v_max(a, b) is a > b ? a : b (the second
+ * vf register, vi the same as int32, vm one truth value a lane, vd the same lanes as doubles (two or more registers). All
+ * loads and stores are unaligned. The same operation gives the same bits in every header: v_min(a, b) is a < b ? a : b and v_max(a, b) is a > b ? a : b (the second
  * operand if one is NaN or both are zero), comparisons are false for NaN, v_to_int truncates and gives INT32_MIN
  * outside the range. v_add_if(m, a, b) is m ? a + b : a, v_fma_if(m, a, b, c) is m ? a * b + c : c. */
 #ifndef CVYI_VEC_H
@@ -13,7 +13,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef V_FN
 #define V_FN static inline __attribute__((always_inline, unused))
+#endif
 
 #ifdef CVYI_VEC_HEADER
 #include CVYI_VEC_HEADER
