@@ -108,7 +108,7 @@ check_tables() {
 check_sanitizers() {
     need libdnnl-dev
     say "building: GCC, address and undefined-behaviour sanitizers"
-    configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Donednn=enabled
+    configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
     export CVYI_TEST_STEPS=10 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite module -t 6
@@ -124,7 +124,7 @@ check_clang() {
 }
 check_debug() {
     say "building: GCC, debug, no OpenMP"
-    configure "$build-debug" --buildtype=debug -Doptimization=1 -Dopenmp=disabled # unoptimized kernels take minutes, and find no more
+    configure "$build-debug" --buildtype=debug -Doptimization=1 -Dopenmp=disabled -Dbench=disabled # unoptimized kernels take minutes, and find no more
     compile "$build-debug"
     suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint -t 6
 }
