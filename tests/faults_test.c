@@ -459,9 +459,26 @@ static enum result read_model(void)
     return GOOD;
 }
 
+/* With every override that the program offers. */
+static enum result read_changed_model(void)
+{
+    struct model *model;
+    enum model_status status = model_load(in("changed.json"), &(struct model_options){"v1", NULL, "biased"}, &model, error, sizeof error);
+    assert_int_equal(status == MODEL_OK, model != NULL);
+    if (status == MODEL_NOMEM) return NO_MEMORY;
+    if (status) return OTHER;
+    assert_true(model->defaults.batch == 7 && strstr(model->json, "\"avg\"") && strstr(model->json, "\"biased\""));
+    model_free(&model);
+    return GOOD;
+}
+
 static void models(void **state)
 {
     (void)state;
+    static const char changed[] = "{\"name\": \"c\", \"input\": [1, 2, 2], \"apis\": {\"v1\": {\"batch\": 7, \"pool\": \"avg\"}}, \"layers\": ["
+                                  "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 2}, {\"type\": \"batch_norm\", \"name\": \"b\"}]}";
+    write_file(in("changed.json"), changed, strlen(changed));
+    for (int on = 0; on < 2; on++) sweep(read_changed_model, MEMORY, ENOMEM, on, 9);
     write_file(in("m.json"), model_text, strlen(model_text));
     for (int on = 0; on < 2; on++) {
         sweep(read_model, MEMORY, ENOMEM, on, 5);
