@@ -829,7 +829,8 @@ static void page_sections(void **state)
     results_free(&all);
     static const char *const parts[] = {
         "<line class=\"slope\" x1=\"56.0\" x2=\"358.0\" y1=\"208.1\" y2=\"158.1\"/>", "<line class=\"slope\" x1=\"56.0\" x2=\"962.0\" y1=\"308.0\" y2=\"158.1\"/>",
-        "<line class=\"roof\" x1=\"358.0\" x2=\"962.0\" y1=\"158.1\" y2=\"158.1\"/>", "FMA peak 16 GFLOP/s", "L2 8 GB/s", "DRAM 2 GB/s",
+        "<line class=\"roof\" x1=\"358.0\" x2=\"962.0\" y1=\"158.1\" y2=\"158.1\"/>", "FMA peak 16 GFLOP/s", 
+        "<text x=\"199.0\" y=\"179.1\" text-anchor=\"end\">L2 8 GB/s", "<text x=\"517.0\" y=\"245.1\" text-anchor=\"start\">DRAM 2 GB/s",
         "<circle cx=\"962.0\" cy=\"208.1\" r=\"5\"", "native: 1 ms, 8 GFLOP/s, 1 GB/s", "<rect x=\"52.2\" y=\"304.3\" width=\"7.5\"",
         "<text class=\"strong\" x=\"960.0\" y=\"152.1\"",
         "<td data-v=\"0.004\">4 ms</td><td data-v=\"4\">4.00</td><td data-v=\"2\">2.0</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>", "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div", "flex:250 0 0\" data-tip=\"late\n30.0 µs, 25.0 %",
