@@ -102,7 +102,7 @@ check_tables() {
         suite "library tests on the ${run% *} table with ${run#* } threads" CVY_ISA=${run% *} CVY_THREADS=${run#* } -- "$build" --suite isa
     done
 }
-# The other builds are slower or are about code, not numbers: ten steps instead of a hundred. Lints look at what a plain
+# The other builds are slower or are about code, not numbers: ten steps or four instead of a hundred. Lints look at what a plain
 # optimized build made. Sanitized kernels take long to compile, and pair's are the AVX-512 table's once more.
 # Where oneDNN is loaded, LeakSanitizer has to leave out thread-local memory: it dies of a bad address there.
 check_sanitizers() {
@@ -110,7 +110,7 @@ check_sanitizers() {
     say "building: GCC, address and undefined-behaviour sanitizers"
     configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
-    export CVYI_TEST_STEPS=10 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite module -t 6
     suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module -t 6
     unset CVYI_TEST_STEPS UBSAN_OPTIONS
