@@ -26,6 +26,8 @@
 
 #include "data/known.h"
 #include "models/models.h"
+#include "report/html.h"
+#include "report/results.h"
 #include "train/checkpoint.h"
 #include "train/train.h"
 
@@ -67,6 +69,8 @@ WRAP(void *, malloc, MEMORY, NULL, (size_t n), (n))
 WRAP(void *, calloc, MEMORY, NULL, (size_t n, size_t size), (n, size))
 WRAP(void *, realloc, MEMORY, NULL, (void *p, size_t n), (p, n))
 WRAP(char *, strdup, MEMORY, NULL, (const char *s), (s))
+WRAP(char *, strndup, MEMORY, NULL, (const char *s, size_t n), (s, n))
+WRAP(FILE *, open_memstream, MEMORY, NULL, (char **text, size_t *size), (text, size))
 WRAP(int, inflateInit2_, MEMORY, Z_MEM_ERROR, (z_streamp z, int bits, const char *version, int size), (z, bits, version, size))
 WRAP(int, inflate, MEMORY, Z_MEM_ERROR, (z_streamp z, int flush), (z, flush))
 WRAP(json_t *, json_object, MEMORY, NULL, (void), ())
@@ -174,7 +178,7 @@ const struct known *__wrap_known_file(const struct fingerprint *file, size_t *pl
 
 /* ----------------------------------------------------------------------------------------------------- the sweep */
 
-enum result { GOOD, NO_MEMORY, OTHER };
+enum outcome { GOOD, NO_MEMORY, OTHER };
 static char root[64], error[5000];
 
 static size_t open_files(void)
@@ -196,13 +200,13 @@ static const char *in(const char *name)
 }
 
 /* Lets call after call of `run` fail, until nothing is left that could. `least`: how many there are at the least. */
-static void sweep(enum result (*run)(void), unsigned kind, int code, bool on, long least)
+static void sweep(enum outcome (*run)(void), unsigned kind, int code, bool on, long least)
 {
     for (long k = 0;; k++) {
         size_t before = open_files();
         fault.kind = kind, fault.in = k, fault.on = on, fault.error = code, fault.hit = NULL;
         *error = 0;
-        enum result result = run();
+        enum outcome result = run();
         fault.in = -1;
         bool right = result == GOOD;
         if (kind == MEMORY) right |= result == NO_MEMORY && strstr(error, "memory");
@@ -218,7 +222,7 @@ static void sweep(enum result (*run)(void), unsigned kind, int code, bool on, lo
 }
 
 /* Runs with the one call failing of which this is the name; false: there is none. */
-static bool fails_at(const char *name, int code, enum result (*run)(void), enum result *result)
+static bool fails_at(const char *name, int code, enum outcome (*run)(void), enum outcome *result)
 {
     for (long k = 0;; k++) {
         fault.kind = SYSTEM, fault.in = k, fault.on = false, fault.error = code, fault.hit = NULL;
@@ -283,13 +287,13 @@ static void write_cifar(const char *dir)
     }
 }
 
-static enum result outcome(enum data_status status)
+static enum outcome outcome(enum data_status status)
 {
     if (status == DATA_NOMEM) return NO_MEMORY;
     return status ? OTHER : GOOD;
 }
 
-static enum result read_idx_as(const char *spec)
+static enum outcome read_idx_as(const char *spec)
 {
     struct data_set *d;
     enum data_status status = data_open(spec, NULL, false, &d, error, sizeof error);
@@ -301,10 +305,10 @@ static enum result read_idx_as(const char *spec)
     data_close(&d);
     return GOOD;
 }
-static enum result read_idx(void) { return read_idx_as(in("idx")); }
-static enum result find_idx(void) { return read_idx_as("mnist"); }
+static enum outcome read_idx(void) { return read_idx_as(in("idx")); }
+static enum outcome find_idx(void) { return read_idx_as("mnist"); }
 
-static enum result read_cifar(void)
+static enum outcome read_cifar(void)
 {
     struct data_set *d;
     enum data_status status = data_open(in("cifar"), "cifar10", false, &d, error, sizeof error);
@@ -316,7 +320,7 @@ static enum result read_cifar(void)
     return GOOD;
 }
 
-static enum result make_synthetic(void)
+static enum outcome make_synthetic(void)
 {
     struct data_set *d;
     enum data_status status = data_open("synthetic:train=3,test=2", NULL, false, &d, error, sizeof error);
@@ -331,7 +335,7 @@ static void readers(void **state)
     write_idx("mnist");
     write_cifar("cifar");
     setenv("CVY_DATA_DIR", root, 1);
-    enum result (*const runs[])(void) = {read_idx, find_idx, read_cifar};
+    enum outcome (*const runs[])(void) = {read_idx, find_idx, read_cifar};
     for (size_t i = 0; i < 3; i++) {
         for (int on = 0; on < 2; on++) {
             sweep(runs[i], MEMORY, ENOMEM, on, 10);
@@ -341,7 +345,7 @@ static void readers(void **state)
         sweep(runs[i], END, 0, false, 4);
     }
     for (int on = 0; on < 2; on++) sweep(make_synthetic, MEMORY, ENOMEM, on, 6);
-    enum result result;
+    enum outcome result;
     assert_true(fails_at("read", EINTR, read_idx, &result));
     assert_int_equal(result, GOOD);
     /* Nothing may be read: not found, and why. */
@@ -446,7 +450,7 @@ static const char model_text[] = "{\"name\": \"small\", \"input\": [1, 2, 2], \"
 
 /* ---------------------------------------------------------------------------------------------------------- models */
 
-static enum result read_model(void)
+static enum outcome read_model(void)
 {
     struct model *model;
     enum model_status status = model_load(in("m.json"), NULL, &model, error, sizeof error);
@@ -460,7 +464,7 @@ static enum result read_model(void)
 }
 
 /* With every override that the program offers. */
-static enum result read_changed_model(void)
+static enum outcome read_changed_model(void)
 {
     struct model *model;
     enum model_status status = model_load(in("changed.json"), &(struct model_options){"v1", NULL, "biased"}, &model, error, sizeof error);
@@ -486,9 +490,74 @@ static void models(void **state)
     }
     sweep(read_model, PARTS, 0, true, 1);
     sweep(read_model, END, 0, false, 1);
-    enum result result;
+    enum outcome result;
     assert_true(fails_at("read", EINTR, read_model, &result));
     assert_int_equal(result, GOOD);
+}
+
+/* --------------------------------------------------------------------------------------------------------- results */
+
+static const char results_text[] =
+    "{\"context\": {\"cpu\": \"c\", \"load\": [1, 2], \"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"8\"}, \"benchmarks\": ["
+    "{\"name\": \"step/n/batch:4/native\", \"label\": \"l\", \"real_time\": 1, \"cpu_time\": 1, \"examples/s\": 4, \"phase 0 p\": 1},"
+    "{\"name\": \"step/n/batch:4/native\", \"label\": \"m\", \"real_time\": 2, \"cpu_time\": 1, \"examples/s\": 2, \"phase 0 p\": 2},"
+    "{\"name\": \"step/n/batch:4/b\", \"error_occurred\": true, \"error_message\": \"broke\"},"
+    "{\"name\": \"scaling/n/batch:4/threads:1/native\", \"real_time\": 1, \"examples/s\": 5},"
+    "{\"name\": \"ops/o/native\", \"real_time\": 1, \"GFLOP/s\": 5, \"GB/s\": 4}]}";
+
+static enum outcome read_results(void)
+{
+    struct results *all = NULL;
+    enum results_status status = results_read(in("r.json"), &all, error, sizeof error);
+    if (!status) {
+        assert_true(all->n_files == 1 && all->n == 4 && all->at[0].runs == 2 && all->at[0].n_counters == 2);
+        assert_true(all->at[0].seconds[1] == 2e-9 && all->at[0].counter[0].value[1] == 2);
+        assert_string_equal(all->at[0].label, "m");
+        assert_string_equal(all->at[1].error, "broke");
+        assert_string_equal(results_fact(all, 0, "load"), "[1,2]");
+    }
+    results_free(&all);
+    assert_true(status == RESULTS_OK || status == RESULTS_NOMEM);
+    return status ? NO_MEMORY : GOOD;
+}
+
+static struct results *good_results;
+static char *good_page;
+
+static char *page(void)
+{
+    char *text = __real_calloc(1, 1 << 18);
+    FILE *f = fopen(in("r.html"), "rb");
+    assert_non_null(f);
+    assert_true(fread(text, 1, (1 << 18) - 1, f) < (1 << 18) - 1);
+    fclose(f);
+    return text;
+}
+
+/* A page that is called written is whole. */
+static enum outcome write_page(void)
+{
+    enum results_status status = html_report(in("r.html"), good_results, error, sizeof error);
+    fault.in = -1;
+    assert_true(status == RESULTS_OK || status == RESULTS_NOMEM);
+    if (status) return NO_MEMORY;
+    char *text = page();
+    bool same = !strcmp(text, good_page);
+    free(text);
+    return same ? GOOD : OTHER;
+}
+
+static void results(void **state)
+{
+    (void)state;
+    write_file(in("r.json"), results_text, strlen(results_text));
+    for (int on = 0; on < 2; on++) sweep(read_results, MEMORY, ENOMEM, on, 60);
+    assert_int_equal(results_read(in("r.json"), &good_results, error, sizeof error), RESULTS_OK);
+    assert_int_equal(html_report(in("r.html"), good_results, error, sizeof error), RESULTS_OK);
+    good_page = page();
+    for (int on = 0; on < 2; on++) sweep(write_page, MEMORY, ENOMEM, on, 20);
+    free(good_page);
+    results_free(&good_results);
 }
 
 /* ----------------------------------------------------------------------------------------------------- checkpoints */
@@ -526,13 +595,13 @@ static int free_trainer(void **state)
     return 0;
 }
 
-static enum result of(enum train_status status)
+static enum outcome of(enum train_status status)
 {
     if (status == TRAIN_NOMEM) return NO_MEMORY;
     return status ? OTHER : GOOD;
 }
 
-static enum result load(void)
+static enum outcome load(void)
 {
     struct checkpoint *c;
     enum train_status status = checkpoint_read(in("a.safetensors"), &c, error, sizeof error);
@@ -543,7 +612,7 @@ static enum result load(void)
     return of(status);
 }
 
-static enum result save(void)
+static enum outcome save(void)
 {
     long left = fault.in;
     fault.in = -1;
@@ -589,10 +658,10 @@ static void checkpoints(void **state)
     assert_int_equal(load(), OTHER);
     assert_non_null(strstr(error, "a.safetensors: "));
     /* A directory that may be written but not read cannot be flushed, some file systems flush nothing, signals come: no failures. */
-    static const struct { const char *name; int code; enum result (*run)(void); } harmless[] = {
+    static const struct { const char *name; int code; enum outcome (*run)(void); } harmless[] = {
         {"write", EINTR, save}, {"read", EINTR, load}, {"open", EACCES, save}, {"fchmod", EPERM, save},
         {"fsync", EINVAL, save}, {"fsync", ENOSYS, save}, {"fsync", EOPNOTSUPP, save}};
-    enum result result;
+    enum outcome result;
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
         assert_true(fails_at(harmless[i].name, harmless[i].code, harmless[i].run, &result));
         if (result != GOOD) fail_msg("%s with %s: '%s'", harmless[i].name, strerror(harmless[i].code), error);
@@ -614,7 +683,7 @@ static void checkpoints(void **state)
     close(here);
 }
 
-static enum result make_directories(void)
+static enum outcome make_directories(void)
 {
     bool taken;
     enum train_status status = files_make_directory(in("a/b/c"), error, sizeof error);
@@ -626,7 +695,7 @@ static enum result make_directories(void)
     return of(status);
 }
 
-static enum result lock(void)
+static enum outcome lock(void)
 {
     struct files_lock l;
     enum train_status status = files_lock(root, &l, error, sizeof error);
@@ -691,7 +760,7 @@ static void directories_and_locks(void **state)
     assert_string_equal(fault.hit, "kill");
     assert_non_null(strstr(error, "process 4194309 on "));
     files_unlock(&a);
-    enum result result;
+    enum outcome result;
     assert_true(fails_at("fcntl", EACCES, lock, &result));
     assert_non_null(strstr(error, "is in use: "));
     unlink(in(FILES_LOCK));
@@ -717,7 +786,7 @@ static void directories_and_locks(void **state)
 
 /* -------------------------------------------------------------------------------------------------------- training */
 
-static enum result train(void)
+static enum outcome train(void)
 {
     static const uint8_t images[10 * 4] = {1, 2, 3, 4, 50, 60, 70, 80, 9}, labels[10] = {0, 1, 2, 3, 4, 5};
     struct train_job job = {.ctx = t.ctx, .trainer = t.trainer, .predictor = t.predictor, .eval_batch = 4, .classes = 6, .image_size = 4,
@@ -755,7 +824,7 @@ static int remove_root(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(readers), TEST(published), TEST(enormous), TEST(models), TEST(checkpoints),
+    const struct CMUnitTest tests[] = {TEST(readers), TEST(published), TEST(enormous), TEST(models), TEST(results), TEST(checkpoints),
                                        TEST(directories_and_locks), TEST(training)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -269,11 +269,19 @@ static void unreadable(void **state)
     } wrong[] = {
         {"", "x: line 1, column 0: this is not JSON"},
         {"{\"context\": {}", "this is not JSON"},
+        {"7", "'[' or '{' expected"},
         {"[]", "x: expected an object with \"context\" and \"benchmarks\", found an array"},
         {"{\"benchmarks\": []}", "x: expected an object \"context\", found nothing"},
+        {"{\"context\": [], \"benchmarks\": []}", "x: expected an object \"context\", found an array"},
+        {"{\"context\": {}}", "x: expected an array \"benchmarks\", found nothing: this is no benchmark's result"},
         {"{\"context\": {}, \"benchmarks\": 3}", "x: expected an array \"benchmarks\", found an integer"},
         {"{\"context\": {}, \"benchmarks\": [3]}", "x: benchmarks[0]: expected an object, found an integer"},
         {"{\"context\": {}, \"benchmarks\": [{}]}", "expected a text \"name\", found nothing"},
+        {"{\"context\": {}, \"benchmarks\": [{\"name\": null}]}", "x: benchmarks[0]: expected a text \"name\", found null"},
+        {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1}, {\"name\": \"b\"}]}",
+         "x: benchmarks[1] (b): expected a number \"real_time\", found nothing"},
+        {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"time_unit\": 5}]}",
+         "x: benchmarks[0] (a): expected a \"time_unit\" of ns, us, ms or s, found an integer"},
         {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": \"1\"}]}",
          "x: benchmarks[0] (a): expected a number \"real_time\", found a text"},
         {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"time_unit\": \"h\"}]}",
@@ -293,6 +301,59 @@ static void unreadable(void **state)
     assert_non_null(strstr(error, "/nonexistent/file: cannot read: No such file"));
     assert_int_equal(results_read("/", &all, error, sizeof error), RESULTS_IO);
     results_free(&all);
+    /* A buffer without room for the reason, or for the name alone. */
+    memset(error, '#', sizeof error);
+    assert_int_equal(results_parse("name", "[]", 2, &all, error, 8), RESULTS_BAD);
+    assert_string_equal(error, "name: e");
+    assert_int_equal(results_parse("name", "[]", 2, &all, error, 4), RESULTS_BAD);
+    assert_string_equal(error, "nam");
+    assert_int_equal(error[8], '#');
+    results_free(&all);
+}
+
+/* What other writers of the format leave out, put in, or say in another way. */
+static void odd_records(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"context\": {\"load\": [0.5, 1], \"text\": \"t\", \"build\": null}, \"benchmarks\": ["
+        "{\"name\": \"a\", \"run_type\": null, \"run_name\": [], \"real_time\": 2, \"label\": \"old\", \"x\": 1},"
+        "{\"name\": \"a\", \"real_time\": 4.5, \"cpu_time\": 9, \"label\": \"new\", \"y\": 2.5, \"z\": \"no\", \"threads\": 8},"
+        "{\"name\": \"a_mean\", \"run_name\": \"a\", \"run_type\": \"aggregate\", \"real_time\": 100},"
+        "{\"name\": \"old\", \"error_occurred\": true, \"error_message\": \"it broke\"},"
+        "{\"name\": \"mute\", \"error_occurred\": true, \"error_message\": 5},"
+        "{\"name\": \"new\", \"skipped\": true, \"skip_message\": \"no such CPU\"},"
+        "{\"name\": \"still\", \"skipped\": true},"
+        "{\"name\": \"fine\", \"error_occurred\": false, \"skipped\": null, \"real_time\": 1, \"time_unit\": \"s\"}]}";
+    struct results *all = NULL;
+    char error[300];
+    if (results_parse("f", text, sizeof text - 1, &all, error, sizeof error)) fail_msg("%s", error);
+    assert_int_equal(all->n, 6);
+    const struct result *a = &all->at[0];
+    assert_string_equal(a->name, "a");
+    assert_string_equal(a->label, "new");
+    assert_int_equal(a->runs, 2);
+    near(a->seconds[0], 2e-9);
+    near(a->seconds[1], 4.5e-9);
+    assert_true(isnan(a->cpu_seconds[0]));
+    near(a->cpu_seconds[1], 9e-9);
+    assert_int_equal(a->n_counters, 2);
+    near(a->counter[0].value[0], 1);
+    assert_true(isnan(a->counter[0].value[1]) && isnan(a->counter[1].value[0]));
+    near(a->counter[1].value[1], 2.5);
+    static const struct { const char *name, *error; size_t runs; } others[] = {
+        {"old", "it broke", 0}, {"mute", "failed", 0}, {"new", "no such CPU", 0}, {"still", "failed", 0}, {"fine", "", 1}};
+    for (size_t i = 0; i < 5; i++) {
+        assert_string_equal(all->at[i + 1].name, others[i].name);
+        assert_string_equal(all->at[i + 1].error, others[i].error);
+        assert_int_equal(all->at[i + 1].runs, others[i].runs);
+    }
+    assert_string_equal(results_fact(all, 0, "load"), "[0.5,1]");
+    assert_string_equal(results_fact(all, 0, "text"), "t");
+    assert_string_equal(results_fact(all, 0, "build"), "null");
+    assert_null(results_fact(all, 1, "text")); /* there is one file */
+    results_free(&all);
+    results_free(&all); /* nothing */
 }
 
 static char *printed(const struct differences *d, const struct difference_limit *limit, size_t met)
@@ -838,6 +899,111 @@ static void page_sections(void **state)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
 }
 
+static size_t times(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, part)); at += strlen(part)) n++;
+    return n;
+}
+
+/* The page of a file's text. */
+static char *page_of(const char *file)
+{
+    struct results *all = NULL;
+    char error[300], path[] = "/tmp/convoy-report-XXXXXX";
+    close(mkstemp(path));
+    if (results_parse("a.json", file, strlen(file), &all, error, sizeof error)) fail_msg("%s", error);
+    if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
+    FILE *f = fopen(path, "r");
+    static char text[1 << 20];
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    unlink(path);
+    results_free(&all);
+    char *raw = strstr(text, "<script type=\"application/json\""); /* after it the file's own text */
+    assert_non_null(raw);
+    *raw = '\0';
+    return text;
+}
+
+#define RUN(name, more) "{\"name\": \"" name "\", \"time_unit\": \"ms\", \"real_time\": " more "}"
+#define BROKEN(name) "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
+
+/* What did not run says why, in every section, and nothing is measured against it; a rate that is not there is no number. */
+static void page_gaps(void **state)
+{
+    (void)state;
+    const char *text = page_of(
+        "{\"context\": {\"peak_gflops_all\": \"1\", \"core_round_trip_ns\": \"0\", \"l2_read_gbs\": \"0\"}, \"benchmarks\": ["
+        RUN("step/early/batch:8/other", "1") "," /* comes first and has no rate */
+        BROKEN("step/net/batch:16/threads:1/native") ","
+        RUN("step/net/batch:16/threads:1/b", "2, \"examples/s\": 500") ","
+        RUN("step/net/batch:16/threads:1/c", "2500, \"examples/s\": 250, \"phase x\": 3, \"phase 1\": 2, \"phase 2 zero\": 0") ","
+        BROKEN("scaling/<i>/batch:1/native") "," RUN("scaling/<i>/batch:2/native", "1, \"examples/s\": 7") ","
+        RUN("scaling/none/native", "1, \"examples/s\": 7") "," RUN("scaling/zero/batch:0/native", "1, \"examples/s\": 7") ","
+        RUN("scaling/mute/batch:4/native", "1") ","
+        BROKEN("ops/o/native") "," RUN("ops/o/b", "3, \"GFLOP/s\": 2") "," RUN("ops/o/c", "6, \"GB/s\": 2") ","
+        BROKEN("peak/p/avx2") "," BROKEN("kernels/k/avx2") ","
+        RUN("kernels/k/scalar", "1, \"GFLOP/s\": 3.25, \"% of peak\": 50, \"GB/s\": 1.5") ","
+        RUN("forum/lenet/batch:64/native", "1, \"examples/s\": 12000, \"loss\": 0.5, \"train acc\": 0.875, \"test acc\": 0.75") ","
+        BROKEN("forum/lenet/batch:64/b") "," BROKEN("else/e") "," RUN("alone", "1") "]}");
+    static const char *const parts[] = {
+        "<b>500</b><span>examples a second, training net at batch 16", "<b>2.0 ×</b><span>as fast as c, the largest lead here",
+        "<b>1</b><span>GFLOP/s, the peak at that time: all threads, ",
+        "<div class=\"name\">other</div><div class=\"track\"></div><div class=\"value bad\"><small>no examples/s</small></div></div>",
+        "<div class=\"name\">native</div><div class=\"track\"></div><div class=\"value bad\"><small>&lt;broke&gt;</small></div></div>",
+        "width:100.00%\"></div></div><div class=\"value\">500 examples/s</div>",
+        "width:50.00%\"></div></div><div class=\"value\">250 examples/s<small>b is 1250.00 × as fast</small></div>",
+        "<h3>&lt;i&gt;</h3>", "<td>scaling/none/native</td><td data-v=\"0.001\">1 ms</td>",
+        "<td>scaling/zero/batch:0/native</td><td data-v=\"0.001\">1 ms</td>", "<td>scaling/mute/batch:4/native</td><td data-v=\"0.001\">1 ms</td>",
+        "<td>scaling/&lt;i&gt;/batch:1/native</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
+        "<td>o</td><td><span class=\"key\" style=\"--c:var(--c2)\"></span>native</td><td class=\"bad\" colspan=\"6\">&lt;broke&gt;</td>",
+        "b</td><td data-v=\"0.003\">3 ms</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td>",
+        "c</td><td data-v=\"0.006\">6 ms</td><td data-v=\"2\">2.00</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>",
+        "<td>p</td><td>avx2</td><td class=\"bad\" colspan=\"3\">&lt;broke&gt;</td>", "<td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
+        "scalar</td><td data-v=\"0.001\">1 ms</td><td data-v=\"3.25\">3.2</td><td data-v=\"50\">50.0</td><td data-v=\"1.5\">1.5</td>",
+        "native</td><td data-v=\"0.5\">0.500</td><td data-v=\"0.875\">0.875</td><td data-v=\"0.75\">0.750</td><td data-v=\"12000\">12000</td>",
+        "b</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>", "<td>else/e</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
+        "<td>alone</td><td data-v=\"0.001\">1 ms</td>"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
+    static const char *const absent[] = {"nan", "inf", "<i>", "Roofline", "from core to core", "Where a step's time goes", "<h3>none", "<h3>mute",
+                                         "<h3>zero"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        if (strstr(text, absent[i])) fail_msg("'%s' in:\n%.400s", absent[i], strstr(text, absent[i]));
+    assert_int_equal(times(text, "<svg"), 2); /* the one point, wide and narrow */
+}
+
+/* Nothing at all, and a step whose name says nothing of it. */
+static void page_of_little(void **state)
+{
+    (void)state;
+    const char *text = page_of("{\"context\": {}, \"benchmarks\": []}");
+    has_text(text, "<p>unknown CPU</p>");
+    has_text(text, "<div class=\"tiles\">\n</div>");
+    assert_int_equal(times(text, "<section>"), 1); /* the machine */
+    text = page_of("{\"context\": {\"date\": \"D\", \"commit\": \"C\", \"core_round_trip_ns\": \"85.4\"}, \"benchmarks\": ["
+                   RUN("step/native", "1, \"examples/s\": 5, \"% of peak\": 12") "]}");
+    has_text(text, "<p>unknown CPU · D · commit C</p>");
+    has_text(text, "<b>5</b><span>examples a second</span>");
+    has_text(text, "<b>12 %</b><span>of the multiply-add peak");
+    has_text(text, "<b>85 ns</b><span>from core to core and back");
+}
+
+/* The roof where memory's line would start right of the picture, and without the machine's figures. */
+static void page_roofs(void **state)
+{
+    (void)state;
+#define OP "\"benchmarks\": [" RUN("ops/o/native", "1, \"GFLOP/s\": 2, \"GB/s\": 1") "," RUN("ops/q/native", "1, \"GFLOP/s\": 8, \"GB/s\": 1") "]}"
+    const char *text = page_of("{\"context\": {}, " OP);
+    has_text(text, "Roofline");
+    assert_true(!strstr(text, "class=\"roof\"") && !strstr(text, "class=\"slope\""));
+    text = page_of("{\"context\": {\"peak_gflops_all\": \"0.5\"}, " OP); /* below all that was measured: it is no peak */
+    assert_true(!strstr(text, "class=\"roof\""));
+    text = page_of("{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"1000\", \"dram_read_gbs\": \"none\"}, " OP);
+    assert_int_equal(times(text, "class=\"roof\""), 2);
+    assert_int_equal(times(text, "class=\"slope\""), 0); /* L2's ends at 0.016 FLOP a byte, left of 2 */
+}
+
 /* Names and facts may hold anything. */
 static void report(void **state)
 {
@@ -872,13 +1038,14 @@ int main(void)
                                        cmocka_unit_test(mann_whitney_ties),
                                        cmocka_unit_test(student),    cmocka_unit_test(means),
                                        cmocka_unit_test(ratios),     cmocka_unit_test(many_tests),
-                                       cmocka_unit_test(reading),    cmocka_unit_test(unreadable),
+                                       cmocka_unit_test(reading),    cmocka_unit_test(unreadable), cmocka_unit_test(odd_records),
                                        cmocka_unit_test(comparing),  cmocka_unit_test(disturbed),
                                        cmocka_unit_test(one_side_only),
                                        cmocka_unit_test(processes),  cmocka_unit_test(equals_are_equal),
                                        cmocka_unit_test(equal_contestants), cmocka_unit_test(contest_by_hand),
                                        cmocka_unit_test(units),      cmocka_unit_test(labels),
-                                       cmocka_unit_test(charts),     cmocka_unit_test(page_positions), cmocka_unit_test(page_sections),
+                                       cmocka_unit_test(charts),     cmocka_unit_test(page_positions), cmocka_unit_test(page_sections), cmocka_unit_test(page_gaps),
+                                       cmocka_unit_test(page_of_little), cmocka_unit_test(page_roofs),
                                        cmocka_unit_test(report)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

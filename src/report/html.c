@@ -217,17 +217,18 @@ static void tiles(struct page *p)
     fputs("<div class=\"tiles\">\n", p->out);
     for (size_t first = 0, end; (end = next_group(p, "step", &first)) > first; first = end) {
         const struct entry *base = base_of(&p->entry[first], end - first);
-        if (base->r->runs && (!best || value_of(base, "examples/s") > value_of(best, "examples/s"))) best = base;
-        for (size_t i = first; i < end; i++)
-            if (&p->entry[i] != base && p->entry[i].r->runs && base->r->runs) {
-                const double x = value_of(base, "examples/s") / value_of(&p->entry[i], "examples/s");
-                if (x > ratio) ratio = x, loser = &p->entry[i];
-            }
+        if (value_of(base, "examples/s") > (best ? value_of(best, "examples/s") : 0)) best = base;
+        for (size_t i = first; i < end; i++) { /* what did not run has no rate: NaN, which is not greater */
+            const double x = value_of(base, "examples/s") / value_of(&p->entry[i], "examples/s");
+            if (&p->entry[i] != base && x > ratio) ratio = x, loser = &p->entry[i];
+        }
     }
     if (best) {
         const char *model = strchr(best->group, '/');
-        snprintf(what, sizeof what, "examples a second, training %.*s at batch %.0f",
-                 model ? (int)strcspn(model + 1, "/") : 0, model ? model + 1 : "", part_of(best, "batch"));
+        snprintf(what, sizeof what, "examples a second");
+        if (model)
+            snprintf(what, sizeof what, "examples a second, training %.*s at batch %.0f", (int)strcspn(model + 1, "/"), model + 1,
+                     part_of(best, "batch"));
         tile(p, chart_number(value_of(best, "examples/s"), number), what);
         const double share = value_of(best, "% of peak");
         if (isfinite(share)) {
@@ -305,9 +306,10 @@ static void bars(struct page *p, const struct entry *first, size_t n, const char
         fputs("<div class=\"row\"><div class=\"name\">", p->out);
         chart_text(p->out, e->who);
         fputs("</div>", p->out);
-        if (!e->r->runs) {
+        if (!(v > 0)) {
             fputs("<div class=\"track\"></div><div class=\"value bad\"><small>", p->out);
-            chart_text(p->out, e->r->error);
+            if (e->r->runs) fprintf(p->out, "no %s", unit);
+            else chart_text(p->out, e->r->error);
             fputs("</small></div></div>\n", p->out);
             continue;
         }
@@ -363,6 +365,9 @@ static void forum(struct page *p)
 
 /* ------------------------------------------------------------------------------------------------ scaling */
 
+/* Whether there is a point to draw. */
+static bool has_point(const struct entry *e) { return value_of(e, "examples/s") > 0 && part_of(e, "batch") > 0; }
+
 /* The part of a scaling group between benchmark and batch: the model. */
 static bool same_model(const struct entry *a, const struct entry *b)
 {
@@ -390,7 +395,7 @@ static void curve(struct page *p, struct chart *c, const struct entry *first, si
     if (!at) return;
     for (size_t i = 0; i < p->n; i++) {
         const struct entry *e = &p->entry[i];
-        if (!strcmp(e->benchmark, "scaling") && same_curve(e, first) && e->r->runs) at[n++] = e;
+        if (!strcmp(e->benchmark, "scaling") && same_curve(e, first) && has_point(e)) at[n++] = e;
     }
     qsort(at, n, sizeof *at, by_batch);
     fprintf(p->out,
@@ -422,16 +427,19 @@ static void scaling_chart(struct page *p, const struct entry *model)
     struct chart_axis x = {1e9, 1, 2, "batch"}, y = {0, 0, 0, "examples/s"};
     for (size_t i = 0; i < p->n; i++) {
         const struct entry *e = &p->entry[i];
-        if (strcmp(e->benchmark, "scaling") || !same_model(e, model) || !e->r->runs) continue;
+        if (strcmp(e->benchmark, "scaling") || !same_model(e, model) || !has_point(e)) continue;
         x.lo = fmin(x.lo, part_of(e, "batch"));
         x.hi = fmax(x.hi, part_of(e, "batch"));
         y.hi = fmax(y.hi, counter_quantile(e->r, "examples/s", 1));
     }
-    const char *name = strchr(model->group, '/');
+    if (!(y.hi > 0)) return; /* nothing to draw: others() tells what there is */
     fputs("<div class=\"card\"><h3>", p->out);
-    if (name) fprintf(p->out, "%.*s", (int)strcspn(name + 1, "/"), name + 1);
+    const char *part = strchr(model->group, '/') + 1; /* there is one: the batch's */
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(part, "/"), part);
+    chart_text(p->out, name);
     fputs("</h3>", p->out);
-    for (int narrow = 0; y.hi > 0 && narrow < 2; narrow++) {
+    for (int narrow = 0; narrow < 2; narrow++) {
         struct chart c;
         size_t color = 0;
         chart_open(&c, p->out, narrow, x, y, "examples a second by batch size");
@@ -498,7 +506,7 @@ static struct phase *phases_of(const struct entry *e, size_t *n, double *total)
     for (size_t c = 0; all && c < e->r->n_counters; c++) {
         size_t order;
         int skip = 0;
-        if (sscanf(e->r->counter[c].name, "phase %zu %n", &order, &skip) != 1 || !skip) continue;
+        if (sscanf(e->r->counter[c].name, "phase %zu %n", &order, &skip) != 1 || !e->r->counter[c].name[skip]) continue;
         const double us = stats_median(e->r->counter[c].value, e->r->runs);
         if (!isfinite(us)) continue;
         all[(*n)++] = (struct phase){e->r->counter[c].name + skip, us, order, 0};
@@ -723,6 +731,7 @@ static void others(struct page *p)
     for (size_t i = 0; i < p->n; i++) {
         bool pictured = false;
         for (size_t k = 0; k < 6; k++) pictured |= !strcmp(p->entry[i].benchmark, known[k]);
+        pictured &= strcmp(p->entry[i].benchmark, "scaling") || has_point(&p->entry[i]);
         if (pictured) continue;
         if (!any) section(p, "Other benchmarks", "Medians."), table(p, heads);
         any = true;
@@ -873,6 +882,8 @@ enum results_status html_report(const char *path, const struct results *all, cha
     }
     enum results_status status = RESULTS_OK;
     p.out = fopen(path, "w");
+    const int opened = errno;
+    errno = 0;
     if (p.out) {
         head(&p);
         tiles(&p);
@@ -890,9 +901,14 @@ enum results_status html_report(const char *path, const struct results *all, cha
         raw(&p);
         fprintf(p.out, "<script>\n%s</script>\n</body>\n</html>\n", report_parts[1].text);
     }
-    const bool failed = !p.out || ferror(p.out);
-    if ((p.out && fclose(p.out)) || failed) {
-        snprintf(error, error_size, "%s: cannot write: %s", path, strerror(errno));
+    /* Medians and curves that had no memory are missing; whoever asked for it has left that in errno. */
+    if (errno == ENOMEM) {
+        snprintf(error, error_size, "%s: out of memory", path);
+        status = RESULTS_NOMEM;
+    }
+    const bool failed = p.out && ferror(p.out);
+    if (!p.out || fclose(p.out) || failed) {
+        snprintf(error, error_size, "%s: cannot write: %s", path, strerror(p.out ? errno : opened));
         status = RESULTS_IO;
     }
     for (size_t i = 0; i < p.n; i++) free(p.entry[i].text), free(p.entry[i].group);
