@@ -305,6 +305,15 @@ def test_bad_models():
                 run(*args, code=0)
             else:
                 fails(2, 'at least two images|more than one value', *args)
+    # a name that begins another's; and of long vectors the first sixteen
+    layers = [{'type': 'linear', 'name': 'b', 'out_features': 17}, {'type': 'batch_norm', 'name': 'b1'},
+              {'type': 'linear', 'name': 'fc', 'out_features': 10}]
+    pathlib.Path('bn.json').write_text(json.dumps({'name': 'bn', 'input': [1, 28, 28], 'layers': layers}))
+    fails(2, 'batch norm b1 needs at least two images in a batch, but 65 images in batches of 64 leave one alone',
+          'train', 'bn.json', '--data', 'synthetic:train=65,test=10', '--batch', '64')
+    r = run('train', 'bn.json', *SMALL, '--epochs', '1', '--out', 'bn', code=0)
+    for what in 'gamma', 'beta':
+        assert re.search(rf'^{what} of b1: \[(-?\d\.\d{{4}}, ){{15}}-?\d\.\d{{4}}, \.\.\.\]$', r.stdout, re.M), r.stdout
 
 
 def test_bad_data():
@@ -531,6 +540,57 @@ def test_resume_from_a_checkpoint():
     assert os.listdir('empty') == []
 
 
+def test_resume_of_strange_settings():
+    """The settings of a run are in its checkpoint; each is looked at before anything is trained by it."""
+    run('train', 'lenet', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    values, meta = read_tensors('r/checkpoint.safetensors')
+    good = json.loads(meta['convoy.config'])
+
+    def changed(text):
+        write_tensors('r/checkpoint.safetensors', values, {**{k: v for k, v in meta.items() if k != 'convoy.config'},
+                                                           **({'convoy.config': text} if text is not None else {})})
+
+    for bad in (None, '', '[]', '{"epochs": 1, "epochs": 2}', *(json.dumps({**good, **change}) for change in (
+            {'epochs': 0}, {'epochs': '1'}, {'batch': 0}, {'batch': (1 << 20) + 1}, {'eval_every': 0}, {'save_every': -1},
+            {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'lr_drop_epochs': list(range(1, 18))},
+            {'lr_drop_epochs': 1}, {'lr_drop_epochs': [0]}, {'lr_drop_epochs': [3, 3]}, {'lr_drop_epochs': [(1 << 20) + 1]}, {'lr_drop_epochs': [1.5]},
+            {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1},
+            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'lr_drop_factor': -1}))):
+        changed(bad)
+        fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')
+    changed(json.dumps(good))
+    run('train', '--resume=r', '--epochs', 2, code=0)
+    r = run('train', '--resume=r', code=0)
+    assert 'all 2 epochs are trained already; --epochs=4 would go on\n' == r.stderr, r
+    assert run('train', '--resume=r', '-q', code=0).stderr == ''
+    fails(3, '/dev/null', 'train', '--resume=/dev/null')
+    # The epochs at which the rate drops are settings, too.
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults'].update(lr_drop_epochs=[1, 2], lr_drop_factor=0.5)
+    pathlib.Path('drops.json').write_text(json.dumps(model))
+    run('train', 'drops.json', *SMALL, '--epochs', 3, '--out', 'whole', code=0)
+    run('train', 'drops.json', *SMALL, '--epochs', 1, '--out', 'parts', code=0)
+    run('train', '--resume=parts', '--epochs', 3, code=0)
+    same_run('whole', 'parts')
+
+
+def test_run_directories():
+    """Where no directory is named; names as long as the system takes; what a run says of its environment."""
+    pathlib.Path('runs').write_text('')
+    fails(3, '^convoy: runs: .*(File exists|Not a directory)', 'train', *SMALL)
+    os.remove('runs')
+    if not may_read_everything():
+        os.mkdir('runs', 0o555)
+        fails(3, '^convoy: runs/[0-9-]+-lenet-bn: .*Permission denied', 'train', *SMALL)
+    r = run('train', *SMALL, '--out', './' * 2040 + 'r', code=3)
+    assert re.search(r'^convoy: (\./){30}\.\.\.: the path is too long\n$', r.stderr), r
+    run('train', *SMALL, '--epochs', 1, '--out', 'env', code=0, env={
+        'GOMP_SPINCOUNT': '5', 'KMP_BLOCKTIME': '0', 'OMP_NOTHING': '\udcff', 'OMPNO': '1'})
+    variables = json.loads(pathlib.Path('env/env.json').read_text())['variables']
+    assert variables['GOMP_SPINCOUNT'] == '5' and variables['KMP_BLOCKTIME'] == '0' and variables['OMP_NOTHING'] is None, variables
+    assert variables['CVY_THREADS'] == ENV['CVY_THREADS'] and 'OMPNO' not in variables and 'PATH' not in variables, variables
+
+
 def test_one_process_in_a_directory():
     """Two processes never share a run: neither two resumes nor two that begin; a lock ends with its process."""
     long = ['lenet', '--data', 'synthetic:seed=3,train=2000,test=100', '--batch', '32', '--epochs', '200']
@@ -637,6 +697,17 @@ def test_signals():
         assert tensors(f'{out}/checkpoint.safetensors')
         run('train', f'--resume={out}', code=0)
         same_run('whole', out)
+    # One that the parent ignores (nohup) stays ignored: the next ends it.
+    p = subprocess.Popen([CONVOY, 'train', *common, '--out', 'nohup'], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for(lambda: pathlib.Path('nohup', 'metrics.jsonl').exists() and pathlib.Path('nohup', 'metrics.jsonl').stat().st_size > 0,
+             'the first step')
+    p.send_signal(signal.SIGHUP)
+    time.sleep(0.1)
+    assert p.poll() is None
+    p.send_signal(signal.SIGTERM)
+    _, err = p.communicate(timeout=60)
+    assert p.returncode == 143, (p.returncode, err)
 
 
 def test_not_finite():
@@ -852,6 +923,8 @@ def test_no_memory():
     most = 384 << 20
     fails(4, r'^convoy: out of memory\n$', 'train', 'huge.json', *SMALL,
           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)))
+    fails(4, r'^convoy: model lenet: .*\(`convoy info MODEL --batch N` tells what a smaller batch takes\)\n$', 'train', 'lenet', *DATA,
+          '--batch', 1 << 20, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 * most, 4 * most)))
 
 
 def may_read_everything():
