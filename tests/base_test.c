@@ -44,10 +44,23 @@ static void serial(void *pool, size_t tasks, cvy_job job, void *arg)
     for (size_t t = tasks; t-- > 0;) job(arg, t, t % 2);
 }
 
+static void *no_memory(void *user, size_t bytes, size_t alignment)
+{
+    (void)user, (void)bytes, (void)alignment;
+    return NULL;
+}
+
+static void keep(void *user, void *p) { (void)user, (void)p; }
+
 static void wrong_environment_is_an_error(void **state)
 {
     (void)state;
-    static const struct { const char *name, *value, *says; } cases[] = {
+    char long_list[300];
+    memset(long_list, 'x', sizeof long_list);
+    long_list[sizeof long_list - 1] = 0;
+    const struct { const char *name, *value, *says; } cases[] = {
+        { "CVY_BACKEND", long_list, "the list of backends must have 1 to " }, { "CVY_THREADS", "1025", "from 1 to 1024" },
+        { "CVY_THREADS", "-1", "from 1 to 1024" }, { "CVY_VERBOSE", "3", "CVY_VERBOSE is '3', expected a whole number from 0 to 2" },
         { "CVY_THREADS", "0", "whole number" }, { "CVY_THREADS", "abc", "whole number" }, { "CVY_THREADS", "2x", "whole number" },
         { "CVY_THREADS", "99999999999999999999", "whole number" }, { "CVY_THREADS", "", "whole number" },
         { "CVY_ISA", "sse9", "expected auto, scalar" }, { "CVY_ISA", "", "expected auto" }, { "CVY_VERBOSE", "loud", "whole number" },
@@ -60,7 +73,7 @@ static void wrong_environment_is_an_error(void **state)
         setenv(cases[i].name, cases[i].value, 1);
         assert_int_equal(cvy_context_create(NULL, &ctx), CVY_E_ARG);
         assert_non_null(ctx);
-        assert_non_null(strstr(cvy_message(ctx), cases[i].says));
+        if (!strstr(cvy_message(ctx), cases[i].says)) fail_msg("no '%s' in '%s'", cases[i].says, cvy_message(ctx));
         cvy_context_destroy(&ctx);
         assert_null(ctx);
     }
@@ -204,6 +217,57 @@ static void the_hosts_pool_is_used(void **state)
     cvy_context_destroy(&ctx);
 }
 
+/* One function of the two is no allocator; more bytes than there can be are none. */
+static void memory_that_cannot_be_had(void **state)
+{
+    (void)state;
+    cvy_context *ctx;
+    const struct { cvy_allocator allocator; } halves[] = { { { .alloc = no_memory } }, { { .free = keep } } };
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .allocator = halves[i].allocator }, &ctx), CVY_E_ARG);
+        assert_string_equal(cvy_message(ctx), "allocator: alloc and free must both be given or both be NULL");
+        cvy_context_destroy(&ctx);
+    }
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .allocator = { no_memory, keep, NULL } }, &ctx), CVY_E_NOMEM);
+    assert_null(ctx);
+    ctx = make(1);
+    assert_null(cvyi_alloc(ctx, SIZE_MAX));
+    assert_string_equal(cvy_message(ctx), "out of memory: 18446744073709551615 bytes could not be allocated");
+    assert_null(cvyi_alloc_array(ctx, SIZE_MAX / 4, 5));
+    assert_null(cvyi_alloc(ctx, SIZE_MAX / 2)); /* which the system is asked for */
+    void *nothing = cvyi_alloc(ctx, 0), *some = cvyi_alloc_array(ctx, 3, 5);
+    assert_true(nothing && some && (uintptr_t)nothing % 64 == 0 && (uintptr_t)some % 64 == 0);
+    cvyi_free(ctx, nothing);
+    cvyi_free(ctx, some);
+    cvyi_free(ctx, NULL);
+    cvy_context_destroy(&ctx);
+}
+
+static void no_context_has_answers_too(void **state)
+{
+    (void)state;
+    assert_string_equal(cvy_message(NULL), "no context");
+    assert_int_equal(cvy_context_threads(NULL), 0);
+    assert_string_equal(cvy_context_threads_why(NULL), "");
+    assert_int_equal(cvy_context_isa(NULL), CVY_ISA_AUTO);
+    assert_string_equal(cvy_context_backends(NULL), "");
+}
+
+static void every_code_has_a_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "ok", "argument", "shape", "out of memory", "unsupported", "backend", "numeric", "state" };
+    static const enum cvy_status codes[] = { CVY_OK, CVY_E_ARG, CVY_E_SHAPE, CVY_E_NOMEM, CVY_E_UNSUPPORTED, CVY_E_BACKEND,
+                                             CVY_E_NUMERIC, CVY_E_STATE };
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) assert_string_equal(cvy_status_name(codes[i]), names[i]);
+    assert_string_equal(cvy_status_name((enum cvy_status)99), "unknown");
+    assert_string_equal(cvy_isa_name((enum cvy_isa)99), "unknown");
+    enum cvy_isa isa = CVY_ISA_AVX2;
+    assert_false(cvy_isa_from_name(NULL, &isa));
+    assert_false(cvy_isa_from_name("sse9", &isa));
+    assert_int_equal(isa, CVY_ISA_AVX2);
+}
+
 static void the_machine_is_described(void **state)
 {
     (void)state;
@@ -298,6 +362,7 @@ int main(void)
         cmocka_unit_test(openmps_own_variable_is_obeyed),
         cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(mxcsr_is_the_callers_after),
         cmocka_unit_test(works_in_the_child_of_a_fork), cmocka_unit_test(the_hosts_pool_is_used),
+        cmocka_unit_test(memory_that_cannot_be_had), cmocka_unit_test(no_context_has_answers_too), cmocka_unit_test(every_code_has_a_name),
         cmocka_unit_test(the_machine_is_described), cmocka_unit_test(isa_that_cannot_run_is_refused),
         cmocka_unit_test(philox_is_the_published_one), cmocka_unit_test(every_bit_chooses_other_random_numbers),
         cmocka_unit_test(masks_keep_what_they_should),

@@ -18,6 +18,7 @@
 #include "base/team.h"
 #include "convoy/convoy.h"
 
+static size_t stack; /* asked for by the first thread since this was 0 */
 static _Atomic int alive, room = INT32_MAX, made; /* other threads there are, and may be; ever made */
 
 struct start { void *(*fn)(void *); void *arg; };
@@ -39,6 +40,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(vo
         alive--;
         return EAGAIN;
     }
+    if (!stack && attr) pthread_attr_getstacksize(attr, &stack);
     struct start *s = malloc(sizeof *s);
     *s = (struct start){ fn, arg };
     made++;
@@ -94,15 +96,16 @@ static void use_with(size_t others)
     cvy_context_destroy(&ctx);
 }
 
-/* fn(arg) in a child that ends well. */
+/* fn(arg) in a child that ends well: by exit(), which a build that counts branches needs. */
 static void in_a_child(void (*fn)(size_t), size_t arg)
 {
+    fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
         alarm(30);
         alive = 0;
         fn(arg);
-        _exit(0);
+        exit(0);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -131,7 +134,7 @@ static void in_a_poorer_child(size_t others)
         room = (int)others;
         run_once(context);
         run_once(context);
-        _exit(0);
+        exit(0);
     }
     int status;
     NEED(waitpid(child, &status, 0) == child && status == 0);
@@ -183,6 +186,34 @@ static void contexts_of_different_sizes_take_turns(void **state)
     in_a_child(switch_between, 50);
 }
 
+/* What the runtime would ask for is asked for when it is tried whether there is room. */
+static const struct { const char *name, *text; size_t bytes; } stacks[] = { /* 0: the system's */
+    { "OMP_STACKSIZE", "2M", 2 << 20 }, { "OMP_STACKSIZE", "3m", 3 << 20 }, { "OMP_STACKSIZE", "700K", 700 << 10 },
+    { "OMP_STACKSIZE", "900", 900 << 10 }, { "OMP_STACKSIZE", "1048576B", 1 << 20 }, { "OMP_STACKSIZE", "2097152b", 2 << 20 },
+    { "OMP_STACKSIZE", "1G", 1 << 30 }, { "OMP_STACKSIZE", "1g", 1 << 30 }, { "GOMP_STACKSIZE", "2M", 2 << 20 },
+    { "OMP_STACKSIZE", "1B", 0 }, { "OMP_STACKSIZE", "99999999999G", 0 }, { "OMP_STACKSIZE", "", 0 }, { "OMP_STACK", "2M", 0 },
+};
+
+static void try_stack(size_t i)
+{
+    cvy_context *ctx;
+    pthread_attr_t attr;
+    size_t wanted = stacks[i].bytes;
+    NEED(!pthread_attr_init(&attr) && (wanted || !pthread_attr_getstacksize(&attr, &wanted)));
+    setenv(stacks[i].name, stacks[i].text, 1);
+    stack = 0;
+    NEED(cvy_context_create(&(cvy_context_options){ .threads = 2 }, &ctx) == CVY_OK);
+    NEED(stack == wanted);
+    run_once(ctx);
+    cvy_context_destroy(&ctx);
+}
+
+static void stacks_are_the_runtimes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) in_a_child(try_stack, i);
+}
+
 int main(void)
 {
 #ifndef _OPENMP
@@ -191,9 +222,11 @@ int main(void)
     unsetenv("OMP_NUM_THREADS");
     unsetenv("OMP_THREAD_LIMIT");
     unsetenv("CVY_THREADS");
+    unsetenv("OMP_STACKSIZE");
+    unsetenv("GOMP_STACKSIZE");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_many_threads_as_can_be_had), cmocka_unit_test(fewer_are_used_where_fewer_can_be_had_again),
-        cmocka_unit_test(contexts_of_different_sizes_take_turns),
+        cmocka_unit_test(contexts_of_different_sizes_take_turns), cmocka_unit_test(stacks_are_the_runtimes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
