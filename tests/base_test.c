@@ -164,6 +164,27 @@ static void every_task_runs_once_and_stages_in_order(void **state)
     }
 }
 
+/* A region of the host's has all its threads: an inner one gets none, and the caller does everything. */
+static void works_inside_a_region_of_the_hosts(void **state)
+{
+    (void)state;
+    for (size_t gates = 0; gates <= 3; gates += 3) {
+        const struct cvyi_stage_work work[] = { { gates, 30, NULL }, { 2, 8, NULL } };
+        cvy_context *ctx = make(3);
+        unsigned char ran[2 * 33] = { 0 };
+        struct record r = { ran, 2, 33, 0, true };
+#ifdef _OPENMP
+#pragma omp parallel num_threads(2)
+#pragma omp single
+#endif
+        cvyi_team_run(ctx->team, 2, work, note, &r);
+        for (size_t s = 0; s < 2; s++)
+            for (size_t t = 0; t < 33; t++) assert_int_equal(ran[s * 33 + t], t < work[s].gates + work[s].tasks);
+        assert_true(r.order);
+        cvy_context_destroy(&ctx);
+    }
+}
+
 static void flush_to_zero_inside_only(void *arg, size_t stage, size_t task, size_t thread)
 {
     (void)stage, (void)task, (void)thread;
@@ -360,7 +381,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_environment_is_an_error), cmocka_unit_test(environment_fills_defaults_only),
         cmocka_unit_test(openmps_own_variable_is_obeyed),
-        cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(mxcsr_is_the_callers_after),
+        cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(works_inside_a_region_of_the_hosts),
+        cmocka_unit_test(mxcsr_is_the_callers_after),
         cmocka_unit_test(works_in_the_child_of_a_fork), cmocka_unit_test(the_hosts_pool_is_used),
         cmocka_unit_test(memory_that_cannot_be_had), cmocka_unit_test(no_context_has_answers_too), cmocka_unit_test(every_code_has_a_name),
         cmocka_unit_test(the_machine_is_described), cmocka_unit_test(isa_that_cannot_run_is_refused),

@@ -405,7 +405,7 @@ static void comparing(void **state)
     differences_free(&d);
     results_free(&all);
     static const char *const wrong[] = {"",          "slowdown",     "slowdown>",   "slowdown>x", "slowdown=5%",
-                                        "slower>5%", "slowdown>5%%", "slowdown>-5%"};
+                                        "slower>5%", "slowdown>5%%", "slowdown>-5%", "slowdown>1e9"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         if (difference_limit(wrong[i], &limit, error, sizeof error)) fail_msg("'%s' was accepted", wrong[i]);
 }
@@ -490,6 +490,98 @@ static void processes(void **state)
     differences_free(&d);
     d = differences(all, 2, 5); /* two are too few to know */
     assert_false(d->at[0].real);
+    differences_free(&d);
+    results_free(&all);
+}
+
+static struct differences *compared(const char *const *files, size_t n, size_t n_old, struct results **all)
+{
+    char error[300], name[8];
+    for (size_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "f%zu", i);
+        if (results_parse(name, files[i], strlen(files[i]), all, error, sizeof error)) fail_msg("%s", error);
+    }
+    return differences(*all, n_old, 0.001);
+}
+
+#define TIME(name, time) "{\"name\": \"" name "\", \"real_time\": " #time "}"
+#define FIVE(name, a, b, c, d, e) TIME(name, a) "," TIME(name, b) "," TIME(name, c) "," TIME(name, d) "," TIME(name, e)
+#define FAILED(name, why) "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"" why "\"}"
+#define FACTS(cpu, commit) "{\"context\": {\"cpu\": \"" cpu "\", \"date\": \"D\", \"commit\": \"" commit "\", \"peak_gflops_all\": \"190\"}, \"benchmarks\": ["
+#define LONG_NAME "ops/a name of more than fifty letters, which is more than a screen has room for/native"
+
+/* Rows that did not run on a side, rows that are faster, too few, or in the noise, and files of different machines. */
+static void comparing_what_broke(void **state)
+{
+    (void)state;
+    struct results *all = NULL;
+    struct difference_limit limit;
+    char error[300];
+    const char *const files[] = {
+        FACTS("one", "12") FIVE("ops/quick/native", 20, 21, 22, 23, 24) "," FIVE("ops/same/native", 10, 11, 12, 13, 14) ","
+        FAILED("ops/old/native", "old broke") "," TIME("ops/new/native", 1) "," FAILED("ops/both/native", "") "," TIME("ops/few/native", 1) ","
+        FIVE(LONG_NAME, 10, 11, 12, 13, 14) "," TIME("ops/left", 1) "]}",
+        FACTS("two", "34") FIVE("ops/quick/native", 2, 2.1, 2.2, 2.3, 2.4) "," FIVE("ops/same/native", 10.1, 11, 12, 13, 14) ","
+        TIME("ops/old/native", 1) "," FAILED("ops/new/native", "new broke") "," FAILED("ops/both/native", "") "," TIME("ops/few/native", 1) ","
+        FIVE(LONG_NAME, 10, 11, 12, 13, 14) ","
+        TIME("ops/the first of those that are only here/native", 1) "," TIME("ops/the second of those that are only here/native", 1) ","
+        TIME("ops/the third of those that are only here/native", 1) "]}"};
+    struct differences *d = compared(files, 2, 1, &all);
+    assert_int_equal(d->common, 4);
+    assert_int_equal(d->faster, 1);
+    assert_int_equal(d->slower, 0);
+    near(d->at[0].ratio.ratio, 0.1);
+    assert_true(difference_limit("speedup<1.2", &limit, error, sizeof error));
+    for (size_t i = 0; i < d->n; i++) /* what cannot be compared meets no condition */
+        assert_int_equal(difference_meets(&d->at[i], &limit), i == 1 || i == 5 || i == 6);
+    char *text = printed(d, &limit, 3);
+    static const char *const parts[] = {
+        "slower: 0 of 4 benchmarks, faster: 1, no difference beyond the noise: 3\n", "old  f0, D, commit 12, FMA peak 190 GFLOP/s\n",
+        "new  f1, D, commit 34, FMA peak 190 GFLOP/s\n", "note cpu differs: 'one' and 'two'\n", "  faster\n", "  FAILS\n", "  too few, FAILS\n",
+        "old broke\n", "new broke\n", "no times\n", "..", "only in the old results: ops left\n",
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
+    has_text(text, "only in the new results: ops the first of those that are only here native,\n    ops the second of those that are only here native,\n"
+                   "    ops the third of those that are only here native\n");
+    free(text);
+    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error));
+    text = printed(d, &limit, 0);
+    assert_null(strstr(text, "FAILS"));
+    free(text);
+    text = difference_json(d);
+    has_text(text, "\"verdict\": \"faster\"");
+    has_text(text, "\"verdict\": \"no times\"");
+    free(text);
+    differences_free(&d);
+    results_free(&all);
+}
+
+/* Five processes against one; one of the five lacks a row, in another it broke: what is left decides. Nothing at all is no crash. */
+static void comparing_uneven_sides(void **state)
+{
+    (void)state;
+    struct results *all = NULL;
+    const char *const files[] = {
+        "{\"context\": {}, \"benchmarks\": [" TIME("a", 10) "," TIME("b", 1) "]}", "{\"context\": {}, \"benchmarks\": [" TIME("a", 11) "," TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" TIME("b", 1) "]}", "{\"context\": {}, \"benchmarks\": [" FAILED("a", "x") "," TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" TIME("a", 12) "," TIME("b", 1) "]}", "{\"context\": {}, \"benchmarks\": [" TIME("a", 22) "," TIME("b", 1) "]}"};
+    struct differences *d = compared(files, 6, 5, &all);
+    assert_int_equal(d->common, 2);
+    near(d->at[0].old_seconds, pow(10 * 11 * 12., 1 / 3.) * 1e-9);
+    near(d->at[0].ratio.ratio, 22 / pow(10 * 11 * 12., 1 / 3.));
+    near(d->together.ratio, sqrt(22) / pow(10 * 11 * 12., 1 / 6.)); /* of the three processes that have both */
+    char *text = printed(d, NULL, 0);
+    has_text(text, "old  f0 and 4 more\n");
+    has_text(text, "Fewer than");
+    free(text);
+    differences_free(&d);
+    results_free(&all);
+    static const char *const nothing[] = {"{\"context\": {}, \"benchmarks\": []}", "{\"context\": {}, \"benchmarks\": []}"};
+    d = compared(nothing, 2, 1, &all);
+    assert_int_equal(d->n, 0);
+    text = printed(d, NULL, 0);
+    has_text(text, "nothing to compare");
+    free(text);
     differences_free(&d);
     results_free(&all);
 }
@@ -1027,6 +1119,8 @@ static void report(void **state)
     assert_null(strstr(text, "http:"));
     assert_null(strstr(text, "https:"));
     unlink(path);
+    assert_int_equal(html_report("/dev/full", all, error, sizeof error), RESULTS_IO);
+    assert_string_equal(error, "/dev/full: cannot write: No space left on device");
     assert_int_equal(html_report("/nonexistent/report.html", all, error, sizeof error), RESULTS_IO);
     assert_non_null(strstr(error, "cannot write"));
     results_free(&all);
@@ -1040,7 +1134,8 @@ int main(void)
                                        cmocka_unit_test(ratios),     cmocka_unit_test(many_tests),
                                        cmocka_unit_test(reading),    cmocka_unit_test(unreadable), cmocka_unit_test(odd_records),
                                        cmocka_unit_test(comparing),  cmocka_unit_test(disturbed),
-                                       cmocka_unit_test(one_side_only),
+                                       cmocka_unit_test(one_side_only), cmocka_unit_test(comparing_what_broke),
+                                       cmocka_unit_test(comparing_uneven_sides),
                                        cmocka_unit_test(processes),  cmocka_unit_test(equals_are_equal),
                                        cmocka_unit_test(equal_contestants), cmocka_unit_test(contest_by_hand),
                                        cmocka_unit_test(units),      cmocka_unit_test(labels),

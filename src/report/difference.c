@@ -341,6 +341,7 @@ static void print_head(FILE *out, const struct differences *d)
 /* Names in rows leave out what they all begin with. */
 static size_t common_parts(const struct differences *all)
 {
+    if (!all->n) return 0;
     const size_t n = strcspn(name_of(all->at), "/");
     for (size_t i = 0; i < all->n; i++)
         if (strncmp(name_of(&all->at[i]), name_of(all->at), n + 1) || !name_of(all->at)[n])

@@ -277,7 +277,7 @@ static void head(struct page *p)
 
 static void ratio_note(struct page *p, const struct entry *e, const struct entry *base)
 {
-    if (e == base || !e->r->runs || !base->r->runs) return;
+    if (e == base) return; /* a base has times where anybody has */
     /* Over times: "base is x times as fast". */
     const struct stats_ratio x = stats_ratio(base->r->seconds, base->r->runs, e->r->seconds, e->r->runs, 0);
     fputs("<small>", p->out);
