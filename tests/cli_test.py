@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from outside import BUILD, CONVOY, ENV, SOURCE, run_tests
+from outside import BUILD, CONVOY, ENV, HAS_THREADS, SOURCE, run_tests
 
 DATA = ['--data', 'synthetic:seed=3,train=1000,test=200']
 SMALL = DATA + ['--batch', '64']
@@ -759,6 +759,75 @@ def test_eval_predict():
     pathlib.Path('foreign.safetensors').write_bytes(struct.pack('<Q', len(text)) + text + raw[8 + n:] + bytes(8))
     fails(1, 'use --model', 'eval', 'foreign.safetensors')
     assert f'test acc {acc:.4f}' in run('eval', 'foreign.safetensors', '--model', 'lenet-bn', *DATA, code=0).stdout
+
+
+def test_pictures():
+    """What a picture is that cannot be taken, and that colours end where they belong."""
+    run('train', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    for text, found in (
+            (b'', 'found an empty file'), (b'P', 'found something else'), (b'P7\n28 28\n', 'found something else'), (b'\x89PNG\r\n', 'found a PNG'),
+            (b'\xff\xd8\xff\xe0', 'found a JPEG'), (b'GIF89a', 'found a GIF'), (b'P2 28 28 255 0', r'found a PGM in text \(P2\)'),
+            (b'P5 1000001 28 255\n', 'the image has 1 of 28 and -1'), (b'P5 28', 'the image has 1 of -1 and 28'),
+            (b'P5 28 # never ends', 'the image has 1 of -1 and 28'), (b'P5 x 28 255\n', 'the image has 1 of -1 and -1'),
+            (b'P6 28 28 255\n' + bytes(3 * 784), 'the image has 3 of 28 and 28.*x.pgm'), (b'P5 28 27 255\n', 'the image has 1 of 27 and 28'),
+            (b'P5 27 28 255\n', 'the image has 1 of 28 and 27'), (b'P5 28 28 65535\n', 'expected 255 as the largest value, found 65535'),
+            (b'P5 28 28 255', 'expected 784 bytes of pixels, found 0'), (b'P5 28 28 255\n' + bytes(785), 'expected 784 bytes of pixels, found 785')):
+        pathlib.Path('bad.pgm').write_bytes(text)
+        fails(2, f'^convoy: bad.pgm: .*{found}', 'predict', 'r', 'bad.pgm')
+    layers = [{'type': 'flatten'}, {'type': 'linear', 'name': 'fc', 'out_features': 10}]
+    pathlib.Path('rgb.json').write_text(json.dumps({'name': 'rgb', 'input': [3, 32, 32], 'data': 'cifar10', 'layers': layers}))
+    run('train', 'rgb.json', *SMALL, '--epochs', 1, '--out', 'rgb', code=0)
+    pathlib.Path('grey.pgm').write_bytes(b'P5 32 32 255\n' + bytes(1024))
+    fails(2, 'the model takes 3 channels of 32 rows and 32 columns, the image has 1 of 32 and 32.*x.ppm', 'predict', 'rgb', 'grey.pgm')
+    # Weights of the green plane alone: class k has k times its sum.
+    values, _ = read_tensors('rgb/checkpoint.safetensors')
+    weights = [float(k) * (1024 <= i < 2048) for k in range(10) for i in range(3072)]
+    write_foreign('green.safetensors', {'fc.weight': struct.pack('<30720f', *weights), 'fc.bias': bytes(40)})
+    for plane, best in (0, None), (1, 9), (2, None):
+        pathlib.Path('x.ppm').write_bytes(b'P6 32 32 255\n' + bytes(255 * (i % 3 == plane) for i in range(3072)))
+        line = run('predict', 'green.safetensors', '--model', 'rgb.json', 'x.ppm', '--top', 12, code=0).stdout
+        shares = dict(re.findall(r'class (\d) ([\d.]+)', line))
+        assert len(shares) == 10 and (shares['9'] == '1.000' if best else set(shares.values()) == {'0.100'}), line
+    pathlib.Path('none.json').write_text(json.dumps({'name': 'none', 'input': [3, 32, 32], 'layers': layers}))
+    fails(1, 'model none names no data set|none.json names no data set: use --data', 'predict', 'green.safetensors', '--model', 'none.json', '0')
+
+
+def test_opening():
+    """Runs and models that do not fit what they are opened for."""
+    fails(3, 'lenet: cannot open: No such file or directory; it is a model: `convoy train lenet` makes a run of it', 'eval', 'lenet')
+    run('train', *SMALL, '--epochs', 1, code=0)
+    newest = 'runs/' + os.listdir('runs')[0]
+    os.mkdir('runs/0')
+    fails(3, f'missing: cannot open: No such file or directory; the newest run here is {newest}\n', 'eval', 'missing')
+    fails(3, 'path is too long', 'eval', './' * 2040 + 'runs')
+    values, meta = read_tensors(f'{newest}/checkpoint.safetensors')
+    write_tensors('strange.safetensors', values, {**meta, 'convoy.model': '{}'})
+    fails(2, 'strange.safetensors: "name" is missing', 'eval', 'strange.safetensors')
+    flat = [{'type': 'flatten'}, {'type': 'linear', 'name': 'fc', 'out_features': 10}]
+    for shape, layers, message in (
+            ([1, 28, 28], [{'type': 'tanh'}], 'at least 2 classes, found 1x28x28'), ([1, 1, 8], [{'type': 'tanh'}], 'found 1x1x8'),
+            ([1, 28, 28], [{**flat[1], 'out_features': 1}], 'found 1x1x1'),
+            ([1, 27, 28], flat, "the model's input is 1x27x28, the images of .* are 1x28x28"),
+            ([1, 28, 27], flat, "the model's input is 1x28x27, the images of .* are 1x28x28")):
+        pathlib.Path('m.json').write_text(json.dumps({'name': 'm', 'input': shape, 'layers': layers}))
+        fails(2, message, 'train', 'm.json', *SMALL)
+    fails(2, 'found 1x28x27|needs a tensor', 'eval', newest, '--model', 'm.json')
+    pathlib.Path('m.json').write_text(json.dumps({'name': 'm', 'input': [1, 28, 28], 'layers': [{'type': 'tanh'}]}))
+    fails(2, 'at least 2 classes, found 1x28x28', 'eval', newest, '--model', 'm.json')
+    # The engine's options; words behind -- are no options.
+    lines = {run('eval', '--isa=scalar', '--no-fusion', '--', newest, code=0).stdout, run('eval', newest, code=0).stdout}
+    assert len({text.splitlines()[0] for text in lines}) == 1, lines
+    fails(3, '^convoy: -: cannot open', 'eval', '-')
+    fails(3, '^convoy: --help: cannot open', 'eval', '--', '--help')
+    fails(1, "doesn't allow an argument", 'train', '--quiet=3')
+    fails(1, 'requires an argument', 'train', '-e')
+    fails(1, 'unknown option --' + 'x' * 60 + '\n', 'train', '--' + 'x' * 80)
+    if HAS_THREADS:
+        r = run('eval', newest, '--threads', 2, env={'OMP_THREAD_LIMIT': '1'}, code=0)
+        assert 'threads: 1 instead of 2: OMP_THREAD_LIMIT is lower\n' in r.stderr, r
+    pathlib.Path('a.json').write_text('{"context": {}, "benchmarks": [{"name": "x", "real_time": 1}]}')
+    r = run('compare', 'a.json', 'a.json', '--json', '/dev/full', code=3)
+    assert r.stderr == 'convoy: /dev/full: cannot write: No space left on device\n', r
 
 
 def test_weights_of_pytorch():

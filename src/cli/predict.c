@@ -68,11 +68,9 @@ static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)
             (*at)++;
     }
     long value = -1;
-    for (; *at < size && isdigit(bytes[*at]); (*at)++) {
-        value = (value < 0 ? 0 : value * 10) + (bytes[*at] - '0');
-        if (value > 1000000) return -1;
-    }
-    return value;
+    for (; *at < size && isdigit(bytes[*at]); (*at)++)
+        if (value <= 1000000) value = (value < 0 ? 0 : value * 10) + (bytes[*at] - '0');
+    return value > 1000000 ? -1 : value;
 }
 
 /* What a file that is no picture for us is, by its first bytes. */
