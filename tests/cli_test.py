@@ -792,6 +792,19 @@ def test_pictures():
     fails(1, 'model none names no data set|none.json names no data set: use --data', 'predict', 'green.safetensors', '--model', 'none.json', '0')
 
 
+def test_info_of_little():
+    """What `info` says of a file that says nothing, and what is for a model only."""
+    for option in '--layers', '--phases', '-b32':
+        fails(1, '--batch, --layers and --phases are for a model, which is missing: convoy info MODEL', 'info', option)
+    fails(1, "expected one model, found 'vgg11-bn' too", 'info', 'lenet', 'vgg11-bn')
+    pathlib.Path('m.json').write_text(json.dumps({'name': 'm', 'input': [1, 4, 4], 'layers': [
+        {'type': 'flatten'}, {'type': 'linear', 'name': 'fc', 'out_features': 3}]}))
+    text = run('info', 'm.json', code=0).stdout
+    assert text.startswith('m: (no description)\n') and '(none)' in text and 'fc' in text, text
+    text = run('info', env={'GOMP_SPINCOUNT': '5', 'KMP_BLOCKTIME': '1', 'OMP_DYNAMIC': 'false', 'OTHER': '3'}, code=0).stdout
+    assert all(word in text for word in ('GOMP_SPINCOUNT=5', 'KMP_BLOCKTIME=1', 'OMP_DYNAMIC=false')) and 'OTHER' not in text, text
+
+
 def test_opening():
     """Runs and models that do not fit what they are opened for."""
     fails(3, 'lenet: cannot open: No such file or directory; it is a model: `convoy train lenet` makes a run of it', 'eval', 'lenet')

@@ -87,6 +87,12 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
 #define POSITION_COUNTS(X) X(epoch) X(batch) X(steps) X(correct) X(seen) X(examples) X(metrics_bytes) X(test_epoch)
 #define POSITION_REALS(X) X(loss_sum) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
 
+/* A loss may be infinite only where training has stopped already; JSON has no word for it. */
+static int set_real(json_t *json, const char *key, double x)
+{
+    return json_object_set_new(json, key, json_real(isfinite(x) ? x : 0));
+}
+
 static char *position_text(const struct train_position *p)
 {
     json_t *json = json_object();
@@ -94,8 +100,7 @@ static char *position_text(const struct train_position *p)
 #define X(field) bad |= json_object_set_new(json, #field, json_integer((json_int_t)p->field));
     POSITION_COUNTS(X)
 #undef X
-    /* A loss may be infinite only where training has stopped already; JSON has no word for it. */
-#define X(field) bad |= json_object_set_new(json, #field, json_real(isfinite(p->field) ? p->field : 0));
+#define X(field) bad |= set_real(json, #field, p->field);
     POSITION_REALS(X)
 #undef X
     char *text = bad ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -103,21 +108,28 @@ static char *position_text(const struct train_position *p)
     return text;
 }
 
+static bool get_count(const json_t *json, const char *key, uint64_t *out)
+{
+    const json_t *value = json_object_get(json, key);
+    *out = (uint64_t)json_integer_value(value);
+    return json_is_integer(value) && json_integer_value(value) >= 0;
+}
+
+static bool get_real(const json_t *json, const char *key, double *out)
+{
+    const json_t *value = json_object_get(json, key);
+    *out = json_number_value(value);
+    return json_is_number(value);
+}
+
 static bool position_parse(const char *text, struct train_position *p)
 {
-    json_t *json = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    const json_t *value;
-    bool good = json != NULL;
-#define X(field) \
-    value = json_object_get(json, #field); \
-    good = good && json_is_integer(value) && json_integer_value(value) >= 0; \
-    p->field = (uint64_t)json_integer_value(value);
+    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
+    bool good = true; /* nothing is in NULL */
+#define X(field) good &= get_count(json, #field, &p->field);
     POSITION_COUNTS(X)
 #undef X
-#define X(field) \
-    value = json_object_get(json, #field); \
-    good = good && json_is_number(value); \
-    p->field = json_number_value(value);
+#define X(field) good &= get_real(json, #field, &p->field);
     POSITION_REALS(X)
 #undef X
     json_decref(json);
