@@ -728,7 +728,7 @@ static const struct { const char *text, *message; } bad_models[] = {
     {HEAD "\"defaults\": {\"rate\": 1}, \"layers\": [" FC "]}", "unknown key \"rate\""},
     {HEAD "\"defaults\": {\"init\": {\"weights\": \"ones\"}}, \"layers\": [" FC "]}", "found \"ones\""},
     {HEAD "\"defaults\": {\"lr_drop_epochs\": [5, 5]}, \"layers\": [" FC "]}", "lr_drop_epochs"},
-    {HEAD "\"normalize\": {\"mean\": [0, 0], \"std\": [1]}, \"layers\": [" FC "]}", "\"mean\": 1 numbers"},
+    {HEAD "\"normalize\": {\"mean\": [0, 0], \"std\": [1]}, \"layers\": [" FC "]}", "\"mean\": expected 1 numbers"},
     {HEAD "\"normalize\": {\"mean\": [0], \"std\": [0]}, \"layers\": [" FC "]}", "\"std\""},
     {HEAD "\"normalize\": {\"mean\": [0]}, \"layers\": [" FC "]}", "\"std\""}};
 

@@ -805,6 +805,30 @@ def test_info_of_little():
     assert all(word in text for word in ('GOMP_SPINCOUNT=5', 'KMP_BLOCKTIME=1', 'OMP_DYNAMIC=false')) and 'OTHER' not in text, text
 
 
+def test_words_too_many():
+    """Calls of compare, data and help with a word too few or too many, and the options that only they have."""
+    pathlib.Path('a.json').write_text('{"context": {}, "benchmarks": [{"name": "x", "real_time": 1}, {"name": "x", "real_time": 1.01}]}')
+    for words, code, message in (
+            ('compare a.json a.json b.json', 1, "expected two result files, found 'b.json' too"), ('compare a.json', 1, 'expected two result files or --backends, found one file'),
+            ('compare', 1, 'expected two result files or --backends, found neither'),
+            ('compare lenet --backends native --fail-if slowdown>5%', 1, '--fail-if is for two result files'),
+            ('compare lenet --backends native --isa mmx', 1, "--isa: expected scalar, avx2, avx512 or auto, found 'mmx'"),
+            ('compare a.json a.json --noise=x', 1, '--noise: expected a number from 0 to 1000'), ('compare a.json missing.json', 3, 'missing.json: cannot read: No such file'),
+            ('compare a.json a.json,missing.json', 3, 'missing.json: cannot read: No such file'),
+            ('data path mnist mnist', 1, "too many arguments: 'mnist'"), ('data list mnist', 1, 'list takes no argument'),
+            ('data path synthetic', 2, 'synthetic: it lies nowhere: it is made when it is needed'), ('help train eval', 1, "expected at most one command, found 'eval' too")):
+        fails(code, message, *words.split())
+    text = run('compare', 'a.json', 'a.json', '--noise', 7, code=0).stdout
+    assert '7 % are allowed for that (--noise)' in ' '.join(text.split()), text
+    os.rename('a.json', 'a,b.json') # a name with a comma is one file
+    assert run('compare', 'a,b.json', 'a,b.json', code=0).stdout.count('a,b.json') == 2
+    text = run('compare', 'lenet', '--backends', 'native', '--batch=16', '--steps=1', '--threads', 1, '--isa', 'scalar', '--strict', code=0).stdout
+    assert ' 1 threads, scalar' in text or '1 thread, scalar' in text, text
+    write_idx('own')
+    fails(2, './own: the content is none of the published sets', 'data', 'verify', './own')
+    assert run('-V', code=0).stdout == run('--version', code=0).stdout and run('-h', code=0).stdout == run('-?', code=0).stdout
+
+
 def test_opening():
     """Runs and models that do not fit what they are opened for."""
     fails(3, 'lenet: cannot open: No such file or directory; it is a model: `convoy train lenet` makes a run of it', 'eval', 'lenet')
