@@ -987,8 +987,10 @@ static void page_sections(void **state)
         "<circle cx=\"962.0\" cy=\"208.1\" r=\"5\"", "native: 1 ms, 8 GFLOP/s, 1 GB/s", "<rect x=\"52.2\" y=\"304.3\" width=\"7.5\"",
         "<text class=\"strong\" x=\"960.0\" y=\"152.1\"",
         "<td data-v=\"0.004\">4 ms</td><td data-v=\"4\">4.00</td><td data-v=\"2\">2.0</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>", "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div", "flex:250 0 0\" data-tip=\"late\n30.0 µs, 25.0 %",
+        "<div class=\"card\"><h3>a.json</h3>", "<tr><td>peak gflops all</td><td>16</td></tr>", "data-save=\"results-0\"",
         "all 2 phases", "<tr><td>fma · 1 thread</td><td>avx2</td><td data-v=\"16.5\">16.5</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td></tr>"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
+    assert_null(strstr(text, "<td>empty</td>"));
 }
 
 static size_t times(const char *text, const char *part)
