@@ -10,6 +10,7 @@
 struct onednn_variant {
     struct onednn_variant *next;
     size_t images;
+    bool ready;                      /* all that ready() makes is there */
     dnnl_primitive_desc_t pd;
     dnnl_primitive_t primitive;
     int n;
@@ -129,10 +130,8 @@ static dnnl_status_t add_memory(struct onednn_prim *p, struct onednn_variant *v,
     return dnnl_success;
 }
 
-/* The primitive and its memory objects. */
-static dnnl_status_t ready(struct onednn_prim *p, struct onednn_variant *v)
+static dnnl_status_t make_ready(struct onednn_prim *p, struct onednn_variant *v)
 {
-    if (v->primitive) return dnnl_success;
     ONEDNN_TRY(dnnl_primitive_create(&v->primitive, v->pd));
     for (int i = 0; i < p->n; i++)
         if (p->arg[i].id >= 0 && p->arg[i].arg != DNNL_ARG_SCRATCHPAD)
@@ -149,16 +148,34 @@ static dnnl_status_t ready(struct onednn_prim *p, struct onednn_variant *v)
     return dnnl_success;
 }
 
+/* Leaves nothing half made. */
+static void unready(struct onednn_variant *v)
+{
+    while (v->n > 0) dnnl_memory_destroy(v->exec[--v->n].memory);
+    if (v->primitive) dnnl_primitive_destroy(v->primitive);
+    v->primitive = NULL;
+    free(v->scratch);
+    v->scratch = NULL;
+}
+
+/* The primitive and its memory objects: all of them, or none after a failure, so that the next run makes them again. */
+static dnnl_status_t ready(struct onednn_prim *p, struct onednn_variant *v)
+{
+    if (v->ready) return dnnl_success;
+    dnnl_status_t status = make_ready(p, v);
+    v->ready = status == dnnl_success;
+    if (!v->ready) unready(v);
+    return status;
+}
+
 void onednn_free_prims(struct onednn *o)
 {
     for (struct onednn_prim *p = o->prims; p; p = p->next) {
         while (p->variants) {
             struct onednn_variant *v = p->variants;
             p->variants = v->next;
-            for (int i = 0; i < v->n; i++) dnnl_memory_destroy(v->exec[i].memory);
-            if (v->primitive) dnnl_primitive_destroy(v->primitive);
+            unready(v);
             dnnl_primitive_desc_destroy(v->pd);
-            free(v->scratch);
             free(v);
         }
         if (p->attr) dnnl_primitive_attr_destroy(p->attr);
@@ -178,7 +195,7 @@ enum cvy_status onednn_create(struct onednn_prim *p, struct cvy_plan *plan)
         if (!p->arg[i].md) continue;
         onednn_md md = exec_md(v, p->arg[i].arg), copy;
         if (onednn_md_copy(&copy, md) != dnnl_success || !(p->arg[i].md = onednn_own(p->o, copy)))
-            return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
+            return cvy_plan_fail(plan, CVY_E_NOMEM, "onednn: %s: out of memory", p->name);
     }
     return CVY_OK;
 }
@@ -258,7 +275,7 @@ enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, doubl
                                       .kernel = kernel };
     for (int i = 0; i < p->n; i++) {
         onednn_access(phase, p->arg[i].id, is_written(p, p->arg[i].arg) ? CVY_WRITE_ALL : CVY_READ_ALL);
-        if (!onednn_reach_marks(p->o, p->arg[i].id)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
+        if (!onednn_reach_marks(p->o, p->arg[i].id)) return cvy_plan_fail(plan, CVY_E_NOMEM, "onednn: %s: out of memory", p->name);
     }
     onednn_access(phase, p->o->watched, CVY_READ_ALL);
     cvy_plan_log(plan, 1, "%s: %s", p->name, kernel);
@@ -292,7 +309,7 @@ bool onednn_run(struct onednn_prim *p, const struct cvy_run *run)
         void *handle = v->id[i] < 0 ? v->handle[i] : run->buf[v->id[i]];
         if (handle == v->handle[i]) continue;
         status = dnnl_memory_set_data_handle(v->exec[i].memory, handle);
-        v->handle[i] = handle;
+        if (status == dnnl_success) v->handle[i] = handle;
     }
     if (status == dnnl_success) status = dnnl_primitive_execute(v->primitive, p->o->stream, v->n, v->exec);
     onednn_threads_leave(before);
