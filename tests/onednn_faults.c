@@ -2,8 +2,8 @@
  * of a run without a fault, or a status and a sentence that names onednn; the next try on the same context, and the same
  * trainer's next step, find nothing half made.
  *
- * The definitions below take the place of libdnnl's, with the arguments that 2.6 and 3.x share; 3.x's creations of
- * primitive descriptors, one a primitive, are not among them. */
+ * The definitions below take the place of libdnnl's, with the arguments that 2.6 and 3.x share. Not among them: descriptors
+ * of operators (2.6's *_desc_init, 3.x's creations, one a primitive), concat's, and appending to post-ops. */
 #include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
