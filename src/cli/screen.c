@@ -36,15 +36,21 @@ bool cli_screen_due(const struct cli_screen *screen)
     return screen->live && train_now() - screen->last >= 0.1;
 }
 
-void cli_screen_clear(struct cli_screen *screen)
+const char *cli_screen_erase(struct cli_screen *screen)
 {
-    if (!screen->live) return;
+    if (!screen->live) return "";
     /* A window that became narrower has wrapped the line: it begins some rows above. Where there is none, a ^C may stand. */
     size_t rows = screen->shown ? (screen->shown - 1) / cli_columns(STDERR_FILENO) : 0;
-    if (rows) fprintf(stderr, "\033[%zuA", rows);
-    fputs("\r\033[J", stderr);
-    fflush(stderr);
+    if (rows) snprintf(screen->erase, sizeof screen->erase, "\033[%zuA\r\033[J", rows);
+    else strcpy(screen->erase, "\r\033[J");
     screen->shown = 0;
+    return screen->erase;
+}
+
+void cli_screen_clear(struct cli_screen *screen)
+{
+    fputs(cli_screen_erase(screen), stderr);
+    fflush(stderr);
 }
 
 /* Cuts text after that many columns. */

@@ -14,6 +14,7 @@ struct cli_screen {
     bool live;    /* standard error is a terminal that can rewrite a line */
     size_t shown; /* columns of the line that stands there; 0: none */
     double last;  /* when it was written */
+    char erase[32];
 };
 struct cli_screen cli_screen_open(void);
 /* Whether it is time to write again (ten times a second are enough). */
@@ -23,6 +24,9 @@ bool cli_screen_due(const struct cli_screen *screen);
 void cli_screen_show(struct cli_screen *screen, double done, const char *const *parts);
 /* Nothing of the line is left; whatever is printed next begins where it began. */
 void cli_screen_clear(struct cli_screen *screen);
+/* What does that, to stand in front of a line and be written with it at once: the terminal may echo a ^C in between. Valid
+ * until the next call. */
+const char *cli_screen_erase(struct cli_screen *screen);
 
 /* Text of a number in `out`, which is returned: 44.9 k, 4.70 M; 697 KiB, 9.80 MiB; 0.61 s, 12.3 s, 2:05, 1:02:05. */
 #define CLI_NUMBER 32

@@ -277,11 +277,10 @@ static void print_epoch(void *user, const struct train_epoch *e)
     struct view *view = user;
     char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER];
     if (view->quiet) return;
-    cli_screen_clear(&view->screen);
     if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
     int width = snprintf(all, sizeof all, "%zu", e->epochs); /* one under the other */
-    fprintf(stderr, "epoch %*zu/%s  loss %.3f  train acc %.3f  test acc %-5s  %6s ex/s  %7s\n", width, e->epoch, all, e->loss,
-            e->train_acc, acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+    fprintf(stderr, "%sepoch %*zu/%s  loss %.3f  train acc %.3f  test acc %-5s  %6s ex/s  %7s\n",
+            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
 }
 
 static void print_vector(const struct cli_session *s, const char *layer, const char *what, const char *call)
