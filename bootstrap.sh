@@ -110,10 +110,10 @@ check_sanitizers() {
     say "building: GCC, address and undefined-behaviour sanitizers"
     configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
-    export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1
     suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite module -t 6
     suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module -t 6
-    unset CVYI_TEST_STEPS UBSAN_OPTIONS
+    unset CVYI_TEST_STEPS UBSAN_OPTIONS ASAN_OPTIONS
 }
 check_clang() {
     need $clang_packages libdnnl-dev

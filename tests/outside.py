@@ -10,6 +10,7 @@ import traceback
 
 SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
 CONVOY = str(BUILD / 'src' / 'convoy')
+HAS_BENCH = (BUILD / 'bench' / 'convoy-bench').exists()  # where Google Benchmark is
 HAS_THREADS = any(name in pathlib.Path(CONVOY).read_bytes() for name in (b'GOMP_parallel', b'__kmpc_fork_call'))
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
 ENV.update(CVY_THREADS='2' if HAS_THREADS else '1', OMP_WAIT_POLICY='passive', LC_ALL='C')
