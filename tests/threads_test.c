@@ -210,6 +210,9 @@ static void try_stack(size_t i)
 
 static void stacks_are_the_runtimes(void **state)
 {
+#ifdef __clang__ /* LLVM's runtime ends the process where a size makes no sense */
+    skip();
+#endif
     (void)state;
     for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) in_a_child(try_stack, i);
 }
