@@ -161,20 +161,6 @@ static bool seed_from(const char *text, uint64_t *seed)
     return *text >= '0' && *text <= '9' && !*end && !errno;
 }
 
-/* Epochs that increase, as many as a model may have. */
-static bool drops_from(const json_t *json, struct model_defaults *d)
-{
-    d->drops = json_array_size(json);
-    bool good = json_typeof(json) == JSON_ARRAY && d->drops <= MODEL_DROPS;
-    json_int_t last = 0;
-    for (size_t i = 0; good && i < d->drops; i++) {
-        const json_int_t epoch = json_integer_value(json_array_get(json, i)); /* 0 for what is no number */
-        good = epoch > last && epoch <= 1 << 20;
-        d->drop_epochs[i] = (size_t)(last = epoch);
-    }
-    return good;
-}
-
 /* What the options, too, allow. */
 static bool rates_good(const struct model_defaults *d)
 {
@@ -197,7 +183,7 @@ static int config_restore(struct config *c, const struct cli_session *s)
                                      "lr_drop_factor", &d->drop_factor, "seed", &seed, "eval_every", &eval_every, "save_every",
                                      &save_every);
     good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 &&
-           strlen(labels) == 64 && strlen(data) < sizeof c->data && drops_from(drops, d) && seed_from(seed, &c->seed) &&
+           strlen(labels) == 64 && strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
            rates_good(d);
     if (good) {
         d->epochs = (size_t)epochs;

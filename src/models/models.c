@@ -420,17 +420,17 @@ static enum model_status read_layers(struct reader *r, const json_t *json, struc
     return status;
 }
 
-static enum model_status read_drops(const struct reader *r, const json_t *value, struct model_defaults *d)
+bool model_drops(const json_t *value, struct model_defaults *d)
 {
     d->drops = json_array_size(value);
     bool good = is(value, JSON_ARRAY) && d->drops <= MODEL_DROPS;
+    json_int_t last = 0;
     for (size_t i = 0; good && i < d->drops; i++) {
-        const json_t *epoch = json_array_get(value, i);
-        good = is(epoch, JSON_INTEGER) && json_integer_value(epoch) > 0 && json_integer_value(epoch) <= 1 << 20 &&
-               (!i || (size_t)json_integer_value(epoch) > d->drop_epochs[i - 1]);
-        if (good) d->drop_epochs[i] = (size_t)json_integer_value(epoch);
+        const json_int_t epoch = json_integer_value(json_array_get(value, i)); /* 0 for what is no integer */
+        good = epoch > last && epoch <= 1 << 20;
+        d->drop_epochs[i] = (size_t)(last = epoch);
     }
-    return good ? MODEL_OK : wrong(r, "lr_drop_epochs", "at most 16 increasing epoch numbers from 1 to 1048576", value);
+    return good;
 }
 
 static enum model_status read_defaults(struct reader *r, const json_t *json, struct model_defaults *d)
@@ -447,7 +447,8 @@ static enum model_status read_defaults(struct reader *r, const json_t *json, str
         if (f) {
             status = read_field(r, f, value, d);
         } else if (!strcmp(key, "lr_drop_epochs")) {
-            status = read_drops(r, value, d);
+            if (!model_drops(value, d))
+                return wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576", value);
         } else if (!strcmp(key, "init") && is(value, JSON_OBJECT)) {
             const char *k;
             json_t *v;

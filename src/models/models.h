@@ -66,6 +66,9 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
 
+/* The value of "lr_drop_epochs"; false: it is not an array of at most MODEL_DROPS increasing epochs from 1 to 2^20. */
+bool model_drops(const json_t *value, struct model_defaults *d);
+
 /* Indented JSON text whose numbers read well ("0.1") and come back as they were; NULL if memory is short. */
 char *model_dump(const json_t *json);
 
