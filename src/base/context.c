@@ -49,7 +49,8 @@ void cvyi_threads_why(struct cvy_context *ctx, const char *format, ...)
 static void *default_alloc(void *user, size_t bytes, size_t alignment)
 {
     (void)user;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment); /* C11 wants a multiple; bytes: at most half of all */
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment; /* C11 wants a multiple */
+    return rounded < bytes ? NULL : aligned_alloc(alignment, rounded);
 }
 
 static void default_free(void *user, void *p)
