@@ -10,9 +10,8 @@
 struct onednn_variant {
     struct onednn_variant *next;
     size_t images;
-    bool ready;                      /* all that ready() makes is there */
     dnnl_primitive_desc_t pd;
-    dnnl_primitive_t primitive;
+    dnnl_primitive_t primitive;      /* there: so is all that ready() makes */
     int n;
     dnnl_exec_arg_t exec[ONEDNN_ARGS];
     int id[ONEDNN_ARGS];
@@ -161,10 +160,9 @@ static void unready(struct onednn_variant *v)
 /* The primitive and its memory objects: all of them, or none after a failure, so that the next run makes them again. */
 static dnnl_status_t ready(struct onednn_prim *p, struct onednn_variant *v)
 {
-    if (v->ready) return dnnl_success;
+    if (v->primitive) return dnnl_success;
     dnnl_status_t status = make_ready(p, v);
-    v->ready = status == dnnl_success;
-    if (!v->ready) unready(v);
+    if (status != dnnl_success) unready(v);
     return status;
 }
 

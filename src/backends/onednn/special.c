@@ -1,6 +1,7 @@
 /* NaN and infinities (docs/numerics.md). oneDNN's sums, averages and statistics treat them as the rule says; its
- * convolutions may multiply the padding, its activations make numbers of NaN, its maxima begin at -FLT_MAX and pass over NaN. Such primitives have a `care`,
- * which is exact and slow and runs only where a special value may be among the operands.
+ * convolutions may multiply the padding, its activations make numbers of NaN, its maxima begin at -FLT_MAX and pass over
+ * NaN. Such primitives have a `care`, which is exact and slow and runs only where a special value may be among the
+ * operands.
  *
  * That costs the usual step next to nothing: our own loops, which bring numbers in (images, updated weights, plain values
  * of other backends) or see few of them (statistics), leave a mark at the buffer, and results of a primitive have the marks
