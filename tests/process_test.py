@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """The library in other people's processes: loaded and unloaded again and again, beside OpenMP runtimes of the host's own,
-through forks, and where the system lets the process start only a few threads. usage: process_test.py SOURCE BUILD openmp|none
+through forks, and where the system lets the process start only a few threads. usage: process_test.py SOURCE BUILD
 """
 import os
 import resource
 import subprocess
 import sys
 
+from outside import HAS_THREADS
+
 here = os.path.join(os.path.abspath(sys.argv[2]), "tests", "process")
 ENV = {name: value for name, value in os.environ.items() if not name.startswith(("CVY_", "OMP_", "GOMP_", "KMP_"))}
 ENV["OMP_WAIT_POLICY"] = "passive"
 USER = 54321  # one that runs nothing else: the limit on processes is by user, and root has none
 failures = []
-openmp = sys.argv[3] == "openmp"  # a library built without threads has no runtime that another could be beside
 skipped = []
 hashes = set()
 
@@ -54,7 +55,7 @@ def llvm_library():
 
 def runtimes():
     run("forks, no OpenMP of the host's", ["guest"])
-    if not openmp:
+    if not HAS_THREADS:  # then the library has no runtime that another could be beside
         return
     run("forks, the host's OpenMP is ours", ["guest-openmp"])
     libomp = llvm_library()

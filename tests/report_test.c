@@ -925,26 +925,34 @@ static void charts(void **state)
     near(chart_y(&c, 100), 26);
 }
 
-/* A page whose points can be computed: batches 16, 64, 256 at 1000, 2000 and 4000 examples/s. */
-static void page_positions(void **state)
+/* The page of these results. */
+static char *page_of_results(const struct results *all)
 {
-    (void)state;
-    static const char *const rates[3][1] = {{"1000"}, {"2000"}, {"4000"}}; /* also the time, in ms */
-    struct results *all = NULL;
-    char error[300], path[] = "/tmp/convoy-report-XXXXXX", name[64];
+    char error[300], path[] = "/tmp/convoy-report-XXXXXX";
     close(mkstemp(path));
-    for (int i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native", 16 << 2 * ((i + 1) % 3)); /* in any order */
-        add(&all, "a.json", name, rates[(i + 1) % 3], 1);
-        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16, i == 2 ? "native" : i ? "b" : "c");
-        add(&all, "a.json", name, rates[i], 1);
-    }
     if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
     FILE *f = fopen(path, "r");
     static char text[1 << 20];
     text[fread(text, 1, sizeof text - 1, f)] = '\0';
     fclose(f);
     unlink(path);
+    return text;
+}
+
+/* A page whose points can be computed: batches 16, 64, 256 at 1000, 2000 and 4000 examples/s. */
+static void page_positions(void **state)
+{
+    (void)state;
+    static const char *const rates[3][1] = {{"1000"}, {"2000"}, {"4000"}}; /* also the time, in ms */
+    struct results *all = NULL;
+    char name[64];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native", 16 << 2 * ((i + 1) % 3)); /* in any order */
+        add(&all, "a.json", name, rates[(i + 1) % 3], 1);
+        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16, i == 2 ? "native" : i ? "b" : "c");
+        add(&all, "a.json", name, rates[i], 1);
+    }
+    char *text = page_of_results(all);
     results_free(&all);
     /* Wide: x = 56 + 906 log2(b / 16) / 4; y = 358 - 332 rate / 4000. Narrow: 46 + 298 ..., 298 - 272 .... */
     has_text(text, "points=\"56.0,275.0 509.0,192.0 962.0,26.0 \"");
@@ -970,15 +978,9 @@ static void page_sections(void **state)
         " \"phase 001 late\": 30, \"phase 000 early\": 90},"
         "{\"name\": \"peak/fma/threads:1/avx2\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\", \"GFLOP/s\": 16.5}]}";
     struct results *all = NULL;
-    char error[300], path[] = "/tmp/convoy-report-XXXXXX";
-    close(mkstemp(path));
+    char error[300];
     if (results_parse("a.json", file, sizeof file - 1, &all, error, sizeof error)) fail_msg("%s", error);
-    if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
-    FILE *f = fopen(path, "r");
-    static char text[1 << 20];
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    unlink(path);
+    char *text = page_of_results(all);
     results_free(&all);
     static const char *const parts[] = {
         "<line class=\"slope\" x1=\"56.0\" x2=\"358.0\" y1=\"208.1\" y2=\"158.1\"/>", "<line class=\"slope\" x1=\"56.0\" x2=\"962.0\" y1=\"308.0\" y2=\"158.1\"/>",
@@ -1004,15 +1006,9 @@ static size_t times(const char *text, const char *part)
 static char *page_of(const char *file)
 {
     struct results *all = NULL;
-    char error[300], path[] = "/tmp/convoy-report-XXXXXX";
-    close(mkstemp(path));
+    char error[300];
     if (results_parse("a.json", file, strlen(file), &all, error, sizeof error)) fail_msg("%s", error);
-    if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
-    FILE *f = fopen(path, "r");
-    static char text[1 << 20];
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    unlink(path);
+    char *text = page_of_results(all);
     results_free(&all);
     char *raw = strstr(text, "<script type=\"application/json\""); /* after it the file's own text */
     assert_non_null(raw);
@@ -1103,16 +1099,11 @@ static void report(void **state)
 {
     (void)state;
     struct results *all = NULL;
-    char error[300], path[] = "/tmp/convoy-report-XXXXXX";
-    close(mkstemp(path));
+    char error[300];
     add(&all, "<i>file</i>.json", "step/<script>alert(1)</script>/batch:256/threads:2/native", five, 5);
     add(&all, "b.json", "step/<script>alert(1)</script>/batch:256/threads:2/it's \\\\\\\" & \\\\", slow, 5);
     add(&all, "c.json", "something else", slow, 1);
-    if (html_report(path, all, error, sizeof error)) fail_msg("%s", error);
-    FILE *f = fopen(path, "r");
-    static char text[1 << 20];
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
+    const char *text = page_of_results(all);
     assert_non_null(strstr(text, "&lt;script&gt;alert(1)"));
     assert_null(strstr(text, "<script>alert"));
     assert_null(strstr(text, "<i>file"));
@@ -1120,7 +1111,6 @@ static void report(void **state)
     assert_non_null(strstr(text, "1.95 ×")); /* by the times, 20.5 / 10.5 */
     assert_null(strstr(text, "http:"));
     assert_null(strstr(text, "https:"));
-    unlink(path);
     assert_int_equal(html_report("/dev/full", all, error, sizeof error), RESULTS_IO);
     assert_string_equal(error, "/dev/full: cannot write: No space left on device");
     assert_int_equal(html_report("/nonexistent/report.html", all, error, sizeof error), RESULTS_IO);
