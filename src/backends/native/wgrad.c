@@ -587,13 +587,16 @@ static enum cvy_status plan_owned(struct native *native, struct cvy_plan *plan, 
     return cvy_plan_phase(plan, &phase);
 }
 
+/* Of a block. */
+static size_t source_floats(const struct native_conv *c) { return c->x.c * c->x.h * c->x.w * NATIVE_LANES; }
+
 /* Each range of channels reads all of a block's x again, and each band of rows has a copy of the weights: so a block is cut
  * into bands until its x fits L2, then into ranges of channels, and if these are too few into more bands. */
 static void divide_slots(const struct native *native, struct wgrad_arg *a)
 {
     const struct native_conv *c = &a->conv;
     size_t wanted = native_parts(native), ranges = ceil_div(c->groups * c->oc, BAND_CHANNELS);
-    size_t fit = ceil_div(c->x.c * c->x.h * c->x.w * NATIVE_LANES, BAND_FLOATS), least = ceil_div(wanted, min(ranges, wanted));
+    size_t fit = ceil_div(source_floats(c), BAND_FLOATS), least = ceil_div(wanted, min(ranges, wanted));
     a->bands = min(min(wanted, fit > least ? fit : least), min(ceil_div(c->y.h * c->y.w, BAND_PIXELS), c->y.h));
     a->parts = wanted == 1 ? 1 : min(ranges, ceil_div(WGRAD_TASKS, native->blocks * a->bands));
 }
@@ -603,7 +606,7 @@ static enum cvy_status plan_slots(struct native *native, struct cvy_plan *plan, 
     const struct native_conv *c = &a->conv;
     size_t channels = c->groups * c->oc;
     if (!build_boxes(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    native_chose(plan, CHOICE_SLOT_FIT, c->x.c * c->x.h * c->x.w * NATIVE_LANES <= BAND_FLOATS);
+    native_chose(plan, CHOICE_SLOT_FIT, source_floats(c) <= BAND_FLOATS);
     native_chose(plan, CHOICE_SLOT_BANDS, a->bands > 1);
     native_chose(plan, CHOICE_SLOT_PARTS, a->parts > 1);
     size_t total = n_weights(c) + (a->db < 0 ? 0 : channels);
