@@ -30,8 +30,8 @@ extern "C" {
  *  PLAIN   float, C order, no padding: [n][c][h][w] for activations, the user's layout for parameters
  *  PLAIN64 the same in double (the reference backend)
  *  LANES   float [ceil(n/16)][c][plane][16]: sixteen images side by side; plane >= h*w vectors from one channel to the
- *          next (rows are contiguous). Unused lanes of the last block: gradients hold zero, activations
- *          something finite
+ *          next (rows are contiguous), just h*w of a map that is flattened or lies under a kernel of its own size.
+ *          Unused lanes of the last block: gradients hold zero, activations something finite
  *  OPAQUE  a backend's own (`owner`), as its writer said with cvy_plan_lay_out. Nobody else reads or writes it: the
  *          compiler has the owner convert it to and from PLAIN, and others from there
  * A backend reads and writes PLAIN, the layouts that it says it works in, and its own OPAQUE values. */

@@ -190,6 +190,16 @@ static bool lies_as_wanted(const struct cvy_plan *plan, const struct cvy_value *
            (v->layout != CVY_LAYOUT_OPAQUE || v->owner == plan->backend[backend]);
 }
 
+/* A map under a kernel of its own size (a fully connected layer) is read as one row of channels, like a flattened one. */
+static void mark_rows(struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    int x = op->kind == CVY_OP_CONV2D_BWD_DATA ? op->out[0] : op->in[0];
+    if (op->kind != CVY_OP_CONV2D && op->kind != CVY_OP_CONV2D_BWD_DATA && op->kind != CVY_OP_CONV2D_BWD_WEIGHTS) return;
+    const struct cvy_shape *map = &plan->list.value[x].shape;
+    if (op->u.conv.kernel[0] == map->h && op->u.conv.kernel[1] == map->w)
+        plan->info[cvyi_program_root(plan, x)].dense = true;
+}
+
 /* What is known of values before backends are asked. */
 static enum cvy_status describe_values(struct cvy_plan *plan)
 {
@@ -199,7 +209,7 @@ static enum cvy_status describe_values(struct cvy_plan *plan)
         struct cvy_value *v = &plan->list.value[i];
         struct cvyi_value_info *info = &plan->info[i];
         info->fixed = v->external;
-        if (v->alias >= 0) plan->info[cvyi_program_root(plan, (int)i)].aliased = true;
+        if (v->alias >= 0) plan->info[cvyi_program_root(plan, (int)i)].dense = true;
         if (!v->external) set_layout(plan, v, 0); /* until settle() knows */
         if (v->external || !o->share || (v->role != CVY_ROLE_WEIGHT && v->role != CVY_ROLE_RUNNING)) continue;
         int master = cvyi_program_find(o->share, v->role, v->name);
@@ -210,6 +220,7 @@ static enum cvy_status describe_values(struct cvy_plan *plan)
         info->fixed = info->shared = true;
     }
     for (size_t i = 0; i < o->n_keep; i++) plan->info[cvyi_program_root(plan, o->keep[i])].keep = true;
+    for (size_t i = 0; i < plan->list.n_ops; i++) mark_rows(plan, &plan->list.op[i]);
     return CVY_OK;
 }
 
@@ -266,7 +277,7 @@ static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc 
                      cvyi_op_kind_name(op->kind), names, plan->ctx->options.strict ? ", and strict is set" : "");
 }
 
-/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB. */
+/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB, but those of dense values. */
 static enum cvy_status measure(struct cvy_plan *plan)
 {
     for (size_t i = 0; i < plan->list.n_values; i++) {
@@ -274,7 +285,7 @@ static enum cvy_status measure(struct cvy_plan *plan)
         size_t root = (size_t)cvyi_program_root(plan, (int)i), n = v->shape.n, element = sizeof(float);
         bool ok = cvyi_mul(v->shape.h, v->shape.w, &v->plane);
         if (v->layout == CVY_LAYOUT_LANES && !is_param(v->role) && v->role != CVY_ROLE_STATS) {
-            if (!plan->info[root].aliased && v->plane % 64 == 0) v->plane++;
+            if (!plan->info[root].dense && v->plane % 64 == 0) v->plane++;
             n = n / 16 + (n % 16 != 0);
             element = 64;
         } else if (v->layout == CVY_LAYOUT_PLAIN64) {
@@ -399,6 +410,7 @@ static int clone(struct cvy_plan *plan, int id, enum cvy_role role, enum cvy_lay
     plan->list.value[copy].layout = layout;
     plan->list.value[copy].owner = layout == CVY_LAYOUT_OPAQUE ? owner : NULL;
     plan->list.value[copy].alias = -1;
+    plan->info[copy].dense = plan->info[cvyi_program_root(plan, id)].dense;
     return copy;
 }
 

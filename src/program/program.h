@@ -64,7 +64,7 @@ struct cvyi_value_info {
     bool shared;                /* bound to another program's buffer */
     bool fixed;                 /* the layout is given: */
     enum cvy_layout layout;
-    bool aliased;               /* root of an alias */
+    bool dense;                 /* planes are not padded: something reads the map as one row of channels */
     long last_read;             /* number of the last op that reads it or an alias; -1 */
 };
 

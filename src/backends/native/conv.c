@@ -31,9 +31,8 @@ struct native_conv cvyi_native_conv_geometry(const struct native *native, const 
                              .pad = { desc->pad[0], desc->pad[1] },
                              .dilation = { desc->dilation[0], desc->dilation[1] }, .flip = desc->flip };
     bool whole = desc->groups == 1 && c.y.h == 1 && c.y.w == 1 && c.kernel[0] == c.x.h && c.kernel[1] == c.x.w &&
-                 !c.pad[0] && !c.pad[1] && c.dilation[0] == 1 && c.dilation[1] == 1 && !c.flip &&
-                 c.x.plane == c.x.h * c.x.w;
-    if (native_chose(plan, CHOICE_WHOLE, whole)) {
+                 !c.pad[0] && !c.pad[1] && c.dilation[0] == 1 && c.dilation[1] == 1 && !c.flip;
+    if (native_chose(plan, CHOICE_WHOLE, whole)) { /* such a map's planes are not padded: program/compile.c */
         c.x.c *= c.x.plane;
         c.x.h = c.x.w = c.x.plane = c.kernel[0] = c.kernel[1] = 1;
     }

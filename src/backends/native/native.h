@@ -41,7 +41,6 @@ struct native {
     X(REGIONS, "conv2d: several regions")                                                                            \
     X(NARROW, "conv2d: regions are cut between columns, too")                                                        \
     X(MIRROR, "conv2d: the data gradient")                                                                           \
-    X(PLANES, "conv2d.dw: the kernel is the whole map, its channels apart")                                          \
     X(OUTER, "conv2d.dw: by images")                                                                                 \
     X(OWNED, "conv2d.dw: tasks own weights")                                                                         \
     X(OWNABLE, "conv2d.dw: weights enough to be owned")                                                              \

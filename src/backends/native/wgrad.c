@@ -403,27 +403,6 @@ static void outer_store(const struct wgrad_arg *a, float *dw, size_t row, const 
     }
 }
 
-/* Whether the kernel is the whole map, whose channels may lie apart (else the geometry makes it a 1x1 kernel): then the
- * taps of a channel are one run, and the kernel's tile is filled by them however few the channels are. */
-static bool taps_are_a_run(const struct native_conv *c)
-{
-    return c->y.h * c->y.w == 1 && c->kernel[0] == c->x.h && c->kernel[1] == c->x.w && !c->pad[0] && !c->pad[1] &&
-           c->dilation[0] == 1 && c->dilation[1] == 1 && !c->flip && c->taps > 1;
-}
-
-static void outer_planes(const struct wgrad_arg *a, const struct cvy_run *run, const float *dyt, const float *x,
-                         struct cvyi_outer g, float *sums)
-{
-    const struct native_conv *c = &a->conv;
-    size_t channels = g.n_i, plane = g.x_i;
-    g.n_i = c->taps;
-    g.x_i = NATIVE_LANES;
-    g.dw_i = g.n_oc;
-    g.accumulate = false;
-    for (size_t q = 0; q < channels; q++)
-        outer_pixel(a, run, dyt, x + q * plane, g, sums + q * c->taps * g.n_oc);
-}
-
 /* Weights o x i of a group; dyt: from channel o.begin of that group on. */
 static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, size_t group, struct native_range o,
                         struct native_range i, const float *dyt, float *sums)
@@ -435,10 +414,8 @@ static void outer_range(const struct wgrad_arg *a, const struct cvy_run *run, si
     struct cvyi_outer g = { .n_oc = n_oc, .n_i = i.end - i.begin, .dyt_n = a->dyt_n,
                             .x_block = c->x.c * c->x.plane * NATIVE_LANES, .x_i = c->x.plane * NATIVE_LANES,
                             .dw_i = c->taps * n_oc, .accumulate = c->taps * pixels > 1 || c->pad[0] || c->pad[1] };
-    bool planes = taps_are_a_run(c);
-    if (planes) outer_planes(a, run, dyt, native_at(run, &c->x, 0, group * c->ic + i.begin), g, sums);
-    else if (g.accumulate) memset(sums, 0, n * n_oc * sizeof *sums);
-    for (size_t tap = 0; tap < c->taps && !planes; tap++)
+    if (g.accumulate) memset(sums, 0, n * n_oc * sizeof *sums);
+    for (size_t tap = 0; tap < c->taps; tap++)
         for (size_t pixel = 0; pixel < pixels; pixel++) {
             ptrdiff_t y = native_conv_source(c, 0, pixel / c->y.w, tap / c->kernel[1]);
             ptrdiff_t x = native_conv_source(c, 1, pixel % c->y.w, tap % c->kernel[1]);
@@ -652,7 +629,6 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     a->dw = op->out[0];
     a->db = native_out(op, 1);
     const struct native_conv *c = &a->conv;
-    native_chose(plan, CHOICE_PLANES, taps_are_a_run(c));
     if (c->wide.unit) return plan_wide(native, plan, a, op->name);
     if (native_chose(plan, CHOICE_OUTER, c->y.h * c->y.w < OUTER_PIXELS && c->oc >= 4)) return plan_outer(native, plan, a, op->name);
     divide_slots(native, a);
