@@ -47,10 +47,10 @@ const enum cvy_isa *bench_isas(const struct bench *b);
 
 /* Adds a case unless the filter leaves it out. `close` (or NULL) is called with user after the group has run, and when
  * it was left out. ONE_ITERATION: the function measures for as long as it takes by itself, once a repetition, and calls
- * gb_set_iteration_time. */
+ * gb_set_iteration_time. turn: cases next to each other with the same one take turns, as contestants do; NULL: only those. */
 enum bench_time { BENCH_REAL_TIME, BENCH_ONE_ITERATION };
 void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_time time, gb_fn *run,
-               void (*close)(void *user), void *user);
+               const void *turn, void (*close)(void *user), void *user);
 
 /* How one iteration counts; zeros are left out. */
 struct bench_work { double flops, bytes, examples; };

@@ -104,7 +104,7 @@ void bench_forum(struct bench *b)
                 struct forum *p = bench_alloc(sizeof *p);
                 *p = (struct forum){.b = b, .who = &o->contestants[k], .file = file, .threads = threads.value[t]};
                 char *name = bench_text("forum/%s/threads:%zu/%s", s.model->name, p->threads, p->who->name);
-                bench_add(b, name, GB_S, BENCH_ONE_ITERATION, run, free, p);
+                bench_add(b, name, GB_S, BENCH_ONE_ITERATION, run, NULL, free, p);
                 free(name);
             }
         cli_close(&s);

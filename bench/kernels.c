@@ -261,7 +261,7 @@ static struct kernel *start(struct bench *b, enum cvy_isa isa)
 
 static void add(struct kernel *c, enum gb_unit unit, char *name)
 {
-    bench_add(c->b, name, unit, BENCH_REAL_TIME, run, finish, c);
+    bench_add(c->b, name, unit, BENCH_REAL_TIME, run, NULL, finish, c);
     free(name);
 }
 

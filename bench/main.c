@@ -21,6 +21,7 @@ struct bench_case {
     enum gb_unit unit;
     enum bench_time time;
     gb_fn *run;
+    const void *turn;
     void (*close)(void *user);
     void *user;
 };
@@ -90,7 +91,7 @@ struct bench_numbers bench_threads(struct bench *b) { return b->threads; }
 /* ------------------------------------------------------------------------------------------------ cases */
 
 void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_time time, gb_fn *run,
-               void (*close)(void *user), void *user)
+               const void *turn, void (*close)(void *user), void *user)
 {
     if (b->filtered && (regexec(&b->filter, name, 0, NULL, 0) == 0) == b->negated) {
         if (close) close(user);
@@ -103,11 +104,12 @@ void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_
     }
     const char *slash = strrchr(name, '/');
     b->cases[b->n++] = (struct bench_case){
-        bench_text("%s", name), b, slash ? (size_t)(slash - name) : strlen(name), unit, time, run, close, user};
+        bench_text("%s", name), b, slash ? (size_t)(slash - name) : strlen(name), unit, time, run, turn, close, user};
 }
 
 static bool same_group(const struct bench_case *a, const struct bench_case *b)
 {
+    if (a->turn && a->turn == b->turn) return true;
     return a->group == b->group && !strncmp(a->name, b->name, a->group);
 }
 
@@ -242,7 +244,7 @@ static const struct argp_option options[] = {
     {"data", KEY_DATA, "NAME", 0, "for forum: a data set (default: the model's), or synthetic", 1},
     {NULL, 0, NULL, 0, "How:", 2},
     {"repetitions", KEY_REPETITIONS, "N", 0, "measurements of each contestant (default: 5; forum: 1)", 2},
-    {"min-time", KEY_MIN_TIME, "SECONDS", 0, "length of a measurement (default: 0.2)", 2},
+    {"min-time", KEY_MIN_TIME, "SECONDS", 0, "length of a measurement (default: 0.2; sizes: 0.05)", 2},
     {"once", KEY_ONCE, NULL, 0, "one iteration of everything: shows that it runs, measures nothing", 2},
     {NULL, 0, NULL, 0, "Output:", 3},
     {"phases", KEY_PHASES, NULL, 0, "step: also a table of the compiled program's phases", 3},
@@ -536,7 +538,7 @@ static gb_reporter *raw_rows(const struct bench *b)
 
 int main(int argc, char **argv)
 {
-    static struct command c = {.b.o.min_time = 0.2};
+    static struct command c = {.b.o.min_time = -1};
     static char name[] = "convoy bench";
     struct bench *b = &c.b;
     if (cli_watch_stdout()) return CLI_NOMEM;
@@ -548,6 +550,7 @@ int main(int argc, char **argv)
     if (!any && !c.results.n) c.chosen[0] = c.chosen[3] = any = true;
     if (c.results.n && !c.html) bench_die(CLI_USAGE, "--results needs --html, the report to show them in");
     if (!c.repetitions) c.repetitions = c.chosen[5] ? 1 : 5;
+    if (b->o.min_time < 0) b->o.min_time = c.chosen[6] ? 0.05 : 0.2; /* hundreds of sizes */
     if (!any) {
         write_report(&c, NULL, 0);
         return CLI_OK;

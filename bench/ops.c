@@ -159,17 +159,15 @@ static void run(gb_state *state, void *user)
 /* ------------------------------------------------------------------------------------------------ cases */
 
 /* A case of a problem, and who computes it. */
-static void add_case(struct bench *b, const char *set, const struct op *op, void (*close)(void *user))
+static void add_case(struct bench *b, const char *set, const char *what, const struct op *op, void (*close)(void *user))
 {
-    const struct problem *p = &op->problem;
     struct op *user = bench_alloc(sizeof *user);
     *user = *op;
-    char *size = bench_options(b)->batches.n ? bench_text("/batch:%zu", p->src.n) : bench_text("%s", "");
-    char *name = bench_text("%s/%s%s/%s/threads:%zu/%s", set, *p->name ? p->name : p->text + 2, size,
-                            pass_names[op->pass], op->threads, op->who->name);
+    char *size = bench_options(b)->batches.n ? bench_text("/batch:%zu", op->problem.src.n) : bench_text("%s", "");
+    char *name = bench_text("%s/%s%s/%s/threads:%zu/%s", set, what, size, pass_names[op->pass], op->threads, op->who->name);
     for (char *c = name; *c; c++)
         if (*c == ' ') *c = '_';
-    bench_add(b, name, GB_US, BENCH_REAL_TIME, run, close, user);
+    bench_add(b, name, GB_US, BENCH_REAL_TIME, run, op->walk, close, user);
     free(name);
     free(size);
 }
@@ -190,7 +188,7 @@ static void add(struct bench *b, const char *set, const struct problem_list *lis
                 for (size_t k = 0; k < o->n_contestants; k++) {
                     struct op op = {.b = b, .who = &o->contestants[k], .threads = threads.value[t],
                                     .problem = list->at[i], .pass = (enum cvy_pass)pass};
-                    add_case(b, name, &op, free);
+                    add_case(b, name, *op.problem.name ? op.problem.name : op.problem.text + 2, &op, free);
                 }
     free(name);
 }
@@ -330,6 +328,19 @@ static void leave_walk(void *user)
     free(o);
 }
 
+/* The text with the size in the place of every N. */
+static char *of_size(const char *format, size_t n)
+{
+    char *text = bench_text("%s", format), *all = bench_text("%s", "");
+    for (char *rest = text, *word; (word = strsep(&rest, "N"));) {
+        char *longer = rest ? bench_text("%s%s%zu", all, word, n) : bench_text("%s%s", all, word);
+        free(all);
+        all = longer;
+    }
+    free(text);
+    return all;
+}
+
 static void add_walk(struct bench *b, const char *what, const char *format, size_t middle, size_t step)
 {
     const struct bench_options *o = bench_options(b);
@@ -339,16 +350,10 @@ static void add_walk(struct bench *b, const char *what, const char *format, size
     size_t size[WALK_SIZES];
     for (size_t i = 0; i < WALK_SIZES; i++) {
         size[i] = middle + i * step - WALK_SIZES / 2 * step;
-        char *text = bench_text("%s", format), *problem = bench_text("%s", "");
-        for (char *rest = text, *word; (word = strsep(&rest, "N"));) { /* N is the size */
-            char *longer = rest ? bench_text("%s%s%zu", problem, word, size[i]) : bench_text("%s%s", problem, word);
-            free(problem);
-            problem = longer;
-        }
+        char *problem = of_size(format, size[i]);
         if (!problem_read("sizes", problem, o->batches.n ? o->batches.value[0] : 0, &list, error, sizeof error))
             bench_die(CLI_USAGE, "%s", error);
         free(problem);
-        free(text);
     }
     for (unsigned pass = 0; pass < 4; pass++)
         for (size_t t = 0; t < threads.n && wanted(o, &list.at[0], pass); t++)
@@ -359,7 +364,9 @@ static void add_walk(struct bench *b, const char *what, const char *format, size
                 for (size_t i = 0; i < WALK_SIZES; i++) {
                     struct op op = {.b = b, .who = &o->contestants[k], .threads = threads.value[t], .walk = walk, .at = i,
                                     .problem = list.at[i], .pass = (enum cvy_pass)pass};
-                    add_case(b, "sizes", &op, leave_walk);
+                    char *name = of_size(what, size[i]);
+                    add_case(b, "sizes", name, &op, leave_walk);
+                    free(name);
                 }
             }
     free(list.at);

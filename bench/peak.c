@@ -44,7 +44,7 @@ static void add(struct bench *b, struct peak p, char *name, gb_fn *run)
 {
     struct peak *user = bench_alloc(sizeof *user);
     *user = p;
-    bench_add(b, name, p.threads ? GB_MS : GB_NS, BENCH_ONE_ITERATION, run, free, user);
+    bench_add(b, name, p.threads ? GB_MS : GB_NS, BENCH_ONE_ITERATION, run, NULL, free, user);
     free(name);
 }
 

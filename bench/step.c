@@ -194,7 +194,7 @@ static void add(struct bench *b, const char *benchmark, const struct bench_numbe
                     p->threads = threads->value[t];
                     char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark, s.model->name, p->batch,
                                             p->threads, p->who->name);
-                    bench_add(b, name, GB_MS, BENCH_REAL_TIME, run, finish, p);
+                    bench_add(b, name, GB_MS, BENCH_REAL_TIME, run, NULL, finish, p);
                     free(name);
                 }
         cli_close(&s);

@@ -9,19 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import traceback
 
-SOURCE, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
-CONVOY = str(BUILD / 'src' / 'convoy')
-ENV = {k: v for k, v in os.environ.items() if not k.startswith(('CVY_', 'XDG_'))}
-ENV.update(CVY_THREADS='2', OMP_WAIT_POLICY='passive', LC_ALL='C')
+from outside import CONVOY, ENV, run_tests
+
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 SYNTHETIC = ['--data', 'synthetic:seed=1,train=600,test=100', '--epochs', '1']
 
 
 def run(*args, code=0):
-    r = subprocess.run([CONVOY, *map(str, args)], capture_output=True, text=True, env=ENV, timeout=300)
+    r = subprocess.run([CONVOY, *map(str, args)], capture_output=True, text=True, env=ENV, timeout=900)
     assert r.returncode == code, (f'convoy {" ".join(map(str, args))}: expected exit {code}, found {r.returncode}\n'
                                   f'{r.stdout[-3000:]}{r.stderr[-3000:]}')
     return r
@@ -94,11 +90,11 @@ def test_every_benchmark():
 
 
 def test_sizes():
-    runs = measured('sizes', '--batch', '2', '--filter', 'ic3ih|conv_mb2ic64|ic10')
+    runs = measured('sizes', '--batch', '2', '--filter', 'on_[0-9]+_x|convolution_64_->|->_100')
     assert len(runs) > 50 and all(r['name'].startswith('sizes/') and r['GFLOP/s'] > 0 for r in runs)
     # Every walk ends with what is uneven in it, or with nothing; sizes that the filter leaves out are no neighbours.
-    r = run('bench', 'sizes', '--filter', 'ip_mb50ic100oc(960|992|1024|1056|1088)/data', '--repetitions', '1', '--min-time', '0.001')
-    assert len(re.findall(r'^ip_', r.stdout, re.M)) == 5, r
+    r = run('bench', 'sizes', '--filter', 'connected_100_->_(960|992|1024|1056|1088)/data', '--repetitions', '1', '--min-time', '0.001')
+    assert len(re.findall(r'^fully_connected_', r.stdout, re.M)) == 5, r
     for line in re.findall(r'^uneven: .*', r.stdout, re.M):
         assert re.fullmatch(r'uneven: fully connected 100 -> N, data, native: \d+ takes [\d.]+ times as long an element as its '
                             r'neighbours', line), line
@@ -228,24 +224,5 @@ def test_report():
     assert not complaints and re.search(r'<title>sorted=true theme=(dark|light)</title>', dom), (complaints, dom[:300])
 
 
-def main():
-    names = sys.argv[3:]
-    tests = [(n, f) for n, f in globals().items() if n.startswith('test_') and (not names or n in names)]
-    failed = 0
-    for name, test in tests:
-        with tempfile.TemporaryDirectory(prefix='convoy-bench-') as directory:
-            os.chdir(directory)
-            try:
-                test()
-                print('ok  ', name, flush=True)
-            except Exception:
-                failed += 1
-                print('FAIL', name, flush=True)
-                traceback.print_exc()
-            os.chdir('/')
-    print(f'{len(tests) - failed} passed, {failed} failed')
-    return bool(failed or not tests)
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tests(globals(), 'bench'))
