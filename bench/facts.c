@@ -1,4 +1,5 @@
-/* What a figure is worth without: the machine as it is now, how the program was built, how it was told to run. */
+/* What a figure is worth without: the machine as it is now, how the program was built, how it was
+ * told to run. */
 #include <ctype.h>
 #include <sched.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ static void affinity(char *text, size_t size)
         if (!CPU_ISSET(i, &set)) continue;
         int last = i;
         while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) last++;
-        int n = snprintf(text + used, size - used, last > i ? "%s%d-%d" : "%s%d", used ? "," : "", i, last);
+        int n = snprintf(text + used, size - used, last > i ? "%s%d-%d" : "%s%d", used ? "," : "",
+                         i, last);
         if (n < 0 || (used += (size_t)n) >= size) return;
         i = last;
     }
@@ -52,7 +54,8 @@ static bool virtual_machine(void)
 /* "KEY=VALUE KEY=VALUE" of the variables that steer threads and the library. */
 static char *variables(void)
 {
-    static const char *const prefixes[] = {"CVY_", "OMP_", "GOMP_", "KMP_", "ONEDNN_", "DNNL_", "MALLOC_"};
+    static const char *const prefixes[] = { "CVY_",    "OMP_",  "GOMP_",  "KMP_",
+                                            "ONEDNN_", "DNNL_", "MALLOC_" };
     char *all = bench_text("%s", "");
     for (char **e = environ; *e; e++)
         for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
@@ -80,14 +83,17 @@ void bench_facts(const struct bench *b, void (*fact)(const char *key, const char
     fact("affinity", text);
     snprintf(text, sizeof text, m.cgroup_quota > 0 ? "%.2f CPUs" : "none", m.cgroup_quota);
     fact("cgroup_quota", text);
-    snprintf(text, sizeof text, "L1d %zu KiB, L2 %zu KiB, L3 %zu KiB", m.l1d_bytes >> 10, m.l2_bytes >> 10,
-             m.l3_bytes >> 10);
+    snprintf(text, sizeof text, "L1d %zu KiB, L2 %zu KiB, L3 %zu KiB", m.l1d_bytes >> 10,
+             m.l2_bytes >> 10, m.l3_bytes >> 10);
     fact("cache_sizes", text);
-    fact("governor",
-         line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", text, sizeof text, "not visible"));
-    fact("boost", line_of("/sys/devices/system/cpu/cpufreq/boost", text, sizeof text, "not visible"));
-    fact("smt_active", line_of("/sys/devices/system/cpu/smt/active", text, sizeof text, "not visible"));
-    fact("huge_pages", line_of("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text, "not visible"));
+    fact("governor", line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", text,
+                             sizeof text, "not visible"));
+    fact("boost",
+         line_of("/sys/devices/system/cpu/cpufreq/boost", text, sizeof text, "not visible"));
+    fact("smt_active",
+         line_of("/sys/devices/system/cpu/smt/active", text, sizeof text, "not visible"));
+    fact("huge_pages",
+         line_of("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text, "not visible"));
     if (!uname(&os)) {
         snprintf(text, sizeof text, "%s %s %s", os.sysname, os.release, os.machine);
         fact("system", text);
@@ -108,12 +114,13 @@ void bench_facts(const struct bench *b, void (*fact)(const char *key, const char
     fact("peak_gflops_1", text);
     snprintf(text, sizeof text, "%.4g", probe_fma(m.best_isa, m.default_threads, seconds));
     fact("peak_gflops_all", text);
-    snprintf(
-        text, sizeof text, "%.4g",
-        probe_bandwidth(m.best_isa, PROBE_READ, (m.l2_bytes ? m.l2_bytes : 512 << 10) / 2, m.default_threads, seconds));
+    snprintf(text, sizeof text, "%.4g",
+             probe_bandwidth(m.best_isa, PROBE_READ, (m.l2_bytes ? m.l2_bytes : 512 << 10) / 2,
+                             m.default_threads, seconds));
     fact("l2_read_gbs", text);
     snprintf(text, sizeof text, "%.4g",
-             probe_bandwidth(m.best_isa, PROBE_READ, 4 * (m.l3_bytes ? m.l3_bytes : 8 << 20) / m.default_threads,
+             probe_bandwidth(m.best_isa, PROBE_READ,
+                             4 * (m.l3_bytes ? m.l3_bytes : 8 << 20) / m.default_threads,
                              m.default_threads, seconds));
     fact("dram_read_gbs", text);
     snprintf(text, sizeof text, "%.4g", probe_round_trip(seconds));

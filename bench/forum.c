@@ -1,5 +1,5 @@
-/* The protocol of the d2l.ai forum: train on real images and print the book's two lines. The time is the sum of the
- * steps, as the book counts it; loading and evaluation are left out. */
+/* The protocol of the d2l.ai forum: train on real images and print the book's two lines. The time
+ * is the sum of the steps, as the book counts it; loading and evaluation are left out. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +25,8 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
     if (!(s->ctx = bench_context(p->b, state, p->who, p->threads))) return false;
     bool good = !model_load(p->file, NULL, &s->model, error, sizeof error) &&
                 !model_build(s->model, s->ctx, &s->net, &s->logits, error, sizeof error);
-    const char *like = good && *s->model->data ? s->model->data : NULL, *data = bench_options(p->b)->data;
+    const char *like = good && *s->model->data ? s->model->data : NULL,
+               *data = bench_options(p->b)->data;
     if (!data) data = like ? like : "synthetic";
     good = good && !data_open(data, like, false, &s->data, error, sizeof error);
     if (!good) {
@@ -34,38 +35,57 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
     }
     const struct model_defaults *d = &s->model->defaults;
     const cvy_input_desc input = model_input(s->model);
-    const cvy_trainer_options options = {
-        .batch = batch_of(p, s), .seed = p->runs + 1, .loss.label_smoothing = d->label_smoothing, .input = input,
-        .sgd = {d->lr, d->momentum, d->weight_decay, d->nesterov, d->decay_all},
-        .init = {d->weights, d->biases, p->runs + 1}};
+    const cvy_trainer_options options = { .batch = batch_of(p, s),
+                                          .seed = p->runs + 1,
+                                          .loss.label_smoothing = d->label_smoothing,
+                                          .input = input,
+                                          .sgd = { d->lr, d->momentum, d->weight_decay, d->nesterov,
+                                                   d->decay_all },
+                                          .init = { d->weights, d->biases, p->runs + 1 } };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
-    if (!status) status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
+    if (!status)
+        status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
     if (status) bench_skip(p->b, state, status == CVY_E_UNSUPPORTED, cvy_message(s->ctx));
     return !status;
 }
 
 /* One training; false: the run was ended with a message. */
-static bool train(struct forum *p, struct cli_session *s, gb_state *state, struct train_position *result)
+static bool train(struct forum *p, struct cli_session *s, gb_state *state,
+                  struct train_position *result)
 {
     const struct bench_options *o = bench_options(p->b);
     const struct model_defaults *d = &s->model->defaults;
     char error[CLI_ERROR];
     struct train_job job = {
-        .ctx = s->ctx, .trainer = s->trainer, .predictor = s->predictor, .eval_batch = 256, .classes = s->data->classes,
+        .ctx = s->ctx,
+        .trainer = s->trainer,
+        .predictor = s->predictor,
+        .eval_batch = 256,
+        .classes = s->data->classes,
         .image_size = s->data->c * s->data->h * s->data->w,
-        .train = {s->data->train.images, s->data->train.labels, s->data->train.n},
-        .test = {s->data->test.images, s->data->test.labels, s->data->test.n},
-        .epochs = o->epochs ? o->epochs : o->once ? 1 : d->epochs, .batch = batch_of(p, s), .seed = p->runs + 1,
-        .lr = d->lr, .drop_factor = d->drop_factor, .drop_epochs = d->drop_epochs, .drops = d->drops, .eval_every = 1,
-        .wall_start = train_now()};
+        .train = { s->data->train.images, s->data->train.labels, s->data->train.n },
+        .test = { s->data->test.images, s->data->test.labels, s->data->test.n },
+        .epochs = o->epochs ? o->epochs
+                  : o->once ? 1
+                            : d->epochs,
+        .batch = batch_of(p, s),
+        .seed = p->runs + 1,
+        .lr = d->lr,
+        .drop_factor = d->drop_factor,
+        .drop_epochs = d->drop_epochs,
+        .drops = d->drops,
+        .eval_every = 1,
+        .wall_start = train_now()
+    };
     if (train_run(&job, error, sizeof error)) {
         bench_skip(p->b, state, false, error);
         return false;
     }
     *result = job.position;
-    bench_note(p->b, "%s, %s, %zu threads, batch %zu, seed %zu, %s:", s->model->name, p->who->name, p->threads,
-               job.batch, p->runs + 1, s->data->name);
-    bench_note(p->b, "loss %.3f, train acc %.3f, test acc %.3f", result->loss, result->train_acc, result->test_acc);
+    bench_note(p->b, "%s, %s, %zu threads, batch %zu, seed %zu, %s:", s->model->name, p->who->name,
+               p->threads, job.batch, p->runs + 1, s->data->name);
+    bench_note(p->b, "loss %.3f, train acc %.3f, test acc %.3f", result->loss, result->train_acc,
+               result->test_acc);
     bench_note(p->b, "%.1f examples/sec on cpu", (double)result->examples / result->step_seconds);
     return true;
 }
@@ -73,9 +93,9 @@ static bool train(struct forum *p, struct cli_session *s, gb_state *state, struc
 static void run(gb_state *state, void *user)
 {
     struct forum *p = user;
-    struct train_position result = {0};
-    GB_LOOP(state) {
-        struct cli_session s = {0};
+    struct train_position result = { 0 };
+    GB_LOOP (state) {
+        struct cli_session s = { 0 };
         const bool good = open_forum(p, &s, state) && train(p, &s, state, &result);
         cli_close(&s);
         if (!good) break;
@@ -91,19 +111,22 @@ static void run(gb_state *state, void *user)
 
 void bench_forum(struct bench *b)
 {
-    static const char *const standard[] = {"lenet-bn"};
+    static const char *const standard[] = { "lenet-bn" };
     const struct bench_options *o = bench_options(b);
     const struct bench_numbers threads = bench_threads(b);
     for (size_t i = 0; i < (o->models.n ? o->models.n : 1); i++) {
-        struct cli_session s = {0};
+        struct cli_session s = { 0 };
         const char *file = o->models.n ? o->models.text[i] : standard[0];
         int code = cli_open_model(&s, file, NULL);
         if (code) exit(code);
         for (size_t t = 0; t < threads.n; t++)
             for (size_t k = 0; k < o->n_contestants; k++) {
                 struct forum *p = bench_alloc(sizeof *p);
-                *p = (struct forum){.b = b, .who = &o->contestants[k], .file = file, .threads = threads.value[t]};
-                char *name = bench_text("forum/%s/threads:%zu/%s", s.model->name, p->threads, p->who->name);
+                *p = (struct forum){
+                    .b = b, .who = &o->contestants[k], .file = file, .threads = threads.value[t]
+                };
+                char *name =
+                    bench_text("forum/%s/threads:%zu/%s", s.model->name, p->threads, p->who->name);
                 bench_add(b, name, GB_S, BENCH_ONE_ITERATION, run, NULL, free, p);
                 free(name);
             }

@@ -1,5 +1,5 @@
-/* gbench.h over Google Benchmark's C++ interface. Nothing from internal namespaces, nothing that a release after 1.7.1
- * took away. */
+/* gbench.h over Google Benchmark's C++ interface. Nothing from internal namespaces, nothing that a
+ * release after 1.7.1 took away. */
 #include "gbench.h"
 
 #include <benchmark/benchmark.h>
@@ -19,7 +19,8 @@ struct gb_state {
     benchmark::State &state;
 };
 
-namespace {
+namespace
+{
 
 static_assert(int(GB_COUNTER_RATE) == int(Counter::kIsRate) &&
                   int(GB_COUNTER_AVG_THREADS) == int(Counter::kAvgThreads) &&
@@ -34,7 +35,8 @@ using Registered = typename std::remove_pointer<decltype(benchmark::RegisterBenc
 Registered *cxx(gb_benchmark *b) { return reinterpret_cast<Registered *>(b); }
 
 /* A stdio stream as a C++ one. */
-class Stream : public std::streambuf {
+class Stream : public std::streambuf
+{
   public:
     explicit Stream(FILE *f) : out(this), file(f) {}
     std::ostream out;
@@ -62,17 +64,20 @@ class Stream : public std::streambuf {
 using Run = benchmark::BenchmarkReporter::Run;
 
 /* A run's error was renamed after 1.7.1. */
-template <class R> auto error_of(const R &run, int) -> decltype(run.error_occurred, (const char *)nullptr)
+template <class R>
+auto error_of(const R &run, int) -> decltype(run.error_occurred, (const char *)nullptr)
 {
     return run.error_occurred ? run.error_message.c_str() : nullptr;
 }
-template <class R> auto error_of(const R &run, long) -> decltype(run.skip_message, (const char *)nullptr)
+template <class R>
+auto error_of(const R &run, long) -> decltype(run.skip_message, (const char *)nullptr)
 {
     return run.skipped ? run.skip_message.c_str() : nullptr;
 }
 
 /* A reporter that calls C. */
-class Custom : public benchmark::BenchmarkReporter {
+class Custom : public benchmark::BenchmarkReporter
+{
   public:
     Custom(gb_report_fn *f, void *u) : fn(f), user(u) {}
     bool ReportContext(const Context &) override { return true; }
@@ -80,22 +85,23 @@ class Custom : public benchmark::BenchmarkReporter {
     {
         for (const Run &run : runs) {
             std::vector<gb_counter_report> counters;
-            for (const auto &c : run.counters) counters.push_back({c.first.c_str(), c.second.value});
+            for (const auto &c : run.counters)
+                counters.push_back({ c.first.c_str(), c.second.value });
             const std::string name = run.benchmark_name();
             const bool aggregate = run.run_type == Run::RT_Aggregate;
-            const gb_run_report report = {name.c_str(),
-                                          run.report_label.c_str(),
-                                          error_of(run, 0),
-                                          aggregate ? run.aggregate_name.c_str() : nullptr,
-                                          benchmark::GetTimeUnitString(run.time_unit),
-                                          run.iterations,
-                                          run.threads,
-                                          run.repetition_index,
-                                          run.repetitions,
-                                          run.GetAdjustedRealTime(),
-                                          run.GetAdjustedCPUTime(),
-                                          counters.size(),
-                                          counters.data()};
+            const gb_run_report report = { name.c_str(),
+                                           run.report_label.c_str(),
+                                           error_of(run, 0),
+                                           aggregate ? run.aggregate_name.c_str() : nullptr,
+                                           benchmark::GetTimeUnitString(run.time_unit),
+                                           run.iterations,
+                                           run.threads,
+                                           run.repetition_index,
+                                           run.repetitions,
+                                           run.GetAdjustedRealTime(),
+                                           run.GetAdjustedCPUTime(),
+                                           counters.size(),
+                                           counters.data() };
             fn(user, &report);
         }
     }
@@ -105,8 +111,10 @@ class Custom : public benchmark::BenchmarkReporter {
     void *user;
 };
 
-/* Long form, because runs differ in their counters. Not Google's CSV reporter: that one is announced to go. */
-class Csv : public benchmark::BenchmarkReporter {
+/* Long form, because runs differ in their counters. Not Google's CSV reporter: that one is
+ * announced to go. */
+class Csv : public benchmark::BenchmarkReporter
+{
   public:
     bool ReportContext(const Context &) override
     {
@@ -144,9 +152,11 @@ class Csv : public benchmark::BenchmarkReporter {
     void line(const Run &run, const std::string &figure, const std::string &value)
     {
         const bool aggregate = run.run_type == Run::RT_Aggregate;
-        GetOutputStream() << quoted(run.benchmark_name()) << ',' << (aggregate ? "aggregate" : "iteration") << ','
-                          << (aggregate ? quoted(run.aggregate_name) : std::to_string(run.repetition_index)) << ','
-                          << quoted(figure) << ',' << quoted(value) << '\n';
+        GetOutputStream() << quoted(run.benchmark_name()) << ','
+                          << (aggregate ? "aggregate" : "iteration") << ','
+                          << (aggregate ? quoted(run.aggregate_name)
+                                        : std::to_string(run.repetition_index))
+                          << ',' << quoted(figure) << ',' << quoted(value) << '\n';
     }
 };
 
@@ -176,10 +186,12 @@ struct gb_reporter {
     }
 };
 
-namespace {
+namespace
+{
 
 /* Hands everything to several reporters, the head only once. */
-class Fan : public benchmark::BenchmarkReporter {
+class Fan : public benchmark::BenchmarkReporter
+{
   public:
     Fan(gb_reporter *const *r, size_t n) : reporters(r, r + n) {}
     bool ReportContext(const Context &context) override
@@ -211,23 +223,31 @@ class Fan : public benchmark::BenchmarkReporter {
     std::vector<gb_reporter *> reporters;
 };
 
-/* Statistics are plain functions without a user pointer: one for each of a fixed number of slots. */
+/* Statistics are plain functions without a user pointer: one for each of a fixed number of
+ * slots. */
 gb_statistic_fn *statistics[GB_MAX_STATISTICS];
 
-template <size_t I> double statistic(const std::vector<double> &v) { return statistics[I](v.data(), v.size()); }
+template <size_t I> double statistic(const std::vector<double> &v)
+{
+    return statistics[I](v.data(), v.size());
+}
 
 using StatisticFn = double (*)(const std::vector<double> &);
 template <size_t I> struct Slots {
-    static StatisticFn get(size_t i) { return i == I - 1 ? statistic<I - 1> : Slots<I - 1>::get(i); }
+    static StatisticFn get(size_t i)
+    {
+        return i == I - 1 ? statistic<I - 1> : Slots<I - 1>::get(i);
+    }
 };
 template <> struct Slots<0> {
     static StatisticFn get(size_t) { return nullptr; }
 };
 
-const benchmark::TimeUnit units[] = {benchmark::kNanosecond, benchmark::kMicrosecond, benchmark::kMillisecond,
-                                     benchmark::kSecond};
-const benchmark::BigO complexities[] = {benchmark::oNone,     benchmark::o1,    benchmark::oN,     benchmark::oNSquared,
-                                        benchmark::oNCubed,   benchmark::oLogN, benchmark::oNLogN, benchmark::oAuto};
+const benchmark::TimeUnit units[] = { benchmark::kNanosecond, benchmark::kMicrosecond,
+                                      benchmark::kMillisecond, benchmark::kSecond };
+const benchmark::BigO complexities[] = { benchmark::oNone,     benchmark::o1,      benchmark::oN,
+                                         benchmark::oNSquared, benchmark::oNCubed, benchmark::oLogN,
+                                         benchmark::oNLogN,    benchmark::oAuto };
 
 gb_reporter *reporter(std::unique_ptr<benchmark::BenchmarkReporter> inner, FILE *out, FILE *err)
 {
@@ -243,7 +263,10 @@ gb_reporter *reporter(std::unique_ptr<benchmark::BenchmarkReporter> inner, FILE 
 extern "C" {
 
 void gb_initialize(int *argc, char **argv) { benchmark::Initialize(argc, argv); }
-bool gb_report_unrecognized(int argc, char **argv) { return benchmark::ReportUnrecognizedArguments(argc, argv); }
+bool gb_report_unrecognized(int argc, char **argv)
+{
+    return benchmark::ReportUnrecognizedArguments(argc, argv);
+}
 const char *gb_filter(void)
 {
     static std::string filter;
@@ -254,15 +277,19 @@ void gb_add_context(const char *key, const char *value) { benchmark::AddCustomCo
 
 gb_benchmark *gb_register(const char *name, gb_fn *fn, void *user)
 {
-    return reinterpret_cast<gb_benchmark *>(benchmark::RegisterBenchmark(name, [fn, user](benchmark::State &state) {
-        gb_state c = {state};
-        fn(&c, user);
-    }));
+    return reinterpret_cast<gb_benchmark *>(
+        benchmark::RegisterBenchmark(name, [fn, user](benchmark::State &state) {
+            gb_state c = { state };
+            fn(&c, user);
+        }));
 }
 void gb_clear(void) { benchmark::ClearRegisteredBenchmarks(); }
 
 void gb_add_arg(gb_benchmark *b, int64_t arg) { cxx(b)->Arg(arg); }
-void gb_add_args(gb_benchmark *b, const int64_t *args, size_t n) { cxx(b)->Args({args, args + n}); }
+void gb_add_args(gb_benchmark *b, const int64_t *args, size_t n)
+{
+    cxx(b)->Args({ args, args + n });
+}
 void gb_add_range(gb_benchmark *b, int64_t first, int64_t last) { cxx(b)->Range(first, last); }
 void gb_add_dense_range(gb_benchmark *b, int64_t first, int64_t last, int step)
 {
@@ -280,8 +307,14 @@ void gb_add_product(gb_benchmark *b, const int64_t *const *lists, const size_t *
     for (size_t i = 0; i < n; i++) product.emplace_back(lists[i], lists[i] + lengths[i]);
     cxx(b)->ArgsProduct(product);
 }
-void gb_set_range_multiplier(gb_benchmark *b, int multiplier) { cxx(b)->RangeMultiplier(multiplier); }
-void gb_set_arg_names(gb_benchmark *b, const char *const *names, size_t n) { cxx(b)->ArgNames({names, names + n}); }
+void gb_set_range_multiplier(gb_benchmark *b, int multiplier)
+{
+    cxx(b)->RangeMultiplier(multiplier);
+}
+void gb_set_arg_names(gb_benchmark *b, const char *const *names, size_t n)
+{
+    cxx(b)->ArgNames({ names, names + n });
+}
 
 void gb_set_unit(gb_benchmark *b, enum gb_unit unit) { cxx(b)->Unit(units[unit]); }
 void gb_set_min_time(gb_benchmark *b, double seconds) { cxx(b)->MinTime(seconds); }
@@ -303,7 +336,10 @@ void gb_add_dense_thread_range(gb_benchmark *b, int first, int last, int stride)
     cxx(b)->DenseThreadRange(first, last, stride);
 }
 void gb_add_thread_per_cpu(gb_benchmark *b) { cxx(b)->ThreadPerCpu(); }
-void gb_set_complexity(gb_benchmark *b, enum gb_complexity complexity) { cxx(b)->Complexity(complexities[complexity]); }
+void gb_set_complexity(gb_benchmark *b, enum gb_complexity complexity)
+{
+    cxx(b)->Complexity(complexities[complexity]);
+}
 void gb_set_complexity_fn(gb_benchmark *b, double (*f)(int64_t n)) { cxx(b)->Complexity(f); }
 bool gb_add_statistic(gb_benchmark *b, const char *name, gb_statistic_fn *fn, bool percentage)
 {
@@ -344,25 +380,28 @@ void gb_set_counter(gb_state *s, const char *name, double value, unsigned flags)
 {
     gb_set_counter_base(s, name, value, flags, GB_BASE_1000);
 }
-void gb_set_counter_base(gb_state *s, const char *name, double value, unsigned flags, enum gb_counter_base base)
+void gb_set_counter_base(gb_state *s, const char *name, double value, unsigned flags,
+                         enum gb_counter_base base)
 {
-    unsigned f = flags &
-                 (Counter::kIsRate | Counter::kAvgThreads | Counter::kIsIterationInvariant | Counter::kAvgIterations);
+    unsigned f = flags & (Counter::kIsRate | Counter::kAvgThreads | Counter::kIsIterationInvariant |
+                          Counter::kAvgIterations);
     if (flags & GB_COUNTER_INVERT) f |= Counter::kInvert;
-    s->state.counters[name] =
-        Counter(value, static_cast<Counter::Flags>(f), base == GB_BASE_1024 ? Counter::kIs1024 : Counter::kIs1000);
+    s->state.counters[name] = Counter(value, static_cast<Counter::Flags>(f),
+                                      base == GB_BASE_1024 ? Counter::kIs1024 : Counter::kIs1000);
 }
 
 gb_reporter *gb_reporter_console(FILE *out, FILE *err, unsigned options)
 {
     int o = (options & GB_COLOR ? benchmark::ConsoleReporter::OO_Color : 0) |
             (options & GB_TABULAR ? benchmark::ConsoleReporter::OO_Tabular : 0);
-    auto *console = new benchmark::ConsoleReporter(static_cast<benchmark::ConsoleReporter::OutputOptions>(o));
+    auto *console =
+        new benchmark::ConsoleReporter(static_cast<benchmark::ConsoleReporter::OutputOptions>(o));
     return reporter(std::unique_ptr<benchmark::BenchmarkReporter>(console), out, err);
 }
 gb_reporter *gb_reporter_json(FILE *out)
 {
-    return reporter(std::unique_ptr<benchmark::BenchmarkReporter>(new benchmark::JSONReporter), out, nullptr);
+    return reporter(std::unique_ptr<benchmark::BenchmarkReporter>(new benchmark::JSONReporter), out,
+                    nullptr);
 }
 gb_reporter *gb_reporter_csv(FILE *out)
 {
@@ -370,14 +409,16 @@ gb_reporter *gb_reporter_csv(FILE *out)
 }
 gb_reporter *gb_reporter_custom(gb_report_fn *fn, void *user)
 {
-    return reporter(std::unique_ptr<benchmark::BenchmarkReporter>(new Custom(fn, user)), nullptr, nullptr);
+    return reporter(std::unique_ptr<benchmark::BenchmarkReporter>(new Custom(fn, user)), nullptr,
+                    nullptr);
 }
 void gb_reporter_hide(gb_reporter *r, const char *prefix) { r->hidden.push_back(prefix); }
 void gb_reporter_set_width(gb_reporter *r, size_t width) { r->width = width; }
 
 bool gb_reporter_close(gb_reporter *r)
 {
-    r->context(benchmark::BenchmarkReporter::Context()); /* nothing ran: the head is still to come */
+    /* nothing ran: the head is still to come */
+    r->context(benchmark::BenchmarkReporter::Context());
     r->inner->Finalize();
     r->inner->GetOutputStream().flush();
     const bool good = (!r->out || r->out->good()) && (!r->err || r->err->good());

@@ -1,6 +1,7 @@
-/* Every kernel of every table, one thread: the multiply kernels at the shapes of real layers, each register tile, in
- * GFLOP/s and percent of the FMA peak measured in the same half second; the others in GB/s on operands that lie in L1
- * and in L2. A kernel that kernels.h lists and this file lacks does not compile. */
+/* Every kernel of every table, one thread: the multiply kernels at the shapes of real layers, each
+ * register tile, in GFLOP/s and percent of the FMA peak measured in the same half second; the
+ * others in GB/s on operands that lie in L1 and in L2. A kernel that kernels.h lists and this file
+ * lacks does not compile. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,23 +10,20 @@
 
 enum { MAX_N = 16 * 1024, CLASSES = 10, SLOTS = 16 };
 
-/* A convolution of one block of sixteen images: ih x iw inputs (already padded), stride 1. A linear layer is a 1x1
- * convolution whose pixels are blocks. */
-struct layer { const char *name; size_t ic, oc, k, ih, iw; };
+/* A convolution of one block of sixteen images: ih x iw inputs (already padded), stride 1. A linear
+ * layer is a 1x1 convolution whose pixels are blocks. */
+struct layer {
+    const char *name;
+    size_t ic, oc, k, ih, iw;
+};
 
 static const struct layer layers[] = {
-    {"conv1 1-6 5x5 28", 1, 6, 5, 28, 28},
-    {"conv2 6-16 5x5 12", 6, 16, 5, 12, 12},
-    {"conv2 dx 16-6 5x5 12", 16, 6, 5, 12, 12},
-    {"fc 256-120 x16", 256, 120, 1, 16, 1},
-    {"fc 120-84 x16", 120, 84, 1, 16, 1},
-    {"fc 84-10 x16", 84, 10, 1, 16, 1},
-    {"fc 256-120 x1", 256, 120, 1, 1, 1},
-    {"16-16 3x3 32", 16, 16, 3, 34, 34},
-    {"64-64 3x3 14", 64, 64, 3, 16, 16},
-    {"64-64 3x3 56", 64, 64, 3, 58, 58},
-    {"64-64 1x1 28", 64, 64, 1, 28, 28},
-    {"depthwise 3x3 28", 1, 1, 3, 30, 30},
+    { "conv1 1-6 5x5 28", 1, 6, 5, 28, 28 },      { "conv2 6-16 5x5 12", 6, 16, 5, 12, 12 },
+    { "conv2 dx 16-6 5x5 12", 16, 6, 5, 12, 12 }, { "fc 256-120 x16", 256, 120, 1, 16, 1 },
+    { "fc 120-84 x16", 120, 84, 1, 16, 1 },       { "fc 84-10 x16", 84, 10, 1, 16, 1 },
+    { "fc 256-120 x1", 256, 120, 1, 1, 1 },       { "16-16 3x3 32", 16, 16, 3, 34, 34 },
+    { "64-64 3x3 14", 64, 64, 3, 16, 16 },        { "64-64 3x3 56", 64, 64, 3, 58, 58 },
+    { "64-64 1x1 28", 64, 64, 1, 28, 28 },        { "depthwise 3x3 28", 1, 1, 3, 30, 30 },
 };
 enum { LAYERS = sizeof layers / sizeof *layers };
 
@@ -35,8 +33,8 @@ struct kernel {
     const struct cvyi_kernels *k;
     void (*call)(struct kernel *c);
     struct bench_work work;
-    size_t n;                 /* row kernels: floats */
-    int index;                /* activation, or tile */
+    size_t n;  /* row kernels: floats */
+    int index; /* activation, or tile */
     float *x, *y, *z, *w;
     const struct layer *layer; /* multiply kernels */
     int32_t *pix, *tap;
@@ -45,7 +43,7 @@ struct kernel {
     uint8_t *bytes;
 };
 
-/* ------------------------------------------------------------------------------------------------ multiply kernels */
+/* ----------------------------------------------------------------------------- multiply kernels */
 
 static size_t oh(const struct layer *l) { return l->ih - l->k + 1; }
 static size_t ow(const struct layer *l) { return l->iw - l->k + 1; }
@@ -56,8 +54,16 @@ static void call_mac(struct kernel *c)
     const struct cvyi_mac_tile *t = &c->k->mac->tile[c->index];
     const size_t mo = (size_t)t->mo, n_pix = oh(l) * ow(l), n_taps = l->k * l->k;
     struct cvyi_mac m = {
-        .n_pix = n_pix, .x_pix = c->pix, .y_pix = c->pix + n_pix, .n_taps = n_taps, .x_tap = c->tap,
-        .w_tap = c->tap + n_taps, .n_ic = l->ic, .x_ic = l->ih * l->iw * 16, .w_ic = n_taps * mo, .y_oc = n_pix * 16,
+        .n_pix = n_pix,
+        .x_pix = c->pix,
+        .y_pix = c->pix + n_pix,
+        .n_taps = n_taps,
+        .x_tap = c->tap,
+        .w_tap = c->tap + n_taps,
+        .n_ic = l->ic,
+        .x_ic = l->ih * l->iw * 16,
+        .w_ic = n_taps * mo,
+        .y_oc = n_pix * 16,
     };
     for (size_t o = 0; o < l->oc; o += mo) {
         m.n_oc = l->oc - o < mo ? l->oc - o : mo;
@@ -74,12 +80,21 @@ static void call_wgrad(struct kernel *c)
     rows = rows < fit ? rows : fit;
     for (size_t r = 0; r < oh(l); r += rows) {
         struct cvyi_wgrad g = {
-            .n_oc = l->oc, .n_i = l->ic * n_taps, .n_rows = oh(l) - r < rows ? oh(l) - r : rows, .n_cols = ow(l),
-            .dy_oc = (ptrdiff_t)(oh(l) * ow(l) * 16), .dy_row = (ptrdiff_t)ow(l) * 16, .dy_col = 16,
-            .x_row = (ptrdiff_t)l->iw * 16, .x_col = 16, .dw_oc = (ptrdiff_t)(l->ic * n_taps), .accumulate = r > 0,
+            .n_oc = l->oc,
+            .n_i = l->ic * n_taps,
+            .n_rows = oh(l) - r < rows ? oh(l) - r : rows,
+            .n_cols = ow(l),
+            .dy_oc = (ptrdiff_t)(oh(l) * ow(l) * 16),
+            .dy_row = (ptrdiff_t)ow(l) * 16,
+            .dy_col = 16,
+            .x_row = (ptrdiff_t)l->iw * 16,
+            .x_col = 16,
+            .dw_oc = (ptrdiff_t)(l->ic * n_taps),
+            .accumulate = r > 0,
         };
         for (size_t i = 0; i < g.n_i; i++)
-            c->xp[i] = c->x + i / n_taps * l->ih * l->iw * 16 + (size_t)c->tap[i % n_taps] + r * l->iw * 16;
+            c->xp[i] = c->x + i / n_taps * l->ih * l->iw * 16 + (size_t)c->tap[i % n_taps] +
+                       r * l->iw * 16;
         c->k->wgrad->wgrad(&g, c->y + r * ow(l) * 16, c->xp, c->dw_i, c->w);
     }
 }
@@ -87,21 +102,24 @@ static void call_wgrad(struct kernel *c)
 static void call_outer(struct kernel *c)
 {
     const struct layer *l = c->layer;
-    struct cvyi_outer g = {
-        .n_oc = (l->oc + 15) / 16 * 16, .n_i = l->ic, .n_blocks = l->ih, .x_block = l->ic * 16, .x_i = 16};
+    struct cvyi_outer g = { .n_oc = (l->oc + 15) / 16 * 16,
+                            .n_i = l->ic,
+                            .n_blocks = l->ih,
+                            .x_block = l->ic * 16,
+                            .x_i = 16 };
     g.dyt_n = g.dw_i = g.n_oc;
     c->k->wgrad->outer(&g, c->z, c->x, c->w);
 }
 
-/* ------------------------------------------------------------------------------------------------ the others */
+/* ----------------------------------------------------------------------------------- the others */
 
 /* One kernel on n floats; `moved` is how many floats it must read and write for each of them. */
-#define ROW(name, moved, statement) \
+#define ROW(name, moved, statement)  \
     enum { moved_##name = (moved) }; \
     static void call_##name(struct kernel *c) { statement; }
 
-static const struct cvyi_affine affine = {0.1f, 1.5f, 0.2f};
-static const struct cvyi_bn_dx bn_dx = {0.1f, 1.5f, 0.2f, 0.3f};
+static const struct cvyi_affine affine = { 0.1f, 1.5f, 0.2f };
+static const struct cvyi_bn_dx bn_dx = { 0.1f, 1.5f, 0.2f, 0.3f };
 static float lane_sums[3][16];
 static double wide[MAX_N]; /* a gradient in double */
 
@@ -110,30 +128,34 @@ static size_t pool_rows(const struct kernel *c) { return c->n / (2 * 32 * 16); }
 
 static void pool_each(struct kernel *c, int which)
 {
-    static const struct cvyi_pool p = {.ow = 16, .iw = 32, .kw = 2, .sw = 2, .apart = true};
+    static const struct cvyi_pool p = { .ow = 16, .iw = 32, .kw = 2, .sw = 2, .apart = true };
     static float inv[16];
     static struct cvyi_sums sums;
     for (size_t i = 0; i < 16; i++) inv[i] = 0.25f;
     for (size_t r = 0; r < pool_rows(c); r++) {
-        const float *rows[2] = {c->x + 2 * r * 512, c->x + (2 * r + 1) * 512};
-        float *dx[2] = {c->y + 2 * r * 512, c->y + (2 * r + 1) * 512};
-        double *dx_wide[2] = {wide + 2 * r * 512, wide + (2 * r + 1) * 512};
+        const float *rows[2] = { c->x + 2 * r * 512, c->x + (2 * r + 1) * 512 };
+        float *dx[2] = { c->y + 2 * r * 512, c->y + (2 * r + 1) * 512 };
+        double *dx_wide[2] = { wide + 2 * r * 512, wide + (2 * r + 1) * 512 };
         switch (which) {
         case 0: c->k->rows->pool_max(&p, c->y + r * 256, rows, 2); break;
         case 1: c->k->rows->pool_max_bwd(&p, dx, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
         case 2: c->k->rows->pool_avg(&p, c->y + r * 256, rows, 2, inv); break;
         case 3: c->k->rows->pool_avg_bwd(&p, dx, c->z + r * 256, 2, inv); break;
-        case 8: c->k->rows->pool_max_bwd_wide(&p, dx_wide, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
+        case 8:
+            c->k->rows->pool_max_bwd_wide(&p, dx_wide, c->z + r * 256, rows, 2, CVY_TIE_FIRST);
+            break;
         case 9: c->k->rows->pool_avg_bwd_wide(&p, dx_wide, c->z + r * 256, 2, inv); break;
         case 4:
-            c->k->rows->pool_max_pick(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows, &affine, 2);
+            c->k->rows->pool_max_pick(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows,
+                                      &affine, 2);
             break;
         default:
             for (size_t half = 0; half < 2; half++) { /* the two input rows of the window */
                 const float *g = c->z + r * 256;
                 const uint8_t *at = c->bytes + r * 256;
                 if (which == 5) c->k->rows->pick_bwd(&p, dx[half], g, at, 2 * half);
-                else if (which == 6) c->k->rows->pick_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
+                else if (which == 6)
+                    c->k->rows->pick_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
                 else c->k->rows->pick_bn_dx(&p, dx[half], rows[half], g, at, 2 * half, &bn_dx, 16);
             }
         }
@@ -146,7 +168,8 @@ static void ingest_each(struct kernel *c, int which)
     const uint8_t *bytes[16];
     float *out[16];
     const size_t n = c->n / 16;
-    for (size_t l = 0; l < 16; l++) images[l] = c->x + l * n, bytes[l] = c->bytes + l * n, out[l] = c->y + l * n;
+    for (size_t l = 0; l < 16; l++)
+        images[l] = c->x + l * n, bytes[l] = c->bytes + l * n, out[l] = c->y + l * n;
     switch (which) {
     case 0: c->k->lanes->ingest_u8(c->y, bytes, n, 16, 1 / 255.f, 0); break;
     case 1: c->k->lanes->ingest_f32(c->y, images, n, 16, 0.5f, 0.1f); break;
@@ -157,10 +180,11 @@ static void ingest_each(struct kernel *c, int which)
 
 static void cross_entropy_each(struct kernel *c)
 {
-    static const int32_t label[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5};
+    static const int32_t label[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5 };
     uint8_t correct[16];
     for (size_t i = 0; i + CLASSES * 16 <= c->n; i += CLASSES * 16)
-        c->k->loss->cross_entropy(c->y + i, c->x + i, CLASSES, 16, label, 16, 0, 1 / 256.f, lane_sums[0], correct);
+        c->k->loss->cross_entropy(c->y + i, c->x + i, CLASSES, 16, label, 16, 0, 1 / 256.f,
+                                  lane_sums[0], correct);
 }
 
 /* Maps of one pixel: numbers of its own for each of the c->n / 16 channels. */
@@ -207,20 +231,27 @@ ROW(from_lanes, 2, ingest_each(c, 3))
 ROW(transpose, 2, c->k->lanes->transpose(c->y, c->n / 16, c->x, 16, c->n / 16, c->n / 16))
 ROW(softmax, 2, c->k->loss->softmax(c->y, c->x, c->n / 16, 16))
 ROW(cross_entropy, 2, cross_entropy_each(c))
-ROW(sgd, 5, c->k->update->sgd(c->y, c->x, c->z, c->n, &((struct cvyi_sgd){0, 0.9f, 1e-4f, false})))
+ROW(sgd, 5,
+    c->k->update->sgd(c->y, c->x, c->z, c->n, &((struct cvyi_sgd){ 0, 0.9f, 1e-4f, false })))
 ROW(fold, 1, c->k->update->fold(c->y, c->x, SLOTS, c->n / SLOTS, c->n / SLOTS))
 ROW(fold_lanes, 1, c->k->update->fold_lanes(c->y, c->x, c->n / 16))
 ROW(act, 2, c->k->rows->act[c->index](c->y, c->x, c->n, 0.1f))
 ROW(norm_act, 2, c->k->rows->norm_act[c->index](c->y, c->x, c->n, &affine, 0.1f))
 ROW(act_bwd, 3, c->k->rows->act_bwd[c->index](c->y, c->x, c->z, c->n, 0.1f))
 ROW(act_bwd_reduce, 4,
-    c->k->rows->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0], lane_sums[1]))
+    c->k->rows->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0],
+                                         lane_sums[1]))
 
 /* counts: 1, or how many kinds of activation the kernel comes in. */
-static const struct { const char *name; void (*call)(struct kernel *c); int moved; size_t counts;
+static const struct {
+    const char *name;
+    void (*call)(struct kernel *c);
+    int moved;
+    size_t counts;
 } list[] = {
-#define X(name, type, count)                                                                                           \
-    {#name, call_##name, moved_##name, sizeof(struct { cvyi_##type##_fn *f count; }) / sizeof(void (*)(void))},
+#define X(name, type, count)            \
+    { #name, call_##name, moved_##name, \
+      sizeof(struct { cvyi_##type##_fn *f count; }) / sizeof(void (*)(void)) },
     CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
 #undef X
 };
@@ -229,17 +260,17 @@ static const char *const act_names[] = {
 #define X(name) #name,
     CVYI_ACTS(X)
 #undef X
-    "relu_x",
+        "relu_x",
 };
 
-/* ------------------------------------------------------------------------------------------------ cases */
+/* ---------------------------------------------------------------------------------------- cases */
 
 static void run(gb_state *state, void *user)
 {
     struct kernel *c = user;
     c->call(c);
     double t = bench_now();
-    GB_LOOP(state) c->call(c);
+    GB_LOOP (state) c->call(c);
     t = (bench_now() - t) / (double)gb_iterations(state);
     bench_figures(c->b, state, t, &c->work, c->isa, 1);
 }
@@ -247,15 +278,15 @@ static void run(gb_state *state, void *user)
 static void finish(void *user)
 {
     struct kernel *c = user;
-    free(c->x), free(c->y), free(c->z), free(c->w), free(c->pix), free(c->tap), free(c->xp), free(c->dw_i),
-        free(c->bytes);
+    free(c->x), free(c->y), free(c->z), free(c->w), free(c->pix), free(c->tap), free(c->xp),
+        free(c->dw_i), free(c->bytes);
     free(c);
 }
 
 static struct kernel *start(struct bench *b, enum cvy_isa isa)
 {
     struct kernel *c = bench_alloc(sizeof *c);
-    *c = (struct kernel){.b = b, .isa = isa, .k = cvyi_kernels_for((int)isa)};
+    *c = (struct kernel){ .b = b, .isa = isa, .k = cvyi_kernels_for((int)isa) };
     return c;
 }
 
@@ -299,7 +330,9 @@ static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct l
             struct kernel *c = start_layer(b, *isa, l, tile[t].mo);
             c->call = call_mac;
             c->index = t;
-            add(c, GB_US, bench_text("kernels/mac/%s/%s:%dx%d", l->name, cvy_isa_name(*isa), tile[t].mo, tile[t].np));
+            add(c, GB_US,
+                bench_text("kernels/mac/%s/%s:%dx%d", l->name, cvy_isa_name(*isa), tile[t].mo,
+                           tile[t].np));
         }
     }
     for (const enum cvy_isa *isa = isas; *isa; isa++) {
@@ -315,10 +348,10 @@ static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct l
     }
 }
 
-static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name, const char *act, int index,
-                    void (*call)(struct kernel *c), int moved)
+static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name, const char *act,
+                    int index, void (*call)(struct kernel *c), int moved)
 {
-    static const size_t sizes[] = {1024, MAX_N};
+    static const size_t sizes[] = { 1024, MAX_N };
     for (size_t s = 0; s < 2; s++)
         for (const enum cvy_isa *isa = isas; *isa; isa++) {
             struct kernel *c = start(b, *isa);
@@ -331,7 +364,9 @@ static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name,
             c->bytes = bench_alloc(MAX_N);
             for (size_t i = 0; i < MAX_N; i++)
                 c->bytes[i] = (uint8_t)(i * 2654435761u >> 24 & 3); /* places in a window */
-            add(c, GB_NS, bench_text("kernels/%s%s%s/n:%zu/%s", name, *act ? " " : "", act, c->n, cvy_isa_name(*isa)));
+            add(c, GB_NS,
+                bench_text("kernels/%s%s%s/n:%zu/%s", name, *act ? " " : "", act, c->n,
+                           cvy_isa_name(*isa)));
         }
 }
 
@@ -343,5 +378,6 @@ void bench_kernels(struct bench *b)
     for (size_t l = 0; l < LAYERS; l++) add_layers(b, isas, &layers[l]);
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         for (size_t a = 0; a < list[i].counts; a++)
-            add_row(b, isas, list[i].name, list[i].counts > 1 ? act_names[a] : "", (int)a, list[i].call, list[i].moved);
+            add_row(b, isas, list[i].name, list[i].counts > 1 ? act_names[a] : "", (int)a,
+                    list[i].call, list[i].moved);
 }

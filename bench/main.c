@@ -1,6 +1,6 @@
-/* convoy-bench, which `convoy bench` runs: options, the list of cases, and running them group by group so that
- * contestants take turns. Results go to the table (table.c), to JSON in Google Benchmark's layout, to CSV, to an HTML
- * report. */
+/* convoy-bench, which `convoy bench` runs: options, the list of cases, and running them group by
+ * group so that contestants take turns. Results go to the table (table.c), to JSON in Google
+ * Benchmark's layout, to CSV, to an HTML report. */
 #include <errno.h>
 #include <regex.h>
 #include <signal.h>
@@ -17,7 +17,7 @@
 struct bench_case {
     char *name;
     struct bench *bench;
-    size_t group;    /* length of the name up to the contestant */
+    size_t group; /* length of the name up to the contestant */
     enum gb_unit unit;
     enum bench_time time;
     gb_fn *run;
@@ -37,10 +37,15 @@ struct bench {
     char *notes;
     size_t failures;
     struct table *table;
-    struct { enum cvy_isa isa; size_t threads; double at, gflops; } peak[16]; /* measured in the last half second */
+    /* measured in the last half second */
+    struct {
+        enum cvy_isa isa;
+        size_t threads;
+        double at, gflops;
+    } peak[16];
 };
 
-/* ------------------------------------------------------------------------------------------------ small things */
+/* --------------------------------------------------------------------------------- small things */
 
 void bench_die(int code, const char *format, ...)
 {
@@ -80,7 +85,8 @@ float *bench_floats(size_t n)
 {
     float *p = bench_alloc(n * sizeof *p);
     uint32_t state = 1;
-    for (size_t i = 0; i < n; i++) p[i] = (float)((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24f - 0.5f;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (float)((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24f - 0.5f;
     return p;
 }
 
@@ -88,10 +94,10 @@ const struct bench_options *bench_options(const struct bench *b) { return &b->o;
 const enum cvy_isa *bench_isas(const struct bench *b) { return b->isas; }
 struct bench_numbers bench_threads(struct bench *b) { return b->threads; }
 
-/* ------------------------------------------------------------------------------------------------ cases */
+/* ---------------------------------------------------------------------------------------- cases */
 
-void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_time time, gb_fn *run,
-               const void *turn, void (*close)(void *user), void *user)
+void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_time time,
+               gb_fn *run, const void *turn, void (*close)(void *user), void *user)
 {
     if (b->filtered && (regexec(&b->filter, name, 0, NULL, 0) == 0) == b->negated) {
         if (close) close(user);
@@ -103,8 +109,15 @@ void bench_add(struct bench *b, const char *name, enum gb_unit unit, enum bench_
         if (!b->cases) bench_die(CLI_NOMEM, "out of memory");
     }
     const char *slash = strrchr(name, '/');
-    b->cases[b->n++] = (struct bench_case){
-        bench_text("%s", name), b, slash ? (size_t)(slash - name) : strlen(name), unit, time, run, turn, close, user};
+    b->cases[b->n++] = (struct bench_case){ bench_text("%s", name),
+                                            b,
+                                            slash ? (size_t)(slash - name) : strlen(name),
+                                            unit,
+                                            time,
+                                            run,
+                                            turn,
+                                            close,
+                                            user };
 }
 
 static bool same_group(const struct bench_case *a, const struct bench_case *b)
@@ -113,25 +126,29 @@ static bool same_group(const struct bench_case *a, const struct bench_case *b)
     return a->group == b->group && !strncmp(a->name, b->name, a->group);
 }
 
-/* ------------------------------------------------------------------------------------------------ inside a run */
+/* --------------------------------------------------------------------------------- inside a run */
 
 static double peak_now(struct bench *b, enum cvy_isa isa, size_t threads)
 {
     size_t i = 0, n = sizeof b->peak / sizeof *b->peak;
-    while (i + 1 < n && b->peak[i].threads && (b->peak[i].isa != isa || b->peak[i].threads != threads)) i++;
-    if (b->peak[i].threads != threads || b->peak[i].isa != isa || bench_now() - b->peak[i].at > 0.5) {
+    while (i + 1 < n && b->peak[i].threads &&
+           (b->peak[i].isa != isa || b->peak[i].threads != threads))
+        i++;
+    if (b->peak[i].threads != threads || b->peak[i].isa != isa ||
+        bench_now() - b->peak[i].at > 0.5) {
         b->peak[i].gflops = probe_fma(isa, threads, b->o.once ? 0 : 0.03);
         b->peak[i].isa = isa, b->peak[i].threads = threads, b->peak[i].at = bench_now();
     }
     return b->peak[i].gflops;
 }
 
-void bench_figures(struct bench *b, gb_state *state, double seconds, const struct bench_work *work, enum cvy_isa isa,
-                   size_t threads)
+void bench_figures(struct bench *b, gb_state *state, double seconds, const struct bench_work *work,
+                   enum cvy_isa isa, size_t threads)
 {
     if (gb_error_occurred(state) || !(seconds > 0)) return;
     const double gflops = work->flops / seconds * 1e-9;
-    if (work->examples > 0) gb_set_counter(state, "examples/s", work->examples / seconds, GB_COUNTER);
+    if (work->examples > 0)
+        gb_set_counter(state, "examples/s", work->examples / seconds, GB_COUNTER);
     if (work->bytes > 0) gb_set_counter(state, "GB/s", work->bytes / seconds * 1e-9, GB_COUNTER);
     if (work->flops > 0) {
         const double peak = peak_now(b, isa, threads);
@@ -147,11 +164,15 @@ void bench_skip(struct bench *b, gb_state *state, bool unsupported, const char *
     gb_skip_with_error(state, sentence);
 }
 
-cvy_context *bench_context(struct bench *b, gb_state *state, const struct bench_contestant *who, size_t threads)
+cvy_context *bench_context(struct bench *b, gb_state *state, const struct bench_contestant *who,
+                           size_t threads)
 {
     cvy_context *ctx;
-    const cvy_context_options options = {.threads = threads, .isa = who->isa, .backends = who->backend, .strict = true,
-                                         .no_fusion = who->no_fusion};
+    const cvy_context_options options = { .threads = threads,
+                                          .isa = who->isa,
+                                          .backends = who->backend,
+                                          .strict = true,
+                                          .no_fusion = who->no_fusion };
     enum cvy_status status = cvy_context_create(&options, &ctx);
     if (!status) return ctx;
     bench_skip(b, state, false, ctx ? cvy_message(ctx) : "out of memory");
@@ -172,7 +193,7 @@ void bench_note(struct bench *b, const char *format, ...)
     b->notes = all;
 }
 
-/* ------------------------------------------------------------------------------------------------ options */
+/* -------------------------------------------------------------------------------------- options */
 
 struct command {
     struct bench b;
@@ -183,14 +204,17 @@ struct command {
     bool list, verbose;
 };
 
-static const struct { const char *name, *summary; void (*add)(struct bench *b); } benchmarks[] = {
-    {"peak", "the machine: multiply-adds, bandwidths, core to core", bench_peak},
-    {"kernels", "every kernel of every instruction set", bench_kernels},
-    {"ops", "every operator and pass at the shapes of real nets", bench_ops},
-    {"step", "whole training steps", bench_step},
-    {"scaling", "training steps over threads and batch sizes", bench_scaling},
-    {"forum", "train, and print the lines that the book's forum compares", bench_forum},
-    {"sizes", "operators over neighbouring sizes, and which of these are slow", bench_sizes},
+static const struct {
+    const char *name, *summary;
+    void (*add)(struct bench *b);
+} benchmarks[] = {
+    { "peak", "the machine: multiply-adds, bandwidths, core to core", bench_peak },
+    { "kernels", "every kernel of every instruction set", bench_kernels },
+    { "ops", "every operator and pass at the shapes of real nets", bench_ops },
+    { "step", "whole training steps", bench_step },
+    { "scaling", "training steps over threads and batch sizes", bench_scaling },
+    { "forum", "train, and print the lines that the book's forum compares", bench_forum },
+    { "sizes", "operators over neighbouring sizes, and which of these are slow", bench_sizes },
 };
 enum { BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
 
@@ -220,41 +244,64 @@ enum {
 };
 
 static const struct argp_option options[] = {
-    {NULL, 0, NULL, 0, "What is measured:", 1},
-    {"filter", KEY_FILTER, "REGEX", 0, "only cases whose name matches (a '-' in front: does not match)", 1},
-    {"list", KEY_LIST, NULL, 0, "print the cases' names and stop", 1},
-    {"backends", KEY_BACKENDS, "LIST", 0,
-     "contestants, each BACKEND[:ISA][:unfused], where BACKEND is native, reference or a module's name, e.g. onednn; "
-     "they take turns (default: native)", 1},
-    {"isa", KEY_ISA, "LIST", 0,
-     "instruction sets for peak and kernels; one alone is also the contestants' (default: all that run here)", 1},
-    {"threads", KEY_THREADS, "LIST", 0,
-     "numbers of threads (default: as many as the library would use; scaling: 1, 2, 4 ... to that)", 1},
-    {"batch", KEY_BATCH, "LIST", 0, "batch sizes (default: the model's or the shape's own; scaling: 16, 32 ... 1024)",
-     1},
-    {"models", KEY_MODELS, "LIST", 0, "built-in models or JSON files for step, scaling and forum (default: lenet-bn)",
-     1},
-    {"shapes", KEY_SHAPES, "LIST", 0,
-     "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121 or a path (default: lenet)", 1},
-    {"prb", KEY_PRB, "PROBLEM", 0,
-     "one problem for ops in benchdnn's notation, e.g. '--conv mb256ic6ih14oc16oh10kh5'; may be repeated", 1},
-    {"from-verbose", KEY_LOG, "LOG", 0, "the problems in an ONEDNN_VERBOSE log, for ops; may be repeated", 1},
-    {"pass", KEY_PASS, "LIST", 0, "for ops: forward, infer, data, weights (default: those of training)", 1},
-    {"epochs", KEY_EPOCHS, "N", 0, "for forum (default: the model's)", 1},
-    {"data", KEY_DATA, "NAME", 0, "for forum: a data set (default: the model's), or synthetic", 1},
-    {NULL, 0, NULL, 0, "How:", 2},
-    {"repetitions", KEY_REPETITIONS, "N", 0, "measurements of each contestant (default: 5; forum: 1)", 2},
-    {"min-time", KEY_MIN_TIME, "SECONDS", 0, "length of a measurement (default: 0.2; sizes: 0.05)", 2},
-    {"once", KEY_ONCE, NULL, 0, "one iteration of everything: shows that it runs, measures nothing", 2},
-    {NULL, 0, NULL, 0, "Output:", 3},
-    {"phases", KEY_PHASES, NULL, 0, "step: also a table of the compiled program's phases", 3},
-    {"verbose", KEY_VERBOSE, NULL, 0, "all facts of the machine and every run's raw row, as Google Benchmark prints them", 3},
-    {"json", KEY_JSON, "FILE", CLI_OUTPUT, "results in Google Benchmark's JSON, for `convoy compare`", 3},
-    {"csv", KEY_CSV, "FILE", CLI_OUTPUT, "results as lines of name, run, figure, value", 3},
-    {"html", KEY_HTML, "FILE", CLI_OUTPUT, "a report: one file, nothing loaded from the network", 3},
-    {"results", KEY_RESULTS, "FILE", 0,
-     "earlier results (JSON) to show in the report as well; may be repeated. With no BENCHMARK nothing is run", 3},
-    {0}};
+    { NULL, 0, NULL, 0, "What is measured:", 1 },
+    { "filter", KEY_FILTER, "REGEX", 0,
+      "only cases whose name matches (a '-' in front: does not match)", 1 },
+    { "list", KEY_LIST, NULL, 0, "print the cases' names and stop", 1 },
+    { "backends", KEY_BACKENDS, "LIST", 0,
+      "contestants, each BACKEND[:ISA][:unfused], where BACKEND is native, reference or a module's "
+      "name, e.g. onednn; "
+      "they take turns (default: native)",
+      1 },
+    { "isa", KEY_ISA, "LIST", 0,
+      "instruction sets for peak and kernels; one alone is also the contestants' (default: all "
+      "that run here)",
+      1 },
+    { "threads", KEY_THREADS, "LIST", 0,
+      "numbers of threads (default: as many as the library would use; scaling: 1, 2, 4 ... to "
+      "that)",
+      1 },
+    { "batch", KEY_BATCH, "LIST", 0,
+      "batch sizes (default: the model's or the shape's own; scaling: 16, 32 ... 1024)", 1 },
+    { "models", KEY_MODELS, "LIST", 0,
+      "built-in models or JSON files for step, scaling and forum (default: lenet-bn)", 1 },
+    { "shapes", KEY_SHAPES, "LIST", 0,
+      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121 or a path (default: "
+      "lenet)",
+      1 },
+    { "prb", KEY_PRB, "PROBLEM", 0,
+      "one problem for ops in benchdnn's notation, e.g. '--conv mb256ic6ih14oc16oh10kh5'; may be "
+      "repeated",
+      1 },
+    { "from-verbose", KEY_LOG, "LOG", 0,
+      "the problems in an ONEDNN_VERBOSE log, for ops; may be repeated", 1 },
+    { "pass", KEY_PASS, "LIST", 0,
+      "for ops: forward, infer, data, weights (default: those of training)", 1 },
+    { "epochs", KEY_EPOCHS, "N", 0, "for forum (default: the model's)", 1 },
+    { "data", KEY_DATA, "NAME", 0, "for forum: a data set (default: the model's), or synthetic",
+      1 },
+    { NULL, 0, NULL, 0, "How:", 2 },
+    { "repetitions", KEY_REPETITIONS, "N", 0,
+      "measurements of each contestant (default: 5; forum: 1)", 2 },
+    { "min-time", KEY_MIN_TIME, "SECONDS", 0, "length of a measurement (default: 0.2; sizes: 0.05)",
+      2 },
+    { "once", KEY_ONCE, NULL, 0,
+      "one iteration of everything: shows that it runs, measures nothing", 2 },
+    { NULL, 0, NULL, 0, "Output:", 3 },
+    { "phases", KEY_PHASES, NULL, 0, "step: also a table of the compiled program's phases", 3 },
+    { "verbose", KEY_VERBOSE, NULL, 0,
+      "all facts of the machine and every run's raw row, as Google Benchmark prints them", 3 },
+    { "json", KEY_JSON, "FILE", CLI_OUTPUT,
+      "results in Google Benchmark's JSON, for `convoy compare`", 3 },
+    { "csv", KEY_CSV, "FILE", CLI_OUTPUT, "results as lines of name, run, figure, value", 3 },
+    { "html", KEY_HTML, "FILE", CLI_OUTPUT, "a report: one file, nothing loaded from the network",
+      3 },
+    { "results", KEY_RESULTS, "FILE", 0,
+      "earlier results (JSON) to show in the report as well; may be repeated. With no BENCHMARK "
+      "nothing is run",
+      3 },
+    { 0 }
+};
 
 static void keep(struct bench_list *list, const char *text)
 {
@@ -264,16 +311,17 @@ static void keep(struct bench_list *list, const char *text)
 }
 
 /* The words between commas; the text is cut up. */
-static void keep_words(struct argp_state *state, const char *option, struct bench_list *list, char *text)
+static void keep_words(struct argp_state *state, const char *option, struct bench_list *list,
+                       char *text)
 {
     for (char *word = strtok(text, ","); word; word = strtok(NULL, ",")) keep(list, word);
     if (!list->n) argp_error(state, "--%s: expected at least one name", option);
 }
 
-static void keep_numbers(struct argp_state *state, const char *option, struct bench_numbers *list, char *text,
-                         uint64_t hi)
+static void keep_numbers(struct argp_state *state, const char *option, struct bench_numbers *list,
+                         char *text, uint64_t hi)
 {
-    struct bench_list words = {0};
+    struct bench_list words = { 0 };
     keep_words(state, option, &words, text);
     list->value = bench_alloc(words.n * sizeof *list->value);
     for (list->n = 0; list->n < words.n; list->n++)
@@ -283,10 +331,11 @@ static void keep_numbers(struct argp_state *state, const char *option, struct be
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const passes[] = {"forward", "infer", "data", "weights", NULL}; /* as enum cvy_pass */
+    static const char *const passes[] = { "forward", "infer", "data", "weights",
+                                          NULL }; /* as enum cvy_pass */
     struct command *c = state->input;
     struct bench_options *o = &c->b.o;
-    struct bench_list words = {0};
+    struct bench_list words = { 0 };
     switch (key) {
     case KEY_FILTER: c->filter = arg; return 0;
     case KEY_LIST: c->list = true; return 0;
@@ -309,7 +358,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); return 0;
     case KEY_DATA: o->data = arg; return 0;
-    case KEY_REPETITIONS: c->repetitions = cli_integer(state, "repetitions", arg, 1, 1000); return 0;
+    case KEY_REPETITIONS:
+        c->repetitions = cli_integer(state, "repetitions", arg, 1, 1000);
+        return 0;
     case KEY_MIN_TIME: o->min_time = cli_real(state, "min-time", arg, 0, 3600); return 0;
     case KEY_ONCE: o->once = true; return 0;
     case KEY_PHASES: o->phases = true; return 0;
@@ -321,11 +372,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG:
         for (size_t i = 0; i < BENCHMARKS; i++)
             if (!strcmp(arg, benchmarks[i].name)) return c->chosen[i] = true, 0;
-        const char *names[BENCHMARKS + 1] = {0};
+        const char *names[BENCHMARKS + 1] = { 0 };
         for (size_t i = 0; i < BENCHMARKS; i++) names[i] = benchmarks[i].name;
         char hint[CLI_HINT];
-        argp_error(state, "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling, forum or sizes%s", arg,
-                   cli_hint(arg, "", names, NULL, hint));
+        argp_error(state,
+                   "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling, "
+                   "forum or sizes%s",
+                   arg, cli_hint(arg, "", names, NULL, hint));
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -335,18 +388,25 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .args_doc = "[BENCHMARK...]",
-    .doc = "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: peak and step."
-           "\vBENCHMARK is peak (multiply-adds, bandwidths, core to core), kernels (every kernel of every instruction "
-           "set), ops (every operator and pass at the shapes of real nets), step (whole training steps), scaling "
-           "(steps over threads and batch sizes), forum (training by the protocol of the d2l.ai forum) or sizes (operators "
-           "over neighbouring sizes; names those that take 1.3 times as long an element as their neighbours). Contestants "
-           "take turns in one process; quote medians, and of several processes: `convoy compare OLD.json NEW.json` "
+    .doc = "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: "
+           "peak and step."
+           "\vBENCHMARK is peak (multiply-adds, bandwidths, core to core), kernels (every kernel "
+           "of every instruction "
+           "set), ops (every operator and pass at the shapes of real nets), step (whole training "
+           "steps), scaling "
+           "(steps over threads and batch sizes), forum (training by the protocol of the d2l.ai "
+           "forum) or sizes (operators "
+           "over neighbouring sizes; names those that take 1.3 times as long an element as their "
+           "neighbours). Contestants "
+           "take turns in one process; quote medians, and of several processes: `convoy compare "
+           "OLD.json NEW.json` "
            "tells whether a difference is more than noise. `convoy --help` lists exit codes.\n\n"
            "Examples:\n"
            "  convoy bench step --models lenet-bn,resnet20\n"
            "  convoy bench step --backends native,onednn -b 16,256 -t 1,2\n"
            "  convoy bench ops --shapes resnet20 -o new.json\n"
-           "  convoy bench step peak --html report.html\n"};
+           "  convoy bench step peak --html report.html\n"
+};
 
 /* BACKEND[:ISA][:unfused],... Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)
@@ -357,10 +417,11 @@ static void read_contestants(struct command *c)
         o->contestants = realloc(o->contestants, (o->n_contestants + 1) * sizeof *o->contestants);
         if (!o->contestants) bench_die(CLI_NOMEM, "out of memory");
         struct bench_contestant *who = &o->contestants[o->n_contestants++];
-        *who = (struct bench_contestant){.name = word, .isa = o->isa};
+        *who = (struct bench_contestant){ .name = word, .isa = o->isa };
         size_t length = strcspn(word, ":");
         if (!length || length >= sizeof who->backend)
-            bench_die(CLI_USAGE, "--backends: expected BACKEND[:ISA][:unfused], found '%.60s'", word);
+            bench_die(CLI_USAGE, "--backends: expected BACKEND[:ISA][:unfused], found '%.60s'",
+                      word);
         memcpy(who->backend, word, length);
         for (const char *part = word + length; *part;) {
             char name[16];
@@ -369,7 +430,8 @@ static void read_contestants(struct command *c)
             if (!strcmp(name, "unfused")) who->no_fusion = true;
             else if (!cvy_isa_from_name(name, &who->isa))
                 bench_die(CLI_USAGE,
-                          "--backends: '%.60s': expected an instruction set or 'unfused' behind the colon, found '%s'",
+                          "--backends: '%.60s': expected an instruction set or 'unfused' behind "
+                          "the colon, found '%s'",
                           word, name);
             part += n;
         }
@@ -379,9 +441,12 @@ static void read_contestants(struct command *c)
     for (size_t i = 0; i < o->n_contestants; i++) {
         cvy_context *ctx;
         const struct bench_contestant *who = &o->contestants[i];
-        enum cvy_status status =
-            cvy_context_create(&(cvy_context_options){.threads = 1, .isa = who->isa, .backends = who->backend}, &ctx);
-        if (status) bench_die(cli_code_cvy(status), "--backends: %s", ctx ? cvy_message(ctx) : "out of memory");
+        enum cvy_status status = cvy_context_create(
+            &(cvy_context_options){ .threads = 1, .isa = who->isa, .backends = who->backend },
+            &ctx);
+        if (status)
+            bench_die(cli_code_cvy(status), "--backends: %s",
+                      ctx ? cvy_message(ctx) : "out of memory");
         cvy_context_destroy(&ctx);
     }
 }
@@ -395,7 +460,8 @@ static void read_isas(struct command *c)
         for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_AVX512; isa++)
             if (m.can_run[isa]) c->b.isas[n++] = (enum cvy_isa)isa;
     char *text = c->isas ? bench_text("%s", c->isas) : NULL;
-    for (char *end, *word = text ? strtok_r(text, ",", &end) : NULL; word; word = strtok_r(NULL, ",", &end)) {
+    for (char *end, *word = text ? strtok_r(text, ",", &end) : NULL; word;
+         word = strtok_r(NULL, ",", &end)) {
         enum cvy_isa isa;
         if (!cvy_isa_from_name(word, &isa))
             bench_die(CLI_USAGE, "--isa: expected scalar, avx2 or avx512, found '%.60s'", word);
@@ -422,7 +488,7 @@ static void read_filter(struct command *c)
     bench_die(CLI_USAGE, "--filter: '%.60s' is not a regular expression: %s", c->filter, text);
 }
 
-/* ------------------------------------------------------------------------------------------------ running */
+/* -------------------------------------------------------------------------------------- running */
 
 static FILE *open_output(const char *path)
 {
@@ -436,9 +502,10 @@ static void set_up(const struct command *c)
 {
     static char name[] = "convoy-bench", order[] = "--benchmark_enable_random_interleaving=true";
     const bool once = c->b.o.once;
-    char repetitions[64], min_time[64], *words[] = {name, repetitions, min_time, order, NULL};
+    char repetitions[64], min_time[64], *words[] = { name, repetitions, min_time, order, NULL };
     int n = 4;
-    snprintf(repetitions, sizeof repetitions, "--benchmark_repetitions=%zu", once ? 1 : c->repetitions);
+    snprintf(repetitions, sizeof repetitions, "--benchmark_repetitions=%zu",
+             once ? 1 : c->repetitions);
     snprintf(min_time, sizeof min_time, "--benchmark_min_time=%g", once ? 1e-9 : c->b.o.min_time);
     gb_initialize(&n, words);
     if (gb_report_unrecognized(n, words))
@@ -490,7 +557,7 @@ static void write_report(const struct command *c, const char *json, size_t size)
         status = results_read(c->results.text[i], &all, error, sizeof error);
     if (!status) status = html_report(c->html, all, error, sizeof error);
     results_free(&all);
-    static const int codes[] = {CLI_OK, CLI_BAD, CLI_IO, CLI_NOMEM};
+    static const int codes[] = { CLI_OK, CLI_BAD, CLI_IO, CLI_NOMEM };
     if (status) bench_die(codes[status], "%s", error);
 }
 
@@ -514,11 +581,13 @@ static void open_table(struct command *c)
     free(names);
 }
 
-/* As many as the library uses unless it is told otherwise, CVY_THREADS and OMP_NUM_THREADS included. */
+/* As many as the library uses unless it is told otherwise, CVY_THREADS and OMP_NUM_THREADS
+ * included. */
 static size_t default_threads(void)
 {
     cvy_context *ctx;
-    if (cvy_context_create(NULL, &ctx)) bench_die(CLI_BAD, "%s", ctx ? cvy_message(ctx) : "out of memory");
+    if (cvy_context_create(NULL, &ctx))
+        bench_die(CLI_BAD, "%s", ctx ? cvy_message(ctx) : "out of memory");
     size_t threads = cvy_context_threads(ctx);
     cvy_context_destroy(&ctx);
     return threads;
@@ -529,8 +598,10 @@ static gb_reporter *raw_rows(const struct bench *b)
 {
     size_t width = 0;
     const bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-    gb_reporter *r = gb_reporter_console(stdout, stderr, GB_TABULAR | (color ? GB_COLOR : GB_PLAIN));
-    for (size_t i = 0; i < b->n; i++) width = strlen(b->cases[i].name) > width ? strlen(b->cases[i].name) : width;
+    gb_reporter *r =
+        gb_reporter_console(stdout, stderr, GB_TABULAR | (color ? GB_COLOR : GB_PLAIN));
+    for (size_t i = 0; i < b->n; i++)
+        width = strlen(b->cases[i].name) > width ? strlen(b->cases[i].name) : width;
     gb_reporter_set_width(r, width + sizeof "/iterations:1/process_time/manual_time_stddev");
     gb_reporter_hide(r, "phase ");
     return r;
@@ -538,17 +609,19 @@ static gb_reporter *raw_rows(const struct bench *b)
 
 int main(int argc, char **argv)
 {
-    static struct command c = {.b.o.min_time = -1};
+    static struct command c = { .b.o.min_time = -1 };
     static char name[] = "convoy bench";
     struct bench *b = &c.b;
     if (cli_watch_stdout()) return CLI_NOMEM;
     argv[0] = name;
     cli_parse(&argp, argc, argv, &c);
-    if (!c.json && !c.csv && !c.html) signal(SIGPIPE, SIG_DFL); /* nobody to measure for: `| head` has seen enough */
+    /* nobody to measure for: `| head` has seen enough */
+    if (!c.json && !c.csv && !c.html) signal(SIGPIPE, SIG_DFL);
     bool any = false;
     for (size_t i = 0; i < BENCHMARKS; i++) any |= c.chosen[i];
     if (!any && !c.results.n) c.chosen[0] = c.chosen[3] = any = true;
-    if (c.results.n && !c.html) bench_die(CLI_USAGE, "--results needs --html, the report to show them in");
+    if (c.results.n && !c.html)
+        bench_die(CLI_USAGE, "--results needs --html, the report to show them in");
     if (!c.repetitions) c.repetitions = c.chosen[5] ? 1 : 5;
     if (b->o.min_time < 0) b->o.min_time = c.chosen[6] ? 0.05 : 0.2; /* hundreds of sizes */
     if (!any) {
@@ -560,12 +633,13 @@ int main(int argc, char **argv)
     read_contestants(&c);
     size_t threads = default_threads();
     b->threads = b->o.threads;
-    if (!b->threads.n) b->threads = (struct bench_numbers){.value = &threads, .n = 1};
+    if (!b->threads.n) b->threads = (struct bench_numbers){ .value = &threads, .n = 1 };
     for (size_t i = 0; i < BENCHMARKS; i++)
         if (c.chosen[i]) benchmarks[i].add(b);
     if (!b->n)
         bench_die(CLI_USAGE,
-                  c.filter ? "--filter: no case's name matches '%s'; --list shows them" : "there is nothing to run%s",
+                  c.filter ? "--filter: no case's name matches '%s'; --list shows them"
+                           : "there is nothing to run%s",
                   c.filter ? c.filter : "");
     if (c.list) {
         for (size_t i = 0; i < b->n; i++) puts(b->cases[i].name);

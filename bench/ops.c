@@ -1,7 +1,7 @@
-/* Every operator and pass through the public operator API, on the caller's NCHW buffers, at the shapes of real nets.
- * The time is the whole call; a backend with a layout of its own reorders what comes in and goes out, and "% reorder"
- * says how much of the call that was. In a net these reorders happen at its ends only: `convoy compare MODEL` shows ops
- * inside a net. */
+/* Every operator and pass through the public operator API, on the caller's NCHW buffers, at the
+ * shapes of real nets. The time is the whole call; a backend with a layout of its own reorders what
+ * comes in and goes out, and "% reorder" says how much of the call that was. In a net these
+ * reorders happen at its ends only: `convoy compare MODEL` shows ops inside a net. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +22,30 @@ struct op {
     size_t at;         /* its place in it */
 };
 
-static const char *const pass_names[] = {"forward", "infer", "data", "weights"};
+static const char *const pass_names[] = { "forward", "infer", "data", "weights" };
 
 /* Buffers are shared by all cases: as large as the largest needs. */
-enum role { SRC, SRC2, WEIGHTS, BIAS, DIFF_DST, DST, PARTS, DIFF_WEIGHTS, DIFF_BIAS, MEAN, VAR, ROLES };
+enum role {
+    SRC,
+    SRC2,
+    WEIGHTS,
+    BIAS,
+    DIFF_DST,
+    DST,
+    PARTS,
+    DIFF_WEIGHTS,
+    DIFF_BIAS,
+    MEAN,
+    VAR,
+    ROLES
+};
 
 static float *buffer(enum role role, size_t n)
 {
-    static struct { float *p; size_t n; } all[ROLES];
+    static struct {
+        float *p;
+        size_t n;
+    } all[ROLES];
     if (all[role].n < n) {
         free(all[role].p);
         all[role].p = bench_floats(n);
@@ -62,7 +78,8 @@ static enum cvy_status create(const struct op *o, cvy_context *ctx, cvy_op **op)
     case PROBLEM_SOFTMAX: return cvy_op_softmax(ctx, p->src, op);
     case PROBLEM_BINARY: return cvy_op_add(ctx, p->src, op);
     case PROBLEM_CONCAT: return cvy_op_concat(ctx, p->part, p->n_parts, o->pass, op);
-    case PROBLEM_DROPOUT: return cvy_op_dropout(ctx, &(cvy_dropout_desc){.p = p->p}, p->src, o->pass, op);
+    case PROBLEM_DROPOUT:
+        return cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = p->p }, p->src, o->pass, op);
     default: return cvy_op_softmax_cross_entropy(ctx, NULL, p->src, op);
     }
 }
@@ -71,34 +88,37 @@ static cvy_op_args arguments(const struct op *o, double *loss)
 {
     const struct problem *p = &o->problem;
     const bool conv = p->kind == PROBLEM_CONV || p->kind == PROBLEM_IP;
-    const size_t weights = conv ? p->dst.c * (p->src.c / (p->conv.groups ? p->conv.groups : 1)) * p->conv.kernel[0] *
-                                      p->conv.kernel[1]
+    const size_t weights = conv ? p->dst.c * (p->src.c / (p->conv.groups ? p->conv.groups : 1)) *
+                                      p->conv.kernel[0] * p->conv.kernel[1]
                                 : p->src.c;
     const size_t x = elements(p->src), y = elements(p->dst), c = p->dst.c;
-    cvy_op_args a = {.src = buffer(SRC, x),
-                     .src2 = buffer(SRC2, x),
-                     .weights = buffer(WEIGHTS, weights),
-                     .bias = buffer(BIAS, c),
-                     .diff_dst = buffer(DIFF_DST, y),
-                     .dst_in = buffer(SRC2, x > y ? x : y),
-                     .dst = buffer(DST, x > y ? x : y),
-                     .diff_weights = buffer(DIFF_WEIGHTS, weights),
-                     .diff_bias = buffer(DIFF_BIAS, c),
-                     .mean = buffer(MEAN, c),
-                     .var = buffer(VAR, c),
-                     .running_mean = buffer(MEAN, c),
-                     .running_var = buffer(VAR, c),
-                     .loss = loss,
-                     .seed = 1};
+    cvy_op_args a = { .src = buffer(SRC, x),
+                      .src2 = buffer(SRC2, x),
+                      .weights = buffer(WEIGHTS, weights),
+                      .bias = buffer(BIAS, c),
+                      .diff_dst = buffer(DIFF_DST, y),
+                      .dst_in = buffer(SRC2, x > y ? x : y),
+                      .dst = buffer(DST, x > y ? x : y),
+                      .diff_weights = buffer(DIFF_WEIGHTS, weights),
+                      .diff_bias = buffer(DIFF_BIAS, c),
+                      .mean = buffer(MEAN, c),
+                      .var = buffer(VAR, c),
+                      .running_mean = buffer(MEAN, c),
+                      .running_var = buffer(VAR, c),
+                      .loss = loss,
+                      .seed = 1 };
     a.diff_src = a.dst;
     a.src2 = buffer(SRC2, x);
     static float *part[PROBLEM_PARTS]; /* one behind the other */
-    for (size_t i = 0, at = 0; i < p->n_parts; at += elements(p->part[i++])) part[i] = buffer(PARTS, y) + at;
+    for (size_t i = 0, at = 0; i < p->n_parts; at += elements(p->part[i++]))
+        part[i] = buffer(PARTS, y) + at;
     a.srcs = (const float *const *)part;
     a.diff_srcs = part;
     if (p->kind == PROBLEM_LOSS) a.labels = labels(p->src.n, p->src.c);
-    if (p->kind == PROBLEM_BNORM && o->pass == CVY_FORWARD) /* its outputs, not the buffers of the other role */
-        a.mean = buffer(DIFF_WEIGHTS, c), a.var = buffer(DIFF_BIAS, c), a.running_mean = a.running_var = NULL;
+    /* its outputs, not the buffers of the other role */
+    if (p->kind == PROBLEM_BNORM && o->pass == CVY_FORWARD)
+        a.mean = buffer(DIFF_WEIGHTS, c), a.var = buffer(DIFF_BIAS, c),
+        a.running_mean = a.running_var = NULL;
     return a;
 }
 
@@ -133,7 +153,7 @@ static void run(gb_state *state, void *user)
     if (!status) status = cvy_op_run(op, &args);
     if (!status) {
         t = bench_now();
-        GB_LOOP(state) {
+        GB_LOOP (state) {
             if ((status = cvy_op_run(op, &args))) break;
         }
         t = (bench_now() - t) / (double)gb_iterations(state);
@@ -142,13 +162,15 @@ static void run(gb_state *state, void *user)
         bench_skip(o->b, state, status == CVY_E_UNSUPPORTED, cvy_message(ctx));
     } else {
         const struct problem_work must = problem_work(&o->problem, o->pass);
-        const struct bench_work work = {must.flops, must.bytes, 0};
+        const struct bench_work work = { must.flops, must.bytes, 0 };
         const enum cvy_isa isa = cvy_context_isa(ctx);
         bench_figures(o->b, state, t, &work, isa, o->threads);
         if (o->walk) remember(o, t, &must);
-        gb_set_counter(state, "% reorder", reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1),
+        gb_set_counter(state, "% reorder",
+                       reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1),
                        GB_COUNTER);
-        char *label = bench_text("%s %s %s", cvy_op_backend(op), cvy_isa_name(isa), o->problem.text);
+        char *label =
+            bench_text("%s %s %s", cvy_op_backend(op), cvy_isa_name(isa), o->problem.text);
         gb_set_label(state, label);
         free(label);
     }
@@ -156,15 +178,18 @@ static void run(gb_state *state, void *user)
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------ cases */
+/* ---------------------------------------------------------------------------------------- cases */
 
 /* A case of a problem, and who computes it. */
-static void add_case(struct bench *b, const char *set, const char *what, const struct op *op, void (*close)(void *user))
+static void add_case(struct bench *b, const char *set, const char *what, const struct op *op,
+                     void (*close)(void *user))
 {
     struct op *user = bench_alloc(sizeof *user);
     *user = *op;
-    char *size = bench_options(b)->batches.n ? bench_text("/batch:%zu", op->problem.src.n) : bench_text("%s", "");
-    char *name = bench_text("%s/%s%s/%s/threads:%zu/%s", set, what, size, pass_names[op->pass], op->threads, op->who->name);
+    char *size = bench_options(b)->batches.n ? bench_text("/batch:%zu", op->problem.src.n)
+                                             : bench_text("%s", "");
+    char *name = bench_text("%s/%s%s/%s/threads:%zu/%s", set, what, size, pass_names[op->pass],
+                            op->threads, op->who->name);
     for (char *c = name; *c; c++)
         if (*c == ' ') *c = '_';
     bench_add(b, name, GB_US, BENCH_REAL_TIME, run, op->walk, close, user);
@@ -186,9 +211,13 @@ static void add(struct bench *b, const char *set, const struct problem_list *lis
         for (unsigned pass = 0; pass < 4; pass++)
             for (size_t t = 0; t < threads.n && wanted(o, &list->at[i], pass); t++)
                 for (size_t k = 0; k < o->n_contestants; k++) {
-                    struct op op = {.b = b, .who = &o->contestants[k], .threads = threads.value[t],
-                                    .problem = list->at[i], .pass = (enum cvy_pass)pass};
-                    add_case(b, name, *op.problem.name ? op.problem.name : op.problem.text + 2, &op, free);
+                    struct op op = { .b = b,
+                                     .who = &o->contestants[k],
+                                     .threads = threads.value[t],
+                                     .problem = list->at[i],
+                                     .pass = (enum cvy_pass)pass };
+                    add_case(b, name, *op.problem.name ? op.problem.name : op.problem.text + 2, &op,
+                             free);
                 }
     free(name);
 }
@@ -212,8 +241,8 @@ static char *read_text(const char *path)
 static void add_shapes(struct bench *b, const char *which, size_t batch)
 {
     char error[CLI_ERROR];
-    struct problem_list list = {0};
-    const char *names[32] = {0}, *text = NULL;
+    struct problem_list list = { 0 };
+    const char *names[32] = { 0 }, *text = NULL;
     for (size_t i = 0; i < 31 && shape_files[i].name; i++) {
         names[i] = shape_files[i].name;
         if (!strcmp(which, names[i])) text = shape_files[i].text;
@@ -223,12 +252,15 @@ static void add_shapes(struct bench *b, const char *which, size_t batch)
     if (!text) {
         if (!strchr(which, '/') && !strchr(which, '.')) {
             char hint[CLI_HINT];
-            bench_die(CLI_USAGE, "--shapes: there is no shape file '%.60s' (a path has a '/' or a '.' in it)%s", which,
-                      cli_hint(which, "", names, NULL, hint));
+            bench_die(
+                CLI_USAGE,
+                "--shapes: there is no shape file '%.60s' (a path has a '/' or a '.' in it)%s",
+                which, cli_hint(which, "", names, NULL, hint));
         }
         text = file = read_text(which);
     }
-    if (!problem_read(which, text, batch, &list, error, sizeof error)) bench_die(CLI_BAD, "%s", error);
+    if (!problem_read(which, text, batch, &list, error, sizeof error))
+        bench_die(CLI_BAD, "%s", error);
     if (!list.n) bench_die(CLI_BAD, "%s: holds no problem", which);
     add(b, set, &list);
     free(list.at);
@@ -237,30 +269,35 @@ static void add_shapes(struct bench *b, const char *which, size_t batch)
 
 static void add_all(struct bench *b, size_t batch)
 {
-    static const char *const standard[] = {"lenet"};
+    static const char *const standard[] = { "lenet" };
     const struct bench_options *o = bench_options(b);
     char error[CLI_ERROR];
-    struct problem_list list = {0};
+    struct problem_list list = { 0 };
     for (size_t i = 0; i < o->problems.n; i++)
         if (!problem_read("--prb", o->problems.text[i], batch, &list, error, sizeof error))
             bench_die(CLI_USAGE, "%s", error);
-    if (o->problems.n && !list.n) bench_die(CLI_USAGE, "--prb: expected a problem like '--conv ic6ih14oc16kh5', found options alone");
+    if (o->problems.n && !list.n)
+        bench_die(CLI_USAGE,
+                  "--prb: expected a problem like '--conv ic6ih14oc16kh5', found options alone");
     add(b, "prb", &list);
     list.n = 0;
     for (size_t i = 0; i < o->logs.n; i++) {
         size_t skipped = 0, before = list.n;
         char *text = read_text(o->logs.text[i]);
-        if (!problem_read_verbose(o->logs.text[i], text, batch, &list, &skipped, error, sizeof error))
+        if (!problem_read_verbose(o->logs.text[i], text, batch, &list, &skipped, error,
+                                  sizeof error))
             bench_die(CLI_NOMEM, "%s", error);
         free(text);
         if (list.n == before)
-            bench_die(
-                CLI_BAD,
-                "%s: holds no problem that can be run (%zu lines of other primitives or data types); make it with "
-                "ONEDNN_VERBOSE=1",
-                o->logs.text[i], skipped);
+            bench_die(CLI_BAD,
+                      "%s: holds no problem that can be run (%zu lines of other primitives or data "
+                      "types); make it with "
+                      "ONEDNN_VERBOSE=1",
+                      o->logs.text[i], skipped);
         if (skipped)
-            fprintf(stderr, "convoy: %s: %zu lines are of primitives or data types that have no operator here\n",
+            fprintf(stderr,
+                    "convoy: %s: %zu lines are of primitives or data types that have no operator "
+                    "here\n",
                     o->logs.text[i], skipped);
     }
     add(b, "log", &list);
@@ -274,13 +311,14 @@ static void add_all(struct bench *b, size_t batch)
 void bench_ops(struct bench *b)
 {
     const struct bench_options *o = bench_options(b);
-    for (size_t i = 0; i < (o->batches.n ? o->batches.n : 1); i++) add_all(b, o->batches.n ? o->batches.value[i] : 0);
+    for (size_t i = 0; i < (o->batches.n ? o->batches.n : 1); i++)
+        add_all(b, o->batches.n ? o->batches.value[i] : 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ neighbouring sizes */
+/* --------------------------------------------------------------------------- neighbouring sizes */
 
-/* One operator and pass of one contestant over sizes that lie next to each other, some of them powers of two: what lies
- * a multiple of 4 096 bytes apart shares one set of a cache. */
+/* One operator and pass of one contestant over sizes that lie next to each other, some of them
+ * powers of two: what lies a multiple of 4 096 bytes apart shares one set of a cache. */
 enum { WALK_SIZES = 5 };
 static const double slow = 1.3; /* times as long an element as the neighbours */
 
@@ -289,7 +327,8 @@ struct walk {
     enum cvy_pass pass;
     const char *who;
     size_t size[WALK_SIZES], closed;
-    double cost[WALK_SIZES]; /* seconds an operation, or a byte; the least of all repetitions, 0: not measured */
+    /* seconds an operation, or a byte; the least of all repetitions, 0: not measured */
+    double cost[WALK_SIZES];
 };
 
 static void remember(const struct op *o, double seconds, const struct problem_work *work)
@@ -320,8 +359,10 @@ static void leave_walk(void *user)
         for (size_t i = 0; i < WALK_SIZES && !bench_options(o->b)->once; i++) {
             const double ratio = against_neighbours(w, i);
             if (ratio > slow)
-                bench_note(o->b, "uneven: %s, %s, %s: %zu takes %.2f times as long an element as its neighbours", w->what,
-                           pass_names[w->pass], w->who, w->size[i], ratio);
+                bench_note(
+                    o->b,
+                    "uneven: %s, %s, %s: %zu takes %.2f times as long an element as its neighbours",
+                    w->what, pass_names[w->pass], w->who, w->size[i], ratio);
         }
         free(w);
     }
@@ -341,17 +382,19 @@ static char *of_size(const char *format, size_t n)
     return all;
 }
 
-static void add_walk(struct bench *b, const char *what, const char *format, size_t middle, size_t step)
+static void add_walk(struct bench *b, const char *what, const char *format, size_t middle,
+                     size_t step)
 {
     const struct bench_options *o = bench_options(b);
     const struct bench_numbers threads = bench_threads(b);
-    struct problem_list list = {0};
+    struct problem_list list = { 0 };
     char error[CLI_ERROR];
     size_t size[WALK_SIZES];
     for (size_t i = 0; i < WALK_SIZES; i++) {
         size[i] = middle + i * step - WALK_SIZES / 2 * step;
         char *problem = of_size(format, size[i]);
-        if (!problem_read("sizes", problem, o->batches.n ? o->batches.value[0] : 0, &list, error, sizeof error))
+        if (!problem_read("sizes", problem, o->batches.n ? o->batches.value[0] : 0, &list, error,
+                          sizeof error))
             bench_die(CLI_USAGE, "%s", error);
         free(problem);
     }
@@ -359,11 +402,18 @@ static void add_walk(struct bench *b, const char *what, const char *format, size
         for (size_t t = 0; t < threads.n && wanted(o, &list.at[0], pass); t++)
             for (size_t k = 0; k < o->n_contestants; k++) {
                 struct walk *walk = bench_alloc(sizeof *walk);
-                *walk = (struct walk){.what = what, .pass = (enum cvy_pass)pass, .who = o->contestants[k].name};
+                *walk = (struct walk){ .what = what,
+                                       .pass = (enum cvy_pass)pass,
+                                       .who = o->contestants[k].name };
                 memcpy(walk->size, size, sizeof size);
                 for (size_t i = 0; i < WALK_SIZES; i++) {
-                    struct op op = {.b = b, .who = &o->contestants[k], .threads = threads.value[t], .walk = walk, .at = i,
-                                    .problem = list.at[i], .pass = (enum cvy_pass)pass};
+                    struct op op = { .b = b,
+                                     .who = &o->contestants[k],
+                                     .threads = threads.value[t],
+                                     .walk = walk,
+                                     .at = i,
+                                     .problem = list.at[i],
+                                     .pass = (enum cvy_pass)pass };
                     char *name = of_size(what, size[i]);
                     add_case(b, "sizes", name, &op, leave_walk);
                     free(name);
@@ -374,7 +424,9 @@ static void add_walk(struct bench *b, const char *what, const char *format, size
 
 void bench_sizes(struct bench *b)
 {
-    static const struct { const char *what, *problem; } of_inputs[] = {
+    static const struct {
+        const char *what, *problem;
+    } of_inputs[] = {
         {"fully connected N -> 100", "--ip mb50icNoc100"},
         {"fully connected 100 -> N", "--ip mb50ic100ocN"},
         {"batch norm of N channels", "--bnorm mb64icN"},

@@ -1,5 +1,5 @@
-/* What the machine can do: multiply-adds for each instruction set and number of threads, bandwidth of each level of
- * memory, and the way from core to core. */
+/* What the machine can do: multiply-adds for each instruction set and number of threads, bandwidth
+ * of each level of memory, and the way from core to core. */
 #include <stdlib.h>
 
 #include "bench.h"
@@ -18,19 +18,20 @@ static void rate(gb_state *state, void *user)
 {
     const struct peak *p = user;
     double sum = 0;
-    GB_LOOP(state) {
+    GB_LOOP (state) {
         double r = p->bytes ? probe_bandwidth(p->isa, p->traffic, p->bytes, p->threads, window(p))
                             : probe_fma(p->isa, p->threads, window(p));
         gb_set_iteration_time(state, 1 / r);
         sum += r;
     }
-    gb_set_counter(state, p->bytes ? "GB/s" : "GFLOP/s", sum / (double)gb_iterations(state), GB_COUNTER);
+    gb_set_counter(state, p->bytes ? "GB/s" : "GFLOP/s", sum / (double)gb_iterations(state),
+                   GB_COUNTER);
 }
 
 static void round_trip(gb_state *state, void *user)
 {
     const struct peak *p = user;
-    GB_LOOP(state) {
+    GB_LOOP (state) {
         double ns = probe_round_trip(window(p));
         if (ns == 0) {
             bench_skip(p->b, state, true, "one CPU: there is no other core to send anything to");
@@ -50,35 +51,38 @@ static void add(struct bench *b, struct peak p, char *name, gb_fn *run)
 
 void bench_peak(struct bench *b)
 {
-    static const char *const traffics[] = {"read", "write", "copy"};
+    static const char *const traffics[] = { "read", "write", "copy" };
     const enum cvy_isa *isas = bench_isas(b);
     struct bench_numbers threads = bench_threads(b);
     cvy_machine m;
     cvy_machine_describe(&m);
-    const size_t l1 = m.l1d_bytes ? m.l1d_bytes : 32 << 10, l2 = m.l2_bytes ? m.l2_bytes : 512 << 10;
+    const size_t l1 = m.l1d_bytes ? m.l1d_bytes : 32 << 10,
+                 l2 = m.l2_bytes ? m.l2_bytes : 512 << 10;
     const size_t l3 = m.l3_bytes ? m.l3_bytes : 8 << 20;
     enum cvy_isa best = CVY_ISA_SCALAR;
     for (const enum cvy_isa *isa = isas; *isa; isa++) {
         best = *isa;
         for (size_t t = 0; t < threads.n; t++)
-            add(b, (struct peak){.b = b, .isa = *isa, .threads = threads.value[t]},
+            add(b, (struct peak){ .b = b, .isa = *isa, .threads = threads.value[t] },
                 bench_text("peak/fma/threads:%zu/%s", threads.value[t], cvy_isa_name(*isa)), rate);
     }
     for (int level = 0; level < 4; level++)
         for (int traffic = PROBE_READ; traffic <= PROBE_COPY; traffic++)
             for (size_t t = 0; t < threads.n; t++) {
-                static const char *const names[] = {"L1", "L2", "L3", "DRAM"};
+                static const char *const names[] = { "L1", "L2", "L3", "DRAM" };
                 const size_t n =
-                    threads.value[t]; /* L1 and L2 are a core's own; L3 is shared, DRAM is what misses it */
-                const size_t bytes[] = {l1 / 2, l2 / 2, l3 / 2 / n, 4 * l3 / n};
+                    /* L1 and L2 are a core's own; L3 is shared, DRAM is what misses it */
+                    threads.value[t];
+                const size_t bytes[] = { l1 / 2, l2 / 2, l3 / 2 / n, 4 * l3 / n };
                 add(b,
-                    (struct peak){.b = b,
-                                  .isa = best,
-                                  .threads = n,
-                                  .bytes = bytes[level],
-                                  .traffic = (enum probe_traffic)traffic},
-                    bench_text("peak/%s/%s/threads:%zu/%s", traffics[traffic], names[level], n, cvy_isa_name(best)),
+                    (struct peak){ .b = b,
+                                   .isa = best,
+                                   .threads = n,
+                                   .bytes = bytes[level],
+                                   .traffic = (enum probe_traffic)traffic },
+                    bench_text("peak/%s/%s/threads:%zu/%s", traffics[traffic], names[level], n,
+                               cvy_isa_name(best)),
                     rate);
             }
-    add(b, (struct peak){.b = b}, bench_text("peak/round trip/cores"), round_trip);
+    add(b, (struct peak){ .b = b }, bench_text("peak/round trip/cores"), round_trip);
 }

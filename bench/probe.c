@@ -1,4 +1,5 @@
-/* The probes (of convoy-bench and of `convoy compare`): threads that start together, windows of time, and the best of each thread's. */
+/* The probes (of convoy-bench and of `convoy compare`): threads that start together, windows of
+ * time, and the best of each thread's. */
 #include "probe.h"
 
 #include <pthread.h>
@@ -16,7 +17,13 @@ struct loops {
     probe_traffic_fn *traffic[3];
 };
 
-#define LOOPS(isa) {cvyi_probe_fma_##isa, {cvyi_probe_read_##isa, cvyi_probe_write_##isa, cvyi_probe_copy_##isa}}
+#define LOOPS(isa)                                                               \
+    {                                                                            \
+        cvyi_probe_fma_##isa,                                                    \
+        {                                                                        \
+            cvyi_probe_read_##isa, cvyi_probe_write_##isa, cvyi_probe_copy_##isa \
+        }                                                                        \
+    }
 
 static const struct loops *loops_of(enum cvy_isa isa)
 {
@@ -47,7 +54,7 @@ struct worker {
     pthread_barrier_t *start;
     const struct loops *loops;
     enum probe_traffic traffic;
-    size_t bytes;    /* 0: multiply-adds */
+    size_t bytes; /* 0: multiply-adds */
     double seconds, rate;
 };
 
@@ -113,7 +120,8 @@ static double on_all(const struct worker *job, size_t threads)
     struct worker *w = calloc(threads, sizeof *w);
     pthread_barrier_t start;
     double sum = 0;
-    if (!w || pthread_barrier_init(&start, NULL, (unsigned)threads)) exit(cli_fail(CLI_NOMEM, "out of memory"));
+    if (!w || pthread_barrier_init(&start, NULL, (unsigned)threads))
+        exit(cli_fail(CLI_NOMEM, "out of memory"));
     for (size_t i = 0; i < threads; i++) {
         w[i] = *job;
         w[i].start = &start;
@@ -132,25 +140,32 @@ static double on_all(const struct worker *job, size_t threads)
 
 double probe_fma(enum cvy_isa isa, size_t threads, double seconds)
 {
-    return on_all(&(struct worker){.loops = loops_of(isa), .seconds = seconds}, threads);
+    return on_all(&(struct worker){ .loops = loops_of(isa), .seconds = seconds }, threads);
 }
 
-double probe_bandwidth(enum cvy_isa isa, enum probe_traffic traffic, size_t bytes, size_t threads, double seconds)
+double probe_bandwidth(enum cvy_isa isa, enum probe_traffic traffic, size_t bytes, size_t threads,
+                       double seconds)
 {
-    return on_all(&(struct worker){.loops = loops_of(isa), .traffic = traffic, .bytes = bytes, .seconds = seconds},
-                  threads);
+    return on_all(
+        &(struct worker){
+            .loops = loops_of(isa), .traffic = traffic, .bytes = bytes, .seconds = seconds },
+        threads);
 }
 
-/* ---------------------------------------------------------------------------------------------- round trip */
+/* ----------------------------------------------------------------------------------- round trip */
 
-struct ball { _Alignas(128) atomic_uint turn; _Alignas(128) atomic_bool over; };
+struct ball {
+    _Alignas(128) atomic_uint turn;
+    _Alignas(128) atomic_bool over;
+};
 
 static void *return_ball(void *arg)
 {
     struct ball *b = arg;
     for (unsigned last = 0; !atomic_load_explicit(&b->over, memory_order_relaxed);) {
         unsigned turn = atomic_load_explicit(&b->turn, memory_order_acquire);
-        if (turn % 2 && turn != last) atomic_store_explicit(&b->turn, (last = turn) + 1, memory_order_release);
+        if (turn % 2 && turn != last)
+            atomic_store_explicit(&b->turn, (last = turn) + 1, memory_order_release);
     }
     return NULL;
 }
@@ -161,16 +176,18 @@ double probe_round_trip(double seconds)
     cpu_set_t cpus;
     if (sched_getaffinity(0, sizeof cpus, &cpus) || CPU_COUNT(&cpus) < 2) return 0;
     double *window = calloc(MAX, sizeof *window), end = bench_now() + seconds, median = 0;
-    struct ball b = {0};
+    struct ball b = { 0 };
     pthread_t other;
     size_t n = 0;
-    if (!window || pthread_create(&other, NULL, return_ball, &b)) exit(cli_fail(CLI_NOMEM, "cannot start a thread"));
+    if (!window || pthread_create(&other, NULL, return_ball, &b))
+        exit(cli_fail(CLI_NOMEM, "cannot start a thread"));
     do {
         double t = bench_now();
         for (int i = 0; i < TRIPS; i++) {
             unsigned turn = atomic_load_explicit(&b.turn, memory_order_relaxed) + 1;
             atomic_store_explicit(&b.turn, turn, memory_order_release);
-            /* Two threads on one CPU would wait for the scheduler: give up and say so with a huge figure. */
+            /* Two threads on one CPU would wait for the scheduler: give up and say so with a huge
+             * figure. */
             while (atomic_load_explicit(&b.turn, memory_order_acquire) == turn)
                 if (bench_now() - t > 0.1) break;
         }

@@ -8,7 +8,7 @@
 typedef double probe_fma_fn(size_t rounds, float *sink);
 typedef void probe_traffic_fn(const float *x, float *y, size_t n);
 
-#define PROBE_LOOPS(isa) \
+#define PROBE_LOOPS(isa)               \
     probe_fma_fn cvyi_probe_fma_##isa; \
     probe_traffic_fn cvyi_probe_read_##isa, cvyi_probe_write_##isa, cvyi_probe_copy_##isa;
 PROBE_LOOPS(scalar)

@@ -9,7 +9,8 @@
 #define SUM(k, _) s = v_add(s, a##k);
 #define ADD(k, _) a##k = v_add(a##k, v_load(x + i + k * VL));
 
-/* Independent multiply-adds in registers: twelve chains, enough to hide the latency of two FMA units. */
+/* Independent multiply-adds in registers: twelve chains, enough to hide the latency of two FMA
+ * units. */
 double KFN(probe_fma)(size_t rounds, float *sink)
 {
     vf b = v_set1(0.999f), c = v_set1(0.001f), s = v_zero();

@@ -4,7 +4,10 @@
 
 #include <stddef.h>
 
-struct shape_file { const char *name, *text; size_t size; };
+struct shape_file {
+    const char *name, *text;
+    size_t size;
+};
 extern const struct shape_file shape_files[]; /* ended by a NULL name */
 
 #endif

@@ -1,6 +1,6 @@
-/* Whole training steps on random images: gathering, forward, loss, backward, update. The share of the FMA peak counts
- * the convolutions and linear layers as they are defined, forward and both gradients (the first layer has one),
- * whatever algorithm computes them. */
+/* Whole training steps on random images: gathering, forward, loss, backward, update. The share of
+ * the FMA peak counts the convolutions and linear layers as they are defined, forward and both
+ * gradients (the first layer has one), whatever algorithm computes them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +13,11 @@ struct step {
     const struct bench_contestant *who;
     const char *benchmark, *file;
     size_t batch, threads;
-    struct cli_session s;     /* opened by the first run */
+    struct cli_session s; /* opened by the first run */
     uint8_t *images, *labels;
-    uint32_t *order;          /* of the images; batches are taken from it one after another */
+    uint32_t *order; /* of the images; batches are taken from it one after another */
     size_t n_images, at;
-    struct bench_work work;   /* of one step */
+    struct bench_work work; /* of one step */
     bool opened, noted;
 };
 
@@ -36,12 +36,14 @@ static double direct_flops(const cvy_net *net)
     double sum = 0;
     cvy_node_info node;
     for (size_t i = 0; i < cvy_net_nodes(net); i++)
-        if (!cvy_net_node(net, i, &node) && (!strcmp(node.type, "conv2d") || !strcmp(node.type, "linear")))
+        if (!cvy_net_node(net, i, &node) &&
+            (!strcmp(node.type, "conv2d") || !strcmp(node.type, "linear")))
             sum += node.flops_forward + node.flops_backward;
     return sum;
 }
 
-/* Images in memory as a data set of the usual size would be: gathering a batch goes through the caches. */
+/* Images in memory as a data set of the usual size would be: gathering a batch goes through the
+ * caches. */
 static void make_images(struct step *p)
 {
     const size_t *in = p->s.model->input, image = in[0] * in[1] * in[2],
@@ -78,20 +80,21 @@ static bool open_step(struct step *p, gb_state *state)
         return false;
     }
     const struct model_defaults *d = &p->s.model->defaults;
-    const cvy_trainer_options options = {
-        .batch = p->batch,
-        .seed = 1,
-        .loss.label_smoothing = d->label_smoothing,
-        .input = model_input(p->s.model),
-        .sgd = {d->lr < 0.01 ? d->lr : 0.01, d->momentum, d->weight_decay, d->nesterov, d->decay_all},
-        .init = {d->weights, d->biases, 1}};
+    const cvy_trainer_options options = { .batch = p->batch,
+                                          .seed = 1,
+                                          .loss.label_smoothing = d->label_smoothing,
+                                          .input = model_input(p->s.model),
+                                          .sgd = { d->lr < 0.01 ? d->lr : 0.01, d->momentum,
+                                                   d->weight_decay, d->nesterov, d->decay_all },
+                                          .init = { d->weights, d->biases, 1 } };
     enum cvy_status status = cvy_trainer_create(p->s.net, p->s.logits, &options, &p->s.trainer);
     if (status) {
         bench_skip(p->b, state, status == CVY_E_UNSUPPORTED, cvy_message(p->s.ctx));
         return false;
     }
     make_images(p);
-    p->work = (struct bench_work){.flops = direct_flops(p->s.net) * (double)p->batch, .examples = (double)p->batch};
+    p->work = (struct bench_work){ .flops = direct_flops(p->s.net) * (double)p->batch,
+                                   .examples = (double)p->batch };
     p->opened = true;
     return true;
 }
@@ -99,15 +102,18 @@ static bool open_step(struct step *p, gb_state *state)
 static bool one_step(struct step *p)
 {
     if (p->at + p->batch > p->n_images) p->at = 0;
-    const cvy_batch batch = {
-        .images = p->images, .dtype = CVY_U8, .labels8 = p->labels, .index = p->order + p->at, .n = p->batch};
+    const cvy_batch batch = { .images = p->images,
+                              .dtype = CVY_U8,
+                              .labels8 = p->labels,
+                              .index = p->order + p->at,
+                              .n = p->batch };
     cvy_step_result r;
     p->at += p->batch;
     return cvy_trainer_step(p->s.trainer, &batch, &r) == CVY_OK;
 }
 
-/* What the phases of a step take, as counters "phase NN NAME" in microseconds, summed over threads. In steps of their
- * own: reading the clocks costs a little. */
+/* What the phases of a step take, as counters "phase NN NAME" in microseconds, summed over threads.
+ * In steps of their own: reading the clocks costs a little. */
 static void add_phases(struct step *p, gb_state *state, double seconds)
 {
     const size_t phases = cvy_trainer_phases(p->s.trainer);
@@ -128,19 +134,22 @@ static void add_phases(struct step *p, gb_state *state, double seconds)
         cvy_phase_info info;
         for (size_t i = 0; i < phases; i++)
             if (!cvy_trainer_phase(p->s.trainer, i, &info)) total += info.seconds;
-        bench_note(p->b, "\nphases of %s, batch %zu, %zu threads, %s; time a step, summed over threads", p->s.model->name,
-                   p->batch, p->threads, p->who->name);
+        bench_note(p->b,
+                   "\nphases of %s, batch %zu, %zu threads, %s; time a step, summed over threads",
+                   p->s.model->name, p->batch, p->threads, p->who->name);
         bench_note(p->b, "stage  %-48s %6s %10s %7s %9s", "", "tasks", "us", "%", "GFLOP/s");
         for (size_t i = 0; i < phases; i++) {
             if (cvy_trainer_phase(p->s.trainer, i, &info)) continue;
             const double us = info.seconds / (double)steps * 1e6;
             char clipped[4 * 48 + 1], gflops[32] = "";
-            if (us > 0 && info.flops > 0) snprintf(gflops, sizeof gflops, " %9.1f", info.flops / us * 1e-3);
-            bench_note(p->b, "%5zu  %-48s %6zu %10.1f %7.1f%s", info.stage, text_clip(info.name, 48, clipped), info.tasks,
-                       us, 100 * info.seconds / total, gflops);
+            if (us > 0 && info.flops > 0)
+                snprintf(gflops, sizeof gflops, " %9.1f", info.flops / us * 1e-3);
+            bench_note(p->b, "%5zu  %-48s %6zu %10.1f %7.1f%s", info.stage,
+                       text_clip(info.name, 48, clipped), info.tasks, us,
+                       100 * info.seconds / total, gflops);
         }
-        bench_note(p->b, "all phases: %.1f us; the step itself: %.1f us; GFLOP/s of a thread", total / (double)steps * 1e6,
-                   seconds * 1e6);
+        bench_note(p->b, "all phases: %.1f us; the step itself: %.1f us; GFLOP/s of a thread",
+                   total / (double)steps * 1e6, seconds * 1e6);
     }
     cvy_trainer_profile(p->s.trainer, false);
 }
@@ -153,7 +162,7 @@ static void run(gb_state *state, void *user)
     double t = 0;
     if (good) {
         t = bench_now();
-        GB_LOOP(state) {
+        GB_LOOP (state) {
             if (!(good = one_step(p))) break;
         }
         t = (bench_now() - t) / (double)gb_iterations(state);
@@ -169,18 +178,19 @@ static void run(gb_state *state, void *user)
     free(label);
     /* Only of measurements that count, not of the search for the number of iterations. */
     const struct bench_options *o = bench_options(p->b);
-    if (!strcmp(p->benchmark, "step") && (o->once || t * (double)gb_iterations(state) > 0.7 * o->min_time))
+    if (!strcmp(p->benchmark, "step") &&
+        (o->once || t * (double)gb_iterations(state) > 0.7 * o->min_time))
         add_phases(p, state, t);
 }
 
 static void add(struct bench *b, const char *benchmark, const struct bench_numbers *batches,
                 const struct bench_numbers *threads)
 {
-    static const char *const standard[] = {"lenet-bn"};
+    static const char *const standard[] = { "lenet-bn" };
     const struct bench_options *o = bench_options(b);
     const size_t n_models = o->models.n ? o->models.n : 1;
     for (size_t i = 0; i < n_models; i++) {
-        struct cli_session s = {0};
+        struct cli_session s = { 0 };
         const char *file = o->models.n ? o->models.text[i] : standard[0];
         int code = cli_open_model(&s, file, NULL);
         if (code) exit(code);
@@ -192,8 +202,8 @@ static void add(struct bench *b, const char *benchmark, const struct bench_numbe
                     p->b = b, p->who = &o->contestants[k], p->benchmark = benchmark, p->file = file;
                     p->batch = batches->n ? batches->value[n] : s.model->defaults.batch;
                     p->threads = threads->value[t];
-                    char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark, s.model->name, p->batch,
-                                            p->threads, p->who->name);
+                    char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark,
+                                            s.model->name, p->batch, p->threads, p->who->name);
                     bench_add(b, name, GB_MS, BENCH_REAL_TIME, run, NULL, finish, p);
                     free(name);
                 }
@@ -209,13 +219,14 @@ void bench_step(struct bench *b)
 
 void bench_scaling(struct bench *b)
 {
-    static size_t sizes[] = {16, 32, 64, 128, 256, 512, 1024};
+    static size_t sizes[] = { 16, 32, 64, 128, 256, 512, 1024 };
     static size_t counts[32];
     const struct bench_options *o = bench_options(b);
-    const struct bench_numbers all = {sizes, sizeof sizes / sizeof *sizes}, given = bench_threads(b);
+    const struct bench_numbers all = { sizes, sizeof sizes / sizeof *sizes },
+                               given = bench_threads(b);
     struct bench_numbers threads = given;
     if (!o->threads.n) {
-        threads = (struct bench_numbers){counts, 0};
+        threads = (struct bench_numbers){ counts, 0 };
         for (size_t t = 1; t < given.value[0]; t *= 2) counts[threads.n++] = t;
         counts[threads.n++] = given.value[0];
     }

@@ -1,4 +1,5 @@
-/* The rows of `convoy bench`. A benchmark has its columns; a column knows how wide it is and what stands in it. */
+/* The rows of `convoy bench`. A benchmark has its columns; a column knows how wide it is and what
+ * stands in it. */
 #include "table.h"
 
 #include <math.h>
@@ -13,7 +14,8 @@
 enum figure { SECONDS, EXAMPLES, SHARE, GFLOPS, GBS, REORDER, LOSS, TRAIN, TEST, FIGURES };
 static const char *const counters[FIGURES] = {
     [EXAMPLES] = "examples/s", [SHARE] = "% of peak", [GFLOPS] = "GFLOP/s",  [GBS] = "GB/s",
-    [REORDER] = "% reorder",   [LOSS] = "loss",       [TRAIN] = "train acc", [TEST] = "test acc"};
+    [REORDER] = "% reorder",   [LOSS] = "loss",       [TRAIN] = "train acc", [TEST] = "test acc"
+};
 
 struct row {
     const char *name;
@@ -41,7 +43,7 @@ struct table {
     double start;
 };
 
-/* ------------------------------------------------------------------------------------------------ columns */
+/* -------------------------------------------------------------------------------------- columns */
 
 static double median(const struct row *r, enum figure f) { return stats_median(r->value[f], r->n); }
 
@@ -63,10 +65,8 @@ static void print_unit(FILE *out, double v, const char *number, const char *unit
 static void print_figure(FILE *out, double v, const char *unit, size_t width)
 {
     char number[CLI_NUMBER];
-    if (fabs(v) < 99.95)
-        snprintf(number, sizeof number, "%.*f", fabs(v) < 9.995 ? 2 : 1, v);
-    else
-        cli_count(v, number);
+    if (fabs(v) < 99.95) snprintf(number, sizeof number, "%.*f", fabs(v) < 9.995 ? 2 : 1, v);
+    else cli_count(v, number);
     print_unit(out, v, number, unit, width);
 }
 
@@ -110,10 +110,8 @@ static void column_share(const struct table *t, const struct row *r, const struc
 /* What limits it: the share of the multiply-add peak, or the bytes it moves. */
 static void column_rate(const struct table *t, const struct row *r, const struct row *first)
 {
-    if (r->multiplies)
-        column_share(t, r, first);
-    else
-        print_figure(t->out, median(r, GBS), " GB/s", 15);
+    if (r->multiplies) column_share(t, r, first);
+    else print_figure(t->out, median(r, GBS), " GB/s", 15);
 }
 
 static void column_gflops(const struct table *t, const struct row *r, const struct row *first)
@@ -138,8 +136,7 @@ static void column_peak(const struct table *t, const struct row *r, const struct
     (void)first;
     if (isfinite(median(r, f)))
         print_figure(t->out, median(r, f), f == GFLOPS ? " GFLOP/s" : "    GB/s", 17);
-    else
-        print_right(t->out, text_time(median(r, SECONDS), number), 17);
+    else print_right(t->out, text_time(median(r, SECONDS), number), 17);
     print_spread(t->out, r);
 }
 
@@ -202,39 +199,44 @@ static const struct layout {
     const char *benchmark, *title;
     struct column column[6];
 } layouts[] = {
-    {"peak", "what the machine can do", {{column_peak, 26, ALWAYS}}},
-    {"kernels",
-     "each alone, on one thread",
-     {{column_time, 18, ALWAYS},
-      {column_rate, 15, ALWAYS},
-      {column_gflops, 15, ALONE},
-      {column_ratio, 24, SEVERAL}}},
-    {"ops",
-     "operators alone, layout changes in and out included",
-     {{column_time, 18, ALWAYS},
-      {column_rate, 15, ALWAYS},
-      {column_gflops, 15, ALONE},
-      {column_reorder, 15, ALWAYS},
-      {column_ratio, 22, SEVERAL}}},
-    {"sizes",
-     "operators over neighbouring sizes",
-     {{column_time, 18, ALWAYS}, {column_rate, 15, ALWAYS}, {column_gflops, 15, ALONE}, {column_ratio, 22, SEVERAL}}},
-    {"step",
-     "whole training steps",
-     {{column_time, 18, ALWAYS},
-      {column_examples, 13, ALWAYS},
-      {column_share, 15, ALWAYS},
-      {column_ratio, 22, SEVERAL}}},
-    {"scaling",
-     "training steps over batch sizes and threads",
-     {{column_time, 18, ALWAYS},
-      {column_examples, 13, ALWAYS},
-      {column_share, 15, ALONE},
-      {column_speedup, 12, ALWAYS},
-      {column_ratio, 22, SEVERAL}}},
-    {"forum",
-     "trainings by the forum's protocol",
-     {{column_examples, 13, ALWAYS}, {column_seconds, 9, ALWAYS}, {column_learned, 40, ALWAYS}}},
+    { "peak", "what the machine can do", { { column_peak, 26, ALWAYS } } },
+    { "kernels",
+      "each alone, on one thread",
+      { { column_time, 18, ALWAYS },
+        { column_rate, 15, ALWAYS },
+        { column_gflops, 15, ALONE },
+        { column_ratio, 24, SEVERAL } } },
+    { "ops",
+      "operators alone, layout changes in and out included",
+      { { column_time, 18, ALWAYS },
+        { column_rate, 15, ALWAYS },
+        { column_gflops, 15, ALONE },
+        { column_reorder, 15, ALWAYS },
+        { column_ratio, 22, SEVERAL } } },
+    { "sizes",
+      "operators over neighbouring sizes",
+      { { column_time, 18, ALWAYS },
+        { column_rate, 15, ALWAYS },
+        { column_gflops, 15, ALONE },
+        { column_ratio, 22, SEVERAL } } },
+    { "step",
+      "whole training steps",
+      { { column_time, 18, ALWAYS },
+        { column_examples, 13, ALWAYS },
+        { column_share, 15, ALWAYS },
+        { column_ratio, 22, SEVERAL } } },
+    { "scaling",
+      "training steps over batch sizes and threads",
+      { { column_time, 18, ALWAYS },
+        { column_examples, 13, ALWAYS },
+        { column_share, 15, ALONE },
+        { column_speedup, 12, ALWAYS },
+        { column_ratio, 22, SEVERAL } } },
+    { "forum",
+      "trainings by the forum's protocol",
+      { { column_examples, 13, ALWAYS },
+        { column_seconds, 9, ALWAYS },
+        { column_learned, 40, ALWAYS } } },
 };
 
 static bool shown(const struct table *t, const struct column *c)
@@ -242,7 +244,7 @@ static bool shown(const struct table *t, const struct column *c)
     return c->print && (c->when == ALWAYS || (c->when == SEVERAL) == t->several);
 }
 
-/* ------------------------------------------------------------------------------------------------ rows */
+/* ----------------------------------------------------------------------------------------- rows */
 
 static bool is_of(const struct row *r, const struct layout *l)
 {
@@ -258,7 +260,8 @@ static bool same_group(const struct row *a, const struct row *b)
     return group_length(b->name) == n && !strncmp(a->name, b->name, n);
 }
 
-/* Whether all cases of the benchmark have the same second part: then it is in the title, not in every row. */
+/* Whether all cases of the benchmark have the same second part: then it is in the title, not in
+ * every row. */
 static bool one_set(const struct table *t, const struct layout *l)
 {
     const struct row *first = NULL;
@@ -367,7 +370,7 @@ static double seconds_of(const gb_run_report *run)
     static const struct {
         const char *unit;
         double seconds;
-    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}};
+    } units[] = { { "ns", 1e-9 }, { "us", 1e-6 }, { "ms", 1e-3 }, { "s", 1 } };
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (!strcmp(run->unit, units[i].unit)) return run->real_time * units[i].seconds;
     return NAN;
@@ -394,14 +397,14 @@ void table_run(void *table, const gb_run_report *run)
     r->n++;
 }
 
-/* ------------------------------------------------------------------------------------------------ the head */
+/* ------------------------------------------------------------------------------------- the head */
 
 void table_fact(struct table *t, const char *key, const char *value)
 {
     struct fact *longer = realloc(t->fact, (t->n_facts + 1) * sizeof *longer);
     if (!longer) return;
     t->fact = longer;
-    t->fact[t->n_facts++] = (struct fact){strdup(key), strdup(value)};
+    t->fact[t->n_facts++] = (struct fact){ strdup(key), strdup(value) };
 }
 
 static const char *fact(const struct table *t, const char *key)
@@ -443,7 +446,7 @@ void table_head(struct table *t)
     fflush(t->out);
 }
 
-/* ------------------------------------------------------------------------------------------------ progress */
+/* ------------------------------------------------------------------------------------- progress */
 
 void table_progress(struct table *t, size_t at)
 {
@@ -457,14 +460,14 @@ void table_progress(struct table *t, size_t at)
         snprintf(left, sizeof left, "%s left", cli_time(each * (double)(t->n - t->done), number));
     }
     snprintf(count, sizeof count, "%zu of %zu", at + 1, t->n);
-    const char *const parts[] = {count, text_label(t->row[at].name, 0, label, sizeof label),
-                                 *left ? left : NULL, NULL};
+    const char *const parts[] = { count, text_label(t->row[at].name, 0, label, sizeof label),
+                                  *left ? left : NULL, NULL };
     cli_screen_show(&t->screen, (double)t->done / (double)t->n, parts);
 }
 
 void table_progress_end(struct table *t) { cli_screen_clear(&t->screen); }
 
-/* ------------------------------------------------------------------------------------------------ life */
+/* ----------------------------------------------------------------------------------------- life */
 
 struct table *table_open(FILE *out, const char *const *names, size_t n, size_t repetitions)
 {

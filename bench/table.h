@@ -1,5 +1,6 @@
-/* What `convoy bench` shows: a head of the machine, one row a case with the contestants of a group under each other, and
- * while it measures, how far it is (on stderr, if that is a terminal). Rows are at most 100 columns wide. */
+/* What `convoy bench` shows: a head of the machine, one row a case with the contestants of a group
+ * under each other, and while it measures, how far it is (on stderr, if that is a terminal). Rows
+ * are at most 100 columns wide. */
 #ifndef BENCH_TABLE_H
 #define BENCH_TABLE_H
 
@@ -9,8 +10,8 @@
 
 struct table;
 
-/* A table of the cases whose names these are, in the order in which they run; names stay the caller's. repetitions: of
- * every case, for the titles. NULL: out of memory. */
+/* A table of the cases whose names these are, in the order in which they run; names stay the
+ * caller's. repetitions: of every case, for the titles. NULL: out of memory. */
 struct table *table_open(FILE *out, const char *const *names, size_t n, size_t repetitions);
 void table_close(struct table *t);
 

@@ -16,10 +16,9 @@ namespace
 {
 
 // Owns one handle. `destroy` takes its address and allows NULL, as every cvy_*_destroy does.
-template <typename T, void (*destroy)(T **)>
-class Handle
+template <typename T, void (*destroy)(T **)> class Handle
 {
-public:
+  public:
     Handle() = default;
     ~Handle() { destroy(&handle_); }
     Handle(const Handle &) = delete;
@@ -27,7 +26,7 @@ public:
     operator T *() const { return handle_; }
     T **out() { return &handle_; } // for the function that makes it, once
 
-private:
+  private:
     T *handle_ = nullptr;
 };
 
@@ -40,7 +39,7 @@ using Predictor = Handle<cvy_predictor, cvy_predictor_destroy>;
 // trainer, net, context.
 class Classifier
 {
-public:
+  public:
     Classifier()
     {
         cvy_context_options options = {};
@@ -84,7 +83,7 @@ public:
         return answer;
     }
 
-private:
+  private:
     static cvy_batch batch_of(const std::vector<float> &points)
     {
         cvy_batch batch = {};

@@ -35,9 +35,9 @@ static void make_images(uint8_t *images, uint8_t *labels, size_t n)
 static cvy_tensor build(cvy_net *net)
 {
     cvy_tensor x = cvy_input(net, 1, SIDE, SIDE);
-    const cvy_conv2d_desc conv = {
-        .out_channels = CHANNELS, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }
-    };
+    const cvy_conv2d_desc conv = { .out_channels = CHANNELS,
+                                   .kernel = { 3, 3 },
+                                   .pad = { 1, 1, 1, 1 } };
     x = cvy_conv2d(net, x, "conv1", &conv);
     x = cvy_batch_norm(net, x, "bn1", NULL); /* NULL: the documented defaults */
     x = cvy_relu(net, x);

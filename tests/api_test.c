@@ -1,5 +1,5 @@
-/* The public API misused: NULL, wrong order, wrong sizes, wrong labels. Every call answers with a status and a sentence, changes nothing,
- * and the objects stay usable. */
+/* The public API misused: NULL, wrong order, wrong sizes, wrong labels. Every call answers with a
+ * status and a sentence, changes nothing, and the objects stay usable. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -43,7 +43,11 @@ static cvy_net *small_net(cvy_tensor *logits)
 static cvy_trainer *small_trainer(cvy_net *net, cvy_tensor logits)
 {
     cvy_trainer *t;
-    assert_int_equal(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 20, .sgd = { .lr = 0.1, .momentum = 0.9 } }, &t), CVY_OK);
+    assert_int_equal(
+        cvy_trainer_create(
+            net, logits,
+            &(cvy_trainer_options){ .batch = 20, .sgd = { .lr = 0.1, .momentum = 0.9 } }, &t),
+        CVY_OK);
     return t;
 }
 
@@ -70,7 +74,8 @@ static void null_is_answered(void **state)
     assert_int_equal(cvy_predictor_create(NULL, 0, 1, NULL, NULL, &p), CVY_E_ARG);
     assert_int_equal(cvy_trainer_step(NULL, NULL, &r), CVY_E_ARG);
     assert_int_equal(cvy_predictor_run(NULL, NULL, &f), CVY_E_ARG);
-    assert_int_equal(cvy_op_conv2d(NULL, NULL, (cvy_shape){ 1, 1, 1, 1 }, CVY_FORWARD, &op), CVY_E_ARG);
+    assert_int_equal(cvy_op_conv2d(NULL, NULL, (cvy_shape){ 1, 1, 1, 1 }, CVY_FORWARD, &op),
+                     CVY_E_ARG);
     FAILS(cvy_op_conv2d(ctx, NULL, (cvy_shape){ 1, 1, 1, 1 }, CVY_FORWARD, &op), CVY_E_ARG);
     assert_int_equal(cvy_op_run(NULL, NULL), CVY_E_ARG);
     const cvy_shape parts[] = { { 2, 3, 4, 4 }, { 2, 5, 4, 4 }, { 2, 1, 4, 5 } };
@@ -80,15 +85,21 @@ static void null_is_answered(void **state)
     FAILS(cvy_op_concat(ctx, NULL, 2, CVY_FORWARD, &op), CVY_E_ARG);
     FAILS(cvy_op_concat(ctx, parts, 2, CVY_BACKWARD_WEIGHTS, &op), CVY_E_ARG);
     FAILS(cvy_op_concat(ctx, parts, 3, CVY_FORWARD, &op), CVY_E_SHAPE);
-    assert_string_equal(cvy_message(ctx), "concat: tensor 2 is [2][1][4][5], tensor 0 [2][3][4][4]: only c may differ");
+    assert_string_equal(
+        cvy_message(ctx),
+        "concat: tensor 2 is [2][1][4][5], tensor 0 [2][3][4][4]: only c may differ");
     assert_null(op);
     assert_int_equal(cvy_op_concat(ctx, parts, 2, CVY_FORWARD, &op), CVY_OK);
     assert_int_equal(cvy_op_dst_shape(op).c, 8);
     static float one[2 * 8 * 4 * 4], other[2 * 8 * 4 * 4];
     FAILS(cvy_op_run(op, &(cvy_op_args){ .dst = other }), CVY_E_ARG);
-    FAILS(cvy_op_run(op, &(cvy_op_args){ .srcs = (const float *const[]){ one, NULL }, .dst = other }), CVY_E_ARG);
+    FAILS(
+        cvy_op_run(op, &(cvy_op_args){ .srcs = (const float *const[]){ one, NULL }, .dst = other }),
+        CVY_E_ARG);
     assert_string_equal(cvy_message(ctx), "the operator needs `srcs`");
-    assert_int_equal(cvy_op_run(op, &(cvy_op_args){ .srcs = (const float *const[]){ one, one }, .dst = other }), CVY_OK);
+    assert_int_equal(
+        cvy_op_run(op, &(cvy_op_args){ .srcs = (const float *const[]){ one, one }, .dst = other }),
+        CVY_OK);
     cvy_op_destroy(&op);
     assert_int_equal(cvy_tensor_shape(NULL, 0).c, 0);
     assert_int_equal(cvy_net_nodes(NULL), 0);
@@ -105,16 +116,30 @@ static void null_is_answered(void **state)
     net = small_net(&logits);
     FAILS(cvy_trainer_create(net, logits, NULL, &t), CVY_E_ARG);
     assert_null(t);
-    FAILS(cvy_trainer_create(net, 99, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_E_ARG);
-    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 0, .sgd.lr = 1 }, &t), CVY_E_ARG);
-    static const cvy_sgd_desc bad[] = { { .lr = -1 }, { .lr = NAN }, { .lr = INFINITY }, { .lr = 1, .momentum = -0.1 }, { .lr = 1, .momentum = 1.5 },
-                                        { .lr = 1, .weight_decay = -1 }, { .lr = 1, .nesterov = true } };
+    FAILS(cvy_trainer_create(net, 99, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t),
+          CVY_E_ARG);
+    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 0, .sgd.lr = 1 }, &t),
+          CVY_E_ARG);
+    static const cvy_sgd_desc bad[] = { { .lr = -1 },
+                                        { .lr = NAN },
+                                        { .lr = INFINITY },
+                                        { .lr = 1, .momentum = -0.1 },
+                                        { .lr = 1, .momentum = 1.5 },
+                                        { .lr = 1, .weight_decay = -1 },
+                                        { .lr = 1, .nesterov = true } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 4, .sgd = bad[i] }, &t), CVY_E_ARG);
+        FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 4, .sgd = bad[i] },
+                                 &t),
+              CVY_E_ARG);
         assert_null(t);
     }
-    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1, .loss.label_smoothing = 1.5 }, &t), CVY_E_ARG);
-    FAILS(cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = SIZE_MAX / 2, .sgd.lr = 1 }, &t), CVY_E_ARG);
+    FAILS(cvy_trainer_create(
+              net, logits,
+              &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1, .loss.label_smoothing = 1.5 }, &t),
+          CVY_E_ARG);
+    FAILS(cvy_trainer_create(net, logits,
+                             &(cvy_trainer_options){ .batch = SIZE_MAX / 2, .sgd.lr = 1 }, &t),
+          CVY_E_ARG);
     FAILS(cvy_predictor_create(net, logits, 0, NULL, NULL, &p), CVY_E_ARG);
     t = small_trainer(net, logits);
     FAILS(cvy_trainer_step(t, NULL, &r), CVY_E_ARG);
@@ -175,7 +200,8 @@ static void a_bad_batch_changes_nothing(void **state)
     cvy_net_destroy(&net);
 }
 
-/* Labels outside the classes are named with the place in the batch, and images that the index does not reach are not looked at. */
+/* Labels outside the classes are named with the place in the batch, and images that the index does
+ * not reach are not looked at. */
 static void labels_are_classes(void **state)
 {
     (void)state;
@@ -188,7 +214,8 @@ static void labels_are_classes(void **state)
     uint32_t index[20];
     for (uint32_t i = 0; i < 20; i++) index[i] = 19 - i;
     cvy_step_result r;
-    for (int way = 0; way < 10; way++) { /* bytes or int32, with an index or without; 4 is the number of classes */
+    /* bytes or int32, with an index or without; 4 is the number of classes */
+    for (int way = 0; way < 10; way++) {
         static const int wrong[] = { 4, 255, 4, -1, INT32_MIN };
         bool wide = way % 5 > 1, indexed = way >= 5;
         uint8_t labels[20] = { 0 };
@@ -196,19 +223,28 @@ static void labels_are_classes(void **state)
         char want[64];
         labels[12] = (uint8_t)wrong[way % 5];
         labels32[12] = wrong[way % 5];
-        cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = wide ? NULL : labels,
-                        .labels32 = wide ? labels32 : NULL, .index = indexed ? index : NULL, .n = 20 };
+        cvy_batch b = { .images = images,
+                        .dtype = CVY_F32,
+                        .labels8 = wide ? NULL : labels,
+                        .labels32 = wide ? labels32 : NULL,
+                        .index = indexed ? index : NULL,
+                        .n = 20 };
         FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
         snprintf(want, sizeof want, "label %d ", wrong[way % 5]);
         if (!strstr(cvy_message(ctx), want)) fail_msg("way %d: %s", way, cvy_message(ctx));
-        if (!strstr(cvy_message(ctx), indexed ? " 7" : " 12")) fail_msg("way %d: %s", way, cvy_message(ctx));
+        if (!strstr(cvy_message(ctx), indexed ? " 7" : " 12"))
+            fail_msg("way %d: %s", way, cvy_message(ctx));
     }
     assert_int_equal(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "conv.weight", after, 27), CVY_OK);
     assert_memory_equal(before, after, sizeof before);
     assert_int_equal(cvy_trainer_steps(t), 0);
     uint8_t labels[20] = { 3, 0, 3 };
     labels[19] = 4;
-    cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = labels, .index = (uint32_t[]){ 0, 1, 2, 0 }, .n = 4 };
+    cvy_batch b = { .images = images,
+                    .dtype = CVY_F32,
+                    .labels8 = labels,
+                    .index = (uint32_t[]){ 0, 1, 2, 0 },
+                    .n = 4 };
     assert_int_equal(cvy_trainer_step(t, &b, &r), CVY_OK);
     b.index = index; /* now the wrong one is the first */
     FAILS(cvy_trainer_step(t, &b, &r), CVY_E_ARG);
@@ -216,16 +252,22 @@ static void labels_are_classes(void **state)
     cvy_net_destroy(&net);
     cvy_op *op;
     float x[6] = { 1, 2, 3, 4, 5, 6 }, dx[6] = { 0 };
-    assert_int_equal(cvy_op_softmax_cross_entropy(ctx, NULL, (cvy_shape){ 2, 3, 1, 1 }, &op), CVY_OK);
+    assert_int_equal(cvy_op_softmax_cross_entropy(ctx, NULL, (cvy_shape){ 2, 3, 1, 1 }, &op),
+                     CVY_OK);
     for (int32_t wrong = -1; wrong <= 3; wrong += 4) {
-        FAILS(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, wrong } }), CVY_E_ARG);
+        FAILS(
+            cvy_op_run(
+                op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, wrong } }),
+            CVY_E_ARG);
         char want[80];
         snprintf(want, sizeof want, "label %d at position 1; there are 3 classes", (int)wrong);
         assert_string_equal(cvy_message(ctx), want);
     }
     FAILS(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx }), CVY_E_ARG);
     for (size_t i = 0; i < 6; i++) assert_true(dx[i] == 0);
-    assert_int_equal(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, 0 } }), CVY_OK);
+    assert_int_equal(
+        cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, 0 } }),
+        CVY_OK);
     cvy_op_destroy(&op);
 }
 
@@ -236,7 +278,9 @@ static void workspaces_are_aligned(void **state)
     static float x[2 * 3 * 64], w[4 * 3 * 9], y[2 * 4 * 64], want[2 * 4 * 64];
     for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = sinf((float)i);
     for (size_t i = 0; i < sizeof w / sizeof *w; i++) w[i] = cosf((float)i);
-    cvy_conv2d_desc d = { .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .no_bias = true };
+    cvy_conv2d_desc d = {
+        .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .no_bias = true
+    };
     cvy_op *op;
     assert_int_equal(cvy_op_conv2d(ctx, &d, (cvy_shape){ 2, 3, 8, 8 }, CVY_FORWARD, &op), CVY_OK);
     cvy_op_args args = { .src = x, .weights = w, .dst = want };
@@ -293,9 +337,14 @@ static void predictors_check_batches(void **state)
         assert_int_equal(cvy_predictor_run(p, &b, out), CVY_OK);
         for (size_t i = 0; i < 20; i++) assert_true((out[i] == 77) == (i >= b.n * 4));
     }
-    const cvy_input_desc bad[] = { { .scale = NAN }, { .scale = INFINITY }, { .mean = (double[]){ NAN } },
-        { .mean = (double[]){ INFINITY } }, { .std = (double[]){ 0 } }, { .std = (double[]){ -1 } }, { .std = (double[]){ NAN } },
-        { .std = (double[]){ INFINITY } } };
+    const cvy_input_desc bad[] = { { .scale = NAN },
+                                   { .scale = INFINITY },
+                                   { .mean = (double[]){ NAN } },
+                                   { .mean = (double[]){ INFINITY } },
+                                   { .std = (double[]){ 0 } },
+                                   { .std = (double[]){ -1 } },
+                                   { .std = (double[]){ NAN } },
+                                   { .std = (double[]){ INFINITY } } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cvy_predictor *none;
         FAILS(cvy_predictor_create(net, logits, 4, &bad[i], NULL, &none), CVY_E_ARG);
@@ -358,9 +407,12 @@ static void one_value_per_channel_is_an_error(void **state)
     float x[4 * 3] = { 0 };
     uint8_t labels[4] = { 0 };
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
-    cvy_tensor y = cvy_linear(net, cvy_input(net, 3, 1, 1), "fc1", &(cvy_linear_desc){ .out_features = 5 });
-    y = cvy_linear(net, cvy_batch_norm(net, y, "bn1", NULL), "fc2", &(cvy_linear_desc){ .out_features = 2 });
-    assert_int_equal(cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_OK);
+    cvy_tensor y =
+        cvy_linear(net, cvy_input(net, 3, 1, 1), "fc1", &(cvy_linear_desc){ .out_features = 5 });
+    y = cvy_linear(net, cvy_batch_norm(net, y, "bn1", NULL), "fc2",
+                   &(cvy_linear_desc){ .out_features = 2 });
+    assert_int_equal(
+        cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_OK);
     cvy_batch b = { .images = x, .dtype = CVY_F32, .labels8 = labels, .n = 1 };
     FAILS(cvy_trainer_step(t, &b, &r), CVY_E_SHAPE);
     assert_non_null(strstr(cvy_message(ctx), "bn1"));
@@ -377,11 +429,14 @@ static void the_first_mistake_sticks(void **state)
     cvy_trainer *t;
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvy_tensor x = cvy_input(net, 3, 8, 8);
-    cvy_tensor bad = cvy_conv2d(net, x, "toolarge", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 9, 9 } });
+    cvy_tensor bad =
+        cvy_conv2d(net, x, "toolarge", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 9, 9 } });
     assert_int_equal(bad, CVY_NO_TENSOR);
-    bad = cvy_conv2d(net, bad, "later", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 0, 9 } });
+    bad =
+        cvy_conv2d(net, bad, "later", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 0, 9 } });
     assert_int_equal(bad, CVY_NO_TENSOR);
-    FAILS(cvy_trainer_create(net, bad, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t), CVY_E_SHAPE);
+    FAILS(cvy_trainer_create(net, bad, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t),
+          CVY_E_SHAPE);
     assert_non_null(strstr(cvy_message(ctx), "toolarge"));
     cvy_net_destroy(&net);
 }
@@ -390,7 +445,8 @@ static void unknown_backends_are_named(void **state)
 {
     (void)state;
     cvy_context *other;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "nativ" }, &other), CVY_E_ARG);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "nativ" }, &other),
+                     CVY_E_ARG);
     assert_non_null(strstr(cvy_message(other), "\"nativ\""));
     assert_non_null(strstr(cvy_message(other), "reference"));
     cvy_context_destroy(&other);
@@ -406,7 +462,10 @@ static void the_environment_of_the_caller_is_kept(void **state)
     float images[20 * 36] = { 1, 2, 3 };
     uint8_t labels[20] = { 0, 1, 2, 3 };
     cvy_step_result r;
-    assert_int_equal(cvy_trainer_step(t, &(cvy_batch){ .images = images, .dtype = CVY_F32, .labels8 = labels, .n = 20 }, &r), CVY_OK);
+    assert_int_equal(
+        cvy_trainer_step(
+            t, &(cvy_batch){ .images = images, .dtype = CVY_F32, .labels8 = labels, .n = 20 }, &r),
+        CVY_OK);
     assert_int_equal(_mm_getcsr(), before);
     cvy_trainer_destroy(&t);
     cvy_net_destroy(&net);
@@ -429,10 +488,13 @@ static void parameters_come_back_as_they_went_in(void **state)
             for (size_t d = 0; d < info.rank; d++) product *= info.dims[d];
             assert_int_equal(product, info.count);
             for (size_t k = 0; k < info.count; k++) in[k] = (float)k + 0.5f;
-            enum cvy_status s = cvy_trainer_set(t, (enum cvy_param_kind)kind, info.name, in, info.count);
+            enum cvy_status s =
+                cvy_trainer_set(t, (enum cvy_param_kind)kind, info.name, in, info.count);
             if (kind != CVY_PARAM_GRADIENT) assert_int_equal(s, CVY_OK);
             if (s == CVY_OK) {
-                assert_int_equal(cvy_trainer_get(t, (enum cvy_param_kind)kind, info.name, out, info.count), CVY_OK);
+                assert_int_equal(
+                    cvy_trainer_get(t, (enum cvy_param_kind)kind, info.name, out, info.count),
+                    CVY_OK);
                 assert_memory_equal(in, out, info.count * sizeof *in);
             }
             free(in);
@@ -446,11 +508,17 @@ static void parameters_come_back_as_they_went_in(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(null_is_answered), cmocka_unit_test(a_bad_batch_changes_nothing), cmocka_unit_test(one_value_per_channel_is_an_error),
-        cmocka_unit_test(the_first_mistake_sticks), cmocka_unit_test(unknown_backends_are_named),
+        cmocka_unit_test(null_is_answered),
+        cmocka_unit_test(a_bad_batch_changes_nothing),
+        cmocka_unit_test(one_value_per_channel_is_an_error),
+        cmocka_unit_test(the_first_mistake_sticks),
+        cmocka_unit_test(unknown_backends_are_named),
         cmocka_unit_test(the_environment_of_the_caller_is_kept),
-        cmocka_unit_test(labels_are_classes), cmocka_unit_test(workspaces_are_aligned),
-        cmocka_unit_test(predictors_check_batches), cmocka_unit_test(tensors_come_in_parts), cmocka_unit_test(parameters_come_back_as_they_went_in),
+        cmocka_unit_test(labels_are_classes),
+        cmocka_unit_test(workspaces_are_aligned),
+        cmocka_unit_test(predictors_check_batches),
+        cmocka_unit_test(tensors_come_in_parts),
+        cmocka_unit_test(parameters_come_back_as_they_went_in),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

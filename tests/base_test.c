@@ -1,4 +1,5 @@
-/* Contexts, the environment, the machine, and the team: stages in order, every task once, forks, nesting, MXCSR. */
+/* Contexts, the environment, the machine, and the team: stages in order, every task once, forks,
+ * nesting, MXCSR. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -34,7 +35,8 @@ static void clean_environment(void)
 static cvy_context *make(size_t threads)
 {
     cvy_context *ctx;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = threads }, &ctx), CVY_OK);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = threads }, &ctx),
+                     CVY_OK);
     return ctx;
 }
 
@@ -58,14 +60,25 @@ static void wrong_environment_is_an_error(void **state)
     char long_list[300];
     memset(long_list, 'x', sizeof long_list);
     long_list[sizeof long_list - 1] = 0;
-    const struct { const char *name, *value, *says; } cases[] = {
-        { "CVY_BACKEND", long_list, "the list of backends must have 1 to " }, { "CVY_THREADS", "1025", "from 1 to 1024" },
-        { "CVY_THREADS", "-1", "from 1 to 1024" }, { "CVY_VERBOSE", "3", "CVY_VERBOSE is '3', expected a whole number from 0 to 2" },
-        { "CVY_THREADS", "0", "whole number" }, { "CVY_THREADS", "abc", "whole number" }, { "CVY_THREADS", "2x", "whole number" },
-        { "CVY_THREADS", "99999999999999999999", "whole number" }, { "CVY_THREADS", "", "whole number" },
-        { "CVY_ISA", "sse9", "expected auto, scalar" }, { "CVY_ISA", "", "expected auto" }, { "CVY_VERBOSE", "loud", "whole number" },
-        { "CVY_BACKEND", "", "list of backends" }, { "CVY_BACKEND", "nativ", "unknown backend \"nativ\": built in are native" },
-        { "CVY_BACKEND", "native,,reference", "has an empty name in it" }, { "CVY_BACKEND", "native,native", "listed twice" },
+    const struct {
+        const char *name, *value, *says;
+    } cases[] = {
+        { "CVY_BACKEND", long_list, "the list of backends must have 1 to " },
+        { "CVY_THREADS", "1025", "from 1 to 1024" },
+        { "CVY_THREADS", "-1", "from 1 to 1024" },
+        { "CVY_VERBOSE", "3", "CVY_VERBOSE is '3', expected a whole number from 0 to 2" },
+        { "CVY_THREADS", "0", "whole number" },
+        { "CVY_THREADS", "abc", "whole number" },
+        { "CVY_THREADS", "2x", "whole number" },
+        { "CVY_THREADS", "99999999999999999999", "whole number" },
+        { "CVY_THREADS", "", "whole number" },
+        { "CVY_ISA", "sse9", "expected auto, scalar" },
+        { "CVY_ISA", "", "expected auto" },
+        { "CVY_VERBOSE", "loud", "whole number" },
+        { "CVY_BACKEND", "", "list of backends" },
+        { "CVY_BACKEND", "nativ", "unknown backend \"nativ\": built in are native" },
+        { "CVY_BACKEND", "native,,reference", "has an empty name in it" },
+        { "CVY_BACKEND", "native,native", "listed twice" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cvy_context *ctx;
@@ -73,7 +86,8 @@ static void wrong_environment_is_an_error(void **state)
         setenv(cases[i].name, cases[i].value, 1);
         assert_int_equal(cvy_context_create(NULL, &ctx), CVY_E_ARG);
         assert_non_null(ctx);
-        if (!strstr(cvy_message(ctx), cases[i].says)) fail_msg("no '%s' in '%s'", cases[i].says, cvy_message(ctx));
+        if (!strstr(cvy_message(ctx), cases[i].says))
+            fail_msg("no '%s' in '%s'", cases[i].says, cvy_message(ctx));
         cvy_context_destroy(&ctx);
         assert_null(ctx);
     }
@@ -98,13 +112,19 @@ static void environment_fills_defaults_only(void **state)
     cvy_context_destroy(NULL);
 }
 
-/* Below CVY_THREADS; the first of a list; what OpenMP would not take either is left alone, and said. */
+/* Below CVY_THREADS; the first of a list; what OpenMP would not take either is left alone, and
+ * said. */
 static void openmps_own_variable_is_obeyed(void **state)
 {
     (void)state;
-    static const struct { const char *value; size_t threads; } cases[] = {
-        { "3", 3 }, { "5,2", 5 }, { " 4 , 2 , 1 ", 4 }, { "99999999999999999999", 1024 }, { "1", 1 },
-        { "", 0 }, { "abc", 0 }, { "0", 0 }, { "-3", 0 }, { "4,", 0 }, { "4,0", 0 }, { "4;2", 0 }, { ",4", 0 }, { "4x", 0 },
+    static const struct {
+        const char *value;
+        size_t threads;
+    } cases[] = {
+        { "3", 3 },  { "5,2", 5 }, { " 4 , 2 , 1 ", 4 }, { "99999999999999999999", 1024 },
+        { "1", 1 },  { "", 0 },    { "abc", 0 },         { "0", 0 },
+        { "-3", 0 }, { "4,", 0 },  { "4,0", 0 },         { "4;2", 0 },
+        { ",4", 0 }, { "4x", 0 },
     };
     cvy_machine m;
     cvy_machine_describe(&m);
@@ -114,9 +134,12 @@ static void openmps_own_variable_is_obeyed(void **state)
         cvy_context *ctx;
         setenv("OMP_NUM_THREADS", cases[i].value, 1);
         assert_int_equal(cvy_context_create(&options, &ctx), CVY_OK);
-        assert_int_equal(cvy_context_threads(ctx), cases[i].threads ? cases[i].threads : m.default_threads);
+        assert_int_equal(cvy_context_threads(ctx),
+                         cases[i].threads ? cases[i].threads : m.default_threads);
         if (cases[i].threads) assert_string_equal(cvy_context_threads_why(ctx), "OMP_NUM_THREADS");
-        else assert_non_null(strstr(cvy_context_threads_why(ctx), " (OMP_NUM_THREADS is no list of numbers above zero)"));
+        else
+            assert_non_null(strstr(cvy_context_threads_why(ctx),
+                                   " (OMP_NUM_THREADS is no list of numbers above zero)"));
         cvy_context_destroy(&ctx);
         setenv("CVY_THREADS", "2", 1);
         assert_int_equal(cvy_context_create(&options, &ctx), CVY_OK);
@@ -127,7 +150,12 @@ static void openmps_own_variable_is_obeyed(void **state)
     }
 }
 
-struct record { unsigned char *ran; size_t n_stages, most; _Atomic size_t done; bool order; };
+struct record {
+    unsigned char *ran;
+    size_t n_stages, most;
+    _Atomic size_t done;
+    bool order;
+};
 
 static void note(void *arg, size_t stage, size_t task, size_t thread)
 {
@@ -147,8 +175,9 @@ static void every_task_runs_once_and_stages_in_order(void **state)
 {
     (void)state;
     uint32_t uneven[11];
-    const struct cvyi_stage_work work[] = { { 1, 6, NULL }, { 0, 1, NULL }, { 0, 64, uneven }, { 2, 0, NULL },
-                                            { 0, 0, NULL }, { 3, 30, NULL }, { 0, 3, NULL } };
+    const struct cvyi_stage_work work[] = { { 1, 6, NULL }, { 0, 1, NULL }, { 0, 64, uneven },
+                                            { 2, 0, NULL }, { 0, 0, NULL }, { 3, 30, NULL },
+                                            { 0, 3, NULL } };
     for (size_t threads = 1; threads <= 9; threads += threads < 3 ? 1 : 3) {
         cvy_context *ctx = make(threads);
         for (size_t t = 0; t <= threads; t++) uneven[t] = t == threads ? 64 : (uint32_t)(t * t / 2);
@@ -157,14 +186,16 @@ static void every_task_runs_once_and_stages_in_order(void **state)
             struct record r = { ran, 7, 64, 0, true };
             cvyi_team_run(ctx->team, 7, work, note, &r);
             for (size_t s = 0; s < 7; s++)
-                for (size_t t = 0; t < 64; t++) assert_int_equal(ran[s * 64 + t], t < work[s].gates + work[s].tasks);
+                for (size_t t = 0; t < 64; t++)
+                    assert_int_equal(ran[s * 64 + t], t < work[s].gates + work[s].tasks);
             assert_true(r.order);
         }
         cvy_context_destroy(&ctx);
     }
 }
 
-/* A region of the host's has all its threads: an inner one gets none, and the caller does everything. */
+/* A region of the host's has all its threads: an inner one gets none, and the caller does
+ * everything. */
 static void works_inside_a_region_of_the_hosts(void **state)
 {
     (void)state;
@@ -179,7 +210,8 @@ static void works_inside_a_region_of_the_hosts(void **state)
 #endif
         cvyi_team_run(ctx->team, 2, work, note, &r);
         for (size_t s = 0; s < 2; s++)
-            for (size_t t = 0; t < 33; t++) assert_int_equal(ran[s * 33 + t], t < work[s].gates + work[s].tasks);
+            for (size_t t = 0; t < 33; t++)
+                assert_int_equal(ran[s * 33 + t], t < work[s].gates + work[s].tasks);
         assert_true(r.order);
         cvy_context_destroy(&ctx);
     }
@@ -231,7 +263,10 @@ static void the_hosts_pool_is_used(void **state)
     size_t calls = 0;
     unsigned char ran[2 * 8] = { 0 };
     struct record r = { ran, 2, 8, 0, true };
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2, .parallel_for = serial, .pool = &calls }, &ctx), CVY_OK);
+    assert_int_equal(
+        cvy_context_create(
+            &(cvy_context_options){ .threads = 2, .parallel_for = serial, .pool = &calls }, &ctx),
+        CVY_OK);
     cvyi_team_run(ctx->team, 2, eights, note, &r);
     assert_int_equal(calls, 2);
     assert_true(r.order);
@@ -243,17 +278,27 @@ static void memory_that_cannot_be_had(void **state)
 {
     (void)state;
     cvy_context *ctx;
-    const struct { cvy_allocator allocator; } halves[] = { { { .alloc = no_memory } }, { { .free = keep } } };
+    const struct {
+        cvy_allocator allocator;
+    } halves[] = { { { .alloc = no_memory } }, { { .free = keep } } };
     for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .allocator = halves[i].allocator }, &ctx), CVY_E_ARG);
-        assert_string_equal(cvy_message(ctx), "allocator: alloc and free must both be given or both be NULL");
+        assert_int_equal(
+            cvy_context_create(
+                &(cvy_context_options){ .threads = 1, .allocator = halves[i].allocator }, &ctx),
+            CVY_E_ARG);
+        assert_string_equal(cvy_message(ctx),
+                            "allocator: alloc and free must both be given or both be NULL");
         cvy_context_destroy(&ctx);
     }
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .allocator = { no_memory, keep, NULL } }, &ctx), CVY_E_NOMEM);
+    assert_int_equal(
+        cvy_context_create(
+            &(cvy_context_options){ .threads = 1, .allocator = { no_memory, keep, NULL } }, &ctx),
+        CVY_E_NOMEM);
     assert_null(ctx);
     ctx = make(1);
     assert_null(cvyi_alloc(ctx, SIZE_MAX));
-    assert_string_equal(cvy_message(ctx), "out of memory: 18446744073709551615 bytes could not be allocated");
+    assert_string_equal(cvy_message(ctx),
+                        "out of memory: 18446744073709551615 bytes could not be allocated");
     assert_null(cvyi_alloc_array(ctx, SIZE_MAX / 4, 5));
     assert_null(cvyi_alloc(ctx, SIZE_MAX / 2)); /* which the system is asked for */
     void *nothing = cvyi_alloc(ctx, 0), *some = cvyi_alloc_array(ctx, 3, 5);
@@ -277,10 +322,13 @@ static void no_context_has_answers_too(void **state)
 static void every_code_has_a_name(void **state)
 {
     (void)state;
-    static const char *const names[] = { "ok", "argument", "shape", "out of memory", "unsupported", "backend", "numeric", "state" };
-    static const enum cvy_status codes[] = { CVY_OK, CVY_E_ARG, CVY_E_SHAPE, CVY_E_NOMEM, CVY_E_UNSUPPORTED, CVY_E_BACKEND,
+    static const char *const names[] = { "ok",          "argument", "shape",   "out of memory",
+                                         "unsupported", "backend",  "numeric", "state" };
+    static const enum cvy_status codes[] = { CVY_OK,        CVY_E_ARG,         CVY_E_SHAPE,
+                                             CVY_E_NOMEM,   CVY_E_UNSUPPORTED, CVY_E_BACKEND,
                                              CVY_E_NUMERIC, CVY_E_STATE };
-    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) assert_string_equal(cvy_status_name(codes[i]), names[i]);
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        assert_string_equal(cvy_status_name(codes[i]), names[i]);
     assert_string_equal(cvy_status_name((enum cvy_status)99), "unknown");
     assert_string_equal(cvy_isa_name((enum cvy_isa)99), "unknown");
     enum cvy_isa isa = CVY_ISA_AVX2;
@@ -310,33 +358,44 @@ static void isa_that_cannot_run_is_refused(void **state)
     (void)state;
     for (int i = CVY_ISA_SCALAR; i <= CVY_ISA_PAIR; i++) {
         cvy_context *ctx;
-        enum cvy_status s = cvy_context_create(&(cvy_context_options){ .isa = (enum cvy_isa)i, .threads = 1 }, &ctx);
+        enum cvy_status s = cvy_context_create(
+            &(cvy_context_options){ .isa = (enum cvy_isa)i, .threads = 1 }, &ctx);
         assert_int_equal(s, cvyi_cpu_can_run((enum cvy_isa)i) ? CVY_OK : CVY_E_UNSUPPORTED);
         cvy_context_destroy(&ctx);
     }
     cvy_context *ctx;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .isa = (enum cvy_isa)77 }, &ctx), CVY_E_ARG);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .isa = (enum cvy_isa)77 }, &ctx),
+                     CVY_E_ARG);
     cvy_context_destroy(&ctx);
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 5000 }, &ctx), CVY_E_ARG);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 5000 }, &ctx),
+                     CVY_E_ARG);
     cvy_context_destroy(&ctx);
     assert_int_equal(cvy_context_create(NULL, NULL), CVY_E_ARG);
 }
 
-/* ------------------------------------------------------------------------------------------------ random numbers */
+/* ------------------------------------------------------------------------------- random numbers */
 
 static void philox_is_the_published_one(void **state)
 {
     (void)state;
-    philox4x64_ctr_t r = cvyi_random(0, (enum cvyi_purpose)0, 0, 0, 0, 0); /* Random123, kat_vectors */
+    /* Random123, kat_vectors */
+    philox4x64_ctr_t r = cvyi_random(0, (enum cvyi_purpose)0, 0, 0, 0, 0);
     assert_true(r.v[0] == 0x16554d9eca36314cu && r.v[1] == 0xdb20fe9d672d0fdcu);
     assert_true(r.v[2] == 0xd7e772cee186176bu && r.v[3] == 0x7e68b68aec7ba23bu);
 }
 
-struct place { uint64_t seed, step, e, n8; uint32_t stream; };
+struct place {
+    uint64_t seed, step, e, n8;
+    uint32_t stream;
+};
 
-static void words_at(struct place p, uint32_t word[8]) { cvyi_dropout_words(p.seed, p.step, p.stream, p.e, p.n8, word); }
+static void words_at(struct place p, uint32_t word[8])
+{
+    cvyi_dropout_words(p.seed, p.step, p.stream, p.e, p.n8, word);
+}
 
-/* Every bit of every coordinate counts: the places that differ from one another in one or two bits share no words. */
+/* Every bit of every coordinate counts: the places that differ from one another in one or two bits
+ * share no words. */
 static void every_bit_chooses_other_random_numbers(void **state)
 {
     (void)state;
@@ -353,9 +412,11 @@ static void every_bit_chooses_other_random_numbers(void **state)
         else if (i < 256) p.n8 ^= bit;
         else p.stream ^= (uint32_t)bit;
         words_at(p, seen[1 + i]);
-        for (unsigned k = 0; k <= i; k++) assert_memory_not_equal(seen[k], seen[1 + i], sizeof *seen);
+        for (unsigned k = 0; k <= i; k++)
+            assert_memory_not_equal(seen[k], seen[1 + i], sizeof *seen);
     }
-    philox4x64_ctr_t init = cvyi_random(11, CVYI_RANDOM_INIT, 3, 300, 7, 5), drop = cvyi_random(11, CVYI_RANDOM_DROPOUT, 3, 300, 7, 5);
+    philox4x64_ctr_t init = cvyi_random(11, CVYI_RANDOM_INIT, 3, 300, 7, 5),
+                     drop = cvyi_random(11, CVYI_RANDOM_DROPOUT, 3, 300, 7, 5);
     assert_memory_not_equal(&init, &drop, sizeof init);
 }
 
@@ -371,7 +432,8 @@ static void masks_keep_what_they_should(void **state)
             for (int i = 0; i < 8; i++) kept += word[i] >= cvyi_dropout_threshold(ps[k]);
         }
         double error = kept - n * (1 - ps[k]);
-        assert_true(error * error <= 16 * n * ps[k] * (1 - ps[k])); /* four standard deviations; exact for 0 and 1 */
+        /* four standard deviations; exact for 0 and 1 */
+        assert_true(error * error <= 16 * n * ps[k] * (1 - ps[k]));
     }
 }
 
@@ -379,14 +441,21 @@ int main(void)
 {
     clean_environment();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_environment_is_an_error), cmocka_unit_test(environment_fills_defaults_only),
+        cmocka_unit_test(wrong_environment_is_an_error),
+        cmocka_unit_test(environment_fills_defaults_only),
         cmocka_unit_test(openmps_own_variable_is_obeyed),
-        cmocka_unit_test(every_task_runs_once_and_stages_in_order), cmocka_unit_test(works_inside_a_region_of_the_hosts),
+        cmocka_unit_test(every_task_runs_once_and_stages_in_order),
+        cmocka_unit_test(works_inside_a_region_of_the_hosts),
         cmocka_unit_test(mxcsr_is_the_callers_after),
-        cmocka_unit_test(works_in_the_child_of_a_fork), cmocka_unit_test(the_hosts_pool_is_used),
-        cmocka_unit_test(memory_that_cannot_be_had), cmocka_unit_test(no_context_has_answers_too), cmocka_unit_test(every_code_has_a_name),
-        cmocka_unit_test(the_machine_is_described), cmocka_unit_test(isa_that_cannot_run_is_refused),
-        cmocka_unit_test(philox_is_the_published_one), cmocka_unit_test(every_bit_chooses_other_random_numbers),
+        cmocka_unit_test(works_in_the_child_of_a_fork),
+        cmocka_unit_test(the_hosts_pool_is_used),
+        cmocka_unit_test(memory_that_cannot_be_had),
+        cmocka_unit_test(no_context_has_answers_too),
+        cmocka_unit_test(every_code_has_a_name),
+        cmocka_unit_test(the_machine_is_described),
+        cmocka_unit_test(isa_that_cannot_run_is_refused),
+        cmocka_unit_test(philox_is_the_published_one),
+        cmocka_unit_test(every_bit_chooses_other_random_numbers),
         cmocka_unit_test(masks_keep_what_they_should),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

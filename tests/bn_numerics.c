@@ -1,6 +1,7 @@
-/* Numerics of the native batch norm against sums in long double: means up to a million standard deviations, 2 to 2^20
- * values a channel, constant channels, values around 1e30, a NaN in one channel, gradients and their identities, and
- * that evaluating an image does not depend on its neighbours. Bounds are relative to u = 2^-24, half an ulp of 1. */
+/* Numerics of the native batch norm against sums in long double: means up to a million standard
+ * deviations, 2 to 2^20 values a channel, constant channels, values around 1e30, a NaN in one
+ * channel, gradients and their identities, and that evaluating an image does not depend on its
+ * neighbours. Bounds are relative to u = 2^-24, half an ulp of 1. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,8 @@ static void require(cvy_context *ctx, enum cvy_status status)
 static cvy_context *native(void)
 {
     cvy_context *ctx;
-    require(NULL, cvy_context_create(&(cvy_context_options){ .backends = "native", .strict = true }, &ctx));
+    require(NULL, cvy_context_create(&(cvy_context_options){ .backends = "native", .strict = true },
+                                     &ctx));
     return ctx;
 }
 
@@ -41,8 +43,8 @@ static size_t at(cvy_shape s, size_t c, size_t i)
     return (i / plane * s.c + c) * plane + i % plane;
 }
 
-static void run_bn(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape s, enum cvy_pass pass,
-                   const cvy_op_args *args)
+static void run_bn(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape s,
+                   enum cvy_pass pass, const cvy_op_args *args)
 {
     cvy_op *op;
     require(ctx, cvy_op_batch_norm(ctx, desc, s, pass, &op));
@@ -60,8 +62,16 @@ struct bn {
 
 static struct bn bn_new(cvy_shape s)
 {
-    struct bn b = { s, s.n * s.h * s.w, array(elements(s)), array(elements(s)), array(s.c), array(s.c), array(s.c),
-                    array(s.c), calloc(s.c, sizeof(long double)), calloc(s.c, sizeof(long double)) };
+    struct bn b = { s,
+                    s.n * s.h * s.w,
+                    array(elements(s)),
+                    array(elements(s)),
+                    array(s.c),
+                    array(s.c),
+                    array(s.c),
+                    array(s.c),
+                    calloc(s.c, sizeof(long double)),
+                    calloc(s.c, sizeof(long double)) };
     assert_true(b.true_mean && b.true_var);
     for (size_t c = 0; c < s.c; c++) b.gamma[c] = 1;
     return b;
@@ -75,8 +85,13 @@ static void bn_free(struct bn *b)
 
 static void bn_forward(struct bn *b, cvy_context *ctx, const cvy_batch_norm_desc *desc)
 {
-    run_bn(ctx, desc, b->s, CVY_FORWARD, &(cvy_op_args){ .src = b->x, .weights = b->gamma, .bias = b->beta, .dst = b->y,
-                                                        .mean = b->mean, .var = b->var });
+    run_bn(ctx, desc, b->s, CVY_FORWARD,
+           &(cvy_op_args){ .src = b->x,
+                           .weights = b->gamma,
+                           .bias = b->beta,
+                           .dst = b->y,
+                           .mean = b->mean,
+                           .var = b->var });
     for (size_t c = 0; c < b->s.c; c++) {
         long double sum = 0, squares = 0;
         for (size_t i = 0; i < b->m; i++) sum += (long double)b->x[at(b->s, c, i)];
@@ -89,41 +104,46 @@ static void bn_forward(struct bn *b, cvy_context *ctx, const cvy_batch_norm_desc
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ huge means */
+/* ----------------------------------------------------------------------------------- huge means */
 
-static const double ratios[8] = { 0, 1, 10, 1e2, 1e3, 1e4, 1e5, 1e6 }; /* mean / standard deviation: channel c's */
+/* mean / standard deviation: channel c's */
+static const double ratios[8] = { 0, 1, 10, 1e2, 1e3, 1e4, 1e5, 1e6 };
 
-/* Statistics, output and gradients of one shape, every ratio in a channel of its own. Returns the variance's worst
- * relative error. */
-static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, double eps, bool gradients)
+/* Statistics, output and gradients of one shape, every ratio in a channel of its own. Returns the
+ * variance's worst relative error. */
+static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, double eps,
+                          bool gradients)
 {
     struct bn b = bn_new(s);
     size_t size = elements(s);
     double worst_var = 0;
     for (size_t c = 0; c < s.c; c++) {
         float std = check_uniform(r, 0.5f, 2);
-        for (size_t i = 0; i < b.m; i++) b.x[at(s, c, i)] = std * (float)ratios[c] + std * check_normal(r);
+        for (size_t i = 0; i < b.m; i++)
+            b.x[at(s, c, i)] = std * (float)ratios[c] + std * check_normal(r);
         b.gamma[c] = check_normal(r);
         b.beta[c] = check_normal(r);
     }
     bn_forward(&b, ctx, &(cvy_batch_norm_desc){ .eps = eps });
     for (size_t c = 0; c < s.c; c++) {
-        double mean = (double)b.true_mean[c], var = (double)b.true_var[c], rms = sqrt(var + mean * mean),
-               sigma = sqrt(var + eps);
+        double mean = (double)b.true_mean[c], var = (double)b.true_var[c],
+               rms = sqrt(var + mean * mean), sigma = sqrt(var + eps);
         if (!(fabs((double)b.mean[c] - mean) <= 2 * U * fmax(fabs(mean), rms)))
-            fail_msg("m = %zu, mean/std %g: mean %.9g, exactly %.12g", b.m, ratios[c], (double)b.mean[c], mean);
+            fail_msg("m = %zu, mean/std %g: mean %.9g, exactly %.12g", b.m, ratios[c],
+                     (double)b.mean[c], mean);
         double error = var ? fabs((double)b.var[c] / var - 1) : (double)b.var[c];
         worst_var = fmax(worst_var, error);
         if (!(b.var[c] >= 0 && error <= 1e-6))
-            fail_msg("m = %zu, mean/std %g: variance %.9g, exactly %.12g", b.m, ratios[c], (double)b.var[c], var);
+            fail_msg("m = %zu, mean/std %g: variance %.9g, exactly %.12g", b.m, ratios[c],
+                     (double)b.var[c], var);
         for (size_t i = 0; i < b.m; i++) {
             double xhat = ((double)b.x[at(s, c, i)] - mean) / sigma, g = (double)b.gamma[c],
                    y = g * xhat + (double)b.beta[c];
             double allowed = fabs(g) * (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(mean) / sigma) +
                              2 * U * (fabs(y) + fabs((double)b.beta[c]));
             if (!(fabs((double)b.y[at(s, c, i)] - y) <= allowed))
-                fail_msg("m = %zu, mean/std %g: y %.9g, exactly %.12g, allowed error %.3g", b.m, ratios[c],
-                         (double)b.y[at(s, c, i)], y, allowed);
+                fail_msg("m = %zu, mean/std %g: y %.9g, exactly %.12g, allowed error %.3g", b.m,
+                         ratios[c], (double)b.y[at(s, c, i)], y, allowed);
         }
     }
     if (gradients) {
@@ -131,42 +151,56 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
         for (size_t i = 0; i < size; i++) dy[i] = check_normal(r);
         b.gamma[s.c - 1] = 0;
         run_bn(ctx, &(cvy_batch_norm_desc){ .eps = eps }, s, CVY_BACKWARD_DATA,
-               &(cvy_op_args){ .src = b.x, .diff_dst = dy, .weights = b.gamma, .mean = b.mean, .var = b.var,
-                               .diff_src = dx, .diff_weights = dgamma, .diff_bias = dbeta });
+               &(cvy_op_args){ .src = b.x,
+                               .diff_dst = dy,
+                               .weights = b.gamma,
+                               .mean = b.mean,
+                               .var = b.var,
+                               .diff_src = dx,
+                               .diff_weights = dgamma,
+                               .diff_bias = dbeta });
         for (size_t c = 0; c < s.c; c++) {
             /* with the statistics that were given: floats */
-            double mean = (double)b.mean[c], scale = 1 / sqrt((double)b.var[c] + eps), m = (double)b.m;
-            double s1 = 0, s2 = 0, a1 = 0, a2 = 0, norm = 0, error = 0, terms = 0, sum = 0, sum_xhat = 0, magnitude = 0;
+            double mean = (double)b.mean[c], scale = 1 / sqrt((double)b.var[c] + eps),
+                   m = (double)b.m;
+            double s1 = 0, s2 = 0, a1 = 0, a2 = 0, norm = 0, error = 0, terms = 0, sum = 0,
+                   sum_xhat = 0, magnitude = 0;
             for (size_t i = 0; i < b.m; i++) {
-                double g = (double)dy[at(s, c, i)], xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
+                double g = (double)dy[at(s, c, i)],
+                       xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
                 s1 += g, s2 += g * xhat;
                 a1 += fabs(g), a2 += fabs(g * xhat);
             }
             for (size_t i = 0; i < b.m; i++) {
-                double g = (double)dy[at(s, c, i)], xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
-                double factor = (double)b.gamma[c] * scale, want = factor * (g - s1 / m - xhat * s2 / m);
-                double got = (double)dx[at(s, c, i)], t = fabs(factor) * (fabs(g) + fabs(s1) / m + fabs(xhat * s2) / m);
+                double g = (double)dy[at(s, c, i)],
+                       xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
+                double factor = (double)b.gamma[c] * scale,
+                       want = factor * (g - s1 / m - xhat * s2 / m);
+                double got = (double)dx[at(s, c, i)],
+                       t = fabs(factor) * (fabs(g) + fabs(s1) / m + fabs(xhat * s2) / m);
                 error += (got - want) * (got - want);
                 norm += want * want;
                 terms += t * t;
                 sum += got, sum_xhat += got * xhat, magnitude += fabs(got);
             }
-            /* A few values a channel leave little of the three terms: then the bound is relative to them. */
+            /* A few values a channel leave little of the three terms: then the bound is relative to
+             * them. */
             if (!(sqrt(error) <= 6e-7 * (b.m >= 100 ? sqrt(norm) : sqrt(terms))))
-                fail_msg("m = %zu, mean/std %g: dx is off by %.3g, relative to its norm", b.m, ratios[c],
-                         sqrt(error / norm));
+                fail_msg("m = %zu, mean/std %g: dx is off by %.3g, relative to its norm", b.m,
+                         ratios[c], sqrt(error / norm));
             if (!(fabs((double)dgamma[c] - s2) <= 1e-6 * a2))
                 fail_msg("m = %zu: dgamma %.9g, exactly %.12g", b.m, (double)dgamma[c], s2);
             if (!(fabs((double)dbeta[c] - s1) <= 1e-6 * a1))
                 fail_msg("m = %zu: dbeta %.9g, exactly %.12g", b.m, (double)dbeta[c], s1);
             if (b.gamma[c] == 0 && magnitude != 0) fail_msg("m = %zu: gamma is 0, dx is not", b.m);
-            /* The rounding of a float mean makes Σ x̂ differ from 0 by this much, and eps Σ x̂² from m by that much. */
+            /* The rounding of a float mean makes Σ x̂ differ from 0 by this much, and eps Σ x̂²
+             * from m by that much. */
             double off = U * fabs(mean) * scale,
                    less = fabs((double)b.gamma[c] * scale * s2) * eps / ((double)b.var[c] + eps);
-            if (b.m >= 100 &&
-                !(fabs(sum) <= (1e-5 + off) * magnitude && fabs(sum_xhat) <= (1e-5 + off) * magnitude + less))
-                fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b.m, ratios[c], sum, sum_xhat,
-                         magnitude);
+            if (b.m >= 100 && !(fabs(sum) <= (1e-5 + off) * magnitude &&
+                                fabs(sum_xhat) <= (1e-5 + off) * magnitude + less))
+                fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b.m,
+                         ratios[c], sum, sum_xhat, magnitude);
         }
         free(dy), free(dx), free(dgamma), free(dbeta);
     }
@@ -178,9 +212,10 @@ static void test_huge_means(void **state)
 {
     (void)state;
     static const cvy_shape shapes[] = {
-        { 2, 8, 1, 1 }, { 1, 8, 2, 1 }, { 3, 8, 1, 1 }, { 1, 8, 3, 1 }, { 7, 8, 1, 1 }, { 32, 8, 1, 1 }, { 2, 8, 4, 4 },
-        { 40, 8, 5, 5 }, { 1000, 8, 1, 1 }, { 1, 8, 8, 125 }, { 33, 8, 7, 9 }, { 64, 8, 32, 32 }, { 17, 8, 61, 63 },
-        { 1, 8, 256, 256 }, { 64, 8, 128, 128 },
+        { 2, 8, 1, 1 },    { 1, 8, 2, 1 },     { 3, 8, 1, 1 },      { 1, 8, 3, 1 },
+        { 7, 8, 1, 1 },    { 32, 8, 1, 1 },    { 2, 8, 4, 4 },      { 40, 8, 5, 5 },
+        { 1000, 8, 1, 1 }, { 1, 8, 8, 125 },   { 33, 8, 7, 9 },     { 64, 8, 32, 32 },
+        { 17, 8, 61, 63 }, { 1, 8, 256, 256 }, { 64, 8, 128, 128 },
     };
     static const double eps[] = { 1e-5, 1e-12, 1 };
     struct check_rng r = { check_seed() };
@@ -196,13 +231,15 @@ static void test_huge_means(void **state)
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------ awkward channels */
+/* ----------------------------------------------------------------------------- awkward channels */
 
 static void test_constant(void **state)
 {
     (void)state;
     static const float values[] = { 0, 1, 100, -0.1f, 1e30f, -3.3e38f, 1e-30f, 16777215 };
-    static const cvy_shape shapes[] = { { 1, 8, 3, 3 }, { 2, 8, 1, 1 }, { 33, 8, 5, 7 }, { 16, 8, 64, 64 } };
+    static const cvy_shape shapes[] = {
+        { 1, 8, 3, 3 }, { 2, 8, 1, 1 }, { 33, 8, 5, 7 }, { 16, 8, 64, 64 }
+    };
     struct check_rng r = { check_seed() };
     cvy_context *ctx = native();
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
@@ -219,8 +256,14 @@ static void test_constant(void **state)
             }
         }
         run_bn(ctx, &(cvy_batch_norm_desc){ .momentum = 1 }, s, CVY_FORWARD,
-               &(cvy_op_args){ .src = b.x, .weights = b.gamma, .bias = b.beta, .dst = b.y, .mean = b.mean, .var = b.var,
-                               .running_mean = running_mean, .running_var = running_var });
+               &(cvy_op_args){ .src = b.x,
+                               .weights = b.gamma,
+                               .bias = b.beta,
+                               .dst = b.y,
+                               .mean = b.mean,
+                               .var = b.var,
+                               .running_mean = running_mean,
+                               .running_var = running_var });
         run_bn(ctx, NULL, s, CVY_BACKWARD_DATA,
                &(cvy_op_args){ .src = b.x,
                                .diff_dst = dy,
@@ -232,13 +275,13 @@ static void test_constant(void **state)
                                .diff_bias = dbeta });
         for (size_t c = 0; c < s.c; c++) {
             if (b.var[c] != 0 || running_var[c] != 0)
-                fail_msg("%zu times %g: variance %g, running %g", b.m, (double)values[c], (double)b.var[c],
-                         (double)running_var[c]);
+                fail_msg("%zu times %g: variance %g, running %g", b.m, (double)values[c],
+                         (double)b.var[c], (double)running_var[c]);
             assert_true(b.mean[c] == values[c] && running_mean[c] == values[c]);
             for (size_t i = 0; i < b.m; i++) {
                 if (b.y[at(s, c, i)] != b.beta[c])
-                    fail_msg("%zu times %g: y %.9g, beta %.9g", b.m, (double)values[c], (double)b.y[at(s, c, i)],
-                             (double)b.beta[c]);
+                    fail_msg("%zu times %g: y %.9g, beta %.9g", b.m, (double)values[c],
+                             (double)b.y[at(s, c, i)], (double)b.beta[c]);
                 assert_true(isfinite(dx[at(s, c, i)]));
             }
             assert_true(isfinite(dgamma[c]) && isfinite(dbeta[c]));
@@ -249,7 +292,8 @@ static void test_constant(void **state)
     cvy_context_destroy(&ctx);
 }
 
-/* Values whose squares overflow in float: the variance as a float is infinite, what it is used for is not. */
+/* Values whose squares overflow in float: the variance as a float is infinite, what it is used for
+ * is not. */
 static void test_large_values(void **state)
 {
     (void)state;
@@ -268,8 +312,10 @@ static void test_large_values(void **state)
         else assert_true(b.var[c] > 0 && !isnan(b.var[c]));
         for (size_t i = 0; i < b.m; i++) {
             double want = ((double)b.x[at(s, c, i)] - mean) / sigma;
-            if (!(fabs((double)b.y[at(s, c, i)] - want) <= 4e-7 * fmax(1, fabs(want)) + 2 * U * fabs(mean) / sigma))
-                fail_msg("scale %g: y %.9g, exactly %.12g", (double)scale[c], (double)b.y[at(s, c, i)], want);
+            if (!(fabs((double)b.y[at(s, c, i)] - want) <=
+                  4e-7 * fmax(1, fabs(want)) + 2 * U * fabs(mean) / sigma))
+                fail_msg("scale %g: y %.9g, exactly %.12g", (double)scale[c],
+                         (double)b.y[at(s, c, i)], want);
         }
     }
     bn_free(&b);
@@ -295,8 +341,8 @@ static void test_poison(void **state)
             for (size_t i = 0; i < b.m; i++) {
                 float y = b.y[at(s, c, i)];
                 if (c == 2 ? !isnan(y) : check_bits(y) != check_bits(clean.y[at(s, c, i)]))
-                    fail_msg("%g in channel 2: channel %zu is %.9g, was %.9g", (double)poisons[k], c, (double)y,
-                             (double)clean.y[at(s, c, i)]);
+                    fail_msg("%g in channel 2: channel %zu is %.9g, was %.9g", (double)poisons[k],
+                             c, (double)y, (double)clean.y[at(s, c, i)]);
             }
         assert_true(isnan(b.var[2]) && b.var[1] == clean.var[1] && b.mean[3] == clean.mean[3]);
     }
@@ -310,7 +356,8 @@ static void test_one_value(void **state)
     (void)state;
     cvy_context *ctx = native();
     cvy_op *op = NULL;
-    assert_int_equal(cvy_op_batch_norm(ctx, NULL, (cvy_shape){ 1, 3, 1, 1 }, CVY_FORWARD, &op), CVY_E_SHAPE);
+    assert_int_equal(cvy_op_batch_norm(ctx, NULL, (cvy_shape){ 1, 3, 1, 1 }, CVY_FORWARD, &op),
+                     CVY_E_SHAPE);
     assert_null(op);
     assert_true(strstr(cvy_message(ctx), "more than one value") != NULL);
     require(ctx, cvy_op_batch_norm(ctx, NULL, (cvy_shape){ 1, 3, 1, 1 }, CVY_FORWARD_INFER, &op));
@@ -318,7 +365,7 @@ static void test_one_value(void **state)
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------ evaluation */
+/* ----------------------------------------------------------------------------------- evaluation */
 
 static void test_neighbours(void **state)
 {
@@ -334,7 +381,9 @@ static void test_neighbours(void **state)
         mean[c] = 10 * check_normal(&r), var[c] = check_uniform(&r, 0.1f, 9);
     }
     for (size_t i = 0; i < elements(s); i++) x[i] = 10 * check_normal(&r);
-    cvy_op_args args = { .src = x, .weights = gamma, .bias = beta, .running_mean = mean, .running_var = var, .dst = y };
+    cvy_op_args args = {
+        .src = x, .weights = gamma, .bias = beta, .running_mean = mean, .running_var = var, .dst = y
+    };
     run_bn(ctx, NULL, s, CVY_FORWARD_INFER, &args);
     for (size_t n = 1; n < s.n; n = n * 3 / 2 + 1)
         for (size_t first = 0; first + n <= s.n; first += n) {
@@ -347,7 +396,8 @@ static void test_neighbours(void **state)
     cvy_context_destroy(&ctx);
 }
 
-/* The same through a whole net: a predictor's answer for an image, alone and among others that hold NaN. */
+/* The same through a whole net: a predictor's answer for an image, alone and among others that hold
+ * NaN. */
 static void test_predictor_neighbours(void **state)
 {
     (void)state;
@@ -358,12 +408,13 @@ static void test_predictor_neighbours(void **state)
     cvy_context *ctx = native();
     cvy_net *net;
     require(ctx, cvy_net_create(ctx, &net));
-    cvy_tensor x =
-        cvy_conv2d(net, cvy_input(net, 2, 9, 9), "conv", &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { 3, 3 } });
+    cvy_tensor x = cvy_conv2d(net, cvy_input(net, 2, 9, 9), "conv",
+                              &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { 3, 3 } });
     x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn1", NULL));
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .ceil_mode = true });
-    x = cvy_relu(net,
-                 cvy_batch_norm(net, cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 33 }), "bn2", NULL));
+    x = cvy_relu(net, cvy_batch_norm(
+                          net, cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 33 }),
+                          "bn2", NULL));
     x = cvy_softmax(net, cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 }), NULL);
     cvy_predictor *many, *single;
     require(ctx, cvy_predictor_create(net, x, N, NULL, NULL, &many));
@@ -379,10 +430,13 @@ static void test_predictor_neighbours(void **state)
         require(ctx, cvy_predictor_set(p, CVY_PARAM_WEIGHT, "conv.weight", conv, 90));
     }
     for (size_t i = 0; i < N * SIZE; i++) images[i] = i / SIZE == 7 ? NAN : check_normal(&r);
-    require(ctx, cvy_predictor_run(many, &(cvy_batch){ .images = images, .dtype = CVY_F32, .n = N }, out));
+    require(ctx, cvy_predictor_run(many, &(cvy_batch){ .images = images, .dtype = CVY_F32, .n = N },
+                                   out));
     for (size_t i = 0; i < N; i++) {
         require(ctx,
-                cvy_predictor_run(single, &(cvy_batch){ .images = images + i * SIZE, .dtype = CVY_F32, .n = 1 }, one));
+                cvy_predictor_run(
+                    single, &(cvy_batch){ .images = images + i * SIZE, .dtype = CVY_F32, .n = 1 },
+                    one));
         if (i == 7) assert_true(isnan(out[70]));
         else assert_memory_equal(one, out + i * 10, sizeof one);
     }
@@ -395,8 +449,12 @@ static void test_predictor_neighbours(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_huge_means), cmocka_unit_test(test_constant), cmocka_unit_test(test_large_values),
-        cmocka_unit_test(test_poison), cmocka_unit_test(test_one_value), cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_huge_means),
+        cmocka_unit_test(test_constant),
+        cmocka_unit_test(test_large_values),
+        cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_one_value),
+        cmocka_unit_test(test_neighbours),
         cmocka_unit_test(test_predictor_neighbours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,11 @@
-/* Chains of ops that a backend takes in one piece, while somebody else reads a result inside: every chain of up to four
- * layers x a second reader at every place in it; pairs that are fused x 1 to 33 channels, in place and not, because
- * layouts pad channels; every layer x every size of a partial batch. In training and in prediction, on native and
- * oneDNN's module, fused and op by op, against the reference and against numbers found by hand.
+/* Chains of ops that a backend takes in one piece, while somebody else reads a result inside: every
+ * chain of up to four layers x a second reader at every place in it; pairs that are fused x 1 to 33
+ * channels, in place and not, because layouts pad channels; every layer x every size of a partial
+ * batch. In training and in prediction, on native and oneDNN's module, fused and op by op, against
+ * the reference and against numbers found by hand.
  *
- *   chain_test [--all]     without it, the long sweeps take a part of their cases (CVYI_TEST_SEED: which) */
+ *   chain_test [--all]     without it, the long sweeps take a part of their cases (CVYI_TEST_SEED:
+ *                          which) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,14 +17,19 @@
 #include "convoy/convoy.h"
 
 enum { DEPTH = 4, CLASSES = 3, BATCH = 6, MOST_PARAMS = 40000, ACTS = 6, SHARE = 64 };
-static const char *const act_names[ACTS] = { "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus" };
+static const char *const act_names[ACTS] = { "sigmoid",    "tanh", "relu",
+                                             "leaky_relu", "elu",  "softplus" };
 
-static bool all;         /* --all */
+static bool all; /* --all */
 
-/* ------------------------------------------------------------------------------------------------ backends */
+/* ------------------------------------------------------------------------------------- backends */
 
 /* Native, fused and not; oneDNN's module, where there is one. */
-static const struct who { const char *name, *backends; bool no_fusion; double tolerance; } whos[] = {
+static const struct who {
+    const char *name, *backends;
+    bool no_fusion;
+    double tolerance;
+} whos[] = {
     { "native", "native", false, 3e-6 },
     { "native, op by op", "native", true, 3e-6 },
     { "onednn", "onednn,native", false, 3e-5 },
@@ -38,9 +45,12 @@ static int open_contexts(void **state)
     cvy_context_options o = { .threads = 1, .backends = "reference" };
     if (cvy_context_create(&o, &reference) != CVY_OK) return -1;
     for (int w = 0; w < WHOS; w++) {
-        o = (cvy_context_options){ .threads = 2, .backends = whos[w].backends, .no_fusion = whos[w].no_fusion };
+        o = (cvy_context_options){ .threads = 2,
+                                   .backends = whos[w].backends,
+                                   .no_fusion = whos[w].no_fusion };
         if (cvy_context_create(&o, &contexts[w]) == CVY_OK) continue;
-        if (!strstr(cvy_message(contexts[w]), "convoy-onednn.so in")) return fprintf(stderr, "%s\n", cvy_message(contexts[w])), -1;
+        if (!strstr(cvy_message(contexts[w]), "convoy-onednn.so in"))
+            return fprintf(stderr, "%s\n", cvy_message(contexts[w])), -1;
         cvy_context_destroy(&contexts[w]);
     }
     return 0;
@@ -54,18 +64,19 @@ static int close_contexts(void **state)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ nets */
+/* ----------------------------------------------------------------------------------------- nets */
 
-/* A convolution, then layers by their letters: c conv2d, g one of groups, k one with strides and dilation, l linear,
- * b batch_norm, f frozen batch_norm, a activation, m max_pool, w one with windows that overlap, v average pool, e one that
- * leaves out the padding, + add (of a convolution of the input), o concat (with one), p pad_channels. reader: who else
- * reads place `at` (0: the first convolution). */
+/* A convolution, then layers by their letters: c conv2d, g one of groups, k one with strides and
+ * dilation, l linear, b batch_norm, f frozen batch_norm, a activation, m max_pool, w one with
+ * windows that overlap, v average pool, e one that leaves out the padding, + add (of a convolution
+ * of the input), o concat (with one), p pad_channels. reader: who else reads place `at` (0: the
+ * first convolution). */
 struct chain {
     char layers[DEPTH + 1];
     size_t at;
-    char reader;         /* a letter; 0: nobody */
-    bool first;          /* the chain is the first operand of its adds */
-    bool softmax;        /* predictions are probabilities */
+    char reader;  /* a letter; 0: nobody */
+    bool first;   /* the chain is the first operand of its adds */
+    bool softmax; /* predictions are probabilities */
     cvy_act_desc act;
     size_t channels, size, kernel;
 };
@@ -73,13 +84,20 @@ struct chain {
 static const char *describe(const struct chain *c)
 {
     static char text[256];
-    snprintf(text, sizeof text, "%s of %s (alpha %g), %zu channels, %zu x %zu, kernel %zu, read at %zu by '%c'%s", c->layers,
-             act_names[c->act.kind], c->act.alpha, c->channels, c->size, c->size, c->kernel, c->at, c->reader ? c->reader : '-',
-             c->first ? ", first" : "");
+    snprintf(text, sizeof text,
+             "%s of %s (alpha %g), %zu channels, %zu x %zu, kernel %zu, read at %zu by '%c'%s",
+             c->layers, act_names[c->act.kind], c->act.alpha, c->channels, c->size, c->size,
+             c->kernel, c->at, c->reader ? c->reader : '-', c->first ? ", first" : "");
     return text;
 }
 
-struct build { cvy_net *net; const struct chain *c; cvy_tensor input; int names; char name[16]; };
+struct build {
+    cvy_net *net;
+    const struct chain *c;
+    cvy_tensor input;
+    int names;
+    char name[16];
+};
 
 static const char *name_of(struct build *b, const char *type)
 {
@@ -90,23 +108,35 @@ static const char *name_of(struct build *b, const char *type)
 static cvy_tensor conv(struct build *b, cvy_tensor x, size_t kernel, size_t stride)
 {
     size_t p = kernel / 2;
-    return cvy_conv2d(b->net, x, name_of(b, "conv"), &(cvy_conv2d_desc){
-        .out_channels = b->c->channels, .kernel = { kernel, kernel }, .stride = { stride, stride }, .pad = { p, p, p, p } });
+    return cvy_conv2d(b->net, x, name_of(b, "conv"),
+                      &(cvy_conv2d_desc){ .out_channels = b->c->channels,
+                                          .kernel = { kernel, kernel },
+                                          .stride = { stride, stride },
+                                          .pad = { p, p, p, p } });
 }
 
 static cvy_tensor unusual_conv(struct build *b, cvy_tensor x, bool groups)
 {
-    cvy_conv2d_desc d = { .out_channels = b->c->channels, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } };
+    cvy_conv2d_desc d = { .out_channels = b->c->channels,
+                          .kernel = { 3, 3 },
+                          .pad = { 1, 1, 1, 1 } };
     if (groups) d.groups = cvy_tensor_shape(b->net, x).c;
-    else d.stride[0] = d.stride[1] = d.dilation[0] = d.dilation[1] = d.pad[0] = d.pad[1] = d.pad[2] = d.pad[3] = 2;
+    else
+        d.stride[0] = d.stride[1] = d.dilation[0] = d.dilation[1] = d.pad[0] = d.pad[1] = d.pad[2] =
+            d.pad[3] = 2;
     return cvy_conv2d(b->net, x, name_of(b, "conv"), &d);
 }
 
 static cvy_tensor pool(struct build *b, cvy_tensor x, char letter)
 {
-    cvy_pool2d_desc d = { .kind = letter == 'v' || letter == 'e' ? CVY_POOL_AVG : CVY_POOL_MAX, .kernel = { 2, 2 } };
+    cvy_pool2d_desc d = { .kind = letter == 'v' || letter == 'e' ? CVY_POOL_AVG : CVY_POOL_MAX,
+                          .kernel = { 2, 2 } };
     if (letter == 'w' || letter == 'e')
-        d = (cvy_pool2d_desc){ .kind = d.kind, .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 }, .exclude_pad = true };
+        d = (cvy_pool2d_desc){ .kind = d.kind,
+                               .kernel = { 3, 3 },
+                               .stride = { 2, 2 },
+                               .pad = { 1, 1, 1, 1 },
+                               .exclude_pad = true };
     return cvy_pool2d(b->net, x, NULL, &d);
 }
 
@@ -118,9 +148,13 @@ static cvy_tensor layer(struct build *b, cvy_tensor x, char letter)
     case 'c': return conv(b, x, b->c->kernel, 1);
     case 'g':
     case 'k': return unusual_conv(b, x, letter == 'g');
-    case 'l': return cvy_linear(b->net, x, name_of(b, "linear"), &(cvy_linear_desc){ .out_features = b->c->channels });
+    case 'l':
+        return cvy_linear(b->net, x, name_of(b, "linear"),
+                          &(cvy_linear_desc){ .out_features = b->c->channels });
     case 'b':
-    case 'f': return cvy_batch_norm(b->net, x, name_of(b, "bn"), &(cvy_batch_norm_desc){ .frozen = letter == 'f', .eps = 0.1 });
+    case 'f':
+        return cvy_batch_norm(b->net, x, name_of(b, "bn"),
+                              &(cvy_batch_norm_desc){ .frozen = letter == 'f', .eps = 0.1 });
     case 'a': return cvy_activation(b->net, x, NULL, &b->c->act);
     case 'p': return cvy_pad_channels(b->net, x, 1, 2, NULL);
     case 'm':
@@ -141,7 +175,8 @@ static cvy_tensor joined(struct build *b, cvy_tensor x, cvy_tensor y)
 {
     cvy_shape sx = cvy_tensor_shape(b->net, x), sy = cvy_tensor_shape(b->net, y);
     if (y < 0) return cvy_linear(b->net, x, "head", &(cvy_linear_desc){ .out_features = CLASSES });
-    if (b->c->reader == '+' && sx.h == sy.h) return joined(b, cvy_add(b->net, x, y, NULL), CVY_NO_TENSOR);
+    if (b->c->reader == '+' && sx.h == sy.h)
+        return joined(b, cvy_add(b->net, x, y, NULL), CVY_NO_TENSOR);
     if (b->c->reader == 'o' && sx.h == sy.h)
         return joined(b, cvy_concat(b->net, (cvy_tensor[]){ y, x }, 2, NULL), CVY_NO_TENSOR);
     cvy_tensor parts[2] = { cvy_flatten(b->net, x), cvy_flatten(b->net, y) };
@@ -162,7 +197,12 @@ static cvy_tensor chain_net(struct build *b)
     return joined(b, x, y);
 }
 
-struct side { cvy_context *ctx; cvy_net *net; cvy_trainer *trainer; cvy_predictor *predictor; };
+struct side {
+    cvy_context *ctx;
+    cvy_net *net;
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;
+};
 
 static bool open_side(struct side *s, cvy_context *ctx, const struct chain *c)
 {
@@ -183,7 +223,7 @@ static void close_side(struct side *s)
     cvy_net_destroy(&s->net);
 }
 
-/* ------------------------------------------------------------------------------------------------ comparing */
+/* ------------------------------------------------------------------------------------ comparing */
 
 /* The largest difference, in units of the largest number (at least 1). NaN counts as infinite. */
 static double distance(const float *a, const float *b, size_t n)
@@ -200,11 +240,13 @@ static double distance(const float *a, const float *b, size_t n)
 static double worst[WHOS]; /* of the running test, in tolerances */
 static size_t failures;
 
-static void check(double d, double tolerance, const struct who *who, const struct chain *c, const char *what)
+static void check(double d, double tolerance, const struct who *who, const struct chain *c,
+                  const char *what)
 {
     worst[who - whos] = fmax(worst[who - whos], d / tolerance);
     if (d <= tolerance) return;
-    if (failures++ < 10) print_message("%s: %s: %s differs by %.3g\n", who->name, describe(c), what, d);
+    if (failures++ < 10)
+        print_message("%s: %s: %s differs by %.3g\n", who->name, describe(c), what, d);
 }
 
 static void begin(void)
@@ -217,22 +259,28 @@ static void end(size_t cases)
 {
     print_message("  %zu cases", cases);
     for (int w = 0; w < WHOS; w++)
-        if (contexts[w]) print_message("%s%s %.2f", w ? ", " : "; largest error, in bounds: ", whos[w].name, worst[w]);
+        if (contexts[w])
+            print_message("%s%s %.2f", w ? ", " : "; largest error, in bounds: ", whos[w].name,
+                          worst[w]);
     print_message("\n");
     assert_int_equal(failures, 0);
 }
 
-static void compare_params(struct side *s, const struct side *right, const struct who *who, const struct chain *c, size_t step)
+static void compare_params(struct side *s, const struct side *right, const struct who *who,
+                           const struct chain *c, size_t step)
 {
     static float a[MOST_PARAMS], b[MOST_PARAMS];
     for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_GRADIENT; kind++)
         for (size_t i = 0; i < cvy_trainer_params(s->trainer, (enum cvy_param_kind)kind); i++) {
             char what[96];
             cvy_param_info info;
-            assert_int_equal(cvy_trainer_param(s->trainer, (enum cvy_param_kind)kind, i, &info), CVY_OK);
+            assert_int_equal(cvy_trainer_param(s->trainer, (enum cvy_param_kind)kind, i, &info),
+                             CVY_OK);
             assert_true(info.count <= MOST_PARAMS);
-            assert_int_equal(cvy_trainer_get(s->trainer, info.kind, info.name, a, info.count), CVY_OK);
-            assert_int_equal(cvy_trainer_get(right->trainer, info.kind, info.name, b, info.count), CVY_OK);
+            assert_int_equal(cvy_trainer_get(s->trainer, info.kind, info.name, a, info.count),
+                             CVY_OK);
+            assert_int_equal(cvy_trainer_get(right->trainer, info.kind, info.name, b, info.count),
+                             CVY_OK);
             snprintf(what, sizeof what, "%s (kind %d) after step %zu", info.name, kind, step);
             check(distance(a, b, info.count), who->tolerance, who, c, what);
         }
@@ -253,9 +301,11 @@ static void run_chain(const struct chain *c, const size_t *images, uint64_t seed
     struct check_rng r = { seed };
     struct side right, side[WHOS];
     assert_true(c->size <= 8);
-    if (!open_side(&right, reference, c)) fail_msg("reference: %s: %s", describe(c), cvy_message(reference));
+    if (!open_side(&right, reference, c))
+        fail_msg("reference: %s: %s", describe(c), cvy_message(reference));
     for (int w = 0; w < WHOS; w++)
-        if (contexts[w] && !open_side(&side[w], contexts[w], c)) fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
+        if (contexts[w] && !open_side(&side[w], contexts[w], c))
+            fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
     for (size_t step = 0; images[step]; step++) {
         cvy_step_result got, want;
         cvy_batch batch = { .images = x, .dtype = CVY_F32, .labels8 = labels, .n = images[step] };
@@ -263,8 +313,10 @@ static void run_chain(const struct chain *c, const size_t *images, uint64_t seed
         assert_int_equal(cvy_trainer_step(right.trainer, &batch, &want), CVY_OK);
         for (int w = 0; w < WHOS; w++) {
             if (!contexts[w]) continue;
-            if (cvy_trainer_step(side[w].trainer, &batch, &got)) fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
-            check(fabs(got.loss_sum - want.loss_sum) / (1 + want.loss_sum), whos[w].tolerance, &whos[w], c, "the loss");
+            if (cvy_trainer_step(side[w].trainer, &batch, &got))
+                fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
+            check(fabs(got.loss_sum - want.loss_sum) / (1 + want.loss_sum), whos[w].tolerance,
+                  &whos[w], c, "the loss");
             compare_params(&side[w], &right, &whos[w], c, step + 1);
         }
     }
@@ -274,8 +326,10 @@ static void run_chain(const struct chain *c, const size_t *images, uint64_t seed
         assert_int_equal(cvy_predictor_run(right.predictor, &batch, yb), CVY_OK);
         for (int w = 0; w < WHOS; w++) {
             if (!contexts[w]) continue;
-            if (cvy_predictor_run(side[w].predictor, &batch, ya)) fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
-            check(distance(ya, yb, batch.n * CLASSES), whos[w].tolerance, &whos[w], c, "the prediction");
+            if (cvy_predictor_run(side[w].predictor, &batch, ya))
+                fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
+            check(distance(ya, yb, batch.n * CLASSES), whos[w].tolerance, &whos[w], c,
+                  "the prediction");
         }
     }
     for (int w = 0; w < WHOS; w++)
@@ -283,9 +337,10 @@ static void run_chain(const struct chain *c, const size_t *images, uint64_t seed
     close_side(&right);
 }
 
-/* ------------------------------------------------------------------------------------------------ all chains */
+/* ----------------------------------------------------------------------------------- all chains */
 
-/* `code` in base 6, to letters; false: two of a kind next to each other, or maps too small to be pooled. */
+/* `code` in base 6, to letters; false: two of a kind next to each other, or maps too small to be
+ * pooled. */
 static bool decode(size_t code, size_t depth, char *layers, size_t *pools)
 {
     *pools = 0;
@@ -298,7 +353,8 @@ static bool decode(size_t code, size_t depth, char *layers, size_t *pools)
     return *pools <= 2;
 }
 
-/* The activation, the reader and the shape go by chance: every chain is met with every place of the reader. */
+/* The activation, the reader and the shape go by chance: every chain is met with every place of the
+ * reader. */
 static void every_chain_with_a_second_reader(void **state)
 {
     (void)state;
@@ -317,7 +373,8 @@ static void every_chain_with_a_second_reader(void **state)
                 if (!all && number++ % SHARE != skip_to) continue;
                 c.reader = "+ocbamv"[check_below(&own, 7)];
                 c.first = check_below(&own, 2);
-                c.act = (cvy_act_desc){ .kind = (enum cvy_act_kind)check_below(&own, ACTS), .alpha = check_below(&own, 2) ? 0.3 : 0 };
+                c.act = (cvy_act_desc){ .kind = (enum cvy_act_kind)check_below(&own, ACTS),
+                                        .alpha = check_below(&own, 2) ? 0.3 : 0 };
                 c.channels = channels[check_below(&own, sizeof channels / sizeof *channels)];
                 c.kernel = check_below(&own, 2) ? 3 : 1;
                 if (pools == 2 || check_below(&own, 4) == 0) c.size = 8;
@@ -329,14 +386,20 @@ static void every_chain_with_a_second_reader(void **state)
     end(ran);
 }
 
-/* ------------------------------------------------------------------------------------------------ channels, images */
+/* ----------------------------------------------------------------------------- channels, images */
 
-/* Pairs and triples that are fused, and sums in place and not: channels are padded to 8 or 16 in oneDNN's layouts. */
+/* Pairs and triples that are fused, and sums in place and not: channels are padded to 8 or 16 in
+ * oneDNN's layouts. */
 static void fused_layers_with_any_number_of_channels(void **state)
 {
     (void)state;
-    static const struct { const char *layers; char reader; bool first; } cases[] = {
-        { "a", 0, false }, { "ba", 0, false }, { "fa", 0, false }, { "+a", 0, true }, { "+a", 0, false }, { "+a", 'a', true },
+    static const struct {
+        const char *layers;
+        char reader;
+        bool first;
+    } cases[] = {
+        { "a", 0, false },  { "ba", 0, false }, { "fa", 0, false },
+        { "+a", 0, true },  { "+a", 0, false }, { "+a", 'a', true },
         { "b+a", 0, true }, { "ma", 0, false }, { "mba", 0, false },
     };
     enum { CASES = sizeof cases / sizeof *cases };
@@ -346,8 +409,12 @@ static void fused_layers_with_any_number_of_channels(void **state)
         for (size_t k = 0; k < CASES; k++)
             for (int act = 0; act < ACTS; act++) {
                 if (!all && (channels * 7 + k * 5 + (size_t)act * 3) % 24 != skip_to) continue;
-                struct chain c = { .reader = cases[k].reader, .first = cases[k].first, .act = { .kind = (enum cvy_act_kind)act },
-                                   .channels = channels, .size = 4, .kernel = channels % 2 ? 1 : 3 };
+                struct chain c = { .reader = cases[k].reader,
+                                   .first = cases[k].first,
+                                   .act = { .kind = (enum cvy_act_kind)act },
+                                   .channels = channels,
+                                   .size = 4,
+                                   .kernel = channels % 2 ? 1 : 3 };
                 strcpy(c.layers, cases[k].layers);
                 run_chain(&c, (const size_t[]){ BATCH, 0 }, channels);
                 ran++;
@@ -355,7 +422,8 @@ static void fused_layers_with_any_number_of_channels(void **state)
     end(ran);
 }
 
-/* A layer alone, with every number of images up to the batch: what was made for full batches is made once more. */
+/* A layer alone, with every number of images up to the batch: what was made for full batches is
+ * made once more. */
 static void every_layer_with_every_number_of_images(void **state)
 {
     (void)state;
@@ -364,7 +432,11 @@ static void every_layer_with_every_number_of_images(void **state)
     begin();
     for (const char *l = letters; *l; l++)
         for (int act = 0; act < (*l == 'a' ? ACTS : 1); act++, ran++) {
-            struct chain c = { .layers = { *l }, .act = { .kind = (enum cvy_act_kind)act }, .channels = 5 + ran % 5, .size = 4, .kernel = 3,
+            struct chain c = { .layers = { *l },
+                               .act = { .kind = (enum cvy_act_kind)act },
+                               .channels = 5 + ran % 5,
+                               .size = 4,
+                               .kernel = 3,
                                .softmax = ran % 2 };
             if (*l == 'g') c.channels = 2 * c.channels; /* the first convolution has as many */
             run_chain(&c, (const size_t[]){ 1, 2, 3, 4, 5, BATCH, 1, 0 }, ran);
@@ -372,7 +444,7 @@ static void every_layer_with_every_number_of_images(void **state)
     end(ran);
 }
 
-/* ------------------------------------------------------------------------------------------------ by hand */
+/* -------------------------------------------------------------------------------------- by hand */
 
 static double act_of(const cvy_act_desc *d, double x)
 {
@@ -389,14 +461,20 @@ static double act_of(const cvy_act_desc *d, double x)
 
 /* c is a convolution that changes nothing: c = x. */
 enum form { NORM_ACT_ADD_C, ACT_ADD_C, ACT_OF_SUM, ACT_OF_SUM_TURNED, ACT_OF_SUM_AND_C, FORMS };
-static const char *const form_names[FORMS] = { "act(bn(c)) + c", "act(c) + c", "act(c + x)", "act(x + c)", "act(c + x) + c" };
+static const char *const form_names[FORMS] = { "act(bn(c)) + c", "act(c) + c", "act(c + x)",
+                                               "act(x + c)", "act(c + x) + c" };
 
-static cvy_tensor form_net(cvy_net *net, enum form form, const cvy_act_desc *act, size_t channels, size_t size)
+static cvy_tensor form_net(cvy_net *net, enum form form, const cvy_act_desc *act, size_t channels,
+                           size_t size)
 {
     cvy_tensor x = cvy_input(net, channels, size, size);
-    cvy_tensor c = cvy_conv2d(net, x, "c", &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 1, 1 }, .no_bias = true });
+    cvy_tensor c = cvy_conv2d(
+        net, x, "c",
+        &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 1, 1 }, .no_bias = true });
     switch (form) {
-    case NORM_ACT_ADD_C: return cvy_add(net, cvy_activation(net, cvy_batch_norm(net, c, "bn", NULL), NULL, act), c, NULL);
+    case NORM_ACT_ADD_C:
+        return cvy_add(net, cvy_activation(net, cvy_batch_norm(net, c, "bn", NULL), NULL, act), c,
+                       NULL);
     case ACT_ADD_C: return cvy_add(net, cvy_activation(net, c, NULL, act), c, NULL);
     case ACT_OF_SUM: return cvy_activation(net, cvy_add(net, c, x, NULL), NULL, act);
     case ACT_OF_SUM_TURNED: return cvy_activation(net, cvy_add(net, x, c, NULL), NULL, act);
@@ -417,7 +495,8 @@ static double form_value(enum form form, const cvy_act_desc *act, double x)
 static void compute_form(int w, enum form form, const cvy_act_desc *act, size_t channels)
 {
     enum { IMAGES = 2, SIZE = 3, MOST = 33 };
-    static float x[IMAGES * MOST * SIZE * SIZE], y[IMAGES * MOST * SIZE * SIZE], weights[MOST * MOST];
+    static float x[IMAGES * MOST * SIZE * SIZE], y[IMAGES * MOST * SIZE * SIZE],
+        weights[MOST * MOST];
     size_t n = IMAGES * channels * SIZE * SIZE;
     cvy_net *net;
     cvy_predictor *p;
@@ -425,14 +504,17 @@ static void compute_form(int w, enum form form, const cvy_act_desc *act, size_t 
     for (size_t i = 0; i < channels * channels; i++) weights[i] = i / channels == i % channels;
     assert_int_equal(cvy_net_create(contexts[w], &net), CVY_OK);
     cvy_batch b = { .images = x, .dtype = CVY_F32, .n = IMAGES };
-    if (cvy_predictor_create(net, form_net(net, form, act, channels, SIZE), IMAGES, NULL, NULL, &p) ||
-        cvy_predictor_set(p, CVY_PARAM_WEIGHT, "c.weight", weights, channels * channels) || cvy_predictor_run(p, &b, y))
+    if (cvy_predictor_create(net, form_net(net, form, act, channels, SIZE), IMAGES, NULL, NULL,
+                             &p) ||
+        cvy_predictor_set(p, CVY_PARAM_WEIGHT, "c.weight", weights, channels * channels) ||
+        cvy_predictor_run(p, &b, y))
         fail_msg("%s: %s", whos[w].name, cvy_message(contexts[w]));
     for (size_t i = 0; i < n; i++) {
         double want = form_value(form, act, (double)x[i]);
         if (!(fabs((double)y[i] - want) <= 4e-6))
-            fail_msg("%s: %s, %s, %zu channels: %.9g of %g, not %.9g", whos[w].name, form_names[form], act_names[act->kind], channels,
-                     (double)y[i], (double)x[i], want);
+            fail_msg("%s: %s, %s, %zu channels: %.9g of %g, not %.9g", whos[w].name,
+                     form_names[form], act_names[act->kind], channels, (double)y[i], (double)x[i],
+                     want);
     }
     cvy_predictor_destroy(&p);
     cvy_net_destroy(&net);
@@ -446,7 +528,8 @@ static void results_that_were_wrong_once(void **state)
             for (int form = 0; form < FORMS; form++)
                 for (int act = 0; act < ACTS; act++)
                     if (all || channels <= 2 || (channels + (size_t)form + (size_t)act) % 8 == 0)
-                        compute_form(w, (enum form)form, &(cvy_act_desc){ .kind = (enum cvy_act_kind)act }, channels);
+                        compute_form(w, (enum form)form,
+                                     &(cvy_act_desc){ .kind = (enum cvy_act_kind)act }, channels);
 }
 
 int main(int argc, char **argv)

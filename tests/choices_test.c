@@ -1,8 +1,10 @@
-/* Every choice that native makes by a number (NATIVE_CHOICES), met on both sides: the log of a context says which answers
- * were given, and each case's results are compared with the reference's. Operators run on small whole numbers, whose sums
- * are exact in any order, so that a wrong one cannot hide in a bound; nets train three steps.
+/* Every choice that native makes by a number (NATIVE_CHOICES), met on both sides: the log of a
+ * context says which answers were given, and each case's results are compared with the reference's.
+ * Operators run on small whole numbers, whose sums are exact in any order, so that a wrong one
+ * cannot hide in a bound; nets train three steps.
  *
- * A choice whose answers these cases do not both see fails here by its name: give it a case, or a reason in ELSEWHERE. */
+ * A choice whose answers these cases do not both see fails here by its name: give it a case, or a
+ * reason in ELSEWHERE. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +20,14 @@
 static size_t seen[NATIVE_N_CHOICES][2];
 
 /* Answers that no case of this program can give. */
-static const struct { enum native_choice choice; bool answer; const char *why; } ELSEWHERE[] = {
-    { CHOICE_FLAT_TASKS, false, "native has no reason to move a parameter: only beside a module that keeps its own (module_test)" },
+static const struct {
+    enum native_choice choice;
+    bool answer;
+    const char *why;
+} ELSEWHERE[] = {
+    { CHOICE_FLAT_TASKS, false,
+      "native has no reason to move a parameter: only beside a module that keeps its own "
+      "(module_test)" },
     { CHOICE_FLAT_TASKS, true, "likewise" },
 };
 
@@ -38,15 +46,22 @@ static void count(void *user, int level, const char *line)
 static cvy_context *context(const char *backend, bool counting)
 {
     cvy_context *ctx;
-    cvy_context_options o = { .threads = 2, .backends = backend, .strict = true, .verbose = counting ? 2 : 0,
+    cvy_context_options o = { .threads = 2,
+                              .backends = backend,
+                              .strict = true,
+                              .verbose = counting ? 2 : 0,
                               .log = counting ? count : NULL };
     if (cvy_context_create(&o, &ctx)) die(ctx, backend);
     return ctx;
 }
 
-/* ------------------------------------------------------------------------------------------------ convolutions */
+/* --------------------------------------------------------------------------------- convolutions */
 
-struct conv_case { const char *what; cvy_shape src; cvy_conv2d_desc conv; };
+struct conv_case {
+    const char *what;
+    cvy_shape src;
+    cvy_conv2d_desc conv;
+};
 
 #define SAME3 .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }
 
@@ -54,44 +69,76 @@ static const struct conv_case convs[] = {
     { "owned, the least weights", { 3, 768, 3, 3 }, { .out_channels = 128, .kernel = { 1, 1 } } },
     { "one row of weights less", { 3, 768, 3, 3 }, { .out_channels = 127, .kernel = { 1, 1 } } },
     { "owned, by taps, two blocks", { 18, 96, 3, 3 }, { .out_channels = 114, SAME3 } },
-    { "owned, stride and flip", { 17, 96, 5, 6 }, { .out_channels = 114, SAME3, .stride = { 2, 2 }, .flip = true } },
-    { "owned, dilated groups", { 2, 200, 7, 7 }, { .out_channels = 220, .kernel = { 3, 3 }, .dilation = { 2, 2 }, .groups = 2, .pad = { 1, 2, 3, 0 } } },
-    { "owned, the fewest channels a task", { 1, 4, 75, 75 }, { .out_channels = 5, .kernel = { 73, 73 } } },
+    { "owned, stride and flip",
+      { 17, 96, 5, 6 },
+      { .out_channels = 114, SAME3, .stride = { 2, 2 }, .flip = true } },
+    { "owned, dilated groups",
+      { 2, 200, 7, 7 },
+      { .out_channels = 220,
+        .kernel = { 3, 3 },
+        .dilation = { 2, 2 },
+        .groups = 2,
+        .pad = { 1, 2, 3, 0 } } },
+    { "owned, the fewest channels a task",
+      { 1, 4, 75, 75 },
+      { .out_channels = 5, .kernel = { 73, 73 } } },
     { "owned, little of a slot held", { 1, 1366, 3, 3 }, { .out_channels = 8, SAME3 } },
-    { "weights enough, maps too large to be read again", { 1, 1024, 28, 28 }, { .out_channels = 96, .kernel = { 1, 1 } } },
+    { "weights enough, maps too large to be read again",
+      { 1, 1024, 28, 28 },
+      { .out_channels = 96, .kernel = { 1, 1 } } },
     { "interior", { 2, 5, 18, 18 }, { .out_channels = 4, SAME3 } },
     { "interior one pixel less", { 2, 5, 17, 17 }, { .out_channels = 4, SAME3 } },
     { "interior for few channels", { 2, 2, 6, 6 }, { .out_channels = 4, SAME3 } },
     { "strips of one row", { 2, 3, 4, 98 }, { .out_channels = 6, SAME3 } },
-    { "rows of the kernel's limit", { 2, 3, 1, 1024 }, { .out_channels = 4, .kernel = { 1, 3 }, .pad = { 0, 1, 0, 1 } } },
-    { "one more", { 2, 14, 1, 1025 }, { .out_channels = 4, .kernel = { 1, 3 }, .pad = { 0, 1, 0, 1 } } },
+    { "rows of the kernel's limit",
+      { 2, 3, 1, 1024 },
+      { .out_channels = 4, .kernel = { 1, 3 }, .pad = { 0, 1, 0, 1 } } },
+    { "one more",
+      { 2, 14, 1, 1025 },
+      { .out_channels = 4, .kernel = { 1, 3 }, .pad = { 0, 1, 0, 1 } } },
     { "channels of one call", { 2, 48, 4, 4 }, { .out_channels = 7, SAME3 } },
     { "one more", { 2, 49, 4, 4 }, { .out_channels = 7, SAME3 } },
     { "sixteen blocks", { 241, 2, 4, 4 }, { .out_channels = 4, SAME3 } },
     { "fifteen", { 240, 2, 4, 4 }, { .out_channels = 4, SAME3 } },
-    { "sixteen blocks, weights that L2 does not hold", { 241, 520, 1, 1 }, { .out_channels = 64, .kernel = { 1, 1 } } },
+    { "sixteen blocks, weights that L2 does not hold",
+      { 241, 520, 1, 1 },
+      { .out_channels = 64, .kernel = { 1, 1 } } },
     { "by images, seven pixels", { 5, 6, 1, 7 }, { .out_channels = 20, .kernel = { 1, 1 } } },
     { "eight pixels", { 5, 6, 2, 4 }, { .out_channels = 20, .kernel = { 1, 1 } } },
     { "by images, a hundred channels and taps", { 19, 100, 2, 2 }, { .out_channels = 40, SAME3 } },
-    { "by images, more blocks than the kernel takes", { 1030, 5, 2, 2 }, { .out_channels = 20, SAME3 } },
+    { "by images, more blocks than the kernel takes",
+      { 1030, 5, 2, 2 },
+      { .out_channels = 20, SAME3 } },
     { "wide", { 20, 33, 1, 1 }, { .out_channels = 65, .kernel = { 1, 1 } } },
     { "not quite wide", { 20, 33, 1, 1 }, { .out_channels = 64, .kernel = { 1, 1 } } },
     { "wide, the whole map", { 6, 30, 3, 4 }, { .out_channels = 90, .kernel = { 3, 4 } } },
-    { "wide, rows of 4 096 bytes", { 50, 1024, 1, 1 }, { .out_channels = 100, .kernel = { 1, 1 } } },
-    { "wide, the whole map of 4 KiB a channel", { 18, 3, 32, 32 }, { .out_channels = 100, .kernel = { 32, 32 } } },
+    { "wide, rows of 4 096 bytes",
+      { 50, 1024, 1, 1 },
+      { .out_channels = 100, .kernel = { 1, 1 } } },
+    { "wide, the whole map of 4 KiB a channel",
+      { 18, 3, 32, 32 },
+      { .out_channels = 100, .kernel = { 32, 32 } } },
     { "the same, not wide", { 18, 2, 64, 64 }, { .out_channels = 10, .kernel = { 64, 64 } } },
     { "wide, ranges of channels", { 3, 2100, 1, 1 }, { .out_channels = 70, .kernel = { 1, 1 } } },
-    { "wide, more blocks than the kernel takes", { 1030, 12, 1, 1 }, { .out_channels = 70, .kernel = { 1, 1 } } },
+    { "wide, more blocks than the kernel takes",
+      { 1030, 12, 1, 1 },
+      { .out_channels = 70, .kernel = { 1, 1 } } },
     { "a chain of 256", { 2, 256, 3, 3 }, { .out_channels = 6, .kernel = { 1, 1 } } },
     { "of 257", { 2, 257, 3, 3 }, { .out_channels = 6, .kernel = { 1, 1 } } },
-    { "one channel longer than a chain", { 1, 2, 20, 20 }, { .out_channels = 2, .kernel = { 17, 16 }, .pad = { 8, 8, 8, 8 } } },
+    { "one channel longer than a chain",
+      { 1, 2, 20, 20 },
+      { .out_channels = 2, .kernel = { 17, 16 }, .pad = { 8, 8, 8, 8 } } },
     { "work for more tasks than the least", { 16, 32, 16, 16 }, { .out_channels = 32, SAME3 } },
     { "for more than the most", { 16, 64, 16, 16 }, { .out_channels = 32, SAME3 } },
     { "weights more than maps", { 1, 300, 5, 5 }, { .out_channels = 310, SAME3 } },
     { "depthwise", { 20, 40, 9, 9 }, { .out_channels = 40, SAME3, .groups = 40 } },
     { "regions of wide rows", { 1, 64, 2, 600 }, { .out_channels = 3, SAME3 } },
-    { "no tap at all", { 3, 3, 4, 4 }, { .out_channels = 5, .kernel = { 2, 2 }, .pad = { 7, 7, 7, 7 }, .stride = { 3, 3 } } },
-    { "most rows between the taps", { 2, 3, 40, 9 }, { .out_channels = 5, .kernel = { 3, 2 }, .stride = { 9, 4 }, .dilation = { 6, 1 } } },
+    { "no tap at all",
+      { 3, 3, 4, 4 },
+      { .out_channels = 5, .kernel = { 2, 2 }, .pad = { 7, 7, 7, 7 }, .stride = { 3, 3 } } },
+    { "most rows between the taps",
+      { 2, 3, 40, 9 },
+      { .out_channels = 5, .kernel = { 3, 2 }, .stride = { 9, 4 }, .dilation = { 6, 1 } } },
 };
 
 static size_t elements(cvy_shape s) { return s.n * s.c * s.h * s.w; }
@@ -103,17 +150,21 @@ static float *whole(struct check_rng *r, size_t n)
     return x;
 }
 
-static void run_conv(cvy_context *ctx, const struct conv_case *c, enum cvy_pass pass, const cvy_op_args *args)
+static void run_conv(cvy_context *ctx, const struct conv_case *c, enum cvy_pass pass,
+                     const cvy_op_args *args)
 {
     cvy_op *op;
     if (cvy_op_conv2d(ctx, &c->conv, c->src, pass, &op) || cvy_op_run(op, args)) die(ctx, c->what);
     cvy_op_destroy(&op);
 }
 
-static void equal(const struct conv_case *c, const char *what, const float *got, const float *want, size_t n)
+static void equal(const struct conv_case *c, const char *what, const float *got, const float *want,
+                  size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (got[i] != want[i]) fail_msg("%s: %s[%zu] is %.9g, right is %.9g", c->what, what, i, (double)got[i], (double)want[i]);
+        if (got[i] != want[i])
+            fail_msg("%s: %s[%zu] is %.9g, right is %.9g", c->what, what, i, (double)got[i],
+                     (double)want[i]);
 }
 
 static void check_conv(cvy_context *native, cvy_context *reference, const struct conv_case *c)
@@ -123,7 +174,8 @@ static void check_conv(cvy_context *native, cvy_context *reference, const struct
     if (cvy_op_conv2d(reference, &c->conv, c->src, CVY_FORWARD, &op)) die(reference, c->what);
     cvy_shape dst = cvy_op_dst_shape(op);
     cvy_op_destroy(&op);
-    size_t groups = c->conv.groups ? c->conv.groups : 1, oc = c->conv.out_channels, nx = elements(c->src), ny = elements(dst);
+    size_t groups = c->conv.groups ? c->conv.groups : 1, oc = c->conv.out_channels,
+           nx = elements(c->src), ny = elements(dst);
     size_t nw = oc * (c->src.c / groups) * c->conv.kernel[0] * c->conv.kernel[1];
     float *x = whole(&r, nx), *w = whole(&r, nw), *b = whole(&r, oc), *dy = whole(&r, ny);
     float *y[2], *dx[2], *dw[2], *db[2];
@@ -131,14 +183,19 @@ static void check_conv(cvy_context *native, cvy_context *reference, const struct
     for (int i = 0; i < 2; i++) {
         cvy_context *ctx = i ? reference : native;
         y[i] = whole(&r, ny), dx[i] = whole(&r, nx), dw[i] = whole(&r, nw), db[i] = whole(&r, oc);
-        run_conv(ctx, c, CVY_FORWARD, &(cvy_op_args){ .src = x, .weights = w, .bias = b, .dst = y[i] });
-        run_conv(ctx, c, CVY_BACKWARD_DATA, &(cvy_op_args){ .diff_dst = dy, .weights = w, .diff_src = dx[i] });
-        run_conv(ctx, c, CVY_BACKWARD_WEIGHTS,
-                 &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = dw[i], .diff_bias = db[i] });
+        run_conv(ctx, c, CVY_FORWARD,
+                 &(cvy_op_args){ .src = x, .weights = w, .bias = b, .dst = y[i] });
+        run_conv(ctx, c, CVY_BACKWARD_DATA,
+                 &(cvy_op_args){ .diff_dst = dy, .weights = w, .diff_src = dx[i] });
+        run_conv(
+            ctx, c, CVY_BACKWARD_WEIGHTS,
+            &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = dw[i], .diff_bias = db[i] });
     }
     /* Pixel by pixel such a layer is right, too, but its data gradient takes ten times as long. */
-    if (c->src.h * c->src.w > 1 && dst.h * dst.w == 1 && c->conv.kernel[0] == c->src.h && c->conv.kernel[1] == c->src.w)
-        if (seen[CHOICE_WHOLE][1] - rows != 3) fail_msg("%s: %zu of 3 passes as one row", c->what, seen[CHOICE_WHOLE][1] - rows);
+    if (c->src.h * c->src.w > 1 && dst.h * dst.w == 1 && c->conv.kernel[0] == c->src.h &&
+        c->conv.kernel[1] == c->src.w)
+        if (seen[CHOICE_WHOLE][1] - rows != 3)
+            fail_msg("%s: %zu of 3 passes as one row", c->what, seen[CHOICE_WHOLE][1] - rows);
     equal(c, "result", y[0], y[1], ny);
     equal(c, "data gradient", dx[0], dx[1], nx);
     equal(c, "weight gradient", dw[0], dw[1], nw);
@@ -151,14 +208,16 @@ static void convolutions(void **state)
 {
     (void)state;
     cvy_context *native = context("native", true), *reference = context("reference", false);
-    for (size_t i = 0; i < sizeof convs / sizeof *convs; i++) check_conv(native, reference, &convs[i]);
+    for (size_t i = 0; i < sizeof convs / sizeof *convs; i++)
+        check_conv(native, reference, &convs[i]);
     cvy_context_destroy(&native);
     cvy_context_destroy(&reference);
 }
 
-/* ------------------------------------------------------------------------------------------------ nets */
+/* ----------------------------------------------------------------------------------------- nets */
 
-/* Rows of 300 pixels; chains that keep a result for another reader; a pooling whose plane is read again. */
+/* Rows of 300 pixels; chains that keep a result for another reader; a pooling whose plane is read
+ * again. */
 static cvy_tensor long_rows(cvy_context *ctx, cvy_net **made)
 {
     cvy_net *net;
@@ -170,7 +229,8 @@ static cvy_tensor long_rows(cvy_context *ctx, cvy_net **made)
     x = cvy_relu(net, cvy_add(net, x, conv3(net, y, "b", 4, 1), NULL));
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 4 } });
     x = cvy_sigmoid(net, cvy_batch_norm(net, conv3(net, x, "c", 8, 2), "c.bn", NULL));
-    return cvy_linear(net, cvy_flatten(net, cvy_global_avg_pool(net, x, NULL)), "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+    return cvy_linear(net, cvy_flatten(net, cvy_global_avg_pool(net, x, NULL)), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
 /* A batch norm over planes of 1 600 pixels, then max-pooling that remembers its places. */
@@ -183,10 +243,15 @@ static cvy_tensor large_planes(cvy_context *ctx, cvy_net **made)
     x = cvy_batch_norm(net, conv3(net, x, "a", 3, 1), "a.bn", NULL);
     x = cvy_sigmoid(net, cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 4, 4 } }));
     x = cvy_pool2d(net, conv3(net, x, "b", 4, 1), NULL, &(cvy_pool2d_desc){ .kernel = { 5, 5 } });
-    return cvy_linear(net, cvy_flatten(net, x), "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+    return cvy_linear(net, cvy_flatten(net, x), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
-struct trained { double loss[3]; float *param; size_t n; };
+struct trained {
+    double loss[3];
+    float *param;
+    size_t n;
+};
 
 static struct trained train(cvy_context *ctx, build_net build, size_t batch)
 {
@@ -198,12 +263,18 @@ static struct trained train(cvy_context *ctx, build_net build, size_t batch)
     for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)check_below(&r, 256);
     for (size_t i = 0; i < sizeof labels; i++) labels[i] = (uint8_t)check_below(&r, NET_CLASSES);
     cvy_tensor logits = build(ctx, &net);
-    cvy_trainer_options o = { .batch = batch, .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 1e-3, .nesterov = true },
-                              .init.seed = 5, .seed = 3 };
+    cvy_trainer_options o = {
+        .batch = batch,
+        .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 1e-3, .nesterov = true },
+        .init.seed = 5,
+        .seed = 3
+    };
     if (cvy_trainer_create(net, logits, &o, &trainer)) die(ctx, "trainer");
     for (size_t s = 0; s < 3; s++) {
         cvy_step_result step;
-        cvy_batch b = { .images = pixels, .labels8 = labels, .dtype = CVY_U8, .n = s == 1 ? batch - 3 : batch };
+        cvy_batch b = {
+            .images = pixels, .labels8 = labels, .dtype = CVY_U8, .n = s == 1 ? batch - 3 : batch
+        };
         if (cvy_trainer_step(trainer, &b, &step)) die(ctx, "step");
         t.loss[s] = step.loss_sum / (double)step.n;
     }
@@ -212,7 +283,9 @@ static struct trained train(cvy_context *ctx, build_net build, size_t batch)
             cvy_param_info info;
             if (cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info)) die(ctx, "param");
             t.param = realloc(t.param, (t.n + info.count) * sizeof *t.param);
-            if (cvy_trainer_get(trainer, (enum cvy_param_kind)kind, info.name, t.param + t.n, info.count)) die(ctx, info.name);
+            if (cvy_trainer_get(trainer, (enum cvy_param_kind)kind, info.name, t.param + t.n,
+                                info.count))
+                die(ctx, info.name);
             t.n += info.count;
         }
     cvy_trainer_destroy(&trainer);
@@ -220,7 +293,8 @@ static struct trained train(cvy_context *ctx, build_net build, size_t batch)
     return t;
 }
 
-static void check_net(cvy_context *native, cvy_context *reference, const char *what, build_net build, size_t batch)
+static void check_net(cvy_context *native, cvy_context *reference, const char *what,
+                      build_net build, size_t batch)
 {
     struct trained a = train(native, build, batch), b = train(reference, build, batch);
     for (size_t s = 0; s < 3; s++)
@@ -228,8 +302,10 @@ static void check_net(cvy_context *native, cvy_context *reference, const char *w
             fail_msg("%s: loss of step %zu is %.9g, right is %.9g", what, s, a.loss[s], b.loss[s]);
     assert_int_equal(a.n, b.n);
     for (size_t i = 0; i < a.n; i++)
-        if (!(fabs((double)a.param[i] - (double)b.param[i]) <= 2e-5 * (1 + fabs((double)b.param[i]))))
-            fail_msg("%s: number %zu of the parameters is %.9g, right is %.9g", what, i, (double)a.param[i], (double)b.param[i]);
+        if (!(fabs((double)a.param[i] - (double)b.param[i]) <=
+              2e-5 * (1 + fabs((double)b.param[i]))))
+            fail_msg("%s: number %zu of the parameters is %.9g, right is %.9g", what, i,
+                     (double)a.param[i], (double)b.param[i]);
     free(a.param);
     free(b.param);
 }
@@ -237,9 +313,17 @@ static void check_net(cvy_context *native, cvy_context *reference, const char *w
 static void nets(void **state)
 {
     (void)state;
-    static const struct { const char *what; build_net build; size_t batch; } list[] = {
-        { "lenet-bn", lenet_bn, 20 }, { "lenet-bn, nine blocks", lenet_bn, 130 }, { "motley", motley, 37 },
-        { "long rows", long_rows, 5 }, { "large planes", large_planes, 18 }, { "weighty", weighty, 20 },
+    static const struct {
+        const char *what;
+        build_net build;
+        size_t batch;
+    } list[] = {
+        { "lenet-bn", lenet_bn, 20 },
+        { "lenet-bn, nine blocks", lenet_bn, 130 },
+        { "motley", motley, 37 },
+        { "long rows", long_rows, 5 },
+        { "large planes", large_planes, 18 },
+        { "weighty", weighty, 20 },
     };
     cvy_context *native = context("native", true), *reference = context("reference", false);
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
@@ -248,7 +332,7 @@ static void nets(void **state)
     cvy_context_destroy(&reference);
 }
 
-/* ------------------------------------------------------------------------------------------------ the lint */
+/* ------------------------------------------------------------------------------------- the lint */
 
 static void both_sides_were_met(void **state)
 {
@@ -258,10 +342,12 @@ static void both_sides_were_met(void **state)
         for (int answer = 0; answer < 2; answer++) {
             const char *why = NULL;
             for (size_t k = 0; k < sizeof ELSEWHERE / sizeof *ELSEWHERE; k++)
-                if (ELSEWHERE[k].choice == (enum native_choice)i && ELSEWHERE[k].answer == answer) why = ELSEWHERE[k].why;
+                if (ELSEWHERE[k].choice == (enum native_choice)i && ELSEWHERE[k].answer == answer)
+                    why = ELSEWHERE[k].why;
             if (!seen[i][answer] != !why) continue;
             missing++;
-            print_message(why ? "\"%s\": %s: was seen after all; take it out of ELSEWHERE\n" : "\"%s\": %s: no case was\n",
+            print_message(why ? "\"%s\": %s: was seen after all; take it out of ELSEWHERE\n"
+                              : "\"%s\": %s: no case was\n",
                           cvyi_native_choices[i], answer ? "yes" : "no");
         }
     assert_int_equal(missing, 0);
@@ -270,6 +356,6 @@ static void both_sides_were_met(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(convolutions), cmocka_unit_test(nets),
-                                       cmocka_unit_test(both_sides_were_met) };
+                                        cmocka_unit_test(both_sides_were_met) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Data sets: what is accepted, what is refused and in which words; every truncation and corruption of a small file; small
- * sets in every layout that people have, pixels and labels compared; what a set is called, by what it holds. */
+/* Data sets: what is accepted, what is refused and in which words; every truncation and corruption
+ * of a small file; small sets in every layout that people have, pixels and labels compared; what a
+ * set is called, by what it holds. */
 #include <dirent.h>
 #include <stdarg.h>
 #include <setjmp.h>
@@ -44,14 +45,16 @@ static size_t gzip(const uint8_t *from, size_t n, uint8_t *to, size_t room)
     return size;
 }
 
-/* Parsed from a block of exactly its size, so that the address sanitizer sees any read beyond it. */
+/* Parsed from a block of exactly its size, so that the address sanitizer sees any read beyond
+ * it. */
 static enum data_status images(const uint8_t *bytes, size_t size)
 {
     size_t n, h, w;
     uint8_t *out, *exact = malloc(size ? size : 1);
     memcpy(exact, bytes, size);
     *error = 0;
-    enum data_status s = data_parse_idx_images("file", exact, size, &n, &h, &w, &out, error, sizeof error);
+    enum data_status s =
+        data_parse_idx_images("file", exact, size, &n, &h, &w, &out, error, sizeof error);
     assert_int_equal(s == DATA_OK, out != NULL);
     assert_int_equal(s == DATA_OK, *error == 0);
     free(out);
@@ -71,7 +74,8 @@ static void idx_plain_and_gzip(void **state)
     size_t first = gzip(plain, 30, packed, sizeof packed);
     size_t second = gzip(plain + 30, size - 30, packed + first, sizeof packed - first);
     assert_int_equal(images(packed, first + second), DATA_OK);
-    size_t third = gzip(plain, 0, packed + first + second, sizeof packed - first - second); /* an empty one at the end */
+    /* an empty one at the end */
+    size_t third = gzip(plain, 0, packed + first + second, sizeof packed - first - second);
     assert_int_equal(images(packed, first + second + third), DATA_OK);
     assert_int_equal(images(packed, first), DATA_BAD); /* whole, but too short */
     assert_non_null(strstr(error, "ends before"));
@@ -99,7 +103,8 @@ static void every_truncation_is_refused(void **state)
 {
     (void)state;
     uint8_t plain[200], packed[400];
-    size_t size = make_idx(plain, 3, (uint32_t[]){ 2, 5, 6 }, 60), z = gzip(plain, size, packed, sizeof packed);
+    size_t size = make_idx(plain, 3, (uint32_t[]){ 2, 5, 6 }, 60),
+           z = gzip(plain, size, packed, sizeof packed);
     for (size_t n = 0; n < size; n++) assert_int_equal(images(plain, n), DATA_BAD);
     for (size_t n = 0; n < z; n++) assert_int_equal(images(packed, n), DATA_BAD);
     plain[size] = 1;
@@ -113,14 +118,17 @@ static void every_flipped_bit_of_a_gzip_stream_is_seen(void **state)
 {
     (void)state;
     uint8_t plain[200], packed[400];
-    size_t size = make_idx(plain, 3, (uint32_t[]){ 2, 5, 6 }, 60), z = gzip(plain, size, packed, sizeof packed);
+    size_t size = make_idx(plain, 3, (uint32_t[]){ 2, 5, 6 }, 60),
+           z = gzip(plain, size, packed, sizeof packed);
     size_t passed = 0;
-    for (size_t bit = 8 * 10; bit < 8 * z; bit++) { /* after gzip's header, whose time stamp and flags may vary */
+    /* after gzip's header, whose time stamp and flags may vary */
+    for (size_t bit = 8 * 10; bit < 8 * z; bit++) {
         size_t n, h, w;
         uint8_t *out;
         packed[bit / 8] ^= (uint8_t)(1u << bit % 8);
         /* deflate pads its last byte with bits that mean nothing: then the content must be whole */
-        if (data_parse_idx_images("file", packed, z, &n, &h, &w, &out, error, sizeof error) == DATA_OK) {
+        if (data_parse_idx_images("file", packed, z, &n, &h, &w, &out, error, sizeof error) ==
+            DATA_OK) {
             assert_true(n == 2 && h == 5 && w == 6);
             assert_memory_equal(out, plain + 16, 60);
             passed++;
@@ -141,7 +149,8 @@ static void headers_that_lie(void **state)
     assert_int_equal(images(b, 76), DATA_BAD);
     make_idx(b, 3, (uint32_t[]){ 0, 5, 6 }, 60);
     assert_int_equal(images(b, 76), DATA_BAD);
-    size_t n = make_idx(b, 3, (uint32_t[]){ 60000, 28, 28 }, 60); /* a bomb's header on a small file costs no memory */
+    /* a bomb's header on a small file costs no memory */
+    size_t n = make_idx(b, 3, (uint32_t[]){ 60000, 28, 28 }, 60);
     assert_int_equal(images(b, n), DATA_BAD);
     assert_non_null(strstr(error, "declares"));
     assert_int_equal(images(packed, gzip(b, n, packed, sizeof packed)), DATA_BAD);
@@ -158,15 +167,21 @@ static void labels_in_range(void **state)
     (void)state;
     uint8_t b[100], *labels;
     size_t n, size = make_idx(b, 1, (uint32_t[]){ 20 }, 20);
-    assert_int_equal(data_parse_idx_labels("f", b, size, 10, &n, &labels, error, sizeof error), DATA_OK);
+    assert_int_equal(data_parse_idx_labels("f", b, size, 10, &n, &labels, error, sizeof error),
+                     DATA_OK);
     assert_int_equal(n, 20);
     free(labels);
     uint8_t wrong[100];
     size_t wrong_size = make_idx(wrong, 3, (uint32_t[]){ 1, 4, 5 }, 20);
-    assert_int_equal(data_parse_idx_labels("f", wrong, wrong_size, 10, &n, &labels, error, sizeof error), DATA_BAD);
-    assert_string_equal(error, "f: magic number is 00000803, expected 00000801 (IDX, unsigned bytes, rank 1: labels)");
+    assert_int_equal(
+        data_parse_idx_labels("f", wrong, wrong_size, 10, &n, &labels, error, sizeof error),
+        DATA_BAD);
+    assert_string_equal(
+        error,
+        "f: magic number is 00000803, expected 00000801 (IDX, unsigned bytes, rank 1: labels)");
     b[size - 3] = 10;
-    assert_int_equal(data_parse_idx_labels("f", b, size, 10, &n, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_idx_labels("f", b, size, 10, &n, &labels, error, sizeof error),
+                     DATA_BAD);
     assert_string_equal(error, "f: label 17 is 10, expected 0 to 9");
     assert_null(labels);
 }
@@ -177,22 +192,32 @@ static void cifar_records(void **state)
     uint8_t *b = calloc(3, 3074), *img, *labels;
     size_t n;
     b[0] = 9, b[3073] = 3;
-    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error), DATA_OK);
+    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error),
+                     DATA_OK);
     assert_int_equal(n, 2);
     assert_int_equal(labels[1], 3);
     free(img);
     free(labels);
-    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073 - 1, &n, &img, &labels, error, sizeof error), DATA_BAD);
-    assert_int_equal(data_parse_cifar10("f", b, 0, &n, &img, &labels, error, sizeof error), DATA_BAD);
-    assert_int_equal(data_parse_cifar10("f", b, 3074, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(
+        data_parse_cifar10("f", b, 2 * 3073 - 1, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", b, 0, &n, &img, &labels, error, sizeof error),
+                     DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", b, 3074, &n, &img, &labels, error, sizeof error),
+                     DATA_BAD);
     assert_non_null(strstr(error, "CIFAR-100"));
-    assert_int_equal(data_parse_cifar10("f", b, 1, &n, &img, &labels, error, sizeof error), DATA_BAD);
-    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0x8b, 8 }, 3, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", b, 1, &n, &img, &labels, error, sizeof error),
+                     DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0x8b, 8 }, 3, &n, &img,
+                                        &labels, error, sizeof error),
+                     DATA_BAD);
     assert_non_null(strstr(error, "gzip"));
-    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0, 8 }, 3, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0, 8 }, 3, &n, &img, &labels,
+                                        error, sizeof error),
+                     DATA_BAD);
     assert_null(strstr(error, "gzip"));
     b[3073] = 10;
-    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error),
+                     DATA_BAD);
     assert_non_null(strstr(error, "label 1 is 10"));
     free(b);
 }
@@ -201,22 +226,43 @@ static void synthetic_is_the_same_every_time(void **state)
 {
     (void)state;
     struct data_set *a, *b;
-    assert_int_equal(data_open("synthetic:seed=4,train=50,test=7", "cifar10", false, &a, error, sizeof error), DATA_OK);
-    assert_int_equal(data_open("synthetic:test=7,seed=4,train=50", "cifar10", false, &b, error, sizeof error), DATA_OK);
+    assert_int_equal(
+        data_open("synthetic:seed=4,train=50,test=7", "cifar10", false, &a, error, sizeof error),
+        DATA_OK);
+    assert_int_equal(
+        data_open("synthetic:test=7,seed=4,train=50", "cifar10", false, &b, error, sizeof error),
+        DATA_OK);
     assert_true(a->synthetic && a->c == 3 && a->train.n == 50 && a->test.n == 7);
     assert_memory_equal(a->train.images, b->train.images, 50 * 3072);
     assert_memory_equal(a->train.labels, b->train.labels, 50);
-    assert_string_equal(a->digest, "d004ea2f4069a935b1c34fbdd7b64d7c72c53a58b55188659bc852540dec260a"); /* in every version */
+    assert_string_equal(
+        a->digest,
+        "d004ea2f4069a935b1c34fbdd7b64d7c72c53a58b55188659bc852540dec260a"); /* in every version */
     data_close(&a);
     data_close(&b);
-    static const char *const bad[] = { "synthetic:", "synthetic:seed", "synthetic:seed=", "synthetic:seed=-1", "synthetic:train=0",
-                                       "synthetic:seed=1,", "synthetic:colour=1", "synthetic:test=0", "synthetic:seed=x", "synthetic:seed1",
-                                       "synthetic:train=10000001", "synthetic:test=10000001", "synthetic:seed=/", "synthetic:seed=:", "syntheticx", "synthetic:seed=99999999999999999999999" };
+    static const char *const bad[] = { "synthetic:",
+                                       "synthetic:seed",
+                                       "synthetic:seed=",
+                                       "synthetic:seed=-1",
+                                       "synthetic:train=0",
+                                       "synthetic:seed=1,",
+                                       "synthetic:colour=1",
+                                       "synthetic:test=0",
+                                       "synthetic:seed=x",
+                                       "synthetic:seed1",
+                                       "synthetic:train=10000001",
+                                       "synthetic:test=10000001",
+                                       "synthetic:seed=/",
+                                       "synthetic:seed=:",
+                                       "syntheticx",
+                                       "synthetic:seed=99999999999999999999999" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(data_open(bad[i], NULL, false, &a, error, sizeof error), DATA_BAD);
         assert_null(a);
     }
-    assert_int_equal(data_open("synthetic:train=1,test=1", "no-such-set", false, &a, error, sizeof error), DATA_OK);
+    assert_int_equal(
+        data_open("synthetic:train=1,test=1", "no-such-set", false, &a, error, sizeof error),
+        DATA_OK);
     assert_true(a->c == 1 && a->h == 28 && a->w == 28 && a->classes == 10);
     assert_string_equal(a->class_names[0], "t-shirt");
     data_close(&a);
@@ -235,7 +281,8 @@ static void places_that_hold_nothing(void **state)
     struct data_set *set;
     char dir[] = "/tmp/convoy-data-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(data_open("no-such-set", NULL, false, &set, error, sizeof error), DATA_NOT_FOUND);
+    assert_int_equal(data_open("no-such-set", NULL, false, &set, error, sizeof error),
+                     DATA_NOT_FOUND);
     assert_non_null(strstr(error, "fashion-mnist, mnist, kmnist, cifar10"));
     assert_int_equal(data_open(dir, NULL, false, &set, error, sizeof error), DATA_NOT_FOUND);
     snprintf(path, sizeof path, "%s/data_batch_1.bin", dir);
@@ -253,7 +300,7 @@ static void places_that_hold_nothing(void **state)
     assert_non_null(strstr(error, "CVY_DATA_DIR"));
 }
 
-/* ------------------------------------------------------------------------------------------------- whole sets */
+/* ----------------------------------------------------------------------------------- whole sets */
 
 static char root[64], path[512];
 
@@ -305,19 +352,30 @@ static void write_file(const char *where, const void *bytes, size_t size)
     assert_int_equal(fclose(f), 0);
 }
 
-/* What the pixels and labels of the small sets are: different in every set, split, image and place. */
-static uint8_t pixel(unsigned set, unsigned split, size_t i) { return (uint8_t)(i * 7 + i / 251 + set * 31 + split * 101); }
-static uint8_t label(unsigned set, unsigned split, size_t i) { return (uint8_t)((i * 3 + set + split) % 10); }
+/* What the pixels and labels of the small sets are: different in every set, split, image and
+ * place. */
+static uint8_t pixel(unsigned set, unsigned split, size_t i)
+{
+    return (uint8_t)(i * 7 + i / 251 + set * 31 + split * 101);
+}
+static uint8_t label(unsigned set, unsigned split, size_t i)
+{
+    return (uint8_t)((i * 3 + set + split) % 10);
+}
 
 enum { TRAIN = 5, TEST = 3, H = 4, W = 6 };
 
-static void write_idx(const char *dir, const char *name, bool packed, unsigned set, unsigned split, bool labels)
+static void write_idx(const char *dir, const char *name, bool packed, unsigned set, unsigned split,
+                      bool labels)
 {
     uint8_t plain[400], zipped[800];
     uint32_t n = split ? TEST : TRAIN;
-    size_t head = make_idx(plain, labels ? 1 : 3, (uint32_t[]){ n, H, W }, 0), content = labels ? n : n * H * W;
-    for (size_t i = 0; i < content; i++) plain[head + i] = labels ? label(set, split, i) : pixel(set, split, i);
-    if (packed) write_file(in(dir, name), zipped, gzip(plain, head + content, zipped, sizeof zipped));
+    size_t head = make_idx(plain, labels ? 1 : 3, (uint32_t[]){ n, H, W }, 0),
+           content = labels ? n : n * H * W;
+    for (size_t i = 0; i < content; i++)
+        plain[head + i] = labels ? label(set, split, i) : pixel(set, split, i);
+    if (packed)
+        write_file(in(dir, name), zipped, gzip(plain, head + content, zipped, sizeof zipped));
     else write_file(in(dir, name), plain, head + content);
 }
 
@@ -325,22 +383,27 @@ static void write_idx(const char *dir, const char *name, bool packed, unsigned s
 static void write_set(const char *dir, const char *const names[4], unsigned set)
 {
     make_dirs(dir);
-    for (unsigned i = 0; i < 4; i++) write_idx(dir, names[i], strstr(names[i], ".gz") != NULL, set, i / 2, i % 2);
+    for (unsigned i = 0; i < 4; i++)
+        write_idx(dir, names[i], strstr(names[i], ".gz") != NULL, set, i / 2, i % 2);
 }
 
-static const char *const plain_names[4] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
+static const char *const plain_names[4] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+                                            "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
 
 static struct data_set *opened(const char *spec, const char *like)
 {
     struct data_set *set;
-    if (data_open(spec, like, false, &set, error, sizeof error) != DATA_OK) fail_msg("%s: %s", spec, error);
+    if (data_open(spec, like, false, &set, error, sizeof error) != DATA_OK)
+        fail_msg("%s: %s", spec, error);
     return set;
 }
 
-static void check_split(const struct data_split *split, size_t n, size_t pixels, unsigned set, unsigned which)
+static void check_split(const struct data_split *split, size_t n, size_t pixels, unsigned set,
+                        unsigned which)
 {
     assert_int_equal(split->n, n);
-    for (size_t i = 0; i < n * pixels; i++) assert_int_equal(split->images[i], pixel(set, which, i));
+    for (size_t i = 0; i < n * pixels; i++)
+        assert_int_equal(split->images[i], pixel(set, which, i));
     for (size_t i = 0; i < n; i++) assert_int_equal(split->labels[i], label(set, which, i));
 }
 
@@ -348,7 +411,8 @@ static void check_split(const struct data_split *split, size_t n, size_t pixels,
 static void check_set(const char *spec, unsigned set)
 {
     struct data_set *d = opened(spec, NULL);
-    assert_true(d->c == 1 && d->h == H && d->w == W && d->open_classes && !d->verified && !d->synthetic);
+    assert_true(d->c == 1 && d->h == H && d->w == W && d->open_classes && !d->verified &&
+                !d->synthetic);
     check_split(&d->train, TRAIN, H * W, set, 0);
     check_split(&d->test, TEST, H * W, set, 1);
     size_t most = 0;
@@ -366,12 +430,17 @@ static void idx_layouts(void **state)
 {
     (void)state;
     static const char *const spellings[][4] = {
-        { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" },
-        { "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz" },
-        { "train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte" },
-        { "train-images.idx3-ubyte.gz", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels.idx1-ubyte.gz" },
-        { "emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte", "emnist-digits-test-images-idx3-ubyte.gz",
-          "emnist-digits-test-labels-idx1-ubyte" } };
+        { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+          "t10k-labels-idx1-ubyte" },
+        { "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
+          "t10k-labels-idx1-ubyte.gz" },
+        { "train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte",
+          "t10k-labels.idx1-ubyte" },
+        { "train-images.idx3-ubyte.gz", "train-labels-idx1-ubyte", "test-images-idx3-ubyte",
+          "test-labels.idx1-ubyte.gz" },
+        { "emnist-digits-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte",
+          "emnist-digits-test-images-idx3-ubyte.gz", "emnist-digits-test-labels-idx1-ubyte" }
+    };
     char dir[64], spec[600];
     for (unsigned i = 0; i < sizeof spellings / sizeof *spellings; i++) {
         snprintf(dir, sizeof dir, "s%u", i);
@@ -383,14 +452,23 @@ static void idx_layouts(void **state)
     write_set("torch/raw", plain_names, 9);
     check_set(in("torch", ""), 9);
     check_set(in("torch", "raw"), 9);
-    /* Files with no prefix come before those with one, unpacked before packed, other files are nothing. */
+    /* Files with no prefix come before those with one, unpacked before packed, other files are
+     * nothing. */
     write_set("s4", plain_names, 11);
     check_set(in("s4", ""), 11);
     write_set("s0", spellings[1], 12);
     check_set(in("s0", ""), 0);
-    static const char *const others[] = { "train-images-idx3-ubyte.bak", "xtrain-images-idx3-ubyte", "train-images-idx1-ubyte",
-                                          "train-labels-idx3-ubyte", "train-imagesidx3-ubyte", "images-idx3-ubyte", "idx3-ubyte", "valid-images-idx3-ubyte", ".gz" };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) write_file(in("s2", others[i]), "x", 1);
+    static const char *const others[] = { "train-images-idx3-ubyte.bak",
+                                          "xtrain-images-idx3-ubyte",
+                                          "train-images-idx1-ubyte",
+                                          "train-labels-idx3-ubyte",
+                                          "train-imagesidx3-ubyte",
+                                          "images-idx3-ubyte",
+                                          "idx3-ubyte",
+                                          "valid-images-idx3-ubyte",
+                                          ".gz" };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        write_file(in("s2", others[i]), "x", 1);
     check_set(in("s2", ""), 2);
     /* The digest is of the content, and of all of it. */
     struct data_set *a = opened(in("s0", ""), NULL), *b;
@@ -412,7 +490,9 @@ static void refused_as(const char *spec, enum data_status want, const char *part
 {
     struct data_set *set;
     enum data_status status = data_open(spec, NULL, false, &set, error, sizeof error);
-    if (status != want || !strstr(error, part)) fail_msg("%s: expected %d and '%s', found %d: '%s'", spec, (int)want, part, (int)status, error);
+    if (status != want || !strstr(error, part))
+        fail_msg("%s: expected %d and '%s', found %d: '%s'", spec, (int)want, part, (int)status,
+                 error);
     assert_null(set);
 }
 
@@ -433,11 +513,16 @@ static void sets_that_do_not_fit(void **state)
     write_file(in("d", plain_names[3]), b, make_idx(b, 1, (uint32_t[]){ TEST + 1 }, TEST + 1));
     refused_as(in("d", ""), DATA_BAD, "4 labels for 3 images");
     write_set("d", plain_names, 1);
-    write_file(in("d", plain_names[2]), b, make_idx(b, 3, (uint32_t[]){ TEST, W, H }, TEST * H * W));
+    write_file(in("d", plain_names[2]), b,
+               make_idx(b, 3, (uint32_t[]){ TEST, W, H }, TEST * H * W));
     refused_as(in("d", ""), DATA_BAD, "images are 6x4, the training images are 4x6");
-    write_file(in("d", plain_names[2]), b, make_idx(b, 3, (uint32_t[]){ TEST, H, W + 1 }, TEST * H * (W + 1)));
+    write_file(in("d", plain_names[2]), b,
+               make_idx(b, 3, (uint32_t[]){ TEST, H, W + 1 }, TEST * H * (W + 1)));
     refused_as(in("d", ""), DATA_BAD, "images are 4x7");
-    static const char *const prefixed[4] = { "a-train-images-idx3-ubyte", "b-train-labels-idx1-ubyte", "c-t10k-images-idx3-ubyte", "b-t10k-labels-idx1-ubyte" };
+    static const char *const prefixed[4] = { "a-train-images-idx3-ubyte",
+                                             "b-train-labels-idx1-ubyte",
+                                             "c-t10k-images-idx3-ubyte",
+                                             "b-t10k-labels-idx1-ubyte" };
     write_set("several", prefixed, 1);
     refused_as(in("several", ""), DATA_BAD, "several data sets (a-..., c-...)");
     /* No files, but what one can help with. */
@@ -495,7 +580,8 @@ static void put_cifar(const char *dir, const char *name, unsigned file, size_t n
     uint8_t *b = malloc(n * 3073);
     for (size_t i = 0; i < n; i++) {
         b[i * 3073] = label(file, file == 6, i);
-        for (size_t k = 0; k < 3072; k++) b[i * 3073 + 1 + k] = pixel(file, file == 6, i * 3072 + k);
+        for (size_t k = 0; k < 3072; k++)
+            b[i * 3073 + 1 + k] = pixel(file, file == 6, i * 3072 + k);
     }
     write_file(in(dir, name), b, n * 3073);
     free(b);
@@ -521,13 +607,15 @@ static void cifar_layouts(void **state)
         write_cifar(places[i]);
         snprintf(spec, sizeof spec, "%s%s", i ? "cifar:" : "", in(i ? "c2" : "c", ""));
         struct data_set *d = opened(spec, NULL);
-        assert_true(d->c == 3 && d->h == 32 && d->w == 32 && d->classes == 10 && !d->open_classes && !d->verified);
+        assert_true(d->c == 3 && d->h == 32 && d->w == 32 && d->classes == 10 && !d->open_classes &&
+                    !d->verified);
         assert_int_equal(strncmp(d->name, "cifar:/", 7), 0);
         assert_null(d->class_names);
         assert_int_equal(d->train.n, 2 + 3 + 4 + 5 + 6);
         size_t at = 0;
         for (unsigned file = 1; file <= 5; file++) { /* all batches, in order */
-            const struct data_split part = { file + 1, d->train.images + at * 3072, d->train.labels + at };
+            const struct data_split part = { file + 1, d->train.images + at * 3072,
+                                             d->train.labels + at };
             check_split(&part, file + 1, 3072, file, 0);
             at += file + 1;
         }
@@ -593,12 +681,18 @@ static void cifar_layouts(void **state)
     refused_as(spec, DATA_NOT_FOUND, "neither IDX files");
 }
 
-/* The same name in every place that is searched: the first is taken, then the next when that is gone. */
+/* The same name in every place that is searched: the first is taken, then the next when that is
+ * gone. */
 static void search_order(void **state)
 {
     (void)state;
-    static const char *const order[] = { "own/mnist", "own/MNIST/raw", "own", "cache/convoy/mnist", "cache/convoy/MNIST/raw",
-                                         "share1/datasets/mnist", "share2/datasets/mnist/raw" };
+    static const char *const order[] = { "own/mnist",
+                                         "own/MNIST/raw",
+                                         "own",
+                                         "cache/convoy/mnist",
+                                         "cache/convoy/MNIST/raw",
+                                         "share1/datasets/mnist",
+                                         "share2/datasets/mnist/raw" };
     char dirs[300], found[4400];
     for (unsigned i = 0; i < sizeof order / sizeof *order; i++) write_set(order[i], plain_names, i);
     write_set(".cache/convoy/mnist", plain_names, 20);
@@ -647,7 +741,8 @@ static void search_order(void **state)
     data_close(&d);
     assert_int_equal(data_open("cifar10", NULL, true, &d, error, sizeof error), DATA_BAD);
     assert_non_null(strstr(error, "not the published files of cifar10"));
-    assert_int_equal(data_open(in("own", "cifar10"), NULL, true, &d, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_open(in("own", "cifar10"), NULL, true, &d, error, sizeof error),
+                     DATA_BAD);
     assert_non_null(strstr(error, "none of the published sets"));
     write_set("own/kmnist", plain_names, 1);
     d = opened("kmnist", NULL);
@@ -671,7 +766,8 @@ static void published_hashes(void **state)
             strcpy(k->packed ? print.packed : print.content, k->hash[i]);
             assert_ptr_equal(known_file(&print, &place), k);
             assert_int_equal(place, i);
-            memset(&print, 0, sizeof print); /* the hash of a packed file is none of an unpacked one */
+            /* the hash of a packed file is none of an unpacked one */
+            memset(&print, 0, sizeof print);
             strcpy(k->packed ? print.content : print.packed, k->hash[i]);
             assert_null(known_file(&print, &place));
         }
@@ -689,20 +785,24 @@ static void link_file(const char *from, const char *dir, const char *name)
     assert_int_equal(symlink(target, in(dir, name)), 0);
 }
 
-/* The real files, where the distribution's package is: named by what they hold, wherever they lie. */
+/* The real files, where the distribution's package is: named by what they hold, wherever they
+ * lie. */
 static void real_files(void **state)
 {
     (void)state;
     struct data_set *d;
     if (access("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz", R_OK)) {
-        print_message("left out: the real Fashion-MNIST: not here (Debian: dataset-fashion-mnist)\n");
+        print_message(
+            "left out: the real Fashion-MNIST: not here (Debian: dataset-fashion-mnist)\n");
         skip();
     }
     make_dirs("mnist"); /* a directory's name is nothing */
-    for (unsigned i = 0; i < 4; i++) link_file(plain_names[i], "mnist", i ? plain_names[i] : "train-images.idx3-ubyte.gz");
+    for (unsigned i = 0; i < 4; i++)
+        link_file(plain_names[i], "mnist", i ? plain_names[i] : "train-images.idx3-ubyte.gz");
     assert_int_equal(data_open(in("mnist", ""), NULL, true, &d, error, sizeof error), DATA_OK);
     assert_string_equal(d->name, "fashion-mnist");
-    assert_true(d->verified && d->train.n == 60000 && d->test.n == 10000 && d->classes == 10 && !d->open_classes);
+    assert_true(d->verified && d->train.n == 60000 && d->test.n == 10000 && d->classes == 10 &&
+                !d->open_classes);
     assert_string_equal(d->class_names[9], "ankle boot");
     assert_string_equal(d->remark, "sha256 ok");
     assert_string_equal(d->note, "");
@@ -726,7 +826,8 @@ static void real_files(void **state)
     for (unsigned i = 0; i < 4; i++) link_file(plain_names[2 + i % 2], "twice", plain_names[i]);
     d = opened(in("twice", ""), NULL);
     assert_string_equal(d->name, "fashion-mnist");
-    assert_true(!d->verified && d->class_names && strstr(d->note, "the training images are the test images"));
+    assert_true(!d->verified && d->class_names &&
+                strstr(d->note, "the training images are the test images"));
     assert_non_null(strstr(d->remark, "not in their places"));
     data_close(&d);
     assert_int_equal(data_open(in("twice", ""), NULL, true, &d, error, sizeof error), DATA_BAD);
@@ -735,11 +836,13 @@ static void real_files(void **state)
     unlink(in("swapped", plain_names[2]));
     unlink(in("swapped", plain_names[3]));
     uint8_t *tiny = calloc(1, 16 + 784);
-    write_file(in("swapped", plain_names[2]), tiny, make_idx(tiny, 3, (uint32_t[]){ 1, 28, 28 }, 784));
+    write_file(in("swapped", plain_names[2]), tiny,
+               make_idx(tiny, 3, (uint32_t[]){ 1, 28, 28 }, 784));
     write_file(in("swapped", plain_names[3]), tiny, make_idx(tiny, 1, (uint32_t[]){ 1 }, 1));
     free(tiny);
     d = opened(in("swapped", ""), NULL);
-    assert_non_null(strstr(d->note, "test images among the training images: those of fashion-mnist"));
+    assert_non_null(
+        strstr(d->note, "test images among the training images: those of fashion-mnist"));
     data_close(&d);
 }
 
@@ -747,11 +850,20 @@ static void real_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(idx_plain_and_gzip), cmocka_unit_test(every_truncation_is_refused),
-        cmocka_unit_test(every_flipped_bit_of_a_gzip_stream_is_seen), cmocka_unit_test(headers_that_lie),
-        cmocka_unit_test(labels_in_range), cmocka_unit_test(cifar_records), cmocka_unit_test(synthetic_is_the_same_every_time),
-        cmocka_unit_test(places_that_hold_nothing), cmocka_unit_test(published_hashes), WITH_ROOT(idx_layouts),
-        WITH_ROOT(sets_that_do_not_fit), WITH_ROOT(cifar_layouts), WITH_ROOT(search_order), WITH_ROOT(real_files),
+        cmocka_unit_test(idx_plain_and_gzip),
+        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(every_flipped_bit_of_a_gzip_stream_is_seen),
+        cmocka_unit_test(headers_that_lie),
+        cmocka_unit_test(labels_in_range),
+        cmocka_unit_test(cifar_records),
+        cmocka_unit_test(synthetic_is_the_same_every_time),
+        cmocka_unit_test(places_that_hold_nothing),
+        cmocka_unit_test(published_hashes),
+        WITH_ROOT(idx_layouts),
+        WITH_ROOT(sets_that_do_not_fit),
+        WITH_ROOT(cifar_layouts),
+        WITH_ROOT(search_order),
+        WITH_ROOT(real_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

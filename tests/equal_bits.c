@@ -1,7 +1,9 @@
-/* Same bits: training and evaluation are byte-identical for any number of threads, any instruction set, with and without
- * fusion, with the caller's threads, twice in a row, and in the presence of other images.
+/* Same bits: training and evaluation are byte-identical for any number of threads, any instruction
+ * set, with and without fusion, with the caller's threads, twice in a row, and in the presence of
+ * other images.
  *
- * A hundred steps of lenet-bn and resnet20 each; CVYI_TEST_STEPS sets another number where a build is slow. */
+ * A hundred steps of lenet-bn and resnet20 each; CVYI_TEST_STEPS sets another number where a build
+ * is slow. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,9 +36,14 @@ static int make_data(void **state)
     return steps >= 1 && steps <= MOST_STEPS ? 0 : -1;
 }
 
-/* ------------------------------------------------------------------------------------------------ a run's bytes */
+/* -------------------------------------------------------------------------------- a run's bytes */
 
-struct result { double loss[MOST_STEPS]; size_t n; float *param; size_t n_param; };
+struct result {
+    double loss[MOST_STEPS];
+    size_t n;
+    float *param;
+    size_t n_param;
+};
 
 static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *trainer)
 {
@@ -45,14 +52,16 @@ static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *train
             cvy_param_info info;
             if (cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info)) die(ctx, "param");
             r->param = realloc(r->param, (r->n_param + info.count) * sizeof(float));
-            if (cvy_trainer_get(trainer, (enum cvy_param_kind)kind, info.name, r->param + r->n_param, info.count))
+            if (cvy_trainer_get(trainer, (enum cvy_param_kind)kind, info.name,
+                                r->param + r->n_param, info.count))
                 die(ctx, info.name);
             r->n_param += info.count;
         }
 }
 
 /* n steps of `batch` images; the last batch of every three is `tail` smaller. */
-static struct result train(const cvy_context_options *options, build_net build, size_t batch, size_t tail, size_t n)
+static struct result train(const cvy_context_options *options, build_net build, size_t batch,
+                           size_t tail, size_t n)
 {
     struct result r = { .n = n };
     cvy_context *ctx;
@@ -61,13 +70,17 @@ static struct result train(const cvy_context_options *options, build_net build, 
     if (cvy_context_create(options, &ctx)) die(ctx, "context");
     cvy_tensor logits = build(ctx, &net);
     const cvy_shape image = cvy_tensor_shape(net, 0);
-    cvy_trainer_options o = { .batch = batch, .sgd = { .lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4 }, .seed = 3,
+    cvy_trainer_options o = { .batch = batch,
+                              .sgd = { .lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4 },
+                              .seed = 3,
                               .init.seed = 5 };
     if (cvy_trainer_create(net, logits, &o, &trainer)) die(ctx, "trainer");
     for (size_t s = 0; s < n; s++) {
         cvy_step_result step;
         size_t first = s * batch % (IMAGES - batch + 1);
-        cvy_batch b = { .images = pixels + first * image.c * image.h * image.w, .labels8 = labels + first, .dtype = CVY_U8,
+        cvy_batch b = { .images = pixels + first * image.c * image.h * image.w,
+                        .labels8 = labels + first,
+                        .dtype = CVY_U8,
                         .n = s % 3 == 2 ? batch - tail : batch };
         if (cvy_trainer_step(trainer, &b, &step)) die(ctx, "step");
         r.loss[s] = step.loss_sum;
@@ -84,17 +97,22 @@ static void same(const char *what, const struct result *want, struct result got)
     assert_int_equal(want->n_param, got.n_param);
     for (size_t s = 0; s < want->n; s++)
         if (memcmp(&want->loss[s], &got.loss[s], sizeof want->loss[s]) != 0)
-            fail_msg("%s: loss of step %zu is %.17g, expected %.17g", what, s, got.loss[s], want->loss[s]);
+            fail_msg("%s: loss of step %zu is %.17g, expected %.17g", what, s, got.loss[s],
+                     want->loss[s]);
     for (size_t i = 0; i < want->n_param; i++)
         if (memcmp(&want->param[i], &got.param[i], sizeof(float)) != 0)
-            fail_msg("%s: number %zu of the parameters is %.9g, expected %.9g", what, i, (double)got.param[i],
-                     (double)want->param[i]);
+            fail_msg("%s: number %zu of the parameters is %.9g, expected %.9g", what, i,
+                     (double)got.param[i], (double)want->param[i]);
     free(got.param);
 }
 
-/* ------------------------------------------------------------------------------------------------ the caller's threads */
+/* ------------------------------------------------------------------------- the caller's threads */
 
-struct crowd { cvy_job job; void *arg; size_t tasks, slot; };
+struct crowd {
+    cvy_job job;
+    void *arg;
+    size_t tasks, slot;
+};
 enum { CROWD = 3 };
 
 static void *crowd_member(void *p)
@@ -115,7 +133,7 @@ static void crowd_for(void *pool, size_t tasks, cvy_job job, void *arg)
     for (size_t i = 0; i < CROWD; i++) pthread_join(thread[i], NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------ tests */
+/* ---------------------------------------------------------------------------------------- tests */
 
 static void compare_all(build_net build, size_t batch, size_t n)
 {
@@ -139,10 +157,26 @@ static void compare_all(build_net build, size_t batch, size_t n)
     free(want.param);
 }
 
-static void lenet_any_threads(void **state) { (void)state; compare_all(lenet_bn, 64, steps); }
-static void resnet_any_threads(void **state) { (void)state; compare_all(resnet20, 16, steps); }
-static void motley_any_threads(void **state) { (void)state; compare_all(motley, 40, steps); }
-static void weighty_any_threads(void **state) { (void)state; compare_all(weighty, 40, steps < 6 ? steps : 6); }
+static void lenet_any_threads(void **state)
+{
+    (void)state;
+    compare_all(lenet_bn, 64, steps);
+}
+static void resnet_any_threads(void **state)
+{
+    (void)state;
+    compare_all(resnet20, 16, steps);
+}
+static void motley_any_threads(void **state)
+{
+    (void)state;
+    compare_all(motley, 40, steps);
+}
+static void weighty_any_threads(void **state)
+{
+    (void)state;
+    compare_all(weighty, 40, steps < 6 ? steps : 6);
+}
 
 /* The first table that runs here, from `first` on, against those after it. */
 static void compare_isas(build_net build, enum cvy_isa first, size_t n)
@@ -167,10 +201,23 @@ static void compare_isas(build_net build, enum cvy_isa first, size_t n)
     free(want.param);
 }
 
-/* The scalar table computes a fused multiply-add in a function call: on images of full size resnet20 only starts on it. */
-static void lenet_any_isa(void **state) { (void)state; compare_isas(lenet_bn, CVY_ISA_SCALAR, steps); }
-static void weighty_any_isa(void **state) { (void)state; compare_isas(weighty, CVY_ISA_SCALAR, steps < 3 ? steps : 3); }
-static void motley_any_isa(void **state) { (void)state; compare_isas(motley, CVY_ISA_SCALAR, steps < 6 ? steps : 6); }
+/* The scalar table computes a fused multiply-add in a function call: on images of full size
+ * resnet20 only starts on it. */
+static void lenet_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(lenet_bn, CVY_ISA_SCALAR, steps);
+}
+static void weighty_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(weighty, CVY_ISA_SCALAR, steps < 3 ? steps : 3);
+}
+static void motley_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(motley, CVY_ISA_SCALAR, steps < 6 ? steps : 6);
+}
 static void resnet_any_isa(void **state)
 {
     (void)state;
@@ -184,7 +231,8 @@ static void any_tail(void **state)
 {
     (void)state;
     for (size_t tail = 1; tail < 34; tail++)
-        for (int k = tail == 33; k < 2; k++) { /* one image has no statistics in lenet-bn's linear layers */
+        /* one image has no statistics in lenet-bn's linear layers */
+        for (int k = tail == 33; k < 2; k++) {
             build_net build = k ? motley : lenet_bn;
             cvy_context_options o = { .threads = 1, .backends = "native" };
             struct result want = train(&o, build, 34, tail, 3);
@@ -206,11 +254,15 @@ static void evaluation_is_per_image(void **state)
         cvy_trainer *trainer;
         cvy_predictor *many, *single;
         float alone[MOST][CLASSES], together[MOST * CLASSES];
-        if (cvy_context_create(&(cvy_context_options){ .threads = 2, .backends = "native" }, &ctx)) die(ctx, "context");
+        if (cvy_context_create(&(cvy_context_options){ .threads = 2, .backends = "native" }, &ctx))
+            die(ctx, "context");
         cvy_tensor y = (k ? motley : lenet_bn)(ctx, &net);
-        if (cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 64, .sgd.lr = 0.1 }, &trainer)) die(ctx, "trainer");
+        if (cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 64, .sgd.lr = 0.1 },
+                               &trainer))
+            die(ctx, "trainer");
         cvy_batch b = { .images = pixels, .labels8 = labels, .dtype = CVY_U8, .n = 64 };
-        if (cvy_predictor_create(net, y, MOST, NULL, trainer, &many)) die(ctx, "predictor"); /* before the step */
+        if (cvy_predictor_create(net, y, MOST, NULL, trainer, &many))
+            die(ctx, "predictor"); /* before the step */
         if (cvy_trainer_step(trainer, &b, NULL)) die(ctx, "step");
         if (cvy_predictor_create(net, y, 1, NULL, trainer, &single)) die(ctx, "predictor");
         b.n = 1;
@@ -234,10 +286,16 @@ static void evaluation_is_per_image(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lenet_any_threads), cmocka_unit_test(resnet_any_threads), cmocka_unit_test(motley_any_threads),
-        cmocka_unit_test(lenet_any_isa), cmocka_unit_test(resnet_any_isa), cmocka_unit_test(motley_any_isa),
-        cmocka_unit_test(weighty_any_threads), cmocka_unit_test(weighty_any_isa),
-        cmocka_unit_test(any_tail), cmocka_unit_test(evaluation_is_per_image),
+        cmocka_unit_test(lenet_any_threads),
+        cmocka_unit_test(resnet_any_threads),
+        cmocka_unit_test(motley_any_threads),
+        cmocka_unit_test(lenet_any_isa),
+        cmocka_unit_test(resnet_any_isa),
+        cmocka_unit_test(motley_any_isa),
+        cmocka_unit_test(weighty_any_threads),
+        cmocka_unit_test(weighty_any_isa),
+        cmocka_unit_test(any_tail),
+        cmocka_unit_test(evaluation_is_per_image),
     };
     return cmocka_run_group_tests(tests, make_data, NULL);
 }

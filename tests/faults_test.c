@@ -1,7 +1,9 @@
-/* Readers, checkpoints and the training loop when the machine fails them: every allocation and every call of the system that
- * they make fails in turn, alone and with all that come after, or is interrupted, or does only a part. Either the result is
- * right all the same, or the sentence says the real reason; no file stays open, no old checkpoint is lost. The linker puts
- * the calls below in the place of the real ones (--wrap, in meson.build). Also files that nobody may ship, by a pretence. */
+/* Readers, checkpoints and the training loop when the machine fails them: every allocation and
+ * every call of the system that they make fails in turn, alone and with all that come after, or is
+ * interrupted, or does only a part. Either the result is right all the same, or the sentence says
+ * the real reason; no file stays open, no old checkpoint is lost. The linker puts the calls below
+ * in the place of the real ones (--wrap, in meson.build). Also files that nobody may ship, by a
+ * pretence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,10 +33,10 @@
 #include "train/checkpoint.h"
 #include "train/train.h"
 
-/* ------------------------------------------------------------------------------------------------ calls that fail */
+/* ------------------------------------------------------------------------------ calls that fail */
 
-enum { MEMORY = 1, SYSTEM = 2, PARTS = 4, END = 8, ENGINE = 16 }; /* PARTS: read and write do one byte; END: read says the file ends;
-                                                               ENGINE: the library refuses */
+/* PARTS: read and write do one byte; END: read says the file ends; ENGINE: the library refuses */
+enum { MEMORY = 1, SYSTEM = 2, PARTS = 4, END = 8, ENGINE = 16 };
 
 static struct {
     unsigned kind;
@@ -42,7 +44,7 @@ static struct {
     bool on;   /* all after it fail, too */
     int error; /* what errno says */
     const char *hit;
-} fault = {.in = -1};
+} fault = { .in = -1 };
 
 static bool fails(unsigned kind, const char *name)
 {
@@ -57,11 +59,11 @@ static bool fails(unsigned kind, const char *name)
     return true;
 }
 
-#define WRAP(type, name, kind, failed, parameters, arguments)         \
-    type __real_##name parameters;                                    \
-    type __wrap_##name parameters;                                    \
-    type __wrap_##name parameters                                     \
-    {                                                                 \
+#define WRAP(type, name, kind, failed, parameters, arguments)           \
+    type __real_##name parameters;                                      \
+    type __wrap_##name parameters;                                      \
+    type __wrap_##name parameters                                       \
+    {                                                                   \
         return fails(kind, #name) ? (failed) : __real_##name arguments; \
     }
 
@@ -71,7 +73,8 @@ WRAP(void *, realloc, MEMORY, NULL, (void *p, size_t n), (p, n))
 WRAP(char *, strdup, MEMORY, NULL, (const char *s), (s))
 WRAP(char *, strndup, MEMORY, NULL, (const char *s, size_t n), (s, n))
 WRAP(FILE *, open_memstream, MEMORY, NULL, (char **text, size_t *size), (text, size))
-WRAP(int, inflateInit2_, MEMORY, Z_MEM_ERROR, (z_streamp z, int bits, const char *version, int size), (z, bits, version, size))
+WRAP(int, inflateInit2_, MEMORY, Z_MEM_ERROR,
+     (z_streamp z, int bits, const char *version, int size), (z, bits, version, size))
 WRAP(int, inflate, MEMORY, Z_MEM_ERROR, (z_streamp z, int flush), (z, flush))
 WRAP(json_t *, json_object, MEMORY, NULL, (void), ())
 WRAP(json_t *, json_array, MEMORY, NULL, (void), ())
@@ -80,11 +83,14 @@ WRAP(json_t *, json_integer, MEMORY, NULL, (json_int_t i), (i))
 WRAP(json_t *, json_real, MEMORY, NULL, (double x), (x))
 WRAP(char *, json_dumps, MEMORY, NULL, (const json_t *json, size_t flags), (json, flags))
 WRAP(enum cvy_status, cvy_trainer_param, MEMORY, CVY_E_NOMEM,
-     (const cvy_trainer *trainer, enum cvy_param_kind kind, size_t i, cvy_param_info *info), (trainer, kind, i, info))
+     (const cvy_trainer *trainer, enum cvy_param_kind kind, size_t i, cvy_param_info *info),
+     (trainer, kind, i, info))
 WRAP(enum cvy_status, cvy_trainer_get, MEMORY, CVY_E_NOMEM,
-     (const cvy_trainer *trainer, enum cvy_param_kind kind, const char *name, float *out, size_t n), (trainer, kind, name, out, n))
+     (const cvy_trainer *trainer, enum cvy_param_kind kind, const char *name, float *out, size_t n),
+     (trainer, kind, name, out, n))
 WRAP(enum cvy_status, cvy_trainer_set, ENGINE, CVY_E_STATE,
-     (cvy_trainer *trainer, enum cvy_param_kind kind, const char *name, const float *in, size_t n), (trainer, kind, name, in, n))
+     (cvy_trainer * trainer, enum cvy_param_kind kind, const char *name, const float *in, size_t n),
+     (trainer, kind, name, in, n))
 WRAP(int, fstat64, SYSTEM, -1, (int fd, struct stat *st), (fd, st))
 WRAP(int, stat64, SYSTEM, -1, (const char *path, struct stat *st), (path, st))
 WRAP(int, fchmod, SYSTEM, -1, (int fd, mode_t mode), (fd, mode))
@@ -93,7 +99,8 @@ WRAP(int, rename, SYSTEM, -1, (const char *from, const char *to), (from, to))
 WRAP(int, mkostemp64, SYSTEM, -1, (char *name, int flags), (name, flags))
 WRAP(int, ftruncate64, SYSTEM, -1, (int fd, off_t n), (fd, n))
 WRAP(ssize_t, pread64, SYSTEM, -1, (int fd, void *to, size_t n, off_t at), (fd, to, n, at))
-WRAP(ssize_t, pwrite64, SYSTEM, -1, (int fd, const void *from, size_t n, off_t at), (fd, from, n, at))
+WRAP(ssize_t, pwrite64, SYSTEM, -1, (int fd, const void *from, size_t n, off_t at),
+     (fd, from, n, at))
 WRAP(int, kill, SYSTEM, -1, (pid_t pid, int signal), (pid, signal))
 WRAP(DIR *, opendir, SYSTEM, NULL, (const char *path), (path))
 
@@ -124,7 +131,8 @@ int __wrap_open64(const char *path, int flags, mode_t mode)
 int __real_close(int fd);
 int __real_fcntl64(int fd, int command, void *p);
 int __wrap_fcntl64(int fd, int command, void *p);
-/* What another process does to the lock's file after we have opened it: nothing, removes it, puts another in its place. */
+/* What another process does to the lock's file after we have opened it: nothing, removes it, puts
+ * another in its place. */
 static enum { LEAVE, REMOVE, REPLACE } meanwhile;
 static const char *in(const char *name);
 int __wrap_fcntl64(int fd, int command, void *p)
@@ -163,7 +171,10 @@ ssize_t __wrap_write(int fd, const void *from, size_t n)
 }
 
 /* Files that are taken for published ones: which set, and their contents' hashes in order. */
-static struct { const struct known *k; char hash[CIFAR_FILES][65]; } pretence;
+static struct {
+    const struct known *k;
+    char hash[CIFAR_FILES][65];
+} pretence;
 
 const struct known *__real_known_file(const struct fingerprint *file, size_t *place);
 const struct known *__wrap_known_file(const struct fingerprint *file, size_t *place);
@@ -176,7 +187,7 @@ const struct known *__wrap_known_file(const struct fingerprint *file, size_t *pl
     return __real_known_file(file, place);
 }
 
-/* ----------------------------------------------------------------------------------------------------- the sweep */
+/* ------------------------------------------------------------------------------------ the sweep */
 
 enum outcome { GOOD, NO_MEMORY, OTHER };
 static char root[64], error[5000];
@@ -199,7 +210,8 @@ static const char *in(const char *name)
     return path;
 }
 
-/* Lets call after call of `run` fail, until nothing is left that could. `least`: how many there are at the least. */
+/* Lets call after call of `run` fail, until nothing is left that could. `least`: how many there are
+ * at the least. */
 static void sweep(enum outcome (*run)(void), unsigned kind, int code, bool on, long least)
 {
     for (long k = 0;; k++) {
@@ -210,10 +222,14 @@ static void sweep(enum outcome (*run)(void), unsigned kind, int code, bool on, l
         fault.in = -1;
         bool right = result == GOOD;
         if (kind == MEMORY) right |= result == NO_MEMORY && strstr(error, "memory");
-        if (kind == SYSTEM && code != EINTR) right |= result == OTHER && strstr(error, strerror(code));
+        if (kind == SYSTEM && code != EINTR)
+            right |= result == OTHER && strstr(error, strerror(code));
         if (kind == END) right |= result == OTHER;
-        if (!right) fail_msg("call %ld (%s) fails with %s: result %d, '%s'", k, fault.hit, strerror(code), (int)result, error);
-        if (open_files() != before) fail_msg("call %ld (%s) fails: a file stays open", k, fault.hit);
+        if (!right)
+            fail_msg("call %ld (%s) fails with %s: result %d, '%s'", k, fault.hit, strerror(code),
+                     (int)result, error);
+        if (open_files() != before)
+            fail_msg("call %ld (%s) fails: a file stays open", k, fault.hit);
         if (fault.hit) continue;
         assert_int_equal(result, GOOD);
         if (k < least) fail_msg("only %ld calls, expected %ld", k, least);
@@ -233,7 +249,7 @@ static bool fails_at(const char *name, int code, enum outcome (*run)(void), enum
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- readers */
+/* -------------------------------------------------------------------------------------- readers */
 
 static void write_file(const char *where, const void *bytes, size_t size)
 {
@@ -248,12 +264,12 @@ static uint8_t value(size_t file, size_t i) { return (uint8_t)(i * 7 + i / 13 + 
 /* Four IDX files of 3 images of 2x2, the first two packed; their hashes become the pretence's. */
 static void write_idx(const char *dir)
 {
-    static const char *const names[] = {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte",
-                                        "t10k-labels-idx1-ubyte"};
+    static const char *const names[] = { "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+                                         "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
     mkdir(in(dir), 0777);
     for (size_t i = 0; i < 4; i++) {
         char name[100];
-        uint8_t bytes[64] = {0, 0, 8, i % 2 ? 1 : 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2};
+        uint8_t bytes[64] = { 0, 0, 8, i % 2 ? 1 : 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2 };
         size_t head = i % 2 ? 8 : 16, n = i % 2 ? 3 : 12;
         for (size_t j = 0; j < n; j++) bytes[head + j] = i % 2 ? (uint8_t)(j + i) : value(i, j);
         SHA256Data(bytes, head + n, pretence.hash[i]);
@@ -264,7 +280,8 @@ static void write_idx(const char *dir)
             assert_int_equal(gzwrite(f, bytes, (unsigned)(head + n)), head + n);
             assert_int_equal(gzclose(f), Z_OK);
             FILE *more = fopen(in(name), "ab"); /* an empty member */
-            assert_int_equal(fwrite("\x1f\x8b\x08\0\0\0\0\0\0\3\3\0\0\0\0\0\0\0\0\0", 1, 20, more), 20);
+            assert_int_equal(fwrite("\x1f\x8b\x08\0\0\0\0\0\0\3\3\0\0\0\0\0\0\0\0\0", 1, 20, more),
+                             20);
             fclose(more);
         } else {
             write_file(in(name), bytes, head + n);
@@ -279,7 +296,8 @@ static void write_cifar(const char *dir)
     for (size_t i = 0; i < 6; i++) {
         static uint8_t bytes[2 * 3073];
         char name[100];
-        for (size_t j = 0; j < sizeof bytes; j++) bytes[j] = j % 3073 ? value(i, j) : (uint8_t)(i + j / 3073);
+        for (size_t j = 0; j < sizeof bytes; j++)
+            bytes[j] = j % 3073 ? value(i, j) : (uint8_t)(i + j / 3073);
         if (i < 5) snprintf(name, sizeof name, "%s/data_batch_%zu.bin", dir, i + 1);
         else snprintf(name, sizeof name, "%s/test_batch.bin", dir);
         write_file(in(name), bytes, sizeof bytes);
@@ -299,9 +317,12 @@ static enum outcome read_idx_as(const char *spec)
     enum data_status status = data_open(spec, NULL, false, &d, error, sizeof error);
     assert_int_equal(status == DATA_OK, d != NULL);
     if (status) return outcome(status);
-    assert_true(d->c == 1 && d->h == 2 && d->w == 2 && d->train.n == 3 && d->test.n == 3 && d->classes == 6);
-    for (size_t i = 0; i < 12; i++) assert_true(d->train.images[i] == value(0, i) && d->test.images[i] == value(2, i));
-    for (size_t i = 0; i < 3; i++) assert_true(d->train.labels[i] == i + 1 && d->test.labels[i] == i + 3);
+    assert_true(d->c == 1 && d->h == 2 && d->w == 2 && d->train.n == 3 && d->test.n == 3 &&
+                d->classes == 6);
+    for (size_t i = 0; i < 12; i++)
+        assert_true(d->train.images[i] == value(0, i) && d->test.images[i] == value(2, i));
+    for (size_t i = 0; i < 3; i++)
+        assert_true(d->train.labels[i] == i + 1 && d->test.labels[i] == i + 3);
     data_close(&d);
     return GOOD;
 }
@@ -313,8 +334,10 @@ static enum outcome read_cifar(void)
     struct data_set *d;
     enum data_status status = data_open(in("cifar"), "cifar10", false, &d, error, sizeof error);
     if (status) return outcome(status);
-    assert_true(d->c == 3 && d->h == 32 && d->w == 32 && d->train.n == 10 && d->test.n == 2 && d->classes == 10);
-    for (size_t i = 0; i < 10 * 3072; i++) assert_int_equal(d->train.images[i], value(i / 6144, i % 6144 + 1 + i / 3072 % 2));
+    assert_true(d->c == 3 && d->h == 32 && d->w == 32 && d->train.n == 10 && d->test.n == 2 &&
+                d->classes == 10);
+    for (size_t i = 0; i < 10 * 3072; i++)
+        assert_int_equal(d->train.images[i], value(i / 6144, i % 6144 + 1 + i / 3072 % 2));
     for (size_t i = 0; i < 10; i++) assert_int_equal(d->train.labels[i], i / 2 + i % 2);
     data_close(&d);
     return GOOD;
@@ -323,7 +346,8 @@ static enum outcome read_cifar(void)
 static enum outcome make_synthetic(void)
 {
     struct data_set *d;
-    enum data_status status = data_open("synthetic:train=3,test=2", NULL, false, &d, error, sizeof error);
+    enum data_status status =
+        data_open("synthetic:train=3,test=2", NULL, false, &d, error, sizeof error);
     data_close(&d);
     return outcome(status);
 }
@@ -335,7 +359,7 @@ static void readers(void **state)
     write_idx("mnist");
     write_cifar("cifar");
     setenv("CVY_DATA_DIR", root, 1);
-    enum outcome (*const runs[])(void) = {read_idx, find_idx, read_cifar};
+    enum outcome (*const runs[])(void) = { read_idx, find_idx, read_cifar };
     for (size_t i = 0; i < 3; i++) {
         for (int on = 0; on < 2; on++) {
             sweep(runs[i], MEMORY, ENOMEM, on, 10);
@@ -363,7 +387,8 @@ static void swap(const char *a, const char *b)
     assert_int_equal(rename(in("swapped"), in(b)), 0);
 }
 
-/* Small files that are taken for the published ones: named by what they hold, verified only in their places. */
+/* Small files that are taken for the published ones: named by what they hold, verified only in
+ * their places. */
 static void published(void **state)
 {
     (void)state;
@@ -374,7 +399,7 @@ static void published(void **state)
     assert_string_equal(d->remark, "not known");
     data_close(&d);
     pretence.k = known_find("cifar10");
-    const char *const specs[] = {in("cifar10"), "cifar10"};
+    const char *const specs[] = { in("cifar10"), "cifar10" };
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(data_open(specs[i], NULL, true, &d, error, sizeof error), DATA_OK);
         assert_true(d->verified && !d->open_classes && d->classes == 10 && !*d->note);
@@ -395,7 +420,8 @@ static void published(void **state)
     assert_non_null(strstr(error, "none of the published sets whose hashes are known here"));
     swap("cifar10/data_batch_1.bin", "cifar10/test_batch.bin");
     assert_int_equal(data_open("cifar10", NULL, false, &d, error, sizeof error), DATA_OK);
-    assert_non_null(strstr(d->note, "there are test images among the training images: those of cifar10"));
+    assert_non_null(
+        strstr(d->note, "there are test images among the training images: those of cifar10"));
     data_close(&d);
     assert_int_equal(data_open("cifar10", NULL, true, &d, error, sizeof error), DATA_BAD);
     assert_non_null(strstr(error, "there are test images"));
@@ -420,15 +446,16 @@ static void published(void **state)
     pretence.k = NULL;
 }
 
-/* -------------------------------------------------------------------------------------------------- large files */
+/* ---------------------------------------------------------------------------------- large files */
 
 /* Sizes that 32 bits of zlib's do not hold, in memory that is never touched. */
 static void enormous(void **state)
 {
     (void)state;
     size_t size = ((size_t)1 << 32) + 4096, n, h, w;
-    uint8_t *out, head[16] = {0, 0, 8, 3, 0x40, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1};
-    uint8_t *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *out, head[16] = { 0, 0, 8, 3, 0x40, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1 };
+    uint8_t *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (bytes == MAP_FAILED) skip();
     char name[] = "head.gz";
     gzFile f = gzopen(in(name), "wb");
@@ -438,7 +465,8 @@ static void enormous(void **state)
     FILE *packed = fopen(in(name), "rb");
     assert_true(fread(bytes, 1, 100, packed) > 16);
     fclose(packed);
-    assert_int_equal(data_parse_idx_images("f", bytes, size, &n, &h, &w, &out, error, sizeof error), DATA_BAD);
+    assert_int_equal(data_parse_idx_images("f", bytes, size, &n, &h, &w, &out, error, sizeof error),
+                     DATA_BAD);
     assert_non_null(strstr(error, "ends before the 1073741825 bytes"));
     assert_null(out);
     munmap(bytes, size);
@@ -448,7 +476,7 @@ static const char model_text[] = "{\"name\": \"small\", \"input\": [1, 2, 2], \"
                                  "{\"type\": \"batch_norm\", \"name\": \"bn\"},"
                                  "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 6}]}";
 
-/* ---------------------------------------------------------------------------------------------------------- models */
+/* --------------------------------------------------------------------------------------- models */
 
 static enum outcome read_model(void)
 {
@@ -457,7 +485,8 @@ static enum outcome read_model(void)
     assert_int_equal(status == MODEL_OK, model != NULL);
     if (status == MODEL_NOMEM) return NO_MEMORY;
     if (status) return OTHER;
-    assert_true(model->n_layers == 2 && model->input[0] == 1 && model->input[1] == 2 && model->input[2] == 2);
+    assert_true(model->n_layers == 2 && model->input[0] == 1 && model->input[1] == 2 &&
+                model->input[2] == 2);
     assert_string_equal(model->name, "small");
     model_free(&model);
     return GOOD;
@@ -467,11 +496,14 @@ static enum outcome read_model(void)
 static enum outcome read_changed_model(void)
 {
     struct model *model;
-    enum model_status status = model_load(in("changed.json"), &(struct model_options){"v1", NULL, "biased"}, &model, error, sizeof error);
+    enum model_status status =
+        model_load(in("changed.json"), &(struct model_options){ "v1", NULL, "biased" }, &model,
+                   error, sizeof error);
     assert_int_equal(status == MODEL_OK, model != NULL);
     if (status == MODEL_NOMEM) return NO_MEMORY;
     if (status) return OTHER;
-    assert_true(model->defaults.batch == 7 && strstr(model->json, "\"avg\"") && strstr(model->json, "\"biased\""));
+    assert_true(model->defaults.batch == 7 && strstr(model->json, "\"avg\"") &&
+                strstr(model->json, "\"biased\""));
     model_free(&model);
     return GOOD;
 }
@@ -479,8 +511,10 @@ static enum outcome read_changed_model(void)
 static void models(void **state)
 {
     (void)state;
-    static const char changed[] = "{\"name\": \"c\", \"input\": [1, 2, 2], \"apis\": {\"v1\": {\"batch\": 7, \"pool\": \"avg\"}}, \"layers\": ["
-                                  "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 2}, {\"type\": \"batch_norm\", \"name\": \"b\"}]}";
+    static const char changed[] = "{\"name\": \"c\", \"input\": [1, 2, 2], \"apis\": {\"v1\": "
+                                  "{\"batch\": 7, \"pool\": \"avg\"}}, \"layers\": ["
+                                  "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 2}, "
+                                  "{\"type\": \"batch_norm\", \"name\": \"b\"}]}";
     write_file(in("changed.json"), changed, strlen(changed));
     for (int on = 0; on < 2; on++) sweep(read_changed_model, MEMORY, ENOMEM, on, 9);
     write_file(in("m.json"), model_text, strlen(model_text));
@@ -495,12 +529,15 @@ static void models(void **state)
     assert_int_equal(result, GOOD);
 }
 
-/* --------------------------------------------------------------------------------------------------------- results */
+/* -------------------------------------------------------------------------------------- results */
 
 static const char results_text[] =
-    "{\"context\": {\"cpu\": \"c\", \"load\": [1, 2], \"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"8\"}, \"benchmarks\": ["
-    "{\"name\": \"step/n/batch:4/native\", \"label\": \"l\", \"real_time\": 1, \"cpu_time\": 1, \"examples/s\": 4, \"phase 0 p\": 1},"
-    "{\"name\": \"step/n/batch:4/native\", \"label\": \"m\", \"real_time\": 2, \"cpu_time\": 1, \"examples/s\": 2, \"phase 0 p\": 2},"
+    "{\"context\": {\"cpu\": \"c\", \"load\": [1, 2], \"peak_gflops_all\": \"16\", "
+    "\"l2_read_gbs\": \"8\"}, \"benchmarks\": ["
+    "{\"name\": \"step/n/batch:4/native\", \"label\": \"l\", \"real_time\": 1, \"cpu_time\": 1, "
+    "\"examples/s\": 4, \"phase 0 p\": 1},"
+    "{\"name\": \"step/n/batch:4/native\", \"label\": \"m\", \"real_time\": 2, \"cpu_time\": 1, "
+    "\"examples/s\": 2, \"phase 0 p\": 2},"
     "{\"name\": \"step/n/batch:4/b\", \"error_occurred\": true, \"error_message\": \"broke\"},"
     "{\"name\": \"scaling/n/batch:4/threads:1/native\", \"real_time\": 1, \"examples/s\": 5},"
     "{\"name\": \"ops/o/native\", \"real_time\": 1, \"GFLOP/s\": 5, \"GB/s\": 4}]}";
@@ -510,7 +547,8 @@ static enum outcome read_results(void)
     struct results *all = NULL;
     enum results_status status = results_read(in("r.json"), &all, error, sizeof error);
     if (!status) {
-        assert_true(all->n_files == 1 && all->n == 4 && all->at[0].runs == 2 && all->at[0].n_counters == 2);
+        assert_true(all->n_files == 1 && all->n == 4 && all->at[0].runs == 2 &&
+                    all->at[0].n_counters == 2);
         assert_true(all->at[0].seconds[1] == 2e-9 && all->at[0].counter[0].value[1] == 2);
         assert_string_equal(all->at[0].label, "m");
         assert_string_equal(all->at[1].error, "broke");
@@ -560,7 +598,7 @@ static void results(void **state)
     results_free(&good_results);
 }
 
-/* ----------------------------------------------------------------------------------------------------- checkpoints */
+/* ---------------------------------------------------------------------------------- checkpoints */
 
 /* What is trained. */
 static struct {
@@ -575,12 +613,15 @@ static struct {
 static int make_trainer(void **state)
 {
     (void)state;
-    const cvy_trainer_options options = {.batch = 4, .sgd = {.lr = 0.1, .momentum = 0.9}};
-    assert_int_equal(cvy_context_create(&(cvy_context_options){.threads = 1}, &t.ctx), CVY_OK);
-    assert_int_equal(model_parse("t", model_text, strlen(model_text), NULL, &t.model, error, sizeof error), MODEL_OK);
+    const cvy_trainer_options options = { .batch = 4, .sgd = { .lr = 0.1, .momentum = 0.9 } };
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 }, &t.ctx), CVY_OK);
+    assert_int_equal(
+        model_parse("t", model_text, strlen(model_text), NULL, &t.model, error, sizeof error),
+        MODEL_OK);
     assert_int_equal(model_build(t.model, t.ctx, &t.net, &t.logits, error, sizeof error), MODEL_OK);
     assert_int_equal(cvy_trainer_create(t.net, t.logits, &options, &t.trainer), CVY_OK);
-    assert_int_equal(cvy_predictor_create(t.net, t.logits, 4, NULL, t.trainer, &t.predictor), CVY_OK);
+    assert_int_equal(cvy_predictor_create(t.net, t.logits, 4, NULL, t.trainer, &t.predictor),
+                     CVY_OK);
     return 0;
 }
 
@@ -618,7 +659,8 @@ static enum outcome save(void)
     fault.in = -1;
     json_t *metadata = json_pack("{s:s}", "convoy.model", "{}");
     fault.in = left;
-    enum train_status status = checkpoint_save(in("a.safetensors"), t.trainer, metadata, error, sizeof error);
+    enum train_status status =
+        checkpoint_save(in("a.safetensors"), t.trainer, metadata, error, sizeof error);
     json_decref(metadata);
     left = fault.in;
     fault.in = -1;
@@ -657,14 +699,21 @@ static void checkpoints(void **state)
     fault.kind = ENGINE, fault.in = 0, fault.on = false;
     assert_int_equal(load(), OTHER);
     assert_non_null(strstr(error, "a.safetensors: "));
-    /* A directory that may be written but not read cannot be flushed, some file systems flush nothing, signals come: no failures. */
-    static const struct { const char *name; int code; enum outcome (*run)(void); } harmless[] = {
-        {"write", EINTR, save}, {"read", EINTR, load}, {"open", EACCES, save}, {"fchmod", EPERM, save},
-        {"fsync", EINVAL, save}, {"fsync", ENOSYS, save}, {"fsync", EOPNOTSUPP, save}};
+    /* A directory that may be written but not read cannot be flushed, some file systems flush
+     * nothing, signals come: no failures. */
+    static const struct {
+        const char *name;
+        int code;
+        enum outcome (*run)(void);
+    } harmless[] = { { "write", EINTR, save },     { "read", EINTR, load },
+                     { "open", EACCES, save },     { "fchmod", EPERM, save },
+                     { "fsync", EINVAL, save },    { "fsync", ENOSYS, save },
+                     { "fsync", EOPNOTSUPP, save } };
     enum outcome result;
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
         assert_true(fails_at(harmless[i].name, harmless[i].code, harmless[i].run, &result));
-        if (result != GOOD) fail_msg("%s with %s: '%s'", harmless[i].name, strerror(harmless[i].code), error);
+        if (result != GOOD)
+            fail_msg("%s with %s: '%s'", harmless[i].name, strerror(harmless[i].code), error);
     }
     /* What a process left of which nobody may know whether it lives: it stays. */
     const char *left = in("a.safetensors.tmp-4194309-abcdef");
@@ -726,9 +775,13 @@ static void directories_and_locks(void **state)
     assert_false(a.held);
     files_unlock(&a);
     files_unlock(&a); /* nothing */
-    static const struct { const char *text, *who; } names[] = {
-        {"", "another process trains there"}, {"process", "another process trains"}, {"process 4194309 on %s\n", "another process trains"},
-        {"process 1 on %s\n", "process 1 on "}, {"process 4194309 on elsewhere\n", "process 4194309 on elsewhere trains"}};
+    static const struct {
+        const char *text, *who;
+    } names[] = { { "", "another process trains there" },
+                  { "process", "another process trains" },
+                  { "process 4194309 on %s\n", "another process trains" },
+                  { "process 1 on %s\n", "process 1 on " },
+                  { "process 4194309 on elsewhere\n", "process 4194309 on elsewhere trains" } };
     assert_int_equal(files_lock(root, &a, error, sizeof error), TRAIN_OK);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char host[200] = "", text[300];
@@ -737,7 +790,8 @@ static void directories_and_locks(void **state)
         assert_int_equal(ftruncate(a.fd, 0), 0);
         assert_int_equal(pwrite(a.fd, text, strlen(text), 0), strlen(text));
         assert_int_equal(files_lock(root, &b, error, sizeof error), TRAIN_IO);
-        if (!strstr(error, names[i].who)) fail_msg("'%s': expected '%s', found '%s'", text, names[i].who, error);
+        if (!strstr(error, names[i].who))
+            fail_msg("'%s': expected '%s', found '%s'", text, names[i].who, error);
         assert_int_equal(b.fd, -1);
     }
     char far[250] = "process 7 on "; /* the longest name that a host may have, and another's */
@@ -748,14 +802,16 @@ static void directories_and_locks(void **state)
     assert_non_null(strstr(error, far));
     assert_non_null(strstr(error, "hhh trains there"));
     files_unlock(&a);
-    /* Who may not ask whether a process lives takes its word; a system that refuses a lock by EACCES means the same. */
+    /* Who may not ask whether a process lives takes its word; a system that refuses a lock by
+     * EACCES means the same. */
     assert_int_equal(files_lock(root, &a, error, sizeof error), TRAIN_OK);
     char host[200] = "", text[300];
     assert_int_equal(gethostname(host, sizeof host - 1), 0);
     int n = snprintf(text, sizeof text, "process 4194309 on %s\n", host);
     assert_int_equal(ftruncate(a.fd, 0), 0);
     assert_int_equal(pwrite(a.fd, text, (size_t)n, 0), n);
-    fault.kind = SYSTEM, fault.in = 3, fault.on = false, fault.error = EPERM; /* after open, fcntl and pread */
+    /* after open, fcntl and pread */
+    fault.kind = SYSTEM, fault.in = 3, fault.on = false, fault.error = EPERM;
     assert_int_equal(files_lock(root, &b, error, sizeof error), TRAIN_IO);
     assert_string_equal(fault.hit, "kill");
     assert_non_null(strstr(error, "process 4194309 on "));
@@ -784,14 +840,29 @@ static void directories_and_locks(void **state)
     assert_non_null(strstr(error, "File name too long"));
 }
 
-/* -------------------------------------------------------------------------------------------------------- training */
+/* ------------------------------------------------------------------------------------- training */
 
 static enum outcome train(void)
 {
-    static const uint8_t images[10 * 4] = {1, 2, 3, 4, 50, 60, 70, 80, 9}, labels[10] = {0, 1, 2, 3, 4, 5};
-    struct train_job job = {.ctx = t.ctx, .trainer = t.trainer, .predictor = t.predictor, .eval_batch = 4, .classes = 6, .image_size = 4,
-                            .train = {images, labels, 10}, .test = {images, labels, 6}, .epochs = 2, .batch = 4, .lr = 0.01, .drop_factor = 1,
-                            .eval_every = 1, .directory = root, .model = "{}", .config = "{}", .wall_start = train_now()};
+    static const uint8_t images[10 * 4] = { 1, 2, 3, 4, 50, 60, 70, 80, 9 },
+                                     labels[10] = { 0, 1, 2, 3, 4, 5 };
+    struct train_job job = { .ctx = t.ctx,
+                             .trainer = t.trainer,
+                             .predictor = t.predictor,
+                             .eval_batch = 4,
+                             .classes = 6,
+                             .image_size = 4,
+                             .train = { images, labels, 10 },
+                             .test = { images, labels, 6 },
+                             .epochs = 2,
+                             .batch = 4,
+                             .lr = 0.01,
+                             .drop_factor = 1,
+                             .eval_every = 1,
+                             .directory = root,
+                             .model = "{}",
+                             .config = "{}",
+                             .wall_start = train_now() };
     unlink(in(TRAIN_METRICS));
     return of(train_run(&job, error, sizeof error));
 }
@@ -824,7 +895,13 @@ static int remove_root(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(readers), TEST(published), TEST(enormous), TEST(models), TEST(results), TEST(checkpoints),
-                                       TEST(directories_and_locks), TEST(training)};
+    const struct CMUnitTest tests[] = { TEST(readers),
+                                        TEST(published),
+                                        TEST(enormous),
+                                        TEST(models),
+                                        TEST(results),
+                                        TEST(checkpoints),
+                                        TEST(directories_and_locks),
+                                        TEST(training) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

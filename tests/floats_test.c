@@ -1,6 +1,7 @@
-/* The host's floating-point state: whatever rounding, traps and denormals it has, on whichever of its threads, a whole life
- * of the library gives the same bits, and leaves the state, collected flags included, as it was after every call. Each
- * case is a process of its own, forked before any thread was made: a runtime's threads inherit the state of their maker. */
+/* The host's floating-point state: whatever rounding, traps and denormals it has, on whichever of
+ * its threads, a whole life of the library gives the same bits, and leaves the state, collected
+ * flags included, as it was after every call. Each case is a process of its own, forked before any
+ * thread was made: a runtime's threads inherit the state of their maker. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,9 +22,12 @@
 #include "base/team.h"
 #include "convoy/convoy.h"
 
-/* ------------------------------------------------------------------------------------------------ states */
+/* --------------------------------------------------------------------------------------- states */
 
-struct state { uint32_t mxcsr; uint16_t control; };
+struct state {
+    uint32_t mxcsr;
+    uint16_t control;
+};
 
 static struct state current(void)
 {
@@ -39,7 +43,10 @@ static void assume(struct state s)
 }
 
 static const struct state usual = { 0x1f80, 0x037f };
-static const struct { const char *name; struct state state; } states[] = {
+static const struct {
+    const char *name;
+    struct state state;
+} states[] = {
     { "as a process starts", { 0x1f80, 0x037f } },
     { "rounds down", { 0x3f80, 0x037f } },
     { "rounds up", { 0x5f80, 0x037f } },
@@ -69,21 +76,21 @@ static bool as_expected(void)
     return now.mxcsr == expected.mxcsr && now.control == expected.control;
 }
 
-#define NEED(condition)                                                         \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            assume(usual);                                                      \
-            fprintf(stderr, "floats_test.c:%d: %s\n", __LINE__, #condition);    \
-            _exit(1);                                                           \
-        }                                                                       \
+#define NEED(condition)                                                      \
+    do {                                                                     \
+        if (!(condition)) {                                                  \
+            assume(usual);                                                   \
+            fprintf(stderr, "floats_test.c:%d: %s\n", __LINE__, #condition); \
+            _exit(1);                                                        \
+        }                                                                    \
     } while (0)
 
 /* A call of the library, with what it should answer; then the state is the host's. */
-#define CALL(call, status)            \
-    do {                              \
-        enum cvy_status s_ = (call);  \
-        NEED(as_expected());          \
-        NEED(s_ == (status));         \
+#define CALL(call, status)           \
+    do {                             \
+        enum cvy_status s_ = (call); \
+        NEED(as_expected());         \
+        NEED(s_ == (status));        \
     } while (0)
 #define VOID(call)           \
     do {                     \
@@ -91,7 +98,7 @@ static bool as_expected(void)
         NEED(as_expected()); \
     } while (0)
 
-/* ------------------------------------------------------------------------------------------------ a host's callbacks */
+/* --------------------------------------------------------------------------- a host's callbacks */
 
 static void log_line(void *user, int level, const char *line)
 {
@@ -113,7 +120,11 @@ static void host_free(void *user, void *p)
     free(p);
 }
 
-struct pool_job { size_t tasks, slot; cvy_job job; void *arg; };
+struct pool_job {
+    size_t tasks, slot;
+    cvy_job job;
+    void *arg;
+};
 
 static void *pool_thread(void *arg) /* has a state of its own, and keeps it */
 {
@@ -135,13 +146,19 @@ static void host_pool(void *pool, size_t tasks, cvy_job job, void *arg)
     NEED(pthread_join(thread, NULL) == 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ a life */
+/* --------------------------------------------------------------------------------------- a life */
 
-struct setup { size_t threads; const char *backends; bool hosted; enum cvy_isa isa; };
+struct setup {
+    size_t threads;
+    const char *backends;
+    bool hosted;
+    enum cvy_isa isa;
+};
 
 static void mix(uint64_t *hash, const void *data, size_t n)
 {
-    for (size_t i = 0; i < n; i++) *hash = (*hash ^ ((const unsigned char *)data)[i]) * 1099511628211u;
+    for (size_t i = 0; i < n; i++)
+        *hash = (*hash ^ ((const unsigned char *)data)[i]) * 1099511628211u;
 }
 
 enum { BATCH = 20, SIDE = 8, CLASSES = 3 };
@@ -150,13 +167,16 @@ static cvy_tensor build(cvy_net *net)
 {
     cvy_tensor x;
     VOID(x = cvy_input(net, 1, SIDE, SIDE));
-    VOID(x = cvy_conv2d(net, x, "conv", &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } }));
+    VOID(x = cvy_conv2d(
+             net, x, "conv",
+             &(cvy_conv2d_desc){ .out_channels = 5, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } }));
     VOID(x = cvy_batch_norm(net, x, "bn", &(cvy_batch_norm_desc){ .eps = 1e-3, .momentum = 0.3 }));
     VOID(x = cvy_sigmoid(net, x));
     VOID(x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } }));
     VOID(x = cvy_conv2d(net, x, "c2", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 2, 2 } }));
     VOID(x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_ELU, .alpha = 0.7 }));
-    VOID(x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 3, 3 } }));
+    VOID(x = cvy_pool2d(net, x, NULL,
+                        &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 3, 3 } }));
     VOID(x = cvy_dropout(net, x, NULL, &(cvy_dropout_desc){ .p = 0.3 }));
     VOID(x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = CLASSES }));
     return x;
@@ -221,11 +241,17 @@ static void train(cvy_context *ctx, uint64_t *hash)
     cvy_trainer *t;
     cvy_predictor *p;
     unsigned char labels[BATCH];
-    static const union { uint64_t bits; double value; } nan = { 0x7ff4000000000000 }; /* signals */
+    static const union {
+        uint64_t bits;
+        double value;
+    } nan = { 0x7ff4000000000000 }; /* signals */
     for (size_t i = 0; i < BATCH; i++) labels[i] = (unsigned char)(i % CLASSES);
     CALL(cvy_net_create(ctx, &net), CVY_OK);
     cvy_tensor logits = build(net);
-    cvy_trainer_options o = { .batch = BATCH, .keep_tensors = true, .seed = 3, .loss.label_smoothing = 0.1,
+    cvy_trainer_options o = { .batch = BATCH,
+                              .keep_tensors = true,
+                              .seed = 3,
+                              .loss.label_smoothing = 0.1,
                               .input = { 0.01, (const double[]){ 0.4 }, (const double[]){ 0.3 } } };
     memcpy(&o.sgd.lr, &nan, sizeof nan);
     CALL(cvy_trainer_create(net, logits, &o, &t), CVY_E_ARG);
@@ -265,25 +291,39 @@ static void single_operators(cvy_context *ctx, uint64_t *hash)
 {
     const cvy_shape src = { 17, 3, 5, 5 };
     enum { N = 17 * 3 * 25 };
-    static _Thread_local union { uint32_t bits[N]; float value[N]; } x; /* from 1 to 2, and a few denormals */
+    /* from 1 to 2, and a few denormals */
+    static _Thread_local union {
+        uint32_t bits[N];
+        float value[N];
+    } x;
     static _Thread_local float y[2 * N], w[4 * 3 * 9], three[3];
     cvy_op *op;
     for (uint32_t i = 0; i < N; i++) x.bits[i] = i % 50 ? 0x3f800000u + i * 7919u % 0x7fffffu : i;
     memcpy(w, x.value + 1, sizeof w);
     memcpy(three, x.value + 1, sizeof three);
     memset(y, 0, sizeof y);
-    CALL(cvy_op_conv2d(ctx, &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .no_bias = true }, src, CVY_FORWARD, &op), CVY_OK);
+    CALL(cvy_op_conv2d(ctx,
+                       &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .no_bias = true },
+                       src, CVY_FORWARD, &op),
+         CVY_OK);
     CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .weights = w, .dst = y }), CVY_OK);
     mix(hash, y, sizeof y);
     cvy_phase_info phase;
     CALL(cvy_op_phase(op, 0, &phase), CVY_OK);
     VOID(cvy_op_destroy(&op));
     CALL(cvy_op_batch_norm(ctx, NULL, src, CVY_FORWARD, &op), CVY_OK);
-    CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .weights = three, .bias = three, .dst = y, .mean = w, .var = w + 3 }), CVY_OK);
+    CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value,
+                                        .weights = three,
+                                        .bias = three,
+                                        .dst = y,
+                                        .mean = w,
+                                        .var = w + 3 }),
+         CVY_OK);
     mix(hash, y, sizeof y);
     mix(hash, w, 6 * sizeof *w);
     VOID(cvy_op_destroy(&op));
-    CALL(cvy_op_activation(ctx, &(cvy_act_desc){ .kind = CVY_TANH }, src, CVY_FORWARD, &op), CVY_OK);
+    CALL(cvy_op_activation(ctx, &(cvy_act_desc){ .kind = CVY_TANH }, src, CVY_FORWARD, &op),
+         CVY_OK);
     CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .dst = y }), CVY_OK);
     mix(hash, y, sizeof y);
     VOID(cvy_op_destroy(&op));
@@ -291,7 +331,9 @@ static void single_operators(cvy_context *ctx, uint64_t *hash)
     CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .dst = y, .seed = 5 }), CVY_OK);
     mix(hash, y, sizeof y);
     VOID(cvy_op_destroy(&op));
-    CALL(cvy_op_pool2d(ctx, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } }, src, CVY_FORWARD, &op), CVY_OK);
+    CALL(cvy_op_pool2d(ctx, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } }, src,
+                       CVY_FORWARD, &op),
+         CVY_OK);
     CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .dst = y }), CVY_OK);
     mix(hash, y, sizeof y);
     VOID(cvy_op_destroy(&op));
@@ -301,8 +343,12 @@ static void single_operators(cvy_context *ctx, uint64_t *hash)
     VOID(cvy_op_destroy(&op));
     int32_t labels[17] = { 0 };
     double loss;
-    CALL(cvy_op_softmax_cross_entropy(ctx, &(cvy_loss_desc){ 0.1 }, (cvy_shape){ 17, 75, 1, 1 }, &op), CVY_OK);
-    CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .labels = labels, .diff_src = y, .loss = &loss }), CVY_OK);
+    CALL(cvy_op_softmax_cross_entropy(ctx, &(cvy_loss_desc){ 0.1 }, (cvy_shape){ 17, 75, 1, 1 },
+                                      &op),
+         CVY_OK);
+    CALL(cvy_op_run(
+             op, &(cvy_op_args){ .src = x.value, .labels = labels, .diff_src = y, .loss = &loss }),
+         CVY_OK);
     mix(hash, &loss, sizeof loss);
     VOID(cvy_op_destroy(&op));
     CALL(cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = 3 }, src, CVY_FORWARD, &op), CVY_E_ARG);
@@ -313,7 +359,11 @@ static uint64_t life(const struct setup *setup)
     uint64_t hash = 14695981039346656037u;
     cvy_context *ctx;
     cvy_machine machine;
-    cvy_context_options o = { .threads = setup->threads, .backends = setup->backends, .isa = setup->isa, .verbose = 2, .log = log_line,
+    cvy_context_options o = { .threads = setup->threads,
+                              .backends = setup->backends,
+                              .isa = setup->isa,
+                              .verbose = 2,
+                              .log = log_line,
                               .allocator = { host_alloc, host_free, NULL } };
     if (setup->hosted) o.parallel_for = host_pool;
     VOID(cvy_machine_describe(&machine));
@@ -324,9 +374,11 @@ static uint64_t life(const struct setup *setup)
     return hash;
 }
 
-/* ------------------------------------------------------------------------------------------------ processes */
+/* ------------------------------------------------------------------------------------ processes */
 
-struct report { uint64_t hash[8]; };
+struct report {
+    uint64_t hash[8];
+};
 
 /* fn(arg, &report) in a new process. */
 static struct report in_a_process(void (*fn)(const void *, struct report *), const void *arg)
@@ -352,7 +404,10 @@ static struct report in_a_process(void (*fn)(const void *, struct report *), con
     return report;
 }
 
-struct life { struct setup setup; struct state state; };
+struct life {
+    struct setup setup;
+    struct state state;
+};
 
 static void workers_are_the_hosts(size_t threads)
 {
@@ -365,7 +420,8 @@ static void workers_are_the_hosts(size_t threads)
 #pragma omp single
         n = (size_t)omp_get_num_threads();
     }
-    for (size_t t = 0; t < n; t++) NEED(seen[t].mxcsr == expected.mxcsr && seen[t].control == expected.control);
+    for (size_t t = 0; t < n; t++)
+        NEED(seen[t].mxcsr == expected.mxcsr && seen[t].control == expected.control);
 #else
     (void)threads;
 #endif
@@ -385,7 +441,8 @@ static void live(const void *arg, struct report *report)
 static void same_bits(const struct setup *setup, size_t stride)
 {
     uint64_t first = 0;
-    for (size_t i = 0; i < N_STATES; i = i + stride < N_STATES || i == N_STATES - 1 ? i + stride : N_STATES - 1) {
+    for (size_t i = 0; i < N_STATES;
+         i = i + stride < N_STATES || i == N_STATES - 1 ? i + stride : N_STATES - 1) {
         printf("    %s\n", states[i].name);
         fflush(stdout);
         struct report r = in_a_process(live, &(struct life){ *setup, states[i].state });
@@ -428,7 +485,9 @@ static void look_for_onednn(const void *arg, struct report *report)
 {
     cvy_context *ctx;
     (void)arg;
-    report->hash[0] = cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "onednn" }, &ctx) == CVY_OK;
+    report->hash[0] =
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "onednn" }, &ctx) ==
+        CVY_OK;
 }
 
 static void on_onednn(void **state)
@@ -442,18 +501,21 @@ static void on_onednn(void **state)
     same_bits(&(struct setup){ .threads = 2, .backends = "onednn,native", .hosted = true }, 9);
 }
 
-/* ------------------------------------------------------------------------------------------------ inside */
+/* --------------------------------------------------------------------------------------- inside */
 
 static void look(void *arg, size_t stage, size_t task, size_t thread)
 {
     struct state now = current();
     (void)stage, (void)task, (void)thread;
-    if ((now.mxcsr & ~0x3fu) != CVYI_MXCSR || now.control != CVYI_X87_CONTROL) *(_Atomic bool *)arg = false;
+    if ((now.mxcsr & ~0x3fu) != CVYI_MXCSR || now.control != CVYI_X87_CONTROL)
+        *(_Atomic bool *)arg = false;
 }
 
 static void run_and_look(cvy_context *ctx)
 {
-    static const struct cvyi_stage_work work[] = { { 1, 40, NULL }, { 2, 40, NULL }, { 0, 1, NULL } };
+    static const struct cvyi_stage_work work[] = { { 1, 40, NULL },
+                                                   { 2, 40, NULL },
+                                                   { 0, 1, NULL } };
     _Atomic bool fixed = true;
     cvyi_team_run(ctx->team, 3, work, look, (void *)&fixed);
     NEED(fixed);
@@ -492,11 +554,14 @@ static void every_task_has_the_librarys_state(void **state)
     for (size_t i = 0; i < N_STATES; i++) in_a_process(inside, &states[i].state);
 }
 
-/* ------------------------------------------------------------------------------------------------ many hosts */
+/* ----------------------------------------------------------------------------------- many hosts */
 
 static void *live_on_a_thread(void *arg)
 {
-    struct { struct life life; uint64_t hash; } *l = arg;
+    struct {
+        struct life life;
+        uint64_t hash;
+    } *l = arg;
     expected = l->life.state;
     assume(expected);
     l->hash = life(&l->life.setup);
@@ -505,7 +570,10 @@ static void *live_on_a_thread(void *arg)
 
 static void beside_each_other(const void *arg, struct report *report)
 {
-    struct { struct life life; uint64_t hash; } lives[6];
+    struct {
+        struct life life;
+        uint64_t hash;
+    } lives[6];
     pthread_t thread[6];
     (void)arg;
     for (size_t i = 0; i < 6; i++) {
@@ -518,7 +586,8 @@ static void beside_each_other(const void *arg, struct report *report)
     }
 }
 
-/* Called from within a region of the host's: the inner regions have one thread, or are granted theirs. */
+/* Called from within a region of the host's: the inner regions have one thread, or are granted
+ * theirs. */
 static void in_a_region(const void *arg, struct report *report)
 {
 #ifdef _OPENMP
@@ -556,9 +625,14 @@ int main(void)
 {
     unsetenv("OMP_NUM_THREADS");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(on_one_thread), cmocka_unit_test(on_three_threads), cmocka_unit_test(on_the_hosts_pool),
-        cmocka_unit_test(on_the_scalar_table), cmocka_unit_test(on_the_reference), cmocka_unit_test(on_onednn),
-        cmocka_unit_test(every_task_has_the_librarys_state), cmocka_unit_test(many_contexts_at_once),
+        cmocka_unit_test(on_one_thread),
+        cmocka_unit_test(on_three_threads),
+        cmocka_unit_test(on_the_hosts_pool),
+        cmocka_unit_test(on_the_scalar_table),
+        cmocka_unit_test(on_the_reference),
+        cmocka_unit_test(on_onednn),
+        cmocka_unit_test(every_task_has_the_librarys_state),
+        cmocka_unit_test(many_contexts_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
-/* How much a net has to do, in every place where the library says it: nodes, the ops of a compiled program, its phases.
- * One net with every operator, and its counts from formulas that are written here once more; on the reference, on native
- * fused and unfused, and on oneDNN's module where it is there. */
+/* How much a net has to do, in every place where the library says it: nodes, the ops of a compiled
+ * program, its phases. One net with every operator, and its counts from formulas that are written
+ * here once more; on the reference, on native fused and unfused, and on oneDNN's module where it is
+ * there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,7 +19,8 @@ static void need(bool good, const char *what, const char *name, double got, doub
     if (!good) fail_msg("%s of %s: %.17g, expected %.17g", what, name, got, want);
 }
 
-/* A layer that multiplies: its multiply-adds an image, and its weights; trained: something before it wants a gradient. */
+/* A layer that multiplies: its multiply-adds an image, and its weights; trained: something before
+ * it wants a gradient. */
 struct layer {
     const char *name;
     double multiplies, weights;
@@ -27,14 +29,15 @@ struct layer {
 };
 
 static const struct layer layers[] = {
-    /* 3 x 12 x 10 -> 8 channels of 3x2, stride 2 and 1, one row above and one column right: 6 x 10 outputs */
-    {"first", 8. * 6 * 10 * (3 * 3 * 2), 8 * 3 * 3 * 2, false, true, 3 * 12 * 10, 8 * 6 * 10, 8},
+    /* 3 x 12 x 10 -> 8 channels of 3x2, stride 2 and 1, one row above and one column right: 6 x 10
+     * outputs */
+    { "first", 8. * 6 * 10 * (3 * 3 * 2), 8 * 3 * 3 * 2, false, true, 3 * 12 * 10, 8 * 6 * 10, 8 },
     /* 8 -> 12 in 4 groups of 2 -> 3, 3x3 dilated by 2, padded by 2: 6 x 10 */
-    {"grouped", 12. * 6 * 10 * (2 * 9), 12 * 2 * 9, true, false, 8 * 6 * 10, 12 * 6 * 10, 12},
+    { "grouped", 12. * 6 * 10 * (2 * 9), 12 * 2 * 9, true, false, 8 * 6 * 10, 12 * 6 * 10, 12 },
     /* depthwise, 2x2, stride 2: 3 x 5 */
-    {"deep", 12. * 3 * 5 * 4, 12 * 4, true, true, 12 * 6 * 10, 12 * 3 * 5, 12},
+    { "deep", 12. * 3 * 5 * 4, 12 * 4, true, true, 12 * 6 * 10, 12 * 3 * 5, 12 },
     /* two branches of 12 and 14 channels, pooled to 2 x 4 */
-    {"fc", 7. * (26 * 2 * 4), 7 * 26 * 2 * 4, true, true, 26 * 2 * 4, 7, 7},
+    { "fc", 7. * (26 * 2 * 4), 7 * 26 * 2 * 4, true, true, 26 * 2 * 4, 7, 7 },
 };
 enum { LAYERS = sizeof layers / sizeof *layers };
 
@@ -43,31 +46,33 @@ static cvy_net *every_operator(cvy_context *ctx, cvy_tensor *logits)
     cvy_net *net;
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvy_tensor x = cvy_input(net, 3, 12, 10);
-    x = cvy_conv2d(net, x, "first",
-                   &(cvy_conv2d_desc){
-                       .out_channels = 8, .kernel = {3, 2}, .stride = {2, 1}, .pad = {1, 0, 0, 1}});
-    x = cvy_batch_norm(net, x, "norm", NULL);
-    x = cvy_activation(net, x, "act", &(cvy_act_desc){.kind = CVY_TANH});
-    x = cvy_conv2d(net, x, "grouped",
-                   &(cvy_conv2d_desc){.out_channels = 12,
-                                      .kernel = {3, 3},
-                                      .pad = {2, 2, 2, 2},
-                                      .dilation = {2, 2},
-                                      .groups = 4,
-                                      .no_bias = true});
-    x = cvy_relu(net, x);
     x = cvy_conv2d(
-        net, x, "deep",
-        &(cvy_conv2d_desc){.out_channels = 12, .kernel = {2, 2}, .stride = {2, 2}, .groups = 12});
+        net, x, "first",
+        &(cvy_conv2d_desc){
+            .out_channels = 8, .kernel = { 3, 2 }, .stride = { 2, 1 }, .pad = { 1, 0, 0, 1 } });
+    x = cvy_batch_norm(net, x, "norm", NULL);
+    x = cvy_activation(net, x, "act", &(cvy_act_desc){ .kind = CVY_TANH });
+    x = cvy_conv2d(net, x, "grouped",
+                   &(cvy_conv2d_desc){ .out_channels = 12,
+                                       .kernel = { 3, 3 },
+                                       .pad = { 2, 2, 2, 2 },
+                                       .dilation = { 2, 2 },
+                                       .groups = 4,
+                                       .no_bias = true });
+    x = cvy_relu(net, x);
+    x = cvy_conv2d(net, x, "deep",
+                   &(cvy_conv2d_desc){
+                       .out_channels = 12, .kernel = { 2, 2 }, .stride = { 2, 2 }, .groups = 12 });
     cvy_tensor sum = cvy_add(net, x, cvy_sigmoid(net, x), "sum");
     cvy_tensor padded = cvy_pad_channels(net, x, 1, 1, "padded");
-    cvy_tensor both[] = {sum, padded};
+    cvy_tensor both[] = { sum, padded };
     x = cvy_concat(net, both, 2, "both");
-    x = cvy_pool2d(net, x, "pool",
-                   &(cvy_pool2d_desc){.kind = CVY_POOL_MAX, .kernel = {2, 2}, .stride = {1, 1}});
-    x = cvy_dropout(net, x, "drop", &(cvy_dropout_desc){.p = 0.25});
+    x = cvy_pool2d(
+        net, x, "pool",
+        &(cvy_pool2d_desc){ .kind = CVY_POOL_MAX, .kernel = { 2, 2 }, .stride = { 1, 1 } });
+    x = cvy_dropout(net, x, "drop", &(cvy_dropout_desc){ .p = 0.25 });
     x = cvy_flatten(net, x);
-    *logits = cvy_linear(net, x, "fc", &(cvy_linear_desc){.out_features = 7});
+    *logits = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 7 });
     assert_int_equal(cvy_net_status(net), CVY_OK);
     return net;
 }
@@ -103,7 +108,7 @@ static void check_nodes(const cvy_net *net)
 /* An op's operations, and its bytes as floats that lie in each operand and result once. */
 static void check_op(const cvy_op_info *op, bool seen[LAYERS][3])
 {
-    static const char *const kinds[] = {"conv2d", "conv2d.dx", "conv2d.dw"};
+    static const char *const kinds[] = { "conv2d", "conv2d.dx", "conv2d.dw" };
     const struct layer *l = layer_of(op->name);
     size_t kind = 0;
     while (kind < 3 && strcmp(op->type, kinds[kind])) kind++;
@@ -122,12 +127,12 @@ static void check_op(const cvy_op_info *op, bool seen[LAYERS][3])
 static void check_program(cvy_net *net, cvy_tensor logits, const char *backends)
 {
     cvy_trainer *t;
-    bool seen[LAYERS][3] = {{false}};
+    bool seen[LAYERS][3] = { { false } };
     double of_ops = 0, of_phases = 0;
-    assert_int_equal(cvy_trainer_create(net, logits,
-                                        &(cvy_trainer_options){.batch = BATCH, .sgd = {.lr = 0.1}},
-                                        &t),
-                     CVY_OK);
+    assert_int_equal(
+        cvy_trainer_create(net, logits,
+                           &(cvy_trainer_options){ .batch = BATCH, .sgd = { .lr = 0.1 } }, &t),
+        CVY_OK);
     for (size_t i = 0; i < cvy_trainer_ops(t); i++) {
         cvy_op_info op;
         assert_int_equal(cvy_trainer_op(t, i, &op), CVY_OK);
@@ -137,7 +142,8 @@ static void check_program(cvy_net *net, cvy_tensor logits, const char *backends)
     for (size_t i = 0; i < LAYERS; i++)
         for (size_t kind = 0; kind < 3; kind++)
             assert_int_equal(seen[i][kind], kind != 1 || layers[i].trained);
-    /* The phases share the same operations among them: one that is not a convolution's may say what it likes. */
+    /* The phases share the same operations among them: one that is not a convolution's may say what
+     * it likes. */
     for (size_t i = 0; i < cvy_trainer_phases(t); i++) {
         cvy_phase_info phase;
         assert_int_equal(cvy_trainer_phase(t, i, &phase), CVY_OK);
@@ -157,8 +163,9 @@ static void check(const char *backends, bool no_fusion)
 {
     cvy_context *ctx;
     cvy_tensor logits;
-    const cvy_context_options options = {
-        .backends = backends, .threads = 2, .no_fusion = no_fusion};
+    const cvy_context_options options = { .backends = backends,
+                                          .threads = 2,
+                                          .no_fusion = no_fusion };
     if (cvy_context_create(&options, &ctx)) { /* no module: it was not built */
         const char *path = getenv("CVY_BACKEND_PATH");
         if (!strstr(backends, "onednn") || !path) fail_msg("%s", cvy_message(ctx));
@@ -195,7 +202,7 @@ static void onednn(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reference), cmocka_unit_test(native),
-                                       cmocka_unit_test(onednn)};
+    const struct CMUnitTest tests[] = { cmocka_unit_test(reference), cmocka_unit_test(native),
+                                        cmocka_unit_test(onednn) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The C interface of Google Benchmark: a program with known counters, and what its JSON, CSV and callbacks then say. */
+/* The C interface of Google Benchmark: a program with known counters, and what its JSON, CSV and
+ * callbacks then say. */
 #include "gbench.h"
 
 #include <jansson.h>
@@ -19,7 +20,7 @@ static void everything(gb_state *state, void *user)
     assert_ptr_equal(user, &user_value);
     int64_t n = 0;
     calls++;
-    GB_LOOP(state) {
+    GB_LOOP (state) {
         n++;
         gb_keep(&n);
     }
@@ -52,7 +53,7 @@ static void parallel(gb_state *state, void *user)
     (void)user;
     atomic_fetch_or(&threads_seen, 1 << gb_thread_index(state));
     assert_int_equal(gb_threads(state), 2);
-    GB_LOOP(state) gb_clobber();
+    GB_LOOP (state) gb_clobber();
     gb_set_counter(state, "sum", 1, GB_COUNTER);
     gb_set_counter(state, "mean", 8, GB_COUNTER_AVG_THREADS);
 }
@@ -60,16 +61,16 @@ static void parallel(gb_state *state, void *user)
 static void pausing(gb_state *state, void *user)
 {
     (void)user;
-    GB_LOOP(state) {
+    GB_LOOP (state) {
         gb_pause(state);
-        nanosleep(&(struct timespec){0, 20000000}, NULL);
+        nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
         gb_resume(state);
     }
 }
 
 static void failing(gb_state *state, void *user)
 {
-    GB_LOOP(state) {
+    GB_LOOP (state) {
         gb_skip_with_error(state, "no luck");
         if (!user) break;
         return;
@@ -81,14 +82,14 @@ static void failing_early(gb_state *state, void *user)
 {
     (void)user;
     gb_skip_with_error(state, "not even begun");
-    GB_LOOP(state) fail();
+    GB_LOOP (state) fail();
 }
 
 static void squares(gb_state *state, void *user)
 {
     (void)user;
     const double n = (double)gb_range(state, 0);
-    GB_LOOP(state) gb_set_iteration_time(state, n * n * 1e-9);
+    GB_LOOP (state) gb_set_iteration_time(state, n * n * 1e-9);
     gb_set_complexity_n(state, gb_range(state, 0));
 }
 
@@ -121,8 +122,8 @@ static json_t *record(json_t *root, const char *name)
 {
     size_t i;
     json_t *run, *runs = json_object_get(root, "benchmarks");
-    json_array_foreach(runs, i, run)
-        if (!strcmp(json_string_value(json_object_get(run, "name")), name)) return run;
+    json_array_foreach(runs, i, run) if (!strcmp(json_string_value(json_object_get(run, "name")),
+                                                 name)) return run;
     print_error("no record %s\n", name);
     fail();
     return NULL;
@@ -136,7 +137,10 @@ static double number(json_t *run, const char *key)
     return json_number_value(value);
 }
 
-static const char *text_of(json_t *run, const char *key) { return json_string_value(json_object_get(run, key)); }
+static const char *text_of(json_t *run, const char *key)
+{
+    return json_string_value(json_object_get(run, key));
+}
 
 static void close_to(double got, double want)
 {
@@ -146,11 +150,11 @@ static void close_to(double got, double want)
 static void counters_and_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"x", "y"};
+    static const char *const names[] = { "x", "y" };
     size_t matched;
     gb_clear();
     gb_benchmark *b = gb_register("everything", everything, &user_value);
-    gb_add_args(b, (const int64_t[]){3, 4}, 2);
+    gb_add_args(b, (const int64_t[]){ 3, 4 }, 2);
     gb_set_arg_names(b, names, 2);
     gb_set_iterations(b, 50);
     gb_set_repetitions(b, 3);
@@ -217,7 +221,7 @@ static void times_and_threads(void **state)
 static void arguments(void **state)
 {
     (void)state;
-    static const int64_t few[] = {1, 2}, more[] = {5, 6, 7}, *const lists[] = {few, more};
+    static const int64_t few[] = { 1, 2 }, more[] = { 5, 6, 7 }, *const lists[] = { few, more };
     size_t matched;
     gb_clear();
     gb_benchmark *b = gb_register("range", squares, NULL);
@@ -229,7 +233,7 @@ static void arguments(void **state)
     b = gb_register("product", squares, NULL);
     gb_use_manual_time(b);
     gb_set_iterations(b, 1);
-    gb_add_product(b, lists, (const size_t[]){2, 3}, 2);
+    gb_add_product(b, lists, (const size_t[]){ 2, 3 }, 2);
     b = gb_register("dense", squares, NULL);
     gb_use_manual_time(b);
     gb_set_iterations(b, 1);
@@ -237,7 +241,7 @@ static void arguments(void **state)
     b = gb_register("ranges", squares, NULL);
     gb_use_manual_time(b);
     gb_set_iterations(b, 1);
-    gb_add_ranges(b, (const int64_t[][2]){{1, 8}, {2, 2}}, 2);
+    gb_add_ranges(b, (const int64_t[][2]){ { 1, 8 }, { 2, 2 } }, 2);
     json_t *root = run_json("", &matched);
     assert_int_equal(matched, 5 + 6 + 3 + 2);
     record(root, "product/2/7/iterations:1/manual_time");
@@ -272,11 +276,16 @@ static void errors(void **state)
     assert_int_equal(matched, 0);
     assert_int_equal(json_array_size(json_object_get(root, "benchmarks")), 0);
     assert_true(json_is_object(json_object_get(root, "context")));
-    assert_string_equal(json_string_value(json_object_get(json_object_get(root, "context"), "colour")), "green");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(root, "context"), "colour")), "green");
     json_decref(root);
 }
 
-struct seen { int runs, aggregates; double plain; bool hidden; };
+struct seen {
+    int runs, aggregates;
+    double plain;
+    bool hidden;
+};
 
 static void count(void *user, const gb_run_report *run)
 {
@@ -284,7 +293,8 @@ static void count(void *user, const gb_run_report *run)
     if (run->aggregate) seen->aggregates++;
     else seen->runs++;
     for (size_t i = 0; i < run->n_counters; i++) {
-        if (!run->aggregate && !strcmp(run->counters[i].name, "plain")) seen->plain = run->counters[i].value;
+        if (!run->aggregate && !strcmp(run->counters[i].name, "plain"))
+            seen->plain = run->counters[i].value;
         if (!strcmp(run->counters[i].name, "base")) seen->hidden = true;
     }
 }
@@ -294,14 +304,16 @@ static void several_runs_one_document(void **state)
     (void)state;
     char *text, *csv;
     size_t size, csv_size;
-    struct seen seen = {0};
+    struct seen seen = { 0 };
     FILE *memory = open_memstream(&text, &size), *lines = open_memstream(&csv, &csv_size);
-    gb_reporter *reporters[] = {gb_reporter_json(memory), gb_reporter_csv(lines), gb_reporter_custom(count, &seen)};
+    gb_reporter *reporters[] = { gb_reporter_json(memory), gb_reporter_csv(lines),
+                                 gb_reporter_custom(count, &seen) };
     gb_reporter_hide(reporters[2], "ba");
     for (int i = 0; i < 2; i++) {
         gb_clear();
-        gb_benchmark *b = gb_register(i ? "second, with a comma" : "first", everything, &user_value);
-        gb_add_args(b, (const int64_t[]){3, 4}, 2);
+        gb_benchmark *b =
+            gb_register(i ? "second, with a comma" : "first", everything, &user_value);
+        gb_add_args(b, (const int64_t[]){ 3, 4 }, 2);
         gb_set_iterations(b, 5);
         gb_set_repetitions(b, 2);
         assert_int_equal(gb_run("", reporters, 3), 1);
@@ -316,9 +328,11 @@ static void several_runs_one_document(void **state)
     json_t *root = json_loads(text, 0, NULL);
     assert_non_null(root);
     close_to(number(record(root, "first/3/4/iterations:5/repeats:2"), "family_index"), 0);
-    close_to(number(record(root, "second, with a comma/3/4/iterations:5/repeats:2"), "family_index"), 1);
+    close_to(
+        number(record(root, "second, with a comma/3/4/iterations:5/repeats:2"), "family_index"), 1);
     assert_non_null(strstr(csv, "name,run_type,repetition,figure,value\n"));
-    assert_non_null(strstr(csv, "\"second, with a comma/3/4/iterations:5/repeats:2\",iteration,1,\"plain\",\"12\"\n"));
+    assert_non_null(strstr(
+        csv, "\"second, with a comma/3/4/iterations:5/repeats:2\",iteration,1,\"plain\",\"12\"\n"));
     assert_null(strstr(strstr(csv, "name,") + 5, "name,run_type")); /* one head */
     json_decref(root);
     free(text);
@@ -340,17 +354,18 @@ static void lost_output(void **state)
 
 int main(void)
 {
-    char program[] = "gbench_test", option[] = "--benchmark_min_time=0.01", unknown[] = "--benchmark_unknown=1",
-         *words[] = {program, option, unknown, NULL};
+    char program[] = "gbench_test", option[] = "--benchmark_min_time=0.01",
+         unknown[] = "--benchmark_unknown=1", *words[] = { program, option, unknown, NULL };
     int n = 3;
     gb_initialize(&n, words);
-    if (n != 2 || strcmp(words[1], unknown)) return fprintf(stderr, "gb_initialize took the wrong words\n"), 1;
+    if (n != 2 || strcmp(words[1], unknown))
+        return fprintf(stderr, "gb_initialize took the wrong words\n"), 1;
     gb_add_context("colour", "green");
-    const struct CMUnitTest tests[] = {cmocka_unit_test(counters_and_names),
-                                       cmocka_unit_test(times_and_threads),
-                                       cmocka_unit_test(arguments),
-                                       cmocka_unit_test(errors),
-                                       cmocka_unit_test(several_runs_one_document),
-                                       cmocka_unit_test(lost_output)};
+    const struct CMUnitTest tests[] = { cmocka_unit_test(counters_and_names),
+                                        cmocka_unit_test(times_and_threads),
+                                        cmocka_unit_test(arguments),
+                                        cmocka_unit_test(errors),
+                                        cmocka_unit_test(several_runs_one_document),
+                                        cmocka_unit_test(lost_output) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

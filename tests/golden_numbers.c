@@ -1,6 +1,7 @@
-/* Published numbers of Stanford's cs231n, assignment 2 (batch norm, convolution, max pooling, two initial losses): the
- * reference backend's functions in double reproduce the printed digits, the native backend agrees within float's
- * rounding. Inputs come from NumPy's legacy RandomState(231), rebuilt here. */
+/* Published numbers of Stanford's cs231n, assignment 2 (batch norm, convolution, max pooling, two
+ * initial losses): the reference backend's functions in double reproduce the printed digits, the
+ * native backend agrees within float's rounding. Inputs come from NumPy's legacy RandomState(231),
+ * rebuilt here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,15 +15,21 @@
 #include "backends/reference/reference.h"
 #include "convoy/convoy.h"
 
-/* ------------------------------------------------------------------------------------------------ NumPy's generator */
+/* ---------------------------------------------------------------------------- NumPy's generator */
 
-struct mt { uint32_t s[624]; int i; bool kept; double keep; };
+struct mt {
+    uint32_t s[624];
+    int i;
+    bool kept;
+    double keep;
+};
 
 static void mt_seed(struct mt *m, uint32_t seed)
 {
     *m = (struct mt){ .i = 624 };
     m->s[0] = seed;
-    for (uint32_t i = 1; i < 624; i++) m->s[i] = 1812433253u * (m->s[i - 1] ^ m->s[i - 1] >> 30) + i;
+    for (uint32_t i = 1; i < 624; i++)
+        m->s[i] = 1812433253u * (m->s[i - 1] ^ m->s[i - 1] >> 30) + i;
 }
 
 /* MT19937 (Matsumoto & Nishimura 1998) */
@@ -92,15 +99,21 @@ static double *linspace(double from, double to, size_t n)
     return x;
 }
 
-/* ------------------------------------------------------------------------------------------------ calling the oracle */
+/* --------------------------------------------------------------------------- calling the oracle */
 
-struct operand { const void *p; cvy_shape s; };
+struct operand {
+    const void *p;
+    cvy_shape s;
+};
 
 /* Runs one reference op on plain double arrays: up to five inputs, three outputs (NULL: absent). */
 static void oracle(cvyi_ref_fn *fn, struct cvy_op_desc op, size_t n, const struct operand in[5],
                    const struct operand out[3], const int32_t *labels)
 {
-    _Alignas(struct cvyi_ref) char bytes[sizeof(struct cvyi_ref) + 5 * sizeof(struct cvyi_ref_value)] = { 0 };
+    _Alignas(
+        struct cvyi_ref) char bytes[sizeof(struct cvyi_ref) + 5 * sizeof(struct cvyi_ref_value)] = {
+        0
+    };
     struct cvyi_ref *r = (struct cvyi_ref *)bytes;
     void *buf[8];
     r->op = op;
@@ -119,19 +132,24 @@ static void oracle(cvyi_ref_fn *fn, struct cvy_op_desc op, size_t n, const struc
 
 static struct cvy_op_desc bn_op(double eps)
 {
-    return (struct cvy_op_desc){ .u.bn = { .eps = eps, .momentum = 0.1, .running_var = CVY_BN_VAR_BIASED } };
+    return (struct cvy_op_desc){
+        .u.bn = { .eps = eps, .momentum = 0.1, .running_var = CVY_BN_VAR_BIASED }
+    };
 }
 
 /* y = batch_norm(x), stats[2][c] */
-static void oracle_bn(const double *x, cvy_shape s, const double *gamma, const double *beta, double *running_mean,
-                      double *running_var, enum cvy_bn_var kind, double *stats, double *y)
+static void oracle_bn(const double *x, cvy_shape s, const double *gamma, const double *beta,
+                      double *running_mean, double *running_var, enum cvy_bn_var kind,
+                      double *stats, double *y)
 {
     cvy_shape c = { 1, s.c, 1, 1 };
     struct cvy_op_desc op = bn_op(1e-5);
     op.u.bn.running_var = kind;
-    oracle(cvyi_ref_bn_stats, op, s.n, (struct operand[5]){ { x, s }, { running_mean, c }, { running_var, c } },
+    oracle(cvyi_ref_bn_stats, op, s.n,
+           (struct operand[5]){ { x, s }, { running_mean, c }, { running_var, c } },
            (struct operand[3]){ { stats, c } }, NULL);
-    oracle(cvyi_ref_bn_apply, op, s.n, (struct operand[5]){ { x, s }, { stats, c }, { gamma, c }, { beta, c } },
+    oracle(cvyi_ref_bn_apply, op, s.n,
+           (struct operand[5]){ { x, s }, { stats, c }, { gamma, c }, { beta, c } },
            (struct operand[3]){ { y, s } }, NULL);
 }
 
@@ -166,8 +184,8 @@ static void moments(const double *x, cvy_shape s, double *mean, double *std)
 {
     double *stats = calloc(2 * s.c, sizeof *stats);
     assert_non_null(stats);
-    oracle(cvyi_ref_bn_stats, bn_op(0), s.n, (struct operand[5]){ { x, s } }, (struct operand[3]){ { stats, s } },
-           NULL);
+    oracle(cvyi_ref_bn_stats, bn_op(0), s.n, (struct operand[5]){ { x, s } },
+           (struct operand[3]){ { stats, s } }, NULL);
     for (size_t c = 0; c < s.c; c++) {
         mean[c] = stats[c];
         std[c] = sqrt(stats[s.c + c]);
@@ -175,16 +193,18 @@ static void moments(const double *x, cvy_shape s, double *mean, double *std)
     free(stats);
 }
 
-static void close_to(const char *what, const double *got, const double *want, size_t n, double tolerance)
+static void close_to(const char *what, const double *got, const double *want, size_t n,
+                     double tolerance)
 {
     for (size_t i = 0; i < n; i++)
         if (!(fabs(got[i] - want[i]) <= tolerance))
             fail_msg("%s[%zu]: %.17g, published %.17g", what, i, got[i], want[i]);
 }
-#define CLOSE(what, got, tolerance, ...)                                                    \
-    close_to(what, got, (const double[]){ __VA_ARGS__ }, sizeof((double[]){ __VA_ARGS__ }) / sizeof(double), tolerance)
+#define CLOSE(what, got, tolerance, ...)                 \
+    close_to(what, got, (const double[]){ __VA_ARGS__ }, \
+             sizeof((double[]){ __VA_ARGS__ }) / sizeof(double), tolerance)
 
-/* ------------------------------------------------------------------------------------------------ the native side */
+/* ------------------------------------------------------------------------------ the native side */
 
 static float *floats(const double *x, size_t n)
 {
@@ -197,7 +217,9 @@ static float *floats(const double *x, size_t n)
 static cvy_context *native(void)
 {
     cvy_context *ctx;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "native", .strict = true }, &ctx), CVY_OK);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .backends = "native", .strict = true }, &ctx),
+        CVY_OK);
     return ctx;
 }
 
@@ -216,16 +238,18 @@ static void near(const char *what, const float *got, const double *want, size_t 
 }
 
 /* Native batch norm of x against the reference's y and stats. */
-static void native_bn(const double *x, cvy_shape s, const double *gamma, const double *beta, const double *stats,
-                      const double *y)
+static void native_bn(const double *x, cvy_shape s, const double *gamma, const double *beta,
+                      const double *stats, const double *y)
 {
     cvy_context *ctx = native();
     size_t size = s.n * s.c * s.h * s.w;
-    float *fx = floats(x, size), *fg = floats(gamma, s.c), *fb = floats(beta, s.c), *fy = floats(x, size);
+    float *fx = floats(x, size), *fg = floats(gamma, s.c), *fb = floats(beta, s.c),
+          *fy = floats(x, size);
     float *mean = floats(x, s.c), *var = floats(x, s.c);
     cvy_op *op;
     run_op(ctx, cvy_op_batch_norm(ctx, NULL, s, CVY_FORWARD, &op), &op,
-           &(cvy_op_args){ .src = fx, .weights = fg, .bias = fb, .dst = fy, .mean = mean, .var = var });
+           &(cvy_op_args){
+               .src = fx, .weights = fg, .bias = fb, .dst = fy, .mean = mean, .var = var });
     near("batch norm", fy, y, size, 2e-6);
     near("mean", mean, stats, s.c, 1e-6);
     near("variance", var, stats + s.c, s.c, 1e-6);
@@ -233,7 +257,7 @@ static void native_bn(const double *x, cvy_shape s, const double *gamma, const d
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------ the numbers */
+/* ---------------------------------------------------------------------------------- the numbers */
 
 static void test_generator(void **state)
 {
@@ -250,18 +274,21 @@ static void test_bn_forward(void **state)
     (void)state;
     struct mt m;
     mt_seed(&m, 231);
-    double *x = normals(&m, 200 * 50, 1, 0), *w1 = normals(&m, 50 * 60, 1, 0), *w2 = normals(&m, 60 * 3, 1, 0);
+    double *x = normals(&m, 200 * 50, 1, 0), *w1 = normals(&m, 50 * 60, 1, 0),
+           *w2 = normals(&m, 60 * 3, 1, 0);
     double *a = two_layers(x, w1, w2, 200), mean[3], std[3], stats[6], y[600];
     cvy_shape s = { 200, 3, 1, 1 };
     moments(a, s, mean, std);
     CLOSE("input mean", mean, 5e-9, -2.3814598, -13.18038246, 1.91780462);
     CLOSE("input std", std, 5e-9, 27.18502186, 34.21455511, 37.68611762);
-    oracle_bn(a, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, NULL, NULL, CVY_BN_VAR_BIASED, stats, y);
+    oracle_bn(a, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, NULL, NULL, CVY_BN_VAR_BIASED,
+              stats, y);
     moments(y, s, mean, std);
     CLOSE("output mean", mean, 1e-14, 0, 0, 0);
     CLOSE("output std", std, 5e-9, 0.99999999, 1, 1);
     native_bn(a, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, stats, y);
-    oracle_bn(a, s, (double[]){ 1, 2, 3 }, (double[]){ 11, 12, 13 }, NULL, NULL, CVY_BN_VAR_BIASED, stats, y);
+    oracle_bn(a, s, (double[]){ 1, 2, 3 }, (double[]){ 11, 12, 13 }, NULL, NULL, CVY_BN_VAR_BIASED,
+              stats, y);
     moments(y, s, mean, std);
     CLOSE("scaled mean", mean, 1e-12, 11, 12, 13);
     CLOSE("scaled std", std, 2e-8, 0.99999999, 1.99999999, 2.99999999);
@@ -280,11 +307,11 @@ static void test_time(double start_var, enum cvy_bn_var kind, double *mean, doub
     cvy_shape s = { 200, 3, 1, 1 }, c = { 1, 3, 1, 1 };
     for (int i = 0; i <= 50; i++) {
         double *x = normals(&m, 200 * 50, 1, 0), *a = two_layers(x, w1, w2, 200);
-        if (i < 50)
-            oracle_bn(a, s, one, zero, running_mean, running_var, kind, stats, y);
+        if (i < 50) oracle_bn(a, s, one, zero, running_mean, running_var, kind, stats, y);
         else
             oracle(cvyi_ref_bn_infer, bn_op(1e-5), 200,
-                   (struct operand[5]){ { a, s }, { running_mean, c }, { running_var, c }, { one, c }, { zero, c } },
+                   (struct operand[5]){
+                       { a, s }, { running_mean, c }, { running_var, c }, { one, c }, { zero, c } },
                    (struct operand[3]){ { y, s } }, NULL);
         free(x), free(a);
     }
@@ -316,7 +343,8 @@ static void test_bn_backward(void **state)
     double *dy = normals(&m, 20, 1, 0), stats[10], y[20], sums[10], dgamma[5], dbeta[5], dx[20];
     cvy_shape s = { 4, 5, 1, 1 }, c = { 1, 5, 1, 1 };
     oracle_bn(x, s, gamma, beta, NULL, NULL, CVY_BN_VAR_BIASED, stats, y);
-    oracle(cvyi_ref_bn_bwd_reduce, bn_op(1e-5), 4, (struct operand[5]){ { x, s }, { dy, s }, { stats, c } },
+    oracle(cvyi_ref_bn_bwd_reduce, bn_op(1e-5), 4,
+           (struct operand[5]){ { x, s }, { dy, s }, { stats, c } },
            (struct operand[3]){ { sums, c }, { dgamma, c }, { dbeta, c } }, NULL);
     oracle(cvyi_ref_bn_bwd_data, bn_op(1e-5), 4,
            (struct operand[5]){ { x, s }, { dy, s }, { stats, c }, { sums, c }, { gamma, c } },
@@ -326,16 +354,24 @@ static void test_bn_backward(void **state)
     CLOSE("dx", dx, 5e-9, -0.00310319, 0.00305468, -0.00156246, 0.17251307, 0.01388029);
 
     cvy_context *ctx = native();
-    float *fx = floats(x, 20), *fdy = floats(dy, 20), *fg = floats(gamma, 5), *mean = floats(stats, 5);
+    float *fx = floats(x, 20), *fdy = floats(dy, 20), *fg = floats(gamma, 5),
+          *mean = floats(stats, 5);
     float *var = floats(stats + 5, 5), fdx[20], fdg[5], fdb[5];
     cvy_op *op;
     run_op(ctx, cvy_op_batch_norm(ctx, NULL, s, CVY_BACKWARD_DATA, &op), &op,
-           &(cvy_op_args){ .src = fx, .diff_dst = fdy, .weights = fg, .mean = mean, .var = var, .diff_src = fdx,
-                           .diff_weights = fdg, .diff_bias = fdb });
+           &(cvy_op_args){ .src = fx,
+                           .diff_dst = fdy,
+                           .weights = fg,
+                           .mean = mean,
+                           .var = var,
+                           .diff_src = fdx,
+                           .diff_weights = fdg,
+                           .diff_bias = fdb });
     near("dx", fdx, dx, 20, 2e-6);
     near("dgamma", fdg, dgamma, 5, 2e-6);
     near("dbeta", fdb, dbeta, 5, 2e-6);
-    free(fx), free(fdy), free(fg), free(mean), free(var), free(x), free(gamma), free(beta), free(dy);
+    free(fx), free(fdy), free(fg), free(mean), free(var), free(x), free(gamma), free(beta),
+        free(dy);
     cvy_context_destroy(&ctx);
 }
 
@@ -349,26 +385,31 @@ static void test_spatial_bn(void **state)
     moments(x, s, mean, std);
     CLOSE("spatial input mean", mean, 5e-9, 9.33463814, 8.90909116, 9.11056338);
     CLOSE("spatial input std", std, 5e-9, 3.61447857, 3.19347686, 3.5168142);
-    oracle_bn(x, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, NULL, NULL, CVY_BN_VAR_BIASED, stats, y);
+    oracle_bn(x, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, NULL, NULL, CVY_BN_VAR_BIASED,
+              stats, y);
     moments(y, s, mean, std);
     CLOSE("spatial output std", std, 5e-9, 0.99999962, 0.99999951, 0.9999996);
-    oracle_bn(x, s, (double[]){ 3, 4, 5 }, (double[]){ 6, 7, 8 }, NULL, NULL, CVY_BN_VAR_BIASED, stats, y);
+    oracle_bn(x, s, (double[]){ 3, 4, 5 }, (double[]){ 6, 7, 8 }, NULL, NULL, CVY_BN_VAR_BIASED,
+              stats, y);
     native_bn(x, s, (double[]){ 3, 4, 5 }, (double[]){ 6, 7, 8 }, stats, y);
     free(x);
 
     mt_seed(&m, 231);
     cvy_shape big = { 10, 4, 11, 12 }, c = { 1, 4, 1, 1 };
     const double one[4] = { 1, 1, 1, 1 }, zero[4] = { 0 };
-    double running_mean[4] = { 0 }, running_var[4] = { 0 }, stats4[8], *out = calloc(5280, sizeof *out);
+    double running_mean[4] = { 0 }, running_var[4] = { 0 }, stats4[8],
+           *out = calloc(5280, sizeof *out);
     assert_non_null(out);
     for (int i = 0; i <= 50; i++) {
         double *b = normals(&m, 5280, 2.3, 13);
         if (i < 50)
             oracle_bn(b, big, one, zero, running_mean, running_var, CVY_BN_VAR_BIASED, stats4, out);
         else
-            oracle(cvyi_ref_bn_infer, bn_op(1e-5), 10,
-                   (struct operand[5]){ { b, big }, { running_mean, c }, { running_var, c }, { one, c }, { zero, c } },
-                   (struct operand[3]){ { out, big } }, NULL);
+            oracle(
+                cvyi_ref_bn_infer, bn_op(1e-5), 10,
+                (struct operand[5]){
+                    { b, big }, { running_mean, c }, { running_var, c }, { one, c }, { zero, c } },
+                (struct operand[3]){ { out, big } }, NULL);
         free(b);
     }
     moments(out, big, mean, std);
@@ -380,13 +421,20 @@ static void test_spatial_bn(void **state)
 static void test_conv(void **state)
 {
     (void)state;
-    double *x = linspace(-0.1, 0.5, 96), *w = linspace(-0.2, 0.3, 144), *b = linspace(-0.1, 0.2, 3), y[24];
+    double *x = linspace(-0.1, 0.5, 96), *w = linspace(-0.2, 0.3, 144), *b = linspace(-0.1, 0.2, 3),
+           y[24];
     cvy_shape xs = { 2, 3, 4, 4 }, ws = { 3, 3, 4, 4 }, ys = { 2, 3, 2, 2 }, bs = { 1, 3, 1, 1 };
-    cvy_conv2d_desc d = { .out_channels = 3, .kernel = { 4, 4 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 },
-                          .dilation = { 1, 1 }, .groups = 1 };
+    cvy_conv2d_desc d = { .out_channels = 3,
+                          .kernel = { 4, 4 },
+                          .stride = { 2, 2 },
+                          .pad = { 1, 1, 1, 1 },
+                          .dilation = { 1, 1 },
+                          .groups = 1 };
     oracle(cvyi_ref_conv2d, (struct cvy_op_desc){ .u.conv = d }, 2,
-           (struct operand[5]){ { x, xs }, { w, ws }, { b, bs } }, (struct operand[3]){ { y, ys } }, NULL);
-    CLOSE("conv", y, 5e-9, -0.08759809, -0.10987781, -0.18387192, -0.2109216, 0.21027089, 0.21661097);
+           (struct operand[5]){ { x, xs }, { w, ws }, { b, bs } }, (struct operand[3]){ { y, ys } },
+           NULL);
+    CLOSE("conv", y, 5e-9, -0.08759809, -0.10987781, -0.18387192, -0.2109216, 0.21027089,
+          0.21661097);
     CLOSE("conv, last", y + 20, 5e-9, 2.36270298, 2.36904306, 2.38090835, 2.38247847);
 
     cvy_context *ctx = native();
@@ -413,7 +461,8 @@ static void test_max_pool(void **state)
     cvy_context *ctx = native();
     float *fx = floats(x, 96), fy[24];
     cvy_op *op;
-    run_op(ctx, cvy_op_pool2d(ctx, &d, xs, CVY_FORWARD, &op), &op, &(cvy_op_args){ .src = fx, .dst = fy });
+    run_op(ctx, cvy_op_pool2d(ctx, &d, xs, CVY_FORWARD, &op), &op,
+           &(cvy_op_args){ .src = fx, .dst = fy });
     for (int i = 0; i < 24; i++) assert_true(fy[i] == (float)y[i]);
     free(x), free(fx);
     cvy_context_destroy(&ctx);
@@ -445,19 +494,22 @@ static void test_initial_losses(void **state)
         for (int k = 0; k < 2; k++) {
             double squares = 0, *h = matmul(x, identity, 2, 15, 15);
             for (int l = 0; l < 3; l++) {
-                double *w = normals(&m, size[l] * size[l + 1], 5e-2, 0), *y = matmul(h, w, 2, size[l], size[l + 1]);
+                double *w = normals(&m, size[l] * size[l + 1], 5e-2, 0),
+                       *y = matmul(h, w, 2, size[l], size[l + 1]);
                 for (size_t i = 0; i < size[l] * size[l + 1]; i++) squares += w[i] * w[i];
                 free(h), free(w);
                 h = y;
                 if (l == 2) break;
                 if (with_bn) {
                     double stats[60];
-                    oracle_bn(h, (cvy_shape){ 2, size[l + 1], 1, 1 }, NULL, NULL, NULL, NULL, 1, stats, h);
+                    oracle_bn(h, (cvy_shape){ 2, size[l + 1], 1, 1 }, NULL, NULL, NULL, NULL, 1,
+                              stats, h);
                 }
                 relu(h, 2 * size[l + 1]);
             }
             double loss = cross_entropy(h, 2, labels) + (k ? 0.5 * 3.14 * squares : 0);
-            close_to(with_bn ? "initial loss with batch norm" : "initial loss", &loss, &want[with_bn][k], 1, 1e-12);
+            close_to(with_bn ? "initial loss with batch norm" : "initial loss", &loss,
+                     &want[with_bn][k], 1, 1e-12);
             free(h);
         }
         free(x);
@@ -467,9 +519,10 @@ static void test_initial_losses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generator), cmocka_unit_test(test_bn_forward), cmocka_unit_test(test_bn_test_time),
-        cmocka_unit_test(test_bn_backward), cmocka_unit_test(test_spatial_bn), cmocka_unit_test(test_conv),
-        cmocka_unit_test(test_max_pool), cmocka_unit_test(test_initial_losses),
+        cmocka_unit_test(test_generator),    cmocka_unit_test(test_bn_forward),
+        cmocka_unit_test(test_bn_test_time), cmocka_unit_test(test_bn_backward),
+        cmocka_unit_test(test_spatial_bn),   cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_max_pool),     cmocka_unit_test(test_initial_losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,11 @@
-/* lenet-bn, resnet20 and a motley net against PyTorch: losses, logits, gradients, weights and running statistics after one step and
- * after ten. The golden files are PyTorch's in double (tests/golden/make_torch.py made them), so the reference backend
- * must agree to about 1e-9, and the native one to float's rounding: each tolerance is a few times what PyTorch's own
- * float differs from its double (the head of each file). Knows the public API only.
+/* lenet-bn, resnet20 and a motley net against PyTorch: losses, logits, gradients, weights and
+ * running statistics after one step and after ten. The golden files are PyTorch's in double
+ * (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9, and
+ * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
+ * differs from its double (the head of each file). Knows the public API only.
  *
- * resnet20's gradients, and lenet-bn after ten steps, are held loosely on native: three million ReLUs of random data always have one so near zero that
- * rounding decides its derivative. */
+ * resnet20's gradients, and lenet-bn after ten steps, are held loosely on native: three million
+ * ReLUs of random data always have one so near zero that rounding decides its derivative. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@
 #define SAMPLES 16
 #define MAX_IMAGES 32
 
-/* ------------------------------------------------------------------------------------------------ what both sides make */
+/* ------------------------------------------------------------------------- what both sides make */
 
 static uint64_t hash64(const char *name, uint64_t i)
 {
@@ -57,22 +58,28 @@ static double start_value(const cvy_param_info *info, size_t i)
     return strstr(info->name, "bn") && ends(info->name, "weight") ? 1 + u / 2 : u / 4;
 }
 
-/* ------------------------------------------------------------------------------------------------ the nets */
+/* ------------------------------------------------------------------------------------- the nets */
 
-static cvy_tensor conv(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t kernel, size_t stride,
-                       size_t pad, bool no_bias)
+static cvy_tensor conv(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t kernel,
+                       size_t stride, size_t pad, bool no_bias)
 {
-    return cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { kernel, kernel },
-        .stride = { stride, stride }, .pad = { pad, pad, pad, pad }, .no_bias = no_bias });
+    return cvy_conv2d(net, x, name,
+                      &(cvy_conv2d_desc){ .out_channels = channels,
+                                          .kernel = { kernel, kernel },
+                                          .stride = { stride, stride },
+                                          .pad = { pad, pad, pad, pad },
+                                          .no_bias = no_bias });
 }
 
 static cvy_tensor lenet_bn(cvy_net *net)
 {
     const cvy_pool2d_desc pool = { .kernel = { 2, 2 } };
     cvy_tensor x = cvy_input(net, 1, 28, 28);
-    x = cvy_sigmoid(net, cvy_batch_norm(net, conv(net, x, "conv1", 6, 5, 1, 0, false), "bn1", NULL));
+    x = cvy_sigmoid(net,
+                    cvy_batch_norm(net, conv(net, x, "conv1", 6, 5, 1, 0, false), "bn1", NULL));
     x = cvy_pool2d(net, x, NULL, &pool);
-    x = cvy_sigmoid(net, cvy_batch_norm(net, conv(net, x, "conv2", 16, 5, 1, 0, false), "bn2", NULL));
+    x = cvy_sigmoid(net,
+                    cvy_batch_norm(net, conv(net, x, "conv2", 16, 5, 1, 0, false), "bn2", NULL));
     x = cvy_flatten(net, cvy_pool2d(net, x, NULL, &pool));
     x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 120 });
     x = cvy_sigmoid(net, cvy_batch_norm(net, x, "bn3", NULL));
@@ -91,17 +98,20 @@ static cvy_tensor resnet20(cvy_net *net)
             size_t width = (size_t)8 << stage, stride = stage > 1 && block == 0 ? 2 : 1;
             char name[4][48];
             for (int k = 0; k < 4; k++)
-                snprintf(name[k], sizeof name[k], "layer%d.%d.%s%d", stage, block, k % 2 ? "bn" : "conv", 1 + k / 2);
+                snprintf(name[k], sizeof name[k], "layer%d.%d.%s%d", stage, block,
+                         k % 2 ? "bn" : "conv", 1 + k / 2);
             cvy_tensor y = conv(net, x, name[0], width, 3, stride, 1, true);
             y = cvy_relu(net, cvy_batch_norm(net, y, name[1], NULL));
             y = cvy_batch_norm(net, conv(net, y, name[2], width, 3, 1, 1, true), name[3], NULL);
             if (stride == 2) {
-                x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 1, 1 }, .stride = { 2, 2 } });
+                x = cvy_pool2d(net, x, NULL,
+                               &(cvy_pool2d_desc){ .kernel = { 1, 1 }, .stride = { 2, 2 } });
                 x = cvy_pad_channels(net, x, width / 4, width / 4, NULL);
             }
             x = cvy_relu(net, cvy_add(net, y, x, NULL));
         }
-    return cvy_linear(net, cvy_global_avg_pool(net, x, NULL), "fc", &(cvy_linear_desc){ .out_features = 10 });
+    return cvy_linear(net, cvy_global_avg_pool(net, x, NULL), "fc",
+                      &(cvy_linear_desc){ .out_features = 10 });
 }
 
 /* What the other two do not use: every layer of it once, with options that are not the default. */
@@ -110,26 +120,46 @@ static cvy_tensor motley(cvy_net *net)
     cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 8, 3, 2, 1, false), y, z;
     x = cvy_batch_norm(net, x, "bn1", &(cvy_batch_norm_desc){ .eps = 1e-3, .momentum = 0.2 });
     x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_LEAKY_RELU, .alpha = 0.1 });
-    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } });
-    y = cvy_conv2d(net, x, "conv2", &(cvy_conv2d_desc){ .out_channels = 8, .kernel = { 3, 1 }, .dilation = { 2, 1 },
-        .pad = { 2, 0, 2, 0 }, .groups = 4, .no_bias = true });
+    x = cvy_pool2d(
+        net, x, NULL,
+        &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } });
+    y = cvy_conv2d(net, x, "conv2",
+                   &(cvy_conv2d_desc){ .out_channels = 8,
+                                       .kernel = { 3, 1 },
+                                       .dilation = { 2, 1 },
+                                       .pad = { 2, 0, 2, 0 },
+                                       .groups = 4,
+                                       .no_bias = true });
     y = cvy_batch_norm(net, y, "bn2", &(cvy_batch_norm_desc){ .no_affine = true });
     y = cvy_activation(net, y, NULL, &(cvy_act_desc){ .kind = CVY_ELU });
     y = cvy_add(net, y, x, NULL);
-    z = cvy_activation(net, conv(net, x, "conv3", 6, 1, 1, 0, false), NULL, &(cvy_act_desc){ .kind = CVY_TANH });
+    z = cvy_activation(net, conv(net, x, "conv3", 6, 1, 1, 0, false), NULL,
+                       &(cvy_act_desc){ .kind = CVY_TANH });
     x = cvy_concat(net, (cvy_tensor[]){ y, z }, 2, NULL);
-    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 }, .stride = { 1, 1 },
-        .pad = { 1, 1, 1, 1 }, .exclude_pad = true });
-    x = cvy_dropout(net, x, NULL, &(cvy_dropout_desc){ .p = 0.3 }); /* node 13: the number of its masks */
+    x = cvy_pool2d(net, x, NULL,
+                   &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG,
+                                       .kernel = { 2, 2 },
+                                       .stride = { 1, 1 },
+                                       .pad = { 1, 1, 1, 1 },
+                                       .exclude_pad = true });
+    /* node 13: the number of its masks */
+    x = cvy_dropout(net, x, NULL, &(cvy_dropout_desc){ .p = 0.3 });
     x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
     x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_SOFTPLUS });
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
 }
 
-/* ------------------------------------------------------------------------------------------------ the golden file */
+/* ------------------------------------------------------------------------------ the golden file */
 
-struct golden_line { char what[64]; size_t count; double number[3 + SAMPLES]; };
-struct golden { struct golden_line *line; size_t n, compared; };
+struct golden_line {
+    char what[64];
+    size_t count;
+    double number[3 + SAMPLES];
+};
+struct golden {
+    struct golden_line *line;
+    size_t n, compared;
+};
 
 static void golden_read(struct golden *g, const char *path)
 {
@@ -156,7 +186,8 @@ static void golden_read(struct golden *g, const char *path)
     fclose(f);
 }
 
-/* x against the line `what`: samples within tolerance * rms, checksums within what such errors can add up to. */
+/* x against the line `what`: samples within tolerance * rms, checksums within what such errors can
+ * add up to. */
 static void compare(struct golden *g, const char *what, const double *x, size_t n, double tolerance)
 {
     const struct golden_line *l = g->line;
@@ -173,21 +204,24 @@ static void compare(struct golden *g, const char *what, const double *x, size_t 
     for (size_t i = 0; i < samples; i++) {
         double error = fabs(x[i * n / samples] - l->number[3 + i]) / scale;
         if (!(error <= tolerance))
-            fail_msg("%s[%zu]: %.10g, PyTorch %.10g (%.2g of rms, allowed %.2g)", what, i * n / samples,
-                     x[i * n / samples], l->number[3 + i], error, tolerance);
+            fail_msg("%s[%zu]: %.10g, PyTorch %.10g (%.2g of rms, allowed %.2g)", what,
+                     i * n / samples, x[i * n / samples], l->number[3 + i], error, tolerance);
     }
-    const double allowed[3] = { tolerance * scale * (double)n, 2 * tolerance * scale * scale * (double)n,
+    const double allowed[3] = { tolerance * scale * (double)n,
+                                2 * tolerance * scale * scale * (double)n,
                                 tolerance * scale * (double)n };
     for (int i = 0; i < 3; i++)
         if (!(fabs(sums[i] - l->number[i]) <= allowed[i]))
-            fail_msg("%s: checksum %d is %.10g, PyTorch's %.10g (allowed difference %.2g)", what, i, sums[i],
-                     l->number[i], allowed[i]);
+            fail_msg("%s: checksum %d is %.10g, PyTorch's %.10g (allowed difference %.2g)", what, i,
+                     sums[i], l->number[i], allowed[i]);
     g->compared++;
 }
 
-/* ------------------------------------------------------------------------------------------------ training */
+/* ------------------------------------------------------------------------------------- training */
 
-struct tolerances { double loss, logits0, gradient, weight1, running1, logits1, weight10, running10, logits10; };
+struct tolerances {
+    double loss, logits0, gradient, weight1, running1, logits1, weight10, running10, logits10;
+};
 
 struct subject {
     const char *file, *backend;
@@ -207,8 +241,8 @@ static void require(cvy_context *ctx, enum cvy_status status)
     if (status != CVY_OK) fail_msg("%s", cvy_message(ctx));
 }
 
-static void compare_params(cvy_context *ctx, struct golden *g, cvy_trainer *trainer, enum cvy_param_kind kind,
-                           const char *group, double tolerance)
+static void compare_params(cvy_context *ctx, struct golden *g, cvy_trainer *trainer,
+                           enum cvy_param_kind kind, const char *group, double tolerance)
 {
     for (size_t k = 0; k < cvy_trainer_params(trainer, kind); k++) {
         cvy_param_info info;
@@ -223,8 +257,8 @@ static void compare_params(cvy_context *ctx, struct golden *g, cvy_trainer *trai
     }
 }
 
-static void compare_logits(cvy_context *ctx, struct golden *g, cvy_predictor *predictor, const cvy_batch *batch,
-                           const char *what, double tolerance)
+static void compare_logits(cvy_context *ctx, struct golden *g, cvy_predictor *predictor,
+                           const cvy_batch *batch, const char *what, double tolerance)
 {
     float out[MAX_IMAGES * 10];
     double x[MAX_IMAGES * 10];
@@ -238,16 +272,21 @@ static void run(const struct subject *s)
     struct golden g;
     golden_read(&g, s->file);
     cvy_context *ctx;
-    require(NULL, cvy_context_create(&(cvy_context_options){ .backends = s->backend, .strict = true }, &ctx));
-    /* the scalar table computes a fused multiply-add in a function call: one step of the large net */
+    require(NULL, cvy_context_create(
+                      &(cvy_context_options){ .backends = s->backend, .strict = true }, &ctx));
+    /* the scalar table computes a fused multiply-add in a function call: one step of the large
+     * net */
     int steps = s->build == resnet20 && cvy_context_isa(ctx) == CVY_ISA_SCALAR ? 1 : s->steps;
     cvy_net *net;
     require(ctx, cvy_net_create(ctx, &net));
     cvy_tensor out = s->build(net);
     cvy_trainer *trainer;
     cvy_predictor *predictor;
-    cvy_trainer_options options = { .batch = s->capacity ? s->capacity : s->n, .sgd = s->sgd, .seed = s->seed,
-                                    .loss.label_smoothing = s->smoothing, .input = { .mean = s->mean, .std = s->std } };
+    cvy_trainer_options options = { .batch = s->capacity ? s->capacity : s->n,
+                                    .sgd = s->sgd,
+                                    .seed = s->seed,
+                                    .loss.label_smoothing = s->smoothing,
+                                    .input = { .mean = s->mean, .std = s->std } };
     require(ctx, cvy_trainer_create(net, out, &options, &trainer));
     require(ctx, cvy_predictor_create(net, out, options.batch, NULL, trainer, &predictor));
     for (size_t k = 0; k < cvy_trainer_params(trainer, CVY_PARAM_WEIGHT); k++) {
@@ -269,8 +308,11 @@ static void run(const struct subject *s)
         images[b] = malloc(s->n * s->image * sizeof *images[b]);
         assert_non_null(images[b]);
         for (size_t i = 0; i < s->n * s->image; i++) images[b][i] = (float)signed_at(name, i);
-        for (size_t i = 0; i < s->n; i++) labels[b][i] = (int32_t)(hash64(b ? "labels1" : "labels0", i) % 10);
-        batch[b] = (cvy_batch){ .images = images[b], .dtype = CVY_F32, .labels32 = labels[b],
+        for (size_t i = 0; i < s->n; i++)
+            labels[b][i] = (int32_t)(hash64(b ? "labels1" : "labels0", i) % 10);
+        batch[b] = (cvy_batch){ .images = images[b],
+                                .dtype = CVY_F32,
+                                .labels32 = labels[b],
                                 .n = b && s->n2 ? s->n2 : s->n };
     }
 
@@ -284,13 +326,15 @@ static void run(const struct subject *s)
             compare_params(ctx, &g, trainer, CVY_PARAM_GRADIENT, "gradient.1", t->gradient);
             compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.1", t->weight1);
             compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.1", t->running1);
-            if (s->sgd.nesterov) compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.1", t->gradient);
+            if (s->sgd.nesterov)
+                compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.1", t->gradient);
             compare_logits(ctx, &g, predictor, &batch[0], "logits.1", t->logits1);
         }
         if (step == 10) {
             compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.10", t->weight10);
             compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.10", t->running10);
-            if (s->sgd.nesterov) compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.10", t->gradient);
+            if (s->sgd.nesterov)
+                compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.10", t->gradient);
             compare_logits(ctx, &g, predictor, &batch[0], "logits.10", t->logits10);
         }
     }
@@ -310,15 +354,23 @@ static void run(const struct subject *s)
     cvy_context_destroy(&ctx);
 }
 
-#define LENET "tests/golden/torch_lenet-bn.txt", .build = lenet_bn, .n = 32, .image = 784, .sgd = { .lr = 0.1 }
-#define RESNET "tests/golden/torch_resnet20.txt", .build = resnet20, .n = 16, .image = 3072, \
-    .sgd = { .lr = 0.001, .momentum = 0.9 }
+#define LENET                                                                    \
+    "tests/golden/torch_lenet-bn.txt", .build = lenet_bn, .n = 32, .image = 784, \
+                                       .sgd = { .lr = 0.1 }
+#define RESNET                                                                    \
+    "tests/golden/torch_resnet20.txt", .build = resnet20, .n = 16, .image = 3072, \
+                                       .sgd = { .lr = 0.001, .momentum = 0.9 }
 static const double means[] = { 0.1, -0.2, 0.3 }, stds[] = { 0.5, 0.75, 1.25 };
-#define MOTLEY "tests/golden/torch_motley.txt", .build = motley, .n = 32, .n2 = 13, .capacity = 40, .image = 3 * 13 * 15, \
-    .steps = 10, .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true }, .smoothing = 0.1, \
-    .seed = 11, .mean = means, .std = stds
+#define MOTLEY                                                                                 \
+    "tests/golden/torch_motley.txt",                                                           \
+        .build = motley, .n = 32, .n2 = 13, .capacity = 40, .image = 3 * 13 * 15, .steps = 10, \
+        .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true },        \
+        .smoothing = 0.1, .seed = 11, .mean = means, .std = stds
 /* The file has 13 digits; a predictor's logits are float. */
-#define TIGHT { 1e-9, 1e-6, 1e-9, 1e-9, 1e-9, 1e-6, 1e-9, 1e-9, 1e-6 }
+#define TIGHT                                                \
+    {                                                        \
+        1e-9, 1e-6, 1e-9, 1e-9, 1e-9, 1e-6, 1e-9, 1e-9, 1e-6 \
+    }
 
 static void test_lenet_reference(void **state)
 {
@@ -328,8 +380,9 @@ static void test_lenet_reference(void **state)
 static void test_lenet_native(void **state)
 {
     (void)state;
-    /* In the fourth step two pixels of a window of the second pool are nearly equal and rounding decides which is the
-     * maximum: conv2's gradient then differs by a pixel's. The motley net has no such step and stays tight for all ten. */
+    /* In the fourth step two pixels of a window of the second pool are nearly equal and rounding
+     * decides which is the maximum: conv2's gradient then differs by a pixel's. The motley net has
+     * no such step and stays tight for all ten. */
     run(&(struct subject){ LENET, .backend = "native", .steps = 10,
                            .tolerance = { 2e-4, 2e-6, 1e-4, 1e-6, 3e-6, 2e-6, 3e-2, 5e-3, 5e-3 } });
 }
@@ -362,7 +415,7 @@ static void test_motley_native(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lenet_reference), cmocka_unit_test(test_lenet_native),
+        cmocka_unit_test(test_lenet_reference),  cmocka_unit_test(test_lenet_native),
         cmocka_unit_test(test_motley_reference), cmocka_unit_test(test_motley_native),
         cmocka_unit_test(test_resnet_reference), cmocka_unit_test(test_resnet_native),
     };

@@ -1,6 +1,7 @@
-/* Gradients against central differences in double, through the public trainer on the reference backend: every operator
- * between a convolution below (so that its input's gradient is seen) and a linear layer above, and composite nets.
- * Random shapes and descriptors; CVYI_TEST_SEED repeats a run. Knows the public API only. */
+/* Gradients against central differences in double, through the public trainer on the reference
+ * backend: every operator between a convolution below (so that its input's gradient is seen) and a
+ * linear layer above, and composite nets. Random shapes and descriptors; CVYI_TEST_SEED repeats a
+ * run. Knows the public API only. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +12,8 @@
 #include "check.h"
 #include "convoy/convoy.h"
 
-#define CONFIGS 20      /* random configurations of every operator and net */
-#define ELEMENTS 8      /* checked elements of every parameter */
+#define CONFIGS 20 /* random configurations of every operator and net */
+#define ELEMENTS 8 /* checked elements of every parameter */
 
 /* A net being built; names are copied by the library. */
 struct build {
@@ -27,43 +28,56 @@ static const char *name_of(struct build *b)
     snprintf(b->name, sizeof b->name, "layer%d", b->names++);
     return b->name;
 }
-static size_t between(struct build *b, size_t lo, size_t hi) { return lo + check_below(b->r, hi - lo + 1); }
+static size_t between(struct build *b, size_t lo, size_t hi)
+{
+    return lo + check_below(b->r, hi - lo + 1);
+}
 static bool maybe(struct build *b) { return check_below(b->r, 2); }
 
 typedef cvy_tensor build_fn(struct build *b, cvy_tensor x);
 
-/* ------------------------------------------------------------------------------------------------ layers */
+/* --------------------------------------------------------------------------------------- layers */
 
 static cvy_tensor conv(struct build *b, cvy_tensor x, size_t channels, size_t kernel, size_t stride)
 {
     size_t p = kernel / 2;
-    return cvy_conv2d(b->net, x, name_of(b), &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { kernel, kernel },
-        .stride = { stride, stride }, .pad = { p, p, p, p }, .no_bias = maybe(b) });
+    return cvy_conv2d(b->net, x, name_of(b),
+                      &(cvy_conv2d_desc){ .out_channels = channels,
+                                          .kernel = { kernel, kernel },
+                                          .stride = { stride, stride },
+                                          .pad = { p, p, p, p },
+                                          .no_bias = maybe(b) });
 }
 
 static cvy_tensor linear(struct build *b, cvy_tensor x, size_t features)
 {
-    return cvy_linear(b->net, x, name_of(b), &(cvy_linear_desc){ .out_features = features, .no_bias = maybe(b) });
+    return cvy_linear(b->net, x, name_of(b),
+                      &(cvy_linear_desc){ .out_features = features, .no_bias = maybe(b) });
 }
 
 static cvy_tensor bn(struct build *b, cvy_tensor x)
 {
     static const double eps[] = { 0, 1e-3, 0.1, 1 };
-    return cvy_batch_norm(b->net, x, name_of(b), &(cvy_batch_norm_desc){ .eps = eps[between(b, 0, 3)] });
+    return cvy_batch_norm(b->net, x, name_of(b),
+                          &(cvy_batch_norm_desc){ .eps = eps[between(b, 0, 3)] });
 }
 
 static cvy_tensor act(struct build *b, cvy_tensor x, enum cvy_act_kind kind)
 {
-    return cvy_activation(b->net, x, NULL, &(cvy_act_desc){ .kind = kind, .alpha = maybe(b) ? 0.3 : 0 });
+    return cvy_activation(b->net, x, NULL,
+                          &(cvy_act_desc){ .kind = kind, .alpha = maybe(b) ? 0.3 : 0 });
 }
 
-static cvy_tensor pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind, size_t kernel, size_t stride)
+static cvy_tensor pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind, size_t kernel,
+                       size_t stride)
 {
-    return cvy_pool2d(b->net, x, NULL, &(cvy_pool2d_desc){ .kind = kind, .kernel = { kernel, kernel },
-                                                            .stride = { stride, stride } });
+    return cvy_pool2d(b->net, x, NULL,
+                      &(cvy_pool2d_desc){ .kind = kind,
+                                          .kernel = { kernel, kernel },
+                                          .stride = { stride, stride } });
 }
 
-/* ------------------------------------------------------------------------------------------------ operators */
+/* ------------------------------------------------------------------------------------ operators */
 
 static cvy_tensor op_conv2d(struct build *b, cvy_tensor x)
 {
@@ -83,18 +97,27 @@ static cvy_tensor op_conv2d(struct build *b, cvy_tensor x)
     return cvy_conv2d(b->net, x, name_of(b), &d);
 }
 
-static cvy_tensor op_linear(struct build *b, cvy_tensor x) { return linear(b, x, between(b, 1, 5)); }
+static cvy_tensor op_linear(struct build *b, cvy_tensor x)
+{
+    return linear(b, x, between(b, 1, 5));
+}
 
 static cvy_tensor op_batch_norm(struct build *b, cvy_tensor x)
 {
-    return cvy_batch_norm(b->net, x, name_of(b), &(cvy_batch_norm_desc){
-        .eps = maybe(b) ? 1e-12 : 0.05, .momentum = maybe(b) ? 0.4 : 0, .running_var = maybe(b) ? CVY_BN_VAR_BIASED : 0,
-        .no_affine = check_below(b->r, 4) == 0 });
+    return cvy_batch_norm(b->net, x, name_of(b),
+                          &(cvy_batch_norm_desc){ .eps = maybe(b) ? 1e-12 : 0.05,
+                                                  .momentum = maybe(b) ? 0.4 : 0,
+                                                  .running_var = maybe(b) ? CVY_BN_VAR_BIASED : 0,
+                                                  .no_affine = check_below(b->r, 4) == 0 });
 }
-static cvy_tensor op_batch_norm_features(struct build *b, cvy_tensor x) { return bn(b, linear(b, x, 3)); }
+static cvy_tensor op_batch_norm_features(struct build *b, cvy_tensor x)
+{
+    return bn(b, linear(b, x, 3));
+}
 static cvy_tensor op_batch_norm_frozen(struct build *b, cvy_tensor x)
 {
-    return cvy_batch_norm(b->net, x, name_of(b), &(cvy_batch_norm_desc){ .frozen = true, .no_affine = maybe(b) });
+    return cvy_batch_norm(b->net, x, name_of(b),
+                          &(cvy_batch_norm_desc){ .frozen = true, .no_affine = maybe(b) });
 }
 
 static cvy_tensor op_sigmoid(struct build *b, cvy_tensor x) { return cvy_sigmoid(b->net, x); }
@@ -109,7 +132,9 @@ static cvy_tensor op_softplus(struct build *b, cvy_tensor x) { return act(b, x, 
 
 static cvy_tensor random_pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind)
 {
-    cvy_pool2d_desc d = { .kind = kind, .ceil_mode = maybe(b), .exclude_pad = maybe(b),
+    cvy_pool2d_desc d = { .kind = kind,
+                          .ceil_mode = maybe(b),
+                          .exclude_pad = maybe(b),
                           .tie = (enum cvy_pool_tie)between(b, 0, 2) };
     for (int i = 0; i < 2; i++) {
         d.kernel[i] = between(b, 1, 4);
@@ -119,9 +144,18 @@ static cvy_tensor random_pool(struct build *b, cvy_tensor x, enum cvy_pool_kind 
     }
     return cvy_pool2d(b->net, x, NULL, &d);
 }
-static cvy_tensor op_max_pool(struct build *b, cvy_tensor x) { return random_pool(b, x, CVY_POOL_MAX); }
-static cvy_tensor op_avg_pool(struct build *b, cvy_tensor x) { return random_pool(b, x, CVY_POOL_AVG); }
-static cvy_tensor op_global_avg_pool(struct build *b, cvy_tensor x) { return cvy_global_avg_pool(b->net, x, NULL); }
+static cvy_tensor op_max_pool(struct build *b, cvy_tensor x)
+{
+    return random_pool(b, x, CVY_POOL_MAX);
+}
+static cvy_tensor op_avg_pool(struct build *b, cvy_tensor x)
+{
+    return random_pool(b, x, CVY_POOL_AVG);
+}
+static cvy_tensor op_global_avg_pool(struct build *b, cvy_tensor x)
+{
+    return cvy_global_avg_pool(b->net, x, NULL);
+}
 
 static cvy_tensor op_add(struct build *b, cvy_tensor x)
 {
@@ -138,17 +172,19 @@ static cvy_tensor op_pad_channels(struct build *b, cvy_tensor x)
 }
 static cvy_tensor op_dropout(struct build *b, cvy_tensor x)
 {
-    return cvy_dropout(b->net, x, NULL,
-                       &(cvy_dropout_desc){ .p = 0.1 * (double)between(b, 0, 8), .unscaled = maybe(b) });
+    return cvy_dropout(
+        b->net, x, NULL,
+        &(cvy_dropout_desc){ .p = 0.1 * (double)between(b, 0, 8), .unscaled = maybe(b) });
 }
 static cvy_tensor op_flatten(struct build *b, cvy_tensor x) { return cvy_flatten(b->net, x); }
 
-/* ------------------------------------------------------------------------------------------------ composite nets */
+/* ------------------------------------------------------------------------------- composite nets */
 
 /* LeNet with batch norm (models.md B), small. */
 static cvy_tensor net_lenet_bn(struct build *b, cvy_tensor x)
 {
-    x = pool(b, cvy_sigmoid(b->net, bn(b, conv(b, x, 3, 3, 1))), maybe(b) ? CVY_POOL_MAX : CVY_POOL_AVG, 2, 2);
+    x = pool(b, cvy_sigmoid(b->net, bn(b, conv(b, x, 3, 3, 1))),
+             maybe(b) ? CVY_POOL_MAX : CVY_POOL_AVG, 2, 2);
     x = cvy_sigmoid(b->net, bn(b, conv(b, x, 4, 3, 1)));
     return cvy_sigmoid(b->net, bn(b, linear(b, cvy_flatten(b->net, x), 6)));
 }
@@ -162,14 +198,17 @@ static cvy_tensor net_mlp(struct build *b, cvy_tensor x)
     x = act(b, linear(b, x, 5), CVY_TANH);
     return act(b, linear(b, x, 4), CVY_SOFTPLUS);
 }
-static cvy_tensor residual(struct build *b, cvy_tensor x, size_t channels, size_t stride, bool option_a)
+static cvy_tensor residual(struct build *b, cvy_tensor x, size_t channels, size_t stride,
+                           bool option_a)
 {
     cvy_tensor y = cvy_relu(b->net, bn(b, conv(b, x, channels, 3, stride)));
     y = bn(b, conv(b, y, channels, 3, 1));
     size_t c = cvy_tensor_shape(b->net, x).c;
     if (option_a) {
         if (stride > 1) x = pool(b, x, CVY_POOL_AVG, 1, stride);
-        if (channels > c) x = cvy_pad_channels(b->net, x, (channels - c) / 2, channels - c - (channels - c) / 2, NULL);
+        if (channels > c)
+            x = cvy_pad_channels(b->net, x, (channels - c) / 2, channels - c - (channels - c) / 2,
+                                 NULL);
     } else if (stride > 1 || channels != c) {
         x = bn(b, conv(b, x, channels, 1, stride));
     }
@@ -209,8 +248,10 @@ static cvy_tensor net_dense_block(struct build *b, cvy_tensor x)
 }
 static cvy_tensor net_inception(struct build *b, cvy_tensor x)
 {
-    cvy_tensor p = cvy_pool2d(b->net, x, NULL, &(cvy_pool2d_desc){ CVY_POOL_MAX, { 3, 3 }, { 1, 1 }, { 1, 1, 1, 1 },
-                                                                    false, false, CVY_TIE_FIRST });
+    cvy_tensor p = cvy_pool2d(
+        b->net, x, NULL,
+        &(cvy_pool2d_desc){
+            CVY_POOL_MAX, { 3, 3 }, { 1, 1 }, { 1, 1, 1, 1 }, false, false, CVY_TIE_FIRST });
     cvy_tensor parts[4] = { conv(b, x, 2, 1, 1), conv(b, conv(b, x, 2, 1, 1), 2, 3, 1),
                             conv(b, conv(b, x, 1, 1, 1), 1, 5, 1), conv(b, p, 1, 1, 1) };
     return cvy_relu(b->net, bn(b, cvy_concat(b->net, parts, 4, NULL)));
@@ -218,15 +259,22 @@ static cvy_tensor net_inception(struct build *b, cvy_tensor x)
 static cvy_tensor net_vgg(struct build *b, cvy_tensor x)
 {
     for (size_t c = 2; c < 4; c++)
-        x = pool(b, cvy_relu(b->net, conv(b, cvy_relu(b->net, conv(b, x, c, 3, 1)), c, 3, 1)), CVY_POOL_MAX, 2, 2);
-    return cvy_dropout(b->net, cvy_relu(b->net, linear(b, x, 5)), NULL, &(cvy_dropout_desc){ .p = 0.5 });
+        x = pool(b, cvy_relu(b->net, conv(b, cvy_relu(b->net, conv(b, x, c, 3, 1)), c, 3, 1)),
+                 CVY_POOL_MAX, 2, 2);
+    return cvy_dropout(b->net, cvy_relu(b->net, linear(b, x, 5)), NULL,
+                       &(cvy_dropout_desc){ .p = 0.5 });
 }
 static cvy_tensor net_separable(struct build *b, cvy_tensor x)
 {
     for (int i = 0; i < 2; i++) {
         size_t c = cvy_tensor_shape(b->net, x).c;
-        x = cvy_conv2d(b->net, x, name_of(b), &(cvy_conv2d_desc){ .out_channels = c, .kernel = { 3, 3 },
-            .stride = { 1 + (size_t)i, 1 + (size_t)i }, .pad = { 1, 1, 1, 1 }, .groups = c, .no_bias = true });
+        x = cvy_conv2d(b->net, x, name_of(b),
+                       &(cvy_conv2d_desc){ .out_channels = c,
+                                           .kernel = { 3, 3 },
+                                           .stride = { 1 + (size_t)i, 1 + (size_t)i },
+                                           .pad = { 1, 1, 1, 1 },
+                                           .groups = c,
+                                           .no_bias = true });
         x = act(b, bn(b, x), CVY_RELU);
         x = act(b, bn(b, conv(b, x, 4, 1, 1)), CVY_ELU);
     }
@@ -243,8 +291,13 @@ static cvy_tensor net_diamond(struct build *b, cvy_tensor x)
 static cvy_tensor net_dilated(struct build *b, cvy_tensor x)
 {
     for (size_t d = 1; d <= 3; d++)
-        x = act(b, bn(b, cvy_conv2d(b->net, x, name_of(b), &(cvy_conv2d_desc){ .out_channels = 2, .kernel = { 3, 3 },
-            .pad = { d, d, d, d }, .dilation = { d, d } })), CVY_LEAKY_RELU);
+        x = act(b,
+                bn(b, cvy_conv2d(b->net, x, name_of(b),
+                                 &(cvy_conv2d_desc){ .out_channels = 2,
+                                                     .kernel = { 3, 3 },
+                                                     .pad = { d, d, d, d },
+                                                     .dilation = { d, d } })),
+                CVY_LEAKY_RELU);
     return x;
 }
 /* Linear layers stacked on maps of several shapes, without a flatten between. */
@@ -256,7 +309,7 @@ static cvy_tensor net_fully_convolutional(struct build *b, cvy_tensor x)
     return cvy_relu(b->net, bn(b, linear(b, cvy_relu(b->net, x), 4)));
 }
 
-/* ------------------------------------------------------------------------------------------------ the check */
+/* ------------------------------------------------------------------------------------ the check */
 
 struct trial {
     const char *what;
@@ -275,7 +328,8 @@ static double loss_at(const struct trial *t)
 }
 
 /* Central difference of one element. */
-static double slope(const struct trial *t, const char *name, double *w, size_t count, size_t i, double eps)
+static double slope(const struct trial *t, const char *name, double *w, size_t count, size_t i,
+                    double eps)
 {
     double keep = w[i], side[2];
     for (int k = 0; k < 2; k++) {
@@ -288,23 +342,28 @@ static double slope(const struct trial *t, const char *name, double *w, size_t c
     return (side[1] - side[0]) / (2 * eps);
 }
 
-/* Checks some elements of every parameter; returns how many are wrong. `factor`: what the library's convention makes of
- * the true derivative. */
-static int check_parameters(const struct trial *t, struct check_rng *r, double factor, size_t *checked)
+/* Checks some elements of every parameter; returns how many are wrong. `factor`: what the library's
+ * convention makes of the true derivative. */
+static int check_parameters(const struct trial *t, struct check_rng *r, double factor,
+                            size_t *checked)
 {
     int wrong = 0;
     for (size_t k = 0; k < cvy_trainer_params(t->trainer, CVY_PARAM_GRADIENT); k++) {
         cvy_param_info info;
         assert_int_equal(cvy_trainer_param(t->trainer, CVY_PARAM_GRADIENT, k, &info), CVY_OK);
-        double *w = malloc(info.count * sizeof *w), *dw = malloc(info.count * sizeof *dw), scale = 1e-4;
+        double *w = malloc(info.count * sizeof *w), *dw = malloc(info.count * sizeof *dw),
+               scale = 1e-4;
         assert_true(w && dw);
-        assert_int_equal(cvy_trainer_get64(t->trainer, CVY_PARAM_WEIGHT, info.name, w, info.count), CVY_OK);
+        assert_int_equal(cvy_trainer_get64(t->trainer, CVY_PARAM_WEIGHT, info.name, w, info.count),
+                         CVY_OK);
         loss_at(t);
-        assert_int_equal(cvy_trainer_get64(t->trainer, CVY_PARAM_GRADIENT, info.name, dw, info.count), CVY_OK);
+        assert_int_equal(
+            cvy_trainer_get64(t->trainer, CVY_PARAM_GRADIENT, info.name, dw, info.count), CVY_OK);
         for (size_t i = 0; i < info.count; i++) scale = fmax(scale, fabs(dw[i]));
         for (size_t e = 0; e < info.count && e < ELEMENTS; e++) {
             size_t i = info.count <= ELEMENTS ? e : check_below(r, info.count);
-            /* A kink (ReLU, a maximum that changes) may lie within eps, but hardly within all three. */
+            /* A kink (ReLU, a maximum that changes) may lie within eps, but hardly within all
+             * three. */
             static const double eps[] = { 1e-6, 1e-7, 3e-6 };
             double numeric = NAN;
             bool ok = false;
@@ -314,8 +373,10 @@ static int check_parameters(const struct trial *t, struct check_rng *r, double f
             }
             ++*checked;
             if (!ok && wrong++ < 5)
-                print_message("%s, config %d (CVYI_TEST_SEED=%llu): %s[%zu]: gradient %.10g, difference %.10g\n",
-                              t->what, t->config, (unsigned long long)t->seed, info.name, i, dw[i], numeric);
+                print_message("%s, config %d (CVYI_TEST_SEED=%llu): %s[%zu]: gradient %.10g, "
+                              "difference %.10g\n",
+                              t->what, t->config, (unsigned long long)t->seed, info.name, i, dw[i],
+                              numeric);
         }
         free(w);
         free(dw);
@@ -323,7 +384,8 @@ static int check_parameters(const struct trial *t, struct check_rng *r, double f
     return wrong;
 }
 
-/* Random per-channel parameters (gamma 1, beta 0 hide mistakes), and statistics for frozen batch norm. */
+/* Random per-channel parameters (gamma 1, beta 0 hide mistakes), and statistics for frozen batch
+ * norm. */
 static void randomise(cvy_trainer *trainer, struct check_rng *r)
 {
     static const enum cvy_param_kind kinds[] = { CVY_PARAM_WEIGHT, CVY_PARAM_RUNNING };
@@ -336,13 +398,15 @@ static void randomise(cvy_trainer *trainer, struct check_rng *r)
             assert_true(info.count <= 64);
             for (size_t i = 0; i < info.count; i++)
                 v[i] = kind ? (double)check_uniform(r, 0.5f, 1.5f) : 0.4 + (double)check_normal(r);
-            assert_int_equal(cvy_trainer_set64(trainer, kinds[kind], info.name, v, info.count), CVY_OK);
+            assert_int_equal(cvy_trainer_set64(trainer, kinds[kind], info.name, v, info.count),
+                             CVY_OK);
         }
 }
 
-/* True if it was checked (a random descriptor may not fit its input: then the caller draws again). */
-static bool try_config(cvy_context *ctx, const char *what, build_fn *build, bool stem, int config, uint64_t seed,
-                       struct check_rng *r, int *wrong, size_t *checked)
+/* True if it was checked (a random descriptor may not fit its input: then the caller draws
+ * again). */
+static bool try_config(cvy_context *ctx, const char *what, build_fn *build, bool stem, int config,
+                       uint64_t seed, struct check_rng *r, int *wrong, size_t *checked)
 {
     enum { MAX_N = 6, MAX_IMAGE = 3 * 8 * 8 };
     static const double smoothing[] = { 0, 0.1, 0.5 };
@@ -355,16 +419,21 @@ static bool try_config(cvy_context *ctx, const char *what, build_fn *build, bool
     cvy_tensor x = cvy_input(b.net, between(&b, 1, 3), between(&b, 5, 8), between(&b, 5, 8));
     cvy_shape s = cvy_tensor_shape(b.net, x);
     for (size_t i = 0; i < n * s.c * s.h * s.w; i++) images[i] = check_normal(r);
-    for (size_t i = 0; i < n; i++) labels[i] = (int32_t)check_below(r, classes), index[i] = (uint32_t)((i * 5 + 2) % n);
+    for (size_t i = 0; i < n; i++)
+        labels[i] = (int32_t)check_below(r, classes), index[i] = (uint32_t)((i * 5 + 2) % n);
     if (stem) x = conv(&b, x, between(&b, 2, 3), 3, 1);
     x = linear(&b, build(&b, x), classes);
 
-    struct trial t = { what, config, seed, NULL, { .images = images, .dtype = CVY_F32, .labels32 = labels, .n = n } };
+    struct trial t = {
+        what, config, seed, NULL, { .images = images, .dtype = CVY_F32, .labels32 = labels, .n = n }
+    };
     if (n != 5 && maybe(&b)) t.batch.index = index; /* 5 divides the stride of the permutation */
     bool fits = cvy_net_status(b.net) == CVY_OK;
     if (fits) {
-        cvy_trainer_options options = { .batch = n + between(&b, 0, 2), .loss = { smoothing[between(&b, 0, 2)] },
-                                        .init = { .seed = check_u64(r) }, .seed = check_u64(r) };
+        cvy_trainer_options options = { .batch = n + between(&b, 0, 2),
+                                        .loss = { smoothing[between(&b, 0, 2)] },
+                                        .init = { .seed = check_u64(r) },
+                                        .seed = check_u64(r) };
         enum cvy_status status = cvy_trainer_create(b.net, x, &options, &t.trainer);
         if (status != CVY_OK) print_message("%s: %s\n", what, cvy_message(ctx));
         assert_int_equal(status, CVY_OK);
@@ -376,24 +445,31 @@ static bool try_config(cvy_context *ctx, const char *what, build_fn *build, bool
     return fits;
 }
 
-struct subject { const char *name; build_fn *build; };
+struct subject {
+    const char *name;
+    build_fn *build;
+};
 
 static void check_all(const struct subject *subjects, size_t n, bool stem)
 {
     uint64_t seed = check_seed();
     print_message("seed %llu\n", (unsigned long long)seed);
     cvy_context *ctx;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &ctx), CVY_OK);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &ctx),
+        CVY_OK);
     int wrong = 0;
     size_t checked = 0;
     for (size_t k = 0; k < n; k++) {
         struct check_rng r = { seed * 1000003 + k };
         for (int config = 0, draws = 0; config < CONFIGS; draws++) {
             assert_true(draws < 100 * CONFIGS);
-            config += try_config(ctx, subjects[k].name, subjects[k].build, stem, config, seed, &r, &wrong, &checked);
+            config += try_config(ctx, subjects[k].name, subjects[k].build, stem, config, seed, &r,
+                                 &wrong, &checked);
         }
     }
-    print_message("%zu subjects x %d configurations, %zu derivatives, %d wrong\n", n, CONFIGS, checked, wrong);
+    print_message("%zu subjects x %d configurations, %zu derivatives, %d wrong\n", n, CONFIGS,
+                  checked, wrong);
     cvy_context_destroy(&ctx);
     assert_int_equal(wrong, 0);
 }
@@ -402,12 +478,25 @@ static void test_operators(void **state)
 {
     (void)state;
     static const struct subject subjects[] = {
-        { "conv2d", op_conv2d }, { "linear", op_linear }, { "batch_norm", op_batch_norm },
-        { "batch_norm over n", op_batch_norm_features }, { "batch_norm frozen", op_batch_norm_frozen },
-        { "sigmoid", op_sigmoid }, { "tanh", op_tanh }, { "relu", op_relu }, { "leaky relu", op_leaky_relu },
-        { "elu", op_elu }, { "softplus", op_softplus }, { "max pool", op_max_pool }, { "average pool", op_avg_pool },
-        { "global average pool", op_global_avg_pool }, { "add", op_add }, { "concat", op_concat },
-        { "pad_channels", op_pad_channels }, { "dropout", op_dropout }, { "flatten", op_flatten },
+        { "conv2d", op_conv2d },
+        { "linear", op_linear },
+        { "batch_norm", op_batch_norm },
+        { "batch_norm over n", op_batch_norm_features },
+        { "batch_norm frozen", op_batch_norm_frozen },
+        { "sigmoid", op_sigmoid },
+        { "tanh", op_tanh },
+        { "relu", op_relu },
+        { "leaky relu", op_leaky_relu },
+        { "elu", op_elu },
+        { "softplus", op_softplus },
+        { "max pool", op_max_pool },
+        { "average pool", op_avg_pool },
+        { "global average pool", op_global_avg_pool },
+        { "add", op_add },
+        { "concat", op_concat },
+        { "pad_channels", op_pad_channels },
+        { "dropout", op_dropout },
+        { "flatten", op_flatten },
     };
     check_all(subjects, sizeof subjects / sizeof *subjects, true);
 }
@@ -434,14 +523,17 @@ static void test_composites(void **state)
     check_all(subjects, sizeof subjects / sizeof *subjects, false);
 }
 
-/* Conventions at kinks, where central differences see the mean of both sides. A zero first layer puts every ReLU at 0
- * (with derivative 0.5 the difference agrees); equal pixels tie in every window (moving together, so `first` and `split`
- * agree with the difference, and `all` counts each of the four). */
+/* Conventions at kinks, where central differences see the mean of both sides. A zero first layer
+ * puts every ReLU at 0 (with derivative 0.5 the difference agrees); equal pixels tie in every
+ * window (moving together, so `first` and `split` agree with the difference, and `all` counts each
+ * of the four). */
 static void test_conventions(void **state)
 {
     (void)state;
     cvy_context *ctx;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &ctx), CVY_OK);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &ctx),
+        CVY_OK);
     for (int k = 0; k < 4; k++) {
         struct check_rng r = { check_seed() };
         float images[3 * 16];
@@ -450,18 +542,31 @@ static void test_conventions(void **state)
         cvy_net *net;
         assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
         cvy_tensor x = cvy_input(net, 1, 4, 4);
-        x = cvy_conv2d(net, x, "conv", &(cvy_conv2d_desc){ .out_channels = 2, .kernel = { 1, 1 }, .no_bias = true });
+        x = cvy_conv2d(
+            net, x, "conv",
+            &(cvy_conv2d_desc){ .out_channels = 2, .kernel = { 1, 1 }, .no_bias = true });
         if (k == 0) x = cvy_activation(net, x, NULL, &(cvy_act_desc){ CVY_RELU, 0, 0.5 });
-        else x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .tie = (enum cvy_pool_tie)(k - 1) });
+        else
+            x = cvy_pool2d(
+                net, x, NULL,
+                &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .tie = (enum cvy_pool_tie)(k - 1) });
         x = cvy_linear(net, x, "head", &(cvy_linear_desc){ .out_features = 2 });
-        struct trial t = { "convention", k, check_seed(), NULL,
+        struct trial t = { "convention",
+                           k,
+                           check_seed(),
+                           NULL,
                            { .images = images, .dtype = CVY_F32, .labels32 = labels, .n = 3 } };
-        assert_int_equal(cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = 3 }, &t.trainer), CVY_OK);
+        assert_int_equal(
+            cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = 3 }, &t.trainer), CVY_OK);
         double zero[2] = { 0, 0 }, dw[2], w[2];
-        if (k == 0) assert_int_equal(cvy_trainer_set64(t.trainer, CVY_PARAM_WEIGHT, "conv.weight", zero, 2), CVY_OK);
+        if (k == 0)
+            assert_int_equal(cvy_trainer_set64(t.trainer, CVY_PARAM_WEIGHT, "conv.weight", zero, 2),
+                             CVY_OK);
         loss_at(&t);
-        assert_int_equal(cvy_trainer_get64(t.trainer, CVY_PARAM_GRADIENT, "conv.weight", dw, 2), CVY_OK);
-        assert_int_equal(cvy_trainer_get64(t.trainer, CVY_PARAM_WEIGHT, "conv.weight", w, 2), CVY_OK);
+        assert_int_equal(cvy_trainer_get64(t.trainer, CVY_PARAM_GRADIENT, "conv.weight", dw, 2),
+                         CVY_OK);
+        assert_int_equal(cvy_trainer_get64(t.trainer, CVY_PARAM_WEIGHT, "conv.weight", w, 2),
+                         CVY_OK);
         double factor = k == 1 + CVY_TIE_ALL ? 4 : 1;
         for (size_t i = 0; i < 2; i++) {
             double numeric = factor * slope(&t, "conv.weight", w, 2, i, 1e-6);
@@ -477,7 +582,9 @@ static void test_conventions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_operators), cmocka_unit_test(test_composites), cmocka_unit_test(test_conventions),
+        cmocka_unit_test(test_operators),
+        cmocka_unit_test(test_composites),
+        cmocka_unit_test(test_conventions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* First values of parameters: range, mean and variance of every initialiser against its formula, written here once more;
- * what starts at a constant; which seeds and layers must differ, and which runs must not. */
+/* First values of parameters: range, mean and variance of every initialiser against its formula,
+ * written here once more; what starts at a constant; which seeds and layers must differ, and which
+ * runs must not. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,8 +35,10 @@ static cvy_trainer *start(const cvy_init_desc *init, cvy_net **net)
     cvy_tensor x = cvy_input(*net, IC, 6, 5), y;
     const cvy_conv2d_desc desc = { .out_channels = OC, .kernel = { K, K }, .pad = { 1, 1, 1, 1 } };
     y = cvy_batch_norm(*net, cvy_conv2d(*net, x, "a", &desc), "bn", NULL);
-    x = cvy_batch_norm(*net, cvy_conv2d(*net, x, "b", &desc), "zero", &(cvy_batch_norm_desc){ .zero_init = true });
-    x = cvy_linear(*net, cvy_add(*net, x, y, NULL), "fc", &(cvy_linear_desc){ .out_features = FEATURES });
+    x = cvy_batch_norm(*net, cvy_conv2d(*net, x, "b", &desc), "zero",
+                       &(cvy_batch_norm_desc){ .zero_init = true });
+    x = cvy_linear(*net, cvy_add(*net, x, y, NULL), "fc",
+                   &(cvy_linear_desc){ .out_features = FEATURES });
     cvy_trainer_options o = { .batch = 2, .init = *init, .sgd = { .lr = 0.1, .momentum = 0.9 } };
     if (cvy_trainer_create(*net, x, &o, &trainer)) fail_msg("%s", cvy_message(ctx));
     return trainer;
@@ -48,7 +51,9 @@ static float *get(const cvy_trainer *trainer, enum cvy_param_kind kind, const ch
     return x;
 }
 
-struct moments { double mean, variance, fourth, least, most; };
+struct moments {
+    double mean, variance, fourth, least, most;
+};
 
 static struct moments moments(const float *x, size_t n)
 {
@@ -65,7 +70,8 @@ static struct moments moments(const float *x, size_t n)
 }
 
 /* Within five standard errors of the mean and of the variance. */
-static void resembles(const cvy_trainer *trainer, const char *name, size_t n, double variance, double kurtosis)
+static void resembles(const cvy_trainer *trainer, const char *name, size_t n, double variance,
+                      double kurtosis)
 {
     float *x = get(trainer, CVY_PARAM_WEIGHT, name, n);
     struct moments m = moments(x, n);
@@ -77,7 +83,8 @@ static void resembles(const cvy_trainer *trainer, const char *name, size_t n, do
         fail_msg("%s: kurtosis %g, expected %g", name, m.fourth / (variance * variance), kurtosis);
     if (kurtosis < 2) { /* uniform: bounded, and the bound is come near to */
         double bound = sqrt(3 * variance);
-        if (!(m.most <= bound * (1 + 1e-6) && m.least >= -bound * (1 + 1e-6))) fail_msg("%s is beyond %g", name, bound);
+        if (!(m.most <= bound * (1 + 1e-6) && m.least >= -bound * (1 + 1e-6)))
+            fail_msg("%s is beyond %g", name, bound);
         if (!(m.most > bound * (1 - 30 / (double)n) && m.least < -bound * (1 - 30 / (double)n)))
             fail_msg("%s: %g … %g, expected to come near %g", name, m.least, m.most, bound);
     } else if (!(m.most > 3 * sqrt(variance) && m.least < -3 * sqrt(variance))) {
@@ -92,28 +99,37 @@ static void moments_are_those_of_the_formula(void **state)
     const double in = IC * K * K, out = OC * K * K, fc_in = OC * PIXELS, uniform = 1.8, normal = 3;
     cvy_net *net;
     cvy_trainer *t = start(&(cvy_init_desc){ .weights = CVY_INIT_XAVIER_UNIFORM, .seed = 1 }, &net);
-    resembles(t, "a.weight", CONV, 2 / (in + out), uniform); /* U(±√(6/(in + out))) has variance 6/(in + out)/3 */
+    /* U(±√(6/(in + out))) has variance 6/(in + out)/3 */
+    resembles(t, "a.weight", CONV, 2 / (in + out), uniform);
     resembles(t, "fc.weight", FEATURES * OC * PIXELS, 2 / (fc_in + FEATURES), uniform);
     resembles(t, "fc.bias", FEATURES, 1 / fc_in / 3, uniform); /* a bias by its weight's fan */
     cvy_trainer_destroy(&t);
     cvy_net_destroy(&net);
-    t = start(&(cvy_init_desc){ .weights = CVY_INIT_KAIMING_NORMAL, .biases = CVY_INIT_KAIMING_NORMAL, .seed = 2 }, &net);
+    t = start(&(cvy_init_desc){ .weights = CVY_INIT_KAIMING_NORMAL,
+                                .biases = CVY_INIT_KAIMING_NORMAL,
+                                .seed = 2 },
+              &net);
     resembles(t, "a.weight", CONV, 2 / in, normal);
     resembles(t, "fc.weight", FEATURES * OC * PIXELS, 2 / fc_in, normal);
     cvy_trainer_destroy(&t);
     cvy_net_destroy(&net);
-    t = start(&(cvy_init_desc){ .weights = CVY_INIT_TORCH_DEFAULT, .biases = CVY_INIT_TORCH_DEFAULT, .seed = 3 }, &net);
+    t = start(&(cvy_init_desc){ .weights = CVY_INIT_TORCH_DEFAULT,
+                                .biases = CVY_INIT_TORCH_DEFAULT,
+                                .seed = 3 },
+              &net);
     resembles(t, "a.weight", CONV, 1 / in / 3, uniform);
     resembles(t, "b.bias", OC, 1 / in / 3, uniform);
     cvy_trainer_destroy(&t);
     cvy_net_destroy(&net);
 }
 
-static void is_constant(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, size_t n, float value)
+static void is_constant(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, size_t n,
+                        float value)
 {
     float *x = get(t, kind, name, n);
     for (size_t i = 0; i < n; i++)
-        if (x[i] != value) fail_msg("%s[%zu] is %g, expected %g", name, i, (double)x[i], (double)value);
+        if (x[i] != value)
+            fail_msg("%s[%zu] is %g, expected %g", name, i, (double)x[i], (double)value);
     free(x);
 }
 
@@ -121,7 +137,8 @@ static void constants_are_constant(void **state)
 {
     (void)state;
     cvy_net *net;
-    cvy_trainer *t = start(&(cvy_init_desc){ .weights = CVY_INIT_ZERO, .biases = CVY_INIT_ZERO, .seed = 1 }, &net);
+    cvy_trainer *t = start(
+        &(cvy_init_desc){ .weights = CVY_INIT_ZERO, .biases = CVY_INIT_ZERO, .seed = 1 }, &net);
     is_constant(t, CVY_PARAM_WEIGHT, "a.weight", CONV, 0);
     is_constant(t, CVY_PARAM_WEIGHT, "fc.bias", FEATURES, 0);
     is_constant(t, CVY_PARAM_WEIGHT, "bn.weight", OC, 1);
@@ -143,14 +160,16 @@ static size_t equal_elements(const float *a, const float *b, size_t n)
     return equal;
 }
 
-/* Another seed or another layer: other numbers. The same seed: the same. Any one bit of the seed counts. */
+/* Another seed or another layer: other numbers. The same seed: the same. Any one bit of the seed
+ * counts. */
 static void seeds_and_layers_differ(void **state)
 {
     (void)state;
     cvy_net *net[2];
     const cvy_init_desc first = { .seed = 77 };
     cvy_trainer *t[2] = { start(&first, &net[0]), start(&first, &net[1]) };
-    float *want = get(t[0], CVY_PARAM_WEIGHT, "a.weight", CONV), *other = get(t[1], CVY_PARAM_WEIGHT, "a.weight", CONV);
+    float *want = get(t[0], CVY_PARAM_WEIGHT, "a.weight", CONV),
+          *other = get(t[1], CVY_PARAM_WEIGHT, "a.weight", CONV);
     float *b = get(t[0], CVY_PARAM_WEIGHT, "b.weight", CONV);
     assert_memory_equal(want, other, CONV * sizeof *want);
     assert_true(equal_elements(want, b, CONV) < CONV / 1000);
@@ -163,7 +182,8 @@ static void seeds_and_layers_differ(void **state)
     for (int bit = 0; bit < 64; bit += 9) {
         t[0] = start(&(cvy_init_desc){ .seed = first.seed ^ (uint64_t)1 << bit }, &net[0]);
         other = get(t[0], CVY_PARAM_WEIGHT, "a.weight", CONV);
-        if (equal_elements(want, other, CONV) >= CONV / 1000) fail_msg("bit %d of the seed counts for nothing", bit);
+        if (equal_elements(want, other, CONV) >= CONV / 1000)
+            fail_msg("bit %d of the seed counts for nothing", bit);
         free(other);
         cvy_trainer_destroy(&t[0]);
         cvy_net_destroy(&net[0]);
@@ -171,17 +191,22 @@ static void seeds_and_layers_differ(void **state)
     free(want);
 }
 
-/* Dropout: the mask of an image depends on seed, step and layer, each of them; p of it is dropped, the rest scaled. */
+/* Dropout: the mask of an image depends on seed, step and layer, each of them; p of it is dropped,
+ * the rest scaled. */
 static void masks_differ(void **state)
 {
     (void)state;
     enum { N = 33, C = 7, SIZE = C * PIXELS, ALL = N * SIZE };
     const double p = 0.3;
     cvy_op *op;
-    assert_int_equal(cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = p }, (cvy_shape){ N, C, 6, 5 }, CVY_FORWARD, &op), CVY_OK);
+    assert_int_equal(cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = p }, (cvy_shape){ N, C, 6, 5 },
+                                    CVY_FORWARD, &op),
+                     CVY_OK);
     float *x = malloc(ALL * sizeof *x), *y[3];
     for (size_t i = 0; i < ALL; i++) x[i] = 1;
-    const struct { uint64_t seed, step; } at[3] = { { 5, 8 }, { 6, 8 }, { 5, 9 } };
+    const struct {
+        uint64_t seed, step;
+    } at[3] = { { 5, 8 }, { 6, 8 }, { 5, 9 } };
     for (int k = 0; k < 3; k++) {
         y[k] = malloc(ALL * sizeof *y[k]);
         cvy_op_args args = { .src = x, .dst = y[k], .seed = at[k].seed, .step = at[k].step };
@@ -195,9 +220,11 @@ static void masks_differ(void **state)
     }
     const double alike = p * p + (1 - p) * (1 - p); /* of independent masks */
     for (int k = 1; k < 3; k++)
-        assert_true(fabs((double)equal_elements(y[0], y[k], ALL) / ALL - alike) < 5 * sqrt(alike * (1 - alike) / ALL));
+        assert_true(fabs((double)equal_elements(y[0], y[k], ALL) / ALL - alike) <
+                    5 * sqrt(alike * (1 - alike) / ALL));
     for (size_t n = 1; n < N; n++) /* nor are two images alike */
-        assert_true(fabs((double)equal_elements(y[0], y[0] + n * SIZE, SIZE) / SIZE - alike) < 6 * sqrt(0.25 / SIZE));
+        assert_true(fabs((double)equal_elements(y[0], y[0] + n * SIZE, SIZE) / SIZE - alike) <
+                    6 * sqrt(0.25 / SIZE));
     for (int k = 0; k < 3; k++) free(y[k]);
     free(x);
     cvy_op_destroy(&op);
@@ -206,8 +233,10 @@ static void masks_differ(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(moments_are_those_of_the_formula), cmocka_unit_test(constants_are_constant),
-        cmocka_unit_test(seeds_and_layers_differ), cmocka_unit_test(masks_differ),
+        cmocka_unit_test(moments_are_those_of_the_formula),
+        cmocka_unit_test(constants_are_constant),
+        cmocka_unit_test(seeds_and_layers_differ),
+        cmocka_unit_test(masks_differ),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

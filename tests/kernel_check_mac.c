@@ -1,6 +1,7 @@
-/* mac, wgrad and outer of every table that this CPU runs, on random shapes: the same bits as the order of operations in
- * kernels.h written with fmaf (hence the same bits on every table and tile), close to a sum in double, and nothing read
- * or written outside the operands (guard pages; outputs keep their filling elsewhere). */
+/* mac, wgrad and outer of every table that this CPU runs, on random shapes: the same bits as the
+ * order of operations in kernels.h written with fmaf (hence the same bits on every table and tile),
+ * close to a sum in double, and nothing read or written outside the operands (guard pages; outputs
+ * keep their filling elsewhere). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,12 +25,17 @@ static struct check_buf filled(struct check_rng *r, size_t floats, enum values v
 {
     struct check_buf b = buffer(r, floats);
     for (size_t i = 0; i < floats; i++)
-        ((float *)b.p)[i] = v == INTEGERS ? (float)check_below(r, 17) - 8 : check_any(r, v == SPECIAL);
+        ((float *)b.p)[i] =
+            v == INTEGERS ? (float)check_below(r, 17) - 8 : check_any(r, v == SPECIAL);
     return b;
 }
 
-/* One output: the contract's chain in float, and the same sum in double with the sum of magnitudes. */
-struct sum { float f; double d, abs; };
+/* One output: the contract's chain in float, and the same sum in double with the sum of
+ * magnitudes. */
+struct sum {
+    float f;
+    double d, abs;
+};
 
 static void sum_add(struct sum *s, float a, float b)
 {
@@ -41,15 +47,18 @@ static void sum_add(struct sum *s, float a, float b)
 /* Whether the float chain is as near to the double sum as n roundings allow. */
 static bool sum_sane(const struct sum *s, size_t n)
 {
-    return !isfinite(s->abs) || s->abs > 1e38 || fabs(s->f - s->d) <= ((double)n + 4) * (0x1p-24 * s->abs + 0x1p-149);
+    return !isfinite(s->abs) || s->abs > 1e38 ||
+           fabs(s->f - s->d) <= ((double)n + 4) * (0x1p-24 * s->abs + 0x1p-149);
 }
 
-static size_t between(struct check_rng *r, size_t lo, size_t hi) { return lo + check_below(r, hi - lo + 1); }
+static size_t between(struct check_rng *r, size_t lo, size_t hi)
+{
+    return lo + check_below(r, hi - lo + 1);
+}
 
 static void shuffle(struct check_rng *r, size_t *a, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        a[i] = i;
+    for (size_t i = 0; i < n; i++) a[i] = i;
     for (size_t i = n; i > 1; i--) {
         size_t j = check_below(r, i), t = a[i - 1];
         a[i - 1] = a[j];
@@ -57,7 +66,7 @@ static void shuffle(struct check_rng *r, size_t *a, size_t n)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ mac */
+/* ------------------------------------------------------------------------------------------ mac */
 
 static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *tile, uint64_t seed)
 {
@@ -71,15 +80,18 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
         .accumulate = check_below(&r, 3) == 0,
     };
     enum values values = (enum values)check_below(&r, N_VALUES);
-    /* Pixels lie in [lead, plane - span + lead] and taps in [-lead, span - lead), so that all stays in the plane and
-     * both ends of it are touched. */
-    const size_t span = between(&r, 1, 20), lead = check_below(&r, span), plane = span + check_below(&r, 40);
+    /* Pixels lie in [lead, plane - span + lead] and taps in [-lead, span - lead), so that all stays
+     * in the plane and both ends of it are touched. */
+    const size_t span = between(&r, 1, 20), lead = check_below(&r, span),
+                 plane = span + check_below(&r, 40);
     const size_t all_taps = m.n_taps + check_below(&r, 3);
     const int32_t shift = (int32_t)check_below(&r, 30) * 16;
     int32_t x_pix[MAX_PIX], y_pix[MAX_PIX], x_tap[MAX_TAPS], w_tap[MAX_TAPS];
     size_t order[2 * MAX_PIX];
     for (size_t p = 0; p < m.n_pix; p++) {
-        size_t at = p == 0 ? 0 : p + 1 == m.n_pix ? plane - span : check_below(&r, plane - span + 1);
+        size_t at = p == 0             ? 0
+                    : p + 1 == m.n_pix ? plane - span
+                                       : check_below(&r, plane - span + 1);
         x_pix[p] = (int32_t)((lead + at) * 16) - shift;
     }
     for (size_t t = 0; t < m.n_taps; t++) {
@@ -87,22 +99,20 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
         x_tap[t] = ((int32_t)at - (int32_t)lead) * 16 + shift;
     }
     shuffle(&r, order, all_taps);
-    for (size_t t = 0; t < m.n_taps; t++)
-        w_tap[t] = (int32_t)(order[t] * mo);
+    for (size_t t = 0; t < m.n_taps; t++) w_tap[t] = (int32_t)(order[t] * mo);
     const size_t y_plane = m.n_pix + check_below(&r, MAX_PIX);
     shuffle(&r, order, y_plane);
-    for (size_t p = 0; p < m.n_pix; p++)
-        y_pix[p] = (int32_t)(order[p] * 16);
+    for (size_t p = 0; p < m.n_pix; p++) y_pix[p] = (int32_t)(order[p] * 16);
     m.x_pix = x_pix, m.y_pix = y_pix, m.x_tap = x_tap, m.w_tap = w_tap;
     m.x_ic = plane * 16, m.w_ic = all_taps * mo, m.y_oc = y_plane * 16;
 
-    struct check_buf x = filled(&r, m.n_ic * m.x_ic, values), w = filled(&r, m.n_ic * m.w_ic, values);
+    struct check_buf x = filled(&r, m.n_ic * m.x_ic, values),
+                     w = filled(&r, m.n_ic * m.w_ic, values);
     struct check_buf bias = filled(&r, m.n_oc, values), y = buffer(&r, m.n_oc * m.y_oc);
     const bool with_bias = !m.accumulate && check_below(&r, 2);
     float *yp = y.p, *wp = w.p;
     for (size_t i = 0; i < m.n_ic * all_taps; i++)
-        for (size_t o = m.n_oc; o < mo; o++)
-            wp[i * mo + o] = 0;
+        for (size_t o = m.n_oc; o < mo; o++) wp[i * mo + o] = 0;
     float *want = malloc((m.n_oc * m.y_oc + 1) * sizeof *want);
     assert_non_null(want);
     memset(want, 0xff, (m.n_oc * m.y_oc + 1) * sizeof *want);
@@ -125,23 +135,24 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
     tile->fn(&m, x.p, w.p, with_bias ? bias.p : NULL, y.p);
     for (size_t i = 0; i < m.n_oc * m.y_oc; i++)
         if (!check_same(yp[i], want[i]))
-            fail_msg("mac %dx%d %s seed %llu: pixels %zu taps %zu ic %zu oc %zu accumulate %d bias %d: "
-                     "o %zu pixel %zu lane %zu: got %.9g want %.9g", tile->mo, tile->np, k->isa,
-                     (unsigned long long)seed, m.n_pix, m.n_taps, m.n_ic, m.n_oc, m.accumulate, with_bias,
-                     i / m.y_oc, i % m.y_oc / 16, i % 16, yp[i], want[i]);
+            fail_msg(
+                "mac %dx%d %s seed %llu: pixels %zu taps %zu ic %zu oc %zu accumulate %d bias %d: "
+                "o %zu pixel %zu lane %zu: got %.9g want %.9g",
+                tile->mo, tile->np, k->isa, (unsigned long long)seed, m.n_pix, m.n_taps, m.n_ic,
+                m.n_oc, m.accumulate, with_bias, i / m.y_oc, i % m.y_oc / 16, i % 16, yp[i],
+                want[i]);
     assert_true(check_intact(&y));
     free(want);
     check_free(&x), check_free(&w), check_free(&bias), check_free(&y);
 }
 
-/* ------------------------------------------------------------------------------------------------ wgrad */
+/* ---------------------------------------------------------------------------------------- wgrad */
 
 /* The contract's fold tree. */
 static float fold(float a[16])
 {
     for (int n = 8; n > 0; n /= 2)
-        for (int l = 0; l < n; l++)
-            a[l] += a[l + n];
+        for (int l = 0; l < n; l++) a[l] += a[l + n];
     return a[0];
 }
 
@@ -149,8 +160,11 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
 {
     struct check_rng r = { seed };
     struct cvyi_wgrad g = {
-        .n_oc = between(&r, 1, 10), .n_i = between(&r, 1, 15),
-        .n_rows = between(&r, 0, 6), .n_cols = between(&r, 1, 9), .accumulate = check_below(&r, 2),
+        .n_oc = between(&r, 1, 10),
+        .n_i = between(&r, 1, 15),
+        .n_rows = between(&r, 0, 6),
+        .n_cols = between(&r, 1, 9),
+        .accumulate = check_below(&r, 2),
     };
     /* Now and then more than a kernel may do in one piece: many i, many rows, one long row. */
     switch (check_below(&r, 24)) {
@@ -179,7 +193,9 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     size_t order[MAX_I];
     shuffle(&r, order, dw_row);
     for (size_t i = 0; i < g.n_i; i++) {
-        xi[i] = (float *)x.p + (i == 0 ? 0 : i + 1 == g.n_i ? spare : 16 * check_below(&r, spare / 16 + 1));
+        xi[i] = (float *)x.p + (i == 0           ? 0
+                                : i + 1 == g.n_i ? spare
+                                                 : 16 * check_below(&r, spare / 16 + 1));
         dw_i[i] = (ptrdiff_t)(columns ? order[i] * g.n_oc : order[i]);
     }
     const size_t n = g.n_oc * dw_row;
@@ -187,8 +203,7 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     float want[10 * MAX_I], *dwp = dw.p;
     memset(want, 0xff, sizeof want);
     if (g.accumulate)
-        for (size_t i = 0; i < n; i++)
-            want[i] = dwp[i] = check_any(&r, values == SPECIAL);
+        for (size_t i = 0; i < n; i++) want[i] = dwp[i] = check_any(&r, values == SPECIAL);
     for (size_t o = 0; o < g.n_oc; o++)
         for (size_t i = 0; i < g.n_i; i++) {
             float lane[16];
@@ -196,7 +211,9 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
                 struct sum s = { 0 };
                 for (size_t a = 0; a < g.n_rows; a++)
                     for (size_t b = 0; b < g.n_cols; b++)
-                        sum_add(&s, dyp[o * (size_t)g.dy_oc + a * (size_t)g.dy_row + b * (size_t)g.dy_col + l],
+                        sum_add(&s,
+                                dyp[o * (size_t)g.dy_oc + a * (size_t)g.dy_row +
+                                    b * (size_t)g.dy_col + l],
                                 xi[i][a * (size_t)g.x_row + b * (size_t)g.x_col + l]);
                 assert_true(sum_sane(&s, g.n_rows * g.n_cols));
                 lane[l] = s.f;
@@ -207,20 +224,23 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     k->wgrad->wgrad(&g, dy.p, xi, dw_i, dw.p);
     for (size_t i = 0; i < n; i++)
         if (!check_same(dwp[i], want[i]))
-            fail_msg("wgrad %s seed %llu: oc %zu i %zu rows %zu cols %zu accumulate %d: at %zu: got %.9g want %.9g",
-                     k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_rows, g.n_cols, g.accumulate, i, dwp[i],
-                     want[i]);
+            fail_msg("wgrad %s seed %llu: oc %zu i %zu rows %zu cols %zu accumulate %d: at %zu: "
+                     "got %.9g want %.9g",
+                     k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_rows, g.n_cols,
+                     g.accumulate, i, dwp[i], want[i]);
     assert_true(check_intact(&dw));
     check_free(&dy), check_free(&x), check_free(&dw);
 }
 
-/* ------------------------------------------------------------------------------------------------ outer */
+/* ---------------------------------------------------------------------------------------- outer */
 
 static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
 {
     struct check_rng r = { seed };
     struct cvyi_outer g = {
-        .n_oc = 16 * between(&r, 1, 4), .n_i = between(&r, 1, 29), .n_blocks = between(&r, 0, 4),
+        .n_oc = 16 * between(&r, 1, 4),
+        .n_i = between(&r, 1, 29),
+        .n_blocks = between(&r, 0, 4),
         .accumulate = check_below(&r, 2),
     };
     enum values values = (enum values)check_below(&r, N_VALUES);
@@ -236,8 +256,7 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     assert_non_null(want);
     memset(want, 0xff, n * sizeof *want);
     if (g.accumulate)
-        for (size_t i = 0; i < n; i++)
-            want[i] = dwp[i] = check_any(&r, values == SPECIAL);
+        for (size_t i = 0; i < n; i++) want[i] = dwp[i] = check_any(&r, values == SPECIAL);
     for (size_t i = 0; i < g.n_i; i++)
         for (size_t o = 0; o < g.n_oc; o++) {
             struct sum s = { 0 };
@@ -251,15 +270,16 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     k->wgrad->outer(&g, dyt.p, x.p, dw.p);
     for (size_t i = 0; i < n; i++)
         if (!check_same(dwp[i], want[i]))
-            fail_msg("outer %s seed %llu: oc %zu i %zu blocks %zu accumulate %d: i %zu o %zu: got %.9g want %.9g",
-                     k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_blocks, g.accumulate, i / g.dw_i,
-                     i % g.dw_i, dwp[i], want[i]);
+            fail_msg("outer %s seed %llu: oc %zu i %zu blocks %zu accumulate %d: i %zu o %zu: got "
+                     "%.9g want %.9g",
+                     k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_blocks, g.accumulate,
+                     i / g.dw_i, i % g.dw_i, dwp[i], want[i]);
     assert_true(check_intact(&dw));
     free(want);
     check_free(&dyt), check_free(&x), check_free(&dw);
 }
 
-/* ------------------------------------------------------------------------------------------------ */
+/* ---------------------------------------------------------------------------------------------  */
 
 static const struct cvyi_kernels *table(int isa)
 {
@@ -272,18 +292,18 @@ static void mac_matches(void **state)
     for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
         const struct cvyi_kernels *k = table(isa);
         for (int t = 0; k && t < CVYI_MAC_TILES && k->mac->tile[t].mo; t++)
-            for (uint64_t i = 0; i < 250; i++)
-                check_mac(k, &k->mac->tile[t], check_seed() + i);
+            for (uint64_t i = 0; i < 250; i++) check_mac(k, &k->mac->tile[t], check_seed() + i);
     }
 }
 
 /* A kernel of the list without a check_NAME here does not compile. */
-#define MATCHES(name, type, count)                                                                                 \
-    static void name##_matches(void **state)                                                                       \
-    {                                                                                                              \
-        (void)state;                                                                                               \
-        for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++)                                                 \
-            for (uint64_t i = 0; table(isa) && i < 500; i++) check_##name(table(isa), check_seed() + i);           \
+#define MATCHES(name, type, count)                                 \
+    static void name##_matches(void **state)                       \
+    {                                                              \
+        (void)state;                                               \
+        for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) \
+            for (uint64_t i = 0; table(isa) && i < 500; i++)       \
+                check_##name(table(isa), check_seed() + i);        \
     }
 CVYI_WGRAD_KERNELS(MATCHES)
 
@@ -296,7 +316,8 @@ static bool filled_in(const void *pointers, size_t bytes)
     return true;
 }
 
-/* One pixel-channel of depthwise layers, single pixels of fully connected ones and large layers: every table has them. */
+/* One pixel-channel of depthwise layers, single pixels of fully connected ones and large layers:
+ * every table has them. */
 static void tables_are_complete(void **state)
 {
     (void)state;
@@ -322,7 +343,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define CASE(name, type, count) cmocka_unit_test(name##_matches),
-        cmocka_unit_test(tables_are_complete), cmocka_unit_test(mac_matches), CVYI_WGRAD_KERNELS(CASE)
+        cmocka_unit_test(tables_are_complete), cmocka_unit_test(mac_matches),
+        CVYI_WGRAD_KERNELS(CASE)
     };
     printf("seed %llu (CVYI_TEST_SEED)\n", (unsigned long long)check_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,11 @@
 /* Every kernel of kernels.h but mac, wgrad and outer, in every table that runs on this machine.
  *
- * A round draws a shape and inputs, writes down in plain C what the contract says, and runs all tables: the same bits
- * where the contract fixes the order of operations, bounds against double elsewhere and then the same bits as the
- * first table. Buffers lie between guard pages or are misaligned, outputs start as NaN, bytes around them must survive.
- * A third of the rounds has special values, a third of those flushes denormals, as workers do (bits only). A failure
- * says what is needed to repeat it: CVYI_TEST_SEED sets the seed. A kernel of the
+ * A round draws a shape and inputs, writes down in plain C what the contract says, and runs all
+ * tables: the same bits where the contract fixes the order of operations, bounds against double
+ * elsewhere and then the same bits as the first table. Buffers lie between guard pages or are
+ * misaligned, outputs start as NaN, bytes around them must survive. A third of the rounds has
+ * special values, a third of those flushes denormals, as workers do (bits only). A failure says
+ * what is needed to repeat it: CVYI_TEST_SEED sets the seed. A kernel of the
  * lists in kernels.h without a test_NAME here does not compile. */
 #include "check.h"
 
@@ -39,8 +40,9 @@ static _Noreturn void fail_at(struct env *e, const char *what, size_t i, double 
 #ifdef __SSE__
     __builtin_ia32_ldmxcsr(0x1f80);
 #endif
-    printf("%s, %s, %s: %s[%zu] is %.9g (%a), want %.9g (%a); CVYI_TEST_SEED=%#llx\n", e->kernel, e->isa[e->at]->isa,
-           e->shape, what, i, got, got, want, want, (unsigned long long)e->seed);
+    printf("%s, %s, %s: %s[%zu] is %.9g (%a), want %.9g (%a); CVYI_TEST_SEED=%#llx\n", e->kernel,
+           e->isa[e->at]->isa, e->shape, what, i, got, got, want, want,
+           (unsigned long long)e->seed);
     fail();
     abort();
 }
@@ -50,24 +52,28 @@ static _Noreturn void fail_at(struct env *e, const char *what, size_t i, double 
 static void *raw_of(struct env *e, size_t bytes, size_t unit)
 {
     assert_true(e->n_buf < MAX_BUFS);
-    size_t shift = check_below(&e->rng, 2) ? 0 : unit * (1 + check_below(&e->rng, (uint32_t)(60 / unit)));
+    size_t shift =
+        check_below(&e->rng, 2) ? 0 : unit * (1 + check_below(&e->rng, (uint32_t)(60 / unit)));
     e->buf[e->n_buf] = check_alloc(bytes, check_below(&e->rng, 2), shift);
     return e->buf[e->n_buf++].p;
 }
 
 static void *raw(struct env *e, size_t bytes) { return raw_of(e, bytes, 4); }
-static double *doubles(struct env *e, size_t n) { return raw_of(e, n * sizeof(double), sizeof(double)); }
+static double *doubles(struct env *e, size_t n)
+{
+    return raw_of(e, n * sizeof(double), sizeof(double));
+}
 
 static float *out(struct env *e, size_t n) { return raw(e, n * sizeof(float)); }
 
-/* Where denormals are flushed no kernel makes one; whether one that is given is handed on is the compiler's choice. */
+/* Where denormals are flushed no kernel makes one; whether one that is given is handed on is the
+ * compiler's choice. */
 static float *in(struct env *e, size_t n)
 {
     float *p = out(e, n);
     for (size_t i = 0; i < n; i++) {
         p[i] = check_any(&e->rng, e->specials);
-        if (e->flush && (check_bits(p[i]) & 0x7f800000u) == 0)
-            p[i] = 0;
+        if (e->flush && (check_bits(p[i]) & 0x7f800000u) == 0) p[i] = 0;
     }
     return p;
 }
@@ -80,12 +86,11 @@ static float *copy(struct env *e, const float *x, size_t n)
 static void guards(struct env *e)
 {
     for (int i = 0; i < e->n_buf; i++)
-        if (!check_intact(&e->buf[i]))
-            fail_at(e, "bytes around buffer", (size_t)i, 0, 0);
+        if (!check_intact(&e->buf[i])) fail_at(e, "bytes around buffer", (size_t)i, 0, 0);
 }
 
-#define EACH_TABLE(e, k)                                                                                    \
-    for (e->at = 0; e->at < e->n_isa; guards(e), e->at++)                                                   \
+#define EACH_TABLE(e, k)                                  \
+    for (e->at = 0; e->at < e->n_isa; guards(e), e->at++) \
         for (const struct cvyi_kernels *k = e->isa[e->at], *once_ = k; once_; once_ = NULL)
 
 #define SHAPE(...) snprintf(e->shape, sizeof e->shape, __VA_ARGS__)
@@ -95,13 +100,13 @@ static void guards(struct env *e)
 static void equal(struct env *e, const char *what, const float *got, const float *want, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!check_same(got[i], want[i]))
-            fail_at(e, what, i, (double)got[i], (double)want[i]);
+        if (!check_same(got[i], want[i])) fail_at(e, what, i, (double)got[i], (double)want[i]);
 }
 
-/* Within |error| <= bound[i] for the first table, the same bits for the others; `slot` tells several outputs apart. */
-static void approx(struct env *e, const char *what, const float *got, const double *want, const double *bound, size_t n,
-                   int slot)
+/* Within |error| <= bound[i] for the first table, the same bits for the others; `slot` tells
+ * several outputs apart. */
+static void approx(struct env *e, const char *what, const float *got, const double *want,
+                   const double *bound, size_t n, int slot)
 {
     if (e->at > 0) {
         equal(e, what, got, e->first[slot], n);
@@ -110,10 +115,8 @@ static void approx(struct env *e, const char *what, const float *got, const doub
     e->first[slot] = copy(e, got, n);
     for (size_t i = 0; i < n && !e->flush; i++) {
         double g = (double)got[i], w = want[i];
-        if (isnan(w) ? isnan(g) : g == w || fabs(g - w) <= bound[i])
-            continue;
-        if (fabs(w) + bound[i] >= 0x1.fffffep127 && isinf(g) && (g > 0) == (w > 0))
-            continue;
+        if (isnan(w) ? isnan(g) : g == w || fabs(g - w) <= bound[i]) continue;
+        if (fabs(w) + bound[i] >= 0x1.fffffep127 && isinf(g) && (g > 0) == (w > 0)) continue;
         fail_at(e, what, i, g, w);
     }
 }
@@ -125,7 +128,8 @@ static size_t pixels(struct env *e)
 
 /* ---- activations */
 
-static const char *const act_names[] = { "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "relu_x" };
+static const char *const act_names[] = { "sigmoid", "tanh",     "relu",  "leaky_relu",
+                                         "elu",     "softplus", "relu_x" };
 
 static double act_want(int kind, double x, double alpha)
 {
@@ -150,7 +154,8 @@ static float affine(const struct cvyi_affine *c, float x) { return fmaf(c->a, x 
 
 static struct cvyi_affine any_affine(struct env *e)
 {
-    return (struct cvyi_affine){ check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng) };
+    return (struct cvyi_affine){ check_normal(&e->rng), check_normal(&e->rng),
+                                 check_normal(&e->rng) };
 }
 
 static void test_norm(struct env *e)
@@ -159,9 +164,9 @@ static void test_norm(struct env *e)
     struct cvyi_affine c = any_affine(e);
     SHAPE("n %zu", n);
     float *x = in(e, n), *want = out(e, n);
-    for (size_t i = 0; i < n; i++)
-        want[i] = affine(&c, x[i]);
-    EACH_TABLE(e, k) {
+    for (size_t i = 0; i < n; i++) want[i] = affine(&c, x[i]);
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, n), *ip = copy(e, x, n);
         k->rows->norm(y, x, n, &c, 0);
         equal(e, "y", y, want, n);
@@ -170,24 +175,30 @@ static void test_norm(struct env *e)
     }
 }
 
-struct act_case { int kind; size_t n; float alpha, *x; struct cvyi_affine c; double want[MAX_N], bound[MAX_N]; };
+struct act_case {
+    int kind;
+    size_t n;
+    float alpha, *x;
+    struct cvyi_affine c;
+    double want[MAX_N], bound[MAX_N];
+};
 
 static struct act_case *act_case(struct env *e, bool norm)
 {
     static struct act_case a;
     a.kind = (int)check_below(&e->rng, CVYI_N_ACTS);
     a.n = 16 * pixels(e);
-    a.alpha = a.kind == CVY_LEAKY_RELU || a.kind == CVY_ELU ? check_uniform(&e->rng, 0.01f, 1.5f) : 0.5f;
+    a.alpha =
+        a.kind == CVY_LEAKY_RELU || a.kind == CVY_ELU ? check_uniform(&e->rng, 0.01f, 1.5f) : 0.5f;
     a.c = any_affine(e);
     SHAPE("%s, n %zu, alpha %a", act_names[a.kind], a.n, (double)a.alpha);
     a.x = in(e, a.n);
     for (size_t i = 0; i < a.n; i++) {
-        a.want[i] = act_want(a.kind, (double)(norm ? affine(&a.c, a.x[i]) : a.x[i]), (double)a.alpha);
+        a.want[i] =
+            act_want(a.kind, (double)(norm ? affine(&a.c, a.x[i]) : a.x[i]), (double)a.alpha);
         a.bound[i] = 2 * ulp_of(a.want[i]);
-        if (a.kind == CVY_RELU || a.kind == CVY_LEAKY_RELU)
-            a.bound[i] = 0;
-        else if (fabs(a.want[i]) < 0x1p-126)
-            a.bound[i] = 0x1p-126;
+        if (a.kind == CVY_RELU || a.kind == CVY_LEAKY_RELU) a.bound[i] = 0;
+        else if (fabs(a.want[i]) < 0x1p-126) a.bound[i] = 0x1p-126;
     }
     return &a;
 }
@@ -195,7 +206,8 @@ static struct act_case *act_case(struct env *e, bool norm)
 static void test_act(struct env *e)
 {
     const struct act_case *a = act_case(e, false);
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, a->n), *ip = copy(e, a->x, a->n);
         k->rows->act[a->kind](y, a->x, a->n, a->alpha);
         approx(e, "y", y, a->want, a->bound, a->n, 0);
@@ -207,7 +219,8 @@ static void test_act(struct env *e)
 static void test_norm_act(struct env *e)
 {
     const struct act_case *a = act_case(e, true);
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, a->n), *ip = copy(e, a->x, a->n);
         k->rows->norm_act[a->kind](y, a->x, a->n, &a->c, a->alpha);
         approx(e, "y", y, a->want, a->bound, a->n, 0);
@@ -269,15 +282,14 @@ static void test_act_bwd(struct env *e)
     SHAPE("%s, n %zu, alpha %a", act_names[kind], n, (double)alpha);
     float *dy = in(e, n), *saved = in(e, n);
     for (size_t i = 0; i < n; i++) {
-        if (kind == CVY_SOFTPLUS)
-            saved[i] = fabsf(saved[i]);
-        else
-            gw[i] = grad(kind, dy[i], saved[i], alpha);
+        if (kind == CVY_SOFTPLUS) saved[i] = fabsf(saved[i]);
+        else gw[i] = grad(kind, dy[i], saved[i], alpha);
         double f = -expm1(-(double)saved[i]);
         want[i] = (double)dy[i] * f;
         bound[i] = 3 * ulp_of(want[i]);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *g = out(e, n), *ip = copy(e, dy, n);
         k->rows->act_bwd[kind](g, dy, saved, n, alpha);
         if (kind == CVY_SOFTPLUS) {
@@ -301,12 +313,12 @@ static void test_act_bwd_reduce(struct env *e)
     float *dy = in(e, n), *saved = in(e, n), *x = in(e, n), *want = out(e, n);
     for (size_t i = 0; i < n; i++) {
         d[i] = x[i] - m;
-        if (kind == CVY_SOFTPLUS)
-            saved[i] = fabsf(saved[i]);
+        if (kind == CVY_SOFTPLUS) saved[i] = fabsf(saved[i]);
     }
     e->isa[0]->rows->act_bwd[kind](want, dy, saved, n, alpha);
     chains(want, d, n, s1, s2);
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *g = out(e, n), *ip = copy(e, dy, n), *t1 = out(e, 16), *t2 = out(e, 16);
         k->rows->act_bwd_reduce[kind](g, dy, saved, x, n, alpha, m, t1, t2);
         equal(e, "g", g, want, n);
@@ -337,10 +349,10 @@ static void test_bn_stats(struct env *e)
     }
 #undef MIN
 #undef MAX
-    for (size_t i = 0; i < n; i++)
-        d[i] = x[i] - k[i % 16];
+    for (size_t i = 0; i < n; i++) d[i] = x[i] - k[i % 16];
     chains(d, d, n, s, q);
-    EACH_TABLE(e, t) {
+    EACH_TABLE(e, t)
+    {
         float *k1 = out(e, 16), *s1 = out(e, 16), *q1 = out(e, 16);
         t->rows->bn_stats(x, n, k1, s1, q1);
         equal(e, "k", k1, k, 16);
@@ -356,10 +368,10 @@ static void test_bn_reduce(struct env *e)
     float m = check_normal(&e->rng), s1[16], s2[16];
     SHAPE("n %zu, m %a", n, (double)m);
     float *g = in(e, n), *x = in(e, n);
-    for (size_t i = 0; i < n; i++)
-        d[i] = x[i] - m;
+    for (size_t i = 0; i < n; i++) d[i] = x[i] - m;
     chains(g, d, n, s1, s2);
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *t1 = out(e, 16), *t2 = out(e, 16);
         k->rows->bn_reduce(g, x, n, m, t1, t2);
         equal(e, "s1", t1, s1, 16);
@@ -377,7 +389,8 @@ static void test_bn_dx(struct env *e)
     float *g = in(e, n), *x = in(e, n), *want = out(e, n);
     for (size_t i = 0; i < n; i++)
         want[i] = i % 16 < n_lanes ? fmaf(c.a, g[i], fmaf(c.b, x[i] - c.m, c.c)) : 0;
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dx = out(e, n), *ip = copy(e, g, n);
         k->rows->bn_dx(dx, g, x, n, &c, n_lanes);
         equal(e, "dx", dx, want, n);
@@ -393,9 +406,9 @@ static void test_add(struct env *e)
     size_t n = 16 * pixels(e);
     SHAPE("n %zu", n);
     float *a = in(e, n), *b = in(e, n), *want = out(e, n);
-    for (size_t i = 0; i < n; i++)
-        want[i] = a[i] + b[i];
-    EACH_TABLE(e, k) {
+    for (size_t i = 0; i < n; i++) want[i] = a[i] + b[i];
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, n), *ip = copy(e, a, n);
         k->rows->add(y, a, b, n);
         equal(e, "y", y, want, n);
@@ -413,9 +426,9 @@ static void test_scale(struct env *e)
     float a = check_normal(&e->rng);
     SHAPE("n %zu, a %a", n, (double)a);
     float *x = in(e, n), *want = out(e, n);
-    for (size_t i = 0; i < n; i++)
-        want[i] = x[i] * a;
-    EACH_TABLE(e, k) {
+    for (size_t i = 0; i < n; i++) want[i] = x[i] * a;
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, n), *ip = copy(e, x, n);
         k->rows->scale(y, x, n, a);
         equal(e, "y", y, want, n);
@@ -431,11 +444,10 @@ static void test_mask_scale(struct env *e)
     SHAPE("n %zu, a %a", n, (double)a);
     float *x = in(e, n), *want = out(e, n);
     uint16_t *mask = raw(e, n / 16 * sizeof *mask);
-    for (size_t i = 0; i < n / 16; i++)
-        mask[i] = (uint16_t)check_u64(&e->rng);
-    for (size_t i = 0; i < n; i++)
-        want[i] = mask[i / 16] >> i % 16 & 1 ? x[i] * a : 0;
-    EACH_TABLE(e, k) {
+    for (size_t i = 0; i < n / 16; i++) mask[i] = (uint16_t)check_u64(&e->rng);
+    for (size_t i = 0; i < n; i++) want[i] = mask[i / 16] >> i % 16 & 1 ? x[i] * a : 0;
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, n), *ip = copy(e, x, n);
         k->rows->mask_scale(y, x, mask, n, a);
         equal(e, "y", y, want, n);
@@ -453,10 +465,12 @@ static double four_chains(const double *x, unsigned n)
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static void equal_doubles(struct env *e, const char *what, const double *got, const double *want, size_t n)
+static void equal_doubles(struct env *e, const char *what, const double *got, const double *want,
+                          size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!(got[i] == want[i]) && !(isnan(got[i]) && isnan(want[i]))) fail_at(e, what, i, got[i], want[i]);
+        if (!(got[i] == want[i]) && !(isnan(got[i]) && isnan(want[i])))
+            fail_at(e, what, i, got[i], want[i]);
 }
 
 static void test_each_stats(struct env *e)
@@ -473,7 +487,8 @@ static void test_each_stats(struct env *e)
         for (unsigned l = 0; l < n_lanes; l++) v[l] = (v[l] - mean[i]) * (v[l] - mean[i]);
         m2[i] = four_chains(v, n_lanes);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         double *u = doubles(e, n), *v = doubles(e, n);
         k->rows->each_stats(x, n, n_lanes, u, v);
         equal_doubles(e, "mean", u, mean, n);
@@ -491,7 +506,8 @@ static void test_each_norm(struct env *e)
         const float *a = c + i / 16 * 3;
         want[i] = fmaf(a[1], x[i] - a[0], a[2]);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         bool in_place = check_below(&e->rng, 2);
         float *y = in_place ? copy(e, x, n * 16) : out(e, n * 16);
         k->rows->each_norm(y, in_place ? y : x, n, (const struct cvyi_affine *)c);
@@ -514,7 +530,8 @@ static void test_each_reduce(struct env *e)
         }
         s1[i] = four_chains(a, 16), s2[i] = four_chains(b, 16);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         double *u = doubles(e, n), *v = doubles(e, n);
         k->rows->each_reduce(g, x, n, mean, u, v);
         equal_doubles(e, "s1", u, s1, n);
@@ -533,10 +550,14 @@ static void test_each_bn_dx(struct env *e)
         const float *a = c + i / 16 * 4;
         want[i] = i % 16 < n_lanes ? fmaf(a[1], g[i], fmaf(a[2], x[i] - a[0], a[3])) : 0;
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         int place = (int)check_below(&e->rng, 3);
-        float *dx = place == 1 ? copy(e, g, n * 16) : place == 2 ? copy(e, x, n * 16) : out(e, n * 16);
-        k->rows->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n, (const struct cvyi_bn_dx *)c, n_lanes);
+        float *dx = place == 1   ? copy(e, g, n * 16)
+                    : place == 2 ? copy(e, x, n * 16)
+                                 : out(e, n * 16);
+        k->rows->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n,
+                            (const struct cvyi_bn_dx *)c, n_lanes);
         equal(e, "dx", dx, want, n * 16);
     }
 }
@@ -545,13 +566,18 @@ static void test_each_bn_dx(struct env *e)
 
 #define MAX_ROWS 5
 
-struct pool_case { struct cvyi_pool p; size_t n_rows; float *x[MAX_ROWS], *dy, *inv; };
+struct pool_case {
+    struct cvyi_pool p;
+    size_t n_rows;
+    float *x[MAX_ROWS], *dy, *inv;
+};
 
 static struct pool_case any_pool(struct env *e)
 {
     struct check_rng *r = &e->rng;
     struct pool_case c;
-    c.p.kw = 1 + check_below(r, check_below(r, 6) ? 5 : 40); /* also averages of more than one chain a row */
+    /* also averages of more than one chain a row */
+    c.p.kw = 1 + check_below(r, check_below(r, 6) ? 5 : 40);
     c.p.sw = 1 + check_below(r, 4);
     c.p.pl = check_below(r, c.p.kw);
     c.p.iw = 1 + check_below(r, check_below(r, 3) ? 9 : 40);
@@ -559,17 +585,18 @@ static struct pool_case any_pool(struct env *e)
     c.p.apart = c.p.sw >= c.p.kw && check_below(r, 4);
     c.n_rows = 1 + check_below(r, MAX_ROWS);
     bool ties = check_below(r, 2);
-    SHAPE("ow %zu iw %zu kw %zu sw %zu pl %zu rows %zu", c.p.ow, c.p.iw, c.p.kw, c.p.sw, c.p.pl, c.n_rows);
+    SHAPE("ow %zu iw %zu kw %zu sw %zu pl %zu rows %zu", c.p.ow, c.p.iw, c.p.kw, c.p.sw, c.p.pl,
+          c.n_rows);
     for (size_t j = 0; j < c.n_rows; j++) {
         c.x[j] = in(e, c.p.iw * 16);
         for (size_t i = 0; ties && i < c.p.iw * 16; i++)
-            c.x[j][i] = e->specials && !check_below(r, 9) ? NAN : e->specials && !check_below(r, 4) ? -0.0f
-                                                                                  : (float)check_below(r, 3);
+            c.x[j][i] = e->specials && !check_below(r, 9)   ? NAN
+                        : e->specials && !check_below(r, 4) ? -0.0f
+                                                            : (float)check_below(r, 3);
     }
     c.dy = in(e, c.p.ow * 16);
     c.inv = out(e, c.p.ow);
-    for (size_t i = 0; i < c.p.ow; i++)
-        c.inv[i] = 1 / (float)(1 + check_below(r, 25));
+    for (size_t i = 0; i < c.p.ow; i++) c.inv[i] = 1 / (float)(1 + check_below(r, 25));
     return c;
 }
 
@@ -604,7 +631,8 @@ static void test_pool_max(struct env *e)
         size_t at = max_at(&c, i / 16, i % 16);
         want[i] = c.x[at / c.p.iw][at % c.p.iw * 16 + i % 16];
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, c.p.ow * 16);
         k->rows->pool_max(&c.p, y, (const float *const *)c.x, c.n_rows);
         equal(e, "y", y, want, c.p.ow * 16);
@@ -622,8 +650,8 @@ static void test_pool_max_bwd(struct env *e)
     struct pool_case c = any_pool(e);
     int tie = (int)check_below(&e->rng, 3);
     float *want[MAX_ROWS], *dx[MAX_ROWS];
-    SHAPE("ow %zu iw %zu kw %zu sw %zu pl %zu rows %zu tie %d%s", c.p.ow, c.p.iw, c.p.kw, c.p.sw, c.p.pl, c.n_rows, tie,
-          c.p.apart ? ", apart" : "");
+    SHAPE("ow %zu iw %zu kw %zu sw %zu pl %zu rows %zu tie %d%s", c.p.ow, c.p.iw, c.p.kw, c.p.sw,
+          c.p.pl, c.n_rows, tie, c.p.apart ? ", apart" : "");
     zeros(e, &c, want);
     for (size_t i = 0; i < c.p.ow * 16; i++) {
         size_t q = i / 16, l = i % 16, at = max_at(&c, q, l), c0, c1, count = 0;
@@ -633,24 +661,29 @@ static void test_pool_max_bwd(struct env *e)
             for (size_t r = 0; r < c.n_rows; r++)
                 for (size_t j = c0; j < c1; j++) {
                     float v = c.x[r][j * 16 + l];
-                    if (!(v == best || (isnan(v) && isnan(best))) || (tie == 0 && r * c.p.iw + j != at))
+                    if (!(v == best || (isnan(v) && isnan(best))) ||
+                        (tie == 0 && r * c.p.iw + j != at))
                         continue;
-                    if (pass == 0)
-                        count++;
-                    else
-                        want[r][j * 16 + l] += tie == 2 ? c.dy[i] / (float)count : c.dy[i];
+                    if (pass == 0) count++;
+                    else want[r][j * 16 + l] += tie == 2 ? c.dy[i] / (float)count : c.dy[i];
                 }
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         zeros(e, &c, dx);
         k->rows->pool_max_bwd(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
-        for (size_t r = 0; r < c.n_rows; r++)
-            equal(e, "dx", dx[r], want[r], c.p.iw * 16);
+        for (size_t r = 0; r < c.n_rows; r++) equal(e, "dx", dx[r], want[r], c.p.iw * 16);
     }
 }
 
 /* Windows that tile the row, and what picking needs of them. */
-struct pick_case { struct pool_case c; size_t n; uint8_t *at; float *picked, *g; size_t first; };
+struct pick_case {
+    struct pool_case c;
+    size_t n;
+    uint8_t *at;
+    float *picked, *g;
+    size_t first;
+};
 
 static void pick(struct pick_case *k)
 {
@@ -669,12 +702,14 @@ static struct pick_case any_pick(struct env *e)
     p->kw = check_below(&e->rng, 2) ? 2 : 1 + check_below(&e->rng, 4);
     p->sw = p->kw, p->pl = 0, p->apart = true;
     p->ow = 1 + check_below(&e->rng, 9);
-    p->iw = (p->ow - 1) * p->kw + 1 + check_below(&e->rng, (uint32_t)p->kw + 2); /* the last is clipped, or a rest stays */
+    /* the last is clipped, or a rest stays */
+    p->iw = (p->ow - 1) * p->kw + 1 + check_below(&e->rng, (uint32_t)p->kw + 2);
     k.n = p->ow * 16;
     bool ties = check_below(&e->rng, 2);
     for (size_t r = 0; r < k.c.n_rows; r++) {
         k.c.x[r] = in(e, p->iw * 16);
-        for (size_t i = 0; ties && i < p->iw * 16; i++) k.c.x[r][i] = (float)check_below(&e->rng, 3);
+        for (size_t i = 0; ties && i < p->iw * 16; i++)
+            k.c.x[r][i] = (float)check_below(&e->rng, 3);
     }
     k.at = raw(e, k.n), k.picked = out(e, k.n), k.g = in(e, k.n);
     pick(&k);
@@ -707,11 +742,12 @@ static void test_pool_max_pick(struct env *e)
         size_t r = c.at[i] / c.c.p.kw, o = (i / 16 * c.c.p.kw + c.at[i] % c.c.p.kw) * 16 + i % 16;
         want[i] = c.c.x[r][o], c.picked[i] = x[r][o];
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, c.n), *picked = out(e, c.n);
         uint8_t *at = raw(e, c.n);
-        k->rows->pool_max_pick(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x, normalised ? &a : NULL,
-                               c.c.n_rows);
+        k->rows->pool_max_pick(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x,
+                               normalised ? &a : NULL, c.c.n_rows);
         equal(e, "y", y, want, c.n);
         if (beside) equal(e, "picked", picked, c.picked, c.n);
         for (size_t i = 0; i < c.n; i++)
@@ -725,7 +761,8 @@ static void test_pick_bwd(struct env *e)
     size_t n = c.c.p.iw * 16;
     float *want = out(e, n);
     for (size_t i = 0; i < n; i++) want[i] = spread(&c, i);
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dx = out(e, n);
         k->rows->pick_bwd(&c.c.p, dx, c.g, c.at, c.first);
         equal(e, "dx", dx, want, n);
@@ -741,7 +778,8 @@ static void test_pick_reduce(struct env *e)
     for (size_t i = 0; i < 4; i++)
         for (size_t l = 0; l < 16; l++) {
             begin.s1[i][l] = check_normal(&e->rng), begin.s2[i][l] = check_normal(&e->rng);
-            begin.before1[i][l] = check_normal(&e->rng), begin.before2[i][l] = check_normal(&e->rng);
+            begin.before1[i][l] = check_normal(&e->rng),
+            begin.before2[i][l] = check_normal(&e->rng);
         }
     want = begin;
     for (size_t i = 0; i < c.c.p.iw * 16; i++) {
@@ -754,7 +792,8 @@ static void test_pick_reduce(struct env *e)
         want.s2[s][l] = fmaf(g, x - m, want.s2[s][l]);
     }
     if ((start + c.c.p.iw) % 64 == 0) end_block(&want);
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         struct cvyi_sums sums = begin;
         k->rows->pick_reduce(&c.c.p, &sums, start, c.g, c.at, c.picked, c.first, m);
         equal(e, "s1 before", sums.before1[0], want.before1[0], 64);
@@ -768,12 +807,15 @@ static void test_pick_bn_dx(struct env *e)
 {
     struct pick_case c = any_pick(e);
     unsigned n_lanes = check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
-    struct cvyi_bn_dx a = { check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng) };
+    struct cvyi_bn_dx a = { check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng),
+                            check_normal(&e->rng) };
     size_t n = c.c.p.iw * 16;
     float *want = out(e, n);
     for (size_t i = 0; i < n; i++)
-        want[i] = i % 16 < n_lanes ? fmaf(a.a, spread(&c, i), fmaf(a.b, c.c.x[0][i] - a.m, a.c)) : 0;
-    EACH_TABLE(e, k) {
+        want[i] =
+            i % 16 < n_lanes ? fmaf(a.a, spread(&c, i), fmaf(a.b, c.c.x[0][i] - a.m, a.c)) : 0;
+    EACH_TABLE(e, k)
+    {
         bool in_place = check_below(&e->rng, 2);
         float *dx = in_place ? copy(e, c.c.x[0], n) : out(e, n);
         k->rows->pick_bn_dx(&c.c.p, dx, in_place ? dx : c.c.x[0], c.g, c.at, c.first, &a, n_lanes);
@@ -802,9 +844,11 @@ static void test_pool_avg(struct env *e)
         bool large = c.n_rows * c.p.kw > 16;
         want[i] = large ? (float)(wide * (double)c.inv[i / 16]) : sum * c.inv[i / 16];
         if (!e->specials)
-            assert_true(fabs((double)want[i] - exact * (double)c.inv[i / 16]) <= 17 * U * mass * (double)c.inv[i / 16]);
+            assert_true(fabs((double)want[i] - exact * (double)c.inv[i / 16]) <=
+                        17 * U * mass * (double)c.inv[i / 16]);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, c.p.ow * 16);
         k->rows->pool_avg(&c.p, y, (const float *const *)c.x, c.n_rows, c.inv);
         equal(e, "y", y, want, c.p.ow * 16);
@@ -812,16 +856,19 @@ static void test_pool_avg(struct env *e)
 }
 
 /* Rows of doubles, and of what they are at the beginning. */
-static void wide_rows(struct env *e, const struct pool_case *c, double *const begin[MAX_ROWS], double *dx[MAX_ROWS])
+static void wide_rows(struct env *e, const struct pool_case *c, double *const begin[MAX_ROWS],
+                      double *dx[MAX_ROWS])
 {
     size_t n = c->p.iw * 16;
     for (size_t r = 0; r < c->n_rows; r++) {
         dx[r] = raw_of(e, n * sizeof(double), sizeof(double));
-        for (size_t i = 0; i < n; i++) dx[r][i] = begin ? begin[r][i] : (double)check_normal(&e->rng) * 1e-9;
+        for (size_t i = 0; i < n; i++)
+            dx[r][i] = begin ? begin[r][i] : (double)check_normal(&e->rng) * 1e-9;
     }
 }
 
-static void equal_wide(struct env *e, const struct pool_case *c, double *const got[MAX_ROWS], double *const want[MAX_ROWS])
+static void equal_wide(struct env *e, const struct pool_case *c, double *const got[MAX_ROWS],
+                       double *const want[MAX_ROWS])
 {
     for (size_t r = 0; r < c->n_rows; r++)
         for (size_t i = 0; i < c->p.iw * 16; i++)
@@ -845,7 +892,8 @@ static void test_pool_max_bwd_wide(struct env *e)
         const float *x[MAX_ROWS];
         for (size_t r = 0; r < c.n_rows; r++) {
             x[r] = c.x[r] + c0 * 16;
-            one[r] = memset(malloc((c1 - c0) * 16 * sizeof(float)), 0, (c1 - c0) * 16 * sizeof(float));
+            one[r] =
+                memset(malloc((c1 - c0) * 16 * sizeof(float)), 0, (c1 - c0) * 16 * sizeof(float));
         }
         e->isa[0]->rows->pool_max_bwd(&single, one, c.dy + q * 16, x, c.n_rows, tie);
         for (size_t r = 0; r < c.n_rows; r++) {
@@ -853,7 +901,8 @@ static void test_pool_max_bwd_wide(struct env *e)
             free(one[r]);
         }
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         wide_rows(e, &c, begin, dx);
         k->rows->pool_max_bwd_wide(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
         equal_wide(e, &c, dx, want);
@@ -870,9 +919,11 @@ static void test_pool_avg_bwd_wide(struct env *e)
         size_t c0, c1;
         window(&c.p, i / 16, &c0, &c1);
         for (size_t r = 0; r < c.n_rows; r++)
-            for (size_t j = c0; j < c1; j++) want[r][j * 16 + i % 16] += (double)(c.dy[i] * c.inv[i / 16]);
+            for (size_t j = c0; j < c1; j++)
+                want[r][j * 16 + i % 16] += (double)(c.dy[i] * c.inv[i / 16]);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         wide_rows(e, &c, begin, dx);
         k->rows->pool_avg_bwd_wide(&c.p, dx, c.dy, c.n_rows, c.inv);
         equal_wide(e, &c, dx, want);
@@ -888,7 +939,8 @@ static void test_narrow(struct env *e)
         x[i] = (double)check_any(&e->rng, e->specials) * (1 + 0x1p-30);
         want[i] = (float)x[i];
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, n);
         k->rows->narrow(y, x, n);
         equal(e, "y", y, want, n);
@@ -904,14 +956,13 @@ static void test_pool_avg_bwd(struct env *e)
         size_t c0, c1;
         window(&c.p, i / 16, &c0, &c1);
         for (size_t r = 0; r < c.n_rows; r++)
-            for (size_t j = c0; j < c1; j++)
-                want[r][j * 16 + i % 16] += c.dy[i] * c.inv[i / 16];
+            for (size_t j = c0; j < c1; j++) want[r][j * 16 + i % 16] += c.dy[i] * c.inv[i / 16];
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         zeros(e, &c, dx);
         k->rows->pool_avg_bwd(&c.p, dx, c.dy, c.n_rows, c.inv);
-        for (size_t r = 0; r < c.n_rows; r++)
-            equal(e, "dx", dx[r], want[r], c.p.iw * 16);
+        for (size_t r = 0; r < c.n_rows; r++) equal(e, "dx", dx[r], want[r], c.p.iw * 16);
     }
 }
 
@@ -939,7 +990,8 @@ static void test_ingest_u8(struct env *e)
         }
         src[l] = p;
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dst = out(e, n * 16);
         k->lanes->ingest_u8(dst, src, n, n_lanes, scale, shift);
         equal(e, "dst", dst, want, n * 16);
@@ -957,10 +1009,10 @@ static void test_ingest_f32(struct env *e)
     memset(want, 0, n * 16 * sizeof *want);
     for (unsigned l = 0; l < n_lanes; l++) {
         src[l] = in(e, n);
-        for (size_t i = 0; i < n; i++)
-            want[i * 16 + l] = fmaf(src[l][i], scale, shift);
+        for (size_t i = 0; i < n; i++) want[i * 16 + l] = fmaf(src[l][i], scale, shift);
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dst = out(e, n * 16);
         k->lanes->ingest_f32(dst, src, n, n_lanes, scale, shift);
         equal(e, "dst", dst, want, n * 16);
@@ -977,10 +1029,10 @@ static void test_to_lanes(struct env *e)
     memset(want, 0, n * 16 * sizeof *want);
     for (unsigned l = 0; l < n_lanes; l++) {
         src[l] = in(e, n);
-        for (size_t i = 0; i < n; i++)
-            want[i * 16 + l] = src[l][i];
+        for (size_t i = 0; i < n; i++) want[i * 16 + l] = src[l][i];
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dst = out(e, n * 16);
         k->lanes->to_lanes(dst, src, n, n_lanes);
         equal(e, "dst", dst, want, n * 16);
@@ -993,13 +1045,12 @@ static void test_from_lanes(struct env *e)
     unsigned n_lanes = any_lanes(e);
     SHAPE("n %zu, n_lanes %u", n, n_lanes);
     float *src = in(e, n * 16), *want = out(e, n), *dst[16] = { NULL };
-    EACH_TABLE(e, k) {
-        for (unsigned l = 0; l < n_lanes; l++)
-            dst[l] = out(e, n);
+    EACH_TABLE(e, k)
+    {
+        for (unsigned l = 0; l < n_lanes; l++) dst[l] = out(e, n);
         k->lanes->from_lanes(dst, src, n, n_lanes);
         for (unsigned l = 0; l < n_lanes; l++) {
-            for (size_t i = 0; i < n; i++)
-                want[i] = src[i * 16 + l];
+            for (size_t i = 0; i < n; i++) want[i] = src[i * 16 + l];
             equal(e, "dst", dst[l], want, n);
         }
     }
@@ -1007,15 +1058,16 @@ static void test_from_lanes(struct env *e)
 
 static void test_transpose(struct env *e)
 {
-    size_t n = 1 + check_below(&e->rng, 70), n_pad = (n + 15) / 16 * 16 + 16 * check_below(&e->rng, 2);
+    size_t n = 1 + check_below(&e->rng, 70),
+           n_pad = (n + 15) / 16 * 16 + 16 * check_below(&e->rng, 2);
     size_t dst_n = n_pad + 16 * check_below(&e->rng, 3), src_o = 16 * (1 + check_below(&e->rng, 4));
     size_t total = 15 * dst_n + n_pad;
     SHAPE("n %zu, n_pad %zu, dst_n %zu, src_o %zu", n, n_pad, dst_n, src_o);
     float *src = in(e, (n - 1) * src_o + 16), *want = out(e, total);
     for (size_t l = 0; l < 16; l++)
-        for (size_t o = 0; o < n_pad; o++)
-            want[l * dst_n + o] = o < n ? src[o * src_o + l] : 0;
-    EACH_TABLE(e, k) {
+        for (size_t o = 0; o < n_pad; o++) want[l * dst_n + o] = o < n ? src[o * src_o + l] : 0;
+    EACH_TABLE(e, k)
+    {
         float *dst = out(e, total);
         k->lanes->transpose(dst, dst_n, src, src_o, n, n_pad);
         equal(e, "dst", dst, want, total); /* between the rows: still NaN */
@@ -1027,7 +1079,10 @@ static void test_transpose(struct env *e)
 #define MAX_CLASSES 1000
 #define MAX_LOGITS (16 * MAX_CLASSES)
 
-struct logits { size_t n_c, ld, total; float *x; };
+struct logits {
+    size_t n_c, ld, total;
+    float *x;
+};
 
 static struct logits any_logits(struct env *e)
 {
@@ -1038,25 +1093,22 @@ static struct logits any_logits(struct env *e)
     g.total = (g.n_c - 1) * g.ld + 16;
     g.x = in(e, g.total);
     float s = spread[check_below(&e->rng, 5)];
-    for (size_t i = 0; i < g.total && !e->specials; i++)
-        g.x[i] *= s;
+    for (size_t i = 0; i < g.total && !e->specials; i++) g.x[i] *= s;
     if (check_below(&e->rng, 4) == 0) /* equal maxima */
-        for (size_t i = 0; i < g.total; i++)
-            g.x[i] = roundf(g.x[i] / s);
+        for (size_t i = 0; i < g.total; i++) g.x[i] = roundf(g.x[i] / s);
     return g;
 }
 
-/* Softmax in double, in rows of 16: p[c*16 + l]. Returns log sum exp(x - max) and max for each lane. */
+/* Softmax in double, in rows of 16: p[c*16 + l]. Returns log sum exp(x - max) and max for each
+ * lane. */
 static void softmax_want(const struct logits *g, double *p, double logsum[16], double max[16])
 {
     for (size_t l = 0; l < 16; l++) {
         double m = -HUGE_VAL, sum = 0;
-        for (size_t c = 0; c < g->n_c; c++)
-            m = fmax(m, (double)g->x[c * g->ld + l]);
+        for (size_t c = 0; c < g->n_c; c++) m = fmax(m, (double)g->x[c * g->ld + l]);
         for (size_t c = 0; c < g->n_c; c++)
             sum += p[c * 16 + l] = exp((double)g->x[c * g->ld + l] - m);
-        for (size_t c = 0; c < g->n_c; c++)
-            p[c * 16 + l] /= sum;
+        for (size_t c = 0; c < g->n_c; c++) p[c * 16 + l] /= sum;
         logsum[l] = log(sum);
         max[l] = m;
     }
@@ -1064,8 +1116,7 @@ static void softmax_want(const struct logits *g, double *p, double logsum[16], d
 
 static void pack(const struct logits *g, float *dst, const float *src)
 {
-    for (size_t c = 0; c < g->n_c; c++)
-        memcpy(dst + c * 16, src + c * g->ld, 16 * sizeof *dst);
+    for (size_t c = 0; c < g->n_c; c++) memcpy(dst + c * 16, src + c * g->ld, 16 * sizeof *dst);
 }
 
 #define REL 1.2e-6
@@ -1077,19 +1128,17 @@ static void test_softmax(struct env *e)
     struct logits g = any_logits(e);
     SHAPE("n_c %zu, ld %zu", g.n_c, g.ld);
     softmax_want(&g, want, logsum, max);
-    for (size_t i = 0; i < g.n_c * 16; i++)
-        bound[i] = REL * want[i] + 1e-36;
-    EACH_TABLE(e, k) {
+    for (size_t i = 0; i < g.n_c * 16; i++) bound[i] = REL * want[i] + 1e-36;
+    EACH_TABLE(e, k)
+    {
         float *y = out(e, g.total), *ip = copy(e, g.x, g.total);
         k->loss->softmax(y, g.x, g.n_c, g.ld);
         pack(&g, y16, y);
         approx(e, "y", y16, want, bound, g.n_c * 16, 0);
         for (size_t l = 0; l < 16 && !e->flush; l++) {
             double sum = 0;
-            for (size_t c = 0; c < g.n_c; c++)
-                sum += (double)y16[c * 16 + l];
-            if (fabs(sum - 1) > REL)
-                fail_at(e, "sum of lane", l, sum, 1);
+            for (size_t c = 0; c < g.n_c; c++) sum += (double)y16[c * 16 + l];
+            if (fabs(sum - 1) > REL) fail_at(e, "sum of lane", l, sum, 1);
         }
         k->loss->softmax(ip, ip, g.n_c, g.ld);
         pack(&g, y16, ip);
@@ -1114,34 +1163,35 @@ static void test_cross_entropy(struct env *e)
         size_t best = 0;
         for (size_t c = 0; c < g.n_c; c++) {
             double v = (double)g.x[c * g.ld + l];
-            if (v > (double)g.x[best * g.ld + l])
-                best = c;
+            if (v > (double)g.x[best * g.ld + l]) best = c;
             nan |= isnan(p[c * 16 + l]);
             mean += s > 0 ? (max[l] - v) / (double)g.n_c : 0;
             size += fabs(max[l] - v);
         }
-        label[l] = l < n_lanes && check_below(&e->rng, 2) ? (int32_t)best : (int32_t)check_below(&e->rng, g.n_c);
-        loss[l] = logsum[l] + (1 - (double)s) * (max[l] - (double)g.x[(size_t)label[l] * g.ld + l]) + (double)s * mean;
-        if (nan)
-            loss[l] = NAN;
+        label[l] = l < n_lanes && check_below(&e->rng, 2) ? (int32_t)best
+                                                          : (int32_t)check_below(&e->rng, g.n_c);
+        loss[l] = logsum[l] +
+                  (1 - (double)s) * (max[l] - (double)g.x[(size_t)label[l] * g.ld + l]) +
+                  (double)s * mean;
+        if (nan) loss[l] = NAN;
         loss_bound[l] = REL * fabs(loss[l]) + (double)g.n_c * U + (s > 0 ? U * size : 0);
         right[l] = l < n_lanes && label[l] == (int32_t)best && !nan;
         for (size_t c = 0; c < g.n_c; c++) {
-            double q = ((size_t)label[l] == c ? 1 - (double)s : 0) + (double)s / (double)g.n_c, *t = &p[c * 16 + l];
+            double q = ((size_t)label[l] == c ? 1 - (double)s : 0) + (double)s / (double)g.n_c,
+                   *t = &p[c * 16 + l];
             bound[c * 16 + l] = (REL * *t + 4 * U * (*t + q)) * (double)scale + 1e-36;
             *t = (*t - q) * (double)scale;
-            if (l >= n_lanes)
-                *t = loss[l] = loss_bound[l] = bound[c * 16 + l] = 0;
+            if (l >= n_lanes) *t = loss[l] = loss_bound[l] = bound[c * 16 + l] = 0;
         }
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dx = out(e, g.total), *ls = out(e, 16), *ip = copy(e, g.x, g.total);
         uint8_t *correct = raw(e, 16);
         k->loss->cross_entropy(NULL, g.x, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
         approx(e, "loss", ls, loss, loss_bound, 16, 0);
         for (size_t l = 0; l < 16; l++)
-            if (correct[l] != right[l])
-                fail_at(e, "correct", l, correct[l], right[l]);
+            if (correct[l] != right[l]) fail_at(e, "correct", l, correct[l], right[l]);
         memset(correct, 0xff, 16);
         k->loss->cross_entropy(dx, g.x, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
         equal(e, "loss with dx", ls, e->first[0], 16);
@@ -1160,22 +1210,28 @@ static void test_sgd(struct env *e)
 {
     size_t n = 1 + check_below(&e->rng, 300);
     bool with_v = check_below(&e->rng, 3);
-    struct cvyi_sgd c = { check_uniform(&e->rng, 0, 1), with_v && check_below(&e->rng, 3) ? 0.9f : 0,
+    struct cvyi_sgd c = { check_uniform(&e->rng, 0, 1),
+                          with_v && check_below(&e->rng, 3) ? 0.9f : 0,
                           check_below(&e->rng, 2) ? 5e-4f : 0, check_below(&e->rng, 2) };
-    SHAPE("n %zu, lr %a, mu %a, wd %a%s%s", n, (double)c.lr, (double)c.mu, (double)c.wd, c.nesterov ? ", nesterov" : "",
-          with_v ? "" : ", no v");
+    SHAPE("n %zu, lr %a, mu %a, wd %a%s%s", n, (double)c.lr, (double)c.mu, (double)c.wd,
+          c.nesterov ? ", nesterov" : "", with_v ? "" : ", no v");
     float *w = in(e, n), *dw = in(e, n), *v = in(e, n), *want_w = out(e, n), *want_v = out(e, n);
     for (size_t i = 0; i < n; i++) {
-        float g = c.wd != 0 ? fmaf(c.wd, w[i], dw[i]) : dw[i], t = c.mu != 0 ? fmaf(c.mu, v[i], g) : g;
+        float g = c.wd != 0 ? fmaf(c.wd, w[i], dw[i]) : dw[i],
+              t = c.mu != 0 ? fmaf(c.mu, v[i], g) : g;
         want_v[i] = t;
         want_w[i] = fmaf(-c.lr, c.mu != 0 && c.nesterov ? fmaf(c.mu, t, g) : t, w[i]);
-        double gd = (double)c.wd * (double)w[i] + (double)dw[i], vd = (double)c.mu * (double)v[i] + gd;
-        double step = c.nesterov && c.mu != 0 ? (double)c.mu * vd + gd : vd, wd = (double)w[i] - (double)c.lr * step;
+        double gd = (double)c.wd * (double)w[i] + (double)dw[i],
+               vd = (double)c.mu * (double)v[i] + gd;
+        double step = c.nesterov && c.mu != 0 ? (double)c.mu * vd + gd : vd,
+               wd = (double)w[i] - (double)c.lr * step;
         if (!e->specials)
-            assert_true(fabs((double)want_w[i] - wd) <=
-                        2 * ulp_of(2 * fabs((double)dw[i]) + fabs((double)v[i]) + fabs((double)w[i])));
+            assert_true(
+                fabs((double)want_w[i] - wd) <=
+                2 * ulp_of(2 * fabs((double)dw[i]) + fabs((double)v[i]) + fabs((double)w[i])));
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *w1 = copy(e, w, n), *v1 = copy(e, v, n);
         k->update->sgd(w1, dw, with_v ? v1 : NULL, n, &c);
         equal(e, "w", w1, want_w, n);
@@ -1191,11 +1247,11 @@ static void test_fold(struct env *e)
     float *src = in(e, (slots - 1) * stride + n), *want = out(e, n);
     for (size_t i = 0; i < n; i++) {
         double sum = 0;
-        for (size_t s = 0; s < slots; s++)
-            sum += (double)src[s * stride + i];
+        for (size_t s = 0; s < slots; s++) sum += (double)src[s * stride + i];
         want[i] = (float)sum;
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dst = out(e, n);
         k->update->fold(dst, src, slots, stride, n);
         equal(e, "dst", dst, want, n);
@@ -1211,11 +1267,11 @@ static void test_fold_lanes(struct env *e)
         float t[16];
         memcpy(t, src + i * 16, sizeof t);
         for (int half = 8; half; half /= 2)
-            for (int l = 0; l < half; l++)
-                t[l] += t[l + half];
+            for (int l = 0; l < half; l++) t[l] += t[l + half];
         want[i] = t[0];
     }
-    EACH_TABLE(e, k) {
+    EACH_TABLE(e, k)
+    {
         float *dst = out(e, n);
         k->update->fold_lanes(dst, src, n);
         equal(e, "dst", dst, want, n);
@@ -1230,14 +1286,12 @@ static int set_up(void **state)
 {
     (void)state;
     env = calloc(1, sizeof *env);
-    if (!env)
-        return -1;
+    if (!env) return -1;
     for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++)
         if (cvyi_kernels_for(isa) && cvyi_cpu_can_run((enum cvy_isa)isa))
             env->isa[env->n_isa++] = cvyi_kernels_for(isa);
     printf("tables:");
-    for (int i = 0; i < env->n_isa; i++)
-        printf(" %s", env->isa[i]->isa);
+    for (int i = 0; i < env->n_isa; i++) printf(" %s", env->isa[i]->isa);
     printf("\n");
     return 0;
 }
@@ -1258,20 +1312,24 @@ static void rounds(const char *kernel, void (*test)(struct env *))
         env->specials = check_below(&env->rng, 3) == 0;
         env->flush = env->specials && check_below(&env->rng, 3) == 0;
 #ifdef __SSE__
-        if (env->flush)
-            __builtin_ia32_ldmxcsr(0x1f80 | 0x8040);
+        if (env->flush) __builtin_ia32_ldmxcsr(0x1f80 | 0x8040);
 #endif
         test(env);
 #ifdef __SSE__
         __builtin_ia32_ldmxcsr(0x1f80);
 #endif
-        while (env->n_buf)
-            check_free(&env->buf[--env->n_buf]);
+        while (env->n_buf) check_free(&env->buf[--env->n_buf]);
     }
 }
 
-#define KERNELS(X) CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
-#define RUN(name, type, count) static void run_##name(void **s) { (void)s; rounds(#name, test_##name); }
+#define KERNELS(X) \
+    CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
+#define RUN(name, type, count)       \
+    static void run_##name(void **s) \
+    {                                \
+        (void)s;                     \
+        rounds(#name, test_##name);  \
+    }
 KERNELS(RUN)
 
 /* One window of rows that are all the same: 4200 x 4200 ones and 224 x 224 tenths. */
@@ -1280,7 +1338,10 @@ static void large_averages_are_exact(void **state)
     (void)state;
     static float x[4200 * 16];
     static const float *rows[4200];
-    static const struct { size_t side; float value; } maps[] = { { 4200, 1 }, { 224, 0.1f }, { 5, 0.1f }, { 17, 3 } };
+    static const struct {
+        size_t side;
+        float value;
+    } maps[] = { { 4200, 1 }, { 224, 0.1f }, { 5, 0.1f }, { 17, 3 } };
     for (size_t k = 0; k < 4200; k++) rows[k] = x;
     for (size_t m = 0; m < sizeof maps / sizeof *maps; m++)
         for (int t = 0; t < env->n_isa; t++) {
@@ -1291,12 +1352,13 @@ static void large_averages_are_exact(void **state)
             env->isa[t]->rows->pool_avg(&p, y, rows, side, &inv);
             for (size_t l = 0; l < 16; l++)
                 if (fabs((double)y[l] - (double)maps[m].value) > 4 * U * (double)maps[m].value)
-                    fail_msg("%s: the average of %g over %zu x %zu is %.9g", env->isa[t]->isa, (double)maps[m].value, side,
-                             side, (double)y[l]);
+                    fail_msg("%s: the average of %g over %zu x %zu is %.9g", env->isa[t]->isa,
+                             (double)maps[m].value, side, side, (double)y[l]);
         }
 }
 
-/* Mean and variance as batch normalization makes them of the sums: shifted, lanes merged in double. */
+/* Mean and variance as batch normalization makes them of the sums: shifted, lanes merged in
+ * double. */
 static void statistics_are_accurate(void **state)
 {
     (void)state;
@@ -1311,7 +1373,8 @@ static void statistics_are_accurate(void **state)
                     double mean = 0, m2 = 0, true_mean = 0, true_m2 = 0;
                     float k[16], s[16], q[16];
                     for (size_t i = 0; i < n * 16; i++)
-                        true_mean += (double)(x[i] = (float)ratio + (constant ? 0 : check_normal(&r)));
+                        true_mean +=
+                            (double)(x[i] = (float)ratio + (constant ? 0 : check_normal(&r)));
                     true_mean /= (double)n * 16;
                     for (size_t i = 0; i < n * 16; i++)
                         true_m2 += ((double)x[i] - true_mean) * ((double)x[i] - true_mean);
@@ -1324,8 +1387,9 @@ static void statistics_are_accurate(void **state)
                     }
                     double mean_error = fabs(mean - true_mean) / (U * fmax(fabs(true_mean), 1));
                     if (!(mean_error <= 2 && m2 >= 0 && fabs(m2 - true_m2) <= 1e-6 * true_m2))
-                        fail_msg("%s: %zu pixels, mean %g: error of the mean %.2f u, m2 %.9g, want %.9g",
-                                 env->isa[t]->isa, n, ratio, mean_error, m2, true_m2);
+                        fail_msg(
+                            "%s: %zu pixels, mean %g: error of the mean %.2f u, m2 %.9g, want %.9g",
+                            env->isa[t]->isa, n, ratio, mean_error, m2, true_m2);
                 }
 }
 
@@ -1333,7 +1397,8 @@ int main(void)
 {
 #define CASE(name, type, count) cmocka_unit_test(run_##name),
     const struct CMUnitTest tests[] = {
-        KERNELS(CASE) cmocka_unit_test(statistics_are_accurate), cmocka_unit_test(large_averages_are_exact),
+        KERNELS(CASE) cmocka_unit_test(statistics_are_accurate),
+        cmocka_unit_test(large_averages_are_exact),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,10 +1,11 @@
 /* The vectorised functions against double libm, in ulp of the correctly rounded result: at most 2.
  *
- * Every table gives the same bits (kernel_check_rows proves it), so the widest that runs here stands for all; exp and
- * log, which no table exports alone, are compiled into this file one float at a time. By default every 1021st of the
- * 2^32 floats and the neighbourhoods of special ones, about a second a function; --all is every float, minutes a
- * function, and `math_check --all tanh` one of them. The only exception: a result below FLT_MIN may be 0 (or another
- * value as close), since workers flush denormals. */
+ * Every table gives the same bits (kernel_check_rows proves it), so the widest that runs here
+ * stands for all; exp and log, which no table exports alone, are compiled into this file one float
+ * at a time. By default every 1021st of the 2^32 floats and the neighbourhoods of special ones,
+ * about a second a function; --all is every float, minutes a function, and `math_check --all tanh`
+ * one of them. The only exception: a result below FLT_MIN may be 0 (or another value as close),
+ * since workers flush denormals. */
 #include "check.h"
 
 #include "backends/native/kernels/kernels.h"
@@ -22,8 +23,8 @@
 struct function {
     const char *name;
     double (*want)(double);
-    int act;                 /* the kernel's index, or -1 */
-    float (*got)(float);     /* else this */
+    int act;             /* the kernel's index, or -1 */
+    float (*got)(float); /* else this */
 };
 
 static bool all;
@@ -43,9 +44,12 @@ static float got_exp_neg(float x)
 static float got_log(float x) { return v_log(x); }
 
 static const struct function functions[] = {
-    { "sigmoid", want_sigmoid, CVY_SIGMOID, NULL }, { "tanh", tanh, CVY_TANH, NULL },
-    { "elu", want_elu, CVY_ELU, NULL },             { "softplus", want_softplus, CVY_SOFTPLUS, NULL },
-    { "exp", want_exp_neg, -1, got_exp_neg },       { "log", log, -1, got_log },
+    { "sigmoid", want_sigmoid, CVY_SIGMOID, NULL },
+    { "tanh", tanh, CVY_TANH, NULL },
+    { "elu", want_elu, CVY_ELU, NULL },
+    { "softplus", want_softplus, CVY_SOFTPLUS, NULL },
+    { "exp", want_exp_neg, -1, got_exp_neg },
+    { "log", log, -1, got_log },
 };
 
 static const struct cvyi_rows_kernels *rows_of_this_cpu(void)
@@ -55,36 +59,37 @@ static const struct cvyi_rows_kernels *rows_of_this_cpu(void)
     return k->rows;
 }
 
-struct worst { double ulp; float x, got; uint64_t n; };
+struct worst {
+    double ulp;
+    float x, got;
+    uint64_t n;
+};
 
-static void compare(const struct function *f, const struct cvyi_rows_kernels *rows, const float *x, size_t n,
-                    struct worst *w)
+static void compare(const struct function *f, const struct cvyi_rows_kernels *rows, const float *x,
+                    size_t n, struct worst *w)
 {
     static float y[CHUNK];
-    if (f->act >= 0)
-        rows->act[f->act](y, x, (n + 15) / 16 * 16, 1);
+    if (f->act >= 0) rows->act[f->act](y, x, (n + 15) / 16 * 16, 1);
     else
-        for (size_t i = 0; i < n; i++)
-            y[i] = f->got(x[i]);
+        for (size_t i = 0; i < n; i++) y[i] = f->got(x[i]);
     for (size_t i = 0; i < n; i++) {
         double want = f->want((double)x[i]), ulp = check_ulp(y[i], want);
-        if (fabs(want) < 0x1p-126 && fabs((double)y[i] - want) <= 0x1p-126)
-            ulp = 0;
-        if (!(ulp <= w->ulp))
-            *w = (struct worst){ ulp, x[i], y[i], w->n };
+        if (fabs(want) < 0x1p-126 && fabs((double)y[i] - want) <= 0x1p-126) ulp = 0;
+        if (!(ulp <= w->ulp)) *w = (struct worst){ ulp, x[i], y[i], w->n };
     }
     w->n += n;
 }
 
 static void check_function(const struct function *f)
 {
-    static const float near[] = { 0.0f, -0.0f, 0x1p-126f, 0.34657f, 0.5f, 0.69315f, 1.0f, 0.70710678f, 1.41421356f,
-        2.0f, 9.0f, 16.6f, 17.3f, 43.66f, 44.0f, 87.3365f, 87.68f, 88.0f, 88.03f, 88.7228f, 103.97f, INFINITY };
+    static const float near[] = { 0.0f,   -0.0f,       0x1p-126f,   0.34657f, 0.5f,   0.69315f,
+                                  1.0f,   0.70710678f, 1.41421356f, 2.0f,     9.0f,   16.6f,
+                                  17.3f,  43.66f,      44.0f,       87.3365f, 87.68f, 88.0f,
+                                  88.03f, 88.7228f,    103.97f,     INFINITY };
     static float x[CHUNK];
     const struct cvyi_rows_kernels *rows = rows_of_this_cpu();
     struct worst w = { -1, 0, 0, 0 };
-    if (only && strcmp(only, f->name))
-        return;
+    if (only && strcmp(only, f->name)) return;
     uint64_t step = all ? 1 : 1021;
     for (uint64_t u = 0; u < (uint64_t)1 << 32;) {
         size_t n = 0;
@@ -94,17 +99,20 @@ static void check_function(const struct function *f)
     }
     for (size_t k = 0; !all && k < 2 * sizeof near / sizeof *near; k++) {
         uint32_t mid = check_bits(near[k / 2]) ^ (uint32_t)(k & 1) << 31;
-        for (uint32_t i = 0; i < CHUNK; i++)
-            x[i] = check_float(mid + i - CHUNK / 2);
+        for (uint32_t i = 0; i < CHUNK; i++) x[i] = check_float(mid + i - CHUNK / 2);
         compare(f, rows, x, CHUNK, &w);
     }
-    printf("%-9s %11llu floats, at most %.4f ulp, at %a: got %a, want %a\n", f->name, (unsigned long long)w.n, w.ulp,
-           (double)w.x, (double)w.got, f->want((double)w.x));
-    if (!(w.ulp <= LIMIT))
-        fail_msg("%s is wrong by more than %g ulp", f->name, LIMIT);
+    printf("%-9s %11llu floats, at most %.4f ulp, at %a: got %a, want %a\n", f->name,
+           (unsigned long long)w.n, w.ulp, (double)w.x, (double)w.got, f->want((double)w.x));
+    if (!(w.ulp <= LIMIT)) fail_msg("%s is wrong by more than %g ulp", f->name, LIMIT);
 }
 
-#define TEST(i, name) static void name##_within_two_ulp(void **s) { (void)s; check_function(&functions[i]); }
+#define TEST(i, name)                           \
+    static void name##_within_two_ulp(void **s) \
+    {                                           \
+        (void)s;                                \
+        check_function(&functions[i]);          \
+    }
 TEST(0, sigmoid)
 TEST(1, tanh)
 TEST(2, elu)
@@ -117,35 +125,29 @@ static void limits_are_exact(void **state)
 {
     (void)state;
     const struct cvyi_rows_kernels *rows = rows_of_this_cpu();
-    float x[16] = { 0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e30f, -1e30f, 90, -90, 20, -20 }, y[16], z[16];
+    float x[16] = { 0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e30f, -1e30f, 90, -90, 20, -20 }, y[16],
+          z[16];
     rows->act[CVY_SIGMOID](y, x, 16, 0);
     const float sigmoid[] = { 0.5f, 0.5f, 1, 0, NAN, 1, 0, 1, 0 };
-    for (int i = 0; i < 9; i++)
-        assert_true(check_same(y[i], sigmoid[i]));
+    for (int i = 0; i < 9; i++) assert_true(check_same(y[i], sigmoid[i]));
     rows->act[CVY_TANH](y, x, 16, 0);
     const float tanhs[] = { 0.0f, -0.0f, 1, -1, NAN, 1, -1, 1, -1, 1, -1 };
-    for (int i = 0; i < 11; i++)
-        assert_true(check_same(y[i], tanhs[i]));
+    for (int i = 0; i < 11; i++) assert_true(check_same(y[i], tanhs[i]));
     struct check_rng r = { check_seed() };
     for (int k = 0; k < 10000; k++) {
-        for (int i = 0; i < 16; i++)
-            x[i] = check_float((uint32_t)check_u64(&r));
+        for (int i = 0; i < 16; i++) x[i] = check_float((uint32_t)check_u64(&r));
         rows->act[CVY_TANH](y, x, 16, 0);
-        for (int i = 0; i < 16; i++)
-            x[i] = -x[i];
+        for (int i = 0; i < 16; i++) x[i] = -x[i];
         rows->act[CVY_TANH](z, x, 16, 0);
-        for (int i = 0; i < 16; i++)
-            assert_true(check_same(y[i], -z[i]));
+        for (int i = 0; i < 16; i++) assert_true(check_same(y[i], -z[i]));
     }
 }
 
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--all"))
-            all = true;
-        else
-            only = argv[i];
+        if (!strcmp(argv[i], "--all")) all = true;
+        else only = argv[i];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sigmoid_within_two_ulp), cmocka_unit_test(tanh_within_two_ulp),
         cmocka_unit_test(elu_within_two_ulp),     cmocka_unit_test(softplus_within_two_ulp),

@@ -1,5 +1,6 @@
-/* Model files that are wrong in every way: the sentence says where, what was expected and what was found; and what the
- * overrides of the program change. (That good files build the nets they describe: checkpoint_test, cli_test, choices_test.) */
+/* Model files that are wrong in every way: the sentence says where, what was expected and what was
+ * found; and what the overrides of the program change. (That good files build the nets they
+ * describe: checkpoint_test, cli_test, choices_test.) */
 #include "models/models.h"
 
 #include <fcntl.h>
@@ -13,11 +14,14 @@
 
 static char error[5000];
 
-static enum model_status parse(const char *text, const struct model_options *options, struct model **model)
+static enum model_status parse(const char *text, const struct model_options *options,
+                               struct model **model)
 {
     *error = 0;
-    enum model_status status = model_parse("m", text, strlen(text), options, model, error, sizeof error);
-    if ((status == MODEL_OK) != (*model != NULL)) fail_msg("%s: status %d, model %p", text, (int)status, (void *)*model);
+    enum model_status status =
+        model_parse("m", text, strlen(text), options, model, error, sizeof error);
+    if ((status == MODEL_OK) != (*model != NULL))
+        fail_msg("%s: status %d, model %p", text, (int)status, (void *)*model);
     return status;
 }
 
@@ -26,8 +30,10 @@ static void refused(const char *text, const struct model_options *options, const
 {
     struct model *model;
     enum model_status status = parse(text, options, &model);
-    if (status != MODEL_BAD) fail_msg("%.200s: status %d, expected it to be refused: %s", text, (int)status, told);
-    if (strncmp(error, "m: ", 3) || strcmp(error + 3, told)) fail_msg("%.200s:\nexpected '%s'\nfound '%s'", text, told, error);
+    if (status != MODEL_BAD)
+        fail_msg("%.200s: status %d, expected it to be refused: %s", text, (int)status, told);
+    if (strncmp(error, "m: ", 3) || strcmp(error + 3, told))
+        fail_msg("%.200s:\nexpected '%s'\nfound '%s'", text, told, error);
 }
 
 #define HEAD "{\"name\": \"n\", \"input\": [1, 8, 8], "
@@ -35,8 +41,10 @@ static void refused(const char *text, const struct model_options *options, const
 #define ONE(layer) HEAD "\"layers\": [" layer "]}"
 #define CONV "{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 2, \"kernel\": 3"
 #define POOL "{\"type\": \"pool2d\", \"kernel\": 2"
-#define KINDS "one of conv2d, linear, batch_norm, sigmoid, tanh, relu, leaky_relu, elu, softplus, pool2d, global_avg_pool, dropout, " \
-              "flatten, add, concat, pad_channels"
+#define KINDS                                                                                     \
+    "one of conv2d, linear, batch_norm, sigmoid, tanh, relu, leaky_relu, elu, softplus, pool2d, " \
+    "global_avg_pool, dropout, "                                                                  \
+    "flatten, add, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"
 #define SIZES "an integer or [rows, columns], each from 1 to 16777216"
@@ -45,113 +53,176 @@ static void refused(const char *text, const struct model_options *options, const
 static void wrong_files(void **state)
 {
     (void)state;
-    static const struct { const char *text, *told; } wrong[] = {
-        {"[]", "expected a JSON object {\"name\": ..., \"layers\": [...]}"},
-        {"{}", "\"name\" is missing: expected 1 to 63 letters, digits, '.', '_' or '-'"},
-        {"{\"name\": 5}", "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found 5"},
-        {"{\"name\": \"\"}", "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found \"\""},
-        {"{\"name\": \"a/b\"}", "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found \"a/b\""},
-        {"{\"name\": \"" LONG "\"}",
-         "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found \"0123456789012345678901234567890123456789\""},
-        {"{\"name\": \"n\"}", "\"input\" is missing: expected [channels, rows, columns], each from 1 to 16777216"},
-        {"{\"name\": \"n\", \"input\": 3}", "\"input\": expected [channels, rows, columns], each from 1 to 16777216, found 3"},
-        {"{\"name\": \"n\", \"input\": [1, 2]}",
-         "\"input\": expected [channels, rows, columns], each from 1 to 16777216, found an array of 2"},
-        {"{\"name\": \"n\", \"input\": [1, 2, 2.5]}",
-         "\"input\": expected [channels, rows, columns], each from 1 to 16777216, found an array of 3"},
-        {HEAD "\"description\": 1.5, " LAYERS, "\"description\": expected a string of at most 199 bytes, found 1.5"},
-        {HEAD "\"data\": true, " LAYERS, "\"data\": expected a string of at most 63 bytes, found true"},
-        {HEAD "\"data\": \"" LONG "\", " LAYERS,
-         "\"data\": expected a string of at most 63 bytes, found \"0123456789012345678901234567890123456789\""},
-        {HEAD "\"layer\": [], " LAYERS, "unknown key \"layer\""},
-        {"{\"name\": \"n\", \"input\": [1, 8, 8]}", "\"layers\" is missing: expected an array of 1 to 100000 layers"},
-        {HEAD "\"layers\": {\"a\": 1}}", "\"layers\": expected an array of 1 to 100000 layers, found an object of 1"},
-        {HEAD "\"layers\": []}", "\"layers\": expected an array of 1 to 100000 layers, found an array of 0"},
+    static const struct {
+        const char *text, *told;
+    } wrong[] = {
+        { "[]", "expected a JSON object {\"name\": ..., \"layers\": [...]}" },
+        { "{}", "\"name\" is missing: expected 1 to 63 letters, digits, '.', '_' or '-'" },
+        { "{\"name\": 5}", "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found 5" },
+        { "{\"name\": \"\"}",
+          "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found \"\"" },
+        { "{\"name\": \"a/b\"}",
+          "\"name\": expected 1 to 63 letters, digits, '.', '_' or '-', found \"a/b\"" },
+        { "{\"name\": \"" LONG "\"}", "\"name\": expected 1 to 63 letters, digits, '.', '_' or "
+                                      "'-', found \"0123456789012345678901234567890123456789\"" },
+        { "{\"name\": \"n\"}",
+          "\"input\" is missing: expected [channels, rows, columns], each from 1 to 16777216" },
+        { "{\"name\": \"n\", \"input\": 3}",
+          "\"input\": expected [channels, rows, columns], each from 1 to 16777216, found 3" },
+        { "{\"name\": \"n\", \"input\": [1, 2]}", "\"input\": expected [channels, rows, columns], "
+                                                  "each from 1 to 16777216, found an array of 2" },
+        { "{\"name\": \"n\", \"input\": [1, 2, 2.5]}",
+          "\"input\": expected [channels, rows, columns], each from 1 to 16777216, found an array "
+          "of 3" },
+        { HEAD "\"description\": 1.5, " LAYERS,
+          "\"description\": expected a string of at most 199 bytes, found 1.5" },
+        { HEAD "\"data\": true, " LAYERS,
+          "\"data\": expected a string of at most 63 bytes, found true" },
+        { HEAD "\"data\": \"" LONG "\", " LAYERS,
+          "\"data\": expected a string of at most 63 bytes, found "
+          "\"0123456789012345678901234567890123456789\"" },
+        { HEAD "\"layer\": [], " LAYERS, "unknown key \"layer\"" },
+        { "{\"name\": \"n\", \"input\": [1, 8, 8]}",
+          "\"layers\" is missing: expected an array of 1 to 100000 layers" },
+        { HEAD "\"layers\": {\"a\": 1}}",
+          "\"layers\": expected an array of 1 to 100000 layers, found an object of 1" },
+        { HEAD "\"layers\": []}",
+          "\"layers\": expected an array of 1 to 100000 layers, found an array of 0" },
         /* normalize */
-        {HEAD "\"normalize\": 1, " LAYERS, "\"normalize\": expected an object {\"mean\": [...], \"std\": [...]}, found 1"},
-        {HEAD "\"normalize\": {\"mean\": [0], \"var\": [1]}, " LAYERS, "normalize: unknown key \"var\""},
-        {HEAD "\"normalize\": {\"mean\": [0]}, " LAYERS,
-         "normalize: \"std\" is missing: expected 1 numbers above 0, one for each input channel (at most 64)"},
-        {HEAD "\"normalize\": {\"mean\": [0, 1], \"std\": [1]}, " LAYERS,
-         "normalize: \"mean\": expected 1 numbers, one for each input channel (at most 64), found an array of 2"},
-        {HEAD "\"normalize\": {\"mean\": [null], \"std\": [1]}, " LAYERS,
-         "normalize: \"mean\": expected 1 numbers, one for each input channel (at most 64), found null"},
-        {HEAD "\"normalize\": {\"mean\": [0.5], \"std\": [0]}, " LAYERS,
-         "normalize: \"std\": expected 1 numbers above 0, one for each input channel (at most 64), found 0"},
+        { HEAD "\"normalize\": 1, " LAYERS,
+          "\"normalize\": expected an object {\"mean\": [...], \"std\": [...]}, found 1" },
+        { HEAD "\"normalize\": {\"mean\": [0], \"var\": [1]}, " LAYERS,
+          "normalize: unknown key \"var\"" },
+        { HEAD "\"normalize\": {\"mean\": [0]}, " LAYERS,
+          "normalize: \"std\" is missing: expected 1 numbers above 0, one for each input channel "
+          "(at most 64)" },
+        { HEAD "\"normalize\": {\"mean\": [0, 1], \"std\": [1]}, " LAYERS,
+          "normalize: \"mean\": expected 1 numbers, one for each input channel (at most 64), found "
+          "an array of 2" },
+        { HEAD "\"normalize\": {\"mean\": [null], \"std\": [1]}, " LAYERS,
+          "normalize: \"mean\": expected 1 numbers, one for each input channel (at most 64), found "
+          "null" },
+        { HEAD "\"normalize\": {\"mean\": [0.5], \"std\": [0]}, " LAYERS,
+          "normalize: \"std\": expected 1 numbers above 0, one for each input channel (at most "
+          "64), found 0" },
         /* defaults */
-        {HEAD "\"defaults\": [1], " LAYERS, "\"defaults\": expected an object, found an array of 1"},
-        {HEAD "\"defaults\": {\"rate\": 1}, " LAYERS, "defaults: unknown key \"rate\""},
-        {HEAD "\"defaults\": {\"batch\": 0}, " LAYERS, "defaults: \"batch\": expected an integer from 1 to 1048576, found 0"},
-        {HEAD "\"defaults\": {\"batch\": 1048577}, " LAYERS, "defaults: \"batch\": expected an integer from 1 to 1048576, found 1048577"},
-        {HEAD "\"defaults\": {\"batch\": 64.0}, " LAYERS, "defaults: \"batch\": expected an integer from 1 to 1048576, found 64"},
-        {HEAD "\"defaults\": {\"lr\": -0.5}, " LAYERS, "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found -0.5"},
-        {HEAD "\"defaults\": {\"lr\": 1e31}, " LAYERS, "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found 1e+31"},
-        {HEAD "\"defaults\": {\"lr\": \"fast\"}, " LAYERS,
-         "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found \"fast\""},
-        {HEAD "\"defaults\": {\"momentum\": 1}, " LAYERS, "defaults: \"momentum\": expected less than 1"},
-        {HEAD "\"defaults\": {\"label_smoothing\": 1}, " LAYERS, "defaults: \"label_smoothing\": expected less than 1"},
-        {HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS, "defaults: \"nesterov\": expected true or false, found 1"},
-        {HEAD "\"defaults\": {\"init\": \"zero\"}, " LAYERS, "defaults: \"init\": expected an object, found \"zero\""},
-        {HEAD "\"defaults\": {\"init\": {\"gamma\": \"zero\"}}, " LAYERS, "defaults: unknown key \"gamma\""},
-        {HEAD "\"defaults\": {\"init\": {\"weights\": \"ones\"}}, " LAYERS,
-         "defaults: \"weights\": expected one of \"xavier_uniform\" \"kaiming_normal\" \"torch_default\" \"zero\", found \"ones\""},
-        {HEAD "\"defaults\": {\"init\": {\"biases\": 0}}, " LAYERS,
-         "defaults: \"biases\": expected one of \"xavier_uniform\" \"kaiming_normal\" \"torch_default\" \"zero\", found 0"},
-#define DROPS(value, found) \
-    {HEAD "\"defaults\": {\"lr_drop_epochs\": " value "}, " LAYERS, \
-     "defaults: \"lr_drop_epochs\": expected at most 16 increasing epoch numbers from 1 to 1048576, found " found}
-        DROPS("5", "5"), DROPS("[0]", "an array of 1"), DROPS("[1, 2.5]", "an array of 2"), DROPS("[1048577]", "an array of 1"),
-        DROPS("[3, 3]", "an array of 2"), DROPS("[\"3\"]", "an array of 1"),
+        { HEAD "\"defaults\": [1], " LAYERS,
+          "\"defaults\": expected an object, found an array of 1" },
+        { HEAD "\"defaults\": {\"rate\": 1}, " LAYERS, "defaults: unknown key \"rate\"" },
+        { HEAD "\"defaults\": {\"batch\": 0}, " LAYERS,
+          "defaults: \"batch\": expected an integer from 1 to 1048576, found 0" },
+        { HEAD "\"defaults\": {\"batch\": 1048577}, " LAYERS,
+          "defaults: \"batch\": expected an integer from 1 to 1048576, found 1048577" },
+        { HEAD "\"defaults\": {\"batch\": 64.0}, " LAYERS,
+          "defaults: \"batch\": expected an integer from 1 to 1048576, found 64" },
+        { HEAD "\"defaults\": {\"lr\": -0.5}, " LAYERS,
+          "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found -0.5" },
+        { HEAD "\"defaults\": {\"lr\": 1e31}, " LAYERS,
+          "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found 1e+31" },
+        { HEAD "\"defaults\": {\"lr\": \"fast\"}, " LAYERS,
+          "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found \"fast\"" },
+        { HEAD "\"defaults\": {\"momentum\": 1}, " LAYERS,
+          "defaults: \"momentum\": expected less than 1" },
+        { HEAD "\"defaults\": {\"label_smoothing\": 1}, " LAYERS,
+          "defaults: \"label_smoothing\": expected less than 1" },
+        { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,
+          "defaults: \"nesterov\": expected true or false, found 1" },
+        { HEAD "\"defaults\": {\"init\": \"zero\"}, " LAYERS,
+          "defaults: \"init\": expected an object, found \"zero\"" },
+        { HEAD "\"defaults\": {\"init\": {\"gamma\": \"zero\"}}, " LAYERS,
+          "defaults: unknown key \"gamma\"" },
+        { HEAD "\"defaults\": {\"init\": {\"weights\": \"ones\"}}, " LAYERS,
+          "defaults: \"weights\": expected one of \"xavier_uniform\" \"kaiming_normal\" "
+          "\"torch_default\" \"zero\", found \"ones\"" },
+        { HEAD "\"defaults\": {\"init\": {\"biases\": 0}}, " LAYERS,
+          "defaults: \"biases\": expected one of \"xavier_uniform\" \"kaiming_normal\" "
+          "\"torch_default\" \"zero\", found 0" },
+#define DROPS(value, found)                                                                   \
+    { HEAD "\"defaults\": {\"lr_drop_epochs\": " value "}, " LAYERS,                          \
+      "defaults: \"lr_drop_epochs\": expected at most 16 increasing epoch numbers from 1 to " \
+      "1048576, found " found }
+        DROPS("5", "5"),
+        DROPS("[0]", "an array of 1"),
+        DROPS("[1, 2.5]", "an array of 2"),
+        DROPS("[1048577]", "an array of 1"),
+        DROPS("[3, 3]", "an array of 2"),
+        DROPS("[\"3\"]", "an array of 1"),
         DROPS("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]", "an array of 17"),
         /* layers */
-        {ONE("3"), "layer 0: expected an object {\"type\": ...}"},
-        {ONE("{}"), "layer 0: \"type\" is missing: expected " KINDS},
-        {ONE("{\"type\": 7}"), "layer 0: \"type\": expected " KINDS ", found 7"},
-        {ONE("{\"type\": \"conv\"}"), "layer 0: \"type\": expected " KINDS ", found \"conv\""},
-        {ONE("{\"type\": \"relu\", \"name\": false}"), "layer 0: \"name\": expected " NAMES ", found false"},
-        {ONE("{\"type\": \"relu\", \"name\": \"" LONG LONG "\"}"),
-         "layer 0: \"name\": expected " NAMES ", found \"0123456789012345678901234567890123456789\""},
-        {ONE("{\"type\": \"relu\", \"name\": \"input\"}"), "layer 0 ('input'): the name is taken already"},
-        {ONE("{\"type\": \"relu\", \"name\": \"a\"}, {\"type\": \"tanh\", \"name\": \"a\"}"), "layer 1 ('a'): the name is taken already"},
-        {ONE("{\"type\": \"linear\", \"out_features\": 3}"), "layer 0: a linear has parameters and needs a \"name\""},
-        {ONE("{\"type\": \"linear\", \"name\": \"f\"}"), "layer 0 ('f'): a linear needs \"out_features\""},
-        {ONE("{\"type\": \"tanh\", \"alpha\": 1}"), "layer 0: unknown key \"alpha\""},
-        {ONE("{\"type\": \"tanh\", \"inputs\": [\"input\"]}"), "layer 0: unknown key \"inputs\""},
-        {ONE("{\"type\": \"add\", \"input\": \"input\", \"inputs\": [\"input\", \"input\"]}"), "layer 0: unknown key \"input\""},
-        {ONE("{\"type\": \"tanh\", \"input\": \"b\"}"), "layer 0: \"input\": no earlier layer is named \"b\""},
-        {ONE("{\"type\": \"tanh\", \"name\": \"b\", \"input\": \"b\"}"), "layer 0 ('b'): \"input\": no earlier layer is named \"b\""},
-        {ONE("{\"type\": \"tanh\", \"input\": []}"),
-         "layer 0: \"input\": expected the name of an earlier layer, or \"input\", found an array of 0"},
-        {ONE("{\"type\": \"tanh\", \"input\": [\"input\"]}"),
-         "layer 0: \"input\": expected the name of an earlier layer, or \"input\", found an array of 1"},
-        {ONE("{\"type\": \"add\"}"), "layer 0: \"inputs\" is missing: expected an array of 2 to 2 names of earlier layers"},
-        {ONE("{\"type\": \"add\", \"inputs\": \"input\"}"),
-         "layer 0: \"inputs\": expected an array of 2 to 2 names of earlier layers, found \"input\""},
-        {ONE("{\"type\": \"add\", \"inputs\": [\"input\"]}"),
-         "layer 0: \"inputs\": expected an array of 2 to 2 names of earlier layers, found an array of 1"},
-        {ONE("{\"type\": \"add\", \"inputs\": [\"input\", \"input\", \"input\"]}"),
-         "layer 0: \"inputs\": expected an array of 2 to 2 names of earlier layers, found an array of 3"},
-        {ONE("{\"type\": \"concat\", \"inputs\": [\"input\", 0]}"),
-         "layer 0: \"inputs\": expected the name of an earlier layer, or \"input\", found 0"},
-        {ONE("{\"type\": \"concat\", \"inputs\": [\"input\", \"a\"]}"), "layer 0: \"inputs\": no earlier layer is named \"a\""},
-        {ONE(CONV ", \"stride\": 0}"), "layer 0 ('c'): \"stride\": expected " SIZES ", found 0"},
-        {ONE(CONV ", \"stride\": [1, 0]}"), "layer 0 ('c'): \"stride\": expected " SIZES ", found an array of 2"},
-        {ONE(CONV ", \"dilation\": [1, 1, 1, 1]}"), "layer 0 ('c'): \"dilation\": expected " SIZES ", found an array of 4"},
-        {ONE(CONV ", \"stride\": {}}"), "layer 0 ('c'): \"stride\": expected " SIZES ", found an object of 0"},
-        {ONE(CONV ", \"pad\": -1}"), "layer 0 ('c'): \"pad\": expected " PADS ", found -1"},
-        {ONE(CONV ", \"pad\": [1, 1, 1]}"), "layer 0 ('c'): \"pad\": expected " PADS ", found an array of 3"},
-        {ONE(CONV ", \"bias\": null}"), "layer 0 ('c'): \"bias\": expected true or false, found null"},
-        {ONE(CONV ", \"flip\": \"yes\"}"), "layer 0 ('c'): \"flip\": expected true or false, found \"yes\""},
-        {ONE("{\"type\": \"elu\", \"alpha\": 0}"), "layer 0: \"alpha\": expected a number above 0 and at most 1e+30, found 0"},
-        {ONE("{\"type\": \"relu\", \"grad_at_zero\": 2}"),
-         "layer 0: \"grad_at_zero\": expected a number of at least 0 and at most 1, found 2"},
-        {ONE(POOL "}"), "layer 0: a pool2d needs \"kind\""},
-        {ONE(POOL ", \"kind\": \"min\"}"), "layer 0: \"kind\": expected one of \"max\" \"avg\", found \"min\""},
+        { ONE("3"), "layer 0: expected an object {\"type\": ...}" },
+        { ONE("{}"), "layer 0: \"type\" is missing: expected " KINDS },
+        { ONE("{\"type\": 7}"), "layer 0: \"type\": expected " KINDS ", found 7" },
+        { ONE("{\"type\": \"conv\"}"), "layer 0: \"type\": expected " KINDS ", found \"conv\"" },
+        { ONE("{\"type\": \"relu\", \"name\": false}"),
+          "layer 0: \"name\": expected " NAMES ", found false" },
+        { ONE("{\"type\": \"relu\", \"name\": \"" LONG LONG "\"}"),
+          "layer 0: \"name\": expected " NAMES
+          ", found \"0123456789012345678901234567890123456789\"" },
+        { ONE("{\"type\": \"relu\", \"name\": \"input\"}"),
+          "layer 0 ('input'): the name is taken already" },
+        { ONE("{\"type\": \"relu\", \"name\": \"a\"}, {\"type\": \"tanh\", \"name\": \"a\"}"),
+          "layer 1 ('a'): the name is taken already" },
+        { ONE("{\"type\": \"linear\", \"out_features\": 3}"),
+          "layer 0: a linear has parameters and needs a \"name\"" },
+        { ONE("{\"type\": \"linear\", \"name\": \"f\"}"),
+          "layer 0 ('f'): a linear needs \"out_features\"" },
+        { ONE("{\"type\": \"tanh\", \"alpha\": 1}"), "layer 0: unknown key \"alpha\"" },
+        { ONE("{\"type\": \"tanh\", \"inputs\": [\"input\"]}"), "layer 0: unknown key \"inputs\"" },
+        { ONE("{\"type\": \"add\", \"input\": \"input\", \"inputs\": [\"input\", \"input\"]}"),
+          "layer 0: unknown key \"input\"" },
+        { ONE("{\"type\": \"tanh\", \"input\": \"b\"}"),
+          "layer 0: \"input\": no earlier layer is named \"b\"" },
+        { ONE("{\"type\": \"tanh\", \"name\": \"b\", \"input\": \"b\"}"),
+          "layer 0 ('b'): \"input\": no earlier layer is named \"b\"" },
+        { ONE("{\"type\": \"tanh\", \"input\": []}"),
+          "layer 0: \"input\": expected the name of an earlier layer, or \"input\", found an array "
+          "of 0" },
+        { ONE("{\"type\": \"tanh\", \"input\": [\"input\"]}"),
+          "layer 0: \"input\": expected the name of an earlier layer, or \"input\", found an array "
+          "of 1" },
+        { ONE("{\"type\": \"add\"}"),
+          "layer 0: \"inputs\" is missing: expected an array of 2 to 2 names of earlier layers" },
+        { ONE("{\"type\": \"add\", \"inputs\": \"input\"}"),
+          "layer 0: \"inputs\": expected an array of 2 to 2 names of earlier layers, found "
+          "\"input\"" },
+        { ONE("{\"type\": \"add\", \"inputs\": [\"input\"]}"),
+          "layer 0: \"inputs\": expected an array of 2 to 2 names of earlier layers, found an "
+          "array of 1" },
+        { ONE("{\"type\": \"add\", \"inputs\": [\"input\", \"input\", \"input\"]}"),
+          "layer 0: \"inputs\": expected an array of 2 to 2 names of earlier layers, found an "
+          "array of 3" },
+        { ONE("{\"type\": \"concat\", \"inputs\": [\"input\", 0]}"),
+          "layer 0: \"inputs\": expected the name of an earlier layer, or \"input\", found 0" },
+        { ONE("{\"type\": \"concat\", \"inputs\": [\"input\", \"a\"]}"),
+          "layer 0: \"inputs\": no earlier layer is named \"a\"" },
+        { ONE(CONV ", \"stride\": 0}"), "layer 0 ('c'): \"stride\": expected " SIZES ", found 0" },
+        { ONE(CONV ", \"stride\": [1, 0]}"),
+          "layer 0 ('c'): \"stride\": expected " SIZES ", found an array of 2" },
+        { ONE(CONV ", \"dilation\": [1, 1, 1, 1]}"),
+          "layer 0 ('c'): \"dilation\": expected " SIZES ", found an array of 4" },
+        { ONE(CONV ", \"stride\": {}}"),
+          "layer 0 ('c'): \"stride\": expected " SIZES ", found an object of 0" },
+        { ONE(CONV ", \"pad\": -1}"), "layer 0 ('c'): \"pad\": expected " PADS ", found -1" },
+        { ONE(CONV ", \"pad\": [1, 1, 1]}"),
+          "layer 0 ('c'): \"pad\": expected " PADS ", found an array of 3" },
+        { ONE(CONV ", \"bias\": null}"),
+          "layer 0 ('c'): \"bias\": expected true or false, found null" },
+        { ONE(CONV ", \"flip\": \"yes\"}"),
+          "layer 0 ('c'): \"flip\": expected true or false, found \"yes\"" },
+        { ONE("{\"type\": \"elu\", \"alpha\": 0}"),
+          "layer 0: \"alpha\": expected a number above 0 and at most 1e+30, found 0" },
+        { ONE("{\"type\": \"relu\", \"grad_at_zero\": 2}"),
+          "layer 0: \"grad_at_zero\": expected a number of at least 0 and at most 1, found 2" },
+        { ONE(POOL "}"), "layer 0: a pool2d needs \"kind\"" },
+        { ONE(POOL ", \"kind\": \"min\"}"),
+          "layer 0: \"kind\": expected one of \"max\" \"avg\", found \"min\"" },
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) refused(wrong[i].text, NULL, wrong[i].told);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        refused(wrong[i].text, NULL, wrong[i].told);
     struct model *model; /* the words are jansson's */
     assert_int_equal(parse("{\n\"name\": \"a\", \"name\": \"b\"}", NULL, &model), MODEL_BAD);
-    if (strncmp(error, "m: line 2, column ", 18) || !strstr(error, "duplicate")) fail_msg("found '%s'", error);
+    if (strncmp(error, "m: line 2, column ", 18) || !strstr(error, "duplicate"))
+        fail_msg("found '%s'", error);
 }
 
 /* A text of n times the same part between a beginning and an end. */
@@ -173,25 +244,34 @@ static void limits(void **state)
     (void)state;
     struct model *model;
     char *text = repeated(HEAD "\"layers\": [", "{\"type\": \"flatten\"}", 100001, "]}");
-    refused(text, NULL, "\"layers\": expected an array of 1 to 100000 layers, found an array of 100001");
+    refused(text, NULL,
+            "\"layers\": expected an array of 1 to 100000 layers, found an array of 100001");
     free(text);
-    text = repeated(HEAD "\"layers\": [{\"type\": \"concat\", \"inputs\": [", "\"input\"", 65, "]}]}");
-    refused(text, NULL, "layer 0: \"inputs\": expected an array of 2 to 64 names of earlier layers, found an array of 65");
+    text =
+        repeated(HEAD "\"layers\": [{\"type\": \"concat\", \"inputs\": [", "\"input\"", 65, "]}]}");
+    refused(text, NULL,
+            "layer 0: \"inputs\": expected an array of 2 to 64 names of earlier layers, found an "
+            "array of 65");
     free(text);
-    text = repeated(HEAD "\"layers\": [{\"type\": \"concat\", \"inputs\": [", "\"input\"", 64, "]}]}");
+    text =
+        repeated(HEAD "\"layers\": [{\"type\": \"concat\", \"inputs\": [", "\"input\"", 64, "]}]}");
     assert_int_equal(parse(text, NULL, &model), MODEL_OK);
     model_free(&model);
     free(text);
     for (size_t channels = 64; channels <= 65; channels++) {
         char *means = repeated("", "1", channels, ""), *whole;
-        assert_true(asprintf(&whole, "{\"name\": \"n\", \"input\": [%zu, 1, 1], \"normalize\": {\"mean\": [%s], \"std\": [%s]}, " LAYERS,
+        assert_true(asprintf(&whole,
+                             "{\"name\": \"n\", \"input\": [%zu, 1, 1], \"normalize\": {\"mean\": "
+                             "[%s], \"std\": [%s]}, " LAYERS,
                              channels, means, means) > 0);
         if (channels == 64) {
             assert_int_equal(parse(whole, NULL, &model), MODEL_OK);
             assert_true(model->normalized && model->std[63] == 1);
             model_free(&model);
         } else {
-            refused(whole, NULL, "normalize: \"mean\": expected 65 numbers, one for each input channel (at most 64), found an array of 65");
+            refused(whole, NULL,
+                    "normalize: \"mean\": expected 65 numbers, one for each input channel (at most "
+                    "64), found an array of 65");
         }
         free(means), free(whole);
     }
@@ -203,14 +283,18 @@ static void values(void **state)
     (void)state;
     struct model *model, *again;
     static const char text[] =
-        HEAD "\"description\": \"d\", \"data\": \"mnist\", \"normalize\": {\"std\": [2], \"mean\": [0.30000000000000004]},"
-        "\"defaults\": {\"batch\": 3, \"lr\": 0.1, \"momentum\": 0.5, \"nesterov\": true, \"decay_all\": false, \"lr_drop_epochs\":"
-        "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 1048576], \"init\": {\"weights\": \"kaiming_normal\", \"biases\": \"zero\"}}," LAYERS;
+        HEAD "\"description\": \"d\", \"data\": \"mnist\", \"normalize\": {\"std\": [2], \"mean\": "
+             "[0.30000000000000004]},"
+             "\"defaults\": {\"batch\": 3, \"lr\": 0.1, \"momentum\": 0.5, \"nesterov\": true, "
+             "\"decay_all\": false, \"lr_drop_epochs\":"
+             "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 1048576], \"init\": "
+             "{\"weights\": \"kaiming_normal\", \"biases\": \"zero\"}}," LAYERS;
     if (parse(text, NULL, &model)) fail_msg("%s", error);
     assert_true(model->mean[0] == 0.30000000000000004 && model->std[0] == 2 && model->normalized);
     assert_true(model_input(model).mean == model->mean && model_input(model).std == model->std);
     const struct model_defaults *d = &model->defaults;
-    assert_true(d->batch == 3 && d->epochs == 10 && d->lr == 0.1 && d->momentum == 0.5 && d->nesterov && !d->decay_all);
+    assert_true(d->batch == 3 && d->epochs == 10 && d->lr == 0.1 && d->momentum == 0.5 &&
+                d->nesterov && !d->decay_all);
     assert_true(d->drops == 16 && d->drop_epochs[0] == 1 && d->drop_epochs[15] == 1048576);
     assert_true(d->weights == CVY_INIT_KAIMING_NORMAL && d->biases == CVY_INIT_ZERO);
     assert_non_null(strstr(model->json, "0.30000000000000004")); /* 15 digits would not do */
@@ -225,17 +309,21 @@ static void values(void **state)
     model_free(&model);
 }
 
-#define POOLS \
-    "\"layers\": [{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 1}, {\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [1, 1]}," \
-    "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [1, 2]}, {\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [2, 1]}," \
-    "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 2}, {\"type\": \"batch_norm\", \"name\": \"b\"}]}"
+#define POOLS                                                                                \
+    "\"layers\": [{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 1}, {\"type\": "     \
+    "\"pool2d\", \"kind\": \"max\", \"kernel\": [1, 1]},"                                    \
+    "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [1, 2]}, {\"type\": \"pool2d\", " \
+    "\"kind\": \"max\", \"kernel\": [2, 1]},"                                                \
+    "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 2}, {\"type\": \"batch_norm\", "  \
+    "\"name\": \"b\"}]}"
 
 /* The kinds of the pools of a model's JSON: "mmaaa". */
 static void pool_kinds(const char *text, char out[8])
 {
     json_t *root = json_loads(text, 0, NULL), *layer;
     size_t i, n = 0;
-    json_array_foreach(json_object_get(root, "layers"), i, layer) {
+    json_array_foreach(json_object_get(root, "layers"), i, layer)
+    {
         const char *kind = json_string_value(json_object_get(layer, "kind"));
         if (kind && n < 7) out[n++] = *kind;
     }
@@ -248,13 +336,33 @@ static void overrides(void **state)
     (void)state;
     struct model *model;
     char kinds[8];
-    static const struct { const char *text; struct model_options options; const char *kinds; size_t batch; } good[] = {
-        {HEAD POOLS, {NULL, NULL, NULL}, "mmmmm", 64},
-        {HEAD POOLS, {NULL, "avg", NULL}, "mmaaa", 64}, /* of one pixel the greatest is the mean */
-        {HEAD "\"apis\": {\"a\": {\"batch\": 7, \"pool\": \"avg\"}}, " POOLS, {"a", NULL, NULL}, "mmaaa", 7},
-        {HEAD "\"apis\": {\"a\": {\"batch\": 7, \"pool\": \"avg\"}}, " POOLS, {"a", "max", NULL}, "mmmmm", 7},
-        {HEAD "\"apis\": {\"a\": {\"batch\": 7}}, \"defaults\": {\"batch\": 5}, " POOLS, {"a", NULL, NULL}, "mmmmm", 7},
-        {HEAD "\"apis\": {\"a\": {\"batch\": 7}}, \"defaults\": {\"batch\": 5}, " POOLS, {NULL, NULL, NULL}, "mmmmm", 5},
+    static const struct {
+        const char *text;
+        struct model_options options;
+        const char *kinds;
+        size_t batch;
+    } good[] = {
+        { HEAD POOLS, { NULL, NULL, NULL }, "mmmmm", 64 },
+        { HEAD POOLS,
+          { NULL, "avg", NULL },
+          "mmaaa",
+          64 }, /* of one pixel the greatest is the mean */
+        { HEAD "\"apis\": {\"a\": {\"batch\": 7, \"pool\": \"avg\"}}, " POOLS,
+          { "a", NULL, NULL },
+          "mmaaa",
+          7 },
+        { HEAD "\"apis\": {\"a\": {\"batch\": 7, \"pool\": \"avg\"}}, " POOLS,
+          { "a", "max", NULL },
+          "mmmmm",
+          7 },
+        { HEAD "\"apis\": {\"a\": {\"batch\": 7}}, \"defaults\": {\"batch\": 5}, " POOLS,
+          { "a", NULL, NULL },
+          "mmmmm",
+          7 },
+        { HEAD "\"apis\": {\"a\": {\"batch\": 7}}, \"defaults\": {\"batch\": 5}, " POOLS,
+          { NULL, NULL, NULL },
+          "mmmmm",
+          5 },
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         if (parse(good[i].text, &good[i].options, &model)) fail_msg("%zu: %s", i, error);
@@ -263,23 +371,47 @@ static void overrides(void **state)
         assert_int_equal(model->defaults.batch, good[i].batch);
         model_free(&model);
     }
-    if (parse(HEAD POOLS, &(struct model_options){NULL, NULL, "biased"}, &model)) fail_msg("%s", error);
+    if (parse(HEAD POOLS, &(struct model_options){ NULL, NULL, "biased" }, &model))
+        fail_msg("%s", error);
     assert_non_null(strstr(model->json, "\"running_var\": \"biased\""));
     model_free(&model);
-    static const struct { const char *text; struct model_options options; const char *told; } bad[] = {
-        {HEAD LAYERS, {NULL, "min", NULL}, "pool: expected \"max\" or \"avg\", found \"min\""},
-        {HEAD LAYERS, {NULL, "max", NULL}, "pool=max changes nothing: the model has no such layer"},
-        {HEAD LAYERS, {NULL, NULL, "biased"}, "bn-var=biased changes nothing: the model has no such layer"},
-        {ONE("3, {\"type\": 4}, {}"), {NULL, "max", NULL}, "pool=max changes nothing: the model has no such layer"},
-        {HEAD LAYERS, {"a", NULL, NULL}, "api=a: the model has no such entry in \"apis\""},
-        {HEAD "\"apis\": {\"b\": {}}, " LAYERS, {"a", NULL, NULL}, "api=a: the model has no such entry in \"apis\""},
-        {HEAD "\"apis\": {\"a\": 1}, " LAYERS, {"a", NULL, NULL}, "api=a: the model has no such entry in \"apis\""},
-        {HEAD "\"apis\": [1], " LAYERS, {NULL, NULL, NULL}, "\"apis\": expected an object, found an array of 1"},
-        {HEAD "\"apis\": {\"a\": {\"pool\": 1}}, " LAYERS, {"a", NULL, NULL}, "\"pool\": expected \"max\" or \"avg\", found 1"},
-        {HEAD "\"apis\": {\"a\": {\"lr\": 1}}, \"defaults\": 5, " LAYERS, {"a", NULL, NULL}, "\"defaults\": expected an object, found 5"},
-        {HEAD "\"apis\": {\"a\": {\"rate\": 1}}, " LAYERS, {"a", NULL, NULL}, "defaults: unknown key \"rate\""},
+    static const struct {
+        const char *text;
+        struct model_options options;
+        const char *told;
+    } bad[] = {
+        { HEAD LAYERS, { NULL, "min", NULL }, "pool: expected \"max\" or \"avg\", found \"min\"" },
+        { HEAD LAYERS,
+          { NULL, "max", NULL },
+          "pool=max changes nothing: the model has no such layer" },
+        { HEAD LAYERS,
+          { NULL, NULL, "biased" },
+          "bn-var=biased changes nothing: the model has no such layer" },
+        { ONE("3, {\"type\": 4}, {}"),
+          { NULL, "max", NULL },
+          "pool=max changes nothing: the model has no such layer" },
+        { HEAD LAYERS, { "a", NULL, NULL }, "api=a: the model has no such entry in \"apis\"" },
+        { HEAD "\"apis\": {\"b\": {}}, " LAYERS,
+          { "a", NULL, NULL },
+          "api=a: the model has no such entry in \"apis\"" },
+        { HEAD "\"apis\": {\"a\": 1}, " LAYERS,
+          { "a", NULL, NULL },
+          "api=a: the model has no such entry in \"apis\"" },
+        { HEAD "\"apis\": [1], " LAYERS,
+          { NULL, NULL, NULL },
+          "\"apis\": expected an object, found an array of 1" },
+        { HEAD "\"apis\": {\"a\": {\"pool\": 1}}, " LAYERS,
+          { "a", NULL, NULL },
+          "\"pool\": expected \"max\" or \"avg\", found 1" },
+        { HEAD "\"apis\": {\"a\": {\"lr\": 1}}, \"defaults\": 5, " LAYERS,
+          { "a", NULL, NULL },
+          "\"defaults\": expected an object, found 5" },
+        { HEAD "\"apis\": {\"a\": {\"rate\": 1}}, " LAYERS,
+          { "a", NULL, NULL },
+          "defaults: unknown key \"rate\"" },
     };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) refused(bad[i].text, &bad[i].options, bad[i].told);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refused(bad[i].text, &bad[i].options, bad[i].told);
 }
 
 /* What a path may lead to besides a model. */
@@ -327,7 +459,9 @@ static void unknown_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_files), cmocka_unit_test(limits),    cmocka_unit_test(values),
-                                       cmocka_unit_test(overrides),   cmocka_unit_test(files),     cmocka_unit_test(unknown_names)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_files), cmocka_unit_test(limits), cmocka_unit_test(values),
+        cmocka_unit_test(overrides),   cmocka_unit_test(files),  cmocka_unit_test(unknown_names)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

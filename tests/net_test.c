@@ -433,19 +433,24 @@ static void linearise(cvy_net *net, cvy_tensor y, bool training, size_t batch, d
     check_structure(list, r, training);
 }
 
-/* Which comes first in the list for this activation and pooling; `read`: someone else reads the activations. */
+/* Which comes first in the list for this activation and pooling; `read`: someone else reads the
+ * activations. */
 static bool pools_first(cvy_act_desc act, cvy_pool2d_desc pool, bool read)
 {
     cvy_net *net = fresh();
     struct cvyi_list list;
     struct cvyi_linear_result r;
     pool.kernel[0] = pool.kernel[1] = 1;
-    cvy_tensor x = cvy_conv2d(net, 0, "conv", &(cvy_conv2d_desc){ .out_channels = 3, .kernel = { 1, 1 } });
+    cvy_tensor x =
+        cvy_conv2d(net, 0, "conv", &(cvy_conv2d_desc){ .out_channels = 3, .kernel = { 1, 1 } });
     cvy_tensor a = cvy_activation(net, x, "act", &act), p = cvy_pool2d(net, a, "pool", &pool);
-    linearise(net, cvy_linear(net, read ? cvy_add(net, a, p, NULL) : p, "fc", &(cvy_linear_desc){ .out_features = 2 }),
+    linearise(net,
+              cvy_linear(net, read ? cvy_add(net, a, p, NULL) : p, "fc",
+                         &(cvy_linear_desc){ .out_features = 2 }),
               true, 4, 0, &list, &r);
     bool first = find_op(&list, CVY_OP_POOL, "pool") < find_op(&list, CVY_OP_ACT, "act");
-    assert_int_equal(first, find_op(&list, CVY_OP_ACT_BWD, "act.dx") < find_op(&list, CVY_OP_POOL_BWD, "pool.dx"));
+    assert_int_equal(first, find_op(&list, CVY_OP_ACT_BWD, "act.dx") <
+                                find_op(&list, CVY_OP_POOL_BWD, "pool.dx"));
     cvyi_list_free(&list);
     cvy_net_destroy(&bad);
     return first;
@@ -456,12 +461,17 @@ static void maxima_come_before_activations(void **state)
     (void)state;
     const cvy_pool2d_desc max = { .kind = CVY_POOL_MAX };
     for (int kind = CVY_SIGMOID; kind <= CVY_SOFTPLUS; kind++)
-        assert_true(pools_first((cvy_act_desc){ .kind = (enum cvy_act_kind)kind, .alpha = 0.1 }, max, false));
+        assert_true(pools_first((cvy_act_desc){ .kind = (enum cvy_act_kind)kind, .alpha = 0.1 },
+                                max, false));
     assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU }, max, true));
-    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU }, (cvy_pool2d_desc){ .kind = CVY_POOL_AVG }, false));
-    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU }, (cvy_pool2d_desc){ .tie = CVY_TIE_ALL }, false));
-    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU }, (cvy_pool2d_desc){ .tie = CVY_TIE_SPLIT }, false));
-    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU, .relu_grad_at_zero = 0.5 }, max, false));
+    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU },
+                             (cvy_pool2d_desc){ .kind = CVY_POOL_AVG }, false));
+    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU },
+                             (cvy_pool2d_desc){ .tie = CVY_TIE_ALL }, false));
+    assert_false(pools_first((cvy_act_desc){ .kind = CVY_RELU },
+                             (cvy_pool2d_desc){ .tie = CVY_TIE_SPLIT }, false));
+    assert_false(
+        pools_first((cvy_act_desc){ .kind = CVY_RELU, .relu_grad_at_zero = 0.5 }, max, false));
 }
 
 static void lenet_becomes_the_expected_list(void **state)

@@ -1,4 +1,5 @@
-/* Nets that several tests train: built-in ones at any size, and a motley one that meets most operators.
+/* Nets that several tests train: built-in ones at any size, and a motley one that meets most
+ * operators.
  *
  * Header only, so that a test program is one file. Failures end the cmocka test that asked. */
 #ifndef CVYI_TESTS_NETS_H
@@ -14,7 +15,10 @@ enum { NET_CLASSES = 10 };
 /* Builds into a new net; returns its logits. */
 typedef cvy_tensor (*build_net)(cvy_context *ctx, cvy_net **net);
 
-static inline void die(const cvy_context *ctx, const char *what) { fail_msg("%s: %s", what, cvy_message(ctx)); }
+static inline void die(const cvy_context *ctx, const char *what)
+{
+    fail_msg("%s: %s", what, cvy_message(ctx));
+}
 
 /* On images of side x side pixels. */
 static inline cvy_tensor built_in(const char *name, size_t side, cvy_context *ctx, cvy_net **net)
@@ -28,18 +32,33 @@ static inline cvy_tensor built_in(const char *name, size_t side, cvy_context *ct
     model_free(&model);
     return logits;
 }
-static inline cvy_tensor lenet_bn(cvy_context *ctx, cvy_net **net) { return built_in("lenet-bn", 28, ctx, net); }
-static inline cvy_tensor resnet20(cvy_context *ctx, cvy_net **net) { return built_in("resnet20", 32, ctx, net); }
-static inline cvy_tensor small_resnet20(cvy_context *ctx, cvy_net **net) { return built_in("resnet20", 8, ctx, net); }
-
-static inline cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, size_t channels, size_t stride)
+static inline cvy_tensor lenet_bn(cvy_context *ctx, cvy_net **net)
 {
-    return cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 3, 3 }, .no_bias = true,
-                                                        .stride = { stride, stride }, .pad = { 1, 1, 1, 1 } });
+    return built_in("lenet-bn", 28, ctx, net);
+}
+static inline cvy_tensor resnet20(cvy_context *ctx, cvy_net **net)
+{
+    return built_in("resnet20", 32, ctx, net);
+}
+static inline cvy_tensor small_resnet20(cvy_context *ctx, cvy_net **net)
+{
+    return built_in("resnet20", 8, ctx, net);
 }
 
-/* Two residual blocks, the second with a projection; concat, dropout, groups, every kind of pooling; then maps of one
- * pixel, which are cut by channels, behind and before ones that are cut by images. 250 channels: as many parts either way. */
+static inline cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, size_t channels,
+                               size_t stride)
+{
+    return cvy_conv2d(net, x, name,
+                      &(cvy_conv2d_desc){ .out_channels = channels,
+                                          .kernel = { 3, 3 },
+                                          .no_bias = true,
+                                          .stride = { stride, stride },
+                                          .pad = { 1, 1, 1, 1 } });
+}
+
+/* Two residual blocks, the second with a projection; concat, dropout, groups, every kind of
+ * pooling; then maps of one pixel, which are cut by channels, behind and before ones that are cut
+ * by images. 250 channels: as many parts either way. */
 static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
 {
     cvy_net *net;
@@ -53,21 +72,28 @@ static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
     x = cvy_relu(net, cvy_add(net, x, y, NULL));
     y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "b1", 16, 2), "b1.bn", NULL));
     y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", NULL);
-    z = cvy_conv2d(net, x, "b0", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 1, 1 }, .stride = { 2, 2 } });
+    z = cvy_conv2d(
+        net, x, "b0",
+        &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 1, 1 }, .stride = { 2, 2 } });
     x = cvy_relu(net, cvy_add(net, y, z, NULL));
-    y = cvy_conv2d(net, x, "c", &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 3, 3 }, .groups = 16 });
+    y = cvy_conv2d(net, x, "c",
+                   &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 3, 3 }, .groups = 16 });
     z = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 1, 1 } });
-    x = cvy_concat(net, (cvy_tensor[]){ y, cvy_dropout(net, z, NULL, &(cvy_dropout_desc){ .p = 0.3 }) }, 2, NULL);
-    x = cvy_relu(net, cvy_conv2d(net, x, "d", &(cvy_conv2d_desc){ .out_channels = 250, .kernel = { 1, 1 } }));
+    x = cvy_concat(net,
+                   (cvy_tensor[]){ y, cvy_dropout(net, z, NULL, &(cvy_dropout_desc){ .p = 0.3 }) },
+                   2, NULL);
+    x = cvy_relu(net, cvy_conv2d(net, x, "d",
+                                 &(cvy_conv2d_desc){ .out_channels = 250, .kernel = { 1, 1 } }));
     x = cvy_flatten(net, cvy_global_avg_pool(net, x, NULL));
     y = cvy_sigmoid(net, cvy_linear(net, x, "e", &(cvy_linear_desc){ .out_features = 250 }));
     x = cvy_dropout(net, cvy_add(net, x, y, NULL), NULL, &(cvy_dropout_desc){ .p = 0.2 });
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
-/* A net for each way to sum weight gradients: by tasks that own weights (b: 98 496 of them, on maps of 3x3 pixels), by slots
- * of more weights than are owned elsewhere (a), by images on maps of 2x2 (c), and of wide maps in several ranges of input
- * channels (fc1), with enough weights for the update to have all the tasks it may have. */
+/* A net for each way to sum weight gradients: by tasks that own weights (b: 98 496 of them, on maps
+ * of 3x3 pixels), by slots of more weights than are owned elsewhere (a), by images on maps of 2x2
+ * (c), and of wide maps in several ranges of input channels (fc1), with enough weights for the
+ * update to have all the tasks it may have. */
 static inline cvy_tensor weighty(cvy_context *ctx, cvy_net **made)
 {
     cvy_net *net;
@@ -79,7 +105,10 @@ static inline cvy_tensor weighty(cvy_context *ctx, cvy_net **made)
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
     x = cvy_relu(net, conv3(net, x, "b", 96, 1));
     x = cvy_relu(net, conv3(net, x, "c", 530, 2));
-    x = cvy_relu(net, cvy_batch_norm(net, cvy_linear(net, cvy_flatten(net, x), "fc1", &(cvy_linear_desc){ .out_features = 130 }), "fc1.bn", NULL));
+    x = cvy_relu(net, cvy_batch_norm(net,
+                                     cvy_linear(net, cvy_flatten(net, x), "fc1",
+                                                &(cvy_linear_desc){ .out_features = 130 }),
+                                     "fc1.bn", NULL));
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 

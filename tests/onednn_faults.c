@@ -1,9 +1,10 @@
-/* oneDNN's calls fail one after the other under the module, out of memory and unimplemented: what comes of it is the number
- * of a run without a fault, or a status and a sentence that names onednn; the next try on the same context, and the same
- * trainer's next step, find nothing half made.
+/* oneDNN's calls fail one after the other under the module, out of memory and unimplemented: what
+ * comes of it is the number of a run without a fault, or a status and a sentence that names onednn;
+ * the next try on the same context, and the same trainer's next step, find nothing half made.
  *
- * The definitions below take the place of libdnnl's, with the arguments that 2.6 and 3.x share. Not among them: descriptors
- * of operators (2.6's *_desc_init, 3.x's creations, one a primitive), concat's, and appending to post-ops. */
+ * The definitions below take the place of libdnnl's, with the arguments that 2.6 and 3.x share. Not
+ * among them: descriptors of operators (2.6's *_desc_init, 3.x's creations, one a primitive),
+ * concat's, and appending to post-ops. */
 #include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
@@ -32,14 +33,14 @@ static void *real(const char *name)
     return f;
 }
 
-#define FAIL_IN_TURN(name, params, args)               \
-    int name params;                                   \
-    int name params                                    \
-    {                                                  \
-        static int (*call) params;                     \
-        if (++calls == fail_at) return fault;          \
-        if (!call) *(void **)&call = real(#name);      \
-        return call args;                              \
+#define FAIL_IN_TURN(name, params, args)          \
+    int name params;                              \
+    int name params                               \
+    {                                             \
+        static int(*call) params;                 \
+        if (++calls == fail_at) return fault;     \
+        if (!call) *(void **)&call = real(#name); \
+        return call args;                         \
     }
 FAIL_IN_TURN(dnnl_engine_create, (void *a, int b, size_t c), (a, b, c))
 FAIL_IN_TURN(dnnl_stream_create, (void *a, void *b, unsigned c), (a, b, c))
@@ -47,12 +48,16 @@ FAIL_IN_TURN(dnnl_primitive_attr_create, (void *a), (a))
 FAIL_IN_TURN(dnnl_primitive_attr_set_scratchpad_mode, (void *a, int b), (a, b))
 FAIL_IN_TURN(dnnl_primitive_attr_set_post_ops, (void *a, const void *b), (a, b))
 FAIL_IN_TURN(dnnl_post_ops_create, (void *a), (a))
-FAIL_IN_TURN(dnnl_primitive_desc_create, (void *a, const void *b, const void *c, void *d, const void *e), (a, b, c, d, e))
-FAIL_IN_TURN(dnnl_reorder_primitive_desc_create, (void *a, const void *b, void *c, const void *d, void *e, const void *f),
+FAIL_IN_TURN(dnnl_primitive_desc_create,
+             (void *a, const void *b, const void *c, void *d, const void *e), (a, b, c, d, e))
+FAIL_IN_TURN(dnnl_reorder_primitive_desc_create,
+             (void *a, const void *b, void *c, const void *d, void *e, const void *f),
              (a, b, c, d, e, f))
 FAIL_IN_TURN(dnnl_memory_desc_reshape, (void *a, const void *b, int c, const void *d), (a, b, c, d))
-FAIL_IN_TURN(dnnl_memory_desc_init_submemory, (void *a, const void *b, const void *c, const void *d), (a, b, c, d))
-FAIL_IN_TURN(dnnl_memory_desc_create_submemory, (void *a, const void *b, const void *c, const void *d), (a, b, c, d))
+FAIL_IN_TURN(dnnl_memory_desc_init_submemory,
+             (void *a, const void *b, const void *c, const void *d), (a, b, c, d))
+FAIL_IN_TURN(dnnl_memory_desc_create_submemory,
+             (void *a, const void *b, const void *c, const void *d), (a, b, c, d))
 FAIL_IN_TURN(dnnl_primitive_create, (void *a, const void *b), (a, b))
 FAIL_IN_TURN(dnnl_memory_create, (void *a, const void *b, void *c, void *d), (a, b, c, d))
 FAIL_IN_TURN(dnnl_memory_set_data_handle, (void *a, void *b), (a, b))
@@ -70,7 +75,8 @@ static enum cvy_status step(cvy_trainer *t, size_t n, double *loss)
     return status;
 }
 
-/* A trainer, a whole batch and one image. After a step that failed, one more on the same trainer without a fault. */
+/* A trainer, a whole batch and one image. After a step that failed, one more on the same trainer
+ * without a fault. */
 static enum cvy_status train(cvy_context *ctx, cvy_net *net, cvy_tensor logits, double *loss)
 {
     cvy_trainer *t = NULL;
@@ -83,7 +89,8 @@ static enum cvy_status train(cvy_context *ctx, cvy_net *net, cvy_tensor logits, 
     if (status == CVY_OK) status = step(t, 1, &more);
     *loss += more;
     if (status != CVY_OK) {
-        if (!strstr(cvy_message(ctx), "onednn")) fail_msg("call %ld, fault %d: it says: %s", fail_at, fault, cvy_message(ctx));
+        if (!strstr(cvy_message(ctx), "onednn"))
+            fail_msg("call %ld, fault %d: it says: %s", fail_at, fault, cvy_message(ctx));
         fail_at = 0;
         if (made && step(t, 1, &more)) fail_msg("the step after a fault: %s", cvy_message(ctx));
     }
@@ -97,7 +104,8 @@ static void every_call_may_fail(void **state)
     cvy_context *ctx = NULL;
     cvy_net *net = NULL;
     double want, got;
-    if (cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "onednn,native" }, &ctx) != CVY_OK) {
+    if (cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "onednn,native" },
+                           &ctx) != CVY_OK) {
         if (!strstr(cvy_message(ctx), "convoy-onednn.so in")) fail_msg("%s", cvy_message(ctx));
         cvy_context_destroy(&ctx);
         print_message("left out: the oneDNN module: not built (Debian: libdnnl-dev)\n");

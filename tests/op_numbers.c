@@ -1,6 +1,7 @@
-/* Operators of op.h one by one against numbers worked out from the formulas of types.h without the library: every pass and
- * every option, on the reference, native and oneDNN's module. The other tests of single operators build both of their sides
- * through op.c; what it gets wrong for both shows here. */
+/* Operators of op.h one by one against numbers worked out from the formulas of types.h without the
+ * library: every pass and every option, on the reference, native and oneDNN's module. The other
+ * tests of single operators build both of their sides through op.c; what it gets wrong for both
+ * shows here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,9 @@ enum { MOST = 64 };
 static cvy_context *ctx;
 
 #define IN(...) ((const float[]){ __VA_ARGS__ })
-#define WANT(got, ...) near_all(#got, got, (const double[]){ __VA_ARGS__ }, sizeof(double[]){ __VA_ARGS__ } / sizeof(double))
+#define WANT(got, ...)                                   \
+    near_all(#got, got, (const double[]){ __VA_ARGS__ }, \
+             sizeof(double[]){ __VA_ARGS__ } / sizeof(double))
 
 static void near_all(const char *what, const float *got, const double *want, size_t n)
 {
@@ -35,7 +38,9 @@ static void ok(enum cvy_status status)
 /* Runs it twice, in memory of its own and in the caller's; what it writes is equal. */
 static void run_it(cvy_op **op, cvy_op_args args)
 {
-    float first[MOST], *const out = args.dst ? args.dst : args.diff_src ? args.diff_src : args.diff_weights;
+    float first[MOST], *const out = args.dst        ? args.dst
+                                    : args.diff_src ? args.diff_src
+                                                    : args.diff_weights;
     float *const update[2] = { args.running_mean, args.running_var };
     float kept[2][2] = { { 0 } };
     for (int i = 0; i < 2; i++)
@@ -63,10 +68,10 @@ static float *blank(float *x)
 }
 #define BLANK(name) float name##_[MOST], *name = blank(name##_)
 
-/* ------------------------------------------------------------------------------------------------ convolution */
+/* ---------------------------------------------------------------------------------- convolution */
 
-static void conv_case(const cvy_conv2d_desc *d, cvy_shape s, const float *x, const float *w, const float *b, const float *dy,
-                      float *out[4])
+static void conv_case(const cvy_conv2d_desc *d, cvy_shape s, const float *x, const float *w,
+                      const float *b, const float *dy, float *out[4])
 {
     cvy_op *op;
     for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
@@ -76,7 +81,9 @@ static void conv_case(const cvy_conv2d_desc *d, cvy_shape s, const float *x, con
     ok(cvy_op_conv2d(ctx, d, s, CVY_BACKWARD_DATA, &op));
     run_it(&op, (cvy_op_args){ .diff_dst = dy, .weights = w, .diff_src = out[1] });
     ok(cvy_op_conv2d(ctx, d, s, CVY_BACKWARD_WEIGHTS, &op));
-    run_it(&op, (cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = out[2], .diff_bias = b ? out[3] : NULL });
+    run_it(&op,
+           (cvy_op_args){
+               .src = x, .diff_dst = dy, .diff_weights = out[2], .diff_bias = b ? out[3] : NULL });
 }
 
 static void convolutions(void **state)
@@ -87,37 +94,50 @@ static void convolutions(void **state)
     BLANK(dw);
     BLANK(db);
     /* strides and padding of each side's own */
-    conv_case(&(cvy_conv2d_desc){ .out_channels = 2, .kernel = { 2, 2 }, .stride = { 1, 2 }, .pad = { 1, 0, 0, 1 } },
-              (cvy_shape){ 2, 2, 3, 3 },
-              IN(-3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3,
-                 1, -1, -3),
-              IN(-2, 1, -1, 2, 0, -2, 1, -1, 2, 0, -2, 1, -1, 2, 0, -2), IN(10, -20),
-              IN(1, -1, 2, 0, 3, -2, 1, 1, -1, 2, 0, 3, -2, 1, 1, -1, 2, 0, 3, -2, 1, 1, -1, 2),
-              (float *[]){ y, dx, dw, db });
-    WANT(y, 19, 13, 32, 6, 16, 4, -8, -20, -21, -25, -28, -19, 11, 13, 20, 15, 32, 6, -19, -18, -7, -24, -21, -25);
-    WANT(dx, -9, 5, 3, -6, 6, 6, -3, 6, -4, 2, -9, -3, 2, -6, -3, 3, -3, -2, -4, 0, 7, -9, 5, 3, 0, 3, -4, -3, -4, 0, 2, -9,
-         -3, 2, 0, 0);
+    conv_case(
+        &(cvy_conv2d_desc){
+            .out_channels = 2, .kernel = { 2, 2 }, .stride = { 1, 2 }, .pad = { 1, 0, 0, 1 } },
+        (cvy_shape){ 2, 2, 3, 3 },
+        IN(-3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3, 1, -1, -3, 2, 0, -2, 3,
+           1, -1, -3, 2, 0, -2, 3, 1, -1, -3),
+        IN(-2, 1, -1, 2, 0, -2, 1, -1, 2, 0, -2, 1, -1, 2, 0, -2), IN(10, -20),
+        IN(1, -1, 2, 0, 3, -2, 1, 1, -1, 2, 0, 3, -2, 1, 1, -1, 2, 0, 3, -2, 1, 1, -1, 2),
+        (float *[]){ y, dx, dw, db });
+    WANT(y, 19, 13, 32, 6, 16, 4, -8, -20, -21, -25, -28, -19, 11, 13, 20, 15, 32, 6, -19, -18, -7,
+         -24, -21, -25);
+    WANT(dx, -9, 5, 3, -6, 6, 6, -3, 6, -4, 2, -9, -3, 2, -6, -3, 3, -3, -2, -4, 0, 7, -9, 5, 3, 0,
+         3, -4, -3, -4, 0, 2, -9, -3, 2, 0, 0);
     WANT(dw, -16, 18, -28, 5, 6, -14, 12, -2, 11, -3, 19, 1, 4, 1, -21, -11);
     WANT(db, 4, 10);
     /* groups, dilation, a turned kernel, no bias */
     blank(dx), blank(dw);
-    conv_case(&(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 2, 1 }, .stride = { 1, 1 }, .dilation = { 2, 1 },
-                                  .groups = 2, .no_bias = true, .flip = true },
+    conv_case(&(cvy_conv2d_desc){ .out_channels = 4,
+                                  .kernel = { 2, 1 },
+                                  .stride = { 1, 1 },
+                                  .dilation = { 2, 1 },
+                                  .groups = 2,
+                                  .no_bias = true,
+                                  .flip = true },
               (cvy_shape){ 1, 2, 4, 3 },
-              IN(-2, 1, 4, 0, 3, -1, 2, -2, 1, 4, 0, 3, -1, 2, -2, 1, 4, 0, 3, -1, 2, -2, 1, 4), IN(1, -2, 3, 4, -1, 2, 5, -3),
-              NULL, IN(1, 2, -1, 0, 1, 1, 2, -1, 0, 1, 1, 2, -1, 0, 1, 1, 2, -1, 0, 1, 1, 2, -1, 0),
+              IN(-2, 1, 4, 0, 3, -1, 2, -2, 1, 4, 0, 3, -1, 2, -2, 1, 4, 0, 3, -1, 2, -2, 1, 4),
+              IN(1, -2, 3, 4, -1, 2, 5, -3), NULL,
+              IN(1, 2, -1, 0, 1, 1, 2, -1, 0, 1, 1, 2, -1, 0, 1, 1, 2, -1, 0, 1, 1, 2, -1, 0),
               (float *[]){ y, dx, dw, NULL });
-    WANT(y, 6, -4, -7, 4, -6, 5, -2, -2, 19, 12, 12, 5, -5, 5, -6, 4, 7, -4, 18, -11, 16, -13, -7, 20);
+    WANT(y, 6, -4, -7, 4, -6, 5, -2, -2, 19, 12, 12, 5, -5, 5, -6, 4, 7, -4, 18, -11, 16, -13, -7,
+         20);
     WANT(dx, 6, -8, 2, 4, 2, 6, 7, -1, -1, 3, 4, 7, -2, -3, -1, -4, 7, -2, 1, 5, 4, 9, -7, 1);
     WANT(dw, 0, -2, 16, -4, -5, 8, -4, -2);
     cvy_op *op; /* 0 means 1 */
-    ok(cvy_op_conv2d(ctx, &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 2 } }, (cvy_shape){ 1, 1, 1, 3 }, CVY_FORWARD, &op));
+    ok(cvy_op_conv2d(ctx, &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 2 } },
+                     (cvy_shape){ 1, 1, 1, 3 }, CVY_FORWARD, &op));
     assert_int_equal(cvy_op_dst_shape(op).w, 2);
-    run_it(&op, (cvy_op_args){ .src = IN(1, 10, 100), .weights = IN(2, 3), .bias = IN(0.5f), .dst = blank(y) });
+    run_it(&op,
+           (cvy_op_args){
+               .src = IN(1, 10, 100), .weights = IN(2, 3), .bias = IN(0.5f), .dst = blank(y) });
     WANT(y, 32.5, 320.5);
 }
 
-/* ------------------------------------------------------------------------------------------------ batch norm */
+/* ----------------------------------------------------------------------------------- batch norm */
 
 static const cvy_shape BN = { 2, 2, 1, 2 }; /* means 4 and 1, variances 5 and 5 */
 #define BN_X IN(1, 3, -2, 0, 5, 7, 2, 4)
@@ -138,9 +158,15 @@ static void batch_norm_forward(void **state)
     BLANK(y);
     float mean[2] = { 0 }, var[2] = { 0 }, rm[2] = { 8, -2 }, rv[2] = { 1, 2 };
     const float *const gamma = IN(3, 6), *const beta = IN(1, -1);
-    const cvy_op_args all = { .weights = gamma, .bias = beta, .dst = y, .mean = mean, .var = var, .running_mean = rm,
+    const cvy_op_args all = { .weights = gamma,
+                              .bias = beta,
+                              .dst = y,
+                              .mean = mean,
+                              .var = var,
+                              .running_mean = rm,
                               .running_var = rv };
-#define PAIR(got, a, b) assert_true(fabs((double)(got)[0] - (a)) < 2e-6 && fabs((double)(got)[1] - (b)) < 2e-6)
+#define PAIR(got, a, b) \
+    assert_true(fabs((double)(got)[0] - (a)) < 2e-6 && fabs((double)(got)[1] - (b)) < 2e-6)
     bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .momentum = 0.5 }, CVY_FORWARD, all);
     WANT(y, -2, 0, -7, -3, 2, 4, 1, 5);
     PAIR(mean, 4, 1);
@@ -148,34 +174,47 @@ static void batch_norm_forward(void **state)
     PAIR(rm, 6, -0.5);
     PAIR(rv, 0.5 + 10. / 3, 1 + 10. / 3); /* 20/3 is the unbiased variance */
     rm[0] = 8, rm[1] = -2, rv[0] = 1, rv[1] = 2;
-    bn_forward(&(cvy_batch_norm_desc){ .running_var = CVY_BN_VAR_BIASED }, CVY_FORWARD, all); /* eps 1e-5, momentum 0.1 */
-    WANT(y, -3.02491833, -0.341639445, -9.04983667, -3.68327889, 2.34163944, 5.02491833, 1.68327889, 7.04983667);
+    /* eps 1e-5, momentum 0.1 */
+    bn_forward(&(cvy_batch_norm_desc){ .running_var = CVY_BN_VAR_BIASED }, CVY_FORWARD, all);
+    WANT(y, -3.02491833, -0.341639445, -9.04983667, -3.68327889, 2.34163944, 5.02491833, 1.68327889,
+         7.04983667);
     PAIR(rm, 7.6, -1.7);
     PAIR(rv, 1.4, 2.3);
-    bn_forward(NULL, CVY_FORWARD, (cvy_op_args){ .weights = gamma, .bias = beta, .dst = y }); /* statistics that nobody wants */
-    WANT(y, -3.02491833, -0.341639445, -9.04983667, -3.68327889, 2.34163944, 5.02491833, 1.68327889, 7.04983667);
-    bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .no_affine = true }, CVY_FORWARD, (cvy_op_args){ .dst = y });
+    /* statistics that nobody wants */
+    bn_forward(NULL, CVY_FORWARD, (cvy_op_args){ .weights = gamma, .bias = beta, .dst = y });
+    WANT(y, -3.02491833, -0.341639445, -9.04983667, -3.68327889, 2.34163944, 5.02491833, 1.68327889,
+         7.04983667);
+    bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .no_affine = true }, CVY_FORWARD,
+               (cvy_op_args){ .dst = y });
     WANT(y, -1, -1. / 3, -1, -1. / 3, 1. / 3, 1, 1. / 3, 1);
     /* by the running statistics, which stay */
     for (int frozen = 0; frozen < 2; frozen++) {
         rm[0] = 2, rm[1] = 1, rv[0] = 5, rv[1] = 12;
         mean[0] = var[0] = 99;
         enum cvy_pass pass = frozen ? CVY_FORWARD : CVY_FORWARD_INFER;
-        bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .momentum = 0.5, .frozen = frozen }, pass, all);
+        bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .momentum = 0.5, .frozen = frozen }, pass,
+                   all);
         WANT(y, 0, 2, -5.5, -2.5, 4, 6, 0.5, 3.5);
         bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .no_affine = true, .frozen = frozen }, pass,
                    (cvy_op_args){ .dst = y, .running_mean = rm, .running_var = rv });
         WANT(y, -1. / 3, 1. / 3, -0.75, -0.25, 1, 5. / 3, 0.25, 0.75);
-        assert_true(rm[0] == 2 && rm[1] == 1 && rv[0] == 5 && rv[1] == 12 && mean[0] == 99 && var[0] == 99);
+        assert_true(rm[0] == 2 && rm[1] == 1 && rv[0] == 5 && rv[1] == 12 && mean[0] == 99 &&
+                    var[0] == 99);
     }
 }
 
-static void bn_backward(const cvy_batch_norm_desc *d, float mean[2], float var[2], float *dx, float *dg, float *db)
+static void bn_backward(const cvy_batch_norm_desc *d, float mean[2], float var[2], float *dx,
+                        float *dg, float *db)
 {
     cvy_op *op;
     ok(cvy_op_batch_norm(ctx, d, BN, CVY_BACKWARD_DATA, &op));
-    run_it(&op, (cvy_op_args){ .src = BN_X, .diff_dst = BN_DY, .weights = d->no_affine ? NULL : IN(3, 6), .mean = mean,
-                               .var = var, .diff_src = blank(dx), .diff_weights = dg ? blank(dg) : NULL,
+    run_it(&op, (cvy_op_args){ .src = BN_X,
+                               .diff_dst = BN_DY,
+                               .weights = d->no_affine ? NULL : IN(3, 6),
+                               .mean = mean,
+                               .var = var,
+                               .diff_src = blank(dx),
+                               .diff_weights = dg ? blank(dg) : NULL,
                                .diff_bias = db ? blank(db) : NULL });
 }
 
@@ -191,35 +230,51 @@ static void batch_norm_backward(void **state)
     WANT(dg, 2, -2. / 3);
     WANT(db, 6, 2);
     bn_backward(&(cvy_batch_norm_desc){ 0 }, mean, var, dx, dg, db);
-    WANT(dx, 0.536653363, -1.60996814, 3.21993628, -4.29324569, 1.60996814, -0.536653363, -1.07331209, 2.1466215);
+    WANT(dx, 0.536653363, -1.60996814, 3.21993628, -4.29324569, 1.60996814, -0.536653363,
+         -1.07331209, 2.1466215);
     bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .no_affine = true }, mean, var, dx, NULL, NULL);
     WANT(dx, 0, -4. / 9, 4. / 9, -14. / 27, 4. / 9, 0, -4. / 27, 2. / 9);
     bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true }, rm, rv, dx, dg, db);
     WANT(dx, 1, 0, 3, -1.5, 3, 2, 0, 1.5);
     WANT(dg, 6, -0.5);
     WANT(db, 6, 2);
-    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true, .no_affine = true }, rm, rv, dx, NULL, NULL);
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true, .no_affine = true }, rm, rv, dx,
+                NULL, NULL);
     WANT(dx, 1. / 3, 0, 0.5, -0.25, 1, 2. / 3, 0, 0.25);
 }
 
-/* ------------------------------------------------------------------------------------------------ activations */
+/* ---------------------------------------------------------------------------------- activations */
 
 static void activations(void **state)
 {
     (void)state;
     static const float x[5] = { -2, -0.5f, 0, 0.5f, 3 }, dy[5] = { 1, 2, 3, 4, 5 };
-    static const struct { cvy_act_desc d; double y[5], dx[5]; } known[] = {
-        { { .kind = CVY_SIGMOID }, { 0.119202922, 0.377540669, 0.5, 0.622459331, 0.952574127 },
+    static const struct {
+        cvy_act_desc d;
+        double y[5], dx[5];
+    } known[] = {
+        { { .kind = CVY_SIGMOID },
+          { 0.119202922, 0.377540669, 0.5, 0.622459331, 0.952574127 },
           { 0.104993585, 0.470007424, 0.75, 0.940014849, 0.225883299 } },
-        { { .kind = CVY_TANH }, { -0.96402758, -0.462117157, 0, 0.462117157, 0.995054754 },
+        { { .kind = CVY_TANH },
+          { -0.96402758, -0.462117157, 0, 0.462117157, 0.995054754 },
           { 0.0706508249, 1.57289547, 3, 3.14579093, 0.0493301858 } },
         { { .kind = CVY_RELU }, { 0, 0, 0, 0.5, 3 }, { 0, 0, 0, 4, 5 } },
-        { { .kind = CVY_RELU, .relu_grad_at_zero = 0.5 }, { 0, 0, 0, 0.5, 3 }, { 0, 0, 1.5, 4, 5 } },
+        { { .kind = CVY_RELU, .relu_grad_at_zero = 0.5 },
+          { 0, 0, 0, 0.5, 3 },
+          { 0, 0, 1.5, 4, 5 } },
         { { .kind = CVY_LEAKY_RELU }, { -0.02, -0.005, 0, 0.5, 3 }, { 0.01, 0.02, 0.03, 4, 5 } },
-        { { .kind = CVY_LEAKY_RELU, .alpha = 0.25 }, { -0.5, -0.125, 0, 0.5, 3 }, { 0.25, 0.5, 0.75, 4, 5 } },
-        { { .kind = CVY_ELU }, { -0.864664717, -0.39346934, 0, 0.5, 3 }, { 0.135335283, 1.21306132, 3, 4, 5 } },
-        { { .kind = CVY_ELU, .alpha = 2 }, { -1.72932943, -0.786938681, 0, 0.5, 3 }, { 0.270670566, 2.42612264, 6, 4, 5 } },
-        { { .kind = CVY_SOFTPLUS }, { 0.126928011, 0.474076984, 0.693147181, 0.974076984, 3.04858735 },
+        { { .kind = CVY_LEAKY_RELU, .alpha = 0.25 },
+          { -0.5, -0.125, 0, 0.5, 3 },
+          { 0.25, 0.5, 0.75, 4, 5 } },
+        { { .kind = CVY_ELU },
+          { -0.864664717, -0.39346934, 0, 0.5, 3 },
+          { 0.135335283, 1.21306132, 3, 4, 5 } },
+        { { .kind = CVY_ELU, .alpha = 2 },
+          { -1.72932943, -0.786938681, 0, 0.5, 3 },
+          { 0.270670566, 2.42612264, 6, 4, 5 } },
+        { { .kind = CVY_SOFTPLUS },
+          { 0.126928011, 0.474076984, 0.693147181, 0.974076984, 3.04858735 },
           { 0.119202922, 0.755081338, 1.5, 2.48983732, 4.76287063 } },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -227,19 +282,26 @@ static void activations(void **state)
         BLANK(dx);
         cvy_op *op;
         for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
-            ok(cvy_op_activation(ctx, &known[i].d, (cvy_shape){ 1, 5, 1, 1 }, (enum cvy_pass)pass, &op));
+            ok(cvy_op_activation(ctx, &known[i].d, (cvy_shape){ 1, 5, 1, 1 }, (enum cvy_pass)pass,
+                                 &op));
             run_it(&op, (cvy_op_args){ .src = x, .dst = blank(y) });
             near_all("y", y, known[i].y, 5);
         }
         ok(cvy_op_activation(ctx, &known[i].d, (cvy_shape){ 1, 5, 1, 1 }, CVY_BACKWARD_DATA, &op));
         bool from_x = known[i].d.relu_grad_at_zero != 0; /* the other is not looked at */
-        if (!from_x) assert_int_equal(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_src = dx }), CVY_E_ARG);
-        run_it(&op, (cvy_op_args){ .src = from_x ? x : NULL, .dst_in = from_x ? NULL : y, .diff_dst = dy, .diff_src = dx });
+        if (!from_x)
+            assert_int_equal(
+                cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_src = dx }),
+                CVY_E_ARG);
+        run_it(&op, (cvy_op_args){ .src = from_x ? x : NULL,
+                                   .dst_in = from_x ? NULL : y,
+                                   .diff_dst = dy,
+                                   .diff_src = dx });
         near_all("dx", dx, known[i].dx, 5);
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ pooling */
+/* -------------------------------------------------------------------------------------- pooling */
 
 static const float POOL_X[9] = { 1, 4, 4, 2, 4, -3, 0, 5, -6 };
 
@@ -251,7 +313,8 @@ static void pool_case(cvy_pool2d_desc d, float *y, float *dx)
         run_it(&op, (cvy_op_args){ .src = POOL_X, .dst = blank(y) });
     }
     ok(cvy_op_pool2d(ctx, &d, (cvy_shape){ 1, 1, 3, 3 }, CVY_BACKWARD_DATA, &op));
-    run_it(&op, (cvy_op_args){ .src = d.kind == CVY_POOL_MAX ? POOL_X : NULL, .diff_dst = IN(6, 12, 24, 48),
+    run_it(&op, (cvy_op_args){ .src = d.kind == CVY_POOL_MAX ? POOL_X : NULL,
+                               .diff_dst = IN(6, 12, 24, 48),
                                .diff_src = blank(dx) });
 }
 
@@ -260,7 +323,8 @@ static void pools(void **state)
     (void)state;
     BLANK(y);
     BLANK(dx);
-    cvy_pool2d_desc d = { .kernel = { 2, 2 }, .stride = { 1, 1 } }; /* windows 1 4 2 4, 4 4 4 -3, 2 4 0 5, 4 -3 5 -6 */
+    /* windows 1 4 2 4, 4 4 4 -3, 2 4 0 5, 4 -3 5 -6 */
+    cvy_pool2d_desc d = { .kernel = { 2, 2 }, .stride = { 1, 1 } };
     pool_case(d, y, dx);
     WANT(y, 4, 4, 5, 5);
     WANT(dx, 0, 18, 0, 0, 0, 0, 0, 72, 0);
@@ -274,7 +338,8 @@ static void pools(void **state)
     pool_case(d, y, dx);
     WANT(y, 2.75, 2.25, 2.75, 0);
     WANT(dx, 1.5, 4.5, 3, 7.5, 22.5, 15, 6, 18, 12);
-    /* no stride: the kernel; padding at the top and on the right: windows of rows -1…0 and 1…2, columns 0…1 and 2…3 */
+    /* no stride: the kernel; padding at the top and on the right: windows of rows -1…0 and 1…2,
+     * columns 0…1 and 2…3 */
     d = (cvy_pool2d_desc){ .kernel = { 2, 2 }, .pad = { 1, 0, 0, 1 }, .kind = CVY_POOL_AVG };
     pool_case(d, y, dx);
     WANT(y, 1.25, 1, 2.75, -2.25);
@@ -294,9 +359,10 @@ static void pools(void **state)
     WANT(dx, 1.5, 1.5, 6, 1.5, 1.5, 6, 12, 12, 48);
 }
 
-/* ------------------------------------------------------------------------------------------------ dropout */
+/* -------------------------------------------------------------------------------------- dropout */
 
-static size_t dropped(const cvy_dropout_desc *d, enum cvy_pass pass, uint64_t seed, uint64_t step, float kept)
+static size_t dropped(const cvy_dropout_desc *d, enum cvy_pass pass, uint64_t seed, uint64_t step,
+                      float kept)
 {
     static const cvy_shape s = { 3, 4, 5, 5 };
     float x[300], y[300];
@@ -305,14 +371,16 @@ static size_t dropped(const cvy_dropout_desc *d, enum cvy_pass pass, uint64_t se
     for (size_t i = 0; i < 300; i++) x[i] = (float)i + 1;
     ok(cvy_op_dropout(ctx, d, s, pass, &op));
     cvy_op_args args = { .src = x, .dst = y, .seed = seed, .step = step };
-    if (pass == CVY_BACKWARD_DATA) args = (cvy_op_args){ .diff_dst = x, .diff_src = y, .seed = seed, .step = step };
+    if (pass == CVY_BACKWARD_DATA)
+        args = (cvy_op_args){ .diff_dst = x, .diff_src = y, .seed = seed, .step = step };
     ok(cvy_op_run(op, &args));
     cvy_op_destroy(&op);
     size_t digest = 0;
     for (size_t i = 0; i < 300; i++) {
         zeros += y[i] == 0;
         digest = digest * 31 + (y[i] == 0);
-        if (y[i] != 0 && !(fabsf(y[i] - kept * x[i]) <= 1e-6f * y[i])) fail_msg("%g of %g, expected %g of it", (double)y[i], (double)x[i], (double)kept);
+        if (y[i] != 0 && !(fabsf(y[i] - kept * x[i]) <= 1e-6f * y[i]))
+            fail_msg("%g of %g, expected %g of it", (double)y[i], (double)x[i], (double)kept);
     }
     double spread = 5 * sqrt(300 * d->p * (1 - d->p));
     if (pass == CVY_FORWARD_INFER) assert_int_equal(zeros, 0);
@@ -336,7 +404,7 @@ static void dropouts(void **state)
     dropped(&(cvy_dropout_desc){ .p = 0 }, CVY_FORWARD, 1, 2, 1);
 }
 
-/* ------------------------------------------------------------------------------------------------ sums, joins, losses */
+/* -------------------------------------------------------------------------- sums, joins, losses */
 
 static void joins(void **state)
 {
@@ -365,7 +433,8 @@ static void joins(void **state)
 
 static void near_loss(double loss, double want)
 {
-    if (!(fabs(loss - want) <= 4e-6 * (1 + want))) fail_msg("the loss is %.9g, expected %.9g", loss, want);
+    if (!(fabs(loss - want) <= 4e-6 * (1 + want)))
+        fail_msg("the loss is %.9g, expected %.9g", loss, want);
 }
 
 static void losses(void **state)
@@ -393,11 +462,14 @@ static void losses(void **state)
     WANT(y, 0.0450152866, 0.122364236, -0.167379522, -1. / 3, 1. / 6, 1. / 6);
 }
 
-/* ------------------------------------------------------------------------------------------------ on every backend */
+/* ----------------------------------------------------------------------------- on every backend */
 
 static int open_context(void **state)
 {
-    return cvy_context_create(&(cvy_context_options){ .backends = *state, .threads = 2 }, &ctx) == CVY_OK ? 0 : -1;
+    return cvy_context_create(&(cvy_context_options){ .backends = *state, .threads = 2 }, &ctx) ==
+                   CVY_OK
+               ? 0
+               : -1;
 }
 static int close_context(void **state)
 {
@@ -411,16 +483,25 @@ int main(void)
     const char *const lists[] = { "reference", "native,reference", "onednn,native,reference" };
     int failed = 0;
     for (size_t i = 0; i < 3; i++) {
-        enum cvy_status status = cvy_context_create(&(cvy_context_options){ .backends = lists[i] }, &ctx);
+        enum cvy_status status =
+            cvy_context_create(&(cvy_context_options){ .backends = lists[i] }, &ctx);
         bool absent = status != CVY_OK && strstr(cvy_message(ctx), "convoy-onednn.so in");
         cvy_context_destroy(&ctx);
         if (absent) {
             print_message("left out: the oneDNN module: not built (Debian: libdnnl-dev)\n");
             continue;
         }
-#define EACH(f) cmocka_unit_test_prestate_setup_teardown(f, open_context, close_context, (void *)(uintptr_t)lists[i])
-        const struct CMUnitTest tests[] = { EACH(convolutions), EACH(batch_norm_forward), EACH(batch_norm_backward),
-                                            EACH(activations), EACH(pools), EACH(dropouts), EACH(joins), EACH(losses) };
+#define EACH(f)                                                              \
+    cmocka_unit_test_prestate_setup_teardown(f, open_context, close_context, \
+                                             (void *)(uintptr_t)lists[i])
+        const struct CMUnitTest tests[] = { EACH(convolutions),
+                                            EACH(batch_norm_forward),
+                                            EACH(batch_norm_backward),
+                                            EACH(activations),
+                                            EACH(pools),
+                                            EACH(dropouts),
+                                            EACH(joins),
+                                            EACH(losses) };
         print_message("%s\n", lists[i]);
         failed += cmocka_run_group_tests(tests, NULL, NULL);
     }

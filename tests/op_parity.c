@@ -1,6 +1,8 @@
-/* The native backend against the reference over random operator descriptors, through the operator API, and then the oneDNN
- * module where there is one (with looser bounds and no promise of equal bits: docs/numerics.md): every operator and pass, 1 to 40 images, buffers that are misaligned by whole floats and end at a guard page. Errors are held to
- * bounds that follow from float arithmetic, whole numbers to equality, and two instruction sets to the same bits.
+/* The native backend against the reference over random operator descriptors, through the operator
+ * API, and then the oneDNN module where there is one (with looser bounds and no promise of equal
+ * bits: docs/numerics.md): every operator and pass, 1 to 40 images, buffers that are misaligned by
+ * whole floats and end at a guard page. Errors are held to bounds that follow from float
+ * arithmetic, whole numbers to equality, and two instruction sets to the same bits.
  *
  *   op_parity [--seed S] [--cases N] [--case I]     a failure prints the line that repeats it */
 #include <setjmp.h>
@@ -15,15 +17,30 @@
 #include "check.h"
 #include "convoy/convoy.h"
 
-#define U 0x1p-24            /* half an ulp of 1 */
-#define MAX_MACS 1500000.0   /* of a convolution: what the reference does in about 2 ms */
+#define U 0x1p-24          /* half an ulp of 1 */
+#define MAX_MACS 1500000.0 /* of a convolution: what the reference does in about 2 ms */
 #define MAX_BUFFERS 64
 #define MAX_PARTS 6
 
-enum kind { CONV, LINEAR, BATCH_NORM, ACT, POOL, DROPOUT, ADD, CONCAT, SOFTMAX, CROSS_ENTROPY, KINDS };
-static const char *const kind_names[KINDS] = { "conv2d",  "linear", "batch_norm", "activation",           "pool2d",
-                                               "dropout", "add",    "concat",     "softmax", "softmax_cross_entropy" };
-static const char *const pass_names[] = { "forward", "forward_infer", "backward_data", "backward_weights" };
+enum kind {
+    CONV,
+    LINEAR,
+    BATCH_NORM,
+    ACT,
+    POOL,
+    DROPOUT,
+    ADD,
+    CONCAT,
+    SOFTMAX,
+    CROSS_ENTROPY,
+    KINDS
+};
+static const char *const kind_names[KINDS] = {
+    "conv2d",  "linear", "batch_norm", "activation", "pool2d",
+    "dropout", "add",    "concat",     "softmax",    "softmax_cross_entropy"
+};
+static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
+                                          "backward_weights" };
 
 /* How inputs are filled. */
 enum fill { REAL, POSITIVE, WHOLE, SPECIAL };
@@ -47,7 +64,7 @@ struct parity {
     cvy_context *reference, *native[5];
     enum cvy_isa isa[5];
     size_t n_native;
-    bool module;             /* `native` is one context with oneDNN's module */
+    bool module; /* `native` is one context with oneDNN's module */
     uint64_t seed;
     size_t first, end;
     /* of the running case */
@@ -60,41 +77,46 @@ struct parity {
     bool failed;
     /* summary */
     size_t count[KINDS];
-    double worst[KINDS];     /* error / bound */
+    double worst[KINDS]; /* error / bound */
 };
 
-/* ------------------------------------------------------------------------------------------------ telling */
+/* -------------------------------------------------------------------------------------- telling */
 
 static size_t elements(cvy_shape s) { return s.n * s.c * s.h * s.w; }
 
 static void describe(const struct op_case *c)
 {
-    print_message("%s %s, src %zux%zux%zux%zu, fill %d\n", kind_names[c->kind], pass_names[c->pass], c->src.n, c->src.c,
-                  c->src.h, c->src.w, (int)c->fill);
+    print_message("%s %s, src %zux%zux%zux%zu, fill %d\n", kind_names[c->kind], pass_names[c->pass],
+                  c->src.n, c->src.c, c->src.h, c->src.w, (int)c->fill);
     if (c->kind == CONV || c->kind == LINEAR)
-        print_message(
-            "  out_channels %zu, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, dilation %zux%zu, groups "
-            "%zu%s%s\n",
-            c->conv.out_channels, c->conv.kernel[0], c->conv.kernel[1], c->conv.stride[0], c->conv.stride[1],
-            c->conv.pad[0], c->conv.pad[1], c->conv.pad[2], c->conv.pad[3], c->conv.dilation[0], c->conv.dilation[1],
-            c->conv.groups, c->conv.no_bias ? ", no bias" : "", c->conv.flip ? ", flip" : "");
+        print_message("  out_channels %zu, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, "
+                      "dilation %zux%zu, groups "
+                      "%zu%s%s\n",
+                      c->conv.out_channels, c->conv.kernel[0], c->conv.kernel[1], c->conv.stride[0],
+                      c->conv.stride[1], c->conv.pad[0], c->conv.pad[1], c->conv.pad[2],
+                      c->conv.pad[3], c->conv.dilation[0], c->conv.dilation[1], c->conv.groups,
+                      c->conv.no_bias ? ", no bias" : "", c->conv.flip ? ", flip" : "");
     if (c->kind == BATCH_NORM)
-        print_message("  eps %g, momentum %g, running_var %d%s%s\n", c->bn.eps, c->bn.momentum, (int)c->bn.running_var,
-                      c->bn.no_affine ? ", no affine" : "", c->bn.frozen ? ", frozen" : "");
+        print_message("  eps %g, momentum %g, running_var %d%s%s\n", c->bn.eps, c->bn.momentum,
+                      (int)c->bn.running_var, c->bn.no_affine ? ", no affine" : "",
+                      c->bn.frozen ? ", frozen" : "");
     if (c->kind == ACT)
         print_message("  kind %d, alpha %g, relu_grad_at_zero %g\n", (int)c->act.kind, c->act.alpha,
                       c->act.relu_grad_at_zero);
     if (c->kind == POOL)
         print_message("  %s, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, tie %d%s%s\n",
-                      c->pool.kind == CVY_POOL_MAX ? "max" : "average", c->pool.kernel[0], c->pool.kernel[1],
-                      c->pool.stride[0], c->pool.stride[1], c->pool.pad[0], c->pool.pad[1], c->pool.pad[2],
-                      c->pool.pad[3], (int)c->pool.tie, c->pool.ceil_mode ? ", ceil" : "",
+                      c->pool.kind == CVY_POOL_MAX ? "max" : "average", c->pool.kernel[0],
+                      c->pool.kernel[1], c->pool.stride[0], c->pool.stride[1], c->pool.pad[0],
+                      c->pool.pad[1], c->pool.pad[2], c->pool.pad[3], (int)c->pool.tie,
+                      c->pool.ceil_mode ? ", ceil" : "",
                       c->pool.exclude_pad ? ", exclude_pad" : "");
-    if (c->kind == DROPOUT) print_message("  p %g%s\n", c->dropout.p, c->dropout.unscaled ? ", unscaled" : "");
+    if (c->kind == DROPOUT)
+        print_message("  p %g%s\n", c->dropout.p, c->dropout.unscaled ? ", unscaled" : "");
     if (c->kind == CROSS_ENTROPY) print_message("  label_smoothing %g\n", c->loss.label_smoothing);
 }
 
-static void complain(struct parity *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void complain(struct parity *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static void complain(struct parity *p, const char *format, ...)
 {
     if (p->failed) return; /* the first mistake of a case says enough */
@@ -104,12 +126,12 @@ static void complain(struct parity *p, const char *format, ...)
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    print_message("%s: %s\n  repeat: op_parity --seed %llu --case %zu\n  ", p->who, text, (unsigned long long)p->seed,
-                  p->number);
+    print_message("%s: %s\n  repeat: op_parity --seed %llu --case %zu\n  ", p->who, text,
+                  (unsigned long long)p->seed, p->number);
     describe(&p->c);
 }
 
-/* ------------------------------------------------------------------------------------------------ memory */
+/* --------------------------------------------------------------------------------------- memory */
 
 /* n floats between guards, filled with NaN. */
 static float *room(struct parity *p, size_t n)
@@ -128,8 +150,11 @@ static float *filled(struct parity *p, size_t n)
 {
     float *x = room(p, n);
     for (size_t i = 0; i < n; i++)
-        x[i] = p->c.fill == WHOLE ? whole(p) : p->c.fill == POSITIVE ? check_uniform(&p->r, 0, 1) : check_normal(&p->r);
-    if (p->c.fill == SPECIAL && !p->module) x[check_below(&p->r, n)] = check_below(&p->r, 2) ? INFINITY : -INFINITY;
+        x[i] = p->c.fill == WHOLE      ? whole(p)
+               : p->c.fill == POSITIVE ? check_uniform(&p->r, 0, 1)
+                                       : check_normal(&p->r);
+    if (p->c.fill == SPECIAL && !p->module)
+        x[check_below(&p->r, n)] = check_below(&p->r, 2) ? INFINITY : -INFINITY;
     return x;
 }
 
@@ -146,7 +171,7 @@ static float *copy(struct parity *p, const float *x, size_t n)
     return x ? memcpy(room(p, n), x, n * sizeof *x) : NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ running */
+/* -------------------------------------------------------------------------------------- running */
 
 static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op **op)
 {
@@ -175,34 +200,43 @@ static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
     return ok;
 }
 
-/* ------------------------------------------------------------------------------------------------ comparing */
+/* ------------------------------------------------------------------------------------ comparing */
 
-/* What oneDNN may be wrong by, in our bounds: its sums are longer chains, its statistics are sums of floats
- * without a pivot, its exponentials and logarithms are exact for 1 only, its loss goes through a logarithm
- * (up to 16.3 with 813 classes; 2.5 times worse with SSE 4.1, which is what the scalar table caps it to, than with AVX2). */
-static const struct { double factor, absolute; } module_slack[KINDS] = {
-    [CONV] = { 2, 0 }, [LINEAR] = { 2, 0 }, [BATCH_NORM] = { 32, 0 }, [ACT] = { 8, 3e-6 }, [POOL] = { 1, 0 },
-    [DROPOUT] = { 1, 0 }, [ADD] = { 1, 0 }, [SOFTMAX] = { 8, 0 }, [CROSS_ENTROPY] = { 24, 0 },
+/* What oneDNN may be wrong by, in our bounds: its sums are longer chains, its statistics are sums
+ * of floats without a pivot, its exponentials and logarithms are exact for 1 only, its loss goes
+ * through a logarithm (up to 16.3 with 813 classes; 2.5 times worse with SSE 4.1, which is what the
+ * scalar table caps it to, than with AVX2). */
+static const struct {
+    double factor, absolute;
+} module_slack[KINDS] = {
+    [CONV] = { 2, 0 },   [LINEAR] = { 2, 0 },  [BATCH_NORM] = { 32, 0 },
+    [ACT] = { 8, 3e-6 }, [POOL] = { 1, 0 },    [DROPOUT] = { 1, 0 },
+    [ADD] = { 1, 0 },    [SOFTMAX] = { 8, 0 }, [CROSS_ENTROPY] = { 24, 0 },
 };
 
 /* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
-static void compare(struct parity *p, const char *what, const float *got, const float *want, size_t n,
-                    double (*bound)(const void *arg, size_t i), const void *arg)
+static void compare(struct parity *p, const char *what, const float *got, const float *want,
+                    size_t n, double (*bound)(const void *arg, size_t i), const void *arg)
 {
     for (size_t i = 0; i < n && !p->failed; i++) {
         if (check_same(got[i], want[i]) || got[i] == want[i]) continue;
-        double error = fabs((double)got[i] - (double)want[i]), allowed = bound(arg, i) + (double)FLT_MIN;
-        if (p->module) allowed = allowed * module_slack[p->c.kind].factor + module_slack[p->c.kind].absolute;
+        double error = fabs((double)got[i] - (double)want[i]),
+               allowed = bound(arg, i) + (double)FLT_MIN;
+        if (p->module)
+            allowed = allowed * module_slack[p->c.kind].factor + module_slack[p->c.kind].absolute;
         if (!(error <= allowed))
-            complain(p, "%s[%zu] is %.9g, reference %.9g, allowed error %.3g", what, i, (double)got[i], (double)want[i],
-                     allowed);
+            complain(p, "%s[%zu] is %.9g, reference %.9g, allowed error %.3g", what, i,
+                     (double)got[i], (double)want[i], allowed);
         else if (allowed > 0 && error / allowed > p->worst[p->c.kind])
             p->worst[p->c.kind] = error / allowed;
     }
 }
 
 /* factor * u * magnitude + u * |want|: the reference's double was rounded to float as well */
-struct scaled { const float *magnitude, *want; double factor; };
+struct scaled {
+    const float *magnitude, *want;
+    double factor;
+};
 static double bound_scaled(const void *arg, size_t i)
 {
     const struct scaled *s = arg;
@@ -213,24 +247,27 @@ static double bound_none(const void *arg, size_t i)
     (void)arg, (void)i;
     return 0;
 }
-static void compare_exact(struct parity *p, const char *what, const float *got, const float *want, size_t n)
+static void compare_exact(struct parity *p, const char *what, const float *got, const float *want,
+                          size_t n)
 {
     compare(p, what, got, want, n, bound_none, NULL);
 }
-static void compare_scaled(struct parity *p, const char *what, const float *got, const float *want, size_t n,
-                           const float *magnitude, double factor)
+static void compare_scaled(struct parity *p, const char *what, const float *got, const float *want,
+                           size_t n, const float *magnitude, double factor)
 {
     compare(p, what, got, want, n, bound_scaled, &(struct scaled){ magnitude, want, factor });
 }
-static void compare_bits(struct parity *p, const char *what, const float *a, const float *b, size_t n)
+static void compare_bits(struct parity *p, const char *what, const float *a, const float *b,
+                         size_t n)
 {
     for (size_t i = 0; i < n && !p->failed && !p->module; i++)
         if (!check_same(a[i], b[i]))
-            complain(p, "%s[%zu]: %.9g with one instruction set, %.9g with another", what, i, (double)a[i],
-                     (double)b[i]);
+            complain(p, "%s[%zu]: %.9g with one instruction set, %.9g with another", what, i,
+                     (double)a[i], (double)b[i]);
 }
 
-/* Runs the case natively: `args` computed by one instruction set, `again` (other output buffers) by another. */
+/* Runs the case natively: `args` computed by one instruction set, `again` (other output buffers) by
+ * another. */
 static bool run_native(struct parity *p, const cvy_op_args *args, const cvy_op_args *again)
 {
     size_t i = check_below(&p->r, p->n_native), k = check_below(&p->r, p->n_native);
@@ -239,36 +276,44 @@ static bool run_native(struct parity *p, const cvy_op_args *args, const cvy_op_a
     return run(p, p->native[k], again);
 }
 
-/* ------------------------------------------------------------------------------------------------ random descriptors */
+/* --------------------------------------------------------------------------- random descriptors */
 
-static size_t between(struct parity *p, size_t lo, size_t hi) { return lo + check_below(&p->r, hi - lo + 1); }
+static size_t between(struct parity *p, size_t lo, size_t hi)
+{
+    return lo + check_below(&p->r, hi - lo + 1);
+}
 static bool maybe(struct parity *p) { return check_below(&p->r, 2); }
 static bool seldom(struct parity *p) { return check_below(&p->r, 8) == 0; }
 
 static size_t channels(struct parity *p)
 {
-    static const size_t interesting[] = { 1, 2, 3, 4, 6, 7, 8, 12, 13, 16, 17, 24, 31, 33, 40, 65, 100, 250 };
+    static const size_t interesting[] = { 1,  2,  3,  4,  6,  7,  8,  12,  13,
+                                          16, 17, 24, 31, 33, 40, 65, 100, 250 };
     return interesting[check_below(&p->r, seldom(p) ? 18 : 11)];
 }
 
 static size_t images(struct parity *p)
 {
-    return seldom(p) ? between(p, 1, 40) : (size_t[]){ 1, 2, 15, 16, 17, 32, 5, 33 }[check_below(&p->r, 8)];
+    return seldom(p) ? between(p, 1, 40)
+                     : (size_t[]){ 1, 2, 15, 16, 17, 32, 5, 33 }[check_below(&p->r, 8)];
 }
 
 static double conv_macs(const struct op_case *c)
 {
-    return (double)elements(c->dst) * (double)(c->src.c / c->conv.groups * c->conv.kernel[0] * c->conv.kernel[1]);
+    return (double)elements(c->dst) *
+           (double)(c->src.c / c->conv.groups * c->conv.kernel[0] * c->conv.kernel[1]);
 }
 
 static bool draw_conv(struct parity *p)
 {
     struct op_case *c = &p->c;
-    static const enum cvy_pass passes[] = { CVY_FORWARD, CVY_BACKWARD_DATA, CVY_BACKWARD_WEIGHTS, CVY_FORWARD_INFER };
+    static const enum cvy_pass passes[] = { CVY_FORWARD, CVY_BACKWARD_DATA, CVY_BACKWARD_WEIGHTS,
+                                            CVY_FORWARD_INFER };
     c->pass = passes[check_below(&p->r, seldom(p) ? 4 : 3)];
     c->fill = (enum fill)check_below(&p->r, seldom(p) ? 4 : 3);
     c->src = (cvy_shape){ images(p), channels(p), between(p, 1, 14), between(p, 1, 14) };
-    c->conv = (cvy_conv2d_desc){ .out_channels = channels(p), .no_bias = maybe(p), .flip = seldom(p) };
+    c->conv =
+        (cvy_conv2d_desc){ .out_channels = channels(p), .no_bias = maybe(p), .flip = seldom(p) };
     if (c->kind == LINEAR) { /* the whole map, often long */
         c->src = (cvy_shape){ images(p), between(p, 1, 256), seldom(p) ? 4 : 1, seldom(p) ? 5 : 1 };
         c->conv.out_channels = between(p, 1, 130);
@@ -276,15 +321,20 @@ static bool draw_conv(struct parity *p)
         c->conv.kernel[1] = c->src.w;
     } else {
         bool square = maybe(p), same = maybe(p);
-        if (seldom(p) && seldom(p)) /* weights enough to be owned by tasks, on a map small enough to be tried */
-            c->src = (cvy_shape){ between(p, 1, 3), between(p, 96, 130), 3, 3 }, c->conv.out_channels = between(p, 96, 130);
+        /* weights enough to be owned by tasks, on a map small enough to be tried */
+        if (seldom(p) && seldom(p))
+            c->src = (cvy_shape){ between(p, 1, 3), between(p, 96, 130), 3, 3 },
+            c->conv.out_channels = between(p, 96, 130);
         for (int i = 0; i < 2; i++) {
-            c->conv.kernel[i] =
-                i && square ? c->conv.kernel[0] : (size_t[]){ 1, 3, 5, 2, 4, 7, 6, 3 }[check_below(&p->r, 8)];
+            c->conv.kernel[i] = i && square
+                                    ? c->conv.kernel[0]
+                                    : (size_t[]){ 1, 3, 5, 2, 4, 7, 6, 3 }[check_below(&p->r, 8)];
             c->conv.stride[i] = same ? 1 : between(p, 0, 3);
             c->conv.dilation[i] = seldom(p) ? between(p, 2, 3) : 0;
-            c->conv.pad[i] = c->conv.pad[i + 2] = same ? c->conv.kernel[i] / 2 : check_below(&p->r, 4);
-            if (seldom(p)) c->conv.pad[i + 2] = check_below(&p->r, 9); /* also windows wholly in the padding */
+            c->conv.pad[i] = c->conv.pad[i + 2] =
+                same ? c->conv.kernel[i] / 2 : check_below(&p->r, 4);
+            /* also windows wholly in the padding */
+            if (seldom(p)) c->conv.pad[i + 2] = check_below(&p->r, 9);
             if (seldom(p)) c->conv.pad[i] = check_below(&p->r, 9);
         }
         if (check_below(&p->r, 4) == 0) {
@@ -318,13 +368,18 @@ static void case_conv(struct parity *p)
     float *w = c->pass != CVY_BACKWARD_WEIGHTS ? filled(p, nw) : NULL;
     float *dy = !forward ? filled(p, ny) : NULL, *b = forward && !d->no_bias ? filled(p, oc) : NULL;
     cvy_op_args args = { .src = x, .weights = w, .bias = b, .diff_dst = dy };
-    cvy_op_args abs = { .src = magnitudes(p, x, nx), .weights = magnitudes(p, w, nw), .bias = magnitudes(p, b, oc),
+    cvy_op_args abs = { .src = magnitudes(p, x, nx),
+                        .weights = magnitudes(p, w, nw),
+                        .bias = magnitudes(p, b, oc),
                         .diff_dst = magnitudes(p, dy, ny) };
     size_t n = forward ? ny : c->pass == CVY_BACKWARD_DATA ? nx : nw;
-    double k = forward ? (double)(nw / oc + 1) : c->pass == CVY_BACKWARD_DATA ? (double)(oc / d->groups * taps)
-                                                                             : (double)(ny / oc);
-    /* Random terms: the typical figure of docs/numerics.md. A case of few terms may have one sign by chance. */
-    double chain = fmin(k, c->pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256), walk = sqrt(c->fill == POSITIVE ? chain : fmin(chain, 16));
+    double k = forward                        ? (double)(nw / oc + 1)
+               : c->pass == CVY_BACKWARD_DATA ? (double)(oc / d->groups * taps)
+                                              : (double)(ny / oc);
+    /* Random terms: the typical figure of docs/numerics.md. A case of few terms may have one sign
+     * by chance. */
+    double chain = fmin(k, c->pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256),
+           walk = sqrt(c->fill == POSITIVE ? chain : fmin(chain, 16));
     double factor = c->fill == WHOLE ? 0 : 4 + sqrt(k) / 16 + walk;
     float *out[4], *db[4]; /* reference, its magnitudes, native, native again */
     for (int i = 0; i < 4; i++) {
@@ -359,8 +414,11 @@ static bool draw_bn(struct parity *p)
     if (maybe(p)) c->src.h = c->src.w = 1;
     c->dst = c->src;
     c->pass = (enum cvy_pass)check_below(&p->r, 3);
-    c->bn = (cvy_batch_norm_desc){ .eps = eps[check_below(&p->r, 4)], .momentum = momentum[check_below(&p->r, 3)],
-        .running_var = (enum cvy_bn_var)maybe(p), .no_affine = seldom(p), .frozen = seldom(p) };
+    c->bn = (cvy_batch_norm_desc){ .eps = eps[check_below(&p->r, 4)],
+                                   .momentum = momentum[check_below(&p->r, 3)],
+                                   .running_var = (enum cvy_bn_var)maybe(p),
+                                   .no_affine = seldom(p),
+                                   .frozen = seldom(p) };
     bool infer = c->pass == CVY_FORWARD_INFER || c->bn.frozen;
     return infer || c->src.n * c->src.h * c->src.w > 1;
 }
@@ -372,25 +430,31 @@ struct bn_facts {
     double mean[256], sigma[256], rms[256], sum_dy[256], sum_dy_xhat[256], norm_dx[256];
 };
 
-static double bn_gamma(const struct bn_facts *f, size_t c) { return f->gamma ? fabs((double)f->gamma[c]) : 1; }
+static double bn_gamma(const struct bn_facts *f, size_t c)
+{
+    return f->gamma ? fabs((double)f->gamma[c]) : 1;
+}
 
 /* The output in training. */
 static double bound_bn_y(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
     size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
-    double xhat = ((double)f->x[i] - f->mean[c]) / f->sigma[c], beta = f->beta ? fabs((double)f->beta[c]) : 0;
+    double xhat = ((double)f->x[i] - f->mean[c]) / f->sigma[c],
+           beta = f->beta ? fabs((double)f->beta[c]) : 0;
     return bn_gamma(f, c) * (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(f->mean[c]) / f->sigma[c]) +
            2 * U * (beta + fabs((double)f->y[i]));
 }
-/* With running statistics: y = a x + b, or the same as a (x - mean) + beta; either may cancel where the other does not. */
+/* With running statistics: y = a x + b, or the same as a (x - mean) + beta; either may cancel where
+ * the other does not. */
 static double bound_bn_infer(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
     size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
     double a = bn_gamma(f, c) / f->sigma[c], beta = f->beta ? (double)f->beta[c] : 0;
     double b = beta - (f->gamma ? (double)f->gamma[c] : 1) / f->sigma[c] * f->mean[c];
-    double terms = fabs(a * (double)f->x[i]) + fabs(b), shifted = fabs(a * ((double)f->x[i] - f->mean[c])) + fabs(beta);
+    double terms = fabs(a * (double)f->x[i]) + fabs(b),
+           shifted = fabs(a * ((double)f->x[i] - f->mean[c])) + fabs(beta);
     return 4 * U * fmax(terms, shifted) + U * fabs((double)f->y[i]);
 }
 static double bound_mean(const void *arg, size_t c)
@@ -407,13 +471,17 @@ static double bound_dgamma(const void *arg, size_t c)
 {
     return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy_xhat[c];
 }
-static double bound_dbeta(const void *arg, size_t c) { return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy[c]; }
+static double bound_dbeta(const void *arg, size_t c)
+{
+    return 1.1e-6 * ((const struct bn_facts *)arg)->sum_dy[c];
+}
 /* Each element's share of the three terms that dx is made of, which may cancel. */
 static double bound_dx(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
     size_t pixels = f->c->src.h * f->c->src.w, c = i / pixels % f->c->src.c;
-    double m = (double)(f->c->src.n * pixels), xhat = fabs((double)f->x[i] - f->mean[c]) / f->sigma[c];
+    double m = (double)(f->c->src.n * pixels),
+           xhat = fabs((double)f->x[i] - f->mean[c]) / f->sigma[c];
     double terms = fabs((double)f->dy[i]);
     if (!f->c->bn.frozen) terms += (f->sum_dy[c] + xhat * f->sum_dy_xhat[c]) / m;
     return bn_gamma(f, c) / f->sigma[c] * 6e-7 * terms + 1e-7 * f->norm_dx[c];
@@ -433,7 +501,8 @@ static void bn_learn(struct bn_facts *f, const double *mean, const double *var, 
                 f->rms[c] += (double)f->x[i] * (double)f->x[i];
                 if (!f->dy) continue;
                 f->sum_dy[c] += fabs((double)f->dy[i]);
-                f->sum_dy_xhat[c] += fabs((double)f->dy[i] * ((double)f->x[i] - f->mean[c])) / f->sigma[c];
+                f->sum_dy_xhat[c] +=
+                    fabs((double)f->dy[i] * ((double)f->x[i] - f->mean[c])) / f->sigma[c];
             }
         f->rms[c] = sqrt(f->rms[c] / m);
         f->norm_dx[c] = f->dy ? f->sum_dy[c] / m * bn_gamma(f, c) / f->sigma[c] : 0;
@@ -463,7 +532,8 @@ static void case_bn(struct parity *p)
     static const float ratios[] = { 0, 0, 1, 30, 1000 };
     const struct op_case *c = &p->c;
     size_t nx = elements(c->src), ch = c->src.c, plane = c->src.h * c->src.w;
-    bool backward = c->pass == CVY_BACKWARD_DATA, infer = c->pass == CVY_FORWARD_INFER || c->bn.frozen;
+    bool backward = c->pass == CVY_BACKWARD_DATA,
+         infer = c->pass == CVY_FORWARD_INFER || c->bn.frozen;
     float *x = filled(p, nx), *gamma = NULL, *beta = NULL, *dy = NULL;
     for (size_t k = 0; k < ch; k++) { /* every channel its own size and place */
         float scale = check_uniform(&p->r, 0.1f, 3), shift = scale * ratios[check_below(&p->r, 5)];
@@ -480,7 +550,8 @@ static void case_bn(struct parity *p)
     float *running_mean = room(p, ch), *running_var = room(p, ch);
     for (size_t k = 0; k < ch; k++) { /* given statistics: near the true ones, as floats */
         running_mean[k] = (float)mean[k] + (infer ? 0.1f * check_normal(&p->r) : 0);
-        running_var[k] = (float)var[k] * (infer ? check_uniform(&p->r, 0.5f, 2) : 1) + (infer ? 0.01f : 0);
+        running_var[k] =
+            (float)var[k] * (infer ? check_uniform(&p->r, 0.5f, 2) : 1) + (infer ? 0.01f : 0);
         if (!infer && !backward) continue;
         mean[k] = (double)running_mean[k];
         var[k] = (double)running_var[k];
@@ -494,10 +565,18 @@ static void case_bn(struct parity *p)
         rm[i] = copy(p, running_mean, ch), rv[i] = copy(p, running_var, ch);
         got_mean[i] = backward ? copy(p, running_mean, ch) : room(p, ch);
         got_var[i] = backward ? copy(p, running_var, ch) : room(p, ch);
-        args[i] = (cvy_op_args){ .src = x, .weights = gamma, .bias = beta, .diff_dst = dy, .mean = got_mean[i],
-                                 .var = got_var[i], .running_mean = rm[i], .running_var = rv[i] };
+        args[i] = (cvy_op_args){ .src = x,
+                                 .weights = gamma,
+                                 .bias = beta,
+                                 .diff_dst = dy,
+                                 .mean = got_mean[i],
+                                 .var = got_var[i],
+                                 .running_mean = rm[i],
+                                 .running_var = rv[i] };
         if (!backward) args[i].dst = out[i];
-        else args[i].diff_src = out[i], args[i].diff_weights = dgamma[i], args[i].diff_bias = dbeta[i];
+        else
+            args[i].diff_src = out[i], args[i].diff_weights = dgamma[i],
+            args[i].diff_bias = dbeta[i];
     }
     p->who = "reference";
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
@@ -525,7 +604,7 @@ static void case_bn(struct parity *p)
     compare_bits(p, "result", out[1], out[2], nx);
 }
 
-/* ------------------------------------------------------------------------------------------------ rows */
+/* ----------------------------------------------------------------------------------------- rows */
 
 static bool draw_act(struct parity *p)
 {
@@ -556,14 +635,17 @@ static void case_act(struct parity *p)
     if (!run(p, p->reference, &(cvy_op_args){ .src = x, .dst = y[0] })) return;
     double ulps = c->act.kind <= CVY_LEAKY_RELU ? 4 : 8; /* in u, halves of an ulp */
     if (!backward) {
-        if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] }, &(cvy_op_args){ .src = x, .dst = y[2] })) return;
+        if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] },
+                        &(cvy_op_args){ .src = x, .dst = y[2] }))
+            return;
         compare_scaled(p, "dst", y[1], y[0], n, y[0], ulps);
         compare_bits(p, "dst", y[1], y[2], n);
         return;
     }
     c->pass = CVY_BACKWARD_DATA;
     cvy_op_args args[3];
-    for (int i = 0; i < 3; i++) args[i] = (cvy_op_args){ .src = x, .dst_in = y[0], .diff_dst = dy, .diff_src = dx[i] };
+    for (int i = 0; i < 3; i++)
+        args[i] = (cvy_op_args){ .src = x, .dst_in = y[0], .diff_dst = dy, .diff_src = dx[i] };
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
     compare_scaled(p, "diff_src", dx[1], dx[0], n, dy, 4 * fmax(1, c->act.alpha));
     compare_bits(p, "diff_src", dx[1], dx[2], n);
@@ -575,7 +657,9 @@ static bool draw_pool(struct parity *p)
     draw_shape(p, 15);
     c->pass = (enum cvy_pass)check_below(&p->r, 3);
     c->fill = maybe(p) ? WHOLE : REAL; /* whole numbers tie */
-    c->pool = (cvy_pool2d_desc){ .kind = (enum cvy_pool_kind)maybe(p), .ceil_mode = maybe(p), .exclude_pad = maybe(p),
+    c->pool = (cvy_pool2d_desc){ .kind = (enum cvy_pool_kind)maybe(p),
+                                 .ceil_mode = maybe(p),
+                                 .exclude_pad = maybe(p),
                                  .tie = (enum cvy_pool_tie)check_below(&p->r, 3) };
     bool square = maybe(p), global = seldom(p);
     for (int i = 0; i < 2; i++) {
@@ -607,17 +691,21 @@ static void case_pool(struct parity *p)
     for (int i = 0; i < 4; i++) {
         out[i] = room(p, n);
         args[i] = (cvy_op_args){ .src = x, .diff_dst = dy };
-        if (i == 1 && backward) args[i].diff_dst = magnitudes(p, dy, ny); /* x decides who gets it */
+        /* x decides who gets it */
+        if (i == 1 && backward) args[i].diff_dst = magnitudes(p, dy, ny);
         else if (i == 1) args[i].src = magnitudes(p, x, nx);
         if (backward) args[i].diff_src = out[i];
         else args[i].dst = out[i];
     }
     p->who = "reference";
-    if (!run(p, p->reference, &args[0]) || !run(p, p->reference, &args[1]) || !run_native(p, &args[2], &args[3]))
+    if (!run(p, p->reference, &args[0]) || !run(p, p->reference, &args[1]) ||
+        !run_native(p, &args[2], &args[3]))
         return;
     double window = (double)(c->pool.kernel[0] * c->pool.kernel[1]);
     if (max && !backward) compare_exact(p, "dst", out[2], out[0], n);
-    else compare_scaled(p, backward ? "diff_src" : "dst", out[2], out[0], n, out[1], 4 + window / 16);
+    else
+        compare_scaled(p, backward ? "diff_src" : "dst", out[2], out[0], n, out[1],
+                       4 + window / 16);
     compare_bits(p, "result", out[2], out[3], n);
 }
 
@@ -649,7 +737,8 @@ static void case_dropout(struct parity *p)
     p->who = "reference";
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
     for (size_t i = 0; i < n; i++)
-        if ((out[0][i] == 0) != (out[1][i] == 0)) complain(p, "element %zu is dropped by one backend only", i);
+        if ((out[0][i] == 0) != (out[1][i] == 0))
+            complain(p, "element %zu is dropped by one backend only", i);
     compare_scaled(p, "result", out[1], out[0], n, out[0], 4);
     compare_bits(p, "result", out[1], out[2], n);
 }
@@ -702,7 +791,8 @@ static void case_concat(struct parity *p)
     for (size_t k = 0; k < c->n_parts && !backward; k++) x[k] = filled(p, elements(c->part[k]));
     const float *dy = backward ? filled(p, elements(c->dst)) : NULL;
     for (int i = 0; i < 3; i++) {
-        for (size_t k = 0; k < c->n_parts && backward; k++) dx[i][k] = room(p, elements(c->part[k]));
+        for (size_t k = 0; k < c->n_parts && backward; k++)
+            dx[i][k] = room(p, elements(c->part[k]));
         args[i] = backward ? (cvy_op_args){ .diff_dst = dy, .diff_srcs = dx[i] }
                            : (cvy_op_args){ .srcs = x, .dst = room(p, elements(c->dst)) };
     }
@@ -719,7 +809,10 @@ static void case_concat(struct parity *p)
 }
 
 /* Relative 1.2e-6 down to 1e-30. */
-static double bound_softmax(const void *arg, size_t i) { return 1.2e-6 * (double)((const float *)arg)[i] + 1e-36; }
+static double bound_softmax(const void *arg, size_t i)
+{
+    return 1.2e-6 * (double)((const float *)arg)[i] + 1e-36;
+}
 
 static void case_softmax(struct parity *p)
 {
@@ -730,20 +823,25 @@ static void case_softmax(struct parity *p)
     for (int i = 0; i < 3; i++) y[i] = room(p, n);
     p->who = "reference";
     if (!run(p, p->reference, &(cvy_op_args){ .src = x, .dst = y[0] })) return;
-    if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] }, &(cvy_op_args){ .src = x, .dst = y[2] })) return;
+    if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] },
+                    &(cvy_op_args){ .src = x, .dst = y[2] }))
+        return;
     compare(p, "dst", y[1], y[0], n, bound_softmax, y[0]);
     compare_bits(p, "dst", y[1], y[2], n);
     for (size_t i = 0; i < s.n * s.h * s.w && !p->failed; i++) {
         double sum = 0;
-        for (size_t c = 0; c < s.c; c++) sum += (double)y[1][(i / (s.h * s.w) * s.c + c) * s.h * s.w + i % (s.h * s.w)];
-        if (!(fabs(sum - 1) <= 1e-6)) complain(p, "the probabilities of pixel %zu sum to %.9g", i, sum);
+        for (size_t c = 0; c < s.c; c++)
+            sum += (double)y[1][(i / (s.h * s.w) * s.c + c) * s.h * s.w + i % (s.h * s.w)];
+        if (!(fabs(sum - 1) <= 1e-6))
+            complain(p, "the probabilities of pixel %zu sum to %.9g", i, sum);
     }
 }
 
 static bool draw_loss(struct parity *p)
 {
     static const double smoothing[] = { 0, 0.1, 0.9 };
-    p->c.src = p->c.dst = (cvy_shape){ images(p), seldom(p) ? between(p, 1, 1000) : between(p, 1, 20), 1, 1 };
+    p->c.src = p->c.dst =
+        (cvy_shape){ images(p), seldom(p) ? between(p, 1, 1000) : between(p, 1, 20), 1, 1 };
     p->c.pass = CVY_FORWARD;
     p->c.loss.label_smoothing = smoothing[check_below(&p->r, 3)];
     return true;
@@ -773,27 +871,26 @@ static void case_loss(struct parity *p)
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
     if (!(fabs(loss[1] - loss[0]) <= 1.2e-6 * fmax(1, (double)(scale * 4))))
         complain(p, "loss is %.17g, reference %.17g", loss[1], loss[0]);
-    if (loss[1] != loss[2] && !p->module) complain(p, "loss: %.17g with one instruction set, %.17g with another", loss[1], loss[2]);
+    if (loss[1] != loss[2] && !p->module)
+        complain(p, "loss: %.17g with one instruction set, %.17g with another", loss[1], loss[2]);
     compare(p, "diff_src", dx[1], dx[0], n, bound_gradient, &images_n);
     compare_bits(p, "diff_src", dx[1], dx[2], n);
 }
 
-/* ------------------------------------------------------------------------------------------------ all cases */
+/* ------------------------------------------------------------------------------------ all cases */
 
 static void run_case(struct parity *p, size_t number)
 {
-    static const struct { bool (*draw)(struct parity *p); void (*run)(struct parity *p); int weight;
+    static const struct {
+        bool (*draw)(struct parity *p);
+        void (*run)(struct parity *p);
+        int weight;
     } kinds[KINDS] = {
-        [CONV] = { draw_conv, case_conv, 10 },
-        [LINEAR] = { draw_conv, case_conv, 3 },
-        [BATCH_NORM] = { draw_bn, case_bn, 4 },
-        [ACT] = { draw_act, case_act, 2 },
-        [POOL] = { draw_pool, case_pool, 4 },
-        [DROPOUT] = { draw_dropout, case_dropout, 1 },
-        [ADD] = { draw_rows, case_add, 1 },
-        [CONCAT] = { draw_concat, case_concat, 2 },
-        [SOFTMAX] = { draw_rows, case_softmax, 1 },
-        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
+        [CONV] = { draw_conv, case_conv, 10 },      [LINEAR] = { draw_conv, case_conv, 3 },
+        [BATCH_NORM] = { draw_bn, case_bn, 4 },     [ACT] = { draw_act, case_act, 2 },
+        [POOL] = { draw_pool, case_pool, 4 },       [DROPOUT] = { draw_dropout, case_dropout, 1 },
+        [ADD] = { draw_rows, case_add, 1 },         [CONCAT] = { draw_concat, case_concat, 2 },
+        [SOFTMAX] = { draw_rows, case_softmax, 1 }, [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
     };
     int lot = 0;
     p->number = number;
@@ -818,8 +915,8 @@ static void run_case(struct parity *p, size_t number)
 /* Runs the cases, then destroys the contexts. */
 static void all_cases(struct parity *p)
 {
-    print_message("seed %llu, %zu cases, %zu instruction sets\n", (unsigned long long)p->seed, p->end - p->first,
-                  p->n_native);
+    print_message("seed %llu, %zu cases, %zu instruction sets\n", (unsigned long long)p->seed,
+                  p->end - p->first, p->n_native);
     size_t failures = 0;
     memset(p->count, 0, sizeof p->count);
     memset(p->worst, 0, sizeof p->worst);
@@ -829,8 +926,8 @@ static void all_cases(struct parity *p)
     }
     for (int k = 0; k < KINDS; k++)
         if (p->count[k])
-            print_message("  %-22s %5zu cases, largest error %.2f of the bound\n", kind_names[k], p->count[k],
-                          p->worst[k]);
+            print_message("  %-22s %5zu cases, largest error %.2f of the bound\n", kind_names[k],
+                          p->count[k], p->worst[k]);
     while (p->n_native) cvy_context_destroy(&p->native[--p->n_native]);
     cvy_context_destroy(&p->reference);
     assert_int_equal(failures, 0);
@@ -841,14 +938,17 @@ static void test_module(void **state)
     struct parity *p = *state;
     cvy_context_options o = { .threads = 2, .backends = "onednn,native" };
     enum cvy_status status = cvy_context_create(&o, &p->native[0]);
-    if (status != CVY_OK && strstr(cvy_message(p->native[0]), "convoy-onednn.so in")) { /* this build has none */
+    /* this build has none */
+    if (status != CVY_OK && strstr(cvy_message(p->native[0]), "convoy-onednn.so in")) {
         cvy_context_destroy(&p->native[0]);
         print_message("left out: the oneDNN module: not built (Debian: libdnnl-dev)\n");
         skip();
     }
     assert_int_equal(status, CVY_OK);
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &p->reference),
-                     CVY_OK);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" },
+                           &p->reference),
+        CVY_OK);
     p->n_native = 1;
     p->module = true;
     all_cases(p);
@@ -860,12 +960,16 @@ static void test_parity(void **state)
     cvy_machine machine;
     p->module = false;
     cvy_machine_describe(&machine);
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &p->reference),
-                     CVY_OK);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" },
+                           &p->reference),
+        CVY_OK);
     for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
         if (!machine.can_run[isa]) continue;
         p->isa[p->n_native] = (enum cvy_isa)isa;
-        cvy_context_options o = { .threads = 2, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true };
+        cvy_context_options o = {
+            .threads = 2, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true
+        };
         assert_int_equal(cvy_context_create(&o, &p->native[p->n_native++]), CVY_OK);
     }
     all_cases(p);
@@ -884,6 +988,6 @@ int main(int argc, char **argv)
         else return fprintf(stderr, "usage: %s [--seed S] [--cases N] [--case I]\n", argv[0]), 2;
     }
     const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(test_parity, &p),
-                                       cmocka_unit_test_prestate(test_module, &p) };
+                                        cmocka_unit_test_prestate(test_module, &p) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

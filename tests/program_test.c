@@ -1,5 +1,6 @@
-/* The compiler and executor: memory placement, stages, whole random programs on a toy backend against running their ops
- * one after another, no allocation inside a step, and what happens when any single allocation fails. */
+/* The compiler and executor: memory placement, stages, whole random programs on a toy backend
+ * against running their ops one after another, no allocation inside a step, and what happens when
+ * any single allocation fails. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +28,7 @@ static size_t below(size_t n) /* xorshift64* */
     return (size_t)((random_state * 2685821657736338717u) >> 33) % n;
 }
 
-/* ------------------------------------------------------------------------------------------------ malloc, counted */
+/* ------------------------------------------------------------------------------ malloc, counted */
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -74,7 +75,7 @@ void free(void *p)
 }
 #endif
 
-/* ------------------------------------------------------------------------------------------------ memory */
+/* --------------------------------------------------------------------------------------- memory */
 
 static void memory_never_overlaps(void **state)
 {
@@ -85,7 +86,9 @@ static void memory_never_overlaps(void **state)
         size_t order[N], n = 1 + below(N), least = 0;
         for (size_t i = 0; i < n; i++) {
             size_t first = below(30);
-            slot[i] = (struct cvyi_slot){ .bytes = 64 * below(6), .first = first, .last = first + below(10) };
+            slot[i] = (struct cvyi_slot){ .bytes = 64 * below(6),
+                                          .first = first,
+                                          .last = first + below(10) };
         }
         size_t bytes = cvyi_memory_place(slot, n, order), end = 0;
         for (size_t i = 0; i < n; i++) {
@@ -94,16 +97,20 @@ static void memory_never_overlaps(void **state)
             for (size_t j = 0; j < i; j++) {
                 bool together = slot[i].first <= slot[j].last && slot[j].first <= slot[i].last;
                 bool apart = slot[i].offset + slot[i].bytes <= slot[j].offset ||
-                             slot[j].offset + slot[j].bytes <= slot[i].offset || !slot[i].bytes || !slot[j].bytes;
-                assert_true(apart || (!together && slot[i].offset == slot[j].offset && slot[i].bytes == slot[j].bytes));
+                             slot[j].offset + slot[j].bytes <= slot[i].offset || !slot[i].bytes ||
+                             !slot[j].bytes;
+                assert_true(apart || (!together && slot[i].offset == slot[j].offset &&
+                                      slot[i].bytes == slot[j].bytes));
             }
         }
         assert_int_equal(bytes, end);
-        for (size_t size = 64; size < 64 * 6; size += 64) { /* of every size as many as live at once, and no more */
+        /* of every size as many as live at once, and no more */
+        for (size_t size = 64; size < 64 * 6; size += 64) {
             size_t most = 0;
             for (size_t t = 0; t < 40; t++) {
                 size_t live = 0;
-                for (size_t i = 0; i < n; i++) live += slot[i].bytes == size && slot[i].first <= t && t <= slot[i].last;
+                for (size_t i = 0; i < n; i++)
+                    live += slot[i].bytes == size && slot[i].first <= t && t <= slot[i].last;
                 if (live > most) most = live;
             }
             least += most * size;
@@ -120,21 +127,31 @@ static void memory_overflow_is_told(void **state)
     assert_int_equal(cvyi_memory_place(slot, 2, order), SIZE_MAX);
 }
 
-/* ------------------------------------------------------------------------------------------------ a toy backend
- * Ops compute y = mix(x0, x1, …) either element by element in cells of images x channels, or as something global. */
+/* ----------------------------------------------------------------------------------- a toy backend
+ * Ops compute y = mix(x0, x1, …) either element by element in cells of images x channels, or as
+ * something global. */
 
 enum { IMAGES = 40, CHANNELS = 6, PIXELS = 3, SIZE = IMAGES * CHANNELS * PIXELS, BLOCKS = 3 };
 
-struct toy { struct cvy_op_desc op; int n_in, in[4], out; size_t parts; bool cells, far; /* in[0] from everywhere */ };
+struct toy {
+    struct cvy_op_desc op;
+    int n_in, in[4], out;
+    size_t parts;
+    bool cells, far; /* in[0] from everywhere */
+};
 
-static size_t toy_hash(const char *name) /* decides how the op of that name works, whoever runs it */
+/* decides how the op of that name works, whoever runs it */
+static size_t toy_hash(const char *name)
 {
     size_t h = 5381;
     while (*name) h = h * 33 + (unsigned char)*name++;
     return h;
 }
 
-static float mix(float a, float b) { return (a * 0.75f + b * 0.5f) - (float)(int)(a * 0.75f + b * 0.5f); }
+static float mix(float a, float b)
+{
+    return (a * 0.75f + b * 0.5f) - (float)(int)(a * 0.75f + b * 0.5f);
+}
 
 static void toy_element(const struct toy *t, float *const *buf, size_t e)
 {
@@ -144,25 +161,31 @@ static void toy_element(const struct toy *t, float *const *buf, size_t e)
     buf[t->out][e] = y;
 }
 
-static void toy_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void toy_run(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
 {
     const struct toy *t = arg;
     float *const *buf = (float *const *)(void *)run->buf;
     memset(worker->scratch, (int)task, 100);
     if (!t->cells) {
-        for (size_t e = SIZE * task / t->parts; e < SIZE * (task + 1) / t->parts; e++) toy_element(t, buf, e);
+        for (size_t e = SIZE * task / t->parts; e < SIZE * (task + 1) / t->parts; e++)
+            toy_element(t, buf, e);
         return;
     }
     size_t block = task / t->parts, part = task % t->parts;
     for (size_t n = block * 16; n < block * 16 + 16 && n < IMAGES; n++)
         for (size_t c = CHANNELS * part / t->parts; c < CHANNELS * (part + 1) / t->parts; c++)
-            for (size_t p = 0; p < PIXELS; p++) toy_element(t, buf, (n * CHANNELS + c) * PIXELS + p);
+            for (size_t p = 0; p < PIXELS; p++)
+                toy_element(t, buf, (n * CHANNELS + c) * PIXELS + p);
 }
 
 static struct toy toy_of(const struct cvy_op_desc *op)
 {
     size_t h = toy_hash(op->name);
-    struct toy t = { .op = *op, .n_in = op->n_in, .cells = h % 3 != 0, .parts = 1 + h / 3 % 3,
+    struct toy t = { .op = *op,
+                     .n_in = op->n_in,
+                     .cells = h % 3 != 0,
+                     .parts = 1 + h / 3 % 3,
                      .far = h / 9 % 4 == 0 };
     for (int k = 0; k < op->n_in; k++) t.in[k] = op->in[k];
     t.out = op->kind == CVY_OP_SGD ? op->in[0] : op->out[0]; /* in place */
@@ -170,7 +193,12 @@ static struct toy toy_of(const struct cvy_op_desc *op)
     return t;
 }
 
-static enum cvy_status toy_open(struct cvy_plan *plan, void **state) { (void)plan; *state = NULL; return CVY_OK; }
+static enum cvy_status toy_open(struct cvy_plan *plan, void **state)
+{
+    (void)plan;
+    *state = NULL;
+    return CVY_OK;
+}
 static void toy_close(void *state) { (void)state; }
 static int toy_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
@@ -178,19 +206,25 @@ static int toy_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc
     if (strstr(ops[0].name, "odd")) return 0;
     return 1 + (int)(toy_hash(ops[0].name) / 16 % (size_t)n);
 }
-static enum cvy_status toy_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status toy_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                int n, size_t first)
 {
     (void)state, (void)first;
     for (int i = 0; i < n; i++) {
         struct toy *t = cvy_plan_alloc(plan, sizeof *t);
         if (!t) return CVY_E_NOMEM;
         *t = toy_of(&ops[i]);
-        struct cvy_phase_desc phase = { .name = ops[i].name, .run = toy_run, .arg = t, .blocks = t->cells ? BLOCKS : 0,
-                                        .parts = t->parts, .scratch_bytes = 100,
+        struct cvy_phase_desc phase = { .name = ops[i].name,
+                                        .run = toy_run,
+                                        .arg = t,
+                                        .blocks = t->cells ? BLOCKS : 0,
+                                        .parts = t->parts,
+                                        .scratch_bytes = 100,
                                         .alone = !t->cells && toy_hash(ops[i].name) % 5 == 0 };
         for (int k = 0; k < t->n_in; k++) {
             phase.access[phase.n_access].value = t->in[k];
-            phase.access[phase.n_access++].access = t->cells && !(t->far && k == 0) ? CVY_READ_CELL : CVY_READ_ALL;
+            phase.access[phase.n_access++].access =
+                t->cells && !(t->far && k == 0) ? CVY_READ_CELL : CVY_READ_ALL;
         }
         phase.access[phase.n_access].value = t->out;
         phase.access[phase.n_access++].access = t->cells ? CVY_WRITE_CELL : CVY_WRITE_ALL;
@@ -199,11 +233,12 @@ static enum cvy_status toy_plan(void *state, struct cvy_plan *plan, const struct
     }
     return CVY_OK;
 }
-static const struct cvy_backend toy_backend = {
-    CVY_BACKEND_ABI, "toy", CVY_LAYOUT_PLAIN, CVY_LAYOUT_PLAIN, toy_open, toy_close, toy_take, toy_plan
-};
+static const struct cvy_backend toy_backend = { CVY_BACKEND_ABI,  "toy",    CVY_LAYOUT_PLAIN,
+                                                CVY_LAYOUT_PLAIN, toy_open, toy_close,
+                                                toy_take,         toy_plan };
 
-/* A random program: activations from earlier ones, weights that are updated in place between reads. */
+/* A random program: activations from earlier ones, weights that are updated in place between
+ * reads. */
 static void random_list(struct cvyi_list *list, size_t n_ops, int keep[4])
 {
     const cvy_shape shape = { IMAGES, CHANNELS, PIXELS, 1 };
@@ -211,13 +246,15 @@ static void random_list(struct cvyi_list *list, size_t n_ops, int keep[4])
     for (int w = 0; w < 3; w++) weight[w] = cvyi_list_value(list, CVY_ROLE_WEIGHT, shape, "w%d", w);
     for (size_t i = 0; i < n_ops; i++) {
         bool update = n && below(5) == 0;
-        struct cvy_op_desc *op = cvyi_list_op(list, update ? CVY_OP_SGD : CVY_OP_ACT, "op%zu", below(100000));
+        struct cvy_op_desc *op =
+            cvyi_list_op(list, update ? CVY_OP_SGD : CVY_OP_ACT, "op%zu", below(100000));
         if (update) {
             cvyi_op_in(op, weight[below(3)]);
             cvyi_op_in(op, value[below((size_t)n)]);
             continue;
         }
-        for (size_t k = below(4); n && k > 0; k--) cvyi_op_in(op, value[(size_t)n - 1 - below(n < 8 ? (size_t)n : 8)]);
+        for (size_t k = below(4); n && k > 0; k--)
+            cvyi_op_in(op, value[(size_t)n - 1 - below(n < 8 ? (size_t)n : 8)]);
         if (below(4) == 0 || !op->n_in) cvyi_op_in(op, weight[below(3)]);
         value[n] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "v%d", n);
         cvyi_op_out(op, value[n++]);
@@ -259,8 +296,11 @@ static void check_order(const struct cvy_plan *plan, bool no_fusion)
                 assert_int_equal(p->stage, s);
                 assert_int_equal(p->tasks, plan->strand[k].tasks);
                 if (p->desc.alone) assert_true(plan->stage[s].alone);
-                if (p->desc.gate) assert_true(tasks <= plan->work[s].gates && plan->strand[k].n == 1);
-                if (i) assert_true(plan->order[plan->strand[k].first + i] > plan->order[plan->strand[k].first + i - 1]);
+                if (p->desc.gate)
+                    assert_true(tasks <= plan->work[s].gates && plan->strand[k].n == 1);
+                if (i)
+                    assert_true(plan->order[plan->strand[k].first + i] >
+                                plan->order[plan->strand[k].first + i - 1]);
             }
         }
         assert_int_equal(plan->work[s].gates + plan->work[s].tasks, tasks);
@@ -273,11 +313,16 @@ static void check_order(const struct cvy_plan *plan, bool no_fusion)
                 for (int b = 0; b < plan->phase[p].desc.n_access; b++) {
                     const struct cvyi_phase *Q = &plan->phase[q], *P = &plan->phase[p];
                     enum cvy_access x = Q->desc.access[a].access, y = P->desc.access[b].access;
-                    bool write = x == CVY_WRITE_ALL || y == CVY_WRITE_ALL || x == CVY_WRITE_CELL || y == CVY_WRITE_CELL;
-                    bool cell = (x == CVY_READ_CELL || x == CVY_WRITE_CELL) && (y == CVY_READ_CELL || y == CVY_WRITE_CELL);
-                    if (!write || Q->desc.access[a].value != P->desc.access[b].value || Q->stage < P->stage) continue;
+                    bool write = x == CVY_WRITE_ALL || y == CVY_WRITE_ALL || x == CVY_WRITE_CELL ||
+                                 y == CVY_WRITE_CELL;
+                    bool cell = (x == CVY_READ_CELL || x == CVY_WRITE_CELL) &&
+                                (y == CVY_READ_CELL || y == CVY_WRITE_CELL);
+                    if (!write || Q->desc.access[a].value != P->desc.access[b].value ||
+                        Q->stage < P->stage)
+                        continue;
                     if (Q->stage == P->stage && Q->desc.gate && !P->desc.gate) continue;
-                    if (Q->stage == P->stage && Q->desc.gate && P->desc.gate) continue; /* one thread, in order */
+                    /* one thread, in order */
+                    if (Q->stage == P->stage && Q->desc.gate && P->desc.gate) continue;
                     assert_true(cell && Q->stage == P->stage && Q->strand == P->strand);
                     assert_true(Q->desc.blocks == P->desc.blocks && Q->desc.parts == P->desc.parts);
                 }
@@ -291,8 +336,11 @@ static void random_programs(void **state)
     for (int round = 0; round < 120; round++) {
         bool no_fusion = round % 4 == 3;
         cvy_context *ctx;
-        assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 + (size_t)round % 3,
-                                                                    .no_fusion = no_fusion }, &ctx), CVY_OK);
+        assert_int_equal(
+            cvy_context_create(
+                &(cvy_context_options){ .threads = 1 + (size_t)round % 3, .no_fusion = no_fusion },
+                &ctx),
+            CVY_OK);
         struct cvyi_list list, copy;
         uint64_t seed = random_state;
         int keep[4];
@@ -304,8 +352,12 @@ static void random_programs(void **state)
         random_list(&copy, 1 + below(60), keep);
 
         struct cvy_plan *plan;
-        struct cvyi_program_options options = { .capacity = IMAGES, .training = true, .keep = keep, .n_keep = 4,
-                                                .backends = backends, .n_backends = 1 };
+        struct cvyi_program_options options = { .capacity = IMAGES,
+                                                .training = true,
+                                                .keep = keep,
+                                                .n_keep = 4,
+                                                .backends = backends,
+                                                .n_backends = 1 };
         enum cvy_status status = cvyi_program_compile(ctx, &list, &options, &plan);
         if (status) fail_msg("%s", cvy_message(ctx));
         check_order(plan, no_fusion);
@@ -321,7 +373,8 @@ static void random_programs(void **state)
             }
         }
         for (int w = 0; w < 3; w++) assert_memory_equal(plan->buf[w], own[w], sizeof own[w]);
-        for (int k = 0; k < 4; k++) assert_memory_equal(plan->buf[keep[k]], own[keep[k]], sizeof own[0]);
+        for (int k = 0; k < 4; k++)
+            assert_memory_equal(plan->buf[keep[k]], own[keep[k]], sizeof own[0]);
         cvyi_list_free(&copy);
         cvyi_program_destroy(&plan);
         assert_null(plan);
@@ -347,10 +400,14 @@ static void aliases_meet_at_barriers(void **state)
         struct cvyi_list list;
         struct cvy_plan *plan;
         cvyi_list_init(&list, ctx);
-        int w = cvyi_list_value(&list, CVY_ROLE_WEIGHT, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "w");
-        int v = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "v");
-        int flat = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "flat");
-        int y = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "y");
+        int w = cvyi_list_value(&list, CVY_ROLE_WEIGHT, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 },
+                                "w");
+        int v = cvyi_list_value(&list, CVY_ROLE_ACTIVATION,
+                                (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "v");
+        int flat = cvyi_list_value(&list, CVY_ROLE_ACTIVATION,
+                                   (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "flat");
+        int y = cvyi_list_value(&list, CVY_ROLE_ACTIVATION,
+                                (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "y");
         list.value[flat].alias = v;
         struct cvy_op_desc *op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name);
         cvyi_op_in(op, w);
@@ -358,8 +415,9 @@ static void aliases_meet_at_barriers(void **state)
         op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name);
         cvyi_op_in(op, flat);
         cvyi_op_out(op, y);
-        struct cvyi_program_options options = { .capacity = IMAGES, .keep = &y, .n_keep = 1, .backends = backends,
-                                                .n_backends = 1 };
+        struct cvyi_program_options options = {
+            .capacity = IMAGES, .keep = &y, .n_keep = 1, .backends = backends, .n_backends = 1
+        };
         assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_OK);
         assert_int_equal(plan->n_stages, parts == 1 ? 1 : 2);
         cvyi_program_destroy(&plan);
@@ -370,8 +428,10 @@ static void aliases_meet_at_barriers(void **state)
 static void one_op(struct cvyi_list *list, struct cvy_context *ctx, const char *name)
 {
     cvyi_list_init(list, ctx);
-    int x = cvyi_list_value(list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "x");
-    int y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "y");
+    int x =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "x");
+    int y =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "y");
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ACT, "%s", name);
     cvyi_op_in(op, x);
     cvyi_op_out(op, y);
@@ -385,14 +445,17 @@ static void refusals(void **state)
     old.abi = 99;
     const struct cvy_backend *olds[] = { &old };
     cvy_context *ctx;
-    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "reference,gpu" }, &ctx), CVY_E_ARG);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .backends = "reference,gpu" }, &ctx), CVY_E_ARG);
     assert_non_null(strstr(cvy_message(ctx), "unknown backend \"gpu\""));
     assert_non_null(strstr(cvy_message(ctx), "native, reference"));
     cvy_context_destroy(&ctx);
     assert_int_equal(cvy_context_create(NULL, &ctx), CVY_OK);
     struct cvyi_list list;
     struct cvy_plan *plan;
-    struct cvyi_program_options options = { .capacity = IMAGES, .backends = backends, .n_backends = 1 };
+    struct cvyi_program_options options = { .capacity = IMAGES,
+                                            .backends = backends,
+                                            .n_backends = 1 };
     one_op(&list, ctx, "odd one");
     assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_E_UNSUPPORTED);
     assert_non_null(strstr(cvy_message(ctx), "odd one"));
@@ -406,14 +469,18 @@ static void refusals(void **state)
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------ whole nets */
+/* ----------------------------------------------------------------------------------- whole nets */
 
 static cvy_tensor small_net(cvy_net *net)
 {
     cvy_tensor x = cvy_input(net, 1, 8, 8), a, b;
-    x = cvy_conv2d(net, x, "conv1", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
+    x = cvy_conv2d(
+        net, x, "conv1",
+        &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
     a = cvy_relu(net, cvy_batch_norm(net, x, "bn1", NULL));
-    b = cvy_conv2d(net, a, "conv2", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
+    b = cvy_conv2d(
+        net, a, "conv2",
+        &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
     x = cvy_add(net, a, cvy_dropout(net, b, NULL, &(cvy_dropout_desc){ .p = 0.25 }), NULL);
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
     return cvy_linear(net, cvy_flatten(net, x), "fc", &(cvy_linear_desc){ .out_features = 10 });
@@ -453,7 +520,8 @@ static double get(const struct cvy_plan *plan, size_t id, size_t e)
     return wide ? ((const double *)plan->buf[id])[e] : (double)((const float *)plan->buf[id])[e];
 }
 
-/* Three steps of small_net with these kinds declined; parameters into w, their number is the answer. */
+/* Three steps of small_net with these kinds declined; parameters into w, their number is the
+ * answer. */
 static size_t train_mixed(unsigned long declined, double *w)
 {
     struct cvy_backend choosy = cvyi_native_backend;
@@ -465,23 +533,39 @@ static size_t train_mixed(unsigned long declined, double *w)
     struct cvyi_list list;
     struct cvyi_linear_result result;
     struct cvy_plan *plan;
-    const struct cvyi_linear_options linear = { .training = true, .batch = 20, .sgd = { .lr = 0.1, .momentum = 0.9 } };
+    const struct cvyi_linear_options linear = { .training = true,
+                                                .batch = 20,
+                                                .sgd = { .lr = 0.1, .momentum = 0.9 } };
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2 }, &ctx), CVY_OK);
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvyi_list_init(&list, ctx);
     assert_int_equal(cvyi_net_linearise(net, small_net(net), &linear, &list, &result), CVY_OK);
-    struct cvyi_program_options options = { .capacity = 20, .training = true, .keep = &result.loss, .n_keep = 1,
-                                            .backends = backends, .n_backends = 2 };
+    struct cvyi_program_options options = { .capacity = 20,
+                                            .training = true,
+                                            .keep = &result.loss,
+                                            .n_keep = 1,
+                                            .backends = backends,
+                                            .n_backends = 2 };
     if (cvyi_program_compile(ctx, &list, &options, &plan)) fail_msg("%s", cvy_message(ctx));
     size_t n = 0;
     for (size_t i = 0; i < plan->list.n_values; i++)
         for (size_t e = 0; e < parameter_count(&plan->list.value[i]); e++, n++)
-            put(plan, i, e, plan->list.value[i].role == CVY_ROLE_RUNNING ? 1 : (double)(n * 37 % 101) / 128 - 0.375);
+            put(plan, i, e,
+                plan->list.value[i].role == CVY_ROLE_RUNNING
+                    ? 1
+                    : (double)(n * 37 % 101) / 128 - 0.375);
     assert_int_equal(cvyi_program_refresh(plan, -1), CVY_OK);
     const float scale = 1 / 255.0f, shift = 0;
     for (uint64_t step = 0; step < 3; step++) {
-        struct cvy_run run = { .n = 20, .images = pixels, .dtype = CVY_U8, .labels8 = labels, .in_scale = &scale,
-                               .in_shift = &shift, .lr = 0.1, .momentum = 0.9, .step = step };
+        struct cvy_run run = { .n = 20,
+                               .images = pixels,
+                               .dtype = CVY_U8,
+                               .labels8 = labels,
+                               .in_scale = &scale,
+                               .in_shift = &shift,
+                               .lr = 0.1,
+                               .momentum = 0.9,
+                               .step = step };
         assert_int_equal(cvyi_program_run(plan, &run), CVY_OK);
     }
     n = 0;
@@ -500,11 +584,14 @@ static void any_mix_of_backends(void **state)
     make_data();
     size_t n = train_mixed(0, want);
     for (int k = -1; k < CVY_OP_KINDS + 10; k++) {
-        unsigned long declined = k < 0 ? ~0ul : k < CVY_OP_KINDS ? 1ul << k : below((size_t)1 << CVY_OP_KINDS);
+        unsigned long declined = k < 0              ? ~0ul
+                                 : k < CVY_OP_KINDS ? 1ul << k
+                                                    : below((size_t)1 << CVY_OP_KINDS);
         assert_int_equal(train_mixed(declined, got), n);
         for (size_t i = 0; i < n; i++)
             if (!(fabs(got[i] - want[i]) <= 1e-5))
-                fail_msg("kinds %lx declined: parameter %zu is %.9g, native alone %.9g", declined, i, got[i], want[i]);
+                fail_msg("kinds %lx declined: parameter %zu is %.9g, native alone %.9g", declined,
+                         i, got[i], want[i]);
     }
 }
 
@@ -525,7 +612,8 @@ static void step_allocates_nothing(void **state)
     float out[200];
     size_t before = 0;
     for (int step = 0; step < 12; step++) {
-        if (step == 2) before = mallocs; /* the OpenMP runtime makes its threads in the first region */
+        /* the OpenMP runtime makes its threads in the first region */
+        if (step == 2) before = mallocs;
         assert_int_equal(cvy_trainer_step(trainer, &batch20, NULL), CVY_OK);
         assert_int_equal(cvy_predictor_run(predictor, &batch20, out), CVY_OK);
     }
@@ -537,7 +625,10 @@ static void step_allocates_nothing(void **state)
 }
 
 /* An allocator whose k-th call fails. */
-struct faulty { size_t calls, fail_at; long live; };
+struct faulty {
+    size_t calls, fail_at;
+    long live;
+};
 static void *faulty_alloc(void *user, size_t bytes, size_t alignment)
 {
     struct faulty *f = user;
@@ -563,7 +654,8 @@ static enum cvy_status whole_life(struct faulty *f)
     enum cvy_status status = cvy_context_create(&options, &ctx);
     if (!status && !(status = cvy_net_create(ctx, &net))) {
         cvy_tensor y = small_net(net);
-        status = cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 20, .sgd.lr = 0.1 }, &trainer);
+        status = cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 20, .sgd.lr = 0.1 },
+                                    &trainer);
         assert_true(!status == !!trainer);
         if (!status) status = cvy_trainer_step(trainer, &batch20, NULL);
         if (!status) {
@@ -572,7 +664,8 @@ static enum cvy_status whole_life(struct faulty *f)
         }
         if (!status) status = cvy_predictor_run(predictor, &batch20, out);
         if (!status) {
-            status = cvy_op_pool2d(ctx, &(cvy_pool2d_desc){ .kernel = { 2, 2 } }, (cvy_shape){ 2, 3, 4, 4 }, CVY_FORWARD, &op);
+            status = cvy_op_pool2d(ctx, &(cvy_pool2d_desc){ .kernel = { 2, 2 } },
+                                   (cvy_shape){ 2, 3, 4, 4 }, CVY_FORWARD, &op);
             assert_true(!status == !!op);
         }
         if (status) assert_true(strstr(cvy_message(ctx), "memory"));
@@ -610,10 +703,14 @@ static void steps_refuse_bad_batches(void **state)
     assert_int_equal(cvy_context_create(NULL, &ctx), CVY_OK);
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvy_tensor y = small_net(net);
-    y = cvy_linear(net, cvy_batch_norm(net, y, "bn2", NULL), "fc2", &(cvy_linear_desc){ .out_features = 10 });
-    assert_int_equal(cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 20, .sgd.lr = 0.1 }, &trainer), CVY_OK);
+    y = cvy_linear(net, cvy_batch_norm(net, y, "bn2", NULL), "fc2",
+                   &(cvy_linear_desc){ .out_features = 10 });
+    assert_int_equal(
+        cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 20, .sgd.lr = 0.1 }, &trainer),
+        CVY_OK);
     float before[40], after[40];
-    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", before, 36), CVY_OK);
+    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", before, 36),
+                     CVY_OK);
 
     cvy_batch b = batch20;
     b.n = 21;
@@ -636,8 +733,10 @@ static void steps_refuse_bad_batches(void **state)
     assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", after, 36), CVY_OK);
     assert_memory_equal(before, after, 36 * sizeof(float));
     assert_int_equal(cvy_trainer_steps(trainer), 0);
-    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", after, 35), CVY_E_SHAPE);
-    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv9.weight", after, 36), CVY_E_ARG);
+    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", after, 35),
+                     CVY_E_SHAPE);
+    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv9.weight", after, 36),
+                     CVY_E_ARG);
 
     after[0] = (float)NAN;
     assert_int_equal(cvy_trainer_set(trainer, CVY_PARAM_WEIGHT, "fc2.bias", after, 10), CVY_OK);
@@ -646,11 +745,15 @@ static void steps_refuse_bad_batches(void **state)
     cvy_trainer_destroy(&trainer);
 
     cvy_plan_info plan;
-    assert_int_equal(cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 20, .dry_run = true }, &trainer), CVY_OK);
+    assert_int_equal(cvy_trainer_create(
+                         net, y, &(cvy_trainer_options){ .batch = 20, .dry_run = true }, &trainer),
+                     CVY_OK);
     cvy_trainer_plan(trainer, &plan);
-    assert_true(plan.arena_bytes > 0 && plan.parameter_bytes > 0 && plan.stages > 0 && plan.stages <= plan.phases);
+    assert_true(plan.arena_bytes > 0 && plan.parameter_bytes > 0 && plan.stages > 0 &&
+                plan.stages <= plan.phases);
     assert_int_equal(cvy_trainer_step(trainer, &batch20, NULL), CVY_E_STATE);
-    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", after, 36), CVY_E_STATE);
+    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "conv1.weight", after, 36),
+                     CVY_E_STATE);
     cvy_trainer_destroy(&trainer);
     cvy_net_destroy(&net);
     cvy_context_destroy(&ctx);
@@ -660,8 +763,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_never_overlaps),    cmocka_unit_test(memory_overflow_is_told),
-        cmocka_unit_test(random_programs),          cmocka_unit_test(refusals), cmocka_unit_test(aliases_meet_at_barriers),
-        cmocka_unit_test(any_mix_of_backends),      cmocka_unit_test(step_allocates_nothing),   cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(random_programs),          cmocka_unit_test(refusals),
+        cmocka_unit_test(aliases_meet_at_barriers), cmocka_unit_test(any_mix_of_backends),
+        cmocka_unit_test(step_allocates_nothing),   cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(steps_refuse_bad_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

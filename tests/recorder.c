@@ -1,7 +1,11 @@
-/* Put under a program with LD_PRELOAD: writes down every call that changes files, in order, and lets chosen calls fail.
- *   CVYI_RECORD   the file to write to, a line a call: "NAME RESULT ERRNO ARGUMENTS..."; without it nothing is written
- *   CVYI_FAIL     "NAME:ERRNO[:PART]": that call fails with that number, where the path of its file contains PART
- * What an fd belongs to is known from /proc/self/fd. The C library's names with 64 are what the program really calls. */
+/* Put under a program with LD_PRELOAD: writes down every call that changes files, in order, and
+ * lets chosen calls fail.
+ *   CVYI_RECORD   the file to write to, a line a call: "NAME RESULT ERRNO ARGUMENTS..."; without it
+ *                 nothing is written
+ *   CVYI_FAIL     "NAME:ERRNO[:PART]": that call fails with that number, where the path of its file
+ *                 contains PART
+ * What an fd belongs to is known from /proc/self/fd. The C library's names with 64 are what the
+ * program really calls. */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here */
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,14 +27,18 @@ static int out = -1;
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("CVYI_RECORD");
-    long fd = path ? syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+    long fd =
+        path ? syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)
+             : -1;
     if (fd >= 0) out = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 700);
 }
 
-__attribute__((format(printf, 3, 4))) static void note(const char *name, long result, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void note(const char *name, long result,
+                                                       const char *format, ...)
 {
     char line[3 * PATH_MAX];
-    int error = errno, used = snprintf(line, sizeof line, "%s %ld %d ", name, result, result < 0 ? error : 0);
+    int error = errno,
+        used = snprintf(line, sizeof line, "%s %ld %d ", name, result, result < 0 ? error : 0);
     va_list args;
     va_start(args, format);
     used += vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
@@ -73,10 +81,10 @@ static int open_any(const char *name, const char *path, int flags, mode_t mode)
     return fd;
 }
 
-#define MODE(flags) \
-    mode_t mode = 0; \
-    va_list args; \
-    va_start(args, flags); \
+#define MODE(flags)                                                     \
+    mode_t mode = 0;                                                    \
+    va_list args;                                                       \
+    va_start(args, flags);                                              \
     if ((flags) & (O_CREAT | __O_TMPFILE)) mode = va_arg(args, mode_t); \
     va_end(args);
 
@@ -180,7 +188,8 @@ static int control(int fd, int command, void *arg)
 {
     char path[PATH_MAX];
     bool lock = command == F_OFD_SETLK;
-    int r = lock && fails("lock", file_of(fd, path)) ? -1 : (int)syscall(SYS_fcntl, fd, command, arg);
+    int r =
+        lock && fails("lock", file_of(fd, path)) ? -1 : (int)syscall(SYS_fcntl, fd, command, arg);
     if (lock) note("lock", r, "%d %s", fd, file_of(fd, path));
     return r;
 }

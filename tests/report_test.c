@@ -1,5 +1,6 @@
-/* Statistics against published values and values worked out by hand, how often they call equals different, result files
- * good and bad, comparing them, words and columns, charts to the coordinate, and a report that nothing can break. */
+/* Statistics against published values and values worked out by hand, how often they call equals
+ * different, result files good and bad, comparing them, words and columns, charts to the
+ * coordinate, and a report that nothing can break. */
 #include "report/chart.h"
 #include "report/contest.h"
 #include "report/difference.h"
@@ -20,13 +21,14 @@
 
 static void near(double got, double want)
 {
-    if (!(fabs(got - want) <= 1e-12 + 1e-9 * fabs(want))) fail_msg("got %.17g, want %.17g", got, want);
+    if (!(fabs(got - want) <= 1e-12 + 1e-9 * fabs(want)))
+        fail_msg("got %.17g, want %.17g", got, want);
 }
 
 static void quantiles(void **state)
 {
     (void)state;
-    const double v[] = {5, 1, NAN, 4, 2};
+    const double v[] = { 5, 1, NAN, 4, 2 };
     near(stats_median(v, 5), 3);
     near(stats_quantile(v, 5, 0), 1);
     near(stats_quantile(v, 5, 1), 5);
@@ -38,34 +40,40 @@ static void quantiles(void **state)
 static void mann_whitney(void **state)
 {
     (void)state;
-    const double low[] = {1, 2, 3, 4, 5}, high[] = {6, 7, 8, 9, 10}, mixed[] = {1, 3, 5, 7, 9}, tie_a[] = {1, 2},
-                 tie_b[] = {2, 3};
+    const double low[] = { 1, 2, 3, 4, 5 }, high[] = { 6, 7, 8, 9, 10 },
+                 mixed[] = { 1, 3, 5, 7, 9 }, tie_a[] = { 1, 2 }, tie_b[] = { 2, 3 };
     near(stats_mann_whitney(low, 5, high, 5), 2. / 252);
     near(stats_mann_whitney(high, 5, low, 5), 2. / 252);
     near(stats_mann_whitney(low, 3, high, 3), 2. / 20);
     near(stats_mann_whitney(low, 5, low, 5), 1);
-    near(stats_mann_whitney(tie_a, 2, tie_b, 2), 4. / 6); /* rank sums 3.5 3.5 5 5 6.5 6.5 of six choices */
+    /* rank sums 3.5 3.5 5 5 6.5 6.5 of six choices */
+    near(stats_mann_whitney(tie_a, 2, tie_b, 2), 4. / 6);
     near(stats_mann_whitney(low, 5, NULL, 0), 1);
     assert_true(stats_mann_whitney(low, 5, mixed, 5) > 0.3);
     /* Beyond the exact size: the normal approximation goes on where the exact one ends. */
     double a[60], b[60];
     for (int i = 0; i < 60; i++) a[i] = i, b[i] = i + 7.5;
-    const double exact = stats_mann_whitney(a, 50, b, 50), normal = stats_mann_whitney(a, 51, b, 51);
+    const double exact = stats_mann_whitney(a, 50, b, 50),
+                 normal = stats_mann_whitney(a, 51, b, 51);
     assert_true(exact < 0.05 && exact > 0.001 && fabs(normal / exact - 1) < 0.25);
 }
 
-/* Ties: the share of all choices whose rank sum is at least as far from the middle, counted by hand or by listing. */
+/* Ties: the share of all choices whose rank sum is at least as far from the middle, counted by hand
+ * or by listing. */
 static void mann_whitney_ties(void **state)
 {
     (void)state;
-    const double a[] = {1, 1, 2}, b[] = {1, 2, 2}, c[] = {1, 2, 2, 3}, d[] = {2, 3, 3, 4}, all[] = {7, 7, 7};
-    /* Ranks 2 2 2 5 5 5: sums of three of them 6 (1 way), 9 (9), 12 (9), 15 (1); a has 9, the middle is 10.5. */
+    const double a[] = { 1, 1, 2 }, b[] = { 1, 2, 2 }, c[] = { 1, 2, 2, 3 }, d[] = { 2, 3, 3, 4 },
+                 all[] = { 7, 7, 7 };
+    /* Ranks 2 2 2 5 5 5: sums of three of them 6 (1 way), 9 (9), 12 (9), 15 (1); a has 9, the
+     * middle is 10.5. */
     near(stats_mann_whitney(a, 3, b, 3), 1);
-    const double low[] = {1, 1, 1}, high[] = {2, 2, 2};
+    const double low[] = { 1, 1, 1 }, high[] = { 2, 2, 2 };
     near(stats_mann_whitney(low, 3, high, 3), 2. / 20); /* 6 or 15 */
     near(stats_mann_whitney(all, 3, all, 3), 1);
-    /* c against d, and a last one beyond the exact size: every choice of ranks counted here once more. */
-    const double both[] = {1, 2, 2, 3, 2, 3, 3, 4};
+    /* c against d, and a last one beyond the exact size: every choice of ranks counted here once
+     * more. */
+    const double both[] = { 1, 2, 2, 3, 2, 3, 3, 4 };
     int far = 0, ways = 0;
     double rank[8];
     for (int i = 0; i < 8; i++) {
@@ -85,14 +93,16 @@ static void mann_whitney_ties(void **state)
     double many[120];
     for (int i = 0; i < 120; i++) many[i] = i % 2;
     assert_true(stats_mann_whitney(many, 60, many, 60) > 0.99);
-    /* The normal approximation with ties: U = 60 * 60 / 2 + 450 for 3 + 1 against 1 + 3 quarters of ones.
-     * Tie groups of 60 and 60: variance 300 * (121 - 2 * (60^3 - 60) / (120 * 119)); one half is the continuity. */
+    /* The normal approximation with ties: U = 60 * 60 / 2 + 450 for 3 + 1 against 1 + 3 quarters of
+     * ones. Tie groups of 60 and 60: variance 300 * (121 - 2 * (60^3 - 60) / (120 * 119)); one half
+     * is the continuity. */
     double quarter[60], three[60];
     for (int i = 0; i < 60; i++) {
         quarter[i] = i % 4 == 0;
         three[i] = i % 4 != 0;
     }
-    const double variance = 300 * (121 - 2 * (60. * 60 * 60 - 60) / (120. * 119)), z = (900 - 0.5) / sqrt(variance);
+    const double variance = 300 * (121 - 2 * (60. * 60 * 60 - 60) / (120. * 119)),
+                 z = (900 - 0.5) / sqrt(variance);
     near(stats_mann_whitney(quarter, 60, three, 60), erfc(z / sqrt(2)));
 }
 
@@ -100,14 +110,19 @@ static void mann_whitney_ties(void **state)
 static void student(void **state)
 {
     (void)state;
-    static const struct { double df, share, t; } known[] = {
-        {1, 0.05, 12.7062}, {2, 0.05, 4.30265}, {3, 0.05, 3.18245}, {4, 0.05, 2.77645},  {10, 0.05, 2.22814},
-        {30, 0.05, 2.04227}, {1, 0.5, 1.0},     {5, 0.01, 4.03214}, {20, 0.001, 3.84952}, {1e7, 0.05, 1.95996}};
+    static const struct {
+        double df, share, t;
+    } known[] = { { 1, 0.05, 12.7062 },  { 2, 0.05, 4.30265 },  { 3, 0.05, 3.18245 },
+                  { 4, 0.05, 2.77645 },  { 10, 0.05, 2.22814 }, { 30, 0.05, 2.04227 },
+                  { 1, 0.5, 1.0 },       { 5, 0.01, 4.03214 },  { 20, 0.001, 3.84952 },
+                  { 1e7, 0.05, 1.95996 } };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (fabs(stats_student_quantile(known[i].share, known[i].df) / known[i].t - 1) > 1e-5)
-            fail_msg("df %g, %g: %g", known[i].df, known[i].share, stats_student_quantile(known[i].share, known[i].df));
+            fail_msg("df %g, %g: %g", known[i].df, known[i].share,
+                     stats_student_quantile(known[i].share, known[i].df));
         if (fabs(stats_student_p(-known[i].t, known[i].df) / known[i].share - 1) > 1e-4)
-            fail_msg("df %g, t %g: %g", known[i].df, known[i].t, stats_student_p(known[i].t, known[i].df));
+            fail_msg("df %g, t %g: %g", known[i].df, known[i].t,
+                     stats_student_p(known[i].t, known[i].df));
     }
     near(stats_student_p(1, 1), 0.5);
     near(stats_student_p(3, 2), 1 - 3 / sqrt(11)); /* df 2: 1 - t / sqrt(2 + t^2) */
@@ -117,7 +132,7 @@ static void student(void **state)
 static void means(void **state)
 {
     (void)state;
-    const double v[] = {1, NAN, 4, 16}, w[] = {2, 4, 4, 4, 5, 5, 7, 9};
+    const double v[] = { 1, NAN, 4, 16 }, w[] = { 2, 4, 4, 4, 5, 5, 7, 9 };
     near(stats_geometric_mean(v, 4), 4);
     near(stats_geometric_mean(v, 1), 1);
     assert_true(isnan(stats_geometric_mean(v + 1, 1)) && isnan(stats_geometric_mean(v, 0)));
@@ -128,24 +143,28 @@ static void means(void **state)
 static void ratios(void **state)
 {
     (void)state;
-    const double a[] = {10, 10, 10}, b[] = {11, 11, 11};
+    const double a[] = { 10, 10, 10 }, b[] = { 11, 11, 11 };
     struct stats_ratio r = stats_ratio(a, 3, b, 3, 0);
     near(r.ratio, 1.1);
     near(r.lo, 1.1);
     near(r.hi, 1.1);
     near(r.p, 0);
     near(stats_ratio(a, 3, a, 3, 0).p, 1);
-    /* Means 0 and ln 2 of the logarithms, variances 0.01 and 0.01, three each: Welch's t is ln 2 / sqrt(0.02 / 3) with
-     * four degrees of freedom. */
-    const double c[] = {exp(-0.1), 1, exp(0.1)}, d[] = {2 * exp(0.1), 2, 2 * exp(-0.1)};
+    /* Means 0 and ln 2 of the logarithms, variances 0.01 and 0.01, three each: Welch's t is ln 2 /
+     * sqrt(0.02 / 3) with four degrees of freedom. */
+    const double c[] = { exp(-0.1), 1, exp(0.1) }, d[] = { 2 * exp(0.1), 2, 2 * exp(-0.1) };
     const double error = sqrt(0.02 / 3), t = 2.7764451052;
     r = stats_ratio(c, 3, d, 3, 0);
     near(r.ratio, 2);
-    assert_true(fabs(r.lo / (2 * exp(-t * error)) - 1) < 1e-9 && fabs(r.hi / (2 * exp(t * error)) - 1) < 1e-9);
+    assert_true(fabs(r.lo / (2 * exp(-t * error)) - 1) < 1e-9 &&
+                fabs(r.hi / (2 * exp(t * error)) - 1) < 1e-9);
     near(r.p, stats_student_p(log(2) / error, 4));
-    /* Unequal variances and numbers: 0.04 / 3 and 0.01 / 2, degrees of freedom by Welch and Satterthwaite. */
-    const double e[] = {exp(-0.2), 1, exp(0.2)}, f[] = {3 * exp(sqrt(0.005)), 3 * exp(-sqrt(0.005))};
-    const double va = 0.04 / 3, vb = 0.01 / 2, df = (va + vb) * (va + vb) / (va * va / 2 + vb * vb / 1);
+    /* Unequal variances and numbers: 0.04 / 3 and 0.01 / 2, degrees of freedom by Welch and
+     * Satterthwaite. */
+    const double e[] = { exp(-0.2), 1, exp(0.2) },
+                 f[] = { 3 * exp(sqrt(0.005)), 3 * exp(-sqrt(0.005)) };
+    const double va = 0.04 / 3, vb = 0.01 / 2,
+                 df = (va + vb) * (va + vb) / (va * va / 2 + vb * vb / 1);
     r = stats_ratio(e, 3, f, 2, 0);
     near(r.ratio, 3);
     near(r.p, stats_student_p(log(3) / sqrt(va + vb), df));
@@ -158,23 +177,25 @@ static void ratios(void **state)
     near(r.ratio, 1.1);
     near(r.p, 1);
     assert_true(isnan(r.lo) && isnan(r.hi) && isnan(stats_ratio(a, 0, b, 3, 0).ratio));
-    const double with_nan[] = {NAN, 11, 11, 11};
+    const double with_nan[] = { NAN, 11, 11, 11 };
     near(stats_ratio(a, 3, with_nan, 4, 0).lo, 1.1);
     /* Pairs: mean ln 2, variance 0.01. */
-    const double pairs[] = {log(2) + 0.1, log(2), log(2) - 0.1};
+    const double pairs[] = { log(2) + 0.1, log(2), log(2) - 0.1 };
     r = stats_paired_ratio(pairs, 3, 0, 0);
     near(r.ratio, 2);
     near(r.p, stats_student_p(log(2) / sqrt(0.01 / 3), 2));
-    /* Half of a pair is the one before: three times the variance, n / 3 - 1 = 0, at least 1 degree of freedom. */
+    /* Half of a pair is the one before: three times the variance, n / 3 - 1 = 0, at least 1 degree
+     * of freedom. */
     near(stats_paired_ratio(pairs, 3, 0, 0.5).p, stats_student_p(log(2) / sqrt(0.01), 1));
     r = stats_paired_ratio(pairs, 3, 0.5, 0);
-    near(r.p, stats_student_p(log(2) / sqrt(0.01 / 3 + 0.5), 2 * pow((0.01 / 3 + 0.5) / (0.01 / 3), 2)));
+    near(r.p,
+         stats_student_p(log(2) / sqrt(0.01 / 3 + 0.5), 2 * pow((0.01 / 3 + 0.5) / (0.01 / 3), 2)));
     near(stats_paired_ratio(pairs, 1, 0, 0).ratio, 2 * exp(0.1));
     near(stats_paired_ratio(pairs, 1, 0, 0).p, 1);
     assert_true(isnan(stats_paired_ratio(pairs, 0, 0, 0).ratio));
     /* 1 ... 9: squares 60, neighbours 40; 1 -1 1 -1 1 around 0.2: 4.8, and four of 0.8 * -1.2. */
-    const double rising[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, zigzag[] = {1, -1, 1, -1, 1};
-    double sums[2] = {0, 0};
+    const double rising[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, zigzag[] = { 1, -1, 1, -1, 1 };
+    double sums[2] = { 0, 0 };
     stats_correlate(rising, 9, sums);
     near(sums[0], 60);
     near(sums[1], 40);
@@ -192,7 +213,7 @@ static void ratios(void **state)
 static void many_tests(void **state)
 {
     (void)state;
-    double p[] = {0.01, NAN, 0.04, 0.03, 0.005, 0.9};
+    double p[] = { 0.01, NAN, 0.04, 0.03, 0.005, 0.9 };
     stats_holm(p, 6);
     near(p[4], 0.025);
     near(p[0], 0.04);
@@ -209,31 +230,36 @@ static char *file_text(const char *name, const char *const *times, size_t n)
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
-    fprintf(f, "{\"context\": {\"date\": \"today\", \"cpu\": \"a <b> & \\\"c\\\" </script>\", \"num_cpus\": 2}, "
+    fprintf(f, "{\"context\": {\"date\": \"today\", \"cpu\": \"a <b> & \\\"c\\\" </script>\", "
+               "\"num_cpus\": 2}, "
                "\"benchmarks\": [");
     for (size_t i = 0; i < n; i++)
         fprintf(f,
-                "%s{\"name\": \"%s\", \"run_name\": \"%s\", \"run_type\": \"iteration\", \"iterations\": 3, "
+                "%s{\"name\": \"%s\", \"run_name\": \"%s\", \"run_type\": \"iteration\", "
+                "\"iterations\": 3, "
                 "\"real_time\": %s, \"cpu_time\": %s, "
                 "\"time_unit\": \"ms\", \"examples/s\": %s}",
                 i ? "," : "", name, name, times[i], times[i], times[i]);
     fprintf(f,
-            ",{\"name\": \"%s_mean\", \"run_name\": \"%s\", \"run_type\": \"aggregate\", \"aggregate_name\": \"mean\", "
+            ",{\"name\": \"%s_mean\", \"run_name\": \"%s\", \"run_type\": \"aggregate\", "
+            "\"aggregate_name\": \"mean\", "
             "\"real_time\": 9, \"time_unit\": \"ms\"}]}",
             name, name);
     fclose(f);
     return text;
 }
 
-static void add(struct results **all, const char *where, const char *name, const char *const *times, size_t n)
+static void add(struct results **all, const char *where, const char *name, const char *const *times,
+                size_t n)
 {
     char error[300], *text = file_text(name, times, n);
     if (results_parse(where, text, strlen(text), all, error, sizeof error)) fail_msg("%s", error);
     free(text);
 }
 
-static const char *const five[] = {"10", "11", "10.5", "10.2", "10.8"}, *const slow[] = {"20", "21", "20.5", "20.2",
-                                                                                         "20.8"};
+static const char *const five[] = { "10", "11", "10.5", "10.2", "10.8" }, *const slow[] = {
+    "20", "21", "20.5", "20.2", "20.8"
+};
 
 static void reading(void **state)
 {
@@ -248,14 +274,24 @@ static void reading(void **state)
     assert_string_equal(results_fact(all, 0, "num_cpus"), "2");
     assert_null(results_fact(all, 0, "nothing"));
     results_free(&all);
-    static const struct { const char *unit; double seconds; } units[] = { /* Google Benchmark's own, where none is said */
-        {", \"time_unit\": \"ns\"", 3e-9}, {", \"time_unit\": \"us\"", 3e-6}, {", \"time_unit\": \"ms\"", 3e-3},
-        {", \"time_unit\": \"s\"", 3}, {"", 3e-9}};
+    /* Google Benchmark's own, where none is said */
+    static const struct {
+        const char *unit;
+        double seconds;
+    } units[] = { { ", \"time_unit\": \"ns\"", 3e-9 },
+                  { ", \"time_unit\": \"us\"", 3e-6 },
+                  { ", \"time_unit\": \"ms\"", 3e-3 },
+                  { ", \"time_unit\": \"s\"", 3 },
+                  { "", 3e-9 } };
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         char text[300], error[300];
-        snprintf(text, sizeof text, "{\"context\": {}, \"benchmarks\": [{\"name\": \"x\", \"run_type\": \"iteration\", "
-                                    "\"real_time\": 3, \"cpu_time\": 6%s}]}", units[i].unit);
-        if (results_parse("a.json", text, strlen(text), &all, error, sizeof error)) fail_msg("%s", error);
+        snprintf(
+            text, sizeof text,
+            "{\"context\": {}, \"benchmarks\": [{\"name\": \"x\", \"run_type\": \"iteration\", "
+            "\"real_time\": 3, \"cpu_time\": 6%s}]}",
+            units[i].unit);
+        if (results_parse("a.json", text, strlen(text), &all, error, sizeof error))
+            fail_msg("%s", error);
         near(result_median(&all->at[0], ""), units[i].seconds);
         near(all->at[0].cpu_seconds[0], 2 * units[i].seconds);
         results_free(&all);
@@ -265,34 +301,45 @@ static void reading(void **state)
 static void unreadable(void **state)
 {
     (void)state;
-    static const struct { const char *text, *wanted;
+    static const struct {
+        const char *text, *wanted;
     } wrong[] = {
-        {"", "x: line 1, column 0: this is not JSON"},
-        {"{\"context\": {}", "this is not JSON"},
-        {"7", "'[' or '{' expected"},
-        {"[]", "x: expected an object with \"context\" and \"benchmarks\", found an array"},
-        {"{\"benchmarks\": []}", "x: expected an object \"context\", found nothing"},
-        {"{\"context\": [], \"benchmarks\": []}", "x: expected an object \"context\", found an array"},
-        {"{\"context\": {}}", "x: expected an array \"benchmarks\", found nothing: this is no benchmark's result"},
-        {"{\"context\": {}, \"benchmarks\": 3}", "x: expected an array \"benchmarks\", found an integer"},
-        {"{\"context\": {}, \"benchmarks\": [3]}", "x: benchmarks[0]: expected an object, found an integer"},
-        {"{\"context\": {}, \"benchmarks\": [{}]}", "expected a text \"name\", found nothing"},
-        {"{\"context\": {}, \"benchmarks\": [{\"name\": null}]}", "x: benchmarks[0]: expected a text \"name\", found null"},
-        {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1}, {\"name\": \"b\"}]}",
-         "x: benchmarks[1] (b): expected a number \"real_time\", found nothing"},
-        {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"time_unit\": 5}]}",
-         "x: benchmarks[0] (a): expected a \"time_unit\" of ns, us, ms or s, found an integer"},
-        {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": \"1\"}]}",
-         "x: benchmarks[0] (a): expected a number \"real_time\", found a text"},
-        {"{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"time_unit\": \"h\"}]}",
-         "expected a \"time_unit\" of ns, us, ms or s, found \"h\""},
+        { "", "x: line 1, column 0: this is not JSON" },
+        { "{\"context\": {}", "this is not JSON" },
+        { "7", "'[' or '{' expected" },
+        { "[]", "x: expected an object with \"context\" and \"benchmarks\", found an array" },
+        { "{\"benchmarks\": []}", "x: expected an object \"context\", found nothing" },
+        { "{\"context\": [], \"benchmarks\": []}",
+          "x: expected an object \"context\", found an array" },
+        { "{\"context\": {}}",
+          "x: expected an array \"benchmarks\", found nothing: this is no benchmark's result" },
+        { "{\"context\": {}, \"benchmarks\": 3}",
+          "x: expected an array \"benchmarks\", found an integer" },
+        { "{\"context\": {}, \"benchmarks\": [3]}",
+          "x: benchmarks[0]: expected an object, found an integer" },
+        { "{\"context\": {}, \"benchmarks\": [{}]}", "expected a text \"name\", found nothing" },
+        { "{\"context\": {}, \"benchmarks\": [{\"name\": null}]}",
+          "x: benchmarks[0]: expected a text \"name\", found null" },
+        { "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1}, {\"name\": "
+          "\"b\"}]}",
+          "x: benchmarks[1] (b): expected a number \"real_time\", found nothing" },
+        { "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"time_unit\": "
+          "5}]}",
+          "x: benchmarks[0] (a): expected a \"time_unit\" of ns, us, ms or s, found an integer" },
+        { "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": \"1\"}]}",
+          "x: benchmarks[0] (a): expected a number \"real_time\", found a text" },
+        { "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"time_unit\": "
+          "\"h\"}]}",
+          "expected a \"time_unit\" of ns, us, ms or s, found \"h\"" },
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct results *all = NULL;
         char error[300] = "";
-        assert_int_equal(results_parse("x", wrong[i].text, strlen(wrong[i].text), &all, error, sizeof error),
-                         RESULTS_BAD);
-        if (!strstr(error, wrong[i].wanted)) fail_msg("got '%s', want '%s'", error, wrong[i].wanted);
+        assert_int_equal(
+            results_parse("x", wrong[i].text, strlen(wrong[i].text), &all, error, sizeof error),
+            RESULTS_BAD);
+        if (!strstr(error, wrong[i].wanted))
+            fail_msg("got '%s', want '%s'", error, wrong[i].wanted);
         results_free(&all);
     }
     struct results *all = NULL;
@@ -317,14 +364,18 @@ static void odd_records(void **state)
     (void)state;
     static const char text[] =
         "{\"context\": {\"load\": [0.5, 1], \"text\": \"t\", \"build\": null}, \"benchmarks\": ["
-        "{\"name\": \"a\", \"run_type\": null, \"run_name\": [], \"real_time\": 2, \"label\": \"old\", \"x\": 1},"
-        "{\"name\": \"a\", \"real_time\": 4.5, \"cpu_time\": 9, \"label\": \"new\", \"y\": 2.5, \"z\": \"no\", \"threads\": 8},"
-        "{\"name\": \"a_mean\", \"run_name\": \"a\", \"run_type\": \"aggregate\", \"real_time\": 100},"
+        "{\"name\": \"a\", \"run_type\": null, \"run_name\": [], \"real_time\": 2, \"label\": "
+        "\"old\", \"x\": 1},"
+        "{\"name\": \"a\", \"real_time\": 4.5, \"cpu_time\": 9, \"label\": \"new\", \"y\": 2.5, "
+        "\"z\": \"no\", \"threads\": 8},"
+        "{\"name\": \"a_mean\", \"run_name\": \"a\", \"run_type\": \"aggregate\", \"real_time\": "
+        "100},"
         "{\"name\": \"old\", \"error_occurred\": true, \"error_message\": \"it broke\"},"
         "{\"name\": \"mute\", \"error_occurred\": true, \"error_message\": 5},"
         "{\"name\": \"new\", \"skipped\": true, \"skip_message\": \"no such CPU\"},"
         "{\"name\": \"still\", \"skipped\": true},"
-        "{\"name\": \"fine\", \"error_occurred\": false, \"skipped\": null, \"real_time\": 1, \"time_unit\": \"s\"}]}";
+        "{\"name\": \"fine\", \"error_occurred\": false, \"skipped\": null, \"real_time\": 1, "
+        "\"time_unit\": \"s\"}]}";
     struct results *all = NULL;
     char error[300];
     if (results_parse("f", text, sizeof text - 1, &all, error, sizeof error)) fail_msg("%s", error);
@@ -341,8 +392,14 @@ static void odd_records(void **state)
     near(a->counter[0].value[0], 1);
     assert_true(isnan(a->counter[0].value[1]) && isnan(a->counter[1].value[0]));
     near(a->counter[1].value[1], 2.5);
-    static const struct { const char *name, *error; size_t runs; } others[] = {
-        {"old", "it broke", 0}, {"mute", "failed", 0}, {"new", "no such CPU", 0}, {"still", "failed", 0}, {"fine", "", 1}};
+    static const struct {
+        const char *name, *error;
+        size_t runs;
+    } others[] = { { "old", "it broke", 0 },
+                   { "mute", "failed", 0 },
+                   { "new", "no such CPU", 0 },
+                   { "still", "failed", 0 },
+                   { "fine", "", 1 } };
     for (size_t i = 0; i < 5; i++) {
         assert_string_equal(all->at[i + 1].name, others[i].name);
         assert_string_equal(all->at[i + 1].error, others[i].error);
@@ -382,12 +439,16 @@ static void comparing(void **state)
     struct differences *d = differences(all, 1, 0.01);
     assert_int_equal(d->n, 1);
     assert_int_equal(d->slower, 1);
-    near(d->at[0].ratio.ratio, pow(20 * 21 * 20.5 * 20.2 * 20.8 / (10 * 11 * 10.5 * 10.2 * 10.8), 0.2));
+    near(d->at[0].ratio.ratio,
+         pow(20 * 21 * 20.5 * 20.2 * 20.8 / (10 * 11 * 10.5 * 10.2 * 10.8), 0.2));
     near(d->at[0].old_seconds, pow(10 * 11 * 10.5 * 10.2 * 10.8, 0.2) * 1e-3);
     assert_true(d->at[0].real);
-    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) && difference_meets(&d->at[0], &limit));
-    assert_true(difference_limit(" slowdown > 95.5% ", &limit, error, sizeof error) && !difference_meets(&d->at[0], &limit));
-    assert_true(difference_limit("speedup<1.2", &limit, error, sizeof error) && difference_meets(&d->at[0], &limit));
+    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) &&
+                difference_meets(&d->at[0], &limit));
+    assert_true(difference_limit(" slowdown > 95.5% ", &limit, error, sizeof error) &&
+                !difference_meets(&d->at[0], &limit));
+    assert_true(difference_limit("speedup<1.2", &limit, error, sizeof error) &&
+                difference_meets(&d->at[0], &limit));
     text = printed(d, &limit, 1);
     assert_int_equal(strncmp(text, "slower: 1.953 times as long (95 % interval", 42), 0);
     has_text(text, "slower, FAILS\n");
@@ -398,30 +459,39 @@ static void comparing(void **state)
     add(&all, "old", "a", five, 1);
     add(&all, "new", "a", slow, 1);
     d = differences(all, 1, 0.01);
-    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) && !difference_meets(&d->at[0], &limit));
+    assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error) &&
+                !difference_meets(&d->at[0], &limit));
     text = difference_json(d);
     has_text(text, "too few repetitions");
     free(text);
     differences_free(&d);
     results_free(&all);
-    static const char *const wrong[] = {"",          "slowdown",     "slowdown>",   "slowdown>x", "slowdown=5%",
-                                        "slower>5%", "slowdown>5%%", "slowdown>-5%", "slowdown>1e9"};
+    static const char *const wrong[] = {
+        "",          "slowdown",     "slowdown>",    "slowdown>x",  "slowdown=5%",
+        "slower>5%", "slowdown>5%%", "slowdown>-5%", "slowdown>1e9"
+    };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        if (difference_limit(wrong[i], &limit, error, sizeof error)) fail_msg("'%s' was accepted", wrong[i]);
+        if (difference_limit(wrong[i], &limit, error, sizeof error))
+            fail_msg("'%s' was accepted", wrong[i]);
 }
 
-/* A side whose threads did not get the CPUs is no slower program; with enough processes it does not matter. */
+/* A side whose threads did not get the CPUs is no slower program; with enough processes it does not
+ * matter. */
 static void disturbed(void **state)
 {
     (void)state;
     struct results *all = NULL;
     char error[300];
-    static const char text[] = "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"cpu_time\": 2}, "
-                               "{\"name\": \"a\", \"real_time\": 1.1, \"cpu_time\": 2.2}]}",
-                      robbed[] = "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 4, \"cpu_time\": 6}, "
+    static const char text[] =
+        "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", \"real_time\": 1, \"cpu_time\": 2}, "
+        "{\"name\": \"a\", \"real_time\": 1.1, \"cpu_time\": 2.2}]}",
+                      robbed[] = "{\"context\": {}, \"benchmarks\": [{\"name\": \"a\", "
+                                 "\"real_time\": 4, \"cpu_time\": 6}, "
                                  "{\"name\": \"a\", \"real_time\": 4.1, \"cpu_time\": 6.1}]}";
     for (int i = 0; i < 2; i++)
-        assert_int_equal(results_parse("x", i ? robbed : text, strlen(i ? robbed : text), &all, error, sizeof error), RESULTS_OK);
+        assert_int_equal(results_parse("x", i ? robbed : text, strlen(i ? robbed : text), &all,
+                                       error, sizeof error),
+                         RESULTS_OK);
     near(result_cpus(&all->at[0]), 2);
     struct differences *d = differences(all, 1, 0.01);
     assert_true(d->at[0].disturbed && !d->at[0].real && !d->slower && isnan(d->at[0].p));
@@ -473,12 +543,13 @@ static void one_side_only(void **state)
 static void processes(void **state)
 {
     (void)state;
-    static const char *const times[6][3] = {{"1", "9", "1"}, {"1.1", "1.1", "8"}, {"0.9", "0.9", "7"},
-                                            {"2", "2", "9"}, {"2.2", "9", "2.2"}, {"1.8", "8", "1.8"}};
+    static const char *const times[6][3] = { { "1", "9", "1" },     { "1.1", "1.1", "8" },
+                                             { "0.9", "0.9", "7" }, { "2", "2", "9" },
+                                             { "2.2", "9", "2.2" }, { "1.8", "8", "1.8" } };
     struct results *all = NULL;
     for (int f = 0; f < 6; f++) add(&all, f < 3 ? "old" : "new", "a", times[f], 3);
     struct differences *d = differences(all, 3, 5);
-    const double x[] = {1, 1.1, 0.9}, y[] = {2, 2.2, 1.8};
+    const double x[] = { 1, 1.1, 0.9 }, y[] = { 2, 2.2, 1.8 };
     near(d->at[0].ratio.ratio, 2);
     near(d->at[0].ratio.p, stats_ratio(x, 3, y, 3, 0).p); /* nothing is guessed */
     near(d->together.ratio, 2);
@@ -494,38 +565,58 @@ static void processes(void **state)
     results_free(&all);
 }
 
-static struct differences *compared(const char *const *files, size_t n, size_t n_old, struct results **all)
+static struct differences *compared(const char *const *files, size_t n, size_t n_old,
+                                    struct results **all)
 {
     char error[300], name[8];
     for (size_t i = 0; i < n; i++) {
         snprintf(name, sizeof name, "f%zu", i);
-        if (results_parse(name, files[i], strlen(files[i]), all, error, sizeof error)) fail_msg("%s", error);
+        if (results_parse(name, files[i], strlen(files[i]), all, error, sizeof error))
+            fail_msg("%s", error);
     }
     return differences(*all, n_old, 0.001);
 }
 
 #define TIME(name, time) "{\"name\": \"" name "\", \"real_time\": " #time "}"
-#define FIVE(name, a, b, c, d, e) TIME(name, a) "," TIME(name, b) "," TIME(name, c) "," TIME(name, d) "," TIME(name, e)
-#define FAILED(name, why) "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"" why "\"}"
-#define FACTS(cpu, commit) "{\"context\": {\"cpu\": \"" cpu "\", \"date\": \"D\", \"commit\": \"" commit "\", \"peak_gflops_all\": \"190\"}, \"benchmarks\": ["
-#define LONG_NAME "ops/a name of more than fifty letters, which is more than a screen has room for/native"
+#define FIVE(name, a, b, c, d, e) \
+    TIME(name, a) "," TIME(name, b) "," TIME(name, c) "," TIME(name, d) "," TIME(name, e)
+#define FAILED(name, why) \
+    "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"" why "\"}"
+#define FACTS(cpu, commit)                                                        \
+    "{\"context\": {\"cpu\": \"" cpu "\", \"date\": \"D\", \"commit\": \"" commit \
+    "\", \"peak_gflops_all\": \"190\"}, \"benchmarks\": ["
+#define LONG_NAME \
+    "ops/a name of more than fifty letters, which is more than a screen has room for/native"
 
-/* Rows that did not run on a side, rows that are faster, too few, or in the noise, and files of different machines. */
+/* Rows that did not run on a side, rows that are faster, too few, or in the noise, and files of
+ * different machines. */
 static void comparing_what_broke(void **state)
 {
     (void)state;
     struct results *all = NULL;
     struct difference_limit limit;
     char error[300];
+    /* clang-format off */
     const char *const files[] = {
-        FACTS("one", "12") FIVE("ops/quick/native", 20, 21, 22, 23, 24) "," FIVE("ops/same/native", 10, 11, 12, 13, 14) ","
-        FAILED("ops/old/native", "old broke") "," TIME("ops/new/native", 1) "," FAILED("ops/both/native", "") "," TIME("ops/few/native", 1) ","
-        FIVE(LONG_NAME, 10, 11, 12, 13, 14) "," TIME("ops/left", 1) "]}",
-        FACTS("two", "34") FIVE("ops/quick/native", 2, 2.1, 2.2, 2.3, 2.4) "," FIVE("ops/same/native", 10.1, 11, 12, 13, 14) ","
-        TIME("ops/old/native", 1) "," FAILED("ops/new/native", "new broke") "," FAILED("ops/both/native", "") "," TIME("ops/few/native", 1) ","
+        FACTS("one", "12") FIVE("ops/quick/native", 20, 21, 22, 23, 24) ","
+        FIVE("ops/same/native", 10, 11, 12, 13, 14) ","
+        FAILED("ops/old/native", "old broke") ","
+        TIME("ops/new/native", 1) ","
+        FAILED("ops/both/native", "") ","
+        TIME("ops/few/native", 1) ","
         FIVE(LONG_NAME, 10, 11, 12, 13, 14) ","
-        TIME("ops/the first of those that are only here/native", 1) "," TIME("ops/the second of those that are only here/native", 1) ","
+        TIME("ops/left", 1) "]}",
+        FACTS("two", "34") FIVE("ops/quick/native", 2, 2.1, 2.2, 2.3, 2.4) ","
+        FIVE("ops/same/native", 10.1, 11, 12, 13, 14) ","
+        TIME("ops/old/native", 1) ","
+        FAILED("ops/new/native", "new broke") ","
+        FAILED("ops/both/native", "") ","
+        TIME("ops/few/native", 1) ","
+        FIVE(LONG_NAME, 10, 11, 12, 13, 14) ","
+        TIME("ops/the first of those that are only here/native", 1) ","
+        TIME("ops/the second of those that are only here/native", 1) ","
         TIME("ops/the third of those that are only here/native", 1) "]}"};
+    /* clang-format on */
     struct differences *d = compared(files, 2, 1, &all);
     assert_int_equal(d->common, 4);
     assert_int_equal(d->faster, 1);
@@ -536,12 +627,22 @@ static void comparing_what_broke(void **state)
         assert_int_equal(difference_meets(&d->at[i], &limit), i == 1 || i == 5 || i == 6);
     char *text = printed(d, &limit, 3);
     static const char *const parts[] = {
-        "slower: 0 of 4 benchmarks, faster: 1, no difference beyond the noise: 3\n", "old  f0, D, commit 12, FMA peak 190 GFLOP/s\n",
-        "new  f1, D, commit 34, FMA peak 190 GFLOP/s\n", "note cpu differs: 'one' and 'two'\n", "  faster\n", "  FAILS\n", "  too few, FAILS\n",
-        "old broke\n", "new broke\n", "no times\n", "..", "only in the old results: ops left\n",
+        "slower: 0 of 4 benchmarks, faster: 1, no difference beyond the noise: 3\n",
+        "old  f0, D, commit 12, FMA peak 190 GFLOP/s\n",
+        "new  f1, D, commit 34, FMA peak 190 GFLOP/s\n",
+        "note cpu differs: 'one' and 'two'\n",
+        "  faster\n",
+        "  FAILS\n",
+        "  too few, FAILS\n",
+        "old broke\n",
+        "new broke\n",
+        "no times\n",
+        "..",
+        "only in the old results: ops left\n",
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
-    has_text(text, "only in the new results: ops the first of those that are only here native,\n    ops the second of those that are only here native,\n"
+    has_text(text, "only in the new results: ops the first of those that are only here native,\n   "
+                   " ops the second of those that are only here native,\n"
                    "    ops the third of those that are only here native\n");
     free(text);
     assert_true(difference_limit("slowdown>5%", &limit, error, sizeof error));
@@ -556,27 +657,35 @@ static void comparing_what_broke(void **state)
     results_free(&all);
 }
 
-/* Five processes against one; one of the five lacks a row, in another it broke: what is left decides. Nothing at all is no crash. */
+/* Five processes against one; one of the five lacks a row, in another it broke: what is left
+ * decides. Nothing at all is no crash. */
 static void comparing_uneven_sides(void **state)
 {
     (void)state;
     struct results *all = NULL;
+    /* clang-format off */
     const char *const files[] = {
-        "{\"context\": {}, \"benchmarks\": [" TIME("a", 10) "," TIME("b", 1) "]}", "{\"context\": {}, \"benchmarks\": [" TIME("a", 11) "," TIME("b", 1) "]}",
-        "{\"context\": {}, \"benchmarks\": [" TIME("b", 1) "]}", "{\"context\": {}, \"benchmarks\": [" FAILED("a", "x") "," TIME("b", 1) "]}",
-        "{\"context\": {}, \"benchmarks\": [" TIME("a", 12) "," TIME("b", 1) "]}", "{\"context\": {}, \"benchmarks\": [" TIME("a", 22) "," TIME("b", 1) "]}"};
+        "{\"context\": {}, \"benchmarks\": [" TIME("a", 10) "," TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" TIME("a", 11) "," TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" FAILED("a", "x") "," TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" TIME("a", 12) "," TIME("b", 1) "]}",
+        "{\"context\": {}, \"benchmarks\": [" TIME("a", 22) "," TIME("b", 1) "]}"};
+    /* clang-format on */
     struct differences *d = compared(files, 6, 5, &all);
     assert_int_equal(d->common, 2);
     near(d->at[0].old_seconds, pow(10 * 11 * 12., 1 / 3.) * 1e-9);
     near(d->at[0].ratio.ratio, 22 / pow(10 * 11 * 12., 1 / 3.));
-    near(d->together.ratio, sqrt(22) / pow(10 * 11 * 12., 1 / 6.)); /* of the three processes that have both */
+    /* of the three processes that have both */
+    near(d->together.ratio, sqrt(22) / pow(10 * 11 * 12., 1 / 6.));
     char *text = printed(d, NULL, 0);
     has_text(text, "old  f0 and 4 more\n");
     has_text(text, "Fewer than");
     free(text);
     differences_free(&d);
     results_free(&all);
-    static const char *const nothing[] = {"{\"context\": {}, \"benchmarks\": []}", "{\"context\": {}, \"benchmarks\": []}"};
+    static const char *const nothing[] = { "{\"context\": {}, \"benchmarks\": []}",
+                                           "{\"context\": {}, \"benchmarks\": []}" };
     d = compared(nothing, 2, 1, &all);
     assert_int_equal(d->n, 0);
     text = printed(d, NULL, 0);
@@ -586,19 +695,21 @@ static void comparing_uneven_sides(void **state)
     results_free(&all);
 }
 
-/* ------------------------------------------------------------------------------------------------ equals */
+/* --------------------------------------------------------------------------------------- equals */
 
 /* A normal number times sigma. */
 static double noise(struct check_rng *rng, double sigma)
 {
-    const double u = ((double)(check_u64(rng) >> 11) + 0.5) * 0x1p-53, v = (double)(check_u64(rng) >> 11) * 0x1p-53;
+    const double u = ((double)(check_u64(rng) >> 11) + 0.5) * 0x1p-53,
+                 v = (double)(check_u64(rng) >> 11) * 0x1p-53;
     return sigma * sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
 }
 
 enum { ROWS = 20, REPETITIONS = 5, COMPARISONS = 200 };
 
-/* A process of the program that all are: each benchmark's time has a part of its own to the process, a part that all
- * benchmarks of it share, and repetitions that resemble the one before; now and then one is interrupted. */
+/* A process of the program that all are: each benchmark's time has a part of its own to the
+ * process, a part that all benchmarks of it share, and repetitions that resemble the one before;
+ * now and then one is interrupted. */
 static void add_process(struct results **all, struct check_rng *rng, double between, double factor)
 {
     char *text, error[300];
@@ -611,8 +722,10 @@ static void add_process(struct results **all, struct check_rng *rng, double betw
         double last = noise(rng, 0.03);
         for (int i = 0; i < REPETITIONS; i++) {
             last = 0.6 * last + noise(rng, 0.8 * 0.03);
-            const double time = (row + 1) * exp(level + last + (check_below(rng, 20) ? 0 : 0.2)) * (row ? 1 : factor);
-            fprintf(f, "%s{\"name\": \"row%d\", \"real_time\": %.9g, \"time_unit\": \"ms\"}", row || i ? "," : "", row, time);
+            const double time = (row + 1) * exp(level + last + (check_below(rng, 20) ? 0 : 0.2)) *
+                                (row ? 1 : factor);
+            fprintf(f, "%s{\"name\": \"row%d\", \"real_time\": %.9g, \"time_unit\": \"ms\"}",
+                    row || i ? "," : "", row, time);
         }
     }
     fputs("]}", f);
@@ -621,15 +734,17 @@ static void add_process(struct results **all, struct check_rng *rng, double betw
     free(text);
 }
 
-/* In how many of the comparisons some row is called slower or faster; *first: how often the first one is. */
+/* In how many of the comparisons some row is called slower or faster; *first: how often the first
+ * one is. */
 static size_t called(size_t files, double between, double factor, size_t *first)
 {
-    struct check_rng rng = {check_seed()};
+    struct check_rng rng = { check_seed() };
     size_t n = 0;
     *first = 0;
     for (int k = 0; k < COMPARISONS; k++) {
         struct results *all = NULL;
-        for (size_t f = 0; f < 2 * files; f++) add_process(&all, &rng, between, f < files ? 1 : factor);
+        for (size_t f = 0; f < 2 * files; f++)
+            add_process(&all, &rng, between, f < files ? 1 : factor);
         struct differences *d = differences(all, files, DIFFERENCE_HIDDEN);
         n += d->slower + d->faster > 0;
         *first += d->at[0].real;
@@ -639,8 +754,8 @@ static size_t called(size_t files, double between, double factor, size_t *first)
     return n;
 }
 
-/* "One comparison in twenty": 10 of 200; 19 are three standard deviations more. A rule that takes repetitions of a
- * process for independent calls something in 200 of 200. */
+/* "One comparison in twenty": 10 of 200; 19 are three standard deviations more. A rule that takes
+ * repetitions of a process for independent calls something in 200 of 200. */
 static void equals_are_equal(void **state)
 {
     (void)state;
@@ -658,37 +773,43 @@ static void equals_are_equal(void **state)
 
 enum { CONTEST_ROWS = 45, TURN = 3, TURNS = 10 };
 
-/* Steps of one side: they drift together with the other's, and resemble the one before. Between two turns of a side lie
- * thirteen steps that are not among them: its own with the clocks on and its first, and the other's. */
+/* Steps of one side: they drift together with the other's, and resemble the one before. Between two
+ * turns of a side lie thirteen steps that are not among them: its own with the clocks on and its
+ * first, and the other's. */
 static void steps(struct check_rng *rng, const double *drift, double factor, double *out)
 {
     double last = noise(rng, 0.05);
     for (int i = 0; i < TURN * TURNS; i++) {
-        for (int skipped = 0; skipped < (i % TURN ? 0 : 13); skipped++) last = 0.7 * last + noise(rng, 0.05);
+        for (int skipped = 0; skipped < (i % TURN ? 0 : 13); skipped++)
+            last = 0.7 * last + noise(rng, 0.05);
         last = 0.7 * last + noise(rng, 0.05);
         out[i] = factor * exp(drift[i / TURN] + last + (check_below(rng, 15) ? 0 : 0.3));
     }
 }
 
-/* In how many contests of a side with itself (or, in its first row, with one that takes factor times as long). */
+/* In how many contests of a side with itself (or, in its first row, with one that takes factor
+ * times as long). */
 static size_t contests(double factor, size_t *first)
 {
-    struct check_rng rng = {check_seed()};
+    struct check_rng rng = { check_seed() };
     static double time[2][CONTEST_ROWS + 1][TURN * TURNS];
     size_t n = 0;
     *first = 0;
     for (int k = 0; k < COMPARISONS; k++) {
-        struct contest_cell cell[CONTEST_ROWS][2] = {{{0}}};
-        struct contest_row row[CONTEST_ROWS] = {{0}};
-        struct contest_side side[2] = {{.name = "a", .n = TURN * TURNS}, {.name = "b", .n = TURN * TURNS}};
-        struct contest c = {.turn = TURN, .n_sides = 2, .n_rows = CONTEST_ROWS, .side = side, .row = row};
-        double drift[TURNS] = {0};
+        struct contest_cell cell[CONTEST_ROWS][2] = { { { 0 } } };
+        struct contest_row row[CONTEST_ROWS] = { { 0 } };
+        struct contest_side side[2] = { { .name = "a", .n = TURN * TURNS },
+                                        { .name = "b", .n = TURN * TURNS } };
+        struct contest c = {
+            .turn = TURN, .n_sides = 2, .n_rows = CONTEST_ROWS, .side = side, .row = row
+        };
+        double drift[TURNS] = { 0 };
         for (int i = 1; i < TURNS; i++) drift[i] = drift[i - 1] + noise(&rng, 0.1);
         for (int r = 0; r <= CONTEST_ROWS; r++)
             for (int s = 0; s < 2; s++) {
                 steps(&rng, drift, s && !r ? factor : 1, time[s][r]);
                 if (r == CONTEST_ROWS) side[s].plain = time[s][r];
-                else cell[r][s] = (struct contest_cell){.n = TURN * TURNS, .seconds = time[s][r]};
+                else cell[r][s] = (struct contest_cell){ .n = TURN * TURNS, .seconds = time[s][r] };
             }
         for (int r = 0; r < CONTEST_ROWS; r++) row[r].cell = cell[r];
         assert_true(contest_judge(&c));
@@ -709,22 +830,29 @@ static void equal_contestants(void **state)
     if (first < 190) fail_msg("one and a half: %zu", first);
 }
 
-/* ------------------------------------------------------------------------------------------------ words */
+/* ---------------------------------------------------------------------------------------- words */
 
-/* Two contestants of eight steps whose numbers are chosen: what every line says can be worked out by hand. Medians in
- * microseconds: a step 1000 and 500, with clocks 1100 and 600; the rows below. */
+/* Two contestants of eight steps whose numbers are chosen: what every line says can be worked out
+ * by hand. Medians in microseconds: a step 1000 and 500, with clocks 1100 and 600; the rows
+ * below. */
 static void contest_by_hand(void **state)
 {
     (void)state;
     enum { N = 8, N_ROWS = 4 };
-    static const double vary[N] = {0.99, 1, 1, 1, 1, 1, 1, 1.01};
-    static const struct { const char *name; enum contest_part part; double flops, bytes, us[2]; } rows[N_ROWS] = {
-        {"conv", CONTEST_FORWARD, 2e6, 4e5, {100, 200}}, {"relu", CONTEST_FORWARD, 0, 8e5, {50, 50}},
-        {"sgd", CONTEST_UPDATE, 1e5, 0, {20, 10}}, {"turn", CONTEST_REORDER, 0, 0, {0, 40}}};
+    static const double vary[N] = { 0.99, 1, 1, 1, 1, 1, 1, 1.01 };
+    static const struct {
+        const char *name;
+        enum contest_part part;
+        double flops, bytes, us[2];
+    } rows[N_ROWS] = { { "conv", CONTEST_FORWARD, 2e6, 4e5, { 100, 200 } },
+                       { "relu", CONTEST_FORWARD, 0, 8e5, { 50, 50 } },
+                       { "sgd", CONTEST_UPDATE, 1e5, 0, { 20, 10 } },
+                       { "turn", CONTEST_REORDER, 0, 0, { 0, 40 } } };
     double seconds[N_ROWS][2][N], plain[2][N], clocked[2][N];
-    struct contest_cell cell[N_ROWS][2] = {{{0}}};
-    struct contest_row row[N_ROWS] = {{0}};
-    struct contest_side side[2] = {{.name = "one", .n = N, .loss = 2.5}, {.name = "two", .n = N, .loss = 2.25}};
+    struct contest_cell cell[N_ROWS][2] = { { { 0 } } };
+    struct contest_row row[N_ROWS] = { { 0 } };
+    struct contest_side side[2] = { { .name = "one", .n = N, .loss = 2.5 },
+                                    { .name = "two", .n = N, .loss = 2.25 } };
     char names[N_ROWS][8];
     for (size_t s = 0; s < 2; s++) {
         for (size_t i = 0; i < N; i++) {
@@ -734,58 +862,114 @@ static void contest_by_hand(void **state)
         side[s].plain = plain[s], side[s].clocked = clocked[s];
     }
     for (size_t r = 0; r < N_ROWS; r++) {
-        row[r] = (struct contest_row){strcpy(names[r], rows[r].name), rows[r].part, rows[r].flops, rows[r].bytes, cell[r]};
+        row[r] = (struct contest_row){ strcpy(names[r], rows[r].name), rows[r].part, rows[r].flops,
+                                       rows[r].bytes, cell[r] };
         for (size_t s = 0; s < 2; s++) {
             for (size_t i = 0; i < N; i++) seconds[r][s][i] = rows[r].us[s] * 1e-6 * vary[i];
-            if (rows[r].us[s] > 0) cell[r][s] = (struct contest_cell){.n = N, .seconds = seconds[r][s]};
+            if (rows[r].us[s] > 0)
+                cell[r][s] = (struct contest_cell){ .n = N, .seconds = seconds[r][s] };
         }
     }
-    cell[0][1].distance = (struct contest_distance){.tensor = "conv.out", .abs = 1.5e-6, .rel = 2.5e-5, .ulp = 3, .worst = {1, 2, 3, 4}};
-    struct contest c = {.model = "m", .cpu = "cpu", .isa = "avx2", .version = "1", .batch = 4, .threads = 2, .check_batch = 3, .turn = 1,
-                        .peak = 100e9, .n_sides = 2, .n_rows = N_ROWS, .side = side, .row = row};
+    cell[0][1].distance = (struct contest_distance){
+        .tensor = "conv.out", .abs = 1.5e-6, .rel = 2.5e-5, .ulp = 3, .worst = { 1, 2, 3, 4 }
+    };
+    struct contest c = { .model = "m",
+                         .cpu = "cpu",
+                         .isa = "avx2",
+                         .version = "1",
+                         .batch = 4,
+                         .threads = 2,
+                         .check_batch = 3,
+                         .turn = 1,
+                         .peak = 100e9,
+                         .n_sides = 2,
+                         .n_rows = N_ROWS,
+                         .side = side,
+                         .row = row };
     assert_true(contest_judge(&c));
     near(side[1].verdict.ratio.ratio, 0.5);
     near(cell[0][1].verdict.ratio.ratio, 2);
     near(cell[1][1].verdict.ratio.ratio, 1);
-    assert_true(side[1].verdict.real && cell[0][1].verdict.real && !cell[1][1].verdict.real && cell[2][1].verdict.real);
+    assert_true(side[1].verdict.real && cell[0][1].verdict.real && !cell[1][1].verdict.real &&
+                cell[2][1].verdict.real);
     assert_false(cell[3][1].verdict.real);
     assert_true(isnan(cell[3][1].verdict.ratio.ratio));
     /* 2e6 operations in 100 us are 20 GFLOP/s of 100, 4e5 bytes 4 GB/s, 100 of 170 us 58.8 %. */
     static const char *const lines[] = {
         "two against one: faster\n    a step takes 0.50 times as long (95 % interval 0.",
-        "    of 3 rows slower: 1, faster: 1, no difference beyond the noise: 1\n\nm, batch 4, 2 threads, avx2 on cpu; ",
-        "FMA peak 100.0 GFLOP/s; medians of 8 steps.\n", "Numbers: one step of 3 images", "one 2.5\ntwo 2.25\n",
-        "\n-- forward\nconv                                      100.0     200.0    2.00    1.", " slower\nrelu ",
-        "\nrelu                                       50.0      50.0    1.00    0.", "\n-- update\nsgd                                        20.0      10.0    0.50    0.",
-        "faster\n-- the whole step                        1000.0     500.0    0.50    0.", "faster\n\none   ",
-        "\n-- forward\nconv                                      100.0   0.0   58.8     20.0   20.0    4.0\n"
+        "    of 3 rows slower: 1, faster: 1, no difference beyond the noise: 1\n\nm, batch 4, 2 "
+        "threads, avx2 on cpu; ",
+        "FMA peak 100.0 GFLOP/s; medians of 8 steps.\n",
+        "Numbers: one step of 3 images",
+        "one 2.5\ntwo 2.25\n",
+        "\n-- forward\nconv                                      100.0     200.0    2.00    1.",
+        " slower\nrelu ",
+        "\nrelu                                       50.0      50.0    1.00    0.",
+        "\n-- update\nsgd                                        20.0      10.0    0.50    0.",
+        "faster\n-- the whole step                        1000.0     500.0    0.50    0.",
+        "faster\n\none   ",
+        "\n-- forward\nconv                                      100.0   0.0   58.8     20.0   "
+        "20.0    4.0\n"
         "relu                                       50.0   0.0   29.4                   16.0\n"
         "-- update\nsgd                                        20.0   0.0   11.8      5.0    5.0\n"
-        "-- all of these                           170.0\n-- waiting, starting threads              930.0\n"
-        "-- a step with clocks                    1100.0  3636.4 examples/s\n-- a step without                        1000.0  4000.0 examples/s\n",
-        "\n-- forward\nconv                                      200.0   0.0   66.7     10.0   10.0    2.0  1.5e-06 2.5e-05\n"
+        "-- all of these                           170.0\n-- waiting, starting threads             "
+        " 930.0\n"
+        "-- a step with clocks                    1100.0  3636.4 examples/s\n-- a step without     "
+        "                   1000.0  4000.0 examples/s\n",
+        "\n-- forward\nconv                                      200.0   0.0   66.7     10.0   "
+        "10.0    2.0  1.5e-06 2.5e-05\n"
         "relu                                       50.0   0.0   16.7                   16.0\n"
         "-- update\nsgd                                        10.0   0.0    3.3     10.0   10.0\n"
-        "-- reorder\nturn                                       40.0   0.0   13.3\n-- all of these                           300.0\n"
-        "-- waiting, starting threads              300.0\n-- a step with clocks                     600.0  6666.7 examples/s\n"
-        "-- a step without                         500.0  8000.0 examples/s\n"};
+        "-- reorder\nturn                                       40.0   0.0   13.3\n-- all of these "
+        "                          300.0\n"
+        "-- waiting, starting threads              300.0\n-- a step with clocks                    "
+        " 600.0  6666.7 examples/s\n"
+        "-- a step without                         500.0  8000.0 examples/s\n"
+    };
     static const char *const page[] = {
-        "<b>4000</b>", "one, examples/s (&#177;0.0 %)", "<b>8000</b>", "<td>the whole step</td><td data-tip=\"&#177;0.0 %\">1000.0</td>",
+        "<b>4000</b>",
+        "one, examples/s (&#177;0.0 %)",
+        "<b>8000</b>",
+        "<td>the whole step</td><td data-tip=\"&#177;0.0 %\">1000.0</td>",
         "data-tip=\"&#177;0.0 %\">500.0</td><td class=\"faster\">0.50</td>",
-        "<td>conv</td><td data-tip=\"&#177;0.0 %\">100.0</td><td class=\"wide\" data-tip=\"&#177;0.0 %\">200.0</td><td class=\"slower\">2.00</td>",
-        "<td>relu</td><td data-tip=\"&#177;0.0 %\">50.0</td><td class=\"wide\" data-tip=\"&#177;0.0 %\">50.0</td><td>1.00</td>",
-        "<tr class=\"wide\"><td>turn</td><td></td><td class=\"wide\" data-tip=\"&#177;0.0 %\">40.0</td><td></td><td class=\"wide\"></td></tr>",
-        "<td>conv</td><td class=\"bars\"><div class=\"fill\" style=\"--c:var(--c0);width:50.0%\"></div><div class=\"fill\" style=\"--c:var(--c1);width:100.0%\">"
-        "</div></td><td>20.0</td><td>4.0</td><td></td><td>10.0</td><td>2.0</td><td data-tip=\"conv.out[1,2,3,4]: 3 ulp\nat most 2.5e-05 relative\">1.5e-06</td>",
-        "<td>relu</td><td class=\"bars\"><div class=\"fill\" style=\"--c:var(--c0);width:25.0%\"></div><div class=\"fill\" style=\"--c:var(--c1);width:25.0%\">"
+        "<td>conv</td><td data-tip=\"&#177;0.0 %\">100.0</td><td class=\"wide\" "
+        "data-tip=\"&#177;0.0 %\">200.0</td><td class=\"slower\">2.00</td>",
+        "<td>relu</td><td data-tip=\"&#177;0.0 %\">50.0</td><td class=\"wide\" "
+        "data-tip=\"&#177;0.0 %\">50.0</td><td>1.00</td>",
+        "<tr class=\"wide\"><td>turn</td><td></td><td class=\"wide\" data-tip=\"&#177;0.0 "
+        "%\">40.0</td><td></td><td class=\"wide\"></td></tr>",
+        "<td>conv</td><td class=\"bars\"><div class=\"fill\" "
+        "style=\"--c:var(--c0);width:50.0%\"></div><div class=\"fill\" "
+        "style=\"--c:var(--c1);width:100.0%\">"
+        "</div></td><td>20.0</td><td>4.0</td><td></td><td>10.0</td><td>2.0</td><td "
+        "data-tip=\"conv.out[1,2,3,4]: 3 ulp\nat most 2.5e-05 relative\">1.5e-06</td>",
+        "<td>relu</td><td class=\"bars\"><div class=\"fill\" "
+        "style=\"--c:var(--c0);width:25.0%\"></div><div class=\"fill\" "
+        "style=\"--c:var(--c1);width:25.0%\">"
         "</div></td><td></td><td>16.0</td><td></td><td></td><td>16.0</td><td></td>",
-        "<td>sgd</td><td class=\"bars\"><div class=\"fill\" style=\"--c:var(--c0);width:10.0%\"></div><div class=\"fill\" style=\"--c:var(--c1);width:5.0%\">"
-        "</div></td><td>5.0</td><td></td><td></td><td>10.0</td><td></td><td></td>"};
-    static const char *const values[] = {
-        "\"examples_per_second\": 4000.0", "\"examples_per_second_clocked\": 3636.36364", "\"rows_seconds\": 0.00017", "\"loss\": 2.25",
-        "\"examples_per_second\": 8000.0", "\"rows_seconds\": 0.0003", "\"share\": 0.588235294", "\"flops_per_second\": 2e10", "\"of_peak\": 0.2",
-        "\"bytes_per_second\": 4e9", "\"share\": 0.666666667", "\"max_abs\": 1.5e-6", "\"max_rel\": 2.5e-5", "\"ulp\": 3.0", "\"real\": true", "\"real\": false",
-        "\"ratio\": 2.0", "\"ratio\": 0.5"};
+        "<td>sgd</td><td class=\"bars\"><div class=\"fill\" "
+        "style=\"--c:var(--c0);width:10.0%\"></div><div class=\"fill\" "
+        "style=\"--c:var(--c1);width:5.0%\">"
+        "</div></td><td>5.0</td><td></td><td></td><td>10.0</td><td></td><td></td>"
+    };
+    static const char *const values[] = { "\"examples_per_second\": 4000.0",
+                                          "\"examples_per_second_clocked\": 3636.36364",
+                                          "\"rows_seconds\": 0.00017",
+                                          "\"loss\": 2.25",
+                                          "\"examples_per_second\": 8000.0",
+                                          "\"rows_seconds\": 0.0003",
+                                          "\"share\": 0.588235294",
+                                          "\"flops_per_second\": 2e10",
+                                          "\"of_peak\": 0.2",
+                                          "\"bytes_per_second\": 4e9",
+                                          "\"share\": 0.666666667",
+                                          "\"max_abs\": 1.5e-6",
+                                          "\"max_rel\": 2.5e-5",
+                                          "\"ulp\": 3.0",
+                                          "\"real\": true",
+                                          "\"real\": false",
+                                          "\"ratio\": 2.0",
+                                          "\"ratio\": 0.5" };
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -812,36 +996,55 @@ static void units(void **state)
 {
     (void)state;
     char text[32];
-    static const struct { double seconds; const char *text; } times[] = {
-        {2.084e-3, "2.08 ms"}, {0, "0.00 ns"},      {1, "1.00 s"},        {0.9996, "1.00 s"},  {0.9994, "999 ms"},
-        {123.4, "123 s"},      {1e-9, "1.00 ns"},   {45.67e-6, "45.7 us"}, {9.996e-6, "10.0 us"}, {1e-3, "1.00 ms"},
-        {9.994e-6, "9.99 us"}, {99.94e-9, "99.9 ns"}, {99.96e-9, "100 ns"}, {12345, "12345 s"}, {NAN, "-"}};
-    for (size_t i = 0; i < sizeof times / sizeof *times; i++) same(text_time(times[i].seconds, text), times[i].text);
-    static const struct { double share; const char *text; } shares[] = {
-        {0.004, "0.4 %"}, {0.52, "52 %"}, {0.0994, "9.9 %"}, {0.0996, "10 %"}, {1.5, "150 %"}, {0, "0.0 %"}, {NAN, "-"}};
-    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) same(text_percent(shares[i].share, text), shares[i].text);
+    static const struct {
+        double seconds;
+        const char *text;
+    } times[] = { { 2.084e-3, "2.08 ms" }, { 0, "0.00 ns" },        { 1, "1.00 s" },
+                  { 0.9996, "1.00 s" },    { 0.9994, "999 ms" },    { 123.4, "123 s" },
+                  { 1e-9, "1.00 ns" },     { 45.67e-6, "45.7 us" }, { 9.996e-6, "10.0 us" },
+                  { 1e-3, "1.00 ms" },     { 9.994e-6, "9.99 us" }, { 99.94e-9, "99.9 ns" },
+                  { 99.96e-9, "100 ns" },  { 12345, "12345 s" },    { NAN, "-" } };
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+        same(text_time(times[i].seconds, text), times[i].text);
+    static const struct {
+        double share;
+        const char *text;
+    } shares[] = { { 0.004, "0.4 %" }, { 0.52, "52 %" }, { 0.0994, "9.9 %" }, { 0.0996, "10 %" },
+                   { 1.5, "150 %" },   { 0, "0.0 %" },   { NAN, "-" } };
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++)
+        same(text_percent(shares[i].share, text), shares[i].text);
     char interval[48];
     same(text_interval(1.101, 1.224, 2, interval), "   1.10 -    1.22");
     same(text_interval(NAN, NAN, 2, interval), "                 ");
     same(text_interval(0.001, 1.001, 2, interval), "         anything");
-    static const struct { double v; const char *text; } counts[] = {
-        {61234, "61.2 k"}, {123456, "123 k"}, {9999, "9999"}, {1e4, "10 k"}, {2.5e6, "2.50 M"}, {3e9, "3 G"},
-        {0.25, "0.25"},    {0.05, "0.05"},    {12.34, "12.3"}, {256, "256"}, {0, "0"},         {-61234, "-61.2 k"}};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) same(chart_number(counts[i].v, text), counts[i].text);
+    static const struct {
+        double v;
+        const char *text;
+    } counts[] = {
+        { 61234, "61.2 k" }, { 123456, "123 k" }, { 9999, "9999" }, { 1e4, "10 k" },
+        { 2.5e6, "2.50 M" }, { 3e9, "3 G" },      { 0.25, "0.25" }, { 0.05, "0.05" },
+        { 12.34, "12.3" },   { 256, "256" },      { 0, "0" },       { -61234, "-61.2 k" }
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        same(chart_number(counts[i].v, text), counts[i].text);
 }
 
 static void labels(void **state)
 {
     (void)state;
     char text[100], clipped[100];
-    same(text_label("step/lenet-bn/batch:256/threads:2/native/process_time/real_time", 1, text, sizeof text),
+    same(text_label("step/lenet-bn/batch:256/threads:2/native/process_time/real_time", 1, text,
+                    sizeof text),
          "lenet-bn b256 t2 native");
-    same(text_label("step/lenet-bn/batch:256/threads:2/native", 0, text, sizeof text), "step lenet-bn b256 t2 native");
-    same(text_label("kernels/bn dx/n:1024/avx2/iterations:3/repeats:2/min_time:0.1", 1, text, sizeof text), "bn dx n1024 avx2");
+    same(text_label("step/lenet-bn/batch:256/threads:2/native", 0, text, sizeof text),
+         "step lenet-bn b256 t2 native");
+    same(text_label("kernels/bn dx/n:1024/avx2/iterations:3/repeats:2/min_time:0.1", 1, text,
+                    sizeof text),
+         "bn dx n1024 avx2");
     same(text_label("alone", 1, text, sizeof text), "alone");
     same(text_label("BM_sort/32/manual_time", 0, text, sizeof text), "BM_sort 32");
-    assert_true(text_is_setting("process_time") && text_is_setting("repeats:5") && !text_is_setting("repeats") &&
-                !text_is_setting("real_time2"));
+    assert_true(text_is_setting("process_time") && text_is_setting("repeats:5") &&
+                !text_is_setting("repeats") && !text_is_setting("real_time2"));
     assert_int_equal(text_width("a ± b"), 5);
     same(text_clip("abcdefghij", 10, clipped), "abcdefghij");
     same(text_clip("abcdefghijk", 10, clipped), "abcd..hijk");
@@ -857,7 +1060,7 @@ static void labels(void **state)
     free(out);
 }
 
-/* ------------------------------------------------------------------------------------------------ charts */
+/* --------------------------------------------------------------------------------------- charts */
 
 /* The number behind name=" in an element. */
 static double attribute(const char *element, const char *name)
@@ -869,7 +1072,8 @@ static double attribute(const char *element, const char *name)
     return found ? atof(found + strlen(wanted)) : 0;
 }
 
-/* A linear axis from 0 to 8.1: rounded to 10, ticks each 2; a logarithmic one from 3 to 900 by twos: 2 ... 1024. */
+/* A linear axis from 0 to 8.1: rounded to 10, ticks each 2; a logarithmic one from 3 to 900 by
+ * twos: 2 ... 1024. */
 static void charts(void **state)
 {
     (void)state;
@@ -877,7 +1081,8 @@ static void charts(void **state)
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
-    chart_open(&c, f, false, (struct chart_axis){3, 900, 2, "batch"}, (struct chart_axis){0, 8.1, 0, "rate <1>"}, "what");
+    chart_open(&c, f, false, (struct chart_axis){ 3, 900, 2, "batch" },
+               (struct chart_axis){ 0, 8.1, 0, "rate <1>" }, "what");
     near(c.x.lo, 2);
     near(c.x.hi, 1024);
     near(c.y.lo, 0);
@@ -904,7 +1109,7 @@ static void charts(void **state)
             horizontal++;
         }
     }
-    assert_int_equal(vertical, 10); /* 2 4 8 ... 1024 */
+    assert_int_equal(vertical, 10);  /* 2 4 8 ... 1024 */
     assert_int_equal(horizontal, 6); /* 0 2 ... 10 */
     assert_non_null(strstr(text, ">256</text>"));
     assert_non_null(strstr(text, ">1024</text>"));
@@ -912,7 +1117,8 @@ static void charts(void **state)
     free(text);
     /* A single value: an axis all the same. */
     f = open_memstream(&text, &size);
-    chart_open(&c, f, true, (struct chart_axis){64, 64, 2, ""}, (struct chart_axis){10, 10, 10, ""}, "");
+    chart_open(&c, f, true, (struct chart_axis){ 64, 64, 2, "" },
+               (struct chart_axis){ 10, 10, 10, "" }, "");
     chart_close(&c);
     fclose(f);
     free(text);
@@ -943,18 +1149,24 @@ static char *page_of_results(const struct results *all)
 static void page_positions(void **state)
 {
     (void)state;
-    static const char *const rates[3][1] = {{"1000"}, {"2000"}, {"4000"}}; /* also the time, in ms */
+    /* also the time, in ms */
+    static const char *const rates[3][1] = { { "1000" }, { "2000" }, { "4000" } };
     struct results *all = NULL;
     char name[64];
     for (int i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native", 16 << 2 * ((i + 1) % 3)); /* in any order */
+        snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native",
+                 16 << 2 * ((i + 1) % 3)); /* in any order */
         add(&all, "a.json", name, rates[(i + 1) % 3], 1);
-        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16, i == 2 ? "native" : i ? "b" : "c");
+        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16,
+                 i == 2 ? "native"
+                 : i    ? "b"
+                        : "c");
         add(&all, "a.json", name, rates[i], 1);
     }
     char *text = page_of_results(all);
     results_free(&all);
-    /* Wide: x = 56 + 906 log2(b / 16) / 4; y = 358 - 332 rate / 4000. Narrow: 46 + 298 ..., 298 - 272 .... */
+    /* Wide: x = 56 + 906 log2(b / 16) / 4; y = 358 - 332 rate / 4000. Narrow: 46 + 298 ..., 298 -
+     * 272 .... */
     has_text(text, "points=\"56.0,275.0 509.0,192.0 962.0,26.0 \"");
     has_text(text, "points=\"46.0,230.0 195.0,162.0 344.0,26.0 \"");
     has_text(text, "<circle cx=\"509.0\" cy=\"192.0\"");
@@ -964,33 +1176,53 @@ static void page_positions(void **state)
     has_text(text, "<b>4000</b><span>examples a second, training net at batch 16");
 }
 
-/* The roofline, operators, phases and peaks of a small file. Log axes: 1 to 8 FLOP a byte, 1 to 100 GFLOP/s: x = 56 + 906 log2(v) / 3,
- * y = 358 - 332 log10(v) / 2. Peak 16 GFLOP/s; memory 2 GB/s meets it at 8, L2 8 GB/s at 2 FLOP a byte. */
+/* The roofline, operators, phases and peaks of a small file. Log axes: 1 to 8 FLOP a byte, 1 to 100
+ * GFLOP/s: x = 56 + 906 log2(v) / 3, y = 358 - 332 log10(v) / 2. Peak 16 GFLOP/s; memory 2 GB/s
+ * meets it at 8, L2 8 GB/s at 2 FLOP a byte. */
 static void page_sections(void **state)
 {
     (void)state;
     static const char file[] =
-        "{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"8\", \"dram_read_gbs\": \"2\", \"empty\": \"\"}, \"benchmarks\": ["
-        "{\"name\": \"ops/o/dir:fwd/threads:1/native\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\", \"label\": \"--conv x\","
+        "{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"8\", \"dram_read_gbs\": "
+        "\"2\", \"empty\": \"\"}, \"benchmarks\": ["
+        "{\"name\": \"ops/o/dir:fwd/threads:1/native\", \"run_type\": \"iteration\", "
+        "\"real_time\": 1, \"time_unit\": \"ms\", \"label\": \"--conv x\","
         " \"GFLOP/s\": 8, \"GB/s\": 1, \"% of peak\": 50},"
-        "{\"name\": \"ops/o/dir:fwd/threads:1/b\", \"run_type\": \"iteration\", \"real_time\": 4, \"time_unit\": \"ms\", \"GFLOP/s\": 2, \"GB/s\": 2},"
-        "{\"name\": \"step/net/batch:16/threads:1/native\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\","
+        "{\"name\": \"ops/o/dir:fwd/threads:1/b\", \"run_type\": \"iteration\", \"real_time\": 4, "
+        "\"time_unit\": \"ms\", \"GFLOP/s\": 2, \"GB/s\": 2},"
+        "{\"name\": \"step/net/batch:16/threads:1/native\", \"run_type\": \"iteration\", "
+        "\"real_time\": 1, \"time_unit\": \"ms\","
         " \"phase 001 late\": 30, \"phase 000 early\": 90},"
-        "{\"name\": \"peak/fma/threads:1/avx2\", \"run_type\": \"iteration\", \"real_time\": 1, \"time_unit\": \"ms\", \"GFLOP/s\": 16.5}]}";
+        "{\"name\": \"peak/fma/threads:1/avx2\", \"run_type\": \"iteration\", \"real_time\": 1, "
+        "\"time_unit\": \"ms\", \"GFLOP/s\": 16.5}]}";
     struct results *all = NULL;
     char error[300];
-    if (results_parse("a.json", file, sizeof file - 1, &all, error, sizeof error)) fail_msg("%s", error);
+    if (results_parse("a.json", file, sizeof file - 1, &all, error, sizeof error))
+        fail_msg("%s", error);
     char *text = page_of_results(all);
     results_free(&all);
     static const char *const parts[] = {
-        "<line class=\"slope\" x1=\"56.0\" x2=\"358.0\" y1=\"208.1\" y2=\"158.1\"/>", "<line class=\"slope\" x1=\"56.0\" x2=\"962.0\" y1=\"308.0\" y2=\"158.1\"/>",
-        "<line class=\"roof\" x1=\"358.0\" x2=\"962.0\" y1=\"158.1\" y2=\"158.1\"/>", "FMA peak 16 GFLOP/s", 
-        "<text x=\"199.0\" y=\"179.1\" text-anchor=\"end\">L2 8 GB/s", "<text x=\"517.0\" y=\"245.1\" text-anchor=\"start\">DRAM 2 GB/s",
-        "<circle cx=\"962.0\" cy=\"208.1\" r=\"5\"", "native: 1 ms, 8 GFLOP/s, 1 GB/s", "<rect x=\"52.2\" y=\"304.3\" width=\"7.5\"",
+        "<line class=\"slope\" x1=\"56.0\" x2=\"358.0\" y1=\"208.1\" y2=\"158.1\"/>",
+        "<line class=\"slope\" x1=\"56.0\" x2=\"962.0\" y1=\"308.0\" y2=\"158.1\"/>",
+        "<line class=\"roof\" x1=\"358.0\" x2=\"962.0\" y1=\"158.1\" y2=\"158.1\"/>",
+        "FMA peak 16 GFLOP/s",
+        "<text x=\"199.0\" y=\"179.1\" text-anchor=\"end\">L2 8 GB/s",
+        "<text x=\"517.0\" y=\"245.1\" text-anchor=\"start\">DRAM 2 GB/s",
+        "<circle cx=\"962.0\" cy=\"208.1\" r=\"5\"",
+        "native: 1 ms, 8 GFLOP/s, 1 GB/s",
+        "<rect x=\"52.2\" y=\"304.3\" width=\"7.5\"",
         "<text class=\"strong\" x=\"960.0\" y=\"152.1\"",
-        "<td data-v=\"0.004\">4 ms</td><td data-v=\"4\">4.00</td><td data-v=\"2\">2.0</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>", "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div", "flex:250 0 0\" data-tip=\"late\n30.0 µs, 25.0 %",
-        "<div class=\"card\"><h3>a.json</h3>", "<tr><td>peak gflops all</td><td>16</td></tr>", "data-save=\"results-0\"",
-        "all 2 phases", "<tr><td>fma · 1 thread</td><td>avx2</td><td data-v=\"16.5\">16.5</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td></tr>"};
+        "<td data-v=\"0.004\">4 ms</td><td data-v=\"4\">4.00</td><td data-v=\"2\">2.0</td><td "
+        "data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>",
+        "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div",
+        "flex:250 0 0\" data-tip=\"late\n30.0 µs, 25.0 %",
+        "<div class=\"card\"><h3>a.json</h3>",
+        "<tr><td>peak gflops all</td><td>16</td></tr>",
+        "data-save=\"results-0\"",
+        "all 2 phases",
+        "<tr><td>fma · 1 thread</td><td>avx2</td><td data-v=\"16.5\">16.5</td><td "
+        "data-v=\"-1\">–</td><td data-v=\"-1\">–</td></tr>"
+    };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
     assert_null(strstr(text, "<td>empty</td>"));
 }
@@ -1007,59 +1239,99 @@ static char *page_of(const char *file)
 {
     struct results *all = NULL;
     char error[300];
-    if (results_parse("a.json", file, strlen(file), &all, error, sizeof error)) fail_msg("%s", error);
+    if (results_parse("a.json", file, strlen(file), &all, error, sizeof error))
+        fail_msg("%s", error);
     char *text = page_of_results(all);
     results_free(&all);
-    char *raw = strstr(text, "<script type=\"application/json\""); /* after it the file's own text */
+    /* after it the file's own text */
+    char *raw = strstr(text, "<script type=\"application/json\"");
     assert_non_null(raw);
     *raw = '\0';
     return text;
 }
 
 #define RUN(name, more) "{\"name\": \"" name "\", \"time_unit\": \"ms\", \"real_time\": " more "}"
-#define BROKEN(name) "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
+#define BROKEN(name) \
+    "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
 
-/* What did not run says why, in every section, and nothing is measured against it; a rate that is not there is no number. */
+/* What did not run says why, in every section, and nothing is measured against it; a rate that is
+ * not there is no number. */
 static void page_gaps(void **state)
 {
     (void)state;
+    /* clang-format off */
     const char *text = page_of(
-        "{\"context\": {\"peak_gflops_all\": \"1\", \"core_round_trip_ns\": \"0\", \"l2_read_gbs\": \"0\"}, \"benchmarks\": ["
+        "{\"context\": {\"peak_gflops_all\": \"1\", \"core_round_trip_ns\": \"0\", "
+        "\"l2_read_gbs\": \"0\"}, "
+        "\"benchmarks\": ["
         RUN("step/early/batch:8/other", "1") "," /* comes first and has no rate */
         BROKEN("step/net/batch:16/threads:1/native") ","
         RUN("step/net/batch:16/threads:1/b", "2, \"examples/s\": 500") ","
-        RUN("step/net/batch:16/threads:1/c", "2500, \"examples/s\": 250, \"phase x\": 3, \"phase 1\": 2, \"phase 2 zero\": 0") ","
-        BROKEN("scaling/<i>/batch:1/native") "," RUN("scaling/<i>/batch:2/native", "1, \"examples/s\": 7") ","
-        RUN("scaling/none/native", "1, \"examples/s\": 7") "," RUN("scaling/zero/batch:0/native", "1, \"examples/s\": 7") ","
+        RUN("step/net/batch:16/threads:1/c", "2500, \"examples/s\": 250, \"phase x\": 3, "
+            "\"phase 1\": 2, \"phase 2 zero\": 0") ","
+        BROKEN("scaling/<i>/batch:1/native") ","
+        RUN("scaling/<i>/batch:2/native", "1, \"examples/s\": 7") ","
+        RUN("scaling/none/native", "1, \"examples/s\": 7") ","
+        RUN("scaling/zero/batch:0/native", "1, \"examples/s\": 7") ","
         RUN("scaling/mute/batch:4/native", "1") ","
-        BROKEN("ops/o/native") "," RUN("ops/o/b", "3, \"GFLOP/s\": 2") "," RUN("ops/o/c", "6, \"GB/s\": 2") ","
-        BROKEN("peak/p/avx2") "," BROKEN("kernels/k/avx2") ","
+        BROKEN("ops/o/native") ","
+        RUN("ops/o/b", "3, \"GFLOP/s\": 2") ","
+        RUN("ops/o/c", "6, \"GB/s\": 2") ","
+        BROKEN("peak/p/avx2") ","
+        BROKEN("kernels/k/avx2") ","
         RUN("kernels/k/scalar", "1, \"GFLOP/s\": 3.25, \"% of peak\": 50, \"GB/s\": 1.5") ","
-        RUN("forum/lenet/batch:64/native", "1, \"examples/s\": 12000, \"loss\": 0.5, \"train acc\": 0.875, \"test acc\": 0.75") ","
-        BROKEN("forum/lenet/batch:64/b") "," BROKEN("else/e") "," RUN("alone", "1") "]}");
+        RUN("forum/lenet/batch:64/native", "1, \"examples/s\": 12000, \"loss\": 0.5, "
+            "\"train acc\": 0.875, \"test acc\": 0.75") ","
+        BROKEN("forum/lenet/batch:64/b") ","
+        BROKEN("else/e") ","
+        RUN("alone", "1") "]}");
+    /* clang-format on */
     static const char *const parts[] = {
-        "<b>500</b><span>examples a second, training net at batch 16", "<b>2.0 ×</b><span>as fast as c, the largest lead here",
+        "<b>500</b><span>examples a second, training net at batch 16",
+        "<b>2.0 ×</b><span>as fast as c, the largest lead here",
         "<b>1</b><span>GFLOP/s, the peak at that time: all threads, ",
-        "<div class=\"name\">other</div><div class=\"track\"></div><div class=\"value bad\"><small>no examples/s</small></div></div>",
-        "<div class=\"name\">native</div><div class=\"track\"></div><div class=\"value bad\"><small>&lt;broke&gt;</small></div></div>",
+        "<div class=\"name\">other</div><div class=\"track\"></div><div class=\"value "
+        "bad\"><small>no examples/s</small></div></div>",
+        "<div class=\"name\">native</div><div class=\"track\"></div><div class=\"value "
+        "bad\"><small>&lt;broke&gt;</small></div></div>",
         "width:100.00%\"></div></div><div class=\"value\">500 examples/s</div>",
-        "width:50.00%\"></div></div><div class=\"value\">250 examples/s<small>b is 1250.00 × as fast</small></div>",
-        "<h3>&lt;i&gt;</h3>", "<td>scaling/none/native</td><td data-v=\"0.001\">1 ms</td>",
-        "<td>scaling/zero/batch:0/native</td><td data-v=\"0.001\">1 ms</td>", "<td>scaling/mute/batch:4/native</td><td data-v=\"0.001\">1 ms</td>",
-        "<td>scaling/&lt;i&gt;/batch:1/native</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
-        "<td>o</td><td><span class=\"key\" style=\"--c:var(--c2)\"></span>native</td><td class=\"bad\" colspan=\"6\">&lt;broke&gt;</td>",
-        "b</td><td data-v=\"0.003\">3 ms</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td>",
-        "c</td><td data-v=\"0.006\">6 ms</td><td data-v=\"2\">2.00</td><td data-v=\"-1\">–</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>",
-        "<td>p</td><td>avx2</td><td class=\"bad\" colspan=\"3\">&lt;broke&gt;</td>", "<td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
-        "scalar</td><td data-v=\"0.001\">1 ms</td><td data-v=\"3.25\">3.2</td><td data-v=\"50\">50.0</td><td data-v=\"1.5\">1.5</td>",
-        "native</td><td data-v=\"0.5\">0.500</td><td data-v=\"0.875\">0.875</td><td data-v=\"0.75\">0.750</td><td data-v=\"12000\">12000</td>",
-        "b</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>", "<td>else/e</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
-        "<td>alone</td><td data-v=\"0.001\">1 ms</td>"};
+        "width:50.00%\"></div></div><div class=\"value\">250 examples/s<small>b is 1250.00 × as "
+        "fast</small></div>",
+        "<h3>&lt;i&gt;</h3>",
+        "<td>scaling/none/native</td><td data-v=\"0.001\">1 ms</td>",
+        "<td>scaling/zero/batch:0/native</td><td data-v=\"0.001\">1 ms</td>",
+        "<td>scaling/mute/batch:4/native</td><td data-v=\"0.001\">1 ms</td>",
+        "<td>scaling/&lt;i&gt;/batch:1/native</td><td class=\"bad\" "
+        "colspan=\"4\">&lt;broke&gt;</td>",
+        "<td>o</td><td><span class=\"key\" style=\"--c:var(--c2)\"></span>native</td><td "
+        "class=\"bad\" colspan=\"6\">&lt;broke&gt;</td>",
+        "b</td><td data-v=\"0.003\">3 ms</td><td data-v=\"-1\">–</td><td data-v=\"2\">2.0</td><td "
+        "data-v=\"-1\">–</td><td data-v=\"-1\">–</td>",
+        "c</td><td data-v=\"0.006\">6 ms</td><td data-v=\"2\">2.00</td><td data-v=\"-1\">–</td><td "
+        "data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>",
+        "<td>p</td><td>avx2</td><td class=\"bad\" colspan=\"3\">&lt;broke&gt;</td>",
+        "<td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
+        "scalar</td><td data-v=\"0.001\">1 ms</td><td data-v=\"3.25\">3.2</td><td "
+        "data-v=\"50\">50.0</td><td data-v=\"1.5\">1.5</td>",
+        "native</td><td data-v=\"0.5\">0.500</td><td data-v=\"0.875\">0.875</td><td "
+        "data-v=\"0.75\">0.750</td><td data-v=\"12000\">12000</td>",
+        "b</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
+        "<td>else/e</td><td class=\"bad\" colspan=\"4\">&lt;broke&gt;</td>",
+        "<td>alone</td><td data-v=\"0.001\">1 ms</td>"
+    };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
-    static const char *const absent[] = {"nan", "inf", "<i>", "Roofline", "from core to core", "Where a step's time goes", "<h3>none", "<h3>mute",
-                                         "<h3>zero"};
+    static const char *const absent[] = { "nan",
+                                          "inf",
+                                          "<i>",
+                                          "Roofline",
+                                          "from core to core",
+                                          "Where a step's time goes",
+                                          "<h3>none",
+                                          "<h3>mute",
+                                          "<h3>zero" };
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        if (strstr(text, absent[i])) fail_msg("'%s' in:\n%.400s", absent[i], strstr(text, absent[i]));
+        if (strstr(text, absent[i]))
+            fail_msg("'%s' in:\n%.400s", absent[i], strstr(text, absent[i]));
     assert_int_equal(times(text, "<svg"), 2); /* the one point, wide and narrow */
 }
 
@@ -1071,27 +1343,34 @@ static void page_of_little(void **state)
     has_text(text, "<p>unknown CPU</p>");
     has_text(text, "<div class=\"tiles\">\n</div>");
     assert_int_equal(times(text, "<section>"), 1); /* the machine */
-    text = page_of("{\"context\": {\"date\": \"D\", \"commit\": \"C\", \"core_round_trip_ns\": \"85.4\"}, \"benchmarks\": ["
-                   RUN("step/native", "1, \"examples/s\": 5, \"% of peak\": 12") "]}");
+    text = page_of(
+        "{\"context\": {\"date\": \"D\", \"commit\": \"C\", \"core_round_trip_ns\": \"85.4\"}, "
+        "\"benchmarks\": [" RUN("step/native", "1, \"examples/s\": 5, \"% of peak\": 12") "]}");
     has_text(text, "<p>unknown CPU · D · commit C</p>");
     has_text(text, "<b>5</b><span>examples a second</span>");
     has_text(text, "<b>12 %</b><span>of the multiply-add peak");
     has_text(text, "<b>85 ns</b><span>from core to core and back");
 }
 
-/* The roof where memory's line would start right of the picture, and without the machine's figures. */
+/* The roof where memory's line would start right of the picture, and without the machine's
+ * figures. */
 static void page_roofs(void **state)
 {
     (void)state;
-#define OP "\"benchmarks\": [" RUN("ops/o/native", "1, \"GFLOP/s\": 2, \"GB/s\": 1") "," RUN("ops/q/native", "1, \"GFLOP/s\": 8, \"GB/s\": 1") "]}"
+#define OP                                                                             \
+    "\"benchmarks\": [" RUN("ops/o/native", "1, \"GFLOP/s\": 2, \"GB/s\": 1") "," RUN( \
+        "ops/q/native", "1, \"GFLOP/s\": 8, \"GB/s\": 1") "]}"
     const char *text = page_of("{\"context\": {}, " OP);
     has_text(text, "Roofline");
     assert_true(!strstr(text, "class=\"roof\"") && !strstr(text, "class=\"slope\""));
-    text = page_of("{\"context\": {\"peak_gflops_all\": \"0.5\"}, " OP); /* below all that was measured: it is no peak */
+    /* below all that was measured: it is no peak */
+    text = page_of("{\"context\": {\"peak_gflops_all\": \"0.5\"}, " OP);
     assert_true(!strstr(text, "class=\"roof\""));
-    text = page_of("{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"1000\", \"dram_read_gbs\": \"none\"}, " OP);
+    text = page_of("{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"1000\", "
+                   "\"dram_read_gbs\": \"none\"}, " OP);
     assert_int_equal(times(text, "class=\"roof\""), 2);
-    assert_int_equal(times(text, "class=\"slope\""), 0); /* L2's ends at 0.016 FLOP a byte, left of 2 */
+    /* L2's ends at 0.016 FLOP a byte, left of 2 */
+    assert_int_equal(times(text, "class=\"slope\""), 0);
 }
 
 /* Names and facts may hold anything. */
@@ -1100,8 +1379,10 @@ static void report(void **state)
     (void)state;
     struct results *all = NULL;
     char error[300];
-    add(&all, "<i>file</i>.json", "step/<script>alert(1)</script>/batch:256/threads:2/native", five, 5);
-    add(&all, "b.json", "step/<script>alert(1)</script>/batch:256/threads:2/it's \\\\\\\" & \\\\", slow, 5);
+    add(&all, "<i>file</i>.json", "step/<script>alert(1)</script>/batch:256/threads:2/native", five,
+        5);
+    add(&all, "b.json", "step/<script>alert(1)</script>/batch:256/threads:2/it's \\\\\\\" & \\\\",
+        slow, 5);
     add(&all, "c.json", "something else", slow, 1);
     const char *text = page_of_results(all);
     assert_non_null(strstr(text, "&lt;script&gt;alert(1)"));
@@ -1120,19 +1401,33 @@ static void report(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(quantiles),  cmocka_unit_test(mann_whitney),
-                                       cmocka_unit_test(mann_whitney_ties),
-                                       cmocka_unit_test(student),    cmocka_unit_test(means),
-                                       cmocka_unit_test(ratios),     cmocka_unit_test(many_tests),
-                                       cmocka_unit_test(reading),    cmocka_unit_test(unreadable), cmocka_unit_test(odd_records),
-                                       cmocka_unit_test(comparing),  cmocka_unit_test(disturbed),
-                                       cmocka_unit_test(one_side_only), cmocka_unit_test(comparing_what_broke),
-                                       cmocka_unit_test(comparing_uneven_sides),
-                                       cmocka_unit_test(processes),  cmocka_unit_test(equals_are_equal),
-                                       cmocka_unit_test(equal_contestants), cmocka_unit_test(contest_by_hand),
-                                       cmocka_unit_test(units),      cmocka_unit_test(labels),
-                                       cmocka_unit_test(charts),     cmocka_unit_test(page_positions), cmocka_unit_test(page_sections), cmocka_unit_test(page_gaps),
-                                       cmocka_unit_test(page_of_little), cmocka_unit_test(page_roofs),
-                                       cmocka_unit_test(report)};
+    const struct CMUnitTest tests[] = { cmocka_unit_test(quantiles),
+                                        cmocka_unit_test(mann_whitney),
+                                        cmocka_unit_test(mann_whitney_ties),
+                                        cmocka_unit_test(student),
+                                        cmocka_unit_test(means),
+                                        cmocka_unit_test(ratios),
+                                        cmocka_unit_test(many_tests),
+                                        cmocka_unit_test(reading),
+                                        cmocka_unit_test(unreadable),
+                                        cmocka_unit_test(odd_records),
+                                        cmocka_unit_test(comparing),
+                                        cmocka_unit_test(disturbed),
+                                        cmocka_unit_test(one_side_only),
+                                        cmocka_unit_test(comparing_what_broke),
+                                        cmocka_unit_test(comparing_uneven_sides),
+                                        cmocka_unit_test(processes),
+                                        cmocka_unit_test(equals_are_equal),
+                                        cmocka_unit_test(equal_contestants),
+                                        cmocka_unit_test(contest_by_hand),
+                                        cmocka_unit_test(units),
+                                        cmocka_unit_test(labels),
+                                        cmocka_unit_test(charts),
+                                        cmocka_unit_test(page_positions),
+                                        cmocka_unit_test(page_sections),
+                                        cmocka_unit_test(page_gaps),
+                                        cmocka_unit_test(page_of_little),
+                                        cmocka_unit_test(page_roofs),
+                                        cmocka_unit_test(report) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

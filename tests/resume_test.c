@@ -1,6 +1,7 @@
-/* The training loop: a run that is stopped, or killed, after any step and gone on with by a new process ends with the same
- * bits and metrics as one that never stopped, whatever of the training's state there is (dropout, momentum, Nesterov, decay,
- * smoothing, rate drops, small last batches); evaluation in pieces; what is logged when. */
+/* The training loop: a run that is stopped, or killed, after any step and gone on with by a new
+ * process ends with the same bits and metrics as one that never stopped, whatever of the training's
+ * state there is (dropout, momentum, Nesterov, decay, smoothing, rate drops, small last batches);
+ * evaluation in pieces; what is logged when. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +27,8 @@ enum { TRAIN_N = 52, TEST_N = 37, CLASSES = 5, PIXELS = 64, BATCH = 16, STEPS_AN
 static const char model_text[] =
     "{\"name\": \"small\", \"input\": [1, 8, 8], \"layers\": ["
     "{\"type\": \"conv2d\", \"name\": \"conv1\", \"out_channels\": 4, \"kernel\": 3},"
-    "{\"type\": \"batch_norm\", \"name\": \"bn1\"}, {\"type\": \"relu\"}, {\"type\": \"dropout\", \"p\": 0.3},"
+    "{\"type\": \"batch_norm\", \"name\": \"bn1\"}, {\"type\": \"relu\"}, {\"type\": \"dropout\", "
+    "\"p\": 0.3},"
     "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 5}]}";
 
 /* What a run is trained with. */
@@ -38,20 +40,26 @@ struct recipe {
     size_t drops[3], n_drops;
 };
 static const struct recipe recipes[] = {
-    {"plain", 2, 1, .lr = 0.2},
-    {"momentum, drops after each epoch", 3, 1, .lr = 0.2, .momentum = 0.9, .drop_factor = 0.1, .drops = {1, 2}, .n_drops = 2},
-    {"Nesterov, decay, smoothing, two drops at once", 3, 2, .lr = 0.1, .momentum = 0.8, .weight_decay = 0.01, .smoothing = 0.1,
-     .drop_factor = 0.5, .nesterov = true, .decay_all = true, .drops = {1, 1, 2}, .n_drops = 3}};
+    { "plain", 2, 1, .lr = 0.2 },
+    { "momentum, drops after each epoch", 3, 1, .lr = 0.2, .momentum = 0.9, .drop_factor = 0.1,
+      .drops = { 1, 2 }, .n_drops = 2 },
+    { "Nesterov, decay, smoothing, two drops at once", 3, 2, .lr = 0.1, .momentum = 0.8,
+      .weight_decay = 0.01, .smoothing = 0.1, .drop_factor = 0.5, .nesterov = true,
+      .decay_all = true, .drops = { 1, 1, 2 }, .n_drops = 3 }
+};
 #define N_RECIPES (sizeof recipes / sizeof *recipes)
 
-static uint8_t train_images[TRAIN_N * PIXELS], train_labels[TRAIN_N], test_images[TEST_N * PIXELS], test_labels[TEST_N];
+static uint8_t train_images[TRAIN_N * PIXELS], train_labels[TRAIN_N], test_images[TEST_N * PIXELS],
+    test_labels[TEST_N];
 static char error[1024];
 
 static void make_data(void)
 {
     uint32_t s = 7;
-    for (size_t i = 0; i < sizeof train_images; i++) train_images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
-    for (size_t i = 0; i < sizeof test_images; i++) test_images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < sizeof train_images; i++)
+        train_images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < sizeof test_images; i++)
+        test_images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
     for (size_t i = 0; i < TRAIN_N; i++) train_labels[i] = (uint8_t)(i * 3 % CLASSES);
     for (size_t i = 0; i < TEST_N; i++) test_labels[i] = (uint8_t)(i * 2 % CLASSES);
     for (size_t i = 0; i < TRAIN_N; i++) /* something to learn */
@@ -90,7 +98,7 @@ static void copy_file(const char *from, const char *to)
 
 static void copy_run(const char *from, const char *to)
 {
-    static const char *const names[] = {TRAIN_CHECKPOINT, TRAIN_METRICS};
+    static const char *const names[] = { TRAIN_CHECKPOINT, TRAIN_METRICS };
     char a[400], b[400];
     mkdir(to, 0777);
     for (size_t i = 0; i < 2; i++) {
@@ -122,26 +130,52 @@ static void on_epoch(void *user, const struct train_epoch *epoch)
     struct process *p = user;
     p->epochs_done++;
     assert_int_equal(epoch->epoch, p->job.position.epoch + 1);
-    assert_true(epoch->evaluated == (epoch->epoch % p->job.eval_every == 0 || epoch->epoch == p->job.epochs));
-    assert_true(epoch->loss == p->job.position.loss && epoch->train_acc == p->job.position.train_acc);
+    assert_true(epoch->evaluated ==
+                (epoch->epoch % p->job.eval_every == 0 || epoch->epoch == p->job.epochs));
+    assert_true(epoch->loss == p->job.position.loss &&
+                epoch->train_acc == p->job.position.train_acc);
 }
 
 static void open_process(struct process *p, const struct recipe *r, const char *directory)
 {
-    *p = (struct process){.stop_at = UINT64_MAX};
-    assert_int_equal(cvy_context_create(&(cvy_context_options){.threads = 1}, &p->ctx), CVY_OK);
-    assert_int_equal(model_parse("t", model_text, strlen(model_text), NULL, &p->model, error, sizeof error), MODEL_OK);
-    assert_int_equal(model_build(p->model, p->ctx, &p->net, &p->logits, error, sizeof error), MODEL_OK);
-    const cvy_trainer_options options = {.batch = BATCH, .seed = 5, .loss.label_smoothing = r->smoothing, .init.seed = 5,
-                                         .sgd = {r->lr, r->momentum, r->weight_decay, r->nesterov, r->decay_all}};
+    *p = (struct process){ .stop_at = UINT64_MAX };
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 }, &p->ctx), CVY_OK);
+    assert_int_equal(
+        model_parse("t", model_text, strlen(model_text), NULL, &p->model, error, sizeof error),
+        MODEL_OK);
+    assert_int_equal(model_build(p->model, p->ctx, &p->net, &p->logits, error, sizeof error),
+                     MODEL_OK);
+    const cvy_trainer_options options = { .batch = BATCH,
+                                          .seed = 5,
+                                          .loss.label_smoothing = r->smoothing,
+                                          .init.seed = 5,
+                                          .sgd = { r->lr, r->momentum, r->weight_decay, r->nesterov,
+                                                   r->decay_all } };
     assert_int_equal(cvy_trainer_create(p->net, p->logits, &options, &p->trainer), CVY_OK);
-    assert_int_equal(cvy_predictor_create(p->net, p->logits, BATCH, NULL, p->trainer, &p->predictor), CVY_OK);
-    p->job = (struct train_job){
-        .ctx = p->ctx, .trainer = p->trainer, .predictor = p->predictor, .eval_batch = BATCH, .classes = CLASSES,
-        .image_size = PIXELS, .train = {train_images, train_labels, TRAIN_N}, .test = {test_images, test_labels, TEST_N},
-        .epochs = r->epochs, .batch = BATCH, .seed = 5, .lr = r->lr, .drop_factor = r->drop_factor, .drop_epochs = r->drops,
-        .drops = r->n_drops, .eval_every = r->eval_every, .directory = directory, .model = "{}", .config = "{}",
-        .wall_start = train_now(), .progress = on_progress, .epoch_done = on_epoch};
+    assert_int_equal(
+        cvy_predictor_create(p->net, p->logits, BATCH, NULL, p->trainer, &p->predictor), CVY_OK);
+    p->job = (struct train_job){ .ctx = p->ctx,
+                                 .trainer = p->trainer,
+                                 .predictor = p->predictor,
+                                 .eval_batch = BATCH,
+                                 .classes = CLASSES,
+                                 .image_size = PIXELS,
+                                 .train = { train_images, train_labels, TRAIN_N },
+                                 .test = { test_images, test_labels, TEST_N },
+                                 .epochs = r->epochs,
+                                 .batch = BATCH,
+                                 .seed = 5,
+                                 .lr = r->lr,
+                                 .drop_factor = r->drop_factor,
+                                 .drop_epochs = r->drops,
+                                 .drops = r->n_drops,
+                                 .eval_every = r->eval_every,
+                                 .directory = directory,
+                                 .model = "{}",
+                                 .config = "{}",
+                                 .wall_start = train_now(),
+                                 .progress = on_progress,
+                                 .epoch_done = on_epoch };
     p->job.user = p;
     p->job.stop = &p->stop;
 }
@@ -202,13 +236,16 @@ static void same_run(const char *a, const char *b, const char *what)
         if (strcmp(s->name, t->name) || s->bytes != t->bytes || memcmp(s->data, t->data, s->bytes))
             fail_msg("%s: tensor %s differs", what, s->name);
     }
-    json_t *p = json_loads(checkpoint_text(x, "convoy.position"), 0, NULL), *q = json_loads(checkpoint_text(y, "convoy.position"), 0, NULL);
-    static const char *const times[] = {"step_seconds", "wall_seconds", "metrics_bytes"};
+    json_t *p = json_loads(checkpoint_text(x, "convoy.position"), 0, NULL),
+           *q = json_loads(checkpoint_text(y, "convoy.position"), 0, NULL);
+    static const char *const times[] = { "step_seconds", "wall_seconds", "metrics_bytes" };
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(json_object_del(p, times[i]), 0);
         json_object_del(q, times[i]);
     }
-    if (!json_equal(p, q)) fail_msg("%s: position %s, expected %s", what, checkpoint_text(y, "convoy.position"), checkpoint_text(x, "convoy.position"));
+    if (!json_equal(p, q))
+        fail_msg("%s: position %s, expected %s", what, checkpoint_text(y, "convoy.position"),
+                 checkpoint_text(x, "convoy.position"));
     json_decref(p);
     json_decref(q);
     checkpoint_free(&x);
@@ -226,7 +263,7 @@ static void same_run(const char *a, const char *b, const char *what)
     fclose(g);
 }
 
-/* -------------------------------------------------------------------------------------------------- the tests */
+/* ------------------------------------------------------------------------------------ the tests */
 
 static char old_directory[4096], directory[64];
 
@@ -285,8 +322,8 @@ static void stopped_at_any_step(void **state)
     }
 }
 
-/* A run that saves after every step is killed after each of them: what lay on the disk then is gone on with, after lines of
- * metrics that the checkpoint does not know of. */
+/* A run that saves after every step is killed after each of them: what lay on the disk then is gone
+ * on with, after lines of metrics that the checkpoint does not know of. */
 static void killed_at_any_step(void **state)
 {
     (void)state;
@@ -343,7 +380,8 @@ static void what_resuming_could_lose(void **state)
         assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
         close_process(&p);
         struct checkpoint *x = read_run("w"), *y = read_run(name);
-        const struct safetensor *s = safetensors_find(x->file, "fc.weight"), *t = safetensors_find(y->file, "fc.weight");
+        const struct safetensor *s = safetensors_find(x->file, "fc.weight"),
+                                *t = safetensors_find(y->file, "fc.weight");
         assert_memory_not_equal(s->data, t->data, s->bytes);
         checkpoint_free(&x);
         checkpoint_free(&y);
@@ -357,7 +395,7 @@ static void by_hand(struct process *p, size_t n, double *loss, uint64_t *correct
     *correct = 0;
     for (size_t i = 0; i < n; i++) {
         float logits[CLASSES];
-        const cvy_batch one = {.images = test_images + i * PIXELS, .dtype = CVY_U8, .n = 1};
+        const cvy_batch one = { .images = test_images + i * PIXELS, .dtype = CVY_U8, .n = 1 };
         assert_int_equal(cvy_predictor_run(p->predictor, &one, logits), CVY_OK);
         long double sum = 0;
         size_t best = 0;
@@ -377,31 +415,40 @@ static void evaluation_in_pieces(void **state)
     mkdir("e", 0777);
     open_process(&p, &recipes[0], "e");
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
-    static const size_t sizes[] = {1, 5, 15, 16, 17, 31, 32, 33, TEST_N};
+    static const size_t sizes[] = { 1, 5, 15, 16, 17, 31, 32, 33, TEST_N };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (size_t batch = 1; batch <= BATCH; batch += batch < 7 ? 3 : 9) {
-            const struct train_split split = {test_images, test_labels, sizes[i]};
+            const struct train_split split = { test_images, test_labels, sizes[i] };
             double loss, acc, want;
             uint64_t correct, right;
             p.job.eval_batch = batch;
             p.stop = 0;
-            assert_int_equal(train_evaluate(&p.job, &split, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
+            assert_int_equal(
+                train_evaluate(&p.job, &split, &loss, &acc, &correct, error, sizeof error),
+                TRAIN_OK);
             by_hand(&p, sizes[i], &want, &right);
             assert_int_equal(correct, right);
             assert_true(acc == (double)right / (double)sizes[i]);
-            if (!(fabs(loss - want) < 1e-6)) fail_msg("%zu images by %zu: loss %.9f, expected %.9f", sizes[i], batch, loss, want);
+            if (!(fabs(loss - want) < 1e-6))
+                fail_msg("%zu images by %zu: loss %.9f, expected %.9f", sizes[i], batch, loss,
+                         want);
         }
     }
     /* The last evaluation of the run is of the weights it ended with. */
     double loss, acc;
     uint64_t correct;
-    assert_int_equal(train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
-    assert_true(loss == p.job.position.test_loss && acc == p.job.position.test_acc && p.job.position.test_epoch == 2);
+    assert_int_equal(
+        train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
+    assert_true(loss == p.job.position.test_loss && acc == p.job.position.test_acc &&
+                p.job.position.test_epoch == 2);
     assert_true(correct > TEST_N / 4); /* it is not all wrong, nor untrained */
     p.stop = 1;
-    assert_int_equal(train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error), TRAIN_INTERRUPTED);
-    const struct train_split none = {test_images, test_labels, 0};
-    assert_int_equal(train_evaluate(&p.job, &none, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
+    assert_int_equal(
+        train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error),
+        TRAIN_INTERRUPTED);
+    const struct train_split none = { test_images, test_labels, 0 };
+    assert_int_equal(train_evaluate(&p.job, &none, &loss, &acc, &correct, error, sizeof error),
+                     TRAIN_OK);
     assert_true(loss == 0 && acc == 0);
     close_process(&p);
 }
@@ -434,10 +481,12 @@ static void metrics_of_a_run(void **state)
         bool is_step = !strcmp(json_string_value(json_object_get(line, "type")), "step");
         if (is_step) { /* four steps an epoch: each is logged */
             step++;
-            double images = step % STEPS_AN_EPOCH ? (double)(step % STEPS_AN_EPOCH * BATCH) : TRAIN_N;
+            double images =
+                step % STEPS_AN_EPOCH ? (double)(step % STEPS_AN_EPOCH * BATCH) : TRAIN_N;
             assert_true(number(line, "step") == (double)step);
             assert_true(fabs(number(line, "epoch") - (double)step / STEPS_AN_EPOCH) < 1e-9);
-            assert_true(number(line, "examples") == (double)((step - 1) / STEPS_AN_EPOCH * TRAIN_N) + images);
+            assert_true(number(line, "examples") ==
+                        (double)((step - 1) / STEPS_AN_EPOCH * TRAIN_N) + images);
             double right = number(line, "train_acc") * images;
             assert_true(fabs(right - round(right)) < 1e-6 && right >= 0 && right <= images);
             if (step % STEPS_AN_EPOCH == 1) /* the mean of one step is the step's */
@@ -445,10 +494,14 @@ static void metrics_of_a_run(void **state)
         } else {
             bool evaluated = epoch == 3 || epoch == 6 || epoch == 7;
             double lr = r.lr * (epoch > 1 ? r.drop_factor : 1) * (epoch > 2 ? r.drop_factor : 1);
-            assert_true(number(line, "epoch") == (double)epoch && number(line, "step") == (double)step && step == epoch * STEPS_AN_EPOCH);
-            if (!(fabs(number(line, "lr") - lr) < 1e-9)) fail_msg("epoch %zu: rate %g, expected %g", epoch, number(line, "lr"), lr);
-            assert_true((json_object_get(line, "test_acc") != NULL) == evaluated && (json_object_get(line, "test_loss") != NULL) == evaluated);
-            assert_true(number(line, "step_seconds") > before && number(line, "wall_seconds") > wall);
+            assert_true(number(line, "epoch") == (double)epoch &&
+                        number(line, "step") == (double)step && step == epoch * STEPS_AN_EPOCH);
+            if (!(fabs(number(line, "lr") - lr) < 1e-9))
+                fail_msg("epoch %zu: rate %g, expected %g", epoch, number(line, "lr"), lr);
+            assert_true((json_object_get(line, "test_acc") != NULL) == evaluated &&
+                        (json_object_get(line, "test_loss") != NULL) == evaluated);
+            assert_true(number(line, "step_seconds") > before &&
+                        number(line, "wall_seconds") > wall);
             assert_true(number(line, "wall_seconds") >= number(line, "step_seconds"));
             before = number(line, "step_seconds");
             wall = number(line, "wall_seconds");
@@ -458,7 +511,8 @@ static void metrics_of_a_run(void **state)
     }
     fclose(f);
     assert_true(step == 7 * STEPS_AN_EPOCH && epoch == 8);
-    assert_true(fabs(p.job.position.step_seconds - before) <= 1e-8 * before + 1e-9 && p.job.position.examples == 7 * TRAIN_N);
+    assert_true(fabs(p.job.position.step_seconds - before) <= 1e-8 * before + 1e-9 &&
+                p.job.position.examples == 7 * TRAIN_N);
     close_process(&p);
 }
 
@@ -472,11 +526,16 @@ static void positions_that_lie(void **state)
     p.stop_at = 6; /* batch 2 of epoch 1 */
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_INTERRUPTED);
     close_process(&p);
-    static const struct { const char *key; double value; } wrong[] = {
-        {"batch", 5}, {"batch", 1}, {"batch", -1}, {"seen", 31}, {"seen", 53}, {"epoch", -1}, {"epoch", 0.5}, {"steps", -3},
-        {"loss_sum", NAN}, {"test_epoch", NAN}};
-    static const char *const keys[] = {"epoch", "batch", "steps", "correct", "seen", "examples", "metrics_bytes", "test_epoch", "loss_sum",
-                                       "step_seconds", "wall_seconds", "loss", "train_acc", "test_loss", "test_acc"};
+    static const struct {
+        const char *key;
+        double value;
+    } wrong[] = { { "batch", 5 },      { "batch", 1 },       { "batch", -1 },  { "seen", 31 },
+                  { "seen", 53 },      { "epoch", -1 },      { "epoch", 0.5 }, { "steps", -3 },
+                  { "loss_sum", NAN }, { "test_epoch", NAN } };
+    static const char *const keys[] = { "epoch",     "batch",        "steps",         "correct",
+                                        "seen",      "examples",     "metrics_bytes", "test_epoch",
+                                        "loss_sum",  "step_seconds", "wall_seconds",  "loss",
+                                        "train_acc", "test_loss",    "test_acc" };
     const size_t n_wrong = sizeof wrong / sizeof *wrong, n_keys = sizeof keys / sizeof *keys;
     struct checkpoint *c = read_run("p");
     json_t *good = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
@@ -491,20 +550,27 @@ static void positions_that_lie(void **state)
             const char *key = wrong[i].key;
             double v = wrong[i].value;
             if (isnan(v)) json_object_del(position, key);
-            else json_object_set_new(position, key, v == floor(v) ? json_integer((json_int_t)v) : json_real(v));
+            else
+                json_object_set_new(position, key,
+                                    v == floor(v) ? json_integer((json_int_t)v) : json_real(v));
         }
         char *text = json_dumps(position, 0);
-        json_object_set_new(metadata, "convoy.position", json_string(i != n_wrong ? text : "no JSON"));
+        json_object_set_new(metadata, "convoy.position",
+                            json_string(i != n_wrong ? text : "no JSON"));
         free(text);
         unsigned char *bytes;
         size_t size;
-        assert_int_equal(safetensors_build(c->file->tensors, c->file->n, metadata, &bytes, &size, error, sizeof error), TRAIN_OK);
-        assert_int_equal(files_write("p/wrong.safetensors", bytes, size, error, sizeof error), TRAIN_OK);
+        assert_int_equal(safetensors_build(c->file->tensors, c->file->n, metadata, &bytes, &size,
+                                           error, sizeof error),
+                         TRAIN_OK);
+        assert_int_equal(files_write("p/wrong.safetensors", bytes, size, error, sizeof error),
+                         TRAIN_OK);
         free(bytes);
         json_decref(position);
         json_decref(metadata);
         struct checkpoint *bad;
-        assert_int_equal(checkpoint_read("p/wrong.safetensors", &bad, error, sizeof error), TRAIN_OK);
+        assert_int_equal(checkpoint_read("p/wrong.safetensors", &bad, error, sizeof error),
+                         TRAIN_OK);
         open_process(&p, &recipes[0], "p");
         assert_int_equal(train_restore(&p.job, bad, error, sizeof error), TRAIN_BAD);
         assert_non_null(strstr(error, "cannot be resumed"));
@@ -523,7 +589,8 @@ static void positions_that_lie(void **state)
     checkpoint_free(&c);
 }
 
-/* A run without a directory writes nothing; one without images, or with a place that cannot be, is refused. */
+/* A run without a directory writes nothing; one without images, or with a place that cannot be, is
+ * refused. */
 static void runs_that_write_nothing(void **state)
 {
     (void)state;
@@ -534,7 +601,7 @@ static void runs_that_write_nothing(void **state)
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
     assert_int_equal(p.job.position.epoch, 2);
     assert_true(p.job.position.wall_seconds > 0);
-    p.job.position = (struct train_position){0};
+    p.job.position = (struct train_position){ 0 };
     p.job.train.n = 0;
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_BAD);
     assert_non_null(strstr(error, "found 0"));
@@ -547,16 +614,16 @@ static void runs_that_write_nothing(void **state)
     assert_non_null(strstr(error, "No such file"));
     /* Labels that the engine refuses, in a step and only then. */
     p.job.directory = NULL;
-    uint8_t bad[TRAIN_N] = {CLASSES};
+    uint8_t bad[TRAIN_N] = { CLASSES };
     p.job.train.labels = bad;
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_ENGINE);
     assert_non_null(strstr(error, "label"));
     p.job.train.labels = train_labels;
     p.job.eval_batch = BATCH + 1; /* more than the predictor was made for */
-    p.job.position = (struct train_position){0};
+    p.job.position = (struct train_position){ 0 };
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_ENGINE);
     p.job.lr = -1;
-    p.job.position = (struct train_position){0};
+    p.job.position = (struct train_position){ 0 };
     assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_ENGINE);
     DIR *d = opendir(".");
     size_t n = 0;
@@ -569,8 +636,9 @@ static void runs_that_write_nothing(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(stopped_at_any_step), TEST(killed_at_any_step), TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
-        TEST(metrics_of_a_run), TEST(positions_that_lie), TEST(runs_that_write_nothing)};
+    const struct CMUnitTest tests[] = { TEST(stopped_at_any_step),      TEST(killed_at_any_step),
+                                        TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
+                                        TEST(metrics_of_a_run),         TEST(positions_that_lie),
+                                        TEST(runs_that_write_nothing) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
-/* NaN, infinities, -0 and denormals in every operator, its gradient, the loss, the update and the input: what docs/numerics.md,
- * "Special values", says of them, written out by hand and held against the reference, native on every table and, where it
- * is built, oneDNN's module; each fused and not. What a backend is known to do differently is listed in `deviations` below
- * and nowhere else: an entry that is not needed fails the test. */
+/* NaN, infinities, -0 and denormals in every operator, its gradient, the loss, the update and the
+ * input: what docs/numerics.md, "Special values", says of them, written out by hand and held
+ * against the reference, native on every table and, where it is built, oneDNN's module; each fused
+ * and not. What a backend is known to do differently is listed in `deviations` below and nowhere
+ * else: an entry that is not needed fails the test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,9 @@
 #include "convoy/convoy.h"
 
 /* A backend's name is matched as a whole; what it says of a scenario holds for all of it. */
-static const struct { const char *backend, *scenario; } deviations[] = {
+static const struct {
+    const char *backend, *scenario;
+} deviations[] = {
     { "", "" }, /* none today */
 };
 
@@ -25,12 +28,12 @@ struct env {
     cvy_context *ctx;
     const char *backend, *scenario; /* "native avx2", … */
     bool module, failed, told;
-    uint64_t hash;                  /* of the results so far: the same on every table */
+    uint64_t hash; /* of the results so far: the same on every table */
     void *room[MAX_ROOMS];
     size_t n_rooms;
 };
 
-/* ------------------------------------------------------------------------------------------------ expecting */
+/* ------------------------------------------------------------------------------------ expecting */
 
 /* Infinite or NaN, whichever the order of operations makes of it. */
 #define NOT_FINITE check_float(0x7fc0beefu)
@@ -55,14 +58,16 @@ static bool as_wanted(float got, float want, double relative)
     return fabs((double)got - (double)want) <= relative * fabs((double)want) + (double)FLT_MIN;
 }
 
-/* A zero's sign and denormals are not looked at; `relative` is for what the module rounds differently. */
+/* A zero's sign and denormals are not looked at; `relative` is for what the module rounds
+ * differently. */
 static void expect(struct env *e, const char *what, const float *got, const float *want, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         e->hash = (e->hash ^ (isnan(got[i]) ? 0x7fc00000u : check_bits(got[i]))) * 0x100000001b3u;
         if (!as_wanted(got[i], want[i], e->module ? 1e-4 : 1e-6))
             complain(e, "%s[%zu] is %g, expected %s%g", what, i, (double)got[i],
-                 check_bits(want[i]) == check_bits(NOT_FINITE) ? "not finite, as " : "", (double)want[i]);
+                     check_bits(want[i]) == check_bits(NOT_FINITE) ? "not finite, as " : "",
+                     (double)want[i]);
     }
 }
 
@@ -88,7 +93,10 @@ static float *ordinary(struct env *e, size_t n)
     return p;
 }
 
-static float *copy(struct env *e, const float *x, size_t n) { return memcpy(room(e, n), x, n * sizeof *x); }
+static float *copy(struct env *e, const float *x, size_t n)
+{
+    return memcpy(room(e, n), x, n * sizeof *x);
+}
 static void set(float *x, size_t n, float v)
 {
     for (size_t i = 0; i < n; i++) x[i] = v;
@@ -104,14 +112,16 @@ static void run(struct env *e, enum cvy_status made, cvy_op *op, const cvy_op_ar
 
 static const float specials[] = { NAN, INFINITY, -INFINITY };
 static const size_t some_images[] = { 0, 7, 18 };
-#define EACH_SPECIAL(v, image)                                                                                       \
-    for (size_t k_ = 0; k_ < 9; k_++)                                                                                \
-        for (size_t once_ = 1, image = some_images[k_ / 3]; once_;)                                                  \
+#define EACH_SPECIAL(v, image)                                      \
+    for (size_t k_ = 0; k_ < 9; k_++)                               \
+        for (size_t once_ = 1, image = some_images[k_ / 3]; once_;) \
             for (float v = specials[k_ % 3]; once_; once_ = 0)
 
-/* ------------------------------------------------------------------------------------------------ convolution */
+/* ---------------------------------------------------------------------------------- convolution */
 
-struct geometry { size_t ic, oc, h, w, k, stride, pad, dilation; };
+struct geometry {
+    size_t ic, oc, h, w, k, stride, pad, dilation;
+};
 static const struct geometry geometries[] = {
     { 2, 3, 6, 5, 3, 1, 1, 1 },     /* slots */
     { 3, 4, 9, 9, 3, 2, 2, 2 },     /* strides, dilation */
@@ -138,19 +148,27 @@ static size_t outputs(const struct geometry *g, size_t size)
     return (size + 2 * g->pad - (g->k - 1) * g->dilation - 1) / g->stride + 1;
 }
 
-/* Output 1's weights and gradients are zero, and so are the weights of input 1: 0 times infinity is NaN. */
+/* Output 1's weights and gradients are zero, and so are the weights of input 1: 0 times infinity is
+ * NaN. */
 static struct conv conv_of(struct env *e, const struct geometry *g)
 {
-    struct conv c = { .g = g, .src = { N, g->ic, g->h, g->w }, .dst = { N, g->oc, outputs(g, g->h), outputs(g, g->w) },
-                      .d = { .out_channels = g->oc, .kernel = { g->k, g->k }, .stride = { g->stride, g->stride },
-                             .pad = { g->pad, g->pad, g->pad, g->pad }, .dilation = { g->dilation, g->dilation } } };
+    struct conv c = { .g = g,
+                      .src = { N, g->ic, g->h, g->w },
+                      .dst = { N, g->oc, outputs(g, g->h), outputs(g, g->w) },
+                      .d = { .out_channels = g->oc,
+                             .kernel = { g->k, g->k },
+                             .stride = { g->stride, g->stride },
+                             .pad = { g->pad, g->pad, g->pad, g->pad },
+                             .dilation = { g->dilation, g->dilation } } };
     size_t taps = g->k * g->k;
     c.nx = size_of(c.src), c.ny = size_of(c.dst), c.nw = g->oc * g->ic * taps;
-    c.x = ordinary(e, c.nx), c.w = ordinary(e, c.nw), c.b = ordinary(e, g->oc), c.dy = ordinary(e, c.ny);
+    c.x = ordinary(e, c.nx), c.w = ordinary(e, c.nw), c.b = ordinary(e, g->oc),
+    c.dy = ordinary(e, c.ny);
     for (size_t o = 0; o < g->oc; o++)
         for (size_t i = 0; i < g->ic; i++)
             if (o == 1 || i == 1) set(c.w + (o * g->ic + i) * taps, taps, 0);
-    for (size_t n = 0; n < N; n++) set(c.dy + (n * g->oc + 1) * c.dst.h * c.dst.w, c.dst.h * c.dst.w, 0);
+    for (size_t n = 0; n < N; n++)
+        set(c.dy + (n * g->oc + 1) * c.dst.h * c.dst.w, c.dst.h * c.dst.w, 0);
     return c;
 }
 
@@ -164,14 +182,16 @@ static void conv_run(struct env *e, const struct conv *c, enum cvy_pass pass, cv
 static float *conv_forward(struct env *e, const struct conv *c)
 {
     float *y = room(e, c->ny);
-    conv_run(e, c, CVY_FORWARD, (cvy_op_args){ .src = c->x, .weights = c->w, .bias = c->b, .dst = y });
+    conv_run(e, c, CVY_FORWARD,
+             (cvy_op_args){ .src = c->x, .weights = c->w, .bias = c->b, .dst = y });
     return y;
 }
 
 static float *conv_data(struct env *e, const struct conv *c)
 {
     float *dx = room(e, c->nx);
-    conv_run(e, c, CVY_BACKWARD_DATA, (cvy_op_args){ .diff_dst = c->dy, .weights = c->w, .diff_src = dx });
+    conv_run(e, c, CVY_BACKWARD_DATA,
+             (cvy_op_args){ .diff_dst = c->dy, .weights = c->w, .diff_src = dx });
     return dx;
 }
 
@@ -185,7 +205,9 @@ static float *conv_weights(struct env *e, const struct conv *c, float **db)
 }
 
 /* Visits every product of the convolution. */
-struct product { size_t o, i, tap, y, x; /* output channel, input channel, tap, pixels of the maps */ };
+struct product {
+    size_t o, i, tap, y, x; /* output channel, input channel, tap, pixels of the maps */
+};
 typedef void visit_fn(void *arg, struct product p);
 static void products(const struct conv *c, visit_fn *visit, void *arg)
 {
@@ -196,15 +218,19 @@ static void products(const struct conv *c, visit_fn *visit, void *arg)
                 for (size_t y = 0; y < c->dst.h * c->dst.w; y++) {
                     size_t row = y / c->dst.w * g->stride + t / g->k * g->dilation;
                     size_t col = y % c->dst.w * g->stride + t % g->k * g->dilation;
-                    if (row < g->pad || col < g->pad || row - g->pad >= g->h || col - g->pad >= g->w) continue;
-                    visit(arg, (struct product){ o, i, t, y, (row - g->pad) * g->w + col - g->pad });
+                    if (row < g->pad || col < g->pad || row - g->pad >= g->h ||
+                        col - g->pad >= g->w)
+                        continue;
+                    visit(arg,
+                          (struct product){ o, i, t, y, (row - g->pad) * g->w + col - g->pad });
                 }
 }
 
 /* What becomes of v times `by`, summed with finite numbers. */
 static float times(float v, float by) { return by == 0 || isnan(v) ? NAN : v; }
 
-/* `place`: where v was put in the operand that `which` names ('x', 'w', 'd' for dy), within image `image`. */
+/* `place`: where v was put in the operand that `which` names ('x', 'w', 'd' for dy), within image
+ * `image`. */
 struct expectation {
     const struct conv *c;
     char which;
@@ -242,13 +268,17 @@ static void conv_input(struct env *e)
     for (size_t k = 0; k < GEOMETRIES; k++) {
         struct conv c = conv_of(e, &geometries[k]);
         size_t middle = c.g->h * c.g->w / 2;
-        float *clean = large(c.g) ? NULL : conv_forward(e, &c), *clean_db, *clean_dw = conv_weights(e, &c, &clean_db);
-        EACH_SPECIAL(v, image) {
+        float *clean = large(c.g) ? NULL : conv_forward(e, &c), *clean_db,
+              *clean_dw = conv_weights(e, &c, &clean_db);
+        EACH_SPECIAL(v, image)
+        {
             if (large(c.g) && image != 18) continue;
             size_t rooms = e->n_rooms;
             float *x = &c.x[image * c.nx / N + middle], keep = *x, *db;
-            struct expectation want = { &c, 'x', middle, image, v, clean ? copy(e, clean, c.ny) : NULL, NULL,
-                                        copy(e, clean_dw, c.nw) };
+            struct expectation want = { &c,     'x',
+                                        middle, image,
+                                        v,      clean ? copy(e, clean, c.ny) : NULL,
+                                        NULL,   copy(e, clean_dw, c.nw) };
             products(&c, spread, &want);
             *x = v;
             if (clean) expect(e, "y", conv_forward(e, &c), want.y, c.ny);
@@ -266,12 +296,20 @@ static void conv_gradient(struct env *e)
     for (size_t k = 0; k < GEOMETRIES; k++) {
         struct conv c = conv_of(e, &geometries[k]);
         size_t pixels = c.dst.h * c.dst.w, place = 2 * pixels + pixels / 2;
-        float *clean = large(c.g) ? NULL : conv_data(e, &c), *clean_db, *clean_dw = conv_weights(e, &c, &clean_db);
-        EACH_SPECIAL(v, image) {
+        float *clean = large(c.g) ? NULL : conv_data(e, &c), *clean_db,
+              *clean_dw = conv_weights(e, &c, &clean_db);
+        EACH_SPECIAL(v, image)
+        {
             if (large(c.g) && image != 18) continue;
             size_t rooms = e->n_rooms;
             float *dy = &c.dy[image * c.ny / N + place], keep = *dy, *db;
-            struct expectation want = { &c, 'd', place, image, v, NULL, clean ? copy(e, clean, c.nx) : NULL,
+            struct expectation want = { &c,
+                                        'd',
+                                        place,
+                                        image,
+                                        v,
+                                        NULL,
+                                        clean ? copy(e, clean, c.nx) : NULL,
                                         copy(e, clean_dw, c.nw) };
             float *want_db = copy(e, clean_db, c.g->oc);
             products(&c, spread, &want);
@@ -287,7 +325,8 @@ static void conv_gradient(struct env *e)
     }
 }
 
-/* The corner tap falls into the padding at the first row and column, where an infinite weight must not count. */
+/* The corner tap falls into the padding at the first row and column, where an infinite weight must
+ * not count. */
 static void conv_weight(struct env *e)
 {
     for (size_t k = 0; k < GEOMETRIES && !large(&geometries[k]); k++) {
@@ -297,7 +336,9 @@ static void conv_weight(struct env *e)
         for (size_t s = 0; s < 3; s++) {
             size_t rooms = e->n_rooms;
             float keep = c.w[place], bias = c.b[2], v = specials[s];
-            struct expectation want = { &c, 'w', place, 0, v, copy(e, clean, c.ny), copy(e, clean_dx, c.nx), NULL };
+            struct expectation want = {
+                &c, 'w', place, 0, v, copy(e, clean, c.ny), copy(e, clean_dx, c.nx), NULL
+            };
             products(&c, spread, &want);
             c.w[place] = v;
             expect(e, "y", conv_forward(e, &c), want.y, c.ny);
@@ -305,7 +346,8 @@ static void conv_weight(struct env *e)
             c.w[place] = keep;
             c.b[2] = v;
             memcpy(want.y, clean, c.ny * sizeof *clean);
-            for (size_t n = 0; n < N; n++) set(want.y + n * c.ny / N + 2 * c.dst.h * c.dst.w, c.dst.h * c.dst.w, v);
+            for (size_t n = 0; n < N; n++)
+                set(want.y + n * c.ny / N + 2 * c.dst.h * c.dst.w, c.dst.h * c.dst.w, v);
             expect(e, "y by bias", conv_forward(e, &c), want.y, c.ny);
             c.b[2] = bias;
             release(e, rooms);
@@ -316,9 +358,12 @@ static void conv_weight(struct env *e)
 
 static void conv_groups(struct env *e)
 {
-    cvy_conv2d_desc d = { .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .groups = 2 };
+    cvy_conv2d_desc d = {
+        .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .groups = 2
+    };
     cvy_shape s = { N, 4, 4, 4 };
-    float *x = ordinary(e, size_of(s)), *w = ordinary(e, 72), *b = ordinary(e, 4), *y[2] = { room(e, size_of(s)), room(e, size_of(s)) };
+    float *x = ordinary(e, size_of(s)), *w = ordinary(e, 72), *b = ordinary(e, 4),
+          *y[2] = { room(e, size_of(s)), room(e, size_of(s)) };
     for (int i = 0; i < 2; i++) {
         cvy_op *op = NULL;
         if (i) x[5] = NAN; /* image 0, channel 0, pixel (1, 1) */
@@ -335,26 +380,35 @@ static void conv_groups(struct env *e)
 /* Opposite infinities meet, zeros of either sign, and what is too small. */
 static void conv_sums(struct env *e)
 {
-    static const struct { float x[2], w[2], y; } rows[] = {
-        { { INFINITY, -INFINITY }, { 1, 1 }, NAN },  { { INFINITY, INFINITY }, { 1, -1 }, NAN },
-        { { INFINITY, 1 }, { -1, 1 }, -INFINITY },   { { -INFINITY, INFINITY }, { -2, 3 }, INFINITY },
-        { { FLT_MAX, FLT_MAX }, { 2, 2 }, INFINITY }, { { -0.0f, -0.0f }, { 1, 1 }, 0 },
-        { { -0.0f, 3 }, { INFINITY, 1 }, NAN },      { { 1e-40f, 2 }, { 1, 1 }, 2 },
-        { { 1e-40f, 1e-40f }, { 1, 1 }, 0 },         { { 1e-30f, 1 }, { 1e-30f, 0 }, 0 },
+    static const struct {
+        float x[2], w[2], y;
+    } rows[] = {
+        { { INFINITY, -INFINITY }, { 1, 1 }, NAN },
+        { { INFINITY, INFINITY }, { 1, -1 }, NAN },
+        { { INFINITY, 1 }, { -1, 1 }, -INFINITY },
+        { { -INFINITY, INFINITY }, { -2, 3 }, INFINITY },
+        { { FLT_MAX, FLT_MAX }, { 2, 2 }, INFINITY },
+        { { -0.0f, -0.0f }, { 1, 1 }, 0 },
+        { { -0.0f, 3 }, { INFINITY, 1 }, NAN },
+        { { 1e-40f, 2 }, { 1, 1 }, 2 },
+        { { 1e-40f, 1e-40f }, { 1, 1 }, 0 },
+        { { 1e-30f, 1 }, { 1e-30f, 0 }, 0 },
         { { 1, 1 }, { 1e-41f, -1e-41f }, 0 },
     };
     cvy_conv2d_desc d = { .out_channels = 1, .kernel = { 1, 1 }, .no_bias = true };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         float x[2 * N], y[N], want[N];
         cvy_op *op = NULL;
-        for (size_t n = 0; n < N; n++) x[2 * n] = rows[k].x[0], x[2 * n + 1] = rows[k].x[1], want[n] = rows[k].y;
-        enum cvy_status made = cvy_op_conv2d(e->ctx, &d, (cvy_shape){ N, 2, 1, 1 }, CVY_FORWARD, &op);
+        for (size_t n = 0; n < N; n++)
+            x[2 * n] = rows[k].x[0], x[2 * n + 1] = rows[k].x[1], want[n] = rows[k].y;
+        enum cvy_status made =
+            cvy_op_conv2d(e->ctx, &d, (cvy_shape){ N, 2, 1, 1 }, CVY_FORWARD, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .weights = rows[k].w, .dst = y });
         expect(e, "y", y, want, N);
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ batch norm */
+/* ----------------------------------------------------------------------------------- batch norm */
 
 struct bn {
     cvy_shape s;
@@ -364,17 +418,21 @@ struct bn {
     float *y, *dx, *dgamma, *dbeta, *got_mean, *got_var, *running_mean, *running_var;
 };
 
-static const cvy_shape bn_shapes[] = { { N, 3, 4, 3 }, { N, 3, 1, 1 }, { N, 100, 1, 1 }, { N, 3, 33, 32 } };
+static const cvy_shape bn_shapes[] = {
+    { N, 3, 4, 3 }, { N, 3, 1, 1 }, { N, 100, 1, 1 }, { N, 3, 33, 32 }
+};
 enum { BN_SHAPES = sizeof bn_shapes / sizeof *bn_shapes };
 
 static struct bn bn_of(struct env *e, cvy_shape s)
 {
     struct bn b = { .s = s, .n = size_of(s), .pixels = s.h * s.w };
     b.x = ordinary(e, b.n), b.dy = ordinary(e, b.n);
-    b.gamma = ordinary(e, s.c), b.beta = ordinary(e, s.c), b.mean = ordinary(e, s.c), b.var = ordinary(e, s.c);
+    b.gamma = ordinary(e, s.c), b.beta = ordinary(e, s.c), b.mean = ordinary(e, s.c),
+    b.var = ordinary(e, s.c);
     for (size_t i = 1; i < b.n; i += 2) b.dy[i] = -b.dy[i];
     b.y = room(e, b.n), b.dx = room(e, b.n), b.dgamma = room(e, s.c), b.dbeta = room(e, s.c);
-    b.got_mean = room(e, s.c), b.got_var = room(e, s.c), b.running_mean = room(e, s.c), b.running_var = room(e, s.c);
+    b.got_mean = room(e, s.c), b.got_var = room(e, s.c), b.running_mean = room(e, s.c),
+    b.running_var = room(e, s.c);
     return b;
 }
 
@@ -382,8 +440,14 @@ static void bn_run(struct env *e, struct bn *b, enum cvy_pass pass)
 {
     cvy_op *op = NULL;
     bool backward = pass == CVY_BACKWARD_DATA, infer = pass == CVY_FORWARD_INFER || b->d.frozen;
-    cvy_op_args args = { .src = b->x, .weights = b->gamma, .bias = b->beta, .diff_dst = b->dy, .dst = b->y,
-                         .diff_src = b->dx, .diff_weights = b->dgamma, .diff_bias = b->dbeta };
+    cvy_op_args args = { .src = b->x,
+                         .weights = b->gamma,
+                         .bias = b->beta,
+                         .diff_dst = b->dy,
+                         .dst = b->y,
+                         .diff_src = b->dx,
+                         .diff_weights = b->dgamma,
+                         .diff_bias = b->dbeta };
     memcpy(b->running_mean, b->mean, b->s.c * sizeof *b->mean);
     memcpy(b->running_var, b->var, b->s.c * sizeof *b->var);
     args.running_mean = b->running_mean, args.running_var = b->running_var;
@@ -399,24 +463,30 @@ static void set_channel(const struct bn *b, float *x, float v)
     for (size_t n = 0; n < b->s.n; n++) set(x + (n * b->s.c + 1) * b->pixels, b->pixels, v);
 }
 /* An element of channel 1. */
-static size_t bn_place(const struct bn *b, size_t image) { return (image * b->s.c + 1) * b->pixels + b->pixels / 2; }
+static size_t bn_place(const struct bn *b, size_t image)
+{
+    return (image * b->s.c + 1) * b->pixels + b->pixels / 2;
+}
 
 static void bn_training(struct env *e)
 {
     for (size_t k = 0; k < BN_SHAPES; k++) {
         struct bn b = bn_of(e, bn_shapes[k]);
         bn_run(e, &b, CVY_FORWARD);
-        float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c), *var = copy(e, b.got_var, b.s.c);
+        float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c),
+              *var = copy(e, b.got_var, b.s.c);
         float *rm = copy(e, b.running_mean, b.s.c), *rv = copy(e, b.running_var, b.s.c);
         set_channel(&b, y, NAN);
         mean[1] = var[1] = rm[1] = rv[1] = NOT_FINITE;
-        EACH_SPECIAL(v, image) {
+        EACH_SPECIAL(v, image)
+        {
             float *x = &b.x[bn_place(&b, image)], keep = *x;
             *x = v;
             bn_run(e, &b, CVY_FORWARD);
             expect(e, "y", b.y, y, b.n);
             expect(e, "mean", b.got_mean, mean, b.s.c), expect(e, "var", b.got_var, var, b.s.c);
-            expect(e, "running_mean", b.running_mean, rm, b.s.c), expect(e, "running_var", b.running_var, rv, b.s.c);
+            expect(e, "running_mean", b.running_mean, rm, b.s.c),
+                expect(e, "running_var", b.running_var, rv, b.s.c);
             *x = keep;
         }
         release(e, 0);
@@ -431,14 +501,17 @@ static void bn_parameters(struct env *e)
             enum cvy_pass pass = infer ? CVY_FORWARD_INFER : CVY_FORWARD;
             struct bn b = bn_of(e, bn_shapes[k]);
             bn_run(e, &b, pass);
-            float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c), *var = copy(e, b.got_var, b.s.c);
+            float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c),
+                  *var = copy(e, b.got_var, b.s.c);
             for (size_t s = 0; s < 6; s++) {
                 float *at = s < 3 ? &b.gamma[1] : &b.beta[1], keep = *at, v = specials[s % 3];
                 set_channel(&b, y, s < 3 ? NOT_FINITE : v);
                 *at = v;
                 bn_run(e, &b, pass);
                 expect(e, "y", b.y, y, b.n);
-                if (!infer) expect(e, "mean", b.got_mean, mean, b.s.c), expect(e, "var", b.got_var, var, b.s.c);
+                if (!infer)
+                    expect(e, "mean", b.got_mean, mean, b.s.c),
+                        expect(e, "var", b.got_var, var, b.s.c);
                 *at = keep;
             }
             release(e, 0);
@@ -453,7 +526,8 @@ static void bn_constant(struct env *e)
             struct bn b = bn_of(e, bn_shapes[k]);
             set_channel(&b, b.x, constants[s]);
             bn_run(e, &b, CVY_FORWARD);
-            float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c), *var = copy(e, b.got_var, b.s.c);
+            float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c),
+                  *var = copy(e, b.got_var, b.s.c);
             set_channel(&b, y, b.beta[1]);
             mean[1] = constants[s], var[1] = 0;
             expect(e, "y", b.y, y, b.n);
@@ -471,7 +545,8 @@ static void bn_inference(struct env *e)
             b.d.frozen = frozen;
             bn_run(e, &b, pass);
             float *y = copy(e, b.y, b.n);
-            EACH_SPECIAL(v, image) { /* only that element */
+            EACH_SPECIAL(v, image)
+            { /* only that element */
                 size_t place = bn_place(&b, image);
                 float keep = b.x[place], finite = y[place];
                 b.x[place] = y[place] = v;
@@ -479,8 +554,14 @@ static void bn_inference(struct env *e)
                 expect(e, "y", b.y, y, b.n);
                 b.x[place] = keep, y[place] = finite;
             }
-            static const struct { float mean, var, y; } statistics[] = {
-                { NAN, 1, NAN }, { INFINITY, 1, -INFINITY }, { -INFINITY, 1, INFINITY }, { 0, NAN, NAN }, { 0, -1, NAN },
+            static const struct {
+                float mean, var, y;
+            } statistics[] = {
+                { NAN, 1, NAN },
+                { INFINITY, 1, -INFINITY },
+                { -INFINITY, 1, INFINITY },
+                { 0, NAN, NAN },
+                { 0, -1, NAN },
             };
             for (size_t s = 0; s < sizeof statistics / sizeof *statistics; s++) {
                 b.mean[1] = statistics[s].mean, b.var[1] = statistics[s].var;
@@ -501,14 +582,17 @@ static void bn_gradient(struct env *e)
     for (size_t k = 0; k < BN_SHAPES; k++) {
         struct bn b = bn_of(e, bn_shapes[k]);
         bn_run(e, &b, CVY_BACKWARD_DATA);
-        float *dx = copy(e, b.dx, b.n), *dgamma = copy(e, b.dgamma, b.s.c), *dbeta = copy(e, b.dbeta, b.s.c), finite = dbeta[1];
-        EACH_SPECIAL(v, image) {
+        float *dx = copy(e, b.dx, b.n), *dgamma = copy(e, b.dgamma, b.s.c),
+              *dbeta = copy(e, b.dbeta, b.s.c), finite = dbeta[1];
+        EACH_SPECIAL(v, image)
+        {
             float *at = &b.dy[bn_place(&b, image)], keep = *at;
             set_channel(&b, dx, isnan(v) ? NAN : NOT_FINITE);
             dgamma[1] = isnan(v) ? NAN : NOT_FINITE, dbeta[1] = v;
             *at = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
-            expect(e, "dx", b.dx, dx, b.n), expect(e, "dgamma", b.dgamma, dgamma, b.s.c), expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
+            expect(e, "dx", b.dx, dx, b.n), expect(e, "dgamma", b.dgamma, dgamma, b.s.c),
+                expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
             *at = keep;
             at = &b.x[bn_place(&b, image)], keep = *at; /* the statistics are given */
             dbeta[1] = finite;
@@ -529,13 +613,16 @@ static void bn_frozen_gradient(struct env *e)
         struct bn b = bn_of(e, bn_shapes[k]);
         b.d.frozen = true;
         bn_run(e, &b, CVY_BACKWARD_DATA);
-        float *dx = copy(e, b.dx, b.n), *dgamma = copy(e, b.dgamma, b.s.c), *dbeta = copy(e, b.dbeta, b.s.c), finite = dbeta[1];
-        EACH_SPECIAL(v, image) {
+        float *dx = copy(e, b.dx, b.n), *dgamma = copy(e, b.dgamma, b.s.c),
+              *dbeta = copy(e, b.dbeta, b.s.c), finite = dbeta[1];
+        EACH_SPECIAL(v, image)
+        {
             size_t place = bn_place(&b, image);
             float keep = b.dy[place], kept = dx[place];
             dgamma[1] = isnan(v) ? NAN : NOT_FINITE, dbeta[1] = dx[place] = b.dy[place] = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
-            expect(e, "dx", b.dx, dx, b.n), expect(e, "dgamma", b.dgamma, dgamma, b.s.c), expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
+            expect(e, "dx", b.dx, dx, b.n), expect(e, "dgamma", b.dgamma, dgamma, b.s.c),
+                expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
             b.dy[place] = keep, dx[place] = kept, dbeta[1] = finite;
             keep = b.x[place], b.x[place] = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
@@ -547,17 +634,23 @@ static void bn_frozen_gradient(struct env *e)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ activations */
+/* ---------------------------------------------------------------------------------- activations */
 
 enum { VALUES = 8 };
-static const float act_x[VALUES] = { NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-40f, FLT_MAX, -FLT_MAX };
-static const struct { cvy_act_desc d; float y[VALUES]; } acts[] = {
+static const float act_x[VALUES] = { NAN,   INFINITY, -INFINITY, 0.0f,
+                                     -0.0f, 1e-40f,   FLT_MAX,   -FLT_MAX };
+static const struct {
+    cvy_act_desc d;
+    float y[VALUES];
+} acts[] = {
     { { .kind = CVY_SIGMOID }, { NAN, 1, 0, 0.5f, 0.5f, 0.5f, 1, 0 } },
     { { .kind = CVY_TANH }, { NAN, 1, -1, 0, 0, 0, 1, -1 } },
     { { .kind = CVY_RELU }, { NAN, INFINITY, 0, 0, 0, 0, FLT_MAX, 0 } },
-    { { .kind = CVY_LEAKY_RELU, .alpha = 0.25 }, { NAN, INFINITY, -INFINITY, 0, 0, 0, FLT_MAX, -0.25f * FLT_MAX } },
+    { { .kind = CVY_LEAKY_RELU, .alpha = 0.25 },
+      { NAN, INFINITY, -INFINITY, 0, 0, 0, FLT_MAX, -0.25f * FLT_MAX } },
     { { .kind = CVY_ELU, .alpha = 0.5 }, { NAN, INFINITY, -0.5f, 0, 0, 0, FLT_MAX, -0.5f } },
-    { { .kind = CVY_SOFTPLUS }, { NAN, INFINITY, 0, 0.69314718f, 0.69314718f, 0.69314718f, FLT_MAX, 0 } },
+    { { .kind = CVY_SOFTPLUS },
+      { NAN, INFINITY, 0, 0.69314718f, 0.69314718f, 0.69314718f, FLT_MAX, 0 } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
 
@@ -577,8 +670,11 @@ static void activations(struct env *e)
 }
 
 /* What the gradient is taken at: x, and the y that goes with it. */
-struct act_row { float x, y, dy, dx; };
-static void act_gradient(struct env *e, const cvy_act_desc *d, const struct act_row *row, size_t rows)
+struct act_row {
+    float x, y, dy, dx;
+};
+static void act_gradient(struct env *e, const cvy_act_desc *d, const struct act_row *row,
+                         size_t rows)
 {
     size_t n = size_of(act_shape);
     float *x = room(e, n), *y = room(e, n), *dy = room(e, n), *dx = room(e, n), *want = room(e, n);
@@ -591,63 +687,81 @@ static void act_gradient(struct env *e, const cvy_act_desc *d, const struct act_
     run(e, made, op, &(cvy_op_args){ .src = x, .dst_in = y, .diff_dst = dy, .diff_src = dx });
     expect(e, "dx", dx, want, n);
 }
-#define ACT_GRADIENT(e, desc, ...)                                                                                   \
-    act_gradient(e, &(cvy_act_desc)desc, (const struct act_row[]){ __VA_ARGS__ },                                   \
-                 sizeof (const struct act_row[]){ __VA_ARGS__ } / sizeof(struct act_row))
-#define DESC(...) { __VA_ARGS__ }
+#define ACT_GRADIENT(e, desc, ...)                                                \
+    act_gradient(e, &(cvy_act_desc)desc, (const struct act_row[]){ __VA_ARGS__ }, \
+                 sizeof(const struct act_row[]){ __VA_ARGS__ } / sizeof(struct act_row))
+#define DESC(...)   \
+    {               \
+        __VA_ARGS__ \
+    }
 
 static void relu_gradient(struct env *e)
 {
-    ACT_GRADIENT(e, DESC(.kind = CVY_RELU), { INFINITY, INFINITY, 3, 3 }, { -INFINITY, 0, 3, 0 }, { -0.0f, 0, 3, 0 },
-                 { NAN, NAN, 3, 3 }, { 2, 2, NAN, NAN }, { 2, 2, -INFINITY, -INFINITY });
+    ACT_GRADIENT(e, DESC(.kind = CVY_RELU), { INFINITY, INFINITY, 3, 3 }, { -INFINITY, 0, 3, 0 },
+                 { -0.0f, 0, 3, 0 }, { NAN, NAN, 3, 3 }, { 2, 2, NAN, NAN },
+                 { 2, 2, -INFINITY, -INFINITY });
 }
 /* Where a ReLU is off nothing is passed on, not even what cannot be multiplied by 0. */
 static void relu_gradient_off(struct env *e)
 {
-    ACT_GRADIENT(e, DESC(.kind = CVY_RELU), { -1, 0, NAN, 0 }, { -1, 0, INFINITY, 0 }, { 0, 0, -INFINITY, 0 },
-                 { NAN, NAN, INFINITY, INFINITY });
+    ACT_GRADIENT(e, DESC(.kind = CVY_RELU), { -1, 0, NAN, 0 }, { -1, 0, INFINITY, 0 },
+                 { 0, 0, -INFINITY, 0 }, { NAN, NAN, INFINITY, INFINITY });
 }
 static void relu_gradient_at_zero(struct env *e)
 {
-    ACT_GRADIENT(e, DESC(.kind = CVY_RELU, .relu_grad_at_zero = 0.5), { 0, 0, 3, 1.5f }, { -0.0f, 0, 3, 1.5f },
-                 { 0, 0, INFINITY, INFINITY }, { -1, 0, INFINITY, 0 }, { -1, 0, NAN, 0 }, { NAN, NAN, 3, 3 },
-                 { INFINITY, INFINITY, 3, 3 });
+    ACT_GRADIENT(e, DESC(.kind = CVY_RELU, .relu_grad_at_zero = 0.5), { 0, 0, 3, 1.5f },
+                 { -0.0f, 0, 3, 1.5f }, { 0, 0, INFINITY, INFINITY }, { -1, 0, INFINITY, 0 },
+                 { -1, 0, NAN, 0 }, { NAN, NAN, 3, 3 }, { INFINITY, INFINITY, 3, 3 });
 }
 static void leaky_gradient(struct env *e)
 {
-    ACT_GRADIENT(e, DESC(.kind = CVY_LEAKY_RELU, .alpha = 0.25), { INFINITY, INFINITY, 4, 4 }, { -INFINITY, -INFINITY, 4, 1 },
-                 { NAN, NAN, 4, 4 }, { -0.0f, -0.0f, 4, 1 }, { -1, -0.25f, INFINITY, INFINITY }, { 1, 1, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_LEAKY_RELU, .alpha = 0.25), { INFINITY, INFINITY, 4, 4 },
+                 { -INFINITY, -INFINITY, 4, 1 }, { NAN, NAN, 4, 4 }, { -0.0f, -0.0f, 4, 1 },
+                 { -1, -0.25f, INFINITY, INFINITY }, { 1, 1, NAN, NAN });
 }
 static void elu_gradient(struct env *e)
 {
-    ACT_GRADIENT(e, DESC(.kind = CVY_ELU, .alpha = 0.5), { INFINITY, INFINITY, 4, 4 }, { -INFINITY, -0.5f, 4, 0 },
-                 { NAN, NAN, 4, 4 }, { 0, 0, 4, 2 }, { -INFINITY, -0.5f, INFINITY, NAN }, { 1, 1, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_ELU, .alpha = 0.5), { INFINITY, INFINITY, 4, 4 },
+                 { -INFINITY, -0.5f, 4, 0 }, { NAN, NAN, 4, 4 }, { 0, 0, 4, 2 },
+                 { -INFINITY, -0.5f, INFINITY, NAN }, { 1, 1, NAN, NAN });
 }
 static void smooth_gradients(struct env *e)
 {
-    ACT_GRADIENT(e, DESC(.kind = CVY_SIGMOID), { INFINITY, 1, 4, 0 }, { -INFINITY, 0, 4, 0 }, { NAN, NAN, 4, NAN },
-                 { INFINITY, 1, INFINITY, NAN }, { 0, 0.5f, -INFINITY, -INFINITY }, { 0, 0.5f, NAN, NAN });
-    ACT_GRADIENT(e, DESC(.kind = CVY_TANH), { INFINITY, 1, 4, 0 }, { -INFINITY, -1, 4, 0 }, { NAN, NAN, 4, NAN },
-                 { -INFINITY, -1, INFINITY, NAN }, { 0, 0, -INFINITY, -INFINITY }, { 0, 0, NAN, NAN });
-    ACT_GRADIENT(e, DESC(.kind = CVY_SOFTPLUS), { INFINITY, INFINITY, 4, 4 }, { -INFINITY, 0, 4, 0 }, { NAN, NAN, 4, NAN },
-                 { -INFINITY, 0, INFINITY, NAN }, { INFINITY, INFINITY, -INFINITY, -INFINITY }, { 1, 1.3132617f, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_SIGMOID), { INFINITY, 1, 4, 0 }, { -INFINITY, 0, 4, 0 },
+                 { NAN, NAN, 4, NAN }, { INFINITY, 1, INFINITY, NAN },
+                 { 0, 0.5f, -INFINITY, -INFINITY }, { 0, 0.5f, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_TANH), { INFINITY, 1, 4, 0 }, { -INFINITY, -1, 4, 0 },
+                 { NAN, NAN, 4, NAN }, { -INFINITY, -1, INFINITY, NAN },
+                 { 0, 0, -INFINITY, -INFINITY }, { 0, 0, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_SOFTPLUS), { INFINITY, INFINITY, 4, 4 },
+                 { -INFINITY, 0, 4, 0 }, { NAN, NAN, 4, NAN }, { -INFINITY, 0, INFINITY, NAN },
+                 { INFINITY, INFINITY, -INFINITY, -INFINITY }, { 1, 1.3132617f, NAN, NAN });
 }
 
-/* ------------------------------------------------------------------------------------------------ pooling */
+/* -------------------------------------------------------------------------------------- pooling */
 
-/* A window of four pixels, its maximum, and the shares of its gradient by tie rule, in the order of enum cvy_pool_tie. */
+/* A window of four pixels, its maximum, and the shares of its gradient by tie rule, in the order of
+ * enum cvy_pool_tie. */
 #define I INFINITY
-static const struct max_row { float x[4], y, share[3][4]; } max_rows[] = {
+static const struct max_row {
+    float x[4], y, share[3][4];
+} max_rows[] = {
     { { 1, NAN, 3, 4 }, NAN, { { 0, 1, 0, 0 }, { 0, 1, 0, 0 }, { 0, 1, 0, 0 } } },
     { { NAN, 1, NAN, I }, NAN, { { 1, 0, 0, 0 }, { 1, 0, 1, 0 }, { 0.5f, 0, 0.5f, 0 } } },
-    { { I, NAN, NAN, NAN }, NAN, { { 0, 1, 0, 0 }, { 0, 1, 1, 1 }, { 0, 1 / 3.0f, 1 / 3.0f, 1 / 3.0f } } },
-    { { NAN, NAN, NAN, NAN }, NAN, { { 1, 0, 0, 0 }, { 1, 1, 1, 1 }, { 0.25f, 0.25f, 0.25f, 0.25f } } },
+    { { I, NAN, NAN, NAN },
+      NAN,
+      { { 0, 1, 0, 0 }, { 0, 1, 1, 1 }, { 0, 1 / 3.0f, 1 / 3.0f, 1 / 3.0f } } },
+    { { NAN, NAN, NAN, NAN },
+      NAN,
+      { { 1, 0, 0, 0 }, { 1, 1, 1, 1 }, { 0.25f, 0.25f, 0.25f, 0.25f } } },
     { { -I, -I, -I, -I }, -I, { { 1, 0, 0, 0 }, { 1, 1, 1, 1 }, { 0.25f, 0.25f, 0.25f, 0.25f } } },
     { { -I, -I, -FLT_MAX, -I }, -FLT_MAX, { { 0, 0, 1, 0 }, { 0, 0, 1, 0 }, { 0, 0, 1, 0 } } },
     { { -I, 2, -I, 1 }, 2, { { 0, 1, 0, 0 }, { 0, 1, 0, 0 }, { 0, 1, 0, 0 } } },
     { { 1, I, 1, I }, I, { { 0, 1, 0, 0 }, { 0, 1, 0, 1 }, { 0, 0.5f, 0, 0.5f } } },
     { { FLT_MAX, 1, I, 0 }, I, { { 0, 0, 1, 0 }, { 0, 0, 1, 0 }, { 0, 0, 1, 0 } } },
-    { { -0.0f, 0, -0.0f, -1 }, 0, { { 1, 0, 0, 0 }, { 1, 1, 1, 0 }, { 1 / 3.0f, 1 / 3.0f, 1 / 3.0f, 0 } } },
+    { { -0.0f, 0, -0.0f, -1 },
+      0,
+      { { 1, 0, 0, 0 }, { 1, 1, 1, 0 }, { 1 / 3.0f, 1 / 3.0f, 1 / 3.0f, 0 } } },
     { { 0, -0.0f, -1, -1 }, 0, { { 1, 0, 0, 0 }, { 1, 1, 0, 0 }, { 0.5f, 0.5f, 0, 0 } } },
     { { -1, -2, 0, -I }, 0, { { 0, 0, 1, 0 }, { 0, 0, 1, 0 }, { 0, 0, 1, 0 } } },
     { { -2, -1, NAN, -I }, NAN, { { 0, 0, 1, 0 }, { 0, 0, 1, 0 }, { 0, 0, 1, 0 } } },
@@ -655,12 +769,19 @@ static const struct max_row { float x[4], y, share[3][4]; } max_rows[] = {
 #undef I
 enum { MAX_ROWS = sizeof max_rows / sizeof *max_rows };
 
-/* The same four pixels as a map, in the corner of a padded window, side by side in one row, and as four windows of a map. */
-static const struct { cvy_pool2d_desc d; size_t h, w, windows; } max_maps[] = {
+/* The same four pixels as a map, in the corner of a padded window, side by side in one row, and as
+ * four windows of a map. */
+static const struct {
+    cvy_pool2d_desc d;
+    size_t h, w, windows;
+} max_maps[] = {
     { { .kernel = { 2, 2 } }, 2, 2, 1 },
     { { .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 0, 0 } }, 2, 2, 1 },
     { { .kernel = { 3, 3 }, .stride = { 3, 3 }, .pad = { 0, 0, 1, 1 } }, 2, 2, 1 },
-    { { .kernel = { 3, 3 }, .stride = { 3, 3 }, .pad = { 0, 0, 2, 2 }, .ceil_mode = true }, 2, 2, 1 },
+    { { .kernel = { 3, 3 }, .stride = { 3, 3 }, .pad = { 0, 0, 2, 2 }, .ceil_mode = true },
+      2,
+      2,
+      1 },
     { { .kernel = { 1, 4 } }, 1, 4, 1 },
     { { .kernel = { 2, 2 } }, 4, 4, 4 },
     { { .kernel = { 2, 2 } }, 5, 5, 4 }, /* a row and a column belong to no window */
@@ -713,10 +834,12 @@ static void max_gradient(struct env *e, enum cvy_pool_tie tie, float g)
         for (size_t i = 0; i < N * windows; i++)
             for (size_t k = 0; k < 4; k++) {
                 float share = max_rows[(i / windows + i % windows) % MAX_ROWS].share[tie][k];
-                if (share != 0) want[i / windows * pixels + max_place(map, i % windows, k)] = g * share;
+                if (share != 0)
+                    want[i / windows * pixels + max_place(map, i % windows, k)] = g * share;
             }
-        enum cvy_status made = cvy_op_pool2d(e->ctx, &d, (cvy_shape){ N, 1, max_maps[map].h, max_maps[map].w },
-                                             CVY_BACKWARD_DATA, &op);
+        enum cvy_status made =
+            cvy_op_pool2d(e->ctx, &d, (cvy_shape){ N, 1, max_maps[map].h, max_maps[map].w },
+                          CVY_BACKWARD_DATA, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_src = dx });
         expect(e, "dx", dx, want, N * pixels);
     }
@@ -730,7 +853,8 @@ static void max_special_dy(struct env *e)
         for (int tie = 0; tie < 3; tie++) max_gradient(e, (enum cvy_pool_tie)tie, specials[s]);
 }
 
-/* Overlapping windows of 3x3 over a row: each special value is seen by those that cover it; the padding by none. */
+/* Overlapping windows of 3x3 over a row: each special value is seen by those that cover it; the
+ * padding by none. */
 static void max_overlap(struct env *e)
 {
     enum { W = 9 };
@@ -740,7 +864,8 @@ static void max_overlap(struct env *e)
     cvy_pool2d_desc d = { .kernel = { 1, 3 }, .stride = { 1, 1 }, .pad = { 0, 1, 0, 1 } };
     float x[N * W], got[N * W], dy[N * W], wants[N * W], wants_dx[N * W];
     for (size_t n = 0; n < N; n++)
-        for (size_t i = 0; i < W; i++) x[n * W + i] = row[i], wants[n * W + i] = y[i], wants_dx[n * W + i] = want[i];
+        for (size_t i = 0; i < W; i++)
+            x[n * W + i] = row[i], wants[n * W + i] = y[i], wants_dx[n * W + i] = want[i];
     cvy_op *op = NULL;
     enum cvy_status made = cvy_op_pool2d(e->ctx, &d, (cvy_shape){ N, 1, 1, W }, CVY_FORWARD, &op);
     run(e, made, op, &(cvy_op_args){ .src = x, .dst = got });
@@ -753,13 +878,23 @@ static void max_overlap(struct env *e)
 
 static void average_pool(struct env *e)
 {
-    static const struct { float x[4], y; } rows[] = {
-        { { 1, NAN, 3, 4 }, NAN },         { { INFINITY, 1, 1, 1 }, INFINITY }, { { -INFINITY, 1, 1, 1 }, -INFINITY },
-        { { INFINITY, -INFINITY, 1, 1 }, NAN }, { { -0.0f, -0.0f, 0, 0 }, 0 },  { { 1e-40f, 1e-40f, 1e-40f, 1e-40f }, 0 },
+    static const struct {
+        float x[4], y;
+    } rows[] = {
+        { { 1, NAN, 3, 4 }, NAN },
+        { { INFINITY, 1, 1, 1 }, INFINITY },
+        { { -INFINITY, 1, 1, 1 }, -INFINITY },
+        { { INFINITY, -INFINITY, 1, 1 }, NAN },
+        { { -0.0f, -0.0f, 0, 0 }, 0 },
+        { { 1e-40f, 1e-40f, 1e-40f, 1e-40f }, 0 },
     };
     static const cvy_pool2d_desc descs[] = {
         { .kind = CVY_POOL_AVG, .kernel = { 2, 2 } },
-        { .kind = CVY_POOL_AVG, .kernel = { 3, 3 }, .stride = { 3, 3 }, .pad = { 1, 1, 0, 0 }, .exclude_pad = true },
+        { .kind = CVY_POOL_AVG,
+          .kernel = { 3, 3 },
+          .stride = { 3, 3 },
+          .pad = { 1, 1, 0, 0 },
+          .exclude_pad = true },
         { .kind = CVY_POOL_AVG, .kernel = { 3, 3 }, .stride = { 3, 3 }, .pad = { 0, 0, 1, 1 } },
     };
     float x[4 * N], y[N], want[N], dx[4 * N], want_dx[4 * N], dy[N];
@@ -767,9 +902,11 @@ static void average_pool(struct env *e)
         cvy_op *op = NULL;
         for (size_t n = 0; n < N; n++) {
             want[n] = rows[n % 6].y, dy[n] = specials[n % 3];
-            for (size_t i = 0; i < 4; i++) x[4 * n + i] = rows[n % 6].x[i], want_dx[4 * n + i] = dy[n];
+            for (size_t i = 0; i < 4; i++)
+                x[4 * n + i] = rows[n % 6].x[i], want_dx[4 * n + i] = dy[n];
         }
-        enum cvy_status made = cvy_op_pool2d(e->ctx, &descs[k], (cvy_shape){ N, 1, 2, 2 }, CVY_FORWARD, &op);
+        enum cvy_status made =
+            cvy_op_pool2d(e->ctx, &descs[k], (cvy_shape){ N, 1, 2, 2 }, CVY_FORWARD, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .dst = y });
         expect(e, "y", y, want, N);
         made = cvy_op_pool2d(e->ctx, &descs[k], (cvy_shape){ N, 1, 2, 2 }, CVY_BACKWARD_DATA, &op);
@@ -778,7 +915,7 @@ static void average_pool(struct env *e)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ joining, dropping */
+/* ---------------------------------------------------------------------------- joining, dropping */
 
 static void adding(struct env *e)
 {
@@ -816,7 +953,8 @@ static void concatenating(struct env *e)
     for (int k = 0; k < 2; k++) {
         expect(e, "gradient", dx[k], x[k], size_of(part[k]));
         for (size_t i = 0; i < size_of(part[k]); i++)
-            if (x[k][i] == 0 && signbit(x[k][i]) != signbit(dx[k][i])) complain(e, "a zero lost its sign");
+            if (x[k][i] == 0 && signbit(x[k][i]) != signbit(dx[k][i]))
+                complain(e, "a zero lost its sign");
     }
 }
 
@@ -830,8 +968,10 @@ static void dropping(struct env *e)
             for (int poisoned = 0; poisoned < 2; poisoned++) {
                 cvy_op *op = NULL;
                 for (size_t i = 0; i < n; i++) x[i] = poisoned ? specials[i % 3] : 1;
-                for (size_t i = 0; poisoned && i < n; i++) want[i] = y[i] == 0 ? 0 : x[i]; /* dropped or kept */
-                enum cvy_status made = cvy_op_dropout(e->ctx, &d, act_shape, (enum cvy_pass)pass, &op);
+                for (size_t i = 0; poisoned && i < n; i++)
+                    want[i] = y[i] == 0 ? 0 : x[i]; /* dropped or kept */
+                enum cvy_status made =
+                    cvy_op_dropout(e->ctx, &d, act_shape, (enum cvy_pass)pass, &op);
                 cvy_op_args args = { .src = x, .diff_dst = x, .seed = 5, .step = 2 };
                 if (pass == CVY_BACKWARD_DATA) args.diff_src = y;
                 else args.dst = y;
@@ -842,11 +982,16 @@ static void dropping(struct env *e)
         }
 }
 
-/* ------------------------------------------------------------------------------------------------ softmax and loss */
+/* ----------------------------------------------------------------------------- softmax and loss */
 
-/* Rows of three logits; loss of label 0 without smoothing, with smoothing, and whether label 0 is right. */
+/* Rows of three logits; loss of label 0 without smoothing, with smoothing, and whether label 0 is
+ * right. */
 #define I INFINITY
-static const struct row { float x[3], p[3]; double loss, smoothed; bool right; } rows[] = {
+static const struct row {
+    float x[3], p[3];
+    double loss, smoothed;
+    bool right;
+} rows[] = {
     { { 1, NAN, 0 }, { NAN, NAN, NAN }, NAN, NAN, false },
     { { NAN, 1, 0 }, { NAN, NAN, NAN }, NAN, NAN, false },
     { { NAN, NAN, NAN }, { NAN, NAN, NAN }, NAN, NAN, false },
@@ -900,22 +1045,30 @@ static void losses(struct env *e)
             set(x + 21, 3, 0);
             for (int poisoned = 0; poisoned < 2; poisoned++) {
                 cvy_op *op = NULL;
-                enum cvy_status made = cvy_op_softmax_cross_entropy(e->ctx, &d, (cvy_shape){ N, 3, 1, 1 }, &op);
+                enum cvy_status made =
+                    cvy_op_softmax_cross_entropy(e->ctx, &d, (cvy_shape){ N, 3, 1, 1 }, &op);
                 if (poisoned) memcpy(x + 21, rows[k].x, sizeof rows[k].x);
-                run(e, made, op, &(cvy_op_args){ .src = x, .labels = labels, .loss = &loss[poisoned], .diff_src = dx[poisoned] });
+                run(e, made, op,
+                    &(cvy_op_args){ .src = x,
+                                    .labels = labels,
+                                    .loss = &loss[poisoned],
+                                    .diff_src = dx[poisoned] });
             }
             for (size_t c = 0; c < 3; c++)
                 dx[0][21 + c] = (float)(((double)rows[k].p[c] - (c == 0 ? 1 - s : 0) - s / 3) / N);
-            for (size_t i = 0; i < N * 3; i++) { /* about 1e-8 where p and q cancel, 1e-7 in oneDNN 2.6 */
-                if (isfinite(dx[0][i]) && fabsf(dx[0][i] - dx[1][i]) < (e->module ? 2e-7f : 2e-8f)) dx[1][i] = dx[0][i];
+            /* about 1e-8 where p and q cancel, 1e-7 in oneDNN 2.6 */
+            for (size_t i = 0; i < N * 3; i++) {
+                if (isfinite(dx[0][i]) && fabsf(dx[0][i] - dx[1][i]) < (e->module ? 2e-7f : 2e-8f))
+                    dx[1][i] = dx[0][i];
             }
             expect(e, "gradient", dx[1], dx[0], N * 3);
             if (!loss_as_wanted(loss[1] * N - (loss[0] * N - 1.09861228866811), want))
-                complain(e, "row %zu: the loss is %g, expected %g more than without", k, loss[1] * N, want);
+                complain(e, "row %zu: the loss is %g, expected %g more than without", k,
+                         loss[1] * N, want);
         }
 }
 
-/* ------------------------------------------------------------------------------------------------ nets */
+/* ----------------------------------------------------------------------------------------- nets */
 
 static cvy_net *net_of(struct env *e)
 {
@@ -929,9 +1082,11 @@ static cvy_trainer *biased(struct env *e, cvy_net *net, const float *bias, cvy_s
 {
     static const float zeros[3];
     cvy_trainer *t = NULL;
-    cvy_tensor y = cvy_linear(net, cvy_input(net, 1, 1, 1), "fc", &(cvy_linear_desc){ .out_features = 3 });
+    cvy_tensor y =
+        cvy_linear(net, cvy_input(net, 1, 1, 1), "fc", &(cvy_linear_desc){ .out_features = 3 });
     cvy_trainer_options o = { .batch = N, .sgd = sgd };
-    if (cvy_trainer_create(net, y, &o, &t) != CVY_OK || cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.weight", zeros, 3) != CVY_OK ||
+    if (cvy_trainer_create(net, y, &o, &t) != CVY_OK ||
+        cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.weight", zeros, 3) != CVY_OK ||
         cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.bias", bias, 3) != CVY_OK)
         complain(e, "%s", cvy_message(e->ctx));
     return t;
@@ -945,7 +1100,8 @@ static enum cvy_status step(cvy_trainer *t, cvy_step_result *r)
     return cvy_trainer_step(t, &b, r);
 }
 
-/* An image whose loss is NaN is not right, wherever its NaN is; a loss that is not finite is told. */
+/* An image whose loss is NaN is not right, wherever its NaN is; a loss that is not finite is
+ * told. */
 static void counting(struct env *e)
 {
     for (size_t k = 0; k < ROWS; k++) {
@@ -953,9 +1109,12 @@ static void counting(struct env *e)
         cvy_trainer *t = biased(e, net, rows[k].x, (cvy_sgd_desc){ .lr = 0 });
         cvy_step_result r = { 0 };
         enum cvy_status status = t ? step(t, &r) : CVY_OK;
-        if (status != (isfinite(rows[k].loss) ? CVY_OK : CVY_E_NUMERIC)) complain(e, "row %zu: status %d", k, (int)status);
-        if (!loss_as_wanted(r.loss_sum / N, rows[k].loss)) complain(e, "row %zu: loss %g", k, r.loss_sum / N);
-        if (r.correct != (rows[k].right ? N : 0)) complain(e, "row %zu: %zu are right", k, r.correct);
+        if (status != (isfinite(rows[k].loss) ? CVY_OK : CVY_E_NUMERIC))
+            complain(e, "row %zu: status %d", k, (int)status);
+        if (!loss_as_wanted(r.loss_sum / N, rows[k].loss))
+            complain(e, "row %zu: loss %g", k, r.loss_sum / N);
+        if (r.correct != (rows[k].right ? N : 0))
+            complain(e, "row %zu: %zu are right", k, r.correct);
         cvy_trainer_destroy(&t);
         cvy_net_destroy(&net);
     }
@@ -964,23 +1123,34 @@ static void counting(struct env *e)
 /* Logits { 0, -inf, 0 }: the gradients are -0.5, 0 and 0.5. */
 static void updating(struct env *e)
 {
-    static const struct { cvy_sgd_desc sgd; float momentum[3], want[3]; } steps[] = {
+    static const struct {
+        cvy_sgd_desc sgd;
+        float momentum[3], want[3];
+    } steps[] = {
         { { .lr = 1 }, { 0 }, { 0.5f, -INFINITY, -0.5f } },
         { { .lr = 0 }, { 0 }, { 0, -INFINITY, 0 } },
-        { { .lr = 1, .weight_decay = 0.5, .decay_all = true }, { 0 }, { 0.5f, NAN, -0.5f } }, /* -inf + inf */
+        { { .lr = 1, .weight_decay = 0.5, .decay_all = true },
+          { 0 },
+          { 0.5f, NAN, -0.5f } }, /* -inf + inf */
         { { .lr = 1, .momentum = 0.5 }, { NAN, 1, 0 }, { NAN, -INFINITY, -0.5f } },
         { { .lr = 1, .momentum = 0.5 }, { INFINITY, 0, 1e-40f }, { -INFINITY, -INFINITY, -0.5f } },
-        { { .lr = 0, .momentum = 0.5 }, { INFINITY, 0, 0 }, { NAN, -INFINITY, 0 } }, /* 0 times inf */
-        { { .lr = 1, .momentum = 0.5, .nesterov = true }, { -INFINITY, 0, NAN }, { INFINITY, -INFINITY, NAN } },
+        { { .lr = 0, .momentum = 0.5 },
+          { INFINITY, 0, 0 },
+          { NAN, -INFINITY, 0 } }, /* 0 times inf */
+        { { .lr = 1, .momentum = 0.5, .nesterov = true },
+          { -INFINITY, 0, NAN },
+          { INFINITY, -INFINITY, NAN } },
     };
     for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
         static const float bias[3] = { 0, -INFINITY, 0 };
         cvy_net *net = net_of(e);
         cvy_trainer *t = biased(e, net, bias, steps[k].sgd);
         float got[3] = { 0 };
-        if (t && steps[k].sgd.momentum != 0 && cvy_trainer_set(t, CVY_PARAM_MOMENTUM, "fc.bias", steps[k].momentum, 3) != CVY_OK)
+        if (t && steps[k].sgd.momentum != 0 &&
+            cvy_trainer_set(t, CVY_PARAM_MOMENTUM, "fc.bias", steps[k].momentum, 3) != CVY_OK)
             complain(e, "%s", cvy_message(e->ctx));
-        if (t && (step(t, NULL) != CVY_OK || cvy_trainer_get(t, CVY_PARAM_WEIGHT, "fc.bias", got, 3) != CVY_OK))
+        if (t && (step(t, NULL) != CVY_OK ||
+                  cvy_trainer_get(t, CVY_PARAM_WEIGHT, "fc.bias", got, 3) != CVY_OK))
             complain(e, "%s", cvy_message(e->ctx));
         expect(e, "bias", got, steps[k].want, 3);
         cvy_trainer_destroy(&t);
@@ -991,17 +1161,19 @@ static void updating(struct env *e)
 /* Pixels are scaled, then padded with channels of zeros. */
 static void reading(struct env *e)
 {
-    static const float pixels[] = { NAN, INFINITY, -INFINITY, -0.0f, 1e-40f, 2, FLT_MAX }, scaled[] = {
-        NAN, INFINITY, -INFINITY, -2, -2, 2, FLT_MAX * 2 };
+    static const float pixels[] = { NAN, INFINITY, -INFINITY, -0.0f, 1e-40f, 2, FLT_MAX },
+                       scaled[] = { NAN, INFINITY, -INFINITY, -2, -2, 2, FLT_MAX * 2 };
     static const double mean[] = { 1 }, std[] = { 0.5 };
     float x[N * 4], y[N * 12], want[N * 12] = { 0 };
-    for (size_t i = 0; i < N * 4; i++) x[i] = pixels[i % 7], want[i / 4 * 12 + 4 + i % 4] = scaled[i % 7];
+    for (size_t i = 0; i < N * 4; i++)
+        x[i] = pixels[i % 7], want[i / 4 * 12 + 4 + i % 4] = scaled[i % 7];
     cvy_net *net = net_of(e);
     cvy_tensor t = cvy_pad_channels(net, cvy_input(net, 1, 2, 2), 1, 1, NULL);
     cvy_predictor *p = NULL;
     cvy_input_desc in = { .mean = mean, .std = std };
     cvy_batch b = { .images = x, .dtype = CVY_F32, .n = N };
-    if (cvy_predictor_create(net, t, N, &in, NULL, &p) != CVY_OK || cvy_predictor_run(p, &b, y) != CVY_OK)
+    if (cvy_predictor_create(net, t, N, &in, NULL, &p) != CVY_OK ||
+        cvy_predictor_run(p, &b, y) != CVY_OK)
         complain(e, "%s", cvy_message(e->ctx));
     else expect(e, "x", y, want, N * 12);
     cvy_predictor_destroy(&p);
@@ -1013,12 +1185,16 @@ enum { CLASSES = 3, PIXELS = 36 };
 /* conv, batch norm, activation, pooling, twice; a branch that is added; fully connected. */
 static cvy_tensor whole_net(cvy_net *net, size_t variant)
 {
-    const cvy_pool2d_desc pools[] = { { .kernel = { 2, 2 } },
-                                      { .kind = CVY_POOL_AVG, .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } },
-                                      { .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 }, .tie = CVY_TIE_SPLIT } };
+    const cvy_pool2d_desc pools[] = {
+        { .kernel = { 2, 2 } },
+        { .kind = CVY_POOL_AVG, .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } },
+        { .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 }, .tie = CVY_TIE_SPLIT }
+    };
     const cvy_act_desc act = acts[variant % ACTS].d;
     cvy_tensor x = cvy_input(net, 1, 6, 6);
-    x = cvy_conv2d(net, x, "conv1", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
+    x = cvy_conv2d(
+        net, x, "conv1",
+        &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } });
     x = cvy_activation(net, cvy_batch_norm(net, x, "bn1", NULL), NULL, &act);
     cvy_tensor y = cvy_pool2d(net, x, NULL, &pools[variant % 3]);
     x = cvy_conv2d(net, y, "conv2", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 1, 1 } });
@@ -1038,17 +1214,22 @@ static void predicting(struct env *e)
         cvy_predictor *p = NULL;
         float *x = ordinary(e, N * PIXELS), y[N * CLASSES], want[N * CLASSES];
         cvy_batch b = { .images = x, .dtype = CVY_F32, .n = N };
-        if (cvy_trainer_create(net, t, &(cvy_trainer_options){ .batch = N, .init.seed = 3 }, &trainer) != CVY_OK ||
-            cvy_predictor_create(net, t, N, NULL, trainer, &p) != CVY_OK || cvy_predictor_run(p, &b, want) != CVY_OK)
+        if (cvy_trainer_create(net, t, &(cvy_trainer_options){ .batch = N, .init.seed = 3 },
+                               &trainer) != CVY_OK ||
+            cvy_predictor_create(net, t, N, NULL, trainer, &p) != CVY_OK ||
+            cvy_predictor_run(p, &b, want) != CVY_OK)
             complain(e, "%s", cvy_message(e->ctx));
         for (size_t i = 0; i < N * CLASSES; i++)
-            if (!isfinite(want[i])) complain(e, "variant %zu: not finite without special values", variant);
-        EACH_SPECIAL(v, image) {
+            if (!isfinite(want[i]))
+                complain(e, "variant %zu: not finite without special values", variant);
+        EACH_SPECIAL(v, image)
+        {
             float *at = &x[image * PIXELS + 14], keep = *at, expected[N * CLASSES];
             memcpy(expected, want, sizeof want);
             *at = v;
             if (p && cvy_predictor_run(p, &b, y) != CVY_OK) complain(e, "%s", cvy_message(e->ctx));
-            for (size_t c = 0; c < CLASSES; c++) expected[image * CLASSES + c] = isnan(v) ? NAN : y[image * CLASSES + c];
+            for (size_t c = 0; c < CLASSES; c++)
+                expected[image * CLASSES + c] = isnan(v) ? NAN : y[image * CLASSES + c];
             expect(e, "y", y, expected, N * CLASSES);
             *at = keep;
         }
@@ -1072,10 +1253,14 @@ static void training(struct env *e)
         x[18 * PIXELS + 14] = NAN;
         set(want, 36, NAN);
         cvy_trainer_options o = { .batch = N, .sgd.lr = 0.1, .init.seed = 3 };
-        if (cvy_trainer_create(net, whole_net(net, variant), &o, &t) != CVY_OK) complain(e, "%s", cvy_message(e->ctx));
-        else if (cvy_trainer_step(t, &b, &r) != CVY_E_NUMERIC || !isnan(r.loss_sum) || r.correct != 0)
-            complain(e, "variant %zu: loss %g, %zu correct: %s", variant, r.loss_sum, r.correct, cvy_message(e->ctx));
-        if (t && cvy_trainer_get(t, CVY_PARAM_GRADIENT, "fc.bias", dw, CLASSES) == CVY_OK) expect(e, "db", dw, want, CLASSES);
+        if (cvy_trainer_create(net, whole_net(net, variant), &o, &t) != CVY_OK)
+            complain(e, "%s", cvy_message(e->ctx));
+        else if (cvy_trainer_step(t, &b, &r) != CVY_E_NUMERIC || !isnan(r.loss_sum) ||
+                 r.correct != 0)
+            complain(e, "variant %zu: loss %g, %zu correct: %s", variant, r.loss_sum, r.correct,
+                     cvy_message(e->ctx));
+        if (t && cvy_trainer_get(t, CVY_PARAM_GRADIENT, "fc.bias", dw, CLASSES) == CVY_OK)
+            expect(e, "db", dw, want, CLASSES);
         if (t && cvy_trainer_get(t, CVY_PARAM_GRADIENT, "conv1.weight", dw, 36) == CVY_OK)
             expect(e, "dw", dw, want, 36);
         cvy_trainer_destroy(&t);
@@ -1084,7 +1269,8 @@ static void training(struct env *e)
     }
 }
 
-/* Infinite pixels that the activation maps to 0 or 1: the loss is finite, and so are gradients that do not read them. */
+/* Infinite pixels that the activation maps to 0 or 1: the loss is finite, and so are gradients that
+ * do not read them. */
 static void saturating(struct env *e)
 {
     static const float ones[4] = { 1, 1, 1, 1 }, zeros[4];
@@ -1093,9 +1279,12 @@ static void saturating(struct env *e)
         for (int tie = 0; tie < 3; tie++) {
             cvy_net *net = net_of(e);
             cvy_trainer *t = NULL;
-            cvy_tensor y = cvy_conv2d(net, cvy_input(net, 1, 2, 2), "conv", &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 } });
-            y = cvy_activation(net, y, NULL, &(cvy_act_desc){ .kind = relu ? CVY_RELU : CVY_SIGMOID });
-            y = cvy_pool2d(net, y, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .tie = (enum cvy_pool_tie)tie });
+            cvy_tensor y = cvy_conv2d(net, cvy_input(net, 1, 2, 2), "conv",
+                                      &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 } });
+            y = cvy_activation(net, y, NULL,
+                               &(cvy_act_desc){ .kind = relu ? CVY_RELU : CVY_SIGMOID });
+            y = cvy_pool2d(net, y, NULL,
+                           &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .tie = (enum cvy_pool_tie)tie });
             y = cvy_linear(net, y, "fc", &(cvy_linear_desc){ .out_features = 2 });
             float x[N * 4], got[2];
             set(x, N * 4, -INFINITY);
@@ -1105,7 +1294,8 @@ static void saturating(struct env *e)
                 cvy_trainer_set(t, CVY_PARAM_WEIGHT, "conv.weight", ones, 1) != CVY_OK ||
                 cvy_trainer_set(t, CVY_PARAM_WEIGHT, "conv.bias", zeros, 1) != CVY_OK ||
                 cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.weight", ones, 2) != CVY_OK ||
-                cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.bias", zeros, 2) != CVY_OK || cvy_trainer_step(t, &b, &r) != CVY_OK)
+                cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.bias", zeros, 2) != CVY_OK ||
+                cvy_trainer_step(t, &b, &r) != CVY_OK)
                 complain(e, "%s", cvy_message(e->ctx));
             if (!loss_as_wanted(r.loss_sum / N, 0.69314718)) complain(e, "loss %g", r.loss_sum / N);
             if (t && cvy_trainer_get(t, CVY_PARAM_GRADIENT, "fc.weight", got, 2) == CVY_OK)
@@ -1121,9 +1311,12 @@ static void saturating(struct env *e)
         }
 }
 
-/* ------------------------------------------------------------------------------------------------ all of them */
+/* ---------------------------------------------------------------------------------- all of them */
 
-static const struct { const char *name; void (*run)(struct env *e); } scenarios[] = {
+static const struct {
+    const char *name;
+    void (*run)(struct env *e);
+} scenarios[] = {
     { "convolution: a special pixel", conv_input },
     { "convolution: a special gradient", conv_gradient },
     { "convolution: a special weight or bias", conv_weight },
@@ -1166,17 +1359,22 @@ enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
 static bool may_deviate(const char *backend, const char *scenario)
 {
     for (size_t i = 0; i < sizeof deviations / sizeof *deviations; i++)
-        if (!strcmp(deviations[i].backend, backend) && !strcmp(deviations[i].scenario, scenario)) return true;
+        if (!strcmp(deviations[i].backend, backend) && !strcmp(deviations[i].scenario, scenario))
+            return true;
     return false;
 }
 
-/* All scenarios on one backend, fused and not; the number of those that went otherwise than they should. */
-static size_t all_scenarios(const char *name, const cvy_context_options *options, uint64_t hashes[SCENARIOS])
+/* All scenarios on one backend, fused and not; the number of those that went otherwise than they
+ * should. */
+static size_t all_scenarios(const char *name, const cvy_context_options *options,
+                            uint64_t hashes[SCENARIOS])
 {
     size_t wrong = 0;
     for (size_t k = 0; k < SCENARIOS; k++) {
         bool allowed = may_deviate(name, scenarios[k].name);
-        struct env e = { .backend = name, .scenario = scenarios[k].name, .module = !strncmp(options->backends, "onednn", 6),
+        struct env e = { .backend = name,
+                         .scenario = scenarios[k].name,
+                         .module = !strncmp(options->backends, "onednn", 6),
                          .told = !allowed };
         for (int alone = 0; alone < 2; alone++) {
             cvy_context_options o = *options;
@@ -1186,7 +1384,9 @@ static size_t all_scenarios(const char *name, const cvy_context_options *options
             release(&e, 0);
             cvy_context_destroy(&e.ctx);
         }
-        if (allowed && !e.failed) print_message("  %s, %s: keeps the rule, the list says it does not\n", name, e.scenario);
+        if (allowed && !e.failed)
+            print_message("  %s, %s: keeps the rule, the list says it does not\n", name,
+                          e.scenario);
         wrong += e.failed != allowed;
         if (hashes[k] && hashes[k] != e.hash) {
             print_message("  %s, %s: other bits than on the first table\n", name, e.scenario);
@@ -1201,7 +1401,10 @@ static void reference_keeps_the_rule(void **state)
 {
     (void)state;
     uint64_t hashes[SCENARIOS] = { 0 };
-    assert_int_equal(all_scenarios("reference", &(cvy_context_options){ .threads = 1, .backends = "reference" }, hashes), 0);
+    assert_int_equal(all_scenarios("reference",
+                                   &(cvy_context_options){ .threads = 1, .backends = "reference" },
+                                   hashes),
+                     0);
 }
 
 static void native_keeps_the_rule_on_every_table(void **state)
@@ -1215,7 +1418,9 @@ static void native_keeps_the_rule_on_every_table(void **state)
         char name[32];
         if (!machine.can_run[isa]) continue;
         snprintf(name, sizeof name, "native %s", cvy_isa_name((enum cvy_isa)isa));
-        cvy_context_options o = { .threads = 1, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true };
+        cvy_context_options o = {
+            .threads = 1, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true
+        };
         wrong += all_scenarios(name, &o, hashes);
     }
     assert_int_equal(wrong, 0);
@@ -1224,8 +1429,10 @@ static void native_keeps_the_rule_on_every_table(void **state)
 static void skip_without_module(void)
 {
     cvy_context *ctx;
-    enum cvy_status status = cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "onednn" }, &ctx);
-    bool absent = status != CVY_OK && strstr(cvy_message(ctx), "convoy-onednn.so in"); /* this build has none */
+    enum cvy_status status =
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "onednn" }, &ctx);
+    /* this build has none */
+    bool absent = status != CVY_OK && strstr(cvy_message(ctx), "convoy-onednn.so in");
     cvy_context_destroy(&ctx);
     if (absent) {
         print_message("left out: the oneDNN module: not built (Debian: libdnnl-dev)\n");
@@ -1243,17 +1450,23 @@ static void module_keeps_the_rule(void **state)
     assert_int_equal(all_scenarios("onednn", &o, hashes), 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ padding */
+/* -------------------------------------------------------------------------------------- padding */
 
-/* A random convolution of whole numbers, all above zero, one operand of each pass with one infinity in it: so a result is
- * NaN only if somebody multiplied it by the padding. */
-struct padded { cvy_conv2d_desc d; cvy_shape x; size_t n_x, n_w; };
+/* A random convolution of whole numbers, all above zero, one operand of each pass with one infinity
+ * in it: so a result is NaN only if somebody multiplied it by the padding. */
+struct padded {
+    cvy_conv2d_desc d;
+    cvy_shape x;
+    size_t n_x, n_w;
+};
 
 static struct padded any_padded(struct check_rng *r)
 {
     static const size_t groups[] = { 1, 1, 2, 3, 5 };
-    size_t g = groups[check_below(r, 5)], ic = g * (1 + check_below(r, 20)), oc = g * (1 + check_below(r, 20));
-    struct padded p = { .x = { 1 + check_below(r, 3), ic, 4 + check_below(r, 8), 4 + check_below(r, 8) } };
+    size_t g = groups[check_below(r, 5)], ic = g * (1 + check_below(r, 20)),
+           oc = g * (1 + check_below(r, 20));
+    struct padded p = { .x = { 1 + check_below(r, 3), ic, 4 + check_below(r, 8),
+                               4 + check_below(r, 8) } };
     if (check_below(r, 6) == 0) g = oc = ic; /* depthwise */
     p.d = (cvy_conv2d_desc){ .out_channels = oc, .groups = g, .no_bias = true };
     for (int i = 0; i < 2; i++) {
@@ -1275,15 +1488,25 @@ static float *some_numbers(struct check_rng *r, size_t n, bool infinite)
     return x;
 }
 
-static size_t nan_from_padding(cvy_context *ctx, struct check_rng *r, const struct padded *p, enum cvy_pass pass)
+static size_t nan_from_padding(cvy_context *ctx, struct check_rng *r, const struct padded *p,
+                               enum cvy_pass pass)
 {
     cvy_op *op;
-    if (cvy_op_conv2d(ctx, &p->d, p->x, pass, &op)) return 0; /* the kernel is larger than the map */
+    /* the kernel is larger than the map */
+    if (cvy_op_conv2d(ctx, &p->d, p->x, pass, &op)) return 0;
     cvy_shape y = cvy_op_dst_shape(op);
-    size_t n_y = y.n * y.c * y.h * y.w, n = pass == CVY_FORWARD ? n_y : pass == CVY_BACKWARD_DATA ? p->n_x : p->n_w, nans = 0;
-    float *x = some_numbers(r, p->n_x, false), *w = some_numbers(r, p->n_w, pass != CVY_BACKWARD_WEIGHTS);
-    float *dy = some_numbers(r, n_y, pass == CVY_BACKWARD_WEIGHTS), *out = some_numbers(r, n, false);
-    cvy_op_args args = { .src = x, .weights = w, .diff_dst = dy, .dst = out, .diff_src = out, .diff_weights = out };
+    size_t n_y = y.n * y.c * y.h * y.w,
+           n = pass == CVY_FORWARD         ? n_y
+               : pass == CVY_BACKWARD_DATA ? p->n_x
+                                           : p->n_w,
+           nans = 0;
+    float *x = some_numbers(r, p->n_x, false),
+          *w = some_numbers(r, p->n_w, pass != CVY_BACKWARD_WEIGHTS);
+    float *dy = some_numbers(r, n_y, pass == CVY_BACKWARD_WEIGHTS),
+          *out = some_numbers(r, n, false);
+    cvy_op_args args = {
+        .src = x, .weights = w, .diff_dst = dy, .dst = out, .diff_src = out, .diff_weights = out
+    };
     if (cvy_op_run(op, &args)) fail_msg("%s", cvy_message(ctx));
     for (size_t i = 0; i < n; i++) nans += isnan(out[i]);
     free(x), free(w), free(dy), free(out);
@@ -1293,24 +1516,28 @@ static size_t nan_from_padding(cvy_context *ctx, struct check_rng *r, const stru
 
 static void never_multiplied(const char *backends)
 {
-    static const char *const names[] = { [CVY_FORWARD] = "forward", [CVY_BACKWARD_DATA] = "data", [CVY_BACKWARD_WEIGHTS] = "weights" };
+    static const char *const names[] = {
+        [CVY_FORWARD] = "forward", [CVY_BACKWARD_DATA] = "data", [CVY_BACKWARD_WEIGHTS] = "weights"
+    };
     struct check_rng r = { check_seed() };
     cvy_context *ctx;
-    if (cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = backends }, &ctx)) fail_msg("%s", cvy_message(ctx));
+    if (cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = backends }, &ctx))
+        fail_msg("%s", cvy_message(ctx));
     for (int i = 0; i < 200; i++) {
         const struct padded p = any_padded(&r);
         for (enum cvy_pass pass = CVY_FORWARD; pass <= CVY_BACKWARD_WEIGHTS; pass++) {
             size_t n = pass == CVY_FORWARD_INFER ? 0 : nan_from_padding(ctx, &r, &p, pass);
             if (n)
-                fail_msg("%s, %s, case %d: %zu NaN of %zu -> %zu, %zu groups, kernel %zu x %zu", backends, names[pass], i, n, p.x.c,
-                         p.d.out_channels, p.d.groups, p.d.kernel[0], p.d.kernel[1]);
+                fail_msg("%s, %s, case %d: %zu NaN of %zu -> %zu, %zu groups, kernel %zu x %zu",
+                         backends, names[pass], i, n, p.x.c, p.d.out_channels, p.d.groups,
+                         p.d.kernel[0], p.d.kernel[1]);
         }
     }
     cvy_context_destroy(&ctx);
 }
 
-/* 2 -> 3 channels, 3 x 3, one weight in a corner infinite, with a tanh that a module may fuse: the pixel in the corner does
- * not read that weight. */
+/* 2 -> 3 channels, 3 x 3, one weight in a corner infinite, with a tanh that a module may fuse: the
+ * pixel in the corner does not read that weight. */
 static void never_multiplied_in_a_net(const char *backends)
 {
     cvy_context *ctx;
@@ -1319,17 +1546,23 @@ static void never_multiplied_in_a_net(const char *backends)
     float w[3 * 2 * 9], x[5 * 2 * 16], y[5 * 3 * 16];
     for (size_t i = 0; i < sizeof w / sizeof *w; i++) w[i] = i % 9 ? 0.01f : INFINITY;
     for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = 1;
-    if (cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = backends }, &ctx)) fail_msg("%s", cvy_message(ctx));
+    if (cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = backends }, &ctx))
+        fail_msg("%s", cvy_message(ctx));
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
-    const cvy_conv2d_desc d = { .out_channels = 3, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .no_bias = true };
+    const cvy_conv2d_desc d = {
+        .out_channels = 3, .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }, .no_bias = true
+    };
     cvy_tensor t = cvy_conv2d(net, cvy_input(net, 2, 4, 4), "c", &d);
     t = cvy_activation(net, t, NULL, &(cvy_act_desc){ .kind = CVY_TANH });
     if (cvy_predictor_create(net, t, 7, NULL, NULL, &p)) fail_msg("%s", cvy_message(ctx));
-    assert_int_equal(cvy_predictor_set(p, CVY_PARAM_WEIGHT, "c.weight", w, sizeof w / sizeof *w), CVY_OK);
-    assert_int_equal(cvy_predictor_run(p, &(cvy_batch){ .images = x, .dtype = CVY_F32, .n = 5 }, y), CVY_OK);
+    assert_int_equal(cvy_predictor_set(p, CVY_PARAM_WEIGHT, "c.weight", w, sizeof w / sizeof *w),
+                     CVY_OK);
+    assert_int_equal(cvy_predictor_run(p, &(cvy_batch){ .images = x, .dtype = CVY_F32, .n = 5 }, y),
+                     CVY_OK);
     for (size_t i = 0; i < sizeof y / sizeof *y; i++) {
         bool edge = i % 16 < 4 || i % 4 == 0; /* the first row and column: no tap 0 */
-        if (edge ? !(y[i] > 0 && y[i] < 0.2f) : y[i] != 1) fail_msg("%s: y[%zu] is %g", backends, i, (double)y[i]);
+        if (edge ? !(y[i] > 0 && y[i] < 0.2f) : y[i] != 1)
+            fail_msg("%s: y[%zu] is %g", backends, i, (double)y[i]);
     }
     cvy_predictor_destroy(&p);
     cvy_net_destroy(&net);

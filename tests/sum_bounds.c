@@ -1,7 +1,9 @@
-/* How far sums may be from exact: |error| <= n u sum|terms|, u = 2^-24, with the n that docs/numerics.md promises for every
- * input, looked for where it is worst: equal terms, growing and shrinking ones, one sign, signs that alternate, one huge
- * term, and what a climb from these finds. Convolutions, forward, for data and for weights, in one test (and the typical
- * figure of random terms, which is much smaller); the sums of pooling, biases, batch norm and the loss in the other. */
+/* How far sums may be from exact: |error| <= n u sum|terms|, u = 2^-24, with the n that
+ * docs/numerics.md promises for every input, looked for where it is worst: equal terms, growing and
+ * shrinking ones, one sign, signs that alternate, one huge term, and what a climb from these finds.
+ * Convolutions, forward, for data and for weights, in one test (and the typical figure of random
+ * terms, which is much smaller); the sums of pooling, biases, batch norm and the loss in the
+ * other. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,11 +17,23 @@
 
 #define U 0x1p-24
 
-/* ------------------------------------------------------------------------------------------------ terms */
+/* ---------------------------------------------------------------------------------------- terms */
 
-enum pattern { MIXED, POSITIVE, EQUAL, EQUAL2, GROWING, SHRINKING, ALTERNATING, SPIKE, FAR, PATTERNS };
-static const char *const pattern_names[PATTERNS] = { "mixed", "positive", "equal", "equal 0.529", "growing", "shrinking",
-                                                     "alternating", "spike", "far from 0" };
+enum pattern {
+    MIXED,
+    POSITIVE,
+    EQUAL,
+    EQUAL2,
+    GROWING,
+    SHRINKING,
+    ALTERNATING,
+    SPIKE,
+    FAR,
+    PATTERNS
+};
+static const char *const pattern_names[PATTERNS] = { "mixed",       "positive", "equal",
+                                                     "equal 0.529", "growing",  "shrinking",
+                                                     "alternating", "spike",    "far from 0" };
 
 /* Term i of n. */
 static float term(struct check_rng *r, enum pattern p, size_t i, size_t n)
@@ -42,7 +56,8 @@ static float term(struct check_rng *r, enum pattern p, size_t i, size_t n)
 static cvy_context *native(void)
 {
     cvy_context *ctx;
-    if (cvy_context_create(&(cvy_context_options){ .backends = "native", .strict = true, .threads = 1 }, &ctx))
+    if (cvy_context_create(
+            &(cvy_context_options){ .backends = "native", .strict = true, .threads = 1 }, &ctx))
         fail_msg("%s", cvy_message(ctx));
     return ctx;
 }
@@ -54,17 +69,17 @@ static float *floats(size_t n)
     return p;
 }
 
-/* ------------------------------------------------------------------------------------------------ convolutions */
+/* --------------------------------------------------------------------------------- convolutions */
 
-/* 1x1 kernels on one pixel, so that K is what is asked for: channels forward and for data, images for weights; and
- * `spatial`: all of it in pixels of a kernel, or of a map for weights. */
+/* 1x1 kernels on one pixel, so that K is what is asked for: channels forward and for data, images
+ * for weights; and `spatial`: all of it in pixels of a kernel, or of a map for weights. */
 static const size_t ks[] = { 2, 4, 9, 16, 25, 33, 64, 128, 256, 512, 1024, 4608, 25088 };
 enum { SIDE = 16, KS = sizeof ks / sizeof *ks };
 
 struct sum {
     cvy_context *ctx;
     enum cvy_pass pass;
-    size_t k, side;      /* products of a sum; sums are side x side */
+    size_t k, side; /* products of a sum; sums are side x side */
     float *x, *w, *y;
     cvy_op *op;
 };
@@ -76,7 +91,8 @@ static struct sum sum_of(cvy_context *ctx, enum cvy_pass pass, size_t k)
     size_t n = weights ? k : SIDE, ic = pass == CVY_FORWARD ? k : SIDE, oc = data ? k : SIDE;
     s.x = floats(n * ic), s.w = floats(oc * ic), s.y = floats(n * oc);
     cvy_conv2d_desc d = { .out_channels = oc, .kernel = { 1, 1 }, .no_bias = true };
-    if (cvy_op_conv2d(ctx, &d, (cvy_shape){ n, ic, 1, 1 }, pass, &s.op)) fail_msg("%s", cvy_message(ctx));
+    if (cvy_op_conv2d(ctx, &d, (cvy_shape){ n, ic, 1, 1 }, pass, &s.op))
+        fail_msg("%s", cvy_message(ctx));
     return s;
 }
 
@@ -84,7 +100,8 @@ static struct sum sum_of(cvy_context *ctx, enum cvy_pass pass, size_t k)
 static float *factor(const struct sum *m, bool b, size_t index, size_t s)
 {
     if (m->pass == CVY_FORWARD) return b ? &m->w[index * m->k + s] : &m->x[index * m->k + s];
-    if (m->pass == CVY_BACKWARD_DATA) return b ? &m->w[s * m->side + index] : &m->y[index * m->k + s];
+    if (m->pass == CVY_BACKWARD_DATA)
+        return b ? &m->w[s * m->side + index] : &m->y[index * m->k + s];
     return b ? &m->x[s * m->side + index] : &m->y[s * m->side + index];
 }
 
@@ -148,7 +165,8 @@ static void fill_sum(const struct sum *m, enum pattern p, struct check_rng *r)
             }
 }
 
-/* Makes the sums worse: each row of factors in turn is a stretch of the worst row's with some of it changed. */
+/* Makes the sums worse: each row of factors in turn is a stretch of the worst row's with some of it
+ * changed. */
 static double climb(const struct sum *m, struct check_rng *r, int rounds)
 {
     double each[SIDE * SIDE], best = 0;
@@ -165,7 +183,8 @@ static double climb(const struct sum *m, struct check_rng *r, int rounds)
             float scale = check_below(r, 2) ? check_uniform(r, 0.5f, 2) : 1;
             size_t from = check_below(r, m->k), to = from + check_below(r, m->k - from + 1);
             float bend = check_uniform(r, 0.9f, 1.1f);
-            for (size_t s = 0; s < m->k; s++) *factor(m, false, i, s) = row[s] * (s >= from && s < to ? scale * bend : scale);
+            for (size_t s = 0; s < m->k; s++)
+                *factor(m, false, i, s) = row[s] * (s >= from && s < to ? scale * bend : scale);
         }
     }
     free(row);
@@ -196,25 +215,32 @@ static void convolutions(void **state)
                 if (n > worst) worst = n, where = (enum pattern)f;
             }
             if (passes[p] == CVY_FORWARD && ks[i] == 256) found = worst;
-            print_message("%-8s K %6zu: worst %6.1f of %6.0f (%s), random %5.1f of %5.1f, positive %5.1f of %5.1f\n", names[p],
-                          ks[i], worst, promised(ks[i], passes[p]), pattern_names[where], random[0],
-                          typical(ks[i], false, passes[p]), random[1], typical(ks[i], true, passes[p]));
+            print_message("%-8s K %6zu: worst %6.1f of %6.0f (%s), random %5.1f of %5.1f, positive "
+                          "%5.1f of %5.1f\n",
+                          names[p], ks[i], worst, promised(ks[i], passes[p]), pattern_names[where],
+                          random[0], typical(ks[i], false, passes[p]), random[1],
+                          typical(ks[i], true, passes[p]));
             if (!(worst <= promised(ks[i], passes[p])))
-                fail_msg("%s, K %zu, %s: %.1f, promised %.0f", names[p], ks[i], pattern_names[where], worst, promised(ks[i], passes[p]));
+                fail_msg("%s, K %zu, %s: %.1f, promised %.0f", names[p], ks[i],
+                         pattern_names[where], worst, promised(ks[i], passes[p]));
             for (int f = 0; f < 2; f++)
                 if (!(random[f] <= typical(ks[i], f, passes[p])))
-                    fail_msg("%s, K %zu, %s: %.2f, typical %.2f", names[p], ks[i], pattern_names[f], random[f],
-                             typical(ks[i], f, passes[p]));
+                    fail_msg("%s, K %zu, %s: %.2f, typical %.2f", names[p], ks[i], pattern_names[f],
+                             random[f], typical(ks[i], f, passes[p]));
             sum_free(&m);
         }
-    assert_true(found > 60); /* equal terms are known to need 64: the search looks where it is bad */
+    /* equal terms are known to need 64: the search looks where it is bad */
+    assert_true(found > 60);
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------ everything else */
+/* ------------------------------------------------------------------------------ everything else */
 
 /* The worst so far of one kind of sum. */
-struct worst { double n; enum pattern where; };
+struct worst {
+    double n;
+    enum pattern where;
+};
 
 static void note(struct worst *w, enum pattern p, double error, double magnitude)
 {
@@ -225,13 +251,15 @@ static void note(struct worst *w, enum pattern p, double error, double magnitude
 static void held(const char *what, const struct worst *w, double most)
 {
     print_message("%-28s worst %6.1f of %4.0f (%s)\n", what, w->n, most, pattern_names[w->where]);
-    if (!(w->n <= most)) fail_msg("%s: %.1f, promised %.0f (%s)", what, w->n, most, pattern_names[w->where]);
+    if (!(w->n <= most))
+        fail_msg("%s: %.1f, promised %.0f (%s)", what, w->n, most, pattern_names[w->where]);
 }
 
 /* One image, one channel: the terms of a window are the map. */
 static void averages(cvy_context *ctx, struct check_rng *r)
 {
-    static const size_t sides[][2] = { { 2, 2 }, { 3, 3 }, { 4, 4 }, { 5, 5 }, { 7, 7 }, { 1, 40 }, { 40, 1 }, { 33, 50 }, { 224, 224 } };
+    static const size_t sides[][2] = { { 2, 2 },  { 3, 3 },  { 4, 4 },   { 5, 5 },    { 7, 7 },
+                                       { 1, 40 }, { 40, 1 }, { 33, 50 }, { 224, 224 } };
     struct worst w = { 0 };
     for (size_t k = 0; k < sizeof sides / sizeof *sides; k++)
         for (int p = 0; p < PATTERNS; p++) {
@@ -240,8 +268,11 @@ static void averages(cvy_context *ctx, struct check_rng *r)
             float *x = floats(n), y;
             double sum = 0, magnitude = 0;
             cvy_op *op;
-            for (size_t i = 0; i < n; i++) x[i] = term(r, (enum pattern)p, i, n), sum += (double)x[i], magnitude += fabs((double)x[i]);
-            if (cvy_op_pool2d(ctx, &d, (cvy_shape){ 1, 1, sides[k][0], sides[k][1] }, CVY_FORWARD, &op) ||
+            for (size_t i = 0; i < n; i++)
+                x[i] = term(r, (enum pattern)p, i, n), sum += (double)x[i],
+                magnitude += fabs((double)x[i]);
+            if (cvy_op_pool2d(ctx, &d, (cvy_shape){ 1, 1, sides[k][0], sides[k][1] }, CVY_FORWARD,
+                              &op) ||
                 cvy_op_run(op, &(cvy_op_args){ .src = x, .dst = &y }))
                 fail_msg("%s", cvy_message(ctx));
             note(&w, (enum pattern)p, fabs((double)y - sum / (double)n), magnitude / (double)n);
@@ -251,38 +282,48 @@ static void averages(cvy_context *ctx, struct check_rng *r)
     held("average pool", &w, 18);
 }
 
-/* Windows of k x k, stride 1: a pixel in the middle has k^2 shares. Constant maps make every one go to the last pixel of
- * its window for maxima that grow. */
+/* Windows of k x k, stride 1: a pixel in the middle has k^2 shares. Constant maps make every one go
+ * to the last pixel of its window for maxima that grow. */
 static void pool_gradients(cvy_context *ctx, struct check_rng *r, enum cvy_pool_kind kind)
 {
     static const size_t kernels[] = { 2, 3, 4, 5, 9, 31 };
     struct worst w = { 0 };
     for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++)
         for (int p = 0; p < PATTERNS; p++) {
-            size_t kernel = kernels[k], side = kernel + 8, out = side + kernel - 1, pad = kernel - 1;
-            cvy_pool2d_desc d = { .kind = kind, .kernel = { kernel, kernel }, .stride = { 1, 1 }, .pad = { pad, pad, pad, pad } };
+            size_t kernel = kernels[k], side = kernel + 8, out = side + kernel - 1,
+                   pad = kernel - 1;
+            cvy_pool2d_desc d = { .kind = kind,
+                                  .kernel = { kernel, kernel },
+                                  .stride = { 1, 1 },
+                                  .pad = { pad, pad, pad, pad } };
             float *x = floats(side * side), *dy = floats(out * out), *dx = floats(side * side);
             double *sum = calloc(2 * side * side, sizeof *sum), *magnitude = sum + side * side;
             assert_non_null(sum);
-            for (size_t i = 0; i < side * side; i++) x[i] = i == side * side / 2 + side / 2 ? 1 : 0; /* takes all that see it */
+            /* takes all that see it */
+            for (size_t i = 0; i < side * side; i++) x[i] = i == side * side / 2 + side / 2 ? 1 : 0;
             for (size_t i = 0; i < out * out; i++) dy[i] = term(r, (enum pattern)p, i, out * out);
             for (size_t i = 0; i < out * out; i++) {
-                size_t oy = i / out, ox = i % out, y0 = oy < pad ? 0 : oy - pad, x0 = ox < pad ? 0 : ox - pad;
-                size_t y1 = oy < side ? oy : side - 1, x1 = ox < side ? ox : side - 1, best = y0 * side + x0;
+                size_t oy = i / out, ox = i % out, y0 = oy < pad ? 0 : oy - pad,
+                       x0 = ox < pad ? 0 : ox - pad;
+                size_t y1 = oy < side ? oy : side - 1, x1 = ox < side ? ox : side - 1,
+                       best = y0 * side + x0;
                 for (size_t y = y0; y <= y1; y++)
                     for (size_t c = x0; c <= x1; c++) {
                         double share = (double)dy[i] / (double)(kernel * kernel);
                         if (x[y * side + c] > x[best]) best = y * side + c;
-                        if (kind == CVY_POOL_AVG) sum[y * side + c] += share, magnitude[y * side + c] += fabs(share);
+                        if (kind == CVY_POOL_AVG)
+                            sum[y * side + c] += share, magnitude[y * side + c] += fabs(share);
                     }
-                if (kind == CVY_POOL_MAX) sum[best] += (double)dy[i], magnitude[best] += fabs((double)dy[i]);
+                if (kind == CVY_POOL_MAX)
+                    sum[best] += (double)dy[i], magnitude[best] += fabs((double)dy[i]);
             }
             cvy_op *op;
             if (cvy_op_pool2d(ctx, &d, (cvy_shape){ 1, 1, side, side }, CVY_BACKWARD_DATA, &op) ||
                 cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_src = dx }))
                 fail_msg("%s", cvy_message(ctx));
             for (size_t i = 0; i < side * side; i++)
-                if (magnitude[i] > 0) note(&w, (enum pattern)p, fabs((double)dx[i] - sum[i]), magnitude[i]);
+                if (magnitude[i] > 0)
+                    note(&w, (enum pattern)p, fabs((double)dx[i] - sum[i]), magnitude[i]);
             cvy_op_destroy(&op);
             free(x), free(dy), free(dx), free(sum);
         }
@@ -292,15 +333,20 @@ static void pool_gradients(cvy_context *ctx, struct check_rng *r, enum cvy_pool_
 /* The bias gradient by each plan: few pixels, small layers, many weights, a wide map. */
 static void biases(cvy_context *ctx, struct check_rng *r)
 {
-    static const struct { size_t n, ic, oc, side; } layers[] = {
-        { 3000, 1, 16, 1 }, { 40, 2, 5, 2 }, { 3, 2, 5, 100 }, { 2, 320, 320, 30 }, { 1200, 1, 130, 1 },
+    static const struct {
+        size_t n, ic, oc, side;
+    } layers[] = {
+        { 3000, 1, 16, 1 },  { 40, 2, 5, 2 },     { 3, 2, 5, 100 },
+        { 2, 320, 320, 30 }, { 1200, 1, 130, 1 },
     };
     struct worst w = { 0 };
     for (size_t k = 0; k < sizeof layers / sizeof *layers; k++)
         for (int p = 0; p < PATTERNS; p++) {
-            size_t side = layers[k].side, pixels = side * side, oc = layers[k].oc, ic = layers[k].ic, n = layers[k].n;
+            size_t side = layers[k].side, pixels = side * side, oc = layers[k].oc,
+                   ic = layers[k].ic, n = layers[k].n;
             cvy_conv2d_desc d = { .out_channels = oc, .kernel = { 1, 1 } };
-            float *x = floats(n * ic * pixels), *dy = floats(n * oc * pixels), *dw = floats(oc * ic), *db = floats(oc);
+            float *x = floats(n * ic * pixels), *dy = floats(n * oc * pixels),
+                  *dw = floats(oc * ic), *db = floats(oc);
             double *sum = calloc(2 * oc, sizeof *sum);
             cvy_op *op;
             assert_non_null(sum);
@@ -310,26 +356,33 @@ static void biases(cvy_context *ctx, struct check_rng *r)
                 dy[i] = term(r, (enum pattern)p, i / pixels / oc * pixels + i % pixels, n * pixels);
                 sum[o] += (double)dy[i], sum[oc + o] += fabs((double)dy[i]);
             }
-            if (cvy_op_conv2d(ctx, &d, (cvy_shape){ n, ic, side, side }, CVY_BACKWARD_WEIGHTS, &op) ||
-                cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = dw, .diff_bias = db }))
+            if (cvy_op_conv2d(ctx, &d, (cvy_shape){ n, ic, side, side }, CVY_BACKWARD_WEIGHTS,
+                              &op) ||
+                cvy_op_run(op, &(cvy_op_args){
+                                   .src = x, .diff_dst = dy, .diff_weights = dw, .diff_bias = db }))
                 fail_msg("%s", cvy_message(ctx));
-            for (size_t o = 0; o < oc; o++) note(&w, (enum pattern)p, fabs((double)db[o] - sum[o]), sum[oc + o]);
+            for (size_t o = 0; o < oc; o++)
+                note(&w, (enum pattern)p, fabs((double)db[o] - sum[o]), sum[oc + o]);
             cvy_op_destroy(&op);
             free(x), free(dy), free(dw), free(db), free(sum);
         }
     held("gradient of a bias", &w, 22);
 }
 
-/* One channel: beta's gradient sums dy, gamma's dy times xhat, the variance squares of differences. */
+/* One channel: beta's gradient sums dy, gamma's dy times xhat, the variance squares of
+ * differences. */
 static void batch_norms(cvy_context *ctx, struct check_rng *r)
 {
-    static const cvy_shape shapes[] = { { 1, 1, 16, 16 }, { 16, 1, 32, 32 }, { 3, 1, 90, 100 }, { 200, 1, 1, 1 }, { 20, 1, 7, 300 } };
+    static const cvy_shape shapes[] = {
+        { 1, 1, 16, 16 }, { 16, 1, 32, 32 }, { 3, 1, 90, 100 }, { 200, 1, 1, 1 }, { 20, 1, 7, 300 }
+    };
     struct worst beta = { 0 }, gamma = { 0 }, var = { 0 };
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
         for (int p = 0; p < PATTERNS; p++) {
             cvy_shape s = shapes[k];
             size_t n = s.n * s.h * s.w;
-            float *x = floats(n), *dy = floats(n), *dx = floats(n), dgamma, dbeta, mean, v, one = 1, zero = 0;
+            float *x = floats(n), *dy = floats(n), *dx = floats(n), dgamma, dbeta, mean, v, one = 1,
+                  zero = 0;
             double m = 0, m2 = 0, sums[4] = { 0 };
             cvy_op *op;
             /* two values where terms are equal, so that all squares are the same */
@@ -341,18 +394,30 @@ static void batch_norms(cvy_context *ctx, struct check_rng *r)
             m /= (double)n;
             for (size_t i = 0; i < n; i++) m2 += ((double)x[i] - m) * ((double)x[i] - m);
             if (cvy_op_batch_norm(ctx, NULL, s, CVY_FORWARD, &op) ||
-                cvy_op_run(op, &(cvy_op_args){ .src = x, .weights = &one, .bias = &zero, .dst = dx, .mean = &mean, .var = &v }))
+                cvy_op_run(op, &(cvy_op_args){ .src = x,
+                                               .weights = &one,
+                                               .bias = &zero,
+                                               .dst = dx,
+                                               .mean = &mean,
+                                               .var = &v }))
                 fail_msg("%s", cvy_message(ctx));
             cvy_op_destroy(&op);
             note(&var, (enum pattern)p, fabs((double)v - m2 / (double)n), m2 / (double)n);
             double scale = 1 / sqrt((double)v + 1e-5);
             for (size_t i = 0; i < n; i++) {
                 double t = (double)dy[i] * ((double)x[i] - (double)mean) * scale;
-                sums[0] += (double)dy[i], sums[1] += fabs((double)dy[i]), sums[2] += t, sums[3] += fabs(t);
+                sums[0] += (double)dy[i], sums[1] += fabs((double)dy[i]), sums[2] += t,
+                    sums[3] += fabs(t);
             }
             if (cvy_op_batch_norm(ctx, NULL, s, CVY_BACKWARD_DATA, &op) ||
-                cvy_op_run(op, &(cvy_op_args){ .src = x, .weights = &one, .diff_dst = dy, .mean = &mean, .var = &v, .diff_src = dx,
-                                               .diff_weights = &dgamma, .diff_bias = &dbeta }))
+                cvy_op_run(op, &(cvy_op_args){ .src = x,
+                                               .weights = &one,
+                                               .diff_dst = dy,
+                                               .mean = &mean,
+                                               .var = &v,
+                                               .diff_src = dx,
+                                               .diff_weights = &dgamma,
+                                               .diff_bias = &dbeta }))
                 fail_msg("%s", cvy_message(ctx));
             cvy_op_destroy(&op);
             note(&beta, (enum pattern)p, fabs((double)dbeta - sums[0]), sums[1]);
@@ -378,11 +443,15 @@ static void losses(cvy_context *ctx)
         for (size_t i = 0; i < n * classes; i++) x[i] = i % classes ? -7.1f : 0;
         for (size_t c = 0; c < classes; c++) want += exp((double)x[c]), spread -= (double)x[c];
         want = log(want) + 0.5 * spread / (double)classes;
-        if (cvy_op_softmax_cross_entropy(ctx, &(cvy_loss_desc){ .label_smoothing = 0.5 }, (cvy_shape){ n, classes, 1, 1 }, &op) ||
-            cvy_op_run(op, &(cvy_op_args){ .src = x, .labels = labels, .loss = &loss, .diff_src = dx }))
+        if (cvy_op_softmax_cross_entropy(ctx, &(cvy_loss_desc){ .label_smoothing = 0.5 },
+                                         (cvy_shape){ n, classes, 1, 1 }, &op) ||
+            cvy_op_run(op,
+                       &(cvy_op_args){ .src = x, .labels = labels, .loss = &loss, .diff_src = dx }))
             fail_msg("%s", cvy_message(ctx));
-        print_message("loss of %zu images, %zu classes: %.9g, exactly %.9g: %.1f u\n", n, classes, loss, want, fabs(loss - want) / (want * U));
-        if (!(fabs(loss - want) <= 4 * U * want)) fail_msg("the loss is %.9g, exactly %.9g", loss, want);
+        print_message("loss of %zu images, %zu classes: %.9g, exactly %.9g: %.1f u\n", n, classes,
+                      loss, want, fabs(loss - want) / (want * U));
+        if (!(fabs(loss - want) <= 4 * U * want))
+            fail_msg("the loss is %.9g, exactly %.9g", loss, want);
         cvy_op_destroy(&op);
         free(x), free(dx), free(labels);
     }
@@ -404,6 +473,7 @@ static void other_sums(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(convolutions), cmocka_unit_test(other_sums) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(convolutions),
+                                        cmocka_unit_test(other_sums) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Systems that give few threads, played by a pthread_create of our own: libgomp ends the process where it is refused one,
- * so a context may only ask for what can be had. Each case is a process of its own, as a runtime keeps its threads. */
+/* Systems that give few threads, played by a pthread_create of our own: libgomp ends the process
+ * where it is refused one, so a context may only ask for what can be had. Each case is a process of
+ * its own, as a runtime keeps its threads. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -19,9 +20,13 @@
 #include "convoy/convoy.h"
 
 static size_t stack; /* asked for by the first thread since this was 0 */
-static _Atomic int alive, room = INT32_MAX, made; /* other threads there are, and may be; ever made */
+/* other threads there are, and may be; ever made */
+static _Atomic int alive, room = INT32_MAX, made;
 
-struct start { void *(*fn)(void *); void *arg; };
+struct start {
+    void *(*fn)(void *);
+    void *arg;
+};
 
 static void *run_and_count(void *arg)
 {
@@ -66,8 +71,8 @@ static void count(void *arg, size_t stage, size_t task, size_t thread)
 static const struct cvyi_stage_work work[] = { { 1, 64, NULL }, { 2, 64, NULL }, { 0, 1, NULL } };
 
 /* Exits with what is wrong, by line; a lack of threads that libgomp sees exits with 1. */
-#define NEED(condition) \
-    do { \
+#define NEED(condition)                              \
+    do {                                             \
         if (!(condition)) _exit(__LINE__ % 250 + 2); \
     } while (0)
 
@@ -84,7 +89,8 @@ static void use_with(size_t others)
     cvy_context *ctx;
     char expected[64];
     room = (int)others;
-    NEED(cvy_context_create(&(cvy_context_options){ .threads = 8, .log = keep_line }, &ctx) == CVY_OK);
+    NEED(cvy_context_create(&(cvy_context_options){ .threads = 8, .log = keep_line }, &ctx) ==
+         CVY_OK);
     size_t threads = cvy_context_threads(ctx);
     NEED(threads == (others < 7 ? others + 1 : 8));
     snprintf(expected, sizeof expected, "threads: %zu instead of 8", threads);
@@ -118,7 +124,8 @@ static void as_many_threads_as_can_be_had(void **state)
     for (size_t others = 0; others <= 8; others++) in_a_child(use_with, others);
 }
 
-/* The context was made while there was room; afterwards there is less, in a child and on another thread. */
+/* The context was made while there was room; afterwards there is less, in a child and on another
+ * thread. */
 static cvy_context *context;
 
 static void in_a_poorer_child(size_t others)
@@ -187,11 +194,24 @@ static void contexts_of_different_sizes_take_turns(void **state)
 }
 
 /* What the runtime would ask for is asked for when it is tried whether there is room. */
-static const struct { const char *name, *text; size_t bytes; } stacks[] = { /* 0: the system's */
-    { "OMP_STACKSIZE", "2M", 2 << 20 }, { "OMP_STACKSIZE", "3m", 3 << 20 }, { "OMP_STACKSIZE", "700K", 700 << 10 },
-    { "OMP_STACKSIZE", "900", 900 << 10 }, { "OMP_STACKSIZE", "1048576B", 1 << 20 }, { "OMP_STACKSIZE", "2097152b", 2 << 20 },
-    { "OMP_STACKSIZE", "1G", 1 << 30 }, { "OMP_STACKSIZE", "1g", 1 << 30 }, { "GOMP_STACKSIZE", "2M", 2 << 20 },
-    { "OMP_STACKSIZE", "1B", 0 }, { "OMP_STACKSIZE", "99999999999G", 0 }, { "OMP_STACKSIZE", "", 0 }, { "OMP_STACK", "2M", 0 },
+static const struct {
+    const char *name, *text;
+    size_t bytes;
+} stacks[] = {
+    /* 0: the system's */
+    { "OMP_STACKSIZE", "2M", 2 << 20 },
+    { "OMP_STACKSIZE", "3m", 3 << 20 },
+    { "OMP_STACKSIZE", "700K", 700 << 10 },
+    { "OMP_STACKSIZE", "900", 900 << 10 },
+    { "OMP_STACKSIZE", "1048576B", 1 << 20 },
+    { "OMP_STACKSIZE", "2097152b", 2 << 20 },
+    { "OMP_STACKSIZE", "1G", 1 << 30 },
+    { "OMP_STACKSIZE", "1g", 1 << 30 },
+    { "GOMP_STACKSIZE", "2M", 2 << 20 },
+    { "OMP_STACKSIZE", "1B", 0 },
+    { "OMP_STACKSIZE", "99999999999G", 0 },
+    { "OMP_STACKSIZE", "", 0 },
+    { "OMP_STACK", "2M", 0 },
 };
 
 static void try_stack(size_t i)
@@ -228,8 +248,10 @@ int main(void)
     unsetenv("OMP_STACKSIZE");
     unsetenv("GOMP_STACKSIZE");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_many_threads_as_can_be_had), cmocka_unit_test(fewer_are_used_where_fewer_can_be_had_again),
-        cmocka_unit_test(contexts_of_different_sizes_take_turns), cmocka_unit_test(stacks_are_the_runtimes),
+        cmocka_unit_test(as_many_threads_as_can_be_had),
+        cmocka_unit_test(fewer_are_used_where_fewer_can_be_had_again),
+        cmocka_unit_test(contexts_of_different_sizes_take_turns),
+        cmocka_unit_test(stacks_are_the_runtimes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

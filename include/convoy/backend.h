@@ -1,18 +1,22 @@
-/* The contract between the compiler (src/program) and whoever computes (src/backends, or a third party's module).
+/* The contract between the compiler (src/program) and whoever computes (src/backends, or a third
+ * party's module).
  *
- * A program is a linear list of ops over values. For each place in the list the compiler offers the chain of ops that
- * starts there to the backends in order; a backend says how many of them it takes in one piece (0: none, more than
- * one: a fusion) and plans them: it appends phases to the program. A phase is a grid of independent tasks; the
- * executor cuts the phases into stages with a barrier between stages, from what each phase says it reads and writes.
+ * A program is a linear list of ops over values. For each place in the list the compiler offers the
+ * chain of ops that starts there to the backends in order; a backend says how many of them it takes
+ * in one piece (0: none, more than one: a fusion) and plans them: it appends phases to the program.
+ * A phase is a grid of independent tasks; the executor cuts the phases into stages with a barrier
+ * between stages, from what each phase says it reads and writes.
  *
- * What a backend claims is checked when the program is compiled (src/program/claims.c): a claim that contradicts this file
- * is CVY_E_BACKEND, and the message names the backend, the phase or value, and what is wrong with it.
+ * What a backend claims is checked when the program is compiled (src/program/claims.c): a claim
+ * that contradicts this file is CVY_E_BACKEND, and the message names the backend, the phase or
+ * value, and what is wrong with it.
  *
- * Addresses do not exist while planning: phases name buffers by id and resolve them when they run, run->buf[id].
- * Everything here is plain C and versioned by CVY_BACKEND_ABI. docs/adding-a-backend.md walks through it.
+ * Addresses do not exist while planning: phases name buffers by id and resolve them when they run,
+ * run->buf[id]. Everything here is plain C and versioned by CVY_BACKEND_ABI.
+ * docs/adding-a-backend.md walks through it.
  *
- * A module is a shared object convoy-NAME.so that exports one object, `const struct cvy_backend cvy_module`. It is
- * opened when a context names it, and stays open. */
+ * A module is a shared object convoy-NAME.so that exports one object, `const struct cvy_backend
+ * cvy_module`. It is opened when a context names it, and stays open. */
 #ifndef CONVOY_BACKEND_H
 #define CONVOY_BACKEND_H
 
@@ -24,17 +28,21 @@ extern "C" {
 
 #define CVY_BACKEND_ABI 2
 
-/* ---------------------------------------------------------------------------------------------- values */
+/* --------------------------------------------------------------------------------------- values */
 
 /* How a value lies in memory.
- *  PLAIN   float, C order, no padding: [n][c][h][w] for activations, the user's layout for parameters
+ *  PLAIN   float, C order, no padding: [n][c][h][w] for activations, the user's layout for
+ *          parameters
  *  PLAIN64 the same in double (the reference backend)
- *  LANES   float [ceil(n/16)][c][plane][16]: sixteen images side by side; plane >= h*w vectors from one channel to the
- *          next (rows are contiguous), just h*w of a map that is flattened or lies under a kernel of its own size.
- *          Unused lanes of the last block: gradients hold zero, activations something finite
- *  OPAQUE  a backend's own (`owner`), as its writer said with cvy_plan_lay_out. Nobody else reads or writes it: the
- *          compiler has the owner convert it to and from PLAIN, and others from there
- * A backend reads and writes PLAIN, the layouts that it says it works in, and its own OPAQUE values. */
+ *  LANES   float [ceil(n/16)][c][plane][16]: sixteen images side by side; plane >= h*w vectors from
+ *          one channel to the next (rows are contiguous), just h*w of a map that is flattened or
+ *          lies under a kernel of its own size. Unused lanes of the last block: gradients hold
+ *          zero, activations something finite
+ *  OPAQUE  a backend's own (`owner`), as its writer said with cvy_plan_lay_out. Nobody else reads
+ *          or writes it: the compiler has the owner convert it to and from PLAIN, and others from
+ *          there
+ * A backend reads and writes PLAIN, the layouts that it says it works in, and its own OPAQUE
+ * values. */
 enum cvy_layout { CVY_LAYOUT_PLAIN = 0, CVY_LAYOUT_PLAIN64, CVY_LAYOUT_LANES, CVY_LAYOUT_OPAQUE };
 
 struct cvy_backend;
@@ -45,193 +53,244 @@ enum cvy_role {
     CVY_ROLE_RUNNING,        /* running statistics: likewise */
     CVY_ROLE_MOMENTUM,       /* optimiser state: likewise */
     CVY_ROLE_WEIGHT_GRAD,    /* kept after the step, so that it can be read by name */
-    CVY_ROLE_STATS,          /* per channel, double: batch mean and variance [2][c], or a loss's sums */
-    CVY_ROLE_PRIVATE         /* made by a backend with cvy_plan_buffer */
+    /* per channel, double: batch mean and variance [2][c], or a loss's sums */
+    CVY_ROLE_STATS,
+    CVY_ROLE_PRIVATE /* made by a backend with cvy_plan_buffer */
 };
 
 struct cvy_value {
-    const char *name;        /* "conv1.weight", "bn1", … */
+    const char *name; /* "conv1.weight", "bn1", … */
     enum cvy_role role;
     enum cvy_layout layout;
-    cvy_shape shape;         /* parameters: conv {oc, ic/groups, kh, kw}, per-channel ones {1, c, 1, 1} */
-    size_t plane;            /* LANES: vectors from one channel to the next */
+    /* parameters: conv {oc, ic/groups, kh, kw}, per-channel ones {1, c, 1, 1} */
+    cvy_shape shape;
+    size_t plane; /* LANES: vectors from one channel to the next */
     size_t bytes;
     const struct cvy_backend *owner; /* OPAQUE: whose */
-    const void *opaque;      /* OPAQUE: what its writer said of it; NULL: nothing yet */
-    int alias;               /* >= 0: shares the buffer of that value (flatten); else -1 */
-    bool external;           /* bound by the caller of the program (operator API), not in the arena */
+    const void *opaque;              /* OPAQUE: what its writer said of it; NULL: nothing yet */
+    int alias;                       /* >= 0: shares the buffer of that value (flatten); else -1 */
+    /* bound by the caller of the program (operator API), not in the arena */
+    bool external;
 };
 
-/* ---------------------------------------------------------------------------------------------- ops */
+/* ------------------------------------------------------------------------------------------ ops */
 
-/* in/out lists, by position. [] may be absent (id -1). Shapes of activations as in types.h. */
+/* in/out lists, by position. [] may be absent (id -1); mean and var are the running ones, which
+ * BN_STATS updates in place. Shapes of activations as in types.h.
+ *  INGEST  bytes of gathered images, scaled
+ *  REORDER the same numbers: one of the two is PLAIN, the other in a layout of whoever is asked.
+ *          What is OPAQUE must be taken by its owner
+ *  BN_BWD_REDUCE  sums[2][c] in double: Σdy, Σdy·x̂
+ *  BN_INFER, BN_INFER_BWD  also in training, of a frozen one
+ *  ACT_BWD needs x where relu_grad_at_zero != 0, else y; POOL_BWD x of a maximum only
+ *  ADD     also sums gradients that meet
+ *  CONCAT  along c; SLICE: channels [slice.c0, c0 + c), its gradient; PAD: channels [slice.c0, c0 +
+ *          c) are x, others 0
+ *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
+ *  SOFTMAX over c at every pixel
+ *  LOSS    stats are {Σ loss, number correct}; dlogits of the mean loss
+ *  SGD     in place */
+/* clang-format off */
 enum cvy_op_kind {
-    CVY_OP_INGEST = 0,       /* (batch)                          -> x           bytes of gathered images, scaled */
-    CVY_OP_REORDER,          /* x                                -> y           same numbers; one of the two is PLAIN, the other
-                                                                                in a layout of whoever is asked. What is OPAQUE
-                                                                                must be taken by its owner */
-    CVY_OP_CONV2D,           /* x, w, [b]                        -> y */
-    CVY_OP_CONV2D_BWD_DATA,  /* dy, w                            -> dx */
-    CVY_OP_CONV2D_BWD_WEIGHTS, /* x, dy                          -> dw, [db] */
-    CVY_OP_BN_STATS,         /* x, [running_mean], [running_var] -> stats       (running ones updated in place) */
-    CVY_OP_BN_APPLY,         /* x, stats, [gamma], [beta]        -> y */
-    CVY_OP_BN_INFER,         /* x, running_mean, running_var, [gamma], [beta] -> y    (also: frozen in training) */
-    CVY_OP_BN_BWD_REDUCE,    /* x, dy, stats                     -> sums[2][c] double: Σdy, Σdy·x̂ ; [dgamma], [dbeta] */
-    CVY_OP_BN_BWD_DATA,      /* x, dy, stats, sums, [gamma]      -> dx */
-    CVY_OP_BN_INFER_BWD,     /* x, dy, running_mean, running_var, [gamma] -> dx, [dgamma], [dbeta]   (frozen) */
-    CVY_OP_ACT,              /* x                                -> y */
-    CVY_OP_ACT_BWD,          /* dy, [x], [y]                     -> dx          needs x: relu_grad_at_zero != 0; else y */
-    CVY_OP_POOL,             /* x                                -> y */
-    CVY_OP_POOL_BWD,         /* dy, [x]                          -> dx          x: max only */
-    CVY_OP_ADD,              /* a, b                             -> y           also sums gradients that meet */
-    CVY_OP_CONCAT,           /* x0 … x(n-1)                      -> y           along c */
-    CVY_OP_SLICE,            /* dy                               -> dx          channels [desc.slice.c0, c0 + c) : concat's gradient */
-    CVY_OP_DROPOUT,          /* x                                -> y           mask = f(seed, step, desc.dropout.stream, n, c, h, w) */
-    CVY_OP_DROPOUT_BWD,      /* dy                               -> dx */
-    CVY_OP_SOFTMAX,          /* x                                -> y           over c at every pixel */
-    CVY_OP_LOSS,             /* logits                           -> stats {Σ loss, number correct}, [dlogits] (mean) */
-    CVY_OP_SGD,              /* w, dw, [v]                       -> (in place) */
-    CVY_OP_PAD,              /* x                                -> y           channels [desc.slice.c0, c0 + c) are x, others 0 */
+    CVY_OP_INGEST = 0,         /* (batch)                       -> x */
+    CVY_OP_REORDER,            /* x                             -> y */
+    CVY_OP_CONV2D,             /* x, w, [b]                     -> y */
+    CVY_OP_CONV2D_BWD_DATA,    /* dy, w                         -> dx */
+    CVY_OP_CONV2D_BWD_WEIGHTS, /* x, dy                         -> dw, [db] */
+    CVY_OP_BN_STATS,           /* x, [mean], [var]              -> stats */
+    CVY_OP_BN_APPLY,           /* x, stats, [gamma], [beta]     -> y */
+    CVY_OP_BN_INFER,           /* x, mean, var, [gamma], [beta] -> y */
+    CVY_OP_BN_BWD_REDUCE,      /* x, dy, stats                  -> sums, [dgamma], [dbeta] */
+    CVY_OP_BN_BWD_DATA,        /* x, dy, stats, sums, [gamma]   -> dx */
+    CVY_OP_BN_INFER_BWD,       /* x, dy, mean, var, [gamma]     -> dx, [dgamma], [dbeta] */
+    CVY_OP_ACT,                /* x                             -> y */
+    CVY_OP_ACT_BWD,            /* dy, [x], [y]                  -> dx */
+    CVY_OP_POOL,               /* x                             -> y */
+    CVY_OP_POOL_BWD,           /* dy, [x]                       -> dx */
+    CVY_OP_ADD,                /* a, b                          -> y */
+    CVY_OP_CONCAT,             /* x0 … x(n-1)                   -> y */
+    CVY_OP_SLICE,              /* dy                            -> dx */
+    CVY_OP_DROPOUT,            /* x                             -> y */
+    CVY_OP_DROPOUT_BWD,        /* dy                            -> dx */
+    CVY_OP_SOFTMAX,            /* x                             -> y */
+    CVY_OP_LOSS,               /* logits                        -> stats, [dlogits] */
+    CVY_OP_SGD,                /* w, dw, [v]                    */
+    CVY_OP_PAD,                /* x                             -> y */
     CVY_OP_KINDS
 };
+/* clang-format on */
 
 #define CVY_MAX_IN 64
 #define CVY_MAX_OUT 3
 
 struct cvy_op_desc {
     enum cvy_op_kind kind;
-    const char *name;        /* "conv1", "bn1.stats", "conv1.dw" */
-    bool fence;              /* a chain must not run past this op's beginning (fusion off) */
+    const char *name; /* "conv1", "bn1.stats", "conv1.dw" */
+    bool fence;       /* a chain must not run past this op's beginning (fusion off) */
     int n_in, n_out;
     int in[CVY_MAX_IN], out[CVY_MAX_OUT];
     union {
-        cvy_conv2d_desc conv;   /* CONV2D*: all zeros resolved to their defaults. A linear layer is the conv whose
-                                   kernel is the whole map */
+        /* CONV2D*: all zeros resolved to their defaults. A linear layer is the conv whose kernel is
+         * the whole map */
+        cvy_conv2d_desc conv;
         cvy_batch_norm_desc bn;
         cvy_act_desc act;
         cvy_pool2d_desc pool;
-        struct { cvy_dropout_desc desc; uint32_t stream; bool infer; } dropout;
+        struct {
+            cvy_dropout_desc desc;
+            uint32_t stream;
+            bool infer;
+        } dropout;
         cvy_loss_desc loss;
-        struct { size_t c0; } slice;
-        struct { bool decay, unused; } sgd; /* whether weight decay applies; rates come from struct cvy_run */
+        struct {
+            size_t c0;
+        } slice;
+        /* whether weight decay applies; rates come from struct cvy_run */
+        struct {
+            bool decay, unused;
+        } sgd;
     } u;
 };
 
-/* ---------------------------------------------------------------------------------------------- running */
+/* -------------------------------------------------------------------------------------- running */
 
 /* What the tasks of one step see. */
 struct cvy_run {
-    void *const *buf;        /* address of every value, by id */
-    size_t n;                /* images in this batch, 1 … capacity */
-    const void *images;      /* INGEST: image i is images + index[i] * c*h*w elements of dtype */
+    void *const *buf;   /* address of every value, by id */
+    size_t n;           /* images in this batch, 1 … capacity */
+    const void *images; /* INGEST: image i is images + index[i] * c*h*w elements of dtype */
     enum cvy_dtype dtype;
-    const uint32_t *index;   /* NULL: i */
-    const uint8_t *labels8;  /* LOSS: through the same index; one of the two */
+    const uint32_t *index;  /* NULL: i */
+    const uint8_t *labels8; /* LOSS: through the same index; one of the two */
     const int32_t *labels32;
     const float *in_scale, *in_shift; /* per input channel: x = pixel * scale + shift, one fma */
     double lr, momentum, weight_decay;
     bool nesterov;
     uint64_t seed, step;
-    struct cvy_plan *plan;   /* whose run it is, for cvy_run_fail */
+    struct cvy_plan *plan; /* whose run it is, for cvy_run_fail */
 };
-/* From a phase that is alone, or a refresh: the step ends with this status and message instead of going on. */
-CVY_API void cvy_run_fail(const struct cvy_run *run, enum cvy_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* From a phase that is alone, or a refresh: the step ends with this status and message instead of
+ * going on. */
+CVY_API void cvy_run_fail(const struct cvy_run *run, enum cvy_status status, const char *format,
+                          ...) __attribute__((format(printf, 3, 4)));
 
 /* What a task may use of its worker. */
 struct cvy_worker {
-    size_t thread;           /* 0 … threads-1 */
-    void *scratch;           /* scratch_bytes of the largest phase, 64-byte aligned, contents undefined */
+    size_t thread; /* 0 … threads-1 */
+    /* scratch_bytes of the largest phase, 64-byte aligned, contents undefined */
+    void *scratch;
 };
 
-typedef void (*cvy_phase_fn)(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker);
+typedef void (*cvy_phase_fn)(const void *arg, const struct cvy_run *run, size_t task,
+                             struct cvy_worker *worker);
 
-/* How the tasks of a phase touch a buffer. CELL: task t touches only what task t of another phase with the same
- * grid touches as CELL; two phases that conflict through CELLs only, on equal grids, may run back to back in one task
- * without a barrier. ALL: anything. */
+/* How the tasks of a phase touch a buffer. CELL: task t touches only what task t of another phase
+ * with the same grid touches as CELL; two phases that conflict through CELLs only, on equal grids,
+ * may run back to back in one task without a barrier. ALL: anything. */
 enum cvy_access { CVY_READ_CELL = 0, CVY_WRITE_CELL, CVY_READ_ALL, CVY_WRITE_ALL };
 
 /* Between the phases of one backend only: how it rounds is its own affair.
- * CELL means: the same image block(s) and channel range. A grid is blocks x parts: task = block * parts + part,
- * blocks = ceil(capacity / 16), part p of P owns channels [c*p/P, c*(p+1)/P) of a buffer with c channels (rounded to
- * the backend's liking, the same way for every phase). A phase over anything else has blocks = 0, parts = tasks. */
+ * CELL means: the same image block(s) and channel range. A grid is blocks x parts: task = block *
+ * parts + part, blocks = ceil(capacity / 16), part p of P owns channels [c*p/P, c*(p+1)/P) of a
+ * buffer with c channels (rounded to the backend's liking, the same way for every phase). A phase
+ * over anything else has blocks = 0, parts = tasks. */
 struct cvy_phase_desc {
     const char *name;
     cvy_phase_fn run;
-    const void *arg;         /* owned by the piece, freed by its plan_free */
+    const void *arg; /* owned by the piece, freed by its plan_free */
     size_t blocks, parts;
-    bool alone;              /* on the calling thread, outside the parallel region, tasks in order */
-    bool gate;               /* small: one thread does its tasks, in order, while the others wait at the barrier before
-                                a stage. Costs no barrier of its own. blocks = 0, and not alone */
-    size_t scratch_bytes;    /* per worker */
-    double flops;            /* at full capacity, for reports */
-    bool reorder;            /* changes a layout and nothing else, for reports */
-    const char *kernel;      /* what computes it, for reports; NULL: nothing to say. Owned by the piece */
-    /* Value `to` may lie where `from` lies: they have the same bytes, the phase reads `from` and writes `to` by CELL and not
-     * otherwise, and a task is done with an element of `from` when it writes that element of `to`. The compiler does so where
-     * nobody needs `from` any more. Equal: nothing. */
-    struct { int from, to; } in_place;
-    /* Written may be: what the planned ops write or update, private buffers of the backend, and OPAQUE values of the backend
-     * that nobody needs behind the planned ops (their successor lies in their buffer). A value is written once in a list;
-     * one that is updated is in it twice, as read and as written. By CELL only where there are blocks. */
+    /* on the calling thread, outside the parallel region, tasks in order */
+    bool alone;
+    /* small: one thread does its tasks, in order, while the others wait at the barrier before a
+     * stage. Costs no barrier of its own. blocks = 0, and not alone */
+    bool gate;
+    size_t scratch_bytes; /* per worker */
+    double flops;         /* at full capacity, for reports */
+    bool reorder;         /* changes a layout and nothing else, for reports */
+    /* what computes it, for reports; NULL: nothing to say. Owned by the piece */
+    const char *kernel;
+    /* Value `to` may lie where `from` lies: they have the same bytes, the phase reads `from` and
+     * writes `to` by CELL and not otherwise, and a task is done with an element of `from` when it
+     * writes that element of `to`. The compiler does so where nobody needs `from` any more. Equal:
+     * nothing. */
+    struct {
+        int from, to;
+    } in_place;
+    /* Written may be: what the planned ops write or update, private buffers of the backend, and
+     * OPAQUE values of the backend that nobody needs behind the planned ops (their successor lies
+     * in their buffer). A value is written once in a list; one that is updated is in it twice, as
+     * read and as written. By CELL only where there are blocks. */
     int n_access;
-    struct { int value; enum cvy_access access; } access[CVY_MAX_IN + 8];
+    struct {
+        int value;
+        enum cvy_access access;
+    } access[CVY_MAX_IN + 8];
 };
 
-/* ---------------------------------------------------------------------------------------------- planning */
+/* ------------------------------------------------------------------------------------- planning */
 
 struct cvy_plan; /* the compiler's side of a program being planned */
 
 /* The program, read only. */
 CVY_API const struct cvy_value *cvy_plan_value(const struct cvy_plan *plan, int id);
-CVY_API size_t cvy_plan_capacity(const struct cvy_plan *plan);   /* images */
-CVY_API size_t cvy_plan_threads(const struct cvy_plan *plan);    /* for `alone` phases with threads of their own; native
-                                                                    must not let it influence anything */
+CVY_API size_t cvy_plan_capacity(const struct cvy_plan *plan); /* images */
+/* for `alone` phases with threads of their own; native must not let it influence anything */
+CVY_API size_t cvy_plan_threads(const struct cvy_plan *plan);
 CVY_API bool cvy_plan_training(const struct cvy_plan *plan);
 CVY_API enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan);
 /* True if a later op (or the user) still reads value id after op number `last` of the program. */
 CVY_API bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last);
-/* The chain that starts at op number i of the program, as it would be offered to the backend that is planning: its
- * ops, *n of them, 0 if they are another backend's, or nobody is planning. NULL behind the last op. To see who will read a
- * result. */
+/* The chain that starts at op number i of the program, as it would be offered to the backend that
+ * is planning: its ops, *n of them, 0 if they are another backend's, or nobody is planning. NULL
+ * behind the last op. To see who will read a result. */
 CVY_API const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n);
-/* The functions from here to cvy_plan_refresh are for `plan`, and answer for the piece that is being planned. */
-/* How activation `id` lies, which an op of this backend's piece writes and whose layout is OPAQUE: its bytes, and
- * whatever later readers of the same backend need to know (kept as a pointer). Unsaid: n*c*h*w floats. */
-CVY_API enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, const void *opaque);
-/* A private buffer; transient ones live from their first to their last access in a step and are not cleared;
- * persistent ones start as zero bytes. Negative: out of memory. */
+/* The functions from here to cvy_plan_refresh are for `plan`, and answer for the piece that is
+ * being planned. */
+/* How activation `id` lies, which an op of this backend's piece writes and whose layout is OPAQUE:
+ * its bytes, and whatever later readers of the same backend need to know (kept as a pointer).
+ * Unsaid: n*c*h*w floats. */
+CVY_API enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes,
+                                         const void *opaque);
+/* A private buffer; transient ones live from their first to their last access in a step and are not
+ * cleared; persistent ones start as zero bytes. Negative: out of memory. */
 CVY_API int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool persistent);
 /* Appends a phase (copied). */
 CVY_API enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase);
-/* Registers fn(arg, run) to be called, single threaded, whenever the caller has changed weights by name (and once after
- * creation): here a backend refreshes packed copies of weight `id`. The SGD piece of the same backend refreshes them in
- * every step. */
+/* Registers fn(arg, run) to be called, single threaded, whenever the caller has changed weights by
+ * name (and once after creation): here a backend refreshes packed copies of weight `id`. The SGD
+ * piece of the same backend refreshes them in every step. */
 typedef void (*cvy_refresh_fn)(const void *arg, const struct cvy_run *run);
-CVY_API enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn, const void *arg);
-/* Memory that lives as long as the program, zeroed, for phase arguments; NULL if short. Never freed singly. */
+CVY_API enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn,
+                                         const void *arg);
+/* Memory that lives as long as the program, zeroed, for phase arguments; NULL if short. Never freed
+ * singly. */
 CVY_API void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes);
 /* One line to the context's log if it is that verbose (1: choices). */
 CVY_API void cvy_plan_log(const struct cvy_plan *plan, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Sets the context's message and returns status. */
-CVY_API enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, const char *format, ...)
+CVY_API enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status,
+                                      const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 struct cvy_backend {
-    int abi;                 /* CVY_BACKEND_ABI */
-    const char *name;        /* "native" */
-    enum cvy_layout layout;  /* of activations it reads and writes (LANES, PLAIN, PLAIN64, OPAQUE) */
+    int abi;          /* CVY_BACKEND_ABI */
+    const char *name; /* "native" */
+    /* of activations it reads and writes (LANES, PLAIN, PLAIN64, OPAQUE) */
+    enum cvy_layout layout;
     enum cvy_layout param_layout; /* of parameters and their gradients (PLAIN, PLAIN64) */
     /* Per program: open before planning, close when the program dies. */
     enum cvy_status (*open)(struct cvy_plan *plan, void **state);
     void (*close)(void *state);
-    /* How many of the n ops at `ops` it takes in one piece; 0: none. Must not depend on the thread count. Values lie as they
-     * will when the ops are planned. Asked again then: what was taken must not be declined. */
+    /* How many of the n ops at `ops` it takes in one piece; 0: none. Must not depend on the thread
+     * count. Values lie as they will when the ops are planned. Asked again then: what was taken
+     * must not be declined. */
     int (*take)(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
-    /* Plans the first n ops (n as answered by take); `first` is the program's number of ops[0]. Results that another backend
-     * or the user reads are written by a phase of it; OPAQUE ones may lie elsewhere, where the backend finds them. */
-    enum cvy_status (*plan)(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first);
+    /* Plans the first n ops (n as answered by take); `first` is the program's number of ops[0].
+     * Results that another backend or the user reads are written by a phase of it; OPAQUE ones may
+     * lie elsewhere, where the backend finds them. */
+    enum cvy_status (*plan)(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                            int n, size_t first);
 };
 
 #ifdef __cplusplus

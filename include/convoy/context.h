@@ -1,14 +1,18 @@
 /* A context: which threads, instruction set and backends to use, and where the last error is told.
- * One context is used by one host thread at a time; several contexts may live in a process and run at once.
+ * One context is used by one host thread at a time; several contexts may live in a process and run
+ * at once.
  *
- * In the host's process. Once loaded, the library and its OpenMP runtime stay until the process ends, whatever dlclose says:
- * idle threads stand in their code. The threads of a context are started when it is made. The first context registers
- * one fork handler (pthread_atfork): before a fork, the forking thread lets go of its OpenMP threads where the runtime is
- * GCC's, which would wait for them in the child for ever; parent and child start theirs anew when they next run
- * something. What other host threads are doing at that moment goes on in the parent and does not exist in the child.
+ * In the host's process. Once loaded, the library and its OpenMP runtime stay until the process
+ * ends, whatever dlclose says: idle threads stand in their code. The threads of a context are
+ * started when it is made. The first context registers one fork handler (pthread_atfork): before a
+ * fork, the forking thread lets go of its OpenMP threads where the runtime is GCC's, which would
+ * wait for them in the child for ever; parent and child start theirs anew when they next run
+ * something. What other host threads are doing at that moment goes on in the parent and does not
+ * exist in the child.
  *
- * Rounding, traps and flushing of the calling thread influence no result, and are, with the exception flags that it has
- * collected, as they were when a call returns. Callbacks are called in the caller's state. */
+ * Rounding, traps and flushing of the calling thread influence no result, and are, with the
+ * exception flags that it has collected, as they were when a call returns. Callbacks are called in
+ * the caller's state. */
 #ifndef CONVOY_CONTEXT_H
 #define CONVOY_CONTEXT_H
 
@@ -21,8 +25,9 @@ extern "C" {
 struct cvy_context;
 typedef struct cvy_context cvy_context;
 
-/* Runs job(arg, task, slot) for every task in [0, tasks) and returns when all are done. `slot` identifies the worker,
- * in [0, threads) of the context; two jobs with the same slot never run at once. Same shape as OpenBLAS's callback. */
+/* Runs job(arg, task, slot) for every task in [0, tasks) and returns when all are done. `slot`
+ * identifies the worker, in [0, threads) of the context; two jobs with the same slot never run at
+ * once. Same shape as OpenBLAS's callback. */
 typedef void (*cvy_job)(void *arg, size_t task, size_t slot);
 typedef void (*cvy_parallel_for)(void *pool, size_t tasks, cvy_job job, void *arg);
 
@@ -32,79 +37,96 @@ typedef struct cvy_allocator {
     void *user;
 } cvy_allocator;
 
-/* Every field left at zero takes its default, and those marked [ENV] are then read from the environment. */
+/* Every field left at zero takes its default, and those marked [ENV] are then read from the
+ * environment. */
 typedef struct cvy_context_options {
-    size_t threads;          /* [CVY_THREADS, then the first number of OMP_NUM_THREADS] 0: CPUs in the affinity mask, capped
-                                by the cgroup's quota; at most 1024. Fewer are used where the system, or OMP_THREAD_LIMIT,
-                                lets this process start no more: cvy_context_threads_why, and a line to `log` */
-    enum cvy_isa isa;        /* [CVY_ISA] AUTO: the best that this CPU and OS can run; else it must run here */
-    const char *backends;    /* [CVY_BACKEND] ordered, comma separated; NULL: "native,reference". Built in are
-                                native and reference; other names are modules, opened here */
-    const char *backend_path; /* [CVY_BACKEND_PATH] directories with backends in modules (convoy-NAME.so), ':' between;
-                                 searched before the library's own directory. Not copied */
-    bool strict;             /* an op that the first backend declines is an error instead of falling through */
-    bool no_fusion;          /* run every op alone; the results are the same bits */
-    int verbose;             /* [CVY_VERBOSE] what `log` is told. 0: warnings; 1: choices at compile; 2: every op of every
-                                step */
+    /* [CVY_THREADS, then the first number of OMP_NUM_THREADS] 0: CPUs in the affinity mask, capped
+     * by the cgroup's quota; at most 1024. Fewer are used where the system, or OMP_THREAD_LIMIT,
+     * lets this process start no more: cvy_context_threads_why, and a line to `log` */
+    size_t threads;
+    /* [CVY_ISA] AUTO: the best that this CPU and OS can run; else it must run here */
+    enum cvy_isa isa;
+    /* [CVY_BACKEND] ordered, comma separated; NULL: "native,reference". Built in are native and
+     * reference; other names are modules, opened here */
+    const char *backends;
+    /* [CVY_BACKEND_PATH] directories with backends in modules (convoy-NAME.so), ':' between;
+     * searched before the library's own directory. Not copied */
+    const char *backend_path;
+    /* an op that the first backend declines is an error instead of falling through */
+    bool strict;
+    bool no_fusion; /* run every op alone; the results are the same bits */
+    /* [CVY_VERBOSE] what `log` is told. 0: warnings; 1: choices at compile; 2: every op of every
+     * step */
+    int verbose;
     cvy_allocator allocator; /* all zero: aligned_alloc and free */
     void (*log)(void *user, int level, const char *line);
     void *log_user;
-    cvy_parallel_for parallel_for; /* NULL: OpenMP, one parallel region a step; else one call a stage */
+    /* NULL: OpenMP, one parallel region a step; else one call a stage */
+    cvy_parallel_for parallel_for;
     void *pool;
 } cvy_context_options;
 
-/* Creates a context (options may be NULL). On failure *ctx still receives a context that can only answer cvy_message
- * and be destroyed, or NULL if memory was short. Never changes signals, locale or the floating-point environment. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_context_create(const cvy_context_options *options, cvy_context **ctx);
-/* Destroys and NULLs; NULL and *ctx == NULL are fine. Nets, trainers, predictors and ops must be gone before. */
+/* Creates a context (options may be NULL). On failure *ctx still receives a context that can only
+ * answer cvy_message and be destroyed, or NULL if memory was short. Never changes signals, locale
+ * or the floating-point environment. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_context_create(const cvy_context_options *options,
+                                                         cvy_context **ctx);
+/* Destroys and NULLs; NULL and *ctx == NULL are fine. Nets, trainers, predictors and ops must be
+ * gone before. */
 CVY_API void cvy_context_destroy(cvy_context **ctx);
-/* The last error of this context in one sentence ("" if none). Valid until the next call with the context. */
+/* The last error of this context in one sentence ("" if none). Valid until the next call with the
+ * context. */
 CVY_API const char *cvy_message(const cvy_context *ctx);
 
 /* What was chosen. */
 CVY_API size_t cvy_context_threads(const cvy_context *ctx);
-/* Who chose that number, as a phrase: "asked for", "CVY_THREADS", "the cgroup's quota"; and why there are fewer: "asked for
- * (8, but the system lets this process start no more)". */
+/* Who chose that number, as a phrase: "asked for", "CVY_THREADS", "the cgroup's quota"; and why
+ * there are fewer: "asked for (8, but the system lets this process start no more)". */
 CVY_API const char *cvy_context_threads_why(const cvy_context *ctx);
 CVY_API enum cvy_isa cvy_context_isa(const cvy_context *ctx);
 CVY_API const char *cvy_context_backends(const cvy_context *ctx);
-/* What could be chosen with this context's backend_path, comma separated, as a string into names[size]: the built-in
- * backends, then modules, which are opened (for good) to see whether they can be. CVY_E_ARG if it does not fit. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_context_available(cvy_context *ctx, char *names, size_t size);
+/* What could be chosen with this context's backend_path, comma separated, as a string into
+ * names[size]: the built-in backends, then modules, which are opened (for good) to see whether they
+ * can be. CVY_E_ARG if it does not fit. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_context_available(cvy_context *ctx, char *names,
+                                                            size_t size);
 
 /* The machine as the library sees it. */
 typedef struct cvy_machine {
-    char cpu[64];                 /* brand string */
+    char cpu[64]; /* brand string */
     enum cvy_isa best_isa;
-    bool can_run[5];              /* indexed by enum cvy_isa */
+    bool can_run[5];                  /* indexed by enum cvy_isa */
     size_t cpus_online, cpus_allowed; /* affinity mask */
-    double cgroup_quota;          /* CPUs granted by the cgroups, version 1 and 2; 0: no limit */
+    double cgroup_quota; /* CPUs granted by the cgroups, version 1 and 2; 0: no limit */
     size_t default_threads;
     size_t l1d_bytes, l2_bytes, l3_bytes; /* 0: unknown */
 } cvy_machine;
 CVY_API void cvy_machine_describe(cvy_machine *machine);
 
-/* One phase of a compiled program: the stage it runs in, its ops ("conv1 + bn1.stats"), its backend, task count, and the
- * seconds it took since profiling was last switched on, summed over threads (0 unless profiling). */
+/* One phase of a compiled program: the stage it runs in, its ops ("conv1 + bn1.stats"), its
+ * backend, task count, and the seconds it took since profiling was last switched on, summed over
+ * threads (0 unless profiling). */
 typedef struct cvy_phase_info {
     const char *name, *backend;
-    const char *kernel;    /* what computes it, if the backend says so: "jit:avx2"; else "" */
+    const char *kernel; /* what computes it, if the backend says so: "jit:avx2"; else "" */
     size_t stage, tasks;
-    size_t threads;        /* among how many the tasks are dealt: seconds / threads passed on the clock, waiting left out */
+    /* among how many the tasks are dealt: seconds / threads passed on the clock, waiting left
+     * out */
+    size_t threads;
     size_t first_op, ops;  /* the ops of the program that it is part of; none: the compiler's own */
     bool reorder;          /* only changes a layout */
     double seconds, flops; /* flops per run at the full batch */
 } cvy_phase_info;
 
-/* One op of a compiled program, in program order. flops and bytes at the full batch; bytes: of its operands and results as
- * floats, each once, whatever the layout and the fusions. */
+/* One op of a compiled program, in program order. flops and bytes at the full batch; bytes: of its
+ * operands and results as floats, each once, whatever the layout and the fusions. */
 enum cvy_part { CVY_PART_FORWARD = 0, CVY_PART_BACKWARD, CVY_PART_UPDATE, CVY_PART_REORDER };
 typedef struct cvy_op_info {
     const char *name, *type; /* "conv1.dx", "conv2d.dx" */
     enum cvy_part part;
     double flops, bytes;
     size_t n_out;
-    const char *out[3];      /* what it writes, by name; updates: the weight */
+    const char *out[3]; /* what it writes, by name; updates: the weight */
 } cvy_op_info;
 
 #ifdef __cplusplus

@@ -9,17 +9,18 @@
  *     x = cvy_sigmoid(net, x);
  *     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = {2, 2} });
  *     x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 10 });
- *     if (cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = 256, .sgd.lr = 1.0 }, &trainer))
- *         die(cvy_message(ctx));
+ *     if (cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = 256, .sgd.lr = 1.0 },
+ *         &trainer)) die(cvy_message(ctx));
  *     while (next_batch(&batch)) {
  *         cvy_step_result r;
  *         if (cvy_trainer_step(trainer, &batch, &r)) die(cvy_message(ctx));
  *     }
  *
- * A status other than CVY_OK comes with a sentence in cvy_message(ctx). The library never prints, exits, aborts, changes
- * signal handlers or the locale, and leaves the floating-point environment as it found it. It writes no file and reads none
- * of the user's: creating a context looks at what the system says of the process (its affinity, its control group's files)
- * and opens the modules of the backends that are named. */
+ * A status other than CVY_OK comes with a sentence in cvy_message(ctx). The library never prints,
+ * exits, aborts, changes signal handlers or the locale, and leaves the floating-point environment
+ * as it found it. It writes no file and reads none of the user's: creating a context looks at what
+ * the system says of the process (its affinity, its control group's files) and opens the modules of
+ * the backends that are named. */
 #ifndef CONVOY_CONVOY_H
 #define CONVOY_CONVOY_H
 

@@ -1,6 +1,7 @@
-/* Building a net: a directed acyclic graph of operators. Each call adds a node and returns a handle of its output;
- * the first mistake sticks (later calls return CVY_NO_TENSOR) and is reported by trainer or predictor creation and
- * by cvy_net_status. A net may be compiled many times; it must not be changed after. Not thread safe. */
+/* Building a net: a directed acyclic graph of operators. Each call adds a node and returns a handle
+ * of its output; the first mistake sticks (later calls return CVY_NO_TENSOR) and is reported by
+ * trainer or predictor creation and by cvy_net_status. A net may be compiled many times; it must
+ * not be changed after. Not thread safe. */
 #ifndef CONVOY_NET_H
 #define CONVOY_NET_H
 
@@ -21,40 +22,54 @@ CVY_API enum cvy_status cvy_net_status(const cvy_net *net);
 
 /* The one input: [n][c][h][w], n is chosen when the net is compiled. */
 CVY_API cvy_tensor cvy_input(cvy_net *net, size_t c, size_t h, size_t w);
-/* Layers with parameters need a unique name; parameters are then NAME.weight, NAME.bias (PyTorch's state_dict names),
- * for batch norm also NAME.running_mean, NAME.running_var. Others may pass NULL and get a generated name. */
-CVY_API cvy_tensor cvy_conv2d(cvy_net *net, cvy_tensor x, const char *name, const cvy_conv2d_desc *desc);
-CVY_API cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name, const cvy_linear_desc *desc);
-CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name, const cvy_batch_norm_desc *desc);
-CVY_API cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cvy_act_desc *desc);
+/* Layers with parameters need a unique name; parameters are then NAME.weight, NAME.bias (PyTorch's
+ * state_dict names), for batch norm also NAME.running_mean, NAME.running_var. Others may pass NULL
+ * and get a generated name. */
+CVY_API cvy_tensor cvy_conv2d(cvy_net *net, cvy_tensor x, const char *name,
+                              const cvy_conv2d_desc *desc);
+CVY_API cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name,
+                              const cvy_linear_desc *desc);
+CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
+                                  const cvy_batch_norm_desc *desc);
+CVY_API cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name,
+                                  const cvy_act_desc *desc);
 CVY_API cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_relu(cvy_net *net, cvy_tensor x);
-CVY_API cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name, const cvy_pool2d_desc *desc);
+CVY_API cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name,
+                              const cvy_pool2d_desc *desc);
 CVY_API cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
-CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n, const char *name); /* along c */
-/* Zero channels before and after (the parameter-free shortcut of He et al. 2015, option A, needs it). */
-CVY_API cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after, const char *name);
-CVY_API cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name, const cvy_dropout_desc *desc);
+CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n,
+                              const char *name); /* along c */
+/* Zero channels before and after (the parameter-free shortcut of He et al. 2015, option A, needs
+ * it). */
+CVY_API cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after,
+                                    const char *name);
+CVY_API cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name,
+                               const cvy_dropout_desc *desc);
 CVY_API cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x); /* [n][c*h*w][1][1] */
-CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x, const char *name); /* over c, inference */
+CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x,
+                               const char *name); /* over c, inference */
 
 /* Shape of a handle with n = 1 ({0,0,0,0} for an invalid one). */
 CVY_API cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x);
 
 /* Walking a net, for tables: nodes are numbered in building order, the input is node 0. */
 typedef struct cvy_node_info {
-    const char *name, *type;   /* "conv1", "conv2d" */
-    cvy_shape out;             /* n = 1 */
-    size_t parameters;         /* trainable elements */
+    const char *name, *type;              /* "conv1", "conv2d" */
+    cvy_shape out;                        /* n = 1 */
+    size_t parameters;                    /* trainable elements */
     double flops_forward, flops_backward; /* per image; a multiply-add is 2 */
     size_t n_inputs;
-    const cvy_tensor *inputs;  /* n_inputs of them; name, type and inputs are the net's and live as long */
+    /* n_inputs of them; name, type and inputs are the net's and live as long */
+    const cvy_tensor *inputs;
 } cvy_node_info;
 CVY_API size_t cvy_net_nodes(const cvy_net *net);
-CVY_API CVY_NODISCARD enum cvy_status cvy_net_node(const cvy_net *net, size_t index, cvy_node_info *info);
+CVY_API CVY_NODISCARD enum cvy_status cvy_net_node(const cvy_net *net, size_t index,
+                                                   cvy_node_info *info);
 
-/* How a net's parameters start. Weights by `weights`, biases by `biases`; gamma 1, beta 0, running mean 0, var 1. */
+/* How a net's parameters start. Weights by `weights`, biases by `biases`; gamma 1, beta 0, running
+ * mean 0, var 1. */
 enum cvy_init {
     CVY_INIT_XAVIER_UNIFORM = 0, /* U(+-sqrt(6 / (fan_in + fan_out))), Glorot & Bengio 2010 */
     CVY_INIT_KAIMING_NORMAL,     /* N(0, 2 / fan_in), He et al. 2015 */
@@ -62,8 +77,8 @@ enum cvy_init {
     CVY_INIT_ZERO
 };
 typedef struct cvy_init_desc {
-    enum cvy_init weights;       /* default Xavier uniform */
-    enum cvy_init biases;        /* XAVIER_UNIFORM (0) here means CVY_INIT_TORCH_DEFAULT */
+    enum cvy_init weights; /* default Xavier uniform */
+    enum cvy_init biases;  /* XAVIER_UNIFORM (0) here means CVY_INIT_TORCH_DEFAULT */
     uint64_t seed;
 } cvy_init_desc;
 

@@ -1,5 +1,6 @@
-/* One operator on the host's own NCHW float buffers, for hosts that bring their own graph: plan once, run often,
- * allocate nothing. An op is a program of one operator; it is used by one thread at a time. */
+/* One operator on the host's own NCHW float buffers, for hosts that bring their own graph: plan
+ * once, run often, allocate nothing. An op is a program of one operator; it is used by one thread
+ * at a time. */
 #ifndef CONVOY_OP_H
 #define CONVOY_OP_H
 
@@ -14,57 +15,68 @@ typedef struct cvy_op cvy_op;
 
 enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKWARD_WEIGHTS };
 
-/* Buffers of a run; those that the operator and pass do not use are ignored. All [n][c][h][w] float, borrowed.
- *  conv2d   forward: src weights [bias] -> dst            backward data: diff_dst weights -> diff_src
- *           backward weights: src diff_dst -> diff_weights [diff_bias]
- *  batch_norm forward: src weights(gamma) bias(beta) -> dst mean var, running_mean/running_var updated if not NULL
- *           forward infer: src weights bias running_mean running_var -> dst
+/* Buffers of a run; those that the operator and pass do not use are ignored. All [n][c][h][w]
+ * float, borrowed.
+ *  conv2d   forward: src weights [bias] -> dst            backward data: diff_dst weights ->
+ *           diff_src backward weights: src diff_dst -> diff_weights [diff_bias]
+ *  batch_norm forward: src weights(gamma) bias(beta) -> dst mean var, running_mean/running_var
+ *           updated if not NULL forward infer: src weights bias running_mean running_var -> dst
  *           backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
- *           frozen: both forward passes are forward infer; backward takes the running statistics as mean and var
- *  activation, pool2d, dropout  forward: src -> dst       backward data: src dst_in diff_dst -> diff_src
+ *           frozen: both forward passes are forward infer; backward takes the running statistics as
+ *           mean and var
+ *  activation, pool2d, dropout  forward: src -> dst       backward data: src dst_in diff_dst ->
+ *                               diff_src
  *  add      forward: src src2 -> dst
- *  concat   forward: srcs -> dst                          backward data: diff_dst -> diff_srcs   (n pointers each)
+ *  concat   forward: srcs -> dst                          backward data: diff_dst -> diff_srcs   (n
+ *           pointers each)
  *  softmax  forward: src -> dst
  *  softmax_cross_entropy forward: src labels -> loss (one double per call: the mean), diff_src */
 typedef struct cvy_op_args {
     const float *src, *src2, *weights, *bias, *diff_dst;
     const float *const *srcs;
     float *const *diff_srcs;
-    const float *dst_in;           /* the forward output, for backward passes */
+    const float *dst_in; /* the forward output, for backward passes */
     float *dst, *diff_src, *diff_weights, *diff_bias;
-    float *mean, *var;             /* batch statistics (biased variance) */
+    float *mean, *var; /* batch statistics (biased variance) */
     float *running_mean, *running_var;
     const int32_t *labels;
     double *loss;
-    void *workspace;               /* cvy_op_workspace bytes, 64-byte aligned; NULL: the op's own */
-    uint64_t seed, step;           /* dropout */
+    void *workspace;     /* cvy_op_workspace bytes, 64-byte aligned; NULL: the op's own */
+    uint64_t seed, step; /* dropout */
 } cvy_op_args;
 
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy_shape src,
-                                                    enum cvy_pass pass, cvy_op **op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape src,
-                                                        enum cvy_pass pass, cvy_op **op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cvy_shape src,
-                                                        enum cvy_pass pass, cvy_op **op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy_shape src,
-                                                    enum cvy_pass pass, cvy_op **op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, cvy_shape src,
-                                                     enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
+                                                    cvy_shape src, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,
+                                                        const cvy_batch_norm_desc *desc,
+                                                        cvy_shape src, enum cvy_pass pass,
+                                                        cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc,
+                                                        cvy_shape src, enum cvy_pass pass,
+                                                        cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc,
+                                                    cvy_shape src, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc,
+                                                     cvy_shape src, enum cvy_pass pass,
+                                                     cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
 /* n tensors, 1 to 64, side by side along c: everything but c is the same in all of them. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass,
-                                                    cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
+                                                    size_t n, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_desc *desc,
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx,
+                                                                   const cvy_loss_desc *desc,
                                                                    cvy_shape src, cvy_op **op);
 CVY_API cvy_shape cvy_op_dst_shape(const cvy_op *op);
 CVY_API size_t cvy_op_workspace(const cvy_op *op);
 CVY_API const char *cvy_op_backend(const cvy_op *op); /* who computes it */
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args);
 CVY_API void cvy_op_destroy(cvy_op **op);
-/* What the compiler made of it: the operator's own phases and, where a backend has layouts of its own, one "reorder" for each buffer. */
+/* What the compiler made of it: the operator's own phases and, where a backend has layouts of its
+ * own, one "reorder" for each buffer. */
 CVY_API size_t cvy_op_phases(const cvy_op *op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_phase(const cvy_op *op, size_t index, cvy_phase_info *info);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_phase(const cvy_op *op, size_t index,
+                                                   cvy_phase_info *info);
 CVY_API void cvy_op_profile(cvy_op *op, bool on);
 
 #ifdef __cplusplus

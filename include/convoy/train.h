@@ -1,5 +1,6 @@
-/* Trainers and predictors: a net compiled for training or for inference. Everything is allocated at creation; a step
- * allocates nothing, takes no lock and opens no file. Used by one host thread at a time. */
+/* Trainers and predictors: a net compiled for training or for inference. Everything is allocated at
+ * creation; a step allocates nothing, takes no lock and opens no file. Used by one host thread at a
+ * time. */
 #ifndef CONVOY_TRAIN_H
 #define CONVOY_TRAIN_H
 
@@ -14,113 +15,143 @@ struct cvy_predictor;
 typedef struct cvy_trainer cvy_trainer;
 typedef struct cvy_predictor cvy_predictor;
 
-/* A batch where it lies: image i is images + index[i] * image_size (index NULL: i), image_size = c*h*w elements of
- * dtype U8 or F32 in [c][h][w] order. Labels are taken through the same index. A U8 pixel becomes value * scale. */
+/* A batch where it lies: image i is images + index[i] * image_size (index NULL: i), image_size =
+ * c*h*w elements of dtype U8 or F32 in [c][h][w] order. Labels are taken through the same index. A
+ * U8 pixel becomes value * scale. */
 typedef struct cvy_batch {
     const void *images;
     enum cvy_dtype dtype;
-    const uint8_t *labels8;  /* class of each image; exactly one of labels8 and labels32 (neither for prediction) */
+    /* class of each image; exactly one of labels8 and labels32 (neither for prediction) */
+    const uint8_t *labels8;
     const int32_t *labels32;
     const uint32_t *index;
-    size_t n;                /* 1 .. the compiled batch */
+    size_t n; /* 1 .. the compiled batch */
 } cvy_batch;
 
-/* x' = (x * scale - mean[c]) / std[c]; NULL mean: 0, NULL std: 1; scale 0 means 1/255 for U8 and 1 for F32.
- * The arrays are copied at creation. */
+/* x' = (x * scale - mean[c]) / std[c]; NULL mean: 0, NULL std: 1; scale 0 means 1/255 for U8 and 1
+ * for F32. The arrays are copied at creation. */
 typedef struct cvy_input_desc {
     double scale;
     const double *mean, *std;
 } cvy_input_desc;
 
 typedef struct cvy_trainer_options {
-    size_t batch;            /* largest batch of a step; required */
+    size_t batch; /* largest batch of a step; required */
     cvy_sgd_desc sgd;
     cvy_loss_desc loss;
     cvy_init_desc init;
     cvy_input_desc input;
-    uint64_t seed;           /* dropout */
-    bool keep_tensors;       /* for looking inside: every activation, and every gradient of one, can be read after a step;
-                                takes the memory of all of them at once, and the time of writing what is else skipped */
-    bool dry_run;            /* plan only: sizes can be asked for, nothing large is allocated, steps fail */
+    uint64_t seed; /* dropout */
+    /* for looking inside: every activation, and every gradient of one, can be read after a step;
+     * takes the memory of all of them at once, and the time of writing what is else skipped */
+    bool keep_tensors;
+    /* plan only: sizes can be asked for, nothing large is allocated, steps fail */
+    bool dry_run;
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {
-    double loss_sum;         /* sum over the batch of the examples' losses, before the update */
-    size_t correct;          /* argmax equals label (first maximum) */
+    double loss_sum; /* sum over the batch of the examples' losses, before the update */
+    size_t correct;  /* argmax equals label (first maximum) */
     size_t n;
-    double seconds;          /* this call */
+    double seconds; /* this call */
 } cvy_step_result;
 
-/* Compiles net for training with `logits` ([n][classes][1][1]) into a softmax cross-entropy, initialises parameters. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits, const cvy_trainer_options *options,
+/* Compiles net for training with `logits` ([n][classes][1][1]) into a softmax cross-entropy,
+ * initialises parameters. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
+                                                         const cvy_trainer_options *options,
                                                          cvy_trainer **trainer);
 CVY_API void cvy_trainer_destroy(cvy_trainer **trainer);
-/* One step: forward, loss, backward, update. A label outside the classes is CVY_E_ARG naming the index, one value per
- * channel in a batch norm CVY_E_SHAPE: nothing is changed then. A loss that is not finite is CVY_E_NUMERIC; the
- * parameters may then be spoilt. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, const cvy_batch *batch, cvy_step_result *result);
+/* One step: forward, loss, backward, update. A label outside the classes is CVY_E_ARG naming the
+ * index, one value per channel in a batch norm CVY_E_SHAPE: nothing is changed then. A loss that is
+ * not finite is CVY_E_NUMERIC; the parameters may then be spoilt. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, const cvy_batch *batch,
+                                                       cvy_step_result *result);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
 /* Steps taken, and setting them after loading a checkpoint (dropout masks depend on it). */
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
 CVY_API void cvy_trainer_set_steps(cvy_trainer *trainer, uint64_t steps);
 
-/* Compiles net for inference: batch norm uses running statistics, dropout is off. `trainer` (or NULL): share its
- * parameters, by reference; the trainer must outlive the predictor and not step while it runs. input NULL: the
- * trainer's, or without one the defaults. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output, size_t batch,
-                                                           const cvy_input_desc *input, cvy_trainer *trainer,
+/* Compiles net for inference: batch norm uses running statistics, dropout is off. `trainer` (or
+ * NULL): share its parameters, by reference; the trainer must outlive the predictor and not step
+ * while it runs. input NULL: the trainer's, or without one the defaults. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output,
+                                                           size_t batch,
+                                                           const cvy_input_desc *input,
+                                                           cvy_trainer *trainer,
                                                            cvy_predictor **predictor);
 CVY_API void cvy_predictor_destroy(cvy_predictor **predictor);
 /* out: [n][c*h*w] of the output tensor. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_run(cvy_predictor *predictor, const cvy_batch *batch, float *out);
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_run(cvy_predictor *predictor,
+                                                        const cvy_batch *batch, float *out);
 
-/* Parameters and state by name, in the user's layout (conv [oc][ic/groups][kh][kw], linear [out][in], others [c]).
- * Kinds: trainable weights; running statistics; gradients of the last step (names as the weights');
- * optimiser momentum (names as the weights'; only with momentum != 0). The predictor owns weights unless shared. */
-enum cvy_param_kind { CVY_PARAM_WEIGHT = 0, CVY_PARAM_RUNNING, CVY_PARAM_GRADIENT, CVY_PARAM_MOMENTUM };
+/* Parameters and state by name, in the user's layout (conv [oc][ic/groups][kh][kw], linear
+ * [out][in], others [c]). Kinds: trainable weights; running statistics; gradients of the last step
+ * (names as the weights'); optimiser momentum (names as the weights'; only with momentum != 0). The
+ * predictor owns weights unless shared. */
+enum cvy_param_kind {
+    CVY_PARAM_WEIGHT = 0,
+    CVY_PARAM_RUNNING,
+    CVY_PARAM_GRADIENT,
+    CVY_PARAM_MOMENTUM
+};
 typedef struct cvy_param_info {
     const char *name;
     enum cvy_param_kind kind;
     size_t rank, dims[4], count;
 } cvy_param_info;
 CVY_API size_t cvy_trainer_params(const cvy_trainer *trainer, enum cvy_param_kind kind);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_param(const cvy_trainer *trainer, enum cvy_param_kind kind, size_t index,
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_param(const cvy_trainer *trainer,
+                                                        enum cvy_param_kind kind, size_t index,
                                                         cvy_param_info *info);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_get(const cvy_trainer *trainer, enum cvy_param_kind kind, const char *name,
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_get(const cvy_trainer *trainer,
+                                                      enum cvy_param_kind kind, const char *name,
                                                       float *out, size_t count);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set(cvy_trainer *trainer, enum cvy_param_kind kind, const char *name,
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set(cvy_trainer *trainer,
+                                                      enum cvy_param_kind kind, const char *name,
                                                       const float *in, size_t count);
-/* The same in double; exact when the net runs on the reference backend (float otherwise). For gradient checks. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_get64(const cvy_trainer *trainer, enum cvy_param_kind kind, const char *name,
+/* The same in double; exact when the net runs on the reference backend (float otherwise). For
+ * gradient checks. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_get64(const cvy_trainer *trainer,
+                                                        enum cvy_param_kind kind, const char *name,
                                                         double *out, size_t count);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set64(cvy_trainer *trainer, enum cvy_param_kind kind, const char *name,
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set64(cvy_trainer *trainer,
+                                                        enum cvy_param_kind kind, const char *name,
                                                         const double *in, size_t count);
-CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_set(cvy_predictor *predictor, enum cvy_param_kind kind, const char *name,
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_set(cvy_predictor *predictor,
+                                                        enum cvy_param_kind kind, const char *name,
                                                         const float *in, size_t count);
 
 /* What the compiler made of the net. */
 typedef struct cvy_plan_info {
     size_t ops, phases, stages, tensors;
-    size_t arena_bytes, parameter_bytes, scratch_bytes; /* activations and gradients; weights and packings; per-thread */
+    /* activations and gradients; weights and packings; per-thread */
+    size_t arena_bytes, parameter_bytes, scratch_bytes;
 } cvy_plan_info;
 CVY_API void cvy_trainer_plan(const cvy_trainer *trainer, cvy_plan_info *info);
 CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *info);
 /* The phases of a step, and measuring them (struct cvy_phase_info). */
 CVY_API size_t cvy_trainer_phases(const cvy_trainer *trainer);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_phase(const cvy_trainer *trainer, size_t index, cvy_phase_info *info);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_phase(const cvy_trainer *trainer, size_t index,
+                                                        cvy_phase_info *info);
 CVY_API void cvy_trainer_profile(cvy_trainer *trainer, bool on);
 /* The ops of a step. */
 CVY_API size_t cvy_trainer_ops(const cvy_trainer *trainer);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer, size_t index, cvy_op_info *info);
-/* With keep_tensors: activations ("conv1", "bn1") and their gradients ("conv1.dx") as the last step left them. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer, size_t index,
+                                                     cvy_op_info *info);
+/* With keep_tensors: activations ("conv1", "bn1") and their gradients ("conv1.dx") as the last step
+ * left them. */
 typedef struct cvy_tensor_info {
     const char *name;
-    cvy_shape shape;         /* n: the compiled batch */
+    cvy_shape shape; /* n: the compiled batch */
 } cvy_tensor_info;
 CVY_API size_t cvy_trainer_tensors(const cvy_trainer *trainer);
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor(const cvy_trainer *trainer, size_t index, cvy_tensor_info *info);
-/* The first count elements in [n][c][h][w] order; exact on the reference backend, floats on others. */
-CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *trainer, size_t index, double *out,
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor(const cvy_trainer *trainer, size_t index,
+                                                         cvy_tensor_info *info);
+/* The first count elements in [n][c][h][w] order; exact on the reference backend, floats on
+ * others. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *trainer,
+                                                             size_t index, double *out,
                                                              size_t count);
 
 #ifdef __cplusplus

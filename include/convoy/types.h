@@ -1,9 +1,10 @@
 /* Types shared by every part of the public API: status codes, shapes, operator descriptors.
  *
- * In every descriptor a field left at zero means the documented default, so that designated initialisers
- * read well: (cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} }.
- * Shapes are [n][c][h][w] (images, channels, rows, columns); sizes count elements unless a name ends in
- * _bytes. What becomes of NaN, infinities and -0 in each operator: docs/numerics.md, "Special values". */
+ * In every descriptor a field left at zero means the documented default, so that designated
+ * initialisers read well: (cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} }.
+ * Shapes are [n][c][h][w] (images, channels, rows, columns); sizes count elements unless a name
+ * ends in _bytes. What becomes of NaN, infinities and -0 in each operator: docs/numerics.md,
+ * "Special values". */
 #ifndef CONVOY_TYPES_H
 #define CONVOY_TYPES_H
 
@@ -42,11 +43,14 @@ enum cvy_status {
 
 enum cvy_dtype { CVY_F32 = 0, CVY_U8, CVY_F64, CVY_I32 };
 
-/* Instruction sets a context may use. AUTO: the best that runs here. PAIR: the AVX-512 table's geometry on
- * AVX2 hardware, for tests only (never chosen by AUTO; absent from builds without -Dpair=true). */
+/* Instruction sets a context may use. AUTO: the best that runs here. PAIR: the AVX-512 table's
+ * geometry on AVX2 hardware, for tests only (never chosen by AUTO; absent from builds without
+ * -Dpair=true). */
 enum cvy_isa { CVY_ISA_AUTO = 0, CVY_ISA_SCALAR, CVY_ISA_AVX2, CVY_ISA_AVX512, CVY_ISA_PAIR };
 
-typedef struct cvy_shape { size_t n, c, h, w; } cvy_shape;
+typedef struct cvy_shape {
+    size_t n, c, h, w;
+} cvy_shape;
 
 /* Spatial padding is {top, left, bottom, right}, each >= 0. */
 
@@ -71,48 +75,53 @@ typedef struct cvy_linear_desc {
     bool no_bias;
 } cvy_linear_desc;
 
-/* Ioffe & Szegedy 2015 (arXiv:1502.03167), Algorithm 1: per channel over (n, h, w); for a 1x1 map that is over n.
- * Normalises with the biased variance. running = (1 - momentum) * running + momentum * batch. */
+/* Ioffe & Szegedy 2015 (arXiv:1502.03167), Algorithm 1: per channel over (n, h, w); for a 1x1 map
+ * that is over n. Normalises with the biased variance. running = (1 - momentum) * running +
+ * momentum * batch. */
 enum cvy_bn_var { CVY_BN_VAR_UNBIASED = 0, CVY_BN_VAR_BIASED };
 typedef struct cvy_batch_norm_desc {
-    double eps;         /* inside the root; 0 means 1e-5 */
-    double momentum;    /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
+    double eps;                  /* inside the root; 0 means 1e-5 */
+    double momentum;             /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
     enum cvy_bn_var running_var; /* which variance the running statistics store; m/(m-1) or 1 */
-    bool no_affine;     /* gamma = 1, beta = 0, not trained */
-    bool frozen;        /* training uses and keeps the running statistics */
-    bool zero_init;     /* running_var starts at 0 instead of 1 */
+    bool no_affine;              /* gamma = 1, beta = 0, not trained */
+    bool frozen;                 /* training uses and keeps the running statistics */
+    bool zero_init;              /* running_var starts at 0 instead of 1 */
 } cvy_batch_norm_desc;
 
-enum cvy_act_kind {
-    CVY_SIGMOID = 0, CVY_TANH, CVY_RELU, CVY_LEAKY_RELU, CVY_ELU, CVY_SOFTPLUS
-};
+enum cvy_act_kind { CVY_SIGMOID = 0, CVY_TANH, CVY_RELU, CVY_LEAKY_RELU, CVY_ELU, CVY_SOFTPLUS };
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;
-    double alpha;         /* leaky slope (0 means 0.01), ELU alpha (0 means 1) */
-    double relu_grad_at_zero; /* derivative of ReLU at 0; 0 by default, 0.5 for Theano's convention */
+    double alpha; /* leaky slope (0 means 0.01), ELU alpha (0 means 1) */
+    /* derivative of ReLU at 0; 0 by default, 0.5 for Theano's convention */
+    double relu_grad_at_zero;
 } cvy_act_desc;
 
 enum cvy_pool_kind { CVY_POOL_MAX = 0, CVY_POOL_AVG };
-enum cvy_pool_tie { CVY_TIE_FIRST = 0, CVY_TIE_ALL, CVY_TIE_SPLIT }; /* who gets the gradient of equal maxima */
-/* The geometry of PyTorch's pooling, with padding of each side's own. Along an axis of `size` pixels there are
+/* who gets the gradient of equal maxima */
+enum cvy_pool_tie { CVY_TIE_FIRST = 0, CVY_TIE_ALL, CVY_TIE_SPLIT };
+/* The geometry of PyTorch's pooling, with padding of each side's own. Along an axis of `size`
+ * pixels there are
  *     floor((before + size + after - kernel + (ceil_mode ? stride - 1 : 0)) / stride) + 1
- * windows (an error if that is less than 1), with ceil_mode less one if the last would start in the end padding or past it:
- * if (n - 1) * stride >= before + size. Window o begins at pixel o * stride - before. A maximum is of its pixels inside the
- * image; an average is their sum divided by the number of its pixels inside the padded image (what overhangs is not
- * counted), with exclude_pad inside the image. */
+ * windows (an error if that is less than 1), with ceil_mode less one if the last would start in the
+ * end padding or past it: if (n - 1) * stride >= before + size. Window o begins at pixel o * stride
+ * - before. A maximum is of its pixels inside the image; an average is their sum divided by the
+ * number of its pixels inside the padded image (what overhangs is not counted), with exclude_pad
+ * inside the image. */
 typedef struct cvy_pool2d_desc {
     enum cvy_pool_kind kind;
     size_t kernel[2];
-    size_t stride[2];     /* 0 means the kernel */
-    size_t pad[4];        /* top, left, bottom, right; each smaller than the kernel */
-    bool ceil_mode;       /* round the number of windows up */
-    bool exclude_pad;     /* average over the pixels inside the image only (not count_include_pad) */
+    size_t stride[2]; /* 0 means the kernel */
+    size_t pad[4];    /* top, left, bottom, right; each smaller than the kernel */
+    bool ceil_mode;   /* round the number of windows up */
+    /* average over the pixels inside the image only (not count_include_pad) */
+    bool exclude_pad;
     enum cvy_pool_tie tie;
 } cvy_pool2d_desc;
 
 typedef struct cvy_dropout_desc {
-    double p;             /* probability of dropping, in [0, 1] */
-    bool unscaled;        /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */
+    double p; /* probability of dropping, in [0, 1] */
+    /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */
+    bool unscaled;
 } cvy_dropout_desc;
 
 /* loss = mean over the batch of -sum_k q_k log softmax(x)_k, q = (1 - s) onehot + s / classes */
@@ -121,8 +130,8 @@ typedef struct cvy_loss_desc {
 } cvy_loss_desc;
 
 /* g = dw + weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v)
- * (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). Weight decay covers conv and linear weights
- * only (decay_all: biases, gamma and beta too). */
+ * (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). Weight decay covers conv and
+ * linear weights only (decay_all: biases, gamma and beta too). */
 typedef struct cvy_sgd_desc {
     double lr, momentum, weight_decay;
     bool nesterov, decay_all;

@@ -1,6 +1,7 @@
-/* The CPU quota of the cgroups that this process is in, which OpenMP runtimes do not know: a container of half a CPU on a
- * machine of 64 would be given 64 threads. /proc/self/cgroup names the group, /proc/self/mountinfo where its hierarchy is
- * mounted and from which group on; both versions may be there at once. The smallest limit on the way up holds. */
+/* The CPU quota of the cgroups that this process is in, which OpenMP runtimes do not know: a
+ * container of half a CPU on a machine of 64 would be given 64 threads. /proc/self/cgroup names the
+ * group, /proc/self/mountinfo where its hierarchy is mounted and from which group on; both versions
+ * may be there at once. The smallest limit on the way up holds. */
 #include "base/cpu.h"
 
 #include <errno.h>
@@ -13,7 +14,8 @@ struct files {
 };
 
 /* The first line of DIR/NAME, without its end. */
-static bool first_line(const struct files *files, const char *dir, const char *name, char *text, int size)
+static bool first_line(const struct files *files, const char *dir, const char *name, char *text,
+                       int size)
 {
     char path[4200]; /* a directory has at most 4095 bytes */
     snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -25,7 +27,8 @@ static bool first_line(const struct files *files, const char *dir, const char *n
     return read;
 }
 
-/* A whole number above zero that ends at `end` or at the end of the text; else 0: "max", "-1", garbage, too many digits. */
+/* A whole number above zero that ends at `end` or at the end of the text; else 0: "max", "-1",
+ * garbage, too many digits. */
 static uint64_t positive(const char *text, char end)
 {
     char *stop;
@@ -35,9 +38,13 @@ static uint64_t positive(const char *text, char end)
     return errno || (*stop && *stop != end) ? 0 : value;
 }
 
-static double ratio(uint64_t quota, uint64_t period) { return quota && period ? (double)quota / (double)period : 0; }
+static double ratio(uint64_t quota, uint64_t period)
+{
+    return quota && period ? (double)quota / (double)period : 0;
+}
 
-static double quota_v2(const struct files *files, const char *dir) /* "150000 100000", "max 100000" */
+/* "150000 100000", "max 100000" */
+static double quota_v2(const struct files *files, const char *dir)
 {
     char text[64];
     if (!first_line(files, dir, "cpu.max", text, sizeof text)) return 0;
@@ -53,7 +60,8 @@ static double quota_v1(const struct files *files, const char *dir) /* -1: no lim
     return ratio(positive(quota, 0), positive(period, 0));
 }
 
-/* The smallest limit of mount/path and the groups above it, as far as they are mounted. Shortens path. */
+/* The smallest limit of mount/path and the groups above it, as far as they are mounted. Shortens
+ * path. */
 static double least_quota(const struct files *files, bool v2, const char *mount, char *path)
 {
     double least = 0;
@@ -77,7 +85,8 @@ static bool has_word(const char *list, const char *word) /* of "cpu,cpuacct" */
     return false;
 }
 
-/* The group of this process in the version's hierarchy ("0::/a/b", "4:cpu,cpuacct:/a/b"), allocated; NULL: in none. */
+/* The group of this process in the version's hierarchy ("0::/a/b", "4:cpu,cpuacct:/a/b"),
+ * allocated; NULL: in none. */
 static char *group_of(const struct files *files, bool v2)
 {
     char *line = NULL, *group = NULL;
@@ -85,12 +94,14 @@ static char *group_of(const struct files *files, bool v2)
     FILE *f = files->open(files->arg, "/proc/self/cgroup");
     if (!f) return NULL;
     while (!group && getline(&line, &room, f) > 0) {
-        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        char *controllers = strchr(line, ':'),
+             *path = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!path || path[1] != '/') continue;
         *path++ = 0;
         path[strcspn(path, "\n")] = 0;
         *controllers++ = 0;
-        if (v2 ? !*controllers && !strcmp(line, "0") : has_word(controllers, "cpu")) group = strdup(path);
+        if (v2 ? !*controllers && !strcmp(line, "0") : has_word(controllers, "cpu"))
+            group = strdup(path);
     }
     free(line);
     fclose(f);
@@ -109,9 +120,12 @@ static void unescape(char *text)
     *to = 0;
 }
 
-struct mount { char *root, *point; };
+struct mount {
+    char *root, *point;
+};
 
-/* Takes a line of mountinfo apart: "32 31 0:29 ROOT POINT rw - cgroup cgroup rw,cpu". False: not of this hierarchy. */
+/* Takes a line of mountinfo apart: "32 31 0:29 ROOT POINT rw - cgroup cgroup rw,cpu". False: not of
+ * this hierarchy. */
 static bool parse_mount(char *line, bool v2, struct mount *mount)
 {
     char *field[6], *save, *tail = strstr(line, " - ");
@@ -120,7 +134,9 @@ static bool parse_mount(char *line, bool v2, struct mount *mount)
     char *type = strtok_r(tail + 3, " \n", &save);
     strtok_r(NULL, " \n", &save); /* the source */
     const char *options = strtok_r(NULL, " \n", &save);
-    if (!type || strcmp(type, v2 ? "cgroup2" : "cgroup") || (!v2 && (!options || !has_word(options, "cpu")))) return false;
+    if (!type || strcmp(type, v2 ? "cgroup2" : "cgroup") ||
+        (!v2 && (!options || !has_word(options, "cpu"))))
+        return false;
     for (int i = 0; i < 5; i++)
         if (!(field[i] = strtok_r(i ? NULL : line, " ", &save))) return false;
     *mount = (struct mount){ field[3], field[4] };
@@ -130,8 +146,9 @@ static bool parse_mount(char *line, bool v2, struct mount *mount)
     return true;
 }
 
-/* What of the group's path lies below the mount's root; NULL: it is not in there. A container sees its own group as "/"
- * of a namespace, or under the name that it has outside, with exactly that group mounted. */
+/* What of the group's path lies below the mount's root; NULL: it is not in there. A container sees
+ * its own group as "/" of a namespace, or under the name that it has outside, with exactly that
+ * group mounted. */
 static const char *below(const char *group, const char *root)
 {
     size_t n = strcmp(root, "/") ? strlen(root) : 0;
@@ -161,7 +178,8 @@ static double quota_in(const struct files *files, bool v2)
     if (f) fclose(f);
     free(line);
     free(group);
-    return found ? least : elsewhere; /* what is mounted is all that can be known of a group outside */
+    /* what is mounted is all that can be known of a group outside */
+    return found ? least : elsewhere;
 }
 
 double cvyi_cgroup_quota(FILE *(*open)(void *arg, const char *path), void *arg)

@@ -63,11 +63,10 @@ void *cvyi_alloc(struct cvy_context *ctx, size_t bytes)
 {
     const cvy_allocator *a = &ctx->options.allocator;
     void *p = NULL;
-    if (bytes <= SIZE_MAX / 2) CVYI_HOST_CALL(ctx, p = a->alloc(a->user, bytes ? bytes : ALIGNMENT, ALIGNMENT));
-    if (p)
-        memset(p, 0, bytes ? bytes : ALIGNMENT);
-    else
-        cvyi_fail(ctx, CVY_E_NOMEM, "out of memory: %zu bytes could not be allocated", bytes);
+    if (bytes <= SIZE_MAX / 2)
+        CVYI_HOST_CALL(ctx, p = a->alloc(a->user, bytes ? bytes : ALIGNMENT, ALIGNMENT));
+    if (p) memset(p, 0, bytes ? bytes : ALIGNMENT);
+    else cvyi_fail(ctx, CVY_E_NOMEM, "out of memory: %zu bytes could not be allocated", bytes);
     return p;
 }
 
@@ -104,8 +103,10 @@ void cvyi_free(struct cvy_context *ctx, void *p)
     if (p) CVYI_HOST_CALL(ctx, ctx->options.allocator.free(ctx->options.allocator.user, p));
 }
 
-/* The environment fills fields left at their default. A value that is unknown is an error, never ignored. */
-static enum cvy_status read_number(struct cvy_context *ctx, const char *name, long least, long most, long *value)
+/* The environment fills fields left at their default. A value that is unknown is an error, never
+ * ignored. */
+static enum cvy_status read_number(struct cvy_context *ctx, const char *name, long least, long most,
+                                   long *value)
 {
     const char *text = getenv(name);
     if (!text) return CVY_OK;
@@ -113,7 +114,8 @@ static enum cvy_status read_number(struct cvy_context *ctx, const char *name, lo
     errno = 0;
     long v = strtol(text, &end, 10);
     if (errno || end == text || *end || v < least || v > most)
-        return cvyi_fail(ctx, CVY_E_ARG, "%s is '%.40s', expected a whole number from %ld to %ld", name, text, least, most);
+        return cvyi_fail(ctx, CVY_E_ARG, "%s is '%.40s', expected a whole number from %ld to %ld",
+                         name, text, least, most);
     *value = v;
     return CVY_OK;
 }
@@ -122,22 +124,27 @@ static enum cvy_status resolve_isa(struct cvy_context *ctx)
 {
     cvy_context_options *o = &ctx->options;
     const char *text = getenv("CVY_ISA");
-    if ((unsigned)o->isa > CVY_ISA_PAIR) return cvyi_fail(ctx, CVY_E_ARG, "isa %d is not one of enum cvy_isa", (int)o->isa);
+    if ((unsigned)o->isa > CVY_ISA_PAIR)
+        return cvyi_fail(ctx, CVY_E_ARG, "isa %d is not one of enum cvy_isa", (int)o->isa);
     if (o->isa == CVY_ISA_AUTO && text && !cvy_isa_from_name(text, &o->isa))
-        return cvyi_fail(ctx, CVY_E_ARG, "CVY_ISA is '%.40s', expected auto, scalar, avx2 or avx512", text);
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "CVY_ISA is '%.40s', expected auto, scalar, avx2 or avx512", text);
     if (o->isa == CVY_ISA_AUTO) o->isa = cvyi_cpu_best();
 #ifndef CVYI_HAVE_PAIR
     if (o->isa == CVY_ISA_PAIR)
-        return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set pair is for tests; this build has none (meson option pair)");
+        return cvyi_fail(
+            ctx, CVY_E_UNSUPPORTED,
+            "instruction set pair is for tests; this build has none (meson option pair)");
 #endif
     if (!cvyi_cpu_can_run(o->isa))
-        return cvyi_fail(ctx, CVY_E_UNSUPPORTED, "instruction set %s was asked for, but this machine runs %s at most",
+        return cvyi_fail(ctx, CVY_E_UNSUPPORTED,
+                         "instruction set %s was asked for, but this machine runs %s at most",
                          cvy_isa_name(o->isa), cvy_isa_name(cvyi_cpu_best()));
     return CVY_OK;
 }
 
-/* The first number of OMP_NUM_THREADS ("4", "4,2" for nested regions), at most MAX_THREADS; 0: not set, or not a list of
- * numbers above zero, which is another library's mistake to report. */
+/* The first number of OMP_NUM_THREADS ("4", "4,2" for nested regions), at most MAX_THREADS; 0: not
+ * set, or not a list of numbers above zero, which is another library's mistake to report. */
 static size_t openmp_threads(void)
 {
     const char *text = getenv("OMP_NUM_THREADS");
@@ -162,7 +169,8 @@ static enum cvy_status resolve_threads(struct cvy_context *ctx)
     cvy_context_options *o = &ctx->options;
     long threads = 0;
     if (o->threads > MAX_THREADS)
-        return cvyi_fail(ctx, CVY_E_ARG, "threads is %zu, expected 1 to %d (0: default)", o->threads, MAX_THREADS);
+        return cvyi_fail(ctx, CVY_E_ARG, "threads is %zu, expected 1 to %d (0: default)",
+                         o->threads, MAX_THREADS);
     cvyi_threads_why(ctx, "asked for");
     if (o->threads) return CVY_OK;
     CVYI_TRY(read_number(ctx, "CVY_THREADS", 1, MAX_THREADS, &threads));
@@ -178,7 +186,10 @@ static enum cvy_status resolve_threads(struct cvy_context *ctx)
         cvyi_threads_why(ctx, limits.by_quota ? "the cgroup's quota" : "the affinity mask");
         if (ignored) {
             cvyi_threads_why(ctx, " (OMP_NUM_THREADS is no list of numbers above zero)");
-            cvyi_log(ctx, 1, "threads: OMP_NUM_THREADS is '%.40s', no list of numbers above zero, and ignored", ignored);
+            cvyi_log(
+                ctx, 1,
+                "threads: OMP_NUM_THREADS is '%.40s', no list of numbers above zero, and ignored",
+                ignored);
         }
     }
     o->threads = (size_t)threads;
@@ -189,7 +200,8 @@ static enum cvy_status resolve(struct cvy_context *ctx)
 {
     cvy_context_options *o = &ctx->options;
     if (!o->allocator.alloc != !o->allocator.free)
-        return cvyi_fail(ctx, CVY_E_ARG, "allocator: alloc and free must both be given or both be NULL");
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "allocator: alloc and free must both be given or both be NULL");
     long verbose = o->verbose;
     if (!verbose) CVYI_TRY(read_number(ctx, "CVY_VERBOSE", 0, 2, &verbose));
     o->verbose = (int)verbose;
@@ -199,7 +211,8 @@ static enum cvy_status resolve(struct cvy_context *ctx)
     if (!list) list = "native,reference";
     if (!o->backend_path) o->backend_path = getenv("CVY_BACKEND_PATH");
     if (!*list || strlen(list) >= sizeof ctx->backends)
-        return cvyi_fail(ctx, CVY_E_ARG, "the list of backends must have 1 to %zu characters", sizeof ctx->backends - 1);
+        return cvyi_fail(ctx, CVY_E_ARG, "the list of backends must have 1 to %zu characters",
+                         sizeof ctx->backends - 1);
     strcpy(ctx->backends, list);
     o->backends = ctx->backends;
     return CVY_OK;
@@ -210,7 +223,8 @@ enum cvy_status cvyi_context_create(const cvy_context_options *options, cvy_cont
     if (!out) return CVY_E_ARG;
     *out = NULL;
     cvy_allocator allocator = { default_alloc, default_free, NULL };
-    if (options && options->allocator.alloc && options->allocator.free) allocator = options->allocator;
+    if (options && options->allocator.alloc && options->allocator.free)
+        allocator = options->allocator;
     struct cvy_context *ctx = allocator.alloc(allocator.user, sizeof *ctx, ALIGNMENT);
     if (!ctx) return CVY_E_NOMEM;
     memset(ctx, 0, sizeof *ctx);
@@ -236,5 +250,8 @@ void cvy_context_destroy(cvy_context **ctx)
 const char *cvy_message(const cvy_context *ctx) { return ctx ? ctx->message : "no context"; }
 size_t cvy_context_threads(const cvy_context *ctx) { return ctx ? ctx->options.threads : 0; }
 const char *cvy_context_threads_why(const cvy_context *ctx) { return ctx ? ctx->threads_why : ""; }
-enum cvy_isa cvy_context_isa(const cvy_context *ctx) { return ctx ? ctx->options.isa : CVY_ISA_AUTO; }
+enum cvy_isa cvy_context_isa(const cvy_context *ctx)
+{
+    return ctx ? ctx->options.isa : CVY_ISA_AUTO;
+}
 const char *cvy_context_backends(const cvy_context *ctx) { return ctx ? ctx->backends : ""; }

@@ -1,7 +1,8 @@
-/* The floating-point state that everything is computed in, whatever the host's is: round to nearest, denormals are zero
- * (operands and results), no exception traps. Who enters it keeps the host's, and puts it back: rounding, masks and the
- * flags that the host has collected. The x87 unit is not used here, but by others' `long double`: its control word is
- * looked at, and its state changed only where the host's differs from what the ABI starts with. */
+/* The floating-point state that everything is computed in, whatever the host's is: round to
+ * nearest, denormals are zero (operands and results), no exception traps. Who enters it keeps the
+ * host's, and puts it back: rounding, masks and the flags that the host has collected. The x87 unit
+ * is not used here, but by others' `long double`: its control word is looked at, and its state
+ * changed only where the host's differs from what the ABI starts with. */
 #ifndef CVYI_FLOATS_H
 #define CVYI_FLOATS_H
 
@@ -29,10 +30,12 @@ static inline struct cvyi_floats cvyi_floats_enter(void)
     const uint16_t control = CVYI_X87_CONTROL;
     host.mxcsr = _mm_getcsr();
     __asm__ volatile("fnstcw %0" : "=m"(host.control) : : "memory");
-    if (cvyi_floats_x87_differs(host.control)) /* fnstenv masks everything: a pending exception is not raised here */
+    /* fnstenv masks everything: a pending exception is not raised here */
+    if (cvyi_floats_x87_differs(host.control))
         __asm__ volatile("fnstenv %0\n\tfldcw %1" : "=m"(host.x87) : "m"(control) : "memory");
     _mm_setcsr(CVYI_MXCSR);
-    __asm__ volatile("" : : : "memory"); /* what is computed from memory stays behind here, and ends before leave */
+    /* what is computed from memory stays behind here, and ends before leave */
+    __asm__ volatile("" : : : "memory");
     return host;
 }
 
@@ -40,7 +43,8 @@ static inline void cvyi_floats_leave(const struct cvyi_floats *host)
 {
     __asm__ volatile("" : : : "memory");
     _mm_setcsr(host->mxcsr);
-    if (cvyi_floats_x87_differs(host->control)) __asm__ volatile("fldenv %0" : : "m"(host->x87) : "memory");
+    if (cvyi_floats_x87_differs(host->control))
+        __asm__ volatile("fldenv %0" : : "m"(host->x87) : "memory");
 }
 
 #endif

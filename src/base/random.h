@@ -1,5 +1,6 @@
-/* Counter-based random numbers: Random123's Philox4x64-10. Seed, purpose and stream are the key, the rest the counter, so
- * every number asked for is at a place of its own, the same on every machine and for any number of threads. */
+/* Counter-based random numbers: Random123's Philox4x64-10. Seed, purpose and stream are the key,
+ * the rest the counter, so every number asked for is at a place of its own, the same on every
+ * machine and for any number of threads. */
 #ifndef CVYI_RANDOM_H
 #define CVYI_RANDOM_H
 
@@ -9,19 +10,20 @@
 enum cvyi_purpose { CVYI_RANDOM_INIT = 1, CVYI_RANDOM_DROPOUT = 2 };
 
 /* Four 64-bit words. */
-static inline philox4x64_ctr_t cvyi_random(uint64_t seed, enum cvyi_purpose purpose, uint32_t stream, uint64_t a, uint64_t b,
-                                           uint64_t c)
+static inline philox4x64_ctr_t cvyi_random(uint64_t seed, enum cvyi_purpose purpose,
+                                           uint32_t stream, uint64_t a, uint64_t b, uint64_t c)
 {
-    philox4x64_ctr_t ctr = {{a, b, c, 0}};
-    philox4x64_key_t key = {{seed, (uint64_t)purpose << 32 | stream}};
+    philox4x64_ctr_t ctr = { { a, b, c, 0 } };
+    philox4x64_key_t key = { { seed, (uint64_t)purpose << 32 | stream } };
     return philox4x64(ctr, key);
 }
 /* Uniform in [0, 1) with 24 bits. */
 static inline float cvyi_uniform(uint64_t word) { return (float)(word >> 40) * 0x1p-24f; }
 
-/* Dropout's masks of element e = (c*H + h)*W + w in images 8*n8 … 8*n8 + 7, at `step` in the layer with number `stream`:
- * image 8*n8 + i is kept where word[i] >= cvyi_dropout_threshold. */
-static inline void cvyi_dropout_words(uint64_t seed, uint64_t step, uint32_t stream, uint64_t e, uint64_t n8, uint32_t word[8])
+/* Dropout's masks of element e = (c*H + h)*W + w in images 8*n8 … 8*n8 + 7, at `step` in the layer
+ * with number `stream`: image 8*n8 + i is kept where word[i] >= cvyi_dropout_threshold. */
+static inline void cvyi_dropout_words(uint64_t seed, uint64_t step, uint32_t stream, uint64_t e,
+                                      uint64_t n8, uint32_t word[8])
 {
     philox4x64_ctr_t r = cvyi_random(seed, CVYI_RANDOM_DROPOUT, stream, e, n8, step);
     for (int i = 0; i < 8; i++) word[i] = (uint32_t)(r.v[i / 2] >> 32 * (i % 2));

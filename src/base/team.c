@@ -1,10 +1,11 @@
-/* Threads: with runtime.c the one place of the library that knows OpenMP. A run is one parallel region; its stages are separated by a
- * barrier of ours that spins briefly, then yields, then sleeps: a pure spin falls to a tenth of the speed when a core
- * is taken away (docs/decisions/0008), and OpenMP's own barrier costs a region per stage.
+/* Threads: with runtime.c the one place of the library that knows OpenMP. A run is one parallel
+ * region; its stages are separated by a barrier of ours that spins briefly, then yields, then
+ * sleeps: a pure spin falls to a tenth of the speed when a core is taken away
+ * (docs/decisions/0008), and OpenMP's own barrier costs a region per stage.
  *
- * Tasks of a stage: thread t first takes its static share, the same in every run (so it meets the same data), front to
- * back; then it helps itself to what others have left, from their ends. Each share is one 64-bit word {next, end} changed
- * by compare-and-swap, so no task runs twice. */
+ * Tasks of a stage: thread t first takes its static share, the same in every run (so it meets the
+ * same data), front to back; then it helps itself to what others have left, from their ends. Each
+ * share is one 64-bit word {next, end} changed by compare-and-swap, so no task runs twice. */
 #include "base/team.h"
 
 #include <linux/futex.h>
@@ -21,12 +22,15 @@
 #include "base/context.h"
 #include "base/runtime.h"
 
-#define SPINS 1000 /* about 40 us of pause: longer than a stage is uneven, unless a core was taken away */
+/* about 40 us of pause: longer than a stage is uneven, unless a core was taken away */
+#define SPINS 1000
 #define YIELDS 10
 
 struct share {
-    _Alignas(128) _Atomic uint64_t range; /* next << 32 | end; adjacent lines are fetched together */
-    struct cvyi_floats lent;              /* the thread's own state, while it is lent to others' regions */
+    /* next << 32 | end; adjacent lines are fetched together */
+    _Alignas(128) _Atomic uint64_t range;
+    /* the thread's own state, while it is lent to others' regions */
+    struct cvyi_floats lent;
 };
 
 struct cvyi_team {
@@ -35,7 +39,7 @@ struct cvyi_team {
     _Alignas(128) _Atomic uint32_t arrived;
     _Alignas(128) _Atomic uint32_t phase; /* threads that sleep do so on this word */
     _Atomic uint32_t asleep;
-    size_t stage; /* that the gate opened to; written before `phase` */
+    size_t stage;         /* that the gate opened to; written before `phase` */
     struct share share[]; /* by thread */
 };
 
@@ -45,7 +49,8 @@ static void tell_fewer(struct cvy_context *ctx, size_t threads)
     size_t wanted = ctx->options.threads;
 #ifdef _OPENMP
     bool limited = (size_t)omp_get_thread_limit() <= threads;
-    const char *why = limited ? "OMP_THREAD_LIMIT is lower" : "the system lets this process start no more";
+    const char *why =
+        limited ? "OMP_THREAD_LIMIT is lower" : "the system lets this process start no more";
 #else
     const char *why = "this build has no threads";
 #endif
@@ -74,17 +79,26 @@ void cvyi_team_destroy(struct cvy_context *ctx, struct cvyi_team **team)
     *team = NULL;
 }
 
-/* threads: that take part, those of the team or, where some could not be had again (after a fork), fewer. */
-struct job { size_t n_stages; const struct cvyi_stage_work *work; cvyi_team_fn fn; void *arg; size_t threads; };
+/* threads: that take part, those of the team or, where some could not be had again (after a fork),
+ * fewer. */
+struct job {
+    size_t n_stages;
+    const struct cvyi_stage_work *work;
+    cvyi_team_fn fn;
+    void *arg;
+    size_t threads;
+};
 
-/* Does what one thread can do from `stage` on: its gate, and a stage of a single task, which is not worth a barrier, with
- * what follows. Answers the stage at which the others are needed, n_stages at the end. */
+/* Does what one thread can do from `stage` on: its gate, and a stage of a single task, which is not
+ * worth a barrier, with what follows. Answers the stage at which the others are needed, n_stages at
+ * the end. */
 static size_t pass_gate(const struct job *job, size_t stage, size_t thread)
 {
     for (; stage < job->n_stages; stage++) {
         struct cvyi_stage_work w = job->work[stage];
         bool small = w.tasks <= 1;
-        for (size_t t = 0; t < (small ? w.gates + w.tasks : w.gates); t++) job->fn(job->arg, stage, t, thread);
+        for (size_t t = 0; t < (small ? w.gates + w.tasks : w.gates); t++)
+            job->fn(job->arg, stage, t, thread);
         if (!small) break;
     }
     return stage;
@@ -108,13 +122,14 @@ static bool take_first(struct share *share, size_t *task)
     uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed);
     do {
         if (r >> 32 >= (r & 0xffffffffu)) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, r + (1ull << 32), memory_order_relaxed,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, r + (1ull << 32),
+                                                    memory_order_relaxed, memory_order_relaxed));
     *task = r >> 32;
     return true;
 }
 
-/* From somebody else's share, but for its last task: the owner comes to that one soon, and has its data. */
+/* From somebody else's share, but for its last task: the owner comes to that one soon, and has its
+ * data. */
 static bool take_last(struct share *share, size_t *task)
 {
     uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed);
@@ -136,8 +151,9 @@ static void wake_all(_Atomic uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
-/* The last to arrive does the next stage's gate, deals its tasks and lets everybody go. Who sleeps really sleeps, till
- * it is woken: the scheduler moves a thread that waits for its core to one that is idle, but not for a short nap. */
+/* The last to arrive does the next stage's gate, deals its tasks and lets everybody go. Who sleeps
+ * really sleeps, till it is woken: the scheduler moves a thread that waits for its core to one that
+ * is idle, but not for a short nap. */
 static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t next, size_t thread)
 {
     uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
@@ -172,7 +188,8 @@ static void work(struct cvyi_team *team, const struct job *job, size_t thread)
             struct share *other = &share[(thread + k) % job->threads];
             while (take_last(other, &task)) job->fn(job->arg, s, task, thread);
         }
-        wait_for_all(team, job, s + 1, thread); /* also behind the last: OpenMP's own barrier would spin long */
+        /* also behind the last: OpenMP's own barrier would spin long */
+        wait_for_all(team, job, s + 1, thread);
     }
 }
 #endif
@@ -180,10 +197,14 @@ static void work(struct cvyi_team *team, const struct job *job, size_t thread)
 static void alone(const struct job *job, size_t first)
 {
     for (size_t s = first; s < job->n_stages; s++)
-        for (size_t t = 0; t < job->work[s].gates + job->work[s].tasks; t++) job->fn(job->arg, s, t, 0);
+        for (size_t t = 0; t < job->work[s].gates + job->work[s].tasks; t++)
+            job->fn(job->arg, s, t, 0);
 }
 
-struct hosted { const struct job *job; size_t stage; };
+struct hosted {
+    const struct job *job;
+    size_t stage;
+};
 
 static void hosted_job(void *arg, size_t task, size_t slot)
 {
@@ -199,12 +220,14 @@ static void run_hosted(struct cvy_context *ctx, const struct job *job)
     for (size_t s = 0; s < job->n_stages; s++) {
         s = pass_gate(job, s, 0);
         if (s < job->n_stages)
-            CVYI_HOST_CALL(ctx, o->parallel_for(o->pool, job->work[s].tasks, hosted_job, &(struct hosted){ job, s }));
+            CVYI_HOST_CALL(ctx, o->parallel_for(o->pool, job->work[s].tasks, hosted_job,
+                                                &(struct hosted){ job, s }));
     }
 }
 
 #ifdef _OPENMP
-/* False: an enclosing region of the host's left us fewer threads than we asked for; nothing has been done. */
+/* False: an enclosing region of the host's left us fewer threads than we asked for; nothing has
+ * been done. */
 static bool run_region(struct cvyi_team *team, const struct job *job)
 {
     bool whole = true;
@@ -233,8 +256,8 @@ static void lend(struct cvyi_team *team, bool on)
 }
 #endif
 
-void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *stages, cvyi_team_fn fn,
-                   void *arg)
+void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_stage_work *stages,
+                   cvyi_team_fn fn, void *arg)
 {
     struct cvy_context *ctx = team->ctx;
     struct job job = { n_stages, stages, fn, arg, team->threads };

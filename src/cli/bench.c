@@ -1,4 +1,5 @@
-/* `convoy bench`: hands over to convoy-bench, a program of its own because it is linked with a C++ library. */
+/* `convoy bench`: hands over to convoy-bench, a program of its own because it is linked with a C++
+ * library. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -9,11 +10,13 @@
 #include <unistd.h>
 
 /* Everything behind "bench" is convoy-bench's; --help too. */
-static const struct argp argp = {
-    .args_doc = "[BENCHMARK...] [OPTION...]",
-    .doc = "Measures the machine, the kernels, operators and training steps: peak, kernels, ops, step, scaling, forum, sizes. "
-           "Runs convoy-bench, "
-           "which is looked for beside this program and then in PATH; `convoy bench --help` tells its options."};
+static const struct argp argp = { .args_doc = "[BENCHMARK...] [OPTION...]",
+                                  .doc =
+                                      "Measures the machine, the kernels, operators and training "
+                                      "steps: peak, kernels, ops, step, scaling, forum, sizes. "
+                                      "Runs convoy-bench, "
+                                      "which is looked for beside this program and then in PATH; "
+                                      "`convoy bench --help` tells its options." };
 
 /* Beside convoy-bench there are no modules in a build directory: they are beside this program. */
 static void add_modules(const char *dir)
@@ -27,7 +30,8 @@ static void add_modules(const char *dir)
 static int run(int argc, char **argv)
 {
     (void)argc;
-    static const char *const places[] = {"convoy-bench", "../bench/convoy-bench"}; /* installed; in a build directory */
+    /* installed; in a build directory */
+    static const char *const places[] = { "convoy-bench", "../bench/convoy-bench" };
     char self[PATH_MAX], path[2 * PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     fflush(stdout);
@@ -39,15 +43,18 @@ static int run(int argc, char **argv)
             snprintf(path, sizeof path, "%s/%s", self, places[i]);
             if (i == 1) add_modules(self);
             execv(path, argv);
-            if (errno != ENOENT) return cli_fail(CLI_IO, "%s: cannot run: %s", path, strerror(errno));
+            if (errno != ENOENT)
+                return cli_fail(CLI_IO, "%s: cannot run: %s", path, strerror(errno));
         }
     }
     execvp("convoy-bench", argv);
-    if (errno != ENOENT) return cli_fail(CLI_IO, "convoy-bench in PATH: cannot run: %s", strerror(errno));
-    return cli_fail(
-        CLI_USAGE,
-        "convoy-bench was not found beside this program nor in PATH: it is built where Google Benchmark is installed "
-        "(Debian's libbenchmark-dev)");
+    if (errno != ENOENT)
+        return cli_fail(CLI_IO, "convoy-bench in PATH: cannot run: %s", strerror(errno));
+    return cli_fail(CLI_USAGE, "convoy-bench was not found beside this program nor in PATH: it is "
+                               "built where Google Benchmark is installed "
+                               "(Debian's libbenchmark-dev)");
 }
 
-const struct cli_command cli_bench = {"bench", "measure: peak, kernels, ops, step, scaling, forum, sizes", &argp, run};
+const struct cli_command cli_bench = { "bench",
+                                       "measure: peak, kernels, ops, step, scaling, forum, sizes",
+                                       &argp, run };

@@ -1,5 +1,6 @@
-/* What the sub-commands share: the command table's row, exit codes, messages, strict numbers, and the objects most of
- * them open. Each command is one file with its options, its run function, and nothing else visible. */
+/* What the sub-commands share: the command table's row, exit codes, messages, strict numbers, and
+ * the objects most of them open. Each command is one file with its options, its run function, and
+ * nothing else visible. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -11,16 +12,26 @@
 #include "train/checkpoint.h"
 
 /* Also in help.c's table, which the man page is made from. Signals: 128 + number. */
-enum { CLI_OK = 0, CLI_USAGE = 1, CLI_BAD = 2, CLI_IO = 3, CLI_NOMEM = 4, CLI_NUMERIC = 5, CLI_LIMIT = 6 };
+enum {
+    CLI_OK = 0,
+    CLI_USAGE = 1,
+    CLI_BAD = 2,
+    CLI_IO = 3,
+    CLI_NOMEM = 4,
+    CLI_NUMERIC = 5,
+    CLI_LIMIT = 6
+};
 
 #define CLI_ERROR 2048 /* bytes of a message */
 
 struct cli_command {
     const char *name, *summary;
-    const struct argp *argp; /* options, arguments and text: --help and the man page both come from it */
+    /* options, arguments and text: --help and the man page both come from it */
+    const struct argp *argp;
     int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
 };
-extern const struct cli_command cli_train, cli_eval, cli_predict, cli_bench, cli_compare, cli_info, cli_data, cli_help;
+extern const struct cli_command cli_train, cli_eval, cli_predict, cli_bench, cli_compare, cli_info,
+    cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 /* The command of that name, or NULL after a message that says what may have been meant. */
 const struct cli_command *cli_find_command(const char *name);
@@ -33,34 +44,44 @@ int cli_code_model(enum model_status status);
 int cli_code_train(enum train_status status);
 int cli_code_data(enum data_status status);
 
-/* Standard output that could not be written makes the process end with CLI_IO and a message, silently where the reader
- * went away (`| head`); but only at the end: files are written whatever happens to the screen. */
+/* Standard output that could not be written makes the process end with CLI_IO and a message,
+ * silently where the reader went away (`| head`); but only at the end: files are written whatever
+ * happens to the screen. */
 int cli_watch_stdout(void);
 
-/* Whether what is written after hours of measuring can be written there (NULL: nothing is); else a message and CLI_IO.
- * Makes no file. */
+/* Whether what is written after hours of measuring can be written there (NULL: nothing is); else a
+ * message and CLI_IO. Makes no file. */
 int cli_writable(const char *path);
 /* Writes text and a line's end there: CLI_OK, or CLI_IO after a message. */
 int cli_write(const char *path, const char *text);
 
 /* In an option's flags: its value is the name of a file that will be written. */
 #define CLI_OUTPUT 0x10000
-/* argp_parse after checks: unknown options are told with what was probably meant, values are not empty, no `~` is left
- * from the shell, outputs (CLI_OUTPUT) can be written; --version, -h. Exits on a usage error. */
+/* argp_parse after checks: unknown options are told with what was probably meant, values are not
+ * empty, no `~` is left from the shell, outputs (CLI_OUTPUT) can be written; --version, -h. Exits
+ * on a usage error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
-/* What people type: word in lower case without '-' and '_', and the name that was meant, or a sentence that tells. */
-struct cli_alias { const char *word, *meant; };
+/* What people type: word in lower case without '-' and '_', and the name that was meant, or a
+ * sentence that tells. */
+struct cli_alias {
+    const char *word, *meant;
+};
 #define CLI_HINT 200
-/* What was probably meant by a word that is none of the names (ended by NULL): "; did you mean NAME?" with `before` before
- * the name, "; SENTENCE", or "" in out, which is returned. aliases (ended by a NULL word) may be NULL. */
-const char *cli_hint(const char *word, const char *before, const char *const *names, const struct cli_alias *aliases,
-                     char out[CLI_HINT]);
-/* An option's argument as a number, the whole of it and inside [lo, hi]; else a usage error that says so. */
-uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text, uint64_t lo, uint64_t hi);
-double cli_real(const struct argp_state *state, const char *option, const char *text, double lo, double hi);
+/* What was probably meant by a word that is none of the names (ended by NULL): "; did you mean
+ * NAME?" with `before` before the name, "; SENTENCE", or "" in out, which is returned. aliases
+ * (ended by a NULL word) may be NULL. */
+const char *cli_hint(const char *word, const char *before, const char *const *names,
+                     const struct cli_alias *aliases, char out[CLI_HINT]);
+/* An option's argument as a number, the whole of it and inside [lo, hi]; else a usage error that
+ * says so. */
+uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text,
+                     uint64_t lo, uint64_t hi);
+double cli_real(const struct argp_state *state, const char *option, const char *text, double lo,
+                double hi);
 /* One of two or more words (NULL-ended). */
-const char *cli_choice(const struct argp_state *state, const char *option, const char *text, const char *const *words);
+const char *cli_choice(const struct argp_state *state, const char *option, const char *text,
+                       const char *const *words);
 
 /* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
 extern const struct argp cli_engine_argp;
@@ -80,19 +101,22 @@ struct cli_session {
 int cli_open_context(struct cli_session *s, const cvy_context_options *options);
 int cli_open_model(struct cli_session *s, const char *which, const struct model_options *options);
 int cli_open_net(struct cli_session *s); /* needs ctx and model */
-/* Opens the data and checks that images and classes fit the net (if there is one). spec NULL: the model's own. */
+/* Opens the data and checks that images and classes fit the net (if there is one). spec NULL: the
+ * model's own. */
 int cli_open_data(struct cli_session *s, const char *spec);
 /* An error of data_open(spec), with what may have been meant; the exit code. */
 int cli_fail_data(enum data_status status, const char *spec, const char *error);
 /* run: a run directory or a .safetensors file. model: NULL for the one that the file carries. */
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model);
-/* A predictor of `batch` images with the checkpoint's parameters (opens net, trainer, predictor). */
+/* A predictor of `batch` images with the checkpoint's parameters (opens net, trainer,
+ * predictor). */
 int cli_open_predictor(struct cli_session *s, size_t batch);
 void cli_close(struct cli_session *s);
 
 /* SHA-256 of all labels, in hex (65 bytes): what runs of an older convoy remember of their data. */
 void cli_labels_sum(const struct data_set *data, char out[65]);
-/* JSON, and so a run's files, cannot hold any other text: CLI_OK, or CLI_USAGE after a message that says what the text is. */
+/* JSON, and so a run's files, cannot hold any other text: CLI_OK, or CLI_USAGE after a message that
+ * says what the text is. */
 int cli_utf8(const char *text, const char *what);
 
 #endif

@@ -43,37 +43,39 @@ int cli_code_cvy(enum cvy_status status)
 
 int cli_code_model(enum model_status status)
 {
-    static const int codes[] = {CLI_OK, CLI_BAD, CLI_BAD, CLI_IO, CLI_NOMEM};
+    static const int codes[] = { CLI_OK, CLI_BAD, CLI_BAD, CLI_IO, CLI_NOMEM };
     return codes[status];
 }
 
 int cli_code_train(enum train_status status)
 {
-    static const int codes[] = {CLI_OK, CLI_BAD, CLI_IO, CLI_NOMEM, CLI_NUMERIC, CLI_BAD, CLI_OK};
+    static const int codes[] = { CLI_OK, CLI_BAD, CLI_IO, CLI_NOMEM, CLI_NUMERIC, CLI_BAD, CLI_OK };
     return codes[status];
 }
 
 int cli_code_data(enum data_status status)
 {
-    static const int codes[] = {CLI_OK, CLI_BAD, CLI_BAD, CLI_IO, CLI_NOMEM};
+    static const int codes[] = { CLI_OK, CLI_BAD, CLI_BAD, CLI_IO, CLI_NOMEM };
     return codes[status];
 }
 
-/* -------------------------------------------------------------------------------------------- standard output */
+/* ------------------------------------------------------------------------------ standard output */
 
 /* Whether nobody will ever read it: the other end of the pipe is closed. */
 static bool reader_left(int fd)
 {
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
     return poll(&p, 1, 0) == 1 && p.revents & POLLERR; /* GCOVR_EXCL_BR_LINE: as below */
 }
 
 static void check_stdout(void)
 {
     bool failed = ferror(stdout);
-    if (!fflush(stdout) && !failed) return; /* GCOVR_EXCL_BR_LINE: a process that ends by _exit() counts nothing */
+    /* GCOVR_EXCL_BR_LINE: a process that ends by _exit() counts nothing */
+    if (!fflush(stdout) && !failed) return;
     int reason = errno;
-    if (!reader_left(STDOUT_FILENO)) /* `| head` has seen enough: no word about that; GCOVR_EXCL_BR_LINE: as above */
+    /* `| head` has seen enough: no word about that; GCOVR_EXCL_BR_LINE: as above */
+    if (!reader_left(STDOUT_FILENO))
         fprintf(stderr, "convoy: standard output: cannot write: %s\n", strerror(reason));
     _exit(CLI_IO);
 }
@@ -84,7 +86,7 @@ int cli_watch_stdout(void)
     return atexit(check_stdout) ? cli_fail(CLI_NOMEM, "out of memory") : CLI_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ files */
+/* ---------------------------------------------------------------------------------------- files */
 
 int cli_writable(const char *path)
 {
@@ -102,7 +104,8 @@ int cli_writable(const char *path)
         char *slash = strrchr(dir, '/');
         if (slash) slash[slash == dir] = '\0';
         if (path[strlen(path) - 1] == '/')
-            return cli_fail(CLI_IO, "%s: cannot write: expected a file's name, found a directory's", path);
+            return cli_fail(CLI_IO, "%s: cannot write: expected a file's name, found a directory's",
+                            path);
         errno = 0;
         if (access(slash ? dir : ".", W_OK) && errno == ENOENT)
             return cli_fail(CLI_IO, "%s: cannot write: there is no directory '%s'", path, dir);
@@ -118,7 +121,7 @@ int cli_write(const char *path, const char *text)
     return good ? CLI_OK : cli_fail(CLI_IO, "%s: cannot write: %s", path, strerror(errno));
 }
 
-/* --------------------------------------------------------------------------------------------------- opening */
+/* -------------------------------------------------------------------------------------- opening */
 
 static void log_line(void *user, int level, const char *line)
 {
@@ -143,8 +146,11 @@ static const char *data_hint(const char *word, const char *before, char hint[CLI
     const char *names[32];
     const struct data_known *known;
     size_t n = data_known_sets(&known), used = 0;
-    static const struct cli_alias aliases[] = {{"fmnist", "fashion-mnist"}, {"fashion", "fashion-mnist"}, {"fake", "synthetic"},
-                                               {"random", "synthetic"}, {NULL, NULL}};
+    static const struct cli_alias aliases[] = { { "fmnist", "fashion-mnist" },
+                                                { "fashion", "fashion-mnist" },
+                                                { "fake", "synthetic" },
+                                                { "random", "synthetic" },
+                                                { NULL, NULL } };
     while (used < n && used < 30) {
         names[used] = known[used].name;
         used++;
@@ -157,7 +163,8 @@ static const char *data_hint(const char *word, const char *before, char hint[CLI
 int cli_fail_data(enum data_status status, const char *spec, const char *error)
 {
     char hint[CLI_HINT] = "";
-    if (status == DATA_NOT_FOUND && !strpbrk(spec, ":/")) data_hint(spec, "", hint); /* no path, no DIR behind a ':' */
+    /* no path, no DIR behind a ':' */
+    if (status == DATA_NOT_FOUND && !strpbrk(spec, ":/")) data_hint(spec, "", hint);
     return cli_fail(cli_code_data(status), "%s%s", error, hint);
 }
 
@@ -166,7 +173,8 @@ static bool is_run(const char *path)
 {
     char file[PATH_MAX];
     struct stat st;
-    return (size_t)snprintf(file, sizeof file, "%s/" TRAIN_CHECKPOINT, path) < sizeof file && !stat(file, &st);
+    return (size_t)snprintf(file, sizeof file, "%s/" TRAIN_CHECKPOINT, path) < sizeof file &&
+           !stat(file, &st);
 }
 
 static bool ends_in(const char *text, const char *end)
@@ -185,11 +193,15 @@ static const char *model_hint(const char *which, char hint[CLI_HINT])
     names[n] = NULL;
     *hint = '\0';
     if (is_run(which))
-        snprintf(hint, CLI_HINT, "; it is a run: --resume=%.60s goes on with it, %.60s/model.json is its model", which, which);
+        snprintf(hint, CLI_HINT,
+                 "; it is a run: --resume=%.60s goes on with it, %.60s/model.json is its model",
+                 which, which);
     else if (ends_in(which, ".safetensors"))
-        snprintf(hint, CLI_HINT, "; a .safetensors file holds weights: see `convoy eval` and `convoy predict`");
+        snprintf(hint, CLI_HINT,
+                 "; a .safetensors file holds weights: see `convoy eval` and `convoy predict`");
     for (size_t i = 0; !*hint && i < sets; i++)
-        if (!strcmp(which, known[i].name)) snprintf(hint, CLI_HINT, "; it is a data set: --data=%s", which);
+        if (!strcmp(which, known[i].name))
+            snprintf(hint, CLI_HINT, "; it is a data set: --data=%s", which);
     if (!*hint) cli_hint(which, "", names, NULL, hint);
     return *hint ? hint : data_hint(which, "--data=", hint);
 }
@@ -199,18 +211,22 @@ int cli_open_model(struct cli_session *s, const char *which, const struct model_
     char error[CLI_ERROR], hint[CLI_HINT] = "";
     enum model_status status = model_load(which, options, &s->model, error, sizeof error);
     if (!status) return CLI_OK;
-    if (status == MODEL_UNKNOWN || is_run(which) || ends_in(which, ".safetensors")) model_hint(which, hint);
+    if (status == MODEL_UNKNOWN || is_run(which) || ends_in(which, ".safetensors"))
+        model_hint(which, hint);
     return cli_fail(cli_code_model(status), "%s%s", error, hint);
 }
 
 int cli_open_net(struct cli_session *s)
 {
     char error[CLI_ERROR];
-    enum model_status status = model_build(s->model, s->ctx, &s->net, &s->logits, error, sizeof error);
+    enum model_status status =
+        model_build(s->model, s->ctx, &s->net, &s->logits, error, sizeof error);
     if (status) return cli_fail(cli_code_model(status), "%s", error);
     cvy_shape out = cvy_tensor_shape(s->net, s->logits);
     if (out.h != 1 || out.w != 1 || out.c < 2)
-        return cli_fail(CLI_BAD, "%s: the last layer must give one number for each of at least 2 classes, found %zux%zux%zu",
+        return cli_fail(CLI_BAD,
+                        "%s: the last layer must give one number for each of at least 2 classes, "
+                        "found %zux%zux%zu",
                         s->model->where, out.c, out.h, out.w);
     return CLI_OK;
 }
@@ -227,12 +243,14 @@ int cli_open_data(struct cli_session *s, const char *spec)
     const size_t *in = s->model->input;
     if (*d->note) cli_fail(0, "note: %s", d->note);
     if (d->c != in[0] || d->h != in[1] || d->w != in[2])
-        return cli_fail(CLI_BAD, "%s: the model's input is %zux%zux%zu, the images of %s are %zux%zux%zu", s->model->where,
-                        in[0], in[1], in[2], d->name, d->c, d->h, d->w);
+        return cli_fail(CLI_BAD,
+                        "%s: the model's input is %zux%zux%zu, the images of %s are %zux%zux%zu",
+                        s->model->where, in[0], in[1], in[2], d->name, d->c, d->h, d->w);
     size_t classes = s->net ? cvy_tensor_shape(s->net, s->logits).c : d->classes;
     if (d->open_classes ? classes < d->classes : classes != d->classes)
-        return cli_fail(CLI_BAD, "%s: the model tells %zu classes apart, %s has %s%zu", s->model->where, classes, d->name,
-                        d->open_classes ? "labels up to " : "", d->classes - d->open_classes);
+        return cli_fail(CLI_BAD, "%s: the model tells %zu classes apart, %s has %s%zu",
+                        s->model->where, classes, d->name, d->open_classes ? "labels up to " : "",
+                        d->classes - d->open_classes);
     d->classes = classes;
     return CLI_OK;
 }
@@ -245,7 +263,9 @@ int cli_utf8(const char *text, const char *what)
     for (const char *p = text; *p; p++) ascii &= (unsigned char)*p < 0x80;
     if (good) return CLI_OK;
     if (ascii) return cli_fail(CLI_NOMEM, "out of memory");
-    return cli_fail(CLI_USAGE, "%s: %s is not UTF-8, and the run's files could not name it: rename it", text, what);
+    return cli_fail(CLI_USAGE,
+                    "%s: %s is not UTF-8, and the run's files could not name it: rename it", text,
+                    what);
 }
 
 /* What a word that is no run may be, or where one is. */
@@ -255,12 +275,15 @@ static const char *run_hint(const char *word, char hint[CLI_HINT])
     struct dirent **runs = NULL;
     *hint = '\0';
     for (size_t i = 0; model_builtin_at(i, &model); i++)
-        if (!strcmp(word, model)) snprintf(hint, CLI_HINT, "; it is a model: `convoy train %s` makes a run of it", model);
-    int n = *hint ? 0 : scandir("runs", &runs, NULL, alphasort); /* their names begin with the time */
+        if (!strcmp(word, model))
+            snprintf(hint, CLI_HINT, "; it is a model: `convoy train %s` makes a run of it", model);
+    /* their names begin with the time */
+    int n = *hint ? 0 : scandir("runs", &runs, NULL, alphasort);
     for (int i = n - 1; i >= 0; i--) {
         char path[300];
         snprintf(path, sizeof path, "runs/%s", runs[i]->d_name);
-        if (!*hint && runs[i]->d_name[0] != '.' && is_run(path)) snprintf(hint, CLI_HINT, "; the newest run here is %.150s", path);
+        if (!*hint && runs[i]->d_name[0] != '.' && is_run(path))
+            snprintf(hint, CLI_HINT, "; the newest run here is %.150s", path);
         free(runs[i]);
     }
     free(runs);
@@ -274,17 +297,22 @@ int cli_open_checkpoint(struct cli_session *s, const char *run, const char *mode
     bool there = !stat(run, &st), directory = there && S_ISDIR(st.st_mode);
     char hint[CLI_HINT];
     if (!there && errno == ENOENT)
-        return cli_fail(CLI_IO, "%s: cannot open: No such file or directory%s", run, run_hint(run, hint));
-    if ((size_t)snprintf(path, sizeof path, "%s%s", run, directory ? "/" TRAIN_CHECKPOINT : "") >= sizeof path)
+        return cli_fail(CLI_IO, "%s: cannot open: No such file or directory%s", run,
+                        run_hint(run, hint));
+    if ((size_t)snprintf(path, sizeof path, "%s%s", run, directory ? "/" TRAIN_CHECKPOINT : "") >=
+        sizeof path)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", run);
     if (directory && stat(path, &st) && errno == ENOENT)
-        return cli_fail(CLI_IO, "%s: expected a run: there is no " TRAIN_CHECKPOINT " in it%s", run, run_hint(run, hint));
+        return cli_fail(CLI_IO, "%s: expected a run: there is no " TRAIN_CHECKPOINT " in it%s", run,
+                        run_hint(run, hint));
     enum train_status status = checkpoint_read(path, &s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     if (model) return cli_open_model(s, model, NULL);
     const char *text = checkpoint_text(s->checkpoint, "convoy.model");
-    if (!text) return cli_fail(CLI_USAGE, "%s does not say which model it belongs to: use --model", path);
-    enum model_status parsed = model_parse(path, text, strlen(text), NULL, &s->model, error, sizeof error);
+    if (!text)
+        return cli_fail(CLI_USAGE, "%s does not say which model it belongs to: use --model", path);
+    enum model_status parsed =
+        model_parse(path, text, strlen(text), NULL, &s->model, error, sizeof error);
     return parsed ? cli_fail(cli_code_model(parsed), "%s", error) : CLI_OK;
 }
 
@@ -293,16 +321,22 @@ int cli_open_predictor(struct cli_session *s, size_t batch)
     char error[CLI_ERROR];
     int code = cli_open_net(s);
     if (code) return code;
-    /* The trainer holds the parameters by name; one block of images is the least that it can be made for. */
-    const cvy_trainer_options options = {.batch = 16, .input = model_input(s->model)};
+    /* The trainer holds the parameters by name; one block of images is the least that it can be
+     * made for. */
+    const cvy_trainer_options options = { .batch = 16, .input = model_input(s->model) };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
     const cvy_input_desc input = model_input(s->model);
-    if (!status) status = cvy_predictor_create(s->net, s->logits, batch, &input, s->trainer, &s->predictor);
-    if (status) return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
-    enum train_status loaded = checkpoint_load(s->checkpoint, s->trainer, s->ctx, false, error, sizeof error);
+    if (!status)
+        status = cvy_predictor_create(s->net, s->logits, batch, &input, s->trainer, &s->predictor);
+    if (status)
+        return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
+    enum train_status loaded =
+        checkpoint_load(s->checkpoint, s->trainer, s->ctx, false, error, sizeof error);
     if (loaded) return cli_fail(cli_code_train(loaded), "%s", error);
     if (s->checkpoint->wrapped)
-        cli_fail(0, "note: %s: names are taken without the module. or _orig_mod. that PyTorch's wrappers put in front of them",
+        cli_fail(0,
+                 "note: %s: names are taken without the module. or _orig_mod. that PyTorch's "
+                 "wrappers put in front of them",
                  s->checkpoint->where);
     return CLI_OK;
 }

@@ -1,6 +1,7 @@
-/* `convoy compare [MODEL] --backends`: the same step on several backends. First the numbers: one step of each, and of the
- * reference, from the same weights on the same images, every tensor compared. Then time: the backends take turns, a few
- * steps each, with the clocks of phases off and on. Ops that some backend computes together are one row of all. */
+/* `convoy compare [MODEL] --backends`: the same step on several backends. First the numbers: one
+ * step of each, and of the reference, from the same weights on the same images, every tensor
+ * compared. Then time: the backends take turns, a few steps each, with the clocks of phases off and
+ * on. Ops that some backend computes together are one row of all. */
 #include "cli/compare.h"
 
 #include <errno.h>
@@ -13,23 +14,26 @@
 #include "bench/probe.h"
 #include "report/contest.h"
 
-#define TURN 3            /* steps before the next backend takes over; one more warms the caches again */
-#define SLOW 10.0         /* seconds: a backend stops measuring after so long, with three steps at least */
-#define CHECK_FLOPS 4e9   /* of the step on the reference */
+/* steps before the next backend takes over; one more warms the caches again */
+#define TURN 3
+/* seconds: a backend stops measuring after so long, with three steps at least */
+#define SLOW 10.0
+#define CHECK_FLOPS 4e9 /* of the step on the reference */
 
 struct side {
     char name[64];
-    struct cli_session s, check;  /* timed; and of the numbers, with its tensors kept */
-    size_t first_phase;           /* in `last` and its rows */
-    size_t *row;                  /* of every phase; SIZE_MAX: none */
-    double *last;                 /* seconds of every phase so far */
-    double *now;                  /* of every row, in this step */
+    struct cli_session s, check; /* timed; and of the numbers, with its tensors kept */
+    size_t first_phase;          /* in `last` and its rows */
+    size_t *row;                 /* of every phase; SIZE_MAX: none */
+    double *last;                /* seconds of every phase so far */
+    double *now;                 /* of every row, in this step */
     double spent;
 };
 
 struct contestants {
     const struct contest_options *o;
-    struct side side[CONTEST_SIDES + 1];  /* the last one: the reference of the numbers, if it is not among them */
+    /* the last one: the reference of the numbers, if it is not among them */
+    struct side side[CONTEST_SIDES + 1];
     size_t n, reference;
     struct contest c;
     uint8_t *images, *labels;
@@ -43,9 +47,10 @@ static void *need(void *p)
     return p;
 }
 
-/* ------------------------------------------------------------------------------------------------ opening */
+/* -------------------------------------------------------------------------------------- opening */
 
-static int open_side(struct contestants *t, struct side *side, const char *who, bool keep, size_t batch, struct cli_session *s)
+static int open_side(struct contestants *t, struct side *side, const char *who, bool keep,
+                     size_t batch, struct cli_session *s)
 {
     const struct contest_options *o = t->o;
     size_t length = strcspn(who, ":");
@@ -55,21 +60,29 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
     snprintf(side->name, sizeof side->name, "%s", who);
     if (!length || (who[length] && strcmp(who + length, ":unfused")))
         return cli_fail(CLI_USAGE, "--backends: '%.60s': expected BACKEND or BACKEND:unfused", who);
-    snprintf(backends, sizeof backends, "%.*s%s%s", (int)length, who, native || reference ? "" : ",native",
-             reference ? "" : ",reference");
-    const cvy_context_options engine = {.threads = o->threads, .isa = o->isa, .backends = backends, .strict = o->strict,
-                                        .no_fusion = who[length] != '\0'};
+    snprintf(backends, sizeof backends, "%.*s%s%s", (int)length, who,
+             native || reference ? "" : ",native", reference ? "" : ",reference");
+    const cvy_context_options engine = { .threads = o->threads,
+                                         .isa = o->isa,
+                                         .backends = backends,
+                                         .strict = o->strict,
+                                         .no_fusion = who[length] != '\0' };
     int code = cli_open_context(s, &engine);
     if (!code) code = cli_open_model(s, o->model, NULL);
     if (!code) code = cli_open_net(s);
     if (code) return code;
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options trainer = {.batch = batch, .seed = 1, .keep_tensors = keep, .loss.label_smoothing = d->label_smoothing,
-                                         .input = model_input(s->model),
-                                         .sgd = {d->lr < 0.01 ? d->lr : 0.01, d->momentum, d->weight_decay, d->nesterov, d->decay_all},
-                                         .init = {d->weights, d->biases, 1}};
+    const cvy_trainer_options trainer = { .batch = batch,
+                                          .seed = 1,
+                                          .keep_tensors = keep,
+                                          .loss.label_smoothing = d->label_smoothing,
+                                          .input = model_input(s->model),
+                                          .sgd = { d->lr < 0.01 ? d->lr : 0.01, d->momentum,
+                                                   d->weight_decay, d->nesterov, d->decay_all },
+                                          .init = { d->weights, d->biases, 1 } };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
-    return status ? cli_fail(cli_code_cvy(status), "%s: %s", side->name, cvy_message(s->ctx)) : CLI_OK;
+    return status ? cli_fail(cli_code_cvy(status), "%s: %s", side->name, cvy_message(s->ctx))
+                  : CLI_OK;
 }
 
 static double flops_per_image(const cvy_net *net)
@@ -83,13 +96,15 @@ static double flops_per_image(const cvy_net *net)
 
 static void make_images(struct contestants *t, const struct cli_session *s)
 {
-    const size_t *in = s->model->input, image = in[0] * in[1] * in[2], classes = cvy_tensor_shape(s->net, s->logits).c;
+    const size_t *in = s->model->input, image = in[0] * in[1] * in[2],
+                 classes = cvy_tensor_shape(s->net, s->logits).c;
     uint32_t state = 1;
     t->n_images = 4 * t->c.batch;
     t->images = need(malloc(t->n_images * image));
     t->labels = need(malloc(t->n_images));
     t->index = need(malloc(t->n_images * sizeof *t->index));
-    for (size_t i = 0; i < t->n_images * image; i++) t->images[i] = (uint8_t)((state = state * 1664525u + 1013904223u) >> 24);
+    for (size_t i = 0; i < t->n_images * image; i++)
+        t->images[i] = (uint8_t)((state = state * 1664525u + 1013904223u) >> 24);
     for (size_t i = 0; i < t->n_images; i++) {
         state = state * 1664525u + 1013904223u;
         t->labels[i] = (uint8_t)((state >> 8) % (classes < 256 ? classes : 256));
@@ -100,12 +115,16 @@ static void make_images(struct contestants *t, const struct cli_session *s)
 static int one_step(struct contestants *t, struct cli_session *s, size_t batch, cvy_step_result *r)
 {
     if (t->at + batch > t->n_images) t->at = 0;
-    const cvy_batch b = {.images = t->images, .dtype = CVY_U8, .labels8 = t->labels, .index = t->index + t->at, .n = batch};
+    const cvy_batch b = { .images = t->images,
+                          .dtype = CVY_U8,
+                          .labels8 = t->labels,
+                          .index = t->index + t->at,
+                          .n = batch };
     enum cvy_status status = cvy_trainer_step(s->trainer, &b, r);
     return status ? cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx)) : CLI_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ numbers */
+/* -------------------------------------------------------------------------------------- numbers */
 
 static double ulp_of(double x)
 {
@@ -114,9 +133,10 @@ static double ulp_of(double x)
     return ldexp(1, e - FLT_MANT_DIG);
 }
 
-static struct contest_distance distance(const char *name, const double *got, const double *want, size_t count, const size_t dims[4])
+static struct contest_distance distance(const char *name, const double *got, const double *want,
+                                        size_t count, const size_t dims[4])
 {
-    struct contest_distance d = {.abs = 0};
+    struct contest_distance d = { .abs = 0 };
     double largest = 0;
     size_t at = 0;
     snprintf(d.tensor, sizeof d.tensor, "%s", name);
@@ -138,7 +158,8 @@ static double *fetch(const struct cli_session *s, const char *name, size_t *coun
     for (size_t i = 0; i < cvy_trainer_tensors(s->trainer); i++) {
         cvy_tensor_info info;
         if (cvy_trainer_tensor(s->trainer, i, &info) || strcmp(info.name, name)) continue;
-        dims[0] = info.shape.n, dims[1] = info.shape.c, dims[2] = info.shape.h, dims[3] = info.shape.w;
+        dims[0] = info.shape.n, dims[1] = info.shape.c, dims[2] = info.shape.h,
+        dims[3] = info.shape.w;
         *count = dims[0] * dims[1] * dims[2] * dims[3];
         double *out = need(malloc(*count * sizeof *out));
         if (!cvy_trainer_tensor_get(s->trainer, i, out, *count)) return out;
@@ -147,12 +168,14 @@ static double *fetch(const struct cli_session *s, const char *name, size_t *coun
     return NULL;
 }
 
-static double *fetch_param(const struct cli_session *s, enum cvy_param_kind kind, const char *name, size_t *count, size_t dims[4])
+static double *fetch_param(const struct cli_session *s, enum cvy_param_kind kind, const char *name,
+                           size_t *count, size_t dims[4])
 {
     for (size_t i = 0; i < cvy_trainer_params(s->trainer, kind); i++) {
         cvy_param_info info;
         if (cvy_trainer_param(s->trainer, kind, i, &info) || strcmp(info.name, name)) continue;
-        for (size_t k = 0; k < 4; k++) dims[k] = k + info.rank >= 4 ? info.dims[k + info.rank - 4] : 1;
+        for (size_t k = 0; k < 4; k++)
+            dims[k] = k + info.rank >= 4 ? info.dims[k + info.rank - 4] : 1;
         *count = info.count;
         double *out = need(malloc(*count * sizeof *out));
         if (!cvy_trainer_get64(s->trainer, kind, name, out, *count)) return out;
@@ -161,16 +184,20 @@ static double *fetch_param(const struct cli_session *s, enum cvy_param_kind kind
     return NULL;
 }
 
-/* The worst of what the ops of a row write: by the largest difference, among tensors whose size is not negligible beside
- * the row's largest (the gradient of a bias in front of a batch norm is nothing but rounding). */
-struct worst { double size, difference; };
-static void compare_output(struct contestants *t, struct side *side, const cvy_op_info *op, const char *name, struct worst *worst,
-                           struct contest_distance *out)
+/* The worst of what the ops of a row write: by the largest difference, among tensors whose size is
+ * not negligible beside the row's largest (the gradient of a bias in front of a batch norm is
+ * nothing but rounding). */
+struct worst {
+    double size, difference;
+};
+static void compare_output(struct contestants *t, struct side *side, const cvy_op_info *op,
+                           const char *name, struct worst *worst, struct contest_distance *out)
 {
     struct cli_session *reference = &t->side[t->reference].check;
-    size_t n = 0, m = 0, dims[4] = {1, 1, 1, 1};
+    size_t n = 0, m = 0, dims[4] = { 1, 1, 1, 1 };
     enum cvy_param_kind kind = op->part == CVY_PART_UPDATE ? CVY_PARAM_WEIGHT : CVY_PARAM_GRADIENT;
-    double *got = op->part == CVY_PART_UPDATE ? NULL : fetch(&side->check, name, &n, dims), *want = NULL, largest = 0;
+    double *got = op->part == CVY_PART_UPDATE ? NULL : fetch(&side->check, name, &n, dims),
+           *want = NULL, largest = 0;
     if (got) {
         want = fetch(reference, name, &m, dims);
     } else if ((got = fetch_param(&side->check, kind, name, &n, dims))) {
@@ -179,7 +206,8 @@ static void compare_output(struct contestants *t, struct side *side, const cvy_o
     if (got && want && n == m) {
         struct contest_distance d = distance(name, got, want, n, dims);
         for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(want[i]));
-        bool first = worst->size < 0, negligible = largest < 1e-4 * worst->size, larger = worst->size < 1e-4 * largest;
+        bool first = worst->size < 0, negligible = largest < 1e-4 * worst->size,
+             larger = worst->size < 1e-4 * largest;
         if (first || larger || (!negligible && d.abs / largest > worst->difference))
             worst->difference = largest > 0 ? d.abs / largest : d.abs, *out = d;
         worst->size = fmax(worst->size, largest);
@@ -188,11 +216,19 @@ static void compare_output(struct contestants *t, struct side *side, const cvy_o
     free(want);
 }
 
-/* ------------------------------------------------------------------------------------------------ rows */
+/* ----------------------------------------------------------------------------------------- rows */
 
 /* Union-find over ops by name: what some phase computes together is one row. */
-struct op { char *name; size_t parent; enum cvy_part part; double flops, bytes; };
-struct ops { struct op *op; size_t n; };
+struct op {
+    char *name;
+    size_t parent;
+    enum cvy_part part;
+    double flops, bytes;
+};
+struct ops {
+    struct op *op;
+    size_t n;
+};
 
 static size_t find_op(struct ops *ops, const char *name, enum cvy_part part)
 {
@@ -212,7 +248,8 @@ static size_t op_index(struct ops *ops, const cvy_op_info *info)
     size_t i = find_op(ops, info->name, info->part);
     if (i != SIZE_MAX) return i;
     ops->op = need(realloc(ops->op, (ops->n + 1) * sizeof *ops->op));
-    ops->op[ops->n] = (struct op){need(strdup(info->name)), ops->n, info->part, info->flops, info->bytes};
+    ops->op[ops->n] =
+        (struct op){ need(strdup(info->name)), ops->n, info->part, info->flops, info->bytes };
     return ops->n++;
 }
 
@@ -226,7 +263,9 @@ static void join_ops(struct ops *ops, const struct cli_session *s)
         size_t first = SIZE_MAX;
         for (size_t k = 0; k < phase.ops; k++) {
             cvy_op_info info;
-            if (cvy_trainer_op(s->trainer, phase.first_op + k, &info) || info.part == CVY_PART_REORDER) continue;
+            if (cvy_trainer_op(s->trainer, phase.first_op + k, &info) ||
+                info.part == CVY_PART_REORDER)
+                continue;
             size_t i = op_index(ops, &info);
             if (first == SIZE_MAX) first = i;
             ops->op[root(ops, i)].parent = root(ops, first);
@@ -243,8 +282,10 @@ static size_t add_row(struct contestants *t, const char *name, enum contest_part
     for (size_t r = 0; r < c->n_rows; r++)
         if (c->row[r].part == part && !strcmp(c->row[r].name, name)) return r;
     c->row = need(realloc(c->row, (c->n_rows + 1) * sizeof *c->row));
-    c->row[c->n_rows] = (struct contest_row){.name = need(strdup(name)), .part = part,
-                                             .cell = need(calloc(c->n_sides, sizeof(struct contest_cell)))};
+    c->row[c->n_rows] =
+        (struct contest_row){ .name = need(strdup(name)),
+                              .part = part,
+                              .cell = need(calloc(c->n_sides, sizeof(struct contest_cell))) };
     return c->n_rows++;
 }
 
@@ -261,11 +302,13 @@ static size_t *make_rows(struct contestants *t, struct ops *ops)
         for (size_t k = i; k < ops->n; k++) {
             if (root(ops, k) != group) continue;
             if (ops->op[k].part != CVY_PART_UPDATE)
-                snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", *name ? " + " : "", ops->op[k].name);
+                snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s",
+                         *name ? " + " : "", ops->op[k].name);
             flops += ops->op[k].flops;
             bytes += ops->op[k].bytes;
         }
-        size_t r = add_row(t, *name ? name : "sgd of all parameters", (enum contest_part)ops->op[i].part);
+        size_t r =
+            add_row(t, *name ? name : "sgd of all parameters", (enum contest_part)ops->op[i].part);
         t->c.row[r].flops = flops;
         t->c.row[r].bytes = bytes;
         row[group] = r;
@@ -295,7 +338,8 @@ static void map_phases(struct contestants *t, size_t i, struct ops *ops, const s
             side->row[p] = add_row(t, phase.name, CONTEST_REORDER);
         } else {
             cvy_op_info info;
-            if (!cvy_trainer_op(side->s.trainer, phase.first_op, &info)) side->row[p] = rows[find_op(ops, info.name, info.part)];
+            if (!cvy_trainer_op(side->s.trainer, phase.first_op, &info))
+                side->row[p] = rows[find_op(ops, info.name, info.part)];
         }
         note_kernel(&t->c.row[side->row[p]].cell[i], phase.kernel);
     }
@@ -307,19 +351,21 @@ static void compare_rows(struct contestants *t, struct ops *ops, const size_t *r
     struct worst *worst = need(malloc((t->c.n_rows + 1) * sizeof *worst));
     for (size_t i = 0; i < t->n; i++) {
         struct side *side = &t->side[i];
-        for (size_t r = 0; r < t->c.n_rows; r++) worst[r] = (struct worst){-1, -1};
+        for (size_t r = 0; r < t->c.n_rows; r++) worst[r] = (struct worst){ -1, -1 };
         for (size_t k = 0; i != t->reference && k < cvy_trainer_ops(side->check.trainer); k++) {
             cvy_op_info info;
-            if (cvy_trainer_op(side->check.trainer, k, &info) || info.part == CVY_PART_REORDER) continue;
+            if (cvy_trainer_op(side->check.trainer, k, &info) || info.part == CVY_PART_REORDER)
+                continue;
             size_t op = find_op(ops, info.name, info.part);
             for (size_t out = 0; op != SIZE_MAX && out < info.n_out; out++)
-                compare_output(t, side, &info, info.out[out], &worst[rows[op]], &t->c.row[rows[op]].cell[i].distance);
+                compare_output(t, side, &info, info.out[out], &worst[rows[op]],
+                               &t->c.row[rows[op]].cell[i].distance);
         }
     }
     free(worst);
 }
 
-/* ------------------------------------------------------------------------------------------------ time */
+/* ----------------------------------------------------------------------------------------- time */
 
 static void append(double **list, size_t n, double v)
 {
@@ -335,7 +381,8 @@ static void read_clocks(struct contestants *t, size_t i, bool keep)
     for (size_t p = 0; p < cvy_trainer_phases(side->s.trainer); p++) {
         cvy_phase_info phase;
         if (cvy_trainer_phase(side->s.trainer, p, &phase) || side->row[p] == SIZE_MAX) continue;
-        double *now = &side->now[side->row[p]], took = (phase.seconds - side->last[p]) / (double)phase.threads;
+        double *now = &side->now[side->row[p]],
+               took = (phase.seconds - side->last[p]) / (double)phase.threads;
         side->last[p] = phase.seconds;
         *now = isnan(*now) ? took : *now + took;
     }
@@ -352,14 +399,16 @@ static int turn(struct contestants *t, size_t i)
     if (out->n >= t->o->steps || (side->spent > SLOW && out->n >= 3)) return CLI_OK;
     for (int clocked = 0; clocked < 2; clocked++) {
         cvy_trainer_profile(side->s.trainer, clocked);
-        for (size_t p = 0; clocked && p < cvy_trainer_phases(side->s.trainer); p++) side->last[p] = 0;
+        for (size_t p = 0; clocked && p < cvy_trainer_phases(side->s.trainer); p++)
+            side->last[p] = 0;
         for (int k = -1; k < TURN; k++) {
             cvy_step_result r;
             int code = one_step(t, &side->s, t->c.batch, &r);
             if (code) return code;
             side->spent += r.seconds;
             if (clocked) read_clocks(t, i, k >= 0);
-            if (k >= 0) append(clocked ? &out->clocked : &out->plain, out->n + (size_t)k, r.seconds);
+            if (k >= 0)
+                append(clocked ? &out->clocked : &out->plain, out->n + (size_t)k, r.seconds);
         }
     }
     cvy_trainer_profile(side->s.trainer, false);
@@ -367,7 +416,7 @@ static int turn(struct contestants *t, size_t i)
     return CLI_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ all of it */
+/* ------------------------------------------------------------------------------------ all of it */
 
 static int write_json(const char *path, const struct contest *c)
 {
@@ -389,10 +438,12 @@ static int open_all(struct contestants *t)
 {
     const struct contest_options *o = t->o;
     char list[512], *rest = list, *who;
-    if ((size_t)snprintf(list, sizeof list, "%s", o->backends) >= sizeof list) return cli_fail(CLI_USAGE, "--backends: too long");
+    if ((size_t)snprintf(list, sizeof list, "%s", o->backends) >= sizeof list)
+        return cli_fail(CLI_USAGE, "--backends: too long");
     t->reference = SIZE_MAX;
     while ((who = strsep(&rest, ","))) {
-        if (t->n == CONTEST_SIDES) return cli_fail(CLI_USAGE, "--backends: at most %d", CONTEST_SIDES);
+        if (t->n == CONTEST_SIDES)
+            return cli_fail(CLI_USAGE, "--backends: at most %d", CONTEST_SIDES);
         if (!strcmp(who, "reference")) t->reference = t->n;
         struct side *side = &t->side[t->n];
         if (!t->n) { /* the model says what was left open */
@@ -402,13 +453,17 @@ static int open_all(struct contestants *t)
             model_free(&side->check.model);
         }
         for (size_t i = 0; i < t->n; i++)
-            if (!strcmp(t->side[i].name, who)) return cli_fail(CLI_USAGE, "--backends: '%.60s' is there twice", who);
+            if (!strcmp(t->side[i].name, who))
+                return cli_fail(CLI_USAGE, "--backends: '%.60s' is there twice", who);
         int code = open_side(t, side, who, false, t->c.batch, &side->s);
         t->n++;
         if (code) return code;
         if (t->n > 1) continue;
         double fit = CHECK_FLOPS / flops_per_image(side->s.net);
-        t->c.check_batch = o->check_batch ? o->check_batch : fit < 2 ? 2 : fit < (double)t->c.batch ? (size_t)fit : t->c.batch;
+        t->c.check_batch = o->check_batch             ? o->check_batch
+                           : fit < 2                  ? 2
+                           : fit < (double)t->c.batch ? (size_t)fit
+                                                      : t->c.batch;
         if (t->c.check_batch > t->c.batch) t->c.check_batch = t->c.batch;
     }
     size_t checked = t->n;
@@ -438,7 +493,7 @@ static int open_all(struct contestants *t)
 
 static int contest(struct contestants *t)
 {
-    struct ops ops = {NULL, 0};
+    struct ops ops = { NULL, 0 };
     struct contest *c = &t->c;
     cvy_machine machine;
     int code = open_all(t);
@@ -453,10 +508,11 @@ static int contest(struct contestants *t)
     size_t *rows = make_rows(t, &ops);
     for (size_t i = 0; i < t->n; i++) map_phases(t, i, &ops, rows);
     compare_rows(t, &ops, rows);
-    for (size_t i = 0; i < t->n; i++) t->side[i].now = need(malloc((c->n_rows + 1) * sizeof(double)));
+    for (size_t i = 0; i < t->n; i++)
+        t->side[i].now = need(malloc((c->n_rows + 1) * sizeof(double)));
     c->peak = probe_fma(cvy_context_isa(t->side[0].s.ctx), c->threads, 0.1) * 1e9;
-    for (size_t k = 0; !code && k < t->o->steps; k += TURN)
-        for (size_t i = 0; !code && i < t->n; i++) code = turn(t, (i + k / TURN) % t->n); /* nobody is always the first */
+    for (size_t k = 0; !code && k < t->o->steps; k += TURN) /* nobody is always the first */
+        for (size_t i = 0; !code && i < t->n; i++) code = turn(t, (i + k / TURN) % t->n);
     c->turn = TURN;
     if (!code && !contest_judge(c)) code = cli_fail(CLI_NOMEM, "out of memory");
     if (!code) contest_print(stdout, c);

@@ -1,4 +1,5 @@
-/* `convoy data`: which data sets there are, where they lie, and whether their content is the published one. */
+/* `convoy data`: which data sets there are, where they lie, and whether their content is the
+ * published one. */
 #include "cli/cli.h"
 
 #include <limits.h>
@@ -21,15 +22,25 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         *(state->arg_num ? &o->name : &o->action) = arg;
         return 0;
     case ARGP_KEY_END: {
-        static const char *const actions[] = {"list", "path", "verify", NULL};
+        static const char *const actions[] = { "list", "path", "verify", NULL };
         static const struct cli_alias aliases[] = {
-            {"download", "nothing is ever downloaded: `convoy data list` tells where each set is to be had"},
-            {"check", "verify"}, {"find", "path"}, {"where", "path"}, {"show", "list"}, {NULL, NULL}};
+            { "download",
+              "nothing is ever downloaded: `convoy data list` tells where each set is to be had" },
+            { "check", "verify" },
+            { "find", "path" },
+            { "where", "path" },
+            { "show", "list" },
+            { NULL, NULL }
+        };
         if (!o->action) argp_error(state, "expected list, path or verify");
         char hint[CLI_HINT];
         for (int i = 0; actions[i]; i++) {
             if (strcmp(o->action, actions[i])) continue;
-            if (!!i != !!o->name) argp_error(state, i ? "%s: expected the name of a data set: see `convoy data list`" : "%s takes no argument", o->action);
+            if (!!i != !!o->name)
+                argp_error(state,
+                           i ? "%s: expected the name of a data set: see `convoy data list`"
+                             : "%s takes no argument",
+                           o->action);
             return 0;
         }
         argp_error(state, "expected list, path or verify, found '%.60s'%s", o->action,
@@ -41,16 +52,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-    .parser = parse, .args_doc = "list\npath NAME\nverify NAME|DIR",
-    .doc = "Tells about data sets. list: the known ones and where they lie; path: the directory of one; verify: reads it and "
+    .parser = parse,
+    .args_doc = "list\npath NAME\nverify NAME|DIR",
+    .doc = "Tells about data sets. list: the known ones and where they lie; path: the directory of "
+           "one; verify: reads it and "
            "compares its hashes with the published ones."
-           "\vA set is looked for in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (~/.cache/convoy), datasets in $XDG_DATA_DIRS, and "
-           "/usr/share/datasets, in a directory with its name or that of torchvision or of the archive. A set is what its files "
-           "hold, told by their hashes; other files in these formats are idx:DIR or cifar:DIR. Nothing is ever downloaded.\n\n"
+           "\vA set is looked for in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (~/.cache/convoy), "
+           "datasets in $XDG_DATA_DIRS, and "
+           "/usr/share/datasets, in a directory with its name or that of torchvision or of the "
+           "archive. A set is what its files "
+           "hold, told by their hashes; other files in these formats are idx:DIR or cifar:DIR. "
+           "Nothing is ever downloaded.\n\n"
            "Examples:\n"
            "  convoy data list\n"
            "  convoy data path fashion-mnist\n"
-           "  convoy data verify ~/data/mnist\n"};
+           "  convoy data verify ~/data/mnist\n"
+};
 
 enum { INDENT = 15 };
 
@@ -61,7 +78,8 @@ static int list(void)
     for (size_t i = 0; i < n; i++) {
         char path[PATH_MAX];
         bool found = data_find(known[i].name, path, sizeof path);
-        printf("%-14s %s\n%-14s %s", known[i].name, known[i].summary, "", found ? "found in " : "not found: ");
+        printf("%-14s %s\n%-14s %s", known[i].name, known[i].summary, "",
+               found ? "found in " : "not found: ");
         if (found) printf("%s\n", path);
         else text_wrap(stdout, known[i].hint, INDENT + strlen("not found: "), INDENT, CLI_PAGE);
     }
@@ -75,11 +93,13 @@ static int path(const char *name)
     char where[PATH_MAX], text[200];
     for (size_t i = 0; i < n; i++) {
         if (strcmp(name, known[i].name)) continue;
-        if (!data_find(name, where, sizeof where)) return cli_fail(CLI_BAD, "%s: not found: %s", name, known[i].hint);
+        if (!data_find(name, where, sizeof where))
+            return cli_fail(CLI_BAD, "%s: not found: %s", name, known[i].hint);
         printf("%s\n", where);
         return CLI_OK;
     }
-    if (!strncmp(name, "synthetic", 9)) return cli_fail(CLI_BAD, "%.60s: it lies nowhere: it is made when it is needed", name);
+    if (!strncmp(name, "synthetic", 9))
+        return cli_fail(CLI_BAD, "%.60s: it lies nowhere: it is made when it is needed", name);
     snprintf(text, sizeof text, "unknown data set '%.60s'", name);
     return cli_fail_data(DATA_NOT_FOUND, name, text);
 }
@@ -90,17 +110,20 @@ static int verify(const char *name)
     char error[CLI_ERROR];
     enum data_status status = data_open(name, NULL, true, &d, error, sizeof error);
     if (status) return cli_fail_data(status, name, error);
-    printf("%s (%s): %zu train / %zu test images of %zux%zux%zu, %zu classes, %s\n", d->name, d->source, d->train.n, d->test.n,
-           d->c, d->h, d->w, d->classes, d->synthetic ? "synthetic" : d->remark);
+    printf("%s (%s): %zu train / %zu test images of %zux%zux%zu, %zu classes, %s\n", d->name,
+           d->source, d->train.n, d->test.n, d->c, d->h, d->w, d->classes,
+           d->synthetic ? "synthetic" : d->remark);
     data_close(&d);
     return CLI_OK;
 }
 
 static int run(int argc, char **argv)
 {
-    struct options o = {NULL, NULL};
+    struct options o = { NULL, NULL };
     cli_parse(&argp, argc, argv, &o);
-    return !strcmp(o.action, "list") ? list() : !strcmp(o.action, "path") ? path(o.name) : verify(o.name);
+    return !strcmp(o.action, "list")   ? list()
+           : !strcmp(o.action, "path") ? path(o.name)
+                                       : verify(o.name);
 }
 
-const struct cli_command cli_data = {"data", "list, find and verify data sets", &argp, run};
+const struct cli_command cli_data = { "data", "list, find and verify data sets", &argp, run };

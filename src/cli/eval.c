@@ -15,14 +15,19 @@ struct options {
 };
 
 static const struct argp_option options[] = {
-    {"data", KEY_DATA, "DATA", 0, "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained on)", 0},
-    {"model", KEY_MODEL, "MODEL", 0, "the model of weights that do not say it (files that convoy did not write)", 0},
-    {"split", KEY_SPLIT, "SPLIT", 0, "test or train: which images (default test)", 0},
-    {0}};
+    { "data", KEY_DATA, "DATA", 0,
+      "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained "
+      "on)",
+      0 },
+    { "model", KEY_MODEL, "MODEL", 0,
+      "the model of weights that do not say it (files that convoy did not write)", 0 },
+    { "split", KEY_SPLIT, "SPLIT", 0, "test or train: which images (default test)", 0 },
+    { 0 }
+};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const splits[] = {"test", "train", NULL};
+    static const char *const splits[] = { "test", "train", NULL };
     struct options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
@@ -33,42 +38,53 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (o->run) argp_error(state, "expected one run or file, found '%.60s' too", arg);
         o->run = arg;
         return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "expected a run's directory or a .safetensors file"); return EINVAL;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "expected a run's directory or a .safetensors file");
+        return EINVAL;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
+static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
 static const struct argp argp = {
-    .options = options, .parser = parse, .children = children, .args_doc = "RUN|WEIGHTS.safetensors",
-    .doc = "Evaluates trained weights: mean loss, and the share of images whose largest output is their class."
+    .options = options,
+    .parser = parse,
+    .children = children,
+    .args_doc = "RUN|WEIGHTS.safetensors",
+    .doc = "Evaluates trained weights: mean loss, and the share of images whose largest output is "
+           "their class."
            "\vExamples:\n"
            "  convoy eval run\n"
            "  convoy eval run --split train\n"
-           "  convoy eval resnet.safetensors --model resnet20 -d cifar10\n"};
+           "  convoy eval resnet.safetensors --model resnet20 -d cifar10\n"
+};
 
 static int evaluate(struct cli_session *s, const char *split)
 {
     char error[CLI_ERROR];
     bool train = !strcmp(split, "train");
     const struct data_split *d = train ? &s->data->train : &s->data->test;
-    const struct train_split images = {d->images, d->labels, d->n};
-    const struct train_job job = {.ctx = s->ctx, .predictor = s->predictor, .eval_batch = 256, .classes = s->data->classes,
-                                  .image_size = s->data->c * s->data->h * s->data->w};
+    const struct train_split images = { d->images, d->labels, d->n };
+    const struct train_job job = { .ctx = s->ctx,
+                                   .predictor = s->predictor,
+                                   .eval_batch = 256,
+                                   .classes = s->data->classes,
+                                   .image_size = s->data->c * s->data->h * s->data->w };
     double loss, acc, start = train_now();
     uint64_t correct;
-    enum train_status status = train_evaluate(&job, &images, &loss, &acc, &correct, error, sizeof error);
+    enum train_status status =
+        train_evaluate(&job, &images, &loss, &acc, &correct, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    printf("%s loss %.4f, %s acc %.4f (%llu of %zu%s)\n", split, loss, split, acc, (unsigned long long)correct, d->n,
-           s->data->synthetic ? ", synthetic" : "");
+    printf("%s loss %.4f, %s acc %.4f (%llu of %zu%s)\n", split, loss, split, acc,
+           (unsigned long long)correct, d->n, s->data->synthetic ? ", synthetic" : "");
     printf("%.1f examples/sec on cpu\n", (double)d->n / (train_now() - start));
     return CLI_OK;
 }
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.split = "test"};
-    struct cli_session s = {0};
+    struct options o = { .split = "test" };
+    struct cli_session s = { 0 };
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
     if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
@@ -76,7 +92,8 @@ static int run(int argc, char **argv)
     if (!code) {
         const char *text = checkpoint_text(s.checkpoint, "convoy.config");
         json_t *config = text ? json_loads(text, 0, NULL) : NULL;
-        code = cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
+        code =
+            cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
         json_decref(config);
     }
     if (!code) code = evaluate(&s, o.split);
@@ -84,4 +101,4 @@ static int run(int argc, char **argv)
     return code;
 }
 
-const struct cli_command cli_eval = {"eval", "loss and accuracy of trained weights", &argp, run};
+const struct cli_command cli_eval = { "eval", "loss and accuracy of trained weights", &argp, run };

@@ -1,4 +1,5 @@
-/* `convoy help`, and the man page: both print what the commands' argp tables and the few tables below say. */
+/* `convoy help`, and the man page: both print what the commands' argp tables and the few tables
+ * below say. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -7,46 +8,62 @@
 #include "cli/screen.h"
 #include "report/text.h"
 
-struct entry { const char *term, *text; };
+struct entry {
+    const char *term, *text;
+};
 
 static const struct entry exit_codes[] = {
-    {"0", "all went well"},
-    {"1", "wrong use: an unknown command or option, an argument out of range, something this machine cannot do"},
-    {"2", "bad input: a model, data set or checkpoint that is unknown, corrupt or does not fit"},
-    {"3", "input or output failed: a file cannot be opened, read or written, or standard output was lost (without a word where "
-          "its reader has gone, as in `| head`)"},
-    {"4", "out of memory"},
-    {"5", "numbers: a loss or parameter is not finite; the last good checkpoint is kept"},
-    {"6", "a comparison went over the limit that --fail-if set"},
-    {"129, 130, 143", "ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM, after the checkpoint was saved; a second signal ends at once"},
-    {NULL, NULL}};
+    { "0", "all went well" },
+    { "1", "wrong use: an unknown command or option, an argument out of range, something this "
+           "machine cannot do" },
+    { "2", "bad input: a model, data set or checkpoint that is unknown, corrupt or does not fit" },
+    { "3", "input or output failed: a file cannot be opened, read or written, or standard output "
+           "was lost (without a word where "
+           "its reader has gone, as in `| head`)" },
+    { "4", "out of memory" },
+    { "5", "numbers: a loss or parameter is not finite; the last good checkpoint is kept" },
+    { "6", "a comparison went over the limit that --fail-if set" },
+    { "129, 130, 143", "ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM, after the checkpoint was "
+                       "saved; a second signal ends at once" },
+    { NULL, NULL }
+};
 static const struct entry environment[] = {
-    {"CVY_THREADS", "number of threads, as --threads"},
-    {"OMP_NUM_THREADS", "number of threads if CVY_THREADS is not set; of a list (4,2) the first. Without both: the CPUs in the affinity "
-                        "mask, capped by the cgroup's quota"},
-    {"CVY_ISA", "instruction set, as --isa"},
-    {"CVY_BACKEND", "backends, as --backend"},
-    {"CVY_BACKEND_PATH", "directories with backends in modules (convoy-NAME.so), ':' between"},
-    {"CVY_VERBOSE", "1: what was chosen for every operator; 2: every operator of every step; on standard error"},
-    {"CVY_DATA_DIR, XDG_CACHE_HOME, XDG_DATA_DIRS", "where data sets are looked for: `convoy help data`"},
-    {NULL, NULL}};
+    { "CVY_THREADS", "number of threads, as --threads" },
+    { "OMP_NUM_THREADS", "number of threads if CVY_THREADS is not set; of a list (4,2) the first. "
+                         "Without both: the CPUs in the affinity "
+                         "mask, capped by the cgroup's quota" },
+    { "CVY_ISA", "instruction set, as --isa" },
+    { "CVY_BACKEND", "backends, as --backend" },
+    { "CVY_BACKEND_PATH", "directories with backends in modules (convoy-NAME.so), ':' between" },
+    { "CVY_VERBOSE",
+      "1: what was chosen for every operator; 2: every operator of every step; on standard error" },
+    { "CVY_DATA_DIR, XDG_CACHE_HOME, XDG_DATA_DIRS",
+      "where data sets are looked for: `convoy help data`" },
+    { NULL, NULL }
+};
 static const struct entry files[] = {
-    {"RUN/checkpoint.safetensors", "weights and running statistics under PyTorch's state_dict names, momentum, and where training "
-                                   "stood; replaced atomically after every epoch and on interruption"},
-    {"RUN/metrics.jsonl", "one JSON line for every fifth of an epoch (\"type\": \"step\") and for every epoch (\"epoch\")"},
-    {"RUN/config.json, RUN/model.json, RUN/env.json", "the settings, the model as it was trained, and the machine"},
-    {NULL, NULL}};
-static const char intro[] =
-    "Trains convolutional nets with batch normalization on the CPU.";
+    { "RUN/checkpoint.safetensors",
+      "weights and running statistics under PyTorch's state_dict names, momentum, and where "
+      "training "
+      "stood; replaced atomically after every epoch and on interruption" },
+    { "RUN/metrics.jsonl", "one JSON line for every fifth of an epoch (\"type\": \"step\") and for "
+                           "every epoch (\"epoch\")" },
+    { "RUN/config.json, RUN/model.json, RUN/env.json",
+      "the settings, the model as it was trained, and the machine" },
+    { NULL, NULL }
+};
+static const char intro[] = "Trains convolutional nets with batch normalization on the CPU.";
 static const struct entry examples[] = {
-    {"convoy train", "LeNet with batch normalization on Fashion-MNIST"},
-    {"convoy train resnet20 -d cifar10 -e 20 -o run", "another model and data set, into the directory run"},
-    {"convoy train --resume=run -e 40", "go on with it, to 40 epochs"},
-    {"convoy eval run", "loss and accuracy on the test images"},
-    {"convoy predict run 0 1 photo.ppm", "classes of test images 0 and 1, and of a picture"},
-    {"convoy info resnet20", "its layers, parameters, work and memory"},
-    {"convoy bench step", "examples/s of a training step, and its share of the machine's peak"},
-    {NULL, NULL}};
+    { "convoy train", "LeNet with batch normalization on Fashion-MNIST" },
+    { "convoy train resnet20 -d cifar10 -e 20 -o run",
+      "another model and data set, into the directory run" },
+    { "convoy train --resume=run -e 40", "go on with it, to 40 epochs" },
+    { "convoy eval run", "loss and accuracy on the test images" },
+    { "convoy predict run 0 1 photo.ppm", "classes of test images 0 and 1, and of a picture" },
+    { "convoy info resnet20", "its layers, parameters, work and memory" },
+    { "convoy bench step", "examples/s of a training step, and its share of the machine's peak" },
+    { NULL, NULL }
+};
 
 enum { KEY_MAN = 0x3000 };
 
@@ -56,8 +73,8 @@ struct help_options {
 };
 
 static const struct argp_option options[] = {
-    {"man", KEY_MAN, NULL, 0, "print the manual page convoy(1) in roff", 0},
-    {0}};
+    { "man", KEY_MAN, NULL, 0, "print the manual page convoy(1) in roff", 0 }, { 0 }
+};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -65,20 +82,23 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_MAN: o->man = true; return 0;
     case ARGP_KEY_ARG:
-        if (state->arg_num) argp_error(state, "expected at most one command, found '%.60s' too", arg);
+        if (state->arg_num)
+            argp_error(state, "expected at most one command, found '%.60s' too", arg);
         o->command = arg;
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp argp = {.options = options, .parser = parse, .args_doc = "[COMMAND]",
-                                 .doc = "Prints what the program, or one of its commands, can do."
-                                        "\vExamples:\n"
-                                        "  convoy help train\n"
-                                        "  convoy help --man | man -l -\n"};
+static const struct argp argp = { .options = options,
+                                  .parser = parse,
+                                  .args_doc = "[COMMAND]",
+                                  .doc = "Prints what the program, or one of its commands, can do."
+                                         "\vExamples:\n"
+                                         "  convoy help train\n"
+                                         "  convoy help --man | man -l -\n" };
 
-/* ------------------------------------------------------------------------------------------------------- text */
+/* ----------------------------------------------------------------------------------------- text */
 
 enum { TERM_WIDTH = 16 }; /* longer terms have their text below */
 
@@ -97,21 +117,24 @@ static void print_help(void)
     printf("Usage: convoy COMMAND [OPTION...] [ARGUMENT...]\n\n");
     text_wrap(stdout, intro, 0, 0, CLI_PAGE);
     printf("\nCommands:\n");
-    for (size_t i = 0; cli_commands[i]; i++) printf("  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
-    printf("\n`convoy help COMMAND` or `convoy COMMAND --help` tells more, with examples;\n`convoy --version` tells the version.\n");
+    for (size_t i = 0; cli_commands[i]; i++)
+        printf("  %-9s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    printf("\n`convoy help COMMAND` or `convoy COMMAND --help` tells more, with examples;\n`convoy "
+           "--version` tells the version.\n");
     print_entries("Examples", examples);
     print_entries("Files", files);
     print_entries("Environment", environment);
     print_entries("Exit codes", exit_codes);
 }
 
-/* ------------------------------------------------------------------------------------------------------- roff */
+/* ----------------------------------------------------------------------------------------- roff */
 
 static void roff(const char *text)
 {
     bool begin = true;
     for (; *text; text++) {
-        if (begin && *text == ' ') fputs(".br\n", stdout); /* an example: a line of its own, indented */
+        /* an example: a line of its own, indented */
+        if (begin && *text == ' ') fputs(".br\n", stdout);
         if (begin && (*text == '.' || *text == '\'')) fputs("\\&", stdout);
         if (*text == '\\') fputs("\\e", stdout);
         else if (*text == '-') fputs("\\-", stdout);
@@ -156,8 +179,10 @@ static void roff_entries(const char *title, const struct entry *e)
 
 static void print_man(void)
 {
-    printf(".TH CONVOY 1 \"\" \"convoy %s\" \"User Commands\"\n.SH NAME\nconvoy \\- train convolutional nets on the CPU\n"
-           ".SH SYNOPSIS\n\\fBconvoy\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...] [\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\n",
+    printf(".TH CONVOY 1 \"\" \"convoy %s\" \"User Commands\"\n.SH NAME\nconvoy \\- train "
+           "convolutional nets on the CPU\n"
+           ".SH SYNOPSIS\n\\fBconvoy\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...] "
+           "[\\fIARGUMENT\\fR...]\n.SH DESCRIPTION\n",
            cvy_version());
     roff(intro);
     fputs("\n.SH COMMANDS\n", stdout);
@@ -178,7 +203,7 @@ static void print_man(void)
 
 static int run(int argc, char **argv)
 {
-    struct help_options o = {false, NULL};
+    struct help_options o = { false, NULL };
     cli_parse(&argp, argc, argv, &o);
     if (o.man) {
         print_man();
@@ -192,8 +217,9 @@ static int run(int argc, char **argv)
     if (!command) return CLI_USAGE;
     char name[32];
     snprintf(name, sizeof name, "convoy %s", command->name);
-    char option[] = "--help", *words[] = {name, option, NULL};
+    char option[] = "--help", *words[] = { name, option, NULL };
     return command->run(2, words); /* prints and exits */
 }
 
-const struct cli_command cli_help = {"help", "tell what the program or a command can do", &argp, run};
+const struct cli_command cli_help = { "help", "tell what the program or a command can do", &argp,
+                                      run };

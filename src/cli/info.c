@@ -1,5 +1,6 @@
-/* `convoy info`: the machine as the library sees it; `convoy info MODEL`: layers, sizes, memory; with --phases what the
- * compiler made of a training step. No line is longer than CLI_PAGE, but for names that are. */
+/* `convoy info`: the machine as the library sees it; `convoy info MODEL`: layers, sizes, memory;
+ * with --phases what the compiler made of a training step. No line is longer than CLI_PAGE, but for
+ * names that are. */
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -12,7 +13,8 @@
 
 enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES };
 enum { INDENT = 10 };
-/* So many layers have a row each; those of larger nets share one with the layer that they follow. */
+/* So many layers have a row each; those of larger nets share one with the layer that they
+ * follow. */
 enum { FEW_LAYERS = 20 };
 
 extern char **environ;
@@ -25,10 +27,13 @@ struct options {
 };
 
 static const struct argp_option options[] = {
-    {"batch", KEY_BATCH, "N", 0, "images in a step, for memory and phases (default: the model's)", 0},
-    {"layers", KEY_LAYERS, NULL, 0, "a row for every layer, in large models, too", 0},
-    {"phases", KEY_PHASES, NULL, 0, "what the compiler made of a training step, phase by phase", 0},
-    {0}};
+    { "batch", KEY_BATCH, "N", 0, "images in a step, for memory and phases (default: the model's)",
+      0 },
+    { "layers", KEY_LAYERS, NULL, 0, "a row for every layer, in large models, too", 0 },
+    { "phases", KEY_PHASES, NULL, 0, "what the compiler made of a training step, phase by phase",
+      0 },
+    { 0 }
+};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -51,15 +56,19 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
-static const struct argp argp = {
-    .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
-    .doc = "Describes the machine, or a model: its layers with output shapes, parameters and work for one image, and the memory "
-           "that training takes."
-           "\vExamples:\n"
-           "  convoy info\n"
-           "  convoy info resnet20 -b 64\n"
-           "  convoy info my.json --layers --phases\n"};
+static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp argp = { .options = options,
+                                  .parser = parse,
+                                  .children = children,
+                                  .args_doc = "[MODEL]",
+                                  .doc =
+                                      "Describes the machine, or a model: its layers with output "
+                                      "shapes, parameters and work for one image, and the memory "
+                                      "that training takes."
+                                      "\vExamples:\n"
+                                      "  convoy info\n"
+                                      "  convoy info resnet20 -b 64\n"
+                                      "  convoy info my.json --layers --phases\n" };
 
 static void print_cache(const char *name, size_t bytes)
 {
@@ -107,9 +116,10 @@ static int machine(const struct cli_session *s)
     return CLI_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- layers */
+/* --------------------------------------------------------------------------------------- layers */
 
-/* A row of the table: a layer and those that only pass on what it gives: its norm, activation, pool. */
+/* A row of the table: a layer and those that only pass on what it gives: its norm, activation,
+ * pool. */
 struct row {
     char name[512];
     cvy_shape out;
@@ -142,7 +152,7 @@ enum { NAME_WIDTH = 39 };
 /* One row of the table; a name that is too long is cut, and there are no blanks at the end. */
 static void print_cells(const char *name, const char *const cells[4])
 {
-    static const int width[4] = {12, 10, 9, 9};
+    static const int width[4] = { 12, 10, 9, 9 };
     char line[256];
     bool cut = strlen(name) > NAME_WIDTH;
     int n = snprintf(line, sizeof line, "%-*.*s%s", NAME_WIDTH, cut ? NAME_WIDTH - 3 : NAME_WIDTH,
@@ -162,7 +172,7 @@ static void print_row(const struct row *row)
     if (row->parameters) cli_count((double)row->parameters, parameters);
     if (row->forward > 0) cli_count(row->forward, forward);
     if (row->backward > 0) cli_count(row->backward, backward);
-    print_cells(row->name, (const char *const[]){shape, parameters, forward, backward});
+    print_cells(row->name, (const char *const[]){ shape, parameters, forward, backward });
 }
 
 /* " + NAME", without the part up to its last '.' that the row's name has, too. */
@@ -178,10 +188,10 @@ static void append_name(struct row *row, const char *name)
 
 static int layers(const struct cli_session *s, bool each)
 {
-    struct row row = {.parameters = 0}, total = {.parameters = 0};
+    struct row row = { .parameters = 0 }, total = { .parameters = 0 };
     size_t n = cvy_net_nodes(s->net);
     each |= n <= FEW_LAYERS;
-    print_cells("layer", (const char *const[]){"output", "params", "FLOP fwd", "FLOP bwd"});
+    print_cells("layer", (const char *const[]){ "output", "params", "FLOP fwd", "FLOP bwd" });
     for (size_t i = 0; i < n; i++) {
         cvy_node_info node;
         enum cvy_status status = cvy_net_node(s->net, i, &node);
@@ -190,7 +200,7 @@ static int layers(const struct cli_session *s, bool each)
             append_name(&row, node.name);
         } else {
             if (i) print_row(&row);
-            row = (struct row){.parameters = 0};
+            row = (struct row){ .parameters = 0 };
             if (each) snprintf(row.name, sizeof row.name, "%-24s %s", node.name, node.type);
             else snprintf(row.name, sizeof row.name, "%s", node.name);
         }
@@ -206,29 +216,32 @@ static int layers(const struct cli_session *s, bool each)
     if (n) print_row(&row);
     snprintf(parameters, sizeof parameters, "%zu", total.parameters);
     print_cells("total of one image",
-                (const char *const[]){"", parameters, cli_count(total.forward, forward),
-                                      cli_count(total.backward, backward)});
+                (const char *const[]){ "", parameters, cli_count(total.forward, forward),
+                                       cli_count(total.backward, backward) });
     return CLI_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- memory */
+/* --------------------------------------------------------------------------------------- memory */
 
 /* What the compiler makes of a step of `batch` images; takes none of the memory. */
 static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_trainer **trainer,
                                cvy_plan_info *plan)
 {
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options trainer_options = {
-        .batch = batch,
-        .input = model_input(s->model),
-        .dry_run = true,
-        .sgd = {d->lr, d->momentum, d->weight_decay, d->nesterov, d->decay_all}};
+    const cvy_trainer_options trainer_options = { .batch = batch,
+                                                  .input = model_input(s->model),
+                                                  .dry_run = true,
+                                                  .sgd = { d->lr, d->momentum, d->weight_decay,
+                                                           d->nesterov, d->decay_all } };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer_options, trainer);
     if (!status) cvy_trainer_plan(*trainer, plan);
     return status;
 }
 
-struct memory { size_t n, batch[3]; cvy_plan_info plan[3]; };
+struct memory {
+    size_t n, batch[3];
+    cvy_plan_info plan[3];
+};
 
 static void print_memory(const char *name, const struct memory *m,
                          size_t (*bytes)(const cvy_plan_info *plan))
@@ -247,11 +260,12 @@ static size_t all_bytes(const cvy_plan_info *p)
     return p->arena_bytes + p->parameter_bytes + p->scratch_bytes;
 }
 
-/* Of the batch asked for, and what smaller ones would save: of sixteen images and of the fewest that the net takes. */
+/* Of the batch asked for, and what smaller ones would save: of sixteen images and of the fewest
+ * that the net takes. */
 static int memory(struct cli_session *s, size_t batch)
 {
-    static const size_t smaller[] = {16, 1, 2};
-    struct memory m = {.n = 1, .batch = {batch}};
+    static const size_t smaller[] = { 16, 1, 2 };
+    struct memory m = { .n = 1, .batch = { batch } };
     enum cvy_status status = compile(s, batch, &s->trainer, &m.plan[0]);
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
@@ -279,9 +293,10 @@ static int memory(struct cli_session *s, size_t batch)
     return CLI_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- phases */
+/* --------------------------------------------------------------------------------------- phases */
 
-/* A phase's name in which no part repeats what the one before it begins with, up to a '.': layer1.0.bn2 + add + relu2. */
+/* A phase's name in which no part repeats what the one before it begins with, up to a '.':
+ * layer1.0.bn2 + add + relu2. */
 static const char *short_name(const char *name, char out[256])
 {
     const char *before = "";
@@ -349,8 +364,8 @@ static int describe(struct cli_session *s, const struct options *o)
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.model = NULL};
-    struct cli_session s = {0};
+    struct options o = { .model = NULL };
+    struct cli_session s = { 0 };
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
     if (!code && !o.model) {
@@ -362,4 +377,4 @@ static int run(int argc, char **argv)
     return code;
 }
 
-const struct cli_command cli_info = {"info", "describe the machine or a model", &argp, run};
+const struct cli_command cli_info = { "info", "describe the machine or a model", &argp, run };

@@ -1,5 +1,6 @@
-/* The program: picks a sub-command, and sees to what all of them need at the ends: usable standard streams, no death by
- * SIGPIPE or SIGXFSZ, and an exit code that says when results could not be written. */
+/* The program: picks a sub-command, and sees to what all of them need at the ends: usable standard
+ * streams, no death by SIGPIPE or SIGXFSZ, and an exit code that says when results could not be
+ * written. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -10,11 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-const struct cli_command *const cli_commands[] = {&cli_train, &cli_eval, &cli_predict, &cli_bench, &cli_compare,
-                                                  &cli_info, &cli_data, &cli_help, NULL};
+const struct cli_command *const cli_commands[] = { &cli_train, &cli_eval,    &cli_predict,
+                                                   &cli_bench, &cli_compare, &cli_info,
+                                                   &cli_data,  &cli_help,    NULL };
 
-/* A closed descriptor 0..2 would be given to the next file we open, and printf would write into a checkpoint. Opened the
- * wrong way round on purpose: writing to it fails and is noticed. */
+/* A closed descriptor 0..2 would be given to the next file we open, and printf would write into a
+ * checkpoint. Opened the wrong way round on purpose: writing to it fails and is noticed. */
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
@@ -23,8 +25,9 @@ static void occupy_standard_streams(void)
             _exit(CLI_IO);
 }
 
-/* jansson calls a failed allocation a mistake in the text, or fails an assertion. So it never sees one: nothing but the
- * last checkpoint is worth saving when a few bytes cannot be had, and that one is on disk already. */
+/* jansson calls a failed allocation a mistake in the text, or fails an assertion. So it never sees
+ * one: nothing but the last checkpoint is worth saving when a few bytes cannot be had, and that one
+ * is on disk already. */
 static void *allocate_json(size_t size)
 {
     void *p = malloc(size);
@@ -32,16 +35,37 @@ static void *allocate_json(size_t size)
     return p;
 }
 
-/* -------------------------------------------------------------------------------------------------- commands */
+/* ------------------------------------------------------------------------------------- commands */
 
 /* What others call it. */
-static const struct cli_alias aliases[] = {
-    {"version", "did you mean convoy --version?"}, {"fit", "train"}, {"run", "train"}, {"learn", "train"},
-    {"resume", "did you mean convoy train --resume=RUN?"}, {"continue", "did you mean convoy train --resume=RUN?"},
-    {"evaluate", "eval"}, {"evaluation", "eval"}, {"test", "eval"}, {"validate", "eval"}, {"infer", "predict"},
-    {"inference", "predict"}, {"classify", "predict"}, {"benchmark", "bench"}, {"perf", "bench"}, {"diff", "compare"},
-    {"models", "info"}, {"list", "info"}, {"summary", "info"}, {"show", "info"}, {"describe", "info"}, {"device", "info"},
-    {"datasets", "data"}, {"dataset", "data"}, {"download", "data"}, {"man", "did you mean convoy help --man?"}, {NULL, NULL}};
+static const struct cli_alias aliases[] = { { "version", "did you mean convoy --version?" },
+                                            { "fit", "train" },
+                                            { "run", "train" },
+                                            { "learn", "train" },
+                                            { "resume", "did you mean convoy train --resume=RUN?" },
+                                            { "continue",
+                                              "did you mean convoy train --resume=RUN?" },
+                                            { "evaluate", "eval" },
+                                            { "evaluation", "eval" },
+                                            { "test", "eval" },
+                                            { "validate", "eval" },
+                                            { "infer", "predict" },
+                                            { "inference", "predict" },
+                                            { "classify", "predict" },
+                                            { "benchmark", "bench" },
+                                            { "perf", "bench" },
+                                            { "diff", "compare" },
+                                            { "models", "info" },
+                                            { "list", "info" },
+                                            { "summary", "info" },
+                                            { "show", "info" },
+                                            { "describe", "info" },
+                                            { "device", "info" },
+                                            { "datasets", "data" },
+                                            { "dataset", "data" },
+                                            { "download", "data" },
+                                            { "man", "did you mean convoy help --man?" },
+                                            { NULL, NULL } };
 
 const struct cli_command *cli_find_command(const char *word)
 {
@@ -103,7 +127,7 @@ int main(int argc, char **argv)
     if (!command) return CLI_USAGE;
     char name[32];
     snprintf(name, sizeof name, "convoy %s", command->name);
-    char *alone[2] = {name, NULL};
+    char *alone[2] = { name, NULL };
     if (argc < 2) return command->run(1, alone);
     argv[1] = name;
     return command->run(argc - 1, argv + 1);

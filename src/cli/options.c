@@ -1,5 +1,6 @@
-/* The command line: what was probably meant by a word that nobody knows, argp with checks that it does not make, and
- * numbers and words as values. One list of names and one of aliases give every "did you mean". */
+/* The command line: what was probably meant by a word that nobody knows, argp with checks that it
+ * does not make, and numbers and words as values. One list of names and one of aliases give every
+ * "did you mean". */
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -11,9 +12,10 @@
 
 enum { WORD = 40, OPTIONS = 64 };
 
-/* ----------------------------------------------------------------------------------------------- suggestions */
+/* ---------------------------------------------------------------------------------- suggestions */
 
-/* Lower case, without '-', '_' and blanks: Fashion_MNIST is fashion-mnist. False for words that are too long. */
+/* Lower case, without '-', '_' and blanks: Fashion_MNIST is fashion-mnist. False for words that are
+ * too long. */
 static bool simplify(const char *word, char out[WORD])
 {
     size_t n = 0;
@@ -97,26 +99,76 @@ static const char no_gpu[] = "everything is computed on the CPU",
                           "--nesterov and --weight-decay",
                   plain_model[] = "the model's name stands alone, without an option",
                   verbose[] = "CVY_VERBOSE=1 in the environment tells what is chosen";
-static const struct cli_alias option_aliases[] = {
-    {"batchsize", "batch"}, {"bs", "batch"}, {"minibatch", "batch"}, {"trainbatchsize", "batch"},
-    {"learningrate", "lr"}, {"rate", "lr"}, {"baselr", "lr"},
-    {"wd", "weight-decay"}, {"l2", "weight-decay"}, {"decay", "weight-decay"},
-    {"numepochs", "epochs"}, {"nepochs", "epochs"}, {"maxepochs", "epochs"}, {"passes", "epochs"},
-    {"output", "out"}, {"outdir", "out"}, {"outputdir", "out"}, {"savedir", "out"}, {"logdir", "out"}, {"dir", "out"},
-    {"run", "out"}, {"output", "json"}, {"out", "json"},
-    {"dataset", "data"}, {"datadir", "data"}, {"datapath", "data"}, {"dataroot", "data"}, {"input", "data"},
-    {"checkpoint", "resume"}, {"continue", "resume"}, {"restore", "resume"}, {"load", "resume"},
-    {"workers", "threads"}, {"numworkers", "threads"}, {"jobs", "threads"}, {"cores", "threads"}, {"cpus", "threads"},
-    {"nthreads", "threads"}, {"numthreads", "threads"},
-    {"randomseed", "seed"}, {"manualseed", "seed"}, {"pooling", "pool"}, {"topk", "top"}, {"silent", "quiet"},
-    {"engine", "backend"}, {"engine", "backends"}, {"repeat", "repetitions"}, {"runs", "repetitions"}, {"repeat", "steps"},
-    {"arch", "model"}, {"net", "model"}, {"network", "model"},
-    {"model", plain_model}, {"arch", plain_model}, {"net", plain_model}, {"network", plain_model},
-    {"gpu", no_gpu}, {"gpus", no_gpu}, {"cuda", no_gpu}, {"nocuda", no_gpu}, {"device", no_gpu}, {"mps", no_gpu},
-    {"optimizer", sgd}, {"optim", sgd}, {"adam", sgd}, {"verbose", verbose}, {"debug", verbose},
-    {NULL, NULL}};
+static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
+                                                   { "bs", "batch" },
+                                                   { "minibatch", "batch" },
+                                                   { "trainbatchsize", "batch" },
+                                                   { "learningrate", "lr" },
+                                                   { "rate", "lr" },
+                                                   { "baselr", "lr" },
+                                                   { "wd", "weight-decay" },
+                                                   { "l2", "weight-decay" },
+                                                   { "decay", "weight-decay" },
+                                                   { "numepochs", "epochs" },
+                                                   { "nepochs", "epochs" },
+                                                   { "maxepochs", "epochs" },
+                                                   { "passes", "epochs" },
+                                                   { "output", "out" },
+                                                   { "outdir", "out" },
+                                                   { "outputdir", "out" },
+                                                   { "savedir", "out" },
+                                                   { "logdir", "out" },
+                                                   { "dir", "out" },
+                                                   { "run", "out" },
+                                                   { "output", "json" },
+                                                   { "out", "json" },
+                                                   { "dataset", "data" },
+                                                   { "datadir", "data" },
+                                                   { "datapath", "data" },
+                                                   { "dataroot", "data" },
+                                                   { "input", "data" },
+                                                   { "checkpoint", "resume" },
+                                                   { "continue", "resume" },
+                                                   { "restore", "resume" },
+                                                   { "load", "resume" },
+                                                   { "workers", "threads" },
+                                                   { "numworkers", "threads" },
+                                                   { "jobs", "threads" },
+                                                   { "cores", "threads" },
+                                                   { "cpus", "threads" },
+                                                   { "nthreads", "threads" },
+                                                   { "numthreads", "threads" },
+                                                   { "randomseed", "seed" },
+                                                   { "manualseed", "seed" },
+                                                   { "pooling", "pool" },
+                                                   { "topk", "top" },
+                                                   { "silent", "quiet" },
+                                                   { "engine", "backend" },
+                                                   { "engine", "backends" },
+                                                   { "repeat", "repetitions" },
+                                                   { "runs", "repetitions" },
+                                                   { "repeat", "steps" },
+                                                   { "arch", "model" },
+                                                   { "net", "model" },
+                                                   { "network", "model" },
+                                                   { "model", plain_model },
+                                                   { "arch", plain_model },
+                                                   { "net", plain_model },
+                                                   { "network", plain_model },
+                                                   { "gpu", no_gpu },
+                                                   { "gpus", no_gpu },
+                                                   { "cuda", no_gpu },
+                                                   { "nocuda", no_gpu },
+                                                   { "device", no_gpu },
+                                                   { "mps", no_gpu },
+                                                   { "optimizer", sgd },
+                                                   { "optim", sgd },
+                                                   { "adam", sgd },
+                                                   { "verbose", verbose },
+                                                   { "debug", verbose },
+                                                   { NULL, NULL } };
 
-/* ------------------------------------------------------------------------------------------ the command line */
+/* ----------------------------------------------------------------------------- the command line */
 
 struct line {
     const char *program; /* "convoy train" */
@@ -125,8 +177,9 @@ struct line {
     const char *name[OPTIONS + 1];             /* of the same, ended by NULL */
 };
 
-static const struct argp_option own_options[] = {
-    {.name = "help", .key = '?'}, {.name = "usage"}, {.name = "version", .key = 'V'}};
+static const struct argp_option own_options[] = { { .name = "help", .key = '?' },
+                                                  { .name = "usage" },
+                                                  { .name = "version", .key = 'V' } };
 
 static void add_options(struct line *line, const struct argp *argp)
 {
@@ -208,7 +261,7 @@ static bool check_short(const struct line *line, const char *word, const char *n
         for (size_t k = 0; k < line->n; k++)
             if (line->option[k]->key == *c) option = line->option[k];
         if (!option) refuse(line, "unknown option -%c", *c);
-        const char name[] = {'-', *c, '\0'};
+        const char name[] = { '-', *c, '\0' };
         if (option->arg && c[1]) check_value(line, option, name, c + 1);
         if (takes_value(option) && !c[1] && next) check_value(line, option, name, next);
         if (option->arg) return takes_value(option) && !c[1];
@@ -219,7 +272,7 @@ static bool check_short(const struct line *line, const char *word, const char *n
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     static char version[64], help[] = "--help";
-    struct line line = {.program = argv[0]};
+    struct line line = { .program = argv[0] };
     add_options(&line, argp);
     for (size_t i = 0; i < 3 && line.n < OPTIONS; i++) {
         line.name[line.n] = own_options[i].name;
@@ -243,7 +296,7 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     if (error) exit(cli_fail(error == ENOMEM ? CLI_NOMEM : CLI_USAGE, "%s", strerror(error)));
 }
 
-/* --------------------------------------------------------------------------------------------------- numbers */
+/* -------------------------------------------------------------------------------------- numbers */
 
 uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text,
                      uint64_t lo, uint64_t hi)
@@ -285,16 +338,21 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
     return words[0];
 }
 
-/* ---------------------------------------------------------------------------------------------------- engine */
+/* --------------------------------------------------------------------------------------- engine */
 
 enum { KEY_THREADS = 't', KEY_ISA = 0x2000, KEY_BACKEND, KEY_NO_FUSION };
 
 static const struct argp_option engine_options[] = {
-    {"threads", KEY_THREADS, "N", 0, "worker threads (default: the CPUs this process may use, capped by its cgroup's quota)", 0},
-    {"isa", KEY_ISA, "NAME", 0, "instruction set: scalar, avx2 or avx512 (default: the best that runs here)", 0},
-    {"backend", KEY_BACKEND, "LIST", 0, "backends in order of preference, e.g. native,reference (the default)", 0},
-    {"no-fusion", KEY_NO_FUSION, NULL, 0, "run every operator alone; the results are the same bits", 0},
-    {0}};
+    { "threads", KEY_THREADS, "N", 0,
+      "worker threads (default: the CPUs this process may use, capped by its cgroup's quota)", 0 },
+    { "isa", KEY_ISA, "NAME", 0,
+      "instruction set: scalar, avx2 or avx512 (default: the best that runs here)", 0 },
+    { "backend", KEY_BACKEND, "LIST", 0,
+      "backends in order of preference, e.g. native,reference (the default)", 0 },
+    { "no-fusion", KEY_NO_FUSION, NULL, 0,
+      "run every operator alone; the results are the same bits", 0 },
+    { 0 }
+};
 
 static error_t parse_engine(int key, char *arg, struct argp_state *state)
 {
@@ -310,4 +368,4 @@ static error_t parse_engine(int key, char *arg, struct argp_state *state)
     default: return ARGP_ERR_UNKNOWN;
     }
 }
-const struct argp cli_engine_argp = {.options = engine_options, .parser = parse_engine};
+const struct argp cli_engine_argp = { .options = engine_options, .parser = parse_engine };

@@ -1,4 +1,5 @@
-/* `convoy predict`: the likeliest classes of single images, from binary PGM/PPM files or a data set's test images. */
+/* `convoy predict`: the likeliest classes of single images, from binary PGM/PPM files or a data
+ * set's test images. */
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -18,10 +19,13 @@ struct options {
 };
 
 static const struct argp_option options[] = {
-    {"data", KEY_DATA, "DATA", 0, "the data set whose test images and class names are meant (default: the run's)", 0},
-    {"model", KEY_MODEL, "MODEL", 0, "the model of weights that do not say it (files that convoy did not write)", 0},
-    {"top", KEY_TOP, "N", 0, "how many classes to print for an image (default 3)", 0},
-    {0}};
+    { "data", KEY_DATA, "DATA", 0,
+      "the data set whose test images and class names are meant (default: the run's)", 0 },
+    { "model", KEY_MODEL, "MODEL", 0,
+      "the model of weights that do not say it (files that convoy did not write)", 0 },
+    { "top", KEY_TOP, "N", 0, "how many classes to print for an image (default 3)", 0 },
+    { 0 }
+};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -42,30 +46,36 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->n = (size_t)(state->argc - state->next);
         return 0;
     case ARGP_KEY_END:
-        if (!o->run || !o->n) argp_error(state, "expected a run or weights file, and at least one image");
+        if (!o->run || !o->n)
+            argp_error(state, "expected a run or weights file, and at least one image");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
+static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
 static const struct argp argp = {
-    .options = options, .parser = parse, .children = children, .args_doc = "RUN|WEIGHTS.safetensors IMAGE...",
-    .doc = "Prints the likeliest classes of images. IMAGE is a number, for that test image of the data set (from 0), or a "
+    .options = options,
+    .parser = parse,
+    .children = children,
+    .args_doc = "RUN|WEIGHTS.safetensors IMAGE...",
+    .doc = "Prints the likeliest classes of images. IMAGE is a number, for that test image of the "
+           "data set (from 0), or a "
            "binary PGM (grey) or PPM (colour) file of the size that the model takes."
            "\vExamples:\n"
            "  convoy predict run 0 1 2\n"
            "  convoy predict run shoe.pgm -k 1\n"
-           "  convoy predict run shoe.pgm -d fashion-mnist\n"};
+           "  convoy predict run shoe.pgm -d fashion-mnist\n"
+};
 
-/* The next number of a PNM header, after blanks and comments; -1 if there is none or it is absurd. */
+/* The next number of a PNM header, after blanks and comments; -1 if there is none or it is
+ * absurd. */
 static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)
 {
     while (*at < size && (isspace(bytes[*at]) || bytes[*at] == '#')) {
         if (bytes[*at] == '#')
             while (*at < size && bytes[*at] != '\n') (*at)++;
-        else
-            (*at)++;
+        else (*at)++;
     }
     long value = -1;
     for (; *at < size && isdigit(bytes[*at]); (*at)++)
@@ -76,11 +86,21 @@ static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)
 /* What a file that is no picture for us is, by its first bytes. */
 static const char *kind_of(const unsigned char *bytes, size_t size)
 {
-    static const struct { const char *begin, *name; } kinds[] = {
-        {"\x89PNG", "a PNG"}, {"\xff\xd8\xff", "a JPEG"}, {"GIF8", "a GIF"}, {"BM", "a BMP"}, {"RIFF", "a WebP"},
-        {"P2", "a PGM in text (P2)"}, {"P3", "a PPM in text (P3)"}, {"P1", "a PBM"}, {"P4", "a PBM"}};
+    static const struct {
+        const char *begin, *name;
+    } kinds[] = { { "\x89PNG", "a PNG" },
+                  { "\xff\xd8\xff", "a JPEG" },
+                  { "GIF8", "a GIF" },
+                  { "BM", "a BMP" },
+                  { "RIFF", "a WebP" },
+                  { "P2", "a PGM in text (P2)" },
+                  { "P3", "a PPM in text (P3)" },
+                  { "P1", "a PBM" },
+                  { "P4", "a PBM" } };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (size >= strlen(kinds[i].begin) && !memcmp(bytes, kinds[i].begin, strlen(kinds[i].begin))) return kinds[i].name;
+        if (size >= strlen(kinds[i].begin) &&
+            !memcmp(bytes, kinds[i].begin, strlen(kinds[i].begin)))
+            return kinds[i].name;
     return size ? "something else" : "an empty file";
 }
 
@@ -89,24 +109,36 @@ static int read_pnm(const char *path, const struct model *model, uint8_t *out)
     unsigned char *bytes;
     char error[CLI_ERROR];
     size_t size, at = 2, c = model->input[0], h = model->input[1], w = model->input[2];
-    enum train_status status = files_read(path, (size_t)1 << 26, &bytes, &size, error, sizeof error);
+    enum train_status status =
+        files_read(path, (size_t)1 << 26, &bytes, &size, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     int code = CLI_OK;
-    size_t channels = size > 2 && bytes[0] == 'P' ? (bytes[1] == '5' ? 1 : bytes[1] == '6' ? 3 : 0) : 0;
+    size_t channels = size > 2 && bytes[0] == 'P' ? (bytes[1] == '5'   ? 1
+                                                     : bytes[1] == '6' ? 3
+                                                                       : 0)
+                                                  : 0;
     if (!channels) {
-        code = cli_fail(CLI_BAD, "%s: expected a binary PGM (P5) or PPM (P6) file, found %s; ImageMagick makes one: convert %s "
-                        "-resize %zux%zu! %s", path, kind_of(bytes, size), path, w, h, c == 1 ? "x.pgm" : "x.ppm");
+        code = cli_fail(CLI_BAD,
+                        "%s: expected a binary PGM (P5) or PPM (P6) file, found %s; ImageMagick "
+                        "makes one: convert %s "
+                        "-resize %zux%zu! %s",
+                        path, kind_of(bytes, size), path, w, h, c == 1 ? "x.pgm" : "x.ppm");
     } else {
-        long width = pnm_number(bytes, size, &at), height = pnm_number(bytes, size, &at), top = pnm_number(bytes, size, &at);
+        long width = pnm_number(bytes, size, &at), height = pnm_number(bytes, size, &at),
+             top = pnm_number(bytes, size, &at);
         at++; /* one blank */
         if (width != (long)w || height != (long)h || channels != c)
-            code = cli_fail(CLI_BAD, "%s: the model takes %zu channels of %zu rows and %zu columns, the image has %zu of %ld and %ld; "
-                            "ImageMagick fits it: convert %s -resize %zux%zu! %s", path, c, h, w, channels, height, width, path, w, h,
+            code = cli_fail(CLI_BAD,
+                            "%s: the model takes %zu channels of %zu rows and %zu columns, the "
+                            "image has %zu of %ld and %ld; "
+                            "ImageMagick fits it: convert %s -resize %zux%zu! %s",
+                            path, c, h, w, channels, height, width, path, w, h,
                             c == 1 ? "x.pgm" : "x.ppm");
         else if (top != 255)
             code = cli_fail(CLI_BAD, "%s: expected 255 as the largest value, found %ld", path, top);
         else if (at > size || size - at != c * h * w)
-            code = cli_fail(CLI_BAD, "%s: expected %zu bytes of pixels, found %zu", path, c * h * w, at > size ? 0 : size - at);
+            code = cli_fail(CLI_BAD, "%s: expected %zu bytes of pixels, found %zu", path, c * h * w,
+                            at > size ? 0 : size - at);
     }
     for (size_t i = 0; !code && i < h * w; i++) /* interleaved in the file, planes here */
         for (size_t k = 0; k < c; k++) out[k * h * w + i] = bytes[at + i * c + k];
@@ -114,7 +146,8 @@ static int read_pnm(const char *path, const struct model *model, uint8_t *out)
     return code;
 }
 
-static void print_top(const struct cli_session *s, const char *what, float *logits, size_t classes, size_t top, int label)
+static void print_top(const struct cli_session *s, const char *what, float *logits, size_t classes,
+                      size_t top, int label)
 {
     double sum = 0, largest = (double)logits[0];
     for (size_t k = 1; k < classes; k++) largest = fmax(largest, (double)logits[k]);
@@ -135,7 +168,10 @@ static void print_top(const struct cli_session *s, const char *what, float *logi
     putchar('\n');
 }
 
-static bool is_number(const char *text) { return *text && strspn(text, "0123456789") == strlen(text); }
+static bool is_number(const char *text)
+{
+    return *text && strspn(text, "0123456789") == strlen(text);
+}
 
 static int predict(struct cli_session *s, const struct options *o)
 {
@@ -150,14 +186,15 @@ static int predict(struct cli_session *s, const struct options *o)
         if (is_number(what)) {
             unsigned long long index = strtoull(what, NULL, 10);
             if (index >= s->data->test.n)
-                code = cli_fail(CLI_BAD, "image %s: %s has test images 0 to %zu", what, s->data->name, s->data->test.n - 1);
+                code = cli_fail(CLI_BAD, "image %s: %s has test images 0 to %zu", what,
+                                s->data->name, s->data->test.n - 1);
             if (code) break;
             memcpy(image, s->data->test.images + index * size, size);
             label = s->data->test.labels[index];
         } else {
             code = read_pnm(what, s->model, image);
         }
-        const cvy_batch batch = {.images = image, .dtype = CVY_U8, .n = 1};
+        const cvy_batch batch = { .images = image, .dtype = CVY_U8, .n = 1 };
         enum cvy_status status = code ? CVY_OK : cvy_predictor_run(s->predictor, &batch, logits);
         if (status) code = cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
         if (!code) print_top(s, what, logits, classes, o->top, label);
@@ -169,8 +206,8 @@ static int predict(struct cli_session *s, const struct options *o)
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.top = 3};
-    struct cli_session s = {0};
+    struct options o = { .top = 3 };
+    struct cli_session s = { 0 };
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
     if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
@@ -180,7 +217,8 @@ static int run(int argc, char **argv)
     if (!code && needed) {
         const char *text = checkpoint_text(s.checkpoint, "convoy.config");
         json_t *config = text ? json_loads(text, 0, NULL) : NULL;
-        code = cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
+        code =
+            cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
         json_decref(config);
     }
     if (!code) code = predict(&s, &o);
@@ -188,4 +226,4 @@ static int run(int argc, char **argv)
     return code;
 }
 
-const struct cli_command cli_predict = {"predict", "classes of single images", &argp, run};
+const struct cli_command cli_predict = { "predict", "classes of single images", &argp, run };

@@ -22,13 +22,13 @@ size_t cli_columns(int fd)
     return columns > 0 && columns < 10000 ? columns : DEFAULT_COLUMNS;
 }
 
-/* --------------------------------------------------------------------------------------------------- the line */
+/* ------------------------------------------------------------------------------------- the line */
 
 struct cli_screen cli_screen_open(void)
 {
     const char *term = getenv("TERM");
-    return (struct cli_screen){.live = isatty(STDERR_FILENO) == 1 && term && *term &&
-                                       strcmp(term, "dumb")};
+    return (struct cli_screen){ .live = isatty(STDERR_FILENO) == 1 && term && *term &&
+                                        strcmp(term, "dumb") };
 }
 
 bool cli_screen_due(const struct cli_screen *screen)
@@ -39,7 +39,8 @@ bool cli_screen_due(const struct cli_screen *screen)
 const char *cli_screen_erase(struct cli_screen *screen)
 {
     if (!screen->live) return "";
-    /* A window that became narrower has wrapped the line: it begins some rows above. Where there is none, a ^C may stand. */
+    /* A window that became narrower has wrapped the line: it begins some rows above. Where there is
+     * none, a ^C may stand. */
     size_t rows = screen->shown ? (screen->shown - 1) / cli_columns(STDERR_FILENO) : 0;
     if (rows) snprintf(screen->erase, sizeof screen->erase, "\033[%zuA\r\033[J", rows);
     else strcpy(screen->erase, "\r\033[J");
@@ -102,9 +103,10 @@ void cli_screen_show(struct cli_screen *screen, double done, const char *const *
     screen->last = train_now();
 }
 
-/* ---------------------------------------------------------------------------------------------------- numbers */
+/* -------------------------------------------------------------------------------------- numbers */
 
-/* Three digits and a unit of a series whose units are `step` apart; the first stands for 1 and shows whole numbers. */
+/* Three digits and a unit of a series whose units are `step` apart; the first stands for 1 and
+ * shows whole numbers. */
 static const char *scaled(double n, double step, const char *const *units, char out[CLI_NUMBER])
 {
     int unit = 0;
@@ -120,13 +122,13 @@ static const char *scaled(double n, double step, const char *const *units, char 
 
 const char *cli_count(double n, char out[CLI_NUMBER])
 {
-    static const char *const units[] = {"", "k", "M", "G", "T", "P", NULL};
+    static const char *const units[] = { "", "k", "M", "G", "T", "P", NULL };
     return scaled(n, 1000, units, out);
 }
 
 const char *cli_bytes(double n, char out[CLI_NUMBER])
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", NULL};
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", NULL };
     return scaled(n, 1024, units, out);
 }
 

@@ -1,5 +1,5 @@
-/* `convoy train`: settles what to train (options over the model's defaults, or a run to go on with), opens it, makes the
- * run directory, trains, and prints d2l's lines. */
+/* `convoy train`: settles what to train (options over the model's defaults, or a run to go on
+ * with), opens it, makes the run directory, trains, and prints d2l's lines. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -19,11 +19,25 @@
 
 extern char **environ;
 
-/* ---------------------------------------------------------------------------------------------------- options */
+/* -------------------------------------------------------------------------------------- options */
 
 enum {
-    KEY_DATA = 'd', KEY_EPOCHS = 'e', KEY_BATCH = 'b', KEY_LR = 'l', KEY_SEED = 's', KEY_OUT = 'o', KEY_RESUME = 'r', KEY_QUIET = 'q',
-    KEY_MOMENTUM = 0x1000, KEY_NESTEROV, KEY_WEIGHT_DECAY, KEY_POOL, KEY_BN_VAR, KEY_API, KEY_EVAL_EVERY, KEY_SAVE_EVERY
+    KEY_DATA = 'd',
+    KEY_EPOCHS = 'e',
+    KEY_BATCH = 'b',
+    KEY_LR = 'l',
+    KEY_SEED = 's',
+    KEY_OUT = 'o',
+    KEY_RESUME = 'r',
+    KEY_QUIET = 'q',
+    KEY_MOMENTUM = 0x1000,
+    KEY_NESTEROV,
+    KEY_WEIGHT_DECAY,
+    KEY_POOL,
+    KEY_BN_VAR,
+    KEY_API,
+    KEY_EVAL_EVERY,
+    KEY_SAVE_EVERY
 };
 
 struct options {
@@ -35,37 +49,52 @@ struct options {
     double lr, momentum, weight_decay;            /* negative: not given */
     bool seeded;
     uint64_t seed;
-    const char *fixed;                            /* an option given that a resumed run cannot change */
+    /* an option given that a resumed run cannot change */
+    const char *fixed;
 };
 
 static const struct argp_option options[] = {
-    {.doc = "What to train, and on what:"},
-    {"data", KEY_DATA, "DATA", 0, "a data set's name, a directory with its files, or synthetic[:seed=S,train=N,test=N] "
-                                  "(default: the model's own)", 0},
-    {"pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0},
-    {"bn-var", KEY_BN_VAR, "RULE", 0, "biased or unbiased: which variance the running statistics keep", 0},
-    {"api", KEY_API, "VERSION", 0, "v0 or v1: d2l's settings of that version, for models that have both", 0},
-    {.doc = "How:"},
-    {"epochs", KEY_EPOCHS, "N", 0, "passes over the training images", 0},
-    {"batch", KEY_BATCH, "N", 0, "images in a step; the last batch of an epoch may be smaller", 0},
-    {"lr", KEY_LR, "X", 0, "learning rate", 0},
-    {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD, in [0, 1)", 0},
-    {"nesterov", KEY_NESTEROV, NULL, 0, "Nesterov's momentum", 0},
-    {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 penalty's factor on the weights of convolutions and linear layers", 0},
-    {"seed", KEY_SEED, "N", 0, "of the first weights, the order of the images and dropout (default 1)", 0},
-    {.doc = "The run:"},
-    {"out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0},
-    {"resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL, "go on with the run in RUN (or in --out), bit for bit as if it had never "
-     "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may change", 0},
-    {"eval-every", KEY_EVAL_EVERY, "EPOCHS", 0, "evaluate on the test images every so many epochs, and at the end (default 1)", 0},
-    {"save-every", KEY_SAVE_EVERY, "STEPS", 0, "also save a checkpoint every so many steps (default 0: only after every epoch)", 0},
-    {"quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0},
-    {0}};
+    { .doc = "What to train, and on what:" },
+    { "data", KEY_DATA, "DATA", 0,
+      "a data set's name, a directory with its files, or synthetic[:seed=S,train=N,test=N] "
+      "(default: the model's own)",
+      0 },
+    { "pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0 },
+    { "bn-var", KEY_BN_VAR, "RULE", 0,
+      "biased or unbiased: which variance the running statistics keep", 0 },
+    { "api", KEY_API, "VERSION", 0,
+      "v0 or v1: d2l's settings of that version, for models that have both", 0 },
+    { .doc = "How:" },
+    { "epochs", KEY_EPOCHS, "N", 0, "passes over the training images", 0 },
+    { "batch", KEY_BATCH, "N", 0, "images in a step; the last batch of an epoch may be smaller",
+      0 },
+    { "lr", KEY_LR, "X", 0, "learning rate", 0 },
+    { "momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD, in [0, 1)", 0 },
+    { "nesterov", KEY_NESTEROV, NULL, 0, "Nesterov's momentum", 0 },
+    { "weight-decay", KEY_WEIGHT_DECAY, "X", 0,
+      "L2 penalty's factor on the weights of convolutions and linear layers", 0 },
+    { "seed", KEY_SEED, "N", 0,
+      "of the first weights, the order of the images and dropout (default 1)", 0 },
+    { .doc = "The run:" },
+    { "out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0 },
+    { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
+      "go on with the run in RUN (or in --out), bit for bit as if it had never "
+      "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may "
+      "change",
+      0 },
+    { "eval-every", KEY_EVAL_EVERY, "EPOCHS", 0,
+      "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
+    { "save-every", KEY_SAVE_EVERY, "STEPS", 0,
+      "also save a checkpoint every so many steps (default 0: only after every epoch)", 0 },
+    { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
+    { 0 }
+};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const pools[] = {"max", "avg", NULL}, *const vars[] = {"biased", "unbiased", NULL},
-                      *const apis[] = {"v0", "v1", NULL};
+    static const char *const pools[] = { "max", "avg", NULL },
+                             *const vars[] = { "biased", "unbiased", NULL },
+                             *const apis[] = { "v0", "v1", NULL };
     struct options *o = state->input;
     const char *fixed = NULL;
     switch (key) {
@@ -73,19 +102,33 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DATA: o->data = arg; break;
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); break;
     case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
-    case KEY_SAVE_EVERY: o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1; break;
+    case KEY_SAVE_EVERY:
+        o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
+        break;
     case KEY_QUIET: o->quiet = true; break;
     case KEY_OUT: o->out = arg; break;
-    case KEY_RESUME: o->resuming = true; o->resume = arg ? arg : o->resume; break;
+    case KEY_RESUME:
+        o->resuming = true;
+        o->resume = arg ? arg : o->resume;
+        break;
     case KEY_BATCH: o->batch = cli_integer(state, fixed = "batch", arg, 1, 1 << 20); break;
     case KEY_LR: o->lr = cli_real(state, fixed = "lr", arg, 0, 1e30); break;
     case KEY_MOMENTUM:
         o->momentum = cli_real(state, fixed = "momentum", arg, 0, 1);
-        if (o->momentum >= 1) argp_error(state, "--momentum: expected less than 1, found '%.60s'", arg);
+        if (o->momentum >= 1)
+            argp_error(state, "--momentum: expected less than 1, found '%.60s'", arg);
         break;
-    case KEY_NESTEROV: o->nesterov = true; fixed = "nesterov"; break;
-    case KEY_WEIGHT_DECAY: o->weight_decay = cli_real(state, fixed = "weight-decay", arg, 0, 1e30); break;
-    case KEY_SEED: o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX); o->seeded = true; break;
+    case KEY_NESTEROV:
+        o->nesterov = true;
+        fixed = "nesterov";
+        break;
+    case KEY_WEIGHT_DECAY:
+        o->weight_decay = cli_real(state, fixed = "weight-decay", arg, 0, 1e30);
+        break;
+    case KEY_SEED:
+        o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
+        o->seeded = true;
+        break;
     case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
     case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
     case KEY_API: o->change.api = cli_choice(state, fixed = "api", arg, apis); break;
@@ -94,15 +137,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->model = arg;
         break;
     case ARGP_KEY_END:
-        if (o->resuming && !o->resume && o->model) { /* --resume RUN: a run keeps its model, so this word is the run */
+        /* --resume RUN: a run keeps its model, so this word is the run */
+        if (o->resuming && !o->resume && o->model) {
             o->resume = o->model;
             o->model = NULL;
         }
         if (o->resuming && !o->resume) o->resume = o->out;
-        if (o->resuming && !o->resume) argp_error(state, "--resume needs the run's directory: --resume=DIR");
-        if (o->resuming && o->out && strcmp(o->out, o->resume)) argp_error(state, "--out and --resume name two directories");
-        if (o->resuming && o->model) argp_error(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
-        if (o->resuming && o->fixed) argp_error(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
+        if (o->resuming && !o->resume)
+            argp_error(state, "--resume needs the run's directory: --resume=DIR");
+        if (o->resuming && o->out && strcmp(o->out, o->resume))
+            argp_error(state, "--out and --resume name two directories");
+        if (o->resuming && o->model)
+            argp_error(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
+        if (o->resuming && o->fixed)
+            argp_error(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
         break;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -110,22 +158,30 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const struct argp_child children[] = {{&cli_engine_argp, 0, "Engine:", 9}, {0}};
+static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
 static const struct argp argp = {
-    .options = options, .parser = parse, .children = children, .args_doc = "[MODEL]",
-    .doc = "Trains a model: a built-in one (lenet-bn by default; `convoy info` lists them) or a JSON file."
-           "\vSettings that are not given come from the model. Ctrl-C finishes the step, saves the run and ends with 130; "
-           "`convoy train --resume=RUN` goes on. At the end it prints the last epoch's loss and accuracies, and the rate as "
-           "d2l.ai counts it: all examples by the summed time of the steps, which leaves out loading and evaluation. What "
+    .options = options,
+    .parser = parse,
+    .children = children,
+    .args_doc = "[MODEL]",
+    .doc = "Trains a model: a built-in one (lenet-bn by default; `convoy info` lists them) or a "
+           "JSON file."
+           "\vSettings that are not given come from the model. Ctrl-C finishes the step, saves the "
+           "run and ends with 130; "
+           "`convoy train --resume=RUN` goes on. At the end it prints the last epoch's loss and "
+           "accuracies, and the rate as "
+           "d2l.ai counts it: all examples by the summed time of the steps, which leaves out "
+           "loading and evaluation. What "
            "standard error tells of every epoch is left out by --quiet.\n\n"
            "Examples:\n"
            "  convoy train\n"
            "  convoy train resnet20 -d cifar10 -e 20 -b 128 -l 0.1 -o run\n"
            "  convoy train --resume=run -e 40\n"
            "  convoy train my.json -d ~/data/fashion -t 4\n"
-           "  convoy train -e 1 -d synthetic:train=6000,test=1000\n"};
+           "  convoy train -e 1 -d synthetic:train=6000,test=1000\n"
+};
 
-/* --------------------------------------------------------------------------------------------------- settings */
+/* ------------------------------------------------------------------------------------- settings */
 
 /* All that a run is, besides the model: what config.json says. */
 struct config {
@@ -133,23 +189,29 @@ struct config {
     struct model_defaults d;
     uint64_t seed;
     size_t eval_every, save_every;
-    char digest[65], labels[65]; /* of the data; a run of an older convoy knows the labels' alone: digest "" */
+    /* of the data; a run of an older convoy knows the labels' alone: digest "" */
+    char digest[65], labels[65];
 };
 
 static json_t *config_json(const struct config *c, const struct cli_session *s)
 {
     char seed[24];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed); /* 64 bits do not fit JSON's integers */
+    /* 64 bits do not fit JSON's integers */
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed);
     const struct model_defaults *d = &c->d;
     json_t *drops = json_array();
-    for (size_t i = 0; i < d->drops; i++) json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, s:f, s:s, s:I, s:I}",
-                     "model", s->model->name, "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels, "train_images",
-                     (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n, "epochs",
-                     (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr", d->lr, "momentum", d->momentum, "nesterov",
-                     d->nesterov, "weight_decay", d->weight_decay, "decay_all", d->decay_all, "label_smoothing",
-                     d->label_smoothing, "lr_drop_epochs", drops, "lr_drop_factor", d->drop_factor, "seed", seed,
-                     "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+    for (size_t i = 0; i < d->drops; i++)
+        json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, "
+                     "s:f, s:s, s:I, s:I}",
+                     "model", s->model->name, "data", c->data, "data_sha256", c->digest,
+                     "data_labels_sha256", c->labels, "train_images", (json_int_t)s->data->train.n,
+                     "test_images", (json_int_t)s->data->test.n, "epochs", (json_int_t)d->epochs,
+                     "batch", (json_int_t)d->batch, "lr", d->lr, "momentum", d->momentum,
+                     "nesterov", d->nesterov, "weight_decay", d->weight_decay, "decay_all",
+                     d->decay_all, "label_smoothing", d->label_smoothing, "lr_drop_epochs", drops,
+                     "lr_drop_factor", d->drop_factor, "seed", seed, "eval_every",
+                     (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
 }
 
 /* A decimal number of 64 bits and nothing else. */
@@ -164,26 +226,32 @@ static bool seed_from(const char *text, uint64_t *seed)
 /* What the options, too, allow. */
 static bool rates_good(const struct model_defaults *d)
 {
-    return d->lr >= 0 && d->momentum >= 0 && d->momentum < 1 && d->weight_decay >= 0 && d->label_smoothing >= 0 &&
-           d->label_smoothing < 1 && d->drop_factor >= 0;
+    return d->lr >= 0 && d->momentum >= 0 && d->momentum < 1 && d->weight_decay >= 0 &&
+           d->label_smoothing >= 0 && d->label_smoothing < 1 && d->drop_factor >= 0;
 }
 
 /* The settings of the run that is resumed, from its checkpoint. */
 static int config_restore(struct config *c, const struct cli_session *s)
 {
-    const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels, *seed;
+    const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels,
+               *seed;
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL), *drops;
     json_int_t epochs, batch, eval_every, save_every;
     int nesterov, decay_all;
     struct model_defaults *d = &c->d;
-    bool good = json && !json_unpack(json, "{s:s, s?s, s:s, s:I, s:I, s:F, s:F, s:b, s:F, s:b, s:F, s:o, s:F, s:s, s:I, s:I}", "data",
-                                     &data, "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs, "batch", &batch, "lr", &d->lr,
-                                     "momentum", &d->momentum, "nesterov", &nesterov, "weight_decay", &d->weight_decay,
-                                     "decay_all", &decay_all, "label_smoothing", &d->label_smoothing, "lr_drop_epochs", &drops,
-                                     "lr_drop_factor", &d->drop_factor, "seed", &seed, "eval_every", &eval_every, "save_every",
-                                     &save_every);
-    good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 &&
-           strlen(labels) == 64 && strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
+    bool good =
+        json &&
+        !json_unpack(
+            json,
+            "{s:s, s?s, s:s, s:I, s:I, s:F, s:F, s:b, s:F, s:b, s:F, s:o, s:F, s:s, s:I, s:I}",
+            "data", &data, "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs,
+            "batch", &batch, "lr", &d->lr, "momentum", &d->momentum, "nesterov", &nesterov,
+            "weight_decay", &d->weight_decay, "decay_all", &decay_all, "label_smoothing",
+            &d->label_smoothing, "lr_drop_epochs", &drops, "lr_drop_factor", &d->drop_factor,
+            "seed", &seed, "eval_every", &eval_every, "save_every", &save_every);
+    good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 &&
+           save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
+           strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
            rates_good(d);
     if (good) {
         d->epochs = (size_t)epochs;
@@ -197,7 +265,9 @@ static int config_restore(struct config *c, const struct cli_session *s)
         strcpy(c->labels, labels);
     }
     json_decref(json);
-    return good ? CLI_OK : cli_fail(CLI_BAD, "%s: it was not written by convoy train: it cannot be resumed", s->checkpoint->where);
+    return good ? CLI_OK
+                : cli_fail(CLI_BAD, "%s: it was not written by convoy train: it cannot be resumed",
+                           s->checkpoint->where);
 }
 
 static void config_apply(struct config *c, const struct options *o)
@@ -214,28 +284,31 @@ static void config_apply(struct config *c, const struct options *o)
     if (o->save_every) c->save_every = o->save_every - 1;
 }
 
-/* --------------------------------------------------------------------------------------------------- signals */
+/* -------------------------------------------------------------------------------------- signals */
 
 /* A handler can reach nothing but a static object. */
 static volatile sig_atomic_t stop_signal;
 
 static void on_signal(int number)
 {
-    if (stop_signal) _exit(128 + number); /* GCOVR_EXCL_BR_LINE: a process that ends here counts nothing */
+    /* GCOVR_EXCL_BR_LINE: a process that ends here counts nothing */
+    if (stop_signal) _exit(128 + number);
     stop_signal = number;
 }
 
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
-    const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, old;
+    const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < 3; i++) { /* what the parent ignores (nohup, a background job) stays ignored */
-        if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+    /* what the parent ignores (nohup, a background job) stays ignored */
+    for (size_t i = 0; i < 3; i++) {
+        if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- the screen */
+/* ----------------------------------------------------------------------------------- the screen */
 
 struct view {
     struct cli_screen screen;
@@ -254,7 +327,8 @@ static void show_progress(void *user, const struct train_progress *p)
     snprintf(rate, sizeof rate, "%s ex/s", cli_count(p->rate, number));
     if (p->eta < 100) snprintf(eta, sizeof eta, "ETA %.0f s", p->eta);
     else snprintf(eta, sizeof eta, "ETA %s", cli_time(p->eta, number));
-    const char *const parts[] = {epoch, p->evaluating ? "evaluating" : batch, loss, acc, eta, rate, NULL};
+    const char *const parts[] = { epoch, p->evaluating ? "evaluating" : batch, loss, acc, eta, rate,
+                                  NULL };
     cli_screen_show(&view->screen, p->batches ? (double)p->batch / (double)p->batches : 1, parts);
 }
 
@@ -266,20 +340,24 @@ static void print_epoch(void *user, const struct train_epoch *e)
     if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
     int width = snprintf(all, sizeof all, "%zu", e->epochs); /* one under the other */
     fprintf(stderr, "%sepoch %*zu/%s  loss %.3f  train acc %.3f  test acc %-5s  %6s ex/s  %7s\n",
-            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, acc,
+            cli_count(e->rate, rate), cli_time(e->seconds, seconds));
 }
 
-static void print_vector(const struct cli_session *s, const char *layer, const char *what, const char *call)
+static void print_vector(const struct cli_session *s, const char *layer, const char *what,
+                         const char *call)
 {
     char name[256];
     snprintf(name, sizeof name, "%s.%s", layer, what);
     for (size_t i = 0; i < cvy_trainer_params(s->trainer, CVY_PARAM_WEIGHT); i++) {
         cvy_param_info info;
-        if (cvy_trainer_param(s->trainer, CVY_PARAM_WEIGHT, i, &info) || strcmp(info.name, name)) continue;
+        if (cvy_trainer_param(s->trainer, CVY_PARAM_WEIGHT, i, &info) || strcmp(info.name, name))
+            continue;
         float *values = malloc(info.count * sizeof *values);
         if (values && !cvy_trainer_get(s->trainer, CVY_PARAM_WEIGHT, name, values, info.count)) {
             printf("%s of %s: [", call, layer);
-            for (size_t k = 0; k < info.count && k < 16; k++) printf("%s%.4f", k ? ", " : "", (double)values[k]);
+            for (size_t k = 0; k < info.count && k < 16; k++)
+                printf("%s%.4f", k ? ", " : "", (double)values[k]);
             printf("%s]\n", info.count > 16 ? ", ..." : "");
         }
         free(values);
@@ -302,14 +380,16 @@ static void print_result(const struct train_job *job)
 {
     const struct train_position *p = &job->position;
     printf("loss %.3f, train acc %.3f, test acc %.3f\n", p->loss, p->train_acc, p->test_acc);
-    printf("%.1f examples/sec on cpu\n", p->step_seconds > 0 ? (double)p->examples / p->step_seconds : 0);
+    printf("%.1f examples/sec on cpu\n",
+           p->step_seconds > 0 ? (double)p->examples / p->step_seconds : 0);
     printf("%.1f examples/sec by the wall clock (%.1f s, with loading and evaluation)\n",
            p->wall_seconds > 0 ? (double)p->examples / p->wall_seconds : 0, p->wall_seconds);
 }
 
-/* ------------------------------------------------------------------------------------------ the run directory */
+/* ---------------------------------------------------------------------------- the run directory */
 
-/* runs/20260131-235959-lenet-bn, with -2, -3, ... if it is taken; made with mkdir, so two runs never share one. */
+/* runs/20260131-235959-lenet-bn, with -2, -3, ... if it is taken; made with mkdir, so two runs
+ * never share one. */
 static int make_default_directory(char *out, size_t size, const char *model)
 {
     char stamp[32], error[CLI_ERROR];
@@ -335,7 +415,10 @@ static int lock_directory(const char *path, struct files_lock *lock)
     enum train_status status = files_lock(path, lock, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     if (!lock->held)
-        cli_fail(0, "note: the file system of %s has no locks: see to it that no other process trains there", path);
+        cli_fail(0,
+                 "note: the file system of %s has no locks: see to it that no other process trains "
+                 "there",
+                 path);
     return CLI_OK;
 }
 
@@ -348,12 +431,13 @@ static int file_length(const char *directory, const char *name, off_t *length)
     if ((size_t)snprintf(file, sizeof file, "%s/%s", directory, name) >= sizeof file)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", directory);
     if (!lstat(file, &st)) *length = st.st_size;
-    else if (errno != ENOENT) return cli_fail(CLI_IO, "%s: cannot look at it: %s", file, strerror(errno));
+    else if (errno != ENOENT)
+        return cli_fail(CLI_IO, "%s: cannot look at it: %s", file, strerror(errno));
     return CLI_OK;
 }
 
-/* A directory for a new run, locked. A run that was killed before its first checkpoint has trained nothing: its
- * directory may be taken again. */
+/* A directory for a new run, locked. A run that was killed before its first checkpoint has trained
+ * nothing: its directory may be taken again. */
 static int make_directory(const char *path, struct files_lock *lock)
 {
     char error[CLI_ERROR];
@@ -365,26 +449,35 @@ static int make_directory(const char *path, struct files_lock *lock)
     if (!code) code = file_length(path, TRAIN_METRICS, &metrics);
     if (code) return code;
     if (checkpoint)
-        return cli_fail(CLI_USAGE, "%s holds a run already (" TRAIN_CHECKPOINT "): use --resume=%s to go on with it, or another "
-                        "--out", path, path);
+        return cli_fail(CLI_USAGE,
+                        "%s holds a run already (" TRAIN_CHECKPOINT
+                        "): use --resume=%s to go on with it, or another "
+                        "--out",
+                        path, path);
     if (metrics)
-        return cli_fail(CLI_USAGE, "%s holds the " TRAIN_METRICS " of a run whose checkpoint is gone: remove it, or use another "
-                        "--out", path);
+        return cli_fail(CLI_USAGE,
+                        "%s holds the " TRAIN_METRICS
+                        " of a run whose checkpoint is gone: remove it, or use another "
+                        "--out",
+                        path);
     return CLI_OK;
 }
 
-/* The run that --resume means, locked: its directory, or its checkpoint's. A place that is no directory is left to the
- * reader of checkpoints, which says what it is. */
+/* The run that --resume means, locked: its directory, or its checkpoint's. A place that is no
+ * directory is left to the reader of checkpoints, which says what it is. */
 static int find_run(struct options *o, char *directory, struct files_lock *lock)
 {
     struct stat st;
     const char *slash = strrchr(o->resume, '/'), *base = slash ? slash + 1 : o->resume;
     if (!stat(o->resume, &st) && S_ISREG(st.st_mode)) {
         if (strcmp(base, TRAIN_CHECKPOINT))
-            return cli_fail(CLI_USAGE, "%s: expected a run's directory or its " TRAIN_CHECKPOINT "; weights alone are no run",
+            return cli_fail(CLI_USAGE,
+                            "%s: expected a run's directory or its " TRAIN_CHECKPOINT
+                            "; weights alone are no run",
                             o->resume);
         size_t length = slash ? (size_t)(slash - o->resume) : 1;
-        snprintf(directory, PATH_MAX, "%.*s", (int)(length ? length : 1), slash ? o->resume : "."); /* stat() takes no longer one */
+        /* stat() takes no longer one */
+        snprintf(directory, PATH_MAX, "%.*s", (int)(length ? length : 1), slash ? o->resume : ".");
         o->resume = directory;
     }
     off_t checkpoint = 0, config = 0;
@@ -393,16 +486,20 @@ static int find_run(struct options *o, char *directory, struct files_lock *lock)
     if (!code) code = file_length(o->resume, TRAIN_CHECKPOINT, &checkpoint);
     if (!code) code = file_length(o->resume, "config.json", &config);
     if (!code && !checkpoint && config)
-        code = cli_fail(CLI_BAD, "%s: the run was stopped before its first checkpoint, nothing was trained: start it again with "
-                        "--out=%s", o->resume, o->resume);
+        code = cli_fail(CLI_BAD,
+                        "%s: the run was stopped before its first checkpoint, nothing was trained: "
+                        "start it again with "
+                        "--out=%s",
+                        o->resume, o->resume);
     return code;
 }
 
 static int write_text(const char *directory, const char *name, const char *text)
 {
     char path[PATH_MAX], error[CLI_ERROR];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path) /* GCOVR_EXCL_BR_LINE: the checkpoint's fits */
-        return cli_fail(CLI_IO, "%.60s...: the path is too long", directory);         /* GCOVR_EXCL_LINE */
+    /* GCOVR_EXCL_BR_LINE: the checkpoint's fits */
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, name) >= sizeof path)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", directory); /* GCOVR_EXCL_LINE */
     char *line = NULL;
     if (asprintf(&line, "%s\n", text) < 0) return cli_fail(CLI_NOMEM, "%s: out of memory", path);
     enum train_status status = files_write(path, line, strlen(line), error, sizeof error);
@@ -420,18 +517,21 @@ static char *env_text(const cvy_context *ctx)
     for (char **e = environ; *e; e++) {
         const char *equals = strchr(*e, '=');
         char key[64];
-        if (!equals || (strncmp(*e, "OMP_", 4) && strncmp(*e, "GOMP_", 5) && strncmp(*e, "KMP_", 4) && strncmp(*e, "CVY_", 4)))
+        if (!equals || (strncmp(*e, "OMP_", 4) && strncmp(*e, "GOMP_", 5) &&
+                        strncmp(*e, "KMP_", 4) && strncmp(*e, "CVY_", 4)))
             continue;
         snprintf(key, sizeof key, "%.*s", (int)(equals - *e), *e);
         json_t *value = json_string(equals + 1); /* NULL if it is not UTF-8 */
         json_object_set_new(variables, key, value ? value : json_null());
     }
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s*, s:s, s:I, s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "convoy", cvy_version(),
-                             "compiler", __VERSION__, "system", os.sysname, "release", os.release, "machine", os.machine,
-                             "threads", (json_int_t)cvy_context_threads(ctx), "isa", cvy_isa_name(cvy_context_isa(ctx)),
-                             "cpus_online", (json_int_t)m.cpus_online, "cpus_allowed", (json_int_t)m.cpus_allowed,
-                             "cgroup_quota", m.cgroup_quota, "l1d_bytes", (json_int_t)m.l1d_bytes, "l2_bytes",
-                             (json_int_t)m.l2_bytes, "l3_bytes", (json_int_t)m.l3_bytes, "variables", variables);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s*, s:s, s:I, s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "convoy",
+        cvy_version(), "compiler", __VERSION__, "system", os.sysname, "release", os.release,
+        "machine", os.machine, "threads", (json_int_t)cvy_context_threads(ctx), "isa",
+        cvy_isa_name(cvy_context_isa(ctx)), "cpus_online", (json_int_t)m.cpus_online,
+        "cpus_allowed", (json_int_t)m.cpus_allowed, "cgroup_quota", m.cgroup_quota, "l1d_bytes",
+        (json_int_t)m.l1d_bytes, "l2_bytes", (json_int_t)m.l2_bytes, "l3_bytes",
+        (json_int_t)m.l3_bytes, "variables", variables);
     json_object_set_new(json, "cpu", json_string(m.cpu)); /* of NULL, jansson makes NULL */
     json_object_set_new(json, "backends", json_string(cvy_context_backends(ctx)));
     json_object_set_new(json, "started", json_integer((json_int_t)time(NULL)));
@@ -440,7 +540,7 @@ static char *env_text(const cvy_context *ctx)
     return text;
 }
 
-/* ----------------------------------------------------------------------------------------------- the command */
+/* ---------------------------------------------------------------------------------- the command */
 
 /* Whether batches of training have statistics there: those that are frozen have none. */
 static bool has_statistics(const cvy_trainer *trainer, const char *layer)
@@ -448,38 +548,48 @@ static bool has_statistics(const cvy_trainer *trainer, const char *layer)
     cvy_op_info op;
     size_t n = strlen(layer);
     for (size_t i = 0; i < cvy_trainer_ops(trainer); i++)
-        if (!cvy_trainer_op(trainer, i, &op) && !strcmp(op.type, "batch_norm.stats") && !strncmp(op.name, layer, n) &&
-            !strcmp(op.name + n, ".stats"))
+        if (!cvy_trainer_op(trainer, i, &op) && !strcmp(op.type, "batch_norm.stats") &&
+            !strncmp(op.name, layer, n) && !strcmp(op.name + n, ".stats"))
             return true;
     return false;
 }
 
-/* A batch of one image has one value per channel behind a linear layer: no variance. Better now than an epoch later. (If all
- * batches are so, the trainer itself has refused.) */
+/* A batch of one image has one value per channel behind a linear layer: no variance. Better now
+ * than an epoch later. (If all batches are so, the trainer itself has refused.) */
 static int check_last_batch(const struct cli_session *s, const struct config *c)
 {
     cvy_node_info node;
     if (s->data->train.n % c->d.batch != 1) return CLI_OK;
     for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
-        if (!cvy_net_node(s->net, i, &node) && node.out.h * node.out.w == 1 && has_statistics(s->trainer, node.name))
-            return cli_fail(CLI_BAD, "batch norm %s needs at least two images in a batch, but %zu images in batches of %zu leave "
-                            "one alone: use another --batch", node.name, s->data->train.n, c->d.batch);
+        if (!cvy_net_node(s->net, i, &node) && node.out.h * node.out.w == 1 &&
+            has_statistics(s->trainer, node.name))
+            return cli_fail(CLI_BAD,
+                            "batch norm %s needs at least two images in a batch, but %zu images in "
+                            "batches of %zu leave "
+                            "one alone: use another --batch",
+                            node.name, s->data->train.n, c->d.batch);
     return CLI_OK;
 }
 
-/* A run that is resumed goes on with the very same images and labels; then what the run's config says of them. */
+/* A run that is resumed goes on with the very same images and labels; then what the run's config
+ * says of them. */
 static int check_same_data(const struct cli_session *s, const struct options *o, struct config *c)
 {
     char labels[65];
     cli_labels_sum(s->data, labels);
-    if (o->resuming && strcmp(*c->digest ? s->data->digest : labels, *c->digest ? c->digest : c->labels))
-        return cli_fail(CLI_BAD, "%s: these are not the images and labels that the run was trained on", s->data->source);
+    if (o->resuming &&
+        strcmp(*c->digest ? s->data->digest : labels, *c->digest ? c->digest : c->labels))
+        return cli_fail(CLI_BAD,
+                        "%s: these are not the images and labels that the run was trained on",
+                        s->data->source);
     if (o->resuming && !*c->digest)
-        cli_fail(0, "note: the run was begun by an older convoy, which kept a hash of the labels only: whether the images are "
-                 "the same is not known");
+        cli_fail(0, "note: the run was begun by an older convoy, which kept a hash of the labels "
+                    "only: whether the images are "
+                    "the same is not known");
     strcpy(c->digest, s->data->digest);
     strcpy(c->labels, labels);
-    if (s->data->synthetic || !realpath(s->data->source, c->data)) /* c->data is longer than PATH_MAX */
+    /* c->data is longer than PATH_MAX */
+    if (s->data->synthetic || !realpath(s->data->source, c->data))
         snprintf(c->data, sizeof c->data, "%s", s->data->source);
     return cli_utf8(c->data, "the directory of the data");
 }
@@ -497,20 +607,29 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
         c->seed = c->eval_every = 1;
     }
     config_apply(c, o);
-    if (c->d.nesterov && c->d.momentum == 0) return cli_fail(CLI_USAGE, "--nesterov needs --momentum");
+    if (c->d.nesterov && c->d.momentum == 0)
+        return cli_fail(CLI_USAGE, "--nesterov needs --momentum");
     if ((code = cli_open_context(s, &o->engine)) || (code = cli_open_net(s)) ||
-        (code = cli_open_data(s, o->data ? o->data : o->resuming ? c->data : NULL)))
+        (code = cli_open_data(s, o->data       ? o->data
+                                 : o->resuming ? c->data
+                                               : NULL)))
         return code;
-    const cvy_trainer_options trainer = {
-        .batch = c->d.batch, .seed = c->seed, .loss.label_smoothing = c->d.label_smoothing, .input = model_input(s->model),
-        .sgd = {c->d.lr, c->d.momentum, c->d.weight_decay, c->d.nesterov, c->d.decay_all},
-        .init = {c->d.weights, c->d.biases, c->seed}};
+    const cvy_trainer_options trainer = { .batch = c->d.batch,
+                                          .seed = c->seed,
+                                          .loss.label_smoothing = c->d.label_smoothing,
+                                          .input = model_input(s->model),
+                                          .sgd = { c->d.lr, c->d.momentum, c->d.weight_decay,
+                                                   c->d.nesterov, c->d.decay_all },
+                                          .init = { c->d.weights, c->d.biases, c->seed } };
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
-    if (!status) status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
+    if (!status)
+        status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s%s", s->model->where, cvy_message(s->ctx),
-                        status == CVY_E_NOMEM ? " (`convoy info MODEL --batch N` tells what a smaller batch takes)" : "");
+                        status == CVY_E_NOMEM
+                            ? " (`convoy info MODEL --batch N` tells what a smaller batch takes)"
+                            : "");
     code = check_last_batch(s, c);
     return code ? code : check_same_data(s, o, c);
 }
@@ -521,41 +640,65 @@ static void print_head(const struct cli_session *s)
     cvy_machine_describe(&m);
     const struct data_set *d = s->data;
     bool own = strchr(d->name, ':') != NULL; /* such a name has the directory in it */
-    printf("data: %s (%s%s%s) %zu train / %zu test\n", d->name, own ? "" : d->source, own ? "" : d->synthetic ? ": " : ", ",
+    printf("data: %s (%s%s%s) %zu train / %zu test\n", d->name, own ? "" : d->source,
+           own            ? ""
+           : d->synthetic ? ": "
+                          : ", ",
            d->remark, d->train.n, d->test.n);
-    printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)), cvy_context_threads(s->ctx),
-           cvy_context_backends(s->ctx));
+    printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)),
+           cvy_context_threads(s->ctx), cvy_context_backends(s->ctx));
     printf("training on cpu\n");
     fflush(stdout);
 }
 
 /* Trains what is open in directory `out`. */
-static int train(struct cli_session *s, const struct options *o, const struct config *c, const char *out, const char *config,
-                 double start)
+static int train(struct cli_session *s, const struct options *o, const struct config *c,
+                 const char *out, const char *config, double start)
 {
     char error[CLI_ERROR];
-    struct view view = {.screen = cli_screen_open(), .quiet = o->quiet};
+    struct view view = { .screen = cli_screen_open(), .quiet = o->quiet };
     struct train_job job = {
-        .ctx = s->ctx, .trainer = s->trainer, .predictor = s->predictor, .eval_batch = 256, .classes = s->data->classes,
+        .ctx = s->ctx,
+        .trainer = s->trainer,
+        .predictor = s->predictor,
+        .eval_batch = 256,
+        .classes = s->data->classes,
         .image_size = s->data->c * s->data->h * s->data->w,
-        .train = {s->data->train.images, s->data->train.labels, s->data->train.n},
-        .test = {s->data->test.images, s->data->test.labels, s->data->test.n},
-        .epochs = c->d.epochs, .batch = c->d.batch, .seed = c->seed, .lr = c->d.lr, .drop_factor = c->d.drop_factor,
-        .drop_epochs = c->d.drop_epochs, .drops = c->d.drops, .eval_every = c->eval_every, .save_every = c->save_every,
-        .directory = out, .model = s->model->json, .config = config, .wall_start = start, .stop = &stop_signal,
-        .progress = show_progress, .epoch_done = print_epoch, .user = &view};
+        .train = { s->data->train.images, s->data->train.labels, s->data->train.n },
+        .test = { s->data->test.images, s->data->test.labels, s->data->test.n },
+        .epochs = c->d.epochs,
+        .batch = c->d.batch,
+        .seed = c->seed,
+        .lr = c->d.lr,
+        .drop_factor = c->d.drop_factor,
+        .drop_epochs = c->d.drop_epochs,
+        .drops = c->d.drops,
+        .eval_every = c->eval_every,
+        .save_every = c->save_every,
+        .directory = out,
+        .model = s->model->json,
+        .config = config,
+        .wall_start = start,
+        .stop = &stop_signal,
+        .progress = show_progress,
+        .epoch_done = print_epoch,
+        .user = &view
+    };
     enum train_status status = TRAIN_OK;
     if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     catch_signals();
     print_head(s);
     if (o->resuming && job.position.epoch == job.epochs && !o->quiet)
-        fprintf(stderr, "all %zu epochs are trained already; --epochs=%zu would go on\n", job.epochs, 2 * job.epochs);
+        fprintf(stderr, "all %zu epochs are trained already; --epochs=%zu would go on\n",
+                job.epochs, 2 * job.epochs);
     status = train_run(&job, error, sizeof error);
     cli_screen_clear(&view.screen);
     const struct train_position *p = &job.position;
     if (status == TRAIN_INTERRUPTED) {
-        cli_fail(0, "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train --resume=%s",
+        cli_fail(0,
+                 "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train "
+                 "--resume=%s",
                  (unsigned long long)p->epoch + 1, (unsigned long long)p->batch, out);
         return 128 + (int)stop_signal;
     }
@@ -569,10 +712,10 @@ static int train(struct cli_session *s, const struct options *o, const struct co
 static int run(int argc, char **argv)
 {
     double start = train_now();
-    struct options o = {.lr = -1, .momentum = -1, .weight_decay = -1};
-    struct config c = {.seed = 1};
-    struct cli_session s = {0};
-    struct files_lock lock = {.fd = -1};
+    struct options o = { .lr = -1, .momentum = -1, .weight_decay = -1 };
+    struct config c = { .seed = 1 };
+    struct cli_session s = { 0 };
+    struct files_lock lock = { .fd = -1 };
     char directory[PATH_MAX];
     cli_parse(&argp, argc, argv, &o);
     int code = o.resuming ? find_run(&o, directory, &lock) : CLI_OK;
@@ -584,7 +727,9 @@ static int run(int argc, char **argv)
     const char *out = o.resuming ? o.resume : o.out;
     if (!code && (!text || !env)) code = cli_fail(CLI_NOMEM, "out of memory");
     /* Nothing is created before all that can be wrong has been looked at. */
-    if (!code && !out && !(code = make_default_directory(directory, sizeof directory, s.model->name))) out = directory;
+    if (!code && !out &&
+        !(code = make_default_directory(directory, sizeof directory, s.model->name)))
+        out = directory;
     if (!code && !o.resuming) code = make_directory(out, &lock);
     if (!code) code = write_text(out, "config.json", text);
     if (!code) code = write_text(out, "model.json", s.model->json);
@@ -597,4 +742,4 @@ static int run(int argc, char **argv)
     return code;
 }
 
-const struct cli_command cli_train = {"train", "train a model, or go on with a run", &argp, run};
+const struct cli_command cli_train = { "train", "train a model, or go on with a run", &argp, run };

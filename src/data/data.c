@@ -1,4 +1,5 @@
-/* Opening data sets: reads the files that place.c found, and says what they are by what they hold (known.c). */
+/* Opening data sets: reads the files that place.c found, and says what they are by what they hold
+ * (known.c). */
 #include "data/data.h"
 
 #include <errno.h>
@@ -12,13 +13,15 @@
 
 #include "data/place.h"
 
-/* --------------------------------------------------------------------------------------------------- IDX files */
+/* ------------------------------------------------------------------------------------ IDX files */
 
-static const char *const idx_files[IDX_FILES] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+static const char *const idx_files[IDX_FILES] = { "train-images-idx3-ubyte",
+                                                  "train-labels-idx1-ubyte",
+                                                  "t10k-images-idx3-ubyte",
                                                   "t10k-labels-idx1-ubyte" };
 
-static enum data_status load_idx_split(const struct place *place, bool test, struct data_set *set, struct fingerprint *prints,
-                                       char *error, size_t error_size)
+static enum data_status load_idx_split(const struct place *place, bool test, struct data_set *set,
+                                       struct fingerprint *prints, char *error, size_t error_size)
 {
     struct data_split *split = test ? &set->test : &set->train;
     const char *images = place->file[2 * test], *labels = place->file[2 * test + 1];
@@ -26,33 +29,39 @@ static enum data_status load_idx_split(const struct place *place, bool test, str
     size_t size, h = 0, w = 0, n_labels = 0;
     for (int i = 0; i < 2; i++)
         if (!*place->file[2 * test + i])
-            return data_fail(error, error_size, DATA_NOT_FOUND, "%s: there is no %s nor %s.gz beside the other IDX files", place->dir,
+            return data_fail(error, error_size, DATA_NOT_FOUND,
+                             "%s: there is no %s nor %s.gz beside the other IDX files", place->dir,
                              idx_files[2 * test + i], idx_files[2 * test + i]);
     enum data_status status = place_read(images, &bytes, &size, error, error_size);
     if (status != DATA_OK) return status;
-    status = data_parse_idx_images(images, bytes, size, &split->n, &h, &w, &split->images, error, error_size);
-    if (status == DATA_OK) place_print(&prints[2 * test], 3, (size_t[]){ split->n, h, w }, split->images, bytes, size);
+    status = data_parse_idx_images(images, bytes, size, &split->n, &h, &w, &split->images, error,
+                                   error_size);
+    if (status == DATA_OK)
+        place_print(&prints[2 * test], 3, (size_t[]){ split->n, h, w }, split->images, bytes, size);
     free(bytes);
     if (status != DATA_OK) return status;
     if (test && (h != set->h || w != set->w))
-        return data_fail(error, error_size, DATA_BAD, "%s: images are %zux%zu, the training images are %zux%zu", images, h, w, set->h,
-                         set->w);
+        return data_fail(error, error_size, DATA_BAD,
+                         "%s: images are %zux%zu, the training images are %zux%zu", images, h, w,
+                         set->h, set->w);
     set->h = h;
     set->w = w;
-    status = place_labels(labels, &n_labels, &split->labels, &prints[2 * test + 1], error, error_size);
+    status =
+        place_labels(labels, &n_labels, &split->labels, &prints[2 * test + 1], error, error_size);
     if (status != DATA_OK) return status;
     if (n_labels != split->n)
-        return data_fail(error, error_size, DATA_BAD, "%s: %zu labels for %zu images", labels, n_labels, split->n);
+        return data_fail(error, error_size, DATA_BAD, "%s: %zu labels for %zu images", labels,
+                         n_labels, split->n);
     for (size_t i = 0; i < split->n; i++)
         if (split->labels[i] >= set->classes) set->classes = split->labels[i] + 1u;
     return DATA_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------- CIFAR-10 files */
+/* ------------------------------------------------------------------------------- CIFAR-10 files */
 
 /* Appends one file to a split. */
-static enum data_status load_cifar_file(const char *path, struct data_split *split, struct fingerprint *print, char *error,
-                                        size_t error_size)
+static enum data_status load_cifar_file(const char *path, struct data_split *split,
+                                        struct fingerprint *print, char *error, size_t error_size)
 {
     uint8_t *bytes, *images, *labels;
     size_t size, n;
@@ -74,14 +83,16 @@ static enum data_status load_cifar_file(const char *path, struct data_split *spl
         memcpy(split->labels + split->n, labels, n);
         split->n += n;
     } else {
-        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", path, n);
+        status =
+            data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", path, n);
     }
     free(images);
     free(labels);
     return status;
 }
 
-/* batches.meta.txt beside the files: a name of a class on each of ten lines; other files of that name say nothing. */
+/* batches.meta.txt beside the files: a name of a class on each of ten lines; other files of that
+ * name say nothing. */
 static void read_class_names(const struct place *place, struct data_set *set)
 {
     char path[PLACE_PATH + 20], error[256], *text;
@@ -103,41 +114,49 @@ static void read_class_names(const struct place *place, struct data_set *set)
     free(bytes);
 }
 
-static enum data_status load_cifar(const struct place *place, struct data_set *set, struct fingerprint *prints, char *error,
-                                   size_t error_size)
+static enum data_status load_cifar(const struct place *place, struct data_set *set,
+                                   struct fingerprint *prints, char *error, size_t error_size)
 {
     set->c = 3, set->h = set->w = 32;
     set->classes = 10;
     set->open_classes = false;
     enum data_status status = DATA_OK;
     for (int i = 0; i < CIFAR_FILES && status == DATA_OK; i++)
-        status = load_cifar_file(place->file[i], i < CIFAR_FILES - 1 ? &set->train : &set->test, &prints[i], error, error_size);
+        status = load_cifar_file(place->file[i], i < CIFAR_FILES - 1 ? &set->train : &set->test,
+                                 &prints[i], error, error_size);
     return status;
 }
 
-/* -------------------------------------------------------------------------------------------------- what it is */
+/* ----------------------------------------------------------------------------------- what it is */
 
 static void say(struct data_set *set, const char *what, const char *of)
 {
     if (!*set->note) snprintf(set->note, sizeof set->note, "%s: %s%s", set->source, what, of);
 }
 
-/* Images that are trained on and tested with make every accuracy a lie. `step`: between files with images. */
-static void look_for_mixtures(struct data_set *set, const struct fingerprint *prints, size_t files, size_t step)
+/* Images that are trained on and tested with make every accuracy a lie. `step`: between files with
+ * images. */
+static void look_for_mixtures(struct data_set *set, const struct fingerprint *prints, size_t files,
+                              size_t step)
 {
     size_t last = files - step;
     for (size_t i = 0; i < last; i += step) {
         size_t place;
         const struct known *k = known_file(&prints[i], &place);
         if (strcmp(prints[i].content, prints[last].content) == 0)
-            say(set, step == 1 ? "one of the training files is the test file" : "the training images are the test images", "");
+            say(set,
+                step == 1 ? "one of the training files is the test file"
+                          : "the training images are the test images",
+                "");
         else if (k && place == last)
             say(set, "there are test images among the training images: those of ", k->shown.name);
     }
 }
 
-/* Names the set by its files. Every file one of the same published set: that set; all in their places: verified. */
-static void identify(const struct place *place, struct data_set *set, const struct fingerprint *prints)
+/* Names the set by its files. Every file one of the same published set: that set; all in their
+ * places: verified. */
+static void identify(const struct place *place, struct data_set *set,
+                     const struct fingerprint *prints)
 {
     size_t files = place->cifar ? CIFAR_FILES : IDX_FILES, at;
     const struct known *k = known_file(&prints[0], &at);
@@ -157,40 +176,47 @@ static void identify(const struct place *place, struct data_set *set, const stru
         if (!ordered) set->remark = "its published files, but not in their places";
         return;
     }
-    snprintf(set->own_name, sizeof set->own_name, "%s:%s", place->cifar ? "cifar" : "idx", set->source);
+    snprintf(set->own_name, sizeof set->own_name, "%s:%s", place->cifar ? "cifar" : "idx",
+             set->source);
     set->name = set->own_name;
     set->remark = "not known";
     if (place->cifar) read_class_names(place, set);
 }
 
-/* SHA-256 over the hashes of the files, in order: the same for the same content, packed or not, wherever it lies. */
+/* SHA-256 over the hashes of the files, in order: the same for the same content, packed or not,
+ * wherever it lies. */
 static void digest(struct data_set *set, const struct fingerprint *prints, size_t files)
 {
     SHA2_CTX ctx;
     SHA256Init(&ctx);
-    for (size_t i = 0; i < files; i++) SHA256Update(&ctx, (const uint8_t *)prints[i].content, strlen(prints[i].content));
+    for (size_t i = 0; i < files; i++)
+        SHA256Update(&ctx, (const uint8_t *)prints[i].content, strlen(prints[i].content));
     SHA256End(&ctx, set->digest);
 }
 
-static enum data_status load(const struct place *place, struct data_set *set, char *error, size_t error_size)
+static enum data_status load(const struct place *place, struct data_set *set, char *error,
+                             size_t error_size)
 {
     struct fingerprint prints[CIFAR_FILES] = { { "", "" } };
     snprintf(set->source, sizeof set->source, "%.*s", (int)sizeof set->source - 1, place->dir);
     set->c = 1;
     set->classes = 2;
     set->open_classes = true;
-    enum data_status status = place->cifar ? load_cifar(place, set, prints, error, error_size)
-                                           : load_idx_split(place, false, set, prints, error, error_size);
-    if (status == DATA_OK && !place->cifar) status = load_idx_split(place, true, set, prints, error, error_size);
+    enum data_status status = place->cifar
+                                  ? load_cifar(place, set, prints, error, error_size)
+                                  : load_idx_split(place, false, set, prints, error, error_size);
+    if (status == DATA_OK && !place->cifar)
+        status = load_idx_split(place, true, set, prints, error, error_size);
     if (status != DATA_OK) return status;
     identify(place, set, prints);
     digest(set, prints, place->cifar ? CIFAR_FILES : IDX_FILES);
     return DATA_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------------- opening */
+/* -------------------------------------------------------------------------------------- opening */
 
-static enum data_status open_synthetic(const char *spec, struct data_set *set, char *error, size_t error_size)
+static enum data_status open_synthetic(const char *spec, struct data_set *set, char *error,
+                                       size_t error_size)
 {
     uint64_t seed = 1, n_train = 10000, n_test = 2000;
     const char *p = spec + strlen("synthetic");
@@ -210,7 +236,8 @@ static enum data_status open_synthetic(const char *spec, struct data_set *set, c
     }
     set->synthetic = true;
     set->remark = "NOT real images, accuracies mean nothing";
-    snprintf(set->source, sizeof set->source, "synthetic:seed=%" PRIu64 ",train=%" PRIu64 ",test=%" PRIu64, seed, n_train, n_test);
+    snprintf(set->source, sizeof set->source,
+             "synthetic:seed=%" PRIu64 ",train=%" PRIu64 ",test=%" PRIu64, seed, n_train, n_test);
     if (data_synthesise(set, seed, n_train, n_test) != DATA_OK)
         return data_fail(error, error_size, DATA_NOMEM, "synthetic data: out of memory");
     SHA2_CTX ctx;
@@ -223,62 +250,80 @@ static enum data_status open_synthetic(const char *spec, struct data_set *set, c
     SHA256End(&ctx, set->digest);
     return DATA_OK;
 bad:
-    return data_fail(error, error_size, DATA_BAD, "data '%s': expected synthetic[:seed=S,train=N,test=N] with N from 1 to 10000000", spec);
+    return data_fail(
+        error, error_size, DATA_BAD,
+        "data '%s': expected synthetic[:seed=S,train=N,test=N] with N from 1 to 10000000", spec);
 }
 
 /* A set that was asked for by its name. */
-static enum data_status open_known(const struct known *k, struct place *place, struct data_set *set, char *error, size_t error_size)
+static enum data_status open_known(const struct known *k, struct place *place, struct data_set *set,
+                                   char *error, size_t error_size)
 {
     enum data_status status = place_search(k, place, error, error_size);
     if (status == DATA_OK) status = load(place, set, error, error_size);
     if (status != DATA_OK || strcmp(set->name, k->shown.name) == 0) return status;
     if (set->name != set->own_name)
-        return data_fail(error, error_size, DATA_BAD, "%s: this is %s, not %s", set->source, set->name, k->shown.name);
-    if (k->packed) say(set, "only the hashes of the published .gz files are known, these files may or may not hold ", k->shown.name);
+        return data_fail(error, error_size, DATA_BAD, "%s: this is %s, not %s", set->source,
+                         set->name, k->shown.name);
+    if (k->packed)
+        say(set,
+            "only the hashes of the published .gz files are known, these files may or may not "
+            "hold ",
+            k->shown.name);
     else say(set, "these are not the published files of ", k->shown.name);
     return DATA_OK;
 }
 
-/* Opens what lies in dir, in the format that the model expects if both are there. format: 0 or 1 for IDX or CIFAR only. */
-static enum data_status open_dir(const char *dir, const char *like, int format, struct place *place, struct data_set *set,
-                                 char *error, size_t error_size)
+/* Opens what lies in dir, in the format that the model expects if both are there. format: 0 or 1
+ * for IDX or CIFAR only. */
+static enum data_status open_dir(const char *dir, const char *like, int format, struct place *place,
+                                 struct data_set *set, char *error, size_t error_size)
 {
     const struct known *k = like ? known_find(like) : NULL;
     bool first = format >= 0 ? format : k && k->cifar;
     enum data_status status = place_look(dir, first, place, error, error_size);
-    if (status == DATA_NOT_FOUND && format < 0) status = place_look(dir, !first, place, error, error_size);
+    if (status == DATA_NOT_FOUND && format < 0)
+        status = place_look(dir, !first, place, error, error_size);
     if (status == DATA_NOT_FOUND) return place_nothing(dir, error, error_size);
     return status == DATA_OK ? load(place, set, error, error_size) : status;
 }
 
 /* A directory, perhaps with the format in front. */
-static enum data_status open_path(const char *spec, const char *like, struct place *place, struct data_set *set, char *error,
-                                  size_t error_size)
+static enum data_status open_path(const char *spec, const char *like, struct place *place,
+                                  struct data_set *set, char *error, size_t error_size)
 {
     int format = strncmp(spec, "idx:", 4) == 0 ? 0 : -1;
     if (strncmp(spec, "cifar:", 6) == 0) format = 1;
     const char *dir = format < 0 ? spec : strchr(spec, ':') + 1;
     struct stat st;
     bool there = stat(dir, &st) == 0;
-    if (there && S_ISDIR(st.st_mode)) return open_dir(dir, like, format, place, set, error, error_size);
+    if (there && S_ISDIR(st.st_mode))
+        return open_dir(dir, like, format, place, set, error, error_size);
     if (there)
-        return data_fail(error, error_size, DATA_NOT_FOUND, "data '%s': expected a directory, found a file: name the directory it lies in", dir);
+        return data_fail(
+            error, error_size, DATA_NOT_FOUND,
+            "data '%s': expected a directory, found a file: name the directory it lies in", dir);
     if (errno == ENOENT)
         return data_fail(error, error_size, DATA_NOT_FOUND,
-                         "data '%s': neither a known set (fashion-mnist, mnist, kmnist, cifar10, synthetic) nor a directory", spec);
+                         "data '%s': neither a known set (fashion-mnist, mnist, kmnist, cifar10, "
+                         "synthetic) nor a directory",
+                         spec);
     return data_fail(error, error_size, DATA_IO, "data '%.300s': %s", spec, strerror(errno));
 }
 
-static enum data_status check_verified(const struct data_set *set, const struct known *k, char *error, size_t error_size)
+static enum data_status check_verified(const struct data_set *set, const struct known *k,
+                                       char *error, size_t error_size)
 {
     if (set->verified || set->synthetic) return DATA_OK;
     if (*set->note) return data_fail(error, error_size, DATA_BAD, "%s", set->note);
-    return data_fail(error, error_size, DATA_BAD, k ? "%s: the content is not the published %s"
-                                                    : "%s: the content is none of the published sets%s", set->source,
-                     k ? k->shown.name : " whose hashes are known here");
+    return data_fail(error, error_size, DATA_BAD,
+                     k ? "%s: the content is not the published %s"
+                       : "%s: the content is none of the published sets%s",
+                     set->source, k ? k->shown.name : " whose hashes are known here");
 }
 
-enum data_status data_open(const char *spec, const char *like, bool verify, struct data_set **out, char *error, size_t error_size)
+enum data_status data_open(const char *spec, const char *like, bool verify, struct data_set **out,
+                           char *error, size_t error_size)
 {
     enum data_status status;
     *out = NULL;
@@ -302,10 +347,8 @@ enum data_status data_open(const char *spec, const char *like, bool verify, stru
     }
     if (status == DATA_OK && verify) status = check_verified(set, k, error, error_size);
     free(place);
-    if (status == DATA_OK)
-        *out = set;
-    else
-        data_close(&set);
+    if (status == DATA_OK) *out = set;
+    else data_close(&set);
     return status;
 }
 

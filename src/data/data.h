@@ -1,5 +1,6 @@
-/* Data sets in memory: bytes of images and labels. Knows files and formats, not nets. Everything read is checked against
- * what the format says before memory is taken; a data set is read-only after opening and may be shared by threads. */
+/* Data sets in memory: bytes of images and labels. Knows files and formats, not nets. Everything
+ * read is checked against what the format says before memory is taken; a data set is read-only
+ * after opening and may be shared by threads. */
 #ifndef CVYD_DATA_H
 #define CVYD_DATA_H
 
@@ -11,50 +12,64 @@ enum data_status { DATA_OK = 0, DATA_NOT_FOUND, DATA_BAD, DATA_IO, DATA_NOMEM };
 
 struct data_split {
     size_t n;
-    uint8_t *images;  /* [n][c][h][w] */
-    uint8_t *labels;  /* [n], each < classes */
+    uint8_t *images; /* [n][c][h][w] */
+    uint8_t *labels; /* [n], each < classes */
 };
 #define DATA_OWN_NAMES 10
 struct data_set {
-    const char *name;      /* "fashion-mnist", "mnist", "kmnist", "cifar10": by what the files hold; "synthetic"; of any other
-                              files "idx:DIR" or "cifar:DIR" */
-    char source[4096];     /* the directory where the files lie, or "synthetic:seed=1" */
+    /* "fashion-mnist", "mnist", "kmnist", "cifar10": by what the files hold; "synthetic"; of any
+     * other files "idx:DIR" or "cifar:DIR" */
+    const char *name;
+    char source[4096]; /* the directory where the files lie, or "synthetic:seed=1" */
     size_t c, h, w, classes;
-    bool open_classes;     /* nobody says how many classes there are: `classes` is the least that the labels need */
+    /* nobody says how many classes there are: `classes` is the least that the labels need */
+    bool open_classes;
     const char *const *class_names; /* [classes]; NULL: not known */
     struct data_split train, test;
-    bool verified;         /* every file is the published one, in its place */
+    bool verified; /* every file is the published one, in its place */
     bool synthetic;
-    const char *remark;    /* a few words on where the content comes from */
-    char note[4400];       /* a sentence on what is wrong with it all the same ("": nothing), e.g. test images to train on */
-    char digest[65];       /* changes with every byte of images and labels: SHA-256 over the files' hashes, in hex */
+    const char *remark; /* a few words on where the content comes from */
+    /* a sentence on what is wrong with it all the same ("": nothing), e.g. test images to train
+     * on */
+    char note[4400];
+    /* changes with every byte of images and labels: SHA-256 over the files' hashes, in hex */
+    char digest[65];
     char own_name[4120], own_text[256]; /* what name and class_names may point to */
     const char *own_names[DATA_OWN_NAMES];
 };
 
-/* spec: a known name; a directory with IDX files (in it or in its raw/) or with CIFAR-10's binary files (in it or in its
- * cifar-10-batches-bin/), also as idx:DIR and cifar:DIR; or "synthetic[:seed=S,train=N,test=N]". A name is searched in
- * $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy (or ~/.cache/convoy), datasets in $XDG_DATA_DIRS, /usr/share/datasets, each as DIR/NAME
- * and under the name that torchvision or the archive gives it; $CVY_DATA_DIR may also be the directory itself. A name that
- * turns out to be another known set is an error. IDX files may be packed with gzip, spelled with a dot before "idx", and have
- * a prefix that all four share. like: the set a directory with both formats or "synthetic" should look like ("fashion-mnist"
- * or "cifar10"; NULL: IDX, fashion-mnist). verify: fail if the content is not a published one (otherwise only set->verified
- * tells). On failure *set is NULL and error holds one sentence. */
-enum data_status data_open(const char *spec, const char *like, bool verify, struct data_set **set, char *error, size_t error_size);
+/* spec: a known name; a directory with IDX files (in it or in its raw/) or with CIFAR-10's binary
+ * files (in it or in its cifar-10-batches-bin/), also as idx:DIR and cifar:DIR; or
+ * "synthetic[:seed=S,train=N,test=N]". A name is searched in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy
+ * (or ~/.cache/convoy), datasets in $XDG_DATA_DIRS, /usr/share/datasets, each as DIR/NAME and under
+ * the name that torchvision or the archive gives it; $CVY_DATA_DIR may also be the directory
+ * itself. A name that turns out to be another known set is an error. IDX files may be packed with
+ * gzip, spelled with a dot before "idx", and have a prefix that all four share. like: the set a
+ * directory with both formats or "synthetic" should look like ("fashion-mnist" or "cifar10"; NULL:
+ * IDX, fashion-mnist). verify: fail if the content is not a published one (otherwise only
+ * set->verified tells). On failure *set is NULL and error holds one sentence. */
+enum data_status data_open(const char *spec, const char *like, bool verify, struct data_set **set,
+                           char *error, size_t error_size);
 void data_close(struct data_set **set);
 
 /* The known sets, for `convoy data list`. */
-struct data_known { const char *name, *summary, *hint; /* how to get it */ };
+struct data_known {
+    const char *name, *summary, *hint; /* how to get it */
+};
 size_t data_known_sets(const struct data_known **list);
 /* Where a known set lies, without reading it; false: not found. */
 bool data_find(const char *name, char *path, size_t path_size);
 
-/* Parsers over memory (for files, fuzzers and tests). `bytes` is the file's content, plain or gzip (told by magic). */
-enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size, size_t *n, size_t *h, size_t *w,
-                                       uint8_t **images, char *error, size_t error_size);
-enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size, size_t classes, size_t *n,
-                                       uint8_t **labels, char *error, size_t error_size);
-enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n, uint8_t **images,
-                                    uint8_t **labels, char *error, size_t error_size);
+/* Parsers over memory (for files, fuzzers and tests). `bytes` is the file's content, plain or gzip
+ * (told by magic). */
+enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size,
+                                       size_t *n, size_t *h, size_t *w, uint8_t **images,
+                                       char *error, size_t error_size);
+enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size,
+                                       size_t classes, size_t *n, uint8_t **labels, char *error,
+                                       size_t error_size);
+enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n,
+                                    uint8_t **images, uint8_t **labels, char *error,
+                                    size_t error_size);
 
 #endif

@@ -1,5 +1,6 @@
-/* IDX (MNIST's format) and CIFAR-10's binary format over memory, plain or gzip. Sizes are checked against the bytes
- * that are there before anything is allocated; a decompression bomb costs at most the declared size plus one byte. */
+/* IDX (MNIST's format) and CIFAR-10's binary format over memory, plain or gzip. Sizes are checked
+ * against the bytes that are there before anything is allocated; a decompression bomb costs at most
+ * the declared size plus one byte. */
 #include "data/parse.h"
 
 #include <stdarg.h>
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <zlib.h>
 
-enum data_status data_fail(char *error, size_t size, enum data_status status, const char *format, ...)
+enum data_status data_fail(char *error, size_t size, enum data_status status, const char *format,
+                           ...)
 {
     va_list args;
     va_start(args, format);
@@ -25,7 +27,10 @@ struct source {
     z_stream z;
 };
 
-static bool begins_gzip(const uint8_t *bytes, size_t size) { return size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b; }
+static bool begins_gzip(const uint8_t *bytes, size_t size)
+{
+    return size >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
+}
 
 static bool source_open(struct source *s, const uint8_t *bytes, size_t size)
 {
@@ -87,12 +92,14 @@ static int source_read(struct source *s, uint8_t *to, size_t n, const char **why
 }
 
 /* After the declared bytes nothing may follow; a gzip stream's checksum must hold. */
-static enum data_status source_finish(struct source *s, const char *where, char *error, size_t error_size)
+static enum data_status source_finish(struct source *s, const char *where, char *error,
+                                      size_t error_size)
 {
     uint8_t extra;
     if (!s->gzip) {
         if (s->size)
-            return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes follow the declared data", where, s->size);
+            return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes follow the declared data",
+                             where, s->size);
         return DATA_OK;
     }
     while (!s->ended) {
@@ -100,69 +107,87 @@ static enum data_status source_finish(struct source *s, const char *where, char 
         s->z.avail_out = 1;
         int r = inflate(&s->z, Z_NO_FLUSH);
         if (s->z.avail_out == 0)
-            return data_fail(error, error_size, DATA_BAD, "%s: more data than its header declares", where);
+            return data_fail(error, error_size, DATA_BAD, "%s: more data than its header declares",
+                             where);
         if (r == Z_STREAM_END) {
             source_member_ends(s);
         } else if (r == Z_BUF_ERROR) {
-            return data_fail(error, error_size, DATA_BAD, "%s: the gzip stream is cut off before its checksum", where);
+            return data_fail(error, error_size, DATA_BAD,
+                             "%s: the gzip stream is cut off before its checksum", where);
         } else if (r != Z_OK) {
             const char *why = source_trouble(s, r);
-            return data_fail(error, error_size, s->starved ? DATA_NOMEM : DATA_BAD, "%s: %s", where, why);
+            return data_fail(error, error_size, s->starved ? DATA_NOMEM : DATA_BAD, "%s: %s", where,
+                             why);
         }
     }
     if (s->z.avail_in)
-        return data_fail(error, error_size, DATA_BAD, "%s: %u bytes of garbage follow the gzip stream", where, s->z.avail_in);
+        return data_fail(error, error_size, DATA_BAD,
+                         "%s: %u bytes of garbage follow the gzip stream", where, s->z.avail_in);
     return DATA_OK;
 }
 
-static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+static uint32_t big_endian(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
 
 /* IDX with unsigned bytes of the given rank: reads dims and content. */
-static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_t size, unsigned rank, size_t dims[3],
-                                  uint8_t **out, char *error, size_t error_size)
+static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_t size,
+                                  unsigned rank, size_t dims[3], uint8_t **out, char *error,
+                                  size_t error_size)
 {
     struct source s;
     uint8_t head[16];
     const char *why = "";
     *out = NULL;
-    if (!source_open(&s, bytes, size)) return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory", where);
+    if (!source_open(&s, bytes, size))
+        return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory", where);
     enum data_status status = DATA_BAD;
     int r = source_read(&s, head, 4 + 4 * rank, &why);
     if (r <= 0) {
-        status = data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD, r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", where, why);
+        status = data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD,
+                           r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", where, why);
         goto done;
     }
     if (head[0] || head[1] || head[2] != 8 || head[3] != rank) {
         status = data_fail(error, error_size, DATA_BAD,
-                           "%s: magic number is %02x%02x%02x%02x, expected 000008%02x (IDX, unsigned bytes, rank %u: %s)", where,
-                           head[0], head[1], head[2], head[3], rank, rank, rank == 3 ? "images" : "labels");
+                           "%s: magic number is %02x%02x%02x%02x, expected 000008%02x (IDX, "
+                           "unsigned bytes, rank %u: %s)",
+                           where, head[0], head[1], head[2], head[3], rank, rank,
+                           rank == 3 ? "images" : "labels");
         goto done;
     }
     size_t total = 1;
     for (unsigned i = 0; i < rank; i++) {
         dims[i] = big_endian(head + 4 + 4 * i);
         if (!dims[i] || __builtin_mul_overflow(total, dims[i], &total) || total > (size_t)1 << 36) {
-            status = data_fail(error, error_size, DATA_BAD, "%s: dimension %u is %zu, sizes do not make sense", where, i, dims[i]);
+            status =
+                data_fail(error, error_size, DATA_BAD,
+                          "%s: dimension %u is %zu, sizes do not make sense", where, i, dims[i]);
             goto done;
         }
     }
     /* Deflate shrinks by at most 1032:1, so the file bounds what it can hold. */
     size_t most = s.gzip ? size * 1040 : s.size; /* addresses have 48 bits: no overflow */
     if (total > most) {
-        status = data_fail(error, error_size, DATA_BAD, "%s: the header declares %zu bytes, the file holds at most %zu", where, total, most);
+        status = data_fail(error, error_size, DATA_BAD,
+                           "%s: the header declares %zu bytes, the file holds at most %zu", where,
+                           total, most);
         goto done;
     }
     *out = malloc(total);
     if (!*out) {
-        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu bytes", where, total);
+        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu bytes", where,
+                           total);
         goto done;
     }
     r = source_read(&s, *out, total, &why);
     if (r <= 0)
-        status = data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD,
-                           r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares", where, why, total);
-    else
-        status = source_finish(&s, where, error, error_size);
+        status =
+            data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD,
+                      r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares",
+                      where, why, total);
+    else status = source_finish(&s, where, error, error_size);
     if (status != DATA_OK) {
         free(*out);
         *out = NULL;
@@ -172,8 +197,9 @@ done:
     return status;
 }
 
-enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size, size_t *n, size_t *h, size_t *w,
-                                       uint8_t **images, char *error, size_t error_size)
+enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size,
+                                       size_t *n, size_t *h, size_t *w, uint8_t **images,
+                                       char *error, size_t error_size)
 {
     size_t dims[3] = { 0 };
     enum data_status status = parse_idx(where, bytes, size, 3, dims, images, error, error_size);
@@ -181,18 +207,20 @@ enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, 
     return status;
 }
 
-static enum data_status check_labels(const char *where, const uint8_t *labels, size_t n, size_t stride, size_t classes,
-                                     char *error, size_t error_size)
+static enum data_status check_labels(const char *where, const uint8_t *labels, size_t n,
+                                     size_t stride, size_t classes, char *error, size_t error_size)
 {
     for (size_t i = 0; i < n; i++) {
         if (labels[i * stride] >= classes)
-            return data_fail(error, error_size, DATA_BAD, "%s: label %zu is %u, expected 0 to %zu", where, i, labels[i * stride], classes - 1);
+            return data_fail(error, error_size, DATA_BAD, "%s: label %zu is %u, expected 0 to %zu",
+                             where, i, labels[i * stride], classes - 1);
     }
     return DATA_OK;
 }
 
-enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size, size_t classes, size_t *n,
-                                       uint8_t **labels, char *error, size_t error_size)
+enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size,
+                                       size_t classes, size_t *n, uint8_t **labels, char *error,
+                                       size_t error_size)
 {
     size_t dims[3] = { 0 };
     enum data_status status = parse_idx(where, bytes, size, 1, dims, labels, error, error_size);
@@ -207,16 +235,20 @@ enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, 
 
 #define CIFAR_RECORD 3073
 
-enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n, uint8_t **images,
-                                    uint8_t **labels, char *error, size_t error_size)
+enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n,
+                                    uint8_t **images, uint8_t **labels, char *error,
+                                    size_t error_size)
 {
     *images = *labels = NULL;
     *n = size / CIFAR_RECORD;
     if (begins_gzip(bytes, size))
-        return data_fail(error, error_size, DATA_BAD, "%s: this is a gzip file; unpack the binary archive first", where);
+        return data_fail(error, error_size, DATA_BAD,
+                         "%s: this is a gzip file; unpack the binary archive first", where);
     if (!size || size % CIFAR_RECORD)
-        return data_fail(error, error_size, DATA_BAD, "%s: %zu bytes are not a whole number of %d-byte CIFAR-10 records%s", where, size,
-                         CIFAR_RECORD, size && size % 3074 == 0 ? " (CIFAR-100 has 3074)" : "");
+        return data_fail(error, error_size, DATA_BAD,
+                         "%s: %zu bytes are not a whole number of %d-byte CIFAR-10 records%s",
+                         where, size, CIFAR_RECORD,
+                         size && size % 3074 == 0 ? " (CIFAR-100 has 3074)" : "");
     enum data_status status = check_labels(where, bytes, *n, CIFAR_RECORD, 10, error, error_size);
     if (status != DATA_OK) return status;
     *images = malloc(*n * (CIFAR_RECORD - 1));
@@ -225,7 +257,8 @@ enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, siz
         free(*images);
         free(*labels);
         *images = *labels = NULL;
-        return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", where, *n);
+        return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", where,
+                         *n);
     }
     for (size_t i = 0; i < *n; i++) {
         (*labels)[i] = bytes[i * CIFAR_RECORD];

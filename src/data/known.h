@@ -1,24 +1,27 @@
-/* The published data sets: what their files hold, told by hashes, never by where the files lie. Inside src/data only. */
+/* The published data sets: what their files hold, told by hashes, never by where the files lie.
+ * Inside src/data only. */
 #ifndef CVYD_KNOWN_H
 #define CVYD_KNOWN_H
 
 #include "data/parse.h"
 
-enum { IDX_FILES = 4, CIFAR_FILES = 6 }; /* train images, train labels, test images, test labels; five batches and the test's */
+/* train images, train labels, test images, test labels; five batches and the test's */
+enum { IDX_FILES = 4, CIFAR_FILES = 6 };
 
-/* A published set. Its hashes are of the unpacked files (distributions differ in gzip's header only) where they are known,
- * else of the packed ones as their makers give them out. */
+/* A published set. Its hashes are of the unpacked files (distributions differ in gzip's header
+ * only) where they are known, else of the packed ones as their makers give them out. */
 struct known {
     struct data_known shown;
-    const char *folder;       /* what torchvision, or the archive, calls the directory */
+    const char *folder; /* what torchvision, or the archive, calls the directory */
     bool cifar;
     size_t c, h, w;
     const char *const *classes;
     const char *hash[CIFAR_FILES];
-    bool packed;              /* the hashes are of the .gz files */
+    bool packed; /* the hashes are of the .gz files */
 };
 
-/* What is known of a file that was read: SHA-256 of an IDX file unpacked and, if it was packed, of the .gz; MD5 of CIFAR-10's. */
+/* What is known of a file that was read: SHA-256 of an IDX file unpacked and, if it was packed, of
+ * the .gz; MD5 of CIFAR-10's. */
 struct fingerprint {
     char content[65], packed[65];
 };

@@ -12,7 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, char *error, size_t error_size)
+enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, char *error,
+                            size_t error_size)
 {
     struct stat st;
     enum data_status status = DATA_IO;
@@ -24,7 +25,8 @@ enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, cha
     } else if (!S_ISREG(st.st_mode)) {
         status = data_fail(error, error_size, DATA_BAD, "%s: not a regular file", path);
     } else if (!(*bytes = malloc((size_t)st.st_size + 1))) {
-        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %jd bytes", path, (intmax_t)st.st_size);
+        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %jd bytes", path,
+                           (intmax_t)st.st_size);
     } else {
         ssize_t got = 1;
         while (*size < (size_t)st.st_size && got > 0) {
@@ -32,10 +34,10 @@ enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, cha
             if (got > 0) *size += (size_t)got;
             if (got < 0 && errno == EINTR) got = 1;
         }
-        if (*size == (size_t)st.st_size)
-            status = DATA_OK;
+        if (*size == (size_t)st.st_size) status = DATA_OK;
         else
-            data_fail(error, error_size, DATA_IO, "%s: only %zu of %jd bytes could be read: %s", path, *size, (intmax_t)st.st_size,
+            data_fail(error, error_size, DATA_IO, "%s: only %zu of %jd bytes could be read: %s",
+                      path, *size, (intmax_t)st.st_size,
                       got < 0 ? strerror(errno) : "the file became shorter");
     }
     if (fd >= 0) close(fd);
@@ -46,13 +48,15 @@ enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, cha
     return status;
 }
 
-void place_print(struct fingerprint *print, unsigned rank, const size_t dims[3], const uint8_t *content, const uint8_t *file, size_t size)
+void place_print(struct fingerprint *print, unsigned rank, const size_t dims[3],
+                 const uint8_t *content, const uint8_t *file, size_t size)
 {
     uint8_t head[16] = { 0, 0, 8, (uint8_t)rank };
     size_t bytes = 1;
     for (unsigned i = 0; i < rank; i++) {
         bytes *= dims[i];
-        for (int b = 0; b < 4; b++) head[4 + 4 * i + (unsigned)b] = (uint8_t)(dims[i] >> (24 - 8 * b));
+        for (int b = 0; b < 4; b++)
+            head[4 + 4 * i + (unsigned)b] = (uint8_t)(dims[i] >> (24 - 8 * b));
     }
     SHA2_CTX ctx;
     SHA256Init(&ctx);
@@ -66,19 +70,21 @@ void place_print(struct fingerprint *print, unsigned rank, const size_t dims[3],
     SHA256End(&ctx, print->packed);
 }
 
-enum data_status place_labels(const char *path, size_t *n, uint8_t **labels, struct fingerprint *print, char *error, size_t error_size)
+enum data_status place_labels(const char *path, size_t *n, uint8_t **labels,
+                              struct fingerprint *print, char *error, size_t error_size)
 {
     uint8_t *bytes;
     size_t size;
     *labels = NULL;
     enum data_status status = place_read(path, &bytes, &size, error, error_size);
-    if (status == DATA_OK) status = data_parse_idx_labels(path, bytes, size, 256, n, labels, error, error_size);
+    if (status == DATA_OK)
+        status = data_parse_idx_labels(path, bytes, size, 256, n, labels, error, error_size);
     if (status == DATA_OK) place_print(print, 1, (size_t[]){ *n, 0, 0 }, *labels, bytes, size);
     free(bytes);
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------- names of IDX files */
+/* --------------------------------------------------------------------------- names of IDX files */
 
 /* [PREFIX-]{train|t10k|test}-{images-idx3|labels-idx1}-ubyte[.gz], also with a dot before idx. */
 struct idx_name {
@@ -113,7 +119,8 @@ static bool parse_name(const char *name, struct idx_name *out)
     return n == 0 || name[n - 1] == '-';
 }
 
-/* The first and the last prefix in alphabetical order; *bare: files without one are there. False: no IDX file at all. */
+/* The first and the last prefix in alphabetical order; *bare: files without one are there. False:
+ * no IDX file at all. */
 static bool prefixes(DIR *d, bool *bare, char first[256], char last[256])
 {
     struct idx_name name;
@@ -135,10 +142,12 @@ static bool prefixes(DIR *d, bool *bare, char first[256], char last[256])
 }
 
 /* Looks into exactly this directory. */
-static enum data_status look_idx(const char *dir, struct place *place, char *error, size_t error_size)
+static enum data_status look_idx(const char *dir, struct place *place, char *error,
+                                 size_t error_size)
 {
     DIR *d = opendir(dir);
-    if (!d && (errno == ENOENT || errno == ENOTDIR)) return data_fail(error, error_size, DATA_NOT_FOUND, "%s: %s", dir, strerror(errno));
+    if (!d && (errno == ENOENT || errno == ENOTDIR))
+        return data_fail(error, error_size, DATA_NOT_FOUND, "%s: %s", dir, strerror(errno));
     if (!d) return data_fail(error, error_size, DATA_IO, "%s: %s", dir, strerror(errno));
     bool bare;
     char first[256], last[256];
@@ -147,15 +156,19 @@ static enum data_status look_idx(const char *dir, struct place *place, char *err
     if (!prefixes(d, &bare, first, last))
         status = data_fail(error, error_size, DATA_NOT_FOUND, "%s: no IDX files", dir);
     else if (!bare && strcmp(first, last) != 0)
-        status = data_fail(error, error_size, DATA_BAD, "%s: holds several data sets (%s..., %s...): put the four files of one into a "
-                           "directory of their own", dir, first, last);
+        status = data_fail(
+            error, error_size, DATA_BAD,
+            "%s: holds several data sets (%s..., %s...): put the four files of one into a "
+            "directory of their own",
+            dir, first, last);
     if (bare) *first = 0;
     rewinddir(d);
     memset(place, 0, sizeof *place);
     snprintf(place->dir, sizeof place->dir, "%s", dir);
     for (struct dirent *e; status == DATA_OK && (e = readdir(d));) {
         struct idx_name name;
-        if (!parse_name(e->d_name, &name) || name.prefix != strlen(first) || name.rank >= best[name.file])
+        if (!parse_name(e->d_name, &name) || name.prefix != strlen(first) ||
+            name.rank >= best[name.file])
             continue;
         best[name.file] = name.rank;
         snprintf(place->file[name.file], sizeof place->file[0], "%.4096s/%s", dir, e->d_name);
@@ -164,7 +177,8 @@ static enum data_status look_idx(const char *dir, struct place *place, char *err
     return status;
 }
 
-static enum data_status look_cifar(const char *dir, struct place *place, char *error, size_t error_size)
+static enum data_status look_cifar(const char *dir, struct place *place, char *error,
+                                   size_t error_size)
 {
     struct stat st;
     memset(place, 0, sizeof *place);
@@ -174,13 +188,16 @@ static enum data_status look_cifar(const char *dir, struct place *place, char *e
         snprintf(place->file[i], sizeof place->file[i], "%.4096s/data_batch_%d.bin", dir, i + 1);
     snprintf(place->file[CIFAR_FILES - 1], sizeof place->file[0], "%.4096s/test_batch.bin", dir);
     if (stat(place->file[0], &st) == 0) return DATA_OK;
-    return data_fail(error, error_size, errno == ENOENT || errno == ENOTDIR ? DATA_NOT_FOUND : DATA_IO, "%s: %s", place->file[0],
-                     strerror(errno));
+    return data_fail(error, error_size,
+                     errno == ENOENT || errno == ENOTDIR ? DATA_NOT_FOUND : DATA_IO, "%s: %s",
+                     place->file[0], strerror(errno));
 }
 
-enum data_status place_look(const char *dir, bool cifar, struct place *place, char *error, size_t error_size)
+enum data_status place_look(const char *dir, bool cifar, struct place *place, char *error,
+                            size_t error_size)
 {
-    enum data_status (*look)(const char *, struct place *, char *, size_t) = cifar ? look_cifar : look_idx;
+    enum data_status (*look)(const char *, struct place *, char *, size_t) =
+        cifar ? look_cifar : look_idx;
     char below[PLACE_PATH];
     enum data_status status = look(dir, place, error, error_size);
     if (status != DATA_NOT_FOUND) return status;
@@ -188,7 +205,7 @@ enum data_status place_look(const char *dir, bool cifar, struct place *place, ch
     return look(below, place, error, error_size);
 }
 
-/* -------------------------------------------------------------------------------------------------- the search */
+/* ----------------------------------------------------------------------------------- the search */
 
 struct search {
     const struct known *k;
@@ -196,14 +213,17 @@ struct search {
     char trouble[PLACE_PATH + 200]; /* the first place where something was, but not that */
 };
 
-/* The known set whose test labels lie here, if it is another one than k. Labels are small, so that looking costs nothing. */
+/* The known set whose test labels lie here, if it is another one than k. Labels are small, so that
+ * looking costs nothing. */
 static const struct known *another(const struct place *place, const struct known *k)
 {
     struct fingerprint print = { "", "" };
     char error[256];
     size_t n, at;
     uint8_t *labels;
-    if (place->cifar || !*place->file[3] || place_labels(place->file[3], &n, &labels, &print, error, sizeof error) != DATA_OK) return NULL;
+    if (place->cifar || !*place->file[3] ||
+        place_labels(place->file[3], &n, &labels, &print, error, sizeof error) != DATA_OK)
+        return NULL;
     free(labels);
     const struct known *found = known_file(&print, &at);
     return found == k ? NULL : found;
@@ -217,7 +237,8 @@ static bool try_dir(struct search *s, const char *root, const char *sub)
     if (status == DATA_NOT_FOUND) return false;
     const struct known *other = status == DATA_OK ? another(s->place, s->k) : NULL;
     if (status == DATA_OK && !other) return true;
-    if (!*s->trouble && other) snprintf(s->trouble, sizeof s->trouble, "%s holds %s", s->place->dir, other->shown.name);
+    if (!*s->trouble && other)
+        snprintf(s->trouble, sizeof s->trouble, "%s holds %s", s->place->dir, other->shown.name);
     else if (!*s->trouble) snprintf(s->trouble, sizeof s->trouble, "%s", error);
     return false;
 }
@@ -230,7 +251,8 @@ static bool try_root(struct search *s, const char *root)
 
 static bool try_all(struct search *s)
 {
-    const char *own = getenv("CVY_DATA_DIR"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *dirs = getenv("XDG_DATA_DIRS");
+    const char *own = getenv("CVY_DATA_DIR"), *cache = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME"), *dirs = getenv("XDG_DATA_DIRS");
     char root[4096];
     if (own && *own && (try_root(s, own) || try_dir(s, own, ""))) return true;
     if (cache && *cache) snprintf(root, sizeof root, "%.4000s/convoy", cache);
@@ -247,11 +269,13 @@ static bool try_all(struct search *s)
     return try_root(s, "/usr/share/datasets");
 }
 
-enum data_status place_search(const struct known *k, struct place *place, char *error, size_t error_size)
+enum data_status place_search(const struct known *k, struct place *place, char *error,
+                              size_t error_size)
 {
     struct search s = { k, place, "" };
     if (try_all(&s)) return DATA_OK;
-    return data_fail(error, error_size, DATA_NOT_FOUND, "data set '%s' was not found on this machine%s%s%s: %s", k->shown.name,
+    return data_fail(error, error_size, DATA_NOT_FOUND,
+                     "data set '%s' was not found on this machine%s%s%s: %s", k->shown.name,
                      *s.trouble ? " (" : "", s.trouble, *s.trouble ? ")" : "", k->shown.hint);
 }
 
@@ -278,14 +302,20 @@ enum data_status place_nothing(const char *dir, char *error, size_t error_size)
 {
     if (has(dir, "data_batch_1") || has(dir, "cifar-10-batches-py/data_batch_1"))
         return data_fail(error, error_size, DATA_NOT_FOUND,
-                         "%s: holds CIFAR-10 as Python pickles, which are programs and are not read here: take the binary version "
-                         "(cifar-10-binary.tar.gz, https://www.cs.toronto.edu/~kriz/cifar.html), or convert them as docs/files.md says", dir);
+                         "%s: holds CIFAR-10 as Python pickles, which are programs and are not "
+                         "read here: take the binary version "
+                         "(cifar-10-binary.tar.gz, https://www.cs.toronto.edu/~kriz/cifar.html), "
+                         "or convert them as docs/files.md says",
+                         dir);
     static const char *const archives[] = { "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz" };
     for (size_t i = 0; i < 2; i++)
         if (has(dir, archives[i]))
             return data_fail(error, error_size, DATA_NOT_FOUND, "%s: holds %s%s", dir, archives[i],
-                             i ? ": take the binary version, cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)"
+                             i ? ": take the binary version, cifar-10-binary.tar.gz "
+                                 "(https://www.cs.toronto.edu/~kriz/cifar.html)"
                                : ": unpack it there (tar xf)");
     return data_fail(error, error_size, DATA_NOT_FOUND,
-                     "%s: holds neither IDX files (train-images-idx3-ubyte[.gz] ...) nor CIFAR-10 files (data_batch_1.bin ...)", dir);
+                     "%s: holds neither IDX files (train-images-idx3-ubyte[.gz] ...) nor CIFAR-10 "
+                     "files (data_batch_1.bin ...)",
+                     dir);
 }

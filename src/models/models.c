@@ -1,5 +1,6 @@
 /* The reader of model files: JSON text -> checked layers -> a net through the public API.
- * Every layer type is one row of a table that lists its keys; the checks and their messages are written once. */
+ * Every layer type is one row of a table that lists its keys; the checks and their messages are
+ * written once. */
 #include "models/models.h"
 
 #include <errno.h>
@@ -28,20 +29,23 @@ union desc {
     cvy_act_desc act;
     cvy_pool2d_desc pool2d;
     cvy_dropout_desc dropout;
-    struct { size_t before, after; } pad_channels;
+    struct {
+        size_t before, after;
+    } pad_channels;
 };
 
 struct model_layer {
     const struct layer_type *type;
     char name[NAME_LIMIT]; /* "" if the file gives none */
     size_t n_inputs;
-    int *inputs;           /* layer numbers; -1 is the image */
+    int *inputs; /* layer numbers; -1 is the image */
     union desc desc;
 };
 
-/* ------------------------------------------------------------------------------------------------- the tables */
+/* ----------------------------------------------------------------------------------- the tables */
 
-enum kind { SIZE, SIZE2, PAD, REAL, REAL_OVER, BOOL, NOT, CHOICE }; /* REAL_OVER: the lower end is excluded */
+/* REAL_OVER: the lower end is excluded */
+enum kind { SIZE, SIZE2, PAD, REAL, REAL_OVER, BOOL, NOT, CHOICE };
 
 struct field {
     const char *key;
@@ -57,74 +61,126 @@ struct layer_type {
     const struct field *fields; /* ended by a NULL key; NULL: none */
     int act;                    /* enum cvy_act_kind, or -1 */
     size_t min_inputs, max_inputs;
-    bool named;                 /* has parameters and so needs a name */
-    cvy_tensor (*build)(cvy_net *net, const cvy_tensor *x, size_t n, const char *name, const union desc *desc);
+    bool named; /* has parameters and so needs a name */
+    cvy_tensor (*build)(cvy_net *net, const cvy_tensor *x, size_t n, const char *name,
+                        const union desc *desc);
 };
 
-static const char *const var_names[] = {"unbiased", "biased", NULL};
-static const char *const pool_names[] = {"max", "avg", NULL};
-static const char *const tie_names[] = {"first", "all", "split", NULL};
-static const char *const init_names[] = {"xavier_uniform", "kaiming_normal", "torch_default", "zero", NULL};
+static const char *const var_names[] = { "unbiased", "biased", NULL };
+static const char *const pool_names[] = { "max", "avg", NULL };
+static const char *const tie_names[] = { "first", "all", "split", NULL };
+static const char *const init_names[] = { "xavier_uniform", "kaiming_normal", "torch_default",
+                                          "zero", NULL };
 
 #define AT(member) offsetof(union desc, member)
 static const struct field conv2d_fields[] = {
-    {"out_channels", SIZE, true, AT(conv2d.out_channels), 1, SIZE_LIMIT, NULL},
-    {"kernel", SIZE2, true, AT(conv2d.kernel), 1, SIZE_LIMIT, NULL},
-    {"stride", SIZE2, false, AT(conv2d.stride), 1, SIZE_LIMIT, NULL},
-    {"pad", PAD, false, AT(conv2d.pad), 0, SIZE_LIMIT, NULL},
-    {"dilation", SIZE2, false, AT(conv2d.dilation), 1, SIZE_LIMIT, NULL},
-    {"groups", SIZE, false, AT(conv2d.groups), 1, SIZE_LIMIT, NULL},
-    {"bias", NOT, false, AT(conv2d.no_bias), 0, 0, NULL},
-    {"flip", BOOL, false, AT(conv2d.flip), 0, 0, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "out_channels", SIZE, true, AT(conv2d.out_channels), 1, SIZE_LIMIT, NULL },
+    { "kernel", SIZE2, true, AT(conv2d.kernel), 1, SIZE_LIMIT, NULL },
+    { "stride", SIZE2, false, AT(conv2d.stride), 1, SIZE_LIMIT, NULL },
+    { "pad", PAD, false, AT(conv2d.pad), 0, SIZE_LIMIT, NULL },
+    { "dilation", SIZE2, false, AT(conv2d.dilation), 1, SIZE_LIMIT, NULL },
+    { "groups", SIZE, false, AT(conv2d.groups), 1, SIZE_LIMIT, NULL },
+    { "bias", NOT, false, AT(conv2d.no_bias), 0, 0, NULL },
+    { "flip", BOOL, false, AT(conv2d.flip), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct field linear_fields[] = {
-    {"out_features", SIZE, true, AT(linear.out_features), 1, SIZE_LIMIT, NULL},
-    {"bias", NOT, false, AT(linear.no_bias), 0, 0, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "out_features", SIZE, true, AT(linear.out_features), 1, SIZE_LIMIT, NULL },
+    { "bias", NOT, false, AT(linear.no_bias), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct field batch_norm_fields[] = {
-    {"eps", REAL_OVER, false, AT(batch_norm.eps), 0, 1e30, NULL},
-    {"momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL},
-    {"running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, var_names},
-    {"affine", NOT, false, AT(batch_norm.no_affine), 0, 0, NULL},
-    {"frozen", BOOL, false, AT(batch_norm.frozen), 0, 0, NULL},
-    {"zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
-static const struct field relu_fields[] = {
-    {"grad_at_zero", REAL, false, AT(act.relu_grad_at_zero), 0, 1, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
-static const struct field alpha_fields[] = {
-    {"alpha", REAL_OVER, false, AT(act.alpha), 0, 1e30, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "eps", REAL_OVER, false, AT(batch_norm.eps), 0, 1e30, NULL },
+    { "momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL },
+    { "running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, var_names },
+    { "affine", NOT, false, AT(batch_norm.no_affine), 0, 0, NULL },
+    { "frozen", BOOL, false, AT(batch_norm.frozen), 0, 0, NULL },
+    { "zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct field relu_fields[] = { { "grad_at_zero", REAL, false,
+                                              AT(act.relu_grad_at_zero), 0, 1, NULL },
+                                            { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct field alpha_fields[] = { { "alpha", REAL_OVER, false, AT(act.alpha), 0, 1e30,
+                                               NULL },
+                                             { NULL, SIZE, false, 0, 0, 0, NULL } };
 static const struct field pool2d_fields[] = {
-    {"kind", CHOICE, true, AT(pool2d.kind), 0, 0, pool_names},
-    {"kernel", SIZE2, true, AT(pool2d.kernel), 1, SIZE_LIMIT, NULL},
-    {"stride", SIZE2, false, AT(pool2d.stride), 1, SIZE_LIMIT, NULL},
-    {"pad", PAD, false, AT(pool2d.pad), 0, SIZE_LIMIT, NULL},
-    {"ceil_mode", BOOL, false, AT(pool2d.ceil_mode), 0, 0, NULL},
-    {"exclude_pad", BOOL, false, AT(pool2d.exclude_pad), 0, 0, NULL},
-    {"tie", CHOICE, false, AT(pool2d.tie), 0, 0, tie_names},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
-static const struct field dropout_fields[] = {
-    {"p", REAL, true, AT(dropout.p), 0, 1, NULL},
-    {"unscaled", BOOL, false, AT(dropout.unscaled), 0, 0, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "kind", CHOICE, true, AT(pool2d.kind), 0, 0, pool_names },
+    { "kernel", SIZE2, true, AT(pool2d.kernel), 1, SIZE_LIMIT, NULL },
+    { "stride", SIZE2, false, AT(pool2d.stride), 1, SIZE_LIMIT, NULL },
+    { "pad", PAD, false, AT(pool2d.pad), 0, SIZE_LIMIT, NULL },
+    { "ceil_mode", BOOL, false, AT(pool2d.ceil_mode), 0, 0, NULL },
+    { "exclude_pad", BOOL, false, AT(pool2d.exclude_pad), 0, 0, NULL },
+    { "tie", CHOICE, false, AT(pool2d.tie), 0, 0, tie_names },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct field dropout_fields[] = { { "p", REAL, true, AT(dropout.p), 0, 1, NULL },
+                                               { "unscaled", BOOL, false, AT(dropout.unscaled), 0,
+                                                 0, NULL },
+                                               { NULL, SIZE, false, 0, 0, 0, NULL } };
 static const struct field pad_channels_fields[] = {
-    {"before", SIZE, true, AT(pad_channels.before), 0, SIZE_LIMIT, NULL},
-    {"after", SIZE, true, AT(pad_channels.after), 0, SIZE_LIMIT, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "before", SIZE, true, AT(pad_channels.before), 0, SIZE_LIMIT, NULL },
+    { "after", SIZE, true, AT(pad_channels.after), 0, SIZE_LIMIT, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 
-#define BUILD(type) \
-    static cvy_tensor build_##type(cvy_net *net, const cvy_tensor *x, size_t n, const char *name, const union desc *desc)
-BUILD(conv2d) { (void)n; return cvy_conv2d(net, x[0], name, &desc->conv2d); }
-BUILD(linear) { (void)n; return cvy_linear(net, x[0], name, &desc->linear); }
-BUILD(batch_norm) { (void)n; return cvy_batch_norm(net, x[0], name, &desc->batch_norm); }
-BUILD(act) { (void)n; return cvy_activation(net, x[0], name, &desc->act); }
-BUILD(pool2d) { (void)n; return cvy_pool2d(net, x[0], name, &desc->pool2d); }
-BUILD(global_avg_pool) { (void)n; (void)desc; return cvy_global_avg_pool(net, x[0], name); }
-BUILD(dropout) { (void)n; return cvy_dropout(net, x[0], name, &desc->dropout); }
-BUILD(flatten) { (void)n; (void)desc; (void)name; return cvy_flatten(net, x[0]); }
-BUILD(add) { (void)n; (void)desc; return cvy_add(net, x[0], x[1], name); }
-BUILD(concat) { (void)desc; return cvy_concat(net, x, n, name); }
+#define BUILD(type)                                                                               \
+    static cvy_tensor build_##type(cvy_net *net, const cvy_tensor *x, size_t n, const char *name, \
+                                   const union desc *desc)
+BUILD(conv2d)
+{
+    (void)n;
+    return cvy_conv2d(net, x[0], name, &desc->conv2d);
+}
+BUILD(linear)
+{
+    (void)n;
+    return cvy_linear(net, x[0], name, &desc->linear);
+}
+BUILD(batch_norm)
+{
+    (void)n;
+    return cvy_batch_norm(net, x[0], name, &desc->batch_norm);
+}
+BUILD(act)
+{
+    (void)n;
+    return cvy_activation(net, x[0], name, &desc->act);
+}
+BUILD(pool2d)
+{
+    (void)n;
+    return cvy_pool2d(net, x[0], name, &desc->pool2d);
+}
+BUILD(global_avg_pool)
+{
+    (void)n;
+    (void)desc;
+    return cvy_global_avg_pool(net, x[0], name);
+}
+BUILD(dropout)
+{
+    (void)n;
+    return cvy_dropout(net, x[0], name, &desc->dropout);
+}
+BUILD(flatten)
+{
+    (void)n;
+    (void)desc;
+    (void)name;
+    return cvy_flatten(net, x[0]);
+}
+BUILD(add)
+{
+    (void)n;
+    (void)desc;
+    return cvy_add(net, x[0], x[1], name);
+}
+BUILD(concat)
+{
+    (void)desc;
+    return cvy_concat(net, x, n, name);
+}
 BUILD(pad_channels)
 {
     (void)n;
@@ -132,42 +188,45 @@ BUILD(pad_channels)
 }
 
 static const struct layer_type layer_types[] = {
-    {"conv2d", conv2d_fields, -1, 1, 1, true, build_conv2d},
-    {"linear", linear_fields, -1, 1, 1, true, build_linear},
-    {"batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm},
-    {"sigmoid", NULL, CVY_SIGMOID, 1, 1, false, build_act},
-    {"tanh", NULL, CVY_TANH, 1, 1, false, build_act},
-    {"relu", relu_fields, CVY_RELU, 1, 1, false, build_act},
-    {"leaky_relu", alpha_fields, CVY_LEAKY_RELU, 1, 1, false, build_act},
-    {"elu", alpha_fields, CVY_ELU, 1, 1, false, build_act},
-    {"softplus", NULL, CVY_SOFTPLUS, 1, 1, false, build_act},
-    {"pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d},
-    {"global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool},
-    {"dropout", dropout_fields, -1, 1, 1, false, build_dropout},
-    {"flatten", NULL, -1, 1, 1, false, build_flatten},
-    {"add", NULL, -1, 2, 2, false, build_add},
-    {"concat", NULL, -1, 2, CONCAT_LIMIT, false, build_concat},
-    {"pad_channels", pad_channels_fields, -1, 1, 1, false, build_pad_channels}};
+    { "conv2d", conv2d_fields, -1, 1, 1, true, build_conv2d },
+    { "linear", linear_fields, -1, 1, 1, true, build_linear },
+    { "batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm },
+    { "sigmoid", NULL, CVY_SIGMOID, 1, 1, false, build_act },
+    { "tanh", NULL, CVY_TANH, 1, 1, false, build_act },
+    { "relu", relu_fields, CVY_RELU, 1, 1, false, build_act },
+    { "leaky_relu", alpha_fields, CVY_LEAKY_RELU, 1, 1, false, build_act },
+    { "elu", alpha_fields, CVY_ELU, 1, 1, false, build_act },
+    { "softplus", NULL, CVY_SOFTPLUS, 1, 1, false, build_act },
+    { "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
+    { "global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool },
+    { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
+    { "flatten", NULL, -1, 1, 1, false, build_flatten },
+    { "add", NULL, -1, 2, 2, false, build_add },
+    { "concat", NULL, -1, 2, CONCAT_LIMIT, false, build_concat },
+    { "pad_channels", pad_channels_fields, -1, 1, 1, false, build_pad_channels }
+};
 #define N_TYPES (sizeof layer_types / sizeof *layer_types)
 
 #define DAT(member) offsetof(struct model_defaults, member)
 static const struct field default_fields[] = {
-    {"batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL},
-    {"epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL},
-    {"lr", REAL, false, DAT(lr), 0, 1e30, NULL},
-    {"momentum", REAL, false, DAT(momentum), 0, 1, NULL},
-    {"weight_decay", REAL, false, DAT(weight_decay), 0, 1e30, NULL},
-    {"label_smoothing", REAL, false, DAT(label_smoothing), 0, 1, NULL},
-    {"nesterov", BOOL, false, DAT(nesterov), 0, 0, NULL},
-    {"decay_all", BOOL, false, DAT(decay_all), 0, 0, NULL},
-    {"lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL },
+    { "epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL },
+    { "lr", REAL, false, DAT(lr), 0, 1e30, NULL },
+    { "momentum", REAL, false, DAT(momentum), 0, 1, NULL },
+    { "weight_decay", REAL, false, DAT(weight_decay), 0, 1e30, NULL },
+    { "label_smoothing", REAL, false, DAT(label_smoothing), 0, 1, NULL },
+    { "nesterov", BOOL, false, DAT(nesterov), 0, 0, NULL },
+    { "decay_all", BOOL, false, DAT(decay_all), 0, 0, NULL },
+    { "lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct field init_fields[] = {
-    {"weights", CHOICE, false, DAT(weights), 0, 0, init_names},
-    {"biases", CHOICE, false, DAT(biases), 0, 0, init_names},
-    {NULL, SIZE, false, 0, 0, 0, NULL}};
+    { "weights", CHOICE, false, DAT(weights), 0, 0, init_names },
+    { "biases", CHOICE, false, DAT(biases), 0, 0, init_names },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 
-/* --------------------------------------------------------------------------------------------------- messages */
+/* ------------------------------------------------------------------------------------- messages */
 
 struct reader {
     const char *where;
@@ -176,22 +235,28 @@ struct reader {
     size_t error_size;
 };
 
-static enum model_status fail(const struct reader *r, enum model_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static enum model_status fail(const struct reader *r, enum model_status status, const char *format, ...)
+static enum model_status fail(const struct reader *r, enum model_status status, const char *format,
+                              ...) __attribute__((format(printf, 3, 4)));
+static enum model_status fail(const struct reader *r, enum model_status status, const char *format,
+                              ...)
 {
     char text[700];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    snprintf(r->error, r->error_size, "%s: %s%s%s", r->where, r->place, *r->place ? ": " : "", text);
+    snprintf(r->error, r->error_size, "%s: %s%s%s", r->where, r->place, *r->place ? ": " : "",
+             text);
     return status;
 }
 
-/* Whether the value is there and of the type. jansson's own tests are macros that read their argument twice. */
+/* Whether the value is there and of the type. jansson's own tests are macros that read their
+ * argument twice. */
 static bool is(const json_t *value, json_type type) { return value && json_typeof(value) == type; }
-static bool is_number(const json_t *value) { return is(value, JSON_INTEGER) || is(value, JSON_REAL); }
+static bool is_number(const json_t *value)
+{
+    return is(value, JSON_INTEGER) || is(value, JSON_REAL);
+}
 
 /* A value as a reader of the message would call it, cut short. */
 static const char *show(const json_t *value, char *out, size_t size)
@@ -199,7 +264,8 @@ static const char *show(const json_t *value, char *out, size_t size)
     if (is(value, JSON_OBJECT)) snprintf(out, size, "an object of %zu", json_object_size(value));
     else if (is(value, JSON_ARRAY)) snprintf(out, size, "an array of %zu", json_array_size(value));
     else if (is(value, JSON_STRING)) snprintf(out, size, "\"%.40s\"", json_string_value(value));
-    else if (is(value, JSON_INTEGER)) snprintf(out, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (is(value, JSON_INTEGER))
+        snprintf(out, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (is(value, JSON_REAL)) snprintf(out, size, "%g", json_real_value(value));
     else if (is(value, JSON_TRUE)) snprintf(out, size, "true");
     else if (is(value, JSON_FALSE)) snprintf(out, size, "false");
@@ -207,11 +273,13 @@ static const char *show(const json_t *value, char *out, size_t size)
     return out;
 }
 
-static enum model_status wrong(const struct reader *r, const char *key, const char *expected, const json_t *found)
+static enum model_status wrong(const struct reader *r, const char *key, const char *expected,
+                               const json_t *found)
 {
     char text[64];
     if (!found) return fail(r, MODEL_BAD, "\"%s\" is missing: expected %s", key, expected);
-    return fail(r, MODEL_BAD, "\"%s\": expected %s, found %s", key, expected, show(found, text, sizeof text));
+    return fail(r, MODEL_BAD, "\"%s\": expected %s, found %s", key, expected,
+                show(found, text, sizeof text));
 }
 
 static enum model_status unknown_key(const struct reader *r, const char *key)
@@ -219,11 +287,12 @@ static enum model_status unknown_key(const struct reader *r, const char *key)
     return fail(r, MODEL_BAD, "unknown key \"%.60s\"", key);
 }
 
-/* ---------------------------------------------------------------------------------------------------- reading */
+/* -------------------------------------------------------------------------------------- reading */
 
 static bool get_size(const json_t *value, const struct field *f, size_t *out)
 {
-    if (!is(value, JSON_INTEGER) || (double)json_integer_value(value) < f->lo || (double)json_integer_value(value) > f->hi)
+    if (!is(value, JSON_INTEGER) || (double)json_integer_value(value) < f->lo ||
+        (double)json_integer_value(value) > f->hi)
         return false;
     *out = (size_t)json_integer_value(value);
     return true;
@@ -241,11 +310,16 @@ static bool get_sizes(const json_t *value, const struct field *f, size_t *out, s
     if (n != count && !(count == 4 && n == 2)) return false;
     for (size_t i = 0; i < n; i++)
         if (!get_size(json_array_get(value, i), f, out + i)) return false;
-    if (n < count) { out[2] = out[0]; out[3] = out[1]; } /* {rows, columns}, the same on both sides */
+    /* {rows, columns}, the same on both sides */
+    if (n < count) {
+        out[2] = out[0];
+        out[3] = out[1];
+    }
     return true;
 }
 
-static enum model_status read_field(const struct reader *r, const struct field *f, const json_t *value, void *base)
+static enum model_status read_field(const struct reader *r, const struct field *f,
+                                    const json_t *value, void *base)
 {
     char *at = (char *)base + f->offset;
     char expected[160];
@@ -256,22 +330,25 @@ static enum model_status read_field(const struct reader *r, const struct field *
         break;
     case SIZE2:
         if (get_sizes(value, f, (size_t *)(void *)at, 2)) return MODEL_OK;
-        snprintf(expected, sizeof expected, "an integer or [rows, columns], each from %.0f to %.0f", f->lo, f->hi);
+        snprintf(expected, sizeof expected, "an integer or [rows, columns], each from %.0f to %.0f",
+                 f->lo, f->hi);
         break;
     case PAD:
         if (get_sizes(value, f, (size_t *)(void *)at, 4)) return MODEL_OK;
-        snprintf(expected, sizeof expected, "an integer, [rows, columns] or [top, left, bottom, right], each from 0 to %.0f",
+        snprintf(expected, sizeof expected,
+                 "an integer, [rows, columns] or [top, left, bottom, right], each from 0 to %.0f",
                  f->hi);
         break;
     case REAL:
     case REAL_OVER: {
         double number = json_number_value(value);
-        if (is_number(value) && number <= f->hi && (f->kind == REAL ? number >= f->lo : number > f->lo)) {
+        if (is_number(value) && number <= f->hi &&
+            (f->kind == REAL ? number >= f->lo : number > f->lo)) {
             *(double *)(void *)at = number;
             return MODEL_OK;
         }
-        snprintf(expected, sizeof expected, "a number %s %g and at most %g", f->kind == REAL ? "of at least" : "above",
-                 f->lo, f->hi);
+        snprintf(expected, sizeof expected, "a number %s %g and at most %g",
+                 f->kind == REAL ? "of at least" : "above", f->lo, f->hi);
         break;
     }
     case BOOL:
@@ -289,7 +366,8 @@ static enum model_status read_field(const struct reader *r, const struct field *
                 memcpy(at, &i, sizeof i); /* every enum of the public API is an int */
                 return MODEL_OK;
             }
-            used += (size_t)snprintf(expected + used, sizeof expected - used, " \"%s\"", f->choices[i]);
+            used +=
+                (size_t)snprintf(expected + used, sizeof expected - used, " \"%s\"", f->choices[i]);
         }
         break;
     }
@@ -308,10 +386,12 @@ static bool good_name(const json_t *name, size_t limit)
 {
     size_t n = json_string_length(name); /* 0 for what is no string */
     return n > 0 && n < limit &&
-           n == strspn(json_string_value(name), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+           n == strspn(json_string_value(name),
+                       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 }
 
-static enum model_status read_text(const struct reader *r, const json_t *value, const char *key, char *out, size_t size)
+static enum model_status read_text(const struct reader *r, const json_t *value, const char *key,
+                                   char *out, size_t size)
 {
     if (!value) return MODEL_OK;
     if (!is(value, JSON_STRING) || json_string_length(value) >= size) {
@@ -331,8 +411,8 @@ static int find_layer(const json_t *numbers, const char *name)
     return number ? (int)json_integer_value(number) : -2;
 }
 
-static enum model_status read_inputs(const struct reader *r, const json_t *json, const json_t *numbers, size_t index,
-                                     struct model_layer *layer)
+static enum model_status read_inputs(const struct reader *r, const json_t *json,
+                                     const json_t *numbers, size_t index, struct model_layer *layer)
 {
     const struct layer_type *type = layer->type;
     const char *key = type->max_inputs > 1 ? "inputs" : "input";
@@ -340,7 +420,8 @@ static enum model_status read_inputs(const struct reader *r, const json_t *json,
     size_t n = type->max_inputs > 1 ? json_array_size(value) : 1;
     if (type->max_inputs > 1 && (n < type->min_inputs || n > type->max_inputs)) {
         char expected[96];
-        snprintf(expected, sizeof expected, "an array of %zu to %zu names of earlier layers", type->min_inputs, type->max_inputs);
+        snprintf(expected, sizeof expected, "an array of %zu to %zu names of earlier layers",
+                 type->min_inputs, type->max_inputs);
         return wrong(r, key, expected, value);
     }
     layer->inputs = calloc(n, sizeof *layer->inputs);
@@ -353,13 +434,14 @@ static enum model_status read_inputs(const struct reader *r, const json_t *json,
             return wrong(r, key, "the name of an earlier layer, or \"input\"", name);
         layer->inputs[i] = find_layer(numbers, json_string_value(name));
         if (layer->inputs[i] == -2)
-            return fail(r, MODEL_BAD, "\"%s\": no earlier layer is named \"%.60s\"", key, json_string_value(name));
+            return fail(r, MODEL_BAD, "\"%s\": no earlier layer is named \"%.60s\"", key,
+                        json_string_value(name));
     }
     return MODEL_OK;
 }
 
-static enum model_status read_layer(struct reader *r, const json_t *json, json_t *numbers, size_t index,
-                                    struct model_layer *layer)
+static enum model_status read_layer(struct reader *r, const json_t *json, json_t *numbers,
+                                    size_t index, struct model_layer *layer)
 {
     snprintf(r->place, sizeof r->place, "layer %zu", index);
     if (!is(json, JSON_OBJECT)) return fail(r, MODEL_BAD, "expected an object {\"type\": ...}");
@@ -369,27 +451,33 @@ static enum model_status read_layer(struct reader *r, const json_t *json, json_t
             return wrong(r, "name", "1 to 127 letters, digits, '.', '_' or '-'", name);
         strcpy(layer->name, json_string_value(name));
         snprintf(r->place, sizeof r->place, "layer %zu ('%s')", index, layer->name);
-        if (find_layer(numbers, layer->name) != -2) return fail(r, MODEL_BAD, "the name is taken already");
+        if (find_layer(numbers, layer->name) != -2)
+            return fail(r, MODEL_BAD, "the name is taken already");
     }
     for (size_t i = 0; i < N_TYPES; i++)
-        if (is(type, JSON_STRING) && !strcmp(json_string_value(type), layer_types[i].name)) layer->type = &layer_types[i];
+        if (is(type, JSON_STRING) && !strcmp(json_string_value(type), layer_types[i].name))
+            layer->type = &layer_types[i];
     if (!layer->type) {
         char known[300];
         size_t used = 0;
         for (size_t i = 0; i < N_TYPES; i++)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "one of ", layer_types[i].name);
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s",
+                                     i ? ", " : "one of ", layer_types[i].name);
         return wrong(r, "type", known, type);
     }
-    if (layer->type->named && !name) return fail(r, MODEL_BAD, "a %s has parameters and needs a \"name\"", layer->type->name);
+    if (layer->type->named && !name)
+        return fail(r, MODEL_BAD, "a %s has parameters and needs a \"name\"", layer->type->name);
     enum model_status status = read_inputs(r, json, numbers, index, layer);
     if (status) return status;
     if (layer->type->act >= 0) layer->desc.act.kind = (enum cvy_act_kind)layer->type->act;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach((json_t *)json, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const struct field *f = find_field(layer->type->fields, key);
         if (f && (status = read_field(r, f, value, &layer->desc))) return status;
-        if (!f && strcmp(key, "type") && strcmp(key, "name") && strcmp(key, layer->type->max_inputs > 1 ? "inputs" : "input"))
+        if (!f && strcmp(key, "type") && strcmp(key, "name") &&
+            strcmp(key, layer->type->max_inputs > 1 ? "inputs" : "input"))
             return unknown_key(r, key);
     }
     for (const struct field *f = layer->type->fields; f && f->key; f++)
@@ -412,7 +500,8 @@ static enum model_status read_layers(struct reader *r, const json_t *json, struc
     json_t *numbers = json_object();
     model->layers = calloc(n, sizeof *model->layers);
     model->n_layers = model->layers ? n : 0;
-    enum model_status status = numbers && model->layers ? MODEL_OK : fail(r, MODEL_NOMEM, "out of memory");
+    enum model_status status =
+        numbers && model->layers ? MODEL_OK : fail(r, MODEL_NOMEM, "out of memory");
     for (size_t i = 0; i < n && !status; i++)
         status = read_layer(r, json_array_get(json, i), numbers, i, &model->layers[i]);
     json_decref(numbers);
@@ -426,33 +515,40 @@ bool model_drops(const json_t *value, struct model_defaults *d)
     bool good = is(value, JSON_ARRAY) && d->drops <= MODEL_DROPS;
     json_int_t last = 0;
     for (size_t i = 0; good && i < d->drops; i++) {
-        const json_int_t epoch = json_integer_value(json_array_get(value, i)); /* 0 for what is no integer */
+        /* 0 for what is no integer */
+        const json_int_t epoch = json_integer_value(json_array_get(value, i));
         good = epoch > last && epoch <= 1 << 20;
         d->drop_epochs[i] = (size_t)(last = epoch);
     }
     return good;
 }
 
-static enum model_status read_defaults(struct reader *r, const json_t *json, struct model_defaults *d)
+static enum model_status read_defaults(struct reader *r, const json_t *json,
+                                       struct model_defaults *d)
 {
-    *d = (struct model_defaults){.batch = 64, .epochs = 10, .lr = 0.1, .drop_factor = 0.1, .biases = CVY_INIT_TORCH_DEFAULT};
+    *d = (struct model_defaults){
+        .batch = 64, .epochs = 10, .lr = 0.1, .drop_factor = 0.1, .biases = CVY_INIT_TORCH_DEFAULT
+    };
     if (!json) return MODEL_OK;
     if (!is(json, JSON_OBJECT)) return wrong(r, "defaults", "an object", json);
     strcpy(r->place, "defaults");
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach((json_t *)json, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const struct field *f = find_field(default_fields, key);
         enum model_status status = MODEL_OK;
         if (f) {
             status = read_field(r, f, value, d);
         } else if (!strcmp(key, "lr_drop_epochs")) {
             if (!model_drops(value, d))
-                return wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576", value);
+                return wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576",
+                             value);
         } else if (!strcmp(key, "init") && is(value, JSON_OBJECT)) {
             const char *k;
             json_t *v;
-            json_object_foreach(value, k, v) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+            json_object_foreach(value, k, v)
+            { /* GCOVR_EXCL_BR_LINE: a key has a value */
                 f = find_field(init_fields, k);
                 if (!f) return unknown_key(r, k);
                 if ((status = read_field(r, f, v, d))) return status;
@@ -465,7 +561,8 @@ static enum model_status read_defaults(struct reader *r, const json_t *json, str
         if (status) return status;
     }
     if (d->momentum >= 1) return fail(r, MODEL_BAD, "\"momentum\": expected less than 1");
-    if (d->label_smoothing >= 1) return fail(r, MODEL_BAD, "\"label_smoothing\": expected less than 1");
+    if (d->label_smoothing >= 1)
+        return fail(r, MODEL_BAD, "\"label_smoothing\": expected less than 1");
     *r->place = 0;
     return MODEL_OK;
 }
@@ -473,12 +570,14 @@ static enum model_status read_defaults(struct reader *r, const json_t *json, str
 static enum model_status read_normalize(struct reader *r, const json_t *json, struct model *model)
 {
     if (!json) return MODEL_OK;
-    if (!is(json, JSON_OBJECT)) return wrong(r, "normalize", "an object {\"mean\": [...], \"std\": [...]}", json);
+    if (!is(json, JSON_OBJECT))
+        return wrong(r, "normalize", "an object {\"mean\": [...], \"std\": [...]}", json);
     strcpy(r->place, "normalize");
-    static const char *const keys[2] = {"mean", "std"};
+    static const char *const keys[2] = { "mean", "std" };
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach((json_t *)json, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
         if (strcmp(key, keys[0]) && strcmp(key, keys[1])) return unknown_key(r, key);
     }
     for (int k = 0; k < 2; k++) {
@@ -493,7 +592,8 @@ static enum model_status read_normalize(struct reader *r, const json_t *json, st
         }
         if (!good) {
             char expected[96];
-            snprintf(expected, sizeof expected, "%zu numbers%s, one for each input channel (at most %d)", model->input[0],
+            snprintf(expected, sizeof expected,
+                     "%zu numbers%s, one for each input channel (at most %d)", model->input[0],
                      k ? " above 0" : "", MODEL_CHANNELS);
             return wrong(r, keys[k], expected, found);
         }
@@ -505,29 +605,36 @@ static enum model_status read_normalize(struct reader *r, const json_t *json, st
 
 static enum model_status read_model(struct reader *r, const json_t *root, struct model *model)
 {
-    static const char *const keys[] = {"name", "description", "input", "data", "normalize", "defaults", "apis", "layers"};
+    static const char *const keys[] = { "name",      "description", "input", "data",
+                                        "normalize", "defaults",    "apis",  "layers" };
     const char *key;
     json_t *value;
-    if (!is(root, JSON_OBJECT)) return fail(r, MODEL_BAD, "expected a JSON object {\"name\": ..., \"layers\": [...]}");
-    json_object_foreach((json_t *)root, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    if (!is(root, JSON_OBJECT))
+        return fail(r, MODEL_BAD, "expected a JSON object {\"name\": ..., \"layers\": [...]}");
+    json_object_foreach((json_t *)root, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
         size_t i = 0;
         while (i < sizeof keys / sizeof *keys && strcmp(key, keys[i])) i++;
         if (i == sizeof keys / sizeof *keys) return unknown_key(r, key);
     }
     const json_t *name = json_object_get(root, "name"), *input = json_object_get(root, "input");
-    if (!good_name(name, sizeof model->name)) return wrong(r, "name", "1 to 63 letters, digits, '.', '_' or '-'", name);
+    if (!good_name(name, sizeof model->name))
+        return wrong(r, "name", "1 to 63 letters, digits, '.', '_' or '-'", name);
     strcpy(model->name, json_string_value(name));
-    const struct field size = {"input", SIZE, true, 0, 1, SIZE_LIMIT, NULL};
+    const struct field size = { "input", SIZE, true, 0, 1, SIZE_LIMIT, NULL };
     for (size_t i = 0; i < 3; i++)
-        if (json_array_size(input) != 3 || !get_size(json_array_get(input, i), &size, &model->input[i])) {
+        if (json_array_size(input) != 3 ||
+            !get_size(json_array_get(input, i), &size, &model->input[i])) {
             char expected[80];
-            snprintf(expected, sizeof expected, "[channels, rows, columns], each from 1 to %d", SIZE_LIMIT);
+            snprintf(expected, sizeof expected, "[channels, rows, columns], each from 1 to %d",
+                     SIZE_LIMIT);
             return wrong(r, "input", expected, input);
         }
     enum model_status status;
-    if ((status = read_text(r, json_object_get(root, "description"), "description", model->description,
-                            sizeof model->description)) ||
-        (status = read_text(r, json_object_get(root, "data"), "data", model->data, sizeof model->data)) ||
+    if ((status = read_text(r, json_object_get(root, "description"), "description",
+                            model->description, sizeof model->description)) ||
+        (status = read_text(r, json_object_get(root, "data"), "data", model->data,
+                            sizeof model->data)) ||
         (status = read_normalize(r, json_object_get(root, "normalize"), model)) ||
         (status = read_defaults(r, json_object_get(root, "defaults"), &model->defaults)) ||
         (status = read_layers(r, json_object_get(root, "layers"), model)))
@@ -535,56 +642,70 @@ static enum model_status read_model(struct reader *r, const json_t *root, struct
     return MODEL_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------- overrides */
+/* ------------------------------------------------------------------------------------ overrides */
 
-/* Sets key = text in every layer of a type; the number of layers changed, or -1 if memory was short. */
+/* Sets key = text in every layer of a type; the number of layers changed, or -1 if memory was
+ * short. */
 static int override_layers(json_t *root, const char *type, const char *key, const char *text)
 {
     int changed = 0;
     size_t i;
     json_t *layer;
-    json_array_foreach(json_object_get(root, "layers"), i, layer) { /* GCOVR_EXCL_BR_LINE: a place has a value */
-        const json_t *t = json_object_get(layer, "type"), *kernel = json_object_get(layer, "kernel");
+    /* GCOVR_EXCL_BR_LINE: a place has a value */
+    json_array_foreach(json_object_get(root, "layers"), i, layer)
+    {
+        const json_t *t = json_object_get(layer, "type"),
+                     *kernel = json_object_get(layer, "kernel");
         if (!is(t, JSON_STRING) || strcmp(json_string_value(t), type)) continue;
         /* A pool of 1x1 only subsamples; both kinds do the same there. */
         const json_t *k0 = is(kernel, JSON_ARRAY) ? json_array_get(kernel, 0) : kernel;
         const json_t *k1 = is(kernel, JSON_ARRAY) ? json_array_get(kernel, 1) : kernel;
-        if (!strcmp(key, "kind") && json_integer_value(k0) == 1 && json_integer_value(k1) == 1) continue;
+        if (!strcmp(key, "kind") && json_integer_value(k0) == 1 && json_integer_value(k1) == 1)
+            continue;
         if (json_object_set_new(layer, key, json_string(text))) return -1;
         changed++;
     }
     return changed;
 }
 
-static enum model_status override_one(const struct reader *r, json_t *root, const char *option, const char *const *choices,
-                                      const char *type, const char *key, const char *text)
+static enum model_status override_one(const struct reader *r, json_t *root, const char *option,
+                                      const char *const *choices, const char *type, const char *key,
+                                      const char *text)
 {
     if (!text) return MODEL_OK;
     if (strcmp(text, choices[0]) && strcmp(text, choices[1]))
-        return fail(r, MODEL_BAD, "%s: expected \"%s\" or \"%s\", found \"%.40s\"", option, choices[0], choices[1], text);
+        return fail(r, MODEL_BAD, "%s: expected \"%s\" or \"%s\", found \"%.40s\"", option,
+                    choices[0], choices[1], text);
     int changed = override_layers(root, type, key, text);
     if (changed < 0) return fail(r, MODEL_NOMEM, "out of memory");
-    return changed ? MODEL_OK : fail(r, MODEL_BAD, "%s=%s changes nothing: the model has no such layer", option, text);
+    return changed ? MODEL_OK
+                   : fail(r, MODEL_BAD, "%s=%s changes nothing: the model has no such layer",
+                          option, text);
 }
 
-static enum model_status override_api(const struct reader *r, json_t *root, const char *api, const char **pool)
+static enum model_status override_api(const struct reader *r, json_t *root, const char *api,
+                                      const char **pool)
 {
     json_t *apis = json_object_get(root, "apis"), *changes, *value;
     const char *key;
     if (apis && !is(apis, JSON_OBJECT)) return wrong(r, "apis", "an object", apis);
     if (!api) return MODEL_OK;
     changes = json_object_get(apis, api);
-    if (!is(changes, JSON_OBJECT)) return fail(r, MODEL_BAD, "api=%.40s: the model has no such entry in \"apis\"", api);
+    if (!is(changes, JSON_OBJECT))
+        return fail(r, MODEL_BAD, "api=%.40s: the model has no such entry in \"apis\"", api);
     json_t *defaults = json_object_get(root, "defaults");
     if (!defaults) {
         defaults = json_object();
-        if (json_object_set_new(root, "defaults", defaults)) return fail(r, MODEL_NOMEM, "out of memory");
+        if (json_object_set_new(root, "defaults", defaults))
+            return fail(r, MODEL_NOMEM, "out of memory");
     }
     if (!is(defaults, JSON_OBJECT)) return wrong(r, "defaults", "an object", defaults);
-    json_object_foreach(changes, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach(changes, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
         if (!strcmp(key, "pool")) {
             if (!is(value, JSON_STRING)) return wrong(r, "pool", "\"max\" or \"avg\"", value);
-            if (!*pool) *pool = json_string_value(value); /* an explicit choice of the caller goes first */
+            /* an explicit choice of the caller goes first */
+            if (!*pool) *pool = json_string_value(value);
         } else if (json_object_set(defaults, key, value)) {
             return fail(r, MODEL_NOMEM, "out of memory");
         }
@@ -592,12 +713,15 @@ static enum model_status override_api(const struct reader *r, json_t *root, cons
     return MODEL_OK;
 }
 
-static enum model_status override_all(const struct reader *r, json_t *root, const struct model_options *options)
+static enum model_status override_all(const struct reader *r, json_t *root,
+                                      const struct model_options *options)
 {
     const char *pool = options->pool;
     enum model_status status = override_api(r, root, options->api, &pool);
     if (!status) status = override_one(r, root, "pool", pool_names, "pool2d", "kind", pool);
-    if (!status) status = override_one(r, root, "bn-var", var_names, "batch_norm", "running_var", options->bn_var);
+    if (!status)
+        status = override_one(r, root, "bn-var", var_names, "batch_norm", "running_var",
+                              options->bn_var);
     return status;
 }
 
@@ -614,41 +738,48 @@ char *model_dump(const json_t *root)
     return text;
 }
 
-/* ------------------------------------------------------------------------------------------------- the public */
+/* ----------------------------------------------------------------------------------- the public */
 
-enum model_status model_parse(const char *where, const char *text, size_t size, const struct model_options *options,
-                              struct model **out, char *error, size_t error_size)
+enum model_status model_parse(const char *where, const char *text, size_t size,
+                              const struct model_options *options, struct model **out, char *error,
+                              size_t error_size)
 {
-    struct reader r = {where, "", error, error_size};
+    struct reader r = { where, "", error, error_size };
     json_error_t at;
     *out = NULL;
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &at);
-    if (!root) return fail(&r, MODEL_BAD, "line %d, column %d: %s (a model is a JSON file)", at.line, at.column, at.text);
+    if (!root)
+        return fail(&r, MODEL_BAD, "line %d, column %d: %s (a model is a JSON file)", at.line,
+                    at.column, at.text);
     struct model *model = calloc(1, sizeof *model);
-    enum model_status status = model && (model->where = strdup(where)) ? MODEL_OK : fail(&r, MODEL_NOMEM, "out of memory");
-    if (!status) status = override_all(&r, root, options ? options : &(struct model_options){NULL, NULL, NULL});
+    enum model_status status =
+        model && (model->where = strdup(where)) ? MODEL_OK : fail(&r, MODEL_NOMEM, "out of memory");
+    if (!status)
+        status =
+            override_all(&r, root, options ? options : &(struct model_options){ NULL, NULL, NULL });
     if (!status) status = read_model(&r, root, model);
-    if (!status && !(model->json = model_dump(root))) status = fail(&r, MODEL_NOMEM, "out of memory");
+    if (!status && !(model->json = model_dump(root)))
+        status = fail(&r, MODEL_NOMEM, "out of memory");
     json_decref(root);
-    if (status)
-        model_free(&model);
-    else
-        *out = model;
+    if (status) model_free(&model);
+    else *out = model;
     return status;
 }
 
 static enum model_status read_file(const struct reader *r, char **text, size_t *size)
 {
-    int fd = open(r->where, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* NONBLOCK: a FIFO must not hang us */
+    /* NONBLOCK: a FIFO must not hang us */
+    int fd = open(r->where, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return fail(r, MODEL_IO, "cannot open: %s", strerror(errno));
     struct stat st;
     enum model_status status = MODEL_OK;
-    if (fstat(fd, &st))
-        status = fail(r, MODEL_IO, "cannot read: %s", strerror(errno));
+    if (fstat(fd, &st)) status = fail(r, MODEL_IO, "cannot read: %s", strerror(errno));
     else if (!S_ISREG(st.st_mode))
-        status = fail(r, MODEL_IO, "expected a file, found %s", S_ISDIR(st.st_mode) ? "a directory" : "a special file");
+        status = fail(r, MODEL_IO, "expected a file, found %s",
+                      S_ISDIR(st.st_mode) ? "a directory" : "a special file");
     else if (st.st_size > FILE_LIMIT)
-        status = fail(r, MODEL_BAD, "expected at most 16 MiB of JSON, found %jd bytes", (intmax_t)st.st_size);
+        status = fail(r, MODEL_BAD, "expected at most 16 MiB of JSON, found %jd bytes",
+                      (intmax_t)st.st_size);
     else if (!(*text = malloc((size_t)st.st_size + 1)))
         status = fail(r, MODEL_NOMEM, "out of memory");
     size_t have = 0;
@@ -664,13 +795,13 @@ static enum model_status read_file(const struct reader *r, char **text, size_t *
     return status;
 }
 
-enum model_status model_load(const char *which, const struct model_options *options, struct model **model,
-                             char *error, size_t error_size)
+enum model_status model_load(const char *which, const struct model_options *options,
+                             struct model **model, char *error, size_t error_size)
 {
     *model = NULL;
     size_t length = strlen(which);
     if (strchr(which, '/') || (length > 5 && !strcmp(which + length - 5, ".json"))) {
-        struct reader r = {which, "", error, error_size};
+        struct reader r = { which, "", error, error_size };
         char *text = NULL;
         size_t size = 0;
         enum model_status status = read_file(&r, &text, &size);
@@ -678,8 +809,9 @@ enum model_status model_load(const char *which, const struct model_options *opti
         free(text);
         return status;
     }
-    size_t used = (size_t)snprintf(error, error_size, "unknown model '%.60s': expected a path that ends in .json, or one of",
-                                   which);
+    size_t used = (size_t)snprintf(
+        error, error_size, "unknown model '%.60s': expected a path that ends in .json, or one of",
+        which);
     for (const struct model_builtin *b = model_builtins; b->name; b++) {
         if (!strcmp(b->name, which)) {
             char where[96];
@@ -688,7 +820,8 @@ enum model_status model_load(const char *which, const struct model_options *opti
             return model_parse(where, b->text, b->size, options, model, error, error_size);
         }
         if (used < error_size)
-            used += (size_t)snprintf(error + used, error_size - used, "%s %s", b == model_builtins ? "" : ",", b->name);
+            used += (size_t)snprintf(error + used, error_size - used, "%s %s",
+                                     b == model_builtins ? "" : ",", b->name);
     }
     return MODEL_UNKNOWN;
 }
@@ -704,10 +837,10 @@ void model_free(struct model **model)
     *model = NULL;
 }
 
-enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_net **net, cvy_tensor *logits,
-                              char *error, size_t error_size)
+enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_net **net,
+                              cvy_tensor *logits, char *error, size_t error_size)
 {
-    struct reader r = {model->where, "", error, error_size};
+    struct reader r = { model->where, "", error, error_size };
     *net = NULL;
     cvy_tensor *out = calloc(model->n_layers + 1, sizeof *out); /* out[0] is the image */
     if (!out) return fail(&r, MODEL_NOMEM, "out of memory");
@@ -717,8 +850,10 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
         const struct model_layer *layer = &model->layers[i];
         cvy_tensor x[CONCAT_LIMIT];
         for (size_t k = 0; k < layer->n_inputs; k++) x[k] = out[layer->inputs[k] + 1];
-        snprintf(r.place, sizeof r.place, "layer %zu (%s%s%s)", i, layer->type->name, *layer->name ? " " : "", layer->name);
-        out[i + 1] = layer->type->build(*net, x, layer->n_inputs, *layer->name ? layer->name : NULL, &layer->desc);
+        snprintf(r.place, sizeof r.place, "layer %zu (%s%s%s)", i, layer->type->name,
+                 *layer->name ? " " : "", layer->name);
+        out[i + 1] = layer->type->build(*net, x, layer->n_inputs, *layer->name ? layer->name : NULL,
+                                        &layer->desc);
     }
     if (!made) made = cvy_net_status(*net);
     enum model_status status = MODEL_OK;
@@ -734,7 +869,8 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
 
 cvy_input_desc model_input(const struct model *model)
 {
-    return (cvy_input_desc){.mean = model->normalized ? model->mean : NULL, .std = model->normalized ? model->std : NULL};
+    return (cvy_input_desc){ .mean = model->normalized ? model->mean : NULL,
+                             .std = model->normalized ? model->std : NULL };
 }
 
 bool model_builtin_at(size_t index, const char **name)

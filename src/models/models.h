@@ -1,15 +1,20 @@
-/* Models as JSON: built-in ones and users' files. Reads and checks the text, applies the few overrides that the program
- * offers, and builds a net through the public API. Knows JSON and nets; not data sets, training or the command line.
+/* Models as JSON: built-in ones and users' files. Reads and checks the text, applies the few
+ * overrides that the program offers, and builds a net through the public API. Knows JSON and nets;
+ * not data sets, training or the command line.
  *
  *     { "name": "lenet-bn", "input": [1, 28, 28], "data": "fashion-mnist",
  *       "normalize": {"mean": [0.5], "std": [0.25]},                      (optional)
- *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},         (see struct model_defaults)
- *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},  (optional: changes of the defaults)
- *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]}, ... ] }
+ *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},         (see struct
+ *       model_defaults)
+ *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},  (optional: changes of
+ *       the defaults)
+ *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]}, ... ]
+ *       }
  *
- * A layer reads the one before it, or the layer named by "input" ("input" itself is the image); add and concat read
- * "inputs". The last layer gives the logits. The table of types and keys is at the top of models.c; docs/models.md tells
- * it to users. Unknown keys, missing keys and values of the wrong kind are errors that say where. */
+ * A layer reads the one before it, or the layer named by "input" ("input" itself is the image); add
+ * and concat read "inputs". The last layer gives the logits. The table of types and keys is at the
+ * top of models.c; docs/models.md tells it to users. Unknown keys, missing keys and values of the
+ * wrong kind are errors that say where. */
 #ifndef MODELS_MODELS_H
 #define MODELS_MODELS_H
 
@@ -22,13 +27,16 @@
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
 struct model_defaults {
-    size_t batch, epochs;                 /* "batch", "epochs" */
-    double lr, momentum, weight_decay;    /* "lr", "momentum", "weight_decay" */
-    double label_smoothing;               /* "label_smoothing" */
-    bool nesterov, decay_all;             /* "nesterov", "decay_all" */
-    size_t drop_epochs[MODEL_DROPS], drops; /* "lr_drop_epochs": from these epochs on (counted from 0) ... */
-    double drop_factor;                   /* "lr_drop_factor": ... lr is multiplied once more by this */
-    enum cvy_init weights, biases;        /* "init": {"weights": "xavier_uniform", "biases": "torch_default"} */
+    size_t batch, epochs;              /* "batch", "epochs" */
+    double lr, momentum, weight_decay; /* "lr", "momentum", "weight_decay" */
+    double label_smoothing;            /* "label_smoothing" */
+    bool nesterov, decay_all;          /* "nesterov", "decay_all" */
+    /* "lr_drop_epochs": from these epochs on (counted from 0) ... */
+    size_t drop_epochs[MODEL_DROPS], drops;
+    /* "lr_drop_factor": ... lr is multiplied once more by this */
+    double drop_factor;
+    /* "init": {"weights": "xavier_uniform", "biases": "torch_default"} */
+    enum cvy_init weights, biases;
 };
 
 /* Overrides; NULL leaves the model as it is. */
@@ -40,36 +48,42 @@ struct model_options {
 
 struct model_layer;
 struct model {
-    char name[64], description[200], data[64]; /* data: the data set to train on by default, "" if the file has none */
-    size_t input[3];                           /* c, h, w */
+    /* data: the data set to train on by default, "" if the file has none */
+    char name[64], description[200], data[64];
+    size_t input[3]; /* c, h, w */
     bool normalized;
     double mean[MODEL_CHANNELS], std[MODEL_CHANNELS];
     struct model_defaults defaults;
     size_t n_layers;
     struct model_layer *layers;
-    char *where;                               /* what messages call the text: the file or "built-in model NAME" */
-    char *json;                                /* the model with its overrides applied, as indented JSON */
+    /* what messages call the text: the file or "built-in model NAME" */
+    char *where;
+    /* the model with its overrides applied, as indented JSON */
+    char *json;
 };
 
-/* which: the name of a built-in model, or a path (it contains '/' or ends in ".json"). options may be NULL. On failure
- * *model is NULL and error holds one sentence. */
-enum model_status model_load(const char *which, const struct model_options *options, struct model **model,
-                             char *error, size_t error_size);
+/* which: the name of a built-in model, or a path (it contains '/' or ends in ".json"). options may
+ * be NULL. On failure *model is NULL and error holds one sentence. */
+enum model_status model_load(const char *which, const struct model_options *options,
+                             struct model **model, char *error, size_t error_size);
 /* The same from text that lies in memory; `where` names it in messages. */
-enum model_status model_parse(const char *where, const char *text, size_t size, const struct model_options *options,
-                              struct model **model, char *error, size_t error_size);
+enum model_status model_parse(const char *where, const char *text, size_t size,
+                              const struct model_options *options, struct model **model,
+                              char *error, size_t error_size);
 void model_free(struct model **model);
 
 /* Builds the net. MODEL_BAD names the layer that does not fit. On failure *net is NULL. */
-enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_net **net, cvy_tensor *logits,
-                              char *error, size_t error_size);
+enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_net **net,
+                              cvy_tensor *logits, char *error, size_t error_size);
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
 
-/* The value of "lr_drop_epochs"; false: it is not an array of at most MODEL_DROPS increasing epochs from 1 to 2^20. */
+/* The value of "lr_drop_epochs"; false: it is not an array of at most MODEL_DROPS increasing epochs
+ * from 1 to 2^20. */
 bool model_drops(const json_t *value, struct model_defaults *d);
 
-/* Indented JSON text whose numbers read well ("0.1") and come back as they were; NULL if memory is short. */
+/* Indented JSON text whose numbers read well ("0.1") and come back as they were; NULL if memory is
+ * short. */
 char *model_dump(const json_t *json);
 
 /* The built-in models: name and description, index from 0; false past the end. */

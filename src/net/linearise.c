@@ -8,9 +8,9 @@ struct walk {
     struct cvy_net *net;
     const struct cvyi_linear_options *options;
     struct cvyi_list *list;
-    unsigned char *used;      /* by node: output depends on it */
+    unsigned char *used;           /* by node: output depends on it */
     const struct cvyi_node **node; /* what is done in a node's place */
-    struct cvyi_lowered *low; /* by node */
+    struct cvyi_lowered *low;      /* by node */
     /* Gradients that meet: a list a node, in node order of their consumers, because those are
      * visited downwards. */
     int *first;        /* by node: edge or -1 */
@@ -56,13 +56,14 @@ static void mark(struct walk *w, cvy_tensor output)
  * pixel; a rule that shares it out among all is a matter of f(x). */
 static bool commute(const struct cvyi_node *act, const struct cvyi_node *pool)
 {
-    return act->kind == CVYI_NODE_ACT && pool->kind == CVYI_NODE_POOL && pool->u.pool.kind == CVY_POOL_MAX &&
-           pool->u.pool.tie == CVY_TIE_FIRST &&
+    return act->kind == CVYI_NODE_ACT && pool->kind == CVYI_NODE_POOL &&
+           pool->u.pool.kind == CVY_POOL_MAX && pool->u.pool.tie == CVY_TIE_FIRST &&
            !(act->u.act.kind == CVY_RELU && act->u.act.relu_grad_at_zero != 0);
 }
 
-/* A maximum of activations is the activation of the maximum, which is computed once a window, not once a pixel: the two
- * change places if nobody else reads the activations (docs/decisions/0007). */
+/* A maximum of activations is the activation of the maximum, which is computed once a window, not
+ * once a pixel: the two change places if nobody else reads the activations
+ * (docs/decisions/0007). */
 static void pool_first(struct walk *w, cvy_tensor output)
 {
     struct cvy_net *net = w->net;

@@ -41,8 +41,9 @@ enum cvy_status cvy_net_status(const cvy_net *net)
     return net->status;
 }
 
-__attribute__((format(printf, 3, 4))) static cvy_tensor
-fail(struct cvy_net *net, enum cvy_status status, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static cvy_tensor fail(struct cvy_net *net,
+                                                             enum cvy_status status,
+                                                             const char *format, ...)
 {
     if (net->status != CVY_OK) return CVY_NO_TENSOR;
     va_list args;
@@ -286,10 +287,7 @@ cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x)
     return net->node[x].out;
 }
 
-size_t cvy_net_nodes(const cvy_net *net)
-{
-    return net ? net->n_nodes : 0;
-}
+size_t cvy_net_nodes(const cvy_net *net) { return net ? net->n_nodes : 0; }
 
 enum cvy_status cvy_net_node(const cvy_net *net, size_t index, cvy_node_info *info)
 {

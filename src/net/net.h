@@ -1,4 +1,5 @@
-/* The graph a user builds, and its linearisation: forward ops, loss, gradients in reverse mode, updates. */
+/* The graph a user builds, and its linearisation: forward ops, loss, gradients in reverse mode,
+ * updates. */
 #ifndef CVYI_NET_H
 #define CVYI_NET_H
 
@@ -12,29 +13,31 @@ struct cvy_net {
     char message[512];
 };
 
-/* The node that input i of `node` is computed from: in[i], but a linear layer reads what was flattened for it, so that
- * its kernel is the whole map. */
+/* The node that input i of `node` is computed from: in[i], but a linear layer reads what was
+ * flattened for it, so that its kernel is the whole map. */
 int cvyi_net_source(const struct cvy_net *net, const struct cvyi_node *node, size_t i);
 
 struct cvyi_linear_options {
-    bool training;              /* with loss, gradients and updates; else forward only, inference rules */
+    /* with loss, gradients and updates; else forward only, inference rules */
+    bool training;
     size_t batch;
     cvy_loss_desc loss;
     cvy_sgd_desc sgd;
 };
 /* What the trainer needs to find in the list. */
 struct cvyi_linear_result {
-    int input;   /* value that INGEST writes */
-    int output;  /* logits or the predictor's output */
-    int loss;    /* STATS value: {Σ loss, correct}; -1 in inference */
+    int input;                /* value that INGEST writes */
+    int output;               /* logits or the predictor's output */
+    int loss;                 /* STATS value: {Σ loss, correct}; -1 in inference */
     size_t first_backward_op; /* ops before it are forward and loss */
 };
-/* Appends the whole program of `output` to an initialised list. Only nodes that `output` depends on take part. Each
- * parameter appears once as a value (roles WEIGHT, RUNNING), its gradient as WEIGHT_GRAD with the same name, its
- * momentum as MOMENTUM with the same name if sgd.momentum != 0. Frozen or unused ones get no gradient. Where a value
- * feeds several ops its gradients meet in ADD ops, in node order. Linear layers: weight shape {out, c, h, w} of the
- * (unflattened) input. */
-enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output, const struct cvyi_linear_options *options,
+/* Appends the whole program of `output` to an initialised list. Only nodes that `output` depends on
+ * take part. Each parameter appears once as a value (roles WEIGHT, RUNNING), its gradient as
+ * WEIGHT_GRAD with the same name, its momentum as MOMENTUM with the same name if sgd.momentum != 0.
+ * Frozen or unused ones get no gradient. Where a value feeds several ops its gradients meet in ADD
+ * ops, in node order. Linear layers: weight shape {out, c, h, w} of the (unflattened) input. */
+enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,
+                                   const struct cvyi_linear_options *options,
                                    struct cvyi_list *list, struct cvyi_linear_result *result);
 
 #endif

@@ -9,7 +9,8 @@ extern const struct cvyi_operator cvyi_operator_input, cvyi_operator_conv2d,
     cvyi_operator_concat, cvyi_operator_dropout, cvyi_operator_flatten, cvyi_operator_softmax,
     cvyi_operator_pad_channels;
 
-/* Sizes in descriptors stay below this, so that sums and products of two of them cannot overflow. */
+/* Sizes in descriptors stay below this, so that sums and products of two of them cannot
+ * overflow. */
 #define CVYI_MAX_DIM ((size_t)INT32_MAX)
 /* Is v in least … CVYI_MAX_DIM? If not: "type 'name': field is …". */
 enum cvy_status cvyi_size_check(struct cvy_context *ctx, const char *type, const char *name,

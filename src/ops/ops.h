@@ -1,5 +1,6 @@
-/* What each operator IS: shapes, parameters, lowering to program ops, gradient rule, FLOPs, name. No arithmetic on
- * data, no knowledge of backends. One file an operator; a node of the user's graph has one operator. */
+/* What each operator IS: shapes, parameters, lowering to program ops, gradient rule, FLOPs, name.
+ * No arithmetic on data, no knowledge of backends. One file an operator; a node of the user's graph
+ * has one operator. */
 #ifndef CVYI_OPS_H
 #define CVYI_OPS_H
 
@@ -7,88 +8,118 @@
 #include "convoy/backend.h"
 #include "convoy/net.h"
 
-/* ------------------------------------------------------------------------------------------------ the linear list
+/* --------------------------------------------------------------------------------- the linear list
  * The program before planning: values and ops over them. Owned by the context's allocator. */
 struct cvyi_list {
     struct cvy_context *ctx;
-    struct cvy_value *value;   /* id = index; layout, plane, bytes are the compiler's to fill in; name owned */
+    /* id = index; layout, plane, bytes are the compiler's to fill in; name owned */
+    struct cvy_value *value;
     size_t n_values, cap_values;
-    struct cvy_op_desc *op;    /* name owned */
+    struct cvy_op_desc *op; /* name owned */
     size_t n_ops, cap_ops;
-    enum cvy_status status;    /* sticks: out of memory, a size that overflows, a layer that cannot be trained */
+    /* sticks: out of memory, a size that overflows, a layer that cannot be trained */
+    enum cvy_status status;
     struct cvy_op_desc scratch; /* what cvyi_list_op hands out after a failure */
 };
 void cvyi_list_init(struct cvyi_list *list, struct cvy_context *ctx);
 void cvyi_list_free(struct cvyi_list *list);
 /* New value, alias -1; name is copied, formatted. Returns its id, -1 once status is set. */
-int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-/* Appends a zeroed op with a formatted name and no operands; returns it for filling in (valid until the next append), or
- * a scratch op that is not in the list once status is set. Operands by cvyi_op_in/out (id -1 is allowed: absent). */
-struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format,
+                    ...) __attribute__((format(printf, 4, 5)));
+/* Appends a zeroed op with a formatted name and no operands; returns it for filling in (valid until
+ * the next append), or a scratch op that is not in the list once status is set. Operands by
+ * cvyi_op_in/out (id -1 is allowed: absent). */
+struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format,
+                                 ...) __attribute__((format(printf, 3, 4)));
 void cvyi_op_in(struct cvy_op_desc *op, int id);
 void cvyi_op_out(struct cvy_op_desc *op, int id);
 
-/* ------------------------------------------------------------------------------------------------ nodes */
+/* ---------------------------------------------------------------------------------------- nodes */
 
 enum cvyi_node_kind {
-    CVYI_NODE_INPUT = 0, CVYI_NODE_CONV2D, CVYI_NODE_BATCH_NORM, CVYI_NODE_ACT, CVYI_NODE_POOL, CVYI_NODE_ADD,
-    CVYI_NODE_CONCAT, CVYI_NODE_DROPOUT, CVYI_NODE_FLATTEN, CVYI_NODE_SOFTMAX, CVYI_NODE_PAD_CHANNELS,
+    CVYI_NODE_INPUT = 0,
+    CVYI_NODE_CONV2D,
+    CVYI_NODE_BATCH_NORM,
+    CVYI_NODE_ACT,
+    CVYI_NODE_POOL,
+    CVYI_NODE_ADD,
+    CVYI_NODE_CONCAT,
+    CVYI_NODE_DROPOUT,
+    CVYI_NODE_FLATTEN,
+    CVYI_NODE_SOFTMAX,
+    CVYI_NODE_PAD_CHANNELS,
     CVYI_NODE_KINDS
 };
 struct cvyi_node {
     enum cvyi_node_kind kind;
-    bool linear;               /* CONV2D made by cvy_linear: weights are shown as [out][in] */
-    char *name;                /* owned */
-    uint32_t index;            /* its own number: dropout's random stream */
-    int *in; size_t n_in;      /* node numbers; owned */
-    cvy_shape out;             /* n = 1 */
-    bool trained;              /* it or something that it depends on has trainable parameters */
+    bool linear;    /* CONV2D made by cvy_linear: weights are shown as [out][in] */
+    char *name;     /* owned */
+    uint32_t index; /* its own number: dropout's random stream */
+    int *in;
+    size_t n_in;   /* node numbers; owned */
+    cvy_shape out; /* n = 1 */
+    bool trained;  /* it or something that it depends on has trainable parameters */
     union {
-        cvy_conv2d_desc conv; cvy_batch_norm_desc bn; cvy_act_desc act; cvy_pool2d_desc pool; cvy_dropout_desc dropout;
-        struct { size_t before, after; } pad;
-    } u;                       /* defaults resolved by infer */
+        cvy_conv2d_desc conv;
+        cvy_batch_norm_desc bn;
+        cvy_act_desc act;
+        cvy_pool2d_desc pool;
+        cvy_dropout_desc dropout;
+        struct {
+            size_t before, after;
+        } pad;
+    } u; /* defaults resolved by infer */
 };
 
 /* Where lowering leaves what the gradient rule needs; one per node while a net is linearised. */
 struct cvyi_lowered {
-    int x[CVY_MAX_IN], y;      /* values */
+    int x[CVY_MAX_IN], y;                        /* values */
     int weight, bias, running_mean, running_var; /* parameters, -1: none */
-    int d_weight, d_bias;      /* their gradients */
+    int d_weight, d_bias;                        /* their gradients */
     int stats, sums;
 };
 
 /* params, parameters, flops: NULL means none. */
 struct cvyi_operator {
-    const char *type;          /* "conv2d" */
-    /* Checks the descriptor against the input shapes, resolves its defaults, sets node->out. `in` are n = 1 shapes. */
+    const char *type; /* "conv2d" */
+    /* Checks the descriptor against the input shapes, resolves its defaults, sets node->out. `in`
+     * are n = 1 shapes. */
     enum cvy_status (*infer)(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in);
     /* Trainable elements; FLOPs per image. */
     size_t (*parameters)(const struct cvyi_node *node, const cvy_shape *in);
     double (*flops)(const struct cvyi_node *node, const cvy_shape *in, bool backward);
     /* Makes parameter values (roles WEIGHT and RUNNING), in PyTorch's state_dict order. */
-    void (*params)(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in, struct cvyi_lowered *low);
+    void (*params)(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
+                   struct cvyi_lowered *low);
     /* Appends forward ops for batch n; low->x are set, sets low->y (and stats). */
-    void (*forward)(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training, struct cvyi_lowered *low);
-    /* Appends gradient ops: dy is the gradient of low->y; dx[i] receives the id of the gradient of input i, only where
-     * want_dx[i]; a new value, or dy itself where the gradient is passed on unchanged (add). */
-    void (*backward)(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low, int dy,
-                     const bool *want_dx, int *dx);
+    void (*forward)(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
+                    struct cvyi_lowered *low);
+    /* Appends gradient ops: dy is the gradient of low->y; dx[i] receives the id of the gradient of
+     * input i, only where want_dx[i]; a new value, or dy itself where the gradient is passed on
+     * unchanged (add). */
+    void (*backward)(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
+                     int dy, const bool *want_dx, int *dx);
 };
 const struct cvyi_operator *cvyi_operator(enum cvyi_node_kind kind);
 
-/* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0 for rows). */
+/* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0
+ * for rows). */
 const char *cvyi_op_kind_name(enum cvy_op_kind kind);
 double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op);
-/* CVY_E_SHAPE unless c, h, w are 1 … 2^31 - 1 and a block of 16 such images can be addressed. `type 'name'` leads the
- * message. */
-enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name, cvy_shape shape);
-/* Shape rules that the operator API uses without a net. They resolve the descriptor's defaults; n is passed through. */
-enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_conv2d_desc *desc, cvy_shape x, cvy_shape *y);
-enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_pool2d_desc *desc, cvy_shape x, cvy_shape *y);
-enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name, cvy_batch_norm_desc *desc, cvy_shape x);
+/* CVY_E_SHAPE unless c, h, w are 1 … 2^31 - 1 and a block of 16 such images can be addressed. `type
+ * 'name'` leads the message. */
+enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name,
+                                 cvy_shape shape);
+/* Shape rules that the operator API uses without a net. They resolve the descriptor's defaults; n
+ * is passed through. */
+enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_conv2d_desc *desc,
+                                cvy_shape x, cvy_shape *y);
+enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_pool2d_desc *desc,
+                                cvy_shape x, cvy_shape *y);
+enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
+                                      cvy_batch_norm_desc *desc, cvy_shape x);
 enum cvy_status cvyi_act_check(struct cvy_context *ctx, const char *name, cvy_act_desc *desc);
-enum cvy_status cvyi_dropout_check(struct cvy_context *ctx, const char *name, cvy_dropout_desc *desc);
+enum cvy_status cvyi_dropout_check(struct cvy_context *ctx, const char *name,
+                                   cvy_dropout_desc *desc);
 
 #endif

@@ -5,7 +5,7 @@ static enum cvy_status extent(struct cvy_context *ctx, const char *name, const c
                               size_t size, size_t kernel, size_t stride, size_t before,
                               size_t after, bool ceil_mode, size_t *out)
 {
-    uint64_t padded = (uint64_t)size + before + after; /* terms below 2^31 */
+    uint64_t padded = (uint64_t)size + before + after;     /* terms below 2^31 */
     uint64_t room = padded + (ceil_mode ? stride - 1 : 0); /* what the first window may overhang */
     if (kernel > room)
         return cvyi_fail(

@@ -1,6 +1,6 @@
-/* The compiler: gives every op to a backend, settles layouts (inserting reorders), lets backends plan their pieces into
- * phases, and has stages cut and memory placed. Also the backends' side of a program, cvy_plan_*. Knows op lists and
- * vtables; must not know nets or what any op computes. */
+/* The compiler: gives every op to a backend, settles layouts (inserting reorders), lets backends
+ * plan their pieces into phases, and has stages cut and memory placed. Also the backends' side of a
+ * program, cvy_plan_*. Knows op lists and vtables; must not know nets or what any op computes. */
 #include "program/program.h"
 
 #include <stdarg.h>
@@ -9,27 +9,33 @@
 
 #define CHAIN 6 /* longest chain that is offered */
 
-/* ------------------------------------------------------------------------------------------------ values */
+/* --------------------------------------------------------------------------------------- values */
 
-size_t cvyi_program_values(const struct cvy_plan *plan) { return plan->list.n_values + plan->n_extra; }
+size_t cvyi_program_values(const struct cvy_plan *plan)
+{
+    return plan->list.n_values + plan->n_extra;
+}
 
 const struct cvy_value *cvy_plan_value(const struct cvy_plan *plan, int id)
 {
     if (id < 0 || (size_t)id >= cvyi_program_values(plan)) return NULL;
     size_t i = (size_t)id;
-    return i < plan->list.n_values ? &plan->list.value[i] : &plan->extra[i - plan->list.n_values]->value;
+    return i < plan->list.n_values ? &plan->list.value[i]
+                                   : &plan->extra[i - plan->list.n_values]->value;
 }
 
 int cvyi_program_root(const struct cvy_plan *plan, int id)
 {
-    while ((size_t)id < plan->list.n_values && plan->list.value[id].alias >= 0) id = plan->list.value[id].alias;
+    while ((size_t)id < plan->list.n_values && plan->list.value[id].alias >= 0)
+        id = plan->list.value[id].alias;
     return id;
 }
 
 int cvyi_program_find(const struct cvy_plan *plan, enum cvy_role role, const char *name)
 {
     for (size_t i = 0; i < plan->list.n_values; i++)
-        if (plan->list.value[i].role == role && strcmp(plan->list.value[i].name, name) == 0) return (int)i;
+        if (plan->list.value[i].role == role && strcmp(plan->list.value[i].name, name) == 0)
+            return (int)i;
     return -1;
 }
 
@@ -51,7 +57,7 @@ bool cvyi_op_updates(const struct cvy_op_desc *op, int k)
     return (op->kind == CVY_OP_SGD && k != 1) || (op->kind == CVY_OP_BN_STATS && k >= 1);
 }
 
-/* ------------------------------------------------------------------------------------------------ cvy_plan_* */
+/* ----------------------------------------------------------------------------------- cvy_plan_* */
 
 size_t cvy_plan_capacity(const struct cvy_plan *plan) { return plan->options.capacity; }
 size_t cvy_plan_threads(const struct cvy_plan *plan) { return plan->ctx->options.threads; }
@@ -71,11 +77,16 @@ int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool 
     struct cvy_context *ctx = plan->ctx;
     if (cvyi_claims_buffer(plan, name, bytes) != CVY_OK) return -1;
     size_t length = strlen(name) + 1;
-    if (!cvyi_grow(ctx, (void **)&plan->extra, &plan->cap_extra, plan->n_extra + 1, sizeof *plan->extra)) return -1;
+    if (!cvyi_grow(ctx, (void **)&plan->extra, &plan->cap_extra, plan->n_extra + 1,
+                   sizeof *plan->extra))
+        return -1;
     struct cvyi_private *p = cvyi_alloc(ctx, sizeof *p + length);
     if (!p) return -1;
-    p->value = (struct cvy_value){ .name = memcpy(p + 1, name, length), .role = CVY_ROLE_PRIVATE,
-                                   .layout = CVY_LAYOUT_OPAQUE, .bytes = bytes, .alias = -1,
+    p->value = (struct cvy_value){ .name = memcpy(p + 1, name, length),
+                                   .role = CVY_ROLE_PRIVATE,
+                                   .layout = CVY_LAYOUT_OPAQUE,
+                                   .bytes = bytes,
+                                   .alias = -1,
                                    .owner = plan->backend[plan->current] };
     p->persistent = persistent;
     plan->extra[plan->n_extra++] = p;
@@ -96,13 +107,16 @@ enum cvy_status cvy_plan_lay_out(struct cvy_plan *plan, int id, size_t bytes, co
 static enum cvy_status append_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase)
 {
     struct cvy_context *ctx = plan->ctx;
-    if (!cvyi_grow(ctx, (void **)&plan->phase, &plan->cap_phases, plan->n_phases + 1, sizeof *plan->phase))
+    if (!cvyi_grow(ctx, (void **)&plan->phase, &plan->cap_phases, plan->n_phases + 1,
+                   sizeof *plan->phase))
         return CVY_E_NOMEM;
     char *name = cvyi_strdup(ctx, phase->name ? phase->name : "");
     if (!name) return CVY_E_NOMEM;
     struct cvyi_phase *p = &plan->phase[plan->n_phases++];
-    *p = (struct cvyi_phase){ .desc = *phase, .backend = plan->current,
-                              .tasks = phase->blocks ? phase->blocks * phase->parts : phase->parts };
+    *p =
+        (struct cvyi_phase){ .desc = *phase,
+                             .backend = plan->current,
+                             .tasks = phase->blocks ? phase->blocks * phase->parts : phase->parts };
     p->desc.name = name;
     return CVY_OK;
 }
@@ -116,7 +130,8 @@ enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_des
 enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn, const void *arg)
 {
     CVYI_TRY(cvyi_claims_refresh(plan, id, fn));
-    if (!cvyi_grow(plan->ctx, (void **)&plan->refresh, &plan->cap_refresh, plan->n_refresh + 1, sizeof *plan->refresh))
+    if (!cvyi_grow(plan->ctx, (void **)&plan->refresh, &plan->cap_refresh, plan->n_refresh + 1,
+                   sizeof *plan->refresh))
         return CVY_E_NOMEM;
     plan->refresh[plan->n_refresh++] = (struct cvyi_refresh){ id, plan->current, fn, arg, false };
     return CVY_OK;
@@ -124,7 +139,8 @@ enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn f
 
 void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes)
 {
-    void **block = bytes > SIZE_MAX - 64 ? NULL : cvyi_alloc(plan->ctx, bytes + 64); /* the link keeps 64-byte alignment */
+    /* the link keeps 64-byte alignment */
+    void **block = bytes > SIZE_MAX - 64 ? NULL : cvyi_alloc(plan->ctx, bytes + 64);
     if (!block) return NULL;
     *block = plan->blocks;
     plan->blocks = block;
@@ -142,7 +158,8 @@ void cvy_plan_log(const struct cvy_plan *plan, int level, const char *format, ..
     cvyi_log(plan->ctx, level, "%s", line);
 }
 
-enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, const char *format, ...)
+enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, const char *format,
+                              ...)
 {
     char text[sizeof plan->ctx->message];
     va_list args;
@@ -158,16 +175,19 @@ static enum cvy_status told(struct cvy_plan *plan, enum cvy_status status, const
 {
     if (plan->denied) return plan->denied;
     if (status == CVY_OK || *plan->ctx->message) return status;
-    return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s fails at %s with status %d and does not say why",
+    return cvyi_fail(plan->ctx, CVY_E_BACKEND,
+                     "backend %s fails at %s with status %d and does not say why",
                      plan->backend[plan->current]->name, what, (int)status);
 }
 
-/* ------------------------------------------------------------------------------------------------ preparing */
+/* ------------------------------------------------------------------------------------ preparing */
 
 static enum cvy_status grow_info(struct cvy_plan *plan)
 {
-    return cvyi_grow(plan->ctx, (void **)&plan->info, &plan->cap_info, plan->list.n_values, sizeof *plan->info)
-               ? CVY_OK : CVY_E_NOMEM;
+    return cvyi_grow(plan->ctx, (void **)&plan->info, &plan->cap_info, plan->list.n_values,
+                     sizeof *plan->info)
+               ? CVY_OK
+               : CVY_E_NOMEM;
 }
 
 static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
@@ -190,11 +210,14 @@ static bool lies_as_wanted(const struct cvy_plan *plan, const struct cvy_value *
            (v->layout != CVY_LAYOUT_OPAQUE || v->owner == plan->backend[backend]);
 }
 
-/* A map under a kernel of its own size (a fully connected layer) is read as one row of channels, like a flattened one. */
+/* A map under a kernel of its own size (a fully connected layer) is read as one row of channels,
+ * like a flattened one. */
 static void mark_rows(struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
     int x = op->kind == CVY_OP_CONV2D_BWD_DATA ? op->out[0] : op->in[0];
-    if (op->kind != CVY_OP_CONV2D && op->kind != CVY_OP_CONV2D_BWD_DATA && op->kind != CVY_OP_CONV2D_BWD_WEIGHTS) return;
+    if (op->kind != CVY_OP_CONV2D && op->kind != CVY_OP_CONV2D_BWD_DATA &&
+        op->kind != CVY_OP_CONV2D_BWD_WEIGHTS)
+        return;
     const struct cvy_shape *map = &plan->list.value[x].shape;
     if (op->u.conv.kernel[0] == map->h && op->u.conv.kernel[1] == map->w)
         plan->info[cvyi_program_root(plan, x)].dense = true;
@@ -211,15 +234,18 @@ static enum cvy_status describe_values(struct cvy_plan *plan)
         info->fixed = v->external;
         if (v->alias >= 0) plan->info[cvyi_program_root(plan, (int)i)].dense = true;
         if (!v->external) set_layout(plan, v, 0); /* until settle() knows */
-        if (v->external || !o->share || (v->role != CVY_ROLE_WEIGHT && v->role != CVY_ROLE_RUNNING)) continue;
+        if (v->external || !o->share || (v->role != CVY_ROLE_WEIGHT && v->role != CVY_ROLE_RUNNING))
+            continue;
         int master = cvyi_program_find(o->share, v->role, v->name);
         const struct cvy_value *m = master < 0 ? NULL : cvy_plan_value(o->share, master);
         if (!m || memcmp(&m->shape, &v->shape, sizeof v->shape) != 0)
-            return cvyi_fail(plan->ctx, CVY_E_ARG, "the trainer has no parameter %s of this shape to share", v->name);
+            return cvyi_fail(plan->ctx, CVY_E_ARG,
+                             "the trainer has no parameter %s of this shape to share", v->name);
         info->layout = m->layout;
         info->fixed = info->shared = true;
     }
-    for (size_t i = 0; i < o->n_keep; i++) plan->info[cvyi_program_root(plan, o->keep[i])].keep = true;
+    for (size_t i = 0; i < o->n_keep; i++)
+        plan->info[cvyi_program_root(plan, o->keep[i])].keep = true;
     for (size_t i = 0; i < plan->list.n_ops; i++) mark_rows(plan, &plan->list.op[i]);
     return CVY_OK;
 }
@@ -233,18 +259,21 @@ static void find_last_reads(struct cvy_plan *plan)
                 plan->info[cvyi_program_root(plan, plan->list.op[i].in[k])].last_read = (long)i;
 }
 
-/* ------------------------------------------------------------------------------------------------ assigning */
+/* ------------------------------------------------------------------------------------ assigning */
 
-static bool feeds(const struct cvy_plan *plan, const struct cvy_op_desc *a, const struct cvy_op_desc *b)
+static bool feeds(const struct cvy_plan *plan, const struct cvy_op_desc *a,
+                  const struct cvy_op_desc *b)
 {
     for (int o = 0; o < a->n_out; o++)
         for (int i = 0; i < b->n_in; i++)
             if (a->out[o] >= 0 && b->in[i] >= 0 &&
-                cvyi_program_root(plan, a->out[o]) == cvyi_program_root(plan, b->in[i])) return true;
+                cvyi_program_root(plan, a->out[o]) == cvyi_program_root(plan, b->in[i]))
+                return true;
     return false;
 }
 
-/* Length of the chain that starts at op `first`; with `assign`, only through ops of the same backend. */
+/* Length of the chain that starts at op `first`; with `assign`, only through ops of the same
+ * backend. */
 static int chain(const struct cvy_plan *plan, size_t first, const int *assign)
 {
     const struct cvy_op_desc *op = plan->list.op;
@@ -252,8 +281,9 @@ static int chain(const struct cvy_plan *plan, size_t first, const int *assign)
     if (plan->ctx->options.no_fusion || op[first].kind == CVY_OP_REORDER) return 1;
     while (n < CHAIN && first + n < plan->list.n_ops) {
         const struct cvy_op_desc *next = &op[first + n];
-        if (next->fence || next->kind == CVY_OP_REORDER || (assign && assign[first + n] != assign[first]) ||
-            !feeds(plan, next - 1, next)) break;
+        if (next->fence || next->kind == CVY_OP_REORDER ||
+            (assign && assign[first + n] != assign[first]) || !feeds(plan, next - 1, next))
+            break;
         n++;
     }
     return (int)n;
@@ -272,17 +302,21 @@ static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc 
     char names[128] = "";
     size_t n = plan->ctx->options.strict ? 1 : plan->n_backends;
     for (size_t b = 0; b < n; b++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", b ? ", " : "", plan->backend[b]->name);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", b ? ", " : "",
+                 plan->backend[b]->name);
     return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "%s (%s) is not supported by %s%s", op->name,
-                     cvyi_op_kind_name(op->kind), names, plan->ctx->options.strict ? ", and strict is set" : "");
+                     cvyi_op_kind_name(op->kind), names,
+                     plan->ctx->options.strict ? ", and strict is set" : "");
 }
 
-/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB, but those of dense values. */
+/* Planes are one vector longer where their distance would otherwise be a multiple of 4 KiB, but
+ * those of dense values. */
 static enum cvy_status measure(struct cvy_plan *plan)
 {
     for (size_t i = 0; i < plan->list.n_values; i++) {
         struct cvy_value *v = &plan->list.value[i];
-        size_t root = (size_t)cvyi_program_root(plan, (int)i), n = v->shape.n, element = sizeof(float);
+        size_t root = (size_t)cvyi_program_root(plan, (int)i), n = v->shape.n,
+               element = sizeof(float);
         bool ok = cvyi_mul(v->shape.h, v->shape.w, &v->plane);
         if (v->layout == CVY_LAYOUT_LANES && !is_param(v->role) && v->role != CVY_ROLE_STATS) {
             if (!plan->info[root].dense && v->plane % 64 == 0) v->plane++;
@@ -296,13 +330,15 @@ static enum cvy_status measure(struct cvy_plan *plan)
              cvyi_mul(v->bytes, element, &v->bytes);
         if (v->role == CVY_ROLE_INPUT) v->bytes = 0;
         else if (!ok || v->bytes > PTRDIFF_MAX)
-            return cvyi_fail(plan->ctx, CVY_E_NOMEM, "%s [%zu][%zu][%zu][%zu] does not fit into the address space",
-                             v->name, v->shape.n, v->shape.c, v->shape.h, v->shape.w);
+            return cvyi_fail(plan->ctx, CVY_E_NOMEM,
+                             "%s [%zu][%zu][%zu][%zu] does not fit into the address space", v->name,
+                             v->shape.n, v->shape.c, v->shape.h, v->shape.w);
     }
     return CVY_OK;
 }
 
-/* Backends are asked as if everything were laid out as they like it: differences will be reordered. */
+/* Backends are asked as if everything were laid out as they like it: differences will be
+ * reordered. */
 static enum cvy_status suppose(struct cvy_plan *plan, int backend)
 {
     for (size_t i = 0; i < plan->list.n_values; i++)
@@ -318,15 +354,18 @@ static enum cvy_status ask(struct cvy_plan *plan, int backend, size_t op, int n,
     *taken = b->take(plan->state[backend], plan, &plan->list.op[op], n);
     if (plan->denied) return plan->denied;
     if (*taken < 0 || *taken > n)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s takes %d ops from %s on and was offered %d", b->name, *taken,
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND,
+                         "backend %s takes %d ops from %s on and was offered %d", b->name, *taken,
                          plan->list.op[op].name, n);
     return CVY_OK;
 }
 
 static enum cvy_status assign_ops(struct cvy_plan *plan)
 {
-    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign) ||
-        !cvyi_grow(plan->ctx, (void **)&plan->piece, &plan->cap_piece, plan->list.n_ops, sizeof *plan->piece))
+    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops,
+                   sizeof *plan->assign) ||
+        !cvyi_grow(plan->ctx, (void **)&plan->piece, &plan->cap_piece, plan->list.n_ops,
+                   sizeof *plan->piece))
         return CVY_E_NOMEM;
     size_t asked = plan->ctx->options.strict ? 1 : plan->n_backends, supposed = SIZE_MAX;
     for (size_t i = 0; i < plan->list.n_ops;) {
@@ -345,16 +384,18 @@ static enum cvy_status assign_ops(struct cvy_plan *plan)
     return CVY_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ layouts */
+/* -------------------------------------------------------------------------------------- layouts */
 
 /* Copies of values in other layouts, while the list is rewritten. */
 struct copies {
-    struct copy { int from, to; } *copy;
+    struct copy {
+        int from, to;
+    } * copy;
     size_t n, cap;
 };
 
-/* The layouts of values as their writers leave them. Parameters: as whoever updates them in place wants it, else as
- * their first reader does. */
+/* The layouts of values as their writers leave them. Parameters: as whoever updates them in place
+ * wants it, else as their first reader does. */
 static void settle(struct cvy_plan *plan)
 {
     struct cvy_value *value = plan->list.value;
@@ -364,7 +405,8 @@ static void settle(struct cvy_plan *plan)
         const struct cvy_op_desc *op = &plan->list.op[i];
         for (int k = 0; k < op->n_in; k++) {
             int id = op->in[k] < 0 ? -1 : cvyi_program_root(plan, op->in[k]);
-            if (id >= 0 && !plan->info[id].fixed && (is_master(value[id].role) || value[id].role == CVY_ROLE_STATS))
+            if (id >= 0 && !plan->info[id].fixed &&
+                (is_master(value[id].role) || value[id].role == CVY_ROLE_STATS))
                 set_layout(plan, &value[id], plan->assign[i]);
         }
     }
@@ -392,7 +434,8 @@ static enum cvy_status append(struct cvy_plan *plan, const struct cvy_op_desc *o
     const char *name = new->name;
     *new = *op;
     new->name = name;
-    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops, sizeof *plan->assign))
+    if (!cvyi_grow(plan->ctx, (void **)&plan->assign, &plan->cap_assign, plan->list.n_ops,
+                   sizeof *plan->assign))
         return CVY_E_NOMEM;
     plan->assign[plan->list.n_ops - 1] = backend;
     return CVY_OK;
@@ -419,22 +462,26 @@ static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, i
 {
     char name[256];
     snprintf(name, sizeof name, "%s.reorder", plan->list.value[from].name);
-    struct cvy_op_desc op = { .kind = CVY_OP_REORDER, .name = name, .n_in = 1, .n_out = 1, .in = { from }, .out = { to } };
+    struct cvy_op_desc op = {
+        .kind = CVY_OP_REORDER, .name = name, .n_in = 1, .n_out = 1, .in = { from }, .out = { to }
+    };
     return append(plan, &op, backend); /* pick_reorders() gives it to who can do it */
 }
 
 static enum cvy_status remember(struct cvy_plan *plan, struct copies *copies, int from, int to)
 {
-    if (!cvyi_grow(plan->ctx, (void **)&copies->copy, &copies->cap, copies->n + 1, sizeof *copies->copy))
+    if (!cvyi_grow(plan->ctx, (void **)&copies->copy, &copies->cap, copies->n + 1,
+                   sizeof *copies->copy))
         return CVY_E_NOMEM;
     copies->copy[copies->n++] = (struct copy){ from, to };
     return CVY_OK;
 }
 
-/* The id under which value id can be read as `layout`, which is `backend`'s or PLAIN; makes a copy if there is none yet.
- * Whoever works in a layout converts it to and from PLAIN, and nobody else needs to know it: between two others there is
- * a PLAIN copy. */
-static enum cvy_status copy_as(struct cvy_plan *plan, struct copies *copies, int *id, enum cvy_layout layout, int backend)
+/* The id under which value id can be read as `layout`, which is `backend`'s or PLAIN; makes a copy
+ * if there is none yet. Whoever works in a layout converts it to and from PLAIN, and nobody else
+ * needs to know it: between two others there is a PLAIN copy. */
+static enum cvy_status copy_as(struct cvy_plan *plan, struct copies *copies, int *id,
+                               enum cvy_layout layout, int backend)
 {
     const struct cvy_value *v = &plan->list.value[*id];
     const struct cvy_backend *owner = layout == CVY_LAYOUT_OPAQUE ? plan->backend[backend] : NULL;
@@ -442,7 +489,8 @@ static enum cvy_status copy_as(struct cvy_plan *plan, struct copies *copies, int
     if (v->layout == layout && v->owner == owner) return CVY_OK;
     for (size_t i = 0; i < copies->n; i++) {
         const struct cvy_value *copy = &plan->list.value[copies->copy[i].to];
-        if (copies->copy[i].from != from || copy->layout != layout || copy->owner != owner) continue;
+        if (copies->copy[i].from != from || copy->layout != layout || copy->owner != owner)
+            continue;
         *id = copies->copy[i].to;
         return CVY_OK;
     }
@@ -463,22 +511,27 @@ static enum cvy_status copy_as(struct cvy_plan *plan, struct copies *copies, int
 static enum cvy_status readable(struct cvy_plan *plan, struct copies *copies, int *id, int backend)
 {
     const struct cvy_value *v = &plan->list.value[*id];
-    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE) return CVY_OK; /* PRIVATE: a copy */
+    if (v->role == CVY_ROLE_INPUT || v->role == CVY_ROLE_PRIVATE)
+        return CVY_OK; /* PRIVATE: a copy */
     return copy_as(plan, copies, id, wanted(plan, v, backend), backend);
 }
 
-/* What the ops of a piece write in a layout that is fixed and not their backend's: they compute beside it, in `inner`, and
- * their own readers read that. */
-struct fetched { int id, inner; };
+/* What the ops of a piece write in a layout that is fixed and not their backend's: they compute
+ * beside it, in `inner`, and their own readers read that. */
+struct fetched {
+    int id, inner;
+};
 
-static enum cvy_status compute_beside(struct cvy_plan *plan, struct copies *copies, struct cvy_op_desc *op, int backend,
-                                      struct fetched *fetched, size_t *n)
+static enum cvy_status compute_beside(struct cvy_plan *plan, struct copies *copies,
+                                      struct cvy_op_desc *op, int backend, struct fetched *fetched,
+                                      size_t *n)
 {
     for (int k = 0; k < op->n_out; k++) {
         const struct cvy_value *v = op->out[k] < 0 ? NULL : &plan->list.value[op->out[k]];
         if (!v || lies_as_wanted(plan, v, backend)) continue;
-        struct fetched f = { op->out[k], clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role,
-                                               wanted(plan, v, backend), plan->backend[backend]) };
+        struct fetched f = { op->out[k],
+                             clone(plan, op->out[k], is_param(v->role) ? CVY_ROLE_PRIVATE : v->role,
+                                   wanted(plan, v, backend), plan->backend[backend]) };
         if (f.inner < 0) return CVY_E_NOMEM;
         CVYI_TRY(remember(plan, copies, f.id, f.inner));
         op->out[k] = f.inner;
@@ -491,12 +544,16 @@ static bool writes(const struct cvy_plan *plan, const struct cvy_op_desc *op, in
 {
     for (int i = 0; i < n; i++)
         for (int k = 0; k < op[i].n_out; k++)
-            if (op[i].out[k] >= 0 && cvyi_program_root(plan, op[i].out[k]) == cvyi_program_root(plan, id)) return true;
+            if (op[i].out[k] >= 0 &&
+                cvyi_program_root(plan, op[i].out[k]) == cvyi_program_root(plan, id))
+                return true;
     return false;
 }
 
-/* A piece of n ops stays in one piece: what it reads of others is reordered before it, what it leaves to them behind it. */
-static enum cvy_status rewrite_piece(struct cvy_plan *plan, struct copies *copies, struct cvy_op_desc *op, int n, int backend)
+/* A piece of n ops stays in one piece: what it reads of others is reordered before it, what it
+ * leaves to them behind it. */
+static enum cvy_status rewrite_piece(struct cvy_plan *plan, struct copies *copies,
+                                     struct cvy_op_desc *op, int n, int backend)
 {
     struct fetched fetched[CHAIN * CVY_MAX_OUT];
     size_t n_fetched = 0;
@@ -510,13 +567,15 @@ static enum cvy_status rewrite_piece(struct cvy_plan *plan, struct copies *copie
         CVYI_TRY(compute_beside(plan, copies, &op[i], backend, fetched, &n_fetched));
         CVYI_TRY(append(plan, &op[i], backend));
     }
-    for (size_t i = 0; i < n_fetched; i++) CVYI_TRY(append_reorder(plan, fetched[i].inner, fetched[i].id, backend));
+    for (size_t i = 0; i < n_fetched; i++)
+        CVYI_TRY(append_reorder(plan, fetched[i].inner, fetched[i].id, backend));
     return CVY_OK;
 }
 
-/* Masters are copied at the head of the program: backends pack what they need of the copies before the rest begins. */
-static enum cvy_status rewrite_ops(struct cvy_plan *plan, struct cvy_op_desc *op, const int *assign, size_t n,
-                                   struct copies *copies, size_t *n_head)
+/* Masters are copied at the head of the program: backends pack what they need of the copies before
+ * the rest begins. */
+static enum cvy_status rewrite_ops(struct cvy_plan *plan, struct cvy_op_desc *op, const int *assign,
+                                   size_t n, struct copies *copies, size_t *n_head)
 {
     for (size_t i = 0; i < n; i++)
         for (int k = 0; k < op[i].n_in; k++)
@@ -562,16 +621,19 @@ static enum cvy_status append_fetch(struct cvy_plan *plan, int id, bool wide, in
     return CVY_OK;
 }
 
-/* The user's output, as plain float; or every activation and gradient of one, for those who compare them. */
+/* The user's output, as plain float; or every activation and gradient of one, for those who compare
+ * them. */
 static enum cvy_status append_fetches(struct cvy_plan *plan, size_t n_values)
 {
     plan->fetch = -1;
-    if (plan->options.fetch) CVYI_TRY(append_fetch(plan, plan->options.output, false, &plan->fetch));
+    if (plan->options.fetch)
+        CVYI_TRY(append_fetch(plan, plan->options.output, false, &plan->fetch));
     if (!plan->options.keep_tensors) return CVY_OK;
     plan->tensor = cvyi_alloc_array(plan->ctx, n_values, sizeof *plan->tensor);
     if (!plan->tensor) return CVY_E_NOMEM;
     for (size_t i = 0; i < n_values; i++) { /* what is inserted from here on is none of the net's */
-        if (plan->list.value[i].role != CVY_ROLE_ACTIVATION || plan->list.value[i].alias >= 0) continue;
+        if (plan->list.value[i].role != CVY_ROLE_ACTIVATION || plan->list.value[i].alias >= 0)
+            continue;
         struct cvyi_tensor *t = &plan->tensor[plan->n_tensors++];
         t->id = (int)i;
         CVYI_TRY(append_fetch(plan, t->id, true, &t->fetched));
@@ -579,16 +641,19 @@ static enum cvy_status append_fetches(struct cvy_plan *plan, size_t n_values)
     return CVY_OK;
 }
 
-/* A reorder is between PLAIN and another layout, and goes to a backend that works in that one: its reader, else the first in
- * the list. An OPAQUE layout is its owner's to convert, who may not decline. */
+/* A reorder is between PLAIN and another layout, and goes to a backend that works in that one: its
+ * reader, else the first in the list. An OPAQUE layout is its owner's to convert, who may not
+ * decline. */
 static enum cvy_status pick_reorder(struct cvy_plan *plan, size_t i)
 {
     const struct cvy_op_desc *op = &plan->list.op[i];
-    const struct cvy_value *from = &plan->list.value[op->in[0]], *to = &plan->list.value[op->out[0]];
+    const struct cvy_value *from = &plan->list.value[op->in[0]],
+                           *to = &plan->list.value[op->out[0]];
     const struct cvy_backend *owner = from->owner ? from->owner : to->owner;
     for (size_t k = 0; k <= plan->n_backends; k++) {
         int b = k ? (int)k - 1 : plan->assign[i], taken = 0;
-        if (!cvyi_claims_knows(plan->backend[b], from) || !cvyi_claims_knows(plan->backend[b], to)) continue;
+        if (!cvyi_claims_knows(plan->backend[b], from) || !cvyi_claims_knows(plan->backend[b], to))
+            continue;
         CVYI_TRY(ask(plan, b, i, 1, &taken));
         if (taken) {
             plan->assign[i] = b;
@@ -596,9 +661,11 @@ static enum cvy_status pick_reorder(struct cvy_plan *plan, size_t i)
         }
     }
     if (owner)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s does not take %s, between its own layout and plain",
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND,
+                         "backend %s does not take %s, between its own layout and plain",
                          owner->name, op->name);
-    return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts", op->name);
+    return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts",
+                     op->name);
 }
 
 static enum cvy_status pick_reorders(struct cvy_plan *plan)
@@ -608,9 +675,10 @@ static enum cvy_status pick_reorders(struct cvy_plan *plan)
     return CVY_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ planning */
+/* ------------------------------------------------------------------------------------- planning */
 
-static void run_barrier(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_barrier(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
 {
     (void)task, (void)worker;
     const struct cvy_plan *plan = arg;
@@ -621,13 +689,15 @@ static void run_barrier(const void *arg, const struct cvy_run *run, size_t task,
 static enum cvy_status plan_barrier(struct cvy_plan *plan)
 {
     plan->current = 0;
-    CVYI_TRY(append_phase(plan, &(struct cvy_phase_desc){ .name = "refresh", .run = run_barrier, .arg = plan,
-                                                          .parts = 1, .alone = true }));
+    CVYI_TRY(append_phase(
+        plan, &(struct cvy_phase_desc){
+                  .name = "refresh", .run = run_barrier, .arg = plan, .parts = 1, .alone = true }));
     plan->phase[plan->n_phases - 1].barrier = true;
     return CVY_OK;
 }
 
-/* Weights that change without their packings' backend knowing: copies, the caller's own, updated by another backend. */
+/* Weights that change without their packings' backend knowing: copies, the caller's own, updated by
+ * another backend. */
 static void settle_refreshes(struct cvy_plan *plan, size_t barrier)
 {
     bool any = false;
@@ -636,14 +706,16 @@ static void settle_refreshes(struct cvy_plan *plan, size_t barrier)
         const struct cvy_value *v = cvy_plan_value(plan, r->id);
         r->always = v->external || v->role == CVY_ROLE_PRIVATE;
         for (size_t k = 0; k < plan->list.n_ops; k++)
-            if (plan->list.op[k].kind == CVY_OP_SGD && plan->list.op[k].in[0] == r->id && plan->assign[k] != r->backend)
+            if (plan->list.op[k].kind == CVY_OP_SGD && plan->list.op[k].in[0] == r->id &&
+                plan->assign[k] != r->backend)
                 r->always = true;
         any = any || r->always;
     }
     if (any) return;
     cvyi_free(plan->ctx, (void *)plan->phase[barrier].desc.name);
     plan->n_phases--;
-    memmove(&plan->phase[barrier], &plan->phase[barrier + 1], (plan->n_phases - barrier) * sizeof *plan->phase);
+    memmove(&plan->phase[barrier], &plan->phase[barrier + 1],
+            (plan->n_phases - barrier) * sizeof *plan->phase);
 }
 
 static void log_piece(const struct cvy_plan *plan, size_t first, int n)
@@ -662,17 +734,19 @@ static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
     size_t first = plan->n_phases;
     CVYI_TRY(ask(plan, plan->assign[i], i, chain(plan, i, plan->assign), n));
     if (!*n)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s took %s and then declined it", backend->name,
-                         plan->list.op[i].name);
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "backend %s took %s and then declined it",
+                         backend->name, plan->list.op[i].name);
     if (plan->ctx->options.verbose >= 1) log_piece(plan, i, *n);
     plan->planned = i;
     plan->n_planned = (size_t)*n;
     *plan->ctx->message = 0;
-    enum cvy_status status = told(plan, backend->plan(plan->state[plan->current], plan, &plan->list.op[i], *n, i),
-                                  plan->list.op[i].name);
+    enum cvy_status status =
+        told(plan, backend->plan(plan->state[plan->current], plan, &plan->list.op[i], *n, i),
+             plan->list.op[i].name);
     if (status == CVY_OK) status = cvyi_claims_piece(plan, first);
     plan->n_planned = 0;
-    for (size_t p = first; p < plan->n_phases; p++) plan->phase[p].first_op = i, plan->phase[p].n_ops = (size_t)*n;
+    for (size_t p = first; p < plan->n_phases; p++)
+        plan->phase[p].first_op = i, plan->phase[p].n_ops = (size_t)*n;
     return status;
 }
 
@@ -700,7 +774,8 @@ static enum cvy_status open_backends(struct cvy_plan *plan)
         plan->n_backends = o->n_backends;
         memcpy(plan->backend, o->backends, o->n_backends * sizeof *o->backends);
     } else {
-        CVYI_TRY(cvyi_registry_parse(plan->ctx, plan->ctx->options.backends, plan->backend, &plan->n_backends));
+        CVYI_TRY(cvyi_registry_parse(plan->ctx, plan->ctx->options.backends, plan->backend,
+                                     &plan->n_backends));
     }
     for (size_t b = 0; b < plan->n_backends; b++) {
         CVYI_TRY(cvyi_claims_backend(plan->ctx, plan->backend[b]));
@@ -736,8 +811,9 @@ static enum cvy_status build(struct cvy_plan *plan)
     CVYI_TRY(plan_pieces(plan, n_head));
     CVYI_TRY(cvyi_stages_build(plan));
     CVYI_TRY(cvyi_memory_build(plan));
-    cvyi_log(plan->ctx, 1, "%zu ops, %zu phases, %zu stages, arena %zu bytes, parameters %zu bytes", plan->list.n_ops,
-             plan->n_phases, plan->n_stages, plan->arena_bytes, plan->fixed_bytes);
+    cvyi_log(plan->ctx, 1, "%zu ops, %zu phases, %zu stages, arena %zu bytes, parameters %zu bytes",
+             plan->list.n_ops, plan->n_phases, plan->n_stages, plan->arena_bytes,
+             plan->fixed_bytes);
     plan->lends = lends(plan);
     return CVY_OK;
 }
@@ -747,7 +823,8 @@ static enum cvy_status compile(struct cvy_plan *plan)
     bool threads = false;
     if (plan->list.status) return plan->list.status;
     CVYI_TRY(open_backends(plan));
-    for (size_t b = 0; b < plan->n_backends; b++) threads |= cvyi_registry_has_threads(plan->backend[b]);
+    for (size_t b = 0; b < plan->n_backends; b++)
+        threads |= cvyi_registry_has_threads(plan->backend[b]);
     if (!threads) return build(plan);
     cvyi_team_lend(plan->ctx->team, true); /* they may be used, and even made, while it plans */
     enum cvy_status status = build(plan);
@@ -756,7 +833,8 @@ static enum cvy_status compile(struct cvy_plan *plan)
 }
 
 enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
-                                     const struct cvyi_program_options *options, struct cvy_plan **out)
+                                     const struct cvyi_program_options *options,
+                                     struct cvy_plan **out)
 {
     struct cvy_plan *plan = cvyi_alloc(ctx, sizeof *plan);
     *out = NULL;

@@ -1,4 +1,5 @@
-/* Creating a context: base/context.c resolves options and environment, the registry knows the backends' names. */
+/* Creating a context: base/context.c resolves options and environment, the registry knows the
+ * backends' names. */
 #include "base/context.h"
 #include "program/program.h"
 
@@ -15,7 +16,10 @@ enum cvy_status cvy_context_create(const cvy_context_options *options, cvy_conte
     return status;
 }
 
-struct names { char *text; size_t size, length; };
+struct names {
+    char *text;
+    size_t size, length;
+};
 
 /* Appends a name that is not there yet; what does not fit is only counted. */
 static void append(void *arg, const char *name)
@@ -43,5 +47,6 @@ enum cvy_status cvy_context_available(cvy_context *ctx, char *names, size_t size
     cvyi_module_list(ctx, append, &n);
     memcpy(ctx->message, message, sizeof message); /* what cannot be opened is no error here */
     if (n.length < size) return CVY_OK;
-    return cvyi_fail(ctx, CVY_E_ARG, "the names of all backends take %zu bytes, %zu are given", n.length + 1, size);
+    return cvyi_fail(ctx, CVY_E_ARG, "the names of all backends take %zu bytes, %zu are given",
+                     n.length + 1, size);
 }

@@ -1,5 +1,5 @@
-/* Runs a compiled program: the team's stages in one parallel region, phases that must be alone between regions on the
- * calling thread. Allocates nothing, locks nothing, decides nothing. */
+/* Runs a compiled program: the team's stages in one parallel region, phases that must be alone
+ * between regions on the calling thread. Allocates nothing, locks nothing, decides nothing. */
 #include "program/program.h"
 
 #include <stdarg.h>
@@ -20,8 +20,8 @@ static uint64_t now(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-
-static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p, size_t task, size_t thread)
+static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p, size_t task,
+                      size_t thread)
 {
     const struct cvy_phase_desc *phase = &plan->phase[p].desc;
     if (!plan->profiling) {
@@ -37,7 +37,8 @@ static void run_task(void *arg, size_t stage, size_t task, size_t thread)
 {
     const struct segment *segment = arg;
     struct cvy_plan *plan = segment->plan;
-    const struct cvyi_turn *turn = &plan->turn[plan->stage[segment->first_stage + stage].first_turn + task];
+    const struct cvyi_turn *turn =
+        &plan->turn[plan->stage[segment->first_stage + stage].first_turn + task];
     const struct cvyi_strand *strand = &plan->strand[turn->strand];
     for (size_t i = 0; i < strand->n; i++)
         run_phase(plan, segment->run, plan->order[strand->first + i], turn->task, thread);
@@ -46,8 +47,9 @@ static void run_task(void *arg, size_t stage, size_t task, size_t thread)
 static void log_run(const struct cvy_plan *plan, const struct cvy_run *run)
 {
     for (size_t p = 0; p < plan->n_phases; p++)
-        cvyi_log(plan->ctx, 2, "step %llu: %s (%s), stage %zu, %zu tasks", (unsigned long long)run->step,
-                 plan->phase[p].desc.name, plan->backend[plan->phase[p].backend]->name, plan->phase[p].stage,
+        cvyi_log(plan->ctx, 2, "step %llu: %s (%s), stage %zu, %zu tasks",
+                 (unsigned long long)run->step, plan->phase[p].desc.name,
+                 plan->backend[plan->phase[p].backend]->name, plan->phase[p].stage,
                  plan->phase[p].tasks);
 }
 

@@ -1,4 +1,5 @@
-/* What outsiders are told of a compiled program: its ops, its phases and what they took, its kept tensors. */
+/* What outsiders are told of a compiled program: its ops, its phases and what they took, its kept
+ * tensors. */
 #include "program/program.h"
 
 static double seconds_of(const struct cvy_plan *plan, size_t phase)
@@ -12,25 +13,36 @@ static double seconds_of(const struct cvy_plan *plan, size_t phase)
 enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info)
 {
     if (!info || index >= plan->n_phases)
-        return cvyi_fail(plan->ctx, CVY_E_ARG, "phase %zu of %zu was asked for", index, plan->n_phases);
+        return cvyi_fail(plan->ctx, CVY_E_ARG, "phase %zu of %zu was asked for", index,
+                         plan->n_phases);
     const struct cvyi_phase *p = &plan->phase[index];
     size_t threads = plan->ctx->options.threads;
-    bool reorder = p->desc.reorder || (p->n_ops == 1 && plan->list.op[p->first_op].kind == CVY_OP_REORDER);
-    *info = (cvy_phase_info){ .name = p->desc.name, .backend = plan->backend[p->backend]->name,
-                              .kernel = p->desc.kernel ? p->desc.kernel : "", .stage = p->stage, .tasks = p->tasks,
-                              .threads = p->desc.alone || p->desc.gate ? 1 : p->tasks < threads ? p->tasks : threads,
-                              .first_op = p->first_op, .ops = p->n_ops, .reorder = reorder,
-                              .seconds = seconds_of(plan, index), .flops = p->desc.flops };
+    bool reorder =
+        p->desc.reorder || (p->n_ops == 1 && plan->list.op[p->first_op].kind == CVY_OP_REORDER);
+    *info = (cvy_phase_info){ .name = p->desc.name,
+                              .backend = plan->backend[p->backend]->name,
+                              .kernel = p->desc.kernel ? p->desc.kernel : "",
+                              .stage = p->stage,
+                              .tasks = p->tasks,
+                              .threads = p->desc.alone || p->desc.gate ? 1
+                                         : p->tasks < threads          ? p->tasks
+                                                                       : threads,
+                              .first_op = p->first_op,
+                              .ops = p->n_ops,
+                              .reorder = reorder,
+                              .seconds = seconds_of(plan, index),
+                              .flops = p->desc.flops };
     return CVY_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ ops */
+/* ------------------------------------------------------------------------------------------ ops */
 
 static double bytes_of(const struct cvy_plan *plan, int id)
 {
     const struct cvy_value *v = id < 0 ? NULL : cvy_plan_value(plan, id);
     if (!v || v->role == CVY_ROLE_STATS || v->role == CVY_ROLE_INPUT) return 0;
-    return (double)sizeof(float) * (double)v->shape.n * (double)v->shape.c * (double)v->shape.h * (double)v->shape.w;
+    return (double)sizeof(float) * (double)v->shape.n * (double)v->shape.c * (double)v->shape.h *
+           (double)v->shape.w;
 }
 
 /* The loss divides a step; what adds gradients behind it has the kind of a forward op. */
@@ -47,9 +59,12 @@ static enum cvy_part part_of(const struct cvy_plan *plan, size_t index)
 enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_op_info *info)
 {
     if (!info || index >= plan->list.n_ops)
-        return cvyi_fail(plan->ctx, CVY_E_ARG, "op %zu of %zu was asked for", index, plan->list.n_ops);
+        return cvyi_fail(plan->ctx, CVY_E_ARG, "op %zu of %zu was asked for", index,
+                         plan->list.n_ops);
     const struct cvy_op_desc *op = &plan->list.op[index];
-    *info = (cvy_op_info){ .name = op->name, .type = cvyi_op_kind_name(op->kind), .part = part_of(plan, index),
+    *info = (cvy_op_info){ .name = op->name,
+                           .type = cvyi_op_kind_name(op->kind),
+                           .part = part_of(plan, index),
                            .flops = cvyi_op_flops(&plan->list, op) };
     for (int k = 0; k < op->n_in; k++) info->bytes += bytes_of(plan, op->in[k]);
     for (int k = 0; k < op->n_out; k++) info->bytes += bytes_of(plan, op->out[k]);
@@ -59,19 +74,23 @@ enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_o
     return CVY_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ tensors */
+/* -------------------------------------------------------------------------------------- tensors */
 
-static enum cvy_status tensor(const struct cvy_plan *plan, size_t index, const struct cvyi_tensor **t)
+static enum cvy_status tensor(const struct cvy_plan *plan, size_t index,
+                              const struct cvyi_tensor **t)
 {
     if (index >= plan->n_tensors)
-        return cvyi_fail(plan->ctx, plan->n_tensors ? CVY_E_ARG : CVY_E_STATE, plan->n_tensors
-                         ? "tensor %zu of %zu was asked for" : "tensor %zu was asked for, but keep_tensors was not set (%zu)",
+        return cvyi_fail(plan->ctx, plan->n_tensors ? CVY_E_ARG : CVY_E_STATE,
+                         plan->n_tensors
+                             ? "tensor %zu of %zu was asked for"
+                             : "tensor %zu was asked for, but keep_tensors was not set (%zu)",
                          index, plan->n_tensors);
     *t = &plan->tensor[index];
     return CVY_OK;
 }
 
-enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index, cvy_tensor_info *info)
+enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index,
+                                    cvy_tensor_info *info)
 {
     const struct cvyi_tensor *t = NULL;
     CVYI_TRY(tensor(plan, index, &t));
@@ -80,16 +99,19 @@ enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index, c
     return CVY_OK;
 }
 
-enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t index, double *out, size_t count)
+enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t index, double *out,
+                                        size_t count)
 {
     const struct cvyi_tensor *t = NULL;
     CVYI_TRY(tensor(plan, index, &t));
     const struct cvy_value *v = cvy_plan_value(plan, t->fetched);
     size_t n = v->shape.n * v->shape.c * v->shape.h * v->shape.w;
-    if (!out || count > n) return cvyi_fail(plan->ctx, CVY_E_SHAPE, "%s has %zu elements, not %zu", v->name, n, count);
+    if (!out || count > n)
+        return cvyi_fail(plan->ctx, CVY_E_SHAPE, "%s has %zu elements, not %zu", v->name, n, count);
     const void *from = plan->buf[t->fetched];
     if (!from) return cvyi_fail(plan->ctx, CVY_E_STATE, "%s: a dry run has no tensors", v->name);
     for (size_t i = 0; i < count; i++)
-        out[i] = v->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)from)[i] : (double)((const float *)from)[i];
+        out[i] = v->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)from)[i]
+                                                 : (double)((const float *)from)[i];
     return CVY_OK;
 }

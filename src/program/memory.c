@@ -1,6 +1,7 @@
-/* Where every buffer of a program lies. Transient ones share one arena by their lifetimes in stages; those that outlive a
- * step (parameters, their gradients and packings, what users read) lie in a block of their own. Measuring is binding:
- * one placement gives the size and the addresses. Knows stages and sizes, not ops. */
+/* Where every buffer of a program lies. Transient ones share one arena by their lifetimes in
+ * stages; those that outlive a step (parameters, their gradients and packings, what users read) lie
+ * in a block of their own. Measuring is binding: one placement gives the size and the addresses.
+ * Knows stages and sizes, not ops. */
 #include "program/program.h"
 
 #include <string.h>
@@ -15,19 +16,23 @@ static bool round_up(size_t *bytes, size_t unit)
     return true;
 }
 
-/* Whether the place at `offset` is free for slot s: none of the n that were placed and lie there lives with it. */
-static bool is_free(const struct cvyi_slot *slot, const size_t *order, size_t n, size_t offset, const struct cvyi_slot *s)
+/* Whether the place at `offset` is free for slot s: none of the n that were placed and lie there
+ * lives with it. */
+static bool is_free(const struct cvyi_slot *slot, const size_t *order, size_t n, size_t offset,
+                    const struct cvyi_slot *s)
 {
     for (size_t j = 0; j < n; j++) {
         const struct cvyi_slot *o = &slot[order[j]];
-        if (o->bytes && o->offset == offset && o->first <= s->last && s->first <= o->last) return false;
+        if (o->bytes && o->offset == offset && o->first <= s->last && s->first <= o->last)
+            return false;
     }
     return true;
 }
 
-/* Earliest first, into the place of a dead buffer of the same size, else behind all: so a size has as many places as it
- * has buffers alive at once. Of the same size only, because then image block b lies where the other's block b lay, and
- * the core that has b has the lines already (docs/decisions/0009). */
+/* Earliest first, into the place of a dead buffer of the same size, else behind all: so a size has
+ * as many places as it has buffers alive at once. Of the same size only, because then image block b
+ * lies where the other's block b lay, and the core that has b has the lines already
+ * (docs/decisions/0009). */
 size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order)
 {
     size_t total = 0;
@@ -41,7 +46,8 @@ size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order)
         s->offset = total;
         for (size_t j = 0; j < i && s->offset == total; j++) {
             const struct cvyi_slot *o = &slot[order[j]];
-            if (o->bytes == s->bytes && is_free(slot, order, i, o->offset, s)) s->offset = o->offset;
+            if (o->bytes == s->bytes && is_free(slot, order, i, o->offset, s))
+                s->offset = o->offset;
         }
         if (s->offset < total) continue;
         if (s->bytes > SIZE_MAX - total) return SIZE_MAX;
@@ -50,8 +56,8 @@ size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order)
     return total;
 }
 
-/* Zeroed. Large blocks lie on huge pages where the system grants them: a step walks all of its arena, and TLB misses are
- * what it would wait for. */
+/* Zeroed. Large blocks lie on huge pages where the system grants them: a step walks all of its
+ * arena, and TLB misses are what it would wait for. */
 static enum cvy_status block_alloc(struct cvy_context *ctx, size_t bytes, void **block)
 {
     if (bytes < HUGE) {
@@ -61,7 +67,9 @@ static enum cvy_status block_alloc(struct cvy_context *ctx, size_t bytes, void *
     const cvy_allocator *a = &ctx->options.allocator;
     size_t rounded = bytes;
     *block = round_up(&rounded, HUGE) ? a->alloc(a->user, rounded, HUGE) : NULL;
-    if (!*block) return cvyi_fail(ctx, CVY_E_NOMEM, "out of memory: the program needs %zu bytes in one piece", bytes);
+    if (!*block)
+        return cvyi_fail(ctx, CVY_E_NOMEM,
+                         "out of memory: the program needs %zu bytes in one piece", bytes);
     (void)madvise(*block, rounded, MADV_HUGEPAGE); /* a hint; refusal changes nothing */
     memset(*block, 0, rounded);
     return CVY_OK;
@@ -74,13 +82,15 @@ static void block_free(struct cvy_context *ctx, void *block, size_t bytes)
 
 static enum cvy_status too_large(const struct cvy_plan *plan)
 {
-    return cvyi_fail(plan->ctx, CVY_E_NOMEM, "the program's memory does not fit into the address space");
+    return cvyi_fail(plan->ctx, CVY_E_NOMEM,
+                     "the program's memory does not fit into the address space");
 }
 
 /* First and last stage of every buffer; a transient one must be written before it is read. */
 static enum cvy_status lifetimes(struct cvy_plan *plan, struct cvyi_slot *slot, bool *used)
 {
-    for (size_t p = 0; p < plan->n_phases; p++) { /* program order, so the first access seen is the first in time */
+    /* program order, so the first access seen is the first in time */
+    for (size_t p = 0; p < plan->n_phases; p++) {
         const struct cvyi_phase *phase = &plan->phase[p];
         bool *written = used + cvyi_program_values(plan);
         for (int pass = 0; pass < 2; pass++)
@@ -90,11 +100,15 @@ static enum cvy_status lifetimes(struct cvy_plan *plan, struct cvyi_slot *slot, 
                 bool write = cvyi_writes(access);
                 const struct cvy_value *v = cvy_plan_value(plan, id);
                 if (v->role == CVY_ROLE_INPUT || v->external) continue;
-                if (write == (pass == 0)) { /* what a phase both writes and reads, it writes first */
+                /* what a phase both writes and reads, it writes first */
+                if (write == (pass == 0)) {
                     if (write) written[id] = true;
                     else if (!written[id] && !cvyi_program_persistent(plan, id))
-                        return cvyi_fail(plan->ctx, CVY_E_BACKEND, "phase %s of backend %s reads %s, which nothing has"
-                                         " written", phase->desc.name, plan->backend[phase->backend]->name, v->name);
+                        return cvyi_fail(plan->ctx, CVY_E_BACKEND,
+                                         "phase %s of backend %s reads %s, which nothing has"
+                                         " written",
+                                         phase->desc.name, plan->backend[phase->backend]->name,
+                                         v->name);
                 }
                 if (!used[id] || phase->stage < slot[id].first) slot[id].first = phase->stage;
                 if (!used[id] || phase->stage > slot[id].last) slot[id].last = phase->stage;
@@ -104,13 +118,16 @@ static enum cvy_status lifetimes(struct cvy_plan *plan, struct cvyi_slot *slot, 
     return CVY_OK;
 }
 
-/* Whether phase p may write value `to` where `from` lies: transient, of one size, and nobody else touches `from` at the
- * same time or later, or `to` earlier. A phase of the same strand comes before or after p in every task. */
+/* Whether phase p may write value `to` where `from` lies: transient, of one size, and nobody else
+ * touches `from` at the same time or later, or `to` earlier. A phase of the same strand comes
+ * before or after p in every task. */
 static bool may_share(const struct cvy_plan *plan, size_t p, int from, int to)
 {
     const struct cvy_value *a = cvy_plan_value(plan, from), *b = cvy_plan_value(plan, to);
-    if (a->external || b->external || a->role == CVY_ROLE_INPUT || a->bytes != b->bytes || a->plane != b->plane ||
-        cvyi_program_persistent(plan, from) || cvyi_program_persistent(plan, to)) return false;
+    if (a->external || b->external || a->role == CVY_ROLE_INPUT || a->bytes != b->bytes ||
+        a->plane != b->plane || cvyi_program_persistent(plan, from) ||
+        cvyi_program_persistent(plan, to))
+        return false;
     const struct cvyi_phase *phase = &plan->phase[p];
     for (size_t q = 0; q < plan->n_phases; q++) {
         const struct cvyi_phase *other = &plan->phase[q];
@@ -132,7 +149,8 @@ static void share_places(const struct cvy_plan *plan, struct cvyi_slot *slot, si
     for (size_t p = 0; p < plan->n_phases; p++) {
         const struct cvy_phase_desc *phase = &plan->phase[p].desc;
         if (phase->in_place.from == phase->in_place.to) continue;
-        int from = cvyi_program_root(plan, phase->in_place.from), to = cvyi_program_root(plan, phase->in_place.to);
+        int from = cvyi_program_root(plan, phase->in_place.from),
+            to = cvyi_program_root(plan, phase->in_place.to);
         if (!may_share(plan, p, from, to)) continue;
         size_t root = home[from];
         home[to] = root;
@@ -140,8 +158,8 @@ static void share_places(const struct cvy_plan *plan, struct cvyi_slot *slot, si
     }
 }
 
-static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, struct cvyi_slot *dense, size_t *work,
-                             const bool *used)
+static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, struct cvyi_slot *dense,
+                             size_t *work, const bool *used)
 {
     size_t n = cvyi_program_values(plan), m = 0;
     size_t *member = work, *order = work + n, *home = work + 2 * n;
@@ -189,7 +207,8 @@ static enum cvy_status allocate(struct cvy_plan *plan, const struct cvyi_slot *s
     for (size_t i = 0; plan->options.share && i < plan->list.n_values; i++)
         if (plan->info[i].shared) {
             const struct cvy_value *v = &plan->list.value[i];
-            plan->buf[i] = plan->options.share->buf[cvyi_program_find(plan->options.share, v->role, v->name)];
+            plan->buf[i] =
+                plan->options.share->buf[cvyi_program_find(plan->options.share, v->role, v->name)];
         }
     cvyi_program_bind_arena(plan, NULL);
     return CVY_OK;
@@ -216,7 +235,8 @@ enum cvy_status cvyi_memory_build(struct cvy_plan *plan)
     size_t n = cvyi_program_values(plan);
     plan->scratch_bytes = 0;
     for (size_t i = 0; i < plan->n_phases; i++)
-        if (plan->phase[i].desc.scratch_bytes > plan->scratch_bytes) plan->scratch_bytes = plan->phase[i].desc.scratch_bytes;
+        if (plan->phase[i].desc.scratch_bytes > plan->scratch_bytes)
+            plan->scratch_bytes = plan->phase[i].desc.scratch_bytes;
     if (!round_up(&plan->scratch_bytes, 64)) return too_large(plan);
     plan->buf = cvyi_alloc_array(ctx, n, sizeof *plan->buf);
     plan->offset = cvyi_alloc_array(ctx, n, sizeof *plan->offset);

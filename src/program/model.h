@@ -1,4 +1,5 @@
-/* What trainer and predictor have in common: parameters by name, and the batch as it goes into a run. */
+/* What trainer and predictor have in common: parameters by name, and the batch as it goes into a
+ * run. */
 #ifndef CVYI_MODEL_H
 #define CVYI_MODEL_H
 
@@ -8,7 +9,10 @@
 
 #define CVYI_PARAM_KINDS 4
 
-struct cvyi_param { int id; size_t rank, dims[4], count; };
+struct cvyi_param {
+    int id;
+    size_t rank, dims[4], count;
+};
 
 struct cvyi_params {
     struct cvy_plan *plan;
@@ -16,28 +20,31 @@ struct cvyi_params {
     size_t first[CVYI_PARAM_KINDS], n[CVYI_PARAM_KINDS]; /* param[first[kind] … + n[kind]) */
 };
 
-enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan, const struct cvy_net *net);
+enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan,
+                                   const struct cvy_net *net);
 void cvyi_params_destroy(struct cvyi_params *params);
 /* First values of weights and running statistics; refreshes packings. */
-enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net, const cvy_init_desc *init);
-enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_param_kind kind, size_t index,
-                                 cvy_param_info *info);
+enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net,
+                                 const cvy_init_desc *init);
+enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_param_kind kind,
+                                 size_t index, cvy_param_info *info);
 /* Exactly one of f and d; in the user's layout. */
-enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name, float *f,
-                                double *d, size_t count);
-enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name,
-                                const float *f, const double *d, size_t count);
+enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind,
+                                const char *name, float *f, double *d, size_t count);
+enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param_kind kind,
+                                const char *name, const float *f, const double *d, size_t count);
 
 struct cvyi_input {
     float *scale_u8, *scale_f32, *shift; /* per channel; one allocation */
     size_t channels;
 };
-enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *input, const cvy_input_desc *desc,
-                                  size_t channels);
-enum cvy_status cvyi_input_copy(struct cvy_context *ctx, struct cvyi_input *input, const struct cvyi_input *from);
+enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *input,
+                                  const cvy_input_desc *desc, size_t channels);
+enum cvy_status cvyi_input_copy(struct cvy_context *ctx, struct cvyi_input *input,
+                                const struct cvyi_input *from);
 /* Checks the batch and says in `run` where it lies. */
-enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input *input, const cvy_batch *batch,
-                                size_t capacity, struct cvy_run *run);
+enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input *input,
+                                const cvy_batch *batch, size_t capacity, struct cvy_run *run);
 void cvyi_plan_describe(const struct cvy_plan *plan, cvy_plan_info *info);
 
 struct cvy_trainer {
@@ -47,9 +54,9 @@ struct cvy_trainer {
     struct cvyi_input input;
     cvy_trainer_options options; /* its arrays are not kept */
     size_t classes;
-    int loss;                    /* value {Σ loss, number correct} */
+    int loss; /* value {Σ loss, number correct} */
     uint64_t steps;
-    uint64_t version;            /* changes whenever a weight does */
+    uint64_t version; /* changes whenever a weight does */
 };
 
 #endif

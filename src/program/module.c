@@ -1,5 +1,6 @@
-/* Backends from shared objects, convoy-NAME.so: where they are looked for, and what is checked before one is believed.
- * They are never unloaded, a refused one neither: the threads of what they brought along may outlive every program. */
+/* Backends from shared objects, convoy-NAME.so: where they are looked for, and what is checked
+ * before one is believed. They are never unloaded, a refused one neither: the threads of what they
+ * brought along may outlive every program. */
 #include "program/program.h"
 
 #include <dirent.h>
@@ -16,8 +17,9 @@
 #define CVYI_MODULE_DIR ""
 #endif
 
-/* The file that this code was loaded from: libconvoy.so, or a program that it is linked into. A program has no name in
- * the loader's list, and argv[0], which dladdr gives for it, lacks the directory if it was found in PATH. */
+/* The file that this code was loaded from: libconvoy.so, or a program that it is linked into. A
+ * program has no name in the loader's list, and argv[0], which dladdr gives for it, lacks the
+ * directory if it was found in PATH. */
 static void own_file(char path[PATH_MAX])
 {
     Dl_info info;
@@ -32,8 +34,13 @@ static void own_file(char path[PATH_MAX])
     }
 }
 
-/* Where modules are looked for. `own` is the directory of own_file, `list` the context's own ones. */
-struct search { char own[PATH_MAX]; const char *list; int left; };
+/* Where modules are looked for. `own` is the directory of own_file, `list` the context's own
+ * ones. */
+struct search {
+    char own[PATH_MAX];
+    const char *list;
+    int left;
+};
 
 static struct search search(const struct cvy_context *ctx)
 {
@@ -61,8 +68,10 @@ static bool next(struct search *s, char dir[PATH_MAX])
     return true;
 }
 
-/* The first DIR/convoy-NAME.so. The directories that were looked into are written down in `tried`. */
-static bool find(const struct cvy_context *ctx, const char *name, char path[PATH_MAX], char *tried, size_t room)
+/* The first DIR/convoy-NAME.so. The directories that were looked into are written down in
+ * `tried`. */
+static bool find(const struct cvy_context *ctx, const char *name, char path[PATH_MAX], char *tried,
+                 size_t room)
 {
     struct search s = search(ctx);
     for (char dir[PATH_MAX]; next(&s, dir);) {
@@ -71,7 +80,8 @@ static bool find(const struct cvy_context *ctx, const char *name, char path[PATH
         strncat(tried, dir, room - strlen(tried) - 1);
         if (access(path, F_OK) == 0) return true;
         if (errno == ENOENT || errno == ENOTDIR) continue;
-        strncat(tried, ": ", room - strlen(tried) - 1); /* there may be one, but it cannot be seen */
+        /* there may be one, but it cannot be seen */
+        strncat(tried, ": ", room - strlen(tried) - 1);
         strncat(tried, strerror(errno), room - strlen(tried) - 1);
     }
     return false;
@@ -80,42 +90,58 @@ static bool find(const struct cvy_context *ctx, const char *name, char path[PATH
 static enum cvy_status not_loaded(struct cvy_context *ctx, const char *name, const char *path)
 {
     const char *why = dlerror();
-    return cvyi_fail(ctx, CVY_E_BACKEND, "backend \"%s\" cannot be loaded: %s%s", name, why ? why : path,
-                     why && strstr(why, "undefined symbol: cvy_") ? "; this library does not have it: build the two from one release" : "");
+    return cvyi_fail(ctx, CVY_E_BACKEND, "backend \"%s\" cannot be loaded: %s%s", name,
+                     why ? why : path,
+                     why && strstr(why, "undefined symbol: cvy_")
+                         ? "; this library does not have it: build the two from one release"
+                         : "");
 }
 
 /* Nothing behind the number can be relied upon where it differs. */
-static enum cvy_status check_version(struct cvy_context *ctx, const char *path, const struct cvy_backend *backend)
+static enum cvy_status check_version(struct cvy_context *ctx, const char *path,
+                                     const struct cvy_backend *backend)
 {
-    if (!backend) return cvyi_fail(ctx, CVY_E_BACKEND, "%s is not a module for convoy: it exports no cvy_module", path);
+    if (!backend)
+        return cvyi_fail(ctx, CVY_E_BACKEND,
+                         "%s is not a module for convoy: it exports no cvy_module", path);
     if (backend->abi == CVY_BACKEND_ABI) return CVY_OK;
-    return cvyi_fail(ctx, CVY_E_BACKEND, "%s speaks version %d of the contract of backends, this library the %s version %d:"
-                     " build the two from one release", path, backend->abi,
-                     backend->abi < CVY_BACKEND_ABI ? "newer" : "older", CVY_BACKEND_ABI);
+    return cvyi_fail(
+        ctx, CVY_E_BACKEND,
+        "%s speaks version %d of the contract of backends, this library the %s version %d:"
+        " build the two from one release",
+        path, backend->abi, backend->abi < CVY_BACKEND_ABI ? "newer" : "older", CVY_BACKEND_ABI);
 }
 
-enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, const struct cvy_backend **out)
+enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name,
+                                 const struct cvy_backend **out)
 {
     char path[PATH_MAX], own[PATH_MAX], tried[384] = "";
     if (!find(ctx, name, path, tried, sizeof tried)) {
-        const char *help = strcmp(name, "onednn") ? "CVY_BACKEND_PATH names further directories"
-                           : "install oneDNN (Debian: libdnnl-dev) and build with -Donednn=enabled, or set CVY_BACKEND_PATH";
-        return cvyi_fail(ctx, CVY_E_ARG, "unknown backend \"%s\": built in are native, reference, and there is no"
-                         " convoy-%s.so in %s; %s", name, name, *tried ? tried : "any directory", help);
+        const char *help = strcmp(name, "onednn")
+                               ? "CVY_BACKEND_PATH names further directories"
+                               : "install oneDNN (Debian: libdnnl-dev) and build with "
+                                 "-Donednn=enabled, or set CVY_BACKEND_PATH";
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "unknown backend \"%s\": built in are native, reference, and there is no"
+                         " convoy-%s.so in %s; %s",
+                         name, name, *tried ? tried : "any directory", help);
     }
-    /* The module calls cvy_plan_* of the library that opens it, which a host may have loaded for itself only. */
+    /* The module calls cvy_plan_* of the library that opens it, which a host may have loaded for
+     * itself only. */
     own_file(own);
     (void)dlopen(own, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
-    void *module = dlopen(path, RTLD_LAZY | RTLD_LOCAL); /* of another version it may call what there is not */
+    /* of another version it may call what there is not */
+    void *module = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
     if (!module) return not_loaded(ctx, name, path);
     enum cvy_status status = check_version(ctx, path, dlsym(module, "cvy_module"));
     dlclose(module);
     if (status != CVY_OK) return status;
-    if (!(module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE))) return not_loaded(ctx, name, path);
+    if (!(module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)))
+        return not_loaded(ctx, name, path);
     const struct cvy_backend *backend = dlsym(module, "cvy_module");
     if (!backend->name || strcmp(backend->name, name) != 0)
-        return cvyi_fail(ctx, CVY_E_BACKEND, "%s holds backend \"%s\", not \"%s\"", path, backend->name ? backend->name : "",
-                         name);
+        return cvyi_fail(ctx, CVY_E_BACKEND, "%s holds backend \"%s\", not \"%s\"", path,
+                         backend->name ? backend->name : "", name);
     CVYI_TRY(cvyi_claims_backend(ctx, backend));
     *out = backend;
     return CVY_OK;
@@ -127,7 +153,8 @@ static int is_module(const struct dirent *file)
     return n > 10 && !strncmp(file->d_name, "convoy-", 7) && !strcmp(file->d_name + n - 3, ".so");
 }
 
-void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name), void *arg)
+void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name),
+                      void *arg)
 {
     struct search s = search(ctx);
     for (char dir[PATH_MAX]; next(&s, dir);) {

@@ -1,5 +1,6 @@
-/* Single operators on the host's own NCHW buffers: each is a program of one operator whose values are the caller's,
- * bound anew in every run; layouts are changed by the compiler's ordinary reorders. Knows the op lists' conventions. */
+/* Single operators on the host's own NCHW buffers: each is a program of one operator whose values
+ * are the caller's, bound anew in every run; layouts are changed by the compiler's ordinary
+ * reorders. Knows the op lists' conventions. */
 #include <stdint.h>
 #include <string.h>
 
@@ -8,10 +9,21 @@
 
 #define MAX_ARGS (CVY_MAX_IN + 1)
 
-/* Which member of cvy_op_args a value is bound to; at: which pointer of a member that holds many, else -1. */
-struct argument { int id, at; size_t offset; const char *name; };
-/* Small per-channel float arrays of the caller that live in the program in its own layout: copied before and after. */
-struct channel_arg { int id; size_t first, offset; bool in, out, optional; const char *name; };
+/* Which member of cvy_op_args a value is bound to; at: which pointer of a member that holds many,
+ * else -1. */
+struct argument {
+    int id, at;
+    size_t offset;
+    const char *name;
+};
+/* Small per-channel float arrays of the caller that live in the program in its own layout: copied
+ * before and after. */
+struct channel_arg {
+    int id;
+    size_t first, offset;
+    bool in, out, optional;
+    const char *name;
+};
 
 struct cvy_op {
     struct cvy_context *ctx;
@@ -22,7 +34,7 @@ struct cvy_op {
     size_t n_channels;
     size_t channels;
     cvy_shape src, dst;
-    size_t classes;       /* loss: of labels; else 0 */
+    size_t classes; /* loss: of labels; else 0 */
     int loss;
     const char *backend;
 };
@@ -37,7 +49,8 @@ struct build {
 
 #define ARG(member) offsetof(cvy_op_args, member), #member
 
-static int external(struct build *b, enum cvy_role role, cvy_shape shape, size_t offset, const char *name)
+static int external(struct build *b, enum cvy_role role, cvy_shape shape, size_t offset,
+                    const char *name)
 {
     int id = cvyi_list_value(&b->list, role, shape, "%s", name);
     if (id < 0) return -1;
@@ -56,10 +69,11 @@ static int kept(struct build *b, enum cvy_role role, cvy_shape shape, const char
     return id;
 }
 
-static void channel(struct build *b, int id, size_t first, bool in, bool out, bool optional, size_t offset,
-                    const char *name)
+static void channel(struct build *b, int id, size_t first, bool in, bool out, bool optional,
+                    size_t offset, const char *name)
 {
-    b->op->channel[b->op->n_channels++] = (struct channel_arg){ id, first, offset, in, out, optional, name };
+    b->op->channel[b->op->n_channels++] =
+        (struct channel_arg){ id, first, offset, in, out, optional, name };
 }
 
 static enum cvy_status begin(struct build *b, cvy_context *ctx, cvy_shape src, cvy_op **out)
@@ -102,12 +116,14 @@ static enum cvy_status finish(struct build *b, bool training, cvy_op **out)
     struct cvy_op *op = b->op;
     if (b->list.status != CVY_OK) return abandon(b, b->list.status);
     enum cvy_op_kind kind = b->list.op[b->list.n_ops - 1].kind;
-    struct cvyi_program_options options = { .capacity = op->src.n, .training = training, .keep = b->keep,
-                                            .n_keep = b->n_keep };
+    struct cvyi_program_options options = {
+        .capacity = op->src.n, .training = training, .keep = b->keep, .n_keep = b->n_keep
+    };
     enum cvy_status status = cvyi_program_compile(op->ctx, &b->list, &options, &op->program);
     if (status != CVY_OK) return abandon(b, status);
     for (size_t i = 0; i < op->program->list.n_ops; i++)
-        if (op->program->list.op[i].kind == kind) op->backend = op->program->backend[op->program->assign[i]]->name;
+        if (op->program->list.op[i].kind == kind)
+            op->backend = op->program->backend[op->program->assign[i]]->name;
     *out = op;
     return CVY_OK;
 }
@@ -117,10 +133,10 @@ static enum cvy_status bad_pass(struct build *b, const char *type, enum cvy_pass
     return abandon(b, cvyi_fail(b->op->ctx, CVY_E_ARG, "%s has no pass %d", type, (int)pass));
 }
 
-/* ------------------------------------------------------------------------------------------------ operators */
+/* ------------------------------------------------------------------------------------ operators */
 
-enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy_shape src, enum cvy_pass pass,
-                              cvy_op **out)
+enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy_shape src,
+                              enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
@@ -130,24 +146,28 @@ enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy
     enum cvy_status status = cvyi_conv2d_out(ctx, NULL, &d, src, &b.op->dst);
     if (status != CVY_OK) return abandon(&b, status);
     b.op->dst.n = src.n;
-    cvy_shape ws = { d.out_channels, src.c / d.groups, d.kernel[0], d.kernel[1] }, bs = { 1, d.out_channels, 1, 1 };
+    cvy_shape ws = { d.out_channels, src.c / d.groups, d.kernel[0], d.kernel[1] },
+              bs = { 1, d.out_channels, 1, 1 };
     struct cvy_op_desc *op;
     if (pass == CVY_FORWARD || pass == CVY_FORWARD_INFER) {
-        int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src), w = EXTERNAL(&b, CVY_ROLE_WEIGHT, ws, weights);
+        int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
+            w = EXTERNAL(&b, CVY_ROLE_WEIGHT, ws, weights);
         int bias = d.no_bias ? -1 : EXTERNAL(&b, CVY_ROLE_WEIGHT, bs, bias);
         int y = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, dst);
         op = add(&b, CVY_OP_CONV2D);
         in3(op, x, w, bias);
         cvyi_op_out(op, y);
     } else if (pass == CVY_BACKWARD_DATA) {
-        int dy = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst), w = EXTERNAL(&b, CVY_ROLE_WEIGHT, ws, weights);
+        int dy = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst),
+            w = EXTERNAL(&b, CVY_ROLE_WEIGHT, ws, weights);
         int dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);
         op = add(&b, CVY_OP_CONV2D_BWD_DATA);
         cvyi_op_in(op, dy);
         cvyi_op_in(op, w);
         cvyi_op_out(op, dx);
     } else if (pass == CVY_BACKWARD_WEIGHTS) {
-        int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src), dy = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst);
+        int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
+            dy = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst);
         int dw = EXTERNAL(&b, CVY_ROLE_WEIGHT_GRAD, ws, diff_weights);
         int db = d.no_bias ? -1 : EXTERNAL(&b, CVY_ROLE_WEIGHT_GRAD, bs, diff_bias);
         op = add(&b, CVY_OP_CONV2D_BWD_WEIGHTS);
@@ -169,7 +189,8 @@ static void batch_norm_forward(struct build *b, const cvy_batch_norm_desc *d, bo
     int gamma = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
     int beta = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, bias);
     int y = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, dst);
-    int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"), rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
+    int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"),
+        rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
     channel(b, rm, 0, true, !infer, !infer, ARG(running_mean));
     channel(b, rv, 0, true, !infer, !infer, ARG(running_var));
     int stats = -1;
@@ -194,14 +215,16 @@ static void batch_norm_forward(struct build *b, const cvy_batch_norm_desc *d, bo
 static void batch_norm_backward(struct build *b, const cvy_batch_norm_desc *d)
 {
     cvy_shape cs = { 1, b->op->src.c, 1, 1 }, ss = { 2, b->op->src.c, 1, 1 };
-    int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, src), dy = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, diff_dst);
+    int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, src),
+        dy = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, diff_dst);
     int gamma = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
     int dgamma = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_weights);
     int dbeta = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_bias);
     int dx = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, diff_src);
     struct cvy_op_desc *op;
     if (d->frozen) { /* mean and var are the running ones that the forward pass used */
-        int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"), rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
+        int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"),
+            rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
         channel(b, rm, 0, true, false, false, ARG(mean));
         channel(b, rv, 0, true, false, false, ARG(var));
         op = add(b, CVY_OP_BN_INFER_BWD);
@@ -232,8 +255,8 @@ static void batch_norm_backward(struct build *b, const cvy_batch_norm_desc *d)
     cvyi_op_out(op, dx);
 }
 
-enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape src, enum cvy_pass pass,
-                                  cvy_op **out)
+enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape src,
+                                  enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
@@ -245,20 +268,23 @@ enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *d
         return bad_pass(&b, "batch_norm", pass);
     bool infer = pass == CVY_FORWARD_INFER || d.frozen;
     if (!infer && src.n * src.h * src.w == 1)
-        return abandon(&b, cvyi_fail(ctx, CVY_E_SHAPE, "batch_norm: training needs more than one value per channel"));
+        return abandon(&b, cvyi_fail(ctx, CVY_E_SHAPE,
+                                     "batch_norm: training needs more than one value per channel"));
     if (pass == CVY_BACKWARD_DATA) batch_norm_backward(&b, &d);
     else batch_norm_forward(&b, &d, infer);
     return finish(&b, pass != CVY_FORWARD_INFER, out);
 }
 
-/* What activation, pool2d, dropout and softmax share: one value in, one out; and the gradient from dy and x or y. */
-static struct cvy_op_desc *unary(struct build *b, enum cvy_pass pass, enum cvy_op_kind forward, enum cvy_op_kind backward,
-                                 bool by_x, bool by_y)
+/* What activation, pool2d, dropout and softmax share: one value in, one out; and the gradient from
+ * dy and x or y. */
+static struct cvy_op_desc *unary(struct build *b, enum cvy_pass pass, enum cvy_op_kind forward,
+                                 enum cvy_op_kind backward, bool by_x, bool by_y)
 {
     struct cvy_op *o = b->op;
     struct cvy_op_desc *op;
     if (pass != CVY_BACKWARD_DATA) {
-        int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->src, src), y = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->dst, dst);
+        int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->src, src),
+            y = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->dst, dst);
         op = add(b, forward);
         cvyi_op_in(op, x);
         cvyi_op_out(op, y);
@@ -276,8 +302,8 @@ static struct cvy_op_desc *unary(struct build *b, enum cvy_pass pass, enum cvy_o
     return op;
 }
 
-enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cvy_shape src, enum cvy_pass pass,
-                                  cvy_op **out)
+enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cvy_shape src,
+                                  enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
@@ -291,8 +317,8 @@ enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cv
     return finish(&b, pass != CVY_FORWARD_INFER, out);
 }
 
-enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy_shape src, enum cvy_pass pass,
-                              cvy_op **out)
+enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy_shape src,
+                              enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
@@ -307,8 +333,8 @@ enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy
     return finish(&b, pass != CVY_FORWARD_INFER, out);
 }
 
-enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, cvy_shape src, enum cvy_pass pass,
-                               cvy_op **out)
+enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, cvy_shape src,
+                               enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
@@ -328,7 +354,8 @@ enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
     CVYI_OWN_FLOATS(ctx);
     struct build b;
     CVYI_TRY(begin(&b, ctx, src, out));
-    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src), x2 = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src2);
+    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
+        x2 = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src2);
     int y = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, dst);
     struct cvy_op_desc *op = add(&b, CVY_OP_ADD);
     cvyi_op_in(op, x);
@@ -337,29 +364,38 @@ enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
     return finish(&b, true, out);
 }
 
-enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass, cvy_op **out)
+enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass,
+                              cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
     if (out) *out = NULL;
-    if (!src || n < 1 || n > CVY_MAX_IN) return cvyi_fail(ctx, CVY_E_ARG, "concat takes 1 to %d tensors, not %zu", CVY_MAX_IN, src ? n : 0);
+    if (!src || n < 1 || n > CVY_MAX_IN)
+        return cvyi_fail(ctx, CVY_E_ARG, "concat takes 1 to %d tensors, not %zu", CVY_MAX_IN,
+                         src ? n : 0);
     CVYI_TRY(begin(&b, ctx, src[0], out));
     if (pass > CVY_BACKWARD_DATA) return bad_pass(&b, "concat", pass);
     for (size_t i = 1; i < n; i++) {
         enum cvy_status status = cvyi_shape_check(ctx, "src", "concat", src[i]);
-        if (status == CVY_OK && (src[i].n != src[0].n || src[i].h != src[0].h || src[i].w != src[0].w))
-            status = cvyi_fail(ctx, CVY_E_SHAPE, "concat: tensor %zu is [%zu][%zu][%zu][%zu], tensor 0 [%zu][%zu][%zu][%zu]: only c may differ",
-                               i, src[i].n, src[i].c, src[i].h, src[i].w, src[0].n, src[0].c, src[0].h, src[0].w);
+        if (status == CVY_OK &&
+            (src[i].n != src[0].n || src[i].h != src[0].h || src[i].w != src[0].w))
+            status = cvyi_fail(ctx, CVY_E_SHAPE,
+                               "concat: tensor %zu is [%zu][%zu][%zu][%zu], tensor 0 "
+                               "[%zu][%zu][%zu][%zu]: only c may differ",
+                               i, src[i].n, src[i].c, src[i].h, src[i].w, src[0].n, src[0].c,
+                               src[0].h, src[0].w);
         if (status != CVY_OK) return abandon(&b, status);
         b.op->dst.c += src[i].c; /* at most CVY_MAX_IN terms below 2^31 */
     }
     enum cvy_status status = cvyi_shape_check(ctx, "dst", "concat", b.op->dst);
     if (status != CVY_OK) return abandon(&b, status);
     bool backward = pass == CVY_BACKWARD_DATA;
-    int whole = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst) : EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, dst);
+    int whole = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst)
+                         : EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, dst);
     struct cvy_op_desc *op = backward ? NULL : add(&b, CVY_OP_CONCAT);
     for (size_t i = 0, c = 0; i < n; c += src[i++].c) {
-        int part = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], diff_srcs) : EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], srcs);
+        int part = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], diff_srcs)
+                            : EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], srcs);
         b.op->arg[b.op->n_args - 1].at = (int)i;
         if (backward) { /* a slice for each */
             op = add(&b, CVY_OP_SLICE);
@@ -381,18 +417,22 @@ enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
     return finish(&b, false, out);
 }
 
-enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_desc *desc, cvy_shape src, cvy_op **out)
+enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_desc *desc,
+                                             cvy_shape src, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
     cvy_loss_desc d = desc ? *desc : (cvy_loss_desc){ 0 };
     CVYI_TRY(begin(&b, ctx, src, out));
     if (src.h != 1 || src.w != 1)
-        return abandon(&b, cvyi_fail(ctx, CVY_E_SHAPE, "softmax_cross_entropy wants [n][classes][1][1]"));
+        return abandon(
+            &b, cvyi_fail(ctx, CVY_E_SHAPE, "softmax_cross_entropy wants [n][classes][1][1]"));
     if (!(d.label_smoothing >= 0 && d.label_smoothing < 1))
-        return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1", d.label_smoothing));
+        return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1",
+                                     d.label_smoothing));
     b.op->classes = src.c;
-    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src), dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);
+    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
+        dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);
     b.op->loss = kept(&b, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
     struct cvy_op_desc *op = add(&b, CVY_OP_LOSS);
     op->u.loss = d;
@@ -402,9 +442,12 @@ enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_de
     return finish(&b, true, out);
 }
 
-/* ------------------------------------------------------------------------------------------------ running */
+/* -------------------------------------------------------------------------------------- running */
 
-static void *member(const cvy_op_args *args, size_t offset) { return *(void *const *)((const char *)args + offset); }
+static void *member(const cvy_op_args *args, size_t offset)
+{
+    return *(void *const *)((const char *)args + offset);
+}
 
 static void *buffer_of(const cvy_op_args *args, const struct argument *a)
 {
@@ -413,7 +456,8 @@ static void *buffer_of(const cvy_op_args *args, const struct argument *a)
 }
 
 /* Between the caller's floats and the program's own channel values. */
-static void exchange(const struct cvy_op *op, const struct channel_arg *c, const cvy_op_args *args, bool in)
+static void exchange(const struct cvy_op *op, const struct channel_arg *c, const cvy_op_args *args,
+                     bool in)
 {
     float *user = member(args, c->offset);
     bool wide = cvy_plan_value(op->program, c->id)->layout == CVY_LAYOUT_PLAIN64;
@@ -434,12 +478,14 @@ static enum cvy_status check_args(const struct cvy_op *op, const cvy_op_args *ar
     for (size_t i = 0; i < op->n_channels; i++)
         if (!op->channel[i].optional && !member(args, op->channel[i].offset))
             return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs `%s`", op->channel[i].name);
-    if ((uintptr_t)args->workspace % 64) return cvyi_fail(op->ctx, CVY_E_ARG, "`workspace` is not 64-byte aligned");
-    if (op->classes && !args->labels) return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs `labels`");
+    if ((uintptr_t)args->workspace % 64)
+        return cvyi_fail(op->ctx, CVY_E_ARG, "`workspace` is not 64-byte aligned");
+    if (op->classes && !args->labels)
+        return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs `labels`");
     for (size_t i = 0; op->classes && i < op->src.n; i++)
         if (args->labels[i] < 0 || (size_t)args->labels[i] >= op->classes)
-            return cvyi_fail(op->ctx, CVY_E_ARG, "label %ld at position %zu; there are %zu classes", (long)args->labels[i],
-                             i, op->classes);
+            return cvyi_fail(op->ctx, CVY_E_ARG, "label %ld at position %zu; there are %zu classes",
+                             (long)args->labels[i], i, op->classes);
     return CVY_OK;
 }
 
@@ -454,11 +500,14 @@ enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
         cvyi_program_bind(op->program, op->arg[i].id, buffer_of(args, &op->arg[i]));
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].in) exchange(op, &op->channel[i], args, true);
-    struct cvy_run run = { .n = op->src.n, .labels32 = args->labels, .seed = args->seed, .step = args->step };
+    struct cvy_run run = {
+        .n = op->src.n, .labels32 = args->labels, .seed = args->seed, .step = args->step
+    };
     CVYI_TRY(cvyi_program_run(op->program, &run));
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].out) exchange(op, &op->channel[i], args, false);
-    if (op->loss >= 0 && args->loss) *args->loss = *(const double *)op->program->buf[op->loss] / (double)op->src.n;
+    if (op->loss >= 0 && args->loss)
+        *args->loss = *(const double *)op->program->buf[op->loss] / (double)op->src.n;
     return CVY_OK;
 }
 
@@ -472,7 +521,10 @@ enum cvy_status cvy_op_phase(const cvy_op *op, size_t index, cvy_phase_info *inf
     CVYI_OWN_FLOATS(op->ctx);
     return cvyi_program_phase(op->program, index, info);
 }
-void cvy_op_profile(cvy_op *op, bool on) { if (op) (void)cvyi_program_profile(op->program, on); }
+void cvy_op_profile(cvy_op *op, bool on)
+{
+    if (op) (void)cvyi_program_profile(op->program, on);
+}
 
 void cvy_op_destroy(cvy_op **op)
 {

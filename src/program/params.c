@@ -1,5 +1,6 @@
-/* Parameters by name: their shapes as users see them, how they start, reading and writing them. Knows the net's
- * layers by name and the two plain layouts that parameters have; must not know how they are used. */
+/* Parameters by name: their shapes as users see them, how they start, reading and writing them.
+ * Knows the net's layers by name and the two plain layouts that parameters have; must not know how
+ * they are used. */
 #include <math.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ static const struct cvyi_node *node_of(const struct cvy_net *net, const char *pa
     const char *dot = strrchr(param, '.');
     size_t length = dot ? (size_t)(dot - param) : strlen(param);
     for (size_t i = 0; i < net->n_nodes; i++)
-        if (strlen(net->node[i].name) == length && memcmp(net->node[i].name, param, length) == 0) return &net->node[i];
+        if (strlen(net->node[i].name) == length && memcmp(net->node[i].name, param, length) == 0)
+            return &net->node[i];
     return NULL;
 }
 
@@ -49,7 +51,8 @@ static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_
     return p;
 }
 
-enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan, const struct cvy_net *net)
+enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan,
+                                   const struct cvy_net *net)
 {
     size_t n = 0, n_values = plan->list.n_values;
     params->plan = plan;
@@ -58,7 +61,8 @@ enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *
     for (int kind = 0; kind < CVYI_PARAM_KINDS; kind++) {
         params->first[kind] = n;
         for (size_t i = 0; i < n_values; i++)
-            if (plan->list.value[i].role == role_of_kind[kind]) params->param[n++] = describe(plan, net, (int)i);
+            if (plan->list.value[i].role == role_of_kind[kind])
+                params->param[n++] = describe(plan, net, (int)i);
         params->n[kind] = n - params->first[kind];
     }
     return CVY_OK;
@@ -69,14 +73,20 @@ void cvyi_params_destroy(struct cvyi_params *params)
     if (params->plan) cvyi_free(params->plan->ctx, params->param);
 }
 
-/* ------------------------------------------------------------------------------------------------ first values */
+/* --------------------------------------------------------------------------------- first values */
 
-struct filling { enum cvy_init rule; double fan_in, fan_out; uint64_t seed; uint32_t stream; };
+struct filling {
+    enum cvy_init rule;
+    double fan_in, fan_out;
+    uint64_t seed;
+    uint32_t stream;
+};
 
 static double gauss(uint64_t a, uint64_t b) /* Box and Muller 1958; (0, 1] under the logarithm */
 {
     const double two_pi = 6.283185307179586;
-    return sqrt(-2 * log(((double)(a >> 32) + 1) * 0x1p-32)) * cos(two_pi * ((double)(b >> 32) * 0x1p-32));
+    return sqrt(-2 * log(((double)(a >> 32) + 1) * 0x1p-32)) *
+           cos(two_pi * ((double)(b >> 32) * 0x1p-32));
 }
 
 /* Element e depends on (seed, stream, e) alone. */
@@ -94,17 +104,20 @@ static double drawn(const struct filling *f, size_t e)
 
 static void put(const struct cvy_plan *plan, int id, size_t e, double x)
 {
-    if (cvy_plan_value(plan, id)->layout == CVY_LAYOUT_PLAIN64) ((double *)plan->buf[id])[e] = (float)x;
-    else ((float *)plan->buf[id])[e] = (float)x; /* so that every backend starts from the same numbers */
+    if (cvy_plan_value(plan, id)->layout == CVY_LAYOUT_PLAIN64)
+        ((double *)plan->buf[id])[e] = (float)x;
+    /* so that every backend starts from the same numbers */
+    else ((float *)plan->buf[id])[e] = (float)x;
 }
 
-static void fill(const struct cvyi_params *params, const struct cvyi_param *p, const struct filling *f, double constant)
+static void fill(const struct cvyi_params *params, const struct cvyi_param *p,
+                 const struct filling *f, double constant)
 {
     for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, f ? drawn(f, e) : constant);
 }
 
-static void init_conv(const struct cvyi_params *params, const struct cvyi_param *p, const struct cvyi_node *node,
-                      const cvy_init_desc *init, uint32_t stream)
+static void init_conv(const struct cvyi_params *params, const struct cvyi_param *p,
+                      const struct cvyi_node *node, const cvy_init_desc *init, uint32_t stream)
 {
     const struct cvy_value *v = cvy_plan_value(params->plan, p->id);
     char weight[256];
@@ -117,16 +130,18 @@ static void init_conv(const struct cvyi_params *params, const struct cvyi_param 
     struct filling f = { .rule = init->weights, .seed = init->seed, .stream = stream };
     f.fan_in = (double)w->shape.c * (double)w->shape.h * (double)w->shape.w;
     f.fan_out = (double)w->shape.n * (node->linear ? 1.0 : (double)w->shape.h * (double)w->shape.w);
-    if (w != v) f.rule = init->biases == CVY_INIT_XAVIER_UNIFORM ? CVY_INIT_TORCH_DEFAULT : init->biases;
+    if (w != v)
+        f.rule = init->biases == CVY_INIT_XAVIER_UNIFORM ? CVY_INIT_TORCH_DEFAULT : init->biases;
     fill(params, p, &f, 0);
 }
 
-enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net, const cvy_init_desc *init)
+enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net,
+                                 const cvy_init_desc *init)
 {
     struct cvy_context *ctx = params->plan->ctx;
     if ((unsigned)init->weights > CVY_INIT_ZERO || (unsigned)init->biases > CVY_INIT_ZERO)
-        return cvyi_fail(ctx, CVY_E_ARG, "initialisation %d, %d is not one of enum cvy_init", (int)init->weights,
-                         (int)init->biases);
+        return cvyi_fail(ctx, CVY_E_ARG, "initialisation %d, %d is not one of enum cvy_init",
+                         (int)init->weights, (int)init->biases);
     for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_RUNNING; kind++)
         for (size_t i = 0; i < params->n[kind]; i++) {
             const struct cvyi_param *p = &params->param[params->first[kind] + i];
@@ -143,24 +158,29 @@ enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct 
     return cvyi_program_refresh(params->plan, -1);
 }
 
-/* ------------------------------------------------------------------------------------------------ by name */
+/* -------------------------------------------------------------------------------------- by name */
 
-enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_param_kind kind, size_t index,
-                                 cvy_param_info *info)
+enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_param_kind kind,
+                                 size_t index, cvy_param_info *info)
 {
     struct cvy_context *ctx = params->plan->ctx;
-    if (!info || (unsigned)kind >= CVYI_PARAM_KINDS) return cvyi_fail(ctx, CVY_E_ARG, "no such kind of parameter");
+    if (!info || (unsigned)kind >= CVYI_PARAM_KINDS)
+        return cvyi_fail(ctx, CVY_E_ARG, "no such kind of parameter");
     if (index >= params->n[kind])
-        return cvyi_fail(ctx, CVY_E_ARG, "parameter %zu of %zu was asked for", index, params->n[kind]);
+        return cvyi_fail(ctx, CVY_E_ARG, "parameter %zu of %zu was asked for", index,
+                         params->n[kind]);
     const struct cvyi_param *p = &params->param[params->first[kind] + index];
-    *info = (cvy_param_info){ .name = cvy_plan_value(params->plan, p->id)->name, .kind = kind, .rank = p->rank,
+    *info = (cvy_param_info){ .name = cvy_plan_value(params->plan, p->id)->name,
+                              .kind = kind,
+                              .rank = p->rank,
                               .count = p->count };
     memcpy(info->dims, p->dims, sizeof info->dims);
     return CVY_OK;
 }
 
-static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name, size_t count,
-                            bool have_array, const struct cvyi_param **found)
+static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kind kind,
+                            const char *name, size_t count, bool have_array,
+                            const struct cvyi_param **found)
 {
     static const char *const kinds[] = { "weight", "running statistic", "gradient", "momentum" };
     struct cvy_context *ctx = params->plan->ctx;
@@ -170,16 +190,18 @@ static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kin
         const struct cvyi_param *p = &params->param[params->first[kind] + i];
         if (strcmp(cvy_plan_value(params->plan, p->id)->name, name) != 0) continue;
         if (p->count != count)
-            return cvyi_fail(ctx, CVY_E_SHAPE, "%s has %zu elements, the array %zu", name, p->count, count);
-        if (!params->plan->buf[p->id]) return cvyi_fail(ctx, CVY_E_STATE, "%s: a dry run has no parameters", name);
+            return cvyi_fail(ctx, CVY_E_SHAPE, "%s has %zu elements, the array %zu", name, p->count,
+                             count);
+        if (!params->plan->buf[p->id])
+            return cvyi_fail(ctx, CVY_E_STATE, "%s: a dry run has no parameters", name);
         *found = p;
         return CVY_OK;
     }
     return cvyi_fail(ctx, CVY_E_ARG, "there is no %s named %s", kinds[kind], name);
 }
 
-enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name, float *f,
-                                double *d, size_t count)
+enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind,
+                                const char *name, float *f, double *d, size_t count)
 {
     const struct cvyi_param *p;
     CVYI_TRY(find(params, kind, name, count, f || d, &p));
@@ -192,8 +214,8 @@ enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param
     return CVY_OK;
 }
 
-enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param_kind kind, const char *name,
-                                const float *f, const double *d, size_t count)
+enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param_kind kind,
+                                const char *name, const float *f, const double *d, size_t count)
 {
     const struct cvyi_param *p;
     CVYI_TRY(find(params, kind, name, count, f || d, &p));

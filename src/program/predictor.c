@@ -1,4 +1,5 @@
-/* The predictor: a net compiled for inference, with parameters of its own or a trainer's by reference. */
+/* The predictor: a net compiled for inference, with parameters of its own or a trainer's by
+ * reference. */
 #include <string.h>
 
 #include "program/model.h"
@@ -29,24 +30,31 @@ static enum cvy_status compile(struct cvy_predictor *p, struct cvy_net *net, cvy
     cvy_shape s = list.value[result.output].shape;
     p->count = s.c * s.h * s.w;
     size_t channels = list.value[result.input].shape.c;
-    struct cvyi_program_options program = { .capacity = p->batch, .fetch = true, .output = result.output,
+    struct cvyi_program_options program = { .capacity = p->batch,
+                                            .fetch = true,
+                                            .output = result.output,
                                             .share = p->trainer ? p->trainer->program : NULL };
     CVYI_TRY(cvyi_program_compile(p->ctx, &list, &program, &p->program));
     CVYI_TRY(cvyi_params_create(&p->params, p->program, net));
     if (!input && p->trainer) CVYI_TRY(cvyi_input_copy(p->ctx, &p->input, &p->trainer->input));
-    else CVYI_TRY(cvyi_input_create(p->ctx, &p->input, input ? input : &(cvy_input_desc){ 0, NULL, NULL }, channels));
+    else
+        CVYI_TRY(cvyi_input_create(p->ctx, &p->input,
+                                   input ? input : &(cvy_input_desc){ 0, NULL, NULL }, channels));
     if (!p->trainer) return cvyi_params_init(&p->params, net, &(cvy_init_desc){ 0 });
     p->version = p->trainer->version;
     return cvyi_program_refresh(p->program, -1);
 }
 
-enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output, size_t batch, const cvy_input_desc *input,
-                                     cvy_trainer *trainer, cvy_predictor **predictor)
+enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output, size_t batch,
+                                     const cvy_input_desc *input, cvy_trainer *trainer,
+                                     cvy_predictor **predictor)
 {
     if (predictor) *predictor = NULL;
-    if (!net || !predictor) return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the predictor needs a net and a place");
+    if (!net || !predictor)
+        return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the predictor needs a net and a place");
     CVYI_OWN_FLOATS(net->ctx);
-    if (batch < 1) return cvyi_fail(net->ctx, CVY_E_ARG, "the predictor's batch must be at least 1");
+    if (batch < 1)
+        return cvyi_fail(net->ctx, CVY_E_ARG, "the predictor's batch must be at least 1");
     if (trainer && trainer->options.dry_run)
         return cvyi_fail(net->ctx, CVY_E_STATE, "a dry-run trainer has no parameters to share");
     struct cvy_predictor *p = cvyi_alloc(net->ctx, sizeof *p);
@@ -89,13 +97,18 @@ enum cvy_status cvy_predictor_run(cvy_predictor *p, const cvy_batch *batch, floa
     return CVY_OK;
 }
 
-enum cvy_status cvy_predictor_set(cvy_predictor *p, enum cvy_param_kind kind, const char *name, const float *in,
-                                  size_t count)
+enum cvy_status cvy_predictor_set(cvy_predictor *p, enum cvy_param_kind kind, const char *name,
+                                  const float *in, size_t count)
 {
     if (!p) return CVY_E_ARG;
     CVYI_OWN_FLOATS(p->ctx);
-    if (p->trainer) return cvyi_fail(p->ctx, CVY_E_STATE, "%s belongs to the trainer: set it there", name ? name : "it");
+    if (p->trainer)
+        return cvyi_fail(p->ctx, CVY_E_STATE, "%s belongs to the trainer: set it there",
+                         name ? name : "it");
     return cvyi_params_set(&p->params, kind, name, in, NULL, count);
 }
 
-void cvy_predictor_plan(const cvy_predictor *p, cvy_plan_info *info) { if (p && info) cvyi_plan_describe(p->program, info); }
+void cvy_predictor_plan(const cvy_predictor *p, cvy_plan_info *info)
+{
+    if (p && info) cvyi_plan_describe(p->program, info);
+}

@@ -1,8 +1,8 @@
 /* A program: a net's ops after backends, layouts, memory and stages were decided, and its executor.
  *
- * `struct cvy_plan` (opaque in convoy/backend.h) is this program: backends fill it through cvy_plan_* while it is being
- * compiled; after that it only runs. Knows ops and the backends' vtable; must not know nets, parameters' meaning,
- * or how anything is computed. */
+ * `struct cvy_plan` (opaque in convoy/backend.h) is this program: backends fill it through
+ * cvy_plan_* while it is being compiled; after that it only runs. Knows ops and the backends'
+ * vtable; must not know nets, parameters' meaning, or how anything is computed. */
 #ifndef CVYI_PROGRAM_H
 #define CVYI_PROGRAM_H
 
@@ -12,73 +12,96 @@
 
 #define CVYI_MAX_BACKENDS 8
 
-/* ------------------------------------------------------------------------------------------------ registry */
+/* ------------------------------------------------------------------------------------- registry */
 
 /* The built-in backend of that name; NULL: none. */
 const struct cvy_backend *cvyi_registry_find(const char *name);
-/* The backend of module convoy-NAME.so, from the context's backend path, beside the library, or where it was installed. */
-enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name, const struct cvy_backend **backend);
-/* Calls found(arg, NAME) for every module that can be opened, in the order of the search; a name may come twice. */
-void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name), void *arg);
+/* The backend of module convoy-NAME.so, from the context's backend path, beside the library, or
+ * where it was installed. */
+enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name,
+                                 const struct cvy_backend **backend);
+/* Calls found(arg, NAME) for every module that can be opened, in the order of the search; a name
+ * may come twice. */
+void cvyi_module_list(struct cvy_context *ctx, void (*found)(void *arg, const char *name),
+                      void *arg);
 /* The i-th built-in backend; NULL past the end. */
 const struct cvy_backend *cvyi_registry_at(size_t i);
 /* Whether its phases that are alone may open regions of their own. */
 bool cvyi_registry_has_threads(const struct cvy_backend *backend);
-/* Reads an ordered, comma separated list of names into `out`; one that is neither built in nor a module is an error. */
+/* Reads an ordered, comma separated list of names into `out`; one that is neither built in nor a
+ * module is an error. */
 enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
                                     const struct cvy_backend *out[CVYI_MAX_BACKENDS], size_t *n);
 
-/* ------------------------------------------------------------------------------------------------ program */
+/* -------------------------------------------------------------------------------------- program */
 
 struct cvyi_phase {
     struct cvy_phase_desc desc; /* its name is owned */
     int backend;
     size_t tasks;
-    size_t first_op, n_ops;     /* the piece it was made from */
+    size_t first_op, n_ops; /* the piece it was made from */
     size_t stage, strand;
-    bool barrier;               /* the refresh of packed weights: everything before is done, nothing after has begun */
+    /* the refresh of packed weights: everything before is done, nothing after has begun */
+    bool barrier;
 };
 
 /* Phases that run back to back in one task, because they meet in their own cells only. */
-struct cvyi_strand { size_t tasks, first, n; /* order[first … first + n) */ };
+struct cvyi_strand {
+    size_t tasks, first, n; /* order[first … first + n) */
+};
 /* Strands that run at once; a barrier follows. */
-struct cvyi_stage { size_t first, n; bool alone; size_t first_turn; /* strand[first … first + n) */ };
-/* A task of a strand, in the order in which a stage deals them: to every thread its share of every strand, so that it
- * meets the image blocks again that it has had. */
-struct cvyi_turn { uint32_t strand, task; };
+struct cvyi_stage {
+    size_t first, n;
+    bool alone;
+    size_t first_turn; /* strand[first … first + n) */
+};
+/* A task of a strand, in the order in which a stage deals them: to every thread its share of every
+ * strand, so that it meets the image blocks again that it has had. */
+struct cvyi_turn {
+    uint32_t strand, task;
+};
 
 struct cvyi_refresh {
     int id, backend;
     cvy_refresh_fn fn;
     const void *arg;
-    bool always;                /* in every run: nobody else keeps this packing fresh */
+    bool always; /* in every run: nobody else keeps this packing fresh */
 };
 
 /* A buffer to place: in, bytes (a multiple of 64) and the stages it is alive in; out, its place. */
-struct cvyi_slot { size_t bytes, first, last, offset; };
+struct cvyi_slot {
+    size_t bytes, first, last, offset;
+};
 
-struct cvyi_private { struct cvy_value value; bool persistent; };
+struct cvyi_private {
+    struct cvy_value value;
+    bool persistent;
+};
 
 struct cvyi_value_info {
-    bool keep;                  /* the user reads it after a run: in the persistent block */
-    bool shared;                /* bound to another program's buffer */
-    bool fixed;                 /* the layout is given: */
+    bool keep;   /* the user reads it after a run: in the persistent block */
+    bool shared; /* bound to another program's buffer */
+    bool fixed;  /* the layout is given: */
     enum cvy_layout layout;
-    bool dense;                 /* planes are not padded: something reads the map as one row of channels */
-    long last_read;             /* number of the last op that reads it or an alias; -1 */
+    /* planes are not padded: something reads the map as one row of channels */
+    bool dense;
+    long last_read; /* number of the last op that reads it or an alias; -1 */
 };
 
 /* An activation, or a gradient of one, that is kept for reading after a run. */
-struct cvyi_tensor { int id, fetched; }; /* fetched: its copy in a plain layout, or itself */
+struct cvyi_tensor {
+    int id, fetched;
+}; /* fetched: its copy in a plain layout, or itself */
 
 struct cvyi_program_options {
     size_t capacity;
     bool training;
-    bool dry_run;               /* measure only: no arena, no parameters; it cannot run */
-    bool fetch;                 /* leave value `output` as PLAIN float in plan->fetch after a run */
+    bool dry_run; /* measure only: no arena, no parameters; it cannot run */
+    bool fetch;   /* leave value `output` as PLAIN float in plan->fetch after a run */
     int output;
-    bool keep_tensors;          /* leave every activation and gradient of one readable after a run, in plan->tensor */
-    const int *keep;            /* values that are read or written from outside between runs */
+    /* leave every activation and gradient of one readable after a run, in plan->tensor */
+    bool keep_tensors;
+    const int *keep; /* values that are read or written from outside between runs */
     size_t n_keep;
     const struct cvy_plan *share; /* WEIGHT and RUNNING buffers are this program's, by name */
     const struct cvy_backend *const *backends; /* NULL: the context's */
@@ -89,9 +112,10 @@ struct cvy_plan {
     struct cvy_context *ctx;
     struct cvyi_program_options options; /* its pointers are not kept */
     struct cvyi_list list;
-    struct cvyi_value_info *info;        /* one per value of the list */
+    struct cvyi_value_info *info; /* one per value of the list */
     size_t cap_info;
-    struct cvyi_private **extra;         /* values from list.n_values on; never move, backends hold pointers */
+    /* values from list.n_values on; never move, backends hold pointers */
+    struct cvyi_private **extra;
     size_t n_extra, cap_extra;
     int fetch;
     struct cvyi_tensor *tensor;
@@ -100,44 +124,48 @@ struct cvy_plan {
     const struct cvy_backend *backend[CVYI_MAX_BACKENDS];
     void *state[CVYI_MAX_BACKENDS];
     size_t n_backends, n_open;
-    int *assign;                         /* backend of every op */
+    int *assign; /* backend of every op */
     size_t cap_assign;
-    int *piece;                          /* ops of the piece that starts at that op, as they were assigned */
+    /* ops of the piece that starts at that op, as they were assigned */
+    int *piece;
     size_t cap_piece;
-    int current;                         /* backend that is asked or planning */
-    size_t planned, n_planned;           /* its ops [planned, planned + n_planned); none: nobody is planning */
-    enum cvy_status denied;              /* a claim of a backend was false */
+    int current; /* backend that is asked or planning */
+    /* its ops [planned, planned + n_planned); none: nobody is planning */
+    size_t planned, n_planned;
+    enum cvy_status denied; /* a claim of a backend was false */
 
     struct cvyi_phase *phase;
     size_t n_phases, cap_phases;
     struct cvyi_refresh *refresh;
     size_t n_refresh, cap_refresh;
-    void *blocks;                        /* of cvy_plan_alloc, linked */
+    void *blocks; /* of cvy_plan_alloc, linked */
 
     struct cvyi_stage *stage;
     size_t n_stages;
-    struct cvyi_stage_work *work;        /* by stage */
-    struct cvyi_turn *turn;              /* by stage, gates first */
-    uint32_t *begin;                     /* by stage and thread: cvyi_stage_work's */
+    struct cvyi_stage_work *work; /* by stage */
+    struct cvyi_turn *turn;       /* by stage, gates first */
+    uint32_t *begin;              /* by stage and thread: cvyi_stage_work's */
     struct cvyi_strand *strand;
     size_t *order;
 
-    void **buf;                          /* by value id */
-    size_t *offset;                      /* in the arena; SIZE_MAX: not there */
+    void **buf;     /* by value id */
+    size_t *offset; /* in the arena; SIZE_MAX: not there */
     void *arena, *fixed;
     size_t arena_bytes, fixed_bytes;
     void *scratch;
-    size_t scratch_bytes;                /* one worker's */
+    size_t scratch_bytes; /* one worker's */
     struct cvy_worker *worker;
-    enum cvy_status failed;              /* of the run that goes on */
-    uint64_t *nanoseconds;               /* [thread][n_phases rounded up to 8]; NULL unless profiled once */
+    enum cvy_status failed; /* of the run that goes on */
+    /* [thread][n_phases rounded up to 8]; NULL unless profiled once */
+    uint64_t *nanoseconds;
     bool profiling;
-    bool lends;                          /* phases with threads of their own: cvyi_team_lend */
+    bool lends; /* phases with threads of their own: cvyi_team_lend */
 };
 
 /* Compiles `list`, whose contents it takes over in any case. On failure *plan is NULL. */
 enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
-                                     const struct cvyi_program_options *options, struct cvy_plan **plan);
+                                     const struct cvyi_program_options *options,
+                                     struct cvy_plan **plan);
 void cvyi_program_destroy(struct cvy_plan **plan);
 
 size_t cvyi_program_values(const struct cvy_plan *plan);
@@ -153,31 +181,44 @@ void cvyi_program_bind(struct cvy_plan *plan, int id, void *address);
 void cvyi_program_bind_arena(struct cvy_plan *plan, void *arena);
 /* Refreshes what backends keep of parameter `id` (-1: of all). */
 CVY_NODISCARD enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id);
-/* One run; run->buf is set here. Allocates nothing. Fails only if a backend does, with its message. */
+/* One run; run->buf is set here. Allocates nothing. Fails only if a backend does, with its
+ * message. */
 CVY_NODISCARD enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
 /* Starts (and clears) or stops the clocks of phases; false: out of memory. */
 bool cvyi_program_profile(struct cvy_plan *plan, bool on);
 /* A thread's clocks start on a cache line of their own. */
-static inline size_t cvyi_clock_stride(const struct cvy_plan *plan) { return (plan->n_phases + 7) / 8 * 8; }
+static inline size_t cvyi_clock_stride(const struct cvy_plan *plan)
+{
+    return (plan->n_phases + 7) / 8 * 8;
+}
 
 /* What outsiders are told (inspect.c). */
 enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info);
 enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_op_info *info);
-enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index, cvy_tensor_info *info);
-enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t index, double *out, size_t count);
+enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index,
+                                    cvy_tensor_info *info);
+enum cvy_status cvyi_program_tensor_get(const struct cvy_plan *plan, size_t index, double *out,
+                                        size_t count);
 
-/* ------------------------------------------------------------------------------------------------ its parts */
+/* ------------------------------------------------------------------------------------ its parts */
 
-static inline bool cvyi_writes(enum cvy_access a) { return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL; }
-static inline bool cvyi_is_cell(enum cvy_access a) { return a == CVY_READ_CELL || a == CVY_WRITE_CELL; }
+static inline bool cvyi_writes(enum cvy_access a)
+{
+    return a == CVY_WRITE_CELL || a == CVY_WRITE_ALL;
+}
+static inline bool cvyi_is_cell(enum cvy_access a)
+{
+    return a == CVY_READ_CELL || a == CVY_WRITE_CELL;
+}
 
-/* Whether an op changes its k-th input in place: SGD all but the gradient, BN_STATS the running statistics. */
+/* Whether an op changes its k-th input in place: SGD all but the gradient, BN_STATS the running
+ * statistics. */
 bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
 
 /* What backends claim, checked (claims.c); a false one is CVY_E_BACKEND and a sentence. */
 enum cvy_status cvyi_claims_backend(struct cvy_context *ctx, const struct cvy_backend *backend);
-/* Whether a backend may read and write what lies as v does: PLAIN, or a layout that it works in. Those that are built in
- * know all but others' OPAQUE ones. */
+/* Whether a backend may read and write what lies as v does: PLAIN, or a layout that it works in.
+ * Those that are built in know all but others' OPAQUE ones. */
 bool cvyi_claims_knows(const struct cvy_backend *backend, const struct cvy_value *v);
 enum cvy_status cvyi_claims_buffer(struct cvy_plan *plan, const char *name, size_t bytes);
 enum cvy_status cvyi_claims_lay_out(struct cvy_plan *plan, int id, size_t bytes);
@@ -191,8 +232,9 @@ enum cvy_status cvyi_stages_build(struct cvy_plan *plan);
 /* Places every buffer and allocates (unless dry_run). */
 enum cvy_status cvyi_memory_build(struct cvy_plan *plan);
 void cvyi_memory_free(struct cvy_plan *plan);
-/* Places n slots; two overlap only if they are of one size, in one place, and never alive in the same stage. `order` is
- * room for n numbers. Returns the bytes of the arena, SIZE_MAX on overflow. */
+/* Places n slots; two overlap only if they are of one size, in one place, and never alive in the
+ * same stage. `order` is room for n numbers. Returns the bytes of the arena, SIZE_MAX on
+ * overflow. */
 size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order);
 
 #endif

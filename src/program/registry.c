@@ -35,8 +35,11 @@ bool cvyi_registry_has_threads(const struct cvy_backend *backend)
 
 static enum cvy_status bad_name(struct cvy_context *ctx, const char *name, size_t length)
 {
-    return cvyi_fail(ctx, CVY_E_ARG, "unknown backend \"%.*s\"; built in are native, reference, others are modules with names"
-                     " like onednn", (int)length, name);
+    return cvyi_fail(
+        ctx, CVY_E_ARG,
+        "unknown backend \"%.*s\"; built in are native, reference, others are modules with names"
+        " like onednn",
+        (int)length, name);
 }
 
 enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
@@ -47,15 +50,19 @@ enum cvy_status cvyi_registry_parse(struct cvy_context *ctx, const char *names,
         size_t length = strcspn(p, ",");
         char name[32] = "";
         if (length == 0)
-            return cvyi_fail(ctx, CVY_E_ARG, "the list of backends \"%s\" has an empty name in it", names);
+            return cvyi_fail(ctx, CVY_E_ARG, "the list of backends \"%s\" has an empty name in it",
+                             names);
         if (length >= sizeof name) return bad_name(ctx, p, length);
         memcpy(name, p, length);
-        if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != length) return bad_name(ctx, p, length);
+        if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != length)
+            return bad_name(ctx, p, length);
         const struct cvy_backend *backend = cvyi_registry_find(name);
         if (!backend) CVYI_TRY(cvyi_module_open(ctx, name, &backend));
         for (size_t i = 0; i < *n; i++)
-            if (out[i] == backend) return cvyi_fail(ctx, CVY_E_ARG, "backend \"%s\" is listed twice", name);
-        if (*n == CVYI_MAX_BACKENDS) return cvyi_fail(ctx, CVY_E_ARG, "more than %d backends", CVYI_MAX_BACKENDS);
+            if (out[i] == backend)
+                return cvyi_fail(ctx, CVY_E_ARG, "backend \"%s\" is listed twice", name);
+        if (*n == CVYI_MAX_BACKENDS)
+            return cvyi_fail(ctx, CVY_E_ARG, "more than %d backends", CVYI_MAX_BACKENDS);
         out[(*n)++] = backend;
         p += length;
         if (!*p) return CVY_OK;

@@ -1,6 +1,7 @@
-/* Cuts a program's phases into stages (a barrier after each) and strands (phases that follow each other inside one
- * task), from what they say they read and write. Each phase goes to the earliest stage that its conflicts allow. Knows
- * access lists and grids, nothing of what phases do. A gate is placed before a stage, not in one. */
+/* Cuts a program's phases into stages (a barrier after each) and strands (phases that follow each
+ * other inside one task), from what they say they read and write. Each phase goes to the earliest
+ * stage that its conflicts allow. Knows access lists and grids, nothing of what phases do. A gate
+ * is placed before a stage, not in one. */
 #include "program/program.h"
 
 #include <stdlib.h>
@@ -23,14 +24,16 @@ struct stages {
 
 static bool same_grid(const struct cvyi_phase *a, const struct cvyi_phase *b)
 {
-    return a->desc.blocks > 0 && a->desc.blocks == b->desc.blocks && a->desc.parts == b->desc.parts &&
-           a->backend == b->backend && !a->desc.alone && !b->desc.alone;
+    return a->desc.blocks > 0 && a->desc.blocks == b->desc.blocks &&
+           a->desc.parts == b->desc.parts && a->backend == b->backend && !a->desc.alone &&
+           !b->desc.alone;
 }
 
 /* An alias (flatten) has other channels, so part p of it need not be part p of the value. */
 static bool same_parts(const struct cvy_plan *plan, const struct cvyi_phase *phase, int a, int b)
 {
-    return a == b || phase->desc.parts == 1 || cvy_plan_value(plan, a)->shape.c == cvy_plan_value(plan, b)->shape.c;
+    return a == b || phase->desc.parts == 1 ||
+           cvy_plan_value(plan, a)->shape.c == cvy_plan_value(plan, b)->shape.c;
 }
 
 /* Every earlier phase that conflicts with phase p into touched; answers how many. */
@@ -50,7 +53,8 @@ static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
                 s->cell[q] = !plan->ctx->options.no_fusion && same_grid(&plan->phase[q], phase);
                 s->touched[n++] = q;
             }
-            if (!cvyi_is_cell(access) || !cvyi_is_cell(other->access) || !same_parts(plan, phase, value, other->value))
+            if (!cvyi_is_cell(access) || !cvyi_is_cell(other->access) ||
+                !same_parts(plan, phase, value, other->value))
                 s->cell[q] = false;
         }
     }
@@ -58,7 +62,10 @@ static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
 }
 
 /* Time: a stage's gate, then the stage. */
-static size_t moment(const struct cvyi_phase *phase) { return 2 * phase->stage + !phase->desc.gate; }
+static size_t moment(const struct cvyi_phase *phase)
+{
+    return 2 * phase->stage + !phase->desc.gate;
+}
 
 static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floor)
 {
@@ -67,7 +74,8 @@ static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floo
     size_t n = conflicts(plan, s, p), earliest = 2 * floor;
     for (size_t i = 0; i < n; i++) {
         size_t q = s->touched[i], after = moment(&plan->phase[q]) + !s->cell[q];
-        if (gate && plan->phase[q].desc.gate) after = moment(&plan->phase[q]); /* one thread, in program order */
+        /* one thread, in program order */
+        if (gate && plan->phase[q].desc.gate) after = moment(&plan->phase[q]);
         if (after > earliest) earliest = after;
     }
     size_t stage = gate ? (earliest + 1) / 2 : earliest / 2;
@@ -76,7 +84,8 @@ static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floo
     if (stage == plan->n_stages) s->alone[plan->n_stages++] = phase->desc.alone;
     phase->stage = stage;
     phase->strand = p;
-    /* Conflicts inside the stage are all through cells: their strands, which have this grid too, become one. */
+    /* Conflicts inside the stage are all through cells: their strands, which have this grid too,
+     * become one. */
     for (size_t i = 0; i < n; i++) {
         const struct cvyi_phase *other = &plan->phase[s->touched[i]];
         size_t strand = other->strand;
@@ -86,19 +95,23 @@ static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floo
     }
 }
 
-/* What a strand costs a task; the larger ones of a stage start first, so that the end of the stage is even. */
+/* What a strand costs a task; the larger ones of a stage start first, so that the end of the stage
+ * is even. */
 static double task_flops(const struct cvy_plan *plan, const struct cvyi_strand *strand)
 {
     double flops = 0;
-    for (size_t i = 0; i < strand->n; i++) flops += plan->phase[plan->order[strand->first + i]].desc.flops;
+    for (size_t i = 0; i < strand->n; i++)
+        flops += plan->phase[plan->order[strand->first + i]].desc.flops;
     return flops / (double)strand->tasks;
 }
 
 /* The strands of stage t, its gate's or the others, behind those that are there. */
-static void tabulate_strands(struct cvy_plan *plan, size_t t, bool gate, size_t *n_strands, size_t *n_order)
+static void tabulate_strands(struct cvy_plan *plan, size_t t, bool gate, size_t *n_strands,
+                             size_t *n_order)
 {
     size_t first = *n_strands;
-    for (size_t p = 0; p < plan->n_phases; p++) { /* a strand's tasks come from any of its phases: equal grids */
+    /* a strand's tasks come from any of its phases: equal grids */
+    for (size_t p = 0; p < plan->n_phases; p++) {
         if (plan->phase[p].stage != t || plan->phase[p].desc.gate != gate) continue;
         bool seen = false;
         for (size_t q = 0; q < p && !seen; q++)
@@ -117,8 +130,10 @@ static void tabulate_strands(struct cvy_plan *plan, size_t t, bool gate, size_t 
     }
 }
 
-/* Deals the tasks of strands [first, end), which begin at *turn, to every thread its part of each strand. */
-static void deal(struct cvy_plan *plan, size_t first, size_t end, size_t threads, uint32_t *begin, size_t *turn)
+/* Deals the tasks of strands [first, end), which begin at *turn, to every thread its part of each
+ * strand. */
+static void deal(struct cvy_plan *plan, size_t first, size_t end, size_t threads, uint32_t *begin,
+                 size_t *turn)
 {
     size_t start = *turn;
     for (size_t t = 0; t < threads; t++) {
@@ -161,7 +176,8 @@ static void build(struct cvy_plan *plan, struct stages *s)
         for (int a = 0; a < phase->desc.n_access; a++) {
             int value = phase->desc.access[a].value, root = cvyi_program_root(plan, value);
             if (cvy_plan_value(plan, root)->role == CVY_ROLE_INPUT) continue;
-            s->access[n_access] = (struct access){ p, value, phase->desc.access[a].access, s->head[root] };
+            s->access[n_access] =
+                (struct access){ p, value, phase->desc.access[a].access, s->head[root] };
             s->head[root] = (long)n_access++;
         }
     }
@@ -184,12 +200,13 @@ enum cvy_status cvyi_stages_build(struct cvy_plan *plan)
     plan->work = cvyi_alloc_array(ctx, n, sizeof *plan->work);
     plan->strand = cvyi_alloc_array(ctx, n, sizeof *plan->strand);
     plan->order = cvyi_alloc_array(ctx, n, sizeof *plan->order);
-    size_t tasks = 0; /* at most the addressable memory's worth: a task has a cell of a value, or the plan made it */
+    /* at most the addressable memory's worth: a task has a cell of a value, or the plan made it */
+    size_t tasks = 0;
     for (size_t p = 0; p < n; p++) tasks += plan->phase[p].tasks;
     plan->turn = cvyi_alloc_array(ctx, tasks, sizeof *plan->turn);
     plan->begin = cvyi_alloc_array(ctx, n * (ctx->options.threads + 1), sizeof *plan->begin);
-    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage && plan->work && plan->turn && plan->begin &&
-              plan->strand && plan->order;
+    bool ok = s.access && s.head && s.mark && s.cell && s.touched && s.alone && plan->stage &&
+              plan->work && plan->turn && plan->begin && plan->strand && plan->order;
     if (ok) {
         build(plan, &s);
         tabulate(plan, s.alone);

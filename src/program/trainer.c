@@ -1,5 +1,5 @@
-/* The trainer: a net compiled for training, stepped batch by batch. Knows the net's compiler and the program; how
- * anything is computed is the backends' affair. */
+/* The trainer: a net compiled for training, stepped batch by batch. Knows the net's compiler and
+ * the program; how anything is computed is the backends' affair. */
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -13,26 +13,36 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static bool within(double x, double least, double most) { return x >= least && x <= most; } /* false for NaN */
+static bool within(double x, double least, double most)
+{
+    return x >= least && x <= most;
+} /* false for NaN */
 
 static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_options *o)
 {
-    if (!o || o->batch < 1) return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
-    if (!within(o->sgd.lr, 0, 1e30)) return cvyi_fail(ctx, CVY_E_ARG, "lr is %g, expected 0 or more", o->sgd.lr);
+    if (!o || o->batch < 1)
+        return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
+    if (!within(o->sgd.lr, 0, 1e30))
+        return cvyi_fail(ctx, CVY_E_ARG, "lr is %g, expected 0 or more", o->sgd.lr);
     if (!within(o->sgd.momentum, 0, 1))
         return cvyi_fail(ctx, CVY_E_ARG, "momentum is %g, expected 0 to 1", o->sgd.momentum);
     if (!within(o->sgd.weight_decay, 0, 1e30))
-        return cvyi_fail(ctx, CVY_E_ARG, "weight decay is %g, expected 0 or more", o->sgd.weight_decay);
-    if (o->sgd.nesterov && o->sgd.momentum == 0) return cvyi_fail(ctx, CVY_E_ARG, "nesterov needs a momentum");
+        return cvyi_fail(ctx, CVY_E_ARG, "weight decay is %g, expected 0 or more",
+                         o->sgd.weight_decay);
+    if (o->sgd.nesterov && o->sgd.momentum == 0)
+        return cvyi_fail(ctx, CVY_E_ARG, "nesterov needs a momentum");
     if (!within(o->loss.label_smoothing, 0, 0x1.fffffffffffffp-1))
-        return cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1", o->loss.label_smoothing);
+        return cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1",
+                         o->loss.label_smoothing);
     return CVY_OK;
 }
 
 static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_tensor logits)
 {
     const cvy_trainer_options *o = &t->options;
-    struct cvyi_linear_options linear = { .training = true, .batch = o->batch, .loss = o->loss, .sgd = o->sgd };
+    struct cvyi_linear_options linear = {
+        .training = true, .batch = o->batch, .loss = o->loss, .sgd = o->sgd
+    };
     struct cvyi_linear_result result;
     struct cvyi_list list;
     cvyi_list_init(&list, t->ctx);
@@ -45,20 +55,24 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
     t->loss = result.loss;
     t->classes = list.value[result.output].shape.c;
     size_t channels = list.value[result.input].shape.c;
-    struct cvyi_program_options program = { .capacity = o->batch, .training = true, .dry_run = o->dry_run,
+    struct cvyi_program_options program = { .capacity = o->batch,
+                                            .training = true,
+                                            .dry_run = o->dry_run,
                                             .keep_tensors = o->keep_tensors,
-                                            .keep = &t->loss, .n_keep = 1 };
+                                            .keep = &t->loss,
+                                            .n_keep = 1 };
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
     CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
     CVYI_TRY(cvyi_input_create(t->ctx, &t->input, &o->input, channels));
     return o->dry_run ? CVY_OK : cvyi_params_init(&t->params, net, &o->init);
 }
 
-enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits, const cvy_trainer_options *options,
-                                   cvy_trainer **trainer)
+enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
+                                   const cvy_trainer_options *options, cvy_trainer **trainer)
 {
     if (trainer) *trainer = NULL;
-    if (!net || !trainer) return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the trainer needs a net and a place");
+    if (!net || !trainer)
+        return cvyi_fail(net ? net->ctx : NULL, CVY_E_ARG, "the trainer needs a net and a place");
     CVYI_OWN_FLOATS(net->ctx);
     CVYI_TRY(check_options(net->ctx, options));
     struct cvy_trainer *t = cvyi_alloc(net->ctx, sizeof *t);
@@ -83,7 +97,7 @@ void cvy_trainer_destroy(cvy_trainer **trainer)
     *trainer = NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ a step */
+/* --------------------------------------------------------------------------------------- a step */
 
 static enum cvy_status check_labels(const struct cvy_trainer *t, const cvy_batch *b)
 {
@@ -93,8 +107,10 @@ static enum cvy_status check_labels(const struct cvy_trainer *t, const cvy_batch
         size_t image = b->index ? b->index[i] : i;
         long label = b->labels8 ? (long)b->labels8[image] : (long)b->labels32[image];
         if (label < 0 || (size_t)label >= t->classes)
-            return cvyi_fail(t->ctx, CVY_E_ARG, "label %ld at position %zu of the batch (image %zu); there are %zu classes",
-                             label, i, image, t->classes);
+            return cvyi_fail(
+                t->ctx, CVY_E_ARG,
+                "label %ld at position %zu of the batch (image %zu); there are %zu classes", label,
+                i, image, t->classes);
     }
     return CVY_OK;
 }
@@ -114,8 +130,10 @@ static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
         if (op->kind != CVY_OP_BN_STATS) continue;
         cvy_shape s = t->program->list.value[op->in[0]].shape;
         if (s.h * s.w == 1)
-            return cvyi_fail(t->ctx, CVY_E_SHAPE, "%.*s: batch norm needs more than one value per channel, the batch has"
-                             " one image with a 1 x 1 map", layer_length(op->name), op->name);
+            return cvyi_fail(t->ctx, CVY_E_SHAPE,
+                             "%.*s: batch norm needs more than one value per channel, the batch has"
+                             " one image with a 1 x 1 map",
+                             layer_length(op->name), op->name);
     }
     return CVY_OK;
 }
@@ -126,9 +144,14 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     CVYI_OWN_FLOATS(t->ctx);
     double start = now();
     const cvy_sgd_desc *sgd = &t->options.sgd;
-    struct cvy_run run = { .lr = sgd->lr, .momentum = sgd->momentum, .weight_decay = sgd->weight_decay,
-                           .nesterov = sgd->nesterov, .seed = t->options.seed, .step = t->steps };
-    if (t->options.dry_run) return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
+    struct cvy_run run = { .lr = sgd->lr,
+                           .momentum = sgd->momentum,
+                           .weight_decay = sgd->weight_decay,
+                           .nesterov = sgd->nesterov,
+                           .seed = t->options.seed,
+                           .step = t->steps };
+    if (t->options.dry_run)
+        return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
     CVYI_TRY(check_labels(t, batch));
     CVYI_TRY(check_batch_norms(t, batch->n));
@@ -137,11 +160,12 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     t->version++;
     const double *loss = t->program->buf[t->loss];
     if (result)
-        *result = (cvy_step_result){ .loss_sum = loss[0], .correct = (size_t)loss[1], .n = batch->n,
-                                     .seconds = now() - start };
+        *result = (cvy_step_result){
+            .loss_sum = loss[0], .correct = (size_t)loss[1], .n = batch->n, .seconds = now() - start
+        };
     if (!isfinite(loss[0]))
-        return cvyi_fail(t->ctx, CVY_E_NUMERIC, "loss is %s after step %llu", isnan(loss[0]) ? "nan" : "inf",
-                         (unsigned long long)t->steps);
+        return cvyi_fail(t->ctx, CVY_E_NUMERIC, "loss is %s after step %llu",
+                         isnan(loss[0]) ? "nan" : "inf", (unsigned long long)t->steps);
     return CVY_OK;
 }
 
@@ -149,45 +173,52 @@ enum cvy_status cvy_trainer_set_lr(cvy_trainer *t, double lr)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
-    if (!within(lr, 0, 1e30)) return cvyi_fail(t->ctx, CVY_E_ARG, "lr is %g, expected 0 or more", lr);
+    if (!within(lr, 0, 1e30))
+        return cvyi_fail(t->ctx, CVY_E_ARG, "lr is %g, expected 0 or more", lr);
     t->options.sgd.lr = lr;
     return CVY_OK;
 }
 uint64_t cvy_trainer_steps(const cvy_trainer *t) { return t ? t->steps : 0; }
-void cvy_trainer_set_steps(cvy_trainer *t, uint64_t steps) { if (t) t->steps = steps; }
+void cvy_trainer_set_steps(cvy_trainer *t, uint64_t steps)
+{
+    if (t) t->steps = steps;
+}
 
-/* ------------------------------------------------------------------------------------------------ parameters */
+/* ----------------------------------------------------------------------------------- parameters */
 
 size_t cvy_trainer_params(const cvy_trainer *t, enum cvy_param_kind kind)
 {
     return t && (unsigned)kind < CVYI_PARAM_KINDS ? t->params.n[kind] : 0;
 }
-enum cvy_status cvy_trainer_param(const cvy_trainer *t, enum cvy_param_kind kind, size_t index, cvy_param_info *info)
+enum cvy_status cvy_trainer_param(const cvy_trainer *t, enum cvy_param_kind kind, size_t index,
+                                  cvy_param_info *info)
 {
     return t ? cvyi_params_info(&t->params, kind, index, info) : CVY_E_ARG;
 }
-enum cvy_status cvy_trainer_get(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, float *out, size_t count)
+enum cvy_status cvy_trainer_get(const cvy_trainer *t, enum cvy_param_kind kind, const char *name,
+                                float *out, size_t count)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
     return cvyi_params_get(&t->params, kind, name, out, NULL, count);
 }
-enum cvy_status cvy_trainer_get64(const cvy_trainer *t, enum cvy_param_kind kind, const char *name, double *out,
-                                  size_t count)
+enum cvy_status cvy_trainer_get64(const cvy_trainer *t, enum cvy_param_kind kind, const char *name,
+                                  double *out, size_t count)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
     return cvyi_params_get(&t->params, kind, name, NULL, out, count);
 }
-enum cvy_status cvy_trainer_set(cvy_trainer *t, enum cvy_param_kind kind, const char *name, const float *in, size_t count)
+enum cvy_status cvy_trainer_set(cvy_trainer *t, enum cvy_param_kind kind, const char *name,
+                                const float *in, size_t count)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
     t->version++;
     return cvyi_params_set(&t->params, kind, name, in, NULL, count);
 }
-enum cvy_status cvy_trainer_set64(cvy_trainer *t, enum cvy_param_kind kind, const char *name, const double *in,
-                                  size_t count)
+enum cvy_status cvy_trainer_set64(cvy_trainer *t, enum cvy_param_kind kind, const char *name,
+                                  const double *in, size_t count)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
@@ -195,9 +226,12 @@ enum cvy_status cvy_trainer_set64(cvy_trainer *t, enum cvy_param_kind kind, cons
     return cvyi_params_set(&t->params, kind, name, NULL, in, count);
 }
 
-/* ------------------------------------------------------------------------------------------------ reports */
+/* -------------------------------------------------------------------------------------- reports */
 
-void cvy_trainer_plan(const cvy_trainer *t, cvy_plan_info *info) { if (t && info) cvyi_plan_describe(t->program, info); }
+void cvy_trainer_plan(const cvy_trainer *t, cvy_plan_info *info)
+{
+    if (t && info) cvyi_plan_describe(t->program, info);
+}
 size_t cvy_trainer_phases(const cvy_trainer *t) { return t ? t->program->n_phases : 0; }
 
 enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_info *info)
@@ -207,7 +241,10 @@ enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_
     return cvyi_program_phase(t->program, index, info);
 }
 
-void cvy_trainer_profile(cvy_trainer *t, bool on) { if (t) (void)cvyi_program_profile(t->program, on); }
+void cvy_trainer_profile(cvy_trainer *t, bool on)
+{
+    if (t) (void)cvyi_program_profile(t->program, on);
+}
 
 size_t cvy_trainer_ops(const cvy_trainer *t) { return t ? t->program->list.n_ops : 0; }
 
@@ -225,7 +262,8 @@ enum cvy_status cvy_trainer_tensor(const cvy_trainer *t, size_t index, cvy_tenso
     return t ? cvyi_program_tensor(t->program, index, info) : CVY_E_ARG;
 }
 
-enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *t, size_t index, double *out, size_t count)
+enum cvy_status cvy_trainer_tensor_get(const cvy_trainer *t, size_t index, double *out,
+                                       size_t count)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);

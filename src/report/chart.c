@@ -18,11 +18,15 @@ void chart_text(FILE *out, const char *text)
 
 const char *chart_number(double v, char text[32])
 {
-    static const struct { double from; const char *unit; } units[] = {{1e9, " G"}, {1e6, " M"}, {1e4, " k"}};
+    static const struct {
+        double from;
+        const char *unit;
+    } units[] = { { 1e9, " G" }, { 1e6, " M" }, { 1e4, " k" } };
     double shown = v;
     const char *unit = "";
     for (size_t i = 0; i < 3 && !*unit; i++)
-        if (fabs(v) >= units[i].from) shown = v / (i == 2 ? 1e3 : units[i].from), unit = units[i].unit;
+        if (fabs(v) >= units[i].from)
+            shown = v / (i == 2 ? 1e3 : units[i].from), unit = units[i].unit;
     const double a = fabs(shown);
     snprintf(text, 32,
              a >= 100 || shown == floor(shown) ? "%.0f%s"
@@ -35,10 +39,14 @@ const char *chart_number(double v, char text[32])
 
 static double place(const struct chart_axis *a, double v)
 {
-    return a->base > 0 ? (log(v) - log(a->lo)) / (log(a->hi) - log(a->lo)) : (v - a->lo) / (a->hi - a->lo);
+    return a->base > 0 ? (log(v) - log(a->lo)) / (log(a->hi) - log(a->lo))
+                       : (v - a->lo) / (a->hi - a->lo);
 }
 
-double chart_x(const struct chart *c, double x) { return c->left + place(&c->x, x) * (c->width - c->left - c->right); }
+double chart_x(const struct chart *c, double x)
+{
+    return c->left + place(&c->x, x) * (c->width - c->left - c->right);
+}
 double chart_y(const struct chart *c, double y)
 {
     return c->height - c->bottom - place(&c->y, y) * (c->height - c->top - c->bottom);
@@ -68,35 +76,47 @@ static void make_round(struct chart_axis *a)
 static double next_tick(const struct chart_axis *a, double v, bool narrow)
 {
     if (a->base <= 0) return v + step(a->hi, narrow ? 4 : 6);
-    const double n = log(a->hi / a->lo) / log(a->base); /* every power, or every second, third, ... */
+    /* every power, or every second, third, ... */
+    const double n = log(a->hi / a->lo) / log(a->base);
     return v * pow(a->base, ceil(n / (narrow ? 6 : 12)));
 }
 
-void chart_open(struct chart *c, FILE *out, bool narrow, struct chart_axis x, struct chart_axis y, const char *what)
+void chart_open(struct chart *c, FILE *out, bool narrow, struct chart_axis x, struct chart_axis y,
+                const char *what)
 {
     char text[32];
-    *c = (struct chart){.out = out, .width = narrow ? 360 : 980, .height = narrow ? 340 : 400, .left = narrow ? 46 : 56,
-                        .right = narrow ? 16 : 18, .top = 26, .bottom = 42, .x = x, .y = y};
+    *c = (struct chart){ .out = out,
+                         .width = narrow ? 360 : 980,
+                         .height = narrow ? 340 : 400,
+                         .left = narrow ? 46 : 56,
+                         .right = narrow ? 16 : 18,
+                         .top = 26,
+                         .bottom = 42,
+                         .x = x,
+                         .y = y };
     make_round(&c->x);
     make_round(&c->y);
-    fprintf(out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"", narrow ? "narrow" : "wide",
-            c->width, c->height);
+    fprintf(out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"",
+            narrow ? "narrow" : "wide", c->width, c->height);
     chart_text(out, what);
     fputs("\">", out);
     const double x0 = c->left, x1 = c->width - c->right, y0 = c->top, y1 = c->height - c->bottom;
     for (double v = c->x.lo; v <= c->x.hi * (1 + 1e-9); v = next_tick(&c->x, v, narrow)) {
         const double at = chart_x(c, v);
-        fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", at, at, y0, y1);
+        fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", at,
+                at, y0, y1);
         fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>", at, y1 + 17,
                 chart_number(v, text));
     }
     for (double v = c->y.lo; v <= c->y.hi * (1 + 1e-9); v = next_tick(&c->y, v, narrow)) {
         const double at = chart_y(c, v);
-        fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x0, x1, at, at);
+        fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x0,
+                x1, at, at);
         fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>", x0 - 7, at + 4,
                 chart_number(v, text));
     }
-    fprintf(out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x0, x1, y1, y1);
+    fprintf(out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x0, x1,
+            y1, y1);
     fprintf(out, "<text class=\"strong\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", x1, y1 + 35);
     chart_text(out, x.title);
     fputs("</text><text class=\"strong\" x=\"0\" y=\"13\">", out);

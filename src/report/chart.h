@@ -9,8 +9,8 @@
 void chart_text(FILE *out, const char *text);
 
 struct chart_axis {
-    double lo, hi;      /* of the data; made round by chart_open */
-    double base;        /* 2 or 10: logarithmic; 0: linear, from zero */
+    double lo, hi; /* of the data; made round by chart_open */
+    double base;   /* 2 or 10: logarithmic; 0: linear, from zero */
     const char *title;
 };
 
@@ -20,8 +20,10 @@ struct chart {
     struct chart_axis x, y;
 };
 
-/* Begins an <svg> for wide or narrow screens, with grid, labels and titles. The page shows one of the two. */
-void chart_open(struct chart *c, FILE *out, bool narrow, struct chart_axis x, struct chart_axis y, const char *what);
+/* Begins an <svg> for wide or narrow screens, with grid, labels and titles. The page shows one of
+ * the two. */
+void chart_open(struct chart *c, FILE *out, bool narrow, struct chart_axis x, struct chart_axis y,
+                const char *what);
 void chart_close(struct chart *c);
 double chart_x(const struct chart *c, double x);
 double chart_y(const struct chart *c, double y);

@@ -11,7 +11,7 @@
 #include "report/stats.h"
 #include "report/text.h"
 
-static const char *const part_names[] = {"forward", "backward", "update", "reorder"};
+static const char *const part_names[] = { "forward", "backward", "update", "reorder" };
 
 static double median(const struct contest_cell *cell)
 {
@@ -32,7 +32,7 @@ static double total(const struct contest *c, size_t side)
     return sum;
 }
 
-/* ------------------------------------------------------------------------------------------------ verdicts */
+/* ------------------------------------------------------------------------------------- verdicts */
 
 /* What two copies of the same code in one process differ by: where their memory happens to lie. */
 #define HIDDEN 0.01
@@ -49,7 +49,7 @@ static struct pairs pairs_of(const struct contest *c, const double *a, size_t n_
                              size_t n_b, struct contest_verdict *verdict)
 {
     const size_t turns = (n_a < n_b ? n_a : n_b) / c->turn;
-    struct pairs p = {turns, malloc((turns + 1) * sizeof(double)), verdict};
+    struct pairs p = { turns, malloc((turns + 1) * sizeof(double)), verdict };
     for (size_t i = 0; p.log_ratio && i < turns; i++)
         p.log_ratio[i] =
             log(stats_median(b + i * c->turn, c->turn) / stats_median(a + i * c->turn, c->turn));
@@ -60,7 +60,7 @@ bool contest_judge(struct contest *c)
 {
     const size_t most = (c->n_rows + 1) * c->n_sides;
     struct pairs *all = malloc((most + 1) * sizeof *all);
-    double *p = malloc((most + 1) * sizeof *p), sums[2] = {0, 0};
+    double *p = malloc((most + 1) * sizeof *p), sums[2] = { 0, 0 };
     bool good = all && p;
     size_t n = 0, longest = 0;
     for (size_t i = 1; good && i < c->n_sides; i++) {
@@ -98,7 +98,7 @@ static const char *word(const struct contest_verdict *v)
     return isnan(v->ratio.lo) && !isnan(v->ratio.ratio) ? "too few" : "";
 }
 
-/* ------------------------------------------------------------------------------------------------ tables */
+/* --------------------------------------------------------------------------------------- tables */
 
 enum { NAME_WIDTH = 37 };
 
@@ -116,7 +116,7 @@ static void print_microseconds(FILE *out, double seconds)
 static void print_verdict(FILE *out, const struct contest *c, size_t rival)
 {
     const struct contest_verdict *v = &c->side[rival].verdict;
-    size_t wins[2] = {0, 0}, both = 0;
+    size_t wins[2] = { 0, 0 }, both = 0;
     for (size_t r = 0; r < c->n_rows; r++) {
         const struct contest_verdict *x = &c->row[r].cell[rival].verdict;
         both += !isnan(x->ratio.ratio);
@@ -185,12 +185,9 @@ static void print_row(FILE *out, const struct contest *c, const struct contest_r
     fprintf(out, " %6.1f", t / total(c, side) * 100);
     if (row->flops > 0)
         fprintf(out, " %8.1f %6.1f", row->flops / t * 1e-9, row->flops / t / c->peak * 100);
-    else if (row->bytes > 0 || *cell->distance.tensor)
-        fprintf(out, " %8s %6s", "", "");
-    if (row->bytes > 0)
-        fprintf(out, " %6.1f", row->bytes / t * 1e-9);
-    else if (*cell->distance.tensor)
-        fprintf(out, " %6s", "");
+    else if (row->bytes > 0 || *cell->distance.tensor) fprintf(out, " %8s %6s", "", "");
+    if (row->bytes > 0) fprintf(out, " %6.1f", row->bytes / t * 1e-9);
+    else if (*cell->distance.tensor) fprintf(out, " %6s", "");
     if (*cell->distance.tensor)
         fprintf(out, " %8.1e %7.1e", cell->distance.abs, cell->distance.rel);
     putc('\n', out);
@@ -240,7 +237,8 @@ void contest_print(FILE *out, const struct contest *c)
     if (c->n_sides > 1)
         text_wrap(out,
                   "Among identical programs one comparison in twenty has any row called slower or "
-                  "faster.", 0, 0, SCREEN);
+                  "faster.",
+                  0, 0, SCREEN);
     snprintf(line, sizeof line,
              "Numbers: one step of %zu images from the same weights, against the reference in "
              "double; losses",
@@ -254,7 +252,7 @@ void contest_print(FILE *out, const struct contest *c)
     for (size_t i = 0; i < c->n_sides; i++) print_side(out, c, i);
 }
 
-/* ------------------------------------------------------------------------------------------------ JSON */
+/* ----------------------------------------------------------------------------------------- JSON */
 
 static json_t *numbers(const double *v, size_t n)
 {
@@ -337,7 +335,7 @@ char *contest_json(const struct contest *c)
     return text;
 }
 
-/* ------------------------------------------------------------------------------------------------ HTML */
+/* ----------------------------------------------------------------------------------------- HTML */
 
 static void html_key(FILE *out, size_t side)
 {

@@ -1,6 +1,7 @@
-/* Comparing results. The unit is a process: what repetitions of one process share (addresses, the core it sits on, the
- * neighbours of these minutes) is no property of the program. A side's sample is a median of every process; with a single
- * process its repetitions, and then an allowance stands for what they cannot show. */
+/* Comparing results. The unit is a process: what repetitions of one process share (addresses, the
+ * core it sits on, the neighbours of these minutes) is no property of the program. A side's sample
+ * is a median of every process; with a single process its repetitions, and then an allowance stands
+ * for what they cannot show. */
 #include "report/difference.h"
 
 #include <jansson.h>
@@ -10,7 +11,7 @@
 
 #include "report/text.h"
 
-/* ------------------------------------------------------------------------------------------------ samples */
+/* -------------------------------------------------------------------------------------- samples */
 
 /* What one side says of a benchmark; cpus: of its last process. */
 struct sample {
@@ -36,7 +37,7 @@ static size_t last_file(const struct differences *d, size_t side)
 static struct sample sample_of(const struct differences *d, size_t side, const char *name,
                                double *v)
 {
-    struct sample s = {v, 0, 0, NAN};
+    struct sample s = { v, 0, 0, NAN };
     const struct result *only = NULL;
     for (size_t f = first_file(d, side); f < last_file(d, side); f++) {
         const struct result *r = result_in(d->all, f, name);
@@ -63,7 +64,8 @@ static struct stats_ratio ratio_of(const struct differences *d, const struct sam
     return stats_ratio(x->v, x->n, y->v, y->n, too_few(x, y) ? d->hidden : 0);
 }
 
-/* Another program took CPUs from one side, or one side left them idle: between 0.9 and 1.1 is the same share. */
+/* Another program took CPUs from one side, or one side left them idle: between 0.9 and 1.1 is the
+ * same share. */
 static bool disturbed(const struct sample *x, const struct sample *y)
 {
     return too_few(x, y) && fabs(log(x->cpus / y->cpus)) > log(1.1);
@@ -75,18 +77,18 @@ static bool ranks_agree(const struct sample *x, const struct sample *y)
     return x->n < 4 || y->n < 4 || stats_mann_whitney(x->v, x->n, y->v, y->n) < 0.05;
 }
 
-/* ------------------------------------------------------------------------------------------------ all together */
+/* --------------------------------------------------------------------------------- all together */
 
 static bool is_judged(const struct difference *x)
 {
     return !isnan(x->ratio.ratio) && !x->disturbed;
 }
 
-/* The geometric mean over all common benchmarks of every process of a side that has them all; of every repetition where
- * the side is one process. */
+/* The geometric mean over all common benchmarks of every process of a side that has them all; of
+ * every repetition where the side is one process. */
 static struct sample together(const struct differences *d, size_t side, double *v)
 {
-    struct sample s = {v, 0, 0, NAN};
+    struct sample s = { v, 0, 0, NAN };
     const bool one = last_file(d, side) - first_file(d, side) == 1;
     size_t judged = 0;
     for (size_t i = 0; i < d->n; i++) judged += is_judged(&d->at[i]);
@@ -96,10 +98,8 @@ static struct sample together(const struct differences *d, size_t side, double *
         for (size_t i = 0; i < d->n; i++) {
             if (!is_judged(&d->at[i])) continue;
             const struct result *r = result_in(d->all, f, d->at[i].old->name);
-            if (!r || !r->runs || (one && repetition >= r->runs))
-                sum = NAN;
-            else
-                sum += log(one ? r->seconds[repetition] : result_median(r, ""));
+            if (!r || !r->runs || (one && repetition >= r->runs)) sum = NAN;
+            else sum += log(one ? r->seconds[repetition] : result_median(r, ""));
         }
         if (isnan(sum) && one) break;
         if (!isnan(sum)) v[s.n++] = exp(sum / (double)judged);
@@ -108,7 +108,7 @@ static struct sample together(const struct differences *d, size_t side, double *
     return s;
 }
 
-/* ------------------------------------------------------------------------------------------------ differences */
+/* ---------------------------------------------------------------------------------- differences */
 
 static bool known(const struct differences *d, const char *name)
 {
@@ -131,8 +131,9 @@ static void judge(struct differences *d, double *room[2], double *p)
     for (size_t i = 0; i < d->n; i++) {
         struct difference *x = &d->at[i];
         const char *name = (x->old ? x->old : x->new)->name;
-        const struct sample s[2] = {sample_of(d, 0, name, room[0]), sample_of(d, 1, name, room[1])};
-        x->ratio = (struct stats_ratio){NAN, NAN, NAN, NAN};
+        const struct sample s[2] = { sample_of(d, 0, name, room[0]),
+                                     sample_of(d, 1, name, room[1]) };
+        x->ratio = (struct stats_ratio){ NAN, NAN, NAN, NAN };
         x->old_seconds = stats_geometric_mean(s[0].v, s[0].n);
         x->new_seconds = stats_geometric_mean(s[1].v, s[1].n);
         if (s[0].n && s[1].n) {
@@ -148,10 +149,8 @@ static void judge(struct differences *d, double *room[2], double *p)
         struct difference *x = &d->at[i];
         x->p = p[i];
         x->real &= x->p < 0.05;
-        if (x->real && x->ratio.ratio > 1)
-            d->slower++;
-        else if (x->real)
-            d->faster++;
+        if (x->real && x->ratio.ratio > 1) d->slower++;
+        else if (x->real) d->faster++;
     }
     const struct sample a = together(d, 0, room[0]), b = together(d, 1, room[1]);
     d->together = ratio_of(d, &a, &b);
@@ -162,7 +161,7 @@ struct differences *differences(const struct results *all, size_t n_old, double 
     struct differences *d = calloc(1, sizeof *d);
     size_t runs = all->n_files + 1;
     for (size_t i = 0; i < all->n; i++) runs = all->at[i].runs > runs ? all->at[i].runs : runs;
-    double *room[2] = {malloc(runs * sizeof(double)), malloc(runs * sizeof(double))},
+    double *room[2] = { malloc(runs * sizeof(double)), malloc(runs * sizeof(double)) },
            *p = malloc((all->n + 1) * sizeof *p);
     if (d) d->at = calloc(all->n + 1, sizeof *d->at);
     bool good = d && d->at && room[0] && room[1] && p;
@@ -170,12 +169,12 @@ struct differences *differences(const struct results *all, size_t n_old, double 
         d->all = all;
         d->n_old = n_old;
         d->hidden = hidden;
-        d->together = (struct stats_ratio){NAN, NAN, NAN, NAN};
+        d->together = (struct stats_ratio){ NAN, NAN, NAN, NAN };
         for (size_t i = 0; i < all->n; i++) {
             const char *name = all->at[i].name;
             if (known(d, name)) continue;
             d->at[d->n++] =
-                (struct difference){.old = first_with(d, 0, name), .new = first_with(d, 1, name)};
+                (struct difference){ .old = first_with(d, 0, name), .new = first_with(d, 1, name) };
         }
         judge(d, room, p);
     }
@@ -196,7 +195,7 @@ void differences_free(struct differences **d)
 bool difference_limit(const char *text, struct difference_limit *limit, char *error,
                       size_t error_size)
 {
-    static const char *const words[] = {"slowdown", "speedup"};
+    static const char *const words[] = { "slowdown", "speedup" };
     const char *at = text + strspn(text, " ");
     size_t w = 0;
     while (w < 2 && strncmp(at, words[w], strlen(words[w]))) w++;
@@ -212,7 +211,7 @@ bool difference_limit(const char *text, struct difference_limit *limit, char *er
             end += strspn(end, " ");
             if (number && !*end && value >= 0 && value < 1e9) {
                 *limit =
-                    (struct difference_limit){w == 1, below, percent ? 1 + value / 100 : value};
+                    (struct difference_limit){ w == 1, below, percent ? 1 + value / 100 : value };
                 return true;
             }
         }
@@ -228,12 +227,13 @@ bool difference_meets(const struct difference *d, const struct difference_limit 
 {
     if (isnan(d->ratio.ratio)) return false;
     const double value = limit->speedup ? 1 / d->ratio.ratio : d->ratio.ratio;
-    /* "Slower by more than" needs proof that it is slower at all; "not faster by at least" does not. */
+    /* "Slower by more than" needs proof that it is slower at all; "not faster by at least" does
+     * not. */
     if (!limit->below) return value > limit->value && d->real;
     return value < limit->value;
 }
 
-/* ------------------------------------------------------------------------------------------------ output */
+/* --------------------------------------------------------------------------------------- output */
 
 static const char *name_of(const struct difference *d) { return (d->old ? d->old : d->new)->name; }
 
@@ -250,12 +250,9 @@ static const char *verdict(const struct difference *d)
 
 static void print_interval(FILE *out, const struct stats_ratio *r)
 {
-    if (isnan(r->ratio))
-        fputs("nothing to compare", out);
-    else if (isnan(r->lo))
-        fprintf(out, "%.3f times as long", r->ratio);
-    else
-        fprintf(out, "%.3f times as long (95 %% interval %.3f - %.3f)", r->ratio, r->lo, r->hi);
+    if (isnan(r->ratio)) fputs("nothing to compare", out);
+    else if (isnan(r->lo)) fprintf(out, "%.3f times as long", r->ratio);
+    else fprintf(out, "%.3f times as long (95 %% interval %.3f - %.3f)", r->ratio, r->lo, r->hi);
 }
 
 static void print_verdict(FILE *out, const struct differences *all)
@@ -295,8 +292,8 @@ static void print_side(FILE *out, const struct differences *d, size_t side)
 static void print_head(FILE *out, const struct differences *d)
 {
     /* What should be the same for a comparison to mean anything. */
-    static const char *const same[] = {"cpu",   "affinity",  "governor",   "compiler",
-                                       "flags", "host_name", "environment"};
+    static const char *const same[] = { "cpu",   "affinity",  "governor",   "compiler",
+                                        "flags", "host_name", "environment" };
     print_side(out, d, 0);
     print_side(out, d, 1);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
@@ -308,7 +305,7 @@ static void print_head(FILE *out, const struct differences *d)
         fputs("note ", out);
         text_wrap(out, line, 5, 5, SCREEN);
     }
-    const size_t files[2] = {d->n_old, d->all->n_files - d->n_old};
+    const size_t files[2] = { d->n_old, d->all->n_files - d->n_old };
     char line[512];
     const bool enough = files[0] >= DIFFERENCE_PROCESSES && files[1] >= DIFFERENCE_PROCESSES;
     if (enough)
@@ -334,8 +331,8 @@ static void print_head(FILE *out, const struct differences *d)
     }
     text_wrap(
         out,
-        "Among identical programs one comparison in twenty has any row called slower or faster.", 0, 0,
-        SCREEN);
+        "Among identical programs one comparison in twenty has any row called slower or faster.", 0,
+        0, SCREEN);
 }
 
 /* Names in rows leave out what they all begin with. */
@@ -365,10 +362,8 @@ static void print_row(FILE *out, const struct difference *d, size_t width, bool 
     const char *word = verdict(d);
     if (!strcmp(word, "noise")) word = "";
     if (!strcmp(word, "too few repetitions")) word = "too few";
-    if (fails)
-        fprintf(out, "  %s%sFAILS", word, *word ? ", " : "");
-    else if (*word)
-        fprintf(out, "  %s", word);
+    if (fails) fprintf(out, "  %s%sFAILS", word, *word ? ", " : "");
+    else if (*word) fprintf(out, "  %s", word);
     putc('\n', out);
 }
 
@@ -382,12 +377,10 @@ static void print_missing(FILE *out, const struct differences *all, size_t side)
         text_label(name_of(d), 0, label, sizeof label);
         if (!n++)
             used = (size_t)fprintf(out, "\nonly in the %s results: ", side ? "new" : "old") - 1;
-        else
-            used += (size_t)fprintf(out, ",");
+        else used += (size_t)fprintf(out, ",");
         if (n > 1 && used + 1 + text_width(label) > SCREEN)
             used = (size_t)fprintf(out, "\n    ") - 1;
-        else if (n > 1)
-            used += (size_t)fprintf(out, " ");
+        else if (n > 1) used += (size_t)fprintf(out, " ");
         fputs(label, out);
         used += text_width(label);
     }
@@ -427,7 +420,8 @@ size_t difference_print(FILE *out, const struct differences *all,
     return met;
 }
 
-/* JSON holds no text but UTF-8: in any other every byte above ASCII becomes '?'. Changes the text. */
+/* JSON holds no text but UTF-8: in any other every byte above ASCII becomes '?'. Changes the
+ * text. */
 static json_t *text_json(char *text)
 {
     json_t *json = json_string(text);

@@ -1,4 +1,5 @@
-/* The report: from records to a page. One function a section; a section that has no records is left out. */
+/* The report: from records to a page. One function a section; a section that has no records is left
+ * out. */
 #include "report/html.h"
 
 #include <errno.h>
@@ -13,13 +14,14 @@
 
 enum { COLORS = 8, PHASES = 8 };
 
-/* A record's name, taken apart: BENCHMARK/.../CONTESTANT, without what Google Benchmark adds behind it. */
+/* A record's name, taken apart: BENCHMARK/.../CONTESTANT, without what Google Benchmark adds behind
+ * it. */
 struct entry {
     const struct result *r;
-    char *text;           /* owned: the name, cut up */
+    char *text; /* owned: the name, cut up */
     const char *benchmark, *who;
-    char *group;          /* owned: everything before the contestant */
-    size_t color;         /* of the contestant */
+    char *group;  /* owned: everything before the contestant */
+    size_t color; /* of the contestant */
 };
 
 struct page {
@@ -29,7 +31,7 @@ struct page {
     size_t n;
 };
 
-/* ------------------------------------------------------------------------------------------------ entries */
+/* -------------------------------------------------------------------------------------- entries */
 
 static bool read_entry(struct entry *e, const struct result *r)
 {
@@ -48,7 +50,10 @@ static bool read_entry(struct entry *e, const struct result *r)
     return true;
 }
 
-static double value_of(const struct entry *e, const char *counter) { return result_median(e->r, counter); }
+static double value_of(const struct entry *e, const char *counter)
+{
+    return result_median(e->r, counter);
+}
 
 /* "batch:256" in the group -> 256; 0 if it is not there. */
 static double part_of(const struct entry *e, const char *key)
@@ -90,8 +95,8 @@ static bool has(const struct page *p, const char *benchmark)
     return false;
 }
 
-/* The next group of a benchmark: entries [*first, return value) of p->entry, which are sorted so that groups are
- * together. */
+/* The next group of a benchmark: entries [*first, return value) of p->entry, which are sorted so
+ * that groups are together. */
 static size_t next_group(const struct page *p, const char *benchmark, size_t *first)
 {
     while (*first < p->n && strcmp(p->entry[*first].benchmark, benchmark)) ++*first;
@@ -103,11 +108,12 @@ static size_t next_group(const struct page *p, const char *benchmark, size_t *fi
 static double counter_quantile(const struct result *r, const char *counter, double q)
 {
     for (size_t c = 0; c < r->n_counters; c++)
-        if (!strcmp(r->counter[c].name, counter)) return stats_quantile(r->counter[c].value, r->runs, q);
+        if (!strcmp(r->counter[c].name, counter))
+            return stats_quantile(r->counter[c].value, r->runs, q);
     return NAN;
 }
 
-/* ------------------------------------------------------------------------------------------------ pieces */
+/* --------------------------------------------------------------------------------------- pieces */
 
 static const char *time_text(double seconds, char text[32])
 {
@@ -128,7 +134,8 @@ static void section_end(struct page *p) { fputs("</section>\n", p->out); }
 
 static void table(struct page *p, const char *const *heads)
 {
-    fputs("<div class=\"card\"><div class=\"scroll\"><table class=\"sortable\"><thead><tr>", p->out);
+    fputs("<div class=\"card\"><div class=\"scroll\"><table class=\"sortable\"><thead><tr>",
+          p->out);
     for (; *heads; heads++) fprintf(p->out, "<th>%s</th>", *heads);
     fputs("</tr></thead><tbody>\n", p->out);
 }
@@ -149,7 +156,8 @@ static void cell(struct page *p, double v, const char *format)
 static void time_cell(struct page *p, double seconds)
 {
     char text[32];
-    fprintf(p->out, "<td data-v=\"%.9g\">%s</td>", isnan(seconds) ? -1 : seconds, time_text(seconds, text));
+    fprintf(p->out, "<td data-v=\"%.9g\">%s</td>", isnan(seconds) ? -1 : seconds,
+            time_text(seconds, text));
 }
 
 static void who_cell(struct page *p, const struct entry *e)
@@ -166,9 +174,10 @@ static void error_cell(struct page *p, const struct entry *e, int columns)
     fputs("</td>", p->out);
 }
 
-/* A row for each entry of a benchmark: its group, its contestant, then `cells`, as many as there are further heads. */
-static void entry_table(struct page *p, const char *benchmark, const char *const *heads, bool threads,
-                        void (*cells)(struct page *p, const struct entry *e))
+/* A row for each entry of a benchmark: its group, its contestant, then `cells`, as many as there
+ * are further heads. */
+static void entry_table(struct page *p, const char *benchmark, const char *const *heads,
+                        bool threads, void (*cells)(struct page *p, const struct entry *e))
 {
     int columns = -2;
     for (const char *const *h = heads; *h; h++) columns++;
@@ -187,7 +196,8 @@ static void entry_table(struct page *p, const char *benchmark, const char *const
     table_end(p);
 }
 
-/* Who others are measured against: the first contestant whose name begins with "native", or else the first. */
+/* Who others are measured against: the first contestant whose name begins with "native", or else
+ * the first. */
 static const struct entry *base_of(const struct entry *first, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -197,7 +207,7 @@ static const struct entry *base_of(const struct entry *first, size_t n)
     return first;
 }
 
-/* ------------------------------------------------------------------------------------------------ head */
+/* ----------------------------------------------------------------------------------------- head */
 
 static void tile(struct page *p, const char *value, const char *what)
 {
@@ -218,7 +228,8 @@ static void tiles(struct page *p)
     for (size_t first = 0, end; (end = next_group(p, "step", &first)) > first; first = end) {
         const struct entry *base = base_of(&p->entry[first], end - first);
         if (value_of(base, "examples/s") > (best ? value_of(best, "examples/s") : 0)) best = base;
-        for (size_t i = first; i < end; i++) { /* what did not run has no rate: NaN, which is not greater */
+        /* what did not run has no rate: NaN, which is not greater */
+        for (size_t i = first; i < end; i++) {
             const double x = value_of(base, "examples/s") / value_of(&p->entry[i], "examples/s");
             if (&p->entry[i] != base && x > ratio) ratio = x, loser = &p->entry[i];
         }
@@ -227,8 +238,8 @@ static void tiles(struct page *p)
         const char *model = strchr(best->group, '/');
         snprintf(what, sizeof what, "examples a second");
         if (model)
-            snprintf(what, sizeof what, "examples a second, training %.*s at batch %.0f", (int)strcspn(model + 1, "/"), model + 1,
-                     part_of(best, "batch"));
+            snprintf(what, sizeof what, "examples a second, training %.*s at batch %.0f",
+                     (int)strcspn(model + 1, "/"), model + 1, part_of(best, "batch"));
         tile(p, chart_number(value_of(best, "examples/s"), number), what);
         const double share = value_of(best, "% of peak");
         if (isfinite(share)) {
@@ -244,10 +255,11 @@ static void tiles(struct page *p)
     const char *peak = results_fact(p->all, 0, "peak_gflops_all"),
                *trip = results_fact(p->all, 0, "core_round_trip_ns");
     if (peak) {
-        const char *isa = results_fact(p->all, 0, "isa"), *threads = results_fact(p->all, 0, "threads");
+        const char *isa = results_fact(p->all, 0, "isa"),
+                   *threads = results_fact(p->all, 0, "threads");
         snprintf(value, sizeof value, "%.40s", peak);
-        snprintf(what, sizeof what, "GFLOP/s, the peak at that time: %.20s threads, %.20s", threads ? threads : "all",
-                 isa ? isa : "");
+        snprintf(what, sizeof what, "GFLOP/s, the peak at that time: %.20s threads, %.20s",
+                 threads ? threads : "all", isa ? isa : "");
         tile(p, value, what);
     }
     if (trip && atof(trip) > 0) {
@@ -262,24 +274,28 @@ static void head(struct page *p)
     const char *cpu = results_fact(p->all, 0, "cpu"), *date = results_fact(p->all, 0, "date"),
                *commit = results_fact(p->all, 0, "commit");
     fprintf(p->out,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta "
+            "name=\"viewport\" "
             "content=\"width=device-width, "
             "initial-scale=1\">\n<title>Convoy "
-            "benchmarks</title>\n<style>\n%s</style>\n</head>\n<body>\n<header><div><h1>Convoy benchmarks</h1>\n<p>",
+            "benchmarks</title>\n<style>\n%s</style>\n</head>\n<body>\n<header><div><h1>Convoy "
+            "benchmarks</h1>\n<p>",
             report_parts[0].text);
     chart_text(p->out, cpu ? cpu : "unknown CPU");
     if (date) fputs(" · ", p->out), chart_text(p->out, date);
     if (commit) fputs(" · commit ", p->out), chart_text(p->out, commit);
-    fputs("</p></div><button id=\"theme\" type=\"button\">Light / dark</button></header>\n<main>\n", p->out);
+    fputs("</p></div><button id=\"theme\" type=\"button\">Light / dark</button></header>\n<main>\n",
+          p->out);
 }
 
-/* ------------------------------------------------------------------------------------------------ steps */
+/* ---------------------------------------------------------------------------------------- steps */
 
 static void ratio_note(struct page *p, const struct entry *e, const struct entry *base)
 {
     if (e == base) return; /* a base has times where anybody has */
     /* Over times: "base is x times as fast". */
-    const struct stats_ratio x = stats_ratio(base->r->seconds, base->r->runs, e->r->seconds, e->r->runs, 0);
+    const struct stats_ratio x =
+        stats_ratio(base->r->seconds, base->r->runs, e->r->seconds, e->r->runs, 0);
     fputs("<small>", p->out);
     chart_text(p->out, base->who);
     fprintf(p->out, " is %.2f × as fast", x.ratio);
@@ -287,7 +303,8 @@ static void ratio_note(struct page *p, const struct entry *e, const struct entry
     fputs("</small>", p->out);
 }
 
-static void bars(struct page *p, const struct entry *first, size_t n, const char *counter, const char *unit)
+static void bars(struct page *p, const struct entry *first, size_t n, const char *counter,
+                 const char *unit)
 {
     const struct entry *base = base_of(first, n);
     double most = 0;
@@ -314,13 +331,14 @@ static void bars(struct page *p, const struct entry *first, size_t n, const char
             continue;
         }
         fprintf(p->out,
-                "<div class=\"track\" tabindex=\"0\" data-tip=\"%s %s, median of %zu\nfrom %s to %s\"><div "
+                "<div class=\"track\" tabindex=\"0\" data-tip=\"%s %s, median of %zu\nfrom %s to "
+                "%s\"><div "
                 "class=\"fill\" style=\"--c:var(--c%zu);width:%.2f%%\"></div>",
-                chart_number(v, number), unit, e->r->runs, chart_number(from, lo), chart_number(to, hi), e->color,
-                100 * v / most);
+                chart_number(v, number), unit, e->r->runs, chart_number(from, lo),
+                chart_number(to, hi), e->color, 100 * v / most);
         if (to > from)
-            fprintf(p->out, "<div class=\"range\" style=\"left:%.2f%%;width:%.2f%%\"></div>", 100 * from / most,
-                    100 * (to - from) / most);
+            fprintf(p->out, "<div class=\"range\" style=\"left:%.2f%%;width:%.2f%%\"></div>",
+                    100 * from / most, 100 * (to - from) / most);
         fprintf(p->out, "</div><div class=\"value\">%s %s", chart_number(v, number), unit);
         const double share = value_of(e, "% of peak");
         if (isfinite(share)) fprintf(p->out, "<small>%.1f %% of peak</small>", share);
@@ -334,7 +352,8 @@ static void steps(struct page *p)
 {
     if (!has(p, "step")) return;
     section(p, "Training steps",
-            "Forward, loss, backward and update of one batch. Bars are medians, whiskers the slowest and fastest "
+            "Forward, loss, backward and update of one batch. Bars are medians, whiskers the "
+            "slowest and fastest "
             "repetition; contestants "
             "took turns. In brackets: the 95&nbsp;% interval of the ratio.");
     for (size_t first = 0, end; (end = next_group(p, "step", &first)) > first; first = end)
@@ -354,30 +373,36 @@ static void forum(struct page *p)
 {
     if (!has(p, "forum")) return;
     section(p, "Training, by the forum's protocol",
-            "Whole trainings on real images; the rate counts the steps, as the book does, not loading and evaluation.");
+            "Whole trainings on real images; the rate counts the steps, as the book does, not "
+            "loading and evaluation.");
     for (size_t first = 0, end; (end = next_group(p, "forum", &first)) > first; first = end)
         bars(p, &p->entry[first], end - first, "examples/s", "examples/s");
-    static const char *const heads[] = {"Training",      "Contestant", "Loss", "Train accuracy",
-                                        "Test accuracy", "Examples/s", NULL};
+    static const char *const heads[] = { "Training",      "Contestant", "Loss", "Train accuracy",
+                                         "Test accuracy", "Examples/s", NULL };
     entry_table(p, "forum", heads, true, forum_cells);
     section_end(p);
 }
 
-/* ------------------------------------------------------------------------------------------------ scaling */
+/* -------------------------------------------------------------------------------------- scaling */
 
 /* Whether there is a point to draw. */
-static bool has_point(const struct entry *e) { return value_of(e, "examples/s") > 0 && part_of(e, "batch") > 0; }
+static bool has_point(const struct entry *e)
+{
+    return value_of(e, "examples/s") > 0 && part_of(e, "batch") > 0;
+}
 
 /* The part of a scaling group between benchmark and batch: the model. */
 static bool same_model(const struct entry *a, const struct entry *b)
 {
     const char *x = strstr(a->group, "/batch:"), *y = strstr(b->group, "/batch:");
-    return x && y && x - a->group == y - b->group && !strncmp(a->group, b->group, (size_t)(x - a->group));
+    return x && y && x - a->group == y - b->group &&
+           !strncmp(a->group, b->group, (size_t)(x - a->group));
 }
 
 static bool same_curve(const struct entry *a, const struct entry *b)
 {
-    return same_model(a, b) && !strcmp(a->who, b->who) && part_of(a, "threads") == part_of(b, "threads");
+    return same_model(a, b) && !strcmp(a->who, b->who) &&
+           part_of(a, "threads") == part_of(b, "threads");
 }
 
 static int by_batch(const void *a, const void *b)
@@ -399,19 +424,24 @@ static void curve(struct page *p, struct chart *c, const struct entry *first, si
     }
     qsort(at, n, sizeof *at, by_batch);
     fprintf(p->out,
-            "<polyline fill=\"none\" stroke=\"var(--c%zu)\" stroke-width=\"2.25\" stroke-linejoin=\"round\" points=\"",
+            "<polyline fill=\"none\" stroke=\"var(--c%zu)\" stroke-width=\"2.25\" "
+            "stroke-linejoin=\"round\" points=\"",
             color);
     for (size_t i = 0; i < n; i++)
-        fprintf(p->out, "%.1f,%.1f ", chart_x(c, part_of(at[i], "batch")), chart_y(c, value_of(at[i], "examples/s")));
+        fprintf(p->out, "%.1f,%.1f ", chart_x(c, part_of(at[i], "batch")),
+                chart_y(c, value_of(at[i], "examples/s")));
     fputs("\"/>", p->out);
     for (size_t i = 0; i < n; i++) {
         const double x = chart_x(c, part_of(at[i], "batch")), share = value_of(at[i], "% of peak");
         fprintf(p->out,
-                "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"var(--c%zu)\" stroke-width=\"1.25\"/>",
+                "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"var(--c%zu)\" "
+                "stroke-width=\"1.25\"/>",
                 x, x, chart_y(c, counter_quantile(at[i]->r, "examples/s", 0)),
                 chart_y(c, counter_quantile(at[i]->r, "examples/s", 1)), color);
-        fprintf(p->out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"var(--c%zu)\" tabindex=\"0\" data-tip=\"", x,
-                chart_y(c, value_of(at[i], "examples/s")), color);
+        fprintf(p->out,
+                "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"var(--c%zu)\" tabindex=\"0\" "
+                "data-tip=\"",
+                x, chart_y(c, value_of(at[i], "examples/s")), color);
         print_group(p->out, at[i], true);
         fputs("\n", p->out);
         chart_text(p->out, at[i]->who);
@@ -424,7 +454,7 @@ static void curve(struct page *p, struct chart *c, const struct entry *first, si
 
 static void scaling_chart(struct page *p, const struct entry *model)
 {
-    struct chart_axis x = {1e9, 1, 2, "batch"}, y = {0, 0, 0, "examples/s"};
+    struct chart_axis x = { 1e9, 1, 2, "batch" }, y = { 0, 0, 0, "examples/s" };
     for (size_t i = 0; i < p->n; i++) {
         const struct entry *e = &p->entry[i];
         if (strcmp(e->benchmark, "scaling") || !same_model(e, model) || !has_point(e)) continue;
@@ -459,9 +489,11 @@ static void scaling_chart(struct page *p, const struct entry *model)
         for (size_t k = 0; k < i && first; k++)
             first = strcmp(p->entry[k].benchmark, "scaling") || !same_curve(&p->entry[k], e);
         if (!first) continue;
-        fprintf(p->out, "<li><span class=\"key\" style=\"--c:var(--c%zu)\"></span>", color++ % COLORS);
+        fprintf(p->out, "<li><span class=\"key\" style=\"--c:var(--c%zu)\"></span>",
+                color++ % COLORS);
         chart_text(p->out, e->who);
-        fprintf(p->out, ", %.0f thread%s</li>", part_of(e, "threads"), part_of(e, "threads") == 1 ? "" : "s");
+        fprintf(p->out, ", %.0f thread%s</li>", part_of(e, "threads"),
+                part_of(e, "threads") == 1 ? "" : "s");
     }
     fputs("</ul></div>\n", p->out);
 }
@@ -470,20 +502,26 @@ static void scaling(struct page *p)
 {
     if (!has(p, "scaling")) return;
     section(p, "Scaling",
-            "Training steps over batch sizes and numbers of threads. Vertical lines run from the slowest to the "
+            "Training steps over batch sizes and numbers of threads. Vertical lines run from the "
+            "slowest to the "
             "fastest repetition.");
     for (size_t i = 0; i < p->n; i++) {
         bool first = !strcmp(p->entry[i].benchmark, "scaling");
         for (size_t k = 0; k < i && first; k++)
-            first = strcmp(p->entry[k].benchmark, "scaling") || !same_model(&p->entry[k], &p->entry[i]);
+            first =
+                strcmp(p->entry[k].benchmark, "scaling") || !same_model(&p->entry[k], &p->entry[i]);
         if (first) scaling_chart(p, &p->entry[i]);
     }
     section_end(p);
 }
 
-/* ------------------------------------------------------------------------------------------------ phases */
+/* --------------------------------------------------------------------------------------- phases */
 
-struct phase { const char *name; double us; size_t order, rank; };
+struct phase {
+    const char *name;
+    double us;
+    size_t order, rank;
+};
 
 static int by_time(const void *a, const void *b)
 {
@@ -506,10 +544,12 @@ static struct phase *phases_of(const struct entry *e, size_t *n, double *total)
     for (size_t c = 0; all && c < e->r->n_counters; c++) {
         size_t order;
         int skip = 0;
-        if (sscanf(e->r->counter[c].name, "phase %zu %n", &order, &skip) != 1 || !e->r->counter[c].name[skip]) continue;
+        if (sscanf(e->r->counter[c].name, "phase %zu %n", &order, &skip) != 1 ||
+            !e->r->counter[c].name[skip])
+            continue;
         const double us = stats_median(e->r->counter[c].value, e->r->runs);
         if (!isfinite(us)) continue;
-        all[(*n)++] = (struct phase){e->r->counter[c].name + skip, us, order, 0};
+        all[(*n)++] = (struct phase){ e->r->counter[c].name + skip, us, order, 0 };
         *total += us;
     }
     if (all) {
@@ -520,7 +560,8 @@ static struct phase *phases_of(const struct entry *e, size_t *n, double *total)
     return all;
 }
 
-static void phase_stack(struct page *p, const struct entry *e, const struct phase *all, size_t n, double total)
+static void phase_stack(struct page *p, const struct entry *e, const struct phase *all, size_t n,
+                        double total)
 {
     fputs("<div class=\"card\"><h3>", p->out);
     print_group(p->out, e, true);
@@ -544,8 +585,9 @@ static void phase_stack(struct page *p, const struct entry *e, const struct phas
                 rest -= all[i].us;
             }
     if (n > PHASES)
-        fprintf(p->out, "<li><span class=\"key\" style=\"--c:var(--c%d)\"></span>%zu others %.1f %%</li>", PHASES,
-                n - PHASES, 100 * rest / total);
+        fprintf(p->out,
+                "<li><span class=\"key\" style=\"--c:var(--c%d)\"></span>%zu others %.1f %%</li>",
+                PHASES, n - PHASES, 100 * rest / total);
     fprintf(p->out,
             "</ul><details><summary>all %zu phases</summary><div class=\"scroll\"><table "
             "class=\"sortable\"><thead><tr><th>Phase</th><th>µs a step</th>"
@@ -572,10 +614,12 @@ static void phases(struct page *p)
         struct phase *all = phases_of(&p->entry[i], &n, &total);
         if (all && n && total > 0) {
             if (!any)
-                section(p, "Where a step's time goes",
-                        "The phases of the compiled program from the batch's arrival (left) to the last update "
-                        "(right), time "
-                        "summed over threads. A phase is one operator, or several that were fused.");
+                section(
+                    p, "Where a step's time goes",
+                    "The phases of the compiled program from the batch's arrival (left) to the "
+                    "last update "
+                    "(right), time "
+                    "summed over threads. A phase is one operator, or several that were fused.");
             any = true;
             phase_stack(p, &p->entry[i], all, n, total);
         }
@@ -584,7 +628,7 @@ static void phases(struct page *p)
     if (any) section_end(p);
 }
 
-/* ------------------------------------------------------------------------------------------------ roofline and
+/* ------------------------------------------------------------------------------------ roofline and
  * operators */
 
 static bool multiplies(const struct entry *e)
@@ -595,7 +639,9 @@ static bool multiplies(const struct entry *e)
 static void roof_lines(struct page *p, const struct chart *c)
 {
     const char *peak_text = results_fact(p->all, 0, "peak_gflops_all");
-    static const struct { const char *key, *name; } slopes[] = {{"l2_read_gbs", "L2"}, {"dram_read_gbs", "DRAM"}};
+    static const struct {
+        const char *key, *name;
+    } slopes[] = { { "l2_read_gbs", "L2" }, { "dram_read_gbs", "DRAM" } };
     const double peak = peak_text ? atof(peak_text) : 0;
     if (!(peak > c->y.lo)) return;
     double corner = c->x.hi;
@@ -606,22 +652,25 @@ static void roof_lines(struct page *p, const struct chart *c)
         const double x1 = fmin(peak / gbs, c->x.hi), x0 = fmax(c->x.lo, c->y.lo / gbs);
         if (x0 >= x1) continue;
         corner = fmin(corner, x1);
-        fprintf(p->out, "<line class=\"slope\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", chart_x(c, x0),
-                chart_x(c, x1), chart_y(c, x0 * gbs), chart_y(c, x1 * gbs));
+        fprintf(p->out, "<line class=\"slope\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                chart_x(c, x0), chart_x(c, x1), chart_y(c, x0 * gbs), chart_y(c, x1 * gbs));
         const double mark = sqrt(x0 * x1); /* L2 is above its line, memory below */
         fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s %.0f GB/s</text>",
-                chart_x(c, mark) + (i ? 8 : -8), chart_y(c, mark * gbs) + (i ? 12 : -4), i ? "start" : "end",
-                slopes[i].name, gbs);
+                chart_x(c, mark) + (i ? 8 : -8), chart_y(c, mark * gbs) + (i ? 12 : -4),
+                i ? "start" : "end", slopes[i].name, gbs);
     }
-    fprintf(p->out, "<line class=\"roof\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", chart_x(c, corner),
-            chart_x(c, c->x.hi), chart_y(c, peak), chart_y(c, peak));
-    fprintf(p->out, "<text class=\"strong\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">FMA peak %.0f GFLOP/s</text>",
+    fprintf(p->out, "<line class=\"roof\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
+            chart_x(c, corner), chart_x(c, c->x.hi), chart_y(c, peak), chart_y(c, peak));
+    fprintf(p->out,
+            "<text class=\"strong\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">FMA peak %.0f "
+            "GFLOP/s</text>",
             chart_x(c, c->x.hi) - 2, chart_y(c, peak) - 6, peak);
 }
 
 static void roofline(struct page *p)
 {
-    struct chart_axis x = {1e30, 0, 2, "FLOP per byte that must be moved"}, y = {1e30, 0, 10, "GFLOP/s"};
+    struct chart_axis x = { 1e30, 0, 2, "FLOP per byte that must be moved" },
+                      y = { 1e30, 0, 10, "GFLOP/s" };
     const char *peak = results_fact(p->all, 0, "peak_gflops_all");
     for (size_t i = 0; i < p->n; i++) {
         const double g = value_of(&p->entry[i], "GFLOP/s"), b = value_of(&p->entry[i], "GB/s");
@@ -632,9 +681,11 @@ static void roofline(struct page *p)
     if (!(x.hi > 0)) return;
     if (peak) y.hi = fmax(y.hi, 1.2 * atof(peak));
     section(p, "Roofline",
-            "Every operator and pass by how much arithmetic it has for each byte that it must move. The lines are what "
+            "Every operator and pass by how much arithmetic it has for each byte that it must "
+            "move. The lines are what "
             "this machine can do: multiply-adds, "
-            "and reading from L2 and from memory. Circles multiply (convolution, linear), diamonds go through the data "
+            "and reading from L2 and from memory. Circles multiply (convolution, linear), diamonds "
+            "go through the data "
             "once. Operators run alone here, on the caller's "
             "own layout: reorders are part of their time.");
     fputs("<div class=\"card\">", p->out);
@@ -651,13 +702,16 @@ static void roofline(struct page *p)
             if (multiplies(e)) fprintf(p->out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\"", px, py);
             else
                 fprintf(p->out,
-                        "<rect x=\"%.1f\" y=\"%.1f\" width=\"7.5\" height=\"7.5\" transform=\"rotate(45 %.1f %.1f)\"",
+                        "<rect x=\"%.1f\" y=\"%.1f\" width=\"7.5\" height=\"7.5\" "
+                        "transform=\"rotate(45 %.1f %.1f)\"",
                         px - 3.75, py - 3.75, px, py);
-            fprintf(p->out, " fill=\"var(--c%zu)\" fill-opacity=\"0.8\" tabindex=\"0\" data-tip=\"", e->color);
+            fprintf(p->out, " fill=\"var(--c%zu)\" fill-opacity=\"0.8\" tabindex=\"0\" data-tip=\"",
+                    e->color);
             print_group(p->out, e, true);
             fputs("\n", p->out);
             chart_text(p->out, e->who);
-            fprintf(p->out, ": %s, %.3g GFLOP/s, %.3g GB/s\"/>", time_text(value_of(e, ""), text), g, b);
+            fprintf(p->out, ": %s, %.3g GFLOP/s, %.3g GB/s\"/>", time_text(value_of(e, ""), text),
+                    g, b);
         }
         chart_close(&c);
     }
@@ -692,12 +746,14 @@ static void ops_cells(struct page *p, const struct entry *e)
 
 static void ops(struct page *p)
 {
-    static const char *const heads[] = {"Operator",  "Contestant", "Time",      "× first", "GFLOP/s",
-                                        "% of peak", "GB/s",       "% reorder", NULL};
+    static const char *const heads[] = { "Operator", "Contestant", "Time",
+                                         "× first",  "GFLOP/s",    "% of peak",
+                                         "GB/s",     "% reorder",  NULL };
     if (!has(p, "ops")) return;
     roofline(p);
     section(p, "Operators",
-            "Medians. \"× first\" is how many times as fast as this contestant the group's first one is; a click on a "
+            "Medians. \"× first\" is how many times as fast as this contestant the group's first "
+            "one is; a click on a "
             "heading sorts.");
     entry_table(p, "ops", heads, false, ops_cells);
     section_end(p);
@@ -713,10 +769,12 @@ static void kernels_cells(struct page *p, const struct entry *e)
 
 static void kernels(struct page *p)
 {
-    static const char *const heads[] = {"Kernel", "Table", "Time", "GFLOP/s", "% of peak", "GB/s", NULL};
+    static const char *const heads[] = { "Kernel",    "Table", "Time", "GFLOP/s",
+                                         "% of peak", "GB/s",  NULL };
     if (!has(p, "kernels")) return;
     section(p, "Kernels",
-            "One thread. The multiply kernels by register tile (output channels × registers of pixels) at the shapes "
+            "One thread. The multiply kernels by register tile (output channels × registers of "
+            "pixels) at the shapes "
             "of real layers, the others on 1 024 and "
             "16 384 floats an operand.");
     entry_table(p, "kernels", heads, true, kernels_cells);
@@ -725,8 +783,9 @@ static void kernels(struct page *p)
 
 static void others(struct page *p)
 {
-    static const char *const known[] = {"step", "scaling", "ops", "kernels", "peak", "forum"},
-                             *const heads[] = {"Benchmark", "Time", "Lowest", "Highest", "Repetitions", NULL};
+    static const char *const known[] = { "step", "scaling", "ops", "kernels", "peak", "forum" },
+                             *const heads[] = { "Benchmark", "Time",        "Lowest",
+                                                "Highest",   "Repetitions", NULL };
     bool any = false;
     for (size_t i = 0; i < p->n; i++) {
         bool pictured = false;
@@ -741,18 +800,20 @@ static void others(struct page *p)
         fputs("</td>", p->out);
         if (!r->runs) error_cell(p, &p->entry[i], 4);
         else
-            time_cell(p, result_median(r, "")), time_cell(p, stats_quantile(r->seconds, r->runs, 0)),
-                time_cell(p, stats_quantile(r->seconds, r->runs, 1)), cell(p, (double)r->runs, "%.0f");
+            time_cell(p, result_median(r, "")),
+                time_cell(p, stats_quantile(r->seconds, r->runs, 0)),
+                time_cell(p, stats_quantile(r->seconds, r->runs, 1)),
+                cell(p, (double)r->runs, "%.0f");
         fputs("</tr>\n", p->out);
     }
     if (any) table_end(p), section_end(p);
 }
 
-/* ------------------------------------------------------------------------------------------------ the machine */
+/* ---------------------------------------------------------------------------------- the machine */
 
 static void peaks(struct page *p)
 {
-    static const char *const heads[] = {"What", "With", "GFLOP/s", "GB/s", "Time", NULL};
+    static const char *const heads[] = { "What", "With", "GFLOP/s", "GB/s", "Time", NULL };
     if (!has(p, "peak")) return;
     table(p, heads);
     for (size_t i = 0; i < p->n; i++) {
@@ -785,7 +846,7 @@ static void machine(struct page *p)
             if (!*fact->value) continue;
             fputs("<tr><td>", p->out);
             for (const char *c = fact->key; *c; c++) {
-                const char one[2] = {*c == '_' ? ' ' : *c, '\0'};
+                const char one[2] = { *c == '_' ? ' ' : *c, '\0' };
                 chart_text(p->out, one);
             }
             fputs("</td><td>", p->out);
@@ -793,15 +854,16 @@ static void machine(struct page *p)
             fputs("</td></tr>\n", p->out);
         }
         fprintf(p->out,
-                "</tbody></table><p class=\"note\"><button type=\"button\" data-save=\"results-%zu\">Save these "
+                "</tbody></table><p class=\"note\"><button type=\"button\" "
+                "data-save=\"results-%zu\">Save these "
                 "results as JSON</button></p></div>\n",
                 f);
     }
     section_end(p);
 }
 
-/* Inside <script>: '<' is written as JSON's escape, so nothing in a result can end the element. It occurs in JSON's
- * texts only, and blanks that do not are left out. */
+/* Inside <script>: '<' is written as JSON's escape, so nothing in a result can end the element. It
+ * occurs in JSON's texts only, and blanks that do not are left out. */
 static void raw(struct page *p)
 {
     for (size_t f = 0; f < p->all->n_files; f++) {
@@ -817,15 +879,16 @@ static void raw(struct page *p)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ the page */
+/* ------------------------------------------------------------------------------------- the page */
 
 static int by_who(const void *a, const void *b)
 {
     return strcmp(((const struct entry *)a)->who, ((const struct entry *)b)->who);
 }
 
-/* Groups together, in the order in which they first appear: contestants of a group may come from several files. Inside
- * a group by name (they finish in random order), the one that others are measured against first. */
+/* Groups together, in the order in which they first appear: contestants of a group may come from
+ * several files. Inside a group by name (they finish in random order), the one that others are
+ * measured against first. */
 static bool make_entries(struct page *p)
 {
     p->entry = calloc(p->all->n + 1, sizeof *p->entry);
@@ -850,15 +913,16 @@ static bool make_entries(struct page *p)
     size_t next = 0;
     for (size_t i = 0; good && i < p->n; i++) {
         size_t k = 0;
-        while (k < i &&
-               (strcmp(p->entry[k].who, p->entry[i].who) || strcmp(p->entry[k].benchmark, p->entry[i].benchmark)))
+        while (k < i && (strcmp(p->entry[k].who, p->entry[i].who) ||
+                         strcmp(p->entry[k].benchmark, p->entry[i].benchmark)))
             k++;
         if (k < i) p->entry[i].color = p->entry[k].color;
         else {
             /* A colour for each contestant of a benchmark, in order of appearance. */
             next = 0;
             for (size_t j = 0; j < i; j++)
-                if (!strcmp(p->entry[j].benchmark, p->entry[i].benchmark) && p->entry[j].color >= next)
+                if (!strcmp(p->entry[j].benchmark, p->entry[i].benchmark) &&
+                    p->entry[j].color >= next)
                     next = p->entry[j].color + 1;
             p->entry[i].color = next;
         }
@@ -872,9 +936,10 @@ static bool make_entries(struct page *p)
     return good;
 }
 
-enum results_status html_report(const char *path, const struct results *all, char *error, size_t error_size)
+enum results_status html_report(const char *path, const struct results *all, char *error,
+                                size_t error_size)
 {
-    struct page p = {.all = all};
+    struct page p = { .all = all };
     if (!make_entries(&p)) {
         free(p.entry);
         snprintf(error, error_size, "%s: out of memory", path);
@@ -895,13 +960,15 @@ enum results_status html_report(const char *path, const struct results *all, cha
         kernels(&p);
         others(&p);
         machine(&p);
-        fputs("<footer>Made by <code>convoy bench --html</code>. Medians; quote figures over several "
-              "processes.</footer>\n</main>\n<div id=\"tip\" role=\"tooltip\"></div>\n",
-              p.out);
+        fputs(
+            "<footer>Made by <code>convoy bench --html</code>. Medians; quote figures over several "
+            "processes.</footer>\n</main>\n<div id=\"tip\" role=\"tooltip\"></div>\n",
+            p.out);
         raw(&p);
         fprintf(p.out, "<script>\n%s</script>\n</body>\n</html>\n", report_parts[1].text);
     }
-    /* Medians and curves that had no memory are missing; whoever asked for it has left that in errno. */
+    /* Medians and curves that had no memory are missing; whoever asked for it has left that in
+     * errno. */
     if (errno == ENOMEM) {
         snprintf(error, error_size, "%s: out of memory", path);
         status = RESULTS_NOMEM;

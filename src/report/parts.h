@@ -4,7 +4,10 @@
 
 #include <stddef.h>
 
-struct report_part { const char *name, *text; size_t size; };
+struct report_part {
+    const char *name, *text;
+    size_t size;
+};
 extern const struct report_part report_parts[]; /* in the order of meson.build: style, script */
 
 #endif

@@ -20,9 +20,10 @@ struct reader {
     size_t file;
 };
 
-static enum results_status fail(const struct reader *r, enum results_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static enum results_status fail(const struct reader *r, enum results_status status, const char *format, ...)
+static enum results_status fail(const struct reader *r, enum results_status status,
+                                const char *format, ...) __attribute__((format(printf, 3, 4)));
+static enum results_status fail(const struct reader *r, enum results_status status,
+                                const char *format, ...)
 {
     va_list args;
     int n = snprintf(r->error, r->error_size, "%s: ", r->where);
@@ -32,14 +33,17 @@ static enum results_status fail(const struct reader *r, enum results_status stat
     return status;
 }
 
-static enum results_status no_memory(const struct reader *r) { return fail(r, RESULTS_NOMEM, "out of memory"); }
+static enum results_status no_memory(const struct reader *r)
+{
+    return fail(r, RESULTS_NOMEM, "out of memory");
+}
 
 /* A pointer to one more element, zeroed, of an array of n; NULL: out of memory. */
-#define APPEND(array, n) \
-    ({ \
-        void *longer_ = realloc(array, ((n) + 1) * sizeof *(array)); \
+#define APPEND(array, n)                                                         \
+    ({                                                                           \
+        void *longer_ = realloc(array, ((n) + 1) * sizeof *(array));             \
         if (longer_) (array) = longer_, memset(&(array)[n], 0, sizeof *(array)); \
-        longer_ ? &(array)[(n)++] : NULL; \
+        longer_ ? &(array)[(n)++] : NULL;                                        \
     })
 
 static bool set_text(char **text, const char *value)
@@ -51,8 +55,8 @@ static bool set_text(char **text, const char *value)
 
 static const char *type_name(const json_t *json)
 {
-    static const char *const names[] = {"an object", "an array", "a text", "an integer",
-                                        "a number",  "true",     "false",  "null"};
+    static const char *const names[] = { "an object", "an array", "a text", "an integer",
+                                         "a number",  "true",     "false",  "null" };
     return json ? names[json_typeof(json)] : "nothing";
 }
 
@@ -61,11 +65,15 @@ static enum results_status read_facts(const struct reader *r, const json_t *cont
     struct result_file *file = &r->all->file[r->file];
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)context, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach((json_t *)context, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
         struct result_fact *fact = APPEND(file->fact, file->n_facts);
         const char *string = json_string_value(value); /* NULL: it is none */
-        char *text = string ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(8));
-        bool good = fact && (string || text) && set_text(&fact->key, key) && set_text(&fact->value, string ? string : text);
+        char *text =
+            string ? NULL
+                   : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(8));
+        bool good = fact && (string || text) && set_text(&fact->key, key) &&
+                    set_text(&fact->value, string ? string : text);
         free(text);
         if (!good) return no_memory(r);
     }
@@ -74,10 +82,10 @@ static enum results_status read_facts(const struct reader *r, const json_t *cont
 
 static bool known_member(const char *key)
 {
-    static const char *const known[] = {"family_index", "per_family_instance_index",
-                                        "repetitions",  "repetition_index",
-                                        "threads",      "iterations",
-                                        "real_time",    "cpu_time"};
+    static const char *const known[] = { "family_index", "per_family_instance_index",
+                                         "repetitions",  "repetition_index",
+                                         "threads",      "iterations",
+                                         "real_time",    "cpu_time" };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(key, known[i])) return true;
     return false;
@@ -97,7 +105,8 @@ static bool set_counter(struct result *x, const char *name, double value)
     while (c < x->n_counters && strcmp(x->counter[c].name, name)) c++;
     if (c == x->n_counters) {
         struct result_counter *counter = APPEND(x->counter, x->n_counters);
-        if (!counter || !set_text(&counter->name, name) || !(counter->value = malloc(x->runs * sizeof *counter->value)))
+        if (!counter || !set_text(&counter->name, name) ||
+            !(counter->value = malloc(x->runs * sizeof *counter->value)))
             return false;
         for (size_t i = 0; i < x->runs; i++) counter->value[i] = NAN;
     }
@@ -106,19 +115,24 @@ static bool set_counter(struct result *x, const char *name, double value)
 }
 
 static bool is_number(const json_t *value) { return json_is_number(value); }
-static bool is_true(const json_t *run, const char *key) { return json_object_get(run, key) == json_true(); }
+static bool is_true(const json_t *run, const char *key)
+{
+    return json_object_get(run, key) == json_true();
+}
 
 static enum results_status read_run(const struct reader *r, size_t index, const json_t *run)
 {
     static const struct {
         const char *name;
         double seconds;
-    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}};
+    } units[] = { { "ns", 1e-9 }, { "us", 1e-6 }, { "ms", 1e-3 }, { "s", 1 } };
     if (json_typeof(run) != JSON_OBJECT)
-        return fail(r, RESULTS_BAD, "benchmarks[%zu]: expected an object, found %s", index, type_name(run));
+        return fail(r, RESULTS_BAD, "benchmarks[%zu]: expected an object, found %s", index,
+                    type_name(run));
     const char *name = json_string_value(json_object_get(run, "name")),
                *type = json_string_value(json_object_get(run, "run_type")),
-               *id = json_string_value(json_object_get(run, "run_name")); /* each NULL if it is no text */
+               /* each NULL if it is no text */
+                   *id = json_string_value(json_object_get(run, "run_name"));
     if (!name)
         return fail(r, RESULTS_BAD, "benchmarks[%zu]: expected a text \"name\", found %s", index,
                     type_name(json_object_get(run, "name")));
@@ -127,7 +141,8 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
     struct result *x = find(r->all, r->file, id);
     if (!x) {
         x = APPEND(r->all->at, r->all->n);
-        if (!x || !set_text(&x->name, id) || !set_text(&x->label, "") || !set_text(&x->error, "")) return no_memory(r);
+        if (!x || !set_text(&x->name, id) || !set_text(&x->label, "") || !set_text(&x->error, ""))
+            return no_memory(r);
         x->file = r->file;
     }
     const char *label = json_string_value(json_object_get(run, "label")),
@@ -139,17 +154,21 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
     const json_t *time = json_object_get(run, "real_time"), *cpu = json_object_get(run, "cpu_time"),
                  *unit = json_object_get(run, "time_unit");
     if (!is_number(time))
-        return fail(r, RESULTS_BAD, "benchmarks[%zu] (%s): expected a number \"real_time\", found %s", index, id,
+        return fail(r, RESULTS_BAD,
+                    "benchmarks[%zu] (%s): expected a number \"real_time\", found %s", index, id,
                     type_name(time));
     const char *unit_name = unit ? json_string_value(unit) : units[0].name;
     if (!unit_name)
-        return fail(r, RESULTS_BAD, "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found %s", index, id,
-                    type_name(unit));
+        return fail(r, RESULTS_BAD,
+                    "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found %s",
+                    index, id, type_name(unit));
     size_t u = 0;
     while (u < 4 && strcmp(unit_name, units[u].name)) u++;
     if (u == 4)
-        return fail(r, RESULTS_BAD, "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found \"%.20s\"", index,
-                    id, unit_name);
+        return fail(
+            r, RESULTS_BAD,
+            "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found \"%.20s\"",
+            index, id, unit_name);
 
     double *longer = realloc(x->seconds, (x->runs + 1) * sizeof *longer);
     if (!longer) return no_memory(r);
@@ -167,46 +186,58 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
     x->runs++;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)run, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        if (is_number(value) && !known_member(key) && !set_counter(x, key, json_number_value(value))) return no_memory(r);
+    json_object_foreach((json_t *)run, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+        if (is_number(value) && !known_member(key) &&
+            !set_counter(x, key, json_number_value(value)))
+            return no_memory(r);
     }
     return RESULTS_OK;
 }
 
-enum results_status results_parse(const char *where, const char *text, size_t size, struct results **all, char *error,
-                                  size_t error_size)
+enum results_status results_parse(const char *where, const char *text, size_t size,
+                                  struct results **all, char *error, size_t error_size)
 {
-    struct reader r = {.where = where, .error = error, .error_size = error_size};
+    struct reader r = { .where = where, .error = error, .error_size = error_size };
     json_error_t at;
     if (!*all && !(*all = calloc(1, sizeof **all))) return no_memory(&r);
     r.all = *all;
     json_t *root = json_loadb(text, size, 0, &at);
-    if (!root) return fail(&r, RESULTS_BAD, "line %d, column %d: this is not JSON: %s", at.line, at.column, at.text);
-    const json_t *context = json_object_get(root, "context"), *runs = json_object_get(root, "benchmarks");
+    if (!root)
+        return fail(&r, RESULTS_BAD, "line %d, column %d: this is not JSON: %s", at.line, at.column,
+                    at.text);
+    const json_t *context = json_object_get(root, "context"),
+                 *runs = json_object_get(root, "benchmarks");
     enum results_status status = RESULTS_OK;
     if (json_typeof(root) != JSON_OBJECT)
-        status =
-            fail(&r, RESULTS_BAD, "expected an object with \"context\" and \"benchmarks\", found %s", type_name(root));
+        status = fail(&r, RESULTS_BAD,
+                      "expected an object with \"context\" and \"benchmarks\", found %s",
+                      type_name(root));
     else if (!json_is_object(context))
-        status = fail(&r, RESULTS_BAD, "expected an object \"context\", found %s: this is no benchmark's result",
+        status = fail(&r, RESULTS_BAD,
+                      "expected an object \"context\", found %s: this is no benchmark's result",
                       type_name(context));
     else if (!json_is_array(runs))
-        status = fail(&r, RESULTS_BAD, "expected an array \"benchmarks\", found %s: this is no benchmark's result",
+        status = fail(&r, RESULTS_BAD,
+                      "expected an array \"benchmarks\", found %s: this is no benchmark's result",
                       type_name(runs));
     if (!status) {
         r.file = r.all->n_files;
         struct result_file *file = APPEND(r.all->file, r.all->n_files);
-        if (!file || !set_text(&file->path, where) || !(file->text = strndup(text, size))) status = no_memory(&r);
+        if (!file || !set_text(&file->path, where) || !(file->text = strndup(text, size)))
+            status = no_memory(&r);
     }
     if (!status) status = read_facts(&r, context);
-    for (size_t i = 0; !status && i < json_array_size(runs); i++) status = read_run(&r, i, json_array_get(runs, i));
+    for (size_t i = 0; !status && i < json_array_size(runs); i++)
+        status = read_run(&r, i, json_array_get(runs, i));
     json_decref(root);
     return status;
 }
 
-enum results_status results_read(const char *path, struct results **all, char *error, size_t error_size)
+enum results_status results_read(const char *path, struct results **all, char *error,
+                                 size_t error_size)
 {
-    const struct reader r = {.where = path, .error = error, .error_size = error_size};
+    const struct reader r = { .where = path, .error = error, .error_size = error_size };
     char *text = NULL, block[8192];
     size_t size = 0, n;
     FILE *f = fopen(path, "rb"), *memory = f ? open_memstream(&text, &size) : NULL;
@@ -228,13 +259,15 @@ void results_free(struct results **all)
     struct results *a = *all;
     if (!a) return;
     for (size_t i = 0; i < a->n_files; i++) {
-        for (size_t k = 0; k < a->file[i].n_facts; k++) free(a->file[i].fact[k].key), free(a->file[i].fact[k].value);
+        for (size_t k = 0; k < a->file[i].n_facts; k++)
+            free(a->file[i].fact[k].key), free(a->file[i].fact[k].value);
         free(a->file[i].fact), free(a->file[i].path), free(a->file[i].text);
     }
     for (size_t i = 0; i < a->n; i++) {
         for (size_t k = 0; k < a->at[i].n_counters; k++)
             free(a->at[i].counter[k].name), free(a->at[i].counter[k].value);
-        free(a->at[i].counter), free(a->at[i].name), free(a->at[i].label), free(a->at[i].error), free(a->at[i].seconds);
+        free(a->at[i].counter), free(a->at[i].name), free(a->at[i].label), free(a->at[i].error),
+            free(a->at[i].seconds);
         free(a->at[i].cpu_seconds);
     }
     free(a->file), free(a->at), free(a);

@@ -52,9 +52,10 @@ double stats_geometric_mean(const double *v, size_t n)
     return m ? exp(sum / (double)m) : NAN;
 }
 
-/* ------------------------------------------------------------------------------------------------ Student's t */
+/* ---------------------------------------------------------------------------------- Student's t */
 
-/* The continued fraction of the incomplete beta function (Abramowitz and Stegun 26.5.8) by Lentz's method. */
+/* The continued fraction of the incomplete beta function (Abramowitz and Stegun 26.5.8) by Lentz's
+ * method. */
 static double beta_fraction(double a, double b, double x)
 {
     const double tiny = 1e-300;
@@ -63,8 +64,8 @@ static double beta_fraction(double a, double b, double x)
     double h = d;
     for (int m = 1; m < 1000; m++) {
         const double k = m;
-        const double terms[2] = {k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k)),
-                                 -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1))};
+        const double terms[2] = { k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k)),
+                                  -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1)) };
         double change = 1;
         for (int i = 0; i < 2; i++) {
             d = 1 + terms[i] * d;
@@ -101,15 +102,13 @@ double stats_student_quantile(double share, double df)
     while (stats_student_p(hi, df) > share) hi *= 2;
     for (int i = 0; i < 200 && hi - lo > 1e-14 * hi; i++) {
         const double middle = (lo + hi) / 2;
-        if (stats_student_p(middle, df) > share)
-            lo = middle;
-        else
-            hi = middle;
+        if (stats_student_p(middle, df) > share) lo = middle;
+        else hi = middle;
     }
     return (lo + hi) / 2;
 }
 
-/* ------------------------------------------------------------------------------------------------ ratios */
+/* --------------------------------------------------------------------------------------- ratios */
 
 /* A mean with its variance, and how many degrees of freedom that variance has. */
 struct mean {
@@ -122,8 +121,8 @@ static struct mean mean_of(const double *v, size_t n)
     for (size_t i = 0; i < n; i++) sum += v[i];
     const double mean = sum / (double)n;
     for (size_t i = 0; i < n; i++) square += (v[i] - mean) * (v[i] - mean);
-    if (n < 2) return (struct mean){mean, NAN, NAN};
-    return (struct mean){mean, square / (double)(n - 1) / (double)n, (double)(n - 1)};
+    if (n < 2) return (struct mean){ mean, NAN, NAN };
+    return (struct mean){ mean, square / (double)(n - 1) / (double)n, (double)(n - 1) };
 }
 
 void stats_correlate(const double *v, size_t n, double sums[2])
@@ -156,7 +155,7 @@ static struct stats_ratio ratio_of(double log_ratio, double variance, double df)
 {
     const double error = sqrt(variance), half = error * stats_student_quantile(0.05, df);
     const double p = error > 0 ? stats_student_p(log_ratio / error, df) : log_ratio == 0;
-    return (struct stats_ratio){exp(log_ratio), exp(log_ratio - half), exp(log_ratio + half), p};
+    return (struct stats_ratio){ exp(log_ratio), exp(log_ratio - half), exp(log_ratio + half), p };
 }
 
 /* The logarithms of what is not NaN; how many. */
@@ -171,7 +170,7 @@ static size_t logarithms(const double *v, size_t n, double *out)
 struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, size_t n_b,
                                double hidden)
 {
-    struct stats_ratio none = {NAN, NAN, NAN, 1};
+    struct stats_ratio none = { NAN, NAN, NAN, 1 };
     double *logs = malloc((n_a + n_b + 1) * sizeof *logs);
     if (!logs) return none;
     n_a = logarithms(a, n_a, logs);
@@ -180,7 +179,10 @@ struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, siz
         const struct mean x = mean_of(logs, n_a), y = mean_of(logs + n_a, n_b);
         if (n_a < 2 || n_b < 2) {
             none.ratio = exp(y.mean - x.mean);
-        } else { /* Welch and Satterthwaite; the hidden part is known, not estimated: it has no share in the divisor */
+            /* Welch and Satterthwaite; the hidden part is known, not estimated: it has no share in
+             * the
+             * divisor */
+        } else {
             const double variance = x.variance + y.variance + 2 * hidden * hidden;
             const double spent = x.variance * x.variance / x.df + y.variance * y.variance / y.df;
             none = ratio_of(y.mean - x.mean, variance,
@@ -194,14 +196,14 @@ struct stats_ratio stats_ratio(const double *a, size_t n_a, const double *b, siz
 struct stats_ratio stats_paired_ratio(const double *log_ratio, size_t n, double hidden,
                                       double correlation)
 {
-    if (n < 2) return (struct stats_ratio){n ? exp(log_ratio[0]) : NAN, NAN, NAN, 1};
+    if (n < 2) return (struct stats_ratio){ n ? exp(log_ratio[0]) : NAN, NAN, NAN, 1 };
     const struct mean d = mean_of(log_ratio, n);
     const double grown = (1 + correlation) / (1 - correlation), df = (double)n / grown - 1;
     const double own = d.variance * grown, variance = own + 2 * hidden * hidden;
     return ratio_of(d.mean, variance, own > 0 ? fmax(df, 1) * pow(variance / own, 2) : INFINITY);
 }
 
-/* ------------------------------------------------------------------------------------------------ many tests */
+/* ----------------------------------------------------------------------------------- many tests */
 
 struct test {
     double p;
@@ -218,7 +220,7 @@ void stats_holm(double *p, size_t n)
     struct test *order = malloc((n + 1) * sizeof *order);
     size_t m = 0;
     for (size_t i = 0; i < n; i++) {
-        if (order && !isnan(p[i])) order[m++] = (struct test){p[i], i};
+        if (order && !isnan(p[i])) order[m++] = (struct test){ p[i], i };
         if (!order && !isnan(p[i])) p[i] = fmin(1, p[i] * (double)n); /* Bonferroni: never below */
     }
     if (order) qsort(order, m, sizeof *order, by_p);
@@ -230,7 +232,7 @@ void stats_holm(double *p, size_t n)
     free(order);
 }
 
-/* ------------------------------------------------------------------------------------------------ Mann-Whitney */
+/* --------------------------------------------------------------------------------- Mann-Whitney */
 
 struct ranked {
     double value;
@@ -251,7 +253,8 @@ static void rank(struct ranked *all, size_t n)
     }
 }
 
-/* The share of all ways to choose n_a of the ranks whose sum is at least as far from the mean as `sum`. */
+/* The share of all ways to choose n_a of the ranks whose sum is at least as far from the mean as
+ * `sum`. */
 static double exact(const struct ranked *all, size_t n, size_t n_a, unsigned sum)
 {
     const size_t sums = n * (n + 1) + 1;

@@ -6,9 +6,9 @@
 
 bool text_is_setting(const char *part)
 {
-    static const char *const settings[] = {"real_time",       "manual_time", "process_time",
-                                           "iterations:",     "repeats:",    "min_time:",
-                                           "min_warmup_time:"};
+    static const char *const settings[] = { "real_time",       "manual_time", "process_time",
+                                            "iterations:",     "repeats:",    "min_time:",
+                                            "min_warmup_time:" };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const size_t n = strlen(settings[i]);
         if (settings[i][n - 1] == ':' ? !strncmp(part, settings[i], n) : !strcmp(part, settings[i]))
@@ -20,7 +20,7 @@ bool text_is_setting(const char *part)
 /* "batch:256" is told as "b256". */
 static void short_part(const char *part, char *out, size_t size)
 {
-    static const char *const keys[] = {"batch:", "threads:", "n:"};
+    static const char *const keys[] = { "batch:", "threads:", "n:" };
     snprintf(out, size, "%s", part);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strncmp(part, keys[i], strlen(keys[i])))
@@ -120,8 +120,8 @@ const char *text_time(double seconds, char out[32])
     static const struct {
         double from;
         const char *unit;
-    } units[] = {{0.9995, " s"}, {0.9995e-3, " ms"}, {0.9995e-6, " us"}, {0, " ns"}};
-    static const double scale[] = {1, 1e3, 1e6, 1e9};
+    } units[] = { { 0.9995, " s" }, { 0.9995e-3, " ms" }, { 0.9995e-6, " us" }, { 0, " ns" } };
+    static const double scale[] = { 1, 1e3, 1e6, 1e9 };
     size_t u = 0;
     if (isnan(seconds)) return strcpy(out, "-");
     while (u < 3 && seconds < units[u].from) u++;
@@ -131,10 +131,8 @@ const char *text_time(double seconds, char out[32])
 
 const char *text_interval(double lo, double hi, int digits, char out[48])
 {
-    if (!(hi < 1000 * lo))
-        snprintf(out, 48, "%17s", isnan(lo) ? "" : "anything");
-    else
-        snprintf(out, 48, "%7.*f - %7.*f", digits, lo, digits, hi);
+    if (!(hi < 1000 * lo)) snprintf(out, 48, "%17s", isnan(lo) ? "" : "anything");
+    else snprintf(out, 48, "%7.*f - %7.*f", digits, lo, digits, hi);
     return out;
 }
 

@@ -9,24 +9,31 @@
 #define MOMENTUM_PREFIX "optimizer.momentum."
 #define FILE_LIMIT ((size_t)1 << 40)
 
-static const enum cvy_param_kind kinds[] = {CVY_PARAM_WEIGHT, CVY_PARAM_RUNNING, CVY_PARAM_MOMENTUM};
+static const enum cvy_param_kind kinds[] = { CVY_PARAM_WEIGHT, CVY_PARAM_RUNNING,
+                                             CVY_PARAM_MOMENTUM };
 #define N_KINDS 3
 
 /* "optimizer.momentum.conv1.weight", or the name itself. The caller frees it. */
 static char *file_name(const cvy_param_info *info)
 {
     char *name = NULL;
-    if (asprintf(&name, "%s%s", info->kind == CVY_PARAM_MOMENTUM ? MOMENTUM_PREFIX : "", info->name) < 0) return NULL;
+    if (asprintf(&name, "%s%s", info->kind == CVY_PARAM_MOMENTUM ? MOMENTUM_PREFIX : "",
+                 info->name) < 0)
+        return NULL;
     return name;
 }
 
-/* torch.save writes a zip archive, older versions a bare pickle. (Both could be the length of a safetensors header.) */
+/* torch.save writes a zip archive, older versions a bare pickle. (Both could be the length of a
+ * safetensors header.) */
 static bool is_torch(const unsigned char *bytes, size_t size)
 {
-    return size > 8 && bytes[8] != '{' && (!memcmp(bytes, "PK\3\4", 4) || (bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 && bytes[2] != 0));
+    return size > 8 && bytes[8] != '{' &&
+           (!memcmp(bytes, "PK\3\4", 4) ||
+            (bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 && bytes[2] != 0));
 }
 
-enum train_status checkpoint_read(const char *path, struct checkpoint **out, char *error, size_t error_size)
+enum train_status checkpoint_read(const char *path, struct checkpoint **out, char *error,
+                                  size_t error_size)
 {
     size_t size = 0;
     struct checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
@@ -34,22 +41,33 @@ enum train_status checkpoint_read(const char *path, struct checkpoint **out, cha
     *out = NULL;
     if (!checkpoint || !(checkpoint->where = strdup(path)))
         status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
-    if (!status) status = files_read(path, FILE_LIMIT, &checkpoint->bytes, &size, error, error_size);
+    if (!status)
+        status = files_read(path, FILE_LIMIT, &checkpoint->bytes, &size, error, error_size);
     if (!status && is_torch(checkpoint->bytes, size))
         status = train_fail(error, error_size, TRAIN_BAD,
-                            "%s: expected a safetensors file, found one of torch.save, which is a pickle, that is a program, and is "
-                            "not run here; with PyTorch and its package safetensors: python3 -c 'import sys, torch; from "
-                            "safetensors.torch import save_file; save_file({k: v.clone() for k, v in torch.load(sys.argv[1], "
-                            "map_location=\"cpu\", weights_only=True).items()}, sys.argv[2])' %s weights.safetensors", path, path);
-    if (!status) status = safetensors_parse(path, checkpoint->bytes, size, &checkpoint->file, error, error_size);
+                            "%s: expected a safetensors file, found one of torch.save, which is a "
+                            "pickle, that is a program, and is "
+                            "not run here; with PyTorch and its package safetensors: python3 -c "
+                            "'import sys, torch; from "
+                            "safetensors.torch import save_file; save_file({k: v.clone() for k, v "
+                            "in torch.load(sys.argv[1], "
+                            "map_location=\"cpu\", weights_only=True).items()}, sys.argv[2])' %s "
+                            "weights.safetensors",
+                            path, path);
+    if (!status)
+        status =
+            safetensors_parse(path, checkpoint->bytes, size, &checkpoint->file, error, error_size);
     if (!status) {
         const char *format = checkpoint_text(checkpoint, "convoy.format");
         if (format && strcmp(format, CHECKPOINT_FORMAT))
-            status = train_fail(error, error_size, TRAIN_BAD,
-                                "%s: expected checkpoint format " CHECKPOINT_FORMAT
-                                ", found %.20s: it needs another version of convoy (it was written by %.20s)",
-                                path, format, checkpoint_text(checkpoint, "convoy.version")
-                                                  ? checkpoint_text(checkpoint, "convoy.version") : "an unknown one");
+            status = train_fail(
+                error, error_size, TRAIN_BAD,
+                "%s: expected checkpoint format " CHECKPOINT_FORMAT
+                ", found %.20s: it needs another version of convoy (it was written by %.20s)",
+                path, format,
+                checkpoint_text(checkpoint, "convoy.version")
+                    ? checkpoint_text(checkpoint, "convoy.version")
+                    : "an unknown one");
     }
     if (status) checkpoint_free(&checkpoint);
     *out = checkpoint;
@@ -76,12 +94,14 @@ static void show_shape(char *out, size_t size, size_t rank, const uint64_t *dims
 {
     size_t used = (size_t)snprintf(out, size, "[");
     for (size_t i = 0; i < rank; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%llu", i ? ", " : "", (unsigned long long)dims[i]);
+        used += (size_t)snprintf(out + used, size - used, "%s%llu", i ? ", " : "",
+                                 (unsigned long long)dims[i]);
     snprintf(out + used, size - used, "]");
 }
 
-/* What PyTorch's DataParallel and torch.compile put in front of the names of what they wrap, at any depth. */
-static const char *const wrappers[] = {"module.", "_orig_mod."};
+/* What PyTorch's DataParallel and torch.compile put in front of the names of what they wrap, at any
+ * depth. */
+static const char *const wrappers[] = { "module.", "_orig_mod." };
 
 static size_t wrapper_length(const char *name)
 {
@@ -94,7 +114,9 @@ static size_t wrapper_length(const char *name)
 static bool unwraps_to(const char *wrapped, const char *name)
 {
     for (bool start = true; *wrapped || *name; start = *wrapped++ == '.', name++) {
-        for (size_t length; start && (length = wrapper_length(wrapped)) && strncmp(name, wrapped, length);) wrapped += length;
+        for (size_t length;
+             start && (length = wrapper_length(wrapped)) && strncmp(name, wrapped, length);)
+            wrapped += length;
         if (*wrapped != *name) return false;
     }
     return true;
@@ -110,12 +132,15 @@ static const struct safetensor *find(const struct checkpoint *checkpoint, const 
 }
 
 /* Whether the file has what a parameter needs; *t is its tensor. */
-static enum train_status match(const struct checkpoint *checkpoint, const cvy_param_info *info, const char *name,
-                               const struct safetensor **t, char *error, size_t error_size)
+static enum train_status match(const struct checkpoint *checkpoint, const cvy_param_info *info,
+                               const char *name, const struct safetensor **t, char *error,
+                               size_t error_size)
 {
     *t = find(checkpoint, name);
-    if (!*t) return train_fail(error, error_size, TRAIN_BAD, "%s: the model needs a tensor '%s', the file has none",
-                               checkpoint->where, name);
+    if (!*t)
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: the model needs a tensor '%s', the file has none", checkpoint->where,
+                          name);
     uint64_t dims[4];
     bool same = info->rank == (*t)->rank;
     for (size_t i = 0; i < info->rank; i++) {
@@ -126,8 +151,9 @@ static enum train_status match(const struct checkpoint *checkpoint, const cvy_pa
         char want[100], found[200];
         show_shape(want, sizeof want, info->rank, dims);
         show_shape(found, sizeof found, (*t)->rank, (*t)->dims);
-        return train_fail(error, error_size, TRAIN_BAD, "%s: tensor '%s': expected F32 %s, found %s %s", checkpoint->where,
-                          name, want, (*t)->dtype, found);
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: tensor '%s': expected F32 %s, found %s %s", checkpoint->where, name,
+                          want, (*t)->dtype, found);
     }
     size_t length = strlen(info->name);
     bool variance = length > 12 && !strcmp(info->name + length - 12, ".running_var");
@@ -135,61 +161,71 @@ static enum train_status match(const struct checkpoint *checkpoint, const cvy_pa
         float value;
         memcpy(&value, (*t)->data + i * sizeof value, sizeof value);
         if (!isfinite(value) || (variance && value < 0))
-            return train_fail(error, error_size, TRAIN_BAD, "%s: tensor '%s': element %zu is %g", checkpoint->where, name, i,
-                              (double)value);
+            return train_fail(error, error_size, TRAIN_BAD, "%s: tensor '%s': element %zu is %g",
+                              checkpoint->where, name, i, (double)value);
     }
     return TRAIN_OK;
 }
 
-/* Tensors that nobody asked for are a mistake, except momentum when only weights are wanted and PyTorch's counter. */
-static enum train_status check_rest(const struct checkpoint *checkpoint, const json_t *used, bool momentum, char *error,
-                                    size_t error_size)
+/* Tensors that nobody asked for are a mistake, except momentum when only weights are wanted and
+ * PyTorch's counter. */
+static enum train_status check_rest(const struct checkpoint *checkpoint, const json_t *used,
+                                    bool momentum, char *error, size_t error_size)
 {
     static const char counter[] = ".num_batches_tracked";
     for (size_t i = 0; i < checkpoint->file->n; i++) {
         const char *name = checkpoint->file->tensors[i].name;
         size_t length = strlen(name), tail = sizeof counter - 1;
-        if (json_object_get(used, name) || (length > tail && !strcmp(name + length - tail, counter)) ||
+        if (json_object_get(used, name) ||
+            (length > tail && !strcmp(name + length - tail, counter)) ||
             (!momentum && !strncmp(name, MOMENTUM_PREFIX, strlen(MOMENTUM_PREFIX))))
             continue;
-        return train_fail(error, error_size, TRAIN_BAD, "%s: the file has a tensor '%.80s', the model has none",
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: the file has a tensor '%.80s', the model has none",
                           checkpoint->where, name);
     }
     return TRAIN_OK;
 }
 
-enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer, cvy_context *ctx, bool momentum,
-                                  char *error, size_t error_size)
+enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer,
+                                  cvy_context *ctx, bool momentum, char *error, size_t error_size)
 {
     size_t largest = 1, n_kinds = momentum ? N_KINDS : N_KINDS - 1;
     enum train_status status = TRAIN_OK;
     json_t *used = json_object();
-    if (!used) status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+    if (!used)
+        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
     float *values = NULL; /* aligned and, in the second round, the way in */
-    for (int round = 0; round < 2 && !status; round++) { /* first look at everything, then set everything */
+    /* first look at everything, then set everything */
+    for (int round = 0; round < 2 && !status; round++) {
         if (round == 1) {
             status = check_rest(checkpoint, used, momentum, error, error_size);
             if (!status && !(values = malloc(largest * sizeof *values)))
-                status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+                status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
+                                    checkpoint->where);
         }
         for (size_t k = 0; k < n_kinds && !status; k++) {
             for (size_t i = 0; i < cvy_trainer_params(trainer, kinds[k]) && !status; i++) {
                 cvy_param_info info;
                 const struct safetensor *t = NULL;
-                char *name = cvy_trainer_param(trainer, kinds[k], i, &info) ? NULL : file_name(&info);
+                char *name =
+                    cvy_trainer_param(trainer, kinds[k], i, &info) ? NULL : file_name(&info);
                 if (!name) {
-                    status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+                    status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
+                                        checkpoint->where);
                 } else if (round == 0) {
                     status = match(checkpoint, &info, name, &t, error, error_size);
                     if (!status && strcmp(t->name, name)) checkpoint->wrapped = true;
                     if (!status && json_object_set_new(used, t->name, json_true()))
-                        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+                        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
+                                            checkpoint->where);
                     if (info.count > largest) largest = info.count;
                 } else {
                     t = find(checkpoint, name);
                     memcpy(values, t->data, info.count * sizeof *values);
                     if (cvy_trainer_set(trainer, kinds[k], info.name, values, info.count))
-                        status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s", checkpoint->where, cvy_message(ctx));
+                        status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s",
+                                            checkpoint->where, cvy_message(ctx));
                 }
                 free(name);
             }
@@ -200,20 +236,23 @@ enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *tr
     return status;
 }
 
-enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata, char *error,
-                                  size_t error_size)
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,
+                                  char *error, size_t error_size)
 {
     size_t n = 0, total = 0;
     for (size_t k = 0; k < N_KINDS; k++) n += cvy_trainer_params(trainer, kinds[k]);
     struct safetensor *tensors = calloc(n + 1, sizeof *tensors);
     char **names = calloc(n + 1, sizeof *names);
     float **values = calloc(n + 1, sizeof *values);
-    enum train_status status = tensors && names && values
-                                   ? TRAIN_OK : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
+    enum train_status status =
+        tensors && names && values
+            ? TRAIN_OK
+            : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
     for (size_t k = 0; k < N_KINDS && !status; k++) {
         for (size_t i = 0; i < cvy_trainer_params(trainer, kinds[k]) && !status; i++) {
             cvy_param_info info;
-            if (cvy_trainer_param(trainer, kinds[k], i, &info) || !(names[total] = file_name(&info)) ||
+            if (cvy_trainer_param(trainer, kinds[k], i, &info) ||
+                !(names[total] = file_name(&info)) ||
                 !(values[total] = malloc(info.count * sizeof **values)) ||
                 cvy_trainer_get(trainer, kinds[k], info.name, values[total], info.count)) {
                 total++; /* what was made of this one is freed below */
@@ -222,21 +261,27 @@ enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, 
             }
             for (size_t j = 0; j < info.count && !status; j++)
                 if (!isfinite(values[total][j]))
-                    status = train_fail(error, error_size, TRAIN_NUMERIC, "parameter %s is not finite (element %zu is %g)",
+                    status = train_fail(error, error_size, TRAIN_NUMERIC,
+                                        "parameter %s is not finite (element %zu is %g)",
                                         names[total], j, (double)values[total][j]);
             struct safetensor *t = &tensors[total];
-            *t = (struct safetensor){.name = names[total], .dtype = "F32", .rank = info.rank,
-                                     .data = (const unsigned char *)values[total], .bytes = info.count * sizeof **values};
+            *t = (struct safetensor){ .name = names[total],
+                                      .dtype = "F32",
+                                      .rank = info.rank,
+                                      .data = (const unsigned char *)values[total],
+                                      .bytes = info.count * sizeof **values };
             for (size_t d = 0; d < info.rank; d++) t->dims[d] = info.dims[d];
             total++;
         }
     }
     unsigned char *bytes = NULL;
     size_t size = 0;
-    if (!status && (json_object_set_new(metadata, "convoy.format", json_string(CHECKPOINT_FORMAT)) ||
-                    json_object_set_new(metadata, "convoy.version", json_string(cvy_version()))))
+    if (!status &&
+        (json_object_set_new(metadata, "convoy.format", json_string(CHECKPOINT_FORMAT)) ||
+         json_object_set_new(metadata, "convoy.version", json_string(cvy_version()))))
         status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
-    if (!status) status = safetensors_build(tensors, total, metadata, &bytes, &size, error, error_size);
+    if (!status)
+        status = safetensors_build(tensors, total, metadata, &bytes, &size, error, error_size);
     if (!status) status = files_write(path, bytes, size, error, error_size);
     free(bytes);
     for (size_t i = 0; i < total; i++) {

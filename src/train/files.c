@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum train_status train_fail(char *error, size_t error_size, enum train_status status, const char *format, ...)
+enum train_status train_fail(char *error, size_t error_size, enum train_status status,
+                             const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -23,7 +24,8 @@ enum train_status train_fail(char *error, size_t error_size, enum train_status s
     return status;
 }
 
-#define IO(what) train_fail(error, error_size, TRAIN_IO, "%s: cannot %s: %s", path, what, strerror(errno))
+#define IO(what) \
+    train_fail(error, error_size, TRAIN_IO, "%s: cannot %s: %s", path, what, strerror(errno))
 
 enum train_status files_read(const char *path, size_t limit, unsigned char **bytes, size_t *size,
                              char *error, size_t error_size)
@@ -34,16 +36,17 @@ enum train_status files_read(const char *path, size_t limit, unsigned char **byt
     if (fd < 0) return IO("open");
     struct stat st;
     enum train_status status = TRAIN_OK;
-    if (fstat(fd, &st))
-        status = IO("read");
+    if (fstat(fd, &st)) status = IO("read");
     else if (!S_ISREG(st.st_mode))
         status = train_fail(error, error_size, TRAIN_IO, "%s: expected a file, found %s", path,
                             S_ISDIR(st.st_mode) ? "a directory" : "a special file");
     else if ((uintmax_t)st.st_size > limit)
-        status = train_fail(error, error_size, TRAIN_BAD, "%s: expected at most %zu bytes, found %jd", path, limit,
-                            (intmax_t)st.st_size);
+        status =
+            train_fail(error, error_size, TRAIN_BAD, "%s: expected at most %zu bytes, found %jd",
+                       path, limit, (intmax_t)st.st_size);
     else if (!(*bytes = malloc((size_t)st.st_size + 1)))
-        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory for %jd bytes", path, (intmax_t)st.st_size);
+        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory for %jd bytes", path,
+                            (intmax_t)st.st_size);
     while (!status && *size < (size_t)st.st_size) {
         ssize_t got = read(fd, *bytes + *size, (size_t)st.st_size - *size);
         if (got < 0 && errno == EINTR) continue;
@@ -59,7 +62,8 @@ enum train_status files_read(const char *path, size_t limit, unsigned char **byt
     return status;
 }
 
-/* Removes BASE.tmp-PID-XXXXXX whose process is gone: what a kill in the middle of a save left behind. */
+/* Removes BASE.tmp-PID-XXXXXX whose process is gone: what a kill in the middle of a save left
+ * behind. */
 static void remove_stale(const char *directory, const char *base)
 {
     DIR *d = opendir(directory);
@@ -89,7 +93,8 @@ static int write_all(int fd, const char *bytes, size_t size)
 
 int files_sync(int fd)
 {
-    /* Never retried: the kernel may have dropped the pages. These three: the file system has no such thing. */
+    /* Never retried: the kernel may have dropped the pages. These three: the file system has no
+     * such thing. */
     return fsync(fd) && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP ? -1 : 0;
 }
 
@@ -107,14 +112,16 @@ static int sync_directory_of(const char *path)
     char directory[PATH_MAX];
     directory_of(path, directory);
     int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) return errno == EACCES ? 0 : -1; /* one that may be written but not read cannot be opened to be flushed */
+    /* one that may be written but not read cannot be opened to be flushed */
+    if (dir < 0) return errno == EACCES ? 0 : -1;
     int result = files_sync(dir), error = errno;
     close(dir);
     errno = error;
     return result;
 }
 
-enum train_status files_write(const char *path, const void *bytes, size_t size, char *error, size_t error_size)
+enum train_status files_write(const char *path, const void *bytes, size_t size, char *error,
+                              size_t error_size)
 {
     char directory[PATH_MAX], temporary[PATH_MAX + 64];
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
@@ -130,7 +137,8 @@ enum train_status files_write(const char *path, const void *bytes, size_t size, 
     mode_t mask = umask(0);
     umask(mask);
     enum train_status status = TRAIN_OK;
-    (void)!fchmod(fd, 0666 & ~mask); /* some network file systems have no modes; the content is what counts */
+    /* some network file systems have no modes; the content is what counts */
+    (void)!fchmod(fd, 0666 & ~mask);
     if (write_all(fd, bytes, size)) status = IO("write");
     else if (files_sync(fd)) status = IO("write (fsync)");
     if (close(fd) && !status) status = IO("write (close)");
@@ -188,8 +196,9 @@ static void own_host(char host[LOCK_HOST])
     (void)!gethostname(host, LOCK_HOST - 1);
 }
 
-/* Who has the lock: "process 123 on host", or what can be said. Between taking the lock and writing its name a process
- * leaves the last one's there: so a name of nobody is read again for a tenth of a second. */
+/* Who has the lock: "process 123 on host", or what can be said. Between taking the lock and writing
+ * its name a process leaves the last one's there: so a name of nobody is read again for a tenth of
+ * a second. */
 static void holder(int fd, char *out, size_t size)
 {
     char text[LOCK_HOST + 100], host[LOCK_HOST], ours[LOCK_HOST];
@@ -209,16 +218,18 @@ static void holder(int fd, char *out, size_t size)
     snprintf(out, size, "another process");
 }
 
-enum train_status files_lock(const char *directory, struct files_lock *lock, char *error, size_t error_size)
+enum train_status files_lock(const char *directory, struct files_lock *lock, char *error,
+                             size_t error_size)
 {
     const char *path = lock->path;
     enum train_status status;
     struct stat ours, there;
-    if (snprintf(lock->path, sizeof lock->path, "%s/" FILES_LOCK, directory) >= (int)sizeof lock->path)
+    if (snprintf(lock->path, sizeof lock->path, "%s/" FILES_LOCK, directory) >=
+        (int)sizeof lock->path)
         return train_fail(error, error_size, TRAIN_IO, "%.60s...: the path is too long", directory);
     for (;;) {
         /* One lock for each opening of the file: it ends with the process, however that ends. */
-        struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
         lock->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (lock->fd < 0) return IO("open");
         lock->held = !fcntl(lock->fd, F_OFD_SETLK, &all);
@@ -227,7 +238,8 @@ enum train_status files_lock(const char *directory, struct files_lock *lock, cha
             holder(lock->fd, who, sizeof who);
             close(lock->fd);
             lock->fd = -1;
-            return train_fail(error, error_size, TRAIN_IO, "%s is in use: %s trains there", directory, who);
+            return train_fail(error, error_size, TRAIN_IO, "%s is in use: %s trains there",
+                              directory, who);
         }
         /* The one who held it may have removed the file between our opening and our locking. */
         bool gone = stat(path, &there) != 0;
@@ -237,15 +249,16 @@ enum train_status files_lock(const char *directory, struct files_lock *lock, cha
             lock->fd = -1;
             return status;
         }
-        bool same = !gone && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev; /* GCOVR_EXCL_BR_LINE: a file of another
-                                                                                           device cannot be put there by a test */
+        /* GCOVR_EXCL_BR_LINE: a file of another device cannot be put there by a test */
+        bool same = !gone && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
         if (same) break;
         close(lock->fd);
     }
     char host[LOCK_HOST], text[LOCK_HOST + 100];
     own_host(host);
     int n = snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
-    if (!ftruncate(lock->fd, 0)) (void)!pwrite(lock->fd, text, (size_t)n, 0); /* a disk may be full: the lock holds all the same */
+    /* a disk may be full: the lock holds all the same */
+    if (!ftruncate(lock->fd, 0)) (void)!pwrite(lock->fd, text, (size_t)n, 0);
     return TRAIN_OK;
 }
 

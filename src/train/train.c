@@ -24,10 +24,11 @@ double train_now(void)
 
 void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
 {
-    const philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
+    const philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
     for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
     for (size_t i = n; i-- > 1;) {
-        philox4x32_ctr_t ctr = {{(uint32_t)i, (uint32_t)epoch, (uint32_t)(epoch >> 32), 0x4544524fu}};
+        philox4x32_ctr_t ctr = { { (uint32_t)i, (uint32_t)epoch, (uint32_t)(epoch >> 32),
+                                   0x4544524fu } };
         ctr = philox4x32(ctr, key);
         uint64_t word = ctr.v[0] | (uint64_t)ctr.v[1] << 32;
         size_t j = (size_t)((unsigned __int128)word * (i + 1) >> 64);
@@ -37,11 +38,14 @@ void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
     }
 }
 
-static enum train_status engine(const struct train_job *job, enum cvy_status status, char *error, size_t error_size)
+static enum train_status engine(const struct train_job *job, enum cvy_status status, char *error,
+                                size_t error_size)
 {
     return train_fail(error, error_size,
-                      status == CVY_E_NUMERIC ? TRAIN_NUMERIC : status == CVY_E_NOMEM ? TRAIN_NOMEM : TRAIN_ENGINE, "%s",
-                      cvy_message(job->ctx));
+                      status == CVY_E_NUMERIC ? TRAIN_NUMERIC
+                      : status == CVY_E_NOMEM ? TRAIN_NOMEM
+                                              : TRAIN_ENGINE,
+                      "%s", cvy_message(job->ctx));
 }
 
 static bool stopped(const struct train_job *job) { return job->stop && *job->stop; }
@@ -58,22 +62,27 @@ static double example_loss(const float *logits, size_t classes, size_t label, ui
     return (double)logits[best] - (double)logits[label] + log(sum);
 }
 
-enum train_status train_evaluate(const struct train_job *job, const struct train_split *split, double *loss, double *acc,
-                                 uint64_t *correct, char *error, size_t error_size)
+enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
+                                 double *loss, double *acc, uint64_t *correct, char *error,
+                                 size_t error_size)
 {
     float *logits = calloc(job->eval_batch, job->classes * sizeof *logits);
-    if (!logits) return train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the evaluation");
+    if (!logits)
+        return train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the evaluation");
     double sum = 0;
     enum train_status status = TRAIN_OK;
     *correct = 0;
     for (size_t first = 0; first < split->n && !status; first += job->eval_batch) {
         size_t n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
-        const cvy_batch batch = {.images = split->images + first * job->image_size, .dtype = CVY_U8, .n = n};
+        const cvy_batch batch = { .images = split->images + first * job->image_size,
+                                  .dtype = CVY_U8,
+                                  .n = n };
         enum cvy_status s = cvy_predictor_run(job->predictor, &batch, logits);
         if (s) status = engine(job, s, error, error_size);
         else if (stopped(job)) status = TRAIN_INTERRUPTED;
         for (size_t i = 0; i < n && !status; i++)
-            sum += example_loss(logits + i * job->classes, job->classes, split->labels[first + i], correct);
+            sum += example_loss(logits + i * job->classes, job->classes, split->labels[first + i],
+                                correct);
     }
     free(logits);
     *loss = split->n ? sum / (double)split->n : 0;
@@ -81,11 +90,13 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
     return status;
 }
 
-/* ---------------------------------------------------------------------------------------- position <-> text */
+/* ---------------------------------------------------------------------------- position <-> text */
 
 /* One list serves both directions. */
-#define POSITION_COUNTS(X) X(epoch) X(batch) X(steps) X(correct) X(seen) X(examples) X(metrics_bytes) X(test_epoch)
-#define POSITION_REALS(X) X(loss_sum) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
+#define POSITION_COUNTS(X) \
+    X(epoch) X(batch) X(steps) X(correct) X(seen) X(examples) X(metrics_bytes) X(test_epoch)
+#define POSITION_REALS(X) \
+    X(loss_sum) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
 
 /* A loss may be infinite only where training has stopped already; JSON has no word for it. */
 static int set_real(json_t *json, const char *key, double x)
@@ -136,28 +147,31 @@ static bool position_parse(const char *text, struct train_position *p)
     return good;
 }
 
-/* ------------------------------------------------------------------------------------------------- the files */
+/* ------------------------------------------------------------------------------------ the files */
 
 struct run {
     struct train_job *job;
-    int metrics;              /* file descriptor of metrics.jsonl, -1 without a directory */
+    int metrics; /* file descriptor of metrics.jsonl, -1 without a directory */
     uint32_t *order;
     size_t batches;
-    double wall_base;         /* wall_seconds when this process began */
-    double step_start;        /* train_now() at the first step of this process, with the examples then */
+    double wall_base; /* wall_seconds when this process began */
+    /* train_now() at the first step of this process, with the examples then */
+    double step_start;
     uint64_t examples_start;
     double epoch_start, epoch_step_seconds; /* the same for this epoch, with step_seconds then */
     uint64_t epoch_examples;
-    bool saved;               /* a checkpoint of this run exists; of how many steps */
+    bool saved; /* a checkpoint of this run exists; of how many steps */
     uint64_t saved_steps;
     char *error;
     size_t error_size;
 };
 
-static enum train_status run_path(const struct train_job *job, const char *name, char *out, char *error, size_t error_size)
+static enum train_status run_path(const struct train_job *job, const char *name, char *out,
+                                  char *error, size_t error_size)
 {
     if (snprintf(out, PATH_MAX, "%s/%s", job->directory, name) >= PATH_MAX)
-        return train_fail(error, error_size, TRAIN_IO, "%.60s...: the path is too long", job->directory);
+        return train_fail(error, error_size, TRAIN_IO, "%.60s...: the path is too long",
+                          job->directory);
     return TRAIN_OK;
 }
 
@@ -174,7 +188,8 @@ static enum train_status open_metrics(struct run *run)
     if (run->metrics < 0 || fstat(run->metrics, &st) ||
         ((uint64_t)st.st_size > run->job->position.metrics_bytes &&
          ftruncate(run->metrics, (off_t)run->job->position.metrics_bytes)))
-        return train_fail(run->error, run->error_size, TRAIN_IO, "%s: cannot open for appending: %s", path, strerror(errno));
+        return train_fail(run->error, run->error_size, TRAIN_IO,
+                          "%s: cannot open for appending: %s", path, strerror(errno));
     return TRAIN_OK;
 }
 
@@ -185,7 +200,8 @@ static enum train_status log_line(struct run *run, json_t *json)
         json_decref(json);
         return TRAIN_OK;
     }
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL, *line = NULL;
+    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL,
+         *line = NULL;
     json_decref(json);
     int length = text ? asprintf(&line, "%s\n", text) : -1;
     free(text);
@@ -195,10 +211,10 @@ static enum train_status log_line(struct run *run, json_t *json)
         ssize_t put = write(run->metrics, line + done, (size_t)(length - done));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0)
-            status = train_fail(run->error, run->error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s",
-                                run->job->directory, strerror(errno));
-        else
-            done += (int)put;
+            status = train_fail(run->error, run->error_size, TRAIN_IO,
+                                "%s/" TRAIN_METRICS ": cannot write: %s", run->job->directory,
+                                strerror(errno));
+        else done += (int)put;
     }
     free(line);
     off_t end = lseek(run->metrics, 0, SEEK_END);
@@ -209,7 +225,8 @@ static enum train_status log_line(struct run *run, json_t *json)
 static const char *what_is_kept(const struct run *run)
 {
     if (!run->saved) return "no checkpoint was written";
-    return run->saved_steps ? "the last good checkpoint is kept" : "only the first weights are saved";
+    return run->saved_steps ? "the last good checkpoint is kept"
+                            : "only the first weights are saved";
 }
 
 /* In the step that the position is at, or in what it left behind. */
@@ -218,11 +235,13 @@ static enum train_status not_finite(const struct run *run, bool in_step, const c
     const struct train_position *p = &run->job->position;
     char text[400]; /* `what` may lie where the message goes */
     snprintf(text, sizeof text, "%s", what);
-    return train_fail(run->error, run->error_size, TRAIN_NUMERIC,
-                      in_step ? "epoch %llu, batch %llu: %s; training stopped, %s (a smaller --lr may help)"
-                              : "after %llu epochs and %llu batches: %s; training stopped, %s (a smaller --lr may help)",
-                      (unsigned long long)p->epoch + in_step, (unsigned long long)p->batch + in_step, text,
-                      what_is_kept(run));
+    return train_fail(
+        run->error, run->error_size, TRAIN_NUMERIC,
+        in_step ? "epoch %llu, batch %llu: %s; training stopped, %s (a smaller --lr may help)"
+                : "after %llu epochs and %llu batches: %s; training stopped, %s (a smaller --lr "
+                  "may help)",
+        (unsigned long long)p->epoch + in_step, (unsigned long long)p->batch + in_step, text,
+        what_is_kept(run));
 }
 
 static enum train_status save(struct run *run)
@@ -234,14 +253,16 @@ static enum train_status save(struct run *run)
     enum train_status status = run_path(job, TRAIN_CHECKPOINT, path, run->error, run->error_size);
     if (status) return status;
     char *position = position_text(&job->position);
-    json_t *metadata = json_pack("{s:s, s:s, s:s}", "convoy.position", position ? position : "", "convoy.model", job->model,
-                                 "convoy.config", job->config);
+    json_t *metadata = json_pack("{s:s, s:s, s:s}", "convoy.position", position ? position : "",
+                                 "convoy.model", job->model, "convoy.config", job->config);
     if (!position || !metadata)
         status = train_fail(run->error, run->error_size, TRAIN_NOMEM, "%s: out of memory", path);
     if (!status && files_sync(run->metrics)) /* the checkpoint tells its length */
-        status = train_fail(run->error, run->error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
-                            strerror(errno));
-    if (!status) status = checkpoint_save(path, job->trainer, metadata, run->error, run->error_size);
+        status =
+            train_fail(run->error, run->error_size, TRAIN_IO,
+                       "%s/" TRAIN_METRICS ": cannot write: %s", job->directory, strerror(errno));
+    if (!status)
+        status = checkpoint_save(path, job->trainer, metadata, run->error, run->error_size);
     if (status == TRAIN_NUMERIC) status = not_finite(run, false, run->error);
     if (!status) run->saved = true;
     if (!status) run->saved_steps = job->position.steps;
@@ -250,27 +271,33 @@ static enum train_status save(struct run *run)
     return status;
 }
 
-enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error, size_t error_size)
+enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error,
+                                size_t error_size)
 {
     struct train_position p;
     size_t batches = (job->train.n + job->batch - 1) / job->batch;
-    if (!position_parse(checkpoint_text(checkpoint, "convoy.position"), &p) || p.batch > batches || p.seen > job->train.n ||
+    if (!position_parse(checkpoint_text(checkpoint, "convoy.position"), &p) || p.batch > batches ||
+        p.seen > job->train.n ||
         p.seen != (p.batch < batches ? p.batch * job->batch : job->train.n))
-        return train_fail(error, error_size, TRAIN_BAD, "%s: it does not say where training stood: it cannot be resumed",
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: it does not say where training stood: it cannot be resumed",
                           checkpoint->where);
     if (p.epoch > job->epochs)
-        return train_fail(error, error_size, TRAIN_BAD, "%s: %llu epochs are trained already, more than --epochs=%zu",
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: %llu epochs are trained already, more than --epochs=%zu",
                           checkpoint->where, (unsigned long long)p.epoch, job->epochs);
-    enum train_status status = checkpoint_load(checkpoint, job->trainer, job->ctx, true, error, error_size);
+    enum train_status status =
+        checkpoint_load(checkpoint, job->trainer, job->ctx, true, error, error_size);
     if (status) return status;
     cvy_trainer_set_steps(job->trainer, p.steps);
     job->position = p;
     return TRAIN_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------- the loop */
+/* ------------------------------------------------------------------------------------- the loop */
 
-/* Examples a second of the time inside steps, as d2l counts, since this process began the epoch or went on with it. */
+/* Examples a second of the time inside steps, as d2l counts, since this process began the epoch or
+ * went on with it. */
 static double epoch_rate(const struct run *run)
 {
     const struct train_position *p = &run->job->position;
@@ -283,13 +310,19 @@ static void report(const struct run *run, bool evaluating)
     const struct train_job *job = run->job;
     const struct train_position *p = &job->position;
     if (!job->progress) return;
-    double seconds = train_now() - run->step_start, left = (double)job->train.n * (double)job->epochs - (double)p->examples;
+    double seconds = train_now() - run->step_start,
+           left = (double)job->train.n * (double)job->epochs - (double)p->examples;
     double rate = seconds > 0 ? (double)(p->examples - run->examples_start) / seconds : 0;
-    const struct train_progress progress = {
-        .epoch = (size_t)p->epoch + 1, .epochs = job->epochs, .batch = (size_t)p->batch, .batches = run->batches,
-        .evaluating = evaluating, .loss = p->seen ? p->loss_sum / (double)p->seen : 0,
-        .acc = p->seen ? (double)p->correct / (double)p->seen : 0, .rate = epoch_rate(run),
-        .eta = rate > 0 ? left / rate : 0};
+    const struct train_progress progress = { .epoch = (size_t)p->epoch + 1,
+                                             .epochs = job->epochs,
+                                             .batch = (size_t)p->batch,
+                                             .batches = run->batches,
+                                             .evaluating = evaluating,
+                                             .loss = p->seen ? p->loss_sum / (double)p->seen : 0,
+                                             .acc =
+                                                 p->seen ? (double)p->correct / (double)p->seen : 0,
+                                             .rate = epoch_rate(run),
+                                             .eta = rate > 0 ? left / rate : 0 };
     job->progress(job->user, &progress);
 }
 
@@ -298,10 +331,15 @@ static void report_epoch(const struct run *run, bool evaluated)
 {
     const struct train_job *job = run->job;
     const struct train_position *p = &job->position;
-    const struct train_epoch epoch = {
-        .epoch = (size_t)p->epoch + 1, .epochs = job->epochs, .evaluated = evaluated, .loss = p->loss,
-        .train_acc = p->train_acc, .test_loss = p->test_loss, .test_acc = p->test_acc, .rate = epoch_rate(run),
-        .seconds = train_now() - run->epoch_start};
+    const struct train_epoch epoch = { .epoch = (size_t)p->epoch + 1,
+                                       .epochs = job->epochs,
+                                       .evaluated = evaluated,
+                                       .loss = p->loss,
+                                       .train_acc = p->train_acc,
+                                       .test_loss = p->test_loss,
+                                       .test_acc = p->test_acc,
+                                       .rate = epoch_rate(run),
+                                       .seconds = train_now() - run->epoch_start };
     if (job->epoch_done) job->epoch_done(job->user, &epoch);
 }
 
@@ -310,9 +348,12 @@ static enum train_status step(struct run *run)
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
     size_t first = (size_t)p->batch * job->batch;
-    const cvy_batch batch = {.images = job->train.images, .dtype = CVY_U8, .labels8 = job->train.labels,
-                             .index = run->order + first,
-                             .n = job->train.n - first < job->batch ? job->train.n - first : job->batch};
+    const cvy_batch batch = { .images = job->train.images,
+                              .dtype = CVY_U8,
+                              .labels8 = job->train.labels,
+                              .index = run->order + first,
+                              .n = job->train.n - first < job->batch ? job->train.n - first
+                                                                     : job->batch };
     cvy_step_result result;
     enum cvy_status s = cvy_trainer_step(job->trainer, &batch, &result);
     if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
@@ -328,10 +369,13 @@ static enum train_status step(struct run *run)
     /* d2l's curve: five points an epoch, and the epoch's end. */
     size_t every = run->batches / 5 ? run->batches / 5 : 1;
     if (p->batch % every && p->batch != run->batches) return TRAIN_OK;
-    return log_line(run, json_pack("{s:s, s:I, s:f, s:I, s:f, s:f, s:f}", "type", "step", "step", (json_int_t)p->steps, "epoch",
-                                   (double)p->epoch + (double)p->batch / (double)run->batches, "examples",
-                                   (json_int_t)p->examples, "train_loss", p->loss_sum / (double)p->seen, "train_acc",
-                                   (double)p->correct / (double)p->seen, "batch_loss", result.loss_sum / (double)result.n));
+    return log_line(run, json_pack("{s:s, s:I, s:f, s:I, s:f, s:f, s:f}", "type", "step", "step",
+                                   (json_int_t)p->steps, "epoch",
+                                   (double)p->epoch + (double)p->batch / (double)run->batches,
+                                   "examples", (json_int_t)p->examples, "train_loss",
+                                   p->loss_sum / (double)p->seen, "train_acc",
+                                   (double)p->correct / (double)p->seen, "batch_loss",
+                                   result.loss_sum / (double)result.n));
 }
 
 static enum train_status end_epoch(struct run *run, double lr)
@@ -343,17 +387,21 @@ static enum train_status end_epoch(struct run *run, double lr)
     bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == job->epochs;
     if (evaluate) {
         report(run, true);
-        status = train_evaluate(job, &job->test, &p->test_loss, &p->test_acc, &correct, run->error, run->error_size);
-        if (status) return status; /* interrupted: the position still says that the epoch's end is to be done */
+        status = train_evaluate(job, &job->test, &p->test_loss, &p->test_acc, &correct, run->error,
+                                run->error_size);
+        /* interrupted: the position still says that the epoch's end is to be done */
+        if (status) return status;
         p->test_epoch = p->epoch + 1;
     }
     p->loss = p->loss_sum / (double)p->seen;
     p->train_acc = (double)p->correct / (double)p->seen;
     double wall = run->wall_base + train_now() - job->wall_start;
-    json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch", (json_int_t)p->epoch + 1,
-                             "step", (json_int_t)p->steps, "lr", lr, "train_loss", p->loss, "train_acc", p->train_acc,
-                             "step_seconds", p->step_seconds, "wall_seconds", wall);
-    if (line && evaluate && isfinite(p->test_loss)) json_object_set_new(line, "test_loss", json_real(p->test_loss));
+    json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch",
+                             (json_int_t)p->epoch + 1, "step", (json_int_t)p->steps, "lr", lr,
+                             "train_loss", p->loss, "train_acc", p->train_acc, "step_seconds",
+                             p->step_seconds, "wall_seconds", wall);
+    if (line && evaluate && isfinite(p->test_loss))
+        json_object_set_new(line, "test_loss", json_real(p->test_loss));
     if (line && evaluate) json_object_set_new(line, "test_acc", json_real(p->test_acc));
     if ((status = log_line(run, line))) return status;
     report_epoch(run, evaluate);
@@ -389,16 +437,25 @@ static enum train_status train_epoch(struct run *run)
 
 enum train_status train_run(struct train_job *job, char *error, size_t error_size)
 {
-    struct run run = {.job = job, .metrics = -1, .batches = (job->train.n + job->batch - 1) / job->batch,
-                      .wall_base = job->position.wall_seconds, .step_start = train_now(),
-                      .examples_start = job->position.examples, .saved = job->position.steps > 0, .saved_steps = job->position.steps, .error = error,
-                      .error_size = error_size};
+    struct run run = { .job = job,
+                       .metrics = -1,
+                       .batches = (job->train.n + job->batch - 1) / job->batch,
+                       .wall_base = job->position.wall_seconds,
+                       .step_start = train_now(),
+                       .examples_start = job->position.examples,
+                       .saved = job->position.steps > 0,
+                       .saved_steps = job->position.steps,
+                       .error = error,
+                       .error_size = error_size };
     if (job->train.n > UINT32_MAX || !job->train.n)
-        return train_fail(error, error_size, TRAIN_BAD, "expected 1 to 4294967295 training images, found %zu", job->train.n);
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "expected 1 to 4294967295 training images, found %zu", job->train.n);
     enum train_status status = open_metrics(&run);
     if (!status && !(run.order = malloc(job->train.n * sizeof *run.order)))
-        status = train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the order of %zu images", job->train.n);
-    if (!status && !job->position.steps) status = save(&run); /* a run that is killed from here on can be resumed */
+        status = train_fail(error, error_size, TRAIN_NOMEM,
+                            "out of memory for the order of %zu images", job->train.n);
+    /* a run that is killed from here on can be resumed */
+    if (!status && !job->position.steps) status = save(&run);
     while (!status && job->position.epoch < job->epochs) status = train_epoch(&run);
     if (status == TRAIN_INTERRUPTED) {
         enum train_status saved = save(&run);
@@ -406,8 +463,8 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
     }
     job->position.wall_seconds = run.wall_base + train_now() - job->wall_start;
     if (run.metrics >= 0 && close(run.metrics) && !status)
-        status = train_fail(error, error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
-                            strerror(errno));
+        status = train_fail(error, error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s",
+                            job->directory, strerror(errno));
     free(run.order);
     return status;
 }

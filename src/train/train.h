@@ -1,9 +1,11 @@
-/* The training loop: epochs over shuffled batches, evaluation, metrics, checkpoints, resuming bit for bit. Uses the
- * public API only and is told what to train and on what; knows neither models' JSON nor data files nor the command line.
+/* The training loop: epochs over shuffled batches, evaluation, metrics, checkpoints, resuming bit
+ * for bit. Uses the public API only and is told what to train and on what; knows neither models'
+ * JSON nor data files nor the command line.
  *
- * A run directory holds config.json, model.json, env.json (written by the caller through train_open), metrics.jsonl and
- * checkpoint.safetensors. The loop's whole state is in the checkpoint: parameters, momentum, and the position below. The
- * order of the images is a function of (seed, epoch) alone, dropout of (seed, step), so nothing else needs saving. */
+ * A run directory holds config.json, model.json, env.json (written by the caller through
+ * train_open), metrics.jsonl and checkpoint.safetensors. The loop's whole state is in the
+ * checkpoint: parameters, momentum, and the position below. The order of the images is a function
+ * of (seed, epoch) alone, dropout of (seed, step), so nothing else needs saving. */
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 
@@ -23,40 +25,45 @@ struct train_split {
 
 /* What the checkpoint keeps besides tensors. */
 struct train_position {
-    uint64_t epoch, batch;          /* the next step: batch of epoch, both from 0 */
-    uint64_t steps;                 /* taken so far */
-    double loss_sum;                /* of this epoch so far, with correct and seen */
+    uint64_t epoch, batch; /* the next step: batch of epoch, both from 0 */
+    uint64_t steps;        /* taken so far */
+    double loss_sum;       /* of this epoch so far, with correct and seen */
     uint64_t correct, seen;
-    uint64_t examples;              /* of all epochs, with the seconds inside steps and all seconds */
+    /* of all epochs, with the seconds inside steps and all seconds */
+    uint64_t examples;
     double step_seconds, wall_seconds;
-    uint64_t metrics_bytes;         /* length of metrics.jsonl */
-    double loss, train_acc;         /* the last whole epoch's */
-    double test_loss, test_acc;     /* the last evaluation's; test_epoch 0: none yet, else the epochs trained before it */
+    uint64_t metrics_bytes; /* length of metrics.jsonl */
+    double loss, train_acc; /* the last whole epoch's */
+    /* the last evaluation's; test_epoch 0: none yet, else the epochs trained before it */
+    double test_loss, test_acc;
     uint64_t test_epoch;
 };
 
 struct train_progress {
     size_t epoch, epochs, batch, batches; /* epoch from 1; batch: done in this epoch */
     bool evaluating;
-    double loss, acc;                     /* of the epoch so far */
-    double rate;                          /* examples a second of the time inside steps, this process's in this epoch */
-    double eta;                           /* seconds to the end, by the wall clock since this process began to step */
+    double loss, acc; /* of the epoch so far */
+    /* examples a second of the time inside steps, this process's in this epoch */
+    double rate;
+    /* seconds to the end, by the wall clock since this process began to step */
+    double eta;
 };
 
 /* An epoch that is over. */
 struct train_epoch {
-    size_t epoch, epochs;                 /* epoch from 1 */
+    size_t epoch, epochs; /* epoch from 1 */
     bool evaluated;
     double loss, train_acc, test_loss, test_acc;
-    double rate, seconds;                 /* as above; wall clock with evaluation, both of this process's part */
+    /* as above; wall clock with evaluation, both of this process's part */
+    double rate, seconds;
 };
 
 struct train_job {
     cvy_context *ctx;
     cvy_trainer *trainer;
-    cvy_predictor *predictor;       /* shares the trainer's parameters; gives logits [n][classes] */
+    cvy_predictor *predictor; /* shares the trainer's parameters; gives logits [n][classes] */
     size_t eval_batch, classes;
-    size_t image_size;              /* c*h*w */
+    size_t image_size; /* c*h*w */
     struct train_split train, test;
 
     size_t epochs, batch;
@@ -64,36 +71,47 @@ struct train_job {
     double lr, drop_factor;
     const size_t *drop_epochs;
     size_t drops;
-    size_t eval_every, save_every;  /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
+    /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
+    size_t eval_every, save_every;
 
-    const char *directory;          /* of the run; NULL writes nothing */
-    const char *model, *config;     /* JSON texts that the checkpoint carries */
-    double wall_start;              /* train_now() when this process began its work, loading included */
-    const volatile sig_atomic_t *stop; /* not 0: finish the step, save, return TRAIN_INTERRUPTED; may be NULL */
-    void (*progress)(void *user, const struct train_progress *progress); /* may be NULL, as the next */
+    const char *directory;      /* of the run; NULL writes nothing */
+    const char *model, *config; /* JSON texts that the checkpoint carries */
+    /* train_now() when this process began its work, loading included */
+    double wall_start;
+    /* not 0: finish the step, save, return TRAIN_INTERRUPTED; may be NULL */
+    const volatile sig_atomic_t *stop;
+    /* may be NULL, as the next */
+    void (*progress)(void *user, const struct train_progress *progress);
     void (*epoch_done)(void *user, const struct train_epoch *epoch);
     void *user;
 
-    struct train_position position; /* zeros, or what train_restore found; then where the run stands */
+    /* zeros, or what train_restore found; then where the run stands */
+    struct train_position position;
 };
 
 /* Monotonic seconds. */
 double train_now(void);
 
-/* The order of the images in an epoch: Fisher-Yates from the end, element i swapped with element j <= i, where j is the
- * high half of (i + 1) * (words 0 and 1, the first being the low one, of Philox4x32-10 with counter (i, epoch low, epoch
- * high, "ORDE" = 0x4544524f) and key seed). The bias of that multiplication is below 2^-32 for 2^32 images. */
+/* The order of the images in an epoch: Fisher-Yates from the end, element i swapped with element j
+ * <= i, where j is the high half of (i + 1) * (words 0 and 1, the first being the low one, of
+ * Philox4x32-10 with counter (i, epoch low, epoch high, "ORDE" = 0x4544524f) and key seed). The
+ * bias of that multiplication is below 2^-32 for 2^32 images. */
 void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);
 
-/* Loss (mean) and accuracy of a split by the predictor. TRAIN_INTERRUPTED if *stop was set meanwhile. */
-enum train_status train_evaluate(const struct train_job *job, const struct train_split *split, double *loss, double *acc,
-                                 uint64_t *correct, char *error, size_t error_size);
+/* Loss (mean) and accuracy of a split by the predictor. TRAIN_INTERRUPTED if *stop was set
+ * meanwhile. */
+enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
+                                 double *loss, double *acc, uint64_t *correct, char *error,
+                                 size_t error_size);
 
-/* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the length it then had. */
+/* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the
+ * length it then had. */
 struct checkpoint;
-enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error, size_t error_size);
+enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error,
+                                size_t error_size);
 
-/* Trains from the position to the end. A loss that is not finite: TRAIN_NUMERIC, the last checkpoint stays. */
+/* Trains from the position to the end. A loss that is not finite: TRAIN_NUMERIC, the last
+ * checkpoint stays. */
 enum train_status train_run(struct train_job *job, char *error, size_t error_size);
 
 #endif

@@ -12,9 +12,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     size_t n, h, w;
     if (!size) return 0;
     switch (bytes[0] % 3) {
-    case 0: data_parse_idx_images("f", bytes + 1, size - 1, &n, &h, &w, &images, error, sizeof error); break;
-    case 1: data_parse_idx_labels("f", bytes + 1, size - 1, 10, &n, &labels, error, sizeof error); break;
-    default: data_parse_cifar10("f", bytes + 1, size - 1, &n, &images, &labels, error, sizeof error); break;
+    case 0:
+        data_parse_idx_images("f", bytes + 1, size - 1, &n, &h, &w, &images, error, sizeof error);
+        break;
+    case 1:
+        data_parse_idx_labels("f", bytes + 1, size - 1, 10, &n, &labels, error, sizeof error);
+        break;
+    default:
+        data_parse_cifar10("f", bytes + 1, size - 1, &n, &images, &labels, error, sizeof error);
+        break;
     }
     free(images);
     free(labels);

@@ -11,7 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     struct model *model;
     cvy_net *net;
     cvy_tensor logits;
-    if (!ctx && cvy_context_create(&(cvy_context_options){.threads = 1, .isa = CVY_ISA_SCALAR}, &ctx)) return 0;
+    if (!ctx &&
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .isa = CVY_ISA_SCALAR }, &ctx))
+        return 0;
     if (model_parse("f", (const char *)bytes, size, NULL, &model, error, sizeof error)) return 0;
     if (!model_build(model, ctx, &net, &logits, error, sizeof error)) cvy_net_destroy(&net);
     model_free(&model);

@@ -1,4 +1,5 @@
-/* Runs a fuzz target over files: what libFuzzer does with a corpus, with any compiler. Exits 1 if no file was given. */
+/* Runs a fuzz target over files: what libFuzzer does with a corpus, with any compiler. Exits 1 if
+ * no file was given. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

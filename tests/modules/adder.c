@@ -1,6 +1,7 @@
-/* The smallest backend that is one: a module that computes sums, in plain layout, one task for every thousand elements,
- * and leaves everything else to others. docs/adding-a-backend.md goes through it. With -DABI or -DNAME it is one that must
- * be refused; with -DNO_SYMBOL it is a shared object of another kind. */
+/* The smallest backend that is one: a module that computes sums, in plain layout, one task for
+ * every thousand elements, and leaves everything else to others. docs/adding-a-backend.md goes
+ * through it. With -DABI or -DNAME it is one that must be refused; with -DNO_SYMBOL it is a shared
+ * object of another kind. */
 #include <convoy/backend.h>
 
 #ifndef ABI
@@ -11,9 +12,13 @@
 #endif
 #define CHUNK ((size_t)1000)
 
-struct sum { int a, b, y; size_t image; }; /* values; elements of an image */
+struct sum {
+    int a, b, y;
+    size_t image;
+}; /* values; elements of an image */
 
-static void run_sum(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_sum(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
 {
     const struct sum *s = arg;
     const float *a = run->buf[s->a], *b = run->buf[s->b];
@@ -39,14 +44,17 @@ static int adder_take(void *state, struct cvy_plan *plan, const struct cvy_op_de
     return ops[0].kind == CVY_OP_ADD;
 }
 
-static enum cvy_status adder_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status adder_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                  int n, size_t first)
 {
     const cvy_shape shape = cvy_plan_value(plan, ops[0].out[0])->shape;
     struct sum *s = cvy_plan_alloc(plan, sizeof *s);
     (void)state, (void)n, (void)first;
     if (!s) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", ops[0].name);
     *s = (struct sum){ ops[0].in[0], ops[0].in[1], ops[0].out[0], shape.c * shape.h * shape.w };
-    struct cvy_phase_desc phase = { .name = ops[0].name, .run = run_sum, .arg = s,
+    struct cvy_phase_desc phase = { .name = ops[0].name,
+                                    .run = run_sum,
+                                    .arg = s,
                                     .parts = (shape.n * s->image + CHUNK - 1) / CHUNK };
     phase.access[phase.n_access].value = s->a;
     phase.access[phase.n_access++].access = CVY_READ_ALL;

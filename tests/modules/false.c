@@ -1,6 +1,7 @@
-/* A backend that says one thing that is not so, for module_test.c, which reads what it is told. It adds, as adder.c does, in a
- * layout of its own, and otherwise leaves everything to others; CVYI_LIE is what it lies about. What must be refused before a
- * program is planned is a variant of its own: -DABI and -DNAME, -DPARAMS, -DTAKE, -DNEW_FUNCTION. */
+/* A backend that says one thing that is not so, for module_test.c, which reads what it is told. It
+ * adds, as adder.c does, in a layout of its own, and otherwise leaves everything to others;
+ * CVYI_LIE is what it lies about. What must be refused before a program is planned is a variant of
+ * its own: -DABI and -DNAME, -DPARAMS, -DTAKE, -DNEW_FUNCTION. */
 #include <convoy/backend.h>
 
 #include <stdlib.h>
@@ -22,7 +23,10 @@
 extern const struct cvy_backend cvy_module;
 enum cvy_status cvy_plan_of_tomorrow(struct cvy_plan *plan); /* no library has it */
 
-struct sum { int a, b, y; size_t image; };
+struct sum {
+    int a, b, y;
+    size_t image;
+};
 
 static bool lie(const char *about)
 {
@@ -30,7 +34,8 @@ static bool lie(const char *about)
     return what && !strcmp(what, about);
 }
 
-static void run_sum(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_sum(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
 {
     const struct sum *s = arg;
     const float *a = run->buf[s->a], *b = run->buf[s->b];
@@ -39,7 +44,8 @@ static void run_sum(const void *arg, const struct cvy_run *run, size_t task, str
     for (size_t i = 0; i < run->n * s->image; i++) y[i] = a[i] + b[i];
 }
 
-static void run_copy(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_copy(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     const struct sum *s = arg;
     (void)task, (void)worker;
@@ -61,7 +67,8 @@ static enum cvy_status false_open(struct cvy_plan *plan, void **state)
     return cvy_plan_of_tomorrow(plan);
 #endif
     if (lie("opens")) return CVY_E_BACKEND;
-    if (lie("buffer while opening") && cvy_plan_buffer(plan, "early", 64, true) < 0) return CVY_E_BACKEND;
+    if (lie("buffer while opening") && cvy_plan_buffer(plan, "early", 64, true) < 0)
+        return CVY_E_BACKEND;
     return CVY_OK;
 }
 
@@ -124,12 +131,16 @@ static enum cvy_status plan_sum(struct cvy_plan *plan, const struct cvy_op_desc 
     if (lie("lays out nothing")) return cvy_plan_lay_out(plan, op->out[0], 0, s);
     if (lie("lays out what is none")) return cvy_plan_lay_out(plan, 999, bytes, s);
     if (lie("refreshes an activation")) return cvy_plan_refresh(plan, op->out[0], refresh, s);
-    if (lie("a buffer too large") && cvy_plan_buffer(plan, "huge", SIZE_MAX - 100, false) < 0) return CVY_E_BACKEND;
+    if (lie("a buffer too large") && cvy_plan_buffer(plan, "huge", SIZE_MAX - 100, false) < 0)
+        return CVY_E_BACKEND;
     if (!lie("no layout")) {
-        enum cvy_status status = cvy_plan_lay_out(plan, op->out[0], lie("in place of less") ? bytes + 64 : bytes, NULL);
+        enum cvy_status status =
+            cvy_plan_lay_out(plan, op->out[0], lie("in place of less") ? bytes + 64 : bytes, NULL);
         if (status) return status;
     }
-    struct cvy_phase_desc phase = { .name = op->name, .run = run_sum, .arg = s, .blocks = blocks, .parts = 1 };
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_sum, .arg = s, .blocks = blocks, .parts = 1
+    };
     access_value(&phase, s->a, CVY_READ_CELL);
     access_value(&phase, s->b, CVY_READ_CELL);
     access_value(&phase, s->y, CVY_WRITE_CELL);
@@ -137,7 +148,8 @@ static enum cvy_status plan_sum(struct cvy_plan *plan, const struct cvy_op_desc 
     return cvy_plan_phase(plan, &phase);
 }
 
-static enum cvy_status false_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status false_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                  int n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     const cvy_shape shape = cvy_plan_value(plan, op->out[0])->shape;

@@ -1,11 +1,13 @@
-/* A backend with layouts of its own that nobody could guess, for tests of how values are handed from one backend to
- * another. It computes in double, one plain loop an op, and of the ops that it has it takes a part, chosen by their names
- * and by CVYI_MOSAIC (0: all that it can): so every net is cut in other places by every number.
+/* A backend with layouts of its own that nobody could guess, for tests of how values are handed
+ * from one backend to another. It computes in double, one plain loop an op, and of the ops that it
+ * has it takes a part, chosen by their names and by CVYI_MOSAIC (0: all that it can): so every net
+ * is cut in other places by every number.
  *
- * A value that it writes lies behind a few floats of NaN, its images in reverse order, in blocks of three channels or with
- * channels innermost, the odd ones negated; it lies in its own buffer, or in that of an operand that nobody needs any more.
- * A value that was plain before may stay where it is. Weights of convolutions are packed (in reverse order, in a buffer
- * that is refreshed). Reorders cut their grid as native cuts its own, and then deal the parts from the other end. */
+ * A value that it writes lies behind a few floats of NaN, its images in reverse order, in blocks of
+ * three channels or with channels innermost, the odd ones negated; it lies in its own buffer, or in
+ * that of an operand that nobody needs any more. A value that was plain before may stay where it
+ * is. Weights of convolutions are packed (in reverse order, in a buffer that is refreshed).
+ * Reorders cut their grid as native cuts its own, and then deal the parts from the other end. */
 #include <convoy/backend.h>
 
 #include <math.h>
@@ -20,13 +22,26 @@ extern const struct cvy_backend cvy_module;
 enum form { PLAIN, BLOCKED, INNERMOST };
 
 /* How a value lies: in which buffer, and what it looks like there. */
-struct place { int buffer; enum form form; bool borrowed; size_t n, c, pixels; };
+struct place {
+    int buffer;
+    enum form form;
+    bool borrowed;
+    size_t n, c, pixels;
+};
 
-struct packing { struct packing *next; int weight, buffer; size_t count; };
+struct packing {
+    struct packing *next;
+    int weight, buffer;
+    size_t count;
+};
 
-struct mosaic { size_t capacity, blocks; unsigned long mix; struct packing *packings; };
+struct mosaic {
+    size_t capacity, blocks;
+    unsigned long mix;
+    struct packing *packings;
+};
 
-/* ------------------------------------------------------------------------------------------------ places */
+/* --------------------------------------------------------------------------------------- places */
 
 static unsigned long hash(const char *name, unsigned long seed)
 {
@@ -42,7 +57,10 @@ static int root(const struct cvy_plan *plan, int id)
     return id;
 }
 
-static size_t room(const struct place *p) { return (PROLOGUE + p->n * ((p->c + BLOCK - 1) / BLOCK * BLOCK) * p->pixels) * sizeof(float); }
+static size_t room(const struct place *p)
+{
+    return (PROLOGUE + p->n * ((p->c + BLOCK - 1) / BLOCK * BLOCK) * p->pixels) * sizeof(float);
+}
 
 /* Element e of image n, in the order of plain; *negative: with the other sign. */
 static size_t at(const struct place *p, size_t n, size_t e, bool *negative)
@@ -76,10 +94,12 @@ static struct place seen(const struct cvy_plan *plan, int id)
 {
     const struct cvy_value *v = cvy_plan_value(plan, root(plan, id));
     if (v->opaque) return *(const struct place *)v->opaque;
-    return (struct place){ root(plan, id), PLAIN, true, v->shape.n, v->shape.c, v->shape.h * v->shape.w };
+    return (struct place){ root(plan, id), PLAIN,      true,
+                           v->shape.n,     v->shape.c, v->shape.h * v->shape.w };
 }
 
-/* Where value id is going to lie; over: an operand that may be overwritten if nobody needs it behind op `last`, -1: none. */
+/* Where value id is going to lie; over: an operand that may be overwritten if nobody needs it
+ * behind op `last`, -1: none. */
 static struct place *lay_out(struct mosaic *m, struct cvy_plan *plan, int id, int over, size_t last)
 {
     int r = root(plan, id);
@@ -87,7 +107,8 @@ static struct place *lay_out(struct mosaic *m, struct cvy_plan *plan, int id, in
     unsigned long h = hash(v->name, m->mix + 1);
     struct place *p = cvy_plan_alloc(plan, sizeof *p), old;
     if (!p) return NULL;
-    *p = (struct place){ r, h % 2 ? BLOCKED : INNERMOST, false, v->shape.n, v->shape.c, v->shape.h * v->shape.w };
+    *p = (struct place){ r,          h % 2 ? BLOCKED : INNERMOST, false, v->shape.n,
+                         v->shape.c, v->shape.h * v->shape.w };
     if (over >= 0 && !cvy_plan_needed_after(plan, over, last)) {
         old = seen(plan, over);
         if (!old.borrowed && image(&old) == image(p)) *p = old;
@@ -104,17 +125,18 @@ static void access_value(struct cvy_phase_desc *phase, int id, enum cvy_access a
     phase->access[phase->n_access++].access = access;
 }
 
-/* ------------------------------------------------------------------------------------------------ ops */
+/* ------------------------------------------------------------------------------------------ ops */
 
-/* A planned op. in, out: places of activations; param: ids of everything else, in the op's order. */
+/* A planned op. in, out: places of activations; param: ids of everything else, in the op's
+ * order. */
 struct piece {
     struct mosaic *m;
     struct cvy_op_desc op;
-    cvy_shape xs, ys;              /* of the first operand and the first result */
-    struct place in[4], mid, out;  /* mid: what the first of two fused ops leaves to others */
-    const struct place *of;        /* concat: all of its operands */
+    cvy_shape xs, ys;             /* of the first operand and the first result */
+    struct place in[4], mid, out; /* mid: what the first of two fused ops leaves to others */
+    const struct place *of;       /* concat: all of its operands */
     bool keep_mid, fused;
-    cvy_act_desc act;              /* of the second op */
+    cvy_act_desc act; /* of the second op */
     int weight, packed, bias, stats, aux, extra;
 };
 
@@ -141,23 +163,30 @@ static void run_ingest(const struct piece *p, const struct cvy_run *run)
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < size; e++) {
             size_t from = (run->index ? run->index[n] : n) * size + e;
-            float x = run->dtype == CVY_U8 ? (float)((const uint8_t *)run->images)[from] : ((const float *)run->images)[from];
-            store(&p->out, run, n, e, (double)fmaf(x, run->in_scale[e / pixels], run->in_shift[e / pixels]));
+            float x = run->dtype == CVY_U8 ? (float)((const uint8_t *)run->images)[from]
+                                           : ((const float *)run->images)[from];
+            store(&p->out, run, n, e,
+                  (double)fmaf(x, run->in_scale[e / pixels], run->in_shift[e / pixels]));
         }
 }
 
 /* The products of one output pixel: calls with element of x, index of the weight. */
-#define TAPS(p, n, oc, oy, ox)                                                                                        \
-    for (size_t i = 0; i < (p)->icg; i++)                                                                             \
-        for (size_t ky = 0; ky < (p)->d->kernel[0]; ky++)                                                             \
-            for (size_t kx = 0; kx < (p)->d->kernel[1]; kx++) {                                                       \
-                size_t iy = (oy) * (p)->d->stride[0] + ky * (p)->d->dilation[0] - (p)->d->pad[0];                     \
-                size_t ix = (ox) * (p)->d->stride[1] + kx * (p)->d->dilation[1] - (p)->d->pad[1];                     \
-                if (iy >= (p)->xs.h || ix >= (p)->xs.w) continue; /* below zero is far above */                       \
-                size_t xe = (((oc) / (p)->ocg * (p)->icg + i) * (p)->xs.h + iy) * (p)->xs.w + ix;                     \
-                size_t we = (((oc) * (p)->icg + i) * (p)->d->kernel[0] + ky) * (p)->d->kernel[1] + kx;
+#define TAPS(p, n, oc, oy, ox)                                                                    \
+    for (size_t i = 0; i < (p)->icg; i++)                                                         \
+        for (size_t ky = 0; ky < (p)->d->kernel[0]; ky++)                                         \
+            for (size_t kx = 0; kx < (p)->d->kernel[1]; kx++) {                                   \
+                size_t iy = (oy) * (p)->d->stride[0] + ky * (p)->d->dilation[0] - (p)->d->pad[0]; \
+                size_t ix = (ox) * (p)->d->stride[1] + kx * (p)->d->dilation[1] - (p)->d->pad[1]; \
+                if (iy >= (p)->xs.h || ix >= (p)->xs.w) continue; /* below zero is far above */   \
+                size_t xe = (((oc) / (p)->ocg * (p)->icg + i) * (p)->xs.h + iy) * (p)->xs.w + ix; \
+                size_t we =                                                                       \
+                    (((oc) * (p)->icg + i) * (p)->d->kernel[0] + ky) * (p)->d->kernel[1] + kx;
 
-struct taps { const cvy_conv2d_desc *d; cvy_shape xs, ys; size_t icg, ocg; };
+struct taps {
+    const cvy_conv2d_desc *d;
+    cvy_shape xs, ys;
+    size_t icg, ocg;
+};
 
 static struct taps taps_of(const struct piece *p, cvy_shape xs, cvy_shape ys)
 {
@@ -168,7 +197,8 @@ static struct taps taps_of(const struct piece *p, cvy_shape xs, cvy_shape ys)
 /* Weight we, through the packed copy if there is one. */
 static double weight(const struct piece *p, const struct cvy_run *run, size_t count, size_t we)
 {
-    return (double)(p->packed >= 0 ? floats(run, p->packed)[count - 1 - we] : floats(run, p->weight)[we]);
+    return (double)(p->packed >= 0 ? floats(run, p->packed)[count - 1 - we]
+                                   : floats(run, p->weight)[we]);
 }
 
 static void run_conv(const struct piece *p, const struct cvy_run *run)
@@ -181,10 +211,10 @@ static void run_conv(const struct piece *p, const struct cvy_run *run)
             for (size_t o = 0; o < p->ys.h * p->ys.w; o++) {
                 double y = bias ? (double)bias[oc] : 0;
                 TAPS(&t, n, oc, o / p->ys.w, o % p->ys.w)
-                    y += weight(p, run, count, we) * load(&p->in[0], run, n, xe);
-                }
-                finish(p, run, n, oc * p->ys.h * p->ys.w + o, y);
+                y += weight(p, run, count, we) * load(&p->in[0], run, n, xe);
             }
+    finish(p, run, n, oc * p->ys.h * p->ys.w + o, y);
+}
 }
 
 static void run_conv_data(const struct piece *p, const struct cvy_run *run)
@@ -199,12 +229,12 @@ static void run_conv_data(const struct piece *p, const struct cvy_run *run)
             for (size_t o = 0; o < p->xs.h * p->xs.w; o++) {
                 double dy = load(&p->in[0], run, n, oc * p->xs.h * p->xs.w + o);
                 TAPS(&t, n, oc, o / p->xs.w, o % p->xs.w)
-                    dx[xe] += weight(p, run, count, we) * dy;
-                }
+                dx[xe] += weight(p, run, count, we) * dy;
             }
-        for (size_t e = 0; e < size; e++) store(&p->out, run, n, e, dx[e]);
     }
-    free(dx);
+    for (size_t e = 0; e < size; e++) store(&p->out, run, n, e, dx[e]);
+}
+free(dx);
 }
 
 static void run_conv_weights(const struct piece *p, const struct cvy_run *run)
@@ -219,12 +249,12 @@ static void run_conv_weights(const struct piece *p, const struct cvy_run *run)
                 double dy = load(&p->in[1], run, n, oc * p->ys.h * p->ys.w + o);
                 db[oc] += dy;
                 TAPS(&t, n, oc, o / p->ys.w, o % p->ys.w)
-                    dw[we] += dy * load(&p->in[0], run, n, xe);
-                }
+                dw[we] += dy * load(&p->in[0], run, n, xe);
             }
-    for (size_t i = 0; i < count; i++) floats(run, p->weight)[i] = (float)dw[i];
-    for (size_t c = 0; p->bias >= 0 && c < p->ys.c; c++) floats(run, p->bias)[c] = (float)db[c];
-    free(dw);
+}
+for (size_t i = 0; i < count; i++) floats(run, p->weight)[i] = (float)dw[i];
+for (size_t c = 0; p->bias >= 0 && c < p->ys.c; c++) floats(run, p->bias)[c] = (float)db[c];
+free(dw);
 }
 
 static void run_act(const struct piece *p, const struct cvy_run *run)
@@ -239,7 +269,9 @@ static void run_act_bwd(const struct piece *p, const struct cvy_run *run)
     const cvy_act_desc *d = &p->op.u.act;
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
-            double y = load(&p->in[2], run, n, e), slope = y > 0 ? 1 : d->kind == CVY_RELU ? 0 : d->alpha;
+            double y = load(&p->in[2], run, n, e), slope = y > 0                 ? 1
+                                                           : d->kind == CVY_RELU ? 0
+                                                                                 : d->alpha;
             if (d->kind == CVY_SIGMOID) slope = y * (1 - y);
             if (d->kind == CVY_TANH) slope = 1 - y * y;
             store(&p->out, run, n, e, slope * load(&p->in[0], run, n, e));
@@ -258,7 +290,8 @@ static void run_concat(const struct piece *p, const struct cvy_run *run)
     for (size_t n = 0; n < run->n; n++) {
         size_t done = 0;
         for (int k = 0; k < p->op.n_in; done += image(&p->of[k++]))
-            for (size_t e = 0; e < image(&p->of[k]); e++) store(&p->out, run, n, done + e, load(&p->of[k], run, n, e));
+            for (size_t e = 0; e < image(&p->of[k]); e++)
+                store(&p->out, run, n, done + e, load(&p->of[k], run, n, e));
     }
 }
 
@@ -281,13 +314,16 @@ static void run_stats(const struct piece *p, const struct cvy_run *run)
     float *mean_r = floats(run, p->aux), *var_r = floats(run, p->extra);
     for (size_t k = 0; k < c; k++) {
         double mean = 0, var = 0;
-        for (size_t i = 0; i < run->n * pixels; i++) mean += load(&p->in[0], run, i / pixels, k * pixels + i % pixels) / m;
+        for (size_t i = 0; i < run->n * pixels; i++)
+            mean += load(&p->in[0], run, i / pixels, k * pixels + i % pixels) / m;
         for (size_t i = 0; i < run->n * pixels; i++) {
             double e = load(&p->in[0], run, i / pixels, k * pixels + i % pixels) - mean;
             var += e * e / m;
         }
         stats[k] = mean, stats[c + k] = var;
-        double rho = p->op.u.bn.momentum, kept = p->op.u.bn.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * m / (m - 1) : var;
+        double rho = p->op.u.bn.momentum,
+               kept =
+                   p->op.u.bn.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * m / (m - 1) : var;
         if (mean_r) mean_r[k] = (float)((1 - rho) * (double)mean_r[k] + rho * mean);
         if (var_r) var_r[k] = (float)((1 - rho) * (double)var_r[k] + rho * kept);
     }
@@ -301,15 +337,18 @@ static void run_apply(const struct piece *p, const struct cvy_run *run)
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
             size_t c = e / pixels;
-            double x = (load(&p->in[0], run, n, e) - stats[c]) / sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
-            store(&p->out, run, n, e, (gamma ? (double)gamma[c] : 1) * x + (beta ? (double)beta[c] : 0));
+            double x =
+                (load(&p->in[0], run, n, e) - stats[c]) / sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
+            store(&p->out, run, n, e,
+                  (gamma ? (double)gamma[c] : 1) * x + (beta ? (double)beta[c] : 0));
         }
 }
 
 /* The first k < count of a packed weight are the last of the weight. */
 static void pack(const struct packing *k, const struct cvy_run *run)
 {
-    for (size_t i = 0; i < k->count; i++) floats(run, k->buffer)[k->count - 1 - i] = floats(run, k->weight)[i];
+    for (size_t i = 0; i < k->count; i++)
+        floats(run, k->buffer)[k->count - 1 - i] = floats(run, k->weight)[i];
 }
 static void refresh(const void *arg, const struct cvy_run *run) { pack(arg, run); }
 
@@ -332,27 +371,42 @@ static void run_sgd(const struct piece *p, const struct cvy_run *run)
 
 typedef void run_fn(const struct piece *p, const struct cvy_run *run);
 static run_fn *const functions[CVY_OP_KINDS] = {
-    [CVY_OP_INGEST] = run_ingest, [CVY_OP_CONV2D] = run_conv, [CVY_OP_CONV2D_BWD_DATA] = run_conv_data,
-    [CVY_OP_CONV2D_BWD_WEIGHTS] = run_conv_weights, [CVY_OP_ACT] = run_act, [CVY_OP_ACT_BWD] = run_act_bwd,
-    [CVY_OP_ADD] = run_add, [CVY_OP_CONCAT] = run_concat, [CVY_OP_SLICE] = run_part, [CVY_OP_PAD] = run_part,
-    [CVY_OP_BN_STATS] = run_stats, [CVY_OP_BN_APPLY] = run_apply, [CVY_OP_SGD] = run_sgd,
+    [CVY_OP_INGEST] = run_ingest,
+    [CVY_OP_CONV2D] = run_conv,
+    [CVY_OP_CONV2D_BWD_DATA] = run_conv_data,
+    [CVY_OP_CONV2D_BWD_WEIGHTS] = run_conv_weights,
+    [CVY_OP_ACT] = run_act,
+    [CVY_OP_ACT_BWD] = run_act_bwd,
+    [CVY_OP_ADD] = run_add,
+    [CVY_OP_CONCAT] = run_concat,
+    [CVY_OP_SLICE] = run_part,
+    [CVY_OP_PAD] = run_part,
+    [CVY_OP_BN_STATS] = run_stats,
+    [CVY_OP_BN_APPLY] = run_apply,
+    [CVY_OP_SGD] = run_sgd,
 };
 
-static void run_piece(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_piece(const void *arg, const struct cvy_run *run, size_t task,
+                      struct cvy_worker *worker)
 {
     const struct piece *p = arg;
     (void)task, (void)worker;
     functions[p->op.kind](p, run);
 }
 
-/* ------------------------------------------------------------------------------------------------ reorders */
+/* ------------------------------------------------------------------------------------- reorders */
 
-struct reorder { struct place from, to; size_t parts; };
+struct reorder {
+    struct place from, to;
+    size_t parts;
+};
 
-static void run_reorder(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_reorder(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
 {
     const struct reorder *r = arg;
-    size_t block = task / r->parts, part = r->parts - 1 - task % r->parts, c = r->to.c, pixels = r->to.pixels;
+    size_t block = task / r->parts, part = r->parts - 1 - task % r->parts, c = r->to.c,
+           pixels = r->to.pixels;
     size_t n1 = (block + 1) * 16 < run->n ? (block + 1) * 16 : run->n;
     (void)worker;
     for (size_t n = block * 16; n < n1; n++)
@@ -360,7 +414,8 @@ static void run_reorder(const void *arg, const struct cvy_run *run, size_t task,
             store(&r->to, run, n, e, load(&r->from, run, n, e));
 }
 
-static enum cvy_status plan_reorder(struct mosaic *m, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_reorder(struct mosaic *m, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op)
 {
     struct reorder *r = cvy_plan_alloc(plan, sizeof *r);
     if (!r) return CVY_E_NOMEM;
@@ -376,32 +431,44 @@ static enum cvy_status plan_reorder(struct mosaic *m, struct cvy_plan *plan, con
     if (!leaves && !to) return CVY_E_NOMEM;
     r->to = leaves ? seen(plan, op->out[0]) : *to;
     r->parts = (15 + m->blocks) / m->blocks < r->to.c ? (15 + m->blocks) / m->blocks : r->to.c;
-    struct cvy_phase_desc phase = { .name = op->name, .run = run_reorder, .arg = r, .blocks = m->blocks, .parts = r->parts,
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_reorder,
+                                    .arg = r,
+                                    .blocks = m->blocks,
+                                    .parts = r->parts,
                                     .reorder = true };
     access_value(&phase, r->from.buffer, r->from.borrowed ? CVY_READ_CELL : CVY_READ_ALL);
     access_value(&phase, r->to.buffer, leaves ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ planning */
+/* ------------------------------------------------------------------------------------- planning */
 
-static bool simple(const cvy_act_desc *d) { return d->kind <= CVY_LEAKY_RELU && d->relu_grad_at_zero == 0; }
+static bool simple(const cvy_act_desc *d)
+{
+    return d->kind <= CVY_LEAKY_RELU && d->relu_grad_at_zero == 0;
+}
 
 static int mosaic_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
     const struct mosaic *m = state;
     const struct cvy_op_desc *op = &ops[0];
     if (op->kind == CVY_OP_REORDER) {
-        const struct cvy_value *from = cvy_plan_value(plan, op->in[0]), *to = cvy_plan_value(plan, op->out[0]);
+        const struct cvy_value *from = cvy_plan_value(plan, op->in[0]),
+                               *to = cvy_plan_value(plan, op->out[0]);
         return from->owner == &cvy_module || to->owner == &cvy_module;
     }
     if ((unsigned)op->kind >= CVY_OP_KINDS || !functions[op->kind]) return 0;
     if (m->mix && hash(op->name, m->mix) % 100 >= 30 + m->mix % 3 * 25) return 0;
-    bool conv = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_CONV2D_BWD_DATA || op->kind == CVY_OP_CONV2D_BWD_WEIGHTS;
+    bool conv = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_CONV2D_BWD_DATA ||
+                op->kind == CVY_OP_CONV2D_BWD_WEIGHTS;
     if (conv && op->u.conv.flip) return 0;
     if ((op->kind == CVY_OP_ACT || op->kind == CVY_OP_ACT_BWD) && !simple(&op->u.act)) return 0;
     bool fuses = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_ADD;
-    return fuses && n > 1 && ops[1].kind == CVY_OP_ACT && simple(&ops[1].u.act) && ops[1].in[0] == op->out[0] ? 2 : 1;
+    return fuses && n > 1 && ops[1].kind == CVY_OP_ACT && simple(&ops[1].u.act) &&
+                   ops[1].in[0] == op->out[0]
+               ? 2
+               : 1;
 }
 
 /* The packed copy of a weight, in half of the cases. */
@@ -411,7 +478,8 @@ static enum cvy_status plan_packing(struct piece *p, struct cvy_plan *plan)
     if (hash(p->op.name, p->m->mix + 2) % 2) return CVY_OK;
     struct packing *k = cvy_plan_alloc(plan, sizeof *k);
     if (!k) return CVY_E_NOMEM;
-    *k = (struct packing){ p->m->packings, p->weight, -1, v->shape.n * v->shape.c * v->shape.h * v->shape.w };
+    *k = (struct packing){ p->m->packings, p->weight, -1,
+                           v->shape.n * v->shape.c * v->shape.h * v->shape.w };
     k->buffer = p->packed = cvy_plan_buffer(plan, p->op.name, k->count * sizeof(float), true);
     if (p->packed < 0) return CVY_E_NOMEM;
     p->m->packings = k;
@@ -430,9 +498,15 @@ static enum cvy_status operands(struct piece *p, struct cvy_plan *plan)
     case CVY_OP_CONV2D: p->bias = in_of(op, 2); /* fall through */
     case CVY_OP_CONV2D_BWD_DATA: p->weight = op->in[1]; return plan_packing(p, plan);
     case CVY_OP_CONV2D_BWD_WEIGHTS: p->weight = op->out[0], p->bias = out_of(op, 1); return CVY_OK;
-    case CVY_OP_BN_STATS: p->stats = op->out[0], p->aux = in_of(op, 1), p->extra = in_of(op, 2); return CVY_OK;
-    case CVY_OP_BN_APPLY: p->stats = op->in[1], p->weight = in_of(op, 2), p->bias = in_of(op, 3); return CVY_OK;
-    case CVY_OP_SGD: p->weight = op->in[0], p->extra = op->in[1], p->aux = in_of(op, 2); return CVY_OK;
+    case CVY_OP_BN_STATS:
+        p->stats = op->out[0], p->aux = in_of(op, 1), p->extra = in_of(op, 2);
+        return CVY_OK;
+    case CVY_OP_BN_APPLY:
+        p->stats = op->in[1], p->weight = in_of(op, 2), p->bias = in_of(op, 3);
+        return CVY_OK;
+    case CVY_OP_SGD:
+        p->weight = op->in[0], p->extra = op->in[1], p->aux = in_of(op, 2);
+        return CVY_OK;
     default: return CVY_OK;
     }
 }
@@ -446,9 +520,12 @@ static bool is_activation(const struct cvy_plan *plan, int id)
 static void access_params(const struct piece *p, struct cvy_phase_desc *phase)
 {
     enum cvy_op_kind kind = p->op.kind;
-    bool update = kind == CVY_OP_SGD, gradient = kind == CVY_OP_CONV2D_BWD_WEIGHTS, stats = kind == CVY_OP_BN_STATS;
-    if (!gradient) access_value(phase, p->weight, CVY_READ_ALL), access_value(phase, p->bias, CVY_READ_ALL);
-    if (gradient || update) access_value(phase, p->weight, CVY_WRITE_ALL), access_value(phase, p->bias, CVY_WRITE_ALL);
+    bool update = kind == CVY_OP_SGD, gradient = kind == CVY_OP_CONV2D_BWD_WEIGHTS,
+         stats = kind == CVY_OP_BN_STATS;
+    if (!gradient)
+        access_value(phase, p->weight, CVY_READ_ALL), access_value(phase, p->bias, CVY_READ_ALL);
+    if (gradient || update)
+        access_value(phase, p->weight, CVY_WRITE_ALL), access_value(phase, p->bias, CVY_WRITE_ALL);
     access_value(phase, p->stats, stats ? CVY_WRITE_ALL : CVY_READ_ALL);
     access_value(phase, p->aux, CVY_READ_ALL), access_value(phase, p->extra, CVY_READ_ALL);
     if (update || stats) access_value(phase, p->aux, CVY_WRITE_ALL);
@@ -458,7 +535,8 @@ static void access_params(const struct piece *p, struct cvy_phase_desc *phase)
         if (k->weight == p->weight) access_value(phase, k->buffer, CVY_WRITE_ALL);
 }
 
-static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *ops, int n, size_t first)
 {
     struct mosaic *m = state;
     const struct cvy_op_desc *op = &ops[0];
@@ -473,8 +551,12 @@ static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan, const str
     if (op->kind == CVY_OP_CONV2D_BWD_WEIGHTS) p->ys = cvy_plan_value(plan, op->in[1])->shape;
     enum cvy_status status = operands(p, plan);
     if (status != CVY_OK) return status;
-    struct cvy_phase_desc phase = { .name = op->name, .run = run_piece, .arg = p, .parts = 1,
-                                    .alone = hash(op->name, m->mix + 3) % 2, .kernel = n == 2 ? "two" : "one" };
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_piece,
+                                    .arg = p,
+                                    .parts = 1,
+                                    .alone = hash(op->name, m->mix + 3) % 2,
+                                    .kernel = n == 2 ? "two" : "one" };
     for (int k = 0; k < op->n_in; k++) {
         if (!is_activation(plan, op->in[k])) continue;
         of[k] = seen(plan, op->in[k]);
@@ -491,8 +573,10 @@ static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan, const str
             p->mid = *out;
             access_value(&phase, out->buffer, CVY_WRITE_ALL);
         }
-        bool over = op->kind == CVY_OP_ACT || op->kind == CVY_OP_ADD || op->kind == CVY_OP_ACT_BWD || op->kind == CVY_OP_BN_APPLY;
-        if (!(out = lay_out(m, plan, y, over ? op->in[0] : -1, first + (size_t)n - 1))) return CVY_E_NOMEM;
+        bool over = op->kind == CVY_OP_ACT || op->kind == CVY_OP_ADD ||
+                    op->kind == CVY_OP_ACT_BWD || op->kind == CVY_OP_BN_APPLY;
+        if (!(out = lay_out(m, plan, y, over ? op->in[0] : -1, first + (size_t)n - 1)))
+            return CVY_E_NOMEM;
         p->out = *out;
         access_value(&phase, out->buffer, CVY_WRITE_ALL);
     }

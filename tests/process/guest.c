@@ -1,5 +1,5 @@
-/* A program that is linked to the library, and forks: parent, child and grandchild go on. Compiled with an OpenMP of its
- * own, it has regions of its own in between. usage: guest THREADS */
+/* A program that is linked to the library, and forks: parent, child and grandchild go on. Compiled
+ * with an OpenMP of its own, it has regions of its own in between. usage: guest THREADS */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-/* A program that knows nothing of the library but a plugin that uses it: loads, uses and unloads it again and again, on
- * its first thread and on others. usage: host PLUGIN TIMES [LIBRARY-TO-OPEN-BEFORE] */
+/* A program that knows nothing of the library but a plugin that uses it: loads, uses and unloads it
+ * again and again, on its first thread and on others. usage: host PLUGIN TIMES
+ * [LIBRARY-TO-OPEN-BEFORE] */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>

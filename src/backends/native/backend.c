@@ -1,4 +1,5 @@
-/* The native backend's vtable: lanes layout, a table from op kind to the family that plans it. Knows no operator. */
+/* The native backend's vtable: lanes layout, a table from op kind to the family that plans it.
+ * Knows no operator. */
 #include "backends/native/native.h"
 
 #define CHOICE_MEANING(name, meaning) meaning,
@@ -57,8 +58,8 @@ static int native_take(void *state, struct cvy_plan *plan, const struct cvy_op_d
     return families[ops[0].kind]->take(state, plan, ops, n);
 }
 
-static enum cvy_status native_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                   size_t first)
+static enum cvy_status native_plan(void *state, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *ops, int n, size_t first)
 {
     return families[ops[0].kind]->plan(state, plan, ops, n, first);
 }

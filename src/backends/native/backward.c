@@ -1,20 +1,23 @@
-/* Backward chains: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], any of them absent, as at most two phases:
- * one pass that unpools, adds gradients, goes through the activation and sums for the batch norm a segment at a time;
- * then the batch norm's data gradient. What a batch norm computes is in bn.c. */
+/* Backward chains: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], any of them absent, as
+ * at most two phases: one pass that unpools, adds gradients, goes through the activation and sums
+ * for the batch norm a segment at a time; then the batch norm's data gradient. What a batch norm
+ * computes is in bn.c. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 
-/* ------------------------------------------------------------------------------------------------ to the sums */
+/* ---------------------------------------------------------------------------------- to the sums */
 
 struct backward {
     const struct cvyi_rows_kernels *k;
     struct native_grid grid;
     size_t pixels;
-    struct native_lanes dy, pooled, other, saved, x; /* pooled: max pooling's input; saved: the activation's; x: BN's */
-    struct native_lanes unpooled, summed, g;         /* results; the last one made is g, others absent if not kept */
+    /* pooled: max pooling's input; saved: the activation's; x: BN's */
+    struct native_lanes dy, pooled, other, saved, x;
+    /* results; the last one made is g, others absent if not kept */
+    struct native_lanes unpooled, summed, g;
     bool pool, add, act, reduce, added_first;
-    bool flat;                    /* no padding between channels: several are one run */
+    bool flat; /* no padding between channels: several are one run */
     size_t segment;
     const struct native_pick *pick; /* nothing is unpooled */
     struct native_bn bn;
@@ -30,9 +33,10 @@ struct channel {
     double s1[CVYI_LANES], s2[CVYI_LANES];
 };
 
-/* The sum of gradients and, unless `summing` does it with the sums, the activation of pixels [p, p + pixels); answers
- * where their result is. */
-static const float *through(const struct backward *b, const struct channel *ch, size_t p, size_t pixels, bool summing)
+/* The sum of gradients and, unless `summing` does it with the sums, the activation of pixels [p, p
+ * + pixels); answers where their result is. */
+static const float *through(const struct backward *b, const struct channel *ch, size_t p,
+                            size_t pixels, bool summing)
 {
     size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
     const float *src = ch->dy + at;
@@ -54,9 +58,11 @@ static void segment(const struct backward *b, struct channel *ch, size_t p, size
     const float *src = through(b, ch, p, pixels, b->reduce);
     float s1[CVYI_LANES], s2[CVYI_LANES];
     if (!b->reduce) return;
-    if (b->act) b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
+    if (b->act)
+        b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
     else b->k->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
-    for (size_t l = 0; l < NATIVE_LANES; l++) ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
+    for (size_t l = 0; l < NATIVE_LANES; l++)
+        ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
 }
 
 /* Lanes in four chains, joined as (0+1)+(2+3). */
@@ -81,15 +87,17 @@ static size_t segments(const struct backward *b, struct channel *ch, size_t done
 
 /* What a task has for unpooling, in its scratch. */
 struct unpool {
-    void **dx;                    /* the rows of a window: of the plane, or of the ring */
+    void **dx; /* the rows of a window: of the plane, or of the ring */
     const float **rows;
-    double *ring;                 /* rows that windows share by many, while they do */
+    double *ring; /* rows that windows share by many, while they do */
 };
 
 static struct unpool unpool_scratch(const struct backward *b, void *scratch)
 {
-    size_t held = b->window.held, bytes = ceil_div(2 * held * sizeof(void *), (size_t)64) * (size_t)64;
-    return (struct unpool){ scratch, (const float **)((void **)scratch + held), (double *)((char *)scratch + bytes) };
+    size_t held = b->window.held,
+           bytes = ceil_div(2 * held * sizeof(void *), (size_t)64) * (size_t)64;
+    return (struct unpool){ scratch, (const float **)((void **)scratch + held),
+                            (double *)((char *)scratch + bytes) };
 }
 
 static size_t unpool_scratch_bytes(const struct native_pool *p)
@@ -99,17 +107,21 @@ static size_t unpool_scratch_bytes(const struct native_pool *p)
 }
 
 /* Output row oy of the gradient to the input rows of its windows. */
-static void unpool_row(const struct backward *b, const struct unpool *u, const float *g, size_t oy, size_t n_rows)
+static void unpool_row(const struct backward *b, const struct unpool *u, const float *g, size_t oy,
+                       size_t n_rows)
 {
     const struct native_pool *p = &b->window;
-    if (p->max && p->crowded) b->k->pool_max_bwd_wide(&p->row, (double *const *)u->dx, g, u->rows, n_rows, p->tie);
+    if (p->max && p->crowded)
+        b->k->pool_max_bwd_wide(&p->row, (double *const *)u->dx, g, u->rows, n_rows, p->tie);
     else if (p->max) b->k->pool_max_bwd(&p->row, (float *const *)u->dx, g, u->rows, n_rows, p->tie);
-    else if (p->crowded) b->k->pool_avg_bwd_wide(&p->row, (double *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
+    else if (p->crowded)
+        b->k->pool_avg_bwd_wide(&p->row, (double *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
     else b->k->pool_avg_bwd(&p->row, (float *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
 }
 
 /* Rows [from, to) of the ring to the plane; those from `made` on no window has touched. */
-static void leave_ring(const struct backward *b, const struct unpool *u, size_t from, size_t to, size_t made, float *plane)
+static void leave_ring(const struct backward *b, const struct unpool *u, size_t from, size_t to,
+                       size_t made, float *plane)
 {
     size_t row = b->window.row.iw * NATIVE_LANES;
     for (size_t r = from; r < to; r++) {
@@ -118,9 +130,11 @@ static void leave_ring(const struct backward *b, const struct unpool *u, size_t 
     }
 }
 
-/* Unpools row by row; a row is ready when no later window touches it. Rows are cleared before the first does: those of the
- * plane itself, or, where windows are many, those of a ring that they leave for the plane when they are ready. */
-static void unpool_plane(const struct backward *b, struct channel *ch, const float *dy, const struct unpool *u)
+/* Unpools row by row; a row is ready when no later window touches it. Rows are cleared before the
+ * first does: those of the plane itself, or, where windows are many, those of a ring that they
+ * leave for the plane when they are ready. */
+static void unpool_plane(const struct backward *b, struct channel *ch, const float *dy,
+                         const struct unpool *u)
 {
     const struct native_pool *p = &b->window;
     size_t row = p->row.iw * NATIVE_LANES, cleared = 0, left = 0, done = 0;
@@ -147,18 +161,24 @@ static void unpool_plane(const struct backward *b, struct channel *ch, const flo
     }
 }
 
-static struct channel channel_at(const struct backward *b, const struct cvy_run *run, size_t block, size_t c)
+static struct channel channel_at(const struct backward *b, const struct cvy_run *run, size_t block,
+                                 size_t c)
 {
     return (struct channel){
-        .dy = native_at(run, &b->dy, block, c), .pooled = native_at_or_null(run, &b->pooled, block, c),
-        .other = native_at_or_null(run, &b->other, block, c), .saved = native_at_or_null(run, &b->saved, block, c),
-        .x = native_at_or_null(run, &b->x, block, c), .unpooled = native_at_or_null(run, &b->unpooled, block, c),
-        .summed = native_at_or_null(run, &b->summed, block, c), .g = native_at_or_null(run, &b->g, block, c),
+        .dy = native_at(run, &b->dy, block, c),
+        .pooled = native_at_or_null(run, &b->pooled, block, c),
+        .other = native_at_or_null(run, &b->other, block, c),
+        .saved = native_at_or_null(run, &b->saved, block, c),
+        .x = native_at_or_null(run, &b->x, block, c),
+        .unpooled = native_at_or_null(run, &b->unpooled, block, c),
+        .summed = native_at_or_null(run, &b->summed, block, c),
+        .g = native_at_or_null(run, &b->g, block, c),
     };
 }
 
 /* A cell without padding between its channels: several of them, or of one pixel each, at once. */
-static void run_flat(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot)
+static void run_flat(const struct backward *b, const struct cvy_run *run, struct native_cell cell,
+                     double *slot)
 {
     struct channel ch = channel_at(b, run, cell.block, cell.c0);
     const double *stats = native_buf(run, b->bn.stats);
@@ -167,12 +187,15 @@ static void run_flat(const struct backward *b, const struct cvy_run *run, struct
         m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
         const float *g = through(b, &ch, p, m, false);
         size_t c = cell.c0 + p;
-        if (b->reduce) b->k->each_reduce(g, ch.x + p * NATIVE_LANES, m, stats + c, slot + c, slot + b->bn.c + c);
+        if (b->reduce)
+            b->k->each_reduce(g, ch.x + p * NATIVE_LANES, m, stats + c, slot + c,
+                              slot + b->bn.c + c);
     }
 }
 
 /* Sums over the maxima alone, or what becomes of the gradient on the whole plane. */
-static void run_pick(const struct backward *b, const struct cvy_run *run, struct native_cell cell, double *slot)
+static void run_pick(const struct backward *b, const struct cvy_run *run, struct native_cell cell,
+                     double *slot)
 {
     const double *stats = native_buf(run, b->bn.stats);
     for (size_t c = cell.c0; c < cell.c1; c++) {
@@ -188,7 +211,8 @@ static void run_pick(const struct backward *b, const struct cvy_run *run, struct
     }
 }
 
-static void run_cell(const struct backward *b, const struct cvy_run *run, struct native_cell cell, const struct unpool *u)
+static void run_cell(const struct backward *b, const struct cvy_run *run, struct native_cell cell,
+                     const struct unpool *u)
 {
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
@@ -209,7 +233,8 @@ static void run_cell(const struct backward *b, const struct cvy_run *run, struct
     }
 }
 
-static void run_backward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_backward(const void *arg, const struct cvy_run *run, size_t task,
+                         struct cvy_worker *worker)
 {
     const struct backward *b = arg;
     struct native_cell cell = native_cell(b->grid, b->dy.c, task);
@@ -217,7 +242,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     NATIVE_BLOCKS(cell, run) run_cell(b, run, cell, &u);
 }
 
-/* ------------------------------------------------------------------------------------------------ from the sums */
+/* -------------------------------------------------------------------------------- from the sums */
 
 struct data_phase {
     const struct cvyi_rows_kernels *k;
@@ -227,34 +252,40 @@ struct data_phase {
     int coefficients;               /* struct cvyi_bn_dx [c] */
 };
 
-static void run_data(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_data(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     const struct data_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     const struct cvyi_bn_dx *k = run->buf[a->coefficients];
     size_t n = a->x.h * a->x.w * NATIVE_LANES;
     (void)worker;
-    NATIVE_BLOCKS(cell, run) {
+    NATIVE_BLOCKS(cell, run)
+    {
         size_t block = cell.block;
         unsigned images = (unsigned)native_images(run, block);
         if (n == NATIVE_LANES && !a->pick) { /* unpadded planes of one pixel */
-            a->k->each_bn_dx(native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
-                             native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
+            a->k->each_bn_dx(
+                native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
+                native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
             continue;
         }
         for (size_t c = cell.c0; c < cell.c1; c++) {
             float *dx = native_at(run, &a->dx, block, c);
             const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
-            if (a->pick) cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, block, c), dx, x, g, &k[c], images);
+            if (a->pick)
+                cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, block, c), dx, x, g,
+                                &k[c], images);
             else a->k->bn_dx(dx, g, x, n, &k[c], images);
         }
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ planning */
+/* ------------------------------------------------------------------------------------- planning */
 
-static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, const struct native_backward *chain,
-                                 int slots, const struct backward *before)
+static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
+                                 const struct native_backward *chain, int slots,
+                                 const struct backward *before)
 {
     const struct cvy_op_desc *op = chain->data;
     struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
@@ -267,12 +298,18 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
     bn.coefficients = cvyi_bn_coefficients(plan, &bn, op->name, sizeof(struct cvyi_bn_dx));
     if (bn.coefficients < 0) return CVY_E_NOMEM;
     NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
-    *a = (struct data_phase){
-        .k = native->kernels->rows, .grid = native_grid(native, bn.c, bn.pixels), .x = native_lanes(plan, op->in[0]),
-        .g = native_lanes(plan, op->in[1]), .dx = native_lanes(plan, op->out[0]), .coefficients = bn.coefficients };
+    *a = (struct data_phase){ .k = native->kernels->rows,
+                              .grid = native_grid(native, bn.c, bn.pixels),
+                              .x = native_lanes(plan, op->in[0]),
+                              .g = native_lanes(plan, op->in[1]),
+                              .dx = native_lanes(plan, op->out[0]),
+                              .coefficients = bn.coefficients };
     if (before && before->pick) a->pick = before->pick, a->g = before->dy;
-    struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_data,
+                                    .arg = a,
+                                    .blocks = a->grid.blocks,
+                                    .parts = a->grid.parts };
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a pick */
     native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
@@ -283,9 +320,13 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan, c
 }
 
 /* Which act_bwd of the table, which saved value it reads, and its constant. */
-struct act_bwd { int index, saved; float alpha; };
+struct act_bwd {
+    int index, saved;
+    float alpha;
+};
 
-/* ReLU with a gradient at zero asks the input where zero was; everything else is told by the output. */
+/* ReLU with a gradient at zero asks the input where zero was; everything else is told by the
+ * output. */
 static struct act_bwd act_bwd_of(const struct cvy_op_desc *op)
 {
     const cvy_act_desc *d = &op->u.act;
@@ -300,8 +341,8 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return cvyi_backward_parse(ops, n).n;
 }
 
-static enum cvy_status plan_backward(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                     size_t first)
+static enum cvy_status plan_backward(struct native *native, struct cvy_plan *plan,
+                                     const struct cvy_op_desc *ops, int n, size_t first)
 {
     struct native_backward chain = cvyi_backward_parse(ops, n);
     if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1, NULL);
@@ -312,18 +353,28 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     if (!b || !name) return CVY_E_NOMEM;
     const struct cvyi_rows_kernels *k = native->kernels->rows;
     size_t last = first + (size_t)n - 1;
-    const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : pool; /* whose result is g */
+    const struct cvy_op_desc *made = act         ? act
+                                     : chain.add ? chain.add
+                                                 : pool; /* whose result is g */
     bool keep_pool = pool && pool != made && cvy_plan_needed_after(plan, pool->out[0], last);
-    bool keep_sum = chain.add && chain.add != made && cvy_plan_needed_after(plan, chain.add->out[0], last);
+    bool keep_sum =
+        chain.add && chain.add != made && cvy_plan_needed_after(plan, chain.add->out[0], last);
     int dy = reduce == &ops[0] ? ops[0].in[1] : ops[0].in[0];
     *b = (struct backward){
-        .k = k, .dy = native_lanes(plan, dy),
+        .k = k,
+        .dy = native_lanes(plan, dy),
         .other = native_lanes(plan, chain.add ? chain.add->in[chain.added_first ? 1 : 0] : -1),
-        .saved.id = -1, .pooled.id = -1, .x = native_lanes(plan, reduce ? reduce->in[0] : -1),
+        .saved.id = -1,
+        .pooled.id = -1,
+        .x = native_lanes(plan, reduce ? reduce->in[0] : -1),
         .unpooled = native_lanes(plan, keep_pool ? pool->out[0] : -1),
         .summed = native_lanes(plan, keep_sum ? chain.add->out[0] : -1),
         .g = native_lanes(plan, made ? made->out[0] : -1),
-        .pool = pool, .add = chain.add, .act = act, .reduce = reduce, .added_first = chain.added_first,
+        .pool = pool,
+        .add = chain.add,
+        .act = act,
+        .reduce = reduce,
+        .added_first = chain.added_first,
         .bn = { .slots = -1, .stats = -1 },
     };
     b->grid = native_grid_of(native, made ? &b->g : &b->dy); /* unpooled: the larger map */
@@ -333,10 +384,12 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     if (act) {
         struct act_bwd a = act_bwd_of(act);
         b->saved = native_lanes(plan, a.saved);
-        b->act_fn = k->act_bwd[a.index], b->act_reduce_fn = k->act_bwd_reduce[a.index], b->alpha = a.alpha;
+        b->act_fn = k->act_bwd[a.index], b->act_reduce_fn = k->act_bwd_reduce[a.index],
+        b->alpha = a.alpha;
     }
     if (pool) {
-        cvy_shape in = cvy_plan_value(plan, pool->out[0])->shape, out = cvy_plan_value(plan, dy)->shape;
+        cvy_shape in = cvy_plan_value(plan, pool->out[0])->shape,
+                  out = cvy_plan_value(plan, dy)->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
         if (b->window.max) b->pooled = native_lanes(plan, native_in(pool, 1));
         b->pick = cvyi_pick_of(native, b->pooled.id);
@@ -347,15 +400,20 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     }
     if (reduce) {
         b->bn = cvyi_bn_of(native, plan, reduce);
-        if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0) return CVY_E_NOMEM;
+        if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0)
+            return CVY_E_NOMEM;
     }
 
-    b->flat = !pool && (!reduce || b->pixels == 1) && native_dense(&b->dy) && native_dense(&b->other) && native_dense(&b->saved) &&
-              native_dense(&b->x) && native_dense(&b->summed) && native_dense(&b->g);
+    b->flat = !pool && (!reduce || b->pixels == 1) && native_dense(&b->dy) &&
+              native_dense(&b->other) && native_dense(&b->saved) && native_dense(&b->x) &&
+              native_dense(&b->summed) && native_dense(&b->g);
 
-    struct cvy_phase_desc phase = {
-        .name = name, .run = run_backward, .arg = b, .blocks = b->grid.blocks, .parts = b->grid.parts,
-        .scratch_bytes = pool ? unpool_scratch_bytes(&b->window) : 0 };
+    struct cvy_phase_desc phase = { .name = name,
+                                    .run = run_backward,
+                                    .arg = b,
+                                    .blocks = b->grid.blocks,
+                                    .parts = b->grid.parts,
+                                    .scratch_bytes = pool ? unpool_scratch_bytes(&b->window) : 0 };
     if (act && !pool && !chain.add && !reduce) native_in_place(&phase, &b->dy, &b->g);
     native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);

@@ -1,30 +1,46 @@
-/* Batch normalisation: statistics, their finalising, coefficients, and the gradient of frozen layers. All sums leave the
- * kernels as fp32 lanes over at most 1024 pixels and are merged in double, in the order lanes, segments, blocks, so the
- * result depends on the shape and the batch only. Normalising and the data gradient run in forward.c and backward.c. */
+/* Batch normalisation: statistics, their finalising, coefficients, and the gradient of frozen
+ * layers. All sums leave the kernels as fp32 lanes over at most 1024 pixels and are merged in
+ * double, in the order lanes, segments, blocks, so the result depends on the shape and the batch
+ * only. Normalising and the data gradient run in forward.c and backward.c. */
 #include <math.h>
 #include <string.h>
 
 #include "backends/native/rows.h"
 
-#define STATS_SEGMENT ((size_t)64) /* pixels in one fp32 sum for each image: 1024, the kernel's limit, in a full block.
-                                       Few images are few chains, whose roundings average out less */
+/* pixels in one fp32 sum for each image: 1024, the kernel's limit, in a full block. Few images are
+ * few chains, whose roundings average out less */
+#define STATS_SEGMENT ((size_t)64)
 
-struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan, const struct cvy_op_desc *op)
+struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan,
+                            const struct cvy_op_desc *op)
 {
     const struct cvy_value *x = cvy_plan_value(plan, op->in[0]);
     const cvy_batch_norm_desc *d = &op->u.bn;
     struct native_bn bn = {
-        .source = NATIVE_BN_VALUE, .c = x->shape.c, .pixels = x->shape.h * x->shape.w,
-        .eps = d->eps, .momentum = d->momentum, .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
-        .slots = -1, .stats = -1, .sums = -1, .running_mean = -1, .running_var = -1,
-        .gamma = -1, .beta = -1, .dgamma = -1, .dbeta = -1, .coefficients = -1,
+        .source = NATIVE_BN_VALUE,
+        .c = x->shape.c,
+        .pixels = x->shape.h * x->shape.w,
+        .eps = d->eps,
+        .momentum = d->momentum,
+        .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
+        .slots = -1,
+        .stats = -1,
+        .sums = -1,
+        .running_mean = -1,
+        .running_var = -1,
+        .gamma = -1,
+        .beta = -1,
+        .dgamma = -1,
+        .dbeta = -1,
+        .coefficients = -1,
     };
     bn.grid = native_grid(native, bn.c, bn.pixels);
     native_chose(plan, CHOICE_BN_WIDE, bn.grid.unit);
     if (!bn.grid.unit) bn.grid = (struct native_grid){ 0, 1, 0 };
     switch (op->kind) {
     case CVY_OP_BN_STATS:
-        bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2), bn.stats = native_out(op, 0);
+        bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2),
+        bn.stats = native_out(op, 0);
         break;
     case CVY_OP_BN_APPLY:
         bn.stats = native_in(op, 1), bn.gamma = native_in(op, 2), bn.beta = native_in(op, 3);
@@ -43,23 +59,24 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
         break;
     case CVY_OP_BN_INFER_BWD:
         bn.source = NATIVE_BN_RUNNING;
-        bn.running_mean = native_in(op, 2), bn.running_var = native_in(op, 3), bn.gamma = native_in(op, 4);
+        bn.running_mean = native_in(op, 2), bn.running_var = native_in(op, 3),
+        bn.gamma = native_in(op, 4);
         bn.dgamma = native_out(op, 1), bn.dbeta = native_out(op, 2);
         break;
-    default:
-        break;
+    default: break;
     }
     return bn;
 }
 
-int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn, const char *name)
+int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn,
+                  const char *name)
 {
     return cvy_plan_buffer(plan, name, native->blocks * 2 * bn->c * sizeof(double), false);
 }
 
 static float at_or(const float *p, size_t c, float absent) { return p ? p[c] : absent; }
 
-/* ------------------------------------------------------------------------------------------------ statistics */
+/* ----------------------------------------------------------------------------------- statistics */
 
 /* Chan's formula: (mean, m2) of na elements takes in (mb, qb) of nb. */
 static void merge(double *mean, double *m2, double na, double mb, double qb, double nb)
@@ -70,7 +87,8 @@ static void merge(double *mean, double *m2, double na, double mb, double qb, dou
 }
 
 /* A segment whose squares overflow float (or that holds a NaN). */
-static void segment_in_double(const float *x, size_t pixels, size_t images, double *mean, double *m2)
+static void segment_in_double(const float *x, size_t pixels, size_t images, double *mean,
+                              double *m2)
 {
     double sum = 0, squares = 0;
     for (size_t p = 0; p < pixels; p++)
@@ -84,10 +102,11 @@ static void segment_in_double(const float *x, size_t pixels, size_t images, doub
     *m2 = squares;
 }
 
-/* Of m pixels of `images` lanes from what the kernel left of them: mean and M2 over the lanes. Four chains, joined as
- * (0+1)+(2+3): one chain of sixteen is all latency. */
-static inline __attribute__((always_inline)) void fold_lanes(const float *pivot, const float *s, const float *q,
-                                                             size_t images, double m, double *mean, double *m2)
+/* Of m pixels of `images` lanes from what the kernel left of them: mean and M2 over the lanes. Four
+ * chains, joined as (0+1)+(2+3): one chain of sixteen is all latency. */
+static inline __attribute__((always_inline)) void fold_lanes(const float *pivot, const float *s,
+                                                             const float *q, size_t images,
+                                                             double m, double *mean, double *m2)
 {
     double lane_mean[CVYI_LANES], sum[4] = { 0 }, part[4] = { 0 }, inv = 1.0 / m;
     for (size_t l = 0; l < images; l++) {
@@ -104,8 +123,8 @@ static inline __attribute__((always_inline)) void fold_lanes(const float *pivot,
 }
 
 /* Mean and M2 of one channel of one block. */
-static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pixels, size_t images, double *mean,
-                    double *m2)
+static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pixels, size_t images,
+                    double *mean, double *m2)
 {
     double lanes = (double)images;
     size_t segment = STATS_SEGMENT * images;
@@ -115,7 +134,8 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
         double part_mean, part;
         k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
         /* The same function twice: with all lanes in use it becomes straight vector code. */
-        if (images == NATIVE_LANES) fold_lanes(pivot, s, q, NATIVE_LANES, (double)m, &part_mean, &part);
+        if (images == NATIVE_LANES)
+            fold_lanes(pivot, s, q, NATIVE_LANES, (double)m, &part_mean, &part);
         else fold_lanes(pivot, s, q, images, (double)m, &part_mean, &part);
         if (!isfinite(part)) segment_in_double(x + p * NATIVE_LANES, m, images, &part_mean, &part);
         if (p == 0) *mean = part_mean, *m2 = part;
@@ -123,23 +143,31 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
     }
 }
 
-struct stats_phase { const struct cvyi_rows_kernels *k; struct native_grid grid; struct native_lanes x; int slots; };
+struct stats_phase {
+    const struct cvyi_rows_kernels *k;
+    struct native_grid grid;
+    struct native_lanes x;
+    int slots;
+};
 
-static void run_stats(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_stats(const void *arg, const struct cvy_run *run, size_t task,
+                      struct cvy_worker *worker)
 {
     const struct stats_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     (void)worker;
-    NATIVE_BLOCKS(cell, run) {
+    NATIVE_BLOCKS(cell, run)
+    {
         size_t images = native_images(run, cell.block);
         double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
         if (a->x.plane == 1) {
-            a->k->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0, (unsigned)images,
-                             slot + cell.c0, slot + a->x.c + cell.c0);
+            a->k->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0,
+                             (unsigned)images, slot + cell.c0, slot + a->x.c + cell.c0);
             continue;
         }
         for (size_t c = cell.c0; c < cell.c1; c++)
-            slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c], &slot[a->x.c + c]);
+            slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c],
+                    &slot[a->x.c + c]);
     }
 }
 
@@ -148,18 +176,20 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
 {
     struct stats_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c, bn->pixels), native_lanes(plan, x),
-                               bn->slots };
+    *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c, bn->pixels),
+                               native_lanes(plan, x), bn->slots };
     native_chose(plan, CHOICE_BN_SEGMENTS, bn->pixels > STATS_SEGMENT * NATIVE_LANES);
     struct cvy_phase_desc phase = {
-        .name = name, .run = run_stats, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+        .name = name, .run = run_stats, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts
+    };
     native_access(&phase, x, CVY_READ_CELL);
     native_access(&phase, bn->slots, CVY_WRITE_CELL);
     return cvy_plan_phase(plan, &phase);
 }
 
 /* Mean and variance of channels [c0, c0 + n). */
-static void moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, double *mean, double *var)
+static void moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n,
+                    double *mean, double *var)
 {
     if (bn->source == NATIVE_BN_RUNNING) {
         const float *m = run->buf[bn->running_mean], *v = run->buf[bn->running_var];
@@ -194,18 +224,23 @@ static void moments(const struct native_bn *bn, const struct cvy_run *run, size_
 }
 
 /* To the statistics' value and into the running statistics. */
-static void publish_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, const double *mean,
-                            const double *var)
+static void publish_moments(const struct native_bn *bn, const struct cvy_run *run, size_t c0,
+                            size_t n, const double *mean, const double *var)
 {
     double *stats = native_buf(run, bn->stats), m = (double)(run->n * bn->pixels);
-    float *running_mean = native_buf(run, bn->running_mean), *running_var = native_buf(run, bn->running_var);
-    double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1; /* one element has no unbiased variance: its 0 is kept */
+    float *running_mean = native_buf(run, bn->running_mean),
+          *running_var = native_buf(run, bn->running_var);
+    /* one element has no unbiased variance: its 0 is kept */
+    double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1;
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double u = mean[i], v = var[i];
         if (stats) stats[c] = u, stats[bn->c + c] = v;
-        if (running_mean) running_mean[c] = (float)((1 - bn->momentum) * (double)running_mean[c] + bn->momentum * u);
+        if (running_mean)
+            running_mean[c] =
+                (float)((1 - bn->momentum) * (double)running_mean[c] + bn->momentum * u);
         if (running_var)
-            running_var[c] = (float)((1 - bn->momentum) * (double)running_var[c] + bn->momentum * (v * correct));
+            running_var[c] =
+                (float)((1 - bn->momentum) * (double)running_var[c] + bn->momentum * (v * correct));
     }
 }
 
@@ -215,8 +250,10 @@ static void scales(const struct native_bn *bn, size_t n, double *var)
     for (size_t c = 0; c < n; c++) var[c] = 1 / sqrt(var[c] + bn->eps);
 }
 
-/* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at huge means. */
-static void run_affine(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+/* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at
+ * huge means. */
+static void run_affine(const void *arg, const struct cvy_run *run, size_t task,
+                       struct cvy_worker *worker)
 {
     const struct native_bn *bn = arg;
     struct native_cell cell = native_cell(bn->grid, bn->c, task);
@@ -231,17 +268,18 @@ static void run_affine(const void *arg, const struct cvy_run *run, size_t task, 
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double a = (double)at_or(gamma, c, 1) * scale[i];
         float m = (float)mean[i], b = at_or(beta, c, 0);
-        double lost = isfinite(m) ? mean[i] - (double)m : 0; /* nothing to correct: no Inf - Inf, no Inf * 0 */
+        /* nothing to correct: no Inf - Inf, no Inf * 0 */
+        double lost = isfinite(m) ? mean[i] - (double)m : 0;
         if (lost != 0) b = (float)((double)b - a * lost);
         affine[c] = (struct cvyi_affine){ m, (float)a, b };
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ gradient */
+/* ------------------------------------------------------------------------------------- gradient */
 
 /* Sum g, sum g*xhat and 1 / sqrt(var + eps) of channels [c0, c0 + n). */
-static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, double *g, double *gx,
-                          double *scale)
+static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0,
+                          size_t n, double *g, double *gx, double *scale)
 {
     const double *stats = native_buf(run, bn->stats);
     const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
@@ -267,8 +305,8 @@ static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run,
 }
 
 /* To the sums' value and the parameters' gradients. */
-static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n, const double *g,
-                         const double *gx)
+static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n,
+                         const double *g, const double *gx)
 {
     double *sums = native_buf(run, bn->sums);
     float *dgamma = native_buf(run, bn->dgamma), *dbeta = native_buf(run, bn->dbeta);
@@ -280,12 +318,14 @@ static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, 
 }
 
 /* dx = gamma/s (g - sum g / M - xhat sum g xhat / M), gathered by g, x - m and 1. */
-static void run_dx(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_dx(const void *arg, const struct cvy_run *run, size_t task,
+                   struct cvy_worker *worker)
 {
     const struct native_bn *bn = arg;
     struct native_cell cell = native_cell(bn->grid, bn->c, task);
     size_t c0 = cell.c0, n = cell.c1 - c0;
-    double *g = worker->scratch, *gx = g + n, *scale = gx + n, share = 1 / (double)(run->n * bn->pixels);
+    double *g = worker->scratch, *gx = g + n, *scale = gx + n,
+           share = 1 / (double)(run->n * bn->pixels);
     const double *mean = native_buf(run, bn->stats);
     const float *gamma = native_buf(run, bn->gamma);
     struct cvyi_bn_dx *dx = native_buf(run, bn->coefficients);
@@ -294,14 +334,15 @@ static void run_dx(const void *arg, const struct cvy_run *run, size_t task, stru
     for (size_t i = 0, c = c0; dx && i < n; i++, c++) {
         double a = (double)at_or(gamma, c, 1) * scale[i], b = -a * scale[i] * gx[i] * share;
         float m = (float)mean[c];
-        dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b, (float)(-a * g[i] * share - b * (mean[c] - (double)m)) };
+        dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b,
+                                     (float)(-a * g[i] * share - b * (mean[c] - (double)m)) };
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ gates */
+/* ---------------------------------------------------------------------------------------- gates */
 
-static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn,
-                                 cvy_phase_fn run, bool sums)
+static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name,
+                                 const struct native_bn *bn, cvy_phase_fn run, bool sums)
 {
     struct native_bn *own = cvy_plan_alloc(plan, sizeof *own);
     if (!own) return CVY_E_NOMEM;
@@ -309,8 +350,12 @@ static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name, const 
     bool fold = bn->source == NATIVE_BN_SLOTS, frozen = sums && bn->stats < 0;
     enum cvy_access read = native_read(bn->grid), write = native_write(bn->grid);
     enum cvy_access moments_access = fold && !sums ? write : read;
-    struct cvy_phase_desc phase = { .name = name, .run = run, .arg = own, .blocks = bn->grid.blocks,
-                                    .parts = bn->grid.parts, .gate = !bn->grid.unit,
+    struct cvy_phase_desc phase = { .name = name,
+                                    .run = run,
+                                    .arg = own,
+                                    .blocks = bn->grid.blocks,
+                                    .parts = bn->grid.parts,
+                                    .gate = !bn->grid.unit,
                                     .scratch_bytes = 3 * bn->c * sizeof(double) };
     native_access(&phase, fold || frozen ? bn->slots : -1, read);
     native_access(&phase, bn->stats, moments_access);
@@ -325,12 +370,14 @@ static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name, const 
     return cvy_plan_phase(plan, &phase);
 }
 
-int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name, size_t each)
+int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name,
+                         size_t each)
 {
     return cvy_plan_buffer(plan, name, bn->c * each, false);
 }
 
-enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn)
+enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
+                                    const struct native_bn *bn)
 {
     return plan_gate(plan, name, bn, run_affine, false);
 }
@@ -340,7 +387,7 @@ enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const s
     return plan_gate(plan, name, bn, run_dx, true);
 }
 
-/* ------------------------------------------------------------------------------------------------ frozen layers */
+/* -------------------------------------------------------------------------------- frozen layers */
 
 struct frozen_phase {
     const struct cvyi_rows_kernels *k;
@@ -350,7 +397,8 @@ struct frozen_phase {
 };
 
 /* The statistics are constants: dx = gamma/s dy; the sums are only the parameters' gradients. */
-static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
+                       struct cvy_worker *worker)
 {
     const struct frozen_phase *a = arg;
     const struct native_bn *bn = &a->bn;
@@ -358,15 +406,18 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, 
     (void)worker;
     const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
     size_t segment = native_segment(a->x.w);
-    NATIVE_BLOCKS(cell, run) for (size_t c = cell.c0; c < cell.c1; c++) {
+    NATIVE_BLOCKS(cell, run) for (size_t c = cell.c0; c < cell.c1; c++)
+    {
         const float *dy = native_at(run, &a->dy, cell.block, c);
         if (bn->slots >= 0) {
             const float *x = native_at(run, &a->x, cell.block, c);
-            double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0, gx = 0;
+            double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0,
+                   gx = 0;
             for (size_t p = 0; p < bn->pixels; p += segment) {
                 size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
                 float s1[CVYI_LANES], s2[CVYI_LANES];
-                a->k->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES, mean[c], s1, s2);
+                a->k->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES,
+                                mean[c], s1, s2);
                 for (size_t l = 0; l < NATIVE_LANES; l++) g += (double)s1[l], gx += (double)s2[l];
             }
             slot[0] = g, slot[bn->c] = gx;
@@ -379,14 +430,15 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task, 
     }
 }
 
-static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                       int n)
 {
     (void)native, (void)plan, (void)ops, (void)n;
     return 1;
 }
 
-static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op, int n,
-                                   size_t first)
+static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *op, int n, size_t first)
 {
     (void)n, (void)first;
     struct frozen_phase *a = cvy_plan_alloc(plan, sizeof *a);
@@ -397,9 +449,13 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     a->x = native_lanes(plan, op->in[0]), a->dy = native_lanes(plan, op->in[1]);
     a->dx = native_lanes(plan, native_out(op, 0));
     bool trained = a->bn.dgamma >= 0 || a->bn.dbeta >= 0;
-    if (trained && (a->bn.slots = cvyi_bn_slots(native, plan, &a->bn, op->name)) < 0) return CVY_E_NOMEM;
-    struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_frozen, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    if (trained && (a->bn.slots = cvyi_bn_slots(native, plan, &a->bn, op->name)) < 0)
+        return CVY_E_NOMEM;
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_frozen,
+                                    .arg = a,
+                                    .blocks = a->grid.blocks,
+                                    .parts = a->grid.parts };
     native_access(&phase, op->in[0], CVY_READ_CELL);
     native_access(&phase, op->in[1], CVY_READ_CELL);
     native_access(&phase, a->bn.running_mean, CVY_READ_ALL);

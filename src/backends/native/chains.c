@@ -1,17 +1,19 @@
-/* The patterns of row-wise fusion: which ops in a row are one chain, forward and backward. How a chain runs is in forward.c
- * and backward.c; pick.c looks ahead with the same pattern that backward.c will find. */
+/* The patterns of row-wise fusion: which ops in a row are one chain, forward and backward. How a
+ * chain runs is in forward.c and backward.c; pick.c looks ahead with the same pattern that
+ * backward.c will find. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 
-/* ------------------------------------------------------------------------------------------------ forward */
+/* -------------------------------------------------------------------------------------- forward */
 
 /* Ops follow each other in a chain if their places here ascend. */
 static int forward_place(enum cvy_op_kind kind)
 {
     switch (kind) {
     case CVY_OP_BN_STATS: return 1;
-    case CVY_OP_BN_APPLY: case CVY_OP_BN_INFER: return 2;
+    case CVY_OP_BN_APPLY:
+    case CVY_OP_BN_INFER: return 2;
     case CVY_OP_ADD: return 3;
     case CVY_OP_ACT: return 4;
     case CVY_OP_POOL: return 5;
@@ -28,7 +30,8 @@ struct native_forward cvyi_forward_parse(const struct cvy_op_desc *ops, int n)
             int fed = native_out(last, 0);
             if (op->fence || fed < 0 || forward_place(op->kind) <= forward_place(last->kind)) break;
             if (last->kind == CVY_OP_BN_STATS) {
-                if (op->kind != CVY_OP_BN_APPLY || op->in[0] != last->in[0] || op->in[1] != fed) break;
+                if (op->kind != CVY_OP_BN_APPLY || op->in[0] != last->in[0] || op->in[1] != fed)
+                    break;
             } else if (op->kind == CVY_OP_ADD) {
                 if ((op->in[0] == fed) == (op->in[1] == fed)) break;
                 f.added_first = op->in[0] == fed;
@@ -48,7 +51,7 @@ struct native_forward cvyi_forward_parse(const struct cvy_op_desc *ops, int n)
     return f;
 }
 
-/* ------------------------------------------------------------------------------------------------ backward */
+/* ------------------------------------------------------------------------------------- backward */
 
 static int backward_place(enum cvy_op_kind kind)
 {
@@ -65,14 +68,15 @@ static int backward_place(enum cvy_op_kind kind)
 static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
 {
     int fed = native_out(last, 0);
-    if (op->fence || fed < 0 || backward_place(op->kind) <= backward_place(last->kind)) return false;
+    if (op->fence || fed < 0 || backward_place(op->kind) <= backward_place(last->kind))
+        return false;
     switch (op->kind) {
     case CVY_OP_ADD: return (op->in[0] == fed) != (op->in[1] == fed);
     case CVY_OP_ACT_BWD: return op->in[0] == fed;
     case CVY_OP_BN_BWD_REDUCE: return op->in[1] == fed && op->in[0] != fed;
     case CVY_OP_BN_BWD_DATA:
-        return last->kind == CVY_OP_BN_BWD_REDUCE && op->in[0] == last->in[0] && op->in[1] == last->in[1] &&
-               op->in[2] == last->in[2] && op->in[3] == fed;
+        return last->kind == CVY_OP_BN_BWD_REDUCE && op->in[0] == last->in[0] &&
+               op->in[1] == last->in[1] && op->in[2] == last->in[2] && op->in[3] == fed;
     default: return false;
     }
 }
@@ -98,7 +102,7 @@ struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n)
     return b;
 }
 
-/* ------------------------------------------------------------------------------------------------ names */
+/* ---------------------------------------------------------------------------------------- names */
 
 const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {

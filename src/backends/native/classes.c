@@ -1,21 +1,29 @@
-/* Edge classes: the pixels of a convolution's destination grouped by the set of taps that reach into the source, so that
- * borders are exact and no loop over taps has a test in it. The data gradient is the same with other sources: its taps
- * are those that stride and dilation let through. Knows geometry only, no weights and no kernels. */
+/* Edge classes: the pixels of a convolution's destination grouped by the set of taps that reach
+ * into the source, so that borders are exact and no loop over taps has a test in it. The data
+ * gradient is the same with other sources: its taps are those that stride and dilation let through.
+ * Knows geometry only, no weights and no kernels. */
 #include "backends/native/conv.h"
 
-#define REGION_BYTES ((size_t)256 * 1024) /* of the source; a half to a quarter of the L2 caches we know */
-#define REGION_PIXELS ((size_t)24)        /* no region smaller: tiles run along pixels */
+/* of the source; a half to a quarter of the L2 caches we know */
+#define REGION_BYTES ((size_t)256 * 1024)
+#define REGION_PIXELS ((size_t)24) /* no region smaller: tiles run along pixels */
 
-/* One dimension. Tap first + j * tap_step of position p reads source + j * source_step, j < count. Positions with equal
- * first and count are of one class; numbers of classes ascend with the positions that they begin at. */
-struct position { size_t class, source; };
-struct class { size_t first, count; };
+/* One dimension. Tap first + j * tap_step of position p reads source + j * source_step, j < count.
+ * Positions with equal first and count are of one class; numbers of classes ascend with the
+ * positions that they begin at. */
+struct position {
+    size_t class, source;
+};
+struct class
+{
+    size_t first, count;
+};
 struct axis {
     size_t n, n_source, n_taps, n_classes, tap_step;
     ptrdiff_t source_step;
     struct position *at;
     struct class *class;
-    size_t most;       /* taps of a class */
+    size_t most; /* taps of a class */
 };
 
 static size_t gcd(size_t a, size_t b)
@@ -28,7 +36,8 @@ static size_t gcd(size_t a, size_t b)
     return a;
 }
 
-/* The x for which x * a leaves the remainder 1 when divided by m, which has no factor in common with a. */
+/* The x for which x * a leaves the remainder 1 when divided by m, which has no factor in common
+ * with a. */
 static size_t inverse(size_t a, size_t m)
 {
     int64_t r0 = (int64_t)m, r1 = (int64_t)(a % m), x0 = 0, x1 = 1;
@@ -40,17 +49,21 @@ static size_t inverse(size_t a, size_t m)
     return m == 1 ? 0 : (size_t)(x1 < 0 ? x1 + (int64_t)m : x1);
 }
 
-/* The taps of position p, and what the first of them reads. In the forward pass these are neighbours. In the data gradient
- * a tap k reads (p + pad - k * dilation) / stride, if that is whole: every tap_step-th one, `turn` telling from which on. */
-static struct class taps_of(const struct native_conv *c, const struct axis *axis, bool mirror, int dim, size_t turn,
-                            size_t p, size_t *source)
+/* The taps of position p, and what the first of them reads. In the forward pass these are
+ * neighbours. In the data gradient a tap k reads (p + pad - k * dilation) / stride, if that is
+ * whole: every tap_step-th one, `turn` telling from which on. */
+static struct class taps_of(const struct native_conv *c, const struct axis *axis, bool mirror,
+                            int dim, size_t turn, size_t p, size_t *source)
 {
-    size_t dilation = c->dilation[dim], stride = c->stride[dim], pad = c->pad[dim], n = axis->n_source, first, end;
+    size_t dilation = c->dilation[dim], stride = c->stride[dim], pad = c->pad[dim],
+           n = axis->n_source, first, end;
     size_t up = mirror ? p + pad : p * stride;
     if (mirror) {
-        size_t common = stride / axis->tap_step, from = up < n * stride ? 0 : (up - n * stride) / dilation + 1;
+        size_t common = stride / axis->tap_step,
+               from = up < n * stride ? 0 : (up - n * stride) / dilation + 1;
         if (up % common) return (struct class){ 0, 0 };
-        size_t k = up / common % axis->tap_step * turn % axis->tap_step; /* one tap that reads something whole */
+        /* one tap that reads something whole */
+        size_t k = up / common % axis->tap_step * turn % axis->tap_step;
         first = from + (k + axis->tap_step - from % axis->tap_step) % axis->tap_step;
         end = up / dilation + 1;
     } else {
@@ -63,15 +76,21 @@ static struct class taps_of(const struct native_conv *c, const struct axis *axis
     return (struct class){ first, (end - first - 1) / axis->tap_step + 1 };
 }
 
-/* As p grows, the taps that hit the source move one way; in the data gradient they do so for every `stride`-th position,
- * and those in between have other taps. So a class is a run of such positions, but for the class without taps. */
-static bool axis_build(struct cvy_plan *plan, const struct native_conv *c, bool mirror, int dim, struct axis *axis)
+/* As p grows, the taps that hit the source move one way; in the data gradient they do so for every
+ * `stride`-th position, and those in between have other taps. So a class is a run of such
+ * positions, but for the class without taps. */
+static bool axis_build(struct cvy_plan *plan, const struct native_conv *c, bool mirror, int dim,
+                       struct axis *axis)
 {
-    size_t x = dim ? c->x.w : c->x.h, y = dim ? c->y.w : c->y.h, common = gcd(c->stride[dim], c->dilation[dim]);
+    size_t x = dim ? c->x.w : c->x.h, y = dim ? c->y.w : c->y.h,
+           common = gcd(c->stride[dim], c->dilation[dim]);
     size_t period = mirror ? c->stride[dim] : 1, none = SIZE_MAX;
-    *axis = (struct axis){ .n = mirror ? x : y, .n_source = mirror ? y : x, .n_taps = c->kernel[dim],
+    *axis = (struct axis){ .n = mirror ? x : y,
+                           .n_source = mirror ? y : x,
+                           .n_taps = c->kernel[dim],
                            .tap_step = mirror ? c->stride[dim] / common : 1 };
-    axis->source_step = mirror ? -(ptrdiff_t)(c->dilation[dim] / common) : (ptrdiff_t)c->dilation[dim];
+    axis->source_step =
+        mirror ? -(ptrdiff_t)(c->dilation[dim] / common) : (ptrdiff_t)c->dilation[dim];
     size_t turn = inverse(c->dilation[dim] / common, axis->tap_step);
     axis->at = cvy_plan_alloc(plan, axis->n * sizeof *axis->at);
     axis->class = cvy_plan_alloc(plan, axis->n * sizeof *axis->class);
@@ -89,18 +108,20 @@ static bool axis_build(struct cvy_plan *plan, const struct native_conv *c, bool 
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------ taps */
+/* ----------------------------------------------------------------------------------------- taps */
 
-/* Lists of tap offsets that classes share. Sources depend on the numbers of taps alone, so that a class of fewer rows
- * reads the beginning of a list of more; places in the weight go by rows in the order of their residues (the rows of one
- * class are neighbours in it). Where sources descend, both lists run backwards: in the order of ascending sources, since
- * read the other way a large map costs the data gradient a third of its speed. */
+/* Lists of tap offsets that classes share. Sources depend on the numbers of taps alone, so that a
+ * class of fewer rows reads the beginning of a list of more; places in the weight go by rows in the
+ * order of their residues (the rows of one class are neighbours in it). Where sources descend, both
+ * lists run backwards: in the order of ascending sources, since read the other way a large map
+ * costs the data gradient a third of its speed. */
 struct taps {
     const struct axis *row, *col;
     bool back;
-    size_t *place;        /* of a row's taps in the lists of weights: place[r] rows from the beginning */
-    int32_t **source;     /* by the number of columns, [row->most rows][columns] */
-    int32_t **weight;     /* by class of columns, [all rows][columns] */
+    /* of a row's taps in the lists of weights: place[r] rows from the beginning */
+    size_t *place;
+    int32_t **source; /* by the number of columns, [row->most rows][columns] */
+    int32_t **weight; /* by class of columns, [all rows][columns] */
 };
 
 static void place_rows(const struct axis *row, bool back, size_t *place)
@@ -108,7 +129,8 @@ static void place_rows(const struct axis *row, bool back, size_t *place)
     size_t n = 0;
     for (size_t residue = 0; residue < row->tap_step && residue < row->n_taps; residue++) {
         size_t rows = (row->n_taps - residue - 1) / row->tap_step + 1;
-        for (size_t j = 0; j < rows; j++) place[residue + j * row->tap_step] = n + (back ? rows - 1 - j : j);
+        for (size_t j = 0; j < rows; j++)
+            place[residue + j * row->tap_step] = n + (back ? rows - 1 - j : j);
         n += rows;
     }
 }
@@ -120,17 +142,20 @@ static bool build_sources(struct cvy_plan *plan, struct taps *t, size_t columns)
     int32_t *list = t->source[columns] = cvy_plan_alloc(plan, n * sizeof *list);
     if (!list) return false;
     for (size_t k = 0; k < n; k++) {
-        ptrdiff_t source = (ptrdiff_t)(k / columns) * t->row->source_step * (ptrdiff_t)t->col->n_source +
-                           (ptrdiff_t)(k % columns) * t->col->source_step;
+        ptrdiff_t source =
+            (ptrdiff_t)(k / columns) * t->row->source_step * (ptrdiff_t)t->col->n_source +
+            (ptrdiff_t)(k % columns) * t->col->source_step;
         list[t->back ? n - 1 - k : k] = (int32_t)(source * CVYI_LANES);
     }
     return true;
 }
 
-static bool build_weights(struct cvy_plan *plan, const struct native_conv *c, struct taps *t, size_t class, size_t mo)
+static bool build_weights(struct cvy_plan *plan, const struct native_conv *c, struct taps *t,
+                          size_t class, size_t mo)
 {
     struct class q = t->col->class[class];
-    int32_t *list = t->weight[class] = cvy_plan_alloc(plan, t->row->n_taps * q.count * sizeof *list);
+    int32_t *list = t->weight[class] =
+        cvy_plan_alloc(plan, t->row->n_taps * q.count * sizeof *list);
     if (!list) return false;
     for (size_t r = 0; r < t->row->n_taps; r++)
         for (size_t i = 0; i < q.count; i++) {
@@ -140,7 +165,8 @@ static bool build_weights(struct cvy_plan *plan, const struct native_conv *c, st
     return true;
 }
 
-static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, struct taps *t, size_t mo)
+static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, struct taps *t,
+                       size_t mo)
 {
     t->back = t->row->source_step < 0;
     t->place = cvy_plan_alloc(plan, t->row->n_taps * sizeof *t->place);
@@ -149,7 +175,8 @@ static bool taps_build(struct cvy_plan *plan, const struct native_conv *c, struc
     if (!t->place || !t->source || !t->weight) return false;
     place_rows(t->row, t->back, t->place);
     for (size_t q = 0; q < t->col->n_classes; q++)
-        if (!build_sources(plan, t, t->col->class[q].count) || !build_weights(plan, c, t, q, mo)) return false;
+        if (!build_sources(plan, t, t->col->class[q].count) || !build_weights(plan, c, t, q, mo))
+            return false;
     return true;
 }
 
@@ -165,7 +192,7 @@ static void taps_of_pair(const struct taps *t, size_t i, size_t j, struct cvyi_m
     mac->w_tap = t->weight[j] + first * columns;
 }
 
-/* ------------------------------------------------------------------------------------------------ regions */
+/* -------------------------------------------------------------------------------------- regions */
 
 /* How many of n_source rows (columns) `size` neighbouring positions read. */
 static size_t reach(const struct native_conv *c, bool mirror, int dim, size_t n_source, size_t size)
@@ -175,14 +202,16 @@ static size_t reach(const struct native_conv *c, bool mirror, int dim, size_t n_
     return n < n_source ? n : n_source;
 }
 
-/* Halves the region until its sources fit and there are enough of them. Rows first: they are what lies apart. */
-static void region_size(const struct native_conv *c, bool mirror, const struct axis *row, const struct axis *col,
-                        size_t chunk, size_t regions, size_t *rows, size_t *cols)
+/* Halves the region until its sources fit and there are enough of them. Rows first: they are what
+ * lies apart. */
+static void region_size(const struct native_conv *c, bool mirror, const struct axis *row,
+                        const struct axis *col, size_t chunk, size_t regions, size_t *rows,
+                        size_t *cols)
 {
     size_t h = row->n, w = col->n;
     while (h * w > REGION_PIXELS) {
-        size_t bytes = reach(c, mirror, 0, row->n_source, h) * reach(c, mirror, 1, col->n_source, w) * chunk *
-                       CVYI_LANES * sizeof(float);
+        size_t bytes = reach(c, mirror, 0, row->n_source, h) *
+                       reach(c, mirror, 1, col->n_source, w) * chunk * CVYI_LANES * sizeof(float);
         if (bytes <= REGION_BYTES && ceil_div(row->n, h) * ceil_div(col->n, w) >= regions) break;
         if (h > 4 || w == 1) h = (h + 1) / 2;
         else w = (w + 1) / 2;
@@ -196,17 +225,22 @@ size_t cvyi_native_regions(const struct native_lanes *source, size_t chunk)
     return ceil_div(source->h * source->w * chunk * CVYI_LANES * sizeof(float), REGION_BYTES);
 }
 
-/* The positions of an axis, band after band of `size`, inside a band by class: runs of positions of one class. */
-struct run { size_t class, begin, end; }; /* of at[] */
+/* The positions of an axis, band after band of `size`, inside a band by class: runs of positions of
+ * one class. */
+struct run {
+    size_t class, begin, end;
+}; /* of at[] */
 struct bands {
     size_t n, *first, n_runs; /* runs first[b] … first[b + 1] of band b */
     struct run *run;
     size_t *at;
 };
 
-static bool bands_build(struct cvy_plan *plan, const struct axis *axis, size_t size, struct bands *b)
+static bool bands_build(struct cvy_plan *plan, const struct axis *axis, size_t size,
+                        struct bands *b)
 {
-    size_t *open = cvy_plan_alloc(plan, axis->n_classes * sizeof *open); /* 1 + the class's run in this band; 0: none */
+    /* 1 + the class's run in this band; 0: none */
+    size_t *open = cvy_plan_alloc(plan, axis->n_classes * sizeof *open);
     *b = (struct bands){ .n = ceil_div(axis->n, size) };
     b->first = cvy_plan_alloc(plan, (b->n + 1) * sizeof *b->first);
     b->run = cvy_plan_alloc(plan, axis->n * sizeof *b->run);
@@ -236,22 +270,24 @@ static bool bands_build(struct cvy_plan *plan, const struct axis *axis, size_t s
 }
 
 /* Offsets of the pixels where a run of rows meets a run of columns. */
-static size_t pixels(const struct taps *t, const struct bands *down, struct run r, const struct bands *across, struct run q,
-                     int32_t *x_pix, int32_t *y_pix)
+static size_t pixels(const struct taps *t, const struct bands *down, struct run r,
+                     const struct bands *across, struct run q, int32_t *x_pix, int32_t *y_pix)
 {
     size_t n = 0;
     for (size_t i = r.begin; i < r.end; i++)
         for (size_t j = q.begin; j < q.end; j++, n++) {
             size_t y = down->at[i], x = across->at[j];
-            x_pix[n] = (int32_t)((t->row->at[y].source * t->col->n_source + t->col->at[x].source) * CVYI_LANES);
+            x_pix[n] = (int32_t)((t->row->at[y].source * t->col->n_source + t->col->at[x].source) *
+                                 CVYI_LANES);
             y_pix[n] = (int32_t)((y * t->col->n + x) * CVYI_LANES);
         }
     return n;
 }
 
 /* The classes of a region's pixels, appended to mac. */
-static size_t region(const struct taps *t, const struct bands *down, size_t i, const struct bands *across, size_t j,
-                     int32_t **x_pix, int32_t **y_pix, struct cvyi_mac *mac)
+static size_t region(const struct taps *t, const struct bands *down, size_t i,
+                     const struct bands *across, size_t j, int32_t **x_pix, int32_t **y_pix,
+                     struct cvyi_mac *mac)
 {
     size_t n = 0;
     for (size_t r = down->first[i]; r < down->first[i + 1]; r++)
@@ -265,19 +301,22 @@ static size_t region(const struct taps *t, const struct bands *down, size_t i, c
     return n;
 }
 
-enum cvy_status cvyi_native_classes(struct cvy_plan *plan, const struct native_conv *c, bool mirror, size_t mo,
-                                    size_t chunk, size_t regions, struct native_classes *classes)
+enum cvy_status cvyi_native_classes(struct cvy_plan *plan, const struct native_conv *c, bool mirror,
+                                    size_t mo, size_t chunk, size_t regions,
+                                    struct native_classes *classes)
 {
     struct axis row, col;
     struct taps taps = { .row = &row, .col = &col };
     struct bands down, across;
     size_t rows, cols, n = 0;
-    if (!axis_build(plan, c, mirror, 0, &row) || !axis_build(plan, c, mirror, 1, &col) || !taps_build(plan, c, &taps, mo))
+    if (!axis_build(plan, c, mirror, 0, &row) || !axis_build(plan, c, mirror, 1, &col) ||
+        !taps_build(plan, c, &taps, mo))
         goto out_of_memory;
     region_size(c, mirror, &row, &col, chunk, regions, &rows, &cols);
     native_chose(plan, CHOICE_REGIONS, rows < row.n || cols < col.n);
     native_chose(plan, CHOICE_NARROW, cols < col.n);
-    if (!bands_build(plan, &row, rows, &down) || !bands_build(plan, &col, cols, &across)) goto out_of_memory;
+    if (!bands_build(plan, &row, rows, &down) || !bands_build(plan, &col, cols, &across))
+        goto out_of_memory;
     int32_t *x_pix = cvy_plan_alloc(plan, row.n * col.n * sizeof *x_pix);
     int32_t *y_pix = cvy_plan_alloc(plan, row.n * col.n * sizeof *y_pix);
     classes->n_regions = down.n * across.n;
@@ -286,7 +325,8 @@ enum cvy_status cvyi_native_classes(struct cvy_plan *plan, const struct native_c
     if (!x_pix || !y_pix || !classes->first || !classes->mac) goto out_of_memory;
     for (size_t r = 0; r < classes->n_regions; r++) {
         classes->first[r] = n;
-        n += region(&taps, &down, r / across.n, &across, r % across.n, &x_pix, &y_pix, classes->mac + n);
+        n += region(&taps, &down, r / across.n, &across, r % across.n, &x_pix, &y_pix,
+                    classes->mac + n);
     }
     classes->first[classes->n_regions] = n;
     return CVY_OK;

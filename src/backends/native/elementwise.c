@@ -1,18 +1,28 @@
-/* Joining maps and dropping elements: ADD (which runs as a chain, forward.c or backward.c), CONCAT, SLICE, PAD, DROPOUT.
- * A dropout's mask is a function of (seed, step, layer, element, image) and is made again in the backward pass. */
+/* Joining maps and dropping elements: ADD (which runs as a chain, forward.c or backward.c), CONCAT,
+ * SLICE, PAD, DROPOUT. A dropout's mask is a function of (seed, step, layer, element, image) and is
+ * made again in the backward pass. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 #include "base/random.h"
 
-/* ------------------------------------------------------------------------------------------------ concat, slice, pad */
+/* --------------------------------------------------------------------------- concat, slice, pad */
 
-/* Channels of several maps to one, or some channels of one map to another, as `n` runs of channels; what no run covers
- * is zero. */
-struct copy_run { struct native_lanes src; size_t src_c0, dst_c0; };
-struct copy { struct native_grid grid; struct native_lanes dst; size_t n; struct copy_run run[]; };
+/* Channels of several maps to one, or some channels of one map to another, as `n` runs of channels;
+ * what no run covers is zero. */
+struct copy_run {
+    struct native_lanes src;
+    size_t src_c0, dst_c0;
+};
+struct copy {
+    struct native_grid grid;
+    struct native_lanes dst;
+    size_t n;
+    struct copy_run run[];
+};
 
-static void run_copy(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_copy(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     const struct copy *a = arg;
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
@@ -23,7 +33,8 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task, st
         const struct copy_run *r = &a->run[i];
         size_t from = c - r->dst_c0 + r->src_c0;
         struct native_cell at = cell;
-        NATIVE_BLOCKS(at, run) {
+        NATIVE_BLOCKS(at, run)
+        {
             float *dst = native_at(run, &a->dst, at.block, c);
             if (c < r->dst_c0 || from >= r->src.c) memset(dst, 0, bytes);
             else memcpy(dst, native_at(run, &r->src, at.block, from), bytes);
@@ -31,14 +42,18 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task, st
     }
 }
 
-static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *op)
 {
     size_t n = (size_t)op->n_in, c = 0;
     struct copy *a = cvy_plan_alloc(plan, sizeof *a + n * sizeof a->run[0]);
     if (!a) return CVY_E_NOMEM;
     a->dst = native_lanes(plan, op->out[0]), a->n = n, a->grid = native_grid_of(native, &a->dst);
-    struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_copy, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts };
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_copy,
+                                    .arg = a,
+                                    .blocks = a->grid.blocks,
+                                    .parts = a->grid.parts };
     for (size_t i = 0; i < n; i++) {
         a->run[i].src = native_lanes(plan, op->in[i]);
         a->run[i].dst_c0 = op->kind == CVY_OP_PAD ? op->u.slice.c0 : c;
@@ -62,13 +77,14 @@ static const struct native_family *adder(const struct cvy_op_desc *ops, int n)
     return adds_gradients(ops, n) ? &cvyi_native_backward : &cvyi_native_forward;
 }
 
-static int take_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+static int take_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                     int n)
 {
     return ops[0].kind == CVY_OP_ADD ? adder(ops, n)->take(native, plan, ops, n) : 1;
 }
 
-static enum cvy_status plan_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                 size_t first)
+static enum cvy_status plan_join(struct native *native, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *ops, int n, size_t first)
 {
     if (ops[0].kind != CVY_OP_ADD) return plan_copy(native, plan, &ops[0]);
     return adder(ops, n)->plan(native, plan, ops, n, first);
@@ -76,7 +92,7 @@ static enum cvy_status plan_join(struct native *native, struct cvy_plan *plan, c
 
 const struct native_family cvyi_native_join = { take_join, plan_join };
 
-/* ------------------------------------------------------------------------------------------------ dropout */
+/* -------------------------------------------------------------------------------------- dropout */
 
 struct dropout {
     const struct cvyi_rows_kernels *k;
@@ -88,30 +104,34 @@ struct dropout {
     bool infer;
 };
 
-static void make_mask(const struct dropout *a, const struct cvy_run *run, size_t block, size_t e, size_t n,
-                      uint16_t *mask)
+static void make_mask(const struct dropout *a, const struct cvy_run *run, size_t block, size_t e,
+                      size_t n, uint16_t *mask)
 {
     for (size_t p = 0; p < n; p++) {
         unsigned bits = 0;
         for (unsigned half = 0; half < 2; half++) {
             uint32_t word[8];
             cvyi_dropout_words(run->seed, run->step, a->stream, e + p, block * 2 + half, word);
-            for (unsigned i = 0; i < 8; i++) bits |= (unsigned)(word[i] >= a->threshold) << (8 * half + i);
+            for (unsigned i = 0; i < 8; i++)
+                bits |= (unsigned)(word[i] >= a->threshold) << (8 * half + i);
         }
         mask[p] = (uint16_t)bits;
     }
 }
 
-static void run_dropout(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_dropout(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
 {
     const struct dropout *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     size_t pixels = a->x.h * a->x.w;
     uint16_t *mask = worker->scratch;
-    NATIVE_BLOCKS(cell, run) {
+    NATIVE_BLOCKS(cell, run)
+    {
         const float *x = native_at(run, &a->x, cell.block, cell.c0);
         float *y = native_at(run, &a->y, cell.block, cell.c0);
-        for (size_t c = cell.c0; c < cell.c1; c++, x += a->x.plane * NATIVE_LANES, y += a->y.plane * NATIVE_LANES) {
+        for (size_t c = cell.c0; c < cell.c1;
+             c++, x += a->x.plane * NATIVE_LANES, y += a->y.plane * NATIVE_LANES) {
             if (a->infer) {
                 if (a->scale != 1) a->k->scale(y, x, pixels * NATIVE_LANES, a->scale);
                 else if (x != y) memcpy(y, x, pixels * NATIVE_LANES * sizeof *y);
@@ -120,35 +140,44 @@ static void run_dropout(const void *arg, const struct cvy_run *run, size_t task,
             for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT) {
                 size_t m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
                 make_mask(a, run, cell.block, c * pixels + p, m, mask);
-                a->k->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask, m * NATIVE_LANES, a->scale);
+                a->k->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask, m * NATIVE_LANES,
+                                 a->scale);
             }
         }
     }
 }
 
-static int take_dropout(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+static int take_dropout(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                        int n)
 {
     (void)native, (void)plan, (void)ops, (void)n;
     return 1;
 }
 
-static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                    size_t first)
+static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *ops, int n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     const cvy_dropout_desc *d = &op->u.dropout.desc;
     (void)n, (void)first;
     struct dropout *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct dropout){
-        .k = native->kernels->rows, .x = native_lanes(plan, op->in[0]), .y = native_lanes(plan, op->out[0]),
-        .threshold = cvyi_dropout_threshold(d->p), .stream = op->u.dropout.stream, .infer = op->u.dropout.infer };
+    *a = (struct dropout){ .k = native->kernels->rows,
+                           .x = native_lanes(plan, op->in[0]),
+                           .y = native_lanes(plan, op->out[0]),
+                           .threshold = cvyi_dropout_threshold(d->p),
+                           .stream = op->u.dropout.stream,
+                           .infer = op->u.dropout.infer };
     a->grid = native_grid_of(native, &a->x);
     if (a->infer) a->scale = d->unscaled ? (float)(1 - d->p) : 1;
-    else a->scale = d->unscaled || d->p >= 1 ? 1 : (float)(1 / (1 - d->p)); /* p = 1 keeps nothing to scale */
-    struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_dropout, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts,
-        .scratch_bytes = NATIVE_SEGMENT * sizeof(uint16_t) };
+    /* p = 1 keeps nothing to scale */
+    else a->scale = d->unscaled || d->p >= 1 ? 1 : (float)(1 / (1 - d->p));
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_dropout,
+                                    .arg = a,
+                                    .blocks = a->grid.blocks,
+                                    .parts = a->grid.parts,
+                                    .scratch_bytes = NATIVE_SEGMENT * sizeof(uint16_t) };
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_access(&phase, a->y.id, CVY_WRITE_CELL);
     return cvy_plan_phase(plan, &phase);

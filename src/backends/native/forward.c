@@ -1,27 +1,30 @@
-/* Forward chains: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL], any of them absent, as at most two phases: the
- * statistics' slots, then one pass that normalises, adds, activates and pools a few rows at a time. Results in
- * between reach memory only if someone else reads them. What a batch norm computes is in bn.c. */
+/* Forward chains: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL], any of them absent, as at
+ * most two phases: the statistics' slots, then one pass that normalises, adds, activates and pools
+ * a few rows at a time. Results in between reach memory only if someone else reads them. What a
+ * batch norm computes is in bn.c. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 
-/* ------------------------------------------------------------------------------------------------ the pass */
+/* ------------------------------------------------------------------------------------- the pass */
 
 struct forward {
     const struct cvyi_rows_kernels *k;
     struct native_grid grid;
     struct native_lanes x, other; /* other: ADD's other operand */
-    struct native_lanes normed, summed, rows, y; /* results: of the norm, of the sum, of the last of norm, sum and
-                                                    activation, of pooling; absent where not kept */
+    /* results: of the norm, of the sum, of the last of norm, sum and activation, of pooling; absent
+     * where not kept */
+    struct native_lanes normed, summed, rows, y;
     bool norm, add, act, pool, added_first;
-    bool flat;                    /* no padding between channels: several are one run */
-    int affine;                   /* buffer of struct cvyi_affine [c] */
+    bool flat;  /* no padding between channels: several are one run */
+    int affine; /* buffer of struct cvyi_affine [c] */
     cvyi_act_fn *act_fn;
     cvyi_norm_act_fn *norm_act_fn;
     float alpha;
     struct native_pool window;
-    size_t ring;                  /* floats of scratch for rows that are not kept */
-    const struct native_pick *pick; /* pooling remembers where its maxima are, and normalises as it goes */
+    size_t ring; /* floats of scratch for rows that are not kept */
+    /* pooling remembers where its maxima are, and normalises as it goes */
+    const struct native_pick *pick;
 };
 
 struct channel {
@@ -32,8 +35,8 @@ struct channel {
 };
 
 /* The sum and the activation of pixels [p, p + pixels), from src to dst. */
-static void finish(const struct forward *f, const struct channel *ch, const float *src, size_t p, size_t pixels,
-                   float *dst)
+static void finish(const struct forward *f, const struct channel *ch, const float *src, size_t p,
+                   size_t pixels, float *dst)
 {
     size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
     if (f->add) {
@@ -46,7 +49,8 @@ static void finish(const struct forward *f, const struct channel *ch, const floa
 }
 
 /* Pixels [p, p + pixels) of everything before pooling, to dst. */
-static void make(const struct forward *f, const struct channel *ch, size_t p, size_t pixels, float *dst)
+static void make(const struct forward *f, const struct channel *ch, size_t p, size_t pixels,
+                 float *dst)
 {
     size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
     const float *src = ch->x + at;
@@ -63,22 +67,27 @@ static void make(const struct forward *f, const struct channel *ch, size_t p, si
 }
 
 /* Rows [from, to) to where pooling finds them: the kept plane, or a ring that holds one window. */
-static void make_rows(const struct forward *f, const struct channel *ch, size_t from, size_t to, float *ring)
+static void make_rows(const struct forward *f, const struct channel *ch, size_t from, size_t to,
+                      float *ring)
 {
     const struct native_pool *p = &f->window;
     size_t row = p->row.iw * NATIVE_LANES;
     while (from < to) {
-        size_t slot = from % p->held, end = ch->rows || to - from <= p->held - slot ? to : from + p->held - slot;
-        make(f, ch, from * p->row.iw, (end - from) * p->row.iw, ch->rows ? ch->rows + from * row : ring + slot * row);
+        size_t slot = from % p->held,
+               end = ch->rows || to - from <= p->held - slot ? to : from + p->held - slot;
+        make(f, ch, from * p->row.iw, (end - from) * p->row.iw,
+             ch->rows ? ch->rows + from * row : ring + slot * row);
         from = end;
     }
 }
 
-static void pool_plane(const struct forward *f, const struct channel *ch, float *ring, const float **rows)
+static void pool_plane(const struct forward *f, const struct channel *ch, float *ring,
+                       const float **rows)
 {
     const struct native_pool *p = &f->window;
     size_t row = p->row.iw * NATIVE_LANES, made = 0;
-    bool chained = !f->pick && (f->norm || f->add || f->act), all = ch->rows || ch->normed || ch->summed;
+    bool chained = !f->pick && (f->norm || f->add || f->act),
+         all = ch->rows || ch->normed || ch->summed;
     for (size_t oy = 0; oy < p->oh; oy++) {
         size_t begin, end;
         native_pool_rows(p, oy, &begin, &end);
@@ -88,7 +97,9 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
             if (made < end) made = end;
         }
         for (size_t r = begin; r < end; r++)
-            rows[r - begin] = !chained ? ch->x + r * row : ch->rows ? ch->rows + r * row : ring + r % p->held * row;
+            rows[r - begin] = !chained   ? ch->x + r * row
+                              : ch->rows ? ch->rows + r * row
+                                         : ring + r % p->held * row;
         size_t o = oy * p->row.ow * NATIVE_LANES;
         float *y = ch->y + o;
         if (f->pick)
@@ -100,29 +111,36 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
     if (chained && all) make_rows(f, ch, made, p->ih, ring);
 }
 
-static struct channel channel_at(const struct forward *f, const struct cvy_run *run, size_t block, size_t c)
+static struct channel channel_at(const struct forward *f, const struct cvy_run *run, size_t block,
+                                 size_t c)
 {
     return (struct channel){
-        .x = native_at(run, &f->x, block, c), .other = native_at_or_null(run, &f->other, block, c),
-        .normed = native_at_or_null(run, &f->normed, block, c), .summed = native_at_or_null(run, &f->summed, block, c),
-        .rows = native_at_or_null(run, &f->rows, block, c), .y = native_at_or_null(run, &f->y, block, c),
+        .x = native_at(run, &f->x, block, c),
+        .other = native_at_or_null(run, &f->other, block, c),
+        .normed = native_at_or_null(run, &f->normed, block, c),
+        .summed = native_at_or_null(run, &f->summed, block, c),
+        .rows = native_at_or_null(run, &f->rows, block, c),
+        .y = native_at_or_null(run, &f->y, block, c),
         .picked = f->pick ? native_at_or_null(run, &f->pick->x, block, c) : NULL,
         .at = f->pick ? cvyi_pick_at(f->pick, run, block, c) : NULL,
     };
 }
 
 /* Channels [c0, c1) of one block. */
-static void run_cell(const struct forward *f, const struct cvy_run *run, struct native_cell cell, float *ring)
+static void run_cell(const struct forward *f, const struct cvy_run *run, struct native_cell cell,
+                     float *ring)
 {
     const float **rows = (const float **)(ring + f->ring);
     size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
     const struct cvyi_affine *affine = native_buf(run, f->affine);
-    if (f->flat && (!f->norm || pixels == 1)) { /* fully connected: one vector a channel is too little for a call */
+    /* fully connected: one vector a channel is too little for a call */
+    if (f->flat && (!f->norm || pixels == 1)) {
         struct channel ch = channel_at(f, run, cell.block, cell.c0);
         for (size_t p = 0, m; p < channels * pixels; p += m) {
             m = channels * pixels - p < NATIVE_SEGMENT ? channels * pixels - p : NATIVE_SEGMENT;
             const float *src = ch.x + p * NATIVE_LANES;
-            float *dst = ch.rows + p * NATIVE_LANES, *to = ch.normed ? ch.normed + p * NATIVE_LANES : dst;
+            float *dst = ch.rows + p * NATIVE_LANES,
+                  *to = ch.normed ? ch.normed + p * NATIVE_LANES : dst;
             if (f->norm) f->k->each_norm(to, src, m, affine + cell.c0 + p);
             finish(f, &ch, f->norm ? to : src, p, m, dst);
         }
@@ -136,22 +154,25 @@ static void run_cell(const struct forward *f, const struct cvy_run *run, struct 
             continue;
         }
         for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT)
-            make(f, &ch, p, pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT, ch.rows + p * NATIVE_LANES);
+            make(f, &ch, p, pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT,
+                 ch.rows + p * NATIVE_LANES);
     }
 }
 
-static void run_forward(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
 {
     const struct forward *f = arg;
     struct native_cell cell = native_cell(f->grid, f->x.c, task);
     NATIVE_BLOCKS(cell, run) run_cell(f, run, cell, worker->scratch);
 }
 
-/* ------------------------------------------------------------------------------------------------ planning */
+/* ------------------------------------------------------------------------------------- planning */
 
-/* The result of an op of the chain, absent if nobody reads it after the piece: `end` is the piece's last op. */
-static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op_desc *op, const struct cvy_op_desc *end,
-                                size_t last)
+/* The result of an op of the chain, absent if nobody reads it after the piece: `end` is the piece's
+ * last op. */
+static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op_desc *op,
+                                const struct cvy_op_desc *end, size_t last)
 {
     bool needed = op && (op == end || cvy_plan_needed_after(plan, op->out[0], last));
     return native_lanes(plan, needed ? op->out[0] : -1);
@@ -163,15 +184,16 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return cvyi_forward_parse(ops, n).n;
 }
 
-static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                    size_t first)
+static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *ops, int n, size_t first)
 {
     struct native_forward chain = cvyi_forward_parse(ops, n);
     const struct cvy_op_desc *end = &ops[n - 1], *norm = chain.norm, *act = chain.act;
     struct native_bn bn = { .slots = -1 };
     if (chain.stats) {
         bn = cvyi_bn_of(native, plan, chain.stats);
-        if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0) return CVY_E_NOMEM;
+        if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0)
+            return CVY_E_NOMEM;
         NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn, chain.stats->in[0]));
         bn.source = NATIVE_BN_SLOTS;
         if (n == 1) return cvyi_bn_affine_gate(plan, chain.stats->name, &bn);
@@ -184,15 +206,22 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     const struct cvyi_rows_kernels *k = native->kernels->rows;
     size_t last = first + (size_t)n - 1;
     struct native_pick *pick = NULL;
-    const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm; /* the last before pooling */
+    /* the last before pooling */
+    const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm;
     *f = (struct forward){
-        .k = k, .x = native_lanes(plan, begin->in[0]),
+        .k = k,
+        .x = native_lanes(plan, begin->in[0]),
         .other = native_lanes(plan, chain.add ? chain.add->in[chain.added_first ? 1 : 0] : -1),
         .normed = kept(plan, norm == made ? NULL : norm, end, last),
         .summed = kept(plan, chain.add == made ? NULL : chain.add, end, last),
-        .rows = kept(plan, made, end, last), .y = native_lanes(plan, chain.pool ? chain.pool->out[0] : -1),
-        .norm = norm, .add = chain.add, .act = act, .pool = chain.pool,
-        .added_first = chain.added_first, .affine = -1,
+        .rows = kept(plan, made, end, last),
+        .y = native_lanes(plan, chain.pool ? chain.pool->out[0] : -1),
+        .norm = norm,
+        .add = chain.add,
+        .act = act,
+        .pool = chain.pool,
+        .added_first = chain.added_first,
+        .affine = -1,
     };
     if (norm && chain.pool && !chain.add && !act) {
         NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm->in[0], last, &pick));
@@ -206,7 +235,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
             apply.momentum = bn.momentum, apply.unbiased = bn.unbiased;
             apply.running_mean = bn.running_mean, apply.running_var = bn.running_var;
         }
-        f->affine = apply.coefficients = cvyi_bn_coefficients(plan, &apply, norm->name, sizeof(struct cvyi_affine));
+        f->affine = apply.coefficients =
+            cvyi_bn_coefficients(plan, &apply, norm->name, sizeof(struct cvyi_affine));
         if (f->affine < 0) return CVY_E_NOMEM;
         NATIVE_TRY(cvyi_bn_affine_gate(plan, norm->name, &apply));
     }
@@ -214,8 +244,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
-    f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) && native_dense(&f->normed) &&
-              native_dense(&f->summed) && native_dense(&f->rows);
+    f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) &&
+              native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
     native_chose(plan, CHOICE_FLAT, f->flat);
     native_chose(plan, CHOICE_PICK, pick);
     native_chose(plan, CHOICE_PICK_SUMS, pick && pick->x.id >= 0);
@@ -230,9 +260,13 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         if (made && !pick && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
     }
 
-    struct cvy_phase_desc phase = {
-        .name = name, .run = run_forward, .arg = f, .blocks = f->grid.blocks, .parts = f->grid.parts,
-        .scratch_bytes = f->ring * sizeof(float) + held * sizeof(float *) };
+    struct cvy_phase_desc phase = { .name = name,
+                                    .run = run_forward,
+                                    .arg = f,
+                                    .blocks = f->grid.blocks,
+                                    .parts = f->grid.parts,
+                                    .scratch_bytes =
+                                        f->ring * sizeof(float) + held * sizeof(float *) };
     native_access(&phase, f->x.id, CVY_READ_CELL);
     native_access(&phase, f->other.id, CVY_READ_CELL);
     native_access(&phase, f->normed.id, CVY_WRITE_CELL);

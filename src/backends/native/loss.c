@@ -1,15 +1,20 @@
-/* Softmax and the cross-entropy loss. Channels meet here, so a task is an image block with all its channels. A block's
- * loss is summed over its lanes in double, blocks are folded in order. */
+/* Softmax and the cross-entropy loss. Channels meet here, so a task is an image block with all its
+ * channels. A block's loss is summed over its lanes in double, blocks are folded in order. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 
-struct softmax { const struct cvyi_loss_kernels *k; struct native_lanes x, y; };
+struct softmax {
+    const struct cvyi_loss_kernels *k;
+    struct native_lanes x, y;
+};
 
-static void run_softmax(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_softmax(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
 {
     const struct softmax *a = arg;
-    float *pixel = worker->scratch; /* the kernel has one stride, and the planes of x and y may differ */
+    /* the kernel has one stride, and the planes of x and y may differ */
+    float *pixel = worker->scratch;
     size_t pixels = a->x.h * a->x.w, bytes = NATIVE_LANES * sizeof(float);
     if (!native_images(run, task)) return;
     const float *x = native_at(run, &a->x, task, 0);
@@ -26,34 +31,41 @@ static void run_softmax(const void *arg, const struct cvy_run *run, size_t task,
     }
 }
 
-static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op)
 {
     struct softmax *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->loss, a->x = native_lanes(plan, op->in[0]), a->y = native_lanes(plan, op->out[0]);
-    struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_softmax, .arg = a, .blocks = native->blocks, .parts = 1,
-        .scratch_bytes = a->x.c * NATIVE_LANES * sizeof(float) };
+    a->k = native->kernels->loss, a->x = native_lanes(plan, op->in[0]),
+    a->y = native_lanes(plan, op->out[0]);
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_softmax,
+                                    .arg = a,
+                                    .blocks = native->blocks,
+                                    .parts = 1,
+                                    .scratch_bytes = a->x.c * NATIVE_LANES * sizeof(float) };
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_access(&phase, a->y.id, CVY_WRITE_CELL);
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ loss */
+/* ----------------------------------------------------------------------------------------- loss */
 
 struct loss {
     const struct cvyi_loss_kernels *k;
-    struct native_lanes x, dx;    /* one plane stride for both: the kernel's */
+    struct native_lanes x, dx; /* one plane stride for both: the kernel's */
     float smoothing;
-    int slots, stats;             /* double [block][2]: sum of losses, number correct */
+    int slots, stats; /* double [block][2]: sum of losses, number correct */
 };
 
-static void run_loss(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_loss(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     const struct loss *a = arg;
     size_t images = native_images(run, task);
     int32_t label[CVYI_LANES] = { 0 };
-    float loss[CVYI_LANES], *dx = a->dx.id < 0 ? NULL : native_at(run, &a->dx, task, 0), *block = dx;
+    float loss[CVYI_LANES], *dx = a->dx.id < 0 ? NULL : native_at(run, &a->dx, task, 0),
+                            *block = dx;
     const float *x = native_at(run, &a->x, task, 0);
     uint8_t correct[CVYI_LANES];
     if (!images) return;
@@ -70,8 +82,8 @@ static void run_loss(const void *arg, const struct cvy_run *run, size_t task, st
             memcpy(copy + c * NATIVE_LANES, x + c * ld, NATIVE_LANES * sizeof *copy);
         x = copy, ld = NATIVE_LANES;
     }
-    a->k->cross_entropy(block, x, a->x.c, ld, label, (unsigned)images, a->smoothing, (float)(1.0 / (double)run->n), loss,
-                        correct);
+    a->k->cross_entropy(block, x, a->x.c, ld, label, (unsigned)images, a->smoothing,
+                        (float)(1.0 / (double)run->n), loss, correct);
     if (block != dx)
         for (size_t c = 0; c < a->x.c; c++)
             memcpy(dx + c * dx_ld, block + c * NATIVE_LANES, NATIVE_LANES * sizeof *dx);
@@ -80,28 +92,36 @@ static void run_loss(const void *arg, const struct cvy_run *run, size_t task, st
     for (size_t l = 0; l < images; l++) slot[0] += (double)loss[l], slot[1] += (double)correct[l];
 }
 
-static void run_fold(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_fold(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     const struct loss *a = arg;
     const double *slot = run->buf[a->slots];
     double *stats = run->buf[a->stats], sum = 0, correct = 0;
     (void)task, (void)worker;
-    for (size_t b = 0; b < native_blocks_in_use(run); b++) sum += slot[2 * b], correct += slot[2 * b + 1];
+    for (size_t b = 0; b < native_blocks_in_use(run); b++)
+        sum += slot[2 * b], correct += slot[2 * b + 1];
     stats[0] = sum, stats[1] = correct;
 }
 
-static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *op)
 {
     struct loss *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct loss){
-        .k = native->kernels->loss, .x = native_lanes(plan, op->in[0]), .dx = native_lanes(plan, native_out(op, 1)),
-        .smoothing = (float)op->u.loss.label_smoothing, .stats = op->out[0] };
+    *a = (struct loss){ .k = native->kernels->loss,
+                        .x = native_lanes(plan, op->in[0]),
+                        .dx = native_lanes(plan, native_out(op, 1)),
+                        .smoothing = (float)op->u.loss.label_smoothing,
+                        .stats = op->out[0] };
     a->slots = cvy_plan_buffer(plan, op->name, native->blocks * 2 * sizeof(double), false);
     if (a->slots < 0) return CVY_E_NOMEM;
-    struct cvy_phase_desc blocks = {
-        .name = op->name, .run = run_loss, .arg = a, .blocks = native->blocks, .parts = 1,
-        .scratch_bytes = 2 * a->x.c * NATIVE_LANES * sizeof(float) };
+    struct cvy_phase_desc blocks = { .name = op->name,
+                                     .run = run_loss,
+                                     .arg = a,
+                                     .blocks = native->blocks,
+                                     .parts = 1,
+                                     .scratch_bytes = 2 * a->x.c * NATIVE_LANES * sizeof(float) };
     native_access(&blocks, a->x.id, CVY_READ_CELL);
     native_access(&blocks, a->dx.id, CVY_WRITE_CELL);
     native_access(&blocks, a->slots, CVY_WRITE_CELL);
@@ -119,11 +139,12 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return ops[0].kind == CVY_OP_SOFTMAX || x.h * x.w == 1; /* one label an image */
 }
 
-static enum cvy_status plan_family(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                   size_t first)
+static enum cvy_status plan_family(struct native *native, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *ops, int n, size_t first)
 {
     (void)n, (void)first;
-    return ops[0].kind == CVY_OP_SOFTMAX ? plan_softmax(native, plan, &ops[0]) : plan_loss(native, plan, &ops[0]);
+    return ops[0].kind == CVY_OP_SOFTMAX ? plan_softmax(native, plan, &ops[0])
+                                         : plan_loss(native, plan, &ops[0]);
 }
 
 const struct native_family cvyi_native_loss = { take, plan_family };

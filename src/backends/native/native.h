@@ -1,8 +1,9 @@
-/* The native backend's private header: its state, the grid every phase uses, addresses in the lanes layout, and the
- * interface between backend.c and the families (one file per group of operators).
+/* The native backend's private header: its state, the grid every phase uses, addresses in the lanes
+ * layout, and the interface between backend.c and the families (one file per group of operators).
  *
- * A family is asked with the ops that start at this place of the program; take answers how many it wants (0: none) and
- * plan appends the phases. Nothing here knows nets, threads or instruction sets. */
+ * A family is asked with the ops that start at this place of the program; take answers how many it
+ * wants (0: none) and plan appends the phases. Nothing here knows nets, threads or instruction
+ * sets. */
 #ifndef CVYI_NATIVE_H
 #define CVYI_NATIVE_H
 
@@ -17,59 +18,62 @@ struct native_pick;   /* pick.c: where the maxima of one pooling were */
 /* One per program, from cvy_plan_alloc. */
 struct native {
     const struct cvyi_kernels *kernels;
-    size_t capacity, blocks;        /* images, ceil(capacity / 16) */
+    size_t capacity, blocks; /* images, ceil(capacity / 16) */
     bool training;
-    struct native_weight *weights;  /* list, by weight id */
-    struct native_pick *picks;      /* list, by the value that is pooled */
+    struct native_weight *weights; /* list, by weight id */
+    struct native_pick *picks;     /* list, by the value that is pooled */
 };
 
-/* ------------------------------------------------------------------------------------------------ choices */
+/* -------------------------------------------------------------------------------------- choices */
 
-/* Every choice that native makes by a number: which plan, and on which side of a threshold a shape is. Each is answered
- * through native_chose, which tells the log, and tests/choices_test.c must have seen both answers from cases whose results
- * it compared with the reference's. tests/choices.py: no constant of native bends a plan without being in such a question.
- * X(name, what yes means) */
-#define NATIVE_CHOICES(X)                                                                                            \
-    X(BLOCKS, "sixteen blocks of images: tasks enough")                                                              \
-    X(WIDE, "conv2d: the result is a wide map")                                                                      \
-    X(WHOLE, "conv2d: the kernel is the whole map")                                                                  \
-    X(CHUNKS, "conv2d: more products than one chain may have")                                                       \
-    X(TAPS, "conv2d: one source channel alone has more")                                                             \
-    X(HELD, "conv2d: the weights of a part stay in L2")                                                              \
-    X(BANDS, "conv2d: several bands of pixels")                                                                      \
-    X(PARTS, "conv2d: several parts of the channels")                                                                \
-    X(REGIONS, "conv2d: several regions")                                                                            \
-    X(NARROW, "conv2d: regions are cut between columns, too")                                                        \
-    X(MIRROR, "conv2d: the data gradient")                                                                           \
-    X(OUTER, "conv2d.dw: by images")                                                                                 \
-    X(OWNED, "conv2d.dw: tasks own weights")                                                                         \
-    X(OWNABLE, "conv2d.dw: weights enough to be owned")                                                              \
-    X(SLOT_HELD, "conv2d.dw: what a task has of a slot stays in L2")                                                 \
-    X(OWNED_SMALL, "conv2d.dw: an owning task's weights are the fewest")                                             \
-    X(INTERIOR, "conv2d.dw: taps share the pixels where all are valid")                                              \
-    X(STRIP_ROWS, "conv2d.dw: several rows a strip")                                                                 \
-    X(LONG_ROWS, "conv2d.dw: rows longer than the kernel takes")                                                     \
-    X(CALLS, "conv2d.dw: more input channels than a call takes")                                                     \
-    X(SLOT_FIT, "conv2d.dw: the source of a block stays in L2")                                                      \
-    X(SLOT_BANDS, "conv2d.dw: several bands of rows")                                                                \
-    X(SLOT_PARTS, "conv2d.dw: several ranges of channels")                                                           \
-    X(OUTER_BLOCKS, "conv2d.dw: more blocks than the kernel takes")                                                  \
-    X(OUTER_RANGES, "conv2d.dw: several ranges of input channels")                                                   \
-    X(SGD_GATE, "sgd: too few weights for a task")                                                                   \
-    X(SGD_TASKS, "sgd: several tasks")                                                                               \
-    X(SGD_MOST, "sgd: more than the most tasks")                                                                     \
-    X(SGD_CELLS, "sgd: by the cells of a wide map")                                                                  \
-    X(INGEST_BANDS, "ingest: few cells: bands of pixels")                                                            \
-    X(FLAT_TASKS, "reorder: a parameter of several tasks")                                                           \
-    X(FEW_ROWS, "pool2d: an average with fewer rows than its window")                                                \
-    X(BN_WIDE, "batch_norm: of a wide map")                                                                          \
-    X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")                                                  \
-    X(SEGMENTS, "rows: more pixels than pass from op to op at once")                                                 \
-    X(SPLIT_ROWS, "rows: segments end inside rows")                                                                  \
-    X(FLAT, "rows: several channels are one run")                                                                    \
-    X(PICK, "rows: maxima remember their place")                                                                     \
-    X(PICK_SUMS, "rows: and x there")                                                                                \
+/* Every choice that native makes by a number: which plan, and on which side of a threshold a shape
+ * is. Each is answered through native_chose, which tells the log, and tests/choices_test.c must
+ * have seen both answers from cases whose results it compared with the reference's.
+ * tests/choices.py: no constant of native bends a plan without being in such a question. X(name,
+ * what yes means) */
+/* clang-format off */
+#define NATIVE_CHOICES(X)                                                \
+    X(BLOCKS, "sixteen blocks of images: tasks enough")                  \
+    X(WIDE, "conv2d: the result is a wide map")                          \
+    X(WHOLE, "conv2d: the kernel is the whole map")                      \
+    X(CHUNKS, "conv2d: more products than one chain may have")           \
+    X(TAPS, "conv2d: one source channel alone has more")                 \
+    X(HELD, "conv2d: the weights of a part stay in L2")                  \
+    X(BANDS, "conv2d: several bands of pixels")                          \
+    X(PARTS, "conv2d: several parts of the channels")                    \
+    X(REGIONS, "conv2d: several regions")                                \
+    X(NARROW, "conv2d: regions are cut between columns, too")            \
+    X(MIRROR, "conv2d: the data gradient")                               \
+    X(OUTER, "conv2d.dw: by images")                                     \
+    X(OWNED, "conv2d.dw: tasks own weights")                             \
+    X(OWNABLE, "conv2d.dw: weights enough to be owned")                  \
+    X(SLOT_HELD, "conv2d.dw: what a task has of a slot stays in L2")     \
+    X(OWNED_SMALL, "conv2d.dw: an owning task's weights are the fewest") \
+    X(INTERIOR, "conv2d.dw: taps share the pixels where all are valid")  \
+    X(STRIP_ROWS, "conv2d.dw: several rows a strip")                     \
+    X(LONG_ROWS, "conv2d.dw: rows longer than the kernel takes")         \
+    X(CALLS, "conv2d.dw: more input channels than a call takes")         \
+    X(SLOT_FIT, "conv2d.dw: the source of a block stays in L2")          \
+    X(SLOT_BANDS, "conv2d.dw: several bands of rows")                    \
+    X(SLOT_PARTS, "conv2d.dw: several ranges of channels")               \
+    X(OUTER_BLOCKS, "conv2d.dw: more blocks than the kernel takes")      \
+    X(OUTER_RANGES, "conv2d.dw: several ranges of input channels")       \
+    X(SGD_GATE, "sgd: too few weights for a task")                       \
+    X(SGD_TASKS, "sgd: several tasks")                                   \
+    X(SGD_MOST, "sgd: more than the most tasks")                         \
+    X(SGD_CELLS, "sgd: by the cells of a wide map")                      \
+    X(INGEST_BANDS, "ingest: few cells: bands of pixels")                \
+    X(FLAT_TASKS, "reorder: a parameter of several tasks")               \
+    X(FEW_ROWS, "pool2d: an average with fewer rows than its window")    \
+    X(BN_WIDE, "batch_norm: of a wide map")                              \
+    X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")      \
+    X(SEGMENTS, "rows: more pixels than pass from op to op at once")     \
+    X(SPLIT_ROWS, "rows: segments end inside rows")                      \
+    X(FLAT, "rows: several channels are one run")                        \
+    X(PICK, "rows: maxima remember their place")                         \
+    X(PICK_SUMS, "rows: and x there")                                    \
     X(KEPT, "rows: a result inside a chain is kept")
+/* clang-format on */
 
 #define NATIVE_CHOICE_NAME(name, meaning) CHOICE_##name,
 enum native_choice { NATIVE_CHOICES(NATIVE_CHOICE_NAME) NATIVE_N_CHOICES };
@@ -82,50 +86,57 @@ static inline bool native_chose(const struct cvy_plan *plan, enum native_choice 
     return yes;
 }
 
-/* ------------------------------------------------------------------------------------------------ families */
+/* ------------------------------------------------------------------------------------- families */
 
 struct native_family {
     int (*take)(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
-    enum cvy_status (*plan)(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                            size_t first);
+    enum cvy_status (*plan)(struct native *native, struct cvy_plan *plan,
+                            const struct cvy_op_desc *ops, int n, size_t first);
 };
 
 extern const struct cvy_backend cvyi_native_backend;
 
-extern const struct native_family cvyi_native_conv;    /* CONV2D, CONV2D_BWD_DATA, CONV2D_BWD_WEIGHTS */
+/* CONV2D, CONV2D_BWD_DATA, CONV2D_BWD_WEIGHTS */
+extern const struct native_family cvyi_native_conv;
 extern const struct native_family cvyi_native_sgd;     /* SGD */
 extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
 extern const struct native_family cvyi_native_forward; /* BN_STATS, BN_APPLY, BN_INFER, ACT, POOL */
 extern const struct native_family cvyi_native_backward; /* their gradients */
-extern const struct native_family cvyi_native_frozen;  /* BN_INFER_BWD */
-extern const struct native_family cvyi_native_join;    /* ADD, CONCAT, SLICE, PAD */
-extern const struct native_family cvyi_native_dropout; /* DROPOUT, DROPOUT_BWD */
-extern const struct native_family cvyi_native_loss;    /* SOFTMAX, LOSS */
+extern const struct native_family cvyi_native_frozen;   /* BN_INFER_BWD */
+extern const struct native_family cvyi_native_join;     /* ADD, CONCAT, SLICE, PAD */
+extern const struct native_family cvyi_native_dropout;  /* DROPOUT, DROPOUT_BWD */
+extern const struct native_family cvyi_native_loss;     /* SOFTMAX, LOSS */
 
-/* ------------------------------------------------------------------------------------------------ grid */
+/* ----------------------------------------------------------------------------------------- grid */
 
 static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/* The grid of a phase whose result has `channels` channels of `pixels` pixels: task = block * parts + part, a part being
- * `unit` channels (0: as even as can be). From the shape alone, never from the thread count.
- * Wide maps, of one pixel and many channels (fully connected), are cut by channels only and a task has all images: their
- * statistics, folding them, their weights' gradient and its update then stay in one task, and weights, which are more than
- * the maps there, stay with one core. */
-struct native_grid { size_t blocks, parts, unit; };
+/* The grid of a phase whose result has `channels` channels of `pixels` pixels: task = block * parts
+ * + part, a part being `unit` channels (0: as even as can be). From the shape alone, never from the
+ * thread count.
+ * Wide maps, of one pixel and many channels (fully connected), are cut by channels only and a task
+ * has all images: their statistics, folding them, their weights' gradient and its update then stay
+ * in one task, and weights, which are more than the maps there, stay with one core. */
+struct native_grid {
+    size_t blocks, parts, unit;
+};
 
 #define NATIVE_TASKS ((size_t)16) /* enough for the threads we expect, few enough to cost nothing */
 #define NATIVE_WIDE ((size_t)5)   /* parts; with fewer, threads would wait for the longest */
 
-/* Parts of a block at most: sixteen blocks are tasks enough, and then a task owns all of its block. */
+/* Parts of a block at most: sixteen blocks are tasks enough, and then a task owns all of its
+ * block. */
 static inline size_t native_parts(const struct native *native)
 {
     return ceil_div(NATIVE_TASKS, native->blocks);
 }
 
-static inline struct native_grid native_grid(const struct native *native, size_t channels, size_t pixels)
+static inline struct native_grid native_grid(const struct native *native, size_t channels,
+                                             size_t pixels)
 {
     size_t blocks = native->blocks, parts = native_parts(native);
-    size_t vectors = ceil_div(channels, NATIVE_LANES); /* weight gradients have channels in the lanes */
+    /* weight gradients have channels in the lanes */
+    size_t vectors = ceil_div(channels, NATIVE_LANES);
     if (pixels == 1 && vectors >= NATIVE_WIDE) {
         size_t unit = ceil_div(vectors, NATIVE_TASKS) * NATIVE_LANES;
         return (struct native_grid){ 1, ceil_div(channels, unit), unit };
@@ -135,7 +146,9 @@ static inline struct native_grid native_grid(const struct native *native, size_t
 }
 
 /* What task `task` of such a grid owns: channels [c0, c1) of blocks [block, end). */
-struct native_cell { size_t block, end, c0, c1; };
+struct native_cell {
+    size_t block, end, c0, c1;
+};
 
 static inline struct native_cell native_cell(struct native_grid grid, size_t channels, size_t task)
 {
@@ -144,7 +157,8 @@ static inline struct native_cell native_cell(struct native_grid grid, size_t cha
         size_t c0 = part * grid.unit, c1 = c0 + grid.unit;
         return (struct native_cell){ 0, SIZE_MAX, c0, c1 < channels ? c1 : channels };
     }
-    return (struct native_cell){ block, block + 1, channels * part / grid.parts, channels * (part + 1) / grid.parts };
+    return (struct native_cell){ block, block + 1, channels * part / grid.parts,
+                                 channels * (part + 1) / grid.parts };
 }
 
 /* Blocks that hold images in this run; tasks of the others return at once. */
@@ -165,10 +179,13 @@ static inline size_t native_images(const struct cvy_run *run, size_t block)
 #define NATIVE_BLOCKS(cell, run) \
     for (; (cell).block < (cell).end && native_images(run, (cell).block); (cell).block++)
 
-/* ------------------------------------------------------------------------------------------------ addresses */
+/* ------------------------------------------------------------------------------------ addresses */
 
 /* A value in the lanes layout, as phases remember it. id < 0: absent. */
-struct native_lanes { int id; size_t c, h, w, plane; };
+struct native_lanes {
+    int id;
+    size_t c, h, w, plane;
+};
 
 static inline struct native_lanes native_lanes(const struct cvy_plan *plan, int id)
 {
@@ -185,25 +202,39 @@ static inline int native_root(const struct cvy_plan *plan, int id)
 }
 
 /* First float of channel c of block b. */
-static inline float *native_at(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
+static inline float *native_at(const struct cvy_run *run, const struct native_lanes *v,
+                               size_t block, size_t c)
 {
     return (float *)run->buf[v->id] + (block * v->c + c) * v->plane * NATIVE_LANES;
 }
 
-static inline float *native_at_or_null(const struct cvy_run *run, const struct native_lanes *v, size_t block, size_t c)
+static inline float *native_at_or_null(const struct cvy_run *run, const struct native_lanes *v,
+                                       size_t block, size_t c)
 {
     return v->id < 0 ? NULL : native_at(run, v, block, c);
 }
 
 /* Absent, or without padding between channels. */
-static inline bool native_dense(const struct native_lanes *v) { return v->id < 0 || v->plane == v->h * v->w; }
+static inline bool native_dense(const struct native_lanes *v)
+{
+    return v->id < 0 || v->plane == v->h * v->w;
+}
 
 /* A parameter or other plain buffer; NULL if absent. */
-static inline void *native_buf(const struct cvy_run *run, int id) { return id < 0 ? NULL : run->buf[id]; }
+static inline void *native_buf(const struct cvy_run *run, int id)
+{
+    return id < 0 ? NULL : run->buf[id];
+}
 
 /* Optional inputs and outputs of an op: -1 if the list is shorter. */
-static inline int native_in(const struct cvy_op_desc *op, int i) { return i < op->n_in ? op->in[i] : -1; }
-static inline int native_out(const struct cvy_op_desc *op, int i) { return i < op->n_out ? op->out[i] : -1; }
+static inline int native_in(const struct cvy_op_desc *op, int i)
+{
+    return i < op->n_in ? op->in[i] : -1;
+}
+static inline int native_out(const struct cvy_op_desc *op, int i)
+{
+    return i < op->n_out ? op->out[i] : -1;
+}
 
 /* Adds an access to a phase; absent values are ignored. */
 static inline void native_access(struct cvy_phase_desc *phase, int id, enum cvy_access access)
@@ -213,42 +244,57 @@ static inline void native_access(struct cvy_phase_desc *phase, int id, enum cvy_
     phase->access[phase->n_access++].access = access;
 }
 
-static inline struct native_grid native_grid_of(const struct native *native, const struct native_lanes *v)
+static inline struct native_grid native_grid_of(const struct native *native,
+                                                const struct native_lanes *v)
 {
     return native_grid(native, v->c, v->h * v->w);
 }
 
-/* How tasks of a grid read and write buffers with a number for each channel: of a wide map, those of their own channels. */
-static inline enum cvy_access native_read(struct native_grid grid) { return grid.unit ? CVY_READ_CELL : CVY_READ_ALL; }
-static inline enum cvy_access native_write(struct native_grid grid) { return grid.unit ? CVY_WRITE_CELL : CVY_WRITE_ALL; }
+/* How tasks of a grid read and write buffers with a number for each channel: of a wide map, those
+ * of their own channels. */
+static inline enum cvy_access native_read(struct native_grid grid)
+{
+    return grid.unit ? CVY_READ_CELL : CVY_READ_ALL;
+}
+static inline enum cvy_access native_write(struct native_grid grid)
+{
+    return grid.unit ? CVY_WRITE_CELL : CVY_WRITE_ALL;
+}
 
 /* Adds an access by cells of `grid`; of everything if that is not how the value itself is cut. */
 static inline void native_cell_access(struct cvy_phase_desc *phase, const struct native *native,
-                                      const struct native_lanes *v, struct native_grid grid, bool write)
+                                      const struct native_lanes *v, struct native_grid grid,
+                                      bool write)
 {
     bool same = v->id >= 0 && native_grid_of(native, v).unit == grid.unit;
-    native_access(phase, v->id, write ? same ? CVY_WRITE_CELL : CVY_WRITE_ALL : same ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(phase, v->id,
+                  write  ? same ? CVY_WRITE_CELL : CVY_WRITE_ALL
+                  : same ? CVY_READ_CELL
+                         : CVY_READ_ALL);
 }
 
-/* `to` may be written over `from`, where both lie alike: planes of a flattened map are not padded, others may be. */
-static inline void native_in_place(struct cvy_phase_desc *phase, const struct native_lanes *from, const struct native_lanes *to)
+/* `to` may be written over `from`, where both lie alike: planes of a flattened map are not padded,
+ * others may be. */
+static inline void native_in_place(struct cvy_phase_desc *phase, const struct native_lanes *from,
+                                   const struct native_lanes *to)
 {
     if (from->c != to->c || from->plane != to->plane) return;
     phase->in_place.from = from->id;
     phase->in_place.to = to->id;
 }
 
-#define NATIVE_TRY(expr)                               \
-    do {                                               \
-        enum cvy_status native_status = (expr);        \
+#define NATIVE_TRY(expr)                                   \
+    do {                                                   \
+        enum cvy_status native_status = (expr);            \
         if (native_status != CVY_OK) return native_status; \
     } while (0)
 
-/* ------------------------------------------------------------------------------------------------ packed weights */
+/* ------------------------------------------------------------------------------- packed weights */
 
-/* A packed copy of weight [oc][ic][taps] ([oc][ic/groups] with groups) as the mac kernels read it: tiles of up to mo
- * output columns, each [k][tap][mo] with zero in the columns past n. Forward: columns are output channels, k runs over
- * input channels; mirror (data gradient): columns are input channels, k runs over output channels. */
+/* A packed copy of weight [oc][ic][taps] ([oc][ic/groups] with groups) as the mac kernels read it:
+ * tiles of up to mo output columns, each [k][tap][mo] with zero in the columns past n. Forward:
+ * columns are output channels, k runs over input channels; mirror (data gradient): columns are
+ * input channels, k runs over output channels. */
 struct native_tile {
     size_t group, c0, n; /* columns [c0, c0 + n) within the group */
     size_t offset;       /* of its first float in the buffer */
@@ -256,20 +302,21 @@ struct native_tile {
 struct native_packing {
     bool mirror;
     int mo;
-    size_t groups, oc, ic, taps;  /* oc, ic: per group */
+    size_t groups, oc, ic, taps; /* oc, ic: per group */
     size_t n_tiles;
     const struct native_tile *tiles;
-    size_t unit;                  /* rows that are updated together, as the wide map that they make is cut; 0: any */
-    int buffer;                   /* value id, persistent */
+    /* rows that are updated together, as the wide map that they make is cut; 0: any */
+    size_t unit;
+    int buffer; /* value id, persistent */
 };
 
-/* Makes the buffer of a packing (all fields but .buffer filled; lives as long as the program), registers its refresh
- * and remembers it for the SGD op of the weight. */
+/* Makes the buffer of a packing (all fields but .buffer filled; lives as long as the program),
+ * registers its refresh and remembers it for the SGD op of the weight. */
 enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, int weight,
                                  struct native_packing *packing);
 /* Rows [o0, o1) of the weight (over all groups) to their places. */
-void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed, size_t o0,
-                           size_t o1);
+void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed,
+                           size_t o0, size_t o1);
 /* Number of packings of a weight so far, the i-th of them. */
 size_t cvyi_native_packings(const struct native *native, int weight);
 const struct native_packing *cvyi_native_packing(const struct native *native, int weight, size_t i);

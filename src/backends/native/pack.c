@@ -1,6 +1,7 @@
-/* Packed copies of weights, in the order in which the mac kernels read them, and who has to refresh them: the caller
- * after changing weights by name, the SGD op in every step. Every element of a weight goes to exactly one place of each
- * copy, so ranges of rows may be refreshed by different tasks. Knows no convolution. */
+/* Packed copies of weights, in the order in which the mac kernels read them, and who has to refresh
+ * them: the caller after changing weights by name, the SGD op in every step. Every element of a
+ * weight goes to exactly one place of each copy, so ranges of rows may be refreshed by different
+ * tasks. Knows no convolution. */
 #include "backends/native/native.h"
 
 struct native_weight {
@@ -21,7 +22,8 @@ enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, i
 {
     size_t k = (packing->mirror ? packing->oc : packing->ic) * packing->taps;
     size_t bytes = packing->n_tiles * k * (size_t)packing->mo * sizeof(float);
-    packing->buffer = cvy_plan_buffer(plan, packing->mirror ? "packed.mirror" : "packed", bytes, true);
+    packing->buffer =
+        cvy_plan_buffer(plan, packing->mirror ? "packed.mirror" : "packed", bytes, true);
     if (packing->buffer < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct native_weight *w = cvy_plan_alloc(plan, sizeof *w), **end = &native->weights;
     if (!w) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
@@ -46,7 +48,8 @@ const struct native_packing *cvyi_native_packing(const struct native *native, in
     return NULL;
 }
 
-/* The first tile whose columns do not all lie before column c (counted over all groups of `per_group`). */
+/* The first tile whose columns do not all lie before column c (counted over all groups of
+ * `per_group`). */
 static size_t first_tile(const struct native_packing *p, size_t per_group, size_t c)
 {
     size_t lo = 0, hi = p->n_tiles;
@@ -61,15 +64,17 @@ static size_t first_tile(const struct native_packing *p, size_t per_group, size_
 
 /* dst[r*dst_row + c] = src[r*src_row + c*src_col], r < rows, c < n */
 static inline __attribute__((always_inline)) void copy_columns(float *restrict dst, size_t dst_row,
-                                                               const float *restrict src, size_t src_row,
-                                                               size_t src_col, size_t rows, size_t n)
+                                                               const float *restrict src,
+                                                               size_t src_row, size_t src_col,
+                                                               size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < n; c++) dst[r * dst_row + c] = src[r * src_row + c * src_col];
 }
 
 /* This runs in every step: the widths of whole tiles are unrolled. */
-static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, size_t src_col, size_t rows, size_t n)
+static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, size_t src_col,
+                 size_t rows, size_t n)
 {
     switch (n) {
     case 4: copy_columns(dst, dst_row, src, src_row, src_col, rows, 4); break;
@@ -81,7 +86,8 @@ static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, s
     }
 }
 
-static void pack_forward(const struct native_packing *p, const float *weight, float *packed, size_t o0, size_t o1)
+static void pack_forward(const struct native_packing *p, const float *weight, float *packed,
+                         size_t o0, size_t o1)
 {
     size_t k = p->ic * p->taps, mo = (size_t)p->mo;
     for (size_t i = first_tile(p, p->oc, o0); i < p->n_tiles; i++) {
@@ -93,12 +99,14 @@ static void pack_forward(const struct native_packing *p, const float *weight, fl
     }
 }
 
-static void pack_mirror(const struct native_packing *p, const float *weight, float *packed, size_t o0, size_t o1)
+static void pack_mirror(const struct native_packing *p, const float *weight, float *packed,
+                        size_t o0, size_t o1)
 {
     size_t k = p->ic * p->taps, mo = (size_t)p->mo;
     while (o0 < o1) {
         size_t group = o0 / p->oc, end = (group + 1) * p->oc < o1 ? (group + 1) * p->oc : o1;
-        for (size_t i = first_tile(p, p->ic, group * p->ic); i < p->n_tiles && p->tiles[i].group == group; i++) {
+        for (size_t i = first_tile(p, p->ic, group * p->ic);
+             i < p->n_tiles && p->tiles[i].group == group; i++) {
             const struct native_tile *t = &p->tiles[i];
             const float *src = weight + o0 * k + t->c0 * p->taps;
             float *dst = packed + t->offset + (o0 - group * p->oc) * p->taps * mo;
@@ -113,8 +121,8 @@ static void pack_mirror(const struct native_packing *p, const float *weight, flo
     }
 }
 
-void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed, size_t o0,
-                           size_t o1)
+void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed,
+                           size_t o0, size_t o1)
 {
     (packing->mirror ? pack_mirror : pack_forward)(packing, weight, packed, o0, o1);
 }

@@ -1,21 +1,23 @@
-/* Max pooling that remembers where its maxima were, so that neither the plane that it pools is kept for the gradient nor
- * the unpooled gradient made (see rows.h). Activations come after it (src/net/linearise.c), so what it pools is a batch
- * norm's result, or a convolution's. Decided in the forward pass by looking at who reads the plane later. */
+/* Max pooling that remembers where its maxima were, so that neither the plane that it pools is kept
+ * for the gradient nor the unpooled gradient made (see rows.h). Activations come after it
+ * (src/net/linearise.c), so what it pools is a batch norm's result, or a convolution's. Decided in
+ * the forward pass by looking at who reads the plane later. */
 #include <string.h>
 
 #include "backends/native/rows.h"
 
-/* ------------------------------------------------------------------------------------------------ deciding */
+/* ------------------------------------------------------------------------------------- deciding */
 
-/* Windows side by side, from the first pixel on; one place in a byte. Of equal maxima the first: no other tie rule has a
- * single place. Sums are cut at whole rows only if rows are short. */
+/* Windows side by side, from the first pixel on; one place in a byte. Of equal maxima the first: no
+ * other tie rule has a single place. Sums are cut at whole rows only if rows are short. */
 static bool tiles(const struct native_pool *p)
 {
-    return p->max && p->tie == CVY_TIE_FIRST && p->row.sw == p->row.kw && p->sh == p->kh && p->row.pl == 0 &&
-           p->pt == 0 && p->kh * p->row.kw <= 256 && p->row.iw <= NATIVE_SEGMENT;
+    return p->max && p->tie == CVY_TIE_FIRST && p->row.sw == p->row.kw && p->sh == p->kh &&
+           p->row.pl == 0 && p->pt == 0 && p->kh * p->row.kw <= 256 && p->row.iw <= NATIVE_SEGMENT;
 }
 
-/* Whether nobody reads the plane but one piece of gradients that can do without; *sums: whether it sums for x. */
+/* Whether nobody reads the plane but one piece of gradients that can do without; *sums: whether it
+ * sums for x. */
 static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t last, bool *sums)
 {
     const struct cvy_op_desc *ops;
@@ -23,36 +25,46 @@ static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t la
     if (cvy_plan_needed_after(plan, pooled, SIZE_MAX / 2)) return false; /* the user reads it */
     for (size_t i = last + 1; (ops = cvy_plan_chain(plan, i, &n)); i++) {
         bool reads = false;
-        for (int k = 0; k < ops->n_in; k++) reads |= ops->in[k] >= 0 && native_root(plan, ops->in[k]) == root;
+        for (int k = 0; k < ops->n_in; k++)
+            reads |= ops->in[k] >= 0 && native_root(plan, ops->in[k]) == root;
         if (!reads) continue;
         struct native_backward b = cvyi_backward_parse(ops, n);
-        if (readers++ || b.pool != ops || b.add || b.act || native_in(b.pool, 1) != pooled) return false;
-        if (b.reduce && (b.reduce->in[0] != x || cvy_plan_needed_after(plan, b.pool->out[0], i + (size_t)b.n - 1)))
+        if (readers++ || b.pool != ops || b.add || b.act || native_in(b.pool, 1) != pooled)
+            return false;
+        if (b.reduce && (b.reduce->in[0] != x ||
+                         cvy_plan_needed_after(plan, b.pool->out[0], i + (size_t)b.n - 1)))
             return false;
         *sums = b.reduce;
     }
     return readers == 1;
 }
 
-enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *pool, int x,
-                               size_t last, struct native_pick **out)
+enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan,
+                               const struct cvy_op_desc *pool, int x, size_t last,
+                               struct native_pick **out)
 {
     const struct cvy_value *v = cvy_plan_value(plan, pool->out[0]);
     cvy_shape shape = v->shape;
     struct native_pool window;
     bool sums = false;
     *out = NULL;
-    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, cvy_plan_value(plan, pool->in[0])->shape, shape, &window));
-    if (!native->training || !tiles(&window) || !one_reader(plan, pool->in[0], x, last, &sums)) return CVY_OK;
+    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, cvy_plan_value(plan, pool->in[0])->shape, shape,
+                              &window));
+    if (!native->training || !tiles(&window) || !one_reader(plan, pool->in[0], x, last, &sums))
+        return CVY_OK;
     struct native_pick *pick = cvy_plan_alloc(plan, sizeof *pick);
     if (!pick) return CVY_E_NOMEM;
-    size_t vectors = native->blocks * shape.c * shape.h * shape.w; /* of y, which was measured: no overflow */
-    *pick = (struct native_pick){
-        .next = native->picks, .window = window,
-        .pooled = pool->in[0],
-        .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
-        .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES, false) };
-    if (sums) pick->x.id = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES * sizeof(float), false);
+    /* of y, which was measured: no overflow */
+    size_t vectors = native->blocks * shape.c * shape.h * shape.w;
+    *pick = (struct native_pick){ .next = native->picks,
+                                  .window = window,
+                                  .pooled = pool->in[0],
+                                  .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
+                                  .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES,
+                                                        false) };
+    if (sums)
+        pick->x.id =
+            cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES * sizeof(float), false);
     if (pick->at < 0 || (sums && pick->x.id < 0)) return CVY_E_NOMEM;
     *out = native->picks = pick;
     return CVY_OK;
@@ -65,9 +77,10 @@ const struct native_pick *cvyi_pick_of(const struct native *native, int pooled)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ running */
+/* -------------------------------------------------------------------------------------- running */
 
-uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block, size_t c)
+uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block,
+                      size_t c)
 {
     return (uint8_t *)run->buf[pick->at] + (block * pick->x.c + c) * pick->x.plane * NATIVE_LANES;
 }
@@ -87,8 +100,9 @@ static void fold_chains(const struct cvyi_sums *t, double s1[CVYI_LANES], double
     }
 }
 
-void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const struct cvy_run *run,
-                    size_t block, size_t c, const float *g, float m, double s1[CVYI_LANES], double s2[CVYI_LANES])
+void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
+                    const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
+                    double s1[CVYI_LANES], double s2[CVYI_LANES])
 {
     const struct native_pool *p = &pick->window;
     const uint8_t *at = cvyi_pick_at(pick, run, block, c);
@@ -98,7 +112,8 @@ void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kerne
     for (size_t r = 0; r < p->ih && r < p->oh * p->kh; r++) {
         if (r > 0 && r % cut == 0) fold_chains(&t, s1, s2), t = (struct cvyi_sums){ 0 };
         size_t o = r / p->kh * row;
-        k->pick_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o, r % p->kh * p->row.kw, m);
+        k->pick_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o,
+                       r % p->kh * p->row.kw, m);
     }
     fold_chains(&t, s1, s2);
 }
@@ -111,19 +126,22 @@ static struct cvyi_pool windows(const struct native_pool *p, size_t r)
     return row;
 }
 
-void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
-                     const float *x, const float *g, const struct cvyi_bn_dx *coefficients, unsigned n_lanes)
+void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
+                     const uint8_t *at, float *dx, const float *x, const float *g,
+                     const struct cvyi_bn_dx *coefficients, unsigned n_lanes)
 {
     const struct native_pool *p = &pick->window;
     for (size_t r = 0; r < p->ih; r++) {
         struct cvyi_pool row = windows(p, r);
-        size_t i = r * p->row.iw * NATIVE_LANES, o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
-        k->pick_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw, coefficients, n_lanes);
+        size_t i = r * p->row.iw * NATIVE_LANES,
+               o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
+        k->pick_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw, coefficients,
+                      n_lanes);
     }
 }
 
-void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
-                   const float *g)
+void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
+                   const uint8_t *at, float *dx, const float *g)
 {
     const struct native_pool *p = &pick->window;
     for (size_t r = 0; r < p->ih; r++) {

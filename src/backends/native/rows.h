@@ -1,8 +1,9 @@
-/* What the row families share: chains of row-wise ops that run as one piece, a batch norm layer's numbers, pooling
- * windows. Included by the row families only; convolutions do not know it.
+/* What the row families share: chains of row-wise ops that run as one piece, a batch norm layer's
+ * numbers, pooling windows. Included by the row families only; convolutions do not know it.
  *
- * A chain is fused by calling the same kernels on the same runs of pixels as its ops would alone, so fusing changes no
- * bit. What may differ between a fused and a single op (order within a sum) is fixed by NATIVE_SEGMENT and the map. */
+ * A chain is fused by calling the same kernels on the same runs of pixels as its ops would alone,
+ * so fusing changes no bit. What may differ between a fused and a single op (order within a sum) is
+ * fixed by NATIVE_SEGMENT and the map. */
 #ifndef CVYI_NATIVE_ROWS_H
 #define CVYI_NATIVE_ROWS_H
 
@@ -10,13 +11,17 @@
 
 /* Pixels that a chain passes from op to op at once, at most: 16 KB, they stay in L1. */
 #define NATIVE_SEGMENT ((size_t)256)
-/* The same in whole rows, where a row is not longer. The sums of a backward batch norm are cut at its multiples, so it
- * is part of the numbers' definition. */
-static inline size_t native_segment(size_t w) { return w < NATIVE_SEGMENT ? NATIVE_SEGMENT / w * w : NATIVE_SEGMENT; }
+/* The same in whole rows, where a row is not longer. The sums of a backward batch norm are cut at
+ * its multiples, so it is part of the numbers' definition. */
+static inline size_t native_segment(size_t w)
+{
+    return w < NATIVE_SEGMENT ? NATIVE_SEGMENT / w * w : NATIVE_SEGMENT;
+}
 
-/* ------------------------------------------------------------------------------------------------ chains.c */
+/* ------------------------------------------------------------------------------------- chains.c */
 
-/* The ops of a chain, absent ones NULL; n of them. Forward: [BN_STATS] [BN_APPLY | BN_INFER] [ADD] [ACT] [POOL]. */
+/* The ops of a chain, absent ones NULL; n of them. Forward: [BN_STATS] [BN_APPLY | BN_INFER] [ADD]
+ * [ACT] [POOL]. */
 struct native_forward {
     const struct cvy_op_desc *stats, *norm, *add, *act, *pool;
     int n;
@@ -35,57 +40,69 @@ const char *cvyi_rows_name(struct cvy_plan *plan, const struct cvy_op_desc *ops,
 
 /* reorder.c */
 int cvyi_reorder_take(const struct cvy_plan *plan, const struct cvy_op_desc *op);
-enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *op);
+enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan,
+                                  const struct cvy_op_desc *op);
 
-/* ------------------------------------------------------------------------------------------------ batch norm */
+/* ----------------------------------------------------------------------------------- batch norm */
 
-/* Where mean and variance, or the two sums of the gradient, come from: slots of the phase before, the published value,
- * or the running statistics. A gate (one thread, while the others wait) folds slots, publishes what came of them, and
- * makes the coefficients that the phase after it reads. For wide maps, whose tasks have all images,
- * it is no gate but a phase of their cells. */
+/* Where mean and variance, or the two sums of the gradient, come from: slots of the phase before,
+ * the published value, or the running statistics. A gate (one thread, while the others wait) folds
+ * slots, publishes what came of them, and makes the coefficients that the phase after it reads. For
+ * wide maps, whose tasks have all images, it is no gate but a phase of their cells. */
 enum native_bn_source { NATIVE_BN_SLOTS, NATIVE_BN_VALUE, NATIVE_BN_RUNNING };
 
 struct native_bn {
     enum native_bn_source source;
-    struct native_grid grid;      /* of folding: one task, but for wide maps */
-    size_t c, pixels;             /* channels, h*w */
+    struct native_grid grid; /* of folding: one task, but for wide maps */
+    size_t c, pixels;        /* channels, h*w */
     double eps, momentum;
-    bool unbiased;                /* what the running variance stores */
-    int slots;                    /* double [block][2][c]: mean and M2, or sum g and sum g (x - m) */
-    int stats, sums;              /* double [2][c] */
+    bool unbiased; /* what the running variance stores */
+    /* double [block][2][c]: mean and M2, or sum g and sum g (x - m) */
+    int slots;
+    int stats, sums; /* double [2][c] */
     int running_mean, running_var, gamma, beta, dgamma, dbeta;
-    int coefficients;             /* struct cvyi_affine or struct cvyi_bn_dx [c]; -1: only publish */
+    /* struct cvyi_affine or struct cvyi_bn_dx [c]; -1: only publish */
+    int coefficients;
 };
 
 /* Fills in everything but source, slots and sums from an op; ids it does not have become -1. */
-struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan, const struct cvy_op_desc *op);
+struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan,
+                            const struct cvy_op_desc *op);
 /* The slots' buffer; negative: out of memory. */
-int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn, const char *name);
+int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn,
+                  const char *name);
 /* The buffer of the coefficients, `each` bytes a channel; negative: out of memory. */
-int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name, size_t each);
-/* Appends the phase that fills the slots with statistics, and the gates behind slots of statistics and of sums. */
+int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name,
+                         size_t each);
+/* Appends the phase that fills the slots with statistics, and the gates behind slots of statistics
+ * and of sums. */
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn, int x);
-enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn);
-enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn);
+enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
+                                    const struct native_bn *bn);
+enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name,
+                                const struct native_bn *bn);
 
-/* ------------------------------------------------------------------------------------------------ pooling */
+/* -------------------------------------------------------------------------------------- pooling */
 
 struct native_pool {
     struct cvyi_pool row;
     size_t ih, oh, kh, sh, pt, pb;
-    size_t held;                  /* input rows a window can touch: min(kh, ih) */
+    size_t held; /* input rows a window can touch: min(kh, ih) */
     bool max, exclude_pad;
-    bool crowded;                 /* so many windows share a pixel that its gradient is added up in double */
+    /* so many windows share a pixel that its gradient is added up in double */
+    bool crowded;
     int tie;
     bool inv_by_row;
-    const float *inv;             /* average: 1 / pixels counted, [rows counted - 1, or row of the result][ow] */
+    /* average: 1 / pixels counted, [rows counted - 1, or row of the result][ow] */
+    const float *inv;
 };
 /* in, out: shapes of the pooled and the pooling's result. */
-enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *desc, cvy_shape in, cvy_shape out,
-                               struct native_pool *pool);
+enum cvy_status cvyi_pool_make(struct cvy_plan *plan, const cvy_pool2d_desc *desc, cvy_shape in,
+                               cvy_shape out, struct native_pool *pool);
 /* Input rows [*begin, *end) of output row oy's windows. */
-static inline void native_pool_rows(const struct native_pool *p, size_t oy, size_t *begin, size_t *end)
+static inline void native_pool_rows(const struct native_pool *p, size_t oy, size_t *begin,
+                                    size_t *end)
 {
     size_t top = oy * p->sh;
     *begin = top > p->pt ? top - p->pt : 0;
@@ -94,31 +111,36 @@ static inline void native_pool_rows(const struct native_pool *p, size_t oy, size
 /* The averages' divisors for output row oy. */
 const float *cvyi_pool_inv(const struct native_pool *p, size_t oy);
 
-/* ------------------------------------------------------------------------------------------------ pick.c
- * A maximum pooling whose windows tile the plane passes a gradient on to one pixel of each window. If the forward pass
- * remembers its place, and batch norm's x there, the plane is not kept and the plane of unpooled gradients never
- * made. The bits are the same. */
+/* ------------------------------------------------------------------------------------------ pick.c
+ * A maximum pooling whose windows tile the plane passes a gradient on to one pixel of each window.
+ * If the forward pass remembers its place, and batch norm's x there, the plane is not kept and the
+ * plane of unpooled gradients never made. The bits are the same. */
 struct native_pick {
     struct native_pick *next;
     struct native_pool window;
-    int pooled;                   /* the plane */
-    struct native_lanes x;        /* x at the maximum, float; id -1: not asked for */
-    int at;                       /* the place, a byte, [block][c][oh*ow][16] */
+    int pooled;            /* the plane */
+    struct native_lanes x; /* x at the maximum, float; id -1: not asked for */
+    int at;                /* the place, a byte, [block][c][oh*ow][16] */
 };
-/* For a forward piece that ends at op number `last` and pools value x (normalised or not): remembers if whoever reads
- * the pooled plane later can do with that. *pick is NULL if not. */
-enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *pool, int x,
-                               size_t last, struct native_pick **pick);
+/* For a forward piece that ends at op number `last` and pools value x (normalised or not):
+ * remembers if whoever reads the pooled plane later can do with that. *pick is NULL if not. */
+enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan,
+                               const struct cvy_op_desc *pool, int x, size_t last,
+                               struct native_pick **pick);
 /* The pick of a pooled plane; NULL: none. */
 const struct native_pick *cvyi_pick_of(const struct native *native, int pooled);
-uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block, size_t c);
-/* One channel: the sums of batch norm's gradient (their four chains folded, over lanes not), its data gradient, and the
- * unpooled gradient for whoever wants it; g is the gradient of the pooled. */
-void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const struct cvy_run *run,
-                    size_t block, size_t c, const float *g, float m, double s1[CVYI_LANES], double s2[CVYI_LANES]);
-void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
-                     const float *x, const float *g, const struct cvyi_bn_dx *coefficients, unsigned n_lanes);
-void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k, const uint8_t *at, float *dx,
-                   const float *g);
+uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block,
+                      size_t c);
+/* One channel: the sums of batch norm's gradient (their four chains folded, over lanes not), its
+ * data gradient, and the unpooled gradient for whoever wants it; g is the gradient of the
+ * pooled. */
+void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
+                    const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
+                    double s1[CVYI_LANES], double s2[CVYI_LANES]);
+void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
+                     const uint8_t *at, float *dx, const float *x, const float *g,
+                     const struct cvyi_bn_dx *coefficients, unsigned n_lanes);
+void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
+                   const uint8_t *at, float *dx, const float *g);
 
 #endif

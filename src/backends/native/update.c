@@ -1,50 +1,62 @@
-/* SGD: one phase per parameter. A task owns rows of the weight: it updates the master copy (the user's layout) and then
- * writes every packed copy of those rows, so that no pass over the weights is spent on packing. */
+/* SGD: one phase per parameter. A task owns rows of the weight: it updates the master copy (the
+ * user's layout) and then writes every packed copy of those rows, so that no pass over the weights
+ * is spent on packing. */
 #include "backends/native/native.h"
 
 #define TASK_FLOATS ((size_t)4096) /* a task's share: large enough to pay for its start */
-#define GATE_FLOATS ((size_t)1024) /* fewer are not worth a task: biases, the first convolution of a small net */
+/* fewer are not worth a task: biases, the first convolution of a small net */
+#define GATE_FLOATS ((size_t)1024)
 
 struct sgd_arg {
     const struct native *native;
     int weight, grad, velocity;
     bool decay;
-    size_t rows, row, step;  /* rows of `row` floats, so many a task */
+    size_t rows, row, step; /* rows of `row` floats, so many a task */
     size_t n_packings;
     const struct native_packing **packings;
 };
 
-static int sgd_take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+static int sgd_take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                    int n)
 {
     (void)native, (void)n;
     return cvy_plan_value(plan, ops->in[0])->layout == CVY_LAYOUT_PLAIN ? 1 : 0;
 }
 
-static void sgd_run(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void sgd_run(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
 {
     const struct sgd_arg *a = arg;
     (void)worker;
-    size_t r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows, begin = r0 * a->row;
-    struct cvyi_sgd sgd = { .lr = (float)run->lr, .mu = (float)run->momentum,
-                            .wd = a->decay ? (float)run->weight_decay : 0.0f, .nesterov = run->nesterov };
+    size_t r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows,
+           begin = r0 * a->row;
+    struct cvyi_sgd sgd = { .lr = (float)run->lr,
+                            .mu = (float)run->momentum,
+                            .wd = a->decay ? (float)run->weight_decay : 0.0f,
+                            .nesterov = run->nesterov };
     float *w = run->buf[a->weight], *v = native_buf(run, a->velocity);
-    a->native->kernels->update->sgd(w + begin, (const float *)run->buf[a->grad] + begin, v ? v + begin : NULL,
-                                    (r1 - r0) * a->row, &sgd);
+    a->native->kernels->update->sgd(w + begin, (const float *)run->buf[a->grad] + begin,
+                                    v ? v + begin : NULL, (r1 - r0) * a->row, &sgd);
     for (size_t i = 0; i < a->n_packings; i++)
         cvyi_native_pack_rows(a->packings[i], w, run->buf[a->packings[i]->buffer], r0, r1);
 }
 
-static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n,
-                                size_t first)
+static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan,
+                                const struct cvy_op_desc *ops, int n, size_t first)
 {
     (void)n, (void)first;
     struct sgd_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     cvy_shape s = cvy_plan_value(plan, ops->in[0])->shape;
     size_t count = s.n * s.c * s.h * s.w, unit = 0;
-    *a = (struct sgd_arg){ .native = native, .weight = ops->in[0], .grad = ops->in[1], .velocity = native_in(ops, 2),
-                           .decay = ops->u.sgd.decay, .n_packings = cvyi_native_packings(native, ops->in[0]) };
-    for (size_t i = 0; i < a->n_packings && !unit; i++) unit = cvyi_native_packing(native, ops->in[0], i)->unit;
+    *a = (struct sgd_arg){ .native = native,
+                           .weight = ops->in[0],
+                           .grad = ops->in[1],
+                           .velocity = native_in(ops, 2),
+                           .decay = ops->u.sgd.decay,
+                           .n_packings = cvyi_native_packings(native, ops->in[0]) };
+    for (size_t i = 0; i < a->n_packings && !unit; i++)
+        unit = cvyi_native_packing(native, ops->in[0], i)->unit;
     a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
     a->row = a->rows ? count / a->rows : 0;
     size_t tasks = ceil_div(count, TASK_FLOATS);
@@ -52,10 +64,17 @@ static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan, co
     if (native_chose(plan, CHOICE_SGD_MOST, tasks > 4 * NATIVE_TASKS)) tasks = 4 * NATIVE_TASKS;
     native_chose(plan, CHOICE_SGD_TASKS, count > TASK_FLOATS);
     native_chose(plan, CHOICE_SGD_CELLS, unit);
-    a->step = unit ? unit : tasks ? ceil_div(a->rows, tasks) : 1; /* as the wide map of this weight is cut, or evenly */
+    /* as the wide map of this weight is cut, or evenly */
+    a->step = unit ? unit : tasks ? ceil_div(a->rows, tasks) : 1;
     struct native_grid grid = { unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
-    struct cvy_phase_desc phase = { .name = ops->name, .run = sgd_run, .arg = a, .blocks = grid.blocks, .parts = grid.parts,
-                                    .gate = native_chose(plan, CHOICE_SGD_GATE, !unit && count <= GATE_FLOATS), .flops = 4.0 * (double)count };
+    struct cvy_phase_desc phase = { .name = ops->name,
+                                    .run = sgd_run,
+                                    .arg = a,
+                                    .blocks = grid.blocks,
+                                    .parts = grid.parts,
+                                    .gate = native_chose(plan, CHOICE_SGD_GATE,
+                                                         !unit && count <= GATE_FLOATS),
+                                    .flops = 4.0 * (double)count };
     native_access(&phase, a->weight, native_write(grid));
     native_access(&phase, a->grad, native_read(grid));
     native_access(&phase, a->velocity, native_write(grid));

@@ -1,6 +1,7 @@
-/* Batch normalization. oneDNN has statistics and normalization in one primitive, and all three gradients in another, each
- * with a ReLU behind it if wanted: so pairs of ops are taken together. One that comes alone (fusion off) is computed by
- * the same primitive, and what it did not ask for is thrown away. Running statistics are ours. */
+/* Batch normalization. oneDNN has statistics and normalization in one primitive, and all three
+ * gradients in another, each with a ReLU behind it if wanted: so pairs of ops are taken together.
+ * One that comes alone (fusion off) is computed by the same primitive, and what it did not ask for
+ * is thrown away. Running statistics are ours. */
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
@@ -10,29 +11,34 @@ struct bn {
     struct onednn *o;
     struct onednn_prim *prim;
     size_t c, pixels;
-    int mean, var;                /* buffers; c floats each */
-    int stats_in, stats_out;      /* values [2][c] double, -1: none */
+    int mean, var;           /* buffers; c floats each */
+    int stats_in, stats_out; /* values [2][c] double, -1: none */
     int running_mean, running_var;
     double momentum;
     bool unbiased;
-    int sums, dgamma, dbeta;      /* backward: sums [2][c] double from the two gradients */
+    int sums, dgamma, dbeta; /* backward: sums [2][c] double from the two gradients */
 };
 
-/* ------------------------------------------------------------------------------------------------ running */
+/* -------------------------------------------------------------------------------------- running */
 
-static void update_running(const struct bn *b, const struct cvy_run *run, const float *mean, const float *var)
+static void update_running(const struct bn *b, const struct cvy_run *run, const float *mean,
+                           const float *var)
 {
     double m = (double)(run->n * b->pixels), correct = b->unbiased && m > 1 ? m / (m - 1) : 1;
     float *rm = b->running_mean < 0 ? NULL : run->buf[b->running_mean];
     float *rv = b->running_var < 0 ? NULL : run->buf[b->running_var];
     for (size_t c = 0; c < b->c; c++) {
         if (rm) rm[c] = (float)((1 - b->momentum) * (double)rm[c] + b->momentum * (double)mean[c]);
-        if (rv) rv[c] = (float)((1 - b->momentum) * (double)rv[c] + b->momentum * ((double)var[c] * correct));
+        if (rv)
+            rv[c] = (float)((1 - b->momentum) * (double)rv[c] +
+                            b->momentum * ((double)var[c] * correct));
     }
 }
 
-/* Statistics that were just made and are not finite tell of a special value that no mark told of. */
-static bool heed_statistics(const struct bn *b, const struct cvy_run *run, const float *mean, const float *var)
+/* Statistics that were just made and are not finite tell of a special value that no mark told
+ * of. */
+static bool heed_statistics(const struct bn *b, const struct cvy_run *run, const float *mean,
+                            const float *var)
 {
     struct onednn_prim *p = b->prim;
     if (b->stats_out < 0 || onednn_is_special(b->o, p->arg[1].id)) return true;
@@ -41,11 +47,13 @@ static bool heed_statistics(const struct bn *b, const struct cvy_run *run, const
     return !p->care || p->arg[0].id == p->arg[1].id || p->care(p, run);
 }
 
-static void run_bn(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_bn(const void *arg, const struct cvy_run *run, size_t task,
+                   struct cvy_worker *worker)
 {
     (void)task, (void)worker;
     const struct bn *b = arg;
-    float *mean = b->mean < 0 ? NULL : run->buf[b->mean], *var = b->var < 0 ? NULL : run->buf[b->var];
+    float *mean = b->mean < 0 ? NULL : run->buf[b->mean],
+          *var = b->var < 0 ? NULL : run->buf[b->var];
     for (size_t c = 0; b->stats_in >= 0 && c < b->c; c++) {
         mean[c] = (float)((const double *)run->buf[b->stats_in])[c];
         var[c] = (float)((const double *)run->buf[b->stats_in])[b->c + c];
@@ -62,14 +70,27 @@ static void run_bn(const void *arg, const struct cvy_run *run, size_t task, stru
     }
 }
 
-static struct bn *new_bn(struct onednn *o, const struct cvy_plan *plan, struct onednn_prim *p, const cvy_batch_norm_desc *d, int x)
+static struct bn *new_bn(struct onednn *o, const struct cvy_plan *plan, struct onednn_prim *p,
+                         const cvy_batch_norm_desc *d, int x)
 {
     cvy_shape s = cvy_plan_value(plan, x)->shape;
     struct bn *b = onednn_alloc(o, sizeof *b);
     if (!b) return NULL;
-    *b = (struct bn){ .o = o, .prim = p, .c = s.c, .pixels = s.h * s.w, .mean = -1, .var = -1, .stats_in = -1, .stats_out = -1,
-                      .running_mean = -1, .running_var = -1, .momentum = d->momentum,
-                      .unbiased = d->running_var == CVY_BN_VAR_UNBIASED, .sums = -1, .dgamma = -1, .dbeta = -1 };
+    *b = (struct bn){ .o = o,
+                      .prim = p,
+                      .c = s.c,
+                      .pixels = s.h * s.w,
+                      .mean = -1,
+                      .var = -1,
+                      .stats_in = -1,
+                      .stats_out = -1,
+                      .running_mean = -1,
+                      .running_var = -1,
+                      .momentum = d->momentum,
+                      .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
+                      .sums = -1,
+                      .dgamma = -1,
+                      .dbeta = -1 };
     return b;
 }
 
@@ -93,19 +114,22 @@ static enum cvy_status append(struct cvy_plan *plan, struct bn *b)
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ making */
+/* --------------------------------------------------------------------------------------- making */
 
-dnnl_status_t onednn_bn_fwd_make(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+dnnl_status_t onednn_bn_fwd_make(const struct onednn_prim *p, struct onednn_with with,
+                                 const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_bn_fwd(pd, with, p->prop, md[0], p->u.bn.eps, p->u.bn.flags);
 }
 
-static dnnl_status_t bn_bwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t bn_bwd(const struct onednn_prim *p, struct onednn_with with,
+                            const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_bn_bwd(pd, with, p->prop, md[0], md[1], p->u.bn.eps, p->u.bn.flags);
 }
 
-static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md md, unsigned flags)
+static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md md,
+                                       unsigned flags)
 {
     struct onednn_prim *p = onednn_prim(o, op->name, onednn_bn_fwd_make);
     if (!p) return NULL;
@@ -117,12 +141,14 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
     return p;
 }
 
-/* ------------------------------------------------------------------------------------------------ forward */
+/* -------------------------------------------------------------------------------------- forward */
 
 /* stats, apply, relu: any but all of them may be NULL. */
-static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *ops, int *n, size_t first)
 {
-    const struct cvy_op_desc *stats = ops[0].kind == CVY_OP_BN_STATS ? &ops[0] : NULL, *apply = NULL, *relu = NULL;
+    const struct cvy_op_desc *stats = ops[0].kind == CVY_OP_BN_STATS ? &ops[0] : NULL,
+                             *apply = NULL, *relu = NULL;
     size_t last = first + (size_t)*n - 1;
     if (!stats || *n > 1) apply = &ops[stats ? 1 : 0];
     if (apply && &ops[*n - 1] != apply) relu = &ops[*n - 1];
@@ -130,7 +156,8 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     if (relu && !fused) --*n, --last;
     bool infer = apply && apply->kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *op = apply ? apply : stats;
-    int gamma = apply ? onednn_in(apply, infer ? 3 : 2) : -1, beta = apply ? onednn_in(apply, infer ? 4 : 3) : -1;
+    int gamma = apply ? onednn_in(apply, infer ? 3 : 2) : -1,
+        beta = apply ? onednn_in(apply, infer ? 4 : 3) : -1;
     unsigned flags = gamma >= 0 ? dnnl_use_scale | dnnl_use_shift : 0;
     if (!stats) flags |= dnnl_use_global_stats;
     if (fused) flags |= dnnl_fuse_norm_relu;
@@ -153,8 +180,10 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     }
     onednn_bind(p, DNNL_ARG_SCALE, gamma);
     onednn_bind(p, DNNL_ARG_SHIFT, beta);
-    if (fused && !onednn_fused(p, relu, 1)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    for (int k = infer ? 1 : 2; apply && k < apply->n_in; k++) ONEDNN_CVY(onednn_watch_parameter(o, plan, apply->in[k]));
+    if (fused && !onednn_fused(p, relu, 1))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    for (int k = infer ? 1 : 2; apply && k < apply->n_in; k++)
+        ONEDNN_CVY(onednn_watch_parameter(o, plan, apply->in[k]));
     if (infer) {
         onednn_bind(p, DNNL_ARG_MEAN, apply->in[1]);
         onednn_bind(p, DNNL_ARG_VARIANCE, apply->in[2]);
@@ -181,7 +210,7 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     return append(plan, b);
 }
 
-/* ------------------------------------------------------------------------------------------------ backward */
+/* ------------------------------------------------------------------------------------- backward */
 
 static struct onednn_forward *find(struct onednn *o, enum cvy_op_kind kind, int x)
 {
@@ -191,9 +220,11 @@ static struct onednn_forward *find(struct onednn *o, enum cvy_op_kind kind, int 
 }
 
 /* [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], or BN_INFER_BWD */
-static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
+                                     const struct cvy_op_desc *ops, int *n, size_t first)
 {
-    const struct cvy_op_desc *relu = ops[0].kind == CVY_OP_ACT_BWD ? &ops[0] : NULL, *reduce = NULL, *data = NULL;
+    const struct cvy_op_desc *relu = ops[0].kind == CVY_OP_ACT_BWD ? &ops[0] : NULL, *reduce = NULL,
+                             *data = NULL;
     const struct cvy_op_desc *op = &ops[relu ? 1 : 0];
     for (int k = relu ? 1 : 0; k < *n; k++) {
         if (ops[k].kind == CVY_OP_BN_BWD_REDUCE) reduce = &ops[k];
@@ -208,7 +239,8 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
 
     struct onednn_place x;
     ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
-    struct onednn_forward *f = find(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, op->in[0]));
+    struct onednn_forward *f =
+        find(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, op->in[0]));
     bool fused = relu && f && f->y >= 0 && f->y == onednn_root(plan, relu->in[2]) &&
                  !cvy_plan_needed_after(plan, relu->out[0], last);
     if (relu && !fused) { /* then alone, and the rest as a chain of its own */
@@ -255,7 +287,8 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
         ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_VARIANCE, &b->var));
     }
     if (affine) {
-        /* only dx depends on gamma, and nothing on beta, which 2.x asks for all the same: zeros will do */
+        /* only dx depends on gamma, and nothing on beta, which 2.x asks for all the same: zeros
+         * will do */
         int zeros = cvy_plan_buffer(plan, p->name, b->c * sizeof(float), true);
         if (zeros < 0) return CVY_E_NOMEM;
         onednn_bind(p, DNNL_ARG_SCALE, gamma < 0 ? zeros : gamma);
@@ -271,7 +304,7 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
     return append(plan, b);
 }
 
-/* ------------------------------------------------------------------------------------------------ taking */
+/* --------------------------------------------------------------------------------------- taking */
 
 static bool is_relu(const struct cvy_op_desc *op)
 {
@@ -286,28 +319,35 @@ static int take_backward(const struct cvy_op_desc *ops, int n)
     if (ops[k].kind == CVY_OP_BN_INFER_BWD) return k + 1;
     if (ops[k].kind == CVY_OP_BN_BWD_DATA) return k ? 0 : 1;
     if (ops[k].kind != CVY_OP_BN_BWD_REDUCE) return 0;
-    if (k + 1 < n && ops[k + 1].kind == CVY_OP_BN_BWD_DATA && ops[k + 1].in[0] == ops[k].in[0] && ops[k + 1].in[3] == ops[k].out[0])
+    if (k + 1 < n && ops[k + 1].kind == CVY_OP_BN_BWD_DATA && ops[k + 1].in[0] == ops[k].in[0] &&
+        ops[k + 1].in[3] == ops[k].out[0])
         return k + 2;
-    return ops[k].u.bn.no_affine ? 0 : k + 1; /* its sums are the gradients of gamma and beta, which then are not computed */
+    /* its sums are the gradients of gamma and beta, which then are not computed */
+    return ops[k].u.bn.no_affine ? 0 : k + 1;
 }
 
-int onednn_bn_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+int onednn_bn_take(const struct onednn *o, const struct cvy_plan *plan,
+                   const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)plan;
     int k = 1;
-    if (ops[0].kind == CVY_OP_ACT_BWD || ops[0].kind == CVY_OP_BN_BWD_REDUCE || ops[0].kind == CVY_OP_BN_BWD_DATA ||
-        ops[0].kind == CVY_OP_BN_INFER_BWD)
+    if (ops[0].kind == CVY_OP_ACT_BWD || ops[0].kind == CVY_OP_BN_BWD_REDUCE ||
+        ops[0].kind == CVY_OP_BN_BWD_DATA || ops[0].kind == CVY_OP_BN_INFER_BWD)
         return take_backward(ops, n);
     if (ops[0].kind == CVY_OP_BN_STATS) {
-        if (n < 2 || ops[1].kind != CVY_OP_BN_APPLY || ops[1].in[0] != ops[0].in[0] || ops[1].in[1] != ops[0].out[0]) return 1;
+        if (n < 2 || ops[1].kind != CVY_OP_BN_APPLY || ops[1].in[0] != ops[0].in[0] ||
+            ops[1].in[1] != ops[0].out[0])
+            return 1;
         k = 2;
     }
     return onednn_activates(ops, n, k) && is_relu(&ops[k]) ? k + 1 : k;
 }
 
-enum cvy_status onednn_bn_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_bn_plan(struct onednn *o, struct cvy_plan *plan,
+                               const struct cvy_op_desc *ops, int *n, size_t first)
 {
-    if (ops[0].kind == CVY_OP_BN_STATS || ops[0].kind == CVY_OP_BN_APPLY || ops[0].kind == CVY_OP_BN_INFER)
+    if (ops[0].kind == CVY_OP_BN_STATS || ops[0].kind == CVY_OP_BN_APPLY ||
+        ops[0].kind == CVY_OP_BN_INFER)
         return plan_forward(o, plan, ops, n, first);
     return plan_backward(o, plan, ops, n, first);
 }

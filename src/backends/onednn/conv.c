@@ -1,6 +1,7 @@
-/* Convolutions, forward and both gradients; as inner products where the kernel is the whole map. Every layout is oneDNN's
- * choice. A bias and an activation behind a convolution are computed with it; in a predictor a batch norm too, whose
- * factors go into weights and bias when one of them has changed. */
+/* Convolutions, forward and both gradients; as inner products where the kernel is the whole map.
+ * Every layout is oneDNN's choice. A bias and an activation behind a convolution are computed with
+ * it; in a predictor a batch norm too, whose factors go into weights and bias when one of them has
+ * changed. */
 #include <math.h>
 
 #include "backends/onednn/onednn.h"
@@ -15,14 +16,18 @@ struct layer {
 
 static bool is_linear(const cvy_conv2d_desc *d, cvy_shape x)
 {
-    return d->groups == 1 && d->kernel[0] == x.h && d->kernel[1] == x.w && !d->pad[0] && !d->pad[1] && !d->pad[2] &&
-           !d->pad[3] && (x.h == 1 || d->dilation[0] == 1) && (x.w == 1 || d->dilation[1] == 1);
+    return d->groups == 1 && d->kernel[0] == x.h && d->kernel[1] == x.w && !d->pad[0] &&
+           !d->pad[1] && !d->pad[2] && !d->pad[3] && (x.h == 1 || d->dilation[0] == 1) &&
+           (x.w == 1 || d->dilation[1] == 1);
 }
 
 /* A flattened map is seen as the map, so that no flattening ever has to be done. */
-static struct layer layer_of(const struct cvy_plan *plan, const struct cvy_op_desc *op, int x, int y, int w)
+static struct layer layer_of(const struct cvy_plan *plan, const struct cvy_op_desc *op, int x,
+                             int y, int w)
 {
-    struct layer l = { .d = &op->u.conv, .x = cvy_plan_value(plan, x)->shape, .y = cvy_plan_value(plan, y)->shape,
+    struct layer l = { .d = &op->u.conv,
+                       .x = cvy_plan_value(plan, x)->shape,
+                       .y = cvy_plan_value(plan, y)->shape,
                        .w = cvy_plan_value(plan, w)->shape };
     l.linear = is_linear(l.d, l.x);
     if (l.linear) {
@@ -59,7 +64,8 @@ static onednn_md any_weights(struct onednn *o, const struct layer *l)
 {
     dnnl_dim_t g = (dnnl_dim_t)l->d->groups;
     if (l->linear || g == 1) return any_map(o, l, l->w);
-    dnnl_dims_t dims = { g, (dnnl_dim_t)l->w.n / g, (dnnl_dim_t)l->w.c, (dnnl_dim_t)l->w.h, (dnnl_dim_t)l->w.w };
+    dnnl_dims_t dims = { g, (dnnl_dim_t)l->w.n / g, (dnnl_dim_t)l->w.c, (dnnl_dim_t)l->w.h,
+                         (dnnl_dim_t)l->w.w };
     return onednn_tagged(o, 5, dims, dnnl_format_tag_any);
 }
 
@@ -68,40 +74,43 @@ static onednn_md bias_md(struct onednn *o, const struct layer *l, int bias)
     return bias < 0 ? NULL : onednn_tagged(o, 1, (dnnl_dims_t){ (dnnl_dim_t)l->w.n }, dnnl_a);
 }
 
-/* ------------------------------------------------------------------------------------------------ making */
+/* --------------------------------------------------------------------------------------- making */
 
-static dnnl_status_t conv_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t conv_fwd(const struct onednn_prim *p, struct onednn_with with,
+                              const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_conv_fwd(pd, with, p->prop, &p->u.conv, md[0], md[1], md[2], md[3]);
 }
-static dnnl_status_t linear_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t linear_fwd(const struct onednn_prim *p, struct onednn_with with,
+                                const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_linear_fwd(pd, with, p->prop, md[0], md[1], md[2], md[3]);
 }
-static dnnl_status_t conv_bwd_data(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
-                                   dnnl_primitive_desc_t *pd)
+static dnnl_status_t conv_bwd_data(const struct onednn_prim *p, struct onednn_with with,
+                                   const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_conv_bwd_data(pd, with, &p->u.conv, md[0], md[1], md[2]);
 }
-static dnnl_status_t linear_bwd_data(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
-                                     dnnl_primitive_desc_t *pd)
+static dnnl_status_t linear_bwd_data(const struct onednn_prim *p, struct onednn_with with,
+                                     const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     (void)p;
     return onednn_linear_bwd_data(pd, with, md[0], md[1], md[2]);
 }
-static dnnl_status_t conv_bwd_weights(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
-                                      dnnl_primitive_desc_t *pd)
+static dnnl_status_t conv_bwd_weights(const struct onednn_prim *p, struct onednn_with with,
+                                      const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_conv_bwd_weights(pd, with, &p->u.conv, md[0], md[1], md[2], md[3]);
 }
-static dnnl_status_t linear_bwd_weights(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
-                                        dnnl_primitive_desc_t *pd)
+static dnnl_status_t linear_bwd_weights(const struct onednn_prim *p, struct onednn_with with,
+                                        const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     (void)p;
     return onednn_linear_bwd_weights(pd, with, md[0], md[1], md[2], md[3]);
 }
 
-static struct onednn_prim *new_forward(struct onednn *o, const char *name, const struct layer *l, int bias)
+static struct onednn_prim *new_forward(struct onednn *o, const char *name, const struct layer *l,
+                                       int bias)
 {
     struct onednn_prim *p = onednn_prim(o, name, l->linear ? linear_fwd : conv_fwd);
     if (!p) return NULL;
@@ -115,8 +124,8 @@ static struct onednn_prim *new_forward(struct onednn *o, const char *name, const
 }
 
 /* A backward primitive descriptor asks for a forward one; any will do, it is never executed. */
-static enum cvy_status hint(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, const struct layer *l,
-                            int bias, struct onednn_prim **out)
+static enum cvy_status hint(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op,
+                            const struct layer *l, int bias, struct onednn_prim **out)
 {
     *out = new_forward(o, op->name, l, bias);
     if (!*out) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
@@ -137,33 +146,38 @@ onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, siz
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ folding */
+/* -------------------------------------------------------------------------------------- folding */
 
-/* Convolution and batch norm with running statistics as one convolution: w' = scale * w, bias' = (bias - mean) * scale + beta. */
+/* Convolution and batch norm with running statistics as one convolution: w' = scale * w, bias' =
+ * (bias - mean) * scale + beta. */
 struct fold {
     struct onednn *o;
-    size_t oc, taps;              /* taps: numbers of an output channel's weight */
+    size_t oc, taps;                     /* taps: numbers of an output channel's weight */
     int w, bias, mean, var, gamma, beta; /* what they are made of; bias, gamma, beta -1: absent */
     double eps;
     float *scale;
-    int to_w, to_bias;            /* buffers: the results, in C order */
-    struct onednn_prim *pack;     /* from to_w into the primitive's format; NULL: it is C order */
+    int to_w, to_bias;        /* buffers: the results, in C order */
+    struct onednn_prim *pack; /* from to_w into the primitive's format; NULL: it is C order */
 };
 
 /* bias', and whether a scale is another than before. */
 static bool find_factors(const struct fold *f, const struct cvy_run *run)
 {
-    const float *mean = run->buf[f->mean], *var = run->buf[f->var], *bias = f->bias < 0 ? NULL : run->buf[f->bias];
-    const float *gamma = f->gamma < 0 ? NULL : run->buf[f->gamma], *beta = f->beta < 0 ? NULL : run->buf[f->beta];
+    const float *mean = run->buf[f->mean], *var = run->buf[f->var],
+                *bias = f->bias < 0 ? NULL : run->buf[f->bias];
+    const float *gamma = f->gamma < 0 ? NULL : run->buf[f->gamma],
+                *beta = f->beta < 0 ? NULL : run->buf[f->beta];
     float *out = run->buf[f->to_bias];
     bool changed = false;
     for (size_t c = 0; c < f->oc; c++) {
         double s = (gamma ? (double)gamma[c] : 1) / sqrt((double)var[c] + f->eps);
-        out[c] = (float)(((bias ? (double)bias[c] : 0) - (double)mean[c]) * s + (beta ? (double)beta[c] : 0));
+        out[c] = (float)(((bias ? (double)bias[c] : 0) - (double)mean[c]) * s +
+                         (beta ? (double)beta[c] : 0));
         changed = changed || f->scale[c] != (float)s;
         f->scale[c] = (float)s;
     }
-    bool special = onednn_is_special(f->o, f->w) || onednn_has_special(f->scale, f->oc) || onednn_has_special(out, f->oc);
+    bool special = onednn_is_special(f->o, f->w) || onednn_has_special(f->scale, f->oc) ||
+                   onednn_has_special(out, f->oc);
     onednn_mark(f->o, f->to_w, special);
     onednn_mark(f->o, f->to_bias, special);
     return changed;
@@ -174,7 +188,8 @@ static void scale_weights(const struct fold *f, const struct cvy_run *run)
     const float *w = run->buf[f->w];
     float *out = run->buf[f->to_w];
     for (size_t c = 0; c < f->oc; c++)
-        for (size_t k = 0; k < f->taps; k++) out[c * f->taps + k] = w[c * f->taps + k] * f->scale[c];
+        for (size_t k = 0; k < f->taps; k++)
+            out[c * f->taps + k] = w[c * f->taps + k] * f->scale[c];
     if (f->pack) (void)onednn_execute(f->pack, run);
 }
 
@@ -184,23 +199,35 @@ static void refresh_weights(const void *arg, const struct cvy_run *run)
     scale_weights(arg, run);
 }
 
-/* Six parameters are refreshed one after the other: the weights have been scaled with all of them before. */
+/* Six parameters are refreshed one after the other: the weights have been scaled with all of them
+ * before. */
 static void refresh_factors(const void *arg, const struct cvy_run *run)
 {
     if (find_factors(arg, run)) scale_weights(arg, run);
 }
 
 /* The arguments WEIGHTS and BIAS of p, a convolution that does the work of ops[1] as well. */
-static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, struct onednn_prim *p)
+static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *ops, struct onednn_prim *p)
 {
     const struct cvy_op_desc *bn = &ops[1];
     const cvy_shape w = cvy_plan_value(plan, ops[0].in[1])->shape;
     struct fold *f = onednn_alloc(o, sizeof *f);
     float *scale = onednn_alloc(o, w.n * sizeof *scale);
     onednn_md md = p->arg[1].md, plain = onednn_dense(o, md);
-    if (!f || !scale || !plain) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
-    *f = (struct fold){ .o = o, .oc = w.n, .taps = w.c * w.h * w.w, .w = ops[0].in[1], .bias = onednn_in(&ops[0], 2), .mean = bn->in[1],
-                        .var = bn->in[2], .gamma = onednn_in(bn, 3), .beta = onednn_in(bn, 4), .eps = bn->u.bn.eps, .scale = scale,
+    if (!f || !scale || !plain)
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", p->name);
+    *f = (struct fold){ .o = o,
+                        .oc = w.n,
+                        .taps = w.c * w.h * w.w,
+                        .w = ops[0].in[1],
+                        .bias = onednn_in(&ops[0], 2),
+                        .mean = bn->in[1],
+                        .var = bn->in[2],
+                        .gamma = onednn_in(bn, 3),
+                        .beta = onednn_in(bn, 4),
+                        .eps = bn->u.bn.eps,
+                        .scale = scale,
                         .to_w = cvy_plan_buffer(plan, p->name, onednn_md_bytes(plain), true),
                         .to_bias = cvy_plan_buffer(plan, p->name, w.n * sizeof(float), true) };
     if (f->to_w < 0 || f->to_bias < 0 || !onednn_reach_marks(o, f->to_bias)) return CVY_E_NOMEM;
@@ -211,7 +238,8 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan, const 
         struct cvy_phase_desc unused;
         p->arg[1].id = cvy_plan_buffer(plan, p->name, onednn_md_bytes(md), true);
         if (p->arg[1].id < 0) return CVY_E_NOMEM;
-        ONEDNN_CVY(onednn_reordering(o, plan, p->name, f->to_w, plain, p->arg[1].id, md, false, &f->pack, &unused));
+        ONEDNN_CVY(onednn_reordering(o, plan, p->name, f->to_w, plain, p->arg[1].id, md, false,
+                                     &f->pack, &unused));
     }
     ONEDNN_CVY(cvy_plan_refresh(plan, f->w, refresh_weights, f));
     const int factors[] = { f->bias, f->mean, f->var, f->gamma, f->beta };
@@ -220,18 +248,21 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan, const 
     return CVY_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ planning */
+/* ------------------------------------------------------------------------------------- planning */
 
 /* ops: a convolution, a batch norm in predictors, an activation; the latter two may be absent. */
-static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     int fused = 1; /* as long as nobody else wants what is skipped */
-    while (fused < *n && !cvy_plan_needed_after(plan, ops[fused - 1].out[0], first + (size_t)fused)) fused++;
+    while (fused < *n && !cvy_plan_needed_after(plan, ops[fused - 1].out[0], first + (size_t)fused))
+        fused++;
     bool fold = fused > 1 && ops[1].kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *act = ops[fused - 1].kind == CVY_OP_ACT ? &ops[fused - 1] : NULL;
     struct layer l = layer_of(plan, op, op->in[0], op->out[0], op->in[1]);
-    struct onednn_prim *p = new_forward(o, onednn_joined_name(o, ops, fused), &l, fold ? 0 : onednn_in(op, 2));
+    struct onednn_prim *p =
+        new_forward(o, onednn_joined_name(o, ops, fused), &l, fold ? 0 : onednn_in(op, 2));
     if (!p || (act && !onednn_fuse(p, act)))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
@@ -248,12 +279,14 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     p->arg[3].id = onednn_root(plan, y);
     ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
     if (is_padded(&l)) onednn_be_careful(p, onednn_care_padding);
-    if (act && !onednn_fused(p, act, 3)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    if (act && !onednn_fused(p, act, 3))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *n = fused;
     return onednn_append(p, plan, l.flops);
 }
 
-static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan,
+                                     const struct cvy_op_desc *op)
 {
     struct layer l = layer_of(plan, op, op->out[0], op->in[0], op->in[1]);
     struct onednn_prim *p = onednn_prim(o, op->name, l.linear ? linear_bwd_data : conv_bwd_data);
@@ -272,11 +305,13 @@ static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan, co
     return onednn_append(p, plan, l.flops);
 }
 
-static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
+                                        const struct cvy_op_desc *op)
 {
     struct layer l = layer_of(plan, op, op->in[0], op->in[1], op->out[0]);
     int dw = op->out[0], db = onednn_out(op, 1);
-    struct onednn_prim *p = onednn_prim(o, op->name, l.linear ? linear_bwd_weights : conv_bwd_weights);
+    struct onednn_prim *p =
+        onednn_prim(o, op->name, l.linear ? linear_bwd_weights : conv_bwd_weights);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->u.conv = geometry(&l);
     p->prop = dnnl_backward_weights;
@@ -297,19 +332,24 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
     if (is_padded(&l)) onednn_be_careful(p, onednn_care_padding_weights);
     ONEDNN_CVY(onednn_append(p, plan, l.flops));
     return direct ? CVY_OK
-                  : onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), p->arg[1].id, p->arg[1].md, dw, plain, false);
+                  : onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), p->arg[1].id,
+                                         p->arg[1].md, dw, plain, false);
 }
 
-int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan,
+                     const struct cvy_op_desc *ops, int n)
 {
     (void)plan;
     if (ops[0].u.conv.flip) return 0; /* oneDNN correlates */
     if (ops[0].kind != CVY_OP_CONV2D) return 1;
-    int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER && ops[1].in[0] == ops[0].out[0] ? 2 : 1;
+    int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER && ops[1].in[0] == ops[0].out[0]
+                ? 2
+                : 1;
     return onednn_activates(ops, n, k) ? k + 1 : k;
 }
 
-enum cvy_status onednn_conv_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_conv_plan(struct onednn *o, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *ops, int *n, size_t first)
 {
     switch (ops[0].kind) {
     case CVY_OP_CONV2D: return plan_forward(o, plan, ops, n, first);

@@ -9,10 +9,22 @@ bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg
     switch (act->kind) {
     case CVY_SIGMOID: *alg = dnnl_eltwise_logistic_use_dst_for_bwd; break;
     case CVY_TANH: *alg = dnnl_eltwise_tanh_use_dst_for_bwd; break;
-    case CVY_RELU: *alg = dnnl_eltwise_relu_use_dst_for_bwd; return !backward || act->relu_grad_at_zero == 0;
-    case CVY_LEAKY_RELU: *alg = dnnl_eltwise_relu_use_dst_for_bwd; *alpha = (float)act->alpha; break;
-    case CVY_ELU: *alg = dnnl_eltwise_elu_use_dst_for_bwd; *alpha = (float)act->alpha; break;
-    case CVY_SOFTPLUS: *alg = dnnl_eltwise_soft_relu; *alpha = 1; return !backward; /* its gradient wants x */
+    case CVY_RELU:
+        *alg = dnnl_eltwise_relu_use_dst_for_bwd;
+        return !backward || act->relu_grad_at_zero == 0;
+    case CVY_LEAKY_RELU:
+        *alg = dnnl_eltwise_relu_use_dst_for_bwd;
+        *alpha = (float)act->alpha;
+        break;
+    case CVY_ELU:
+        *alg = dnnl_eltwise_elu_use_dst_for_bwd;
+        *alpha = (float)act->alpha;
+        break;
+    /* its gradient wants x */
+    case CVY_SOFTPLUS:
+        *alg = dnnl_eltwise_soft_relu;
+        *alpha = 1;
+        return !backward;
     default: return false;
     }
     return true;
@@ -24,11 +36,12 @@ static dnnl_primitive_attr_t attr_with(const cvy_act_desc *act)
     dnnl_post_ops_t ops = NULL;
     dnnl_alg_kind_t alg;
     float alpha;
-    bool ok = onednn_eltwise(act, false, &alg, &alpha) && dnnl_post_ops_create(&ops) == dnnl_success &&
-              onednn_append_eltwise(ops, alg, alpha, 0) == dnnl_success &&
-              dnnl_primitive_attr_create(&attr) == dnnl_success &&
-              dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
-              dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success;
+    bool ok =
+        onednn_eltwise(act, false, &alg, &alpha) && dnnl_post_ops_create(&ops) == dnnl_success &&
+        onednn_append_eltwise(ops, alg, alpha, 0) == dnnl_success &&
+        dnnl_primitive_attr_create(&attr) == dnnl_success &&
+        dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+        dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success;
     if (ops) dnnl_post_ops_destroy(ops);
     if (!ok && attr) dnnl_primitive_attr_destroy(attr);
     return ok ? attr : NULL;
@@ -38,17 +51,20 @@ bool onednn_activates(const struct cvy_op_desc *ops, int n, int k)
 {
     dnnl_alg_kind_t alg;
     float alpha;
-    return k < n && ops[k].kind == CVY_OP_ACT && ops[k].in[0] == ops[k - 1].out[0] && onednn_eltwise(&ops[k].u.act, false, &alg, &alpha);
+    return k < n && ops[k].kind == CVY_OP_ACT && ops[k].in[0] == ops[k - 1].out[0] &&
+           onednn_eltwise(&ops[k].u.act, false, &alg, &alpha);
 }
 
-/* ------------------------------------------------------------------------------------------------ activations */
+/* ---------------------------------------------------------------------------------- activations */
 
-static dnnl_status_t act_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t act_fwd(const struct onednn_prim *p, struct onednn_with with,
+                             const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_eltwise_fwd(pd, with, p->prop, p->u.act.alg, md[0], p->u.act.alpha, 0);
 }
 
-static dnnl_status_t act_bwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t act_bwd(const struct onednn_prim *p, struct onednn_with with,
+                             const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_eltwise_bwd(pd, with, p->u.act.alg, md[0], md[1], p->u.act.alpha, 0);
 }
@@ -65,7 +81,10 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
     return p;
 }
 
-bool onednn_fuse(struct onednn_prim *p, const struct cvy_op_desc *op) { return (p->attr = attr_with(&op->u.act)); }
+bool onednn_fuse(struct onednn_prim *p, const struct cvy_op_desc *op)
+{
+    return (p->attr = attr_with(&op->u.act));
+}
 
 bool onednn_fused(struct onednn_prim *p, const struct cvy_op_desc *op, int dst)
 {
@@ -79,7 +98,8 @@ bool onednn_fused(struct onednn_prim *p, const struct cvy_op_desc *op, int dst)
 /* Whether it is one of oneDNN's plain loops. */
 static bool is_slow(const struct onednn_prim *p) { return !strncmp(onednn_kernel(p), "ref", 3); }
 
-static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
+static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan,
+                                const struct cvy_op_desc *op, size_t first)
 {
     struct onednn_place x = onednn_at(o, plan, op->in[0]);
     struct onednn_prim *p = x.md ? new_forward(o, op, x.md) : NULL;
@@ -91,13 +111,14 @@ static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan, const s
         f->x = op->in[0];
         f->y = onednn_root(plan, op->out[0]);
     }
-    /* oneDNN has no fast kernel where channels are padded and f(0) is not 0: then without padding, as a convolution behind
-     * it wants it or with the channels inside. */
+    /* oneDNN has no fast kernel where channels are padded and f(0) is not 0: then without padding,
+     * as a convolution behind it wants it or with the channels inside. */
     if (is_slow(p) && onednn_md_rank(x.md) == 4) {
         onednn_md dense = onednn_conv_wants(o, plan, op->out[0], first);
         if (!dense || onednn_md_rank(dense) != 4 || onednn_padded(dense))
             dense = onednn_tagged(o, 4, onednn_md_dims(x.md), dnnl_acdb);
-        if (!dense || !(p = new_forward(o, op, dense))) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+        if (!dense || !(p = new_forward(o, op, dense)))
+            return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         ONEDNN_CVY(onednn_create(p, plan));
         ONEDNN_CVY(onednn_read(o, plan, op->in[0], dense, &p->arg[0].id));
         p->arg[1].id = onednn_root(plan, op->out[0]);
@@ -111,11 +132,13 @@ static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan, const s
     return onednn_append(p, plan, 0);
 }
 
-static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, onednn_md md,
+static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op, onednn_md md,
                                     struct onednn_prim **out)
 {
     struct onednn_prim *p = *out = onednn_prim(o, op->name, act_bwd);
-    if (!p || !(p->hint = new_forward(o, op, md))) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    if (!p || !(p->hint = new_forward(o, op, md)))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     (void)onednn_eltwise(&op->u.act, true, &p->u.act.alg, &p->u.act.alpha);
     p->hint->prop = dnnl_forward_training;
     ONEDNN_CVY(onednn_create(p->hint, plan));
@@ -127,18 +150,21 @@ static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan, con
     return onednn_create(p, plan);
 }
 
-/* y, dy and x, which dx will probably have to lie like, may have three formats: the gradient in dy's format costs no more
- * reorders than in y's. */
-static bool better_as_dy(struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *op, onednn_md y, onednn_md dy)
+/* y, dy and x, which dx will probably have to lie like, may have three formats: the gradient in
+ * dy's format costs no more reorders than in y's. */
+static bool better_as_dy(struct onednn *o, const struct cvy_plan *plan,
+                         const struct cvy_op_desc *op, onednn_md y, onednn_md dy)
 {
     const struct onednn_forward *f = o->forwards;
     while (f && (f->kind != CVY_OP_ACT || f->y != onednn_root(plan, op->in[2]))) f = f->next;
     onednn_md x = f ? onednn_at(o, plan, f->x).md : y;
-    int as_y = 1 + (x && !onednn_md_equal(y, x)), as_dy = !onednn_has_copy(o, plan, op->in[2], dy) + (x && !onednn_md_equal(dy, x));
+    int as_y = 1 + (x && !onednn_md_equal(y, x)),
+        as_dy = !onednn_has_copy(o, plan, op->in[2], dy) + (x && !onednn_md_equal(dy, x));
     return onednn_md_rank(y) == onednn_md_rank(dy) && !onednn_md_equal(y, dy) && as_dy <= as_y;
 }
 
-static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op, size_t first)
+static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op, size_t first)
 {
     struct onednn_place y = onednn_at(o, plan, op->in[2]), dy = onednn_at(o, plan, op->in[0]);
     struct onednn_prim *p = NULL;
@@ -156,30 +182,34 @@ static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan, con
     return onednn_append(p, plan, 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ sums */
+/* ----------------------------------------------------------------------------------------- sums */
 
-static dnnl_status_t add(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t add(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md,
+                         dnnl_primitive_desc_t *pd)
 {
     (void)p;
     return onednn_add(pd, with, md[0], md[1], md[2]);
 }
 
-/* Whether a sum in this layout may have an activation behind it. Where channels are padded, 2.6 is wrong: of relu, leaky
- * relu, elu and tanh x 1 to 33 channels x maps of 1, 9 and 25 pixels, its jit:uni gave other sums in place in aBcd8b for
- * every padded count, and in aBcd16b in place and not for most. 3.2 is right in all of them; what is between is not known. */
+/* Whether a sum in this layout may have an activation behind it. Where channels are padded, 2.6 is
+ * wrong: of relu, leaky relu, elu and tanh x 1 to 33 channels x maps of 1, 9 and 25 pixels, its
+ * jit:uni gave other sums in place in aBcd8b for every padded count, and in aBcd16b in place and
+ * not for most. 3.2 is right in all of them; what is between is not known. */
 static bool sums_with_activation(onednn_md md)
 {
     const dnnl_version_t *v = dnnl_version();
     return v->major > 3 || (v->major == 3 && v->minor >= 2) || !onednn_padded(md);
 }
 
-static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan,
+                                const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     struct onednn_place a;
     ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &a));
     struct onednn_prim *p = onednn_prim(o, op->name, add);
-    bool fused = *n == 2 && sums_with_activation(a.md) && !cvy_plan_needed_after(plan, op->out[0], first + 1);
+    bool fused = *n == 2 && sums_with_activation(a.md) &&
+                 !cvy_plan_needed_after(plan, op->out[0], first + 1);
     if (!p || (fused && !onednn_fuse(p, &ops[1])))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->name = onednn_joined_name(o, ops, fused ? 2 : 1);
@@ -194,12 +224,14 @@ static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan, const s
     if (in_place != a.id || op->in[0] == op->in[1]) in_place = -1;
     ONEDNN_CVY(onednn_lay_out(o, plan, y, a.md, in_place));
     p->arg[2].id = in_place < 0 ? onednn_root(plan, y) : in_place;
-    if (fused && !onednn_fused(p, &ops[1], 2)) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+    if (fused && !onednn_fused(p, &ops[1], 2))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *n = fused ? 2 : 1;
     return onednn_append(p, plan, 0);
 }
 
-int onednn_act_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+int onednn_act_take(const struct onednn *o, const struct cvy_plan *plan,
+                    const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)plan;
     dnnl_alg_kind_t alg;
@@ -208,7 +240,8 @@ int onednn_act_take(const struct onednn *o, const struct cvy_plan *plan, const s
     return onednn_eltwise(&ops[0].u.act, ops[0].kind == CVY_OP_ACT_BWD, &alg, &alpha);
 }
 
-enum cvy_status onednn_act_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_act_plan(struct onednn *o, struct cvy_plan *plan,
+                                const struct cvy_op_desc *ops, int *n, size_t first)
 {
     switch (ops[0].kind) {
     case CVY_OP_ACT: return plan_act(o, plan, &ops[0], first);

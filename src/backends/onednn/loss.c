@@ -1,21 +1,24 @@
-/* Softmax, and softmax cross-entropy as log-softmax with the sums over labels around it: oneDNN has no loss. Rows of
- * classes are small, so one thread takes them. */
+/* Softmax, and softmax cross-entropy as log-softmax with the sums over labels around it: oneDNN has
+ * no loss. Rows of classes are small, so one thread takes them. */
 #include <math.h>
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
 
-static dnnl_status_t softmax_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t softmax_fwd(const struct onednn_prim *p, struct onednn_with with,
+                                 const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_softmax_fwd(pd, with, p->prop, p->u.act.alg, md[0], md[1]);
 }
 
-static dnnl_status_t softmax_bwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t softmax_bwd(const struct onednn_prim *p, struct onednn_with with,
+                                 const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_softmax_bwd(pd, with, p->u.act.alg, md[0], md[1], md[2]);
 }
 
-static struct onednn_prim *new_softmax(struct onednn *o, const char *name, dnnl_alg_kind_t alg, onednn_md md)
+static struct onednn_prim *new_softmax(struct onednn *o, const char *name, dnnl_alg_kind_t alg,
+                                       onednn_md md)
 {
     struct onednn_prim *p = md ? onednn_prim(o, name, softmax_fwd) : NULL;
     if (!p) return NULL;
@@ -26,7 +29,8 @@ static struct onednn_prim *new_softmax(struct onednn *o, const char *name, dnnl_
     return p;
 }
 
-static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op)
 {
     struct onednn_place x;
     ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
@@ -40,13 +44,14 @@ static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan, con
     return onednn_append(p, plan, 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ loss */
+/* ----------------------------------------------------------------------------------------- loss */
 
 struct loss {
     cvy_loss_desc d;
     struct onednn_prim *backward;
     size_t classes;
-    int x, log_p, q, loss, dx;       /* q: -(label distribution) / n, the gradient of the loss by log p */
+    /* q: -(label distribution) / n, the gradient of the loss by log p */
+    int x, log_p, q, loss, dx;
 };
 
 static size_t first_maximum(const float *x, size_t n)
@@ -63,15 +68,19 @@ static size_t label_of(const struct cvy_run *run, size_t i)
     return run->labels8 ? run->labels8[image] : (size_t)run->labels32[image];
 }
 
-/* The loss of a row with NaN or infinities, of which oneDNN makes numbers. A class of probability 0 takes no part. */
+/* The loss of a row with NaN or infinities, of which oneDNN makes numbers. A class of probability 0
+ * takes no part. */
 static double special_loss(const struct loss *a, const float *x, size_t label)
 {
-    double sum = onednn_log_sum(x, a->classes, 1), s = a->d.label_smoothing, loss = (1 - s) * (sum - (double)x[label]);
-    for (size_t k = 0; s > 0 && k < a->classes; k++) loss += s / (double)a->classes * (sum - (double)x[k]);
+    double sum = onednn_log_sum(x, a->classes, 1), s = a->d.label_smoothing,
+           loss = (1 - s) * (sum - (double)x[label]);
+    for (size_t k = 0; s > 0 && k < a->classes; k++)
+        loss += s / (double)a->classes * (sum - (double)x[k]);
     return loss;
 }
 
-static void run_loss(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_loss(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     const struct loss *a = arg;
     const float *x = run->buf[a->x], *log_p = run->buf[a->log_p];
@@ -91,7 +100,8 @@ static void run_loss(const void *arg, const struct cvy_run *run, size_t task, st
     }
 }
 
-static void run_gradient(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_gradient(const void *arg, const struct cvy_run *run, size_t task,
+                         struct cvy_worker *worker)
 {
     const struct loss *a = arg;
     const float *x = run->buf[a->x];
@@ -105,13 +115,16 @@ static void run_gradient(const void *arg, const struct cvy_run *run, size_t task
         double sum = onednn_log_sum(x, a->classes, 1);
         size_t label = label_of(run, i);
         for (size_t k = 0; k < a->classes; k++)
-            dx[k] = (float)((exp((double)x[k] - sum) - (k == label ? 1 - s : 0) - s / (double)a->classes) / (double)run->n);
+            dx[k] = (float)((exp((double)x[k] - sum) - (k == label ? 1 - s : 0) -
+                             s / (double)a->classes) /
+                            (double)run->n);
         special = true;
     }
     onednn_mark(a->backward->o, a->backward->arg[0].id, special);
 }
 
-static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *op)
 {
     cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
     onednn_md md = onednn_plain(o, s);
@@ -126,8 +139,11 @@ static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const 
     p->arg[0].id = a->x;
     ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DST, &a->log_p));
     ONEDNN_CVY(onednn_append(p, plan, 0));
-    if (dx >= 0 && (a->q = cvy_plan_buffer(plan, op->name, onednn_md_bytes(md), false)) < 0) return CVY_E_NOMEM;
-    struct cvy_phase_desc phase = { .name = op->name, .run = run_loss, .arg = a, .parts = 1, .alone = true };
+    if (dx >= 0 && (a->q = cvy_plan_buffer(plan, op->name, onednn_md_bytes(md), false)) < 0)
+        return CVY_E_NOMEM;
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_loss, .arg = a, .parts = 1, .alone = true
+    };
     onednn_access(&phase, a->x, CVY_READ_ALL);
     onednn_access(&phase, a->log_p, CVY_READ_ALL);
     onednn_access(&phase, a->q, CVY_WRITE_ALL);
@@ -157,8 +173,10 @@ static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan, const 
     return cvy_plan_phase(plan, &phase);
 }
 
-enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *ops, int *n, size_t first)
 {
     (void)n, (void)first;
-    return ops[0].kind == CVY_OP_SOFTMAX ? plan_softmax(o, plan, &ops[0]) : plan_loss(o, plan, &ops[0]);
+    return ops[0].kind == CVY_OP_SOFTMAX ? plan_softmax(o, plan, &ops[0])
+                                         : plan_loss(o, plan, &ops[0]);
 }

@@ -1,20 +1,30 @@
-/* Ops that move numbers: images in, reorders, concatenation, slices, padding with channels of zeros. */
+/* Ops that move numbers: images in, reorders, concatenation, slices, padding with channels of
+ * zeros. */
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
 
-/* ------------------------------------------------------------------------------------------------ images in */
+/* ------------------------------------------------------------------------------------ images in */
 
 #define INGEST_IMAGES ((size_t)8) /* a task */
 
-struct ingest { struct onednn *o; int x; cvy_shape s; bool wide; };
+struct ingest {
+    struct onednn *o;
+    int x;
+    cvy_shape s;
+    bool wide;
+};
 
-/* Twice: as the compiler's baseline has it, and with wider vectors, where the context permits them. */
-#define INGEST(name, attributes)                                                                                     \
-    attributes static void name(float *restrict x, const void *restrict from, bool bytes, size_t n, float scale, float shift) \
-    {                                                                                                                \
-        for (size_t i = 0; bytes && i < n; i++) x[i] = __builtin_fmaf((float)((const uint8_t *)from)[i], scale, shift); \
-        for (size_t i = 0; !bytes && i < n; i++) x[i] = __builtin_fmaf(((const float *)from)[i], scale, shift);      \
+/* Twice: as the compiler's baseline has it, and with wider vectors, where the context permits
+ * them. */
+#define INGEST(name, attributes)                                                          \
+    attributes static void name(float *restrict x, const void *restrict from, bool bytes, \
+                                size_t n, float scale, float shift)                       \
+    {                                                                                     \
+        for (size_t i = 0; bytes && i < n; i++)                                           \
+            x[i] = __builtin_fmaf((float)((const uint8_t *)from)[i], scale, shift);       \
+        for (size_t i = 0; !bytes && i < n; i++)                                          \
+            x[i] = __builtin_fmaf(((const float *)from)[i], scale, shift);                \
     }
 INGEST(gather_narrow, )
 #ifdef __x86_64__
@@ -23,16 +33,19 @@ INGEST(gather_wide, __attribute__((target("avx2,fma"))))
 #define gather_wide gather_narrow
 #endif
 
-static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
+                       struct cvy_worker *worker)
 {
     const struct ingest *a = arg;
-    size_t pixels = a->s.h * a->s.w, image = a->s.c * pixels, end = (task + 1) * INGEST_IMAGES < run->n ? (task + 1) * INGEST_IMAGES : run->n;
+    size_t pixels = a->s.h * a->s.w, image = a->s.c * pixels,
+           end = (task + 1) * INGEST_IMAGES < run->n ? (task + 1) * INGEST_IMAGES : run->n;
     (void)worker;
     for (size_t n = task * INGEST_IMAGES; n < end; n++)
         for (size_t c = 0; c < a->s.c; c++) {
             size_t at = ((run->index ? (size_t)run->index[n] : n) * a->s.c + c) * pixels;
             float *x = (float *)run->buf[a->x] + (n * a->s.c + c) * pixels;
-            float scale = run->in_scale ? run->in_scale[c] : 1, shift = run->in_shift ? run->in_shift[c] : 0;
+            float scale = run->in_scale ? run->in_scale[c] : 1,
+                  shift = run->in_shift ? run->in_shift[c] : 0;
             bool bytes = run->dtype == CVY_U8;
             const void *from = (const char *)run->images + at * (bytes ? 1 : sizeof(float));
             (a->wide ? gather_wide : gather_narrow)(x, from, bytes, pixels, scale, shift);
@@ -41,51 +54,64 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task, 
                 end > task * INGEST_IMAGES ? (end - task * INGEST_IMAGES) * image : 0);
 }
 
-static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *op)
 {
     struct ingest *a = onednn_alloc(o, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct ingest){ o, onednn_root(plan, op->out[0]), cvy_plan_value(plan, op->out[0])->shape, cvy_plan_isa(plan) != CVY_ISA_SCALAR };
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], onednn_plain(o, onednn_shape(plan, op->out[0])), -1));
-    struct cvy_phase_desc phase = { .name = op->name, .run = run_ingest, .arg = a,
+    *a = (struct ingest){ o, onednn_root(plan, op->out[0]), cvy_plan_value(plan, op->out[0])->shape,
+                          cvy_plan_isa(plan) != CVY_ISA_SCALAR };
+    ONEDNN_CVY(
+        onednn_lay_out(o, plan, op->out[0], onednn_plain(o, onednn_shape(plan, op->out[0])), -1));
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_ingest,
+                                    .arg = a,
                                     .parts = (a->s.n + INGEST_IMAGES - 1) / INGEST_IMAGES };
     onednn_access(&phase, a->x, CVY_WRITE_ALL);
     ONEDNN_CVY(onednn_watch(o, plan, a->x, phase.parts));
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ reorder */
+/* -------------------------------------------------------------------------------------- reorder */
 
-/* From PLAIN nothing is moved: plain is a format like any other, and the first reader that wants another one reorders. */
-static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+/* From PLAIN nothing is moved: plain is a format like any other, and the first reader that wants
+ * another one reorders. */
+static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op)
 {
     const struct cvy_value *to = cvy_plan_value(plan, op->out[0]);
     if (to->layout == CVY_LAYOUT_OPAQUE) {
         struct onednn_place *place = onednn_alloc(o, sizeof *place);
         if (!place) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-        *place = (struct onednn_place){ onednn_root(plan, op->in[0]), onednn_plain(o, to->shape), true };
+        *place =
+            (struct onednn_place){ onednn_root(plan, op->in[0]), onednn_plain(o, to->shape), true };
         if (!place->md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         ONEDNN_CVY(onednn_watch_plain(o, plan, op->name, place->id));
         return cvy_plan_lay_out(plan, op->out[0], to->bytes, place);
     }
     struct onednn_place from;
     ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &from));
-    onednn_md plain = onednn_md_rank(from.md) == 2 ? onednn_plain(o, to->shape) : onednn_plain4(o, to->shape);
-    return onednn_reorder_phase(o, plan, op->name, from.id, from.md, onednn_root(plan, op->out[0]), plain, true);
+    onednn_md plain =
+        onednn_md_rank(from.md) == 2 ? onednn_plain(o, to->shape) : onednn_plain4(o, to->shape);
+    return onednn_reorder_phase(o, plan, op->name, from.id, from.md, onednn_root(plan, op->out[0]),
+                                plain, true);
 }
 
-/* ------------------------------------------------------------------------------------------------ channels */
+/* ------------------------------------------------------------------------------------- channels */
 
-static dnnl_status_t concat(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t concat(const struct onednn_prim *p, struct onednn_with with,
+                            const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_concat(pd, with, p->u.sources, md, md[p->u.sources]);
 }
 
-static enum cvy_status plan_concat(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_concat(struct onednn *o, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *op)
 {
     struct onednn_prim *p = onednn_prim(o, op->name, concat);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->u.sources = op->n_in; /* not p->n, which counts the scratchpad as well when a further batch size is made */
+    /* not p->n, which counts the scratchpad as well when a further batch size is made */
+    p->u.sources = op->n_in;
     int from[CVY_MAX_IN];
     for (int k = 0; k < op->n_in; k++) {
         struct onednn_place x;
@@ -112,7 +138,8 @@ static onednn_md channels(struct onednn *o, onednn_md md, size_t c0, size_t c)
     return onednn_md_sub(&out, md, dims, at) == dnnl_success ? onednn_own(o, out) : NULL;
 }
 
-static enum cvy_status plan_slice(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_slice(struct onednn *o, struct cvy_plan *plan,
+                                  const struct cvy_op_desc *op)
 {
     struct onednn_place dy;
     cvy_shape s = cvy_plan_value(plan, op->out[0])->shape;
@@ -126,12 +153,18 @@ static enum cvy_status plan_slice(struct onednn *o, struct cvy_plan *plan, const
     }
     onednn_md dx = onednn_like(o, dy.md, s);
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], dx, -1));
-    return onednn_reorder_phase(o, plan, op->name, dy.id, part, onednn_root(plan, op->out[0]), dx, true);
+    return onednn_reorder_phase(o, plan, op->name, dy.id, part, onednn_root(plan, op->out[0]), dx,
+                                true);
 }
 
-struct pad { struct onednn_prim *prim; int y; size_t bytes; };
+struct pad {
+    struct onednn_prim *prim;
+    int y;
+    size_t bytes;
+};
 
-static void run_pad(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_pad(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
 {
     const struct pad *a = arg;
     (void)task, (void)worker;
@@ -139,10 +172,12 @@ static void run_pad(const void *arg, const struct cvy_run *run, size_t task, str
     (void)onednn_execute(a->prim, run);
 }
 
-static enum cvy_status plan_pad(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_pad(struct onednn *o, struct cvy_plan *plan,
+                                const struct cvy_op_desc *op)
 {
     struct onednn_place x;
-    cvy_shape s = cvy_plan_value(plan, op->out[0])->shape, xs = cvy_plan_value(plan, op->in[0])->shape;
+    cvy_shape s = cvy_plan_value(plan, op->out[0])->shape,
+              xs = cvy_plan_value(plan, op->in[0])->shape;
     ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
     onednn_md y = onednn_like(o, x.md, s), part = y ? channels(o, y, op->u.slice.c0, xs.c) : NULL;
     if (y && !part) part = channels(o, y = onednn_plain(o, s), op->u.slice.c0, xs.c);
@@ -151,26 +186,30 @@ static enum cvy_status plan_pad(struct onednn *o, struct cvy_plan *plan, const s
     if (!a || !y) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *a = (struct pad){ NULL, onednn_root(plan, op->out[0]), onednn_md_bytes(y) };
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], y, -1));
-    ONEDNN_CVY(onednn_reordering(o, plan, op->name, x.id, x.md, a->y, part, true, &a->prim, &phase));
+    ONEDNN_CVY(
+        onednn_reordering(o, plan, op->name, x.id, x.md, a->y, part, true, &a->prim, &phase));
     phase.run = run_pad;
     phase.arg = a;
     phase.reorder = false;
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ entry */
+/* ---------------------------------------------------------------------------------------- entry */
 
-int onednn_move_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+int onednn_move_take(const struct onednn *o, const struct cvy_plan *plan,
+                     const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)n;
     if (ops[0].kind != CVY_OP_REORDER) return 1;
-    const struct cvy_value *from = cvy_plan_value(plan, ops[0].in[0]), *to = cvy_plan_value(plan, ops[0].out[0]);
+    const struct cvy_value *from = cvy_plan_value(plan, ops[0].in[0]),
+                           *to = cvy_plan_value(plan, ops[0].out[0]);
     if (from->role != CVY_ROLE_ACTIVATION || to->role != CVY_ROLE_ACTIVATION) return 0;
     return (from->owner == &cvy_module && to->layout == CVY_LAYOUT_PLAIN) ||
            (to->owner == &cvy_module && from->layout == CVY_LAYOUT_PLAIN);
 }
 
-enum cvy_status onednn_move_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_move_plan(struct onednn *o, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *ops, int *n, size_t first)
 {
     (void)n, (void)first;
     switch (ops[0].kind) {

@@ -1,14 +1,15 @@
-/* Pooling. The gradient of a maximum goes by the workspace that its forward pass left: where its windows' first maxima
- * are, which is our default for ties. */
+/* Pooling. The gradient of a maximum goes by the workspace that its forward pass left: where its
+ * windows' first maxima are, which is our default for ties. */
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
 
-/* oneDNN sums an average in one chain of floats: 0.1 over 224 x 224 pixels comes out as 0.10005. Longer ones than this are
- * left to others (docs/numerics.md). */
+/* oneDNN sums an average in one chain of floats: 0.1 over 224 x 224 pixels comes out as 0.10005.
+ * Longer ones than this are left to others (docs/numerics.md). */
 #define LONGEST_AVERAGE 256
 
-/* The padding that makes a window end where ours does: ceil_mode may overhang, floor may leave pixels over. */
+/* The padding that makes a window end where ours does: ceil_mode may overhang, floor may leave
+ * pixels over. */
 static struct onednn_pool geometry(const cvy_pool2d_desc *d, cvy_shape x, cvy_shape y)
 {
     const size_t in[2] = { x.h, x.w }, out[2] = { y.h, y.w };
@@ -19,24 +20,28 @@ static struct onednn_pool geometry(const cvy_pool2d_desc *d, cvy_shape x, cvy_sh
         p.stride[i] = (dnnl_dim_t)d->stride[i];
         p.kernel[i] = (dnnl_dim_t)d->kernel[i];
         p.pad_l[i] = (dnnl_dim_t)d->pad[i];
-        dnnl_dim_t reach = ((dnnl_dim_t)out[i] - 1) * p.stride[i] + p.kernel[i], have = (dnnl_dim_t)in[i] + p.pad_l[i];
+        dnnl_dim_t reach = ((dnnl_dim_t)out[i] - 1) * p.stride[i] + p.kernel[i],
+                   have = (dnnl_dim_t)in[i] + p.pad_l[i];
         p.pad_r[i] = reach > have ? reach - have : 0;
         if (reach < have && !d->ceil_mode) p.pad_r[i] = (dnnl_dim_t)d->pad[i + 2];
     }
     return p;
 }
 
-static dnnl_status_t pool_fwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t pool_fwd(const struct onednn_prim *p, struct onednn_with with,
+                              const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_pool_fwd(pd, with, p->prop, &p->u.pool, md[0], md[1]);
 }
 
-static dnnl_status_t pool_bwd(const struct onednn_prim *p, struct onednn_with with, const onednn_md *md, dnnl_primitive_desc_t *pd)
+static dnnl_status_t pool_bwd(const struct onednn_prim *p, struct onednn_with with,
+                              const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
     return onednn_pool_bwd(pd, with, &p->u.pool, md[0], md[1]);
 }
 
-static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md x, cvy_shape xs, cvy_shape ys)
+static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md x,
+                                       cvy_shape xs, cvy_shape ys)
 {
     struct onednn_prim *p = onednn_prim(o, op->name, pool_fwd);
     if (!p) return NULL;
@@ -49,7 +54,8 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
 }
 
 /* Value id in rank 4, as pooling wants it. */
-static enum cvy_status in_rank_4(struct onednn *o, struct cvy_plan *plan, int id, onednn_md *md, int *buffer)
+static enum cvy_status in_rank_4(struct onednn *o, struct cvy_plan *plan, int id, onednn_md *md,
+                                 int *buffer)
 {
     struct onednn_place x;
     ONEDNN_CVY(onednn_seen(o, plan, id, &x));
@@ -60,9 +66,11 @@ static enum cvy_status in_rank_4(struct onednn *o, struct cvy_plan *plan, int id
     return onednn_read(o, plan, id, *md, buffer);
 }
 
-static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *op)
 {
-    cvy_shape xs = cvy_plan_value(plan, op->in[0])->shape, ys = cvy_plan_value(plan, op->out[0])->shape;
+    cvy_shape xs = cvy_plan_value(plan, op->in[0])->shape,
+              ys = cvy_plan_value(plan, op->out[0])->shape;
     onednn_md x;
     int from, workspace;
     ONEDNN_CVY(in_rank_4(o, plan, op->in[0], &x, &from));
@@ -80,37 +88,47 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan, con
     return onednn_append(p, plan, 0);
 }
 
-/* The forward primitive of this gradient. A maximum's is the one that ran on x; an average's has no memory, so any of that
- * shape will do. */
-static struct onednn_forward *find(struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *op, int x)
+/* The forward primitive of this gradient. A maximum's is the one that ran on x; an average's has no
+ * memory, so any of that shape will do. */
+static struct onednn_forward *find(struct onednn *o, const struct cvy_plan *plan,
+                                   const struct cvy_op_desc *op, int x)
 {
-    const struct onednn_pool want = geometry(&op->u.pool, cvy_plan_value(plan, op->out[0])->shape, cvy_plan_value(plan, op->in[0])->shape);
+    const struct onednn_pool want = geometry(&op->u.pool, cvy_plan_value(plan, op->out[0])->shape,
+                                             cvy_plan_value(plan, op->in[0])->shape);
     for (struct onednn_forward *f = o->forwards; f; f = f->next) {
         const struct onednn_pool *p = &f->prim->u.pool;
-        if (f->kind != CVY_OP_POOL || p->alg != want.alg || (x >= 0 && f->x != onednn_root(plan, x))) continue;
+        if (f->kind != CVY_OP_POOL || p->alg != want.alg ||
+            (x >= 0 && f->x != onednn_root(plan, x)))
+            continue;
         bool same = true;
         for (int i = 0; i < 2; i++)
-            same = same && p->stride[i] == want.stride[i] && p->kernel[i] == want.kernel[i] && p->pad_l[i] == want.pad_l[i] &&
-                   p->pad_r[i] == want.pad_r[i];
+            same = same && p->stride[i] == want.stride[i] && p->kernel[i] == want.kernel[i] &&
+                   p->pad_l[i] == want.pad_l[i] && p->pad_r[i] == want.pad_r[i];
         cvy_shape s = cvy_plan_value(plan, op->out[0])->shape;
         const dnnl_dim_t *dims = onednn_md_dims(f->prim->arg[0].md);
-        if (same && dims[1] == (dnnl_dim_t)s.c && dims[2] == (dnnl_dim_t)s.h && dims[3] == (dnnl_dim_t)s.w) return f;
+        if (same && dims[1] == (dnnl_dim_t)s.c && dims[2] == (dnnl_dim_t)s.h &&
+            dims[3] == (dnnl_dim_t)s.w)
+            return f;
     }
     return NULL;
 }
 
-static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *op)
+static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
+                                     const struct cvy_op_desc *op)
 {
-    cvy_shape xs = cvy_plan_value(plan, op->out[0])->shape, ys = cvy_plan_value(plan, op->in[0])->shape;
+    cvy_shape xs = cvy_plan_value(plan, op->out[0])->shape,
+              ys = cvy_plan_value(plan, op->in[0])->shape;
     int x = op->u.pool.kind == CVY_POOL_MAX ? op->in[1] : -1, workspace = -1;
     struct onednn_forward *f = find(o, plan, op, x);
     struct onednn_prim *forward = f ? f->prim : NULL;
     if (f) workspace = f->workspace;
-    if (!forward) { /* a program of this one op: a maximum must look for itself where its maxima are */
+    /* a program of this one op: a maximum must look for itself where its maxima are */
+    if (!forward) {
         onednn_md md = onednn_plain4(o, xs);
         int from = -1;
         if (x >= 0) ONEDNN_CVY(in_rank_4(o, plan, x, &md, &from));
-        if (!(forward = new_forward(o, op, md, xs, ys))) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
+        if (!(forward = new_forward(o, op, md, xs, ys)))
+            return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         forward->prop = dnnl_forward_training;
         ONEDNN_CVY(onednn_create(forward, plan));
         if (x >= 0) {
@@ -137,7 +155,8 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan, co
     return onednn_append(p, plan, 0);
 }
 
-int onednn_pool_take(const struct onednn *o, const struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
+int onednn_pool_take(const struct onednn *o, const struct cvy_plan *plan,
+                     const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)n;
     const cvy_pool2d_desc *d = &ops[0].u.pool;
@@ -152,8 +171,10 @@ int onednn_pool_take(const struct onednn *o, const struct cvy_plan *plan, const 
     return p.pad_r[0] <= (dnnl_dim_t)d->pad[2] && p.pad_r[1] <= (dnnl_dim_t)d->pad[3];
 }
 
-enum cvy_status onednn_pool_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_pool_plan(struct onednn *o, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *ops, int *n, size_t first)
 {
     (void)n, (void)first;
-    return ops[0].kind == CVY_OP_POOL ? plan_forward(o, plan, &ops[0]) : plan_backward(o, plan, &ops[0]);
+    return ops[0].kind == CVY_OP_POOL ? plan_forward(o, plan, &ops[0])
+                                      : plan_backward(o, plan, &ops[0]);
 }

@@ -1,22 +1,23 @@
-/* Primitives: made once for every batch size, executed with the buffers of the run. Knows oneDNN's objects and their
- * lifetimes, no operator. */
+/* Primitives: made once for every batch size, executed with the buffers of the run. Knows oneDNN's
+ * objects and their lifetimes, no operator. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
 
-/* A primitive for one batch size. The primitive itself and its memory objects are made when it is first needed: a
- * forward one may only be there as a hint. */
+/* A primitive for one batch size. The primitive itself and its memory objects are made when it is
+ * first needed: a forward one may only be there as a hint. */
 struct onednn_variant {
     struct onednn_variant *next;
     size_t images;
     dnnl_primitive_desc_t pd;
-    dnnl_primitive_t primitive;      /* there: so is all that ready() makes */
+    dnnl_primitive_t primitive; /* there: so is all that ready() makes */
     int n;
     dnnl_exec_arg_t exec[ONEDNN_ARGS];
     int id[ONEDNN_ARGS];
-    void *handle[ONEDNN_ARGS];       /* what the memory objects point to now */
-    void *scratch;                   /* where this batch size needs more than the full batch; owned */
+    void *handle[ONEDNN_ARGS]; /* what the memory objects point to now */
+    /* where this batch size needs more than the full batch; owned */
+    void *scratch;
 };
 
 static const char *status_name(dnnl_status_t status)
@@ -33,8 +34,8 @@ static const char *status_name(dnnl_status_t status)
 
 enum cvy_status onednn_failed(struct cvy_plan *plan, const char *what, dnnl_status_t status)
 {
-    return cvy_plan_fail(plan, status == dnnl_out_of_memory ? CVY_E_NOMEM : CVY_E_BACKEND, "onednn: %s: oneDNN says: %s", what,
-                         status_name(status));
+    return cvy_plan_fail(plan, status == dnnl_out_of_memory ? CVY_E_NOMEM : CVY_E_BACKEND,
+                         "onednn: %s: oneDNN says: %s", what, status_name(status));
 }
 
 struct onednn_prim *onednn_prim(struct onednn *o, const char *name, onednn_make *make)
@@ -55,7 +56,7 @@ int onednn_give(struct onednn_prim *p, int arg, onednn_md md, bool images)
     return p->n++;
 }
 
-/* ------------------------------------------------------------------------------------------------ variants */
+/* ------------------------------------------------------------------------------------- variants */
 
 static bool has_images(const struct onednn_prim *p)
 {
@@ -73,7 +74,8 @@ static dnnl_status_t shorten(onednn_md md, size_t images, onednn_md *out)
     return onednn_md_sub(out, md, dims, at);
 }
 
-static dnnl_status_t describe(struct onednn_prim *p, size_t images, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
+static dnnl_status_t describe(struct onednn_prim *p, size_t images, dnnl_primitive_desc_t hint,
+                              dnnl_primitive_desc_t *pd)
 {
     onednn_md md[ONEDNN_ARGS], made[ONEDNN_ARGS];
     dnnl_status_t status = dnnl_success;
@@ -118,10 +120,12 @@ static onednn_md exec_md(const struct onednn_variant *v, int arg)
     return dnnl_primitive_desc_query_md(v->pd, dnnl_query_exec_arg_md, arg);
 }
 
-static dnnl_status_t add_memory(struct onednn_prim *p, struct onednn_variant *v, int arg, int id, void *handle)
+static dnnl_status_t add_memory(struct onednn_prim *p, struct onednn_variant *v, int arg, int id,
+                                void *handle)
 {
     onednn_md md = exec_md(v, arg);
-    if (!md || !onednn_md_rank(md)) return dnnl_success; /* its bytes say nothing: 0 for a part of something larger */
+    /* its bytes say nothing: 0 for a part of something larger */
+    if (!md || !onednn_md_rank(md)) return dnnl_success;
     v->exec[v->n].arg = arg;
     ONEDNN_TRY(dnnl_memory_create(&v->exec[v->n].memory, md, p->o->engine, handle));
     v->handle[v->n] = handle;
@@ -139,7 +143,8 @@ static dnnl_status_t make_ready(struct onednn_prim *p, struct onednn_variant *v)
     size_t bytes = scratch ? onednn_md_bytes(scratch) : 0;
     if (bytes > p->scratch_bytes) {
         v->scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        return v->scratch ? add_memory(p, v, DNNL_ARG_SCRATCHPAD, -1, v->scratch) : dnnl_out_of_memory;
+        return v->scratch ? add_memory(p, v, DNNL_ARG_SCRATCHPAD, -1, v->scratch)
+                          : dnnl_out_of_memory;
     }
     for (int i = 0; i < p->n; i++)
         if (p->arg[i].arg == DNNL_ARG_SCRATCHPAD)
@@ -157,7 +162,8 @@ static void unready(struct onednn_variant *v)
     v->scratch = NULL;
 }
 
-/* The primitive and its memory objects: all of them, or none after a failure, so that the next run makes them again. */
+/* The primitive and its memory objects: all of them, or none after a failure, so that the next run
+ * makes them again. */
 static dnnl_status_t ready(struct onednn_prim *p, struct onednn_variant *v)
 {
     if (v->primitive) return dnnl_success;
@@ -180,7 +186,7 @@ void onednn_free_prims(struct onednn *o)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ planning */
+/* ------------------------------------------------------------------------------------- planning */
 
 enum cvy_status onednn_create(struct onednn_prim *p, struct cvy_plan *plan)
 {
@@ -241,22 +247,25 @@ void onednn_access(struct cvy_phase_desc *phase, int id, enum cvy_access access)
 static bool is_written(const struct onednn_prim *p, int arg)
 {
     bool statistics = arg == DNNL_ARG_MEAN || arg == DNNL_ARG_VARIANCE;
-    bool backward = p->prop == dnnl_backward || p->prop == dnnl_backward_data || p->prop == dnnl_backward_weights;
+    bool backward = p->prop == dnnl_backward || p->prop == dnnl_backward_data ||
+                    p->prop == dnnl_backward_weights;
     if (arg == DNNL_ARG_SCRATCHPAD) return true;
     if (arg == DNNL_ARG_WORKSPACE) return !backward;
     if (statistics) return !backward && !(p->u.bn.flags & dnnl_use_global_stats);
     if (arg == DNNL_ARG_DIFF_DST || (arg == DNNL_ARG_DST && backward)) return false;
-    return arg == DNNL_ARG_DST || arg == DNNL_ARG_DIFF_SRC || arg == DNNL_ARG_DIFF_WEIGHTS || arg == DNNL_ARG_DIFF_BIAS ||
-           arg == DNNL_ARG_DIFF_SCALE || arg == DNNL_ARG_DIFF_SHIFT;
+    return arg == DNNL_ARG_DST || arg == DNNL_ARG_DIFF_SRC || arg == DNNL_ARG_DIFF_WEIGHTS ||
+           arg == DNNL_ARG_DIFF_BIAS || arg == DNNL_ARG_DIFF_SCALE || arg == DNNL_ARG_DIFF_SHIFT;
 }
 
-static void run_prim(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_prim(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
 {
     (void)task, (void)worker;
     (void)onednn_execute((struct onednn_prim *)arg, run);
 }
 
-enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, double flops, struct cvy_phase_desc *phase)
+enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, double flops,
+                             struct cvy_phase_desc *phase)
 {
     onednn_md scratch = onednn_arg_md(p, DNNL_ARG_SCRATCHPAD);
     if (scratch) {
@@ -269,11 +278,18 @@ enum cvy_status onednn_phase(struct onednn_prim *p, struct cvy_plan *plan, doubl
     onednn_threads_leave(before);
     if (status != dnnl_success) return onednn_failed(plan, p->name, status);
     const char *kernel = onednn_kernel(p);
-    *phase = (struct cvy_phase_desc){ .name = p->name, .run = run_prim, .arg = p, .parts = 1, .alone = true, .flops = flops,
+    *phase = (struct cvy_phase_desc){ .name = p->name,
+                                      .run = run_prim,
+                                      .arg = p,
+                                      .parts = 1,
+                                      .alone = true,
+                                      .flops = flops,
                                       .kernel = kernel };
     for (int i = 0; i < p->n; i++) {
-        onednn_access(phase, p->arg[i].id, is_written(p, p->arg[i].arg) ? CVY_WRITE_ALL : CVY_READ_ALL);
-        if (!onednn_reach_marks(p->o, p->arg[i].id)) return cvy_plan_fail(plan, CVY_E_NOMEM, "onednn: %s: out of memory", p->name);
+        onednn_access(phase, p->arg[i].id,
+                      is_written(p, p->arg[i].arg) ? CVY_WRITE_ALL : CVY_READ_ALL);
+        if (!onednn_reach_marks(p->o, p->arg[i].id))
+            return cvy_plan_fail(plan, CVY_E_NOMEM, "onednn: %s: out of memory", p->name);
     }
     onednn_access(phase, p->o->watched, CVY_READ_ALL);
     cvy_plan_log(plan, 1, "%s: %s", p->name, kernel);
@@ -287,13 +303,13 @@ enum cvy_status onednn_append(struct onednn_prim *p, struct cvy_plan *plan, doub
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ running */
+/* -------------------------------------------------------------------------------------- running */
 
 static bool failed(const struct onednn_prim *p, const struct cvy_run *run, dnnl_status_t status)
 {
     if (status != dnnl_success)
-        cvy_run_fail(run, status == dnnl_out_of_memory ? CVY_E_NOMEM : CVY_E_BACKEND, "onednn: %s: oneDNN says: %s", p->name,
-                     status_name(status));
+        cvy_run_fail(run, status == dnnl_out_of_memory ? CVY_E_NOMEM : CVY_E_BACKEND,
+                     "onednn: %s: oneDNN says: %s", p->name, status_name(status));
     return status != dnnl_success;
 }
 
@@ -309,7 +325,8 @@ bool onednn_run(struct onednn_prim *p, const struct cvy_run *run)
         status = dnnl_memory_set_data_handle(v->exec[i].memory, handle);
         if (status == dnnl_success) v->handle[i] = handle;
     }
-    if (status == dnnl_success) status = dnnl_primitive_execute(v->primitive, p->o->stream, v->n, v->exec);
+    if (status == dnnl_success)
+        status = dnnl_primitive_execute(v->primitive, p->o->stream, v->n, v->exec);
     onednn_threads_leave(before);
     return !failed(p, run, status);
 }
@@ -318,7 +335,8 @@ bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run)
 {
     bool special = false;
     for (int i = 0; i < p->n; i++)
-        special = special || (!is_written(p, p->arg[i].arg) && onednn_is_special(p->o, p->arg[i].id));
+        special =
+            special || (!is_written(p, p->arg[i].arg) && onednn_is_special(p->o, p->arg[i].id));
     p->careful = special && p->care;
     bool ok = p->careful ? p->care(p, run) : onednn_run(p, run);
     for (int i = 0; i < p->n; i++)
@@ -326,7 +344,7 @@ bool onednn_execute(struct onednn_prim *p, const struct cvy_run *run)
     return ok;
 }
 
-/* ------------------------------------------------------------------------------------------------ with care */
+/* ------------------------------------------------------------------------------------ with care */
 
 struct onednn_prim *onednn_bare(struct onednn_prim *p)
 {
@@ -338,17 +356,20 @@ struct onednn_prim *onednn_bare(struct onednn_prim *p)
     bare->hint = p->hint;
     if (p->make == onednn_bn_fwd_make) bare->u.bn.flags &= ~(unsigned)dnnl_fuse_norm_relu;
     for (int i = 0; i < p->n; i++)
-        if (p->arg[i].arg != DNNL_ARG_SCRATCHPAD && p->arg[i].arg != DNNL_ARG_WORKSPACE) bare->arg[bare->n++] = p->arg[i];
+        if (p->arg[i].arg != DNNL_ARG_SCRATCHPAD && p->arg[i].arg != DNNL_ARG_WORKSPACE)
+            bare->arg[bare->n++] = p->arg[i];
     return p->bare = bare;
 }
 
-static dnnl_status_t convert(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain, bool out)
+static dnnl_status_t convert(struct onednn_prim *p, const struct cvy_run *run, int i, float *plain,
+                             bool out)
 {
     onednn_md md = NULL, dense = NULL;
     dnnl_dims_t dims;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t primitive = NULL;
-    dnnl_exec_arg_t arg[2] = { { out ? DNNL_ARG_FROM : DNNL_ARG_TO, NULL }, { out ? DNNL_ARG_TO : DNNL_ARG_FROM, NULL } };
+    dnnl_exec_arg_t arg[2] = { { out ? DNNL_ARG_FROM : DNNL_ARG_TO, NULL },
+                               { out ? DNNL_ARG_TO : DNNL_ARG_FROM, NULL } };
     int rank = onednn_md_rank(p->arg[i].md);
     memcpy(dims, onednn_md_dims(p->arg[i].md), sizeof dims);
     if (p->arg[i].images) dims[0] = (dnnl_dim_t)run->n;
@@ -356,10 +377,13 @@ static dnnl_status_t convert(struct onednn_prim *p, const struct cvy_run *run, i
     dnnl_format_tag_t tag = rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab;
     if (status == dnnl_success) status = onednn_md_tag(&dense, rank, dims, tag);
     struct onednn_with with = { p->o->engine, NULL, NULL };
-    if (status == dnnl_success) status = onednn_reorder(&pd, with, out ? md : dense, out ? dense : md);
+    if (status == dnnl_success)
+        status = onednn_reorder(&pd, with, out ? md : dense, out ? dense : md);
     if (status == dnnl_success) status = dnnl_primitive_create(&primitive, pd);
-    if (status == dnnl_success) status = dnnl_memory_create(&arg[0].memory, md, p->o->engine, run->buf[p->arg[i].id]);
-    if (status == dnnl_success) status = dnnl_memory_create(&arg[1].memory, dense, p->o->engine, plain);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&arg[0].memory, md, p->o->engine, run->buf[p->arg[i].id]);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&arg[1].memory, dense, p->o->engine, plain);
     if (status == dnnl_success) status = dnnl_primitive_execute(primitive, p->o->stream, 2, arg);
     for (int k = 0; k < 2; k++)
         if (arg[k].memory) dnnl_memory_destroy(arg[k].memory);

@@ -1,18 +1,19 @@
-/* NaN and infinities (docs/numerics.md). oneDNN's sums, averages and statistics treat them as the rule says; its
- * convolutions may multiply the padding, its activations make numbers of NaN, its maxima begin at -FLT_MAX and pass over
- * NaN. Such primitives have a `care`, which is exact and slow and runs only where a special value may be among the
- * operands.
+/* NaN and infinities (docs/numerics.md). oneDNN's sums, averages and statistics treat them as the
+ * rule says; its convolutions may multiply the padding, its activations make numbers of NaN, its
+ * maxima begin at -FLT_MAX and pass over NaN. Such primitives have a `care`, which is exact and
+ * slow and runs only where a special value may be among the operands.
  *
- * That costs the usual step next to nothing: our own loops, which bring numbers in (images, updated weights, plain values
- * of other backends) or see few of them (statistics), leave a mark at the buffer, and results of a primitive have the marks
- * of its operands. What no mark tells of is a value that overflows inside the program, until the next batch norm. */
+ * That costs the usual step next to nothing: our own loops, which bring numbers in (images, updated
+ * weights, plain values of other backends) or see few of them (statistics), leave a mark at the
+ * buffer, and results of a primitive have the marks of its operands. What no mark tells of is a
+ * value that overflows inside the program, until the next batch norm. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
 
-/* ------------------------------------------------------------------------------------------------ marks */
+/* ---------------------------------------------------------------------------------------- marks */
 
 bool onednn_reach_marks(struct onednn *o, int id)
 {
@@ -60,13 +61,19 @@ void onednn_look(const struct onednn *o, int id, size_t task, const float *x, si
 enum cvy_status onednn_watch(struct onednn *o, struct cvy_plan *plan, int id, size_t tasks)
 {
     unsigned char *seen = onednn_reach_marks(o, id) ? onednn_alloc(o, tasks) : NULL;
-    if (!seen) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", cvy_plan_value(plan, id)->name);
+    if (!seen)
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory",
+                             cvy_plan_value(plan, id)->name);
     o->marks[id].seen = seen;
     o->marks[id].n = tasks;
     return CVY_OK;
 }
 
-struct watch { struct onednn *o; int id; size_t n; };
+struct watch {
+    struct onednn *o;
+    int id;
+    size_t n;
+};
 
 static void look_task(const struct watch *w, const struct cvy_run *run, size_t task)
 {
@@ -80,7 +87,8 @@ static void refresh_marks(const void *arg, const struct cvy_run *run)
     for (size_t task = 0; task * ONEDNN_LOOK < w->n; task++) look_task(w, run, task);
 }
 
-static void run_watch(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_watch(const void *arg, const struct cvy_run *run, size_t task,
+                      struct cvy_worker *worker)
 {
     (void)worker;
     look_task(arg, run, task);
@@ -104,20 +112,26 @@ enum cvy_status onednn_watch_weights(struct onednn *o, struct cvy_plan *plan, in
 
 enum cvy_status onednn_watch_parameter(struct onednn *o, struct cvy_plan *plan, int id)
 {
-    return id < 0 || cvy_plan_value(plan, id)->external ? CVY_OK : onednn_watch_weights(o, plan, id);
+    return id < 0 || cvy_plan_value(plan, id)->external ? CVY_OK
+                                                        : onednn_watch_weights(o, plan, id);
 }
 
-enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, const char *name, int id)
+enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, const char *name,
+                                   int id)
 {
     struct watch *w = new_watch(o, plan, id);
-    if (!w || (o->watched < 0 && (o->watched = cvy_plan_buffer(plan, name, 64, false)) < 0)) return CVY_E_NOMEM;
-    struct cvy_phase_desc phase = { .name = name, .run = run_watch, .arg = w, .parts = o->marks[id].n, .reorder = true };
+    if (!w || (o->watched < 0 && (o->watched = cvy_plan_buffer(plan, name, 64, false)) < 0))
+        return CVY_E_NOMEM;
+    struct cvy_phase_desc phase = {
+        .name = name, .run = run_watch, .arg = w, .parts = o->marks[id].n, .reorder = true
+    };
     onednn_access(&phase, id, CVY_READ_ALL);
-    onednn_access(&phase, o->watched, CVY_WRITE_ALL); /* marks are no buffer: whoever heeds them reads this one */
+    /* marks are no buffer: whoever heeds them reads this one */
+    onednn_access(&phase, o->watched, CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }
 
-/* ------------------------------------------------------------------------------------------------ care */
+/* ----------------------------------------------------------------------------------------- care */
 
 void onednn_be_careful(struct onednn_prim *p, onednn_care *care)
 {
@@ -132,8 +146,14 @@ static bool short_of_memory(const struct onednn_prim *p, const struct cvy_run *r
     return false;
 }
 
-static float *operand(const struct onednn_prim *p, const struct cvy_run *run, int i) { return run->buf[p->arg[i].id]; }
-static size_t numbers(const struct onednn_prim *p, int i) { return onednn_md_bytes(p->arg[i].md) / sizeof(float); }
+static float *operand(const struct onednn_prim *p, const struct cvy_run *run, int i)
+{
+    return run->buf[p->arg[i].id];
+}
+static size_t numbers(const struct onednn_prim *p, int i)
+{
+    return onednn_md_bytes(p->arg[i].md) / sizeof(float);
+}
 
 /* Operand i in C order, of images those of this batch, which the caller frees; NULL: failed. */
 static float *unpacked(struct onednn_prim *p, const struct cvy_run *run, int i, bool read)
@@ -189,30 +209,45 @@ bool onednn_care_fused(struct onednn_prim *p, const struct cvy_run *run)
     struct onednn_prim *bare = onednn_bare(p);
     if (!bare) return short_of_memory(p, run);
     for (int i = 0; i < p->n; i++) /* a batch norm leaves its ReLU's mask for the backward pass */
-        if (p->arg[i].arg == DNNL_ARG_WORKSPACE && p->arg[i].id >= 0 && !onednn_run(p, run)) return false;
+        if (p->arg[i].arg == DNNL_ARG_WORKSPACE && p->arg[i].id >= 0 && !onednn_run(p, run))
+            return false;
     bool ok = p->bare_care ? p->bare_care(bare, run) : onednn_run(bare, run);
     return ok && onednn_care_act(p->after, run);
 }
 
-/* ------------------------------------------------------------------------------------------------ padding */
+/* -------------------------------------------------------------------------------------- padding */
 
-/* Many of oneDNN's convolutions, and gradients of weights, copy patches with the padding in them as zeros: times an
- * infinity that is NaN. Arguments of both: x, w, bias, y. */
-struct padded { struct onednn_conv c; size_t n, groups, ic, oc, kh, kw, h, w, oh, ow; }; /* ic, oc: of a group */
+/* Many of oneDNN's convolutions, and gradients of weights, copy patches with the padding in them as
+ * zeros: times an infinity that is NaN. Arguments of both: x, w, bias, y. */
+struct padded {
+    struct onednn_conv c;
+    size_t n, groups, ic, oc, kh, kw, h, w, oh, ow;
+}; /* ic, oc: of a group */
 
 static struct padded padded_of(const struct onednn_prim *p, const struct cvy_run *run)
 {
-    const dnnl_dim_t *x = onednn_md_dims(p->arg[0].md), *w = onednn_md_dims(p->arg[1].md), *y = onednn_md_dims(p->arg[3].md);
+    const dnnl_dim_t *x = onednn_md_dims(p->arg[0].md), *w = onednn_md_dims(p->arg[1].md),
+                     *y = onednn_md_dims(p->arg[3].md);
     int rank = onednn_md_rank(p->arg[1].md);
     size_t groups = rank == 5 ? (size_t)w[0] : 1;
-    return (struct padded){ p->u.conv, run->n, groups, (size_t)x[1] / groups, (size_t)y[1] / groups, (size_t)w[rank - 2],
-                            (size_t)w[rank - 1], (size_t)x[2], (size_t)x[3], (size_t)y[2], (size_t)y[3] };
+    return (struct padded){ p->u.conv,
+                            run->n,
+                            groups,
+                            (size_t)x[1] / groups,
+                            (size_t)y[1] / groups,
+                            (size_t)w[rank - 2],
+                            (size_t)w[rank - 1],
+                            (size_t)x[2],
+                            (size_t)x[3],
+                            (size_t)y[2],
+                            (size_t)y[3] };
 }
 
 /* Which of `size` pixels tap k of output pixel o reads along one dimension; SIZE_MAX: padding. */
 static size_t read_by(const struct onednn_conv *c, int i, size_t o, size_t k, size_t size)
 {
-    dnnl_dim_t at = (dnnl_dim_t)o * c->stride[i] - c->pad_l[i] + (dnnl_dim_t)k * (c->dilation[i] + 1);
+    dnnl_dim_t at =
+        (dnnl_dim_t)o * c->stride[i] - c->pad_l[i] + (dnnl_dim_t)k * (c->dilation[i] + 1);
     return at < 0 || (size_t)at >= size ? SIZE_MAX : (size_t)at;
 }
 
@@ -232,7 +267,8 @@ static double sum_of_taps(const struct padded *s, const float *x, const float *w
 /* A mark may come from images that this batch does not have. */
 static bool are_special(const struct padded *s, const float *x, const float *other, size_t n)
 {
-    return onednn_has_special(x, s->n * s->groups * s->ic * s->h * s->w) || onednn_has_special(other, n);
+    return onednn_has_special(x, s->n * s->groups * s->ic * s->h * s->w) ||
+           onednn_has_special(other, n);
 }
 
 bool onednn_care_padding(struct onednn_prim *p, const struct cvy_run *run)
@@ -250,23 +286,27 @@ bool onednn_care_padding(struct onednn_prim *p, const struct cvy_run *run)
     float *y = w ? unpacked(p, run, 3, false) : NULL;
     for (size_t i = 0; y && i < s.n * channels * out; i++) {
         size_t c = i / out % channels, from = (i / out / channels * s.groups + c / s.oc) * s.ic;
-        y[i] = (float)(sum_of_taps(&s, x + from * s.h * s.w, w + c * weights, i % out) + (bias ? (double)bias[c] : 0));
+        y[i] = (float)(sum_of_taps(&s, x + from * s.h * s.w, w + c * weights, i % out) +
+                       (bias ? (double)bias[c] : 0));
     }
     free(x);
     free(w);
     return pack(p, run, 3, y);
 }
 
-/* Of a weight: tap `tap` of the pixels x of its source channel, with the gradients dy of its output channel. */
+/* Of a weight: tap `tap` of the pixels x of its source channel, with the gradients dy of its output
+ * channel. */
 static double sum_of_pixels(const struct padded *s, const float *x, const float *dy, size_t tap)
 {
     double sum = 0;
-    size_t out = s->oh * s->ow, x_image = s->groups * s->ic * s->h * s->w, dy_image = s->groups * s->oc * out;
+    size_t out = s->oh * s->ow, x_image = s->groups * s->ic * s->h * s->w,
+           dy_image = s->groups * s->oc * out;
     for (size_t i = 0; i < s->n * out; i++) {
         size_t y = read_by(&s->c, 0, i % out / s->ow, tap / s->kw, s->h);
         size_t column = read_by(&s->c, 1, i % s->ow, tap % s->kw, s->w);
         if (y == SIZE_MAX || column == SIZE_MAX) continue;
-        sum += (double)x[i / out * x_image + y * s->w + column] * (double)dy[i / out * dy_image + i % out];
+        sum += (double)x[i / out * x_image + y * s->w + column] *
+               (double)dy[i / out * dy_image + i % out];
     }
     return sum;
 }
@@ -292,7 +332,7 @@ bool onednn_care_padding_weights(struct onednn_prim *p, const struct cvy_run *ru
     return pack(p, run, 1, dw);
 }
 
-/* ------------------------------------------------------------------------------------------------ maxima */
+/* --------------------------------------------------------------------------------------- maxima */
 
 /* The window of output pixel o along one dimension. */
 static size_t begin(const struct onednn_pool *p, int i, size_t o)
@@ -307,12 +347,15 @@ static size_t end(const struct onednn_pool *p, int i, size_t o, size_t size)
 }
 
 /* The first maximum of a window; NaN is the largest. SIZE_MAX: the window is empty. */
-static size_t maximum(const struct onednn_pool *p, const float *x, size_t h, size_t w, size_t oy, size_t ox)
+static size_t maximum(const struct onednn_pool *p, const float *x, size_t h, size_t w, size_t oy,
+                      size_t ox)
 {
     size_t best = SIZE_MAX;
     for (size_t y = begin(p, 0, oy); y < end(p, 0, oy, h); y++)
         for (size_t k = begin(p, 1, ox); k < end(p, 1, ox, w); k++)
-            if (best == SIZE_MAX || x[y * w + k] > x[best] || (isnan(x[y * w + k]) && !isnan(x[best]))) best = y * w + k;
+            if (best == SIZE_MAX || x[y * w + k] > x[best] ||
+                (isnan(x[y * w + k]) && !isnan(x[best])))
+                best = y * w + k;
     return best;
 }
 
@@ -320,8 +363,10 @@ static size_t maximum(const struct onednn_pool *p, const float *x, size_t h, siz
 bool onednn_care_max(struct onednn_prim *p, const struct cvy_run *run)
 {
     const dnnl_dim_t *xd = onednn_md_dims(p->arg[0].md), *yd = onednn_md_dims(p->arg[1].md);
-    size_t maps = run->n * (size_t)xd[1], h = (size_t)xd[2], w = (size_t)xd[3], oh = (size_t)yd[2], ow = (size_t)yd[3];
-    if (!p->place && !(p->place = onednn_alloc(p->o, p->o->capacity * (size_t)yd[1] * oh * ow * sizeof *p->place)))
+    size_t maps = run->n * (size_t)xd[1], h = (size_t)xd[2], w = (size_t)xd[3], oh = (size_t)yd[2],
+           ow = (size_t)yd[3];
+    if (!p->place && !(p->place = onednn_alloc(p->o, p->o->capacity * (size_t)yd[1] * oh * ow *
+                                                         sizeof *p->place)))
         return short_of_memory(p, run);
     float *x = unpacked(p, run, 0, true), *y = x ? unpacked(p, run, 1, false) : NULL;
     for (size_t m = 0; y && m < maps; m++)
@@ -339,7 +384,8 @@ bool onednn_care_max_bwd(struct onednn_prim *p, const struct cvy_run *run)
 {
     if (!p->hint->careful) return onednn_run(p, run);
     const dnnl_dim_t *xd = onednn_md_dims(p->arg[0].md), *yd = onednn_md_dims(p->arg[1].md);
-    size_t maps = run->n * (size_t)xd[1], in = (size_t)(xd[2] * xd[3]), out = (size_t)(yd[2] * yd[3]);
+    size_t maps = run->n * (size_t)xd[1], in = (size_t)(xd[2] * xd[3]),
+           out = (size_t)(yd[2] * yd[3]);
     float *dy = unpacked(p, run, 1, true), *dx = dy ? unpacked(p, run, 0, false) : NULL;
     if (dx) memset(dx, 0, maps * in * sizeof *dx);
     for (size_t i = 0; dx && i < maps * out; i++)
@@ -348,7 +394,7 @@ bool onednn_care_max_bwd(struct onednn_prim *p, const struct cvy_run *run)
     return pack(p, run, 0, dx);
 }
 
-/* ------------------------------------------------------------------------------------------------ softmax */
+/* -------------------------------------------------------------------------------------- softmax */
 
 double onednn_log_sum(const float *x, size_t n, size_t stride)
 {
@@ -366,12 +412,14 @@ double onednn_log_sum(const float *x, size_t n, size_t stride)
 bool onednn_care_softmax(struct onednn_prim *p, const struct cvy_run *run)
 {
     const dnnl_dim_t *dims = onednn_md_dims(p->arg[0].md);
-    size_t classes = (size_t)dims[1], pixels = onednn_md_rank(p->arg[0].md) == 4 ? (size_t)(dims[2] * dims[3]) : 1;
+    size_t classes = (size_t)dims[1],
+           pixels = onednn_md_rank(p->arg[0].md) == 4 ? (size_t)(dims[2] * dims[3]) : 1;
     float *x = unpacked(p, run, 0, true), *y = x ? unpacked(p, run, 1, false) : NULL;
     for (size_t i = 0; y && i < run->n * pixels; i++) {
         size_t at = i / pixels * classes * pixels + i % pixels;
         double sum = onednn_log_sum(x + at, classes, pixels);
-        for (size_t c = 0; c < classes; c++) y[at + c * pixels] = (float)exp((double)x[at + c * pixels] - sum);
+        for (size_t c = 0; c < classes; c++)
+            y[at + c * pixels] = (float)exp((double)x[at + c * pixels] - sum);
     }
     free(x);
     return pack(p, run, 1, y);

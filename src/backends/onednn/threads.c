@@ -1,4 +1,5 @@
-/* The number of threads of oneDNN's parallel regions: the context's, whatever the host's own OpenMP default is. */
+/* The number of threads of oneDNN's parallel regions: the context's, whatever the host's own OpenMP
+ * default is. */
 #include "backends/onednn/onednn.h"
 
 #if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
@@ -19,5 +20,6 @@ void onednn_threads_leave(int before)
 int onednn_threads_enter(size_t threads) { return (int)threads; }
 void onednn_threads_leave(int before) { (void)before; }
 #else
-#error "this oneDNN uses a thread pool of its own (TBB or a host's); convoy needs one that uses OpenMP"
+#error \
+    "this oneDNN uses a thread pool of its own (TBB or a host's); convoy needs one that uses OpenMP"
 #endif

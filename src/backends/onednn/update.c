@@ -3,30 +3,44 @@
 
 #define SGD_TASK ONEDNN_LOOK /* elements */
 
-struct sgd { struct onednn *o; int w, dw, v; size_t n; bool decay; };
+struct sgd {
+    struct onednn *o;
+    int w, dw, v;
+    size_t n;
+    bool decay;
+};
 
-struct rates { float lr, momentum, decay; };
+struct rates {
+    float lr, momentum, decay;
+};
 
-/* Inlined with constants for the last three: a rate of 0 takes no part, not even of what is infinite. */
-static inline __attribute__((always_inline)) void descend(struct rates r, float *restrict w, const float *restrict dw, float *restrict v,
-                                                          size_t n, bool decays, bool momentum, bool nesterov)
+/* Inlined with constants for the last three: a rate of 0 takes no part, not even of what is
+ * infinite. */
+static inline __attribute__((always_inline)) void descend(struct rates r, float *restrict w,
+                                                          const float *restrict dw,
+                                                          float *restrict v, size_t n, bool decays,
+                                                          bool momentum, bool nesterov)
 {
     for (size_t i = 0; i < n; i++) {
-        float g = decays ? dw[i] + r.decay * w[i] : dw[i], step = momentum ? r.momentum * v[i] + g : g;
+        float g = decays ? dw[i] + r.decay * w[i] : dw[i],
+              step = momentum ? r.momentum * v[i] + g : g;
         if (v) v[i] = step;
         w[i] -= r.lr * (nesterov ? g + r.momentum * step : step);
     }
 }
 
-static void run_sgd(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_sgd(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
 {
     const struct sgd *a = arg;
     size_t at = task * SGD_TASK, n = a->n - at < SGD_TASK ? a->n - at : SGD_TASK;
     float *w = (float *)run->buf[a->w] + at, *v = a->v < 0 ? NULL : (float *)run->buf[a->v] + at;
     const float *dw = (const float *)run->buf[a->dw] + at;
-    const struct rates r = { (float)run->lr, (float)run->momentum, a->decay ? (float)run->weight_decay : 0 };
+    const struct rates r = { (float)run->lr, (float)run->momentum,
+                             a->decay ? (float)run->weight_decay : 0 };
     (void)worker;
-    switch ((r.decay != 0) + 2 * (v && r.momentum != 0) + 4 * (v && r.momentum != 0 && run->nesterov)) {
+    switch ((r.decay != 0) + 2 * (v && r.momentum != 0) +
+            4 * (v && r.momentum != 0 && run->nesterov)) {
     case 0: descend(r, w, dw, v, n, false, false, false); break;
     case 1: descend(r, w, dw, v, n, true, false, false); break;
     case 2: descend(r, w, dw, v, n, false, true, false); break;
@@ -37,15 +51,20 @@ static void run_sgd(const void *arg, const struct cvy_run *run, size_t task, str
     onednn_look(a->o, a->w, task, w, n);
 }
 
-enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan, const struct cvy_op_desc *ops, int *n, size_t first)
+enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan,
+                                const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     const cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
     struct sgd *a = onednn_alloc(o, sizeof *a);
     (void)n, (void)first;
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct sgd){ o, op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.sgd.decay };
-    struct cvy_phase_desc phase = { .name = op->name, .run = run_sgd, .arg = a, .parts = (a->n + SGD_TASK - 1) / SGD_TASK };
+    *a = (struct sgd){
+        o, op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.sgd.decay
+    };
+    struct cvy_phase_desc phase = {
+        .name = op->name, .run = run_sgd, .arg = a, .parts = (a->n + SGD_TASK - 1) / SGD_TASK
+    };
     onednn_access(&phase, a->dw, CVY_READ_ALL);
     for (int i = 0; i < 2; i++) {
         onednn_access(&phase, i ? a->v : a->w, CVY_READ_ALL);

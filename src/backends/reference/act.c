@@ -1,5 +1,5 @@
-/* Activations in double. NaN stays NaN. Gradients from the output, or from the input where it is given (ReLU whose
- * derivative at 0 is not 0). */
+/* Activations in double. NaN stays NaN. Gradients from the output, or from the input where it is
+ * given (ReLU whose derivative at 0 is not 0). */
 #include "reference.h"
 
 #include <math.h>
@@ -17,15 +17,16 @@ static double act(const cvy_act_desc *d, double x)
     return NAN;
 }
 
-/* dy through a ReLU: passed on or not, never multiplied by 0 (an infinite dy is no NaN where the ReLU is off). A NaN is
- * larger than any number. */
+/* dy through a ReLU: passed on or not, never multiplied by 0 (an infinite dy is no NaN where the
+ * ReLU is off). A NaN is larger than any number. */
 static double through_relu(const cvy_act_desc *d, double x, double dy)
 {
     if (x == 0 && d->relu_grad_at_zero != 0) return d->relu_grad_at_zero * dy;
     return x <= 0 ? 0 : dy;
 }
 
-/* dy times the derivative; x is 0 or has the sign of y (alpha is positive) and is used for ReLU only. */
+/* dy times the derivative; x is 0 or has the sign of y (alpha is positive) and is used for ReLU
+ * only. */
 static double through(const cvy_act_desc *d, double x, double y, double dy)
 {
     switch (d->kind) {
@@ -43,12 +44,14 @@ void cvyi_ref_act(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const double *x = cvyi_ref_in(r, run, 0);
     double *y = cvyi_ref_out(r, run, 0);
-    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++) y[i] = act(&r->op.u.act, x[i]);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++)
+        y[i] = act(&r->op.u.act, x[i]);
 }
 
 void cvyi_ref_act_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    const double *dy = cvyi_ref_in(r, run, 0), *x = cvyi_ref_in(r, run, 1), *y = cvyi_ref_in(r, run, 2);
+    const double *dy = cvyi_ref_in(r, run, 0), *x = cvyi_ref_in(r, run, 1),
+                 *y = cvyi_ref_in(r, run, 2);
     double *dx = cvyi_ref_out(r, run, 0);
     for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++) {
         double yi = y ? y[i] : act(&r->op.u.act, x[i]);

@@ -1,5 +1,6 @@
-/* The reference backend's side of the contract: every op is one piece of one phase, alone on the calling thread.
- * Knows which function computes which op kind and nothing about what they compute. */
+/* The reference backend's side of the contract: every op is one piece of one phase, alone on the
+ * calling thread. Knows which function computes which op kind and nothing about what they
+ * compute. */
 #include "reference.h"
 
 #include <stdlib.h>
@@ -50,7 +51,8 @@ static int ref_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc
            cvy_plan_value(plan, ops[0].out[0])->layout != CVY_LAYOUT_OPAQUE;
 }
 
-static void run_phase(const void *arg, const struct cvy_run *run, size_t task, struct cvy_worker *worker)
+static void run_phase(const void *arg, const struct cvy_run *run, size_t task,
+                      struct cvy_worker *worker)
 {
     (void)task, (void)worker;
     const struct cvyi_ref *r = arg;
@@ -64,7 +66,8 @@ static struct cvyi_ref_value describe(const struct cvy_plan *plan, int id)
     return (struct cvyi_ref_value){ id, v->role, v->layout, v->shape, v->plane };
 }
 
-static void access_value(struct cvy_phase_desc *phase, const struct cvyi_ref_value *v, enum cvy_access access)
+static void access_value(struct cvy_phase_desc *phase, const struct cvyi_ref_value *v,
+                         enum cvy_access access)
 {
     if (v->id < 0 || v->role == CVY_ROLE_INPUT) return; /* the caller's batch has no buffer */
     phase->access[phase->n_access].value = v->id;
@@ -84,10 +87,12 @@ static double conv_flops(const struct cvyi_ref *r)
     if (r->op.kind == CVY_OP_CONV2D_BWD_DATA) y = &r->in[0];
     else if (r->op.kind == CVY_OP_CONV2D_BWD_WEIGHTS) w = &r->out[0], y = &r->in[1];
     else if (r->op.kind != CVY_OP_CONV2D) return 0;
-    return 2.0 * (double)(w->shape.n * cvyi_ref_image(w->shape)) * (double)(y->shape.n * y->shape.h * y->shape.w);
+    return 2.0 * (double)(w->shape.n * cvyi_ref_image(w->shape)) *
+           (double)(y->shape.n * y->shape.h * y->shape.w);
 }
 
-static enum cvy_status ref_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status ref_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                int n, size_t first)
 {
     (void)state, (void)n, (void)first;
     const struct cvy_op_desc *op = &ops[0];
@@ -97,9 +102,12 @@ static enum cvy_status ref_plan(void *state, struct cvy_plan *plan, const struct
     for (int k = 0; k < op->n_in; k++) r->in[k] = describe(plan, op->in[k]);
     for (int k = 0; k < op->n_out; k++) r->out[k] = describe(plan, op->out[k]);
 
-    struct cvy_phase_desc phase = {
-        .name = op->name, .run = run_phase, .arg = r, .parts = 1, .alone = true, .flops = conv_flops(r)
-    };
+    struct cvy_phase_desc phase = { .name = op->name,
+                                    .run = run_phase,
+                                    .arg = r,
+                                    .parts = 1,
+                                    .alone = true,
+                                    .flops = conv_flops(r) };
     for (int k = 0; k < op->n_in; k++) {
         access_value(&phase, &r->in[k], CVY_READ_ALL);
         if (in_place(r, k)) access_value(&phase, &r->in[k], CVY_WRITE_ALL);

@@ -1,11 +1,14 @@
-/* Batch normalisation in double (Ioffe & Szegedy 2015, Algorithm 1): per channel over images and pixels. Statistics by
- * two passes, gradients by the closed form. With frozen statistics they are constants. */
+/* Batch normalisation in double (Ioffe & Szegedy 2015, Algorithm 1): per channel over images and
+ * pixels. Statistics by two passes, gradients by the closed form. With frozen statistics they are
+ * constants. */
 #include "reference.h"
 
 #include <math.h>
 
 /* x̂ and 1/sqrt(var + eps) of a channel */
-struct channel { double mean, scale; };
+struct channel {
+    double mean, scale;
+};
 
 static struct channel channel_of(const double *mean, const double *var, size_t c, double eps)
 {
@@ -13,14 +16,18 @@ static struct channel channel_of(const double *mean, const double *var, size_t c
 }
 
 /* Element i of channel c of image n. */
-static size_t at(cvy_shape s, size_t n, size_t c, size_t i) { return (n * s.c + c) * s.h * s.w + i; }
+static size_t at(cvy_shape s, size_t n, size_t c, size_t i)
+{
+    return (n * s.c + c) * s.h * s.w + i;
+}
 
 void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const cvy_batch_norm_desc *d = &r->op.u.bn;
     cvy_shape s = r->in[0].shape;
     const double *x = cvyi_ref_in(r, run, 0);
-    double *running_mean = (double *)cvyi_ref_in(r, run, 1), *running_var = (double *)cvyi_ref_in(r, run, 2);
+    double *running_mean = (double *)cvyi_ref_in(r, run, 1),
+           *running_var = (double *)cvyi_ref_in(r, run, 2);
     double *stats = cvyi_ref_out(r, run, 0);
     size_t pixels = s.h * s.w;
     double m = (double)(run->n * pixels);
@@ -29,7 +36,8 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
         for (size_t n = 0; n < run->n; n++)
             for (size_t i = 0; i < pixels; i++) mean += x[at(s, n, c, i)];
         mean /= m;
-        /* The rounding of the mean leaves a small Σ(x - mean); taking it out makes a constant channel exact. */
+        /* The rounding of the mean leaves a small Σ(x - mean); taking it out makes a constant
+         * channel exact. */
         for (size_t n = 0; n < run->n; n++)
             for (size_t i = 0; i < pixels; i++) rest += x[at(s, n, c, i)] - mean;
         mean += rest / m;
@@ -42,13 +50,15 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
         stats[c] = mean;
         stats[s.c + c] = var;
         double stored = d->running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * (m / (m - 1)) : var;
-        if (running_mean) running_mean[c] = (1 - d->momentum) * running_mean[c] + d->momentum * mean;
+        if (running_mean)
+            running_mean[c] = (1 - d->momentum) * running_mean[c] + d->momentum * mean;
         if (running_var) running_var[c] = (1 - d->momentum) * running_var[c] + d->momentum * stored;
     }
 }
 
-static void normalise(const struct cvy_run *run, cvy_shape s, const double *x, const double *mean, const double *var,
-                      double eps, const double *gamma, const double *beta, double *y)
+static void normalise(const struct cvy_run *run, cvy_shape s, const double *x, const double *mean,
+                      const double *var, double eps, const double *gamma, const double *beta,
+                      double *y)
 {
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < s.c; c++) {
@@ -64,19 +74,20 @@ void cvyi_ref_bn_apply(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     cvy_shape s = r->in[0].shape;
     const double *stats = cvyi_ref_in(r, run, 1);
-    normalise(run, s, cvyi_ref_in(r, run, 0), stats, stats + s.c, r->op.u.bn.eps, cvyi_ref_in(r, run, 2),
-              cvyi_ref_in(r, run, 3), cvyi_ref_out(r, run, 0));
+    normalise(run, s, cvyi_ref_in(r, run, 0), stats, stats + s.c, r->op.u.bn.eps,
+              cvyi_ref_in(r, run, 2), cvyi_ref_in(r, run, 3), cvyi_ref_out(r, run, 0));
 }
 
 void cvyi_ref_bn_infer(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    normalise(run, r->in[0].shape, cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1), cvyi_ref_in(r, run, 2),
-              r->op.u.bn.eps, cvyi_ref_in(r, run, 3), cvyi_ref_in(r, run, 4), cvyi_ref_out(r, run, 0));
+    normalise(run, r->in[0].shape, cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1),
+              cvyi_ref_in(r, run, 2), r->op.u.bn.eps, cvyi_ref_in(r, run, 3),
+              cvyi_ref_in(r, run, 4), cvyi_ref_out(r, run, 0));
 }
 
 /* Σ dy and Σ dy·x̂ of channel c */
-static void reduce(const struct cvy_run *run, cvy_shape s, const double *x, const double *dy, struct channel ch,
-                   size_t c, double *sum_dy, double *sum_dy_xhat)
+static void reduce(const struct cvy_run *run, cvy_shape s, const double *x, const double *dy,
+                   struct channel ch, size_t c, double *sum_dy, double *sum_dy_xhat)
 {
     *sum_dy = *sum_dy_xhat = 0;
     for (size_t n = 0; n < run->n; n++)
@@ -91,10 +102,12 @@ void cvyi_ref_bn_bwd_reduce(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     cvy_shape s = r->in[0].shape;
     const double *stats = cvyi_ref_in(r, run, 2);
-    double *sums = cvyi_ref_out(r, run, 0), *dgamma = cvyi_ref_out(r, run, 1), *dbeta = cvyi_ref_out(r, run, 2);
+    double *sums = cvyi_ref_out(r, run, 0), *dgamma = cvyi_ref_out(r, run, 1),
+           *dbeta = cvyi_ref_out(r, run, 2);
     for (size_t c = 0; c < s.c; c++) {
         struct channel ch = channel_of(stats, stats + s.c, c, r->op.u.bn.eps);
-        reduce(run, s, cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1), ch, c, &sums[c], &sums[s.c + c]);
+        reduce(run, s, cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1), ch, c, &sums[c],
+               &sums[s.c + c]);
         if (dbeta) dbeta[c] = sums[c];
         if (dgamma) dgamma[c] = sums[s.c + c];
     }
@@ -103,7 +116,8 @@ void cvyi_ref_bn_bwd_reduce(const struct cvyi_ref *r, const struct cvy_run *run)
 void cvyi_ref_bn_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1), *stats = cvyi_ref_in(r, run, 2);
+    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1),
+                 *stats = cvyi_ref_in(r, run, 2);
     const double *sums = cvyi_ref_in(r, run, 3), *gamma = cvyi_ref_in(r, run, 4);
     double *dx = cvyi_ref_out(r, run, 0), m = (double)(run->n * s.h * s.w);
     for (size_t n = 0; n < run->n; n++)
@@ -111,8 +125,9 @@ void cvyi_ref_bn_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
             struct channel ch = channel_of(stats, stats + s.c, c, r->op.u.bn.eps);
             for (size_t i = 0; i < s.h * s.w; i++) {
                 double xhat = (x[at(s, n, c, i)] - ch.mean) * ch.scale;
-                dx[at(s, n, c, i)] = (gamma ? gamma[c] : 1.0) * ch.scale *
-                                     (dy[at(s, n, c, i)] - sums[c] / m - xhat * (sums[s.c + c] / m));
+                dx[at(s, n, c, i)] =
+                    (gamma ? gamma[c] : 1.0) * ch.scale *
+                    (dy[at(s, n, c, i)] - sums[c] / m - xhat * (sums[s.c + c] / m));
             }
         }
 }
@@ -120,10 +135,13 @@ void cvyi_ref_bn_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
 void cvyi_ref_bn_infer_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1), *gamma = cvyi_ref_in(r, run, 4);
-    double *dx = cvyi_ref_out(r, run, 0), *dgamma = cvyi_ref_out(r, run, 1), *dbeta = cvyi_ref_out(r, run, 2);
+    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1),
+                 *gamma = cvyi_ref_in(r, run, 4);
+    double *dx = cvyi_ref_out(r, run, 0), *dgamma = cvyi_ref_out(r, run, 1),
+           *dbeta = cvyi_ref_out(r, run, 2);
     for (size_t c = 0; c < s.c; c++) {
-        struct channel ch = channel_of(cvyi_ref_in(r, run, 2), cvyi_ref_in(r, run, 3), c, r->op.u.bn.eps);
+        struct channel ch =
+            channel_of(cvyi_ref_in(r, run, 2), cvyi_ref_in(r, run, 3), c, r->op.u.bn.eps);
         double sum_dy, sum_dy_xhat;
         reduce(run, s, x, dy, ch, c, &sum_dy, &sum_dy_xhat);
         if (dgamma) dgamma[c] = sum_dy_xhat;

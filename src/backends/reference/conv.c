@@ -1,31 +1,38 @@
-/* 2-D convolution in double: forward and both gradients, one loop nest each, straight from the formula in types.h.
- * The three differ in one line. Linear layers are convolutions whose kernel is the whole map. */
+/* 2-D convolution in double: forward and both gradients, one loop nest each, straight from the
+ * formula in types.h. The three differ in one line. Linear layers are convolutions whose kernel is
+ * the whole map. */
 #include "reference.h"
 
-/* A run of products of one weight: `pixels` neighbouring outputs from y on, their inputs `step` apart from x on. */
-typedef void tap_fn(double *restrict y, double *restrict x, double *restrict w, size_t pixels, size_t step);
+/* A run of products of one weight: `pixels` neighbouring outputs from y on, their inputs `step`
+ * apart from x on. */
+typedef void tap_fn(double *restrict y, double *restrict x, double *restrict w, size_t pixels,
+                    size_t step);
 
-static void tap_forward(double *restrict y, double *restrict x, double *restrict w, size_t pixels, size_t step)
+static void tap_forward(double *restrict y, double *restrict x, double *restrict w, size_t pixels,
+                        size_t step)
 {
     for (size_t i = 0; i < pixels; i++) y[i] += *w * x[i * step];
 }
 
-static void tap_data(double *restrict y, double *restrict x, double *restrict w, size_t pixels, size_t step)
+static void tap_data(double *restrict y, double *restrict x, double *restrict w, size_t pixels,
+                     size_t step)
 {
     for (size_t i = 0; i < pixels; i++) x[i * step] += *w * y[i];
 }
 
-static void tap_weights(double *restrict y, double *restrict x, double *restrict w, size_t pixels, size_t step)
+static void tap_weights(double *restrict y, double *restrict x, double *restrict w, size_t pixels,
+                        size_t step)
 {
     double sum = 0;
     for (size_t i = 0; i < pixels; i++) sum += y[i] * x[i * step];
     *w += sum;
 }
 
-/* Visits every product of the convolution: every image, output channel, input channel, tap, and row of outputs; a row's
- * outputs whose tap lies inside the image are neighbours, so tap() gets them in one run. */
-static void walk(const cvy_conv2d_desc *d, size_t n_images, cvy_shape ys, double *y, cvy_shape xs, double *x, double *w,
-                 tap_fn *tap)
+/* Visits every product of the convolution: every image, output channel, input channel, tap, and row
+ * of outputs; a row's outputs whose tap lies inside the image are neighbours, so tap() gets them in
+ * one run. */
+static void walk(const cvy_conv2d_desc *d, size_t n_images, cvy_shape ys, double *y, cvy_shape xs,
+                 double *x, double *w, tap_fn *tap)
 {
     size_t kh = d->kernel[0], kw = d->kernel[1], groups = d->groups;
     size_t icg = xs.c / groups, ocg = ys.c / groups;
@@ -37,19 +44,23 @@ static void walk(const cvy_conv2d_desc *d, size_t n_images, cvy_shape ys, double
                         size_t ic = oc / ocg * icg + i;
                         size_t wy = d->flip ? kh - 1 - ky : ky, wx = d->flip ? kw - 1 - kx : kx;
                         double *wp = w + ((oc * icg + i) * kh + wy) * kw + wx;
-                        /* ix = ox*stride + kx*dilation - pad must be in [0, xs.w): outputs ox0 <= ox < ox1 */
+                        /* ix = ox*stride + kx*dilation - pad must be in [0, xs.w): outputs ox0 <=
+                         * ox < ox1 */
                         ptrdiff_t sx = (ptrdiff_t)d->stride[1];
                         ptrdiff_t dx = (ptrdiff_t)(kx * d->dilation[1]) - (ptrdiff_t)d->pad[1];
                         ptrdiff_t ox0 = dx < 0 ? (-dx + sx - 1) / sx : 0;
-                        ptrdiff_t ox1 = dx < (ptrdiff_t)xs.w ? ((ptrdiff_t)xs.w - dx + sx - 1) / sx : 0;
+                        ptrdiff_t ox1 =
+                            dx < (ptrdiff_t)xs.w ? ((ptrdiff_t)xs.w - dx + sx - 1) / sx : 0;
                         if (ox1 > (ptrdiff_t)ys.w) ox1 = (ptrdiff_t)ys.w;
                         if (ox0 >= ox1) continue;
                         for (size_t oy = 0; oy < ys.h; oy++) {
-                            size_t iy = oy * d->stride[0] + ky * d->dilation[0]; /* in the padded image */
+                            /* in the padded image */
+                            size_t iy = oy * d->stride[0] + ky * d->dilation[0];
                             if (iy < d->pad[0] || iy - d->pad[0] >= xs.h) continue;
                             double *yrow = y + ((n * ys.c + oc) * ys.h + oy) * ys.w;
                             double *xrow = x + ((n * xs.c + ic) * xs.h + iy - d->pad[0]) * xs.w;
-                            tap(yrow + ox0, xrow + ox0 * sx + dx, wp, (size_t)(ox1 - ox0), (size_t)sx);
+                            tap(yrow + ox0, xrow + ox0 * sx + dx, wp, (size_t)(ox1 - ox0),
+                                (size_t)sx);
                         }
                     }
 }
@@ -58,10 +69,12 @@ void cvyi_ref_conv2d(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     cvy_shape xs = r->in[0].shape, ys = r->out[0].shape;
     double *y = cvyi_ref_out(r, run, 0);
-    const double *x = cvyi_ref_in(r, run, 0), *w = cvyi_ref_in(r, run, 1), *b = cvyi_ref_in(r, run, 2);
+    const double *x = cvyi_ref_in(r, run, 0), *w = cvyi_ref_in(r, run, 1),
+                 *b = cvyi_ref_in(r, run, 2);
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < ys.c; c++)
-            for (size_t i = 0; i < ys.h * ys.w; i++) y[(n * ys.c + c) * ys.h * ys.w + i] = b ? b[c] : 0.0;
+            for (size_t i = 0; i < ys.h * ys.w; i++)
+                y[(n * ys.c + c) * ys.h * ys.w + i] = b ? b[c] : 0.0;
     walk(&r->op.u.conv, run->n, ys, y, xs, (double *)x, (double *)w, tap_forward);
 }
 

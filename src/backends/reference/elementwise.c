@@ -25,11 +25,13 @@ void cvyi_ref_ingest(const struct cvyi_ref *r, const struct cvy_run *run)
 /* Where element (n, c, pixel) lies in a value. */
 static size_t offset_of(const struct cvyi_ref_value *v, size_t n, size_t c, size_t pixel)
 {
-    if (v->layout == CVY_LAYOUT_LANES) return ((n / 16 * v->shape.c + c) * v->plane + pixel) * 16 + n % 16;
+    if (v->layout == CVY_LAYOUT_LANES)
+        return ((n / 16 * v->shape.c + c) * v->plane + pixel) * 16 + n % 16;
     return (n * v->shape.c + c) * v->shape.h * v->shape.w + pixel;
 }
 
-/* Activations: the batch's images, unused lanes of the last block zero. Everything else: all of it. */
+/* Activations: the batch's images, unused lanes of the last block zero. Everything else: all of
+ * it. */
 void cvyi_ref_reorder(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const struct cvyi_ref_value *from = &r->in[0], *to = &r->out[0];
@@ -44,7 +46,8 @@ void cvyi_ref_reorder(const struct cvyi_ref *r, const struct cvy_run *run)
                 size_t i = offset_of(from, n, c, p), k = offset_of(to, n, c, p);
                 double v = 0;
                 if (n < n_from)
-                    v = from->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)src)[i] : (double)((const float *)src)[i];
+                    v = from->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)src)[i]
+                                                           : (double)((const float *)src)[i];
                 if (to->layout == CVY_LAYOUT_PLAIN64) ((double *)dst)[k] = v;
                 else ((float *)dst)[k] = (float)v;
             }
@@ -73,8 +76,8 @@ void cvyi_ref_slice(const struct cvyi_ref *r, const struct cvy_run *run)
     cvy_shape from = r->in[0].shape, to = r->out[0].shape;
     size_t size = cvyi_ref_image(to), skip = r->op.u.slice.c0 * from.h * from.w;
     for (size_t n = 0; n < run->n; n++)
-        memcpy(cvyi_ref_out(r, run, 0) + n * size, cvyi_ref_in(r, run, 0) + n * cvyi_ref_image(from) + skip,
-               size * sizeof(double));
+        memcpy(cvyi_ref_out(r, run, 0) + n * size,
+               cvyi_ref_in(r, run, 0) + n * cvyi_ref_image(from) + skip, size * sizeof(double));
 }
 
 void cvyi_ref_pad(const struct cvyi_ref *r, const struct cvy_run *run)

@@ -1,5 +1,5 @@
-/* Softmax over channels and the softmax cross-entropy in double, shifted by the row's maximum so that no finite logit
- * overflows. */
+/* Softmax over channels and the softmax cross-entropy in double, shifted by the row's maximum so
+ * that no finite logit overflows. */
 #include "reference.h"
 
 #include <math.h>

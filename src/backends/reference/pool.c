@@ -1,18 +1,25 @@
-/* Pooling in double. A window is cut to the image; the average's divisor counts the window cut to the padded image
- * (so a ceil-mode window that runs past the padding counts what is there), or with exclude_pad to the image. */
+/* Pooling in double. A window is cut to the image; the average's divisor counts the window cut to
+ * the padded image (so a ceil-mode window that runs past the padding counts what is there), or with
+ * exclude_pad to the image. */
 #include "reference.h"
 
 #include <math.h>
 
 /* Rows and columns of the image under output (oy, ox), and the average's divisor. */
-struct window { size_t y0, y1, x0, x1; double count; };
+struct window {
+    size_t y0, y1, x0, x1;
+    double count;
+};
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Along one axis: pixels [*a, *b) of the image; returns the window's extent within the padded image. */
-static size_t clip(size_t o, size_t kernel, size_t stride, size_t pad0, size_t pad1, size_t size, size_t *a, size_t *b)
+/* Along one axis: pixels [*a, *b) of the image; returns the window's extent within the padded
+ * image. */
+static size_t clip(size_t o, size_t kernel, size_t stride, size_t pad0, size_t pad1, size_t size,
+                   size_t *a, size_t *b)
 {
-    size_t start = o * stride, end = min_size(start + kernel, pad0 + size + pad1); /* in the padded image */
+    /* in the padded image */
+    size_t start = o * stride, end = min_size(start + kernel, pad0 + size + pad1);
     *a = start > pad0 ? start - pad0 : 0;
     *b = end > pad0 ? min_size(end - pad0, size) : 0;
     return end - start;
@@ -55,7 +62,8 @@ void cvyi_ref_pool(const struct cvyi_ref *r, const struct cvy_run *run)
         for (size_t oy = 0; oy < ys.h; oy++)
             for (size_t ox = 0; ox < ys.w; ox++) {
                 struct window v = window_at(d, xs, oy, ox);
-                y[oy * ys.w + ox] = d->kind == CVY_POOL_MAX ? x[max_at(x, xs.w, &v)] : average(x, xs.w, &v);
+                y[oy * ys.w + ox] =
+                    d->kind == CVY_POOL_MAX ? x[max_at(x, xs.w, &v)] : average(x, xs.w, &v);
             }
     }
 }
@@ -64,8 +72,8 @@ void cvyi_ref_pool(const struct cvyi_ref *r, const struct cvy_run *run)
 static bool is_max(double x, double max) { return x == max || (isnan(x) && isnan(max)); }
 
 /* Hands g to the maxima of the window by the tie rule. */
-static void unpool_max(const cvy_pool2d_desc *d, const double *x, double *dx, size_t width, const struct window *v,
-                       double g)
+static void unpool_max(const cvy_pool2d_desc *d, const double *x, double *dx, size_t width,
+                       const struct window *v, double g)
 {
     size_t best = max_at(x, width, v), equal = 0;
     if (d->tie == CVY_TIE_FIRST) {
@@ -73,7 +81,8 @@ static void unpool_max(const cvy_pool2d_desc *d, const double *x, double *dx, si
         return;
     }
     for (size_t y = v->y0; y < v->y1; y++)
-        for (size_t i = y * width + v->x0; i < y * width + v->x1; i++) equal += is_max(x[i], x[best]);
+        for (size_t i = y * width + v->x0; i < y * width + v->x1; i++)
+            equal += is_max(x[i], x[best]);
     for (size_t y = v->y0; y < v->y1; y++)
         for (size_t i = y * width + v->x0; i < y * width + v->x1; i++)
             if (is_max(x[i], x[best])) dx[i] += d->tie == CVY_TIE_SPLIT ? g / (double)equal : g;

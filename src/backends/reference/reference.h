@@ -1,6 +1,7 @@
-/* The reference backend: what every operator computes, in plain loops over double [n][c][h][w] arrays, one task an
- * op. It is the oracle of the tests, so the only goal is that a reader sees at once that it is right. It must not
- * know the native backend, its layouts (but for REORDER) or its kernels. */
+/* The reference backend: what every operator computes, in plain loops over double [n][c][h][w]
+ * arrays, one task an op. It is the oracle of the tests, so the only goal is that a reader sees at
+ * once that it is right. It must not know the native backend, its layouts (but for REORDER) or its
+ * kernels. */
 #ifndef CVYI_REFERENCE_H
 #define CVYI_REFERENCE_H
 
@@ -42,14 +43,16 @@ static inline size_t cvyi_ref_image(cvy_shape s) { return s.c * s.h * s.w; }
 
 typedef void cvyi_ref_fn(const struct cvyi_ref *r, const struct cvy_run *run);
 
-cvyi_ref_fn cvyi_ref_ingest, cvyi_ref_reorder;                                               /* elementwise.c */
-cvyi_ref_fn cvyi_ref_conv2d, cvyi_ref_conv2d_bwd_data, cvyi_ref_conv2d_bwd_weights;          /* conv.c */
-cvyi_ref_fn cvyi_ref_bn_stats, cvyi_ref_bn_apply, cvyi_ref_bn_infer, cvyi_ref_bn_bwd_reduce; /* bn.c */
+cvyi_ref_fn cvyi_ref_ingest, cvyi_ref_reorder; /* elementwise.c */
+cvyi_ref_fn cvyi_ref_conv2d, cvyi_ref_conv2d_bwd_data, cvyi_ref_conv2d_bwd_weights; /* conv.c */
+cvyi_ref_fn cvyi_ref_bn_stats, cvyi_ref_bn_apply, cvyi_ref_bn_infer,
+    cvyi_ref_bn_bwd_reduce; /* bn.c */
 cvyi_ref_fn cvyi_ref_bn_bwd_data, cvyi_ref_bn_infer_bwd;
-cvyi_ref_fn cvyi_ref_act, cvyi_ref_act_bwd;                                                  /* act.c */
-cvyi_ref_fn cvyi_ref_pool, cvyi_ref_pool_bwd;                                                /* pool.c */
-cvyi_ref_fn cvyi_ref_add, cvyi_ref_concat, cvyi_ref_slice, cvyi_ref_pad, cvyi_ref_dropout;   /* elementwise.c */
-cvyi_ref_fn cvyi_ref_softmax, cvyi_ref_loss;                                                 /* loss.c */
-cvyi_ref_fn cvyi_ref_sgd;                                                                    /* update.c */
+cvyi_ref_fn cvyi_ref_act, cvyi_ref_act_bwd;   /* act.c */
+cvyi_ref_fn cvyi_ref_pool, cvyi_ref_pool_bwd; /* pool.c */
+cvyi_ref_fn cvyi_ref_add, cvyi_ref_concat, cvyi_ref_slice, cvyi_ref_pad,
+    cvyi_ref_dropout;                        /* elementwise.c */
+cvyi_ref_fn cvyi_ref_softmax, cvyi_ref_loss; /* loss.c */
+cvyi_ref_fn cvyi_ref_sgd;                    /* update.c */
 
 #endif

@@ -1,4 +1,5 @@
-/* SGD with momentum, Nesterov and weight decay in double, as written at struct cvy_sgd_desc; a rate of 0 takes no part. */
+/* SGD with momentum, Nesterov and weight decay in double, as written at struct cvy_sgd_desc; a rate
+ * of 0 takes no part. */
 #include "reference.h"
 
 void cvyi_ref_sgd(const struct cvyi_ref *r, const struct cvy_run *run)

@@ -1,10 +1,11 @@
 /* The kernels' contract: what the native backend may ask of an instruction set.
  *
- * A kernel runs on one thread and does not allocate, print, touch globals or errno, or know about images, nets or
- * OpenMP. Sizes and strides count floats unless they say otherwise. It reads and writes nothing outside its
- * operands; NaN and Inf flow as in the reference; preconditions are asserts. "A pixel" is 16 consecutive floats (lanes),
- * 64-byte aligned in practice but kernels must not require it. Every kernel gives the same bits on every table: the
- * order of operations written here is the contract, fma means one rounding.
+ * A kernel runs on one thread and does not allocate, print, touch globals or errno, or know about
+ * images, nets or OpenMP. Sizes and strides count floats unless they say otherwise. It reads and
+ * writes nothing outside its operands; NaN and Inf flow as in the reference; preconditions are
+ * asserts. "A pixel" is 16 consecutive floats (lanes), 64-byte aligned in practice but kernels must
+ * not require it. Every kernel gives the same bits on every table: the order of operations written
+ * here is the contract, fma means one rounding.
  *
  * An entry in its family's list at the end adds a kernel to every table and to the kernel check. */
 #ifndef CVYI_KERNELS_H
@@ -16,46 +17,56 @@
 
 #define CVYI_LANES 16
 
-/* ------------------------------------------------------------------------------------------------ mac
- * y[o][p] = init + sum over i, t (in this order: i outer, t inner; one fma chain per output, starting from 0) of
+/* --------------------------------------------------------------------------------------------- mac
+ * y[o][p] = init + sum over i, t (in this order: i outer, t inner; one fma chain per output,
+ * starting from 0) of
  *           w[i*w_ic + w_tap[t] + o] * x[x_pix[p] + i*x_ic + x_tap[t] + lane]
  * with o < n_oc <= mo, p < n_pix; result stored to y[y_pix[p] + o*y_oc + lane] as
  *   accumulate ? y + sum : sum + bias[o]        (bias NULL: sum alone)
- * n_taps or n_ic 0 gives bias or 0. The weights are packed [i][tap][mo], columns n_oc..mo-1 zero. */
+ * n_taps or n_ic 0 gives bias or 0. The weights are packed [i][tap][mo], columns n_oc..mo-1
+ * zero. */
 struct cvyi_mac {
     size_t n_pix;
-    const int32_t *x_pix, *y_pix;   /* offsets of pixels, may be negative for x */
+    const int32_t *x_pix, *y_pix; /* offsets of pixels, may be negative for x */
     size_t n_taps;
-    const int32_t *x_tap, *w_tap;   /* w_tap in floats (tap * mo) */
+    const int32_t *x_tap, *w_tap; /* w_tap in floats (tap * mo) */
     size_t n_ic;
     size_t x_ic, w_ic, y_oc;
     size_t n_oc;
     bool accumulate;
 };
-typedef void cvyi_mac_fn(const struct cvyi_mac *m, const float *x, const float *w, const float *bias, float *y);
+typedef void cvyi_mac_fn(const struct cvyi_mac *m, const float *x, const float *w,
+                         const float *bias, float *y);
 
-/* A register tile of the table: mo output channels x np pixels. The planner picks one by shape and MUST give the same
- * sums with any: the order above does not depend on the tile. percent: of the FMA peak that it reached on full tiles from
- * L1 with a dozen taps, measured; a hint. */
-struct cvyi_mac_tile { int mo, np, percent; cvyi_mac_fn *fn; };
-#define CVYI_MAC_TILES 6 /* at most; unused entries have mo = 0. Sorted by preference for large layers */
+/* A register tile of the table: mo output channels x np pixels. The planner picks one by shape and
+ * MUST give the same sums with any: the order above does not depend on the tile. percent: of the
+ * FMA peak that it reached on full tiles from L1 with a dozen taps, measured; a hint. */
+struct cvyi_mac_tile {
+    int mo, np, percent;
+    cvyi_mac_fn *fn;
+};
+/* at most; unused entries have mo = 0. Sorted by preference for large layers */
+#define CVYI_MAC_TILES 6
 
-/* ------------------------------------------------------------------------------------------------ wgrad
- * dw[o*dw_oc + i*dw_i] (+)= fold over lanes of  sum over rows r, columns q (r outer, q inner, one fma chain per lane from 0)
+/* ------------------------------------------------------------------------------------------- wgrad
+ * dw[o*dw_oc + i*dw_i] (+)= fold over lanes of  sum over rows r, columns q (r outer, q inner, one
+ * fma chain per lane from 0)
  *           dy[o*dy_oc + r*dy_row + q*dy_col + lane] * x[i][r*x_row + q*x_col + lane]
- * for o < n_oc, i < n_i; x[i] is a pointer (to the (ic, tap) it stands for). n_rows * n_cols <= 1024.
- * fold: l += l+8, l+4, l+2, l+1 in this order (CVYI fold tree). accumulate: add to what dw holds, else overwrite. */
+ * for o < n_oc, i < n_i; x[i] is a pointer (to the (ic, tap) it stands for). n_rows * n_cols <=
+ * 1024. fold: l += l+8, l+4, l+2, l+1 in this order (CVYI fold tree). accumulate: add to what dw
+ * holds, else overwrite. */
 struct cvyi_wgrad {
     size_t n_oc, n_i, n_rows, n_cols;
     ptrdiff_t dy_oc, dy_row, dy_col, x_row, x_col;
     ptrdiff_t dw_oc;
     bool accumulate;
 };
-typedef void cvyi_wgrad_fn(const struct cvyi_wgrad *g, const float *dy, const float *const *x, const ptrdiff_t *dw_i,
-                           float *dw);
+typedef void cvyi_wgrad_fn(const struct cvyi_wgrad *g, const float *dy, const float *const *x,
+                           const ptrdiff_t *dw_i, float *dw);
 
-/* outer: weight gradients where images, not pixels, are summed (1x1 maps, fully connected), from a transposed dy.
- * dw[i*dw_i + o] (+)= sum over blocks b, lanes l (b outer; one fma chain per output from 0) of
+/* outer: weight gradients where images, not pixels, are summed (1x1 maps, fully connected), from a
+ * transposed dy. dw[i*dw_i + o] (+)= sum over blocks b, lanes l (b outer; one fma chain per output
+ * from 0) of
  *           dyt[(b*16 + l)*dyt_n + o] * x[b*x_block + i*x_i + l]
  * o < n_oc, n_oc a multiple of 16, i < n_i. n_blocks <= 64. */
 struct cvyi_outer {
@@ -65,159 +76,221 @@ struct cvyi_outer {
 };
 typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const float *x, float *dw);
 
-/* ------------------------------------------------------------------------------------------------ rows
+/* -------------------------------------------------------------------------------------------- rows
  * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
 
-/* Sums over pixels are cut into blocks of CVYI_SUM_BLOCK pixels. A block runs in four chains per lane, each from 0: pixel
- * p goes to chain p % 4. At its end each chain is added to that of the blocks before, from 0 as well, and the result is
- * (chain 0 + chain 1) + (chain 2 + chain 3). Also of chains that stay empty.
- * Per lane l: s[l] = sum of d = x - k, q[l] = sum fma(d, d, q), with a pivot near the mean (the first pixel alone costs
- * a digit where it is background, a mean of a few where one of them is far off): of the differences d = 0, x[P] - x[0],
- * x[2P] - x[0], x[3P] - x[0] the two in the middle, a = max(min(0, d1), min(d2, d3)) and b = min(max(0, d1), max(d2, d3)),
- * k[l] = fma(a + b, 1/2, x[0]), where x[p] is pixel p and P = n / 64. Exact for a constant. 0 < n <= 16*1024. */
+/* Sums over pixels are cut into blocks of CVYI_SUM_BLOCK pixels. A block runs in four chains per
+ * lane, each from 0: pixel p goes to chain p % 4. At its end each chain is added to that of the
+ * blocks before, from 0 as well, and the result is (chain 0 + chain 1) + (chain 2 + chain 3). Also
+ * of chains that stay empty.
+ * Per lane l: s[l] = sum of d = x - k, q[l] = sum fma(d, d, q), with a pivot near the mean (the
+ * first pixel alone costs a digit where it is background, a mean of a few where one of them is far
+ * off): of the differences d = 0, x[P] - x[0], x[2P] - x[0], x[3P] - x[0] the two in the middle, a
+ * = max(min(0, d1), min(d2, d3)) and b = min(max(0, d1), max(d2, d3)), k[l] = fma(a + b, 1/2,
+ * x[0]), where x[p] is pixel p and P = n / 64. Exact for a constant. 0 < n <= 16*1024. */
 #define CVYI_SUM_BLOCK ((size_t)64)
 typedef void cvyi_bn_stats_fn(const float *x, size_t n, float k[16], float s[16], float q[16]);
 
 /* The activation's function, applied after z = bn ? fma(a, x - m, b) : x. */
-struct cvyi_affine { float m, a, b; };
-typedef void cvyi_act_fn(float *y, const float *x, size_t n, float alpha);                            /* ip */
-typedef void cvyi_norm_act_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha); /* ip */
+struct cvyi_affine {
+    float m, a, b;
+};
+typedef void cvyi_act_fn(float *y, const float *x, size_t n, float alpha); /* ip */
+typedef void cvyi_norm_act_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c,
+                              float alpha); /* ip */
 /* g = dy * act'(); from the output y (relu_x: from the input; alpha = gradient at zero).
- * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y <= 0 ? 0 : dy; leaky: y <= 0 ? alpha*dy : dy;
- * elu: y <= 0 ? dy * (y + alpha) : dy; softplus: dy * (1 - exp(-y)) for y >= 0;
- * relu_x: x <= 0 ? (x == 0 ? alpha*dy : 0) : dy. A NaN in the saved value gives NaN for the smooth ones, else dy. */
-typedef void cvyi_act_bwd_fn(float *g, const float *dy, const float *saved, size_t n, float alpha);   /* ip g == dy */
+ * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y <= 0 ? 0 : dy; leaky: y <= 0 ?
+ * alpha*dy : dy; elu: y <= 0 ? dy * (y + alpha) : dy; softplus: dy * (1 - exp(-y)) for y >= 0;
+ * relu_x: x <= 0 ? (x == 0 ? alpha*dy : 0) : dy. A NaN in the saved value gives NaN for the smooth
+ * ones, else dy. */
+typedef void cvyi_act_bwd_fn(float *g, const float *dy, const float *saved, size_t n,
+                             float alpha); /* ip g == dy */
 /* Per lane, in four chains as bn_stats: s1 += g, s2 = fma(g, x - m, s2). n <= 16*1024. */
-typedef void cvyi_bn_reduce_fn(const float *g, const float *x, size_t n, float m, float s1[16], float s2[16]);
+typedef void cvyi_bn_reduce_fn(const float *g, const float *x, size_t n, float m, float s1[16],
+                               float s2[16]);
 /* act_bwd and bn_reduce in one pass, the same bits as one after the other; g is stored. */
-typedef void cvyi_act_bwd_reduce_fn(float *g, const float *dy, const float *saved, const float *x, size_t n, float alpha,
-                                    float m, float s1[16], float s2[16]);
-/* dx = fma(a, g, fma(b, x - m, c)); lanes >= n_lanes of every pixel are set to zero (n_lanes = 16: none). */
-struct cvyi_bn_dx { float m, a, b, c; };
-typedef void cvyi_bn_dx_fn(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c,
-                           unsigned n_lanes);                                                /* ip dx == g, dx == x */
-/* The same for maps of one pixel (fully connected): n pixels in a run, each a channel with numbers of its own. Sums over
- * lanes in double, lane l in chain l % 4, joined as (0+1)+(2+3).
- * each_stats: mean[i] and m2[i] = sum of (x - mean)^2 over the lanes below n_lanes
- * each_norm:  y = fma(a, x - m, b) with c[i]; ip
- * each_reduce: s1[i] = sum of g, s2[i] = sum of g * (x - (float)mean[i]), the product rounded to float; all lanes
- * each_bn_dx: bn_dx with c[i]; ip dx == g, dx == x */
-typedef void cvyi_each_stats_fn(const float *x, size_t n, unsigned n_lanes, double *mean, double *m2);
+typedef void cvyi_act_bwd_reduce_fn(float *g, const float *dy, const float *saved, const float *x,
+                                    size_t n, float alpha, float m, float s1[16], float s2[16]);
+/* dx = fma(a, g, fma(b, x - m, c)); lanes >= n_lanes of every pixel are set to zero (n_lanes = 16:
+ * none). */
+struct cvyi_bn_dx {
+    float m, a, b, c;
+};
+/* ip dx == g, dx == x */
+typedef void cvyi_bn_dx_fn(float *dx, const float *g, const float *x, size_t n,
+                           const struct cvyi_bn_dx *c, unsigned n_lanes);
+/* The same for maps of one pixel (fully connected): n pixels in a run, each a channel with numbers
+ * of its own. Sums over lanes in double, lane l in chain l % 4, joined as (0+1)+(2+3).
+ *  each_stats   mean[i] and m2[i] = sum of (x - mean)^2 over the lanes below n_lanes
+ *  each_norm    y = fma(a, x - m, b) with c[i]; ip
+ *  each_reduce  s1[i] = sum of g, s2[i] = sum of g * (x - (float)mean[i]), the product rounded to
+ *               float; all lanes
+ *  each_bn_dx   bn_dx with c[i]; ip dx == g, dx == x */
+typedef void cvyi_each_stats_fn(const float *x, size_t n, unsigned n_lanes, double *mean,
+                                double *m2);
 typedef void cvyi_each_norm_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c);
-typedef void cvyi_each_reduce_fn(const float *g, const float *x, size_t n, const double *mean, double *s1, double *s2);
-typedef void cvyi_each_bn_dx_fn(float *dx, const float *g, const float *x, size_t n, const struct cvyi_bn_dx *c,
-                                unsigned n_lanes);
-typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n);                         /* ip */
-typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);                              /* ip */
+typedef void cvyi_each_reduce_fn(const float *g, const float *x, size_t n, const double *mean,
+                                 double *s1, double *s2);
+typedef void cvyi_each_bn_dx_fn(float *dx, const float *g, const float *x, size_t n,
+                                const struct cvyi_bn_dx *c, unsigned n_lanes);
+typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n); /* ip */
+typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);      /* ip */
 /* y = bit i of mask set ? x * a : 0, bit l of mask[p] for lane l of pixel p */
-typedef void cvyi_mask_scale_fn(float *y, const float *x, const uint16_t *mask, size_t n, float a);   /* ip */
+typedef void cvyi_mask_scale_fn(float *y, const float *x, const uint16_t *mask, size_t n,
+                                float a); /* ip */
 
-/* Pooling, one output row. rows[r], r < n_rows: the input rows of the window that lie inside (n_rows >= 1).
- * Column q covers input columns [q*sw - pl, q*sw - pl + kw) clipped to [0, iw). */
-struct cvyi_pool { size_t ow, iw, kw, sw, pl; bool apart; /* no two windows overlap, in rows or columns */ };
+/* Pooling, one output row. rows[r], r < n_rows: the input rows of the window that lie inside
+ * (n_rows >= 1). Column q covers input columns [q*sw - pl, q*sw - pl + kw) clipped to [0, iw). */
+struct cvyi_pool {
+    size_t ow, iw, kw, sw, pl;
+    bool apart; /* no two windows overlap, in rows or columns */
+};
 /* First maximum in scan order wins, NaN wins over everything (the first NaN). */
-typedef void cvyi_pool_max_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows);
-/* dx of the window's first maximum += dy; tie 1: of all maxima; tie 2: dy / count to all. x as in forward. The
- * caller zeroed dx. */
-typedef void cvyi_pool_max_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy, const float *const *rows,
-                                  size_t n_rows, int tie);
-/* Windows that tile the plane (sw == kw, pl == 0; the last may be clipped), for gradients that never unpool. `at`: the
- * place r*kw + column of a window's maximum inside it, below 256. Pooled rows, q < ow.
- * pool_max_pick: y as pool_max of z = c ? fma(a, x - m, b) : x, and at; unless NULL picked[q] = x where z is largest. */
+typedef void cvyi_pool_max_fn(const struct cvyi_pool *p, float *y, const float *const *rows,
+                              size_t n_rows);
+/* dx of the window's first maximum += dy; tie 1: of all maxima; tie 2: dy / count to all. x as in
+ * forward. The caller zeroed dx. */
+typedef void cvyi_pool_max_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy,
+                                  const float *const *rows, size_t n_rows, int tie);
+/* Windows that tile the plane (sw == kw, pl == 0; the last may be clipped), for gradients that
+ * never unpool. `at`: the place r*kw + column of a window's maximum inside it, below 256. Pooled
+ * rows, q < ow.
+ * pool_max_pick: y as pool_max of z = c ? fma(a, x - m, b) : x, and at; unless NULL picked[q] = x
+ * where z is largest. */
 typedef void cvyi_pool_max_pick_fn(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
-                                   const float *const *rows, const struct cvyi_affine *c, size_t n_rows);
+                                   const float *const *rows, const struct cvyi_affine *c,
+                                   size_t n_rows);
 /* The pooled gradient g means for one input row, the one of places first … first + kw - 1:
  *           spread[q*kw + j] = at[q] == first + j ? g[q] : 0,  0 in columns that no window covers
- * pick_bwd:    dx = spread
- * pick_reduce: goes on with the sums of bn_reduce (spread, x with picked[q] for q's columns), whose pixel number `start`
- *              the row's first is; where spread is 0 nothing changes, so the bits are those of bn_reduce
- * pick_bn_dx:  bn_dx(spread, x); ip dx == x */
-typedef void cvyi_pick_bwd_fn(const struct cvyi_pool *p, float *dx, const float *g, const uint8_t *at, size_t first);
-struct cvyi_sums { /* by chain */
+ *  pick_bwd     dx = spread
+ *  pick_reduce  goes on with the sums of bn_reduce (spread, x with picked[q] in its columns), whose
+ *               pixel number `start` the row's first is; where spread is 0 nothing changes, so the
+ *               bits are those of bn_reduce
+ *  pick_bn_dx   bn_dx(spread, x); ip dx == x */
+typedef void cvyi_pick_bwd_fn(const struct cvyi_pool *p, float *dx, const float *g,
+                              const uint8_t *at, size_t first);
+struct cvyi_sums {                                        /* by chain */
     float s1[4][CVYI_LANES], s2[4][CVYI_LANES];           /* of the block that is not over */
     float before1[4][CVYI_LANES], before2[4][CVYI_LANES]; /* of the blocks before it */
 };
-typedef void cvyi_pick_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t start, const float *g,
-                                 const uint8_t *at, const float *picked, size_t first, float m);
-typedef void cvyi_pick_bn_dx_fn(const struct cvyi_pool *p, float *dx, const float *x, const float *g,
-                                const uint8_t *at, size_t first, const struct cvyi_bn_dx *c, unsigned n_lanes);
-/* y = sum * inv[q]: in scan order where n_rows * kw is at most CVYI_POOL_CHAIN; larger windows by chains from 0 over
- * so many pixels of a row at most, which are added in double in scan order, times inv[q] in double.
- * dx += dy * inv[q] */
+typedef void cvyi_pick_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t start,
+                                 const float *g, const uint8_t *at, const float *picked,
+                                 size_t first, float m);
+typedef void cvyi_pick_bn_dx_fn(const struct cvyi_pool *p, float *dx, const float *x,
+                                const float *g, const uint8_t *at, size_t first,
+                                const struct cvyi_bn_dx *c, unsigned n_lanes);
+/* y = sum * inv[q]: in scan order where n_rows * kw is at most CVYI_POOL_CHAIN; larger windows by
+ * chains from 0 over so many pixels of a row at most, which are added in double in scan order,
+ * times inv[q] in double. dx += dy * inv[q] */
 #define CVYI_POOL_CHAIN ((size_t)16)
-typedef void cvyi_pool_avg_fn(const struct cvyi_pool *p, float *y, const float *const *rows, size_t n_rows,
-                              const float *inv);
-typedef void cvyi_pool_avg_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy, size_t n_rows,
-                                  const float *inv);
-/* The same gradients where many windows share a pixel: dx in double; each share is a float as above. y = (float)x. */
-typedef void cvyi_pool_max_bwd_wide_fn(const struct cvyi_pool *p, double *const *dx, const float *dy,
-                                       const float *const *rows, size_t n_rows, int tie);
-typedef void cvyi_pool_avg_bwd_wide_fn(const struct cvyi_pool *p, double *const *dx, const float *dy, size_t n_rows,
-                                       const float *inv);
+typedef void cvyi_pool_avg_fn(const struct cvyi_pool *p, float *y, const float *const *rows,
+                              size_t n_rows, const float *inv);
+typedef void cvyi_pool_avg_bwd_fn(const struct cvyi_pool *p, float *const *dx, const float *dy,
+                                  size_t n_rows, const float *inv);
+/* The same gradients where many windows share a pixel: dx in double; each share is a float as
+ * above. y = (float)x. */
+typedef void cvyi_pool_max_bwd_wide_fn(const struct cvyi_pool *p, double *const *dx,
+                                       const float *dy, const float *const *rows, size_t n_rows,
+                                       int tie);
+typedef void cvyi_pool_avg_bwd_wide_fn(const struct cvyi_pool *p, double *const *dx,
+                                       const float *dy, size_t n_rows, const float *inv);
 typedef void cvyi_narrow_fn(float *y, const double *x, size_t n);
 
-/* ------------------------------------------------------------------------------------------------ lanes
+/* ------------------------------------------------------------------------------------------- lanes
  * Sixteen images to pixels and back; only the first n_lanes images exist, other lanes become 0. */
 /* dst[p*16 + l] = fma(src[l][p], scale, shift), p < n */
-typedef void cvyi_ingest_u8_fn(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes, float scale, float shift);
-typedef void cvyi_ingest_f32_fn(float *dst, const float *const *src, size_t n, unsigned n_lanes, float scale, float shift);
-typedef void cvyi_to_lanes_fn(float *dst, const float *const *src, size_t n, unsigned n_lanes);   /* exact copy */
-typedef void cvyi_from_lanes_fn(float *const *dst, const float *src, size_t n, unsigned n_lanes); /* dst[l][p] */
+typedef void cvyi_ingest_u8_fn(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes,
+                               float scale, float shift);
+typedef void cvyi_ingest_f32_fn(float *dst, const float *const *src, size_t n, unsigned n_lanes,
+                                float scale, float shift);
+typedef void cvyi_to_lanes_fn(float *dst, const float *const *src, size_t n,
+                              unsigned n_lanes); /* exact copy */
+typedef void cvyi_from_lanes_fn(float *const *dst, const float *src, size_t n,
+                                unsigned n_lanes); /* dst[l][p] */
 /* dst[l*dst_n + o] = src[o*src_o + l] for o < n, zero for n <= o < n_pad (a multiple of 16) */
-typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t n_pad);
+typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n,
+                               size_t n_pad);
 
-/* ------------------------------------------------------------------------------------------------ loss, update */
+/* --------------------------------------------------------------------------------- loss, update */
 
-/* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (the sum in channel order,
- * compensated). ip */
+/* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (the sum in
+ * channel order, compensated). ip */
 typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
-/* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label), and, if dx is not
- * NULL, dx[c*ld + l] = (softmax - q) * scale, all zero for l >= n_lanes; q = onehot*(1-s) + s/n_c, loss = log sum +
- * (1-s)*(max - x[label]) + s*mean(max - x), the mean added up in double: nothing large cancels. NaN logits give NaN loss, never correct. ip */
-typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld, const int32_t label[16],
-                                   unsigned n_lanes, float smoothing, float scale, float loss[16], uint8_t correct[16]);
+/* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label),
+ * and, if dx is not NULL, dx[c*ld + l] = (softmax - q) * scale, all zero for l >= n_lanes; q =
+ * onehot*(1-s) + s/n_c, loss = log sum + (1-s)*(max - x[label]) + s*mean(max - x), the mean added
+ * up in double: nothing large cancels. NaN logits give NaN loss, never correct. ip */
+typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld,
+                                   const int32_t label[16], unsigned n_lanes, float smoothing,
+                                   float scale, float loss[16], uint8_t correct[16]);
 
-/* g = wd ? fma(wd, w, dw) : dw; v = mu ? fma(mu, v, g) : g; w = fma(-lr, mu && nesterov ? fma(mu, v, g) : v, w). Any n. */
-struct cvyi_sgd { float lr, mu, wd; bool nesterov; };
-typedef void cvyi_sgd_fn(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s); /* v NULL: mu = 0 */
+/* g = wd ? fma(wd, w, dw) : dw; v = mu ? fma(mu, v, g) : g; w = fma(-lr, mu && nesterov ? fma(mu,
+ * v, g) : v, w). Any n. */
+struct cvyi_sgd {
+    float lr, mu, wd;
+    bool nesterov;
+};
+typedef void cvyi_sgd_fn(float *w, const float *dw, float *v, size_t n,
+                         const struct cvyi_sgd *s); /* v NULL: mu = 0 */
 /* dst[i] = (float)(sum over s in order, in double, of src[s*stride + i]). Any n. */
 typedef void cvyi_fold_fn(float *dst, const float *src, size_t n_slots, size_t stride, size_t n);
 /* dst[i] = sum over lanes (fold tree) of src[i*16 + l], n results */
 typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
 
-/* ------------------------------------------------------------------------------------------------ table
- * X(name, type, count): a pointer to cvyi_TYPE_fn, or an array of them. One family of kernels is one template and one
- * const struct per ISA; its members are made from these lists, and tests/kernel_check_*.c does not compile without a
- * check for each of them. Activation kernels come per kind, in the order of enum cvy_act_kind (+ relu_x for act_bwd). */
+/* ------------------------------------------------------------------------------------------- table
+ * X(name, type, count): a pointer to cvyi_TYPE_fn, or an array of them. One family of kernels is
+ * one template and one const struct per ISA; its members are made from these lists, and
+ * tests/kernel_check_*.c does not compile without a check for each of them. Activation kernels come
+ * per kind, in the order of enum cvy_act_kind (+ relu_x for act_bwd). */
 #define CVYI_ACTS(X) X(sigmoid) X(tanh) X(relu) X(leaky_relu) X(elu) X(softplus)
 #define CVYI_N_ACTS 6
 #define CVYI_RELU_X CVYI_N_ACTS /* index of relu_x in the backward arrays */
 
 #define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
-#define CVYI_ROWS_KERNELS(X)                                                                                         \
-    X(bn_stats, bn_stats, ) X(norm, norm_act, ) X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])      \
-    X(act_bwd, act_bwd, [CVYI_N_ACTS + 1]) X(bn_reduce, bn_reduce, )                                                 \
-    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1]) X(bn_dx, bn_dx, ) X(each_stats, each_stats, )            \
-    X(each_norm, each_norm, ) X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, ) X(add, add, ) X(scale, scale, )           \
-    X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )                              \
-    X(pool_max_pick, pool_max_pick, ) X(pick_bwd, pick_bwd, ) X(pick_reduce, pick_reduce, )                          \
-    X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )  \
-    X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, ) X(narrow, narrow, )
-#define CVYI_LANES_KERNELS(X)                                                                                        \
-    X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) X(from_lanes, from_lanes, )        \
+/* clang-format off */
+#define CVYI_ROWS_KERNELS(X)                                                                \
+    X(bn_stats, bn_stats, ) X(norm, norm_act, ) X(act, act, [CVYI_N_ACTS])                  \
+    X(norm_act, norm_act, [CVYI_N_ACTS])                                                    \
+    X(act_bwd, act_bwd, [CVYI_N_ACTS + 1]) X(bn_reduce, bn_reduce, )                        \
+    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1]) X(bn_dx, bn_dx, )                  \
+    X(each_stats, each_stats, )                                                             \
+    X(each_norm, each_norm, ) X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, )     \
+    X(add, add, ) X(scale, scale, )                                                         \
+    X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )     \
+    X(pool_max_pick, pool_max_pick, ) X(pick_bwd, pick_bwd, ) X(pick_reduce, pick_reduce, ) \
+    X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )     \
+    X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, )     \
+    X(narrow, narrow, )
+#define CVYI_LANES_KERNELS(X)                                                     \
+    X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) \
+    X(from_lanes, from_lanes, )                                                   \
     X(transpose, transpose, )
+/* clang-format on */
 #define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(cross_entropy, cross_entropy, )
 #define CVYI_UPDATE_KERNELS(X) X(sgd, sgd, ) X(fold, fold, ) X(fold_lanes, fold_lanes, )
 
 #define CVYI_MEMBER(name, type, count) cvyi_##type##_fn *name count;
-struct cvyi_mac_kernels { struct cvyi_mac_tile tile[CVYI_MAC_TILES]; };
-struct cvyi_wgrad_kernels { CVYI_WGRAD_KERNELS(CVYI_MEMBER) int mo, mi; /* register tile, a hint */ };
-struct cvyi_rows_kernels { CVYI_ROWS_KERNELS(CVYI_MEMBER) };
-struct cvyi_lanes_kernels { CVYI_LANES_KERNELS(CVYI_MEMBER) };
-struct cvyi_loss_kernels { CVYI_LOSS_KERNELS(CVYI_MEMBER) };
-struct cvyi_update_kernels { CVYI_UPDATE_KERNELS(CVYI_MEMBER) };
+struct cvyi_mac_kernels {
+    struct cvyi_mac_tile tile[CVYI_MAC_TILES];
+};
+struct cvyi_wgrad_kernels {
+    CVYI_WGRAD_KERNELS(CVYI_MEMBER) int mo, mi; /* register tile, a hint */
+};
+struct cvyi_rows_kernels {
+    CVYI_ROWS_KERNELS(CVYI_MEMBER)
+};
+struct cvyi_lanes_kernels {
+    CVYI_LANES_KERNELS(CVYI_MEMBER)
+};
+struct cvyi_loss_kernels {
+    CVYI_LOSS_KERNELS(CVYI_MEMBER)
+};
+struct cvyi_update_kernels {
+    CVYI_UPDATE_KERNELS(CVYI_MEMBER)
+};
 
-/* Each ISA's objects export these six const structs and nothing else: cvyi_mac_avx2, cvyi_wgrad_avx2, … */
+/* Each ISA's objects export these six const structs and nothing else: cvyi_mac_avx2,
+ * cvyi_wgrad_avx2, … */
 struct cvyi_kernels {
     const char *isa;
     const struct cvyi_mac_kernels *mac;
@@ -228,7 +301,8 @@ struct cvyi_kernels {
     const struct cvyi_update_kernels *update;
 };
 
-/* The table of an ISA (enum cvy_isa, not AUTO), or NULL if it is not in this build. Does not ask the CPU. */
+/* The table of an ISA (enum cvy_isa, not AUTO), or NULL if it is not in this build. Does not ask
+ * the CPU. */
 const struct cvyi_kernels *cvyi_kernels_for(int isa);
 
 #endif

@@ -1,9 +1,10 @@
 /* Lane kernels: sixteen images to pixels of sixteen lanes, and back.
  *
- * Blocks of VL images by VL pixels are transposed in registers. Images, and rows that are written or read across, often lie
- * a multiple of 4 096 bytes apart, and all of them then share one set of a cache: so no more than VL of them are walked at
- * a time, and a cache line that was touched is finished, before the next VL. Written once over vec.h; each ISA's object exports one
- * table, KFN(lanes). Knows nothing of channels, shapes or threads. */
+ * Blocks of VL images by VL pixels are transposed in registers. Images, and rows that are written
+ * or read across, often lie a multiple of 4 096 bytes apart, and all of them then share one set of
+ * a cache: so no more than VL of them are walked at a time, and a cache line that was touched is
+ * finished, before the next VL. Written once over vec.h; each ISA's object exports one table,
+ * KFN(lanes). Knows nothing of channels, shapes or threads. */
 #include "kernels.h"
 #include "vec.h"
 
@@ -16,11 +17,12 @@ enum { RUN = 64 }; /* pixels, or columns, that VL rows are walked along: four li
 enum source { U8, F32, F32_COPY }; /* COPY: without scale and shift */
 
 /* Pixels [p, p + np) of the images l .. l + VL - 1 into dst; np <= VL. */
-V_FN void gather_block(enum source kind, float *dst, const void *const *src, size_t p, int np, unsigned l,
-                       unsigned n_lanes, vf scale, vf shift)
+V_FN void gather_block(enum source kind, float *dst, const void *const *src, size_t p, int np,
+                       unsigned l, unsigned n_lanes, vf scale, vf shift)
 {
     vf r[VL];
-    EACH_VL {
+    EACH_VL
+    {
         if (l + (unsigned)k >= n_lanes) {
             r[k] = v_zero();
             continue;
@@ -31,22 +33,20 @@ V_FN void gather_block(enum source kind, float *dst, const void *const *src, siz
         } else {
             const uint8_t *x = (const uint8_t *)src[l + k] + p;
             uint8_t t[VL] = { 0 };
-            if (np < VL)
-                x = memcpy(t, x, (size_t)np);
+            if (np < VL) x = memcpy(t, x, (size_t)np);
             r[k] = v_cvt_u8(x);
         }
-        if (kind != F32_COPY)
-            r[k] = v_fma(r[k], scale, shift);
+        if (kind != F32_COPY) r[k] = v_fma(r[k], scale, shift);
     }
     v_transpose(r);
-    EACH_VL {
-        if (k < np)
-            v_store(dst + (p + (size_t)k) * 16 + l, r[k]);
+    EACH_VL
+    {
+        if (k < np) v_store(dst + (p + (size_t)k) * 16 + l, r[k]);
     }
 }
 
-V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n, unsigned n_lanes, float scale,
-                 float shift)
+V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n, unsigned n_lanes,
+                 float scale, float shift)
 {
     assert(n_lanes >= 1 && n_lanes <= 16);
     vf a = v_set1(scale), b = v_set1(shift);
@@ -63,12 +63,14 @@ V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n,
             gather_block(kind, dst, src, p, n - p < VL ? (int)(n - p) : VL, l, n_lanes, a, b);
 }
 
-static void ingest_u8(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes, float scale, float shift)
+static void ingest_u8(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes,
+                      float scale, float shift)
 {
     gather(U8, dst, (const void *const *)src, n, n_lanes, scale, shift);
 }
 
-static void ingest_f32(float *dst, const float *const *src, size_t n, unsigned n_lanes, float scale, float shift)
+static void ingest_f32(float *dst, const float *const *src, size_t n, unsigned n_lanes, float scale,
+                       float shift)
 {
     gather(F32, dst, (const void *const *)src, n, n_lanes, scale, shift);
 }
@@ -81,17 +83,17 @@ static void to_lanes(float *dst, const float *const *src, size_t n, unsigned n_l
 /* Rows i < ni <= VL of VL floats, `ss` apart, become VL columns; rows from ni on are zero. */
 V_FN void load_rows(vf r[VL], const float *src, size_t ss, int ni)
 {
-    EACH_VL {
-        if (k < ni)
-            r[k] = v_load(src + (size_t)k * ss);
-        else
-            r[k] = v_zero();
+    EACH_VL
+    {
+        if (k < ni) r[k] = v_load(src + (size_t)k * ss);
+        else r[k] = v_zero();
     }
     v_transpose(r);
 }
 
 /* Pixels [p, p + np) of images l … l + VL - 1 from src; np <= VL. */
-V_FN void scatter_block(float *const *dst, const float *src, size_t p, int np, unsigned l, unsigned n_lanes)
+V_FN void scatter_block(float *const *dst, const float *src, size_t p, int np, unsigned l,
+                        unsigned n_lanes)
 {
     vf r[VL];
     if (np == VL && n_lanes - l >= VL) {
@@ -99,9 +101,9 @@ V_FN void scatter_block(float *const *dst, const float *src, size_t p, int np, u
         EACH_VL v_store(dst[l + k] + p, r[k]);
     } else {
         load_rows(r, src + p * 16 + l, 16, np);
-        EACH_VL {
-            if (l + (unsigned)k < n_lanes)
-                v_store_part(dst[l + k] + p, r[k], np);
+        EACH_VL
+        {
+            if (l + (unsigned)k < n_lanes) v_store_part(dst[l + k] + p, r[k], np);
         }
     }
 }
@@ -118,24 +120,23 @@ static void from_lanes(float *const *dst, const float *src, size_t n, unsigned n
 }
 
 /* Columns [o, o + VL) for lanes l … l + VL - 1. */
-V_FN void transpose_block(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t o, size_t l)
+V_FN void transpose_block(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n,
+                          size_t o, size_t l)
 {
     vf r[VL];
-    if (o + VL <= n)
-        load_rows(r, src + o * src_o + l, src_o, VL);
-    else
-        load_rows(r, src + o * src_o + l, src_o, o < n ? (int)(n - o) : 0);
+    if (o + VL <= n) load_rows(r, src + o * src_o + l, src_o, VL);
+    else load_rows(r, src + o * src_o + l, src_o, o < n ? (int)(n - o) : 0);
     EACH_VL v_store(dst + (l + (size_t)k) * dst_n + o, r[k]);
 }
 
-static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n, size_t n_pad)
+static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n,
+                      size_t n_pad)
 {
     assert(n_pad % 16 == 0 && n <= n_pad && n_pad <= dst_n);
     for (size_t o = 0, end; o < n_pad; o = end) {
         end = n_pad - o < RUN ? n_pad : o + RUN;
         for (size_t l = 0; l < 16; l += VL)
-            for (size_t q = o; q < end; q += VL)
-                transpose_block(dst, dst_n, src, src_o, n, q, l);
+            for (size_t q = o; q < end; q += VL) transpose_block(dst, dst_n, src, src_o, n, q, l);
     }
 }
 

@@ -1,9 +1,11 @@
-/* exp, sigmoid, tanh, ELU's expm1, softplus and log over vector registers: one source, the same bits on every ISA.
+/* exp, sigmoid, tanh, ELU's expm1, softplus and log over vector registers: one source, the same
+ * bits on every ISA.
  *
- * Everything is built on exp(-a) for a >= 0, where nothing overflows. The functions work on N registers at a time, one
- * step of the algorithm for all before the next, because one chain is some fifty cycles long and a scheduler does not
- * look far enough ahead. Errors are at most 2 ulp over all floats (measured: tests/math_check.c), but a result below
- * FLT_MIN may come out as 0: workers flush denormals anyway. NaN gives NaN. No libm, no estimates of reciprocals. */
+ * Everything is built on exp(-a) for a >= 0, where nothing overflows. The functions work on N
+ * registers at a time, one step of the algorithm for all before the next, because one chain is some
+ * fifty cycles long and a scheduler does not look far enough ahead. Errors are at most 2 ulp over
+ * all floats (measured: tests/math_check.c), but a result below FLT_MIN may come out as 0: workers
+ * flush denormals anyway. NaN gives NaN. No libm, no estimates of reciprocals. */
 #ifndef CVYI_MATH_TMPL_H
 #define CVYI_MATH_TMPL_H
 
@@ -12,19 +14,22 @@
 #define V_EACH(N) _Pragma("GCC unroll 16") for (int j = 0; j < (N); j++)
 #define V_MAX_N 4
 
-/* a = n ln2 + r, |r| <= ln2/2: s = 2^-n, h = 1 - exp(-r) with a relative error of 1 ulp, and so exp(-a) = s - s h.
- * Beyond 88 n is 127 and s is 0. -n + 127 is rounded by adding it to 1.5 * 2^23, which leaves it in the low bits. */
+/* a = n ln2 + r, |r| <= ln2/2: s = 2^-n, h = 1 - exp(-r) with a relative error of 1 ulp, and so
+ * exp(-a) = s - s h. Beyond 88 n is 127 and s is 0. -n + 127 is rounded by adding it to 1.5 * 2^23,
+ * which leaves it in the low bits. */
 V_FN void v_exp_parts(int N, const vf *a, vf *s, vf *r, vf *w)
 {
     const vf magic = v_set1(0x1.8p23f + 127), top = v_set1(88);
-    const vf log2e = v_set1(0x1.715476p0f), ln2_hi = v_set1(0x1.62e43p-1f), ln2_lo = v_set1(-0x1.05c61p-29f);
+    const vf log2e = v_set1(0x1.715476p0f), ln2_hi = v_set1(0x1.62e43p-1f),
+             ln2_lo = v_set1(-0x1.05c61p-29f);
     vf n[V_MAX_N], t[V_MAX_N];
     V_EACH(N) t[j] = v_min(top, a[j]); /* in this order a NaN stays */
     V_EACH(N) s[j] = v_fnma(t[j], log2e, magic);
     V_EACH(N) n[j] = v_sub(s[j], magic);
     V_EACH(N) r[j] = v_fma(n[j], ln2_hi, t[j]);
     V_EACH(N) r[j] = v_fma(n[j], ln2_lo, r[j]);
-    /* exp(-r) = 1 - r - r^2 w(r), minimax on |r| <= ln2/2 for the relative error of r + r^2 w: 0.3 * 2^-24. */
+    /* exp(-r) = 1 - r - r^2 w(r), minimax on |r| <= ln2/2 for the relative error of r + r^2 w: 0.3
+     * * 2^-24. */
     V_EACH(N) w[j] = v_fma(v_set1(-0x1.6bebc6p-10f), r[j], v_set1(0x1.122914p-7f));
     V_EACH(N) w[j] = v_fma(w[j], r[j], v_set1(-0x1.555676p-5f));
     V_EACH(N) w[j] = v_fma(w[j], r[j], v_set1(0x1.5554aep-3f));
@@ -52,8 +57,9 @@ V_FN void v_one_minus_exp_neg(int N, vf *m, const vf *a)
     V_EACH(N) m[j] = v_fma(s[j], w[j], v_sub(v_set1(1), s[j]));
 }
 
-/* With e = exp(-|x|) and q = e / (1 + e): x < 0: e - e q, else 1 - q. (q itself is sigmoid(-|x|), but where e is just
- * above a power of two and q just below, the rounding of e counts double: 2.4 ulp.) */
+/* With e = exp(-|x|) and q = e / (1 + e): x < 0: e - e q, else 1 - q. (q itself is sigmoid(-|x|),
+ * but where e is just above a power of two and q just below, the rounding of e counts double: 2.4
+ * ulp.) */
 V_FN void v_sigmoid(int N, vf *y, const vf *x)
 {
     const vf one = v_set1(1);
@@ -65,7 +71,8 @@ V_FN void v_sigmoid(int N, vf *y, const vf *x)
     V_EACH(N) y[j] = v_fnma(e[j], q[j], e[j]);
 }
 
-/* (1 - e) / (1 + e) with e = exp(-2|x|) = s - s h, both sides rounded once, and the sign of x: odd to the bit */
+/* (1 - e) / (1 + e) with e = exp(-2|x|) = s - s h, both sides rounded once, and the sign of x: odd
+ * to the bit */
 V_FN void v_tanh(int N, vf *y, const vf *x)
 {
     const vi sign = vi_set1(INT32_MIN);
@@ -74,7 +81,8 @@ V_FN void v_tanh(int N, vf *y, const vf *x)
     V_EACH(N) r[j] = v_abs(v_add(x[j], x[j]));
     v_exp_parts(N, r, s, r, h);
     V_EACH(N) h[j] = v_fma(v_mul(r[j], r[j]), h[j], r[j]);
-    V_EACH(N) r[j] = v_div(v_fma(s[j], h[j], v_sub(one, s[j])), v_fnma(s[j], h[j], v_add(one, s[j])));
+    V_EACH(N)
+    r[j] = v_div(v_fma(s[j], h[j], v_sub(one, s[j])), v_fnma(s[j], h[j], v_add(one, s[j])));
     V_EACH(N) y[j] = v_cast_vi(vi_or(vi_cast_v(v_abs(r[j])), vi_and(vi_cast_v(x[j]), sign)));
 }
 
@@ -87,7 +95,8 @@ V_FN void v_elu(int N, vf *y, const vf *x, vf alpha)
     V_EACH(N) y[j] = v_select(v_gt(x[j], v_zero()), x[j], v_mul(v_neg(alpha), m[j]));
 }
 
-/* k ln2 + log(1 + f), -0.2935 <= f <= 0.5, k integral: f + f^2 q(f) by a minimax q of relative error 0.25 * 2^-24 */
+/* k ln2 + log(1 + f), -0.2935 <= f <= 0.5, k integral: f + f^2 q(f) by a minimax q of relative
+ * error 0.25 * 2^-24 */
 V_FN vf v_log_poly(vf k, vf f)
 {
     vf q = v_fma(v_set1(-0x1.ca880ap-5f), f, v_set1(0x1.e2ef44p-4f));
@@ -109,7 +118,8 @@ V_FN void v_softplus(int N, vf *y, const vf *x)
     vf e[V_MAX_N];
     V_EACH(N) e[j] = v_abs(x[j]);
     v_exp_neg(N, e, e);
-    V_EACH(N) {
+    V_EACH(N)
+    {
         vm big = v_gt(e[j], half);
         vf f = v_select(big, v_fma(e[j], half, v_neg(half)), e[j]);
         y[j] = v_add(v_max(x[j], v_zero()), v_log_poly(v_maskz(big, v_set1(1)), f));

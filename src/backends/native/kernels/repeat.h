@@ -1,6 +1,6 @@
-/* Repetition for the register tiles: RA(n, M, ...) writes M(0, ...) M(1, ...) … M(n-1, ...); RB is the same again, for
- * nesting (RB inside RA or the other way round). Accumulators must be named variables: as elements of an array, compilers
- * keep them on the stack (measured: 20 to 65 %). */
+/* Repetition for the register tiles: RA(n, M, ...) writes M(0, ...) M(1, ...) … M(n-1, ...); RB is
+ * the same again, for nesting (RB inside RA or the other way round). Accumulators must be named
+ * variables: as elements of an array, compilers keep them on the stack (measured: 20 to 65 %). */
 #ifndef CVYI_REPEAT_H
 #define CVYI_REPEAT_H
 

@@ -1,20 +1,23 @@
-/* The tables of this build, joined from what the objects of each instruction set export. Baseline code: it runs on every
- * CPU and does not ask which one this is. */
+/* The tables of this build, joined from what the objects of each instruction set export. Baseline
+ * code: it runs on every CPU and does not ask which one this is. */
 #include "kernels.h"
 
 #include "convoy/types.h"
 
-#define DECLARE(isa)                                \
-    extern const struct cvyi_mac_kernels cvyi_mac_##isa;       \
-    extern const struct cvyi_wgrad_kernels cvyi_wgrad_##isa;   \
-    extern const struct cvyi_rows_kernels cvyi_rows_##isa;     \
-    extern const struct cvyi_lanes_kernels cvyi_lanes_##isa;   \
-    extern const struct cvyi_loss_kernels cvyi_loss_##isa;     \
-    extern const struct cvyi_update_kernels cvyi_update_##isa; \
-    static const struct cvyi_kernels table_##isa = {           \
-        #isa, &cvyi_mac_##isa, &cvyi_wgrad_##isa, &cvyi_rows_##isa, &cvyi_lanes_##isa, &cvyi_loss_##isa, \
-        &cvyi_update_##isa                                     \
-    };
+#define DECLARE(isa)                                                    \
+    extern const struct cvyi_mac_kernels cvyi_mac_##isa;                \
+    extern const struct cvyi_wgrad_kernels cvyi_wgrad_##isa;            \
+    extern const struct cvyi_rows_kernels cvyi_rows_##isa;              \
+    extern const struct cvyi_lanes_kernels cvyi_lanes_##isa;            \
+    extern const struct cvyi_loss_kernels cvyi_loss_##isa;              \
+    extern const struct cvyi_update_kernels cvyi_update_##isa;          \
+    static const struct cvyi_kernels table_##isa = { #isa,              \
+                                                     &cvyi_mac_##isa,   \
+                                                     &cvyi_wgrad_##isa, \
+                                                     &cvyi_rows_##isa,  \
+                                                     &cvyi_lanes_##isa, \
+                                                     &cvyi_loss_##isa,  \
+                                                     &cvyi_update_##isa };
 
 DECLARE(scalar)
 #ifdef __x86_64__

@@ -1,7 +1,7 @@
 /* Kernels of the parameter update: folding partial gradients and the step of SGD.
  *
- * Written once over vec.h; each ISA's object exports one table, KFN(update). Knows nothing of parameters' shapes or of
- * the schedule. */
+ * Written once over vec.h; each ISA's object exports one table, KFN(update). Knows nothing of
+ * parameters' shapes or of the schedule. */
 #include "kernels.h"
 #include "vec.h"
 
@@ -15,53 +15,49 @@ V_FN vf load_n(const float *p, size_t n, bool part)
 
 V_FN void store_n(float *p, vf a, size_t n, bool part)
 {
-    if (part)
-        v_store_part(p, a, (int)n);
-    else
-        v_store(p, a);
+    if (part) v_store_part(p, a, (int)n);
+    else v_store(p, a);
 }
 
 enum momentum { NONE, PLAIN, NESTEROV };
 
 /* What one kind of step needs; `decay`: wd is not 0. */
-struct step { enum momentum kind; bool decay; vf nlr, mu, wd; };
+struct step {
+    enum momentum kind;
+    bool decay;
+    vf nlr, mu, wd;
+};
 
 V_FN void sgd_step(struct step s, float *w, const float *dw, float *v, size_t n, bool part)
 {
     vf x = load_n(w, n, part), g = load_n(dw, n, part);
     if (s.decay) g = v_fma(s.wd, x, g);
     vf step = g;
-    if (s.kind != NONE)
-        step = v_fma(s.mu, load_n(v, n, part), g);
-    if (v)
-        store_n(v, step, n, part);
-    if (s.kind == NESTEROV)
-        step = v_fma(s.mu, step, g);
+    if (s.kind != NONE) step = v_fma(s.mu, load_n(v, n, part), g);
+    if (v) store_n(v, step, n, part);
+    if (s.kind == NESTEROV) step = v_fma(s.mu, step, g);
     store_n(w, v_fma(s.nlr, step, x), n, part);
 }
 
-V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
+V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, float *v, size_t n,
+                  const struct cvyi_sgd *s)
 {
     const struct step step = { kind, decay, v_set1(-s->lr), v_set1(s->mu), v_set1(s->wd) };
     size_t i = 0;
-    for (; i + VL <= n; i += VL)
-        sgd_step(step, w + i, dw + i, v ? v + i : NULL, VL, false);
-    if (i < n)
-        sgd_step(step, w + i, dw + i, v ? v + i : NULL, n - i, true);
+    for (; i + VL <= n; i += VL) sgd_step(step, w + i, dw + i, v ? v + i : NULL, VL, false);
+    if (i < n) sgd_step(step, w + i, dw + i, v ? v + i : NULL, n - i, true);
 }
 
-/* A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what w holds, not even a NaN
- * or an infinity. */
-#define K_SGD(kind) (s->wd != 0 ? sgd_row(kind, true, w, dw, v, n, s) : sgd_row(kind, false, w, dw, v, n, s))
+/* A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what
+ * w holds, not even a NaN or an infinity. */
+#define K_SGD(kind) \
+    (s->wd != 0 ? sgd_row(kind, true, w, dw, v, n, s) : sgd_row(kind, false, w, dw, v, n, s))
 static void sgd(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
 {
     assert(v || s->mu == 0);
-    if (s->mu == 0)
-        K_SGD(NONE);
-    else if (s->nesterov)
-        K_SGD(NESTEROV);
-    else
-        K_SGD(PLAIN);
+    if (s->mu == 0) K_SGD(NONE);
+    else if (s->nesterov) K_SGD(NESTEROV);
+    else K_SGD(PLAIN);
 }
 
 static void fold(float *dst, const float *src, size_t n_slots, size_t stride, size_t n)
@@ -72,29 +68,26 @@ static void fold(float *dst, const float *src, size_t n_slots, size_t stride, si
         for (size_t s = 0; s < n_slots; s++) {
             const float *p = src + s * stride + i;
             if (w == 16)
-                for (size_t j = 0; j < 16; j++)
-                    sum[j] += p[j];
+                for (size_t j = 0; j < 16; j++) sum[j] += p[j];
             else
-                for (size_t j = 0; j < w; j++)
-                    sum[j] += p[j];
+                for (size_t j = 0; j < w; j++) sum[j] += p[j];
         }
-        for (size_t j = 0; j < w; j++)
-            dst[i + j] = (float)sum[j];
+        for (size_t j = 0; j < w; j++) dst[i + j] = (float)sum[j];
     }
 }
 
 static void fold_lanes(float *dst, const float *src, size_t n)
 {
     size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        v_fold4(dst + i, src + i * 16);
+    for (; i + 4 <= n; i += 4) v_fold4(dst + i, src + i * 16);
     for (; i < n; i++) {
         vf parts[V_PARTS];
-        for (int j = 0; j < V_PARTS; j++)
-            parts[j] = v_load(src + i * 16 + j * VL);
+        for (int j = 0; j < V_PARTS; j++) parts[j] = v_load(src + i * 16 + j * VL);
         dst[i] = fold16(parts);
     }
 }
 
 extern const struct cvyi_update_kernels KFN(update);
-const struct cvyi_update_kernels KFN(update) = { .sgd = sgd, .fold = fold, .fold_lanes = fold_lanes };
+const struct cvyi_update_kernels KFN(update) = { .sgd = sgd,
+                                                 .fold = fold,
+                                                 .fold_lanes = fold_lanes };

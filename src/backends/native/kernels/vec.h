@@ -1,11 +1,13 @@
-/* The vector register `vf` of VL floats, and what may be done with it; the header of the ISA is chosen by the build
- * (-DCVYI_VEC_HEADER), scalar without it. Templates include this one and know of the ISA only VL, V_PARTS (registers
- * in a pixel) and the tile lists.
+/* The vector register `vf` of VL floats, and what may be done with it; the header of the ISA is
+ * chosen by the build (-DCVYI_VEC_HEADER), scalar without it. Templates include this one and know
+ * of the ISA only VL, V_PARTS (registers in a pixel) and the tile lists.
  *
- * vf register, vi the same as int32, vm one truth value a lane, vd the same lanes as doubles (two or more registers). All
- * loads and stores are unaligned. The same operation gives the same bits in every header: v_min(a, b) is a < b ? a : b
- * and v_max(a, b) is a > b ? a : b (the second operand if one is NaN or both are zero), comparisons are false for NaN,
- * v_to_int truncates and gives INT32_MIN outside the range. v_add_if(m, a, b) is m ? a + b : a, v_fma_if(m, a, b, c) is m ? a * b + c : c. */
+ * vf register, vi the same as int32, vm one truth value a lane, vd the same lanes as doubles (two
+ * or more registers). All loads and stores are unaligned. The same operation gives the same bits in
+ * every header: v_min(a, b) is a < b ? a : b and v_max(a, b) is a > b ? a : b (the second operand
+ * if one is NaN or both are zero), comparisons are false for NaN, v_to_int truncates and gives
+ * INT32_MIN outside the range. v_add_if(m, a, b) is m ? a + b : a, v_fma_if(m, a, b, c) is m ? a *
+ * b + c : c. */
 #ifndef CVYI_VEC_H
 #define CVYI_VEC_H
 
@@ -30,7 +32,8 @@
 #define V_PASTE(a, b, c) V_PASTE3(a, b, c)
 #define KFN(name) V_PASTE(cvyi_, name, V_ISA)
 
-/* Keeps a compiler from moving memory accesses across, so that it loads where the template says and not all at once. */
+/* Keeps a compiler from moving memory accesses across, so that it loads where the template says and
+ * not all at once. */
 #define V_BARRIER() __asm__ volatile("" ::: "memory")
 
 /* dst[j*ds + i] = src[i*ss + j] for i, j < 16. */
@@ -39,11 +42,9 @@ V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss
     for (int i = 0; i < 16; i += VL)
         for (int j = 0; j < 16; j += VL) {
             vf r[VL];
-            for (int k = 0; k < VL; k++)
-                r[k] = v_load(src + (i + k) * ss + j);
+            for (int k = 0; k < VL; k++) r[k] = v_load(src + (i + k) * ss + j);
             v_transpose(r);
-            for (int k = 0; k < VL; k++)
-                v_store(dst + (j + k) * ds + i, r[k]);
+            for (int k = 0; k < VL; k++) v_store(dst + (j + k) * ds + i, r[k]);
         }
 }
 

@@ -10,8 +10,8 @@ typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256 vm; /* all bits of a lane */
 
-/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of wgrad, one for each mo
- * from 1; oc x i of outer. */
+/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of
+ * wgrad, one for each mo from 1; oc x i of outer. */
 #define V_MAC_TILES(T) T(4, 3, 97) T(6, 2, 93) T(3, 4, 96) T(2, 6, 92) T(1, 8, 60)
 #define V_WGRAD_TILES(T) T(1, 12) T(2, 6)
 #define V_WGRAD_MO 2
@@ -19,7 +19,8 @@ typedef __m256 vm; /* all bits of a lane */
 #define V_OUTER_O 2
 #define V_OUTER_I 6
 
-/* Ties a value to a register: a load used by several FMAs is then not repeated as their memory operand. */
+/* Ties a value to a register: a load used by several FMAs is then not repeated as their memory
+ * operand. */
 #define V_KEEP(v) __asm__("" : "+x"(v))
 
 V_FN vf v_zero(void) { return _mm256_setzero_ps(); }
@@ -54,7 +55,10 @@ V_FN vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 V_FN vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 V_FN vf v_neg(vf a) { return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a); }
 V_FN vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
-V_FN vf v_round_even(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+V_FN vf v_round_even(vf a)
+{
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 V_FN vm v_gt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
 V_FN vm v_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
@@ -66,7 +70,8 @@ V_FN vm vm_andnot(vm a, vm b) { return _mm256_andnot_ps(a, b); }
 V_FN vm vm_from_bits(unsigned bits)
 {
     __m256i one = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), one), one));
+    return _mm256_castsi256_ps(
+        _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), one), one));
 }
 V_FN unsigned vm_to_bits(vm m) { return (unsigned)_mm256_movemask_ps(m); }
 V_FN vm v_lane_mask(int first, int n_lanes) { return _mm256_castsi256_ps(v_part(n_lanes - first)); }
@@ -76,7 +81,10 @@ V_FN vf v_maskz(vm m, vf a) { return _mm256_and_ps(m, a); }
 V_FN vf v_add_if(vm m, vf a, vf b) { return v_select(m, v_add(a, b), a); }
 V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return v_select(m, v_fma(a, b, c), c); }
 
-V_FN vi vi_from_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+V_FN vi vi_from_u8(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
 V_FN vi vi_set1(int32_t a) { return _mm256_set1_epi32(a); }
 V_FN vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 V_FN void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
@@ -94,12 +102,15 @@ V_FN vi vi_cast_v(vf a) { return _mm256_castps_si256(a); }
 /* 2^n for an integral n in [-126, 127] */
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
-typedef struct { __m256d lo, hi; } vd;
+typedef struct {
+    __m256d lo, hi;
+} vd;
 V_FN vd vd_load(const double *p) { return (vd){ _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4) }; }
 V_FN vd vd_set1(double a) { return (vd){ _mm256_set1_pd(a), _mm256_set1_pd(a) }; }
 V_FN vd vd_from(vf a)
 {
-    return (vd){ _mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)) };
+    return (vd){ _mm256_cvtps_pd(_mm256_castps256_ps128(a)),
+                 _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)) };
 }
 V_FN vf v_from_vd(vd a) { return _mm256_set_m128(_mm256_cvtpd_ps(a.hi), _mm256_cvtpd_ps(a.lo)); }
 V_FN vd vd_add(vd a, vd b) { return (vd){ _mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi) }; }
@@ -147,8 +158,10 @@ V_FN float fold16(const vf parts[2])
 /* dst[k] = fold of the pixel src[16*k ..], k < 4 */
 V_FN void v_fold4(float *dst, const float *src)
 {
-    __m128 a = v_fold_to4(v_load(src), v_load(src + 8)), b = v_fold_to4(v_load(src + 16), v_load(src + 24));
-    __m128 c = v_fold_to4(v_load(src + 32), v_load(src + 40)), d = v_fold_to4(v_load(src + 48), v_load(src + 56));
+    __m128 a = v_fold_to4(v_load(src), v_load(src + 8)),
+           b = v_fold_to4(v_load(src + 16), v_load(src + 24));
+    __m128 c = v_fold_to4(v_load(src + 32), v_load(src + 40)),
+           d = v_fold_to4(v_load(src + 48), v_load(src + 56));
     __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
     __m128 cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
     _mm_storeu_ps(dst, _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd)));

@@ -10,8 +10,8 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
 
-/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of wgrad, one for each mo
- * from 1; oc x i of outer. */
+/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of
+ * wgrad, one for each mo from 1; oc x i of outer. */
 #define V_MAC_TILES(T) T(8, 3, 99) T(12, 2, 98) T(6, 4, 98) T(4, 6, 98) T(16, 1, 95) T(1, 8, 70)
 #define V_WGRAD_TILES(T) T(1, 12) T(2, 12) T(3, 8) T(4, 6)
 #define V_WGRAD_MO 4
@@ -19,14 +19,18 @@ typedef __mmask16 vm;
 #define V_OUTER_O 2
 #define V_OUTER_I 12
 
-/* Ties a value to a register: a load used by several FMAs is then not repeated as their memory operand. */
+/* Ties a value to a register: a load used by several FMAs is then not repeated as their memory
+ * operand. */
 #define V_KEEP(v) __asm__("" : "+v"(v))
 
 V_FN vf v_zero(void) { return _mm512_setzero_ps(); }
 V_FN vf v_set1(float a) { return _mm512_set1_ps(a); }
 V_FN vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 V_FN void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
-V_FN vi v_set_iota(void) { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+V_FN vi v_set_iota(void)
+{
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 V_FN vm v_part(int n) { return _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(n), v_set_iota()); }
 V_FN vf v_load_part(const float *p, int n) { return _mm512_maskz_loadu_ps(v_part(n), p); }
 V_FN void v_store_part(float *p, vf a, int n) { _mm512_mask_storeu_ps(p, v_part(n), a); }
@@ -52,7 +56,10 @@ V_FN vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 V_FN vf v_abs(vf a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 V_FN vf v_neg(vf a) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a); }
 V_FN vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
-V_FN vf v_round_even(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+V_FN vf v_round_even(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 V_FN vf v_add_if(vm m, vf a, vf b) { return _mm512_mask_add_ps(a, m, a, b); }
 V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return _mm512_mask3_fmadd_ps(a, b, c, m); }
@@ -70,7 +77,10 @@ V_FN vm v_lane_mask(int first, int n_lanes) { return v_part(n_lanes - first); }
 V_FN vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 V_FN vf v_maskz(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 
-V_FN vi vi_from_u8(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+V_FN vi vi_from_u8(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
 V_FN vi vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
 V_FN vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 V_FN void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
@@ -88,16 +98,20 @@ V_FN vi vi_cast_v(vf a) { return _mm512_castps_si512(a); }
 /* 2^n for an integral n in [-126, 127] */
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
-typedef struct { __m512d lo, hi; } vd;
+typedef struct {
+    __m512d lo, hi;
+} vd;
 V_FN vd vd_load(const double *p) { return (vd){ _mm512_loadu_pd(p), _mm512_loadu_pd(p + 8) }; }
 V_FN vd vd_set1(double a) { return (vd){ _mm512_set1_pd(a), _mm512_set1_pd(a) }; }
 V_FN vd vd_from(vf a)
 {
-    return (vd){ _mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)) };
+    return (vd){ _mm512_cvtps_pd(_mm512_castps512_ps256(a)),
+                 _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)) };
 }
 V_FN vf v_from_vd(vd a)
 {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a.lo)), _mm512_cvtpd_ps(a.hi), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a.lo)), _mm512_cvtpd_ps(a.hi),
+                              1);
 }
 V_FN vd vd_add(vd a, vd b) { return (vd){ _mm512_add_pd(a.lo, b.lo), _mm512_add_pd(a.hi, b.hi) }; }
 V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm512_sub_pd(a.lo, b.lo), _mm512_sub_pd(a.hi, b.hi) }; }
@@ -105,7 +119,8 @@ V_FN vd vd_mul(vd a, vd b) { return (vd){ _mm512_mul_pd(a.lo, b.lo), _mm512_mul_
 V_FN vd vd_div(vd a, vd b) { return (vd){ _mm512_div_pd(a.lo, b.lo), _mm512_div_pd(a.hi, b.hi) }; }
 V_FN void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a.lo), _mm512_storeu_pd(p + 8, a.hi); }
 
-/* Transposes a block of VL registers in place: 4x4 inside the 128-bit quarters, then the quarters as a 4x4. */
+/* Transposes a block of VL registers in place: 4x4 inside the 128-bit quarters, then the quarters
+ * as a 4x4. */
 V_FN void v_transpose(vf r[VL])
 {
     vf t[16];
@@ -120,8 +135,10 @@ V_FN void v_transpose(vf r[VL])
     }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
-        vf b0 = _mm512_shuffle_f32x4(t[j], t[j + 4], 0x44), b1 = _mm512_shuffle_f32x4(t[j], t[j + 4], 0xee);
-        vf b2 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0x44), b3 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0xee);
+        vf b0 = _mm512_shuffle_f32x4(t[j], t[j + 4], 0x44),
+           b1 = _mm512_shuffle_f32x4(t[j], t[j + 4], 0xee);
+        vf b2 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0x44),
+           b3 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0xee);
         r[j] = _mm512_shuffle_f32x4(b0, b2, 0x88);
         r[j + 4] = _mm512_shuffle_f32x4(b0, b2, 0xdd);
         r[j + 8] = _mm512_shuffle_f32x4(b1, b3, 0x88);

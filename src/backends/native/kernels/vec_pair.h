@@ -1,5 +1,5 @@
-/* Sixteen floats as two AVX registers: the AVX-512 table's geometry on AVX2 hardware, for tests. Not for speed:
- * a struct of two registers spills. */
+/* Sixteen floats as two AVX registers: the AVX-512 table's geometry on AVX2 hardware, for tests.
+ * Not for speed: a struct of two registers spills. */
 #ifndef CVYI_VEC_PAIR_H
 #define CVYI_VEC_PAIR_H
 
@@ -7,9 +7,15 @@
 
 #define V_ISA pair
 #define VL 16
-typedef struct { __m256 lo, hi; } vf;
-typedef struct { __m256i lo, hi; } vi;
-typedef struct { __m256 lo, hi; } vm;
+typedef struct {
+    __m256 lo, hi;
+} vf;
+typedef struct {
+    __m256i lo, hi;
+} vi;
+typedef struct {
+    __m256 lo, hi;
+} vm;
 
 /* The tiles of vec_avx512.h. */
 #define V_MAC_TILES(T) T(8, 3, 99) T(12, 2, 98) T(6, 4, 98) T(4, 6, 98) T(16, 1, 95) T(1, 8, 70)
@@ -27,12 +33,14 @@ V_FN vf v_load(const float *p) { return (vf){ _mm256_loadu_ps(p), _mm256_loadu_p
 V_FN void v_store(float *p, vf a) { _mm256_storeu_ps(p, a.lo), _mm256_storeu_ps(p + 8, a.hi); }
 V_FN vi v_set_iota(void)
 {
-    return (vi){ _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15) };
+    return (vi){ _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                 _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15) };
 }
 V_FN vi v_part(int n)
 {
     vi i = v_set_iota();
-    return (vi){ _mm256_cmpgt_epi32(_mm256_set1_epi32(n), i.lo), _mm256_cmpgt_epi32(_mm256_set1_epi32(n), i.hi) };
+    return (vi){ _mm256_cmpgt_epi32(_mm256_set1_epi32(n), i.lo),
+                 _mm256_cmpgt_epi32(_mm256_set1_epi32(n), i.hi) };
 }
 V_FN vf v_load_part(const float *p, int n)
 {
@@ -77,16 +85,19 @@ V_FN vf v_min(vf a, vf b) { return (vf){ _mm256_min_ps(a.lo, b.lo), _mm256_min_p
 V_FN vf v_max(vf a, vf b) { return (vf){ _mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi) }; }
 V_FN vf v_abs(vf a)
 {
-    return (vf){ _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.lo), _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.hi) };
+    return (vf){ _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.lo),
+                 _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.hi) };
 }
 V_FN vf v_neg(vf a)
 {
-    return (vf){ _mm256_xor_ps(_mm256_set1_ps(-0.0f), a.lo), _mm256_xor_ps(_mm256_set1_ps(-0.0f), a.hi) };
+    return (vf){ _mm256_xor_ps(_mm256_set1_ps(-0.0f), a.lo),
+                 _mm256_xor_ps(_mm256_set1_ps(-0.0f), a.hi) };
 }
 V_FN vf v_sqrt(vf a) { return (vf){ _mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi) }; }
 V_FN vf v_round_even(vf a)
 {
-    return (vf){ _mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) };
+    return (vf){ _mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                 _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) };
 }
 
 V_FN vm v_gt(vf a, vf b)
@@ -107,7 +118,10 @@ V_FN vm v_unord(vf a, vf b)
 }
 V_FN vm vm_and(vm a, vm b) { return (vm){ _mm256_and_ps(a.lo, b.lo), _mm256_and_ps(a.hi, b.hi) }; }
 V_FN vm vm_or(vm a, vm b) { return (vm){ _mm256_or_ps(a.lo, b.lo), _mm256_or_ps(a.hi, b.hi) }; }
-V_FN vm vm_andnot(vm a, vm b) { return (vm){ _mm256_andnot_ps(a.lo, b.lo), _mm256_andnot_ps(a.hi, b.hi) }; }
+V_FN vm vm_andnot(vm a, vm b)
+{
+    return (vm){ _mm256_andnot_ps(a.lo, b.lo), _mm256_andnot_ps(a.hi, b.hi) };
+}
 V_FN vm vm_from_bits(unsigned bits)
 {
     __m256i lo = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), hi = _mm256_slli_epi32(lo, 8);
@@ -141,22 +155,36 @@ V_FN vi vi_from_u8(const uint8_t *p)
 V_FN vi vi_set1(int32_t a) { return (vi){ _mm256_set1_epi32(a), _mm256_set1_epi32(a) }; }
 V_FN vi vi_load(const int32_t *p)
 {
-    return (vi){ _mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8)) };
+    return (vi){ _mm256_loadu_si256((const __m256i *)p),
+                 _mm256_loadu_si256((const __m256i *)(p + 8)) };
 }
 V_FN void vi_store(int32_t *p, vi a)
 {
     _mm256_storeu_si256((__m256i *)p, a.lo);
     _mm256_storeu_si256((__m256i *)(p + 8), a.hi);
 }
-V_FN vi vi_add(vi a, vi b) { return (vi){ _mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi) }; }
-V_FN vi vi_sub(vi a, vi b) { return (vi){ _mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi) }; }
-V_FN vi vi_and(vi a, vi b) { return (vi){ _mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi) }; }
-V_FN vi vi_or(vi a, vi b) { return (vi){ _mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi) }; }
+V_FN vi vi_add(vi a, vi b)
+{
+    return (vi){ _mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi) };
+}
+V_FN vi vi_sub(vi a, vi b)
+{
+    return (vi){ _mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi) };
+}
+V_FN vi vi_and(vi a, vi b)
+{
+    return (vi){ _mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi) };
+}
+V_FN vi vi_or(vi a, vi b)
+{
+    return (vi){ _mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi) };
+}
 V_FN vi vi_sll23(vi a) { return (vi){ _mm256_slli_epi32(a.lo, 23), _mm256_slli_epi32(a.hi, 23) }; }
 V_FN vi vi_srl23(vi a) { return (vi){ _mm256_srli_epi32(a.lo, 23), _mm256_srli_epi32(a.hi, 23) }; }
 V_FN vm vi_eq(vi a, vi b)
 {
-    return (vm){ _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.lo, b.lo)), _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.hi, b.hi)) };
+    return (vm){ _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.lo, b.lo)),
+                 _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.hi, b.hi)) };
 }
 V_FN vf v_from_int(vi a) { return (vf){ _mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi) }; }
 V_FN vi v_to_int(vf a) { return (vi){ _mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi) }; }
@@ -186,8 +214,9 @@ V_FN void v_transpose8(__m256 r[8])
     r[7] = _mm256_permute2f128_ps(b3, b7, 0x31);
 }
 
-
-typedef struct { __m256d q[4]; } vd;
+typedef struct {
+    __m256d q[4];
+} vd;
 V_FN vd vd_set1(double a)
 {
     __m256d v = _mm256_set1_pd(a);
@@ -195,12 +224,15 @@ V_FN vd vd_set1(double a)
 }
 V_FN vd vd_load(const double *p)
 {
-    return (vd){ { _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8), _mm256_loadu_pd(p + 12) } };
+    return (vd){ { _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8),
+                   _mm256_loadu_pd(p + 12) } };
 }
 V_FN vd vd_from(vf a)
 {
-    return (vd){ { _mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
-                   _mm256_cvtps_pd(_mm256_castps256_ps128(a.hi)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.hi, 1)) } };
+    return (vd){ { _mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)),
+                   _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
+                   _mm256_cvtps_pd(_mm256_castps256_ps128(a.hi)),
+                   _mm256_cvtps_pd(_mm256_extractf128_ps(a.hi, 1)) } };
 }
 V_FN vf v_from_vd(vd a)
 {
@@ -239,8 +271,7 @@ V_FN void v_transpose(vf r[VL])
     for (int k = 0; k < 8; k++)
         a[k] = r[k].lo, b[k] = r[k].hi, c[k] = r[k + 8].lo, d[k] = r[k + 8].hi;
     v_transpose8(a), v_transpose8(b), v_transpose8(c), v_transpose8(d);
-    for (int k = 0; k < 8; k++)
-        r[k] = (vf){ a[k], c[k] }, r[k + 8] = (vf){ b[k], d[k] };
+    for (int k = 0; k < 8; k++) r[k] = (vf){ a[k], c[k] }, r[k + 8] = (vf){ b[k], d[k] };
 }
 
 /* The first two steps of the fold tree: l += l+8, l += l+4. */

@@ -11,8 +11,8 @@ typedef float vf;
 typedef int32_t vi;
 typedef bool vm;
 
-/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of wgrad, one for each mo
- * from 1; oc x i of outer. */
+/* mo x np of the mac tiles (np counts registers, V_PARTS a pixel) and their percent; mo x mi of
+ * wgrad, one for each mo from 1; oc x i of outer. */
 #define V_MAC_TILES(T) T(6, 2, 99) T(12, 1, 99) T(1, 8, 99)
 #define V_WGRAD_TILES(T) T(1, 12) T(2, 6)
 #define V_WGRAD_MO 2
@@ -20,7 +20,8 @@ typedef bool vm;
 #define V_OUTER_O 2
 #define V_OUTER_I 4
 
-/* Ties a value to a register: a load used by several FMAs is then not repeated as their memory operand. */
+/* Ties a value to a register: a load used by several FMAs is then not repeated as their memory
+ * operand. */
 #define V_KEEP(v) ((void)(v))
 
 V_FN vf v_zero(void) { return 0; }
@@ -28,7 +29,10 @@ V_FN vf v_set1(float a) { return a; }
 V_FN vf v_load(const float *p) { return *p; }
 V_FN void v_store(float *p, vf a) { *p = a; }
 V_FN vf v_load_part(const float *p, int n) { return n > 0 ? *p : 0; }
-V_FN void v_store_part(float *p, vf a, int n) { if (n > 0) *p = a; }
+V_FN void v_store_part(float *p, vf a, int n)
+{
+    if (n > 0) *p = a;
+}
 V_FN vf v_cvt_u8(const uint8_t *p) { return *p; }
 
 V_FN void v_store_u8(uint8_t *p, vf a) { *p = (uint8_t)a; } /* integral values below 256 */
@@ -76,8 +80,18 @@ V_FN vi vi_srl23(vi a) { return (int32_t)((uint32_t)a >> 23); }
 V_FN vm vi_eq(vi a, vi b) { return a == b; }
 V_FN vf v_from_int(vi a) { return (float)a; }
 V_FN vi v_to_int(vf a) { return a >= -2147483648.0f && a < 2147483648.0f ? (int32_t)a : INT32_MIN; }
-V_FN vf v_cast_vi(vi a) { vf r; memcpy(&r, &a, sizeof r); return r; }
-V_FN vi vi_cast_v(vf a) { vi r; memcpy(&r, &a, sizeof r); return r; }
+V_FN vf v_cast_vi(vi a)
+{
+    vf r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
+V_FN vi vi_cast_v(vf a)
+{
+    vi r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
 /* 2^n for an integral n in [-126, 127] */
 V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), 127))); }
 
@@ -99,18 +113,15 @@ V_FN void v_transpose(vf r[VL]) { (void)r; }
 V_FN float fold16(const vf parts[16])
 {
     float a[8];
-    for (int l = 0; l < 8; l++)
-        a[l] = parts[l] + parts[l + 8];
-    for (int l = 0; l < 4; l++)
-        a[l] += a[l + 4];
+    for (int l = 0; l < 8; l++) a[l] = parts[l] + parts[l + 8];
+    for (int l = 0; l < 4; l++) a[l] += a[l + 4];
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
 /* dst[k] = fold of the pixel src[16*k ..], k < 4 */
 V_FN void v_fold4(float *dst, const float *src)
 {
-    for (int k = 0; k < 4; k++)
-        dst[k] = fold16(src + 16 * k);
+    for (int k = 0; k < 4; k++) dst[k] = fold16(src + 16 * k);
 }
 
 #endif
