@@ -23,7 +23,7 @@ data_packages="dataset-fashion-mnist"
 clang_packages="clang libomp-dev"
 bench_packages="libbenchmark-dev chromium"
 onednn_packages="libdnnl-dev python3-venv"
-example_packages="make cmake"
+test_packages="make cmake clang-format"
 
 missing() { # which of the named packages are not installed
     for p in "$@"; do
@@ -179,7 +179,7 @@ train)
 build) build_release ;;
 coverage) coverage ;;
 test)
-    build_release $data_packages $example_packages
+    build_release $data_packages $test_packages
     suite "tests (GCC, release)" -- "$build"
     [ -x "$build/bench/convoy-bench" ] ||
         say "left out: the benchmarks, for want of Google Benchmark (apt-get install $bench_packages; ./bootstrap.sh check bench)"
@@ -190,7 +190,7 @@ check)
     case " $parts all " in *" ${2:-all} "*) ;; *) die "check has no part '$2'; there are: $parts" ;; esac
     [ "${2:-all}" = all ] || parts=$2
     complete=yes
-    need $onednn_packages $clang_packages $bench_packages $example_packages
+    need $onednn_packages $clang_packages $bench_packages $test_packages
     build_release $data_packages
     configure "$build" -Donednn=enabled -Donednn_prefix= -Dbench=enabled
     compile "$build"
