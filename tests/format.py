@@ -40,7 +40,7 @@ def main():
     if wrong:
         return 1
     if not tool:
-        print('left out: the format of the sources: clang-format 14 is not here (Debian 12's package clang-format)')
+        print('left out: the format of the sources: clang-format 14 is not here (package clang-format of Debian 12)')
     return 0
 
 

@@ -23,15 +23,14 @@ V_FN vf channel_max(const float *x, size_t n_c, size_t ld)
 V_FN void exp_diff(int N, vf *e, const vf *x, vf m)
 {
     vf lost[V_MAX_N];
-    V_EACH(N)
-    {
+    V_EACH (N) {
         vf d = v_sub(m, x[j]), b = v_sub(d, m);
         vf t = v_sub(v_sub(m, v_sub(d, b)), v_add(x[j], b));
         lost[j] = v_maskz(v_ge(v_set1(88), d), t);
         e[j] = d;
     }
     v_exp_neg(N, e, e);
-    V_EACH(N) e[j] = v_fnma(lost[j], e[j], e[j]);
+    V_EACH (N) e[j] = v_fnma(lost[j], e[j], e[j]);
 }
 
 /* sum += t, carrying what the rounding lost (Kahan): a thousand classes cost no accuracy. */
@@ -50,10 +49,11 @@ V_FN vf exp_sum(float *e, const float *x, size_t n_c, size_t ld, vf m)
     size_t c = 0;
     for (; c + 4 <= n_c; c += 4) {
         vf t[4];
-        V_EACH(4) t[j] = v_load(x + (c + (size_t)j) * ld);
+        V_EACH (4) t[j] = v_load(x + (c + (size_t)j) * ld);
         exp_diff(4, t, t, m);
-        V_EACH(4) add_carry(&sum, &carry, t[j]);
-        if (e) V_EACH(4) v_store(e + (c + (size_t)j) * ld, t[j]);
+        V_EACH (4) add_carry(&sum, &carry, t[j]);
+        if (e)
+            V_EACH (4) v_store(e + (c + (size_t)j) * ld, t[j]);
     }
     for (; c < n_c; c++) {
         vf t[1] = { v_load(x + c * ld) };

@@ -23,18 +23,18 @@ V_FN void v_exp_parts(int N, const vf *a, vf *s, vf *r, vf *w)
     const vf log2e = v_set1(0x1.715476p0f), ln2_hi = v_set1(0x1.62e43p-1f),
              ln2_lo = v_set1(-0x1.05c61p-29f);
     vf n[V_MAX_N], t[V_MAX_N];
-    V_EACH(N) t[j] = v_min(top, a[j]); /* in this order a NaN stays */
-    V_EACH(N) s[j] = v_fnma(t[j], log2e, magic);
-    V_EACH(N) n[j] = v_sub(s[j], magic);
-    V_EACH(N) r[j] = v_fma(n[j], ln2_hi, t[j]);
-    V_EACH(N) r[j] = v_fma(n[j], ln2_lo, r[j]);
+    V_EACH (N) t[j] = v_min(top, a[j]); /* in this order a NaN stays */
+    V_EACH (N) s[j] = v_fnma(t[j], log2e, magic);
+    V_EACH (N) n[j] = v_sub(s[j], magic);
+    V_EACH (N) r[j] = v_fma(n[j], ln2_hi, t[j]);
+    V_EACH (N) r[j] = v_fma(n[j], ln2_lo, r[j]);
     /* exp(-r) = 1 - r - r^2 w(r), minimax on |r| <= ln2/2 for the relative error of r + r^2 w: 0.3
      * * 2^-24. */
-    V_EACH(N) w[j] = v_fma(v_set1(-0x1.6bebc6p-10f), r[j], v_set1(0x1.122914p-7f));
-    V_EACH(N) w[j] = v_fma(w[j], r[j], v_set1(-0x1.555676p-5f));
-    V_EACH(N) w[j] = v_fma(w[j], r[j], v_set1(0x1.5554aep-3f));
-    V_EACH(N) w[j] = v_fma(w[j], r[j], v_set1(-0x1.fffffep-2f));
-    V_EACH(N) s[j] = v_cast_vi(vi_sll23(vi_cast_v(s[j])));
+    V_EACH (N) w[j] = v_fma(v_set1(-0x1.6bebc6p-10f), r[j], v_set1(0x1.122914p-7f));
+    V_EACH (N) w[j] = v_fma(w[j], r[j], v_set1(-0x1.555676p-5f));
+    V_EACH (N) w[j] = v_fma(w[j], r[j], v_set1(0x1.5554aep-3f));
+    V_EACH (N) w[j] = v_fma(w[j], r[j], v_set1(-0x1.fffffep-2f));
+    V_EACH (N) s[j] = v_cast_vi(vi_sll23(vi_cast_v(s[j])));
 }
 
 /* e = exp(-a), a >= 0 */
@@ -43,9 +43,9 @@ V_FN void v_exp_neg(int N, vf *e, const vf *a)
     const vf one = v_set1(1);
     vf s[V_MAX_N], r[V_MAX_N], w[V_MAX_N];
     v_exp_parts(N, a, s, r, w);
-    V_EACH(N) w[j] = v_fma(w[j], r[j], one);
-    V_EACH(N) w[j] = v_fnma(w[j], r[j], one);
-    V_EACH(N) e[j] = v_mul(w[j], s[j]);
+    V_EACH (N) w[j] = v_fma(w[j], r[j], one);
+    V_EACH (N) w[j] = v_fnma(w[j], r[j], one);
+    V_EACH (N) e[j] = v_mul(w[j], s[j]);
 }
 
 /* m = 1 - exp(-a), a >= 0, without cancellation for small a */
@@ -53,8 +53,8 @@ V_FN void v_one_minus_exp_neg(int N, vf *m, const vf *a)
 {
     vf s[V_MAX_N], r[V_MAX_N], w[V_MAX_N];
     v_exp_parts(N, a, s, r, w);
-    V_EACH(N) w[j] = v_fma(v_mul(r[j], r[j]), w[j], r[j]);
-    V_EACH(N) m[j] = v_fma(s[j], w[j], v_sub(v_set1(1), s[j]));
+    V_EACH (N) w[j] = v_fma(v_mul(r[j], r[j]), w[j], r[j]);
+    V_EACH (N) m[j] = v_fma(s[j], w[j], v_sub(v_set1(1), s[j]));
 }
 
 /* With e = exp(-|x|) and q = e / (1 + e): x < 0: e - e q, else 1 - q. (q itself is sigmoid(-|x|),
@@ -64,11 +64,11 @@ V_FN void v_sigmoid(int N, vf *y, const vf *x)
 {
     const vf one = v_set1(1);
     vf e[V_MAX_N], q[V_MAX_N];
-    V_EACH(N) e[j] = v_abs(x[j]);
+    V_EACH (N) e[j] = v_abs(x[j]);
     v_exp_neg(N, e, e);
-    V_EACH(N) q[j] = v_div(e[j], v_add(one, e[j]));
-    V_EACH(N) e[j] = v_select(v_gt(v_zero(), x[j]), e[j], one);
-    V_EACH(N) y[j] = v_fnma(e[j], q[j], e[j]);
+    V_EACH (N) q[j] = v_div(e[j], v_add(one, e[j]));
+    V_EACH (N) e[j] = v_select(v_gt(v_zero(), x[j]), e[j], one);
+    V_EACH (N) y[j] = v_fnma(e[j], q[j], e[j]);
 }
 
 /* (1 - e) / (1 + e) with e = exp(-2|x|) = s - s h, both sides rounded once, and the sign of x: odd
@@ -78,21 +78,21 @@ V_FN void v_tanh(int N, vf *y, const vf *x)
     const vi sign = vi_set1(INT32_MIN);
     const vf one = v_set1(1);
     vf s[V_MAX_N], h[V_MAX_N], r[V_MAX_N];
-    V_EACH(N) r[j] = v_abs(v_add(x[j], x[j]));
+    V_EACH (N) r[j] = v_abs(v_add(x[j], x[j]));
     v_exp_parts(N, r, s, r, h);
-    V_EACH(N) h[j] = v_fma(v_mul(r[j], r[j]), h[j], r[j]);
-    V_EACH(N)
-    r[j] = v_div(v_fma(s[j], h[j], v_sub(one, s[j])), v_fnma(s[j], h[j], v_add(one, s[j])));
-    V_EACH(N) y[j] = v_cast_vi(vi_or(vi_cast_v(v_abs(r[j])), vi_and(vi_cast_v(x[j]), sign)));
+    V_EACH (N) h[j] = v_fma(v_mul(r[j], r[j]), h[j], r[j]);
+    V_EACH (N)
+        r[j] = v_div(v_fma(s[j], h[j], v_sub(one, s[j])), v_fnma(s[j], h[j], v_add(one, s[j])));
+    V_EACH (N) y[j] = v_cast_vi(vi_or(vi_cast_v(v_abs(r[j])), vi_and(vi_cast_v(x[j]), sign)));
 }
 
 /* x > 0 ? x : alpha * (exp(x) - 1) */
 V_FN void v_elu(int N, vf *y, const vf *x, vf alpha)
 {
     vf m[V_MAX_N];
-    V_EACH(N) m[j] = v_abs(x[j]);
+    V_EACH (N) m[j] = v_abs(x[j]);
     v_one_minus_exp_neg(N, m, m);
-    V_EACH(N) y[j] = v_select(v_gt(x[j], v_zero()), x[j], v_mul(v_neg(alpha), m[j]));
+    V_EACH (N) y[j] = v_select(v_gt(x[j], v_zero()), x[j], v_mul(v_neg(alpha), m[j]));
 }
 
 /* k ln2 + log(1 + f), -0.2935 <= f <= 0.5, k integral: f + f^2 q(f) by a minimax q of relative
@@ -116,10 +116,9 @@ V_FN void v_softplus(int N, vf *y, const vf *x)
 {
     const vf half = v_set1(0.5f);
     vf e[V_MAX_N];
-    V_EACH(N) e[j] = v_abs(x[j]);
+    V_EACH (N) e[j] = v_abs(x[j]);
     v_exp_neg(N, e, e);
-    V_EACH(N)
-    {
+    V_EACH (N) {
         vm big = v_gt(e[j], half);
         vf f = v_select(big, v_fma(e[j], half, v_neg(half)), e[j]);
         y[j] = v_add(v_max(x[j], v_zero()), v_log_poly(v_maskz(big, v_set1(1)), f));

@@ -23,9 +23,11 @@ V_FN void act_eval(int kind, int N, vf *v, vf alpha)
     case A_sigmoid: v_sigmoid(N, v, v); break;
     case A_tanh: v_tanh(N, v, v); break;
     /* a NaN stays; not v_max, which may flush a denormal where scalar code hands it on */
-    case A_relu: V_EACH(N) v[j] = v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]); break;
+    case A_relu:
+        V_EACH (N) v[j] = v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]);
+        break;
     case A_leaky_relu:
-        V_EACH(N) v[j] = v_select(v_gt(v[j], v_zero()), v[j], v_mul(alpha, v[j]));
+        V_EACH (N) v[j] = v_select(v_gt(v[j], v_zero()), v[j], v_mul(alpha, v[j]));
         break;
     case A_elu: v_elu(N, v, v, alpha); break;
     case A_softplus: v_softplus(N, v, v); break;
@@ -37,10 +39,11 @@ V_FN void act_block(int kind, bool norm, int N, float *y, const float *x, vf m, 
                     vf alpha)
 {
     vf v[ACT_N];
-    V_EACH(N) v[j] = v_load(x + j * VL);
-    if (norm) V_EACH(N) v[j] = v_fma(a, v_sub(v[j], m), b);
+    V_EACH (N) v[j] = v_load(x + j * VL);
+    if (norm)
+        V_EACH (N) v[j] = v_fma(a, v_sub(v[j], m), b);
     act_eval(kind, N, v, alpha);
-    V_EACH(N) v_store(y + j * VL, v[j]);
+    V_EACH (N) v_store(y + j * VL, v[j]);
 }
 
 V_FN void act_row(int kind, bool norm, float *y, const float *x, size_t n,
@@ -213,8 +216,8 @@ static void bn_dx(float *dx, const float *g, const float *x, size_t n, const str
     vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b), cc = v_set1(c->c);
     vm keep[V_PARTS];
     for (int j = 0; j < V_PARTS; j++) keep[j] = v_lane_mask(j * VL, (int)n_lanes);
-    for (size_t i = 0; i < n; i += 16) V_EACH(V_PARTS)
-        {
+    for (size_t i = 0; i < n; i += 16)
+        V_EACH (V_PARTS) {
             size_t o = i + (size_t)j * VL;
             vf t = v_fma(b, v_sub(v_load(x + o), m), cc);
             v_store(dx + o, v_maskz(keep[j], v_fma(a, v_load(g + o), t)));
@@ -238,8 +241,8 @@ static void mask_scale(float *y, const float *x, const uint16_t *mask, size_t n,
 {
     assert(n % 16 == 0);
     vf av = v_set1(a);
-    for (size_t i = 0; i < n; i += 16) V_EACH(V_PARTS)
-        {
+    for (size_t i = 0; i < n; i += 16)
+        V_EACH (V_PARTS) {
             size_t o = i + (size_t)j * VL;
             v_store(y + o, v_maskz(vm_from_bits((unsigned)mask[i / 16] >> j * VL),
                                    v_mul(v_load(x + o), av)));
