@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
-from outside import CONVOY, ENV, run_tests
+from outside import CONVOY, ENV, run_tests, unbalanced
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 SYNTHETIC = ['--data', 'synthetic:seed=1,train=600,test=100', '--epochs', '1']
@@ -195,6 +196,7 @@ def test_report():
     for page in ('a.html', 'report.html'):
         text = pathlib.Path(page).read_text()
         assert not re.search(r'https?:|src=|@import|url\(', text), f'{page}: loads something'
+        assert not unbalanced(text), f'{page}: {unbalanced(text)} is not closed where it should be'
     if not CHROMIUM:
         assert os.environ.get('CVY_TEST_BROWSER') != 'required', 'Chromium was not found'
         print('   (no Chromium: the report was not opened)')

@@ -240,6 +240,9 @@ def test_suggestions():
                   'train --data=qwertz'):
         r = run(*words.split())
         assert r.returncode in (1, 2) and 'did you mean' not in r.stderr, r
+    assert run('--xyzzy', code=1).stderr.splitlines()[0] == "convoy: expected a command, found the option '--xyzzy'"
+    for name in ('mnist', 'fashion-mnist', 'kmnist', 'cifar10'):
+        fails(2, f"it is a data set: --data={name}$", 'train', name)
     assert 'api' not in run('train', '--gpu').stderr
     os.mkdir('~') # a file of that name can still be meant
     fails(2, 'holds neither', 'train', '--data', '~')

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 
+from outside import unbalanced
+
 build = sys.argv[2]
 convoy = os.path.join(build, "src", "convoy")
 errors = []
@@ -45,6 +47,8 @@ def contest(model, backends, folder):
         check(f"{name} equals the reference everywhere", name == "reference" or any(d["max_abs"] > 0 for _, d in compared))
     with open(page, encoding="utf-8") as f:
         text = f.read()
+    check("a row comes once", len({(row["part"], row["name"]) for row in c["rows"]}) == len(c["rows"]))
+    check(f"the page's elements are closed: {unbalanced(text)}", not unbalanced(text))
     check("the page names the rows", "conv2.dx" in text and text.rstrip().endswith("</html>"))
     check("the page begins with the verdict", 0 < text.find("<h2>Verdict</h2>") < text.find("the whole step") < text.find("conv2.dx"))
     lines = r.stdout.splitlines()

@@ -1099,13 +1099,19 @@ static void charts(void **state)
     size_t vertical = 0, horizontal = 0;
     for (const char *at = text; (at = strstr(at, "<line class=\"grid\"")); at++) {
         const bool upright = attribute(at, "x1") == attribute(at, "x2");
+        const char *number = strstr(at, "<text");
+        assert_non_null(number);
         if (upright) {
             assert_true(fabs(attribute(at, "x1") - (56 + 906. * (double)vertical / 9)) < 0.051);
             assert_true(attribute(at, "y1") == 26 && attribute(at, "y2") == 358);
+            assert_true(attribute(number, "x") == attribute(at, "x1")); /* below */
+            assert_true(attribute(number, "y") == 358 + 17);
             vertical++;
         } else {
             assert_true(fabs(attribute(at, "y1") - (358 - 332. * (double)horizontal / 5)) < 0.051);
             assert_true(attribute(at, "x1") == 56 && attribute(at, "x2") == 962);
+            assert_true(attribute(number, "x") == 56 - 7); /* to the left, in the middle */
+            assert_true(fabs(attribute(number, "y") - attribute(at, "y1") - 4) < 0.11);
             horizontal++;
         }
     }
@@ -1253,6 +1259,26 @@ static char *page_of(const char *file)
 #define RUN(name, more) "{\"name\": \"" name "\", \"time_unit\": \"ms\", \"real_time\": " more "}"
 #define BROKEN(name) \
     "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
+
+/* Curves have colours of their own, contestants of a point side by side, and their names. */
+static void page_curves(void **state)
+{
+    (void)state;
+#define POINT(batch, threads, who) \
+    RUN("scaling/net/batch:" batch "/threads:" threads "/" who, "1, \"examples/s\": 7")
+    /* clang-format off */
+    const char *text = page_of("{\"context\": {}, \"benchmarks\": ["
+        POINT("16", "1", "native") "," POINT("32", "1", "native") ","
+        POINT("16", "2", "native") "," POINT("16", "1", "other") ","
+        POINT("32", "1", "other") "]}");
+    /* clang-format on */
+#define KEY(color) "<li><span class=\"key\" style=\"--c:var(--c" color ")\"></span>"
+    const char *const legend = "<ul class=\"legend\">" KEY("0") "native, 1 thread</li>" KEY(
+        "1") "other, 1 thread</li>" KEY("2") "native, 2 threads</li></ul>";
+    const char *found = strstr(text, "<ul class=\"legend\">");
+    if (!found || strncmp(found, legend, strlen(legend)))
+        fail_msg("%.500s is not %s", found ? found : "nothing", legend);
+}
 
 /* What did not run says why, in every section, and nothing is measured against it; a rate that is
  * not there is no number. */
@@ -1425,6 +1451,7 @@ int main(void)
                                         cmocka_unit_test(charts),
                                         cmocka_unit_test(page_positions),
                                         cmocka_unit_test(page_sections),
+                                        cmocka_unit_test(page_curves),
                                         cmocka_unit_test(page_gaps),
                                         cmocka_unit_test(page_of_little),
                                         cmocka_unit_test(page_roofs),
