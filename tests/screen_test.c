@@ -1,5 +1,5 @@
 /* The line that is rewritten in place, at every width: the parts that fit, from the first, and in
- * what is left a bar. And numbers as they are read aloud. Terminals themselves: terminal_test.py. */
+ * what is left a bar. And numbers as they are read aloud. Real terminals: terminal_test.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
