@@ -5,6 +5,7 @@ static, and with CMake. Runs what comes out, on several threads and instruction 
 
 usage: examples_test.py SOURCE_ROOT BUILD_ROOT
 """
+import gzip
 import os
 import pathlib
 import re
@@ -31,9 +32,28 @@ def expect(right, what):
         sys.exit(what)
 
 
-def shown_outputs(text):
-    """What README.md shows behind `$ ./NAME`."""
-    return dict(re.findall(r"^    \$ \./(\w+)\n((?:    .*\n)+)", text, re.M))
+class Example:
+    """A program as README.md shows it: `$ ./NAME ARGUMENT…` and the output."""
+
+    def __init__(self, name, arguments, output):
+        self.name, self.arguments = name, arguments.split()
+        self.output = re.sub("^    ", "", output, flags=re.M)
+
+    def can_run(self, data):
+        """With files as arguments only where the directory `data` has them."""
+        return all((data / a).exists() for a in self.arguments if not a.isdigit())
+
+
+def examples_of(readme):
+    return [Example(*found) for found in re.findall(r"^    \$ \./(\w+)(.*)\n((?:    .*\n)+)", readme, re.M)]
+
+
+def unpack_data(data):
+    """Fashion-MNIST's files, if this machine has them."""
+    data.mkdir()
+    found = subprocess.run([build / "src/convoy", "data", "path", "fashion-mnist"], capture_output=True, text=True)
+    for packed in pathlib.Path(found.stdout.strip()).glob("train-*.gz") if found.returncode == 0 else ():
+        (data / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
 
 
 class Consumer:
@@ -62,63 +82,83 @@ class Consumer:
         run(["cmake", "--build", where / "out"], env=env)
         return where / "out"
 
-    def output(self, exe, status=0, **settings):
-        return run([exe], status, env=dict(os.environ, **settings))
+    def output(self, where, example, status=0, **settings):
+        command = [where / example.name, *example.arguments]
+        return run(command, status, env=dict(os.environ, **settings), cwd=self.root / "data")
 
 
-def as_shown(consumer, where, names, shown, **settings):
-    for name in names:
-        text = consumer.output(where / name, **settings).stdout
-        want = re.sub("^    ", "", shown[name], flags=re.M)
-        expect(text == want, f"{where / name} {settings} printed\n{text}but examples/README.md shows\n{want}")
+def as_shown(consumer, where, examples, **settings):
+    for e in examples:
+        text = consumer.output(where, e, **settings).stdout
+        expect(text == e.output, f"{where / e.name} {settings} printed\n{text}but examples/README.md shows\n{e.output}")
 
 
-def bad_setting(consumer, where, names, **settings):
+def bad_setting(consumer, where, examples, **settings):
     """A context that cannot be made is told and cleaned up like everything else."""
-    for name in names:
-        told = consumer.output(where / name, status=1, CVY_ISA="sse9", **settings)
-        expect(told.stderr.startswith(name + ": ") and "sse9" in told.stderr, f"{name}: CVY_ISA=sse9 is told {told.stderr!r}")
-        expect(not told.stdout, f"{name}: CVY_ISA=sse9 prints {told.stdout!r}")
+    for e in examples:
+        told = consumer.output(where, e, status=1, CVY_ISA="sse9", **settings)
+        expect(told.stderr.startswith(e.name + ": ") and "sse9" in told.stderr, f"{e.name}: CVY_ISA=sse9 is told {told.stderr!r}")
+        expect(not told.stdout, f"{e.name}: CVY_ISA=sse9 prints {told.stdout!r}")
 
 
-def main():
-    files = {p.name for p in (source / "examples").iterdir()}
-    programs = {p for p in files if p.endswith((".c", ".cc"))}
-    names = sorted(p.rsplit(".", 1)[0] for p in programs)
-    expect(programs and files == programs | BUILD_FILES, f"examples/ has files that nothing here builds: {sorted(files)}")
-    readme = (source / "examples/README.md").read_text(encoding="utf-8")
-    shown = shown_outputs(readme)
-    expect(sorted(shown) == names, f"examples/README.md shows outputs of {sorted(shown)}, there are {names}")
+def check_files(names, files, examples):
+    """Nothing lies in examples/ that is not built, shown and named."""
+    expect(names and files == BUILD_FILES | {n + s for n, s in names.items()}, f"examples/ has files that nothing here builds: {sorted(files)}")
+    shown = sorted(e.name for e in examples)
+    expect(shown == sorted(names), f"examples/README.md shows outputs of {shown}, there are {sorted(names)}")
     for page in BUILD_FILES:
         text = (source / "examples" / page).read_text(encoding="utf-8")
         missing = [n for n in names if not re.search(rf"\b{n}\b", text)]
         expect(not missing, f"examples/{page} does not name {missing}")
 
+
+def by_make(consumer, examples):
+    where = consumer.make("shared")
+    quick = [e for e in examples if not e.arguments]
+    as_shown(consumer, where, examples, **consumer.shared)
+    as_shown(consumer, where, examples, CVY_THREADS="1", **consumer.shared)
+    as_shown(consumer, where, quick, CVY_THREADS="3", CVY_ISA="scalar", **consumer.shared)
+    bad_setting(consumer, where, examples, **consumer.shared)
+    as_shown(consumer, consumer.make("static", "STATIC=yes"), quick)
+    consumer.make("later", f"CXXFLAGS={STRICT} -std=c++20")
+
+
+def under_sanitizers(consumer, examples):
+    flags = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+    where = consumer.make("sanitized", f"CFLAGS={flags}", f"CXXFLAGS={flags}")
+    as_shown(consumer, where, examples, **consumer.shared)
+    bad_setting(consumer, where, examples, **consumer.shared)
+
+
+def main():
+    files = {p.name for p in (source / "examples").iterdir()}
+    names = {pathlib.Path(f).stem: pathlib.Path(f).suffix for f in files if f.endswith((".c", ".cc"))}
+    examples = examples_of((source / "examples/README.md").read_text(encoding="utf-8"))
+    check_files(names, files, examples)
+
     with tempfile.TemporaryDirectory() as root:
         consumer = Consumer(pathlib.Path(root))
+        data = consumer.root / "data"
+        unpack_data(data)
+        ready = [e for e in examples if e.can_run(data)]
+        for e in examples:
+            if e not in ready:
+                print(f"left out: {e.name} of examples/ is built but not run: no Fashion-MNIST (apt-get install dataset-fashion-mnist)")
         built = []
         if shutil.which("make"):
-            where = consumer.make("shared")
-            for settings in ({}, {"CVY_THREADS": "1"}, {"CVY_THREADS": "3", "CVY_ISA": "scalar"}):
-                as_shown(consumer, where, names, shown, **consumer.shared, **settings)
-            bad_setting(consumer, where, names, **consumer.shared)
-            as_shown(consumer, consumer.make("static", "STATIC=yes"), names, shown)
-            consumer.make("later", f"CXXFLAGS={STRICT} -std=c++20")
+            by_make(consumer, ready)
             built.append("make, shared and static")
             if "clang" not in run(CC.split() + ["--version"]).stdout:
-                flags = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-                where = consumer.make("sanitized", f"CFLAGS={flags}", f"CXXFLAGS={flags}")
-                as_shown(consumer, where, names, shown, **consumer.shared)
-                bad_setting(consumer, where, names, **consumer.shared)
+                under_sanitizers(consumer, ready)
                 built.append("under sanitizers")
         else:
             print("left out: the Makefile of examples/: no make (apt-get install make)")
         if shutil.which("cmake") and shutil.which("make"):
-            as_shown(consumer, consumer.cmake("cmake"), names, shown)  # CMake writes the library's place into the program
+            as_shown(consumer, consumer.cmake("cmake"), ready)  # CMake writes the library's place into the program
             built.append("CMake")
         else:
             print("left out: the CMake project of examples/: no cmake (apt-get install cmake make)")
-    print(f"{', '.join(names)}: {'; '.join(built) or 'nothing built'}")
+    print(f"{', '.join(sorted(names))}: {'; '.join(built) or 'nothing built'}")
 
 
 main()
