@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""What is written, held against what is there: prose of at most 120 characters a line, links that lead somewhere, no page that
-none leads to, README's figures in docs/benchmarks.md, every build option in docs/building.md and every test in
-docs/testing.md.
+"""What is written, held against what is there: prose of at most 120 characters a line, links that lead somewhere (to a
+heading, too), no page that none leads to, every page of docs/ in its index, README's figures in docs/benchmarks.md, code
+quoted from examples/ in that file, every build option in docs/building.md and every test in docs/testing.md.
 
   docs.py SOURCE_ROOT …"""
 import fnmatch, os, pathlib, re, sys
 
 ROOT = pathlib.Path(sys.argv[1])
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [*sorted(ROOT.glob('*.md'), key=lambda p: p.name != 'README.md'), *sorted((ROOT / 'docs').rglob('*.md')),
+         *sorted((ROOT / 'examples').glob('*.md'))]
 LONGEST = 120
 complaints = []
 
@@ -24,9 +25,16 @@ def length_of_lines(page, text):
 
 
 def links_of(page, text):
-    for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', without_code(text)):
+    for target, anchor in re.findall(r'\]\(([^)#]*)(?:#([^)]*))?\)', without_code(text)):
         if '://' not in target:
-            yield target, (page.parent / target).resolve()
+            yield target + ('#' + anchor if anchor else ''), (page.parent / target).resolve() if target else page, anchor
+
+
+def anchors(text):
+    """Of headings, as GitHub makes them: words without punctuation, in small letters, with hyphens between."""
+    for heading in re.findall(r'^#+ (.*)', without_code(text), re.M):
+        plain = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', heading)
+        yield re.sub(r'[^\w -]', '', plain).strip().lower().replace(' ', '-')
 
 
 def links(texts):
@@ -36,13 +44,29 @@ def links(texts):
         if page in reached:
             continue
         reached.add(page)
-        for target, path in links_of(page, texts.get(page, '')):
-            if not path.exists():
+        for target, path, anchor in links_of(page, texts.get(page, '')):
+            if not path.exists() or anchor and anchor not in anchors(texts.get(path, '')):
                 complaints.append(f'{page.relative_to(ROOT.resolve())}: {target} is not there')
             todo += sorted(path.glob('*.md')) if path.is_dir() else [path]
     for page in texts:
         if page not in reached:
             complaints.append(f'{page.relative_to(ROOT.resolve())}: no page leads to it')
+
+
+def index(texts):
+    """docs/README.md names every page beside it."""
+    page = (ROOT / 'docs/README.md').resolve()
+    named = {path for _, path, _ in links_of(page, texts[page])}
+    for other in sorted(page.parent.glob('*.md')):
+        if other != page and other not in named:
+            complaints.append(f'docs/README.md: {other.name} is not in the index')
+
+
+def quotations(page, text):
+    """A block of C that begins with the comment examples/FILE stands in that file."""
+    for name, code in re.findall(r'^```c\n/\* (examples/\S+) \*/\n(.*?)^```', text, re.S | re.M):
+        if code not in (ROOT / name).read_text():
+            complaints.append(f'{page.relative_to(ROOT)}: this is not in {name}:\n{code}')
 
 
 def figures():
@@ -78,7 +102,9 @@ def main():
     texts = {page.resolve(): page.read_text() for page in PAGES}
     for page in PAGES:
         length_of_lines(page, page.read_text())
+        quotations(page, page.read_text())
     links(texts)
+    index(texts)
     figures()
     named('the build option', re.findall(r"^option\('(\w+)'", (ROOT / 'meson_options.txt').read_text(), re.M), 'docs/building.md')
     tests = [p.name for p in (ROOT / 'tests').iterdir() if p.suffix in ('.c', '.py') and p.name != 'recorder.c']
