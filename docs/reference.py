@@ -14,7 +14,7 @@ import sys
 
 COMMENT = re.compile(r"/\*(.*?)\*/", re.S)
 HEADERS = "\n\nThe headers: types.h, context.h, net.h, train.h, op.h; for backends backend.h."
-BANNER = re.compile(r"\s*-{20,}")
+NO_TEXT = re.compile(r"\s*(-{20,}|clang-format o)")  # the name of a part; said to a tool
 
 
 def escaped(text):
@@ -73,7 +73,7 @@ def converted(text, name):
         before = text[text.rfind("\n", 0, comment.start()) + 1:comment.start()]
         out += text[at:comment.start()]
         at = comment.end()
-        if BANNER.match(comment[1]):
+        if NO_TEXT.match(comment[1]):
             continue
         if number == 0:
             first = name == "convoy.h"

@@ -41,7 +41,7 @@ def words(text):
 
 def comments(header):
     for body in re.findall(r"/\*(.*?)\*/", header.read_text(), re.S):
-        if not re.match(r"\s*-{20,}", body):
+        if not re.match(r"\s*(-{20,}|clang-format o)", body):
             yield re.sub(r"^\s*\*", "", body, flags=re.M).replace(" .. ", " … ")
 
 
