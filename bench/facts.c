@@ -29,12 +29,12 @@ static void affinity(char *text, size_t size)
     size_t used = 0;
     text[0] = '\0';
     if (sched_getaffinity(0, sizeof set, &set)) return;
-    for (int i = 0; i < CPU_SETSIZE; i++) {
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
         if (!CPU_ISSET(i, &set)) continue;
-        int last = i;
+        size_t last = i;
         while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) last++;
-        int n = snprintf(text + used, size - used, last > i ? "%s%d-%d" : "%s%d", used ? "," : "",
-                         i, last);
+        int n = snprintf(text + used, size - used, last > i ? "%s%zu-%zu" : "%s%zu",
+                         used ? "," : "", i, last);
         if (n < 0 || (used += (size_t)n) >= size) return;
         i = last;
     }

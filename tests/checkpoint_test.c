@@ -189,7 +189,7 @@ static void round_trip(void **state)
     cvy_trainer *other = make_trainer(f, 2);
     uint8_t pixels[16 * 64], labels[16];
     for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 37);
-    for (size_t i = 0; i < 16; i++) labels[i] = i % 3;
+    for (size_t i = 0; i < 16; i++) labels[i] = (uint8_t)(i % 3);
     cvy_step_result r; /* so that momentum and running statistics are not what they started as */
     assert_int_equal(
         cvy_trainer_step(

@@ -114,7 +114,7 @@ static void oracle(cvyi_ref_fn *fn, struct cvy_op_desc op, size_t n, const struc
         struct cvyi_ref) char bytes[sizeof(struct cvyi_ref) + 5 * sizeof(struct cvyi_ref_value)] = {
         0
     };
-    struct cvyi_ref *r = (struct cvyi_ref *)bytes;
+    struct cvyi_ref *r = (void *)bytes;
     void *buf[8];
     r->op = op;
     r->op.n_in = 5;

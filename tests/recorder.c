@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define NEXT(name) __extension__((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 static int out = -1;
 

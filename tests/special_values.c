@@ -1508,7 +1508,7 @@ static size_t nan_from_padding(cvy_context *ctx, struct check_rng *r, const stru
         .src = x, .weights = w, .diff_dst = dy, .dst = out, .diff_src = out, .diff_weights = out
     };
     if (cvy_op_run(op, &args)) fail_msg("%s", cvy_message(ctx));
-    for (size_t i = 0; i < n; i++) nans += isnan(out[i]);
+    for (size_t i = 0; i < n; i++) nans += isnan(out[i]) ? 1 : 0;
     free(x), free(w), free(dy), free(out);
     cvy_op_destroy(&op);
     return nans;

@@ -25,7 +25,9 @@ static void own_file(char path[PATH_MAX])
     Dl_info info;
     struct link_map *map;
     *path = 0;
-    if (!dladdr1((const void *)&cvyi_registry_find, &info, (void **)&map, RTLD_DL_LINKMAP)) return;
+    if (!dladdr1(__extension__(const void *) & cvyi_registry_find, &info, (void **)&map,
+                 RTLD_DL_LINKMAP))
+        return;
     if (*map->l_name) {
         snprintf(path, PATH_MAX, "%s", map->l_name);
     } else {

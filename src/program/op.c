@@ -446,7 +446,7 @@ enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_de
 
 static void *member(const cvy_op_args *args, size_t offset)
 {
-    return *(void *const *)((const char *)args + offset);
+    return *(void *const *)(const void *)((const char *)args + offset);
 }
 
 static void *buffer_of(const cvy_op_args *args, const struct argument *a)

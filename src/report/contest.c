@@ -119,7 +119,7 @@ static void print_verdict(FILE *out, const struct contest *c, size_t rival)
     size_t wins[2] = { 0, 0 }, both = 0;
     for (size_t r = 0; r < c->n_rows; r++) {
         const struct contest_verdict *x = &c->row[r].cell[rival].verdict;
-        both += !isnan(x->ratio.ratio);
+        both += isnan(x->ratio.ratio) ? 0 : 1;
         if (x->real) wins[x->ratio.ratio < 1]++;
     }
     const char *told = word(v);

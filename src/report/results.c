@@ -40,7 +40,7 @@ static enum results_status no_memory(const struct reader *r)
 
 /* A pointer to one more element, zeroed, of an array of n; NULL: out of memory. */
 #define APPEND(array, n)                                                         \
-    ({                                                                           \
+    __extension__({                                                              \
         void *longer_ = realloc(array, ((n) + 1) * sizeof *(array));             \
         if (longer_) (array) = longer_, memset(&(array)[n], 0, sizeof *(array)); \
         longer_ ? &(array)[(n)++] : NULL;                                        \

@@ -31,7 +31,7 @@ void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
                                    0x4544524fu } };
         ctr = philox4x32(ctr, key);
         uint64_t word = ctr.v[0] | (uint64_t)ctr.v[1] << 32;
-        size_t j = (size_t)((unsigned __int128)word * (i + 1) >> 64);
+        size_t j = (size_t)(__extension__(unsigned __int128) word * (i + 1) >> 64);
         uint32_t t = order[i];
         order[i] = order[j];
         order[j] = t;

@@ -97,7 +97,7 @@ static struct unpool unpool_scratch(const struct backward *b, void *scratch)
     size_t held = b->window.held,
            bytes = ceil_div(2 * held * sizeof(void *), (size_t)64) * (size_t)64;
     return (struct unpool){ scratch, (const float **)((void **)scratch + held),
-                            (double *)((char *)scratch + bytes) };
+                            (void *)((char *)scratch + bytes) };
 }
 
 static size_t unpool_scratch_bytes(const struct native_pool *p)

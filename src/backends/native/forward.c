@@ -130,7 +130,7 @@ static struct channel channel_at(const struct forward *f, const struct cvy_run *
 static void run_cell(const struct forward *f, const struct cvy_run *run, struct native_cell cell,
                      float *ring)
 {
-    const float **rows = (const float **)(ring + f->ring);
+    const float **rows = (void *)(ring + f->ring);
     size_t channels = cell.c1 - cell.c0, pixels = f->x.h * f->x.w;
     const struct cvyi_affine *affine = native_buf(run, f->affine);
     /* fully connected: one vector a channel is too little for a call */

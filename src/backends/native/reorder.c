@@ -20,8 +20,8 @@ static void convert(const struct reorder *a, const struct cvy_run *run, size_t a
 {
     size_t from = a->from == CVY_LAYOUT_PLAIN64 ? sizeof(double) : sizeof(float);
     size_t to = a->to == CVY_LAYOUT_PLAIN64 ? sizeof(double) : sizeof(float);
-    char *dst = (char *)run->buf[a->dst.id] + at * to,
-         *src = (char *)run->buf[a->src.id] + at * from;
+    void *dst = (char *)run->buf[a->dst.id] + at * to;
+    const void *src = (char *)run->buf[a->src.id] + at * from;
     if (from == to) memcpy(dst, src, n * to);
     else if (a->to == CVY_LAYOUT_PLAIN64)
         for (size_t i = 0; i < n; i++) ((double *)dst)[i] = (double)((const float *)src)[i];

@@ -10,7 +10,7 @@
 
 #include <assert.h>
 
-#define EACH_VL _Pragma("GCC unroll 16") for (int k = 0; k < VL; k++)
+#define EACH_VL _Pragma("GCC unroll 16") for (unsigned k = 0; k < VL; k++)
 
 enum { RUN = 64 }; /* pixels, or columns, that VL rows are walked along: four lines of floats */
 
@@ -21,9 +21,8 @@ V_FN void gather_block(enum source kind, float *dst, const void *const *src, siz
                        unsigned l, unsigned n_lanes, vf scale, vf shift)
 {
     vf r[VL];
-    EACH_VL
-    {
-        if (l + (unsigned)k >= n_lanes) {
+    EACH_VL {
+        if (l + k >= n_lanes) {
             r[k] = v_zero();
             continue;
         }
@@ -39,9 +38,8 @@ V_FN void gather_block(enum source kind, float *dst, const void *const *src, siz
         if (kind != F32_COPY) r[k] = v_fma(r[k], scale, shift);
     }
     v_transpose(r);
-    EACH_VL
-    {
-        if (k < np) v_store(dst + (p + (size_t)k) * 16 + l, r[k]);
+    EACH_VL {
+        if (k < (unsigned)np) v_store(dst + (p + (size_t)k) * 16 + l, r[k]);
     }
 }
 
@@ -83,9 +81,8 @@ static void to_lanes(float *dst, const float *const *src, size_t n, unsigned n_l
 /* Rows i < ni <= VL of VL floats, `ss` apart, become VL columns; rows from ni on are zero. */
 V_FN void load_rows(vf r[VL], const float *src, size_t ss, int ni)
 {
-    EACH_VL
-    {
-        if (k < ni) r[k] = v_load(src + (size_t)k * ss);
+    EACH_VL {
+        if (k < (unsigned)ni) r[k] = v_load(src + (size_t)k * ss);
         else r[k] = v_zero();
     }
     v_transpose(r);
@@ -98,12 +95,12 @@ V_FN void scatter_block(float *const *dst, const float *src, size_t p, int np, u
     vf r[VL];
     if (np == VL && n_lanes - l >= VL) {
         load_rows(r, src + p * 16 + l, 16, VL);
-        EACH_VL v_store(dst[l + k] + p, r[k]);
+        EACH_VL
+            v_store(dst[l + k] + p, r[k]);
     } else {
         load_rows(r, src + p * 16 + l, 16, np);
-        EACH_VL
-        {
-            if (l + (unsigned)k < n_lanes) v_store_part(dst[l + k] + p, r[k], np);
+        EACH_VL {
+            if (l + k < n_lanes) v_store_part(dst[l + k] + p, r[k], np);
         }
     }
 }
@@ -126,7 +123,8 @@ V_FN void transpose_block(float *dst, size_t dst_n, const float *src, size_t src
     vf r[VL];
     if (o + VL <= n) load_rows(r, src + o * src_o + l, src_o, VL);
     else load_rows(r, src + o * src_o + l, src_o, o < n ? (int)(n - o) : 0);
-    EACH_VL v_store(dst + (l + (size_t)k) * dst_n + o, r[k]);
+    EACH_VL
+        v_store(dst + (l + (size_t)k) * dst_n + o, r[k]);
 }
 
 static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n,
