@@ -9,8 +9,7 @@
  *         char *from = calloc(n, 1), *to = malloc(n);        // set-up: not timed
  *         GB_LOOP(state) {
  *             memcpy(to, from, n);
- *             gb_keep(to);                                   // the result is used: nothing is
- *                                                            optimised away
+ *             gb_keep(to);                                   // used: not optimised away
  *         }
  *         gb_set_bytes_processed(state, (int64_t)n * gb_iterations(state));
  *         free(from), free(to);                              // clean-up: not timed
@@ -18,12 +17,10 @@
  *
  *     int main(int argc, char **argv)
  *     {
- *         gb_initialize(&argc, argv);                        // takes the --benchmark_... options
- *                                                            out of argv
+ *         gb_initialize(&argc, argv);                        // takes --benchmark_... out of argv
  *         gb_benchmark *b = gb_register("copy", copy, NULL);
  *         gb_add_range(b, 64, 1 << 20);
- *         return gb_run(NULL, NULL, 0) == 0;                 // 0 benchmarks ran: the filter
- *         matched nothing
+ *         return gb_run(NULL, NULL, 0) == 0;                 // the filter matched nothing
  *     }
  *
  * Compile gbench.cc as C++11 or later, link with the C++ compiler and -lbenchmark -lpthread.

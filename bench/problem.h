@@ -2,21 +2,22 @@
  *
  * A line holds options and problems. Options stay in force until a driver option or the end of the
  * text:
- *     --conv --ip --bnorm --eltwise --pool --softmax --binary --concat   the driver; benchdnn lacks
- *     two: --dropout, --loss
+ *     --conv --ip --bnorm --eltwise --pool --softmax --binary --concat --dropout --loss
+ *                  the driver; benchdnn lacks the last two
  *     --alg=A      pool: max, avg_np, avg_p; eltwise: relu, logistic, tanh, elu, soft_relu; binary:
  *                  add
  *     --dir=D,D    FWD_D, FWD_B (training), FWD_I (inference), BWD_D, BWD_W, BWD_WB, BWD_DW;
  *                  default: all of training
  *     --alpha=X    leaky ReLU's slope, ELU's alpha     --p=X   dropout's probability
  *     --mb=N       replaces every problem's mb
- *     --cfg=f32 --dt=f32 --tag=... and the like are accepted: everything here is float, and layouts
- *     are the backend's
+ *     --cfg=f32 --dt=f32 --tag=...
+ *                  and the like are accepted: everything here is float, and layouts are the backend's
  * A problem is letters and numbers, '_' anywhere; what is missing follows from the rest, as in
  * benchdnn:
- *     conv     gXmbX_icXihXiwX_ocXohXowX_khXkwX_shXswX_phXpwX_dhXdwX_n"NAME"      pool the same
- *              without g and oc
- *     ip       mbX_icXihXiwX_ocX_n"NAME"      bnorm   mbX_icXihXiwX_n"NAME"
+ *     conv     gXmbX_icXihXiwX_ocXohXowX_khXkwX_shXswX_phXpwX_dhXdwX_n"NAME"
+ *     pool     the same without g and oc
+ *     ip       mbX_icXihXiwX_ocX_n"NAME"
+ *     bnorm    mbX_icXihXiwX_n"NAME"
  *     others   AxBxCxD_n"NAME" (binary: AxBxCxD:AxBxCxD; concat: AxBxCxD:AxExCxD... along the
  *              channels)
  * dh0 is a dense kernel. ph, pw pad the beginning; what the end needs follows from oh, ow. '#'

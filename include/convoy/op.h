@@ -17,20 +17,24 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
 
 /* Buffers of a run; those that the operator and pass do not use are ignored. All [n][c][h][w]
  * float, borrowed.
- *  conv2d   forward: src weights [bias] -> dst            backward data: diff_dst weights ->
- *           diff_src backward weights: src diff_dst -> diff_weights [diff_bias]
- *  batch_norm forward: src weights(gamma) bias(beta) -> dst mean var, running_mean/running_var
- *           updated if not NULL forward infer: src weights bias running_mean running_var -> dst
- *           backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
- *           frozen: both forward passes are forward infer; backward takes the running statistics as
- *           mean and var
- *  activation, pool2d, dropout  forward: src -> dst       backward data: src dst_in diff_dst ->
- *                               diff_src
- *  add      forward: src src2 -> dst
- *  concat   forward: srcs -> dst                          backward data: diff_dst -> diff_srcs   (n
- *           pointers each)
- *  softmax  forward: src -> dst
- *  softmax_cross_entropy forward: src labels -> loss (one double per call: the mean), diff_src */
+ *  conv2d      forward: src weights [bias] -> dst
+ *              backward data: diff_dst weights -> diff_src
+ *              backward weights: src diff_dst -> diff_weights [diff_bias]
+ *  batch_norm  forward: src weights(gamma) bias(beta) -> dst mean var; running_mean and running_var
+ *              are updated if not NULL
+ *              forward infer: src weights bias running_mean running_var -> dst
+ *              backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
+ *              frozen: both forward passes are forward infer; backward takes the running statistics
+ *              as mean and var
+ *  activation, pool2d, dropout
+ *              forward: src -> dst
+ *              backward data: src dst_in diff_dst -> diff_src
+ *  add         forward: src src2 -> dst
+ *  concat      forward: srcs -> dst
+ *              backward data: diff_dst -> diff_srcs (n pointers each)
+ *  softmax     forward: src -> dst
+ *  softmax_cross_entropy
+ *              forward: src labels -> loss (one double per call: the mean), diff_src */
 typedef struct cvy_op_args {
     const float *src, *src2, *weights, *bias, *diff_dst;
     const float *const *srcs;

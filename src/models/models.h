@@ -3,13 +3,12 @@
  * not data sets, training or the command line.
  *
  *     { "name": "lenet-bn", "input": [1, 28, 28], "data": "fashion-mnist",
- *       "normalize": {"mean": [0.5], "std": [0.25]},                      (optional)
- *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},         (see struct
- *       model_defaults)
- *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},  (optional: changes of
- *       the defaults)
- *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]}, ... ]
- *       }
+ *       "normalize": {"mean": [0.5], "std": [0.25]},
+ *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},
+ *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},
+ *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]}, ... ] }
+ *
+ * Defaults are those of struct model_defaults, apis changes of them; both and "normalize" are optional.
  *
  * A layer reads the one before it, or the layer named by "input" ("input" itself is the image); add
  * and concat read "inputs". The last layer gives the logits. The table of types and keys is at the
