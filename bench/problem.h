@@ -11,7 +11,7 @@
  *     --alpha=X    leaky ReLU's slope, ELU's alpha     --p=X   dropout's probability
  *     --mb=N       replaces every problem's mb
  *     --cfg=f32 --dt=f32 --tag=...
- *                  and the like are accepted: everything here is float, and layouts are the backend's
+ *                  and the like are accepted: everything is float, and layouts the backend's
  * A problem is letters and numbers, '_' anywhere; what is missing follows from the rest, as in
  * benchdnn:
  *     conv     gXmbX_icXihXiwX_ocXohXowX_khXkwX_shXswX_phXpwX_dhXdwX_n"NAME"

@@ -6,9 +6,11 @@
  *       "normalize": {"mean": [0.5], "std": [0.25]},
  *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},
  *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},
- *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]}, ... ] }
+ *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]},
+ *                   ... ] }
  *
- * Defaults are those of struct model_defaults, apis changes of them; both and "normalize" are optional.
+ * Defaults are those of struct model_defaults, apis changes of them; "normalize", "defaults" and
+ * "apis" are optional.
  *
  * A layer reads the one before it, or the layer named by "input" ("input" itself is the image); add
  * and concat read "inputs". The last layer gives the logits. The table of types and keys is at the
