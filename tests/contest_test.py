@@ -34,6 +34,7 @@ def contest(model, backends, folder):
         c = json.load(f)
     check("the sides", [s["name"] for s in c["backends"]] == names)
     check("the losses differ", max(s["loss"] for s in c["backends"]) - min(s["loss"] for s in c["backends"]) < 1e-4)
+    check("no loss near ln 10", all(1.5 < s["loss"] < 4 for s in c["backends"]))
     check("no row of a convolution's data gradient", any("conv2.dx" in row["name"] and row["part"] == "backward" for row in c["rows"]))
     check("no FLOPs", sum(row["flops"] for row in c["rows"]) > 0)
     for name in names:
