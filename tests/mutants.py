@@ -112,6 +112,16 @@ def objects(build):
     return digest.hexdigest()
 
 
+def end_all(tree):
+    """What a test that was ended left behind in sessions of its own, of programs under the tree."""
+    for exe in pathlib.Path('/proc').glob('[0-9]*/exe'):
+        try:
+            if os.readlink(exe).startswith(str(tree)):
+                os.kill(int(exe.parent.name), 9)
+        except OSError:  # not ours, or over
+            pass
+
+
 def run(command, limit, **more):
     """True, False, or None for too long: the exit, with everything that it started ended."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **more) as p:
@@ -263,6 +273,7 @@ def main():
                 tests = [t for t in every if t in lines_of['hit'].get(file, {}).get(str(number), ())]
             how = 'same code' if objects(build) == clean else noticed(build, args.limit, tests, lines_of['seconds']) or 'SURVIVED'
         path.write_text(text)
+        end_all(root)
         if how in ('does not compile', 'same code'):
             continue
         planted += 1
