@@ -39,8 +39,7 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
                                           .seed = p->runs + 1,
                                           .loss.label_smoothing = d->label_smoothing,
                                           .input = input,
-                                          .sgd = { d->lr, d->momentum, d->weight_decay, d->nesterov,
-                                                   d->decay_all },
+                                          .optimizer = d->optimizer,
                                           .init = { d->weights, d->biases, p->runs + 1 } };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
     if (!status)
@@ -70,7 +69,7 @@ static bool train(struct forum *p, struct cli_session *s, gb_state *state,
                             : d->epochs,
         .batch = batch_of(p, s),
         .seed = p->runs + 1,
-        .lr = d->lr,
+        .lr = d->optimizer.lr,
         .drop_factor = d->drop_factor,
         .drop_epochs = d->drop_epochs,
         .drops = d->drops,

@@ -119,6 +119,7 @@ static void call_outer(struct kernel *c)
     static void call_##name(struct kernel *c) { statement; }
 
 static const struct cvyi_affine affine = { 0.1f, 1.5f, 0.2f };
+static const float rates[CVY_COEFS] = { [CVY_SGD_MOMENTUM] = 0.9f, [CVY_SGD_DECAY] = 1e-4f };
 static const struct cvyi_bn_dx bn_dx = { 0.1f, 1.5f, 0.2f, 0.3f };
 static float lane_sums[3][16];
 static double wide[MAX_N]; /* a gradient in double */
@@ -231,8 +232,7 @@ ROW(from_lanes, 2, ingest_each(c, 3))
 ROW(transpose, 2, c->k->lanes->transpose(c->y, c->n / 16, c->x, 16, c->n / 16, c->n / 16))
 ROW(softmax, 2, c->k->loss->softmax(c->y, c->x, c->n / 16, 16))
 ROW(cross_entropy, 2, cross_entropy_each(c))
-ROW(sgd, 5,
-    c->k->update->sgd(c->y, c->x, c->z, c->n, &((struct cvyi_sgd){ 0, 0.9f, 1e-4f, false })))
+ROW(sgd, 5, c->k->update->sgd(c->y, c->x, (float *const[]){ c->z }, c->n, rates))
 ROW(fold, 1, c->k->update->fold(c->y, c->x, SLOTS, c->n / SLOTS, c->n / SLOTS))
 ROW(fold_lanes, 1, c->k->update->fold_lanes(c->y, c->x, c->n / 16))
 ROW(act, 2, c->k->rows->act[c->index](c->y, c->x, c->n, 0.1f))

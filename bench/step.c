@@ -80,12 +80,13 @@ static bool open_step(struct step *p, gb_state *state)
         return false;
     }
     const struct model_defaults *d = &p->s.model->defaults;
+    cvy_optimizer_desc optimizer = d->optimizer;
+    if (optimizer.lr > 0.01) optimizer.lr = 0.01;
     const cvy_trainer_options options = { .batch = p->batch,
                                           .seed = 1,
                                           .loss.label_smoothing = d->label_smoothing,
                                           .input = model_input(p->s.model),
-                                          .sgd = { d->lr < 0.01 ? d->lr : 0.01, d->momentum,
-                                                   d->weight_decay, d->nesterov, d->decay_all },
+                                          .optimizer = optimizer,
                                           .init = { d->weights, d->biases, 1 } };
     enum cvy_status status = cvy_trainer_create(p->s.net, p->s.logits, &options, &p->s.trainer);
     if (status) {

@@ -382,7 +382,7 @@ static float *run_all(struct session *s, enum order order, size_t *n)
         out = realloc(out, (*n + 1) * sizeof *out);
         out[(*n)++] = (float)r.loss_sum;
     }
-    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++)
+    for (int kind = CVY_PARAM_WEIGHT; kind < CVY_PARAM_KINDS; kind++)
         for (size_t i = 0; i < cvy_trainer_params(s->trainer, (enum cvy_param_kind)kind); i++) {
             cvy_param_info info;
             if (cvy_trainer_param(s->trainer, (enum cvy_param_kind)kind, i, &info))

@@ -133,6 +133,21 @@ static void null_is_answered(void **state)
               CVY_E_ARG);
         assert_null(t);
     }
+    static const struct {
+        cvy_trainer_options options;
+        const char *says;
+    } wrong[] = {
+        { { .batch = 4, .sgd.lr = 1, .optimizer.lr = 1 }, "both sgd and optimizer" },
+        { { .batch = 4, .optimizer.kind = CVY_OPTIMIZER_KINDS }, "enum cvy_optimizer_kind" },
+        { { .batch = 4, .optimizer = { .lr = -1 } }, "lr is -1, expected 0 or more" },
+        { { .batch = 4, .optimizer = { .momentum = 1 } }, "momentum is 1, expected 0 to below 1" },
+        { { .batch = 4, .optimizer = { .nesterov = true } }, "nesterov needs a momentum" },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        FAILS(cvy_trainer_create(net, logits, &wrong[i].options, &t), CVY_E_ARG);
+        if (!strstr(cvy_message(ctx), wrong[i].says))
+            fail_msg("'%s' does not say '%s'", cvy_message(ctx), wrong[i].says);
+    }
     FAILS(cvy_trainer_create(
               net, logits,
               &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1, .loss.label_smoothing = 1.5 }, &t),
@@ -477,7 +492,7 @@ static void parameters_come_back_as_they_went_in(void **state)
     cvy_tensor logits;
     cvy_net *net = small_net(&logits);
     cvy_trainer *t = small_trainer(net, logits);
-    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++) {
+    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_STATE; kind++) {
         size_t n = cvy_trainer_params(t, (enum cvy_param_kind)kind);
         assert_true(n == (kind == CVY_PARAM_RUNNING ? 2u : 6u));
         for (size_t i = 0; i < n; i++) {

@@ -278,7 +278,7 @@ static struct trained train(cvy_context *ctx, build_net build, size_t batch)
         if (cvy_trainer_step(trainer, &b, &step)) die(ctx, "step");
         t.loss[s] = step.loss_sum / (double)step.n;
     }
-    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++)
+    for (int kind = CVY_PARAM_WEIGHT; kind < CVY_PARAM_KINDS; kind++)
         for (size_t i = 0; i < cvy_trainer_params(trainer, (enum cvy_param_kind)kind); i++) {
             cvy_param_info info;
             if (cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info)) die(ctx, "param");

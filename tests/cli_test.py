@@ -227,7 +227,8 @@ def test_suggestions():
             ('train --model lenet', 1, "the model's name stands alone"),
             ('train --weightdecay 1', 1, r'did you mean --weight-decay\?'), ('train --output x', 1, r'did you mean --out\?'),
             ('compare --output x', 1, r'did you mean --json\?'), ('train --gpu', 1, 'computed on the CPU'),
-            ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer adam', 1, 'SGD is the only'),
+            ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer SGD', 1, r'did you mean sgd\?'),
+            ('train --optimiser sgd', 1, r'did you mean --optimizer\?'),
             ('train -epochs 3', 1, r'unknown option -epochs; did you mean --epochs\?'), ('train --pool=Max', 1, r'did you mean max\?'),
             ('version', 1, r'did you mean convoy --version\?'), ('models', 1, r'did you mean info\?'), ('Train', 1, r'did you mean train\?'),
             ('fit', 1, r'did you mean train\?'), ('resume', 1, 'convoy train --resume=RUN'), ('help fit', 1, r'did you mean train\?'),
@@ -465,6 +466,22 @@ def test_resume():
     same_run('whole', 'killed')
 
 
+def test_resume_of_an_older_run():
+    """A run of the convoy before optimizers had names (its config has no "optimizer", its momentum lies where it lay) goes on as
+    one that was never stopped."""
+    shutil.copytree(SOURCE / 'tests/golden/run_before_optimizers', 'old')
+    data = ['--data', 'synthetic:seed=3,train=100,test=40']
+    assert 'optimizer' not in json.loads(tensors('old/checkpoint.safetensors')[1]['convoy.config'])
+    run('train', '--resume=old', '--epochs', 2, code=0)
+    run('train', 'old/model.json', *data, '--epochs', 2, '--out', 'new', code=0)
+    old, new = (read_tensors(f'{d}/checkpoint.safetensors') for d in ('old', 'new'))
+    assert old[0].keys() == new[0].keys() and 'optimizer.momentum.c.weight' in old[0], old[0].keys()
+    assert json.loads(old[1]['convoy.config'])['optimizer'] == 'sgd'
+    for name, data in tensors('new/checkpoint.safetensors')[0].items():
+        a, b = (struct.unpack(f'<{len(d) // 4}f', d) for d in (tensors('old/checkpoint.safetensors')[0][name], data))
+        assert all(abs(x - y) <= 1e-4 * max(map(abs, b)) for x, y in zip(a, b)), (name, a, b)
+
+
 def test_real_reasons():
     """Names that are no UTF-8 are names; what may not be looked at is not told to be absent."""
     def call(*args):
@@ -559,7 +576,7 @@ def test_resume_of_strange_settings():
             {'epochs': 0}, {'epochs': '1'}, {'batch': 0}, {'batch': (1 << 20) + 1}, {'eval_every': 0}, {'save_every': -1},
             {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'lr_drop_epochs': list(range(1, 18))},
             {'lr_drop_epochs': 1}, {'lr_drop_epochs': [0]}, {'lr_drop_epochs': [3, 3]}, {'lr_drop_epochs': [(1 << 20) + 1]}, {'lr_drop_epochs': [1.5]},
-            {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1},
+            {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
             {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'lr_drop_factor': -1}))):
         changed(bad)
         fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')

@@ -47,7 +47,7 @@ struct result {
 
 static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *trainer)
 {
-    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++)
+    for (int kind = CVY_PARAM_WEIGHT; kind < CVY_PARAM_KINDS; kind++)
         for (size_t i = 0; i < cvy_trainer_params(trainer, (enum cvy_param_kind)kind); i++) {
             cvy_param_info info;
             if (cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info)) die(ctx, "param");

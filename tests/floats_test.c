@@ -212,7 +212,7 @@ static void walk(cvy_net *net, cvy_trainer *t, uint64_t *hash)
 
 static void parameters(cvy_trainer *t, uint64_t *hash)
 {
-    for (enum cvy_param_kind kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++)
+    for (enum cvy_param_kind kind = CVY_PARAM_WEIGHT; kind < CVY_PARAM_KINDS; kind++)
         for (size_t i = 0; i < cvy_trainer_params(t, kind); i++) {
             float f[256];
             double d[256];

@@ -1210,30 +1210,33 @@ static void test_sgd(struct env *e)
 {
     size_t n = 1 + check_below(&e->rng, 300);
     bool with_v = check_below(&e->rng, 3);
-    struct cvyi_sgd c = { check_uniform(&e->rng, 0, 1),
-                          with_v && check_below(&e->rng, 3) ? 0.9f : 0,
-                          check_below(&e->rng, 2) ? 5e-4f : 0, check_below(&e->rng, 2) };
-    SHAPE("n %zu, lr %a, mu %a, wd %a%s%s", n, (double)c.lr, (double)c.mu, (double)c.wd,
-          c.nesterov ? ", nesterov" : "", with_v ? "" : ", no v");
+    const float lr = check_uniform(&e->rng, 0, 1),
+                mu = with_v && check_below(&e->rng, 3) ? 0.9f : 0,
+                wd = check_below(&e->rng, 2) ? 5e-4f : 0;
+    const bool nesterov = check_below(&e->rng, 2);
+    const float coef[CVY_COEFS] = { [CVY_SGD_LR] = lr,
+                                    [CVY_SGD_MOMENTUM] = mu,
+                                    [CVY_SGD_DECAY] = wd,
+                                    [CVY_SGD_NESTEROV] = nesterov };
+    SHAPE("n %zu, lr %a, mu %a, wd %a%s%s", n, (double)lr, (double)mu, (double)wd,
+          nesterov ? ", nesterov" : "", with_v ? "" : ", no v");
     float *w = in(e, n), *dw = in(e, n), *v = in(e, n), *want_w = out(e, n), *want_v = out(e, n);
     for (size_t i = 0; i < n; i++) {
-        float g = c.wd != 0 ? fmaf(c.wd, w[i], dw[i]) : dw[i],
-              t = c.mu != 0 ? fmaf(c.mu, v[i], g) : g;
+        float g = wd != 0 ? fmaf(wd, w[i], dw[i]) : dw[i], t = mu != 0 ? fmaf(mu, v[i], g) : g;
         want_v[i] = t;
-        want_w[i] = fmaf(-c.lr, c.mu != 0 && c.nesterov ? fmaf(c.mu, t, g) : t, w[i]);
-        double gd = (double)c.wd * (double)w[i] + (double)dw[i],
-               vd = (double)c.mu * (double)v[i] + gd;
-        double step = c.nesterov && c.mu != 0 ? (double)c.mu * vd + gd : vd,
-               wd = (double)w[i] - (double)c.lr * step;
+        want_w[i] = fmaf(-lr, mu != 0 && nesterov ? fmaf(mu, t, g) : t, w[i]);
+        double gd = (double)wd * (double)w[i] + (double)dw[i], vd = (double)mu * (double)v[i] + gd;
+        double step = nesterov && mu != 0 ? (double)mu * vd + gd : vd,
+               exact = (double)w[i] - (double)lr * step;
         if (!e->specials)
             assert_true(
-                fabs((double)want_w[i] - wd) <=
+                fabs((double)want_w[i] - exact) <=
                 2 * ulp_of(2 * fabs((double)dw[i]) + fabs((double)v[i]) + fabs((double)w[i])));
     }
     EACH_TABLE(e, k)
     {
         float *w1 = copy(e, w, n), *v1 = copy(e, v, n);
-        k->update->sgd(w1, dw, with_v ? v1 : NULL, n, &c);
+        k->update->sgd(w1, dw, (float *const[]){ with_v ? v1 : NULL }, n, coef);
         equal(e, "w", w1, want_w, n);
         equal(e, "v", v1, with_v ? want_v : v, n);
     }

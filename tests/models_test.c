@@ -108,6 +108,10 @@ static void wrong_files(void **state)
         /* defaults */
         { HEAD "\"defaults\": [1], " LAYERS,
           "\"defaults\": expected an object, found an array of 1" },
+        { HEAD "\"defaults\": {\"optimizer\": \"sdg\"}, " LAYERS,
+          "defaults: \"optimizer\": expected one of \"sgd\", found \"sdg\"" },
+        { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,
+          "defaults: \"nesterov\": expected true or false, found 1" },
         { HEAD "\"defaults\": {\"rate\": 1}, " LAYERS, "defaults: unknown key \"rate\"" },
         { HEAD "\"defaults\": {\"batch\": 0}, " LAYERS,
           "defaults: \"batch\": expected an integer from 1 to 1048576, found 0" },
@@ -293,8 +297,8 @@ static void values(void **state)
     assert_true(model->mean[0] == 0.30000000000000004 && model->std[0] == 2 && model->normalized);
     assert_true(model_input(model).mean == model->mean && model_input(model).std == model->std);
     const struct model_defaults *d = &model->defaults;
-    assert_true(d->batch == 3 && d->epochs == 10 && d->lr == 0.1 && d->momentum == 0.5 &&
-                d->nesterov && !d->decay_all);
+    assert_true(d->batch == 3 && d->epochs == 10 && d->optimizer.lr == 0.1 &&
+                d->optimizer.momentum == 0.5 && d->optimizer.nesterov && !d->optimizer.decay_all);
     assert_true(d->drops == 16 && d->drop_epochs[0] == 1 && d->drop_epochs[15] == 1048576);
     assert_true(d->weights == CVY_INIT_KAIMING_NORMAL && d->biases == CVY_INIT_ZERO);
     assert_non_null(strstr(model->json, "0.30000000000000004")); /* 15 digits would not do */

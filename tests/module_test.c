@@ -54,8 +54,8 @@ static void what_is_no_module_is_refused(void **state)
 static void other_versions_are_refused(void **state)
 {
     (void)state;
-    refused("old", CVY_E_BACKEND, "version 1 of the contract", "the newer version 2");
-    refused("new", CVY_E_BACKEND, "version 1000 of the contract", "the older version 2");
+    refused("old", CVY_E_BACKEND, "version 1 of the contract", "the newer version 3");
+    refused("new", CVY_E_BACKEND, "version 1000 of the contract", "the older version 3");
     refused("newer", CVY_E_BACKEND, "version 1000 of the contract", "convoy-newer.so");
     refused("hybrid", CVY_E_BACKEND, "cvy_plan_of_tomorrow", "build the two from one release");
 }

@@ -362,8 +362,7 @@ static int find_value(const struct cvyi_list *list, enum cvy_role role, const ch
 
 static bool persistent(const struct cvy_value *v)
 {
-    return v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING ||
-           v->role == CVY_ROLE_MOMENTUM;
+    return v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING || v->role == CVY_ROLE_STATE;
 }
 
 /* Every operand is made before it is used, by one op; every gradient exists once; updates come
@@ -407,7 +406,7 @@ static void check_structure(const struct cvyi_list *list, const struct cvyi_line
     int last = -1;
     for (size_t i = 0; i < list->n_ops; i++) {
         const struct cvy_op_desc *op = &list->op[i];
-        if (op->kind != CVY_OP_SGD) {
+        if (op->kind != CVY_OP_UPDATE) {
             assert_int_equal(updates, 0);
             continue;
         }
@@ -428,7 +427,7 @@ static void linearise(cvy_net *net, cvy_tensor y, bool training, size_t batch, d
     cvyi_list_init(list, ctx);
     struct cvyi_linear_options o = { .training = training,
                                      .batch = batch,
-                                     .sgd = { .lr = 1, .momentum = momentum } };
+                                     .optimizer = { .lr = 1, .momentum = momentum } };
     if (cvyi_net_linearise(net, y, &o, list, r) != CVY_OK) fail_msg("%s", cvy_message(ctx));
     check_structure(list, r, training);
 }
@@ -542,10 +541,13 @@ static void lenet_becomes_the_expected_list(void **state)
     for (size_t i = 0; i < list.n_ops; i++)
         *(i < r.first_backward_op ? &forward : &backward) += cvyi_op_flops(&list, &list.op[i]);
     assert_true(forward == 256 * 563280.0 && backward == 256 * (2 * 563280.0 - 172800.0));
-    assert_int_equal(find_value(&list, CVY_ROLE_MOMENTUM, "conv1.weight"), -1);
-    assert_true(list.op[find_op(&list, CVY_OP_SGD, "fc1.weight.sgd")].u.sgd.decay);
-    assert_false(list.op[find_op(&list, CVY_OP_SGD, "fc1.bias.sgd")].u.sgd.decay);
-    assert_false(list.op[find_op(&list, CVY_OP_SGD, "bn1.weight.sgd")].u.sgd.decay);
+    assert_int_equal(find_value(&list, CVY_ROLE_STATE, "conv1.weight"), -1);
+    assert_int_equal(list.op[find_op(&list, CVY_OP_UPDATE, "fc1.weight.sgd")].u.update.group,
+                     CVYI_GROUP_DECAYS);
+    assert_int_equal(list.op[find_op(&list, CVY_OP_UPDATE, "fc1.bias.sgd")].u.update.group,
+                     CVYI_GROUP_PLAIN);
+    assert_int_equal(list.op[find_op(&list, CVY_OP_UPDATE, "bn1.weight.sgd")].u.update.group,
+                     CVYI_GROUP_PLAIN);
     /* operands by position */
     const struct cvy_op_desc *op = &list.op[find_op(&list, CVY_OP_ACT_BWD, "sigmoid3.dx")];
     assert_true(op->n_in == 3 && op->in[0] >= 0 && op->in[1] == -1 && op->in[2] >= 0);
@@ -572,7 +574,7 @@ static void gradients_that_meet_are_added_in_node_order(void **state)
     struct cvyi_list list;
     struct cvyi_linear_result r;
     linearise(net, y, true, 32, 0.9, &list, &r);
-    assert_true(find_value(&list, CVY_ROLE_MOMENTUM, "s0.0.conv1.weight") >= 0);
+    assert_true(find_value(&list, CVY_ROLE_STATE, "s0.0.conv1.weight") >= 0);
     size_t pads = 0, slices = 0;
     for (size_t i = 0; i < list.n_ops; i++) {
         pads += list.op[i].kind == CVY_OP_PAD;
@@ -669,7 +671,9 @@ static void what_cannot_be_trained_is_refused(void **state)
     cvy_tensor map = cvy_conv2d(wide, cvy_input(wide, 1, 2, 2), "c",
                                 &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 } });
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct cvyi_linear_options o = { .training = true, .batch = cases[i].batch, .sgd.lr = 1 };
+        struct cvyi_linear_options o = { .training = true,
+                                         .batch = cases[i].batch,
+                                         .optimizer.lr = 1 };
         cvyi_list_init(&list, ctx);
         cvy_tensor y = (cvy_tensor[]){ map, bn, soft, CVY_NO_TENSOR }[cases[i].which];
         assert_int_equal(cvyi_net_linearise(cases[i].which ? net : wide, y, &o, &list, &r),
@@ -727,7 +731,7 @@ static void short_memory_is_a_status(void **state)
         cvyi_list_init(&list, poor);
         struct cvyi_linear_options o = { .training = true,
                                          .batch = 32,
-                                         .sgd = { .lr = 1, .momentum = 0.9 } };
+                                         .optimizer = { .lr = 1, .momentum = 0.9 } };
         enum cvy_status status = cvyi_net_linearise(net, y, &o, &list, &r);
         done = status == CVY_OK;
         if (!done) assert_int_equal(status, CVY_E_NOMEM);

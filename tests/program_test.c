@@ -188,8 +188,8 @@ static struct toy toy_of(const struct cvy_op_desc *op)
                      .parts = 1 + h / 3 % 3,
                      .far = h / 9 % 4 == 0 };
     for (int k = 0; k < op->n_in; k++) t.in[k] = op->in[k];
-    t.out = op->kind == CVY_OP_SGD ? op->in[0] : op->out[0]; /* in place */
-    if (op->kind == CVY_OP_SGD) t.cells = true, t.far = false;
+    t.out = op->kind == CVY_OP_UPDATE ? op->in[0] : op->out[0]; /* in place */
+    if (op->kind == CVY_OP_UPDATE) t.cells = true, t.far = false;
     return t;
 }
 
@@ -247,7 +247,7 @@ static void random_list(struct cvyi_list *list, size_t n_ops, int keep[4])
     for (size_t i = 0; i < n_ops; i++) {
         bool update = n && below(5) == 0;
         struct cvy_op_desc *op =
-            cvyi_list_op(list, update ? CVY_OP_SGD : CVY_OP_ACT, "op%zu", below(100000));
+            cvyi_list_op(list, update ? CVY_OP_UPDATE : CVY_OP_ACT, "op%zu", below(100000));
         if (update) {
             cvyi_op_in(op, weight[below(3)]);
             cvyi_op_in(op, value[below((size_t)n)]);
@@ -535,7 +535,7 @@ static size_t train_mixed(unsigned long declined, double *w)
     struct cvy_plan *plan;
     const struct cvyi_linear_options linear = { .training = true,
                                                 .batch = 20,
-                                                .sgd = { .lr = 0.1, .momentum = 0.9 } };
+                                                .optimizer = { .lr = 0.1, .momentum = 0.9 } };
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2 }, &ctx), CVY_OK);
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvyi_list_init(&list, ctx);
@@ -557,14 +557,15 @@ static size_t train_mixed(unsigned long declined, double *w)
     assert_int_equal(cvyi_program_refresh(plan, -1), CVY_OK);
     const float scale = 1 / 255.0f, shift = 0;
     for (uint64_t step = 0; step < 3; step++) {
+        double coef[CVYI_GROUPS][CVY_COEFS];
+        cvyi_optimizer_coefficients(&linear.optimizer, step, coef);
         struct cvy_run run = { .n = 20,
                                .images = pixels,
                                .dtype = CVY_U8,
                                .labels8 = labels,
                                .in_scale = &scale,
                                .in_shift = &shift,
-                               .lr = 0.1,
-                               .momentum = 0.9,
+                               .coef = (const double(*)[CVY_COEFS])coef,
                                .step = step };
         assert_int_equal(cvyi_program_run(plan, &run), CVY_OK);
     }

@@ -286,7 +286,9 @@ static double *room(struct result *r, const char *what, const char *of, size_t n
     return r->x + g->first;
 }
 
-static const char *const param_kinds[] = { "weight", "statistic", "gradient", "momentum" };
+static const char *const param_kinds[CVY_PARAM_KINDS] = { "weight", "statistic", "gradient",
+                                                          "state",  "state 2",   "state 3",
+                                                          "state 4" };
 
 static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *t,
                     enum cvy_param_kind kind)
@@ -398,7 +400,7 @@ static bool run(const struct recipe *k, const char *backends, bool no_fusion, do
         loss[s] = step.loss_sum / (double)step.n;
         collect(r, ctx, trainer, CVY_PARAM_GRADIENT);
     }
-    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_MOMENTUM; kind++)
+    for (int kind = CVY_PARAM_WEIGHT; kind < CVY_PARAM_KINDS; kind++)
         collect(r, ctx, trainer, (enum cvy_param_kind)kind);
     if (cvy_predictor_create(net, logits, k->batch, NULL, trainer, &predictor))
         fail_msg("%s: %s", backends, cvy_message(ctx));

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 2
+#define CVY_BACKEND_ABI 3
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -51,7 +51,7 @@ enum cvy_role {
     CVY_ROLE_INPUT,          /* the batch as the caller holds it (struct cvy_run), no buffer */
     CVY_ROLE_WEIGHT,         /* parameters: live as long as the program */
     CVY_ROLE_RUNNING,        /* running statistics: likewise */
-    CVY_ROLE_MOMENTUM,       /* optimiser state: likewise */
+    CVY_ROLE_STATE,          /* optimiser state: likewise */
     CVY_ROLE_WEIGHT_GRAD,    /* kept after the step, so that it can be read by name */
     /* per channel, double: batch mean and variance [2][c], or a loss's sums */
     CVY_ROLE_STATS,
@@ -68,6 +68,7 @@ struct cvy_value {
     size_t bytes;
     const struct cvy_backend *owner; /* OPAQUE: whose */
     const void *opaque;              /* OPAQUE: what its writer said of it; NULL: nothing yet */
+    int state;                       /* STATE: which of the optimiser's, from 0 */
     int alias;                       /* >= 0: shares the buffer of that value (flatten); else -1 */
     /* bound by the caller of the program (operator API), not in the arena */
     bool external;
@@ -89,7 +90,8 @@ struct cvy_value {
  *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
  *  SOFTMAX over c at every pixel
  *  LOSS    stats are {Σ loss, number correct}; dlogits of the mean loss
- *  SGD     in place */
+ *  UPDATE  in place; a kind has as many states s as it needs, in the order of its
+ *          cvy_optimizer_info */
 /* clang-format off */
 enum cvy_op_kind {
     CVY_OP_INGEST = 0,         /* (batch)                       -> x */
@@ -114,7 +116,7 @@ enum cvy_op_kind {
     CVY_OP_DROPOUT_BWD,        /* dy                            -> dx */
     CVY_OP_SOFTMAX,            /* x                             -> y */
     CVY_OP_LOSS,               /* logits                        -> stats, [dlogits] */
-    CVY_OP_SGD,                /* w, dw, [v]                    */
+    CVY_OP_UPDATE,             /* w, dw, [s0], [s1] …           */
     CVY_OP_PAD,                /* x                             -> y */
     CVY_OP_KINDS
 };
@@ -145,14 +147,22 @@ struct cvy_op_desc {
         struct {
             size_t c0;
         } slice;
-        /* whether weight decay applies; rates come from struct cvy_run */
+        /* the coefficients are coef[group] of struct cvy_run */
         struct {
-            bool decay, unused;
-        } sgd;
+            enum cvy_optimizer_kind kind;
+            unsigned group;
+        } update;
     } u;
 };
 
 /* -------------------------------------------------------------------------------------- running */
+
+/* A step's coefficients of UPDATE, by kind: what comes of the hyper-parameters and the number of
+ * the step. A group is weights that share them; without weight decay it is 0. One that is 0 takes
+ * no part. The formula is in types.h.
+ *  SGD     rates; NESTEROV 0 or 1. Without the state, MOMENTUM is 0 */
+#define CVY_COEFS 8
+enum { CVY_SGD_LR = 0, CVY_SGD_MOMENTUM, CVY_SGD_DECAY, CVY_SGD_NESTEROV };
 
 /* What the tasks of one step see. */
 struct cvy_run {
@@ -164,8 +174,7 @@ struct cvy_run {
     const uint8_t *labels8; /* LOSS: through the same index; one of the two */
     const int32_t *labels32;
     const float *in_scale, *in_shift; /* per input channel: x = pixel * scale + shift, one fma */
-    double lr, momentum, weight_decay;
-    bool nesterov;
+    const double (*coef)[CVY_COEFS];  /* UPDATE: by group */
     uint64_t seed, step;
     struct cvy_plan *plan; /* whose run it is, for cvy_run_fail */
 };
@@ -257,7 +266,7 @@ CVY_API int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t byte
 /* Appends a phase (copied). */
 CVY_API enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_phase_desc *phase);
 /* Registers fn(arg, run) to be called, single threaded, whenever the caller has changed weights by
- * name (and once after creation): here a backend refreshes packed copies of weight `id`. The SGD
+ * name (and once after creation): here a backend refreshes packed copies of weight `id`. The UPDATE
  * piece of the same backend refreshes them in every step. */
 typedef void (*cvy_refresh_fn)(const void *arg, const struct cvy_run *run);
 CVY_API enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn,

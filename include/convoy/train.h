@@ -37,7 +37,9 @@ typedef struct cvy_input_desc {
 
 typedef struct cvy_trainer_options {
     size_t batch; /* largest batch of a step; required */
+    /* one of the two: plain SGD in short, or any optimiser */
     cvy_sgd_desc sgd;
+    cvy_optimizer_desc optimizer;
     cvy_loss_desc loss;
     cvy_init_desc init;
     cvy_input_desc input;
@@ -67,8 +69,10 @@ CVY_API void cvy_trainer_destroy(cvy_trainer **trainer);
  * not finite is CVY_E_NUMERIC; the parameters may then be spoilt. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, const cvy_batch *batch,
                                                        cvy_step_result *result);
+/* The learning rate from the next step on. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
-/* Steps taken, and setting them after loading a checkpoint (dropout masks depend on it). */
+/* Steps taken, and setting them after loading a checkpoint (dropout masks depend on them, and
+ * optimisers may). */
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
 CVY_API void cvy_trainer_set_steps(cvy_trainer *trainer, uint64_t steps);
 
@@ -87,19 +91,24 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_run(cvy_predictor *predictor
 
 /* Parameters and state by name, in the user's layout (conv [oc][ic/groups][kh][kw], linear
  * [out][in], others [c]). Kinds: trainable weights; running statistics; gradients of the last step
- * (names as the weights'); optimiser momentum (names as the weights'; only with momentum != 0). The
+ * (names as the weights'); the optimiser's state (names as the weights'), its i-th tensor is
+ * CVY_PARAM_STATE + i and starts as zeros. SGD's is the momentum, only there if that is not 0. The
  * predictor owns weights unless shared. */
 enum cvy_param_kind {
     CVY_PARAM_WEIGHT = 0,
     CVY_PARAM_RUNNING,
     CVY_PARAM_GRADIENT,
-    CVY_PARAM_MOMENTUM
+    CVY_PARAM_STATE,
+    CVY_PARAM_MOMENTUM = CVY_PARAM_STATE,
+    CVY_PARAM_KINDS = CVY_PARAM_STATE + CVY_OPTIMIZER_STATES
 };
 typedef struct cvy_param_info {
     const char *name;
     enum cvy_param_kind kind;
     size_t rank, dims[4], count;
 } cvy_param_info;
+/* What the i-th tensor of this trainer's optimiser state is, "momentum"; NULL past the last. */
+CVY_API const char *cvy_trainer_state(const cvy_trainer *trainer, size_t index);
 CVY_API size_t cvy_trainer_params(const cvy_trainer *trainer, enum cvy_param_kind kind);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_param(const cvy_trainer *trainer,
                                                         enum cvy_param_kind kind, size_t index,

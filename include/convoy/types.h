@@ -129,13 +129,57 @@ typedef struct cvy_loss_desc {
     double label_smoothing; /* s in [0, 1) */
 } cvy_loss_desc;
 
-/* g = dw + weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v)
- * (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). Weight decay covers conv and
- * linear weights only (decay_all: biases, gamma and beta too). */
+/* How weights follow their gradients. Weight decay covers conv and linear weights only (decay_all:
+ * biases, gamma and beta too).
+ *  SGD    g = dw + weight_decay * w;  v = momentum * v + g;
+ *         w -= lr * (nesterov ? g + momentum * v : v)
+ *         (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). State: momentum, v
+ * Zeros: lr 0 learns nothing, the others at 0 are off. A hyper-parameter that the kind does not
+ * have must be 0. */
+enum cvy_optimizer_kind { CVY_SGD = 0, CVY_OPTIMIZER_KINDS };
+typedef struct cvy_optimizer_desc {
+    enum cvy_optimizer_kind kind;
+    double lr;           /* 0 or more */
+    double momentum;     /* in [0, 1) */
+    double weight_decay; /* 0 or more */
+    bool nesterov;       /* needs a momentum */
+    bool decay_all;
+} cvy_optimizer_desc;
+
+/* SGD by itself, short to write: .sgd = { .lr = 0.1, .momentum = 0.9 }. */
 typedef struct cvy_sgd_desc {
     double lr, momentum, weight_decay;
     bool nesterov, decay_all;
 } cvy_sgd_desc;
+
+/* What is known of a kind of optimiser: what a program needs to offer it by name. */
+#define CVY_OPTIMIZER_STATES 4
+typedef struct cvy_hyper_info {
+    const char *name;   /* "weight_decay": the member of cvy_optimizer_desc, its key in files */
+    const char *help;   /* a few words */
+    size_t offset;      /* of the member, a double, or a bool if it is a flag */
+    double usual;       /* a good first choice */
+    double least, most; /* the range */
+    const char *needs;  /* only with this one at more than 0; NULL: by itself */
+    bool flag;          /* on or off */
+    bool below;         /* less than `most`; else at most that */
+    bool zero_is_usual; /* 0 in the descriptor means `usual`; 0 itself is written DBL_MIN */
+} cvy_hyper_info;
+typedef struct cvy_optimizer_info {
+    const char *name; /* "sgd" */
+    size_t n_hypers, n_states;
+    const cvy_hyper_info *hyper;
+    const char *const *state; /* "momentum": tensors of a weight's shape */
+} cvy_optimizer_info;
+/* NULL past the last kind; and the kind of a name (false: unknown name, *kind untouched). */
+CVY_API const cvy_optimizer_info *cvy_optimizer_describe(enum cvy_optimizer_kind kind);
+CVY_API bool cvy_optimizer_from_name(const char *name, enum cvy_optimizer_kind *kind);
+/* A descriptor of that kind with each hyper-parameter at what is usual. */
+CVY_API void cvy_optimizer_usual(enum cvy_optimizer_kind kind, cvy_optimizer_desc *desc);
+/* A hyper-parameter (a flag: 0 or 1) of a descriptor as it is meant; and writing it so that it
+ * means `value`. */
+CVY_API double cvy_hyper_get(const cvy_hyper_info *hyper, const cvy_optimizer_desc *desc);
+CVY_API void cvy_hyper_set(const cvy_hyper_info *hyper, cvy_optimizer_desc *desc, double value);
 
 /* The library's version, "0.1.0". */
 CVY_API const char *cvy_version(void);

@@ -86,6 +86,26 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 /* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
 extern const struct argp cli_engine_argp;
 
+/* The optimiser: what the command line says of it (optimizer.c). */
+#define CLI_HYPERS 24
+struct cli_optimizer {
+    bool chosen;
+    enum cvy_optimizer_kind kind; /* if chosen */
+    bool has[CLI_HYPERS];
+    double value[CLI_HYPERS];
+    const char *given; /* an option that was given; NULL: none */
+};
+/* Makes the options; before anything else. */
+void cli_optimizer_prepare(void);
+extern const struct argp cli_optimizer_argp; /* its input is a struct cli_optimizer */
+/* Over what the descriptor says. */
+int cli_optimizer_apply(const struct cli_optimizer *o, cvy_optimizer_desc *desc);
+/* "sgd: lr 0.1, momentum 0.9 …" */
+const char *cli_optimizer_text(const cvy_optimizer_desc *desc, char *out, size_t size);
+/* The keys of config.json; false: missing or wrong ones. Files without "optimizer" mean SGD. */
+void cli_optimizer_save(const cvy_optimizer_desc *desc, json_t *json);
+bool cli_optimizer_restore(cvy_optimizer_desc *desc, const json_t *json);
+
 /* What a command has open; all NULL to begin with, closed by cli_close. */
 struct cli_session {
     cvy_context *ctx;

@@ -72,13 +72,14 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
     if (!code) code = cli_open_net(s);
     if (code) return code;
     const struct model_defaults *d = &s->model->defaults;
+    cvy_optimizer_desc optimizer = d->optimizer;
+    if (optimizer.lr > 0.01) optimizer.lr = 0.01;
     const cvy_trainer_options trainer = { .batch = batch,
                                           .seed = 1,
                                           .keep_tensors = keep,
                                           .loss.label_smoothing = d->label_smoothing,
                                           .input = model_input(s->model),
-                                          .sgd = { d->lr < 0.01 ? d->lr : 0.01, d->momentum,
-                                                   d->weight_decay, d->nesterov, d->decay_all },
+                                          .optimizer = optimizer,
                                           .init = { d->weights, d->biases, 1 } };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     return status ? cli_fail(cli_code_cvy(status), "%s: %s", side->name, cvy_message(s->ctx))
@@ -307,8 +308,8 @@ static size_t *make_rows(struct contestants *t, struct ops *ops)
             flops += ops->op[k].flops;
             bytes += ops->op[k].bytes;
         }
-        size_t r =
-            add_row(t, *name ? name : "sgd of all parameters", (enum contest_part)ops->op[i].part);
+        size_t r = add_row(t, *name ? name : "update of all parameters",
+                           (enum contest_part)ops->op[i].part);
         t->c.row[r].flops = flops;
         t->c.row[r].bytes = bytes;
         row[group] = r;

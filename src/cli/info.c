@@ -228,11 +228,9 @@ static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_tr
                                cvy_plan_info *plan)
 {
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options trainer_options = { .batch = batch,
-                                                  .input = model_input(s->model),
-                                                  .dry_run = true,
-                                                  .sgd = { d->lr, d->momentum, d->weight_decay,
-                                                           d->nesterov, d->decay_all } };
+    const cvy_trainer_options trainer_options = {
+        .batch = batch, .input = model_input(s->model), .dry_run = true, .optimizer = d->optimizer
+    };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer_options, trainer);
     if (!status) cvy_trainer_plan(*trainer, plan);
     return status;
@@ -342,15 +340,13 @@ static int describe(struct cli_session *s, const struct options *o)
     const struct model *m = s->model;
     const struct model_defaults *d = &m->defaults;
     const size_t batch = o->batch ? o->batch : d->batch;
-    char text[512];
+    char text[512], optimizer[200];
     snprintf(text, sizeof text, "%s: %s", m->name,
              *m->description ? m->description : "(no description)");
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
-    snprintf(text, sizeof text,
-             "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, lr %g, momentum %g, "
-             "weight decay %g",
+    snprintf(text, sizeof text, "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, %s",
              m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch,
-             d->epochs, d->lr, d->momentum, d->weight_decay);
+             d->epochs, cli_optimizer_text(&d->optimizer, optimizer, sizeof optimizer));
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);

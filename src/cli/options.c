@@ -95,8 +95,6 @@ const char *cli_hint(const char *word, const char *before, const char *const *na
 
 /* What other programs call it, simplified. The first row counts whose option the command has. */
 static const char no_gpu[] = "everything is computed on the CPU",
-                  sgd[] = "SGD is the only optimizer: see --lr, --momentum, "
-                          "--nesterov and --weight-decay",
                   plain_model[] = "the model's name stands alone, without an option",
                   verbose[] = "CVY_VERBOSE=1 in the environment tells what is chosen";
 static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
@@ -161,9 +159,9 @@ static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
                                                    { "nocuda", no_gpu },
                                                    { "device", no_gpu },
                                                    { "mps", no_gpu },
-                                                   { "optimizer", sgd },
-                                                   { "optim", sgd },
-                                                   { "adam", sgd },
+                                                   { "optimiser", "optimizer" },
+                                                   { "optim", "optimizer" },
+                                                   { "adam", "optimizer" },
                                                    { "verbose", verbose },
                                                    { "debug", verbose },
                                                    { NULL, NULL } };

@@ -25,15 +25,11 @@ enum {
     KEY_DATA = 'd',
     KEY_EPOCHS = 'e',
     KEY_BATCH = 'b',
-    KEY_LR = 'l',
     KEY_SEED = 's',
     KEY_OUT = 'o',
     KEY_RESUME = 'r',
     KEY_QUIET = 'q',
-    KEY_MOMENTUM = 0x1000,
-    KEY_NESTEROV,
-    KEY_WEIGHT_DECAY,
-    KEY_POOL,
+    KEY_POOL = 0x1000,
     KEY_BN_VAR,
     KEY_API,
     KEY_EVAL_EVERY,
@@ -44,9 +40,9 @@ struct options {
     cvy_context_options engine;
     struct model_options change;
     const char *model, *data, *out, *resume;
-    bool resuming, nesterov, quiet;
+    bool resuming, quiet;
     size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
-    double lr, momentum, weight_decay;            /* negative: not given */
+    struct cli_optimizer optimizer;
     bool seeded;
     uint64_t seed;
     /* an option given that a resumed run cannot change */
@@ -68,11 +64,6 @@ static const struct argp_option options[] = {
     { "epochs", KEY_EPOCHS, "N", 0, "passes over the training images", 0 },
     { "batch", KEY_BATCH, "N", 0, "images in a step; the last batch of an epoch may be smaller",
       0 },
-    { "lr", KEY_LR, "X", 0, "learning rate", 0 },
-    { "momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD, in [0, 1)", 0 },
-    { "nesterov", KEY_NESTEROV, NULL, 0, "Nesterov's momentum", 0 },
-    { "weight-decay", KEY_WEIGHT_DECAY, "X", 0,
-      "L2 penalty's factor on the weights of convolutions and linear layers", 0 },
     { "seed", KEY_SEED, "N", 0,
       "of the first weights, the order of the images and dropout (default 1)", 0 },
     { .doc = "The run:" },
@@ -98,7 +89,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct options *o = state->input;
     const char *fixed = NULL;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->optimizer;
+        state->child_inputs[1] = &o->engine;
+        return 0;
     case KEY_DATA: o->data = arg; break;
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); break;
     case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
@@ -112,19 +106,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->resume = arg ? arg : o->resume;
         break;
     case KEY_BATCH: o->batch = cli_integer(state, fixed = "batch", arg, 1, 1 << 20); break;
-    case KEY_LR: o->lr = cli_real(state, fixed = "lr", arg, 0, 1e30); break;
-    case KEY_MOMENTUM:
-        o->momentum = cli_real(state, fixed = "momentum", arg, 0, 1);
-        if (o->momentum >= 1)
-            argp_error(state, "--momentum: expected less than 1, found '%.60s'", arg);
-        break;
-    case KEY_NESTEROV:
-        o->nesterov = true;
-        fixed = "nesterov";
-        break;
-    case KEY_WEIGHT_DECAY:
-        o->weight_decay = cli_real(state, fixed = "weight-decay", arg, 0, 1e30);
-        break;
     case KEY_SEED:
         o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
         o->seeded = true;
@@ -149,6 +130,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--out and --resume name two directories");
         if (o->resuming && o->model)
             argp_error(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
+        if (!o->fixed) o->fixed = o->optimizer.given;
         if (o->resuming && o->fixed)
             argp_error(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
         break;
@@ -158,7 +140,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_optimizer_argp, 0, "Optimizer:", 8 },
+                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
@@ -202,16 +186,15 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     json_t *drops = json_array();
     for (size_t i = 0; i < d->drops; i++)
         json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:b, s:f, s:o, "
-                     "s:f, s:s, s:I, s:I}",
-                     "model", s->model->name, "data", c->data, "data_sha256", c->digest,
-                     "data_labels_sha256", c->labels, "train_images", (json_int_t)s->data->train.n,
-                     "test_images", (json_int_t)s->data->test.n, "epochs", (json_int_t)d->epochs,
-                     "batch", (json_int_t)d->batch, "lr", d->lr, "momentum", d->momentum,
-                     "nesterov", d->nesterov, "weight_decay", d->weight_decay, "decay_all",
-                     d->decay_all, "label_smoothing", d->label_smoothing, "lr_drop_epochs", drops,
-                     "lr_drop_factor", d->drop_factor, "seed", seed, "eval_every",
-                     (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:f, s:s, s:I, s:I}", "model",
+        s->model->name, "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels,
+        "train_images", (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n,
+        "epochs", (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "label_smoothing",
+        d->label_smoothing, "lr_drop_epochs", drops, "lr_drop_factor", d->drop_factor, "seed", seed,
+        "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+    cli_optimizer_save(&d->optimizer, json);
+    return json;
 }
 
 /* A decimal number of 64 bits and nothing else. */
@@ -226,8 +209,7 @@ static bool seed_from(const char *text, uint64_t *seed)
 /* What the options, too, allow. */
 static bool rates_good(const struct model_defaults *d)
 {
-    return d->lr >= 0 && d->momentum >= 0 && d->momentum < 1 && d->weight_decay >= 0 &&
-           d->label_smoothing >= 0 && d->label_smoothing < 1 && d->drop_factor >= 0;
+    return d->label_smoothing >= 0 && d->label_smoothing < 1 && d->drop_factor >= 0;
 }
 
 /* The settings of the run that is resumed, from its checkpoint. */
@@ -237,18 +219,15 @@ static int config_restore(struct config *c, const struct cli_session *s)
                *seed;
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL), *drops;
     json_int_t epochs, batch, eval_every, save_every;
-    int nesterov, decay_all;
     struct model_defaults *d = &c->d;
     bool good =
         json &&
-        !json_unpack(
-            json,
-            "{s:s, s?s, s:s, s:I, s:I, s:F, s:F, s:b, s:F, s:b, s:F, s:o, s:F, s:s, s:I, s:I}",
-            "data", &data, "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs,
-            "batch", &batch, "lr", &d->lr, "momentum", &d->momentum, "nesterov", &nesterov,
-            "weight_decay", &d->weight_decay, "decay_all", &decay_all, "label_smoothing",
-            &d->label_smoothing, "lr_drop_epochs", &drops, "lr_drop_factor", &d->drop_factor,
-            "seed", &seed, "eval_every", &eval_every, "save_every", &save_every);
+        !json_unpack(json, "{s:s, s?s, s:s, s:I, s:I, s:F, s:o, s:F, s:s, s:I, s:I}", "data", &data,
+                     "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs, "batch",
+                     &batch, "label_smoothing", &d->label_smoothing, "lr_drop_epochs", &drops,
+                     "lr_drop_factor", &d->drop_factor, "seed", &seed, "eval_every", &eval_every,
+                     "save_every", &save_every) &&
+        cli_optimizer_restore(&d->optimizer, json);
     good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 &&
            save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
            strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
@@ -256,8 +235,6 @@ static int config_restore(struct config *c, const struct cli_session *s)
     if (good) {
         d->epochs = (size_t)epochs;
         d->batch = (size_t)batch;
-        d->nesterov = nesterov;
-        d->decay_all = decay_all;
         c->eval_every = (size_t)eval_every;
         c->save_every = (size_t)save_every;
         strcpy(c->data, data);
@@ -270,18 +247,15 @@ static int config_restore(struct config *c, const struct cli_session *s)
                            s->checkpoint->where);
 }
 
-static void config_apply(struct config *c, const struct options *o)
+static int config_apply(struct config *c, const struct options *o)
 {
     struct model_defaults *d = &c->d;
     if (o->epochs) d->epochs = o->epochs;
     if (o->batch) d->batch = o->batch;
-    if (o->lr >= 0) d->lr = o->lr;
-    if (o->momentum >= 0) d->momentum = o->momentum;
-    if (o->nesterov) d->nesterov = true;
-    if (o->weight_decay >= 0) d->weight_decay = o->weight_decay;
     if (o->seeded) c->seed = o->seed;
     if (o->eval_every) c->eval_every = o->eval_every;
     if (o->save_every) c->save_every = o->save_every - 1;
+    return cli_optimizer_apply(&o->optimizer, &d->optimizer);
 }
 
 /* -------------------------------------------------------------------------------------- signals */
@@ -606,10 +580,8 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
         c->d = s->model->defaults;
         c->seed = c->eval_every = 1;
     }
-    config_apply(c, o);
-    if (c->d.nesterov && c->d.momentum == 0)
-        return cli_fail(CLI_USAGE, "--nesterov needs --momentum");
-    if ((code = cli_open_context(s, &o->engine)) || (code = cli_open_net(s)) ||
+    if ((code = config_apply(c, o)) || (code = cli_open_context(s, &o->engine)) ||
+        (code = cli_open_net(s)) ||
         (code = cli_open_data(s, o->data       ? o->data
                                  : o->resuming ? c->data
                                                : NULL)))
@@ -618,8 +590,7 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
                                           .seed = c->seed,
                                           .loss.label_smoothing = c->d.label_smoothing,
                                           .input = model_input(s->model),
-                                          .sgd = { c->d.lr, c->d.momentum, c->d.weight_decay,
-                                                   c->d.nesterov, c->d.decay_all },
+                                          .optimizer = c->d.optimizer,
                                           .init = { c->d.weights, c->d.biases, c->seed } };
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
@@ -669,7 +640,7 @@ static int train(struct cli_session *s, const struct options *o, const struct co
         .epochs = c->d.epochs,
         .batch = c->d.batch,
         .seed = c->seed,
-        .lr = c->d.lr,
+        .lr = c->d.optimizer.lr,
         .drop_factor = c->d.drop_factor,
         .drop_epochs = c->d.drop_epochs,
         .drops = c->d.drops,
@@ -712,7 +683,7 @@ static int train(struct cli_session *s, const struct options *o, const struct co
 static int run(int argc, char **argv)
 {
     double start = train_now();
-    struct options o = { .lr = -1, .momentum = -1, .weight_decay = -1 };
+    struct options o = { 0 };
     struct config c = { .seed = 1 };
     struct cli_session s = { 0 };
     struct files_lock lock = { .fd = -1 };

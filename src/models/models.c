@@ -211,12 +211,7 @@ static const struct layer_type layer_types[] = {
 static const struct field default_fields[] = {
     { "batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL },
     { "epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL },
-    { "lr", REAL, false, DAT(lr), 0, 1e30, NULL },
-    { "momentum", REAL, false, DAT(momentum), 0, 1, NULL },
-    { "weight_decay", REAL, false, DAT(weight_decay), 0, 1e30, NULL },
     { "label_smoothing", REAL, false, DAT(label_smoothing), 0, 1, NULL },
-    { "nesterov", BOOL, false, DAT(nesterov), 0, 0, NULL },
-    { "decay_all", BOOL, false, DAT(decay_all), 0, 0, NULL },
     { "lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
@@ -523,23 +518,67 @@ bool model_drops(const json_t *value, struct model_defaults *d)
     return good;
 }
 
+/* Which optimiser; its hyper-parameters at what is usual. */
+static enum model_status read_optimizer(const struct reader *r, const json_t *name,
+                                        cvy_optimizer_desc *desc)
+{
+    enum cvy_optimizer_kind kind = CVY_SGD;
+    const cvy_optimizer_info *info;
+    if (name && !cvy_optimizer_from_name(json_string_value(name), &kind)) {
+        char expected[160] = "one of";
+        for (int k = 0; (info = cvy_optimizer_describe((enum cvy_optimizer_kind)k)); k++)
+            snprintf(expected + strlen(expected), sizeof expected - strlen(expected), " \"%s\"",
+                     info->name);
+        return wrong(r, "optimizer", expected, name);
+    }
+    cvy_optimizer_usual(kind, desc);
+    return MODEL_OK;
+}
+
+static const cvy_hyper_info *find_hyper(const cvy_optimizer_desc *desc, const char *key)
+{
+    const cvy_optimizer_info *info = cvy_optimizer_describe(desc->kind);
+    for (size_t i = 0; i < info->n_hypers; i++)
+        if (!strcmp(info->hyper[i].name, key)) return &info->hyper[i];
+    return NULL;
+}
+
+static enum model_status read_hyper(const struct reader *r, const cvy_hyper_info *h,
+                                    const json_t *value, cvy_optimizer_desc *desc)
+{
+    double number = 0;
+    bool flag = false;
+    const struct field f = { h->name, h->flag ? BOOL : REAL, false, 0, h->least, h->most, NULL };
+    enum model_status status = read_field(r, &f, value, h->flag ? (void *)&flag : &number);
+    if (!status && h->below && number >= h->most)
+        status = fail(r, MODEL_BAD, "\"%s\": expected less than %g", h->name, h->most);
+    if (!status) cvy_hyper_set(h, desc, h->flag ? flag : number);
+    return status;
+}
+
 static enum model_status read_defaults(struct reader *r, const json_t *json,
                                        struct model_defaults *d)
 {
     *d = (struct model_defaults){
-        .batch = 64, .epochs = 10, .lr = 0.1, .drop_factor = 0.1, .biases = CVY_INIT_TORCH_DEFAULT
+        .batch = 64, .epochs = 10, .drop_factor = 0.1, .biases = CVY_INIT_TORCH_DEFAULT
     };
-    if (!json) return MODEL_OK;
-    if (!is(json, JSON_OBJECT)) return wrong(r, "defaults", "an object", json);
+    if (json && !is(json, JSON_OBJECT)) return wrong(r, "defaults", "an object", json);
     strcpy(r->place, "defaults");
+    enum model_status optimizer =
+        read_optimizer(r, json_object_get(json, "optimizer"), &d->optimizer);
+    if (optimizer) return optimizer;
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)json, key, value)
     { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const struct field *f = find_field(default_fields, key);
+        const cvy_hyper_info *hyper = find_hyper(&d->optimizer, key);
         enum model_status status = MODEL_OK;
         if (f) {
             status = read_field(r, f, value, d);
+        } else if (hyper) {
+            status = read_hyper(r, hyper, value, &d->optimizer);
+        } else if (!strcmp(key, "optimizer")) { /* read before its hyper-parameters */
         } else if (!strcmp(key, "lr_drop_epochs")) {
             if (!model_drops(value, d))
                 return wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576",
@@ -560,7 +599,6 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
         }
         if (status) return status;
     }
-    if (d->momentum >= 1) return fail(r, MODEL_BAD, "\"momentum\": expected less than 1");
     if (d->label_smoothing >= 1)
         return fail(r, MODEL_BAD, "\"label_smoothing\": expected less than 1");
     *r->place = 0;

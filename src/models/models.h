@@ -28,10 +28,10 @@
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
 struct model_defaults {
-    size_t batch, epochs;              /* "batch", "epochs" */
-    double lr, momentum, weight_decay; /* "lr", "momentum", "weight_decay" */
-    double label_smoothing;            /* "label_smoothing" */
-    bool nesterov, decay_all;          /* "nesterov", "decay_all" */
+    size_t batch, epochs; /* "batch", "epochs" */
+    /* "optimizer": its name (sgd), and its hyper-parameters by their names: "lr", "momentum" … */
+    cvy_optimizer_desc optimizer;
+    double label_smoothing; /* "label_smoothing" */
     /* "lr_drop_epochs": from these epochs on (counted from 0) ... */
     size_t drop_epochs[MODEL_DROPS], drops;
     /* "lr_drop_factor": ... lr is multiplied once more by this */

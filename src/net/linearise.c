@@ -176,13 +176,22 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
 {
     if (weight < 0 || gradient < 0) return;
     struct cvyi_list *list = w->list;
-    int momentum = w->options->sgd.momentum != 0 ? companion(list, weight, CVY_ROLE_MOMENTUM) : -1;
+    const cvy_optimizer_desc *desc = &w->options->optimizer;
+    const struct cvyi_optimizer *optimizer = cvyi_optimizer(desc->kind);
+    int state[CVY_OPTIMIZER_STATES];
+    size_t n = optimizer->states(desc);
+    for (size_t i = 0; i < n; i++) {
+        state[i] = companion(list, weight, CVY_ROLE_STATE);
+        if (state[i] >= 0) list->value[state[i]].state = (int)i;
+    }
     if (list->status != CVY_OK) return;
-    struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SGD, "%s.sgd", list->value[weight].name);
-    op->u.sgd.decay = decays || w->options->sgd.decay_all;
+    struct cvy_op_desc *op =
+        cvyi_list_op(list, CVY_OP_UPDATE, "%s.%s", list->value[weight].name, optimizer->info.name);
+    op->u.update.kind = desc->kind;
+    op->u.update.group = decays || desc->decay_all ? CVYI_GROUP_DECAYS : CVYI_GROUP_PLAIN;
     cvyi_op_in(op, weight);
     cvyi_op_in(op, gradient);
-    cvyi_op_in(op, momentum);
+    for (size_t i = 0; i < n; i++) cvyi_op_in(op, state[i]);
 }
 
 /* The trainer has checked the rates of loss and optimiser. */

@@ -22,7 +22,7 @@ struct cvyi_linear_options {
     bool training;
     size_t batch;
     cvy_loss_desc loss;
-    cvy_sgd_desc sgd;
+    cvy_optimizer_desc optimizer; /* checked, its defaults resolved */
 };
 /* What the trainer needs to find in the list. */
 struct cvyi_linear_result {
@@ -33,7 +33,7 @@ struct cvyi_linear_result {
 };
 /* Appends the whole program of `output` to an initialised list. Only nodes that `output` depends on
  * take part. Each parameter appears once as a value (roles WEIGHT, RUNNING), its gradient as
- * WEIGHT_GRAD with the same name, its momentum as MOMENTUM with the same name if sgd.momentum != 0.
+ * WEIGHT_GRAD with the same name, its optimiser's states as STATE with the same name.
  * Frozen or unused ones get no gradient. Where a value feeds several ops its gradients meet in ADD
  * ops, in node order. Linear layers: weight shape {out, c, h, w} of the (unflattened) input. */
 enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,

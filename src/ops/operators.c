@@ -45,7 +45,7 @@ const char *cvyi_op_kind_name(enum cvy_op_kind kind)
         [CVY_OP_DROPOUT_BWD] = "dropout.dx",
         [CVY_OP_SOFTMAX] = "softmax",
         [CVY_OP_LOSS] = "loss",
-        [CVY_OP_SGD] = "sgd",
+        [CVY_OP_UPDATE] = "update",
         [CVY_OP_PAD] = "pad_channels",
     };
     return (unsigned)kind < CVY_OP_KINDS ? name[kind] : "unknown";

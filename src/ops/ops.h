@@ -102,6 +102,26 @@ struct cvyi_operator {
 };
 const struct cvyi_operator *cvyi_operator(enum cvyi_node_kind kind);
 
+/* An optimiser (optimizers.c): what everybody may know of it, and how a step's coefficients come of
+ * the hyper-parameters. */
+struct cvyi_optimizer {
+    cvy_optimizer_info info;
+    /* How many of its states it keeps. */
+    size_t (*states)(const cvy_optimizer_desc *desc);
+    /* Of step number `step`, from 0; weights that do not decay have weight_decay 0. In double, and
+     * the same bits on every machine: no libm but sqrt. */
+    void (*coefficients)(const cvy_optimizer_desc *desc, uint64_t step, double coef[CVY_COEFS]);
+};
+const struct cvyi_optimizer *cvyi_optimizer(enum cvy_optimizer_kind kind); /* a valid one */
+/* Whether anything is said in a descriptor. */
+bool cvyi_optimizer_given(const cvy_optimizer_desc *desc);
+/* Checks a descriptor and resolves its defaults. */
+enum cvy_status cvyi_optimizer_check(struct cvy_context *ctx, cvy_optimizer_desc *desc);
+/* A step's coefficients of both groups of weights: those that decay, and those that do not. */
+enum { CVYI_GROUP_DECAYS = 0, CVYI_GROUP_PLAIN, CVYI_GROUPS };
+void cvyi_optimizer_coefficients(const cvy_optimizer_desc *desc, uint64_t step,
+                                 double coef[CVYI_GROUPS][CVY_COEFS]);
+
 /* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0
  * for rows). */
 const char *cvyi_op_kind_name(enum cvy_op_kind kind);

@@ -41,7 +41,7 @@ int cvyi_program_find(const struct cvy_plan *plan, enum cvy_role role, const cha
 
 static bool is_master(enum cvy_role role)
 {
-    return role == CVY_ROLE_WEIGHT || role == CVY_ROLE_RUNNING || role == CVY_ROLE_MOMENTUM;
+    return role == CVY_ROLE_WEIGHT || role == CVY_ROLE_RUNNING || role == CVY_ROLE_STATE;
 }
 static bool is_param(enum cvy_role role) { return is_master(role) || role == CVY_ROLE_WEIGHT_GRAD; }
 
@@ -54,7 +54,7 @@ bool cvyi_program_persistent(const struct cvy_plan *plan, int id)
 
 bool cvyi_op_updates(const struct cvy_op_desc *op, int k)
 {
-    return (op->kind == CVY_OP_SGD && k != 1) || (op->kind == CVY_OP_BN_STATS && k >= 1);
+    return (op->kind == CVY_OP_UPDATE && k != 1) || (op->kind == CVY_OP_BN_STATS && k >= 1);
 }
 
 /* ----------------------------------------------------------------------------------- cvy_plan_* */
@@ -706,7 +706,7 @@ static void settle_refreshes(struct cvy_plan *plan, size_t barrier)
         const struct cvy_value *v = cvy_plan_value(plan, r->id);
         r->always = v->external || v->role == CVY_ROLE_PRIVATE;
         for (size_t k = 0; k < plan->list.n_ops; k++)
-            if (plan->list.op[k].kind == CVY_OP_SGD && plan->list.op[k].in[0] == r->id &&
+            if (plan->list.op[k].kind == CVY_OP_UPDATE && plan->list.op[k].in[0] == r->id &&
                 plan->assign[k] != r->backend)
                 r->always = true;
         any = any || r->always;

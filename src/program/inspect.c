@@ -50,7 +50,7 @@ static enum cvy_part part_of(const struct cvy_plan *plan, size_t index)
 {
     const struct cvy_op_desc *op = &plan->list.op[index];
     if (op->kind == CVY_OP_REORDER) return CVY_PART_REORDER;
-    if (op->kind == CVY_OP_SGD) return CVY_PART_UPDATE;
+    if (op->kind == CVY_OP_UPDATE) return CVY_PART_UPDATE;
     for (size_t i = 0; i < index; i++)
         if (plan->list.op[i].kind == CVY_OP_LOSS) return CVY_PART_BACKWARD;
     return CVY_PART_FORWARD;
@@ -70,7 +70,7 @@ enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_o
     for (int k = 0; k < op->n_out; k++) info->bytes += bytes_of(plan, op->out[k]);
     for (int k = 0; k < op->n_out; k++)
         if (op->out[k] >= 0) info->out[info->n_out++] = cvy_plan_value(plan, op->out[k])->name;
-    if (op->kind == CVY_OP_SGD) info->out[info->n_out++] = cvy_plan_value(plan, op->in[0])->name;
+    if (op->kind == CVY_OP_UPDATE) info->out[info->n_out++] = cvy_plan_value(plan, op->in[0])->name;
     return CVY_OK;
 }
 

@@ -7,8 +7,6 @@
 #include "net/net.h"
 #include "program/program.h"
 
-#define CVYI_PARAM_KINDS 4
-
 struct cvyi_param {
     int id;
     size_t rank, dims[4], count;
@@ -17,7 +15,7 @@ struct cvyi_param {
 struct cvyi_params {
     struct cvy_plan *plan;
     struct cvyi_param *param;
-    size_t first[CVYI_PARAM_KINDS], n[CVYI_PARAM_KINDS]; /* param[first[kind] … + n[kind]) */
+    size_t first[CVY_PARAM_KINDS], n[CVY_PARAM_KINDS]; /* param[first[kind] … + n[kind]) */
 };
 
 enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan,
@@ -52,7 +50,9 @@ struct cvy_trainer {
     struct cvy_plan *program;
     struct cvyi_params params;
     struct cvyi_input input;
-    cvy_trainer_options options; /* its arrays are not kept */
+    cvy_trainer_options options;         /* its arrays are not kept */
+    cvy_optimizer_desc optimizer;        /* checked, its defaults resolved */
+    double coef[CVYI_GROUPS][CVY_COEFS]; /* of the step that runs */
     size_t classes;
     int loss; /* value {Σ loss, number correct} */
     uint64_t steps;

@@ -7,12 +7,15 @@
 #include "base/random.h"
 #include "program/model.h"
 
-static const enum cvy_role role_of_kind[CVYI_PARAM_KINDS] = {
-    [CVY_PARAM_WEIGHT] = CVY_ROLE_WEIGHT,
-    [CVY_PARAM_RUNNING] = CVY_ROLE_RUNNING,
-    [CVY_PARAM_GRADIENT] = CVY_ROLE_WEIGHT_GRAD,
-    [CVY_PARAM_MOMENTUM] = CVY_ROLE_MOMENTUM,
-};
+static bool is_of_kind(const struct cvy_value *v, int kind)
+{
+    switch (kind) {
+    case CVY_PARAM_WEIGHT: return v->role == CVY_ROLE_WEIGHT;
+    case CVY_PARAM_RUNNING: return v->role == CVY_ROLE_RUNNING;
+    case CVY_PARAM_GRADIENT: return v->role == CVY_ROLE_WEIGHT_GRAD;
+    default: return v->role == CVY_ROLE_STATE && v->state == kind - CVY_PARAM_STATE;
+    }
+}
 
 /* "conv1.weight": the node conv1. */
 static const struct cvyi_node *node_of(const struct cvy_net *net, const char *param)
@@ -58,10 +61,10 @@ enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *
     params->plan = plan;
     params->param = cvyi_alloc_array(plan->ctx, n_values, sizeof *params->param);
     if (!params->param) return CVY_E_NOMEM;
-    for (int kind = 0; kind < CVYI_PARAM_KINDS; kind++) {
+    for (int kind = 0; kind < CVY_PARAM_KINDS; kind++) {
         params->first[kind] = n;
         for (size_t i = 0; i < n_values; i++)
-            if (plan->list.value[i].role == role_of_kind[kind])
+            if (is_of_kind(&plan->list.value[i], kind))
                 params->param[n++] = describe(plan, net, (int)i);
         params->n[kind] = n - params->first[kind];
     }
@@ -164,7 +167,7 @@ enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_para
                                  size_t index, cvy_param_info *info)
 {
     struct cvy_context *ctx = params->plan->ctx;
-    if (!info || (unsigned)kind >= CVYI_PARAM_KINDS)
+    if (!info || (unsigned)kind >= CVY_PARAM_KINDS)
         return cvyi_fail(ctx, CVY_E_ARG, "no such kind of parameter");
     if (index >= params->n[kind])
         return cvyi_fail(ctx, CVY_E_ARG, "parameter %zu of %zu was asked for", index,
@@ -182,9 +185,10 @@ static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kin
                             const char *name, size_t count, bool have_array,
                             const struct cvyi_param **found)
 {
-    static const char *const kinds[] = { "weight", "running statistic", "gradient", "momentum" };
+    static const char *const kinds[] = { "weight", "running statistic", "gradient",
+                                         "optimizer state" };
     struct cvy_context *ctx = params->plan->ctx;
-    if (!name || !have_array || (unsigned)kind >= CVYI_PARAM_KINDS)
+    if (!name || !have_array || (unsigned)kind >= CVY_PARAM_KINDS)
         return cvyi_fail(ctx, CVY_E_ARG, "a parameter needs a kind, a name and an array");
     for (size_t i = 0; i < params->n[kind]; i++) {
         const struct cvyi_param *p = &params->param[params->first[kind] + i];
@@ -197,7 +201,8 @@ static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kin
         *found = p;
         return CVY_OK;
     }
-    return cvyi_fail(ctx, CVY_E_ARG, "there is no %s named %s", kinds[kind], name);
+    return cvyi_fail(ctx, CVY_E_ARG, "there is no %s named %s",
+                     kinds[kind < CVY_PARAM_STATE ? kind : CVY_PARAM_STATE], name);
 }
 
 enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind,

@@ -211,7 +211,7 @@ static inline bool cvyi_is_cell(enum cvy_access a)
     return a == CVY_READ_CELL || a == CVY_WRITE_CELL;
 }
 
-/* Whether an op changes its k-th input in place: SGD all but the gradient, BN_STATS the running
+/* Whether an op changes its k-th input in place: UPDATE all but the gradient, BN_STATS the running
  * statistics. */
 bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
 

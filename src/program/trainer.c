@@ -22,26 +22,35 @@ static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_
 {
     if (!o || o->batch < 1)
         return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
-    if (!within(o->sgd.lr, 0, 1e30))
-        return cvyi_fail(ctx, CVY_E_ARG, "lr is %g, expected 0 or more", o->sgd.lr);
-    if (!within(o->sgd.momentum, 0, 1))
-        return cvyi_fail(ctx, CVY_E_ARG, "momentum is %g, expected 0 to 1", o->sgd.momentum);
-    if (!within(o->sgd.weight_decay, 0, 1e30))
-        return cvyi_fail(ctx, CVY_E_ARG, "weight decay is %g, expected 0 or more",
-                         o->sgd.weight_decay);
-    if (o->sgd.nesterov && o->sgd.momentum == 0)
-        return cvyi_fail(ctx, CVY_E_ARG, "nesterov needs a momentum");
     if (!within(o->loss.label_smoothing, 0, 0x1.fffffffffffffp-1))
         return cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1",
                          o->loss.label_smoothing);
     return CVY_OK;
 }
 
+/* The optimiser that the options mean. */
+static enum cvy_status choose_optimizer(struct cvy_trainer *t)
+{
+    const cvy_sgd_desc *sgd = &t->options.sgd;
+    const cvy_optimizer_desc plain = { .kind = CVY_SGD,
+                                       .lr = sgd->lr,
+                                       .momentum = sgd->momentum,
+                                       .weight_decay = sgd->weight_decay,
+                                       .nesterov = sgd->nesterov,
+                                       .decay_all = sgd->decay_all };
+    bool other = cvyi_optimizer_given(&t->options.optimizer);
+    if (other && cvyi_optimizer_given(&plain))
+        return cvyi_fail(t->ctx, CVY_E_ARG,
+                         "the trainer's options have both sgd and optimizer, expected one of them");
+    t->optimizer = other ? t->options.optimizer : plain;
+    return cvyi_optimizer_check(t->ctx, &t->optimizer);
+}
+
 static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_tensor logits)
 {
     const cvy_trainer_options *o = &t->options;
     struct cvyi_linear_options linear = {
-        .training = true, .batch = o->batch, .loss = o->loss, .sgd = o->sgd
+        .training = true, .batch = o->batch, .loss = o->loss, .optimizer = t->optimizer
     };
     struct cvyi_linear_result result;
     struct cvyi_list list;
@@ -79,7 +88,8 @@ enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
     if (!t) return CVY_E_NOMEM;
     t->ctx = net->ctx;
     t->options = *options;
-    enum cvy_status status = compile(t, net, logits);
+    enum cvy_status status = choose_optimizer(t);
+    if (status == CVY_OK) status = compile(t, net, logits);
     t->options.input = (cvy_input_desc){ 0, NULL, NULL };
     if (status != CVY_OK) cvy_trainer_destroy(&t);
     *trainer = t;
@@ -143,11 +153,7 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
     double start = now();
-    const cvy_sgd_desc *sgd = &t->options.sgd;
-    struct cvy_run run = { .lr = sgd->lr,
-                           .momentum = sgd->momentum,
-                           .weight_decay = sgd->weight_decay,
-                           .nesterov = sgd->nesterov,
+    struct cvy_run run = { .coef = (const double(*)[CVY_COEFS])t->coef,
                            .seed = t->options.seed,
                            .step = t->steps };
     if (t->options.dry_run)
@@ -155,6 +161,7 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
     CVYI_TRY(check_labels(t, batch));
     CVYI_TRY(check_batch_norms(t, batch->n));
+    cvyi_optimizer_coefficients(&t->optimizer, t->steps, t->coef);
     CVYI_TRY(cvyi_program_run(t->program, &run));
     t->steps++;
     t->version++;
@@ -173,10 +180,18 @@ enum cvy_status cvy_trainer_set_lr(cvy_trainer *t, double lr)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
-    if (!within(lr, 0, 1e30))
-        return cvyi_fail(t->ctx, CVY_E_ARG, "lr is %g, expected 0 or more", lr);
-    t->options.sgd.lr = lr;
+    cvy_optimizer_desc desc = t->optimizer;
+    desc.lr = lr;
+    CVYI_TRY(cvyi_optimizer_check(t->ctx, &desc));
+    t->optimizer.lr = lr;
     return CVY_OK;
+}
+const char *cvy_trainer_state(const cvy_trainer *t, size_t index)
+{
+    if (!t) return NULL;
+    CVYI_OWN_FLOATS(t->ctx);
+    const struct cvyi_optimizer *optimizer = cvyi_optimizer(t->optimizer.kind);
+    return index < optimizer->states(&t->optimizer) ? optimizer->info.state[index] : NULL;
 }
 uint64_t cvy_trainer_steps(const cvy_trainer *t) { return t ? t->steps : 0; }
 void cvy_trainer_set_steps(cvy_trainer *t, uint64_t steps)
@@ -188,7 +203,7 @@ void cvy_trainer_set_steps(cvy_trainer *t, uint64_t steps)
 
 size_t cvy_trainer_params(const cvy_trainer *t, enum cvy_param_kind kind)
 {
-    return t && (unsigned)kind < CVYI_PARAM_KINDS ? t->params.n[kind] : 0;
+    return t && (unsigned)kind < CVY_PARAM_KINDS ? t->params.n[kind] : 0;
 }
 enum cvy_status cvy_trainer_param(const cvy_trainer *t, enum cvy_param_kind kind, size_t index,
                                   cvy_param_info *info)

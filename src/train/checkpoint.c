@@ -6,21 +6,49 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOMENTUM_PREFIX "optimizer.momentum."
+#define STATE_PREFIX "optimizer."
 #define FILE_LIMIT ((size_t)1 << 40)
 
-static const enum cvy_param_kind kinds[] = { CVY_PARAM_WEIGHT, CVY_PARAM_RUNNING,
-                                             CVY_PARAM_MOMENTUM };
-#define N_KINDS 3
+/* What a file holds of a trainer: weights, running statistics, the optimiser's states. */
+enum { MODEL_KINDS = 2 };
+static enum cvy_param_kind kind_at(size_t k)
+{
+    static const enum cvy_param_kind of_model[MODEL_KINDS] = { CVY_PARAM_WEIGHT,
+                                                               CVY_PARAM_RUNNING };
+    return k < MODEL_KINDS ? of_model[k]
+                           : (enum cvy_param_kind)(CVY_PARAM_STATE + (k - MODEL_KINDS));
+}
+static size_t count_kinds(const cvy_trainer *trainer)
+{
+    size_t states = 0;
+    while (cvy_trainer_state(trainer, states)) states++;
+    return MODEL_KINDS + states;
+}
 
 /* "optimizer.momentum.conv1.weight", or the name itself. The caller frees it. */
-static char *file_name(const cvy_param_info *info)
+static char *file_name(const cvy_trainer *trainer, const cvy_param_info *info)
 {
     char *name = NULL;
-    if (asprintf(&name, "%s%s", info->kind == CVY_PARAM_MOMENTUM ? MOMENTUM_PREFIX : "",
-                 info->name) < 0)
-        return NULL;
-    return name;
+    int length = info->kind < CVY_PARAM_STATE
+                     ? asprintf(&name, "%s", info->name)
+                     : asprintf(&name, STATE_PREFIX "%s.%s",
+                                cvy_trainer_state(trainer, (size_t)(info->kind - CVY_PARAM_STATE)),
+                                info->name);
+    return length < 0 ? NULL : name;
+}
+
+/* Whether a tensor's name is one of a state, of any optimiser. */
+static bool is_state(const char *name)
+{
+    const cvy_optimizer_info *info;
+    if (strncmp(name, STATE_PREFIX, strlen(STATE_PREFIX))) return false;
+    name += strlen(STATE_PREFIX);
+    for (int kind = 0; (info = cvy_optimizer_describe((enum cvy_optimizer_kind)kind)); kind++)
+        for (size_t i = 0; i < info->n_states; i++) {
+            size_t length = strlen(info->state[i]);
+            if (!strncmp(name, info->state[i], length) && name[length] == '.') return true;
+        }
+    return false;
 }
 
 /* torch.save writes a zip archive, older versions a bare pickle. (Both could be the length of a
@@ -167,10 +195,10 @@ static enum train_status match(const struct checkpoint *checkpoint, const cvy_pa
     return TRAIN_OK;
 }
 
-/* Tensors that nobody asked for are a mistake, except momentum when only weights are wanted and
+/* Tensors that nobody asked for are a mistake, except states when only weights are wanted and
  * PyTorch's counter. */
 static enum train_status check_rest(const struct checkpoint *checkpoint, const json_t *used,
-                                    bool momentum, char *error, size_t error_size)
+                                    bool states, char *error, size_t error_size)
 {
     static const char counter[] = ".num_batches_tracked";
     for (size_t i = 0; i < checkpoint->file->n; i++) {
@@ -178,7 +206,7 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
         size_t length = strlen(name), tail = sizeof counter - 1;
         if (json_object_get(used, name) ||
             (length > tail && !strcmp(name + length - tail, counter)) ||
-            (!momentum && !strncmp(name, MOMENTUM_PREFIX, strlen(MOMENTUM_PREFIX))))
+            (!states && is_state(name)))
             continue;
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: the file has a tensor '%.80s', the model has none",
@@ -188,9 +216,9 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
 }
 
 enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer,
-                                  cvy_context *ctx, bool momentum, char *error, size_t error_size)
+                                  cvy_context *ctx, bool states, char *error, size_t error_size)
 {
-    size_t largest = 1, n_kinds = momentum ? N_KINDS : N_KINDS - 1;
+    size_t largest = 1, n_kinds = states ? count_kinds(trainer) : MODEL_KINDS;
     enum train_status status = TRAIN_OK;
     json_t *used = json_object();
     if (!used)
@@ -199,17 +227,18 @@ enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *tr
     /* first look at everything, then set everything */
     for (int round = 0; round < 2 && !status; round++) {
         if (round == 1) {
-            status = check_rest(checkpoint, used, momentum, error, error_size);
+            status = check_rest(checkpoint, used, states, error, error_size);
             if (!status && !(values = malloc(largest * sizeof *values)))
                 status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
                                     checkpoint->where);
         }
         for (size_t k = 0; k < n_kinds && !status; k++) {
-            for (size_t i = 0; i < cvy_trainer_params(trainer, kinds[k]) && !status; i++) {
+            for (size_t i = 0; i < cvy_trainer_params(trainer, kind_at(k)) && !status; i++) {
                 cvy_param_info info;
                 const struct safetensor *t = NULL;
-                char *name =
-                    cvy_trainer_param(trainer, kinds[k], i, &info) ? NULL : file_name(&info);
+                char *name = cvy_trainer_param(trainer, kind_at(k), i, &info)
+                                 ? NULL
+                                 : file_name(trainer, &info);
                 if (!name) {
                     status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
                                         checkpoint->where);
@@ -223,7 +252,7 @@ enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *tr
                 } else {
                     t = find(checkpoint, name);
                     memcpy(values, t->data, info.count * sizeof *values);
-                    if (cvy_trainer_set(trainer, kinds[k], info.name, values, info.count))
+                    if (cvy_trainer_set(trainer, kind_at(k), info.name, values, info.count))
                         status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s",
                                             checkpoint->where, cvy_message(ctx));
                 }
@@ -239,8 +268,8 @@ enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *tr
 enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,
                                   char *error, size_t error_size)
 {
-    size_t n = 0, total = 0;
-    for (size_t k = 0; k < N_KINDS; k++) n += cvy_trainer_params(trainer, kinds[k]);
+    size_t n = 0, total = 0, n_kinds = count_kinds(trainer);
+    for (size_t k = 0; k < n_kinds; k++) n += cvy_trainer_params(trainer, kind_at(k));
     struct safetensor *tensors = calloc(n + 1, sizeof *tensors);
     char **names = calloc(n + 1, sizeof *names);
     float **values = calloc(n + 1, sizeof *values);
@@ -248,13 +277,13 @@ enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, 
         tensors && names && values
             ? TRAIN_OK
             : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
-    for (size_t k = 0; k < N_KINDS && !status; k++) {
-        for (size_t i = 0; i < cvy_trainer_params(trainer, kinds[k]) && !status; i++) {
+    for (size_t k = 0; k < n_kinds && !status; k++) {
+        for (size_t i = 0; i < cvy_trainer_params(trainer, kind_at(k)) && !status; i++) {
             cvy_param_info info;
-            if (cvy_trainer_param(trainer, kinds[k], i, &info) ||
-                !(names[total] = file_name(&info)) ||
+            if (cvy_trainer_param(trainer, kind_at(k), i, &info) ||
+                !(names[total] = file_name(trainer, &info)) ||
                 !(values[total] = malloc(info.count * sizeof **values)) ||
-                cvy_trainer_get(trainer, kinds[k], info.name, values[total], info.count)) {
+                cvy_trainer_get(trainer, kind_at(k), info.name, values[total], info.count)) {
                 total++; /* what was made of this one is freed below */
                 status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
                 break;

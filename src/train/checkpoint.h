@@ -1,7 +1,7 @@
 /* Checkpoints: all of a trainer's parameters in one safetensors file under PyTorch's state_dict
- * names (conv1.weight, bn1.running_mean), its momentum as optimizer.momentum.NAME, and strings that
- * say where training stood. Knows trainers and safetensors; what the strings mean is train.c's and
- * the program's business. */
+ * names (conv1.weight, bn1.running_mean), its optimiser's states as optimizer.STATE.NAME (STATE as
+ * cvy_trainer_state calls it: momentum), and strings that say where training stood. Knows trainers
+ * and safetensors; what the strings mean is train.c's and the program's business. */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
@@ -26,12 +26,12 @@ void checkpoint_free(struct checkpoint **checkpoint);
 /* A string of the metadata ("convoy.model"), NULL if the file has none. */
 const char *checkpoint_text(const struct checkpoint *checkpoint, const char *key);
 
-/* Sets weights and running statistics, with `momentum` also the optimiser's. All or nothing: the
+/* Sets weights and running statistics, with `states` also the optimiser's. All or nothing: the
  * trainer changes only if every tensor is there with the right shape, finite, and nothing is left
  * over. Names with `module.` or `_orig_mod.` in front, or in front of a part, as PyTorch's wrappers
  * save them, are taken without; then `wrapped` is set. */
 enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer,
-                                  cvy_context *ctx, bool momentum, char *error, size_t error_size);
+                                  cvy_context *ctx, bool states, char *error, size_t error_size);
 /* Writes atomically (files_write). metadata: an object of strings, changed. A parameter that is not
  * finite is TRAIN_NUMERIC and nothing is written. */
 enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,

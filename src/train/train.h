@@ -4,8 +4,8 @@
  *
  * A run directory holds config.json, model.json, env.json (written by the caller through
  * train_open), metrics.jsonl and checkpoint.safetensors. The loop's whole state is in the
- * checkpoint: parameters, momentum, and the position below. The order of the images is a function
- * of (seed, epoch) alone, dropout of (seed, step), so nothing else needs saving. */
+ * checkpoint: parameters, the optimiser's states, and the position below. The order of the images
+ * is a function of (seed, epoch) alone, dropout of (seed, step), so nothing else needs saving. */
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 

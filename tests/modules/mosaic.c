@@ -356,14 +356,15 @@ static void run_sgd(const struct piece *p, const struct cvy_run *run)
 {
     float *w = floats(run, p->weight), *v = floats(run, p->aux);
     const float *dw = floats(run, p->extra);
+    const double *c = run->coef[p->op.u.update.group];
     for (size_t i = 0; i < p->xs.n * p->xs.c * p->xs.h * p->xs.w; i++) {
-        double g = (double)dw[i] + (p->op.u.sgd.decay ? run->weight_decay * (double)w[i] : 0);
+        double g = (double)dw[i] + c[CVY_SGD_DECAY] * (double)w[i];
         if (v) {
-            double u = run->momentum * (double)v[i] + g;
+            double u = c[CVY_SGD_MOMENTUM] * (double)v[i] + g;
             v[i] = (float)u;
-            g = run->nesterov ? g + run->momentum * u : u;
+            g = c[CVY_SGD_NESTEROV] != 0 ? g + c[CVY_SGD_MOMENTUM] * u : u;
         }
-        w[i] = (float)((double)w[i] - run->lr * g);
+        w[i] = (float)((double)w[i] - c[CVY_SGD_LR] * g);
     }
     for (const struct packing *k = p->m->packings; k; k = k->next)
         if (k->weight == p->weight) pack(k, run);
@@ -383,7 +384,7 @@ static run_fn *const functions[CVY_OP_KINDS] = {
     [CVY_OP_PAD] = run_part,
     [CVY_OP_BN_STATS] = run_stats,
     [CVY_OP_BN_APPLY] = run_apply,
-    [CVY_OP_SGD] = run_sgd,
+    [CVY_OP_UPDATE] = run_sgd,
 };
 
 static void run_piece(const void *arg, const struct cvy_run *run, size_t task,
@@ -459,6 +460,7 @@ static int mosaic_take(void *state, struct cvy_plan *plan, const struct cvy_op_d
         return from->owner == &cvy_module || to->owner == &cvy_module;
     }
     if ((unsigned)op->kind >= CVY_OP_KINDS || !functions[op->kind]) return 0;
+    if (op->kind == CVY_OP_UPDATE && op->u.update.kind != CVY_SGD) return 0;
     if (m->mix && hash(op->name, m->mix) % 100 >= 30 + m->mix % 3 * 25) return 0;
     bool conv = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_CONV2D_BWD_DATA ||
                 op->kind == CVY_OP_CONV2D_BWD_WEIGHTS;
@@ -504,7 +506,7 @@ static enum cvy_status operands(struct piece *p, struct cvy_plan *plan)
     case CVY_OP_BN_APPLY:
         p->stats = op->in[1], p->weight = in_of(op, 2), p->bias = in_of(op, 3);
         return CVY_OK;
-    case CVY_OP_SGD:
+    case CVY_OP_UPDATE:
         p->weight = op->in[0], p->extra = op->in[1], p->aux = in_of(op, 2);
         return CVY_OK;
     default: return CVY_OK;
@@ -520,7 +522,7 @@ static bool is_activation(const struct cvy_plan *plan, int id)
 static void access_params(const struct piece *p, struct cvy_phase_desc *phase)
 {
     enum cvy_op_kind kind = p->op.kind;
-    bool update = kind == CVY_OP_SGD, gradient = kind == CVY_OP_CONV2D_BWD_WEIGHTS,
+    bool update = kind == CVY_OP_UPDATE, gradient = kind == CVY_OP_CONV2D_BWD_WEIGHTS,
          stats = kind == CVY_OP_BN_STATS;
     if (!gradient)
         access_value(phase, p->weight, CVY_READ_ALL), access_value(phase, p->bias, CVY_READ_ALL);

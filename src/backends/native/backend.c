@@ -29,7 +29,7 @@ static const struct native_family *const families[CVY_OP_KINDS] = {
     [CVY_OP_DROPOUT_BWD] = &cvyi_native_dropout,
     [CVY_OP_SOFTMAX] = &cvyi_native_loss,
     [CVY_OP_LOSS] = &cvyi_native_loss,
-    [CVY_OP_SGD] = &cvyi_native_sgd,
+    [CVY_OP_UPDATE] = &cvyi_native_update,
 };
 
 static enum cvy_status native_open(struct cvy_plan *plan, void **state)

@@ -58,10 +58,10 @@ struct native {
     X(SLOT_PARTS, "conv2d.dw: several ranges of channels")               \
     X(OUTER_BLOCKS, "conv2d.dw: more blocks than the kernel takes")      \
     X(OUTER_RANGES, "conv2d.dw: several ranges of input channels")       \
-    X(SGD_GATE, "sgd: too few weights for a task")                       \
-    X(SGD_TASKS, "sgd: several tasks")                                   \
-    X(SGD_MOST, "sgd: more than the most tasks")                         \
-    X(SGD_CELLS, "sgd: by the cells of a wide map")                      \
+    X(UPDATE_GATE, "update: too few weights for a task")                       \
+    X(UPDATE_TASKS, "update: several tasks")                                   \
+    X(UPDATE_MOST, "update: more than the most tasks")                         \
+    X(UPDATE_CELLS, "update: by the cells of a wide map")                      \
     X(INGEST_BANDS, "ingest: few cells: bands of pixels")                \
     X(FLAT_TASKS, "reorder: a parameter of several tasks")               \
     X(FEW_ROWS, "pool2d: an average with fewer rows than its window")    \
@@ -98,7 +98,7 @@ extern const struct cvy_backend cvyi_native_backend;
 
 /* CONV2D, CONV2D_BWD_DATA, CONV2D_BWD_WEIGHTS */
 extern const struct native_family cvyi_native_conv;
-extern const struct native_family cvyi_native_sgd;     /* SGD */
+extern const struct native_family cvyi_native_update;  /* the optimiser's step */
 extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
 extern const struct native_family cvyi_native_forward; /* BN_STATS, BN_APPLY, BN_INFER, ACT, POOL */
 extern const struct native_family cvyi_native_backward; /* their gradients */
@@ -311,7 +311,7 @@ struct native_packing {
 };
 
 /* Makes the buffer of a packing (all fields but .buffer filled; lives as long as the program),
- * registers its refresh and remembers it for the SGD op of the weight. */
+ * registers its refresh and remembers it for the update of the weight. */
 enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, int weight,
                                  struct native_packing *packing);
 /* Rows [o0, o1) of the weight (over all groups) to their places. */

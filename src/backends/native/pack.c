@@ -1,5 +1,5 @@
 /* Packed copies of weights, in the order in which the mac kernels read them, and who has to refresh
- * them: the caller after changing weights by name, the SGD op in every step. Every element of a
+ * them: the caller after changing weights by name, the update in every step. Every element of a
  * weight goes to exactly one place of each copy, so ranges of rows may be refreshed by different
  * tasks. Knows no convolution. */
 #include "backends/native/native.h"

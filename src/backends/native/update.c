@@ -1,83 +1,96 @@
-/* SGD: one phase per parameter. A task owns rows of the weight: it updates the master copy (the
- * user's layout) and then writes every packed copy of those rows, so that no pass over the weights
- * is spent on packing. */
+/* The optimiser's step: one phase per parameter. A task owns rows of the weight: it updates the
+ * master copy (the user's layout) and then writes every packed copy of those rows, so that no pass
+ * over the weights is spent on packing. */
 #include "backends/native/native.h"
 
 #define TASK_FLOATS ((size_t)4096) /* a task's share: large enough to pay for its start */
 /* fewer are not worth a task: biases, the first convolution of a small net */
 #define GATE_FLOATS ((size_t)1024)
 
-struct sgd_arg {
+struct update_arg {
     const struct native *native;
-    int weight, grad, velocity;
-    bool decay;
+    cvyi_update_fn *kernel;
+    int weight, grad, state[CVY_OPTIMIZER_STATES]; /* no such state: negative */
+    unsigned group;
     size_t rows, row, step; /* rows of `row` floats, so many a task */
     size_t n_packings;
     const struct native_packing **packings;
 };
 
-static int sgd_take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                    int n)
+/* NULL: none for this kind. */
+static cvyi_update_fn *kernel_of(const struct native *native, enum cvy_optimizer_kind kind)
 {
-    (void)native, (void)n;
+    switch (kind) {
+    case CVY_SGD: return native->kernels->update->sgd;
+    default: return NULL;
+    }
+}
+
+static int update_take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                       int n)
+{
+    (void)n;
+    if (!kernel_of(native, ops->u.update.kind)) return 0;
     return cvy_plan_value(plan, ops->in[0])->layout == CVY_LAYOUT_PLAIN ? 1 : 0;
 }
 
-static void sgd_run(const void *arg, const struct cvy_run *run, size_t task,
-                    struct cvy_worker *worker)
+static void update_run(const void *arg, const struct cvy_run *run, size_t task,
+                       struct cvy_worker *worker)
 {
-    const struct sgd_arg *a = arg;
+    const struct update_arg *a = arg;
     (void)worker;
     size_t r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows,
            begin = r0 * a->row;
-    struct cvyi_sgd sgd = { .lr = (float)run->lr,
-                            .mu = (float)run->momentum,
-                            .wd = a->decay ? (float)run->weight_decay : 0.0f,
-                            .nesterov = run->nesterov };
-    float *w = run->buf[a->weight], *v = native_buf(run, a->velocity);
-    a->native->kernels->update->sgd(w + begin, (const float *)run->buf[a->grad] + begin,
-                                    v ? v + begin : NULL, (r1 - r0) * a->row, &sgd);
+    float *w = run->buf[a->weight], *state[CVY_OPTIMIZER_STATES], coef[CVY_COEFS];
+    for (size_t i = 0; i < CVY_OPTIMIZER_STATES; i++) {
+        float *s = native_buf(run, a->state[i]);
+        state[i] = s ? s + begin : NULL;
+    }
+    for (size_t i = 0; i < CVY_COEFS; i++) coef[i] = (float)run->coef[a->group][i];
+    a->kernel(w + begin, (const float *)run->buf[a->grad] + begin, state, (r1 - r0) * a->row, coef);
     for (size_t i = 0; i < a->n_packings; i++)
         cvyi_native_pack_rows(a->packings[i], w, run->buf[a->packings[i]->buffer], r0, r1);
 }
 
-static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan,
-                                const struct cvy_op_desc *ops, int n, size_t first)
+static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *ops, int n, size_t first)
 {
     (void)n, (void)first;
-    struct sgd_arg *a = cvy_plan_alloc(plan, sizeof *a);
+    struct update_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     cvy_shape s = cvy_plan_value(plan, ops->in[0])->shape;
     size_t count = s.n * s.c * s.h * s.w, unit = 0;
-    *a = (struct sgd_arg){ .native = native,
-                           .weight = ops->in[0],
-                           .grad = ops->in[1],
-                           .velocity = native_in(ops, 2),
-                           .decay = ops->u.sgd.decay,
-                           .n_packings = cvyi_native_packings(native, ops->in[0]) };
+    *a = (struct update_arg){ .native = native,
+                              .kernel = kernel_of(native, ops->u.update.kind),
+                              .weight = ops->in[0],
+                              .grad = ops->in[1],
+                              .group = ops->u.update.group,
+                              .n_packings = cvyi_native_packings(native, ops->in[0]) };
+    for (int i = 0; i < CVY_OPTIMIZER_STATES; i++) a->state[i] = native_in(ops, 2 + i);
     for (size_t i = 0; i < a->n_packings && !unit; i++)
         unit = cvyi_native_packing(native, ops->in[0], i)->unit;
     a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
     a->row = a->rows ? count / a->rows : 0;
     size_t tasks = ceil_div(count, TASK_FLOATS);
     if (tasks > a->rows) tasks = a->rows;
-    if (native_chose(plan, CHOICE_SGD_MOST, tasks > 4 * NATIVE_TASKS)) tasks = 4 * NATIVE_TASKS;
-    native_chose(plan, CHOICE_SGD_TASKS, count > TASK_FLOATS);
-    native_chose(plan, CHOICE_SGD_CELLS, unit);
+    if (native_chose(plan, CHOICE_UPDATE_MOST, tasks > 4 * NATIVE_TASKS)) tasks = 4 * NATIVE_TASKS;
+    native_chose(plan, CHOICE_UPDATE_TASKS, count > TASK_FLOATS);
+    native_chose(plan, CHOICE_UPDATE_CELLS, unit);
     /* as the wide map of this weight is cut, or evenly */
     a->step = unit ? unit : tasks ? ceil_div(a->rows, tasks) : 1;
     struct native_grid grid = { unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
     struct cvy_phase_desc phase = { .name = ops->name,
-                                    .run = sgd_run,
+                                    .run = update_run,
                                     .arg = a,
                                     .blocks = grid.blocks,
                                     .parts = grid.parts,
-                                    .gate = native_chose(plan, CHOICE_SGD_GATE,
+                                    .gate = native_chose(plan, CHOICE_UPDATE_GATE,
                                                          !unit && count <= GATE_FLOATS),
                                     .flops = 4.0 * (double)count };
     native_access(&phase, a->weight, native_write(grid));
     native_access(&phase, a->grad, native_read(grid));
-    native_access(&phase, a->velocity, native_write(grid));
+    for (size_t i = 0; i < CVY_OPTIMIZER_STATES; i++)
+        native_access(&phase, a->state[i], native_write(grid));
     if (a->n_packings) {
         a->packings = cvy_plan_alloc(plan, a->n_packings * sizeof *a->packings);
         if (!a->packings) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
@@ -89,4 +102,4 @@ static enum cvy_status sgd_plan(struct native *native, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
-const struct native_family cvyi_native_sgd = { sgd_take, sgd_plan };
+const struct native_family cvyi_native_update = { update_take, update_plan };

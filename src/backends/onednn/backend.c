@@ -32,7 +32,7 @@ static const struct family {
     [CVY_OP_PAD] = { NULL, onednn_move_plan },
     [CVY_OP_SOFTMAX] = { NULL, onednn_loss_plan },
     [CVY_OP_LOSS] = { NULL, onednn_loss_plan },
-    [CVY_OP_SGD] = { NULL, onednn_sgd_plan },
+    [CVY_OP_UPDATE] = { onednn_update_take, onednn_update_plan },
 };
 
 void *onednn_alloc(struct onednn *o, size_t bytes)

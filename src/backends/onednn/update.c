@@ -7,7 +7,7 @@ struct sgd {
     struct onednn *o;
     int w, dw, v;
     size_t n;
-    bool decay;
+    unsigned group;
 };
 
 struct rates {
@@ -36,11 +36,12 @@ static void run_sgd(const void *arg, const struct cvy_run *run, size_t task,
     size_t at = task * SGD_TASK, n = a->n - at < SGD_TASK ? a->n - at : SGD_TASK;
     float *w = (float *)run->buf[a->w] + at, *v = a->v < 0 ? NULL : (float *)run->buf[a->v] + at;
     const float *dw = (const float *)run->buf[a->dw] + at;
-    const struct rates r = { (float)run->lr, (float)run->momentum,
-                             a->decay ? (float)run->weight_decay : 0 };
+    const double *coef = run->coef[a->group];
+    const struct rates r = { (float)coef[CVY_SGD_LR], (float)coef[CVY_SGD_MOMENTUM],
+                             (float)coef[CVY_SGD_DECAY] };
     (void)worker;
     switch ((r.decay != 0) + 2 * (v && r.momentum != 0) +
-            4 * (v && r.momentum != 0 && run->nesterov)) {
+            4 * (v && r.momentum != 0 && coef[CVY_SGD_NESTEROV] != 0)) {
     case 0: descend(r, w, dw, v, n, false, false, false); break;
     case 1: descend(r, w, dw, v, n, true, false, false); break;
     case 2: descend(r, w, dw, v, n, false, true, false); break;
@@ -51,8 +52,15 @@ static void run_sgd(const void *arg, const struct cvy_run *run, size_t task,
     onednn_look(a->o, a->w, task, w, n);
 }
 
-enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan,
-                                const struct cvy_op_desc *ops, int *n, size_t first)
+int onednn_update_take(const struct onednn *o, const struct cvy_plan *plan,
+                       const struct cvy_op_desc *ops, int n)
+{
+    (void)o, (void)plan, (void)n;
+    return ops[0].u.update.kind == CVY_SGD; /* others: the next backend, and a repacking */
+}
+
+enum cvy_status onednn_update_plan(struct onednn *o, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     const cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
@@ -60,7 +68,7 @@ enum cvy_status onednn_sgd_plan(struct onednn *o, struct cvy_plan *plan,
     (void)n, (void)first;
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *a = (struct sgd){
-        o, op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.sgd.decay
+        o, op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.update.group
     };
     struct cvy_phase_desc phase = {
         .name = op->name, .run = run_sgd, .arg = a, .parts = (a->n + SGD_TASK - 1) / SGD_TASK

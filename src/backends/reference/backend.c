@@ -29,7 +29,7 @@ static cvyi_ref_fn *const functions[CVY_OP_KINDS] = {
     [CVY_OP_DROPOUT_BWD] = cvyi_ref_dropout,
     [CVY_OP_SOFTMAX] = cvyi_ref_softmax,
     [CVY_OP_LOSS] = cvyi_ref_loss,
-    [CVY_OP_SGD] = cvyi_ref_sgd,
+    [CVY_OP_UPDATE] = cvyi_ref_update,
     [CVY_OP_PAD] = cvyi_ref_pad,
 };
 
@@ -77,7 +77,7 @@ static void access_value(struct cvy_phase_desc *phase, const struct cvyi_ref_val
 /* Which inputs are updated in place. */
 static bool in_place(const struct cvyi_ref *r, int k)
 {
-    return (r->op.kind == CVY_OP_BN_STATS && k >= 1) || (r->op.kind == CVY_OP_SGD && k != 1);
+    return (r->op.kind == CVY_OP_BN_STATS && k >= 1) || (r->op.kind == CVY_OP_UPDATE && k != 1);
 }
 
 static double conv_flops(const struct cvyi_ref *r)

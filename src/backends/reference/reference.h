@@ -53,6 +53,6 @@ cvyi_ref_fn cvyi_ref_pool, cvyi_ref_pool_bwd; /* pool.c */
 cvyi_ref_fn cvyi_ref_add, cvyi_ref_concat, cvyi_ref_slice, cvyi_ref_pad,
     cvyi_ref_dropout;                        /* elementwise.c */
 cvyi_ref_fn cvyi_ref_softmax, cvyi_ref_loss; /* loss.c */
-cvyi_ref_fn cvyi_ref_sgd;                    /* update.c */
+cvyi_ref_fn cvyi_ref_update;                 /* update.c */
 
 #endif

@@ -1,19 +1,31 @@
-/* SGD with momentum, Nesterov and weight decay in double, as written at struct cvy_sgd_desc; a rate
- * of 0 takes no part. */
+/* The optimisers' steps in double, as written at struct cvy_optimizer_desc; a rate of 0 takes no
+ * part. */
 #include "reference.h"
 
-void cvyi_ref_sgd(const struct cvyi_ref *r, const struct cvy_run *run)
+static void sgd(double *w, const double *dw, double *const *state, size_t n, const double *c)
 {
-    double *w = (double *)cvyi_ref_in(r, run, 0), *v = (double *)cvyi_ref_in(r, run, 2);
-    const double *dw = cvyi_ref_in(r, run, 1);
-    double decay = r->op.u.sgd.decay ? run->weight_decay : 0;
-    for (size_t i = 0; i < r->in[0].shape.n * cvyi_ref_image(r->in[0].shape); i++) {
+    double *v = state[0], momentum = c[CVY_SGD_MOMENTUM];
+    for (size_t i = 0; i < n; i++) {
         double g = dw[i];
-        if (decay != 0) g += decay * w[i];
+        if (c[CVY_SGD_DECAY] != 0) g += c[CVY_SGD_DECAY] * w[i];
         if (v) {
-            v[i] = run->momentum != 0 ? run->momentum * v[i] + g : g;
-            g = run->nesterov ? g + run->momentum * v[i] : v[i];
+            v[i] = momentum != 0 ? momentum * v[i] + g : g;
+            g = c[CVY_SGD_NESTEROV] != 0 ? g + momentum * v[i] : v[i];
         }
-        w[i] -= run->lr * g;
+        w[i] -= c[CVY_SGD_LR] * g;
     }
+}
+
+typedef void step_fn(double *w, const double *dw, double *const *state, size_t n, const double *c);
+static step_fn *const steps[CVY_OPTIMIZER_KINDS] = {
+    [CVY_SGD] = sgd,
+};
+
+void cvyi_ref_update(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    double *state[CVY_OPTIMIZER_STATES];
+    for (int i = 0; i < CVY_OPTIMIZER_STATES; i++) state[i] = (double *)cvyi_ref_in(r, run, 2 + i);
+    steps[r->op.u.update.kind]((double *)cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1), state,
+                               r->in[0].shape.n * cvyi_ref_image(r->in[0].shape),
+                               run->coef[r->op.u.update.group]);
 }

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "convoy/backend.h"
+
 #define CVYI_LANES 16
 
 /* --------------------------------------------------------------------------------------------- mac
@@ -224,14 +226,13 @@ typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t
                                    const int32_t label[16], unsigned n_lanes, float smoothing,
                                    float scale, float loss[16], uint8_t correct[16]);
 
-/* g = wd ? fma(wd, w, dw) : dw; v = mu ? fma(mu, v, g) : g; w = fma(-lr, mu && nesterov ? fma(mu,
- * v, g) : v, w). Any n. */
-struct cvyi_sgd {
-    float lr, mu, wd;
-    bool nesterov;
-};
-typedef void cvyi_sgd_fn(float *w, const float *dw, float *v, size_t n,
-                         const struct cvyi_sgd *s); /* v NULL: mu = 0 */
+/* An optimiser's step: its states, NULL where it has none, and its coefficients by the names of
+ * backend.h, as floats. Any n.
+ *  sgd   {lr, mu, wd, nesterov}, state v (NULL: mu = 0):
+ *        g = wd ? fma(wd, w, dw) : dw; v = mu ? fma(mu, v, g) : g;
+ *        w = fma(-lr, mu && nesterov ? fma(mu, v, g) : v, w) */
+typedef void cvyi_update_fn(float *w, const float *dw, float *const *state, size_t n,
+                            const float *coef);
 /* dst[i] = (float)(sum over s in order, in double, of src[s*stride + i]). Any n. */
 typedef void cvyi_fold_fn(float *dst, const float *src, size_t n_slots, size_t stride, size_t n);
 /* dst[i] = sum over lanes (fold tree) of src[i*16 + l], n results */
@@ -267,7 +268,7 @@ typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
     X(transpose, transpose, )
 /* clang-format on */
 #define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(cross_entropy, cross_entropy, )
-#define CVYI_UPDATE_KERNELS(X) X(sgd, sgd, ) X(fold, fold, ) X(fold_lanes, fold_lanes, )
+#define CVYI_UPDATE_KERNELS(X) X(sgd, update, ) X(fold, fold, ) X(fold_lanes, fold_lanes, )
 
 #define CVYI_MEMBER(name, type, count) cvyi_##type##_fn *name count;
 struct cvyi_mac_kernels {

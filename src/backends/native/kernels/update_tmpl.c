@@ -40,9 +40,10 @@ V_FN void sgd_step(struct step s, float *w, const float *dw, float *v, size_t n,
 }
 
 V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, float *v, size_t n,
-                  const struct cvyi_sgd *s)
+                  const float *coef)
 {
-    const struct step step = { kind, decay, v_set1(-s->lr), v_set1(s->mu), v_set1(s->wd) };
+    const struct step step = { kind, decay, v_set1(-coef[CVY_SGD_LR]),
+                               v_set1(coef[CVY_SGD_MOMENTUM]), v_set1(coef[CVY_SGD_DECAY]) };
     size_t i = 0;
     for (; i + VL <= n; i += VL) sgd_step(step, w + i, dw + i, v ? v + i : NULL, VL, false);
     if (i < n) sgd_step(step, w + i, dw + i, v ? v + i : NULL, n - i, true);
@@ -50,13 +51,15 @@ V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, flo
 
 /* A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what
  * w holds, not even a NaN or an infinity. */
-#define K_SGD(kind) \
-    (s->wd != 0 ? sgd_row(kind, true, w, dw, v, n, s) : sgd_row(kind, false, w, dw, v, n, s))
-static void sgd(float *w, const float *dw, float *v, size_t n, const struct cvyi_sgd *s)
+#define K_SGD(kind)                                                    \
+    (coef[CVY_SGD_DECAY] != 0 ? sgd_row(kind, true, w, dw, v, n, coef) \
+                              : sgd_row(kind, false, w, dw, v, n, coef))
+static void sgd(float *w, const float *dw, float *const *state, size_t n, const float *coef)
 {
-    assert(v || s->mu == 0);
-    if (s->mu == 0) K_SGD(NONE);
-    else if (s->nesterov) K_SGD(NESTEROV);
+    float *v = state[0];
+    assert(v || coef[CVY_SGD_MOMENTUM] == 0);
+    if (coef[CVY_SGD_MOMENTUM] == 0) K_SGD(NONE);
+    else if (coef[CVY_SGD_NESTEROV] != 0) K_SGD(NESTEROV);
     else K_SGD(PLAIN);
 }
 

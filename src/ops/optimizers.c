@@ -1,0 +1,190 @@
+/* The optimisers: one record each. Names, states and hyper-parameters as checkpoints, model files
+ * and options call them, and the coefficients of a step; how they are applied to weights is the
+ * backends' affair. Adding one: docs/adding-an-operator.md. */
+#include <float.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ops/ops.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define AT(member) .name = #member, .offset = offsetof(cvy_optimizer_desc, member)
+#define ANY 1e30 /* no upper end */
+
+#define LR(x)                                                    \
+    {                                                            \
+        AT(lr), .help = "learning rate", .usual = x, .most = ANY \
+    }
+#define WEIGHT_DECAY(x, words)                                   \
+    {                                                            \
+        AT(weight_decay), .help = words, .usual = x, .most = ANY \
+    }
+#define DECAY_ALL                                                                        \
+    {                                                                                    \
+        AT(decay_all), .help = "weight decay of biases, gamma and beta, too", .most = 1, \
+                       .flag = true                                                      \
+    }
+#define INFO(a_name, hypers, states)                                                           \
+    {                                                                                          \
+        .name = a_name, .n_hypers = COUNT(hypers), .n_states = COUNT(states), .hyper = hypers, \
+        .state = states                                                                        \
+    }
+
+/* ----------------------------------------------------------------------------------------- SGD */
+
+static const char *const sgd_states[] = { "momentum" };
+static const cvy_hyper_info sgd_hypers[] = {
+    LR(0.1),
+    { AT(momentum), .help = "momentum of SGD, in [0, 1)", .most = 1, .below = true },
+    WEIGHT_DECAY(0, "L2 penalty's factor on the weights of convolutions and linear layers"),
+    { AT(nesterov), .help = "Nesterov's momentum", .most = 1, .flag = true, .needs = "momentum" },
+    DECAY_ALL,
+};
+
+static size_t sgd_keeps(const cvy_optimizer_desc *d) { return d->momentum != 0; }
+
+static void sgd_coefficients(const cvy_optimizer_desc *d, uint64_t step, double coef[CVY_COEFS])
+{
+    (void)step;
+    coef[CVY_SGD_LR] = d->lr;
+    coef[CVY_SGD_MOMENTUM] = d->momentum;
+    coef[CVY_SGD_DECAY] = d->weight_decay;
+    coef[CVY_SGD_NESTEROV] = d->nesterov;
+}
+
+/* ---------------------------------------------------------------------------------------- all */
+
+static const struct cvyi_optimizer optimizers[CVY_OPTIMIZER_KINDS] = {
+    [CVY_SGD] = { INFO("sgd", sgd_hypers, sgd_states), sgd_keeps, sgd_coefficients },
+};
+
+const struct cvyi_optimizer *cvyi_optimizer(enum cvy_optimizer_kind kind)
+{
+    return &optimizers[kind];
+}
+
+const cvy_optimizer_info *cvy_optimizer_describe(enum cvy_optimizer_kind kind)
+{
+    return (unsigned)kind < CVY_OPTIMIZER_KINDS ? &optimizers[kind].info : NULL;
+}
+
+bool cvy_optimizer_from_name(const char *name, enum cvy_optimizer_kind *kind)
+{
+    for (size_t k = 0; name && kind && k < CVY_OPTIMIZER_KINDS; k++)
+        if (!strcmp(name, optimizers[k].info.name)) {
+            *kind = (enum cvy_optimizer_kind)k;
+            return true;
+        }
+    return false;
+}
+
+/* The member as it stands. */
+static double read(const cvy_hyper_info *h, const cvy_optimizer_desc *desc)
+{
+    const char *at = (const char *)desc + h->offset;
+    return h->flag ? *(const bool *)at : *(const double *)(const void *)at;
+}
+
+static double meant(const cvy_hyper_info *h, const cvy_optimizer_desc *desc)
+{
+    double value = read(h, desc);
+    if (!h->zero_is_usual) return value;
+    if (value == 0) return h->usual;
+    return value == DBL_MIN ? 0 : value;
+}
+
+double cvy_hyper_get(const cvy_hyper_info *hyper, const cvy_optimizer_desc *desc)
+{
+    CVYI_OWN_FLOATS(NULL);
+    return meant(hyper, desc);
+}
+
+static void write(const cvy_hyper_info *h, cvy_optimizer_desc *desc, double value)
+{
+    char *at = (char *)desc + h->offset;
+    if (h->flag) *(bool *)at = value != 0;
+    else *(double *)(void *)at = value == 0 && h->zero_is_usual ? DBL_MIN : value;
+}
+
+void cvy_optimizer_usual(enum cvy_optimizer_kind kind, cvy_optimizer_desc *desc)
+{
+    CVYI_OWN_FLOATS(NULL);
+    const cvy_optimizer_info *info = cvy_optimizer_describe(kind);
+    *desc = (cvy_optimizer_desc){ .kind = kind };
+    for (size_t i = 0; info && i < info->n_hypers; i++)
+        write(&info->hyper[i], desc, info->hyper[i].usual);
+}
+
+void cvy_hyper_set(const cvy_hyper_info *hyper, cvy_optimizer_desc *desc, double value)
+{
+    CVYI_OWN_FLOATS(NULL);
+    write(hyper, desc, value);
+}
+
+static const cvy_hyper_info *find(const cvy_optimizer_info *info, const char *name)
+{
+    for (size_t i = 0; i < info->n_hypers; i++)
+        if (!strcmp(info->hyper[i].name, name)) return &info->hyper[i];
+    return NULL;
+}
+
+static enum cvy_status check_range(struct cvy_context *ctx, const cvy_hyper_info *h, double x)
+{
+    char most[32] = " or more";
+    if (x >= h->least && (h->below ? x < h->most : x <= h->most)) return CVY_OK; /* no NaN */
+    if (h->most < ANY) snprintf(most, sizeof most, " to %s%g", h->below ? "below " : "", h->most);
+    return cvyi_fail(ctx, CVY_E_ARG, "%s is %g, expected %g%s", h->name, x, h->least, most);
+}
+
+bool cvyi_optimizer_given(const cvy_optimizer_desc *desc)
+{
+    bool given = desc->kind != 0;
+    for (size_t k = 0; k < CVY_OPTIMIZER_KINDS; k++)
+        for (size_t i = 0; i < optimizers[k].info.n_hypers; i++)
+            given = given || read(&optimizers[k].info.hyper[i], desc) != 0;
+    return given;
+}
+
+/* A hyper-parameter of other kinds alone would have no effect. */
+static enum cvy_status check_others(struct cvy_context *ctx, const cvy_optimizer_desc *desc)
+{
+    const cvy_optimizer_info *own = &optimizers[desc->kind].info;
+    for (size_t k = 0; k < CVY_OPTIMIZER_KINDS; k++)
+        for (size_t i = 0; i < optimizers[k].info.n_hypers; i++) {
+            const cvy_hyper_info *h = &optimizers[k].info.hyper[i];
+            if (read(h, desc) != 0 && !find(own, h->name))
+                return cvyi_fail(ctx, CVY_E_ARG, "%s has no %s", own->name, h->name);
+        }
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_optimizer_check(struct cvy_context *ctx, cvy_optimizer_desc *desc)
+{
+    if ((unsigned)desc->kind >= CVY_OPTIMIZER_KINDS)
+        return cvyi_fail(ctx, CVY_E_ARG, "optimizer %d is not one of enum cvy_optimizer_kind",
+                         (int)desc->kind);
+    const cvy_optimizer_info *info = &optimizers[desc->kind].info;
+    CVYI_TRY(check_others(ctx, desc));
+    for (size_t i = 0; i < info->n_hypers; i++) {
+        const cvy_hyper_info *h = &info->hyper[i];
+        double value = meant(h, desc);
+        CVYI_TRY(check_range(ctx, h, value));
+        if (h->needs && value != 0 && meant(find(info, h->needs), desc) == 0)
+            return cvyi_fail(ctx, CVY_E_ARG, "%s needs a %s", h->name, h->needs);
+    }
+    for (size_t i = 0; i < info->n_hypers; i++) {
+        const cvy_hyper_info *h = &info->hyper[i];
+        if (!h->flag) *(double *)(void *)((char *)desc + h->offset) = meant(h, desc);
+    }
+    return CVY_OK;
+}
+
+void cvyi_optimizer_coefficients(const cvy_optimizer_desc *desc, uint64_t step,
+                                 double coef[CVYI_GROUPS][CVY_COEFS])
+{
+    cvy_optimizer_desc plain = *desc;
+    memset(coef, 0, CVYI_GROUPS * sizeof *coef);
+    plain.weight_decay = 0;
+    optimizers[desc->kind].coefficients(desc, step, coef[CVYI_GROUP_DECAYS]);
+    optimizers[desc->kind].coefficients(&plain, step, coef[CVYI_GROUP_PLAIN]);
+}
