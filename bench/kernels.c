@@ -257,8 +257,8 @@ static const struct {
 };
 
 static const char *const act_names[] = {
-#define X(name) #name,
-    CVYI_ACTS(X)
+#define X(NAME, name, ...) #name,
+    CVY_ACTIVATIONS(X)
 #undef X
         "relu_x",
 };

@@ -13,12 +13,11 @@
 
 #include <cmocka.h>
 
+#include "acts.h"
 #include "check.h"
 #include "convoy/convoy.h"
 
-enum { DEPTH = 4, CLASSES = 3, BATCH = 6, MOST_PARAMS = 40000, ACTS = 6, SHARE = 64 };
-static const char *const act_names[ACTS] = { "sigmoid",    "tanh", "relu",
-                                             "leaky_relu", "elu",  "softplus" };
+enum { DEPTH = 4, CLASSES = 3, BATCH = 6, MOST_PARAMS = 40000, ACTS = CHECK_ACTS, SHARE = 64 };
 
 static bool all; /* --all */
 
@@ -86,7 +85,7 @@ static const char *describe(const struct chain *c)
     static char text[256];
     snprintf(text, sizeof text,
              "%s of %s (alpha %g), %zu channels, %zu x %zu, kernel %zu, read at %zu by '%c'%s",
-             c->layers, act_names[c->act.kind], c->act.alpha, c->channels, c->size, c->size,
+             c->layers, check_acts[c->act.kind].name, c->act.alpha, c->channels, c->size, c->size,
              c->kernel, c->at, c->reader ? c->reader : '-', c->first ? ", first" : "");
     return text;
 }
@@ -448,15 +447,7 @@ static void every_layer_with_every_number_of_images(void **state)
 
 static double act_of(const cvy_act_desc *d, double x)
 {
-    switch (d->kind) {
-    case CVY_SIGMOID: return 1 / (1 + exp(-x));
-    case CVY_TANH: return tanh(x);
-    case CVY_RELU: return fmax(x, 0);
-    case CVY_LEAKY_RELU: return x < 0 ? 0.01 * x : x;
-    case CVY_ELU: return x < 0 ? expm1(x) : x;
-    case CVY_SOFTPLUS: return log1p(exp(x));
-    }
-    return NAN;
+    return check_acts[d->kind].value(x, check_acts[d->kind].alpha);
 }
 
 /* c is a convolution that changes nothing: c = x. */
@@ -513,8 +504,8 @@ static void compute_form(int w, enum form form, const cvy_act_desc *act, size_t 
         double want = form_value(form, act, (double)x[i]);
         if (!(fabs((double)y[i] - want) <= 4e-6))
             fail_msg("%s: %s, %s, %zu channels: %.9g of %g, not %.9g", whos[w].name,
-                     form_names[form], act_names[act->kind], channels, (double)y[i], (double)x[i],
-                     want);
+                     form_names[form], check_acts[act->kind].name, channels, (double)y[i],
+                     (double)x[i], want);
     }
     cvy_predictor_destroy(&p);
     cvy_net_destroy(&net);

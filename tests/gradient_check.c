@@ -64,8 +64,9 @@ static cvy_tensor bn(struct build *b, cvy_tensor x)
 
 static cvy_tensor act(struct build *b, cvy_tensor x, enum cvy_act_kind kind)
 {
+    bool other = maybe(b);
     return cvy_activation(b->net, x, NULL,
-                          &(cvy_act_desc){ .kind = kind, .alpha = maybe(b) ? 0.3 : 0 });
+                          &(cvy_act_desc){ kind, other ? 0.3 : 0, other ? 0.5 : 0 });
 }
 
 static cvy_tensor pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind, size_t kernel,
@@ -120,15 +121,9 @@ static cvy_tensor op_batch_norm_frozen(struct build *b, cvy_tensor x)
                           &(cvy_batch_norm_desc){ .frozen = true, .no_affine = maybe(b) });
 }
 
-static cvy_tensor op_sigmoid(struct build *b, cvy_tensor x) { return cvy_sigmoid(b->net, x); }
-static cvy_tensor op_tanh(struct build *b, cvy_tensor x) { return act(b, x, CVY_TANH); }
-static cvy_tensor op_relu(struct build *b, cvy_tensor x)
-{
-    return cvy_activation(b->net, x, NULL, &(cvy_act_desc){ CVY_RELU, 0, maybe(b) ? 0.5 : 0 });
-}
-static cvy_tensor op_leaky_relu(struct build *b, cvy_tensor x) { return act(b, x, CVY_LEAKY_RELU); }
-static cvy_tensor op_elu(struct build *b, cvy_tensor x) { return act(b, x, CVY_ELU); }
-static cvy_tensor op_softplus(struct build *b, cvy_tensor x) { return act(b, x, CVY_SOFTPLUS); }
+#define OP_ACT(NAME, name, ...) \
+    static cvy_tensor op_##name(struct build *b, cvy_tensor x) { return act(b, x, CVY_##NAME); }
+CVY_ACTIVATIONS(OP_ACT)
 
 static cvy_tensor random_pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind)
 {
@@ -483,13 +478,8 @@ static void test_operators(void **state)
         { "batch_norm", op_batch_norm },
         { "batch_norm over n", op_batch_norm_features },
         { "batch_norm frozen", op_batch_norm_frozen },
-        { "sigmoid", op_sigmoid },
-        { "tanh", op_tanh },
-        { "relu", op_relu },
-        { "leaky relu", op_leaky_relu },
-        { "elu", op_elu },
-        { "softplus", op_softplus },
-        { "max pool", op_max_pool },
+#define SUBJECT(NAME, name, ...) { #name, op_##name },
+        CVY_ACTIVATIONS(SUBJECT){ "max pool", op_max_pool },
         { "average pool", op_avg_pool },
         { "global average pool", op_global_avg_pool },
         { "add", op_add },

@@ -14,6 +14,7 @@
 
 #include <float.h>
 
+#include "acts.h"
 #include "check.h"
 #include "convoy/convoy.h"
 
@@ -612,7 +613,7 @@ static bool draw_act(struct parity *p)
     draw_shape(p, 9);
     c->dst = c->src;
     c->pass = (enum cvy_pass)check_below(&p->r, 3);
-    c->act.kind = (enum cvy_act_kind)check_below(&p->r, 6);
+    c->act.kind = (enum cvy_act_kind)check_below(&p->r, CHECK_ACTS);
     c->act.alpha = maybe(p) ? 0 : (double)check_uniform(&p->r, 0.01f, 1.5f);
     c->act.relu_grad_at_zero = maybe(p) ? 0.5 : 0;
     return true;
@@ -633,7 +634,8 @@ static void case_act(struct parity *p)
     c->pass = backward ? CVY_FORWARD : c->pass;
     p->who = "reference";
     if (!run(p, p->reference, &(cvy_op_args){ .src = x, .dst = y[0] })) return;
-    double ulps = c->act.kind <= CVY_LEAKY_RELU ? 4 : 8; /* in u, halves of an ulp */
+    double ulps = fmax(4, 2 * check_act_ulps(c->act.kind)) *
+                  fmax(1, c->act.alpha); /* in u, halves of an ulp */
     if (!backward) {
         if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] },
                         &(cvy_op_args){ .src = x, .dst = y[2] }))

@@ -83,7 +83,8 @@ struct cvy_value {
  *          What is OPAQUE must be taken by its owner
  *  BN_BWD_REDUCE  sums[2][c] in double: Σdy, Σdy·x̂
  *  BN_INFER, BN_INFER_BWD  also in training, of a frozen one
- *  ACT_BWD needs x where relu_grad_at_zero != 0, else y; POOL_BWD x of a maximum only
+ *  ACT_BWD has x where CVY_ACTIVATIONS says so or relu_grad_at_zero != 0, else y; POOL_BWD x of a
+ *          maximum only
  *  ADD     also sums gradients that meet
  *  CONCAT  along c; SLICE: channels [slice.c0, c0 + c), its gradient; PAD: channels [slice.c0, c0 +
  *          c) are x, others 0

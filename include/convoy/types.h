@@ -89,6 +89,20 @@ typedef struct cvy_batch_norm_desc {
 } cvy_batch_norm_desc;
 
 enum cvy_act_kind { CVY_SIGMOID = 0, CVY_TANH, CVY_RELU, CVY_LEAKY_RELU, CVY_ELU, CVY_SOFTPLUS };
+/* What there is to know about a kind but its arithmetic, in the order of the enum:
+ *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
+ * Settings are none, alpha (positive and finite) or at_zero (relu_grad_at_zero). The gradient is
+ * told by the output, unless it needs the input. Monotone is f(a) <= f(b) wherever a <= b: only
+ * then may a maximum behind it be taken first. False unless it is proven. */
+/* clang-format off */
+#define CVY_ACTIVATIONS(X)                             \
+    X(SIGMOID,    sigmoid,    none,    0,    false, true) \
+    X(TANH,       tanh,       none,    0,    false, true) \
+    X(RELU,       relu,       at_zero, 0,    false, true) \
+    X(LEAKY_RELU, leaky_relu, alpha,   0.01, false, true) \
+    X(ELU,        elu,        alpha,   1,    false, true) \
+    X(SOFTPLUS,   softplus,   none,    0,    false, true)
+/* clang-format on */
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;
     double alpha; /* leaky slope (0 means 0.01), ELU alpha (0 means 1) */

@@ -98,9 +98,11 @@ static const struct field batch_norm_fields[] = {
     { "zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
-static const struct field relu_fields[] = { { "grad_at_zero", REAL, false,
-                                              AT(act.relu_grad_at_zero), 0, 1, NULL },
-                                            { NULL, SIZE, false, 0, 0, 0, NULL } };
+/* What CVY_ACTIVATIONS calls the settings of a kind. */
+static const struct field none_fields[] = { { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct field at_zero_fields[] = { { "grad_at_zero", REAL, false,
+                                                 AT(act.relu_grad_at_zero), 0, 1, NULL },
+                                               { NULL, SIZE, false, 0, 0, 0, NULL } };
 static const struct field alpha_fields[] = { { "alpha", REAL_OVER, false, AT(act.alpha), 0, 1e30,
                                                NULL },
                                              { NULL, SIZE, false, 0, 0, 0, NULL } };
@@ -191,13 +193,9 @@ static const struct layer_type layer_types[] = {
     { "conv2d", conv2d_fields, -1, 1, 1, true, build_conv2d },
     { "linear", linear_fields, -1, 1, 1, true, build_linear },
     { "batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm },
-    { "sigmoid", NULL, CVY_SIGMOID, 1, 1, false, build_act },
-    { "tanh", NULL, CVY_TANH, 1, 1, false, build_act },
-    { "relu", relu_fields, CVY_RELU, 1, 1, false, build_act },
-    { "leaky_relu", alpha_fields, CVY_LEAKY_RELU, 1, 1, false, build_act },
-    { "elu", alpha_fields, CVY_ELU, 1, 1, false, build_act },
-    { "softplus", NULL, CVY_SOFTPLUS, 1, 1, false, build_act },
-    { "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
+#define ACTIVATION(NAME, name, settings, ...) \
+    { #name, settings##_fields, CVY_##NAME, 1, 1, false, build_act },
+    CVY_ACTIVATIONS(ACTIVATION){ "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
     { "global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool },
     { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
     { "flatten", NULL, -1, 1, 1, false, build_flatten },

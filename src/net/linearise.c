@@ -51,14 +51,14 @@ static void mark(struct walk *w, cvy_tensor output)
                 w->used[cvyi_net_source(w->net, &w->net->node[i], k)] = 1;
 }
 
-/* Whether max(f(x)) is f(max(x)), gradients included: every activation here is non-decreasing
- * (alpha is positive). A tie of f(x) alone, by rounding or where f is flat, may then go to another
+/* Whether max(f(x)) is f(max(x)), gradients included: not unless the list of activations says that
+ * f never decreases. A tie of f(x) alone, by rounding or where f is flat, may then go to another
  * pixel; a rule that shares it out among all is a matter of f(x). */
 static bool commute(const struct cvyi_node *act, const struct cvyi_node *pool)
 {
     return act->kind == CVYI_NODE_ACT && pool->kind == CVYI_NODE_POOL &&
            pool->u.pool.kind == CVY_POOL_MAX && pool->u.pool.tie == CVY_TIE_FIRST &&
-           !(act->u.act.kind == CVY_RELU && act->u.act.relu_grad_at_zero != 0);
+           cvyi_act_commutes(&act->u.act);
 }
 
 /* A maximum of activations is the activation of the maximum, which is computed once a window, not

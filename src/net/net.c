@@ -197,15 +197,12 @@ cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
 
 cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cvy_act_desc *desc)
 {
-    static const char *const prefix[] = {
-        "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus"
-    };
     if (!net) return CVY_NO_TENSOR;
     if (!desc)
         return fail(net, CVY_E_ARG, "activation '%s': the descriptor is NULL", name ? name : "");
+    const struct cvyi_activation *kind = cvyi_activation(desc->kind);
     return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_ACT, .u.act = *desc },
-                    (unsigned)desc->kind <= CVY_SOFTPLUS ? prefix[desc->kind] : "activation", name,
-                    &x, 1, NULL);
+                    kind ? kind->name : "activation", name, &x, 1, NULL);
 }
 
 cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x)

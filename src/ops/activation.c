@@ -1,19 +1,57 @@
-/* activation: elementwise functions. Their gradients need y only, except ReLU's with a value at
- * zero of its own. */
+/* activation: elementwise functions. What is known of each is the list of types.h; here it becomes
+ * a table. */
 #include <math.h>
 
 #include "ops/operators.h"
 
+enum { none, alpha, at_zero }; /* what the list calls settings */
+
+#define RECORD(NAME, key, settings, default_alpha, from_x, increases) \
+    { .name = #key,                                                   \
+      .has_alpha = (settings) == alpha,                               \
+      .has_at_zero = (settings) == at_zero,                           \
+      .alpha = (default_alpha),                                       \
+      .by_x = (from_x),                                               \
+      .monotone = (increases) },
+static const struct cvyi_activation kinds[] = { CVY_ACTIVATIONS(RECORD) };
+
+/* The list has the order of the enum. */
+#define PLACE(NAME, ...) PLACE_##NAME,
+enum { CVY_ACTIVATIONS(PLACE) };
+#define IN_PLACE(NAME, ...) \
+    _Static_assert((int)PLACE_##NAME == (int)CVY_##NAME, "CVY_ACTIVATIONS: CVY_" #NAME);
+CVY_ACTIVATIONS(IN_PLACE)
+
+const struct cvyi_activation *cvyi_activation(enum cvy_act_kind kind)
+{
+    return (unsigned)kind < sizeof kinds / sizeof *kinds ? &kinds[kind] : NULL;
+}
+
+static bool splits_at_zero(const cvy_act_desc *d)
+{
+    return kinds[d->kind].has_at_zero && d->relu_grad_at_zero != 0;
+}
+
+bool cvyi_act_by_x(const cvy_act_desc *d) { return kinds[d->kind].by_x || splits_at_zero(d); }
+
+/* A ReLU with a gradient at zero: of a window's zeros and negative numbers, all zero behind it, the
+ * first gets the gradient, which may be the one or the other. */
+bool cvyi_act_commutes(const cvy_act_desc *d)
+{
+    return kinds[d->kind].monotone && !splits_at_zero(d);
+}
+
 enum cvy_status cvyi_act_check(struct cvy_context *ctx, const char *name, cvy_act_desc *d)
 {
     if (!name) name = "op";
-    if ((unsigned)d->kind > CVY_SOFTPLUS)
+    const struct cvyi_activation *kind = cvyi_activation(d->kind);
+    if (!kind)
         return cvyi_fail(ctx, CVY_E_ARG, "activation '%s': kind %d is not one of enum cvy_act_kind",
                          name, (int)d->kind);
-    if (d->alpha == 0) d->alpha = d->kind == CVY_LEAKY_RELU ? 0.01 : d->kind == CVY_ELU ? 1 : 0;
+    if (d->alpha == 0) d->alpha = kind->alpha;
     /* the gradient tells the sides of zero apart by y, whose sign is x's only where alpha is
      * positive */
-    if ((d->kind == CVY_LEAKY_RELU || d->kind == CVY_ELU) && !(d->alpha > 0 && isfinite(d->alpha)))
+    if (kind->has_alpha && !(d->alpha > 0 && isfinite(d->alpha)))
         return cvyi_fail(ctx, CVY_E_ARG,
                          "activation '%s': alpha is %g, expected a positive finite number", name,
                          d->alpha);
@@ -47,7 +85,7 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
                      int dy, const bool *want_dx, int *dx)
 {
     if (!want_dx[0]) return;
-    bool by_x = node->u.act.kind == CVY_RELU && node->u.act.relu_grad_at_zero != 0;
+    bool by_x = cvyi_act_by_x(&node->u.act);
     dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
                             node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ACT_BWD, "%s.dx", node->name);

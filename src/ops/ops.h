@@ -139,6 +139,19 @@ enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_p
 enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
                                       cvy_batch_norm_desc *desc, cvy_shape x);
 enum cvy_status cvyi_act_check(struct cvy_context *ctx, const char *name, cvy_act_desc *desc);
+/* The record of a kind, made from the list of types.h; NULL if there is no such kind. */
+struct cvyi_activation {
+    const char *name; /* "leaky_relu" */
+    bool has_alpha, has_at_zero;
+    double alpha;  /* the default */
+    bool by_x;     /* its gradient needs the input */
+    bool monotone; /* never decreases */
+};
+const struct cvyi_activation *cvyi_activation(enum cvy_act_kind kind);
+/* Of a checked descriptor: whether the gradient reads the input; whether max(f(x)) is f(max(x)),
+ * gradients included. */
+bool cvyi_act_by_x(const cvy_act_desc *desc);
+bool cvyi_act_commutes(const cvy_act_desc *desc);
 enum cvy_status cvyi_dropout_check(struct cvy_context *ctx, const char *name,
                                    cvy_dropout_desc *desc);
 

@@ -312,7 +312,7 @@ enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cv
     enum cvy_status status = cvyi_act_check(ctx, NULL, &d);
     if (status != CVY_OK) return abandon(&b, status);
     if ((unsigned)pass > CVY_BACKWARD_DATA) return bad_pass(&b, "activation", pass);
-    bool by_x = d.kind == CVY_RELU && d.relu_grad_at_zero != 0;
+    bool by_x = cvyi_act_by_x(&d);
     unary(&b, pass, CVY_OP_ACT, CVY_OP_ACT_BWD, by_x, !by_x)->u.act = d;
     return finish(&b, pass != CVY_FORWARD_INFER, out);
 }

@@ -325,14 +325,15 @@ struct act_bwd {
     float alpha;
 };
 
-/* ReLU with a gradient at zero asks the input where zero was; everything else is told by the
- * output. */
+/* Of input and output the op has the one that its kind asks. A ReLU that has the input is told by
+ * it where zero was. */
 static struct act_bwd act_bwd_of(const struct cvy_op_desc *op)
 {
     const cvy_act_desc *d = &op->u.act;
-    if (d->kind == CVY_RELU && d->relu_grad_at_zero != 0)
-        return (struct act_bwd){ CVYI_RELU_X, native_in(op, 1), (float)d->relu_grad_at_zero };
-    return (struct act_bwd){ (int)d->kind, native_in(op, 2), (float)d->alpha };
+    int x = native_in(op, 1), saved = x >= 0 ? x : native_in(op, 2);
+    if (d->kind == CVY_RELU && x >= 0)
+        return (struct act_bwd){ CVYI_RELU_X, saved, (float)d->relu_grad_at_zero };
+    return (struct act_bwd){ (int)d->kind, saved, (float)d->alpha };
 }
 
 static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)

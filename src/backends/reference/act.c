@@ -1,51 +1,82 @@
-/* Activations in double. NaN stays NaN. Gradients from the output, or from the input where it is
- * given (ReLU whose derivative at 0 is not 0). */
+/* Activations in double, two functions a kind of CVY_ACTIVATIONS: the value at x, and dy times the
+ * derivative; told by s, which is y, or x where the list says so. NaN stays NaN and is larger than
+ * any number. */
 #include "reference.h"
 
 #include <math.h>
 
-static double act(const cvy_act_desc *d, double x)
+struct kind {
+    double (*value)(const cvy_act_desc *d, double x);
+    double (*through)(const cvy_act_desc *d, double s, double dy);
+};
+
+static double value_sigmoid(const cvy_act_desc *d, double x)
 {
-    switch (d->kind) {
-    case CVY_SIGMOID: return 1.0 / (1.0 + exp(-x));
-    case CVY_TANH: return tanh(x);
-    case CVY_RELU: return x < 0 ? 0.0 : x;
-    case CVY_LEAKY_RELU: return x < 0 ? d->alpha * x : x;
-    case CVY_ELU: return x < 0 ? d->alpha * expm1(x) : x;
-    case CVY_SOFTPLUS: return (x > 0 ? x : 0.0) + log1p(exp(-fabs(x)));
-    }
-    return NAN;
+    (void)d;
+    return 1.0 / (1.0 + exp(-x));
+}
+static double through_sigmoid(const cvy_act_desc *d, double y, double dy)
+{
+    (void)d;
+    return dy * (y * (1.0 - y));
 }
 
-/* dy through a ReLU: passed on or not, never multiplied by 0 (an infinite dy is no NaN where the
- * ReLU is off). A NaN is larger than any number. */
-static double through_relu(const cvy_act_desc *d, double x, double dy)
+static double value_tanh(const cvy_act_desc *d, double x)
 {
-    if (x == 0 && d->relu_grad_at_zero != 0) return d->relu_grad_at_zero * dy;
-    return x <= 0 ? 0 : dy;
+    (void)d;
+    return tanh(x);
+}
+static double through_tanh(const cvy_act_desc *d, double y, double dy)
+{
+    (void)d;
+    return dy * (1.0 - y * y);
 }
 
-/* dy times the derivative; x is 0 or has the sign of y (alpha is positive) and is used for ReLU
- * only. */
-static double through(const cvy_act_desc *d, double x, double y, double dy)
+static double value_relu(const cvy_act_desc *d, double x)
 {
-    switch (d->kind) {
-    case CVY_SIGMOID: return dy * (y * (1.0 - y));
-    case CVY_TANH: return dy * (1.0 - y * y);
-    case CVY_RELU: return through_relu(d, x, dy);
-    case CVY_LEAKY_RELU: return y <= 0 ? d->alpha * dy : dy;
-    case CVY_ELU: return y <= 0 ? dy * (y + d->alpha) : dy;
-    case CVY_SOFTPLUS: return dy * -expm1(-y);
-    }
-    return NAN;
+    (void)d;
+    return x < 0 ? 0.0 : x;
 }
+/* Passed on or not, never multiplied by 0 (an infinite dy is no NaN where the ReLU is off). x is
+ * given where zero has a derivative of its own, and has the sign of y. */
+static double through_relu(const cvy_act_desc *d, double s, double dy)
+{
+    if (s == 0 && d->relu_grad_at_zero != 0) return d->relu_grad_at_zero * dy;
+    return s <= 0 ? 0 : dy;
+}
+
+static double value_leaky_relu(const cvy_act_desc *d, double x) { return x < 0 ? d->alpha * x : x; }
+static double through_leaky_relu(const cvy_act_desc *d, double y, double dy)
+{
+    return y <= 0 ? d->alpha * dy : dy;
+}
+
+static double value_elu(const cvy_act_desc *d, double x) { return x < 0 ? d->alpha * expm1(x) : x; }
+static double through_elu(const cvy_act_desc *d, double y, double dy)
+{
+    return y <= 0 ? dy * (y + d->alpha) : dy;
+}
+
+static double value_softplus(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    return (x > 0 ? x : 0.0) + log1p(exp(-fabs(x)));
+}
+static double through_softplus(const cvy_act_desc *d, double y, double dy)
+{
+    (void)d;
+    return dy * -expm1(-y);
+}
+
+#define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
+static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 
 void cvyi_ref_act(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const double *x = cvyi_ref_in(r, run, 0);
     double *y = cvyi_ref_out(r, run, 0);
     for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++)
-        y[i] = act(&r->op.u.act, x[i]);
+        y[i] = kinds[r->op.u.act.kind].value(&r->op.u.act, x[i]);
 }
 
 void cvyi_ref_act_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
@@ -53,8 +84,6 @@ void cvyi_ref_act_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
     const double *dy = cvyi_ref_in(r, run, 0), *x = cvyi_ref_in(r, run, 1),
                  *y = cvyi_ref_in(r, run, 2);
     double *dx = cvyi_ref_out(r, run, 0);
-    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++) {
-        double yi = y ? y[i] : act(&r->op.u.act, x[i]);
-        dx[i] = through(&r->op.u.act, x ? x[i] : yi, yi, dy[i]);
-    }
+    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++)
+        dx[i] = kinds[r->op.u.act.kind].through(&r->op.u.act, x ? x[i] : y[i], dy[i]);
 }

@@ -242,10 +242,12 @@ typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
  * X(name, type, count): a pointer to cvyi_TYPE_fn, or an array of them. One family of kernels is
  * one template and one const struct per ISA; its members are made from these lists, and
  * tests/kernel_check_*.c does not compile without a check for each of them. Activation kernels come
- * per kind, in the order of enum cvy_act_kind (+ relu_x for act_bwd). */
-#define CVYI_ACTS(X) X(sigmoid) X(tanh) X(relu) X(leaky_relu) X(elu) X(softplus)
-#define CVYI_N_ACTS 6
-#define CVYI_RELU_X CVYI_N_ACTS /* index of relu_x in the backward arrays */
+ * per kind, in the order of CVY_ACTIVATIONS (+ relu_x for act_bwd). */
+#define CVYI_ACT_INDEX(NAME, ...) CVYI_ACT_##NAME,
+enum {
+    CVY_ACTIVATIONS(CVYI_ACT_INDEX) CVYI_N_ACTS,
+    CVYI_RELU_X = CVYI_N_ACTS /* index of relu_x in the backward arrays */
+};
 
 #define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
 /* clang-format off */

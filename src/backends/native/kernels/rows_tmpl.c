@@ -5,12 +5,12 @@
  * of a pixel (V_PARTS of them), so all lanes of a column are treated alike. Knows nothing of
  * images, nets or threads. */
 #include "kernels.h"
-#include "math_tmpl.h"
+#include "act_tmpl.h"
 
 #include <assert.h>
 
-#define K_ENUM(name) A_##name,
-enum { CVYI_ACTS(K_ENUM) A_relu_x, A_none };
+#define K_ENUM(NAME, name, ...) A_##name,
+enum { CVY_ACTIVATIONS(K_ENUM) A_relu_x, A_none };
 
 /* ---------------------------------------------------------------------------------- activations */
 
@@ -19,18 +19,10 @@ enum { CVYI_ACTS(K_ENUM) A_relu_x, A_none };
 
 V_FN void act_eval(int kind, int N, vf *v, vf alpha)
 {
+#define K_VALUE(NAME, name, ...) \
+    case A_##name: value_##name(N, v, alpha); break;
     switch (kind) {
-    case A_sigmoid: v_sigmoid(N, v, v); break;
-    case A_tanh: v_tanh(N, v, v); break;
-    /* a NaN stays; not v_max, which may flush a denormal where scalar code hands it on */
-    case A_relu:
-        V_EACH (N) v[j] = v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]);
-        break;
-    case A_leaky_relu:
-        V_EACH (N) v[j] = v_select(v_gt(v[j], v_zero()), v[j], v_mul(alpha, v[j]));
-        break;
-    case A_elu: v_elu(N, v, v, alpha); break;
-    case A_softplus: v_softplus(N, v, v); break;
+        CVY_ACTIVATIONS(K_VALUE)
     default: break;
     }
 }
@@ -58,7 +50,7 @@ V_FN void act_row(int kind, bool norm, float *y, const float *x, size_t n,
     for (; i < n; i += VL) act_block(kind, norm, 1, y + i, x + i, m, a, b, al);
 }
 
-#define K_ACT(name)                                                                              \
+#define K_ACT(NAME, name, ...)                                                                   \
     static void act_##name(float *y, const float *x, size_t n, float alpha)                      \
     {                                                                                            \
         act_row(A_##name, false, y, x, n, NULL, alpha);                                          \
@@ -68,30 +60,21 @@ V_FN void act_row(int kind, bool norm, float *y, const float *x, size_t n,
     {                                                                                            \
         act_row(A_##name, true, y, x, n, c, alpha);                                              \
     }
-CVYI_ACTS(K_ACT)
+CVY_ACTIVATIONS(K_ACT)
 
 static void norm(float *y, const float *x, size_t n, const struct cvyi_affine *c, float alpha)
 {
     act_row(A_none, true, y, x, n, c, alpha);
 }
 
-/* The gradient through the activation; `s` is what the forward pass saved. Compared so that a NaN
- * is on the side of the positive: it is the largest value there is. */
+/* The gradient through the activation; `s` is what the forward pass saved. */
 V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
 {
-    vf one = v_set1(1), zero = v_zero();
+#define K_THROUGH(NAME, name, ...) \
+    case A_##name: return through_##name(dy, s, alpha);
     switch (kind) {
-    case A_sigmoid: return v_mul(dy, v_mul(s, v_sub(one, s)));
-    case A_tanh: return v_mul(dy, v_fnma(s, s, one));
-    case A_relu: return v_select(v_ge(zero, s), zero, dy);
-    case A_leaky_relu: return v_select(v_ge(zero, s), v_mul(alpha, dy), dy);
-    case A_elu: return v_select(v_ge(zero, s), v_mul(dy, v_add(s, alpha)), dy);
-    case A_softplus: {
-        vf m[1];
-        v_one_minus_exp_neg(1, m, &s);
-        return v_mul(dy, m[0]);
-    }
-    default: return v_select(v_ge(zero, s), v_maskz(v_eq(s, zero), v_mul(alpha, dy)), dy);
+        CVY_ACTIVATIONS(K_THROUGH)
+    default: return through_relu_x(dy, s, alpha);
     }
 }
 
@@ -189,7 +172,7 @@ static void bn_reduce(const float *g, const float *x, size_t n, float m, float s
     reduce_row(A_none, NULL, g, NULL, x, n, 0, m, s1, s2);
 }
 
-#define K_ACT_BWD(name)                                                                 \
+#define K_ACT_BWD(NAME, name, ...)                                                      \
     static void act_bwd_##name(float *g, const float *dy, const float *saved, size_t n, \
                                float alpha)                                             \
     {                                                                                   \
@@ -204,8 +187,8 @@ static void bn_reduce(const float *g, const float *x, size_t n, float m, float s
     {                                                                                   \
         reduce_row(A_##name, g, dy, saved, x, n, alpha, m, s1, s2);                     \
     }
-CVYI_ACTS(K_ACT_BWD)
-K_ACT_BWD(relu_x)
+CVY_ACTIVATIONS(K_ACT_BWD)
+K_ACT_BWD(RELU, relu_x)
 
 /* --------------------------------------------------------------------------------- element-wise */
 
@@ -790,20 +773,20 @@ static void narrow(float *y, const double *x, size_t n)
 
 /* ------------------------------------------------------------------------------------ the table */
 
-#define K_ACT_PTR(name) act_##name,
-#define K_NORM_PTR(name) norm_act_##name,
-#define K_BWD_PTR(name) act_bwd_##name,
-#define K_RED_PTR(name) act_bwd_reduce_##name,
+#define K_ACT_PTR(NAME, name, ...) act_##name,
+#define K_NORM_PTR(NAME, name, ...) norm_act_##name,
+#define K_BWD_PTR(NAME, name, ...) act_bwd_##name,
+#define K_RED_PTR(NAME, name, ...) act_bwd_reduce_##name,
 
 extern const struct cvyi_rows_kernels KFN(rows);
 const struct cvyi_rows_kernels KFN(rows) = {
     .bn_stats = bn_stats,
     .norm = norm,
-    .act = { CVYI_ACTS(K_ACT_PTR) },
-    .norm_act = { CVYI_ACTS(K_NORM_PTR) },
-    .act_bwd = { CVYI_ACTS(K_BWD_PTR) act_bwd_relu_x },
+    .act = { CVY_ACTIVATIONS(K_ACT_PTR) },
+    .norm_act = { CVY_ACTIVATIONS(K_NORM_PTR) },
+    .act_bwd = { CVY_ACTIVATIONS(K_BWD_PTR) act_bwd_relu_x },
     .bn_reduce = bn_reduce,
-    .act_bwd_reduce = { CVYI_ACTS(K_RED_PTR) act_bwd_reduce_relu_x },
+    .act_bwd_reduce = { CVY_ACTIVATIONS(K_RED_PTR) act_bwd_reduce_relu_x },
     .bn_dx = bn_dx,
     .each_stats = each_stats,
     .each_norm = each_norm,

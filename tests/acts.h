@@ -1,0 +1,103 @@
+/* What activations are, in double, by their formulas: the tests' own list, which knows nothing of
+ * the library's. It does not compile without two functions for every kind of CVY_ACTIVATIONS:
+ *
+ *  want_NAME(x, alpha)           f(x)
+ *  want_through_NAME(dy, s, alpha)   dy times f', told by y, or by x where the list says so
+ */
+#ifndef CVYI_TESTS_ACTS_H
+#define CVYI_TESTS_ACTS_H
+
+#include <math.h>
+#include <stdbool.h>
+
+#include "convoy/types.h"
+
+static inline double want_sigmoid(double x, double alpha)
+{
+    (void)alpha;
+    return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
+}
+static inline double want_through_sigmoid(double dy, double y, double alpha)
+{
+    (void)alpha;
+    return dy * (y * (1 - y));
+}
+
+static inline double want_tanh(double x, double alpha)
+{
+    (void)alpha;
+    return tanh(x);
+}
+static inline double want_through_tanh(double dy, double y, double alpha)
+{
+    (void)alpha;
+    return dy * (1 - y * y);
+}
+
+static inline double want_relu(double x, double alpha)
+{
+    (void)alpha;
+    return x < 0 ? 0 : x;
+}
+static inline double want_through_relu(double dy, double y, double alpha)
+{
+    (void)alpha;
+    return y <= 0 ? 0 : dy;
+}
+
+static inline double want_leaky_relu(double x, double alpha) { return x < 0 ? alpha * x : x; }
+static inline double want_through_leaky_relu(double dy, double y, double alpha)
+{
+    return y <= 0 ? alpha * dy : dy;
+}
+
+static inline double want_elu(double x, double alpha) { return x < 0 ? alpha * expm1(x) : x; }
+static inline double want_through_elu(double dy, double y, double alpha)
+{
+    return y <= 0 ? dy * (y + alpha) : dy;
+}
+
+static inline double want_softplus(double x, double alpha)
+{
+    (void)alpha;
+    return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
+}
+static inline double want_through_softplus(double dy, double y, double alpha)
+{
+    (void)alpha;
+    return dy * -expm1(-y);
+}
+
+struct check_act {
+    const char *name;
+    bool has_alpha;
+    double alpha; /* the default */
+    bool by_x, monotone;
+    double (*value)(double x, double alpha);
+    double (*through)(double dy, double s, double alpha);
+};
+
+static const struct check_act check_acts[] = {
+#define none 0
+#define alpha 1
+#define at_zero 0
+#define CHECK_ACT(NAME, name, settings, standard, by_x, monotone) \
+    { #name, settings, standard, by_x, monotone, want_##name, want_through_##name },
+    CVY_ACTIVATIONS(CHECK_ACT)
+#undef CHECK_ACT
+#undef none
+#undef alpha
+#undef at_zero
+};
+enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
+
+/* How many ulp native's value may be off, by kind; what is not listed is rounded once. */
+static inline double check_act_ulps(enum cvy_act_kind kind)
+{
+    static const double ulps[CHECK_ACTS] = {
+        [CVY_SIGMOID] = 2, [CVY_TANH] = 2, [CVY_ELU] = 2, [CVY_SOFTPLUS] = 2
+    };
+    return ulps[kind];
+}
+
+#endif
