@@ -112,8 +112,8 @@ check_sanitizers() {
     configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
     export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1
-    suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite module -t 6
-    suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module -t 6
+    suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite once --no-suite module -t 6
+    suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module --no-suite once -t 6
     unset CVYI_TEST_STEPS UBSAN_OPTIONS ASAN_OPTIONS
 }
 check_clang() {
@@ -121,13 +121,14 @@ check_clang() {
     say "building: Clang, release, oneDNN linked in"
     (export CC=clang CXX=clang++; configure "$build-clang" --buildtype=release -Donednn=enabled -Donednn_builtin=true)
     compile "$build-clang"
-    suite "tests (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" -t 2
+    suite "tests (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" --no-suite once -t 2
+    suite "the same bits (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" -t 2 equal_bits golden_torch
 }
 check_debug() {
     say "building: GCC, debug, no OpenMP"
     configure "$build-debug" --buildtype=debug -Doptimization=1 -Dopenmp=disabled -Dbench=disabled # unoptimized kernels take minutes, and find no more
     compile "$build-debug"
-    suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint -t 6
+    suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint --no-suite once -t 6
 }
 # oneDNN 3.2 from PyPI in an environment of its own, then the distribution's (2.6 in Debian 12), which the build is left with.
 check_onednn() {
