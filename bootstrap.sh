@@ -5,7 +5,7 @@
 #   ./bootstrap.sh test              install what is missing, build, run the test suite (under 5 minutes on 2 cores); says at
 #                                    the end what it left out, and why
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
-#                                    in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 20 minutes)
+#                                    in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 20 to 25 minutes)
 #   ./bootstrap.sh coverage          which lines and branches of src/ the whole suite executes (about 15 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
