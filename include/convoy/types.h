@@ -190,6 +190,10 @@ CVY_API const cvy_optimizer_info *cvy_optimizer_describe(enum cvy_optimizer_kind
 CVY_API bool cvy_optimizer_from_name(const char *name, enum cvy_optimizer_kind *kind);
 /* A descriptor of that kind with each hyper-parameter at what is usual. */
 CVY_API void cvy_optimizer_usual(enum cvy_optimizer_kind kind, cvy_optimizer_desc *desc);
+/* The hyper-parameter of that name; NULL if the kind has none. */
+CVY_API const cvy_hyper_info *cvy_hyper_find(const cvy_optimizer_info *info, const char *name);
+/* Whether the value is in the range. NaN is in none. */
+CVY_API bool cvy_hyper_accepts(const cvy_hyper_info *hyper, double value);
 /* A hyper-parameter (a flag: 0 or 1) of a descriptor as it is meant; and writing it so that it
  * means `value`. */
 CVY_API double cvy_hyper_get(const cvy_hyper_info *hyper, const cvy_optimizer_desc *desc);

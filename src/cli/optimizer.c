@@ -75,13 +75,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 const struct argp cli_optimizer_argp = { .options = options, .parser = parse };
 
-static const cvy_hyper_info *find(const cvy_optimizer_info *info, const char *name)
-{
-    for (size_t i = 0; i < info->n_hypers; i++)
-        if (!strcmp(info->hyper[i].name, name)) return &info->hyper[i];
-    return NULL;
-}
-
 static const char *option_of(const char *name)
 {
     for (size_t i = 0; i < n_hypers; i++)
@@ -94,7 +87,7 @@ int cli_optimizer_apply(const struct cli_optimizer *o, cvy_optimizer_desc *desc)
     if (o->chosen && o->kind != desc->kind) cvy_optimizer_usual(o->kind, desc);
     const cvy_optimizer_info *info = cvy_optimizer_describe(desc->kind);
     for (size_t i = 0; i < n_hypers; i++) {
-        const cvy_hyper_info *h = find(info, hypers[i]->name);
+        const cvy_hyper_info *h = cvy_hyper_find(info, hypers[i]->name);
         if (!o->has[i]) continue;
         if (!h) return cli_fail(CLI_USAGE, "--%s: %s has no such setting", names[i], info->name);
         cvy_hyper_set(h, desc, o->value[i]);
@@ -102,7 +95,7 @@ int cli_optimizer_apply(const struct cli_optimizer *o, cvy_optimizer_desc *desc)
     for (size_t i = 0; i < info->n_hypers; i++) {
         const cvy_hyper_info *h = &info->hyper[i];
         if (h->needs && cvy_hyper_get(h, desc) != 0 &&
-            cvy_hyper_get(find(info, h->needs), desc) == 0)
+            cvy_hyper_get(cvy_hyper_find(info, h->needs), desc) == 0)
             return cli_fail(CLI_USAGE, "--%s needs --%s", option_of(h->name), option_of(h->needs));
     }
     return CLI_OK;
@@ -151,8 +144,7 @@ bool cli_optimizer_restore(cvy_optimizer_desc *desc, const json_t *json)
         const json_t *found = json_object_get(json, h->name);
         double value = h->flag ? json_is_true(found) : json_number_value(found);
         bool typed = h->flag ? json_is_boolean(found) : json_is_number(found);
-        if (!typed || value < h->least || !(h->below ? value < h->most : value <= h->most))
-            return false;
+        if (!typed || !cvy_hyper_accepts(h, value)) return false;
         cvy_hyper_set(h, desc, value);
     }
     return true;

@@ -533,14 +533,6 @@ static enum model_status read_optimizer(const struct reader *r, const json_t *na
     return MODEL_OK;
 }
 
-static const cvy_hyper_info *find_hyper(const cvy_optimizer_desc *desc, const char *key)
-{
-    const cvy_optimizer_info *info = cvy_optimizer_describe(desc->kind);
-    for (size_t i = 0; i < info->n_hypers; i++)
-        if (!strcmp(info->hyper[i].name, key)) return &info->hyper[i];
-    return NULL;
-}
-
 static enum model_status read_hyper(const struct reader *r, const cvy_hyper_info *h,
                                     const json_t *value, cvy_optimizer_desc *desc)
 {
@@ -570,7 +562,8 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
     json_object_foreach((json_t *)json, key, value)
     { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const struct field *f = find_field(default_fields, key);
-        const cvy_hyper_info *hyper = find_hyper(&d->optimizer, key);
+        const cvy_hyper_info *hyper =
+            cvy_hyper_find(cvy_optimizer_describe(d->optimizer.kind), key);
         enum model_status status = MODEL_OK;
         if (f) {
             status = read_field(r, f, value, d);

@@ -121,17 +121,24 @@ void cvy_hyper_set(const cvy_hyper_info *hyper, cvy_optimizer_desc *desc, double
     write(hyper, desc, value);
 }
 
-static const cvy_hyper_info *find(const cvy_optimizer_info *info, const char *name)
+const cvy_hyper_info *cvy_hyper_find(const cvy_optimizer_info *info, const char *name)
 {
+    CVYI_OWN_FLOATS(NULL);
     for (size_t i = 0; i < info->n_hypers; i++)
         if (!strcmp(info->hyper[i].name, name)) return &info->hyper[i];
     return NULL;
 }
 
+bool cvy_hyper_accepts(const cvy_hyper_info *hyper, double value)
+{
+    CVYI_OWN_FLOATS(NULL);
+    return value >= hyper->least && (hyper->below ? value < hyper->most : value <= hyper->most);
+}
+
 static enum cvy_status check_range(struct cvy_context *ctx, const cvy_hyper_info *h, double x)
 {
     char most[32] = " or more";
-    if (x >= h->least && (h->below ? x < h->most : x <= h->most)) return CVY_OK; /* no NaN */
+    if (cvy_hyper_accepts(h, x)) return CVY_OK;
     if (h->most < ANY) snprintf(most, sizeof most, " to %s%g", h->below ? "below " : "", h->most);
     return cvyi_fail(ctx, CVY_E_ARG, "%s is %g, expected %g%s", h->name, x, h->least, most);
 }
@@ -152,7 +159,7 @@ static enum cvy_status check_others(struct cvy_context *ctx, const cvy_optimizer
     for (size_t k = 0; k < CVY_OPTIMIZER_KINDS; k++)
         for (size_t i = 0; i < optimizers[k].info.n_hypers; i++) {
             const cvy_hyper_info *h = &optimizers[k].info.hyper[i];
-            if (read(h, desc) != 0 && !find(own, h->name))
+            if (read(h, desc) != 0 && !cvy_hyper_find(own, h->name))
                 return cvyi_fail(ctx, CVY_E_ARG, "%s has no %s", own->name, h->name);
         }
     return CVY_OK;
@@ -169,7 +176,7 @@ enum cvy_status cvyi_optimizer_check(struct cvy_context *ctx, cvy_optimizer_desc
         const cvy_hyper_info *h = &info->hyper[i];
         double value = meant(h, desc);
         CVYI_TRY(check_range(ctx, h, value));
-        if (h->needs && value != 0 && meant(find(info, h->needs), desc) == 0)
+        if (h->needs && value != 0 && meant(cvy_hyper_find(info, h->needs), desc) == 0)
             return cvyi_fail(ctx, CVY_E_ARG, "%s needs a %s", h->name, h->needs);
     }
     for (size_t i = 0; i < info->n_hypers; i++) {
