@@ -49,6 +49,26 @@ static void what_is_no_module_is_refused(void **state)
     refused("adder,adder", CVY_E_ARG, "\"adder\"", "twice");
 }
 
+/* However many directories were looked into, the message says so in the room that it has. */
+static void long_searches_are_told(void **state)
+{
+    (void)state;
+    char path[16 * 63 + 1] = "";
+    for (int i = 0; i < 16; i++) snprintf(path + 63 * i, 64, "%s/%061d", i ? ":" : "/", i);
+    cvy_context *ctx;
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .backends = "nowhere", .backend_path = path },
+                           &ctx),
+        CVY_E_ARG);
+    char want[512];
+    snprintf(want, sizeof want,
+             "convoy-nowhere.so in //%061d, /%061d, /%061d, ...; CVY_BACKEND_PATH names further "
+             "directories",
+             0, 1, 2);
+    if (!strstr(cvy_message(ctx), want)) fail_msg("\"%s\"", cvy_message(ctx));
+    cvy_context_destroy(&ctx);
+}
+
 /* Nothing of a module of another version is believed but the number; one may call what this library
  * does not have. */
 static void other_versions_are_refused(void **state)
@@ -493,6 +513,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_available_is_listed),
         cmocka_unit_test(a_module_computes),
         cmocka_unit_test(other_versions_are_refused),
+        cmocka_unit_test(long_searches_are_told),
         cmocka_unit_test(false_claims_are_refused),
         cmocka_unit_test(lenet_follows_native),
         cmocka_unit_test(lenet_follows_native_without_fusion),

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -469,6 +470,85 @@ static void refusals(void **state)
     cvy_context_destroy(&ctx);
 }
 
+/* --------------------------------------------------------------------------------------- clocks
+ * Two phases after each other, each told its own time: both threads work 5 ms in the first at the
+ * same time, and the second does nothing. */
+
+static atomic_int arrived;
+
+static double clock_of(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void slow_run(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
+{
+    (void)run, (void)task, (void)worker;
+    if (arg) return;
+    double start = clock_of();
+    for (arrived++; arrived < 2 && clock_of() - start < 10;) continue; /* the other thread's task */
+    for (start = clock_of(); clock_of() - start < 0.005;) continue;
+}
+
+static enum cvy_status slow_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                 int n, size_t first)
+{
+    (void)state, (void)first;
+    for (int i = 0; i < n; i++) {
+        struct cvy_phase_desc phase = { .name = ops[i].name,
+                                        .run = slow_run,
+                                        .arg = strcmp(ops[i].name, "slow") ? (void *)1 : NULL,
+                                        .parts = 2,
+                                        .access = { { ops[i].in[0], CVY_READ_ALL },
+                                                    { ops[i].out[0], CVY_WRITE_ALL } },
+                                        .n_access = 2 };
+        enum cvy_status status = cvy_plan_phase(plan, &phase);
+        if (status) return status;
+    }
+    return CVY_OK;
+}
+
+static void every_phase_has_its_clock(void **state)
+{
+    (void)state;
+    struct cvy_backend slow = toy_backend;
+    slow.plan = slow_plan;
+    const struct cvy_backend *backends[] = { &slow };
+    struct cvyi_program_options options = { .capacity = IMAGES,
+                                            .backends = backends,
+                                            .n_backends = 1 };
+    const cvy_shape shape = { IMAGES, CHANNELS, PIXELS, 1 };
+    cvy_context *ctx;
+    struct cvyi_list list;
+    struct cvy_plan *plan;
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2 }, &ctx), CVY_OK);
+    cvyi_list_init(&list, ctx);
+    const char *name[] = { "slow", "quick" };
+    int value = cvyi_list_value(&list, CVY_ROLE_WEIGHT, shape, "x");
+    for (int i = 0; i < 2; i++) {
+        struct cvy_op_desc *op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name[i]);
+        cvyi_op_in(op, value);
+        cvyi_op_out(op, value = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, shape, "y%d", i));
+    }
+    assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_OK);
+    assert_int_equal(plan->n_phases, 2);
+    assert_true(cvyi_program_profile(plan, true));
+    arrived = 0;
+    assert_int_equal(cvyi_program_run(plan, &(struct cvy_run){ .n = IMAGES }), CVY_OK);
+    for (size_t p = 0; p < 2; p++) {
+        cvy_phase_info info;
+        assert_int_equal(cvyi_program_phase(plan, p, &info), CVY_OK);
+        bool is_slow = !strcmp(info.name, "slow");
+        if (is_slow ? info.seconds < 0.01 : info.seconds >= 0.005)
+            fail_msg("%s took %g s", info.name, info.seconds);
+    }
+    cvyi_program_destroy(&plan);
+    cvy_context_destroy(&ctx);
+}
+
 /* ----------------------------------------------------------------------------------- whole nets */
 
 static cvy_tensor small_net(cvy_net *net)
@@ -765,9 +845,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_never_overlaps),    cmocka_unit_test(memory_overflow_is_told),
         cmocka_unit_test(random_programs),          cmocka_unit_test(refusals),
-        cmocka_unit_test(aliases_meet_at_barriers), cmocka_unit_test(any_mix_of_backends),
-        cmocka_unit_test(step_allocates_nothing),   cmocka_unit_test(any_allocation_may_fail),
-        cmocka_unit_test(steps_refuse_bad_batches),
+        cmocka_unit_test(aliases_meet_at_barriers), cmocka_unit_test(every_phase_has_its_clock),
+        cmocka_unit_test(any_mix_of_backends),      cmocka_unit_test(step_allocates_nothing),
+        cmocka_unit_test(any_allocation_may_fail),  cmocka_unit_test(steps_refuse_bad_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

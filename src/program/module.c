@@ -70,6 +70,15 @@ static bool next(struct search *s, char dir[PATH_MAX])
     return true;
 }
 
+/* What does not fit is three points. */
+static void append(char *text, size_t room, const char *more)
+{
+    size_t length = strlen(text);
+    if (length >= 3 && !strcmp(text + length - 3, "...")) return;
+    bool fits = length + strlen(more) + sizeof "..." <= room;
+    strcpy(text + length, fits ? more : "...");
+}
+
 /* The first DIR/convoy-NAME.so. The directories that were looked into are written down in
  * `tried`. */
 static bool find(const struct cvy_context *ctx, const char *name, char path[PATH_MAX], char *tried,
@@ -78,13 +87,13 @@ static bool find(const struct cvy_context *ctx, const char *name, char path[PATH
     struct search s = search(ctx);
     for (char dir[PATH_MAX]; next(&s, dir);) {
         if ((size_t)snprintf(path, PATH_MAX, "%s/convoy-%s.so", dir, name) >= PATH_MAX) continue;
-        strncat(tried, *tried ? ", " : "", room - strlen(tried) - 1);
-        strncat(tried, dir, room - strlen(tried) - 1);
+        if (*tried) append(tried, room, ", ");
+        append(tried, room, dir);
         if (access(path, F_OK) == 0) return true;
         if (errno == ENOENT || errno == ENOTDIR) continue;
-        /* there may be one, but it cannot be seen */
-        strncat(tried, ": ", room - strlen(tried) - 1);
-        strncat(tried, strerror(errno), room - strlen(tried) - 1);
+        int why = errno; /* there may be one, but it cannot be seen */
+        append(tried, room, ": ");
+        append(tried, room, strerror(why));
     }
     return false;
 }
@@ -117,7 +126,7 @@ static enum cvy_status check_version(struct cvy_context *ctx, const char *path,
 enum cvy_status cvyi_module_open(struct cvy_context *ctx, const char *name,
                                  const struct cvy_backend **out)
 {
-    char path[PATH_MAX], own[PATH_MAX], tried[384] = "";
+    char path[PATH_MAX], own[PATH_MAX], tried[256] = "";
     if (!find(ctx, name, path, tried, sizeof tried)) {
         const char *help = strcmp(name, "onednn")
                                ? "CVY_BACKEND_PATH names further directories"
