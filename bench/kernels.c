@@ -7,6 +7,7 @@
 
 #include "backends/native/kernels/kernels.h"
 #include "bench.h"
+#include "ops/ops.h"
 
 enum { MAX_N = 16 * 1024, CLASSES = 10, SLOTS = 16 };
 
@@ -119,9 +120,9 @@ static void call_outer(struct kernel *c)
     static void call_##name(struct kernel *c) { statement; }
 
 static const struct cvyi_affine affine = { 0.1f, 1.5f, 0.2f };
-static const float rates[CVY_COEFS] = { [CVY_SGD_MOMENTUM] = 0.9f, [CVY_SGD_DECAY] = 1e-4f };
 static const struct cvyi_bn_dx bn_dx = { 0.1f, 1.5f, 0.2f, 0.3f };
 static float lane_sums[3][16];
+static float moments[CVY_OPTIMIZER_STATES][MAX_N];
 static double wide[MAX_N]; /* a gradient in double */
 
 /* Pools see rows of 16 pixels' width; 2x2 windows of stride 2, as LeNet's. */
@@ -203,6 +204,20 @@ static void each(struct kernel *c, int which)
     }
 }
 
+/* An optimiser's step with every hyper-parameter at work. */
+static void step_each(struct kernel *c)
+{
+    const cvy_optimizer_info *info = cvy_optimizer_describe((enum cvy_optimizer_kind)c->index);
+    cvy_optimizer_desc desc = { .kind = (enum cvy_optimizer_kind)c->index };
+    double coefs[CVYI_GROUPS][CVY_COEFS];
+    float coef[CVY_COEFS], *state[CVY_OPTIMIZER_STATES];
+    for (size_t i = 0; i < info->n_hypers; i++) cvy_hyper_set(&info->hyper[i], &desc, 0.1);
+    cvyi_optimizer_coefficients(&desc, 100, coefs);
+    for (size_t i = 0; i < CVY_COEFS; i++) coef[i] = (float)coefs[CVYI_GROUP_DECAYS][i];
+    for (size_t i = 0; i < CVY_OPTIMIZER_STATES; i++) state[i] = moments[i];
+    c->k->update->step[c->index](c->y, c->x, state, c->n, coef);
+}
+
 ROW(bn_stats, 1, c->k->rows->bn_stats(c->x, c->n, lane_sums[0], lane_sums[1], lane_sums[2]))
 ROW(norm, 2, c->k->rows->norm(c->y, c->x, c->n, &affine, 0))
 ROW(bn_reduce, 2, c->k->rows->bn_reduce(c->x, c->z, c->n, 0.1f, lane_sums[0], lane_sums[1]))
@@ -232,7 +247,7 @@ ROW(from_lanes, 2, ingest_each(c, 3))
 ROW(transpose, 2, c->k->lanes->transpose(c->y, c->n / 16, c->x, 16, c->n / 16, c->n / 16))
 ROW(softmax, 2, c->k->loss->softmax(c->y, c->x, c->n / 16, 16))
 ROW(cross_entropy, 2, cross_entropy_each(c))
-ROW(sgd, 5, c->k->update->sgd(c->y, c->x, (float *const[]){ c->z }, c->n, rates))
+ROW(step, 0, step_each(c))
 ROW(fold, 1, c->k->update->fold(c->y, c->x, SLOTS, c->n / SLOTS, c->n / SLOTS))
 ROW(fold_lanes, 1, c->k->update->fold_lanes(c->y, c->x, c->n / 16))
 ROW(act, 2, c->k->rows->act[c->index](c->y, c->x, c->n, 0.1f))
@@ -242,7 +257,7 @@ ROW(act_bwd_reduce, 4,
     c->k->rows->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0],
                                          lane_sums[1]))
 
-/* counts: 1, or how many kinds of activation the kernel comes in. */
+/* counts: 1, or how many kinds of activation or optimiser the kernel comes in. */
 static const struct {
     const char *name;
     void (*call)(struct kernel *c);
@@ -256,12 +271,26 @@ static const struct {
 #undef X
 };
 
+static bool is_step(size_t i) { return list[i].call == call_step; }
+
 static const char *const act_names[] = {
 #define X(NAME, name, ...) #name,
     CVY_ACTIVATIONS(X)
 #undef X
         "relu_x",
 };
+
+static const char *kind_of(size_t i, size_t kind)
+{
+    if (is_step(i)) return cvy_optimizer_describe((enum cvy_optimizer_kind)kind)->name;
+    return list[i].counts > 1 ? act_names[kind] : "";
+}
+
+static int moved_by(size_t i, size_t kind) /* a step: gradient, weight and states, these twice */
+{
+    if (!is_step(i)) return list[i].moved;
+    return 3 + 2 * (int)cvy_optimizer_describe((enum cvy_optimizer_kind)kind)->n_states;
+}
 
 /* ---------------------------------------------------------------------------------------- cases */
 
@@ -348,7 +377,7 @@ static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct l
     }
 }
 
-static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name, const char *act,
+static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name, const char *kind,
                     int index, void (*call)(struct kernel *c), int moved)
 {
     static const size_t sizes[] = { 1024, MAX_N };
@@ -365,7 +394,7 @@ static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name,
             for (size_t i = 0; i < MAX_N; i++)
                 c->bytes[i] = (uint8_t)(i * 2654435761u >> 24 & 3); /* places in a window */
             add(c, GB_NS,
-                bench_text("kernels/%s%s%s/n:%zu/%s", name, *act ? " " : "", act, c->n,
+                bench_text("kernels/%s%s%s/n:%zu/%s", name, *kind ? " " : "", kind, c->n,
                            cvy_isa_name(*isa)));
         }
 }
@@ -377,7 +406,6 @@ void bench_kernels(struct bench *b)
         isas++; /* the scalar table is there to be right: only if it is asked for */
     for (size_t l = 0; l < LAYERS; l++) add_layers(b, isas, &layers[l]);
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        for (size_t a = 0; a < list[i].counts; a++)
-            add_row(b, isas, list[i].name, list[i].counts > 1 ? act_names[a] : "", (int)a,
-                    list[i].call, list[i].moved);
+        for (size_t k = 0; k < list[i].counts; k++)
+            add_row(b, isas, list[i].name, kind_of(i, k), (int)k, list[i].call, moved_by(i, k));
 }

@@ -1235,9 +1235,19 @@ static void test_sgd(struct env *e)
     EACH_TABLE(e, k)
     {
         float *w1 = copy(e, w, n), *v1 = copy(e, v, n);
-        k->update->sgd(w1, dw, (float *const[]){ with_v ? v1 : NULL }, n, coef);
+        k->update->step[CVY_SGD](w1, dw, (float *const[]){ with_v ? v1 : NULL }, n, coef);
         equal(e, "w", w1, want_w, n);
         equal(e, "v", v1, with_v ? want_v : v, n);
+    }
+}
+
+static void test_step(struct env *e)
+{
+    for (int kind = 0; kind < CVY_OPTIMIZER_KINDS; kind++) {
+        switch ((enum cvy_optimizer_kind)kind) {
+        case CVY_SGD: test_sgd(e); break;
+        default: fail_msg("optimizer %d has no check", kind);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ enum { KEY_OPTIMIZER = 0x3000, KEY_HYPER, ROOM = 64 };
 
 /* Each name once; kinds that share a hyper-parameter share its range and its words. */
 static const cvy_hyper_info *hypers[CLI_HYPERS];
-static char names[CLI_HYPERS][ROOM], kinds[CLI_HYPERS * ROOM];
+static char names[CLI_HYPERS][ROOM], help[CLI_HYPERS][4 * ROOM], kinds[CLI_HYPERS * ROOM];
 static size_t n_hypers;
 static struct argp_option options[CLI_HYPERS + 2];
 
@@ -23,11 +23,13 @@ static void add_hyper(const cvy_hyper_info *h)
     snprintf(names[n_hypers], ROOM, "%s", h->name);
     for (char *c = names[n_hypers]; *c; c++)
         if (*c == '_') *c = '-';
+    if (h->zero_is_usual) snprintf(help[n_hypers], sizeof *help, "%s (%g)", h->help, h->usual);
+    else snprintf(help[n_hypers], sizeof *help, "%s", h->help);
     options[n_hypers + 1] =
         (struct argp_option){ .name = names[n_hypers],
                               .key = strcmp(h->name, "lr") ? KEY_HYPER + (int)n_hypers : 'l',
                               .arg = h->flag ? NULL : "X",
-                              .doc = h->help };
+                              .doc = help[n_hypers] };
     hypers[n_hypers++] = h;
 }
 

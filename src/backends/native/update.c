@@ -17,20 +17,11 @@ struct update_arg {
     const struct native_packing **packings;
 };
 
-/* NULL: none for this kind. */
-static cvyi_update_fn *kernel_of(const struct native *native, enum cvy_optimizer_kind kind)
-{
-    switch (kind) {
-    case CVY_SGD: return native->kernels->update->sgd;
-    default: return NULL;
-    }
-}
-
 static int update_take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
                        int n)
 {
     (void)n;
-    if (!kernel_of(native, ops->u.update.kind)) return 0;
+    if (!native->kernels->update->step[ops->u.update.kind]) return 0;
     return cvy_plan_value(plan, ops->in[0])->layout == CVY_LAYOUT_PLAIN ? 1 : 0;
 }
 
@@ -61,7 +52,7 @@ static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
     cvy_shape s = cvy_plan_value(plan, ops->in[0])->shape;
     size_t count = s.n * s.c * s.h * s.w, unit = 0;
     *a = (struct update_arg){ .native = native,
-                              .kernel = kernel_of(native, ops->u.update.kind),
+                              .kernel = native->kernels->update->step[ops->u.update.kind],
                               .weight = ops->in[0],
                               .grad = ops->in[1],
                               .group = ops->u.update.group,

@@ -227,10 +227,7 @@ typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t
                                    float scale, float loss[16], uint8_t correct[16]);
 
 /* An optimiser's step: its states, NULL where it has none, and its coefficients by the names of
- * backend.h, as floats. Any n.
- *  sgd   {lr, mu, wd, nesterov}, state v (NULL: mu = 0):
- *        g = wd ? fma(wd, w, dw) : dw; v = mu ? fma(mu, v, g) : g;
- *        w = fma(-lr, mu && nesterov ? fma(mu, v, g) : v, w) */
+ * backend.h, as floats. Any n. What each does stands in update_tmpl.c. */
 typedef void cvyi_update_fn(float *w, const float *dw, float *const *state, size_t n,
                             const float *coef);
 /* dst[i] = (float)(sum over s in order, in double, of src[s*stride + i]). Any n. */
@@ -270,7 +267,8 @@ enum {
     X(transpose, transpose, )
 /* clang-format on */
 #define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(cross_entropy, cross_entropy, )
-#define CVYI_UPDATE_KERNELS(X) X(sgd, update, ) X(fold, fold, ) X(fold_lanes, fold_lanes, )
+#define CVYI_UPDATE_KERNELS(X) \
+    X(step, update, [CVY_OPTIMIZER_KINDS]) X(fold, fold, ) X(fold_lanes, fold_lanes, )
 
 #define CVYI_MEMBER(name, type, count) cvyi_##type##_fn *name count;
 struct cvyi_mac_kernels {

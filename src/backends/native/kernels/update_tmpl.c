@@ -1,7 +1,8 @@
-/* Kernels of the parameter update: folding partial gradients and the step of SGD.
+/* Kernels of the parameter update: folding partial gradients and the optimisers' steps.
  *
  * Written once over vec.h; each ISA's object exports one table, KFN(update). Knows nothing of
- * parameters' shapes or of the schedule. */
+ * parameters' shapes or of the schedule. The order of operations of a step is part of the contract
+ * and stands here, so that an optimiser is one place. */
 #include "kernels.h"
 #include "vec.h"
 
@@ -49,7 +50,9 @@ V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, flo
     if (i < n) sgd_step(step, w + i, dw + i, v ? v + i : NULL, n - i, true);
 }
 
-/* A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what
+/* g = decay ? fma(decay, w, dw) : dw;  v = momentum ? fma(momentum, v, g) : g;
+ * w = fma(-lr, momentum && nesterov ? fma(momentum, v, g) : v, w); state v (NULL: momentum 0).
+ * A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what
  * w holds, not even a NaN or an infinity. */
 #define K_SGD(kind)                                                    \
     (coef[CVY_SGD_DECAY] != 0 ? sgd_row(kind, true, w, dw, v, n, coef) \
@@ -91,6 +94,8 @@ static void fold_lanes(float *dst, const float *src, size_t n)
 }
 
 extern const struct cvyi_update_kernels KFN(update);
-const struct cvyi_update_kernels KFN(update) = { .sgd = sgd,
-                                                 .fold = fold,
-                                                 .fold_lanes = fold_lanes };
+const struct cvyi_update_kernels KFN(update) = {
+    .step = { [CVY_SGD] = sgd },
+    .fold = fold,
+    .fold_lanes = fold_lanes,
+};
