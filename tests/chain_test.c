@@ -203,14 +203,19 @@ struct side {
     cvy_predictor *predictor;
 };
 
-static bool open_side(struct side *s, cvy_context *ctx, const struct chain *c)
+static bool open_side(struct side *s, cvy_context *ctx, const struct chain *c, uint64_t seed)
 {
+    static const cvy_optimizer_desc optimizers[] = {
+        { .kind = CVY_SGD, .lr = 0.02, .momentum = 0.5 },
+        { .kind = CVY_ADAM, .lr = 0.01, .beta2 = 0.9, .eps = 0.1, .weight_decay = 0.01 },
+        { .kind = CVY_ADAMW, .lr = 0.01, .eps = 0.1, .weight_decay = 0.1, .epsilon_hat = true },
+    };
     *s = (struct side){ .ctx = ctx };
     if (cvy_net_create(ctx, &s->net) != CVY_OK) return false;
     struct build b = { .net = s->net, .c = c };
     cvy_tensor logits = chain_net(&b);
     cvy_tensor output = c->softmax ? cvy_softmax(s->net, logits, NULL) : logits;
-    cvy_trainer_options o = { .batch = BATCH, .sgd = { .lr = 0.02, .momentum = 0.5 } };
+    cvy_trainer_options o = { .batch = BATCH, .optimizer = optimizers[seed % 3] };
     return cvy_trainer_create(s->net, logits, &o, &s->trainer) == CVY_OK &&
            cvy_predictor_create(s->net, output, BATCH, NULL, s->trainer, &s->predictor) == CVY_OK;
 }
@@ -300,10 +305,10 @@ static void run_chain(const struct chain *c, const size_t *images, uint64_t seed
     struct check_rng r = { seed };
     struct side right, side[WHOS];
     assert_true(c->size <= 8);
-    if (!open_side(&right, reference, c))
+    if (!open_side(&right, reference, c, seed))
         fail_msg("reference: %s: %s", describe(c), cvy_message(reference));
     for (int w = 0; w < WHOS; w++)
-        if (contexts[w] && !open_side(&side[w], contexts[w], c))
+        if (contexts[w] && !open_side(&side[w], contexts[w], c, seed))
             fail_msg("%s: %s: %s", whos[w].name, describe(c), cvy_message(contexts[w]));
     for (size_t step = 0; images[step]; step++) {
         cvy_step_result got, want;

@@ -227,7 +227,10 @@ def test_suggestions():
             ('train --model lenet', 1, "the model's name stands alone"),
             ('train --weightdecay 1', 1, r'did you mean --weight-decay\?'), ('train --output x', 1, r'did you mean --out\?'),
             ('compare --output x', 1, r'did you mean --json\?'), ('train --gpu', 1, 'computed on the CPU'),
-            ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer SGD', 1, r'did you mean sgd\?'),
+            ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer SGD', 1, r'did you mean sgd\?'), ('train --optimizer adm', 1, r'did you mean adam\?'),
+            ('train --adam', 1, r'did you mean --optimizer=NAME\?'), ('train --betas 0.9', 1, r'did you mean --beta1 and --beta2\?'),
+            ('train --optimizer adam --beta1 1', 1, 'expected less than 1'), ('train --beta1 0.9', 1, '--beta1: sgd has no such setting'),
+            ('train --optimizer adam --momentum 0.9', 1, '--momentum: adam has no such setting'),
             ('train --optimiser sgd', 1, r'did you mean --optimizer\?'),
             ('train -epochs 3', 1, r'unknown option -epochs; did you mean --epochs\?'), ('train --pool=Max', 1, r'did you mean max\?'),
             ('version', 1, r'did you mean convoy --version\?'), ('models', 1, r'did you mean info\?'), ('Train', 1, r'did you mean train\?'),
@@ -464,6 +467,33 @@ def test_resume():
         f.write('{"type":"step","half a li')
     run('train', '--resume=killed', '--save-every', 0, code=0)
     same_run('whole', 'killed')
+
+
+def test_optimizers():
+    """Adam and AdamW by option and by model file: what a run says of them, and resuming in the middle of an epoch."""
+    common = ['lenet', *SMALL, '--optimizer', 'adamw', '--lr', '0.002', '--beta1', '0', '--epochs']
+    run('train', *common, 2, '--out', 'whole', code=0)
+    config = json.loads(pathlib.Path('whole/config.json').read_text())
+    assert {k: config[k] for k in ('optimizer', 'lr', 'beta1', 'beta2', 'eps', 'epsilon_hat', 'weight_decay', 'decay_all')} == \
+        {'optimizer': 'adamw', 'lr': 0.002, 'beta1': 0, 'beta2': 0.999, 'eps': 1e-8, 'epsilon_hat': False, 'weight_decay': 0.01,
+         'decay_all': False} and 'momentum' not in config, config
+    names = tensors('whole/checkpoint.safetensors')[0]
+    assert {k.rsplit('.', 2)[0] for k in names if k.startswith('optimizer.')} == {'optimizer.exp_avg', 'optimizer.exp_avg_sq'}
+    run('train', *common, 1, '--out', 'parts', code=0)
+    run('train', '--resume=parts', '--epochs', 2, code=0)
+    same_run('whole', 'parts')
+    fails(1, 'keeps its settings: leave out --optimizer', 'train', '--resume=parts', '--optimizer', 'sgd')
+    run('eval', 'whole', *SMALL[:2], code=0)
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults'] = {'optimizer': 'adam', 'epsilon_hat': True, 'batch': 64}
+    pathlib.Path('adam.json').write_text(json.dumps(model))
+    assert 'adam: lr 0.001, beta1 0.9, beta2 0.999, eps 1e-08,' in ' '.join(run('info', 'adam.json', code=0).stdout.split())
+    run('train', 'adam.json', *SMALL, '--epochs', 1, '--out', 'a', code=0)
+    run('train', 'lenet', *SMALL, '--optimizer=adam', '--epsilon-hat', '--epochs', 1, '--out', 'b', code=0)
+    assert tensors('a/checkpoint.safetensors')[0].keys() == tensors('b/checkpoint.safetensors')[0].keys()
+    model['defaults']['momentum'] = 0.9
+    pathlib.Path('adam.json').write_text(json.dumps(model))
+    fails(2, 'unknown key "momentum"', 'train', 'adam.json', *SMALL)
 
 
 def test_resume_of_an_older_run():

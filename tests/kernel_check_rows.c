@@ -1241,11 +1241,49 @@ static void test_sgd(struct env *e)
     }
 }
 
+static void test_adam(struct env *e, enum cvy_optimizer_kind kind)
+{
+    size_t n = 1 + check_below(&e->rng, 300);
+    float c[CVY_COEFS];
+    c[CVY_ADAM_STEP] = check_uniform(&e->rng, 0, 1);
+    c[CVY_ADAM_EPS] = check_below(&e->rng, 2) ? 1e-3f : 1e-8f;
+    c[CVY_ADAM_BETA1] = check_below(&e->rng, 4) ? check_uniform(&e->rng, 0, 1) : 0;
+    c[CVY_ADAM_BETA2] = check_below(&e->rng, 4) ? check_uniform(&e->rng, 0, 1) : 0;
+    c[CVY_ADAM_NEW1] = 1 - c[CVY_ADAM_BETA1], c[CVY_ADAM_NEW2] = 1 - c[CVY_ADAM_BETA2];
+    c[CVY_ADAM_DECAY] = check_below(&e->rng, 2) ? 5e-4f : 0;
+    c[CVY_ADAM_SHRINK] = check_below(&e->rng, 2) ? 5e-4f : 0;
+    SHAPE("n %zu, step %a, eps %a, beta1 %a, beta2 %a, decay %a, shrink %a", n,
+          (double)c[CVY_ADAM_STEP], (double)c[CVY_ADAM_EPS], (double)c[CVY_ADAM_BETA1],
+          (double)c[CVY_ADAM_BETA2], (double)c[CVY_ADAM_DECAY], (double)c[CVY_ADAM_SHRINK]);
+    float *w = in(e, n), *dw = in(e, n), *m = in(e, n), *v = in(e, n);
+    float *want_w = out(e, n), *want_m = out(e, n), *want_v = out(e, n);
+    for (size_t i = 0; i < n; i++) {
+        v[i] = fabsf(v[i]);
+        float g = c[CVY_ADAM_DECAY] != 0 ? fmaf(c[CVY_ADAM_DECAY], w[i], dw[i]) : dw[i];
+        want_m[i] = fmaf(c[CVY_ADAM_BETA1], m[i], c[CVY_ADAM_NEW1] * g);
+        want_v[i] = fmaf(c[CVY_ADAM_BETA2], v[i], c[CVY_ADAM_NEW2] * g * g);
+        float q = want_m[i] / (sqrtf(want_v[i]) + c[CVY_ADAM_EPS]);
+        want_w[i] = fmaf(-c[CVY_ADAM_STEP], q, w[i]);
+        if (c[CVY_ADAM_SHRINK] != 0)
+            want_w[i] = w[i] - fmaf(c[CVY_ADAM_SHRINK], w[i], c[CVY_ADAM_STEP] * q);
+    }
+    EACH_TABLE(e, k)
+    {
+        float *w1 = copy(e, w, n), *m1 = copy(e, m, n), *v1 = copy(e, v, n);
+        k->update->step[kind](w1, dw, (float *const[]){ m1, v1 }, n, c);
+        equal(e, "w", w1, want_w, n);
+        equal(e, "m", m1, want_m, n);
+        equal(e, "v", v1, want_v, n);
+    }
+}
+
 static void test_step(struct env *e)
 {
     for (int kind = 0; kind < CVY_OPTIMIZER_KINDS; kind++) {
         switch ((enum cvy_optimizer_kind)kind) {
         case CVY_SGD: test_sgd(e); break;
+        case CVY_ADAM:
+        case CVY_ADAMW: test_adam(e, (enum cvy_optimizer_kind)kind); break;
         default: fail_msg("optimizer %d has no check", kind);
         }
     }

@@ -109,7 +109,7 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": [1], " LAYERS,
           "\"defaults\": expected an object, found an array of 1" },
         { HEAD "\"defaults\": {\"optimizer\": \"sdg\"}, " LAYERS,
-          "defaults: \"optimizer\": expected one of \"sgd\", found \"sdg\"" },
+          "defaults: \"optimizer\": expected one of \"sgd\" \"adam\" \"adamw\", found \"sdg\"" },
         { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,
           "defaults: \"nesterov\": expected true or false, found 1" },
         { HEAD "\"defaults\": {\"rate\": 1}, " LAYERS, "defaults: unknown key \"rate\"" },

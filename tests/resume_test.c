@@ -38,6 +38,7 @@ struct recipe {
     double lr, momentum, weight_decay, smoothing, drop_factor;
     bool nesterov, decay_all;
     size_t drops[3], n_drops;
+    cvy_optimizer_desc other; /* another optimizer than SGD */
 };
 static const struct recipe recipes[] = {
     { "plain", 2, 1, .lr = 0.2 },
@@ -45,7 +46,11 @@ static const struct recipe recipes[] = {
       .drops = { 1, 2 }, .n_drops = 2 },
     { "Nesterov, decay, smoothing, two drops at once", 3, 2, .lr = 0.1, .momentum = 0.8,
       .weight_decay = 0.01, .smoothing = 0.1, .drop_factor = 0.5, .nesterov = true,
-      .decay_all = true, .drops = { 1, 1, 2 }, .n_drops = 3 }
+      .decay_all = true, .drops = { 1, 1, 2 }, .n_drops = 3 },
+    { "Adam, a drop", 3, 1, .lr = 0.01, .drop_factor = 0.1, .drops = { 2 }, .n_drops = 1,
+      .other = { .kind = CVY_ADAM, .lr = 0.01, .weight_decay = 0.01, .epsilon_hat = true } },
+    { "AdamW", 2, 1, .lr = 0.01,
+      .other = { .kind = CVY_ADAMW, .lr = 0.01, .beta1 = 0.8, .weight_decay = 0.1 } },
 };
 #define N_RECIPES (sizeof recipes / sizeof *recipes)
 
@@ -145,12 +150,14 @@ static void open_process(struct process *p, const struct recipe *r, const char *
         MODEL_OK);
     assert_int_equal(model_build(p->model, p->ctx, &p->net, &p->logits, error, sizeof error),
                      MODEL_OK);
-    const cvy_trainer_options options = { .batch = BATCH,
-                                          .seed = 5,
-                                          .loss.label_smoothing = r->smoothing,
-                                          .init.seed = 5,
-                                          .sgd = { r->lr, r->momentum, r->weight_decay, r->nesterov,
-                                                   r->decay_all } };
+    cvy_trainer_options options = { .batch = BATCH,
+                                    .seed = 5,
+                                    .optimizer = r->other,
+                                    .loss.label_smoothing = r->smoothing,
+                                    .init.seed = 5,
+                                    .sgd = { r->lr, r->momentum, r->weight_decay, r->nesterov,
+                                             r->decay_all } };
+    if (r->other.kind != CVY_SGD) options.sgd = (cvy_sgd_desc){ .lr = 0 };
     assert_int_equal(cvy_trainer_create(p->net, p->logits, &options, &p->trainer), CVY_OK);
     assert_int_equal(
         cvy_predictor_create(p->net, p->logits, BATCH, NULL, p->trainer, &p->predictor), CVY_OK);

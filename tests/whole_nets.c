@@ -218,6 +218,23 @@ static cvy_tensor build(const struct recipe *k, cvy_context *ctx, cvy_net **net)
     return x;
 }
 
+/* Other optimizers than SGD, of every form; an eps that is no smaller than rounding, since what
+ * divides by the size of a gradient magnifies its noise. */
+static void choose_optimizer(struct recipe *k, struct check_rng *r)
+{
+    if (!chance(r, 50)) return;
+    const cvy_optimizer_desc desc = { .kind = chance(r, 50) ? CVY_ADAM : CVY_ADAMW,
+                                      .lr = 0.01,
+                                      .beta1 = chance(r, 50) ? 0.5 : 0,
+                                      .beta2 = chance(r, 50) ? 0.9 : 0,
+                                      .eps = 0.1,
+                                      .weight_decay = chance(r, 60) ? 1e-2 : 0,
+                                      .epsilon_hat = chance(r, 50),
+                                      .decay_all = chance(r, 40) };
+    k->options.optimizer = desc;
+    k->options.sgd = (cvy_sgd_desc){ .lr = 0 };
+}
+
 /* Case number `i`. small: for many lists of backends. */
 static void draw(struct recipe *k, size_t i, bool small)
 {
@@ -242,6 +259,7 @@ static void draw(struct recipe *k, size_t i, bool small)
                                                  .decay_all = chance(&r, 40) },
                                         .loss.label_smoothing = chance(&r, 50) ? 0.1 : 0 };
     if (k->options.sgd.momentum == 0) k->options.sgd.nesterov = false;
+    choose_optimizer(k, &r);
     k->dtype = chance(&r, 50) ? CVY_U8 : CVY_F32;
     for (size_t c = 0; c < 8; c++)
         k->mean[c] = (double)check_uniform(&r, 0, 0.6f),

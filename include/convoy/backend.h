@@ -159,11 +159,23 @@ struct cvy_op_desc {
 /* -------------------------------------------------------------------------------------- running */
 
 /* A step's coefficients of UPDATE, by kind: what comes of the hyper-parameters and the number of
- * the step. A group is weights that share them; without weight decay it is 0. One that is 0 takes
- * no part. The formula is in types.h.
- *  SGD     rates; NESTEROV 0 or 1. Without the state, MOMENTUM is 0 */
+ * the step. A group is weights that share them; without weight decay it is 0. A momentum or a
+ * decay of 0 takes no part, the others are factors. The formula is in types.h.
+ *  SGD     rates; NESTEROV 0 or 1. Without the state, MOMENTUM is 0
+ *  ADAM, ADAMW  w -= STEP * m / (sqrt(v) + EPS) + SHRINK * w, where g = dw + DECAY * w, m = BETA1 *
+ *          m + NEW1 * g and v = BETA2 * v + NEW2 * g * g: both forms of epsilon, by STEP and EPS */
 #define CVY_COEFS 8
 enum { CVY_SGD_LR = 0, CVY_SGD_MOMENTUM, CVY_SGD_DECAY, CVY_SGD_NESTEROV };
+enum {
+    CVY_ADAM_STEP = 0,
+    CVY_ADAM_EPS,
+    CVY_ADAM_BETA1,
+    CVY_ADAM_NEW1,
+    CVY_ADAM_BETA2,
+    CVY_ADAM_NEW2,
+    CVY_ADAM_DECAY,
+    CVY_ADAM_SHRINK
+};
 
 /* What the tasks of one step see. */
 struct cvy_run {

@@ -148,9 +148,16 @@ typedef struct cvy_loss_desc {
  *  SGD    g = dw + weight_decay * w;  v = momentum * v + g;
  *         w -= lr * (nesterov ? g + momentum * v : v)
  *         (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). State: momentum, v
- * Zeros: lr 0 learns nothing, the others at 0 are off. A hyper-parameter that the kind does not
- * have must be 0. */
-enum cvy_optimizer_kind { CVY_SGD = 0, CVY_OPTIMIZER_KINDS };
+ *  ADAM   g = dw + weight_decay * w;  m = beta1 * m + (1 - beta1) * g;
+ *         v = beta2 * v + (1 - beta2) * g * g;  with t = 1, 2, ... the number of the step:
+ *         w -= lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
+ *         epsilon_hat: w -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
+ *         (Kingma & Ba 2015, Algorithm 1, as PyTorch has it, and the form before section 2.1, as
+ *         TensorFlow has it). States: exp_avg, m, and exp_avg_sq, v
+ *  ADAMW  the same with g = dw, and w -= lr * weight_decay * w (Loshchilov & Hutter 2019)
+ * Zeros: lr 0 learns nothing, the others at 0 are off, unless said otherwise. A
+ * hyper-parameter that the kind does not have must be 0. */
+enum cvy_optimizer_kind { CVY_SGD = 0, CVY_ADAM, CVY_ADAMW, CVY_OPTIMIZER_KINDS };
 typedef struct cvy_optimizer_desc {
     enum cvy_optimizer_kind kind;
     double lr;           /* 0 or more */
@@ -158,6 +165,9 @@ typedef struct cvy_optimizer_desc {
     double weight_decay; /* 0 or more */
     bool nesterov;       /* needs a momentum */
     bool decay_all;
+    double beta1, beta2; /* in [0, 1); 0 means 0.9 and 0.999, DBL_MIN means 0 */
+    double eps;          /* 0 or more; 0 means 1e-8, DBL_MIN means 0 */
+    bool epsilon_hat;
 } cvy_optimizer_desc;
 
 /* SGD by itself, short to write: .sgd = { .lr = 0.1, .momentum = 0.9 }. */

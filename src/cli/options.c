@@ -95,6 +95,8 @@ const char *cli_hint(const char *word, const char *before, const char *const *na
 
 /* What other programs call it, simplified. The first row counts whose option the command has. */
 static const char no_gpu[] = "everything is computed on the CPU",
+                  adam[] = "did you mean --optimizer=NAME?",
+                  betas[] = "did you mean --beta1 and --beta2?",
                   plain_model[] = "the model's name stands alone, without an option",
                   verbose[] = "CVY_VERBOSE=1 in the environment tells what is chosen";
 static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
@@ -161,7 +163,12 @@ static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
                                                    { "mps", no_gpu },
                                                    { "optimiser", "optimizer" },
                                                    { "optim", "optimizer" },
-                                                   { "adam", "optimizer" },
+                                                   { "adam", adam },
+                                                   { "adamw", adam },
+                                                   { "sgd", adam },
+                                                   { "epsilon", "eps" },
+                                                   { "adamepsilon", "eps" },
+                                                   { "betas", betas },
                                                    { "verbose", verbose },
                                                    { "debug", verbose },
                                                    { NULL, NULL } };

@@ -2,6 +2,7 @@
  * and options call them, and the coefficients of a step; how they are applied to weights is the
  * backends' affair. Adding one: docs/adding-an-operator.md. */
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,10 +20,26 @@
     {                                                            \
         AT(weight_decay), .help = words, .usual = x, .most = ANY \
     }
+#define DECAY_WORDS                                                                          \
+    "L2 penalty's factor on the weights of convolutions and linear layers (adamw: how fast " \
+    "they shrink by themselves, times lr)"
 #define DECAY_ALL                                                                        \
     {                                                                                    \
         AT(decay_all), .help = "weight decay of biases, gamma and beta, too", .most = 1, \
                        .flag = true                                                      \
+    }
+#define BETA(member, x, words)                                                                 \
+    {                                                                                          \
+        AT(member), .help = words, .usual = x, .most = 1, .below = true, .zero_is_usual = true \
+    }
+#define EPS(words)                                                                \
+    {                                                                             \
+        AT(eps), .help = words, .usual = 1e-8, .most = ANY, .zero_is_usual = true \
+    }
+#define EPSILON_HAT                                                                           \
+    {                                                                                         \
+        AT(epsilon_hat), .help = "Adam: eps before the first steps are corrected", .most = 1, \
+                         .flag = true                                                         \
     }
 #define INFO(a_name, hypers, states)                                                           \
     {                                                                                          \
@@ -36,7 +53,7 @@ static const char *const sgd_states[] = { "momentum" };
 static const cvy_hyper_info sgd_hypers[] = {
     LR(0.1),
     { AT(momentum), .help = "momentum of SGD, in [0, 1)", .most = 1, .below = true },
-    WEIGHT_DECAY(0, "L2 penalty's factor on the weights of convolutions and linear layers"),
+    WEIGHT_DECAY(0, DECAY_WORDS),
     { AT(nesterov), .help = "Nesterov's momentum", .most = 1, .flag = true, .needs = "momentum" },
     DECAY_ALL,
 };
@@ -52,10 +69,55 @@ static void sgd_coefficients(const cvy_optimizer_desc *d, uint64_t step, double 
     coef[CVY_SGD_NESTEROV] = d->nesterov;
 }
 
+/* ------------------------------------------------------------------------------- Adam and AdamW */
+
+static const char *const adam_states[] = { "exp_avg", "exp_avg_sq" };
+#define ADAM_HYPERS(decay)                                                                     \
+    LR(0.001), BETA(beta1, 0.9, "Adam: how much of the mean of gradients is kept, in [0, 1)"), \
+        BETA(beta2, 0.999, "Adam: how much of the mean of squares is kept, in [0, 1)"),        \
+        EPS("Adam: added to the root of the mean of squares"), EPSILON_HAT,                    \
+        WEIGHT_DECAY(decay, DECAY_WORDS), DECAY_ALL
+static const cvy_hyper_info adam_hypers[] = { ADAM_HYPERS(0) };
+static const cvy_hyper_info adamw_hypers[] = { ADAM_HYPERS(0.01) };
+
+static size_t adam_keeps(const cvy_optimizer_desc *d)
+{
+    (void)d;
+    return 2;
+}
+
+/* x^n by squaring: off by about n roundings, which matter as long as x^n does. */
+static double power(double x, uint64_t n)
+{
+    double y = 1;
+    for (; n; n >>= 1) {
+        if (n & 1) y *= x;
+        x *= x;
+    }
+    return y;
+}
+
+/* sqrt(v / c) + eps is (sqrt(v) + sqrt(c) * eps) / sqrt(c): the textbook's form is epsilon-hat's
+ * with another epsilon. */
+static void adam_coefficients(const cvy_optimizer_desc *d, uint64_t step, double coef[CVY_COEFS])
+{
+    double correct1 = 1 - power(d->beta1, step + 1), root2 = sqrt(1 - power(d->beta2, step + 1));
+    coef[CVY_ADAM_STEP] = d->lr * root2 / correct1;
+    coef[CVY_ADAM_EPS] = d->epsilon_hat ? d->eps : d->eps * root2;
+    coef[CVY_ADAM_BETA1] = d->beta1;
+    coef[CVY_ADAM_NEW1] = 1 - d->beta1;
+    coef[CVY_ADAM_BETA2] = d->beta2;
+    coef[CVY_ADAM_NEW2] = 1 - d->beta2;
+    if (d->kind == CVY_ADAM) coef[CVY_ADAM_DECAY] = d->weight_decay;
+    else coef[CVY_ADAM_SHRINK] = d->lr * d->weight_decay;
+}
+
 /* ---------------------------------------------------------------------------------------- all */
 
 static const struct cvyi_optimizer optimizers[CVY_OPTIMIZER_KINDS] = {
     [CVY_SGD] = { INFO("sgd", sgd_hypers, sgd_states), sgd_keeps, sgd_coefficients },
+    [CVY_ADAM] = { INFO("adam", adam_hypers, adam_states), adam_keeps, adam_coefficients },
+    [CVY_ADAMW] = { INFO("adamw", adamw_hypers, adam_states), adam_keeps, adam_coefficients },
 };
 
 const struct cvyi_optimizer *cvyi_optimizer(enum cvy_optimizer_kind kind)

@@ -1,5 +1,7 @@
-/* The optimisers' steps in double, as written at struct cvy_optimizer_desc; a rate of 0 takes no
- * part. */
+/* The optimisers' steps in double, as written at struct cvy_optimizer_desc; a rate or a
+ * decay of 0 takes no part. */
+#include <math.h>
+
 #include "reference.h"
 
 static void sgd(double *w, const double *dw, double *const *state, size_t n, const double *c)
@@ -16,9 +18,26 @@ static void sgd(double *w, const double *dw, double *const *state, size_t n, con
     }
 }
 
+/* Adam and AdamW: what differs is in the coefficients. */
+static void adam(double *w, const double *dw, double *const *state, size_t n, const double *c)
+{
+    double *m = state[0], *v = state[1];
+    for (size_t i = 0; i < n; i++) {
+        double g = dw[i];
+        if (c[CVY_ADAM_DECAY] != 0) g += c[CVY_ADAM_DECAY] * w[i];
+        m[i] = c[CVY_ADAM_BETA1] * m[i] + c[CVY_ADAM_NEW1] * g;
+        v[i] = c[CVY_ADAM_BETA2] * v[i] + c[CVY_ADAM_NEW2] * g * g;
+        double step = c[CVY_ADAM_STEP] * m[i] / (sqrt(v[i]) + c[CVY_ADAM_EPS]);
+        if (c[CVY_ADAM_SHRINK] != 0) step += c[CVY_ADAM_SHRINK] * w[i];
+        w[i] -= step;
+    }
+}
+
 typedef void step_fn(double *w, const double *dw, double *const *state, size_t n, const double *c);
 static step_fn *const steps[CVY_OPTIMIZER_KINDS] = {
     [CVY_SGD] = sgd,
+    [CVY_ADAM] = adam,
+    [CVY_ADAMW] = adam,
 };
 
 void cvyi_ref_update(const struct cvyi_ref *r, const struct cvy_run *run)

@@ -66,6 +66,51 @@ static void sgd(float *w, const float *dw, float *const *state, size_t n, const 
     else K_SGD(PLAIN);
 }
 
+struct adam {
+    vf step, eps, beta1, new1, beta2, new2, decay, shrink;
+};
+
+/* decays, shrinks: those are not 0. */
+V_FN void adam_step(const struct adam *a, bool decays, bool shrinks, float *w, const float *dw,
+                    float *m, float *v, size_t n, bool part)
+{
+    vf x = load_n(w, n, part), g = load_n(dw, n, part);
+    if (decays) g = v_fma(a->decay, x, g);
+    vf mean = v_fma(a->beta1, load_n(m, n, part), v_mul(a->new1, g));
+    vf square = v_fma(a->beta2, load_n(v, n, part), v_mul(v_mul(a->new2, g), g));
+    vf q = v_div(mean, v_add(v_sqrt(square), a->eps));
+    store_n(m, mean, n, part);
+    store_n(v, square, n, part);
+    if (shrinks) x = v_sub(x, v_fma(a->shrink, x, v_mul(a->step, q)));
+    else x = v_fnma(a->step, q, x);
+    store_n(w, x, n, part);
+}
+
+/* g = decay ? fma(decay, w, dw) : dw;  m = fma(beta1, m, new1 * g);  v = fma(beta2, v, (new2 * g) *
+ * g);  q = m / (sqrt(v) + eps);  w = shrink ? w - fma(shrink, w, step * q) : fma(-step, q, w) */
+V_FN void adam_row(bool decays, bool shrinks, float *w, const float *dw, float *const *state,
+                   size_t n, const float *coef)
+{
+    const struct adam a = { v_set1(coef[CVY_ADAM_STEP]),  v_set1(coef[CVY_ADAM_EPS]),
+                            v_set1(coef[CVY_ADAM_BETA1]), v_set1(coef[CVY_ADAM_NEW1]),
+                            v_set1(coef[CVY_ADAM_BETA2]), v_set1(coef[CVY_ADAM_NEW2]),
+                            v_set1(coef[CVY_ADAM_DECAY]), v_set1(coef[CVY_ADAM_SHRINK]) };
+    float *m = state[0], *v = state[1];
+    size_t i = 0;
+    for (; i + VL <= n; i += VL)
+        adam_step(&a, decays, shrinks, w + i, dw + i, m + i, v + i, VL, false);
+    if (i < n) adam_step(&a, decays, shrinks, w + i, dw + i, m + i, v + i, n - i, true);
+}
+
+static void adam(float *w, const float *dw, float *const *state, size_t n, const float *coef)
+{
+    const bool decays = coef[CVY_ADAM_DECAY] != 0, shrinks = coef[CVY_ADAM_SHRINK] != 0;
+    if (decays && shrinks) adam_row(true, true, w, dw, state, n, coef);
+    else if (decays) adam_row(true, false, w, dw, state, n, coef);
+    else if (shrinks) adam_row(false, true, w, dw, state, n, coef);
+    else adam_row(false, false, w, dw, state, n, coef);
+}
+
 static void fold(float *dst, const float *src, size_t n_slots, size_t stride, size_t n)
 {
     for (size_t i = 0; i < n; i += 16) {
@@ -95,7 +140,7 @@ static void fold_lanes(float *dst, const float *src, size_t n)
 
 extern const struct cvyi_update_kernels KFN(update);
 const struct cvyi_update_kernels KFN(update) = {
-    .step = { [CVY_SGD] = sgd },
+    .step = { [CVY_SGD] = sgd, [CVY_ADAM] = adam, [CVY_ADAMW] = adam },
     .fold = fold,
     .fold_lanes = fold_lanes,
 };
