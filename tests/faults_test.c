@@ -91,6 +91,13 @@ WRAP(enum cvy_status, cvy_trainer_get, MEMORY, CVY_E_NOMEM,
 WRAP(enum cvy_status, cvy_trainer_set, ENGINE, CVY_E_STATE,
      (cvy_trainer * trainer, enum cvy_param_kind kind, const char *name, const float *in, size_t n),
      (trainer, kind, name, in, n))
+WRAP(enum cvy_status, cvy_predictor_param, MEMORY, CVY_E_NOMEM,
+     (const cvy_predictor *predictor, enum cvy_param_kind kind, size_t i, cvy_param_info *info),
+     (predictor, kind, i, info))
+WRAP(enum cvy_status, cvy_predictor_set, ENGINE, CVY_E_STATE,
+     (cvy_predictor * predictor, enum cvy_param_kind kind, const char *name, const float *in,
+      size_t n),
+     (predictor, kind, name, in, n))
 WRAP(int, fstat64, SYSTEM, -1, (int fd, struct stat *st), (fd, st))
 WRAP(int, stat64, SYSTEM, -1, (const char *path, struct stat *st), (path, st))
 WRAP(int, fchmod, SYSTEM, -1, (int fd, mode_t mode), (fd, mode))
@@ -607,7 +614,7 @@ static struct {
     cvy_net *net;
     cvy_tensor logits;
     cvy_trainer *trainer;
-    cvy_predictor *predictor;
+    cvy_predictor *predictor, *alone; /* sharing the trainer's parameters; with its own */
 } t;
 
 static int make_trainer(void **state)
@@ -622,12 +629,14 @@ static int make_trainer(void **state)
     assert_int_equal(cvy_trainer_create(t.net, t.logits, &options, &t.trainer), CVY_OK);
     assert_int_equal(cvy_predictor_create(t.net, t.logits, 4, NULL, t.trainer, &t.predictor),
                      CVY_OK);
+    assert_int_equal(cvy_predictor_create(t.net, t.logits, 4, NULL, NULL, &t.alone), CVY_OK);
     return 0;
 }
 
 static int free_trainer(void **state)
 {
     (void)state;
+    cvy_predictor_destroy(&t.alone);
     cvy_predictor_destroy(&t.predictor);
     cvy_trainer_destroy(&t.trainer);
     cvy_net_destroy(&t.net);
@@ -649,6 +658,15 @@ static enum outcome load(void)
     assert_int_equal(status == TRAIN_OK, c != NULL);
     if (!status) assert_string_equal(checkpoint_text(c, "convoy.model"), "{}");
     if (!status) status = checkpoint_load(c, t.trainer, t.ctx, true, error, sizeof error);
+    checkpoint_free(&c);
+    return of(status);
+}
+
+static enum outcome load_alone(void)
+{
+    struct checkpoint *c;
+    enum train_status status = checkpoint_read(in("a.safetensors"), &c, error, sizeof error);
+    if (!status) status = checkpoint_load_predictor(c, t.alone, t.ctx, error, sizeof error);
     checkpoint_free(&c);
     return of(status);
 }
@@ -690,6 +708,7 @@ static void checkpoints(void **state)
         sweep(save, SYSTEM, EIO, on, 8);
         sweep(load, MEMORY, ENOMEM, on, 10);
         sweep(load, SYSTEM, EIO, on, 3);
+        sweep(load_alone, MEMORY, ENOMEM, on, 10);
     }
     sweep(save, SYSTEM, ENOSPC, false, 8);
     sweep(save, PARTS, 0, true, 1);

@@ -76,9 +76,10 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, d
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
 CVY_API void cvy_trainer_set_steps(cvy_trainer *trainer, uint64_t steps);
 
-/* Compiles net for inference: batch norm uses running statistics, dropout is off. `trainer` (or
- * NULL): share its parameters, by reference; the trainer must outlive the predictor and not step
- * while it runs. input NULL: the trainer's, or without one the defaults. */
+/* Compiles net for inference: batch norm uses running statistics, dropout is off. `trainer` NULL:
+ * with parameters of its own, which start as a trainer's with an all-zero cvy_init_desc and are set
+ * by name. Else it shares that trainer's, by reference; the trainer must outlive the predictor and
+ * not step while it runs. input NULL: the trainer's, or without one the defaults. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_create(cvy_net *net, cvy_tensor output,
                                                            size_t batch,
                                                            const cvy_input_desc *input,
@@ -92,8 +93,8 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_run(cvy_predictor *predictor
 /* Parameters and state by name, in the user's layout (conv [oc][ic/groups][kh][kw], linear
  * [out][in], others [c]). Kinds: trainable weights; running statistics; gradients of the last step
  * (names as the weights'); the optimiser's state (names as the weights'), its i-th tensor is
- * CVY_PARAM_STATE + i and starts as zeros. SGD's is the momentum, only there if that is not 0. The
- * predictor owns weights unless shared. */
+ * CVY_PARAM_STATE + i and starts as zeros. SGD's is the momentum, only there if that is not 0. A
+ * predictor has the first two, of the layers that its output depends on. */
 enum cvy_param_kind {
     CVY_PARAM_WEIGHT = 0,
     CVY_PARAM_RUNNING,
@@ -127,9 +128,26 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_get64(const cvy_trainer *train
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set64(cvy_trainer *trainer,
                                                         enum cvy_param_kind kind, const char *name,
                                                         const double *in, size_t count);
+/* A predictor's, by the same rules. One that shares a trainer's tells the trainer's values, and
+ * setting them is CVY_E_STATE: they are set there. */
+CVY_API size_t cvy_predictor_params(const cvy_predictor *predictor, enum cvy_param_kind kind);
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_param(const cvy_predictor *predictor,
+                                                          enum cvy_param_kind kind, size_t index,
+                                                          cvy_param_info *info);
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_get(const cvy_predictor *predictor,
+                                                        enum cvy_param_kind kind, const char *name,
+                                                        float *out, size_t count);
 CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_set(cvy_predictor *predictor,
                                                         enum cvy_param_kind kind, const char *name,
                                                         const float *in, size_t count);
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_get64(const cvy_predictor *predictor,
+                                                          enum cvy_param_kind kind,
+                                                          const char *name, double *out,
+                                                          size_t count);
+CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_set64(cvy_predictor *predictor,
+                                                          enum cvy_param_kind kind,
+                                                          const char *name, const double *in,
+                                                          size_t count);
 
 /* What the compiler made of the net. */
 typedef struct cvy_plan_info {

@@ -321,17 +321,13 @@ int cli_open_predictor(struct cli_session *s, size_t batch)
     char error[CLI_ERROR];
     int code = cli_open_net(s);
     if (code) return code;
-    /* The trainer holds the parameters by name; one block of images is the least that it can be
-     * made for. */
-    const cvy_trainer_options options = { .batch = 16, .input = model_input(s->model) };
-    enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
     const cvy_input_desc input = model_input(s->model);
-    if (!status)
-        status = cvy_predictor_create(s->net, s->logits, batch, &input, s->trainer, &s->predictor);
+    enum cvy_status status =
+        cvy_predictor_create(s->net, s->logits, batch, &input, NULL, &s->predictor);
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
     enum train_status loaded =
-        checkpoint_load(s->checkpoint, s->trainer, s->ctx, false, error, sizeof error);
+        checkpoint_load_predictor(s->checkpoint, s->predictor, s->ctx, error, sizeof error);
     if (loaded) return cli_fail(cli_code_train(loaded), "%s", error);
     if (s->checkpoint->wrapped)
         cli_fail(0,

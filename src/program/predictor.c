@@ -97,15 +97,53 @@ enum cvy_status cvy_predictor_run(cvy_predictor *p, const cvy_batch *batch, floa
     return CVY_OK;
 }
 
+/* ----------------------------------------------------------------------------------- parameters */
+
+size_t cvy_predictor_params(const cvy_predictor *p, enum cvy_param_kind kind)
+{
+    return p && (unsigned)kind < CVY_PARAM_KINDS ? p->params.n[kind] : 0;
+}
+enum cvy_status cvy_predictor_param(const cvy_predictor *p, enum cvy_param_kind kind, size_t index,
+                                    cvy_param_info *info)
+{
+    return p ? cvyi_params_info(&p->params, kind, index, info) : CVY_E_ARG;
+}
+enum cvy_status cvy_predictor_get(const cvy_predictor *p, enum cvy_param_kind kind,
+                                  const char *name, float *out, size_t count)
+{
+    if (!p) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(p->ctx);
+    return cvyi_params_get(&p->params, kind, name, out, NULL, count);
+}
+enum cvy_status cvy_predictor_get64(const cvy_predictor *p, enum cvy_param_kind kind,
+                                    const char *name, double *out, size_t count)
+{
+    if (!p) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(p->ctx);
+    return cvyi_params_get(&p->params, kind, name, NULL, out, count);
+}
+
+static enum cvy_status set(cvy_predictor *p, enum cvy_param_kind kind, const char *name,
+                           const float *f, const double *d, size_t count)
+{
+    if (p->trainer)
+        return cvyi_fail(p->ctx, CVY_E_STATE, "%s belongs to the trainer: set it there",
+                         name ? name : "it");
+    return cvyi_params_set(&p->params, kind, name, f, d, count);
+}
 enum cvy_status cvy_predictor_set(cvy_predictor *p, enum cvy_param_kind kind, const char *name,
                                   const float *in, size_t count)
 {
     if (!p) return CVY_E_ARG;
     CVYI_OWN_FLOATS(p->ctx);
-    if (p->trainer)
-        return cvyi_fail(p->ctx, CVY_E_STATE, "%s belongs to the trainer: set it there",
-                         name ? name : "it");
-    return cvyi_params_set(&p->params, kind, name, in, NULL, count);
+    return set(p, kind, name, in, NULL, count);
+}
+enum cvy_status cvy_predictor_set64(cvy_predictor *p, enum cvy_param_kind kind, const char *name,
+                                    const double *in, size_t count)
+{
+    if (!p) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(p->ctx);
+    return set(p, kind, name, NULL, in, count);
 }
 
 void cvy_predictor_plan(const cvy_predictor *p, cvy_plan_info *info)

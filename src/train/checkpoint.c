@@ -1,4 +1,4 @@
-/* Checkpoints: between a trainer's named parameters and a safetensors file. */
+/* Checkpoints: between the named parameters of a trainer or predictor and a safetensors file. */
 #include "train/checkpoint.h"
 
 #include <math.h>
@@ -9,7 +9,33 @@
 #define STATE_PREFIX "optimizer."
 #define FILE_LIMIT ((size_t)1 << 40)
 
-/* What a file holds of a trainer: weights, running statistics, the optimiser's states. */
+/* Whose parameters: one of the two. A predictor has no states. */
+struct holder {
+    const cvy_context *ctx;
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;
+};
+
+static size_t count_params(const struct holder *h, enum cvy_param_kind kind)
+{
+    return h->trainer ? cvy_trainer_params(h->trainer, kind)
+                      : cvy_predictor_params(h->predictor, kind);
+}
+static enum cvy_status param_at(const struct holder *h, enum cvy_param_kind kind, size_t index,
+                                cvy_param_info *info)
+{
+    return h->trainer ? cvy_trainer_param(h->trainer, kind, index, info)
+                      : cvy_predictor_param(h->predictor, kind, index, info);
+}
+static enum cvy_status set_param(const struct holder *h, const cvy_param_info *info,
+                                 const float *values)
+{
+    return h->trainer
+               ? cvy_trainer_set(h->trainer, info->kind, info->name, values, info->count)
+               : cvy_predictor_set(h->predictor, info->kind, info->name, values, info->count);
+}
+
+/* What a file holds: weights, running statistics, the optimiser's states. */
 enum { MODEL_KINDS = 2 };
 static enum cvy_param_kind kind_at(size_t k)
 {
@@ -215,54 +241,88 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
     return TRAIN_OK;
 }
 
+/* What is needed of the file, while it is looked through. */
+struct need {
+    json_t *used;   /* names of the file's tensors that have a use */
+    size_t largest; /* of the parameters */
+    float *values;  /* room for it, once all is there: then they are set */
+};
+
+static enum train_status short_of_memory(const struct checkpoint *checkpoint, char *error,
+                                         size_t error_size)
+{
+    return train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
+}
+
+static enum train_status look_at(struct checkpoint *checkpoint, const cvy_param_info *info,
+                                 const char *name, struct need *need, char *error,
+                                 size_t error_size)
+{
+    const struct safetensor *t;
+    enum train_status status = match(checkpoint, info, name, &t, error, error_size);
+    if (status) return status;
+    if (strcmp(t->name, name)) checkpoint->wrapped = true;
+    if (info->count > need->largest) need->largest = info->count;
+    return json_object_set_new(need->used, t->name, json_true())
+               ? short_of_memory(checkpoint, error, error_size)
+               : TRAIN_OK;
+}
+
+/* Looks at what each parameter needs, or sets it. */
+static enum train_status each_param(struct checkpoint *checkpoint, const struct holder *holder,
+                                    size_t n_kinds, struct need *need, char *error,
+                                    size_t error_size)
+{
+    enum train_status status = TRAIN_OK;
+    for (size_t k = 0; k < n_kinds; k++)
+        for (size_t i = 0; i < count_params(holder, kind_at(k)) && !status; i++) {
+            cvy_param_info info;
+            char *name =
+                param_at(holder, kind_at(k), i, &info) ? NULL : file_name(holder->trainer, &info);
+            if (!name) return short_of_memory(checkpoint, error, error_size);
+            if (!need->values) {
+                status = look_at(checkpoint, &info, name, need, error, error_size);
+            } else { /* aligned on the way in */
+                memcpy(need->values, find(checkpoint, name)->data, info.count * sizeof(float));
+                if (set_param(holder, &info, need->values))
+                    status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s",
+                                        checkpoint->where, cvy_message(holder->ctx));
+            }
+            free(name);
+        }
+    return status;
+}
+
+/* First looks at everything, then sets everything. */
+static enum train_status load(struct checkpoint *checkpoint, const struct holder *holder,
+                              bool states, char *error, size_t error_size)
+{
+    size_t n_kinds = states ? count_kinds(holder->trainer) : MODEL_KINDS;
+    struct need need = { json_object(), 1, NULL };
+    enum train_status status =
+        need.used ? TRAIN_OK : short_of_memory(checkpoint, error, error_size);
+    if (!status) status = each_param(checkpoint, holder, n_kinds, &need, error, error_size);
+    if (!status) status = check_rest(checkpoint, need.used, states, error, error_size);
+    if (!status && !(need.values = malloc(need.largest * sizeof *need.values)))
+        status = short_of_memory(checkpoint, error, error_size);
+    if (!status) status = each_param(checkpoint, holder, n_kinds, &need, error, error_size);
+    free(need.values);
+    json_decref(need.used);
+    return status;
+}
+
 enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer,
                                   cvy_context *ctx, bool states, char *error, size_t error_size)
 {
-    size_t largest = 1, n_kinds = states ? count_kinds(trainer) : MODEL_KINDS;
-    enum train_status status = TRAIN_OK;
-    json_t *used = json_object();
-    if (!used)
-        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", checkpoint->where);
-    float *values = NULL; /* aligned and, in the second round, the way in */
-    /* first look at everything, then set everything */
-    for (int round = 0; round < 2 && !status; round++) {
-        if (round == 1) {
-            status = check_rest(checkpoint, used, states, error, error_size);
-            if (!status && !(values = malloc(largest * sizeof *values)))
-                status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
-                                    checkpoint->where);
-        }
-        for (size_t k = 0; k < n_kinds && !status; k++) {
-            for (size_t i = 0; i < cvy_trainer_params(trainer, kind_at(k)) && !status; i++) {
-                cvy_param_info info;
-                const struct safetensor *t = NULL;
-                char *name = cvy_trainer_param(trainer, kind_at(k), i, &info)
-                                 ? NULL
-                                 : file_name(trainer, &info);
-                if (!name) {
-                    status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
-                                        checkpoint->where);
-                } else if (round == 0) {
-                    status = match(checkpoint, &info, name, &t, error, error_size);
-                    if (!status && strcmp(t->name, name)) checkpoint->wrapped = true;
-                    if (!status && json_object_set_new(used, t->name, json_true()))
-                        status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory",
-                                            checkpoint->where);
-                    if (info.count > largest) largest = info.count;
-                } else {
-                    t = find(checkpoint, name);
-                    memcpy(values, t->data, info.count * sizeof *values);
-                    if (cvy_trainer_set(trainer, kind_at(k), info.name, values, info.count))
-                        status = train_fail(error, error_size, TRAIN_ENGINE, "%s: %s",
-                                            checkpoint->where, cvy_message(ctx));
-                }
-                free(name);
-            }
-        }
-    }
-    free(values);
-    json_decref(used);
-    return status;
+    const struct holder holder = { .ctx = ctx, .trainer = trainer };
+    return load(checkpoint, &holder, states, error, error_size);
+}
+
+enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_predictor *predictor,
+                                            cvy_context *ctx, char *error, size_t error_size)
+{
+    const struct holder holder = { .ctx = ctx, .predictor = predictor };
+    return load(checkpoint, &holder, false, error, error_size);
 }
 
 enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,

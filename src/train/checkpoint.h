@@ -1,7 +1,7 @@
 /* Checkpoints: all of a trainer's parameters in one safetensors file under PyTorch's state_dict
  * names (conv1.weight, bn1.running_mean), its optimiser's states as optimizer.STATE.NAME (STATE as
- * cvy_trainer_state calls it: momentum), and strings that say where training stood. Knows trainers
- * and safetensors; what the strings mean is train.c's and the program's business. */
+ * cvy_trainer_state calls it: momentum), and strings that say where training stood. Knows trainers,
+ * predictors and safetensors; what the strings mean is train.c's and the program's business. */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
@@ -32,6 +32,9 @@ const char *checkpoint_text(const struct checkpoint *checkpoint, const char *key
  * save them, are taken without; then `wrapped` is set. */
 enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *trainer,
                                   cvy_context *ctx, bool states, char *error, size_t error_size);
+/* The same for a predictor that has parameters of its own, which are all that it has. */
+enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_predictor *predictor,
+                                            cvy_context *ctx, char *error, size_t error_size);
 /* Writes atomically (files_write). metadata: an object of strings, changed. A parameter that is not
  * finite is TRAIN_NUMERIC and nothing is written. */
 enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,
