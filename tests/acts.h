@@ -100,4 +100,19 @@ static inline double check_act_ulps(enum cvy_act_kind kind)
     return ulps[kind];
 }
 
+/* Where a result so close to 0 may be 0: FLT_MIN, as workers flush; x times it for products of x
+ * and a factor that may have been flushed. */
+static inline double check_act_tiny(enum cvy_act_kind kind, double x)
+{
+    return 0x1p-126 * (check_acts[kind].by_x ? fmax(1, fabs(x)) : 1);
+}
+
+/* How far native's dy times f' may be off, where the kernels' contract leaves the order of
+ * operations to the kind: relative, or absolute where f' itself passes through 0. */
+static inline double check_act_through_error(enum cvy_act_kind kind, double dy, double want)
+{
+    if (!check_acts[kind].by_x) return fabs(want) < 0x1p-126 ? 0x1p-126 : 3 * 0x1p-23 * fabs(want);
+    return 8 * 0x1p-24 * fabs(dy) + 0x1p-126;
+}
+
 #endif

@@ -5,8 +5,8 @@
  * stands for all; exp and log, which no table exports alone, are compiled into this file one float
  * at a time. By default every 1021st of the 2^32 floats and the neighbourhoods of special ones,
  * about a second a function; --all is every float, minutes a function, and `math_check --all tanh`
- * one of them. The only exception: a result below FLT_MIN may be 0 (or another value as close),
- * since workers flush denormals. */
+ * one of them. The only exception: a result below FLT_MIN (of products of x: below x times it)
+ * may be 0 (or another value as close), since workers flush denormals. */
 #include "acts.h"
 #include "check.h"
 
@@ -78,7 +78,9 @@ static void compare(const struct function *f, const struct cvyi_rows_kernels *ro
         for (size_t i = 0; i < n; i++) y[i] = f->got(x[i]);
     for (size_t i = 0; i < n; i++) {
         double want = f->want((double)x[i], 1), ulp = check_ulp(y[i], want);
-        if (fabs(want) < 0x1p-126 && fabs((double)y[i] - want) <= 0x1p-126) ulp = 0;
+        double tiny =
+            f->act >= 0 ? check_act_tiny((enum cvy_act_kind)f->act, (double)x[i]) : 0x1p-126;
+        if (fabs(want) < tiny && fabs((double)y[i] - want) <= tiny) ulp = 0;
         if (!(ulp <= w->ulp)) *w = (struct worst){ ulp, x[i], y[i], w->n };
     }
     w->n += n;

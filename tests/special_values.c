@@ -13,6 +13,7 @@
 #include <float.h>
 
 #include "check.h"
+#include "acts.h"
 #include "convoy/convoy.h"
 
 /* A backend's name is matched as a whole; what it says of a scenario holds for all of it. */
@@ -653,6 +654,7 @@ static const struct {
       { NAN, INFINITY, 0, 0.69314718f, 0.69314718f, 0.69314718f, FLT_MAX, 0 } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
+_Static_assert((int)ACTS == (int)CHECK_ACTS, "a row for every kind");
 
 static const cvy_shape act_shape = { N, 3, 3, 3 };
 
@@ -1207,7 +1209,7 @@ static cvy_tensor whole_net(cvy_net *net, size_t variant)
 /* In inference an image's NaN stays its own; infinities too, whatever becomes of them. */
 static void predicting(struct env *e)
 {
-    for (size_t variant = 0; variant < 6; variant++) {
+    for (size_t variant = 0; variant < ACTS; variant++) {
         cvy_net *net = net_of(e);
         cvy_tensor t = whole_net(net, variant);
         cvy_trainer *trainer = NULL;
@@ -1244,7 +1246,7 @@ static void predicting(struct env *e)
 static void training(struct env *e)
 {
     static const uint8_t labels[N];
-    for (size_t variant = 0; variant < 6; variant++) {
+    for (size_t variant = 0; variant < ACTS; variant++) {
         cvy_net *net = net_of(e);
         cvy_trainer *t = NULL;
         float *x = ordinary(e, N * PIXELS), dw[36], want[36];
