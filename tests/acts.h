@@ -68,6 +68,17 @@ static inline double want_through_softplus(double dy, double y, double alpha)
     return dy * -expm1(-y);
 }
 
+static inline double want_gelu(double x, double alpha)
+{
+    (void)alpha;
+    return x * (erfc(-x * sqrt(0.5)) / 2);
+}
+static inline double want_through_gelu(double dy, double x, double alpha)
+{
+    (void)alpha;
+    return dy * (erfc(-x * sqrt(0.5)) / 2 + x * exp(-x * x / 2) * 0.39894228040143267794);
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;
@@ -95,7 +106,7 @@ enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
 static inline double check_act_ulps(enum cvy_act_kind kind)
 {
     static const double ulps[CHECK_ACTS] = {
-        [CVY_SIGMOID] = 2, [CVY_TANH] = 2, [CVY_ELU] = 2, [CVY_SOFTPLUS] = 2
+        [CVY_SIGMOID] = 2, [CVY_TANH] = 2, [CVY_ELU] = 2, [CVY_SOFTPLUS] = 2, [CVY_GELU] = 6
     };
     return ulps[kind];
 }

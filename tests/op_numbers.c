@@ -254,6 +254,7 @@ static void activations(void **state)
         cvy_act_desc d;
         double y[5], dx[5];
     } known[] = {
+        /* from GELU on of PyTorch 2.15, in double */
         { { .kind = CVY_SIGMOID },
           { 0.119202922, 0.377540669, 0.5, 0.622459331, 0.952574127 },
           { 0.104993585, 0.470007424, 0.75, 0.940014849, 0.225883299 } },
@@ -277,6 +278,9 @@ static void activations(void **state)
         { { .kind = CVY_SOFTPLUS },
           { 0.126928011, 0.474076984, 0.693147181, 0.974076984, 3.04858735 },
           { 0.119202922, 0.755081338, 1.5, 2.48983732, 4.76287063 } },
+        { { .kind = CVY_GELU },
+          { -0.0455002639, -0.154268769, 0, 0.345731231, 2.99595031 },
+          { -0.0852318011, 0.265009751, 1.5, 3.4699805, 5.05972824 } },
     };
     bool tried[CHECK_ACTS] = { false };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

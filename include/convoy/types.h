@@ -88,20 +88,31 @@ typedef struct cvy_batch_norm_desc {
     bool zero_init;              /* running_var starts at 0 instead of 1 */
 } cvy_batch_norm_desc;
 
-enum cvy_act_kind { CVY_SIGMOID = 0, CVY_TANH, CVY_RELU, CVY_LEAKY_RELU, CVY_ELU, CVY_SOFTPLUS };
+/* Beyond the well-known (docs/numerics.md says what becomes of special values):
+ *  GELU       x Phi(x), Phi the normal distribution function: Hendrycks, Gimpel, arXiv:1606.08415 */
+enum cvy_act_kind {
+    CVY_SIGMOID = 0,
+    CVY_TANH,
+    CVY_RELU,
+    CVY_LEAKY_RELU,
+    CVY_ELU,
+    CVY_SOFTPLUS,
+    CVY_GELU
+};
 /* What there is to know about a kind but its arithmetic, in the order of the enum:
  *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
  * Settings are none, alpha (positive and finite) or at_zero (relu_grad_at_zero). The gradient is
  * told by the output, unless it needs the input. Monotone is f(a) <= f(b) wherever a <= b: only
  * then may a maximum behind it be taken first. False unless it is proven. */
 /* clang-format off */
-#define CVY_ACTIVATIONS(X)                             \
-    X(SIGMOID,    sigmoid,    none,    0,    false, true) \
-    X(TANH,       tanh,       none,    0,    false, true) \
-    X(RELU,       relu,       at_zero, 0,    false, true) \
-    X(LEAKY_RELU, leaky_relu, alpha,   0.01, false, true) \
-    X(ELU,        elu,        alpha,   1,    false, true) \
-    X(SOFTPLUS,   softplus,   none,    0,    false, true)
+#define CVY_ACTIVATIONS(X)                                 \
+    X(SIGMOID,    sigmoid,    none,    0,    false, true)  \
+    X(TANH,       tanh,       none,    0,    false, true)  \
+    X(RELU,       relu,       at_zero, 0,    false, true)  \
+    X(LEAKY_RELU, leaky_relu, alpha,   0.01, false, true)  \
+    X(ELU,        elu,        alpha,   1,    false, true)  \
+    X(SOFTPLUS,   softplus,   none,    0,    false, true)  \
+    X(GELU,       gelu,       none,    0,    true,  false)
 /* clang-format on */
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;

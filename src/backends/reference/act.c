@@ -68,6 +68,21 @@ static double through_softplus(const cvy_act_desc *d, double y, double dy)
     return dy * -expm1(-y);
 }
 
+/* The normal distribution function, exact in both tails. */
+static double normal(double x) { return erfc(-x / sqrt(2)) / 2; }
+
+static double value_gelu(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    return x * normal(x);
+}
+static double through_gelu(const cvy_act_desc *d, double x, double dy)
+{
+    (void)d;
+    const double pi = 3.14159265358979323846;
+    return dy * (normal(x) + x * exp(-x * x / 2) / sqrt(2 * pi));
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 
