@@ -79,6 +79,21 @@ static inline double want_through_gelu(double dy, double x, double alpha)
     return dy * (erfc(-x * sqrt(0.5)) / 2 + x * exp(-x * x / 2) * 0.39894228040143267794);
 }
 
+static inline double want_gelu_tanh(double x, double alpha)
+{
+    (void)alpha;
+    double a = fmin(fabs(x), 100), z = 1.5957691216057307117 * a * (1 + 0.044715 * a * a);
+    return isnan(x) ? x : x / (1 + exp(x < 0 ? z : -z));
+}
+static inline double want_through_gelu_tanh(double dy, double x, double alpha)
+{
+    (void)alpha;
+    double a = fmin(fabs(x), 100), z = 1.5957691216057307117 * a * (1 + 0.044715 * a * a);
+    double e = exp(-z), slope = 1.5957691216057307117 * (1 + 3 * 0.044715 * a * a);
+    if (isnan(x)) return x;
+    return dy * ((x < 0 ? e : 1) / (1 + e) + x * slope * e / ((1 + e) * (1 + e)));
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;
@@ -106,7 +121,8 @@ enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
 static inline double check_act_ulps(enum cvy_act_kind kind)
 {
     static const double ulps[CHECK_ACTS] = {
-        [CVY_SIGMOID] = 2, [CVY_TANH] = 2, [CVY_ELU] = 2, [CVY_SOFTPLUS] = 2, [CVY_GELU] = 6
+        [CVY_SIGMOID] = 2,  [CVY_TANH] = 2, [CVY_ELU] = 2,
+        [CVY_SOFTPLUS] = 2, [CVY_GELU] = 6, [CVY_GELU_TANH] = 4
     };
     return ulps[kind];
 }

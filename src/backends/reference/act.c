@@ -83,6 +83,32 @@ static double through_gelu(const cvy_act_desc *d, double x, double dy)
     return dy * (normal(x) + x * exp(-x * x / 2) / sqrt(2 * pi));
 }
 
+/* (1 + tanh u) / 2 = 1 / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3); beyond 1e3, where it
+ * is 0 or 1, infinities stay away from each other. */
+static double bend(double x)
+{
+    if (x > 1e3) x = 1e3;
+    if (x < -1e3) x = -1e3;
+    return sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+}
+static double bend_slope(double x)
+{
+    if (fabs(x) > 1e3) x = 1e3;
+    return sqrt(2 / 3.14159265358979323846) * (1 + 3 * 0.044715 * x * x);
+}
+
+static double value_gelu_tanh(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    return x / (1 + exp(-2 * bend(x)));
+}
+static double through_gelu_tanh(const cvy_act_desc *d, double x, double dy)
+{
+    (void)d;
+    double gate = 1 / (1 + exp(-2 * bend(x))), rest = 1 / (1 + exp(2 * bend(x)));
+    return dy * (gate + x * 2 * bend_slope(x) * gate * rest);
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 

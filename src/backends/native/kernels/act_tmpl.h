@@ -139,4 +139,54 @@ V_FN vf through_gelu(vf dy, vf x, vf alpha)
     return v_mul(dy, v_fma(v_mul(x, v_set1(0x1.988454p-2f)), e, p));
 }
 
+/* sigmoid(z) and q = sigmoid(-|z|), of which q (1 - q) is the derivative; e = exp(-|z|), z has the
+ * sign of x */
+V_FN void sigmoid_of(int N, vf *y, vf *q, const vf *e, const vf *x)
+{
+    const vf one = v_set1(1);
+    V_EACH (N) q[j] = v_div(e[j], v_add(one, e[j]));
+    V_EACH (N) y[j] = v_select(v_gt(v_zero(), x[j]), e[j], one);
+    V_EACH (N) y[j] = v_fnma(y[j], q[j], y[j]);
+}
+
+/* y = sigmoid(z), z = k0 x + k1 x^3: (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2; slope is z' of
+ * |x|. z is a sum of two floats, since exp multiplies its rounding by it; beyond |x| = 12 the
+ * exponential is 0. */
+V_FN void cubic_gate(int N, vf *y, vf *q, vf *slope, const vf *x)
+{
+    const vf top = v_set1(12), k0 = v_set1(0x1.988454p0f), k1 = v_set1(0x1.2444f2p-4f);
+    vf a[V_MAX_N], z[V_MAX_N], p[V_MAX_N], m[V_MAX_N], lo[V_MAX_N], e[V_MAX_N];
+    V_EACH (N) a[j] = v_min(top, v_abs(x[j])); /* in this order a NaN stays */
+    V_EACH (N) z[j] = v_mul(a[j], a[j]);
+    V_EACH (N) p[j] = v_mul(k1, z[j]);
+    V_EACH (N) m[j] = v_add(k0, p[j]);
+    /* lo: what is missing in m, of the product, the square, the constants and the sum */
+    V_EACH (N) lo[j] = v_fma(k1, z[j], v_neg(p[j]));
+    V_EACH (N) lo[j] = v_fma(k1, v_fma(a[j], a[j], v_neg(z[j])), lo[j]);
+    V_EACH (N) lo[j] = v_add(lo[j], v_fma(z[j], v_set1(0x1.49b16ap-29f), v_set1(-0x1.857936p-25f)));
+    V_EACH (N) slope[j] = v_fma(v_set1(3), p[j], k0);
+    V_EACH (N) z[j] = v_sub(m[j], k0);
+    V_EACH (N) lo[j] = v_add(lo[j], v_add(v_sub(k0, v_sub(m[j], z[j])), v_sub(p[j], z[j])));
+    V_EACH (N) z[j] = v_mul(a[j], m[j]);
+    V_EACH (N) lo[j] = v_fma(a[j], lo[j], v_fma(a[j], m[j], v_neg(z[j])));
+    exp_neg_sum(N, e, z, lo);
+    sigmoid_of(N, y, q, e, x);
+}
+
+/* x sigmoid(z(x)) */
+V_FN void value_gelu_tanh(int N, vf *v, vf alpha)
+{
+    vf y[V_MAX_N], q[V_MAX_N], slope[V_MAX_N];
+    (void)alpha;
+    cubic_gate(N, y, q, slope, v);
+    V_EACH (N) v[j] = v_mul(v[j], y[j]);
+}
+V_FN vf through_gelu_tanh(vf dy, vf x, vf alpha)
+{
+    vf y, q, slope;
+    (void)alpha;
+    cubic_gate(1, &y, &q, &slope, &x);
+    return v_mul(dy, v_fma(v_mul(v_fnma(q, q, q), slope), x, y));
+}
+
 #endif
