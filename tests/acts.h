@@ -94,6 +94,18 @@ static inline double want_through_gelu_tanh(double dy, double x, double alpha)
     return dy * ((x < 0 ? e : 1) / (1 + e) + x * slope * e / ((1 + e) * (1 + e)));
 }
 
+static inline double want_silu(double x, double alpha)
+{
+    (void)alpha;
+    return x / (1 + exp(-x));
+}
+static inline double want_through_silu(double dy, double x, double alpha)
+{
+    (void)alpha;
+    double e = exp(-fabs(x));
+    return dy * ((x < 0 ? e : 1) / (1 + e) + x * e / ((1 + e) * (1 + e)));
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;
@@ -121,8 +133,8 @@ enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
 static inline double check_act_ulps(enum cvy_act_kind kind)
 {
     static const double ulps[CHECK_ACTS] = {
-        [CVY_SIGMOID] = 2,  [CVY_TANH] = 2, [CVY_ELU] = 2,
-        [CVY_SOFTPLUS] = 2, [CVY_GELU] = 6, [CVY_GELU_TANH] = 4
+        [CVY_SIGMOID] = 2, [CVY_TANH] = 2,      [CVY_ELU] = 2, [CVY_SOFTPLUS] = 2,
+        [CVY_GELU] = 6,    [CVY_GELU_TANH] = 4, [CVY_SILU] = 3
     };
     return ulps[kind];
 }

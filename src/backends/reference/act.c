@@ -109,6 +109,18 @@ static double through_gelu_tanh(const cvy_act_desc *d, double x, double dy)
     return dy * (gate + x * 2 * bend_slope(x) * gate * rest);
 }
 
+static double value_silu(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    return x / (1 + exp(-x));
+}
+static double through_silu(const cvy_act_desc *d, double x, double dy)
+{
+    (void)d;
+    double gate = 1 / (1 + exp(-x)), rest = 1 / (1 + exp(x));
+    return dy * (gate + x * gate * rest);
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 

@@ -189,4 +189,28 @@ V_FN vf through_gelu_tanh(vf dy, vf x, vf alpha)
     return v_mul(dy, v_fma(v_mul(v_fnma(q, q, q), slope), x, y));
 }
 
+V_FN void swish_gate(int N, vf *y, vf *q, const vf *x)
+{
+    vf e[V_MAX_N];
+    V_EACH (N) e[j] = v_abs(x[j]);
+    v_exp_neg(N, e, e);
+    sigmoid_of(N, y, q, e, x);
+}
+
+/* x sigmoid(x) */
+V_FN void value_silu(int N, vf *v, vf alpha)
+{
+    vf y[V_MAX_N], q[V_MAX_N];
+    (void)alpha;
+    swish_gate(N, y, q, v);
+    V_EACH (N) v[j] = v_mul(v[j], y[j]);
+}
+V_FN vf through_silu(vf dy, vf x, vf alpha)
+{
+    vf y, q;
+    (void)alpha;
+    swish_gate(1, &y, &q, &x);
+    return v_mul(dy, v_fma(v_fnma(q, q, q), x, y));
+}
+
 #endif
