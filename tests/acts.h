@@ -106,6 +106,18 @@ static inline double want_through_silu(double dy, double x, double alpha)
     return dy * ((x < 0 ? e : 1) / (1 + e) + x * e / ((1 + e) * (1 + e)));
 }
 
+static inline double want_mish(double x, double alpha)
+{
+    (void)alpha;
+    return x * tanh(log1p(exp(x)));
+}
+static inline double want_through_mish(double dy, double x, double alpha)
+{
+    (void)alpha;
+    double t = tanh(log1p(exp(x)));
+    return dy * (t + x * (1 - t * t) / (1 + exp(-x)));
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;
@@ -133,8 +145,8 @@ enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
 static inline double check_act_ulps(enum cvy_act_kind kind)
 {
     static const double ulps[CHECK_ACTS] = {
-        [CVY_SIGMOID] = 2, [CVY_TANH] = 2,      [CVY_ELU] = 2, [CVY_SOFTPLUS] = 2,
-        [CVY_GELU] = 6,    [CVY_GELU_TANH] = 4, [CVY_SILU] = 3
+        [CVY_SIGMOID] = 2, [CVY_TANH] = 2,      [CVY_ELU] = 2,  [CVY_SOFTPLUS] = 2,
+        [CVY_GELU] = 6,    [CVY_GELU_TANH] = 4, [CVY_SILU] = 3, [CVY_MISH] = 4
     };
     return ulps[kind];
 }

@@ -655,6 +655,7 @@ static const struct {
     { { .kind = CVY_GELU }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_GELU_TANH }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_SILU }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
+    { { .kind = CVY_MISH }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
 _Static_assert((int)ACTS == (int)CHECK_ACTS, "a row for every kind");
@@ -752,6 +753,10 @@ static void smooth_gradients(struct env *e)
     ACT_GRADIENT(e, DESC(.kind = CVY_SILU), { INFINITY, INFINITY, 4, NAN },
                  { -INFINITY, NAN, 4, NAN }, { NAN, NAN, 4, NAN }, { FLT_MAX, FLT_MAX, 4, 4 },
                  { -FLT_MAX, 0, 4, 0 }, { 0, 0, 4, 2 }, { -FLT_MAX, 0, INFINITY, NAN },
+                 { 0, 0, -INFINITY, -INFINITY }, { 0, 0, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_MISH), { INFINITY, INFINITY, 4, NAN },
+                 { -INFINITY, NAN, 4, NAN }, { NAN, NAN, 4, NAN }, { FLT_MAX, FLT_MAX, 4, 4 },
+                 { -FLT_MAX, 0, 4, 0 }, { 0, 0, 4, 2.4f }, { -FLT_MAX, 0, INFINITY, NAN },
                  { 0, 0, -INFINITY, -INFINITY }, { 0, 0, NAN, NAN });
 }
 

@@ -91,7 +91,8 @@ typedef struct cvy_batch_norm_desc {
 /* Beyond the well-known (docs/numerics.md says what becomes of special values):
  *  GELU       x Phi(x), Phi the normal distribution function: Hendrycks, Gimpel, arXiv:1606.08415
  *  GELU_TANH  its form x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, of the same paper
- *  SILU       x sigmoid(x): the same paper; Swish in Ramachandran et al., arXiv:1710.05941 */
+ *  SILU       x sigmoid(x): the same paper; Swish in Ramachandran et al., arXiv:1710.05941
+ *  MISH       x tanh(softplus(x)): Misra, arXiv:1908.08681 */
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,
@@ -101,7 +102,8 @@ enum cvy_act_kind {
     CVY_SOFTPLUS,
     CVY_GELU,
     CVY_GELU_TANH,
-    CVY_SILU
+    CVY_SILU,
+    CVY_MISH
 };
 /* What there is to know about a kind but its arithmetic, in the order of the enum:
  *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
@@ -118,7 +120,8 @@ enum cvy_act_kind {
     X(SOFTPLUS,   softplus,   none,    0,    false, true)  \
     X(GELU,       gelu,       none,    0,    true,  false) \
     X(GELU_TANH,  gelu_tanh,  none,    0,    true,  false) \
-    X(SILU,       silu,       none,    0,    true,  false)
+    X(SILU,       silu,       none,    0,    true,  false) \
+    X(MISH,       mish,       none,    0,    true,  false)
 /* clang-format on */
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;

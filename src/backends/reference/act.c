@@ -121,6 +121,18 @@ static double through_silu(const cvy_act_desc *d, double x, double dy)
     return dy * (gate + x * gate * rest);
 }
 
+static double value_mish(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    return x * tanh(log1p(exp(x)));
+}
+static double through_mish(const cvy_act_desc *d, double x, double dy)
+{
+    (void)d;
+    double t = tanh(log1p(exp(x))), gate = 1 / (1 + exp(-x));
+    return dy * (t + x * (1 - t * t) * gate);
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 

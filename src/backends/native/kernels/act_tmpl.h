@@ -213,4 +213,38 @@ V_FN vf through_silu(vf dy, vf x, vf alpha)
     return v_mul(dy, v_fma(v_fnma(q, q, q), x, y));
 }
 
+/* tanh(log(1 + w)), w = exp(x), is n / d without cancellation: w (w + 2) / (w (w + 2) + 2), or with
+ * e = 1 / w where x is positive (1 + 2 e) / (1 + 2 e + 2 e^2). f is e, positive x: e^2. */
+V_FN void mish_parts(int N, vf *n, vf *d, vf *e, vf *f, const vf *x)
+{
+    const vf one = v_set1(1), two = v_set1(2);
+    V_EACH (N) e[j] = v_abs(x[j]);
+    v_exp_neg(N, e, e);
+    V_EACH (N) {
+        vm positive = v_gt(x[j], v_zero());
+        vf square = v_mul(e[j], e[j]);
+        n[j] = v_select(positive, v_fma(two, e[j], one), v_mul(e[j], v_add(e[j], two)));
+        d[j] = v_fma(two, v_select(positive, square, one), n[j]);
+        f[j] = v_select(positive, square, e[j]);
+    }
+}
+
+/* x tanh(softplus(x)) */
+V_FN void value_mish(int N, vf *v, vf alpha)
+{
+    vf n[V_MAX_N], d[V_MAX_N], e[V_MAX_N], f[V_MAX_N];
+    (void)alpha;
+    mish_parts(N, n, d, e, f, v);
+    V_EACH (N) v[j] = v_mul(v[j], v_div(n[j], d[j]));
+}
+/* n / d + x 4 f (1 + e) / d^2 */
+V_FN vf through_mish(vf dy, vf x, vf alpha)
+{
+    vf n, d, e, f;
+    (void)alpha;
+    mish_parts(1, &n, &d, &e, &f, &x);
+    vf t = v_div(v_mul(v_mul(v_set1(4), f), v_add(v_set1(1), e)), v_mul(d, d));
+    return v_mul(dy, v_fma(t, x, v_div(n, d)));
+}
+
 #endif
