@@ -118,6 +118,20 @@ static inline double want_through_mish(double dy, double x, double alpha)
     return dy * (t + x * (1 - t * t) / (1 + exp(-x)));
 }
 
+static inline double want_hardswish(double x, double alpha)
+{
+    (void)alpha;
+    double up = x > 3 ? x : x * (x + 3) / 6;
+    return x <= -3 ? 0 : up;
+}
+static inline double want_through_hardswish(double dy, double x, double alpha)
+{
+    (void)alpha;
+    double up = x >= 3 ? dy : dy * (2 * x + 3) / 6;
+    if (isnan(x)) return dy;
+    return x <= -3 ? 0 : up;
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;
@@ -145,8 +159,8 @@ enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
 static inline double check_act_ulps(enum cvy_act_kind kind)
 {
     static const double ulps[CHECK_ACTS] = {
-        [CVY_SIGMOID] = 2, [CVY_TANH] = 2,      [CVY_ELU] = 2,  [CVY_SOFTPLUS] = 2,
-        [CVY_GELU] = 6,    [CVY_GELU_TANH] = 4, [CVY_SILU] = 3, [CVY_MISH] = 4
+        [CVY_SIGMOID] = 2,   [CVY_TANH] = 2, [CVY_ELU] = 2,  [CVY_SOFTPLUS] = 2, [CVY_GELU] = 6,
+        [CVY_GELU_TANH] = 4, [CVY_SILU] = 3, [CVY_MISH] = 4, [CVY_HARDSWISH] = 2
     };
     return ulps[kind];
 }

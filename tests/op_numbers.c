@@ -290,6 +290,9 @@ static void activations(void **state)
         { { .kind = CVY_MISH },
           { -0.252501483, -0.220743775, 0, 0.375245211, 2.986535 },
           { -0.108355092, 0.579021356, 1.8, 3.5456975, 5.10553455 } },
+        { { .kind = CVY_HARDSWISH },
+          { -0.333333333, -0.208333333, 0, 0.291666667, 3 },
+          { -0.166666667, 0.666666667, 1.5, 2.66666667, 5 } },
     };
     bool tried[CHECK_ACTS] = { false };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

@@ -656,6 +656,7 @@ static const struct {
     { { .kind = CVY_GELU_TANH }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_SILU }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_MISH }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
+    { { .kind = CVY_HARDSWISH }, { NAN, INFINITY, 0, 0, 0, 0, FLT_MAX, 0 } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
 _Static_assert((int)ACTS == (int)CHECK_ACTS, "a row for every kind");
@@ -758,6 +759,9 @@ static void smooth_gradients(struct env *e)
                  { -INFINITY, NAN, 4, NAN }, { NAN, NAN, 4, NAN }, { FLT_MAX, FLT_MAX, 4, 4 },
                  { -FLT_MAX, 0, 4, 0 }, { 0, 0, 4, 2.4f }, { -FLT_MAX, 0, INFINITY, NAN },
                  { 0, 0, -INFINITY, -INFINITY }, { 0, 0, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_HARDSWISH), { INFINITY, INFINITY, 4, 4 },
+                 { -INFINITY, 0, 4, 0 }, { NAN, NAN, 4, 4 }, { -3, 0, INFINITY, 0 },
+                 { -4, 0, NAN, 0 }, { 3, 3, 4, 4 }, { 0, 0, 4, 2 });
 }
 
 /* -------------------------------------------------------------------------------------- pooling */

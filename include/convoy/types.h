@@ -92,7 +92,9 @@ typedef struct cvy_batch_norm_desc {
  *  GELU       x Phi(x), Phi the normal distribution function: Hendrycks, Gimpel, arXiv:1606.08415
  *  GELU_TANH  its form x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, of the same paper
  *  SILU       x sigmoid(x): the same paper; Swish in Ramachandran et al., arXiv:1710.05941
- *  MISH       x tanh(softplus(x)): Misra, arXiv:1908.08681 */
+ *  MISH       x tanh(softplus(x)): Misra, arXiv:1908.08681
+ *  HARDSWISH  x (x + 3) / 6 between -3 and 3, 0 below, x above: Howard et al., arXiv:1905.02244;
+ *             its derivative at -3 is 0, at 3 is 1 */
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,
@@ -103,7 +105,8 @@ enum cvy_act_kind {
     CVY_GELU,
     CVY_GELU_TANH,
     CVY_SILU,
-    CVY_MISH
+    CVY_MISH,
+    CVY_HARDSWISH
 };
 /* What there is to know about a kind but its arithmetic, in the order of the enum:
  *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
@@ -121,7 +124,8 @@ enum cvy_act_kind {
     X(GELU,       gelu,       none,    0,    true,  false) \
     X(GELU_TANH,  gelu_tanh,  none,    0,    true,  false) \
     X(SILU,       silu,       none,    0,    true,  false) \
-    X(MISH,       mish,       none,    0,    true,  false)
+    X(MISH,       mish,       none,    0,    true,  false) \
+    X(HARDSWISH,  hardswish,  none,    0,    true,  false)
 /* clang-format on */
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;

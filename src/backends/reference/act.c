@@ -133,6 +133,19 @@ static double through_mish(const cvy_act_desc *d, double x, double dy)
     return dy * (t + x * (1 - t * t) * gate);
 }
 
+static double value_hardswish(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    if (x <= -3) return 0;
+    return x < 3 ? x * (x + 3) / 6 : x;
+}
+static double through_hardswish(const cvy_act_desc *d, double x, double dy)
+{
+    (void)d;
+    if (x <= -3) return 0;
+    return x < 3 ? dy * (x / 3 + 0.5) : dy;
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 

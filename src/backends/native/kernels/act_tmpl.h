@@ -247,4 +247,24 @@ V_FN vf through_mish(vf dy, vf x, vf alpha)
     return v_mul(dy, v_fma(t, x, v_div(n, d)));
 }
 
+/* x (x + 3) / 6 between -3 and 3, 0 below, x above */
+V_FN void value_hardswish(int N, vf *v, vf alpha)
+{
+    const vf three = v_set1(3), six = v_set1(6);
+    (void)alpha;
+    V_EACH (N) {
+        vf y = v_div(v_mul(v[j], v_add(v[j], three)), six);
+        y = v_select(v_gt(three, v[j]), y, v[j]);
+        v[j] = v_select(v_ge(v_neg(three), v[j]), v_zero(), y);
+    }
+}
+V_FN vf through_hardswish(vf dy, vf x, vf alpha)
+{
+    const vf three = v_set1(3);
+    (void)alpha;
+    vf dx = v_mul(dy, v_fma(x, v_set1(0x1.555556p-2f), v_set1(0.5f)));
+    dx = v_select(v_gt(three, x), dx, dy);
+    return v_select(v_ge(v_neg(three), x), v_zero(), dx);
+}
+
 #endif
