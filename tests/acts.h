@@ -132,6 +132,18 @@ static inline double want_through_hardswish(double dy, double x, double alpha)
     return x <= -3 ? 0 : up;
 }
 
+static inline double want_relu6(double x, double alpha)
+{
+    (void)alpha;
+    double up = x > 6 ? 6 : x;
+    return x < 0 ? 0 : up;
+}
+static inline double want_through_relu6(double dy, double y, double alpha)
+{
+    (void)alpha;
+    return y <= 0 || y >= 6 ? 0 : dy;
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;

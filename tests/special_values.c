@@ -657,6 +657,7 @@ static const struct {
     { { .kind = CVY_SILU }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_MISH }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_HARDSWISH }, { NAN, INFINITY, 0, 0, 0, 0, FLT_MAX, 0 } },
+    { { .kind = CVY_RELU6 }, { NAN, 6, 0, 0, 0, 0, 6, 0 } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
 _Static_assert((int)ACTS == (int)CHECK_ACTS, "a row for every kind");
@@ -762,6 +763,8 @@ static void smooth_gradients(struct env *e)
     ACT_GRADIENT(e, DESC(.kind = CVY_HARDSWISH), { INFINITY, INFINITY, 4, 4 },
                  { -INFINITY, 0, 4, 0 }, { NAN, NAN, 4, 4 }, { -3, 0, INFINITY, 0 },
                  { -4, 0, NAN, 0 }, { 3, 3, 4, 4 }, { 0, 0, 4, 2 });
+    ACT_GRADIENT(e, DESC(.kind = CVY_RELU6), { INFINITY, 6, 4, 0 }, { -INFINITY, 0, 4, 0 },
+                 { NAN, NAN, 4, 4 }, { 0, 0, INFINITY, 0 }, { 7, 6, NAN, 0 }, { 5, 5, NAN, NAN });
 }
 
 /* -------------------------------------------------------------------------------------- pooling */

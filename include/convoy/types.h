@@ -94,7 +94,8 @@ typedef struct cvy_batch_norm_desc {
  *  SILU       x sigmoid(x): the same paper; Swish in Ramachandran et al., arXiv:1710.05941
  *  MISH       x tanh(softplus(x)): Misra, arXiv:1908.08681
  *  HARDSWISH  x (x + 3) / 6 between -3 and 3, 0 below, x above: Howard et al., arXiv:1905.02244;
- *             its derivative at -3 is 0, at 3 is 1 */
+ *             its derivative at -3 is 0, at 3 is 1
+ *  RELU6      min(max(x, 0), 6): Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10 */
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,
@@ -106,7 +107,8 @@ enum cvy_act_kind {
     CVY_GELU_TANH,
     CVY_SILU,
     CVY_MISH,
-    CVY_HARDSWISH
+    CVY_HARDSWISH,
+    CVY_RELU6
 };
 /* What there is to know about a kind but its arithmetic, in the order of the enum:
  *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
@@ -125,7 +127,8 @@ enum cvy_act_kind {
     X(GELU_TANH,  gelu_tanh,  none,    0,    true,  false) \
     X(SILU,       silu,       none,    0,    true,  false) \
     X(MISH,       mish,       none,    0,    true,  false) \
-    X(HARDSWISH,  hardswish,  none,    0,    true,  false)
+    X(HARDSWISH,  hardswish,  none,    0,    true,  false) \
+    X(RELU6,      relu6,      none,    0,    false, true)
 /* clang-format on */
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;

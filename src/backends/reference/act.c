@@ -146,6 +146,18 @@ static double through_hardswish(const cvy_act_desc *d, double x, double dy)
     return x < 3 ? dy * (x / 3 + 0.5) : dy;
 }
 
+static double value_relu6(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    if (x < 0) return 0;
+    return x > 6 ? 6 : x;
+}
+static double through_relu6(const cvy_act_desc *d, double y, double dy)
+{
+    (void)d;
+    return y <= 0 || y >= 6 ? 0 : dy;
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 

@@ -267,4 +267,21 @@ V_FN vf through_hardswish(vf dy, vf x, vf alpha)
     return v_select(v_ge(v_neg(three), x), v_zero(), dx);
 }
 
+/* A NaN stays: compared, no v_min. + 0 flushes a denormal, which scalar code may have done. */
+V_FN void value_relu6(int N, vf *v, vf alpha)
+{
+    const vf six = v_set1(6);
+    (void)alpha;
+    V_EACH (N) {
+        vf y = v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]);
+        v[j] = v_add(v_select(v_gt(y, six), six, y), v_zero());
+    }
+}
+V_FN vf through_relu6(vf dy, vf y, vf alpha)
+{
+    (void)alpha;
+    vf dx = v_select(v_ge(v_zero(), y), v_zero(), dy);
+    return v_select(v_ge(y, v_set1(6)), v_zero(), dx);
+}
+
 #endif
