@@ -144,6 +144,16 @@ static inline double want_through_relu6(double dy, double y, double alpha)
     return y <= 0 || y >= 6 ? 0 : dy;
 }
 
+static inline double want_hardtanh(double x, double alpha)
+{
+    double up = x > alpha ? alpha : x;
+    return x < -alpha ? -alpha : up;
+}
+static inline double want_through_hardtanh(double dy, double y, double alpha)
+{
+    return fabs(y) >= alpha ? 0 : dy;
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;

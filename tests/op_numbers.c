@@ -294,6 +294,7 @@ static void activations(void **state)
           { -0.333333333, -0.208333333, 0, 0.291666667, 3 },
           { -0.166666667, 0.666666667, 1.5, 2.66666667, 5 } },
         { { .kind = CVY_RELU6 }, { 0, 0, 0, 0.5, 3 }, { 0, 0, 0, 4, 5 } },
+        { { .kind = CVY_HARDTANH }, { -1, -0.5, 0, 0.5, 1 }, { 0, 2, 3, 4, 0 } },
     };
     bool tried[CHECK_ACTS] = { false };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

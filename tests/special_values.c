@@ -658,6 +658,7 @@ static const struct {
     { { .kind = CVY_MISH }, { NAN, INFINITY, NAN, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_HARDSWISH }, { NAN, INFINITY, 0, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_RELU6 }, { NAN, 6, 0, 0, 0, 0, 6, 0 } },
+    { { .kind = CVY_HARDTANH, .alpha = 0.25 }, { NAN, 0.25f, -0.25f, 0, 0, 0, 0.25f, -0.25f } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
 _Static_assert((int)ACTS == (int)CHECK_ACTS, "a row for every kind");
@@ -765,6 +766,9 @@ static void smooth_gradients(struct env *e)
                  { -4, 0, NAN, 0 }, { 3, 3, 4, 4 }, { 0, 0, 4, 2 });
     ACT_GRADIENT(e, DESC(.kind = CVY_RELU6), { INFINITY, 6, 4, 0 }, { -INFINITY, 0, 4, 0 },
                  { NAN, NAN, 4, 4 }, { 0, 0, INFINITY, 0 }, { 7, 6, NAN, 0 }, { 5, 5, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_HARDTANH, .alpha = 0.25), { INFINITY, 0.25f, 4, 0 },
+                 { -INFINITY, -0.25f, 4, 0 }, { NAN, NAN, 4, 4 }, { 1, 0.25f, INFINITY, 0 },
+                 { -1, -0.25f, NAN, 0 }, { 0, 0, NAN, NAN });
 }
 
 /* -------------------------------------------------------------------------------------- pooling */

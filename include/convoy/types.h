@@ -95,7 +95,9 @@ typedef struct cvy_batch_norm_desc {
  *  MISH       x tanh(softplus(x)): Misra, arXiv:1908.08681
  *  HARDSWISH  x (x + 3) / 6 between -3 and 3, 0 below, x above: Howard et al., arXiv:1905.02244;
  *             its derivative at -3 is 0, at 3 is 1
- *  RELU6      min(max(x, 0), 6): Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10 */
+ *  RELU6      min(max(x, 0), 6): Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10
+ *  HARDTANH   min(max(x, -alpha), alpha); its derivative at -alpha and alpha is 0, as that of
+ *             RELU6 is at 0 and 6 (both as in PyTorch) */
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,
@@ -108,7 +110,8 @@ enum cvy_act_kind {
     CVY_SILU,
     CVY_MISH,
     CVY_HARDSWISH,
-    CVY_RELU6
+    CVY_RELU6,
+    CVY_HARDTANH
 };
 /* What there is to know about a kind but its arithmetic, in the order of the enum:
  *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
@@ -128,11 +131,12 @@ enum cvy_act_kind {
     X(SILU,       silu,       none,    0,    true,  false) \
     X(MISH,       mish,       none,    0,    true,  false) \
     X(HARDSWISH,  hardswish,  none,    0,    true,  false) \
-    X(RELU6,      relu6,      none,    0,    false, true)
+    X(RELU6,      relu6,      none,    0,    false, true)  \
+    X(HARDTANH,   hardtanh,   alpha,   1,    false, true)
 /* clang-format on */
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;
-    double alpha; /* leaky slope (0 means 0.01), ELU alpha (0 means 1) */
+    double alpha; /* leaky slope (0 means 0.01), ELU alpha, HARDTANH's limit (0 means 1) */
     /* derivative of ReLU at 0; 0 by default, 0.5 for Theano's convention */
     double relu_grad_at_zero;
 } cvy_act_desc;

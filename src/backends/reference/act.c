@@ -158,6 +158,19 @@ static double through_relu6(const cvy_act_desc *d, double y, double dy)
     return y <= 0 || y >= 6 ? 0 : dy;
 }
 
+/* The limit is a float, as y is that is compared with it. */
+static double value_hardtanh(const cvy_act_desc *d, double x)
+{
+    double limit = (double)(float)d->alpha;
+    if (x < -limit) return -limit;
+    return x > limit ? limit : x;
+}
+static double through_hardtanh(const cvy_act_desc *d, double y, double dy)
+{
+    double limit = (double)(float)d->alpha;
+    return y <= -limit || y >= limit ? 0 : dy;
+}
+
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 

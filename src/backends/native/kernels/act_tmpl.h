@@ -284,4 +284,18 @@ V_FN vf through_relu6(vf dy, vf y, vf alpha)
     return v_select(v_ge(y, v_set1(6)), v_zero(), dx);
 }
 
+/* + 0 as in ReLU6 */
+V_FN void value_hardtanh(int N, vf *v, vf alpha)
+{
+    V_EACH (N) {
+        vf y = v_select(v_gt(v_neg(alpha), v[j]), v_neg(alpha), v[j]);
+        v[j] = v_add(v_select(v_gt(y, alpha), alpha, y), v_zero());
+    }
+}
+V_FN vf through_hardtanh(vf dy, vf y, vf alpha)
+{
+    vf dx = v_select(v_ge(v_neg(alpha), y), v_zero(), dy);
+    return v_select(v_ge(y, alpha), v_zero(), dx);
+}
+
 #endif
