@@ -175,8 +175,7 @@ cvy_context *bench_context(struct bench *b, gb_state *state, const struct bench_
                                           .no_fusion = who->no_fusion };
     enum cvy_status status = cvy_context_create(&options, &ctx);
     if (!status) return ctx;
-    bench_skip(b, state, false, ctx ? cvy_message(ctx) : "out of memory");
-    cvy_context_destroy(&ctx);
+    bench_skip(b, state, false, cvy_message(NULL));
     return NULL;
 }
 
@@ -444,9 +443,7 @@ static void read_contestants(struct command *c)
         enum cvy_status status = cvy_context_create(
             &(cvy_context_options){ .threads = 1, .isa = who->isa, .backends = who->backend },
             &ctx);
-        if (status)
-            bench_die(cli_code_cvy(status), "--backends: %s",
-                      ctx ? cvy_message(ctx) : "out of memory");
+        if (status) bench_die(cli_code_cvy(status), "--backends: %s", cvy_message(NULL));
         cvy_context_destroy(&ctx);
     }
 }
@@ -586,8 +583,7 @@ static void open_table(struct command *c)
 static size_t default_threads(void)
 {
     cvy_context *ctx;
-    if (cvy_context_create(NULL, &ctx))
-        bench_die(CLI_BAD, "%s", ctx ? cvy_message(ctx) : "out of memory");
+    if (cvy_context_create(NULL, &ctx)) bench_die(CLI_BAD, "%s", cvy_message(NULL));
     size_t threads = cvy_context_threads(ctx);
     cvy_context_destroy(&ctx);
     return threads;

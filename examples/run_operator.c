@@ -71,6 +71,6 @@ int main(void)
         fprintf(stderr, "run_operator: %s: %s\n", cvy_status_name(status), cvy_message(ctx));
 
     cvy_op_destroy(&op);
-    cvy_context_destroy(&ctx); /* also after a failed cvy_context_create: it carries the message */
+    cvy_context_destroy(&ctx);
     return status != CVY_OK;
 }

@@ -120,6 +120,6 @@ done:
     cvy_predictor_destroy(&predictor); /* what was made last goes first; NULL is fine */
     cvy_trainer_destroy(&trainer);
     cvy_net_destroy(&net);
-    cvy_context_destroy(&ctx); /* also after a failed cvy_context_create: it carries the message */
+    cvy_context_destroy(&ctx);
     return status != CVY_OK;
 }

@@ -462,9 +462,9 @@ static void unknown_backends_are_named(void **state)
     cvy_context *other;
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "nativ" }, &other),
                      CVY_E_ARG);
-    assert_non_null(strstr(cvy_message(other), "\"nativ\""));
-    assert_non_null(strstr(cvy_message(other), "reference"));
-    cvy_context_destroy(&other);
+    assert_null(other);
+    assert_non_null(strstr(cvy_message(NULL), "\"nativ\""));
+    assert_non_null(strstr(cvy_message(NULL), "reference"));
 }
 
 static void the_environment_of_the_caller_is_kept(void **state)

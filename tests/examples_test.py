@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Installs into a temporary directory and builds every file of examples/ against it, as a user would: with the Makefile, shared and
 static, and with CMake. Runs what comes out, on several threads and instruction sets, on bad settings, and under sanitizers
-(GCC's), and compares the output with the one that examples/README.md shows.
+(GCC's), and compares the output with the one that examples/README.md shows. Likewise what README.md and convoy.h show of the
+library in a few lines.
 
 usage: examples_test.py SOURCE_ROOT BUILD_ROOT
 """
@@ -123,11 +124,52 @@ def by_make(consumer, examples):
     consumer.make("later", f"CXXFLAGS={STRICT} -std=c++20")
 
 
+def few_lines():
+    """The examples that README.md and convoy.h show, as programs."""
+    block = re.search(r"```c\n#include <convoy/convoy.h>\n(.*?)```", (source / "README.md").read_text(encoding="utf-8"), re.S)
+    comment = re.search(r"((?: \*     .*\n)+)", (source / "include/convoy/convoy.h").read_text(encoding="utf-8"))
+    yield "readme", block.group(1)
+    yield "header", re.sub(r"^ \*     ", "", comment.group(1), flags=re.M)
+
+
+def build_few_lines(consumer, where, flags):
+    frame = """#include <convoy/convoy.h>
+#include <stdio.h>
+static uint8_t pixels[256 * 28 * 28], labels[256];
+static int left = 3;
+static bool next_batch(cvy_batch *b) { (void)b; return left-- > 0; }
+int main(void)
+{
+    cvy_batch %s = { .images = pixels, .dtype = CVY_U8, .labels8 = labels, .n = 256 };
+    (void)next_batch(&%s);
+    %s
+    return bad != CVY_OK;
+}
+"""
+    pkg_config = run(["pkg-config", "--cflags", "--libs", "convoy"], env=consumer.env).stdout.split()
+    for name, lines in few_lines():
+        given = "batch" if name == "header" else "other"
+        (where / f"{name}.c").write_text(frame % (given, given, lines), encoding="utf-8")
+        run([*CC.split(), *STRICT.split(), *flags.split(), where / f"{name}.c", "-o", where / name, *pkg_config])
+
+
+def told_in_few_lines(consumer, where):
+    """They print nothing, but what is wrong in one sentence, and leak nothing."""
+    for name, _ in few_lines():
+        run([where / name], env=dict(os.environ, **consumer.shared))
+        for setting, word in ({"CVY_ISA": "sse9"}, "sse9"), ({"CVY_BACKEND": "nothing"}, "nothing"), ({"CVY_THREADS": "0"}, "CVY_THREADS"):
+            told = run([where / name], status=1, env=dict(os.environ, **consumer.shared, **setting))
+            text = told.stdout + told.stderr
+            expect(word in text and text.count("\n") == 1, f"{name}: {setting} is told {text!r}")
+
+
 def under_sanitizers(consumer, examples):
     flags = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
     where = consumer.make("sanitized", f"CFLAGS={flags}", f"CXXFLAGS={flags}")
     as_shown(consumer, where, examples, **consumer.shared)
     bad_setting(consumer, where, examples, **consumer.shared)
+    build_few_lines(consumer, where, flags)
+    told_in_few_lines(consumer, where)
 
 
 def main():

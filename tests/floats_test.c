@@ -106,10 +106,12 @@ static void log_line(void *user, int level, const char *line)
     NEED(as_expected());
 }
 
+static bool large_block; /* one that is aligned to a huge page was asked for */
 static void *host_alloc(void *user, size_t bytes, size_t alignment)
 {
     (void)user;
     NEED(as_expected());
+    large_block |= alignment > 64;
     return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
 }
 
@@ -354,6 +356,20 @@ static void single_operators(cvy_context *ctx, uint64_t *hash)
     CALL(cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = 3 }, src, CVY_FORWARD, &op), CVY_E_ARG);
 }
 
+/* Parameters that lie on huge pages. */
+static void large_weights(cvy_context *ctx)
+{
+    cvy_net *net;
+    cvy_predictor *p;
+    CALL(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor x = cvy_input(net, 1, 16, 64);
+    x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 1024 });
+    CALL(cvy_predictor_create(net, x, 1, NULL, NULL, &p), CVY_OK);
+    NEED(large_block);
+    VOID(cvy_predictor_destroy(&p));
+    VOID(cvy_net_destroy(&net));
+}
+
 static uint64_t life(const struct setup *setup)
 {
     uint64_t hash = 14695981039346656037u;
@@ -370,6 +386,7 @@ static uint64_t life(const struct setup *setup)
     CALL(cvy_context_create(&o, &ctx), CVY_OK);
     train(ctx, &hash);
     single_operators(ctx, &hash);
+    large_weights(ctx);
     VOID(cvy_context_destroy(&ctx));
     return hash;
 }

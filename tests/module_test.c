@@ -194,6 +194,27 @@ static void what_is_available_is_listed(void **state)
     cvy_context_destroy(&ctx);
 }
 
+/* Strings of the options may go as soon as there is a context: modules are opened later, too. */
+static void options_are_copied(void **state)
+{
+    (void)state;
+    char path[1024], backends[] = "adder,native";
+    snprintf(path, sizeof path, "%s", modules);
+    cvy_context *ctx;
+    cvy_op *op;
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .backends = backends, .backend_path = path },
+                           &ctx),
+        CVY_OK);
+    memset(path, 'x', sizeof path - 1);
+    memset(backends, 'x', sizeof backends - 1);
+    assert_string_equal(cvy_context_backends(ctx), "adder,native");
+    if (cvy_op_add(ctx, (cvy_shape){ 1, 1, 2, 2 }, &op)) fail_msg("%s", cvy_message(ctx));
+    assert_string_equal(cvy_op_backend(op), "adder");
+    cvy_op_destroy(&op);
+    cvy_context_destroy(&ctx);
+}
+
 static void a_module_computes(void **state)
 {
     (void)state;
@@ -511,6 +532,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_no_module_is_refused),
         cmocka_unit_test(what_is_available_is_listed),
+        cmocka_unit_test(options_are_copied),
         cmocka_unit_test(a_module_computes),
         cmocka_unit_test(other_versions_are_refused),
         cmocka_unit_test(long_searches_are_told),

@@ -50,7 +50,7 @@ typedef struct cvy_context_options {
      * reference; other names are modules, opened here */
     const char *backends;
     /* [CVY_BACKEND_PATH] directories with backends in modules (convoy-NAME.so), ':' between;
-     * searched before the library's own directory. Not copied */
+     * searched before the library's own directory */
     const char *backend_path;
     /* an op that the first backend declines is an error instead of falling through */
     bool strict;
@@ -66,16 +66,16 @@ typedef struct cvy_context_options {
     void *pool;
 } cvy_context_options;
 
-/* Creates a context (options may be NULL). On failure *ctx still receives a context that can only
- * answer cvy_message and be destroyed, or NULL if memory was short. Never changes signals, locale
- * or the floating-point environment. */
+/* Creates a context (options may be NULL). On failure *ctx is NULL and cvy_message(NULL) says why.
+ * Never changes signals, locale or the floating-point environment. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_context_create(const cvy_context_options *options,
                                                          cvy_context **ctx);
 /* Destroys and NULLs; NULL and *ctx == NULL are fine. Nets, trainers, predictors and ops must be
  * gone before. */
 CVY_API void cvy_context_destroy(cvy_context **ctx);
 /* The last error of this context in one sentence ("" if none). Valid until the next call with the
- * context. */
+ * context. NULL: the last error of the calling thread that no context could tell (one could not be
+ * created, or a handle was NULL); valid until the next. */
 CVY_API const char *cvy_message(const cvy_context *ctx);
 
 /* What was chosen. */

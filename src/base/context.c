@@ -13,16 +13,17 @@
 #define ALIGNMENT 64
 #define MAX_THREADS 1024
 
+/* What went wrong last in this thread where there was no context to tell it. */
+static _Thread_local char orphan[sizeof((struct cvy_context *)0)->message] = "no context";
+
 enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
 {
-    if (ctx) {
-        char text[sizeof ctx->message]; /* the arguments may point into ctx->message */
-        va_list args;
-        va_start(args, format);
-        vsnprintf(text, sizeof text, format, args);
-        va_end(args);
-        memcpy(ctx->message, text, sizeof text);
-    }
+    char text[sizeof orphan]; /* the arguments may point into ctx->message */
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    memcpy(ctx ? ctx->message : orphan, text, sizeof text);
     return status;
 }
 
@@ -199,9 +200,6 @@ static enum cvy_status resolve_threads(struct cvy_context *ctx)
 static enum cvy_status resolve(struct cvy_context *ctx)
 {
     cvy_context_options *o = &ctx->options;
-    if (!o->allocator.alloc != !o->allocator.free)
-        return cvyi_fail(ctx, CVY_E_ARG,
-                         "allocator: alloc and free must both be given or both be NULL");
     long verbose = o->verbose;
     if (!verbose) CVYI_TRY(read_number(ctx, "CVY_VERBOSE", 0, 2, &verbose));
     o->verbose = (int)verbose;
@@ -209,32 +207,47 @@ static enum cvy_status resolve(struct cvy_context *ctx)
     CVYI_TRY(resolve_isa(ctx));
     const char *list = o->backends ? o->backends : getenv("CVY_BACKEND");
     if (!list) list = "native,reference";
-    if (!o->backend_path) o->backend_path = getenv("CVY_BACKEND_PATH");
     if (!*list || strlen(list) >= sizeof ctx->backends)
         return cvyi_fail(ctx, CVY_E_ARG, "the list of backends must have 1 to %zu characters",
                          sizeof ctx->backends - 1);
     strcpy(ctx->backends, list);
     o->backends = ctx->backends;
-    return CVY_OK;
+    const char *path = o->backend_path ? o->backend_path : getenv("CVY_BACKEND_PATH");
+    o->backend_path = ctx->backend_path = cvyi_strdup(ctx, path ? path : "");
+    return ctx->backend_path ? CVY_OK : CVY_E_NOMEM;
 }
 
 enum cvy_status cvyi_context_create(const cvy_context_options *options, cvy_context **out)
 {
-    if (!out) return CVY_E_ARG;
-    *out = NULL;
     cvy_allocator allocator = { default_alloc, default_free, NULL };
-    if (options && options->allocator.alloc && options->allocator.free)
-        allocator = options->allocator;
+    if (!out) return cvyi_fail(NULL, CVY_E_ARG, "a context needs a place");
+    *out = NULL;
+    if (options && !options->allocator.alloc != !options->allocator.free)
+        return cvyi_fail(NULL, CVY_E_ARG,
+                         "allocator: alloc and free must both be given or both be NULL");
+    if (options && options->allocator.alloc) allocator = options->allocator;
     struct cvy_context *ctx = allocator.alloc(allocator.user, sizeof *ctx, ALIGNMENT);
-    if (!ctx) return CVY_E_NOMEM;
+    if (!ctx)
+        return cvyi_fail(NULL, CVY_E_NOMEM, "out of memory: %zu bytes could not be allocated",
+                         sizeof *ctx);
     memset(ctx, 0, sizeof *ctx);
     if (options) ctx->options = *options;
-    CVYI_OWN_FLOATS(ctx);
-    enum cvy_status status = resolve(ctx);
     ctx->options.allocator = allocator;
+    enum cvy_status status;
+    {
+        CVYI_OWN_FLOATS(ctx);
+        status = resolve(ctx);
+        if (status == CVY_OK) status = cvyi_team_create(ctx, &ctx->team);
+    }
+    if (status != CVY_OK) return cvyi_context_refuse(&ctx, status);
     *out = ctx;
-    if (status == CVY_OK) status = cvyi_team_create(ctx, &ctx->team);
-    ctx->usable = status == CVY_OK;
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_context_refuse(cvy_context **ctx, enum cvy_status status)
+{
+    (void)cvyi_fail(NULL, status, "%s", (*ctx)->message);
+    cvy_context_destroy(ctx);
     return status;
 }
 
@@ -242,12 +255,13 @@ void cvy_context_destroy(cvy_context **ctx)
 {
     if (!ctx || !*ctx) return;
     cvyi_team_destroy(*ctx, &(*ctx)->team);
+    cvyi_free(*ctx, (*ctx)->backend_path);
     cvy_allocator a = (*ctx)->options.allocator;
     a.free(a.user, *ctx);
     *ctx = NULL;
 }
 
-const char *cvy_message(const cvy_context *ctx) { return ctx ? ctx->message : "no context"; }
+const char *cvy_message(const cvy_context *ctx) { return ctx ? ctx->message : orphan; }
 size_t cvy_context_threads(const cvy_context *ctx) { return ctx ? ctx->options.threads : 0; }
 const char *cvy_context_threads_why(const cvy_context *ctx) { return ctx ? ctx->threads_why : ""; }
 enum cvy_isa cvy_context_isa(const cvy_context *ctx)

@@ -11,9 +11,9 @@ struct cvyi_team;
 struct cvy_context {
     cvy_context_options options; /* resolved: threads >= 1, isa not AUTO, allocator set */
     char backends[256];          /* owned copy; options.backends points here */
+    char *backend_path;          /* likewise */
     char message[512];
     char threads_why[192]; /* who chose the number of threads */
-    bool usable;
     /* the host's floating-point state while the library has its own, else NULL */
     struct cvyi_floats *host;
     struct cvyi_team *team;
@@ -21,9 +21,11 @@ struct cvy_context {
 
 /* cvy_context_create, but for the names of backends: only the registry knows those. */
 enum cvy_status cvyi_context_create(const cvy_context_options *options, struct cvy_context **out);
+/* Destroys a context that cannot be used; why is then cvy_message(NULL). Returns status. */
+enum cvy_status cvyi_context_refuse(struct cvy_context **ctx, enum cvy_status status);
 
 /* Formats the message and returns status: return cvyi_fail(ctx, CVY_E_SHAPE, "%s: …", name). The
- * most recent failure wins. ctx NULL: only returns. */
+ * most recent failure wins. ctx NULL: it is told by cvy_message(NULL). */
 enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* One line to the log callback if options.verbose >= level; level 0 are warnings. */

@@ -137,8 +137,7 @@ int cli_open_context(struct cli_session *s, const cvy_context_options *options)
     enum cvy_status status = cvy_context_create(&o, &s->ctx);
     if (!status) return CLI_OK;
     /* What was asked for by options or CVY_* variables is no choice here. */
-    return cli_fail(status == CVY_E_NOMEM ? CLI_NOMEM : CLI_USAGE, "%s",
-                    s->ctx ? cvy_message(s->ctx) : "out of memory");
+    return cli_fail(status == CVY_E_NOMEM ? CLI_NOMEM : CLI_USAGE, "%s", cvy_message(NULL));
 }
 
 static const char *data_hint(const char *word, const char *before, char hint[CLI_HINT])

@@ -10,10 +10,8 @@
 
 enum cvy_status cvy_net_create(cvy_context *ctx, cvy_net **net)
 {
-    if (!net) return cvyi_fail(ctx, CVY_E_ARG, "cvy_net_create: net is NULL");
-    *net = NULL;
-    if (!ctx) return CVY_E_ARG;
-    if (!ctx->usable) return CVY_E_STATE; /* the message still says why the context is not usable */
+    if (net) *net = NULL;
+    if (!ctx || !net) return cvyi_fail(ctx, CVY_E_ARG, "a net needs a context and a place");
     struct cvy_net *made = cvyi_alloc(ctx, sizeof *made);
     if (!made) return CVY_E_NOMEM;
     made->ctx = ctx;

@@ -10,10 +10,8 @@ enum cvy_status cvy_context_create(const cvy_context_options *options, cvy_conte
     const struct cvy_backend *backend[CVYI_MAX_BACKENDS];
     size_t n;
     CVYI_TRY(cvyi_context_create(options, out));
-    struct cvy_context *ctx = *out;
-    enum cvy_status status = cvyi_registry_parse(ctx, ctx->backends, backend, &n);
-    ctx->usable = status == CVY_OK;
-    return status;
+    enum cvy_status status = cvyi_registry_parse(*out, (*out)->backends, backend, &n);
+    return status == CVY_OK ? CVY_OK : cvyi_context_refuse(out, status);
 }
 
 struct names {

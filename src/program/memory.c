@@ -66,7 +66,8 @@ static enum cvy_status block_alloc(struct cvy_context *ctx, size_t bytes, void *
     }
     const cvy_allocator *a = &ctx->options.allocator;
     size_t rounded = bytes;
-    *block = round_up(&rounded, HUGE) ? a->alloc(a->user, rounded, HUGE) : NULL;
+    *block = NULL;
+    if (round_up(&rounded, HUGE)) CVYI_HOST_CALL(ctx, *block = a->alloc(a->user, rounded, HUGE));
     if (!*block)
         return cvyi_fail(ctx, CVY_E_NOMEM,
                          "out of memory: the program needs %zu bytes in one piece", bytes);
@@ -74,12 +75,6 @@ static enum cvy_status block_alloc(struct cvy_context *ctx, size_t bytes, void *
     memset(*block, 0, rounded);
     return CVY_OK;
 }
-static void block_free(struct cvy_context *ctx, void *block, size_t bytes)
-{
-    if (block && bytes >= HUGE) ctx->options.allocator.free(ctx->options.allocator.user, block);
-    else cvyi_free(ctx, block);
-}
-
 static enum cvy_status too_large(const struct cvy_plan *plan)
 {
     return cvyi_fail(plan->ctx, CVY_E_NOMEM,
@@ -259,9 +254,9 @@ enum cvy_status cvyi_memory_build(struct cvy_plan *plan)
 void cvyi_memory_free(struct cvy_plan *plan)
 {
     struct cvy_context *ctx = plan->ctx;
-    block_free(ctx, plan->fixed, plan->fixed_bytes);
-    block_free(ctx, plan->arena, plan->arena_bytes);
-    block_free(ctx, plan->scratch, plan->scratch_bytes * ctx->options.threads);
+    cvyi_free(ctx, plan->fixed);
+    cvyi_free(ctx, plan->arena);
+    cvyi_free(ctx, plan->scratch);
     cvyi_free(ctx, plan->worker);
     cvyi_free(ctx, plan->buf);
     cvyi_free(ctx, plan->offset);
