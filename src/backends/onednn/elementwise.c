@@ -3,28 +3,34 @@
 
 #include "backends/onednn/onednn.h"
 
-bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha)
+/* Gradients that are told by x are left to the next backend. */
+bool onednn_eltwise(const cvy_act_desc *act, bool backward, struct onednn_act *e)
 {
-    *alpha = 0;
+    float alpha = (float)act->alpha;
     switch (act->kind) {
-    case CVY_SIGMOID: *alg = dnnl_eltwise_logistic_use_dst_for_bwd; break;
-    case CVY_TANH: *alg = dnnl_eltwise_tanh_use_dst_for_bwd; break;
+    case CVY_SIGMOID:
+        *e = (struct onednn_act){ dnnl_eltwise_logistic_use_dst_for_bwd, 0, 0 };
+        break;
+    case CVY_TANH: *e = (struct onednn_act){ dnnl_eltwise_tanh_use_dst_for_bwd, 0, 0 }; break;
     case CVY_RELU:
-        *alg = dnnl_eltwise_relu_use_dst_for_bwd;
+        *e = (struct onednn_act){ dnnl_eltwise_relu_use_dst_for_bwd, 0, 0 };
         return !backward || act->relu_grad_at_zero == 0;
     case CVY_LEAKY_RELU:
-        *alg = dnnl_eltwise_relu_use_dst_for_bwd;
-        *alpha = (float)act->alpha;
+        *e = (struct onednn_act){ dnnl_eltwise_relu_use_dst_for_bwd, alpha, 0 };
         break;
-    case CVY_ELU:
-        *alg = dnnl_eltwise_elu_use_dst_for_bwd;
-        *alpha = (float)act->alpha;
-        break;
-    /* its gradient wants x */
-    case CVY_SOFTPLUS:
-        *alg = dnnl_eltwise_soft_relu;
-        *alpha = 1;
+    case CVY_ELU: *e = (struct onednn_act){ dnnl_eltwise_elu_use_dst_for_bwd, alpha, 0 }; break;
+    case CVY_SOFTPLUS: *e = (struct onednn_act){ dnnl_eltwise_soft_relu, 1, 0 }; return !backward;
+    case CVY_GELU: *e = (struct onednn_act){ dnnl_eltwise_gelu_erf, 0, 0 }; return !backward;
+    case CVY_GELU_TANH: *e = (struct onednn_act){ dnnl_eltwise_gelu_tanh, 0, 0 }; return !backward;
+    case CVY_SILU: *e = (struct onednn_act){ dnnl_eltwise_swish, 1, 0 }; return !backward;
+    case CVY_MISH: *e = (struct onednn_act){ dnnl_eltwise_mish, 0, 0 }; return !backward;
+    case CVY_HARDSWISH: /* x min(max(alpha x + beta, 0), 1); 2.6 has these numbers fixed */
+        *e = (struct onednn_act){ dnnl_eltwise_hardswish, 1.0f / 6, 0.5f };
         return !backward;
+    case CVY_RELU6: *e = (struct onednn_act){ dnnl_eltwise_clip_v2_use_dst_for_bwd, 0, 6 }; break;
+    case CVY_HARDTANH:
+        *e = (struct onednn_act){ dnnl_eltwise_clip_v2_use_dst_for_bwd, -alpha, alpha };
+        break;
     default: return false;
     }
     return true;
@@ -34,11 +40,10 @@ static dnnl_primitive_attr_t attr_with(const cvy_act_desc *act)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
-    dnnl_alg_kind_t alg;
-    float alpha;
+    struct onednn_act e;
     bool ok =
-        onednn_eltwise(act, false, &alg, &alpha) && dnnl_post_ops_create(&ops) == dnnl_success &&
-        onednn_append_eltwise(ops, alg, alpha, 0) == dnnl_success &&
+        onednn_eltwise(act, false, &e) && dnnl_post_ops_create(&ops) == dnnl_success &&
+        onednn_append_eltwise(ops, e.alg, e.alpha, e.beta) == dnnl_success &&
         dnnl_primitive_attr_create(&attr) == dnnl_success &&
         dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
         dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success;
@@ -49,10 +54,9 @@ static dnnl_primitive_attr_t attr_with(const cvy_act_desc *act)
 
 bool onednn_activates(const struct cvy_op_desc *ops, int n, int k)
 {
-    dnnl_alg_kind_t alg;
-    float alpha;
+    struct onednn_act e;
     return k < n && ops[k].kind == CVY_OP_ACT && ops[k].in[0] == ops[k - 1].out[0] &&
-           onednn_eltwise(&ops[k].u.act, false, &alg, &alpha);
+           onednn_eltwise(&ops[k].u.act, false, &e);
 }
 
 /* ---------------------------------------------------------------------------------- activations */
@@ -60,20 +64,21 @@ bool onednn_activates(const struct cvy_op_desc *ops, int n, int k)
 static dnnl_status_t act_fwd(const struct onednn_prim *p, struct onednn_with with,
                              const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
-    return onednn_eltwise_fwd(pd, with, p->prop, p->u.act.alg, md[0], p->u.act.alpha, 0);
+    return onednn_eltwise_fwd(pd, with, p->prop, p->u.act.alg, md[0], p->u.act.alpha,
+                              p->u.act.beta);
 }
 
 static dnnl_status_t act_bwd(const struct onednn_prim *p, struct onednn_with with,
                              const onednn_md *md, dnnl_primitive_desc_t *pd)
 {
-    return onednn_eltwise_bwd(pd, with, p->u.act.alg, md[0], md[1], p->u.act.alpha, 0);
+    return onednn_eltwise_bwd(pd, with, p->u.act.alg, md[0], md[1], p->u.act.alpha, p->u.act.beta);
 }
 
 static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md md)
 {
     struct onednn_prim *p = onednn_prim(o, op->name, act_fwd);
     if (!p) return NULL;
-    (void)onednn_eltwise(&op->u.act, false, &p->u.act.alg, &p->u.act.alpha);
+    (void)onednn_eltwise(&op->u.act, false, &p->u.act);
     p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
     onednn_give(p, DNNL_ARG_SRC, md, true);
     onednn_give(p, DNNL_ARG_DST, md, true);
@@ -139,7 +144,7 @@ static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan,
     struct onednn_prim *p = *out = onednn_prim(o, op->name, act_bwd);
     if (!p || !(p->hint = new_forward(o, op, md)))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    (void)onednn_eltwise(&op->u.act, true, &p->u.act.alg, &p->u.act.alpha);
+    (void)onednn_eltwise(&op->u.act, true, &p->u.act);
     p->hint->prop = dnnl_forward_training;
     ONEDNN_CVY(onednn_create(p->hint, plan));
     p->prop = dnnl_backward_data;
@@ -147,6 +152,8 @@ static enum cvy_status new_backward(struct onednn *o, struct cvy_plan *plan,
     onednn_give(p, DNNL_ARG_DST, md, true);
     onednn_give(p, DNNL_ARG_DIFF_DST, md, true);
     if (op->u.act.kind == CVY_RELU) onednn_be_careful(p, onednn_care_relu_bwd);
+    if (p->u.act.alg == dnnl_eltwise_clip_v2_use_dst_for_bwd)
+        onednn_be_careful(p, onednn_care_clip_bwd);
     return onednn_create(p, plan);
 }
 
@@ -234,10 +241,9 @@ int onednn_act_take(const struct onednn *o, const struct cvy_plan *plan,
                     const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)plan;
-    dnnl_alg_kind_t alg;
-    float alpha;
+    struct onednn_act e;
     if (ops[0].kind == CVY_OP_ADD) return onednn_activates(ops, n, 1) ? 2 : 1;
-    return onednn_eltwise(&ops[0].u.act, ops[0].kind == CVY_OP_ACT_BWD, &alg, &alpha);
+    return onednn_eltwise(&ops[0].u.act, ops[0].kind == CVY_OP_ACT_BWD, &e);
 }
 
 enum cvy_status onednn_act_plan(struct onednn *o, struct cvy_plan *plan,

@@ -75,6 +75,12 @@ typedef bool onednn_care(struct onednn_prim *p, const struct cvy_run *run);
 typedef dnnl_status_t onednn_make(const struct onednn_prim *p, struct onednn_with with,
                                   const onednn_md *md, dnnl_primitive_desc_t *pd);
 
+/* An element-wise function, by oneDNN's names. */
+struct onednn_act {
+    dnnl_alg_kind_t alg;
+    float alpha, beta;
+};
+
 struct onednn_prim {
     struct onednn *o;
     struct onednn_prim *next;
@@ -88,11 +94,8 @@ struct onednn_prim {
             float eps;
             unsigned flags;
         } bn;
-        int sources; /* of a concat */
-        struct {
-            dnnl_alg_kind_t alg;
-            float alpha;
-        } act; /* softmax too */
+        int sources;           /* of a concat */
+        struct onednn_act act; /* softmax too */
     } u;
     dnnl_prop_kind_t prop;
     dnnl_primitive_attr_t attr; /* owned; NULL: the program's */
@@ -174,8 +177,9 @@ enum cvy_status onednn_watch_plain(struct onednn *o, struct cvy_plan *plan, cons
                                    int id);
 
 void onednn_be_careful(struct onednn_prim *p, onednn_care *care);
-onednn_care onednn_care_act, onednn_care_fused, onednn_care_relu_bwd, onednn_care_max,
-    onednn_care_max_bwd, onednn_care_softmax, onednn_care_padding, onednn_care_padding_weights;
+onednn_care onednn_care_act, onednn_care_fused, onednn_care_relu_bwd, onednn_care_clip_bwd,
+    onednn_care_max, onednn_care_max_bwd, onednn_care_softmax, onednn_care_padding,
+    onednn_care_padding_weights;
 /* log sum exp of n logits, NaN where it has none. */
 double onednn_log_sum(const float *x, size_t n, size_t stride);
 
@@ -282,7 +286,7 @@ onednn_plan onednn_update_plan; /* update.c */
 onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, size_t first);
 /* The eltwise that computes an activation, from its result in the backward pass; false: there is
  * none. */
-bool onednn_eltwise(const cvy_act_desc *act, bool backward, dnnl_alg_kind_t *alg, float *alpha);
+bool onednn_eltwise(const cvy_act_desc *act, bool backward, struct onednn_act *e);
 /* p ends with the activation `op`, that is an attribute of it, so before onednn_create; then what
  * care is taken, when the buffer of its result, argument dst of p, is known. False: out of
  * memory. */

@@ -176,19 +176,35 @@ static bool pack(struct onednn_prim *p, const struct cvy_run *run, int i, float 
     return ok;
 }
 
-/* An activation of NaN is NaN. Operands 0 and 1 may be one buffer. */
+/* What an activation makes of x times a gate at an infinity; others come there by themselves. */
+static bool has_limit(const struct onednn_prim *p, float x, float *limit)
+{
+    *limit = x;
+    switch (p->u.act.alg) {
+    case dnnl_eltwise_hardswish: *limit = x < 0 ? 0 : x; return isinf(x);
+    case dnnl_eltwise_gelu_erf:
+    case dnnl_eltwise_gelu_tanh:
+    case dnnl_eltwise_swish:
+    case dnnl_eltwise_mish: *limit = x < 0 ? NAN : x; return isinf(x);
+    default: return false;
+    }
+}
+
+/* An activation of NaN is NaN; and its limits. Operands 0 and 1 may be one buffer. */
 bool onednn_care_act(struct onednn_prim *p, const struct cvy_run *run)
 {
     size_t n = numbers(p, 0);
     const float *x = operand(p, run, 0);
-    bool *nan = malloc(n * sizeof *nan);
-    if (!nan) return short_of_memory(p, run);
-    for (size_t i = 0; i < n; i++) nan[i] = isnan(x[i]);
+    float *special = malloc(n * sizeof *special); /* 0: not */
+    if (!special) return short_of_memory(p, run);
+    for (size_t i = 0; i < n; i++) special[i] = isfinite(x[i]) ? 0 : x[i];
     bool ok = onednn_run(p, run);
-    float *y = operand(p, run, 1);
-    for (size_t i = 0; i < n; i++)
-        if (nan[i]) y[i] = NAN;
-    free(nan);
+    float *y = operand(p, run, 1), limit;
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(special[i])) y[i] = NAN;
+        else if (special[i] != 0 && has_limit(p, special[i], &limit)) y[i] = limit;
+    }
+    free(special);
     return ok;
 }
 
@@ -200,6 +216,18 @@ bool onednn_care_relu_bwd(struct onednn_prim *p, const struct cvy_run *run)
     const float *y = operand(p, run, 1);
     for (size_t i = 0; i < numbers(p, 0); i++)
         if (y[i] <= 0) dx[i] = 0;
+    return true;
+}
+
+/* Where a limit holds nothing comes back, where x was NaN dy. Operands dx, y, dy, of which the
+ * first may be the last. */
+bool onednn_care_clip_bwd(struct onednn_prim *p, const struct cvy_run *run)
+{
+    const float *y = operand(p, run, 1), *dy = operand(p, run, 2);
+    float *dx = operand(p, run, 0);
+    const struct onednn_act *e = &p->u.act;
+    for (size_t i = 0; i < numbers(p, 0); i++)
+        dx[i] = y[i] <= e->alpha || y[i] >= e->beta ? 0 : dy[i];
     return true;
 }
 
