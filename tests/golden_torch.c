@@ -1,5 +1,5 @@
-/* lenet-bn, resnet20 and a motley net against PyTorch: losses, logits, gradients, weights and
- * running statistics after one step and after ten. The golden files are PyTorch's in double
+/* lenet-bn, resnet20, a motley net and one of gates against PyTorch: losses, logits, gradients,
+ * weights and running statistics after one step and after ten. The golden files are PyTorch's in double
  * (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9, and
  * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
  * differs from its double (the head of each file). Knows the public API only.
@@ -146,6 +146,32 @@ static cvy_tensor motley(cvy_net *net)
     x = cvy_dropout(net, x, NULL, &(cvy_dropout_desc){ .p = 0.3 });
     x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
     x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_SOFTPLUS });
+    return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
+}
+
+static cvy_tensor of_kind(cvy_net *net, cvy_tensor x, enum cvy_act_kind kind)
+{
+    return cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = kind });
+}
+
+/* The activations that the others do not use; one that is not monotone before a maximum. */
+static cvy_tensor gates(cvy_net *net)
+{
+    cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 8, 3, 2, 1, false), y;
+    x = of_kind(net, cvy_batch_norm(net, x, "bn1", NULL), CVY_GELU);
+    x = cvy_pool2d(
+        net, x, NULL,
+        &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1, 1, 1 } });
+    y = of_kind(net, conv(net, x, "conv2", 8, 3, 1, 1, false), CVY_SILU);
+    x = cvy_add(net, x, y, NULL);
+    y = cvy_batch_norm(net, conv(net, x, "conv3", 8, 1, 1, 0, false), "bn3", NULL);
+    x = cvy_add(net, x, of_kind(net, y, CVY_HARDSWISH), NULL);
+    y = of_kind(net, conv(net, x, "conv4", 8, 1, 1, 0, false), CVY_MISH);
+    x = of_kind(net, cvy_add(net, x, y, NULL), CVY_RELU6);
+    x = cvy_add(net, x, conv(net, x, "conv5", 8, 1, 1, 0, false), NULL);
+    x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_HARDTANH, .alpha = 0.75 });
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
+    x = of_kind(net, x, CVY_GELU_TANH);
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
 }
 
@@ -366,6 +392,10 @@ static const double means[] = { 0.1, -0.2, 0.3 }, stds[] = { 0.5, 0.75, 1.25 };
         .build = motley, .n = 32, .n2 = 13, .capacity = 40, .image = 3 * 13 * 15, .steps = 10, \
         .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true },        \
         .smoothing = 0.1, .seed = 11, .mean = means, .std = stds
+#define GATES                                                                          \
+    "tests/golden/torch_gates.txt", .build = gates, .n = 32, .n2 = 13, .capacity = 40, \
+                                    .image = 3 * 13 * 15, .steps = 10,                 \
+                                    .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01 }
 /* The file has 13 digits; a predictor's logits are float. */
 #define TIGHT                                                \
     {                                                        \
@@ -412,11 +442,24 @@ static void test_motley_native(void **state)
                            .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
 }
 
+static void test_gates_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ GATES, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_gates_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ GATES, .backend = "native",
+                           .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lenet_reference),  cmocka_unit_test(test_lenet_native),
         cmocka_unit_test(test_motley_reference), cmocka_unit_test(test_motley_native),
+        cmocka_unit_test(test_gates_reference),  cmocka_unit_test(test_gates_native),
         cmocka_unit_test(test_resnet_reference), cmocka_unit_test(test_resnet_native),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

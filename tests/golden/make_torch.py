@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/torch_*.txt: what PyTorch computes for lenet-bn, resnet20 and a motley net, in double.
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for four nets, in double.
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
 
@@ -143,6 +143,25 @@ class Motley(nn.Module):
         return self.fc2(F.softplus(self.fc1(x.flatten(1))))
 
 
+class Gates(nn.Module):
+    """The activations that the others do not use; one that is not monotone before a maximum."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1, self.conv2 = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.conv3, self.bn3, self.conv4 = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+        self.conv5 = nn.Conv2d(8, 8, 1)
+        self.fc1, self.fc2 = nn.Linear(128, 24), nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.gelu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = x + F.silu(self.conv2(x))
+        x = x + F.hardswish(self.bn3(self.conv3(x)))
+        x = F.relu6(x + F.mish(self.conv4(x)))
+        x = F.hardtanh(x + self.conv5(x), -0.75, 0.75)
+        return self.fc2(F.gelu(self.fc1(x.flatten(1)), approximate="tanh"))
+
+
 def train(make, dtype, n, shape, lr, momentum, n2=None, weight_decay=0.0, nesterov=False, smoothing=0.0):
     """Returns [(what, tensor)] in the order of the file. Weight decay is for weights of two dimensions and more."""
     torch.manual_seed(0)
@@ -210,3 +229,4 @@ write("lenet-bn", LeNetBN, n=32, shape=(1, 28, 28), lr=0.1, momentum=0.0)
 write("resnet20", ResNet20, n=16, shape=(3, 32, 32), lr=0.001, momentum=0.9)
 write("motley", Motley, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9, weight_decay=0.01, nesterov=True,
       smoothing=0.1)
+write("gates", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9, weight_decay=0.01)
