@@ -179,6 +179,12 @@ static void weighty_any_threads(void **state)
     compare_all(weighty, 40, steps < 6 ? steps : 6);
 }
 
+static void activations_any_threads(void **state)
+{
+    (void)state;
+    compare_all(every_activation, 40, steps < 4 ? steps : 4);
+}
+
 /* The first table that runs here, from `first` on, against those after it. */
 static void compare_isas(build_net build, enum cvy_isa first, size_t n)
 {
@@ -218,6 +224,11 @@ static void motley_any_isa(void **state)
 {
     (void)state;
     compare_isas(motley, CVY_ISA_SCALAR, steps < 6 ? steps : 6);
+}
+static void activations_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(every_activation, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
 }
 static void resnet_any_isa(void **state)
 {
@@ -295,6 +306,8 @@ int main(void)
         cmocka_unit_test(motley_any_isa),
         cmocka_unit_test(weighty_any_threads),
         cmocka_unit_test(weighty_any_isa),
+        cmocka_unit_test(activations_any_threads),
+        cmocka_unit_test(activations_any_isa),
         cmocka_unit_test(any_tail),
         cmocka_unit_test(evaluation_is_per_image),
     };

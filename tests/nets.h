@@ -112,4 +112,55 @@ static inline cvy_tensor weighty(cvy_context *ctx, cvy_net **made)
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Every kind of CVY_ACTIVATIONS: on maps, behind a batch norm or a convolution and before a maximum
+ * or none, by turns; behind a sum; and on maps of one pixel. */
+static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
+{
+#define ONE_OF(NAME, ...) CVY_##NAME,
+    static const enum cvy_act_kind kinds[] = { CVY_ACTIVATIONS(ONE_OF) };
+#undef ONE_OF
+    enum { KINDS = sizeof kinds / sizeof *kinds };
+    cvy_net *net;
+    cvy_tensor maps[KINDS];
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_input(net, 1, 28, 28), y;
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
+    x = cvy_batch_norm(net, conv3(net, x, "stem", 6, 1), "stem.bn", NULL);
+    for (int k = 0; k < KINDS; k++) {
+        const cvy_act_desc act = { .kind = kinds[k] };
+        char name[2][16];
+        snprintf(name[0], sizeof name[0], "map%d", k);
+        snprintf(name[1], sizeof name[1], "map%d.bn", k);
+        y = conv3(net, x, name[0], 3, k % 3 == 2 ? 2 : 1);
+        if (k % 2) y = cvy_batch_norm(net, y, name[1], NULL);
+        y = cvy_activation(net, y, NULL, &act);
+        if (k % 3 < 2) y = cvy_pool2d(net, y, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
+        maps[k] = y;
+    }
+    x = cvy_concat(net, maps, KINDS, NULL);
+    x = cvy_conv2d(net, x, "mixed", &(cvy_conv2d_desc){ .out_channels = 8, .kernel = { 1, 1 } });
+    for (int k = 0; k < KINDS; k++) {
+        char name[16];
+        snprintf(name, sizeof name, "sum%d", k);
+        y = cvy_conv2d(net, x, name, &(cvy_conv2d_desc){ .out_channels = 8, .kernel = { 1, 1 } });
+        x = cvy_activation(net, cvy_add(net, x, y, NULL), NULL,
+                           &(cvy_act_desc){ .kind = kinds[k] });
+        if (k % 4 == 3) { /* saturated ones would leave nothing to tell apart */
+            snprintf(name, sizeof name, "sum%d.bn", k);
+            x = cvy_batch_norm(net, x, name, NULL);
+        }
+    }
+    x = cvy_flatten(net, cvy_global_avg_pool(net, x, NULL));
+    for (int k = 0; k < KINDS; k++) {
+        char name[2][16];
+        snprintf(name[0], sizeof name[0], "pixel%d", k);
+        snprintf(name[1], sizeof name[1], "pixel%d.bn", k);
+        x = cvy_linear(net, x, name[0], &(cvy_linear_desc){ .out_features = 18 });
+        if (k % 2 == 0) x = cvy_batch_norm(net, x, name[1], NULL);
+        x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = kinds[k] });
+    }
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 #endif
