@@ -528,12 +528,79 @@ static void results_that_were_wrong_once(void **state)
                                      &(cvy_act_desc){ .kind = (enum cvy_act_kind)act }, channels);
 }
 
+/* A convolution that changes nothing, an activation, the maximum of a window, a linear layer whose
+ * logits are (v, -v), label 0: loss log(1 + exp(-2 v)), so dv = -2 / (1 + exp(2 v)). An activation
+ * that is not monotone has its largest value where the window is not largest; were the maximum
+ * taken first, forward and backward would go another way. The reference would too, so this is told
+ * by hand. */
+static void peak(int w, const cvy_act_desc *act, const float window[4], double want, double want_dw)
+{
+    static const uint8_t label[1] = { 0 };
+    cvy_net *net;
+    cvy_trainer *t;
+    cvy_predictor *p;
+    float logits[2], dw;
+    const char *name = check_acts[act->kind].name;
+    assert_int_equal(cvy_net_create(contexts[w], &net), CVY_OK);
+    cvy_tensor x = cvy_input(net, 1, 2, 2);
+    x = cvy_conv2d(net, x, "c",
+                   &(cvy_conv2d_desc){ .out_channels = 1, .kernel = { 1, 1 }, .no_bias = true });
+    x = cvy_activation(net, x, "act", act);
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
+    x = cvy_linear(net, cvy_flatten(net, x), "fc",
+                   &(cvy_linear_desc){ .out_features = 2, .no_bias = true });
+    cvy_trainer_options o = { .batch = 1, .sgd = { .lr = 0 } };
+    cvy_batch b = { .images = window, .labels8 = label, .dtype = CVY_F32, .n = 1 };
+    if (cvy_trainer_create(net, x, &o, &t) ||
+        cvy_trainer_set(t, CVY_PARAM_WEIGHT, "c.weight", (float[]){ 1 }, 1) ||
+        cvy_trainer_set(t, CVY_PARAM_WEIGHT, "fc.weight", (float[]){ 1, -1 }, 2) ||
+        cvy_predictor_create(net, x, 1, NULL, t, &p) || cvy_predictor_run(p, &b, logits) ||
+        cvy_trainer_step(t, &b, NULL) || cvy_trainer_get(t, CVY_PARAM_GRADIENT, "c.weight", &dw, 1))
+        fail_msg("%s: %s", whos[w].name, cvy_message(contexts[w]));
+    if (!(fabs((double)logits[0] - want) <= 2e-6))
+        fail_msg("%s: %s: the maximum is %.9g, not %.9g", whos[w].name, name, (double)logits[0],
+                 want);
+    if (!(fabs((double)dw - want_dw) <= 1e-5))
+        fail_msg("%s: %s: the gradient is %.9g, not %.9g", whos[w].name, name, (double)dw, want_dw);
+    cvy_predictor_destroy(&p);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+}
+
+static void a_maximum_behind_an_activation(void **state)
+{
+    (void)state;
+    static const float windows[][4] = { { -3, -0.1f, -0.8f, -2 }, /* both sides of the dip */
+                                        { -1.1f, -2.5f, -2.9f, -0.9f },
+                                        { 0.5f, -4, 2, 1.5f } };
+    for (int w = 0; w < WHOS; w++) {
+        if (!contexts[w]) continue;
+        /* GELU(-3) = -3 Phi(-3) = -0.00404969, GELU(-0.1) = -0.0460; GELU'(-3) = Phi(-3) - 3 phi(3)
+         * = 0.00134990 - 0.01329554 = -0.01194565, dv = -2 / (1 + exp(-0.00809939)) = -1.00404969,
+         * dw = dv GELU'(-3) * -3 */
+        peak(w, &(cvy_act_desc){ .kind = CVY_GELU }, windows[0], -0.00404969, -0.03598205);
+        for (int kind = 0; kind < ACTS; kind++)
+            for (size_t k = 0; k < sizeof windows / sizeof *windows; k++) {
+                const struct check_act *a = &check_acts[kind];
+                double best = -INFINITY, at = 0;
+                for (int i = 0; i < 4; i++) {
+                    double x = (double)windows[k][i], v = a->value(x, a->alpha);
+                    if (v > best) best = v, at = x;
+                }
+                double dv = -2 / (1 + exp(2 * best));
+                peak(w, &(cvy_act_desc){ .kind = (enum cvy_act_kind)kind }, windows[k], best,
+                     a->through(dv, a->by_x ? at : best, a->alpha) * at);
+            }
+    }
+}
+
 int main(int argc, char **argv)
 {
     all = argc == 2 && !strcmp(argv[1], "--all");
     if (argc > 1 && !all) return fprintf(stderr, "usage: %s [--all]\n", argv[0]), 2;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_that_were_wrong_once),
+        cmocka_unit_test(a_maximum_behind_an_activation),
         cmocka_unit_test(every_chain_with_a_second_reader),
         cmocka_unit_test(fused_layers_with_any_number_of_channels),
         cmocka_unit_test(every_layer_with_every_number_of_images),

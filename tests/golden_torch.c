@@ -1,7 +1,7 @@
 /* lenet-bn, resnet20, a motley net and one of gates against PyTorch: losses, logits, gradients,
- * weights and running statistics after one step and after ten. The golden files are PyTorch's in double
- * (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9, and
- * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
+ * weights and running statistics after one step and after ten. The golden files are PyTorch's in
+ * double (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9,
+ * and the native one to float's rounding: each tolerance is a few times what PyTorch's own float
  * differs from its double (the head of each file). Knows the public API only.
  *
  * resnet20's gradients, and lenet-bn after ten steps, are held loosely on native: three million
