@@ -413,6 +413,35 @@ static void tensors_come_in_parts(void **state)
     cvy_net_destroy(&net);
 }
 
+/* What was compiled does not need the net, nor what the options pointed to. */
+static void nets_may_go(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    double *mean = malloc(sizeof *mean);
+    *mean = 0.25;
+    const cvy_trainer_options o = { .batch = 3, .sgd.lr = 0.1, .input.mean = mean };
+    cvy_trainer *t;
+    cvy_predictor *p;
+    assert_int_equal(cvy_trainer_create(net, logits, &o, &t), CVY_OK);
+    assert_int_equal(cvy_predictor_create(net, logits, 3, NULL, t, &p), CVY_OK);
+    cvy_net_destroy(&net);
+    free(mean);
+    float images[3 * 36] = { 1 }, out[3 * 4];
+    cvy_batch b = { .images = images, .dtype = CVY_F32, .labels8 = (uint8_t[]){ 0, 1, 2 }, .n = 3 };
+    cvy_param_info info;
+    cvy_phase_info phase;
+    assert_int_equal(cvy_trainer_step(t, &b, NULL), CVY_OK);
+    assert_int_equal(cvy_predictor_run(p, &b, out), CVY_OK);
+    assert_int_equal(cvy_trainer_param(t, CVY_PARAM_WEIGHT, 0, &info), CVY_OK);
+    assert_string_equal(info.name, "conv.weight");
+    assert_int_equal(cvy_trainer_phase(t, 0, &phase), CVY_OK);
+    assert_string_equal(phase.name, "ingest");
+    cvy_predictor_destroy(&p);
+    cvy_trainer_destroy(&t);
+}
+
 static void one_value_per_channel_is_an_error(void **state)
 {
     (void)state;
@@ -525,6 +554,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(null_is_answered),
         cmocka_unit_test(a_bad_batch_changes_nothing),
+        cmocka_unit_test(nets_may_go),
         cmocka_unit_test(one_value_per_channel_is_an_error),
         cmocka_unit_test(the_first_mistake_sticks),
         cmocka_unit_test(unknown_backends_are_named),

@@ -70,7 +70,7 @@ static struct result train(const cvy_context_options *options, build_net build, 
     cvy_trainer *trainer;
     if (cvy_context_create(options, &ctx)) die(ctx, "context");
     cvy_tensor logits = build(ctx, &net);
-    const cvy_shape image = cvy_tensor_shape(net, 0);
+    const cvy_shape image = cvy_tensor_shape(net, cvy_net_tensor(net, 0));
     cvy_trainer_options o = { .batch = batch,
                               .sgd = { .lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4 },
                               .seed = 3,

@@ -134,10 +134,10 @@ static void known_nets_have_their_known_sizes(void **state)
     cvy_net *net = new_net();
     cvy_tensor y = lenet(net, true);
     assert_int_equal(cvy_net_status(net), CVY_OK);
-    assert_shape(cvy_tensor_shape(net, 1), 6, 24, 24);
-    assert_shape(cvy_tensor_shape(net, 4), 6, 12, 12);
-    assert_shape(cvy_tensor_shape(net, 5), 16, 8, 8);
-    assert_shape(cvy_tensor_shape(net, 9), 256, 1, 1);
+    assert_shape(cvy_tensor_shape(net, cvy_net_tensor(net, 1)), 6, 24, 24);
+    assert_shape(cvy_tensor_shape(net, cvy_net_tensor(net, 4)), 6, 12, 12);
+    assert_shape(cvy_tensor_shape(net, cvy_net_tensor(net, 5)), 16, 8, 8);
+    assert_shape(cvy_tensor_shape(net, cvy_net_tensor(net, 9)), 256, 1, 1);
     assert_shape(cvy_tensor_shape(net, y), 10, 1, 1);
     totals(net, &parameters, &forward, &backward);
     assert_int_equal(parameters, 44878);
@@ -154,7 +154,7 @@ static void known_nets_have_their_known_sizes(void **state)
     assert_int_equal(info.inputs[0],
                      9); /* the user's graph, though the program skips the flatten */
     assert_int_equal(cvy_net_node(net, 100, &info), CVY_E_ARG);
-    assert_int_equal(cvy_tensor_shape(net, 100).n, 0);
+    assert_int_equal(cvy_tensor_shape(net, cvy_net_tensor(net, 100)).n, 0);
     cvy_net_destroy(&net);
     assert_null(net);
 
@@ -217,9 +217,12 @@ static void shapes_of_hard_windows(void **state)
     cvy_node_info info;
     for (int i = 0; i < 40; i++) many[i] = cvy_relu(net, x);
     wide = cvy_concat(net, many, 40, NULL);
-    assert_int_equal(cvy_net_node(net, (size_t)wide, &info), CVY_OK);
+    size_t last = cvy_net_nodes(net) - 1;
+    assert_int_equal(wide, cvy_net_tensor(net, last));
+    assert_int_equal(cvy_net_node(net, last, &info), CVY_OK);
     assert_int_equal(info.n_inputs, 40);
-    assert_memory_equal(info.inputs, many, sizeof many);
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(cvy_net_tensor(net, (size_t)info.inputs[i]), many[i]);
     assert_shape(cvy_tensor_shape(net, cvy_flatten(net, x)), 252, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_global_avg_pool(net, x, "gap")), 4, 1, 1);
     assert_shape(cvy_tensor_shape(net, cvy_softmax(net, x, NULL)), 4, 7, 9);
@@ -231,13 +234,16 @@ static void shapes_of_hard_windows(void **state)
  * channels. */
 static cvy_net *bad;
 
-static void expect(cvy_tensor got, enum cvy_status status, const char *part)
+/* Node n of it, 0 or 1. */
+static cvy_tensor at(size_t n) { return cvy_net_tensor(bad, n); }
+
+static void expected(cvy_tensor got, enum cvy_status status, const char *part)
 {
     assert_int_equal(got, CVY_NO_TENSOR);
     assert_int_equal(cvy_net_status(bad), status);
     if (!strstr(cvy_message(ctx), part)) fail_msg("'%s' lacks '%s'", cvy_message(ctx), part);
-    assert_int_equal(cvy_relu(bad, 0), CVY_NO_TENSOR); /* the first mistake sticks … */
-    cvy_conv2d(bad, 0, "other", NULL);
+    assert_int_equal(cvy_relu(bad, at(0)), CVY_NO_TENSOR); /* the first mistake sticks … */
+    cvy_conv2d(bad, at(0), "other", NULL);
     cvyi_fail(ctx, CVY_E_ARG, "something else");
     assert_int_equal(cvy_net_status(bad), status); /* … and its sentence too */
     if (!strstr(cvy_message(ctx), part)) fail_msg("'%s' lacks '%s'", cvy_message(ctx), part);
@@ -248,16 +254,17 @@ static cvy_net *fresh(void)
 {
     bad = new_net();
     cvy_input(bad, 4, 8, 8);
-    cvy_conv2d(bad, 0, "c", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 3, 3 } });
+    cvy_conv2d(bad, at(0), "c", &(cvy_conv2d_desc){ .out_channels = 6, .kernel = { 3, 3 } });
     assert_int_equal(cvy_net_status(bad), CVY_OK);
     return bad;
 }
 
-#define CONV(...) cvy_conv2d(fresh(), 0, "c2", &(cvy_conv2d_desc){ __VA_ARGS__ })
-#define POOL(...) cvy_pool2d(fresh(), 0, "p", &(cvy_pool2d_desc){ __VA_ARGS__ })
-#define BN(...) cvy_batch_norm(fresh(), 0, "b", &(cvy_batch_norm_desc){ __VA_ARGS__ })
-#define ACT(...) cvy_activation(fresh(), 0, "a", &(cvy_act_desc){ __VA_ARGS__ })
-#define DROP(...) cvy_dropout(fresh(), 0, "d", &(cvy_dropout_desc){ __VA_ARGS__ })
+#define expect(call, ...) (fresh(), expected(call, __VA_ARGS__))
+#define CONV(...) cvy_conv2d(bad, at(0), "c2", &(cvy_conv2d_desc){ __VA_ARGS__ })
+#define POOL(...) cvy_pool2d(bad, at(0), "p", &(cvy_pool2d_desc){ __VA_ARGS__ })
+#define BN(...) cvy_batch_norm(bad, at(0), "b", &(cvy_batch_norm_desc){ __VA_ARGS__ })
+#define ACT(...) cvy_activation(bad, at(0), "a", &(cvy_act_desc){ __VA_ARGS__ })
+#define DROP(...) cvy_dropout(bad, at(0), "d", &(cvy_dropout_desc){ __VA_ARGS__ })
 
 static void every_mistake_has_its_sentence(void **state)
 {
@@ -288,19 +295,19 @@ static void every_mistake_has_its_sentence(void **state)
     expect(CONV(.out_channels = huge - 1, .kernel = { huge - 1, huge - 1 },
                 .pad = { huge - 9, huge - 9, 0, 0 }),
            CVY_E_SHAPE, "weights are more than");
-    expect(cvy_conv2d(fresh(), 0, NULL, &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "needs a name");
-    expect(cvy_conv2d(fresh(), 0, "", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "1 to 128 bytes");
-    expect(cvy_conv2d(fresh(), 0, "a\nb", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+    expect(cvy_conv2d(bad, at(0), NULL, &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "needs a name");
+    expect(cvy_conv2d(bad, at(0), "", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "1 to 128 bytes");
+    expect(cvy_conv2d(bad, at(0), "a\nb", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
            "control characters");
-    expect(cvy_conv2d(fresh(), 0, "c", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+    expect(cvy_conv2d(bad, at(0), "c", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
            "conv2d 'c': another layer has this name");
-    expect(cvy_conv2d(fresh(), 0, "c2", NULL), CVY_E_ARG, "the descriptor is NULL");
-    expect(cvy_conv2d(fresh(), 7, "c2", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+    expect(cvy_conv2d(bad, at(0), "c2", NULL), CVY_E_ARG, "the descriptor is NULL");
+    expect(cvy_conv2d(bad, 7, "c2", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
            "input 0 is 7, which is no tensor of this net");
-    expect(cvy_relu(fresh(), CVY_NO_TENSOR), CVY_E_ARG, "input 0 is -1");
-    expect(cvy_linear(fresh(), 0, "f", &(cvy_linear_desc){ 0 }), CVY_E_ARG,
+    expect(cvy_relu(bad, CVY_NO_TENSOR), CVY_E_ARG, "input 0 is -1");
+    expect(cvy_linear(bad, at(0), "f", &(cvy_linear_desc){ 0 }), CVY_E_ARG,
            "linear 'f': out_features is 0");
-    expect(cvy_linear(fresh(), 0, "f", NULL), CVY_E_ARG, "linear 'f': the descriptor is NULL");
+    expect(cvy_linear(bad, at(0), "f", NULL), CVY_E_ARG, "linear 'f': the descriptor is NULL");
     expect(BN(.eps = -1e-5), CVY_E_ARG, "batch_norm 'b': eps is -1e-05");
     expect(BN(.eps = NAN), CVY_E_ARG, "eps is nan");
     expect(BN(.eps = INFINITY), CVY_E_ARG, "eps is inf");
@@ -309,7 +316,7 @@ static void every_mistake_has_its_sentence(void **state)
     expect(BN(.momentum = 1.1), CVY_E_ARG, "momentum is 1.1");
     expect(BN(.momentum = NAN), CVY_E_ARG, "momentum is nan");
     expect(BN(.running_var = (enum cvy_bn_var)7), CVY_E_ARG, "running_var is 7");
-    expect(cvy_batch_norm(fresh(), 0, NULL, NULL), CVY_E_ARG, "needs a name");
+    expect(cvy_batch_norm(bad, at(0), NULL, NULL), CVY_E_ARG, "needs a name");
     char unknown[64];
     snprintf(unknown, sizeof unknown, "activation 'a': kind %d is not", CHECK_ACTS);
     expect(ACT(.kind = (enum cvy_act_kind)CHECK_ACTS), CVY_E_ARG, unknown);
@@ -327,24 +334,24 @@ static void every_mistake_has_its_sentence(void **state)
     expect(DROP(.p = -0.1), CVY_E_ARG, "dropout 'd': p is -0.1, expected 0 to 1");
     expect(DROP(.p = 1.5), CVY_E_ARG, "p is 1.5");
     expect(DROP(.p = NAN), CVY_E_ARG, "p is nan");
-    expect(cvy_add(fresh(), 0, 1, "s"), CVY_E_SHAPE,
+    expect(cvy_add(bad, at(0), at(1), "s"), CVY_E_SHAPE,
            "add 's': the shapes 4 x 8 x 8 and 6 x 6 x 6 differ");
-    expect(cvy_concat(fresh(), (cvy_tensor[]){ 0, 1 }, 2, "k"), CVY_E_SHAPE,
+    expect(cvy_concat(bad, ((cvy_tensor[]){ at(0), at(1) }), 2, "k"), CVY_E_SHAPE,
            "input 1 has a 6 x 6 map, input 0 8 x 8");
-    expect(cvy_concat(fresh(), NULL, 2, "k"), CVY_E_ARG, "0 inputs");
-    expect(cvy_concat(fresh(), (cvy_tensor[]){ 0 }, 65, "k"), CVY_E_ARG,
+    expect(cvy_concat(bad, NULL, 2, "k"), CVY_E_ARG, "0 inputs");
+    expect(cvy_concat(bad, (cvy_tensor[]){ at(0) }, 65, "k"), CVY_E_ARG,
            "65 inputs, expected 1 to 64");
-    expect(cvy_pad_channels(fresh(), 0, minus, 0, "z"), CVY_E_ARG,
+    expect(cvy_pad_channels(bad, at(0), minus, 0, "z"), CVY_E_ARG,
            "pad_channels 'z': before is -1");
-    expect(cvy_pad_channels(fresh(), 0, 0, huge - 1, "z"), CVY_E_SHAPE,
+    expect(cvy_pad_channels(bad, at(0), 0, huge - 1, "z"), CVY_E_SHAPE,
            "pad_channels 'z': shape 2147483651");
-    expect(cvy_input(fresh(), 1, 1, 1), CVY_E_STATE, "only input");
+    expect(cvy_input(bad, 1, 1, 1), CVY_E_STATE, "only input");
     bad = new_net();
-    expect(cvy_input(bad, 3, 0, 32), CVY_E_SHAPE, "input 'input': shape 3 x 0 x 32");
+    expected(cvy_input(bad, 3, 0, 32), CVY_E_SHAPE, "input 'input': shape 3 x 0 x 32");
     bad = new_net();
-    expect(cvy_input(bad, huge - 1, huge - 1, huge - 1), CVY_E_SHAPE, "too large");
+    expected(cvy_input(bad, huge - 1, huge - 1, huge - 1), CVY_E_SHAPE, "too large");
     bad = new_net();
-    expect(cvy_relu(bad, 0), CVY_E_ARG, "no tensor of this net");
+    expected(cvy_relu(bad, 0), CVY_E_ARG, "no tensor of this net");
     assert_int_equal(cvy_input(NULL, 1, 1, 1), CVY_NO_TENSOR);
     assert_int_equal(cvy_net_status(NULL), CVY_E_ARG);
 }
@@ -444,7 +451,7 @@ static bool pools_first(cvy_act_desc act, cvy_pool2d_desc pool, bool read)
     struct cvyi_linear_result r;
     pool.kernel[0] = pool.kernel[1] = 1;
     cvy_tensor x =
-        cvy_conv2d(net, 0, "conv", &(cvy_conv2d_desc){ .out_channels = 3, .kernel = { 1, 1 } });
+        cvy_conv2d(net, at(0), "conv", &(cvy_conv2d_desc){ .out_channels = 3, .kernel = { 1, 1 } });
     cvy_tensor a = cvy_activation(net, x, "act", &act), p = cvy_pool2d(net, a, "pool", &pool);
     linearise(net,
               cvy_linear(net, read ? cvy_add(net, a, p, NULL) : p, "fc",
@@ -693,6 +700,50 @@ static void what_cannot_be_trained_is_refused(void **state)
     cvy_net_destroy(&wide);
 }
 
+/* Tensors of net a are none of net b, whatever layer of b or output they are given for. */
+static void tensors_of_another_net(void **state)
+{
+    (void)state;
+    cvy_net *other = new_net();
+    cvy_tensor theirs = cvy_input(other, 4, 8, 8);
+    theirs =
+        cvy_conv2d(other, theirs, "c", &(cvy_conv2d_desc){ .out_channels = 4, .kernel = { 8, 8 } });
+    expect(cvy_conv2d(bad, theirs, "x", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
+           "conv2d 'x': input 0 is a tensor of another net");
+    expect(cvy_linear(bad, theirs, "x", &(cvy_linear_desc){ 0 }), CVY_E_ARG,
+           "linear 'x': input 0 is a tensor of another net");
+    expect(cvy_batch_norm(bad, theirs, "x", NULL), CVY_E_ARG, "is a tensor of another net");
+    expect(cvy_relu(bad, theirs), CVY_E_ARG,
+           "activation 'relu': input 0 is a tensor of another net");
+    expect(cvy_pool2d(bad, theirs, "x", &(cvy_pool2d_desc){ 0 }), CVY_E_ARG, "of another net");
+    expect(cvy_global_avg_pool(bad, theirs, "x"), CVY_E_ARG, "input 0 is a tensor of another net");
+    expect(cvy_add(bad, at(0), theirs, "x"), CVY_E_ARG, "input 1 is a tensor of another net");
+    expect(cvy_concat(bad, ((cvy_tensor[]){ at(0), at(1), theirs }), 3, "x"), CVY_E_ARG,
+           "input 2 is a tensor of another net");
+    expect(cvy_pad_channels(bad, theirs, 1, 1, "x"), CVY_E_ARG, "of another net");
+    expect(cvy_dropout(bad, theirs, "x", &(cvy_dropout_desc){ 0 }), CVY_E_ARG, "of another net");
+    expect(cvy_flatten(bad, theirs), CVY_E_ARG, "of another net");
+    expect(cvy_softmax(bad, theirs, "x"), CVY_E_ARG, "of another net");
+    cvy_trainer *trainer;
+    cvy_predictor *predictor;
+    fresh();
+    assert_int_equal(cvy_tensor_shape(bad, theirs).n, 0);
+    assert_int_equal(
+        cvy_trainer_create(bad, theirs, &(cvy_trainer_options){ .batch = 2 }, &trainer), CVY_E_ARG);
+    assert_string_equal(cvy_message(ctx), "the output is a tensor of another net");
+    assert_int_equal(cvy_predictor_create(bad, theirs, 2, NULL, NULL, &predictor), CVY_E_ARG);
+    assert_string_equal(cvy_message(ctx), "the output is a tensor of another net");
+    cvy_net_destroy(&bad);
+    cvy_net_destroy(&other);
+    for (int i = 0; i < 3 * CVYI_NET_TAGS; i++) { /* tags come round, and are never none */
+        cvy_net *net = new_net();
+        cvy_tensor x = cvy_input(net, 1, 1, 1);
+        assert_true(x > 7 && cvy_net_tensor(net, 0) == x && cvy_tensor_shape(net, x).n == 1);
+        cvy_net_destroy(&net);
+    }
+    assert_int_equal(cvy_net_tensor(NULL, 0), CVY_NO_TENSOR);
+}
+
 static void names_of_op_kinds_differ(void **state)
 {
     (void)state;
@@ -757,6 +808,7 @@ int main(void)
         cmocka_unit_test(gradients_that_meet_are_added_in_node_order),
         cmocka_unit_test(odd_layers_keep_the_rules),
         cmocka_unit_test(what_cannot_be_trained_is_refused),
+        cmocka_unit_test(tensors_of_another_net),
         cmocka_unit_test(names_of_op_kinds_differ),
         cmocka_unit_test(short_memory_is_a_status),
     };

@@ -1,6 +1,7 @@
 /* A context: which threads, instruction set and backends to use, and where the last error is told.
- * One context is used by one host thread at a time; several contexts may live in a process and run
- * at once.
+ * A context and all that is made with it (nets, trainers, predictors, ops) belong together: one
+ * host thread at a time calls with any of them, also to read; it may be another one later. Several
+ * contexts may live in a process and run at once.
  *
  * In the host's process. Once loaded, the library and its OpenMP runtime stay until the process
  * ends, whatever dlclose says: idle threads stand in their code. The threads of a context are
@@ -25,12 +26,16 @@ extern "C" {
 struct cvy_context;
 typedef struct cvy_context cvy_context;
 
-/* Runs job(arg, task, slot) for every task in [0, tasks) and returns when all are done. `slot`
- * identifies the worker, in [0, threads) of the context; two jobs with the same slot never run at
- * once. Same shape as OpenBLAS's callback. */
+/* Runs job(arg, task, slot) for every task in [0, tasks), in any order and on any threads, and
+ * returns when all are done. `slot` identifies the worker, in [0, threads) of the context; two jobs
+ * with the same slot never run at once. Same shape as OpenBLAS's callback. */
 typedef void (*cvy_job)(void *arg, size_t task, size_t slot);
 typedef void (*cvy_parallel_for)(void *pool, size_t tasks, cvy_job job, void *arg);
 
+/* All memory of the library but what the C library, the OpenMP runtime and modules allocate for
+ * themselves; none of it while a step, a prediction or an op runs. `alignment` is a power of two,
+ * of which `bytes` need not be a multiple; large blocks are aligned to huge pages, and the system
+ * is advised to use such. Contents do not matter. `free` is not called with NULL. */
 typedef struct cvy_allocator {
     void *(*alloc)(void *user, size_t bytes, size_t alignment); /* NULL on failure */
     void (*free)(void *user, void *p);
@@ -38,7 +43,9 @@ typedef struct cvy_allocator {
 } cvy_allocator;
 
 /* Every field left at zero takes its default, and those marked [ENV] are then read from the
- * environment. */
+ * environment. Strings are copied; `user`, `log_user` and `pool` must live as long as the context.
+ * Callbacks are called on the thread that called the library, before that call returns (jobs are
+ * run where parallel_for runs them), and must not call with the same context. */
 typedef struct cvy_context_options {
     /* [CVY_THREADS, then the first number of OMP_NUM_THREADS] 0: CPUs in the affinity mask, capped
      * by the cgroup's quota; at most 1024. Fewer are used where the system, or OMP_THREAD_LIMIT,
@@ -59,6 +66,7 @@ typedef struct cvy_context_options {
      * step */
     int verbose;
     cvy_allocator allocator; /* all zero: aligned_alloc and free */
+    /* NULL: nothing is said. The line has no newline and is valid during the call */
     void (*log)(void *user, int level, const char *line);
     void *log_user;
     /* NULL: OpenMP, one parallel region a step; else one call a stage */
@@ -73,12 +81,13 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_context_create(const cvy_context_optio
 /* Destroys and NULLs; NULL and *ctx == NULL are fine. Nets, trainers, predictors and ops must be
  * gone before. */
 CVY_API void cvy_context_destroy(cvy_context **ctx);
-/* The last error of this context in one sentence ("" if none). Valid until the next call with the
- * context. NULL: the last error of the calling thread that no context could tell (one could not be
- * created, or a handle was NULL); valid until the next. */
+/* The last error of this context in one sentence ("" if none); what succeeds leaves it alone or
+ * clears it. Valid until the next call with the context or what was made with it. NULL: the last
+ * error of the calling thread that no context could tell (one could not be created, or a handle was
+ * NULL); valid until the next. */
 CVY_API const char *cvy_message(const cvy_context *ctx);
 
-/* What was chosen. */
+/* What was chosen. Strings live as long as the context. */
 CVY_API size_t cvy_context_threads(const cvy_context *ctx);
 /* Who chose that number, as a phrase: "asked for", "CVY_THREADS", "the cgroup's quota"; and why
  * there are fewer: "asked for (8, but the system lets this process start no more)". */
@@ -105,7 +114,7 @@ CVY_API void cvy_machine_describe(cvy_machine *machine);
 
 /* One phase of a compiled program: the stage it runs in, its ops ("conv1 + bn1.stats"), its
  * backend, task count, and the seconds it took since profiling was last switched on, summed over
- * threads (0 unless profiling). */
+ * threads (0 if it never was). In this and the next, strings live as long as what was compiled. */
 typedef struct cvy_phase_info {
     const char *name, *backend;
     const char *kernel; /* what computes it, if the backend says so: "jit:avx2"; else "" */

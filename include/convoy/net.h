@@ -1,7 +1,8 @@
 /* Building a net: a directed acyclic graph of operators. Each call adds a node and returns a handle
  * of its output; the first mistake sticks (later calls return CVY_NO_TENSOR) and is reported by
  * trainer or predictor creation and by cvy_net_status. A net may be compiled many times; it must
- * not be changed after. Not thread safe. */
+ * not be changed after. What was compiled does not need it: it may be destroyed then. Names and
+ * descriptors are copied. */
 #ifndef CONVOY_NET_H
 #define CONVOY_NET_H
 
@@ -13,11 +14,12 @@ extern "C" {
 
 struct cvy_net;
 typedef struct cvy_net cvy_net;
-typedef int cvy_tensor;
+typedef int cvy_tensor; /* of one net: others refuse it */
 #define CVY_NO_TENSOR (-1)
 
 CVY_API CVY_NODISCARD enum cvy_status cvy_net_create(cvy_context *ctx, cvy_net **net);
 CVY_API void cvy_net_destroy(cvy_net **net);
+/* The first mistake, or CVY_OK; its sentence is then cvy_message of the context. */
 CVY_API enum cvy_status cvy_net_status(const cvy_net *net);
 
 /* The one input: [n][c][h][w], n is chosen when the net is compiled. */
@@ -51,7 +53,7 @@ CVY_API cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x); /* [n][c*h*w][1][1] 
 CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x,
                                const char *name); /* over c, inference */
 
-/* Shape of a handle with n = 1 ({0,0,0,0} for an invalid one). */
+/* Shape of a handle with n = 1 ({0,0,0,0} for one that is none of this net). */
 CVY_API cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x);
 
 /* Walking a net, for tables: nodes are numbered in building order, the input is node 0. */
@@ -61,12 +63,15 @@ typedef struct cvy_node_info {
     size_t parameters;                    /* trainable elements */
     double flops_forward, flops_backward; /* per image; a multiply-add is 2 */
     size_t n_inputs;
-    /* n_inputs of them; name, type and inputs are the net's and live as long */
-    const cvy_tensor *inputs;
+    /* numbers of the nodes that it reads; name, type and inputs are the net's and live as long,
+     * inputs until a node is added */
+    const int *inputs;
 } cvy_node_info;
 CVY_API size_t cvy_net_nodes(const cvy_net *net);
 CVY_API CVY_NODISCARD enum cvy_status cvy_net_node(const cvy_net *net, size_t index,
                                                    cvy_node_info *info);
+/* The handle of a node's output; CVY_NO_TENSOR past the last. */
+CVY_API cvy_tensor cvy_net_tensor(const cvy_net *net, size_t index);
 
 /* How a net's parameters start. Weights by `weights`, biases by `biases`; gamma 1, beta 0, running
  * mean 0, var 1. */

@@ -1,6 +1,6 @@
 /* One operator on the host's own NCHW float buffers, for hosts that bring their own graph: plan
- * once, run often, allocate nothing. An op is a program of one operator; it is used by one thread
- * at a time. */
+ * once, run often, allocate nothing. An op is a program of one operator; it belongs to the thread
+ * that its context belongs to, and needs the context until it is destroyed. */
 #ifndef CONVOY_OP_H
 #define CONVOY_OP_H
 
@@ -15,8 +15,8 @@ typedef struct cvy_op cvy_op;
 
 enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKWARD_WEIGHTS };
 
-/* Buffers of a run; those that the operator and pass do not use are ignored. All [n][c][h][w]
- * float, borrowed.
+/* Buffers of a run, borrowed for the call; those that the operator and pass do not use are ignored.
+ * All [n][c][h][w] float, aligned as floats are. What is written must not overlap anything else.
  *  conv2d      forward: src weights [bias] -> dst
  *              backward data: diff_dst weights -> diff_src
  *              backward weights: src diff_dst -> diff_weights [diff_bias]

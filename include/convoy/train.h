@@ -1,6 +1,6 @@
 /* Trainers and predictors: a net compiled for training or for inference. Everything is allocated at
- * creation; a step allocates nothing, takes no lock and opens no file. Used by one host thread at a
- * time. */
+ * creation; a step allocates nothing, takes no lock and opens no file. They need their context
+ * until they are destroyed, the net only to be made. */
 #ifndef CONVOY_TRAIN_H
 #define CONVOY_TRAIN_H
 
@@ -15,9 +15,9 @@ struct cvy_predictor;
 typedef struct cvy_trainer cvy_trainer;
 typedef struct cvy_predictor cvy_predictor;
 
-/* A batch where it lies: image i is images + index[i] * image_size (index NULL: i), image_size =
- * c*h*w elements of dtype U8 or F32 in [c][h][w] order. Labels are taken through the same index. A
- * U8 pixel becomes value * scale. */
+/* A batch where it lies, read during the call only: image i is images + index[i] * image_size
+ * (index NULL: i), image_size = c*h*w elements of dtype U8 or F32 in [c][h][w] order. Labels are
+ * taken through the same index. A U8 pixel becomes value * scale. */
 typedef struct cvy_batch {
     const void *images;
     enum cvy_dtype dtype;
@@ -28,8 +28,8 @@ typedef struct cvy_batch {
     size_t n; /* 1 .. the compiled batch */
 } cvy_batch;
 
-/* x' = (x * scale - mean[c]) / std[c]; NULL mean: 0, NULL std: 1; scale 0 means 1/255 for U8 and 1
- * for F32. The arrays are copied at creation. */
+/* x' = (x * scale - mean[c]) / std[c], one mean and std a channel; NULL mean: 0, NULL std: 1; scale
+ * 0 means 1/255 for U8 and 1 for F32. The arrays are copied at creation. */
 typedef struct cvy_input_desc {
     double scale;
     const double *mean, *std;
@@ -37,7 +37,8 @@ typedef struct cvy_input_desc {
 
 typedef struct cvy_trainer_options {
     size_t batch; /* largest batch of a step; required */
-    /* one of the two: plain SGD in short, or any optimiser */
+    /* one of the two: plain SGD in short, or any optimiser; both zero: SGD with lr 0, which learns
+     * nothing until cvy_trainer_set_lr */
     cvy_sgd_desc sgd;
     cvy_optimizer_desc optimizer;
     cvy_loss_desc loss;
@@ -64,12 +65,12 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tenso
                                                          const cvy_trainer_options *options,
                                                          cvy_trainer **trainer);
 CVY_API void cvy_trainer_destroy(cvy_trainer **trainer);
-/* One step: forward, loss, backward, update. A label outside the classes is CVY_E_ARG naming the
- * index, one value per channel in a batch norm CVY_E_SHAPE: nothing is changed then. A loss that is
- * not finite is CVY_E_NUMERIC; the parameters may then be spoilt. */
+/* One step: forward, loss, backward, update; result may be NULL. A label outside the classes is
+ * CVY_E_ARG naming the index, one value per channel in a batch norm CVY_E_SHAPE: nothing is changed
+ * then. A loss that is not finite is CVY_E_NUMERIC; the parameters may then be spoilt. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, const cvy_batch *batch,
                                                        cvy_step_result *result);
-/* The learning rate from the next step on. */
+/* The learning rate from the next step on, 0 or more. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
 /* Steps taken, and setting them after loading a checkpoint (dropout masks depend on them, and
  * optimisers may). */
@@ -86,7 +87,7 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_create(cvy_net *net, cvy_ten
                                                            cvy_trainer *trainer,
                                                            cvy_predictor **predictor);
 CVY_API void cvy_predictor_destroy(cvy_predictor **predictor);
-/* out: [n][c*h*w] of the output tensor. */
+/* out: [n][c*h*w] of the output tensor, n the batch's; it must not overlap the images. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_run(cvy_predictor *predictor,
                                                         const cvy_batch *batch, float *out);
 
@@ -104,9 +105,9 @@ enum cvy_param_kind {
     CVY_PARAM_KINDS = CVY_PARAM_STATE + CVY_OPTIMIZER_STATES
 };
 typedef struct cvy_param_info {
-    const char *name;
+    const char *name; /* lives as long as the trainer or predictor */
     enum cvy_param_kind kind;
-    size_t rank, dims[4], count;
+    size_t rank, dims[4], count; /* dims from rank on are 0 */
 } cvy_param_info;
 /* What the i-th tensor of this trainer's optimiser state is, "momentum"; NULL past the last. */
 CVY_API const char *cvy_trainer_state(const cvy_trainer *trainer, size_t index);
@@ -169,8 +170,8 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer,
 /* With keep_tensors: activations ("conv1", "bn1") and their gradients ("conv1.dx") as the last step
  * left them. */
 typedef struct cvy_tensor_info {
-    const char *name;
-    cvy_shape shape; /* n: the compiled batch */
+    const char *name; /* lives as long as the trainer */
+    cvy_shape shape;  /* n: the compiled batch */
 } cvy_tensor_info;
 CVY_API size_t cvy_trainer_tensors(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor(const cvy_trainer *trainer, size_t index,

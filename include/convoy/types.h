@@ -2,6 +2,7 @@
  *
  * In every descriptor a field left at zero means the documented default, so that designated
  * initialisers read well: (cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} }.
+ * A descriptor is read during the call that it is given to and may go then, with what it points to.
  * Shapes are [n][c][h][w] (images, channels, rows, columns); sizes count elements unless a name
  * ends in _bytes. What becomes of NaN, infinities and -0 in each operator: docs/numerics.md,
  * "Special values". */
@@ -59,19 +60,19 @@ typedef struct cvy_shape {
  * (cross-correlation); with `flip` the kernel is rotated by 180 degrees (true convolution).
  * Taps that fall into the padding are skipped, never multiplied. */
 typedef struct cvy_conv2d_desc {
-    size_t out_channels;
-    size_t kernel[2];   /* rows, columns */
-    size_t stride[2];   /* 0 means 1 */
-    size_t pad[4];      /* top, left, bottom, right */
-    size_t dilation[2]; /* 0 means 1 (dense) */
-    size_t groups;      /* 0 means 1; must divide both channel counts */
+    size_t out_channels; /* required */
+    size_t kernel[2];    /* rows, columns; required */
+    size_t stride[2];    /* 0 means 1 */
+    size_t pad[4];       /* top, left, bottom, right */
+    size_t dilation[2];  /* 0 means 1 (dense) */
+    size_t groups;       /* 0 means 1; must divide both channel counts */
     bool no_bias;
     bool flip;
 } cvy_conv2d_desc;
 
 /* y[n][o] = bias[o] + sum_i w[o][i] * x[n][i], x flattened in c, h, w order. */
 typedef struct cvy_linear_desc {
-    size_t out_features;
+    size_t out_features; /* required */
     bool no_bias;
 } cvy_linear_desc;
 
@@ -80,7 +81,7 @@ typedef struct cvy_linear_desc {
  * momentum * batch. */
 enum cvy_bn_var { CVY_BN_VAR_UNBIASED = 0, CVY_BN_VAR_BIASED };
 typedef struct cvy_batch_norm_desc {
-    double eps;                  /* inside the root; 0 means 1e-5 */
+    double eps;                  /* inside the root, FLT_MIN or more; 0 means 1e-5 */
     double momentum;             /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
     enum cvy_bn_var running_var; /* which variance the running statistics store; m/(m-1) or 1 */
     bool no_affine;              /* gamma = 1, beta = 0, not trained */
@@ -154,7 +155,7 @@ enum cvy_pool_tie { CVY_TIE_FIRST = 0, CVY_TIE_ALL, CVY_TIE_SPLIT };
  * inside the image. */
 typedef struct cvy_pool2d_desc {
     enum cvy_pool_kind kind;
-    size_t kernel[2];
+    size_t kernel[2]; /* required */
     size_t stride[2]; /* 0 means the kernel */
     size_t pad[4];    /* top, left, bottom, right; each smaller than the kernel */
     bool ceil_mode;   /* round the number of windows up */
@@ -164,7 +165,7 @@ typedef struct cvy_pool2d_desc {
 } cvy_pool2d_desc;
 
 typedef struct cvy_dropout_desc {
-    double p; /* probability of dropping, in [0, 1] */
+    double p; /* probability of dropping, in [0, 1]; 0 drops nothing */
     /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */
     bool unscaled;
 } cvy_dropout_desc;

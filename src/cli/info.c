@@ -128,13 +128,13 @@ struct row {
 };
 
 /* The number of layers that read the one whose output is `value`. */
-static size_t readers(const struct cli_session *s, cvy_tensor value)
+static size_t readers(const struct cli_session *s, int number)
 {
     size_t n = 0;
     cvy_node_info node;
     for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
         for (size_t k = 0; !cvy_net_node(s->net, i, &node) && k < node.n_inputs; k++)
-            n += node.inputs[k] == value;
+            n += node.inputs[k] == number;
     return n;
 }
 
@@ -143,7 +143,7 @@ static bool joins(const struct cli_session *s, size_t i, const cvy_node_info *no
 {
     if (i < 2 || (node->parameters && strcmp(node->type, "batch_norm"))) return false;
     for (size_t k = 0; k < node->n_inputs; k++)
-        if (node->inputs[k] == (cvy_tensor)i - 1) return readers(s, node->inputs[k]) == 1;
+        if (node->inputs[k] == (int)i - 1) return readers(s, node->inputs[k]) == 1;
     return false;
 }
 

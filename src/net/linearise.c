@@ -42,7 +42,7 @@ static enum cvy_status allocate(struct walk *w)
     return CVY_OK;
 }
 
-static void mark(struct walk *w, cvy_tensor output)
+static void mark(struct walk *w, int output)
 {
     w->used[output] = 1;
     for (size_t i = (size_t)output + 1; i-- > 0;)
@@ -64,7 +64,7 @@ static bool commute(const struct cvyi_node *act, const struct cvyi_node *pool)
 /* A maximum of activations is the activation of the maximum, which is computed once a window, not
  * once a pixel: the two change places if nobody else reads the activations
  * (docs/decisions/0007). */
-static void pool_first(struct walk *w, cvy_tensor output)
+static void pool_first(struct walk *w, int output)
 {
     struct cvy_net *net = w->net;
     for (size_t j = 0; j <= (size_t)output; j++) {
@@ -99,7 +99,7 @@ static int companion(struct cvyi_list *list, int id, enum cvy_role role)
     return cvyi_list_value(list, role, list->value[id].shape, "%s", list->value[id].name);
 }
 
-static int forward(struct walk *w, cvy_tensor output)
+static int forward(struct walk *w, int output)
 {
     struct cvyi_list *list = w->list;
     size_t n = w->options->batch;
@@ -153,7 +153,7 @@ static int gather(struct walk *w, size_t i)
     return sum;
 }
 
-static void backward(struct walk *w, cvy_tensor output)
+static void backward(struct walk *w, int output)
 {
     for (size_t i = (size_t)output + 1; i-- > 0 && w->list->status == CVY_OK;) {
         const struct cvyi_node *node = &w->net->node[i];
@@ -199,13 +199,16 @@ static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output,
                                      const struct cvyi_linear_options *o)
 {
     struct cvy_context *ctx = net->ctx;
-    if (output < 0 || (size_t)output >= net->n_nodes)
+    int number = cvyi_net_number(net, output);
+    if (number < 0 && cvyi_net_foreign(net, output))
+        return cvyi_fail(ctx, CVY_E_ARG, "the output is a tensor of another net");
+    if (number < 0)
         return cvyi_fail(ctx, CVY_E_ARG, "the output %d is no tensor of this net", output);
     if (o->batch < 1 || o->batch > INT32_MAX)
         return cvyi_fail(ctx, CVY_E_ARG, "batch is %lld, expected 1 to %d", (long long)o->batch,
                          INT32_MAX);
     if (!o->training) return CVY_OK;
-    const struct cvyi_node *node = &net->node[output];
+    const struct cvyi_node *node = &net->node[number];
     if (node->out.h != 1 || node->out.w != 1)
         return cvyi_fail(
             ctx, CVY_E_SHAPE,
@@ -214,7 +217,7 @@ static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output,
     return CVY_OK;
 }
 
-static enum cvy_status run(struct walk *w, cvy_tensor output, struct cvyi_linear_result *result)
+static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result *result)
 {
     struct cvyi_list *list = w->list;
     CVYI_TRY(allocate(w));
@@ -255,7 +258,7 @@ enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,
     CVYI_TRY(cvy_net_status(net));
     CVYI_TRY(check_options(net, output, options));
     struct walk w = { .net = net, .options = options, .list = list };
-    enum cvy_status status = run(&w, output, result);
+    enum cvy_status status = run(&w, cvyi_net_number(net, output), result);
     cvyi_free(net->ctx, w.used);
     cvyi_free(net->ctx, w.node);
     cvyi_free(net->ctx, w.low);

@@ -3,10 +3,13 @@
 #include "net/net.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MAX_NAME 128
+
+static atomic_uint nets; /* made in this process */
 
 enum cvy_status cvy_net_create(cvy_context *ctx, cvy_net **net)
 {
@@ -15,6 +18,7 @@ enum cvy_status cvy_net_create(cvy_context *ctx, cvy_net **net)
     struct cvy_net *made = cvyi_alloc(ctx, sizeof *made);
     if (!made) return CVY_E_NOMEM;
     made->ctx = ctx;
+    made->tag = 1 + atomic_fetch_add_explicit(&nets, 1, memory_order_relaxed) % CVYI_NET_TAGS;
     *net = made;
     return CVY_OK;
 }
@@ -97,6 +101,35 @@ int cvyi_net_source(const struct cvy_net *net, const struct cvyi_node *node, siz
     return source;
 }
 
+int cvyi_net_number(const struct cvy_net *net, cvy_tensor x)
+{
+    size_t number = (size_t)x & ((1u << CVYI_NODE_BITS) - 1);
+    bool ours = x >= 0 && (unsigned)x >> CVYI_NODE_BITS == net->tag && number < net->n_nodes;
+    return ours ? (int)number : -1;
+}
+
+static cvy_tensor handle(const struct cvy_net *net, size_t number)
+{
+    return (cvy_tensor)(net->tag << CVYI_NODE_BITS | (unsigned)number);
+}
+
+/* Numbers of the handles in[n]; false: the net has failed. */
+static bool find_inputs(struct cvy_net *net, const char *what, const cvy_tensor *in, size_t n,
+                        int *number)
+{
+    for (size_t i = 0; i < n; i++) {
+        number[i] = cvyi_net_number(net, in[i]);
+        if (number[i] >= 0) continue;
+        if (cvyi_net_foreign(net, in[i]))
+            fail(net, CVY_E_ARG, "%s: input %zu is a tensor of another net", what, i);
+        else
+            fail(net, CVY_E_ARG, "%s: input %zu is %d, which is no tensor of this net", what, i,
+                 in[i]);
+        return false;
+    }
+    return true;
+}
+
 static void source_shapes(const struct cvy_net *net, const struct cvyi_node *node, cvy_shape *shape)
 {
     for (size_t i = 0; i < node->n_in; i++) shape[i] = net->node[cvyi_net_source(net, node, i)].out;
@@ -121,10 +154,12 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
     const struct cvyi_operator *rule = cvyi_operator(node.kind);
     const char *type = node.linear ? "linear" : rule->type;
     if (net->status != CVY_OK) return CVY_NO_TENSOR;
-    for (size_t i = 0; i < n_in; i++)
-        if (in[i] < 0 || (size_t)in[i] >= net->n_nodes)
-            return fail(net, CVY_E_ARG, "%s '%s': input %zu is %d, which is no tensor of this net",
-                        type, name ? name : prefix, i, in[i]);
+    int number[CVY_MAX_IN];
+    char what[2 * MAX_NAME];
+    snprintf(what, sizeof what, "%s '%.*s'", type, MAX_NAME, name ? name : prefix);
+    if (!find_inputs(net, what, in, n_in, number)) return CVY_NO_TENSOR;
+    if (net->n_nodes >> CVYI_NODE_BITS)
+        return fail(net, CVY_E_ARG, "%s: a net has at most %d layers", what, 1 << CVYI_NODE_BITS);
     node.name = choose_name(net, type, prefix, name,
                             node.kind == CVYI_NODE_CONV2D || node.kind == CVYI_NODE_BATCH_NORM);
     if (!node.name) return CVY_NO_TENSOR;
@@ -133,10 +168,9 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
     node.in = cvyi_alloc_array(ctx, n_in, sizeof *node.in);
     void *grown = net->node;
     enum cvy_status status = CVY_E_NOMEM;
-    if (node.in && net->n_nodes < INT32_MAX &&
-        cvyi_grow(ctx, &grown, &net->cap_nodes, net->n_nodes + 1, sizeof node)) {
+    if (node.in && cvyi_grow(ctx, &grown, &net->cap_nodes, net->n_nodes + 1, sizeof node)) {
         net->node = grown;
-        if (n_in) memcpy(node.in, in, n_in * sizeof *in);
+        if (n_in) memcpy(node.in, number, n_in * sizeof *number);
         cvy_shape from[CVY_MAX_IN];
         if (shape) from[0] = *shape;
         source_shapes(net, &node, from);
@@ -152,7 +186,7 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
     for (size_t i = 0; i < n_in; i++)
         node.trained |= net->node[cvyi_net_source(net, &node, i)].trained;
     net->node[net->n_nodes] = node;
-    return (cvy_tensor)net->n_nodes++;
+    return handle(net, net->n_nodes++);
 }
 
 cvy_tensor cvy_input(cvy_net *net, size_t c, size_t h, size_t w)
@@ -278,8 +312,13 @@ cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x, const char *name)
 
 cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x)
 {
-    if (!net || x < 0 || (size_t)x >= net->n_nodes) return (cvy_shape){ 0, 0, 0, 0 };
-    return net->node[x].out;
+    int number = net ? cvyi_net_number(net, x) : -1;
+    return number < 0 ? (cvy_shape){ 0, 0, 0, 0 } : net->node[number].out;
+}
+
+cvy_tensor cvy_net_tensor(const cvy_net *net, size_t index)
+{
+    return net && index < net->n_nodes ? handle(net, index) : CVY_NO_TENSOR;
 }
 
 size_t cvy_net_nodes(const cvy_net *net) { return net ? net->n_nodes : 0; }

@@ -9,10 +9,22 @@ struct cvy_net {
     struct cvy_context *ctx;
     struct cvyi_node *node;
     size_t n_nodes, cap_nodes;
+    unsigned tag;           /* of its handles */
     enum cvy_status status; /* the first mistake; message holds its sentence */
     char message[512];
 };
 
+/* A handle is a node's number with the tag of its net, which no other net of the process has (of
+ * the next CVYI_NET_TAGS). */
+enum { CVYI_NODE_BITS = 18, CVYI_NET_TAGS = (1 << (31 - CVYI_NODE_BITS)) - 1 };
+/* The number of a handle's node; -1: it is none of this net. */
+int cvyi_net_number(const struct cvy_net *net, cvy_tensor x);
+/* Whether it may be one of another net. */
+static inline bool cvyi_net_foreign(const struct cvy_net *net, cvy_tensor x)
+{
+    unsigned tag = (unsigned)x >> CVYI_NODE_BITS;
+    return x >= 0 && tag > 0 && tag != net->tag;
+}
 /* The node that input i of `node` is computed from: in[i], but a linear layer reads what was
  * flattened for it, so that its kernel is the whole map. */
 int cvyi_net_source(const struct cvy_net *net, const struct cvyi_node *node, size_t i);
