@@ -37,7 +37,7 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
     const cvy_input_desc input = model_input(s->model);
     const cvy_trainer_options options = { .batch = batch_of(p, s),
                                           .seed = p->runs + 1,
-                                          .loss.label_smoothing = d->label_smoothing,
+                                          .loss = model_loss(d),
                                           .input = input,
                                           .optimizer = d->optimizer,
                                           .init = { d->weights, d->biases, p->runs + 1 } };
@@ -59,6 +59,7 @@ static bool train(struct forum *p, struct cli_session *s, gb_state *state,
         .ctx = s->ctx,
         .trainer = s->trainer,
         .predictor = s->predictor,
+        .eval_loss = { .kind = d->loss.kind, .margin = d->loss.margin },
         .eval_batch = 256,
         .classes = s->data->classes,
         .image_size = s->data->c * s->data->h * s->data->w,

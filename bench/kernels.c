@@ -180,13 +180,14 @@ static void ingest_each(struct kernel *c, int which)
     }
 }
 
-static void cross_entropy_each(struct kernel *c)
+static void loss_each(struct kernel *c)
 {
-    static const int32_t label[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5 };
+    struct cvyi_loss_rows rows = { .margin = 1 };
     uint8_t correct[16];
+    for (int l = 0; l < 16; l++)
+        rows.label[l] = l % CLASSES, rows.weight[l] = 1, rows.scale[l] = 1 / 256.f;
     for (size_t i = 0; i + CLASSES * 16 <= c->n; i += CLASSES * 16)
-        c->k->loss->cross_entropy(c->y + i, c->x + i, CLASSES, 16, label, 16, 0, 1 / 256.f,
-                                  lane_sums[0], correct);
+        c->k->loss->loss[c->index](c->y + i, c->x + i, CLASSES, 16, &rows, lane_sums[0], correct);
 }
 
 /* Maps of one pixel: numbers of its own for each of the c->n / 16 channels. */
@@ -246,7 +247,7 @@ ROW(to_lanes, 2, ingest_each(c, 2))
 ROW(from_lanes, 2, ingest_each(c, 3))
 ROW(transpose, 2, c->k->lanes->transpose(c->y, c->n / 16, c->x, 16, c->n / 16, c->n / 16))
 ROW(softmax, 2, c->k->loss->softmax(c->y, c->x, c->n / 16, 16))
-ROW(cross_entropy, 2, cross_entropy_each(c))
+ROW(loss, 2, loss_each(c))
 ROW(step, 0, step_each(c))
 ROW(fold, 1, c->k->update->fold(c->y, c->x, SLOTS, c->n / SLOTS, c->n / SLOTS))
 ROW(fold_lanes, 1, c->k->update->fold_lanes(c->y, c->x, c->n / 16))
@@ -257,7 +258,7 @@ ROW(act_bwd_reduce, 4,
     c->k->rows->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0],
                                          lane_sums[1]))
 
-/* counts: 1, or how many kinds of activation or optimiser the kernel comes in. */
+/* counts: 1, or how many kinds of activation, loss or optimiser the kernel comes in. */
 static const struct {
     const char *name;
     void (*call)(struct kernel *c);
@@ -283,6 +284,7 @@ static const char *const act_names[] = {
 static const char *kind_of(size_t i, size_t kind)
 {
     if (is_step(i)) return cvy_optimizer_describe((enum cvy_optimizer_kind)kind)->name;
+    if (list[i].call == call_loss) return cvy_loss_name((enum cvy_loss_kind)kind);
     return list[i].counts > 1 ? act_names[kind] : "";
 }
 

@@ -80,7 +80,7 @@ static enum cvy_status create(const struct op *o, cvy_context *ctx, cvy_op **op)
     case PROBLEM_CONCAT: return cvy_op_concat(ctx, p->part, p->n_parts, o->pass, op);
     case PROBLEM_DROPOUT:
         return cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = p->p }, p->src, o->pass, op);
-    default: return cvy_op_softmax_cross_entropy(ctx, NULL, p->src, op);
+    default: return cvy_op_loss(ctx, NULL, p->src, op);
     }
 }
 

@@ -84,7 +84,7 @@ static bool open_step(struct step *p, gb_state *state)
     if (optimizer.lr > 0.01) optimizer.lr = 0.01;
     const cvy_trainer_options options = { .batch = p->batch,
                                           .seed = 1,
-                                          .loss.label_smoothing = d->label_smoothing,
+                                          .loss = model_loss(d),
                                           .input = model_input(p->s.model),
                                           .optimizer = optimizer,
                                           .init = { d->weights, d->biases, 1 } };

@@ -267,15 +267,15 @@ static void labels_are_classes(void **state)
     cvy_net_destroy(&net);
     cvy_op *op;
     float x[6] = { 1, 2, 3, 4, 5, 6 }, dx[6] = { 0 };
-    assert_int_equal(cvy_op_softmax_cross_entropy(ctx, NULL, (cvy_shape){ 2, 3, 1, 1 }, &op),
-                     CVY_OK);
+    assert_int_equal(cvy_op_loss(ctx, NULL, (cvy_shape){ 2, 3, 1, 1 }, &op), CVY_OK);
     for (int32_t wrong = -1; wrong <= 3; wrong += 4) {
         FAILS(
             cvy_op_run(
                 op, &(cvy_op_args){ .src = x, .diff_src = dx, .labels = (int32_t[]){ 2, wrong } }),
             CVY_E_ARG);
         char want[80];
-        snprintf(want, sizeof want, "label %d at position 1; there are 3 classes", (int)wrong);
+        snprintf(want, sizeof want,
+                 "label %d at position 1 of the batch (image 1); there are 3 classes", (int)wrong);
         assert_string_equal(cvy_message(ctx), want);
     }
     FAILS(cvy_op_run(op, &(cvy_op_args){ .src = x, .diff_src = dx }), CVY_E_ARG);

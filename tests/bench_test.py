@@ -86,7 +86,7 @@ def test_every_benchmark():
     assert any(k.startswith('phase 000 ') for k in step)
     assert any('/round trip/' in r['name'] for r in runs)
     for kernel in ('mac', 'wgrad', 'outer', 'bn_stats', 'act sigmoid', 'act_bwd relu_x', 'pool_max', 'ingest_u8',
-                   'cross_entropy', 'step sgd', 'step adam', 'fold'):
+                   'loss cross_entropy', 'loss hinge', 'step sgd', 'step adam', 'fold'):
         assert any(r['name'].startswith(f'kernels/{kernel}/') for r in runs), kernel
 
 

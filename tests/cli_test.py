@@ -496,6 +496,38 @@ def test_optimizers():
     fails(2, 'unknown key "momentum"', 'train', 'adam.json', *SMALL)
 
 
+def test_losses():
+    """Hinge, squares and the rest by option and by model file: resuming in the middle of an epoch, and an evaluation by the same loss."""
+    common = ['lenet', *SMALL, '--loss', 'hinge', '--margin', '0.5', '--ignore-index', '3', '--class-weights', '1,1,2,1,1,0.5,1,1,0,1', '--epochs']
+    run('train', *common, 2, '--out', 'whole', code=0)
+    config = json.loads(pathlib.Path('whole/config.json').read_text())
+    assert {k: config.get(k) for k in ('loss', 'margin', 'ignore_index', 'class_weights', 'label_smoothing')} == \
+        {'loss': 'hinge', 'margin': 0.5, 'ignore_index': 3, 'class_weights': [1, 1, 2, 1, 1, 0.5, 1, 1, 0, 1], 'label_smoothing': 0}, config
+    run('train', *common, 1, '--out', 'parts', code=0)
+    run('train', '--resume=parts', '--epochs', 2, code=0)
+    same_run('whole', 'parts')
+    fails(1, 'keeps its settings: leave out --loss', 'train', '--resume=parts', '--loss', 'mse')
+    last = json.loads(pathlib.Path('whole/metrics.jsonl').read_text().splitlines()[-1])
+    loss, acc, right, counted = re.match(r'test loss ([\d.]+), test acc ([\d.]+) \((\d+) of (\d+)', run('eval', 'whole', *SMALL[:2], code=0).stdout).groups()
+    assert abs(float(loss) - last['test_loss']) < 1e-4 and abs(float(acc) - last['test_acc']) < 1e-4
+    assert 0 < int(right) < int(counted) < 256, 'labels 3 and 8 take no part'
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults'] = {'loss': 'bce', 'label_smoothing': 0.1, 'batch': 64, 'lr': 0.5, 'class_weights': [1] * 9 + [2]}
+    pathlib.Path('bce.json').write_text(json.dumps(model))
+    assert 'loss bce' in ' '.join(run('info', 'bce.json', code=0).stdout.split())
+    run('train', 'bce.json', *SMALL, '--epochs', 1, '--out', 'a', code=0)
+    run('train', 'lenet', *SMALL, '--loss=bce', '--label-smoothing=0.1', '--lr=0.5', '--batch=64', '--class-weights=1,1,1,1,1,1,1,1,1,2',
+        '--epochs', 1, '--out', 'b', code=0)
+    assert [json.loads(line)['train_loss'] for line in pathlib.Path('a/metrics.jsonl').read_text().splitlines()] == \
+        [json.loads(line)['train_loss'] for line in pathlib.Path('b/metrics.jsonl').read_text().splitlines()]
+    fails(2, '3 class weights for a model of 10 classes', 'train', 'lenet', *SMALL, '--class-weights=1,2,3')
+    for wrong in ('1,-1', '1,,2', 'x', '1,2,'):
+        fails(1, '--class-weights: expected numbers, 0 or more', 'train', 'lenet', *SMALL, f'--class-weights={wrong}')
+    fails(1, '--label-smoothing: expected less than 1', 'train', 'lenet', *SMALL, '--label-smoothing=1')
+    fails(1, '--margin: expected more than 0', 'train', 'lenet', *SMALL, '--margin=0')
+    fails(1, 'the loss cross_entropy has no margin', 'train', 'lenet', *SMALL, '--margin=1')
+
+
 def test_resume_of_an_older_run():
     """A run of the convoy before optimizers had names (its config has no "optimizer", its momentum lies where it lay) goes on as
     one that was never stopped."""

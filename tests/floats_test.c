@@ -345,9 +345,7 @@ static void single_operators(cvy_context *ctx, uint64_t *hash)
     VOID(cvy_op_destroy(&op));
     int32_t labels[17] = { 0 };
     double loss;
-    CALL(cvy_op_softmax_cross_entropy(ctx, &(cvy_loss_desc){ 0.1 }, (cvy_shape){ 17, 75, 1, 1 },
-                                      &op),
-         CVY_OK);
+    CALL(cvy_op_loss(ctx, &(cvy_loss_desc){ 0.1 }, (cvy_shape){ 17, 75, 1, 1 }, &op), CVY_OK);
     CALL(cvy_op_run(
              op, &(cvy_op_args){ .src = x.value, .labels = labels, .diff_src = y, .loss = &loss }),
          CVY_OK);

@@ -1148,61 +1148,180 @@ static void test_softmax(struct env *e)
     }
 }
 
-static void test_cross_entropy(struct env *e)
+/* What sixteen rows of a loss should give: loss and dx[c*16 + l], each with its bound. */
+struct loss_want {
+    double loss[16], loss_bound[16], dx[MAX_LOGITS], bound[MAX_LOGITS];
+    uint8_t correct[16];
+};
+
+struct loss_case {
+    struct logits g;
+    struct cvyi_loss_rows rows;
+};
+
+static double x_of(const struct loss_case *k, size_t c, size_t l)
 {
-    static double p[MAX_LOGITS], bound[MAX_LOGITS], logsum[16], max[16], loss[16], loss_bound[16];
-    static float dx16[MAX_LOGITS];
-    struct logits g = any_logits(e);
+    return (double)k->g.x[c * k->g.ld + l];
+}
+
+static double q_of(const struct loss_case *k, size_t c, size_t l)
+{
+    double s = (double)k->rows.smoothing, t = (size_t)k->rows.label[l] == c;
+    if (k->rows.target) t = (double)k->rows.target[c * 16 + l];
+    return (1 - s) * t + s / (double)k->g.n_c;
+}
+
+/* One lane, before weight and scale. */
+typedef void loss_lane(const struct loss_case *k, size_t l, struct loss_want *w);
+
+static void want_cross_entropy(const struct loss_case *k, size_t l, struct loss_want *w)
+{
+    double max = -HUGE_VAL, sum = 0, all = 0, sizes = 0, spread = 0, size = 0;
+    bool nan = false;
+    for (size_t c = 0; c < k->g.n_c; c++)
+        max = fmax(max, x_of(k, c, l)), nan |= isnan(x_of(k, c, l));
+    for (size_t c = 0; c < k->g.n_c; c++) sum += exp(x_of(k, c, l) - max), all += q_of(k, c, l);
+    for (size_t c = 0; c < k->g.n_c; c++) {
+        double q = q_of(k, c, l), d = max - x_of(k, c, l);
+        if (q != 0) spread += q * d;
+        size += fabs(q * d);
+        sizes += fabs(q);
+        double *dx = &w->dx[c * 16 + l], p = exp(-d) / sum;
+        *dx = p * all - q;
+        w->bound[c * 16 + l] = (REL + 4 * U) * p * sizes + (REL + 4 * U) * p * fabs(all) +
+                               6 * U * (p * fabs(all) + fabs(q));
+    }
+    for (size_t c = 0; c < k->g.n_c; c++)
+        w->bound[c * 16 + l] += 4 * U * sizes * exp(x_of(k, c, l) - max) / sum;
+    w->loss[l] = nan ? NAN : all * log(sum) + spread;
+    w->loss_bound[l] = REL * fabs(w->loss[l]) + (double)k->g.n_c * U * fmax(sizes, 1) +
+                       4 * U * (size + sizes * fabs(log(sum)));
+}
+
+static void want_mse(const struct loss_case *k, size_t l, struct loss_want *w)
+{
+    double n = (double)k->g.n_c, loss = 0, bound = 0;
+    for (size_t c = 0; c < k->g.n_c; c++) {
+        double x = x_of(k, c, l), q = q_of(k, c, l), d = x - q, off = 3 * U * (fabs(x) + fabs(q));
+        loss += d * d / n, bound += 2 * fabs(d) * off / n + off * off;
+        w->dx[c * 16 + l] = 2 * d / n;
+        w->bound[c * 16 + l] = 2 * off / n + 3 * U * fabs(2 * d / n);
+    }
+    w->loss[l] = loss, w->loss_bound[l] = bound + 4 * U * loss;
+}
+
+static void want_bce(const struct loss_case *k, size_t l, struct loss_want *w)
+{
+    double n = (double)k->g.n_c, loss = 0, bound = 0;
+    for (size_t c = 0; c < k->g.n_c; c++) {
+        double x = x_of(k, c, l), q = q_of(k, c, l), e = exp(-fabs(x));
+        loss += ((x > 0 ? x : isnan(x) ? x : 0) - q * x + log1p(e)) / n;
+        bound += (4 * U * (fabs(x) + fabs(q * x)) + REL * log1p(e)) / n;
+        double sigmoid = x < 0 ? e / (1 + e) : 1 / (1 + e);
+        w->dx[c * 16 + l] = (sigmoid - q) / n;
+        w->bound[c * 16 + l] = (REL * sigmoid + 6 * U * (sigmoid + fabs(q))) / n;
+    }
+    w->loss[l] = loss, w->loss_bound[l] = bound + 4 * U * fabs(loss);
+}
+
+/* In floats as the contract says, since a kink must be on the right side. */
+static void want_hinge(const struct loss_case *k, size_t l, struct loss_want *w)
+{
+    size_t y = (size_t)k->rows.label[l];
+    double loss = 0, others = 0;
+    for (size_t c = 0; c < k->g.n_c; c++) {
+        float m = (k->g.x[c * k->g.ld + l] - k->g.x[y * k->g.ld + l]) + k->rows.margin;
+        bool over = c != y && !(m <= 0);
+        if (over) loss += (double)m, others++;
+        w->dx[c * 16 + l] = over, w->bound[c * 16 + l] = U;
+    }
+    w->dx[y * 16 + l] = -others, w->bound[y * 16 + l] = 2 * U * others;
+    w->loss[l] = loss, w->loss_bound[l] = 2 * U * fabs(loss);
+}
+
+static loss_lane *const loss_lanes[CVY_LOSS_KINDS] = { [CVY_CROSS_ENTROPY] = want_cross_entropy,
+                                                       [CVY_MSE] = want_mse,
+                                                       [CVY_BCE] = want_bce,
+                                                       [CVY_HINGE] = want_hinge };
+
+static struct loss_case any_loss(struct env *e, bool hinge)
+{
+    struct loss_case k = { .g = any_logits(e) };
     unsigned n_lanes = any_lanes(e);
-    float s = check_below(&e->rng, 2) ? 0 : check_uniform(&e->rng, 0.01f, 0.5f), scale = 1.0f / 64;
-    uint8_t right[16];
-    SHAPE("n_c %zu, ld %zu, n_lanes %u, smoothing %a", g.n_c, g.ld, n_lanes, (double)s);
-    int32_t *label = raw(e, 16 * sizeof *label);
-    softmax_want(&g, p, logsum, max);
+    if (!hinge && check_below(&e->rng, 2)) k.rows.smoothing = check_uniform(&e->rng, 0.01f, 0.5f);
+    if (hinge) k.rows.margin = check_uniform(&e->rng, 0.1f, 2);
+    if (!hinge && check_below(&e->rng, 3) == 0) {
+        float *t = out(e, k.g.n_c * 16);
+        for (size_t i = 0; i < k.g.n_c * 16; i++)
+            t[i] = check_below(&e->rng, 3) ? check_uniform(&e->rng, 0, 1) : 0;
+        k.rows.target = t;
+    }
     for (size_t l = 0; l < 16; l++) {
-        double mean = 0, size = 0;
-        bool nan = false;
         size_t best = 0;
-        for (size_t c = 0; c < g.n_c; c++) {
-            double v = (double)g.x[c * g.ld + l];
-            if (v > (double)g.x[best * g.ld + l]) best = c;
-            nan |= isnan(p[c * 16 + l]);
-            mean += s > 0 ? (max[l] - v) / (double)g.n_c : 0;
-            size += fabs(max[l] - v);
+        for (size_t c = 0; c < k.g.n_c; c++)
+            if (x_of(&k, c, l) > x_of(&k, best, l)) best = c;
+        k.rows.label[l] = (int32_t)(check_below(&e->rng, 2) ? best : check_below(&e->rng, k.g.n_c));
+        if (l >= n_lanes || check_below(&e->rng, 8) == 0) continue;
+        k.rows.weight[l] = check_below(&e->rng, 2) ? 1 : check_uniform(&e->rng, 0.1f, 3);
+        k.rows.scale[l] = k.rows.weight[l] / 64;
+    }
+    return k;
+}
+
+static void want_loss(const struct loss_case *k, loss_lane *lane, struct loss_want *w)
+{
+    for (size_t l = 0; l < 16; l++) {
+        double weight = (double)k->rows.weight[l], scale = (double)k->rows.scale[l];
+        size_t best = 0;
+        bool sound = true;
+        for (size_t c = 0; c < k->g.n_c; c++) {
+            sound &= !isnan(x_of(k, c, l));
+            if (x_of(k, c, l) > x_of(k, best, l)) best = c;
         }
-        label[l] = l < n_lanes && check_below(&e->rng, 2) ? (int32_t)best
-                                                          : (int32_t)check_below(&e->rng, g.n_c);
-        loss[l] = logsum[l] +
-                  (1 - (double)s) * (max[l] - (double)g.x[(size_t)label[l] * g.ld + l]) +
-                  (double)s * mean;
-        if (nan) loss[l] = NAN;
-        loss_bound[l] = REL * fabs(loss[l]) + (double)g.n_c * U + (s > 0 ? U * size : 0);
-        right[l] = l < n_lanes && label[l] == (int32_t)best && !nan;
-        for (size_t c = 0; c < g.n_c; c++) {
-            double q = ((size_t)label[l] == c ? 1 - (double)s : 0) + (double)s / (double)g.n_c,
-                   *t = &p[c * 16 + l];
-            bound[c * 16 + l] = (REL * *t + 4 * U * (*t + q)) * (double)scale + 1e-36;
-            *t = (*t - q) * (double)scale;
-            if (l >= n_lanes) *t = loss[l] = loss_bound[l] = bound[c * 16 + l] = 0;
+        lane(k, l, w);
+        w->correct[l] =
+            weight > 0 && sound && isfinite(x_of(k, best, l)) && (size_t)k->rows.label[l] == best;
+        w->loss_bound[l] = w->loss_bound[l] * weight + 2 * U * fabs(w->loss[l] * weight) + 1e-36;
+        w->loss[l] *= weight;
+        if (weight == 0) w->loss[l] = w->loss_bound[l] = 0;
+        for (size_t c = 0; c < k->g.n_c; c++) {
+            double *dx = &w->dx[c * 16 + l], *bound = &w->bound[c * 16 + l];
+            *bound = *bound * scale + 2 * U * fabs(*dx * scale) + 1e-36;
+            *dx *= scale;
+            if (weight == 0) *dx = *bound = 0;
         }
     }
+}
+
+static void test_loss(struct env *e)
+{
+    static struct loss_want w;
+    static float dx16[MAX_LOGITS];
+    enum cvy_loss_kind kind = (enum cvy_loss_kind)check_below(&e->rng, CVY_LOSS_KINDS);
+    struct loss_case c = any_loss(e, kind == CVY_HINGE);
+    const struct logits g = c.g;
+    SHAPE("%s, n_c %zu, ld %zu, smoothing %a, margin %a%s", cvy_loss_name(kind), g.n_c, g.ld,
+          (double)c.rows.smoothing, (double)c.rows.margin, c.rows.target ? ", targets" : "");
+    want_loss(&c, loss_lanes[kind], &w);
     EACH_TABLE(e, k)
     {
         float *dx = out(e, g.total), *ls = out(e, 16), *ip = copy(e, g.x, g.total);
         uint8_t *correct = raw(e, 16);
-        k->loss->cross_entropy(NULL, g.x, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
-        approx(e, "loss", ls, loss, loss_bound, 16, 0);
+        cvyi_loss_fn *loss = k->loss->loss[kind];
+        loss(NULL, g.x, g.n_c, g.ld, &c.rows, ls, correct);
+        approx(e, "loss", ls, w.loss, w.loss_bound, 16, 0);
         for (size_t l = 0; l < 16; l++)
-            if (correct[l] != right[l]) fail_at(e, "correct", l, correct[l], right[l]);
+            if (correct[l] != w.correct[l]) fail_at(e, "correct", l, correct[l], w.correct[l]);
         memset(correct, 0xff, 16);
-        k->loss->cross_entropy(dx, g.x, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
+        loss(dx, g.x, g.n_c, g.ld, &c.rows, ls, correct);
         equal(e, "loss with dx", ls, e->first[0], 16);
-        assert_memory_equal(correct, right, 16);
+        assert_memory_equal(correct, w.correct, 16);
         pack(&g, dx16, dx);
-        approx(e, "dx", dx16, p, bound, g.n_c * 16, 1);
-        k->loss->cross_entropy(ip, ip, g.n_c, g.ld, label, n_lanes, s, scale, ls, correct);
+        approx(e, "dx", dx16, w.dx, w.bound, g.n_c * 16, 1);
+        loss(ip, ip, g.n_c, g.ld, &c.rows, ls, correct);
         pack(&g, dx16, ip);
         equal(e, "dx in place", dx16, e->first[1], g.n_c * 16);
+        assert_memory_equal(correct, w.correct, 16);
     }
 }
 

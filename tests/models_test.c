@@ -112,6 +112,19 @@ static void wrong_files(void **state)
           "\"defaults\": expected an object, found an array of 1" },
         { HEAD "\"defaults\": {\"optimizer\": \"sdg\"}, " LAYERS,
           "defaults: \"optimizer\": expected one of \"sgd\" \"adam\" \"adamw\", found \"sdg\"" },
+        { HEAD "\"defaults\": {\"loss\": \"l1\"}, " LAYERS,
+          "defaults: \"loss\": expected one of \"cross_entropy\", \"mse\", \"bce\", \"hinge\", "
+          "found \"l1\"" },
+        { HEAD "\"defaults\": {\"margin\": 0}, " LAYERS,
+          "defaults: \"margin\": expected a number above 0, found 0" },
+        { HEAD "\"defaults\": {\"class_weights\": [1, -1]}, " LAYERS,
+          "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
+          "found an array of 2" },
+        { HEAD "\"defaults\": {\"class_weights\": []}, " LAYERS,
+          "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
+          "found an array of 0" },
+        { HEAD "\"defaults\": {\"ignore_index\": 1.5}, " LAYERS,
+          "defaults: \"ignore_index\": expected a class's number, found 1.5" },
         { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,
           "defaults: \"nesterov\": expected true or false, found 1" },
         { HEAD "\"defaults\": {\"rate\": 1}, " LAYERS, "defaults: unknown key \"rate\"" },
@@ -130,7 +143,7 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"momentum\": 1}, " LAYERS,
           "defaults: \"momentum\": expected less than 1" },
         { HEAD "\"defaults\": {\"label_smoothing\": 1}, " LAYERS,
-          "defaults: \"label_smoothing\": expected less than 1" },
+          "defaults: \"label_smoothing\": expected a number from 0 to below 1, found 1" },
         { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,
           "defaults: \"nesterov\": expected true or false, found 1" },
         { HEAD "\"defaults\": {\"init\": \"zero\"}, " LAYERS,

@@ -186,7 +186,7 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case ADD: return cvy_op_add(ctx, c->src, op);
     case CONCAT: return cvy_op_concat(ctx, c->part, c->n_parts, c->pass, op);
     case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
-    case CROSS_ENTROPY: return cvy_op_softmax_cross_entropy(ctx, &c->loss, c->src, op);
+    case CROSS_ENTROPY: return cvy_op_loss(ctx, &c->loss, c->src, op);
     case KINDS: break;
     }
     return CVY_E_ARG;

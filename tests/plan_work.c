@@ -129,7 +129,7 @@ static enum cvy_status create(cvy_context *ctx, const struct plan_case *c, enum 
     case ADD: return cvy_op_add(ctx, c->src, op);
     case CONCAT: return cvy_op_concat(ctx, part, 64, pass, op);
     case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
-    case LOSS: return cvy_op_softmax_cross_entropy(ctx, NULL, c->src, op);
+    case LOSS: return cvy_op_loss(ctx, NULL, c->src, op);
     }
     return CVY_E_ARG;
 }

@@ -643,6 +643,7 @@ static size_t train_mixed(unsigned long declined, double *w)
                                .images = pixels,
                                .dtype = CVY_U8,
                                .labels8 = labels,
+                               .loss_weight = 20,
                                .in_scale = &scale,
                                .in_shift = &shift,
                                .coef = (const double(*)[CVY_COEFS])coef,

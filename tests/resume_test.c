@@ -39,7 +39,9 @@ struct recipe {
     bool nesterov, decay_all;
     size_t drops[3], n_drops;
     cvy_optimizer_desc other; /* another optimizer than SGD */
+    cvy_loss_desc loss;       /* another loss; smoothing and weights by themselves */
 };
+static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
     { "plain", 2, 1, .lr = 0.2 },
     { "momentum, drops after each epoch", 3, 1, .lr = 0.2, .momentum = 0.9, .drop_factor = 0.1,
@@ -50,7 +52,12 @@ static const struct recipe recipes[] = {
     { "Adam, a drop", 3, 1, .lr = 0.01, .drop_factor = 0.1, .drops = { 2 }, .n_drops = 1,
       .other = { .kind = CVY_ADAM, .lr = 0.01, .weight_decay = 0.01, .epsilon_hat = true } },
     { "AdamW", 2, 1, .lr = 0.01,
-      .other = { .kind = CVY_ADAMW, .lr = 0.01, .beta1 = 0.8, .weight_decay = 0.1 } },
+      .other = { .kind = CVY_ADAMW, .lr = 0.01, .beta1 = 0.8, .weight_decay = 0.1 },
+      .loss = { .kind = CVY_HINGE,
+                .margin = 0.5,
+                .class_weights = class_weights,
+                .ignore = true,
+                .ignore_index = 3 } },
 };
 #define N_RECIPES (sizeof recipes / sizeof *recipes)
 
@@ -153,10 +160,11 @@ static void open_process(struct process *p, const struct recipe *r, const char *
     cvy_trainer_options options = { .batch = BATCH,
                                     .seed = 5,
                                     .optimizer = r->other,
-                                    .loss.label_smoothing = r->smoothing,
+                                    .loss = r->loss,
                                     .init.seed = 5,
                                     .sgd = { r->lr, r->momentum, r->weight_decay, r->nesterov,
                                              r->decay_all } };
+    options.loss.label_smoothing = r->smoothing;
     if (r->other.kind != CVY_SGD) options.sgd = (cvy_sgd_desc){ .lr = 0 };
     assert_int_equal(cvy_trainer_create(p->net, p->logits, &options, &p->trainer), CVY_OK);
     assert_int_equal(
@@ -164,6 +172,7 @@ static void open_process(struct process *p, const struct recipe *r, const char *
     p->job = (struct train_job){ .ctx = p->ctx,
                                  .trainer = p->trainer,
                                  .predictor = p->predictor,
+                                 .eval_loss = r->loss,
                                  .eval_batch = BATCH,
                                  .classes = CLASSES,
                                  .image_size = PIXELS,
@@ -426,37 +435,33 @@ static void evaluation_in_pieces(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (size_t batch = 1; batch <= BATCH; batch += batch < 7 ? 3 : 9) {
             const struct train_split split = { test_images, test_labels, sizes[i] };
-            double loss, acc, want;
-            uint64_t correct, right;
+            struct train_score score;
+            double want;
+            uint64_t right;
             p.job.eval_batch = batch;
             p.stop = 0;
-            assert_int_equal(
-                train_evaluate(&p.job, &split, &loss, &acc, &correct, error, sizeof error),
-                TRAIN_OK);
+            assert_int_equal(train_evaluate(&p.job, &split, &score, error, sizeof error), TRAIN_OK);
             by_hand(&p, sizes[i], &want, &right);
-            assert_int_equal(correct, right);
-            assert_true(acc == (double)right / (double)sizes[i]);
-            if (!(fabs(loss - want) < 1e-6))
-                fail_msg("%zu images by %zu: loss %.9f, expected %.9f", sizes[i], batch, loss,
+            assert_int_equal(score.correct, right);
+            assert_int_equal(score.counted, sizes[i]);
+            assert_true(score.acc == (double)right / (double)sizes[i]);
+            if (!(fabs(score.loss - want) < 1e-6))
+                fail_msg("%zu images by %zu: loss %.9f, expected %.9f", sizes[i], batch, score.loss,
                          want);
         }
     }
     /* The last evaluation of the run is of the weights it ended with. */
-    double loss, acc;
-    uint64_t correct;
-    assert_int_equal(
-        train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error), TRAIN_OK);
-    assert_true(loss == p.job.position.test_loss && acc == p.job.position.test_acc &&
+    struct train_score score;
+    assert_int_equal(train_evaluate(&p.job, &p.job.test, &score, error, sizeof error), TRAIN_OK);
+    assert_true(score.loss == p.job.position.test_loss && score.acc == p.job.position.test_acc &&
                 p.job.position.test_epoch == 2);
-    assert_true(correct > TEST_N / 4); /* it is not all wrong, nor untrained */
+    assert_true(score.correct > TEST_N / 4); /* it is not all wrong, nor untrained */
     p.stop = 1;
-    assert_int_equal(
-        train_evaluate(&p.job, &p.job.test, &loss, &acc, &correct, error, sizeof error),
-        TRAIN_INTERRUPTED);
+    assert_int_equal(train_evaluate(&p.job, &p.job.test, &score, error, sizeof error),
+                     TRAIN_INTERRUPTED);
     const struct train_split none = { test_images, test_labels, 0 };
-    assert_int_equal(train_evaluate(&p.job, &none, &loss, &acc, &correct, error, sizeof error),
-                     TRAIN_OK);
-    assert_true(loss == 0 && acc == 0);
+    assert_int_equal(train_evaluate(&p.job, &none, &score, error, sizeof error), TRAIN_OK);
+    assert_true(score.loss == 0 && score.acc == 0 && score.counted == 0);
     close_process(&p);
 }
 
@@ -536,13 +541,14 @@ static void positions_that_lie(void **state)
     static const struct {
         const char *key;
         double value;
-    } wrong[] = { { "batch", 5 },      { "batch", 1 },       { "batch", -1 },  { "seen", 31 },
-                  { "seen", 53 },      { "epoch", -1 },      { "epoch", 0.5 }, { "steps", -3 },
-                  { "loss_sum", NAN }, { "test_epoch", NAN } };
+    } wrong[] = { { "batch", 5 },      { "batch", 1 },      { "batch", -1 },      { "seen", 31 },
+                  { "seen", 53 },      { "epoch", -1 },     { "epoch", 0.5 },     { "steps", -3 },
+                  { "loss_sum", NAN }, { "counted", 1000 }, { "test_epoch", NAN } };
     static const char *const keys[] = { "epoch",     "batch",        "steps",         "correct",
                                         "seen",      "examples",     "metrics_bytes", "test_epoch",
                                         "loss_sum",  "step_seconds", "wall_seconds",  "loss",
-                                        "train_acc", "test_loss",    "test_acc" };
+                                        "train_acc", "test_loss",    "test_acc",      "counted",
+                                        "weight" };
     const size_t n_wrong = sizeof wrong / sizeof *wrong, n_keys = sizeof keys / sizeof *keys;
     struct checkpoint *c = read_run("p");
     json_t *good = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
@@ -551,7 +557,8 @@ static void positions_that_lie(void **state)
         json_t *position = json_deep_copy(good), *metadata = json_object();
         if (i > n_wrong) { /* each left out, each a string */
             const char *key = keys[(i - n_wrong - 1) / 2];
-            if (i % 2) json_object_set_new(position, key, json_string("1"));
+            bool older = !strcmp(key, "counted"); /* may be left out: as many as were seen */
+            if (i % 2 || older) json_object_set_new(position, key, json_string("1"));
             else json_object_del(position, key);
         } else if (i < n_wrong) {
             const char *key = wrong[i].key;

@@ -1078,8 +1078,7 @@ static void losses(struct env *e)
             set(x + 21, 3, 0);
             for (int poisoned = 0; poisoned < 2; poisoned++) {
                 cvy_op *op = NULL;
-                enum cvy_status made =
-                    cvy_op_softmax_cross_entropy(e->ctx, &d, (cvy_shape){ N, 3, 1, 1 }, &op);
+                enum cvy_status made = cvy_op_loss(e->ctx, &d, (cvy_shape){ N, 3, 1, 1 }, &op);
                 if (poisoned) memcpy(x + 21, rows[k].x, sizeof rows[k].x);
                 run(e, made, op,
                     &(cvy_op_args){ .src = x,

@@ -443,8 +443,8 @@ static void losses(cvy_context *ctx)
         for (size_t i = 0; i < n * classes; i++) x[i] = i % classes ? -7.1f : 0;
         for (size_t c = 0; c < classes; c++) want += exp((double)x[c]), spread -= (double)x[c];
         want = log(want) + 0.5 * spread / (double)classes;
-        if (cvy_op_softmax_cross_entropy(ctx, &(cvy_loss_desc){ .label_smoothing = 0.5 },
-                                         (cvy_shape){ n, classes, 1, 1 }, &op) ||
+        if (cvy_op_loss(ctx, &(cvy_loss_desc){ .label_smoothing = 0.5 },
+                        (cvy_shape){ n, classes, 1, 1 }, &op) ||
             cvy_op_run(op,
                        &(cvy_op_args){ .src = x, .labels = labels, .loss = &loss, .diff_src = dx }))
             fail_msg("%s", cvy_message(ctx));

@@ -26,7 +26,7 @@
 #define NATIVE_SLACK 2e-6 /* of the largest number of an array (a gradient's: of all gradients) */
 #define MODULE_SLACK 1e-5
 
-enum { IMAGES = 80, MOST_BACKENDS = 4, MOST_LISTS = 64, KINDS = 6 };
+enum { IMAGES = 80, MOST_CLASSES = 11, MOST_BACKENDS = 4, MOST_LISTS = 64, KINDS = 6 };
 
 static const char *modules;
 static char path[4096]; /* … and oneDNN's module */
@@ -46,6 +46,8 @@ struct recipe {
     bool shuffled, wide_labels;
     void *images;
     uint8_t labels8[IMAGES];
+    double class_weights[MOST_CLASSES];
+    float targets[IMAGES * MOST_CLASSES];
     int32_t labels32[IMAGES];
     uint32_t index[IMAGES];
 };
@@ -235,6 +237,22 @@ static void choose_optimizer(struct recipe *k, struct check_rng *r)
     k->options.sgd = (cvy_sgd_desc){ .lr = 0 };
 }
 
+/* Any loss but the plain one. A hinge's kink is not at a rounding's distance from any output. */
+static void choose_loss(struct recipe *k, struct check_rng *r)
+{
+    if (!chance(r, 50)) return;
+    cvy_loss_desc *loss = &k->options.loss;
+    loss->kind = (enum cvy_loss_kind)check_below(r, CVY_LOSS_KINDS);
+    if (loss->kind == CVY_HINGE) loss->label_smoothing = 0;
+    loss->soft_targets = loss->kind != CVY_HINGE && chance(r, 30);
+    for (size_t e = 0; e < MOST_CLASSES; e++) k->class_weights[e] = (double)check_uniform(r, 0, 2);
+    for (size_t e = 0; e < IMAGES * MOST_CLASSES; e++) k->targets[e] = check_uniform(r, 0, 1);
+    if (loss->soft_targets) return;
+    loss->class_weights = chance(r, 50) ? k->class_weights : NULL;
+    loss->ignore = chance(r, 50);
+    loss->ignore_index = 1;
+}
+
 /* Case number `i`. small: for many lists of backends. */
 static void draw(struct recipe *k, size_t i, bool small)
 {
@@ -246,7 +264,7 @@ static void draw(struct recipe *k, size_t i, bool small)
     k->c = between(&r, 1, small ? 3 : 5), k->h = between(&r, 5, small ? 8 : 10),
     k->w = between(&r, 5, small ? 8 : 10);
     if (chance(&r, 20)) k->h = small ? 14 : 24, k->w = 3; /* tall: rings of rows come round */
-    k->classes = between(&r, 2, 11);
+    k->classes = between(&r, 2, MOST_CLASSES);
     k->batch = small ? between(&r, 4, 20) : 70;
     k->n[0] = k->batch, k->n[1] = small ? k->batch / 2 + 1 : 37, k->n[2] = small ? 3 : 9;
     k->options = (cvy_trainer_options){ .batch = k->batch,
@@ -260,6 +278,7 @@ static void draw(struct recipe *k, size_t i, bool small)
                                         .loss.label_smoothing = chance(&r, 50) ? 0.1 : 0 };
     if (k->options.sgd.momentum == 0) k->options.sgd.nesterov = false;
     choose_optimizer(k, &r);
+    choose_loss(k, &r);
     k->dtype = chance(&r, 50) ? CVY_U8 : CVY_F32;
     for (size_t c = 0; c < 8; c++)
         k->mean[c] = (double)check_uniform(&r, 0, 0.6f),
@@ -358,7 +377,8 @@ static cvy_batch batch_of(const struct recipe *k, size_t n, bool labels)
     cvy_batch b = {
         .images = k->images, .dtype = k->dtype, .index = k->shuffled ? k->index : NULL, .n = n
     };
-    if (labels && k->wide_labels) b.labels32 = k->labels32;
+    if (labels && k->options.loss.soft_targets) b.targets = k->targets;
+    else if (labels && k->wide_labels) b.labels32 = k->labels32;
     else if (labels) b.labels8 = k->labels8;
     return b;
 }

@@ -90,7 +90,7 @@ struct cvy_value {
  *          c) are x, others 0
  *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
  *  SOFTMAX over c at every pixel
- *  LOSS    stats are {Σ loss, number correct}; dlogits of the mean loss
+ *  LOSS    stats are {Σ w loss, number correct}; dlogits of the mean loss, Σ w loss / loss_weight
  *  UPDATE  in place; a kind has as many states s as it needs, in the order of its
  *          cvy_optimizer_info */
 /* clang-format off */
@@ -186,6 +186,8 @@ struct cvy_run {
     const uint32_t *index;  /* NULL: i */
     const uint8_t *labels8; /* LOSS: through the same index; one of the two */
     const int32_t *labels32;
+    const float *targets;             /* LOSS with soft_targets: [image][classes][h][w], likewise */
+    double loss_weight;               /* Σ w of what takes part; without weights their number */
     const float *in_scale, *in_shift; /* per input channel: x = pixel * scale + shift, one fma */
     const double (*coef)[CVY_COEFS];  /* UPDATE: by group */
     uint64_t seed, step;

@@ -33,8 +33,8 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  concat      forward: srcs -> dst
  *              backward data: diff_dst -> diff_srcs (n pointers each)
  *  softmax     forward: src -> dst
- *  softmax_cross_entropy
- *              forward: src labels -> loss (one double per call: the mean), diff_src */
+ *  loss        forward: src, labels (per_pixel: [n][h][w]) or, with soft_targets, targets -> loss
+ *              (one double per call: the mean), diff_src */
 typedef struct cvy_op_args {
     const float *src, *src2, *weights, *bias, *diff_dst;
     const float *const *srcs;
@@ -44,6 +44,7 @@ typedef struct cvy_op_args {
     float *mean, *var; /* batch statistics (biased variance) */
     float *running_mean, *running_var;
     const int32_t *labels;
+    const float *targets;
     double *loss;
     void *workspace;     /* cvy_op_workspace bytes, 64-byte aligned; NULL: the op's own */
     uint64_t seed, step; /* dropout */
@@ -68,9 +69,19 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
-CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx,
-                                                                   const cvy_loss_desc *desc,
-                                                                   cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc,
+                                                  cvy_shape src, cvy_op **op);
+/* One row by itself, in double, at once: what a loss says of `classes` outputs and a label, or with
+ * soft targets a target of as many numbers; the other is not looked at. */
+typedef struct cvy_loss_result {
+    double loss;   /* not yet times the weight */
+    double weight; /* 0: takes no part */
+    bool correct;  /* the first maximum is at the label, or at the target's */
+} cvy_loss_result;
+CVY_API CVY_NODISCARD enum cvy_status cvy_loss_row(cvy_context *ctx, const cvy_loss_desc *desc,
+                                                   size_t classes, const float *outputs,
+                                                   int32_t label, const float *target,
+                                                   cvy_loss_result *result);
 CVY_API cvy_shape cvy_op_dst_shape(const cvy_op *op);
 CVY_API size_t cvy_op_workspace(const cvy_op *op);
 CVY_API const char *cvy_op_backend(const cvy_op *op); /* who computes it */

@@ -17,15 +17,18 @@ typedef struct cvy_predictor cvy_predictor;
 
 /* A batch where it lies, read during the call only: image i is images + index[i] * image_size
  * (index NULL: i), image_size = c*h*w elements of dtype U8 or F32 in [c][h][w] order. Labels are
- * taken through the same index. A U8 pixel becomes value * scale. */
+ * taken through the same index. A U8 pixel becomes value * scale. For a loss per_pixel an image has
+ * h*w labels, or targets [classes][h][w]. */
 typedef struct cvy_batch {
     const void *images;
     enum cvy_dtype dtype;
-    /* class of each image; exactly one of labels8 and labels32 (neither for prediction) */
+    /* class of each image; exactly one of labels8 and labels32 (neither for prediction, nor with
+     * soft targets) */
     const uint8_t *labels8;
     const int32_t *labels32;
     const uint32_t *index;
-    size_t n; /* 1 .. the compiled batch */
+    size_t n;             /* 1 .. the compiled batch */
+    const float *targets; /* for a loss with soft_targets: [image][classes] */
 } cvy_batch;
 
 /* x' = (x * scale - mean[c]) / std[c], one mean and std a channel; NULL mean: 0, NULL std: 1; scale
@@ -53,8 +56,10 @@ typedef struct cvy_trainer_options {
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {
-    double loss_sum; /* sum over the batch of the examples' losses, before the update */
-    size_t correct;  /* argmax equals label (first maximum) */
+    double loss_sum; /* sum over the batch of w times the examples' losses, before the update */
+    double weight;   /* sum of w: the mean loss is loss_sum / weight */
+    size_t correct;  /* the first maximum is at the label, or at the target's first maximum */
+    size_t counted;  /* images, or pixels, that took part */
     size_t n;
     double seconds; /* this call */
 } cvy_step_result;

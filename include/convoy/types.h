@@ -170,10 +170,36 @@ typedef struct cvy_dropout_desc {
     bool unscaled;
 } cvy_dropout_desc;
 
-/* loss = mean over the batch of -sum_k q_k log softmax(x)_k, q = (1 - s) onehot + s / classes */
+/* How far the K outputs x of an image are from its target, q = (1 - s) t + s / K: t is 1 at the
+ * image's label and 0 elsewhere, or any numbers (soft_targets). x_y is the output at the label.
+ *  CROSS_ENTROPY  l = -sum_k q_k log softmax(x)_k
+ *  MSE            l = 1/K sum_k (x_k - q_k)^2
+ *  BCE            l = 1/K sum_k (max(x_k, 0) - q_k x_k + log(1 + exp(-|x_k|))): the binary
+ *                 cross-entropy of each sigmoid(x_k) with q_k
+ *  HINGE          l = sum over k != y of max(0, x_k - x_y + margin) (Weston & Watkins 1999; K times
+ *                 PyTorch's MultiMarginLoss). No soft targets, no smoothing
+ * The loss of a batch is their mean, sum w l / sum w, with w = class_weights[label], else 1. What
+ * has w 0, and what is labelled ignore_index, takes no part; without anything that does the loss
+ * and its gradient are 0. */
+enum cvy_loss_kind { CVY_CROSS_ENTROPY = 0, CVY_MSE, CVY_BCE, CVY_HINGE, CVY_LOSS_KINDS };
 typedef struct cvy_loss_desc {
+    enum cvy_loss_kind kind;
     double label_smoothing; /* s in [0, 1) */
+    double margin;          /* HINGE: more than 0; 0 means 1 */
+    /* [classes], finite, 0 or more; NULL: 1. Copied. Not with soft targets */
+    const double *class_weights;
+    /* the batches have targets, not labels */
+    bool soft_targets;
+    /* the outputs are a map [K][h][w], and each pixel has a label or targets of its own */
+    bool per_pixel;
+    bool ignore; /* there is an ignore_index; it may be outside the classes */
+    int32_t ignore_index;
 } cvy_loss_desc;
+
+/* The name of a kind, "cross_entropy", NULL past the last; and the kind of a name (false: unknown
+ * name, *kind untouched). */
+CVY_API const char *cvy_loss_name(enum cvy_loss_kind kind);
+CVY_API bool cvy_loss_from_name(const char *name, enum cvy_loss_kind *kind);
 
 /* How weights follow their gradients. Weight decay covers conv and linear weights only (decay_all:
  * biases, gamma and beta too).

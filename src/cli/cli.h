@@ -86,6 +86,23 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 /* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
 extern const struct argp cli_engine_argp;
 
+/* The loss as options of a command (loss.c). */
+struct cli_loss {
+    cvy_loss_desc desc;
+    double weights[MODEL_CLASSES];
+    size_t n_weights;
+    bool chosen, smooths;
+    const char *given; /* the last option that was; NULL: none */
+};
+extern const struct argp cli_loss_argp; /* its input is a struct cli_loss */
+void cli_loss_apply(const struct cli_loss *o, struct model_defaults *d);
+/* CLI_OK if its class weights are for so many classes. */
+int cli_loss_check(const struct model_defaults *d, size_t classes);
+/* As it is evaluated: without label smoothing. */
+cvy_loss_desc cli_loss_of_evaluation(const struct model_defaults *d);
+/* What model_loss_write wrote, among other keys; false: it did not. */
+bool cli_loss_restore(struct model_defaults *d, const json_t *json);
+
 /* The optimiser: what the command line says of it (optimizer.c). */
 #define CLI_HYPERS 24
 struct cli_optimizer {

@@ -77,7 +77,7 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
     const cvy_trainer_options trainer = { .batch = batch,
                                           .seed = 1,
                                           .keep_tensors = keep,
-                                          .loss.label_smoothing = d->label_smoothing,
+                                          .loss = model_loss(d),
                                           .input = model_input(s->model),
                                           .optimizer = optimizer,
                                           .init = { d->weights, d->biases, 1 } };

@@ -59,24 +59,41 @@ static const struct argp argp = {
            "  convoy eval resnet.safetensors --model resnet20 -d cifar10\n"
 };
 
+/* The loss that the weights were trained with: what their run says, else their model. */
+static bool trained_loss(const struct cli_session *s, struct model_defaults *d)
+{
+    const char *text = s->checkpoint ? checkpoint_text(s->checkpoint, "convoy.config") : NULL;
+    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
+    bool good = !text || (json && cli_loss_restore(d, json));
+    json_decref(json);
+    return good;
+}
+
 static int evaluate(struct cli_session *s, const char *split)
 {
     char error[CLI_ERROR];
+    struct model_defaults defaults = s->model->defaults;
+    struct train_score score;
+    if (!trained_loss(s, &defaults))
+        return cli_fail(CLI_BAD, "%s: its settings were not written by convoy train",
+                        s->checkpoint->where);
+    int code = cli_loss_check(&defaults, cvy_tensor_shape(s->net, s->logits).c);
+    if (code) return code;
     bool train = !strcmp(split, "train");
     const struct data_split *d = train ? &s->data->train : &s->data->test;
     const struct train_split images = { d->images, d->labels, d->n };
     const struct train_job job = { .ctx = s->ctx,
                                    .predictor = s->predictor,
+                                   .eval_loss = cli_loss_of_evaluation(&defaults),
                                    .eval_batch = 256,
                                    .classes = s->data->classes,
                                    .image_size = s->data->c * s->data->h * s->data->w };
-    double loss, acc, start = train_now();
-    uint64_t correct;
-    enum train_status status =
-        train_evaluate(&job, &images, &loss, &acc, &correct, error, sizeof error);
+    double start = train_now();
+    enum train_status status = train_evaluate(&job, &images, &score, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    printf("%s loss %.4f, %s acc %.4f (%llu of %zu%s)\n", split, loss, split, acc,
-           (unsigned long long)correct, d->n, s->data->synthetic ? ", synthetic" : "");
+    printf("%s loss %.4f, %s acc %.4f (%llu of %llu%s)\n", split, score.loss, split, score.acc,
+           (unsigned long long)score.correct, (unsigned long long)score.counted,
+           s->data->synthetic ? ", synthetic" : "");
     printf("%.1f examples/sec on cpu\n", (double)d->n / (train_now() - start));
     return CLI_OK;
 }

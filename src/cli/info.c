@@ -344,9 +344,11 @@ static int describe(struct cli_session *s, const struct options *o)
     snprintf(text, sizeof text, "%s: %s", m->name,
              *m->description ? m->description : "(no description)");
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
-    snprintf(text, sizeof text, "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, %s",
+    snprintf(text, sizeof text,
+             "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, loss %s, %s",
              m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch,
-             d->epochs, cli_optimizer_text(&d->optimizer, optimizer, sizeof optimizer));
+             d->epochs, cvy_loss_name(d->loss.kind),
+             cli_optimizer_text(&d->optimizer, optimizer, sizeof optimizer));
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);

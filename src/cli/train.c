@@ -43,6 +43,7 @@ struct options {
     bool resuming, quiet;
     size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
     struct cli_optimizer optimizer;
+    struct cli_loss loss;
     bool seeded;
     uint64_t seed;
     /* an option given that a resumed run cannot change */
@@ -91,7 +92,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->optimizer;
-        state->child_inputs[1] = &o->engine;
+        state->child_inputs[1] = &o->loss;
+        state->child_inputs[2] = &o->engine;
         return 0;
     case KEY_DATA: o->data = arg; break;
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); break;
@@ -131,6 +133,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (o->resuming && o->model)
             argp_error(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
         if (!o->fixed) o->fixed = o->optimizer.given;
+        if (!o->fixed) o->fixed = o->loss.given;
         if (o->resuming && o->fixed)
             argp_error(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
         break;
@@ -141,6 +144,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child children[] = { { &cli_optimizer_argp, 0, "Optimizer:", 8 },
+                                              { &cli_loss_argp, 0, "Loss:", 8 },
                                               { &cli_engine_argp, 0, "Engine:", 9 },
                                               { 0 } };
 static const struct argp argp = {
@@ -187,13 +191,14 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     for (size_t i = 0; i < d->drops; i++)
         json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:f, s:s, s:I, s:I}", "model",
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:f, s:s, s:I, s:I}", "model",
         s->model->name, "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels,
         "train_images", (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n,
-        "epochs", (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "label_smoothing",
-        d->label_smoothing, "lr_drop_epochs", drops, "lr_drop_factor", d->drop_factor, "seed", seed,
-        "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+        "epochs", (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr_drop_epochs", drops,
+        "lr_drop_factor", d->drop_factor, "seed", seed, "eval_every", (json_int_t)c->eval_every,
+        "save_every", (json_int_t)c->save_every);
     cli_optimizer_save(&d->optimizer, json);
+    model_loss_write(d, json);
     return json;
 }
 
@@ -206,12 +211,6 @@ static bool seed_from(const char *text, uint64_t *seed)
     return *text >= '0' && *text <= '9' && !*end && !errno;
 }
 
-/* What the options, too, allow. */
-static bool rates_good(const struct model_defaults *d)
-{
-    return d->label_smoothing >= 0 && d->label_smoothing < 1 && d->drop_factor >= 0;
-}
-
 /* The settings of the run that is resumed, from its checkpoint. */
 static int config_restore(struct config *c, const struct cli_session *s)
 {
@@ -222,16 +221,15 @@ static int config_restore(struct config *c, const struct cli_session *s)
     struct model_defaults *d = &c->d;
     bool good =
         json &&
-        !json_unpack(json, "{s:s, s?s, s:s, s:I, s:I, s:F, s:o, s:F, s:s, s:I, s:I}", "data", &data,
+        !json_unpack(json, "{s:s, s?s, s:s, s:I, s:I, s:o, s:F, s:s, s:I, s:I}", "data", &data,
                      "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs, "batch",
-                     &batch, "label_smoothing", &d->label_smoothing, "lr_drop_epochs", &drops,
-                     "lr_drop_factor", &d->drop_factor, "seed", &seed, "eval_every", &eval_every,
-                     "save_every", &save_every) &&
-        cli_optimizer_restore(&d->optimizer, json);
+                     &batch, "lr_drop_epochs", &drops, "lr_drop_factor", &d->drop_factor, "seed",
+                     &seed, "eval_every", &eval_every, "save_every", &save_every) &&
+        cli_optimizer_restore(&d->optimizer, json) && cli_loss_restore(d, json);
     good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 &&
            save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
            strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
-           rates_good(d);
+           d->drop_factor >= 0;
     if (good) {
         d->epochs = (size_t)epochs;
         d->batch = (size_t)batch;
@@ -255,6 +253,7 @@ static int config_apply(struct config *c, const struct options *o)
     if (o->seeded) c->seed = o->seed;
     if (o->eval_every) c->eval_every = o->eval_every;
     if (o->save_every) c->save_every = o->save_every - 1;
+    cli_loss_apply(&o->loss, d);
     return cli_optimizer_apply(&o->optimizer, &d->optimizer);
 }
 
@@ -582,13 +581,14 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
     }
     if ((code = config_apply(c, o)) || (code = cli_open_context(s, &o->engine)) ||
         (code = cli_open_net(s)) ||
+        (code = cli_loss_check(&c->d, cvy_tensor_shape(s->net, s->logits).c)) ||
         (code = cli_open_data(s, o->data       ? o->data
                                  : o->resuming ? c->data
                                                : NULL)))
         return code;
     const cvy_trainer_options trainer = { .batch = c->d.batch,
                                           .seed = c->seed,
-                                          .loss.label_smoothing = c->d.label_smoothing,
+                                          .loss = model_loss(&c->d),
                                           .input = model_input(s->model),
                                           .optimizer = c->d.optimizer,
                                           .init = { c->d.weights, c->d.biases, c->seed } };
@@ -632,6 +632,7 @@ static int train(struct cli_session *s, const struct options *o, const struct co
         .ctx = s->ctx,
         .trainer = s->trainer,
         .predictor = s->predictor,
+        .eval_loss = cli_loss_of_evaluation(&c->d),
         .eval_batch = 256,
         .classes = s->data->classes,
         .image_size = s->data->c * s->data->h * s->data->w,

@@ -209,7 +209,6 @@ static const struct layer_type layer_types[] = {
 static const struct field default_fields[] = {
     { "batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL },
     { "epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL },
-    { "label_smoothing", REAL, false, DAT(label_smoothing), 0, 1, NULL },
     { "lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
@@ -516,6 +515,66 @@ bool model_drops(const json_t *value, struct model_defaults *d)
     return good;
 }
 
+cvy_loss_desc model_loss(const struct model_defaults *d)
+{
+    cvy_loss_desc loss = d->loss;
+    loss.class_weights = d->n_class_weights ? d->class_weights : NULL;
+    return loss;
+}
+
+static bool read_class_weights(struct model_defaults *d, const json_t *value)
+{
+    size_t n = json_array_size(value);
+    bool good = is(value, JSON_ARRAY) && n >= 1 && n <= MODEL_CLASSES;
+    for (size_t i = 0; good && i < n; i++) {
+        const json_t *weight = json_array_get(value, i);
+        d->class_weights[i] = json_number_value(weight);
+        good = is_number(weight) && d->class_weights[i] >= 0 && d->class_weights[i] <= 1e30;
+    }
+    if (good) d->n_class_weights = n;
+    return good;
+}
+
+const char *model_loss_read(struct model_defaults *d, const char *key, const json_t *value)
+{
+    double number = json_number_value(value);
+    if (!strcmp(key, "loss")) {
+        if (cvy_loss_from_name(json_string_value(value), &d->loss.kind)) return NULL;
+        return "one of \"cross_entropy\", \"mse\", \"bce\", \"hinge\"";
+    }
+    if (!strcmp(key, "label_smoothing")) {
+        d->loss.label_smoothing = number;
+        return is_number(value) && number >= 0 && number < 1 ? NULL : "a number from 0 to below 1";
+    }
+    if (!strcmp(key, "margin")) {
+        d->loss.margin = number;
+        return is_number(value) && number > 0 && number <= 1e30 ? NULL : "a number above 0";
+    }
+    if (!strcmp(key, "class_weights"))
+        return read_class_weights(d, value) ? NULL : "an array of numbers, 0 or more, one a class";
+    if (!strcmp(key, "ignore_index")) {
+        json_int_t index = json_integer_value(value);
+        d->loss.ignore = true;
+        d->loss.ignore_index = (int32_t)index;
+        return is(value, JSON_INTEGER) && index == (int32_t)index ? NULL : "a class's number";
+    }
+    return "";
+}
+
+void model_loss_write(const struct model_defaults *d, json_t *json)
+{
+    json_object_set_new(json, "loss", json_string(cvy_loss_name(d->loss.kind)));
+    json_object_set_new(json, "label_smoothing", json_real(d->loss.label_smoothing));
+    if (d->loss.margin != 0) json_object_set_new(json, "margin", json_real(d->loss.margin));
+    if (d->loss.ignore)
+        json_object_set_new(json, "ignore_index", json_integer(d->loss.ignore_index));
+    if (!d->n_class_weights) return;
+    json_t *weights = json_array();
+    for (size_t i = 0; i < d->n_class_weights; i++)
+        json_array_append_new(weights, json_real(d->class_weights[i]));
+    json_object_set_new(json, "class_weights", weights);
+}
+
 /* Which optimiser; its hyper-parameters at what is usual. */
 static enum model_status read_optimizer(const struct reader *r, const json_t *name,
                                         cvy_optimizer_desc *desc)
@@ -564,8 +623,12 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
         const struct field *f = find_field(default_fields, key);
         const cvy_hyper_info *hyper =
             cvy_hyper_find(cvy_optimizer_describe(d->optimizer.kind), key);
+        const char *expected = model_loss_read(d, key, value);
         enum model_status status = MODEL_OK;
-        if (f) {
+        if (!expected) {
+        } else if (*expected) {
+            status = wrong(r, key, expected, value);
+        } else if (f) {
             status = read_field(r, f, value, d);
         } else if (hyper) {
             status = read_hyper(r, hyper, value, &d->optimizer);
@@ -590,8 +653,6 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
         }
         if (status) return status;
     }
-    if (d->label_smoothing >= 1)
-        return fail(r, MODEL_BAD, "\"label_smoothing\": expected less than 1");
     *r->place = 0;
     return MODEL_OK;
 }

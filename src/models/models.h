@@ -24,6 +24,7 @@
 
 #define MODEL_DROPS 16
 #define MODEL_CHANNELS 64
+#define MODEL_CLASSES 256
 
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
@@ -31,7 +32,11 @@ struct model_defaults {
     size_t batch, epochs; /* "batch", "epochs" */
     /* "optimizer": its name (sgd), and its hyper-parameters by their names: "lr", "momentum" … */
     cvy_optimizer_desc optimizer;
-    double label_smoothing; /* "label_smoothing" */
+    /* "loss": its name (cross_entropy); "label_smoothing", "margin", "ignore_index". Whole by
+     * model_loss */
+    cvy_loss_desc loss;
+    double class_weights[MODEL_CLASSES]; /* "class_weights": a number a class; 0 of them: none */
+    size_t n_class_weights;
     /* "lr_drop_epochs": from these epochs on (counted from 0) ... */
     size_t drop_epochs[MODEL_DROPS], drops;
     /* "lr_drop_factor": ... lr is multiplied once more by this */
@@ -79,6 +84,13 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
 
+/* The loss with its class weights, which lie in d. */
+cvy_loss_desc model_loss(const struct model_defaults *d);
+/* Reads a key of the loss into d. NULL: done; "": it is no key of a loss; else what was
+ * expected. */
+const char *model_loss_read(struct model_defaults *d, const char *key, const json_t *value);
+/* Writes the loss under the same keys. */
+void model_loss_write(const struct model_defaults *d, json_t *json);
 /* The value of "lr_drop_epochs"; false: it is not an array of at most MODEL_DROPS increasing epochs
  * from 1 to 2^20. */
 bool model_drops(const json_t *value, struct model_defaults *d);

@@ -209,10 +209,11 @@ static enum cvy_status check_options(struct cvy_net *net, cvy_tensor output,
                          INT32_MAX);
     if (!o->training) return CVY_OK;
     const struct cvyi_node *node = &net->node[number];
-    if (node->out.h != 1 || node->out.w != 1)
+    if ((node->out.h != 1 || node->out.w != 1) && !o->loss.per_pixel)
         return cvyi_fail(
             ctx, CVY_E_SHAPE,
-            "the logits, '%s', have the shape %zu x %zu x %zu, expected classes x 1 x 1",
+            "the logits, '%s', have the shape %zu x %zu x %zu, expected classes x 1 x 1 (or a loss "
+            "per_pixel)",
             node->name, node->out.c, node->out.h, node->out.w);
     return CVY_OK;
 }
@@ -233,6 +234,7 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
         if (trained && list->status == CVY_OK)
             d_logits = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[result->output].shape,
                                        "loss.dx");
+        result->loss_op = list->n_ops;
         struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_LOSS, "loss");
         op->u.loss = w->options->loss;
         cvyi_op_in(op, result->output);

@@ -41,6 +41,7 @@ struct cvyi_linear_result {
     int input;                /* value that INGEST writes */
     int output;               /* logits or the predictor's output */
     int loss;                 /* STATS value: {Σ loss, correct}; -1 in inference */
+    size_t loss_op;           /* in training */
     size_t first_backward_op; /* ops before it are forward and loss */
 };
 /* Appends the whole program of `output` to an initialised list. Only nodes that `output` depends on

@@ -122,6 +122,26 @@ enum { CVYI_GROUP_DECAYS = 0, CVYI_GROUP_PLAIN, CVYI_GROUPS };
 void cvyi_optimizer_coefficients(const cvy_optimizer_desc *desc, uint64_t step,
                                  double coef[CVYI_GROUPS][CVY_COEFS]);
 
+/* A row of outputs, of an image or of a pixel, and what it should be: x and target are `classes`
+ * numbers, each `step` apart. */
+struct cvyi_loss_row {
+    const cvy_loss_desc *desc;
+    size_t classes, step, label;
+    const double *x; /* or, where it is NULL, */
+    const float *x32;
+    const float *target; /* NULL: 1 at the label */
+};
+/* Whether the first maximum is at the label. Where one is NaN, or it is infinite, there is none. */
+bool cvyi_loss_correct(const struct cvyi_loss_row *row);
+/* The first maximum of a target. */
+size_t cvyi_loss_target(const float *target, size_t classes, size_t step);
+/* Its loss, and the gradient by x into dx (or NULL), `step` apart. */
+double cvyi_loss_row(const struct cvyi_loss_row *row, double *dx);
+/* Checks a descriptor, all but class_weights, and resolves its defaults. */
+enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *desc);
+/* How much a label counts: 0: what it labels takes no part. */
+double cvyi_loss_weight(const cvy_loss_desc *desc, long label);
+
 /* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0
  * for rows). */
 const char *cvyi_op_kind_name(enum cvy_op_kind kind);

@@ -1,4 +1,5 @@
 /* A batch on its way into a run: what is checked of it, and how pixels are scaled. Knows no net. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -55,10 +56,78 @@ enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input
     run->images = batch->images;
     run->dtype = batch->dtype;
     run->index = batch->index;
-    run->labels8 = batch->labels8;
-    run->labels32 = batch->labels32;
     run->in_scale = batch->dtype == CVY_U8 ? input->scale_u8 : input->scale_f32;
     run->in_shift = input->shift;
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_loss_create(struct cvy_context *ctx, struct cvyi_loss *loss,
+                                 const cvy_loss_desc *desc, cvy_shape outputs)
+{
+    *loss = (struct cvyi_loss){ *desc, NULL, outputs.c, outputs.h * outputs.w };
+    CVYI_TRY(cvyi_loss_check(ctx, &loss->desc));
+    if (!desc->class_weights) return CVY_OK;
+    loss->class_weights = cvyi_alloc_array(ctx, outputs.c, sizeof *loss->class_weights);
+    if (!loss->class_weights) return CVY_E_NOMEM;
+    loss->desc.class_weights = loss->class_weights;
+    for (size_t c = 0; c < outputs.c; c++) {
+        double w = loss->class_weights[c] = desc->class_weights[c];
+        if (!(w >= 0 && w <= FLT_MAX))
+            return cvyi_fail(ctx, CVY_E_ARG, "the weight of class %zu is %g, expected 0 or more", c,
+                             w);
+    }
+    return CVY_OK;
+}
+
+void cvyi_loss_destroy(struct cvy_context *ctx, struct cvyi_loss *loss)
+{
+    cvyi_free(ctx, loss->class_weights);
+    loss->class_weights = NULL;
+}
+
+static enum cvy_status weigh_label(struct cvy_context *ctx, const struct cvyi_loss *loss,
+                                   const cvy_batch *b, size_t i, double *weight)
+{
+    size_t image = b->index ? b->index[i / loss->pixels] : i / loss->pixels,
+           at = image * loss->pixels + i % loss->pixels;
+    long label = b->labels8 ? (long)b->labels8[at] : (long)b->labels32[at];
+    bool ignored = loss->desc.ignore && label == loss->desc.ignore_index;
+    if (!ignored && (label < 0 || (size_t)label >= loss->classes))
+        return cvyi_fail(
+            ctx, CVY_E_ARG,
+            "label %ld at position %zu of the batch (image %zu); there are %zu classes", label, i,
+            image, loss->classes);
+    *weight = cvyi_loss_weight(&loss->desc, label);
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_loss_bind(struct cvy_context *ctx, const struct cvyi_loss *loss,
+                               const cvy_batch *b, struct cvy_run *run, size_t *counted)
+{
+    size_t rows = b->n * loss->pixels;
+    run->labels8 = b->labels8;
+    run->labels32 = b->labels32;
+    run->targets = b->targets;
+    run->loss_weight = (double)rows;
+    *counted = rows;
+    if (loss->desc.soft_targets) {
+        if (!b->targets || b->labels8 || b->labels32)
+            return cvyi_fail(ctx, CVY_E_ARG,
+                             "the loss has soft targets: the batch needs targets "
+                             "and no labels");
+        return CVY_OK;
+    }
+    if (!b->labels8 == !b->labels32 || b->targets)
+        return cvyi_fail(ctx, CVY_E_ARG, "the batch needs labels, either labels8 or labels32%s",
+                         b->targets ? ", and no targets" : "");
+    run->loss_weight = 0;
+    *counted = 0;
+    for (size_t i = 0; i < rows; i++) {
+        double weight = 0;
+        CVYI_TRY(weigh_label(ctx, loss, b, i, &weight));
+        run->loss_weight += weight;
+        *counted += weight > 0;
+    }
     return CVY_OK;
 }
 

@@ -43,6 +43,20 @@ enum cvy_status cvyi_input_copy(struct cvy_context *ctx, struct cvyi_input *inpu
 /* Checks the batch and says in `run` where it lies. */
 enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input *input,
                                 const cvy_batch *batch, size_t capacity, struct cvy_run *run);
+/* A loss of whole batches: its descriptor, checked, with class weights of its own. */
+struct cvyi_loss {
+    cvy_loss_desc desc;
+    double *class_weights;
+    size_t classes, pixels;
+};
+/* Of outputs of that shape; frees nothing on failure (cvyi_loss_destroy). */
+enum cvy_status cvyi_loss_create(struct cvy_context *ctx, struct cvyi_loss *loss,
+                                 const cvy_loss_desc *desc, cvy_shape outputs);
+void cvyi_loss_destroy(struct cvy_context *ctx, struct cvyi_loss *loss);
+/* Checks a batch's labels or targets and says in `run` where they lie and what they weigh.
+ * *counted: how many take part. */
+enum cvy_status cvyi_loss_bind(struct cvy_context *ctx, const struct cvyi_loss *loss,
+                               const cvy_batch *batch, struct cvy_run *run, size_t *counted);
 void cvyi_plan_describe(const struct cvy_plan *plan, cvy_plan_info *info);
 
 struct cvy_trainer {
@@ -53,8 +67,8 @@ struct cvy_trainer {
     cvy_trainer_options options;         /* its arrays are not kept */
     cvy_optimizer_desc optimizer;        /* checked, its defaults resolved */
     double coef[CVYI_GROUPS][CVY_COEFS]; /* of the step that runs */
-    size_t classes;
-    int loss; /* value {Σ loss, number correct} */
+    struct cvyi_loss loss;
+    int loss_value; /* {Σ w loss, number correct} */
     uint64_t steps;
     uint64_t version; /* changes whenever a weight does */
 };

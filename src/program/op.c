@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "convoy/op.h"
-#include "program/program.h"
+#include "program/model.h"
 
 #define MAX_ARGS (CVY_MAX_IN + 1)
 
@@ -34,8 +34,8 @@ struct cvy_op {
     size_t n_channels;
     size_t channels;
     cvy_shape src, dst;
-    size_t classes; /* loss: of labels; else 0 */
-    int loss;
+    struct cvyi_loss loss;
+    int loss_value; /* -1: not a loss */
     const char *backend;
 };
 
@@ -88,7 +88,7 @@ static enum cvy_status begin(struct build *b, cvy_context *ctx, cvy_shape src, c
     b->op->ctx = ctx;
     b->op->src = b->op->dst = src;
     b->op->channels = src.c;
-    b->op->loss = -1;
+    b->op->loss_value = -1;
     cvyi_list_init(&b->list, ctx);
     return CVY_OK;
 }
@@ -417,27 +417,25 @@ enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
     return finish(&b, false, out);
 }
 
-enum cvy_status cvy_op_softmax_cross_entropy(cvy_context *ctx, const cvy_loss_desc *desc,
-                                             cvy_shape src, cvy_op **out)
+enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc, cvy_shape src,
+                            cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
     struct build b;
     cvy_loss_desc d = desc ? *desc : (cvy_loss_desc){ 0 };
     CVYI_TRY(begin(&b, ctx, src, out));
-    if (src.h != 1 || src.w != 1)
+    if ((src.h != 1 || src.w != 1) && !d.per_pixel)
         return abandon(
-            &b, cvyi_fail(ctx, CVY_E_SHAPE, "softmax_cross_entropy wants [n][classes][1][1]"));
-    if (!(d.label_smoothing >= 0 && d.label_smoothing < 1))
-        return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1",
-                                     d.label_smoothing));
-    b.op->classes = src.c;
+            &b, cvyi_fail(ctx, CVY_E_SHAPE, "a loss wants [n][classes][1][1], or to be per_pixel"));
+    enum cvy_status status = cvyi_loss_create(ctx, &b.op->loss, &d, src);
+    if (status) return abandon(&b, status);
     int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
         dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);
-    b.op->loss = kept(&b, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
+    b.op->loss_value = kept(&b, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
     struct cvy_op_desc *op = add(&b, CVY_OP_LOSS);
-    op->u.loss = d;
+    op->u.loss = b.op->loss.desc;
     cvyi_op_in(op, x);
-    cvyi_op_out(op, b.op->loss);
+    cvyi_op_out(op, b.op->loss_value);
     cvyi_op_out(op, dx);
     return finish(&b, true, out);
 }
@@ -480,12 +478,6 @@ static enum cvy_status check_args(const struct cvy_op *op, const cvy_op_args *ar
             return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs `%s`", op->channel[i].name);
     if ((uintptr_t)args->workspace % 64)
         return cvyi_fail(op->ctx, CVY_E_ARG, "`workspace` is not 64-byte aligned");
-    if (op->classes && !args->labels)
-        return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs `labels`");
-    for (size_t i = 0; op->classes && i < op->src.n; i++)
-        if (args->labels[i] < 0 || (size_t)args->labels[i] >= op->classes)
-            return cvyi_fail(op->ctx, CVY_E_ARG, "label %ld at position %zu; there are %zu classes",
-                             (long)args->labels[i], i, op->classes);
     return CVY_OK;
 }
 
@@ -500,14 +492,17 @@ enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
         cvyi_program_bind(op->program, op->arg[i].id, buffer_of(args, &op->arg[i]));
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].in) exchange(op, &op->channel[i], args, true);
-    struct cvy_run run = {
-        .n = op->src.n, .labels32 = args->labels, .seed = args->seed, .step = args->step
-    };
+    struct cvy_run run = { .n = op->src.n, .seed = args->seed, .step = args->step };
+    const cvy_batch batch = { .labels32 = args->labels, .targets = args->targets, .n = op->src.n };
+    size_t counted;
+    if (op->loss_value >= 0) CVYI_TRY(cvyi_loss_bind(op->ctx, &op->loss, &batch, &run, &counted));
     CVYI_TRY(cvyi_program_run(op->program, &run));
     for (size_t i = 0; i < op->n_channels; i++)
         if (op->channel[i].out) exchange(op, &op->channel[i], args, false);
-    if (op->loss >= 0 && args->loss)
-        *args->loss = *(const double *)op->program->buf[op->loss] / (double)op->src.n;
+    if (op->loss_value >= 0 && args->loss)
+        *args->loss = run.loss_weight > 0
+                          ? *(const double *)op->program->buf[op->loss_value] / run.loss_weight
+                          : 0;
     return CVY_OK;
 }
 
@@ -531,6 +526,7 @@ void cvy_op_destroy(cvy_op **op)
     if (!op || !*op) return;
     struct cvy_context *ctx = (*op)->ctx;
     cvyi_program_destroy(&(*op)->program);
+    cvyi_loss_destroy(ctx, &(*op)->loss);
     cvyi_free(ctx, *op);
     *op = NULL;
 }

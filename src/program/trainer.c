@@ -13,19 +13,12 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static bool within(double x, double least, double most)
-{
-    return x >= least && x <= most;
-} /* false for NaN */
-
 static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_options *o)
 {
     if (!o || o->batch < 1)
         return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
-    if (!within(o->loss.label_smoothing, 0, 0x1.fffffffffffffp-1))
-        return cvyi_fail(ctx, CVY_E_ARG, "label smoothing is %g, expected 0 to below 1",
-                         o->loss.label_smoothing);
-    return CVY_OK;
+    cvy_loss_desc loss = o->loss;
+    return cvyi_loss_check(ctx, &loss);
 }
 
 /* The optimiser that the options mean. */
@@ -61,14 +54,19 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
         cvyi_list_free(&list);
         return status;
     }
-    t->loss = result.loss;
-    t->classes = list.value[result.output].shape.c;
+    t->loss_value = result.loss;
+    status = cvyi_loss_create(t->ctx, &t->loss, &o->loss, list.value[result.output].shape);
+    if (status != CVY_OK) {
+        cvyi_list_free(&list);
+        return status;
+    }
+    list.op[result.loss_op].u.loss = t->loss.desc;
     size_t channels = list.value[result.input].shape.c;
     struct cvyi_program_options program = { .capacity = o->batch,
                                             .training = true,
                                             .dry_run = o->dry_run,
                                             .keep_tensors = o->keep_tensors,
-                                            .keep = &t->loss,
+                                            .keep = &t->loss_value,
                                             .n_keep = 1 };
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
     CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
@@ -91,6 +89,7 @@ enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
     enum cvy_status status = choose_optimizer(t);
     if (status == CVY_OK) status = compile(t, net, logits);
     t->options.input = (cvy_input_desc){ 0, NULL, NULL };
+    t->options.loss.class_weights = NULL;
     if (status != CVY_OK) cvy_trainer_destroy(&t);
     *trainer = t;
     return status;
@@ -101,6 +100,7 @@ void cvy_trainer_destroy(cvy_trainer **trainer)
     if (!trainer || !*trainer) return;
     struct cvy_trainer *t = *trainer;
     cvyi_free(t->ctx, t->input.scale_u8);
+    cvyi_loss_destroy(t->ctx, &t->loss);
     cvyi_params_destroy(&t->params);
     cvyi_program_destroy(&t->program);
     cvyi_free(t->ctx, t);
@@ -108,22 +108,6 @@ void cvy_trainer_destroy(cvy_trainer **trainer)
 }
 
 /* --------------------------------------------------------------------------------------- a step */
-
-static enum cvy_status check_labels(const struct cvy_trainer *t, const cvy_batch *b)
-{
-    if (!b->labels8 == !b->labels32)
-        return cvyi_fail(t->ctx, CVY_E_ARG, "the batch needs labels, either labels8 or labels32");
-    for (size_t i = 0; i < b->n; i++) {
-        size_t image = b->index ? b->index[i] : i;
-        long label = b->labels8 ? (long)b->labels8[image] : (long)b->labels32[image];
-        if (label < 0 || (size_t)label >= t->classes)
-            return cvyi_fail(
-                t->ctx, CVY_E_ARG,
-                "label %ld at position %zu of the batch (image %zu); there are %zu classes", label,
-                i, image, t->classes);
-    }
-    return CVY_OK;
-}
 
 static int layer_length(const char *op) /* "layer1.bn.stats": the layer is layer1.bn */
 {
@@ -153,23 +137,27 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
     double start = now();
+    size_t counted;
     struct cvy_run run = { .coef = (const double(*)[CVY_COEFS])t->coef,
                            .seed = t->options.seed,
                            .step = t->steps };
     if (t->options.dry_run)
         return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
-    CVYI_TRY(check_labels(t, batch));
+    CVYI_TRY(cvyi_loss_bind(t->ctx, &t->loss, batch, &run, &counted));
     CVYI_TRY(check_batch_norms(t, batch->n));
     cvyi_optimizer_coefficients(&t->optimizer, t->steps, t->coef);
     CVYI_TRY(cvyi_program_run(t->program, &run));
     t->steps++;
     t->version++;
-    const double *loss = t->program->buf[t->loss];
+    const double *loss = t->program->buf[t->loss_value];
     if (result)
-        *result = (cvy_step_result){
-            .loss_sum = loss[0], .correct = (size_t)loss[1], .n = batch->n, .seconds = now() - start
-        };
+        *result = (cvy_step_result){ .loss_sum = loss[0],
+                                     .weight = run.loss_weight,
+                                     .correct = (size_t)loss[1],
+                                     .counted = counted,
+                                     .n = batch->n,
+                                     .seconds = now() - start };
     if (!isfinite(loss[0]))
         return cvyi_fail(t->ctx, CVY_E_NUMERIC, "loss is %s after step %llu",
                          isnan(loss[0]) ? "nan" : "inf", (unsigned long long)t->steps);

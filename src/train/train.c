@@ -50,28 +50,19 @@ static enum train_status engine(const struct train_job *job, enum cvy_status sta
 
 static bool stopped(const struct train_job *job) { return job->stop && *job->stop; }
 
-/* -log softmax(logits)[label] in double, and whether the first maximum is the label. */
-static double example_loss(const float *logits, size_t classes, size_t label, uint64_t *correct)
-{
-    size_t best = 0;
-    for (size_t k = 1; k < classes; k++)
-        if (logits[k] > logits[best]) best = k;
-    double sum = 0;
-    for (size_t k = 0; k < classes; k++) sum += exp((double)logits[k] - (double)logits[best]);
-    *correct += best == label && isfinite(sum);
-    return (double)logits[best] - (double)logits[label] + log(sum);
-}
+/* Of what took part; 0 where nothing did. */
+static double mean(double sum, double weight) { return weight > 0 ? sum / weight : 0; }
+static double share(uint64_t part, uint64_t all) { return all ? (double)part / (double)all : 0; }
 
 enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
-                                 double *loss, double *acc, uint64_t *correct, char *error,
-                                 size_t error_size)
+                                 struct train_score *score, char *error, size_t error_size)
 {
     float *logits = calloc(job->eval_batch, job->classes * sizeof *logits);
     if (!logits)
         return train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the evaluation");
-    double sum = 0;
+    double sum = 0, weight = 0;
     enum train_status status = TRAIN_OK;
-    *correct = 0;
+    *score = (struct train_score){ 0 };
     for (size_t first = 0; first < split->n && !status; first += job->eval_batch) {
         size_t n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
         const cvy_batch batch = { .images = split->images + first * job->image_size,
@@ -80,13 +71,21 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
         enum cvy_status s = cvy_predictor_run(job->predictor, &batch, logits);
         if (s) status = engine(job, s, error, error_size);
         else if (stopped(job)) status = TRAIN_INTERRUPTED;
-        for (size_t i = 0; i < n && !status; i++)
-            sum += example_loss(logits + i * job->classes, job->classes, split->labels[first + i],
-                                correct);
+        for (size_t i = 0; i < n && !status; i++) {
+            cvy_loss_result r;
+            s = cvy_loss_row(job->ctx, &job->eval_loss, job->classes, logits + i * job->classes,
+                             split->labels[first + i], NULL, &r);
+            if (s) status = engine(job, s, error, error_size);
+            if (s || r.weight == 0) continue;
+            sum += r.weight * r.loss;
+            weight += r.weight;
+            score->counted++;
+            score->correct += r.correct;
+        }
     }
     free(logits);
-    *loss = split->n ? sum / (double)split->n : 0;
-    *acc = split->n ? (double)*correct / (double)split->n : 0;
+    score->loss = mean(sum, weight);
+    score->acc = share(score->correct, score->counted);
     return status;
 }
 
@@ -94,9 +93,11 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
 
 /* One list serves both directions. */
 #define POSITION_COUNTS(X) \
-    X(epoch) X(batch) X(steps) X(correct) X(seen) X(examples) X(metrics_bytes) X(test_epoch)
+    X(epoch)               \
+    X(batch) X(steps) X(correct) X(counted) X(seen) X(examples) X(metrics_bytes) X(test_epoch)
 #define POSITION_REALS(X) \
-    X(loss_sum) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
+    X(loss_sum)           \
+    X(weight) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
 
 /* A loss may be infinite only where training has stopped already; JSON has no word for it. */
 static int set_real(json_t *json, const char *key, double x)
@@ -137,6 +138,11 @@ static bool position_parse(const char *text, struct train_position *p)
 {
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
     bool good = true; /* nothing is in NULL */
+    json_t *seen = json_object_get(json, "seen");
+    if (seen && !json_object_get(json, "counted")) { /* written before losses had weights */
+        good &= !json_object_set(json, "counted", seen);
+        good &= !json_object_set_new(json, "weight", json_real((double)json_integer_value(seen)));
+    }
 #define X(field) good &= get_count(json, #field, &p->field);
     POSITION_COUNTS(X)
 #undef X
@@ -277,7 +283,7 @@ enum train_status train_restore(struct train_job *job, struct checkpoint *checkp
     struct train_position p;
     size_t batches = (job->train.n + job->batch - 1) / job->batch;
     if (!position_parse(checkpoint_text(checkpoint, "convoy.position"), &p) || p.batch > batches ||
-        p.seen > job->train.n ||
+        p.seen > job->train.n || p.counted > p.seen ||
         p.seen != (p.batch < batches ? p.batch * job->batch : job->train.n))
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: it does not say where training stood: it cannot be resumed",
@@ -318,9 +324,8 @@ static void report(const struct run *run, bool evaluating)
                                              .batch = (size_t)p->batch,
                                              .batches = run->batches,
                                              .evaluating = evaluating,
-                                             .loss = p->seen ? p->loss_sum / (double)p->seen : 0,
-                                             .acc =
-                                                 p->seen ? (double)p->correct / (double)p->seen : 0,
+                                             .loss = mean(p->loss_sum, p->weight),
+                                             .acc = share(p->correct, p->counted),
                                              .rate = epoch_rate(run),
                                              .eta = rate > 0 ? left / rate : 0 };
     job->progress(job->user, &progress);
@@ -362,7 +367,9 @@ static enum train_status step(struct run *run)
     p->batch++;
     p->steps++;
     p->loss_sum += result.loss_sum;
+    p->weight += result.weight;
     p->correct += result.correct;
+    p->counted += result.counted;
     p->seen += result.n;
     p->examples += result.n;
     p->step_seconds += result.seconds;
@@ -373,28 +380,29 @@ static enum train_status step(struct run *run)
                                    (json_int_t)p->steps, "epoch",
                                    (double)p->epoch + (double)p->batch / (double)run->batches,
                                    "examples", (json_int_t)p->examples, "train_loss",
-                                   p->loss_sum / (double)p->seen, "train_acc",
-                                   (double)p->correct / (double)p->seen, "batch_loss",
-                                   result.loss_sum / (double)result.n));
+                                   mean(p->loss_sum, p->weight), "train_acc",
+                                   share(p->correct, p->counted), "batch_loss",
+                                   mean(result.loss_sum, result.weight)));
 }
 
 static enum train_status end_epoch(struct run *run, double lr)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
-    uint64_t correct;
+    struct train_score score;
     enum train_status status;
     bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == job->epochs;
     if (evaluate) {
         report(run, true);
-        status = train_evaluate(job, &job->test, &p->test_loss, &p->test_acc, &correct, run->error,
-                                run->error_size);
+        status = train_evaluate(job, &job->test, &score, run->error, run->error_size);
         /* interrupted: the position still says that the epoch's end is to be done */
         if (status) return status;
+        p->test_loss = score.loss;
+        p->test_acc = score.acc;
         p->test_epoch = p->epoch + 1;
     }
-    p->loss = p->loss_sum / (double)p->seen;
-    p->train_acc = (double)p->correct / (double)p->seen;
+    p->loss = mean(p->loss_sum, p->weight);
+    p->train_acc = share(p->correct, p->counted);
     double wall = run->wall_base + train_now() - job->wall_start;
     json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch",
                              (json_int_t)p->epoch + 1, "step", (json_int_t)p->steps, "lr", lr,
@@ -406,8 +414,8 @@ static enum train_status end_epoch(struct run *run, double lr)
     if ((status = log_line(run, line))) return status;
     report_epoch(run, evaluate);
     p->epoch++;
-    p->batch = p->seen = p->correct = 0;
-    p->loss_sum = 0;
+    p->batch = p->seen = p->counted = p->correct = 0;
+    p->loss_sum = p->weight = 0;
     return save(run);
 }
 

@@ -27,8 +27,9 @@ struct train_split {
 struct train_position {
     uint64_t epoch, batch; /* the next step: batch of epoch, both from 0 */
     uint64_t steps;        /* taken so far */
-    double loss_sum;       /* of this epoch so far, with correct and seen */
-    uint64_t correct, seen;
+    /* of this epoch so far: what took part weighs `weight` in all, and is `counted` of `seen` */
+    double loss_sum, weight;
+    uint64_t correct, counted, seen;
     /* of all epochs, with the seconds inside steps and all seconds */
     uint64_t examples;
     double step_seconds, wall_seconds;
@@ -62,6 +63,7 @@ struct train_job {
     cvy_context *ctx;
     cvy_trainer *trainer;
     cvy_predictor *predictor; /* shares the trainer's parameters; gives logits [n][classes] */
+    cvy_loss_desc eval_loss;  /* of an evaluation: without label smoothing */
     size_t eval_batch, classes;
     size_t image_size; /* c*h*w */
     struct train_split train, test;
@@ -98,11 +100,14 @@ double train_now(void);
  * bias of that multiplication is below 2^-32 for 2^32 images. */
 void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);
 
+struct train_score {
+    double loss, acc;          /* the mean loss and the share that is right */
+    uint64_t correct, counted; /* of what took part in the loss */
+};
 /* Loss (mean) and accuracy of a split by the predictor. TRAIN_INTERRUPTED if *stop was set
  * meanwhile. */
 enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
-                                 double *loss, double *acc, uint64_t *correct, char *error,
-                                 size_t error_size);
+                                 struct train_score *score, char *error, size_t error_size);
 
 /* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the
  * length it then had. */

@@ -1,8 +1,9 @@
-/* Softmax and the cross-entropy loss. Channels meet here, so a task is an image block with all its
+/* Softmax and the losses. Channels meet here, so a task is an image block with all its
  * channels. A block's loss is summed over its lanes in double, blocks are folded in order. */
 #include <string.h>
 
 #include "backends/native/rows.h"
+#include "ops/ops.h"
 
 struct softmax {
     const struct cvyi_loss_kernels *k;
@@ -52,44 +53,80 @@ static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan
 /* ----------------------------------------------------------------------------------------- loss */
 
 struct loss {
-    const struct cvyi_loss_kernels *k;
+    cvyi_loss_fn *k;
+    cvy_loss_desc d;
     struct native_lanes x, dx; /* one plane stride for both: the kernel's */
-    float smoothing;
-    int slots, stats; /* double [block][2]: sum of losses, number correct */
+    int slots, stats;          /* double [block][2]: sum of losses, number correct */
 };
+
+static size_t image_of(const struct cvy_run *run, size_t i)
+{
+    return run->index ? run->index[i] : i;
+}
+
+/* Labels, or targets into `target`, and weights of pixel p of `images` images from `first` on. */
+static void gather(const struct loss *a, const struct cvy_run *run, size_t first, size_t images,
+                   size_t p, float *target, struct cvyi_loss_rows *rows)
+{
+    size_t pixels = a->x.h * a->x.w;
+    *rows = (struct cvyi_loss_rows){ .smoothing = (float)a->d.label_smoothing,
+                                     .margin = (float)a->d.margin };
+    for (size_t l = 0; l < images; l++) {
+        size_t at = image_of(run, first + l) * pixels;
+        double w = 1;
+        if (!a->d.soft_targets) {
+            rows->label[l] = run->labels8 ? (int32_t)run->labels8[at + p] : run->labels32[at + p];
+            w = cvyi_loss_weight(&a->d, rows->label[l]);
+        }
+        rows->weight[l] = (float)w;
+        rows->scale[l] = w > 0 ? (float)(w / run->loss_weight) : 0;
+    }
+    if (!a->d.soft_targets) return;
+    rows->target = target;
+    memset(target, 0, a->x.c * NATIVE_LANES * sizeof *target);
+    for (size_t l = 0; l < images; l++) {
+        const float *t = run->targets + image_of(run, first + l) * a->x.c * pixels + p;
+        for (size_t c = 0; c < a->x.c; c++) {
+            target[c * NATIVE_LANES + l] = t[c * pixels];
+            if (t[c * pixels] > t[(size_t)rows->label[l] * pixels]) rows->label[l] = (int32_t)c;
+        }
+    }
+}
+
+/* One pixel of a block. Where the planes of x and dx differ it is copied, as for softmax. */
+static void loss_pixel(const struct loss *a, const float *x, float *dx, float *copy,
+                       const struct cvyi_loss_rows *rows, double slot[2])
+{
+    size_t ld = a->x.plane * NATIVE_LANES, dx_ld = a->dx.plane * NATIVE_LANES;
+    float loss[NATIVE_LANES], *out = dx;
+    uint8_t correct[NATIVE_LANES];
+    if (dx && dx_ld != ld) {
+        for (size_t c = 0; c < a->x.c; c++)
+            memcpy(copy + c * NATIVE_LANES, x + c * ld, NATIVE_LANES * sizeof *copy);
+        x = out = copy, ld = NATIVE_LANES;
+    }
+    a->k(out, x, a->x.c, ld, rows, loss, correct);
+    for (size_t c = 0; out != dx && c < a->x.c; c++)
+        memcpy(dx + c * dx_ld, out + c * NATIVE_LANES, NATIVE_LANES * sizeof *dx);
+    for (size_t l = 0; l < NATIVE_LANES; l++) slot[0] += (double)loss[l], slot[1] += correct[l];
+}
 
 static void run_loss(const void *arg, const struct cvy_run *run, size_t task,
                      struct cvy_worker *worker)
 {
     const struct loss *a = arg;
     size_t images = native_images(run, task);
-    int32_t label[CVYI_LANES] = { 0 };
-    float loss[CVYI_LANES], *dx = a->dx.id < 0 ? NULL : native_at(run, &a->dx, task, 0),
-                            *block = dx;
-    const float *x = native_at(run, &a->x, task, 0);
-    uint8_t correct[CVYI_LANES];
     if (!images) return;
-    for (size_t l = 0; l < images; l++) {
-        size_t i = task * NATIVE_LANES + l;
-        if (run->index) i = run->index[i];
-        label[l] = run->labels8 ? (int32_t)run->labels8[i] : run->labels32[i];
-    }
-    size_t ld = a->x.plane * NATIVE_LANES, dx_ld = a->dx.plane * NATIVE_LANES;
-    if (dx && dx_ld != ld) { /* as for softmax */
-        block = worker->scratch;
-        float *copy = block + a->x.c * NATIVE_LANES;
-        for (size_t c = 0; c < a->x.c; c++)
-            memcpy(copy + c * NATIVE_LANES, x + c * ld, NATIVE_LANES * sizeof *copy);
-        x = copy, ld = NATIVE_LANES;
-    }
-    a->k->cross_entropy(block, x, a->x.c, ld, label, (unsigned)images, a->smoothing,
-                        (float)(1.0 / (double)run->n), loss, correct);
-    if (block != dx)
-        for (size_t c = 0; c < a->x.c; c++)
-            memcpy(dx + c * dx_ld, block + c * NATIVE_LANES, NATIVE_LANES * sizeof *dx);
+    float *target = worker->scratch, *copy = target + a->x.c * NATIVE_LANES;
+    const float *x = native_at(run, &a->x, task, 0);
+    float *dx = a->dx.id < 0 ? NULL : native_at(run, &a->dx, task, 0);
     double *slot = (double *)run->buf[a->slots] + 2 * task;
+    struct cvyi_loss_rows rows;
     slot[0] = slot[1] = 0;
-    for (size_t l = 0; l < images; l++) slot[0] += (double)loss[l], slot[1] += (double)correct[l];
+    for (size_t p = 0; p < a->x.h * a->x.w; p++) {
+        gather(a, run, task * NATIVE_LANES, images, p, target, &rows);
+        loss_pixel(a, x + p * NATIVE_LANES, dx ? dx + p * NATIVE_LANES : NULL, copy, &rows, slot);
+    }
 }
 
 static void run_fold(const void *arg, const struct cvy_run *run, size_t task,
@@ -109,10 +146,10 @@ static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan,
 {
     struct loss *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct loss){ .k = native->kernels->loss,
+    *a = (struct loss){ .k = native->kernels->loss->loss[op->u.loss.kind],
+                        .d = op->u.loss,
                         .x = native_lanes(plan, op->in[0]),
                         .dx = native_lanes(plan, native_out(op, 1)),
-                        .smoothing = (float)op->u.loss.label_smoothing,
                         .stats = op->out[0] };
     a->slots = cvy_plan_buffer(plan, op->name, native->blocks * 2 * sizeof(double), false);
     if (a->slots < 0) return CVY_E_NOMEM;
@@ -134,9 +171,8 @@ static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan,
 
 static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    cvy_shape x = cvy_plan_value(plan, ops[0].in[0])->shape;
-    (void)native, (void)n;
-    return ops[0].kind == CVY_OP_SOFTMAX || x.h * x.w == 1; /* one label an image */
+    (void)plan, (void)n;
+    return ops[0].kind == CVY_OP_SOFTMAX || native->kernels->loss->loss[ops[0].u.loss.kind];
 }
 
 static enum cvy_status plan_family(struct native *native, struct cvy_plan *plan,

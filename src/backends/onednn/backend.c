@@ -30,8 +30,8 @@ static const struct family {
     [CVY_OP_CONCAT] = { NULL, onednn_move_plan },
     [CVY_OP_SLICE] = { NULL, onednn_move_plan },
     [CVY_OP_PAD] = { NULL, onednn_move_plan },
-    [CVY_OP_SOFTMAX] = { NULL, onednn_loss_plan },
-    [CVY_OP_LOSS] = { NULL, onednn_loss_plan },
+    [CVY_OP_SOFTMAX] = { onednn_loss_take, onednn_loss_plan },
+    [CVY_OP_LOSS] = { onednn_loss_take, onednn_loss_plan },
     [CVY_OP_UPDATE] = { onednn_update_take, onednn_update_plan },
 };
 

@@ -173,6 +173,17 @@ static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
+/* Cross-entropy of an image's label. */
+int onednn_loss_take(const struct onednn *o, const struct cvy_plan *plan,
+                     const struct cvy_op_desc *ops, int n)
+{
+    const cvy_loss_desc *d = &ops[0].u.loss;
+    (void)o, (void)plan, (void)n;
+    if (ops[0].kind == CVY_OP_SOFTMAX) return 1;
+    return d->kind == CVY_CROSS_ENTROPY && !d->soft_targets && !d->per_pixel && !d->class_weights &&
+           !d->ignore;
+}
+
 enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan,
                                  const struct cvy_op_desc *ops, int *n, size_t first)
 {

@@ -1,5 +1,6 @@
-/* Softmax over channels and the softmax cross-entropy in double, shifted by the row's maximum so
- * that no finite logit overflows. */
+/* Softmax over channels in double, shifted by the row's maximum so that no finite logit overflows,
+ * and the losses, row by row as src/ops/losses.c says. */
+#include "ops/ops.h"
 #include "reference.h"
 
 #include <math.h>
@@ -30,24 +31,30 @@ void cvyi_ref_softmax(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_loss(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    size_t classes = cvyi_ref_image(r->in[0].shape);
-    double s = r->op.u.loss.label_smoothing;
+    cvy_shape s = r->in[0].shape;
+    const cvy_loss_desc *d = &r->op.u.loss;
+    size_t pixels = s.h * s.w, image = s.c * pixels;
     double *stats = cvyi_ref_out(r, run, 0), *gradient = cvyi_ref_out(r, run, 1);
+    struct cvyi_loss_row row = { .desc = d, .classes = s.c, .step = pixels };
     stats[0] = stats[1] = 0;
-    for (size_t n = 0; n < run->n; n++) {
-        const double *x = cvyi_ref_in(r, run, 0) + n * classes;
-        size_t at = run->index ? run->index[n] : n, argmax = 0;
-        size_t label = run->labels8 ? run->labels8[at] : (size_t)run->labels32[at];
-        double max, log_sum, loss = 0;
-        log_sum_exp(x, classes, 1, &max, &log_sum);
-        for (size_t k = 0; k < classes; k++) {
-            double log_p = x[k] - max - log_sum;
-            double q = (k == label ? 1 - s : 0.0) + s / (double)classes;
-            if (q != 0) loss -= q * log_p; /* 0 * -inf is no loss */
-            if (gradient) gradient[n * classes + k] = (exp(log_p) - q) / (double)run->n;
-            if (x[k] > x[argmax]) argmax = k;
+    for (size_t i = 0; i < run->n * pixels; i++) {
+        size_t n = i / pixels, p = i % pixels, at = run->index ? run->index[n] : n;
+        double *dx = gradient ? gradient + n * image + p : NULL, w = 1;
+        row.x = cvyi_ref_in(r, run, 0) + n * image + p;
+        if (d->soft_targets) {
+            row.target = run->targets + at * image + p;
+            row.label = cvyi_loss_target(row.target, s.c, pixels);
+        } else {
+            size_t j = at * pixels + p;
+            long label = run->labels8 ? (long)run->labels8[j] : (long)run->labels32[j];
+            w = cvyi_loss_weight(d, label);
+            row.label = (size_t)label;
         }
-        stats[0] += loss;
-        stats[1] += argmax == label && !isnan(log_sum); /* a NaN has no place among the maxima */
+        if (w > 0) {
+            stats[0] += w * cvyi_loss_row(&row, dx);
+            stats[1] += cvyi_loss_correct(&row);
+        }
+        for (size_t k = 0; dx && k < s.c; k++)
+            dx[k * pixels] = w > 0 ? dx[k * pixels] * w / run->loss_weight : 0;
     }
 }

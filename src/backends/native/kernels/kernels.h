@@ -220,13 +220,21 @@ typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_
 /* Softmax over n_c channels of one pixel column: y[c*ld + l] = exp(x - max) / sum (the sum in
  * channel order, compensated). ip */
 typedef void cvyi_softmax_fn(float *y, const float *x, size_t n_c, size_t ld);
-/* Cross-entropy of one block of 16 images. loss[l], correct[l] (0/1: first maximum is the label),
- * and, if dx is not NULL, dx[c*ld + l] = (softmax - q) * scale, all zero for l >= n_lanes; q =
- * onehot*(1-s) + s/n_c, loss = log sum + (1-s)*(max - x[label]) + s*mean(max - x), the mean added
- * up in double: nothing large cancels. NaN logits give NaN loss, never correct. ip */
-typedef void cvyi_cross_entropy_fn(float *dx, const float *x, size_t n_c, size_t ld,
-                                   const int32_t label[16], unsigned n_lanes, float smoothing,
-                                   float scale, float loss[16], uint8_t correct[16]);
+/* Sixteen rows of a loss, one a lane: a pixel of sixteen images. q = (1-s)*t + s/n_c. */
+struct cvyi_loss_rows {
+    int32_t label[16];   /* y; with targets where the first of their maxima is */
+    float weight[16];    /* w; 0: the lane takes no part */
+    float scale[16];     /* of the gradient: w / sum w */
+    const float *target; /* t[c*16 + l]; NULL: 1 at the label, 0 elsewhere */
+    float smoothing;     /* s */
+    float margin;
+};
+/* loss[l] = w * l as at cvy_loss_desc, correct[l] (0/1: the first maximum is at the label, none is
+ * NaN and not all infinite), and, if dx is not NULL, dx[c*ld + l] = its gradient * scale; all zero
+ * in lanes that take no part. Sums over channels in channel order and in double, that of
+ * exponentials compensated. What each kind does stands in loss_tmpl.c. ip */
+typedef void cvyi_loss_fn(float *dx, const float *x, size_t n_c, size_t ld,
+                          const struct cvyi_loss_rows *rows, float loss[16], uint8_t correct[16]);
 
 /* An optimiser's step: its states, NULL where it has none, and its coefficients by the names of
  * backend.h, as floats. Any n. What each does stands in update_tmpl.c. */
@@ -268,7 +276,7 @@ enum {
     X(from_lanes, from_lanes, )                                                   \
     X(transpose, transpose, )
 /* clang-format on */
-#define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(cross_entropy, cross_entropy, )
+#define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(loss, loss, [CVY_LOSS_KINDS])
 #define CVYI_UPDATE_KERNELS(X) \
     X(step, update, [CVY_OPTIMIZER_KINDS]) X(fold, fold, ) X(fold_lanes, fold_lanes, )
 
