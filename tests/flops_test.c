@@ -59,7 +59,7 @@ static cvy_net *every_operator(cvy_context *ctx, cvy_tensor *logits)
                                        .dilation = { 2, 2 },
                                        .groups = 4,
                                        .no_bias = true });
-    x = cvy_relu(net, x);
+    x = cvy_prelu(net, cvy_relu(net, x), "slopes", NULL);
     x = cvy_conv2d(net, x, "deep",
                    &(cvy_conv2d_desc){
                        .out_channels = 12, .kernel = { 2, 2 }, .stride = { 2, 2 }, .groups = 12 });

@@ -168,7 +168,8 @@ static cvy_tensor gates(cvy_net *net)
     x = cvy_add(net, x, of_kind(net, y, CVY_HARDSWISH), NULL);
     y = of_kind(net, conv(net, x, "conv4", 8, 1, 1, 0, false), CVY_MISH);
     x = of_kind(net, cvy_add(net, x, y, NULL), CVY_RELU6);
-    x = cvy_add(net, x, conv(net, x, "conv5", 8, 1, 1, 0, false), NULL);
+    y = cvy_prelu(net, conv(net, x, "conv5", 8, 1, 1, 0, false), "prelu", NULL);
+    x = cvy_add(net, x, y, NULL);
     x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_HARDTANH, .alpha = 0.75 });
     x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
     x = of_kind(net, x, CVY_GELU_TANH);

@@ -125,6 +125,11 @@ static cvy_tensor op_batch_norm_frozen(struct build *b, cvy_tensor x)
     static cvy_tensor op_##name(struct build *b, cvy_tensor x) { return act(b, x, CVY_##NAME); }
 CVY_ACTIVATIONS(OP_ACT)
 
+static cvy_tensor op_prelu(struct build *b, cvy_tensor x)
+{
+    return cvy_prelu(b->net, x, name_of(b), &(cvy_prelu_desc){ .init = maybe(b) ? 0 : -0.7 });
+}
+
 static cvy_tensor random_pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind)
 {
     cvy_pool2d_desc d = { .kind = kind,
@@ -479,7 +484,8 @@ static void test_operators(void **state)
         { "batch_norm over n", op_batch_norm_features },
         { "batch_norm frozen", op_batch_norm_frozen },
 #define SUBJECT(NAME, name, ...) { #name, op_##name },
-        CVY_ACTIVATIONS(SUBJECT){ "max pool", op_max_pool },
+        CVY_ACTIVATIONS(SUBJECT){ "prelu", op_prelu },
+        { "max pool", op_max_pool },
         { "average pool", op_avg_pool },
         { "global average pool", op_global_avg_pool },
         { "add", op_add },

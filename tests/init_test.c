@@ -27,7 +27,7 @@ static int close_context(void **state)
     return 0;
 }
 
-/* conv 24 -> 96 of 3 x 3, twice the same; batch norms; linear 200. */
+/* conv 24 -> 96 of 3 x 3, twice the same; batch norms; PReLU; linear 200. */
 static cvy_trainer *start(const cvy_init_desc *init, cvy_net **net)
 {
     cvy_trainer *trainer;
@@ -37,8 +37,9 @@ static cvy_trainer *start(const cvy_init_desc *init, cvy_net **net)
     y = cvy_batch_norm(*net, cvy_conv2d(*net, x, "a", &desc), "bn", NULL);
     x = cvy_batch_norm(*net, cvy_conv2d(*net, x, "b", &desc), "zero",
                        &(cvy_batch_norm_desc){ .zero_init = true });
-    x = cvy_linear(*net, cvy_add(*net, x, y, NULL), "fc",
-                   &(cvy_linear_desc){ .out_features = FEATURES });
+    x = cvy_prelu(*net, cvy_add(*net, x, y, NULL), "quarter", NULL);
+    x = cvy_prelu(*net, x, "half", &(cvy_prelu_desc){ .init = -0.5 });
+    x = cvy_linear(*net, x, "fc", &(cvy_linear_desc){ .out_features = FEATURES });
     cvy_trainer_options o = { .batch = 2, .init = *init, .sgd = { .lr = 0.1, .momentum = 0.9 } };
     if (cvy_trainer_create(*net, x, &o, &trainer)) fail_msg("%s", cvy_message(ctx));
     return trainer;
@@ -148,6 +149,8 @@ static void constants_are_constant(void **state)
     is_constant(t, CVY_PARAM_RUNNING, "zero.running_mean", OC, 0);
     is_constant(t, CVY_PARAM_RUNNING, "zero.running_var", OC, 0);
     is_constant(t, CVY_PARAM_WEIGHT, "zero.weight", OC, 1);
+    is_constant(t, CVY_PARAM_WEIGHT, "quarter.weight", OC, 0.25f);
+    is_constant(t, CVY_PARAM_WEIGHT, "half.weight", OC, -0.5f);
     is_constant(t, CVY_PARAM_MOMENTUM, "a.weight", CONV, 0);
     cvy_trainer_destroy(&t);
     cvy_net_destroy(&net);

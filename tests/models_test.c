@@ -44,7 +44,7 @@ static void refused(const char *text, const struct model_options *options, const
 #define NAME_OF(NAME, name, ...) ", " #name
 #define KINDS                                            \
     "one of conv2d, linear, batch_norm" CVY_ACTIVATIONS( \
-        NAME_OF) ", pool2d, "                            \
+        NAME_OF) ", prelu, pool2d, "                     \
                  "global_avg_pool, dropout, "            \
                  "flatten, add, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"

@@ -113,7 +113,7 @@ static inline cvy_tensor weighty(cvy_context *ctx, cvy_net **made)
 }
 
 /* Every kind of CVY_ACTIVATIONS: on maps, behind a batch norm or a convolution and before a maximum
- * or none, by turns; behind a sum; and on maps of one pixel. */
+ * or none, by turns; behind a sum; and on maps of one pixel. And PReLU, on a wide map, too. */
 static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
 {
 #define ONE_OF(NAME, ...) CVY_##NAME,
@@ -138,7 +138,7 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
         if (k % 3 < 2) y = cvy_pool2d(net, y, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 } });
         maps[k] = y;
     }
-    x = cvy_concat(net, maps, KINDS, NULL);
+    x = cvy_prelu(net, cvy_concat(net, maps, KINDS, NULL), "map.prelu", NULL);
     x = cvy_conv2d(net, x, "mixed", &(cvy_conv2d_desc){ .out_channels = 8, .kernel = { 1, 1 } });
     for (int k = 0; k < KINDS; k++) {
         char name[16];
@@ -160,6 +160,8 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
         if (k % 2 == 0) x = cvy_batch_norm(net, x, name[1], NULL);
         x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = kinds[k] });
     }
+    x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 250 });
+    x = cvy_prelu(net, x, "wide.prelu", &(cvy_prelu_desc){ .init = 0.75 });
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 

@@ -324,6 +324,35 @@ static void activations(void **state)
     for (int kind = 0; kind < CHECK_ACTS; kind++) assert_true(tried[kind]);
 }
 
+/* Two images of two channels of two pixels, slopes 0.5 and -2: slope * x where x is at most 0; the
+ * slopes' gradients are the sums of dy * x there. */
+static void prelu(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 2, 2, 1, 2 };
+    const float x[] = { -2, 3, 4, -1, 0, -6, -0.5f, 2 }, dy[] = { 1, 2, 3, 4, 5, 6, 7, 8 },
+                slope[] = { 0.5f, -2 };
+    const double want[] = { -1, 3, 4, 2, 0, -3, 1, 2 },
+                 want_dx[] = { 0.5, 2, 3, -8, 2.5, 3, -14, 8 }, want_dslope[] = { -38, -7.5 };
+    cvy_op *op;
+    for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+        BLANK(y);
+        ok(cvy_op_prelu(ctx, s, (enum cvy_pass)pass, &op));
+        run_it(&op, (cvy_op_args){ .src = x, .weights = slope, .dst = y });
+        near_all("y", y, want, 8);
+    }
+    BLANK(dx);
+    BLANK(dslope);
+    ok(cvy_op_prelu(ctx, s, CVY_BACKWARD_DATA, &op));
+    run_it(
+        &op,
+        (cvy_op_args){
+            .src = x, .weights = slope, .diff_dst = dy, .diff_src = dx, .diff_weights = dslope });
+    near_all("dx", dx, want_dx, 8);
+    near_all("dslope", dslope, want_dslope, 2);
+    assert_int_equal(cvy_op_prelu(ctx, s, CVY_BACKWARD_WEIGHTS, &op), CVY_E_ARG);
+}
+
 /* -------------------------------------------------------------------------------------- pooling */
 
 static const float POOL_X[9] = { 1, 4, 4, 2, 4, -3, 0, 5, -6 };
@@ -521,6 +550,7 @@ int main(void)
                                             EACH(batch_norm_forward),
                                             EACH(batch_norm_backward),
                                             EACH(activations),
+                                            EACH(prelu),
                                             EACH(pools),
                                             EACH(dropouts),
                                             EACH(joins),

@@ -28,6 +28,7 @@ enum kind {
     LINEAR,
     BATCH_NORM,
     ACT,
+    PRELU,
     POOL,
     DROPOUT,
     ADD,
@@ -37,8 +38,8 @@ enum kind {
     KINDS
 };
 static const char *const kind_names[KINDS] = {
-    "conv2d",  "linear", "batch_norm", "activation", "pool2d",
-    "dropout", "add",    "concat",     "softmax",    "softmax_cross_entropy"
+    "conv2d", "linear", "batch_norm", "activation",           "prelu", "pool2d", "dropout",
+    "add",    "concat", "softmax",    "softmax_cross_entropy"
 };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
@@ -180,6 +181,7 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case CONV:
     case LINEAR: return cvy_op_conv2d(ctx, &c->conv, c->src, c->pass, op);
     case BATCH_NORM: return cvy_op_batch_norm(ctx, &c->bn, c->src, c->pass, op);
+    case PRELU: return cvy_op_prelu(ctx, c->src, c->pass, op);
     case ACT: return cvy_op_activation(ctx, &c->act, c->src, c->pass, op);
     case POOL: return cvy_op_pool2d(ctx, &c->pool, c->src, c->pass, op);
     case DROPOUT: return cvy_op_dropout(ctx, &c->dropout, c->src, c->pass, op);
@@ -210,9 +212,10 @@ static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
 static const struct {
     double factor, absolute;
 } module_slack[KINDS] = {
-    [CONV] = { 2, 0 },   [LINEAR] = { 2, 0 },  [BATCH_NORM] = { 32, 0 },
-    [ACT] = { 8, 3e-6 }, [POOL] = { 1, 0 },    [DROPOUT] = { 1, 0 },
-    [ADD] = { 1, 0 },    [SOFTMAX] = { 8, 0 }, [CROSS_ENTROPY] = { 24, 0 },
+    [CONV] = { 2, 0 },           [LINEAR] = { 2, 0 }, [BATCH_NORM] = { 32, 0 },
+    [ACT] = { 8, 3e-6 },         [PRELU] = { 1, 0 },  [POOL] = { 1, 0 },
+    [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },    [SOFTMAX] = { 8, 0 },
+    [CROSS_ENTROPY] = { 24, 0 },
 };
 
 /* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
@@ -668,6 +671,41 @@ static void case_act(struct parity *p)
     compare_bits(p, "diff_src", dx[1], dx[2], n);
 }
 
+static bool draw_prelu(struct parity *p)
+{
+    draw_shape(p, 15);
+    p->c.dst = p->c.src;
+    p->c.pass = (enum cvy_pass)check_below(&p->r, 3);
+    return true;
+}
+
+/* The slopes' gradient is summed as that of a gamma, whose n is one more for x - m. */
+static void case_prelu(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    size_t n = elements(c->src), ch = c->src.c, plane = c->src.h * c->src.w;
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    float *x = filled(p, n), *slope = filled(p, ch), *dy = backward ? filled(p, n) : NULL,
+          *sums = room(p, ch), *out[3], *dslope[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n), dslope[i] = room(p, ch);
+        args[i] = (cvy_op_args){ .src = x, .weights = slope, .diff_dst = dy };
+        if (backward) args[i].diff_src = out[i], args[i].diff_weights = dslope[i];
+        else args[i].dst = out[i];
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    compare_scaled(p, backward ? "diff_src" : "dst", out[1], out[0], n, out[0], 2);
+    compare_bits(p, "result", out[1], out[2], n);
+    if (!backward) return;
+    for (size_t k = 0; k < ch; k++) sums[k] = 0;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] < 0) sums[i / plane % ch] += fabsf(dy[i] * x[i]);
+    compare_scaled(p, "diff_weights", dslope[1], dslope[0], ch, sums, 22);
+    compare_bits(p, "diff_weights", dslope[1], dslope[2], ch);
+}
+
 static bool draw_pool(struct parity *p)
 {
     struct op_case *c = &p->c;
@@ -903,11 +941,12 @@ static void run_case(struct parity *p, size_t number)
         void (*run)(struct parity *p);
         int weight;
     } kinds[KINDS] = {
-        [CONV] = { draw_conv, case_conv, 10 },      [LINEAR] = { draw_conv, case_conv, 3 },
-        [BATCH_NORM] = { draw_bn, case_bn, 4 },     [ACT] = { draw_act, case_act, 2 },
-        [POOL] = { draw_pool, case_pool, 4 },       [DROPOUT] = { draw_dropout, case_dropout, 1 },
-        [ADD] = { draw_rows, case_add, 1 },         [CONCAT] = { draw_concat, case_concat, 2 },
-        [SOFTMAX] = { draw_rows, case_softmax, 1 }, [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
+        [CONV] = { draw_conv, case_conv, 10 },         [LINEAR] = { draw_conv, case_conv, 3 },
+        [BATCH_NORM] = { draw_bn, case_bn, 4 },        [ACT] = { draw_act, case_act, 2 },
+        [PRELU] = { draw_prelu, case_prelu, 1 },       [POOL] = { draw_pool, case_pool, 4 },
+        [DROPOUT] = { draw_dropout, case_dropout, 1 }, [ADD] = { draw_rows, case_add, 1 },
+        [CONCAT] = { draw_concat, case_concat, 2 },    [SOFTMAX] = { draw_rows, case_softmax, 1 },
+        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
     };
     int lot = 0;
     p->number = number;

@@ -734,6 +734,35 @@ static void elu_gradient(struct env *e)
                  { -INFINITY, -0.5f, 4, 0 }, { NAN, NAN, 4, 4 }, { 0, 0, 4, 2 },
                  { -INFINITY, -0.5f, INFINITY, NAN }, { 1, 1, NAN, NAN });
 }
+/* A NaN is positive, but its channel's slope has no gradient; what is positive takes no part in
+ * it. */
+static void prelu(struct env *e)
+{
+    const cvy_shape s = { N, 3, 1, 2 };
+    size_t n = size_of(s);
+    float *x = room(e, n), *dy = room(e, n), *y = room(e, n), *dx = room(e, n), *want = room(e, n),
+          *slope = room(e, 3), *dslope = room(e, 3), *sums = room(e, 3);
+    cvy_op *op = NULL;
+    for (size_t i = 0; i < n; i++) x[i] = dy[i] = want[i] = 1;
+    slope[0] = slope[1] = slope[2] = 0.25f;
+    x[0] = want[0] = -INFINITY;
+    x[2] = want[2] = NAN;
+    x[4] = want[4] = INFINITY;
+    enum cvy_status made = cvy_op_prelu(e->ctx, s, CVY_FORWARD, &op);
+    run(e, made, op, &(cvy_op_args){ .src = x, .weights = slope, .dst = y });
+    expect(e, "y", y, want, n);
+    for (size_t i = 0; i < n; i++) want[i] = 1;
+    want[0] = 0.25f;
+    dy[10] = want[10] = -INFINITY;
+    sums[0] = -INFINITY, sums[1] = NAN, sums[2] = 0;
+    made = cvy_op_prelu(e->ctx, s, CVY_BACKWARD_DATA, &op);
+    run(e, made, op,
+        &(cvy_op_args){
+            .src = x, .weights = slope, .diff_dst = dy, .diff_src = dx, .diff_weights = dslope });
+    expect(e, "dx", dx, want, n);
+    expect(e, "dslope", dslope, sums, 3);
+}
+
 static void smooth_gradients(struct env *e)
 {
     ACT_GRADIENT(e, DESC(.kind = CVY_SIGMOID), { INFINITY, 1, 4, 0 }, { -INFINITY, 0, 4, 0 },
@@ -1365,6 +1394,7 @@ static const struct {
     { "gradient of ReLU where it is off", relu_gradient_off },
     { "gradient of ReLU with a derivative at 0", relu_gradient_at_zero },
     { "gradient of leaky ReLU", leaky_gradient },
+    { "PReLU", prelu },
     { "gradient of ELU", elu_gradient },
     { "gradients of sigmoid, tanh, softplus", smooth_gradients },
     { "max pool", max_pool },

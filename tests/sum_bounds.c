@@ -429,6 +429,40 @@ static void batch_norms(cvy_context *ctx, struct check_rng *r)
     held("variance", &var, 36);
 }
 
+/* One channel: the slope's gradient sums dy times x where x is negative. */
+static void slopes(cvy_context *ctx, struct check_rng *r)
+{
+    static const cvy_shape shapes[] = {
+        { 1, 1, 16, 16 }, { 16, 1, 32, 32 }, { 3, 1, 90, 100 }, { 200, 1, 1, 1 }, { 20, 1, 7, 300 }
+    };
+    struct worst w = { 0 };
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+        for (int p = 0; p < PATTERNS; p++) {
+            size_t n = shapes[k].n * shapes[k].h * shapes[k].w;
+            float *x = floats(n), *dy = floats(n), *dx = floats(n), slope = 0.25f, dslope;
+            double sum = 0, magnitude = 0;
+            cvy_op *op;
+            for (size_t i = 0; i < n; i++) {
+                dy[i] = term(r, (enum pattern)p, i, n);
+                x[i] = i % 97 == 96 ? 1.0f : -fabsf(dy[i]);
+                if (x[i] > 0) continue;
+                sum += (double)dy[i] * (double)x[i];
+                magnitude += fabs((double)dy[i] * (double)x[i]);
+            }
+            if (cvy_op_prelu(ctx, shapes[k], CVY_BACKWARD_DATA, &op) ||
+                cvy_op_run(op, &(cvy_op_args){ .src = x,
+                                               .weights = &slope,
+                                               .diff_dst = dy,
+                                               .diff_src = dx,
+                                               .diff_weights = &dslope }))
+                fail_msg("%s", cvy_message(ctx));
+            cvy_op_destroy(&op);
+            note(&w, (enum pattern)p, fabs((double)dslope - sum), magnitude);
+            free(x), free(dy), free(dx);
+        }
+    held("gradient of a slope", &w, 22);
+}
+
 /* Smoothing sums over all classes, none of them likely; and the mean over a batch. */
 static void losses(cvy_context *ctx)
 {
@@ -467,6 +501,7 @@ static void other_sums(void **state)
     pool_gradients(ctx, &r, CVY_POOL_MAX);
     biases(ctx, &r);
     batch_norms(ctx, &r);
+    slopes(ctx, &r);
     losses(ctx);
     cvy_context_destroy(&ctx);
 }

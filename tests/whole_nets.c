@@ -74,6 +74,7 @@ static const char *name(struct builder *b, const char *what)
 
 static cvy_tensor activation(struct builder *b, cvy_tensor x)
 {
+    if (chance(&b->r, 8)) return cvy_prelu(b->net, x, name(b, "prelu"), NULL);
     size_t kind = check_below(&b->r, CHECK_ACTS + 2); /* ReLU three times as often */
     cvy_act_desc d = { .kind = kind < CHECK_ACTS ? (enum cvy_act_kind)kind : CVY_RELU };
     if (d.kind == CVY_LEAKY_RELU) d.alpha = 0.1;

@@ -119,6 +119,8 @@ enum cvy_op_kind {
     CVY_OP_LOSS,               /* logits                        -> stats, [dlogits] */
     CVY_OP_UPDATE,             /* w, dw, [s0], [s1] …           */
     CVY_OP_PAD,                /* x                             -> y */
+    CVY_OP_PRELU,              /* x, slope                      -> y */
+    CVY_OP_PRELU_BWD,          /* x, dy, slope                  -> dx, [dslope] */
     CVY_OP_KINDS
 };
 /* clang-format on */

@@ -35,6 +35,8 @@ CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_batch_norm_desc *desc);
 CVY_API cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_act_desc *desc);
+CVY_API cvy_tensor cvy_prelu(cvy_net *net, cvy_tensor x, const char *name,
+                             const cvy_prelu_desc *desc); /* NULL: the defaults */
 CVY_API cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_relu(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name,

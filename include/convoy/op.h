@@ -26,6 +26,8 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *              backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
  *              frozen: both forward passes are forward infer; backward takes the running statistics
  *              as mean and var
+ *  prelu       forward: src weights(slopes) -> dst
+ *              backward data: src diff_dst weights -> diff_src diff_weights
  *  activation, pool2d, dropout
  *              forward: src -> dst
  *              backward data: src dst_in diff_dst -> diff_src
@@ -59,6 +61,8 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_prelu(cvy_context *ctx, cvy_shape src,
+                                                   enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc,

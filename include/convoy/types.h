@@ -135,6 +135,11 @@ enum cvy_act_kind {
     X(RELU6,      relu6,      none,    0,    false, true)  \
     X(HARDTANH,   hardtanh,   alpha,   1,    false, true)
 /* clang-format on */
+/* PReLU, x > 0 ? x : slope * x, with a slope a channel that is learned: He et al.,
+ * arXiv:1502.01852. */
+typedef struct cvy_prelu_desc {
+    double init; /* the slopes' first value; 0 means 0.25 */
+} cvy_prelu_desc;
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;
     double alpha; /* leaky slope (0 means 0.01), ELU alpha, HARDTANH's limit (0 means 1) */

@@ -27,6 +27,7 @@ union desc {
     cvy_linear_desc linear;
     cvy_batch_norm_desc batch_norm;
     cvy_act_desc act;
+    cvy_prelu_desc prelu;
     cvy_pool2d_desc pool2d;
     cvy_dropout_desc dropout;
     struct {
@@ -106,6 +107,9 @@ static const struct field at_zero_fields[] = { { "grad_at_zero", REAL, false,
 static const struct field alpha_fields[] = { { "alpha", REAL_OVER, false, AT(act.alpha), 0, 1e30,
                                                NULL },
                                              { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct field prelu_fields[] = { { "init", REAL_OVER, false, AT(prelu.init), 0, 1e30,
+                                               NULL },
+                                             { NULL, SIZE, false, 0, 0, 0, NULL } };
 static const struct field pool2d_fields[] = {
     { "kind", CHOICE, true, AT(pool2d.kind), 0, 0, pool_names },
     { "kernel", SIZE2, true, AT(pool2d.kernel), 1, SIZE_LIMIT, NULL },
@@ -148,6 +152,11 @@ BUILD(act)
 {
     (void)n;
     return cvy_activation(net, x[0], name, &desc->act);
+}
+BUILD(prelu)
+{
+    (void)n;
+    return cvy_prelu(net, x[0], name, &desc->prelu);
 }
 BUILD(pool2d)
 {
@@ -195,7 +204,8 @@ static const struct layer_type layer_types[] = {
     { "batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm },
 #define ACTIVATION(NAME, name, settings, ...) \
     { #name, settings##_fields, CVY_##NAME, 1, 1, false, build_act },
-    CVY_ACTIVATIONS(ACTIVATION){ "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
+    CVY_ACTIVATIONS(ACTIVATION){ "prelu", prelu_fields, -1, 1, 1, true, build_prelu },
+    { "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
     { "global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool },
     { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
     { "flatten", NULL, -1, 1, 1, false, build_flatten },

@@ -237,6 +237,14 @@ cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cv
                     kind ? kind->name : "activation", name, &x, 1, NULL);
 }
 
+cvy_tensor cvy_prelu(cvy_net *net, cvy_tensor x, const char *name, const cvy_prelu_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    struct cvyi_node node = { .kind = CVYI_NODE_PRELU };
+    if (desc) node.u.prelu = *desc;
+    return add_node(net, node, "prelu", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x)
 {
     return cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_SIGMOID });

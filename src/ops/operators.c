@@ -16,6 +16,7 @@ const struct cvyi_operator *cvyi_operator(enum cvyi_node_kind kind)
         [CVYI_NODE_FLATTEN] = &cvyi_operator_flatten,
         [CVYI_NODE_SOFTMAX] = &cvyi_operator_softmax,
         [CVYI_NODE_PAD_CHANNELS] = &cvyi_operator_pad_channels,
+        [CVYI_NODE_PRELU] = &cvyi_operator_prelu,
     };
     return table[kind];
 }
@@ -47,6 +48,8 @@ const char *cvyi_op_kind_name(enum cvy_op_kind kind)
         [CVY_OP_LOSS] = "loss",
         [CVY_OP_UPDATE] = "update",
         [CVY_OP_PAD] = "pad_channels",
+        [CVY_OP_PRELU] = "prelu",
+        [CVY_OP_PRELU_BWD] = "prelu.dx",
     };
     return (unsigned)kind < CVY_OP_KINDS ? name[kind] : "unknown";
 }

@@ -7,7 +7,7 @@
 extern const struct cvyi_operator cvyi_operator_input, cvyi_operator_conv2d,
     cvyi_operator_batch_norm, cvyi_operator_act, cvyi_operator_pool2d, cvyi_operator_add,
     cvyi_operator_concat, cvyi_operator_dropout, cvyi_operator_flatten, cvyi_operator_softmax,
-    cvyi_operator_pad_channels;
+    cvyi_operator_pad_channels, cvyi_operator_prelu;
 
 /* Sizes in descriptors stay below this, so that sums and products of two of them cannot
  * overflow. */

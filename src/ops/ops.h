@@ -48,6 +48,7 @@ enum cvyi_node_kind {
     CVYI_NODE_FLATTEN,
     CVYI_NODE_SOFTMAX,
     CVYI_NODE_PAD_CHANNELS,
+    CVYI_NODE_PRELU,
     CVYI_NODE_KINDS
 };
 struct cvyi_node {
@@ -63,6 +64,7 @@ struct cvyi_node {
         cvy_conv2d_desc conv;
         cvy_batch_norm_desc bn;
         cvy_act_desc act;
+        cvy_prelu_desc prelu;
         cvy_pool2d_desc pool;
         cvy_dropout_desc dropout;
         struct {

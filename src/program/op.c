@@ -317,6 +317,35 @@ enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cv
     return finish(&b, pass != CVY_FORWARD_INFER, out);
 }
 
+enum cvy_status cvy_op_prelu(cvy_context *ctx, cvy_shape src, enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct build b;
+    CVYI_TRY(begin(&b, ctx, src, out));
+    if ((unsigned)pass > CVY_BACKWARD_DATA) return bad_pass(&b, "prelu", pass);
+    bool backward = pass == CVY_BACKWARD_DATA;
+    cvy_shape slopes = { 1, src.c, 1, 1 };
+    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
+        dy = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_dst) : -1,
+        slope = EXTERNAL(&b, CVY_ROLE_WEIGHT, slopes, weights);
+    struct cvy_op_desc *op;
+    if (backward) {
+        int dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src),
+            dslope = EXTERNAL(&b, CVY_ROLE_WEIGHT_GRAD, slopes, diff_weights);
+        op = add(&b, CVY_OP_PRELU_BWD);
+        in3(op, x, dy, slope);
+        cvyi_op_out(op, dx);
+        cvyi_op_out(op, dslope);
+    } else {
+        int y = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, dst);
+        op = add(&b, CVY_OP_PRELU);
+        cvyi_op_in(op, x);
+        cvyi_op_in(op, slope);
+        cvyi_op_out(op, y);
+    }
+    return finish(&b, pass != CVY_FORWARD_INFER, out);
+}
+
 enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy_shape src,
                               enum cvy_pass pass, cvy_op **out)
 {

@@ -152,6 +152,8 @@ enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct 
             const struct cvyi_node *node = node_of(net, name);
             if (!node || node->kind == CVYI_NODE_CONV2D) {
                 if (node) init_conv(params, p, node, init, (uint32_t)i);
+            } else if (node->kind == CVYI_NODE_PRELU) {
+                fill(params, p, NULL, node->u.prelu.init);
             } else {
                 bool zero = node->kind == CVYI_NODE_BATCH_NORM && node->u.bn.zero_init;
                 bool one = has_suffix(name, "weight") || (has_suffix(name, "running_var") && !zero);

@@ -150,7 +150,7 @@ class Gates(nn.Module):
         super().__init__()
         self.conv1, self.bn1, self.conv2 = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
         self.conv3, self.bn3, self.conv4 = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
-        self.conv5 = nn.Conv2d(8, 8, 1)
+        self.conv5, self.prelu = nn.Conv2d(8, 8, 1), nn.PReLU(8)
         self.fc1, self.fc2 = nn.Linear(128, 24), nn.Linear(24, 10)
 
     def forward(self, x):
@@ -158,7 +158,7 @@ class Gates(nn.Module):
         x = x + F.silu(self.conv2(x))
         x = x + F.hardswish(self.bn3(self.conv3(x)))
         x = F.relu6(x + F.mish(self.conv4(x)))
-        x = F.hardtanh(x + self.conv5(x), -0.75, 0.75)
+        x = F.hardtanh(x + self.prelu(self.conv5(x)), -0.75, 0.75)
         return self.fc2(F.gelu(self.fc1(x.flatten(1)), approximate="tanh"))
 
 

@@ -103,6 +103,7 @@ extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
 extern const struct native_family cvyi_native_forward; /* BN_STATS, BN_APPLY, BN_INFER, ACT, POOL */
 extern const struct native_family cvyi_native_backward; /* their gradients */
 extern const struct native_family cvyi_native_frozen;   /* BN_INFER_BWD */
+extern const struct native_family cvyi_native_prelu;    /* PRELU, PRELU_BWD */
 extern const struct native_family cvyi_native_join;     /* ADD, CONCAT, SLICE, PAD */
 extern const struct native_family cvyi_native_dropout;  /* DROPOUT, DROPOUT_BWD */
 extern const struct native_family cvyi_native_loss;     /* SOFTMAX, LOSS */

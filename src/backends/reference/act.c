@@ -174,6 +174,31 @@ static double through_hardtanh(const cvy_act_desc *d, double y, double dy)
 #define KIND(NAME, name, ...) [CVY_##NAME] = { value_##name, through_##name },
 static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
 
+/* PReLU's slope is its channel's; a NaN is positive, but no channel's gradient is told without
+ * it. */
+void cvyi_ref_prelu(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape s = r->in[0].shape;
+    const double *x = cvyi_ref_in(r, run, 0), *slope = cvyi_ref_in(r, run, 1);
+    double *y = cvyi_ref_out(r, run, 0);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(s); i++)
+        y[i] = x[i] <= 0 ? slope[i / (s.h * s.w) % s.c] * x[i] : x[i];
+}
+
+void cvyi_ref_prelu_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape s = r->in[0].shape;
+    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1),
+                 *slope = cvyi_ref_in(r, run, 2);
+    double *dx = cvyi_ref_out(r, run, 0), *dslope = cvyi_ref_out(r, run, 1);
+    for (size_t c = 0; dslope && c < s.c; c++) dslope[c] = 0;
+    for (size_t i = 0; i < run->n * cvyi_ref_image(s); i++) {
+        size_t c = i / (s.h * s.w) % s.c;
+        dx[i] = x[i] <= 0 ? slope[c] * dy[i] : dy[i];
+        if (dslope && !(x[i] >= 0)) dslope[c] += dy[i] * x[i];
+    }
+}
+
 void cvyi_ref_act(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const double *x = cvyi_ref_in(r, run, 0);

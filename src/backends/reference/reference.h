@@ -48,8 +48,8 @@ cvyi_ref_fn cvyi_ref_conv2d, cvyi_ref_conv2d_bwd_data, cvyi_ref_conv2d_bwd_weigh
 cvyi_ref_fn cvyi_ref_bn_stats, cvyi_ref_bn_apply, cvyi_ref_bn_infer,
     cvyi_ref_bn_bwd_reduce; /* bn.c */
 cvyi_ref_fn cvyi_ref_bn_bwd_data, cvyi_ref_bn_infer_bwd;
-cvyi_ref_fn cvyi_ref_act, cvyi_ref_act_bwd;   /* act.c */
-cvyi_ref_fn cvyi_ref_pool, cvyi_ref_pool_bwd; /* pool.c */
+cvyi_ref_fn cvyi_ref_act, cvyi_ref_act_bwd, cvyi_ref_prelu, cvyi_ref_prelu_bwd; /* act.c */
+cvyi_ref_fn cvyi_ref_pool, cvyi_ref_pool_bwd;                                   /* pool.c */
 cvyi_ref_fn cvyi_ref_add, cvyi_ref_concat, cvyi_ref_slice, cvyi_ref_pad,
     cvyi_ref_dropout;                        /* elementwise.c */
 cvyi_ref_fn cvyi_ref_softmax, cvyi_ref_loss; /* loss.c */
