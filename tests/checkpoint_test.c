@@ -919,6 +919,8 @@ static const struct {
     { DEFAULTS("\"epochs\": $"), 1, 1048576, .whole = true },
     { DEFAULTS("\"lr\": $"), 0, 1e30, .over = false },
     { DEFAULTS("\"weight_decay\": $"), 0, 1e30, .over = false },
+    { DEFAULTS("\"clip_norm\": $"), 0, 1e30, .over = false },
+    { DEFAULTS("\"accumulate\": $"), 1, 1048576, .whole = true },
     { DEFAULTS("\"lr_drop_factor\": $"), 0, 1e30, .over = false }
 };
 

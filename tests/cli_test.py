@@ -528,6 +528,51 @@ def test_losses():
     fails(1, 'the loss cross_entropy has no margin', 'train', 'lenet', *SMALL, '--margin=1')
 
 
+def test_clip_norm():
+    """By option and by model file: the run says it, it has an effect, and a resumed run has the same one."""
+    common = ['lenet', *SMALL, '--epochs']
+    run('train', *common, 2, '--clip-norm', 0.05, '--out', 'clip_whole', code=0)
+    assert json.loads(pathlib.Path('clip_whole/config.json').read_text())['clip_norm'] == 0.05
+    run('train', *common, 1, '--clip-norm', 0.05, '--out', 'clip_parts', code=0)
+    run('train', '--resume=clip_parts', '--epochs', 2, code=0)
+    same_run('clip_whole', 'clip_parts')
+    run('train', *common, 2, '--out', 'unclipped', code=0)
+    assert json.loads(pathlib.Path('unclipped/config.json').read_text())['clip_norm'] == 0
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults']['clip_norm'] = 0.05
+    pathlib.Path('clip.json').write_text(json.dumps(model))
+    run('train', 'clip.json', *SMALL, '--epochs', 2, '--out', 'by_model', code=0)
+    run('train', 'clip.json', *SMALL, '--epochs', 2, '--clip-norm', 0, '--out', 'by_model_off', code=0)
+    a, b, c, d = (tensors(f'{r}/checkpoint.safetensors')[0] for r in ('clip_whole', 'by_model', 'unclipped', 'by_model_off'))
+    assert a == b and c == d and a.keys() == c.keys() and a != c
+    fails(1, 'keeps its settings: leave out --clip-norm', 'train', '--resume=clip_parts', '--clip-norm', 1)
+    fails(1, 'clip-norm', 'train', *SMALL, '--clip-norm', -1)
+
+
+def test_accumulate():
+    """By option and by model file; a run that is stopped between two updates goes on with the sum."""
+    common = ['lenet', *SMALL, '--epochs']
+    run('train', *common, 3, '--accumulate', 3, '--out', 'sum_whole', code=0)
+    assert json.loads(pathlib.Path('sum_whole/config.json').read_text())['accumulate'] == 3
+    run('train', *common, 1, '--accumulate', 3, '--out', 'sum_parts', code=0)
+    values, meta = tensors('sum_parts/checkpoint.safetensors')
+    assert json.loads(meta['convoy.position'])['steps'] % 3, meta['convoy.position']
+    assert any(k.startswith('accumulated.') and any(v) for k, v in values.items())
+    run('train', '--resume=sum_parts', '--epochs', 3, code=0)
+    same_run('sum_whole', 'sum_parts')
+    run('eval', 'sum_parts', *SMALL[:2], code=0)
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults']['accumulate'] = 3
+    pathlib.Path('sum.json').write_text(json.dumps(model))
+    run('train', 'sum.json', *SMALL, '--epochs', 3, '--out', 'sum_model', code=0)
+    assert tensors('sum_whole/checkpoint.safetensors')[0] == tensors('sum_model/checkpoint.safetensors')[0]
+    run('train', *common, 1, '--out', 'no_sum', code=0)
+    assert json.loads(pathlib.Path('no_sum/config.json').read_text())['accumulate'] == 1
+    assert not any(k.startswith('accumulated.') for k in tensors('no_sum/checkpoint.safetensors')[0])
+    fails(1, 'keeps its settings: leave out --accumulate', 'train', '--resume=sum_parts', '--accumulate', 1)
+    fails(1, 'accumulate', 'train', *SMALL, '--accumulate', 0)
+
+
 def test_resume_of_an_older_run():
     """A run of the convoy before optimizers had names (its config has no "optimizer", its momentum lies where it lay) goes on as
     one that was never stopped."""
@@ -639,7 +684,7 @@ def test_resume_of_strange_settings():
             {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'lr_drop_epochs': list(range(1, 18))},
             {'lr_drop_epochs': 1}, {'lr_drop_epochs': [0]}, {'lr_drop_epochs': [3, 3]}, {'lr_drop_epochs': [(1 << 20) + 1]}, {'lr_drop_epochs': [1.5]},
             {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
-            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'lr_drop_factor': -1}))):
+            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}))):
         changed(bad)
         fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')
     changed(json.dumps(good))

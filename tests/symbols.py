@@ -42,7 +42,7 @@ NO_FLOATS = set("""cvy_version cvy_status_name cvy_isa_name cvy_isa_from_name cv
     cvy_context_threads cvy_context_threads_why cvy_context_isa cvy_context_backends cvy_context_available cvy_net_create
     cvy_net_destroy cvy_net_status cvy_input cvy_conv2d cvy_linear cvy_batch_norm cvy_activation cvy_prelu cvy_sigmoid cvy_relu cvy_pool2d
     cvy_global_avg_pool cvy_add cvy_concat cvy_pad_channels cvy_dropout cvy_flatten cvy_softmax cvy_tensor_shape cvy_net_tensor cvy_net_nodes
-    cvy_trainer_destroy cvy_trainer_steps cvy_trainer_set_steps cvy_predictor_destroy cvy_trainer_params cvy_trainer_param
+    cvy_trainer_destroy cvy_trainer_gradient_norm cvy_trainer_steps cvy_trainer_set_steps cvy_predictor_destroy cvy_trainer_params cvy_trainer_param
     cvy_predictor_params cvy_predictor_param
     cvy_trainer_plan cvy_predictor_plan cvy_trainer_phases cvy_trainer_profile cvy_trainer_ops cvy_trainer_tensors
     cvy_trainer_tensor cvy_op_dst_shape cvy_op_workspace cvy_op_backend cvy_op_destroy cvy_op_phases cvy_op_profile""".split())

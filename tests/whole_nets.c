@@ -297,6 +297,8 @@ static void draw(struct recipe *k, size_t i, bool small)
         k->index[e] = (uint32_t)check_below(&r, IMAGES);
         k->labels8[e] = (uint8_t)check_below(&r, k->classes), k->labels32[e] = k->labels8[e];
     }
+    if (chance(&r, 30)) k->options.clip_norm = chance(&r, 70) ? 0.1 : 100;
+    if (chance(&r, 25)) k->options.accumulate = 2;
 }
 
 /* ----------------------------------------------------------------------------------------- runs */
@@ -324,9 +326,9 @@ static double *room(struct result *r, const char *what, const char *of, size_t n
     return r->x + g->first;
 }
 
-static const char *const param_kinds[CVY_PARAM_KINDS] = { "weight", "statistic", "gradient",
-                                                          "state",  "state 2",   "state 3",
-                                                          "state 4" };
+static const char *const param_kinds[CVY_PARAM_KINDS] = { "weight",  "statistic", "gradient",
+                                                          "state",   "state 2",   "state 3",
+                                                          "state 4", "sum" };
 
 static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *t,
                     enum cvy_param_kind kind)

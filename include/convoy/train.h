@@ -53,6 +53,17 @@ typedef struct cvy_trainer_options {
     bool keep_tensors;
     /* plan only: sizes can be asked for, nothing large is allocated, steps fail */
     bool dry_run;
+    /* Clipping by norm, as PyTorch's clip_grad_norm_: where the Euclidean norm of all parameters'
+     * gradients together, in double, is larger, every gradient is multiplied by clip_norm / (norm +
+     * 1e-6) before the update, so that CVY_PARAM_GRADIENT tells what was used. Weight decay is not
+     * part of it. Finite; 0: off */
+    double clip_norm;
+    /* Steps to an update: in each of them gradients are computed and added to a sum; the last of
+     * them updates by their mean, as if each one's loss were divided by `accumulate`, however many
+     * images it had. Only updates count for what an optimiser makes of their number; dropout and
+     * batch norms' running statistics go by steps, and a batch norm sees the images of its step
+     * alone. Steps since the last update are cvy_trainer_steps % accumulate. 0: 1 */
+    size_t accumulate;
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {
@@ -77,6 +88,8 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, con
                                                        cvy_step_result *result);
 /* The learning rate from the next step on, 0 or more. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
+/* With clip_norm: the norm of the last update's gradients before they were clipped; else 0. */
+CVY_API double cvy_trainer_gradient_norm(const cvy_trainer *trainer);
 /* Steps taken, and setting them after loading a checkpoint (dropout masks depend on them, and
  * optimisers may). */
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
@@ -107,7 +120,10 @@ enum cvy_param_kind {
     CVY_PARAM_GRADIENT,
     CVY_PARAM_STATE,
     CVY_PARAM_MOMENTUM = CVY_PARAM_STATE,
-    CVY_PARAM_KINDS = CVY_PARAM_STATE + CVY_OPTIMIZER_STATES
+    /* with accumulate: the sum of gradients since the last update, to be kept with the number of
+     * steps; an update leaves it behind, and the next step overwrites it */
+    CVY_PARAM_SUM = CVY_PARAM_STATE + CVY_OPTIMIZER_STATES,
+    CVY_PARAM_KINDS
 };
 typedef struct cvy_param_info {
     const char *name; /* lives as long as the trainer or predictor */

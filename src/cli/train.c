@@ -32,6 +32,8 @@ enum {
     KEY_POOL = 0x1000,
     KEY_BN_VAR,
     KEY_API,
+    KEY_CLIP_NORM,
+    KEY_ACCUMULATE,
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY
 };
@@ -44,8 +46,10 @@ struct options {
     size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
     struct cli_optimizer optimizer;
     struct cli_loss loss;
-    bool seeded;
+    bool seeded, clipping;
     uint64_t seed;
+    double clip_norm;
+    size_t accumulate; /* 0: not given */
     /* an option given that a resumed run cannot change */
     const char *fixed;
 };
@@ -65,6 +69,10 @@ static const struct argp_option options[] = {
     { "epochs", KEY_EPOCHS, "N", 0, "passes over the training images", 0 },
     { "batch", KEY_BATCH, "N", 0, "images in a step; the last batch of an epoch may be smaller",
       0 },
+    { "clip-norm", KEY_CLIP_NORM, "X", 0,
+      "make all gradients together at most this long before each update (0: off)", 0 },
+    { "accumulate", KEY_ACCUMULATE, "N", 0,
+      "steps to an update, which is by the mean of their gradients (default 1)", 0 },
     { "seed", KEY_SEED, "N", 0,
       "of the first weights, the order of the images and dropout (default 1)", 0 },
     { .doc = "The run:" },
@@ -111,6 +119,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_SEED:
         o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
         o->seeded = true;
+        break;
+    case KEY_CLIP_NORM:
+        o->clip_norm = cli_real(state, fixed = "clip-norm", arg, 0, 1e30);
+        o->clipping = true;
+        break;
+    case KEY_ACCUMULATE:
+        o->accumulate = cli_integer(state, fixed = "accumulate", arg, 1, 1 << 20);
         break;
     case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
     case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
@@ -197,6 +212,8 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
         "epochs", (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr_drop_epochs", drops,
         "lr_drop_factor", d->drop_factor, "seed", seed, "eval_every", (json_int_t)c->eval_every,
         "save_every", (json_int_t)c->save_every);
+    json_object_set_new(json, "clip_norm", json_real(d->clip_norm));
+    json_object_set_new(json, "accumulate", json_integer((json_int_t)d->accumulate));
     cli_optimizer_save(&d->optimizer, json);
     model_loss_write(d, json);
     return json;
@@ -226,13 +243,19 @@ static int config_restore(struct config *c, const struct cli_session *s)
                      &batch, "lr_drop_epochs", &drops, "lr_drop_factor", &d->drop_factor, "seed",
                      &seed, "eval_every", &eval_every, "save_every", &save_every) &&
         cli_optimizer_restore(&d->optimizer, json) && cli_loss_restore(d, json);
+    json_int_t accumulate = 1;
+    d->clip_norm = 0; /* runs of an older convoy do not say it */
+    good = good &&
+           !json_unpack(json, "{s?F, s?I}", "clip_norm", &d->clip_norm, "accumulate", &accumulate);
     good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 &&
            save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
            strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
-           d->drop_factor >= 0;
+           d->drop_factor >= 0 && d->clip_norm >= 0 && d->clip_norm <= 1e30 && accumulate > 0 &&
+           accumulate <= 1 << 20;
     if (good) {
         d->epochs = (size_t)epochs;
         d->batch = (size_t)batch;
+        d->accumulate = (size_t)accumulate;
         c->eval_every = (size_t)eval_every;
         c->save_every = (size_t)save_every;
         strcpy(c->data, data);
@@ -251,6 +274,8 @@ static int config_apply(struct config *c, const struct options *o)
     if (o->epochs) d->epochs = o->epochs;
     if (o->batch) d->batch = o->batch;
     if (o->seeded) c->seed = o->seed;
+    if (o->clipping) d->clip_norm = o->clip_norm;
+    if (o->accumulate) d->accumulate = o->accumulate;
     if (o->eval_every) c->eval_every = o->eval_every;
     if (o->save_every) c->save_every = o->save_every - 1;
     cli_loss_apply(&o->loss, d);
@@ -591,6 +616,8 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
                                           .loss = model_loss(&c->d),
                                           .input = model_input(s->model),
                                           .optimizer = c->d.optimizer,
+                                          .clip_norm = c->d.clip_norm,
+                                          .accumulate = c->d.accumulate,
                                           .init = { c->d.weights, c->d.biases, c->seed } };
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);

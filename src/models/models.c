@@ -219,6 +219,8 @@ static const struct layer_type layer_types[] = {
 static const struct field default_fields[] = {
     { "batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL },
     { "epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL },
+    { "clip_norm", REAL, false, DAT(clip_norm), 0, 1e30, NULL },
+    { "accumulate", SIZE, false, DAT(accumulate), 1, 1 << 20, NULL },
     { "lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
@@ -618,9 +620,11 @@ static enum model_status read_hyper(const struct reader *r, const cvy_hyper_info
 static enum model_status read_defaults(struct reader *r, const json_t *json,
                                        struct model_defaults *d)
 {
-    *d = (struct model_defaults){
-        .batch = 64, .epochs = 10, .drop_factor = 0.1, .biases = CVY_INIT_TORCH_DEFAULT
-    };
+    *d = (struct model_defaults){ .batch = 64,
+                                  .epochs = 10,
+                                  .accumulate = 1,
+                                  .drop_factor = 0.1,
+                                  .biases = CVY_INIT_TORCH_DEFAULT };
     if (json && !is(json, JSON_OBJECT)) return wrong(r, "defaults", "an object", json);
     strcpy(r->place, "defaults");
     enum model_status optimizer =

@@ -37,6 +37,8 @@ struct model_defaults {
     cvy_loss_desc loss;
     double class_weights[MODEL_CLASSES]; /* "class_weights": a number a class; 0 of them: none */
     size_t n_class_weights;
+    double clip_norm;  /* "clip_norm" */
+    size_t accumulate; /* "accumulate" */
     /* "lr_drop_epochs": from these epochs on (counted from 0) ... */
     size_t drop_epochs[MODEL_DROPS], drops;
     /* "lr_drop_factor": ... lr is multiplied once more by this */

@@ -184,9 +184,12 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
         state[i] = companion(list, weight, CVY_ROLE_STATE);
         if (state[i] >= 0) list->value[state[i]].state = (int)i;
     }
+    int sum = w->options->sums ? companion(list, weight, CVY_ROLE_STATE) : -1;
+    if (sum >= 0) list->value[sum].state = CVYI_SUM_STATE;
     if (list->status != CVY_OK) return;
     struct cvy_op_desc *op =
         cvyi_list_op(list, CVY_OP_UPDATE, "%s.%s", list->value[weight].name, optimizer->info.name);
+    op->fence = w->options->fence_updates;
     op->u.update.kind = desc->kind;
     op->u.update.group = decays || desc->decay_all ? CVYI_GROUP_DECAYS : CVYI_GROUP_PLAIN;
     cvyi_op_in(op, weight);

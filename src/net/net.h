@@ -35,6 +35,8 @@ struct cvyi_linear_options {
     size_t batch;
     cvy_loss_desc loss;
     cvy_optimizer_desc optimizer; /* checked, its defaults resolved */
+    bool fence_updates;           /* something comes between gradients and updates */
+    bool sums;                    /* gradients have sums: one more STATE of each weight */
 };
 /* What the trainer needs to find in the list. */
 struct cvyi_linear_result {

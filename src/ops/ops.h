@@ -115,6 +115,8 @@ struct cvyi_optimizer {
     void (*coefficients)(const cvy_optimizer_desc *desc, uint64_t step, double coef[CVY_COEFS]);
 };
 const struct cvyi_optimizer *cvyi_optimizer(enum cvy_optimizer_kind kind); /* a valid one */
+/* A STATE that is no optimiser's: the sum of a weight's gradients since the last update. */
+enum { CVYI_SUM_STATE = CVY_OPTIMIZER_STATES };
 /* Whether anything is said in a descriptor. */
 bool cvyi_optimizer_given(const cvy_optimizer_desc *desc);
 /* Checks a descriptor and resolves its defaults. */

@@ -582,8 +582,12 @@ static enum cvy_status rewrite_ops(struct cvy_plan *plan, struct cvy_op_desc *op
             if (op[i].in[k] >= 0 && is_master(plan->list.value[op[i].in[k]].role))
                 CVYI_TRY(readable(plan, copies, &op[i].in[k], assign[i]));
     *n_head = plan->list.n_ops;
-    for (size_t i = 0; i < n; i += (size_t)plan->piece[i])
+    plan->first_update = SIZE_MAX;
+    for (size_t i = 0; i < n; i += (size_t)plan->piece[i]) {
+        if (op[i].kind == CVY_OP_UPDATE && plan->first_update == SIZE_MAX)
+            plan->first_update = plan->list.n_ops; /* reorders of its gradient included */
         CVYI_TRY(rewrite_piece(plan, copies, &op[i], plan->piece[i], assign[i]));
+    }
     return CVY_OK;
 }
 
@@ -686,14 +690,24 @@ static void run_barrier(const void *arg, const struct cvy_run *run, size_t task,
         if (plan->refresh[i].always) plan->refresh[i].fn(plan->refresh[i].arg, run);
 }
 
-static enum cvy_status plan_barrier(struct cvy_plan *plan)
+static enum cvy_status plan_barrier(struct cvy_plan *plan, const char *name, cvy_phase_fn fn,
+                                    const void *arg)
 {
     plan->current = 0;
-    CVYI_TRY(append_phase(
-        plan, &(struct cvy_phase_desc){
-                  .name = "refresh", .run = run_barrier, .arg = plan, .parts = 1, .alone = true }));
+    CVYI_TRY(
+        append_phase(plan, &(struct cvy_phase_desc){
+                               .name = name, .run = fn, .arg = arg, .parts = 1, .alone = true }));
     plan->phase[plan->n_phases - 1].barrier = true;
     return CVY_OK;
+}
+
+/* Before the first update, where gradients do not go there as they are. */
+static enum cvy_status plan_gradients(struct cvy_plan *plan)
+{
+    const struct cvyi_program_options *o = &plan->options;
+    if (o->clip_norm <= 0 && o->accumulate <= 1) return CVY_OK;
+    CVYI_TRY(cvyi_gradients_build(plan));
+    return plan_barrier(plan, "gradients", cvyi_gradients_run, &plan->gradients);
 }
 
 /* Weights that change without their packings' backend knowing: copies, the caller's own, updated by
@@ -745,8 +759,10 @@ static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
              plan->list.op[i].name);
     if (status == CVY_OK) status = cvyi_claims_piece(plan, first);
     plan->n_planned = 0;
-    for (size_t p = first; p < plan->n_phases; p++)
+    for (size_t p = first; p < plan->n_phases; p++) {
         plan->phase[p].first_op = i, plan->phase[p].n_ops = (size_t)*n;
+        plan->phase[p].updates = plan->list.op[i].kind == CVY_OP_UPDATE;
+    }
     return status;
 }
 
@@ -757,9 +773,10 @@ static enum cvy_status plan_pieces(struct cvy_plan *plan, size_t n_head)
     for (size_t i = 0; i <= plan->list.n_ops;) {
         if (i == n_head && barrier == SIZE_MAX) {
             barrier = plan->n_phases;
-            CVYI_TRY(plan_barrier(plan));
+            CVYI_TRY(plan_barrier(plan, "refresh", run_barrier, plan));
         }
         if (i == plan->list.n_ops) break;
+        if (i == plan->first_update) CVYI_TRY(plan_gradients(plan));
         CVYI_TRY(plan_piece(plan, i, &n));
         i += (size_t)n;
     }

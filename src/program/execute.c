@@ -24,6 +24,7 @@ static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p
                       size_t thread)
 {
     const struct cvy_phase_desc *phase = &plan->phase[p].desc;
+    if (plan->no_update && plan->phase[p].updates) return;
     if (!plan->profiling) {
         phase->run(phase->arg, run, task, &plan->worker[thread]);
         return;

@@ -188,7 +188,7 @@ static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kin
                             const struct cvyi_param **found)
 {
     static const char *const kinds[] = { "weight", "running statistic", "gradient",
-                                         "optimizer state" };
+                                         "optimizer state", "sum of gradients" };
     struct cvy_context *ctx = params->plan->ctx;
     if (!name || !have_array || (unsigned)kind >= CVY_PARAM_KINDS)
         return cvyi_fail(ctx, CVY_E_ARG, "a parameter needs a kind, a name and an array");
@@ -203,8 +203,9 @@ static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kin
         *found = p;
         return CVY_OK;
     }
-    return cvyi_fail(ctx, CVY_E_ARG, "there is no %s named %s",
-                     kinds[kind < CVY_PARAM_STATE ? kind : CVY_PARAM_STATE], name);
+    int word = kind < CVY_PARAM_STATE ? (int)kind : CVY_PARAM_STATE; /* states share one */
+    if (kind == CVY_PARAM_SUM) word++;
+    return cvyi_fail(ctx, CVY_E_ARG, "there is no %s named %s", kinds[word], name);
 }
 
 enum cvy_status cvyi_params_get(const struct cvyi_params *params, enum cvy_param_kind kind,

@@ -41,8 +41,10 @@ struct cvyi_phase {
     size_t tasks;
     size_t first_op, n_ops; /* the piece it was made from */
     size_t stage, strand;
-    /* the refresh of packed weights: everything before is done, nothing after has begun */
+    /* the refresh of packed weights, what gradients undergo: everything before is done, nothing
+     * after has begun */
     bool barrier;
+    bool updates; /* weights, and nothing else */
 };
 
 /* Phases that run back to back in one task, because they meet in their own cells only. */
@@ -104,9 +106,20 @@ struct cvyi_program_options {
     const int *keep; /* values that are read or written from outside between runs */
     size_t n_keep;
     const struct cvy_plan *share; /* WEIGHT and RUNNING buffers are this program's, by name */
+    double clip_norm;  /* the longest that all gradients together may be; 0: no clipping */
+    size_t accumulate; /* runs to an update; 0 and 1: every one */
     const struct cvy_backend *const *backends; /* NULL: the context's */
     size_t n_backends;
 };
+
+/* Between gradients and updates (gradients.c). */
+struct cvyi_gradients {
+    struct cvy_plan *plan;
+    double most;
+    size_t every;
+    const int *sum; /* by value: where a gradient is added up; -1 */
+};
+_Static_assert(CVYI_SUM_STATE == CVY_PARAM_SUM - CVY_PARAM_STATE, "params.c finds it by its kind");
 
 struct cvy_plan {
     struct cvy_context *ctx;
@@ -120,6 +133,12 @@ struct cvy_plan {
     int fetch;
     struct cvyi_tensor *tensor;
     size_t n_tensors;
+    struct cvyi_gradients gradients;
+    /* of the next run: which one of `accumulate` it is, from 0; whether updates are left out */
+    size_t round;
+    bool no_update;
+    double norm;         /* of the last run's gradients, before it was clipped */
+    size_t first_update; /* number of the first op that belongs to the updates; SIZE_MAX: none */
 
     const struct cvy_backend *backend[CVYI_MAX_BACKENDS];
     void *state[CVYI_MAX_BACKENDS];
@@ -227,6 +246,11 @@ enum cvy_status cvyi_claims_phase(struct cvy_plan *plan, const struct cvy_phase_
 /* Of the piece that is being planned, once its phases, from number `first` on, are there. */
 enum cvy_status cvyi_claims_piece(struct cvy_plan *plan, size_t first);
 
+/* Fills in plan->gradients; then the phase between gradients and updates, a barrier, with that as
+ * its arg. */
+enum cvy_status cvyi_gradients_build(struct cvy_plan *plan);
+void cvyi_gradients_run(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker);
 /* Cuts the phases into stages and strands. */
 enum cvy_status cvyi_stages_build(struct cvy_plan *plan);
 /* Places every buffer and allocates (unless dry_run). */

@@ -1,5 +1,6 @@
 /* The trainer: a net compiled for training, stepped batch by batch. Knows the net's compiler and
  * the program; how anything is computed is the backends' affair. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +18,9 @@ static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_
 {
     if (!o || o->batch < 1)
         return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
+    if (!(o->clip_norm >= 0 && o->clip_norm <= DBL_MAX))
+        return cvyi_fail(ctx, CVY_E_ARG, "clip_norm is %g, expected 0 (off) or more, and finite",
+                         o->clip_norm);
     cvy_loss_desc loss = o->loss;
     return cvyi_loss_check(ctx, &loss);
 }
@@ -42,9 +46,12 @@ static enum cvy_status choose_optimizer(struct cvy_trainer *t)
 static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_tensor logits)
 {
     const cvy_trainer_options *o = &t->options;
-    struct cvyi_linear_options linear = {
-        .training = true, .batch = o->batch, .loss = o->loss, .optimizer = t->optimizer
-    };
+    struct cvyi_linear_options linear = { .training = true,
+                                          .batch = o->batch,
+                                          .loss = o->loss,
+                                          .optimizer = t->optimizer,
+                                          .fence_updates = o->clip_norm > 0 || o->accumulate > 1,
+                                          .sums = o->accumulate > 1 };
     struct cvyi_linear_result result;
     struct cvyi_list list;
     cvyi_list_init(&list, t->ctx);
@@ -66,6 +73,8 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                             .training = true,
                                             .dry_run = o->dry_run,
                                             .keep_tensors = o->keep_tensors,
+                                            .clip_norm = o->clip_norm,
+                                            .accumulate = o->accumulate,
                                             .keep = &t->loss_value,
                                             .n_keep = 1 };
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
@@ -146,7 +155,10 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
     CVYI_TRY(cvyi_loss_bind(t->ctx, &t->loss, batch, &run, &counted));
     CVYI_TRY(check_batch_norms(t, batch->n));
-    cvyi_optimizer_coefficients(&t->optimizer, t->steps, t->coef);
+    size_t every = t->options.accumulate > 1 ? t->options.accumulate : 1;
+    t->program->round = t->steps % every;
+    t->program->no_update = t->program->round + 1 < every;
+    cvyi_optimizer_coefficients(&t->optimizer, t->steps / every, t->coef);
     CVYI_TRY(cvyi_program_run(t->program, &run));
     t->steps++;
     t->version++;
@@ -181,6 +193,7 @@ const char *cvy_trainer_state(const cvy_trainer *t, size_t index)
     const struct cvyi_optimizer *optimizer = cvyi_optimizer(t->optimizer.kind);
     return index < optimizer->states(&t->optimizer) ? optimizer->info.state[index] : NULL;
 }
+double cvy_trainer_gradient_norm(const cvy_trainer *t) { return t ? t->program->norm : 0; }
 uint64_t cvy_trainer_steps(const cvy_trainer *t) { return t ? t->steps : 0; }
 void cvy_trainer_set_steps(cvy_trainer *t, uint64_t steps)
 {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define STATE_PREFIX "optimizer."
+#define SUM_PREFIX "accumulated."
 #define FILE_LIMIT ((size_t)1 << 40)
 
 /* Whose parameters: one of the two. A predictor has no states. */
@@ -35,38 +36,39 @@ static enum cvy_status set_param(const struct holder *h, const cvy_param_info *i
                : cvy_predictor_set(h->predictor, info->kind, info->name, values, info->count);
 }
 
-/* What a file holds: weights, running statistics, the optimiser's states. */
-enum { MODEL_KINDS = 2 };
-static enum cvy_param_kind kind_at(size_t k)
+/* What a file holds: weights, running statistics, the optimiser's states, sums of gradients. */
+enum { MODEL_KINDS = 2, MOST_KINDS = MODEL_KINDS + CVY_OPTIMIZER_STATES + 1 };
+static size_t list_kinds(const cvy_trainer *trainer, enum cvy_param_kind kind[MOST_KINDS])
 {
-    static const enum cvy_param_kind of_model[MODEL_KINDS] = { CVY_PARAM_WEIGHT,
-                                                               CVY_PARAM_RUNNING };
-    return k < MODEL_KINDS ? of_model[k]
-                           : (enum cvy_param_kind)(CVY_PARAM_STATE + (k - MODEL_KINDS));
-}
-static size_t count_kinds(const cvy_trainer *trainer)
-{
-    size_t states = 0;
-    while (cvy_trainer_state(trainer, states)) states++;
-    return MODEL_KINDS + states;
+    size_t n = MODEL_KINDS;
+    kind[0] = CVY_PARAM_WEIGHT;
+    kind[1] = CVY_PARAM_RUNNING;
+    for (size_t i = 0; cvy_trainer_state(trainer, i); i++)
+        kind[n++] = (enum cvy_param_kind)(CVY_PARAM_STATE + i);
+    if (cvy_trainer_params(trainer, CVY_PARAM_SUM)) kind[n++] = CVY_PARAM_SUM;
+    return n;
 }
 
-/* "optimizer.momentum.conv1.weight", or the name itself. The caller frees it. */
+/* "optimizer.momentum.conv1.weight", "accumulated.conv1.weight", or the name itself. The caller
+ * frees it. */
 static char *file_name(const cvy_trainer *trainer, const cvy_param_info *info)
 {
     char *name = NULL;
-    int length = info->kind < CVY_PARAM_STATE
-                     ? asprintf(&name, "%s", info->name)
-                     : asprintf(&name, STATE_PREFIX "%s.%s",
-                                cvy_trainer_state(trainer, (size_t)(info->kind - CVY_PARAM_STATE)),
-                                info->name);
+    int length;
+    if (info->kind < CVY_PARAM_STATE) length = asprintf(&name, "%s", info->name);
+    else if (info->kind == CVY_PARAM_SUM) length = asprintf(&name, SUM_PREFIX "%s", info->name);
+    else
+        length = asprintf(&name, STATE_PREFIX "%s.%s",
+                          cvy_trainer_state(trainer, (size_t)(info->kind - CVY_PARAM_STATE)),
+                          info->name);
     return length < 0 ? NULL : name;
 }
 
-/* Whether a tensor's name is one of a state, of any optimiser. */
+/* Whether a tensor's name is one of a state, of any optimiser, or of a sum. */
 static bool is_state(const char *name)
 {
     const cvy_optimizer_info *info;
+    if (!strncmp(name, SUM_PREFIX, strlen(SUM_PREFIX))) return true;
     if (strncmp(name, STATE_PREFIX, strlen(STATE_PREFIX))) return false;
     name += strlen(STATE_PREFIX);
     for (int kind = 0; (info = cvy_optimizer_describe((enum cvy_optimizer_kind)kind)); kind++)
@@ -243,6 +245,8 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
 
 /* What is needed of the file, while it is looked through. */
 struct need {
+    enum cvy_param_kind kind[MOST_KINDS];
+    size_t n_kinds;
     json_t *used;   /* names of the file's tensors that have a use */
     size_t largest; /* of the parameters */
     float *values;  /* room for it, once all is there: then they are set */
@@ -270,15 +274,15 @@ static enum train_status look_at(struct checkpoint *checkpoint, const cvy_param_
 
 /* Looks at what each parameter needs, or sets it. */
 static enum train_status each_param(struct checkpoint *checkpoint, const struct holder *holder,
-                                    size_t n_kinds, struct need *need, char *error,
-                                    size_t error_size)
+                                    struct need *need, char *error, size_t error_size)
 {
     enum train_status status = TRAIN_OK;
-    for (size_t k = 0; k < n_kinds; k++)
-        for (size_t i = 0; i < count_params(holder, kind_at(k)) && !status; i++) {
+    for (size_t k = 0; k < need->n_kinds; k++)
+        for (size_t i = 0; i < count_params(holder, need->kind[k]) && !status; i++) {
             cvy_param_info info;
-            char *name =
-                param_at(holder, kind_at(k), i, &info) ? NULL : file_name(holder->trainer, &info);
+            char *name = param_at(holder, need->kind[k], i, &info)
+                             ? NULL
+                             : file_name(holder->trainer, &info);
             if (!name) return short_of_memory(checkpoint, error, error_size);
             if (!need->values) {
                 status = look_at(checkpoint, &info, name, need, error, error_size);
@@ -297,15 +301,18 @@ static enum train_status each_param(struct checkpoint *checkpoint, const struct 
 static enum train_status load(struct checkpoint *checkpoint, const struct holder *holder,
                               bool states, char *error, size_t error_size)
 {
-    size_t n_kinds = states ? count_kinds(holder->trainer) : MODEL_KINDS;
-    struct need need = { json_object(), 1, NULL };
+    struct need need = { .kind = { CVY_PARAM_WEIGHT, CVY_PARAM_RUNNING },
+                         .n_kinds = MODEL_KINDS,
+                         .used = json_object(),
+                         .largest = 1 };
+    if (states) need.n_kinds = list_kinds(holder->trainer, need.kind);
     enum train_status status =
         need.used ? TRAIN_OK : short_of_memory(checkpoint, error, error_size);
-    if (!status) status = each_param(checkpoint, holder, n_kinds, &need, error, error_size);
+    if (!status) status = each_param(checkpoint, holder, &need, error, error_size);
     if (!status) status = check_rest(checkpoint, need.used, states, error, error_size);
     if (!status && !(need.values = malloc(need.largest * sizeof *need.values)))
         status = short_of_memory(checkpoint, error, error_size);
-    if (!status) status = each_param(checkpoint, holder, n_kinds, &need, error, error_size);
+    if (!status) status = each_param(checkpoint, holder, &need, error, error_size);
     free(need.values);
     json_decref(need.used);
     return status;
@@ -328,8 +335,9 @@ enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_p
 enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,
                                   char *error, size_t error_size)
 {
-    size_t n = 0, total = 0, n_kinds = count_kinds(trainer);
-    for (size_t k = 0; k < n_kinds; k++) n += cvy_trainer_params(trainer, kind_at(k));
+    enum cvy_param_kind kind[MOST_KINDS];
+    size_t n = 0, total = 0, n_kinds = list_kinds(trainer, kind);
+    for (size_t k = 0; k < n_kinds; k++) n += cvy_trainer_params(trainer, kind[k]);
     struct safetensor *tensors = calloc(n + 1, sizeof *tensors);
     char **names = calloc(n + 1, sizeof *names);
     float **values = calloc(n + 1, sizeof *values);
@@ -338,12 +346,12 @@ enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, 
             ? TRAIN_OK
             : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
     for (size_t k = 0; k < n_kinds && !status; k++) {
-        for (size_t i = 0; i < cvy_trainer_params(trainer, kind_at(k)) && !status; i++) {
+        for (size_t i = 0; i < cvy_trainer_params(trainer, kind[k]) && !status; i++) {
             cvy_param_info info;
-            if (cvy_trainer_param(trainer, kind_at(k), i, &info) ||
+            if (cvy_trainer_param(trainer, kind[k], i, &info) ||
                 !(names[total] = file_name(trainer, &info)) ||
                 !(values[total] = malloc(info.count * sizeof **values)) ||
-                cvy_trainer_get(trainer, kind_at(k), info.name, values[total], info.count)) {
+                cvy_trainer_get(trainer, kind[k], info.name, values[total], info.count)) {
                 total++; /* what was made of this one is freed below */
                 status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
                 break;

@@ -1,0 +1,125 @@
+/* What comes between the last gradient and the first update: gradients of several steps are summed,
+ * and all of them as one vector are made as short as allowed. Their layouts are the plain ones of
+ * parameters, whoever made them, so this is one piece of code for all backends; and one thread, one
+ * order, so it is the same numbers everywhere. Knows values, not what they are gradients of. */
+#include "program/program.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 1024 };
+
+/* Four chains in double, which meet in one order: the square of a float is exact. */
+static double squares_of_floats(const float *x, size_t n)
+{
+    double s[4] = { 0, 0, 0, 0 };
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t k = 0; k < 4; k++) s[k] += (double)x[i + k] * (double)x[i + k];
+    for (; i < n; i++) s[0] += (double)x[i] * (double)x[i];
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+static double squares_of_doubles(const double *x, size_t n)
+{
+    double s[4] = { 0, 0, 0, 0 };
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t k = 0; k < 4; k++) s[k] += x[i + k] * x[i + k];
+    for (; i < n; i++) s[0] += x[i] * x[i];
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+static size_t elements(const struct cvy_value *v)
+{
+    return v->shape.n * v->shape.c * v->shape.h * v->shape.w;
+}
+
+static double squares(const struct cvy_value *v, const void *buffer)
+{
+    double sum = 0;
+    for (size_t n = elements(v), i = 0; i < n; i += BLOCK) {
+        size_t length = n - i < BLOCK ? n - i : BLOCK;
+        sum += v->layout == CVY_LAYOUT_PLAIN64
+                   ? squares_of_doubles((const double *)buffer + i, length)
+                   : squares_of_floats((const float *)buffer + i, length);
+    }
+    return sum;
+}
+
+static void scale(const struct cvy_value *v, void *buffer, double factor)
+{
+    size_t n = elements(v);
+    if (v->layout == CVY_LAYOUT_PLAIN64)
+        for (size_t i = 0; i < n; i++) ((double *)buffer)[i] *= factor;
+    else
+        for (size_t i = 0; i < n; i++)
+            ((float *)buffer)[i] = (float)((double)((float *)buffer)[i] * factor);
+}
+
+static void clip(struct cvy_plan *plan, double most)
+{
+    const struct cvyi_list *list = &plan->list;
+    double sum = 0;
+    for (size_t i = 0; i < list->n_values; i++)
+        if (list->value[i].role == CVY_ROLE_WEIGHT_GRAD)
+            sum += squares(&list->value[i], plan->buf[i]);
+    double norm = sqrt(sum), factor = most / (norm + 1e-6);
+    plan->norm = norm;
+    if (factor >= 1) return; /* not if the norm is NaN: then all are */
+    for (size_t i = 0; i < list->n_values; i++)
+        if (list->value[i].role == CVY_ROLE_WEIGHT_GRAD)
+            scale(&list->value[i], plan->buf[i], factor);
+}
+
+static double read_at(const struct cvy_value *v, const void *buffer, size_t i)
+{
+    return v->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)buffer)[i]
+                                           : (double)((const float *)buffer)[i];
+}
+static void write_at(const struct cvy_value *v, void *buffer, size_t i, double x)
+{
+    if (v->layout == CVY_LAYOUT_PLAIN64) ((double *)buffer)[i] = x;
+    else ((float *)buffer)[i] = (float)x;
+}
+
+/* The sum of a gradient so far, in its own precision; in the last step of a round the gradient is
+ * their mean. */
+static void add_up(struct cvy_plan *plan, int gradient, int sum, size_t every)
+{
+    const struct cvy_value *g = &plan->list.value[gradient], *s = &plan->list.value[sum];
+    void *from = plan->buf[gradient], *to = plan->buf[sum];
+    size_t n = elements(g);
+    bool first = plan->round == 0, last = plan->round + 1 == every;
+    for (size_t i = 0; i < n; i++)
+        write_at(s, to, i, (first ? 0 : read_at(s, to, i)) + read_at(g, from, i));
+    for (size_t i = 0; i < n && last; i++) write_at(g, from, i, read_at(s, to, i) / (double)every);
+}
+
+enum cvy_status cvyi_gradients_build(struct cvy_plan *plan)
+{
+    const struct cvyi_program_options *o = &plan->options;
+    const struct cvyi_list *list = &plan->list;
+    int *sum = cvy_plan_alloc(plan, list->n_values * sizeof *sum);
+    if (!sum) return CVY_E_NOMEM;
+    for (size_t i = 0; i < list->n_values; i++) {
+        sum[i] = -1;
+        for (size_t k = 0; list->value[i].role == CVY_ROLE_WEIGHT_GRAD && k < list->n_values; k++)
+            if (list->value[k].role == CVY_ROLE_STATE && list->value[k].state == CVYI_SUM_STATE &&
+                !strcmp(list->value[k].name, list->value[i].name))
+                sum[i] = (int)k;
+    }
+    plan->gradients = (struct cvyi_gradients){ plan, o->clip_norm, o->accumulate, sum };
+    return CVY_OK;
+}
+
+void cvyi_gradients_run(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
+{
+    const struct cvyi_gradients *g = arg;
+    struct cvy_plan *plan = g->plan;
+    (void)run, (void)task, (void)worker;
+    for (size_t i = 0; i < plan->list.n_values; i++)
+        if (g->sum[i] >= 0) add_up(plan, (int)i, g->sum[i], g->every);
+    if (g->most > 0 && !plan->no_update) clip(plan, g->most);
+}
