@@ -64,6 +64,10 @@ typedef struct cvy_trainer_options {
      * batch norms' running statistics go by steps, and a batch norm sees the images of its step
      * alone. Steps since the last update are cvy_trainer_steps % accumulate. 0: 1 */
     size_t accumulate;
+    /* The gradient of the mean loss by the input, as the net sees it (x' of cvy_input_desc), is
+     * kept as CVY_PARAM_GRADIENT "input", [batch][c][h][w]: of the last step's images, what is
+     * behind them means nothing. Costs the data gradients down to the input */
+    bool input_gradient;
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {

@@ -128,6 +128,12 @@ static int forward(struct walk *w, int output)
     return w->low[output].y;
 }
 
+/* Whether somebody wants the gradient of node i's output. */
+static bool wanted(const struct walk *w, size_t i)
+{
+    return w->options->input_gradient || w->net->node[i].trained;
+}
+
 static void contribute(struct walk *w, int node, int gradient)
 {
     w->value[w->n_edges] = gradient;
@@ -153,19 +159,21 @@ static int gather(struct walk *w, size_t i)
     return sum;
 }
 
-static void backward(struct walk *w, int output)
+static void backward(struct walk *w, int output, struct cvyi_linear_result *result)
 {
     for (size_t i = (size_t)output + 1; i-- > 0 && w->list->status == CVY_OK;) {
         const struct cvyi_node *node = &w->net->node[i];
-        if (!w->used[i] || !node->trained || w->first[i] < 0) continue;
+        if (!w->used[i] || !wanted(w, i) || w->first[i] < 0) continue;
         bool want[CVY_MAX_IN];
         int dx[CVY_MAX_IN];
         for (size_t k = 0; k < node->n_in; k++) {
-            want[k] = w->net->node[cvyi_net_source(w->net, node, k)].trained;
+            want[k] = wanted(w, (size_t)cvyi_net_source(w->net, node, k));
             dx[k] = -1;
         }
         int dy = gather(w, i);
         if (w->list->status != CVY_OK) return;
+        if (node->kind == CVYI_NODE_INPUT) result->input_gradient = dy;
+        if (node->kind == CVYI_NODE_INPUT) continue;
         cvyi_operator(w->node[i]->kind)->backward(w->list, w->node[i], &w->low[i], dy, want, dx);
         for (size_t k = node->n_in; k-- > 0;)
             if (want[k]) contribute(w, cvyi_net_source(w->net, node, k), dx[k]);
@@ -230,8 +238,9 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
     result->output = forward(w, output);
     result->input = w->low[0].y;
     result->loss = -1;
+    result->input_gradient = -1;
     if (w->options->training && list->status == CVY_OK) {
-        bool trained = w->net->node[output].trained;
+        bool trained = wanted(w, (size_t)output);
         result->loss = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
         int d_logits = -1;
         if (trained && list->status == CVY_OK)
@@ -245,7 +254,7 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
         cvyi_op_out(op, d_logits);
         result->first_backward_op = list->n_ops;
         if (trained) contribute(w, output, d_logits);
-        backward(w, output);
+        backward(w, output, result);
         for (size_t i = 0; i <= (size_t)output; i++) {
             update(w, w->low[i].weight, w->low[i].d_weight,
                    w->net->node[i].kind == CVYI_NODE_CONV2D);

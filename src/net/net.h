@@ -36,6 +36,7 @@ struct cvyi_linear_options {
     cvy_loss_desc loss;
     cvy_optimizer_desc optimizer; /* checked, its defaults resolved */
     bool fence_updates;           /* something comes between gradients and updates */
+    bool input_gradient;          /* differentiate down to the input */
     bool sums;                    /* gradients have sums: one more STATE of each weight */
 };
 /* What the trainer needs to find in the list. */
@@ -44,6 +45,7 @@ struct cvyi_linear_result {
     int output;               /* logits or the predictor's output */
     int loss;                 /* STATS value: {Σ loss, correct}; -1 in inference */
     size_t loss_op;           /* in training */
+    int input_gradient;       /* value; -1: not asked for, or nothing depends on it */
     size_t first_backward_op; /* ops before it are forward and loss */
 };
 /* Appends the whole program of `output` to an initialised list. Only nodes that `output` depends on

@@ -631,7 +631,7 @@ static enum cvy_status append_fetches(struct cvy_plan *plan, size_t n_values)
 {
     plan->fetch = -1;
     if (plan->options.fetch)
-        CVYI_TRY(append_fetch(plan, plan->options.output, false, &plan->fetch));
+        CVYI_TRY(append_fetch(plan, plan->options.output, plan->options.training, &plan->fetch));
     if (!plan->options.keep_tensors) return CVY_OK;
     plan->tensor = cvyi_alloc_array(plan->ctx, n_values, sizeof *plan->tensor);
     if (!plan->tensor) return CVY_E_NOMEM;

@@ -9,6 +9,7 @@
 
 struct cvyi_param {
     int id;
+    const char *name; /* the program's */
     size_t rank, dims[4], count;
 };
 

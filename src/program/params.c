@@ -39,7 +39,7 @@ static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_
     const struct cvy_value *v = cvy_plan_value(plan, id);
     const struct cvyi_node *node = node_of(net, v->name);
     cvy_shape s = v->shape;
-    struct cvyi_param p = { .id = id, .count = s.n * s.c * s.h * s.w };
+    struct cvyi_param p = { .id = id, .name = v->name, .count = s.n * s.c * s.h * s.w };
     if (!node || node->kind != CVYI_NODE_CONV2D || !has_suffix(v->name, "weight")) {
         p.rank = 1;
         p.dims[0] = p.count;
@@ -54,18 +54,31 @@ static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_
     return p;
 }
 
+/* The gradient of the input, whatever the value is called that came out as it. */
+static struct cvyi_param describe_input(const struct cvy_plan *plan, int id)
+{
+    cvy_shape s = cvy_plan_value(plan, id)->shape;
+    return (struct cvyi_param){ .id = id,
+                                .name = "input",
+                                .rank = 4,
+                                .dims = { s.n, s.c, s.h, s.w },
+                                .count = s.n * s.c * s.h * s.w };
+}
+
 enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan,
                                    const struct cvy_net *net)
 {
     size_t n = 0, n_values = plan->list.n_values;
     params->plan = plan;
-    params->param = cvyi_alloc_array(plan->ctx, n_values, sizeof *params->param);
+    params->param = cvyi_alloc_array(plan->ctx, n_values + 1, sizeof *params->param);
     if (!params->param) return CVY_E_NOMEM;
     for (int kind = 0; kind < CVY_PARAM_KINDS; kind++) {
         params->first[kind] = n;
         for (size_t i = 0; i < n_values; i++)
             if (is_of_kind(&plan->list.value[i], kind))
                 params->param[n++] = describe(plan, net, (int)i);
+        if (kind == CVY_PARAM_GRADIENT && plan->options.training && plan->fetch >= 0)
+            params->param[n++] = describe_input(plan, plan->fetch);
         params->n[kind] = n - params->first[kind];
     }
     return CVY_OK;
@@ -175,10 +188,7 @@ enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_para
         return cvyi_fail(ctx, CVY_E_ARG, "parameter %zu of %zu was asked for", index,
                          params->n[kind]);
     const struct cvyi_param *p = &params->param[params->first[kind] + index];
-    *info = (cvy_param_info){ .name = cvy_plan_value(params->plan, p->id)->name,
-                              .kind = kind,
-                              .rank = p->rank,
-                              .count = p->count };
+    *info = (cvy_param_info){ .name = p->name, .kind = kind, .rank = p->rank, .count = p->count };
     memcpy(info->dims, p->dims, sizeof info->dims);
     return CVY_OK;
 }
@@ -194,7 +204,7 @@ static enum cvy_status find(const struct cvyi_params *params, enum cvy_param_kin
         return cvyi_fail(ctx, CVY_E_ARG, "a parameter needs a kind, a name and an array");
     for (size_t i = 0; i < params->n[kind]; i++) {
         const struct cvyi_param *p = &params->param[params->first[kind] + i];
-        if (strcmp(cvy_plan_value(params->plan, p->id)->name, name) != 0) continue;
+        if (strcmp(p->name, name) != 0) continue;
         if (p->count != count)
             return cvyi_fail(ctx, CVY_E_SHAPE, "%s has %zu elements, the array %zu", name, p->count,
                              count);

@@ -99,7 +99,8 @@ struct cvyi_program_options {
     size_t capacity;
     bool training;
     bool dry_run; /* measure only: no arena, no parameters; it cannot run */
-    bool fetch;   /* leave value `output` as PLAIN float in plan->fetch after a run */
+    /* leave value `output` in plan->fetch after a run, as PLAIN float; in training also PLAIN64 */
+    bool fetch;
     int output;
     /* leave every activation and gradient of one readable after a run, in plan->tensor */
     bool keep_tensors;

@@ -51,7 +51,8 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                           .loss = o->loss,
                                           .optimizer = t->optimizer,
                                           .fence_updates = o->clip_norm > 0 || o->accumulate > 1,
-                                          .sums = o->accumulate > 1 };
+                                          .sums = o->accumulate > 1,
+                                          .input_gradient = o->input_gradient };
     struct cvyi_linear_result result;
     struct cvyi_list list;
     cvyi_list_init(&list, t->ctx);
@@ -75,6 +76,8 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                             .keep_tensors = o->keep_tensors,
                                             .clip_norm = o->clip_norm,
                                             .accumulate = o->accumulate,
+                                            .fetch = result.input_gradient >= 0,
+                                            .output = result.input_gradient,
                                             .keep = &t->loss_value,
                                             .n_keep = 1 };
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
