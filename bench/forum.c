@@ -40,7 +40,7 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
                                           .loss = model_loss(d),
                                           .input = input,
                                           .optimizer = d->optimizer,
-                                          .init = { d->weights, d->biases, p->runs + 1 } };
+                                          .init = model_init(d, p->runs + 1) };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
     if (!status)
         status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);

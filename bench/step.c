@@ -87,7 +87,7 @@ static bool open_step(struct step *p, gb_state *state)
                                           .loss = model_loss(d),
                                           .input = model_input(p->s.model),
                                           .optimizer = optimizer,
-                                          .init = { d->weights, d->biases, 1 } };
+                                          .init = model_init(d, 1) };
     enum cvy_status status = cvy_trainer_create(p->s.net, p->s.logits, &options, &p->s.trainer);
     if (status) {
         bench_skip(p->b, state, status == CVY_E_UNSUPPORTED, cvy_message(p->s.ctx));

@@ -193,11 +193,11 @@ def test_empty_values():
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data') + (('bench',) if HAS_BENCH else ()):
         text = re.sub(r'-\n +', '-', run(command, '--help', code=0).stdout)
         for letter in set(re.findall(r'-([a-z]), --[a-z-]+=', text)):
-            fails(1, f'-{letter}: expected [A-Z]+, found nothing', command, f'-{letter}', '')
+            fails(1, f'-{letter}: expected [A-Z:\[\]]+, found nothing', command, f'-{letter}', '')
         for option in set(re.findall(r'--([a-z][a-z-]*)\[?=', text)):
-            fails(1, f'--{option}: expected [A-Z]+, found nothing', command, f'--{option}=')
+            fails(1, f'--{option}: expected [A-Z:\[\]]+, found nothing', command, f'--{option}=')
             if f'--{option}[=' not in text:
-                fails(1, f'--{option}: expected [A-Z]+, found nothing', command, f'--{option}', '')
+                fails(1, f'--{option}: expected [A-Z:\[\]]+, found nothing', command, f'--{option}', '')
         fails(1, 'an argument is empty', command, '')
     # The names of backends match whole, in an option and in the environment.
     for names in ('native,r', 'native,', ',native', 'n', 'nativ', 'native,,reference', 'reference,refer', ':unfused'):
@@ -494,6 +494,28 @@ def test_optimizers():
     model['defaults']['momentum'] = 0.9
     pathlib.Path('adam.json').write_text(json.dumps(model))
     fails(2, 'unknown key "momentum"', 'train', 'adam.json', *SMALL)
+
+
+def test_first_weights():
+    """How weights start, by option and by model file: what a run starts from, and that it is written down."""
+    common = [*SMALL, '--epochs', 1, '--lr', 0]
+    run('train', 'lenet', *common, '--init', 'constant:0.125', '--init-biases', 'zero', '--out', 'a', code=0)
+    assert json.loads(pathlib.Path('a/config.json').read_text())['init'] == {'weights': 'constant', 'weights_value': 0.125, 'biases': 'zero', 'biases_value': 0}
+    weights = tensors('a/checkpoint.safetensors')[0]
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults']['init'] = {'weights': 'constant', 'weights_value': 0.125, 'biases': 'zero'}
+    pathlib.Path('constant.json').write_text(json.dumps(model))
+    run('train', 'constant.json', *common, '--out', 'b', code=0)
+    assert tensors('b/checkpoint.safetensors')[0] == weights
+    assert set(struct.unpack('<25f', weights['conv1.weight'][:100])) == {0.125}
+    for kind in ('orthogonal', 'truncated_normal:0.02', 'normal:0.1', 'kaiming_normal'):
+        run('train', 'lenet', *common, '--init', kind, '--out', kind.split(':')[0], code=0)
+    run('train', '--resume=orthogonal', '--epochs', 2, code=0)
+    fails(1, 'keeps its settings: leave out --init', 'train', '--resume=orthogonal', '--init', 'zero')
+    fails(1, "--init: expected one of xavier_uniform.*found 'xavier'", 'train', 'lenet', *common, '--init', 'xavier')
+    fails(1, '--init: expected a number', 'train', 'lenet', *common, '--init', 'normal:x')
+    fails(1, 'of weights, zero, has no value', 'train', 'lenet', *common, '--init', 'zero:1')
+    fails(1, 'biases are no matrix', 'train', 'lenet', *common, '--init-biases', 'orthogonal')
 
 
 def test_losses():

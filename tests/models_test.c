@@ -113,7 +113,7 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"optimizer\": \"sdg\"}, " LAYERS,
           "defaults: \"optimizer\": expected one of \"sgd\" \"adam\" \"adamw\", found \"sdg\"" },
         { HEAD "\"defaults\": {\"loss\": \"l1\"}, " LAYERS,
-          "defaults: \"loss\": expected one of \"cross_entropy\", \"mse\", \"bce\", \"hinge\", "
+          "defaults: \"loss\": expected one of \"cross_entropy\" \"mse\" \"bce\" \"hinge\", "
           "found \"l1\"" },
         { HEAD "\"defaults\": {\"margin\": 0}, " LAYERS,
           "defaults: \"margin\": expected a number above 0, found 0" },
@@ -151,11 +151,16 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"init\": {\"gamma\": \"zero\"}}, " LAYERS,
           "defaults: unknown key \"gamma\"" },
         { HEAD "\"defaults\": {\"init\": {\"weights\": \"ones\"}}, " LAYERS,
-          "defaults: \"weights\": expected one of \"xavier_uniform\" \"kaiming_normal\" "
-          "\"torch_default\" \"zero\", found \"ones\"" },
+          "defaults: \"weights\": expected one of \"default\" \"xavier_uniform\" "
+          "\"kaiming_normal\" "
+          "\"torch_default\" \"zero\" \"constant\" \"normal\" \"truncated_normal\" \"orthogonal\", "
+          "found \"ones\"" },
+        { HEAD "\"defaults\": {\"init\": {\"weights_value\": \"1\"}}, " LAYERS,
+          "defaults: \"weights_value\": expected a number, found \"1\"" },
         { HEAD "\"defaults\": {\"init\": {\"biases\": 0}}, " LAYERS,
-          "defaults: \"biases\": expected one of \"xavier_uniform\" \"kaiming_normal\" "
-          "\"torch_default\" \"zero\", found 0" },
+          "defaults: \"biases\": expected one of \"default\" \"xavier_uniform\" \"kaiming_normal\" "
+          "\"torch_default\" \"zero\" \"constant\" \"normal\" \"truncated_normal\" \"orthogonal\", "
+          "found 0" },
 #define DROPS(value, found)                                                                   \
     { HEAD "\"defaults\": {\"lr_drop_epochs\": " value "}, " LAYERS,                          \
       "defaults: \"lr_drop_epochs\": expected at most 16 increasing epoch numbers from 1 to " \
@@ -315,7 +320,7 @@ static void values(void **state)
     assert_true(d->batch == 3 && d->epochs == 10 && d->optimizer.lr == 0.1 &&
                 d->optimizer.momentum == 0.5 && d->optimizer.nesterov && !d->optimizer.decay_all);
     assert_true(d->drops == 16 && d->drop_epochs[0] == 1 && d->drop_epochs[15] == 1048576);
-    assert_true(d->weights == CVY_INIT_KAIMING_NORMAL && d->biases == CVY_INIT_ZERO);
+    assert_true(d->init.weights == CVY_INIT_KAIMING_NORMAL && d->init.biases == CVY_INIT_ZERO);
     assert_non_null(strstr(model->json, "0.30000000000000004")); /* 15 digits would not do */
     if (parse(model->json, NULL, &again)) fail_msg("%s", error);
     assert_true(again->mean[0] == model->mean[0]);

@@ -76,18 +76,32 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_net_node(const cvy_net *net, size_t in
 CVY_API cvy_tensor cvy_net_tensor(const cvy_net *net, size_t index);
 
 /* How a net's parameters start. Weights by `weights`, biases by `biases`; gamma 1, beta 0, running
- * mean 0, var 1. */
+ * mean 0, var 1. fan_in is what an output sums over, ic/groups*kh*kw, fan_out oc*kh*kw, of a linear
+ * layer its inputs and outputs; a bias goes by its weight's. v is the value; 0 means 1, but 0 for
+ * CONSTANT. All of them are functions of the seed and of the parameter's place in the net. */
 enum cvy_init {
-    CVY_INIT_XAVIER_UNIFORM = 0, /* U(+-sqrt(6 / (fan_in + fan_out))), Glorot & Bengio 2010 */
-    CVY_INIT_KAIMING_NORMAL,     /* N(0, 2 / fan_in), He et al. 2015 */
-    CVY_INIT_TORCH_DEFAULT,      /* U(+-1 / sqrt(fan_in)) */
-    CVY_INIT_ZERO
+    CVY_INIT_DEFAULT = 0,    /* XAVIER_UNIFORM for weights, TORCH_DEFAULT for biases */
+    CVY_INIT_XAVIER_UNIFORM, /* U(+-sqrt(6 / (fan_in + fan_out))), Glorot & Bengio 2010 */
+    CVY_INIT_KAIMING_NORMAL, /* N(0, 2 / fan_in), He et al. 2015 */
+    CVY_INIT_TORCH_DEFAULT,  /* U(+-1 / sqrt(fan_in)) */
+    CVY_INIT_ZERO,
+    CVY_INIT_CONSTANT,         /* v */
+    CVY_INIT_NORMAL,           /* N(0, v^2) */
+    CVY_INIT_TRUNCATED_NORMAL, /* the same, drawn again where it is beyond 2 v */
+    /* v times orthonormal rows of the matrix [oc][ic/groups*kh*kw], columns where it has more rows;
+     * Saxe et al. 2014. Not for biases. Takes oc^2 * ic*kh*kw steps */
+    CVY_INIT_ORTHOGONAL,
+    CVY_INITS
 };
 typedef struct cvy_init_desc {
-    enum cvy_init weights; /* default Xavier uniform */
-    enum cvy_init biases;  /* XAVIER_UNIFORM (0) here means CVY_INIT_TORCH_DEFAULT */
+    enum cvy_init weights, biases;
     uint64_t seed;
+    double weights_value, biases_value; /* 0 for kinds that have none */
 } cvy_init_desc;
+/* The name of an initialiser, "xavier_uniform", NULL past the last; and the one of a name (false:
+ * unknown name, *init untouched). */
+CVY_API const char *cvy_init_name(enum cvy_init init);
+CVY_API bool cvy_init_from_name(const char *name, enum cvy_init *init);
 
 #ifdef __cplusplus
 }

@@ -80,7 +80,7 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
                                           .loss = model_loss(d),
                                           .input = model_input(s->model),
                                           .optimizer = optimizer,
-                                          .init = { d->weights, d->biases, 1 } };
+                                          .init = model_init(d, 1) };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     return status ? cli_fail(cli_code_cvy(status), "%s: %s", side->name, cvy_message(s->ctx))
                   : CLI_OK;

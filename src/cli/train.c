@@ -35,7 +35,9 @@ enum {
     KEY_CLIP_NORM,
     KEY_ACCUMULATE,
     KEY_EVAL_EVERY,
-    KEY_SAVE_EVERY
+    KEY_SAVE_EVERY,
+    KEY_INIT,
+    KEY_INIT_BIASES
 };
 
 struct options {
@@ -46,6 +48,7 @@ struct options {
     size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
     struct cli_optimizer optimizer;
     struct cli_loss loss;
+    cvy_init_desc init; /* of what is not DEFAULT */
     bool seeded, clipping;
     uint64_t seed;
     double clip_norm;
@@ -75,6 +78,14 @@ static const struct argp_option options[] = {
       "steps to an update, which is by the mean of their gradients (default 1)", 0 },
     { "seed", KEY_SEED, "N", 0,
       "of the first weights, the order of the images and dropout (default 1)", 0 },
+    { "init", KEY_INIT, "KIND[:X]", 0,
+      "how weights start: xavier_uniform (default), kaiming_normal, torch_default, zero, constant, "
+      "normal, truncated_normal, orthogonal; X: the constant, the standard deviation, or the "
+      "length "
+      "of a row (1)",
+      0 },
+    { "init-biases", KEY_INIT_BIASES, "KIND[:X]", 0, "the same of biases (default torch_default)",
+      0 },
     { .doc = "The run:" },
     { "out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0 },
     { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
@@ -89,6 +100,18 @@ static const struct argp_option options[] = {
     { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
     { 0 }
 };
+
+/* "normal:0.01" */
+static void parse_init(const struct argp_state *state, const char *option, const char *arg,
+                       enum cvy_init *init, double *value)
+{
+    const char *names[CVY_INITS] = { NULL }, *colon = strchr(arg, ':');
+    char word[64];
+    for (int k = 1; k < CVY_INITS; k++) names[k - 1] = cvy_init_name((enum cvy_init)k);
+    snprintf(word, sizeof word, "%.*s", colon ? (int)(colon - arg) : 63, arg);
+    *value = colon ? cli_real(state, option, colon + 1, -1e30, 1e30) : 0;
+    (void)cvy_init_from_name(cli_choice(state, option, word, names), init);
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -126,6 +149,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_ACCUMULATE:
         o->accumulate = cli_integer(state, fixed = "accumulate", arg, 1, 1 << 20);
+        break;
+    case KEY_INIT:
+        parse_init(state, fixed = "init", arg, &o->init.weights, &o->init.weights_value);
+        break;
+    case KEY_INIT_BIASES:
+        parse_init(state, fixed = "init-biases", arg, &o->init.biases, &o->init.biases_value);
         break;
     case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
     case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
@@ -216,6 +245,7 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     json_object_set_new(json, "accumulate", json_integer((json_int_t)d->accumulate));
     cli_optimizer_save(&d->optimizer, json);
     model_loss_write(d, json);
+    model_init_write(&d->init, json);
     return json;
 }
 
@@ -226,6 +256,13 @@ static bool seed_from(const char *text, uint64_t *seed)
     errno = 0;
     *seed = strtoull(text, &end, 10);
     return *text >= '0' && *text <= '9' && !*end && !errno;
+}
+
+/* Runs from before it was written down have their model's. */
+static bool init_restore(cvy_init_desc *init, const json_t *json)
+{
+    const json_t *found = json_object_get(json, "init");
+    return !found || model_init_read(init, found);
 }
 
 /* The settings of the run that is resumed, from its checkpoint. */
@@ -242,7 +279,8 @@ static int config_restore(struct config *c, const struct cli_session *s)
                      "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs, "batch",
                      &batch, "lr_drop_epochs", &drops, "lr_drop_factor", &d->drop_factor, "seed",
                      &seed, "eval_every", &eval_every, "save_every", &save_every) &&
-        cli_optimizer_restore(&d->optimizer, json) && cli_loss_restore(d, json);
+        cli_optimizer_restore(&d->optimizer, json) && cli_loss_restore(d, json) &&
+        init_restore(&d->init, json);
     json_int_t accumulate = 1;
     d->clip_norm = 0; /* runs of an older convoy do not say it */
     good = good &&
@@ -278,6 +316,14 @@ static int config_apply(struct config *c, const struct options *o)
     if (o->accumulate) d->accumulate = o->accumulate;
     if (o->eval_every) c->eval_every = o->eval_every;
     if (o->save_every) c->save_every = o->save_every - 1;
+    if (o->init.weights) {
+        d->init.weights = o->init.weights;
+        d->init.weights_value = o->init.weights_value;
+    }
+    if (o->init.biases) {
+        d->init.biases = o->init.biases;
+        d->init.biases_value = o->init.biases_value;
+    }
     cli_loss_apply(&o->loss, d);
     return cli_optimizer_apply(&o->optimizer, &d->optimizer);
 }
@@ -618,7 +664,7 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
                                           .optimizer = c->d.optimizer,
                                           .clip_norm = c->d.clip_norm,
                                           .accumulate = c->d.accumulate,
-                                          .init = { c->d.weights, c->d.biases, c->seed } };
+                                          .init = model_init(&c->d, c->seed) };
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     if (!status)

@@ -70,8 +70,6 @@ struct layer_type {
 static const char *const var_names[] = { "unbiased", "biased", NULL };
 static const char *const pool_names[] = { "max", "avg", NULL };
 static const char *const tie_names[] = { "first", "all", "split", NULL };
-static const char *const init_names[] = { "xavier_uniform", "kaiming_normal", "torch_default",
-                                          "zero", NULL };
 
 #define AT(member) offsetof(union desc, member)
 static const struct field conv2d_fields[] = {
@@ -222,11 +220,6 @@ static const struct field default_fields[] = {
     { "clip_norm", REAL, false, DAT(clip_norm), 0, 1e30, NULL },
     { "accumulate", SIZE, false, DAT(accumulate), 1, 1 << 20, NULL },
     { "lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL },
-    { NULL, SIZE, false, 0, 0, 0, NULL }
-};
-static const struct field init_fields[] = {
-    { "weights", CHOICE, false, DAT(weights), 0, 0, init_names },
-    { "biases", CHOICE, false, DAT(biases), 0, 0, init_names },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 
@@ -534,6 +527,23 @@ cvy_loss_desc model_loss(const struct model_defaults *d)
     return loss;
 }
 
+/* one of "a" "b" …, of a list that ends with NULL. */
+static const char *one_of(const char *(*name)(int k))
+{
+    static char text[256];
+    strcpy(text, "one of");
+    for (int k = 0; name(k); k++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), " \"%s\"", name(k));
+    return text;
+}
+static const char *optimizer_name(int k)
+{
+    const cvy_optimizer_info *info = cvy_optimizer_describe((enum cvy_optimizer_kind)k);
+    return info ? info->name : NULL;
+}
+static const char *loss_name(int k) { return cvy_loss_name((enum cvy_loss_kind)k); }
+static const char *init_name(int k) { return cvy_init_name((enum cvy_init)k); }
+
 static bool read_class_weights(struct model_defaults *d, const json_t *value)
 {
     size_t n = json_array_size(value);
@@ -552,7 +562,7 @@ const char *model_loss_read(struct model_defaults *d, const char *key, const jso
     double number = json_number_value(value);
     if (!strcmp(key, "loss")) {
         if (cvy_loss_from_name(json_string_value(value), &d->loss.kind)) return NULL;
-        return "one of \"cross_entropy\", \"mse\", \"bce\", \"hinge\"";
+        return one_of(loss_name);
     }
     if (!strcmp(key, "label_smoothing")) {
         d->loss.label_smoothing = number;
@@ -592,14 +602,8 @@ static enum model_status read_optimizer(const struct reader *r, const json_t *na
                                         cvy_optimizer_desc *desc)
 {
     enum cvy_optimizer_kind kind = CVY_SGD;
-    const cvy_optimizer_info *info;
-    if (name && !cvy_optimizer_from_name(json_string_value(name), &kind)) {
-        char expected[160] = "one of";
-        for (int k = 0; (info = cvy_optimizer_describe((enum cvy_optimizer_kind)k)); k++)
-            snprintf(expected + strlen(expected), sizeof expected - strlen(expected), " \"%s\"",
-                     info->name);
-        return wrong(r, "optimizer", expected, name);
-    }
+    if (name && !cvy_optimizer_from_name(json_string_value(name), &kind))
+        return wrong(r, "optimizer", one_of(optimizer_name), name);
     cvy_optimizer_usual(kind, desc);
     return MODEL_OK;
 }
@@ -617,14 +621,58 @@ static enum model_status read_hyper(const struct reader *r, const cvy_hyper_info
     return status;
 }
 
+/* Reads a key of "init". As model_loss_read. */
+static const char *init_read(cvy_init_desc *init, const char *key, const json_t *value)
+{
+    const bool biases = !strncmp(key, "biases", 6);
+    if (!strcmp(key, "weights") || !strcmp(key, "biases")) {
+        if (cvy_init_from_name(json_string_value(value), biases ? &init->biases : &init->weights))
+            return NULL;
+        return one_of(init_name);
+    }
+    if (!strcmp(key, "weights_value") || !strcmp(key, "biases_value")) {
+        *(biases ? &init->biases_value : &init->weights_value) = json_number_value(value);
+        return is_number(value) ? NULL : "a number";
+    }
+    return "";
+}
+
+bool model_init_read(cvy_init_desc *init, const json_t *json)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)json, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+        if (init_read(init, key, value)) return false;
+    }
+    return is(json, JSON_OBJECT);
+}
+
+void model_init_write(const cvy_init_desc *init, json_t *json)
+{
+    json_object_set_new(json, "init",
+                        json_pack("{s:s, s:f, s:s, s:f}", "weights", cvy_init_name(init->weights),
+                                  "weights_value", init->weights_value, "biases",
+                                  cvy_init_name(init->biases), "biases_value", init->biases_value));
+}
+
+static enum model_status read_init(const struct reader *r, const json_t *json, cvy_init_desc *init)
+{
+    const char *key;
+    json_t *value;
+    if (!is(json, JSON_OBJECT)) return wrong(r, "init", "an object", json);
+    json_object_foreach((json_t *)json, key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+        const char *expected = init_read(init, key, value);
+        if (expected) return *expected ? wrong(r, key, expected, value) : unknown_key(r, key);
+    }
+    return MODEL_OK;
+}
+
 static enum model_status read_defaults(struct reader *r, const json_t *json,
                                        struct model_defaults *d)
 {
-    *d = (struct model_defaults){ .batch = 64,
-                                  .epochs = 10,
-                                  .accumulate = 1,
-                                  .drop_factor = 0.1,
-                                  .biases = CVY_INIT_TORCH_DEFAULT };
+    *d = (struct model_defaults){ .batch = 64, .epochs = 10, .accumulate = 1, .drop_factor = 0.1 };
     if (json && !is(json, JSON_OBJECT)) return wrong(r, "defaults", "an object", json);
     strcpy(r->place, "defaults");
     enum model_status optimizer =
@@ -651,17 +699,8 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
             if (!model_drops(value, d))
                 return wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576",
                              value);
-        } else if (!strcmp(key, "init") && is(value, JSON_OBJECT)) {
-            const char *k;
-            json_t *v;
-            json_object_foreach(value, k, v)
-            { /* GCOVR_EXCL_BR_LINE: a key has a value */
-                f = find_field(init_fields, k);
-                if (!f) return unknown_key(r, k);
-                if ((status = read_field(r, f, v, d))) return status;
-            }
         } else if (!strcmp(key, "init")) {
-            status = wrong(r, "init", "an object", value);
+            status = read_init(r, value, &d->init);
         } else {
             status = unknown_key(r, key);
         }

@@ -43,8 +43,8 @@ struct model_defaults {
     size_t drop_epochs[MODEL_DROPS], drops;
     /* "lr_drop_factor": ... lr is multiplied once more by this */
     double drop_factor;
-    /* "init": {"weights": "xavier_uniform", "biases": "torch_default"} */
-    enum cvy_init weights, biases;
+    /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */
+    cvy_init_desc init;
 };
 
 /* Overrides; NULL leaves the model as it is. */
@@ -93,6 +93,16 @@ cvy_loss_desc model_loss(const struct model_defaults *d);
 const char *model_loss_read(struct model_defaults *d, const char *key, const json_t *value);
 /* Writes the loss under the same keys. */
 void model_loss_write(const struct model_defaults *d, json_t *json);
+/* How parameters start: reads the object "init"; writes it into json. */
+bool model_init_read(cvy_init_desc *init, const json_t *json);
+void model_init_write(const cvy_init_desc *init, json_t *json);
+/* That with a seed. */
+static inline cvy_init_desc model_init(const struct model_defaults *d, uint64_t seed)
+{
+    cvy_init_desc init = d->init;
+    init.seed = seed;
+    return init;
+}
 /* The value of "lr_drop_epochs"; false: it is not an array of at most MODEL_DROPS increasing epochs
  * from 1 to 2^20. */
 bool model_drops(const json_t *value, struct model_defaults *d);

@@ -146,6 +146,20 @@ enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *desc);
 /* How much a label counts: 0: what it labels takes no part. */
 double cvyi_loss_weight(const cvy_loss_desc *desc, long label);
 
+/* How a parameter starts (initializers.c): open, any elements in [0, rows * cols), close. */
+struct cvyi_start {
+    enum cvy_init init; /* not DEFAULT */
+    double value, fan_in, fan_out;
+    uint64_t seed;
+    uint32_t stream;
+    size_t rows, cols;
+    double *matrix; /* its own */
+};
+enum cvy_status cvyi_init_check(struct cvy_context *ctx, const cvy_init_desc *desc);
+enum cvy_status cvyi_start_open(struct cvy_context *ctx, struct cvyi_start *start);
+double cvyi_start_element(const struct cvyi_start *start, size_t e);
+void cvyi_start_close(struct cvy_context *ctx, struct cvyi_start *start);
+
 /* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0
  * for rows). */
 const char *cvyi_op_kind_name(enum cvy_op_kind kind);

@@ -1,10 +1,8 @@
 /* Parameters by name: their shapes as users see them, how they start, reading and writing them.
  * Knows the net's layers by name and the two plain layouts that parameters have; must not know how
  * they are used. */
-#include <math.h>
 #include <string.h>
 
-#include "base/random.h"
 #include "program/model.h"
 
 static bool is_of_kind(const struct cvy_value *v, int kind)
@@ -91,33 +89,6 @@ void cvyi_params_destroy(struct cvyi_params *params)
 
 /* --------------------------------------------------------------------------------- first values */
 
-struct filling {
-    enum cvy_init rule;
-    double fan_in, fan_out;
-    uint64_t seed;
-    uint32_t stream;
-};
-
-static double gauss(uint64_t a, uint64_t b) /* Box and Muller 1958; (0, 1] under the logarithm */
-{
-    const double two_pi = 6.283185307179586;
-    return sqrt(-2 * log(((double)(a >> 32) + 1) * 0x1p-32)) *
-           cos(two_pi * ((double)(b >> 32) * 0x1p-32));
-}
-
-/* Element e depends on (seed, stream, e) alone. */
-static double drawn(const struct filling *f, size_t e)
-{
-    philox4x64_ctr_t r = cvyi_random(f->seed, CVYI_RANDOM_INIT, f->stream, e, 0, 0);
-    double u = 2.0 * (double)cvyi_uniform(r.v[0]) - 1.0;
-    switch (f->rule) {
-    case CVY_INIT_XAVIER_UNIFORM: return u * sqrt(6.0 / (f->fan_in + f->fan_out));
-    case CVY_INIT_KAIMING_NORMAL: return gauss(r.v[0], r.v[1]) * sqrt(2.0 / f->fan_in);
-    case CVY_INIT_TORCH_DEFAULT: return u / sqrt(f->fan_in);
-    default: return 0;
-    }
-}
-
 static void put(const struct cvy_plan *plan, int id, size_t e, double x)
 {
     if (cvy_plan_value(plan, id)->layout == CVY_LAYOUT_PLAIN64)
@@ -126,14 +97,14 @@ static void put(const struct cvy_plan *plan, int id, size_t e, double x)
     else ((float *)plan->buf[id])[e] = (float)x;
 }
 
-static void fill(const struct cvyi_params *params, const struct cvyi_param *p,
-                 const struct filling *f, double constant)
+static void fill(const struct cvyi_params *params, const struct cvyi_param *p, double constant)
 {
-    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, f ? drawn(f, e) : constant);
+    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, constant);
 }
 
-static void init_conv(const struct cvyi_params *params, const struct cvyi_param *p,
-                      const struct cvyi_node *node, const cvy_init_desc *init, uint32_t stream)
+static enum cvy_status init_conv(const struct cvyi_params *params, const struct cvyi_param *p,
+                                 const struct cvyi_node *node, const cvy_init_desc *init,
+                                 uint32_t stream)
 {
     const struct cvy_value *v = cvy_plan_value(params->plan, p->id);
     char weight[256];
@@ -143,34 +114,39 @@ static void init_conv(const struct cvyi_params *params, const struct cvyi_param 
         int id = cvyi_program_find(params->plan, CVY_ROLE_WEIGHT, weight);
         if (id >= 0) w = cvy_plan_value(params->plan, id);
     }
-    struct filling f = { .rule = init->weights, .seed = init->seed, .stream = stream };
-    f.fan_in = (double)w->shape.c * (double)w->shape.h * (double)w->shape.w;
-    f.fan_out = (double)w->shape.n * (node->linear ? 1.0 : (double)w->shape.h * (double)w->shape.w);
-    if (w != v)
-        f.rule = init->biases == CVY_INIT_XAVIER_UNIFORM ? CVY_INIT_TORCH_DEFAULT : init->biases;
-    fill(params, p, &f, 0);
+    struct cvyi_start s = { .init = w == v ? init->weights : init->biases,
+                            .value = w == v ? init->weights_value : init->biases_value,
+                            .seed = init->seed,
+                            .stream = stream };
+    if (s.init == CVY_INIT_DEFAULT)
+        s.init = w == v ? CVY_INIT_XAVIER_UNIFORM : CVY_INIT_TORCH_DEFAULT;
+    s.rows = v->shape.n;
+    s.cols = s.rows ? p->count / s.rows : 0;
+    s.fan_in = (double)w->shape.c * (double)w->shape.h * (double)w->shape.w;
+    s.fan_out = (double)w->shape.n * (node->linear ? 1.0 : (double)w->shape.h * (double)w->shape.w);
+    CVYI_TRY(cvyi_start_open(params->plan->ctx, &s));
+    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, cvyi_start_element(&s, e));
+    cvyi_start_close(params->plan->ctx, &s);
+    return CVY_OK;
 }
 
 enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net,
                                  const cvy_init_desc *init)
 {
-    struct cvy_context *ctx = params->plan->ctx;
-    if ((unsigned)init->weights > CVY_INIT_ZERO || (unsigned)init->biases > CVY_INIT_ZERO)
-        return cvyi_fail(ctx, CVY_E_ARG, "initialisation %d, %d is not one of enum cvy_init",
-                         (int)init->weights, (int)init->biases);
+    CVYI_TRY(cvyi_init_check(params->plan->ctx, init));
     for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_RUNNING; kind++)
         for (size_t i = 0; i < params->n[kind]; i++) {
             const struct cvyi_param *p = &params->param[params->first[kind] + i];
             const char *name = cvy_plan_value(params->plan, p->id)->name;
             const struct cvyi_node *node = node_of(net, name);
             if (!node || node->kind == CVYI_NODE_CONV2D) {
-                if (node) init_conv(params, p, node, init, (uint32_t)i);
+                if (node) CVYI_TRY(init_conv(params, p, node, init, (uint32_t)i));
             } else if (node->kind == CVYI_NODE_PRELU) {
-                fill(params, p, NULL, node->u.prelu.init);
+                fill(params, p, node->u.prelu.init);
             } else {
                 bool zero = node->kind == CVYI_NODE_BATCH_NORM && node->u.bn.zero_init;
                 bool one = has_suffix(name, "weight") || (has_suffix(name, "running_var") && !zero);
-                fill(params, p, NULL, one ? 1 : 0);
+                fill(params, p, one ? 1 : 0);
             }
         }
     return cvyi_program_refresh(params->plan, -1);
