@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 3
+#define CVY_BACKEND_ABI 4
 
 /* --------------------------------------------------------------------------------------- values */
 
