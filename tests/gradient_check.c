@@ -109,7 +109,8 @@ static cvy_tensor op_batch_norm(struct build *b, cvy_tensor x)
                           &(cvy_batch_norm_desc){ .eps = maybe(b) ? 1e-12 : 0.05,
                                                   .momentum = maybe(b) ? 0.4 : 0,
                                                   .running_var = maybe(b) ? CVY_BN_VAR_BIASED : 0,
-                                                  .no_affine = check_below(b->r, 4) == 0 });
+                                                  .no_gamma = check_below(b->r, 4) == 0,
+                                                  .no_beta = check_below(b->r, 4) == 0 });
 }
 static cvy_tensor op_batch_norm_features(struct build *b, cvy_tensor x)
 {
@@ -117,8 +118,9 @@ static cvy_tensor op_batch_norm_features(struct build *b, cvy_tensor x)
 }
 static cvy_tensor op_batch_norm_frozen(struct build *b, cvy_tensor x)
 {
-    return cvy_batch_norm(b->net, x, name_of(b),
-                          &(cvy_batch_norm_desc){ .frozen = true, .no_affine = maybe(b) });
+    return cvy_batch_norm(
+        b->net, x, name_of(b),
+        &(cvy_batch_norm_desc){ .frozen = true, .no_gamma = maybe(b), .no_beta = maybe(b) });
 }
 
 #define OP_ACT(NAME, name, ...) \

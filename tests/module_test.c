@@ -74,8 +74,8 @@ static void long_searches_are_told(void **state)
 static void other_versions_are_refused(void **state)
 {
     (void)state;
-    refused("old", CVY_E_BACKEND, "version 1 of the contract", "the newer version 4");
-    refused("new", CVY_E_BACKEND, "version 1000 of the contract", "the older version 4");
+    refused("old", CVY_E_BACKEND, "version 1 of the contract", "the newer version 5");
+    refused("new", CVY_E_BACKEND, "version 1000 of the contract", "the older version 5");
     refused("newer", CVY_E_BACKEND, "version 1000 of the contract", "convoy-newer.so");
     refused("hybrid", CVY_E_BACKEND, "cvy_plan_of_tomorrow", "build the two from one release");
 }

@@ -188,6 +188,27 @@ static void batch_norm_forward(void **state)
     bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .no_affine = true }, CVY_FORWARD,
                (cvy_op_args){ .dst = y });
     WANT(y, -1, -1. / 3, -1, -1. / 3, 1. / 3, 1, 1. / 3, 1);
+    /* one of the two alone */
+    bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .no_beta = true }, CVY_FORWARD,
+               (cvy_op_args){ .weights = gamma, .dst = y });
+    WANT(y, -3, -1, -6, -2, 1, 3, 2, 6);
+    bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .no_gamma = true }, CVY_FORWARD,
+               (cvy_op_args){ .bias = beta, .dst = y });
+    WANT(y, 0, 2. / 3, -2, -4. / 3, 4. / 3, 2, -2. / 3, 0);
+    /* cumulative: the first batch is all there is, the fourth a quarter */
+    for (uint64_t step = 0; step < 4; step += 3) {
+        rm[0] = 8, rm[1] = -2, rv[0] = 1, rv[1] = 2;
+        cvy_op_args at = all;
+        at.step = step;
+        bn_forward(&(cvy_batch_norm_desc){ .cumulative = true }, CVY_FORWARD, at);
+        if (step == 0) {
+            PAIR(rm, 4, 1);
+            PAIR(rv, 20. / 3, 20. / 3);
+        } else {
+            PAIR(rm, 7, -1.25);
+            PAIR(rv, 0.75 + 5. / 3, 1.5 + 5. / 3);
+        }
+    }
     /* by the running statistics, which stay */
     for (int frozen = 0; frozen < 2; frozen++) {
         rm[0] = 2, rm[1] = 1, rv[0] = 5, rv[1] = 12;
@@ -211,7 +232,7 @@ static void bn_backward(const cvy_batch_norm_desc *d, float mean[2], float var[2
     ok(cvy_op_batch_norm(ctx, d, BN, CVY_BACKWARD_DATA, &op));
     run_it(&op, (cvy_op_args){ .src = BN_X,
                                .diff_dst = BN_DY,
-                               .weights = d->no_affine ? NULL : IN(3, 6),
+                               .weights = d->no_affine || d->no_gamma ? NULL : IN(3, 6),
                                .mean = mean,
                                .var = var,
                                .diff_src = blank(dx),
@@ -235,6 +256,12 @@ static void batch_norm_backward(void **state)
          -1.07331209, 2.1466215);
     bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .no_affine = true }, mean, var, dx, NULL, NULL);
     WANT(dx, 0, -4. / 9, 4. / 9, -14. / 27, 4. / 9, 0, -4. / 27, 2. / 9);
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .no_beta = true }, mean, var, dx, dg, NULL);
+    WANT(dx, 0, -4. / 3, 8. / 3, -28. / 9, 4. / 3, 0, -8. / 9, 4. / 3);
+    WANT(dg, 2, -2. / 3);
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .no_gamma = true }, mean, var, dx, NULL, db);
+    WANT(dx, 0, -4. / 9, 4. / 9, -14. / 27, 4. / 9, 0, -4. / 27, 2. / 9);
+    WANT(db, 6, 2);
     bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true }, rm, rv, dx, dg, db);
     WANT(dx, 1, 0, 3, -1.5, 3, 2, 0, 1.5);
     WANT(dg, 6, -0.5);

@@ -422,6 +422,8 @@ static bool draw_bn(struct parity *p)
                                    .momentum = momentum[check_below(&p->r, 3)],
                                    .running_var = (enum cvy_bn_var)maybe(p),
                                    .no_affine = seldom(p),
+                                   .no_gamma = seldom(p),
+                                   .no_beta = seldom(p),
                                    .frozen = seldom(p) };
     bool infer = c->pass == CVY_FORWARD_INFER || c->bn.frozen;
     return infer || c->src.n * c->src.h * c->src.w > 1;
@@ -544,7 +546,8 @@ static void case_bn(struct parity *p)
         for (size_t i = 0; i < nx; i++)
             if (i / plane % ch == k) x[i] = x[i] * scale + shift;
     }
-    if (!c->bn.no_affine) gamma = filled(p, ch), beta = filled(p, ch);
+    if (!c->bn.no_affine && !c->bn.no_gamma) gamma = filled(p, ch);
+    if (!c->bn.no_affine && !c->bn.no_beta) beta = filled(p, ch);
     if (backward) dy = filled(p, nx);
 
     static struct bn_facts f; /* large; written anew in every case */

@@ -86,12 +86,14 @@ static cvy_tensor activation(struct builder *b, cvy_tensor x)
 static cvy_tensor norm(struct builder *b, cvy_tensor x)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
-    cvy_batch_norm_desc d = { .no_affine = chance(&b->r, 15),
+    cvy_batch_norm_desc d = { .no_gamma = chance(&b->r, 20),
+                              .no_beta = chance(&b->r, 20),
                               .frozen = chance(&b->r, 15),
                               .running_var =
                                   chance(&b->r, 30) ? CVY_BN_VAR_BIASED : CVY_BN_VAR_UNBIASED,
                               .eps = chance(&b->r, 30) ? 1e-3 : 0,
                               .momentum = chance(&b->r, 30) ? 0.3 : 0 };
+    d.cumulative = d.momentum == 0 && chance(&b->r, 30);
     /* over a handful of numbers the variance may be next to nothing */
     if (s.h * s.w < 4) d.eps = b->small ? 0.1 : 1e-2;
     return cvy_batch_norm(b->net, x, name(b, "bn"), &d);
@@ -346,7 +348,9 @@ static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *t,
     /* A gradient may be zero but for rounding (in front of a batch norm): it is measured by the
      * others. */
     for (size_t g = first; g < r->n_groups; g++)
-        r->group[g].scale = kind == CVY_PARAM_RUNNING ? 0 : largest;
+        /* a mean behind a batch norm without beta, or the cumulative variance of a constant
+         * channel, is 0 but for rounding */
+        r->group[g].scale = kind == CVY_PARAM_RUNNING ? 0.03 : largest;
 }
 
 /* Weights nudged; running statistics from anywhere. The same numbers for every backend. */

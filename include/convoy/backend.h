@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 4
+#define CVY_BACKEND_ABI 5
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -195,6 +195,11 @@ struct cvy_run {
     uint64_t seed, step;
     struct cvy_plan *plan; /* whose run it is, for cvy_run_fail */
 };
+/* How much the batch of this step weighs in a batch norm's running statistics. */
+static inline double cvy_run_bn_weight(const struct cvy_run *run, const cvy_batch_norm_desc *desc)
+{
+    return desc->cumulative ? 1 / ((double)run->step + 1) : desc->momentum;
+}
 /* From a phase that is alone, or a refresh: the step ends with this status and message instead of
  * going on. */
 CVY_API void cvy_run_fail(const struct cvy_run *run, enum cvy_status status, const char *format,

@@ -84,9 +84,13 @@ typedef struct cvy_batch_norm_desc {
     double eps;                  /* inside the root, FLT_MIN or more; 0 means 1e-5 */
     double momentum;             /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
     enum cvy_bn_var running_var; /* which variance the running statistics store; m/(m-1) or 1 */
-    bool no_affine;              /* gamma = 1, beta = 0, not trained */
-    bool frozen;                 /* training uses and keeps the running statistics */
-    bool zero_init;              /* running_var starts at 0 instead of 1 */
+    bool no_affine;              /* neither gamma nor beta */
+    bool no_gamma, no_beta;      /* gamma = 1, beta = 0, not trained */
+    /* running statistics are the average over all batches: the batch of step t (from 0) weighs
+     * 1 / (t + 1); PyTorch's momentum None. No momentum then */
+    bool cumulative;
+    bool frozen;    /* training uses and keeps the running statistics */
+    bool zero_init; /* running_var starts at 0 instead of 1 */
 } cvy_batch_norm_desc;
 
 /* Beyond the well-known (docs/numerics.md says what becomes of special values):

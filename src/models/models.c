@@ -93,6 +93,9 @@ static const struct field batch_norm_fields[] = {
     { "momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL },
     { "running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, var_names },
     { "affine", NOT, false, AT(batch_norm.no_affine), 0, 0, NULL },
+    { "gamma", NOT, false, AT(batch_norm.no_gamma), 0, 0, NULL },
+    { "beta", NOT, false, AT(batch_norm.no_beta), 0, 0, NULL },
+    { "cumulative", BOOL, false, AT(batch_norm.cumulative), 0, 0, NULL },
     { "frozen", BOOL, false, AT(batch_norm.frozen), 0, 0, NULL },
     { "zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }

@@ -9,7 +9,13 @@ enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
 {
     if (!name) name = "op";
     if (d->eps == 0) d->eps = 1e-5;
+    if (d->cumulative && d->momentum != 0)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "batch_norm '%s': momentum is %g, but cumulative statistics have none",
+                         name, d->momentum);
     if (d->momentum == 0) d->momentum = 0.1;
+    if (d->no_affine) d->no_gamma = d->no_beta = true;
+    d->no_affine = d->no_gamma && d->no_beta;
     CVYI_TRY(cvyi_shape_check(ctx, "batch_norm", name, x));
     /* below FLT_MIN a channel without variance would be divided by zero */
     if (!(d->eps >= (double)FLT_MIN && d->eps <= (double)FLT_MAX))
@@ -37,17 +43,17 @@ static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, co
 
 static size_t parameters(const struct cvyi_node *node, const cvy_shape *in)
 {
-    return node->u.bn.no_affine ? 0 : 2 * in[0].c;
+    return ((size_t)!node->u.bn.no_gamma + (size_t)!node->u.bn.no_beta) * in[0].c;
 }
 
 static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
                    struct cvyi_lowered *low)
 {
     cvy_shape c = { 1, in[0].c, 1, 1 };
-    if (!node->u.bn.no_affine) {
+    if (!node->u.bn.no_gamma)
         low->weight = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.weight", node->name);
+    if (!node->u.bn.no_beta)
         low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.bias", node->name);
-    }
     low->running_mean = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_mean", node->name);
     low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
 }

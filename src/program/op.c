@@ -186,8 +186,8 @@ static void batch_norm_forward(struct build *b, const cvy_batch_norm_desc *d, bo
 {
     cvy_shape cs = { 1, b->op->src.c, 1, 1 };
     int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, src);
-    int gamma = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
-    int beta = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, bias);
+    int gamma = d->no_gamma ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
+    int beta = d->no_beta ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, bias);
     int y = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, dst);
     int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"),
         rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
@@ -217,9 +217,9 @@ static void batch_norm_backward(struct build *b, const cvy_batch_norm_desc *d)
     cvy_shape cs = { 1, b->op->src.c, 1, 1 }, ss = { 2, b->op->src.c, 1, 1 };
     int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, src),
         dy = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, diff_dst);
-    int gamma = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
-    int dgamma = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_weights);
-    int dbeta = d->no_affine ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_bias);
+    int gamma = d->no_gamma ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
+    int dgamma = d->no_gamma ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_weights);
+    int dbeta = d->no_beta ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_bias);
     int dx = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, diff_src);
     struct cvy_op_desc *op;
     if (d->frozen) { /* mean and var are the running ones that the forward pass used */

@@ -321,7 +321,7 @@ static void run_stats(const struct piece *p, const struct cvy_run *run)
             var += e * e / m;
         }
         stats[k] = mean, stats[c + k] = var;
-        double rho = p->op.u.bn.momentum,
+        double rho = cvy_run_bn_weight(run, &p->op.u.bn),
                kept =
                    p->op.u.bn.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * m / (m - 1) : var;
         if (mean_r) mean_r[k] = (float)((1 - rho) * (double)mean_r[k] + rho * mean);

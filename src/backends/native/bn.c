@@ -21,7 +21,7 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
         .c = x->shape.c,
         .pixels = x->shape.h * x->shape.w,
         .eps = d->eps,
-        .momentum = d->momentum,
+        .desc = *d,
         .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
         .slots = -1,
         .stats = -1,
@@ -231,16 +231,16 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
     float *running_mean = native_buf(run, bn->running_mean),
           *running_var = native_buf(run, bn->running_var);
     /* one element has no unbiased variance: its 0 is kept */
-    double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1;
+    double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1,
+           weight = cvy_run_bn_weight(run, &bn->desc);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double u = mean[i], v = var[i];
         if (stats) stats[c] = u, stats[bn->c + c] = v;
         if (running_mean)
-            running_mean[c] =
-                (float)((1 - bn->momentum) * (double)running_mean[c] + bn->momentum * u);
+            running_mean[c] = (float)((1 - weight) * (double)running_mean[c] + weight * u);
         if (running_var)
             running_var[c] =
-                (float)((1 - bn->momentum) * (double)running_var[c] + bn->momentum * (v * correct));
+                (float)((1 - weight) * (double)running_var[c] + weight * (v * correct));
     }
 }
 

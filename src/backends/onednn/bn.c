@@ -14,7 +14,7 @@ struct bn {
     int mean, var;           /* buffers; c floats each */
     int stats_in, stats_out; /* values [2][c] double, -1: none */
     int running_mean, running_var;
-    double momentum;
+    cvy_batch_norm_desc desc;
     bool unbiased;
     int sums, dgamma, dbeta; /* backward: sums [2][c] double from the two gradients */
 };
@@ -24,14 +24,13 @@ struct bn {
 static void update_running(const struct bn *b, const struct cvy_run *run, const float *mean,
                            const float *var)
 {
-    double m = (double)(run->n * b->pixels), correct = b->unbiased && m > 1 ? m / (m - 1) : 1;
+    double m = (double)(run->n * b->pixels), correct = b->unbiased && m > 1 ? m / (m - 1) : 1,
+           weight = cvy_run_bn_weight(run, &b->desc);
     float *rm = b->running_mean < 0 ? NULL : run->buf[b->running_mean];
     float *rv = b->running_var < 0 ? NULL : run->buf[b->running_var];
     for (size_t c = 0; c < b->c; c++) {
-        if (rm) rm[c] = (float)((1 - b->momentum) * (double)rm[c] + b->momentum * (double)mean[c]);
-        if (rv)
-            rv[c] = (float)((1 - b->momentum) * (double)rv[c] +
-                            b->momentum * ((double)var[c] * correct));
+        if (rm) rm[c] = (float)((1 - weight) * (double)rm[c] + weight * (double)mean[c]);
+        if (rv) rv[c] = (float)((1 - weight) * (double)rv[c] + weight * ((double)var[c] * correct));
     }
 }
 
@@ -86,7 +85,7 @@ static struct bn *new_bn(struct onednn *o, const struct cvy_plan *plan, struct o
                       .stats_out = -1,
                       .running_mean = -1,
                       .running_var = -1,
-                      .momentum = d->momentum,
+                      .desc = *d,
                       .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
                       .sums = -1,
                       .dgamma = -1,
@@ -326,11 +325,27 @@ static int take_backward(const struct cvy_op_desc *ops, int n)
     return ops[k].u.bn.no_affine ? 0 : k + 1;
 }
 
+/* oneDNN's flags are for both, or (2.x) mean both. */
+static bool one_alone(const struct cvy_op_desc *op)
+{
+    switch (op->kind) {
+    case CVY_OP_BN_STATS:
+    case CVY_OP_BN_APPLY:
+    case CVY_OP_BN_INFER:
+    case CVY_OP_BN_BWD_REDUCE:
+    case CVY_OP_BN_BWD_DATA:
+    case CVY_OP_BN_INFER_BWD: return op->u.bn.no_gamma != op->u.bn.no_beta;
+    default: return false;
+    }
+}
+
 int onednn_bn_take(const struct onednn *o, const struct cvy_plan *plan,
                    const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)plan;
     int k = 1;
+    if (one_alone(&ops[0]) || (n > 1 && ops[0].kind == CVY_OP_ACT_BWD && one_alone(&ops[1])))
+        return 0;
     if (ops[0].kind == CVY_OP_ACT_BWD || ops[0].kind == CVY_OP_BN_BWD_REDUCE ||
         ops[0].kind == CVY_OP_BN_BWD_DATA || ops[0].kind == CVY_OP_BN_INFER_BWD)
         return take_backward(ops, n);

@@ -30,7 +30,7 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
            *running_var = (double *)cvyi_ref_in(r, run, 2);
     double *stats = cvyi_ref_out(r, run, 0);
     size_t pixels = s.h * s.w;
-    double m = (double)(run->n * pixels);
+    double m = (double)(run->n * pixels), weight = cvy_run_bn_weight(run, d);
     for (size_t c = 0; c < s.c; c++) {
         double mean = 0, var = 0, rest = 0;
         for (size_t n = 0; n < run->n; n++)
@@ -50,9 +50,8 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
         stats[c] = mean;
         stats[s.c + c] = var;
         double stored = d->running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * (m / (m - 1)) : var;
-        if (running_mean)
-            running_mean[c] = (1 - d->momentum) * running_mean[c] + d->momentum * mean;
-        if (running_var) running_var[c] = (1 - d->momentum) * running_var[c] + d->momentum * stored;
+        if (running_mean) running_mean[c] = (1 - weight) * running_mean[c] + weight * mean;
+        if (running_var) running_var[c] = (1 - weight) * running_var[c] + weight * stored;
     }
 }
 
