@@ -12,16 +12,12 @@
 #include <string.h>
 
 #include "convoy/convoy.h"
+#include "ways.h"
 
 enum { BATCH = 20, SIDE = 8, CLASSES = 4, MOST = 32768 };
 
 static float images[BATCH * SIDE * SIDE];
 static uint8_t labels[BATCH];
-
-#define OK(call)                                                           \
-    do {                                                                   \
-        if ((call) != CVY_OK) fail_msg("%s: %s", #call, cvy_message(ctx)); \
-    } while (0)
 
 /* All weights start as 0, so that both classes have p = 1/2: dW = (p - onehot) x^T. */
 static void by_hand(void **state)
@@ -226,17 +222,14 @@ static void same_bits(void **state)
     for (size_t i = 0; i < 7; i++) mixed_step(&s, i);
     size_t n = collect(&s, want);
     close_side(&s);
-    for (int isa = CVY_ISA_AUTO; isa <= CVY_ISA_PAIR; isa++)
-        for (size_t threads = 1; threads <= 3; threads++)
-            for (int alone = 0; alone < 2; alone++) {
-                o.isa = (enum cvy_isa)isa, o.threads = threads, o.no_fusion = alone;
-                if (!open_side(&s, &o, &t, true)) continue;
-                for (size_t i = 0; i < 7; i++) mixed_step(&s, i);
-                assert_int_equal(collect(&s, got), n);
-                if (memcmp(want, got, n * sizeof *got))
-                    fail_msg("%s, %zu threads, fusion %d", cvy_isa_name(o.isa), threads, !alone);
-                close_side(&s);
-            }
+    for (size_t way = 0; every_way(way, &o); way++) {
+        if (!open_side(&s, &o, &t, true)) continue;
+        for (size_t i = 0; i < 7; i++) mixed_step(&s, i);
+        assert_int_equal(collect(&s, got), n);
+        if (memcmp(want, got, n * sizeof *got))
+            fail_msg("%s, %zu threads, fusion %d", cvy_isa_name(o.isa), o.threads, !o.no_fusion);
+        close_side(&s);
+    }
 }
 
 /* Stopped after any number of steps: what is read by name, and the number of steps, is all. */

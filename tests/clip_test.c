@@ -11,16 +11,12 @@
 #include <string.h>
 
 #include "convoy/convoy.h"
+#include "ways.h"
 
 enum { BATCH = 20, SIDE = 8, CLASSES = 4, MOST = 8192 };
 
 static float images[BATCH * SIDE * SIDE];
 static uint8_t labels[BATCH];
-
-#define OK(call)                                                           \
-    do {                                                                   \
-        if ((call) != CVY_OK) fail_msg("%s: %s", #call, cvy_message(ctx)); \
-    } while (0)
 
 /* All weights start as 0, so that both classes have p = 1/2: dW = (p - onehot) x^T. */
 static void by_hand(void **state)
@@ -169,14 +165,11 @@ static void same_bits(void **state)
     (void)state;
     cvy_context_options o = { .threads = 1, .backends = "native", .isa = CVY_ISA_SCALAR };
     assert_true(train(&o, 0.125, &want));
-    for (int isa = CVY_ISA_AUTO; isa <= CVY_ISA_PAIR; isa++)
-        for (size_t threads = 1; threads <= 3; threads++)
-            for (int alone = 0; alone < 2; alone++) {
-                o.isa = (enum cvy_isa)isa, o.threads = threads, o.no_fusion = alone;
-                if (!train(&o, 0.125, &got)) continue;
-                if (!same(&want, &got) || memcmp(want.norm, got.norm, sizeof want.norm))
-                    fail_msg("%s, %zu threads, fusion %d", cvy_isa_name(o.isa), threads, !alone);
-            }
+    for (size_t way = 0; every_way(way, &o); way++) {
+        if (!train(&o, 0.125, &got)) continue;
+        if (!same(&want, &got) || memcmp(want.norm, got.norm, sizeof want.norm))
+            fail_msg("%s, %zu threads, fusion %d", cvy_isa_name(o.isa), o.threads, !o.no_fusion);
+    }
 }
 
 /* Gradients that are short enough are left alone, to the last bit. */

@@ -12,17 +12,13 @@
 #include <string.h>
 
 #include "convoy/convoy.h"
+#include "ways.h"
 
 enum { BATCH = 18, SIDE = 8, CLASSES = 5, PIXELS = 2 * SIDE * SIDE, MOST = 64 };
 
 static cvy_context *ctx;
 static float images[BATCH * PIXELS];
 static uint8_t labels[BATCH];
-
-#define OK(call)                                                           \
-    do {                                                                   \
-        if ((call) != CVY_OK) fail_msg("%s: %s", #call, cvy_message(ctx)); \
-    } while (0)
 
 static void make_batch(void)
 {

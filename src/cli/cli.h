@@ -98,8 +98,6 @@ extern const struct argp cli_loss_argp; /* its input is a struct cli_loss */
 void cli_loss_apply(const struct cli_loss *o, struct model_defaults *d);
 /* CLI_OK if its class weights are for so many classes. */
 int cli_loss_check(const struct model_defaults *d, size_t classes);
-/* As it is evaluated: without label smoothing. */
-cvy_loss_desc cli_loss_of_evaluation(const struct model_defaults *d);
 /* What model_loss_write wrote, among other keys; false: it did not. */
 bool cli_loss_restore(struct model_defaults *d, const json_t *json);
 

@@ -84,7 +84,7 @@ static int evaluate(struct cli_session *s, const char *split)
     const struct train_split images = { d->images, d->labels, d->n };
     const struct train_job job = { .ctx = s->ctx,
                                    .predictor = s->predictor,
-                                   .eval_loss = cli_loss_of_evaluation(&defaults),
+                                   .eval_loss = model_eval_loss(&defaults),
                                    .eval_batch = 256,
                                    .classes = s->data->classes,
                                    .image_size = s->data->c * s->data->h * s->data->w };

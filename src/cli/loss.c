@@ -96,13 +96,6 @@ int cli_loss_check(const struct model_defaults *d, size_t classes)
                     classes);
 }
 
-cvy_loss_desc cli_loss_of_evaluation(const struct model_defaults *d)
-{
-    cvy_loss_desc loss = model_loss(d);
-    loss.label_smoothing = 0;
-    return loss;
-}
-
 bool cli_loss_restore(struct model_defaults *d, const json_t *json)
 {
     const char *key;

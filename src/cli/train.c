@@ -705,7 +705,7 @@ static int train(struct cli_session *s, const struct options *o, const struct co
         .ctx = s->ctx,
         .trainer = s->trainer,
         .predictor = s->predictor,
-        .eval_loss = cli_loss_of_evaluation(&c->d),
+        .eval_loss = model_eval_loss(&c->d),
         .eval_batch = 256,
         .classes = s->data->classes,
         .image_size = s->data->c * s->data->h * s->data->w,

@@ -547,6 +547,13 @@ static const char *optimizer_name(int k)
 static const char *loss_name(int k) { return cvy_loss_name((enum cvy_loss_kind)k); }
 static const char *init_name(int k) { return cvy_init_name((enum cvy_init)k); }
 
+cvy_loss_desc model_eval_loss(const struct model_defaults *d)
+{
+    cvy_loss_desc loss = model_loss(d);
+    loss.label_smoothing = 0;
+    return loss;
+}
+
 static bool read_class_weights(struct model_defaults *d, const json_t *value)
 {
     size_t n = json_array_size(value);
@@ -640,15 +647,22 @@ static const char *init_read(cvy_init_desc *init, const char *key, const json_t 
     return "";
 }
 
+/* Reads all keys of "init"; what was expected of *key, or NULL. */
+static const char *init_read_all(cvy_init_desc *init, const json_t *json, const char **key)
+{
+    json_t *value;
+    json_object_foreach((json_t *)json, *key, value)
+    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+        const char *expected = init_read(init, *key, value);
+        if (expected) return expected;
+    }
+    return NULL;
+}
+
 bool model_init_read(cvy_init_desc *init, const json_t *json)
 {
     const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)json, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        if (init_read(init, key, value)) return false;
-    }
-    return is(json, JSON_OBJECT);
+    return is(json, JSON_OBJECT) && !init_read_all(init, json, &key);
 }
 
 void model_init_write(const cvy_init_desc *init, json_t *json)
@@ -662,14 +676,10 @@ void model_init_write(const cvy_init_desc *init, json_t *json)
 static enum model_status read_init(const struct reader *r, const json_t *json, cvy_init_desc *init)
 {
     const char *key;
-    json_t *value;
     if (!is(json, JSON_OBJECT)) return wrong(r, "init", "an object", json);
-    json_object_foreach((json_t *)json, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        const char *expected = init_read(init, key, value);
-        if (expected) return *expected ? wrong(r, key, expected, value) : unknown_key(r, key);
-    }
-    return MODEL_OK;
+    const char *expected = init_read_all(init, json, &key);
+    if (!expected) return MODEL_OK;
+    return *expected ? wrong(r, key, expected, json_object_get(json, key)) : unknown_key(r, key);
 }
 
 static enum model_status read_defaults(struct reader *r, const json_t *json,

@@ -88,6 +88,8 @@ cvy_input_desc model_input(const struct model *model);
 
 /* The loss with its class weights, which lie in d. */
 cvy_loss_desc model_loss(const struct model_defaults *d);
+/* As it is evaluated: without label smoothing. */
+cvy_loss_desc model_eval_loss(const struct model_defaults *d);
 /* Reads a key of the loss into d. NULL: done; "": it is no key of a loss; else what was
  * expected. */
 const char *model_loss_read(struct model_defaults *d, const char *key, const json_t *value);

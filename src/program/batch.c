@@ -65,7 +65,6 @@ enum cvy_status cvyi_loss_create(struct cvy_context *ctx, struct cvyi_loss *loss
                                  const cvy_loss_desc *desc, cvy_shape outputs)
 {
     *loss = (struct cvyi_loss){ *desc, NULL, outputs.c, outputs.h * outputs.w };
-    CVYI_TRY(cvyi_loss_check(ctx, &loss->desc));
     if (!desc->class_weights) return CVY_OK;
     loss->class_weights = cvyi_alloc_array(ctx, outputs.c, sizeof *loss->class_weights);
     if (!loss->class_weights) return CVY_E_NOMEM;

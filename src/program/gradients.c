@@ -9,52 +9,46 @@
 
 enum { BLOCK = 1024 };
 
-/* Four chains in double, which meet in one order: the square of a float is exact. */
-static double squares_of_floats(const float *x, size_t n)
-{
-    double s[4] = { 0, 0, 0, 0 };
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (size_t k = 0; k < 4; k++) s[k] += (double)x[i + k] * (double)x[i + k];
-    for (; i < n; i++) s[0] += (double)x[i] * (double)x[i];
-    return (s[0] + s[1]) + (s[2] + s[3]);
-}
-
-static double squares_of_doubles(const double *x, size_t n)
-{
-    double s[4] = { 0, 0, 0, 0 };
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (size_t k = 0; k < 4; k++) s[k] += x[i + k] * x[i + k];
-    for (; i < n; i++) s[0] += x[i] * x[i];
-    return (s[0] + s[1]) + (s[2] + s[3]);
-}
-
 static size_t elements(const struct cvy_value *v)
 {
     return v->shape.n * v->shape.c * v->shape.h * v->shape.w;
 }
 
+static double read_at(const struct cvy_value *v, const void *buffer, size_t i)
+{
+    return v->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)buffer)[i]
+                                           : (double)((const float *)buffer)[i];
+}
+static void write_at(const struct cvy_value *v, void *buffer, size_t i, double x)
+{
+    if (v->layout == CVY_LAYOUT_PLAIN64) ((double *)buffer)[i] = x;
+    else ((float *)buffer)[i] = (float)x;
+}
+
+/* Four chains in double, which meet in one order: the square of a float is exact. */
+static double squares_of(const struct cvy_value *v, const void *buffer, size_t first, size_t end)
+{
+    double s[4] = { 0, 0, 0, 0 };
+    size_t i = first;
+    for (; i + 4 <= end; i += 4)
+        for (size_t k = 0; k < 4; k++)
+            s[k] += read_at(v, buffer, i + k) * read_at(v, buffer, i + k);
+    for (; i < end; i++) s[0] += read_at(v, buffer, i) * read_at(v, buffer, i);
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
 static double squares(const struct cvy_value *v, const void *buffer)
 {
     double sum = 0;
-    for (size_t n = elements(v), i = 0; i < n; i += BLOCK) {
-        size_t length = n - i < BLOCK ? n - i : BLOCK;
-        sum += v->layout == CVY_LAYOUT_PLAIN64
-                   ? squares_of_doubles((const double *)buffer + i, length)
-                   : squares_of_floats((const float *)buffer + i, length);
-    }
+    for (size_t n = elements(v), i = 0; i < n; i += BLOCK)
+        sum += squares_of(v, buffer, i, n - i < BLOCK ? n : i + BLOCK);
     return sum;
 }
 
 static void scale(const struct cvy_value *v, void *buffer, double factor)
 {
-    size_t n = elements(v);
-    if (v->layout == CVY_LAYOUT_PLAIN64)
-        for (size_t i = 0; i < n; i++) ((double *)buffer)[i] *= factor;
-    else
-        for (size_t i = 0; i < n; i++)
-            ((float *)buffer)[i] = (float)((double)((float *)buffer)[i] * factor);
+    for (size_t n = elements(v), i = 0; i < n; i++)
+        write_at(v, buffer, i, read_at(v, buffer, i) * factor);
 }
 
 static void clip(struct cvy_plan *plan, double most)
@@ -70,17 +64,6 @@ static void clip(struct cvy_plan *plan, double most)
     for (size_t i = 0; i < list->n_values; i++)
         if (list->value[i].role == CVY_ROLE_WEIGHT_GRAD)
             scale(&list->value[i], plan->buf[i], factor);
-}
-
-static double read_at(const struct cvy_value *v, const void *buffer, size_t i)
-{
-    return v->layout == CVY_LAYOUT_PLAIN64 ? ((const double *)buffer)[i]
-                                           : (double)((const float *)buffer)[i];
-}
-static void write_at(const struct cvy_value *v, void *buffer, size_t i, double x)
-{
-    if (v->layout == CVY_LAYOUT_PLAIN64) ((double *)buffer)[i] = x;
-    else ((float *)buffer)[i] = (float)x;
 }
 
 /* The sum of a gradient so far, in its own precision; in the last step of a round the gradient is
@@ -104,7 +87,8 @@ enum cvy_status cvyi_gradients_build(struct cvy_plan *plan)
     if (!sum) return CVY_E_NOMEM;
     for (size_t i = 0; i < list->n_values; i++) {
         sum[i] = -1;
-        for (size_t k = 0; list->value[i].role == CVY_ROLE_WEIGHT_GRAD && k < list->n_values; k++)
+        const bool summed = o->accumulate > 1 && list->value[i].role == CVY_ROLE_WEIGHT_GRAD;
+        for (size_t k = 0; summed && k < list->n_values; k++)
             if (list->value[k].role == CVY_ROLE_STATE && list->value[k].state == CVYI_SUM_STATE &&
                 !strcmp(list->value[k].name, list->value[i].name))
                 sum[i] = (int)k;

@@ -50,7 +50,8 @@ struct cvyi_loss {
     double *class_weights;
     size_t classes, pixels;
 };
-/* Of outputs of that shape; frees nothing on failure (cvyi_loss_destroy). */
+/* Of a checked descriptor, for outputs of that shape; frees nothing on failure
+ * (cvyi_loss_destroy). */
 enum cvy_status cvyi_loss_create(struct cvy_context *ctx, struct cvyi_loss *loss,
                                  const cvy_loss_desc *desc, cvy_shape outputs);
 void cvyi_loss_destroy(struct cvy_context *ctx, struct cvyi_loss *loss);

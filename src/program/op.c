@@ -456,7 +456,8 @@ enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc, cvy_sha
     if ((src.h != 1 || src.w != 1) && !d.per_pixel)
         return abandon(
             &b, cvyi_fail(ctx, CVY_E_SHAPE, "a loss wants [n][classes][1][1], or to be per_pixel"));
-    enum cvy_status status = cvyi_loss_create(ctx, &b.op->loss, &d, src);
+    enum cvy_status status = cvyi_loss_check(ctx, &d);
+    if (!status) status = cvyi_loss_create(ctx, &b.op->loss, &d, src);
     if (status) return abandon(&b, status);
     int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
         dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);

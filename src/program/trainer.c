@@ -21,8 +21,7 @@ static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_
     if (!(o->clip_norm >= 0 && o->clip_norm <= DBL_MAX))
         return cvyi_fail(ctx, CVY_E_ARG, "clip_norm is %g, expected 0 (off) or more, and finite",
                          o->clip_norm);
-    cvy_loss_desc loss = o->loss;
-    return cvyi_loss_check(ctx, &loss);
+    return CVY_OK;
 }
 
 /* The optimiser that the options mean. */
@@ -98,7 +97,8 @@ enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
     if (!t) return CVY_E_NOMEM;
     t->ctx = net->ctx;
     t->options = *options;
-    enum cvy_status status = choose_optimizer(t);
+    enum cvy_status status = cvyi_loss_check(t->ctx, &t->options.loss);
+    if (status == CVY_OK) status = choose_optimizer(t);
     if (status == CVY_OK) status = compile(t, net, logits);
     t->options.input = (cvy_input_desc){ 0, NULL, NULL };
     t->options.loss.class_weights = NULL;

@@ -20,9 +20,7 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
         .source = NATIVE_BN_VALUE,
         .c = x->shape.c,
         .pixels = x->shape.h * x->shape.w,
-        .eps = d->eps,
         .desc = *d,
-        .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
         .slots = -1,
         .stats = -1,
         .sums = -1,
@@ -231,7 +229,7 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
     float *running_mean = native_buf(run, bn->running_mean),
           *running_var = native_buf(run, bn->running_var);
     /* one element has no unbiased variance: its 0 is kept */
-    double correct = bn->unbiased && m > 1 ? m / (m - 1) : 1,
+    double correct = bn->desc.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? m / (m - 1) : 1,
            weight = cvy_run_bn_weight(run, &bn->desc);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double u = mean[i], v = var[i];
@@ -247,7 +245,7 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
 /* var becomes 1 / sqrt(var + eps) */
 static void scales(const struct native_bn *bn, size_t n, double *var)
 {
-    for (size_t c = 0; c < n; c++) var[c] = 1 / sqrt(var[c] + bn->eps);
+    for (size_t c = 0; c < n; c++) var[c] = 1 / sqrt(var[c] + bn->desc.eps);
 }
 
 /* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at
@@ -425,7 +423,7 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
         if (a->dx.id >= 0) {
             double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);
             a->k->scale(native_at(run, &a->dx, cell.block, c), dy, bn->pixels * NATIVE_LANES,
-                        (float)(gamma / sqrt((double)var[c] + bn->eps)));
+                        (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
         }
     }
 }

@@ -232,7 +232,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         struct native_bn apply = cvyi_bn_of(native, plan, norm);
         if (chain.stats) {
             apply.source = NATIVE_BN_SLOTS, apply.slots = bn.slots;
-            apply.desc = bn.desc, apply.unbiased = bn.unbiased;
+            apply.desc = bn.desc;
             apply.running_mean = bn.running_mean, apply.running_var = bn.running_var;
         }
         f->affine = apply.coefficients =

@@ -53,11 +53,9 @@ enum native_bn_source { NATIVE_BN_SLOTS, NATIVE_BN_VALUE, NATIVE_BN_RUNNING };
 
 struct native_bn {
     enum native_bn_source source;
-    struct native_grid grid; /* of folding: one task, but for wide maps */
-    size_t c, pixels;        /* channels, h*w */
-    double eps;
+    struct native_grid grid;  /* of folding: one task, but for wide maps */
+    size_t c, pixels;         /* channels, h*w */
     cvy_batch_norm_desc desc; /* of the op whose statistics these are */
-    bool unbiased;            /* what the running variance stores */
     /* double [block][2][c]: mean and M2, or sum g and sum g (x - m) */
     int slots;
     int stats, sums; /* double [2][c] */

@@ -15,7 +15,6 @@ struct bn {
     int stats_in, stats_out; /* values [2][c] double, -1: none */
     int running_mean, running_var;
     cvy_batch_norm_desc desc;
-    bool unbiased;
     int sums, dgamma, dbeta; /* backward: sums [2][c] double from the two gradients */
 };
 
@@ -24,7 +23,8 @@ struct bn {
 static void update_running(const struct bn *b, const struct cvy_run *run, const float *mean,
                            const float *var)
 {
-    double m = (double)(run->n * b->pixels), correct = b->unbiased && m > 1 ? m / (m - 1) : 1,
+    double m = (double)(run->n * b->pixels),
+           correct = b->desc.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? m / (m - 1) : 1,
            weight = cvy_run_bn_weight(run, &b->desc);
     float *rm = b->running_mean < 0 ? NULL : run->buf[b->running_mean];
     float *rv = b->running_var < 0 ? NULL : run->buf[b->running_var];
@@ -86,7 +86,6 @@ static struct bn *new_bn(struct onednn *o, const struct cvy_plan *plan, struct o
                       .running_mean = -1,
                       .running_var = -1,
                       .desc = *d,
-                      .unbiased = d->running_var == CVY_BN_VAR_UNBIASED,
                       .sums = -1,
                       .dgamma = -1,
                       .dbeta = -1 };

@@ -139,16 +139,6 @@ V_FN vf through_gelu(vf dy, vf x, vf alpha)
     return v_mul(dy, v_fma(v_mul(x, v_set1(0x1.988454p-2f)), e, p));
 }
 
-/* sigmoid(z) and q = sigmoid(-|z|), of which q (1 - q) is the derivative; e = exp(-|z|), z has the
- * sign of x */
-V_FN void sigmoid_of(int N, vf *y, vf *q, const vf *e, const vf *x)
-{
-    const vf one = v_set1(1);
-    V_EACH (N) q[j] = v_div(e[j], v_add(one, e[j]));
-    V_EACH (N) y[j] = v_select(v_gt(v_zero(), x[j]), e[j], one);
-    V_EACH (N) y[j] = v_fnma(y[j], q[j], y[j]);
-}
-
 /* y = sigmoid(z), z = k0 x + k1 x^3: (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2; slope is z' of
  * |x|. z is a sum of two floats, since exp multiplies its rounding by it; beyond |x| = 12 the
  * exponential is 0. */
@@ -170,7 +160,7 @@ V_FN void cubic_gate(int N, vf *y, vf *q, vf *slope, const vf *x)
     V_EACH (N) z[j] = v_mul(a[j], m[j]);
     V_EACH (N) lo[j] = v_fma(a[j], lo[j], v_fma(a[j], m[j], v_neg(z[j])));
     exp_neg_sum(N, e, z, lo);
-    sigmoid_of(N, y, q, e, x);
+    v_sigmoid_of(N, y, q, e, x);
 }
 
 /* x sigmoid(z(x)) */
@@ -189,27 +179,19 @@ V_FN vf through_gelu_tanh(vf dy, vf x, vf alpha)
     return v_mul(dy, v_fma(v_mul(v_fnma(q, q, q), slope), x, y));
 }
 
-V_FN void swish_gate(int N, vf *y, vf *q, const vf *x)
-{
-    vf e[V_MAX_N];
-    V_EACH (N) e[j] = v_abs(x[j]);
-    v_exp_neg(N, e, e);
-    sigmoid_of(N, y, q, e, x);
-}
-
 /* x sigmoid(x) */
 V_FN void value_silu(int N, vf *v, vf alpha)
 {
     vf y[V_MAX_N], q[V_MAX_N];
     (void)alpha;
-    swish_gate(N, y, q, v);
+    v_sigmoid_parts(N, y, q, v);
     V_EACH (N) v[j] = v_mul(v[j], y[j]);
 }
 V_FN vf through_silu(vf dy, vf x, vf alpha)
 {
     vf y, q;
     (void)alpha;
-    swish_gate(1, &y, &q, &x);
+    v_sigmoid_parts(1, &y, &q, &x);
     return v_mul(dy, v_fma(v_fnma(q, q, q), x, y));
 }
 

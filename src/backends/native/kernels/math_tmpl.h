@@ -57,18 +57,29 @@ V_FN void v_one_minus_exp_neg(int N, vf *m, const vf *a)
     V_EACH (N) m[j] = v_fma(s[j], w[j], v_sub(v_set1(1), s[j]));
 }
 
-/* With e = exp(-|x|) and q = e / (1 + e): x < 0: e - e q, else 1 - q. (q itself is sigmoid(-|x|),
- * but where e is just above a power of two and q just below, the rounding of e counts double: 2.4
- * ulp.) */
-V_FN void v_sigmoid(int N, vf *y, const vf *x)
+/* y = sigmoid(z) and q = sigmoid(-|z|), of which q (1 - q) is the derivative, from e = exp(-|z|);
+ * x has the sign of z. x < 0: e - e q, else 1 - q. (q itself is sigmoid(-|z|), but where e is just
+ * above a power of two and q just below, the rounding of e counts double: 2.4 ulp.) */
+V_FN void v_sigmoid_of(int N, vf *y, vf *q, const vf *e, const vf *x)
 {
     const vf one = v_set1(1);
-    vf e[V_MAX_N], q[V_MAX_N];
+    V_EACH (N) q[j] = v_div(e[j], v_add(one, e[j]));
+    V_EACH (N) y[j] = v_select(v_gt(v_zero(), x[j]), e[j], one);
+    V_EACH (N) y[j] = v_fnma(y[j], q[j], y[j]);
+}
+
+V_FN void v_sigmoid_parts(int N, vf *y, vf *q, const vf *x)
+{
+    vf e[V_MAX_N];
     V_EACH (N) e[j] = v_abs(x[j]);
     v_exp_neg(N, e, e);
-    V_EACH (N) q[j] = v_div(e[j], v_add(one, e[j]));
-    V_EACH (N) e[j] = v_select(v_gt(v_zero(), x[j]), e[j], one);
-    V_EACH (N) y[j] = v_fnma(e[j], q[j], e[j]);
+    v_sigmoid_of(N, y, q, e, x);
+}
+
+V_FN void v_sigmoid(int N, vf *y, const vf *x)
+{
+    vf q[V_MAX_N];
+    v_sigmoid_parts(N, y, q, x);
 }
 
 /* (1 - e) / (1 + e) with e = exp(-2|x|) = s - s h, both sides rounded once, and the sign of x: odd
