@@ -148,17 +148,18 @@ static void pool_each(struct kernel *c, int which)
             break;
         case 9: c->k->rows->pool_avg_bwd_wide(&p, dx_wide, c->z + r * 256, 2, inv); break;
         case 4:
-            c->k->rows->pool_max_pick(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows,
-                                      &affine, 2);
+            c->k->rows->pool_argmax(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows,
+                                    &affine, 2);
             break;
         default:
             for (size_t half = 0; half < 2; half++) { /* the two input rows of the window */
                 const float *g = c->z + r * 256;
                 const uint8_t *at = c->bytes + r * 256;
-                if (which == 5) c->k->rows->pick_bwd(&p, dx[half], g, at, 2 * half);
+                if (which == 5) c->k->rows->argmax_bwd(&p, dx[half], g, at, 2 * half);
                 else if (which == 6)
-                    c->k->rows->pick_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
-                else c->k->rows->pick_bn_dx(&p, dx[half], rows[half], g, at, 2 * half, &bn_dx, 16);
+                    c->k->rows->argmax_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
+                else
+                    c->k->rows->argmax_bn_dx(&p, dx[half], rows[half], g, at, 2 * half, &bn_dx, 16);
             }
         }
     }
@@ -232,10 +233,10 @@ ROW(scale, 2, c->k->rows->scale(c->y, c->x, c->n, 1.5f))
 ROW(mask_scale, 2, c->k->rows->mask_scale(c->y, c->x, (const void *)c->bytes, c->n, 2))
 ROW(pool_max, 1, pool_each(c, 0))
 ROW(pool_max_bwd, 2, pool_each(c, 1))
-ROW(pool_max_pick, 2, pool_each(c, 4))
-ROW(pick_bwd, 2, pool_each(c, 5))
-ROW(pick_reduce, 1, pool_each(c, 6))
-ROW(pick_bn_dx, 3, pool_each(c, 7))
+ROW(pool_argmax, 2, pool_each(c, 4))
+ROW(argmax_bwd, 2, pool_each(c, 5))
+ROW(argmax_reduce, 1, pool_each(c, 6))
+ROW(argmax_bn_dx, 3, pool_each(c, 7))
 ROW(pool_avg, 1, pool_each(c, 2))
 ROW(pool_avg_bwd, 2, pool_each(c, 3))
 ROW(pool_max_bwd_wide, 5, pool_each(c, 8))

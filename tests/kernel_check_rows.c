@@ -679,7 +679,7 @@ static void test_pool_max_bwd(struct env *e)
 }
 
 /* Windows that tile the row, and what picking needs of them. */
-struct pick_case {
+struct argmax_case {
     struct pool_case c;
     size_t n;
     uint8_t *at;
@@ -687,7 +687,7 @@ struct pick_case {
     size_t first;
 };
 
-static void pick(struct pick_case *k)
+static void argmax(struct argmax_case *k)
 {
     size_t iw = k->c.p.iw, kw = k->c.p.kw;
     for (size_t i = 0; i < k->n; i++) {
@@ -697,9 +697,9 @@ static void pick(struct pick_case *k)
     }
 }
 
-static struct pick_case any_pick(struct env *e)
+static struct argmax_case any_argmax(struct env *e)
 {
-    struct pick_case k = { .c = any_pool(e) };
+    struct argmax_case k = { .c = any_pool(e) };
     struct cvyi_pool *p = &k.c.p;
     p->kw = check_below(&e->rng, 2) ? 2 : 1 + check_below(&e->rng, 4);
     p->sw = p->kw, p->pl = 0, p->apart = true;
@@ -714,22 +714,22 @@ static struct pick_case any_pick(struct env *e)
             k.c.x[r][i] = (float)check_below(&e->rng, 3);
     }
     k.at = raw(e, k.n), k.picked = out(e, k.n), k.g = in(e, k.n);
-    pick(&k);
+    argmax(&k);
     k.first = check_below(&e->rng, (uint32_t)k.c.n_rows) * p->kw;
     SHAPE("ow %zu iw %zu kw %zu rows %zu first %zu", p->ow, p->iw, p->kw, k.c.n_rows, k.first);
     return k;
 }
 
 /* The gradient of pixel i of the row. */
-static float spread(const struct pick_case *k, size_t i)
+static float spread(const struct argmax_case *k, size_t i)
 {
     size_t c = i / 16, q = c / k->c.p.kw, o = q * 16 + i % 16;
     return q < k->c.p.ow && k->at[o] == k->first + c % k->c.p.kw ? k->g[o] : 0;
 }
 
-static void test_pool_max_pick(struct env *e)
+static void test_pool_argmax(struct env *e)
 {
-    struct pick_case c = any_pick(e);
+    struct argmax_case c = any_argmax(e);
     struct cvyi_affine a = { check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng) };
     bool normalised = check_below(&e->rng, 2), beside = check_below(&e->rng, 2);
     float *x[MAX_ROWS], *want = out(e, c.n);
@@ -739,7 +739,7 @@ static void test_pool_max_pick(struct env *e)
         c.c.x[r] = out(e, c.c.p.iw * 16);
         for (size_t i = 0; i < c.c.p.iw * 16; i++) c.c.x[r][i] = fmaf(a.a, x[r][i] - a.m, a.b);
     }
-    pick(&c);
+    argmax(&c);
     for (size_t i = 0; i < c.n; i++) {
         size_t r = c.at[i] / c.c.p.kw, o = (i / 16 * c.c.p.kw + c.at[i] % c.c.p.kw) * 16 + i % 16;
         want[i] = c.c.x[r][o], c.picked[i] = x[r][o];
@@ -748,8 +748,8 @@ static void test_pool_max_pick(struct env *e)
     {
         float *y = out(e, c.n), *picked = out(e, c.n);
         uint8_t *at = raw(e, c.n);
-        k->rows->pool_max_pick(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x,
-                               normalised ? &a : NULL, c.c.n_rows);
+        k->rows->pool_argmax(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x,
+                             normalised ? &a : NULL, c.c.n_rows);
         equal(e, "y", y, want, c.n);
         if (beside) equal(e, "picked", picked, c.picked, c.n);
         for (size_t i = 0; i < c.n; i++)
@@ -757,23 +757,23 @@ static void test_pool_max_pick(struct env *e)
     }
 }
 
-static void test_pick_bwd(struct env *e)
+static void test_argmax_bwd(struct env *e)
 {
-    struct pick_case c = any_pick(e);
+    struct argmax_case c = any_argmax(e);
     size_t n = c.c.p.iw * 16;
     float *want = out(e, n);
     for (size_t i = 0; i < n; i++) want[i] = spread(&c, i);
     EACH_TABLE(e, k)
     {
         float *dx = out(e, n);
-        k->rows->pick_bwd(&c.c.p, dx, c.g, c.at, c.first);
+        k->rows->argmax_bwd(&c.c.p, dx, c.g, c.at, c.first);
         equal(e, "dx", dx, want, n);
     }
 }
 
-static void test_pick_reduce(struct env *e)
+static void test_argmax_reduce(struct env *e)
 {
-    struct pick_case c = any_pick(e);
+    struct argmax_case c = any_argmax(e);
     float m = check_normal(&e->rng);
     size_t start = check_below(&e->rng, 1000), covered = c.c.p.ow * c.c.p.kw;
     struct cvyi_sums begin, want;
@@ -797,7 +797,7 @@ static void test_pick_reduce(struct env *e)
     EACH_TABLE(e, k)
     {
         struct cvyi_sums sums = begin;
-        k->rows->pick_reduce(&c.c.p, &sums, start, c.g, c.at, c.picked, c.first, m);
+        k->rows->argmax_reduce(&c.c.p, &sums, start, c.g, c.at, c.picked, c.first, m);
         equal(e, "s1 before", sums.before1[0], want.before1[0], 64);
         equal(e, "s2 before", sums.before2[0], want.before2[0], 64);
         equal(e, "s1", sums.s1[0], want.s1[0], 64);
@@ -805,9 +805,9 @@ static void test_pick_reduce(struct env *e)
     }
 }
 
-static void test_pick_bn_dx(struct env *e)
+static void test_argmax_bn_dx(struct env *e)
 {
-    struct pick_case c = any_pick(e);
+    struct argmax_case c = any_argmax(e);
     unsigned n_lanes = check_below(&e->rng, 2) ? 16 : 1 + (unsigned)check_below(&e->rng, 16);
     struct cvyi_bn_dx a = { check_normal(&e->rng), check_normal(&e->rng), check_normal(&e->rng),
                             check_normal(&e->rng) };
@@ -820,7 +820,8 @@ static void test_pick_bn_dx(struct env *e)
     {
         bool in_place = check_below(&e->rng, 2);
         float *dx = in_place ? copy(e, c.c.x[0], n) : out(e, n);
-        k->rows->pick_bn_dx(&c.c.p, dx, in_place ? dx : c.c.x[0], c.g, c.at, c.first, &a, n_lanes);
+        k->rows->argmax_bn_dx(&c.c.p, dx, in_place ? dx : c.c.x[0], c.g, c.at, c.first, &a,
+                              n_lanes);
         equal(e, "dx", dx, want, n);
     }
 }

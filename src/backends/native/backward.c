@@ -19,7 +19,7 @@ struct backward {
     bool pool, add, act, reduce, added_first;
     bool flat; /* no padding between channels: several are one run */
     size_t segment;
-    const struct native_pick *pick; /* nothing is unpooled */
+    const struct native_argmax *argmax; /* nothing is unpooled */
     struct native_bn bn;
     cvyi_act_bwd_fn *act_fn;
     cvyi_act_bwd_reduce_fn *act_reduce_fn;
@@ -194,19 +194,19 @@ static void run_flat(const struct backward *b, const struct cvy_run *run, struct
 }
 
 /* Sums over the maxima alone, or what becomes of the gradient on the whole plane. */
-static void run_pick(const struct backward *b, const struct cvy_run *run, struct native_cell cell,
-                     double *slot)
+static void run_argmax(const struct backward *b, const struct cvy_run *run, struct native_cell cell,
+                       double *slot)
 {
     const double *stats = native_buf(run, b->bn.stats);
     for (size_t c = cell.c0; c < cell.c1; c++) {
         const float *g = native_at(run, &b->dy, cell.block, c);
         if (b->reduce) {
             double s1[CVYI_LANES] = { 0 }, s2[CVYI_LANES] = { 0 };
-            cvyi_pick_sums(b->pick, b->k, run, cell.block, c, g, (float)stats[c], s1, s2);
+            cvyi_argmax_sums(b->argmax, b->k, run, cell.block, c, g, (float)stats[c], s1, s2);
             slot[c] = fold_lanes(s1), slot[b->bn.c + c] = fold_lanes(s2);
         } else {
-            cvyi_pick_bwd(b->pick, b->k, cvyi_pick_at(b->pick, run, cell.block, c),
-                          native_at(run, &b->g, cell.block, c), g);
+            cvyi_argmax_bwd(b->argmax, b->k, cvyi_argmax_at(b->argmax, run, cell.block, c),
+                            native_at(run, &b->g, cell.block, c), g);
         }
     }
 }
@@ -216,8 +216,8 @@ static void run_cell(const struct backward *b, const struct cvy_run *run, struct
 {
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
-    if (b->pick) {
-        run_pick(b, run, cell, slot);
+    if (b->argmax) {
+        run_argmax(b, run, cell, slot);
         return;
     }
     if (b->flat) {
@@ -248,8 +248,8 @@ struct data_phase {
     const struct cvyi_rows_kernels *k;
     struct native_grid grid;
     struct native_lanes x, g, dx;
-    const struct native_pick *pick; /* g is the gradient of the pooled */
-    int coefficients;               /* struct cvyi_bn_dx [c] */
+    const struct native_argmax *argmax; /* g is the gradient of the pooled */
+    int coefficients;                   /* struct cvyi_bn_dx [c] */
 };
 
 static void run_data(const void *arg, const struct cvy_run *run, size_t task,
@@ -264,7 +264,7 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
     {
         size_t block = cell.block;
         unsigned images = (unsigned)native_images(run, block);
-        if (n == NATIVE_LANES && !a->pick) { /* unpadded planes of one pixel */
+        if (n == NATIVE_LANES && !a->argmax) { /* unpadded planes of one pixel */
             a->k->each_bn_dx(
                 native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
                 native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
@@ -273,9 +273,9 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
         for (size_t c = cell.c0; c < cell.c1; c++) {
             float *dx = native_at(run, &a->dx, block, c);
             const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
-            if (a->pick)
-                cvyi_pick_bn_dx(a->pick, a->k, cvyi_pick_at(a->pick, run, block, c), dx, x, g,
-                                &k[c], images);
+            if (a->argmax)
+                cvyi_argmax_bn_dx(a->argmax, a->k, cvyi_argmax_at(a->argmax, run, block, c), dx, x,
+                                  g, &k[c], images);
             else a->k->bn_dx(dx, g, x, n, &k[c], images);
         }
     }
@@ -304,18 +304,18 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
                               .g = native_lanes(plan, op->in[1]),
                               .dx = native_lanes(plan, op->out[0]),
                               .coefficients = bn.coefficients };
-    if (before && before->pick) a->pick = before->pick, a->g = before->dy;
+    if (before && before->argmax) a->argmax = before->argmax, a->g = before->dy;
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_data,
                                     .arg = a,
                                     .blocks = a->grid.blocks,
                                     .parts = a->grid.parts };
     native_access(&phase, a->x.id, CVY_READ_CELL);
-    native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a pick */
-    native_access(&phase, a->pick ? a->pick->at : -1, CVY_READ_CELL);
+    native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a argmax */
+    native_access(&phase, a->argmax ? a->argmax->at : -1, CVY_READ_CELL);
     native_access(&phase, a->coefficients, native_read(a->grid));
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
-    native_in_place(&phase, a->pick ? &a->x : &a->g, &a->dx);
+    native_in_place(&phase, a->argmax ? &a->x : &a->g, &a->dx);
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -393,9 +393,9 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
                   out = cvy_plan_value(plan, dy)->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
         if (b->window.max) b->pooled = native_lanes(plan, native_in(pool, 1));
-        b->pick = cvyi_pick_of(native, b->pooled.id);
+        b->argmax = cvyi_argmax_of(native, b->pooled.id);
     }
-    if (b->pick) { /* what it has of the plane is enough, and with sums nothing is made before dx */
+    if (b->argmax) { /* the plane is not needed, and with sums nothing is made before dx */
         b->pooled.id = -1;
         if (reduce) b->x.id = -1, b->g.id = -1;
     }
@@ -425,8 +425,8 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     native_access(&phase, b->unpooled.id, CVY_WRITE_CELL);
     native_access(&phase, b->summed.id, CVY_WRITE_CELL);
     native_access(&phase, b->g.id, CVY_WRITE_CELL);
-    native_access(&phase, b->pick ? b->pick->at : -1, CVY_READ_CELL);
-    native_access(&phase, b->pick ? b->pick->x.id : -1, CVY_READ_CELL);
+    native_access(&phase, b->argmax ? b->argmax->at : -1, CVY_READ_CELL);
+    native_access(&phase, b->argmax ? b->argmax->x.id : -1, CVY_READ_CELL);
     native_access(&phase, b->bn.slots, CVY_WRITE_CELL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
     if (chain.data) return plan_data(native, plan, &chain, b->bn.slots, b);

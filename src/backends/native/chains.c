@@ -1,5 +1,5 @@
 /* The patterns of row-wise fusion: which ops in a row are one chain, forward and backward. How a
- * chain runs is in forward.c and backward.c; pick.c looks ahead with the same pattern that
+ * chain runs is in forward.c and backward.c; argmax.c looks ahead with the same pattern that
  * backward.c will find. */
 #include <string.h>
 

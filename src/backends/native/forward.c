@@ -24,7 +24,7 @@ struct forward {
     struct native_pool window;
     size_t ring; /* floats of scratch for rows that are not kept */
     /* pooling remembers where its maxima are, and normalises as it goes */
-    const struct native_pick *pick;
+    const struct native_argmax *argmax;
 };
 
 struct channel {
@@ -86,7 +86,7 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
 {
     const struct native_pool *p = &f->window;
     size_t row = p->row.iw * NATIVE_LANES, made = 0;
-    bool chained = !f->pick && (f->norm || f->add || f->act),
+    bool chained = !f->argmax && (f->norm || f->add || f->act),
          all = ch->rows || ch->normed || ch->summed;
     for (size_t oy = 0; oy < p->oh; oy++) {
         size_t begin, end;
@@ -102,9 +102,9 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
                                          : ring + r % p->held * row;
         size_t o = oy * p->row.ow * NATIVE_LANES;
         float *y = ch->y + o;
-        if (f->pick)
-            f->k->pool_max_pick(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL, rows,
-                                f->norm ? &ch->affine : NULL, end - begin);
+        if (f->argmax)
+            f->k->pool_argmax(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL, rows,
+                              f->norm ? &ch->affine : NULL, end - begin);
         else if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
         else f->k->pool_avg(&p->row, y, rows, end - begin, cvyi_pool_inv(p, oy));
     }
@@ -121,8 +121,8 @@ static struct channel channel_at(const struct forward *f, const struct cvy_run *
         .summed = native_at_or_null(run, &f->summed, block, c),
         .rows = native_at_or_null(run, &f->rows, block, c),
         .y = native_at_or_null(run, &f->y, block, c),
-        .picked = f->pick ? native_at_or_null(run, &f->pick->x, block, c) : NULL,
-        .at = f->pick ? cvyi_pick_at(f->pick, run, block, c) : NULL,
+        .picked = f->argmax ? native_at_or_null(run, &f->argmax->x, block, c) : NULL,
+        .at = f->argmax ? cvyi_argmax_at(f->argmax, run, block, c) : NULL,
     };
 }
 
@@ -205,7 +205,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     if (!f || !name) return CVY_E_NOMEM;
     const struct cvyi_rows_kernels *k = native->kernels->rows;
     size_t last = first + (size_t)n - 1;
-    struct native_pick *pick = NULL;
+    struct native_argmax *argmax = NULL;
     /* the last before pooling */
     const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm;
     *f = (struct forward){
@@ -224,8 +224,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         .affine = -1,
     };
     if (norm && chain.pool && !chain.add && !act) {
-        NATIVE_TRY(cvyi_pick_plan(native, plan, chain.pool, norm->in[0], last, &pick));
-        if (pick) f->rows.id = -1, f->pick = pick;
+        NATIVE_TRY(cvyi_argmax_plan(native, plan, chain.pool, norm->in[0], last, &argmax));
+        if (argmax) f->rows.id = -1, f->argmax = argmax;
     }
     f->grid = native_grid_of(native, &f->x);
     if (norm) {
@@ -247,8 +247,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) &&
               native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
     native_chose(plan, CHOICE_FLAT, f->flat);
-    native_chose(plan, CHOICE_PICK, pick);
-    native_chose(plan, CHOICE_PICK_SUMS, pick && pick->x.id >= 0);
+    native_chose(plan, CHOICE_ARGMAX, argmax);
+    native_chose(plan, CHOICE_ARGMAX_SUMS, argmax && argmax->x.id >= 0);
     native_chose(plan, CHOICE_KEPT, f->normed.id >= 0 || f->summed.id >= 0);
     native_chose(plan, CHOICE_SEGMENTS, f->x.h * f->x.w > NATIVE_SEGMENT);
     size_t held = 0;
@@ -257,7 +257,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         cvy_shape out = cvy_plan_value(plan, chain.pool->out[0])->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &chain.pool->u.pool, in, out, &f->window));
         held = f->window.held;
-        if (made && !pick && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
+        if (made && !argmax && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
     }
 
     struct cvy_phase_desc phase = { .name = name,
@@ -273,8 +273,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     native_access(&phase, f->summed.id, CVY_WRITE_CELL);
     native_access(&phase, f->rows.id, CVY_WRITE_CELL);
     native_cell_access(&phase, native, &f->y, f->grid, true);
-    native_access(&phase, pick ? pick->at : -1, CVY_WRITE_CELL);
-    native_access(&phase, pick ? pick->x.id : -1, CVY_WRITE_CELL);
+    native_access(&phase, argmax ? argmax->at : -1, CVY_WRITE_CELL);
+    native_access(&phase, argmax ? argmax->x.id : -1, CVY_WRITE_CELL);
     native_access(&phase, f->affine, native_read(f->grid));
     return cvy_plan_phase(plan, &phase);
 }

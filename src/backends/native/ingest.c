@@ -9,7 +9,7 @@ struct ingest {
     const struct cvyi_lanes_kernels *k;
     struct native_grid grid;
     struct native_lanes x;
-    size_t bands; /* a block; 0: the grid's cells */
+    struct native_cut bands; /* no bands: the grid's cells */
 };
 
 static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
@@ -17,10 +17,13 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
 {
     const struct ingest *a = arg;
     size_t pixels = a->x.h * a->x.w, p0 = 0, p1 = pixels, first[CVYI_LANES];
-    struct native_cell cell = { task, task + 1, 0, a->x.c };
-    if (a->bands) {
-        cell.block = task / a->bands;
-        p0 = pixels * (task % a->bands) / a->bands, p1 = pixels * (task % a->bands + 1) / a->bands;
+    struct native_cell cell = { 0, 0, 0, a->x.c };
+    if (a->bands.bands) {
+        struct native_task t = native_task(a->bands, task);
+        struct native_range p = native_share(pixels, t.band, a->bands.bands);
+        cell.block = t.block;
+        p0 = p.begin;
+        p1 = p.end;
     } else {
         cell = native_cell(a->grid, a->x.c, task);
     }
@@ -65,15 +68,18 @@ static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan,
     a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[0]),
     a->grid = native_grid(native, a->x.c, 0);
     size_t pixels = a->x.h * a->x.w, cells = a->grid.blocks * a->grid.parts;
+    struct native_work work = { .blocks = native->blocks,
+                                .regions = pixels,
+                                .wanted = native_parts(native) };
     if (native_chose(plan, CHOICE_INGEST_BANDS, cells < NATIVE_TASKS / 2))
-        a->bands = NATIVE_TASKS / a->grid.blocks;
-    if (a->bands > pixels) a->bands = pixels;
+        a->bands = cvyi_native_cut(&work);
     struct cvy_phase_desc phase = { .name = ops[0].name,
                                     .run = run_ingest,
                                     .arg = a,
-                                    .blocks = a->bands ? 0 : a->grid.blocks,
-                                    .parts = a->bands ? a->bands * a->grid.blocks : a->grid.parts };
-    native_access(&phase, a->x.id, a->bands ? CVY_WRITE_ALL : CVY_WRITE_CELL);
+                                    .blocks = a->bands.bands ? 0 : a->grid.blocks,
+                                    .parts =
+                                        a->bands.bands ? native_tasks(a->bands) : a->grid.parts };
+    native_access(&phase, a->x.id, a->bands.bands ? CVY_WRITE_ALL : CVY_WRITE_CELL);
     return cvy_plan_phase(plan, &phase);
 }
 

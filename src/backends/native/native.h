@@ -8,12 +8,22 @@
 #define CVYI_NATIVE_H
 
 #include "convoy/backend.h"
+#include "backends/native/cut.h"
 #include "backends/native/kernels/kernels.h"
 
 #define NATIVE_LANES ((size_t)CVYI_LANES)
 
 struct native_weight; /* pack.c: the packed copies of one weight */
-struct native_pick;   /* pick.c: where the maxima of one pooling were */
+
+/* What a forward piece leaves for its gradient's: places of maxima (argmax.c), whatever an
+ * algorithm of a convolution wants to find again. Begins the struct of whoever saves it, who gives
+ * a kind and the value by which it is found. */
+enum native_saved_kind { NATIVE_SAVED_ARGMAX };
+struct native_saved {
+    struct native_saved *next;
+    enum native_saved_kind kind;
+    int value;
+};
 
 /* One per program, from cvy_plan_alloc. */
 struct native {
@@ -21,8 +31,22 @@ struct native {
     size_t capacity, blocks; /* images, ceil(capacity / 16) */
     bool training;
     struct native_weight *weights; /* list, by weight id */
-    struct native_pick *picks;     /* list, by the value that is pooled */
+    struct native_saved *saved;
 };
+
+static inline void native_save(struct native *native, struct native_saved *saved)
+{
+    saved->next = native->saved;
+    native->saved = saved;
+}
+/* NULL: none. */
+static inline struct native_saved *native_saved(const struct native *native,
+                                                enum native_saved_kind kind, int value)
+{
+    struct native_saved *s = native->saved;
+    while (s && (s->kind != kind || s->value != value)) s = s->next;
+    return s;
+}
 
 /* -------------------------------------------------------------------------------------- choices */
 
@@ -34,6 +58,7 @@ struct native {
 /* clang-format off */
 #define NATIVE_CHOICES(X)                                                \
     X(BLOCKS, "sixteen blocks of images: tasks enough")                  \
+    X(PANELS, "conv2d: by panels")                                       \
     X(WIDE, "conv2d: the result is a wide map")                          \
     X(WHOLE, "conv2d: the kernel is the whole map")                      \
     X(CHUNKS, "conv2d: more products than one chain may have")           \
@@ -43,7 +68,7 @@ struct native {
     X(PARTS, "conv2d: several parts of the channels")                    \
     X(REGIONS, "conv2d: several regions")                                \
     X(NARROW, "conv2d: regions are cut between columns, too")            \
-    X(MIRROR, "conv2d: the data gradient")                               \
+    X(TRANSPOSED, "conv2d: the data gradient")                               \
     X(OUTER, "conv2d.dw: by images")                                     \
     X(OWNED, "conv2d.dw: tasks own weights")                             \
     X(OWNABLE, "conv2d.dw: weights enough to be owned")                  \
@@ -70,8 +95,8 @@ struct native {
     X(SEGMENTS, "rows: more pixels than pass from op to op at once")     \
     X(SPLIT_ROWS, "rows: segments end inside rows")                      \
     X(FLAT, "rows: several channels are one run")                        \
-    X(PICK, "rows: maxima remember their place")                         \
-    X(PICK_SUMS, "rows: and x there")                                    \
+    X(ARGMAX, "rows: maxima remember their place")                       \
+    X(ARGMAX_SUMS, "rows: and x there")                                    \
     X(KEPT, "rows: a result inside a chain is kept")
 /* clang-format on */
 
@@ -122,10 +147,9 @@ struct native_grid {
     size_t blocks, parts, unit;
 };
 
-#define NATIVE_TASKS ((size_t)16) /* enough for the threads we expect, few enough to cost nothing */
-#define NATIVE_WIDE ((size_t)5)   /* parts; with fewer, threads would wait for the longest */
+#define NATIVE_WIDE ((size_t)5) /* parts; with fewer, threads would wait for the longest */
 
-/* Parts of a block at most: sixteen blocks are tasks enough, and then a task owns all of its
+/* Tasks wanted of a block: sixteen blocks are tasks enough, and then a task owns all of its
  * block. */
 static inline size_t native_parts(const struct native *native)
 {
@@ -135,15 +159,17 @@ static inline size_t native_parts(const struct native *native)
 static inline struct native_grid native_grid(const struct native *native, size_t channels,
                                              size_t pixels)
 {
-    size_t blocks = native->blocks, parts = native_parts(native);
     /* weight gradients have channels in the lanes */
     size_t vectors = ceil_div(channels, NATIVE_LANES);
     if (pixels == 1 && vectors >= NATIVE_WIDE) {
         size_t unit = ceil_div(vectors, NATIVE_TASKS) * NATIVE_LANES;
         return (struct native_grid){ 1, ceil_div(channels, unit), unit };
     }
-    if (parts > channels) parts = channels ? channels : 1;
-    return (struct native_grid){ blocks, parts, 0 };
+    struct native_work work = { .blocks = native->blocks,
+                                .tiles = channels,
+                                .wanted = native_parts(native) };
+    struct native_cut cut = cvyi_native_cut(&work);
+    return (struct native_grid){ cut.blocks, cut.parts, 0 };
 }
 
 /* What task `task` of such a grid owns: channels [c0, c1) of blocks [block, end). */
@@ -158,8 +184,8 @@ static inline struct native_cell native_cell(struct native_grid grid, size_t cha
         size_t c0 = part * grid.unit, c1 = c0 + grid.unit;
         return (struct native_cell){ 0, SIZE_MAX, c0, c1 < channels ? c1 : channels };
     }
-    return (struct native_cell){ block, block + 1, channels * part / grid.parts,
-                                 channels * (part + 1) / grid.parts };
+    struct native_range c = native_share(channels, part, grid.parts);
+    return (struct native_cell){ block, block + 1, c.begin, c.end };
 }
 
 /* Blocks that hold images in this run; tasks of the others return at once. */
@@ -292,32 +318,36 @@ static inline void native_in_place(struct cvy_phase_desc *phase, const struct na
 
 /* ------------------------------------------------------------------------------- packed weights */
 
-/* A packed copy of weight [oc][ic][taps] ([oc][ic/groups] with groups) as the mac kernels read it:
- * tiles of up to mo output columns, each [k][tap][mo] with zero in the columns past n. Forward:
- * columns are output channels, k runs over input channels; mirror (data gradient): columns are
- * input channels, k runs over output channels. */
+/* A packed copy of a weight as the mac kernels read it: tiles of up to mo output columns, each
+ * [k][tap][mo] with zero in the columns past n. */
 struct native_tile {
     size_t group, c0, n; /* columns [c0, c0 + n) within the group */
     size_t offset;       /* of its first float in the buffer */
 };
+struct native_packing;
+/* Rows [o0, o1) of the weight (over all groups) to their places. Every element of a weight goes to
+ * places of the copy that no other row's does, so that tasks may refresh ranges of rows. */
+typedef void native_pack_fn(const struct native_packing *packing, const float *weight,
+                            float *packed, size_t o0, size_t o1);
 struct native_packing {
-    bool mirror;
+    native_pack_fn *fill;
     int mo;
-    size_t groups, oc, ic, taps; /* oc, ic: per group */
+    size_t groups, oc, ic, taps; /* of the weight [groups * oc][ic][taps] */
+    size_t k;                    /* products of a column: of a tile's [k][mo], taps included */
     size_t n_tiles;
     const struct native_tile *tiles;
     /* rows that are updated together, as the wide map that they make is cut; 0: any */
     size_t unit;
     int buffer; /* value id, persistent */
 };
+/* Columns are output channels, k runs over input channels and taps; or, for the data gradient,
+ * columns are input channels, k runs over output channels and taps. */
+native_pack_fn cvyi_native_pack_forward, cvyi_native_pack_transposed;
 
 /* Makes the buffer of a packing (all fields but .buffer filled; lives as long as the program),
  * registers its refresh and remembers it for the update of the weight. */
-enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, int weight,
-                                 struct native_packing *packing);
-/* Rows [o0, o1) of the weight (over all groups) to their places. */
-void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed,
-                           size_t o0, size_t o1);
+enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, const char *name,
+                                 int weight, struct native_packing *packing);
 /* Number of packings of a weight so far, the i-th of them. */
 size_t cvyi_native_packings(const struct native *native, int weight);
 const struct native_packing *cvyi_native_packing(const struct native *native, int weight, size_t i);

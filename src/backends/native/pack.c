@@ -1,7 +1,6 @@
-/* Packed copies of weights, in the order in which the mac kernels read them, and who has to refresh
- * them: the caller after changing weights by name, the update in every step. Every element of a
- * weight goes to exactly one place of each copy, so ranges of rows may be refreshed by different
- * tasks. Knows no convolution. */
+/* Packed copies of weights, in the order in which the mac kernels read them, and who has to
+ * refresh them: the caller after changing weights by name, the update in every step. Knows no
+ * convolution. */
 #include "backends/native/native.h"
 
 struct native_weight {
@@ -13,17 +12,15 @@ struct native_weight {
 static void refresh(const void *arg, const struct cvy_run *run)
 {
     const struct native_weight *w = arg;
-    cvyi_native_pack_rows(&w->packing, run->buf[w->weight], run->buf[w->packing.buffer], 0,
-                          w->packing.groups * w->packing.oc);
+    w->packing.fill(&w->packing, run->buf[w->weight], run->buf[w->packing.buffer], 0,
+                    w->packing.groups * w->packing.oc);
 }
 
-enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, int weight,
-                                 struct native_packing *packing)
+enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, const char *name,
+                                 int weight, struct native_packing *packing)
 {
-    size_t k = (packing->mirror ? packing->oc : packing->ic) * packing->taps;
-    size_t bytes = packing->n_tiles * k * (size_t)packing->mo * sizeof(float);
-    packing->buffer =
-        cvy_plan_buffer(plan, packing->mirror ? "packed.mirror" : "packed", bytes, true);
+    size_t bytes = packing->n_tiles * packing->k * (size_t)packing->mo * sizeof(float);
+    packing->buffer = cvy_plan_buffer(plan, name, bytes, true);
     if (packing->buffer < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct native_weight *w = cvy_plan_alloc(plan, sizeof *w), **end = &native->weights;
     if (!w) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
@@ -86,8 +83,8 @@ static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, s
     }
 }
 
-static void pack_forward(const struct native_packing *p, const float *weight, float *packed,
-                         size_t o0, size_t o1)
+void cvyi_native_pack_forward(const struct native_packing *p, const float *weight, float *packed,
+                              size_t o0, size_t o1)
 {
     size_t k = p->ic * p->taps, mo = (size_t)p->mo;
     for (size_t i = first_tile(p, p->oc, o0); i < p->n_tiles; i++) {
@@ -99,8 +96,8 @@ static void pack_forward(const struct native_packing *p, const float *weight, fl
     }
 }
 
-static void pack_mirror(const struct native_packing *p, const float *weight, float *packed,
-                        size_t o0, size_t o1)
+void cvyi_native_pack_transposed(const struct native_packing *p, const float *weight, float *packed,
+                                 size_t o0, size_t o1)
 {
     size_t k = p->ic * p->taps, mo = (size_t)p->mo;
     while (o0 < o1) {
@@ -119,10 +116,4 @@ static void pack_mirror(const struct native_packing *p, const float *weight, flo
         }
         o0 = end;
     }
-}
-
-void cvyi_native_pack_rows(const struct native_packing *packing, const float *weight, float *packed,
-                           size_t o0, size_t o1)
-{
-    (packing->mirror ? pack_mirror : pack_forward)(packing, weight, packed, o0, o1);
 }

@@ -110,36 +110,35 @@ static inline void native_pool_rows(const struct native_pool *p, size_t oy, size
 /* The averages' divisors for output row oy. */
 const float *cvyi_pool_inv(const struct native_pool *p, size_t oy);
 
-/* ------------------------------------------------------------------------------------------ pick.c
- * A maximum pooling whose windows tile the plane passes a gradient on to one pixel of each window.
- * If the forward pass remembers its place, and batch norm's x there, the plane is not kept and the
- * plane of unpooled gradients never made. The bits are the same. */
-struct native_pick {
-    struct native_pick *next;
+/* ------------------------------------------------------------------------------------------
+ * argmax.c A maximum pooling whose windows tile the plane passes a gradient on to one pixel of
+ * each window. If the forward pass remembers its place, and batch norm's x there, the plane is not
+ * kept and the plane of unpooled gradients never made. The bits are the same. */
+struct native_argmax {
+    struct native_saved saved; /* by the plane that is pooled */
     struct native_pool window;
-    int pooled;            /* the plane */
     struct native_lanes x; /* x at the maximum, float; id -1: not asked for */
     int at;                /* the place, a byte, [block][c][oh*ow][16] */
 };
 /* For a forward piece that ends at op number `last` and pools value x (normalised or not):
- * remembers if whoever reads the pooled plane later can do with that. *pick is NULL if not. */
-enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan,
-                               const struct cvy_op_desc *pool, int x, size_t last,
-                               struct native_pick **pick);
-/* The pick of a pooled plane; NULL: none. */
-const struct native_pick *cvyi_pick_of(const struct native *native, int pooled);
-uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block,
-                      size_t c);
+ * remembers if whoever reads the pooled plane later can do with that. *argmax is NULL if not. */
+enum cvy_status cvyi_argmax_plan(struct native *native, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *pool, int x, size_t last,
+                                 struct native_argmax **argmax);
+/* The argmax of a pooled plane; NULL: none. */
+const struct native_argmax *cvyi_argmax_of(const struct native *native, int pooled);
+uint8_t *cvyi_argmax_at(const struct native_argmax *argmax, const struct cvy_run *run, size_t block,
+                        size_t c);
 /* One channel: the sums of batch norm's gradient (their four chains folded, over lanes not), its
  * data gradient, and the unpooled gradient for whoever wants it; g is the gradient of the
  * pooled. */
-void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
-                    const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
-                    double s1[CVYI_LANES], double s2[CVYI_LANES]);
-void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
-                     const uint8_t *at, float *dx, const float *x, const float *g,
-                     const struct cvyi_bn_dx *coefficients, unsigned n_lanes);
-void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
-                   const uint8_t *at, float *dx, const float *g);
+void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+                      const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
+                      double s1[CVYI_LANES], double s2[CVYI_LANES]);
+void cvyi_argmax_bn_dx(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+                       const uint8_t *at, float *dx, const float *x, const float *g,
+                       const struct cvyi_bn_dx *coefficients, unsigned n_lanes);
+void cvyi_argmax_bwd(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+                     const uint8_t *at, float *dx, const float *g);
 
 #endif

@@ -40,7 +40,7 @@ static void update_run(const void *arg, const struct cvy_run *run, size_t task,
     for (size_t i = 0; i < CVY_COEFS; i++) coef[i] = (float)run->coef[a->group][i];
     a->kernel(w + begin, (const float *)run->buf[a->grad] + begin, state, (r1 - r0) * a->row, coef);
     for (size_t i = 0; i < a->n_packings; i++)
-        cvyi_native_pack_rows(a->packings[i], w, run->buf[a->packings[i]->buffer], r0, r1);
+        a->packings[i]->fill(a->packings[i], w, run->buf[a->packings[i]->buffer], r0, r1);
 }
 
 static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
@@ -62,13 +62,15 @@ static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
         unit = cvyi_native_packing(native, ops->in[0], i)->unit;
     a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
     a->row = a->rows ? count / a->rows : 0;
-    size_t tasks = ceil_div(count, TASK_FLOATS);
-    if (tasks > a->rows) tasks = a->rows;
-    if (native_chose(plan, CHOICE_UPDATE_MOST, tasks > 4 * NATIVE_TASKS)) tasks = 4 * NATIVE_TASKS;
+    size_t wanted = ceil_div(count, TASK_FLOATS);
+    if (native_chose(plan, CHOICE_UPDATE_MOST, wanted > 4 * NATIVE_TASKS))
+        wanted = 4 * NATIVE_TASKS;
+    struct native_work work = { .blocks = 1, .tiles = a->rows, .wanted = wanted };
     native_chose(plan, CHOICE_UPDATE_TASKS, count > TASK_FLOATS);
     native_chose(plan, CHOICE_UPDATE_CELLS, unit);
     /* as the wide map of this weight is cut, or evenly */
-    a->step = unit ? unit : tasks ? ceil_div(a->rows, tasks) : 1;
+    a->step = unit ? unit : ceil_div(a->rows, cvyi_native_cut(&work).parts);
+    if (!a->step) a->step = 1;
     struct native_grid grid = { unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
     struct cvy_phase_desc phase = { .name = ops->name,
                                     .run = update_run,

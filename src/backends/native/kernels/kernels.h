@@ -159,30 +159,30 @@ typedef void cvyi_pool_max_bwd_fn(const struct cvyi_pool *p, float *const *dx, c
 /* Windows that tile the plane (sw == kw, pl == 0; the last may be clipped), for gradients that
  * never unpool. `at`: the place r*kw + column of a window's maximum inside it, below 256. Pooled
  * rows, q < ow.
- * pool_max_pick: y as pool_max of z = c ? fma(a, x - m, b) : x, and at; unless NULL picked[q] = x
+ * pool_argmax: y as pool_max of z = c ? fma(a, x - m, b) : x, and at; unless NULL picked[q] = x
  * where z is largest. */
-typedef void cvyi_pool_max_pick_fn(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
-                                   const float *const *rows, const struct cvyi_affine *c,
-                                   size_t n_rows);
+typedef void cvyi_pool_argmax_fn(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
+                                 const float *const *rows, const struct cvyi_affine *c,
+                                 size_t n_rows);
 /* The pooled gradient g means for one input row, the one of places first … first + kw - 1:
  *           spread[q*kw + j] = at[q] == first + j ? g[q] : 0,  0 in columns that no window covers
- *  pick_bwd     dx = spread
- *  pick_reduce  goes on with the sums of bn_reduce (spread, x with picked[q] in its columns), whose
+ * argmax_bwd     dx = spread argmax_reduce  goes on with the sums of bn_reduce (spread, x with
+ * picked[q] in its columns), whose
  *               pixel number `start` the row's first is; where spread is 0 nothing changes, so the
  *               bits are those of bn_reduce
- *  pick_bn_dx   bn_dx(spread, x); ip dx == x */
-typedef void cvyi_pick_bwd_fn(const struct cvyi_pool *p, float *dx, const float *g,
-                              const uint8_t *at, size_t first);
+ * argmax_bn_dx   bn_dx(spread, x); ip dx == x */
+typedef void cvyi_argmax_bwd_fn(const struct cvyi_pool *p, float *dx, const float *g,
+                                const uint8_t *at, size_t first);
 struct cvyi_sums {                                        /* by chain */
     float s1[4][CVYI_LANES], s2[4][CVYI_LANES];           /* of the block that is not over */
     float before1[4][CVYI_LANES], before2[4][CVYI_LANES]; /* of the blocks before it */
 };
-typedef void cvyi_pick_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t start,
-                                 const float *g, const uint8_t *at, const float *picked,
-                                 size_t first, float m);
-typedef void cvyi_pick_bn_dx_fn(const struct cvyi_pool *p, float *dx, const float *x,
-                                const float *g, const uint8_t *at, size_t first,
-                                const struct cvyi_bn_dx *c, unsigned n_lanes);
+typedef void cvyi_argmax_reduce_fn(const struct cvyi_pool *p, struct cvyi_sums *sums, size_t start,
+                                   const float *g, const uint8_t *at, const float *picked,
+                                   size_t first, float m);
+typedef void cvyi_argmax_bn_dx_fn(const struct cvyi_pool *p, float *dx, const float *x,
+                                  const float *g, const uint8_t *at, size_t first,
+                                  const struct cvyi_bn_dx *c, unsigned n_lanes);
 /* y = sum * inv[q]: in scan order where n_rows * kw is at most CVYI_POOL_CHAIN; larger windows by
  * chains from 0 over so many pixels of a row at most, which are added in double in scan order,
  * times inv[q] in double. dx += dy * inv[q] */
@@ -267,8 +267,8 @@ enum {
     X(each_norm, each_norm, ) X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, )     \
     X(add, add, ) X(scale, scale, )                                                         \
     X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )     \
-    X(pool_max_pick, pool_max_pick, ) X(pick_bwd, pick_bwd, ) X(pick_reduce, pick_reduce, ) \
-    X(pick_bn_dx, pick_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )     \
+    X(pool_argmax, pool_argmax, ) X(argmax_bwd, argmax_bwd, ) X(argmax_reduce, argmax_reduce, ) \
+    X(argmax_bn_dx, argmax_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )     \
     X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, )     \
     X(narrow, narrow, )
 #define CVYI_LANES_KERNELS(X)                                                     \

@@ -509,9 +509,9 @@ static void pool_max_bwd_wide(const struct cvyi_pool *p, double *const *dx, cons
 
 /* Where windows tile the plane: the maximum, its place and what was normalised there. `careful`:
  * with NaNs. */
-V_FN vm pick_cell(bool careful, float *y, uint8_t *at, float *picked, const float *const *rows,
-                  const struct cvyi_affine *c, size_t c0, size_t kw, size_t n_rows, size_t width,
-                  size_t l)
+V_FN vm argmax_cell(bool careful, float *y, uint8_t *at, float *picked, const float *const *rows,
+                    const struct cvyi_affine *c, size_t c0, size_t kw, size_t n_rows, size_t width,
+                    size_t l)
 {
     vf m = v_zero(), place = v_zero(), beside = v_zero(), sum = v_zero();
     const vf mean = v_set1(c ? c->m : 0), a = v_set1(c ? c->a : 1), b = v_set1(c ? c->b : 0);
@@ -534,37 +534,37 @@ V_FN vm pick_cell(bool careful, float *y, uint8_t *at, float *picked, const floa
     return v_unord(sum, sum);
 }
 
-V_FN void pick_one(float *y, uint8_t *at, float *picked, const float *const *rows,
-                   const struct cvyi_affine *c, size_t q, size_t c0, size_t kw, size_t n_rows,
-                   size_t width, size_t l)
+V_FN void argmax_one(float *y, uint8_t *at, float *picked, const float *const *rows,
+                     const struct cvyi_affine *c, size_t q, size_t c0, size_t kw, size_t n_rows,
+                     size_t width, size_t l)
 {
     float *to = picked ? picked + q * 16 : NULL;
-    vm nan = pick_cell(false, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
+    vm nan = argmax_cell(false, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
     if (__builtin_expect(vm_to_bits(nan) != 0, 0))
-        pick_cell(true, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
+        argmax_cell(true, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
 }
 
-V_FN void pick_row(const struct cvyi_pool *pool, float *y, uint8_t *at, float *picked,
-                   const float *const *rows, const struct cvyi_affine *affine, size_t n_rows)
+V_FN void argmax_row(const struct cvyi_pool *pool, float *y, uint8_t *at, float *picked,
+                     const float *const *rows, const struct cvyi_affine *affine, size_t n_rows)
 {
     const struct cvyi_pool own = *pool, *p = &own; /* `at` is bytes, and bytes may alias anything */
     const struct cvyi_affine held = affine ? *affine : (struct cvyi_affine){ 0 },
                              *c = affine ? &held : NULL;
 #define CELL(q, c0, width, nr)          \
     for (size_t l = 0; l < 16; l += VL) \
-    pick_one(y, at, picked, rows, c, q, c0, width, nr, own.kw, l)
+    argmax_one(y, at, picked, rows, c, q, c0, width, nr, own.kw, l)
     POOL_COLUMNS(CELL)
 #undef CELL
 }
 
-static void pool_max_pick(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
-                          const float *const *rows, const struct cvyi_affine *c, size_t n_rows)
+static void pool_argmax(const struct cvyi_pool *p, float *y, uint8_t *at, float *picked,
+                        const float *const *rows, const struct cvyi_affine *c, size_t n_rows)
 {
     assert(p->sw == p->kw && p->pl == 0 && n_rows * p->kw <= 256);
-    if (c && picked) pick_row(p, y, at, picked, rows, c, n_rows);
-    else if (c) pick_row(p, y, at, NULL, rows, c, n_rows);
-    else if (picked) pick_row(p, y, at, picked, rows, NULL, n_rows);
-    else pick_row(p, y, at, NULL, rows, NULL, n_rows);
+    if (c && picked) argmax_row(p, y, at, picked, rows, c, n_rows);
+    else if (c) argmax_row(p, y, at, NULL, rows, c, n_rows);
+    else if (picked) argmax_row(p, y, at, picked, rows, NULL, n_rows);
+    else argmax_row(p, y, at, NULL, rows, NULL, n_rows);
 }
 
 /* What the gradient of window q is at its place number `place`. */
@@ -593,17 +593,17 @@ V_FN vf spread(const float *g, const uint8_t *at, size_t q, vi place, size_t l)
         }                                                                                  \
     }
 
-static void pick_bwd(const struct cvyi_pool *p, float *dx, const float *g, const uint8_t *at,
-                     size_t first)
+static void argmax_bwd(const struct cvyi_pool *p, float *dx, const float *g, const uint8_t *at,
+                       size_t first)
 {
 #define CELL(c, s) v_store(dx + (c)*16 + l, s)
     SPREAD_ROW(CELL)
 #undef CELL
 }
 
-static void pick_bn_dx(const struct cvyi_pool *p, float *dx, const float *x, const float *g,
-                       const uint8_t *at, size_t first, const struct cvyi_bn_dx *k,
-                       unsigned n_lanes)
+static void argmax_bn_dx(const struct cvyi_pool *p, float *dx, const float *x, const float *g,
+                         const uint8_t *at, size_t first, const struct cvyi_bn_dx *k,
+                         unsigned n_lanes)
 {
     assert(n_lanes <= 16);
     const vf m = v_set1(k->m), a = v_set1(k->a), b = v_set1(k->b), cc = v_set1(k->c);
@@ -615,8 +615,8 @@ static void pick_bn_dx(const struct cvyi_pool *p, float *dx, const float *x, con
 }
 
 /* Adds pixel number `pixel` of the segment, which window q has `place` in, to its chain. */
-V_FN void pick_pixel(struct cvyi_sums *t, size_t pixel, const float *g, const uint8_t *at,
-                     const float *picked, size_t q, vi place, vf mean, size_t l)
+V_FN void argmax_pixel(struct cvyi_sums *t, size_t pixel, const float *g, const uint8_t *at,
+                       const float *picked, size_t q, vi place, vf mean, size_t l)
 {
     float *sa = t->s1[pixel & 3] + l, *sb = t->s2[pixel & 3] + l;
     vm hit = vi_eq(vi_from_u8(at + q * 16 + l), place);
@@ -628,8 +628,8 @@ V_FN void pick_pixel(struct cvyi_sums *t, size_t pixel, const float *g, const ui
 /* Two windows of two columns at a time, from column c on and before `end`; answers the column it
  * came to. Chain i of a register is chain (pixel + i) % 4 of the sums: the row's first pixel need
  * not be its segment's. */
-V_FN size_t pick_pairs(struct cvyi_sums *t, size_t start, size_t c, size_t end, const float *g,
-                       const uint8_t *at, const float *picked, size_t first, vf mean, size_t l)
+V_FN size_t argmax_pairs(struct cvyi_sums *t, size_t start, size_t c, size_t end, const float *g,
+                         const uint8_t *at, const float *picked, size_t first, vf mean, size_t l)
 {
 #define STEP(o, place, a, b)                                        \
     do {                                                            \
@@ -665,9 +665,9 @@ V_FN void end_block(struct cvyi_sums *t, size_t l)
     }
 }
 
-static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t start,
-                        const float *g, const uint8_t *at, const float *picked, size_t first,
-                        float m)
+static void argmax_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t start,
+                          const float *g, const uint8_t *at, const float *picked, size_t first,
+                          float m)
 {
     const vf mean = v_set1(m);
     const size_t covered = p->ow * p->kw < p->iw ? p->ow * p->kw : p->iw;
@@ -677,10 +677,10 @@ static void pick_reduce(const struct cvyi_pool *p, struct cvyi_sums *t, size_t s
                    end = p->iw - c < left ? p->iw : c + left;
             size_t stop = end < covered ? end : covered;
             if (p->kw == 2 && c % 2 == 0 && c + 4 <= stop)
-                c = pick_pairs(t, start, c, stop, g, at, picked, first, mean, l);
+                c = argmax_pairs(t, start, c, stop, g, at, picked, first, mean, l);
             for (; c < stop; c++)
-                pick_pixel(t, start + c, g, at, picked, c / p->kw,
-                           vi_set1((int)(first + c % p->kw)), mean, l);
+                argmax_pixel(t, start + c, g, at, picked, c / p->kw,
+                             vi_set1((int)(first + c % p->kw)), mean, l);
             c = end;
             if ((start + c) % CVYI_SUM_BLOCK == 0) end_block(t, l);
         }
@@ -797,10 +797,10 @@ const struct cvyi_rows_kernels KFN(rows) = {
     .mask_scale = mask_scale,
     .pool_max = pool_max,
     .pool_max_bwd = pool_max_bwd,
-    .pool_max_pick = pool_max_pick,
-    .pick_bwd = pick_bwd,
-    .pick_reduce = pick_reduce,
-    .pick_bn_dx = pick_bn_dx,
+    .pool_argmax = pool_argmax,
+    .argmax_bwd = argmax_bwd,
+    .argmax_reduce = argmax_reduce,
+    .argmax_bn_dx = argmax_bn_dx,
     .pool_avg = pool_avg,
     .pool_avg_bwd = pool_avg_bwd,
     .pool_max_bwd_wide = pool_max_bwd_wide,

@@ -39,9 +39,9 @@ static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t la
     return readers == 1;
 }
 
-enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan,
-                               const struct cvy_op_desc *pool, int x, size_t last,
-                               struct native_pick **out)
+enum cvy_status cvyi_argmax_plan(struct native *native, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *pool, int x, size_t last,
+                                 struct native_argmax **out)
 {
     const struct cvy_value *v = cvy_plan_value(plan, pool->out[0]);
     cvy_shape shape = v->shape;
@@ -52,37 +52,37 @@ enum cvy_status cvyi_pick_plan(struct native *native, struct cvy_plan *plan,
                               &window));
     if (!native->training || !tiles(&window) || !one_reader(plan, pool->in[0], x, last, &sums))
         return CVY_OK;
-    struct native_pick *pick = cvy_plan_alloc(plan, sizeof *pick);
-    if (!pick) return CVY_E_NOMEM;
+    struct native_argmax *argmax = cvy_plan_alloc(plan, sizeof *argmax);
+    if (!argmax) return CVY_E_NOMEM;
     /* of y, which was measured: no overflow */
     size_t vectors = native->blocks * shape.c * shape.h * shape.w;
-    *pick = (struct native_pick){ .next = native->picks,
-                                  .window = window,
-                                  .pooled = pool->in[0],
-                                  .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
-                                  .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES,
-                                                        false) };
+    *argmax =
+        (struct native_argmax){ .saved = { .kind = NATIVE_SAVED_ARGMAX, .value = pool->in[0] },
+                                .window = window,
+                                .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
+                                .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES,
+                                                      false) };
     if (sums)
-        pick->x.id =
+        argmax->x.id =
             cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES * sizeof(float), false);
-    if (pick->at < 0 || (sums && pick->x.id < 0)) return CVY_E_NOMEM;
-    *out = native->picks = pick;
+    if (argmax->at < 0 || (sums && argmax->x.id < 0)) return CVY_E_NOMEM;
+    native_save(native, &argmax->saved);
+    *out = argmax;
     return CVY_OK;
 }
 
-const struct native_pick *cvyi_pick_of(const struct native *native, int pooled)
+const struct native_argmax *cvyi_argmax_of(const struct native *native, int pooled)
 {
-    for (const struct native_pick *p = native->picks; p; p = p->next)
-        if (p->pooled == pooled) return p;
-    return NULL;
+    return (const struct native_argmax *)native_saved(native, NATIVE_SAVED_ARGMAX, pooled);
 }
 
 /* -------------------------------------------------------------------------------------- running */
 
-uint8_t *cvyi_pick_at(const struct native_pick *pick, const struct cvy_run *run, size_t block,
-                      size_t c)
+uint8_t *cvyi_argmax_at(const struct native_argmax *argmax, const struct cvy_run *run, size_t block,
+                        size_t c)
 {
-    return (uint8_t *)run->buf[pick->at] + (block * pick->x.c + c) * pick->x.plane * NATIVE_LANES;
+    return (uint8_t *)run->buf[argmax->at] +
+           (block * argmax->x.c + c) * argmax->x.plane * NATIVE_LANES;
 }
 
 static float joined(const float (*before)[CVYI_LANES], const float (*s)[CVYI_LANES], size_t l)
@@ -100,20 +100,20 @@ static void fold_chains(const struct cvyi_sums *t, double s1[CVYI_LANES], double
     }
 }
 
-void cvyi_pick_sums(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
-                    const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
-                    double s1[CVYI_LANES], double s2[CVYI_LANES])
+void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+                      const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
+                      double s1[CVYI_LANES], double s2[CVYI_LANES])
 {
-    const struct native_pool *p = &pick->window;
-    const uint8_t *at = cvyi_pick_at(pick, run, block, c);
-    const float *x = native_at(run, &pick->x, block, c);
+    const struct native_pool *p = &argmax->window;
+    const uint8_t *at = cvyi_argmax_at(argmax, run, block, c);
+    const float *x = native_at(run, &argmax->x, block, c);
     size_t row = p->row.ow * NATIVE_LANES, cut = native_segment(p->row.iw) / p->row.iw;
     struct cvyi_sums t = { 0 };
     for (size_t r = 0; r < p->ih && r < p->oh * p->kh; r++) {
         if (r > 0 && r % cut == 0) fold_chains(&t, s1, s2), t = (struct cvyi_sums){ 0 };
         size_t o = r / p->kh * row;
-        k->pick_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o,
-                       r % p->kh * p->row.kw, m);
+        k->argmax_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o,
+                         r % p->kh * p->row.kw, m);
     }
     fold_chains(&t, s1, s2);
 }
@@ -126,27 +126,28 @@ static struct cvyi_pool windows(const struct native_pool *p, size_t r)
     return row;
 }
 
-void cvyi_pick_bn_dx(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
-                     const uint8_t *at, float *dx, const float *x, const float *g,
-                     const struct cvyi_bn_dx *coefficients, unsigned n_lanes)
+void cvyi_argmax_bn_dx(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+                       const uint8_t *at, float *dx, const float *x, const float *g,
+                       const struct cvyi_bn_dx *coefficients, unsigned n_lanes)
 {
-    const struct native_pool *p = &pick->window;
+    const struct native_pool *p = &argmax->window;
     for (size_t r = 0; r < p->ih; r++) {
         struct cvyi_pool row = windows(p, r);
         size_t i = r * p->row.iw * NATIVE_LANES,
                o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
-        k->pick_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw, coefficients,
-                      n_lanes);
+        k->argmax_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw, coefficients,
+                        n_lanes);
     }
 }
 
-void cvyi_pick_bwd(const struct native_pick *pick, const struct cvyi_rows_kernels *k,
-                   const uint8_t *at, float *dx, const float *g)
+void cvyi_argmax_bwd(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+                     const uint8_t *at, float *dx, const float *g)
 {
-    const struct native_pool *p = &pick->window;
+    const struct native_pool *p = &argmax->window;
     for (size_t r = 0; r < p->ih; r++) {
         struct cvyi_pool row = windows(p, r);
         size_t o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
-        k->pick_bwd(&row, dx + r * p->row.iw * NATIVE_LANES, g + o, at + o, r % p->kh * p->row.kw);
+        k->argmax_bwd(&row, dx + r * p->row.iw * NATIVE_LANES, g + o, at + o,
+                      r % p->kh * p->row.kw);
     }
 }

@@ -1,0 +1,35 @@
+/* An algorithm of convolution: which geometries it can do, what it costs there, and how it turns
+ * each of the three passes of a layer into phases, from the passes of mac.h and wgrad.h and
+ * whatever it adds to them. conv.c asks and chooses; an algorithm is a file, and a line in
+ * NATIVE_ALGORITHMS. */
+#ifndef CVYI_NATIVE_ALGORITHM_H
+#define CVYI_NATIVE_ALGORITHM_H
+
+#include "backends/native/geometry.h"
+
+enum native_pass { NATIVE_FORWARD, NATIVE_DATA, NATIVE_WEIGHTS, NATIVE_PASSES };
+
+/* A pass to plan. The maps are the geometry's: x and y, or in gradients what lies like them. */
+struct native_conv {
+    const char *name;
+    enum native_pass pass;
+    struct native_geometry geometry;
+    int weight, bias; /* in NATIVE_WEIGHTS their gradients; bias -1: none */
+};
+
+struct native_algorithm {
+    const char *name;
+    bool (*supports)(const struct native_conv *conv);
+    /* Floating-point operations of a pass over an image, and what takes as long; from shapes alone.
+     * The least wins, of equals the first in the list. */
+    double (*cost)(const struct native *native, const struct native_conv *conv);
+    enum cvy_status (*plan)(struct native *native, struct cvy_plan *plan,
+                            const struct native_conv *conv);
+};
+
+/* X(name): extern const struct native_algorithm cvyi_native_NAME */
+#define NATIVE_ALGORITHMS(X) X(direct) X(panels)
+#define NATIVE_ALGORITHM(name) extern const struct native_algorithm cvyi_native_##name;
+NATIVE_ALGORITHMS(NATIVE_ALGORITHM)
+
+#endif

@@ -1,0 +1,347 @@
+/* The pass that multiplies maps by weights (mac.h): for every destination pixel a sum over source
+ * channels and those taps that hit the source (borders.c), by the mac kernel, with packed weights
+ * (pack.c).
+ *
+ * Source channels are cut into chunks whose sums start afresh and are then added to y: no chain is
+ * longer than CHUNK fused multiply-adds, and a chunk of the source stays in the cache while all
+ * tiles of channels read it. How work is cut into tasks has no effect on any sum. */
+#include "backends/native/mac.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define CHUNK ((size_t)256)
+#define BAND_PIXELS ((size_t)128)       /* no band smaller: tiles run along pixels */
+#define HELD_BYTES ((size_t)128 * 1024) /* weights that stay in L2 from region to region */
+
+#define PANEL_PIXELS ((size_t)12) /* pixels of a panel's rows: whole tiles of every table */
+
+/* What a float of the source costs, in floating-point operations (measured: docs/benchmarks.md). */
+#define COLUMNS ((size_t)8) /* that a nominal tile multiplies it with */
+#define PAGES ((size_t)64)  /* of rows at a time that are read as fast as if they lay together */
+#define FAR 1.5             /* a read by a tile, from more pages */
+#define GATHER 12.0         /* to lay it into a panel */
+
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
+
+/* -------------------------------------------------------------------------------------- running */
+
+struct mac_arg {
+    struct native_lanes src, dst;
+    size_t src_group, chunk; /* source channels of a group, of a chunk */
+    size_t dst_group;
+    int packed, bias;
+    cvyi_mac_fn *mac;
+    size_t w_ic; /* floats per source channel of a packed tile */
+    size_t n_tiles;
+    const struct native_tile *tiles;
+    struct native_cut cut; /* bands of the regions, parts of the tiles */
+    struct native_borders borders;
+    /* panels: where their pixels lie, in whole chunks and in the last; NULL: the source is read in
+     * place */
+    const int32_t *panel_pix[2];
+    struct native_grid wide; /* dst is a wide map: tasks are its cells, … (unit 0: not) */
+    size_t cell_tiles;       /* … of so many tiles, … */
+    struct cvyi_mac blocks;  /* … and the pixels of a multiplication all blocks' */
+};
+
+/* Which part of the source a multiplication reads. */
+struct source {
+    size_t block, group, begin, end; /* channels of the group */
+};
+
+/* The pixels of mac, which have one tap, as a register tile takes them: [tile][channel][pixel], so
+ * that it reads a run. */
+static void gather(const struct mac_arg *a, const struct cvy_run *run, struct source s,
+                   const struct cvyi_mac *mac, float *panel)
+{
+    const float *x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
+    size_t step = a->src.plane * NATIVE_LANES, channels = s.end - s.begin;
+    for (size_t p = 0; p < mac->n_pix; p += PANEL_PIXELS) {
+        size_t n = min(PANEL_PIXELS, mac->n_pix - p);
+        bool run_on = mac->x_pix[p + n - 1] == mac->x_pix[p] + (int32_t)((n - 1) * NATIVE_LANES);
+        for (size_t i = 0; i < channels; i++, panel += PANEL_PIXELS * NATIVE_LANES) {
+            const float *from = x + i * step;
+            if (run_on) {
+                memcpy(panel, from + mac->x_pix[p], n * NATIVE_LANES * sizeof *panel);
+                continue;
+            }
+            for (size_t q = 0; q < n; q++)
+                memcpy(panel + q * NATIVE_LANES, from + mac->x_pix[p + q],
+                       NATIVE_LANES * sizeof *panel);
+        }
+    }
+}
+
+/* One chunk of the source by tile `tile`, for the pixels of mac. */
+static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct source s,
+                     const struct native_tile *tile, const struct cvyi_mac *mac, const float *panel)
+{
+    const float *packed = run->buf[a->packed], *bias = native_buf(run, a->bias);
+    size_t channel = tile->group * a->dst_group + tile->c0;
+    struct cvyi_mac m = *mac;
+    const float *x = panel;
+    if (s.begin && !m.n_taps) return;
+    if (panel) m.x_pix = a->panel_pix[s.end - s.begin == a->chunk ? 0 : 1];
+    else x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
+    m.n_ic = s.end - s.begin;
+    m.x_ic = (panel ? PANEL_PIXELS : a->src.plane) * NATIVE_LANES;
+    m.w_ic = a->w_ic;
+    m.y_oc = a->dst.plane * NATIVE_LANES;
+    m.n_oc = tile->n;
+    m.accumulate = s.begin > 0;
+    a->mac(&m, x, packed + tile->offset + s.begin * a->w_ic,
+           bias && !s.begin ? bias + channel : NULL, native_at(run, &a->dst, s.block, channel));
+}
+
+/* Tiles `tiles` of the pixels of mac[0 … n), which start at this block. */
+static void run_tiles(const struct mac_arg *a, const struct cvy_run *run, size_t block,
+                      struct native_range tiles, const struct cvyi_mac *mac, size_t n, float *panel)
+{
+    for (size_t i = 0; i < a->src_group; i += a->chunk) {
+        struct source s = { block, SIZE_MAX, i, min(i + a->chunk, a->src_group) };
+        for (size_t t = tiles.begin; t < tiles.end; t++) {
+            if (panel && a->tiles[t].group != s.group) {
+                s.group = a->tiles[t].group;
+                gather(a, run, s, mac, panel);
+            }
+            s.group = a->tiles[t].group;
+            for (size_t k = 0; k < n; k++) run_tile(a, run, s, &a->tiles[t], &mac[k], panel);
+        }
+    }
+}
+
+static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
+{
+    const struct mac_arg *a = arg;
+    if (a->wide.unit) {
+        struct native_range tiles = { task * a->cell_tiles,
+                                      min((task + 1) * a->cell_tiles, a->n_tiles) };
+        struct cvyi_mac m = a->blocks;
+        m.n_pix = native_blocks_in_use(run);
+        run_tiles(a, run, 0, tiles, &m, 1, NULL);
+        return;
+    }
+    struct native_task t = native_task(a->cut, task);
+    if (t.block >= native_blocks_in_use(run)) return;
+    struct native_range tiles = native_share(a->n_tiles, t.part, a->cut.parts),
+                        regions = native_share(a->borders.n_regions, t.band, a->cut.bands);
+    float *panel = a->panel_pix[0] ? worker->scratch : NULL;
+    for (size_t r = regions.begin; r < regions.end; r++) {
+        size_t first = a->borders.first[r];
+        run_tiles(a, run, t.block, tiles, a->borders.mac + first, a->borders.first[r + 1] - first,
+                  panel);
+    }
+}
+
+/* ------------------------------------------------------------------------------------- planning */
+
+/* The tile with the least work, counting what is computed and thrown away at the ends and how well
+ * the tile does. Any tile gives the same sums. */
+static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *kernels,
+                                               size_t channels, size_t pixels)
+{
+    const struct cvyi_mac_tile *best = NULL;
+    size_t least = SIZE_MAX;
+    for (size_t i = 0; i < CVYI_MAC_TILES && kernels->tile[i].mo; i++) {
+        const struct cvyi_mac_tile *tile = &kernels->tile[i];
+        size_t mo = (size_t)tile->mo, np = (size_t)tile->np;
+        size_t tiles = ceil_div(channels, mo) * ceil_div(pixels, np);
+        size_t cost = tiles * mo * np * 10000 / (size_t)tile->percent;
+        if (cost < least) {
+            least = cost;
+            best = tile;
+        }
+    }
+    return best;
+}
+
+/* The tiles of all destination channels, group by group, none of them in two cells of a wide
+ * map. */
+static struct native_tile *build_tiles(struct cvy_plan *plan, const struct mac_arg *a,
+                                       size_t groups, size_t mo, size_t *n_tiles)
+{
+    size_t unit = a->wide.unit ? a->wide.unit : a->dst_group, units = ceil_div(a->dst_group, unit),
+           n = 0;
+    struct native_tile *tiles =
+        cvy_plan_alloc(plan, groups * units * ceil_div(unit, mo) * sizeof *tiles);
+    for (size_t u = 0; tiles && u < groups * units; u++) {
+        size_t begin = u % units * unit,
+               end = begin + unit < a->dst_group ? begin + unit : a->dst_group;
+        for (size_t c0 = begin; c0 < end; c0 += mo, n++)
+            tiles[n] = (struct native_tile){ u / units, c0, end - c0 < mo ? end - c0 : mo,
+                                             n * a->src_group * a->w_ic };
+    }
+    *n_tiles = n;
+    return tiles;
+}
+
+/* One pixel of every block, as pixels of one multiplication. */
+static bool build_blocks(struct native *native, struct cvy_plan *plan, struct mac_arg *a)
+{
+    int32_t *x = cvy_plan_alloc(plan, 2 * native->blocks * sizeof *x), *y = x + native->blocks;
+    if (!x) return false;
+    a->blocks = a->borders.mac[0];
+    for (size_t b = 0; b < native->blocks; b++) {
+        x[b] = (int32_t)(b * a->src.c * a->src.plane * NATIVE_LANES) + a->blocks.x_pix[0];
+        y[b] = (int32_t)(b * a->dst.c * NATIVE_LANES);
+    }
+    a->blocks.x_pix = x, a->blocks.y_pix = y;
+    return true;
+}
+
+/* What a block streams if its work is cut so: every part reads the source of its groups; every band
+ * all weights, and where a part's do not stay in L2, every region does. */
+struct streams {
+    const struct mac_arg *mac;
+    size_t groups, regions;
+};
+static double streams(const void *arg, size_t bands, size_t parts)
+{
+    const struct streams *s = arg;
+    const struct mac_arg *a = s->mac;
+    double weights = (double)(a->n_tiles * a->src_group * a->w_ic);
+    double source = (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES);
+    bool held = weights * sizeof(float) <= (double)(HELD_BYTES * parts);
+    return weights * (double)(held || bands > s->regions ? bands : s->regions) +
+           source * (double)ceil_div(parts, s->groups);
+}
+
+static struct native_cut cut(const struct native *native, const struct mac_arg *a, size_t groups)
+{
+    struct streams s = { a, groups, cvyi_native_regions(&a->src, a->chunk) };
+    struct native_work work = { .blocks = native->blocks,
+                                .regions = ceil_div(a->dst.h * a->dst.w, BAND_PIXELS),
+                                .tiles = a->n_tiles,
+                                .wanted = native_parts(native),
+                                .streams = streams,
+                                .arg = &s };
+    return cvyi_native_cut(&work);
+}
+
+/* Maps and how much of the source is multiplied at a time. */
+static void open_arg(const struct native *native, struct cvy_plan *plan,
+                     const struct native_mac *mac, struct mac_arg *a)
+{
+    const struct native_geometry *g = mac->geometry;
+    bool transposed = native_chose(plan, CHOICE_TRANSPOSED, mac->transposed);
+    a->src = transposed ? g->y : g->x;
+    a->dst = transposed ? g->x : g->y;
+    a->src_group = transposed ? g->oc : g->ic;
+    a->dst_group = transposed ? g->ic : g->oc;
+    a->bias = mac->bias;
+    size_t reach = native->blocks * (a->src.c * a->src.plane + a->dst.c * a->dst.plane);
+    if (g->groups == 1 && reach <= INT_MAX / NATIVE_LANES)
+        a->wide = cvyi_native_wide(native, plan, &a->dst);
+    size_t chunks = ceil_div(a->src_group * g->taps, CHUNK);
+    native_chose(plan, CHOICE_CHUNKS, chunks > 1);
+    if (native_chose(plan, CHOICE_TAPS, g->taps > CHUNK) || chunks > a->src_group)
+        chunks = a->src_group;
+    a->chunk = ceil_div(a->src_group, chunks);
+}
+
+/* The tiles of all channels, and the weights in their order. */
+static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
+                                  const struct native_mac *mac, struct mac_arg *a)
+{
+    const struct native_geometry *g = mac->geometry;
+    size_t pixels = a->dst.h * a->dst.w / (mac->transposed ? g->stride[0] * g->stride[1] : 1);
+    const struct cvyi_mac_tile *tile =
+        a->wide.unit ? choose_tile(native->kernels->mac, a->wide.unit, native->blocks)
+                     : choose_tile(native->kernels->mac, a->dst_group, pixels ? pixels : 1);
+    a->mac = tile->fn;
+    a->w_ic = g->taps * (size_t)tile->mo;
+    a->tiles = build_tiles(plan, a, g->groups, (size_t)tile->mo, &a->n_tiles);
+    if (!a->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    a->cell_tiles = ceil_div(a->wide.unit, (size_t)tile->mo);
+    struct native_packing packing = { .fill = mac->pack,
+                                      .mo = tile->mo,
+                                      .groups = g->groups,
+                                      .oc = g->oc,
+                                      .ic = g->ic,
+                                      .taps = g->taps,
+                                      .k = a->src_group * g->taps,
+                                      .n_tiles = a->n_tiles,
+                                      .tiles = a->tiles,
+                                      .unit = g->wide.unit };
+    const char *name = mac->transposed ? "packed.transposed" : "packed";
+    NATIVE_TRY(cvyi_native_pack(native, plan, name, mac->weight, &packing));
+    a->packed = packing.buffer;
+    return CVY_OK;
+}
+
+/* Which pixels a multiplication has; the most of one region. */
+static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
+                                   const struct native_mac *mac, struct mac_arg *a, size_t *most)
+{
+    const struct native_geometry *g = mac->geometry;
+    size_t mo = a->w_ic / g->taps;
+    if (a->wide.unit) a->cut = (struct native_cut){ 1, 1, a->wide.parts };
+    else a->cut = cut(native, a, g->groups);
+    NATIVE_TRY(
+        cvyi_native_borders(plan, g, mac->transposed, mo, a->chunk, a->cut.bands, &a->borders));
+    a->cut.bands = min(a->cut.bands, a->borders.n_regions);
+    native_chose(plan, CHOICE_BANDS, a->cut.bands > 1);
+    native_chose(plan, CHOICE_PARTS, a->cut.parts > 1);
+    native_chose(plan, CHOICE_HELD,
+                 a->n_tiles * a->src_group * a->w_ic * sizeof(float) <= HELD_BYTES * a->cut.parts);
+    *most = 0;
+    for (size_t k = 0; k < a->borders.first[a->borders.n_regions]; k++)
+        if (a->borders.mac[k].n_pix > *most) *most = a->borders.mac[k].n_pix;
+    if (a->wide.unit && !build_blocks(native, plan, a))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    if (!mac->panels) return CVY_OK;
+    for (int last = 0; last < 2; last++) {
+        int32_t *pix = cvy_plan_alloc(plan, *most * sizeof *pix);
+        size_t channels = last ? a->src_group % a->chunk : a->chunk;
+        if (!pix) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+        a->panel_pix[last] = pix;
+        for (size_t p = 0; p < *most; p++)
+            pix[p] = (int32_t)((p / PANEL_PIXELS * PANEL_PIXELS * channels + p % PANEL_PIXELS) *
+                               NATIVE_LANES);
+    }
+    return CVY_OK;
+}
+
+double cvyi_native_mac_cost(const struct native *native, const struct native_mac *mac)
+{
+    const struct native_geometry *g = mac->geometry;
+    const struct native_lanes *src = mac->transposed ? &g->y : &g->x,
+                              *dst = mac->transposed ? &g->x : &g->y;
+    double products = native_products(g);
+    size_t bands = ceil_div(dst->h * dst->w, BAND_PIXELS), channels = src->c / g->groups,
+           page = (size_t)4096 / NATIVE_LANES / sizeof(float);
+    if (mac->panels)
+        return products + GATHER * (double)(src->c * src->h * src->w) *
+                              (double)ceil_div(native_parts(native), bands);
+    bool far = channels * min(src->plane, page) / page > PAGES;
+    return products + (far ? FAR * products / (double)(2 * COLUMNS) : 0);
+}
+
+enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *plan,
+                                     const struct native_mac *mac)
+{
+    struct mac_arg *a = cvy_plan_alloc(plan, sizeof *a);
+    size_t most;
+    if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    open_arg(native, plan, mac, a);
+    NATIVE_TRY(pack_tiles(native, plan, mac, a));
+    NATIVE_TRY(find_pixels(native, plan, mac, a, &most));
+
+    /* Sixteen blocks are tasks enough, and then a task owns all of its block. */
+    bool wide = a->wide.unit, cells = !wide && native_parts(native) == 1;
+    struct cvy_phase_desc phase = { .name = mac->name,
+                                    .run = mac_run,
+                                    .arg = a,
+                                    .blocks = wide || cells ? a->cut.blocks : 0,
+                                    .parts = wide || cells ? a->cut.parts : native_tasks(a->cut),
+                                    .flops = native_conv_flops(native, mac->geometry) };
+    if (mac->panels)
+        phase.scratch_bytes = (most + PANEL_PIXELS) * a->chunk * NATIVE_LANES * sizeof(float);
+    native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, a->packed, CVY_READ_ALL);
+    native_access(&phase, a->bias, CVY_READ_ALL);
+    native_access(&phase, a->dst.id, wide || cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &phase);
+}

@@ -1,0 +1,42 @@
+/* 1x1 convolutions as a product over packed panels. The pixels of a region lie `plane` apart from
+ * channel to channel, on as many pages as there are channels, and every tile of output channels
+ * walks over them again. Laid side by side first, in the task's scratch, they are read as one run
+ * by all tiles. The sums are those of the direct algorithm, to the bit; gradients of weights have
+ * rows to sum over and need no panels. */
+#include "backends/native/algorithm.h"
+#include "backends/native/mac.h"
+
+static bool supports(const struct native_conv *conv)
+{
+    const struct native_geometry *g = &conv->geometry;
+    return conv->pass != NATIVE_WEIGHTS && g->taps == 1 && g->stride[0] == 1 && g->stride[1] == 1 &&
+           !g->pad[0] && !g->pad[1] && g->x.h == g->y.h && g->x.w == g->y.w && g->x.h * g->x.w > 1;
+}
+
+static struct native_mac mac_of(const struct native_conv *conv)
+{
+    bool transposed = conv->pass == NATIVE_DATA;
+    return (struct native_mac){ .name = conv->name,
+                                .geometry = &conv->geometry,
+                                .transposed = transposed,
+                                .weight = conv->weight,
+                                .bias = conv->bias,
+                                .pack = transposed ? cvyi_native_pack_transposed
+                                                   : cvyi_native_pack_forward,
+                                .panels = true };
+}
+
+static double cost(const struct native *native, const struct native_conv *conv)
+{
+    struct native_mac mac = mac_of(conv);
+    return cvyi_native_mac_cost(native, &mac);
+}
+
+static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
+                            const struct native_conv *conv)
+{
+    struct native_mac mac = mac_of(conv);
+    return cvyi_native_mac_plan(native, plan, &mac);
+}
+
+const struct native_algorithm cvyi_native_panels = { "panels", supports, cost, plan };
