@@ -14,11 +14,12 @@
 
 struct bench;
 
-/* Who computes: BACKEND[:ISA][:unfused] as given by --backends. */
+/* Who computes: BACKEND[:ISA][:ALGORITHM][:unfused] as given by --backends. */
 struct bench_contestant {
     const char *name;
     char backend[48];
     enum cvy_isa isa;
+    enum cvy_algorithm algorithm;
     bool no_fusion;
 };
 

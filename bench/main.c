@@ -172,7 +172,8 @@ cvy_context *bench_context(struct bench *b, gb_state *state, const struct bench_
                                           .isa = who->isa,
                                           .backends = who->backend,
                                           .strict = true,
-                                          .no_fusion = who->no_fusion };
+                                          .no_fusion = who->no_fusion,
+                                          .algorithm = who->algorithm };
     enum cvy_status status = cvy_context_create(&options, &ctx);
     if (!status) return ctx;
     bench_skip(b, state, false, cvy_message(NULL));
@@ -248,7 +249,8 @@ static const struct argp_option options[] = {
       "only cases whose name matches (a '-' in front: does not match)", 1 },
     { "list", KEY_LIST, NULL, 0, "print the cases' names and stop", 1 },
     { "backends", KEY_BACKENDS, "LIST", 0,
-      "contestants, each BACKEND[:ISA][:unfused], where BACKEND is native, reference or a module's "
+      "contestants, each BACKEND[:ISA][:ALGORITHM][:unfused], where BACKEND is native, reference "
+      "or a module's "
       "name, e.g. onednn; "
       "they take turns (default: native)",
       1 },
@@ -407,7 +409,7 @@ static const struct argp argp = {
            "  convoy bench step peak --html report.html\n"
 };
 
-/* BACKEND[:ISA][:unfused],... Names are checked by the context that is made of them. */
+/* BACKEND[:ISA][:ALGORITHM][:unfused],... Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)
 {
     struct bench_options *o = &c->b.o;
@@ -419,7 +421,8 @@ static void read_contestants(struct command *c)
         *who = (struct bench_contestant){ .name = word, .isa = o->isa };
         size_t length = strcspn(word, ":");
         if (!length || length >= sizeof who->backend)
-            bench_die(CLI_USAGE, "--backends: expected BACKEND[:ISA][:unfused], found '%.60s'",
+            bench_die(CLI_USAGE,
+                      "--backends: expected BACKEND[:ISA][:ALGORITHM][:unfused], found '%.60s'",
                       word);
         memcpy(who->backend, word, length);
         for (const char *part = word + length; *part;) {
@@ -427,10 +430,11 @@ static void read_contestants(struct command *c)
             size_t n = strcspn(++part, ":");
             snprintf(name, sizeof name, "%.*s", n < 15 ? (int)n : 15, part);
             if (!strcmp(name, "unfused")) who->no_fusion = true;
-            else if (!cvy_isa_from_name(name, &who->isa))
+            else if (!cvy_isa_from_name(name, &who->isa) &&
+                     !cvy_algorithm_from_name(name, &who->algorithm))
                 bench_die(CLI_USAGE,
-                          "--backends: '%.60s': expected an instruction set or 'unfused' behind "
-                          "the colon, found '%s'",
+                          "--backends: '%.60s': expected an instruction set, an algorithm or "
+                          "'unfused' behind the colon, found '%s'",
                           word, name);
             part += n;
         }

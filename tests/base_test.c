@@ -28,6 +28,7 @@ static void clean_environment(void)
 {
     unsetenv("CVY_THREADS");
     unsetenv("CVY_ISA");
+    unsetenv("CVY_ALGORITHM");
     unsetenv("CVY_BACKEND");
     unsetenv("CVY_VERBOSE");
     unsetenv("OMP_NUM_THREADS");
@@ -103,6 +104,15 @@ static void environment_fills_defaults_only(void **state)
     assert_int_equal(cvy_context_threads(ctx), HAVE_THREADS ? 3 : 1);
     assert_int_equal(cvy_context_isa(ctx), CVY_ISA_SCALAR);
     cvy_context_destroy(&ctx);
+    setenv("CVY_ALGORITHM", "fft", 1);
+    assert_int_equal(cvy_context_create(NULL, &ctx), CVY_E_ARG);
+    assert_non_null(strstr(cvy_message(NULL), "CVY_ALGORITHM is 'fft'"));
+    setenv("CVY_ALGORITHM", "panels", 1);
+    assert_int_equal(cvy_context_create(NULL, &ctx), CVY_OK);
+    cvy_context_destroy(&ctx);
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .algorithm = (enum cvy_algorithm)9 }, &ctx),
+        CVY_E_ARG);
     ctx = make(2);
     assert_int_equal(cvy_context_threads(ctx), HAVE_THREADS ? 2 : 1);
     cvy_context_destroy(&ctx);
@@ -333,6 +343,15 @@ static void every_code_has_a_name(void **state)
     assert_false(cvy_isa_from_name(NULL, &isa));
     assert_false(cvy_isa_from_name("sse9", &isa));
     assert_int_equal(isa, CVY_ISA_AVX2);
+    assert_string_equal(cvy_algorithm_name((enum cvy_algorithm)99), "unknown");
+    enum cvy_algorithm algorithm = CVY_ALGORITHM_PANELS;
+    assert_false(cvy_algorithm_from_name(NULL, &algorithm));
+    assert_false(cvy_algorithm_from_name("winding", &algorithm));
+    assert_int_equal(algorithm, CVY_ALGORITHM_PANELS);
+    for (int i = 0; strcmp(cvy_algorithm_name((enum cvy_algorithm)i), "unknown"); i++) {
+        assert_true(cvy_algorithm_from_name(cvy_algorithm_name((enum cvy_algorithm)i), &algorithm));
+        assert_int_equal(algorithm, i);
+    }
 }
 
 static void the_machine_is_described(void **state)

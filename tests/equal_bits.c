@@ -152,6 +152,11 @@ static void compare_all(build_net build, size_t batch, size_t n)
     o.no_fusion = true;
     same("no fusion", &want, train(&o, build, batch, 7, n));
     o.no_fusion = false;
+    o.algorithm = CVY_ALGORITHM_PANELS;
+    same("panels", &want, train(&o, build, batch, 7, n));
+    o.algorithm = CVY_ALGORITHM_DIRECT;
+    same("direct", &want, train(&o, build, batch, 7, n));
+    o.algorithm = CVY_ALGORITHM_AUTO;
     o.threads = CROWD;
     o.parallel_for = crowd_for;
     same("the caller's threads", &want, train(&o, build, batch, 7, n));

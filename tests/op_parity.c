@@ -63,8 +63,8 @@ struct op_case {
 };
 
 struct parity {
-    cvy_context *reference, *native[5];
-    enum cvy_isa isa[5];
+    cvy_context *reference, *native[10]; /* each table with both algorithms */
+    enum cvy_isa isa[10];
     size_t n_native;
     bool module; /* `native` is one context with oneDNN's module */
     uint64_t seed;
@@ -340,6 +340,12 @@ static bool draw_conv(struct parity *p)
             /* also windows wholly in the padding */
             if (seldom(p)) c->conv.pad[i + 2] = check_below(&p->r, 9);
             if (seldom(p)) c->conv.pad[i] = check_below(&p->r, 9);
+        }
+        if (seldom(p)) { /* what is multiplied by panels */
+            cvy_conv2d_desc pointwise = { .out_channels = c->conv.out_channels,
+                                          .kernel = { 1, 1 },
+                                          .no_bias = c->conv.no_bias };
+            c->conv = pointwise;
         }
         if (check_below(&p->r, 4) == 0) {
             if (maybe(p)) { /* depthwise */
@@ -1025,11 +1031,16 @@ static void test_parity(void **state)
         CVY_OK);
     for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
         if (!machine.can_run[isa]) continue;
-        p->isa[p->n_native] = (enum cvy_isa)isa;
-        cvy_context_options o = {
-            .threads = 2, .isa = (enum cvy_isa)isa, .backends = "native", .strict = true
-        };
-        assert_int_equal(cvy_context_create(&o, &p->native[p->n_native++]), CVY_OK);
+        for (int panels = 0; panels < 2; panels++) {
+            cvy_context_options o = { .threads = 2,
+                                      .isa = (enum cvy_isa)isa,
+                                      .backends = "native",
+                                      .algorithm =
+                                          panels ? CVY_ALGORITHM_PANELS : CVY_ALGORITHM_DIRECT,
+                                      .strict = true };
+            p->isa[p->n_native] = o.isa;
+            assert_int_equal(cvy_context_create(&o, &p->native[p->n_native++]), CVY_OK);
+        }
     }
     all_cases(p);
 }

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 5
+#define CVY_BACKEND_ABI 6
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -269,6 +269,8 @@ CVY_API size_t cvy_plan_capacity(const struct cvy_plan *plan); /* images */
 CVY_API size_t cvy_plan_threads(const struct cvy_plan *plan);
 CVY_API bool cvy_plan_training(const struct cvy_plan *plan);
 CVY_API enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan);
+/* What the context asks for; a backend that has no such algorithm goes on without a word. */
+CVY_API enum cvy_algorithm cvy_plan_algorithm(const struct cvy_plan *plan);
 /* True if a later op (or the user) still reads value id after op number `last` of the program. */
 CVY_API bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last);
 /* The chain that starts at op number i of the program, as it would be offered to the backend that

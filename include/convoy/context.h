@@ -62,6 +62,8 @@ typedef struct cvy_context_options {
     /* an op that the first backend declines is an error instead of falling through */
     bool strict;
     bool no_fusion; /* run every op alone; the results are the same bits */
+    /* [CVY_ALGORITHM] of convolutions, where it can be used */
+    enum cvy_algorithm algorithm;
     /* [CVY_VERBOSE] what `log` is told. 0: warnings; 1: choices at compile; 2: every op of every
      * step */
     int verbose;

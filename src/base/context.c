@@ -144,6 +144,19 @@ static enum cvy_status resolve_isa(struct cvy_context *ctx)
     return CVY_OK;
 }
 
+static enum cvy_status resolve_algorithm(struct cvy_context *ctx)
+{
+    cvy_context_options *o = &ctx->options;
+    const char *text = getenv("CVY_ALGORITHM");
+    if (!strcmp(cvy_algorithm_name(o->algorithm), "unknown"))
+        return cvyi_fail(ctx, CVY_E_ARG, "algorithm %d is not one of enum cvy_algorithm",
+                         (int)o->algorithm);
+    if (o->algorithm == CVY_ALGORITHM_AUTO && text && !cvy_algorithm_from_name(text, &o->algorithm))
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "CVY_ALGORITHM is '%.40s', expected auto, direct or panels", text);
+    return CVY_OK;
+}
+
 /* The first number of OMP_NUM_THREADS ("4", "4,2" for nested regions), at most MAX_THREADS; 0: not
  * set, or not a list of numbers above zero, which is another library's mistake to report. */
 static size_t openmp_threads(void)
@@ -205,6 +218,7 @@ static enum cvy_status resolve(struct cvy_context *ctx)
     o->verbose = (int)verbose;
     CVYI_TRY(resolve_threads(ctx));
     CVYI_TRY(resolve_isa(ctx));
+    CVYI_TRY(resolve_algorithm(ctx));
     const char *list = o->backends ? o->backends : getenv("CVY_BACKEND");
     if (!list) list = "native,reference";
     if (!*list || strlen(list) >= sizeof ctx->backends)

@@ -24,20 +24,39 @@ static const char *const isa_names[] = {
     [CVY_ISA_AUTO] = "auto",     [CVY_ISA_SCALAR] = "scalar", [CVY_ISA_AVX2] = "avx2",
     [CVY_ISA_AVX512] = "avx512", [CVY_ISA_PAIR] = "pair",
 };
-#define N_ISAS (sizeof isa_names / sizeof *isa_names)
+#define ALGORITHM_NAME(NAME, name) [CVY_ALGORITHM_##NAME] = #name,
+static const char *const algorithm_names[] = { [CVY_ALGORITHM_AUTO] = "auto",
+                                               CVY_ALGORITHMS(ALGORITHM_NAME) };
+#define COUNT(names) (sizeof(names) / sizeof *(names))
+
+/* The place of a name in such a list; n: it is none of them. */
+static size_t find(const char *const *names, size_t n, const char *name)
+{
+    size_t i = 0;
+    while (i < n && (!name || strcmp(name, names[i]))) i++;
+    return i;
+}
 
 const char *cvy_isa_name(enum cvy_isa isa)
 {
-    return (size_t)isa < N_ISAS ? isa_names[isa] : "unknown";
+    return (size_t)isa < COUNT(isa_names) ? isa_names[isa] : "unknown";
 }
 
 bool cvy_isa_from_name(const char *name, enum cvy_isa *isa)
 {
-    for (size_t i = 0; name && i < N_ISAS; i++) {
-        if (strcmp(name, isa_names[i]) == 0) {
-            *isa = (enum cvy_isa)i;
-            return true;
-        }
-    }
-    return false;
+    size_t i = find(isa_names, COUNT(isa_names), name);
+    if (i < COUNT(isa_names)) *isa = (enum cvy_isa)i;
+    return i < COUNT(isa_names);
+}
+
+const char *cvy_algorithm_name(enum cvy_algorithm algorithm)
+{
+    return (size_t)algorithm < COUNT(algorithm_names) ? algorithm_names[algorithm] : "unknown";
+}
+
+bool cvy_algorithm_from_name(const char *name, enum cvy_algorithm *algorithm)
+{
+    size_t i = find(algorithm_names, COUNT(algorithm_names), name);
+    if (i < COUNT(algorithm_names)) *algorithm = (enum cvy_algorithm)i;
+    return i < COUNT(algorithm_names);
 }

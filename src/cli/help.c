@@ -34,6 +34,7 @@ static const struct entry environment[] = {
                          "mask, capped by the cgroup's quota" },
     { "CVY_ISA", "instruction set, as --isa" },
     { "CVY_BACKEND", "backends, as --backend" },
+    { "CVY_ALGORITHM", "of convolutions, as --algorithm" },
     { "CVY_BACKEND_PATH", "directories with backends in modules (convoy-NAME.so), ':' between" },
     { "CVY_VERBOSE",
       "1: what was chosen for every operator; 2: every operator of every step; on standard error" },

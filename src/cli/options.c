@@ -345,7 +345,7 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 
 /* --------------------------------------------------------------------------------------- engine */
 
-enum { KEY_THREADS = 't', KEY_ISA = 0x2000, KEY_BACKEND, KEY_NO_FUSION };
+enum { KEY_THREADS = 't', KEY_ISA = 0x2000, KEY_BACKEND, KEY_NO_FUSION, KEY_ALGORITHM };
 
 static const struct argp_option engine_options[] = {
     { "threads", KEY_THREADS, "N", 0,
@@ -356,6 +356,9 @@ static const struct argp_option engine_options[] = {
       "backends in order of preference, e.g. native,reference (the default)", 0 },
     { "no-fusion", KEY_NO_FUSION, NULL, 0,
       "run every operator alone; the results are the same bits", 0 },
+    { "algorithm", KEY_ALGORITHM, "NAME", 0,
+      "of convolutions, where it can be used: auto, direct or panels (default: auto, the cheapest)",
+      0 },
     { 0 }
 };
 
@@ -370,6 +373,10 @@ static error_t parse_engine(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_BACKEND: options->backends = arg; return 0;
     case KEY_NO_FUSION: options->no_fusion = true; return 0;
+    case KEY_ALGORITHM:
+        if (!cvy_algorithm_from_name(arg, &options->algorithm))
+            argp_error(state, "--algorithm: expected auto, direct or panels, found '%.60s'", arg);
+        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }

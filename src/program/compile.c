@@ -63,6 +63,10 @@ size_t cvy_plan_capacity(const struct cvy_plan *plan) { return plan->options.cap
 size_t cvy_plan_threads(const struct cvy_plan *plan) { return plan->ctx->options.threads; }
 bool cvy_plan_training(const struct cvy_plan *plan) { return plan->options.training; }
 enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan) { return plan->ctx->options.isa; }
+enum cvy_algorithm cvy_plan_algorithm(const struct cvy_plan *plan)
+{
+    return plan->ctx->options.algorithm;
+}
 
 bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last)
 {

@@ -1,7 +1,7 @@
 /* An algorithm of convolution: which geometries it can do, what it costs there, and how it turns
  * each of the three passes of a layer into phases, from the passes of mac.h and wgrad.h and
- * whatever it adds to them. conv.c asks and chooses; an algorithm is a file, and a line in
- * NATIVE_ALGORITHMS. */
+ * whatever it adds to them. conv.c asks and chooses; an algorithm is a file, and a name in
+ * CVY_ALGORITHMS. */
 #ifndef CVYI_NATIVE_ALGORITHM_H
 #define CVYI_NATIVE_ALGORITHM_H
 
@@ -18,7 +18,6 @@ struct native_conv {
 };
 
 struct native_algorithm {
-    const char *name;
     bool (*supports)(const struct native_conv *conv);
     /* Floating-point operations of a pass over an image, and what takes as long; from shapes alone.
      * The least wins, of equals the first in the list. */
@@ -27,9 +26,8 @@ struct native_algorithm {
                             const struct native_conv *conv);
 };
 
-/* X(name): extern const struct native_algorithm cvyi_native_NAME */
-#define NATIVE_ALGORITHMS(X) X(direct) X(panels)
-#define NATIVE_ALGORITHM(name) extern const struct native_algorithm cvyi_native_##name;
-NATIVE_ALGORITHMS(NATIVE_ALGORITHM)
+/* One for each of types.h's list. */
+#define NATIVE_ALGORITHM(NAME, name) extern const struct native_algorithm cvyi_native_##name;
+CVY_ALGORITHMS(NATIVE_ALGORITHM)
 
 #endif

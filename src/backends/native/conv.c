@@ -4,8 +4,8 @@
 
 #include "backends/native/algorithm.h"
 
-#define ALGORITHM_AT(name) &cvyi_native_##name,
-static const struct native_algorithm *const algorithms[] = { NATIVE_ALGORITHMS(ALGORITHM_AT) };
+#define ALGORITHM_AT(NAME, name) [CVY_ALGORITHM_##NAME] = &cvyi_native_##name,
+static const struct native_algorithm *const algorithms[] = { CVY_ALGORITHMS(ALGORITHM_AT) };
 
 static struct native_conv open_conv(const struct native *native, const struct cvy_plan *plan,
                                     const struct cvy_op_desc *op)
@@ -36,9 +36,10 @@ static const struct native_algorithm *choose(const struct native *native,
                                              const struct cvy_plan *plan,
                                              const struct native_conv *conv)
 {
-    const struct native_algorithm *best = NULL;
+    const struct native_algorithm *asked = algorithms[cvy_plan_algorithm(plan)], *best = NULL;
     double least = 0;
-    for (size_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++) {
+    if (asked && asked->supports(conv)) return asked;
+    for (size_t i = CVY_ALGORITHM_AUTO + 1; i < sizeof algorithms / sizeof *algorithms; i++) {
         if (!algorithms[i]->supports(conv)) continue;
         double cost = algorithms[i]->cost(native, conv);
         if (best && cost >= least) continue;

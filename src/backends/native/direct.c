@@ -38,4 +38,4 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     return cvyi_native_mac_plan(native, plan, &mac);
 }
 
-const struct native_algorithm cvyi_native_direct = { "direct", supports, cost, plan };
+const struct native_algorithm cvyi_native_direct = { supports, cost, plan };
