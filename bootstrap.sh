@@ -23,7 +23,7 @@ data_packages="dataset-fashion-mnist"
 clang_packages="clang libomp-dev"
 bench_packages="libbenchmark-dev chromium"
 onednn_packages="libdnnl-dev python3-venv"
-test_packages="make cmake clang-format doxygen"
+test_packages="make cmake clang-format doxygen abigail-tools"
 
 missing() { # which of the named packages are not installed
     for p in "$@"; do

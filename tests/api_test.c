@@ -549,6 +549,125 @@ static void parameters_come_back_as_they_went_in(void **state)
     cvy_net_destroy(&net);
 }
 
+/* ------------------------------------------------------------------------------- later versions */
+
+/* What a later version keeps in `reserved` is refused, not left out silently. */
+static void refused(enum cvy_status status, const char *type)
+{
+    assert_int_equal(status, CVY_E_ARG);
+    const char *said = cvy_message(ctx);
+    if (strncmp(said, type, strlen(type)) != 0) said = cvy_message(NULL);
+    assert_memory_equal(said, type, strlen(type));
+    assert_non_null(strstr(said, "reserved["));
+}
+#define LAST(desc) (desc).reserved[sizeof(desc).reserved / sizeof *(desc).reserved - 1] = 1
+
+#define LAYER(type, filled, add)                             \
+    do {                                                     \
+        cvy_net *net;                                        \
+        assert_int_equal(cvy_net_create(ctx, &net), CVY_OK); \
+        cvy_tensor x = cvy_input(net, 2, 6, 6);              \
+        type desc = filled;                                  \
+        LAST(desc);                                          \
+        assert_int_equal(add, CVY_NO_TENSOR);                \
+        refused(cvy_net_status(net), #type);                 \
+        cvy_net_destroy(&net);                               \
+    } while (0)
+#define D(...) __VA_ARGS__
+
+static void members_of_later_versions_are_refused_in_layers(void **state)
+{
+    (void)state;
+    LAYER(cvy_conv2d_desc, D({ .out_channels = 2, .kernel = { 1, 1 } }),
+          cvy_conv2d(net, x, "a", &desc));
+    LAYER(cvy_linear_desc, D({ .out_features = 2 }), cvy_linear(net, x, "a", &desc));
+    LAYER(cvy_batch_norm_desc, D({ 0 }), cvy_batch_norm(net, x, "a", &desc));
+    LAYER(cvy_prelu_desc, D({ 0 }), cvy_prelu(net, x, "a", &desc));
+    LAYER(cvy_act_desc, D({ 0 }), cvy_activation(net, x, "a", &desc));
+    LAYER(cvy_pool2d_desc, D({ .kernel = { 2, 2 } }), cvy_pool2d(net, x, "a", &desc));
+    LAYER(cvy_dropout_desc, D({ 0 }), cvy_dropout(net, x, "a", &desc));
+}
+
+static void members_of_later_versions_are_refused_in_options(void **state)
+{
+    (void)state;
+    cvy_context *other;
+    cvy_context_options context = { .threads = 1 };
+    LAST(context);
+    refused(cvy_context_create(&context, &other), "cvy_context_options");
+    context = (cvy_context_options){ .threads = 1 };
+    LAST(context.allocator);
+    refused(cvy_context_create(&context, &other), "cvy_allocator");
+
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+#define OPTIONS(member, type)                                                \
+    do {                                                                     \
+        cvy_trainer_options options = { .batch = 2 };                        \
+        cvy_trainer *trainer;                                                \
+        LAST(options member);                                                \
+        refused(cvy_trainer_create(net, logits, &options, &trainer), #type); \
+        assert_null(trainer);                                                \
+    } while (0)
+    OPTIONS(, cvy_trainer_options);
+    OPTIONS(.sgd, cvy_sgd_desc);
+    OPTIONS(.optimizer, cvy_optimizer_desc);
+    OPTIONS(.loss, cvy_loss_desc);
+    OPTIONS(.init, cvy_init_desc);
+    OPTIONS(.input, cvy_input_desc);
+#undef OPTIONS
+    cvy_input_desc input = { 0 };
+    LAST(input);
+    cvy_predictor *predictor;
+    refused(cvy_predictor_create(net, logits, 2, &input, NULL, &predictor), "cvy_input_desc");
+    cvy_trainer *trainer;
+    assert_int_equal(
+        cvy_trainer_create(net, logits, &(cvy_trainer_options){ .batch = 2 }, &trainer), CVY_OK);
+    assert_int_equal(cvy_predictor_create(net, logits, 2, NULL, trainer, &predictor), CVY_OK);
+    static const float pixels[2 * 36];
+    float out[8];
+    cvy_batch batch = { .images = pixels, .labels8 = (const uint8_t[2]){ 0 }, .n = 2 };
+    LAST(batch);
+    refused(cvy_trainer_step(trainer, &batch, NULL), "cvy_batch");
+    refused(cvy_predictor_run(predictor, &batch, out), "cvy_batch");
+    cvy_predictor_destroy(&predictor);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+}
+
+static void members_of_later_versions_are_refused_in_operators(void **state)
+{
+    (void)state;
+    const cvy_shape shape = { 2, 2, 4, 4 };
+    cvy_op *op;
+#define OPERATOR(type, filled, make) \
+    do {                             \
+        type desc = filled;          \
+        LAST(desc);                  \
+        refused(make, #type);        \
+        assert_null(op);             \
+    } while (0)
+    OPERATOR(cvy_conv2d_desc, D({ .out_channels = 2, .kernel = { 1, 1 } }),
+             cvy_op_conv2d(ctx, &desc, shape, CVY_FORWARD, &op));
+    OPERATOR(cvy_batch_norm_desc, D({ 0 }), cvy_op_batch_norm(ctx, &desc, shape, CVY_FORWARD, &op));
+    OPERATOR(cvy_act_desc, D({ 0 }), cvy_op_activation(ctx, &desc, shape, CVY_FORWARD, &op));
+    OPERATOR(cvy_pool2d_desc, D({ .kernel = { 2, 2 } }),
+             cvy_op_pool2d(ctx, &desc, shape, CVY_FORWARD, &op));
+    OPERATOR(cvy_dropout_desc, D({ 0 }), cvy_op_dropout(ctx, &desc, shape, CVY_FORWARD, &op));
+    OPERATOR(cvy_loss_desc, D({ .per_pixel = true }), cvy_op_loss(ctx, &desc, shape, &op));
+#undef OPERATOR
+    static float numbers[2][64];
+    assert_int_equal(cvy_op_softmax(ctx, shape, &op), CVY_OK);
+    cvy_op_args args = { .src = numbers[0], .dst = numbers[1] };
+    LAST(args);
+    refused(cvy_op_run(op, &args), "cvy_op_args");
+    cvy_op_destroy(&op);
+    cvy_loss_desc loss = { 0 };
+    LAST(loss);
+    cvy_loss_result row;
+    refused(cvy_loss_row(ctx, &loss, 3, numbers[0], 0, NULL, &row), "cvy_loss_desc");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,6 +683,9 @@ int main(void)
         cmocka_unit_test(predictors_check_batches),
         cmocka_unit_test(tensors_come_in_parts),
         cmocka_unit_test(parameters_come_back_as_they_went_in),
+        cmocka_unit_test(members_of_later_versions_are_refused_in_layers),
+        cmocka_unit_test(members_of_later_versions_are_refused_in_options),
+        cmocka_unit_test(members_of_later_versions_are_refused_in_operators),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);
 }

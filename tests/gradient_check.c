@@ -66,7 +66,9 @@ static cvy_tensor act(struct build *b, cvy_tensor x, enum cvy_act_kind kind)
 {
     bool other = maybe(b);
     return cvy_activation(b->net, x, NULL,
-                          &(cvy_act_desc){ kind, other ? 0.3 : 0, other ? 0.5 : 0 });
+                          &(cvy_act_desc){ .kind = kind,
+                                           .alpha = other ? 0.3 : 0,
+                                           .relu_grad_at_zero = other ? 0.5 : 0 });
 }
 
 static cvy_tensor pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind, size_t kernel,
@@ -252,8 +254,7 @@ static cvy_tensor net_inception(struct build *b, cvy_tensor x)
 {
     cvy_tensor p = cvy_pool2d(
         b->net, x, NULL,
-        &(cvy_pool2d_desc){
-            CVY_POOL_MAX, { 3, 3 }, { 1, 1 }, { 1, 1, 1, 1 }, false, false, CVY_TIE_FIRST });
+        &(cvy_pool2d_desc){ .kernel = { 3, 3 }, .stride = { 1, 1 }, .pad = { 1, 1, 1, 1 } });
     cvy_tensor parts[4] = { conv(b, x, 2, 1, 1), conv(b, conv(b, x, 2, 1, 1), 2, 3, 1),
                             conv(b, conv(b, x, 1, 1, 1), 1, 5, 1), conv(b, p, 1, 1, 1) };
     return cvy_relu(b->net, bn(b, cvy_concat(b->net, parts, 4, NULL)));
@@ -543,7 +544,9 @@ static void test_conventions(void **state)
         x = cvy_conv2d(
             net, x, "conv",
             &(cvy_conv2d_desc){ .out_channels = 2, .kernel = { 1, 1 }, .no_bias = true });
-        if (k == 0) x = cvy_activation(net, x, NULL, &(cvy_act_desc){ CVY_RELU, 0, 0.5 });
+        if (k == 0)
+            x = cvy_activation(net, x, NULL,
+                               &(cvy_act_desc){ .kind = CVY_RELU, .relu_grad_at_zero = 0.5 });
         else
             x = cvy_pool2d(
                 net, x, NULL,

@@ -21,7 +21,8 @@ int main(void)
     if (cvy_context_create(&options, &ctx)) return 1;
     cvy_net *net = NULL;
     if (cvy_net_create(ctx, &net)) return 2;
-    cvy_linear_desc fc = { 3, false };
+    static cvy_linear_desc fc;
+    fc.out_features = 3;
     cvy_tensor y = cvy_linear(net, cvy_input(net, 1, 2, 2), "fc", &fc);
     cvy_predictor *p = NULL;
     if (cvy_predictor_create(net, y, 1, NULL, NULL, &p)) { puts(cvy_message(ctx)); return 3; }
@@ -67,7 +68,7 @@ with tempfile.TemporaryDirectory() as root:
             exe = os.path.join(root, f"consumer-{suffix}-{static}")
             run(compiler + ["-Wall", "-Wextra", "-Werror", file, "-o", exe] + flags)
             print(*compiler, "static" if static else "shared", run([exe], env=dict(env, LD_LIBRARY_PATH=libdir)).strip())
-        for header in ("convoy", "types", "context", "net", "train", "op", "backend"):
+        for header in ("convoy", "version", "types", "context", "net", "train", "op", "backend"):
             with open(file, "w", encoding="utf-8") as f:
                 f.write(f"#include <convoy/{header}.h>\nint main(void) {{ return 0; }}\n")
             run(compiler + ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", file, "-I", os.path.join(root, "usr/local/include")])

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 6
+#define CVY_BACKEND_ABI 7
 
 /* --------------------------------------------------------------------------------------- values */
 

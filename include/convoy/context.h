@@ -40,6 +40,7 @@ typedef struct cvy_allocator {
     void *(*alloc)(void *user, size_t bytes, size_t alignment); /* NULL on failure */
     void (*free)(void *user, void *p);
     void *user;
+    uint64_t reserved[4];
 } cvy_allocator;
 
 /* Every field left at zero takes its default, and those marked [ENV] are then read from the
@@ -74,6 +75,7 @@ typedef struct cvy_context_options {
     /* NULL: OpenMP, one parallel region a step; else one call a stage */
     cvy_parallel_for parallel_for;
     void *pool;
+    uint64_t reserved[32];
 } cvy_context_options;
 
 /* Creates a context (options may be NULL). On failure *ctx is NULL and cvy_message(NULL) says why.
@@ -106,11 +108,12 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_context_available(cvy_context *ctx, ch
 typedef struct cvy_machine {
     char cpu[64]; /* brand string */
     enum cvy_isa best_isa;
-    bool can_run[5];                  /* indexed by enum cvy_isa */
+    bool can_run[16];                 /* indexed by enum cvy_isa */
     size_t cpus_online, cpus_allowed; /* affinity mask */
     double cgroup_quota; /* CPUs granted by the cgroups, version 1 and 2; 0: no limit */
     size_t default_threads;
     size_t l1d_bytes, l2_bytes, l3_bytes; /* 0: unknown */
+    uint64_t reserved[32];
 } cvy_machine;
 CVY_API void cvy_machine_describe(cvy_machine *machine);
 
@@ -127,6 +130,7 @@ typedef struct cvy_phase_info {
     size_t first_op, ops;  /* the ops of the program that it is part of; none: the compiler's own */
     bool reorder;          /* only changes a layout */
     double seconds, flops; /* flops per run at the full batch */
+    uint64_t reserved[16];
 } cvy_phase_info;
 
 /* One op of a compiled program, in program order. flops and bytes at the full batch; bytes: of its
@@ -137,7 +141,8 @@ typedef struct cvy_op_info {
     enum cvy_part part;
     double flops, bytes;
     size_t n_out;
-    const char *out[3]; /* what it writes, by name; updates: the weight */
+    const char *out[8]; /* what it writes, by name; updates: the weight */
+    uint64_t reserved[16];
 } cvy_op_info;
 
 #ifdef __cplusplus

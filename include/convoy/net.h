@@ -68,6 +68,7 @@ typedef struct cvy_node_info {
     /* numbers of the nodes that it reads; name, type and inputs are the net's and live as long,
      * inputs until a node is added */
     const int *inputs;
+    uint64_t reserved[16];
 } cvy_node_info;
 CVY_API size_t cvy_net_nodes(const cvy_net *net);
 CVY_API CVY_NODISCARD enum cvy_status cvy_net_node(const cvy_net *net, size_t index,
@@ -97,6 +98,7 @@ typedef struct cvy_init_desc {
     enum cvy_init weights, biases;
     uint64_t seed;
     double weights_value, biases_value; /* 0 for kinds that have none */
+    uint64_t reserved[8];
 } cvy_init_desc;
 /* The name of an initialiser, "xavier_uniform", NULL past the last; and the one of a name (false:
  * unknown name, *init untouched). */

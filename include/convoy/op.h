@@ -50,6 +50,7 @@ typedef struct cvy_op_args {
     double *loss;
     void *workspace;     /* cvy_op_workspace bytes, 64-byte aligned; NULL: the op's own */
     uint64_t seed, step; /* dropout */
+    uint64_t reserved[16];
 } cvy_op_args;
 
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
@@ -81,6 +82,7 @@ typedef struct cvy_loss_result {
     double loss;   /* not yet times the weight */
     double weight; /* 0: takes no part */
     bool correct;  /* the first maximum is at the label, or at the target's */
+    uint64_t reserved[4];
 } cvy_loss_result;
 CVY_API CVY_NODISCARD enum cvy_status cvy_loss_row(cvy_context *ctx, const cvy_loss_desc *desc,
                                                    size_t classes, const float *outputs,

@@ -29,6 +29,7 @@ typedef struct cvy_batch {
     const uint32_t *index;
     size_t n;             /* 1 .. the compiled batch */
     const float *targets; /* for a loss with soft_targets: [image][classes] */
+    uint64_t reserved[16];
 } cvy_batch;
 
 /* x' = (x * scale - mean[c]) / std[c], one mean and std a channel; NULL mean: 0, NULL std: 1; scale
@@ -36,6 +37,7 @@ typedef struct cvy_batch {
 typedef struct cvy_input_desc {
     double scale;
     const double *mean, *std;
+    uint64_t reserved[8];
 } cvy_input_desc;
 
 typedef struct cvy_trainer_options {
@@ -68,6 +70,7 @@ typedef struct cvy_trainer_options {
      * kept as CVY_PARAM_GRADIENT "input", [batch][c][h][w]: of the last step's images, what is
      * behind them means nothing. Costs the data gradients down to the input */
     bool input_gradient;
+    uint64_t reserved[32];
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {
@@ -77,6 +80,7 @@ typedef struct cvy_step_result {
     size_t counted;  /* images, or pixels, that took part */
     size_t n;
     double seconds; /* this call */
+    uint64_t reserved[8];
 } cvy_step_result;
 
 /* Compiles net for training with `logits` ([n][classes][1][1]) into a softmax cross-entropy,
@@ -133,6 +137,7 @@ typedef struct cvy_param_info {
     const char *name; /* lives as long as the trainer or predictor */
     enum cvy_param_kind kind;
     size_t rank, dims[4], count; /* dims from rank on are 0 */
+    uint64_t reserved[8];
 } cvy_param_info;
 /* What the i-th tensor of this trainer's optimiser state is, "momentum"; NULL past the last. */
 CVY_API const char *cvy_trainer_state(const cvy_trainer *trainer, size_t index);
@@ -180,6 +185,7 @@ typedef struct cvy_plan_info {
     size_t ops, phases, stages, tensors;
     /* activations and gradients; weights and packings; per-thread */
     size_t arena_bytes, parameter_bytes, scratch_bytes;
+    uint64_t reserved[16];
 } cvy_plan_info;
 CVY_API void cvy_trainer_plan(const cvy_trainer *trainer, cvy_plan_info *info);
 CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *info);
@@ -197,6 +203,7 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer,
 typedef struct cvy_tensor_info {
     const char *name; /* lives as long as the trainer */
     cvy_shape shape;  /* n: the compiled batch */
+    uint64_t reserved[8];
 } cvy_tensor_info;
 CVY_API size_t cvy_trainer_tensors(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_tensor(const cvy_trainer *trainer, size_t index,

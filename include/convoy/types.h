@@ -3,6 +3,13 @@
  * In every descriptor a field left at zero means the documented default, so that designated
  * initialisers read well: (cvy_conv2d_desc){ .out_channels = 6, .kernel = {5, 5} }.
  * A descriptor is read during the call that it is given to and may go then, with what it points to.
+ *
+ * Structs grow, their sizes do not: each ends in `reserved`, of which a later version takes its new
+ * members. In what the library reads these words must be zero, or the call is refused; in what it
+ * fills they are zero. So a program is right with any library of its soname, older or newer
+ * (docs/abi.md). Clear a struct as a whole, by an initialiser or memset, before you set members.
+ * Only cvy_shape stays as it is for ever.
+ *
  * Shapes are [n][c][h][w] (images, channels, rows, columns); sizes count elements unless a name
  * ends in _bytes. What becomes of NaN, infinities and -0 in each operator: docs/numerics.md,
  * "Special values". */
@@ -13,14 +20,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "version.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define CVY_VERSION_MAJOR 0
-#define CVY_VERSION_MINOR 1
-#define CVY_VERSION_PATCH 0
-#define CVY_VERSION_STRING "0.1.0"
 
 #if defined(__GNUC__)
 #define CVY_API __attribute__((visibility("default")))
@@ -76,12 +80,14 @@ typedef struct cvy_conv2d_desc {
     size_t groups;       /* 0 means 1; must divide both channel counts */
     bool no_bias;
     bool flip;
+    uint64_t reserved[8];
 } cvy_conv2d_desc;
 
 /* y[n][o] = bias[o] + sum_i w[o][i] * x[n][i], x flattened in c, h, w order. */
 typedef struct cvy_linear_desc {
     size_t out_features; /* required */
     bool no_bias;
+    uint64_t reserved[4];
 } cvy_linear_desc;
 
 /* Ioffe & Szegedy 2015 (arXiv:1502.03167), Algorithm 1: per channel over (n, h, w); for a 1x1 map
@@ -99,6 +105,7 @@ typedef struct cvy_batch_norm_desc {
     bool cumulative;
     bool frozen;    /* training uses and keeps the running statistics */
     bool zero_init; /* running_var starts at 0 instead of 1 */
+    uint64_t reserved[8];
 } cvy_batch_norm_desc;
 
 /* Beyond the well-known (docs/numerics.md says what becomes of special values):
@@ -151,12 +158,14 @@ enum cvy_act_kind {
  * arXiv:1502.01852. */
 typedef struct cvy_prelu_desc {
     double init; /* the slopes' first value; 0 means 0.25 */
+    uint64_t reserved[4];
 } cvy_prelu_desc;
 typedef struct cvy_act_desc {
     enum cvy_act_kind kind;
     double alpha; /* leaky slope (0 means 0.01), ELU alpha, HARDTANH's limit (0 means 1) */
     /* derivative of ReLU at 0; 0 by default, 0.5 for Theano's convention */
     double relu_grad_at_zero;
+    uint64_t reserved[4];
 } cvy_act_desc;
 
 enum cvy_pool_kind { CVY_POOL_MAX = 0, CVY_POOL_AVG };
@@ -179,12 +188,14 @@ typedef struct cvy_pool2d_desc {
     /* average over the pixels inside the image only (not count_include_pad) */
     bool exclude_pad;
     enum cvy_pool_tie tie;
+    uint64_t reserved[8];
 } cvy_pool2d_desc;
 
 typedef struct cvy_dropout_desc {
     double p; /* probability of dropping, in [0, 1]; 0 drops nothing */
     /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */
     bool unscaled;
+    uint64_t reserved[4];
 } cvy_dropout_desc;
 
 /* How far the K outputs x of an image are from its target, q = (1 - s) t + s / K: t is 1 at the
@@ -211,6 +222,7 @@ typedef struct cvy_loss_desc {
     bool per_pixel;
     bool ignore; /* there is an ignore_index; it may be outside the classes */
     int32_t ignore_index;
+    uint64_t reserved[16];
 } cvy_loss_desc;
 
 /* The name of a kind, "cross_entropy", NULL past the last; and the kind of a name (false: unknown
@@ -243,12 +255,14 @@ typedef struct cvy_optimizer_desc {
     double beta1, beta2; /* in [0, 1); 0 means 0.9 and 0.999, DBL_MIN means 0 */
     double eps;          /* 0 or more; 0 means 1e-8, DBL_MIN means 0 */
     bool epsilon_hat;
+    uint64_t reserved[16];
 } cvy_optimizer_desc;
 
 /* SGD by itself, short to write: .sgd = { .lr = 0.1, .momentum = 0.9 }. */
 typedef struct cvy_sgd_desc {
     double lr, momentum, weight_decay;
     bool nesterov, decay_all;
+    uint64_t reserved[4];
 } cvy_sgd_desc;
 
 /* What is known of a kind of optimiser: what a program needs to offer it by name. */
@@ -263,12 +277,14 @@ typedef struct cvy_hyper_info {
     bool flag;          /* on or off */
     bool below;         /* less than `most`; else at most that */
     bool zero_is_usual; /* 0 in the descriptor means `usual`; 0 itself is written DBL_MIN */
+    uint64_t reserved[4];
 } cvy_hyper_info;
 typedef struct cvy_optimizer_info {
     const char *name; /* "sgd" */
     size_t n_hypers, n_states;
     const cvy_hyper_info *hyper;
     const char *const *state; /* "momentum": tensors of a weight's shape */
+    uint64_t reserved[8];
 } cvy_optimizer_info;
 /* NULL past the last kind; and the kind of a name (false: unknown name, *kind untouched). */
 CVY_API const cvy_optimizer_info *cvy_optimizer_describe(enum cvy_optimizer_kind kind);
@@ -284,7 +300,7 @@ CVY_API bool cvy_hyper_accepts(const cvy_hyper_info *hyper, double value);
 CVY_API double cvy_hyper_get(const cvy_hyper_info *hyper, const cvy_optimizer_desc *desc);
 CVY_API void cvy_hyper_set(const cvy_hyper_info *hyper, cvy_optimizer_desc *desc, double value);
 
-/* The library's version, "0.1.0". */
+/* The version of the library that runs: CVY_VERSION_STRING of its headers. */
 CVY_API const char *cvy_version(void);
 /* A short constant name of a status, "shape" for CVY_E_SHAPE. */
 CVY_API const char *cvy_status_name(enum cvy_status status);

@@ -27,6 +27,18 @@ enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const
     return status;
 }
 
+enum cvy_status cvyi_check_reserved(struct cvy_context *ctx, const char *type,
+                                    const uint64_t *reserved, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof *reserved; i++)
+        if (reserved[i])
+            return cvyi_fail(ctx, CVY_E_ARG,
+                             "%s: reserved[%zu] is not zero: the struct was not cleared, or the "
+                             "program uses what this version (%s) of the library has not",
+                             type, i, CVY_VERSION_STRING);
+    return CVY_OK;
+}
+
 void cvyi_log(struct cvy_context *ctx, int level, const char *format, ...)
 {
     if (!ctx->options.log || ctx->options.verbose < level) return;
@@ -233,9 +245,13 @@ static enum cvy_status resolve(struct cvy_context *ctx)
 
 enum cvy_status cvyi_context_create(const cvy_context_options *options, cvy_context **out)
 {
-    cvy_allocator allocator = { default_alloc, default_free, NULL };
+    cvy_allocator allocator = { .alloc = default_alloc, .free = default_free };
     if (!out) return cvyi_fail(NULL, CVY_E_ARG, "a context needs a place");
     *out = NULL;
+    if (options) {
+        CVYI_TRY(CVYI_CHECK_RESERVED(NULL, cvy_context_options, options));
+        CVYI_TRY(CVYI_CHECK_RESERVED(NULL, cvy_allocator, &options->allocator));
+    }
     if (options && !options->allocator.alloc != !options->allocator.free)
         return cvyi_fail(NULL, CVY_E_ARG,
                          "allocator: alloc and free must both be given or both be NULL");

@@ -28,6 +28,12 @@ enum cvy_status cvyi_context_refuse(struct cvy_context **ctx, enum cvy_status st
  * most recent failure wins. ctx NULL: it is told by cvy_message(NULL). */
 enum cvy_status cvyi_fail(struct cvy_context *ctx, enum cvy_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* CVY_E_ARG unless the `reserved` of a caller's struct is zero: what a later version has put there
+ * is not done silently otherwise. */
+enum cvy_status cvyi_check_reserved(struct cvy_context *ctx, const char *type,
+                                    const uint64_t *reserved, size_t bytes);
+#define CVYI_CHECK_RESERVED(ctx, type, desc) \
+    cvyi_check_reserved(ctx, #type, (desc)->reserved, sizeof(desc)->reserved)
 /* One line to the log callback if options.verbose >= level; level 0 are warnings. */
 void cvyi_log(struct cvy_context *ctx, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -211,6 +211,8 @@ cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name, const cvy_li
 {
     if (!net) return CVY_NO_TENSOR;
     if (!desc) return fail(net, CVY_E_ARG, "linear '%s': the descriptor is NULL", name ? name : "");
+    if (CVYI_CHECK_RESERVED(net->ctx, cvy_linear_desc, desc) != CVY_OK)
+        return fail(net, CVY_E_ARG, "%s", net->ctx->message);
     struct cvyi_node node = { .kind = CVYI_NODE_CONV2D,
                               .linear = true,
                               .u.conv = { .out_channels = desc->out_features,

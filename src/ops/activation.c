@@ -43,6 +43,7 @@ bool cvyi_act_commutes(const cvy_act_desc *d)
 
 enum cvy_status cvyi_act_check(struct cvy_context *ctx, const char *name, cvy_act_desc *d)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_act_desc, d));
     if (!name) name = "op";
     const struct cvyi_activation *kind = cvyi_activation(d->kind);
     if (!kind)

@@ -7,6 +7,7 @@
 enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
                                       cvy_batch_norm_desc *d, cvy_shape x)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_batch_norm_desc, d));
     if (!name) name = "op";
     if (d->eps == 0) d->eps = 1e-5;
     if (d->cumulative && d->momentum != 0)

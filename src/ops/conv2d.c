@@ -26,6 +26,7 @@ enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_c
                              *const pad[4] = { "top padding", "left padding", "bottom padding",
                                                "right padding" };
     if (!name) name = "op";
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_conv2d_desc, d));
     if (!d->groups) d->groups = 1;
     CVYI_TRY(cvyi_shape_check(ctx, "conv2d", name, x));
     CVYI_TRY(cvyi_size_check(ctx, "conv2d", name, "out_channels", d->out_channels, 1));

@@ -3,6 +3,7 @@
 
 enum cvy_status cvyi_dropout_check(struct cvy_context *ctx, const char *name, cvy_dropout_desc *d)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_dropout_desc, d));
     if (d->p >= 0 && d->p <= 1) return CVY_OK;
     return cvyi_fail(ctx, CVY_E_ARG, "dropout '%s': p is %g, expected 0 to 1", name ? name : "op",
                      d->p);

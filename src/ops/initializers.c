@@ -136,6 +136,7 @@ static enum cvy_status check_one(struct cvy_context *ctx, enum cvy_init init, do
 
 enum cvy_status cvyi_init_check(struct cvy_context *ctx, const cvy_init_desc *desc)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_init_desc, desc));
     CVYI_TRY(check_one(ctx, desc->weights, desc->weights_value, "weights"));
     CVYI_TRY(check_one(ctx, desc->biases, desc->biases_value, "biases"));
     if (initializers[desc->biases].matrix)

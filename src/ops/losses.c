@@ -147,6 +147,7 @@ bool cvy_loss_from_name(const char *name, enum cvy_loss_kind *kind)
 
 enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *d)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_loss_desc, d));
     if ((unsigned)d->kind >= CVY_LOSS_KINDS)
         return cvyi_fail(ctx, CVY_E_ARG, "loss %d is not one of enum cvy_loss_kind", (int)d->kind);
     const char *name = losses[d->kind].name;

@@ -229,6 +229,7 @@ static enum cvy_status check_others(struct cvy_context *ctx, const cvy_optimizer
 
 enum cvy_status cvyi_optimizer_check(struct cvy_context *ctx, cvy_optimizer_desc *desc)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_optimizer_desc, desc));
     if ((unsigned)desc->kind >= CVY_OPTIMIZER_KINDS)
         return cvyi_fail(ctx, CVY_E_ARG, "optimizer %d is not one of enum cvy_optimizer_kind",
                          (int)desc->kind);

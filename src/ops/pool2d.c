@@ -27,6 +27,7 @@ enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_p
                              *const pad[4] = { "top padding", "left padding", "bottom padding",
                                                "right padding" };
     if (!name) name = "op";
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_pool2d_desc, d));
     CVYI_TRY(cvyi_shape_check(ctx, "pool2d", name, x));
     if ((unsigned)d->kind > CVY_POOL_AVG)
         return cvyi_fail(ctx, CVY_E_ARG, "pool2d '%s': kind %d is not one of enum cvy_pool_kind",

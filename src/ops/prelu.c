@@ -6,6 +6,7 @@
 static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)
 {
     cvy_prelu_desc *d = &node->u.prelu;
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_prelu_desc, d));
     node->out = in[0];
     if (d->init == 0) d->init = 0.25;
     if (!isfinite((float)d->init))

@@ -18,6 +18,7 @@ static enum cvy_status allocate(struct cvy_context *ctx, struct cvyi_input *inpu
 enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *input,
                                   const cvy_input_desc *desc, size_t channels)
 {
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_input_desc, desc));
     CVYI_TRY(allocate(ctx, input, channels));
     for (size_t c = 0; c < channels; c++) {
         double mean = desc->mean ? desc->mean[c] : 0, std = desc->std ? desc->std[c] : 1;
@@ -46,6 +47,7 @@ enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input
                                 const cvy_batch *batch, size_t capacity, struct cvy_run *run)
 {
     if (!batch || !batch->images) return cvyi_fail(ctx, CVY_E_ARG, "the batch has no images");
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_batch, batch));
     if (batch->n < 1 || batch->n > capacity)
         return cvyi_fail(ctx, CVY_E_ARG, "the batch has %zu images, expected 1 to %zu", batch->n,
                          capacity);

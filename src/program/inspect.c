@@ -95,7 +95,7 @@ enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index,
     const struct cvyi_tensor *t = NULL;
     CVYI_TRY(tensor(plan, index, &t));
     const struct cvy_value *v = cvy_plan_value(plan, t->id);
-    if (info) *info = (cvy_tensor_info){ v->name, v->shape };
+    if (info) *info = (cvy_tensor_info){ .name = v->name, .shape = v->shape };
     return CVY_OK;
 }
 

@@ -516,6 +516,7 @@ enum cvy_status cvy_op_run(cvy_op *op, const cvy_op_args *args)
     if (!op) return CVY_E_ARG;
     CVYI_OWN_FLOATS(op->ctx);
     if (!args) return cvyi_fail(op->ctx, CVY_E_ARG, "the operator needs arguments");
+    CVYI_TRY(CVYI_CHECK_RESERVED(op->ctx, cvy_op_args, args));
     CVYI_TRY(check_args(op, args));
     cvyi_program_bind_arena(op->program, args->workspace);
     for (size_t i = 0; i < op->n_args; i++)

@@ -38,8 +38,8 @@ static enum cvy_status compile(struct cvy_predictor *p, struct cvy_net *net, cvy
     CVYI_TRY(cvyi_params_create(&p->params, p->program, net));
     if (!input && p->trainer) CVYI_TRY(cvyi_input_copy(p->ctx, &p->input, &p->trainer->input));
     else
-        CVYI_TRY(cvyi_input_create(p->ctx, &p->input,
-                                   input ? input : &(cvy_input_desc){ 0, NULL, NULL }, channels));
+        CVYI_TRY(
+            cvyi_input_create(p->ctx, &p->input, input ? input : &(cvy_input_desc){ 0 }, channels));
     if (!p->trainer) return cvyi_params_init(&p->params, net, &(cvy_init_desc){ 0 });
     p->version = p->trainer->version;
     return cvyi_program_refresh(p->program, -1);

@@ -18,6 +18,9 @@ static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_
 {
     if (!o || o->batch < 1)
         return cvyi_fail(ctx, CVY_E_ARG, "the trainer's batch must be at least 1");
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_trainer_options, o));
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_sgd_desc, &o->sgd));
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_optimizer_desc, &o->optimizer));
     if (!(o->clip_norm >= 0 && o->clip_norm <= DBL_MAX))
         return cvyi_fail(ctx, CVY_E_ARG, "clip_norm is %g, expected 0 (off) or more, and finite",
                          o->clip_norm);
@@ -100,7 +103,7 @@ enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
     enum cvy_status status = cvyi_loss_check(t->ctx, &t->options.loss);
     if (status == CVY_OK) status = choose_optimizer(t);
     if (status == CVY_OK) status = compile(t, net, logits);
-    t->options.input = (cvy_input_desc){ 0, NULL, NULL };
+    t->options.input = (cvy_input_desc){ 0 };
     t->options.loss.class_weights = NULL;
     if (status != CVY_OK) cvy_trainer_destroy(&t);
     *trainer = t;
