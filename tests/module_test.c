@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convoy/backend.h"
 #include "convoy/convoy.h"
 #include "models/models.h"
 
@@ -74,8 +75,11 @@ static void long_searches_are_told(void **state)
 static void other_versions_are_refused(void **state)
 {
     (void)state;
-    refused("old", CVY_E_BACKEND, "version 1 of the contract", "the newer version 5");
-    refused("new", CVY_E_BACKEND, "version 1000 of the contract", "the older version 5");
+    char newer[32], older[32];
+    snprintf(newer, sizeof newer, "the newer version %d", CVY_BACKEND_ABI);
+    snprintf(older, sizeof older, "the older version %d", CVY_BACKEND_ABI);
+    refused("old", CVY_E_BACKEND, "version 1 of the contract", newer);
+    refused("new", CVY_E_BACKEND, "version 1000 of the contract", older);
     refused("newer", CVY_E_BACKEND, "version 1000 of the contract", "convoy-newer.so");
     refused("hybrid", CVY_E_BACKEND, "cvy_plan_of_tomorrow", "build the two from one release");
 }

@@ -375,6 +375,25 @@ static bool persistent(const struct cvy_value *v)
     return v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING || v->role == CVY_ROLE_STATE;
 }
 
+/* Ops have the operands that CVY_OPS lists: those that may not be absent are there. */
+static void check_operands(const struct cvyi_list *list)
+{
+    for (size_t i = 0; i < list->n_ops; i++) {
+        const struct cvy_op_desc *op = &list->op[i];
+        const struct cvyi_op_kind *kind = cvyi_op_kind(op->kind);
+        bool many = kind->n_in && (kind->in[kind->n_in - 1].use & CVY_MANY);
+        assert_true(many ? op->n_in >= kind->n_in - 1 : op->n_in == kind->n_in);
+        assert_int_equal(op->n_out, kind->n_out);
+        for (int k = 0; k < op->n_in; k++) {
+            if (!(cvyi_op_in_use(op, k) & CVY_OPTIONAL)) assert_true(op->in[k] >= 0);
+            if (cvyi_op_updates(op, k) && op->in[k] >= 0)
+                assert_true(persistent(&list->value[op->in[k]]));
+        }
+        for (int k = 0; k < op->n_out; k++)
+            if (!(kind->out[k].use & CVY_OPTIONAL)) assert_true(op->out[k] >= 0);
+    }
+}
+
 /* Every operand is made before it is used, by one op; every gradient exists once; updates come
  * last, in order. */
 static void check_structure(const struct cvyi_list *list, const struct cvyi_linear_result *r,
@@ -382,6 +401,7 @@ static void check_structure(const struct cvyi_list *list, const struct cvyi_line
 {
     int writers[4096] = { 0 };
     assert_true(list->n_values < 4096);
+    check_operands(list);
     for (size_t i = 0; i < list->n_ops; i++) {
         const struct cvy_op_desc *op = &list->op[i];
         for (int k = 0; k < op->n_in; k++) {
@@ -749,7 +769,7 @@ static void names_of_op_kinds_differ(void **state)
     (void)state;
     for (int a = 0; a < CVY_OP_KINDS; a++)
         for (int b = 0; b < a; b++)
-            assert_string_not_equal(cvyi_op_kind_name(a), cvyi_op_kind_name(b));
+            assert_string_not_equal(cvyi_op_kind(a)->name, cvyi_op_kind(b)->name);
 }
 
 /* Every allocation of building and linearising fails once: a status, no crash, no leak (the
@@ -797,6 +817,58 @@ static void short_memory_is_a_status(void **state)
     cvy_context_destroy(&poor);
 }
 
+/* Every operator of op.h, by number; CVY_E_ARG behind the last, and for a pass that it has not. */
+static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cvy_op **op)
+{
+    const cvy_shape s = { 2, 2, 4, 4 };
+    switch (kind) {
+    case 0:
+        return cvy_op_conv2d(on, &(cvy_conv2d_desc){ .out_channels = 2, .kernel = { 3, 3 } }, s,
+                             pass, op);
+    case 1: return cvy_op_linear(on, &(cvy_linear_desc){ .out_features = 3 }, s, pass, op);
+    case 2: return cvy_op_batch_norm(on, NULL, s, pass, op);
+    case 3: return cvy_op_batch_norm(on, &(cvy_batch_norm_desc){ .frozen = true }, s, pass, op);
+    case 4: return cvy_op_activation(on, &(cvy_act_desc){ .kind = CVY_GELU }, s, pass, op);
+    case 5: return cvy_op_prelu(on, s, pass, op);
+    case 6: return cvy_op_pool2d(on, &(cvy_pool2d_desc){ .kernel = { 2, 2 } }, s, pass, op);
+    case 7: return cvy_op_dropout(on, NULL, s, pass, op);
+    case 8: return cvy_op_concat(on, (cvy_shape[]){ s, s }, 2, pass, op);
+    case 9: return cvy_op_pad_channels(on, 1, 2, s, pass, op);
+    case 10: return pass ? CVY_E_ARG : cvy_op_add(on, s, op);
+    case 11: return pass ? CVY_E_ARG : cvy_op_softmax(on, s, op);
+    default: return CVY_E_ARG;
+    }
+}
+
+static void operators_in_short_memory(void **state)
+{
+    (void)state;
+    enum { OPERATORS = 12 };
+    for (int kind = 0; kind < OPERATORS; kind++)
+        for (int pass = CVY_FORWARD; pass <= CVY_BACKWARD_WEIGHTS; pass++) {
+            cvy_context *poor;
+            cvy_op *op;
+            left = 1000000;
+            cvy_context_options options = { .threads = 1,
+                                            .allocator = { failing_alloc, plain_free, NULL } };
+            assert_int_equal(cvy_context_create(&options, &poor), CVY_OK);
+            enum cvy_status plenty = make_op(poor, kind, (enum cvy_pass)pass, &op);
+            if (plenty == CVY_OK) cvy_op_destroy(&op);
+            else assert_int_equal(plenty, CVY_E_ARG);
+            bool needed = kind < 2 || pass < (kind < 10 ? CVY_BACKWARD_WEIGHTS : 1);
+            assert_int_equal(plenty == CVY_OK, needed);
+            enum cvy_status status = plenty ? CVY_OK : CVY_E_NOMEM;
+            for (long n = 0; status != CVY_OK; n++) {
+                left = n;
+                status = make_op(poor, kind, (enum cvy_pass)pass, &op);
+                if (status != CVY_OK) assert_int_equal(status, CVY_E_NOMEM);
+                if (status != CVY_OK) assert_null(op);
+            }
+            if (plenty == CVY_OK) cvy_op_destroy(&op);
+            cvy_context_destroy(&poor);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -811,6 +883,7 @@ int main(void)
         cmocka_unit_test(tensors_of_another_net),
         cmocka_unit_test(names_of_op_kinds_differ),
         cmocka_unit_test(short_memory_is_a_status),
+        cmocka_unit_test(operators_in_short_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -510,6 +510,63 @@ static void joins(void **state)
     WANT(c, 13, 14, 15, 16);
 }
 
+/* Two images of 1 x 1 x 2 between one channel of zeros and two. */
+static void padding(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 2, 1, 1, 2 };
+    cvy_op *op;
+    for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+        BLANK(y);
+        ok(cvy_op_pad_channels(ctx, 1, 2, s, (enum cvy_pass)pass, &op));
+        assert_int_equal(cvy_op_dst_shape(op).c, 4);
+        run_it(&op, (cvy_op_args){ .src = IN(1, 2, 3, 4), .dst = y });
+        WANT(y, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, 0, 0, 0, 0);
+    }
+    BLANK(dx);
+    ok(cvy_op_pad_channels(ctx, 1, 2, s, CVY_BACKWARD_DATA, &op));
+    run_it(&op, (cvy_op_args){ .diff_dst = IN(9, 9, 1, 2, 9, 9, 9, 9, 9, 9, 3, 4, 9, 9, 9, 9),
+                               .diff_src = dx });
+    WANT(dx, 1, 2, 3, 4);
+    assert_int_equal(cvy_op_pad_channels(ctx, 1, 2, s, CVY_BACKWARD_WEIGHTS, &op), CVY_E_ARG);
+    assert_string_equal(cvy_message(ctx), "pad_channels has no pass 3");
+    assert_int_equal(cvy_op_pad_channels(ctx, SIZE_MAX, 2, s, CVY_FORWARD, &op), CVY_E_ARG);
+}
+
+/* Two images of three numbers, however they lie: rows of w times x, and b. */
+static void linear(void **state)
+{
+    (void)state;
+    const cvy_shape shapes[] = { { 2, 3, 1, 1 }, { 2, 1, 3, 1 }, { 2, 1, 1, 3 } };
+    const float x[] = { 1, 2, 3, 4, 5, 6 }, w[] = { 1, 0, -1, 2, 1, 0 }, b[] = { 10, 20 },
+                dy[] = { 1, 2, 3, 4 };
+    const cvy_linear_desc d = { .out_features = 2 };
+    cvy_op *op;
+    for (size_t i = 0; i < 3; i++) {
+        for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+            BLANK(y);
+            ok(cvy_op_linear(ctx, &d, shapes[i], (enum cvy_pass)pass, &op));
+            assert_int_equal(cvy_op_dst_shape(op).c, 2);
+            run_it(&op, (cvy_op_args){ .src = x, .weights = w, .bias = b, .dst = y });
+            WANT(y, 8, 24, 8, 33);
+        }
+        BLANK(dx);
+        ok(cvy_op_linear(ctx, &d, shapes[i], CVY_BACKWARD_DATA, &op));
+        run_it(&op, (cvy_op_args){ .diff_dst = dy, .weights = w, .diff_src = dx });
+        WANT(dx, 5, 2, -1, 11, 4, -3);
+        BLANK(dw);
+        BLANK(db);
+        ok(cvy_op_linear(ctx, &d, shapes[i], CVY_BACKWARD_WEIGHTS, &op));
+        run_it(&op, (cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = dw, .diff_bias = db });
+        WANT(dw, 13, 17, 21, 18, 24, 30);
+        WANT(db, 4, 6);
+    }
+    assert_int_equal(cvy_op_linear(ctx, NULL, shapes[0], CVY_FORWARD, &op), CVY_E_ARG);
+    assert_string_equal(cvy_message(ctx), "linear needs a descriptor");
+    assert_int_equal(cvy_op_linear(ctx, &(cvy_linear_desc){ 0 }, shapes[0], CVY_FORWARD, &op),
+                     CVY_E_ARG);
+}
+
 static void near_loss(double loss, double want)
 {
     if (!(fabs(loss - want) <= 4e-6 * (1 + want)))
@@ -580,6 +637,8 @@ int main(void)
                                             EACH(prelu),
                                             EACH(pools),
                                             EACH(dropouts),
+                                            EACH(padding),
+                                            EACH(linear),
                                             EACH(joins),
                                             EACH(losses) };
         print_message("%s\n", lists[i]);

@@ -33,14 +33,15 @@ enum kind {
     DROPOUT,
     ADD,
     CONCAT,
+    PAD,
     SOFTMAX,
     CROSS_ENTROPY,
     KINDS
 };
-static const char *const kind_names[KINDS] = {
-    "conv2d", "linear", "batch_norm", "activation",           "prelu", "pool2d", "dropout",
-    "add",    "concat", "softmax",    "softmax_cross_entropy"
-};
+static const char *const kind_names[KINDS] = { "conv2d",       "linear",  "batch_norm",
+                                               "activation",   "prelu",   "pool2d",
+                                               "dropout",      "add",     "concat",
+                                               "pad_channels", "softmax", "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
 
@@ -53,7 +54,7 @@ struct op_case {
     enum fill fill;
     cvy_shape src, dst;
     cvy_shape part[MAX_PARTS]; /* of a concat */
-    size_t n_parts;
+    size_t n_parts, before, after;
     cvy_conv2d_desc conv;
     cvy_batch_norm_desc bn;
     cvy_act_desc act;
@@ -112,6 +113,7 @@ static void describe(const struct op_case *c)
                       c->pool.pad[1], c->pool.pad[2], c->pool.pad[3], (int)c->pool.tie,
                       c->pool.ceil_mode ? ", ceil" : "",
                       c->pool.exclude_pad ? ", exclude_pad" : "");
+    if (c->kind == PAD) print_message("  before %zu, after %zu\n", c->before, c->after);
     if (c->kind == DROPOUT)
         print_message("  p %g%s\n", c->dropout.p, c->dropout.unscaled ? ", unscaled" : "");
     if (c->kind == CROSS_ENTROPY) print_message("  label_smoothing %g\n", c->loss.label_smoothing);
@@ -178,8 +180,12 @@ static float *copy(struct parity *p, const float *x, size_t n)
 static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op **op)
 {
     switch (c->kind) {
-    case CONV:
-    case LINEAR: return cvy_op_conv2d(ctx, &c->conv, c->src, c->pass, op);
+    case CONV: return cvy_op_conv2d(ctx, &c->conv, c->src, c->pass, op);
+    case LINEAR:
+        return cvy_op_linear(
+            ctx,
+            &(cvy_linear_desc){ .out_features = c->conv.out_channels, .no_bias = c->conv.no_bias },
+            c->src, c->pass, op);
     case BATCH_NORM: return cvy_op_batch_norm(ctx, &c->bn, c->src, c->pass, op);
     case PRELU: return cvy_op_prelu(ctx, c->src, c->pass, op);
     case ACT: return cvy_op_activation(ctx, &c->act, c->src, c->pass, op);
@@ -187,6 +193,7 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case DROPOUT: return cvy_op_dropout(ctx, &c->dropout, c->src, c->pass, op);
     case ADD: return cvy_op_add(ctx, c->src, op);
     case CONCAT: return cvy_op_concat(ctx, c->part, c->n_parts, c->pass, op);
+    case PAD: return cvy_op_pad_channels(ctx, c->before, c->after, c->src, c->pass, op);
     case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
     case CROSS_ENTROPY: return cvy_op_loss(ctx, &c->loss, c->src, op);
     case KINDS: break;
@@ -321,6 +328,7 @@ static bool draw_conv(struct parity *p)
     if (c->kind == LINEAR) { /* the whole map, often long */
         c->src = (cvy_shape){ images(p), between(p, 1, 256), seldom(p) ? 4 : 1, seldom(p) ? 5 : 1 };
         c->conv.out_channels = between(p, 1, 130);
+        c->conv.flip = false;
         c->conv.kernel[0] = c->src.h;
         c->conv.kernel[1] = c->src.w;
     } else {
@@ -872,6 +880,36 @@ static void case_concat(struct parity *p)
     }
 }
 
+static bool draw_pad(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    draw_shape(p, 9);
+    c->before = seldom(p) ? 0 : between(p, 0, 20);
+    c->after = between(p, 0, 20);
+    c->dst = c->src;
+    c->dst.c += c->before + c->after;
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    return true;
+}
+
+static void case_pad(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    size_t n = elements(backward ? c->src : c->dst);
+    float *x = filled(p, elements(backward ? c->dst : c->src)), *out[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n);
+        args[i] = backward ? (cvy_op_args){ .diff_dst = x, .diff_src = out[i] }
+                           : (cvy_op_args){ .src = x, .dst = out[i] };
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    compare_exact(p, "result", out[1], out[0], n);
+    compare_bits(p, "result", out[1], out[2], n);
+}
+
 /* Relative 1.2e-6 down to 1e-30. */
 static double bound_softmax(const void *arg, size_t i)
 {
@@ -955,7 +993,7 @@ static void run_case(struct parity *p, size_t number)
         [PRELU] = { draw_prelu, case_prelu, 1 },       [POOL] = { draw_pool, case_pool, 4 },
         [DROPOUT] = { draw_dropout, case_dropout, 1 }, [ADD] = { draw_rows, case_add, 1 },
         [CONCAT] = { draw_concat, case_concat, 2 },    [SOFTMAX] = { draw_rows, case_softmax, 1 },
-        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
+        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 }, [PAD] = { draw_pad, case_pad, 1 },
     };
     int lot = 0;
     p->number = number;

@@ -248,17 +248,17 @@ static void random_list(struct cvyi_list *list, size_t n_ops, int keep[4])
     for (size_t i = 0; i < n_ops; i++) {
         bool update = n && below(5) == 0;
         struct cvy_op_desc *op =
-            cvyi_list_op(list, update ? CVY_OP_UPDATE : CVY_OP_ACT, "op%zu", below(100000));
+            cvyi_list_op(list, update ? CVY_OP_UPDATE : CVY_OP_CONCAT, "op%zu", below(100000));
         if (update) {
-            cvyi_op_in(op, weight[below(3)]);
-            cvyi_op_in(op, value[below((size_t)n)]);
+            op->in[CVY_UPDATE_W] = weight[below(3)];
+            op->in[CVY_UPDATE_DW] = value[below((size_t)n)];
             continue;
         }
         for (size_t k = below(4); n && k > 0; k--)
-            cvyi_op_in(op, value[(size_t)n - 1 - below(n < 8 ? (size_t)n : 8)]);
-        if (below(4) == 0 || !op->n_in) cvyi_op_in(op, weight[below(3)]);
+            cvyi_op_append(op, value[(size_t)n - 1 - below(n < 8 ? (size_t)n : 8)]);
+        if (below(4) == 0 || !op->n_in) cvyi_op_append(op, weight[below(3)]);
         value[n] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "v%d", n);
-        cvyi_op_out(op, value[n++]);
+        op->out[CVY_CONCAT_Y] = value[n++];
     }
     for (int k = 0; k < 4; k++) keep[k] = n ? value[below((size_t)n)] : weight[0];
 }
@@ -411,11 +411,11 @@ static void aliases_meet_at_barriers(void **state)
                                 (cvy_shape){ IMAGES, CHANNELS * PIXELS, 1, 1 }, "y");
         list.value[flat].alias = v;
         struct cvy_op_desc *op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name);
-        cvyi_op_in(op, w);
-        cvyi_op_out(op, v);
+        op->in[CVY_ACT_X] = w;
+        op->out[CVY_ACT_Y] = v;
         op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name);
-        cvyi_op_in(op, flat);
-        cvyi_op_out(op, y);
+        op->in[CVY_ACT_X] = flat;
+        op->out[CVY_ACT_Y] = y;
         struct cvyi_program_options options = {
             .capacity = IMAGES, .keep = &y, .n_keep = 1, .backends = backends, .n_backends = 1
         };
@@ -434,8 +434,8 @@ static void one_op(struct cvyi_list *list, struct cvy_context *ctx, const char *
     int y =
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, (cvy_shape){ IMAGES, CHANNELS, PIXELS, 1 }, "y");
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ACT, "%s", name);
-    cvyi_op_in(op, x);
-    cvyi_op_out(op, y);
+    op->in[CVY_ACT_X] = x;
+    op->out[CVY_ACT_Y] = y;
 }
 
 static void refusals(void **state)
@@ -530,8 +530,9 @@ static void every_phase_has_its_clock(void **state)
     int value = cvyi_list_value(&list, CVY_ROLE_WEIGHT, shape, "x");
     for (int i = 0; i < 2; i++) {
         struct cvy_op_desc *op = cvyi_list_op(&list, CVY_OP_ACT, "%s", name[i]);
-        cvyi_op_in(op, value);
-        cvyi_op_out(op, value = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, shape, "y%d", i));
+        op->in[CVY_ACT_X] = value;
+        value = cvyi_list_value(&list, CVY_ROLE_ACTIVATION, shape, "y%d", i);
+        op->out[CVY_ACT_Y] = value;
     }
     assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_OK);
     assert_int_equal(plan->n_phases, 2);

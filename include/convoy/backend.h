@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 7
+#define CVY_BACKEND_ABI 8
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -76,57 +76,106 @@ struct cvy_value {
 
 /* ------------------------------------------------------------------------------------------ ops */
 
-/* in/out lists, by position. [] may be absent (id -1); mean and var are the running ones, which
- * BN_STATS updates in place. Shapes of activations as in types.h.
- *  INGEST  bytes of gathered images, scaled
+#define CVY_MAX_IN 64
+#define CVY_MAX_OUT 3
+
+/* How an op uses an operand. */
+enum {
+    CVY_OPTIONAL = 1, /* may be absent: id -1 */
+    CVY_UPDATED = 2,  /* an input that is changed in place */
+    CVY_MANY = 4      /* the last: any number of it, also none where it is optional */
+};
+
+/* Every kind of op with its operands, in the order of in[] and out[]: OP(KIND, key, name, inputs,
+ * outputs), made of IN and OUT(KIND, OPERAND, use). Positions have names: op->in[CVY_CONV2D_W].
+ * Kinds, positions and the library's and the backends' tables come of this list. Kinds are
+ * appended, never moved. Shapes of activations as in types.h.
+ *  INGEST  bytes of gathered images (struct cvy_run), scaled
  *  REORDER the same numbers: one of the two is PLAIN, the other in a layout of whoever is asked.
  *          What is OPAQUE must be taken by its owner
+ *  BN_STATS  of the batch; MEAN and VAR are the running ones
  *  BN_BWD_REDUCE  sums[2][c] in double: Σdy, Σdy·x̂
  *  BN_INFER, BN_INFER_BWD  also in training, of a frozen one
  *  ACT_BWD has x where CVY_ACTIVATIONS says so or relu_grad_at_zero != 0, else y; POOL_BWD x of a
  *          maximum only
  *  ADD     also sums gradients that meet
- *  CONCAT  along c; SLICE: channels [slice.c0, c0 + c), its gradient; PAD: channels [slice.c0, c0 +
- *          c) are x, others 0
+ *  CONCAT  along c; SLICE: channels [slice.c0, slice.c0 + c), also its gradient; PAD: channels
+ *          [slice.c0, slice.c0 + c) are x, others 0
  *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
  *  SOFTMAX over c at every pixel
- *  LOSS    stats are {Σ w loss, number correct}; dlogits of the mean loss, Σ w loss / loss_weight
- *  UPDATE  in place; a kind has as many states s as it needs, in the order of its
- *          cvy_optimizer_info */
+ *  LOSS    x are the logits, stats {Σ w loss, number correct}; dx of the mean loss, Σ w loss /
+ *          loss_weight
+ *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
 /* clang-format off */
-enum cvy_op_kind {
-    CVY_OP_INGEST = 0,         /* (batch)                       -> x */
-    CVY_OP_REORDER,            /* x                             -> y */
-    CVY_OP_CONV2D,             /* x, w, [b]                     -> y */
-    CVY_OP_CONV2D_BWD_DATA,    /* dy, w                         -> dx */
-    CVY_OP_CONV2D_BWD_WEIGHTS, /* x, dy                         -> dw, [db] */
-    CVY_OP_BN_STATS,           /* x, [mean], [var]              -> stats */
-    CVY_OP_BN_APPLY,           /* x, stats, [gamma], [beta]     -> y */
-    CVY_OP_BN_INFER,           /* x, mean, var, [gamma], [beta] -> y */
-    CVY_OP_BN_BWD_REDUCE,      /* x, dy, stats                  -> sums, [dgamma], [dbeta] */
-    CVY_OP_BN_BWD_DATA,        /* x, dy, stats, sums, [gamma]   -> dx */
-    CVY_OP_BN_INFER_BWD,       /* x, dy, mean, var, [gamma]     -> dx, [dgamma], [dbeta] */
-    CVY_OP_ACT,                /* x                             -> y */
-    CVY_OP_ACT_BWD,            /* dy, [x], [y]                  -> dx */
-    CVY_OP_POOL,               /* x                             -> y */
-    CVY_OP_POOL_BWD,           /* dy, [x]                       -> dx */
-    CVY_OP_ADD,                /* a, b                          -> y */
-    CVY_OP_CONCAT,             /* x0 … x(n-1)                   -> y */
-    CVY_OP_SLICE,              /* dy                            -> dx */
-    CVY_OP_DROPOUT,            /* x                             -> y */
-    CVY_OP_DROPOUT_BWD,        /* dy                            -> dx */
-    CVY_OP_SOFTMAX,            /* x                             -> y */
-    CVY_OP_LOSS,               /* logits                        -> stats, [dlogits] */
-    CVY_OP_UPDATE,             /* w, dw, [s0], [s1] …           */
-    CVY_OP_PAD,                /* x                             -> y */
-    CVY_OP_PRELU,              /* x, slope                      -> y */
-    CVY_OP_PRELU_BWD,          /* x, dy, slope                  -> dx, [dslope] */
-    CVY_OP_KINDS
-};
+#define CVY_OPS(OP, IN, OUT)                                                                       \
+    OP(INGEST, ingest, "ingest", , OUT(INGEST, X, 0))                                              \
+    OP(REORDER, reorder, "reorder", IN(REORDER, X, 0), OUT(REORDER, Y, 0))                         \
+    OP(CONV2D, conv2d, "conv2d",                                                                   \
+       IN(CONV2D, X, 0) IN(CONV2D, W, 0) IN(CONV2D, B, CVY_OPTIONAL),                              \
+       OUT(CONV2D, Y, 0))                                                                          \
+    OP(CONV2D_BWD_DATA, conv2d_bwd_data, "conv2d.dx",                                              \
+       IN(CONV2D_BWD_DATA, DY, 0) IN(CONV2D_BWD_DATA, W, 0),                                       \
+       OUT(CONV2D_BWD_DATA, DX, 0))                                                                \
+    OP(CONV2D_BWD_WEIGHTS, conv2d_bwd_weights, "conv2d.dw",                                        \
+       IN(CONV2D_BWD_WEIGHTS, X, 0) IN(CONV2D_BWD_WEIGHTS, DY, 0),                                 \
+       OUT(CONV2D_BWD_WEIGHTS, DW, 0) OUT(CONV2D_BWD_WEIGHTS, DB, CVY_OPTIONAL))                   \
+    OP(BN_STATS, bn_stats, "batch_norm.stats",                                                     \
+       IN(BN_STATS, X, 0) IN(BN_STATS, MEAN, CVY_OPTIONAL | CVY_UPDATED)                           \
+       IN(BN_STATS, VAR, CVY_OPTIONAL | CVY_UPDATED),                                              \
+       OUT(BN_STATS, STATS, 0))                                                                    \
+    OP(BN_APPLY, bn_apply, "batch_norm",                                                           \
+       IN(BN_APPLY, X, 0) IN(BN_APPLY, STATS, 0) IN(BN_APPLY, GAMMA, CVY_OPTIONAL)                 \
+       IN(BN_APPLY, BETA, CVY_OPTIONAL),                                                           \
+       OUT(BN_APPLY, Y, 0))                                                                        \
+    OP(BN_INFER, bn_infer, "batch_norm.infer",                                                     \
+       IN(BN_INFER, X, 0) IN(BN_INFER, MEAN, 0) IN(BN_INFER, VAR, 0)                               \
+       IN(BN_INFER, GAMMA, CVY_OPTIONAL) IN(BN_INFER, BETA, CVY_OPTIONAL),                         \
+       OUT(BN_INFER, Y, 0))                                                                        \
+    OP(BN_BWD_REDUCE, bn_bwd_reduce, "batch_norm.sums",                                            \
+       IN(BN_BWD_REDUCE, X, 0) IN(BN_BWD_REDUCE, DY, 0) IN(BN_BWD_REDUCE, STATS, 0),               \
+       OUT(BN_BWD_REDUCE, SUMS, 0) OUT(BN_BWD_REDUCE, DGAMMA, CVY_OPTIONAL)                        \
+       OUT(BN_BWD_REDUCE, DBETA, CVY_OPTIONAL))                                                    \
+    OP(BN_BWD_DATA, bn_bwd_data, "batch_norm.dx",                                                  \
+       IN(BN_BWD_DATA, X, 0) IN(BN_BWD_DATA, DY, 0) IN(BN_BWD_DATA, STATS, 0)                      \
+       IN(BN_BWD_DATA, SUMS, 0) IN(BN_BWD_DATA, GAMMA, CVY_OPTIONAL),                              \
+       OUT(BN_BWD_DATA, DX, 0))                                                                    \
+    OP(BN_INFER_BWD, bn_infer_bwd, "batch_norm.infer.dx",                                          \
+       IN(BN_INFER_BWD, X, 0) IN(BN_INFER_BWD, DY, 0) IN(BN_INFER_BWD, MEAN, 0)                    \
+       IN(BN_INFER_BWD, VAR, 0) IN(BN_INFER_BWD, GAMMA, CVY_OPTIONAL),                             \
+       OUT(BN_INFER_BWD, DX, 0) OUT(BN_INFER_BWD, DGAMMA, CVY_OPTIONAL)                            \
+       OUT(BN_INFER_BWD, DBETA, CVY_OPTIONAL))                                                     \
+    OP(ACT, act, "activation", IN(ACT, X, 0), OUT(ACT, Y, 0))                                      \
+    OP(ACT_BWD, act_bwd, "activation.dx",                                                          \
+       IN(ACT_BWD, DY, 0) IN(ACT_BWD, X, CVY_OPTIONAL) IN(ACT_BWD, Y, CVY_OPTIONAL),               \
+       OUT(ACT_BWD, DX, 0))                                                                        \
+    OP(POOL, pool, "pool2d", IN(POOL, X, 0), OUT(POOL, Y, 0))                                      \
+    OP(POOL_BWD, pool_bwd, "pool2d.dx",                                                            \
+       IN(POOL_BWD, DY, 0) IN(POOL_BWD, X, CVY_OPTIONAL),                                          \
+       OUT(POOL_BWD, DX, 0))                                                                       \
+    OP(ADD, add, "add", IN(ADD, A, 0) IN(ADD, B, 0), OUT(ADD, Y, 0))                               \
+    OP(CONCAT, concat, "concat", IN(CONCAT, X, CVY_MANY), OUT(CONCAT, Y, 0))                       \
+    OP(SLICE, slice, "slice", IN(SLICE, X, 0), OUT(SLICE, Y, 0))                                   \
+    OP(DROPOUT, dropout, "dropout", IN(DROPOUT, X, 0), OUT(DROPOUT, Y, 0))                         \
+    OP(DROPOUT_BWD, dropout_bwd, "dropout.dx", IN(DROPOUT_BWD, DY, 0), OUT(DROPOUT_BWD, DX, 0))    \
+    OP(SOFTMAX, softmax, "softmax", IN(SOFTMAX, X, 0), OUT(SOFTMAX, Y, 0))                         \
+    OP(LOSS, loss, "loss", IN(LOSS, X, 0), OUT(LOSS, STATS, 0) OUT(LOSS, DX, CVY_OPTIONAL))        \
+    OP(UPDATE, update, "update",                                                                   \
+       IN(UPDATE, W, CVY_UPDATED) IN(UPDATE, DW, 0)                                                \
+       IN(UPDATE, S, CVY_OPTIONAL | CVY_UPDATED | CVY_MANY), )                                     \
+    OP(PAD, pad, "pad_channels", IN(PAD, X, 0), OUT(PAD, Y, 0))                                    \
+    OP(PRELU, prelu, "prelu", IN(PRELU, X, 0) IN(PRELU, SLOPE, 0), OUT(PRELU, Y, 0))               \
+    OP(PRELU_BWD, prelu_bwd, "prelu.dx",                                                           \
+       IN(PRELU_BWD, X, 0) IN(PRELU_BWD, DY, 0) IN(PRELU_BWD, SLOPE, 0),                           \
+       OUT(PRELU_BWD, DX, 0) OUT(PRELU_BWD, DSLOPE, CVY_OPTIONAL))
 /* clang-format on */
-
-#define CVY_MAX_IN 64
-#define CVY_MAX_OUT 3
+#define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
+#define CVY_LIST_NONE(KIND, OPERAND, use)
+#define CVY_LIST_POSITION(KIND, OPERAND, use) CVY_##KIND##_##OPERAND,
+#define CVY_LIST_POSITIONS(KIND, key, name, inputs, outputs) \
+    enum { inputs CVY_##KIND##_INS };                        \
+    enum { outputs CVY_##KIND##_OUTS };
+enum cvy_op_kind { CVY_OPS(CVY_LIST_KIND, CVY_LIST_NONE, CVY_LIST_NONE) CVY_OP_KINDS };
+CVY_OPS(CVY_LIST_POSITIONS, CVY_LIST_POSITION, CVY_LIST_POSITION)
 
 struct cvy_op_desc {
     enum cvy_op_kind kind;
@@ -157,6 +206,12 @@ struct cvy_op_desc {
         } update;
     } u;
 };
+
+/* Input k of an op, -1 if it is absent or there are not so many (CVY_MANY). */
+static inline int cvy_op_input(const struct cvy_op_desc *op, int k)
+{
+    return k < op->n_in ? op->in[k] : -1;
+}
 
 /* -------------------------------------------------------------------------------------- running */
 
@@ -273,6 +328,8 @@ CVY_API enum cvy_isa cvy_plan_isa(const struct cvy_plan *plan);
 CVY_API enum cvy_algorithm cvy_plan_algorithm(const struct cvy_plan *plan);
 /* True if a later op (or the user) still reads value id after op number `last` of the program. */
 CVY_API bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last);
+/* FLOPs of an op at its shapes, a multiply-add is two; 0 of what streams over rows. For reports. */
+CVY_API double cvy_plan_flops(const struct cvy_plan *plan, const struct cvy_op_desc *op);
 /* The chain that starts at op number i of the program, as it would be offered to the backend that
  * is planning: its ops, *n of them, 0 if they are another backend's, or nobody is planning. NULL
  * behind the last op. To see who will read a result. */

@@ -20,6 +20,7 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  conv2d      forward: src weights [bias] -> dst
  *              backward data: diff_dst weights -> diff_src
  *              backward weights: src diff_dst -> diff_weights [diff_bias]
+ *  linear      like conv2d, src [n][c][h][w] as rows of c*h*w, weights [out][c*h*w]
  *  batch_norm  forward: src weights(gamma) bias(beta) -> dst mean var; running_mean and running_var
  *              are updated if not NULL
  *              forward infer: src weights bias running_mean running_var -> dst
@@ -34,6 +35,8 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  add         forward: src src2 -> dst
  *  concat      forward: srcs -> dst
  *              backward data: diff_dst -> diff_srcs (n pointers each)
+ *  pad_channels  forward: src -> dst, zeros before and behind its channels
+ *              backward data: diff_dst -> diff_src
  *  softmax     forward: src -> dst
  *  loss        forward: src, labels (per_pixel: [n][h][w]) or, with soft_targets, targets -> loss
  *              (one double per call: the mean), diff_src */
@@ -55,6 +58,8 @@ typedef struct cvy_op_args {
 
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_linear_desc *desc,
+                                                    cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,
                                                         const cvy_batch_norm_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
@@ -73,6 +78,9 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src
 /* n tensors, 1 to 64, side by side along c: everything but c is the same in all of them. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size_t before,
+                                                          size_t after, cvy_shape src,
+                                                          enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc,
                                                   cvy_shape src, cvy_op **op);

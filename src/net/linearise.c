@@ -118,7 +118,7 @@ static int forward(struct walk *w, int output)
             cvy_shape shape = node->out;
             shape.n = n;
             low->y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s", node->name);
-            cvyi_op_out(cvyi_list_op(list, CVY_OP_INGEST, "ingest"), low->y);
+            cvyi_list_op(list, CVY_OP_INGEST, "ingest")->out[CVY_INGEST_X] = low->y;
             continue;
         }
         for (size_t k = 0; k < node->n_in; k++)
@@ -152,9 +152,9 @@ static int gather(struct walk *w, size_t i)
         sum = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[w->low[i].y].shape, "%s.dy",
                               name);
         struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ADD, "%s.dy", name);
-        cvyi_op_in(op, a);
-        cvyi_op_in(op, w->value[edge]);
-        cvyi_op_out(op, sum);
+        op->in[CVY_ADD_A] = a;
+        op->in[CVY_ADD_B] = w->value[edge];
+        op->out[CVY_ADD_Y] = sum;
     }
     return sum;
 }
@@ -200,9 +200,9 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
     op->fence = w->options->fence_updates;
     op->u.update.kind = desc->kind;
     op->u.update.group = decays || desc->decay_all ? CVYI_GROUP_DECAYS : CVYI_GROUP_PLAIN;
-    cvyi_op_in(op, weight);
-    cvyi_op_in(op, gradient);
-    for (size_t i = 0; i < n; i++) cvyi_op_in(op, state[i]);
+    op->in[CVY_UPDATE_W] = weight;
+    op->in[CVY_UPDATE_DW] = gradient;
+    for (size_t i = 0; i < n; i++) cvyi_op_append(op, state[i]);
 }
 
 /* The trainer has checked the rates of loss and optimiser. */
@@ -241,17 +241,10 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
     result->input_gradient = -1;
     if (w->options->training && list->status == CVY_OK) {
         bool trained = wanted(w, (size_t)output);
-        result->loss = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
-        int d_logits = -1;
-        if (trained && list->status == CVY_OK)
-            d_logits = cvyi_list_value(list, CVY_ROLE_ACTIVATION, list->value[result->output].shape,
-                                       "loss.dx");
+        int d_logits;
         result->loss_op = list->n_ops;
-        struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_LOSS, "loss");
-        op->u.loss = w->options->loss;
-        cvyi_op_in(op, result->output);
-        cvyi_op_out(op, result->loss);
-        cvyi_op_out(op, d_logits);
+        cvyi_loss_forward(list, &w->options->loss, result->output, trained, &result->loss,
+                          &d_logits);
         result->first_backward_op = list->n_ops;
         if (trained) contribute(w, output, d_logits);
         backward(w, output, result);

@@ -78,8 +78,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
                              node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ACT, "%s", node->name);
     op->u.act = node->u.act;
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_ACT_X] = low->x[0];
+    op->out[CVY_ACT_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -91,10 +91,10 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
                             node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ACT_BWD, "%s.dx", node->name);
     op->u.act = node->u.act;
-    cvyi_op_in(op, dy);
-    cvyi_op_in(op, by_x ? low->x[0] : -1);
-    cvyi_op_in(op, by_x ? -1 : low->y);
-    cvyi_op_out(op, dx[0]);
+    op->in[CVY_ACT_BWD_DY] = dy;
+    op->in[CVY_ACT_BWD_X] = by_x ? low->x[0] : -1;
+    op->in[CVY_ACT_BWD_Y] = by_x ? -1 : low->y;
+    op->out[CVY_ACT_BWD_DX] = dx[0];
 }
 
 const struct cvyi_operator cvyi_operator_act = {

@@ -18,9 +18,9 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     low->y =
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_ADD, "%s", node->name);
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, low->x[1]);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_ADD_A] = low->x[0];
+    op->in[CVY_ADD_B] = low->x[1];
+    op->out[CVY_ADD_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,

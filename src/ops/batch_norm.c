@@ -67,6 +67,13 @@ static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node
     return op;
 }
 
+/* In double, two a channel: mean and variance, or the sums of the gradient. */
+static int statistics(struct cvyi_list *list, const struct cvyi_node *node, const char *what)
+{
+    return cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.%s",
+                           node->name, what);
+}
+
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
@@ -78,27 +85,30 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
                                  node->name);
     struct cvy_op_desc *op;
     if (batch) {
-        low->stats = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 },
-                                     "%s.stats", node->name);
+        low->stats = statistics(list, node, "stats");
         op = add_op(list, node, CVY_OP_BN_STATS, ".stats");
-        cvyi_op_in(op, low->x[0]);
-        cvyi_op_in(op, low->running_mean);
-        cvyi_op_in(op, low->running_var);
-        cvyi_op_out(op, low->stats);
+        op->in[CVY_BN_STATS_X] = low->x[0];
+        op->in[CVY_BN_STATS_MEAN] = low->running_mean;
+        op->in[CVY_BN_STATS_VAR] = low->running_var;
+        op->out[CVY_BN_STATS_STATS] = low->stats;
     }
     low->y =
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     op = add_op(list, node, batch ? CVY_OP_BN_APPLY : CVY_OP_BN_INFER, "");
-    cvyi_op_in(op, low->x[0]);
     if (batch) {
-        cvyi_op_in(op, low->stats);
+        op->in[CVY_BN_APPLY_X] = low->x[0];
+        op->in[CVY_BN_APPLY_STATS] = low->stats;
+        op->in[CVY_BN_APPLY_GAMMA] = low->weight;
+        op->in[CVY_BN_APPLY_BETA] = low->bias;
+        op->out[CVY_BN_APPLY_Y] = low->y;
     } else {
-        cvyi_op_in(op, low->running_mean);
-        cvyi_op_in(op, low->running_var);
+        op->in[CVY_BN_INFER_X] = low->x[0];
+        op->in[CVY_BN_INFER_MEAN] = low->running_mean;
+        op->in[CVY_BN_INFER_VAR] = low->running_var;
+        op->in[CVY_BN_INFER_GAMMA] = low->weight;
+        op->in[CVY_BN_INFER_BETA] = low->bias;
+        op->out[CVY_BN_INFER_Y] = low->y;
     }
-    cvyi_op_in(op, low->weight);
-    cvyi_op_in(op, low->bias);
-    cvyi_op_out(op, low->y);
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -109,35 +119,34 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
         /* one op makes all three gradients, so dx is there whether it is wanted or not */
         int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx", node->name);
         struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_INFER_BWD, ".dx");
-        cvyi_op_in(op, low->x[0]);
-        cvyi_op_in(op, dy);
-        cvyi_op_in(op, low->running_mean);
-        cvyi_op_in(op, low->running_var);
-        cvyi_op_in(op, low->weight);
-        cvyi_op_out(op, made);
-        cvyi_op_out(op, low->d_weight);
-        cvyi_op_out(op, low->d_bias);
+        op->in[CVY_BN_INFER_BWD_X] = low->x[0];
+        op->in[CVY_BN_INFER_BWD_DY] = dy;
+        op->in[CVY_BN_INFER_BWD_MEAN] = low->running_mean;
+        op->in[CVY_BN_INFER_BWD_VAR] = low->running_var;
+        op->in[CVY_BN_INFER_BWD_GAMMA] = low->weight;
+        op->out[CVY_BN_INFER_BWD_DX] = made;
+        op->out[CVY_BN_INFER_BWD_DGAMMA] = low->d_weight;
+        op->out[CVY_BN_INFER_BWD_DBETA] = low->d_bias;
         if (want_dx[0]) dx[0] = made;
         return;
     }
-    low->sums = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 },
-                                "%s.sums", node->name);
+    low->sums = statistics(list, node, "sums");
     struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_BWD_REDUCE, ".sums");
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, dy);
-    cvyi_op_in(op, low->stats);
-    cvyi_op_out(op, low->sums);
-    cvyi_op_out(op, low->d_weight);
-    cvyi_op_out(op, low->d_bias);
+    op->in[CVY_BN_BWD_REDUCE_X] = low->x[0];
+    op->in[CVY_BN_BWD_REDUCE_DY] = dy;
+    op->in[CVY_BN_BWD_REDUCE_STATS] = low->stats;
+    op->out[CVY_BN_BWD_REDUCE_SUMS] = low->sums;
+    op->out[CVY_BN_BWD_REDUCE_DGAMMA] = low->d_weight;
+    op->out[CVY_BN_BWD_REDUCE_DBETA] = low->d_bias;
     if (!want_dx[0]) return;
     dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx", node->name);
     op = add_op(list, node, CVY_OP_BN_BWD_DATA, ".dx");
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, dy);
-    cvyi_op_in(op, low->stats);
-    cvyi_op_in(op, low->sums);
-    cvyi_op_in(op, low->weight);
-    cvyi_op_out(op, dx[0]);
+    op->in[CVY_BN_BWD_DATA_X] = low->x[0];
+    op->in[CVY_BN_BWD_DATA_DY] = dy;
+    op->in[CVY_BN_BWD_DATA_STATS] = low->stats;
+    op->in[CVY_BN_BWD_DATA_SUMS] = low->sums;
+    op->in[CVY_BN_BWD_DATA_GAMMA] = low->weight;
+    op->out[CVY_BN_BWD_DATA_DX] = dx[0];
 }
 
 const struct cvyi_operator cvyi_operator_batch_norm = { "batch_norm", infer,   parameters, NULL,

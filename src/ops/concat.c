@@ -21,8 +21,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     low->y =
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONCAT, "%s", node->name);
-    for (size_t i = 0; i < node->n_in; i++) cvyi_op_in(op, low->x[i]);
-    cvyi_op_out(op, low->y);
+    for (size_t i = 0; i < node->n_in; i++) cvyi_op_append(op, low->x[i]);
+    op->out[CVY_CONCAT_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -34,8 +34,8 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
             dx[i] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx%zu", node->name, i);
             struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SLICE, "%s.dx%zu", node->name, i);
             op->u.slice.c0 = c0;
-            cvyi_op_in(op, dy);
-            cvyi_op_out(op, dx[i]);
+            op->in[CVY_SLICE_X] = dy;
+            op->out[CVY_SLICE_Y] = dx[i];
         }
         c0 += shape.c;
     }

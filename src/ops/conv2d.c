@@ -116,10 +116,10 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONV2D, "%s", node->name);
     op->u.conv = node->u.conv;
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, low->weight);
-    cvyi_op_in(op, low->bias);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_CONV2D_X] = low->x[0];
+    op->in[CVY_CONV2D_W] = low->weight;
+    op->in[CVY_CONV2D_B] = low->bias;
+    op->out[CVY_CONV2D_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -131,16 +131,16 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
                                 node->name);
         struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONV2D_BWD_DATA, "%s.dx", node->name);
         op->u.conv = node->u.conv;
-        cvyi_op_in(op, dy);
-        cvyi_op_in(op, low->weight);
-        cvyi_op_out(op, dx[0]);
+        op->in[CVY_CONV2D_BWD_DATA_DY] = dy;
+        op->in[CVY_CONV2D_BWD_DATA_W] = low->weight;
+        op->out[CVY_CONV2D_BWD_DATA_DX] = dx[0];
     }
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONV2D_BWD_WEIGHTS, "%s.dw", node->name);
     op->u.conv = node->u.conv;
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, dy);
-    cvyi_op_out(op, low->d_weight);
-    cvyi_op_out(op, low->d_bias);
+    op->in[CVY_CONV2D_BWD_WEIGHTS_X] = low->x[0];
+    op->in[CVY_CONV2D_BWD_WEIGHTS_DY] = dy;
+    op->out[CVY_CONV2D_BWD_WEIGHTS_DW] = low->d_weight;
+    op->out[CVY_CONV2D_BWD_WEIGHTS_DB] = low->d_bias;
 }
 
 const struct cvyi_operator cvyi_operator_conv2d = { "conv2d", infer,   parameters, flops,

@@ -31,8 +31,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_DROPOUT, "%s", node->name);
     describe(op, node, !training);
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_DROPOUT_X] = low->x[0];
+    op->out[CVY_DROPOUT_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -43,8 +43,8 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
                             node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_DROPOUT_BWD, "%s.dx", node->name);
     describe(op, node, false);
-    cvyi_op_in(op, dy);
-    cvyi_op_out(op, dx[0]);
+    op->in[CVY_DROPOUT_BWD_DY] = dy;
+    op->out[CVY_DROPOUT_BWD_DX] = dx[0];
 }
 
 const struct cvyi_operator cvyi_operator_dropout = {

@@ -1,6 +1,7 @@
 /* The linear list of values and ops: growth and ownership. Knows nothing of what the ops mean. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "ops/ops.h"
 
@@ -68,10 +69,21 @@ int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape,
     return (int)list->n_values++;
 }
 
+/* Without operands, but for their number. */
+static struct cvy_op_desc blank(enum cvy_op_kind kind, const char *name)
+{
+    const struct cvyi_op_kind *known = cvyi_op_kind(kind);
+    struct cvy_op_desc op = { .kind = kind, .name = name, .n_out = known->n_out };
+    for (int k = 0; k < known->n_in; k++) op.n_in += !(known->in[k].use & CVY_MANY);
+    for (int k = 0; k < op.n_in; k++) op.in[k] = -1;
+    for (int k = 0; k < op.n_out; k++) op.out[k] = -1;
+    return op;
+}
+
 struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format,
                                  ...)
 {
-    list->scratch = (struct cvy_op_desc){ .kind = kind, .name = "" };
+    list->scratch = blank(kind, "");
     if (list->status != CVY_OK) return &list->scratch;
     va_list args;
     va_start(args, format);
@@ -85,16 +97,28 @@ struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, 
     }
     list->op = grown;
     struct cvy_op_desc *op = &list->op[list->n_ops++];
-    *op = (struct cvy_op_desc){ .kind = kind, .name = name };
+    *op = blank(kind, name);
     return op;
 }
 
-void cvyi_op_in(struct cvy_op_desc *op, int id)
+void cvyi_op_append(struct cvy_op_desc *op, int id)
 {
     if (op->n_in < CVY_MAX_IN) op->in[op->n_in++] = id;
 }
 
-void cvyi_op_out(struct cvy_op_desc *op, int id)
+void cvyi_list_drop_ops(struct cvyi_list *list, size_t first, size_t n)
 {
-    if (op->n_out < CVY_MAX_OUT) op->out[op->n_out++] = id;
+    for (size_t i = first; i < first + n; i++) cvyi_free(list->ctx, (char *)list->op[i].name);
+    list->n_ops -= n;
+    memmove(&list->op[first], &list->op[first + n], (list->n_ops - first) * sizeof *list->op);
+}
+
+void cvyi_list_rename(struct cvyi_list *list, int id, const char *name)
+{
+    if (list->status != CVY_OK) return;
+    char *made = cvyi_strdup(list->ctx, name);
+    if (!made) list->status = CVY_E_NOMEM;
+    if (!made) return;
+    cvyi_free(list->ctx, (char *)list->value[id].name);
+    list->value[id].name = made;
 }

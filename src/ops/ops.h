@@ -26,31 +26,62 @@ void cvyi_list_free(struct cvyi_list *list);
 /* New value, alias -1; name is copied, formatted. Returns its id, -1 once status is set. */
 int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format,
                     ...) __attribute__((format(printf, 4, 5)));
-/* Appends a zeroed op with a formatted name and no operands; returns it for filling in (valid until
- * the next append), or a scratch op that is not in the list once status is set. Operands by
- * cvyi_op_in/out (id -1 is allowed: absent). */
+/* The shape of value id; zeros once the list has failed. */
+static inline cvy_shape cvyi_shape_of(const struct cvyi_list *list, int id)
+{
+    return id >= 0 && (size_t)id < list->n_values ? list->value[id].shape
+                                                  : (cvy_shape){ 0, 0, 0, 0 };
+}
+static inline cvy_shape cvyi_with_n(cvy_shape shape, size_t n)
+{
+    shape.n = n;
+    return shape;
+}
+/* Appends an op with a formatted name, zeroed and with its operands absent (-1), those of CVY_MANY
+ * not counted; returns it for filling in (op->in[CVY_CONV2D_X] = …; valid until the next append),
+ * or a scratch op that is not in the list once status is set. */
 struct cvy_op_desc *cvyi_list_op(struct cvyi_list *list, enum cvy_op_kind kind, const char *format,
                                  ...) __attribute__((format(printf, 3, 4)));
-void cvyi_op_in(struct cvy_op_desc *op, int id);
-void cvyi_op_out(struct cvy_op_desc *op, int id);
+void cvyi_list_drop_ops(struct cvyi_list *list, size_t first, size_t n); /* the values stay */
+void cvyi_list_rename(struct cvyi_list *list, int id, const char *name);
+/* One more of an input of which there are many. */
+void cvyi_op_append(struct cvy_op_desc *op, int id);
+
+/* What is known of a kind of op (kinds.c), from the list of convoy/backend.h. */
+struct cvyi_operand {
+    const char *name; /* "X"; NULL behind the last */
+    unsigned use;     /* of CVY_OPTIONAL, CVY_UPDATED, CVY_MANY */
+};
+struct cvyi_op_kind {
+    const char *name; /* "conv2d.dw" */
+    int n_in, n_out;  /* as listed: CVY_MANY is one */
+    const struct cvyi_operand *in, *out;
+};
+const struct cvyi_op_kind *cvyi_op_kind(enum cvy_op_kind kind); /* "unknown" if there is none */
+/* How an op uses its k-th input; whether it changes it in place. */
+unsigned cvyi_op_in_use(const struct cvy_op_desc *op, int k);
+bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
+/* FLOPs of an op at its shapes; 0 for rows. */
+double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op);
 
 /* ---------------------------------------------------------------------------------------- nodes */
 
-enum cvyi_node_kind {
-    CVYI_NODE_INPUT = 0,
-    CVYI_NODE_CONV2D,
-    CVYI_NODE_BATCH_NORM,
-    CVYI_NODE_ACT,
-    CVYI_NODE_POOL,
-    CVYI_NODE_ADD,
-    CVYI_NODE_CONCAT,
-    CVYI_NODE_DROPOUT,
-    CVYI_NODE_FLATTEN,
-    CVYI_NODE_SOFTMAX,
-    CVYI_NODE_PAD_CHANNELS,
-    CVYI_NODE_PRELU,
-    CVYI_NODE_KINDS
-};
+/* Every kind of node, once: OP(KIND, key); cvyi_operator_KEY is its operator. */
+#define CVYI_OPERATORS(OP)         \
+    OP(INPUT, input)               \
+    OP(CONV2D, conv2d)             \
+    OP(BATCH_NORM, batch_norm)     \
+    OP(ACT, act)                   \
+    OP(POOL, pool2d)               \
+    OP(ADD, add)                   \
+    OP(CONCAT, concat)             \
+    OP(DROPOUT, dropout)           \
+    OP(FLATTEN, flatten)           \
+    OP(SOFTMAX, softmax)           \
+    OP(PAD_CHANNELS, pad_channels) \
+    OP(PRELU, prelu)
+#define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
+enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
     enum cvyi_node_kind kind;
     bool linear;    /* CONV2D made by cvy_linear: weights are shown as [out][in] */
@@ -141,6 +172,10 @@ bool cvyi_loss_correct(const struct cvyi_loss_row *row);
 size_t cvyi_loss_target(const float *target, size_t classes, size_t step);
 /* Its loss, and the gradient by x into dx (or NULL), `step` apart. */
 double cvyi_loss_row(const struct cvyi_loss_row *row, double *dx);
+/* Appends a checked loss of the logits x: its sums, and the gradient of the mean if it is wanted,
+ * else -1. */
+void cvyi_loss_forward(struct cvyi_list *list, const cvy_loss_desc *desc, int x, bool want_dx,
+                       int *stats, int *dx);
 /* Checks a descriptor, all but class_weights, and resolves its defaults. */
 enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *desc);
 /* How much a label counts: 0: what it labels takes no part. */
@@ -160,10 +195,6 @@ enum cvy_status cvyi_start_open(struct cvy_context *ctx, struct cvyi_start *star
 double cvyi_start_element(const struct cvyi_start *start, size_t e);
 void cvyi_start_close(struct cvy_context *ctx, struct cvyi_start *start);
 
-/* A short constant name of a program op kind, "conv2d.dw". FLOPs of one program op at its shapes (0
- * for rows). */
-const char *cvyi_op_kind_name(enum cvy_op_kind kind);
-double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op);
 /* CVY_E_SHAPE unless c, h, w are 1 … 2^31 - 1 and a block of 16 such images can be addressed. `type
  * 'name'` leads the message. */
 enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name,

@@ -18,8 +18,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_PAD, "%s", node->name);
     op->u.slice.c0 = node->u.pad.before;
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_PAD_X] = low->x[0];
+    op->out[CVY_PAD_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -30,8 +30,8 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
                             node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SLICE, "%s.dx", node->name);
     op->u.slice.c0 = node->u.pad.before;
-    cvyi_op_in(op, dy);
-    cvyi_op_out(op, dx[0]);
+    op->in[CVY_SLICE_X] = dy;
+    op->out[CVY_SLICE_Y] = dx[0];
 }
 
 const struct cvyi_operator cvyi_operator_pad_channels = {

@@ -67,8 +67,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_POOL, "%s", node->name);
     op->u.pool = node->u.pool;
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_POOL_X] = low->x[0];
+    op->out[CVY_POOL_Y] = low->y;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
@@ -79,9 +79,9 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
                             node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_POOL_BWD, "%s.dx", node->name);
     op->u.pool = node->u.pool;
-    cvyi_op_in(op, dy);
-    cvyi_op_in(op, node->u.pool.kind == CVY_POOL_MAX ? low->x[0] : -1);
-    cvyi_op_out(op, dx[0]);
+    op->in[CVY_POOL_BWD_DY] = dy;
+    op->in[CVY_POOL_BWD_X] = node->u.pool.kind == CVY_POOL_MAX ? low->x[0] : -1;
+    op->out[CVY_POOL_BWD_DX] = dx[0];
 }
 
 const struct cvyi_operator cvyi_operator_pool2d = {

@@ -35,9 +35,9 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     low->y =
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_PRELU, "%s", node->name);
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, low->weight);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_PRELU_X] = low->x[0];
+    op->in[CVY_PRELU_SLOPE] = low->weight;
+    op->out[CVY_PRELU_Y] = low->y;
 }
 
 /* One op makes both gradients, so dx is there whether it is wanted or not. */
@@ -47,11 +47,11 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
     int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
                                node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_PRELU_BWD, "%s.dx", node->name);
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_in(op, dy);
-    cvyi_op_in(op, low->weight);
-    cvyi_op_out(op, made);
-    cvyi_op_out(op, low->d_weight);
+    op->in[CVY_PRELU_BWD_X] = low->x[0];
+    op->in[CVY_PRELU_BWD_DY] = dy;
+    op->in[CVY_PRELU_BWD_SLOPE] = low->weight;
+    op->out[CVY_PRELU_BWD_DX] = made;
+    op->out[CVY_PRELU_BWD_DSLOPE] = low->d_weight;
     if (want_dx[0]) dx[0] = made;
 }
 

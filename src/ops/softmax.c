@@ -19,8 +19,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     low->y =
         cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_SOFTMAX, "%s", node->name);
-    cvyi_op_in(op, low->x[0]);
-    cvyi_op_out(op, low->y);
+    op->in[CVY_SOFTMAX_X] = low->x[0];
+    op->out[CVY_SOFTMAX_Y] = low->y;
 }
 
 const struct cvyi_operator cvyi_operator_softmax = { .type = "softmax",

@@ -52,11 +52,6 @@ bool cvyi_program_persistent(const struct cvy_plan *plan, int id)
     return plan->info[i].keep || is_param(plan->list.value[i].role);
 }
 
-bool cvyi_op_updates(const struct cvy_op_desc *op, int k)
-{
-    return (op->kind == CVY_OP_UPDATE && k != 1) || (op->kind == CVY_OP_BN_STATS && k >= 1);
-}
-
 /* ----------------------------------------------------------------------------------- cvy_plan_* */
 
 size_t cvy_plan_capacity(const struct cvy_plan *plan) { return plan->options.capacity; }
@@ -74,6 +69,11 @@ bool cvy_plan_needed_after(const struct cvy_plan *plan, int id, size_t last)
     size_t root = (size_t)cvyi_program_root(plan, id);
     return plan->list.value[root].external || cvyi_program_persistent(plan, (int)root) ||
            plan->info[root].last_read > (long)last;
+}
+
+double cvy_plan_flops(const struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    return cvyi_op_flops(&plan->list, op);
 }
 
 int cvy_plan_buffer(struct cvy_plan *plan, const char *name, size_t bytes, bool persistent)
@@ -218,10 +218,13 @@ static bool lies_as_wanted(const struct cvy_plan *plan, const struct cvy_value *
  * like a flattened one. */
 static void mark_rows(struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
-    int x = op->kind == CVY_OP_CONV2D_BWD_DATA ? op->out[0] : op->in[0];
-    if (op->kind != CVY_OP_CONV2D && op->kind != CVY_OP_CONV2D_BWD_DATA &&
-        op->kind != CVY_OP_CONV2D_BWD_WEIGHTS)
-        return;
+    int x;
+    switch (op->kind) {
+    case CVY_OP_CONV2D: x = op->in[CVY_CONV2D_X]; break;
+    case CVY_OP_CONV2D_BWD_DATA: x = op->out[CVY_CONV2D_BWD_DATA_DX]; break;
+    case CVY_OP_CONV2D_BWD_WEIGHTS: x = op->in[CVY_CONV2D_BWD_WEIGHTS_X]; break;
+    default: return;
+    }
     const struct cvy_shape *map = &plan->list.value[x].shape;
     if (op->u.conv.kernel[0] == map->h && op->u.conv.kernel[1] == map->w)
         plan->info[cvyi_program_root(plan, x)].dense = true;
@@ -309,7 +312,7 @@ static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc 
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", b ? ", " : "",
                  plan->backend[b]->name);
     return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "%s (%s) is not supported by %s%s", op->name,
-                     cvyi_op_kind_name(op->kind), names,
+                     cvyi_op_kind(op->kind)->name, names,
                      plan->ctx->options.strict ? ", and strict is set" : "");
 }
 
@@ -329,7 +332,6 @@ static enum cvy_status measure(struct cvy_plan *plan)
         } else if (v->layout == CVY_LAYOUT_PLAIN64) {
             element = sizeof(double);
         }
-        if (v->role == CVY_ROLE_STATS) n = 2, element = sizeof(double), v->plane = 1;
         ok = ok && cvyi_mul(n, v->shape.c, &v->bytes) && cvyi_mul(v->bytes, v->plane, &v->bytes) &&
              cvyi_mul(v->bytes, element, &v->bytes);
         if (v->role == CVY_ROLE_INPUT) v->bytes = 0;
@@ -467,8 +469,9 @@ static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, i
     char name[256];
     snprintf(name, sizeof name, "%s.reorder", plan->list.value[from].name);
     struct cvy_op_desc op = {
-        .kind = CVY_OP_REORDER, .name = name, .n_in = 1, .n_out = 1, .in = { from }, .out = { to }
+        .kind = CVY_OP_REORDER, .name = name, .n_in = CVY_REORDER_INS, .n_out = CVY_REORDER_OUTS
     };
+    op.in[CVY_REORDER_X] = from, op.out[CVY_REORDER_Y] = to;
     return append(plan, &op, backend); /* pick_reorders() gives it to who can do it */
 }
 
@@ -655,8 +658,8 @@ static enum cvy_status append_fetches(struct cvy_plan *plan, size_t n_values)
 static enum cvy_status pick_reorder(struct cvy_plan *plan, size_t i)
 {
     const struct cvy_op_desc *op = &plan->list.op[i];
-    const struct cvy_value *from = &plan->list.value[op->in[0]],
-                           *to = &plan->list.value[op->out[0]];
+    const struct cvy_value *from = &plan->list.value[op->in[CVY_REORDER_X]],
+                           *to = &plan->list.value[op->out[CVY_REORDER_Y]];
     const struct cvy_backend *owner = from->owner ? from->owner : to->owner;
     for (size_t k = 0; k <= plan->n_backends; k++) {
         int b = k ? (int)k - 1 : plan->assign[i], taken = 0;
@@ -724,8 +727,8 @@ static void settle_refreshes(struct cvy_plan *plan, size_t barrier)
         const struct cvy_value *v = cvy_plan_value(plan, r->id);
         r->always = v->external || v->role == CVY_ROLE_PRIVATE;
         for (size_t k = 0; k < plan->list.n_ops; k++)
-            if (plan->list.op[k].kind == CVY_OP_UPDATE && plan->list.op[k].in[0] == r->id &&
-                plan->assign[k] != r->backend)
+            if (plan->list.op[k].kind == CVY_OP_UPDATE &&
+                plan->list.op[k].in[CVY_UPDATE_W] == r->id && plan->assign[k] != r->backend)
                 r->always = true;
         any = any || r->always;
     }

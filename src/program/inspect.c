@@ -63,14 +63,15 @@ enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_o
                          plan->list.n_ops);
     const struct cvy_op_desc *op = &plan->list.op[index];
     *info = (cvy_op_info){ .name = op->name,
-                           .type = cvyi_op_kind_name(op->kind),
+                           .type = cvyi_op_kind(op->kind)->name,
                            .part = part_of(plan, index),
                            .flops = cvyi_op_flops(&plan->list, op) };
     for (int k = 0; k < op->n_in; k++) info->bytes += bytes_of(plan, op->in[k]);
     for (int k = 0; k < op->n_out; k++) info->bytes += bytes_of(plan, op->out[k]);
     for (int k = 0; k < op->n_out; k++)
         if (op->out[k] >= 0) info->out[info->n_out++] = cvy_plan_value(plan, op->out[k])->name;
-    if (op->kind == CVY_OP_UPDATE) info->out[info->n_out++] = cvy_plan_value(plan, op->in[0])->name;
+    if (op->kind == CVY_OP_UPDATE)
+        info->out[info->n_out++] = cvy_plan_value(plan, op->in[CVY_UPDATE_W])->name;
     return CVY_OK;
 }
 

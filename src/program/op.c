@@ -1,6 +1,6 @@
-/* Single operators on the host's own NCHW buffers: each is a program of one operator whose values
- * are the caller's, bound anew in every run; layouts are changed by the compiler's ordinary
- * reorders. Knows the op lists' conventions. */
+/* Single operators on the host's own NCHW buffers: each is a net of one node, lowered by its
+ * operator (src/ops) to the ops of one pass. Its values are the caller's, bound anew in every run;
+ * layouts are changed by the compiler's ordinary reorders. */
 #include <stdint.h>
 #include <string.h>
 
@@ -39,42 +39,89 @@ struct cvy_op {
     const char *backend;
 };
 
-/* A one-op list being written. */
+/* One pass of one node, being written. */
 struct build {
     struct cvy_op *op;
     struct cvyi_list list;
+    struct cvyi_lowered low;
+    int dy, dx[CVY_MAX_IN];
     int keep[4];
     size_t n_keep;
 };
 
+/* ------------------------------------------------------------------------------------ arguments */
+
+static bool is_touched(const struct cvyi_list *list, int id, bool written)
+{
+    for (size_t i = 0; i < list->n_ops; i++) {
+        const struct cvy_op_desc *op = &list->op[i];
+        for (int k = 0; k < op->n_out; k++)
+            if (op->out[k] == id) return true;
+        for (int k = 0; k < op->n_in; k++)
+            if (op->in[k] == id && (!written || cvyi_op_updates(op, k))) return true;
+    }
+    return false;
+}
+
 #define ARG(member) offsetof(cvy_op_args, member), #member
 
-static int external(struct build *b, enum cvy_role role, cvy_shape shape, size_t offset,
-                    const char *name)
+/* The caller's buffer, if the pass has it. */
+static void bind(struct build *b, int id, int at, size_t offset, const char *name)
 {
-    int id = cvyi_list_value(&b->list, role, shape, "%s", name);
-    if (id < 0) return -1;
+    if (id < 0 || !is_touched(&b->list, id, false)) return;
+    cvyi_list_rename(&b->list, id, name);
     b->list.value[id].external = true;
     b->list.value[id].layout = CVY_LAYOUT_PLAIN;
-    b->op->arg[b->op->n_args++] = (struct argument){ id, -1, offset, name };
-    return id;
-}
-#define EXTERNAL(b, role, shape, member) external(b, role, shape, ARG(member))
-
-/* A value of the program that stays between runs. */
-static int kept(struct build *b, enum cvy_role role, cvy_shape shape, const char *name)
-{
-    int id = cvyi_list_value(&b->list, role, shape, "%s", name);
-    if (id >= 0) b->keep[b->n_keep++] = id;
-    return id;
+    b->op->arg[b->op->n_args++] = (struct argument){ id, at, offset, name };
 }
 
-static void channel(struct build *b, int id, size_t first, bool in, bool out, bool optional,
-                    size_t offset, const char *name)
+/* A value of the program that stays between runs, and of it the channels from `first` on: copied
+ * in, and out where an op writes them, which the caller need not want. */
+static void channels(struct build *b, int id, size_t first, size_t offset, const char *name)
 {
+    if (id < 0 || !is_touched(&b->list, id, false)) return;
+    bool out = is_touched(&b->list, id, true);
+    bool in = !out || b->list.value[id].role == CVY_ROLE_RUNNING;
+    b->keep[b->n_keep++] = id;
     b->op->channel[b->op->n_channels++] =
-        (struct channel_arg){ id, first, offset, in, out, optional, name };
+        (struct channel_arg){ id, first, offset, in, out, out, name };
 }
+
+/* What cvy_op_args calls the values of a pass. */
+static void bind_all(struct build *b, const struct cvyi_node *node, bool backward)
+{
+    const struct cvyi_lowered *low = &b->low;
+    if (node->kind == CVYI_NODE_CONCAT) {
+        for (size_t i = 0; i < node->n_in; i++) {
+            bind(b, low->x[i], (int)i, ARG(srcs));
+            bind(b, b->dx[i], (int)i, ARG(diff_srcs));
+        }
+    } else {
+        bind(b, low->x[0], -1, ARG(src));
+        bind(b, low->x[1], -1, ARG(src2));
+        bind(b, b->dx[0], -1, ARG(diff_src));
+    }
+    bind(b, b->dy, -1, ARG(diff_dst));
+    bind(b, low->weight, -1, ARG(weights));
+    bind(b, low->bias, -1, ARG(bias));
+    if (backward) bind(b, low->y, -1, ARG(dst_in));
+    else bind(b, low->y, -1, ARG(dst));
+    bind(b, low->d_weight, -1, ARG(diff_weights));
+    bind(b, low->d_bias, -1, ARG(diff_bias));
+    if (backward) { /* of a frozen one: those that the forward pass used */
+        channels(b, low->running_mean, 0, ARG(mean));
+        channels(b, low->running_var, 0, ARG(var));
+    } else {
+        channels(b, low->running_mean, 0, ARG(running_mean));
+        channels(b, low->running_var, 0, ARG(running_var));
+    }
+    channels(b, low->stats, 0, ARG(mean));
+    channels(b, low->stats, b->op->channels, ARG(var));
+    for (size_t i = 0; i < b->list.n_values; i++) /* nobody's: without a place */
+        if (!is_touched(&b->list, (int)i, false)) b->list.value[i].external = true;
+}
+
+/* --------------------------------------------------------------------------------------- passes */
 
 static enum cvy_status begin(struct build *b, cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
@@ -83,6 +130,9 @@ static enum cvy_status begin(struct build *b, cvy_context *ctx, cvy_shape src, c
     if (src.n < 1) return cvyi_fail(ctx, CVY_E_SHAPE, "an operator needs at least one image");
     CVYI_TRY(cvyi_shape_check(ctx, "src", "op", src));
     memset(b, 0, sizeof *b);
+    memset(&b->low, -1, sizeof b->low); /* no values */
+    memset(b->dx, -1, sizeof b->dx);
+    b->dy = -1;
     b->op = cvyi_alloc(ctx, sizeof *b->op);
     if (!b->op) return CVY_E_NOMEM;
     b->op->ctx = ctx;
@@ -91,17 +141,6 @@ static enum cvy_status begin(struct build *b, cvy_context *ctx, cvy_shape src, c
     b->op->loss_value = -1;
     cvyi_list_init(&b->list, ctx);
     return CVY_OK;
-}
-
-static struct cvy_op_desc *add(struct build *b, enum cvy_op_kind kind)
-{
-    return cvyi_list_op(&b->list, kind, "%s", cvyi_op_kind_name(kind));
-}
-static void in3(struct cvy_op_desc *op, int x, int y, int z)
-{
-    cvyi_op_in(op, x);
-    cvyi_op_in(op, y);
-    cvyi_op_in(op, z);
 }
 
 static enum cvy_status abandon(struct build *b, enum cvy_status status)
@@ -128,9 +167,86 @@ static enum cvy_status finish(struct build *b, bool training, cvy_op **out)
     return CVY_OK;
 }
 
-static enum cvy_status bad_pass(struct build *b, const char *type, enum cvy_pass pass)
+/* Whether an op makes nothing but gradients of parameters. */
+static bool is_weights_pass(const struct build *b, const struct cvy_op_desc *op)
 {
-    return abandon(b, cvyi_fail(b->op->ctx, CVY_E_ARG, "%s has no pass %d", type, (int)pass));
+    for (int k = 0; k < op->n_out; k++)
+        if (op->out[k] >= 0 && op->out[k] != b->low.d_weight && op->out[k] != b->low.d_bias)
+            return false;
+    return true;
+}
+
+/* A value for the gradient of parameter id. */
+static int gradient_of(struct cvyi_list *list, int id)
+{
+    return id < 0 ? -1
+                  : cvyi_list_value(list, CVY_ROLE_WEIGHT_GRAD, cvyi_shape_of(list, id), "%s.grad",
+                                    list->value[id].name);
+}
+
+/* Behind the forward ops, which made the values that the gradient rule reads: now it alone. */
+static void lower_backward(struct build *b, const struct cvyi_node *node, bool weights)
+{
+    struct cvyi_list *list = &b->list;
+    const struct cvyi_operator *rule = cvyi_operator(node->kind);
+    bool want[CVY_MAX_IN];
+    cvyi_list_drop_ops(list, 0, list->n_ops);
+    if (!rule->backward || list->status != CVY_OK) return;
+    for (size_t i = 0; i < node->n_in; i++) want[i] = !weights;
+    b->low.d_weight = gradient_of(list, b->low.weight);
+    b->low.d_bias = gradient_of(list, b->low.bias);
+    b->dy = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, b->low.y), "dy");
+    rule->backward(list, node, &b->low, b->dy, want, b->dx);
+    for (size_t i = list->n_ops; i-- > 0;)
+        if (is_weights_pass(b, &list->op[i]) != weights) cvyi_list_drop_ops(list, i, 1);
+}
+
+/* False if the node has no such pass. */
+static bool lower(struct build *b, const struct cvyi_node *node, const cvy_shape *src,
+                  enum cvy_pass pass)
+{
+    const struct cvyi_operator *rule = cvyi_operator(node->kind);
+    struct cvyi_list *list = &b->list;
+    if ((unsigned)pass > CVY_BACKWARD_WEIGHTS) return false;
+    for (size_t i = 0; i < node->n_in; i++)
+        b->low.x[i] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, src[i], "src");
+    if (rule->params) rule->params(list, node, src, &b->low);
+    /* in a net dropout vanishes from inference; here the caller wants dst */
+    bool training = pass != CVY_FORWARD_INFER || node->kind == CVYI_NODE_DROPOUT;
+    rule->forward(list, node, b->op->src.n, training, &b->low);
+    if (pass == CVY_BACKWARD_DATA || pass == CVY_BACKWARD_WEIGHTS)
+        lower_backward(b, node, pass == CVY_BACKWARD_WEIGHTS);
+    return list->n_ops > 0 || list->status != CVY_OK;
+}
+
+/* The node has a kind and a descriptor, and as many inputs as there are shapes. */
+static enum cvy_status create(cvy_context *ctx, struct cvyi_node *node, const cvy_shape *src,
+                              enum cvy_pass pass, cvy_op **out)
+{
+    struct build b;
+    cvy_shape one[CVY_MAX_IN];
+    const struct cvyi_operator *rule = cvyi_operator(node->kind);
+    char *type = node->linear ? "linear" : (char *)rule->type;
+    CVYI_TRY(begin(&b, ctx, src[0], out));
+    for (size_t i = 0; i < node->n_in; i++) one[i] = cvyi_with_n(src[i], 1);
+    node->name = "op";
+    enum cvy_status status = rule->infer(ctx, node, one);
+    if (status != CVY_OK) return abandon(&b, status);
+    b.op->dst = cvyi_with_n(node->out, src[0].n);
+    node->name = type; /* of the ops */
+    if (!lower(&b, node, src, pass))
+        return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "%s has no pass %d", type, (int)pass));
+    if (b.list.status != CVY_OK) return abandon(&b, b.list.status);
+    if (node->kind == CVYI_NODE_DROPOUT && pass == CVY_FORWARD_INFER)
+        b.list.op[0].u.dropout.infer = true;
+    bind_all(&b, node, pass == CVY_BACKWARD_DATA || pass == CVY_BACKWARD_WEIGHTS);
+    return finish(&b, pass != CVY_FORWARD_INFER, out);
+}
+
+static enum cvy_status undescribed(cvy_context *ctx, const char *type, cvy_op **out)
+{
+    if (out) *out = NULL;
+    return cvyi_fail(ctx, CVY_E_ARG, "%s needs a descriptor", type);
 }
 
 /* ------------------------------------------------------------------------------------ operators */
@@ -139,311 +255,110 @@ enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy
                               enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    CVYI_TRY(begin(&b, ctx, src, out));
-    if (!desc) return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "conv2d needs a descriptor"));
-    cvy_conv2d_desc d = *desc;
-    enum cvy_status status = cvyi_conv2d_out(ctx, NULL, &d, src, &b.op->dst);
-    if (status != CVY_OK) return abandon(&b, status);
-    b.op->dst.n = src.n;
-    cvy_shape ws = { d.out_channels, src.c / d.groups, d.kernel[0], d.kernel[1] },
-              bs = { 1, d.out_channels, 1, 1 };
-    struct cvy_op_desc *op;
-    if (pass == CVY_FORWARD || pass == CVY_FORWARD_INFER) {
-        int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
-            w = EXTERNAL(&b, CVY_ROLE_WEIGHT, ws, weights);
-        int bias = d.no_bias ? -1 : EXTERNAL(&b, CVY_ROLE_WEIGHT, bs, bias);
-        int y = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, dst);
-        op = add(&b, CVY_OP_CONV2D);
-        in3(op, x, w, bias);
-        cvyi_op_out(op, y);
-    } else if (pass == CVY_BACKWARD_DATA) {
-        int dy = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst),
-            w = EXTERNAL(&b, CVY_ROLE_WEIGHT, ws, weights);
-        int dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);
-        op = add(&b, CVY_OP_CONV2D_BWD_DATA);
-        cvyi_op_in(op, dy);
-        cvyi_op_in(op, w);
-        cvyi_op_out(op, dx);
-    } else if (pass == CVY_BACKWARD_WEIGHTS) {
-        int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
-            dy = EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst);
-        int dw = EXTERNAL(&b, CVY_ROLE_WEIGHT_GRAD, ws, diff_weights);
-        int db = d.no_bias ? -1 : EXTERNAL(&b, CVY_ROLE_WEIGHT_GRAD, bs, diff_bias);
-        op = add(&b, CVY_OP_CONV2D_BWD_WEIGHTS);
-        cvyi_op_in(op, x);
-        cvyi_op_in(op, dy);
-        cvyi_op_out(op, dw);
-        cvyi_op_out(op, db);
-    } else {
-        return bad_pass(&b, "conv2d", pass);
-    }
-    op->u.conv = d;
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
+    if (!desc) return undescribed(ctx, "conv2d", out);
+    struct cvyi_node node = { .kind = CVYI_NODE_CONV2D, .n_in = 1, .u.conv = *desc };
+    return create(ctx, &node, &src, pass, out);
 }
 
-static void batch_norm_forward(struct build *b, const cvy_batch_norm_desc *d, bool infer)
+enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_linear_desc *desc, cvy_shape src,
+                              enum cvy_pass pass, cvy_op **out)
 {
-    cvy_shape cs = { 1, b->op->src.c, 1, 1 };
-    int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, src);
-    int gamma = d->no_gamma ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
-    int beta = d->no_beta ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, bias);
-    int y = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, dst);
-    int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"),
-        rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
-    channel(b, rm, 0, true, !infer, !infer, ARG(running_mean));
-    channel(b, rv, 0, true, !infer, !infer, ARG(running_var));
-    int stats = -1;
-    if (!infer) {
-        stats = kept(b, CVY_ROLE_STATS, (cvy_shape){ 2, cs.c, 1, 1 }, "stats");
-        channel(b, stats, 0, false, true, true, ARG(mean));
-        channel(b, stats, cs.c, false, true, true, ARG(var));
-        struct cvy_op_desc *op = add(b, CVY_OP_BN_STATS);
-        op->u.bn = *d;
-        in3(op, x, rm, rv);
-        cvyi_op_out(op, stats);
-    }
-    struct cvy_op_desc *op = add(b, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY);
-    op->u.bn = *d;
-    if (infer) in3(op, x, rm, rv);
-    else cvyi_op_in(op, x), cvyi_op_in(op, stats);
-    cvyi_op_in(op, gamma);
-    cvyi_op_in(op, beta);
-    cvyi_op_out(op, y);
-}
-
-static void batch_norm_backward(struct build *b, const cvy_batch_norm_desc *d)
-{
-    cvy_shape cs = { 1, b->op->src.c, 1, 1 }, ss = { 2, b->op->src.c, 1, 1 };
-    int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, src),
-        dy = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->dst, diff_dst);
-    int gamma = d->no_gamma ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT, cs, weights);
-    int dgamma = d->no_gamma ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_weights);
-    int dbeta = d->no_beta ? -1 : EXTERNAL(b, CVY_ROLE_WEIGHT_GRAD, cs, diff_bias);
-    int dx = EXTERNAL(b, CVY_ROLE_ACTIVATION, b->op->src, diff_src);
-    struct cvy_op_desc *op;
-    if (d->frozen) { /* mean and var are the running ones that the forward pass used */
-        int rm = kept(b, CVY_ROLE_RUNNING, cs, "running_mean"),
-            rv = kept(b, CVY_ROLE_RUNNING, cs, "running_var");
-        channel(b, rm, 0, true, false, false, ARG(mean));
-        channel(b, rv, 0, true, false, false, ARG(var));
-        op = add(b, CVY_OP_BN_INFER_BWD);
-        op->u.bn = *d;
-        cvyi_op_in(op, x);
-        in3(op, dy, rm, rv);
-        cvyi_op_in(op, gamma);
-        cvyi_op_out(op, dx);
-        cvyi_op_out(op, dgamma);
-        cvyi_op_out(op, dbeta);
-        return;
-    }
-    int stats = kept(b, CVY_ROLE_STATS, ss, "stats");
-    channel(b, stats, 0, true, false, false, ARG(mean));
-    channel(b, stats, cs.c, true, false, false, ARG(var));
-    int sums = cvyi_list_value(&b->list, CVY_ROLE_STATS, ss, "sums");
-    op = add(b, CVY_OP_BN_BWD_REDUCE);
-    op->u.bn = *d;
-    in3(op, x, dy, stats);
-    cvyi_op_out(op, sums);
-    cvyi_op_out(op, dgamma);
-    cvyi_op_out(op, dbeta);
-    op = add(b, CVY_OP_BN_BWD_DATA);
-    op->u.bn = *d;
-    in3(op, x, dy, stats);
-    cvyi_op_in(op, sums);
-    cvyi_op_in(op, gamma);
-    cvyi_op_out(op, dx);
+    CVYI_OWN_FLOATS(ctx);
+    if (!desc) return undescribed(ctx, "linear", out);
+    if (out) *out = NULL;
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_linear_desc, desc));
+    struct cvyi_node node = { .kind = CVYI_NODE_CONV2D,
+                              .linear = true,
+                              .n_in = 1,
+                              .u.conv = { .out_channels = desc->out_features,
+                                          .no_bias = desc->no_bias } };
+    return create(ctx, &node, &src, pass, out);
 }
 
 enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *desc, cvy_shape src,
                                   enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    cvy_batch_norm_desc d = desc ? *desc : (cvy_batch_norm_desc){ 0 };
-    CVYI_TRY(begin(&b, ctx, src, out));
-    enum cvy_status status = cvyi_batch_norm_check(ctx, NULL, &d, src);
-    if (status != CVY_OK) return abandon(&b, status);
-    if (pass != CVY_FORWARD && pass != CVY_FORWARD_INFER && pass != CVY_BACKWARD_DATA)
-        return bad_pass(&b, "batch_norm", pass);
-    bool infer = pass == CVY_FORWARD_INFER || d.frozen;
-    if (!infer && src.n * src.h * src.w == 1)
-        return abandon(&b, cvyi_fail(ctx, CVY_E_SHAPE,
-                                     "batch_norm: training needs more than one value per channel"));
-    if (pass == CVY_BACKWARD_DATA) batch_norm_backward(&b, &d);
-    else batch_norm_forward(&b, &d, infer);
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
-}
-
-/* What activation, pool2d, dropout and softmax share: one value in, one out; and the gradient from
- * dy and x or y. */
-static struct cvy_op_desc *unary(struct build *b, enum cvy_pass pass, enum cvy_op_kind forward,
-                                 enum cvy_op_kind backward, bool by_x, bool by_y)
-{
-    struct cvy_op *o = b->op;
-    struct cvy_op_desc *op;
-    if (pass != CVY_BACKWARD_DATA) {
-        int x = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->src, src),
-            y = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->dst, dst);
-        op = add(b, forward);
-        cvyi_op_in(op, x);
-        cvyi_op_out(op, y);
-        return op;
-    }
-    int dy = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->dst, diff_dst);
-    int x = by_x ? EXTERNAL(b, CVY_ROLE_ACTIVATION, o->src, src) : -1;
-    int y = by_y ? EXTERNAL(b, CVY_ROLE_ACTIVATION, o->dst, dst_in) : -1;
-    int dx = EXTERNAL(b, CVY_ROLE_ACTIVATION, o->src, diff_src);
-    op = add(b, backward);
-    if (backward == CVY_OP_ACT_BWD) in3(op, dy, x, y);
-    else cvyi_op_in(op, dy);
-    if (backward == CVY_OP_POOL_BWD) cvyi_op_in(op, x);
-    cvyi_op_out(op, dx);
-    return op;
+    struct cvyi_node node = { .kind = CVYI_NODE_BATCH_NORM, .n_in = 1 };
+    if (desc) node.u.bn = *desc;
+    return create(ctx, &node, &src, pass, out);
 }
 
 enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cvy_shape src,
                                   enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    cvy_act_desc d = desc ? *desc : (cvy_act_desc){ 0 };
-    CVYI_TRY(begin(&b, ctx, src, out));
-    enum cvy_status status = cvyi_act_check(ctx, NULL, &d);
-    if (status != CVY_OK) return abandon(&b, status);
-    if ((unsigned)pass > CVY_BACKWARD_DATA) return bad_pass(&b, "activation", pass);
-    bool by_x = cvyi_act_by_x(&d);
-    unary(&b, pass, CVY_OP_ACT, CVY_OP_ACT_BWD, by_x, !by_x)->u.act = d;
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
+    struct cvyi_node node = { .kind = CVYI_NODE_ACT, .n_in = 1 };
+    if (desc) node.u.act = *desc;
+    return create(ctx, &node, &src, pass, out);
 }
 
 enum cvy_status cvy_op_prelu(cvy_context *ctx, cvy_shape src, enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    CVYI_TRY(begin(&b, ctx, src, out));
-    if ((unsigned)pass > CVY_BACKWARD_DATA) return bad_pass(&b, "prelu", pass);
-    bool backward = pass == CVY_BACKWARD_DATA;
-    cvy_shape slopes = { 1, src.c, 1, 1 };
-    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
-        dy = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_dst) : -1,
-        slope = EXTERNAL(&b, CVY_ROLE_WEIGHT, slopes, weights);
-    struct cvy_op_desc *op;
-    if (backward) {
-        int dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src),
-            dslope = EXTERNAL(&b, CVY_ROLE_WEIGHT_GRAD, slopes, diff_weights);
-        op = add(&b, CVY_OP_PRELU_BWD);
-        in3(op, x, dy, slope);
-        cvyi_op_out(op, dx);
-        cvyi_op_out(op, dslope);
-    } else {
-        int y = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, dst);
-        op = add(&b, CVY_OP_PRELU);
-        cvyi_op_in(op, x);
-        cvyi_op_in(op, slope);
-        cvyi_op_out(op, y);
-    }
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
+    return create(ctx, &(struct cvyi_node){ .kind = CVYI_NODE_PRELU, .n_in = 1 }, &src, pass, out);
 }
 
 enum cvy_status cvy_op_pool2d(cvy_context *ctx, const cvy_pool2d_desc *desc, cvy_shape src,
                               enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    CVYI_TRY(begin(&b, ctx, src, out));
-    if (!desc) return abandon(&b, cvyi_fail(ctx, CVY_E_ARG, "pool2d needs a descriptor"));
-    cvy_pool2d_desc d = *desc;
-    enum cvy_status status = cvyi_pool2d_out(ctx, NULL, &d, src, &b.op->dst);
-    if (status != CVY_OK) return abandon(&b, status);
-    b.op->dst.n = src.n;
-    if ((unsigned)pass > CVY_BACKWARD_DATA) return bad_pass(&b, "pool2d", pass);
-    unary(&b, pass, CVY_OP_POOL, CVY_OP_POOL_BWD, d.kind == CVY_POOL_MAX, false)->u.pool = d;
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
+    if (!desc) return undescribed(ctx, "pool2d", out);
+    struct cvyi_node node = { .kind = CVYI_NODE_POOL, .n_in = 1, .u.pool = *desc };
+    return create(ctx, &node, &src, pass, out);
 }
 
 enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, cvy_shape src,
                                enum cvy_pass pass, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    cvy_dropout_desc d = desc ? *desc : (cvy_dropout_desc){ 0 };
-    CVYI_TRY(begin(&b, ctx, src, out));
-    enum cvy_status status = cvyi_dropout_check(ctx, NULL, &d);
-    if (status != CVY_OK) return abandon(&b, status);
-    if ((unsigned)pass > CVY_BACKWARD_DATA) return bad_pass(&b, "dropout", pass);
-    struct cvy_op_desc *op = unary(&b, pass, CVY_OP_DROPOUT, CVY_OP_DROPOUT_BWD, false, false);
-    op->u.dropout.desc = d;
-    op->u.dropout.infer = pass == CVY_FORWARD_INFER;
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
+    struct cvyi_node node = { .kind = CVYI_NODE_DROPOUT, .n_in = 1 };
+    if (desc) node.u.dropout = *desc;
+    return create(ctx, &node, &src, pass, out);
 }
 
 enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    CVYI_TRY(begin(&b, ctx, src, out));
-    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
-        x2 = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src2);
-    int y = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, dst);
-    struct cvy_op_desc *op = add(&b, CVY_OP_ADD);
-    cvyi_op_in(op, x);
-    cvyi_op_in(op, x2);
-    cvyi_op_out(op, y);
-    return finish(&b, true, out);
+    struct cvyi_node node = { .kind = CVYI_NODE_ADD, .n_in = 2 };
+    return create(ctx, &node, (cvy_shape[]){ src, src }, CVY_FORWARD, out);
 }
 
 enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass,
                               cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
     if (out) *out = NULL;
     if (!src || n < 1 || n > CVY_MAX_IN)
         return cvyi_fail(ctx, CVY_E_ARG, "concat takes 1 to %d tensors, not %zu", CVY_MAX_IN,
                          src ? n : 0);
-    CVYI_TRY(begin(&b, ctx, src[0], out));
-    if (pass > CVY_BACKWARD_DATA) return bad_pass(&b, "concat", pass);
     for (size_t i = 1; i < n; i++) {
-        enum cvy_status status = cvyi_shape_check(ctx, "src", "concat", src[i]);
-        if (status == CVY_OK &&
-            (src[i].n != src[0].n || src[i].h != src[0].h || src[i].w != src[0].w))
-            status = cvyi_fail(ctx, CVY_E_SHAPE,
-                               "concat: tensor %zu is [%zu][%zu][%zu][%zu], tensor 0 "
-                               "[%zu][%zu][%zu][%zu]: only c may differ",
-                               i, src[i].n, src[i].c, src[i].h, src[i].w, src[0].n, src[0].c,
-                               src[0].h, src[0].w);
-        if (status != CVY_OK) return abandon(&b, status);
-        b.op->dst.c += src[i].c; /* at most CVY_MAX_IN terms below 2^31 */
+        CVYI_TRY(cvyi_shape_check(ctx, "src", "concat", src[i]));
+        if (src[i].n != src[0].n || src[i].h != src[0].h || src[i].w != src[0].w)
+            return cvyi_fail(ctx, CVY_E_SHAPE,
+                             "concat: tensor %zu is [%zu][%zu][%zu][%zu], tensor 0 "
+                             "[%zu][%zu][%zu][%zu]: only c may differ",
+                             i, src[i].n, src[i].c, src[i].h, src[i].w, src[0].n, src[0].c,
+                             src[0].h, src[0].w);
     }
-    enum cvy_status status = cvyi_shape_check(ctx, "dst", "concat", b.op->dst);
-    if (status != CVY_OK) return abandon(&b, status);
-    bool backward = pass == CVY_BACKWARD_DATA;
-    int whole = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, diff_dst)
-                         : EXTERNAL(&b, CVY_ROLE_ACTIVATION, b.op->dst, dst);
-    struct cvy_op_desc *op = backward ? NULL : add(&b, CVY_OP_CONCAT);
-    for (size_t i = 0, c = 0; i < n; c += src[i++].c) {
-        int part = backward ? EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], diff_srcs)
-                            : EXTERNAL(&b, CVY_ROLE_ACTIVATION, src[i], srcs);
-        b.op->arg[b.op->n_args - 1].at = (int)i;
-        if (backward) { /* a slice for each */
-            op = add(&b, CVY_OP_SLICE);
-            op->u.slice.c0 = c;
-        }
-        cvyi_op_in(op, backward ? whole : part);
-        if (backward) cvyi_op_out(op, part);
-    }
-    if (!backward) cvyi_op_out(op, whole);
-    return finish(&b, pass != CVY_FORWARD_INFER, out);
+    return create(ctx, &(struct cvyi_node){ .kind = CVYI_NODE_CONCAT, .n_in = n }, src, pass, out);
+}
+
+enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size_t before, size_t after, cvy_shape src,
+                                    enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_PAD_CHANNELS,
+                              .n_in = 1,
+                              .u.pad = { before, after } };
+    return create(ctx, &node, &src, pass, out);
 }
 
 enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    struct build b;
-    CVYI_TRY(begin(&b, ctx, src, out));
-    unary(&b, CVY_FORWARD, CVY_OP_SOFTMAX, CVY_OP_SOFTMAX, false, false);
-    return finish(&b, false, out);
+    return create(ctx, &(struct cvyi_node){ .kind = CVYI_NODE_SOFTMAX, .n_in = 1 }, &src,
+                  CVY_FORWARD_INFER, out);
 }
 
 enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc, cvy_shape src,
@@ -459,14 +374,12 @@ enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc, cvy_sha
     enum cvy_status status = cvyi_loss_check(ctx, &d);
     if (!status) status = cvyi_loss_create(ctx, &b.op->loss, &d, src);
     if (status) return abandon(&b, status);
-    int x = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, src),
-        dx = EXTERNAL(&b, CVY_ROLE_ACTIVATION, src, diff_src);
-    b.op->loss_value = kept(&b, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
-    struct cvy_op_desc *op = add(&b, CVY_OP_LOSS);
-    op->u.loss = b.op->loss.desc;
-    cvyi_op_in(op, x);
-    cvyi_op_out(op, b.op->loss_value);
-    cvyi_op_out(op, dx);
+    int x = cvyi_list_value(&b.list, CVY_ROLE_ACTIVATION, src, "src");
+    cvyi_loss_forward(&b.list, &b.op->loss.desc, x, true, &b.op->loss_value, &b.dx[0]);
+    if (b.list.status != CVY_OK) return abandon(&b, b.list.status);
+    bind(&b, x, -1, ARG(src));
+    bind(&b, b.dx[0], -1, ARG(diff_src));
+    b.keep[b.n_keep++] = b.op->loss_value;
     return finish(&b, true, out);
 }
 

@@ -231,10 +231,6 @@ static inline bool cvyi_is_cell(enum cvy_access a)
     return a == CVY_READ_CELL || a == CVY_WRITE_CELL;
 }
 
-/* Whether an op changes its k-th input in place: UPDATE all but the gradient, BN_STATS the running
- * statistics. */
-bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
-
 /* What backends claim, checked (claims.c); a false one is CVY_E_BACKEND and a sentence. */
 enum cvy_status cvyi_claims_backend(struct cvy_context *ctx, const struct cvy_backend *backend);
 /* Whether a backend may read and write what lies as v does: PLAIN, or a layout that it works in.

@@ -137,7 +137,7 @@ static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
     for (size_t i = 0; i < t->program->list.n_ops; i++) {
         const struct cvy_op_desc *op = &t->program->list.op[i];
         if (op->kind != CVY_OP_BN_STATS) continue;
-        cvy_shape s = t->program->list.value[op->in[0]].shape;
+        cvy_shape s = t->program->list.value[op->in[CVY_BN_STATS_X]].shape;
         if (s.h * s.w == 1)
             return cvyi_fail(t->ctx, CVY_E_SHAPE,
                              "%.*s: batch norm needs more than one value per channel, the batch has"

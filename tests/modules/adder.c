@@ -47,11 +47,12 @@ static int adder_take(void *state, struct cvy_plan *plan, const struct cvy_op_de
 static enum cvy_status adder_plan(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
                                   int n, size_t first)
 {
-    const cvy_shape shape = cvy_plan_value(plan, ops[0].out[0])->shape;
+    const cvy_shape shape = cvy_plan_value(plan, ops[0].out[CVY_ADD_Y])->shape;
     struct sum *s = cvy_plan_alloc(plan, sizeof *s);
     (void)state, (void)n, (void)first;
     if (!s) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", ops[0].name);
-    *s = (struct sum){ ops[0].in[0], ops[0].in[1], ops[0].out[0], shape.c * shape.h * shape.w };
+    *s = (struct sum){ ops[0].in[CVY_ADD_A], ops[0].in[CVY_ADD_B], ops[0].out[CVY_ADD_Y],
+                       shape.c * shape.h * shape.w };
     struct cvy_phase_desc phase = { .name = ops[0].name,
                                     .run = run_sum,
                                     .arg = s,

@@ -127,15 +127,16 @@ static enum cvy_status plan_sum(struct cvy_plan *plan, const struct cvy_op_desc 
     const size_t bytes = n * s->image * sizeof(float);
     if (lie("silent")) return CVY_E_BACKEND;
     if (lie("no phases")) return CVY_OK;
-    if (lie("lays out an operand")) return cvy_plan_lay_out(plan, op->in[0], bytes, s);
-    if (lie("lays out nothing")) return cvy_plan_lay_out(plan, op->out[0], 0, s);
+    if (lie("lays out an operand")) return cvy_plan_lay_out(plan, op->in[CVY_ADD_A], bytes, s);
+    if (lie("lays out nothing")) return cvy_plan_lay_out(plan, op->out[CVY_ADD_Y], 0, s);
     if (lie("lays out what is none")) return cvy_plan_lay_out(plan, 999, bytes, s);
-    if (lie("refreshes an activation")) return cvy_plan_refresh(plan, op->out[0], refresh, s);
+    if (lie("refreshes an activation"))
+        return cvy_plan_refresh(plan, op->out[CVY_ADD_Y], refresh, s);
     if (lie("a buffer too large") && cvy_plan_buffer(plan, "huge", SIZE_MAX - 100, false) < 0)
         return CVY_E_BACKEND;
     if (!lie("no layout")) {
-        enum cvy_status status =
-            cvy_plan_lay_out(plan, op->out[0], lie("in place of less") ? bytes + 64 : bytes, NULL);
+        enum cvy_status status = cvy_plan_lay_out(
+            plan, op->out[CVY_ADD_Y], lie("in place of less") ? bytes + 64 : bytes, NULL);
         if (status) return status;
     }
     struct cvy_phase_desc phase = {
@@ -152,11 +153,12 @@ static enum cvy_status false_plan(void *state, struct cvy_plan *plan, const stru
                                   int n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
-    const cvy_shape shape = cvy_plan_value(plan, op->out[0])->shape;
+    const cvy_shape shape = cvy_plan_value(plan, op->out[CVY_ADD_Y])->shape;
     struct sum *s = cvy_plan_alloc(plan, sizeof *s);
     (void)state, (void)n, (void)first;
     if (!s) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *s = (struct sum){ op->in[0], op->in[op->n_in - 1], op->out[0], shape.c * shape.h * shape.w };
+    *s = (struct sum){ op->in[CVY_ADD_A], op->in[CVY_ADD_B], op->out[CVY_ADD_Y],
+                       shape.c * shape.h * shape.w };
     if (op->kind == CVY_OP_ADD) return plan_sum(plan, op, s);
     struct cvy_phase_desc phase = { .name = op->name, .run = run_copy, .arg = s, .parts = 1 };
     access_value(&phase, s->a, CVY_READ_ALL);

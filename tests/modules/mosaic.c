@@ -211,7 +211,7 @@ static void run_conv(const struct piece *p, const struct cvy_run *run)
             for (size_t o = 0; o < p->ys.h * p->ys.w; o++) {
                 double y = bias ? (double)bias[oc] : 0;
                 TAPS(&t, n, oc, o / p->ys.w, o % p->ys.w)
-                y += weight(p, run, count, we) * load(&p->in[0], run, n, xe);
+                y += weight(p, run, count, we) * load(&p->in[CVY_CONV2D_X], run, n, xe);
             }
     finish(p, run, n, oc * p->ys.h * p->ys.w + o, y);
 }
@@ -227,7 +227,8 @@ static void run_conv_data(const struct piece *p, const struct cvy_run *run)
         memset(dx, 0, size * sizeof *dx);
         for (size_t oc = 0; oc < p->xs.c; oc++)
             for (size_t o = 0; o < p->xs.h * p->xs.w; o++) {
-                double dy = load(&p->in[0], run, n, oc * p->xs.h * p->xs.w + o);
+                double dy =
+                    load(&p->in[CVY_CONV2D_BWD_DATA_DY], run, n, oc * p->xs.h * p->xs.w + o);
                 TAPS(&t, n, oc, o / p->xs.w, o % p->xs.w)
                 dx[xe] += weight(p, run, count, we) * dy;
             }
@@ -246,10 +247,11 @@ static void run_conv_weights(const struct piece *p, const struct cvy_run *run)
     for (size_t n = 0; n < run->n; n++)
         for (size_t oc = 0; oc < p->ys.c; oc++)
             for (size_t o = 0; o < p->ys.h * p->ys.w; o++) {
-                double dy = load(&p->in[1], run, n, oc * p->ys.h * p->ys.w + o);
+                double dy =
+                    load(&p->in[CVY_CONV2D_BWD_WEIGHTS_DY], run, n, oc * p->ys.h * p->ys.w + o);
                 db[oc] += dy;
                 TAPS(&t, n, oc, o / p->ys.w, o % p->ys.w)
-                dw[we] += dy * load(&p->in[0], run, n, xe);
+                dw[we] += dy * load(&p->in[CVY_CONV2D_BWD_WEIGHTS_X], run, n, xe);
             }
 }
 for (size_t i = 0; i < count; i++) floats(run, p->weight)[i] = (float)dw[i];
@@ -261,7 +263,7 @@ static void run_act(const struct piece *p, const struct cvy_run *run)
 {
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++)
-            store(&p->out, run, n, e, activate(&p->op.u.act, load(&p->in[0], run, n, e)));
+            store(&p->out, run, n, e, activate(&p->op.u.act, load(&p->in[CVY_ACT_X], run, n, e)));
 }
 
 static void run_act_bwd(const struct piece *p, const struct cvy_run *run)
@@ -269,12 +271,13 @@ static void run_act_bwd(const struct piece *p, const struct cvy_run *run)
     const cvy_act_desc *d = &p->op.u.act;
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
-            double y = load(&p->in[2], run, n, e), slope = y > 0                 ? 1
-                                                           : d->kind == CVY_RELU ? 0
-                                                                                 : d->alpha;
+            double y = load(&p->in[CVY_ACT_BWD_Y], run, n, e), slope = y > 0 ? 1
+                                                                       : d->kind == CVY_RELU
+                                                                           ? 0
+                                                                           : d->alpha;
             if (d->kind == CVY_SIGMOID) slope = y * (1 - y);
             if (d->kind == CVY_TANH) slope = 1 - y * y;
-            store(&p->out, run, n, e, slope * load(&p->in[0], run, n, e));
+            store(&p->out, run, n, e, slope * load(&p->in[CVY_ACT_BWD_DY], run, n, e));
         }
 }
 
@@ -282,7 +285,8 @@ static void run_add(const struct piece *p, const struct cvy_run *run)
 {
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++)
-            finish(p, run, n, e, load(&p->in[0], run, n, e) + load(&p->in[1], run, n, e));
+            finish(p, run, n, e,
+                   load(&p->in[CVY_ADD_A], run, n, e) + load(&p->in[CVY_ADD_B], run, n, e));
 }
 
 static void run_concat(const struct piece *p, const struct cvy_run *run)
@@ -299,11 +303,13 @@ static void run_concat(const struct piece *p, const struct cvy_run *run)
 static void run_part(const struct piece *p, const struct cvy_run *run)
 {
     bool pad = p->op.kind == CVY_OP_PAD;
-    size_t skip = p->op.u.slice.c0 * p->xs.h * p->xs.w, size = image(&p->in[0]);
+    size_t skip = p->op.u.slice.c0 * p->xs.h * p->xs.w,
+           size = image(&p->in[pad ? CVY_PAD_X : CVY_SLICE_X]);
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
             size_t from = pad ? e - skip : e + skip;
-            store(&p->out, run, n, e, from < size ? load(&p->in[0], run, n, from) : 0);
+            store(&p->out, run, n, e,
+                  from < size ? load(&p->in[pad ? CVY_PAD_X : CVY_SLICE_X], run, n, from) : 0);
         }
 }
 
@@ -315,9 +321,10 @@ static void run_stats(const struct piece *p, const struct cvy_run *run)
     for (size_t k = 0; k < c; k++) {
         double mean = 0, var = 0;
         for (size_t i = 0; i < run->n * pixels; i++)
-            mean += load(&p->in[0], run, i / pixels, k * pixels + i % pixels) / m;
+            mean += load(&p->in[CVY_BN_STATS_X], run, i / pixels, k * pixels + i % pixels) / m;
         for (size_t i = 0; i < run->n * pixels; i++) {
-            double e = load(&p->in[0], run, i / pixels, k * pixels + i % pixels) - mean;
+            double e =
+                load(&p->in[CVY_BN_STATS_X], run, i / pixels, k * pixels + i % pixels) - mean;
             var += e * e / m;
         }
         stats[k] = mean, stats[c + k] = var;
@@ -337,8 +344,8 @@ static void run_apply(const struct piece *p, const struct cvy_run *run)
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
             size_t c = e / pixels;
-            double x =
-                (load(&p->in[0], run, n, e) - stats[c]) / sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
+            double x = (load(&p->in[CVY_BN_APPLY_X], run, n, e) - stats[c]) /
+                       sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
             store(&p->out, run, n, e,
                   (gamma ? (double)gamma[c] : 1) * x + (beta ? (double)beta[c] : 0));
         }
@@ -371,6 +378,8 @@ static void run_sgd(const struct piece *p, const struct cvy_run *run)
 }
 
 typedef void run_fn(const struct piece *p, const struct cvy_run *run);
+enum { FIRST = 0 }; /* what an op mostly reads, and what it makes */
+
 static run_fn *const functions[CVY_OP_KINDS] = {
     [CVY_OP_INGEST] = run_ingest,
     [CVY_OP_CONV2D] = run_conv,
@@ -420,17 +429,17 @@ static enum cvy_status plan_reorder(struct mosaic *m, struct cvy_plan *plan,
 {
     struct reorder *r = cvy_plan_alloc(plan, sizeof *r);
     if (!r) return CVY_E_NOMEM;
-    bool leaves = cvy_plan_value(plan, op->out[0])->layout == CVY_LAYOUT_PLAIN;
-    r->from = seen(plan, op->in[0]);
+    bool leaves = cvy_plan_value(plan, op->out[CVY_REORDER_Y])->layout == CVY_LAYOUT_PLAIN;
+    r->from = seen(plan, op->in[CVY_REORDER_X]);
     if (!leaves && hash(op->name, m->mix) % 2) { /* it can stay where it is */
         struct place *stays = cvy_plan_alloc(plan, sizeof *stays);
         if (!stays) return CVY_E_NOMEM;
         *stays = r->from;
-        return cvy_plan_lay_out(plan, op->out[0], room(stays), stays);
+        return cvy_plan_lay_out(plan, op->out[CVY_REORDER_Y], room(stays), stays);
     }
-    struct place *to = leaves ? NULL : lay_out(m, plan, op->out[0], -1, 0);
+    struct place *to = leaves ? NULL : lay_out(m, plan, op->out[CVY_REORDER_Y], -1, 0);
     if (!leaves && !to) return CVY_E_NOMEM;
-    r->to = leaves ? seen(plan, op->out[0]) : *to;
+    r->to = leaves ? seen(plan, op->out[CVY_REORDER_Y]) : *to;
     r->parts = (15 + m->blocks) / m->blocks < r->to.c ? (15 + m->blocks) / m->blocks : r->to.c;
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_reorder,
@@ -455,8 +464,8 @@ static int mosaic_take(void *state, struct cvy_plan *plan, const struct cvy_op_d
     const struct mosaic *m = state;
     const struct cvy_op_desc *op = &ops[0];
     if (op->kind == CVY_OP_REORDER) {
-        const struct cvy_value *from = cvy_plan_value(plan, op->in[0]),
-                               *to = cvy_plan_value(plan, op->out[0]);
+        const struct cvy_value *from = cvy_plan_value(plan, op->in[CVY_REORDER_X]),
+                               *to = cvy_plan_value(plan, op->out[CVY_REORDER_Y]);
         return from->owner == &cvy_module || to->owner == &cvy_module;
     }
     if ((unsigned)op->kind >= CVY_OP_KINDS || !functions[op->kind]) return 0;
@@ -468,7 +477,7 @@ static int mosaic_take(void *state, struct cvy_plan *plan, const struct cvy_op_d
     if ((op->kind == CVY_OP_ACT || op->kind == CVY_OP_ACT_BWD) && !simple(&op->u.act)) return 0;
     bool fuses = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_ADD;
     return fuses && n > 1 && ops[1].kind == CVY_OP_ACT && simple(&ops[1].u.act) &&
-                   ops[1].in[0] == op->out[0]
+                   ops[1].in[CVY_ACT_X] == op->out[FIRST]
                ? 2
                : 1;
 }
@@ -488,26 +497,33 @@ static enum cvy_status plan_packing(struct piece *p, struct cvy_plan *plan)
     return cvy_plan_refresh(plan, p->weight, refresh, k);
 }
 
-static int in_of(const struct cvy_op_desc *op, int k) { return k < op->n_in ? op->in[k] : -1; }
-static int out_of(const struct cvy_op_desc *op, int k) { return k < op->n_out ? op->out[k] : -1; }
-
 /* Which operands are what; activations' places are the planner's to fill in. */
 static enum cvy_status operands(struct piece *p, struct cvy_plan *plan)
 {
     const struct cvy_op_desc *op = &p->op;
     p->weight = p->packed = p->bias = p->stats = p->aux = p->extra = -1;
     switch (op->kind) {
-    case CVY_OP_CONV2D: p->bias = in_of(op, 2); /* fall through */
-    case CVY_OP_CONV2D_BWD_DATA: p->weight = op->in[1]; return plan_packing(p, plan);
-    case CVY_OP_CONV2D_BWD_WEIGHTS: p->weight = op->out[0], p->bias = out_of(op, 1); return CVY_OK;
+    case CVY_OP_CONV2D:
+        p->weight = op->in[CVY_CONV2D_W], p->bias = op->in[CVY_CONV2D_B];
+        return plan_packing(p, plan);
+    case CVY_OP_CONV2D_BWD_DATA:
+        p->weight = op->in[CVY_CONV2D_BWD_DATA_W];
+        return plan_packing(p, plan);
+    case CVY_OP_CONV2D_BWD_WEIGHTS:
+        p->weight = op->out[CVY_CONV2D_BWD_WEIGHTS_DW];
+        p->bias = op->out[CVY_CONV2D_BWD_WEIGHTS_DB];
+        return CVY_OK;
     case CVY_OP_BN_STATS:
-        p->stats = op->out[0], p->aux = in_of(op, 1), p->extra = in_of(op, 2);
+        p->stats = op->out[CVY_BN_STATS_STATS];
+        p->aux = op->in[CVY_BN_STATS_MEAN], p->extra = op->in[CVY_BN_STATS_VAR];
         return CVY_OK;
     case CVY_OP_BN_APPLY:
-        p->stats = op->in[1], p->weight = in_of(op, 2), p->bias = in_of(op, 3);
+        p->stats = op->in[CVY_BN_APPLY_STATS];
+        p->weight = op->in[CVY_BN_APPLY_GAMMA], p->bias = op->in[CVY_BN_APPLY_BETA];
         return CVY_OK;
     case CVY_OP_UPDATE:
-        p->weight = op->in[0], p->extra = op->in[1], p->aux = in_of(op, 2);
+        p->weight = op->in[CVY_UPDATE_W], p->extra = op->in[CVY_UPDATE_DW];
+        p->aux = cvy_op_input(op, CVY_UPDATE_S);
         return CVY_OK;
     default: return CVY_OK;
     }
@@ -548,9 +564,10 @@ static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan,
     if (!p || !of) return CVY_E_NOMEM;
     *p = (struct piece){ .m = m, .op = *op, .of = of, .fused = n == 2 };
     if (n == 2) p->act = ops[1].u.act;
-    if (op->in[0] >= 0) p->xs = cvy_plan_value(plan, op->in[0])->shape;
-    if (op->n_out && op->out[0] >= 0) p->ys = cvy_plan_value(plan, op->out[0])->shape;
-    if (op->kind == CVY_OP_CONV2D_BWD_WEIGHTS) p->ys = cvy_plan_value(plan, op->in[1])->shape;
+    if (op->in[FIRST] >= 0) p->xs = cvy_plan_value(plan, op->in[FIRST])->shape;
+    if (op->n_out && op->out[FIRST] >= 0) p->ys = cvy_plan_value(plan, op->out[FIRST])->shape;
+    if (op->kind == CVY_OP_CONV2D_BWD_WEIGHTS)
+        p->ys = cvy_plan_value(plan, op->in[CVY_CONV2D_BWD_WEIGHTS_DY])->shape;
     enum cvy_status status = operands(p, plan);
     if (status != CVY_OK) return status;
     struct cvy_phase_desc phase = { .name = op->name,
@@ -563,21 +580,21 @@ static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan,
         if (!is_activation(plan, op->in[k])) continue;
         of[k] = seen(plan, op->in[k]);
         if (k < 4) p->in[k] = of[k];
-        if (op->kind == CVY_OP_ACT_BWD && k == 1) continue; /* y is enough */
+        if (op->kind == CVY_OP_ACT_BWD && k == CVY_ACT_BWD_X) continue; /* y is enough */
         access_value(&phase, of[k].buffer, CVY_READ_ALL);
     }
     access_params(p, &phase);
-    int y = ops[n - 1].n_out ? ops[n - 1].out[0] : -1;
+    int y = ops[n - 1].n_out ? ops[n - 1].out[FIRST] : -1;
     if (is_activation(plan, y)) {
-        p->keep_mid = n == 2 && cvy_plan_needed_after(plan, op->out[0], first + 1);
+        p->keep_mid = n == 2 && cvy_plan_needed_after(plan, op->out[FIRST], first + 1);
         if (p->keep_mid) {
-            if (!(out = lay_out(m, plan, op->out[0], -1, 0))) return CVY_E_NOMEM;
+            if (!(out = lay_out(m, plan, op->out[FIRST], -1, 0))) return CVY_E_NOMEM;
             p->mid = *out;
             access_value(&phase, out->buffer, CVY_WRITE_ALL);
         }
         bool over = op->kind == CVY_OP_ACT || op->kind == CVY_OP_ADD ||
                     op->kind == CVY_OP_ACT_BWD || op->kind == CVY_OP_BN_APPLY;
-        if (!(out = lay_out(m, plan, y, over ? op->in[0] : -1, first + (size_t)n - 1)))
+        if (!(out = lay_out(m, plan, y, over ? op->in[FIRST] : -1, first + (size_t)n - 1)))
             return CVY_E_NOMEM;
         p->out = *out;
         access_value(&phase, out->buffer, CVY_WRITE_ALL);

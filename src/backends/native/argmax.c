@@ -29,10 +29,11 @@ static bool one_reader(const struct cvy_plan *plan, int pooled, int x, size_t la
             reads |= ops->in[k] >= 0 && native_root(plan, ops->in[k]) == root;
         if (!reads) continue;
         struct native_backward b = cvyi_backward_parse(ops, n);
-        if (readers++ || b.pool != ops || b.add || b.act || native_in(b.pool, 1) != pooled)
+        if (readers++ || b.pool != ops || b.add || b.act || b.pool->in[CVY_POOL_BWD_X] != pooled)
             return false;
-        if (b.reduce && (b.reduce->in[0] != x ||
-                         cvy_plan_needed_after(plan, b.pool->out[0], i + (size_t)b.n - 1)))
+        if (b.reduce &&
+            (b.reduce->in[CVY_BN_BWD_REDUCE_X] != x ||
+             cvy_plan_needed_after(plan, b.pool->out[CVY_POOL_BWD_DX], i + (size_t)b.n - 1)))
             return false;
         *sums = b.reduce;
     }
@@ -43,25 +44,26 @@ enum cvy_status cvyi_argmax_plan(struct native *native, struct cvy_plan *plan,
                                  const struct cvy_op_desc *pool, int x, size_t last,
                                  struct native_argmax **out)
 {
-    const struct cvy_value *v = cvy_plan_value(plan, pool->out[0]);
+    const struct cvy_value *v = cvy_plan_value(plan, pool->out[CVY_POOL_Y]);
     cvy_shape shape = v->shape;
     struct native_pool window;
     bool sums = false;
     *out = NULL;
-    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, cvy_plan_value(plan, pool->in[0])->shape, shape,
-                              &window));
-    if (!native->training || !tiles(&window) || !one_reader(plan, pool->in[0], x, last, &sums))
+    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool,
+                              cvy_plan_value(plan, pool->in[CVY_POOL_X])->shape, shape, &window));
+    if (!native->training || !tiles(&window) ||
+        !one_reader(plan, pool->in[CVY_POOL_X], x, last, &sums))
         return CVY_OK;
     struct native_argmax *argmax = cvy_plan_alloc(plan, sizeof *argmax);
     if (!argmax) return CVY_E_NOMEM;
     /* of y, which was measured: no overflow */
     size_t vectors = native->blocks * shape.c * shape.h * shape.w;
-    *argmax =
-        (struct native_argmax){ .saved = { .kind = NATIVE_SAVED_ARGMAX, .value = pool->in[0] },
-                                .window = window,
-                                .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
-                                .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES,
-                                                      false) };
+    *argmax = (struct native_argmax){
+        .saved = { .kind = NATIVE_SAVED_ARGMAX, .value = pool->in[CVY_POOL_X] },
+        .window = window,
+        .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
+        .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES, false)
+    };
     if (sums)
         argmax->x.id =
             cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES * sizeof(float), false);

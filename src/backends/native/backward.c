@@ -293,16 +293,17 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
     struct native_bn bn = cvyi_bn_of(native, plan, op);
     if (chain->reduce) {
         bn.source = NATIVE_BN_SLOTS, bn.slots = slots;
-        bn.dgamma = native_out(chain->reduce, 1), bn.dbeta = native_out(chain->reduce, 2);
+        bn.dgamma = chain->reduce->out[CVY_BN_BWD_REDUCE_DGAMMA];
+        bn.dbeta = chain->reduce->out[CVY_BN_BWD_REDUCE_DBETA];
     }
     bn.coefficients = cvyi_bn_coefficients(plan, &bn, op->name, sizeof(struct cvyi_bn_dx));
     if (bn.coefficients < 0) return CVY_E_NOMEM;
     NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
     *a = (struct data_phase){ .k = native->kernels->rows,
                               .grid = native_grid(native, bn.c, bn.pixels),
-                              .x = native_lanes(plan, op->in[0]),
-                              .g = native_lanes(plan, op->in[1]),
-                              .dx = native_lanes(plan, op->out[0]),
+                              .x = native_lanes(plan, op->in[CVY_BN_BWD_DATA_X]),
+                              .g = native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
+                              .dx = native_lanes(plan, op->out[CVY_BN_BWD_DATA_DX]),
                               .coefficients = bn.coefficients };
     if (before && before->argmax) a->argmax = before->argmax, a->g = before->dy;
     struct cvy_phase_desc phase = { .name = op->name,
@@ -330,7 +331,7 @@ struct act_bwd {
 static struct act_bwd act_bwd_of(const struct cvy_op_desc *op)
 {
     const cvy_act_desc *d = &op->u.act;
-    int x = native_in(op, 1), saved = x >= 0 ? x : native_in(op, 2);
+    int x = op->in[CVY_ACT_BWD_X], saved = x >= 0 ? x : op->in[CVY_ACT_BWD_Y];
     if (d->kind == CVY_RELU && x >= 0)
         return (struct act_bwd){ CVYI_RELU_X, saved, (float)d->relu_grad_at_zero };
     return (struct act_bwd){ (int)d->kind, saved, (float)d->alpha };
@@ -357,20 +358,22 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     const struct cvy_op_desc *made = act         ? act
                                      : chain.add ? chain.add
                                                  : pool; /* whose result is g */
-    bool keep_pool = pool && pool != made && cvy_plan_needed_after(plan, pool->out[0], last);
-    bool keep_sum =
-        chain.add && chain.add != made && cvy_plan_needed_after(plan, chain.add->out[0], last);
-    int dy = reduce == &ops[0] ? ops[0].in[1] : ops[0].in[0];
+    bool keep_pool =
+        pool && pool != made && cvy_plan_needed_after(plan, pool->out[CVY_POOL_BWD_DX], last);
+    bool keep_sum = chain.add && chain.add != made &&
+                    cvy_plan_needed_after(plan, chain.add->out[CVY_ADD_Y], last);
+    int dy = reduce == &ops[0] ? reduce->in[CVY_BN_BWD_REDUCE_DY] : ops[0].in[CHAIN_X];
     *b = (struct backward){
         .k = k,
         .dy = native_lanes(plan, dy),
-        .other = native_lanes(plan, chain.add ? chain.add->in[chain.added_first ? 1 : 0] : -1),
+        .other = native_lanes(
+            plan, chain.add ? chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A] : -1),
         .saved.id = -1,
         .pooled.id = -1,
-        .x = native_lanes(plan, reduce ? reduce->in[0] : -1),
-        .unpooled = native_lanes(plan, keep_pool ? pool->out[0] : -1),
-        .summed = native_lanes(plan, keep_sum ? chain.add->out[0] : -1),
-        .g = native_lanes(plan, made ? made->out[0] : -1),
+        .x = native_lanes(plan, reduce ? reduce->in[CVY_BN_BWD_REDUCE_X] : -1),
+        .unpooled = native_lanes(plan, keep_pool ? pool->out[CVY_POOL_BWD_DX] : -1),
+        .summed = native_lanes(plan, keep_sum ? chain.add->out[CVY_ADD_Y] : -1),
+        .g = native_lanes(plan, made ? made->out[CHAIN_Y] : -1),
         .pool = pool,
         .add = chain.add,
         .act = act,
@@ -389,10 +392,10 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         b->alpha = a.alpha;
     }
     if (pool) {
-        cvy_shape in = cvy_plan_value(plan, pool->out[0])->shape,
+        cvy_shape in = cvy_plan_value(plan, pool->out[CVY_POOL_BWD_DX])->shape,
                   out = cvy_plan_value(plan, dy)->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
-        if (b->window.max) b->pooled = native_lanes(plan, native_in(pool, 1));
+        if (b->window.max) b->pooled = native_lanes(plan, pool->in[CVY_POOL_BWD_X]);
         b->argmax = cvyi_argmax_of(native, b->pooled.id);
     }
     if (b->argmax) { /* the plane is not needed, and with sums nothing is made before dx */

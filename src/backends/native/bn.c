@@ -14,7 +14,7 @@
 struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan,
                             const struct cvy_op_desc *op)
 {
-    const struct cvy_value *x = cvy_plan_value(plan, op->in[0]);
+    const struct cvy_value *x = cvy_plan_value(plan, op->in[CHAIN_X]);
     const cvy_batch_norm_desc *d = &op->u.bn;
     struct native_bn bn = {
         .source = NATIVE_BN_VALUE,
@@ -37,29 +37,40 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
     if (!bn.grid.unit) bn.grid = (struct native_grid){ 0, 1, 0 };
     switch (op->kind) {
     case CVY_OP_BN_STATS:
-        bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2),
-        bn.stats = native_out(op, 0);
+        bn.running_mean = op->in[CVY_BN_STATS_MEAN];
+        bn.running_var = op->in[CVY_BN_STATS_VAR];
+        bn.stats = op->out[CVY_BN_STATS_STATS];
         break;
     case CVY_OP_BN_APPLY:
-        bn.stats = native_in(op, 1), bn.gamma = native_in(op, 2), bn.beta = native_in(op, 3);
+        bn.stats = op->in[CVY_BN_APPLY_STATS];
+        bn.gamma = op->in[CVY_BN_APPLY_GAMMA];
+        bn.beta = op->in[CVY_BN_APPLY_BETA];
         break;
     case CVY_OP_BN_INFER:
         bn.source = NATIVE_BN_RUNNING;
-        bn.running_mean = native_in(op, 1), bn.running_var = native_in(op, 2);
-        bn.gamma = native_in(op, 3), bn.beta = native_in(op, 4);
+        bn.running_mean = op->in[CVY_BN_INFER_MEAN];
+        bn.running_var = op->in[CVY_BN_INFER_VAR];
+        bn.gamma = op->in[CVY_BN_INFER_GAMMA];
+        bn.beta = op->in[CVY_BN_INFER_BETA];
         break;
     case CVY_OP_BN_BWD_REDUCE:
-        bn.stats = native_in(op, 2);
-        bn.sums = native_out(op, 0), bn.dgamma = native_out(op, 1), bn.dbeta = native_out(op, 2);
+        bn.stats = op->in[CVY_BN_BWD_REDUCE_STATS];
+        bn.sums = op->out[CVY_BN_BWD_REDUCE_SUMS];
+        bn.dgamma = op->out[CVY_BN_BWD_REDUCE_DGAMMA];
+        bn.dbeta = op->out[CVY_BN_BWD_REDUCE_DBETA];
         break;
     case CVY_OP_BN_BWD_DATA:
-        bn.stats = native_in(op, 2), bn.sums = native_in(op, 3), bn.gamma = native_in(op, 4);
+        bn.stats = op->in[CVY_BN_BWD_DATA_STATS];
+        bn.sums = op->in[CVY_BN_BWD_DATA_SUMS];
+        bn.gamma = op->in[CVY_BN_BWD_DATA_GAMMA];
         break;
     case CVY_OP_BN_INFER_BWD:
         bn.source = NATIVE_BN_RUNNING;
-        bn.running_mean = native_in(op, 2), bn.running_var = native_in(op, 3),
-        bn.gamma = native_in(op, 4);
-        bn.dgamma = native_out(op, 1), bn.dbeta = native_out(op, 2);
+        bn.running_mean = op->in[CVY_BN_INFER_BWD_MEAN];
+        bn.running_var = op->in[CVY_BN_INFER_BWD_VAR];
+        bn.gamma = op->in[CVY_BN_INFER_BWD_GAMMA];
+        bn.dgamma = op->out[CVY_BN_INFER_BWD_DGAMMA];
+        bn.dbeta = op->out[CVY_BN_INFER_BWD_DBETA];
         break;
     default: break;
     }
@@ -444,8 +455,9 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     a->k = native->kernels->rows;
     a->bn = cvyi_bn_of(native, plan, op);
     a->grid = native_grid(native, a->bn.c, a->bn.pixels);
-    a->x = native_lanes(plan, op->in[0]), a->dy = native_lanes(plan, op->in[1]);
-    a->dx = native_lanes(plan, native_out(op, 0));
+    a->x = native_lanes(plan, op->in[CVY_BN_INFER_BWD_X]);
+    a->dy = native_lanes(plan, op->in[CVY_BN_INFER_BWD_DY]);
+    a->dx = native_lanes(plan, op->out[CVY_BN_INFER_BWD_DX]);
     bool trained = a->bn.dgamma >= 0 || a->bn.dbeta >= 0;
     if (trained && (a->bn.slots = cvyi_bn_slots(native, plan, &a->bn, op->name)) < 0)
         return CVY_E_NOMEM;
@@ -454,8 +466,8 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
                                     .arg = a,
                                     .blocks = a->grid.blocks,
                                     .parts = a->grid.parts };
-    native_access(&phase, op->in[0], CVY_READ_CELL);
-    native_access(&phase, op->in[1], CVY_READ_CELL);
+    native_access(&phase, a->x.id, CVY_READ_CELL);
+    native_access(&phase, a->dy.id, CVY_READ_CELL);
     native_access(&phase, a->bn.running_mean, CVY_READ_ALL);
     native_access(&phase, a->bn.running_var, CVY_READ_ALL);
     native_access(&phase, a->bn.gamma, CVY_READ_ALL);

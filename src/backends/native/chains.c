@@ -27,15 +27,17 @@ struct native_forward cvyi_forward_parse(const struct cvy_op_desc *ops, int n)
     for (; f.n < n; f.n++) {
         const struct cvy_op_desc *op = &ops[f.n], *last = f.n ? op - 1 : NULL;
         if (last) {
-            int fed = native_out(last, 0);
+            int fed = last->out[CHAIN_Y];
             if (op->fence || fed < 0 || forward_place(op->kind) <= forward_place(last->kind)) break;
             if (last->kind == CVY_OP_BN_STATS) {
-                if (op->kind != CVY_OP_BN_APPLY || op->in[0] != last->in[0] || op->in[1] != fed)
+                if (op->kind != CVY_OP_BN_APPLY ||
+                    op->in[CVY_BN_APPLY_X] != last->in[CVY_BN_STATS_X] ||
+                    op->in[CVY_BN_APPLY_STATS] != fed)
                     break;
             } else if (op->kind == CVY_OP_ADD) {
-                if ((op->in[0] == fed) == (op->in[1] == fed)) break;
-                f.added_first = op->in[0] == fed;
-            } else if (op->in[0] != fed) {
+                if ((op->in[CVY_ADD_A] == fed) == (op->in[CVY_ADD_B] == fed)) break;
+                f.added_first = op->in[CVY_ADD_A] == fed;
+            } else if (op->in[CHAIN_X] != fed) {
                 break;
             }
         }
@@ -67,16 +69,20 @@ static int backward_place(enum cvy_op_kind kind)
 
 static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
 {
-    int fed = native_out(last, 0);
+    int fed = last->out[CHAIN_Y];
     if (op->fence || fed < 0 || backward_place(op->kind) <= backward_place(last->kind))
         return false;
     switch (op->kind) {
-    case CVY_OP_ADD: return (op->in[0] == fed) != (op->in[1] == fed);
-    case CVY_OP_ACT_BWD: return op->in[0] == fed;
-    case CVY_OP_BN_BWD_REDUCE: return op->in[1] == fed && op->in[0] != fed;
+    case CVY_OP_ADD: return (op->in[CVY_ADD_A] == fed) != (op->in[CVY_ADD_B] == fed);
+    case CVY_OP_ACT_BWD: return op->in[CVY_ACT_BWD_DY] == fed;
+    case CVY_OP_BN_BWD_REDUCE:
+        return op->in[CVY_BN_BWD_REDUCE_DY] == fed && op->in[CVY_BN_BWD_REDUCE_X] != fed;
     case CVY_OP_BN_BWD_DATA:
-        return last->kind == CVY_OP_BN_BWD_REDUCE && op->in[0] == last->in[0] &&
-               op->in[1] == last->in[1] && op->in[2] == last->in[2] && op->in[3] == fed;
+        return last->kind == CVY_OP_BN_BWD_REDUCE &&
+               op->in[CVY_BN_BWD_DATA_X] == last->in[CVY_BN_BWD_REDUCE_X] &&
+               op->in[CVY_BN_BWD_DATA_DY] == last->in[CVY_BN_BWD_REDUCE_DY] &&
+               op->in[CVY_BN_BWD_DATA_STATS] == last->in[CVY_BN_BWD_REDUCE_STATS] &&
+               op->in[CVY_BN_BWD_DATA_SUMS] == fed;
     default: return false;
     }
 }
@@ -91,7 +97,7 @@ struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n)
         case 1: b.pool = op; break;
         case 2:
             b.add = op;
-            if (b.n) b.added_first = op->in[0] == op[-1].out[0];
+            if (b.n) b.added_first = op->in[CVY_ADD_A] == op[-1].out[CHAIN_Y];
             break;
         case 3: b.act = op; break;
         case 4: b.reduce = op; break;

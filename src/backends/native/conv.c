@@ -7,28 +7,38 @@
 #define ALGORITHM_AT(NAME, name) [CVY_ALGORITHM_##NAME] = &cvyi_native_##name,
 static const struct native_algorithm *const algorithms[] = { CVY_ALGORITHMS(ALGORITHM_AT) };
 
+struct operands {
+    int x, y, weight, bias;
+};
+
+static struct operands operands(const struct cvy_op_desc *op)
+{
+    switch (op->kind) {
+    case CVY_OP_CONV2D:
+        return (struct operands){ op->in[CVY_CONV2D_X], op->out[CVY_CONV2D_Y], op->in[CVY_CONV2D_W],
+                                  op->in[CVY_CONV2D_B] };
+    case CVY_OP_CONV2D_BWD_DATA:
+        return (struct operands){ op->out[CVY_CONV2D_BWD_DATA_DX], op->in[CVY_CONV2D_BWD_DATA_DY],
+                                  op->in[CVY_CONV2D_BWD_DATA_W], -1 };
+    default:
+        return (struct operands){ op->in[CVY_CONV2D_BWD_WEIGHTS_X],
+                                  op->in[CVY_CONV2D_BWD_WEIGHTS_DY],
+                                  op->out[CVY_CONV2D_BWD_WEIGHTS_DW],
+                                  op->out[CVY_CONV2D_BWD_WEIGHTS_DB] };
+    }
+}
+
 static struct native_conv open_conv(const struct native *native, const struct cvy_plan *plan,
                                     const struct cvy_op_desc *op)
 {
-    struct native_conv conv = { .name = op->name, .weight = op->in[1], .bias = -1 };
-    int x = op->in[0], y = op->out[0];
+    struct operands o = operands(op);
+    struct native_conv conv = { .name = op->name, .weight = o.weight, .bias = o.bias };
     switch (op->kind) {
-    case CVY_OP_CONV2D:
-        conv.pass = NATIVE_FORWARD;
-        conv.bias = native_in(op, 2);
-        break;
-    case CVY_OP_CONV2D_BWD_DATA:
-        conv.pass = NATIVE_DATA;
-        x = op->out[0];
-        y = op->in[0];
-        break;
-    default:
-        conv.pass = NATIVE_WEIGHTS;
-        y = op->in[1];
-        conv.weight = op->out[0];
-        conv.bias = native_out(op, 1);
+    case CVY_OP_CONV2D: conv.pass = NATIVE_FORWARD; break;
+    case CVY_OP_CONV2D_BWD_DATA: conv.pass = NATIVE_DATA; break;
+    default: conv.pass = NATIVE_WEIGHTS;
     }
-    conv.geometry = cvyi_native_geometry(native, plan, &op->u.conv, x, y);
+    conv.geometry = cvyi_native_geometry(native, plan, &op->u.conv, o.x, o.y);
     return conv;
 }
 
@@ -54,8 +64,8 @@ static const struct native_algorithm *choose(const struct native *native,
 static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
     (void)native, (void)n;
-    int last = ops->kind == CVY_OP_CONV2D_BWD_WEIGHTS ? ops->in[1] : ops->out[0];
-    const struct cvy_value *v[2] = { cvy_plan_value(plan, ops->in[0]), cvy_plan_value(plan, last) };
+    struct operands o = operands(ops);
+    const struct cvy_value *v[2] = { cvy_plan_value(plan, o.x), cvy_plan_value(plan, o.y) };
     for (int i = 0; i < 2; i++)
         if (v[i]->plane > INT_MAX / 4 / NATIVE_LANES || v[i]->shape.h * v[i]->shape.w > v[i]->plane)
             return 0;

@@ -42,13 +42,17 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task,
     }
 }
 
+_Static_assert((int)CVY_CONCAT_Y == (int)CVY_SLICE_Y && (int)CVY_SLICE_Y == (int)CVY_PAD_Y,
+               "copies");
+
 static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan,
                                  const struct cvy_op_desc *op)
 {
     size_t n = (size_t)op->n_in, c = 0;
     struct copy *a = cvy_plan_alloc(plan, sizeof *a + n * sizeof a->run[0]);
     if (!a) return CVY_E_NOMEM;
-    a->dst = native_lanes(plan, op->out[0]), a->n = n, a->grid = native_grid_of(native, &a->dst);
+    a->dst = native_lanes(plan, op->out[CVY_CONCAT_Y]), a->n = n,
+    a->grid = native_grid_of(native, &a->dst);
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_copy,
                                     .arg = a,
@@ -62,7 +66,7 @@ static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan,
         /* A part's channels here are not its channels there, unless it has them all. */
         native_access(&phase, op->in[i], a->grid.parts == 1 ? CVY_READ_CELL : CVY_READ_ALL);
     }
-    native_access(&phase, op->out[0], CVY_WRITE_CELL);
+    native_access(&phase, a->dst.id, CVY_WRITE_CELL);
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -154,6 +158,10 @@ static int take_dropout(struct native *native, struct cvy_plan *plan, const stru
     return 1;
 }
 
+_Static_assert((int)CVY_DROPOUT_X == (int)CVY_DROPOUT_BWD_DY &&
+                   (int)CVY_DROPOUT_Y == (int)CVY_DROPOUT_BWD_DX,
+               "dropout and its gradient");
+
 static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan,
                                     const struct cvy_op_desc *ops, int n, size_t first)
 {
@@ -163,8 +171,8 @@ static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan
     struct dropout *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
     *a = (struct dropout){ .k = native->kernels->rows,
-                           .x = native_lanes(plan, op->in[0]),
-                           .y = native_lanes(plan, op->out[0]),
+                           .x = native_lanes(plan, op->in[CVY_DROPOUT_X]),
+                           .y = native_lanes(plan, op->out[CVY_DROPOUT_Y]),
                            .threshold = cvyi_dropout_threshold(d->p),
                            .stream = op->u.dropout.stream,
                            .infer = op->u.dropout.infer };

@@ -174,8 +174,8 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
 static struct native_lanes kept(const struct cvy_plan *plan, const struct cvy_op_desc *op,
                                 const struct cvy_op_desc *end, size_t last)
 {
-    bool needed = op && (op == end || cvy_plan_needed_after(plan, op->out[0], last));
-    return native_lanes(plan, needed ? op->out[0] : -1);
+    bool needed = op && (op == end || cvy_plan_needed_after(plan, op->out[CHAIN_Y], last));
+    return native_lanes(plan, needed ? op->out[CHAIN_Y] : -1);
 }
 
 static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
@@ -194,7 +194,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         bn = cvyi_bn_of(native, plan, chain.stats);
         if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0)
             return CVY_E_NOMEM;
-        NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn, chain.stats->in[0]));
+        NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn,
+                                       chain.stats->in[CVY_BN_STATS_X]));
         bn.source = NATIVE_BN_SLOTS;
         if (n == 1) return cvyi_bn_affine_gate(plan, chain.stats->name, &bn);
     }
@@ -210,12 +211,13 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm;
     *f = (struct forward){
         .k = k,
-        .x = native_lanes(plan, begin->in[0]),
-        .other = native_lanes(plan, chain.add ? chain.add->in[chain.added_first ? 1 : 0] : -1),
+        .x = native_lanes(plan, begin->in[CHAIN_X]),
+        .other = native_lanes(
+            plan, chain.add ? chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A] : -1),
         .normed = kept(plan, norm == made ? NULL : norm, end, last),
         .summed = kept(plan, chain.add == made ? NULL : chain.add, end, last),
         .rows = kept(plan, made, end, last),
-        .y = native_lanes(plan, chain.pool ? chain.pool->out[0] : -1),
+        .y = native_lanes(plan, chain.pool ? chain.pool->out[CVY_POOL_Y] : -1),
         .norm = norm,
         .add = chain.add,
         .act = act,
@@ -224,7 +226,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         .affine = -1,
     };
     if (norm && chain.pool && !chain.add && !act) {
-        NATIVE_TRY(cvyi_argmax_plan(native, plan, chain.pool, norm->in[0], last, &argmax));
+        NATIVE_TRY(cvyi_argmax_plan(native, plan, chain.pool, norm->in[CHAIN_X], last, &argmax));
         if (argmax) f->rows.id = -1, f->argmax = argmax;
     }
     f->grid = native_grid_of(native, &f->x);
@@ -253,8 +255,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     native_chose(plan, CHOICE_SEGMENTS, f->x.h * f->x.w > NATIVE_SEGMENT);
     size_t held = 0;
     if (chain.pool) {
-        cvy_shape in = cvy_plan_value(plan, chain.pool->in[0])->shape;
-        cvy_shape out = cvy_plan_value(plan, chain.pool->out[0])->shape;
+        cvy_shape in = cvy_plan_value(plan, chain.pool->in[CVY_POOL_X])->shape;
+        cvy_shape out = cvy_plan_value(plan, chain.pool->out[CVY_POOL_Y])->shape;
         NATIVE_TRY(cvyi_pool_make(plan, &chain.pool->u.pool, in, out, &f->window));
         held = f->window.held;
         if (made && !argmax && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;

@@ -37,8 +37,8 @@ static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan
 {
     struct softmax *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->loss, a->x = native_lanes(plan, op->in[0]),
-    a->y = native_lanes(plan, op->out[0]);
+    a->k = native->kernels->loss, a->x = native_lanes(plan, op->in[CVY_SOFTMAX_X]);
+    a->y = native_lanes(plan, op->out[CVY_SOFTMAX_Y]);
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_softmax,
                                     .arg = a,
@@ -148,9 +148,9 @@ static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan,
     if (!a) return CVY_E_NOMEM;
     *a = (struct loss){ .k = native->kernels->loss->loss[op->u.loss.kind],
                         .d = op->u.loss,
-                        .x = native_lanes(plan, op->in[0]),
-                        .dx = native_lanes(plan, native_out(op, 1)),
-                        .stats = op->out[0] };
+                        .x = native_lanes(plan, op->in[CVY_LOSS_X]),
+                        .dx = native_lanes(plan, op->out[CVY_LOSS_DX]),
+                        .stats = op->out[CVY_LOSS_STATS] };
     a->slots = cvy_plan_buffer(plan, op->name, native->blocks * 2 * sizeof(double), false);
     if (a->slots < 0) return CVY_E_NOMEM;
     struct cvy_phase_desc blocks = { .name = op->name,

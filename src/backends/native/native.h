@@ -253,16 +253,6 @@ static inline void *native_buf(const struct cvy_run *run, int id)
     return id < 0 ? NULL : run->buf[id];
 }
 
-/* Optional inputs and outputs of an op: -1 if the list is shorter. */
-static inline int native_in(const struct cvy_op_desc *op, int i)
-{
-    return i < op->n_in ? op->in[i] : -1;
-}
-static inline int native_out(const struct cvy_op_desc *op, int i)
-{
-    return i < op->n_out ? op->out[i] : -1;
-}
-
 /* Adds an access to a phase; absent values are ignored. */
 static inline void native_access(struct cvy_phase_desc *phase, int id, enum cvy_access access)
 {

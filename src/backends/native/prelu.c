@@ -98,11 +98,11 @@ static enum cvy_status plan_forward(struct cvy_plan *plan, const struct cvy_op_d
                                     .arg = a,
                                     .blocks = a->grid.blocks,
                                     .parts = a->grid.parts };
-    a->slope = op->in[1];
-    a->y = native_lanes(plan, op->out[0]);
-    native_access(&phase, op->in[0], CVY_READ_CELL);
+    a->slope = op->in[CVY_PRELU_SLOPE];
+    a->y = native_lanes(plan, op->out[CVY_PRELU_Y]);
+    native_access(&phase, a->x.id, CVY_READ_CELL);
     native_access(&phase, a->slope, CVY_READ_ALL);
-    native_access(&phase, op->out[0], CVY_WRITE_CELL);
+    native_access(&phase, a->y.id, CVY_WRITE_CELL);
     native_in_place(&phase, &a->x, &a->y);
     return cvy_plan_phase(plan, &phase);
 }
@@ -110,10 +110,10 @@ static enum cvy_status plan_forward(struct cvy_plan *plan, const struct cvy_op_d
 static enum cvy_status plan_backward(struct native *native, struct cvy_plan *plan,
                                      const struct cvy_op_desc *op, struct prelu *a)
 {
-    a->dy = native_lanes(plan, op->in[1]);
-    a->slope = op->in[2];
-    a->dx = native_lanes(plan, op->out[0]);
-    a->dslope = native_out(op, 1);
+    a->dy = native_lanes(plan, op->in[CVY_PRELU_BWD_DY]);
+    a->slope = op->in[CVY_PRELU_BWD_SLOPE];
+    a->dx = native_lanes(plan, op->out[CVY_PRELU_BWD_DX]);
+    a->dslope = op->out[CVY_PRELU_BWD_DSLOPE];
     a->slots = -1;
     if (a->dslope >= 0 &&
         (a->slots =
@@ -126,10 +126,10 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
                                     .parts = a->grid.parts,
                                     .scratch_bytes =
                                         2 * NATIVE_SEGMENT * NATIVE_LANES * sizeof(float) };
-    native_access(&phase, op->in[0], CVY_READ_CELL);
-    native_access(&phase, op->in[1], CVY_READ_CELL);
+    native_access(&phase, a->x.id, CVY_READ_CELL);
+    native_access(&phase, a->dy.id, CVY_READ_CELL);
     native_access(&phase, a->slope, CVY_READ_ALL);
-    native_access(&phase, op->out[0], CVY_WRITE_CELL);
+    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     native_access(&phase, a->slots, CVY_WRITE_CELL);
     native_in_place(&phase, &a->dy, &a->dx);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
@@ -153,10 +153,10 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     struct prelu *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
     a->k = native->kernels->rows;
-    a->x = native_lanes(plan, op->in[0]);
+    bool backward = op->kind == CVY_OP_PRELU_BWD;
+    a->x = native_lanes(plan, op->in[backward ? CVY_PRELU_BWD_X : CVY_PRELU_X]);
     a->grid = native_grid_of(native, &a->x);
-    return op->kind == CVY_OP_PRELU ? plan_forward(plan, op, a)
-                                    : plan_backward(native, plan, op, a);
+    return backward ? plan_backward(native, plan, op, a) : plan_forward(plan, op, a);
 }
 
 const struct native_family cvyi_native_prelu = { take, plan };

@@ -67,8 +67,8 @@ static void run_flat(const void *arg, const struct cvy_run *run, size_t task,
 
 int cvyi_reorder_take(const struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
-    const struct cvy_value *src = cvy_plan_value(plan, op->in[0]),
-                           *dst = cvy_plan_value(plan, op->out[0]);
+    const struct cvy_value *src = cvy_plan_value(plan, op->in[CVY_REORDER_X]),
+                           *dst = cvy_plan_value(plan, op->out[CVY_REORDER_Y]);
     bool batch = dst->role == CVY_ROLE_ACTIVATION && src->role == CVY_ROLE_ACTIVATION;
     enum cvy_layout from = src->layout, to = dst->layout;
     if (batch && from == CVY_LAYOUT_PLAIN) return to == CVY_LAYOUT_LANES;
@@ -78,14 +78,14 @@ int cvyi_reorder_take(const struct cvy_plan *plan, const struct cvy_op_desc *op)
 enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan,
                                   const struct cvy_op_desc *op)
 {
-    const struct cvy_value *src = cvy_plan_value(plan, op->in[0]),
-                           *dst = cvy_plan_value(plan, op->out[0]);
+    const struct cvy_value *src = cvy_plan_value(plan, op->in[CVY_REORDER_X]),
+                           *dst = cvy_plan_value(plan, op->out[CVY_REORDER_Y]);
     bool batch = dst->role == CVY_ROLE_ACTIVATION && src->role == CVY_ROLE_ACTIVATION;
     struct reorder *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
     *a = (struct reorder){ .k = native->kernels->lanes,
-                           .src = native_lanes(plan, op->in[0]),
-                           .dst = native_lanes(plan, op->out[0]),
+                           .src = native_lanes(plan, op->in[CVY_REORDER_X]),
+                           .dst = native_lanes(plan, op->out[CVY_REORDER_Y]),
                            .lanes = dst->layout == CVY_LAYOUT_LANES,
                            .elements = dst->shape.n * dst->shape.c * dst->shape.h * dst->shape.w };
     if (!batch) native_chose(plan, CHOICE_FLAT_TASKS, a->elements > FLAT_TASK);
@@ -96,7 +96,7 @@ enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan,
                                     .arg = a,
                                     .blocks = a->grid.blocks,
                                     .parts = a->grid.parts };
-    native_access(&phase, op->in[0], batch ? CVY_READ_CELL : CVY_READ_ALL);
-    native_access(&phase, op->out[0], batch ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    native_access(&phase, op->in[CVY_REORDER_X], batch ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, op->out[CVY_REORDER_Y], batch ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }

@@ -20,6 +20,21 @@ static inline size_t native_segment(size_t w)
 
 /* ------------------------------------------------------------------------------------- chains.c */
 
+/* What flows through a chain is the first operand of each of its ops, but for a batch norm's
+ * gradients, and its result the first one. */
+enum { CHAIN_X = 0, CHAIN_Y = 0 };
+_Static_assert((int)CVY_BN_STATS_X == CHAIN_X && (int)CVY_BN_APPLY_X == CHAIN_X &&
+                   (int)CVY_BN_INFER_X == CHAIN_X && (int)CVY_ADD_A == CHAIN_X &&
+                   (int)CVY_ACT_X == CHAIN_X && (int)CVY_POOL_X == CHAIN_X &&
+                   (int)CVY_BN_STATS_STATS == CHAIN_Y && (int)CVY_BN_APPLY_Y == CHAIN_Y &&
+                   (int)CVY_BN_INFER_Y == CHAIN_Y && (int)CVY_ADD_Y == CHAIN_Y &&
+                   (int)CVY_ACT_Y == CHAIN_Y && (int)CVY_POOL_Y == CHAIN_Y,
+               "forward chains");
+_Static_assert((int)CVY_POOL_BWD_DY == CHAIN_X && (int)CVY_ACT_BWD_DY == CHAIN_X &&
+                   (int)CVY_POOL_BWD_DX == CHAIN_Y && (int)CVY_ACT_BWD_DX == CHAIN_Y &&
+                   (int)CVY_BN_BWD_REDUCE_SUMS == CHAIN_Y && (int)CVY_BN_BWD_DATA_DX == CHAIN_Y,
+               "backward chains");
+
 /* The ops of a chain, absent ones NULL; n of them. Forward: [BN_STATS] [BN_APPLY | BN_INFER] [ADD]
  * [ACT] [POOL]. */
 struct native_forward {

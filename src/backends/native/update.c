@@ -22,7 +22,7 @@ static int update_take(struct native *native, struct cvy_plan *plan, const struc
 {
     (void)n;
     if (!native->kernels->update->step[ops->u.update.kind]) return 0;
-    return cvy_plan_value(plan, ops->in[0])->layout == CVY_LAYOUT_PLAIN ? 1 : 0;
+    return cvy_plan_value(plan, ops->in[CVY_UPDATE_W])->layout == CVY_LAYOUT_PLAIN ? 1 : 0;
 }
 
 static void update_run(const void *arg, const struct cvy_run *run, size_t task,
@@ -49,17 +49,18 @@ static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
     (void)n, (void)first;
     struct update_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    cvy_shape s = cvy_plan_value(plan, ops->in[0])->shape;
+    cvy_shape s = cvy_plan_value(plan, ops->in[CVY_UPDATE_W])->shape;
     size_t count = s.n * s.c * s.h * s.w, unit = 0;
     *a = (struct update_arg){ .native = native,
                               .kernel = native->kernels->update->step[ops->u.update.kind],
-                              .weight = ops->in[0],
-                              .grad = ops->in[1],
+                              .weight = ops->in[CVY_UPDATE_W],
+                              .grad = ops->in[CVY_UPDATE_DW],
                               .group = ops->u.update.group,
-                              .n_packings = cvyi_native_packings(native, ops->in[0]) };
-    for (int i = 0; i < CVY_OPTIMIZER_STATES; i++) a->state[i] = native_in(ops, 2 + i);
+                              .n_packings = cvyi_native_packings(native, ops->in[CVY_UPDATE_W]) };
+    for (int i = 0; i < CVY_OPTIMIZER_STATES; i++)
+        a->state[i] = cvy_op_input(ops, CVY_UPDATE_S + i);
     for (size_t i = 0; i < a->n_packings && !unit; i++)
-        unit = cvyi_native_packing(native, ops->in[0], i)->unit;
+        unit = cvyi_native_packing(native, ops->in[CVY_UPDATE_W], i)->unit;
     a->rows = a->n_packings || s.n > 1 ? s.n : count; /* per-channel parameters are {1, c, 1, 1} */
     a->row = a->rows ? count / a->rows : 0;
     size_t wanted = ceil_div(count, TASK_FLOATS);

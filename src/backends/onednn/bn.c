@@ -141,6 +141,19 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
 
 /* -------------------------------------------------------------------------------------- forward */
 
+/* These stand at the same place in all ops of a batch norm that have them. */
+enum { BN_X = 0, BN_DY = 1, BN_Y = 0 };
+_Static_assert((int)CVY_BN_STATS_X == BN_X && (int)CVY_BN_APPLY_X == BN_X &&
+                   (int)CVY_BN_INFER_X == BN_X && (int)CVY_BN_BWD_REDUCE_X == BN_X &&
+                   (int)CVY_BN_BWD_DATA_X == BN_X && (int)CVY_BN_INFER_BWD_X == BN_X &&
+                   (int)CVY_BN_BWD_REDUCE_DY == BN_DY && (int)CVY_BN_BWD_DATA_DY == BN_DY &&
+                   (int)CVY_BN_INFER_BWD_DY == BN_DY && (int)CVY_BN_APPLY_Y == BN_Y &&
+                   (int)CVY_BN_INFER_Y == BN_Y && (int)CVY_BN_BWD_DATA_DX == BN_Y &&
+                   (int)CVY_BN_INFER_BWD_DX == BN_Y &&
+                   (int)CVY_BN_BWD_DATA_STATS == (int)CVY_BN_BWD_REDUCE_STATS &&
+                   (int)CVY_BN_BWD_DATA_GAMMA == (int)CVY_BN_INFER_BWD_GAMMA,
+               "operands of batch norm");
+
 /* stats, apply, relu: any but all of them may be NULL. */
 static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *ops, int *n, size_t first)
@@ -150,27 +163,27 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
     size_t last = first + (size_t)*n - 1;
     if (!stats || *n > 1) apply = &ops[stats ? 1 : 0];
     if (apply && &ops[*n - 1] != apply) relu = &ops[*n - 1];
-    bool fused = relu && !cvy_plan_needed_after(plan, apply->out[0], last);
+    bool fused = relu && !cvy_plan_needed_after(plan, apply->out[BN_Y], last);
     if (relu && !fused) --*n, --last;
     bool infer = apply && apply->kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *op = apply ? apply : stats;
-    int gamma = apply ? onednn_in(apply, infer ? 3 : 2) : -1,
-        beta = apply ? onednn_in(apply, infer ? 4 : 3) : -1;
+    int gamma = apply ? apply->in[infer ? CVY_BN_INFER_GAMMA : CVY_BN_APPLY_GAMMA] : -1,
+        beta = apply ? apply->in[infer ? CVY_BN_INFER_BETA : CVY_BN_APPLY_BETA] : -1;
     unsigned flags = gamma >= 0 ? dnnl_use_scale | dnnl_use_shift : 0;
     if (!stats) flags |= dnnl_use_global_stats;
     if (fused) flags |= dnnl_fuse_norm_relu;
 
     struct onednn_place x;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[BN_X], &x));
     struct onednn_prim *p = new_forward(o, op, x.md, flags);
-    struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[0]) : NULL;
+    struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[BN_X]) : NULL;
     if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->name = onednn_joined_name(o, ops, *n);
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = x.id;
-    int y = fused ? relu->out[0] : apply ? apply->out[0] : -1;
+    int y = fused ? relu->out[CVY_ACT_Y] : apply ? apply->out[BN_Y] : -1;
     if (y >= 0) {
-        int in_place = x.borrowed || onednn_reuse(o, plan, op->in[0], last) != x.id ? -1 : x.id;
+        int in_place = x.borrowed || onednn_reuse(o, plan, op->in[BN_X], last) != x.id ? -1 : x.id;
         ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[1].md, in_place));
         p->arg[1].id = in_place < 0 ? onednn_root(plan, y) : in_place;
     } else {
@@ -180,28 +193,28 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
     onednn_bind(p, DNNL_ARG_SHIFT, beta);
     if (fused && !onednn_fused(p, relu, 1))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    for (int k = infer ? 1 : 2; apply && k < apply->n_in; k++)
+    for (int k = infer ? CVY_BN_INFER_MEAN : CVY_BN_APPLY_GAMMA; apply && k < apply->n_in; k++)
         ONEDNN_CVY(onednn_watch_parameter(o, plan, apply->in[k]));
     if (infer) {
-        onednn_bind(p, DNNL_ARG_MEAN, apply->in[1]);
-        onednn_bind(p, DNNL_ARG_VARIANCE, apply->in[2]);
+        onednn_bind(p, DNNL_ARG_MEAN, apply->in[CVY_BN_INFER_MEAN]);
+        onednn_bind(p, DNNL_ARG_VARIANCE, apply->in[CVY_BN_INFER_VAR]);
     } else {
         ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_MEAN, &b->mean));
         ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_VARIANCE, &b->var));
     }
     if (stats) {
-        b->stats_out = stats->out[0];
-        b->running_mean = onednn_in(stats, 1);
-        b->running_var = onednn_in(stats, 2);
+        b->stats_out = stats->out[CVY_BN_STATS_STATS];
+        b->running_mean = stats->in[CVY_BN_STATS_MEAN];
+        b->running_var = stats->in[CVY_BN_STATS_VAR];
     } else if (!infer) {
-        b->stats_in = apply->in[1];
+        b->stats_in = apply->in[CVY_BN_APPLY_STATS];
     }
     int workspace;
     ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_WORKSPACE, &workspace));
     if (apply && o->training) {
         struct onednn_forward *f = onednn_remember(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, p);
         if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-        f->x = onednn_root(plan, op->in[0]);
+        f->x = onednn_root(plan, op->in[BN_X]);
         f->y = fused ? onednn_root(plan, y) : -1;
         f->workspace = workspace;
     }
@@ -230,26 +243,26 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
     }
     bool infer = op->kind == CVY_OP_BN_INFER_BWD;
     size_t last = first + (size_t)*n - 1;
-    int gamma = infer ? onednn_in(data, 4) : data ? onednn_in(data, 4) : -1;
+    int gamma = data ? data->in[CVY_BN_BWD_DATA_GAMMA] : -1;
     bool affine = infer || data ? gamma >= 0 : !reduce->u.bn.no_affine;
     unsigned flags = affine ? dnnl_use_scale | dnnl_use_shift : 0;
     if (infer) flags |= dnnl_use_global_stats;
 
     struct onednn_place x;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[BN_X], &x));
     struct onednn_forward *f =
-        find(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, op->in[0]));
-    bool fused = relu && f && f->y >= 0 && f->y == onednn_root(plan, relu->in[2]) &&
-                 !cvy_plan_needed_after(plan, relu->out[0], last);
+        find(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, op->in[BN_X]));
+    bool fused = relu && f && f->y >= 0 && f->y == onednn_root(plan, relu->in[CVY_ACT_BWD_Y]) &&
+                 !cvy_plan_needed_after(plan, relu->out[CVY_ACT_BWD_DX], last);
     if (relu && !fused) { /* then alone, and the rest as a chain of its own */
         *n = 1;
         return onednn_plan_ops(o, plan, relu, 1, first);
     }
     if (fused) flags |= dnnl_fuse_norm_relu;
-    int dy = fused ? relu->in[0] : op->in[1];
+    int dy = fused ? relu->in[CVY_ACT_BWD_DY] : op->in[BN_DY];
 
     struct onednn_prim *p = onednn_prim(o, op->name, bn_bwd);
-    struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[0]) : NULL;
+    struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[BN_X]) : NULL;
     if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->name = onednn_joined_name(o, ops, *n);
     p->u.bn.eps = (float)op->u.bn.eps;
@@ -267,20 +280,20 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[1].id = x.id;
     ONEDNN_CVY(onednn_read(o, plan, dy, x.md, &p->arg[2].id));
-    if (data && onednn_out(data, 0) >= 0) {
+    if (data && data->out[BN_Y] >= 0) {
         int in_place = onednn_reuse(o, plan, dy, last);
         if (in_place != p->arg[2].id) in_place = -1;
-        ONEDNN_CVY(onednn_lay_out(o, plan, data->out[0], x.md, in_place));
-        p->arg[0].id = in_place < 0 ? onednn_root(plan, data->out[0]) : in_place;
+        ONEDNN_CVY(onednn_lay_out(o, plan, data->out[BN_Y], x.md, in_place));
+        p->arg[0].id = in_place < 0 ? onednn_root(plan, data->out[BN_Y]) : in_place;
     } else {
         ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_SRC, &p->arg[0].id));
     }
     if (fused) onednn_bind(p, DNNL_ARG_WORKSPACE, f->workspace);
     if (infer) {
-        onednn_bind(p, DNNL_ARG_MEAN, data->in[2]);
-        onednn_bind(p, DNNL_ARG_VARIANCE, data->in[3]);
+        onednn_bind(p, DNNL_ARG_MEAN, data->in[CVY_BN_INFER_BWD_MEAN]);
+        onednn_bind(p, DNNL_ARG_VARIANCE, data->in[CVY_BN_INFER_BWD_VAR]);
     } else {
-        b->stats_in = op->in[2];
+        b->stats_in = op->in[CVY_BN_BWD_REDUCE_STATS];
         ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_MEAN, &b->mean));
         ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_VARIANCE, &b->var));
     }
@@ -291,14 +304,21 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
         if (zeros < 0) return CVY_E_NOMEM;
         onednn_bind(p, DNNL_ARG_SCALE, gamma < 0 ? zeros : gamma);
         if (ONEDNN_V2) onednn_bind(p, DNNL_ARG_SHIFT, zeros);
-        b->dgamma = infer ? onednn_out(data, 1) : reduce ? onednn_out(reduce, 1) : -1;
-        b->dbeta = infer ? onednn_out(data, 2) : reduce ? onednn_out(reduce, 2) : -1;
+        b->dgamma = b->dbeta = -1;
+        if (infer) {
+            b->dgamma = data->out[CVY_BN_INFER_BWD_DGAMMA];
+            b->dbeta = data->out[CVY_BN_INFER_BWD_DBETA];
+        } else if (reduce) {
+            b->dgamma = reduce->out[CVY_BN_BWD_REDUCE_DGAMMA];
+            b->dbeta = reduce->out[CVY_BN_BWD_REDUCE_DBETA];
+        }
         if (b->dgamma >= 0) onednn_bind(p, DNNL_ARG_DIFF_SCALE, b->dgamma);
         else ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_SCALE, &b->dgamma));
         if (b->dbeta >= 0) onednn_bind(p, DNNL_ARG_DIFF_SHIFT, b->dbeta);
         else ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_SHIFT, &b->dbeta));
     }
-    if (reduce && cvy_plan_needed_after(plan, reduce->out[0], last)) b->sums = reduce->out[0];
+    if (reduce && cvy_plan_needed_after(plan, reduce->out[CVY_BN_BWD_REDUCE_SUMS], last))
+        b->sums = reduce->out[CVY_BN_BWD_REDUCE_SUMS];
     return append(plan, b);
 }
 
@@ -313,12 +333,13 @@ static int take_backward(const struct cvy_op_desc *ops, int n)
 {
     int k = ops[0].kind == CVY_OP_ACT_BWD;
     if (k >= n) return 0;
-    if (k && (!is_relu(&ops[0]) || ops[1].in[1] != ops[0].out[0])) return 0;
+    if (k && (!is_relu(&ops[0]) || ops[1].in[BN_DY] != ops[0].out[CVY_ACT_BWD_DX])) return 0;
     if (ops[k].kind == CVY_OP_BN_INFER_BWD) return k + 1;
     if (ops[k].kind == CVY_OP_BN_BWD_DATA) return k ? 0 : 1;
     if (ops[k].kind != CVY_OP_BN_BWD_REDUCE) return 0;
-    if (k + 1 < n && ops[k + 1].kind == CVY_OP_BN_BWD_DATA && ops[k + 1].in[0] == ops[k].in[0] &&
-        ops[k + 1].in[3] == ops[k].out[0])
+    if (k + 1 < n && ops[k + 1].kind == CVY_OP_BN_BWD_DATA &&
+        ops[k + 1].in[BN_X] == ops[k].in[BN_X] &&
+        ops[k + 1].in[CVY_BN_BWD_DATA_SUMS] == ops[k].out[CVY_BN_BWD_REDUCE_SUMS])
         return k + 2;
     /* its sums are the gradients of gamma and beta, which then are not computed */
     return ops[k].u.bn.no_affine ? 0 : k + 1;
@@ -349,8 +370,8 @@ int onednn_bn_take(const struct onednn *o, const struct cvy_plan *plan,
         ops[0].kind == CVY_OP_BN_BWD_DATA || ops[0].kind == CVY_OP_BN_INFER_BWD)
         return take_backward(ops, n);
     if (ops[0].kind == CVY_OP_BN_STATS) {
-        if (n < 2 || ops[1].kind != CVY_OP_BN_APPLY || ops[1].in[0] != ops[0].in[0] ||
-            ops[1].in[1] != ops[0].out[0])
+        if (n < 2 || ops[1].kind != CVY_OP_BN_APPLY || ops[1].in[BN_X] != ops[0].in[BN_X] ||
+            ops[1].in[CVY_BN_APPLY_STATS] != ops[0].out[CVY_BN_STATS_STATS])
             return 1;
         k = 2;
     }

@@ -34,7 +34,7 @@ static struct layer layer_of(const struct cvy_plan *plan, const struct cvy_op_de
         l.x = onednn_shape(plan, x);
         l.w = (cvy_shape){ l.w.n, l.x.c, l.x.h, l.x.w };
     }
-    l.flops = 2.0 * (double)(l.y.n * l.y.h * l.y.w) * (double)(l.w.n * l.w.c * l.w.h * l.w.w);
+    l.flops = cvy_plan_flops(plan, op);
     return l;
 }
 
@@ -138,9 +138,9 @@ onednn_md onednn_conv_wants(struct onednn *o, struct cvy_plan *plan, int id, siz
     const struct cvy_op_desc *op;
     int n;
     for (size_t i = first + 1; (op = cvy_plan_chain(plan, i, &n)); i++) {
-        if (op->kind != CVY_OP_CONV2D || !n || op->in[0] != id) continue;
-        struct layer l = layer_of(plan, op, id, op->out[0], op->in[1]);
-        struct onednn_prim *p = new_forward(o, op->name, &l, onednn_in(op, 2));
+        if (op->kind != CVY_OP_CONV2D || !n || op->in[CVY_CONV2D_X] != id) continue;
+        struct layer l = layer_of(plan, op, id, op->out[CVY_CONV2D_Y], op->in[CVY_CONV2D_W]);
+        struct onednn_prim *p = new_forward(o, op->name, &l, op->in[CVY_CONV2D_B]);
         return p && onednn_create(p, plan) == CVY_OK ? p->arg[0].md : NULL;
     }
     return NULL;
@@ -211,7 +211,7 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan,
                                  const struct cvy_op_desc *ops, struct onednn_prim *p)
 {
     const struct cvy_op_desc *bn = &ops[1];
-    const cvy_shape w = cvy_plan_value(plan, ops[0].in[1])->shape;
+    const cvy_shape w = cvy_plan_value(plan, ops[0].in[CVY_CONV2D_W])->shape;
     struct fold *f = onednn_alloc(o, sizeof *f);
     float *scale = onednn_alloc(o, w.n * sizeof *scale);
     onednn_md md = p->arg[1].md, plain = onednn_dense(o, md);
@@ -220,12 +220,12 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan,
     *f = (struct fold){ .o = o,
                         .oc = w.n,
                         .taps = w.c * w.h * w.w,
-                        .w = ops[0].in[1],
-                        .bias = onednn_in(&ops[0], 2),
-                        .mean = bn->in[1],
-                        .var = bn->in[2],
-                        .gamma = onednn_in(bn, 3),
-                        .beta = onednn_in(bn, 4),
+                        .w = ops[0].in[CVY_CONV2D_W],
+                        .bias = ops[0].in[CVY_CONV2D_B],
+                        .mean = bn->in[CVY_BN_INFER_MEAN],
+                        .var = bn->in[CVY_BN_INFER_VAR],
+                        .gamma = bn->in[CVY_BN_INFER_GAMMA],
+                        .beta = bn->in[CVY_BN_INFER_BETA],
                         .eps = bn->u.bn.eps,
                         .scale = scale,
                         .to_w = cvy_plan_buffer(plan, p->name, onednn_md_bytes(plain), true),
@@ -251,31 +251,36 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan,
 /* ------------------------------------------------------------------------------------- planning */
 
 /* ops: a convolution, a batch norm in predictors, an activation; the latter two may be absent. */
+_Static_assert((int)CVY_BN_INFER_Y == (int)CVY_CONV2D_Y && (int)CVY_ACT_Y == (int)CVY_CONV2D_Y,
+               "results of fused ops");
+
 static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
     int fused = 1; /* as long as nobody else wants what is skipped */
-    while (fused < *n && !cvy_plan_needed_after(plan, ops[fused - 1].out[0], first + (size_t)fused))
+    while (fused < *n &&
+           !cvy_plan_needed_after(plan, ops[fused - 1].out[CVY_CONV2D_Y], first + (size_t)fused))
         fused++;
     bool fold = fused > 1 && ops[1].kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *act = ops[fused - 1].kind == CVY_OP_ACT ? &ops[fused - 1] : NULL;
-    struct layer l = layer_of(plan, op, op->in[0], op->out[0], op->in[1]);
+    struct layer l =
+        layer_of(plan, op, op->in[CVY_CONV2D_X], op->out[CVY_CONV2D_Y], op->in[CVY_CONV2D_W]);
     struct onednn_prim *p =
-        new_forward(o, onednn_joined_name(o, ops, fused), &l, fold ? 0 : onednn_in(op, 2));
+        new_forward(o, onednn_joined_name(o, ops, fused), &l, fold ? 0 : op->in[CVY_CONV2D_B]);
     if (!p || (act && !onednn_fuse(p, act)))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[0].md, &p->arg[0].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_CONV2D_X], p->arg[0].md, &p->arg[0].id));
     if (fold) {
         ONEDNN_CVY(plan_fold(o, plan, ops, p));
     } else {
-        ONEDNN_CVY(onednn_watch_parameter(o, plan, onednn_in(op, 2)));
-        if (is_padded(&l)) ONEDNN_CVY(onednn_watch_weights(o, plan, op->in[1]));
-        ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
-        p->arg[2].id = onednn_in(op, 2);
+        ONEDNN_CVY(onednn_watch_parameter(o, plan, op->in[CVY_CONV2D_B]));
+        if (is_padded(&l)) ONEDNN_CVY(onednn_watch_weights(o, plan, op->in[CVY_CONV2D_W]));
+        ONEDNN_CVY(onednn_weights(o, plan, op->in[CVY_CONV2D_W], p->arg[1].md, &p->arg[1].id));
+        p->arg[2].id = op->in[CVY_CONV2D_B];
     }
-    int y = ops[fused - 1].out[0];
+    int y = ops[fused - 1].out[CVY_CONV2D_Y];
     p->arg[3].id = onednn_root(plan, y);
     ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[3].md, -1));
     if (is_padded(&l)) onednn_be_careful(p, onednn_care_padding);
@@ -288,7 +293,8 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
 static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan,
                                      const struct cvy_op_desc *op)
 {
-    struct layer l = layer_of(plan, op, op->out[0], op->in[0], op->in[1]);
+    struct layer l = layer_of(plan, op, op->out[CVY_CONV2D_BWD_DATA_DX],
+                              op->in[CVY_CONV2D_BWD_DATA_DY], op->in[CVY_CONV2D_BWD_DATA_W]);
     struct onednn_prim *p = onednn_prim(o, op->name, l.linear ? linear_bwd_data : conv_bwd_data);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->u.conv = geometry(&l);
@@ -298,18 +304,20 @@ static enum cvy_status plan_bwd_data(struct onednn *o, struct cvy_plan *plan,
     onednn_give(p, DNNL_ARG_WEIGHTS, any_weights(o, &l), false);
     onednn_give(p, DNNL_ARG_DIFF_DST, any_map(o, &l, l.y), true);
     ONEDNN_CVY(onednn_create(p, plan));
-    ONEDNN_CVY(onednn_weights(o, plan, op->in[1], p->arg[1].md, &p->arg[1].id));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[2].md, &p->arg[2].id));
-    p->arg[0].id = onednn_root(plan, op->out[0]);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[0].md, -1));
+    ONEDNN_CVY(onednn_weights(o, plan, op->in[CVY_CONV2D_BWD_DATA_W], p->arg[1].md, &p->arg[1].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_CONV2D_BWD_DATA_DY], p->arg[2].md, &p->arg[2].id));
+    p->arg[0].id = onednn_root(plan, op->out[CVY_CONV2D_BWD_DATA_DX]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_CONV2D_BWD_DATA_DX], p->arg[0].md, -1));
     return onednn_append(p, plan, l.flops);
 }
 
 static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
                                         const struct cvy_op_desc *op)
 {
-    struct layer l = layer_of(plan, op, op->in[0], op->in[1], op->out[0]);
-    int dw = op->out[0], db = onednn_out(op, 1);
+    struct layer l =
+        layer_of(plan, op, op->in[CVY_CONV2D_BWD_WEIGHTS_X], op->in[CVY_CONV2D_BWD_WEIGHTS_DY],
+                 op->out[CVY_CONV2D_BWD_WEIGHTS_DW]);
+    int dw = op->out[CVY_CONV2D_BWD_WEIGHTS_DW], db = op->out[CVY_CONV2D_BWD_WEIGHTS_DB];
     struct onednn_prim *p =
         onednn_prim(o, op->name, l.linear ? linear_bwd_weights : conv_bwd_weights);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
@@ -321,8 +329,9 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
     onednn_give(p, DNNL_ARG_DIFF_BIAS, bias_md(o, &l, db), false);
     onednn_give(p, DNNL_ARG_DIFF_DST, any_map(o, &l, l.y), true);
     ONEDNN_CVY(onednn_create(p, plan));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[0].md, &p->arg[0].id));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[1], p->arg[3].md, &p->arg[3].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_CONV2D_BWD_WEIGHTS_X], p->arg[0].md, &p->arg[0].id));
+    ONEDNN_CVY(
+        onednn_read(o, plan, op->in[CVY_CONV2D_BWD_WEIGHTS_DY], p->arg[3].md, &p->arg[3].id));
     p->arg[2].id = db;
     /* gradients are kept plain, as users and optimisers read them */
     onednn_md plain = onednn_dense(o, p->arg[1].md);
@@ -342,7 +351,8 @@ int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan,
     (void)plan;
     if (ops[0].u.conv.flip) return 0; /* oneDNN correlates */
     if (ops[0].kind != CVY_OP_CONV2D) return 1;
-    int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER && ops[1].in[0] == ops[0].out[0]
+    int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER &&
+                    ops[1].in[CVY_BN_INFER_X] == ops[0].out[CVY_CONV2D_Y]
                 ? 2
                 : 1;
     return onednn_activates(ops, n, k) ? k + 1 : k;

@@ -52,10 +52,15 @@ static dnnl_primitive_attr_t attr_with(const cvy_act_desc *act)
     return ok ? attr : NULL;
 }
 
+enum { RESULT = 0 };
+_Static_assert((int)CVY_CONV2D_Y == RESULT && (int)CVY_BN_APPLY_Y == RESULT &&
+                   (int)CVY_BN_INFER_Y == RESULT && (int)CVY_ADD_Y == RESULT,
+               "what comes before an activation");
+
 bool onednn_activates(const struct cvy_op_desc *ops, int n, int k)
 {
     struct onednn_act e;
-    return k < n && ops[k].kind == CVY_OP_ACT && ops[k].in[0] == ops[k - 1].out[0] &&
+    return k < n && ops[k].kind == CVY_OP_ACT && ops[k].in[CVY_ACT_X] == ops[k - 1].out[RESULT] &&
            onednn_eltwise(&ops[k].u.act, false, &e);
 }
 
@@ -106,34 +111,34 @@ static bool is_slow(const struct onednn_prim *p) { return !strncmp(onednn_kernel
 static enum cvy_status plan_act(struct onednn *o, struct cvy_plan *plan,
                                 const struct cvy_op_desc *op, size_t first)
 {
-    struct onednn_place x = onednn_at(o, plan, op->in[0]);
+    struct onednn_place x = onednn_at(o, plan, op->in[CVY_ACT_X]);
     struct onednn_prim *p = x.md ? new_forward(o, op, x.md) : NULL;
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
     if (o->training) {
         struct onednn_forward *f = onednn_remember(o, CVY_OP_ACT, p);
         if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-        f->x = op->in[0];
-        f->y = onednn_root(plan, op->out[0]);
+        f->x = op->in[CVY_ACT_X];
+        f->y = onednn_root(plan, op->out[CVY_ACT_Y]);
     }
     /* oneDNN has no fast kernel where channels are padded and f(0) is not 0: then without padding,
      * as a convolution behind it wants it or with the channels inside. */
     if (is_slow(p) && onednn_md_rank(x.md) == 4) {
-        onednn_md dense = onednn_conv_wants(o, plan, op->out[0], first);
+        onednn_md dense = onednn_conv_wants(o, plan, op->out[CVY_ACT_Y], first);
         if (!dense || onednn_md_rank(dense) != 4 || onednn_padded(dense))
             dense = onednn_tagged(o, 4, onednn_md_dims(x.md), dnnl_acdb);
         if (!dense || !(p = new_forward(o, op, dense)))
             return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         ONEDNN_CVY(onednn_create(p, plan));
-        ONEDNN_CVY(onednn_read(o, plan, op->in[0], dense, &p->arg[0].id));
-        p->arg[1].id = onednn_root(plan, op->out[0]);
-        ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], dense, -1));
+        ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_ACT_X], dense, &p->arg[0].id));
+        p->arg[1].id = onednn_root(plan, op->out[CVY_ACT_Y]);
+        ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_ACT_Y], dense, -1));
         return onednn_append(p, plan, 0);
     }
-    int y = onednn_reuse(o, plan, op->in[0], first);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], x.md, y));
+    int y = onednn_reuse(o, plan, op->in[CVY_ACT_X], first);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_ACT_Y], x.md, y));
     p->arg[0].id = x.id;
-    p->arg[1].id = y < 0 ? onednn_root(plan, op->out[0]) : y;
+    p->arg[1].id = y < 0 ? onednn_root(plan, op->out[CVY_ACT_Y]) : y;
     return onednn_append(p, plan, 0);
 }
 
@@ -163,29 +168,32 @@ static bool better_as_dy(struct onednn *o, const struct cvy_plan *plan,
                          const struct cvy_op_desc *op, onednn_md y, onednn_md dy)
 {
     const struct onednn_forward *f = o->forwards;
-    while (f && (f->kind != CVY_OP_ACT || f->y != onednn_root(plan, op->in[2]))) f = f->next;
+    while (f && (f->kind != CVY_OP_ACT || f->y != onednn_root(plan, op->in[CVY_ACT_BWD_Y])))
+        f = f->next;
     onednn_md x = f ? onednn_at(o, plan, f->x).md : y;
     int as_y = 1 + (x && !onednn_md_equal(y, x)),
-        as_dy = !onednn_has_copy(o, plan, op->in[2], dy) + (x && !onednn_md_equal(dy, x));
+        as_dy =
+            !onednn_has_copy(o, plan, op->in[CVY_ACT_BWD_Y], dy) + (x && !onednn_md_equal(dy, x));
     return onednn_md_rank(y) == onednn_md_rank(dy) && !onednn_md_equal(y, dy) && as_dy <= as_y;
 }
 
 static enum cvy_status plan_act_bwd(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *op, size_t first)
 {
-    struct onednn_place y = onednn_at(o, plan, op->in[2]), dy = onednn_at(o, plan, op->in[0]);
+    struct onednn_place y = onednn_at(o, plan, op->in[CVY_ACT_BWD_Y]),
+                        dy = onednn_at(o, plan, op->in[CVY_ACT_BWD_DY]);
     struct onednn_prim *p = NULL;
     if (!y.md || !dy.md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     if (better_as_dy(o, plan, op, y.md, dy.md)) ONEDNN_CVY(new_backward(o, plan, op, dy.md, &p));
     if (p && is_slow(p)) p = NULL;
     if (!p) ONEDNN_CVY(new_backward(o, plan, op, y.md, &p));
     onednn_md md = p->arg[0].md;
-    int dx = onednn_reuse(o, plan, op->in[0], first);
-    ONEDNN_CVY(onednn_read(o, plan, op->in[2], md, &p->arg[1].id));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], md, &p->arg[2].id));
+    int dx = onednn_reuse(o, plan, op->in[CVY_ACT_BWD_DY], first);
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_ACT_BWD_Y], md, &p->arg[1].id));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_ACT_BWD_DY], md, &p->arg[2].id));
     if (dx != p->arg[2].id) dx = -1; /* a copy: dx gets a place of its own */
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], md, dx));
-    p->arg[0].id = dx < 0 ? onednn_root(plan, op->out[0]) : dx;
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_ACT_BWD_DX], md, dx));
+    p->arg[0].id = dx < 0 ? onednn_root(plan, op->out[CVY_ACT_BWD_DX]) : dx;
     return onednn_append(p, plan, 0);
 }
 
@@ -213,10 +221,10 @@ static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan,
 {
     const struct cvy_op_desc *op = &ops[0];
     struct onednn_place a;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &a));
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[CVY_ADD_A], &a));
     struct onednn_prim *p = onednn_prim(o, op->name, add);
     bool fused = *n == 2 && sums_with_activation(a.md) &&
-                 !cvy_plan_needed_after(plan, op->out[0], first + 1);
+                 !cvy_plan_needed_after(plan, op->out[CVY_ADD_Y], first + 1);
     if (!p || (fused && !onednn_fuse(p, &ops[1])))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     p->name = onednn_joined_name(o, ops, fused ? 2 : 1);
@@ -225,10 +233,11 @@ static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan,
     onednn_give(p, DNNL_ARG_DST, a.md, true);
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = a.id;
-    ONEDNN_CVY(onednn_read(o, plan, op->in[1], a.md, &p->arg[1].id));
-    int y = fused ? ops[1].out[0] : op->out[0];
-    int in_place = a.borrowed ? -1 : onednn_reuse(o, plan, op->in[0], first + (fused ? 1 : 0));
-    if (in_place != a.id || op->in[0] == op->in[1]) in_place = -1;
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_ADD_B], a.md, &p->arg[1].id));
+    int y = fused ? ops[1].out[CVY_ACT_Y] : op->out[CVY_ADD_Y];
+    int in_place =
+        a.borrowed ? -1 : onednn_reuse(o, plan, op->in[CVY_ADD_A], first + (fused ? 1 : 0));
+    if (in_place != a.id || op->in[CVY_ADD_A] == op->in[CVY_ADD_B]) in_place = -1;
     ONEDNN_CVY(onednn_lay_out(o, plan, y, a.md, in_place));
     p->arg[2].id = in_place < 0 ? onednn_root(plan, y) : in_place;
     if (fused && !onednn_fused(p, &ops[1], 2))

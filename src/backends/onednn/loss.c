@@ -33,14 +33,14 @@ static enum cvy_status plan_softmax(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *op)
 {
     struct onednn_place x;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[CVY_SOFTMAX_X], &x));
     struct onednn_prim *p = new_softmax(o, op->name, dnnl_softmax_accurate, x.md);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = x.id;
-    p->arg[1].id = onednn_root(plan, op->out[0]);
+    p->arg[1].id = onednn_root(plan, op->out[CVY_SOFTMAX_Y]);
     onednn_be_careful(p, onednn_care_softmax);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[1].md, -1));
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_SOFTMAX_Y], p->arg[1].md, -1));
     return onednn_append(p, plan, 0);
 }
 
@@ -126,16 +126,16 @@ static void run_gradient(const void *arg, const struct cvy_run *run, size_t task
 static enum cvy_status plan_loss(struct onednn *o, struct cvy_plan *plan,
                                  const struct cvy_op_desc *op)
 {
-    cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
+    cvy_shape s = cvy_plan_value(plan, op->in[CVY_LOSS_X])->shape;
     onednn_md md = onednn_plain(o, s);
-    int dx = onednn_out(op, 1);
+    int dx = op->out[CVY_LOSS_DX];
     struct onednn_prim *p = new_softmax(o, op->name, dnnl_softmax_log, md);
     struct loss *a = onednn_alloc(o, sizeof *a);
     if (!p || !a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct loss){ .d = op->u.loss, .classes = s.c, .q = -1, .loss = op->out[0] };
+    *a = (struct loss){ .d = op->u.loss, .classes = s.c, .q = -1, .loss = op->out[CVY_LOSS_STATS] };
     p->prop = dnnl_forward_training;
     ONEDNN_CVY(onednn_create(p, plan));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], md, &a->x));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_LOSS_X], md, &a->x));
     p->arg[0].id = a->x;
     ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DST, &a->log_p));
     ONEDNN_CVY(onednn_append(p, plan, 0));

@@ -59,10 +59,11 @@ static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan,
 {
     struct ingest *a = onednn_alloc(o, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct ingest){ o, onednn_root(plan, op->out[0]), cvy_plan_value(plan, op->out[0])->shape,
+    *a = (struct ingest){ o, onednn_root(plan, op->out[CVY_INGEST_X]),
+                          cvy_plan_value(plan, op->out[CVY_INGEST_X])->shape,
                           cvy_plan_isa(plan) != CVY_ISA_SCALAR };
-    ONEDNN_CVY(
-        onednn_lay_out(o, plan, op->out[0], onednn_plain(o, onednn_shape(plan, op->out[0])), -1));
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_INGEST_X],
+                              onednn_plain(o, onednn_shape(plan, op->out[CVY_INGEST_X])), -1));
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_ingest,
                                     .arg = a,
@@ -79,22 +80,22 @@ static enum cvy_status plan_ingest(struct onednn *o, struct cvy_plan *plan,
 static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *op)
 {
-    const struct cvy_value *to = cvy_plan_value(plan, op->out[0]);
+    const struct cvy_value *to = cvy_plan_value(plan, op->out[CVY_REORDER_Y]);
     if (to->layout == CVY_LAYOUT_OPAQUE) {
         struct onednn_place *place = onednn_alloc(o, sizeof *place);
         if (!place) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-        *place =
-            (struct onednn_place){ onednn_root(plan, op->in[0]), onednn_plain(o, to->shape), true };
+        *place = (struct onednn_place){ onednn_root(plan, op->in[CVY_REORDER_X]),
+                                        onednn_plain(o, to->shape), true };
         if (!place->md) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
         ONEDNN_CVY(onednn_watch_plain(o, plan, op->name, place->id));
-        return cvy_plan_lay_out(plan, op->out[0], to->bytes, place);
+        return cvy_plan_lay_out(plan, op->out[CVY_REORDER_Y], to->bytes, place);
     }
     struct onednn_place from;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &from));
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[CVY_REORDER_X], &from));
     onednn_md plain =
         onednn_md_rank(from.md) == 2 ? onednn_plain(o, to->shape) : onednn_plain4(o, to->shape);
-    return onednn_reorder_phase(o, plan, op->name, from.id, from.md, onednn_root(plan, op->out[0]),
-                                plain, true);
+    return onednn_reorder_phase(o, plan, op->name, from.id, from.md,
+                                onednn_root(plan, op->out[CVY_REORDER_Y]), plain, true);
 }
 
 /* ------------------------------------------------------------------------------------- channels */
@@ -119,12 +120,12 @@ static enum cvy_status plan_concat(struct onednn *o, struct cvy_plan *plan,
         from[k] = x.id;
         onednn_give(p, DNNL_ARG_MULTIPLE_SRC + k, x.md, true);
     }
-    cvy_shape y = cvy_plan_value(plan, op->out[0])->shape;
+    cvy_shape y = cvy_plan_value(plan, op->out[CVY_CONCAT_Y])->shape;
     onednn_give(p, DNNL_ARG_DST, onednn_like(o, p->arg[0].md, y), true);
     ONEDNN_CVY(onednn_create(p, plan));
     for (int k = 0; k < op->n_in; k++) p->arg[k].id = from[k];
-    p->arg[op->n_in].id = onednn_root(plan, op->out[0]);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[op->n_in].md, -1));
+    p->arg[op->n_in].id = onednn_root(plan, op->out[CVY_CONCAT_Y]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_CONCAT_Y], p->arg[op->n_in].md, -1));
     return onednn_append(p, plan, 0);
 }
 
@@ -142,19 +143,19 @@ static enum cvy_status plan_slice(struct onednn *o, struct cvy_plan *plan,
                                   const struct cvy_op_desc *op)
 {
     struct onednn_place dy;
-    cvy_shape s = cvy_plan_value(plan, op->out[0])->shape;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &dy));
+    cvy_shape s = cvy_plan_value(plan, op->out[CVY_SLICE_Y])->shape;
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[CVY_SLICE_X], &dy));
     onednn_md part = channels(o, dy.md, op->u.slice.c0, s.c);
     if (!part) {
-        cvy_shape whole = cvy_plan_value(plan, op->in[0])->shape;
+        cvy_shape whole = cvy_plan_value(plan, op->in[CVY_SLICE_X])->shape;
         dy.md = onednn_plain(o, whole);
-        ONEDNN_CVY(onednn_read(o, plan, op->in[0], dy.md, &dy.id));
+        ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_SLICE_X], dy.md, &dy.id));
         part = channels(o, dy.md, op->u.slice.c0, s.c);
     }
     onednn_md dx = onednn_like(o, dy.md, s);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], dx, -1));
-    return onednn_reorder_phase(o, plan, op->name, dy.id, part, onednn_root(plan, op->out[0]), dx,
-                                true);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_SLICE_Y], dx, -1));
+    return onednn_reorder_phase(o, plan, op->name, dy.id, part,
+                                onednn_root(plan, op->out[CVY_SLICE_Y]), dx, true);
 }
 
 struct pad {
@@ -176,16 +177,16 @@ static enum cvy_status plan_pad(struct onednn *o, struct cvy_plan *plan,
                                 const struct cvy_op_desc *op)
 {
     struct onednn_place x;
-    cvy_shape s = cvy_plan_value(plan, op->out[0])->shape,
-              xs = cvy_plan_value(plan, op->in[0])->shape;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[0], &x));
+    cvy_shape s = cvy_plan_value(plan, op->out[CVY_PAD_Y])->shape,
+              xs = cvy_plan_value(plan, op->in[CVY_PAD_X])->shape;
+    ONEDNN_CVY(onednn_seen(o, plan, op->in[CVY_PAD_X], &x));
     onednn_md y = onednn_like(o, x.md, s), part = y ? channels(o, y, op->u.slice.c0, xs.c) : NULL;
     if (y && !part) part = channels(o, y = onednn_plain(o, s), op->u.slice.c0, xs.c);
     struct pad *a = onednn_alloc(o, sizeof *a);
     struct cvy_phase_desc phase;
     if (!a || !y) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct pad){ NULL, onednn_root(plan, op->out[0]), onednn_md_bytes(y) };
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], y, -1));
+    *a = (struct pad){ NULL, onednn_root(plan, op->out[CVY_PAD_Y]), onednn_md_bytes(y) };
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_PAD_Y], y, -1));
     ONEDNN_CVY(
         onednn_reordering(o, plan, op->name, x.id, x.md, a->y, part, true, &a->prim, &phase));
     phase.run = run_pad;
@@ -201,8 +202,8 @@ int onednn_move_take(const struct onednn *o, const struct cvy_plan *plan,
 {
     (void)o, (void)n;
     if (ops[0].kind != CVY_OP_REORDER) return 1;
-    const struct cvy_value *from = cvy_plan_value(plan, ops[0].in[0]),
-                           *to = cvy_plan_value(plan, ops[0].out[0]);
+    const struct cvy_value *from = cvy_plan_value(plan, ops[0].in[CVY_REORDER_X]),
+                           *to = cvy_plan_value(plan, ops[0].out[CVY_REORDER_Y]);
     if (from->role != CVY_ROLE_ACTIVATION || to->role != CVY_ROLE_ACTIVATION) return 0;
     return (from->owner == &cvy_module && to->layout == CVY_LAYOUT_PLAIN) ||
            (to->owner == &cvy_module && from->layout == CVY_LAYOUT_PLAIN);

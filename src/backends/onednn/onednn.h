@@ -49,15 +49,6 @@ enum cvy_status onednn_failed(struct cvy_plan *plan, const char *what, dnnl_stat
 int onednn_threads_enter(size_t threads);
 void onednn_threads_leave(int before);
 
-static inline int onednn_in(const struct cvy_op_desc *op, int i)
-{
-    return i < op->n_in ? op->in[i] : -1;
-}
-static inline int onednn_out(const struct cvy_op_desc *op, int i)
-{
-    return i < op->n_out ? op->out[i] : -1;
-}
-
 /* ----------------------------------------------------------------------------------- primitives */
 
 #define ONEDNN_ARGS (CVY_MAX_IN + 8)

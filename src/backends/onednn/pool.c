@@ -69,21 +69,21 @@ static enum cvy_status in_rank_4(struct onednn *o, struct cvy_plan *plan, int id
 static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *op)
 {
-    cvy_shape xs = cvy_plan_value(plan, op->in[0])->shape,
-              ys = cvy_plan_value(plan, op->out[0])->shape;
+    cvy_shape xs = cvy_plan_value(plan, op->in[CVY_POOL_X])->shape,
+              ys = cvy_plan_value(plan, op->out[CVY_POOL_Y])->shape;
     onednn_md x;
     int from, workspace;
-    ONEDNN_CVY(in_rank_4(o, plan, op->in[0], &x, &from));
+    ONEDNN_CVY(in_rank_4(o, plan, op->in[CVY_POOL_X], &x, &from));
     struct onednn_prim *p = new_forward(o, op, x, xs, ys);
     if (!p) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = from;
-    p->arg[1].id = onednn_root(plan, op->out[0]);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[1].md, -1));
+    p->arg[1].id = onednn_root(plan, op->out[CVY_POOL_Y]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_POOL_Y], p->arg[1].md, -1));
     ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_WORKSPACE, &workspace));
     struct onednn_forward *f = onednn_remember(o, CVY_OP_POOL, p);
     if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    f->x = onednn_root(plan, op->in[0]);
+    f->x = onednn_root(plan, op->in[CVY_POOL_X]);
     f->workspace = workspace;
     return onednn_append(p, plan, 0);
 }
@@ -93,8 +93,9 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
 static struct onednn_forward *find(struct onednn *o, const struct cvy_plan *plan,
                                    const struct cvy_op_desc *op, int x)
 {
-    const struct onednn_pool want = geometry(&op->u.pool, cvy_plan_value(plan, op->out[0])->shape,
-                                             cvy_plan_value(plan, op->in[0])->shape);
+    const struct onednn_pool want =
+        geometry(&op->u.pool, cvy_plan_value(plan, op->out[CVY_POOL_BWD_DX])->shape,
+                 cvy_plan_value(plan, op->in[CVY_POOL_BWD_DY])->shape);
     for (struct onednn_forward *f = o->forwards; f; f = f->next) {
         const struct onednn_pool *p = &f->prim->u.pool;
         if (f->kind != CVY_OP_POOL || p->alg != want.alg ||
@@ -104,7 +105,7 @@ static struct onednn_forward *find(struct onednn *o, const struct cvy_plan *plan
         for (int i = 0; i < 2; i++)
             same = same && p->stride[i] == want.stride[i] && p->kernel[i] == want.kernel[i] &&
                    p->pad_l[i] == want.pad_l[i] && p->pad_r[i] == want.pad_r[i];
-        cvy_shape s = cvy_plan_value(plan, op->out[0])->shape;
+        cvy_shape s = cvy_plan_value(plan, op->out[CVY_POOL_BWD_DX])->shape;
         const dnnl_dim_t *dims = onednn_md_dims(f->prim->arg[0].md);
         if (same && dims[1] == (dnnl_dim_t)s.c && dims[2] == (dnnl_dim_t)s.h &&
             dims[3] == (dnnl_dim_t)s.w)
@@ -116,9 +117,9 @@ static struct onednn_forward *find(struct onednn *o, const struct cvy_plan *plan
 static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
                                      const struct cvy_op_desc *op)
 {
-    cvy_shape xs = cvy_plan_value(plan, op->out[0])->shape,
-              ys = cvy_plan_value(plan, op->in[0])->shape;
-    int x = op->u.pool.kind == CVY_POOL_MAX ? op->in[1] : -1, workspace = -1;
+    cvy_shape xs = cvy_plan_value(plan, op->out[CVY_POOL_BWD_DX])->shape,
+              ys = cvy_plan_value(plan, op->in[CVY_POOL_BWD_DY])->shape;
+    int x = op->u.pool.kind == CVY_POOL_MAX ? op->in[CVY_POOL_BWD_X] : -1, workspace = -1;
     struct onednn_forward *f = find(o, plan, op, x);
     struct onednn_prim *forward = f ? f->prim : NULL;
     if (f) workspace = f->workspace;
@@ -147,9 +148,9 @@ static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
     onednn_give(p, DNNL_ARG_DIFF_SRC, forward->arg[0].md, true);
     onednn_give(p, DNNL_ARG_DIFF_DST, forward->arg[1].md, true);
     ONEDNN_CVY(onednn_create(p, plan));
-    ONEDNN_CVY(onednn_read(o, plan, op->in[0], p->arg[1].md, &p->arg[1].id));
-    p->arg[0].id = onednn_root(plan, op->out[0]);
-    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[0], p->arg[0].md, -1));
+    ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_POOL_BWD_DY], p->arg[1].md, &p->arg[1].id));
+    p->arg[0].id = onednn_root(plan, op->out[CVY_POOL_BWD_DX]);
+    ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_POOL_BWD_DX], p->arg[0].md, -1));
     if (x >= 0) onednn_bind(p, DNNL_ARG_WORKSPACE, workspace);
     if (x >= 0) onednn_be_careful(p, onednn_care_max_bwd);
     return onednn_append(p, plan, 0);
@@ -165,8 +166,10 @@ int onednn_pool_take(const struct onednn *o, const struct cvy_plan *plan,
     if (d->kernel[0] * d->kernel[1] > LONGEST_AVERAGE) return 0;
     if (d->exclude_pad || !d->ceil_mode) return 1;
     /* oneDNN divides by the whole window, also where ceil_mode lets it hang over */
-    cvy_shape x = cvy_plan_value(plan, backward ? ops[0].out[0] : ops[0].in[0])->shape;
-    cvy_shape y = cvy_plan_value(plan, backward ? ops[0].in[0] : ops[0].out[0])->shape;
+    cvy_shape x =
+        cvy_plan_value(plan, backward ? ops[0].out[CVY_POOL_BWD_DX] : ops[0].in[CVY_POOL_X])->shape;
+    cvy_shape y =
+        cvy_plan_value(plan, backward ? ops[0].in[CVY_POOL_BWD_DY] : ops[0].out[CVY_POOL_Y])->shape;
     struct onednn_pool p = geometry(d, x, y);
     return p.pad_r[0] <= (dnnl_dim_t)d->pad[2] && p.pad_r[1] <= (dnnl_dim_t)d->pad[3];
 }

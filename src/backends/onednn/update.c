@@ -63,13 +63,16 @@ enum cvy_status onednn_update_plan(struct onednn *o, struct cvy_plan *plan,
                                    const struct cvy_op_desc *ops, int *n, size_t first)
 {
     const struct cvy_op_desc *op = &ops[0];
-    const cvy_shape s = cvy_plan_value(plan, op->in[0])->shape;
+    const cvy_shape s = cvy_plan_value(plan, op->in[CVY_UPDATE_W])->shape;
     struct sgd *a = onednn_alloc(o, sizeof *a);
     (void)n, (void)first;
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    *a = (struct sgd){
-        o, op->in[0], op->in[1], onednn_in(op, 2), s.n * s.c * s.h * s.w, op->u.update.group
-    };
+    *a = (struct sgd){ o,
+                       op->in[CVY_UPDATE_W],
+                       op->in[CVY_UPDATE_DW],
+                       cvy_op_input(op, CVY_UPDATE_S),
+                       s.n * s.c * s.h * s.w,
+                       op->u.update.group };
     struct cvy_phase_desc phase = {
         .name = op->name, .run = run_sgd, .arg = a, .parts = (a->n + SGD_TASK - 1) / SGD_TASK
     };
@@ -79,5 +82,5 @@ enum cvy_status onednn_update_plan(struct onednn *o, struct cvy_plan *plan,
         onednn_access(&phase, i ? a->v : a->w, CVY_WRITE_ALL);
     }
     ONEDNN_CVY(cvy_plan_phase(plan, &phase));
-    return onednn_repack(o, plan, op->in[0]);
+    return onednn_repack(o, plan, op->in[CVY_UPDATE_W]);
 }

@@ -178,19 +178,22 @@ static const struct kind kinds[] = { CVY_ACTIVATIONS(KIND) };
  * it. */
 void cvyi_ref_prelu(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *slope = cvyi_ref_in(r, run, 1);
-    double *y = cvyi_ref_out(r, run, 0);
+    cvy_shape s = r->in[CVY_PRELU_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_PRELU_X),
+                 *slope = cvyi_ref_in(r, run, CVY_PRELU_SLOPE);
+    double *y = cvyi_ref_out(r, run, CVY_PRELU_Y);
     for (size_t i = 0; i < run->n * cvyi_ref_image(s); i++)
         y[i] = x[i] <= 0 ? slope[i / (s.h * s.w) % s.c] * x[i] : x[i];
 }
 
 void cvyi_ref_prelu_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1),
-                 *slope = cvyi_ref_in(r, run, 2);
-    double *dx = cvyi_ref_out(r, run, 0), *dslope = cvyi_ref_out(r, run, 1);
+    cvy_shape s = r->in[CVY_PRELU_BWD_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_PRELU_BWD_X),
+                 *dy = cvyi_ref_in(r, run, CVY_PRELU_BWD_DY),
+                 *slope = cvyi_ref_in(r, run, CVY_PRELU_BWD_SLOPE);
+    double *dx = cvyi_ref_out(r, run, CVY_PRELU_BWD_DX),
+           *dslope = cvyi_ref_out(r, run, CVY_PRELU_BWD_DSLOPE);
     for (size_t c = 0; dslope && c < s.c; c++) dslope[c] = 0;
     for (size_t i = 0; i < run->n * cvyi_ref_image(s); i++) {
         size_t c = i / (s.h * s.w) % s.c;
@@ -201,17 +204,17 @@ void cvyi_ref_prelu_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_act(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    const double *x = cvyi_ref_in(r, run, 0);
-    double *y = cvyi_ref_out(r, run, 0);
-    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++)
+    const double *x = cvyi_ref_in(r, run, CVY_ACT_X);
+    double *y = cvyi_ref_out(r, run, CVY_ACT_Y);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[CVY_ACT_X].shape); i++)
         y[i] = kinds[r->op.u.act.kind].value(&r->op.u.act, x[i]);
 }
 
 void cvyi_ref_act_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    const double *dy = cvyi_ref_in(r, run, 0), *x = cvyi_ref_in(r, run, 1),
-                 *y = cvyi_ref_in(r, run, 2);
-    double *dx = cvyi_ref_out(r, run, 0);
-    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[0].shape); i++)
+    const double *dy = cvyi_ref_in(r, run, CVY_ACT_BWD_DY), *x = cvyi_ref_in(r, run, CVY_ACT_BWD_X),
+                 *y = cvyi_ref_in(r, run, CVY_ACT_BWD_Y);
+    double *dx = cvyi_ref_out(r, run, CVY_ACT_BWD_DX);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(r->in[CVY_ACT_BWD_DY].shape); i++)
         dx[i] = kinds[r->op.u.act.kind].through(&r->op.u.act, x ? x[i] : y[i], dy[i]);
 }

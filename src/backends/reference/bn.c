@@ -24,11 +24,11 @@ static size_t at(cvy_shape s, size_t n, size_t c, size_t i)
 void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const cvy_batch_norm_desc *d = &r->op.u.bn;
-    cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0);
-    double *running_mean = (double *)cvyi_ref_in(r, run, 1),
-           *running_var = (double *)cvyi_ref_in(r, run, 2);
-    double *stats = cvyi_ref_out(r, run, 0);
+    cvy_shape s = r->in[CVY_BN_STATS_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_BN_STATS_X);
+    double *running_mean = (double *)cvyi_ref_in(r, run, CVY_BN_STATS_MEAN),
+           *running_var = (double *)cvyi_ref_in(r, run, CVY_BN_STATS_VAR);
+    double *stats = cvyi_ref_out(r, run, CVY_BN_STATS_STATS);
     size_t pixels = s.h * s.w;
     double m = (double)(run->n * pixels), weight = cvy_run_bn_weight(run, d);
     for (size_t c = 0; c < s.c; c++) {
@@ -71,17 +71,19 @@ static void normalise(const struct cvy_run *run, cvy_shape s, const double *x, c
 
 void cvyi_ref_bn_apply(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
-    const double *stats = cvyi_ref_in(r, run, 1);
-    normalise(run, s, cvyi_ref_in(r, run, 0), stats, stats + s.c, r->op.u.bn.eps,
-              cvyi_ref_in(r, run, 2), cvyi_ref_in(r, run, 3), cvyi_ref_out(r, run, 0));
+    cvy_shape s = r->in[CVY_BN_APPLY_X].shape;
+    const double *stats = cvyi_ref_in(r, run, CVY_BN_APPLY_STATS);
+    normalise(run, s, cvyi_ref_in(r, run, CVY_BN_APPLY_X), stats, stats + s.c, r->op.u.bn.eps,
+              cvyi_ref_in(r, run, CVY_BN_APPLY_GAMMA), cvyi_ref_in(r, run, CVY_BN_APPLY_BETA),
+              cvyi_ref_out(r, run, CVY_BN_APPLY_Y));
 }
 
 void cvyi_ref_bn_infer(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    normalise(run, r->in[0].shape, cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1),
-              cvyi_ref_in(r, run, 2), r->op.u.bn.eps, cvyi_ref_in(r, run, 3),
-              cvyi_ref_in(r, run, 4), cvyi_ref_out(r, run, 0));
+    normalise(run, r->in[CVY_BN_INFER_X].shape, cvyi_ref_in(r, run, CVY_BN_INFER_X),
+              cvyi_ref_in(r, run, CVY_BN_INFER_MEAN), cvyi_ref_in(r, run, CVY_BN_INFER_VAR),
+              r->op.u.bn.eps, cvyi_ref_in(r, run, CVY_BN_INFER_GAMMA),
+              cvyi_ref_in(r, run, CVY_BN_INFER_BETA), cvyi_ref_out(r, run, CVY_BN_INFER_Y));
 }
 
 /* Σ dy and Σ dy·x̂ of channel c */
@@ -99,14 +101,15 @@ static void reduce(const struct cvy_run *run, cvy_shape s, const double *x, cons
 
 void cvyi_ref_bn_bwd_reduce(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
-    const double *stats = cvyi_ref_in(r, run, 2);
-    double *sums = cvyi_ref_out(r, run, 0), *dgamma = cvyi_ref_out(r, run, 1),
-           *dbeta = cvyi_ref_out(r, run, 2);
+    cvy_shape s = r->in[CVY_BN_BWD_REDUCE_X].shape;
+    const double *stats = cvyi_ref_in(r, run, CVY_BN_BWD_REDUCE_STATS);
+    double *sums = cvyi_ref_out(r, run, CVY_BN_BWD_REDUCE_SUMS),
+           *dgamma = cvyi_ref_out(r, run, CVY_BN_BWD_REDUCE_DGAMMA),
+           *dbeta = cvyi_ref_out(r, run, CVY_BN_BWD_REDUCE_DBETA);
     for (size_t c = 0; c < s.c; c++) {
         struct channel ch = channel_of(stats, stats + s.c, c, r->op.u.bn.eps);
-        reduce(run, s, cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1), ch, c, &sums[c],
-               &sums[s.c + c]);
+        reduce(run, s, cvyi_ref_in(r, run, CVY_BN_BWD_REDUCE_X),
+               cvyi_ref_in(r, run, CVY_BN_BWD_REDUCE_DY), ch, c, &sums[c], &sums[s.c + c]);
         if (dbeta) dbeta[c] = sums[c];
         if (dgamma) dgamma[c] = sums[s.c + c];
     }
@@ -114,11 +117,13 @@ void cvyi_ref_bn_bwd_reduce(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_bn_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1),
-                 *stats = cvyi_ref_in(r, run, 2);
-    const double *sums = cvyi_ref_in(r, run, 3), *gamma = cvyi_ref_in(r, run, 4);
-    double *dx = cvyi_ref_out(r, run, 0), m = (double)(run->n * s.h * s.w);
+    cvy_shape s = r->in[CVY_BN_BWD_DATA_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_BN_BWD_DATA_X),
+                 *dy = cvyi_ref_in(r, run, CVY_BN_BWD_DATA_DY),
+                 *stats = cvyi_ref_in(r, run, CVY_BN_BWD_DATA_STATS);
+    const double *sums = cvyi_ref_in(r, run, CVY_BN_BWD_DATA_SUMS),
+                 *gamma = cvyi_ref_in(r, run, CVY_BN_BWD_DATA_GAMMA);
+    double *dx = cvyi_ref_out(r, run, CVY_BN_BWD_DATA_DX), m = (double)(run->n * s.h * s.w);
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < s.c; c++) {
             struct channel ch = channel_of(stats, stats + s.c, c, r->op.u.bn.eps);
@@ -133,14 +138,17 @@ void cvyi_ref_bn_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_bn_infer_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1),
-                 *gamma = cvyi_ref_in(r, run, 4);
-    double *dx = cvyi_ref_out(r, run, 0), *dgamma = cvyi_ref_out(r, run, 1),
-           *dbeta = cvyi_ref_out(r, run, 2);
+    cvy_shape s = r->in[CVY_BN_INFER_BWD_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_BN_INFER_BWD_X),
+                 *dy = cvyi_ref_in(r, run, CVY_BN_INFER_BWD_DY),
+                 *gamma = cvyi_ref_in(r, run, CVY_BN_INFER_BWD_GAMMA);
+    double *dx = cvyi_ref_out(r, run, CVY_BN_INFER_BWD_DX),
+           *dgamma = cvyi_ref_out(r, run, CVY_BN_INFER_BWD_DGAMMA),
+           *dbeta = cvyi_ref_out(r, run, CVY_BN_INFER_BWD_DBETA);
     for (size_t c = 0; c < s.c; c++) {
         struct channel ch =
-            channel_of(cvyi_ref_in(r, run, 2), cvyi_ref_in(r, run, 3), c, r->op.u.bn.eps);
+            channel_of(cvyi_ref_in(r, run, CVY_BN_INFER_BWD_MEAN),
+                       cvyi_ref_in(r, run, CVY_BN_INFER_BWD_VAR), c, r->op.u.bn.eps);
         double sum_dy, sum_dy_xhat;
         reduce(run, s, x, dy, ch, c, &sum_dy, &sum_dy_xhat);
         if (dgamma) dgamma[c] = sum_dy_xhat;

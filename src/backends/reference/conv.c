@@ -67,10 +67,10 @@ static void walk(const cvy_conv2d_desc *d, size_t n_images, cvy_shape ys, double
 
 void cvyi_ref_conv2d(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape xs = r->in[0].shape, ys = r->out[0].shape;
-    double *y = cvyi_ref_out(r, run, 0);
-    const double *x = cvyi_ref_in(r, run, 0), *w = cvyi_ref_in(r, run, 1),
-                 *b = cvyi_ref_in(r, run, 2);
+    cvy_shape xs = r->in[CVY_CONV2D_X].shape, ys = r->out[CVY_CONV2D_Y].shape;
+    double *y = cvyi_ref_out(r, run, CVY_CONV2D_Y);
+    const double *x = cvyi_ref_in(r, run, CVY_CONV2D_X), *w = cvyi_ref_in(r, run, CVY_CONV2D_W),
+                 *b = cvyi_ref_in(r, run, CVY_CONV2D_B);
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < ys.c; c++)
             for (size_t i = 0; i < ys.h * ys.w; i++)
@@ -80,18 +80,23 @@ void cvyi_ref_conv2d(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_conv2d_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape ys = r->in[0].shape, xs = r->out[0].shape;
-    const double *dy = cvyi_ref_in(r, run, 0), *w = cvyi_ref_in(r, run, 1);
-    double *dx = cvyi_ref_out(r, run, 0);
+    cvy_shape ys = r->in[CVY_CONV2D_BWD_DATA_DY].shape, xs = r->out[CVY_CONV2D_BWD_DATA_DX].shape;
+    const double *dy = cvyi_ref_in(r, run, CVY_CONV2D_BWD_DATA_DY),
+                 *w = cvyi_ref_in(r, run, CVY_CONV2D_BWD_DATA_W);
+    double *dx = cvyi_ref_out(r, run, CVY_CONV2D_BWD_DATA_DX);
     for (size_t i = 0; i < run->n * cvyi_ref_image(xs); i++) dx[i] = 0;
     walk(&r->op.u.conv, run->n, ys, (double *)dy, xs, dx, (double *)w, tap_data);
 }
 
 void cvyi_ref_conv2d_bwd_weights(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape xs = r->in[0].shape, ys = r->in[1].shape, ws = r->out[0].shape;
-    const double *x = cvyi_ref_in(r, run, 0), *dy = cvyi_ref_in(r, run, 1);
-    double *dw = cvyi_ref_out(r, run, 0), *db = cvyi_ref_out(r, run, 1);
+    cvy_shape xs = r->in[CVY_CONV2D_BWD_WEIGHTS_X].shape,
+              ys = r->in[CVY_CONV2D_BWD_WEIGHTS_DY].shape,
+              ws = r->out[CVY_CONV2D_BWD_WEIGHTS_DW].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_CONV2D_BWD_WEIGHTS_X),
+                 *dy = cvyi_ref_in(r, run, CVY_CONV2D_BWD_WEIGHTS_DY);
+    double *dw = cvyi_ref_out(r, run, CVY_CONV2D_BWD_WEIGHTS_DW),
+           *db = cvyi_ref_out(r, run, CVY_CONV2D_BWD_WEIGHTS_DB);
     for (size_t i = 0; i < ws.n * cvyi_ref_image(ws); i++) dw[i] = 0;
     walk(&r->op.u.conv, run->n, ys, (double *)dy, xs, (double *)x, dw, tap_weights);
     for (size_t c = 0; db && c < ys.c; c++) {

@@ -9,8 +9,8 @@
 /* x = pixel * scale + shift, rounded once to float: that is what every backend starts from. */
 void cvyi_ref_ingest(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->out[0].shape;
-    double *x = cvyi_ref_out(r, run, 0);
+    cvy_shape s = r->out[CVY_INGEST_X].shape;
+    double *x = cvyi_ref_out(r, run, CVY_INGEST_X);
     for (size_t n = 0; n < run->n; n++) {
         size_t image = run->index ? run->index[n] : n;
         for (size_t i = 0; i < cvyi_ref_image(s); i++) {
@@ -34,7 +34,7 @@ static size_t offset_of(const struct cvyi_ref_value *v, size_t n, size_t c, size
  * it. */
 void cvyi_ref_reorder(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    const struct cvyi_ref_value *from = &r->in[0], *to = &r->out[0];
+    const struct cvyi_ref_value *from = &r->in[CVY_REORDER_X], *to = &r->out[CVY_REORDER_Y];
     const void *src = cvyi_ref_buf(run, from);
     void *dst = cvyi_ref_buf(run, to);
     bool images = to->role == CVY_ROLE_ACTIVATION || from->role == CVY_ROLE_ACTIVATION;
@@ -55,14 +55,15 @@ void cvyi_ref_reorder(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_add(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    const double *a = cvyi_ref_in(r, run, 0), *b = cvyi_ref_in(r, run, 1);
-    double *y = cvyi_ref_out(r, run, 0);
-    for (size_t i = 0; i < run->n * cvyi_ref_image(r->out[0].shape); i++) y[i] = a[i] + b[i];
+    const double *a = cvyi_ref_in(r, run, CVY_ADD_A), *b = cvyi_ref_in(r, run, CVY_ADD_B);
+    double *y = cvyi_ref_out(r, run, CVY_ADD_Y);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(r->out[CVY_ADD_Y].shape); i++)
+        y[i] = a[i] + b[i];
 }
 
 void cvyi_ref_concat(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    double *y = cvyi_ref_out(r, run, 0);
+    double *y = cvyi_ref_out(r, run, CVY_CONCAT_Y);
     for (size_t n = 0; n < run->n; n++)
         for (int k = 0; k < r->op.n_in; k++) {
             size_t size = cvyi_ref_image(r->in[k].shape);
@@ -73,31 +74,32 @@ void cvyi_ref_concat(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_slice(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape from = r->in[0].shape, to = r->out[0].shape;
+    cvy_shape from = r->in[CVY_SLICE_X].shape, to = r->out[CVY_SLICE_Y].shape;
     size_t size = cvyi_ref_image(to), skip = r->op.u.slice.c0 * from.h * from.w;
     for (size_t n = 0; n < run->n; n++)
-        memcpy(cvyi_ref_out(r, run, 0) + n * size,
-               cvyi_ref_in(r, run, 0) + n * cvyi_ref_image(from) + skip, size * sizeof(double));
+        memcpy(cvyi_ref_out(r, run, CVY_SLICE_Y) + n * size,
+               cvyi_ref_in(r, run, CVY_SLICE_X) + n * cvyi_ref_image(from) + skip,
+               size * sizeof(double));
 }
 
 void cvyi_ref_pad(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape from = r->in[0].shape, to = r->out[0].shape;
+    cvy_shape from = r->in[CVY_PAD_X].shape, to = r->out[CVY_PAD_Y].shape;
     size_t size = cvyi_ref_image(from), skip = r->op.u.slice.c0 * from.h * from.w;
     for (size_t n = 0; n < run->n; n++) {
-        double *y = cvyi_ref_out(r, run, 0) + n * cvyi_ref_image(to);
+        double *y = cvyi_ref_out(r, run, CVY_PAD_Y) + n * cvyi_ref_image(to);
         for (size_t i = 0; i < cvyi_ref_image(to); i++) y[i] = 0;
-        memcpy(y + skip, cvyi_ref_in(r, run, 0) + n * size, size * sizeof *y);
+        memcpy(y + skip, cvyi_ref_in(r, run, CVY_PAD_X) + n * size, size * sizeof *y);
     }
 }
 
 /* Forward and gradient: both multiply by the same mask and factor. */
-void cvyi_ref_dropout(const struct cvyi_ref *r, const struct cvy_run *run)
+static void drop(const struct cvyi_ref *r, const struct cvy_run *run, cvy_shape s, const double *x,
+                 double *y)
 {
-    const double *x = cvyi_ref_in(r, run, 0);
-    double *y = cvyi_ref_out(r, run, 0), p = r->op.u.dropout.desc.p;
+    double p = r->op.u.dropout.desc.p;
     bool infer = r->op.u.dropout.infer, unscaled = r->op.u.dropout.desc.unscaled;
-    size_t size = cvyi_ref_image(r->in[0].shape);
+    size_t size = cvyi_ref_image(s);
     uint64_t threshold = cvyi_dropout_threshold(p);
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < size; e++) {
@@ -115,4 +117,16 @@ void cvyi_ref_dropout(const struct cvyi_ref *r, const struct cvy_run *run)
             }
             y[n * size + e] = factor * x[n * size + e];
         }
+}
+
+void cvyi_ref_dropout(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    drop(r, run, r->in[CVY_DROPOUT_X].shape, cvyi_ref_in(r, run, CVY_DROPOUT_X),
+         cvyi_ref_out(r, run, CVY_DROPOUT_Y));
+}
+
+void cvyi_ref_dropout_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    drop(r, run, r->in[CVY_DROPOUT_BWD_DY].shape, cvyi_ref_in(r, run, CVY_DROPOUT_BWD_DY),
+         cvyi_ref_out(r, run, CVY_DROPOUT_BWD_DX));
 }

@@ -18,12 +18,12 @@ static void log_sum_exp(const double *x, size_t k, size_t step, double *max, dou
 
 void cvyi_ref_softmax(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
+    cvy_shape s = r->in[CVY_SOFTMAX_X].shape;
     size_t pixels = s.h * s.w;
     for (size_t n = 0; n < run->n; n++)
         for (size_t p = 0; p < pixels; p++) {
-            const double *x = cvyi_ref_in(r, run, 0) + n * s.c * pixels + p;
-            double *y = cvyi_ref_out(r, run, 0) + n * s.c * pixels + p, max, log_sum;
+            const double *x = cvyi_ref_in(r, run, CVY_SOFTMAX_X) + n * s.c * pixels + p;
+            double *y = cvyi_ref_out(r, run, CVY_SOFTMAX_Y) + n * s.c * pixels + p, max, log_sum;
             log_sum_exp(x, s.c, pixels, &max, &log_sum);
             for (size_t c = 0; c < s.c; c++) y[c * pixels] = exp(x[c * pixels] - max - log_sum);
         }
@@ -31,16 +31,17 @@ void cvyi_ref_softmax(const struct cvyi_ref *r, const struct cvy_run *run)
 
 void cvyi_ref_loss(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[0].shape;
+    cvy_shape s = r->in[CVY_LOSS_X].shape;
     const cvy_loss_desc *d = &r->op.u.loss;
     size_t pixels = s.h * s.w, image = s.c * pixels;
-    double *stats = cvyi_ref_out(r, run, 0), *gradient = cvyi_ref_out(r, run, 1);
+    double *stats = cvyi_ref_out(r, run, CVY_LOSS_STATS),
+           *gradient = cvyi_ref_out(r, run, CVY_LOSS_DX);
     struct cvyi_loss_row row = { .desc = d, .classes = s.c, .step = pixels };
     stats[0] = stats[1] = 0;
     for (size_t i = 0; i < run->n * pixels; i++) {
         size_t n = i / pixels, p = i % pixels, at = run->index ? run->index[n] : n;
         double *dx = gradient ? gradient + n * image + p : NULL, w = 1;
-        row.x = cvyi_ref_in(r, run, 0) + n * image + p;
+        row.x = cvyi_ref_in(r, run, CVY_LOSS_X) + n * image + p;
         if (d->soft_targets) {
             row.target = run->targets + at * image + p;
             row.label = cvyi_loss_target(row.target, s.c, pixels);

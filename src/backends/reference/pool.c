@@ -55,10 +55,10 @@ static double average(const double *x, size_t width, const struct window *v)
 void cvyi_ref_pool(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const cvy_pool2d_desc *d = &r->op.u.pool;
-    cvy_shape xs = r->in[0].shape, ys = r->out[0].shape;
+    cvy_shape xs = r->in[CVY_POOL_X].shape, ys = r->out[CVY_POOL_Y].shape;
     for (size_t p = 0; p < run->n * xs.c; p++) {
-        const double *x = cvyi_ref_in(r, run, 0) + p * xs.h * xs.w;
-        double *y = cvyi_ref_out(r, run, 0) + p * ys.h * ys.w;
+        const double *x = cvyi_ref_in(r, run, CVY_POOL_X) + p * xs.h * xs.w;
+        double *y = cvyi_ref_out(r, run, CVY_POOL_Y) + p * ys.h * ys.w;
         for (size_t oy = 0; oy < ys.h; oy++)
             for (size_t ox = 0; ox < ys.w; ox++) {
                 struct window v = window_at(d, xs, oy, ox);
@@ -91,11 +91,11 @@ static void unpool_max(const cvy_pool2d_desc *d, const double *x, double *dx, si
 void cvyi_ref_pool_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     const cvy_pool2d_desc *d = &r->op.u.pool;
-    cvy_shape ys = r->in[0].shape, xs = r->out[0].shape;
-    const double *x = cvyi_ref_in(r, run, 1);
+    cvy_shape ys = r->in[CVY_POOL_BWD_DY].shape, xs = r->out[CVY_POOL_BWD_DX].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_POOL_BWD_X);
     for (size_t p = 0; p < run->n * xs.c; p++) {
-        const double *dy = cvyi_ref_in(r, run, 0) + p * ys.h * ys.w;
-        double *dx = cvyi_ref_out(r, run, 0) + p * xs.h * xs.w;
+        const double *dy = cvyi_ref_in(r, run, CVY_POOL_BWD_DY) + p * ys.h * ys.w;
+        double *dx = cvyi_ref_out(r, run, CVY_POOL_BWD_DX) + p * xs.h * xs.w;
         for (size_t i = 0; i < xs.h * xs.w; i++) dx[i] = 0;
         for (size_t oy = 0; oy < ys.h; oy++)
             for (size_t ox = 0; ox < ys.w; ox++) {

@@ -43,16 +43,8 @@ static inline size_t cvyi_ref_image(cvy_shape s) { return s.c * s.h * s.w; }
 
 typedef void cvyi_ref_fn(const struct cvyi_ref *r, const struct cvy_run *run);
 
-cvyi_ref_fn cvyi_ref_ingest, cvyi_ref_reorder; /* elementwise.c */
-cvyi_ref_fn cvyi_ref_conv2d, cvyi_ref_conv2d_bwd_data, cvyi_ref_conv2d_bwd_weights; /* conv.c */
-cvyi_ref_fn cvyi_ref_bn_stats, cvyi_ref_bn_apply, cvyi_ref_bn_infer,
-    cvyi_ref_bn_bwd_reduce; /* bn.c */
-cvyi_ref_fn cvyi_ref_bn_bwd_data, cvyi_ref_bn_infer_bwd;
-cvyi_ref_fn cvyi_ref_act, cvyi_ref_act_bwd, cvyi_ref_prelu, cvyi_ref_prelu_bwd; /* act.c */
-cvyi_ref_fn cvyi_ref_pool, cvyi_ref_pool_bwd;                                   /* pool.c */
-cvyi_ref_fn cvyi_ref_add, cvyi_ref_concat, cvyi_ref_slice, cvyi_ref_pad,
-    cvyi_ref_dropout;                        /* elementwise.c */
-cvyi_ref_fn cvyi_ref_softmax, cvyi_ref_loss; /* loss.c */
-cvyi_ref_fn cvyi_ref_update;                 /* update.c */
+/* One a kind of op, in the file that its name says. */
+#define CVYI_DECLARE_REF(KIND, key, ...) cvyi_ref_fn cvyi_ref_##key;
+CVY_OPS(CVYI_DECLARE_REF, CVY_LIST_NONE, CVY_LIST_NONE)
 
 #endif

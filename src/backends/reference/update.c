@@ -43,8 +43,10 @@ static step_fn *const steps[CVY_OPTIMIZER_KINDS] = {
 void cvyi_ref_update(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     double *state[CVY_OPTIMIZER_STATES];
-    for (int i = 0; i < CVY_OPTIMIZER_STATES; i++) state[i] = (double *)cvyi_ref_in(r, run, 2 + i);
-    steps[r->op.u.update.kind]((double *)cvyi_ref_in(r, run, 0), cvyi_ref_in(r, run, 1), state,
-                               r->in[0].shape.n * cvyi_ref_image(r->in[0].shape),
+    for (int i = 0; i < CVY_OPTIMIZER_STATES; i++)
+        state[i] = (double *)cvyi_ref_in(r, run, CVY_UPDATE_S + i);
+    cvy_shape s = r->in[CVY_UPDATE_W].shape;
+    steps[r->op.u.update.kind]((double *)cvyi_ref_in(r, run, CVY_UPDATE_W),
+                               cvyi_ref_in(r, run, CVY_UPDATE_DW), state, s.n * cvyi_ref_image(s),
                                run->coef[r->op.u.update.group]);
 }
