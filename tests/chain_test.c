@@ -210,12 +210,13 @@ static bool open_side(struct side *s, cvy_context *ctx, const struct chain *c, u
         { .kind = CVY_ADAM, .lr = 0.01, .beta2 = 0.9, .eps = 0.1, .weight_decay = 0.01 },
         { .kind = CVY_ADAMW, .lr = 0.01, .eps = 0.1, .weight_decay = 0.1, .epsilon_hat = true },
     };
+    _Static_assert(sizeof optimizers / sizeof *optimizers == CVY_OPTIMIZER_KINDS, "one a kind");
     *s = (struct side){ .ctx = ctx };
     if (cvy_net_create(ctx, &s->net) != CVY_OK) return false;
     struct build b = { .net = s->net, .c = c };
     cvy_tensor logits = chain_net(&b);
     cvy_tensor output = c->softmax ? cvy_softmax(s->net, logits, NULL) : logits;
-    cvy_trainer_options o = { .batch = BATCH, .optimizer = optimizers[seed % 3] };
+    cvy_trainer_options o = { .batch = BATCH, .optimizer = optimizers[seed % CVY_OPTIMIZER_KINDS] };
     return cvy_trainer_create(s->net, logits, &o, &s->trainer) == CVY_OK &&
            cvy_predictor_create(s->net, output, BATCH, NULL, s->trainer, &s->predictor) == CVY_OK;
 }

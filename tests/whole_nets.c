@@ -228,6 +228,7 @@ static cvy_tensor build(const struct recipe *k, cvy_context *ctx, cvy_net **net)
  * divides by the size of a gradient magnifies its noise. */
 static void choose_optimizer(struct recipe *k, struct check_rng *r)
 {
+    _Static_assert(CVY_OPTIMIZER_KINDS == 3, "draw the new kind, too");
     if (!chance(r, 50)) return;
     const cvy_optimizer_desc desc = { .kind = chance(r, 50) ? CVY_ADAM : CVY_ADAMW,
                                       .lr = 0.01,

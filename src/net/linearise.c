@@ -250,7 +250,7 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
         backward(w, output, result);
         for (size_t i = 0; i <= (size_t)output; i++) {
             update(w, w->low[i].weight, w->low[i].d_weight,
-                   w->net->node[i].kind == CVYI_NODE_CONV2D);
+                   cvyi_operator(w->net->node[i].kind)->kernels);
             update(w, w->low[i].bias, w->low[i].d_bias, false);
         }
     }

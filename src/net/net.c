@@ -160,8 +160,7 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
     if (!find_inputs(net, what, in, n_in, number)) return CVY_NO_TENSOR;
     if (net->n_nodes >> CVYI_NODE_BITS)
         return fail(net, CVY_E_ARG, "%s: a net has at most %d layers", what, 1 << CVYI_NODE_BITS);
-    node.name = choose_name(net, type, prefix, name,
-                            node.kind == CVYI_NODE_CONV2D || node.kind == CVYI_NODE_BATCH_NORM);
+    node.name = choose_name(net, type, prefix, name, rule->named);
     if (!node.name) return CVY_NO_TENSOR;
     node.index = (uint32_t)net->n_nodes;
     node.n_in = n_in;

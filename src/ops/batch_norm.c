@@ -1,6 +1,7 @@
 /* batch_norm: statistics and normalisation are two ops in training, one in inference and while
  * frozen. */
 #include <float.h>
+#include <string.h>
 
 #include "ops/operators.h"
 
@@ -57,6 +58,12 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
         low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.bias", node->name);
     low->running_mean = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_mean", node->name);
     low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
+}
+
+static double start(const struct cvyi_node *node, const char *parameter)
+{
+    if (!strcmp(parameter, "running_var")) return node->u.bn.zero_init ? 0 : 1;
+    return !strcmp(parameter, "weight") ? 1 : 0;
 }
 
 static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node *node,
@@ -149,5 +156,13 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
     op->out[CVY_BN_BWD_DATA_DX] = dx[0];
 }
 
-const struct cvyi_operator cvyi_operator_batch_norm = { "batch_norm", infer,   parameters, NULL,
-                                                        params,       forward, backward };
+const struct cvyi_operator cvyi_operator_batch_norm = {
+    .type = "batch_norm",
+    .named = true,
+    .infer = infer,
+    .parameters = parameters,
+    .params = params,
+    .start = start,
+    .forward = forward,
+    .backward = backward,
+};

@@ -143,5 +143,14 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
     op->out[CVY_CONV2D_BWD_WEIGHTS_DB] = low->d_bias;
 }
 
-const struct cvyi_operator cvyi_operator_conv2d = { "conv2d", infer,   parameters, flops,
-                                                    params,   forward, backward };
+const struct cvyi_operator cvyi_operator_conv2d = {
+    .type = "conv2d",
+    .named = true,
+    .kernels = true,
+    .infer = infer,
+    .parameters = parameters,
+    .flops = flops,
+    .params = params,
+    .forward = forward,
+    .backward = backward,
+};

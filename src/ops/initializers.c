@@ -92,7 +92,7 @@ static const struct {
     void (*matrix)(const struct cvyi_start *s, double *a);
     bool valued;  /* a value of its own */
     double usual; /* what 0 means for it */
-} initializers[CVY_INITS] = {
+} initializers[] = {
     [CVY_INIT_DEFAULT] = { .name = "default" }, /* never asked for */
     [CVY_INIT_XAVIER_UNIFORM] = { "xavier_uniform", xavier_uniform, NULL, false, 0 },
     [CVY_INIT_KAIMING_NORMAL] = { "kaiming_normal", kaiming_normal, NULL, false, 0 },
@@ -103,6 +103,8 @@ static const struct {
     [CVY_INIT_TRUNCATED_NORMAL] = { "truncated_normal", truncated_normal, NULL, true, 1 },
     [CVY_INIT_ORTHOGONAL] = { "orthogonal", NULL, orthogonal, true, 1 },
 };
+_Static_assert(sizeof initializers / sizeof *initializers == CVY_INITS,
+               "initialisers: a record a kind");
 
 const char *cvy_init_name(enum cvy_init init)
 {

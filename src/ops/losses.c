@@ -76,12 +76,13 @@ static const struct {
     const char *name;
     double (*row)(const struct cvyi_loss_row *r, double *dx);
     bool margin, onehot; /* has a margin; has neither soft targets nor smoothing */
-} losses[CVY_LOSS_KINDS] = {
+} losses[] = {
     [CVY_CROSS_ENTROPY] = { "cross_entropy", cross_entropy, false, false },
     [CVY_MSE] = { "mse", mse, false, false },
     [CVY_BCE] = { "bce", bce, false, false },
     [CVY_HINGE] = { "hinge", hinge, true, true },
 };
+_Static_assert(sizeof losses / sizeof *losses == CVY_LOSS_KINDS, "losses: a record a kind");
 
 double cvyi_loss_row(const struct cvyi_loss_row *r, double *dx)
 {

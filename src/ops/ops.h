@@ -115,6 +115,10 @@ struct cvyi_lowered {
 /* params, parameters, flops: NULL means none. */
 struct cvyi_operator {
     const char *type; /* "conv2d" */
+    bool named;       /* a user must give it a name */
+    /* its weight is {oc, ic/groups, kh, kw}: it decays and starts as cvy_init_desc says, with its
+     * bias. Other parameters are a row of numbers */
+    bool kernels;
     /* Checks the descriptor against the input shapes, resolves its defaults, sets node->out. `in`
      * are n = 1 shapes. */
     enum cvy_status (*infer)(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in);
@@ -124,6 +128,8 @@ struct cvyi_operator {
     /* Makes parameter values (roles WEIGHT and RUNNING), in PyTorch's state_dict order. */
     void (*params)(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
                    struct cvyi_lowered *low);
+    /* What parameter "weight", "bias", "running_mean" … starts as; NULL: kernels do. */
+    double (*start)(const struct cvyi_node *node, const char *parameter);
     /* Appends forward ops for batch n; low->x are set, sets low->y (and stats). */
     void (*forward)(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low);

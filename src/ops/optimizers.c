@@ -114,11 +114,13 @@ static void adam_coefficients(const cvy_optimizer_desc *d, uint64_t step, double
 
 /* ---------------------------------------------------------------------------------------- all */
 
-static const struct cvyi_optimizer optimizers[CVY_OPTIMIZER_KINDS] = {
+static const struct cvyi_optimizer optimizers[] = {
     [CVY_SGD] = { INFO("sgd", sgd_hypers, sgd_states), sgd_keeps, sgd_coefficients },
     [CVY_ADAM] = { INFO("adam", adam_hypers, adam_states), adam_keeps, adam_coefficients },
     [CVY_ADAMW] = { INFO("adamw", adamw_hypers, adam_states), adam_keeps, adam_coefficients },
 };
+_Static_assert(sizeof optimizers / sizeof *optimizers == CVY_OPTIMIZER_KINDS,
+               "optimisers: a record a kind");
 
 const struct cvyi_optimizer *cvyi_optimizer(enum cvy_optimizer_kind kind)
 {

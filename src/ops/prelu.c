@@ -28,6 +28,12 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
                                   "%s.weight", node->name);
 }
 
+static double start(const struct cvyi_node *node, const char *parameter)
+{
+    (void)parameter;
+    return node->u.prelu.init;
+}
+
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
@@ -60,6 +66,7 @@ const struct cvyi_operator cvyi_operator_prelu = {
     .infer = infer,
     .parameters = parameters,
     .params = params,
+    .start = start,
     .forward = forward,
     .backward = backward,
 };

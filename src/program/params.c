@@ -38,7 +38,7 @@ static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_
     const struct cvyi_node *node = node_of(net, v->name);
     cvy_shape s = v->shape;
     struct cvyi_param p = { .id = id, .name = v->name, .count = s.n * s.c * s.h * s.w };
-    if (!node || node->kind != CVYI_NODE_CONV2D || !has_suffix(v->name, "weight")) {
+    if (!node || !cvyi_operator(node->kind)->kernels || !has_suffix(v->name, "weight")) {
         p.rank = 1;
         p.dims[0] = p.count;
     } else if (node->linear) {
@@ -102,9 +102,9 @@ static void fill(const struct cvyi_params *params, const struct cvyi_param *p, d
     for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, constant);
 }
 
-static enum cvy_status init_conv(const struct cvyi_params *params, const struct cvyi_param *p,
-                                 const struct cvyi_node *node, const cvy_init_desc *init,
-                                 uint32_t stream)
+static enum cvy_status init_kernels(const struct cvyi_params *params, const struct cvyi_param *p,
+                                    const struct cvyi_node *node, const cvy_init_desc *init,
+                                    uint32_t stream)
 {
     const struct cvy_value *v = cvy_plan_value(params->plan, p->id);
     char weight[256];
@@ -139,15 +139,10 @@ enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct 
             const struct cvyi_param *p = &params->param[params->first[kind] + i];
             const char *name = cvy_plan_value(params->plan, p->id)->name;
             const struct cvyi_node *node = node_of(net, name);
-            if (!node || node->kind == CVYI_NODE_CONV2D) {
-                if (node) CVYI_TRY(init_conv(params, p, node, init, (uint32_t)i));
-            } else if (node->kind == CVYI_NODE_PRELU) {
-                fill(params, p, node->u.prelu.init);
-            } else {
-                bool zero = node->kind == CVYI_NODE_BATCH_NORM && node->u.bn.zero_init;
-                bool one = has_suffix(name, "weight") || (has_suffix(name, "running_var") && !zero);
-                fill(params, p, one ? 1 : 0);
-            }
+            if (!node) continue;
+            const struct cvyi_operator *rule = cvyi_operator(node->kind);
+            if (rule->kernels) CVYI_TRY(init_kernels(params, p, node, init, (uint32_t)i));
+            else fill(params, p, rule->start(node, name + strlen(node->name) + 1));
         }
     return cvyi_program_refresh(params->plan, -1);
 }

@@ -5,34 +5,9 @@
 #define CHOICE_MEANING(name, meaning) meaning,
 const char *const cvyi_native_choices[NATIVE_N_CHOICES] = { NATIVE_CHOICES(CHOICE_MEANING) };
 
-static const struct native_family *const families[CVY_OP_KINDS] = {
-    [CVY_OP_INGEST] = &cvyi_native_ingest,
-    [CVY_OP_REORDER] = &cvyi_native_ingest,
-    [CVY_OP_CONV2D] = &cvyi_native_conv,
-    [CVY_OP_CONV2D_BWD_DATA] = &cvyi_native_conv,
-    [CVY_OP_CONV2D_BWD_WEIGHTS] = &cvyi_native_conv,
-    [CVY_OP_BN_STATS] = &cvyi_native_forward,
-    [CVY_OP_BN_APPLY] = &cvyi_native_forward,
-    [CVY_OP_BN_INFER] = &cvyi_native_forward,
-    [CVY_OP_BN_BWD_REDUCE] = &cvyi_native_backward,
-    [CVY_OP_BN_BWD_DATA] = &cvyi_native_backward,
-    [CVY_OP_BN_INFER_BWD] = &cvyi_native_frozen,
-    [CVY_OP_ACT] = &cvyi_native_forward,
-    [CVY_OP_ACT_BWD] = &cvyi_native_backward,
-    [CVY_OP_POOL] = &cvyi_native_forward,
-    [CVY_OP_POOL_BWD] = &cvyi_native_backward,
-    [CVY_OP_PRELU] = &cvyi_native_prelu,
-    [CVY_OP_PRELU_BWD] = &cvyi_native_prelu,
-    [CVY_OP_ADD] = &cvyi_native_join,
-    [CVY_OP_CONCAT] = &cvyi_native_join,
-    [CVY_OP_SLICE] = &cvyi_native_join,
-    [CVY_OP_PAD] = &cvyi_native_join,
-    [CVY_OP_DROPOUT] = &cvyi_native_dropout,
-    [CVY_OP_DROPOUT_BWD] = &cvyi_native_dropout,
-    [CVY_OP_SOFTMAX] = &cvyi_native_loss,
-    [CVY_OP_LOSS] = &cvyi_native_loss,
-    [CVY_OP_UPDATE] = &cvyi_native_update,
-};
+#define FAMILY(KIND, key, ...) [CVY_OP_##KIND] = &cvyi_native_##key,
+static const struct native_family *const families[CVY_OP_KINDS] = { CVY_OPS(FAMILY, CVY_LIST_NONE,
+                                                                            CVY_LIST_NONE) };
 
 static enum cvy_status native_open(struct cvy_plan *plan, void **state)
 {
@@ -56,7 +31,7 @@ static void native_close(void *state) { (void)state; }
 
 static int native_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
-    if (n < 1 || (unsigned)ops[0].kind >= CVY_OP_KINDS || !families[ops[0].kind]) return 0;
+    if (n < 1 || (unsigned)ops[0].kind >= CVY_OP_KINDS) return 0;
     return families[ops[0].kind]->take(state, plan, ops, n);
 }
 

@@ -438,4 +438,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
 }
 
-const struct native_family cvyi_native_backward = { take, plan_backward };
+NATIVE_FAMILY(pool_bwd, take, plan_backward);
+NATIVE_FAMILY(act_bwd, take, plan_backward);
+NATIVE_FAMILY(bn_bwd_reduce, take, plan_backward);
+NATIVE_FAMILY(bn_bwd_data, take, plan_backward);

@@ -477,4 +477,4 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     return trained ? cvyi_bn_dx_gate(plan, op->name, &a->bn) : CVY_OK;
 }
 
-const struct native_family cvyi_native_frozen = { take_frozen, plan_frozen };
+NATIVE_FAMILY(bn_infer_bwd, take_frozen, plan_frozen);

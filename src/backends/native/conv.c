@@ -80,4 +80,6 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
     return choose(native, plan, &conv)->plan(native, plan, &conv);
 }
 
-const struct native_family cvyi_native_conv = { take, plan_conv };
+NATIVE_FAMILY(conv2d, take, plan_conv);
+NATIVE_FAMILY(conv2d_bwd_data, take, plan_conv);
+NATIVE_FAMILY(conv2d_bwd_weights, take, plan_conv);

@@ -78,7 +78,7 @@ static bool adds_gradients(const struct cvy_op_desc *ops, int n)
 
 static const struct native_family *adder(const struct cvy_op_desc *ops, int n)
 {
-    return adds_gradients(ops, n) ? &cvyi_native_backward : &cvyi_native_forward;
+    return adds_gradients(ops, n) ? &cvyi_native_act_bwd : &cvyi_native_act;
 }
 
 static int take_join(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
@@ -94,7 +94,10 @@ static enum cvy_status plan_join(struct native *native, struct cvy_plan *plan,
     return adder(ops, n)->plan(native, plan, ops, n, first);
 }
 
-const struct native_family cvyi_native_join = { take_join, plan_join };
+NATIVE_FAMILY(add, take_join, plan_join);
+NATIVE_FAMILY(concat, take_join, plan_join);
+NATIVE_FAMILY(slice, take_join, plan_join);
+NATIVE_FAMILY(pad, take_join, plan_join);
 
 /* -------------------------------------------------------------------------------------- dropout */
 
@@ -191,4 +194,5 @@ static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan
     return cvy_plan_phase(plan, &phase);
 }
 
-const struct native_family cvyi_native_dropout = { take_dropout, plan_dropout };
+NATIVE_FAMILY(dropout, take_dropout, plan_dropout);
+NATIVE_FAMILY(dropout_bwd, take_dropout, plan_dropout);

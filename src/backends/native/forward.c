@@ -281,4 +281,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     return cvy_plan_phase(plan, &phase);
 }
 
-const struct native_family cvyi_native_forward = { take, plan_forward };
+NATIVE_FAMILY(bn_stats, take, plan_forward);
+NATIVE_FAMILY(bn_apply, take, plan_forward);
+NATIVE_FAMILY(bn_infer, take, plan_forward);
+NATIVE_FAMILY(act, take, plan_forward);
+NATIVE_FAMILY(pool, take, plan_forward);

@@ -83,4 +83,5 @@ static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
-const struct native_family cvyi_native_ingest = { take, plan_ingest };
+NATIVE_FAMILY(ingest, take, plan_ingest);
+NATIVE_FAMILY(reorder, take, plan_ingest);

@@ -183,4 +183,5 @@ static enum cvy_status plan_family(struct native *native, struct cvy_plan *plan,
                                          : plan_loss(native, plan, &ops[0]);
 }
 
-const struct native_family cvyi_native_loss = { take, plan_family };
+NATIVE_FAMILY(softmax, take, plan_family);
+NATIVE_FAMILY(loss, take, plan_family);

@@ -121,17 +121,10 @@ struct native_family {
 
 extern const struct cvy_backend cvyi_native_backend;
 
-/* CONV2D, CONV2D_BWD_DATA, CONV2D_BWD_WEIGHTS */
-extern const struct native_family cvyi_native_conv;
-extern const struct native_family cvyi_native_update;  /* the optimiser's step */
-extern const struct native_family cvyi_native_ingest;  /* INGEST, REORDER */
-extern const struct native_family cvyi_native_forward; /* BN_STATS, BN_APPLY, BN_INFER, ACT, POOL */
-extern const struct native_family cvyi_native_backward; /* their gradients */
-extern const struct native_family cvyi_native_frozen;   /* BN_INFER_BWD */
-extern const struct native_family cvyi_native_prelu;    /* PRELU, PRELU_BWD */
-extern const struct native_family cvyi_native_join;     /* ADD, CONCAT, SLICE, PAD */
-extern const struct native_family cvyi_native_dropout;  /* DROPOUT, DROPOUT_BWD */
-extern const struct native_family cvyi_native_loss;     /* SOFTMAX, LOSS */
+/* One a kind of op, cvyi_native_KEY; who plans several kinds stands under the name of each. */
+#define NATIVE_DECLARE(KIND, key, ...) extern const struct native_family cvyi_native_##key;
+CVY_OPS(NATIVE_DECLARE, CVY_LIST_NONE, CVY_LIST_NONE)
+#define NATIVE_FAMILY(key, take, plan) const struct native_family cvyi_native_##key = { take, plan }
 
 /* ----------------------------------------------------------------------------------------- grid */
 

@@ -159,4 +159,5 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     return backward ? plan_backward(native, plan, op, a) : plan_forward(plan, op, a);
 }
 
-const struct native_family cvyi_native_prelu = { take, plan };
+NATIVE_FAMILY(prelu, take, plan);
+NATIVE_FAMILY(prelu_bwd, take, plan);

@@ -96,4 +96,4 @@ static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
-const struct native_family cvyi_native_update = { update_take, update_plan };
+NATIVE_FAMILY(update, update_take, update_plan);

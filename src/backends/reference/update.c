@@ -34,11 +34,13 @@ static void adam(double *w, const double *dw, double *const *state, size_t n, co
 }
 
 typedef void step_fn(double *w, const double *dw, double *const *state, size_t n, const double *c);
-static step_fn *const steps[CVY_OPTIMIZER_KINDS] = {
+static step_fn *const steps[] = {
     [CVY_SGD] = sgd,
     [CVY_ADAM] = adam,
     [CVY_ADAMW] = adam,
 };
+_Static_assert(sizeof steps / sizeof *steps == CVY_OPTIMIZER_KINDS,
+               "steps: a function a kind of optimiser");
 
 void cvyi_ref_update(const struct cvyi_ref *r, const struct cvy_run *run)
 {
