@@ -1261,6 +1261,29 @@ static char *page_of(const char *file)
     "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
 
 /* Curves have colours of their own, contestants of a point side by side, and their names. */
+/* What has a section of its own, with something to draw there, is not among the others. */
+static void page_others(void **state)
+{
+    (void)state;
+    static const char *const own[] = { "step/net/batch:16/threads:1/native",
+                                       "scaling/net/batch:16/threads:1/native",
+                                       "ops/o/dir:fwd/threads:1/native", "kernels/mac/avx2/mo:4",
+                                       "peak/fma/threads:1/avx2" };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        char file[512];
+        snprintf(file, sizeof file,
+                 "{\"context\": {}, \"benchmarks\": [{\"name\": \"%s\", \"time_unit\": \"ms\", "
+                 "\"real_time\": 3, "
+                 "\"examples/s\": 9, \"GFLOP/s\": 2}]}",
+                 own[i]);
+        char *text = page_of(file);
+        if (strstr(text, "Other benchmarks")) fail_msg("%s is among the others", own[i]);
+    }
+    char *text = page_of("{\"context\": {}, \"benchmarks\": [" RUN("sizes/o/x", "3") "]}");
+    has_text(text, "Other benchmarks");
+    has_text(text, "sizes/o/x");
+}
+
 static void page_curves(void **state)
 {
     (void)state;
@@ -1451,6 +1474,7 @@ int main(void)
                                         cmocka_unit_test(charts),
                                         cmocka_unit_test(page_positions),
                                         cmocka_unit_test(page_sections),
+                                        cmocka_unit_test(page_others),
                                         cmocka_unit_test(page_curves),
                                         cmocka_unit_test(page_gaps),
                                         cmocka_unit_test(page_of_little),
