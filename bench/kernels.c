@@ -139,27 +139,27 @@ static void pool_each(struct kernel *c, int which)
         float *dx[2] = { c->y + 2 * r * 512, c->y + (2 * r + 1) * 512 };
         double *dx_wide[2] = { wide + 2 * r * 512, wide + (2 * r + 1) * 512 };
         switch (which) {
-        case 0: c->k->rows->pool_max(&p, c->y + r * 256, rows, 2); break;
-        case 1: c->k->rows->pool_max_bwd(&p, dx, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
-        case 2: c->k->rows->pool_avg(&p, c->y + r * 256, rows, 2, inv); break;
-        case 3: c->k->rows->pool_avg_bwd(&p, dx, c->z + r * 256, 2, inv); break;
+        case 0: c->k->pool->pool_max(&p, c->y + r * 256, rows, 2); break;
+        case 1: c->k->pool->pool_max_bwd(&p, dx, c->z + r * 256, rows, 2, CVY_TIE_FIRST); break;
+        case 2: c->k->pool->pool_avg(&p, c->y + r * 256, rows, 2, inv); break;
+        case 3: c->k->pool->pool_avg_bwd(&p, dx, c->z + r * 256, 2, inv); break;
         case 8:
-            c->k->rows->pool_max_bwd_wide(&p, dx_wide, c->z + r * 256, rows, 2, CVY_TIE_FIRST);
+            c->k->pool->pool_max_bwd_wide(&p, dx_wide, c->z + r * 256, rows, 2, CVY_TIE_FIRST);
             break;
-        case 9: c->k->rows->pool_avg_bwd_wide(&p, dx_wide, c->z + r * 256, 2, inv); break;
+        case 9: c->k->pool->pool_avg_bwd_wide(&p, dx_wide, c->z + r * 256, 2, inv); break;
         case 4:
-            c->k->rows->pool_argmax(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows,
+            c->k->pool->pool_argmax(&p, c->y + r * 256, c->bytes + r * 256, c->z + r * 256, rows,
                                     &affine, 2);
             break;
         default:
             for (size_t half = 0; half < 2; half++) { /* the two input rows of the window */
                 const float *g = c->z + r * 256;
                 const uint8_t *at = c->bytes + r * 256;
-                if (which == 5) c->k->rows->argmax_bwd(&p, dx[half], g, at, 2 * half);
+                if (which == 5) c->k->pool->argmax_bwd(&p, dx[half], g, at, 2 * half);
                 else if (which == 6)
-                    c->k->rows->argmax_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
+                    c->k->pool->argmax_reduce(&p, &sums, 0, g, at, c->w + r * 256, 2 * half, 0.1f);
                 else
-                    c->k->rows->argmax_bn_dx(&p, dx[half], rows[half], g, at, 2 * half, &bn_dx, 16);
+                    c->k->pool->argmax_bn_dx(&p, dx[half], rows[half], g, at, 2 * half, &bn_dx, 16);
             }
         }
     }
@@ -199,10 +199,10 @@ static void each(struct kernel *c, int which)
     static double mean[MAX_N / 16], sums[2][MAX_N / 16];
     const size_t n = c->n / 16;
     switch (which) {
-    case 0: c->k->rows->each_stats(c->x, n, 16, mean, sums[0]); break;
-    case 1: c->k->rows->each_norm(c->y, c->x, n, affines); break;
-    case 2: c->k->rows->each_reduce(c->x, c->z, n, mean, sums[0], sums[1]); break;
-    default: c->k->rows->each_bn_dx(c->y, c->x, c->z, n, gradients, 16);
+    case 0: c->k->norm->each_stats(c->x, n, 16, mean, sums[0]); break;
+    case 1: c->k->norm->each_norm(c->y, c->x, n, affines); break;
+    case 2: c->k->norm->each_reduce(c->x, c->z, n, mean, sums[0], sums[1]); break;
+    default: c->k->norm->each_bn_dx(c->y, c->x, c->z, n, gradients, 16);
     }
 }
 
@@ -220,10 +220,10 @@ static void step_each(struct kernel *c)
     c->k->update->step[c->index](c->y, c->x, state, c->n, coef);
 }
 
-ROW(bn_stats, 1, c->k->rows->bn_stats(c->x, c->n, lane_sums[0], lane_sums[1], lane_sums[2]))
-ROW(norm, 2, c->k->rows->norm(c->y, c->x, c->n, &affine, 0))
-ROW(bn_reduce, 2, c->k->rows->bn_reduce(c->x, c->z, c->n, 0.1f, lane_sums[0], lane_sums[1]))
-ROW(bn_dx, 3, c->k->rows->bn_dx(c->y, c->x, c->z, c->n, &bn_dx, 16))
+ROW(bn_stats, 1, c->k->norm->bn_stats(c->x, c->n, lane_sums[0], lane_sums[1], lane_sums[2]))
+ROW(norm, 2, c->k->norm->norm(c->y, c->x, c->n, &affine))
+ROW(bn_reduce, 2, c->k->norm->bn_reduce(c->x, c->z, c->n, 0.1f, lane_sums[0], lane_sums[1]))
+ROW(bn_dx, 3, c->k->norm->bn_dx(c->y, c->x, c->z, c->n, &bn_dx, 16))
 ROW(each_stats, 1, each(c, 0))
 ROW(each_norm, 2, each(c, 1))
 ROW(each_reduce, 2, each(c, 2))
@@ -252,12 +252,12 @@ ROW(loss, 2, loss_each(c))
 ROW(step, 0, step_each(c))
 ROW(fold, 1, c->k->update->fold(c->y, c->x, SLOTS, c->n / SLOTS, c->n / SLOTS))
 ROW(fold_lanes, 1, c->k->update->fold_lanes(c->y, c->x, c->n / 16))
-ROW(act, 2, c->k->rows->act[c->index](c->y, c->x, c->n, 0.1f))
-ROW(norm_act, 2, c->k->rows->norm_act[c->index](c->y, c->x, c->n, &affine, 0.1f))
-ROW(act_bwd, 3, c->k->rows->act_bwd[c->index](c->y, c->x, c->z, c->n, 0.1f))
+ROW(act, 2, c->k->act->act[c->index](c->y, c->x, c->n, 0.1f))
+ROW(norm_act, 2, c->k->act->norm_act[c->index](c->y, c->x, c->n, &affine, 0.1f))
+ROW(act_bwd, 3, c->k->act->act_bwd[c->index](c->y, c->x, c->z, c->n, 0.1f))
 ROW(act_bwd_reduce, 4,
-    c->k->rows->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0],
-                                         lane_sums[1]))
+    c->k->act->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0],
+                                        lane_sums[1]))
 
 /* counts: 1, or how many kinds of activation, loss or optimiser the kernel comes in. */
 static const struct {
@@ -269,7 +269,8 @@ static const struct {
 #define X(name, type, count)            \
     { #name, call_##name, moved_##name, \
       sizeof(struct { cvyi_##type##_fn *f count; }) / sizeof(void (*)(void)) },
-    CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
+    CVYI_ACT_KERNELS(X) CVYI_NORM_KERNELS(X) CVYI_POOL_KERNELS(X) CVYI_ROWS_KERNELS(X)
+        CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
 #undef X
 };
 

@@ -330,9 +330,11 @@ static void tables_are_complete(void **state)
             assert_true(k->mac->tile[t].np >= 1 && k->mac->tile[t].fn);
         }
         if (!k) continue;
-        assert_true(single && large && k->wgrad->mo > 0 && k->wgrad->mi > 0);
-        assert_true(filled_in(k->wgrad, offsetof(struct cvyi_wgrad_kernels, mo)));
-        assert_true(filled_in(k->rows, sizeof *k->rows) && filled_in(k->lanes, sizeof *k->lanes));
+        assert_true(single && large);
+        assert_true(filled_in(k->wgrad, sizeof *k->wgrad));
+        assert_true(filled_in(k->act, sizeof *k->act) && filled_in(k->norm, sizeof *k->norm));
+        assert_true(filled_in(k->pool, sizeof *k->pool) && filled_in(k->rows, sizeof *k->rows));
+        assert_true(filled_in(k->lanes, sizeof *k->lanes));
         assert_true(filled_in(k->loss, sizeof *k->loss) && filled_in(k->update, sizeof *k->update));
     }
     assert_non_null(cvyi_kernels_for(CVY_ISA_SCALAR));

@@ -159,9 +159,9 @@ static void test_norm(struct env *e)
     EACH_TABLE(e, k)
     {
         float *y = out(e, n), *ip = copy(e, x, n);
-        k->rows->norm(y, x, n, &c, 0);
+        k->norm->norm(y, x, n, &c);
         equal(e, "y", y, want, n);
-        k->rows->norm(ip, ip, n, &c, 0);
+        k->norm->norm(ip, ip, n, &c);
         equal(e, "y in place", ip, want, n);
     }
 }
@@ -201,9 +201,9 @@ static void test_act(struct env *e)
     EACH_TABLE(e, k)
     {
         float *y = out(e, a->n), *ip = copy(e, a->x, a->n);
-        k->rows->act[a->kind](y, a->x, a->n, a->alpha);
+        k->act->act[a->kind](y, a->x, a->n, a->alpha);
         approx(e, "y", y, a->want, a->bound, a->n, 0);
-        k->rows->act[a->kind](ip, ip, a->n, a->alpha);
+        k->act->act[a->kind](ip, ip, a->n, a->alpha);
         equal(e, "y in place", ip, y, a->n);
     }
 }
@@ -214,12 +214,12 @@ static void test_norm_act(struct env *e)
     EACH_TABLE(e, k)
     {
         float *y = out(e, a->n), *ip = copy(e, a->x, a->n);
-        k->rows->norm_act[a->kind](y, a->x, a->n, &a->c, a->alpha);
+        k->act->norm_act[a->kind](y, a->x, a->n, &a->c, a->alpha);
         approx(e, "y", y, a->want, a->bound, a->n, 0);
-        k->rows->norm_act[a->kind](ip, ip, a->n, &a->c, a->alpha);
+        k->act->norm_act[a->kind](ip, ip, a->n, &a->c, a->alpha);
         equal(e, "y in place", ip, y, a->n);
-        k->rows->norm(ip, a->x, a->n, &a->c, 0);
-        k->rows->act[a->kind](ip, ip, a->n, a->alpha);
+        k->norm->norm(ip, a->x, a->n, &a->c);
+        k->act->act[a->kind](ip, ip, a->n, a->alpha);
         equal(e, "norm, then act", ip, y, a->n);
     }
 }
@@ -295,13 +295,13 @@ static void test_act_bwd(struct env *e)
     EACH_TABLE(e, k)
     {
         float *g = out(e, n), *ip = copy(e, dy, n);
-        k->rows->act_bwd[kind](g, dy, saved, n, alpha);
+        k->act->act_bwd[kind](g, dy, saved, n, alpha);
         if (!exact) {
             approx(e, "g", g, want, bound, n, 0);
             memcpy(gw, e->first[0], n * sizeof *g);
         }
         equal(e, "g", g, gw, n);
-        k->rows->act_bwd[kind](ip, ip, saved, n, alpha);
+        k->act->act_bwd[kind](ip, ip, saved, n, alpha);
         equal(e, "g in place", ip, gw, n);
     }
 }
@@ -317,16 +317,16 @@ static void test_act_bwd_reduce(struct env *e)
     float *dy = in(e, n), *saved = in(e, n), *x = in(e, n), *want = out(e, n);
     saved_of(kind, saved, n);
     for (size_t i = 0; i < n; i++) d[i] = x[i] - m;
-    e->isa[0]->rows->act_bwd[kind](want, dy, saved, n, alpha);
+    e->isa[0]->act->act_bwd[kind](want, dy, saved, n, alpha);
     chains(want, d, n, s1, s2);
     EACH_TABLE(e, k)
     {
         float *g = out(e, n), *ip = copy(e, dy, n), *t1 = out(e, 16), *t2 = out(e, 16);
-        k->rows->act_bwd_reduce[kind](g, dy, saved, x, n, alpha, m, t1, t2);
+        k->act->act_bwd_reduce[kind](g, dy, saved, x, n, alpha, m, t1, t2);
         equal(e, "g", g, want, n);
         equal(e, "s1", t1, s1, 16);
         equal(e, "s2", t2, s2, 16);
-        k->rows->act_bwd_reduce[kind](ip, ip, saved, x, n, alpha, m, t1, t2);
+        k->act->act_bwd_reduce[kind](ip, ip, saved, x, n, alpha, m, t1, t2);
         equal(e, "g in place", ip, want, n);
         equal(e, "s2 in place", t2, s2, 16);
     }
@@ -356,7 +356,7 @@ static void test_bn_stats(struct env *e)
     EACH_TABLE(e, t)
     {
         float *k1 = out(e, 16), *s1 = out(e, 16), *q1 = out(e, 16);
-        t->rows->bn_stats(x, n, k1, s1, q1);
+        t->norm->bn_stats(x, n, k1, s1, q1);
         equal(e, "k", k1, k, 16);
         equal(e, "s", s1, s, 16);
         equal(e, "q", q1, q, 16);
@@ -375,7 +375,7 @@ static void test_bn_reduce(struct env *e)
     EACH_TABLE(e, k)
     {
         float *t1 = out(e, 16), *t2 = out(e, 16);
-        k->rows->bn_reduce(g, x, n, m, t1, t2);
+        k->norm->bn_reduce(g, x, n, m, t1, t2);
         equal(e, "s1", t1, s1, 16);
         equal(e, "s2", t2, s2, 16);
     }
@@ -394,9 +394,9 @@ static void test_bn_dx(struct env *e)
     EACH_TABLE(e, k)
     {
         float *dx = out(e, n), *ip = copy(e, g, n);
-        k->rows->bn_dx(dx, g, x, n, &c, n_lanes);
+        k->norm->bn_dx(dx, g, x, n, &c, n_lanes);
         equal(e, "dx", dx, want, n);
-        k->rows->bn_dx(ip, ip, x, n, &c, n_lanes);
+        k->norm->bn_dx(ip, ip, x, n, &c, n_lanes);
         equal(e, "dx in place", ip, want, n);
     }
 }
@@ -492,7 +492,7 @@ static void test_each_stats(struct env *e)
     EACH_TABLE(e, k)
     {
         double *u = doubles(e, n), *v = doubles(e, n);
-        k->rows->each_stats(x, n, n_lanes, u, v);
+        k->norm->each_stats(x, n, n_lanes, u, v);
         equal_doubles(e, "mean", u, mean, n);
         equal_doubles(e, "m2", v, m2, n);
     }
@@ -512,7 +512,7 @@ static void test_each_norm(struct env *e)
     {
         bool in_place = check_below(&e->rng, 2);
         float *y = in_place ? copy(e, x, n * 16) : out(e, n * 16);
-        k->rows->each_norm(y, in_place ? y : x, n, (const struct cvyi_affine *)c);
+        k->norm->each_norm(y, in_place ? y : x, n, (const struct cvyi_affine *)c);
         equal(e, "y", y, want, n * 16);
     }
 }
@@ -535,7 +535,7 @@ static void test_each_reduce(struct env *e)
     EACH_TABLE(e, k)
     {
         double *u = doubles(e, n), *v = doubles(e, n);
-        k->rows->each_reduce(g, x, n, mean, u, v);
+        k->norm->each_reduce(g, x, n, mean, u, v);
         equal_doubles(e, "s1", u, s1, n);
         equal_doubles(e, "s2", v, s2, n);
     }
@@ -558,7 +558,7 @@ static void test_each_bn_dx(struct env *e)
         float *dx = place == 1   ? copy(e, g, n * 16)
                     : place == 2 ? copy(e, x, n * 16)
                                  : out(e, n * 16);
-        k->rows->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n,
+        k->norm->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n,
                             (const struct cvyi_bn_dx *)c, n_lanes);
         equal(e, "dx", dx, want, n * 16);
     }
@@ -636,7 +636,7 @@ static void test_pool_max(struct env *e)
     EACH_TABLE(e, k)
     {
         float *y = out(e, c.p.ow * 16);
-        k->rows->pool_max(&c.p, y, (const float *const *)c.x, c.n_rows);
+        k->pool->pool_max(&c.p, y, (const float *const *)c.x, c.n_rows);
         equal(e, "y", y, want, c.p.ow * 16);
     }
 }
@@ -673,7 +673,7 @@ static void test_pool_max_bwd(struct env *e)
     EACH_TABLE(e, k)
     {
         zeros(e, &c, dx);
-        k->rows->pool_max_bwd(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
+        k->pool->pool_max_bwd(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
         for (size_t r = 0; r < c.n_rows; r++) equal(e, "dx", dx[r], want[r], c.p.iw * 16);
     }
 }
@@ -748,7 +748,7 @@ static void test_pool_argmax(struct env *e)
     {
         float *y = out(e, c.n), *picked = out(e, c.n);
         uint8_t *at = raw(e, c.n);
-        k->rows->pool_argmax(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x,
+        k->pool->pool_argmax(&c.c.p, y, at, beside ? picked : NULL, (const float *const *)x,
                              normalised ? &a : NULL, c.c.n_rows);
         equal(e, "y", y, want, c.n);
         if (beside) equal(e, "picked", picked, c.picked, c.n);
@@ -766,7 +766,7 @@ static void test_argmax_bwd(struct env *e)
     EACH_TABLE(e, k)
     {
         float *dx = out(e, n);
-        k->rows->argmax_bwd(&c.c.p, dx, c.g, c.at, c.first);
+        k->pool->argmax_bwd(&c.c.p, dx, c.g, c.at, c.first);
         equal(e, "dx", dx, want, n);
     }
 }
@@ -797,7 +797,7 @@ static void test_argmax_reduce(struct env *e)
     EACH_TABLE(e, k)
     {
         struct cvyi_sums sums = begin;
-        k->rows->argmax_reduce(&c.c.p, &sums, start, c.g, c.at, c.picked, c.first, m);
+        k->pool->argmax_reduce(&c.c.p, &sums, start, c.g, c.at, c.picked, c.first, m);
         equal(e, "s1 before", sums.before1[0], want.before1[0], 64);
         equal(e, "s2 before", sums.before2[0], want.before2[0], 64);
         equal(e, "s1", sums.s1[0], want.s1[0], 64);
@@ -820,7 +820,7 @@ static void test_argmax_bn_dx(struct env *e)
     {
         bool in_place = check_below(&e->rng, 2);
         float *dx = in_place ? copy(e, c.c.x[0], n) : out(e, n);
-        k->rows->argmax_bn_dx(&c.c.p, dx, in_place ? dx : c.c.x[0], c.g, c.at, c.first, &a,
+        k->pool->argmax_bn_dx(&c.c.p, dx, in_place ? dx : c.c.x[0], c.g, c.at, c.first, &a,
                               n_lanes);
         equal(e, "dx", dx, want, n);
     }
@@ -853,7 +853,7 @@ static void test_pool_avg(struct env *e)
     EACH_TABLE(e, k)
     {
         float *y = out(e, c.p.ow * 16);
-        k->rows->pool_avg(&c.p, y, (const float *const *)c.x, c.n_rows, c.inv);
+        k->pool->pool_avg(&c.p, y, (const float *const *)c.x, c.n_rows, c.inv);
         equal(e, "y", y, want, c.p.ow * 16);
     }
 }
@@ -898,7 +898,7 @@ static void test_pool_max_bwd_wide(struct env *e)
             one[r] =
                 memset(malloc((c1 - c0) * 16 * sizeof(float)), 0, (c1 - c0) * 16 * sizeof(float));
         }
-        e->isa[0]->rows->pool_max_bwd(&single, one, c.dy + q * 16, x, c.n_rows, tie);
+        e->isa[0]->pool->pool_max_bwd(&single, one, c.dy + q * 16, x, c.n_rows, tie);
         for (size_t r = 0; r < c.n_rows; r++) {
             for (size_t i = 0; i < (c1 - c0) * 16; i++) want[r][c0 * 16 + i] += (double)one[r][i];
             free(one[r]);
@@ -907,7 +907,7 @@ static void test_pool_max_bwd_wide(struct env *e)
     EACH_TABLE(e, k)
     {
         wide_rows(e, &c, begin, dx);
-        k->rows->pool_max_bwd_wide(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
+        k->pool->pool_max_bwd_wide(&c.p, dx, c.dy, (const float *const *)c.x, c.n_rows, tie);
         equal_wide(e, &c, dx, want);
     }
 }
@@ -928,7 +928,7 @@ static void test_pool_avg_bwd_wide(struct env *e)
     EACH_TABLE(e, k)
     {
         wide_rows(e, &c, begin, dx);
-        k->rows->pool_avg_bwd_wide(&c.p, dx, c.dy, c.n_rows, c.inv);
+        k->pool->pool_avg_bwd_wide(&c.p, dx, c.dy, c.n_rows, c.inv);
         equal_wide(e, &c, dx, want);
     }
 }
@@ -964,7 +964,7 @@ static void test_pool_avg_bwd(struct env *e)
     EACH_TABLE(e, k)
     {
         zeros(e, &c, dx);
-        k->rows->pool_avg_bwd(&c.p, dx, c.dy, c.n_rows, c.inv);
+        k->pool->pool_avg_bwd(&c.p, dx, c.dy, c.n_rows, c.inv);
         for (size_t r = 0; r < c.n_rows; r++) equal(e, "dx", dx[r], want[r], c.p.iw * 16);
     }
 }
@@ -1495,7 +1495,10 @@ static void rounds(const char *kernel, void (*test)(struct env *))
     }
 }
 
-#define KERNELS(X) \
+#define KERNELS(X)       \
+    CVYI_ACT_KERNELS(X)  \
+    CVYI_NORM_KERNELS(X) \
+    CVYI_POOL_KERNELS(X) \
     CVYI_ROWS_KERNELS(X) CVYI_LANES_KERNELS(X) CVYI_LOSS_KERNELS(X) CVYI_UPDATE_KERNELS(X)
 #define RUN(name, type, count)       \
     static void run_##name(void **s) \
@@ -1522,7 +1525,7 @@ static void large_averages_are_exact(void **state)
             struct cvyi_pool p = { .ow = 1, .iw = side, .kw = side, .sw = side, .apart = true };
             float y[16], inv = (float)(1 / ((double)side * (double)side));
             for (size_t i = 0; i < side * 16; i++) x[i] = maps[m].value;
-            env->isa[t]->rows->pool_avg(&p, y, rows, side, &inv);
+            env->isa[t]->pool->pool_avg(&p, y, rows, side, &inv);
             for (size_t l = 0; l < 16; l++)
                 if (fabs((double)y[l] - (double)maps[m].value) > 4 * U * (double)maps[m].value)
                     fail_msg("%s: the average of %g over %zu x %zu is %.9g", env->isa[t]->isa,
@@ -1551,7 +1554,7 @@ static void statistics_are_accurate(void **state)
                     true_mean /= (double)n * 16;
                     for (size_t i = 0; i < n * 16; i++)
                         true_m2 += ((double)x[i] - true_mean) * ((double)x[i] - true_mean);
-                    env->isa[t]->rows->bn_stats(x, n * 16, k, s, q);
+                    env->isa[t]->norm->bn_stats(x, n * 16, k, s, q);
                     for (int l = 0; l < 16; l++) {
                         double d = (double)k[l] + (double)s[l] / (double)n - mean;
                         mean += d / (l + 1);

@@ -56,11 +56,11 @@ static const struct function functions[] = {
     { "log", want_log, 2, -1, got_log },
 };
 
-static const struct cvyi_rows_kernels *rows_of_this_cpu(void)
+static const struct cvyi_act_kernels *acts_of_this_cpu(void)
 {
     const struct cvyi_kernels *k = cvyi_kernels_for((int)cvyi_cpu_best());
     assert_non_null(k);
-    return k->rows;
+    return k->act;
 }
 
 struct worst {
@@ -69,11 +69,11 @@ struct worst {
     uint64_t n;
 };
 
-static void compare(const struct function *f, const struct cvyi_rows_kernels *rows, const float *x,
+static void compare(const struct function *f, const struct cvyi_act_kernels *acts, const float *x,
                     size_t n, struct worst *w)
 {
     static float y[CHUNK];
-    if (f->act >= 0) rows->act[f->act](y, x, (n + 15) / 16 * 16, 1);
+    if (f->act >= 0) acts->act[f->act](y, x, (n + 15) / 16 * 16, 1);
     else
         for (size_t i = 0; i < n; i++) y[i] = f->got(x[i]);
     for (size_t i = 0; i < n; i++) {
@@ -93,7 +93,7 @@ static void check_function(const struct function *f)
                                   17.3f,  43.66f,      44.0f,       87.3365f, 87.68f, 88.0f,
                                   88.03f, 88.7228f,    103.97f,     INFINITY };
     static float x[CHUNK];
-    const struct cvyi_rows_kernels *rows = rows_of_this_cpu();
+    const struct cvyi_act_kernels *acts = acts_of_this_cpu();
     struct worst w = { -1, 0, 0, 0 };
     if (only && strcmp(only, f->name)) return;
     uint64_t step = all ? 1 : 1021;
@@ -101,12 +101,12 @@ static void check_function(const struct function *f)
         size_t n = 0;
         for (; n < CHUNK; n++, u += step)
             x[n] = check_float((uint32_t)u); /* the last chunk wraps around */
-        compare(f, rows, x, n, &w);
+        compare(f, acts, x, n, &w);
     }
     for (size_t k = 0; !all && k < 2 * sizeof near / sizeof *near; k++) {
         uint32_t mid = check_bits(near[k / 2]) ^ (uint32_t)(k & 1) << 31;
         for (uint32_t i = 0; i < CHUNK; i++) x[i] = check_float(mid + i - CHUNK / 2);
-        compare(f, rows, x, CHUNK, &w);
+        compare(f, acts, x, CHUNK, &w);
     }
     printf("%-9s %11llu floats, at most %.4f ulp, at %a: got %a, want %a\n", f->name,
            (unsigned long long)w.n, w.ulp, (double)w.x, (double)w.got, f->want((double)w.x, 1));
@@ -134,21 +134,21 @@ static void exp_and_log_are_within_two_ulp(void **state)
 static void limits_are_exact(void **state)
 {
     (void)state;
-    const struct cvyi_rows_kernels *rows = rows_of_this_cpu();
+    const struct cvyi_act_kernels *acts = acts_of_this_cpu();
     float x[16] = { 0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e30f, -1e30f, 90, -90, 20, -20 }, y[16],
           z[16];
-    rows->act[CVY_SIGMOID](y, x, 16, 0);
+    acts->act[CVY_SIGMOID](y, x, 16, 0);
     const float sigmoid[] = { 0.5f, 0.5f, 1, 0, NAN, 1, 0, 1, 0 };
     for (int i = 0; i < 9; i++) assert_true(check_same(y[i], sigmoid[i]));
-    rows->act[CVY_TANH](y, x, 16, 0);
+    acts->act[CVY_TANH](y, x, 16, 0);
     const float tanhs[] = { 0.0f, -0.0f, 1, -1, NAN, 1, -1, 1, -1, 1, -1 };
     for (int i = 0; i < 11; i++) assert_true(check_same(y[i], tanhs[i]));
     struct check_rng r = { check_seed() };
     for (int k = 0; k < 10000; k++) {
         for (int i = 0; i < 16; i++) x[i] = check_float((uint32_t)check_u64(&r));
-        rows->act[CVY_TANH](y, x, 16, 0);
+        acts->act[CVY_TANH](y, x, 16, 0);
         for (int i = 0; i < 16; i++) x[i] = -x[i];
-        rows->act[CVY_TANH](z, x, 16, 0);
+        acts->act[CVY_TANH](z, x, 16, 0);
         for (int i = 0; i < 16; i++) assert_true(check_same(y[i], -z[i]));
     }
 }

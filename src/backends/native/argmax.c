@@ -102,7 +102,7 @@ static void fold_chains(const struct cvyi_sums *t, double s1[CVYI_LANES], double
     }
 }
 
-void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_kernels *k,
                       const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
                       double s1[CVYI_LANES], double s2[CVYI_LANES])
 {
@@ -114,8 +114,8 @@ void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_rows
     for (size_t r = 0; r < p->ih && r < p->oh * p->kh; r++) {
         if (r > 0 && r % cut == 0) fold_chains(&t, s1, s2), t = (struct cvyi_sums){ 0 };
         size_t o = r / p->kh * row;
-        k->argmax_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o,
-                         r % p->kh * p->row.kw, m);
+        k->pool->argmax_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o,
+                               r % p->kh * p->row.kw, m);
     }
     fold_chains(&t, s1, s2);
 }
@@ -128,7 +128,7 @@ static struct cvyi_pool windows(const struct native_pool *p, size_t r)
     return row;
 }
 
-void cvyi_argmax_bn_dx(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+void cvyi_argmax_bn_dx(const struct native_argmax *argmax, const struct cvyi_kernels *k,
                        const uint8_t *at, float *dx, const float *x, const float *g,
                        const struct cvyi_bn_dx *coefficients, unsigned n_lanes)
 {
@@ -137,19 +137,19 @@ void cvyi_argmax_bn_dx(const struct native_argmax *argmax, const struct cvyi_row
         struct cvyi_pool row = windows(p, r);
         size_t i = r * p->row.iw * NATIVE_LANES,
                o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
-        k->argmax_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw, coefficients,
-                        n_lanes);
+        k->pool->argmax_bn_dx(&row, dx + i, x + i, g + o, at + o, r % p->kh * p->row.kw,
+                              coefficients, n_lanes);
     }
 }
 
-void cvyi_argmax_bwd(const struct native_argmax *argmax, const struct cvyi_rows_kernels *k,
+void cvyi_argmax_bwd(const struct native_argmax *argmax, const struct cvyi_kernels *k,
                      const uint8_t *at, float *dx, const float *g)
 {
     const struct native_pool *p = &argmax->window;
     for (size_t r = 0; r < p->ih; r++) {
         struct cvyi_pool row = windows(p, r);
         size_t o = row.ow ? r / p->kh * p->row.ow * NATIVE_LANES : 0;
-        k->argmax_bwd(&row, dx + r * p->row.iw * NATIVE_LANES, g + o, at + o,
-                      r % p->kh * p->row.kw);
+        k->pool->argmax_bwd(&row, dx + r * p->row.iw * NATIVE_LANES, g + o, at + o,
+                            r % p->kh * p->row.kw);
     }
 }

@@ -9,7 +9,7 @@
 /* ---------------------------------------------------------------------------------- to the sums */
 
 struct backward {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid;
     size_t pixels;
     /* pooled: max pooling's input; saved: the activation's; x: BN's */
@@ -43,7 +43,7 @@ static const float *through(const struct backward *b, const struct channel *ch, 
     if (b->add) {
         float *to = (ch->summed ? ch->summed : ch->g) + at;
         const float *other = ch->other + at;
-        b->k->add(to, b->added_first ? src : other, b->added_first ? other : src, n);
+        b->k->rows->add(to, b->added_first ? src : other, b->added_first ? other : src, n);
         src = to;
     }
     if (!b->act || summing) return src;
@@ -60,7 +60,7 @@ static void segment(const struct backward *b, struct channel *ch, size_t p, size
     if (!b->reduce) return;
     if (b->act)
         b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
-    else b->k->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
+    else b->k->norm->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
     for (size_t l = 0; l < NATIVE_LANES; l++)
         ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
 }
@@ -112,11 +112,13 @@ static void unpool_row(const struct backward *b, const struct unpool *u, const f
 {
     const struct native_pool *p = &b->window;
     if (p->max && p->crowded)
-        b->k->pool_max_bwd_wide(&p->row, (double *const *)u->dx, g, u->rows, n_rows, p->tie);
-    else if (p->max) b->k->pool_max_bwd(&p->row, (float *const *)u->dx, g, u->rows, n_rows, p->tie);
+        b->k->pool->pool_max_bwd_wide(&p->row, (double *const *)u->dx, g, u->rows, n_rows, p->tie);
+    else if (p->max)
+        b->k->pool->pool_max_bwd(&p->row, (float *const *)u->dx, g, u->rows, n_rows, p->tie);
     else if (p->crowded)
-        b->k->pool_avg_bwd_wide(&p->row, (double *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
-    else b->k->pool_avg_bwd(&p->row, (float *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
+        b->k->pool->pool_avg_bwd_wide(&p->row, (double *const *)u->dx, g, n_rows,
+                                      cvyi_pool_inv(p, oy));
+    else b->k->pool->pool_avg_bwd(&p->row, (float *const *)u->dx, g, n_rows, cvyi_pool_inv(p, oy));
 }
 
 /* Rows [from, to) of the ring to the plane; those from `made` on no window has touched. */
@@ -125,7 +127,7 @@ static void leave_ring(const struct backward *b, const struct unpool *u, size_t 
 {
     size_t row = b->window.row.iw * NATIVE_LANES;
     for (size_t r = from; r < to; r++) {
-        if (r < made) b->k->narrow(plane + r * row, u->ring + r % b->window.held * row, row);
+        if (r < made) b->k->rows->narrow(plane + r * row, u->ring + r % b->window.held * row, row);
         else memset(plane + r * row, 0, row * sizeof *plane);
     }
 }
@@ -188,8 +190,8 @@ static void run_flat(const struct backward *b, const struct cvy_run *run, struct
         const float *g = through(b, &ch, p, m, false);
         size_t c = cell.c0 + p;
         if (b->reduce)
-            b->k->each_reduce(g, ch.x + p * NATIVE_LANES, m, stats + c, slot + c,
-                              slot + b->bn.c + c);
+            b->k->norm->each_reduce(g, ch.x + p * NATIVE_LANES, m, stats + c, slot + c,
+                                    slot + b->bn.c + c);
     }
 }
 
@@ -245,7 +247,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
 /* -------------------------------------------------------------------------------- from the sums */
 
 struct data_phase {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid;
     struct native_lanes x, g, dx;
     const struct native_argmax *argmax; /* g is the gradient of the pooled */
@@ -265,7 +267,7 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
         size_t block = cell.block;
         unsigned images = (unsigned)native_images(run, block);
         if (n == NATIVE_LANES && !a->argmax) { /* unpadded planes of one pixel */
-            a->k->each_bn_dx(
+            a->k->norm->each_bn_dx(
                 native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
                 native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
             continue;
@@ -276,7 +278,7 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
             if (a->argmax)
                 cvyi_argmax_bn_dx(a->argmax, a->k, cvyi_argmax_at(a->argmax, run, block, c), dx, x,
                                   g, &k[c], images);
-            else a->k->bn_dx(dx, g, x, n, &k[c], images);
+            else a->k->norm->bn_dx(dx, g, x, n, &k[c], images);
         }
     }
 }
@@ -299,7 +301,7 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
     bn.coefficients = cvyi_bn_coefficients(plan, &bn, op->name, sizeof(struct cvyi_bn_dx));
     if (bn.coefficients < 0) return CVY_E_NOMEM;
     NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
-    *a = (struct data_phase){ .k = native->kernels->rows,
+    *a = (struct data_phase){ .k = native->kernels,
                               .grid = native_grid(native, bn.c, bn.pixels),
                               .x = native_lanes(plan, op->in[CVY_BN_BWD_DATA_X]),
                               .g = native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
@@ -353,7 +355,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     struct backward *b = cvy_plan_alloc(plan, sizeof *b);
     const char *name = cvyi_rows_name(plan, ops, chain.data ? n - 1 : n);
     if (!b || !name) return CVY_E_NOMEM;
-    const struct cvyi_rows_kernels *k = native->kernels->rows;
+    const struct cvyi_kernels *k = native->kernels;
     size_t last = first + (size_t)n - 1;
     const struct cvy_op_desc *made = act         ? act
                                      : chain.add ? chain.add
@@ -388,7 +390,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     if (act) {
         struct act_bwd a = act_bwd_of(act);
         b->saved = native_lanes(plan, a.saved);
-        b->act_fn = k->act_bwd[a.index], b->act_reduce_fn = k->act_bwd_reduce[a.index],
+        b->act_fn = k->act->act_bwd[a.index], b->act_reduce_fn = k->act->act_bwd_reduce[a.index],
         b->alpha = a.alpha;
     }
     if (pool) {

@@ -132,7 +132,7 @@ static inline __attribute__((always_inline)) void fold_lanes(const float *pivot,
 }
 
 /* Mean and M2 of one channel of one block. */
-static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pixels, size_t images,
+static void slot_of(const struct cvyi_kernels *k, const float *x, size_t pixels, size_t images,
                     double *mean, double *m2)
 {
     double lanes = (double)images;
@@ -141,7 +141,7 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
         size_t m = pixels - p < segment ? pixels - p : segment;
         float pivot[CVYI_LANES], s[CVYI_LANES] = { 0 }, q[CVYI_LANES] = { 0 };
         double part_mean, part;
-        k->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
+        k->norm->bn_stats(x + p * NATIVE_LANES, m * NATIVE_LANES, pivot, s, q);
         /* The same function twice: with all lanes in use it becomes straight vector code. */
         if (images == NATIVE_LANES)
             fold_lanes(pivot, s, q, NATIVE_LANES, (double)m, &part_mean, &part);
@@ -153,7 +153,7 @@ static void slot_of(const struct cvyi_rows_kernels *k, const float *x, size_t pi
 }
 
 struct stats_phase {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid;
     struct native_lanes x;
     int slots;
@@ -170,8 +170,8 @@ static void run_stats(const void *arg, const struct cvy_run *run, size_t task,
         size_t images = native_images(run, cell.block);
         double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
         if (a->x.plane == 1) {
-            a->k->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0,
-                             (unsigned)images, slot + cell.c0, slot + a->x.c + cell.c0);
+            a->k->norm->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0,
+                                   (unsigned)images, slot + cell.c0, slot + a->x.c + cell.c0);
             continue;
         }
         for (size_t c = cell.c0; c < cell.c1; c++)
@@ -185,7 +185,7 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
 {
     struct stats_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct stats_phase){ native->kernels->rows, native_grid(native, bn->c, bn->pixels),
+    *a = (struct stats_phase){ native->kernels, native_grid(native, bn->c, bn->pixels),
                                native_lanes(plan, x), bn->slots };
     native_chose(plan, CHOICE_BN_SEGMENTS, bn->pixels > STATS_SEGMENT * NATIVE_LANES);
     struct cvy_phase_desc phase = {
@@ -399,7 +399,7 @@ enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const s
 /* -------------------------------------------------------------------------------- frozen layers */
 
 struct frozen_phase {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid;
     struct native_bn bn;
     struct native_lanes x, dy, dx;
@@ -425,16 +425,16 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
             for (size_t p = 0; p < bn->pixels; p += segment) {
                 size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
                 float s1[CVYI_LANES], s2[CVYI_LANES];
-                a->k->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES,
-                                mean[c], s1, s2);
+                a->k->norm->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES,
+                                      mean[c], s1, s2);
                 for (size_t l = 0; l < NATIVE_LANES; l++) g += (double)s1[l], gx += (double)s2[l];
             }
             slot[0] = g, slot[bn->c] = gx;
         }
         if (a->dx.id >= 0) {
             double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);
-            a->k->scale(native_at(run, &a->dx, cell.block, c), dy, bn->pixels * NATIVE_LANES,
-                        (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
+            a->k->rows->scale(native_at(run, &a->dx, cell.block, c), dy, bn->pixels * NATIVE_LANES,
+                              (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
         }
     }
 }
@@ -452,7 +452,7 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     (void)n, (void)first;
     struct frozen_phase *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->rows;
+    a->k = native->kernels;
     a->bn = cvyi_bn_of(native, plan, op);
     a->grid = native_grid(native, a->bn.c, a->bn.pixels);
     a->x = native_lanes(plan, op->in[CVY_BN_INFER_BWD_X]);

@@ -102,7 +102,7 @@ NATIVE_FAMILY(pad, take_join, plan_join);
 /* -------------------------------------------------------------------------------------- dropout */
 
 struct dropout {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid;
     struct native_lanes x, y;
     uint64_t threshold;
@@ -140,15 +140,15 @@ static void run_dropout(const void *arg, const struct cvy_run *run, size_t task,
         for (size_t c = cell.c0; c < cell.c1;
              c++, x += a->x.plane * NATIVE_LANES, y += a->y.plane * NATIVE_LANES) {
             if (a->infer) {
-                if (a->scale != 1) a->k->scale(y, x, pixels * NATIVE_LANES, a->scale);
+                if (a->scale != 1) a->k->rows->scale(y, x, pixels * NATIVE_LANES, a->scale);
                 else if (x != y) memcpy(y, x, pixels * NATIVE_LANES * sizeof *y);
                 continue;
             }
             for (size_t p = 0; p < pixels; p += NATIVE_SEGMENT) {
                 size_t m = pixels - p < NATIVE_SEGMENT ? pixels - p : NATIVE_SEGMENT;
                 make_mask(a, run, cell.block, c * pixels + p, m, mask);
-                a->k->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask, m * NATIVE_LANES,
-                                 a->scale);
+                a->k->rows->mask_scale(y + p * NATIVE_LANES, x + p * NATIVE_LANES, mask,
+                                       m * NATIVE_LANES, a->scale);
             }
         }
     }
@@ -173,7 +173,7 @@ static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan
     (void)n, (void)first;
     struct dropout *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct dropout){ .k = native->kernels->rows,
+    *a = (struct dropout){ .k = native->kernels,
                            .x = native_lanes(plan, op->in[CVY_DROPOUT_X]),
                            .y = native_lanes(plan, op->out[CVY_DROPOUT_Y]),
                            .threshold = cvyi_dropout_threshold(d->p),

@@ -9,7 +9,7 @@
 /* ------------------------------------------------------------------------------------- the pass */
 
 struct forward {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid;
     struct native_lanes x, other; /* other: ADD's other operand */
     /* results: of the norm, of the sum, of the last of norm, sum and activation, of pooling; absent
@@ -42,7 +42,7 @@ static void finish(const struct forward *f, const struct channel *ch, const floa
     if (f->add) {
         float *to = ch->summed ? ch->summed + at : dst;
         const float *other = ch->other + at;
-        f->k->add(to, f->added_first ? src : other, f->added_first ? other : src, n);
+        f->k->rows->add(to, f->added_first ? src : other, f->added_first ? other : src, n);
         src = to;
     }
     if (f->act) f->act_fn(dst, src, n, f->alpha);
@@ -60,7 +60,7 @@ static void make(const struct forward *f, const struct channel *ch, size_t p, si
     }
     if (f->norm) {
         float *to = ch->normed ? ch->normed + at : dst;
-        f->k->norm(to, src, n, &ch->affine, 0);
+        f->k->norm->norm(to, src, n, &ch->affine);
         src = to;
     }
     finish(f, ch, src, p, pixels, dst);
@@ -103,10 +103,10 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
         size_t o = oy * p->row.ow * NATIVE_LANES;
         float *y = ch->y + o;
         if (f->argmax)
-            f->k->pool_argmax(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL, rows,
-                              f->norm ? &ch->affine : NULL, end - begin);
-        else if (p->max) f->k->pool_max(&p->row, y, rows, end - begin);
-        else f->k->pool_avg(&p->row, y, rows, end - begin, cvyi_pool_inv(p, oy));
+            f->k->pool->pool_argmax(&p->row, y, ch->at + o, ch->picked ? ch->picked + o : NULL,
+                                    rows, f->norm ? &ch->affine : NULL, end - begin);
+        else if (p->max) f->k->pool->pool_max(&p->row, y, rows, end - begin);
+        else f->k->pool->pool_avg(&p->row, y, rows, end - begin, cvyi_pool_inv(p, oy));
     }
     if (chained && all) make_rows(f, ch, made, p->ih, ring);
 }
@@ -141,7 +141,7 @@ static void run_cell(const struct forward *f, const struct cvy_run *run, struct 
             const float *src = ch.x + p * NATIVE_LANES;
             float *dst = ch.rows + p * NATIVE_LANES,
                   *to = ch.normed ? ch.normed + p * NATIVE_LANES : dst;
-            if (f->norm) f->k->each_norm(to, src, m, affine + cell.c0 + p);
+            if (f->norm) f->k->norm->each_norm(to, src, m, affine + cell.c0 + p);
             finish(f, &ch, f->norm ? to : src, p, m, dst);
         }
         return;
@@ -204,7 +204,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     const struct cvy_op_desc *begin = chain.stats ? &ops[1] : &ops[0];
     const char *name = cvyi_rows_name(plan, begin, (int)(end - begin) + 1);
     if (!f || !name) return CVY_E_NOMEM;
-    const struct cvyi_rows_kernels *k = native->kernels->rows;
+    const struct cvyi_kernels *k = native->kernels;
     size_t last = first + (size_t)n - 1;
     struct native_argmax *argmax = NULL;
     /* the last before pooling */
@@ -243,7 +243,8 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         NATIVE_TRY(cvyi_bn_affine_gate(plan, norm->name, &apply));
     }
     if (act) {
-        f->act_fn = k->act[act->u.act.kind], f->norm_act_fn = k->norm_act[act->u.act.kind];
+        f->act_fn = k->act->act[act->u.act.kind],
+        f->norm_act_fn = k->act->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
     f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) &&

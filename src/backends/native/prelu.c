@@ -6,7 +6,7 @@
 #include "backends/native/rows.h"
 
 struct prelu {
-    const struct cvyi_rows_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_grid grid, fold; /* of folding: one task, but for wide maps */
     struct native_lanes x, y, dy, dx;
     int slope, dslope, slots; /* double [block][c] */
@@ -21,9 +21,9 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     (void)worker;
     NATIVE_BLOCKS(cell, run)
     for (size_t c = cell.c0; c < cell.c1; c++)
-        a->k->act[CVYI_ACT_LEAKY_RELU](native_at(run, &a->y, cell.block, c),
-                                       native_at(run, &a->x, cell.block, c),
-                                       a->x.h * a->x.w * NATIVE_LANES, slope[c]);
+        a->k->act->act[CVYI_ACT_LEAKY_RELU](native_at(run, &a->y, cell.block, c),
+                                            native_at(run, &a->x, cell.block, c),
+                                            a->x.h * a->x.w * NATIVE_LANES, slope[c]);
 }
 
 /* Sum of dy x over negative x: with m = ReLU(-x), of m times ReLU's gradient at m, both of which
@@ -37,10 +37,10 @@ static double sum_of(const struct prelu *a, const float *x, const float *dy, flo
     for (size_t p = 0; p < pixels; p += segment) {
         size_t n = (pixels - p < segment ? pixels - p : segment) * NATIVE_LANES;
         float s1[CVYI_LANES], s2[CVYI_LANES];
-        a->k->scale(minus, x + p * NATIVE_LANES, n, -1);
-        a->k->act[CVYI_ACT_RELU](minus, minus, n, 0);
-        a->k->act_bwd[CVYI_ACT_RELU](g, dy + p * NATIVE_LANES, minus, n, 0);
-        a->k->bn_reduce(g, minus, n, 0, s1, s2);
+        a->k->rows->scale(minus, x + p * NATIVE_LANES, n, -1);
+        a->k->act->act[CVYI_ACT_RELU](minus, minus, n, 0);
+        a->k->act->act_bwd[CVYI_ACT_RELU](g, dy + p * NATIVE_LANES, minus, n, 0);
+        a->k->norm->bn_reduce(g, minus, n, 0, s1, s2);
         for (size_t l = 0; l < NATIVE_LANES; l++) sum -= (double)s2[l];
     }
     return sum;
@@ -61,7 +61,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
         if (a->slots >= 0)
             ((double *)run->buf[a->slots])[cell.block * a->x.c + c] =
                 sum_of(a, x, dy, worker->scratch);
-        a->k->act_bwd[CVYI_ACT_LEAKY_RELU](dx, dy, x, pixels * NATIVE_LANES, slope[c]);
+        a->k->act->act_bwd[CVYI_ACT_LEAKY_RELU](dx, dy, x, pixels * NATIVE_LANES, slope[c]);
         if (isfinite(slope[c])) continue;
         for (size_t p = 0; p < pixels; p++) /* unused lanes of gradients are 0, not 0 * inf */
             for (size_t l = native_images(run, cell.block); l < NATIVE_LANES; l++)
@@ -152,7 +152,7 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     (void)n, (void)first;
     struct prelu *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->rows;
+    a->k = native->kernels;
     bool backward = op->kind == CVY_OP_PRELU_BWD;
     a->x = native_lanes(plan, op->in[backward ? CVY_PRELU_BWD_X : CVY_PRELU_X]);
     a->grid = native_grid_of(native, &a->x);

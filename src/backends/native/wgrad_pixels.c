@@ -95,7 +95,7 @@ static void add_bias(const struct native_wgrad *a, const struct cvy_run *run, co
         for (size_t p = 0, n; p < pixels; p += n) {
             float sum[CVYI_LANES], unused[CVYI_LANES];
             n = min(pixels - p, BIAS_PIXELS);
-            a->native->kernels->rows->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES,
+            a->native->kernels->norm->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES,
                                                 n * NATIVE_LANES, 0, sum, unused);
             for (size_t l = 0; l < NATIVE_LANES; l++) s->db[o - s->o.begin] += (double)sum[l];
         }

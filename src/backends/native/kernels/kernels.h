@@ -99,7 +99,8 @@ struct cvyi_affine {
 };
 typedef void cvyi_act_fn(float *y, const float *x, size_t n, float alpha); /* ip */
 typedef void cvyi_norm_act_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c,
-                              float alpha); /* ip */
+                              float alpha);                                                 /* ip */
+typedef void cvyi_norm_fn(float *y, const float *x, size_t n, const struct cvyi_affine *c); /* ip */
 /* g = dy * act'(); from the output y (relu_x: from the input; alpha = gradient at zero).
  * sigmoid: dy * (y * (1 - y)); tanh: dy * (1 - y*y) as fnma; relu: y <= 0 ? 0 : dy; leaky: y <= 0 ?
  * alpha*dy : dy; elu: y <= 0 ? dy * (y + alpha) : dy; softplus: dy * (1 - exp(-y)) for y >= 0;
@@ -258,19 +259,21 @@ enum {
 
 #define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
 /* clang-format off */
-#define CVYI_ROWS_KERNELS(X)                                                                \
-    X(bn_stats, bn_stats, ) X(norm, norm_act, ) X(act, act, [CVYI_N_ACTS])                  \
-    X(norm_act, norm_act, [CVYI_N_ACTS])                                                    \
-    X(act_bwd, act_bwd, [CVYI_N_ACTS + 1]) X(bn_reduce, bn_reduce, )                        \
-    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1]) X(bn_dx, bn_dx, )                  \
-    X(each_stats, each_stats, )                                                             \
-    X(each_norm, each_norm, ) X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, )     \
-    X(add, add, ) X(scale, scale, )                                                         \
-    X(mask_scale, mask_scale, ) X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, )     \
-    X(pool_argmax, pool_argmax, ) X(argmax_bwd, argmax_bwd, ) X(argmax_reduce, argmax_reduce, ) \
-    X(argmax_bn_dx, argmax_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )     \
-    X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, )     \
-    X(narrow, narrow, )
+#define CVYI_ACT_KERNELS(X)                                          \
+    X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])  \
+    X(act_bwd, act_bwd, [CVYI_N_ACTS + 1])                           \
+    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1])
+#define CVYI_NORM_KERNELS(X)                                                      \
+    X(bn_stats, bn_stats, ) X(norm, norm, ) X(bn_reduce, bn_reduce, )             \
+    X(bn_dx, bn_dx, ) X(each_stats, each_stats, ) X(each_norm, each_norm, )       \
+    X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, )
+#define CVYI_POOL_KERNELS(X)                                                                   \
+    X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, ) X(pool_argmax, pool_argmax, )      \
+    X(argmax_bwd, argmax_bwd, ) X(argmax_reduce, argmax_reduce, )                              \
+    X(argmax_bn_dx, argmax_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )    \
+    X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, )
+#define CVYI_ROWS_KERNELS(X) \
+    X(add, add, ) X(scale, scale, ) X(mask_scale, mask_scale, ) X(narrow, narrow, )
 #define CVYI_LANES_KERNELS(X)                                                     \
     X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) \
     X(from_lanes, from_lanes, )                                                   \
@@ -285,7 +288,16 @@ struct cvyi_mac_kernels {
     struct cvyi_mac_tile tile[CVYI_MAC_TILES];
 };
 struct cvyi_wgrad_kernels {
-    CVYI_WGRAD_KERNELS(CVYI_MEMBER) int mo, mi; /* register tile, a hint */
+    CVYI_WGRAD_KERNELS(CVYI_MEMBER)
+};
+struct cvyi_act_kernels {
+    CVYI_ACT_KERNELS(CVYI_MEMBER)
+};
+struct cvyi_norm_kernels {
+    CVYI_NORM_KERNELS(CVYI_MEMBER)
+};
+struct cvyi_pool_kernels {
+    CVYI_POOL_KERNELS(CVYI_MEMBER)
 };
 struct cvyi_rows_kernels {
     CVYI_ROWS_KERNELS(CVYI_MEMBER)
@@ -300,12 +312,15 @@ struct cvyi_update_kernels {
     CVYI_UPDATE_KERNELS(CVYI_MEMBER)
 };
 
-/* Each ISA's objects export these six const structs and nothing else: cvyi_mac_avx2,
+/* Each ISA's objects export one of each of these structs and nothing else: cvyi_mac_avx2,
  * cvyi_wgrad_avx2, … */
 struct cvyi_kernels {
     const char *isa;
     const struct cvyi_mac_kernels *mac;
     const struct cvyi_wgrad_kernels *wgrad;
+    const struct cvyi_act_kernels *act;
+    const struct cvyi_norm_kernels *norm;
+    const struct cvyi_pool_kernels *pool;
     const struct cvyi_rows_kernels *rows;
     const struct cvyi_lanes_kernels *lanes;
     const struct cvyi_loss_kernels *loss;

@@ -5,6 +5,11 @@
 #include "repeat.h"
 #include "vec.h"
 
+/* The macros are pieces of one function (GROUP) and use its names: m, x, w, bias, y as in
+ * kernels.h; r, the first of the np registers of pixels; n_taps, n_oc, y_oc, copied from m; and in
+ * a tap xo and wt, where it finds x and w. They make a<o>_<p>, the tile's accumulators: named
+ * variables, since a compiler may keep an array in memory. A number in a name stands for an output
+ * channel o or a register p of the tile. */
 #define ACC_P(p, o) vf a##o##_##p = v_zero();
 #define ACC(o, np) RB(np, ACC_P, o)
 

@@ -11,7 +11,6 @@
 
 #include "vec.h"
 
-#define V_EACH(N) _Pragma("GCC unroll 16") for (int j = 0; j < (N); j++)
 #define V_MAX_N 4
 
 /* a = n ln2 + r, |r| <= ln2/2: s = 2^-n, h = 1 - exp(-r) with a relative error of 1 ulp, and so

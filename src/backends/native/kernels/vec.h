@@ -48,4 +48,7 @@ V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss
         }
 }
 
+/* The statement behind it for j = 0 … N - 1, unrolled. */
+#define V_EACH(N) _Pragma("GCC unroll 16") for (int j = 0; j < (N); j++)
+
 #endif

@@ -14,8 +14,6 @@ typedef __m256 vm; /* all bits of a lane */
  * wgrad, one for each mo from 1; oc x i of outer. */
 #define V_MAC_TILES(T) T(4, 3, 97) T(6, 2, 93) T(3, 4, 96) T(2, 6, 92) T(1, 8, 60)
 #define V_WGRAD_TILES(T) T(1, 12) T(2, 6)
-#define V_WGRAD_MO 2
-#define V_WGRAD_MI 6
 #define V_OUTER_O 2
 #define V_OUTER_I 6
 

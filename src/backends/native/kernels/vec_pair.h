@@ -20,8 +20,6 @@ typedef struct {
 /* The tiles of vec_avx512.h. */
 #define V_MAC_TILES(T) T(8, 3, 99) T(12, 2, 98) T(6, 4, 98) T(4, 6, 98) T(16, 1, 95) T(1, 8, 70)
 #define V_WGRAD_TILES(T) T(1, 12) T(2, 12) T(3, 8) T(4, 6)
-#define V_WGRAD_MO 4
-#define V_WGRAD_MI 6
 #define V_OUTER_O 2
 #define V_OUTER_I 12
 

@@ -15,8 +15,6 @@ typedef bool vm;
  * wgrad, one for each mo from 1; oc x i of outer. */
 #define V_MAC_TILES(T) T(6, 2, 99) T(12, 1, 99) T(1, 8, 99)
 #define V_WGRAD_TILES(T) T(1, 12) T(2, 6)
-#define V_WGRAD_MO 2
-#define V_WGRAD_MI 6
 #define V_OUTER_O 2
 #define V_OUTER_I 4
 

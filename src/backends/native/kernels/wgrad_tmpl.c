@@ -204,4 +204,4 @@ static void outer(const struct cvyi_outer *g, const float *dyt, const float *x, 
     }
 }
 
-const struct cvyi_wgrad_kernels KFN(wgrad) = { wgrad, outer, V_WGRAD_MO, V_WGRAD_MI };
+const struct cvyi_wgrad_kernels KFN(wgrad) = { wgrad, outer };
