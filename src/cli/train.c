@@ -23,8 +23,6 @@ extern char **environ;
 
 enum {
     KEY_DATA = 'd',
-    KEY_EPOCHS = 'e',
-    KEY_BATCH = 'b',
     KEY_SEED = 's',
     KEY_OUT = 'o',
     KEY_RESUME = 'r',
@@ -32,12 +30,11 @@ enum {
     KEY_POOL = 0x1000,
     KEY_BN_VAR,
     KEY_API,
-    KEY_CLIP_NORM,
-    KEY_ACCUMULATE,
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY,
     KEY_INIT,
-    KEY_INIT_BIASES
+    KEY_INIT_BIASES,
+    KEY_NUMBER = 0x1100 /* and on: MODEL_NUMBERS without a letter */
 };
 
 struct options {
@@ -45,14 +42,14 @@ struct options {
     struct model_options change;
     const char *model, *data, *out, *resume;
     bool resuming, quiet;
-    size_t epochs, batch, eval_every, save_every; /* 0: not given; save_every counts one up */
+    size_t eval_every, save_every; /* 0: not given; save_every counts one up */
+    double number[MODEL_N_NUMBERS];
+    bool numbered[MODEL_N_NUMBERS]; /* given */
     struct cli_optimizer optimizer;
     struct cli_loss loss;
     cvy_init_desc init; /* of what is not DEFAULT */
-    bool seeded, clipping;
+    bool seeded;
     uint64_t seed;
-    double clip_norm;
-    size_t accumulate; /* 0: not given */
     /* an option given that a resumed run cannot change */
     const char *fixed;
 };
@@ -69,13 +66,13 @@ static const struct argp_option options[] = {
     { "api", KEY_API, "VERSION", 0,
       "v0 or v1: d2l's settings of that version, for models that have both", 0 },
     { .doc = "How:" },
-    { "epochs", KEY_EPOCHS, "N", 0, "passes over the training images", 0 },
-    { "batch", KEY_BATCH, "N", 0, "images in a step; the last batch of an epoch may be smaller",
-      0 },
-    { "clip-norm", KEY_CLIP_NORM, "X", 0,
-      "make all gradients together at most this long before each update (0: off)", 0 },
-    { "accumulate", KEY_ACCUMULATE, "N", 0,
-      "steps to an update, which is by the mean of their gradients (default 1)", 0 },
+#define NUMBER_KEY(member, letter) ((letter) ? (letter) : KEY_NUMBER + MODEL_AT_##member)
+#define NUMBER_OPTION(member, kind, key, least, most, usual, late, name, letter, word, help) \
+    { name, NUMBER_KEY(member, letter), word, 0, help, 0 },
+#define NUMBER_NOTHING(...)
+    /* clang-format off */
+    MODEL_NUMBERS(NUMBER_OPTION, NUMBER_NOTHING)
+    /* clang-format on */
     { "seed", KEY_SEED, "N", 0,
       "of the first weights, the order of the images and dropout (default 1)", 0 },
     { "init", KEY_INIT, "KIND[:X]", 0,
@@ -127,7 +124,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[2] = &o->engine;
         return 0;
     case KEY_DATA: o->data = arg; break;
-    case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); break;
+#define SIZE(...) (double)cli_integer(__VA_ARGS__)
+#define REAL(...) cli_real(__VA_ARGS__)
+#define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help)    \
+    case NUMBER_KEY(member, letter):                                                          \
+        o->number[MODEL_AT_##member] = kind(state, name, arg, least, most);                   \
+        o->numbered[MODEL_AT_##member] = true;                                                \
+        if (MODEL_AT_##member != MODEL_AT_epochs) fixed = name; /* a run may become longer */ \
+        break;
+        MODEL_NUMBERS(NUMBER_CASE, NUMBER_NOTHING)
     case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
     case KEY_SAVE_EVERY:
         o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
@@ -138,17 +143,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->resuming = true;
         o->resume = arg ? arg : o->resume;
         break;
-    case KEY_BATCH: o->batch = cli_integer(state, fixed = "batch", arg, 1, 1 << 20); break;
     case KEY_SEED:
         o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
         o->seeded = true;
-        break;
-    case KEY_CLIP_NORM:
-        o->clip_norm = cli_real(state, fixed = "clip-norm", arg, 0, 1e30);
-        o->clipping = true;
-        break;
-    case KEY_ACCUMULATE:
-        o->accumulate = cli_integer(state, fixed = "accumulate", arg, 1, 1 << 20);
         break;
     case KEY_INIT:
         parse_init(state, fixed = "init", arg, &o->init.weights, &o->init.weights_value);
@@ -234,15 +231,13 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     json_t *drops = json_array();
     for (size_t i = 0; i < d->drops; i++)
         json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
-    json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:f, s:s, s:I, s:I}", "model",
-        s->model->name, "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels,
-        "train_images", (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n,
-        "epochs", (json_int_t)d->epochs, "batch", (json_int_t)d->batch, "lr_drop_epochs", drops,
-        "lr_drop_factor", d->drop_factor, "seed", seed, "eval_every", (json_int_t)c->eval_every,
-        "save_every", (json_int_t)c->save_every);
-    json_object_set_new(json, "clip_norm", json_real(d->clip_norm));
-    json_object_set_new(json, "accumulate", json_integer((json_int_t)d->accumulate));
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:s, s:I, s:I}", "model", s->model->name,
+                  "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels,
+                  "train_images", (json_int_t)s->data->train.n, "test_images",
+                  (json_int_t)s->data->test.n, "lr_drop_epochs", drops, "seed", seed, "eval_every",
+                  (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+    model_numbers_write(d, json);
     cli_optimizer_save(&d->optimizer, json);
     model_loss_write(d, json);
     model_init_write(&d->init, json);
@@ -258,6 +253,21 @@ static bool seed_from(const char *text, uint64_t *seed)
     return *text >= '0' && *text <= '9' && !*end && !errno;
 }
 
+/* What runs of an older convoy do not say is as usual: that was all there was. */
+static bool numbers_restore(struct model_defaults *d, const json_t *json)
+{
+#define LATE(member, kind, key, least, most, usual, late, ...) [MODEL_AT_##member] = (late),
+#define USUAL(member, kind, key, least, most, usual, ...) \
+    if (!json_object_get(json, key)) d->member = (usual);
+    static const bool late[] = { MODEL_NUMBERS(LATE, LATE) };
+    MODEL_NUMBERS(USUAL, USUAL)
+    for (size_t i = 0; i < MODEL_N_NUMBERS; i++) {
+        const json_t *value = json_object_get(json, model_number_key(i));
+        if (value ? !model_number_read(d, i, value) : !late[i]) return false;
+    }
+    return true;
+}
+
 /* Runs from before it was written down have their model's. */
 static bool init_restore(cvy_init_desc *init, const json_t *json)
 {
@@ -271,29 +281,18 @@ static int config_restore(struct config *c, const struct cli_session *s)
     const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels,
                *seed;
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL), *drops;
-    json_int_t epochs, batch, eval_every, save_every;
+    json_int_t eval_every, save_every;
     struct model_defaults *d = &c->d;
     bool good =
         json &&
-        !json_unpack(json, "{s:s, s?s, s:s, s:I, s:I, s:o, s:F, s:s, s:I, s:I}", "data", &data,
-                     "data_sha256", &sum, "data_labels_sha256", &labels, "epochs", &epochs, "batch",
-                     &batch, "lr_drop_epochs", &drops, "lr_drop_factor", &d->drop_factor, "seed",
-                     &seed, "eval_every", &eval_every, "save_every", &save_every) &&
-        cli_optimizer_restore(&d->optimizer, json) && cli_loss_restore(d, json) &&
-        init_restore(&d->init, json);
-    json_int_t accumulate = 1;
-    d->clip_norm = 0; /* runs of an older convoy do not say it */
-    good = good &&
-           !json_unpack(json, "{s?F, s?I}", "clip_norm", &d->clip_norm, "accumulate", &accumulate);
-    good = good && epochs > 0 && batch > 0 && batch <= 1 << 20 && eval_every > 0 &&
-           save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
-           strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed) &&
-           d->drop_factor >= 0 && d->clip_norm >= 0 && d->clip_norm <= 1e30 && accumulate > 0 &&
-           accumulate <= 1 << 20;
+        !json_unpack(json, "{s:s, s?s, s:s, s:o, s:s, s:I, s:I}", "data", &data, "data_sha256",
+                     &sum, "data_labels_sha256", &labels, "lr_drop_epochs", &drops, "seed", &seed,
+                     "eval_every", &eval_every, "save_every", &save_every) &&
+        numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
+        cli_loss_restore(d, json) && init_restore(&d->init, json);
+    good = good && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
+           strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed);
     if (good) {
-        d->epochs = (size_t)epochs;
-        d->batch = (size_t)batch;
-        d->accumulate = (size_t)accumulate;
         c->eval_every = (size_t)eval_every;
         c->save_every = (size_t)save_every;
         strcpy(c->data, data);
@@ -309,11 +308,9 @@ static int config_restore(struct config *c, const struct cli_session *s)
 static int config_apply(struct config *c, const struct options *o)
 {
     struct model_defaults *d = &c->d;
-    if (o->epochs) d->epochs = o->epochs;
-    if (o->batch) d->batch = o->batch;
+    for (size_t i = 0; i < MODEL_N_NUMBERS; i++)
+        if (o->numbered[i]) model_number_set(d, i, o->number[i]);
     if (o->seeded) c->seed = o->seed;
-    if (o->clipping) d->clip_norm = o->clip_norm;
-    if (o->accumulate) d->accumulate = o->accumulate;
     if (o->eval_every) c->eval_every = o->eval_every;
     if (o->save_every) c->save_every = o->save_every - 1;
     if (o->init.weights) {

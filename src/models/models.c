@@ -217,14 +217,10 @@ static const struct layer_type layer_types[] = {
 #define N_TYPES (sizeof layer_types / sizeof *layer_types)
 
 #define DAT(member) offsetof(struct model_defaults, member)
-static const struct field default_fields[] = {
-    { "batch", SIZE, false, DAT(batch), 1, 1 << 20, NULL },
-    { "epochs", SIZE, false, DAT(epochs), 1, 1 << 20, NULL },
-    { "clip_norm", REAL, false, DAT(clip_norm), 0, 1e30, NULL },
-    { "accumulate", SIZE, false, DAT(accumulate), 1, 1 << 20, NULL },
-    { "lr_drop_factor", REAL, false, DAT(drop_factor), 0, 1e30, NULL },
-    { NULL, SIZE, false, 0, 0, 0, NULL }
-};
+#define NUMBER_FIELD(member, kind, key, least, most, ...) \
+    { key, kind, false, DAT(member), least, most, NULL },
+static const struct field default_fields[] = { MODEL_NUMBERS(NUMBER_FIELD, NUMBER_FIELD){
+    NULL, SIZE, false, 0, 0, 0, NULL } };
 
 /* ------------------------------------------------------------------------------------- messages */
 
@@ -509,6 +505,33 @@ static enum model_status read_layers(struct reader *r, const json_t *json, struc
     return status;
 }
 
+const char *model_number_key(size_t at) { return default_fields[at].key; }
+
+void model_number_set(struct model_defaults *d, size_t at, double number)
+{
+    void *to = (char *)d + default_fields[at].offset;
+    if (default_fields[at].kind == SIZE) *(size_t *)to = (size_t)number;
+    else *(double *)to = number;
+}
+
+bool model_number_read(struct model_defaults *d, size_t at, const json_t *value)
+{
+    char error[256], place[] = "";
+    const struct reader r = { .where = place, .error = error, .error_size = sizeof error };
+    return read_field(&r, &default_fields[at], value, d) == MODEL_OK;
+}
+
+void model_numbers_write(const struct model_defaults *d, json_t *json)
+{
+    for (size_t i = 0; i < MODEL_N_NUMBERS; i++) {
+        const void *from = (const char *)d + default_fields[i].offset;
+        json_object_set_new(json, model_number_key(i),
+                            default_fields[i].kind == SIZE
+                                ? json_integer((json_int_t) * (const size_t *)from)
+                                : json_real(*(const double *)from));
+    }
+}
+
 bool model_drops(const json_t *value, struct model_defaults *d)
 {
     d->drops = json_array_size(value);
@@ -685,7 +708,8 @@ static enum model_status read_init(const struct reader *r, const json_t *json, c
 static enum model_status read_defaults(struct reader *r, const json_t *json,
                                        struct model_defaults *d)
 {
-    *d = (struct model_defaults){ .batch = 64, .epochs = 10, .accumulate = 1, .drop_factor = 0.1 };
+#define USUAL(member, kind, key, least, most, usual, ...) .member = (usual),
+    *d = (struct model_defaults){ MODEL_NUMBERS(USUAL, USUAL) };
     if (json && !is(json, JSON_OBJECT)) return wrong(r, "defaults", "an object", json);
     strcpy(r->place, "defaults");
     enum model_status optimizer =

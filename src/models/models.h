@@ -28,6 +28,24 @@
 
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
+/* The settings that are one number each: member, SIZE or REAL, key in files of models and runs,
+ * least, most, usual, and whether runs of an older convoy do not say it. OPTION: with the option of
+ * `convoy train`, its letter (0: none), what its help calls the number, and the help. */
+/* clang-format off */
+#define MODEL_NUMBERS(OPTION, PLAIN)                                                               \
+    OPTION(epochs, SIZE, "epochs", 1, 1 << 20, 10, false, "epochs", 'e', "N",                      \
+           "passes over the training images")                                                     \
+    OPTION(batch, SIZE, "batch", 1, 1 << 20, 64, false, "batch", 'b', "N",                         \
+           "images in a step; the last batch of an epoch may be smaller")                         \
+    OPTION(clip_norm, REAL, "clip_norm", 0, 1e30, 0, true, "clip-norm", 0, "X",                    \
+           "make all gradients together at most this long before each update (0: off)")           \
+    OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
+           "steps to an update, which is by the mean of their gradients (default 1)")             \
+    PLAIN(drop_factor, REAL, "lr_drop_factor", 0, 1e30, 0.1, false)
+/* clang-format on */
+#define MODEL_NUMBER_AT(member, ...) MODEL_AT_##member,
+enum { MODEL_NUMBERS(MODEL_NUMBER_AT, MODEL_NUMBER_AT) MODEL_N_NUMBERS };
+
 struct model_defaults {
     size_t batch, epochs; /* "batch", "epochs" */
     /* "optimizer": its name (sgd), and its hyper-parameters by their names: "lr", "momentum" … */
@@ -95,6 +113,13 @@ cvy_loss_desc model_eval_loss(const struct model_defaults *d);
 const char *model_loss_read(struct model_defaults *d, const char *key, const json_t *value);
 /* Writes the loss under the same keys. */
 void model_loss_write(const struct model_defaults *d, json_t *json);
+/* A setting of MODEL_NUMBERS, by its place there: its key; makes it a number in its range; reads it
+ * (false: not a number of its kind and range). */
+const char *model_number_key(size_t at);
+void model_number_set(struct model_defaults *d, size_t at, double number);
+bool model_number_read(struct model_defaults *d, size_t at, const json_t *value);
+/* Writes all under their keys. */
+void model_numbers_write(const struct model_defaults *d, json_t *json);
 /* How parameters start: reads the object "init"; writes it into json. */
 bool model_init_read(cvy_init_desc *init, const json_t *json);
 void model_init_write(const cvy_init_desc *init, json_t *json);
