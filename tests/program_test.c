@@ -426,6 +426,36 @@ static void aliases_meet_at_barriers(void **state)
     cvy_context_destroy(&ctx);
 }
 
+/* Statistics are of the shape and type that whoever made them says, not two doubles a channel. */
+static void statistics_have_their_own_shape(void **state)
+{
+    (void)state;
+    struct cvy_context *ctx;
+    const struct cvy_backend *backends[] = { &toy_backend };
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 }, &ctx), CVY_OK);
+    struct cvyi_list list;
+    struct cvy_plan *plan;
+    cvyi_list_init(&list, ctx);
+    const cvy_shape odd = { 3, 5, 2, 1 };
+    int x = cvyi_list_value(&list, CVY_ROLE_WEIGHT, odd, "x"),
+        wide = cvyi_list_double(&list, cvyi_list_value(&list, CVY_ROLE_STATS, odd, "wide")),
+        narrow = cvyi_list_value(&list, CVY_ROLE_STATS, odd, "narrow");
+    struct cvy_op_desc *op = cvyi_list_op(&list, CVY_OP_ACT, "wide");
+    op->in[CVY_ACT_X] = x;
+    op->out[CVY_ACT_Y] = wide;
+    op = cvyi_list_op(&list, CVY_OP_ACT, "narrow");
+    op->in[CVY_ACT_X] = wide;
+    op->out[CVY_ACT_Y] = narrow;
+    struct cvyi_program_options options = {
+        .capacity = IMAGES, .keep = &narrow, .n_keep = 1, .backends = backends, .n_backends = 1
+    };
+    assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_OK);
+    assert_int_equal(cvy_plan_value(plan, wide)->bytes, 3 * 5 * 2 * sizeof(double));
+    assert_int_equal(cvy_plan_value(plan, narrow)->bytes, 3 * 5 * 2 * sizeof(float));
+    cvyi_program_destroy(&plan);
+    cvy_context_destroy(&ctx);
+}
+
 static void one_op(struct cvyi_list *list, struct cvy_context *ctx, const char *name)
 {
     cvyi_list_init(list, ctx);
@@ -845,11 +875,17 @@ static void steps_refuse_bad_batches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_never_overlaps),    cmocka_unit_test(memory_overflow_is_told),
-        cmocka_unit_test(random_programs),          cmocka_unit_test(refusals),
-        cmocka_unit_test(aliases_meet_at_barriers), cmocka_unit_test(every_phase_has_its_clock),
-        cmocka_unit_test(any_mix_of_backends),      cmocka_unit_test(step_allocates_nothing),
-        cmocka_unit_test(any_allocation_may_fail),  cmocka_unit_test(steps_refuse_bad_batches),
+        cmocka_unit_test(memory_never_overlaps),
+        cmocka_unit_test(memory_overflow_is_told),
+        cmocka_unit_test(random_programs),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(aliases_meet_at_barriers),
+        cmocka_unit_test(statistics_have_their_own_shape),
+        cmocka_unit_test(every_phase_has_its_clock),
+        cmocka_unit_test(any_mix_of_backends),
+        cmocka_unit_test(step_allocates_nothing),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(steps_refuse_bad_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1020,6 +1020,30 @@ static void concatenating(struct env *e)
     }
 }
 
+/* Likewise; what is beside them is +0. */
+static void padding(struct env *e)
+{
+    static const float v[] = { NAN, INFINITY, -INFINITY, -0.0f, FLT_MAX, 0, 1e-40f };
+    cvy_shape s = { N, 2, 3, 1 };
+    size_t n = size_of(s);
+    float *x = room(e, n), *dx = room(e, n), *y = room(e, N * 15);
+    for (size_t i = 0; i < n; i++) x[i] = v[i % 7];
+    cvy_op *op = NULL;
+    enum cvy_status made = cvy_op_pad_channels(e->ctx, 1, 2, s, CVY_FORWARD, &op);
+    run(e, made, op, &(cvy_op_args){ .src = x, .dst = y });
+    made = cvy_op_pad_channels(e->ctx, 1, 2, s, CVY_BACKWARD_DATA, &op);
+    run(e, made, op, &(cvy_op_args){ .diff_dst = y, .diff_src = dx });
+    for (size_t i = 0; i < N; i++) {
+        expect(e, "y", y + i * 15 + 3, x + i * 6, 6);
+        for (size_t k = 0; k < 15; k++)
+            if ((k < 3 || k >= 9) && (y[i * 15 + k] != 0 || signbit(y[i * 15 + k])))
+                complain(e, "what is beside is not +0");
+    }
+    expect(e, "gradient", dx, x, n);
+    for (size_t i = 0; i < n; i++)
+        if (x[i] == 0 && signbit(x[i]) != signbit(dx[i])) complain(e, "a zero lost its sign");
+}
+
 static void dropping(struct env *e)
 {
     size_t n = size_of(act_shape);
@@ -1406,6 +1430,7 @@ static const struct {
     { "average pool", average_pool },
     { "add", adding },
     { "concat and slice", concatenating },
+    { "pad and slice", padding },
     { "dropout", dropping },
     { "softmax", softmax },
     { "loss", losses },

@@ -53,7 +53,8 @@ enum cvy_role {
     CVY_ROLE_RUNNING,        /* running statistics: likewise */
     CVY_ROLE_STATE,          /* optimiser state: likewise */
     CVY_ROLE_WEIGHT_GRAD,    /* kept after the step, so that it can be read by name */
-    /* per channel, double: batch mean and variance [2][c], or a loss's sums */
+    /* statistics, of the shape and in the layout, PLAIN or PLAIN64, that its operator gave it,
+     * whoever computes it; CVY_OPS says what they are */
     CVY_ROLE_STATS,
     CVY_ROLE_PRIVATE /* made by a backend with cvy_plan_buffer */
 };
@@ -93,7 +94,7 @@ enum {
  *  INGEST  bytes of gathered images (struct cvy_run), scaled
  *  REORDER the same numbers: one of the two is PLAIN, the other in a layout of whoever is asked.
  *          What is OPAQUE must be taken by its owner
- *  BN_STATS  of the batch; MEAN and VAR are the running ones
+ *  BN_STATS  mean and variance [2][c] of the batch in double; MEAN and VAR are the running ones
  *  BN_BWD_REDUCE  sums[2][c] in double: Σdy, Σdy·x̂
  *  BN_INFER, BN_INFER_BWD  also in training, of a frozen one
  *  ACT_BWD has x where CVY_ACTIVATIONS says so or relu_grad_at_zero != 0, else y; POOL_BWD x of a
@@ -103,8 +104,8 @@ enum {
  *          [slice.c0, slice.c0 + c) are x, others 0
  *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
  *  SOFTMAX over c at every pixel
- *  LOSS    x are the logits, stats {Σ w loss, number correct}; dx of the mean loss, Σ w loss /
- *          loss_weight
+ *  LOSS    x are the logits, stats in double {Σ w loss, number correct}; dx of the mean loss,
+ *          Σ w loss / loss_weight
  *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
 /* clang-format off */
 #define CVY_OPS(OP, IN, OUT)                                                                       \

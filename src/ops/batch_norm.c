@@ -77,8 +77,9 @@ static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node
 /* In double, two a channel: mean and variance, or the sums of the gradient. */
 static int statistics(struct cvyi_list *list, const struct cvyi_node *node, const char *what)
 {
-    return cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.%s",
-                           node->name, what);
+    return cvyi_list_double(list, cvyi_list_value(list, CVY_ROLE_STATS,
+                                                  (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.%s",
+                                                  node->name, what));
 }
 
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,

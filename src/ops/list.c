@@ -69,6 +69,12 @@ int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape,
     return (int)list->n_values++;
 }
 
+int cvyi_list_double(struct cvyi_list *list, int id)
+{
+    if (id >= 0) list->value[id].layout = CVY_LAYOUT_PLAIN64;
+    return id;
+}
+
 /* Without operands, but for their number. */
 static struct cvy_op_desc blank(enum cvy_op_kind kind, const char *name)
 {

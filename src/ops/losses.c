@@ -178,7 +178,8 @@ double cvyi_loss_weight(const cvy_loss_desc *desc, long label)
 void cvyi_loss_forward(struct cvyi_list *list, const cvy_loss_desc *desc, int x, bool want_dx,
                        int *stats, int *dx)
 {
-    *stats = cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss");
+    *stats = cvyi_list_double(
+        list, cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 2, 1, 1, 1 }, "loss"));
     *dx = want_dx ? cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, x), "loss.dx")
                   : -1;
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_LOSS, "loss");

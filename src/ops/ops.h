@@ -26,6 +26,8 @@ void cvyi_list_free(struct cvyi_list *list);
 /* New value, alias -1; name is copied, formatted. Returns its id, -1 once status is set. */
 int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format,
                     ...) __attribute__((format(printf, 4, 5)));
+/* Statistics `id` are in double, not in float. Returns id. */
+int cvyi_list_double(struct cvyi_list *list, int id);
 /* The shape of value id; zeros once the list has failed. */
 static inline cvy_shape cvyi_shape_of(const struct cvyi_list *list, int id)
 {

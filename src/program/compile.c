@@ -197,7 +197,7 @@ static enum cvy_status grow_info(struct cvy_plan *plan)
 static enum cvy_layout wanted(const struct cvy_plan *plan, const struct cvy_value *v, int backend)
 {
     const struct cvy_backend *b = plan->backend[backend];
-    if (v->role == CVY_ROLE_STATS) return CVY_LAYOUT_PLAIN64;
+    if (v->role == CVY_ROLE_STATS) return v->layout;
     return is_param(v->role) ? b->param_layout : b->layout;
 }
 
