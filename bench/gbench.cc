@@ -253,8 +253,14 @@ gb_reporter *reporter(std::unique_ptr<benchmark::BenchmarkReporter> inner, FILE 
 {
     gb_reporter *r = new gb_reporter;
     r->inner = std::move(inner);
-    if (out) r->out.reset(new Stream(out)), r->inner->SetOutputStream(&r->out->out);
-    if (err) r->err.reset(new Stream(err)), r->inner->SetErrorStream(&r->err->out);
+    if (out) {
+        r->out.reset(new Stream(out));
+        r->inner->SetOutputStream(&r->out->out);
+    }
+    if (err) {
+        r->err.reset(new Stream(err));
+        r->inner->SetErrorStream(&r->err->out);
+    }
     return r;
 }
 

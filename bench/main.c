@@ -137,7 +137,9 @@ static double peak_now(struct bench *b, enum cvy_isa isa, size_t threads)
     if (b->peak[i].threads != threads || b->peak[i].isa != isa ||
         bench_now() - b->peak[i].at > 0.5) {
         b->peak[i].gflops = probe_fma(isa, threads, b->o.once ? 0 : 0.03);
-        b->peak[i].isa = isa, b->peak[i].threads = threads, b->peak[i].at = bench_now();
+        b->peak[i].isa = isa;
+        b->peak[i].threads = threads;
+        b->peak[i].at = bench_now();
     }
     return b->peak[i].gflops;
 }
@@ -372,7 +374,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_RESULTS: keep(&c->results, arg); return 0;
     case ARGP_KEY_ARG:
         for (size_t i = 0; i < BENCHMARKS; i++)
-            if (!strcmp(arg, benchmarks[i].name)) return c->chosen[i] = true, 0;
+            if (!strcmp(arg, benchmarks[i].name)) {
+                c->chosen[i] = true;
+                return 0;
+            }
         const char *names[BENCHMARKS + 1] = { 0 };
         for (size_t i = 0; i < BENCHMARKS; i++) names[i] = benchmarks[i].name;
         char hint[CLI_HINT];
@@ -532,7 +537,10 @@ static void run_all(struct command *c, gb_reporter **reporters, size_t n_reporte
             gb_set_unit(g, b->cases[i].unit);
             gb_measure_process_cpu_time(g); /* the work is done by threads of the library */
             if (b->cases[i].time == BENCH_REAL_TIME) gb_use_real_time(g);
-            else gb_use_manual_time(g), gb_set_iterations(g, 1);
+            else {
+                gb_use_manual_time(g);
+                gb_set_iterations(g, 1);
+            }
         }
         gb_run("", reporters, n_reporters);
         if (b->table) table_group(b->table, first, end);

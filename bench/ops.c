@@ -116,9 +116,11 @@ static cvy_op_args arguments(const struct op *o, double *loss)
     a.diff_srcs = part;
     if (p->kind == PROBLEM_LOSS) a.labels = labels(p->src.n, p->src.c);
     /* its outputs, not the buffers of the other role */
-    if (p->kind == PROBLEM_BNORM && o->pass == CVY_FORWARD)
-        a.mean = buffer(DIFF_WEIGHTS, c), a.var = buffer(DIFF_BIAS, c),
+    if (p->kind == PROBLEM_BNORM && o->pass == CVY_FORWARD) {
+        a.mean = buffer(DIFF_WEIGHTS, c);
+        a.var = buffer(DIFF_BIAS, c);
         a.running_mean = a.running_var = NULL;
+    }
     return a;
 }
 

@@ -200,7 +200,10 @@ static void add(struct bench *b, const char *benchmark, const struct bench_numbe
                 for (size_t k = 0; k < o->n_contestants; k++) {
                     struct step *p = calloc(1, sizeof *p);
                     if (!p) bench_die(CLI_NOMEM, "out of memory");
-                    p->b = b, p->who = &o->contestants[k], p->benchmark = benchmark, p->file = file;
+                    p->b = b;
+                    p->who = &o->contestants[k];
+                    p->benchmark = benchmark;
+                    p->file = file;
                     p->batch = batches->n ? batches->value[n] : s.model->defaults.batch;
                     p->threads = threads->value[t];
                     char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark,

@@ -145,11 +145,17 @@ static struct contest_distance distance(const char *name, const double *got, con
     for (size_t i = 0; i < count; i++) {
         double e = fabs(got[i] - want[i]);
         if (isnan(got[i]) != isnan(want[i])) e = INFINITY;
-        if (e > d.abs) d.abs = e, at = i;
+        if (e > d.abs) {
+            d.abs = e;
+            at = i;
+        }
         if (e > 0 && fabs(want[i]) >= 1e-6 * largest) d.rel = fmax(d.rel, e / fabs(want[i]));
     }
     d.ulp = d.abs / ulp_of(want[at]);
-    for (int k = 4; k-- > 0;) d.worst[k] = at % dims[k], at /= dims[k];
+    for (int k = 4; k-- > 0;) {
+        d.worst[k] = at % dims[k];
+        at /= dims[k];
+    }
     return d;
 }
 
@@ -159,7 +165,9 @@ static double *fetch(const struct cli_session *s, const char *name, size_t *coun
     for (size_t i = 0; i < cvy_trainer_tensors(s->trainer); i++) {
         cvy_tensor_info info;
         if (cvy_trainer_tensor(s->trainer, i, &info) || strcmp(info.name, name)) continue;
-        dims[0] = info.shape.n, dims[1] = info.shape.c, dims[2] = info.shape.h,
+        dims[0] = info.shape.n;
+        dims[1] = info.shape.c;
+        dims[2] = info.shape.h;
         dims[3] = info.shape.w;
         *count = dims[0] * dims[1] * dims[2] * dims[3];
         double *out = need(malloc(*count * sizeof *out));
@@ -209,8 +217,10 @@ static void compare_output(struct contestants *t, struct side *side, const cvy_o
         for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(want[i]));
         bool first = worst->size < 0, negligible = largest < 1e-4 * worst->size,
              larger = worst->size < 1e-4 * largest;
-        if (first || larger || (!negligible && d.abs / largest > worst->difference))
-            worst->difference = largest > 0 ? d.abs / largest : d.abs, *out = d;
+        if (first || larger || (!negligible && d.abs / largest > worst->difference)) {
+            worst->difference = largest > 0 ? d.abs / largest : d.abs;
+            *out = d;
+        }
         worst->size = fmax(worst->size, largest);
     }
     free(got);
@@ -542,7 +552,10 @@ int cli_contest(const struct contest_options *options)
         free(t->c.row[r].cell);
         free(t->c.row[r].name);
     }
-    for (size_t i = 0; i < t->c.n_sides; i++) free(t->c.side[i].plain), free(t->c.side[i].clocked);
+    for (size_t i = 0; i < t->c.n_sides; i++) {
+        free(t->c.side[i].plain);
+        free(t->c.side[i].clocked);
+    }
     free(t->c.row);
     free(t->c.side);
     free(t->images);

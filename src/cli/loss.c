@@ -83,7 +83,10 @@ void cli_loss_apply(const struct cli_loss *o, struct model_defaults *d)
                                    .ignore_index = d->loss.ignore_index };
     if (o->smooths) d->loss.label_smoothing = o->desc.label_smoothing;
     if (o->desc.margin != 0) d->loss.margin = o->desc.margin;
-    if (o->desc.ignore) d->loss.ignore = true, d->loss.ignore_index = o->desc.ignore_index;
+    if (o->desc.ignore) {
+        d->loss.ignore = true;
+        d->loss.ignore_index = o->desc.ignore_index;
+    }
     if (!o->n_weights) return;
     memcpy(d->class_weights, o->weights, sizeof d->class_weights);
     d->n_class_weights = o->n_weights;

@@ -69,24 +69,30 @@ static char *choose_name(struct cvy_net *net, const char *type, const char *pref
 {
     char made[MAX_NAME];
     if (!name) {
-        if (required)
-            return fail(net, CVY_E_ARG, "%s: a layer with parameters needs a name", type), NULL;
+        if (required) {
+            fail(net, CVY_E_ARG, "%s: a layer with parameters needs a name", type);
+            return NULL;
+        }
         size_t number = net->n_nodes;
         do snprintf(made, sizeof made, "%s%zu", prefix, number++);
         while (name_used(net, made));
         name = made;
     } else {
         size_t length = strnlen(name, MAX_NAME + 1);
-        if (length < 1 || length > MAX_NAME)
-            return fail(net, CVY_E_ARG, "%s '%.40s%s': a name must have 1 to %d bytes", type, name,
-                        length ? "…" : "", MAX_NAME),
-                   NULL;
+        if (length < 1 || length > MAX_NAME) {
+            fail(net, CVY_E_ARG, "%s '%.40s%s': a name must have 1 to %d bytes", type, name,
+                 length ? "…" : "", MAX_NAME);
+            return NULL;
+        }
         for (const char *c = name; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                return fail(net, CVY_E_ARG, "%s: a name must not contain control characters", type),
-                       NULL;
-        if (name_used(net, name))
-            return fail(net, CVY_E_ARG, "%s '%s': another layer has this name", type, name), NULL;
+            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+                fail(net, CVY_E_ARG, "%s: a name must not contain control characters", type);
+                return NULL;
+            }
+        if (name_used(net, name)) {
+            fail(net, CVY_E_ARG, "%s '%s': another layer has this name", type, name);
+            return NULL;
+        }
     }
     char *copy = cvyi_strdup(net->ctx, name);
     if (!copy) fail(net, CVY_E_NOMEM, "out of memory while building the net");

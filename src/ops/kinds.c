@@ -53,12 +53,17 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
 {
     int w, y;
     switch (op->kind) {
-    case CVY_OP_CONV2D: w = op->in[CVY_CONV2D_W], y = op->out[CVY_CONV2D_Y]; break;
+    case CVY_OP_CONV2D:
+        w = op->in[CVY_CONV2D_W];
+        y = op->out[CVY_CONV2D_Y];
+        break;
     case CVY_OP_CONV2D_BWD_DATA:
-        w = op->in[CVY_CONV2D_BWD_DATA_W], y = op->in[CVY_CONV2D_BWD_DATA_DY];
+        w = op->in[CVY_CONV2D_BWD_DATA_W];
+        y = op->in[CVY_CONV2D_BWD_DATA_DY];
         break;
     case CVY_OP_CONV2D_BWD_WEIGHTS:
-        w = op->out[CVY_CONV2D_BWD_WEIGHTS_DW], y = op->in[CVY_CONV2D_BWD_WEIGHTS_DY];
+        w = op->out[CVY_CONV2D_BWD_WEIGHTS_DW];
+        y = op->in[CVY_CONV2D_BWD_WEIGHTS_DY];
         break;
     default: return 0; /* rows */
     }

@@ -26,7 +26,10 @@ static double cross_entropy(const struct cvyi_loss_row *r, double *dx)
     double max = at(r, 0), sum = 0, loss = 0, all = 0;
     for (size_t k = 1; k < r->classes; k++)
         if (at(r, k) > max) max = at(r, k);
-    for (size_t k = 0; k < r->classes; k++) sum += exp(at(r, k) - max), all += target(r, k);
+    for (size_t k = 0; k < r->classes; k++) {
+        sum += exp(at(r, k) - max);
+        all += target(r, k);
+    }
     double log_sum = log(sum);
     for (size_t k = 0; k < r->classes; k++) {
         double log_p = at(r, k) - max - log_sum, q = target(r, k);
@@ -65,7 +68,10 @@ static double hinge(const struct cvyi_loss_row *r, double *dx)
     for (size_t k = 0; k < r->classes; k++) {
         double m = at(r, k) - y + r->desc->margin;
         bool over = k != r->label && !(m <= 0);
-        if (over) loss += m, others++;
+        if (over) {
+            loss += m;
+            others++;
+        }
         if (dx) dx[k * r->step] = over;
     }
     if (dx) dx[r->label * r->step] = -others;

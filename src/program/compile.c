@@ -406,7 +406,10 @@ static void settle(struct cvy_plan *plan)
 {
     struct cvy_value *value = plan->list.value;
     for (size_t i = 0; i < plan->list.n_values; i++)
-        if (plan->info[i].fixed) value[i].layout = plan->info[i].layout, value[i].owner = NULL;
+        if (plan->info[i].fixed) {
+            value[i].layout = plan->info[i].layout;
+            value[i].owner = NULL;
+        }
     for (size_t i = plan->list.n_ops; i-- > 0;) { /* from behind: the first reader wins */
         const struct cvy_op_desc *op = &plan->list.op[i];
         for (int k = 0; k < op->n_in; k++) {
@@ -471,7 +474,8 @@ static enum cvy_status append_reorder(struct cvy_plan *plan, int from, int to, i
     struct cvy_op_desc op = {
         .kind = CVY_OP_REORDER, .name = name, .n_in = CVY_REORDER_INS, .n_out = CVY_REORDER_OUTS
     };
-    op.in[CVY_REORDER_X] = from, op.out[CVY_REORDER_Y] = to;
+    op.in[CVY_REORDER_X] = from;
+    op.out[CVY_REORDER_Y] = to;
     return append(plan, &op, backend); /* pick_reorders() gives it to who can do it */
 }
 
@@ -767,7 +771,8 @@ static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
     if (status == CVY_OK) status = cvyi_claims_piece(plan, first);
     plan->n_planned = 0;
     for (size_t p = first; p < plan->n_phases; p++) {
-        plan->phase[p].first_op = i, plan->phase[p].n_ops = (size_t)*n;
+        plan->phase[p].first_op = i;
+        plan->phase[p].n_ops = (size_t)*n;
         plan->phase[p].updates = plan->list.op[i].kind == CVY_OP_UPDATE;
     }
     return status;

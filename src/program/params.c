@@ -47,7 +47,10 @@ static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_
         p.dims[1] = s.c * s.h * s.w;
     } else {
         p.rank = 4;
-        p.dims[0] = s.n, p.dims[1] = s.c, p.dims[2] = s.h, p.dims[3] = s.w;
+        p.dims[0] = s.n;
+        p.dims[1] = s.c;
+        p.dims[2] = s.h;
+        p.dims[3] = s.w;
     }
     return p;
 }

@@ -25,8 +25,10 @@ const char *chart_number(double v, char text[32])
     double shown = v;
     const char *unit = "";
     for (size_t i = 0; i < 3 && !*unit; i++)
-        if (fabs(v) >= units[i].from)
-            shown = v / (i == 2 ? 1e3 : units[i].from), unit = units[i].unit;
+        if (fabs(v) >= units[i].from) {
+            shown = v / (i == 2 ? 1e3 : units[i].from);
+            unit = units[i].unit;
+        }
     const double a = fabs(shown);
     snprintf(text, 32,
              a >= 100 || shown == floor(shown) ? "%.0f%s"

@@ -259,18 +259,29 @@ void results_free(struct results **all)
     struct results *a = *all;
     if (!a) return;
     for (size_t i = 0; i < a->n_files; i++) {
-        for (size_t k = 0; k < a->file[i].n_facts; k++)
-            free(a->file[i].fact[k].key), free(a->file[i].fact[k].value);
-        free(a->file[i].fact), free(a->file[i].path), free(a->file[i].text);
+        for (size_t k = 0; k < a->file[i].n_facts; k++) {
+            free(a->file[i].fact[k].key);
+            free(a->file[i].fact[k].value);
+        }
+        free(a->file[i].fact);
+        free(a->file[i].path);
+        free(a->file[i].text);
     }
     for (size_t i = 0; i < a->n; i++) {
-        for (size_t k = 0; k < a->at[i].n_counters; k++)
-            free(a->at[i].counter[k].name), free(a->at[i].counter[k].value);
-        free(a->at[i].counter), free(a->at[i].name), free(a->at[i].label), free(a->at[i].error),
-            free(a->at[i].seconds);
+        for (size_t k = 0; k < a->at[i].n_counters; k++) {
+            free(a->at[i].counter[k].name);
+            free(a->at[i].counter[k].value);
+        }
+        free(a->at[i].counter);
+        free(a->at[i].name);
+        free(a->at[i].label);
+        free(a->at[i].error);
+        free(a->at[i].seconds);
         free(a->at[i].cpu_seconds);
     }
-    free(a->file), free(a->at), free(a);
+    free(a->file);
+    free(a->at);
+    free(a);
     *all = NULL;
 }
 

@@ -48,7 +48,10 @@ double stats_geometric_mean(const double *v, size_t n)
     double sum = 0;
     size_t m = 0;
     for (size_t i = 0; i < n; i++)
-        if (!isnan(v[i])) sum += log(v[i]), m++;
+        if (!isnan(v[i])) {
+            sum += log(v[i]);
+            m++;
+        }
     return m ? exp(sum / (double)m) : NAN;
 }
 

@@ -112,7 +112,10 @@ void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_kern
     size_t row = p->row.ow * NATIVE_LANES, cut = native_segment(p->row.iw) / p->row.iw;
     struct cvyi_sums t = { 0 };
     for (size_t r = 0; r < p->ih && r < p->oh * p->kh; r++) {
-        if (r > 0 && r % cut == 0) fold_chains(&t, s1, s2), t = (struct cvyi_sums){ 0 };
+        if (r > 0 && r % cut == 0) {
+            fold_chains(&t, s1, s2);
+            t = (struct cvyi_sums){ 0 };
+        }
         size_t o = r / p->kh * row;
         k->pool->argmax_reduce(&p->row, &t, r % cut * p->row.iw, g + o, at + o, x + o,
                                r % p->kh * p->row.kw, m);

@@ -61,8 +61,10 @@ static void segment(const struct backward *b, struct channel *ch, size_t p, size
     if (b->act)
         b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
     else b->k->norm->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
-    for (size_t l = 0; l < NATIVE_LANES; l++)
-        ch->s1[l] += (double)s1[l], ch->s2[l] += (double)s2[l];
+    for (size_t l = 0; l < NATIVE_LANES; l++) {
+        ch->s1[l] += (double)s1[l];
+        ch->s2[l] += (double)s2[l];
+    }
 }
 
 /* Lanes in four chains, joined as (0+1)+(2+3). */
@@ -158,7 +160,10 @@ static void unpool_plane(const struct backward *b, struct channel *ch, const flo
             if (ch->pooled) u->rows[r - begin] = ch->pooled + r * row;
         }
         unpool_row(b, u, dy + oy * p->row.ow * NATIVE_LANES, oy, end - begin);
-        if (p->crowded) leave_ring(b, u, left, next, end, to), left = next;
+        if (p->crowded) {
+            leave_ring(b, u, left, next, end, to);
+            left = next;
+        }
         if (b->add || b->act || b->reduce) done = segments(b, ch, done, next * p->row.iw);
     }
 }
@@ -205,7 +210,8 @@ static void run_argmax(const struct backward *b, const struct cvy_run *run, stru
         if (b->reduce) {
             double s1[CVYI_LANES] = { 0 }, s2[CVYI_LANES] = { 0 };
             cvyi_argmax_sums(b->argmax, b->k, run, cell.block, c, g, (float)stats[c], s1, s2);
-            slot[c] = fold_lanes(s1), slot[b->bn.c + c] = fold_lanes(s2);
+            slot[c] = fold_lanes(s1);
+            slot[b->bn.c + c] = fold_lanes(s2);
         } else {
             cvyi_argmax_bwd(b->argmax, b->k, cvyi_argmax_at(b->argmax, run, cell.block, c),
                             native_at(run, &b->g, cell.block, c), g);
@@ -231,7 +237,10 @@ static void run_cell(const struct backward *b, const struct cvy_run *run, struct
         if (b->reduce) ch.m = (float)stats[c];
         if (b->pool) unpool_plane(b, &ch, ch.dy, u);
         else segments(b, &ch, 0, b->pixels);
-        if (b->reduce) slot[c] = fold_lanes(ch.s1), slot[b->bn.c + c] = fold_lanes(ch.s2);
+        if (b->reduce) {
+            slot[c] = fold_lanes(ch.s1);
+            slot[b->bn.c + c] = fold_lanes(ch.s2);
+        }
     }
 }
 
@@ -294,7 +303,8 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
     if (!a) return CVY_E_NOMEM;
     struct native_bn bn = cvyi_bn_of(native, plan, op);
     if (chain->reduce) {
-        bn.source = NATIVE_BN_SLOTS, bn.slots = slots;
+        bn.source = NATIVE_BN_SLOTS;
+        bn.slots = slots;
         bn.dgamma = chain->reduce->out[CVY_BN_BWD_REDUCE_DGAMMA];
         bn.dbeta = chain->reduce->out[CVY_BN_BWD_REDUCE_DBETA];
     }
@@ -307,7 +317,10 @@ static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
                               .g = native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
                               .dx = native_lanes(plan, op->out[CVY_BN_BWD_DATA_DX]),
                               .coefficients = bn.coefficients };
-    if (before && before->argmax) a->argmax = before->argmax, a->g = before->dy;
+    if (before && before->argmax) {
+        a->argmax = before->argmax;
+        a->g = before->dy;
+    }
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_data,
                                     .arg = a,
@@ -390,7 +403,8 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     if (act) {
         struct act_bwd a = act_bwd_of(act);
         b->saved = native_lanes(plan, a.saved);
-        b->act_fn = k->act->act_bwd[a.index], b->act_reduce_fn = k->act->act_bwd_reduce[a.index],
+        b->act_fn = k->act->act_bwd[a.index];
+        b->act_reduce_fn = k->act->act_bwd_reduce[a.index];
         b->alpha = a.alpha;
     }
     if (pool) {
@@ -402,7 +416,10 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     }
     if (b->argmax) { /* the plane is not needed, and with sums nothing is made before dx */
         b->pooled.id = -1;
-        if (reduce) b->x.id = -1, b->g.id = -1;
+        if (reduce) {
+            b->x.id = -1;
+            b->g.id = -1;
+        }
     }
     if (reduce) {
         b->bn = cvyi_bn_of(native, plan, reduce);

@@ -147,8 +147,10 @@ static void slot_of(const struct cvyi_kernels *k, const float *x, size_t pixels,
             fold_lanes(pivot, s, q, NATIVE_LANES, (double)m, &part_mean, &part);
         else fold_lanes(pivot, s, q, images, (double)m, &part_mean, &part);
         if (!isfinite(part)) segment_in_double(x + p * NATIVE_LANES, m, images, &part_mean, &part);
-        if (p == 0) *mean = part_mean, *m2 = part;
-        else merge(mean, m2, (double)p * lanes, part_mean, part, (double)m * lanes);
+        if (p == 0) {
+            *mean = part_mean;
+            *m2 = part;
+        } else merge(mean, m2, (double)p * lanes, part_mean, part, (double)m * lanes);
     }
 }
 
@@ -202,7 +204,10 @@ static void moments(const struct native_bn *bn, const struct cvy_run *run, size_
 {
     if (bn->source == NATIVE_BN_RUNNING) {
         const float *m = run->buf[bn->running_mean], *v = run->buf[bn->running_var];
-        for (size_t c = 0; c < n; c++) mean[c] = (double)m[c0 + c], var[c] = (double)v[c0 + c];
+        for (size_t c = 0; c < n; c++) {
+            mean[c] = (double)m[c0 + c];
+            var[c] = (double)v[c0 + c];
+        }
         return;
     }
     if (bn->source == NATIVE_BN_VALUE) {
@@ -244,7 +249,10 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
            weight = cvy_run_bn_weight(run, &bn->desc);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double u = mean[i], v = var[i];
-        if (stats) stats[c] = u, stats[bn->c + c] = v;
+        if (stats) {
+            stats[c] = u;
+            stats[bn->c + c] = v;
+        }
         if (running_mean)
             running_mean[c] = (float)((1 - weight) * (double)running_mean[c] + weight * u);
         if (running_var)
@@ -305,7 +313,10 @@ static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run,
     memset(g, 0, n * sizeof *g);
     memset(gx, 0, n * sizeof *gx);
     for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c)
-        for (size_t c = 0; c < n; c++) g[c] += slot[c], gx[c] += slot[bn->c + c];
+        for (size_t c = 0; c < n; c++) {
+            g[c] += slot[c];
+            gx[c] += slot[bn->c + c];
+        }
     /* The slots hold sum g (x - m) with m the float nearest to the mean. */
     for (size_t c = 0; c < n; c++) {
         double mean = stats ? stats[c0 + c] : (double)rm[c0 + c];
@@ -320,7 +331,10 @@ static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, 
     double *sums = native_buf(run, bn->sums);
     float *dgamma = native_buf(run, bn->dgamma), *dbeta = native_buf(run, bn->dbeta);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
-        if (sums) sums[c] = g[i], sums[bn->c + c] = gx[i];
+        if (sums) {
+            sums[c] = g[i];
+            sums[bn->c + c] = gx[i];
+        }
         if (dgamma) dgamma[c] = (float)gx[i];
         if (dbeta) dbeta[c] = (float)g[i];
     }
@@ -427,9 +441,13 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
                 float s1[CVYI_LANES], s2[CVYI_LANES];
                 a->k->norm->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES,
                                       mean[c], s1, s2);
-                for (size_t l = 0; l < NATIVE_LANES; l++) g += (double)s1[l], gx += (double)s2[l];
+                for (size_t l = 0; l < NATIVE_LANES; l++) {
+                    g += (double)s1[l];
+                    gx += (double)s2[l];
+                }
             }
-            slot[0] = g, slot[bn->c] = gx;
+            slot[0] = g;
+            slot[bn->c] = gx;
         }
         if (a->dx.id >= 0) {
             double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);

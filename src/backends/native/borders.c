@@ -42,8 +42,10 @@ static size_t inverse(size_t a, size_t m)
     int64_t r0 = (int64_t)m, r1 = (int64_t)(a % m), x0 = 0, x1 = 1;
     while (r1 > 1) {
         int64_t q = r0 / r1, r = r0 - q * r1, x = x0 - q * x1;
-        r0 = r1, r1 = r;
-        x0 = x1, x1 = x;
+        r0 = r1;
+        r1 = r;
+        x0 = x1;
+        x1 = x;
     }
     return m == 1 ? 0 : (size_t)(x1 < 0 ? x1 + (int64_t)m : x1);
 }

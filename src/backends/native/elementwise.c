@@ -51,7 +51,8 @@ static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan,
     size_t n = (size_t)op->n_in, c = 0;
     struct copy *a = cvy_plan_alloc(plan, sizeof *a + n * sizeof a->run[0]);
     if (!a) return CVY_E_NOMEM;
-    a->dst = native_lanes(plan, op->out[CVY_CONCAT_Y]), a->n = n,
+    a->dst = native_lanes(plan, op->out[CVY_CONCAT_Y]);
+    a->n = n;
     a->grid = native_grid_of(native, &a->dst);
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_copy,

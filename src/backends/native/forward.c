@@ -227,15 +227,20 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     };
     if (norm && chain.pool && !chain.add && !act) {
         NATIVE_TRY(cvyi_argmax_plan(native, plan, chain.pool, norm->in[CHAIN_X], last, &argmax));
-        if (argmax) f->rows.id = -1, f->argmax = argmax;
+        if (argmax) {
+            f->rows.id = -1;
+            f->argmax = argmax;
+        }
     }
     f->grid = native_grid_of(native, &f->x);
     if (norm) {
         struct native_bn apply = cvyi_bn_of(native, plan, norm);
         if (chain.stats) {
-            apply.source = NATIVE_BN_SLOTS, apply.slots = bn.slots;
+            apply.source = NATIVE_BN_SLOTS;
+            apply.slots = bn.slots;
             apply.desc = bn.desc;
-            apply.running_mean = bn.running_mean, apply.running_var = bn.running_var;
+            apply.running_mean = bn.running_mean;
+            apply.running_var = bn.running_var;
         }
         f->affine = apply.coefficients =
             cvyi_bn_coefficients(plan, &apply, norm->name, sizeof(struct cvyi_affine));
@@ -243,7 +248,7 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
         NATIVE_TRY(cvyi_bn_affine_gate(plan, norm->name, &apply));
     }
     if (act) {
-        f->act_fn = k->act->act[act->u.act.kind],
+        f->act_fn = k->act->act[act->u.act.kind];
         f->norm_act_fn = k->act->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }

@@ -65,7 +65,8 @@ static enum cvy_status plan_ingest(struct native *native, struct cvy_plan *plan,
     if (ops[0].kind == CVY_OP_REORDER) return cvyi_reorder_plan(native, plan, &ops[0]);
     struct ingest *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->lanes, a->x = native_lanes(plan, ops[0].out[CVY_INGEST_X]),
+    a->k = native->kernels->lanes;
+    a->x = native_lanes(plan, ops[0].out[CVY_INGEST_X]);
     a->grid = native_grid(native, a->x.c, 0);
     size_t pixels = a->x.h * a->x.w, cells = a->grid.blocks * a->grid.parts;
     struct native_work work = { .blocks = native->blocks,

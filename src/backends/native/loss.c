@@ -37,7 +37,8 @@ static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan
 {
     struct softmax *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->loss, a->x = native_lanes(plan, op->in[CVY_SOFTMAX_X]);
+    a->k = native->kernels->loss;
+    a->x = native_lanes(plan, op->in[CVY_SOFTMAX_X]);
     a->y = native_lanes(plan, op->out[CVY_SOFTMAX_Y]);
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_softmax,
@@ -103,12 +104,16 @@ static void loss_pixel(const struct loss *a, const float *x, float *dx, float *c
     if (dx && dx_ld != ld) {
         for (size_t c = 0; c < a->x.c; c++)
             memcpy(copy + c * NATIVE_LANES, x + c * ld, NATIVE_LANES * sizeof *copy);
-        x = out = copy, ld = NATIVE_LANES;
+        x = out = copy;
+        ld = NATIVE_LANES;
     }
     a->k(out, x, a->x.c, ld, rows, loss, correct);
     for (size_t c = 0; out != dx && c < a->x.c; c++)
         memcpy(dx + c * dx_ld, out + c * NATIVE_LANES, NATIVE_LANES * sizeof *dx);
-    for (size_t l = 0; l < NATIVE_LANES; l++) slot[0] += (double)loss[l], slot[1] += correct[l];
+    for (size_t l = 0; l < NATIVE_LANES; l++) {
+        slot[0] += (double)loss[l];
+        slot[1] += correct[l];
+    }
 }
 
 static void run_loss(const void *arg, const struct cvy_run *run, size_t task,
@@ -136,9 +141,12 @@ static void run_fold(const void *arg, const struct cvy_run *run, size_t task,
     const double *slot = run->buf[a->slots];
     double *stats = run->buf[a->stats], sum = 0, correct = 0;
     (void)task, (void)worker;
-    for (size_t b = 0; b < native_blocks_in_use(run); b++)
-        sum += slot[2 * b], correct += slot[2 * b + 1];
-    stats[0] = sum, stats[1] = correct;
+    for (size_t b = 0; b < native_blocks_in_use(run); b++) {
+        sum += slot[2 * b];
+        correct += slot[2 * b + 1];
+    }
+    stats[0] = sum;
+    stats[1] = correct;
 }
 
 static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan,

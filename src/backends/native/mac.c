@@ -187,7 +187,8 @@ static bool build_blocks(struct native *native, struct cvy_plan *plan, struct ma
         x[b] = (int32_t)(b * a->src.c * a->src.plane * NATIVE_LANES) + a->blocks.x_pix[0];
         y[b] = (int32_t)(b * a->dst.c * NATIVE_LANES);
     }
-    a->blocks.x_pix = x, a->blocks.y_pix = y;
+    a->blocks.x_pix = x;
+    a->blocks.y_pix = y;
     return true;
 }
 

@@ -123,7 +123,8 @@ bool cvyi_native_wgrad_boxes(struct cvy_plan *plan, struct native_wgrad *a)
                        .tap = cvy_plan_alloc(plan, (interior ? 5 : 1) * c->taps * sizeof *b.tap) };
     if (!b.box || !b.tap) return false;
     add_all(&b, row, col, interior);
-    a->box = b.box, a->n_box = b.n;
+    a->box = b.box;
+    a->n_box = b.n;
 
     size_t width = min(c->y.w, ROW_LIMIT);
     a->strip = SHARED_PIXELS / width ? SHARED_PIXELS / width : 1;

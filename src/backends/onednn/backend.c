@@ -147,7 +147,9 @@ enum cvy_status onednn_plan_ops(struct onednn *o, struct cvy_plan *plan,
                                   ? onednn_bn_plan
                                   : families[ops[0].kind].plan;
         ONEDNN_CVY(family(o, plan, ops, &taken, first));
-        ops += taken, n -= taken, first += (size_t)taken;
+        ops += taken;
+        n -= taken;
+        first += (size_t)taken;
     }
     return CVY_OK;
 }

@@ -164,7 +164,10 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
     if (!stats || *n > 1) apply = &ops[stats ? 1 : 0];
     if (apply && &ops[*n - 1] != apply) relu = &ops[*n - 1];
     bool fused = relu && !cvy_plan_needed_after(plan, apply->out[BN_Y], last);
-    if (relu && !fused) --*n, --last;
+    if (relu && !fused) {
+        --*n;
+        --last;
+    }
     bool infer = apply && apply->kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *op = apply ? apply : stats;
     int gamma = apply ? apply->in[infer ? CVY_BN_INFER_GAMMA : CVY_BN_APPLY_GAMMA] : -1,

@@ -31,11 +31,14 @@ static inline dnnl_status_t onednn_md_new(onednn_md *out, dnnl_memory_desc_t **r
     return *room ? dnnl_success : dnnl_out_of_memory;
 }
 static inline void onednn_md_free(onednn_md md) { free((void *)md); }
-#define ONEDNN_MD_MAKE(out, call)                                \
-    dnnl_memory_desc_t *room;                                    \
-    ONEDNN_TRY(onednn_md_new(out, &room));                       \
-    dnnl_status_t made = (call);                                 \
-    if (made != dnnl_success) onednn_md_free(*out), *out = NULL; \
+#define ONEDNN_MD_MAKE(out, call)          \
+    dnnl_memory_desc_t *room;              \
+    ONEDNN_TRY(onednn_md_new(out, &room)); \
+    dnnl_status_t made = (call);           \
+    if (made != dnnl_success) {            \
+        onednn_md_free(*out);              \
+        *out = NULL;                       \
+    }                                      \
     return made
 
 static inline dnnl_status_t onednn_md_tag(onednn_md *out, int rank, const dnnl_dims_t dims,

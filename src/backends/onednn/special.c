@@ -164,7 +164,10 @@ static float *unpacked(struct onednn_prim *p, const struct cvy_run *run, int i, 
         bytes *= k || !p->arg[i].images ? (size_t)dims[k] : run->n;
     float *plain = malloc(bytes);
     if (!plain) short_of_memory(p, run);
-    else if (read && !onednn_convert(p, run, i, plain, true)) free(plain), plain = NULL;
+    else if (read && !onednn_convert(p, run, i, plain, true)) {
+        free(plain);
+        plain = NULL;
+    }
     return plain;
 }
 

@@ -107,7 +107,8 @@ static void each_stats(const float *x, size_t n, unsigned n_lanes, double *mean,
                 vd d = vd_sub(vd_from(v_load(t + l * 16 + c)), mu);
                 if (l < n_lanes) q[l & 3] = vd_add(q[l & 3], vd_mul(d, d));
             }
-            vd_store(u + c, mu), vd_store(v + c, join(q));
+            vd_store(u + c, mu);
+            vd_store(v + c, join(q));
         }
         memcpy(mean + i, u, m * sizeof *u);
         memcpy(m2 + i, v, m * sizeof *v);

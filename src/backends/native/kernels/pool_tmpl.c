@@ -315,8 +315,10 @@ V_FN size_t argmax_pairs(struct cvyi_sums *t, size_t start, size_t c, size_t end
     } while (0)
     const vi left = vi_set1((int)first), right = vi_set1((int)first + 1);
     float *pa[4], *pb[4];
-    for (size_t i = 0; i < 4; i++)
-        pa[i] = t->s1[(start + c + i) & 3] + l, pb[i] = t->s2[(start + c + i) & 3] + l;
+    for (size_t i = 0; i < 4; i++) {
+        pa[i] = t->s1[(start + c + i) & 3] + l;
+        pb[i] = t->s2[(start + c + i) & 3] + l;
+    }
     vf a0 = v_load(pa[0]), a1 = v_load(pa[1]), a2 = v_load(pa[2]), a3 = v_load(pa[3]);
     vf b0 = v_load(pb[0]), b1 = v_load(pb[1]), b2 = v_load(pb[2]), b3 = v_load(pb[3]);
     for (size_t o = c * 8 + l, stop = o + (end - c) / 4 * 32; o < stop; o += 32) {
@@ -325,8 +327,14 @@ V_FN size_t argmax_pairs(struct cvyi_sums *t, size_t start, size_t c, size_t end
         STEP(o + 16, left, a2, b2);
         STEP(o + 16, right, a3, b3);
     }
-    v_store(pa[0], a0), v_store(pa[1], a1), v_store(pa[2], a2), v_store(pa[3], a3);
-    v_store(pb[0], b0), v_store(pb[1], b1), v_store(pb[2], b2), v_store(pb[3], b3);
+    v_store(pa[0], a0);
+    v_store(pa[1], a1);
+    v_store(pa[2], a2);
+    v_store(pa[3], a3);
+    v_store(pb[0], b0);
+    v_store(pb[1], b1);
+    v_store(pb[2], b2);
+    v_store(pb[3], b3);
 #undef STEP
     return c + (end - c) / 4 * 4;
 }
@@ -335,8 +343,10 @@ V_FN size_t argmax_pairs(struct cvyi_sums *t, size_t start, size_t c, size_t end
 V_FN void end_block(struct cvyi_sums *t, size_t l)
 {
     for (size_t i = 0; i < 4; i++) {
-        add_to(t->before1[i] + l, v_load(t->s1[i] + l)), v_store(t->s1[i] + l, v_zero());
-        add_to(t->before2[i] + l, v_load(t->s2[i] + l)), v_store(t->s2[i] + l, v_zero());
+        add_to(t->before1[i] + l, v_load(t->s1[i] + l));
+        v_store(t->s1[i] + l, v_zero());
+        add_to(t->before2[i] + l, v_load(t->s2[i] + l));
+        v_store(t->s2[i] + l, v_zero());
     }
 }
 

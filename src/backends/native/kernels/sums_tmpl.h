@@ -40,10 +40,14 @@ V_FN void add_to(float *p, vf a) { v_store(p, v_add(v_load(p), a)); }
             if (i < i1) STEP(i, l, a0, b0);                                                  \
             if (i + 16 < i1) STEP(i + 16, l, a1, b1);                                        \
             if (i + 32 < i1) STEP(i + 32, l, a2, b2);                                        \
-            add_to((t)->s1[0] + l, a0), add_to((t)->s1[1] + l, a1);                          \
-            add_to((t)->s1[2] + l, a2), add_to((t)->s1[3] + l, a3);                          \
-            add_to((t)->s2[0] + l, b0), add_to((t)->s2[1] + l, b1);                          \
-            add_to((t)->s2[2] + l, b2), add_to((t)->s2[3] + l, b3);                          \
+            add_to((t)->s1[0] + l, a0);                                                      \
+            add_to((t)->s1[1] + l, a1);                                                      \
+            add_to((t)->s1[2] + l, a2);                                                      \
+            add_to((t)->s1[3] + l, a3);                                                      \
+            add_to((t)->s2[0] + l, b0);                                                      \
+            add_to((t)->s2[1] + l, b1);                                                      \
+            add_to((t)->s2[2] + l, b2);                                                      \
+            add_to((t)->s2[3] + l, b3);                                                      \
         }                                                                                    \
     }
 

@@ -115,7 +115,11 @@ V_FN vd vd_add(vd a, vd b) { return (vd){ _mm256_add_pd(a.lo, b.lo), _mm256_add_
 V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi) }; }
 V_FN vd vd_mul(vd a, vd b) { return (vd){ _mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi) }; }
 V_FN vd vd_div(vd a, vd b) { return (vd){ _mm256_div_pd(a.lo, b.lo), _mm256_div_pd(a.hi, b.hi) }; }
-V_FN void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a.lo), _mm256_storeu_pd(p + 4, a.hi); }
+V_FN void vd_store(double *p, vd a)
+{
+    _mm256_storeu_pd(p, a.lo);
+    _mm256_storeu_pd(p + 4, a.hi);
+}
 
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL])

@@ -115,7 +115,11 @@ V_FN vd vd_add(vd a, vd b) { return (vd){ _mm512_add_pd(a.lo, b.lo), _mm512_add_
 V_FN vd vd_sub(vd a, vd b) { return (vd){ _mm512_sub_pd(a.lo, b.lo), _mm512_sub_pd(a.hi, b.hi) }; }
 V_FN vd vd_mul(vd a, vd b) { return (vd){ _mm512_mul_pd(a.lo, b.lo), _mm512_mul_pd(a.hi, b.hi) }; }
 V_FN vd vd_div(vd a, vd b) { return (vd){ _mm512_div_pd(a.lo, b.lo), _mm512_div_pd(a.hi, b.hi) }; }
-V_FN void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a.lo), _mm512_storeu_pd(p + 8, a.hi); }
+V_FN void vd_store(double *p, vd a)
+{
+    _mm512_storeu_pd(p, a.lo);
+    _mm512_storeu_pd(p + 8, a.hi);
+}
 
 /* Transposes a block of VL registers in place: 4x4 inside the 128-bit quarters, then the quarters
  * as a 4x4. */

@@ -28,7 +28,11 @@ typedef struct {
 V_FN vf v_zero(void) { return (vf){ _mm256_setzero_ps(), _mm256_setzero_ps() }; }
 V_FN vf v_set1(float a) { return (vf){ _mm256_set1_ps(a), _mm256_set1_ps(a) }; }
 V_FN vf v_load(const float *p) { return (vf){ _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8) }; }
-V_FN void v_store(float *p, vf a) { _mm256_storeu_ps(p, a.lo), _mm256_storeu_ps(p + 8, a.hi); }
+V_FN void v_store(float *p, vf a)
+{
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
 V_FN vi v_set_iota(void)
 {
     return (vi){ _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
@@ -266,10 +270,20 @@ V_FN void vd_store(double *p, vd a)
 V_FN void v_transpose(vf r[VL])
 {
     __m256 a[8], b[8], c[8], d[8];
-    for (int k = 0; k < 8; k++)
-        a[k] = r[k].lo, b[k] = r[k].hi, c[k] = r[k + 8].lo, d[k] = r[k + 8].hi;
-    v_transpose8(a), v_transpose8(b), v_transpose8(c), v_transpose8(d);
-    for (int k = 0; k < 8; k++) r[k] = (vf){ a[k], c[k] }, r[k + 8] = (vf){ b[k], d[k] };
+    for (int k = 0; k < 8; k++) {
+        a[k] = r[k].lo;
+        b[k] = r[k].hi;
+        c[k] = r[k + 8].lo;
+        d[k] = r[k + 8].hi;
+    }
+    v_transpose8(a);
+    v_transpose8(b);
+    v_transpose8(c);
+    v_transpose8(d);
+    for (int k = 0; k < 8; k++) {
+        r[k] = (vf){ a[k], c[k] };
+        r[k + 8] = (vf){ b[k], d[k] };
+    }
 }
 
 /* The first two steps of the fold tree: l += l+8, l += l+4. */
