@@ -5,7 +5,7 @@
 #   ./bootstrap.sh test              install what is missing, build, run the test suite (under 5 minutes on 2 cores); says at
 #                                    the end what it left out, and why
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
-#                                    in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 20 to 25 minutes)
+#                                    by analysers, in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 20 to 25 minutes)
 #   ./bootstrap.sh coverage          which lines and branches of src/ the whole suite executes (about 15 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
@@ -21,6 +21,7 @@ die() { printf 'bootstrap.sh: %s\n' "$*" >&2; exit 1; }
 base_packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 git binutils libcmocka-dev libjansson-dev libmd-dev zlib1g-dev librandom123-dev"
 data_packages="dataset-fashion-mnist"
 clang_packages="clang libomp-dev"
+analysis_packages="clang-tidy"
 bench_packages="libbenchmark-dev chromium"
 onednn_packages="libdnnl-dev python3-venv"
 test_packages="make cmake clang-format doxygen abigail-tools"
@@ -147,6 +148,11 @@ check_onednn() {
     done
 }
 # Every benchmark for one iteration, its JSON, and the report in a browser.
+# No finding of the analysers is left open, nor is one told to look away in the source: .clang-tidy says what is asked.
+check_analysis() {
+    need $analysis_packages
+    python3 tests/analysis.py . "$build" || die "the analysers found something"
+}
 check_bench() {
     need $bench_packages
     configure "$build" -Dbench=enabled
@@ -187,11 +193,11 @@ test)
     say "not in this command: other instruction sets and numbers of threads, sanitizers, Clang, a debug build: ./bootstrap.sh check"
     ;;
 check)
-    parts="tables bench onednn sanitizers clang debug"
+    parts="analysis tables bench onednn sanitizers clang debug"
     case " $parts all " in *" ${2:-all} "*) ;; *) die "check has no part '$2'; there are: $parts" ;; esac
     [ "${2:-all}" = all ] || parts=$2
     complete=yes
-    need $onednn_packages $clang_packages $bench_packages $test_packages
+    need $onednn_packages $clang_packages $bench_packages $test_packages $analysis_packages
     build_release $data_packages
     configure "$build" -Donednn=enabled -Donednn_prefix= -Dbench=enabled
     compile "$build"

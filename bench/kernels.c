@@ -126,7 +126,7 @@ static float moments[CVY_OPTIMIZER_STATES][MAX_N];
 static double wide[MAX_N]; /* a gradient in double */
 
 /* Pools see rows of 16 pixels' width; 2x2 windows of stride 2, as LeNet's. */
-static size_t pool_rows(const struct kernel *c) { return c->n / (2 * 32 * 16); }
+static size_t pool_rows(const struct kernel *c) { return c->n / ((size_t)2 * 32 * 16); }
 
 static void pool_each(struct kernel *c, int which)
 {
@@ -187,7 +187,7 @@ static void loss_each(struct kernel *c)
     uint8_t correct[16];
     for (int l = 0; l < 16; l++)
         rows.label[l] = l % CLASSES, rows.weight[l] = 1, rows.scale[l] = 1 / 256.f;
-    for (size_t i = 0; i + CLASSES * 16 <= c->n; i += CLASSES * 16)
+    for (size_t i = 0, step = (size_t)CLASSES * 16; i + step <= c->n; i += step)
         c->k->loss->loss[c->index](c->y + i, c->x + i, CLASSES, 16, &rows, lane_sums[0], correct);
 }
 
@@ -376,7 +376,8 @@ static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct l
     for (const enum cvy_isa *isa = isas; l->k == 1 && *isa; isa++) {
         struct kernel *c = start_layer(b, *isa, l, 1);
         c->call = call_outer;
-        c->work.flops = 2.0 * 16 * (double)(l->ih * l->ic * ((l->oc + 15) / 16 * 16));
+        const size_t columns = (l->oc + 15) / 16 * 16;
+        c->work.flops = 2.0 * 16 * (double)(l->ih * l->ic * columns);
         add(c, GB_US, bench_text("kernels/outer/%s/%s", l->name, cvy_isa_name(*isa)));
     }
 }

@@ -7,7 +7,7 @@
 #define STEP(k, _) a##k = v_fma(a##k, b, c);
 #define KEEP(k, _) V_KEEP(a##k);
 #define SUM(k, _) s = v_add(s, a##k);
-#define ADD(k, _) a##k = v_add(a##k, v_load(x + i + k * VL));
+#define ADD(k, _) a##k = v_add(a##k, v_load(x + i + (size_t)k * VL));
 
 /* Independent multiply-adds in registers: twelve chains, enough to hide the latency of two FMA
  * units. */
@@ -30,7 +30,7 @@ void KFN(probe_read)(const float *x, float *y, size_t n)
 {
     vf s = v_zero();
     RA(8, START, )
-    for (size_t i = 0; i < n; i += 8 * VL) {
+    for (size_t i = 0; i < n; i += (size_t)8 * VL) {
         RA(8, ADD, )
         RA(8, KEEP, )
     }

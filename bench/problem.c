@@ -86,8 +86,8 @@ struct problem_work problem_work(const struct problem *p, enum cvy_pass pass)
     const bool back = pass == CVY_BACKWARD_DATA;
     const double x = elements(p->src), y = elements(p->dst),
                  window = (double)(p->pool.kernel[0] * p->pool.kernel[1]);
-    const double per_weight = (double)(p->src.c / (p->conv.groups ? p->conv.groups : 1)) *
-                              (double)p->conv.kernel[0] * (double)p->conv.kernel[1];
+    const size_t ic = p->src.c / (p->conv.groups ? p->conv.groups : 1);
+    const double per_weight = (double)ic * (double)p->conv.kernel[0] * (double)p->conv.kernel[1];
     struct problem_work w = { 0, 0 };
     switch (p->kind) {
     case PROBLEM_CONV:

@@ -435,7 +435,7 @@ void table_head(struct table *t)
     snprintf(line, sizeof line,
              "L2 %s GB/s, DRAM %s GB/s, core to core and back %s%s%s; convoy %s, commit %s, %s",
              fact(t, "l2_read_gbs"), fact(t, "dram_read_gbs"),
-             text_time(atof(fact(t, "core_round_trip_ns")) * 1e-9, number),
+             text_time(strtod(fact(t, "core_round_trip_ns"), NULL) * 1e-9, number),
              seen(governor) ? ", governor " : "", seen(governor) ? governor : "", fact(t, "convoy"),
              fact(t, "commit"), fact(t, "compiler"));
     text_wrap(t->out, line, 0, 0, 80);

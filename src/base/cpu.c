@@ -151,7 +151,7 @@ void cvyi_cpuid_name(const struct cvyi_cpu *cpu, char name[64])
     char text[49] = "";
     struct cvyi_cpuid r;
     for (uint32_t i = 0; i < 3 && leaf_at(cpu, 0x80000002u + i, 0, &r); i++)
-        memcpy(text + 16 * i, &r, 16);
+        memcpy(text + (size_t)16 * i, &r, 16);
     const char *first = text + strspn(text, " ");
     size_t n = strlen(first);
     while (n && first[n - 1] == ' ') n--;

@@ -24,7 +24,8 @@ static enum data_status load_idx_split(const struct place *place, bool test, str
                                        struct fingerprint *prints, char *error, size_t error_size)
 {
     struct data_split *split = test ? &set->test : &set->train;
-    const char *images = place->file[2 * test], *labels = place->file[2 * test + 1];
+    const size_t first = test ? 2 : 0;
+    const char *images = place->file[first], *labels = place->file[first + 1];
     uint8_t *bytes;
     size_t size, h = 0, w = 0, n_labels = 0;
     for (int i = 0; i < 2; i++)
@@ -37,7 +38,7 @@ static enum data_status load_idx_split(const struct place *place, bool test, str
     status = data_parse_idx_images(images, bytes, size, &split->n, &h, &w, &split->images, error,
                                    error_size);
     if (status == DATA_OK)
-        place_print(&prints[2 * test], 3, (size_t[]){ split->n, h, w }, split->images, bytes, size);
+        place_print(&prints[first], 3, (size_t[]){ split->n, h, w }, split->images, bytes, size);
     free(bytes);
     if (status != DATA_OK) return status;
     if (test && (h != set->h || w != set->w))

@@ -159,7 +159,7 @@ static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_
     }
     size_t total = 1;
     for (unsigned i = 0; i < rank; i++) {
-        dims[i] = big_endian(head + 4 + 4 * i);
+        dims[i] = big_endian(head + 4 + (size_t)4 * i);
         if (!dims[i] || __builtin_mul_overflow(total, dims[i], &total) || total > (size_t)1 << 36) {
             status =
                 data_fail(error, error_size, DATA_BAD,

@@ -21,7 +21,8 @@ static void draw(const struct data_set *set, unsigned label, uint64_t *state, ui
     double shift_y = uniform(state) * 4 - 2, shift_x = uniform(state) * 4 - 2,
            gain = 0.6 + 0.4 * uniform(state);
     for (size_t c = 0; c < set->c; c++) {
-        double fy = 0.15 + 0.07 * (label % 5), fx = 0.15 + 0.09 * (double)(label / 5 + c),
+        const size_t column = label / 5 + c;
+        double fy = 0.15 + 0.07 * (label % 5), fx = 0.15 + 0.09 * (double)column,
                phase = 0.7 * label + 1.3 * (double)c;
         for (size_t y = 0; y < set->h; y++) {
             for (size_t x = 0; x < set->w; x++) {

@@ -724,14 +724,13 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
             cvy_hyper_find(cvy_optimizer_describe(d->optimizer.kind), key);
         const char *expected = model_loss_read(d, key, value);
         enum model_status status = MODEL_OK;
-        if (!expected) {
+        if (!expected || !strcmp(key, "optimizer")) { /* it is read, or was before the others */
         } else if (*expected) {
             status = wrong(r, key, expected, value);
         } else if (f) {
             status = read_field(r, f, value, d);
         } else if (hyper) {
             status = read_hyper(r, hyper, value, &d->optimizer);
-        } else if (!strcmp(key, "optimizer")) { /* read before its hyper-parameters */
         } else if (!strcmp(key, "lr_drop_epochs")) {
             if (!model_drops(value, d))
                 return wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576",

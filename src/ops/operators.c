@@ -19,8 +19,8 @@ enum cvy_status cvyi_size_check(struct cvy_context *ctx, const char *type, const
 enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name,
                                  cvy_shape s)
 {
-    size_t n =
-        16 * 4 * sizeof(double); /* a block of images in double, with room for padded planes */
+    size_t n = (size_t)16 * 4 *
+               sizeof(double); /* a block of images in double, with room for padded planes */
     if (s.c >= 1 && s.h >= 1 && s.w >= 1 && s.c <= CVYI_MAX_DIM && s.h <= CVYI_MAX_DIM &&
         s.w <= CVYI_MAX_DIM && cvyi_mul(n, s.c, &n) && cvyi_mul(n, s.h, &n) && cvyi_mul(n, s.w, &n))
         return CVY_OK;

@@ -60,7 +60,7 @@ static double part_of(const struct entry *e, const char *key)
 {
     const size_t n = strlen(key);
     for (const char *at = strchr(e->group, '/'); at; at = strchr(at + 1, '/'))
-        if (!strncmp(at + 1, key, n) && at[1 + n] == ':') return atof(at + 2 + n);
+        if (!strncmp(at + 1, key, n) && at[1 + n] == ':') return strtod(at + 2 + n, NULL);
     return 0;
 }
 
@@ -262,8 +262,8 @@ static void tiles(struct page *p)
                  threads ? threads : "all", isa ? isa : "");
         tile(p, value, what);
     }
-    if (trip && atof(trip) > 0) {
-        snprintf(value, sizeof value, "%.0f ns", atof(trip));
+    if (trip && strtod(trip, NULL) > 0) {
+        snprintf(value, sizeof value, "%.0f ns", strtod(trip, NULL));
         tile(p, value, "from core to core and back");
     }
     fputs("</div>\n", p->out);
@@ -542,14 +542,15 @@ static struct phase *phases_of(const struct entry *e, size_t *n, double *total)
     *n = 0;
     *total = 0;
     for (size_t c = 0; all && c < e->r->n_counters; c++) {
-        size_t order;
-        int skip = 0;
-        if (sscanf(e->r->counter[c].name, "phase %zu %n", &order, &skip) != 1 ||
-            !e->r->counter[c].name[skip])
-            continue;
+        static const char head[] = "phase ";
+        const char *name = e->r->counter[c].name;
+        if (strncmp(name, head, strlen(head))) continue;
+        char *rest;
+        const size_t order = strtoul(name + strlen(head), &rest, 10);
+        if (rest[0] != ' ' || !rest[1]) continue;
         const double us = stats_median(e->r->counter[c].value, e->r->runs);
         if (!isfinite(us)) continue;
-        all[(*n)++] = (struct phase){ e->r->counter[c].name + skip, us, order, 0 };
+        all[(*n)++] = (struct phase){ rest + 1, us, order, 0 };
         *total += us;
     }
     if (all) {
@@ -642,12 +643,12 @@ static void roof_lines(struct page *p, const struct chart *c)
     static const struct {
         const char *key, *name;
     } slopes[] = { { "l2_read_gbs", "L2" }, { "dram_read_gbs", "DRAM" } };
-    const double peak = peak_text ? atof(peak_text) : 0;
+    const double peak = peak_text ? strtod(peak_text, NULL) : 0;
     if (!(peak > c->y.lo)) return;
     double corner = c->x.hi;
     for (size_t i = 0; i < 2; i++) {
         const char *text = results_fact(p->all, 0, slopes[i].key);
-        const double gbs = text ? atof(text) : 0;
+        const double gbs = text ? strtod(text, NULL) : 0;
         if (!(gbs > 0)) continue;
         const double x1 = fmin(peak / gbs, c->x.hi), x0 = fmax(c->x.lo, c->y.lo / gbs);
         if (x0 >= x1) continue;
@@ -679,7 +680,7 @@ static void roofline(struct page *p)
         y.lo = fmin(y.lo, g), y.hi = fmax(y.hi, g);
     }
     if (!(x.hi > 0)) return;
-    if (peak) y.hi = fmax(y.hi, 1.2 * atof(peak));
+    if (peak) y.hi = fmax(y.hi, 1.2 * strtod(peak, NULL));
     section(p, "Roofline",
             "Every operator and pass by how much arithmetic it has for each byte that it must "
             "move. The lines are what "

@@ -201,15 +201,18 @@ static void own_host(char host[LOCK_HOST])
  * a second. */
 static void holder(int fd, char *out, size_t size)
 {
-    char text[LOCK_HOST + 100], host[LOCK_HOST], ours[LOCK_HOST];
-    long pid;
+    static const char head[] = "process ", middle[] = " on ";
+    char text[LOCK_HOST + 100], ours[LOCK_HOST];
     own_host(ours);
     for (int i = 0; i < 20; i++) {
         ssize_t n = pread(fd, text, sizeof text - 1, 0);
         text[n > 0 ? n : 0] = 0;
         text[strcspn(text, "\n")] = 0;
-        if (sscanf(text, "process %ld on %199s", &pid, host) == 2 &&
-            (strcmp(host, ours) || !kill((pid_t)pid, 0) || errno != ESRCH)) {
+        char *host = text;
+        const long pid =
+            strncmp(text, head, strlen(head)) ? 0 : strtol(text + strlen(head), &host, 10);
+        if (pid > 0 && !strncmp(host, middle, strlen(middle)) &&
+            (strcmp(host + strlen(middle), ours) || !kill((pid_t)pid, 0) || errno != ESRCH)) {
             snprintf(out, size, "%s", text);
             return;
         }

@@ -227,7 +227,7 @@ static json_t *describe(const struct safetensor *t, size_t begin)
         bad |= json_array_append_new(shape, json_integer((json_int_t)t->dims[i]));
     if (!bad)
         return json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape, "data_offsets",
-                         (json_int_t)begin, (json_int_t)(begin + t->bytes));
+                         (json_int_t)begin, (json_int_t)begin + (json_int_t)t->bytes);
     json_decref(shape);
     return NULL;
 }

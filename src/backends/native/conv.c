@@ -46,13 +46,14 @@ static const struct native_algorithm *choose(const struct native *native,
                                              const struct cvy_plan *plan,
                                              const struct native_conv *conv)
 {
-    const struct native_algorithm *asked = algorithms[cvy_plan_algorithm(plan)], *best = NULL;
-    double least = 0;
+    const struct native_algorithm *asked = algorithms[cvy_plan_algorithm(plan)];
+    const struct native_algorithm *best = &cvyi_native_direct; /* does everything */
+    double least = best->cost(native, conv);
     if (asked && asked->supports(conv)) return asked;
     for (size_t i = CVY_ALGORITHM_AUTO + 1; i < sizeof algorithms / sizeof *algorithms; i++) {
         if (!algorithms[i]->supports(conv)) continue;
         double cost = algorithms[i]->cost(native, conv);
-        if (best && cost >= least) continue;
+        if (cost >= least) continue;
         best = algorithms[i];
         least = cost;
     }

@@ -119,7 +119,7 @@ V_FN float fold16(const vf parts[16])
 /* dst[k] = fold of the pixel src[16*k ..], k < 4 */
 V_FN void v_fold4(float *dst, const float *src)
 {
-    for (int k = 0; k < 4; k++) dst[k] = fold16(src + 16 * k);
+    for (int k = 0; k < 4; k++) dst[k] = fold16(src + (ptrdiff_t)16 * k);
 }
 
 #endif
