@@ -19,6 +19,12 @@ static size_t batch_of(const struct forum *p, const struct cli_session *s)
     return o->batches.n ? o->batches.value[0] : s->model->defaults.batch;
 }
 
+static size_t epochs_of(const struct bench_options *o, const struct model_defaults *d)
+{
+    if (o->epochs) return o->epochs;
+    return o->once ? 1 : d->epochs;
+}
+
 static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
 {
     char error[CLI_ERROR];
@@ -65,9 +71,7 @@ static bool train(struct forum *p, struct cli_session *s, gb_state *state,
         .image_size = s->data->c * s->data->h * s->data->w,
         .train = { s->data->train.images, s->data->train.labels, s->data->train.n },
         .test = { s->data->test.images, s->data->test.labels, s->data->test.n },
-        .epochs = o->epochs ? o->epochs
-                  : o->once ? 1
-                            : d->epochs,
+        .epochs = epochs_of(o, d),
         .batch = batch_of(p, s),
         .seed = p->runs + 1,
         .lr = d->optimizer.lr,

@@ -88,9 +88,9 @@ static cvy_op_args arguments(const struct op *o, double *loss)
 {
     const struct problem *p = &o->problem;
     const bool conv = p->kind == PROBLEM_CONV || p->kind == PROBLEM_IP;
-    const size_t weights = conv ? p->dst.c * (p->src.c / (p->conv.groups ? p->conv.groups : 1)) *
-                                      p->conv.kernel[0] * p->conv.kernel[1]
-                                : p->src.c;
+    const size_t groups = p->conv.groups ? p->conv.groups : 1;
+    const size_t filter = p->src.c / groups * p->conv.kernel[0] * p->conv.kernel[1];
+    const size_t weights = conv ? p->dst.c * filter : p->src.c;
     const size_t x = elements(p->src), y = elements(p->dst), c = p->dst.c;
     cvy_op_args a = { .src = buffer(SRC, x),
                       .src2 = buffer(SRC2, x),

@@ -471,10 +471,9 @@ static int open_all(struct contestants *t)
         if (code) return code;
         if (t->n > 1) continue;
         double fit = CHECK_FLOPS / flops_per_image(side->s.net);
-        t->c.check_batch = o->check_batch             ? o->check_batch
-                           : fit < 2                  ? 2
-                           : fit < (double)t->c.batch ? (size_t)fit
-                                                      : t->c.batch;
+        t->c.check_batch = fit < (double)t->c.batch ? (size_t)fit : t->c.batch;
+        if (fit < 2) t->c.check_batch = 2;
+        if (o->check_batch) t->c.check_batch = o->check_batch;
         if (t->c.check_batch > t->c.batch) t->c.check_batch = t->c.batch;
     }
     size_t checked = t->n;

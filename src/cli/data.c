@@ -121,9 +121,9 @@ static int run(int argc, char **argv)
 {
     struct options o = { NULL, NULL };
     cli_parse(&argp, argc, argv, &o);
-    return !strcmp(o.action, "list")   ? list()
-           : !strcmp(o.action, "path") ? path(o.name)
-                                       : verify(o.name);
+    if (!strcmp(o.action, "list")) return list();
+    if (!strcmp(o.action, "path")) return path(o.name);
+    return verify(o.name);
 }
 
 const struct cli_command cli_data = { "data", "list, find and verify data sets", &argp, run };

@@ -113,10 +113,9 @@ static int read_pnm(const char *path, const struct model *model, uint8_t *out)
         files_read(path, (size_t)1 << 26, &bytes, &size, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     int code = CLI_OK;
-    size_t channels = size > 2 && bytes[0] == 'P' ? (bytes[1] == '5'   ? 1
-                                                     : bytes[1] == '6' ? 3
-                                                                       : 0)
-                                                  : 0;
+    size_t channels = 0;
+    if (size > 2 && !memcmp(bytes, "P5", 2)) channels = 1;
+    if (size > 2 && !memcmp(bytes, "P6", 2)) channels = 3;
     if (!channels) {
         code = cli_fail(CLI_BAD,
                         "%s: expected a binary PGM (P5) or PPM (P6) file, found %s; ImageMagick "

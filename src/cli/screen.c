@@ -115,7 +115,8 @@ static const char *scaled(double n, double step, const char *const *units, char 
         n /= step;
         unit++;
     }
-    int digits = !unit || fabs(n) >= 99.95 ? 0 : fabs(n) >= 9.995 ? 1 : 2;
+    int digits = fabs(n) >= 9.995 ? 1 : 2;
+    if (!unit || fabs(n) >= 99.95) digits = 0;
     snprintf(out, CLI_NUMBER, "%.*f%s%s", digits, n, *units[unit] ? " " : "", units[unit]);
     return out;
 }

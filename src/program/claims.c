@@ -141,13 +141,13 @@ enum cvy_status cvyi_claims_refresh(struct cvy_plan *plan, int id, cvy_refresh_f
     const struct cvy_value *v = cvy_plan_value(plan, id);
     bool parameter = v && (v->role == CVY_ROLE_WEIGHT || v->role == CVY_ROLE_RUNNING ||
                            (v->role == CVY_ROLE_PRIVATE && (size_t)id < plan->list.n_values));
-    if (!parameter || !fn || !plan->n_planned)
-        return deny(plan, "backend %s wants to refresh value %d (%s)%s", planner(plan)->name, id,
-                    v ? v->name : "none",
-                    !parameter ? ", which is no parameter"
-                    : fn       ? " outside of its plan"
-                               : " with no function");
-    return CVY_OK;
+    const char *wrong = NULL;
+    if (!plan->n_planned) wrong = " outside of its plan";
+    if (!fn) wrong = " with no function";
+    if (!parameter) wrong = ", which is no parameter";
+    if (!wrong) return CVY_OK;
+    return deny(plan, "backend %s wants to refresh value %d (%s)%s", planner(plan)->name, id,
+                v ? v->name : "none", wrong);
 }
 
 /* --------------------------------------------------------------------------------------- phases */

@@ -19,14 +19,13 @@ enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cv
     size_t threads = plan->ctx->options.threads;
     bool reorder =
         p->desc.reorder || (p->n_ops == 1 && plan->list.op[p->first_op].kind == CVY_OP_REORDER);
+    const size_t most = p->tasks < threads ? p->tasks : threads;
     *info = (cvy_phase_info){ .name = p->desc.name,
                               .backend = plan->backend[p->backend]->name,
                               .kernel = p->desc.kernel ? p->desc.kernel : "",
                               .stage = p->stage,
                               .tasks = p->tasks,
-                              .threads = p->desc.alone || p->desc.gate ? 1
-                                         : p->tasks < threads          ? p->tasks
-                                                                       : threads,
+                              .threads = p->desc.alone || p->desc.gate ? 1 : most,
                               .first_op = p->first_op,
                               .ops = p->n_ops,
                               .reorder = reorder,

@@ -30,12 +30,10 @@ const char *chart_number(double v, char text[32])
             unit = units[i].unit;
         }
     const double a = fabs(shown);
-    snprintf(text, 32,
-             a >= 100 || shown == floor(shown) ? "%.0f%s"
-             : a >= 10                         ? "%.1f%s"
-             : a >= 0.1                        ? "%.2f%s"
-                                               : "%.1g%s",
-             shown, unit);
+    if (a >= 100 || shown == floor(shown)) snprintf(text, 32, "%.0f%s", shown, unit);
+    else if (a >= 10) snprintf(text, 32, "%.1f%s", shown, unit);
+    else if (a >= 0.1) snprintf(text, 32, "%.2f%s", shown, unit);
+    else snprintf(text, 32, "%.1g%s", shown, unit);
     return text;
 }
 
@@ -58,7 +56,10 @@ double chart_y(const struct chart *c, double y)
 static double step(double range, double n)
 {
     const double raw = range / n, power = pow(10, floor(log10(raw)));
-    return power * (raw / power <= 1 ? 1 : raw / power <= 2 ? 2 : raw / power <= 5 ? 5 : 10);
+    if (raw / power <= 1) return power;
+    if (raw / power <= 2) return power * 2;
+    if (raw / power <= 5) return power * 5;
+    return power * 10;
 }
 
 static void make_round(struct chart_axis *a)

@@ -303,8 +303,8 @@ double stats_mann_whitney(const double *a, size_t n_a, const double *b, size_t n
         }
         const double m = (double)n, x = (double)n_a, y = (double)n_b;
         const double variance = x * y / 12 * (m + 1 - ties / (m * (m - 1)));
-        const double distance = fabs((double)sum / 2 - x * (m + 1) / 2) - 0.5;
-        p = variance > 0 ? erfc((distance > 0 ? distance : 0) / sqrt(2 * variance)) : 1;
+        const double distance = fmax(fabs((double)sum / 2 - x * (m + 1) / 2) - 0.5, 0);
+        p = variance > 0 ? erfc(distance / sqrt(2 * variance)) : 1;
     }
     free(all);
     return p;

@@ -111,7 +111,8 @@ void text_wrap(FILE *out, const char *text, size_t used, size_t indent, size_t w
 static void three_digits(double v, const char *unit, char out[32])
 {
     const double a = fabs(v);
-    const int behind = a < 9.995 ? 2 : a < 99.95 ? 1 : 0;
+    int behind = a < 99.95 ? 1 : 0;
+    if (a < 9.995) behind = 2;
     snprintf(out, 32, "%.*f%s", behind, v, unit);
 }
 

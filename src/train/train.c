@@ -41,11 +41,10 @@ void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
 static enum train_status engine(const struct train_job *job, enum cvy_status status, char *error,
                                 size_t error_size)
 {
-    return train_fail(error, error_size,
-                      status == CVY_E_NUMERIC ? TRAIN_NUMERIC
-                      : status == CVY_E_NOMEM ? TRAIN_NOMEM
-                                              : TRAIN_ENGINE,
-                      "%s", cvy_message(job->ctx));
+    enum train_status what = TRAIN_ENGINE;
+    if (status == CVY_E_NUMERIC) what = TRAIN_NUMERIC;
+    if (status == CVY_E_NOMEM) what = TRAIN_NOMEM;
+    return train_fail(error, error_size, what, "%s", cvy_message(job->ctx));
 }
 
 static bool stopped(const struct train_job *job) { return job->stop && *job->stop; }

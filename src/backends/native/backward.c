@@ -370,9 +370,11 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     if (!b || !name) return CVY_E_NOMEM;
     const struct cvyi_kernels *k = native->kernels;
     size_t last = first + (size_t)n - 1;
-    const struct cvy_op_desc *made = act         ? act
-                                     : chain.add ? chain.add
-                                                 : pool; /* whose result is g */
+    int other = -1;
+    if (chain.add) other = chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A];
+    const struct cvy_op_desc *made = pool; /* whose result is g */
+    if (chain.add) made = chain.add;
+    if (act) made = act;
     bool keep_pool =
         pool && pool != made && cvy_plan_needed_after(plan, pool->out[CVY_POOL_BWD_DX], last);
     bool keep_sum = chain.add && chain.add != made &&
@@ -381,8 +383,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     *b = (struct backward){
         .k = k,
         .dy = native_lanes(plan, dy),
-        .other = native_lanes(
-            plan, chain.add ? chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A] : -1),
+        .other = native_lanes(plan, other),
         .saved.id = -1,
         .pooled.id = -1,
         .x = native_lanes(plan, reduce ? reduce->in[CVY_BN_BWD_REDUCE_X] : -1),

@@ -47,7 +47,8 @@ static size_t inverse(size_t a, size_t m)
         x0 = x1;
         x1 = x;
     }
-    return m == 1 ? 0 : (size_t)(x1 < 0 ? x1 + (int64_t)m : x1);
+    if (m == 1) return 0;
+    return (size_t)(x1 < 0 ? x1 + (int64_t)m : x1);
 }
 
 /* The taps of position p, and what the first of them reads. In the forward pass these are

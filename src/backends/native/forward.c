@@ -96,10 +96,11 @@ static void pool_plane(const struct forward *f, const struct channel *ch, float 
             make_rows(f, ch, made, end, ring);
             if (made < end) made = end;
         }
-        for (size_t r = begin; r < end; r++)
-            rows[r - begin] = !chained   ? ch->x + r * row
-                              : ch->rows ? ch->rows + r * row
-                                         : ring + r % p->held * row;
+        for (size_t r = begin; r < end; r++) {
+            if (!chained) rows[r - begin] = ch->x + r * row;
+            else if (ch->rows) rows[r - begin] = ch->rows + r * row;
+            else rows[r - begin] = ring + r % p->held * row;
+        }
         size_t o = oy * p->row.ow * NATIVE_LANES;
         float *y = ch->y + o;
         if (f->argmax)
@@ -207,13 +208,15 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     const struct cvyi_kernels *k = native->kernels;
     size_t last = first + (size_t)n - 1;
     struct native_argmax *argmax = NULL;
-    /* the last before pooling */
-    const struct cvy_op_desc *made = act ? act : chain.add ? chain.add : norm;
+    int other = -1;
+    if (chain.add) other = chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A];
+    const struct cvy_op_desc *made = norm; /* the last before pooling */
+    if (chain.add) made = chain.add;
+    if (act) made = act;
     *f = (struct forward){
         .k = k,
         .x = native_lanes(plan, begin->in[CHAIN_X]),
-        .other = native_lanes(
-            plan, chain.add ? chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A] : -1),
+        .other = native_lanes(plan, other),
         .normed = kept(plan, norm == made ? NULL : norm, end, last),
         .summed = kept(plan, chain.add == made ? NULL : chain.add, end, last),
         .rows = kept(plan, made, end, last),

@@ -247,10 +247,13 @@ static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
                                   const struct native_mac *mac, struct mac_arg *a)
 {
     const struct native_geometry *g = mac->geometry;
-    size_t pixels = a->dst.h * a->dst.w / (mac->transposed ? g->stride[0] * g->stride[1] : 1);
-    const struct cvyi_mac_tile *tile =
-        a->wide.unit ? choose_tile(native->kernels->mac, a->wide.unit, native->blocks)
-                     : choose_tile(native->kernels->mac, a->dst_group, pixels ? pixels : 1);
+    size_t channels = a->wide.unit, pixels = native->blocks;
+    if (!a->wide.unit) {
+        channels = a->dst_group;
+        pixels = a->dst.h * a->dst.w / (mac->transposed ? g->stride[0] * g->stride[1] : 1);
+        if (!pixels) pixels = 1;
+    }
+    const struct cvyi_mac_tile *tile = choose_tile(native->kernels->mac, channels, pixels);
     a->mac = tile->fn;
     a->w_ic = g->taps * (size_t)tile->mo;
     a->tiles = build_tiles(plan, a, g->groups, (size_t)tile->mo, &a->n_tiles);

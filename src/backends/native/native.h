@@ -277,10 +277,8 @@ static inline void native_cell_access(struct cvy_phase_desc *phase, const struct
                                       bool write)
 {
     bool same = v->id >= 0 && native_grid_of(native, v).unit == grid.unit;
-    native_access(phase, v->id,
-                  write  ? same ? CVY_WRITE_CELL : CVY_WRITE_ALL
-                  : same ? CVY_READ_CELL
-                         : CVY_READ_ALL);
+    if (write) native_access(phase, v->id, same ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    else native_access(phase, v->id, same ? CVY_READ_CELL : CVY_READ_ALL);
 }
 
 /* `to` may be written over `from`, where both lie alike: planes of a flattened map are not padded,

@@ -53,9 +53,9 @@ static enum cvy_status cap_isa(struct cvy_plan *plan)
     enum cvy_status status = CVY_OK;
     pthread_mutex_lock(&lock);
     if (capped == CVY_ISA_AUTO) {
-        const dnnl_cpu_isa_t cap = isa == CVY_ISA_SCALAR ? dnnl_cpu_isa_sse41 /* its least */
-                                   : isa == CVY_ISA_AVX2 ? dnnl_cpu_isa_avx2
-                                                         : (dnnl_cpu_isa_t)0 /* all */;
+        dnnl_cpu_isa_t cap = (dnnl_cpu_isa_t)0;              /* all */
+        if (isa == CVY_ISA_SCALAR) cap = dnnl_cpu_isa_sse41; /* its least */
+        if (isa == CVY_ISA_AVX2) cap = dnnl_cpu_isa_avx2;
         if (dnnl_set_max_cpu_isa(cap) == dnnl_success) {
             capped = isa;
         } else { /* the host has used oneDNN itself: good enough if it is within the cap */

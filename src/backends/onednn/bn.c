@@ -170,8 +170,11 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
     }
     bool infer = apply && apply->kind == CVY_OP_BN_INFER;
     const struct cvy_op_desc *op = apply ? apply : stats;
-    int gamma = apply ? apply->in[infer ? CVY_BN_INFER_GAMMA : CVY_BN_APPLY_GAMMA] : -1,
-        beta = apply ? apply->in[infer ? CVY_BN_INFER_BETA : CVY_BN_APPLY_BETA] : -1;
+    int gamma = -1, beta = -1;
+    if (apply) {
+        gamma = apply->in[infer ? CVY_BN_INFER_GAMMA : CVY_BN_APPLY_GAMMA];
+        beta = apply->in[infer ? CVY_BN_INFER_BETA : CVY_BN_APPLY_BETA];
+    }
     unsigned flags = gamma >= 0 ? dnnl_use_scale | dnnl_use_shift : 0;
     if (!stats) flags |= dnnl_use_global_stats;
     if (fused) flags |= dnnl_fuse_norm_relu;
@@ -184,7 +187,8 @@ static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
     p->name = onednn_joined_name(o, ops, *n);
     ONEDNN_CVY(onednn_create(p, plan));
     p->arg[0].id = x.id;
-    int y = fused ? relu->out[CVY_ACT_Y] : apply ? apply->out[BN_Y] : -1;
+    int y = apply ? apply->out[BN_Y] : -1;
+    if (fused) y = relu->out[CVY_ACT_Y];
     if (y >= 0) {
         int in_place = x.borrowed || onednn_reuse(o, plan, op->in[BN_X], last) != x.id ? -1 : x.id;
         ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[1].md, in_place));

@@ -235,8 +235,8 @@ static enum cvy_status plan_add(struct onednn *o, struct cvy_plan *plan,
     p->arg[0].id = a.id;
     ONEDNN_CVY(onednn_read(o, plan, op->in[CVY_ADD_B], a.md, &p->arg[1].id));
     int y = fused ? ops[1].out[CVY_ACT_Y] : op->out[CVY_ADD_Y];
-    int in_place =
-        a.borrowed ? -1 : onednn_reuse(o, plan, op->in[CVY_ADD_A], first + (fused ? 1 : 0));
+    size_t last = first + (fused ? 1 : 0);
+    int in_place = a.borrowed ? -1 : onednn_reuse(o, plan, op->in[CVY_ADD_A], last);
     if (in_place != a.id || op->in[CVY_ADD_A] == op->in[CVY_ADD_B]) in_place = -1;
     ONEDNN_CVY(onednn_lay_out(o, plan, y, a.md, in_place));
     p->arg[2].id = in_place < 0 ? onednn_root(plan, y) : in_place;

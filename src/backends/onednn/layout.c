@@ -75,12 +75,21 @@ bool onednn_padded(onednn_md md)
     return onednn_md_bytes(md) != bytes;
 }
 
+dnnl_format_tag_t onednn_dense_tag(int rank)
+{
+    switch (rank) {
+    case 5: return dnnl_abcde;
+    case 4: return dnnl_abcd;
+    default: return dnnl_ab;
+    }
+}
+
 onednn_md onednn_dense(struct onednn *o, onednn_md md)
 {
     int rank = onednn_md_rank(md);
     dnnl_dims_t dims;
     memcpy(dims, onednn_md_dims(md), sizeof dims);
-    return onednn_tagged(o, rank, dims, rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab);
+    return onednn_tagged(o, rank, dims, onednn_dense_tag(rank));
 }
 
 onednn_md onednn_like(struct onednn *o, onednn_md like, cvy_shape s)

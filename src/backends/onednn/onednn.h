@@ -195,6 +195,7 @@ onednn_md onednn_any4(struct onednn *o, cvy_shape shape);
 bool onednn_padded(onednn_md md);
 /* The numbers of `md` in C order, without padding. */
 onednn_md onednn_dense(struct onednn *o, onednn_md md);
+dnnl_format_tag_t onednn_dense_tag(int rank); /* row by row */
 /* `md` with the format of `like`, for `shape`. */
 onednn_md onednn_like(struct onednn *o, onednn_md like, cvy_shape shape);
 

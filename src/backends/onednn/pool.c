@@ -13,9 +13,9 @@
 static struct onednn_pool geometry(const cvy_pool2d_desc *d, cvy_shape x, cvy_shape y)
 {
     const size_t in[2] = { x.h, x.w }, out[2] = { y.h, y.w };
-    struct onednn_pool p = { .alg = d->kind == CVY_POOL_MAX ? dnnl_pooling_max
-                                    : d->exclude_pad        ? dnnl_pooling_avg_exclude_padding
-                                                            : dnnl_pooling_avg_include_padding };
+    struct onednn_pool p = { .alg = dnnl_pooling_avg_include_padding };
+    if (d->exclude_pad) p.alg = dnnl_pooling_avg_exclude_padding;
+    if (d->kind == CVY_POOL_MAX) p.alg = dnnl_pooling_max;
     for (int i = 0; i < 2; i++) {
         p.stride[i] = (dnnl_dim_t)d->stride[i];
         p.kernel[i] = (dnnl_dim_t)d->kernel[i];

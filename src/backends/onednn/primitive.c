@@ -374,8 +374,7 @@ static dnnl_status_t convert(struct onednn_prim *p, const struct cvy_run *run, i
     memcpy(dims, onednn_md_dims(p->arg[i].md), sizeof dims);
     if (p->arg[i].images) dims[0] = (dnnl_dim_t)run->n;
     dnnl_status_t status = shorten(p->arg[i].md, (size_t)dims[0], &md);
-    dnnl_format_tag_t tag = rank == 5 ? dnnl_abcde : rank == 4 ? dnnl_abcd : dnnl_ab;
-    if (status == dnnl_success) status = onednn_md_tag(&dense, rank, dims, tag);
+    if (status == dnnl_success) status = onednn_md_tag(&dense, rank, dims, onednn_dense_tag(rank));
     struct onednn_with with = { p->o->engine, NULL, NULL };
     if (status == dnnl_success)
         status = onednn_reorder(&pd, with, out ? md : dense, out ? dense : md);

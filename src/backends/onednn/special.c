@@ -374,7 +374,8 @@ static size_t begin(const struct onednn_pool *p, int i, size_t o)
 static size_t end(const struct onednn_pool *p, int i, size_t o, size_t size)
 {
     dnnl_dim_t at = (dnnl_dim_t)o * p->stride[i] - p->pad_l[i] + p->kernel[i];
-    return at < 0 ? 0 : (size_t)at < size ? (size_t)at : size;
+    if (at < 0) return 0;
+    return (size_t)at < size ? (size_t)at : size;
 }
 
 /* The first maximum of a window; NaN is the largest. SIZE_MAX: the window is empty. */
