@@ -1,19 +1,21 @@
 /* conv2d, and linear as the convolution whose kernel is the whole map. */
 #include "ops/operators.h"
 
-static enum cvy_status extent(struct cvy_context *ctx, const char *name, const char *axis,
-                              size_t size, size_t kernel, size_t stride, size_t dilation,
-                              size_t pad, size_t *out)
+/* The size of the output along axis i of {rows, columns}, the input's being `size`. */
+static enum cvy_status extent(struct cvy_context *ctx, const char *name, const cvy_conv2d_desc *d,
+                              int i, size_t size, size_t *out)
 {
+    const char *axis = i == 0 ? "rows" : "columns";
     /* every term is below 2^31 (checked by the caller), so nothing overflows 64 bits */
-    uint64_t padded = (uint64_t)size + pad, reach = (uint64_t)dilation * (kernel - 1) + 1;
+    uint64_t padded = (uint64_t)size + d->pad[i] + d->pad[i + 2],
+             reach = (uint64_t)d->dilation[i] * (d->kernel[i] - 1) + 1;
     if (reach > padded)
         return cvyi_fail(
             ctx, CVY_E_SHAPE,
             "conv2d '%s': a kernel of %llu %s (dilation included) does not fit into %llu "
             "%s (padding included)",
             name, (unsigned long long)reach, axis, (unsigned long long)padded, axis);
-    *out = (size_t)((padded - reach) / stride + 1);
+    *out = (size_t)((padded - reach) / d->stride[i] + 1);
     return CVY_OK;
 }
 
@@ -49,10 +51,8 @@ enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_c
                          "conv2d '%s': groups %zu does not divide %zu output channels", name,
                          d->groups, d->out_channels);
     cvy_shape out = { x.n, d->out_channels, 0, 0 };
-    CVYI_TRY(extent(ctx, name, "rows", x.h, d->kernel[0], d->stride[0], d->dilation[0],
-                    d->pad[0] + d->pad[2], &out.h));
-    CVYI_TRY(extent(ctx, name, "columns", x.w, d->kernel[1], d->stride[1], d->dilation[1],
-                    d->pad[1] + d->pad[3], &out.w));
+    CVYI_TRY(extent(ctx, name, d, 0, x.h, &out.h));
+    CVYI_TRY(extent(ctx, name, d, 1, x.w, &out.w));
     CVYI_TRY(cvyi_shape_check(ctx, "conv2d", name, out));
     size_t weights = 16 * sizeof(double);
     if (!cvyi_mul(weights, d->out_channels, &weights) ||

@@ -1,19 +1,22 @@
 /* pool2d: maximum and average over windows. A global average is the window that covers the map. */
 #include "ops/operators.h"
 
-static enum cvy_status extent(struct cvy_context *ctx, const char *name, const char *axis,
-                              size_t size, size_t kernel, size_t stride, size_t before,
-                              size_t after, bool ceil_mode, size_t *out)
+/* The size of the output along axis i of {rows, columns}, the input's being `size`. */
+static enum cvy_status extent(struct cvy_context *ctx, const char *name, const cvy_pool2d_desc *d,
+                              int i, size_t size, size_t *out)
 {
-    uint64_t padded = (uint64_t)size + before + after;     /* terms below 2^31 */
-    uint64_t room = padded + (ceil_mode ? stride - 1 : 0); /* what the first window may overhang */
+    const char *axis = i == 0 ? "rows" : "columns";
+    const size_t kernel = d->kernel[i], stride = d->stride[i], before = d->pad[i];
+    uint64_t padded = (uint64_t)size + before + d->pad[i + 2]; /* terms below 2^31 */
+    uint64_t overhang = d->ceil_mode ? stride - 1 : 0;         /* that the first window may have */
+    uint64_t room = padded + overhang;
     if (kernel > room)
         return cvyi_fail(
             ctx, CVY_E_SHAPE,
             "pool2d '%s': a window of %zu %s does not fit into %llu %s (padding included)", name,
             kernel, axis, (unsigned long long)padded, axis);
     uint64_t n = (room - kernel) / stride + 1;
-    if (ceil_mode && (n - 1) * stride >= (uint64_t)size + before)
+    if (d->ceil_mode && (n - 1) * stride >= (uint64_t)size + before)
         n--; /* it would start in the end padding */
     *out = (size_t)n;
     return CVY_OK;
@@ -46,10 +49,8 @@ enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_p
                              "pool2d '%s': %s %lld is not smaller than the kernel's %zu", name,
                              pad[i], (long long)d->pad[i], d->kernel[i % 2]);
     cvy_shape out = { x.n, x.c, 0, 0 };
-    CVYI_TRY(extent(ctx, name, "rows", x.h, d->kernel[0], d->stride[0], d->pad[0], d->pad[2],
-                    d->ceil_mode, &out.h));
-    CVYI_TRY(extent(ctx, name, "columns", x.w, d->kernel[1], d->stride[1], d->pad[1], d->pad[3],
-                    d->ceil_mode, &out.w));
+    CVYI_TRY(extent(ctx, name, d, 0, x.h, &out.h));
+    CVYI_TRY(extent(ctx, name, d, 1, x.w, &out.w));
     *y = out;
     return cvyi_shape_check(ctx, "pool2d", name, out);
 }

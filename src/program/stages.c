@@ -61,24 +61,41 @@ static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
     return n;
 }
 
-/* Time: a stage's gate, then the stage. */
-static size_t moment(const struct cvyi_phase *phase)
+/* Time, in moments: a stage's gate, then what is in the stage. */
+enum part { GATE, INSIDE, PARTS };
+
+static size_t moment(size_t stage, enum part part) { return stage * PARTS + part; }
+
+static size_t moment_of(const struct cvyi_phase *phase)
 {
-    return 2 * phase->stage + !phase->desc.gate;
+    return moment(phase->stage, phase->desc.gate ? GATE : INSIDE);
+}
+
+/* The first moment that a conflict with the earlier phase q leaves to a phase. */
+static size_t moment_after(const struct cvy_plan *plan, const struct stages *s, size_t q, bool gate)
+{
+    const struct cvyi_phase *earlier = &plan->phase[q];
+    const bool in_order = gate && earlier->desc.gate; /* one thread, in program order */
+    return moment_of(earlier) + (in_order || s->cell[q] ? 0 : 1);
+}
+
+/* The first stage whose gate, or whose inside, is not before a moment. */
+static size_t stage_from(size_t earliest, bool gate)
+{
+    size_t stage = earliest / PARTS;
+    return gate && earliest > moment(stage, GATE) ? stage + 1 : stage;
 }
 
 static void place(struct cvy_plan *plan, struct stages *s, size_t p, size_t floor)
 {
     struct cvyi_phase *phase = &plan->phase[p];
     bool gate = phase->desc.gate;
-    size_t n = conflicts(plan, s, p), earliest = 2 * floor;
+    size_t n = conflicts(plan, s, p), earliest = moment(floor, GATE);
     for (size_t i = 0; i < n; i++) {
-        size_t q = s->touched[i], after = moment(&plan->phase[q]) + !s->cell[q];
-        /* one thread, in program order */
-        if (gate && plan->phase[q].desc.gate) after = moment(&plan->phase[q]);
+        size_t after = moment_after(plan, s, s->touched[i], gate);
         if (after > earliest) earliest = after;
     }
-    size_t stage = gate ? (earliest + 1) / 2 : earliest / 2;
+    size_t stage = stage_from(earliest, gate);
     if (phase->desc.alone) stage = plan->n_stages;
     while (!gate && stage < plan->n_stages && s->alone[stage]) stage++;
     if (stage == plan->n_stages) s->alone[plan->n_stages++] = phase->desc.alone;

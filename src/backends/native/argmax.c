@@ -103,12 +103,10 @@ static void fold_chains(const struct cvyi_sums *t, double s1[CVYI_LANES], double
 }
 
 void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_kernels *k,
-                      const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
+                      const uint8_t *at, const float *x, const float *g, float m,
                       double s1[CVYI_LANES], double s2[CVYI_LANES])
 {
     const struct native_pool *p = &argmax->window;
-    const uint8_t *at = cvyi_argmax_at(argmax, run, block, c);
-    const float *x = native_at(run, &argmax->x, block, c);
     size_t row = p->row.ow * NATIVE_LANES, cut = native_segment(p->row.iw) / p->row.iw;
     struct cvyi_sums t = { 0 };
     for (size_t r = 0; r < p->ih && r < p->oh * p->kh; r++) {

@@ -207,14 +207,15 @@ static void run_argmax(const struct backward *b, const struct cvy_run *run, stru
     const double *stats = native_buf(run, b->bn.stats);
     for (size_t c = cell.c0; c < cell.c1; c++) {
         const float *g = native_at(run, &b->dy, cell.block, c);
+        const uint8_t *at = cvyi_argmax_at(b->argmax, run, cell.block, c);
         if (b->reduce) {
             double s1[CVYI_LANES] = { 0 }, s2[CVYI_LANES] = { 0 };
-            cvyi_argmax_sums(b->argmax, b->k, run, cell.block, c, g, (float)stats[c], s1, s2);
+            const float *x = native_at(run, &b->argmax->x, cell.block, c);
+            cvyi_argmax_sums(b->argmax, b->k, at, x, g, (float)stats[c], s1, s2);
             slot[c] = fold_lanes(s1);
             slot[b->bn.c + c] = fold_lanes(s2);
         } else {
-            cvyi_argmax_bwd(b->argmax, b->k, cvyi_argmax_at(b->argmax, run, cell.block, c),
-                            native_at(run, &b->g, cell.block, c), g);
+            cvyi_argmax_bwd(b->argmax, b->k, at, native_at(run, &b->g, cell.block, c), g);
         }
     }
 }

@@ -148,7 +148,7 @@ uint8_t *cvyi_argmax_at(const struct native_argmax *argmax, const struct cvy_run
  * data gradient, and the unpooled gradient for whoever wants it; g is the gradient of the
  * pooled. */
 void cvyi_argmax_sums(const struct native_argmax *argmax, const struct cvyi_kernels *k,
-                      const struct cvy_run *run, size_t block, size_t c, const float *g, float m,
+                      const uint8_t *at, const float *x, const float *g, float m,
                       double s1[CVYI_LANES], double s2[CVYI_LANES]);
 void cvyi_argmax_bn_dx(const struct native_argmax *argmax, const struct cvyi_kernels *k,
                        const uint8_t *at, float *dx, const float *x, const float *g,

@@ -238,8 +238,8 @@ static enum cvy_status plan_fold(struct onednn *o, struct cvy_plan *plan,
         struct cvy_phase_desc unused;
         p->arg[1].id = cvy_plan_buffer(plan, p->name, onednn_md_bytes(md), true);
         if (p->arg[1].id < 0) return CVY_E_NOMEM;
-        ONEDNN_CVY(onednn_reordering(o, plan, p->name, f->to_w, plain, p->arg[1].id, md, false,
-                                     &f->pack, &unused));
+        const struct onednn_move move = { f->to_w, plain, p->arg[1].id, md, false };
+        ONEDNN_CVY(onednn_reordering(o, plan, p->name, &move, &f->pack, &unused));
     }
     ONEDNN_CVY(cvy_plan_refresh(plan, f->w, refresh_weights, f));
     const int factors[] = { f->bias, f->mean, f->var, f->gamma, f->beta };
@@ -340,9 +340,9 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
     if (!direct) ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_WEIGHTS, &p->arg[1].id));
     if (is_padded(&l)) onednn_be_careful(p, onednn_care_padding_weights);
     ONEDNN_CVY(onednn_append(p, plan, l.flops));
-    return direct ? CVY_OK
-                  : onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), p->arg[1].id,
-                                         p->arg[1].md, dw, plain, false);
+    if (direct) return CVY_OK;
+    const struct onednn_move move = { p->arg[1].id, p->arg[1].md, dw, plain, false };
+    return onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), &move);
 }
 
 int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan,

@@ -181,21 +181,21 @@ static dnnl_status_t make_reorder(const struct onednn_prim *p, struct onednn_wit
 }
 
 enum cvy_status onednn_reordering(struct onednn *o, struct cvy_plan *plan, const char *name,
-                                  int from, onednn_md from_md, int to, onednn_md to_md, bool images,
-                                  struct onednn_prim **prim, struct cvy_phase_desc *phase)
+                                  const struct onednn_move *move, struct onednn_prim **prim,
+                                  struct cvy_phase_desc *phase)
 {
     struct onednn_prim *p = onednn_prim(o, name, make_reorder);
-    if (!p || !from_md || !to_md)
+    if (!p || !move->from_md || !move->to_md)
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", name);
-    onednn_give(p, DNNL_ARG_FROM, from_md, images);
-    onednn_give(p, DNNL_ARG_TO, to_md, images);
+    onednn_give(p, DNNL_ARG_FROM, move->from_md, move->images);
+    onednn_give(p, DNNL_ARG_TO, move->to_md, move->images);
     /* Packings are refreshed between steps too, when the arena's buffers mean nothing: the
      * library's own scratchpad. */
-    if (!images && dnnl_primitive_attr_create(&p->attr) != dnnl_success)
+    if (!move->images && dnnl_primitive_attr_create(&p->attr) != dnnl_success)
         return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", name);
     ONEDNN_CVY(onednn_create(p, plan));
-    p->arg[0].id = from;
-    p->arg[1].id = to;
+    p->arg[0].id = move->from;
+    p->arg[1].id = move->to;
     *prim = p;
     ONEDNN_CVY(onednn_phase(p, plan, 0, phase));
     phase->reorder = true;
@@ -203,12 +203,11 @@ enum cvy_status onednn_reordering(struct onednn *o, struct cvy_plan *plan, const
 }
 
 enum cvy_status onednn_reorder_phase(struct onednn *o, struct cvy_plan *plan, const char *name,
-                                     int from, onednn_md from_md, int to, onednn_md to_md,
-                                     bool images)
+                                     const struct onednn_move *move)
 {
     struct cvy_phase_desc phase;
     struct onednn_prim *p;
-    ONEDNN_CVY(onednn_reordering(o, plan, name, from, from_md, to, to_md, images, &p, &phase));
+    ONEDNN_CVY(onednn_reordering(o, plan, name, move, &p, &phase));
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -258,7 +257,8 @@ static enum cvy_status read_at(struct onednn *o, struct cvy_plan *plan, int id, 
     if (!c) {
         if (!md || !want || !(c = new_copy(o, plan, root, want, name, false)))
             return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", name);
-        ONEDNN_CVY(onednn_reorder_phase(o, plan, name, from, md, c->to, want, true));
+        const struct onednn_move move = { from, md, c->to, want, true };
+        ONEDNN_CVY(onednn_reorder_phase(o, plan, name, &move));
     }
     *buffer = c->to;
     return CVY_OK;
@@ -334,8 +334,8 @@ enum cvy_status onednn_weights(struct onednn *o, struct cvy_plan *plan, int id, 
         struct cvy_phase_desc unused;
         if (!plain || !(c = new_copy(o, plan, id, want, name, true)))
             return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", name);
-        ONEDNN_CVY(
-            onednn_reordering(o, plan, name, id, plain, c->to, want, false, &c->prim, &unused));
+        const struct onednn_move move = { id, plain, c->to, want, false };
+        ONEDNN_CVY(onednn_reordering(o, plan, name, &move, &c->prim, &unused));
         ONEDNN_CVY(cvy_plan_refresh(plan, id, refresh, c));
     }
     *buffer = c->to;

@@ -94,8 +94,9 @@ static enum cvy_status plan_reorder(struct onednn *o, struct cvy_plan *plan,
     ONEDNN_CVY(onednn_seen(o, plan, op->in[CVY_REORDER_X], &from));
     onednn_md plain =
         onednn_md_rank(from.md) == 2 ? onednn_plain(o, to->shape) : onednn_plain4(o, to->shape);
-    return onednn_reorder_phase(o, plan, op->name, from.id, from.md,
-                                onednn_root(plan, op->out[CVY_REORDER_Y]), plain, true);
+    const struct onednn_move move = { from.id, from.md, onednn_root(plan, op->out[CVY_REORDER_Y]),
+                                      plain, true };
+    return onednn_reorder_phase(o, plan, op->name, &move);
 }
 
 /* ------------------------------------------------------------------------------------- channels */
@@ -154,8 +155,9 @@ static enum cvy_status plan_slice(struct onednn *o, struct cvy_plan *plan,
     }
     onednn_md dx = onednn_like(o, dy.md, s);
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_SLICE_Y], dx, -1));
-    return onednn_reorder_phase(o, plan, op->name, dy.id, part,
-                                onednn_root(plan, op->out[CVY_SLICE_Y]), dx, true);
+    const struct onednn_move move = { dy.id, part, onednn_root(plan, op->out[CVY_SLICE_Y]), dx,
+                                      true };
+    return onednn_reorder_phase(o, plan, op->name, &move);
 }
 
 struct pad {
@@ -187,8 +189,8 @@ static enum cvy_status plan_pad(struct onednn *o, struct cvy_plan *plan,
     if (!a || !y) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
     *a = (struct pad){ NULL, onednn_root(plan, op->out[CVY_PAD_Y]), onednn_md_bytes(y) };
     ONEDNN_CVY(onednn_lay_out(o, plan, op->out[CVY_PAD_Y], y, -1));
-    ONEDNN_CVY(
-        onednn_reordering(o, plan, op->name, x.id, x.md, a->y, part, true, &a->prim, &phase));
+    const struct onednn_move move = { x.id, x.md, a->y, part, true };
+    ONEDNN_CVY(onednn_reordering(o, plan, op->name, &move, &a->prim, &phase));
     phase.run = run_pad;
     phase.arg = a;
     phase.reorder = false;

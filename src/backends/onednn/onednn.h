@@ -228,14 +228,20 @@ enum cvy_status onednn_repack(struct onednn *o, struct cvy_plan *plan, int id);
 /* "NAME.reorder"; "conv1 + bn1 + relu1" */
 const char *onednn_reorder_name(struct onednn *o, const char *name);
 const char *onednn_joined_name(struct onednn *o, const struct cvy_op_desc *ops, int n);
-/* A phase that moves numbers from one buffer and layout to another; onednn_reordering only
- * describes it. */
+/* Numbers from one buffer and layout to another; images: as many as a run has, else all. */
+struct onednn_move {
+    int from;
+    onednn_md from_md;
+    int to;
+    onednn_md to_md;
+    bool images;
+};
+/* A phase that moves numbers; onednn_reordering only describes it. */
 enum cvy_status onednn_reordering(struct onednn *o, struct cvy_plan *plan, const char *name,
-                                  int from, onednn_md from_md, int to, onednn_md to_md, bool images,
-                                  struct onednn_prim **prim, struct cvy_phase_desc *phase);
+                                  const struct onednn_move *move, struct onednn_prim **prim,
+                                  struct cvy_phase_desc *phase);
 enum cvy_status onednn_reorder_phase(struct onednn *o, struct cvy_plan *plan, const char *name,
-                                     int from, onednn_md from_md, int to, onednn_md to_md,
-                                     bool images);
+                                     const struct onednn_move *move);
 
 /* A forward op that was planned, for its gradient. */
 struct onednn_forward {

@@ -55,10 +55,16 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
     }
 }
 
-static void normalise(const struct cvy_run *run, cvy_shape s, const double *x, const double *mean,
-                      const double *var, double eps, const double *gamma, const double *beta,
-                      double *y)
+_Static_assert((int)CVY_BN_APPLY_X == (int)CVY_BN_INFER_X &&
+                   (int)CVY_BN_APPLY_Y == (int)CVY_BN_INFER_Y,
+               "normalise() serves both");
+
+static void normalise(const struct cvyi_ref *r, const struct cvy_run *run, const double *mean,
+                      const double *var, const double *gamma, const double *beta)
 {
+    cvy_shape s = r->in[CVY_BN_APPLY_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_BN_APPLY_X), eps = r->op.u.bn.eps;
+    double *y = cvyi_ref_out(r, run, CVY_BN_APPLY_Y);
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < s.c; c++) {
             struct channel ch = channel_of(mean, var, c, eps);
@@ -71,19 +77,15 @@ static void normalise(const struct cvy_run *run, cvy_shape s, const double *x, c
 
 void cvyi_ref_bn_apply(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    cvy_shape s = r->in[CVY_BN_APPLY_X].shape;
     const double *stats = cvyi_ref_in(r, run, CVY_BN_APPLY_STATS);
-    normalise(run, s, cvyi_ref_in(r, run, CVY_BN_APPLY_X), stats, stats + s.c, r->op.u.bn.eps,
-              cvyi_ref_in(r, run, CVY_BN_APPLY_GAMMA), cvyi_ref_in(r, run, CVY_BN_APPLY_BETA),
-              cvyi_ref_out(r, run, CVY_BN_APPLY_Y));
+    normalise(r, run, stats, stats + r->in[CVY_BN_APPLY_X].shape.c,
+              cvyi_ref_in(r, run, CVY_BN_APPLY_GAMMA), cvyi_ref_in(r, run, CVY_BN_APPLY_BETA));
 }
 
 void cvyi_ref_bn_infer(const struct cvyi_ref *r, const struct cvy_run *run)
 {
-    normalise(run, r->in[CVY_BN_INFER_X].shape, cvyi_ref_in(r, run, CVY_BN_INFER_X),
-              cvyi_ref_in(r, run, CVY_BN_INFER_MEAN), cvyi_ref_in(r, run, CVY_BN_INFER_VAR),
-              r->op.u.bn.eps, cvyi_ref_in(r, run, CVY_BN_INFER_GAMMA),
-              cvyi_ref_in(r, run, CVY_BN_INFER_BETA), cvyi_ref_out(r, run, CVY_BN_INFER_Y));
+    normalise(r, run, cvyi_ref_in(r, run, CVY_BN_INFER_MEAN), cvyi_ref_in(r, run, CVY_BN_INFER_VAR),
+              cvyi_ref_in(r, run, CVY_BN_INFER_GAMMA), cvyi_ref_in(r, run, CVY_BN_INFER_BETA));
 }
 
 /* Σ dy and Σ dy·x̂ of channel c */
