@@ -126,20 +126,21 @@ static cvy_op_args arguments(const struct op *o, double *loss)
 
 static void remember(const struct op *o, double seconds, const struct problem_work *work);
 
-/* The share of reorders in some runs of their own, in percent of the time of all phases. */
+/* The share of reorders in some runs of their own, in percent of the time of all phases; -1: one
+ * of them failed. */
 static double reorders(cvy_op *op, const cvy_op_args *args, size_t runs)
 {
     double all = 0, reorder = 0;
-    cvy_op_profile(op, true);
+    if (cvy_op_profile(op, true)) return -1;
     for (size_t i = 0; i < runs; i++)
-        if (cvy_op_run(op, args)) return 0;
+        if (cvy_op_run(op, args)) return -1;
     for (size_t i = 0; i < cvy_op_phases(op); i++) {
         cvy_phase_info info;
         if (cvy_op_phase(op, i, &info)) continue;
         all += info.seconds;
         if (strstr(info.name, "reorder")) reorder += info.seconds;
     }
-    cvy_op_profile(op, false);
+    if (cvy_op_profile(op, false)) return -1;
     return all > 0 ? 100 * reorder / all : 0;
 }
 
@@ -168,9 +169,9 @@ static void run(gb_state *state, void *user)
         const enum cvy_isa isa = cvy_context_isa(ctx);
         bench_figures(o->b, state, t, &work, isa, o->threads);
         if (o->walk) remember(o, t, &must);
-        gb_set_counter(state, "% reorder",
-                       reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1),
-                       GB_COUNTER);
+        double share = reorders(op, &args, bench_options(o->b)->once ? 1 : (size_t)(0.01 / t) + 1);
+        if (share < 0) bench_skip(o->b, state, false, cvy_message(ctx));
+        else gb_set_counter(state, "% reorder", share, GB_COUNTER);
         char *label =
             bench_text("%s %s %s", cvy_op_backend(op), cvy_isa_name(isa), o->problem.text);
         gb_set_label(state, label);

@@ -119,9 +119,9 @@ static void add_phases(struct step *p, gb_state *state, double seconds)
 {
     const size_t phases = cvy_trainer_phases(p->s.trainer);
     size_t steps = bench_options(p->b)->once ? 1 : (size_t)(0.1 / seconds) + 1;
-    bool good = true;
-    cvy_trainer_profile(p->s.trainer, true);
-    for (size_t i = 0; i < steps; i++) good &= one_step(p);
+    bool good = cvy_trainer_profile(p->s.trainer, true) == CVY_OK;
+    for (size_t i = 0; good && i < steps; i++) good = one_step(p);
+    if (!good) bench_skip(p->b, state, false, cvy_message(p->s.ctx));
     for (size_t i = 0; good && i < phases; i++) {
         cvy_phase_info info;
         if (cvy_trainer_phase(p->s.trainer, i, &info)) continue;
@@ -152,7 +152,8 @@ static void add_phases(struct step *p, gb_state *state, double seconds)
         bench_note(p->b, "all phases: %.1f us; the step itself: %.1f us; GFLOP/s of a thread",
                    total / (double)steps * 1e6, seconds * 1e6);
     }
-    cvy_trainer_profile(p->s.trainer, false);
+    if (cvy_trainer_profile(p->s.trainer, false))
+        bench_skip(p->b, state, false, cvy_message(p->s.ctx));
 }
 
 static void run(gb_state *state, void *user)

@@ -191,7 +191,7 @@ static void walk(cvy_net *net, cvy_trainer *t, uint64_t *hash)
         CALL(cvy_net_node(net, i, &node), CVY_OK);
         mix(hash, &node.flops_forward, sizeof node.flops_forward);
     }
-    VOID(cvy_trainer_profile(t, true));
+    CALL(cvy_trainer_profile(t, true), CVY_OK);
     for (size_t i = 0; i < cvy_trainer_ops(t); i++) {
         cvy_op_info op;
         CALL(cvy_trainer_op(t, i, &op), CVY_OK);

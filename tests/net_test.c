@@ -869,6 +869,53 @@ static void operators_in_short_memory(void **state)
         }
 }
 
+/* Clocks that there is no memory for are a status with its sentence, and all goes on without
+ * them. */
+static void clocks_in_short_memory(void **state)
+{
+    (void)state;
+    cvy_context *poor;
+    cvy_op *op;
+    cvy_trainer *trainer;
+    cvy_phase_info phase;
+    left = 1000000;
+    cvy_context_options options = { .threads = 1,
+                                    .allocator = { failing_alloc, plain_free, NULL } };
+    assert_int_equal(cvy_context_create(&options, &poor), CVY_OK);
+    cvy_net *net;
+    assert_int_equal(cvy_net_create(poor, &net), CVY_OK);
+    cvy_tensor y =
+        cvy_linear(net, cvy_input(net, 3, 1, 1), "fc", &(cvy_linear_desc){ .out_features = 4 });
+    const cvy_trainer_options o = { .batch = 2 };
+    assert_int_equal(cvy_trainer_create(net, y, &o, &trainer), CVY_OK);
+    assert_int_equal(make_op(poor, 0, CVY_FORWARD, &op), CVY_OK);
+    const float images[6] = { 1, 2, 3, 4, 5, 6 };
+    const cvy_batch batch = {
+        .images = images, .dtype = CVY_F32, .labels32 = (const int32_t[]){ 0, 1 }, .n = 2
+    };
+    for (int memory = 0; memory < 2; memory++) {
+        const enum cvy_status status = memory ? CVY_OK : CVY_E_NOMEM;
+        left = memory ? 1000000 : 0;
+        cvyi_fail(poor, CVY_E_ARG, "something else");
+        assert_int_equal(cvy_trainer_profile(trainer, true), status);
+        assert_true(memory || strstr(cvy_message(poor), "out of memory"));
+        cvyi_fail(poor, CVY_E_ARG, "something else");
+        assert_int_equal(cvy_op_profile(op, true), status);
+        assert_true(memory || strstr(cvy_message(poor), "out of memory"));
+        assert_int_equal(cvy_trainer_step(trainer, &batch, NULL), CVY_OK);
+        assert_int_equal(cvy_trainer_phase(trainer, 0, &phase), CVY_OK);
+        assert_true(memory || phase.seconds == 0);
+        assert_int_equal(cvy_trainer_profile(trainer, false), CVY_OK);
+        assert_int_equal(cvy_op_profile(op, false), CVY_OK);
+    }
+    assert_int_equal(cvy_trainer_profile(NULL, true), CVY_E_ARG);
+    assert_int_equal(cvy_op_profile(NULL, true), CVY_E_ARG);
+    cvy_op_destroy(&op);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&poor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -884,6 +931,7 @@ int main(void)
         cmocka_unit_test(names_of_op_kinds_differ),
         cmocka_unit_test(short_memory_is_a_status),
         cmocka_unit_test(operators_in_short_memory),
+        cmocka_unit_test(clocks_in_short_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -566,7 +566,7 @@ static void every_phase_has_its_clock(void **state)
     }
     assert_int_equal(cvyi_program_compile(ctx, &list, &options, &plan), CVY_OK);
     assert_int_equal(plan->n_phases, 2);
-    assert_true(cvyi_program_profile(plan, true));
+    assert_int_equal(cvyi_program_profile(plan, true), CVY_OK);
     arrived = 0;
     assert_int_equal(cvyi_program_run(plan, &(struct cvy_run){ .n = IMAGES }), CVY_OK);
     for (size_t p = 0; p < 2; p++) {

@@ -106,7 +106,8 @@ CVY_API void cvy_op_destroy(cvy_op **op);
 CVY_API size_t cvy_op_phases(const cvy_op *op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_phase(const cvy_op *op, size_t index,
                                                    cvy_phase_info *info);
-CVY_API void cvy_op_profile(cvy_op *op, bool on);
+/* Starts or stops their clocks, as cvy_trainer_profile. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_profile(cvy_op *op, bool on);
 
 #ifdef __cplusplus
 }

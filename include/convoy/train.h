@@ -189,11 +189,13 @@ typedef struct cvy_plan_info {
 } cvy_plan_info;
 CVY_API void cvy_trainer_plan(const cvy_trainer *trainer, cvy_plan_info *info);
 CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *info);
-/* The phases of a step, and measuring them (struct cvy_phase_info). */
+/* The phases of a step. Measuring them (struct cvy_phase_info): on clears the clocks and starts
+ * them, off stops them. The first time takes memory for them; without it (CVY_E_NOMEM) nothing
+ * changes. */
 CVY_API size_t cvy_trainer_phases(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_phase(const cvy_trainer *trainer, size_t index,
                                                         cvy_phase_info *info);
-CVY_API void cvy_trainer_profile(cvy_trainer *trainer, bool on);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_profile(cvy_trainer *trainer, bool on);
 /* The ops of a step. */
 CVY_API size_t cvy_trainer_ops(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer, size_t index,

@@ -409,7 +409,8 @@ static int turn(struct contestants *t, size_t i)
     struct contest_side *out = &t->c.side[i];
     if (out->n >= t->o->steps || (side->spent > SLOW && out->n >= 3)) return CLI_OK;
     for (int clocked = 0; clocked < 2; clocked++) {
-        cvy_trainer_profile(side->s.trainer, clocked);
+        enum cvy_status status = cvy_trainer_profile(side->s.trainer, clocked);
+        if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(side->s.ctx));
         for (size_t p = 0; clocked && p < cvy_trainer_phases(side->s.trainer); p++)
             side->last[p] = 0;
         for (int k = -1; k < TURN; k++) {
@@ -422,9 +423,9 @@ static int turn(struct contestants *t, size_t i)
                 append(clocked ? &out->clocked : &out->plain, out->n + (size_t)k, r.seconds);
         }
     }
-    cvy_trainer_profile(side->s.trainer, false);
     out->n += TURN;
-    return CLI_OK;
+    enum cvy_status status = cvy_trainer_profile(side->s.trainer, false);
+    return status ? cli_fail(cli_code_cvy(status), "%s", cvy_message(side->s.ctx)) : CLI_OK;
 }
 
 /* ------------------------------------------------------------------------------------ all of it */

@@ -111,14 +111,14 @@ enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id)
     return plan->failed;
 }
 
-bool cvyi_program_profile(struct cvy_plan *plan, bool on)
+enum cvy_status cvyi_program_profile(struct cvy_plan *plan, bool on)
 {
     size_t n = plan->ctx->options.threads * cvyi_clock_stride(plan);
     if (on && !plan->nanoseconds) {
         plan->nanoseconds = cvyi_alloc_array(plan->ctx, n, sizeof *plan->nanoseconds);
-        if (!plan->nanoseconds) return false;
+        if (!plan->nanoseconds) return CVY_E_NOMEM;
     }
     if (on) memset(plan->nanoseconds, 0, n * sizeof *plan->nanoseconds);
     plan->profiling = on;
-    return true;
+    return CVY_OK;
 }

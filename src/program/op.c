@@ -460,9 +460,9 @@ enum cvy_status cvy_op_phase(const cvy_op *op, size_t index, cvy_phase_info *inf
     CVYI_OWN_FLOATS(op->ctx);
     return cvyi_program_phase(op->program, index, info);
 }
-void cvy_op_profile(cvy_op *op, bool on)
+enum cvy_status cvy_op_profile(cvy_op *op, bool on)
 {
-    if (op) (void)cvyi_program_profile(op->program, on);
+    return op ? cvyi_program_profile(op->program, on) : CVY_E_ARG;
 }
 
 void cvy_op_destroy(cvy_op **op)

@@ -204,8 +204,9 @@ CVY_NODISCARD enum cvy_status cvyi_program_refresh(struct cvy_plan *plan, int id
 /* One run; run->buf is set here. Allocates nothing. Fails only if a backend does, with its
  * message. */
 CVY_NODISCARD enum cvy_status cvyi_program_run(struct cvy_plan *plan, struct cvy_run *run);
-/* Starts (and clears) or stops the clocks of phases; false: out of memory. */
-bool cvyi_program_profile(struct cvy_plan *plan, bool on);
+/* Starts (and clears) or stops the clocks of phases. Fails only for memory, and then changes
+ * nothing. */
+CVY_NODISCARD enum cvy_status cvyi_program_profile(struct cvy_plan *plan, bool on);
 /* A thread's clocks start on a cache line of their own. */
 static inline size_t cvyi_clock_stride(const struct cvy_plan *plan)
 {

@@ -263,9 +263,9 @@ enum cvy_status cvy_trainer_phase(const cvy_trainer *t, size_t index, cvy_phase_
     return cvyi_program_phase(t->program, index, info);
 }
 
-void cvy_trainer_profile(cvy_trainer *t, bool on)
+enum cvy_status cvy_trainer_profile(cvy_trainer *t, bool on)
 {
-    if (t) (void)cvyi_program_profile(t->program, on);
+    return t ? cvyi_program_profile(t->program, on) : CVY_E_ARG;
 }
 
 size_t cvy_trainer_ops(const cvy_trainer *t) { return t ? t->program->list.n_ops : 0; }

@@ -24,6 +24,8 @@ typedef struct cvy_op_args {
 } cvy_op_args;
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_linear_desc *desc,
+                                                    cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,
                                                         const cvy_batch_norm_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
@@ -41,6 +43,9 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size_t before,
+                                                          size_t after, cvy_shape src,
+                                                          enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc,
                                                   cvy_shape src, cvy_op **op);
@@ -62,7 +67,7 @@ CVY_API void cvy_op_destroy(cvy_op **op);
 CVY_API size_t cvy_op_phases(const cvy_op *op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_phase(const cvy_op *op, size_t index,
                                                    cvy_phase_info *info);
-CVY_API void cvy_op_profile(cvy_op *op, bool on);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_profile(cvy_op *op, bool on);
 #ifdef __cplusplus
 }
 #endif

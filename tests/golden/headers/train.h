@@ -125,7 +125,7 @@ CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *i
 CVY_API size_t cvy_trainer_phases(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_phase(const cvy_trainer *trainer, size_t index,
                                                         cvy_phase_info *info);
-CVY_API void cvy_trainer_profile(cvy_trainer *trainer, bool on);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_profile(cvy_trainer *trainer, bool on);
 CVY_API size_t cvy_trainer_ops(const cvy_trainer *trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_op(const cvy_trainer *trainer, size_t index,
                                                      cvy_op_info *info);
