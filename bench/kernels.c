@@ -171,8 +171,11 @@ static void ingest_each(struct kernel *c, int which)
     const uint8_t *bytes[16];
     float *out[16];
     const size_t n = c->n / 16;
-    for (size_t l = 0; l < 16; l++)
-        images[l] = c->x + l * n, bytes[l] = c->bytes + l * n, out[l] = c->y + l * n;
+    for (size_t l = 0; l < 16; l++) {
+        images[l] = c->x + l * n;
+        bytes[l] = c->bytes + l * n;
+        out[l] = c->y + l * n;
+    }
     switch (which) {
     case 0: c->k->lanes->ingest_u8(c->y, bytes, n, 16, 1 / 255.f, 0); break;
     case 1: c->k->lanes->ingest_f32(c->y, images, n, 16, 0.5f, 0.1f); break;
@@ -185,8 +188,11 @@ static void loss_each(struct kernel *c)
 {
     struct cvyi_loss_rows rows = { .margin = 1 };
     uint8_t correct[16];
-    for (int l = 0; l < 16; l++)
-        rows.label[l] = l % CLASSES, rows.weight[l] = 1, rows.scale[l] = 1 / 256.f;
+    for (int l = 0; l < 16; l++) {
+        rows.label[l] = l % CLASSES;
+        rows.weight[l] = 1;
+        rows.scale[l] = 1 / 256.f;
+    }
     for (size_t i = 0, step = (size_t)CLASSES * 16; i + step <= c->n; i += step)
         c->k->loss->loss[c->index](c->y + i, c->x + i, CLASSES, 16, &rows, lane_sums[0], correct);
 }
@@ -311,8 +317,15 @@ static void run(gb_state *state, void *user)
 static void finish(void *user)
 {
     struct kernel *c = user;
-    free(c->x), free(c->y), free(c->z), free(c->w), free(c->pix), free(c->tap), free(c->xp),
-        free(c->dw_i), free(c->bytes);
+    free(c->x);
+    free(c->y);
+    free(c->z);
+    free(c->w);
+    free(c->pix);
+    free(c->tap);
+    free(c->xp);
+    free(c->dw_i);
+    free(c->bytes);
     free(c);
 }
 
@@ -393,7 +406,9 @@ static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name,
             c->call = call;
             c->index = index;
             c->work.bytes = (double)moved * (double)c->n * sizeof(float);
-            c->x = bench_floats(MAX_N), c->y = bench_floats(MAX_N), c->z = bench_floats(MAX_N),
+            c->x = bench_floats(MAX_N);
+            c->y = bench_floats(MAX_N);
+            c->z = bench_floats(MAX_N);
             c->w = bench_floats(MAX_N);
             c->bytes = bench_alloc(MAX_N);
             for (size_t i = 0; i < MAX_N; i++)

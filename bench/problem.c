@@ -206,38 +206,54 @@ static bool read_sizes(const struct reader *r, const char *at, const char *end, 
     return true;
 }
 
+/* The keys of the input, output, kernel, stride, padding and dilation along 'h' or 'w'. */
+struct axis {
+    char dim;
+    enum key i, o, k, s, p, d;
+};
+
 /* One dimension of a convolution or pooling: fills in what follows from the rest. end: what is
  * padded at the end. */
-static bool solve(const struct reader *r, const char *at, struct sizes *s, char dim, enum key i,
-                  enum key o, enum key k, enum key st, enum key p, enum key d, size_t *end)
+static bool solve(const struct reader *r, const char *at, struct sizes *sizes,
+                  const struct axis *axis, size_t *end)
 {
-    if (!s->set[i]) return fail(r, at, "i%c, the input's size, in the problem", dim);
-    if (!s->set[k]) return fail(r, at, "k%c, the kernel's size, in the problem", dim);
-    if (!s->set[st]) s->v[st] = 1;
-    if (!s->v[k] || !s->v[st] || !s->v[i]) return fail(r, at, "sizes and strides of at least 1");
-    const size_t kernel = (s->v[k] - 1) * (s->v[d] + 1) + 1;
-    if (!s->set[o]) {
-        if (s->v[i] + 2 * s->v[p] < kernel)
+    const bool *set = sizes->set;
+    size_t *v = sizes->v;
+    const enum key i = axis->i, o = axis->o, k = axis->k, s = axis->s, p = axis->p;
+    const char dim = axis->dim;
+    if (!set[i]) return fail(r, at, "i%c, the input's size, in the problem", dim);
+    if (!set[k]) return fail(r, at, "k%c, the kernel's size, in the problem", dim);
+    if (!set[s]) v[s] = 1;
+    if (!v[k] || !v[s] || !v[i]) return fail(r, at, "sizes and strides of at least 1");
+    const size_t kernel = (v[k] - 1) * (v[axis->d] + 1) + 1;
+    if (!set[o]) {
+        if (v[i] + 2 * v[p] < kernel)
             return fail(r, at, "a kernel that fits into the padded input");
-        s->v[o] = (s->v[i] + 2 * s->v[p] - kernel) / s->v[st] + 1;
+        v[o] = (v[i] + 2 * v[p] - kernel) / v[s] + 1;
     }
-    if (!s->v[o]) return fail(r, at, "an output of at least 1");
-    const size_t needed = (s->v[o] - 1) * s->v[st] + kernel; /* input that the outputs look at */
-    if (!s->set[p]) s->v[p] = needed > s->v[i] ? (needed - s->v[i]) / 2 : 0;
-    if (!s->set[p] && s->v[p] >= kernel)
+    if (!v[o]) return fail(r, at, "an output of at least 1");
+    const size_t needed = (v[o] - 1) * v[s] + kernel; /* input that the outputs look at */
+    if (!set[p]) v[p] = needed > v[i] ? (needed - v[i]) / 2 : 0;
+    if (!set[p] && v[p] >= kernel)
         return fail(r, at, "an o%c that this input, kernel and stride can give", dim);
-    *end = needed > s->v[i] + s->v[p] ? needed - s->v[i] - s->v[p] : 0;
-    if ((s->v[i] + s->v[p] + *end - kernel) / s->v[st] + 1 != s->v[o])
+    *end = needed > v[i] + v[p] ? needed - v[i] - v[p] : 0;
+    if ((v[i] + v[p] + *end - kernel) / v[s] + 1 != v[o])
         return fail(r, at, "o%c %zu by these sizes, not %zu", dim,
-                    (s->v[i] + s->v[p] + *end - kernel) / s->v[st] + 1, s->v[o]);
+                    (v[i] + v[p] + *end - kernel) / v[s] + 1, v[o]);
     return true;
 }
 
 /* Square where only one of two is said. */
 static void square(struct sizes *s, enum key h, enum key w)
 {
-    if (s->set[h] && !s->set[w]) s->v[w] = s->v[h], s->set[w] = true;
-    if (s->set[w] && !s->set[h]) s->v[h] = s->v[w], s->set[h] = true;
+    if (s->set[h] && !s->set[w]) {
+        s->v[w] = s->v[h];
+        s->set[w] = true;
+    }
+    if (s->set[w] && !s->set[h]) {
+        s->v[h] = s->v[w];
+        s->set[h] = true;
+    }
 }
 
 static bool flat(const struct reader *r, const char *at, const struct sizes *s)
@@ -258,8 +274,9 @@ static bool window(const struct reader *r, const char *at, struct sizes *s, size
         { KEY_sh, KEY_sw }, { KEY_ph, KEY_pw }, { KEY_dh, KEY_dw }
     };
     for (size_t i = 0; i < 6; i++) square(s, pairs[i][0], pairs[i][1]);
-    return solve(r, at, s, 'h', KEY_ih, KEY_oh, KEY_kh, KEY_sh, KEY_ph, KEY_dh, &end[0]) &&
-           solve(r, at, s, 'w', KEY_iw, KEY_ow, KEY_kw, KEY_sw, KEY_pw, KEY_dw, &end[1]);
+    static const struct axis h = { 'h', KEY_ih, KEY_oh, KEY_kh, KEY_sh, KEY_ph, KEY_dh },
+                             w = { 'w', KEY_iw, KEY_ow, KEY_kw, KEY_sw, KEY_pw, KEY_dw };
+    return solve(r, at, s, &h, &end[0]) && solve(r, at, s, &w, &end[1]);
 }
 
 static bool needs(const struct reader *r, const char *at, const struct sizes *s, enum key k,
@@ -501,7 +518,10 @@ static bool read_option(struct reader *r, const char *at, const char *end)
         if (!equals && strlen(drivers[i].name) == length &&
             !strncmp(name, drivers[i].name, length)) {
             r->kind = (enum problem_kind)i;
-            r->alg[0] = '\0', r->passes = 0, r->alpha = 0, r->p = 0.5;
+            r->alg[0] = '\0';
+            r->passes = 0;
+            r->alpha = 0;
+            r->p = 0.5;
             return true;
         }
 #define IS(word) (length == strlen(word) && !strncmp(name, word, length))
@@ -583,6 +603,15 @@ static void tagged(const char *field, const char *tag, char *out, size_t size)
     if (at) snprintf(out, size, "%.*s", (int)strcspn(at + strlen(tag), " ,"), at + strlen(tag));
 }
 
+/* What oneDNN calls a propagation kind, as benchdnn's --dir; NULL: another one. */
+static const char *direction(const char *prop)
+{
+    if (!strcmp(prop, "forward_inference")) return "FWD_I";
+    if (!strcmp(prop, "forward_training")) return "FWD_D";
+    if (!strcmp(prop, "backward_weights")) return "BWD_W";
+    return strncmp(prop, "backward", 8) ? NULL : "BWD_D";
+}
+
 /* One line, cut into fields. 1: a problem was kept; 0: the line is of something else, or known
  * already; -1: no operator has it; -2: error. */
 static int read_verbose_line(struct reader *r, char *line)
@@ -618,11 +647,7 @@ static int read_verbose_line(struct reader *r, char *line)
     if (!strcmp(a, "avg_exclude_padding")) a = "avg_np";
     if (kind == PROBLEM_SOFTMAX && *a && strcmp(a, "accurate")) return -1;
     if (kind == PROBLEM_SOFTMAX || kind == PROBLEM_IP) a = "";
-    const char *dir = !strcmp(prop, "forward_inference") || strchr(flags, 'G') ? "FWD_I"
-                      : !strcmp(prop, "forward_training")                      ? "FWD_D"
-                      : !strcmp(prop, "backward_weights")                      ? "BWD_W"
-                      : !strncmp(prop, "backward", 8)                          ? "BWD_D"
-                                                                               : NULL;
+    const char *dir = strchr(flags, 'G') ? "FWD_I" : direction(prop);
     if (kind == PROBLEM_BINARY) dir = "FWD_D";
     if (kind == PROBLEM_SOFTMAX && dir) dir = strncmp(dir, "FWD", 3) ? NULL : "FWD_I";
     if (!dir || (kind == PROBLEM_BNORM && strchr(flags, 'G') && strncmp(prop, "forward", 7)))
@@ -641,8 +666,10 @@ static int read_verbose_line(struct reader *r, char *line)
     int result = 0;
     for (size_t i = 0; i < r->list->n && !result; i++) {
         struct problem *known = &r->list->at[i];
-        if (!strcmp(known->text, one.at[0].text) && known->act.alpha == one.at[0].act.alpha)
-            known->passes |= one.at[0].passes, result = 2;
+        if (!strcmp(known->text, one.at[0].text) && known->act.alpha == one.at[0].act.alpha) {
+            known->passes |= one.at[0].passes;
+            result = 2;
+        }
     }
     if (!result) result = keep(r->list, one.at) ? 1 : -2;
     free(one.at);

@@ -49,12 +49,12 @@ static size_t gzip(const uint8_t *from, size_t n, uint8_t *to, size_t room)
  * it. */
 static enum data_status images(const uint8_t *bytes, size_t size)
 {
-    size_t n, h, w;
+    size_t dims[3];
     uint8_t *out, *exact = malloc(size ? size : 1);
     memcpy(exact, bytes, size);
     *error = 0;
     enum data_status s =
-        data_parse_idx_images("file", exact, size, &n, &h, &w, &out, error, sizeof error);
+        data_parse_idx_images("file", exact, size, dims, &out, error, sizeof error);
     assert_int_equal(s == DATA_OK, out != NULL);
     assert_int_equal(s == DATA_OK, *error == 0);
     free(out);
@@ -123,13 +123,12 @@ static void every_flipped_bit_of_a_gzip_stream_is_seen(void **state)
     size_t passed = 0;
     /* after gzip's header, whose time stamp and flags may vary */
     for (size_t bit = 8 * 10; bit < 8 * z; bit++) {
-        size_t n, h, w;
+        size_t dims[3];
         uint8_t *out;
         packed[bit / 8] ^= (uint8_t)(1u << bit % 8);
         /* deflate pads its last byte with bits that mean nothing: then the content must be whole */
-        if (data_parse_idx_images("file", packed, z, &n, &h, &w, &out, error, sizeof error) ==
-            DATA_OK) {
-            assert_true(n == 2 && h == 5 && w == 6);
+        if (data_parse_idx_images("file", packed, z, dims, &out, error, sizeof error) == DATA_OK) {
+            assert_true(dims[0] == 2 && dims[1] == 5 && dims[2] == 6);
             assert_memory_equal(out, plain + 16, 60);
             passed++;
         }

@@ -459,7 +459,7 @@ static void published(void **state)
 static void enormous(void **state)
 {
     (void)state;
-    size_t size = ((size_t)1 << 32) + 4096, n, h, w;
+    size_t size = ((size_t)1 << 32) + 4096, dims[3];
     uint8_t *out, head[16] = { 0, 0, 8, 3, 0x40, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1 };
     uint8_t *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -472,7 +472,7 @@ static void enormous(void **state)
     FILE *packed = fopen(in(name), "rb");
     assert_true(fread(bytes, 1, 100, packed) > 16);
     fclose(packed);
-    assert_int_equal(data_parse_idx_images("f", bytes, size, &n, &h, &w, &out, error, sizeof error),
+    assert_int_equal(data_parse_idx_images("f", bytes, size, dims, &out, error, sizeof error),
                      DATA_BAD);
     assert_non_null(strstr(error, "ends before the 1073741825 bytes"));
     assert_null(out);

@@ -647,12 +647,12 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
         c->d = s->model->defaults;
         c->seed = c->eval_every = 1;
     }
-    if ((code = config_apply(c, o)) || (code = cli_open_context(s, &o->engine)) ||
-        (code = cli_open_net(s)) ||
+    if ((code = config_apply(c, o))) return code;
+    const char *data = o->data;
+    if (!data && o->resuming) data = c->data;
+    if ((code = cli_open_context(s, &o->engine)) || (code = cli_open_net(s)) ||
         (code = cli_loss_check(&c->d, cvy_tensor_shape(s->net, s->logits).c)) ||
-        (code = cli_open_data(s, o->data       ? o->data
-                                 : o->resuming ? c->data
-                                               : NULL)))
+        (code = cli_open_data(s, data)))
         return code;
     const cvy_trainer_options trainer = { .batch = c->d.batch,
                                           .seed = c->seed,
@@ -681,11 +681,9 @@ static void print_head(const struct cli_session *s)
     cvy_machine_describe(&m);
     const struct data_set *d = s->data;
     bool own = strchr(d->name, ':') != NULL; /* such a name has the directory in it */
-    printf("data: %s (%s%s%s) %zu train / %zu test\n", d->name, own ? "" : d->source,
-           own            ? ""
-           : d->synthetic ? ": "
-                          : ", ",
-           d->remark, d->train.n, d->test.n);
+    printf("data: %s (", d->name);
+    if (!own) printf("%s%s", d->source, d->synthetic ? ": " : ", ");
+    printf("%s) %zu train / %zu test\n", d->remark, d->train.n, d->test.n);
     printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)),
            cvy_context_threads(s->ctx), cvy_context_backends(s->ctx));
     printf("training on cpu\n");

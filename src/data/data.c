@@ -27,7 +27,7 @@ static enum data_status load_idx_split(const struct place *place, bool test, str
     const size_t first = test ? 2 : 0;
     const char *images = place->file[first], *labels = place->file[first + 1];
     uint8_t *bytes;
-    size_t size, h = 0, w = 0, n_labels = 0;
+    size_t size, dims[3], n_labels = 0;
     for (int i = 0; i < 2; i++)
         if (!*place->file[2 * test + i])
             return data_fail(error, error_size, DATA_NOT_FOUND,
@@ -35,16 +35,16 @@ static enum data_status load_idx_split(const struct place *place, bool test, str
                              idx_files[2 * test + i], idx_files[2 * test + i]);
     enum data_status status = place_read(images, &bytes, &size, error, error_size);
     if (status != DATA_OK) return status;
-    status = data_parse_idx_images(images, bytes, size, &split->n, &h, &w, &split->images, error,
-                                   error_size);
-    if (status == DATA_OK)
-        place_print(&prints[first], 3, (size_t[]){ split->n, h, w }, split->images, bytes, size);
+    status = data_parse_idx_images(images, bytes, size, dims, &split->images, error, error_size);
+    if (status == DATA_OK) place_print(&prints[first], 3, dims, split->images, bytes, size);
     free(bytes);
     if (status != DATA_OK) return status;
+    const size_t h = dims[1], w = dims[2];
     if (test && (h != set->h || w != set->w))
         return data_fail(error, error_size, DATA_BAD,
                          "%s: images are %zux%zu, the training images are %zux%zu", images, h, w,
                          set->h, set->w);
+    split->n = dims[0];
     set->h = h;
     set->w = w;
     status =
@@ -118,7 +118,8 @@ static void read_class_names(const struct place *place, struct data_set *set)
 static enum data_status load_cifar(const struct place *place, struct data_set *set,
                                    struct fingerprint *prints, char *error, size_t error_size)
 {
-    set->c = 3, set->h = set->w = 32;
+    set->c = 3;
+    set->h = set->w = 32;
     set->classes = 10;
     set->open_classes = false;
     enum data_status status = DATA_OK;
@@ -337,7 +338,9 @@ enum data_status data_open(const char *spec, const char *like, bool verify, stru
         const struct known *shape = known_find(like ? like : "fashion-mnist");
         if (!shape) shape = known_at(0);
         set->name = "synthetic";
-        set->c = shape->c, set->h = shape->h, set->w = shape->w;
+        set->c = shape->c;
+        set->h = shape->h;
+        set->w = shape->w;
         set->classes = 10;
         set->class_names = shape->classes;
         status = open_synthetic(spec, set, error, error_size);

@@ -61,10 +61,10 @@ size_t data_known_sets(const struct data_known **list);
 bool data_find(const char *name, char *path, size_t path_size);
 
 /* Parsers over memory (for files, fuzzers and tests). `bytes` is the file's content, plain or gzip
- * (told by magic). */
+ * (told by magic). dims: images, rows, columns. */
 enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size,
-                                       size_t *n, size_t *h, size_t *w, uint8_t **images,
-                                       char *error, size_t error_size);
+                                       size_t dims[3], uint8_t **images, char *error,
+                                       size_t error_size);
 enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size,
                                        size_t classes, size_t *n, uint8_t **labels, char *error,
                                        size_t error_size);

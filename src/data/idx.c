@@ -198,13 +198,11 @@ done:
 }
 
 enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, size_t size,
-                                       size_t *n, size_t *h, size_t *w, uint8_t **images,
-                                       char *error, size_t error_size)
+                                       size_t dims[3], uint8_t **images, char *error,
+                                       size_t error_size)
 {
-    size_t dims[3] = { 0 };
-    enum data_status status = parse_idx(where, bytes, size, 3, dims, images, error, error_size);
-    *n = dims[0], *h = dims[1], *w = dims[2];
-    return status;
+    dims[0] = dims[1] = dims[2] = 0;
+    return parse_idx(where, bytes, size, 3, dims, images, error, error_size);
 }
 
 static enum data_status check_labels(const char *where, const uint8_t *labels, size_t n,

@@ -231,7 +231,10 @@ static void tiles(struct page *p)
         /* what did not run has no rate: NaN, which is not greater */
         for (size_t i = first; i < end; i++) {
             const double x = value_of(base, "examples/s") / value_of(&p->entry[i], "examples/s");
-            if (&p->entry[i] != base && x > ratio) ratio = x, loser = &p->entry[i];
+            if (&p->entry[i] != base && x > ratio) {
+                ratio = x;
+                loser = &p->entry[i];
+            }
         }
     }
     if (best) {
@@ -282,8 +285,14 @@ static void head(struct page *p)
             "benchmarks</h1>\n<p>",
             report_parts[0].text);
     chart_text(p->out, cpu ? cpu : "unknown CPU");
-    if (date) fputs(" · ", p->out), chart_text(p->out, date);
-    if (commit) fputs(" · commit ", p->out), chart_text(p->out, commit);
+    if (date) {
+        fputs(" · ", p->out);
+        chart_text(p->out, date);
+    }
+    if (commit) {
+        fputs(" · commit ", p->out);
+        chart_text(p->out, commit);
+    }
     fputs("</p></div><button id=\"theme\" type=\"button\">Light / dark</button></header>\n<main>\n",
           p->out);
 }
@@ -676,8 +685,10 @@ static void roofline(struct page *p)
     for (size_t i = 0; i < p->n; i++) {
         const double g = value_of(&p->entry[i], "GFLOP/s"), b = value_of(&p->entry[i], "GB/s");
         if (strcmp(p->entry[i].benchmark, "ops") || !(g > 0) || !(b > 0)) continue;
-        x.lo = fmin(x.lo, g / b), x.hi = fmax(x.hi, g / b);
-        y.lo = fmin(y.lo, g), y.hi = fmax(y.hi, g);
+        x.lo = fmin(x.lo, g / b);
+        x.hi = fmax(x.hi, g / b);
+        y.lo = fmin(y.lo, g);
+        y.hi = fmax(y.hi, g);
     }
     if (!(x.hi > 0)) return;
     if (peak) y.hi = fmax(y.hi, 1.2 * strtod(peak, NULL));
@@ -793,21 +804,28 @@ static void others(struct page *p)
         for (size_t k = 0; k < 6; k++) pictured |= !strcmp(p->entry[i].benchmark, known[k]);
         pictured &= strcmp(p->entry[i].benchmark, "scaling") || has_point(&p->entry[i]);
         if (pictured) continue;
-        if (!any) section(p, "Other benchmarks", "Medians."), table(p, heads);
+        if (!any) {
+            section(p, "Other benchmarks", "Medians.");
+            table(p, heads);
+        }
         any = true;
         const struct result *r = p->entry[i].r;
         fputs("<tr><td>", p->out);
         chart_text(p->out, r->name);
         fputs("</td>", p->out);
         if (!r->runs) error_cell(p, &p->entry[i], 4);
-        else
-            time_cell(p, result_median(r, "")),
-                time_cell(p, stats_quantile(r->seconds, r->runs, 0)),
-                time_cell(p, stats_quantile(r->seconds, r->runs, 1)),
-                cell(p, (double)r->runs, "%.0f");
+        else {
+            time_cell(p, result_median(r, ""));
+            time_cell(p, stats_quantile(r->seconds, r->runs, 0));
+            time_cell(p, stats_quantile(r->seconds, r->runs, 1));
+            cell(p, (double)r->runs, "%.0f");
+        }
         fputs("</tr>\n", p->out);
     }
-    if (any) table_end(p), section_end(p);
+    if (any) {
+        table_end(p);
+        section_end(p);
+    }
 }
 
 /* ---------------------------------------------------------------------------------- the machine */
@@ -826,9 +844,11 @@ static void peaks(struct page *p)
         chart_text(p->out, e->who);
         fputs("</td>", p->out);
         if (!e->r->runs) error_cell(p, e, 3);
-        else
-            cell(p, value_of(e, "GFLOP/s"), "%.1f"), cell(p, value_of(e, "GB/s"), "%.1f"),
-                time_cell(p, strstr(e->group, "round") ? value_of(e, "") : NAN);
+        else {
+            cell(p, value_of(e, "GFLOP/s"), "%.1f");
+            cell(p, value_of(e, "GB/s"), "%.1f");
+            time_cell(p, strstr(e->group, "round") ? value_of(e, "") : NAN);
+        }
         fputs("</tr>\n", p->out);
     }
     table_end(p);
@@ -930,7 +950,10 @@ static bool make_entries(struct page *p)
     }
     for (size_t i = 0; i < p->n; i++) p->entry[i].color %= COLORS;
     if (!good && read)
-        for (size_t i = 0; i < p->all->n; i++) free(read[i].text), free(read[i].group);
+        for (size_t i = 0; i < p->all->n; i++) {
+            free(read[i].text);
+            free(read[i].group);
+        }
     if (!good) p->n = 0;
     free(taken);
     free(read);
@@ -979,7 +1002,10 @@ enum results_status html_report(const char *path, const struct results *all, cha
         snprintf(error, error_size, "%s: cannot write: %s", path, strerror(p.out ? errno : opened));
         status = RESULTS_IO;
     }
-    for (size_t i = 0; i < p.n; i++) free(p.entry[i].text), free(p.entry[i].group);
+    for (size_t i = 0; i < p.n; i++) {
+        free(p.entry[i].text);
+        free(p.entry[i].group);
+    }
     free(p.entry);
     return status;
 }

@@ -9,11 +9,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     char error[256];
     uint8_t *images = NULL, *labels = NULL;
-    size_t n, h, w;
+    size_t n, dims[3];
     if (!size) return 0;
     switch (bytes[0] % 3) {
     case 0:
-        data_parse_idx_images("f", bytes + 1, size - 1, &n, &h, &w, &images, error, sizeof error);
+        data_parse_idx_images("f", bytes + 1, size - 1, dims, &images, error, sizeof error);
         break;
     case 1:
         data_parse_idx_labels("f", bytes + 1, size - 1, 10, &n, &labels, error, sizeof error);
