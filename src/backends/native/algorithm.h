@@ -5,7 +5,7 @@
 #ifndef CVYI_NATIVE_ALGORITHM_H
 #define CVYI_NATIVE_ALGORITHM_H
 
-#include "backends/native/geometry.h"
+#include "backends/native/mac.h"
 
 enum native_pass { NATIVE_FORWARD, NATIVE_DATA, NATIVE_WEIGHTS, NATIVE_PASSES };
 
@@ -16,6 +16,19 @@ struct native_conv {
     struct native_geometry geometry;
     int weight, bias; /* in NATIVE_WEIGHTS their gradients; bias -1: none */
 };
+
+/* A forward pass or a data gradient as the pass of mac.h that it is. */
+static inline struct native_mac native_mac_of(const struct native_conv *conv)
+{
+    bool transposed = conv->pass == NATIVE_DATA;
+    return (struct native_mac){ .name = conv->name,
+                                .geometry = &conv->geometry,
+                                .transposed = transposed,
+                                .weight = conv->weight,
+                                .bias = conv->bias,
+                                .pack = transposed ? cvyi_native_pack_transposed
+                                                   : cvyi_native_pack_forward };
+}
 
 struct native_algorithm {
     bool (*supports)(const struct native_conv *conv);

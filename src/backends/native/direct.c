@@ -1,6 +1,5 @@
 /* The direct algorithm: every product that the definition has, maps read where they lie. */
 #include "backends/native/algorithm.h"
-#include "backends/native/mac.h"
 #include "backends/native/wgrad.h"
 
 static bool supports(const struct native_conv *conv)
@@ -9,22 +8,10 @@ static bool supports(const struct native_conv *conv)
     return true;
 }
 
-static struct native_mac mac_of(const struct native_conv *conv)
-{
-    bool transposed = conv->pass == NATIVE_DATA;
-    return (struct native_mac){ .name = conv->name,
-                                .geometry = &conv->geometry,
-                                .transposed = transposed,
-                                .weight = conv->weight,
-                                .bias = conv->bias,
-                                .pack = transposed ? cvyi_native_pack_transposed
-                                                   : cvyi_native_pack_forward };
-}
-
 static double cost(const struct native *native, const struct native_conv *conv)
 {
     if (conv->pass == NATIVE_WEIGHTS) return native_products(&conv->geometry);
-    struct native_mac mac = mac_of(conv);
+    struct native_mac mac = native_mac_of(conv);
     return cvyi_native_mac_cost(native, &mac);
 }
 
@@ -34,7 +21,7 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     if (conv->pass == NATIVE_WEIGHTS)
         return cvyi_native_wgrad_plan(native, plan, conv->name, &conv->geometry, conv->weight,
                                       conv->bias);
-    struct native_mac mac = mac_of(conv);
+    struct native_mac mac = native_mac_of(conv);
     return cvyi_native_mac_plan(native, plan, &mac);
 }
 

@@ -4,7 +4,6 @@
  * by all tiles. The sums are those of the direct algorithm, to the bit; gradients of weights have
  * rows to sum over and need no panels. */
 #include "backends/native/algorithm.h"
-#include "backends/native/mac.h"
 
 static bool supports(const struct native_conv *conv)
 {
@@ -15,15 +14,9 @@ static bool supports(const struct native_conv *conv)
 
 static struct native_mac mac_of(const struct native_conv *conv)
 {
-    bool transposed = conv->pass == NATIVE_DATA;
-    return (struct native_mac){ .name = conv->name,
-                                .geometry = &conv->geometry,
-                                .transposed = transposed,
-                                .weight = conv->weight,
-                                .bias = conv->bias,
-                                .pack = transposed ? cvyi_native_pack_transposed
-                                                   : cvyi_native_pack_forward,
-                                .panels = true };
+    struct native_mac mac = native_mac_of(conv);
+    mac.panels = true;
+    return mac;
 }
 
 static double cost(const struct native *native, const struct native_conv *conv)
