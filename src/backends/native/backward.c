@@ -359,87 +359,61 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return cvyi_backward_parse(ops, n).n;
 }
 
-static enum cvy_status plan_backward(struct native *native, struct cvy_plan *plan,
-                                     const struct cvy_op_desc *ops, int n, size_t first)
+/* Which values the pass reads, and which results are kept: the last one made, g, is. */
+static void open_backward(const struct cvy_plan *plan, const struct native_backward *chain,
+                          const struct cvy_op_desc *ops, size_t last, struct backward *b)
 {
-    struct native_backward chain = cvyi_backward_parse(ops, n);
-    if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1, NULL);
-
-    const struct cvy_op_desc *pool = chain.pool, *act = chain.act, *reduce = chain.reduce;
-    struct backward *b = cvy_plan_alloc(plan, sizeof *b);
-    const char *name = cvyi_rows_name(plan, ops, chain.data ? n - 1 : n);
-    if (!b || !name) return CVY_E_NOMEM;
-    const struct cvyi_kernels *k = native->kernels;
-    size_t last = first + (size_t)n - 1;
-    int other = -1;
-    if (chain.add) other = chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A];
-    const struct cvy_op_desc *made = pool; /* whose result is g */
-    if (chain.add) made = chain.add;
+    const struct cvy_op_desc *pool = chain->pool, *add = chain->add, *act = chain->act,
+                             *reduce = chain->reduce, *made = pool;
+    if (add) made = add;
     if (act) made = act;
     bool keep_pool =
         pool && pool != made && cvy_plan_needed_after(plan, pool->out[CVY_POOL_BWD_DX], last);
-    bool keep_sum = chain.add && chain.add != made &&
-                    cvy_plan_needed_after(plan, chain.add->out[CVY_ADD_Y], last);
-    int dy = reduce == &ops[0] ? reduce->in[CVY_BN_BWD_REDUCE_DY] : ops[0].in[CHAIN_X];
-    *b = (struct backward){
-        .k = k,
-        .dy = native_lanes(plan, dy),
-        .other = native_lanes(plan, other),
-        .saved.id = -1,
-        .pooled.id = -1,
-        .x = native_lanes(plan, reduce ? reduce->in[CVY_BN_BWD_REDUCE_X] : -1),
-        .unpooled = native_lanes(plan, keep_pool ? pool->out[CVY_POOL_BWD_DX] : -1),
-        .summed = native_lanes(plan, keep_sum ? chain.add->out[CVY_ADD_Y] : -1),
-        .g = native_lanes(plan, made ? made->out[CHAIN_Y] : -1),
-        .pool = pool,
-        .add = chain.add,
-        .act = act,
-        .reduce = reduce,
-        .added_first = chain.added_first,
-        .bn = { .slots = -1, .stats = -1 },
-    };
-    b->grid = native_grid_of(native, made ? &b->g : &b->dy); /* unpooled: the larger map */
-    native_chose(plan, CHOICE_SPLIT_ROWS, (made ? b->g.w : b->dy.w) > NATIVE_SEGMENT);
-    b->segment = native_segment(made ? b->g.w : b->dy.w);
-    b->pixels = made ? b->g.h * b->g.w : b->dy.h * b->dy.w;
-    if (act) {
-        struct act_bwd a = act_bwd_of(act);
-        b->saved = native_lanes(plan, a.saved);
-        b->act_fn = k->act->act_bwd[a.index];
-        b->act_reduce_fn = k->act->act_bwd_reduce[a.index];
-        b->alpha = a.alpha;
-    }
-    if (pool) {
-        cvy_shape in = cvy_plan_value(plan, pool->out[CVY_POOL_BWD_DX])->shape,
-                  out = cvy_plan_value(plan, dy)->shape;
-        NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
-        if (b->window.max) b->pooled = native_lanes(plan, pool->in[CVY_POOL_BWD_X]);
-        b->argmax = cvyi_argmax_of(native, b->pooled.id);
-    }
-    if (b->argmax) { /* the plane is not needed, and with sums nothing is made before dx */
-        b->pooled.id = -1;
-        if (reduce) {
-            b->x.id = -1;
-            b->g.id = -1;
-        }
-    }
-    if (reduce) {
-        b->bn = cvyi_bn_of(native, plan, reduce);
-        if ((b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name)) < 0)
-            return CVY_E_NOMEM;
-    }
+    bool keep_sum = add && add != made && cvy_plan_needed_after(plan, add->out[CVY_ADD_Y], last);
+    int dy = reduce == &ops[0] ? reduce->in[CVY_BN_BWD_REDUCE_DY] : ops[0].in[CHAIN_X], other = -1;
+    if (add) other = add->in[chain->added_first ? CVY_ADD_B : CVY_ADD_A];
+    b->dy = native_lanes(plan, dy);
+    b->other = native_lanes(plan, other);
+    b->saved.id = b->pooled.id = -1;
+    b->x = native_lanes(plan, reduce ? reduce->in[CVY_BN_BWD_REDUCE_X] : -1);
+    b->unpooled = native_lanes(plan, keep_pool ? pool->out[CVY_POOL_BWD_DX] : -1);
+    b->summed = native_lanes(plan, keep_sum ? add->out[CVY_ADD_Y] : -1);
+    b->g = native_lanes(plan, made ? made->out[CHAIN_Y] : -1);
+    b->pool = pool;
+    b->add = add;
+    b->act = act;
+    b->reduce = reduce;
+    b->added_first = chain->added_first;
+    b->bn.slots = b->bn.stats = -1;
+}
 
-    b->flat = !pool && (!reduce || b->pixels == 1) && native_dense(&b->dy) &&
-              native_dense(&b->other) && native_dense(&b->saved) && native_dense(&b->x) &&
-              native_dense(&b->summed) && native_dense(&b->g);
+/* The window. Where its maxima remembered their places the plane is not needed, and with sums
+ * nothing is made before dx. */
+static enum cvy_status plan_unpool(const struct native *native, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *pool, struct backward *b)
+{
+    cvy_shape in = cvy_plan_value(plan, pool->out[CVY_POOL_BWD_DX])->shape,
+              out = cvy_plan_value(plan, b->dy.id)->shape;
+    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &b->window));
+    if (b->window.max) b->pooled = native_lanes(plan, pool->in[CVY_POOL_BWD_X]);
+    b->argmax = cvyi_argmax_of(native, b->pooled.id);
+    if (!b->argmax) return CVY_OK;
+    b->pooled.id = -1;
+    if (b->reduce) b->x.id = b->g.id = -1;
+    return CVY_OK;
+}
 
+static enum cvy_status plan_to_sums(const struct native *native, struct cvy_plan *plan,
+                                    const char *name, const struct backward *b)
+{
     struct cvy_phase_desc phase = { .name = name,
                                     .run = run_backward,
                                     .arg = b,
                                     .blocks = b->grid.blocks,
                                     .parts = b->grid.parts,
-                                    .scratch_bytes = pool ? unpool_scratch_bytes(&b->window) : 0 };
-    if (act && !pool && !chain.add && !reduce) native_in_place(&phase, &b->dy, &b->g);
+                                    .scratch_bytes =
+                                        b->pool ? unpool_scratch_bytes(&b->window) : 0 };
+    if (b->act && !b->pool && !b->add && !b->reduce) native_in_place(&phase, &b->dy, &b->g);
     native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);
@@ -452,7 +426,44 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     native_access(&phase, b->argmax ? b->argmax->at : -1, CVY_READ_CELL);
     native_access(&phase, b->argmax ? b->argmax->x.id : -1, CVY_READ_CELL);
     native_access(&phase, b->bn.slots, CVY_WRITE_CELL);
-    NATIVE_TRY(cvy_plan_phase(plan, &phase));
+    return cvy_plan_phase(plan, &phase);
+}
+
+static enum cvy_status plan_backward(struct native *native, struct cvy_plan *plan,
+                                     const struct cvy_op_desc *ops, int n, size_t first)
+{
+    struct native_backward chain = cvyi_backward_parse(ops, n);
+    if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1, NULL);
+
+    const struct cvy_op_desc *reduce = chain.reduce;
+    struct backward *b = cvy_plan_alloc(plan, sizeof *b);
+    const char *name = cvyi_rows_name(plan, ops, chain.data ? n - 1 : n);
+    if (!b || !name) return CVY_E_NOMEM;
+    b->k = native->kernels;
+    open_backward(plan, &chain, ops, first + (size_t)n - 1, b);
+    /* unpooled: the larger map */
+    const struct native_lanes *map = b->g.id >= 0 ? &b->g : &b->dy;
+    b->grid = native_grid_of(native, map);
+    native_chose(plan, CHOICE_SPLIT_ROWS, map->w > NATIVE_SEGMENT);
+    b->segment = native_segment(map->w);
+    b->pixels = map->h * map->w;
+    if (chain.act) {
+        struct act_bwd a = act_bwd_of(chain.act);
+        b->saved = native_lanes(plan, a.saved);
+        b->act_fn = b->k->act->act_bwd[a.index];
+        b->act_reduce_fn = b->k->act->act_bwd_reduce[a.index];
+        b->alpha = a.alpha;
+    }
+    if (chain.pool) NATIVE_TRY(plan_unpool(native, plan, chain.pool, b));
+    if (reduce) {
+        b->bn = cvyi_bn_of(native, plan, reduce);
+        b->bn.slots = cvyi_bn_slots(native, plan, &b->bn, reduce->name);
+        if (b->bn.slots < 0) return CVY_E_NOMEM;
+    }
+    b->flat = !b->pool && (!reduce || b->pixels == 1) && native_dense(&b->dy) &&
+              native_dense(&b->other) && native_dense(&b->saved) && native_dense(&b->x) &&
+              native_dense(&b->summed) && native_dense(&b->g);
+    NATIVE_TRY(plan_to_sums(native, plan, name, b));
     if (chain.data) return plan_data(native, plan, &chain, b->bn.slots, b);
     if (!reduce) return CVY_OK;
     b->bn.source = NATIVE_BN_SLOTS;

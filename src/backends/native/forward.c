@@ -185,109 +185,140 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return cvyi_forward_parse(ops, n).n;
 }
 
-static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan,
-                                    const struct cvy_op_desc *ops, int n, size_t first)
+/* Statistics into slots; bn is where they are. */
+static enum cvy_status plan_stats(struct native *native, struct cvy_plan *plan,
+                                  const struct cvy_op_desc *stats, struct native_bn *bn)
 {
-    struct native_forward chain = cvyi_forward_parse(ops, n);
-    const struct cvy_op_desc *end = &ops[n - 1], *norm = chain.norm, *act = chain.act;
-    struct native_bn bn = { .slots = -1 };
-    if (chain.stats) {
-        bn = cvyi_bn_of(native, plan, chain.stats);
-        if ((bn.slots = cvyi_bn_slots(native, plan, &bn, chain.stats->name)) < 0)
-            return CVY_E_NOMEM;
-        NATIVE_TRY(cvyi_bn_stats_phase(native, plan, chain.stats->name, &bn,
-                                       chain.stats->in[CVY_BN_STATS_X]));
-        bn.source = NATIVE_BN_SLOTS;
-        if (n == 1) return cvyi_bn_affine_gate(plan, chain.stats->name, &bn);
-    }
+    *bn = cvyi_bn_of(native, plan, stats);
+    bn->slots = cvyi_bn_slots(native, plan, bn, stats->name);
+    if (bn->slots < 0) return CVY_E_NOMEM;
+    NATIVE_TRY(cvyi_bn_stats_phase(native, plan, stats->name, bn, stats->in[CVY_BN_STATS_X]));
+    bn->source = NATIVE_BN_SLOTS;
+    return CVY_OK;
+}
 
-    struct forward *f = cvy_plan_alloc(plan, sizeof *f);
-    const struct cvy_op_desc *begin = chain.stats ? &ops[1] : &ops[0];
-    const char *name = cvyi_rows_name(plan, begin, (int)(end - begin) + 1);
-    if (!f || !name) return CVY_E_NOMEM;
-    const struct cvyi_kernels *k = native->kernels;
-    size_t last = first + (size_t)n - 1;
+/* Coefficients of the norm, from the chain's statistics if it has any. */
+static enum cvy_status plan_norm(const struct native *native, struct cvy_plan *plan,
+                                 const struct native_forward *chain, const struct native_bn *stats,
+                                 struct forward *f)
+{
+    struct native_bn apply = cvyi_bn_of(native, plan, chain->norm);
+    if (chain->stats) {
+        apply.source = NATIVE_BN_SLOTS;
+        apply.slots = stats->slots;
+        apply.desc = stats->desc;
+        apply.running_mean = stats->running_mean;
+        apply.running_var = stats->running_var;
+    }
+    f->affine = apply.coefficients =
+        cvyi_bn_coefficients(plan, &apply, chain->norm->name, sizeof(struct cvyi_affine));
+    if (f->affine < 0) return CVY_E_NOMEM;
+    return cvyi_bn_affine_gate(plan, chain->norm->name, &apply);
+}
+
+/* The window, and what is held of the rows that it reaches. Behind a norm alone its maxima may
+ * remember their places: then the rows are not kept. */
+static enum cvy_status plan_pool(struct native *native, struct cvy_plan *plan,
+                                 const struct native_forward *chain, size_t last, struct forward *f)
+{
+    const struct cvy_op_desc *pool = chain->pool;
     struct native_argmax *argmax = NULL;
-    int other = -1;
-    if (chain.add) other = chain.add->in[chain.added_first ? CVY_ADD_B : CVY_ADD_A];
-    const struct cvy_op_desc *made = norm; /* the last before pooling */
-    if (chain.add) made = chain.add;
-    if (act) made = act;
-    *f = (struct forward){
-        .k = k,
-        .x = native_lanes(plan, begin->in[CHAIN_X]),
-        .other = native_lanes(plan, other),
-        .normed = kept(plan, norm == made ? NULL : norm, end, last),
-        .summed = kept(plan, chain.add == made ? NULL : chain.add, end, last),
-        .rows = kept(plan, made, end, last),
-        .y = native_lanes(plan, chain.pool ? chain.pool->out[CVY_POOL_Y] : -1),
-        .norm = norm,
-        .add = chain.add,
-        .act = act,
-        .pool = chain.pool,
-        .added_first = chain.added_first,
-        .affine = -1,
-    };
-    if (norm && chain.pool && !chain.add && !act) {
-        NATIVE_TRY(cvyi_argmax_plan(native, plan, chain.pool, norm->in[CHAIN_X], last, &argmax));
-        if (argmax) {
-            f->rows.id = -1;
-            f->argmax = argmax;
-        }
-    }
-    f->grid = native_grid_of(native, &f->x);
-    if (norm) {
-        struct native_bn apply = cvyi_bn_of(native, plan, norm);
-        if (chain.stats) {
-            apply.source = NATIVE_BN_SLOTS;
-            apply.slots = bn.slots;
-            apply.desc = bn.desc;
-            apply.running_mean = bn.running_mean;
-            apply.running_var = bn.running_var;
-        }
-        f->affine = apply.coefficients =
-            cvyi_bn_coefficients(plan, &apply, norm->name, sizeof(struct cvyi_affine));
-        if (f->affine < 0) return CVY_E_NOMEM;
-        NATIVE_TRY(cvyi_bn_affine_gate(plan, norm->name, &apply));
-    }
-    if (act) {
-        f->act_fn = k->act->act[act->u.act.kind];
-        f->norm_act_fn = k->act->norm_act[act->u.act.kind];
-        f->alpha = (float)act->u.act.alpha;
-    }
-    f->flat = !chain.pool && native_dense(&f->x) && native_dense(&f->other) &&
-              native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
+    cvy_shape in = cvy_plan_value(plan, pool->in[CVY_POOL_X])->shape,
+              out = cvy_plan_value(plan, pool->out[CVY_POOL_Y])->shape;
+    NATIVE_TRY(cvyi_pool_make(plan, &pool->u.pool, in, out, &f->window));
+    bool made = f->norm || f->add || f->act;
+    if (f->norm && !f->add && !f->act)
+        NATIVE_TRY(cvyi_argmax_plan(native, plan, pool, chain->norm->in[CHAIN_X], last, &argmax));
+    f->argmax = argmax;
+    if (argmax) f->rows.id = -1;
+    else if (made && f->rows.id < 0) f->ring = f->window.held * f->window.row.iw * NATIVE_LANES;
+    return CVY_OK;
+}
+
+static void log_choices(const struct cvy_plan *plan, const struct forward *f)
+{
     native_chose(plan, CHOICE_FLAT, f->flat);
-    native_chose(plan, CHOICE_ARGMAX, argmax);
-    native_chose(plan, CHOICE_ARGMAX_SUMS, argmax && argmax->x.id >= 0);
+    native_chose(plan, CHOICE_ARGMAX, f->argmax);
+    native_chose(plan, CHOICE_ARGMAX_SUMS, f->argmax && f->argmax->x.id >= 0);
     native_chose(plan, CHOICE_KEPT, f->normed.id >= 0 || f->summed.id >= 0);
     native_chose(plan, CHOICE_SEGMENTS, f->x.h * f->x.w > NATIVE_SEGMENT);
-    size_t held = 0;
-    if (chain.pool) {
-        cvy_shape in = cvy_plan_value(plan, chain.pool->in[CVY_POOL_X])->shape;
-        cvy_shape out = cvy_plan_value(plan, chain.pool->out[CVY_POOL_Y])->shape;
-        NATIVE_TRY(cvyi_pool_make(plan, &chain.pool->u.pool, in, out, &f->window));
-        held = f->window.held;
-        if (made && !argmax && f->rows.id < 0) f->ring = held * f->window.row.iw * NATIVE_LANES;
-    }
+}
 
+static enum cvy_status plan_pass(const struct native *native, struct cvy_plan *plan,
+                                 const char *name, const struct forward *f)
+{
+    size_t rows = f->pool ? f->window.held * sizeof(float *) : 0;
     struct cvy_phase_desc phase = { .name = name,
                                     .run = run_forward,
                                     .arg = f,
                                     .blocks = f->grid.blocks,
                                     .parts = f->grid.parts,
-                                    .scratch_bytes =
-                                        f->ring * sizeof(float) + held * sizeof(float *) };
+                                    .scratch_bytes = f->ring * sizeof(float) + rows };
     native_access(&phase, f->x.id, CVY_READ_CELL);
     native_access(&phase, f->other.id, CVY_READ_CELL);
     native_access(&phase, f->normed.id, CVY_WRITE_CELL);
     native_access(&phase, f->summed.id, CVY_WRITE_CELL);
     native_access(&phase, f->rows.id, CVY_WRITE_CELL);
     native_cell_access(&phase, native, &f->y, f->grid, true);
-    native_access(&phase, argmax ? argmax->at : -1, CVY_WRITE_CELL);
-    native_access(&phase, argmax ? argmax->x.id : -1, CVY_WRITE_CELL);
+    native_access(&phase, f->argmax ? f->argmax->at : -1, CVY_WRITE_CELL);
+    native_access(&phase, f->argmax ? f->argmax->x.id : -1, CVY_WRITE_CELL);
     native_access(&phase, f->affine, native_read(f->grid));
     return cvy_plan_phase(plan, &phase);
+}
+
+/* Which values the pass reads, and which results are kept. */
+static void open_forward(const struct cvy_plan *plan, const struct native_forward *chain,
+                         const struct cvy_op_desc *begin, const struct cvy_op_desc *end,
+                         size_t last, struct forward *f)
+{
+    const struct cvy_op_desc *norm = chain->norm, *add = chain->add, *act = chain->act;
+    const struct cvy_op_desc *made = norm; /* the last before pooling */
+    int other = -1;
+    if (add) made = add;
+    if (act) made = act;
+    if (add) other = add->in[chain->added_first ? CVY_ADD_B : CVY_ADD_A];
+    f->x = native_lanes(plan, begin->in[CHAIN_X]);
+    f->other = native_lanes(plan, other);
+    f->normed = kept(plan, norm == made ? NULL : norm, end, last);
+    f->summed = kept(plan, add == made ? NULL : add, end, last);
+    f->rows = kept(plan, made, end, last);
+    f->y = native_lanes(plan, chain->pool ? chain->pool->out[CVY_POOL_Y] : -1);
+    f->norm = norm;
+    f->add = add;
+    f->act = act;
+    f->pool = chain->pool;
+    f->added_first = chain->added_first;
+    f->affine = -1;
+}
+
+static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan,
+                                    const struct cvy_op_desc *ops, int n, size_t first)
+{
+    struct native_forward chain = cvyi_forward_parse(ops, n);
+    const struct cvy_op_desc *end = &ops[n - 1], *act = chain.act;
+    struct native_bn stats = { .slots = -1 };
+    size_t last = first + (size_t)n - 1;
+    if (chain.stats) NATIVE_TRY(plan_stats(native, plan, chain.stats, &stats));
+    if (chain.stats && n == 1) return cvyi_bn_affine_gate(plan, chain.stats->name, &stats);
+
+    struct forward *f = cvy_plan_alloc(plan, sizeof *f);
+    const struct cvy_op_desc *begin = chain.stats ? &ops[1] : &ops[0];
+    const char *name = cvyi_rows_name(plan, begin, (int)(end - begin) + 1);
+    if (!f || !name) return CVY_E_NOMEM;
+    f->k = native->kernels;
+    open_forward(plan, &chain, begin, end, last, f);
+    f->grid = native_grid_of(native, &f->x);
+    if (chain.pool) NATIVE_TRY(plan_pool(native, plan, &chain, last, f));
+    if (chain.norm) NATIVE_TRY(plan_norm(native, plan, &chain, &stats, f));
+    if (act) {
+        f->act_fn = f->k->act->act[act->u.act.kind];
+        f->norm_act_fn = f->k->act->norm_act[act->u.act.kind];
+        f->alpha = (float)act->u.act.alpha;
+    }
+    f->flat = !f->pool && native_dense(&f->x) && native_dense(&f->other) &&
+              native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
+    log_choices(plan, f);
+    return plan_pass(native, plan, name, f);
 }
 
 NATIVE_FAMILY(bn_stats, take, plan_forward);
