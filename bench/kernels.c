@@ -220,7 +220,7 @@ static void step_each(struct kernel *c)
     double coefs[CVYI_GROUPS][CVY_COEFS];
     float coef[CVY_COEFS], *state[CVY_OPTIMIZER_STATES];
     for (size_t i = 0; i < info->n_hypers; i++) cvy_hyper_set(&info->hyper[i], &desc, 0.1);
-    cvyi_optimizer_coefficients(&desc, 100, coefs);
+    cvyi_optimizer_coefficients(&desc, 100, cvyi_groups, CVYI_GROUPS, coefs);
     for (size_t i = 0; i < CVY_COEFS; i++) coef[i] = (float)coefs[CVYI_GROUP_DECAYS][i];
     for (size_t i = 0; i < CVY_OPTIMIZER_STATES; i++) state[i] = moments[i];
     c->k->update->step[c->index](c->y, c->x, state, c->n, coef);

@@ -53,7 +53,8 @@
     X(cvy_plan_info)       \
     X(cvy_tensor_info)     \
     X(cvy_op_args)         \
-    X(cvy_loss_result)
+    X(cvy_loss_result)     \
+    X(cvy_param_setting)
 
 static cvy_context *ctx;
 

@@ -669,7 +669,7 @@ static size_t train_mixed(unsigned long declined, double *w)
     const float scale = 1 / 255.0f, shift = 0;
     for (uint64_t step = 0; step < 3; step++) {
         double coef[CVYI_GROUPS][CVY_COEFS];
-        cvyi_optimizer_coefficients(&linear.optimizer, step, coef);
+        cvyi_optimizer_coefficients(&linear.optimizer, step, cvyi_groups, CVYI_GROUPS, coef);
         struct cvy_run run = { .n = 20,
                                .images = pixels,
                                .dtype = CVY_U8,

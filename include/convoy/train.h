@@ -40,6 +40,23 @@ typedef struct cvy_input_desc {
     uint64_t reserved[8];
 } cvy_input_desc;
 
+/* What holds for some parameters: all whose name ("conv1.weight", "bn1.bias") matches the pattern,
+ * in which * stands for any characters, ? for one, [12] for one of those. Of several entries that
+ * match, each member goes by the last one that says something of it. A pattern that no parameter
+ * of the net matches is an error.
+ *  frozen: the parameter stays as it is. It has no gradient, takes no part in clipping and has no
+ *          state of the optimiser; below the first layer that is trained no gradients are computed.
+ *          Running statistics of batch norms go on (cvy_batch_norm_desc.frozen stops them)
+ *  trained: undoes `frozen` of the entries before */
+typedef struct cvy_param_setting {
+    const char *match; /* required; read by cvy_trainer_create only */
+    bool frozen, trained;
+    bool no_decay;       /* weight decay 0 */
+    double lr_factor;    /* of the learning rate; more than 0, at most 1e6; 0: not said */
+    double decay_factor; /* of the weight decay, of what decays (decay_all); likewise */
+    uint64_t reserved[8];
+} cvy_param_setting;
+
 typedef struct cvy_trainer_options {
     size_t batch; /* largest batch of a step; required */
     /* one of the two: plain SGD in short, or any optimiser; both zero: SGD with lr 0, which learns
@@ -70,7 +87,9 @@ typedef struct cvy_trainer_options {
      * kept as CVY_PARAM_GRADIENT "input", [batch][c][h][w]: of the last step's images, what is
      * behind them means nothing. Costs the data gradients down to the input */
     bool input_gradient;
-    uint64_t reserved[32];
+    const cvy_param_setting *settings; /* n_settings of them */
+    size_t n_settings;
+    uint64_t reserved[30];
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {

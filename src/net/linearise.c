@@ -1,5 +1,6 @@
 /* From a graph to the linear list of one step: ingest, forward, loss, gradients in reverse mode,
  * updates. Walks nodes and lets their operators speak; knows no backend, no layout, no memory. */
+#include <fnmatch.h>
 #include <string.h>
 
 #include "net/net.h"
@@ -8,7 +9,8 @@ struct walk {
     struct cvy_net *net;
     const struct cvyi_linear_options *options;
     struct cvyi_list *list;
-    unsigned char *used;           /* by node: output depends on it */
+    unsigned char *used; /* by node: output depends on it */
+    bool *trained; /* by node: it or something that it depends on has parameters that are trained */
     const struct cvyi_node **node; /* what is done in a node's place */
     struct cvyi_lowered *low;      /* by node */
     /* Gradients that meet: a list a node, in node order of their consumers, because those are
@@ -25,12 +27,14 @@ static enum cvy_status allocate(struct walk *w)
     for (size_t i = 0; i < nodes; i++) edges += w->net->node[i].n_in;
     edges++; /* the loss */
     w->used = cvyi_alloc_array(ctx, nodes, sizeof *w->used);
+    w->trained = cvyi_alloc_array(ctx, nodes, sizeof *w->trained);
     w->node = cvyi_alloc_array(ctx, nodes, sizeof *w->node);
     w->low = cvyi_alloc_array(ctx, nodes, sizeof *w->low);
     w->first = cvyi_alloc_array(ctx, nodes, sizeof *w->first);
     w->next = cvyi_alloc_array(ctx, edges, sizeof *w->next);
     w->value = cvyi_alloc_array(ctx, edges, sizeof *w->value);
-    if (!w->used || !w->node || !w->low || !w->first || !w->next || !w->value) return CVY_E_NOMEM;
+    if (!w->used || !w->trained || !w->node || !w->low || !w->first || !w->next || !w->value)
+        return CVY_E_NOMEM;
     for (size_t i = 0; i < nodes; i++) {
         struct cvyi_lowered *low = &w->low[i];
         w->node[i] = &w->net->node[i];
@@ -99,6 +103,65 @@ static int companion(struct cvyi_list *list, int id, enum cvy_role role)
     return cvyi_list_value(list, role, list->value[id].shape, "%s", list->value[id].name);
 }
 
+/* What the settings make of a parameter. */
+struct setting {
+    bool frozen;
+    struct cvyi_group factor;
+};
+
+static struct setting setting_of(const struct walk *w, int id)
+{
+    struct setting s = { false, { 1, 1 } };
+    for (size_t i = 0; i < w->options->n_settings && id >= 0; i++) {
+        const cvy_param_setting *p = &w->options->settings[i];
+        if (fnmatch(p->match, w->list->value[id].name, 0)) continue;
+        if (p->frozen || p->trained) s.frozen = p->frozen;
+        if (p->lr_factor != 0) s.factor.lr = p->lr_factor;
+        if (p->decay_factor != 0 || p->no_decay) s.factor.decay = p->decay_factor;
+    }
+    return s;
+}
+
+/* Every pattern must match a parameter: one that does not is a slip of the pen. */
+static enum cvy_status check_patterns(const struct walk *w)
+{
+    const struct cvyi_list *list = w->list;
+    for (size_t i = 0; i < w->options->n_settings; i++) {
+        const char *match = w->options->settings[i].match;
+        char names[256] = "";
+        bool found = false, whole = true;
+        for (size_t v = 0; v < list->n_values; v++) {
+            const char *name = list->value[v].name;
+            if (list->value[v].role != CVY_ROLE_WEIGHT) continue;
+            found |= !fnmatch(match, name, 0);
+            whole = whole && strlen(names) + strlen(name) + sizeof ", …" < sizeof names;
+            if (whole) strcat(strcat(names, *names ? ", " : ""), name);
+        }
+        if (!found)
+            return cvyi_fail(list->ctx, CVY_E_ARG,
+                             "no parameter's name matches '%.128s'; there are %s%s", match,
+                             *names ? names : "none", whole ? "" : ", …");
+    }
+    return CVY_OK;
+}
+
+/* Gradients of what is not frozen. An op that makes a bias' makes the weight's, too. */
+static void make_gradients(struct walk *w, size_t i)
+{
+    struct cvyi_list *list = w->list;
+    struct cvyi_lowered *low = &w->low[i];
+    const struct cvyi_node *node = &w->net->node[i];
+    bool weight = low->weight >= 0 && !setting_of(w, low->weight).frozen,
+         bias = low->bias >= 0 && !setting_of(w, low->bias).frozen;
+    w->trained[i] = weight || bias;
+    for (size_t k = 0; k < node->n_in; k++)
+        w->trained[i] |= w->trained[cvyi_net_source(w->net, node, k)];
+    if (weight || (bias && cvyi_operator(node->kind)->kernels))
+        low->d_weight = companion(list, low->weight, CVY_ROLE_WEIGHT_GRAD);
+    if (!weight && low->d_weight >= 0) list->value[low->d_weight].state = CVYI_NOBODYS;
+    if (bias) low->d_bias = companion(list, low->bias, CVY_ROLE_WEIGHT_GRAD);
+}
+
 static int forward(struct walk *w, int output)
 {
     struct cvyi_list *list = w->list;
@@ -106,10 +169,9 @@ static int forward(struct walk *w, int output)
     bool training = w->options->training;
     for (size_t i = 0; i <= (size_t)output; i++)
         if (w->used[i]) make_params(w, i);
-    for (size_t i = 0; training && i <= (size_t)output; i++) {
-        w->low[i].d_weight = companion(list, w->low[i].weight, CVY_ROLE_WEIGHT_GRAD);
-        w->low[i].d_bias = companion(list, w->low[i].bias, CVY_ROLE_WEIGHT_GRAD);
-    }
+    if (training && list->status == CVY_OK) list->status = check_patterns(w);
+    for (size_t i = 0; training && list->status == CVY_OK && i <= (size_t)output; i++)
+        make_gradients(w, i);
     for (size_t i = 0; i <= (size_t)output && list->status == CVY_OK; i++) {
         if (!w->used[i]) continue;
         const struct cvyi_node *node = &w->net->node[i];
@@ -131,7 +193,7 @@ static int forward(struct walk *w, int output)
 /* Whether somebody wants the gradient of node i's output. */
 static bool wanted(const struct walk *w, size_t i)
 {
-    return w->options->input_gradient || w->net->node[i].trained;
+    return w->options->input_gradient || w->trained[i];
 }
 
 static void contribute(struct walk *w, int node, int gradient)
@@ -180,9 +242,34 @@ static void backward(struct walk *w, int output, struct cvyi_linear_result *resu
     }
 }
 
+/* The number of the group with these factors. */
+static unsigned group_of(struct walk *w, struct cvyi_group factor)
+{
+    struct cvyi_group_list *groups = w->options->groups;
+    const struct cvyi_group *known = groups ? groups->group : cvyi_groups;
+    size_t n = groups ? groups->n : CVYI_GROUPS;
+    for (size_t i = 0; i < n; i++)
+        if (known[i].lr == factor.lr && known[i].decay == factor.decay) return (unsigned)i;
+    void *grown = groups->group;
+    if (!cvyi_grow(w->net->ctx, &grown, &groups->cap, n + 1, sizeof *groups->group)) {
+        w->list->status = CVY_E_NOMEM;
+        return 0;
+    }
+    groups->group = grown;
+    groups->group[groups->n++] = factor;
+    return (unsigned)n;
+}
+
+static enum cvy_status start_groups(struct walk *w)
+{
+    if (!w->options->groups) return CVY_OK;
+    for (size_t i = 0; i < CVYI_GROUPS; i++) (void)group_of(w, cvyi_groups[i]);
+    return w->list->status;
+}
+
 static void update(struct walk *w, int weight, int gradient, bool decays)
 {
-    if (weight < 0 || gradient < 0) return;
+    if (weight < 0 || gradient < 0 || w->list->value[gradient].state == CVYI_NOBODYS) return;
     struct cvyi_list *list = w->list;
     const cvy_optimizer_desc *desc = &w->options->optimizer;
     const struct cvyi_optimizer *optimizer = cvyi_optimizer(desc->kind);
@@ -194,12 +281,15 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
     }
     int sum = w->options->sums ? companion(list, weight, CVY_ROLE_STATE) : -1;
     if (sum >= 0) list->value[sum].state = CVYI_SUM_STATE;
+    struct cvyi_group factor = setting_of(w, weight).factor;
+    if (!decays && !desc->decay_all) factor.decay = 0;
+    unsigned group = group_of(w, factor);
     if (list->status != CVY_OK) return;
     struct cvy_op_desc *op =
         cvyi_list_op(list, CVY_OP_UPDATE, "%s.%s", list->value[weight].name, optimizer->info.name);
     op->fence = w->options->fence_updates;
     op->u.update.kind = desc->kind;
-    op->u.update.group = decays || desc->decay_all ? CVYI_GROUP_DECAYS : CVYI_GROUP_PLAIN;
+    op->u.update.group = group;
     op->in[CVY_UPDATE_W] = weight;
     op->in[CVY_UPDATE_DW] = gradient;
     for (size_t i = 0; i < n; i++) cvyi_op_append(op, state[i]);
@@ -233,6 +323,7 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
 {
     struct cvyi_list *list = w->list;
     CVYI_TRY(allocate(w));
+    CVYI_TRY(start_groups(w));
     mark(w, output);
     pool_first(w, output);
     result->output = forward(w, output);
@@ -267,6 +358,7 @@ enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,
     struct walk w = { .net = net, .options = options, .list = list };
     enum cvy_status status = run(&w, cvyi_net_number(net, output), result);
     cvyi_free(net->ctx, w.used);
+    cvyi_free(net->ctx, w.trained);
     cvyi_free(net->ctx, w.node);
     cvyi_free(net->ctx, w.low);
     cvyi_free(net->ctx, w.first);

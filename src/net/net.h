@@ -3,6 +3,7 @@
 #ifndef CVYI_NET_H
 #define CVYI_NET_H
 
+#include "convoy/train.h"
 #include "ops/ops.h"
 
 struct cvy_net {
@@ -29,15 +30,24 @@ static inline bool cvyi_net_foreign(const struct cvy_net *net, cvy_tensor x)
  * flattened for it, so that its kernel is the whole map. */
 int cvyi_net_source(const struct cvy_net *net, const struct cvyi_node *node, size_t i);
 
+/* The groups of weights that a list has. */
+struct cvyi_group_list {
+    struct cvyi_group *group; /* by u.update.group */
+    size_t n, cap;
+};
+
 struct cvyi_linear_options {
     /* with loss, gradients and updates; else forward only, inference rules */
     bool training;
     size_t batch;
     cvy_loss_desc loss;
-    cvy_optimizer_desc optimizer; /* checked, its defaults resolved */
-    bool fence_updates;           /* something comes between gradients and updates */
-    bool input_gradient;          /* differentiate down to the input */
-    bool sums;                    /* gradients have sums: one more STATE of each weight */
+    cvy_optimizer_desc optimizer;      /* checked, its defaults resolved */
+    bool fence_updates;                /* something comes between gradients and updates */
+    bool input_gradient;               /* differentiate down to the input */
+    bool sums;                         /* gradients have sums: one more STATE of each weight */
+    const cvy_param_setting *settings; /* checked, but for what they match */
+    size_t n_settings;
+    struct cvyi_group_list *groups; /* empty; NULL: there are no settings */
 };
 /* What the trainer needs to find in the list. */
 struct cvyi_linear_result {
@@ -51,8 +61,10 @@ struct cvyi_linear_result {
 /* Appends the whole program of `output` to an initialised list. Only nodes that `output` depends on
  * take part. Each parameter appears once as a value (roles WEIGHT, RUNNING), its gradient as
  * WEIGHT_GRAD with the same name, its optimiser's states as STATE with the same name.
- * Frozen or unused ones get no gradient. Where a value feeds several ops its gradients meet in ADD
- * ops, in node order. Linear layers: weight shape {out, c, h, w} of the (unflattened) input. */
+ * Frozen or unused ones get no gradient, but for a gradient that an op makes beside a wanted one:
+ * that is nobody's, its state is CVYI_NOBODYS. Where a value feeds several ops its gradients meet
+ * in ADD ops, in node order. Linear layers: weight shape {out, c, h, w} of the (unflattened)
+ * input. */
 enum cvy_status cvyi_net_linearise(struct cvy_net *net, cvy_tensor output,
                                    const struct cvyi_linear_options *options,
                                    struct cvyi_list *list, struct cvyi_linear_result *result);

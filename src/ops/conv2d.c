@@ -135,6 +135,7 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
         op->in[CVY_CONV2D_BWD_DATA_W] = low->weight;
         op->out[CVY_CONV2D_BWD_DATA_DX] = dx[0];
     }
+    if (low->d_weight < 0) return;
     struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_CONV2D_BWD_WEIGHTS, "%s.dw", node->name);
     op->u.conv = node->u.conv;
     op->in[CVY_CONV2D_BWD_WEIGHTS_X] = low->x[0];

@@ -156,14 +156,23 @@ struct cvyi_optimizer {
 const struct cvyi_optimizer *cvyi_optimizer(enum cvy_optimizer_kind kind); /* a valid one */
 /* A STATE that is no optimiser's: the sum of a weight's gradients since the last update. */
 enum { CVYI_SUM_STATE = CVY_OPTIMIZER_STATES };
+/* The `state` of a WEIGHT_GRAD that nobody wants: its weight is frozen. */
+enum { CVYI_NOBODYS = -1 };
 /* Whether anything is said in a descriptor. */
 bool cvyi_optimizer_given(const cvy_optimizer_desc *desc);
 /* Checks a descriptor and resolves its defaults. */
 enum cvy_status cvyi_optimizer_check(struct cvy_context *ctx, cvy_optimizer_desc *desc);
-/* A step's coefficients of both groups of weights: those that decay, and those that do not. */
+/* Weights that share a step's coefficients: factors of the learning rate and of the weight decay.
+ * The first two are always there: those that decay, and those that do not. */
+struct cvyi_group {
+    double lr, decay;
+};
 enum { CVYI_GROUP_DECAYS = 0, CVYI_GROUP_PLAIN, CVYI_GROUPS };
+extern const struct cvyi_group cvyi_groups[CVYI_GROUPS];
+/* A step's coefficients of n groups. */
 void cvyi_optimizer_coefficients(const cvy_optimizer_desc *desc, uint64_t step,
-                                 double coef[CVYI_GROUPS][CVY_COEFS]);
+                                 const struct cvyi_group *group, size_t n,
+                                 double (*coef)[CVY_COEFS]);
 
 /* A row of outputs, of an image or of a pixel, and what it should be: x and target are `classes`
  * numbers, each `step` apart. */

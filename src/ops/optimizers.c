@@ -251,12 +251,19 @@ enum cvy_status cvyi_optimizer_check(struct cvy_context *ctx, cvy_optimizer_desc
     return CVY_OK;
 }
 
+const struct cvyi_group cvyi_groups[CVYI_GROUPS] = {
+    [CVYI_GROUP_DECAYS] = { 1, 1 }, [CVYI_GROUP_PLAIN] = { 1, 0 }
+};
+
 void cvyi_optimizer_coefficients(const cvy_optimizer_desc *desc, uint64_t step,
-                                 double coef[CVYI_GROUPS][CVY_COEFS])
+                                 const struct cvyi_group *group, size_t n,
+                                 double (*coef)[CVY_COEFS])
 {
-    cvy_optimizer_desc plain = *desc;
-    memset(coef, 0, CVYI_GROUPS * sizeof *coef);
-    plain.weight_decay = 0;
-    optimizers[desc->kind].coefficients(desc, step, coef[CVYI_GROUP_DECAYS]);
-    optimizers[desc->kind].coefficients(&plain, step, coef[CVYI_GROUP_PLAIN]);
+    memset(coef, 0, n * sizeof *coef);
+    for (size_t i = 0; i < n; i++) {
+        cvy_optimizer_desc own = *desc;
+        own.lr *= group[i].lr;
+        own.weight_decay *= group[i].decay;
+        optimizers[desc->kind].coefficients(&own, step, coef[i]);
+    }
 }

@@ -25,6 +25,11 @@ static void write_at(const struct cvy_value *v, void *buffer, size_t i, double x
     else ((float *)buffer)[i] = (float)x;
 }
 
+static bool is_gradient(const struct cvy_value *v)
+{
+    return v->role == CVY_ROLE_WEIGHT_GRAD && v->state != CVYI_NOBODYS;
+}
+
 /* Four chains in double, which meet in one order: the square of a float is exact. */
 static double squares_of(const struct cvy_value *v, const void *buffer, size_t first, size_t end)
 {
@@ -56,14 +61,12 @@ static void clip(struct cvy_plan *plan, double most)
     const struct cvyi_list *list = &plan->list;
     double sum = 0;
     for (size_t i = 0; i < list->n_values; i++)
-        if (list->value[i].role == CVY_ROLE_WEIGHT_GRAD)
-            sum += squares(&list->value[i], plan->buf[i]);
+        if (is_gradient(&list->value[i])) sum += squares(&list->value[i], plan->buf[i]);
     double norm = sqrt(sum), factor = most / (norm + 1e-6);
     plan->norm = norm;
     if (factor >= 1) return; /* not if the norm is NaN: then all are */
     for (size_t i = 0; i < list->n_values; i++)
-        if (list->value[i].role == CVY_ROLE_WEIGHT_GRAD)
-            scale(&list->value[i], plan->buf[i], factor);
+        if (is_gradient(&list->value[i])) scale(&list->value[i], plan->buf[i], factor);
 }
 
 /* The sum of a gradient so far, in its own precision; in the last step of a round the gradient is
@@ -87,7 +90,7 @@ enum cvy_status cvyi_gradients_build(struct cvy_plan *plan)
     if (!sum) return CVY_E_NOMEM;
     for (size_t i = 0; i < list->n_values; i++) {
         sum[i] = -1;
-        const bool summed = o->accumulate > 1 && list->value[i].role == CVY_ROLE_WEIGHT_GRAD;
+        const bool summed = o->accumulate > 1 && is_gradient(&list->value[i]);
         for (size_t k = 0; summed && k < list->n_values; k++)
             if (list->value[k].role == CVY_ROLE_STATE && list->value[k].state == CVYI_SUM_STATE &&
                 !strcmp(list->value[k].name, list->value[i].name))

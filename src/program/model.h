@@ -66,9 +66,10 @@ struct cvy_trainer {
     struct cvy_plan *program;
     struct cvyi_params params;
     struct cvyi_input input;
-    cvy_trainer_options options;         /* its arrays are not kept */
-    cvy_optimizer_desc optimizer;        /* checked, its defaults resolved */
-    double coef[CVYI_GROUPS][CVY_COEFS]; /* of the step that runs */
+    cvy_trainer_options options;  /* its arrays are not kept */
+    cvy_optimizer_desc optimizer; /* checked, its defaults resolved */
+    struct cvyi_group_list groups;
+    double (*coef)[CVY_COEFS]; /* by group, of the step that runs */
     struct cvyi_loss loss;
     int loss_value; /* {Σ w loss, number correct} */
     uint64_t steps;

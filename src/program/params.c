@@ -10,7 +10,7 @@ static bool is_of_kind(const struct cvy_value *v, int kind)
     switch (kind) {
     case CVY_PARAM_WEIGHT: return v->role == CVY_ROLE_WEIGHT;
     case CVY_PARAM_RUNNING: return v->role == CVY_ROLE_RUNNING;
-    case CVY_PARAM_GRADIENT: return v->role == CVY_ROLE_WEIGHT_GRAD;
+    case CVY_PARAM_GRADIENT: return v->role == CVY_ROLE_WEIGHT_GRAD && v->state != CVYI_NOBODYS;
     default: return v->role == CVY_ROLE_STATE && v->state == kind - CVY_PARAM_STATE;
     }
 }

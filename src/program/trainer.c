@@ -14,6 +14,34 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static enum cvy_status check_factor(struct cvy_context *ctx, const cvy_param_setting *s,
+                                    const char *name, double factor)
+{
+    if (factor >= 0 && factor <= 1e6) return CVY_OK;
+    return cvyi_fail(ctx, CVY_E_ARG,
+                     "the %s of '%.128s' is %g, expected more than 0 and at most 1e6 (0: not said)",
+                     name, s->match, factor);
+}
+
+static enum cvy_status check_settings(struct cvy_context *ctx, const cvy_trainer_options *o)
+{
+    if (o->n_settings && !o->settings)
+        return cvyi_fail(ctx, CVY_E_ARG, "n_settings is %zu, but settings is NULL", o->n_settings);
+    for (size_t i = 0; i < o->n_settings; i++) {
+        const cvy_param_setting *s = &o->settings[i];
+        CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_param_setting, s));
+        if (!s->match) return cvyi_fail(ctx, CVY_E_ARG, "settings[%zu]: match is NULL", i);
+        if (s->frozen && s->trained)
+            return cvyi_fail(ctx, CVY_E_ARG, "'%.128s' is both frozen and trained", s->match);
+        if (s->no_decay && s->decay_factor != 0)
+            return cvyi_fail(ctx, CVY_E_ARG, "'%.128s' has both no_decay and a decay_factor",
+                             s->match);
+        CVYI_TRY(check_factor(ctx, s, "lr_factor", s->lr_factor));
+        CVYI_TRY(check_factor(ctx, s, "decay_factor", s->decay_factor));
+    }
+    return CVY_OK;
+}
+
 static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_options *o)
 {
     if (!o || o->batch < 1)
@@ -24,7 +52,7 @@ static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_
     if (!(o->clip_norm >= 0 && o->clip_norm <= DBL_MAX))
         return cvyi_fail(ctx, CVY_E_ARG, "clip_norm is %g, expected 0 (off) or more, and finite",
                          o->clip_norm);
-    return CVY_OK;
+    return check_settings(ctx, o);
 }
 
 /* The optimiser that the options mean. */
@@ -54,12 +82,19 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                           .optimizer = t->optimizer,
                                           .fence_updates = o->clip_norm > 0 || o->accumulate > 1,
                                           .sums = o->accumulate > 1,
-                                          .input_gradient = o->input_gradient };
+                                          .input_gradient = o->input_gradient,
+                                          .settings = o->settings,
+                                          .n_settings = o->n_settings,
+                                          .groups = &t->groups };
     struct cvyi_linear_result result;
     struct cvyi_list list;
     cvyi_list_init(&list, t->ctx);
     enum cvy_status status = cvyi_net_linearise(net, logits, &linear, &list, &result);
     if (status == CVY_OK) status = list.status;
+    if (status == CVY_OK) {
+        t->coef = cvyi_alloc_array(t->ctx, t->groups.n, sizeof *t->coef);
+        if (!t->coef) status = CVY_E_NOMEM;
+    }
     if (status != CVY_OK) {
         cvyi_list_free(&list);
         return status;
@@ -105,6 +140,7 @@ enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
     if (status == CVY_OK) status = compile(t, net, logits);
     t->options.input = (cvy_input_desc){ 0 };
     t->options.loss.class_weights = NULL;
+    t->options.settings = NULL;
     if (status != CVY_OK) cvy_trainer_destroy(&t);
     *trainer = t;
     return status;
@@ -115,6 +151,8 @@ void cvy_trainer_destroy(cvy_trainer **trainer)
     if (!trainer || !*trainer) return;
     struct cvy_trainer *t = *trainer;
     cvyi_free(t->ctx, t->input.scale_u8);
+    cvyi_free(t->ctx, t->groups.group);
+    cvyi_free(t->ctx, t->coef);
     cvyi_loss_destroy(t->ctx, &t->loss);
     cvyi_params_destroy(&t->params);
     cvyi_program_destroy(&t->program);
@@ -164,7 +202,8 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     size_t every = t->options.accumulate > 1 ? t->options.accumulate : 1;
     t->program->round = t->steps % every;
     t->program->no_update = t->program->round + 1 < every;
-    cvyi_optimizer_coefficients(&t->optimizer, t->steps / every, t->coef);
+    cvyi_optimizer_coefficients(&t->optimizer, t->steps / every, t->groups.group, t->groups.n,
+                                t->coef);
     CVYI_TRY(cvyi_program_run(t->program, &run));
     t->steps++;
     t->version++;

@@ -23,6 +23,14 @@ typedef struct cvy_input_desc {
     const double *mean, *std;
     uint64_t reserved[8];
 } cvy_input_desc;
+typedef struct cvy_param_setting {
+    const char *match;
+    bool frozen, trained;
+    bool no_decay;
+    double lr_factor;
+    double decay_factor;
+    uint64_t reserved[8];
+} cvy_param_setting;
 typedef struct cvy_trainer_options {
     size_t batch;
     cvy_sgd_desc sgd;
@@ -36,7 +44,9 @@ typedef struct cvy_trainer_options {
     double clip_norm;
     size_t accumulate;
     bool input_gradient;
-    uint64_t reserved[32];
+    const cvy_param_setting *settings;
+    size_t n_settings;
+    uint64_t reserved[30];
 } cvy_trainer_options;
 typedef struct cvy_step_result {
     double loss_sum;
