@@ -51,9 +51,9 @@ HOMES = [
     (r"(oneapi/)?dnnl.*", r"src/backends/onednn/.*"),
 ]
 # What a kernel may use: nothing that allocates, prints or has state.
-KERNEL_HEADERS = {"assert.h", "float.h", "limits.h", "fnmatch.h", "math.h", "stdbool.h", "stddef.h", "stdint.h", "string.h"}
+KERNEL_HEADERS = {"assert.h", "float.h", "limits.h", "math.h", "stdbool.h", "stddef.h", "stdint.h", "string.h"}
 LIBC = KERNEL_HEADERS | {
-    "ctype.h", "errno.h", "fcntl.h", "inttypes.h", "pthread.h", "sched.h", "stdarg.h", "stdatomic.h", "stdio.h", "stdlib.h",
+    "ctype.h", "errno.h", "fcntl.h", "fnmatch.h", "inttypes.h", "pthread.h", "sched.h", "stdarg.h", "stdatomic.h", "stdio.h", "stdlib.h",
     "sys/mman.h", "sys/stat.h", "sys/types.h", "sys/syscall.h", "time.h", "unistd.h", "linux/futex.h", "dirent.h", "signal.h", "dlfcn.h", "link.h",
 }
 
