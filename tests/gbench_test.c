@@ -122,8 +122,8 @@ static json_t *record(json_t *root, const char *name)
 {
     size_t i;
     json_t *run, *runs = json_object_get(root, "benchmarks");
-    json_array_foreach(runs, i, run) if (!strcmp(json_string_value(json_object_get(run, "name")),
-                                                 name)) return run;
+    json_array_foreach (runs, i, run)
+        if (!strcmp(json_string_value(json_object_get(run, "name")), name)) return run;
     print_error("no record %s\n", name);
     fail();
     return NULL;

@@ -123,6 +123,25 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"class_weights\": []}, " LAYERS,
           "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
           "found an array of 0" },
+        { HEAD "\"defaults\": {\"margin\": \"a\"}, " LAYERS,
+          "defaults: \"margin\": expected a number above 0, found \"a\"" },
+        { HEAD "\"defaults\": {\"margin\": 1e31}, " LAYERS,
+          "defaults: \"margin\": expected a number above 0, found 1e+31" },
+        { HEAD "\"defaults\": {\"label_smoothing\": true}, " LAYERS,
+          "defaults: \"label_smoothing\": expected a number from 0 to below 1, found true" },
+        { HEAD "\"defaults\": {\"label_smoothing\": -0.5}, " LAYERS,
+          "defaults: \"label_smoothing\": expected a number from 0 to below 1, found -0.5" },
+        { HEAD "\"defaults\": {\"class_weights\": 3}, " LAYERS,
+          "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
+          "found 3" },
+        { HEAD "\"defaults\": {\"class_weights\": [\"a\"]}, " LAYERS,
+          "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
+          "found an array of 1" },
+        { HEAD "\"defaults\": {\"class_weights\": [1e31]}, " LAYERS,
+          "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
+          "found an array of 1" },
+        { HEAD "\"defaults\": {\"ignore_index\": 4294967296}, " LAYERS,
+          "defaults: \"ignore_index\": expected a class's number, found 4294967296" },
         { HEAD "\"defaults\": {\"ignore_index\": 1.5}, " LAYERS,
           "defaults: \"ignore_index\": expected a class's number, found 1.5" },
         { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,
@@ -346,8 +365,7 @@ static void pool_kinds(const char *text, char out[8])
 {
     json_t *root = json_loads(text, 0, NULL), *layer;
     size_t i, n = 0;
-    json_array_foreach(json_object_get(root, "layers"), i, layer)
-    {
+    json_array_foreach (json_object_get(root, "layers"), i, layer) {
         const char *kind = json_string_value(json_object_get(layer, "kind"));
         if (kind && n < 7) out[n++] = *kind;
     }

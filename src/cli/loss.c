@@ -105,8 +105,7 @@ bool cli_loss_restore(struct model_defaults *d, const json_t *json)
     json_t *value;
     d->loss = (cvy_loss_desc){ 0 };
     d->n_class_weights = 0;
-    json_object_foreach((json_t *)json, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const char *expected = model_loss_read(d, key, value);
         if (expected && *expected) return false;
     }

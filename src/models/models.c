@@ -468,8 +468,7 @@ static enum model_status read_layer(struct reader *r, const json_t *json, json_t
     if (layer->type->act >= 0) layer->desc.act.kind = (enum cvy_act_kind)layer->type->act;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const struct field *f = find_field(layer->type->fields, key);
         if (f && (status = read_field(r, f, value, &layer->desc))) return status;
         if (!f && strcmp(key, "type") && strcmp(key, "name") &&
@@ -674,8 +673,7 @@ static const char *init_read(cvy_init_desc *init, const char *key, const json_t 
 static const char *init_read_all(cvy_init_desc *init, const json_t *json, const char **key)
 {
     json_t *value;
-    json_object_foreach((json_t *)json, *key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)json, *key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const char *expected = init_read(init, *key, value);
         if (expected) return expected;
     }
@@ -717,8 +715,7 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
     if (optimizer) return optimizer;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         const struct field *f = find_field(default_fields, key);
         const cvy_hyper_info *hyper =
             cvy_hyper_find(cvy_optimizer_describe(d->optimizer.kind), key);
@@ -755,8 +752,7 @@ static enum model_status read_normalize(struct reader *r, const json_t *json, st
     static const char *const keys[2] = { "mean", "std" };
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         if (strcmp(key, keys[0]) && strcmp(key, keys[1])) return unknown_key(r, key);
     }
     for (int k = 0; k < 2; k++) {
@@ -790,8 +786,7 @@ static enum model_status read_model(struct reader *r, const json_t *root, struct
     json_t *value;
     if (!is(root, JSON_OBJECT))
         return fail(r, MODEL_BAD, "expected a JSON object {\"name\": ..., \"layers\": [...]}");
-    json_object_foreach((json_t *)root, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)root, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         size_t i = 0;
         while (i < sizeof keys / sizeof *keys && strcmp(key, keys[i])) i++;
         if (i == sizeof keys / sizeof *keys) return unknown_key(r, key);
@@ -830,9 +825,7 @@ static int override_layers(json_t *root, const char *type, const char *key, cons
     int changed = 0;
     size_t i;
     json_t *layer;
-    /* GCOVR_EXCL_BR_LINE: a place has a value */
-    json_array_foreach(json_object_get(root, "layers"), i, layer)
-    {
+    json_array_foreach (json_object_get(root, "layers"), i, layer) { /* GCOVR_EXCL_BR_LINE */
         const json_t *t = json_object_get(layer, "type"),
                      *kernel = json_object_get(layer, "kernel");
         if (!is(t, JSON_STRING) || strcmp(json_string_value(t), type)) continue;
@@ -879,8 +872,7 @@ static enum model_status override_api(const struct reader *r, json_t *root, cons
             return fail(r, MODEL_NOMEM, "out of memory");
     }
     if (!is(defaults, JSON_OBJECT)) return wrong(r, "defaults", "an object", defaults);
-    json_object_foreach(changes, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach (changes, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         if (!strcmp(key, "pool")) {
             if (!is(value, JSON_STRING)) return wrong(r, "pool", "\"max\" or \"avg\"", value);
             /* an explicit choice of the caller goes first */

@@ -65,8 +65,7 @@ static enum results_status read_facts(const struct reader *r, const json_t *cont
     struct result_file *file = &r->all->file[r->file];
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)context, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)context, key, value) { /* GCOVR_EXCL_BR_LINE */
         struct result_fact *fact = APPEND(file->fact, file->n_facts);
         const char *string = json_string_value(value); /* NULL: it is none */
         char *text =
@@ -186,8 +185,7 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
     x->runs++;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)run, key, value)
-    { /* GCOVR_EXCL_BR_LINE: a key has a value */
+    json_object_foreach ((json_t *)run, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
         if (is_number(value) && !known_member(key) &&
             !set_counter(x, key, json_number_value(value)))
             return no_memory(r);

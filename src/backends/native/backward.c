@@ -251,7 +251,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     const struct backward *b = arg;
     struct native_cell cell = native_cell(b->grid, b->dy.c, task);
     const struct unpool u = unpool_scratch(b, worker->scratch);
-    NATIVE_BLOCKS(cell, run) run_cell(b, run, cell, &u);
+    NATIVE_BLOCKS (cell, run) run_cell(b, run, cell, &u);
 }
 
 /* -------------------------------------------------------------------------------- from the sums */
@@ -272,8 +272,7 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
     const struct cvyi_bn_dx *k = run->buf[a->coefficients];
     size_t n = a->x.h * a->x.w * NATIVE_LANES;
     (void)worker;
-    NATIVE_BLOCKS(cell, run)
-    {
+    NATIVE_BLOCKS (cell, run) {
         size_t block = cell.block;
         unsigned images = (unsigned)native_images(run, block);
         if (n == NATIVE_LANES && !a->argmax) { /* unpadded planes of one pixel */

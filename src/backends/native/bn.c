@@ -167,8 +167,7 @@ static void run_stats(const void *arg, const struct cvy_run *run, size_t task,
     const struct stats_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     (void)worker;
-    NATIVE_BLOCKS(cell, run)
-    {
+    NATIVE_BLOCKS (cell, run) {
         size_t images = native_images(run, cell.block);
         double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
         if (a->x.plane == 1) {
@@ -429,32 +428,33 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
     (void)worker;
     const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
     size_t segment = native_segment(a->x.w);
-    NATIVE_BLOCKS(cell, run) for (size_t c = cell.c0; c < cell.c1; c++)
-    {
-        const float *dy = native_at(run, &a->dy, cell.block, c);
-        if (bn->slots >= 0) {
-            const float *x = native_at(run, &a->x, cell.block, c);
-            double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0,
-                   gx = 0;
-            for (size_t p = 0; p < bn->pixels; p += segment) {
-                size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
-                float s1[CVYI_LANES], s2[CVYI_LANES];
-                a->k->norm->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES, m * NATIVE_LANES,
-                                      mean[c], s1, s2);
-                for (size_t l = 0; l < NATIVE_LANES; l++) {
-                    g += (double)s1[l];
-                    gx += (double)s2[l];
+    NATIVE_BLOCKS (cell, run)
+        for (size_t c = cell.c0; c < cell.c1; c++) {
+            const float *dy = native_at(run, &a->dy, cell.block, c);
+            if (bn->slots >= 0) {
+                const float *x = native_at(run, &a->x, cell.block, c);
+                double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0,
+                       gx = 0;
+                for (size_t p = 0; p < bn->pixels; p += segment) {
+                    size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
+                    float s1[CVYI_LANES], s2[CVYI_LANES];
+                    a->k->norm->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES,
+                                          m * NATIVE_LANES, mean[c], s1, s2);
+                    for (size_t l = 0; l < NATIVE_LANES; l++) {
+                        g += (double)s1[l];
+                        gx += (double)s2[l];
+                    }
                 }
+                slot[0] = g;
+                slot[bn->c] = gx;
             }
-            slot[0] = g;
-            slot[bn->c] = gx;
+            if (a->dx.id >= 0) {
+                double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);
+                a->k->rows->scale(native_at(run, &a->dx, cell.block, c), dy,
+                                  bn->pixels * NATIVE_LANES,
+                                  (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
+            }
         }
-        if (a->dx.id >= 0) {
-            double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);
-            a->k->rows->scale(native_at(run, &a->dx, cell.block, c), dy, bn->pixels * NATIVE_LANES,
-                              (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
-        }
-    }
 }
 
 static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,

@@ -33,8 +33,7 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task,
         const struct copy_run *r = &a->run[i];
         size_t from = c - r->dst_c0 + r->src_c0;
         struct native_cell at = cell;
-        NATIVE_BLOCKS(at, run)
-        {
+        NATIVE_BLOCKS (at, run) {
             float *dst = native_at(run, &a->dst, at.block, c);
             if (c < r->dst_c0 || from >= r->src.c) memset(dst, 0, bytes);
             else memcpy(dst, native_at(run, &r->src, at.block, from), bytes);
@@ -134,8 +133,7 @@ static void run_dropout(const void *arg, const struct cvy_run *run, size_t task,
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     size_t pixels = a->x.h * a->x.w;
     uint16_t *mask = worker->scratch;
-    NATIVE_BLOCKS(cell, run)
-    {
+    NATIVE_BLOCKS (cell, run) {
         const float *x = native_at(run, &a->x, cell.block, cell.c0);
         float *y = native_at(run, &a->y, cell.block, cell.c0);
         for (size_t c = cell.c0; c < cell.c1;

@@ -165,7 +165,7 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
 {
     const struct forward *f = arg;
     struct native_cell cell = native_cell(f->grid, f->x.c, task);
-    NATIVE_BLOCKS(cell, run) run_cell(f, run, cell, worker->scratch);
+    NATIVE_BLOCKS (cell, run) run_cell(f, run, cell, worker->scratch);
 }
 
 /* ------------------------------------------------------------------------------------- planning */

@@ -19,11 +19,11 @@ static void run_forward(const void *arg, const struct cvy_run *run, size_t task,
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     const float *slope = run->buf[a->slope];
     (void)worker;
-    NATIVE_BLOCKS(cell, run)
-    for (size_t c = cell.c0; c < cell.c1; c++)
-        a->k->act->act[CVYI_ACT_LEAKY_RELU](native_at(run, &a->y, cell.block, c),
-                                            native_at(run, &a->x, cell.block, c),
-                                            a->x.h * a->x.w * NATIVE_LANES, slope[c]);
+    NATIVE_BLOCKS (cell, run)
+        for (size_t c = cell.c0; c < cell.c1; c++)
+            a->k->act->act[CVYI_ACT_LEAKY_RELU](native_at(run, &a->y, cell.block, c),
+                                                native_at(run, &a->x, cell.block, c),
+                                                a->x.h * a->x.w * NATIVE_LANES, slope[c]);
 }
 
 /* Sum of dy x over negative x: with m = ReLU(-x), of m times ReLU's gradient at m, both of which
@@ -53,20 +53,20 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     const float *slope = run->buf[a->slope];
     size_t pixels = a->x.h * a->x.w;
-    NATIVE_BLOCKS(cell, run) for (size_t c = cell.c0; c < cell.c1; c++)
-    {
-        const float *x = native_at(run, &a->x, cell.block, c),
-                    *dy = native_at(run, &a->dy, cell.block, c);
-        float *dx = native_at(run, &a->dx, cell.block, c);
-        if (a->slots >= 0)
-            ((double *)run->buf[a->slots])[cell.block * a->x.c + c] =
-                sum_of(a, x, dy, worker->scratch);
-        a->k->act->act_bwd[CVYI_ACT_LEAKY_RELU](dx, dy, x, pixels * NATIVE_LANES, slope[c]);
-        if (isfinite(slope[c])) continue;
-        for (size_t p = 0; p < pixels; p++) /* unused lanes of gradients are 0, not 0 * inf */
-            for (size_t l = native_images(run, cell.block); l < NATIVE_LANES; l++)
-                dx[p * NATIVE_LANES + l] = 0;
-    }
+    NATIVE_BLOCKS (cell, run)
+        for (size_t c = cell.c0; c < cell.c1; c++) {
+            const float *x = native_at(run, &a->x, cell.block, c),
+                        *dy = native_at(run, &a->dy, cell.block, c);
+            float *dx = native_at(run, &a->dx, cell.block, c);
+            if (a->slots >= 0)
+                ((double *)run->buf[a->slots])[cell.block * a->x.c + c] =
+                    sum_of(a, x, dy, worker->scratch);
+            a->k->act->act_bwd[CVYI_ACT_LEAKY_RELU](dx, dy, x, pixels * NATIVE_LANES, slope[c]);
+            if (isfinite(slope[c])) continue;
+            for (size_t p = 0; p < pixels; p++) /* unused lanes of gradients are 0, not 0 * inf */
+                for (size_t l = native_images(run, cell.block); l < NATIVE_LANES; l++)
+                    dx[p * NATIVE_LANES + l] = 0;
+        }
 }
 
 static void run_fold(const void *arg, const struct cvy_run *run, size_t task,

@@ -46,8 +46,7 @@ static void run_reorder(const void *arg, const struct cvy_run *run, size_t task,
     const struct reorder *a = arg;
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
     (void)worker;
-    NATIVE_BLOCKS(cell, run)
-    {
+    NATIVE_BLOCKS (cell, run) {
         size_t images = native_images(run, cell.block);
         for (size_t c = cell.c0; c < cell.c1; c++)
             if (a->lanes) to_lanes(a, run, cell.block, images, c);
