@@ -82,11 +82,14 @@ static bool open_step(struct step *p, gb_state *state)
     const struct model_defaults *d = &p->s.model->defaults;
     cvy_optimizer_desc optimizer = d->optimizer;
     if (optimizer.lr > 0.01) optimizer.lr = 0.01;
+    cvy_param_setting settings[MODEL_SETTINGS];
     const cvy_trainer_options options = { .batch = p->batch,
                                           .seed = 1,
                                           .loss = model_loss(d),
                                           .input = model_input(p->s.model),
                                           .optimizer = optimizer,
+                                          .settings = model_settings(&d->params, settings),
+                                          .n_settings = d->params.n,
                                           .init = model_init(d, 1) };
     enum cvy_status status = cvy_trainer_create(p->s.net, p->s.logits, &options, &p->s.trainer);
     if (status) {

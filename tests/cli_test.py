@@ -195,11 +195,11 @@ def test_empty_values():
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data') + (('bench',) if HAS_BENCH else ()):
         text = re.sub(r'-\n +', '-', run(command, '--help', code=0).stdout)
         for letter in set(re.findall(r'-([a-z]), --[a-z-]+=', text)):
-            fails(1, f'-{letter}: expected [A-Z:\[\]]+, found nothing', command, f'-{letter}', '')
+            fails(1, f'-{letter}: expected [A-Z:=\[\]]+, found nothing', command, f'-{letter}', '')
         for option in set(re.findall(r'--([a-z][a-z-]*)\[?=', text)):
-            fails(1, f'--{option}: expected [A-Z:\[\]]+, found nothing', command, f'--{option}=')
+            fails(1, f'--{option}: expected [A-Z:=\[\]]+, found nothing', command, f'--{option}=')
             if f'--{option}[=' not in text:
-                fails(1, f'--{option}: expected [A-Z:\[\]]+, found nothing', command, f'--{option}', '')
+                fails(1, f'--{option}: expected [A-Z:=\[\]]+, found nothing', command, f'--{option}', '')
         fails(1, 'an argument is empty', command, '')
     # The names of backends match whole, in an option and in the environment.
     for names in ('native,r', 'native,', ',native', 'n', 'nativ', 'native,,reference', 'reference,refer', ':unfused'):
@@ -595,6 +595,44 @@ def test_accumulate():
     assert not any(k.startswith('accumulated.') for k in tensors('no_sum/checkpoint.safetensors')[0])
     fails(1, 'keeps its settings: leave out --accumulate', 'train', '--resume=sum_parts', '--accumulate', 1)
     fails(1, 'accumulate', 'train', *SMALL, '--accumulate', 0)
+
+
+def test_settings_of_parameters():
+    """By option and by model file; what is frozen stays to the bit, and a run that is stopped goes on with the same settings."""
+    options = ['--freeze', 'conv*', '--lr-factor', '*.bias=0.5', '--decay-factor', '*.bias=0', '--lr-factor', 'fc1.*=0.25']
+    common = ['lenet', *SMALL, '--momentum', 0.9, '--weight-decay', 0.001, '--epochs']
+    run('train', *common, 2, *options, '--out', 'set_whole', code=0)
+    want = [{'match': 'conv*', 'frozen': True}, {'match': '*.bias', 'lr_factor': 0.5}, {'match': '*.bias', 'decay_factor': 0},
+            {'match': 'fc1.*', 'lr_factor': 0.25}]
+    assert json.loads(pathlib.Path('set_whole/config.json').read_text())['params'] == want
+    run('train', *common, 1, *options, '--out', 'set_parts', code=0)
+    early = tensors('set_parts/checkpoint.safetensors')[0]
+    run('train', '--resume=set_parts', '--epochs', 2, code=0)
+    same_run('set_whole', 'set_parts')
+    late, plain = tensors('set_whole/checkpoint.safetensors')[0], None
+    run('train', *common, 2, '--out', 'set_none', code=0)
+    plain = tensors('set_none/checkpoint.safetensors')[0]
+    assert 'params' not in json.loads(pathlib.Path('set_none/config.json').read_text())
+    for name in ('conv1.weight', 'conv1.bias', 'conv2.weight', 'conv2.bias'):
+        assert early[name] == late[name] != plain[name], name
+        assert not any(k != name and k.endswith('.' + name) for k in late), name  # nor has it a state
+    assert early['fc1.weight'] != late['fc1.weight'] != plain['fc1.weight']
+    run('eval', 'set_parts', *SMALL[:2], code=0)
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults'].update(params=want, momentum=0.9, weight_decay=0.001)
+    pathlib.Path('set.json').write_text(json.dumps(model))
+    run('train', 'set.json', *SMALL, '--epochs', 2, '--out', 'set_model', code=0)
+    assert tensors('set_model/checkpoint.safetensors')[0] == late
+    fails(1, 'keeps its settings: leave out --freeze', 'train', '--resume=set_parts', '--freeze', 'fc*')
+    fails(1, r"no parameter's name matches 'none\*'; there are conv1.weight", 'train', 'lenet', *SMALL, '--freeze', 'none*')
+    fails(1, r"--lr-factor: expected PATTERN=X, found 'conv\*'", 'train', *SMALL, '--lr-factor', 'conv*')
+    fails(1, 'expected more than 0, found .*--freeze', 'train', *SMALL, '--lr-factor', 'conv*=0')
+    fails(1, 'decay-factor', 'train', *SMALL, '--decay-factor', 'conv*=-1')
+    fails(1, 'expected PATTERN, found nothing', 'train', *SMALL, '--freeze', '')
+    fails(1, 'more than 32 patterns', 'train', *SMALL, *['--freeze', 'conv*'] * 33)
+    model['defaults']['params'] = [{'match': 'conv*', 'frozen': 1}]
+    pathlib.Path('bad.json').write_text(json.dumps(model))
+    fails(2, '"params": expected an array of at most 32', 'train', 'bad.json', *SMALL)
 
 
 def test_resume_of_an_older_run():

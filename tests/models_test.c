@@ -36,6 +36,10 @@ static void refused(const char *text, const struct model_options *options, const
         fail_msg("%.200s:\nexpected '%s'\nfound '%s'", text, told, error);
 }
 
+#define PARAMS                                                                                 \
+    "defaults: \"params\": expected an array of at most 32 {\"match\": \"conv1.*\", "          \
+    "\"frozen\": true, \"trained\": true, \"lr_factor\": 0.1, \"decay_factor\": 0}, of which " \
+    "only match is needed, found "
 #define HEAD "{\"name\": \"n\", \"input\": [1, 8, 8], "
 #define LAYERS "\"layers\": [{\"type\": \"flatten\"}]}"
 #define ONE(layer) HEAD "\"layers\": [" layer "]}"
@@ -142,6 +146,26 @@ static void wrong_files(void **state)
           "found an array of 1" },
         { HEAD "\"defaults\": {\"ignore_index\": 4294967296}, " LAYERS,
           "defaults: \"ignore_index\": expected a class's number, found 4294967296" },
+        { HEAD "\"defaults\": {\"params\": 3}, " LAYERS, PARAMS "3" },
+        { HEAD "\"defaults\": {\"params\": [3]}, " LAYERS, PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{}]}, " LAYERS, PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"\"}]}, " LAYERS, PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"frozen\": 1}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"trained\": 0}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"lr_factor\": 0}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"lr_factor\": 2e6}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"lr_factor\": \"b\"}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"decay_factor\": -1}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"decay_factor\": \"b\"}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"rate\": 1}]}, " LAYERS,
+          PARAMS "an array of 1" },
         { HEAD "\"defaults\": {\"ignore_index\": 1.5}, " LAYERS,
           "defaults: \"ignore_index\": expected a class's number, found 1.5" },
         { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,

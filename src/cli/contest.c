@@ -74,12 +74,15 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
     const struct model_defaults *d = &s->model->defaults;
     cvy_optimizer_desc optimizer = d->optimizer;
     if (optimizer.lr > 0.01) optimizer.lr = 0.01;
+    cvy_param_setting settings[MODEL_SETTINGS];
     const cvy_trainer_options trainer = { .batch = batch,
                                           .seed = 1,
                                           .keep_tensors = keep,
                                           .loss = model_loss(d),
                                           .input = model_input(s->model),
                                           .optimizer = optimizer,
+                                          .settings = model_settings(&d->params, settings),
+                                          .n_settings = d->params.n,
                                           .init = model_init(d, 1) };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     return status ? cli_fail(cli_code_cvy(status), "%s: %s", side->name, cvy_message(s->ctx))

@@ -34,6 +34,9 @@ enum {
     KEY_SAVE_EVERY,
     KEY_INIT,
     KEY_INIT_BIASES,
+    KEY_FREEZE,
+    KEY_LR_FACTOR,
+    KEY_DECAY_FACTOR,
     KEY_NUMBER = 0x1100 /* and on: MODEL_NUMBERS without a letter */
 };
 
@@ -48,6 +51,7 @@ struct options {
     struct cli_optimizer optimizer;
     struct cli_loss loss;
     cvy_init_desc init; /* of what is not DEFAULT */
+    struct model_settings params;
     bool seeded;
     uint64_t seed;
     /* an option given that a resumed run cannot change */
@@ -83,6 +87,13 @@ static const struct argp_option options[] = {
       0 },
     { "init-biases", KEY_INIT_BIASES, "KIND[:X]", 0, "the same of biases (default torch_default)",
       0 },
+    { "freeze", KEY_FREEZE, "PATTERN", 0,
+      "parameters that stay as they are, e.g. 'conv1.*' or '*.bias'; may be repeated, as the next",
+      0 },
+    { "lr-factor", KEY_LR_FACTOR, "PATTERN=X", 0,
+      "these parameters' learning rate is multiplied by X", 0 },
+    { "decay-factor", KEY_DECAY_FACTOR, "PATTERN=X", 0, "the same of their weight decay; 0: none",
+      0 },
     { .doc = "The run:" },
     { "out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0 },
     { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
@@ -108,6 +119,35 @@ static void parse_init(const struct argp_state *state, const char *option, const
     snprintf(word, sizeof word, "%.*s", colon ? (int)(colon - arg) : 63, arg);
     *value = colon ? cli_real(state, option, colon + 1, -1e30, 1e30) : 0;
     (void)cvy_init_from_name(cli_choice(state, option, word, names), init);
+}
+
+/* "conv1.*" or, with a factor in [lo, 1e6], "conv1.*=0.1", behind what was said before. */
+static void parse_setting(const struct argp_state *state, const char *option, const char *arg,
+                          int key, struct model_settings *params)
+{
+    struct model_setting s = { .is.frozen = key == KEY_FREEZE };
+    const char *equals = key == KEY_FREEZE ? NULL : strrchr(arg, '=');
+    size_t length = equals ? (size_t)(equals - arg) : strlen(arg);
+    if (key != KEY_FREEZE && !equals)
+        argp_error(state, "--%s: expected PATTERN=X, found '%.60s'", option, arg);
+    if (!length || length >= sizeof s.match)
+        argp_error(state, "--%s: expected a pattern of 1 to %zu characters, found '%.60s'", option,
+                   sizeof s.match - 1, arg);
+    memcpy(s.match, arg, length);
+    if (key == KEY_LR_FACTOR) {
+        s.is.lr_factor = cli_real(state, option, equals + 1, 0, 1e6);
+        if (s.is.lr_factor == 0)
+            argp_error(state,
+                       "--lr-factor: expected more than 0, found '%.60s' (--freeze keeps "
+                       "parameters as they are)",
+                       arg);
+    }
+    if (key == KEY_DECAY_FACTOR) {
+        s.is.decay_factor = cli_real(state, option, equals + 1, 0, 1e6);
+        s.is.no_decay = s.is.decay_factor == 0;
+    }
+    if (!model_settings_add(params, &s))
+        argp_error(state, "--%s: more than %d patterns", option, MODEL_SETTINGS);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -152,6 +192,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_INIT_BIASES:
         parse_init(state, fixed = "init-biases", arg, &o->init.biases, &o->init.biases_value);
+        break;
+    case KEY_FREEZE: parse_setting(state, fixed = "freeze", arg, key, &o->params); break;
+    case KEY_LR_FACTOR: parse_setting(state, fixed = "lr-factor", arg, key, &o->params); break;
+    case KEY_DECAY_FACTOR:
+        parse_setting(state, fixed = "decay-factor", arg, key, &o->params);
         break;
     case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
     case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
@@ -241,6 +286,7 @@ static json_t *config_json(const struct config *c, const struct cli_session *s)
     cli_optimizer_save(&d->optimizer, json);
     model_loss_write(d, json);
     model_init_write(&d->init, json);
+    model_settings_write(&d->params, json);
     return json;
 }
 
@@ -275,6 +321,14 @@ static bool init_restore(cvy_init_desc *init, const json_t *json)
     return !found || model_init_read(init, found);
 }
 
+/* Where none are written down there are none. */
+static bool params_restore(struct model_settings *params, const json_t *json)
+{
+    const json_t *found = json_object_get(json, "params");
+    params->n = 0;
+    return !found || !model_settings_read(params, found);
+}
+
 /* The settings of the run that is resumed, from its checkpoint. */
 static int config_restore(struct config *c, const struct cli_session *s)
 {
@@ -289,7 +343,8 @@ static int config_restore(struct config *c, const struct cli_session *s)
                      &sum, "data_labels_sha256", &labels, "lr_drop_epochs", &drops, "seed", &seed,
                      "eval_every", &eval_every, "save_every", &save_every) &&
         numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
-        cli_loss_restore(d, json) && init_restore(&d->init, json);
+        cli_loss_restore(d, json) && init_restore(&d->init, json) &&
+        params_restore(&d->params, json);
     good = good && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
            strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed);
     if (good) {
@@ -321,6 +376,10 @@ static int config_apply(struct config *c, const struct options *o)
         d->init.biases = o->init.biases;
         d->init.biases_value = o->init.biases_value;
     }
+    for (size_t i = 0; i < o->params.n; i++)
+        if (!model_settings_add(&d->params, &o->params.at[i]))
+            return cli_fail(CLI_USAGE, "more than %d patterns of parameters, with the model's own",
+                            MODEL_SETTINGS);
     cli_loss_apply(&o->loss, d);
     return cli_optimizer_apply(&o->optimizer, &d->optimizer);
 }
@@ -654,6 +713,7 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
         (code = cli_loss_check(&c->d, cvy_tensor_shape(s->net, s->logits).c)) ||
         (code = cli_open_data(s, data)))
         return code;
+    cvy_param_setting settings[MODEL_SETTINGS];
     const cvy_trainer_options trainer = { .batch = c->d.batch,
                                           .seed = c->seed,
                                           .loss = model_loss(&c->d),
@@ -661,6 +721,8 @@ static int open_all(struct cli_session *s, const struct options *o, struct confi
                                           .optimizer = c->d.optimizer,
                                           .clip_norm = c->d.clip_norm,
                                           .accumulate = c->d.accumulate,
+                                          .settings = model_settings(&c->d.params, settings),
+                                          .n_settings = c->d.params.n,
                                           .init = model_init(&c->d, c->seed) };
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);

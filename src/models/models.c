@@ -734,6 +734,9 @@ static enum model_status read_defaults(struct reader *r, const json_t *json,
                              value);
         } else if (!strcmp(key, "init")) {
             status = read_init(r, value, &d->init);
+        } else if (!strcmp(key, "params")) {
+            expected = model_settings_read(&d->params, value);
+            if (expected) return wrong(r, key, expected, value);
         } else {
             status = unknown_key(r, key);
         }

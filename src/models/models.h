@@ -25,6 +25,7 @@
 #define MODEL_DROPS 16
 #define MODEL_CHANNELS 64
 #define MODEL_CLASSES 256
+#define MODEL_SETTINGS 32
 
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
@@ -46,6 +47,16 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
 #define MODEL_NUMBER_AT(member, ...) MODEL_AT_##member,
 enum { MODEL_NUMBERS(MODEL_NUMBER_AT, MODEL_NUMBER_AT) MODEL_N_NUMBERS };
 
+/* What holds for the parameters that `match` matches; is.match is not used. */
+struct model_setting {
+    char match[128];
+    cvy_param_setting is;
+};
+struct model_settings {
+    size_t n;
+    struct model_setting at[MODEL_SETTINGS];
+};
+
 struct model_defaults {
     size_t batch, epochs; /* "batch", "epochs" */
     /* "optimizer": its name (sgd), and its hyper-parameters by their names: "lr", "momentum" … */
@@ -63,6 +74,8 @@ struct model_defaults {
     double drop_factor;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */
     cvy_init_desc init;
+    /* "params": [{"match": "conv1.*", "frozen": true, "lr_factor": 0.1, "decay_factor": 0}, ...] */
+    struct model_settings params;
 };
 
 /* Overrides; NULL leaves the model as it is. */
@@ -111,6 +124,13 @@ cvy_loss_desc model_eval_loss(const struct model_defaults *d);
 /* Reads a key of the loss into d. NULL: done; "": it is no key of a loss; else what was
  * expected. */
 const char *model_loss_read(struct model_defaults *d, const char *key, const json_t *value);
+/* settings.c: reads the value of "params"; NULL: done, else what was expected. Writes it, if there
+ * is anything. Adds one (false: there is no room), and makes what trainers take. */
+const char *model_settings_read(struct model_settings *settings, const json_t *json);
+void model_settings_write(const struct model_settings *settings, json_t *json);
+bool model_settings_add(struct model_settings *settings, const struct model_setting *setting);
+const cvy_param_setting *model_settings(const struct model_settings *settings,
+                                        cvy_param_setting out[MODEL_SETTINGS]);
 /* Writes the loss under the same keys. */
 void model_loss_write(const struct model_defaults *d, json_t *json);
 /* A setting of MODEL_NUMBERS, by its place there: its key; makes it a number in its range; reads it
