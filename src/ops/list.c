@@ -114,6 +114,7 @@ void cvyi_op_append(struct cvy_op_desc *op, int id)
 
 void cvyi_list_drop_ops(struct cvyi_list *list, size_t first, size_t n)
 {
+    if (!n) return; /* nor may there be a list */
     for (size_t i = first; i < first + n; i++) cvyi_free(list->ctx, (char *)list->op[i].name);
     list->n_ops -= n;
     memmove(&list->op[first], &list->op[first + n], (list->n_ops - first) * sizeof *list->op);
