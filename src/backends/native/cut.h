@@ -9,6 +9,9 @@
 
 #define NATIVE_TASKS ((size_t)16) /* enough for the threads we expect, few enough to cost nothing */
 
+static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static inline size_t native_min(size_t a, size_t b) { return a < b ? a : b; }
+
 /* [begin, end) */
 struct native_range {
     size_t begin, end;

@@ -22,8 +22,6 @@
 #define FAR 1.5             /* a read by a tile, from more pages */
 #define GATHER 12.0         /* to lay it into a panel */
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
 /* -------------------------------------------------------------------------------------- running */
 
 struct mac_arg {
@@ -58,7 +56,7 @@ static void gather(const struct mac_arg *a, const struct cvy_run *run, struct so
     const float *x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
     size_t step = a->src.plane * NATIVE_LANES, channels = s.end - s.begin;
     for (size_t p = 0; p < mac->n_pix; p += PANEL_PIXELS) {
-        size_t n = min(PANEL_PIXELS, mac->n_pix - p);
+        size_t n = native_min(PANEL_PIXELS, mac->n_pix - p);
         bool run_on = mac->x_pix[p + n - 1] == mac->x_pix[p] + (int32_t)((n - 1) * NATIVE_LANES);
         for (size_t i = 0; i < channels; i++, panel += PANEL_PIXELS * NATIVE_LANES) {
             const float *from = x + i * step;
@@ -99,7 +97,7 @@ static void run_tiles(const struct mac_arg *a, const struct cvy_run *run, size_t
                       struct native_range tiles, const struct cvyi_mac *mac, size_t n, float *panel)
 {
     for (size_t i = 0; i < a->src_group; i += a->chunk) {
-        struct source s = { block, SIZE_MAX, i, min(i + a->chunk, a->src_group) };
+        struct source s = { block, SIZE_MAX, i, native_min(i + a->chunk, a->src_group) };
         for (size_t t = tiles.begin; t < tiles.end; t++) {
             if (panel && a->tiles[t].group != s.group) {
                 s.group = a->tiles[t].group;
@@ -117,7 +115,7 @@ static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
     const struct mac_arg *a = arg;
     if (a->wide.unit) {
         struct native_range tiles = { task * a->cell_tiles,
-                                      min((task + 1) * a->cell_tiles, a->n_tiles) };
+                                      native_min((task + 1) * a->cell_tiles, a->n_tiles) };
         struct cvyi_mac m = a->blocks;
         m.n_pix = native_blocks_in_use(run);
         run_tiles(a, run, 0, tiles, &m, 1, NULL);
@@ -285,7 +283,7 @@ static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
     else a->cut = cut(native, a, g->groups);
     NATIVE_TRY(
         cvyi_native_borders(plan, g, mac->transposed, mo, a->chunk, a->cut.bands, &a->borders));
-    a->cut.bands = min(a->cut.bands, a->borders.n_regions);
+    a->cut.bands = native_min(a->cut.bands, a->borders.n_regions);
     native_chose(plan, CHOICE_BANDS, a->cut.bands > 1);
     native_chose(plan, CHOICE_PARTS, a->cut.parts > 1);
     native_chose(plan, CHOICE_HELD,
@@ -319,7 +317,7 @@ double cvyi_native_mac_cost(const struct native *native, const struct native_mac
     if (mac->panels)
         return products + GATHER * (double)(src->c * src->h * src->w) *
                               (double)ceil_div(native_parts(native), bands);
-    bool far = channels * min(src->plane, page) / page > PAGES;
+    bool far = channels * native_min(src->plane, page) / page > PAGES;
     return products + (far ? FAR * products / (double)(2 * COLUMNS) : 0);
 }
 

@@ -128,8 +128,6 @@ CVY_OPS(NATIVE_DECLARE, CVY_LIST_NONE, CVY_LIST_NONE)
 
 /* ----------------------------------------------------------------------------------------- grid */
 
-static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 /* The grid of a phase whose result has `channels` channels of `pixels` pixels: task = block * parts
  * + part, a part being `unit` channels (0: as even as can be). From the shape alone, never from the
  * thread count.

@@ -22,8 +22,6 @@
 #define BAND_PIXELS ((size_t)32)
 #define BAND_CHANNELS ((size_t)4)
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
 /* Each range of channels reads all of a block's x again, and each band of rows has a copy of the
  * weights: so a block is cut into bands until its x fits L2, then into ranges of channels, and if
  * these are too few into more bands. */
@@ -33,10 +31,10 @@ static struct native_cut slots_cut(const struct native *native, const struct cvy
     size_t floats = g->x.c * g->x.h * g->x.w * NATIVE_LANES, wanted = native_parts(native);
     struct native_work work = {
         .blocks = native->blocks,
-        .regions = min(ceil_div(g->y.h * g->y.w, BAND_PIXELS), g->y.h),
+        .regions = native_min(ceil_div(g->y.h * g->y.w, BAND_PIXELS), g->y.h),
         .tiles = ceil_div(g->groups * g->oc, BAND_CHANNELS),
         .wanted = wanted,
-        .least_bands = min(ceil_div(floats, BAND_FLOATS), wanted),
+        .least_bands = native_min(ceil_div(floats, BAND_FLOATS), wanted),
         .most = wanted == 1 ? 1 : ceil_div(WGRAD_TASKS, native->blocks),
     };
     native_chose(plan, CHOICE_SLOT_FIT, floats <= BAND_FLOATS);

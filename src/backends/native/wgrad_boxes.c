@@ -6,8 +6,6 @@
 #define INTERIOR ((size_t)256)
 #define FEW_CHANNELS ((size_t)2) /* fill the kernel's tile with their taps only */
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ---------------------------------------------------------------------------------------- boxes */
 
 /* Output rows (columns) for which tap k lies inside the map. */
@@ -126,7 +124,7 @@ bool cvyi_native_wgrad_boxes(struct cvy_plan *plan, struct native_wgrad *a)
     a->box = b.box;
     a->n_box = b.n;
 
-    size_t width = min(c->y.w, ROW_LIMIT);
+    size_t width = native_min(c->y.w, ROW_LIMIT);
     a->strip = SHARED_PIXELS / width ? SHARED_PIXELS / width : 1;
     native_chose(plan, CHOICE_CALLS, c->ic > CALL_CHANNELS);
     native_chose(plan, CHOICE_STRIP_ROWS, a->strip > 1);

@@ -7,8 +7,6 @@
 #define OUTER_BLOCKS ((size_t)64)    /* the kernel's limit */
 #define OUTER_FLOATS ((size_t)32768) /* weights of a task, in its scratch */
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
 /* dyt[pixel][image][channel, groups padded to 16] of one block, `n` output channels from `o` on in
  * each group. */
 static void transpose_block(const struct native_wgrad *a, const struct cvy_run *run, size_t block,
@@ -41,7 +39,7 @@ static void outer_pixel(const struct native_wgrad *a, const struct cvy_run *run,
 {
     size_t blocks = native_blocks_in_use(run);
     for (size_t b = 0; b < blocks; b += OUTER_BLOCKS) {
-        g.n_blocks = min(blocks - b, OUTER_BLOCKS);
+        g.n_blocks = native_min(blocks - b, OUTER_BLOCKS);
         g.accumulate |= b > 0;
         a->native->kernels->wgrad->outer(&g, dyt + b * NATIVE_LANES * a->dyt_n, x + b * g.x_block,
                                          sums);
@@ -53,7 +51,7 @@ static void outer_store(const struct native_wgrad *a, float *dw, size_t row, con
                         size_t n_oc, size_t rows, size_t n)
 {
     for (size_t k = 0; k < rows; k += NATIVE_LANES) {
-        size_t end = min(k + NATIVE_LANES, rows),
+        size_t end = native_min(k + NATIVE_LANES, rows),
                whole = end - k == NATIVE_LANES ? n / NATIVE_LANES * NATIVE_LANES : 0;
         if (whole)
             a->native->kernels->lanes->transpose(dw + k * row, row, sums + k, n_oc, whole, whole);
@@ -138,7 +136,7 @@ enum cvy_status cvyi_native_wgrad_wide(struct cvy_plan *plan, struct native_wgra
 {
     const struct native *native = a->native;
     const struct native_geometry *c = &a->conv;
-    size_t i_step = min(c->ic, ceil_div(OUTER_FLOATS, c->wide.unit * c->taps));
+    size_t i_step = native_min(c->ic, ceil_div(OUTER_FLOATS, c->wide.unit * c->taps));
     a->dyt_group = a->dyt_n = c->wide.unit;
     a->own = (struct native_rectangles){ .groups = 1,
                                          .o = c->oc,
@@ -182,7 +180,7 @@ enum cvy_status cvyi_native_wgrad_outer(struct cvy_plan *plan, struct native_wgr
     native_access(&t, a->dyt, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     NATIVE_TRY(cvy_plan_phase(plan, &t));
 
-    size_t i_step = OUTER_FLOATS / (min(a->dyt_group, 256) * c->taps);
+    size_t i_step = OUTER_FLOATS / (native_min(a->dyt_group, 256) * c->taps);
     a->own = (struct native_rectangles){ .groups = c->groups,
                                          .o = c->oc,
                                          .i = c->ic,

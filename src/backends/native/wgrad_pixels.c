@@ -6,8 +6,6 @@
 #define TAP_PIXELS ((size_t)64)   /* of a call of one tap, whose pointers are as many channels */
 #define BIAS_PIXELS ((size_t)256) /* of a call for the bias */
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ------------------------------------------------------------------------------------ by pixels */
 
 /* What a task adds up: channels o x i of a group, for rows of one block; dw[o * row + i * taps]
@@ -67,7 +65,7 @@ static void add_box(const struct native_wgrad *a, const struct cvy_run *run, con
                     struct native_range strip)
 {
     struct native_range r = native_meet(box->rows, rows);
-    size_t width = min(box->cols.end - box->cols.begin, ROW_LIMIT),
+    size_t width = native_min(box->cols.end - box->cols.begin, ROW_LIMIT),
            pixels = box->n_taps == 1 ? TAP_PIXELS : SHARED_PIXELS;
     size_t height = pixels / width ? pixels / width : 1;
     if (r.begin >= r.end || r.begin >= strip.end) return;
@@ -76,8 +74,8 @@ static void add_box(const struct native_wgrad *a, const struct cvy_run *run, con
                                      : r.begin;
     for (; y < r.end && y < strip.end; y += height)
         for (size_t x = box->cols.begin; x < box->cols.end; x += width) {
-            g.n_rows = min(height, r.end - y);
-            g.n_cols = min(width, box->cols.end - x);
+            g.n_rows = native_min(height, r.end - y);
+            g.n_cols = native_min(width, box->cols.end - x);
             add_pixels(a, run, s, box, i, &g, y, x);
         }
 }
@@ -94,7 +92,7 @@ static void add_bias(const struct native_wgrad *a, const struct cvy_run *run, co
                           rows.begin * c->y.w * NATIVE_LANES;
         for (size_t p = 0, n; p < pixels; p += n) {
             float sum[CVYI_LANES], unused[CVYI_LANES];
-            n = min(pixels - p, BIAS_PIXELS);
+            n = native_min(pixels - p, BIAS_PIXELS);
             a->native->kernels->norm->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES,
                                                 n * NATIVE_LANES, 0, sum, unused);
             for (size_t l = 0; l < NATIVE_LANES; l++) s->db[o - s->o.begin] += (double)sum[l];
@@ -110,10 +108,10 @@ static void accumulate(const struct native_wgrad *a, const struct cvy_run *run,
     size_t calls = ceil_div(s->i.end - s->i.begin, CALL_CHANNELS),
            step = ceil_div(s->i.end - s->i.begin, calls);
     for (size_t y = rows.begin; y < rows.end; y += a->strip) {
-        struct native_range strip = { y, min(y + a->strip, rows.end) };
+        struct native_range strip = { y, native_min(y + a->strip, rows.end) };
         if (s->db) add_bias(a, run, s, strip);
         for (size_t i = s->i.begin; i < s->i.end; i += step) {
-            struct native_range channels = { i, min(i + step, s->i.end) };
+            struct native_range channels = { i, native_min(i + step, s->i.end) };
             for (size_t k = 0; k < a->n_box; k++)
                 add_box(a, run, s, &a->box[k], channels, rows, strip);
         }
@@ -155,7 +153,7 @@ static void slots_run(const void *arg, const struct cvy_run *run, size_t task,
     struct sums s = { .block = t.block, .i = { 0, c->ic }, .row = row };
     for (size_t o = mine.begin, end; o < mine.end; o = end) {
         s.group = o / c->oc;
-        end = min((s.group + 1) * c->oc, mine.end);
+        end = native_min((s.group + 1) * c->oc, mine.end);
         s.o = (struct native_range){ o - s.group * c->oc, end - s.group * c->oc };
         s.dw = dw + o * row;
         scratch_at(a, worker->scratch, end - o, db, &s);
@@ -173,8 +171,8 @@ static void fold_run(const void *arg, const struct cvy_run *run, size_t task,
     size_t weights = native_n_weights(&a->conv), vectors = a->slot / NATIVE_LANES;
     size_t total = weights + (a->db < 0 ? 0 : a->conv.groups * a->conv.oc);
     size_t begin = vectors * task / a->fold_tasks * NATIVE_LANES;
-    size_t end = min(vectors * (task + 1) / a->fold_tasks * NATIVE_LANES, total),
-           middle = min(end, weights);
+    size_t end = native_min(vectors * (task + 1) / a->fold_tasks * NATIVE_LANES, total),
+           middle = native_min(end, weights);
     size_t n = native_blocks_in_use(run) * a->cut.bands;
     const float *slots = run->buf[a->slots];
     cvyi_fold_fn *fold = a->native->kernels->update->fold;
