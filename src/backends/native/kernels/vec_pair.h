@@ -5,6 +5,8 @@
 
 #include <immintrin.h>
 
+#include "tiles16.h"
+
 #define V_ISA pair
 #define VL 16
 typedef struct {
@@ -16,12 +18,6 @@ typedef struct {
 typedef struct {
     __m256 lo, hi;
 } vm;
-
-/* The tiles of vec_avx512.h. */
-#define V_MAC_TILES(T) T(8, 3, 99) T(12, 2, 98) T(6, 4, 98) T(4, 6, 98) T(16, 1, 95) T(1, 8, 70)
-#define V_WGRAD_TILES(T) T(1, 12) T(2, 12) T(3, 8) T(4, 6)
-#define V_OUTER_O 2
-#define V_OUTER_I 12
 
 #define V_KEEP(v) __asm__("" : "+x"((v).lo), "+x"((v).hi))
 

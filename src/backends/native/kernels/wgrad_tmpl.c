@@ -92,11 +92,16 @@ static size_t step_of(size_t left, size_t most)
     return steps ? (left + steps - 1) / steps : 0;
 }
 
+/* Room for the sums of a tile, whole fours. */
+enum { SUMS = 32 };
+#define WGRAD_FITS(no, mi) _Static_assert((no) * (mi) <= SUMS, "a tile of wgrad has more sums");
+V_WGRAD_TILES(WGRAD_FITS)
+
 /* The lanes of a tile's n sums are folded and put into dw. */
 static void put(const struct cvyi_wgrad *g, float *sum, size_t no, size_t ni, const ptrdiff_t *dw_i,
                 float *dw)
 {
-    float fold[32];
+    float fold[SUMS];
     const size_t n = no * ni;
     for (size_t k = n; k % 4 > 0; k++) memset(sum + 16 * k, 0, 16 * sizeof *sum);
     for (size_t k = 0; k < n; k += 4) v_fold4(fold + k, sum + 16 * k);
@@ -107,7 +112,7 @@ static void put(const struct cvyi_wgrad *g, float *sum, size_t no, size_t ni, co
 
 /* Tiles of output channels, runs of N_RUN tiles of i, and chunks of rows whose dy fits L1 while the
  * run passes over it. Sums wait in memory between chunks: to sum in rows' order is the contract. */
-enum { N_RUN = 8, L1_PIXELS = 320, SUMS = 32 };
+enum { N_RUN = 8, L1_PIXELS = 320 };
 
 static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *const *x,
                   const ptrdiff_t *dw_i, float *dw)
