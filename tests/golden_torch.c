@@ -1,5 +1,7 @@
-/* lenet-bn, resnet20, a motley net and one of gates against PyTorch: losses, logits, gradients,
- * weights and running statistics after one step and after ten. The golden files are PyTorch's in
+/* lenet-bn, resnet20, a motley net and one of gates against PyTorch, the last by SGD, by Adam, and
+ * by AdamW with frozen parameters, factors of rate and decay by pattern and clipped gradients:
+ * losses, logits, gradients, weights, the optimiser's state and running statistics after one step
+ * and after ten. The golden files are PyTorch's in
  * double (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9,
  * and the native one to float's rounding: each tolerance is a few times what PyTorch's own float
  * differs from its double (the head of each file). Knows the public API only.
@@ -257,6 +259,11 @@ struct subject {
     size_t n2, capacity; /* images of every second batch, room for images; 0: n */
     int steps;
     cvy_sgd_desc sgd;
+    cvy_optimizer_desc optimizer; /* or this */
+    const cvy_param_setting *settings;
+    size_t n_settings;
+    double clip_norm;
+    const char *state[CVY_OPTIMIZER_STATES]; /* what the file calls the optimiser's state */
     double smoothing;
     uint64_t seed;
     const double *mean, *std;
@@ -281,6 +288,17 @@ static void compare_params(cvy_context *ctx, struct golden *g, cvy_trainer *trai
         snprintf(what, sizeof what, "%s.%s", group, info.name);
         compare(g, what, x, info.count, tolerance);
         free(x);
+    }
+}
+
+static void compare_state(cvy_context *ctx, struct golden *g, cvy_trainer *trainer,
+                          const struct subject *s, int step)
+{
+    for (int i = 0; i < CVY_OPTIMIZER_STATES && s->state[i]; i++) {
+        char group[32];
+        snprintf(group, sizeof group, "%s.%d", s->state[i], step);
+        compare_params(ctx, g, trainer, (enum cvy_param_kind)(CVY_PARAM_STATE + i), group,
+                       s->tolerance.gradient);
     }
 }
 
@@ -311,6 +329,10 @@ static void run(const struct subject *s)
     cvy_predictor *predictor;
     cvy_trainer_options options = { .batch = s->capacity ? s->capacity : s->n,
                                     .sgd = s->sgd,
+                                    .optimizer = s->optimizer,
+                                    .settings = s->settings,
+                                    .n_settings = s->n_settings,
+                                    .clip_norm = s->clip_norm,
                                     .seed = s->seed,
                                     .loss.label_smoothing = s->smoothing,
                                     .input = { .mean = s->mean, .std = s->std } };
@@ -329,7 +351,7 @@ static void run(const struct subject *s)
     cvy_batch batch[2];
     float *images[2];
     int32_t labels[2][MAX_IMAGES];
-    double losses[10];
+    double losses[10], norms[10];
     for (int b = 0; b < 2; b++) {
         const char *name = b ? "images1" : "images0";
         images[b] = malloc(s->n * s->image * sizeof *images[b]);
@@ -349,24 +371,24 @@ static void run(const struct subject *s)
         cvy_step_result result;
         require(ctx, cvy_trainer_step(trainer, &batch[(step - 1) % 2], &result));
         losses[step - 1] = result.loss_sum / (double)result.n;
+        norms[step - 1] = cvy_trainer_gradient_norm(trainer);
         if (step == 1) {
             compare_params(ctx, &g, trainer, CVY_PARAM_GRADIENT, "gradient.1", t->gradient);
             compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.1", t->weight1);
             compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.1", t->running1);
-            if (s->sgd.nesterov)
-                compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.1", t->gradient);
+            compare_state(ctx, &g, trainer, s, step);
             compare_logits(ctx, &g, predictor, &batch[0], "logits.1", t->logits1);
         }
         if (step == 10) {
             compare_params(ctx, &g, trainer, CVY_PARAM_WEIGHT, "weight.10", t->weight10);
             compare_params(ctx, &g, trainer, CVY_PARAM_RUNNING, "running.10", t->running10);
-            if (s->sgd.nesterov)
-                compare_params(ctx, &g, trainer, CVY_PARAM_MOMENTUM, "momentum.10", t->gradient);
+            compare_state(ctx, &g, trainer, s, step);
             compare_logits(ctx, &g, predictor, &batch[0], "logits.10", t->logits10);
         }
     }
     if (steps == 10) {
         compare(&g, "losses", losses, 10, t->loss);
+        if (s->clip_norm > 0) compare(&g, "norms", norms, 10, t->gradient);
         assert_int_equal(g.compared, g.n);
     } else { /* g.line[0] are the losses */
         for (int i = 0; i < steps && i < SAMPLES; i++)
@@ -392,11 +414,34 @@ static const double means[] = { 0.1, -0.2, 0.3 }, stds[] = { 0.5, 0.75, 1.25 };
     "tests/golden/torch_motley.txt",                                                           \
         .build = motley, .n = 32, .n2 = 13, .capacity = 40, .image = 3 * 13 * 15, .steps = 10, \
         .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true },        \
-        .smoothing = 0.1, .seed = 11, .mean = means, .std = stds
-#define GATES                                                                          \
-    "tests/golden/torch_gates.txt", .build = gates, .n = 32, .n2 = 13, .capacity = 40, \
-                                    .image = 3 * 13 * 15, .steps = 10,                 \
-                                    .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01 }
+        .state = { "momentum" }, .smoothing = 0.1, .seed = 11, .mean = means, .std = stds
+#define GATES_BY(how)                                                                    \
+    "tests/golden/torch_" how ".txt", .build = gates, .n = 32, .n2 = 13, .capacity = 40, \
+                                      .image = 3 * 13 * 15, .steps = 10
+#define GATES GATES_BY("gates"), .sgd = { .lr = 0.02, .momentum = 0.9, .weight_decay = 0.01 }
+#define ADAM                                           \
+    GATES_BY("adam"), .state = { "m", "v" },           \
+                      .optimizer = { .kind = CVY_ADAM, \
+                                     .lr = 0.003,      \
+                                     .beta1 = 0.8,     \
+                                     .beta2 = 0.95,    \
+                                     .eps = 1e-3,      \
+                                     .weight_decay = 0.02 }
+static const cvy_param_setting by_pattern[] = {
+    { .match = "conv1.*", .frozen = true },    { .match = "bn1.*", .frozen = true },
+    { .match = "conv4.bias", .frozen = true }, { .match = "*.bias", .lr_factor = 0.25 },
+    { .match = "fc*", .lr_factor = 3 },        { .match = "conv*", .decay_factor = 2 },
+    { .match = "fc2.*", .no_decay = true },
+};
+#define SETTINGS                                                                           \
+    GATES_BY("settings"), .state = { "m", "v" }, .clip_norm = 0.5, .settings = by_pattern, \
+                          .n_settings = sizeof by_pattern / sizeof by_pattern[0],          \
+                          .optimizer = { .kind = CVY_ADAMW,                                \
+                                         .lr = 0.01,                                       \
+                                         .beta1 = 0.9,                                     \
+                                         .beta2 = 0.99,                                    \
+                                         .eps = 1e-3,                                      \
+                                         .weight_decay = 0.1 }
 /* The file has 13 digits; a predictor's logits are float. */
 #define TIGHT                                                \
     {                                                        \
@@ -455,13 +500,39 @@ static void test_gates_native(void **state)
                            .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
 }
 
+static void test_adam_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ ADAM, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_adam_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ ADAM, .backend = "native",
+                           .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
+}
+
+static void test_settings_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ SETTINGS, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_settings_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ SETTINGS, .backend = "native",
+                           .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lenet_reference),  cmocka_unit_test(test_lenet_native),
-        cmocka_unit_test(test_motley_reference), cmocka_unit_test(test_motley_native),
-        cmocka_unit_test(test_gates_reference),  cmocka_unit_test(test_gates_native),
-        cmocka_unit_test(test_resnet_reference), cmocka_unit_test(test_resnet_native),
+        cmocka_unit_test(test_lenet_reference),    cmocka_unit_test(test_lenet_native),
+        cmocka_unit_test(test_motley_reference),   cmocka_unit_test(test_motley_native),
+        cmocka_unit_test(test_gates_reference),    cmocka_unit_test(test_gates_native),
+        cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),
+        cmocka_unit_test(test_settings_reference), cmocka_unit_test(test_settings_native),
+        cmocka_unit_test(test_resnet_reference),   cmocka_unit_test(test_resnet_native),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

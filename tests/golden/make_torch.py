@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/torch_*.txt: what PyTorch computes for four nets, in double.
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for four nets and six trainings, in double.
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
 
@@ -8,6 +8,7 @@ index (see golden_torch.c). Per tensor a line: name, count, three checksums (sum
 a hash of the index) and 16 samples evenly spread. Its head says how far the same net in float is from this, the largest
 difference over the tensor's root mean square (at least 0.01): the measure and the yardstick of the C test's tolerances.
 """
+import fnmatch
 import pathlib
 import torch
 import torch.nn as nn
@@ -162,8 +163,25 @@ class Gates(nn.Module):
         return self.fc2(F.gelu(self.fc1(x.flatten(1)), approximate="tanh"))
 
 
-def train(make, dtype, n, shape, lr, momentum, n2=None, weight_decay=0.0, nesterov=False, smoothing=0.0):
-    """Returns [(what, tensor)] in the order of the file. Weight decay is for weights of two dimensions and more."""
+STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq"}
+
+
+def optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, eps, lr_factor, decay_factor):
+    """A group a parameter. Weight decay is for weights of two dimensions and more; factors are {pattern: factor}."""
+    def factor(factors, name):
+        return ([f for pattern, f in (factors or {}).items() if fnmatch.fnmatchcase(name, pattern)] or [1.0])[-1]
+
+    groups = [{"params": [p], "lr": lr * factor(lr_factor, k),
+               "weight_decay": weight_decay * factor(decay_factor, k) if p.dim() > 1 else 0.0}
+              for k, p in net.named_parameters() if p.requires_grad]
+    if not adam:
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return getattr(torch.optim, adam)(groups, lr=lr, betas=betas, eps=eps)
+
+
+def train(make, dtype, n, shape, lr, momentum=0.0, n2=None, weight_decay=0.0, nesterov=False, smoothing=0.0, adam=None,
+          betas=None, eps=None, frozen=(), lr_factor=None, decay_factor=None, clip=0.0):
+    """Returns [(what, tensor)] in the order of the file."""
     torch.manual_seed(0)
     net = make().to(dtype)
     for name, p in net.named_parameters():
@@ -173,11 +191,12 @@ def train(make, dtype, n, shape, lr, momentum, n2=None, weight_decay=0.0, nester
     images = [torch.tensor([signed(f"images{b}", i) for i in range(count[b] * size)], dtype=torch.float64)
               .reshape(count[b], *shape).to(dtype) for b in range(2)]
     labels = [torch.tensor([hash64(f"labels{b}", i) % 10 for i in range(count[b])]) for b in range(2)]
-    wide = [p for p in net.parameters() if p.dim() > 1]
-    narrow = [p for p in net.parameters() if p.dim() == 1]
-    sgd = torch.optim.SGD([{"params": wide, "weight_decay": weight_decay}, {"params": narrow, "weight_decay": 0.0}],
-                          lr=lr, momentum=momentum, nesterov=nesterov)
-    out, losses = [], []
+    for name, p in net.named_parameters():
+        p.requires_grad = not any(fnmatch.fnmatchcase(name, pattern) for pattern in frozen)
+    trained = [(k, p) for k, p in net.named_parameters() if p.requires_grad]
+    optimizer = optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, eps, lr_factor, decay_factor)
+    states = ["m", "v"] if adam else ["momentum"] if nesterov else []
+    out, losses, norms = [], [], []
 
     def eval_logits(what):
         net.eval()
@@ -188,20 +207,22 @@ def train(make, dtype, n, shape, lr, momentum, n2=None, weight_decay=0.0, nester
     eval_logits("logits.0")
     for step in range(1, 11):
         b = (step - 1) % 2
-        sgd.zero_grad()
+        optimizer.zero_grad()
         loss = F.cross_entropy(net(images[b]), labels[b], label_smoothing=smoothing)
         loss.backward()
         losses.append(loss.detach())
+        if clip:
+            norms.append(nn.utils.clip_grad_norm_([p for _, p in trained], clip).detach())
         if step == 1:
-            out += [(f"gradient.1.{k}", p.grad.clone()) for k, p in net.named_parameters()]
-        sgd.step()
+            out += [(f"gradient.1.{k}", p.grad.clone()) for k, p in trained]
+        optimizer.step()
         if step in (1, 10):
             out += [(f"weight.{step}.{k}", p.detach().clone()) for k, p in net.named_parameters()]
             out += [(f"running.{step}.{k}", p.clone()) for k, p in net.named_buffers() if p.dim() == 1]
-            out += [(f"momentum.{step}.{k}", sgd.state[p]["momentum_buffer"].clone()) for k, p in net.named_parameters()
-                    if nesterov]
+            out += [(f"{state}.{step}.{k}", optimizer.state[p][STATES[state]].clone()) for state in states
+                    for k, p in trained]
             eval_logits(f"logits.{step}")
-    return [("losses", torch.stack(losses))] + out
+    return [("losses", torch.stack(losses))] + ([("norms", torch.stack(norms))] if clip else []) + out
 
 
 def write(name, make, **kwargs):
@@ -230,3 +251,7 @@ write("resnet20", ResNet20, n=16, shape=(3, 32, 32), lr=0.001, momentum=0.9)
 write("motley", Motley, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9, weight_decay=0.01, nesterov=True,
       smoothing=0.1)
 write("gates", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9, weight_decay=0.01)
+write("adam", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.003, weight_decay=0.02, adam="Adam", betas=(0.8, 0.95), eps=1e-3)
+write("settings", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.01, weight_decay=0.1, adam="AdamW", betas=(0.9, 0.99), eps=1e-3,
+      frozen=["conv1.*", "bn1.*", "conv4.bias"], lr_factor={"*.bias": 0.25, "fc*": 3.0},
+      decay_factor={"conv*": 2.0, "fc2.*": 0.0}, clip=0.5)
