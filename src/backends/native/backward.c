@@ -1,7 +1,7 @@
 /* Backward chains: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], any of them absent, as
  * at most two phases: one pass that unpools, adds gradients, goes through the activation and sums
- * for the batch norm a segment at a time; then the batch norm's data gradient. What a batch norm
- * computes is in bn.c. */
+ * for the batch norm a segment at a time; then the batch norm's data gradient, which is
+ * bn_backward.c's. */
 #include <string.h>
 
 #include "backends/native/rows.h"
@@ -254,86 +254,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
     NATIVE_BLOCKS (cell, run) run_cell(b, run, cell, &u);
 }
 
-/* -------------------------------------------------------------------------------- from the sums */
-
-struct data_phase {
-    const struct cvyi_kernels *k;
-    struct native_grid grid;
-    struct native_lanes x, g, dx;
-    const struct native_argmax *argmax; /* g is the gradient of the pooled */
-    int coefficients;                   /* struct cvyi_bn_dx [c] */
-};
-
-static void run_data(const void *arg, const struct cvy_run *run, size_t task,
-                     struct cvy_worker *worker)
-{
-    const struct data_phase *a = arg;
-    struct native_cell cell = native_cell(a->grid, a->x.c, task);
-    const struct cvyi_bn_dx *k = run->buf[a->coefficients];
-    size_t n = a->x.h * a->x.w * NATIVE_LANES;
-    (void)worker;
-    NATIVE_BLOCKS (cell, run) {
-        size_t block = cell.block;
-        unsigned images = (unsigned)native_images(run, block);
-        if (n == NATIVE_LANES && !a->argmax) { /* unpadded planes of one pixel */
-            a->k->norm->each_bn_dx(
-                native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
-                native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
-            continue;
-        }
-        for (size_t c = cell.c0; c < cell.c1; c++) {
-            float *dx = native_at(run, &a->dx, block, c);
-            const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
-            if (a->argmax)
-                cvyi_argmax_bn_dx(a->argmax, a->k, cvyi_argmax_at(a->argmax, run, block, c), dx, x,
-                                  g, &k[c], images);
-            else a->k->norm->bn_dx(dx, g, x, n, &k[c], images);
-        }
-    }
-}
-
 /* ------------------------------------------------------------------------------------- planning */
-
-static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
-                                 const struct native_backward *chain, int slots,
-                                 const struct backward *before)
-{
-    const struct cvy_op_desc *op = chain->data;
-    struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
-    if (!a) return CVY_E_NOMEM;
-    struct native_bn bn = cvyi_bn_of(native, plan, op);
-    if (chain->reduce) {
-        bn.source = NATIVE_BN_SLOTS;
-        bn.slots = slots;
-        bn.dgamma = chain->reduce->out[CVY_BN_BWD_REDUCE_DGAMMA];
-        bn.dbeta = chain->reduce->out[CVY_BN_BWD_REDUCE_DBETA];
-    }
-    bn.coefficients = cvyi_bn_coefficients(plan, &bn, op->name, sizeof(struct cvyi_bn_dx));
-    if (bn.coefficients < 0) return CVY_E_NOMEM;
-    NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
-    *a = (struct data_phase){ .k = native->kernels,
-                              .grid = native_grid(native, bn.c, bn.pixels),
-                              .x = native_lanes(plan, op->in[CVY_BN_BWD_DATA_X]),
-                              .g = native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
-                              .dx = native_lanes(plan, op->out[CVY_BN_BWD_DATA_DX]),
-                              .coefficients = bn.coefficients };
-    if (before && before->argmax) {
-        a->argmax = before->argmax;
-        a->g = before->dy;
-    }
-    struct cvy_phase_desc phase = { .name = op->name,
-                                    .run = run_data,
-                                    .arg = a,
-                                    .blocks = a->grid.blocks,
-                                    .parts = a->grid.parts };
-    native_access(&phase, a->x.id, CVY_READ_CELL);
-    native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a argmax */
-    native_access(&phase, a->argmax ? a->argmax->at : -1, CVY_READ_CELL);
-    native_access(&phase, a->coefficients, native_read(a->grid));
-    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
-    native_in_place(&phase, a->argmax ? &a->x : &a->g, &a->dx);
-    return cvy_plan_phase(plan, &phase);
-}
 
 /* Which act_bwd of the table, which saved value it reads, and its constant. */
 struct act_bwd {
@@ -432,7 +353,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
                                      const struct cvy_op_desc *ops, int n, size_t first)
 {
     struct native_backward chain = cvyi_backward_parse(ops, n);
-    if (chain.data == &ops[0]) return plan_data(native, plan, &chain, -1, NULL);
+    if (chain.data == &ops[0]) return cvyi_bn_dx_phase(native, plan, chain.data, NULL, NULL, NULL);
 
     const struct cvy_op_desc *reduce = chain.reduce;
     struct backward *b = cvy_plan_alloc(plan, sizeof *b);
@@ -463,9 +384,9 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
               native_dense(&b->other) && native_dense(&b->saved) && native_dense(&b->x) &&
               native_dense(&b->summed) && native_dense(&b->g);
     NATIVE_TRY(plan_to_sums(native, plan, name, b));
-    if (chain.data) return plan_data(native, plan, &chain, b->bn.slots, b);
     if (!reduce) return CVY_OK;
     b->bn.source = NATIVE_BN_SLOTS;
+    if (chain.data) return cvyi_bn_dx_phase(native, plan, chain.data, &b->bn, b->argmax, &b->dy);
     return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
 }
 

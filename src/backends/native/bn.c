@@ -1,7 +1,8 @@
-/* Batch normalisation: statistics, their finalising, coefficients, and the gradient of frozen
- * layers. All sums leave the kernels as fp32 lanes over at most 1024 pixels and are merged in
- * double, in the order lanes, segments, blocks, so the result depends on the shape and the batch
- * only. Normalising and the data gradient run in forward.c and backward.c. */
+/* Batch normalisation forward: statistics, their finalising, coefficients; what backward needs of
+ * them, too. The gradient is bn_backward.c's. All sums leave the kernels as fp32 lanes over at
+ * most 1024 pixels and are merged in double, in the order lanes, segments, blocks, so the result
+ * depends on the shape and the batch only. Normalising runs in forward.c, with what stands behind
+ * it. */
 #include <math.h>
 #include <string.h>
 
@@ -82,8 +83,6 @@ int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const stru
 {
     return cvy_plan_buffer(plan, name, native->blocks * 2 * bn->c * sizeof(double), false);
 }
-
-static float at_or(const float *p, size_t c, float absent) { return p ? p[c] : absent; }
 
 /* ----------------------------------------------------------------------------------- statistics */
 
@@ -260,8 +259,7 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
     }
 }
 
-/* var becomes 1 / sqrt(var + eps) */
-static void scales(const struct native_bn *bn, size_t n, double *var)
+void cvyi_bn_scales(const struct native_bn *bn, size_t n, double *var)
 {
     for (size_t c = 0; c < n; c++) var[c] = 1 / sqrt(var[c] + bn->desc.eps);
 }
@@ -280,10 +278,10 @@ static void run_affine(const void *arg, const struct cvy_run *run, size_t task,
     moments(bn, run, c0, n, mean, scale);
     if (bn->source == NATIVE_BN_SLOTS) publish_moments(bn, run, c0, n, mean, scale);
     if (!affine) return;
-    scales(bn, n, scale);
+    cvyi_bn_scales(bn, n, scale);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
-        double a = (double)at_or(gamma, c, 1) * scale[i];
-        float m = (float)mean[i], b = at_or(beta, c, 0);
+        double a = (double)native_or(gamma, c, 1) * scale[i];
+        float m = (float)mean[i], b = native_or(beta, c, 0);
         /* nothing to correct: no Inf - Inf, no Inf * 0 */
         double lost = isfinite(m) ? mean[i] - (double)m : 0;
         if (lost != 0) b = (float)((double)b - a * lost);
@@ -291,80 +289,10 @@ static void run_affine(const void *arg, const struct cvy_run *run, size_t task,
     }
 }
 
-/* ------------------------------------------------------------------------------------- gradient */
-
-/* Sum g, sum g*xhat and 1 / sqrt(var + eps) of channels [c0, c0 + n). */
-static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0,
-                          size_t n, double *g, double *gx, double *scale)
-{
-    const double *stats = native_buf(run, bn->stats);
-    const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
-    for (size_t c = 0; c < n; c++) scale[c] = stats ? stats[bn->c + c0 + c] : (double)rv[c0 + c];
-    scales(bn, n, scale);
-    if (bn->source == NATIVE_BN_VALUE) {
-        const double *sums = run->buf[bn->sums];
-        memcpy(g, sums + c0, n * sizeof *g);
-        memcpy(gx, sums + bn->c + c0, n * sizeof *gx);
-        return;
-    }
-    const double *slot = (const double *)run->buf[bn->slots] + c0;
-    size_t blocks = native_blocks_in_use(run);
-    memset(g, 0, n * sizeof *g);
-    memset(gx, 0, n * sizeof *gx);
-    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c)
-        for (size_t c = 0; c < n; c++) {
-            g[c] += slot[c];
-            gx[c] += slot[bn->c + c];
-        }
-    /* The slots hold sum g (x - m) with m the float nearest to the mean. */
-    for (size_t c = 0; c < n; c++) {
-        double mean = stats ? stats[c0 + c] : (double)rm[c0 + c];
-        gx[c] = (gx[c] - (mean - (double)(float)mean) * g[c]) * scale[c];
-    }
-}
-
-/* To the sums' value and the parameters' gradients. */
-static void publish_sums(const struct native_bn *bn, const struct cvy_run *run, size_t c0, size_t n,
-                         const double *g, const double *gx)
-{
-    double *sums = native_buf(run, bn->sums);
-    float *dgamma = native_buf(run, bn->dgamma), *dbeta = native_buf(run, bn->dbeta);
-    for (size_t i = 0, c = c0; i < n; i++, c++) {
-        if (sums) {
-            sums[c] = g[i];
-            sums[bn->c + c] = gx[i];
-        }
-        if (dgamma) dgamma[c] = (float)gx[i];
-        if (dbeta) dbeta[c] = (float)g[i];
-    }
-}
-
-/* dx = gamma/s (g - sum g / M - xhat sum g xhat / M), gathered by g, x - m and 1. */
-static void run_dx(const void *arg, const struct cvy_run *run, size_t task,
-                   struct cvy_worker *worker)
-{
-    const struct native_bn *bn = arg;
-    struct native_cell cell = native_cell(bn->grid, bn->c, task);
-    size_t c0 = cell.c0, n = cell.c1 - c0;
-    double *g = worker->scratch, *gx = g + n, *scale = gx + n,
-           share = 1 / (double)(run->n * bn->pixels);
-    const double *mean = native_buf(run, bn->stats);
-    const float *gamma = native_buf(run, bn->gamma);
-    struct cvyi_bn_dx *dx = native_buf(run, bn->coefficients);
-    gradient_sums(bn, run, c0, n, g, gx, scale);
-    if (bn->source != NATIVE_BN_VALUE) publish_sums(bn, run, c0, n, g, gx);
-    for (size_t i = 0, c = c0; dx && i < n; i++, c++) {
-        double a = (double)at_or(gamma, c, 1) * scale[i], b = -a * scale[i] * gx[i] * share;
-        float m = (float)mean[c];
-        dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b,
-                                     (float)(-a * g[i] * share - b * (mean[c] - (double)m)) };
-    }
-}
-
 /* ---------------------------------------------------------------------------------------- gates */
 
-static enum cvy_status plan_gate(struct cvy_plan *plan, const char *name,
-                                 const struct native_bn *bn, cvy_phase_fn run, bool sums)
+enum cvy_status cvyi_bn_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn,
+                             cvy_phase_fn run, bool sums)
 {
     struct native_bn *own = cvy_plan_alloc(plan, sizeof *own);
     if (!own) return CVY_E_NOMEM;
@@ -401,98 +329,5 @@ int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, cons
 enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn)
 {
-    return plan_gate(plan, name, bn, run_affine, false);
+    return cvyi_bn_gate(plan, name, bn, run_affine, false);
 }
-
-enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn)
-{
-    return plan_gate(plan, name, bn, run_dx, true);
-}
-
-/* -------------------------------------------------------------------------------- frozen layers */
-
-struct frozen_phase {
-    const struct cvyi_kernels *k;
-    struct native_grid grid;
-    struct native_bn bn;
-    struct native_lanes x, dy, dx;
-};
-
-/* The statistics are constants: dx = gamma/s dy; the sums are only the parameters' gradients. */
-static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
-                       struct cvy_worker *worker)
-{
-    const struct frozen_phase *a = arg;
-    const struct native_bn *bn = &a->bn;
-    struct native_cell cell = native_cell(a->grid, bn->c, task);
-    (void)worker;
-    const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
-    size_t segment = native_segment(a->x.w);
-    NATIVE_BLOCKS (cell, run)
-        for (size_t c = cell.c0; c < cell.c1; c++) {
-            const float *dy = native_at(run, &a->dy, cell.block, c);
-            if (bn->slots >= 0) {
-                const float *x = native_at(run, &a->x, cell.block, c);
-                double *slot = (double *)run->buf[bn->slots] + cell.block * 2 * bn->c + c, g = 0,
-                       gx = 0;
-                for (size_t p = 0; p < bn->pixels; p += segment) {
-                    size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
-                    float s1[CVYI_LANES], s2[CVYI_LANES];
-                    a->k->norm->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES,
-                                          m * NATIVE_LANES, mean[c], s1, s2);
-                    for (size_t l = 0; l < NATIVE_LANES; l++) {
-                        g += (double)s1[l];
-                        gx += (double)s2[l];
-                    }
-                }
-                slot[0] = g;
-                slot[bn->c] = gx;
-            }
-            if (a->dx.id >= 0) {
-                double gamma = (double)at_or(native_buf(run, bn->gamma), c, 1);
-                a->k->rows->scale(native_at(run, &a->dx, cell.block, c), dy,
-                                  bn->pixels * NATIVE_LANES,
-                                  (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
-            }
-        }
-}
-
-static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                       int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
-static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
-                                   const struct cvy_op_desc *op, int n, size_t first)
-{
-    (void)n, (void)first;
-    struct frozen_phase *a = cvy_plan_alloc(plan, sizeof *a);
-    if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels;
-    a->bn = cvyi_bn_of(native, plan, op);
-    a->grid = native_grid(native, a->bn.c, a->bn.pixels);
-    a->x = native_lanes(plan, op->in[CVY_BN_INFER_BWD_X]);
-    a->dy = native_lanes(plan, op->in[CVY_BN_INFER_BWD_DY]);
-    a->dx = native_lanes(plan, op->out[CVY_BN_INFER_BWD_DX]);
-    bool trained = a->bn.dgamma >= 0 || a->bn.dbeta >= 0;
-    if (trained && (a->bn.slots = cvyi_bn_slots(native, plan, &a->bn, op->name)) < 0)
-        return CVY_E_NOMEM;
-    struct cvy_phase_desc phase = { .name = op->name,
-                                    .run = run_frozen,
-                                    .arg = a,
-                                    .blocks = a->grid.blocks,
-                                    .parts = a->grid.parts };
-    native_access(&phase, a->x.id, CVY_READ_CELL);
-    native_access(&phase, a->dy.id, CVY_READ_CELL);
-    native_access(&phase, a->bn.running_mean, CVY_READ_ALL);
-    native_access(&phase, a->bn.running_var, CVY_READ_ALL);
-    native_access(&phase, a->bn.gamma, CVY_READ_ALL);
-    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
-    native_access(&phase, a->bn.slots, CVY_WRITE_CELL);
-    NATIVE_TRY(cvy_plan_phase(plan, &phase));
-    return trained ? cvyi_bn_dx_gate(plan, op->name, &a->bn) : CVY_OK;
-}
-
-NATIVE_FAMILY(bn_infer_bwd, take_frozen, plan_frozen);

@@ -88,14 +88,28 @@ int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const stru
 /* The buffer of the coefficients, `each` bytes a channel; negative: out of memory. */
 int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name,
                          size_t each);
-/* Appends the phase that fills the slots with statistics, and the gates behind slots of statistics
- * and of sums. */
+/* Of n channels, var becomes 1 / sqrt(var + eps). */
+void cvyi_bn_scales(const struct native_bn *bn, size_t n, double *var);
+/* gamma or beta, or what stands for one that the layer has not */
+static inline float native_or(const float *p, size_t c, float absent) { return p ? p[c] : absent; }
+/* Appends the phase that folds slots; sums: of the gradient, else statistics. */
+enum cvy_status cvyi_bn_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn,
+                             cvy_phase_fn run, bool sums);
+/* bn.c: the phase that fills the slots with statistics, and the gate behind it. */
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn, int x);
 enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn);
+/* bn_backward.c: the gate behind slots of sums, and with the phase behind it that makes dx.
+ * sums: whose slots; NULL: op's value has them. argmax, if the chain remembers maxima: g is the
+ * gradient of the pooled. */
 enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name,
                                 const struct native_bn *bn);
+struct native_argmax;
+enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,
+                                 const struct cvy_op_desc *op, const struct native_bn *sums,
+                                 const struct native_argmax *argmax,
+                                 const struct native_lanes *pooled);
 
 /* -------------------------------------------------------------------------------------- pooling */
 
