@@ -985,6 +985,18 @@ static void contest_by_hand(void **state)
     text = contest_json(&c);
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) has_text(text, values[i]);
     free(text);
+
+    /* A few steps that differ by chance and by more: apart, but not for sure among several rows. */
+    static const double few[] = { 0.3, 0.5, 0.8, 0.45 };
+    for (size_t i = 0; i < 4; i++) plain[1][i] = few[i] * plain[0][i];
+    side[1].n = 4;
+    assert_true(contest_judge(&c));
+    assert_true(side[1].verdict.ratio.hi < 1 && !side[1].verdict.real);
+    f = open_memstream(&text, &size);
+    contest_print(f, &c);
+    fclose(f);
+    has_text(text, "two against one: too few steps to be sure\n    a step takes 0.4");
+    free(text);
 }
 
 static void same(const char *got, const char *want)

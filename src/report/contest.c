@@ -123,7 +123,8 @@ static void print_verdict(FILE *out, const struct contest *c, size_t rival)
         if (x->real) wins[x->ratio.ratio < 1]++;
     }
     const char *told = word(v);
-    if (!*told) told = "no difference beyond the noise";
+    const bool apart = v->ratio.lo > 1 || v->ratio.hi < 1; /* one in twenty is that by chance */
+    if (!*told) told = apart ? "too few steps to be sure" : "no difference beyond the noise";
     if (!strcmp(told, "too few")) told = "too few steps to tell, at least 6";
     fprintf(out, "%s against %s: %s\n    a step takes %.2f times as long", c->side[rival].name,
             c->side[0].name, told, v->ratio.ratio);
