@@ -14,7 +14,7 @@
  *
  * A layer reads the one before it, or the layer named by "input" ("input" itself is the image); add
  * and concat read "inputs". The last layer gives the logits. The table of types and keys is at the
- * top of models.c; docs/models.md tells it to users. Unknown keys, missing keys and values of the
+ * top of layers.c; docs/models.md tells it to users. Unknown keys, missing keys and values of the
  * wrong kind are errors that say where. */
 #ifndef MODELS_MODELS_H
 #define MODELS_MODELS_H

@@ -1,0 +1,322 @@
+/* The layers of a model file: every type is one row of a table that lists its keys. */
+#include "models/fields.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYER_LIMIT 100000
+#define CONCAT_LIMIT 64
+
+union desc {
+    cvy_conv2d_desc conv2d;
+    cvy_linear_desc linear;
+    cvy_batch_norm_desc batch_norm;
+    cvy_act_desc act;
+    cvy_prelu_desc prelu;
+    cvy_pool2d_desc pool2d;
+    cvy_dropout_desc dropout;
+    struct {
+        size_t before, after;
+    } pad_channels;
+};
+
+struct model_layer {
+    const struct layer_type *type;
+    char name[MODEL_NAME_LIMIT]; /* "" if the file gives none */
+    size_t n_inputs;
+    int *inputs; /* layer numbers; -1 is the image */
+    union desc desc;
+};
+
+/* ----------------------------------------------------------------------------------- the tables */
+
+struct layer_type {
+    const char *name;
+    const struct model_field *fields; /* ended by a NULL key; NULL: none */
+    int act;                          /* enum cvy_act_kind, or -1 */
+    size_t min_inputs, max_inputs;
+    bool named; /* has parameters and so needs a name */
+    cvy_tensor (*build)(cvy_net *net, const cvy_tensor *x, size_t n, const char *name,
+                        const union desc *desc);
+};
+
+const char *const model_var_names[] = { "unbiased", "biased", NULL };
+const char *const model_pool_names[] = { "max", "avg", NULL };
+static const char *const tie_names[] = { "first", "all", "split", NULL };
+
+#define AT(member) offsetof(union desc, member)
+static const struct model_field conv2d_fields[] = {
+    { "out_channels", SIZE, true, AT(conv2d.out_channels), 1, MODEL_SIZE_LIMIT, NULL },
+    { "kernel", SIZE2, true, AT(conv2d.kernel), 1, MODEL_SIZE_LIMIT, NULL },
+    { "stride", SIZE2, false, AT(conv2d.stride), 1, MODEL_SIZE_LIMIT, NULL },
+    { "pad", PAD, false, AT(conv2d.pad), 0, MODEL_SIZE_LIMIT, NULL },
+    { "dilation", SIZE2, false, AT(conv2d.dilation), 1, MODEL_SIZE_LIMIT, NULL },
+    { "groups", SIZE, false, AT(conv2d.groups), 1, MODEL_SIZE_LIMIT, NULL },
+    { "bias", NOT, false, AT(conv2d.no_bias), 0, 0, NULL },
+    { "flip", BOOL, false, AT(conv2d.flip), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field linear_fields[] = {
+    { "out_features", SIZE, true, AT(linear.out_features), 1, MODEL_SIZE_LIMIT, NULL },
+    { "bias", NOT, false, AT(linear.no_bias), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field batch_norm_fields[] = {
+    { "eps", REAL_OVER, false, AT(batch_norm.eps), 0, 1e30, NULL },
+    { "momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL },
+    { "running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, model_var_names },
+    { "affine", NOT, false, AT(batch_norm.no_affine), 0, 0, NULL },
+    { "gamma", NOT, false, AT(batch_norm.no_gamma), 0, 0, NULL },
+    { "beta", NOT, false, AT(batch_norm.no_beta), 0, 0, NULL },
+    { "cumulative", BOOL, false, AT(batch_norm.cumulative), 0, 0, NULL },
+    { "frozen", BOOL, false, AT(batch_norm.frozen), 0, 0, NULL },
+    { "zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+/* What CVY_ACTIVATIONS calls the settings of a kind. */
+static const struct model_field none_fields[] = { { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field at_zero_fields[] = { { "grad_at_zero", REAL, false,
+                                                       AT(act.relu_grad_at_zero), 0, 1, NULL },
+                                                     { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field alpha_fields[] = { { "alpha", REAL_OVER, false, AT(act.alpha), 0,
+                                                     1e30, NULL },
+                                                   { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field prelu_fields[] = { { "init", REAL_OVER, false, AT(prelu.init), 0,
+                                                     1e30, NULL },
+                                                   { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field pool2d_fields[] = {
+    { "kind", CHOICE, true, AT(pool2d.kind), 0, 0, model_pool_names },
+    { "kernel", SIZE2, true, AT(pool2d.kernel), 1, MODEL_SIZE_LIMIT, NULL },
+    { "stride", SIZE2, false, AT(pool2d.stride), 1, MODEL_SIZE_LIMIT, NULL },
+    { "pad", PAD, false, AT(pool2d.pad), 0, MODEL_SIZE_LIMIT, NULL },
+    { "ceil_mode", BOOL, false, AT(pool2d.ceil_mode), 0, 0, NULL },
+    { "exclude_pad", BOOL, false, AT(pool2d.exclude_pad), 0, 0, NULL },
+    { "tie", CHOICE, false, AT(pool2d.tie), 0, 0, tie_names },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field dropout_fields[] = { { "p", REAL, true, AT(dropout.p), 0, 1, NULL },
+                                                     { "unscaled", BOOL, false,
+                                                       AT(dropout.unscaled), 0, 0, NULL },
+                                                     { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field pad_channels_fields[] = {
+    { "before", SIZE, true, AT(pad_channels.before), 0, MODEL_SIZE_LIMIT, NULL },
+    { "after", SIZE, true, AT(pad_channels.after), 0, MODEL_SIZE_LIMIT, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+
+#define BUILD(type)                                                                               \
+    static cvy_tensor build_##type(cvy_net *net, const cvy_tensor *x, size_t n, const char *name, \
+                                   const union desc *desc)
+BUILD(conv2d)
+{
+    (void)n;
+    return cvy_conv2d(net, x[0], name, &desc->conv2d);
+}
+BUILD(linear)
+{
+    (void)n;
+    return cvy_linear(net, x[0], name, &desc->linear);
+}
+BUILD(batch_norm)
+{
+    (void)n;
+    return cvy_batch_norm(net, x[0], name, &desc->batch_norm);
+}
+BUILD(act)
+{
+    (void)n;
+    return cvy_activation(net, x[0], name, &desc->act);
+}
+BUILD(prelu)
+{
+    (void)n;
+    return cvy_prelu(net, x[0], name, &desc->prelu);
+}
+BUILD(pool2d)
+{
+    (void)n;
+    return cvy_pool2d(net, x[0], name, &desc->pool2d);
+}
+BUILD(global_avg_pool)
+{
+    (void)n;
+    (void)desc;
+    return cvy_global_avg_pool(net, x[0], name);
+}
+BUILD(dropout)
+{
+    (void)n;
+    return cvy_dropout(net, x[0], name, &desc->dropout);
+}
+BUILD(flatten)
+{
+    (void)n;
+    (void)desc;
+    (void)name;
+    return cvy_flatten(net, x[0]);
+}
+BUILD(add)
+{
+    (void)n;
+    (void)desc;
+    return cvy_add(net, x[0], x[1], name);
+}
+BUILD(concat)
+{
+    (void)desc;
+    return cvy_concat(net, x, n, name);
+}
+BUILD(pad_channels)
+{
+    (void)n;
+    return cvy_pad_channels(net, x[0], desc->pad_channels.before, desc->pad_channels.after, name);
+}
+
+static const struct layer_type layer_types[] = {
+    { "conv2d", conv2d_fields, -1, 1, 1, true, build_conv2d },
+    { "linear", linear_fields, -1, 1, 1, true, build_linear },
+    { "batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm },
+#define ACTIVATION(NAME, name, settings, ...) \
+    { #name, settings##_fields, CVY_##NAME, 1, 1, false, build_act },
+    CVY_ACTIVATIONS(ACTIVATION){ "prelu", prelu_fields, -1, 1, 1, true, build_prelu },
+    { "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
+    { "global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool },
+    { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
+    { "flatten", NULL, -1, 1, 1, false, build_flatten },
+    { "add", NULL, -1, 2, 2, false, build_add },
+    { "concat", NULL, -1, 2, CONCAT_LIMIT, false, build_concat },
+    { "pad_channels", pad_channels_fields, -1, 1, 1, false, build_pad_channels }
+};
+#define N_TYPES (sizeof layer_types / sizeof *layer_types)
+
+/* -------------------------------------------------------------------------------------- reading */
+
+/* A layer that an "input" names: its number, -1 for the image, -2 if there is none before `end`. */
+static int find_layer(const json_t *numbers, const char *name)
+{
+    if (!strcmp(name, "input")) return -1;
+    const json_t *number = json_object_get(numbers, name);
+    return number ? (int)json_integer_value(number) : -2;
+}
+
+static enum model_status read_inputs(const struct model_reader *r, const json_t *json,
+                                     const json_t *numbers, size_t index, struct model_layer *layer)
+{
+    const struct layer_type *type = layer->type;
+    const char *key = type->max_inputs > 1 ? "inputs" : "input";
+    const json_t *value = json_object_get(json, key);
+    size_t n = type->max_inputs > 1 ? json_array_size(value) : 1;
+    if (type->max_inputs > 1 && (n < type->min_inputs || n > type->max_inputs)) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "an array of %zu to %zu names of earlier layers",
+                 type->min_inputs, type->max_inputs);
+        return model_wrong(r, key, expected, value);
+    }
+    layer->inputs = calloc(n, sizeof *layer->inputs);
+    if (!layer->inputs) return model_fail(r, MODEL_NOMEM, "out of memory");
+    layer->n_inputs = n;
+    layer->inputs[0] = (int)index - 1;
+    for (size_t i = 0; value && i < n; i++) {
+        const json_t *name = type->max_inputs > 1 ? json_array_get(value, i) : value;
+        if (!model_is(name, JSON_STRING))
+            return model_wrong(r, key, "the name of an earlier layer, or \"input\"", name);
+        layer->inputs[i] = find_layer(numbers, json_string_value(name));
+        if (layer->inputs[i] == -2)
+            return model_fail(r, MODEL_BAD, "\"%s\": no earlier layer is named \"%.60s\"", key,
+                              json_string_value(name));
+    }
+    return MODEL_OK;
+}
+
+static enum model_status read_layer(struct model_reader *r, const json_t *json, json_t *numbers,
+                                    size_t index, struct model_layer *layer)
+{
+    snprintf(r->place, sizeof r->place, "layer %zu", index);
+    if (!model_is(json, JSON_OBJECT))
+        return model_fail(r, MODEL_BAD, "expected an object {\"type\": ...}");
+    const json_t *type = json_object_get(json, "type"), *name = json_object_get(json, "name");
+    if (name) {
+        if (!model_name_good(name, sizeof layer->name))
+            return model_wrong(r, "name", "1 to 127 letters, digits, '.', '_' or '-'", name);
+        strcpy(layer->name, json_string_value(name));
+        snprintf(r->place, sizeof r->place, "layer %zu ('%s')", index, layer->name);
+        if (find_layer(numbers, layer->name) != -2)
+            return model_fail(r, MODEL_BAD, "the name is taken already");
+    }
+    for (size_t i = 0; i < N_TYPES; i++)
+        if (model_is(type, JSON_STRING) && !strcmp(json_string_value(type), layer_types[i].name))
+            layer->type = &layer_types[i];
+    if (!layer->type) {
+        char known[300];
+        size_t used = 0;
+        for (size_t i = 0; i < N_TYPES; i++)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s",
+                                     i ? ", " : "one of ", layer_types[i].name);
+        return model_wrong(r, "type", known, type);
+    }
+    if (layer->type->named && !name)
+        return model_fail(r, MODEL_BAD, "a %s has parameters and needs a \"name\"",
+                          layer->type->name);
+    enum model_status status = read_inputs(r, json, numbers, index, layer);
+    if (status) return status;
+    if (layer->type->act >= 0) layer->desc.act.kind = (enum cvy_act_kind)layer->type->act;
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+        const struct model_field *f = model_field_find(layer->type->fields, key);
+        if (f && (status = model_field_read(r, f, value, &layer->desc))) return status;
+        if (!f && strcmp(key, "type") && strcmp(key, "name") &&
+            strcmp(key, layer->type->max_inputs > 1 ? "inputs" : "input"))
+            return model_unknown_key(r, key);
+    }
+    for (const struct model_field *f = layer->type->fields; f && f->key; f++)
+        if (f->required && !json_object_get(json, f->key))
+            return model_fail(r, MODEL_BAD, "a %s needs \"%s\"", layer->type->name, f->key);
+    /* Only now, so that a layer cannot read itself. */
+    if (name && json_object_set_new(numbers, layer->name, json_integer((json_int_t)index)))
+        return model_fail(r, MODEL_NOMEM, "out of memory");
+    return MODEL_OK;
+}
+
+enum model_status model_layers_read(struct model_reader *r, const json_t *json, struct model *model)
+{
+    size_t n = json_array_size(json);
+    if (n < 1 || n > LAYER_LIMIT) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "an array of 1 to %d layers", LAYER_LIMIT);
+        return model_wrong(r, "layers", expected, json);
+    }
+    json_t *numbers = json_object();
+    model->layers = calloc(n, sizeof *model->layers);
+    model->n_layers = model->layers ? n : 0;
+    enum model_status status =
+        numbers && model->layers ? MODEL_OK : model_fail(r, MODEL_NOMEM, "out of memory");
+    for (size_t i = 0; i < n && !status; i++)
+        status = read_layer(r, json_array_get(json, i), numbers, i, &model->layers[i]);
+    json_decref(numbers);
+    *r->place = 0;
+    return status;
+}
+
+void model_layers_free(struct model *model)
+{
+    for (size_t i = 0; i < model->n_layers; i++) free(model->layers[i].inputs);
+    free(model->layers);
+}
+
+/* ------------------------------------------------------------------------------------ building */
+
+void model_layers_build(const struct model *model, struct model_reader *r, cvy_net *net,
+                        cvy_tensor *out)
+{
+    for (size_t i = 0; i < model->n_layers && !cvy_net_status(net); i++) {
+        const struct model_layer *layer = &model->layers[i];
+        cvy_tensor x[CONCAT_LIMIT];
+        for (size_t k = 0; k < layer->n_inputs; k++) x[k] = out[layer->inputs[k] + 1];
+        snprintf(r->place, sizeof r->place, "layer %zu (%s%s%s)", i, layer->type->name,
+                 *layer->name ? " " : "", layer->name);
+        out[i + 1] = layer->type->build(net, x, layer->n_inputs, *layer->name ? layer->name : NULL,
+                                        &layer->desc);
+    }
+}
