@@ -84,8 +84,6 @@ _Noreturn void bench_die(int code, const char *format, ...) __attribute__((forma
 /* Memory or death; free() frees it. 64-byte aligned. */
 void *bench_alloc(size_t bytes);
 char *bench_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* For qsort over doubles. */
-int bench_by_value(const void *a, const void *b);
 /* n floats between -0.5 and 0.5, always the same. */
 float *bench_floats(size_t n);
 

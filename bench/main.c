@@ -75,12 +75,6 @@ char *bench_text(const char *format, ...)
     return text;
 }
 
-int bench_by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 float *bench_floats(size_t n)
 {
     float *p = bench_alloc(n * sizeof *p);

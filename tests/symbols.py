@@ -4,6 +4,7 @@
 * libconvoy.so exports cvy_* and nothing else, and every function that the public headers declare.
 * it imports nothing that prints, exits, or changes the process.
 * every public function enters the library's floating-point state, or is known to move no floats.
+* every operation of the vec headers is used by a template, or by another operation.
 * each ISA's kernel objects export const tables only; baseline objects contain no AVX instruction.
 """
 import glob
@@ -36,6 +37,14 @@ if os.path.exists(library):
     imported = {line.split()[-1].split("@")[0] for line in run("nm", "-D", "--undefined-only", library).splitlines()}
     sanitized = any(name.startswith("__asan") for name in imported)
     errors += [f"libconvoy.so imports {name}" for name in imported & forbidden if not sanitized]
+
+kernels = os.path.join(source, "src", "backends", "native", "kernels")
+vec = "".join(open(f, encoding="utf-8").read() for f in sorted(glob.glob(os.path.join(kernels, "vec*.h"))))
+used = vec + "".join(open(f, encoding="utf-8").read() for f in glob.glob(os.path.join(kernels, "*_tmpl.[ch]")))
+defined = r"^V_FN [^\n(]*?\b%s\("
+for name in sorted(set(re.findall(defined % r"(\w+)", vec, re.M))):
+    if len(re.findall(rf"\b{name}\b", used)) == len(re.findall(defined % name, vec, re.M)):
+        errors.append(f"{name} of the vec headers is used by nobody")
 
 # Public functions that neither compute, compare nor convert floats, or leave it to one that enters the state.
 NO_FLOATS = set("""cvy_version cvy_status_name cvy_isa_name cvy_isa_from_name cvy_algorithm_name cvy_algorithm_from_name cvy_init_name cvy_init_from_name cvy_loss_name cvy_loss_from_name cvy_optimizer_describe cvy_optimizer_from_name cvy_context_create cvy_context_destroy cvy_message

@@ -5,9 +5,8 @@
  * vf register, vi the same as int32, vm one truth value a lane, vd the same lanes as doubles (two
  * or more registers). All loads and stores are unaligned. The same operation gives the same bits in
  * every header: v_min(a, b) is a < b ? a : b and v_max(a, b) is a > b ? a : b (the second operand
- * if one is NaN or both are zero), comparisons are false for NaN, v_to_int truncates and gives
- * INT32_MIN outside the range. v_add_if(m, a, b) is m ? a + b : a, v_fma_if(m, a, b, c) is m ? a *
- * b + c : c. */
+ * if one is NaN or both are zero), comparisons are false for NaN. v_add_if(m, a, b) is m ? a +
+ * b : a, v_fma_if(m, a, b, c) is m ? a * b + c : c. */
 #ifndef CVYI_VEC_H
 #define CVYI_VEC_H
 

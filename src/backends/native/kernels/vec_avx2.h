@@ -53,10 +53,6 @@ V_FN vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 V_FN vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 V_FN vf v_neg(vf a) { return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a); }
 V_FN vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
-V_FN vf v_round_even(vf a)
-{
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
 
 V_FN vm v_gt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
 V_FN vm v_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
@@ -85,7 +81,6 @@ V_FN vi vi_from_u8(const uint8_t *p)
 }
 V_FN vi vi_set1(int32_t a) { return _mm256_set1_epi32(a); }
 V_FN vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
-V_FN void vi_store(int32_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, a); }
 V_FN vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 V_FN vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 V_FN vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
@@ -94,11 +89,8 @@ V_FN vi vi_sll23(vi a) { return _mm256_slli_epi32(a, 23); }
 V_FN vi vi_srl23(vi a) { return _mm256_srli_epi32(a, 23); }
 V_FN vm vi_eq(vi a, vi b) { return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)); }
 V_FN vf v_from_int(vi a) { return _mm256_cvtepi32_ps(a); }
-V_FN vi v_to_int(vf a) { return _mm256_cvttps_epi32(a); }
 V_FN vf v_cast_vi(vi a) { return _mm256_castsi256_ps(a); }
 V_FN vi vi_cast_v(vf a) { return _mm256_castps_si256(a); }
-/* 2^n for an integral n in [-126, 127] */
-V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
 typedef struct {
     __m256d lo, hi;

@@ -49,10 +49,6 @@ V_FN vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 V_FN vf v_abs(vf a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 V_FN vf v_neg(vf a) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a); }
 V_FN vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
-V_FN vf v_round_even(vf a)
-{
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
 
 V_FN vf v_add_if(vm m, vf a, vf b) { return _mm512_mask_add_ps(a, m, a, b); }
 V_FN vf v_fma_if(vm m, vf a, vf b, vf c) { return _mm512_mask3_fmadd_ps(a, b, c, m); }
@@ -76,7 +72,6 @@ V_FN vi vi_from_u8(const uint8_t *p)
 }
 V_FN vi vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
 V_FN vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
-V_FN void vi_store(int32_t *p, vi a) { _mm512_storeu_si512(p, a); }
 V_FN vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 V_FN vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 V_FN vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
@@ -85,11 +80,8 @@ V_FN vi vi_sll23(vi a) { return _mm512_slli_epi32(a, 23); }
 V_FN vi vi_srl23(vi a) { return _mm512_srli_epi32(a, 23); }
 V_FN vm vi_eq(vi a, vi b) { return _mm512_cmpeq_epi32_mask(a, b); }
 V_FN vf v_from_int(vi a) { return _mm512_cvtepi32_ps(a); }
-V_FN vi v_to_int(vf a) { return _mm512_cvttps_epi32(a); }
 V_FN vf v_cast_vi(vi a) { return _mm512_castsi512_ps(a); }
 V_FN vi vi_cast_v(vf a) { return _mm512_castps_si512(a); }
-/* 2^n for an integral n in [-126, 127] */
-V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
 typedef struct {
     __m512d lo, hi;

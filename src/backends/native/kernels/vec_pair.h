@@ -92,11 +92,6 @@ V_FN vf v_neg(vf a)
                  _mm256_xor_ps(_mm256_set1_ps(-0.0f), a.hi) };
 }
 V_FN vf v_sqrt(vf a) { return (vf){ _mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi) }; }
-V_FN vf v_round_even(vf a)
-{
-    return (vf){ _mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
-                 _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) };
-}
 
 V_FN vm v_gt(vf a, vf b)
 {
@@ -156,11 +151,6 @@ V_FN vi vi_load(const int32_t *p)
     return (vi){ _mm256_loadu_si256((const __m256i *)p),
                  _mm256_loadu_si256((const __m256i *)(p + 8)) };
 }
-V_FN void vi_store(int32_t *p, vi a)
-{
-    _mm256_storeu_si256((__m256i *)p, a.lo);
-    _mm256_storeu_si256((__m256i *)(p + 8), a.hi);
-}
 V_FN vi vi_add(vi a, vi b)
 {
     return (vi){ _mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi) };
@@ -185,11 +175,8 @@ V_FN vm vi_eq(vi a, vi b)
                  _mm256_castsi256_ps(_mm256_cmpeq_epi32(a.hi, b.hi)) };
 }
 V_FN vf v_from_int(vi a) { return (vf){ _mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi) }; }
-V_FN vi v_to_int(vf a) { return (vi){ _mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi) }; }
 V_FN vf v_cast_vi(vi a) { return (vf){ _mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi) }; }
 V_FN vi vi_cast_v(vf a) { return (vi){ _mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi) }; }
-/* 2^n for an integral n in [-126, 127] */
-V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), vi_set1(127)))); }
 
 /* An 8x8 block. */
 V_FN void v_transpose8(__m256 r[8])

@@ -46,7 +46,6 @@ V_FN vf v_max(vf a, vf b) { return a > b ? a : b; }
 V_FN vf v_abs(vf a) { return fabsf(a); }
 V_FN vf v_neg(vf a) { return -a; }
 V_FN vf v_sqrt(vf a) { return sqrtf(a); }
-V_FN vf v_round_even(vf a) { return rintf(a); }
 
 V_FN vm v_gt(vf a, vf b) { return a > b; }
 V_FN vm v_ge(vf a, vf b) { return a >= b; }
@@ -68,7 +67,6 @@ V_FN vi vi_from_u8(const uint8_t *p) { return *p; }
 V_FN vi vi_set1(int32_t a) { return a; }
 V_FN vi v_set_iota(void) { return 0; }
 V_FN vi vi_load(const int32_t *p) { return *p; }
-V_FN void vi_store(int32_t *p, vi a) { *p = a; }
 V_FN vi vi_add(vi a, vi b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
 V_FN vi vi_sub(vi a, vi b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 V_FN vi vi_and(vi a, vi b) { return a & b; }
@@ -77,7 +75,6 @@ V_FN vi vi_sll23(vi a) { return (int32_t)((uint32_t)a << 23); }
 V_FN vi vi_srl23(vi a) { return (int32_t)((uint32_t)a >> 23); }
 V_FN vm vi_eq(vi a, vi b) { return a == b; }
 V_FN vf v_from_int(vi a) { return (float)a; }
-V_FN vi v_to_int(vf a) { return a >= -2147483648.0f && a < 2147483648.0f ? (int32_t)a : INT32_MIN; }
 V_FN vf v_cast_vi(vi a)
 {
     vf r;
@@ -90,8 +87,6 @@ V_FN vi vi_cast_v(vf a)
     memcpy(&r, &a, sizeof r);
     return r;
 }
-/* 2^n for an integral n in [-126, 127] */
-V_FN vf v_exp2i(vf n) { return v_cast_vi(vi_sll23(vi_add(v_to_int(n), 127))); }
 
 typedef double vd;
 V_FN vd vd_load(const double *p) { return *p; }
