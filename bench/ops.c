@@ -338,7 +338,7 @@ static void remember(const struct op *o, double seconds, const struct problem_wo
 {
     const double cost = seconds / (work->flops > 0 ? work->flops : work->bytes);
     double *least = &o->walk->cost[o->at];
-    if (!*least || cost < *least) *least = cost;
+    if (*least == 0 || cost < *least) *least = cost;
 }
 
 /* How much longer an element takes than the mean of its neighbours'; 0: unknown. */
@@ -347,7 +347,7 @@ static double against_neighbours(const struct walk *w, size_t i)
     double sum = 0;
     size_t n = 0;
     for (size_t k = i ? i - 1 : 1; k <= i + 1 && k < WALK_SIZES; k += 2) {
-        if (!w->cost[k]) return 0;
+        if (w->cost[k] == 0) return 0;
         sum += w->cost[k];
         n++;
     }

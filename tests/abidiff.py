@@ -47,6 +47,7 @@ def write(to):
             f"-Wl,-soname,libconvoy.so.{soversion}", f"-Wl,--version-script={root / 'map'}")
         run("abidw", "--headers-dir", headers, "--drop-private-types", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs",
             "--no-elf-needed", "--no-architecture", "--no-parameter-names", "--out-file", to, root / "libconvoy.so")
+    to.write_text(to.read_text().replace(f"{root}/", ""))  # the place of the unit's source, which no option leaves out
 
 
 def differences(library):

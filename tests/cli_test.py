@@ -166,7 +166,7 @@ def test_usage_errors():
         fails(1, '--epochs: expected an integer from 1 to', 'train', f'--epochs={bad}')
     for bad in ('nan', 'inf', '1e400', '0x1p3', '1,5', '1.0x', '-0.1'):
         fails(1, '--lr: expected a number', 'train', f'--lr={bad}')
-    fails(1, '--momentum: expected less than 1', 'train', '--momentum=1')
+    fails(1, '--momentum: expected a number from 0 to below 1', 'train', '--momentum=1')
     fails(1, '--pool: expected one of max, avg', 'train', '--pool=min')
     fails(1, '--bn-var: expected one of', 'train', '--bn-var=x')
     fails(1, '--api: expected one of', 'train', '--api=v2')
@@ -185,8 +185,8 @@ def test_usage_errors():
     fails(1, 'the name of a data set', 'data', 'path')
     fails(1, '.', 'train', *SMALL, env={'CVY_ISA': 'mmx'})
     fails(1, '.', 'train', *SMALL, env={'CVY_THREADS': 'many'})
-    fails(1, "CVY_ALGORITHM is 'fft', expected auto, direct or panels", 'train', *SMALL, env={'CVY_ALGORITHM': 'fft'})
-    fails(1, "--algorithm: expected auto, direct or panels, found 'fft'", 'train', *SMALL, '--algorithm', 'fft')
+    fails(1, "CVY_ALGORITHM is 'fft', expected one of auto, direct, panels", 'train', *SMALL, env={'CVY_ALGORITHM': 'fft'})
+    fails(1, "--algorithm: expected one of auto, direct, panels, found 'fft'", 'train', *SMALL, '--algorithm', 'fft')
     fails(1, '.', 'train', *SMALL, '--backend=nonsense')
 
 
@@ -231,7 +231,7 @@ def test_suggestions():
             ('compare --output x', 1, r'did you mean --json\?'), ('train --gpu', 1, 'computed on the CPU'),
             ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer SGD', 1, r'did you mean sgd\?'), ('train --optimizer adm', 1, r'did you mean adam\?'),
             ('train --adam', 1, r'did you mean --optimizer=NAME\?'), ('train --betas 0.9', 1, r'did you mean --beta1 and --beta2\?'),
-            ('train --optimizer adam --beta1 1', 1, 'expected less than 1'), ('train --beta1 0.9', 1, '--beta1: sgd has no such setting'),
+            ('train --optimizer adam --beta1 1', 1, 'expected a number from 0 to below 1'), ('train --beta1 0.9', 1, '--beta1: sgd has no such setting'),
             ('train --optimizer adam --momentum 0.9', 1, '--momentum: adam has no such setting'),
             ('train --optimiser sgd', 1, r'did you mean --optimizer\?'),
             ('train -epochs 3', 1, r'unknown option -epochs; did you mean --epochs\?'), ('train --pool=Max', 1, r'did you mean max\?'),
@@ -547,8 +547,8 @@ def test_losses():
     fails(2, '3 class weights for a model of 10 classes', 'train', 'lenet', *SMALL, '--class-weights=1,2,3')
     for wrong in ('1,-1', '1,,2', 'x', '1,2,'):
         fails(1, '--class-weights: expected numbers, 0 or more', 'train', 'lenet', *SMALL, f'--class-weights={wrong}')
-    fails(1, '--label-smoothing: expected less than 1', 'train', 'lenet', *SMALL, '--label-smoothing=1')
-    fails(1, '--margin: expected more than 0', 'train', 'lenet', *SMALL, '--margin=0')
+    fails(1, '--label-smoothing: expected a number from 0 to below 1', 'train', 'lenet', *SMALL, '--label-smoothing=1')
+    fails(1, '--margin: expected a number above 0 and at most', 'train', 'lenet', *SMALL, '--margin=0')
     fails(1, 'the loss cross_entropy has no margin', 'train', 'lenet', *SMALL, '--margin=1')
 
 

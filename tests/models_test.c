@@ -120,7 +120,7 @@ static void wrong_files(void **state)
           "defaults: \"loss\": expected one of \"cross_entropy\" \"mse\" \"bce\" \"hinge\", "
           "found \"l1\"" },
         { HEAD "\"defaults\": {\"margin\": 0}, " LAYERS,
-          "defaults: \"margin\": expected a number above 0, found 0" },
+          "defaults: \"margin\": expected a number above 0 and at most 1e+30, found 0" },
         { HEAD "\"defaults\": {\"class_weights\": [1, -1]}, " LAYERS,
           "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
           "found an array of 2" },
@@ -128,9 +128,9 @@ static void wrong_files(void **state)
           "defaults: \"class_weights\": expected an array of numbers, 0 or more, one a class, "
           "found an array of 0" },
         { HEAD "\"defaults\": {\"margin\": \"a\"}, " LAYERS,
-          "defaults: \"margin\": expected a number above 0, found \"a\"" },
+          "defaults: \"margin\": expected a number above 0 and at most 1e+30, found \"a\"" },
         { HEAD "\"defaults\": {\"margin\": 1e31}, " LAYERS,
-          "defaults: \"margin\": expected a number above 0, found 1e+31" },
+          "defaults: \"margin\": expected a number above 0 and at most 1e+30, found 1e+31" },
         { HEAD "\"defaults\": {\"label_smoothing\": true}, " LAYERS,
           "defaults: \"label_smoothing\": expected a number from 0 to below 1, found true" },
         { HEAD "\"defaults\": {\"label_smoothing\": -0.5}, " LAYERS,
@@ -184,7 +184,7 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"lr\": \"fast\"}, " LAYERS,
           "defaults: \"lr\": expected a number of at least 0 and at most 1e+30, found \"fast\"" },
         { HEAD "\"defaults\": {\"momentum\": 1}, " LAYERS,
-          "defaults: \"momentum\": expected less than 1" },
+          "defaults: \"momentum\": expected a number of at least 0 and below 1, found 1" },
         { HEAD "\"defaults\": {\"label_smoothing\": 1}, " LAYERS,
           "defaults: \"label_smoothing\": expected a number from 0 to below 1, found 1" },
         { HEAD "\"defaults\": {\"nesterov\": 1}, " LAYERS,

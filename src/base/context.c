@@ -156,6 +156,7 @@ static enum cvy_status resolve_isa(struct cvy_context *ctx)
     return CVY_OK;
 }
 
+#define WORD(NAME, name) ", " #name /* ", direct, panels" */
 static enum cvy_status resolve_algorithm(struct cvy_context *ctx)
 {
     cvy_context_options *o = &ctx->options;
@@ -165,7 +166,8 @@ static enum cvy_status resolve_algorithm(struct cvy_context *ctx)
                          (int)o->algorithm);
     if (o->algorithm == CVY_ALGORITHM_AUTO && text && !cvy_algorithm_from_name(text, &o->algorithm))
         return cvyi_fail(ctx, CVY_E_ARG,
-                         "CVY_ALGORITHM is '%.40s', expected auto, direct or panels", text);
+                         "CVY_ALGORITHM is '%.40s', expected one of auto" CVY_ALGORITHMS(WORD),
+                         text);
     return CVY_OK;
 }
 

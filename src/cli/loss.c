@@ -54,13 +54,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_SMOOTHING:
         o->desc.label_smoothing = cli_real(state, o->given = "label-smoothing", arg, 0, 1);
         if (o->desc.label_smoothing == 1)
-            argp_error(state, "--label-smoothing: expected less than 1, found '%.60s'", arg);
+            argp_error(state,
+                       "--label-smoothing: expected a number from 0 to below 1, found '%.60s'",
+                       arg);
         o->smooths = true;
         return 0;
     case KEY_MARGIN:
         o->desc.margin = cli_real(state, o->given = "margin", arg, 0, 1e30);
         if (o->desc.margin == 0)
-            argp_error(state, "--margin: expected more than 0, found '%.60s'", arg);
+            argp_error(state,
+                       "--margin: expected a number above 0 and at most 1e+30, found '%.60s'", arg);
         return 0;
     case KEY_WEIGHTS:
         o->given = "class-weights";

@@ -345,6 +345,9 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 
 /* --------------------------------------------------------------------------------------- engine */
 
+/* "auto, direct, ...", as its list has them */
+#define WORD(NAME, name) ", " #name
+
 enum { KEY_THREADS = 't', KEY_ISA = 0x2000, KEY_BACKEND, KEY_NO_FUSION, KEY_ALGORITHM };
 
 static const struct argp_option engine_options[] = {
@@ -357,7 +360,8 @@ static const struct argp_option engine_options[] = {
     { "no-fusion", KEY_NO_FUSION, NULL, 0,
       "run every operator alone; the results are the same bits", 0 },
     { "algorithm", KEY_ALGORITHM, "NAME", 0,
-      "of convolutions, where it can be used: auto, direct or panels (default: auto, the cheapest)",
+      "of convolutions, where it can be used: auto" CVY_ALGORITHMS(
+          WORD) " (default: auto, the cheapest)",
       0 },
     { 0 }
 };
@@ -375,7 +379,9 @@ static error_t parse_engine(int key, char *arg, struct argp_state *state)
     case KEY_NO_FUSION: options->no_fusion = true; return 0;
     case KEY_ALGORITHM:
         if (!cvy_algorithm_from_name(arg, &options->algorithm))
-            argp_error(state, "--algorithm: expected auto, direct or panels, found '%.60s'", arg);
+            argp_error(state,
+                       "--algorithm: expected one of auto" CVY_ALGORITHMS(WORD) ", found '%.60s'",
+                       arg);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -110,7 +110,9 @@ const char *model_loss_read(struct model_defaults *d, const char *key, const jso
     }
     if (!strcmp(key, "margin")) {
         d->loss.margin = number;
-        return model_is_number(value) && number > 0 && number <= 1e30 ? NULL : "a number above 0";
+        return model_is_number(value) && number > 0 && number <= 1e30
+                   ? NULL
+                   : "a number above 0 and at most 1e+30";
     }
     if (!strcmp(key, "class_weights"))
         return read_class_weights(d, value) ? NULL : "an array of numbers, 0 or more, one a class";
@@ -158,7 +160,9 @@ static enum model_status read_hyper(const struct model_reader *r, const cvy_hype
     };
     enum model_status status = model_field_read(r, &f, value, h->flag ? (void *)&flag : &number);
     if (!status && h->below && number >= h->most)
-        status = model_fail(r, MODEL_BAD, "\"%s\": expected less than %g", h->name, h->most);
+        status = model_fail(r, MODEL_BAD,
+                            "\"%s\": expected a number of at least %g and below %g, found %g",
+                            h->name, h->least, h->most, number);
     if (!status) cvy_hyper_set(h, desc, h->flag ? flag : number);
     return status;
 }

@@ -167,7 +167,8 @@ enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *d)
     if (!losses[d->kind].margin && d->margin != 0)
         return cvyi_fail(ctx, CVY_E_ARG, "the loss %s has no margin", name);
     if (!(d->margin >= 0 && isfinite(d->margin)))
-        return cvyi_fail(ctx, CVY_E_ARG, "margin is %g, expected more than 0", d->margin);
+        return cvyi_fail(ctx, CVY_E_ARG, "margin is %g, expected more than 0 and finite (0: 1)",
+                         d->margin);
     if (d->soft_targets && (d->class_weights || d->ignore))
         return cvyi_fail(ctx, CVY_E_ARG, "soft targets have no %s",
                          d->class_weights ? "class weights" : "ignore_index");

@@ -3,7 +3,7 @@
 
 const struct cvyi_operator *cvyi_operator(enum cvyi_node_kind kind)
 {
-#define ENTRY(KIND, key, ...) [CVYI_NODE_##KIND] = &cvyi_operator_##key,
+#define ENTRY(KIND, key) [CVYI_NODE_##KIND] = &cvyi_operator_##key,
     static const struct cvyi_operator *const table[CVYI_NODE_KINDS] = { CVYI_OPERATORS(ENTRY) };
     return table[kind];
 }
