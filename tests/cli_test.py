@@ -1216,7 +1216,7 @@ def test_full_disk():
 
 
 def test_no_memory():
-    if b'__asan_init' in pathlib.Path(CONVOY).read_bytes():
+    if re.search(b'__[al]san_init', pathlib.Path(CONVOY).read_bytes()):
         print('no_memory is skipped: the sanitizer itself needs more')
         return
     pathlib.Path('huge.json').write_text('{"layers": [' + '[],' * 5000000 + '[]]}')

@@ -8,9 +8,9 @@
 
 A bug is one of these, in one line: another comparison, another operator, a bound moved by one, another constant, a
 condition turned round or made always true or false, a statement left out. A copy of the tree is built with each of them
-in turn (ccache helps), and the tests that execute the line run, the short ones first, until one fails. Which test
-executes which line a build with counters says, once; --map keeps that for the next time. A bug that does not compile,
-or that makes the same object file as without it, is not counted. Ends with the share that was noticed, and writes the
+in turn (ccache helps), and the tests that execute the line run, the short ones first, until one fails; a leak is a
+failure, too (LeakSanitizer). Which test executes which line a build with counters says, once; --map keeps that for the
+next time. A bug that does not compile, or that makes the same object file as without it, is not counted. Ends with the share that was noticed, and writes the
 survivors, each as a line to look at: a test is missing there, or the line is not needed, or the two are the same for
 every input. What this CPU cannot run is left alone.
 
@@ -194,7 +194,7 @@ def mapped(tree, root):
 def run_tests(build, limit, names):
     """The first of the named tests that fails is enough: False."""
     env = dict(os.environ, CVYI_TEST_STEPS='10')
-    test = ['meson', 'test', '-C', str(build), '--no-rebuild', '--num-processes', '2', '--maxfail', '1', *names]
+    test = ['meson', 'test', '-C', str(build), '--no-rebuild', '--num-processes', '2', '-t', '2', '--maxfail', '1', *names]
     return not names or bool(run(test, limit, env=env))
 
 
@@ -249,7 +249,7 @@ def main():
         if args.map:
             pathlib.Path(args.map).write_text(json.dumps(lines_of))
     print(f'building a copy in {root}', flush=True)
-    subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=release'], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=release', '-Db_sanitize=leak'], check=True, stdout=subprocess.DEVNULL)
     compile_ = ['ninja', '-C', str(build)]
     if not run(compile_, 3600):
         sys.exit('the build without a bug failed')
