@@ -76,7 +76,28 @@ def told(backends):
     check(f"no count: {rows}", re.fullmatch(r"    of \d+ rows slower: \d+, faster: \d+, no difference beyond the noise: \d+", rows))
 
 
+def checked_images(folder):
+    """What is compared with the reference: as many images as take it 4 GFLOP, and no more than there are."""
+    model, path = os.path.join(folder, "wide.json"), os.path.join(folder, "wide-contest.json")
+    with open(model, "w", encoding="utf-8") as f:
+        json.dump({"name": "wide", "input": [3, 32, 32], "layers": [
+            {"type": "conv2d", "name": "a", "out_channels": 32, "kernel": 3, "pad": 1},
+            {"type": "conv2d", "name": "b", "out_channels": 256, "kernel": 5, "pad": 2},
+            {"type": "flatten"}, {"type": "linear", "name": "fc", "out_features": 10}]}, f)
+    a, b, fc = 2 * 32 * 3 * 9 * 32 * 32, 2 * 256 * 32 * 25 * 32 * 32, 2 * 10 * 256 * 32 * 32
+    fit = int(4e9 / (2 * a + 3 * (b + fc)))  # the first wants no gradient of its input
+    for args, want in ((("wide.json", "--batch", "8"), fit), (("lenet-bn", "--batch", "5"), 5),
+                       (("lenet-bn", "--batch", "4", "--check-batch", "9"), 4)):
+        r = subprocess.run([convoy, "compare", *args, "--backends", "native", "--steps", "1", "--json", path],
+                           capture_output=True, text=True, timeout=300, cwd=folder)
+        with open(path, encoding="utf-8") as f:
+            got = json.load(f)["check_batch"]
+        check(f"{args}: {got} images checked, expected {want}: {r.stderr}", got == want)
+        os.remove(path)
+
+
 with tempfile.TemporaryDirectory() as folder:
+    checked_images(folder)
     told("native,reference")
     contest("lenet-bn", "native,native:unfused,reference", folder)
     if os.path.exists(os.path.join(build, "src", "convoy-onednn.so")):

@@ -56,6 +56,12 @@ static void mann_whitney(void **state)
     const double exact = stats_mann_whitney(a, 50, b, 50),
                  normal = stats_mann_whitney(a, 51, b, 51);
     assert_true(exact < 0.05 && exact > 0.001 && fabs(normal / exact - 1) < 0.25);
+    /* A hundred are the last that are counted: one below 99 is the lowest or the highest of 100
+     * ways. Of 101, the normal distribution says 49.5 / sqrt(100 / 12 * 102). */
+    double zero = 0, more[100];
+    for (int i = 0; i < 100; i++) more[i] = i + 1;
+    near(stats_mann_whitney(&zero, 1, more, 99), 2. / 100);
+    near(stats_mann_whitney(&zero, 1, more, 100), erfc(49.5 / sqrt(2 * 100. / 12 * 102)));
 }
 
 /* Ties: the share of all choices whose rank sum is at least as far from the middle, counted by hand
