@@ -65,7 +65,9 @@ configure() { # directory, meson options …
     fi
 }
 
-compile() { ninja -C "$1" >"$1/compile.log" 2>&1 || { cat "$1/compile.log" >&2; die "the build in $1 failed"; }; }
+compile() { # directory, targets …; all without
+    ninja -C "$@" >"$1/compile.log" 2>&1 || { cat "$1/compile.log" >&2; die "the build in $1 failed"; }
+}
 
 build_release() {
     need $base_packages "$@"
@@ -116,6 +118,10 @@ check_sanitizers() {
     suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite once --no-suite module -t 6
     suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module --no-suite once -t 6
     unset CVYI_TEST_STEPS UBSAN_OPTIONS ASAN_OPTIONS
+    say "building: GCC, the program with LeakSanitizer" # which slows nothing down: all that tests do with the program
+    configure "$build-leak" --buildtype=release -Db_sanitize=leak -Dpair=false -Dbench=disabled -Donednn=enabled
+    compile "$build-leak" src/convoy src/convoy-onednn.so tests/librecorder.so
+    suite "the program's leaks (GCC)" -- "$build-leak" -t 3 cli_test.py contest_test.py durability_test.py
 }
 check_clang() {
     need $clang_packages libdnnl-dev
