@@ -209,6 +209,9 @@ static bool open_side(struct side *s, cvy_context *ctx, const struct chain *c, u
         { .kind = CVY_SGD, .lr = 0.02, .momentum = 0.5 },
         { .kind = CVY_ADAM, .lr = 0.01, .beta2 = 0.9, .eps = 0.1, .weight_decay = 0.01 },
         { .kind = CVY_ADAMW, .lr = 0.01, .eps = 0.1, .weight_decay = 0.1, .epsilon_hat = true },
+        { .kind = CVY_RMSPROP, .lr = 0.01, .eps = 0.1, .momentum = 0.5, .nesterov = true },
+        { .kind = CVY_ADAGRAD, .lr = 0.01, .eps = 0.1, .eps_inside = true },
+        { .kind = CVY_ADADELTA, .lr = 0.1, .eps = 0.1, .weight_decay = 0.01, .momentum = 0.5 },
     };
     _Static_assert(sizeof optimizers / sizeof *optimizers == CVY_OPTIMIZER_KINDS, "one a kind");
     *s = (struct side){ .ctx = ctx };

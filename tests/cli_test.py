@@ -477,7 +477,7 @@ def test_optimizers():
     run('train', *common, 2, '--out', 'whole', code=0)
     config = json.loads(pathlib.Path('whole/config.json').read_text())
     assert {k: config[k] for k in ('optimizer', 'lr', 'beta1', 'beta2', 'eps', 'epsilon_hat', 'weight_decay', 'decay_all')} == \
-        {'optimizer': 'adamw', 'lr': 0.002, 'beta1': 0, 'beta2': 0.999, 'eps': 1e-8, 'epsilon_hat': False, 'weight_decay': 0.01,
+        {'optimizer': 'adamw', 'lr': 0.002, 'beta1': 0, 'beta2': 0.999, 'eps': 1e-8, 'epsilon_hat': False, 'momentum': 0, 'nesterov': False, 'weight_decay': 0.01,
          'decay_all': False} and 'momentum' not in config, config
     names = tensors('whole/checkpoint.safetensors')[0]
     assert {k.rsplit('.', 2)[0] for k in names if k.startswith('optimizer.')} == {'optimizer.exp_avg', 'optimizer.exp_avg_sq'}

@@ -1,9 +1,9 @@
-/* lenet-bn, resnet20, a motley net and one of gates against PyTorch, the last by SGD, by Adam, and
- * by AdamW with frozen parameters, factors of rate and decay by pattern and clipped gradients:
- * losses, logits, gradients, weights, the optimiser's state and running statistics after one step
- * and after ten. The golden files are PyTorch's in
- * double (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9,
- * and the native one to float's rounding: each tolerance is a few times what PyTorch's own float
+/* lenet-bn, resnet20, a motley net and one of gates against PyTorch, the last by SGD, by Adam, by
+ * RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of rate and decay by
+ * pattern and clipped gradients: losses, logits, gradients, weights, the optimiser's state and
+ * running statistics after one step and after ten. The golden files are PyTorch's in double
+ * (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9, and
+ * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
  * differs from its double (the head of each file). Knows the public API only.
  *
  * resnet20's gradients, and lenet-bn after ten steps, are held loosely on native: three million
@@ -512,6 +512,44 @@ static void test_adam_native(void **state)
                            .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
 }
 
+/* PyTorch's momentum of RMSProp has no learning rate in it: its state is not compared. */
+static void roots(const char *backend, struct tolerances t)
+{
+    static const struct subject by[] = {
+        { GATES_BY("rmsprop"), .state = { "square_avg" },
+          .optimizer = { .kind = CVY_RMSPROP,
+                         .lr = 0.002,
+                         .momentum = 0.5,
+                         .rho = 0.9,
+                         .eps = 1e-3,
+                         .weight_decay = 0.02 } },
+        { GATES_BY("adagrad"), .state = { "sum" },
+          .optimizer = { .kind = CVY_ADAGRAD, .lr = 0.01, .eps = 1e-3, .weight_decay = 0.02 } },
+        { GATES_BY("adadelta"), .state = { "square_avg", "acc_delta" },
+          .optimizer = { .kind = CVY_ADADELTA,
+                         .lr = 0.5,
+                         .rho = 0.9,
+                         .eps = 1e-4,
+                         .weight_decay = 0.02 } },
+    };
+    for (size_t i = 0; i < sizeof by / sizeof *by; i++) {
+        struct subject s = by[i];
+        s.backend = backend;
+        s.tolerance = t;
+        run(&s);
+    }
+}
+static void test_roots_reference(void **state)
+{
+    (void)state;
+    roots("reference", (struct tolerances)TIGHT);
+}
+static void test_roots_native(void **state)
+{
+    (void)state;
+    roots("native", (struct tolerances){ 1e-6, 2e-6, 1e-4, 4e-6, 3e-6, 3e-6, 2e-5, 1e-5, 1e-5 });
+}
+
 static void test_settings_reference(void **state)
 {
     (void)state;
@@ -531,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_motley_reference),   cmocka_unit_test(test_motley_native),
         cmocka_unit_test(test_gates_reference),    cmocka_unit_test(test_gates_native),
         cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),
+        cmocka_unit_test(test_roots_reference),    cmocka_unit_test(test_roots_native),
         cmocka_unit_test(test_settings_reference), cmocka_unit_test(test_settings_native),
         cmocka_unit_test(test_resnet_reference),   cmocka_unit_test(test_resnet_native),
     };

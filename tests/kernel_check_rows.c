@@ -1364,6 +1364,13 @@ static void test_sgd(struct env *e)
     }
 }
 
+/* The step that momentum makes of d. */
+static float pushed(float d, float *v, float momentum, float nesterov)
+{
+    *v = fmaf(momentum, *v, d);
+    return nesterov != 0 ? fmaf(momentum, *v, d) : *v;
+}
+
 static void test_adam(struct env *e, enum cvy_optimizer_kind kind)
 {
     size_t n = 1 + check_below(&e->rng, 300);
@@ -1375,11 +1382,15 @@ static void test_adam(struct env *e, enum cvy_optimizer_kind kind)
     c[CVY_ADAM_NEW1] = 1 - c[CVY_ADAM_BETA1], c[CVY_ADAM_NEW2] = 1 - c[CVY_ADAM_BETA2];
     c[CVY_ADAM_DECAY] = check_below(&e->rng, 2) ? 5e-4f : 0;
     c[CVY_ADAM_SHRINK] = check_below(&e->rng, 2) ? 5e-4f : 0;
-    SHAPE("n %zu, step %a, eps %a, beta1 %a, beta2 %a, decay %a, shrink %a", n,
+    c[CVY_ADAM_MOMENTUM] = check_below(&e->rng, 2) ? 0.75f : 0;
+    c[CVY_ADAM_NESTEROV] = (float)check_below(&e->rng, 2);
+    const bool moves = c[CVY_ADAM_MOMENTUM] != 0;
+    SHAPE("n %zu, step %a, eps %a, beta1 %a, beta2 %a, decay %a, shrink %a, mu %g%s", n,
           (double)c[CVY_ADAM_STEP], (double)c[CVY_ADAM_EPS], (double)c[CVY_ADAM_BETA1],
-          (double)c[CVY_ADAM_BETA2], (double)c[CVY_ADAM_DECAY], (double)c[CVY_ADAM_SHRINK]);
-    float *w = in(e, n), *dw = in(e, n), *m = in(e, n), *v = in(e, n);
-    float *want_w = out(e, n), *want_m = out(e, n), *want_v = out(e, n);
+          (double)c[CVY_ADAM_BETA2], (double)c[CVY_ADAM_DECAY], (double)c[CVY_ADAM_SHRINK],
+          (double)c[CVY_ADAM_MOMENTUM], c[CVY_ADAM_NESTEROV] != 0 ? ", nesterov" : "");
+    float *w = in(e, n), *dw = in(e, n), *m = in(e, n), *v = in(e, n), *u = in(e, n);
+    float *want_w = out(e, n), *want_m = out(e, n), *want_v = out(e, n), *want_u = out(e, n);
     for (size_t i = 0; i < n; i++) {
         v[i] = fabsf(v[i]);
         float g = c[CVY_ADAM_DECAY] != 0 ? fmaf(c[CVY_ADAM_DECAY], w[i], dw[i]) : dw[i];
@@ -1389,14 +1400,72 @@ static void test_adam(struct env *e, enum cvy_optimizer_kind kind)
         want_w[i] = fmaf(-c[CVY_ADAM_STEP], q, w[i]);
         if (c[CVY_ADAM_SHRINK] != 0)
             want_w[i] = w[i] - fmaf(c[CVY_ADAM_SHRINK], w[i], c[CVY_ADAM_STEP] * q);
+        want_u[i] = u[i];
+        if (!moves) continue;
+        float d =
+            pushed(c[CVY_ADAM_STEP] * q, &want_u[i], c[CVY_ADAM_MOMENTUM], c[CVY_ADAM_NESTEROV]);
+        want_w[i] = w[i] - (c[CVY_ADAM_SHRINK] != 0 ? fmaf(c[CVY_ADAM_SHRINK], w[i], d) : d);
     }
     EACH_TABLE(e, k)
     {
-        float *w1 = copy(e, w, n), *m1 = copy(e, m, n), *v1 = copy(e, v, n);
-        k->update->step[kind](w1, dw, (float *const[]){ m1, v1 }, n, c);
+        float *w1 = copy(e, w, n), *m1 = copy(e, m, n), *v1 = copy(e, v, n), *u1 = copy(e, u, n);
+        k->update->step[kind](w1, dw, (float *const[]){ m1, v1, moves ? u1 : NULL }, n, c);
         equal(e, "w", w1, want_w, n);
         equal(e, "m", m1, want_m, n);
         equal(e, "v", v1, want_v, n);
+        equal(e, "momentum", u1, want_u, n);
+    }
+}
+
+/* RMSProp and Adagrad, Adadelta: the second of two states before momentum is Adadelta's. */
+static void test_root(struct env *e, enum cvy_optimizer_kind kind)
+{
+    const bool delta = kind == CVY_ADADELTA, sums = check_below(&e->rng, 3) == 0;
+    size_t n = 1 + check_below(&e->rng, 300);
+    float c[CVY_COEFS] = { 0 };
+    c[CVY_ROOT_LR] = check_uniform(&e->rng, 0, 1);
+    c[CVY_ROOT_EPS] = check_below(&e->rng, 2) ? 1e-3f : 1e-8f;
+    c[CVY_ROOT_RHO] = sums ? 1 : check_uniform(&e->rng, 0, 1);
+    c[CVY_ROOT_NEW] = sums ? 1 : 1 - c[CVY_ROOT_RHO];
+    c[CVY_ROOT_DECAY] = check_below(&e->rng, 2) ? 5e-4f : 0;
+    c[CVY_ROOT_INSIDE] = (float)check_below(&e->rng, 2);
+    c[CVY_ROOT_MOMENTUM] = check_below(&e->rng, 2) ? 0.75f : 0;
+    c[CVY_ROOT_NESTEROV] = (float)check_below(&e->rng, 2);
+    const bool moves = c[CVY_ROOT_MOMENTUM] != 0;
+    SHAPE("kind %d, n %zu, lr %a, eps %a, rho %a, new %a, decay %a, mu %g%s%s", (int)kind, n,
+          (double)c[CVY_ROOT_LR], (double)c[CVY_ROOT_EPS], (double)c[CVY_ROOT_RHO],
+          (double)c[CVY_ROOT_NEW], (double)c[CVY_ROOT_DECAY], (double)c[CVY_ROOT_MOMENTUM],
+          c[CVY_ROOT_NESTEROV] != 0 ? ", nesterov" : "", c[CVY_ROOT_INSIDE] != 0 ? ", inside" : "");
+    float *w = in(e, n), *dw = in(e, n), *s = in(e, n), *a = in(e, n), *u = in(e, n);
+    float *want_w = out(e, n), *want_s = out(e, n), *want_a = out(e, n), *want_u = out(e, n);
+    for (size_t i = 0; i < n; i++) {
+        s[i] = fabsf(s[i]);
+        a[i] = fabsf(a[i]);
+        float g = c[CVY_ROOT_DECAY] != 0 ? fmaf(c[CVY_ROOT_DECAY], w[i], dw[i]) : dw[i], d;
+        want_s[i] = fmaf(c[CVY_ROOT_RHO], s[i], c[CVY_ROOT_NEW] * g * g);
+        want_a[i] = a[i];
+        want_u[i] = u[i];
+        if (delta) {
+            d = sqrtf(a[i] + c[CVY_ROOT_EPS]) / sqrtf(want_s[i] + c[CVY_ROOT_EPS]) * g;
+            want_a[i] = fmaf(c[CVY_ROOT_RHO], a[i], c[CVY_ROOT_NEW] * d * d);
+        } else if (c[CVY_ROOT_INSIDE] != 0) {
+            d = g / sqrtf(want_s[i] + c[CVY_ROOT_EPS]);
+        } else {
+            d = g / (sqrtf(want_s[i]) + c[CVY_ROOT_EPS]);
+        }
+        d *= c[CVY_ROOT_LR];
+        if (moves) d = pushed(d, &want_u[i], c[CVY_ROOT_MOMENTUM], c[CVY_ROOT_NESTEROV]);
+        want_w[i] = w[i] - d;
+    }
+    EACH_TABLE(e, k)
+    {
+        float *w1 = copy(e, w, n), *s1 = copy(e, s, n), *a1 = copy(e, a, n), *u1 = copy(e, u, n);
+        float *moved = moves ? u1 : NULL;
+        k->update->step[kind](w1, dw, (float *const[]){ s1, delta ? a1 : moved, moved }, n, c);
+        equal(e, "w", w1, want_w, n);
+        equal(e, "s", s1, want_s, n);
+        equal(e, "a", a1, want_a, n);
+        equal(e, "momentum", u1, want_u, n);
     }
 }
 
@@ -1407,6 +1476,9 @@ static void test_step(struct env *e)
         case CVY_SGD: test_sgd(e); break;
         case CVY_ADAM:
         case CVY_ADAMW: test_adam(e, (enum cvy_optimizer_kind)kind); break;
+        case CVY_RMSPROP:
+        case CVY_ADAGRAD:
+        case CVY_ADADELTA: test_root(e, (enum cvy_optimizer_kind)kind); break;
         default: fail_msg("optimizer %d has no check", kind);
         }
     }

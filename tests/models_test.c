@@ -115,7 +115,8 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": [1], " LAYERS,
           "\"defaults\": expected an object, found an array of 1" },
         { HEAD "\"defaults\": {\"optimizer\": \"sdg\"}, " LAYERS,
-          "defaults: \"optimizer\": expected one of \"sgd\" \"adam\" \"adamw\", found \"sdg\"" },
+          "defaults: \"optimizer\": expected one of \"sgd\" \"adam\" \"adamw\" \"rmsprop\" "
+          "\"adagrad\" \"adadelta\", found \"sdg\"" },
         { HEAD "\"defaults\": {\"loss\": \"l1\"}, " LAYERS,
           "defaults: \"loss\": expected one of \"cross_entropy\" \"mse\" \"bce\" \"hinge\", "
           "found \"l1\"" },

@@ -228,16 +228,23 @@ static cvy_tensor build(const struct recipe *k, cvy_context *ctx, cvy_net **net)
  * divides by the size of a gradient magnifies its noise. */
 static void choose_optimizer(struct recipe *k, struct check_rng *r)
 {
-    _Static_assert(CVY_OPTIMIZER_KINDS == 3, "draw the new kind, too");
     if (!chance(r, 50)) return;
-    const cvy_optimizer_desc desc = { .kind = chance(r, 50) ? CVY_ADAM : CVY_ADAMW,
-                                      .lr = 0.01,
-                                      .beta1 = chance(r, 50) ? 0.5 : 0,
-                                      .beta2 = chance(r, 50) ? 0.9 : 0,
-                                      .eps = 0.1,
-                                      .weight_decay = chance(r, 60) ? 1e-2 : 0,
-                                      .epsilon_hat = chance(r, 50),
-                                      .decay_all = chance(r, 40) };
+    cvy_optimizer_desc desc = { .kind = (enum cvy_optimizer_kind)(
+                                    1 + check_below(r, CVY_OPTIMIZER_KINDS - 1)),
+                                .lr = 0.01,
+                                .eps = 0.1,
+                                .weight_decay = chance(r, 60) ? 1e-2 : 0,
+                                .decay_all = chance(r, 40),
+                                .momentum = chance(r, 50) ? 0.5 : 0 };
+    desc.nesterov = desc.momentum > 0 && chance(r, 50);
+    if (desc.kind == CVY_ADAM || desc.kind == CVY_ADAMW) {
+        desc.beta1 = chance(r, 50) ? 0.5 : 0;
+        desc.beta2 = chance(r, 50) ? 0.9 : 0;
+        desc.epsilon_hat = chance(r, 50);
+    } else {
+        desc.rho = desc.kind != CVY_ADAGRAD && chance(r, 50) ? 0.5 : 0;
+        desc.eps_inside = desc.kind != CVY_ADADELTA && chance(r, 50);
+    }
     k->options.optimizer = desc;
     k->options.sgd = (cvy_sgd_desc){ .lr = 0 };
 }

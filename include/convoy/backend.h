@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 8
+#define CVY_BACKEND_ABI 9
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -221,8 +221,12 @@ static inline int cvy_op_input(const struct cvy_op_desc *op, int k)
  * decay of 0 takes no part, the others are factors. The formula is in types.h.
  *  SGD     rates; NESTEROV 0 or 1. Without the state, MOMENTUM is 0
  *  ADAM, ADAMW  w -= STEP * m / (sqrt(v) + EPS) + SHRINK * w, where g = dw + DECAY * w, m = BETA1 *
- *          m + NEW1 * g and v = BETA2 * v + NEW2 * g * g: both forms of epsilon, by STEP and EPS */
-#define CVY_COEFS 8
+ *          m + NEW1 * g and v = BETA2 * v + NEW2 * g * g: both forms of epsilon, by STEP and EPS
+ *  RMSPROP, ADAGRAD, ADADELTA  rates; s = RHO * s + NEW * g * g (RHO and NEW 1: a sum); INSIDE 0 or
+ *          1
+ *  MOMENTUM and NESTEROV (0 or 1) are of the step that is made by the rest. Without the state,
+ *          MOMENTUM is 0 */
+#define CVY_COEFS 10
 enum { CVY_SGD_LR = 0, CVY_SGD_MOMENTUM, CVY_SGD_DECAY, CVY_SGD_NESTEROV };
 enum {
     CVY_ADAM_STEP = 0,
@@ -232,7 +236,19 @@ enum {
     CVY_ADAM_BETA2,
     CVY_ADAM_NEW2,
     CVY_ADAM_DECAY,
-    CVY_ADAM_SHRINK
+    CVY_ADAM_SHRINK,
+    CVY_ADAM_MOMENTUM,
+    CVY_ADAM_NESTEROV
+};
+enum {
+    CVY_ROOT_LR = 0,
+    CVY_ROOT_EPS,
+    CVY_ROOT_RHO,
+    CVY_ROOT_NEW,
+    CVY_ROOT_DECAY,
+    CVY_ROOT_INSIDE,
+    CVY_ROOT_MOMENTUM,
+    CVY_ROOT_NESTEROV
 };
 
 /* What the tasks of one step see. */

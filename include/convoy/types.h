@@ -242,9 +242,27 @@ CVY_API bool cvy_loss_from_name(const char *name, enum cvy_loss_kind *kind);
  *         (Kingma & Ba 2015, Algorithm 1, as PyTorch has it, and the form before section 2.1, as
  *         TensorFlow has it). States: exp_avg, m, and exp_avg_sq, v
  *  ADAMW  the same with g = dw, and w -= lr * weight_decay * w (Loshchilov & Hutter 2019)
+ *  RMSPROP  g = dw + weight_decay * w;  s = rho * s + (1 - rho) * g * g;
+ *         d = lr * g / (sqrt(s) + eps); eps_inside: lr * g / sqrt(s + eps)
+ *         (Tieleman & Hinton 2012, lecture 6.5). States: square_avg, s, and momentum, v
+ *  ADAGRAD  the same with s = s + g * g (Duchi et al. 2011). States: sum, s, and momentum, v
+ *  ADADELTA  s as RMSPROP's;  u = sqrt(a + eps) / sqrt(s + eps) * g;
+ *         a = rho * a + (1 - rho) * u * u;  d = lr * u
+ *         (Zeiler 2012, arXiv:1212.5701). States: square_avg, s, acc_delta, a, and momentum, v
+ * All but SGD take a momentum over their step d (ADAMW's without its shrinking), 0: w -= d, else
+ *         v = momentum * v + d;  w -= nesterov ? d + momentum * v : v
+ * This v has the learning rate in it, SGD's has not: they differ where the rate changes.
  * Zeros: lr 0 learns nothing, the others at 0 are off, unless said otherwise. A
  * hyper-parameter that the kind does not have must be 0. */
-enum cvy_optimizer_kind { CVY_SGD = 0, CVY_ADAM, CVY_ADAMW, CVY_OPTIMIZER_KINDS };
+enum cvy_optimizer_kind {
+    CVY_SGD = 0,
+    CVY_ADAM,
+    CVY_ADAMW,
+    CVY_RMSPROP,
+    CVY_ADAGRAD,
+    CVY_ADADELTA,
+    CVY_OPTIMIZER_KINDS
+};
 typedef struct cvy_optimizer_desc {
     enum cvy_optimizer_kind kind;
     double lr;           /* 0 or more */
@@ -255,7 +273,9 @@ typedef struct cvy_optimizer_desc {
     double beta1, beta2; /* in [0, 1); 0 means 0.9 and 0.999, DBL_MIN means 0 */
     double eps;          /* 0 or more; 0 means 1e-8, DBL_MIN means 0 */
     bool epsilon_hat;
-    uint64_t reserved[16];
+    bool eps_inside; /* of RMSPROP and ADAGRAD: eps under the root */
+    double rho;      /* in [0, 1); 0 means 0.9, ADADELTA 0.95, DBL_MIN means 0 */
+    uint64_t reserved[15];
 } cvy_optimizer_desc;
 
 /* SGD by itself, short to write: .sgd = { .lr = 0.1, .momentum = 0.9 }. */

@@ -15,10 +15,16 @@ static char names[CLI_HYPERS][ROOM], help[CLI_HYPERS][4 * ROOM], kinds[CLI_HYPER
 static size_t n_hypers;
 static struct argp_option options[CLI_HYPERS + 2];
 
-static void add_hyper(const cvy_hyper_info *h)
+/* A hyper-parameter of a kind. */
+static void add_hyper(const cvy_hyper_info *h, const char *kind)
 {
     for (size_t i = 0; i < n_hypers; i++)
-        if (!strcmp(hypers[i]->name, h->name)) return;
+        if (!strcmp(hypers[i]->name, h->name)) {
+            if (h->zero_is_usual && h->usual != hypers[i]->usual) /* "... (0.9) (adadelta: 0.95)" */
+                snprintf(help[i] + strlen(help[i]), sizeof *help - strlen(help[i]), " (%s: %g)",
+                         kind, h->usual);
+            return;
+        }
     if (n_hypers == CLI_HYPERS) return;
     snprintf(names[n_hypers], ROOM, "%s", h->name);
     for (char *c = names[n_hypers]; *c; c++)
@@ -40,7 +46,7 @@ void cli_optimizer_prepare(void)
     for (int k = 0; (info = cvy_optimizer_describe((enum cvy_optimizer_kind)k)); k++) {
         snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds), "%s %s", k ? "," : "",
                  info->name);
-        for (size_t i = 0; i < info->n_hypers; i++) add_hyper(&info->hyper[i]);
+        for (size_t i = 0; i < info->n_hypers; i++) add_hyper(&info->hyper[i], info->name);
     }
     snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds),
              "; one that is not the model's own starts from its usual settings");
@@ -147,6 +153,8 @@ bool cli_optimizer_restore(cvy_optimizer_desc *desc, const json_t *json)
         const json_t *found = json_object_get(json, h->name);
         double value = h->flag ? json_is_true(found) : json_number_value(found);
         bool typed = h->flag ? json_is_boolean(found) : json_is_number(found);
+        /* what is off unless said may have come later than the run */
+        if (!found && h->usual == 0 && !h->zero_is_usual) continue;
         if (!typed || !cvy_hyper_accepts(h, value)) return false;
         cvy_hyper_set(h, desc, value);
     }

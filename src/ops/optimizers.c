@@ -36,6 +36,23 @@
     {                                                                             \
         AT(eps), .help = words, .usual = 1e-8, .most = ANY, .zero_is_usual = true \
     }
+#define MOMENTUM                                                                          \
+    {                                                                                     \
+        AT(momentum), .help = "momentum of the step, in [0, 1)", .most = 1, .below = true \
+    }
+#define NESTEROV                                                                                  \
+    {                                                                                             \
+        AT(nesterov), .help = "Nesterov's momentum", .most = 1, .flag = true, .needs = "momentum" \
+    }
+#define RHO(x)                                                                                    \
+    {                                                                                             \
+        AT(rho), .help = "RMSProp, Adadelta: how much of the mean of squares is kept, in [0, 1)", \
+                 .usual = x, .most = 1, .below = true, .zero_is_usual = true                      \
+    }
+#define EPS_INSIDE                                                                              \
+    {                                                                                           \
+        AT(eps_inside), .help = "RMSProp, Adagrad: eps under the root", .most = 1, .flag = true \
+    }
 #define EPSILON_HAT                                                                           \
     {                                                                                         \
         AT(epsilon_hat), .help = "Adam: eps before the first steps are corrected", .most = 1, \
@@ -51,11 +68,7 @@
 
 static const char *const sgd_states[] = { "momentum" };
 static const cvy_hyper_info sgd_hypers[] = {
-    LR(0.1),
-    { AT(momentum), .help = "momentum of SGD, in [0, 1)", .most = 1, .below = true },
-    WEIGHT_DECAY(0, DECAY_WORDS),
-    { AT(nesterov), .help = "Nesterov's momentum", .most = 1, .flag = true, .needs = "momentum" },
-    DECAY_ALL,
+    LR(0.1), MOMENTUM, WEIGHT_DECAY(0, DECAY_WORDS), NESTEROV, DECAY_ALL,
 };
 
 static size_t sgd_keeps(const cvy_optimizer_desc *d) { return d->momentum != 0; }
@@ -71,20 +84,17 @@ static void sgd_coefficients(const cvy_optimizer_desc *d, uint64_t step, double 
 
 /* ------------------------------------------------------------------------------- Adam and AdamW */
 
-static const char *const adam_states[] = { "exp_avg", "exp_avg_sq" };
+static const char *const adam_states[] = { "exp_avg", "exp_avg_sq", "momentum" };
+#define EPS_WORDS "all but SGD: added to the root of the mean or sum of squares"
 #define ADAM_HYPERS(decay)                                                                     \
     LR(0.001), BETA(beta1, 0.9, "Adam: how much of the mean of gradients is kept, in [0, 1)"), \
         BETA(beta2, 0.999, "Adam: how much of the mean of squares is kept, in [0, 1)"),        \
-        EPS("Adam: added to the root of the mean of squares"), EPSILON_HAT,                    \
-        WEIGHT_DECAY(decay, DECAY_WORDS), DECAY_ALL
+        EPS(EPS_WORDS), EPSILON_HAT, MOMENTUM, NESTEROV, WEIGHT_DECAY(decay, DECAY_WORDS),     \
+        DECAY_ALL
 static const cvy_hyper_info adam_hypers[] = { ADAM_HYPERS(0) };
 static const cvy_hyper_info adamw_hypers[] = { ADAM_HYPERS(0.01) };
 
-static size_t adam_keeps(const cvy_optimizer_desc *d)
-{
-    (void)d;
-    return 2;
-}
+static size_t adam_keeps(const cvy_optimizer_desc *d) { return d->momentum != 0 ? 3 : 2; }
 
 /* x^n by squaring: off by about n roundings, which matter as long as x^n does. */
 static double power(double x, uint64_t n)
@@ -110,6 +120,51 @@ static void adam_coefficients(const cvy_optimizer_desc *d, uint64_t step, double
     coef[CVY_ADAM_NEW2] = 1 - d->beta2;
     if (d->kind == CVY_ADAM) coef[CVY_ADAM_DECAY] = d->weight_decay;
     else coef[CVY_ADAM_SHRINK] = d->lr * d->weight_decay;
+    coef[CVY_ADAM_MOMENTUM] = d->momentum;
+    coef[CVY_ADAM_NESTEROV] = d->nesterov;
+}
+
+/* ------------------------------------------------------------------ RMSProp, Adagrad, Adadelta */
+
+static const char *const rmsprop_states[] = { "square_avg", "momentum" },
+                         *const adagrad_states[] = { "sum", "momentum" },
+                         *const adadelta_states[] = { "square_avg", "acc_delta", "momentum" };
+static const cvy_hyper_info rmsprop_hypers[] = {
+    LR(0.01),
+    RHO(0.9),
+    EPS(EPS_WORDS),
+    EPS_INSIDE,
+    MOMENTUM,
+    NESTEROV,
+    WEIGHT_DECAY(0, DECAY_WORDS),
+    DECAY_ALL,
+};
+static const cvy_hyper_info adagrad_hypers[] = {
+    LR(0.01),  EPS(EPS_WORDS), EPS_INSIDE, MOMENTUM, NESTEROV, WEIGHT_DECAY(0, DECAY_WORDS),
+    DECAY_ALL,
+};
+static const cvy_hyper_info adadelta_hypers[] = {
+    LR(1), RHO(0.95), EPS(EPS_WORDS), MOMENTUM, NESTEROV, WEIGHT_DECAY(0, DECAY_WORDS), DECAY_ALL,
+};
+
+static size_t root_keeps(const cvy_optimizer_desc *d)
+{
+    const size_t moves = d->momentum != 0;
+    return moves + (d->kind == CVY_ADADELTA ? 2 : 1);
+}
+
+static void root_coefficients(const cvy_optimizer_desc *d, uint64_t step, double coef[CVY_COEFS])
+{
+    const bool sums = d->kind == CVY_ADAGRAD;
+    (void)step;
+    coef[CVY_ROOT_LR] = d->lr;
+    coef[CVY_ROOT_EPS] = d->eps;
+    coef[CVY_ROOT_RHO] = sums ? 1 : d->rho;
+    coef[CVY_ROOT_NEW] = sums ? 1 : 1 - d->rho;
+    coef[CVY_ROOT_DECAY] = d->weight_decay;
+    coef[CVY_ROOT_INSIDE] = d->eps_inside;
+    coef[CVY_ROOT_MOMENTUM] = d->momentum;
+    coef[CVY_ROOT_NESTEROV] = d->nesterov;
 }
 
 /* ---------------------------------------------------------------------------------------- all */
@@ -118,6 +173,12 @@ static const struct cvyi_optimizer optimizers[] = {
     [CVY_SGD] = { INFO("sgd", sgd_hypers, sgd_states), sgd_keeps, sgd_coefficients },
     [CVY_ADAM] = { INFO("adam", adam_hypers, adam_states), adam_keeps, adam_coefficients },
     [CVY_ADAMW] = { INFO("adamw", adamw_hypers, adam_states), adam_keeps, adam_coefficients },
+    [CVY_RMSPROP] = { INFO("rmsprop", rmsprop_hypers, rmsprop_states), root_keeps,
+                      root_coefficients },
+    [CVY_ADAGRAD] = { INFO("adagrad", adagrad_hypers, adagrad_states), root_keeps,
+                      root_coefficients },
+    [CVY_ADADELTA] = { INFO("adadelta", adadelta_hypers, adadelta_states), root_keeps,
+                       root_coefficients },
 };
 _Static_assert(sizeof optimizers / sizeof *optimizers == CVY_OPTIMIZER_KINDS,
                "optimisers: a record a kind");

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/torch_*.txt: what PyTorch computes for four nets and six trainings, in double.
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for four nets and nine trainings, in double.
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
 
@@ -163,10 +163,11 @@ class Gates(nn.Module):
         return self.fc2(F.gelu(self.fc1(x.flatten(1)), approximate="tanh"))
 
 
-STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq"}
+STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq",
+          "square_avg": "square_avg", "acc_delta": "acc_delta", "sum": "sum"}
 
 
-def optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, eps, lr_factor, decay_factor):
+def optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, rho, eps, lr_factor, decay_factor):
     """A group a parameter. Weight decay is for weights of two dimensions and more; factors are {pattern: factor}."""
     def factor(factors, name):
         return ([f for pattern, f in (factors or {}).items() if fnmatch.fnmatchcase(name, pattern)] or [1.0])[-1]
@@ -176,11 +177,14 @@ def optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, eps, lr
               for k, p in net.named_parameters() if p.requires_grad]
     if not adam:
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
-    return getattr(torch.optim, adam)(groups, lr=lr, betas=betas, eps=eps)
+    more = {"betas": betas} if betas else {"momentum": momentum} if adam == "RMSprop" else {}
+    if rho is not None:
+        more["alpha" if adam == "RMSprop" else "rho"] = rho
+    return getattr(torch.optim, adam)(groups, lr=lr, eps=eps, **more)
 
 
 def train(make, dtype, n, shape, lr, momentum=0.0, n2=None, weight_decay=0.0, nesterov=False, smoothing=0.0, adam=None,
-          betas=None, eps=None, frozen=(), lr_factor=None, decay_factor=None, clip=0.0):
+          betas=None, rho=None, eps=None, frozen=(), lr_factor=None, decay_factor=None, clip=0.0):
     """Returns [(what, tensor)] in the order of the file."""
     torch.manual_seed(0)
     net = make().to(dtype)
@@ -194,8 +198,10 @@ def train(make, dtype, n, shape, lr, momentum=0.0, n2=None, weight_decay=0.0, ne
     for name, p in net.named_parameters():
         p.requires_grad = not any(fnmatch.fnmatchcase(name, pattern) for pattern in frozen)
     trained = [(k, p) for k, p in net.named_parameters() if p.requires_grad]
-    optimizer = optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, eps, lr_factor, decay_factor)
-    states = ["m", "v"] if adam else ["momentum"] if nesterov else []
+    optimizer = optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, rho, eps, lr_factor,
+                             decay_factor)
+    states = {None: ["momentum"] if nesterov else [], "RMSprop": ["square_avg"], "Adagrad": ["sum"],
+              "Adadelta": ["square_avg", "acc_delta"]}.get(adam, ["m", "v"])
     out, losses, norms = [], [], []
 
     def eval_logits(what):
@@ -255,3 +261,7 @@ write("adam", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.003, weight_decay=0.02
 write("settings", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.01, weight_decay=0.1, adam="AdamW", betas=(0.9, 0.99), eps=1e-3,
       frozen=["conv1.*", "bn1.*", "conv4.bias"], lr_factor={"*.bias": 0.25, "fc*": 3.0},
       decay_factor={"conv*": 2.0, "fc2.*": 0.0}, clip=0.5)
+write("rmsprop", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.002, momentum=0.5, weight_decay=0.02, adam="RMSprop", rho=0.9,
+      eps=1e-3)
+write("adagrad", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.01, weight_decay=0.02, adam="Adagrad", eps=1e-3)
+write("adadelta", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.5, weight_decay=0.02, adam="Adadelta", rho=0.9, eps=1e-4)

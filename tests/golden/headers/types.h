@@ -130,7 +130,15 @@ typedef struct cvy_loss_desc {
 } cvy_loss_desc;
 CVY_API const char *cvy_loss_name(enum cvy_loss_kind kind);
 CVY_API bool cvy_loss_from_name(const char *name, enum cvy_loss_kind *kind);
-enum cvy_optimizer_kind { CVY_SGD = 0, CVY_ADAM, CVY_ADAMW, CVY_OPTIMIZER_KINDS };
+enum cvy_optimizer_kind {
+    CVY_SGD = 0,
+    CVY_ADAM,
+    CVY_ADAMW,
+    CVY_RMSPROP,
+    CVY_ADAGRAD,
+    CVY_ADADELTA,
+    CVY_OPTIMIZER_KINDS
+};
 typedef struct cvy_optimizer_desc {
     enum cvy_optimizer_kind kind;
     double lr;
@@ -141,7 +149,9 @@ typedef struct cvy_optimizer_desc {
     double beta1, beta2;
     double eps;
     bool epsilon_hat;
-    uint64_t reserved[16];
+    bool eps_inside;
+    double rho;
+    uint64_t reserved[15];
 } cvy_optimizer_desc;
 typedef struct cvy_sgd_desc {
     double lr, momentum, weight_decay;

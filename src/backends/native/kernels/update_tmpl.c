@@ -66,14 +66,31 @@ static void sgd(float *w, const float *dw, float *const *state, size_t n, const 
     else K_SGD(PLAIN);
 }
 
+/* What the step d becomes by momentum: v = fma(mu, v, d), then v, or fma(mu, v, d). v NULL: d. */
+struct push {
+    vf mu;
+    bool nesterov;
+};
+V_FN vf pushed(const struct push *p, vf d, float *v, size_t n, bool part)
+{
+    if (!v) return d;
+    vf moved = v_fma(p->mu, load_n(v, n, part), d);
+    store_n(v, moved, n, part);
+    return p->nesterov ? v_fma(p->mu, moved, d) : moved;
+}
+
 struct adam {
     vf step, eps, beta1, new1, beta2, new2, decay, shrink;
+    struct push push;
 };
 
 /* decays, shrinks: those are not 0. */
 V_FN void adam_step(const struct adam *a, bool decays, bool shrinks, float *w, const float *dw,
-                    float *m, float *v, size_t n, bool part)
+                    float *const *state, size_t i, size_t n, bool part)
 {
+    float *m = state[0] + i, *v = state[1] + i, *moved = state[2] ? state[2] + i : NULL;
+    w += i;
+    dw += i;
     vf x = load_n(w, n, part), g = load_n(dw, n, part);
     if (decays) g = v_fma(a->decay, x, g);
     vf mean = v_fma(a->beta1, load_n(m, n, part), v_mul(a->new1, g));
@@ -81,25 +98,32 @@ V_FN void adam_step(const struct adam *a, bool decays, bool shrinks, float *w, c
     vf q = v_div(mean, v_add(v_sqrt(square), a->eps));
     store_n(m, mean, n, part);
     store_n(v, square, n, part);
-    if (shrinks) x = v_sub(x, v_fma(a->shrink, x, v_mul(a->step, q)));
+    if (moved) {
+        vf d = pushed(&a->push, v_mul(a->step, q), moved, n, part);
+        x = v_sub(x, shrinks ? v_fma(a->shrink, x, d) : d);
+    } else if (shrinks) x = v_sub(x, v_fma(a->shrink, x, v_mul(a->step, q)));
     else x = v_fnma(a->step, q, x);
     store_n(w, x, n, part);
 }
 
 /* g = decay ? fma(decay, w, dw) : dw;  m = fma(beta1, m, new1 * g);  v = fma(beta2, v, (new2 * g) *
- * g);  q = m / (sqrt(v) + eps);  w = shrink ? w - fma(shrink, w, step * q) : fma(-step, q, w) */
+ * g);  q = m / (sqrt(v) + eps);  w = shrink ? w - fma(shrink, w, step * q) : fma(-step, q, w);
+ * with momentum d = pushed(step * q) and w = w - (shrink ? fma(shrink, w, d) : d) */
 V_FN void adam_row(bool decays, bool shrinks, float *w, const float *dw, float *const *state,
                    size_t n, const float *coef)
 {
-    const struct adam a = { v_set1(coef[CVY_ADAM_STEP]),  v_set1(coef[CVY_ADAM_EPS]),
-                            v_set1(coef[CVY_ADAM_BETA1]), v_set1(coef[CVY_ADAM_NEW1]),
-                            v_set1(coef[CVY_ADAM_BETA2]), v_set1(coef[CVY_ADAM_NEW2]),
-                            v_set1(coef[CVY_ADAM_DECAY]), v_set1(coef[CVY_ADAM_SHRINK]) };
-    float *m = state[0], *v = state[1];
+    const struct adam a = { v_set1(coef[CVY_ADAM_STEP]),
+                            v_set1(coef[CVY_ADAM_EPS]),
+                            v_set1(coef[CVY_ADAM_BETA1]),
+                            v_set1(coef[CVY_ADAM_NEW1]),
+                            v_set1(coef[CVY_ADAM_BETA2]),
+                            v_set1(coef[CVY_ADAM_NEW2]),
+                            v_set1(coef[CVY_ADAM_DECAY]),
+                            v_set1(coef[CVY_ADAM_SHRINK]),
+                            { v_set1(coef[CVY_ADAM_MOMENTUM]), coef[CVY_ADAM_NESTEROV] != 0 } };
     size_t i = 0;
-    for (; i + VL <= n; i += VL)
-        adam_step(&a, decays, shrinks, w + i, dw + i, m + i, v + i, VL, false);
-    if (i < n) adam_step(&a, decays, shrinks, w + i, dw + i, m + i, v + i, n - i, true);
+    for (; i + VL <= n; i += VL) adam_step(&a, decays, shrinks, w, dw, state, i, VL, false);
+    if (i < n) adam_step(&a, decays, shrinks, w, dw, state, i, n - i, true);
 }
 
 static void adam(float *w, const float *dw, float *const *state, size_t n, const float *coef)
@@ -109,6 +133,76 @@ static void adam(float *w, const float *dw, float *const *state, size_t n, const
     else if (decays) adam_row(true, false, w, dw, state, n, coef);
     else if (shrinks) adam_row(false, true, w, dw, state, n, coef);
     else adam_row(false, false, w, dw, state, n, coef);
+}
+
+struct root {
+    vf lr, eps, rho, new, decay;
+    bool decays, inside;
+    struct push push;
+};
+
+static struct root root_of(const float *coef)
+{
+    return (struct root){ v_set1(coef[CVY_ROOT_LR]),
+                          v_set1(coef[CVY_ROOT_EPS]),
+                          v_set1(coef[CVY_ROOT_RHO]),
+                          v_set1(coef[CVY_ROOT_NEW]),
+                          v_set1(coef[CVY_ROOT_DECAY]),
+                          coef[CVY_ROOT_DECAY] != 0,
+                          coef[CVY_ROOT_INSIDE] != 0,
+                          { v_set1(coef[CVY_ROOT_MOMENTUM]), coef[CVY_ROOT_NESTEROV] != 0 } };
+}
+
+/* g = decay ? fma(decay, w, dw) : dw;  s = fma(rho, s, (new * g) * g) */
+V_FN vf squares(const struct root *r, vf x, vf *g, float *s, size_t n, bool part)
+{
+    if (r->decays) *g = v_fma(r->decay, x, *g);
+    vf square = v_fma(r->rho, load_n(s, n, part), v_mul(v_mul(r->new, *g), *g));
+    store_n(s, square, n, part);
+    return square;
+}
+
+/* w = w - pushed(lr * (g / root)), root = inside ? sqrt(s + eps) : sqrt(s) + eps */
+V_FN void rmsprop_step(const struct root *r, float *w, const float *dw, float *s, float *moved,
+                       size_t n, bool part)
+{
+    vf x = load_n(w, n, part), g = load_n(dw, n, part);
+    vf square = squares(r, x, &g, s, n, part);
+    vf root = r->inside ? v_sqrt(v_add(square, r->eps)) : v_add(v_sqrt(square), r->eps);
+    vf d = pushed(&r->push, v_mul(r->lr, v_div(g, root)), moved, n, part);
+    store_n(w, v_sub(x, d), n, part);
+}
+
+static void rmsprop(float *w, const float *dw, float *const *state, size_t n, const float *coef)
+{
+    const struct root r = root_of(coef);
+    float *s = state[0], *v = state[1];
+    size_t i = 0;
+    for (; i + VL <= n; i += VL)
+        rmsprop_step(&r, w + i, dw + i, s + i, v ? v + i : NULL, VL, false);
+    if (i < n) rmsprop_step(&r, w + i, dw + i, s + i, v ? v + i : NULL, n - i, true);
+}
+
+/* u = (sqrt(a + eps) / sqrt(s + eps)) * g;  a = fma(rho, a, (new * u) * u);  w = w - pushed(lr *
+ * u) */
+V_FN void adadelta_step(const struct root *r, float *w, const float *dw, float *const *state,
+                        size_t i, size_t n, bool part)
+{
+    float *a = state[1] + i;
+    vf x = load_n(w + i, n, part), g = load_n(dw + i, n, part);
+    vf square = squares(r, x, &g, state[0] + i, n, part), old = load_n(a, n, part);
+    vf u = v_mul(v_div(v_sqrt(v_add(old, r->eps)), v_sqrt(v_add(square, r->eps))), g);
+    store_n(a, v_fma(r->rho, old, v_mul(v_mul(r->new, u), u)), n, part);
+    vf d = pushed(&r->push, v_mul(r->lr, u), state[2] ? state[2] + i : NULL, n, part);
+    store_n(w + i, v_sub(x, d), n, part);
+}
+
+static void adadelta(float *w, const float *dw, float *const *state, size_t n, const float *coef)
+{
+    const struct root r = root_of(coef);
+    size_t i = 0;
+    for (; i + VL <= n; i += VL) adadelta_step(&r, w, dw, state, i, VL, false);
+    if (i < n) adadelta_step(&r, w, dw, state, i, n - i, true);
 }
 
 static void fold(float *dst, const float *src, size_t n_slots, size_t stride, size_t n)
@@ -140,7 +234,12 @@ static void fold_lanes(float *dst, const float *src, size_t n)
 
 extern const struct cvyi_update_kernels KFN(update);
 const struct cvyi_update_kernels KFN(update) = {
-    .step = { [CVY_SGD] = sgd, [CVY_ADAM] = adam, [CVY_ADAMW] = adam },
+    .step = { [CVY_SGD] = sgd,
+              [CVY_ADAM] = adam,
+              [CVY_ADAMW] = adam,
+              [CVY_RMSPROP] = rmsprop,
+              [CVY_ADAGRAD] = rmsprop,
+              [CVY_ADADELTA] = adadelta },
     .fold = fold,
     .fold_lanes = fold_lanes,
 };
