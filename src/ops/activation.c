@@ -1,5 +1,5 @@
-/* activation: elementwise functions. What is known of each is the list of types.h; here it becomes
- * a table. */
+/* activation: functions of single elements. What is known of each is the list of types.h; here it
+ * becomes a table. */
 #include <math.h>
 
 #include "ops/operators.h"

@@ -24,7 +24,7 @@ static const struct family {
     [CVY_OP_BN_INFER_BWD] = { onednn_bn_take, onednn_bn_plan },
     [CVY_OP_ACT] = { onednn_act_take, onednn_act_plan },
     [CVY_OP_ACT_BWD] = { onednn_act_take, onednn_act_plan },
-    [CVY_OP_ADD] = { onednn_act_take, onednn_act_plan },
+    [CVY_OP_ADD] = { onednn_add_take, onednn_add_plan },
     [CVY_OP_POOL] = { onednn_pool_take, onednn_pool_plan },
     [CVY_OP_POOL_BWD] = { onednn_pool_take, onednn_pool_plan },
     [CVY_OP_CONCAT] = { NULL, onednn_move_plan },

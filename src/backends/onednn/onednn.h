@@ -268,12 +268,13 @@ typedef enum cvy_status onednn_plan(struct onednn *o, struct cvy_plan *plan,
 enum cvy_status onednn_plan_ops(struct onednn *o, struct cvy_plan *plan,
                                 const struct cvy_op_desc *ops, int n, size_t first);
 
-onednn_take onednn_conv_take, onednn_bn_take, onednn_act_take, onednn_pool_take, onednn_move_take,
-    onednn_loss_take, onednn_update_take;
+onednn_take onednn_conv_take, onednn_bn_take, onednn_act_take, onednn_add_take, onednn_pool_take,
+    onednn_move_take, onednn_loss_take, onednn_update_take;
 /* conv.c: CONV2D*, as convolution or inner product, with a frozen batch norm and an activation */
 onednn_plan onednn_conv_plan;
 onednn_plan onednn_bn_plan;     /* bn.c: BN_*, with ReLU */
-onednn_plan onednn_act_plan;    /* elementwise.c: ACT, ACT_BWD, ADD, with an activation behind it */
+onednn_plan onednn_act_plan;    /* act.c: ACT, ACT_BWD */
+onednn_plan onednn_add_plan;    /* add.c: ADD, with an activation behind it */
 onednn_plan onednn_pool_plan;   /* pool.c */
 onednn_plan onednn_move_plan;   /* move.c: INGEST, REORDER, CONCAT, SLICE, PAD */
 onednn_plan onednn_loss_plan;   /* loss.c: SOFTMAX, LOSS */
