@@ -312,7 +312,7 @@ static void keep_words(struct argp_state *state, const char *option, struct benc
                        char *text)
 {
     for (char *word = strtok(text, ","); word; word = strtok(NULL, ",")) keep(list, word);
-    if (!list->n) argp_error(state, "--%s: expected at least one name", option);
+    if (!list->n) cli_refuse(state, "--%s: expected at least one name", option);
 }
 
 static void keep_numbers(struct argp_state *state, const char *option, struct bench_numbers *list,
@@ -375,7 +375,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         const char *names[BENCHMARKS + 1] = { 0 };
         for (size_t i = 0; i < BENCHMARKS; i++) names[i] = benchmarks[i].name;
         char hint[CLI_HINT];
-        argp_error(state,
+        cli_refuse(state,
                    "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling, "
                    "forum or sizes%s",
                    arg, cli_hint(arg, "", names, NULL, hint));

@@ -161,7 +161,7 @@ def test_usage_errors():
     fails(1, 'unknown option --epoch-s; did you mean --epochs', 'train', '--epoch-s=3')
     fails(1, 'unknown option --bacth; did you mean --batch', 'train', '--bacth', '3')
     fails(1, 'unknown option --xyzzyxyzzy\n', 'train', '--xyzzyxyzzy')
-    fails(1, 'requires an argument', 'train', '--epochs')
+    fails(1, '--epochs: expected N, found nothing', 'train', '--epochs')
     for bad in ('0', '-1', '10abc', '1e3', ' 5', '0x10', '99999999999999999999', '1,5'):
         fails(1, '--epochs: expected an integer from 1 to', 'train', f'--epochs={bad}')
     for bad in ('nan', 'inf', '1e400', '0x1p3', '1,5', '1.0x', '-0.1'):
@@ -232,7 +232,7 @@ def test_suggestions():
             ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer SGD', 1, r'did you mean sgd\?'), ('train --optimizer adm', 1, r'did you mean adam\?'),
             ('train --adam', 1, r'did you mean --optimizer=NAME\?'), ('train --betas 0.9', 1, r'did you mean --beta1 and --beta2\?'),
             ('train --optimizer adam --beta1 1', 1, 'expected a number from 0 to below 1'), ('train --beta1 0.9', 1, '--beta1: sgd has no such setting'),
-            ('train --optimizer adam --momentum 0.9', 1, '--momentum: adam has no such setting'),
+            ('train --optimizer adam --rho 0.9', 1, '--rho: adam has no such setting'),
             ('train --optimiser sgd', 1, r'did you mean --optimizer\?'),
             ('train -epochs 3', 1, r'unknown option -epochs; did you mean --epochs\?'), ('train --pool=Max', 1, r'did you mean max\?'),
             ('version', 1, r'did you mean convoy --version\?'), ('models', 1, r'did you mean info\?'), ('Train', 1, r'did you mean train\?'),
@@ -477,8 +477,8 @@ def test_optimizers():
     run('train', *common, 2, '--out', 'whole', code=0)
     config = json.loads(pathlib.Path('whole/config.json').read_text())
     assert {k: config[k] for k in ('optimizer', 'lr', 'beta1', 'beta2', 'eps', 'epsilon_hat', 'weight_decay', 'decay_all')} == \
-        {'optimizer': 'adamw', 'lr': 0.002, 'beta1': 0, 'beta2': 0.999, 'eps': 1e-8, 'epsilon_hat': False, 'momentum': 0, 'nesterov': False, 'weight_decay': 0.01,
-         'decay_all': False} and 'momentum' not in config, config
+        {'optimizer': 'adamw', 'lr': 0.002, 'beta1': 0, 'beta2': 0.999, 'eps': 1e-8, 'epsilon_hat': False, 'weight_decay': 0.01,
+         'decay_all': False} and 'rho' not in config, config
     names = tensors('whole/checkpoint.safetensors')[0]
     assert {k.rsplit('.', 2)[0] for k in names if k.startswith('optimizer.')} == {'optimizer.exp_avg', 'optimizer.exp_avg_sq'}
     run('train', *common, 1, '--out', 'parts', code=0)
@@ -493,9 +493,14 @@ def test_optimizers():
     run('train', 'adam.json', *SMALL, '--epochs', 1, '--out', 'a', code=0)
     run('train', 'lenet', *SMALL, '--optimizer=adam', '--epsilon-hat', '--epochs', 1, '--out', 'b', code=0)
     assert tensors('a/checkpoint.safetensors')[0].keys() == tensors('b/checkpoint.safetensors')[0].keys()
-    model['defaults']['momentum'] = 0.9
+    model['defaults']['rho'] = 0.9
     pathlib.Path('adam.json').write_text(json.dumps(model))
-    fails(2, 'unknown key "momentum"', 'train', 'adam.json', *SMALL)
+    fails(2, 'unknown key "rho"', 'train', 'adam.json', *SMALL)
+    run('train', 'lenet', *SMALL, '--optimizer=rmsprop', '--momentum=0.9', '--nesterov', '--eps-inside', '--epochs', 1, '--out', 'c', code=0)
+    config = json.loads(pathlib.Path('c/config.json').read_text())
+    assert (config['rho'], config['momentum'], config['nesterov'], config['eps_inside']) == (0.9, 0.9, True, True), config
+    names = tensors('c/checkpoint.safetensors')[0]
+    assert {k.rsplit('.', 2)[0] for k in names if k.startswith('optimizer.')} == {'optimizer.square_avg', 'optimizer.momentum'}
 
 
 def test_first_weights():
@@ -1051,7 +1056,7 @@ def test_opening():
     fails(3, '^convoy: -: cannot open', 'eval', '-')
     fails(3, '^convoy: --help: cannot open', 'eval', '--', '--help')
     fails(1, "doesn't allow an argument", 'train', '--quiet=3')
-    fails(1, 'requires an argument', 'train', '-e')
+    fails(1, '-e: expected N, found nothing', 'train', '-e')
     fails(1, 'unknown option --' + 'x' * 60 + '\n', 'train', '--' + 'x' * 80)
     if HAS_THREADS:
         r = run('eval', newest, '--threads', 2, env={'OMP_THREAD_LIMIT': '1'}, code=0)

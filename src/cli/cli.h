@@ -55,6 +55,11 @@ int cli_writable(const char *path);
 /* Writes text and a line's end there: CLI_OK, or CLI_IO after a message. */
 int cli_write(const char *path, const char *text);
 
+/* "convoy train: SENTENCE", where help is, and CLI_USAGE ends the process. Instead of argp_error(),
+ * whose second line is longer. */
+void cli_refuse(const struct argp_state *state, const char *format, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+
 /* In an option's flags: its value is the name of a file that will be written. */
 #define CLI_OUTPUT 0x10000
 /* argp_parse after checks: unknown options are told with what was probably meant, values are not

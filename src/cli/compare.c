@@ -74,7 +74,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_FAIL_IF:
         if (!difference_limit(arg, &o->limit, error, sizeof error))
-            argp_error(state, "--fail-if: %s", error);
+            cli_refuse(state, "--fail-if: %s", error);
         o->limited = true;
         return 0;
     case KEY_NOISE: o->noise = cli_real(state, "noise", arg, 0, 1000) / 100; return 0;
@@ -88,24 +88,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_THREADS: o->contest.threads = cli_integer(state, "threads", arg, 1, 1024); break;
     case KEY_ISA:
         if (!cvy_isa_from_name(arg, &o->contest.isa))
-            argp_error(state, "--isa: expected scalar, avx2, avx512 or auto, found '%.60s'", arg);
+            cli_refuse(state, "--isa: expected scalar, avx2, avx512 or auto, found '%.60s'", arg);
         break;
     case KEY_STRICT: o->contest.strict = true; break;
     case KEY_HTML: o->contest.html = arg; break;
     case ARGP_KEY_ARG:
-        if (o->files == 2) argp_error(state, "expected two result files, found '%.60s' too", arg);
+        if (o->files == 2) cli_refuse(state, "expected two result files, found '%.60s' too", arg);
         o->file[o->files++] = arg;
         return 0;
     case ARGP_KEY_END:
         if (o->contest.backends) {
             if (o->files > 1)
-                argp_error(state, "--backends: expected one model, found '%.60s' too", o->file[1]);
-            if (o->limited) argp_error(state, "--fail-if is for two result files");
+                cli_refuse(state, "--backends: expected one model, found '%.60s' too", o->file[1]);
+            if (o->limited) cli_refuse(state, "--fail-if is for two result files");
             return 0;
         }
-        if (o->asked) argp_error(state, "these options are for --backends LIST, which is missing");
+        if (o->asked) cli_refuse(state, "these options are for --backends LIST, which is missing");
         if (o->files < 2)
-            argp_error(state, "expected two result files or --backends, found %s",
+            cli_refuse(state, "expected two result files or --backends, found %s",
                        o->files ? "one file" : "neither");
         return 0;
     default: return ARGP_ERR_UNKNOWN;

@@ -18,7 +18,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct options *o = state->input;
     switch (key) {
     case ARGP_KEY_ARG:
-        if (state->arg_num > 1) argp_error(state, "too many arguments: '%.60s'", arg);
+        if (state->arg_num > 1) cli_refuse(state, "too many arguments: '%.60s'", arg);
         *(state->arg_num ? &o->name : &o->action) = arg;
         return 0;
     case ARGP_KEY_END: {
@@ -32,18 +32,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             { "show", "list" },
             { NULL, NULL }
         };
-        if (!o->action) argp_error(state, "expected list, path or verify");
+        if (!o->action) cli_refuse(state, "expected list, path or verify");
         char hint[CLI_HINT];
         for (int i = 0; actions[i]; i++) {
             if (strcmp(o->action, actions[i])) continue;
             if (!!i != !!o->name)
-                argp_error(state,
+                cli_refuse(state,
                            i ? "%s: expected the name of a data set: see `convoy data list`"
                              : "%s takes no argument",
                            o->action);
             return 0;
         }
-        argp_error(state, "expected list, path or verify, found '%.60s'%s", o->action,
+        cli_refuse(state, "expected list, path or verify, found '%.60s'%s", o->action,
                    cli_hint(o->action, "", actions, aliases, hint));
         return EINVAL;
     }

@@ -35,11 +35,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MODEL: o->model = arg; return 0;
     case KEY_SPLIT: o->split = cli_choice(state, "split", arg, splits); return 0;
     case ARGP_KEY_ARG:
-        if (o->run) argp_error(state, "expected one run or file, found '%.60s' too", arg);
+        if (o->run) cli_refuse(state, "expected one run or file, found '%.60s' too", arg);
         o->run = arg;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "expected a run's directory or a .safetensors file");
+        cli_refuse(state, "expected a run's directory or a .safetensors file");
         return EINVAL;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -84,7 +84,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MAN: o->man = true; return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num)
-            argp_error(state, "expected at most one command, found '%.60s' too", arg);
+            cli_refuse(state, "expected at most one command, found '%.60s' too", arg);
         o->command = arg;
         return 0;
     default: return ARGP_ERR_UNKNOWN;

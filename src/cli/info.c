@@ -44,12 +44,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_PHASES: o->phases = true; return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 1, 1 << 20); return 0;
     case ARGP_KEY_ARG:
-        if (o->model) argp_error(state, "expected one model, found '%.60s' too", arg);
+        if (o->model) cli_refuse(state, "expected one model, found '%.60s' too", arg);
         o->model = arg;
         return 0;
     case ARGP_KEY_END:
         if (!o->model && (o->batch || o->layers || o->phases))
-            argp_error(state, "--batch, --layers and --phases are for a model, which is missing: "
+            cli_refuse(state, "--batch, --layers and --phases are for a model, which is missing: "
                               "convoy info MODEL");
         return 0;
     default: return ARGP_ERR_UNKNOWN;

@@ -35,7 +35,7 @@ static size_t parse_weights(const struct argp_state *state, const char *text, do
         at += length;
         if (!*at) return n;
     }
-    argp_error(state,
+    cli_refuse(state,
                "--class-weights: expected numbers, 0 or more, with commas between, found '%.60s'",
                text);
     return 0;
@@ -54,7 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_SMOOTHING:
         o->desc.label_smoothing = cli_real(state, o->given = "label-smoothing", arg, 0, 1);
         if (o->desc.label_smoothing == 1)
-            argp_error(state,
+            cli_refuse(state,
                        "--label-smoothing: expected a number from 0 to below 1, found '%.60s'",
                        arg);
         o->smooths = true;
@@ -62,7 +62,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MARGIN:
         o->desc.margin = cli_real(state, o->given = "margin", arg, 0, 1e30);
         if (o->desc.margin == 0)
-            argp_error(state,
+            cli_refuse(state,
                        "--margin: expected a number above 0 and at most 1e+30, found '%.60s'", arg);
         return 0;
     case KEY_WEIGHTS:

@@ -76,7 +76,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->has[i] = true;
         o->value[i] = h->flag ? 1 : cli_real(state, names[i], arg, h->least, h->most);
         if (h->below && o->value[i] >= h->most)
-            argp_error(state, "--%s: expected a number from %g to below %g, found '%.60s'",
+            cli_refuse(state, "--%s: expected a number from %g to below %g, found '%.60s'",
                        names[i], h->least, h->most, arg);
         return 0;
     }

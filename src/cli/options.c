@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WORD = 40, OPTIONS = 64 };
+enum { WORD = 40, OPTIONS = 128 };
 
 /* ---------------------------------------------------------------------------------- suggestions */
 
@@ -196,16 +196,27 @@ static void add_options(struct line *line, const struct argp *argp)
     for (const struct argp_child *c = argp->children; c && c->argp; c++) add_options(line, c->argp);
 }
 
+static void __attribute__((noreturn)) tell(const char *program, const char *format, va_list args)
+{
+    fprintf(stderr, "%s: ", program);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\nTry '%s --help'.\n", program);
+    exit(CLI_USAGE);
+}
+
+void cli_refuse(const struct argp_state *state, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tell(state->name, format, args);
+}
+
 static void __attribute__((format(printf, 2, 3), noreturn))
 refuse(const struct line *line, const char *format, ...)
 {
     va_list args;
-    fprintf(stderr, "%s: ", line->program);
     va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fprintf(stderr, "\nTry '%s --help'.\n", line->program);
-    exit(CLI_USAGE);
+    tell(line->program, format, args);
 }
 
 /* Of an argument (option NULL) or an option's value, which goes by `name`. */
@@ -250,7 +261,8 @@ static bool check_long(const struct line *line, const char *word, const char *ne
     snprintf(name, sizeof name, "--%s", option->name);
     if (word[2 + length] && option->arg) check_value(line, option, name, word + 3 + length);
     bool takes = takes_value(option) && !word[2 + length];
-    if (takes && next) check_value(line, option, name, next);
+    if (takes && !next) refuse(line, "%s: expected %s, found nothing", name, option->arg);
+    if (takes) check_value(line, option, name, next);
     return takes;
 }
 
@@ -268,8 +280,10 @@ static bool check_short(const struct line *line, const char *word, const char *n
         if (!option) refuse(line, "unknown option -%c", *c);
         const char name[] = { '-', *c, '\0' };
         if (option->arg && c[1]) check_value(line, option, name, c + 1);
-        if (takes_value(option) && !c[1] && next) check_value(line, option, name, next);
-        if (option->arg) return takes_value(option) && !c[1];
+        bool takes = takes_value(option) && !c[1];
+        if (takes && !next) refuse(line, "%s: expected %s, found nothing", name, option->arg);
+        if (takes) check_value(line, option, name, next);
+        if (option->arg) return takes;
     }
     return false;
 }
@@ -310,7 +324,7 @@ uint64_t cli_integer(const struct argp_state *state, const char *option, const c
     errno = 0;
     unsigned long long value = strtoull(text, NULL, 10);
     if (!length || strspn(text, "0123456789") != length || errno || value < lo || value > hi)
-        argp_error(state, "--%s: expected an integer from %llu to %llu, found '%.60s'", option,
+        cli_refuse(state, "--%s: expected an integer from %llu to %llu, found '%.60s'", option,
                    (unsigned long long)lo, (unsigned long long)hi, text);
     return value;
 }
@@ -324,7 +338,7 @@ double cli_real(const struct argp_state *state, const char *option, const char *
     /* Only decimal notation: no hex, no nan, no inf, no blanks. */
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end ||
         (errno && value != 0) || !(value >= lo) || !(value <= hi))
-        argp_error(state, "--%s: expected a number from %g to %g, found '%.60s'", option, lo, hi,
+        cli_refuse(state, "--%s: expected a number from %g to %g, found '%.60s'", option, lo, hi,
                    text);
     return value;
 }
@@ -338,9 +352,8 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", words[i]);
     }
     char hint[CLI_HINT];
-    argp_error(state, "--%s: expected one of %s, found '%.60s'%s", option, list, text,
+    cli_refuse(state, "--%s: expected one of %s, found '%.60s'%s", option, list, text,
                cli_hint(text, "", words, NULL, hint));
-    return words[0];
 }
 
 /* --------------------------------------------------------------------------------------- engine */
@@ -373,13 +386,13 @@ static error_t parse_engine(int key, char *arg, struct argp_state *state)
     case KEY_THREADS: options->threads = cli_integer(state, "threads", arg, 1, 1024); return 0;
     case KEY_ISA:
         if (!cvy_isa_from_name(arg, &options->isa))
-            argp_error(state, "--isa: expected scalar, avx2, avx512 or auto, found '%.60s'", arg);
+            cli_refuse(state, "--isa: expected scalar, avx2, avx512 or auto, found '%.60s'", arg);
         return 0;
     case KEY_BACKEND: options->backends = arg; return 0;
     case KEY_NO_FUSION: options->no_fusion = true; return 0;
     case KEY_ALGORITHM:
         if (!cvy_algorithm_from_name(arg, &options->algorithm))
-            argp_error(state,
+            cli_refuse(state,
                        "--algorithm: expected one of auto" CVY_ALGORITHMS(WORD) ", found '%.60s'",
                        arg);
         return 0;

@@ -47,7 +47,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!o->run || !o->n)
-            argp_error(state, "expected a run or weights file, and at least one image");
+            cli_refuse(state, "expected a run or weights file, and at least one image");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -1,0 +1,123 @@
+/* The settings of a run, its config.json: written, read again, changed by options. */
+#include "cli/train.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+json_t *cli_train_config_json(const struct cli_train_config *c, const struct cli_session *s)
+{
+    char seed[24];
+    /* 64 bits do not fit JSON's integers */
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed);
+    const struct model_defaults *d = &c->d;
+    json_t *drops = json_array();
+    for (size_t i = 0; i < d->drops; i++)
+        json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:s, s:I, s:I}", "model", s->model->name,
+                  "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels,
+                  "train_images", (json_int_t)s->data->train.n, "test_images",
+                  (json_int_t)s->data->test.n, "lr_drop_epochs", drops, "seed", seed, "eval_every",
+                  (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+    model_numbers_write(d, json);
+    cli_optimizer_save(&d->optimizer, json);
+    model_loss_write(d, json);
+    model_init_write(&d->init, json);
+    model_settings_write(&d->params, json);
+    return json;
+}
+
+/* A decimal number of 64 bits and nothing else. */
+static bool seed_from(const char *text, uint64_t *seed)
+{
+    char *end;
+    errno = 0;
+    *seed = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && !*end && !errno;
+}
+
+/* What runs of an older convoy do not say is as usual: that was all there was. */
+static bool numbers_restore(struct model_defaults *d, const json_t *json)
+{
+#define LATE(member, kind, key, least, most, usual, late, ...) [MODEL_AT_##member] = (late),
+#define USUAL(member, kind, key, least, most, usual, ...) \
+    if (!json_object_get(json, key)) d->member = (usual);
+    static const bool late[] = { MODEL_NUMBERS(LATE, LATE) };
+    MODEL_NUMBERS(USUAL, USUAL)
+    for (size_t i = 0; i < MODEL_N_NUMBERS; i++) {
+        const json_t *value = json_object_get(json, model_number_key(i));
+        if (value ? !model_number_read(d, i, value) : !late[i]) return false;
+    }
+    return true;
+}
+
+/* Runs from before it was written down have their model's. */
+static bool init_restore(cvy_init_desc *init, const json_t *json)
+{
+    const json_t *found = json_object_get(json, "init");
+    return !found || model_init_read(init, found);
+}
+
+/* Where none are written down there are none. */
+static bool params_restore(struct model_settings *params, const json_t *json)
+{
+    const json_t *found = json_object_get(json, "params");
+    params->n = 0;
+    return !found || !model_settings_read(params, found);
+}
+
+/* The settings of the run that is resumed, from its checkpoint. */
+int cli_train_config_restore(struct cli_train_config *c, const struct cli_session *s)
+{
+    const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels,
+               *seed;
+    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL), *drops;
+    json_int_t eval_every, save_every;
+    struct model_defaults *d = &c->d;
+    bool good =
+        json &&
+        !json_unpack(json, "{s:s, s?s, s:s, s:o, s:s, s:I, s:I}", "data", &data, "data_sha256",
+                     &sum, "data_labels_sha256", &labels, "lr_drop_epochs", &drops, "seed", &seed,
+                     "eval_every", &eval_every, "save_every", &save_every) &&
+        numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
+        cli_loss_restore(d, json) && init_restore(&d->init, json) &&
+        params_restore(&d->params, json);
+    good = good && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
+           strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed);
+    if (good) {
+        c->eval_every = (size_t)eval_every;
+        c->save_every = (size_t)save_every;
+        strcpy(c->data, data);
+        strcpy(c->digest, sum);
+        strcpy(c->labels, labels);
+    }
+    json_decref(json);
+    return good ? CLI_OK
+                : cli_fail(CLI_BAD, "%s: it was not written by convoy train: it cannot be resumed",
+                           s->checkpoint->where);
+}
+
+int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_options *o)
+{
+    struct model_defaults *d = &c->d;
+    for (size_t i = 0; i < MODEL_N_NUMBERS; i++)
+        if (o->numbered[i]) model_number_set(d, i, o->number[i]);
+    if (o->seeded) c->seed = o->seed;
+    if (o->eval_every) c->eval_every = o->eval_every;
+    if (o->save_every) c->save_every = o->save_every - 1;
+    if (o->init.weights) {
+        d->init.weights = o->init.weights;
+        d->init.weights_value = o->init.weights_value;
+    }
+    if (o->init.biases) {
+        d->init.biases = o->init.biases;
+        d->init.biases_value = o->init.biases_value;
+    }
+    for (size_t i = 0; i < o->params.n; i++)
+        if (!model_settings_add(&d->params, &o->params.at[i]))
+            return cli_fail(CLI_USAGE, "more than %d patterns of parameters, with the model's own",
+                            MODEL_SETTINGS);
+    cli_loss_apply(&o->loss, d);
+    return cli_optimizer_apply(&o->optimizer, &d->optimizer);
+}

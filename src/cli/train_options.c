@@ -1,0 +1,221 @@
+/* The options of `convoy train`. */
+#include "cli/train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    KEY_DATA = 'd',
+    KEY_SEED = 's',
+    KEY_OUT = 'o',
+    KEY_RESUME = 'r',
+    KEY_QUIET = 'q',
+    KEY_POOL = 0x1000,
+    KEY_BN_VAR,
+    KEY_API,
+    KEY_EVAL_EVERY,
+    KEY_SAVE_EVERY,
+    KEY_INIT,
+    KEY_INIT_BIASES,
+    KEY_FREEZE,
+    KEY_LR_FACTOR,
+    KEY_DECAY_FACTOR,
+    KEY_NUMBER = 0x1100 /* and on: MODEL_NUMBERS without a letter */
+};
+
+static const struct argp_option options[] = {
+    { .doc = "What to train, and on what:" },
+    { "data", KEY_DATA, "DATA", 0,
+      "a data set's name, a directory with its files, or synthetic[:seed=S,train=N,test=N] "
+      "(default: the model's own)",
+      0 },
+    { "pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0 },
+    { "bn-var", KEY_BN_VAR, "RULE", 0,
+      "biased or unbiased: which variance the running statistics keep", 0 },
+    { "api", KEY_API, "VERSION", 0,
+      "v0 or v1: d2l's settings of that version, for models that have both", 0 },
+    { .doc = "How:" },
+#define NUMBER_KEY(member, letter) ((letter) ? (letter) : KEY_NUMBER + MODEL_AT_##member)
+#define NUMBER_OPTION(member, kind, key, least, most, usual, late, name, letter, word, help) \
+    { name, NUMBER_KEY(member, letter), word, 0, help, 0 },
+#define NUMBER_NOTHING(...)
+    /* clang-format off */
+    MODEL_NUMBERS(NUMBER_OPTION, NUMBER_NOTHING)
+    /* clang-format on */
+    { "seed", KEY_SEED, "N", 0,
+      "of the first weights, the order of the images and dropout (default 1)", 0 },
+    { "init", KEY_INIT, "KIND[:X]", 0,
+      "how weights start: xavier_uniform (default), kaiming_normal, torch_default, zero, constant, "
+      "normal, truncated_normal, orthogonal; X: the constant, the standard deviation, or the "
+      "length "
+      "of a row (1)",
+      0 },
+    { "init-biases", KEY_INIT_BIASES, "KIND[:X]", 0, "the same of biases (default torch_default)",
+      0 },
+    { "freeze", KEY_FREEZE, "PATTERN", 0,
+      "parameters that stay as they are, e.g. 'conv1.*' or '*.bias'; may be repeated, as the next",
+      0 },
+    { "lr-factor", KEY_LR_FACTOR, "PATTERN=X", 0,
+      "these parameters' learning rate is multiplied by X", 0 },
+    { "decay-factor", KEY_DECAY_FACTOR, "PATTERN=X", 0, "the same of their weight decay; 0: none",
+      0 },
+    { .doc = "The run:" },
+    { "out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0 },
+    { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
+      "go on with the run in RUN (or in --out), bit for bit as if it had never "
+      "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may "
+      "change",
+      0 },
+    { "eval-every", KEY_EVAL_EVERY, "EPOCHS", 0,
+      "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
+    { "save-every", KEY_SAVE_EVERY, "STEPS", 0,
+      "also save a checkpoint every so many steps (default 0: only after every epoch)", 0 },
+    { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
+    { 0 }
+};
+
+/* "normal:0.01" */
+static void parse_init(const struct argp_state *state, const char *option, const char *arg,
+                       enum cvy_init *init, double *value)
+{
+    const char *names[CVY_INITS] = { NULL }, *colon = strchr(arg, ':');
+    char word[64];
+    for (int k = 1; k < CVY_INITS; k++) names[k - 1] = cvy_init_name((enum cvy_init)k);
+    snprintf(word, sizeof word, "%.*s", colon ? (int)(colon - arg) : 63, arg);
+    *value = colon ? cli_real(state, option, colon + 1, -1e30, 1e30) : 0;
+    (void)cvy_init_from_name(cli_choice(state, option, word, names), init);
+}
+
+/* "conv1.*" or, with a factor in [lo, 1e6], "conv1.*=0.1", behind what was said before. */
+static void parse_setting(const struct argp_state *state, const char *option, const char *arg,
+                          int key, struct model_settings *params)
+{
+    struct model_setting s = { .is.frozen = key == KEY_FREEZE };
+    const char *equals = key == KEY_FREEZE ? NULL : strrchr(arg, '=');
+    size_t length = equals ? (size_t)(equals - arg) : strlen(arg);
+    if (key != KEY_FREEZE && !equals)
+        cli_refuse(state, "--%s: expected PATTERN=X, found '%.60s'", option, arg);
+    if (!length || length >= sizeof s.match)
+        cli_refuse(state, "--%s: expected a pattern of 1 to %zu characters, found '%.60s'", option,
+                   sizeof s.match - 1, arg);
+    memcpy(s.match, arg, length);
+    if (key == KEY_LR_FACTOR) {
+        s.is.lr_factor = cli_real(state, option, equals + 1, 0, 1e6);
+        if (s.is.lr_factor == 0)
+            cli_refuse(state,
+                       "--lr-factor: expected more than 0, found '%.60s' (--freeze keeps "
+                       "parameters as they are)",
+                       arg);
+    }
+    if (key == KEY_DECAY_FACTOR) {
+        s.is.decay_factor = cli_real(state, option, equals + 1, 0, 1e6);
+        s.is.no_decay = s.is.decay_factor == 0;
+    }
+    if (!model_settings_add(params, &s))
+        cli_refuse(state, "--%s: more than %d patterns", option, MODEL_SETTINGS);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    static const char *const pools[] = { "max", "avg", NULL },
+                             *const vars[] = { "biased", "unbiased", NULL },
+                             *const apis[] = { "v0", "v1", NULL };
+    struct cli_train_options *o = state->input;
+    const char *fixed = NULL;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->optimizer;
+        state->child_inputs[1] = &o->loss;
+        state->child_inputs[2] = &o->engine;
+        return 0;
+    case KEY_DATA: o->data = arg; break;
+#define SIZE(...) (double)cli_integer(__VA_ARGS__)
+#define REAL(...) cli_real(__VA_ARGS__)
+#define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help)    \
+    case NUMBER_KEY(member, letter):                                                          \
+        o->number[MODEL_AT_##member] = kind(state, name, arg, least, most);                   \
+        o->numbered[MODEL_AT_##member] = true;                                                \
+        if (MODEL_AT_##member != MODEL_AT_epochs) fixed = name; /* a run may become longer */ \
+        break;
+        MODEL_NUMBERS(NUMBER_CASE, NUMBER_NOTHING)
+    case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
+    case KEY_SAVE_EVERY:
+        o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
+        break;
+    case KEY_QUIET: o->quiet = true; break;
+    case KEY_OUT: o->out = arg; break;
+    case KEY_RESUME:
+        o->resuming = true;
+        o->resume = arg ? arg : o->resume;
+        break;
+    case KEY_SEED:
+        o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
+        o->seeded = true;
+        break;
+    case KEY_INIT:
+        parse_init(state, fixed = "init", arg, &o->init.weights, &o->init.weights_value);
+        break;
+    case KEY_INIT_BIASES:
+        parse_init(state, fixed = "init-biases", arg, &o->init.biases, &o->init.biases_value);
+        break;
+    case KEY_FREEZE: parse_setting(state, fixed = "freeze", arg, key, &o->params); break;
+    case KEY_LR_FACTOR: parse_setting(state, fixed = "lr-factor", arg, key, &o->params); break;
+    case KEY_DECAY_FACTOR:
+        parse_setting(state, fixed = "decay-factor", arg, key, &o->params);
+        break;
+    case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
+    case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
+    case KEY_API: o->change.api = cli_choice(state, fixed = "api", arg, apis); break;
+    case ARGP_KEY_ARG:
+        if (o->model) cli_refuse(state, "expected one model, found '%.60s' too", arg);
+        o->model = arg;
+        break;
+    case ARGP_KEY_END:
+        /* --resume RUN: a run keeps its model, so this word is the run */
+        if (o->resuming && !o->resume && o->model) {
+            o->resume = o->model;
+            o->model = NULL;
+        }
+        if (o->resuming && !o->resume) o->resume = o->out;
+        if (o->resuming && !o->resume)
+            cli_refuse(state, "--resume needs the run's directory: --resume=DIR");
+        if (o->resuming && o->out && strcmp(o->out, o->resume))
+            cli_refuse(state, "--out and --resume name two directories");
+        if (o->resuming && o->model)
+            cli_refuse(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
+        if (!o->fixed) o->fixed = o->optimizer.given;
+        if (!o->fixed) o->fixed = o->loss.given;
+        if (o->resuming && o->fixed)
+            cli_refuse(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    if (fixed) o->fixed = fixed;
+    return 0;
+}
+
+static const struct argp_child children[] = { { &cli_optimizer_argp, 0, "Optimizer:", 8 },
+                                              { &cli_loss_argp, 0, "Loss:", 8 },
+                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { 0 } };
+const struct argp cli_train_argp = {
+    .options = options,
+    .parser = parse,
+    .children = children,
+    .args_doc = "[MODEL]",
+    .doc = "Trains a model: a built-in one (lenet-bn by default; `convoy info` lists them) or a "
+           "JSON file."
+           "\vSettings that are not given come from the model. Ctrl-C finishes the step, saves the "
+           "run and ends with 130; "
+           "`convoy train --resume=RUN` goes on. At the end it prints the last epoch's loss and "
+           "accuracies, and the rate as "
+           "d2l.ai counts it: all examples by the summed time of the steps, which leaves out "
+           "loading and evaluation. What "
+           "standard error tells of every epoch is left out by --quiet.\n\n"
+           "Examples:\n"
+           "  convoy train\n"
+           "  convoy train resnet20 -d cifar10 -e 20 -b 128 -l 0.1 -o run\n"
+           "  convoy train --resume=run -e 40\n"
+           "  convoy train my.json -d ~/data/fashion -t 4\n"
+           "  convoy train -e 1 -d synthetic:train=6000,test=1000\n"
+};
