@@ -338,6 +338,41 @@ static void seeds_and_layers_differ(void **state)
     free(want);
 }
 
+/* What a seed means is not promised to later versions, but does not change unnoticed: a trainer's
+ * first values by every initialiser that draws. */
+static void seeds_keep_their_meaning(void **state)
+{
+    (void)state;
+    static const struct {
+        enum cvy_init init;
+        double first[3]; /* elements 0, 1 and 20 735 of a.weight */
+    } known[] = {
+        { CVY_INIT_XAVIER_UNIFORM, { -0.0724527463, 0.0564784296, -0.0389510281 } },
+        { CVY_INIT_KAIMING_NORMAL, { 0.264247328, -0.00177051232, -0.155566543 } },
+        { CVY_INIT_TORCH_DEFAULT, { -0.0661400035, 0.0515575148, -0.0355572626 } },
+        { CVY_INIT_NORMAL, { 2.74613881, -0.0183997042, -1.61669493 } },
+        { CVY_INIT_TRUNCATED_NORMAL, { 0.341620654, -0.0183997042, -1.61669493 } },
+        { CVY_INIT_ORTHOGONAL, { 0.179378793, -0.00120187528, -0.0826618969 } },
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        cvy_net *net;
+        const cvy_init_desc init = { .weights = known[k].init,
+                                     .weights_value = known[k].init >= CVY_INIT_NORMAL,
+                                     .seed = 5 };
+        cvy_trainer *t = start(&init, &net);
+        float *x = get(t, CVY_PARAM_WEIGHT, "a.weight", CONV);
+        for (int i = 0; i < 3; i++) {
+            const double want = known[k].first[i], got = (double)x[i < 2 ? i : CONV - 1];
+            if (!(fabs(got - want) <= 1e-6 * fabs(want)))
+                fail_msg("%s, value %d: %.9g, was %.9g", cvy_init_name(known[k].init), i, got,
+                         want);
+        }
+        free(x);
+        cvy_trainer_destroy(&t);
+        cvy_net_destroy(&net);
+    }
+}
+
 /* Dropout: the mask of an image depends on seed, step and layer, each of them; p of it is dropped,
  * the rest scaled. */
 static void masks_differ(void **state)
@@ -387,6 +422,7 @@ int main(void)
         cmocka_unit_test(zero_is_the_default),
         cmocka_unit_test(wrong_ones_are_refused),
         cmocka_unit_test(seeds_and_layers_differ),
+        cmocka_unit_test(seeds_keep_their_meaning),
         cmocka_unit_test(masks_differ),
     };
     return cmocka_run_group_tests(tests, open_context, close_context);

@@ -481,6 +481,36 @@ static void comparing(void **state)
             fail_msg("'%s' was accepted", wrong[i]);
 }
 
+/* Ranks are asked from four values a side on: of fewer they can say nothing, however far the two
+ * sides are apart; of four they must be apart but for none. */
+static void few_values(void **state)
+{
+    (void)state;
+    static const char *const clear[2][4] = { { "10", "10.1", "10.2", "10.3" },
+                                             { "20", "20.1", "20.2", "20.3" } },
+                             *const mixed[2][4] = { { "10", "10", "10", "10.9" },
+                                                    { "10.8", "20", "20", "20" } };
+    static const struct {
+        const char *const (*side)[4];
+        size_t n[2];
+        bool real;
+    } cases[] = { { clear, { 3, 3 }, true },
+                  { clear, { 3, 4 }, true },
+                  { clear, { 4, 3 }, true },
+                  { clear, { 4, 4 }, true },
+                  { mixed, { 4, 4 }, false } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct results *all = NULL;
+        add(&all, "old", "a", cases[i].side[0], cases[i].n[0]);
+        add(&all, "new", "a", cases[i].side[1], cases[i].n[1]);
+        struct differences *d = differences(all, 1, 0.01);
+        assert_true(d->at[0].ratio.lo > 1);
+        if (d->at[0].real != cases[i].real) fail_msg("case %zu: real: %d", i, d->at[0].real);
+        differences_free(&d);
+        results_free(&all);
+    }
+}
+
 /* A side whose threads did not get the CPUs is no slower program; with enough processes it does not
  * matter. */
 static void disturbed(void **state)
@@ -1479,6 +1509,7 @@ int main(void)
                                         cmocka_unit_test(unreadable),
                                         cmocka_unit_test(odd_records),
                                         cmocka_unit_test(comparing),
+                                        cmocka_unit_test(few_values),
                                         cmocka_unit_test(disturbed),
                                         cmocka_unit_test(one_side_only),
                                         cmocka_unit_test(comparing_what_broke),
