@@ -7,10 +7,16 @@
  * three channels or with channels innermost, the odd ones negated; it lies in its own buffer, or in
  * that of an operand that nobody needs any more. A value that was plain before may stay where it
  * is. Weights of convolutions are packed (in reverse order, in a buffer that is refreshed).
- * Reorders cut their grid as native cuts its own, and then deal the parts from the other end. */
+ * Reorders cut their grid as native cuts its own, and then deal the parts from the other end.
+ *
+ * While it plans, in phases that are alone and when copies are refreshed it may use threads of its
+ * own: it makes them every time, and they must compute in the library's floating-point state. */
 #include <convoy/backend.h>
 
+#include "base/floats.h"
+
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,15 +37,31 @@ struct place {
 
 struct packing {
     struct packing *next;
+    const struct mosaic *m;
     int weight, buffer;
     size_t count;
 };
 
 struct mosaic {
-    size_t capacity, blocks;
+    size_t capacity, blocks, threads;
     unsigned long mix;
+    bool alone; /* a phase is */
     struct packing *packings;
 };
+
+/* -------------------------------------------------------------------------------------- threads */
+
+/* Whether all threads of a region of its own round, flush and trap as the library's. */
+static bool in_state(const struct mosaic *m)
+{
+    atomic_bool good = true;
+#ifdef _OPENMP
+#pragma omp parallel num_threads((int)m->threads)
+#endif
+    if ((_mm_getcsr() & ~0x3fu) != CVYI_MXCSR) good = false;
+    (void)m;
+    return good;
+}
 
 /* --------------------------------------------------------------------------------------- places */
 
@@ -135,7 +157,7 @@ struct piece {
     cvy_shape xs, ys;             /* of the first operand and the first result */
     struct place in[4], mid, out; /* mid: what the first of two fused ops leaves to others */
     const struct place *of;       /* concat: all of its operands */
-    bool keep_mid, fused;
+    bool keep_mid, fused, alone;
     cvy_act_desc act; /* of the second op */
     int weight, packed, bias, stats, aux, extra;
 };
@@ -357,7 +379,13 @@ static void pack(const struct packing *k, const struct cvy_run *run)
     for (size_t i = 0; i < k->count; i++)
         floats(run, k->buffer)[k->count - 1 - i] = floats(run, k->weight)[i];
 }
-static void refresh(const void *arg, const struct cvy_run *run) { pack(arg, run); }
+static void refresh(const void *arg, const struct cvy_run *run)
+{
+    const struct packing *k = arg;
+    pack(k, run);
+    if (k->m->alone && !in_state(k->m)) /* else threads are not lent */
+        cvy_run_fail(run, CVY_E_BACKEND, "a refresh has threads in another state");
+}
 
 static void run_sgd(const struct piece *p, const struct cvy_run *run)
 {
@@ -402,6 +430,8 @@ static void run_piece(const void *arg, const struct cvy_run *run, size_t task,
     const struct piece *p = arg;
     (void)task, (void)worker;
     functions[p->op.kind](p, run);
+    if (p->alone && !in_state(p->m))
+        cvy_run_fail(run, CVY_E_BACKEND, "%s has threads in another state", p->op.name);
 }
 
 /* ------------------------------------------------------------------------------------- reorders */
@@ -489,7 +519,7 @@ static enum cvy_status plan_packing(struct piece *p, struct cvy_plan *plan)
     if (hash(p->op.name, p->m->mix + 2) % 2) return CVY_OK;
     struct packing *k = cvy_plan_alloc(plan, sizeof *k);
     if (!k) return CVY_E_NOMEM;
-    *k = (struct packing){ p->m->packings, p->weight, -1,
+    *k = (struct packing){ p->m->packings, p->m, p->weight, -1,
                            v->shape.n * v->shape.c * v->shape.h * v->shape.w };
     k->buffer = p->packed = cvy_plan_buffer(plan, p->op.name, k->count * sizeof(float), true);
     if (p->packed < 0) return CVY_E_NOMEM;
@@ -558,12 +588,16 @@ static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan,
 {
     struct mosaic *m = state;
     const struct cvy_op_desc *op = &ops[0];
+    if (!in_state(m))
+        return cvy_plan_fail(plan, CVY_E_BACKEND, "planning has threads in another state");
     if (op->kind == CVY_OP_REORDER) return plan_reorder(m, plan, op);
     struct piece *p = cvy_plan_alloc(plan, sizeof *p);
     struct place *of = cvy_plan_alloc(plan, (size_t)op->n_in * sizeof *of), *out;
     if (!p || !of) return CVY_E_NOMEM;
     *p = (struct piece){ .m = m, .op = *op, .of = of, .fused = n == 2 };
     if (n == 2) p->act = ops[1].u.act;
+    p->alone = hash(op->name, m->mix + 3) % 2;
+    m->alone |= p->alone;
     if (op->in[FIRST] >= 0) p->xs = cvy_plan_value(plan, op->in[FIRST])->shape;
     if (op->n_out && op->out[FIRST] >= 0) p->ys = cvy_plan_value(plan, op->out[FIRST])->shape;
     if (op->kind == CVY_OP_CONV2D_BWD_WEIGHTS)
@@ -574,7 +608,7 @@ static enum cvy_status mosaic_plan(void *state, struct cvy_plan *plan,
                                     .run = run_piece,
                                     .arg = p,
                                     .parts = 1,
-                                    .alone = hash(op->name, m->mix + 3) % 2,
+                                    .alone = p->alone,
                                     .kernel = n == 2 ? "two" : "one" };
     for (int k = 0; k < op->n_in; k++) {
         if (!is_activation(plan, op->in[k])) continue;
@@ -609,6 +643,7 @@ static enum cvy_status mosaic_open(struct cvy_plan *plan, void **state)
     if (!m) return CVY_E_NOMEM;
     m->capacity = cvy_plan_capacity(plan);
     m->blocks = (m->capacity + 15) / 16;
+    m->threads = cvy_plan_threads(plan);
     m->mix = mix ? strtoul(mix, NULL, 10) : 0;
     return CVY_OK;
 }
