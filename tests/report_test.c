@@ -1,12 +1,14 @@
 /* Statistics against published values and values worked out by hand, how often they call equals
  * different, result files good and bad, comparing them, words and columns, charts to the
- * coordinate, and a report that nothing can break. */
+ * coordinate, the pieces of pages, and a report that nothing can break. */
 #include "report/chart.h"
 #include "report/contest.h"
 #include "report/difference.h"
 #include "report/html.h"
+#include "report/parts.h"
 #include "report/results.h"
 #include "report/stats.h"
+#include "report/template.h"
 #include "report/text.h"
 
 #include <math.h>
@@ -1185,6 +1187,131 @@ static void charts(void **state)
     near(chart_y(&c, 100), 26);
 }
 
+/* ------------------------------------------------------------------------------ pieces of pages */
+
+/* What template_part writes. */
+static char *part_text(const char *piece, const char *from, const char *to,
+                       const char *const *values)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    template_part(f, piece, from, to, values);
+    fclose(f);
+    return text;
+}
+
+static size_t count(const char *text, const char *what)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, what)); text++) n++;
+    return n;
+}
+
+static void wrong(const char *piece, const char *from, const char *to, const char *const *values,
+                  const char *wanted)
+{
+    const char *found = template_wrong(piece, from, to, values);
+    if (!found || strcmp(found, wanted))
+        fail_msg("%s: %s, expected %s", piece, found ? found : "nothing wrong", wanted);
+}
+
+/* A part of a piece whose text begins at `at`: its holes are all filled, with what would break out
+ * of any of them; each is missed when it is not, and what has no hole is noticed. */
+static const char *walk_part(const char *piece, const char *from, const char *at)
+{
+    enum { MOST = 16 };
+    static const char odd[] = "<i>&\"'{", escaped[] = "&lt;i&gt;&amp;&quot;&#39;{";
+    char name[MOST + 1][32], to[32] = "";
+    const char *values[2 * MOST + 3] = { NULL };
+    size_t holes = 0, n = 0;
+    while (*at && strncmp(at, "<!-- ", 5) && !*to) {
+        if (*at++ != '{') continue;
+        const size_t length = strcspn(at, "}");
+        char *hole = *at == '=' ? to : name[n];
+        assert_true(n < MOST && length < sizeof to);
+        snprintf(hole, sizeof to, "%.*s", (int)(length - (*at == '=')), at + (*at == '='));
+        at += length + 1;
+        holes += !*to;
+        size_t k = 0;
+        while (k < n && strcmp(name[k], hole)) k++;
+        if (*to || k < n) continue;
+        values[2 * n] = hole;
+        values[2 * n++ + 1] = odd;
+    }
+    const char *end = *to ? to : NULL;
+    assert_null(template_wrong(piece, from, end, values));
+    char *text = part_text(piece, from, end, values);
+    assert_int_equal(count(text, escaped), holes);
+    assert_int_equal(count(text, odd), 0);
+    assert_int_equal(count(text, "{"), holes);
+    free(text);
+    values[2 * n] = "none such";
+    values[2 * n + 1] = "";
+    wrong(piece, from, end, values, "a value without a hole");
+    values[2 * n] = NULL;
+    for (size_t k = 0; k < n; k++) {
+        const char *kept = values[2 * k];
+        values[2 * k] = "none such";
+        wrong(piece, from, end, values, "a hole without a value");
+        values[2 * k] = kept;
+    }
+    wrong(piece, from, "none such", values, end ? "a place that is passed over" : "no such place");
+    if (end) walk_part(piece, to, at);
+    return at;
+}
+
+static void pieces(void **state)
+{
+    (void)state;
+    static const char mark[] = "<!-- piece: ";
+    size_t n = 0;
+    for (const char *at = report_parts[REPORT_PIECES].text; (at = strstr(at, mark)); n++) {
+        char piece[32];
+        at += sizeof mark - 1;
+        snprintf(piece, sizeof piece, "%.*s", (int)strcspn(at, " "), at);
+        walk_part(piece, NULL, strstr(at, "-->") + 3);
+        wrong(piece, "none such", NULL, NULL, "no such place");
+    }
+    assert_true(n > 50);
+    wrong("none such", NULL, NULL, NULL, "no such piece");
+    wrong("bar-rang", NULL, NULL, NULL, "no such piece");
+    wrong("", NULL, NULL, NULL, "no such piece");
+    wrong("tiles", NULL, NULL, NULL, "a place that is passed over");
+}
+
+/* Line ends: nothing beside a tag or a place, a blank between words and attributes, and \n. */
+static void piece_lines(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *piece, *from, *to, *wanted;
+    } lines[] = {
+        { "table", NULL, "heads",
+          "<div class=\"card\"><div class=\"scroll\"><table class=\"sortable\"><thead><tr>" },
+        { "table", "heads", "rows", "</tr></thead><tbody>\n" },
+        { "table", "rows", NULL, "</tbody></table></div></div>\n" },
+        { "scaling", NULL, "body",
+          "<section><h2>Scaling</h2>\n<p class=\"about\">Training steps over batch sizes and "
+          "numbers "
+          "of threads. Vertical lines run from the slowest to the fastest repetition.</p>\n" },
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char *text = part_text(lines[i].piece, lines[i].from, lines[i].to, NULL);
+        assert_string_equal(text, lines[i].wanted);
+        free(text);
+    }
+    char *text = part_text("curve-point", NULL, NULL,
+                           VALUES("x", "1", "y", "2", "slowest", "3", "fastest", "4", "color", "5",
+                                  "group", "g", "who", "w", "rate", "6", "share", ""));
+    has_text(text, "y2=\"4\" stroke=\"var(--c5)\" stroke-width=\"1.25\"/><circle cx=\"1\" ");
+    has_text(text, "tabindex=\"0\" data-tip=\"g\nw: 6 examples/s\"/>");
+    free(text);
+    text = part_text("cell-text", NULL, NULL, VALUES("text", "\001a\tb\n\033c"));
+    assert_string_equal(text, "<td>a\tb\nc</td>"); /* control characters are left out */
+    free(text);
+}
+
 /* The page of these results. */
 static char *page_of_results(const struct results *all)
 {
@@ -1521,6 +1648,8 @@ int main(void)
                                         cmocka_unit_test(units),
                                         cmocka_unit_test(labels),
                                         cmocka_unit_test(charts),
+                                        cmocka_unit_test(pieces),
+                                        cmocka_unit_test(piece_lines),
                                         cmocka_unit_test(page_positions),
                                         cmocka_unit_test(page_sections),
                                         cmocka_unit_test(page_others),

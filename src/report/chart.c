@@ -3,18 +3,7 @@
 
 #include <math.h>
 
-void chart_text(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        const unsigned char c = (unsigned char)*text;
-        if (c == '&') fputs("&amp;", out);
-        else if (c == '<') fputs("&lt;", out);
-        else if (c == '>') fputs("&gt;", out);
-        else if (c == '"') fputs("&quot;", out);
-        else if (c == '\'') fputs("&#39;", out);
-        else if (c >= ' ' || c == '\n' || c == '\t') putc(c, out);
-    }
-}
+#include "report/template.h"
 
 const char *chart_number(double v, char text[32])
 {
@@ -99,32 +88,25 @@ void chart_open(struct chart *c, FILE *out, bool narrow, struct chart_axis x, st
                          .y = y };
     make_round(&c->x);
     make_round(&c->y);
-    fprintf(out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"",
-            narrow ? "narrow" : "wide", c->width, c->height);
-    chart_text(out, what);
-    fputs("\">", out);
-    const double x0 = c->left, x1 = c->width - c->right, y0 = c->top, y1 = c->height - c->bottom;
-    for (double v = c->x.lo; v <= c->x.hi * (1 + 1e-9); v = next_tick(&c->x, v, narrow)) {
-        const double at = chart_x(c, v);
-        fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", at,
-                at, y0, y1);
-        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>", at, y1 + 17,
-                chart_number(v, text));
-    }
-    for (double v = c->y.lo; v <= c->y.hi * (1 + 1e-9); v = next_tick(&c->y, v, narrow)) {
-        const double at = chart_y(c, v);
-        fprintf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x0,
-                x1, at, at);
-        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>", x0 - 7, at + 4,
-                chart_number(v, text));
-    }
-    fprintf(out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x0, x1,
-            y1, y1);
-    fprintf(out, "<text class=\"strong\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", x1, y1 + 35);
-    chart_text(out, x.title);
-    fputs("</text><text class=\"strong\" x=\"0\" y=\"13\">", out);
-    chart_text(out, y.title);
-    fputs("</text>", out);
+    template_part(out, "chart", NULL, "drawing",
+                  VALUES("screen", narrow ? "narrow" : "wide", "width", FORMAT("%g", c->width),
+                         "height", FORMAT("%g", c->height), "what", what));
+    const char *left = FORMAT("%.1f", c->left), *right = FORMAT("%.1f", c->width - c->right),
+               *top = FORMAT("%.1f", c->top), *bottom = FORMAT("%.1f", c->height - c->bottom);
+    for (double v = c->x.lo; v <= c->x.hi * (1 + 1e-9); v = next_tick(&c->x, v, narrow))
+        template_put(out, "chart-x",
+                     VALUES("x", FORMAT("%.1f", chart_x(c, v)), "top", top, "bottom", bottom,
+                            "below", FORMAT("%.1f", c->height - c->bottom + 17), "number",
+                            chart_number(v, text)));
+    for (double v = c->y.lo; v <= c->y.hi * (1 + 1e-9); v = next_tick(&c->y, v, narrow))
+        template_put(out, "chart-y",
+                     VALUES("y", FORMAT("%.1f", chart_y(c, v)), "left", left, "right", right,
+                            "beside", FORMAT("%.1f", c->left - 7), "middle",
+                            FORMAT("%.1f", chart_y(c, v) + 4), "number", chart_number(v, text)));
+    template_put(out, "chart-axes",
+                 VALUES("left", left, "right", right, "bottom", bottom, "below",
+                        FORMAT("%.1f", c->height - c->bottom + 35), "x-title", x.title, "y-title",
+                        y.title));
 }
 
-void chart_close(struct chart *c) { fputs("</svg>\n", c->out); }
+void chart_close(struct chart *c) { template_part(c->out, "chart", "drawing", NULL, NULL); }

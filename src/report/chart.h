@@ -5,9 +5,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Text that may hold anything, for HTML and attributes. */
-void chart_text(FILE *out, const char *text);
-
 struct chart_axis {
     double lo, hi; /* of the data; made round by chart_open */
     double base;   /* 2 or 10: logarithmic; 0: linear, from zero */

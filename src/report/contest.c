@@ -9,6 +9,7 @@
 #include "report/chart.h"
 #include "report/parts.h"
 #include "report/stats.h"
+#include "report/template.h"
 #include "report/text.h"
 
 static const char *const part_names[] = { "forward", "backward", "update", "reorder" };
@@ -338,179 +339,182 @@ char *contest_json(const struct contest *c)
 
 /* ----------------------------------------------------------------------------------------- HTML */
 
-static void html_key(FILE *out, size_t side)
+/* A row, or the whole step: each side's times, and how they compare with the first's. */
+struct times {
+    size_t n[CONTEST_SIDES];
+    const double *seconds[CONTEST_SIDES];
+    const struct contest_verdict *verdict[CONTEST_SIDES];
+};
+
+static void html_ratio(FILE *out, const struct contest_verdict *verdict)
 {
-    fprintf(out, "<span class=\"key\" style=\"--c:var(--c%zu)\"></span>", side % 8);
+    const struct stats_ratio *x = &verdict->ratio;
+    if (isnan(x->ratio)) {
+        template_put(out, "no-ratio", NULL);
+        return;
+    }
+    const char *ratio = FORMAT("%.*f", x->ratio < 100 ? 2 : 0, x->ratio),
+               *interval = isnan(x->lo) ? "" : FORMAT("%.2f – %.2f", x->lo, x->hi);
+    if (verdict->real)
+        template_put(out, "ratio-real",
+                     VALUES("word", word(verdict), "ratio", ratio, "interval", interval));
+    else template_put(out, "ratio", VALUES("ratio", ratio, "interval", interval));
 }
 
 /* Microseconds, then how many times as long as the first. Where there is little room, only that. */
-static void html_times(FILE *out, const struct contest *c, const double *const *v, const size_t *n,
-                       const struct contest_verdict *const *verdict)
+static void html_times(FILE *out, const struct contest *c, const struct times *t)
 {
     for (size_t i = 0; i < c->n_sides; i++) {
-        if (!n[i]) {
-            fputs(i ? "<td class=\"wide\"></td><td></td><td class=\"wide\"></td>" : "<td></td>",
-                  out);
+        if (!t->n[i]) {
+            if (i) template_put(out, "no-time", NULL);
+            else template_put(out, "no-time-first", NULL);
             continue;
         }
-        fprintf(out, "<td%s data-tip=\"&#177;%.1f %%\">%.1f</td>", i ? " class=\"wide\"" : "",
-                spread(v[i], n[i]) * 100, stats_median(v[i], n[i]) * 1e6);
-        if (!i) continue;
-        const struct stats_ratio *x = &verdict[i]->ratio;
-        if (isnan(x->ratio)) {
-            fputs("<td></td><td class=\"wide\"></td>", out);
-            continue;
+        const char *varies = FORMAT("%.1f", spread(t->seconds[i], t->n[i]) * 100),
+                   *us = FORMAT("%.1f", stats_median(t->seconds[i], t->n[i]) * 1e6);
+        if (i) {
+            template_put(out, "time", VALUES("spread", varies, "us", us));
+            html_ratio(out, t->verdict[i]);
+        } else {
+            template_put(out, "time-first", VALUES("spread", varies, "us", us));
         }
-        fprintf(out, verdict[i]->real ? "<td class=\"%s\">" : "<td>", word(verdict[i]));
-        fprintf(out, "%.*f</td><td class=\"wide\">", x->ratio < 100 ? 2 : 0, x->ratio);
-        if (!isnan(x->lo)) fprintf(out, "%.2f – %.2f", x->lo, x->hi);
-        fputs("</td>", out);
     }
-    fputs("</tr>\n", out);
+}
+
+static void html_verdict_heads(FILE *out, const struct contest *c)
+{
+    for (size_t i = 0; i < c->n_sides; i++)
+        if (i)
+            template_put(out, "verdict-head",
+                         VALUES("color", FORMAT("%zu", i % 8), "who", c->side[i].name));
+        else
+            template_put(out, "verdict-head-first",
+                         VALUES("color", FORMAT("%zu", i % 8), "who", c->side[i].name));
 }
 
 static void html_verdicts(FILE *out, const struct contest *c)
 {
-    const double *v[CONTEST_SIDES];
-    const struct contest_verdict *verdict[CONTEST_SIDES];
-    size_t n[CONTEST_SIDES];
-    fputs("<h2>Verdict</h2><p class=\"about\">Median microseconds on each backend; × is how many "
-          "times as long as on ",
-          out);
-    chart_text(out, c->side[0].name);
-    fputs(", with its 95&nbsp;% interval. In colour: beyond the noise. Among identical programs "
-          "one comparison in twenty has any row in colour."
-          "</p><div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th>",
-          out);
+    struct times t;
+    template_part(out, "verdicts", NULL, "heads", VALUES("first", c->side[0].name));
+    html_verdict_heads(out, c);
+    template_part(out, "verdicts", "heads", "total", NULL);
     for (size_t i = 0; i < c->n_sides; i++) {
-        fputs(i ? "<th class=\"wide\">" : "<th>", out);
-        html_key(out, i);
-        chart_text(out, c->side[i].name);
-        fputs(" &#181;s</th>", out);
-        if (!i) continue;
-        fputs("<th>", out);
-        html_key(out, i);
-        fputs("×</th><th class=\"wide\">interval</th>", out);
+        t.seconds[i] = c->side[i].plain;
+        t.n[i] = c->side[i].n;
+        t.verdict[i] = &c->side[i].verdict;
     }
-    fputs("</tr></thead><tbody>\n<tr class=\"total\"><td>the whole step</td>", out);
-    for (size_t i = 0; i < c->n_sides; i++) {
-        v[i] = c->side[i].plain;
-        n[i] = c->side[i].n;
-        verdict[i] = &c->side[i].verdict;
-    }
-    html_times(out, c, v, n, verdict);
+    html_times(out, c, &t);
+    template_part(out, "verdicts", "total", "rows", NULL);
     for (size_t r = 0; r < c->n_rows; r++) {
-        const char *wide =
-            c->row[r].cell[0].n
-                ? ""
-                : "wide"; /* nothing to compare with: left out where there is little room */
-        if (!r || c->row[r].part != c->row[r - 1].part)
-            fprintf(out, "<tr class=\"part %s\"><td colspan=\"%zu\">%s</td></tr>\n", wide,
-                    3 * c->n_sides - 1, part_names[c->row[r].part]);
-        fprintf(out, "<tr class=\"%s\"><td>", wide);
-        chart_text(out, c->row[r].name);
-        fputs("</td>", out);
+        const struct contest_row *row = &c->row[r];
+        /* nothing to compare with: left out where there is little room */
+        const char *wide = row->cell[0].n ? "" : "wide";
+        if (!r || row->part != row[-1].part)
+            template_put(out, "verdict-part",
+                         VALUES("wide", wide, "columns", FORMAT("%zu", 3 * c->n_sides - 1), "part",
+                                part_names[row->part]));
+        template_part(out, "verdict-row", NULL, "times", VALUES("wide", wide, "op", row->name));
         for (size_t i = 0; i < c->n_sides; i++) {
-            v[i] = c->row[r].cell[i].seconds;
-            n[i] = c->row[r].cell[i].n;
-            verdict[i] = &c->row[r].cell[i].verdict;
+            t.seconds[i] = row->cell[i].seconds;
+            t.n[i] = row->cell[i].n;
+            t.verdict[i] = &row->cell[i].verdict;
         }
-        html_times(out, c, v, n, verdict);
+        html_times(out, c, &t);
+        template_part(out, "verdict-row", "times", NULL, NULL);
     }
-    fputs("</tbody></table></div></div>\n", out);
+    template_part(out, "verdicts", "rows", NULL, NULL);
 }
 
-static void html_detail(FILE *out, const struct contest *c, const struct contest_row *row,
-                        double longest)
+static void html_numbers_cells(FILE *out, const struct contest *c, const struct contest_row *row,
+                               const struct contest_cell *cell)
 {
-    fputs("<tr><td>", out);
-    chart_text(out, row->name);
-    fputs("</td><td class=\"bars\">", out);
+    const struct contest_distance *d = &cell->distance;
+    const double t = median(cell);
+    const char *peak =
+                   cell->n && row->flops > 0 ? FORMAT("%.1f", row->flops / t / c->peak * 100) : "",
+               *gbs = cell->n && row->bytes > 0 ? FORMAT("%.1f", row->bytes / t * 1e-9) : "";
+    if (cell->n && *d->tensor)
+        template_put(out, "numbers-cells-apart",
+                     VALUES("peak", peak, "gbs", gbs, "tensor", d->tensor, "n",
+                            FORMAT("%zu", d->worst[0]), "c", FORMAT("%zu", d->worst[1]), "h",
+                            FORMAT("%zu", d->worst[2]), "w", FORMAT("%zu", d->worst[3]), "ulp",
+                            FORMAT("%.3g", d->ulp), "rel", FORMAT("%.2g", d->rel), "abs",
+                            FORMAT("%.1e", d->abs)));
+    else template_put(out, "numbers-cells", VALUES("peak", peak, "gbs", gbs));
+}
+
+static void html_numbers_row(FILE *out, const struct contest *c, const struct contest_row *row,
+                             double longest)
+{
+    template_part(out, "numbers-row", NULL, "bars", VALUES("op", row->name));
     for (size_t i = 0; i < c->n_sides; i++)
         if (row->cell[i].n)
-            fprintf(out, "<div class=\"fill\" style=\"--c:var(--c%zu);width:%.1f%%\"></div>", i % 8,
-                    median(&row->cell[i]) / longest * 100);
-    fputs("</td>", out);
-    for (size_t i = 0; i < c->n_sides; i++) {
-        const struct contest_cell *cell = &row->cell[i];
-        const struct contest_distance *d = &cell->distance;
-        double t = median(cell);
-        fputs("<td>", out);
-        if (cell->n && row->flops > 0) fprintf(out, "%.1f", row->flops / t / c->peak * 100);
-        fputs("</td><td>", out);
-        if (cell->n && row->bytes > 0) fprintf(out, "%.1f", row->bytes / t * 1e-9);
-        if (cell->n && *d->tensor) {
-            fputs("</td><td data-tip=\"", out);
-            chart_text(out, d->tensor);
-            fprintf(out, "[%zu,%zu,%zu,%zu]: %.3g ulp\nat most %.2g relative\">%.1e</td>",
-                    d->worst[0], d->worst[1], d->worst[2], d->worst[3], d->ulp, d->rel, d->abs);
-        } else {
-            fputs("</td><td></td>", out);
-        }
-    }
-    fputs("</tr>\n", out);
+            template_put(out, "numbers-bar",
+                         VALUES("color", FORMAT("%zu", i % 8), "width",
+                                FORMAT("%.1f", median(&row->cell[i]) / longest * 100)));
+    template_part(out, "numbers-row", "bars", "cells", NULL);
+    for (size_t i = 0; i < c->n_sides; i++) html_numbers_cells(out, c, row, &row->cell[i]);
+    template_part(out, "numbers-row", "cells", NULL, NULL);
 }
 
-static void html_details(FILE *out, const struct contest *c)
+static void html_numbers(FILE *out, const struct contest *c)
 {
     double longest = 0;
     for (size_t r = 0; r < c->n_rows; r++)
         for (size_t i = 0; i < c->n_sides; i++)
             longest = fmax(longest, c->row[r].cell[i].n ? median(&c->row[r].cell[i]) : 0);
-    fputs("<h2>Speed and numbers</h2><p class=\"about\">Share of the FMA peak, GB/s of operands "
-          "and results, and the largest absolute "
-          "difference from the reference in double, after one step from the same weights; its "
-          "place is behind the figure.</p>"
-          "<div class=\"card\"><div class=\"scroll\"><table><thead><tr><th>op</th><th></th>",
-          out);
+    template_part(out, "numbers", NULL, "heads", NULL);
+    for (size_t i = 0; i < c->n_sides; i++)
+        template_put(out, "numbers-head", VALUES("color", FORMAT("%zu", i % 8)));
+    template_part(out, "numbers", "heads", "rows", NULL);
+    for (size_t r = 0; r < c->n_rows; r++) html_numbers_row(out, c, &c->row[r], longest);
+    template_part(out, "numbers", "rows", NULL, NULL);
+}
+
+static void html_heading(FILE *out, const struct contest *c)
+{
+    template_text(out, c->model);
+    template_text(out, " on ");
     for (size_t i = 0; i < c->n_sides; i++) {
-        fputs("<th>", out);
-        html_key(out, i);
-        fputs("% peak</th><th>GB/s</th><th>max abs</th>", out);
+        if (i) template_text(out, i + 1 < c->n_sides ? ", " : " and ");
+        template_text(out, c->side[i].name);
     }
-    fputs("</tr></thead><tbody>\n", out);
-    for (size_t r = 0; r < c->n_rows; r++) html_detail(out, c, &c->row[r], longest);
-    fputs("</tbody></table></div></div>\n", out);
+}
+
+static void html_tiles(FILE *out, const struct contest *c)
+{
+    char number[32];
+    template_part(out, "tiles", NULL, "tiles", NULL);
+    for (size_t i = 0; i < c->n_sides; i++) {
+        const struct contest_side *s = &c->side[i];
+        const double rate = (double)c->batch / stats_median(s->plain, s->n);
+        template_put(out, "contest-tile",
+                     VALUES("rate", chart_number(rate, number), "color", FORMAT("%zu", i % 8),
+                            "who", s->name, "spread",
+                            FORMAT("%.1f", spread(s->plain, s->n) * 100)));
+    }
+    template_part(out, "tiles", "tiles", NULL, NULL);
 }
 
 bool contest_html(FILE *out, const struct contest *c)
 {
-    fprintf(out,
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta "
-            "name=\"viewport\" content=\"width=device-width, "
-            "initial-scale=1\"><title>Convoy: backends "
-            "compared</title>\n<style>\n%s</style></head><body>\n<header><div><h1>",
-            report_parts[0].text);
-    chart_text(out, c->model);
-    fputs(" on ", out);
-    for (size_t i = 0; i < c->n_sides; i++) {
-        if (i) fputs(i + 1 < c->n_sides ? ", " : " and ", out);
-        chart_text(out, c->side[i].name);
-    }
-    fprintf(out, "</h1>\n<p>Batch %zu, %zu threads, %s on ", c->batch, c->threads, c->isa);
-    chart_text(out, c->cpu);
-    fprintf(out,
-            "; FMA peak %.1f GFLOP/s. Numbers from one step of %zu images.</p></div><button "
-            "id=\"theme\" type=\"button\">"
-            "Light / dark</button></header>\n<main>\n<div class=\"tiles\">",
-            c->peak * 1e-9, c->check_batch);
-    for (size_t i = 0; i < c->n_sides; i++) {
-        char number[32];
-        fprintf(
-            out, "<div class=\"tile\"><b>%s</b><span>",
-            chart_number((double)c->batch / stats_median(c->side[i].plain, c->side[i].n), number));
-        html_key(out, i);
-        chart_text(out, c->side[i].name);
-        fprintf(out, ", examples/s (&#177;%.1f %%)</span></div>",
-                spread(c->side[i].plain, c->side[i].n) * 100);
-    }
-    fputs("</div>\n", out);
+    template_part(out, "page", NULL, "style", VALUES("title", "Convoy: backends compared"));
+    fputs(report_parts[REPORT_STYLE].text, out);
+    template_part(out, "page", "style", "heading", NULL);
+    html_heading(out, c);
+    template_part(out, "page", "heading", "facts", NULL);
+    template_put(out, "contest-facts",
+                 VALUES("batch", FORMAT("%zu", c->batch), "threads", FORMAT("%zu", c->threads),
+                        "isa", c->isa, "cpu", c->cpu, "peak", FORMAT("%.1f", c->peak * 1e-9),
+                        "images", FORMAT("%zu", c->check_batch)));
+    template_part(out, "page", "facts", "sections", NULL);
+    html_tiles(out, c);
     html_verdicts(out, c);
-    html_details(out, c);
-    fprintf(out,
-            "<footer>Made by <code>convoy compare --html</code>.</footer>\n</main>\n<div "
-            "id=\"tip\" role=\"tooltip\"></div>\n"
-            "<script>\n%s</script>\n</body></html>\n",
-            report_parts[1].text);
+    html_numbers(out, c);
+    template_part(out, "page", "sections", "data",
+                  VALUES("command", "convoy compare --html", "remark", ""));
+    template_part(out, "page", "data", "script", NULL);
+    fputs(report_parts[REPORT_SCRIPT].text, out);
+    template_part(out, "page", "script", NULL, NULL);
     return !ferror(out);
 }
