@@ -1,5 +1,5 @@
 /* Who computes what: the chain of ops that starts at each place is offered to the backends in
- * order, and each says how many it takes. */
+ * order, and each says how many it takes; reorders go to who works in their layout. */
 #include "program/compile.h"
 
 #include <stdio.h>
@@ -29,6 +29,15 @@ int cvyi_assign_chain(const struct cvy_plan *plan, size_t first, const int *assi
         n++;
     }
     return (int)n;
+}
+
+const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n)
+{
+    *n = 0;
+    if (i >= plan->list.n_ops) return NULL;
+    if (plan->n_planned && plan->assign[i] == plan->current)
+        *n = cvyi_assign_chain(plan, i, plan->assign);
+    return &plan->list.op[i];
 }
 
 static enum cvy_status declined(struct cvy_plan *plan, const struct cvy_op_desc *op)
@@ -86,5 +95,39 @@ enum cvy_status cvyi_assign_ops(struct cvy_plan *plan)
         plan->piece[i] = taken;
         for (int k = 0; k < taken; k++) plan->assign[i++] = (int)b;
     }
+    return CVY_OK;
+}
+
+/* A reorder is between PLAIN and another layout, and goes to a backend that works in that one: its
+ * reader, else the first in the list. An OPAQUE layout is its owner's to convert, who may not
+ * decline. */
+static enum cvy_status pick_reorder(struct cvy_plan *plan, size_t i)
+{
+    const struct cvy_op_desc *op = &plan->list.op[i];
+    const struct cvy_value *from = &plan->list.value[op->in[CVY_REORDER_X]],
+                           *to = &plan->list.value[op->out[CVY_REORDER_Y]];
+    const struct cvy_backend *owner = from->owner ? from->owner : to->owner;
+    for (size_t k = 0; k <= plan->n_backends; k++) {
+        int b = k ? (int)k - 1 : plan->assign[i], taken = 0;
+        if (!cvyi_claims_knows(plan->backend[b], from) || !cvyi_claims_knows(plan->backend[b], to))
+            continue;
+        CVYI_TRY(cvyi_assign_ask(plan, b, i, 1, &taken));
+        if (taken) {
+            plan->assign[i] = b;
+            return CVY_OK;
+        }
+    }
+    if (owner)
+        return cvyi_fail(plan->ctx, CVY_E_BACKEND,
+                         "backend %s does not take %s, between its own layout and plain",
+                         owner->name, op->name);
+    return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts",
+                     op->name);
+}
+
+enum cvy_status cvyi_assign_reorders(struct cvy_plan *plan)
+{
+    for (size_t i = 0; i < plan->list.n_ops; i++)
+        if (plan->list.op[i].kind == CVY_OP_REORDER) CVYI_TRY(pick_reorder(plan, i));
     return CVY_OK;
 }

@@ -153,7 +153,7 @@ static enum cvy_status build(struct cvy_plan *plan)
     CVYI_TRY(cvyi_layouts_fetch(plan, n_values));
     CVYI_TRY(cvyi_layouts_measure(plan));
     cvyi_layouts_last_reads(plan);
-    CVYI_TRY(cvyi_layouts_pick(plan));
+    CVYI_TRY(cvyi_assign_reorders(plan));
     CVYI_TRY(plan_pieces(plan, n_head));
     CVYI_TRY(cvyi_stages_build(plan));
     CVYI_TRY(cvyi_memory_build(plan));

@@ -32,6 +32,8 @@ int cvyi_assign_chain(const struct cvy_plan *plan, size_t first, const int *assi
 enum cvy_status cvyi_assign_ask(struct cvy_plan *plan, int backend, size_t op, int n, int *taken);
 /* Fills in plan->assign and plan->piece. */
 enum cvy_status cvyi_assign_ops(struct cvy_plan *plan);
+/* Who computes the reorders that layouts.c put in. */
+enum cvy_status cvyi_assign_reorders(struct cvy_plan *plan);
 
 /* ------------------------------------------------------------------------------------ layouts.c */
 
@@ -44,11 +46,9 @@ void cvyi_layout_set(const struct cvy_plan *plan, struct cvy_value *v, int backe
 /* Planes and bytes of all values, as they lie now. */
 enum cvy_status cvyi_layouts_measure(struct cvy_plan *plan);
 /* After assigning: layouts as writers leave them; *n_head ops of reorders that masters need, then
- * the list with reorders in it; copies for who reads after a run, of the first n_values; and who
- * computes the reorders. */
+ * the list with reorders in it; and copies for who reads after a run, of the first n_values. */
 void cvyi_layouts_settle(struct cvy_plan *plan);
 enum cvy_status cvyi_layouts_reorder(struct cvy_plan *plan, size_t *n_head);
 enum cvy_status cvyi_layouts_fetch(struct cvy_plan *plan, size_t n_values);
-enum cvy_status cvyi_layouts_pick(struct cvy_plan *plan);
 
 #endif

@@ -380,37 +380,3 @@ enum cvy_status cvyi_layouts_fetch(struct cvy_plan *plan, size_t n_values)
     }
     return CVY_OK;
 }
-
-/* A reorder is between PLAIN and another layout, and goes to a backend that works in that one: its
- * reader, else the first in the list. An OPAQUE layout is its owner's to convert, who may not
- * decline. */
-static enum cvy_status pick_reorder(struct cvy_plan *plan, size_t i)
-{
-    const struct cvy_op_desc *op = &plan->list.op[i];
-    const struct cvy_value *from = &plan->list.value[op->in[CVY_REORDER_X]],
-                           *to = &plan->list.value[op->out[CVY_REORDER_Y]];
-    const struct cvy_backend *owner = from->owner ? from->owner : to->owner;
-    for (size_t k = 0; k <= plan->n_backends; k++) {
-        int b = k ? (int)k - 1 : plan->assign[i], taken = 0;
-        if (!cvyi_claims_knows(plan->backend[b], from) || !cvyi_claims_knows(plan->backend[b], to))
-            continue;
-        CVYI_TRY(cvyi_assign_ask(plan, b, i, 1, &taken));
-        if (taken) {
-            plan->assign[i] = b;
-            return CVY_OK;
-        }
-    }
-    if (owner)
-        return cvyi_fail(plan->ctx, CVY_E_BACKEND,
-                         "backend %s does not take %s, between its own layout and plain",
-                         owner->name, op->name);
-    return cvyi_fail(plan->ctx, CVY_E_UNSUPPORTED, "no backend converts %s between its layouts",
-                     op->name);
-}
-
-enum cvy_status cvyi_layouts_pick(struct cvy_plan *plan)
-{
-    for (size_t i = 0; i < plan->list.n_ops; i++)
-        if (plan->list.op[i].kind == CVY_OP_REORDER) CVYI_TRY(pick_reorder(plan, i));
-    return CVY_OK;
-}

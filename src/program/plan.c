@@ -166,15 +166,6 @@ enum cvy_status cvy_plan_fail(struct cvy_plan *plan, enum cvy_status status, con
     return cvyi_fail(plan->ctx, status, "%s", text);
 }
 
-const struct cvy_op_desc *cvy_plan_chain(const struct cvy_plan *plan, size_t i, int *n)
-{
-    *n = 0;
-    if (i >= plan->list.n_ops) return NULL;
-    if (plan->n_planned && plan->assign[i] == plan->current)
-        *n = cvyi_assign_chain(plan, i, plan->assign);
-    return &plan->list.op[i];
-}
-
 enum cvy_status cvyi_plan_told(struct cvy_plan *plan, enum cvy_status status, const char *what)
 {
     if (plan->denied) return plan->denied;
