@@ -154,81 +154,187 @@ _Static_assert((int)CVY_BN_STATS_X == BN_X && (int)CVY_BN_APPLY_X == BN_X &&
                    (int)CVY_BN_BWD_DATA_GAMMA == (int)CVY_BN_INFER_BWD_GAMMA,
                "operands of batch norm");
 
-/* stats, apply, relu: any but all of them may be NULL. */
+/* What a forward chain consists of. */
+struct fwd_chain {
+    const struct cvy_op_desc *ops;
+    int n;                                          /* that one primitive computes */
+    size_t last;                                    /* the number of the last of them */
+    const struct cvy_op_desc *stats, *apply, *relu; /* NULL: absent; one of the former is there */
+    const struct cvy_op_desc *op;                   /* apply if there is one: names, x, epsilon */
+    bool infer;                                     /* apply takes the running statistics */
+    int gamma, beta, y;                             /* -1: absent */
+    struct onednn_place x;
+};
+
+/* A ReLU whose input somebody else wants is not taken. */
+static struct fwd_chain read_forward(const struct cvy_plan *plan, const struct cvy_op_desc *ops,
+                                     int n, size_t first)
+{
+    struct fwd_chain c = { .ops = ops, .n = n, .last = first + (size_t)n - 1 };
+    c.gamma = c.beta = c.y = -1;
+    if (ops[0].kind == CVY_OP_BN_STATS) c.stats = &ops[0];
+    if (!c.stats || n > 1) c.apply = &ops[c.stats ? 1 : 0];
+    c.op = c.apply ? c.apply : c.stats;
+    if (!c.apply) return c;
+    c.infer = c.apply->kind == CVY_OP_BN_INFER;
+    c.gamma = c.apply->in[c.infer ? CVY_BN_INFER_GAMMA : CVY_BN_APPLY_GAMMA];
+    c.beta = c.apply->in[c.infer ? CVY_BN_INFER_BETA : CVY_BN_APPLY_BETA];
+    c.y = c.apply->out[BN_Y];
+    const struct cvy_op_desc *relu = &ops[n - 1];
+    if (relu == c.apply) return c;
+    if (cvy_plan_needed_after(plan, c.y, c.last)) {
+        c.n--;
+        c.last--;
+    } else {
+        c.relu = relu;
+        c.y = relu->out[CVY_ACT_Y];
+    }
+    return c;
+}
+
+static unsigned forward_flags(const struct fwd_chain *c)
+{
+    unsigned flags = c->gamma >= 0 ? dnnl_use_scale | dnnl_use_shift : 0;
+    if (!c->stats) flags |= dnnl_use_global_stats;
+    if (c->relu) flags |= dnnl_fuse_norm_relu;
+    return flags;
+}
+
+static enum cvy_status make_forward(struct onednn *o, struct cvy_plan *plan,
+                                    const struct fwd_chain *c, struct bn **b)
+{
+    struct onednn_prim *p = new_forward(o, c->op, c->x.md, forward_flags(c));
+    *b = p ? new_bn(o, plan, p, &c->op->u.bn, c->op->in[BN_X]) : NULL;
+    if (!*b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", c->op->name);
+    p->name = onednn_joined_name(o, c->ops, c->n);
+    return onednn_create(p, plan);
+}
+
+/* Argument i of the primitive is value id in buffer in_place, or (-1) in its own; a value that
+ * nobody asked for (-1) is written all the same. */
+static enum cvy_status bind_result(const struct bn *b, struct cvy_plan *plan, int i, int id,
+                                   int in_place)
+{
+    struct onednn_prim *p = b->prim;
+    if (id < 0) return onednn_bind_private(p, plan, p->arg[i].arg, &p->arg[i].id);
+    ONEDNN_CVY(onednn_lay_out(b->o, plan, id, p->arg[i].md, in_place));
+    p->arg[i].id = in_place < 0 ? onednn_root(plan, id) : in_place;
+    return CVY_OK;
+}
+
+static enum cvy_status bind_forward_maps(const struct bn *b, struct cvy_plan *plan,
+                                         const struct fwd_chain *c)
+{
+    int in_place = -1;
+    if (c->y >= 0 && !c->x.borrowed &&
+        onednn_reuse(b->o, plan, c->op->in[BN_X], c->last) == c->x.id)
+        in_place = c->x.id;
+    b->prim->arg[0].id = c->x.id;
+    return bind_result(b, plan, 1, c->y, in_place);
+}
+
+/* Our statistics are doubles, oneDNN's are floats: these lie between them. */
+static enum cvy_status bind_floats(struct bn *b, struct cvy_plan *plan)
+{
+    ONEDNN_CVY(onednn_bind_private(b->prim, plan, DNNL_ARG_MEAN, &b->mean));
+    return onednn_bind_private(b->prim, plan, DNNL_ARG_VARIANCE, &b->var);
+}
+
+static enum cvy_status bind_forward_statistics(struct bn *b, struct cvy_plan *plan,
+                                               const struct fwd_chain *c)
+{
+    if (c->infer) {
+        onednn_bind(b->prim, DNNL_ARG_MEAN, c->apply->in[CVY_BN_INFER_MEAN]);
+        onednn_bind(b->prim, DNNL_ARG_VARIANCE, c->apply->in[CVY_BN_INFER_VAR]);
+        return CVY_OK;
+    }
+    if (c->stats) {
+        b->stats_out = c->stats->out[CVY_BN_STATS_STATS];
+        b->running_mean = c->stats->in[CVY_BN_STATS_MEAN];
+        b->running_var = c->stats->in[CVY_BN_STATS_VAR];
+    } else {
+        b->stats_in = c->apply->in[CVY_BN_APPLY_STATS];
+    }
+    return bind_floats(b, plan);
+}
+
+/* gamma and beta, in predictors the running statistics too */
+static enum cvy_status watch_parameters(struct onednn *o, struct cvy_plan *plan,
+                                        const struct fwd_chain *c)
+{
+    if (!c->apply) return CVY_OK;
+    for (int k = c->infer ? CVY_BN_INFER_MEAN : CVY_BN_APPLY_GAMMA; k < c->apply->n_in; k++)
+        ONEDNN_CVY(onednn_watch_parameter(o, plan, c->apply->in[k]));
+    return CVY_OK;
+}
+
+/* The workspace holds which numbers a fused ReLU let through. */
+static enum cvy_status remember(const struct bn *b, struct cvy_plan *plan,
+                                const struct fwd_chain *c, int workspace)
+{
+    struct onednn_forward *f =
+        onednn_remember(b->o, c->infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, b->prim);
+    if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", c->op->name);
+    f->x = onednn_root(plan, c->op->in[BN_X]);
+    f->y = c->relu ? onednn_root(plan, c->y) : -1;
+    f->workspace = workspace;
+    return CVY_OK;
+}
+
+/* [BN_STATS] [BN_APPLY] [ACT], or BN_INFER [ACT] */
 static enum cvy_status plan_forward(struct onednn *o, struct cvy_plan *plan,
                                     const struct cvy_op_desc *ops, int *n, size_t first)
 {
-    const struct cvy_op_desc *stats = ops[0].kind == CVY_OP_BN_STATS ? &ops[0] : NULL,
-                             *apply = NULL, *relu = NULL;
-    size_t last = first + (size_t)*n - 1;
-    if (!stats || *n > 1) apply = &ops[stats ? 1 : 0];
-    if (apply && &ops[*n - 1] != apply) relu = &ops[*n - 1];
-    bool fused = relu && !cvy_plan_needed_after(plan, apply->out[BN_Y], last);
-    if (relu && !fused) {
-        --*n;
-        --last;
-    }
-    bool infer = apply && apply->kind == CVY_OP_BN_INFER;
-    const struct cvy_op_desc *op = apply ? apply : stats;
-    int gamma = -1, beta = -1;
-    if (apply) {
-        gamma = apply->in[infer ? CVY_BN_INFER_GAMMA : CVY_BN_APPLY_GAMMA];
-        beta = apply->in[infer ? CVY_BN_INFER_BETA : CVY_BN_APPLY_BETA];
-    }
-    unsigned flags = gamma >= 0 ? dnnl_use_scale | dnnl_use_shift : 0;
-    if (!stats) flags |= dnnl_use_global_stats;
-    if (fused) flags |= dnnl_fuse_norm_relu;
-
-    struct onednn_place x;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[BN_X], &x));
-    struct onednn_prim *p = new_forward(o, op, x.md, flags);
-    struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[BN_X]) : NULL;
-    if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->name = onednn_joined_name(o, ops, *n);
-    ONEDNN_CVY(onednn_create(p, plan));
-    p->arg[0].id = x.id;
-    int y = apply ? apply->out[BN_Y] : -1;
-    if (fused) y = relu->out[CVY_ACT_Y];
-    if (y >= 0) {
-        int in_place = x.borrowed || onednn_reuse(o, plan, op->in[BN_X], last) != x.id ? -1 : x.id;
-        ONEDNN_CVY(onednn_lay_out(o, plan, y, p->arg[1].md, in_place));
-        p->arg[1].id = in_place < 0 ? onednn_root(plan, y) : in_place;
-    } else {
-        ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DST, &p->arg[1].id));
-    }
-    onednn_bind(p, DNNL_ARG_SCALE, gamma);
-    onednn_bind(p, DNNL_ARG_SHIFT, beta);
-    if (fused && !onednn_fused(p, relu, 1))
-        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    for (int k = infer ? CVY_BN_INFER_MEAN : CVY_BN_APPLY_GAMMA; apply && k < apply->n_in; k++)
-        ONEDNN_CVY(onednn_watch_parameter(o, plan, apply->in[k]));
-    if (infer) {
-        onednn_bind(p, DNNL_ARG_MEAN, apply->in[CVY_BN_INFER_MEAN]);
-        onednn_bind(p, DNNL_ARG_VARIANCE, apply->in[CVY_BN_INFER_VAR]);
-    } else {
-        ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_MEAN, &b->mean));
-        ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_VARIANCE, &b->var));
-    }
-    if (stats) {
-        b->stats_out = stats->out[CVY_BN_STATS_STATS];
-        b->running_mean = stats->in[CVY_BN_STATS_MEAN];
-        b->running_var = stats->in[CVY_BN_STATS_VAR];
-    } else if (!infer) {
-        b->stats_in = apply->in[CVY_BN_APPLY_STATS];
-    }
+    struct fwd_chain c = read_forward(plan, ops, *n, first);
+    struct bn *b;
     int workspace;
-    ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_WORKSPACE, &workspace));
-    if (apply && o->training) {
-        struct onednn_forward *f = onednn_remember(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, p);
-        if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-        f->x = onednn_root(plan, op->in[BN_X]);
-        f->y = fused ? onednn_root(plan, y) : -1;
-        f->workspace = workspace;
-    }
+    *n = c.n;
+    ONEDNN_CVY(onednn_seen(o, plan, c.op->in[BN_X], &c.x));
+    ONEDNN_CVY(make_forward(o, plan, &c, &b));
+    ONEDNN_CVY(bind_forward_maps(b, plan, &c));
+    onednn_bind(b->prim, DNNL_ARG_SCALE, c.gamma);
+    onednn_bind(b->prim, DNNL_ARG_SHIFT, c.beta);
+    if (c.relu && !onednn_fused(b->prim, c.relu, 1))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", c.op->name);
+    ONEDNN_CVY(watch_parameters(o, plan, &c));
+    ONEDNN_CVY(bind_forward_statistics(b, plan, &c));
+    ONEDNN_CVY(onednn_bind_private(b->prim, plan, DNNL_ARG_WORKSPACE, &workspace));
+    if (c.apply && o->training) ONEDNN_CVY(remember(b, plan, &c, workspace));
     return append(plan, b);
 }
 
 /* ------------------------------------------------------------------------------------- backward */
+
+/* What a backward chain consists of. */
+struct bwd_chain {
+    const struct cvy_op_desc *ops;
+    int n;
+    size_t last;                                    /* the number of the last of them */
+    const struct cvy_op_desc *relu, *reduce, *data; /* NULL: absent; one of the latter is there */
+    const struct cvy_op_desc *op; /* the first behind relu: names, x, statistics, epsilon */
+    bool infer;                   /* data takes the running statistics */
+    bool affine;
+    int gamma, dy; /* -1: absent; dy: of the whole chain */
+    struct onednn_place x;
+    struct onednn_forward *fused; /* what ran with that ReLU fused */
+};
+
+static struct bwd_chain read_backward(const struct cvy_op_desc *ops, int n, size_t first)
+{
+    struct bwd_chain c = { .ops = ops, .n = n, .last = first + (size_t)n - 1, .gamma = -1 };
+    int k = 0;
+    if (ops[0].kind == CVY_OP_ACT_BWD) c.relu = &ops[k++];
+    c.op = &ops[k];
+    for (; k < n; k++) {
+        if (ops[k].kind == CVY_OP_BN_BWD_REDUCE) c.reduce = &ops[k];
+        else c.data = &ops[k];
+    }
+    c.infer = c.op->kind == CVY_OP_BN_INFER_BWD;
+    if (c.data) c.gamma = c.data->in[CVY_BN_BWD_DATA_GAMMA];
+    c.affine = c.data ? c.gamma >= 0 : !c.reduce->u.bn.no_affine;
+    c.dy = c.relu ? c.relu->in[CVY_ACT_BWD_DY] : c.op->in[BN_DY];
+    return c;
+}
 
 static struct onednn_forward *find(struct onednn *o, enum cvy_op_kind kind, int x)
 {
@@ -237,95 +343,135 @@ static struct onednn_forward *find(struct onednn *o, enum cvy_op_kind kind, int 
     return f;
 }
 
-/* [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], or BN_INFER_BWD */
+/* The forward primitive that the chain's ReLU was fused with; NULL: it was not, or somebody else
+ * wants the gradient between them. */
+static struct onednn_forward *find_fused(struct onednn *o, const struct cvy_plan *plan,
+                                         const struct bwd_chain *c)
+{
+    struct onednn_forward *f =
+        find(o, c->infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, c->op->in[BN_X]));
+    if (!f || f->y < 0 || f->y != onednn_root(plan, c->relu->in[CVY_ACT_BWD_Y])) return NULL;
+    return cvy_plan_needed_after(plan, c->relu->out[CVY_ACT_BWD_DX], c->last) ? NULL : f;
+}
+
+static unsigned backward_flags(const struct bwd_chain *c)
+{
+    unsigned flags = c->affine ? dnnl_use_scale | dnnl_use_shift : 0;
+    if (c->infer) flags |= dnnl_use_global_stats;
+    if (c->fused) flags |= dnnl_fuse_norm_relu;
+    return flags;
+}
+
+/* The forward primitive of this gradient: the one that left its workspace, or one that never
+ * runs. */
+static enum cvy_status hint(struct onednn *o, struct cvy_plan *plan, const struct bwd_chain *c,
+                            struct onednn_prim **prim)
+{
+    if (c->fused) {
+        *prim = c->fused->prim;
+        return CVY_OK;
+    }
+    *prim = new_forward(o, c->op, c->x.md, backward_flags(c));
+    if (!*prim) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", c->op->name);
+    (*prim)->prop = dnnl_forward_training;
+    return onednn_create(*prim, plan);
+}
+
+static enum cvy_status make_backward(struct onednn *o, struct cvy_plan *plan,
+                                     const struct bwd_chain *c, struct bn **b)
+{
+    struct onednn_prim *p = onednn_prim(o, c->op->name, bn_bwd);
+    *b = p ? new_bn(o, plan, p, &c->op->u.bn, c->op->in[BN_X]) : NULL;
+    if (!*b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", c->op->name);
+    p->name = onednn_joined_name(o, c->ops, c->n);
+    p->u.bn.eps = (float)c->op->u.bn.eps;
+    p->u.bn.flags = backward_flags(c);
+    p->prop = c->affine ? dnnl_backward : dnnl_backward_data;
+    ONEDNN_CVY(hint(o, plan, c, &p->hint));
+    onednn_give(p, DNNL_ARG_DIFF_SRC, c->x.md, true);
+    onednn_give(p, DNNL_ARG_SRC, c->x.md, true);
+    onednn_give(p, DNNL_ARG_DIFF_DST, c->x.md, true);
+    return onednn_create(p, plan);
+}
+
+static enum cvy_status bind_backward_maps(const struct bn *b, struct cvy_plan *plan,
+                                          const struct bwd_chain *c)
+{
+    struct onednn_prim *p = b->prim;
+    int dx = c->data ? c->data->out[BN_Y] : -1, in_place = -1;
+    p->arg[1].id = c->x.id;
+    ONEDNN_CVY(onednn_read(b->o, plan, c->dy, c->x.md, &p->arg[2].id));
+    if (dx >= 0 && onednn_reuse(b->o, plan, c->dy, c->last) == p->arg[2].id)
+        in_place = p->arg[2].id;
+    return bind_result(b, plan, 0, dx, in_place);
+}
+
+static enum cvy_status bind_backward_statistics(struct bn *b, struct cvy_plan *plan,
+                                                const struct bwd_chain *c)
+{
+    if (c->infer) {
+        onednn_bind(b->prim, DNNL_ARG_MEAN, c->data->in[CVY_BN_INFER_BWD_MEAN]);
+        onednn_bind(b->prim, DNNL_ARG_VARIANCE, c->data->in[CVY_BN_INFER_BWD_VAR]);
+        return CVY_OK;
+    }
+    b->stats_in = c->op->in[CVY_BN_BWD_REDUCE_STATS];
+    return bind_floats(b, plan);
+}
+
+/* Only dx depends on gamma, and nothing on beta, which 2.x asks for all the same: zeros will do. */
+static enum cvy_status bind_scale(const struct bn *b, struct cvy_plan *plan, int gamma)
+{
+    int zeros = cvy_plan_buffer(plan, b->prim->name, b->c * sizeof(float), true);
+    if (zeros < 0) return CVY_E_NOMEM;
+    onednn_bind(b->prim, DNNL_ARG_SCALE, gamma < 0 ? zeros : gamma);
+    if (ONEDNN_V2) onednn_bind(b->prim, DNNL_ARG_SHIFT, zeros);
+    return CVY_OK;
+}
+
+/* One that nobody asked for is written all the same: *id becomes where. */
+static enum cvy_status bind_gradient(const struct bn *b, struct cvy_plan *plan, int arg, int *id)
+{
+    if (*id < 0) return onednn_bind_private(b->prim, plan, arg, id);
+    onednn_bind(b->prim, arg, *id);
+    return CVY_OK;
+}
+
+static enum cvy_status bind_gradients(struct bn *b, struct cvy_plan *plan,
+                                      const struct bwd_chain *c)
+{
+    if (c->infer) {
+        b->dgamma = c->data->out[CVY_BN_INFER_BWD_DGAMMA];
+        b->dbeta = c->data->out[CVY_BN_INFER_BWD_DBETA];
+    } else if (c->reduce) {
+        b->dgamma = c->reduce->out[CVY_BN_BWD_REDUCE_DGAMMA];
+        b->dbeta = c->reduce->out[CVY_BN_BWD_REDUCE_DBETA];
+    }
+    ONEDNN_CVY(bind_gradient(b, plan, DNNL_ARG_DIFF_SCALE, &b->dgamma));
+    return bind_gradient(b, plan, DNNL_ARG_DIFF_SHIFT, &b->dbeta);
+}
+
+/* [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], or [ACT_BWD] BN_INFER_BWD */
 static enum cvy_status plan_backward(struct onednn *o, struct cvy_plan *plan,
                                      const struct cvy_op_desc *ops, int *n, size_t first)
 {
-    const struct cvy_op_desc *relu = ops[0].kind == CVY_OP_ACT_BWD ? &ops[0] : NULL, *reduce = NULL,
-                             *data = NULL;
-    const struct cvy_op_desc *op = &ops[relu ? 1 : 0];
-    for (int k = relu ? 1 : 0; k < *n; k++) {
-        if (ops[k].kind == CVY_OP_BN_BWD_REDUCE) reduce = &ops[k];
-        else data = &ops[k];
-    }
-    bool infer = op->kind == CVY_OP_BN_INFER_BWD;
-    size_t last = first + (size_t)*n - 1;
-    int gamma = data ? data->in[CVY_BN_BWD_DATA_GAMMA] : -1;
-    bool affine = infer || data ? gamma >= 0 : !reduce->u.bn.no_affine;
-    unsigned flags = affine ? dnnl_use_scale | dnnl_use_shift : 0;
-    if (infer) flags |= dnnl_use_global_stats;
-
-    struct onednn_place x;
-    ONEDNN_CVY(onednn_seen(o, plan, op->in[BN_X], &x));
-    struct onednn_forward *f =
-        find(o, infer ? CVY_OP_BN_INFER : CVY_OP_BN_APPLY, onednn_root(plan, op->in[BN_X]));
-    bool fused = relu && f && f->y >= 0 && f->y == onednn_root(plan, relu->in[CVY_ACT_BWD_Y]) &&
-                 !cvy_plan_needed_after(plan, relu->out[CVY_ACT_BWD_DX], last);
-    if (relu && !fused) { /* then alone, and the rest as a chain of its own */
+    struct bwd_chain c = read_backward(ops, *n, first);
+    struct bn *b;
+    ONEDNN_CVY(onednn_seen(o, plan, c.op->in[BN_X], &c.x));
+    if (c.relu) c.fused = find_fused(o, plan, &c);
+    if (c.relu && !c.fused) { /* then alone, and the rest as a chain of its own */
         *n = 1;
-        return onednn_plan_ops(o, plan, relu, 1, first);
+        return onednn_plan_ops(o, plan, c.relu, 1, first);
     }
-    if (fused) flags |= dnnl_fuse_norm_relu;
-    int dy = fused ? relu->in[CVY_ACT_BWD_DY] : op->in[BN_DY];
-
-    struct onednn_prim *p = onednn_prim(o, op->name, bn_bwd);
-    struct bn *b = p ? new_bn(o, plan, p, &op->u.bn, op->in[BN_X]) : NULL;
-    if (!b) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    p->name = onednn_joined_name(o, ops, *n);
-    p->u.bn.eps = (float)op->u.bn.eps;
-    p->u.bn.flags = flags;
-    p->prop = affine ? dnnl_backward : dnnl_backward_data;
-    p->hint = fused ? f->prim : new_forward(o, op, x.md, flags);
-    if (!p->hint) return cvy_plan_fail(plan, CVY_E_NOMEM, "%s: out of memory", op->name);
-    if (!fused) {
-        p->hint->prop = dnnl_forward_training;
-        ONEDNN_CVY(onednn_create(p->hint, plan));
+    ONEDNN_CVY(make_backward(o, plan, &c, &b));
+    ONEDNN_CVY(bind_backward_maps(b, plan, &c));
+    if (c.fused) onednn_bind(b->prim, DNNL_ARG_WORKSPACE, c.fused->workspace);
+    ONEDNN_CVY(bind_backward_statistics(b, plan, &c));
+    if (c.affine) {
+        ONEDNN_CVY(bind_scale(b, plan, c.gamma));
+        ONEDNN_CVY(bind_gradients(b, plan, &c));
     }
-    onednn_give(p, DNNL_ARG_DIFF_SRC, x.md, true);
-    onednn_give(p, DNNL_ARG_SRC, x.md, true);
-    onednn_give(p, DNNL_ARG_DIFF_DST, x.md, true);
-    ONEDNN_CVY(onednn_create(p, plan));
-    p->arg[1].id = x.id;
-    ONEDNN_CVY(onednn_read(o, plan, dy, x.md, &p->arg[2].id));
-    if (data && data->out[BN_Y] >= 0) {
-        int in_place = onednn_reuse(o, plan, dy, last);
-        if (in_place != p->arg[2].id) in_place = -1;
-        ONEDNN_CVY(onednn_lay_out(o, plan, data->out[BN_Y], x.md, in_place));
-        p->arg[0].id = in_place < 0 ? onednn_root(plan, data->out[BN_Y]) : in_place;
-    } else {
-        ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_SRC, &p->arg[0].id));
-    }
-    if (fused) onednn_bind(p, DNNL_ARG_WORKSPACE, f->workspace);
-    if (infer) {
-        onednn_bind(p, DNNL_ARG_MEAN, data->in[CVY_BN_INFER_BWD_MEAN]);
-        onednn_bind(p, DNNL_ARG_VARIANCE, data->in[CVY_BN_INFER_BWD_VAR]);
-    } else {
-        b->stats_in = op->in[CVY_BN_BWD_REDUCE_STATS];
-        ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_MEAN, &b->mean));
-        ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_VARIANCE, &b->var));
-    }
-    if (affine) {
-        /* only dx depends on gamma, and nothing on beta, which 2.x asks for all the same: zeros
-         * will do */
-        int zeros = cvy_plan_buffer(plan, p->name, b->c * sizeof(float), true);
-        if (zeros < 0) return CVY_E_NOMEM;
-        onednn_bind(p, DNNL_ARG_SCALE, gamma < 0 ? zeros : gamma);
-        if (ONEDNN_V2) onednn_bind(p, DNNL_ARG_SHIFT, zeros);
-        b->dgamma = b->dbeta = -1;
-        if (infer) {
-            b->dgamma = data->out[CVY_BN_INFER_BWD_DGAMMA];
-            b->dbeta = data->out[CVY_BN_INFER_BWD_DBETA];
-        } else if (reduce) {
-            b->dgamma = reduce->out[CVY_BN_BWD_REDUCE_DGAMMA];
-            b->dbeta = reduce->out[CVY_BN_BWD_REDUCE_DBETA];
-        }
-        if (b->dgamma >= 0) onednn_bind(p, DNNL_ARG_DIFF_SCALE, b->dgamma);
-        else ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_SCALE, &b->dgamma));
-        if (b->dbeta >= 0) onednn_bind(p, DNNL_ARG_DIFF_SHIFT, b->dbeta);
-        else ONEDNN_CVY(onednn_bind_private(p, plan, DNNL_ARG_DIFF_SHIFT, &b->dbeta));
-    }
-    if (reduce && cvy_plan_needed_after(plan, reduce->out[CVY_BN_BWD_REDUCE_SUMS], last))
-        b->sums = reduce->out[CVY_BN_BWD_REDUCE_SUMS];
+    if (c.reduce && cvy_plan_needed_after(plan, c.reduce->out[CVY_BN_BWD_REDUCE_SUMS], c.last))
+        b->sums = c.reduce->out[CVY_BN_BWD_REDUCE_SUMS];
     return append(plan, b);
 }
 
