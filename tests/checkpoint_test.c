@@ -842,7 +842,7 @@ static const struct {
     { HEAD "\"defaults\": 1, \"layers\": [" FC "]}", "\"defaults\"" },
     { HEAD "\"defaults\": {\"lr\": -1}, \"layers\": [" FC "]}", "defaults: \"lr\"" },
     { HEAD "\"defaults\": {\"batch\": 0}, \"layers\": [" FC "]}", "defaults: \"batch\"" },
-    { HEAD "\"defaults\": {\"momentum\": 1}, \"layers\": [" FC "]}", "less than 1" },
+    { HEAD "\"defaults\": {\"momentum\": 1}, \"layers\": [" FC "]}", "below 1, found 1" },
     { HEAD "\"defaults\": {\"rate\": 1}, \"layers\": [" FC "]}", "unknown key \"rate\"" },
     { HEAD "\"defaults\": {\"init\": {\"weights\": \"ones\"}}, \"layers\": [" FC "]}",
       "found \"ones\"" },
