@@ -40,6 +40,7 @@ struct cvyi_team {
     _Alignas(128) _Atomic uint32_t phase; /* threads that sleep do so on this word */
     _Atomic uint32_t asleep;
     size_t stage;         /* that the gate opened to; written before `phase` */
+    bool lent;            /* cvyi_team_lend */
     struct share share[]; /* by thread */
 };
 
@@ -227,7 +228,8 @@ static void run_hosted(struct cvy_context *ctx, const struct job *job)
 
 #ifdef _OPENMP
 /* False: an enclosing region of the host's left us fewer threads than we asked for; nothing has
- * been done. */
+ * been done. While the team is lent its threads stay in the library's state: others' regions may
+ * have been smaller, and the runtime then starts threads anew, here in the host's state. */
 static bool run_region(struct cvyi_team *team, const struct job *job)
 {
     bool whole = true;
@@ -236,7 +238,7 @@ static bool run_region(struct cvyi_team *team, const struct job *job)
         if ((size_t)omp_get_num_threads() == job->threads) {
             const struct cvyi_floats own = cvyi_floats_enter();
             work(team, job, (size_t)omp_get_thread_num());
-            cvyi_floats_leave(&own);
+            if (!team->lent || !omp_get_thread_num()) cvyi_floats_leave(&own);
         } else {
 #pragma omp single
             whole = false;
@@ -285,7 +287,10 @@ void cvyi_team_run(struct cvyi_team *team, size_t n_stages, const struct cvyi_st
 void cvyi_team_lend(struct cvyi_team *team, bool on)
 {
 #ifdef _OPENMP
-    if (team->threads > 1) CVYI_HOST_CALL(team->ctx, lend(team, on));
+    if (team->threads == 1) return;
+    CVYI_HOST_CALL(team->ctx, (void)cvyi_runtime_reserve(team->threads)); /* starts none later */
+    CVYI_HOST_CALL(team->ctx, lend(team, on));
+    team->lent = on;
 #else
     (void)team, (void)on;
 #endif
