@@ -120,7 +120,7 @@ check_sanitizers() {
     unset CVYI_TEST_STEPS UBSAN_OPTIONS ASAN_OPTIONS
     say "building: GCC, the program with LeakSanitizer" # which slows nothing down: all that tests do with the program
     configure "$build-leak" --buildtype=release -Db_sanitize=leak -Dpair=false -Dbench=disabled -Donednn=enabled
-    compile "$build-leak" src/convoy src/convoy-onednn.so tests/librecorder.so
+    compile "$build-leak"
     suite "the program's leaks (GCC)" -- "$build-leak" -t 3 cli_test.py contest_test.py durability_test.py
 }
 check_clang() {
