@@ -359,7 +359,8 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 /* --------------------------------------------------------------------------------------- engine */
 
 /* "auto, direct, ...", as its list has them */
-#define WORD(NAME, name) ", " #name
+#define BEHIND(NAME, name) ", " #name
+#define QUOTED(NAME, name) #name,
 
 enum { KEY_THREADS = 't', KEY_ISA = 0x2000, KEY_BACKEND, KEY_NO_FUSION, KEY_ALGORITHM };
 
@@ -374,13 +375,14 @@ static const struct argp_option engine_options[] = {
       "run every operator alone; the results are the same bits", 0 },
     { "algorithm", KEY_ALGORITHM, "NAME", 0,
       "of convolutions, where it can be used: auto" CVY_ALGORITHMS(
-          WORD) " (default: auto, the cheapest)",
+          BEHIND) " (default: auto, the cheapest)",
       0 },
     { 0 }
 };
 
 static error_t parse_engine(int key, char *arg, struct argp_state *state)
 {
+    static const char *const algorithms[] = { "auto", CVY_ALGORITHMS(QUOTED) NULL };
     cvy_context_options *options = state->input;
     switch (key) {
     case KEY_THREADS: options->threads = cli_integer(state, "threads", arg, 1, 1024); return 0;
@@ -391,10 +393,8 @@ static error_t parse_engine(int key, char *arg, struct argp_state *state)
     case KEY_BACKEND: options->backends = arg; return 0;
     case KEY_NO_FUSION: options->no_fusion = true; return 0;
     case KEY_ALGORITHM:
-        if (!cvy_algorithm_from_name(arg, &options->algorithm))
-            cli_refuse(state,
-                       "--algorithm: expected one of auto" CVY_ALGORITHMS(WORD) ", found '%.60s'",
-                       arg);
+        (void)cvy_algorithm_from_name(cli_choice(state, "algorithm", arg, algorithms),
+                                      &options->algorithm);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -42,10 +42,10 @@ static void adam(double *w, const double *dw, double *const *state, size_t n, co
     }
 }
 
-/* A gradient over the root of its squares' mean or sum. */
-static void over_root(double *w, const double *dw, double *s, double *moved, size_t n,
-                      const double *c)
+/* RMSProp and Adagrad: a gradient over the root of its squares' mean or sum. */
+static void rmsprop(double *w, const double *dw, double *const *state, size_t n, const double *c)
 {
+    double *s = state[0], *moved = state[1];
     for (size_t i = 0; i < n; i++) {
         double g = dw[i], eps = c[CVY_ROOT_EPS];
         if (c[CVY_ROOT_DECAY] != 0) g += c[CVY_ROOT_DECAY] * w[i];
@@ -54,10 +54,6 @@ static void over_root(double *w, const double *dw, double *s, double *moved, siz
         w[i] -= pushed(c[CVY_ROOT_LR] * g / root, moved ? &moved[i] : NULL, c[CVY_ROOT_MOMENTUM],
                        c[CVY_ROOT_NESTEROV]);
     }
-}
-static void rmsprop(double *w, const double *dw, double *const *state, size_t n, const double *c)
-{
-    over_root(w, dw, state[0], state[1], n, c);
 }
 static void adadelta(double *w, const double *dw, double *const *state, size_t n, const double *c)
 {
