@@ -155,7 +155,8 @@ static void column_ratio(const struct table *t, const struct row *r, const struc
     const struct stats_ratio x =
         stats_ratio(first->value[SECONDS], first->n, r->value[SECONDS], r->n, 0);
     const double ratio = median(r, SECONDS) / median(first, SECONDS);
-    const int digits = ratio < 99.5 ? 2 : 0;
+    int digits = 2; /* three significant ones */
+    if (ratio >= 9.995) digits = ratio < 99.95 ? 1 : 0;
     if (x.hi < 1000 * x.lo)
         snprintf(interval, sizeof interval, " (%.*f - %.*f)", digits, x.lo, digits, x.hi);
     fprintf(t->out, "   %.*f ×%s", digits, ratio, interval);

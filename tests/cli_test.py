@@ -225,6 +225,7 @@ def test_suggestions():
             ('train run', 2, 'it is a run: --resume=run goes on with it'), ('train ./run', 3, 'it is a run: --resume=./run'),
             ('train run/checkpoint.safetensors', 2, 'holds weights: see `convoy eval`'),
             ('train --batch-size 3', 1, r'did you mean --batch\?'), ('train --learning-rate 3', 1, r'did you mean --lr\?'),
+            ('eval --weights x', 1, "the file's name stands alone"), ('train lenet --weights x', 1, r'did you mean --resume?'),
             ('train --learning_rate=3', 1, r'did you mean --lr\?'), ('train --ecpohs=3', 1, r'did you mean --epochs\?'),
             ('train --model lenet', 1, "the model's name stands alone"),
             ('train --weightdecay 1', 1, r'did you mean --weight-decay\?'), ('train --output x', 1, r'did you mean --out\?'),

@@ -548,6 +548,9 @@ static void sets_that_do_not_fit(void **state)
     make_dirs("py");
     write_file(in("py", "data_batch_1"), "", 0);
     refused_as(in("py", ""), DATA_NOT_FOUND, "Python pickles");
+    setenv("CVY_DATA_DIR", in("py", ""), 1);
+    refused_as("cifar10", DATA_NOT_FOUND, "Python pickles");
+    setenv("CVY_DATA_DIR", in("own", ""), 1);
     /* Special files, and what may not be read, say so. */
     write_set("d", plain_names, 1);
     unlink(in("d", plain_names[0]));

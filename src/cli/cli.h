@@ -24,6 +24,13 @@ enum {
 
 #define CLI_ERROR 2048 /* bytes of a message */
 
+/* What compiled the program; Clang says its name itself. */
+#ifdef __clang__
+#define CLI_COMPILER __VERSION__
+#else
+#define CLI_COMPILER "gcc " __VERSION__
+#endif
+
 struct cli_command {
     const char *name, *summary;
     /* options, arguments and text: --help and the man page both come from it */

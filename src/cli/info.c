@@ -80,7 +80,7 @@ static int machine(const struct cli_session *s)
 {
     cvy_machine m;
     cvy_machine_describe(&m);
-    printf("convoy    %s (%s)\n", cvy_version(), __VERSION__);
+    printf("convoy    %s (%s)\n", cvy_version(), CLI_COMPILER);
     printf("cpu       %s\n", m.cpu);
     printf("isa       %s chosen; this machine runs:", cvy_isa_name(cvy_context_isa(s->ctx)));
     for (int i = CVY_ISA_SCALAR; i <= CVY_ISA_PAIR; i++)

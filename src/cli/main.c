@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     const char *word = argc > 1 ? argv[1] : "help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "-?")) word = "help";
     if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
-        printf("convoy %s (%s)\n", cvy_version(), __VERSION__);
+        printf("convoy %s (%s)\n", cvy_version(), CLI_COMPILER);
         return CLI_OK;
     }
     if (*word == '-') return options_first(argc, argv);

@@ -98,6 +98,7 @@ static const char no_gpu[] = "everything is computed on the CPU",
                   adam[] = "did you mean --optimizer=NAME?",
                   betas[] = "did you mean --beta1 and --beta2?",
                   plain_model[] = "the model's name stands alone, without an option",
+                  plain_file[] = "the file's name stands alone, without an option",
                   verbose[] = "CVY_VERBOSE=1 in the environment tells what is chosen";
 static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
                                                    { "bs", "batch" },
@@ -131,6 +132,10 @@ static const struct cli_alias option_aliases[] = { { "batchsize", "batch" },
                                                    { "continue", "resume" },
                                                    { "restore", "resume" },
                                                    { "load", "resume" },
+                                                   { "weights", "resume" },
+                                                   { "checkpoint", plain_file },
+                                                   { "load", plain_file },
+                                                   { "weights", plain_file },
                                                    { "workers", "threads" },
                                                    { "numworkers", "threads" },
                                                    { "jobs", "threads" },
@@ -306,7 +311,7 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
         else if (argv[i][1] == '-') i += check_long(&line, argv[i], next);
         else i += check_short(&line, argv[i], next);
     }
-    snprintf(version, sizeof version, "convoy %s (%s)", cvy_version(), __VERSION__);
+    snprintf(version, sizeof version, "convoy %s (%s)", cvy_version(), CLI_COMPILER);
     argp_program_version = version;
     argp_err_exit_status = CLI_USAGE;
     /* A note on long and short options that says what everybody knows. */

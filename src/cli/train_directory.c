@@ -151,7 +151,7 @@ char *cli_train_env_text(const cvy_context *ctx)
     }
     json_t *json = json_pack(
         "{s:s, s:s, s:s, s:s*, s:s, s:I, s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "convoy",
-        cvy_version(), "compiler", __VERSION__, "system", os.sysname, "release", os.release,
+        cvy_version(), "compiler", CLI_COMPILER, "system", os.sysname, "release", os.release,
         "machine", os.machine, "threads", (json_int_t)cvy_context_threads(ctx), "isa",
         cvy_isa_name(cvy_context_isa(ctx)), "cpus_online", (json_int_t)m.cpus_online,
         "cpus_allowed", (json_int_t)m.cpus_allowed, "cgroup_quota", m.cgroup_quota, "l1d_bytes",

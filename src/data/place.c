@@ -205,6 +205,35 @@ enum data_status place_look(const char *dir, bool cifar, struct place *place, ch
     return look(below, place, error, error_size);
 }
 
+static bool has(const char *dir, const char *name)
+{
+    char path[PLACE_PATH];
+    struct stat st;
+    snprintf(path, sizeof path, "%.4096s/%s", dir, name);
+    return stat(path, &st) == 0;
+}
+
+/* What people have instead of a data set's files, and what to do about it. */
+static bool unread(const char *dir, char *why, size_t size)
+{
+    static const char binary[] = "cifar-10-binary.tar.gz "
+                                 "(https://www.cs.toronto.edu/~kriz/cifar.html)";
+    bool pickles = has(dir, "data_batch_1") || has(dir, "cifar-10-batches-py/data_batch_1"),
+         packed = has(dir, "cifar-10-binary.tar.gz");
+    if (pickles)
+        snprintf(why, size,
+                 "%s: holds CIFAR-10 as Python pickles, which are programs and are not read here: "
+                 "take the binary version, %s, or convert them as docs/files.md says",
+                 dir, binary);
+    else if (packed)
+        snprintf(why, size, "%s: holds cifar-10-binary.tar.gz: unpack it there (tar xf)", dir);
+    else if (has(dir, "cifar-10-python.tar.gz"))
+        snprintf(why, size, "%s: holds cifar-10-python.tar.gz: take the binary version, %s", dir,
+                 binary);
+    else return false;
+    return true;
+}
+
 /* ----------------------------------------------------------------------------------- the search */
 
 struct search {
@@ -234,7 +263,10 @@ static bool try_dir(struct search *s, const char *root, const char *sub)
     char dir[PLACE_PATH], error[PLACE_PATH + 200];
     snprintf(dir, sizeof dir, "%.4000s%s%s", root, *sub ? "/" : "", sub);
     enum data_status status = place_look(dir, s->k->cifar, s->place, error, sizeof error);
-    if (status == DATA_NOT_FOUND) return false;
+    if (status == DATA_NOT_FOUND) {
+        if (s->k->cifar && !*s->trouble) unread(dir, s->trouble, sizeof s->trouble);
+        return false;
+    }
     const struct known *other = status == DATA_OK ? another(s->place, s->k) : NULL;
     if (status == DATA_OK && !other) return true;
     if (!*s->trouble && other)
@@ -290,30 +322,9 @@ bool data_find(const char *name, char *path, size_t size)
     return found;
 }
 
-static bool has(const char *dir, const char *name)
-{
-    char path[PLACE_PATH];
-    struct stat st;
-    snprintf(path, sizeof path, "%.4096s/%s", dir, name);
-    return stat(path, &st) == 0;
-}
-
 enum data_status place_nothing(const char *dir, char *error, size_t error_size)
 {
-    if (has(dir, "data_batch_1") || has(dir, "cifar-10-batches-py/data_batch_1"))
-        return data_fail(error, error_size, DATA_NOT_FOUND,
-                         "%s: holds CIFAR-10 as Python pickles, which are programs and are not "
-                         "read here: take the binary version "
-                         "(cifar-10-binary.tar.gz, https://www.cs.toronto.edu/~kriz/cifar.html), "
-                         "or convert them as docs/files.md says",
-                         dir);
-    static const char *const archives[] = { "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz" };
-    for (size_t i = 0; i < 2; i++)
-        if (has(dir, archives[i]))
-            return data_fail(error, error_size, DATA_NOT_FOUND, "%s: holds %s%s", dir, archives[i],
-                             i ? ": take the binary version, cifar-10-binary.tar.gz "
-                                 "(https://www.cs.toronto.edu/~kriz/cifar.html)"
-                               : ": unpack it there (tar xf)");
+    if (unread(dir, error, error_size)) return DATA_NOT_FOUND;
     return data_fail(error, error_size, DATA_NOT_FOUND,
                      "%s: holds neither IDX files (train-images-idx3-ubyte[.gz] ...) nor CIFAR-10 "
                      "files (data_batch_1.bin ...)",
