@@ -83,7 +83,8 @@ static inline double want_gelu_tanh(double x, double alpha)
 {
     (void)alpha;
     double a = fmin(fabs(x), 100), z = 1.5957691216057307117 * a * (1 + 0.044715 * a * a);
-    return isnan(x) ? x : x / (1 + exp(x < 0 ? z : -z));
+    if (isnan(x)) return x;
+    return x / (1 + exp(x < 0 ? z : -z));
 }
 static inline double want_through_gelu_tanh(double dy, double x, double alpha)
 {

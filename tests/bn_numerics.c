@@ -79,8 +79,14 @@ static struct bn bn_new(cvy_shape s)
 
 static void bn_free(struct bn *b)
 {
-    free(b->x), free(b->y), free(b->mean), free(b->var), free(b->gamma), free(b->beta);
-    free(b->true_mean), free(b->true_var);
+    free(b->x);
+    free(b->y);
+    free(b->mean);
+    free(b->var);
+    free(b->gamma);
+    free(b->beta);
+    free(b->true_mean);
+    free(b->true_var);
 }
 
 static void bn_forward(struct bn *b, cvy_context *ctx, const cvy_batch_norm_desc *desc)
@@ -168,8 +174,10 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
             for (size_t i = 0; i < b.m; i++) {
                 double g = (double)dy[at(s, c, i)],
                        xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
-                s1 += g, s2 += g * xhat;
-                a1 += fabs(g), a2 += fabs(g * xhat);
+                s1 += g;
+                s2 += g * xhat;
+                a1 += fabs(g);
+                a2 += fabs(g * xhat);
             }
             for (size_t i = 0; i < b.m; i++) {
                 double g = (double)dy[at(s, c, i)],
@@ -181,7 +189,9 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
                 error += (got - want) * (got - want);
                 norm += want * want;
                 terms += t * t;
-                sum += got, sum_xhat += got * xhat, magnitude += fabs(got);
+                sum += got;
+                sum_xhat += got * xhat;
+                magnitude += fabs(got);
             }
             /* A few values a channel leave little of the three terms: then the bound is relative to
              * them. */
@@ -202,7 +212,10 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
                 fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b.m,
                          ratios[c], sum, sum_xhat, magnitude);
         }
-        free(dy), free(dx), free(dgamma), free(dbeta);
+        free(dy);
+        free(dx);
+        free(dgamma);
+        free(dbeta);
     }
     bn_free(&b);
     return worst_var;
@@ -286,7 +299,8 @@ static void test_constant(void **state)
             }
             assert_true(isfinite(dgamma[c]) && isfinite(dbeta[c]));
         }
-        free(dy), free(dx);
+        free(dy);
+        free(dx);
         bn_free(&b);
     }
     cvy_context_destroy(&ctx);
@@ -377,8 +391,10 @@ static void test_neighbours(void **state)
     float *x = array(elements(s)), *y = array(elements(s)), *alone = array(elements(s));
     float gamma[7], beta[7], mean[7], var[7];
     for (size_t c = 0; c < s.c; c++) {
-        gamma[c] = check_normal(&r), beta[c] = check_normal(&r);
-        mean[c] = 10 * check_normal(&r), var[c] = check_uniform(&r, 0.1f, 9);
+        gamma[c] = check_normal(&r);
+        beta[c] = check_normal(&r);
+        mean[c] = 10 * check_normal(&r);
+        var[c] = check_uniform(&r, 0.1f, 9);
     }
     for (size_t i = 0; i < elements(s); i++) x[i] = 10 * check_normal(&r);
     cvy_op_args args = {
@@ -392,7 +408,9 @@ static void test_neighbours(void **state)
             run_bn(ctx, NULL, (cvy_shape){ n, s.c, s.h, s.w }, CVY_FORWARD_INFER, &args);
             assert_memory_equal(alone, y + first * image, n * image * sizeof *y);
         }
-    free(x), free(y), free(alone);
+    free(x);
+    free(y);
+    free(alone);
     cvy_context_destroy(&ctx);
 }
 

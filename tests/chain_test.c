@@ -48,8 +48,10 @@ static int open_contexts(void **state)
                                    .backends = whos[w].backends,
                                    .no_fusion = whos[w].no_fusion };
         if (cvy_context_create(&o, &contexts[w]) == CVY_OK) continue;
-        if (!strstr(cvy_message(contexts[w]), "convoy-onednn.so in"))
-            return fprintf(stderr, "%s\n", cvy_message(contexts[w])), -1;
+        if (!strstr(cvy_message(contexts[w]), "convoy-onednn.so in")) {
+            fprintf(stderr, "%s\n", cvy_message(contexts[w]));
+            return -1;
+        }
         cvy_context_destroy(&contexts[w]);
     }
     return 0;
@@ -589,7 +591,10 @@ static void a_maximum_behind_an_activation(void **state)
                 double best = -INFINITY, at = 0;
                 for (int i = 0; i < 4; i++) {
                     double x = (double)windows[k][i], v = a->value(x, a->alpha);
-                    if (v > best) best = v, at = x;
+                    if (v > best) {
+                        best = v;
+                        at = x;
+                    }
                 }
                 double dv = -2 / (1 + exp(2 * best));
                 peak(w, &(cvy_act_desc){ .kind = (enum cvy_act_kind)kind }, windows[k], best,
@@ -601,7 +606,10 @@ static void a_maximum_behind_an_activation(void **state)
 int main(int argc, char **argv)
 {
     all = argc == 2 && !strcmp(argv[1], "--all");
-    if (argc > 1 && !all) return fprintf(stderr, "usage: %s [--all]\n", argv[0]), 2;
+    if (argc > 1 && !all) {
+        fprintf(stderr, "usage: %s [--all]\n", argv[0]);
+        return 2;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_that_were_wrong_once),
         cmocka_unit_test(a_maximum_behind_an_activation),

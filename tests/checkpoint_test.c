@@ -565,7 +565,9 @@ static void foreign_weights(void **state)
                                         .dims = { 2, 2 },
                                         .bytes = 16,
                                         .data = (const unsigned char *)(k ? b : a) };
-        t[0].name = cases[i].a, t[1].name = cases[i].b, t[2].name = cases[i].more;
+        t[0].name = cases[i].a;
+        t[1].name = cases[i].b;
+        t[2].name = cases[i].more;
         enum train_status status = load_tensors(f, t, cases[i].more ? 3 : 2, trainer, &wrapped);
         if (cases[i].message) {
             if (status != TRAIN_BAD || !strstr(f->error, cases[i].message))
@@ -585,7 +587,8 @@ static void foreign_weights(void **state)
             { "module.weight", "F32", 2, { 2, 2 }, (const unsigned char *)a, 16 },
             { "fc.weight", "F32", 2, { 2, 2 }, (const unsigned char *)b, 16 }
         };
-        t[i].dims[0] = 1, t[i].dims[1] = 4;
+        t[i].dims[0] = 1;
+        t[i].dims[1] = 4;
         assert_int_equal(load_tensors(f, t, 2, trainer, &wrapped), TRAIN_BAD);
         assert_non_null(strstr(f->error, "expected F32 [2, 2], found F32 [1, 4]"));
     }

@@ -192,7 +192,10 @@ static void check_conv(cvy_context *native, cvy_context *reference, const struct
     size_t rows = seen[CHOICE_WHOLE][1];
     for (int i = 0; i < 2; i++) {
         cvy_context *ctx = i ? reference : native;
-        y[i] = whole(&r, ny), dx[i] = whole(&r, nx), dw[i] = whole(&r, nw), db[i] = whole(&r, oc);
+        y[i] = whole(&r, ny);
+        dx[i] = whole(&r, nx);
+        dw[i] = whole(&r, nw);
+        db[i] = whole(&r, oc);
         run_conv(ctx, c, CVY_FORWARD,
                  &(cvy_op_args){ .src = x, .weights = w, .bias = b, .dst = y[i] });
         run_conv(ctx, c, CVY_BACKWARD_DATA,
@@ -210,8 +213,16 @@ static void check_conv(cvy_context *native, cvy_context *reference, const struct
     equal(c, "data gradient", dx[0], dx[1], nx);
     equal(c, "weight gradient", dw[0], dw[1], nw);
     equal(c, "bias gradient", db[0], db[1], oc);
-    for (int i = 0; i < 2; i++) free(y[i]), free(dx[i]), free(dw[i]), free(db[i]);
-    free(x), free(w), free(b), free(dy);
+    for (int i = 0; i < 2; i++) {
+        free(y[i]);
+        free(dx[i]);
+        free(dw[i]);
+        free(db[i]);
+    }
+    free(x);
+    free(w);
+    free(b);
+    free(dy);
 }
 
 static void convolutions(void **state)

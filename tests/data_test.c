@@ -190,7 +190,8 @@ static void cifar_records(void **state)
     (void)state;
     uint8_t *b = calloc(3, 3074), *img, *labels;
     size_t n;
-    b[0] = 9, b[3073] = 3;
+    b[0] = 9;
+    b[3073] = 3;
     assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error),
                      DATA_OK);
     assert_int_equal(n, 2);

@@ -223,7 +223,11 @@ static void sweep(enum outcome (*run)(void), unsigned kind, int code, bool on, l
 {
     for (long k = 0;; k++) {
         size_t before = open_files();
-        fault.kind = kind, fault.in = k, fault.on = on, fault.error = code, fault.hit = NULL;
+        fault.kind = kind;
+        fault.in = k;
+        fault.on = on;
+        fault.error = code;
+        fault.hit = NULL;
         *error = 0;
         enum outcome result = run();
         fault.in = -1;
@@ -248,7 +252,11 @@ static void sweep(enum outcome (*run)(void), unsigned kind, int code, bool on, l
 static bool fails_at(const char *name, int code, enum outcome (*run)(void), enum outcome *result)
 {
     for (long k = 0;; k++) {
-        fault.kind = SYSTEM, fault.in = k, fault.on = false, fault.error = code, fault.hit = NULL;
+        fault.kind = SYSTEM;
+        fault.in = k;
+        fault.on = false;
+        fault.error = code;
+        fault.hit = NULL;
         *result = run();
         fault.in = -1;
         if (!fault.hit) return false;
@@ -380,7 +388,10 @@ static void readers(void **state)
     assert_true(fails_at("read", EINTR, read_idx, &result));
     assert_int_equal(result, GOOD);
     /* Nothing may be read: not found, and why. */
-    fault.kind = SYSTEM, fault.in = 0, fault.on = true, fault.error = EACCES;
+    fault.kind = SYSTEM;
+    fault.in = 0;
+    fault.on = true;
+    fault.error = EACCES;
     assert_int_equal(find_idx(), OTHER);
     fault.in = -1;
     assert_non_null(strstr(error, "'mnist' was not found"));
@@ -439,7 +450,9 @@ static void published(void **state)
     assert_non_null(strstr(error, "/kmnist holds mnist)"));
     bool late = false;
     for (long k = 0; k < 40; k++) {
-        fault.kind = MEMORY, fault.in = k, fault.on = false;
+        fault.kind = MEMORY;
+        fault.in = k;
+        fault.on = false;
         enum data_status status = data_open("kmnist", NULL, false, &d, error, sizeof error);
         fault.in = -1;
         assert_true(status == DATA_NOMEM || status == DATA_NOT_FOUND || status == DATA_BAD);
@@ -715,7 +728,9 @@ static void checkpoints(void **state)
     sweep(load, PARTS, 0, true, 1);
     sweep(load, END, 0, false, 1);
     assert_int_equal(files_in(root), 1);
-    fault.kind = ENGINE, fault.in = 0, fault.on = false;
+    fault.kind = ENGINE;
+    fault.in = 0;
+    fault.on = false;
     assert_int_equal(load(), OTHER);
     assert_non_null(strstr(error, "a.safetensors: "));
     /* A directory that may be written but not read cannot be flushed, some file systems flush
@@ -788,7 +803,10 @@ static void directories_and_locks(void **state)
         files_unlock(&a);
     }
     /* A file system without locks; one without a name in the file. */
-    fault.kind = SYSTEM, fault.in = 1, fault.on = false, fault.error = ENOLCK;
+    fault.kind = SYSTEM;
+    fault.in = 1;
+    fault.on = false;
+    fault.error = ENOLCK;
     assert_int_equal(files_lock(root, &a, error, sizeof error), TRAIN_OK);
     assert_string_equal(fault.hit, "fcntl");
     assert_false(a.held);
@@ -830,7 +848,10 @@ static void directories_and_locks(void **state)
     assert_int_equal(ftruncate(a.fd, 0), 0);
     assert_int_equal(pwrite(a.fd, text, (size_t)n, 0), n);
     /* after open, fcntl and pread */
-    fault.kind = SYSTEM, fault.in = 3, fault.on = false, fault.error = EPERM;
+    fault.kind = SYSTEM;
+    fault.in = 3;
+    fault.on = false;
+    fault.error = EPERM;
     assert_int_equal(files_lock(root, &b, error, sizeof error), TRAIN_IO);
     assert_string_equal(fault.hit, "kill");
     assert_non_null(strstr(error, "process 4194309 on "));

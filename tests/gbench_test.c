@@ -358,8 +358,10 @@ int main(void)
          unknown[] = "--benchmark_unknown=1", *words[] = { program, option, unknown, NULL };
     int n = 3;
     gb_initialize(&n, words);
-    if (n != 2 || strcmp(words[1], unknown))
-        return fprintf(stderr, "gb_initialize took the wrong words\n"), 1;
+    if (n != 2 || strcmp(words[1], unknown)) {
+        fprintf(stderr, "gb_initialize took the wrong words\n");
+        return 1;
+    }
     gb_add_context("colour", "green");
     const struct CMUnitTest tests[] = { cmocka_unit_test(counters_and_names),
                                         cmocka_unit_test(times_and_threads),

@@ -137,19 +137,24 @@ static struct cvy_op_desc bn_op(double eps)
     };
 }
 
+/* A batch norm in training, and what is kept from step to step (NULL: nothing). */
+struct bn {
+    const double *gamma, *beta;
+    double *running_mean, *running_var;
+    enum cvy_bn_var kind;
+};
+
 /* y = batch_norm(x), stats[2][c] */
-static void oracle_bn(const double *x, cvy_shape s, const double *gamma, const double *beta,
-                      double *running_mean, double *running_var, enum cvy_bn_var kind,
-                      double *stats, double *y)
+static void oracle_bn(const struct bn *bn, const double *x, cvy_shape s, double *stats, double *y)
 {
     cvy_shape c = { 1, s.c, 1, 1 };
     struct cvy_op_desc op = bn_op(1e-5);
-    op.u.bn.running_var = kind;
+    op.u.bn.running_var = bn->kind;
     oracle(cvyi_ref_bn_stats, op, s.n,
-           (struct operand[5]){ { x, s }, { running_mean, c }, { running_var, c } },
+           (struct operand[5]){ { x, s }, { bn->running_mean, c }, { bn->running_var, c } },
            (struct operand[3]){ { stats, c } }, NULL);
     oracle(cvyi_ref_bn_apply, op, s.n,
-           (struct operand[5]){ { x, s }, { stats, c }, { gamma, c }, { beta, c } },
+           (struct operand[5]){ { x, s }, { stats, c }, { bn->gamma, c }, { bn->beta, c } },
            (struct operand[3]){ { y, s } }, NULL);
 }
 
@@ -238,12 +243,12 @@ static void near(const char *what, const float *got, const double *want, size_t 
 }
 
 /* Native batch norm of x against the reference's y and stats. */
-static void native_bn(const double *x, cvy_shape s, const double *gamma, const double *beta,
-                      const double *stats, const double *y)
+static void native_bn(const struct bn *bn, const double *x, cvy_shape s, const double *stats,
+                      const double *y)
 {
     cvy_context *ctx = native();
     size_t size = s.n * s.c * s.h * s.w;
-    float *fx = floats(x, size), *fg = floats(gamma, s.c), *fb = floats(beta, s.c),
+    float *fx = floats(x, size), *fg = floats(bn->gamma, s.c), *fb = floats(bn->beta, s.c),
           *fy = floats(x, size);
     float *mean = floats(x, s.c), *var = floats(x, s.c);
     cvy_op *op;
@@ -253,7 +258,12 @@ static void native_bn(const double *x, cvy_shape s, const double *gamma, const d
     near("batch norm", fy, y, size, 2e-6);
     near("mean", mean, stats, s.c, 1e-6);
     near("variance", var, stats + s.c, s.c, 1e-6);
-    free(fx), free(fg), free(fb), free(fy), free(mean), free(var);
+    free(fx);
+    free(fg);
+    free(fb);
+    free(fy);
+    free(mean);
+    free(var);
     cvy_context_destroy(&ctx);
 }
 
@@ -281,19 +291,22 @@ static void test_bn_forward(void **state)
     moments(a, s, mean, std);
     CLOSE("input mean", mean, 5e-9, -2.3814598, -13.18038246, 1.91780462);
     CLOSE("input std", std, 5e-9, 27.18502186, 34.21455511, 37.68611762);
-    oracle_bn(a, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, NULL, NULL, CVY_BN_VAR_BIASED,
-              stats, y);
+    const struct bn plain = { .gamma = (double[]){ 1, 1, 1 }, .beta = (double[]){ 0, 0, 0 } },
+                    scaled = { .gamma = (double[]){ 1, 2, 3 }, .beta = (double[]){ 11, 12, 13 } };
+    oracle_bn(&plain, a, s, stats, y);
     moments(y, s, mean, std);
     CLOSE("output mean", mean, 1e-14, 0, 0, 0);
     CLOSE("output std", std, 5e-9, 0.99999999, 1, 1);
-    native_bn(a, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, stats, y);
-    oracle_bn(a, s, (double[]){ 1, 2, 3 }, (double[]){ 11, 12, 13 }, NULL, NULL, CVY_BN_VAR_BIASED,
-              stats, y);
+    native_bn(&plain, a, s, stats, y);
+    oracle_bn(&scaled, a, s, stats, y);
     moments(y, s, mean, std);
     CLOSE("scaled mean", mean, 1e-12, 11, 12, 13);
     CLOSE("scaled std", std, 2e-8, 0.99999999, 1.99999999, 2.99999999);
-    native_bn(a, s, (double[]){ 1, 2, 3 }, (double[]){ 11, 12, 13 }, stats, y);
-    free(x), free(w1), free(w2), free(a);
+    native_bn(&scaled, a, s, stats, y);
+    free(x);
+    free(w1);
+    free(w2);
+    free(a);
 }
 
 /* Fifty training batches, then one in test mode. */
@@ -304,19 +317,22 @@ static void test_time(double start_var, enum cvy_bn_var kind, double *mean, doub
     double *w1 = normals(&m, 50 * 60, 1, 0), *w2 = normals(&m, 60 * 3, 1, 0), y[600];
     double running_mean[3] = { 0 }, running_var[3] = { start_var, start_var, start_var }, stats[6];
     const double one[3] = { 1, 1, 1 }, zero[3] = { 0 };
+    const struct bn bn = { one, zero, running_mean, running_var, kind };
     cvy_shape s = { 200, 3, 1, 1 }, c = { 1, 3, 1, 1 };
     for (int i = 0; i <= 50; i++) {
         double *x = normals(&m, 200 * 50, 1, 0), *a = two_layers(x, w1, w2, 200);
-        if (i < 50) oracle_bn(a, s, one, zero, running_mean, running_var, kind, stats, y);
+        if (i < 50) oracle_bn(&bn, a, s, stats, y);
         else
             oracle(cvyi_ref_bn_infer, bn_op(1e-5), 200,
                    (struct operand[5]){
                        { a, s }, { running_mean, c }, { running_var, c }, { one, c }, { zero, c } },
                    (struct operand[3]){ { y, s } }, NULL);
-        free(x), free(a);
+        free(x);
+        free(a);
     }
     moments(y, s, mean, std);
-    free(w1), free(w2);
+    free(w1);
+    free(w2);
 }
 
 static void test_bn_test_time(void **state)
@@ -342,7 +358,7 @@ static void test_bn_backward(void **state)
     double *x = normals(&m, 20, 5, 12), *gamma = normals(&m, 5, 1, 0), *beta = normals(&m, 5, 1, 0);
     double *dy = normals(&m, 20, 1, 0), stats[10], y[20], sums[10], dgamma[5], dbeta[5], dx[20];
     cvy_shape s = { 4, 5, 1, 1 }, c = { 1, 5, 1, 1 };
-    oracle_bn(x, s, gamma, beta, NULL, NULL, CVY_BN_VAR_BIASED, stats, y);
+    oracle_bn(&(struct bn){ .gamma = gamma, .beta = beta }, x, s, stats, y);
     oracle(cvyi_ref_bn_bwd_reduce, bn_op(1e-5), 4,
            (struct operand[5]){ { x, s }, { dy, s }, { stats, c } },
            (struct operand[3]){ { sums, c }, { dgamma, c }, { dbeta, c } }, NULL);
@@ -370,8 +386,15 @@ static void test_bn_backward(void **state)
     near("dx", fdx, dx, 20, 2e-6);
     near("dgamma", fdg, dgamma, 5, 2e-6);
     near("dbeta", fdb, dbeta, 5, 2e-6);
-    free(fx), free(fdy), free(fg), free(mean), free(var), free(x), free(gamma), free(beta),
-        free(dy);
+    free(fx);
+    free(fdy);
+    free(fg);
+    free(mean);
+    free(var);
+    free(x);
+    free(gamma);
+    free(beta);
+    free(dy);
     cvy_context_destroy(&ctx);
 }
 
@@ -385,13 +408,13 @@ static void test_spatial_bn(void **state)
     moments(x, s, mean, std);
     CLOSE("spatial input mean", mean, 5e-9, 9.33463814, 8.90909116, 9.11056338);
     CLOSE("spatial input std", std, 5e-9, 3.61447857, 3.19347686, 3.5168142);
-    oracle_bn(x, s, (double[]){ 1, 1, 1 }, (double[]){ 0, 0, 0 }, NULL, NULL, CVY_BN_VAR_BIASED,
-              stats, y);
+    const struct bn plain = { .gamma = (double[]){ 1, 1, 1 }, .beta = (double[]){ 0, 0, 0 } },
+                    scaled = { .gamma = (double[]){ 3, 4, 5 }, .beta = (double[]){ 6, 7, 8 } };
+    oracle_bn(&plain, x, s, stats, y);
     moments(y, s, mean, std);
     CLOSE("spatial output std", std, 5e-9, 0.99999962, 0.99999951, 0.9999996);
-    oracle_bn(x, s, (double[]){ 3, 4, 5 }, (double[]){ 6, 7, 8 }, NULL, NULL, CVY_BN_VAR_BIASED,
-              stats, y);
-    native_bn(x, s, (double[]){ 3, 4, 5 }, (double[]){ 6, 7, 8 }, stats, y);
+    oracle_bn(&scaled, x, s, stats, y);
+    native_bn(&scaled, x, s, stats, y);
     free(x);
 
     mt_seed(&m, 231);
@@ -399,11 +422,11 @@ static void test_spatial_bn(void **state)
     const double one[4] = { 1, 1, 1, 1 }, zero[4] = { 0 };
     double running_mean[4] = { 0 }, running_var[4] = { 0 }, stats4[8],
            *out = calloc(5280, sizeof *out);
+    const struct bn bn = { one, zero, running_mean, running_var, CVY_BN_VAR_BIASED };
     assert_non_null(out);
     for (int i = 0; i <= 50; i++) {
         double *b = normals(&m, 5280, 2.3, 13);
-        if (i < 50)
-            oracle_bn(b, big, one, zero, running_mean, running_var, CVY_BN_VAR_BIASED, stats4, out);
+        if (i < 50) oracle_bn(&bn, b, big, stats4, out);
         else
             oracle(
                 cvyi_ref_bn_infer, bn_op(1e-5), 10,
@@ -443,7 +466,12 @@ static void test_conv(void **state)
     run_op(ctx, cvy_op_conv2d(ctx, &d, xs, CVY_FORWARD, &op), &op,
            &(cvy_op_args){ .src = fx, .weights = fw, .bias = fb, .dst = fy });
     near("conv", fy, y, 24, 1e-6);
-    free(x), free(w), free(b), free(fx), free(fw), free(fb);
+    free(x);
+    free(w);
+    free(b);
+    free(fx);
+    free(fw);
+    free(fb);
     cvy_context_destroy(&ctx);
 }
 
@@ -464,7 +492,8 @@ static void test_max_pool(void **state)
     run_op(ctx, cvy_op_pool2d(ctx, &d, xs, CVY_FORWARD, &op), &op,
            &(cvy_op_args){ .src = fx, .dst = fy });
     for (int i = 0; i < 24; i++) assert_true(fy[i] == (float)y[i]);
-    free(x), free(fx);
+    free(x);
+    free(fx);
     cvy_context_destroy(&ctx);
 }
 
@@ -497,13 +526,13 @@ static void test_initial_losses(void **state)
                 double *w = normals(&m, size[l] * size[l + 1], 5e-2, 0),
                        *y = matmul(h, w, 2, size[l], size[l + 1]);
                 for (size_t i = 0; i < size[l] * size[l + 1]; i++) squares += w[i] * w[i];
-                free(h), free(w);
+                free(h);
+                free(w);
                 h = y;
                 if (l == 2) break;
                 if (with_bn) {
                     double stats[60];
-                    oracle_bn(h, (cvy_shape){ 2, size[l + 1], 1, 1 }, NULL, NULL, NULL, NULL, 1,
-                              stats, h);
+                    oracle_bn(&(struct bn){ 0 }, h, (cvy_shape){ 2, size[l + 1], 1, 1 }, stats, h);
                 }
                 relu(h, 2 * size[l + 1]);
             }

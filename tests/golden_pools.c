@@ -105,9 +105,21 @@ static void all_pools(const char *backends)
     cvy_context_destroy(&ctx);
 }
 
-static void reference(void **state) { (void)state, all_pools("reference"); }
-static void native(void **state) { (void)state, all_pools("native"); }
-static void module(void **state) { (void)state, all_pools("onednn,native"); }
+static void reference(void **state)
+{
+    (void)state;
+    all_pools("reference");
+}
+static void native(void **state)
+{
+    (void)state;
+    all_pools("native");
+}
+static void module(void **state)
+{
+    (void)state;
+    all_pools("onednn,native");
+}
 
 int main(void)
 {

@@ -406,30 +406,50 @@ static void randomise(cvy_trainer *trainer, struct check_rng *r)
         }
 }
 
+struct subject {
+    const char *name;
+    build_fn *build;
+};
+
+/* The check of one subject, and what came out of all. */
+struct check {
+    cvy_context *ctx;
+    const struct subject *subject;
+    bool stem;
+    uint64_t seed;
+    struct check_rng r;
+    int wrong;
+    size_t checked;
+};
+
 /* True if it was checked (a random descriptor may not fit its input: then the caller draws
  * again). */
-static bool try_config(cvy_context *ctx, const char *what, build_fn *build, bool stem, int config,
-                       uint64_t seed, struct check_rng *r, int *wrong, size_t *checked)
+static bool try_config(struct check *k, int config)
 {
     enum { MAX_N = 6, MAX_IMAGE = 3 * 8 * 8 };
     static const double smoothing[] = { 0, 0.1, 0.5 };
     float images[MAX_N * MAX_IMAGE];
     int32_t labels[MAX_N];
     uint32_t index[MAX_N];
+    struct check_rng *r = &k->r;
     struct build b = { .r = r };
-    assert_int_equal(cvy_net_create(ctx, &b.net), CVY_OK);
+    assert_int_equal(cvy_net_create(k->ctx, &b.net), CVY_OK);
     size_t n = between(&b, 4, MAX_N), classes = between(&b, 2, 4);
     cvy_tensor x = cvy_input(b.net, between(&b, 1, 3), between(&b, 5, 8), between(&b, 5, 8));
     cvy_shape s = cvy_tensor_shape(b.net, x);
     for (size_t i = 0; i < n * s.c * s.h * s.w; i++) images[i] = check_normal(r);
-    for (size_t i = 0; i < n; i++)
-        labels[i] = (int32_t)check_below(r, classes), index[i] = (uint32_t)((i * 5 + 2) % n);
-    if (stem) x = conv(&b, x, between(&b, 2, 3), 3, 1);
-    x = linear(&b, build(&b, x), classes);
+    for (size_t i = 0; i < n; i++) {
+        labels[i] = (int32_t)check_below(r, classes);
+        index[i] = (uint32_t)((i * 5 + 2) % n);
+    }
+    if (k->stem) x = conv(&b, x, between(&b, 2, 3), 3, 1);
+    x = linear(&b, k->subject->build(&b, x), classes);
 
-    struct trial t = {
-        what, config, seed, NULL, { .images = images, .dtype = CVY_F32, .labels32 = labels, .n = n }
-    };
+    struct trial t = { .what = k->subject->name,
+                       .config = config,
+                       .seed = k->seed,
+                       .batch = {
+                           .images = images, .dtype = CVY_F32, .labels32 = labels, .n = n } };
     if (n != 5 && maybe(&b)) t.batch.index = index; /* 5 divides the stride of the permutation */
     bool fits = cvy_net_status(b.net) == CVY_OK;
     if (fits) {
@@ -438,43 +458,36 @@ static bool try_config(cvy_context *ctx, const char *what, build_fn *build, bool
                                         .init = { .seed = check_u64(r) },
                                         .seed = check_u64(r) };
         enum cvy_status status = cvy_trainer_create(b.net, x, &options, &t.trainer);
-        if (status != CVY_OK) print_message("%s: %s\n", what, cvy_message(ctx));
+        if (status != CVY_OK) print_message("%s: %s\n", t.what, cvy_message(k->ctx));
         assert_int_equal(status, CVY_OK);
         randomise(t.trainer, r);
-        *wrong += check_parameters(&t, r, 1, checked);
+        k->wrong += check_parameters(&t, r, 1, &k->checked);
         cvy_trainer_destroy(&t.trainer);
     }
     cvy_net_destroy(&b.net);
     return fits;
 }
 
-struct subject {
-    const char *name;
-    build_fn *build;
-};
-
 static void check_all(const struct subject *subjects, size_t n, bool stem)
 {
-    uint64_t seed = check_seed();
-    print_message("seed %llu\n", (unsigned long long)seed);
-    cvy_context *ctx;
+    struct check check = { .stem = stem, .seed = check_seed() };
+    print_message("seed %llu\n", (unsigned long long)check.seed);
     assert_int_equal(
-        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" }, &ctx),
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "reference" },
+                           &check.ctx),
         CVY_OK);
-    int wrong = 0;
-    size_t checked = 0;
     for (size_t k = 0; k < n; k++) {
-        struct check_rng r = { seed * 1000003 + k };
+        check.subject = &subjects[k];
+        check.r.s = check.seed * 1000003 + k;
         for (int config = 0, draws = 0; config < CONFIGS; draws++) {
             assert_true(draws < 100 * CONFIGS);
-            config += try_config(ctx, subjects[k].name, subjects[k].build, stem, config, seed, &r,
-                                 &wrong, &checked);
+            config += try_config(&check, config);
         }
     }
     print_message("%zu subjects x %d configurations, %zu derivatives, %d wrong\n", n, CONFIGS,
-                  checked, wrong);
-    cvy_context_destroy(&ctx);
-    assert_int_equal(wrong, 0);
+                  check.checked, check.wrong);
+    cvy_context_destroy(&check.ctx);
+    assert_int_equal(check.wrong, 0);
 }
 
 static void test_operators(void **state)

@@ -215,9 +215,13 @@ static void zero_is_the_default(void **state)
         float *a = get(t[0], CVY_PARAM_WEIGHT, all[i].name, all[i].n),
               *b = get(t[1], CVY_PARAM_WEIGHT, all[i].name, all[i].n);
         assert_memory_equal(a, b, all[i].n * sizeof *a);
-        free(a), free(b);
+        free(a);
+        free(b);
     }
-    for (int k = 0; k < 2; k++) cvy_trainer_destroy(&t[k]), cvy_net_destroy(&net[k]);
+    for (int k = 0; k < 2; k++) {
+        cvy_trainer_destroy(&t[k]);
+        cvy_net_destroy(&net[k]);
+    }
     t[0] = start(&(cvy_init_desc){ .biases = CVY_INIT_XAVIER_UNIFORM, .seed = 9 }, &net[0]);
     resembles(t[0], "fc.bias", FEATURES, 2 / (double)(OC * PIXELS + FEATURES), 1.8);
     cvy_trainer_destroy(&t[0]);

@@ -66,6 +66,14 @@ static void shuffle(struct check_rng *r, size_t *a, size_t n)
     }
 }
 
+/* Where the i-th of n is put in 0 … last: the first and the last at the ends, so that they are
+ * touched. */
+static size_t end_or_any(struct check_rng *r, size_t i, size_t n, size_t last)
+{
+    if (i == 0) return 0;
+    return i + 1 == n ? last : check_below(r, last + 1);
+}
+
 /* ------------------------------------------------------------------------------------------ mac */
 
 static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *tile, uint64_t seed)
@@ -89,13 +97,11 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
     int32_t x_pix[MAX_PIX], y_pix[MAX_PIX], x_tap[MAX_TAPS], w_tap[MAX_TAPS];
     size_t order[2 * MAX_PIX];
     for (size_t p = 0; p < m.n_pix; p++) {
-        size_t at = p == 0             ? 0
-                    : p + 1 == m.n_pix ? plane - span
-                                       : check_below(&r, plane - span + 1);
+        size_t at = end_or_any(&r, p, m.n_pix, plane - span);
         x_pix[p] = (int32_t)((lead + at) * 16) - shift;
     }
     for (size_t t = 0; t < m.n_taps; t++) {
-        size_t at = t == 0 ? 0 : t + 1 == m.n_taps ? span - 1 : check_below(&r, span);
+        size_t at = end_or_any(&r, t, m.n_taps, span - 1);
         x_tap[t] = ((int32_t)at - (int32_t)lead) * 16 + shift;
     }
     shuffle(&r, order, all_taps);
@@ -103,8 +109,13 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
     const size_t y_plane = m.n_pix + check_below(&r, MAX_PIX);
     shuffle(&r, order, y_plane);
     for (size_t p = 0; p < m.n_pix; p++) y_pix[p] = (int32_t)(order[p] * 16);
-    m.x_pix = x_pix, m.y_pix = y_pix, m.x_tap = x_tap, m.w_tap = w_tap;
-    m.x_ic = plane * 16, m.w_ic = all_taps * mo, m.y_oc = y_plane * 16;
+    m.x_pix = x_pix;
+    m.y_pix = y_pix;
+    m.x_tap = x_tap;
+    m.w_tap = w_tap;
+    m.x_ic = plane * 16;
+    m.w_ic = all_taps * mo;
+    m.y_oc = y_plane * 16;
 
     struct check_buf x = filled(&r, m.n_ic * m.x_ic, values),
                      w = filled(&r, m.n_ic * m.w_ic, values);
@@ -130,7 +141,8 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
                                 xp[(ptrdiff_t)(i * m.x_ic) + x_pix[p] + x_tap[t] + l]);
                 assert_true(sum_sane(&s, m.n_ic * m.n_taps));
                 float *d = want + (size_t)y_pix[p] + o * m.y_oc + l;
-                *d = m.accumulate ? *d + s.f : with_bias ? s.f + ((float *)bias.p)[o] : s.f;
+                if (m.accumulate) *d += s.f;
+                else *d = with_bias ? s.f + ((float *)bias.p)[o] : s.f;
             }
     tile->fn(&m, x.p, w.p, with_bias ? bias.p : NULL, y.p);
     for (size_t i = 0; i < m.n_oc * m.y_oc; i++)
@@ -143,7 +155,10 @@ static void check_mac(const struct cvyi_kernels *k, const struct cvyi_mac_tile *
                 want[i]);
     assert_true(check_intact(&y));
     free(want);
-    check_free(&x), check_free(&w), check_free(&bias), check_free(&y);
+    check_free(&x);
+    check_free(&w);
+    check_free(&bias);
+    check_free(&y);
 }
 
 /* ---------------------------------------------------------------------------------------- wgrad */
@@ -168,9 +183,15 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     };
     /* Now and then more than a kernel may do in one piece: many i, many rows, one long row. */
     switch (check_below(&r, 24)) {
-    case 0: g.n_oc = between(&r, 1, 4), g.n_i = between(&r, 60, 120); break;
+    case 0:
+        g.n_oc = between(&r, 1, 4);
+        g.n_i = between(&r, 60, 120);
+        break;
     case 1: g.n_rows = between(&r, 30, 100); break;
-    case 2: g.n_rows = 1, g.n_cols = between(&r, 300, 1024); break;
+    case 2:
+        g.n_rows = 1;
+        g.n_cols = between(&r, 300, 1024);
+        break;
     }
     enum values values = (enum values)check_below(&r, N_VALUES);
     g.dy_col = 16 * (ptrdiff_t)between(&r, 1, 2);
@@ -193,9 +214,7 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
     size_t order[MAX_I];
     shuffle(&r, order, dw_row);
     for (size_t i = 0; i < g.n_i; i++) {
-        xi[i] = (float *)x.p + (i == 0           ? 0
-                                : i + 1 == g.n_i ? spare
-                                                 : 16 * check_below(&r, spare / 16 + 1));
+        xi[i] = (float *)x.p + 16 * end_or_any(&r, i, g.n_i, spare / 16);
         dw_i[i] = (ptrdiff_t)(columns ? order[i] * g.n_oc : order[i]);
     }
     const size_t n = g.n_oc * dw_row;
@@ -229,7 +248,9 @@ static void check_wgrad(const struct cvyi_kernels *k, uint64_t seed)
                      k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_rows, g.n_cols,
                      g.accumulate, i, dwp[i], want[i]);
     assert_true(check_intact(&dw));
-    check_free(&dy), check_free(&x), check_free(&dw);
+    check_free(&dy);
+    check_free(&x);
+    check_free(&dw);
 }
 
 /* ---------------------------------------------------------------------------------------- outer */
@@ -276,7 +297,9 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
                      i / g.dw_i, i % g.dw_i, dwp[i], want[i]);
     assert_true(check_intact(&dw));
     free(want);
-    check_free(&dyt), check_free(&x), check_free(&dw);
+    check_free(&dyt);
+    check_free(&x);
+    check_free(&dw);
 }
 
 /* ---------------------------------------------------------------------------------------------  */

@@ -251,8 +251,10 @@ static void end_block(struct cvyi_sums *t)
 {
     for (size_t i = 0; i < 4; i++)
         for (size_t l = 0; l < 16; l++) {
-            t->before1[i][l] += t->s1[i][l], t->s1[i][l] = 0;
-            t->before2[i][l] += t->s2[i][l], t->s2[i][l] = 0;
+            t->before1[i][l] += t->s1[i][l];
+            t->s1[i][l] = 0;
+            t->before2[i][l] += t->s2[i][l];
+            t->s2[i][l] = 0;
         }
 }
 
@@ -528,9 +530,11 @@ static void test_each_reduce(struct env *e)
         mean[i] = (double)check_normal(&e->rng) * (1 + 0x1p-30);
         for (size_t l = 0; l < 16; l++) {
             float product = g[i * 16 + l] * (x[i * 16 + l] - (float)mean[i]);
-            a[l] = (double)g[i * 16 + l], b[l] = (double)product;
+            a[l] = (double)g[i * 16 + l];
+            b[l] = (double)product;
         }
-        s1[i] = four_chains(a, 16), s2[i] = four_chains(b, 16);
+        s1[i] = four_chains(a, 16);
+        s2[i] = four_chains(b, 16);
     }
     EACH_TABLE(e, k)
     {
@@ -555,9 +559,9 @@ static void test_each_bn_dx(struct env *e)
     EACH_TABLE(e, k)
     {
         int place = (int)check_below(&e->rng, 3);
-        float *dx = place == 1   ? copy(e, g, n * 16)
-                    : place == 2 ? copy(e, x, n * 16)
-                                 : out(e, n * 16);
+        float *dx; /* a buffer of its own, or in place of g or of x */
+        if (place) dx = copy(e, place == 1 ? g : x, n * 16);
+        else dx = out(e, n * 16);
         k->norm->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n,
                             (const struct cvyi_bn_dx *)c, n_lanes);
         equal(e, "dx", dx, want, n * 16);
@@ -573,6 +577,14 @@ struct pool_case {
     size_t n_rows;
     float *x[MAX_ROWS], *dy, *inv;
 };
+
+/* One of few values, so that neighbours are often equal. */
+static float any_tie(struct env *e)
+{
+    if (e->specials && !check_below(&e->rng, 9)) return NAN;
+    if (e->specials && !check_below(&e->rng, 4)) return -0.0f;
+    return (float)check_below(&e->rng, 3);
+}
 
 static struct pool_case any_pool(struct env *e)
 {
@@ -591,10 +603,7 @@ static struct pool_case any_pool(struct env *e)
           c.n_rows);
     for (size_t j = 0; j < c.n_rows; j++) {
         c.x[j] = in(e, c.p.iw * 16);
-        for (size_t i = 0; ties && i < c.p.iw * 16; i++)
-            c.x[j][i] = e->specials && !check_below(r, 9)   ? NAN
-                        : e->specials && !check_below(r, 4) ? -0.0f
-                                                            : (float)check_below(r, 3);
+        for (size_t i = 0; ties && i < c.p.iw * 16; i++) c.x[j][i] = any_tie(e);
     }
     c.dy = in(e, c.p.ow * 16);
     c.inv = out(e, c.p.ow);
@@ -619,8 +628,10 @@ static size_t max_at(const struct pool_case *c, size_t q, size_t l)
     for (size_t r = 0; r < c->n_rows; r++)
         for (size_t i = c0; i < c1; i++) {
             float v = c->x[r][i * 16 + l];
-            if (at == SIZE_MAX || v > best || (isnan(v) && !isnan(best)))
-                best = v, at = r * c->p.iw + i;
+            if (at == SIZE_MAX || v > best || (isnan(v) && !isnan(best))) {
+                best = v;
+                at = r * c->p.iw + i;
+            }
         }
     return at;
 }
@@ -702,7 +713,9 @@ static struct argmax_case any_argmax(struct env *e)
     struct argmax_case k = { .c = any_pool(e) };
     struct cvyi_pool *p = &k.c.p;
     p->kw = check_below(&e->rng, 2) ? 2 : 1 + check_below(&e->rng, 4);
-    p->sw = p->kw, p->pl = 0, p->apart = true;
+    p->sw = p->kw;
+    p->pl = 0;
+    p->apart = true;
     p->ow = 1 + check_below(&e->rng, 9);
     /* the last is clipped, or a rest stays */
     p->iw = (p->ow - 1) * p->kw + 1 + check_below(&e->rng, (uint32_t)p->kw + 2);
@@ -713,7 +726,9 @@ static struct argmax_case any_argmax(struct env *e)
         for (size_t i = 0; ties && i < p->iw * 16; i++)
             k.c.x[r][i] = (float)check_below(&e->rng, 3);
     }
-    k.at = raw(e, k.n), k.picked = out(e, k.n), k.g = in(e, k.n);
+    k.at = raw(e, k.n);
+    k.picked = out(e, k.n);
+    k.g = in(e, k.n);
     argmax(&k);
     k.first = check_below(&e->rng, (uint32_t)k.c.n_rows) * p->kw;
     SHAPE("ow %zu iw %zu kw %zu rows %zu first %zu", p->ow, p->iw, p->kw, k.c.n_rows, k.first);
@@ -742,7 +757,8 @@ static void test_pool_argmax(struct env *e)
     argmax(&c);
     for (size_t i = 0; i < c.n; i++) {
         size_t r = c.at[i] / c.c.p.kw, o = (i / 16 * c.c.p.kw + c.at[i] % c.c.p.kw) * 16 + i % 16;
-        want[i] = c.c.x[r][o], c.picked[i] = x[r][o];
+        want[i] = c.c.x[r][o];
+        c.picked[i] = x[r][o];
     }
     EACH_TABLE(e, k)
     {
@@ -779,8 +795,9 @@ static void test_argmax_reduce(struct env *e)
     struct cvyi_sums begin, want;
     for (size_t i = 0; i < 4; i++)
         for (size_t l = 0; l < 16; l++) {
-            begin.s1[i][l] = check_normal(&e->rng), begin.s2[i][l] = check_normal(&e->rng);
-            begin.before1[i][l] = check_normal(&e->rng),
+            begin.s1[i][l] = check_normal(&e->rng);
+            begin.s2[i][l] = check_normal(&e->rng);
+            begin.before1[i][l] = check_normal(&e->rng);
             begin.before2[i][l] = check_normal(&e->rng);
         }
     want = begin;
@@ -1179,9 +1196,14 @@ static void want_cross_entropy(const struct loss_case *k, size_t l, struct loss_
 {
     double max = -HUGE_VAL, sum = 0, all = 0, sizes = 0, spread = 0, size = 0;
     bool nan = false;
-    for (size_t c = 0; c < k->g.n_c; c++)
-        max = fmax(max, x_of(k, c, l)), nan |= isnan(x_of(k, c, l));
-    for (size_t c = 0; c < k->g.n_c; c++) sum += exp(x_of(k, c, l) - max), all += q_of(k, c, l);
+    for (size_t c = 0; c < k->g.n_c; c++) {
+        max = fmax(max, x_of(k, c, l));
+        nan |= isnan(x_of(k, c, l));
+    }
+    for (size_t c = 0; c < k->g.n_c; c++) {
+        sum += exp(x_of(k, c, l) - max);
+        all += q_of(k, c, l);
+    }
     for (size_t c = 0; c < k->g.n_c; c++) {
         double q = q_of(k, c, l), d = max - x_of(k, c, l);
         if (q != 0) spread += q * d;
@@ -1204,11 +1226,13 @@ static void want_mse(const struct loss_case *k, size_t l, struct loss_want *w)
     double n = (double)k->g.n_c, loss = 0, bound = 0;
     for (size_t c = 0; c < k->g.n_c; c++) {
         double x = x_of(k, c, l), q = q_of(k, c, l), d = x - q, off = 3 * U * (fabs(x) + fabs(q));
-        loss += d * d / n, bound += 2 * fabs(d) * off / n + off * off;
+        loss += d * d / n;
+        bound += 2 * fabs(d) * off / n + off * off;
         w->dx[c * 16 + l] = 2 * d / n;
         w->bound[c * 16 + l] = 2 * off / n + 3 * U * fabs(2 * d / n);
     }
-    w->loss[l] = loss, w->loss_bound[l] = bound + 4 * U * loss;
+    w->loss[l] = loss;
+    w->loss_bound[l] = bound + 4 * U * loss;
 }
 
 static void want_bce(const struct loss_case *k, size_t l, struct loss_want *w)
@@ -1216,13 +1240,14 @@ static void want_bce(const struct loss_case *k, size_t l, struct loss_want *w)
     double n = (double)k->g.n_c, loss = 0, bound = 0;
     for (size_t c = 0; c < k->g.n_c; c++) {
         double x = x_of(k, c, l), q = q_of(k, c, l), e = exp(-fabs(x));
-        loss += ((x > 0 ? x : isnan(x) ? x : 0) - q * x + log1p(e)) / n;
+        loss += ((x <= 0 ? 0 : x) - q * x + log1p(e)) / n;
         bound += (4 * U * (fabs(x) + fabs(q * x)) + REL * log1p(e)) / n;
         double sigmoid = x < 0 ? e / (1 + e) : 1 / (1 + e);
         w->dx[c * 16 + l] = (sigmoid - q) / n;
         w->bound[c * 16 + l] = (REL * sigmoid + 6 * U * (sigmoid + fabs(q))) / n;
     }
-    w->loss[l] = loss, w->loss_bound[l] = bound + 4 * U * fabs(loss);
+    w->loss[l] = loss;
+    w->loss_bound[l] = bound + 4 * U * fabs(loss);
 }
 
 /* In floats as the contract says, since a kink must be on the right side. */
@@ -1233,11 +1258,17 @@ static void want_hinge(const struct loss_case *k, size_t l, struct loss_want *w)
     for (size_t c = 0; c < k->g.n_c; c++) {
         float m = (k->g.x[c * k->g.ld + l] - k->g.x[y * k->g.ld + l]) + k->rows.margin;
         bool over = c != y && !(m <= 0);
-        if (over) loss += (double)m, others++;
-        w->dx[c * 16 + l] = over, w->bound[c * 16 + l] = U;
+        if (over) {
+            loss += (double)m;
+            others++;
+        }
+        w->dx[c * 16 + l] = over;
+        w->bound[c * 16 + l] = U;
     }
-    w->dx[y * 16 + l] = -others, w->bound[y * 16 + l] = 2 * U * others;
-    w->loss[l] = loss, w->loss_bound[l] = 2 * U * fabs(loss);
+    w->dx[y * 16 + l] = -others;
+    w->bound[y * 16 + l] = 2 * U * others;
+    w->loss[l] = loss;
+    w->loss_bound[l] = 2 * U * fabs(loss);
 }
 
 static loss_lane *const loss_lanes[CVY_LOSS_KINDS] = { [CVY_CROSS_ENTROPY] = want_cross_entropy,
@@ -1379,7 +1410,8 @@ static void test_adam(struct env *e, enum cvy_optimizer_kind kind)
     c[CVY_ADAM_EPS] = check_below(&e->rng, 2) ? 1e-3f : 1e-8f;
     c[CVY_ADAM_BETA1] = check_below(&e->rng, 4) ? check_uniform(&e->rng, 0, 1) : 0;
     c[CVY_ADAM_BETA2] = check_below(&e->rng, 4) ? check_uniform(&e->rng, 0, 1) : 0;
-    c[CVY_ADAM_NEW1] = 1 - c[CVY_ADAM_BETA1], c[CVY_ADAM_NEW2] = 1 - c[CVY_ADAM_BETA2];
+    c[CVY_ADAM_NEW1] = 1 - c[CVY_ADAM_BETA1];
+    c[CVY_ADAM_NEW2] = 1 - c[CVY_ADAM_BETA2];
     c[CVY_ADAM_DECAY] = check_below(&e->rng, 2) ? 5e-4f : 0;
     c[CVY_ADAM_SHRINK] = check_below(&e->rng, 2) ? 5e-4f : 0;
     c[CVY_ADAM_MOMENTUM] = check_below(&e->rng, 2) ? 0.75f : 0;

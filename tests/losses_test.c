@@ -40,7 +40,9 @@ static bool read_golden(FILE *f, struct golden *g)
     if (fscanf(f, "%31s %zu %zu %zu %zu %lf %lf %d %d %d", kind, &s.n, &s.c, &s.h, &s.w, &smoothing,
                &margin, &weighted, &soft, &ignored) != 10)
         return false;
-    g->shape = s, g->rows = s.n * s.h * s.w, g->size = g->rows * s.c;
+    g->shape = s;
+    g->rows = s.n * s.h * s.w;
+    g->size = g->rows * s.c;
     assert_true(g->size <= MOST && s.c <= 8);
     g->desc = (cvy_loss_desc){ .label_smoothing = smoothing,
                                .margin = margin,
@@ -198,9 +200,21 @@ static void all_goldens(const char *backends, double off)
     cvy_context_destroy(&ctx);
 }
 
-static void reference(void **state) { (void)state, all_goldens("reference", 1e-6); }
-static void native(void **state) { (void)state, all_goldens("native", 2e-6); }
-static void module(void **state) { (void)state, all_goldens("onednn,native", 2e-5); }
+static void reference(void **state)
+{
+    (void)state;
+    all_goldens("reference", 1e-6);
+}
+static void native(void **state)
+{
+    (void)state;
+    all_goldens("native", 2e-6);
+}
+static void module(void **state)
+{
+    (void)state;
+    all_goldens("onednn,native", 2e-5);
+}
 
 /* --------------------------------------------------------------------------- finite differences */
 
@@ -232,8 +246,10 @@ static void differences(void **state)
             float x[N * K], t[N * K], dx[N * K], other[N * K];
             double loss;
             cvy_op *op;
-            for (size_t i = 0; i < N * K; i++)
-                x[i] = (float)value(i, 13) / 4.3f - 1.4f, t[i] = (float)value(i, 7) / 8;
+            for (size_t i = 0; i < N * K; i++) {
+                x[i] = (float)value(i, 13) / 4.3f - 1.4f;
+                t[i] = (float)value(i, 7) / 8;
+            }
             cvy_op_args args = { .src = x,
                                  .labels = variant == 2 ? NULL : labels,
                                  .targets = variant == 2 ? t : NULL,
@@ -407,7 +423,9 @@ static void wrong_losses_are_refused(void **state)
     };
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
         cvy_batch b = batches[i].batch;
-        b.images = images, b.dtype = CVY_F32, b.n = 2;
+        b.images = images;
+        b.dtype = CVY_F32;
+        b.n = 2;
         const cvy_trainer_options o = { .batch = 2, .loss = batches[i].desc };
         assert_int_equal(cvy_trainer_create(net, y, &o, &t), CVY_OK);
         assert_int_equal(cvy_trainer_step(t, &b, NULL), CVY_E_ARG);
