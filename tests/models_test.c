@@ -341,7 +341,8 @@ static void limits(void **state)
                     "normalize: \"mean\": expected 65 numbers, one for each input channel (at most "
                     "64), found an array of 65");
         }
-        free(means), free(whole);
+        free(means);
+        free(whole);
     }
 }
 

@@ -226,7 +226,10 @@ static void a_module_computes(void **state)
     cvy_op *op;
     enum { N = 5 * 3 * 20 * 20 };
     static float a[N], b[N], y[N];
-    for (size_t i = 0; i < N; i++) a[i] = (float)i, b[i] = (float)(2 * i);
+    for (size_t i = 0; i < N; i++) {
+        a[i] = (float)i;
+        b[i] = (float)(2 * i);
+    }
     cvy_context_options o = { .backends = "adder,native", .backend_path = modules, .threads = 2 };
     assert_int_equal(cvy_context_create(&o, &ctx), CVY_OK);
     assert_int_equal(cvy_op_add(ctx, (cvy_shape){ 5, 3, 20, 20 }, &op), CVY_OK);
@@ -350,19 +353,23 @@ static void follow(const char *name, size_t batch, size_t steps, double lr, doub
 
 static void lenet_follows_native(void **state)
 {
-    (void)state, follow("lenet-bn", 64, 100, 0.1, 0, false, 2e-2);
+    (void)state;
+    follow("lenet-bn", 64, 100, 0.1, 0, false, 2e-2);
 }
 static void resnet_follows_native(void **state)
 {
-    (void)state, follow("resnet20", 16, 8, 0.01, 0.9, false, 2e-2);
+    (void)state;
+    follow("resnet20", 16, 8, 0.01, 0.9, false, 2e-2);
 }
 static void lenet_follows_native_without_fusion(void **state)
 {
-    (void)state, follow("lenet-bn", 32, 20, 0.1, 0, true, 2e-2);
+    (void)state;
+    follow("lenet-bn", 32, 20, 0.1, 0, true, 2e-2);
 }
 static void vgg_takes_a_step(void **state)
 {
-    (void)state, follow("vgg11-bn", 8, 2, 0.1, 0.9, false, 2e-2);
+    (void)state;
+    follow("vgg11-bn", 8, 2, 0.1, 0.9, false, 2e-2);
 }
 
 /* A predictor of its own, small and with every kind of place for a batch norm. Phases: how many its
@@ -531,7 +538,10 @@ static void long_averages_are_left_to_others(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) return fprintf(stderr, "usage: %s MODULES\n", argv[0]), 2;
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s MODULES\n", argv[0]);
+        return 2;
+    }
     modules = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_no_module_is_refused),

@@ -72,7 +72,9 @@ ALL(CHECKED)
 /* One of two of each type, cleared; the last two of a type may be in use at once. */
 #define A(type) clear_##type(&a_##type)
 #define B(type) clear_##type(&b_##type)
-#define CLEAR(type) (void)A(type), (void)B(type);
+#define CLEAR(type) \
+    (void)A(type);  \
+    (void)B(type);
 #define LOOK(type) look_##type();
 
 enum { IMAGES = 5, CLASSES = 3, CHANNELS = 2, SIDE = 8 };

@@ -120,7 +120,8 @@ static void every_call_may_fail(void **state)
     for (int f = 0; f < 2; f++)
         for (long k = 0; k < POINTS; k++) {
             fault = f ? UNIMPLEMENTED : OUT_OF_MEMORY;
-            calls = 0, fail_at = k < 6 ? k + 1 : total - (k - 6) * (total / POINTS) - f;
+            calls = 0;
+            fail_at = k < 6 ? k + 1 : total - (k - 6) * (total / POINTS) - f;
             if (train(ctx, net, logits, &got)) failures++;
             else assert_true(fabs(got - want) / (1 + fabs(want)) <= TOLERANCE);
             fail_at = 0;

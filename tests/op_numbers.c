@@ -39,9 +39,9 @@ static void ok(enum cvy_status status)
 /* Runs it twice, in memory of its own and in the caller's; what it writes is equal. */
 static void run_it(cvy_op **op, cvy_op_args args)
 {
-    float first[MOST], *const out = args.dst        ? args.dst
-                                    : args.diff_src ? args.diff_src
-                                                    : args.diff_weights;
+    float first[MOST], *out = args.diff_weights;
+    if (args.diff_src) out = args.diff_src;
+    if (args.dst) out = args.dst;
     float *const update[2] = { args.running_mean, args.running_var };
     float kept[2][2] = { { 0 } };
     for (int i = 0; i < 2; i++)
@@ -111,7 +111,8 @@ static void convolutions(void **state)
     WANT(dw, -16, 18, -28, 5, 6, -14, 12, -2, 11, -3, 19, 1, 4, 1, -21, -11);
     WANT(db, 4, 10);
     /* groups, dilation, a turned kernel, no bias */
-    blank(dx), blank(dw);
+    blank(dx);
+    blank(dw);
     conv_case(&(cvy_conv2d_desc){ .out_channels = 4,
                                   .kernel = { 2, 1 },
                                   .stride = { 1, 1 },
@@ -174,7 +175,10 @@ static void batch_norm_forward(void **state)
     PAIR(var, 5, 5);
     PAIR(rm, 6, -0.5);
     PAIR(rv, 0.5 + 10. / 3, 1 + 10. / 3); /* 20/3 is the unbiased variance */
-    rm[0] = 8, rm[1] = -2, rv[0] = 1, rv[1] = 2;
+    rm[0] = 8;
+    rm[1] = -2;
+    rv[0] = 1;
+    rv[1] = 2;
     /* eps 1e-5, momentum 0.1 */
     bn_forward(&(cvy_batch_norm_desc){ .running_var = CVY_BN_VAR_BIASED }, CVY_FORWARD, all);
     WANT(y, -3.02491833, -0.341639445, -9.04983667, -3.68327889, 2.34163944, 5.02491833, 1.68327889,
@@ -197,7 +201,10 @@ static void batch_norm_forward(void **state)
     WANT(y, 0, 2. / 3, -2, -4. / 3, 4. / 3, 2, -2. / 3, 0);
     /* cumulative: the first batch is all there is, the fourth a quarter */
     for (uint64_t step = 0; step < 4; step += 3) {
-        rm[0] = 8, rm[1] = -2, rv[0] = 1, rv[1] = 2;
+        rm[0] = 8;
+        rm[1] = -2;
+        rv[0] = 1;
+        rv[1] = 2;
         cvy_op_args at = all;
         at.step = step;
         bn_forward(&(cvy_batch_norm_desc){ .cumulative = true }, CVY_FORWARD, at);
@@ -211,7 +218,10 @@ static void batch_norm_forward(void **state)
     }
     /* by the running statistics, which stay */
     for (int frozen = 0; frozen < 2; frozen++) {
-        rm[0] = 2, rm[1] = 1, rv[0] = 5, rv[1] = 12;
+        rm[0] = 2;
+        rm[1] = 1;
+        rv[0] = 5;
+        rv[1] = 12;
         mean[0] = var[0] = 99;
         enum cvy_pass pass = frozen ? CVY_FORWARD : CVY_FORWARD_INFER;
         bn_forward(&(cvy_batch_norm_desc){ .eps = 4, .momentum = 0.5, .frozen = frozen }, pass,

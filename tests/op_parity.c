@@ -149,14 +149,18 @@ static float *room(struct parity *p, size_t n)
 
 static float whole(struct parity *p) { return (float)check_below(&p->r, 9) - 4; }
 
-/* n numbers as the case wants them. */
+/* A number as the case wants it. */
+static float any(struct parity *p)
+{
+    if (p->c.fill == WHOLE) return whole(p);
+    if (p->c.fill == POSITIVE) return check_uniform(&p->r, 0, 1);
+    return check_normal(&p->r);
+}
+
 static float *filled(struct parity *p, size_t n)
 {
     float *x = room(p, n);
-    for (size_t i = 0; i < n; i++)
-        x[i] = p->c.fill == WHOLE      ? whole(p)
-               : p->c.fill == POSITIVE ? check_uniform(&p->r, 0, 1)
-                                       : check_normal(&p->r);
+    for (size_t i = 0; i < n; i++) x[i] = any(p);
     if (p->c.fill == SPECIAL && !p->module)
         x[check_below(&p->r, n)] = check_below(&p->r, 2) ? INFINITY : -INFINITY;
     return x;
@@ -334,9 +338,10 @@ static bool draw_conv(struct parity *p)
     } else {
         bool square = maybe(p), same = maybe(p);
         /* weights enough to be owned by tasks, on a map small enough to be tried */
-        if (seldom(p) && seldom(p))
-            c->src = (cvy_shape){ between(p, 1, 3), between(p, 96, 130), 3, 3 },
+        if (seldom(p) && seldom(p)) {
+            c->src = (cvy_shape){ between(p, 1, 3), between(p, 96, 130), 3, 3 };
             c->conv.out_channels = between(p, 96, 130);
+        }
         for (int i = 0; i < 2; i++) {
             c->conv.kernel[i] = i && square
                                     ? c->conv.kernel[0]
@@ -390,15 +395,19 @@ static void case_conv(struct parity *p)
                         .weights = magnitudes(p, w, nw),
                         .bias = magnitudes(p, b, oc),
                         .diff_dst = magnitudes(p, dy, ny) };
-    size_t n = forward ? ny : c->pass == CVY_BACKWARD_DATA ? nx : nw;
-    double k = forward                        ? (double)(nw / oc + 1)
-               : c->pass == CVY_BACKWARD_DATA ? (double)(oc / d->groups * taps)
-                                              : (double)(ny / oc);
+    size_t n = ny, k = nw / oc + 1; /* results; terms of each */
+    if (c->pass == CVY_BACKWARD_DATA) {
+        n = nx;
+        k = oc / d->groups * taps;
+    } else if (c->pass == CVY_BACKWARD_WEIGHTS) {
+        n = nw;
+        k = ny / oc;
+    }
     /* Random terms: the typical figure of docs/numerics.md. A case of few terms may have one sign
      * by chance. */
-    double chain = fmin(k, c->pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256),
+    double chain = fmin((double)k, c->pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256),
            walk = sqrt(c->fill == POSITIVE ? chain : fmin(chain, 16));
-    double factor = c->fill == WHOLE ? 0 : 4 + sqrt(k) / 16 + walk;
+    double factor = c->fill == WHOLE ? 0 : 4 + sqrt((double)k) / 16 + walk;
     float *out[4], *db[4]; /* reference, its magnitudes, native, native again */
     for (int i = 0; i < 4; i++) {
         cvy_op_args a = i == 1 ? abs : args;
@@ -406,9 +415,13 @@ static void case_conv(struct parity *p)
         db[i] = c->pass == CVY_BACKWARD_WEIGHTS && !d->no_bias ? room(p, oc) : NULL;
         if (forward) a.dst = out[i];
         else if (c->pass == CVY_BACKWARD_DATA) a.diff_src = out[i];
-        else a.diff_weights = out[i], a.diff_bias = db[i];
+        else {
+            a.diff_weights = out[i];
+            a.diff_bias = db[i];
+        }
         size_t isa = check_below(&p->r, p->n_native);
-        p->who = i < 2 ? "reference" : p->module ? "onednn" : cvy_isa_name(p->isa[isa]);
+        p->who = p->module ? "onednn" : cvy_isa_name(p->isa[isa]);
+        if (i < 2) p->who = "reference";
         if (!run(p, i < 2 ? p->reference : p->native[isa], &a)) return;
         if (i == 2) {
             compare_scaled(p, "result", out[2], out[0], n, out[1], factor);
@@ -582,8 +595,10 @@ static void case_bn(struct parity *p)
     cvy_op_args args[3];
     for (int i = 0; i < 3; i++) {
         out[i] = room(p, nx);
-        dgamma[i] = room(p, ch), dbeta[i] = room(p, ch);
-        rm[i] = copy(p, running_mean, ch), rv[i] = copy(p, running_var, ch);
+        dgamma[i] = room(p, ch);
+        dbeta[i] = room(p, ch);
+        rm[i] = copy(p, running_mean, ch);
+        rv[i] = copy(p, running_var, ch);
         got_mean[i] = backward ? copy(p, running_mean, ch) : room(p, ch);
         got_var[i] = backward ? copy(p, running_var, ch) : room(p, ch);
         args[i] = (cvy_op_args){ .src = x,
@@ -595,9 +610,11 @@ static void case_bn(struct parity *p)
                                  .running_mean = rm[i],
                                  .running_var = rv[i] };
         if (!backward) args[i].dst = out[i];
-        else
-            args[i].diff_src = out[i], args[i].diff_weights = dgamma[i],
+        else {
+            args[i].diff_src = out[i];
+            args[i].diff_weights = dgamma[i];
             args[i].diff_bias = dbeta[i];
+        }
     }
     p->who = "reference";
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
@@ -663,7 +680,10 @@ static void case_act(struct parity *p)
         if (backward) dy[i] = check_normal(&p->r);
         if (backward && c->act.kind == CVY_RELU && seldom(p)) x[i] = 0;
     }
-    for (int i = 0; i < 3; i++) y[i] = room(p, n), dx[i] = room(p, n);
+    for (int i = 0; i < 3; i++) {
+        y[i] = room(p, n);
+        dx[i] = room(p, n);
+    }
     c->pass = backward ? CVY_FORWARD : c->pass;
     p->who = "reference";
     if (!run(p, p->reference, &(cvy_op_args){ .src = x, .dst = y[0] })) return;
@@ -706,10 +726,13 @@ static void case_prelu(struct parity *p)
           *sums = room(p, ch), *out[3], *dslope[3];
     cvy_op_args args[3];
     for (int i = 0; i < 3; i++) {
-        out[i] = room(p, n), dslope[i] = room(p, ch);
+        out[i] = room(p, n);
+        dslope[i] = room(p, ch);
         args[i] = (cvy_op_args){ .src = x, .weights = slope, .diff_dst = dy };
-        if (backward) args[i].diff_src = out[i], args[i].diff_weights = dslope[i];
-        else args[i].dst = out[i];
+        if (backward) {
+            args[i].diff_src = out[i];
+            args[i].diff_weights = dslope[i];
+        } else args[i].dst = out[i];
     }
     p->who = "reference";
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
@@ -735,7 +758,8 @@ static bool draw_pool(struct parity *p)
                                  .tie = (enum cvy_pool_tie)check_below(&p->r, 3) };
     bool square = maybe(p), global = seldom(p);
     for (int i = 0; i < 2; i++) {
-        c->pool.kernel[i] = i && square ? c->pool.kernel[0] : between(p, 1, maybe(p) ? 3 : 7);
+        if (i && square) c->pool.kernel[1] = c->pool.kernel[0];
+        else c->pool.kernel[i] = between(p, 1, maybe(p) ? 3 : 7);
         if (global) c->pool.kernel[i] = i ? c->src.w : c->src.h;
         c->pool.stride[i] = global ? 0 : between(p, 0, 4);
         if (maybe(p) && !global) c->pool.pad[i] = check_below(&p->r, c->pool.kernel[i]);
@@ -1092,8 +1116,13 @@ int main(int argc, char **argv)
         unsigned long long v = strtoull(argv[i + 1], NULL, 0);
         if (!strcmp(argv[i], "--seed")) p.seed = v;
         else if (!strcmp(argv[i], "--cases")) p.end = v;
-        else if (!strcmp(argv[i], "--case")) p.first = v, p.end = v + 1;
-        else return fprintf(stderr, "usage: %s [--seed S] [--cases N] [--case I]\n", argv[0]), 2;
+        else if (!strcmp(argv[i], "--case")) {
+            p.first = v;
+            p.end = v + 1;
+        } else {
+            fprintf(stderr, "usage: %s [--seed S] [--cases N] [--case I]\n", argv[0]);
+            return 2;
+        }
     }
     const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(test_parity, &p),
                                         cmocka_unit_test_prestate(test_module, &p) };

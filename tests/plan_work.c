@@ -167,9 +167,11 @@ static void planning_is_linear(void **state)
             double most = bound(&cases[i], cvy_op_dst_shape(op));
             if (print) print_message("case %zu, pass %d: %.0f of %.0f\n", i, (int)pass, n, most);
             if (n < 100) fail_msg("nothing was counted");
-            if (n > most)
-                slow++, print_message("case %zu, pass %d: planned in %.0f steps, at most %.0f\n", i,
-                                      (int)pass, n, most);
+            if (n > most) {
+                slow++;
+                print_message("case %zu, pass %d: planned in %.0f steps, at most %.0f\n", i,
+                              (int)pass, n, most);
+            }
             cvy_op_destroy(&op);
         }
     cvy_context_destroy(&ctx);

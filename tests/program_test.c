@@ -190,7 +190,10 @@ static struct toy toy_of(const struct cvy_op_desc *op)
                      .far = h / 9 % 4 == 0 };
     for (int k = 0; k < op->n_in; k++) t.in[k] = op->in[k];
     t.out = op->kind == CVY_OP_UPDATE ? op->in[0] : op->out[0]; /* in place */
-    if (op->kind == CVY_OP_UPDATE) t.cells = true, t.far = false;
+    if (op->kind == CVY_OP_UPDATE) {
+        t.cells = true;
+        t.far = false;
+    }
     return t;
 }
 
@@ -697,9 +700,9 @@ static void any_mix_of_backends(void **state)
     make_data();
     size_t n = train_mixed(0, want);
     for (int k = -1; k < CVY_OP_KINDS + 10; k++) {
-        unsigned long declined = k < 0              ? ~0ul
-                                 : k < CVY_OP_KINDS ? 1ul << k
-                                                    : below((size_t)1 << CVY_OP_KINDS);
+        unsigned long declined = ~0ul; /* all kinds, each alone, then any of them */
+        if (k >= CVY_OP_KINDS) declined = below((size_t)1 << CVY_OP_KINDS);
+        else if (k >= 0) declined = 1ul << k;
         assert_int_equal(train_mixed(declined, got), n);
         for (size_t i = 0; i < n; i++)
             if (!(fabs(got[i] - want[i]) <= 1e-5))

@@ -54,7 +54,10 @@ static void mann_whitney(void **state)
     assert_true(stats_mann_whitney(low, 5, mixed, 5) > 0.3);
     /* Beyond the exact size: the normal approximation goes on where the exact one ends. */
     double a[60], b[60];
-    for (int i = 0; i < 60; i++) a[i] = i, b[i] = i + 7.5;
+    for (int i = 0; i < 60; i++) {
+        a[i] = i;
+        b[i] = i + 7.5;
+    }
     const double exact = stats_mann_whitney(a, 50, b, 50),
                  normal = stats_mann_whitney(a, 51, b, 51);
     assert_true(exact < 0.05 && exact > 0.001 && fabs(normal / exact - 1) < 0.25);
@@ -86,7 +89,7 @@ static void mann_whitney_ties(void **state)
     double rank[8];
     for (int i = 0; i < 8; i++) {
         rank[i] = 0.5;
-        for (int k = 0; k < 8; k++) rank[i] += both[k] < both[i] ? 1 : both[k] == both[i] ? 0.5 : 0;
+        for (int k = 0; k < 8; k++) rank[i] += 0.5 * ((both[k] < both[i]) + (both[k] <= both[i]));
     }
     const double seen = fabs(rank[0] + rank[1] + rank[2] + rank[3] - 18);
     for (unsigned set = 0; set < 256; set++) {
@@ -897,7 +900,8 @@ static void contest_by_hand(void **state)
             plain[s][i] = (s ? 500e-6 : 1000e-6) * vary[i];
             clocked[s][i] = (s ? 600e-6 : 1100e-6) * vary[i];
         }
-        side[s].plain = plain[s], side[s].clocked = clocked[s];
+        side[s].plain = plain[s];
+        side[s].clocked = clocked[s];
     }
     for (size_t r = 0; r < N_ROWS; r++) {
         row[r] = (struct contest_row){ strcpy(names[r], rows[r].name), rows[r].part, rows[r].flops,
@@ -1338,10 +1342,8 @@ static void page_positions(void **state)
         snprintf(name, sizeof name, "scaling/net/batch:%d/threads:1/native",
                  16 << 2 * ((i + 1) % 3)); /* in any order */
         add(&all, "a.json", name, rates[(i + 1) % 3], 1);
-        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16,
-                 i == 2 ? "native"
-                 : i    ? "b"
-                        : "c");
+        static const char *const backends[3] = { "c", "b", "native" };
+        snprintf(name, sizeof name, "step/net/batch:%d/threads:1/%s", 16, backends[i]);
         add(&all, "a.json", name, rates[i], 1);
     }
     char *text = page_of_results(all);

@@ -162,8 +162,12 @@ static struct conv conv_of(struct env *e, const struct geometry *g)
                              .pad = { g->pad, g->pad, g->pad, g->pad },
                              .dilation = { g->dilation, g->dilation } } };
     size_t taps = g->k * g->k;
-    c.nx = size_of(c.src), c.ny = size_of(c.dst), c.nw = g->oc * g->ic * taps;
-    c.x = ordinary(e, c.nx), c.w = ordinary(e, c.nw), c.b = ordinary(e, g->oc),
+    c.nx = size_of(c.src);
+    c.ny = size_of(c.dst);
+    c.nw = g->oc * g->ic * taps;
+    c.x = ordinary(e, c.nx);
+    c.w = ordinary(e, c.nw);
+    c.b = ordinary(e, g->oc);
     c.dy = ordinary(e, c.ny);
     for (size_t o = 0; o < g->oc; o++)
         for (size_t i = 0; i < g->ic; i++)
@@ -400,8 +404,11 @@ static void conv_sums(struct env *e)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         float x[2 * N], y[N], want[N];
         cvy_op *op = NULL;
-        for (size_t n = 0; n < N; n++)
-            x[2 * n] = rows[k].x[0], x[2 * n + 1] = rows[k].x[1], want[n] = rows[k].y;
+        for (size_t n = 0; n < N; n++) {
+            x[2 * n] = rows[k].x[0];
+            x[2 * n + 1] = rows[k].x[1];
+            want[n] = rows[k].y;
+        }
         enum cvy_status made =
             cvy_op_conv2d(e->ctx, &d, (cvy_shape){ N, 2, 1, 1 }, CVY_FORWARD, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .weights = rows[k].w, .dst = y });
@@ -427,12 +434,20 @@ enum { BN_SHAPES = sizeof bn_shapes / sizeof *bn_shapes };
 static struct bn bn_of(struct env *e, cvy_shape s)
 {
     struct bn b = { .s = s, .n = size_of(s), .pixels = s.h * s.w };
-    b.x = ordinary(e, b.n), b.dy = ordinary(e, b.n);
-    b.gamma = ordinary(e, s.c), b.beta = ordinary(e, s.c), b.mean = ordinary(e, s.c),
+    b.x = ordinary(e, b.n);
+    b.dy = ordinary(e, b.n);
+    b.gamma = ordinary(e, s.c);
+    b.beta = ordinary(e, s.c);
+    b.mean = ordinary(e, s.c);
     b.var = ordinary(e, s.c);
     for (size_t i = 1; i < b.n; i += 2) b.dy[i] = -b.dy[i];
-    b.y = room(e, b.n), b.dx = room(e, b.n), b.dgamma = room(e, s.c), b.dbeta = room(e, s.c);
-    b.got_mean = room(e, s.c), b.got_var = room(e, s.c), b.running_mean = room(e, s.c),
+    b.y = room(e, b.n);
+    b.dx = room(e, b.n);
+    b.dgamma = room(e, s.c);
+    b.dbeta = room(e, s.c);
+    b.got_mean = room(e, s.c);
+    b.got_var = room(e, s.c);
+    b.running_mean = room(e, s.c);
     b.running_var = room(e, s.c);
     return b;
 }
@@ -451,8 +466,10 @@ static void bn_run(struct env *e, struct bn *b, enum cvy_pass pass)
                          .diff_bias = b->dbeta };
     memcpy(b->running_mean, b->mean, b->s.c * sizeof *b->mean);
     memcpy(b->running_var, b->var, b->s.c * sizeof *b->var);
-    args.running_mean = b->running_mean, args.running_var = b->running_var;
-    args.mean = backward ? b->mean : b->got_mean, args.var = backward ? b->var : b->got_var;
+    args.running_mean = b->running_mean;
+    args.running_var = b->running_var;
+    args.mean = backward ? b->mean : b->got_mean;
+    args.var = backward ? b->var : b->got_var;
     enum cvy_status made = cvy_op_batch_norm(e->ctx, &b->d, b->s, pass, &op);
     run(e, made, op, &args);
     (void)infer;
@@ -485,9 +502,10 @@ static void bn_training(struct env *e)
             *x = v;
             bn_run(e, &b, CVY_FORWARD);
             expect(e, "y", b.y, y, b.n);
-            expect(e, "mean", b.got_mean, mean, b.s.c), expect(e, "var", b.got_var, var, b.s.c);
-            expect(e, "running_mean", b.running_mean, rm, b.s.c),
-                expect(e, "running_var", b.running_var, rv, b.s.c);
+            expect(e, "mean", b.got_mean, mean, b.s.c);
+            expect(e, "var", b.got_var, var, b.s.c);
+            expect(e, "running_mean", b.running_mean, rm, b.s.c);
+            expect(e, "running_var", b.running_var, rv, b.s.c);
             *x = keep;
         }
         release(e, 0);
@@ -510,9 +528,10 @@ static void bn_parameters(struct env *e)
                 *at = v;
                 bn_run(e, &b, pass);
                 expect(e, "y", b.y, y, b.n);
-                if (!infer)
-                    expect(e, "mean", b.got_mean, mean, b.s.c),
-                        expect(e, "var", b.got_var, var, b.s.c);
+                if (!infer) {
+                    expect(e, "mean", b.got_mean, mean, b.s.c);
+                    expect(e, "var", b.got_var, var, b.s.c);
+                }
                 *at = keep;
             }
             release(e, 0);
@@ -530,9 +549,11 @@ static void bn_constant(struct env *e)
             float *y = copy(e, b.y, b.n), *mean = copy(e, b.got_mean, b.s.c),
                   *var = copy(e, b.got_var, b.s.c);
             set_channel(&b, y, b.beta[1]);
-            mean[1] = constants[s], var[1] = 0;
+            mean[1] = constants[s];
+            var[1] = 0;
             expect(e, "y", b.y, y, b.n);
-            expect(e, "mean", b.got_mean, mean, b.s.c), expect(e, "var", b.got_var, var, b.s.c);
+            expect(e, "mean", b.got_mean, mean, b.s.c);
+            expect(e, "var", b.got_var, var, b.s.c);
             release(e, 0);
         }
 }
@@ -553,7 +574,8 @@ static void bn_inference(struct env *e)
                 b.x[place] = y[place] = v;
                 bn_run(e, &b, pass);
                 expect(e, "y", b.y, y, b.n);
-                b.x[place] = keep, y[place] = finite;
+                b.x[place] = keep;
+                y[place] = finite;
             }
             static const struct {
                 float mean, var, y;
@@ -565,12 +587,14 @@ static void bn_inference(struct env *e)
                 { 0, -1, NAN },
             };
             for (size_t s = 0; s < sizeof statistics / sizeof *statistics; s++) {
-                b.mean[1] = statistics[s].mean, b.var[1] = statistics[s].var;
+                b.mean[1] = statistics[s].mean;
+                b.var[1] = statistics[s].var;
                 set_channel(&b, y, statistics[s].y);
                 bn_run(e, &b, pass);
                 expect(e, "y by statistics", b.y, y, b.n);
             }
-            b.mean[1] = 0, b.var[1] = INFINITY;
+            b.mean[1] = 0;
+            b.var[1] = INFINITY;
             set_channel(&b, y, b.beta[1]);
             bn_run(e, &b, pass);
             expect(e, "y by an infinite variance", b.y, y, b.n);
@@ -589,17 +613,21 @@ static void bn_gradient(struct env *e)
         {
             float *at = &b.dy[bn_place(&b, image)], keep = *at;
             set_channel(&b, dx, isnan(v) ? NAN : NOT_FINITE);
-            dgamma[1] = isnan(v) ? NAN : NOT_FINITE, dbeta[1] = v;
+            dgamma[1] = isnan(v) ? NAN : NOT_FINITE;
+            dbeta[1] = v;
             *at = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
-            expect(e, "dx", b.dx, dx, b.n), expect(e, "dgamma", b.dgamma, dgamma, b.s.c),
-                expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
+            expect(e, "dx", b.dx, dx, b.n);
+            expect(e, "dgamma", b.dgamma, dgamma, b.s.c);
+            expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
             *at = keep;
-            at = &b.x[bn_place(&b, image)], keep = *at; /* the statistics are given */
+            at = &b.x[bn_place(&b, image)];
+            keep = *at; /* the statistics are given */
             dbeta[1] = finite;
             *at = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
-            expect(e, "dx by x", b.dx, dx, b.n), expect(e, "dgamma by x", b.dgamma, dgamma, b.s.c);
+            expect(e, "dx by x", b.dx, dx, b.n);
+            expect(e, "dgamma by x", b.dgamma, dgamma, b.s.c);
             expect(e, "dbeta by x", b.dbeta, dbeta, b.s.c);
             *at = keep;
         }
@@ -620,14 +648,20 @@ static void bn_frozen_gradient(struct env *e)
         {
             size_t place = bn_place(&b, image);
             float keep = b.dy[place], kept = dx[place];
-            dgamma[1] = isnan(v) ? NAN : NOT_FINITE, dbeta[1] = dx[place] = b.dy[place] = v;
+            dgamma[1] = isnan(v) ? NAN : NOT_FINITE;
+            dbeta[1] = dx[place] = b.dy[place] = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
-            expect(e, "dx", b.dx, dx, b.n), expect(e, "dgamma", b.dgamma, dgamma, b.s.c),
-                expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
-            b.dy[place] = keep, dx[place] = kept, dbeta[1] = finite;
-            keep = b.x[place], b.x[place] = v;
+            expect(e, "dx", b.dx, dx, b.n);
+            expect(e, "dgamma", b.dgamma, dgamma, b.s.c);
+            expect(e, "dbeta", b.dbeta, dbeta, b.s.c);
+            b.dy[place] = keep;
+            dx[place] = kept;
+            dbeta[1] = finite;
+            keep = b.x[place];
+            b.x[place] = v;
             bn_run(e, &b, CVY_BACKWARD_DATA);
-            expect(e, "dx by x", b.dx, dx, b.n), expect(e, "dgamma by x", b.dgamma, dgamma, b.s.c);
+            expect(e, "dx by x", b.dx, dx, b.n);
+            expect(e, "dgamma by x", b.dgamma, dgamma, b.s.c);
             expect(e, "dbeta by x", b.dbeta, dbeta, b.s.c);
             b.x[place] = keep;
         }
@@ -671,7 +705,10 @@ static void activations(struct env *e)
     float *x = room(e, n), *y = room(e, n), *want = room(e, n);
     for (size_t k = 0; k < ACTS; k++) {
         cvy_op *op = NULL;
-        for (size_t i = 0; i < n; i++) x[i] = act_x[i % VALUES], want[i] = acts[k].y[i % VALUES];
+        for (size_t i = 0; i < n; i++) {
+            x[i] = act_x[i % VALUES];
+            want[i] = acts[k].y[i % VALUES];
+        }
         enum cvy_status made = cvy_op_activation(e->ctx, &acts[k].d, act_shape, CVY_FORWARD, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .dst = y });
         expect(e, "y", y, want, n);
@@ -690,7 +727,10 @@ static void act_gradient(struct env *e, const cvy_act_desc *d, const struct act_
     cvy_op *op = NULL;
     for (size_t i = 0; i < n; i++) {
         const struct act_row *r = &row[i % rows];
-        x[i] = r->x, y[i] = r->y, dy[i] = r->dy, want[i] = r->dx;
+        x[i] = r->x;
+        y[i] = r->y;
+        dy[i] = r->dy;
+        want[i] = r->dx;
     }
     enum cvy_status made = cvy_op_activation(e->ctx, d, act_shape, CVY_BACKWARD_DATA, &op);
     run(e, made, op, &(cvy_op_args){ .src = x, .dst_in = y, .diff_dst = dy, .diff_src = dx });
@@ -754,7 +794,9 @@ static void prelu(struct env *e)
     for (size_t i = 0; i < n; i++) want[i] = 1;
     want[0] = 0.25f;
     dy[10] = want[10] = -INFINITY;
-    sums[0] = -INFINITY, sums[1] = NAN, sums[2] = 0;
+    sums[0] = -INFINITY;
+    sums[1] = NAN;
+    sums[2] = 0;
     made = cvy_op_prelu(e->ctx, s, CVY_BACKWARD_DATA, &op);
     run(e, made, op,
         &(cvy_op_args){
@@ -892,7 +934,8 @@ static void max_gradient(struct env *e, enum cvy_pool_tie tie, float g)
         cvy_op *op = NULL;
         d.tie = tie;
         fill_max(map, x, y);
-        set(dy, N * windows, g), set(want, N * pixels, 0);
+        set(dy, N * windows, g);
+        set(want, N * pixels, 0);
         for (size_t i = 0; i < N * windows; i++)
             for (size_t k = 0; k < 4; k++) {
                 float share = max_rows[(i / windows + i % windows) % MAX_ROWS].share[tie][k];
@@ -926,8 +969,11 @@ static void max_overlap(struct env *e)
     cvy_pool2d_desc d = { .kernel = { 1, 3 }, .stride = { 1, 1 }, .pad = { 0, 1, 0, 1 } };
     float x[N * W], got[N * W], dy[N * W], wants[N * W], wants_dx[N * W];
     for (size_t n = 0; n < N; n++)
-        for (size_t i = 0; i < W; i++)
-            x[n * W + i] = row[i], wants[n * W + i] = y[i], wants_dx[n * W + i] = want[i];
+        for (size_t i = 0; i < W; i++) {
+            x[n * W + i] = row[i];
+            wants[n * W + i] = y[i];
+            wants_dx[n * W + i] = want[i];
+        }
     cvy_op *op = NULL;
     enum cvy_status made = cvy_op_pool2d(e->ctx, &d, (cvy_shape){ N, 1, 1, W }, CVY_FORWARD, &op);
     run(e, made, op, &(cvy_op_args){ .src = x, .dst = got });
@@ -963,9 +1009,12 @@ static void average_pool(struct env *e)
     for (size_t k = 0; k < 3; k++) {
         cvy_op *op = NULL;
         for (size_t n = 0; n < N; n++) {
-            want[n] = rows[n % 6].y, dy[n] = specials[n % 3];
-            for (size_t i = 0; i < 4; i++)
-                x[4 * n + i] = rows[n % 6].x[i], want_dx[4 * n + i] = dy[n];
+            want[n] = rows[n % 6].y;
+            dy[n] = specials[n % 3];
+            for (size_t i = 0; i < 4; i++) {
+                x[4 * n + i] = rows[n % 6].x[i];
+                want_dx[4 * n + i] = dy[n];
+            }
         }
         enum cvy_status made =
             cvy_op_pool2d(e->ctx, &descs[k], (cvy_shape){ N, 1, 2, 2 }, CVY_FORWARD, &op);
@@ -987,7 +1036,11 @@ static void adding(struct env *e)
     size_t n = size_of(act_shape);
     float *x1 = room(e, n), *x2 = room(e, n), *got = room(e, n), *want = room(e, n);
     cvy_op *op = NULL;
-    for (size_t i = 0; i < n; i++) x1[i] = a[i % 8], x2[i] = b[i % 8], want[i] = y[i % 8];
+    for (size_t i = 0; i < n; i++) {
+        x1[i] = a[i % 8];
+        x2[i] = b[i % 8];
+        want[i] = y[i % 8];
+    }
     enum cvy_status made = cvy_op_add(e->ctx, act_shape, &op);
     run(e, made, op, &(cvy_op_args){ .src = x1, .src2 = x2, .dst = got });
     expect(e, "y", got, want, n);
@@ -1000,7 +1053,8 @@ static void concatenating(struct env *e)
     cvy_shape part[2] = { { N, 2, 3, 1 }, { N, 3, 3, 1 } };
     float *x[2], *dx[2], *y = room(e, N * 15);
     for (int k = 0; k < 2; k++) {
-        x[k] = room(e, size_of(part[k])), dx[k] = room(e, size_of(part[k]));
+        x[k] = room(e, size_of(part[k]));
+        dx[k] = room(e, size_of(part[k]));
         for (size_t i = 0; i < size_of(part[k]); i++) x[k][i] = v[(i + (size_t)k) % 7];
     }
     cvy_op *op = NULL;
@@ -1104,7 +1158,8 @@ static void softmax(struct env *e)
         for (size_t i = 0; i < N * pixels; i++)
             for (size_t c = 0; c < 3; c++) {
                 size_t at = (i / pixels * 3 + c) * pixels + i % pixels;
-                x[at] = rows[i % ROWS].x[c], want[at] = rows[i % ROWS].p[c];
+                x[at] = rows[i % ROWS].x[c];
+                want[at] = rows[i % ROWS].p[c];
             }
         enum cvy_status made = cvy_op_softmax(e->ctx, (cvy_shape){ N, 3, 1, pixels }, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .dst = y });
@@ -1250,8 +1305,10 @@ static void reading(struct env *e)
                        scaled[] = { NAN, INFINITY, -INFINITY, -2, -2, 2, FLT_MAX * 2 };
     static const double mean[] = { 1 }, std[] = { 0.5 };
     float x[N * 4], y[N * 12], want[N * 12] = { 0 };
-    for (size_t i = 0; i < N * 4; i++)
-        x[i] = pixels[i % 7], want[i / 4 * 12 + 4 + i % 4] = scaled[i % 7];
+    for (size_t i = 0; i < N * 4; i++) {
+        x[i] = pixels[i % 7];
+        want[i / 4 * 12 + 4 + i % 4] = scaled[i % 7];
+    }
     cvy_net *net = net_of(e);
     cvy_tensor t = cvy_pad_channels(net, cvy_input(net, 1, 2, 2), 1, 1, NULL);
     cvy_predictor *p = NULL;
@@ -1582,11 +1639,9 @@ static size_t nan_from_padding(cvy_context *ctx, struct check_rng *r, const stru
     /* the kernel is larger than the map */
     if (cvy_op_conv2d(ctx, &p->d, p->x, pass, &op)) return 0;
     cvy_shape y = cvy_op_dst_shape(op);
-    size_t n_y = y.n * y.c * y.h * y.w,
-           n = pass == CVY_FORWARD         ? n_y
-               : pass == CVY_BACKWARD_DATA ? p->n_x
-                                           : p->n_w,
-           nans = 0;
+    size_t n_y = y.n * y.c * y.h * y.w, n = n_y, nans = 0;
+    if (pass == CVY_BACKWARD_DATA) n = p->n_x;
+    if (pass == CVY_BACKWARD_WEIGHTS) n = p->n_w;
     float *x = some_numbers(r, p->n_x, false),
           *w = some_numbers(r, p->n_w, pass != CVY_BACKWARD_WEIGHTS);
     float *dy = some_numbers(r, n_y, pass == CVY_BACKWARD_WEIGHTS),
@@ -1596,7 +1651,10 @@ static size_t nan_from_padding(cvy_context *ctx, struct check_rng *r, const stru
     };
     if (cvy_op_run(op, &args)) fail_msg("%s", cvy_message(ctx));
     for (size_t i = 0; i < n; i++) nans += isnan(out[i]) ? 1 : 0;
-    free(x), free(w), free(dy), free(out);
+    free(x);
+    free(w);
+    free(dy);
+    free(out);
     cvy_op_destroy(&op);
     return nans;
 }

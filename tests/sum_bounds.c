@@ -89,7 +89,9 @@ static struct sum sum_of(cvy_context *ctx, enum cvy_pass pass, size_t k)
     struct sum s = { .ctx = ctx, .pass = pass, .k = k, .side = SIDE };
     const bool weights = pass == CVY_BACKWARD_WEIGHTS, data = pass == CVY_BACKWARD_DATA;
     size_t n = weights ? k : SIDE, ic = pass == CVY_FORWARD ? k : SIDE, oc = data ? k : SIDE;
-    s.x = floats(n * ic), s.w = floats(oc * ic), s.y = floats(n * oc);
+    s.x = floats(n * ic);
+    s.w = floats(oc * ic);
+    s.y = floats(n * oc);
     cvy_conv2d_desc d = { .out_channels = oc, .kernel = { 1, 1 }, .no_bias = true };
     if (cvy_op_conv2d(ctx, &d, (cvy_shape){ n, ic, 1, 1 }, pass, &s.op))
         fail_msg("%s", cvy_message(ctx));
@@ -109,7 +111,9 @@ static float *factor(const struct sum *m, bool b, size_t index, size_t s)
 static double needed(const struct sum *m, double *each)
 {
     cvy_op_args args = { 0 };
-    const float *got = m->pass == CVY_FORWARD ? m->y : m->pass == CVY_BACKWARD_DATA ? m->x : m->w;
+    const float *got = m->y;
+    if (m->pass == CVY_BACKWARD_DATA) got = m->x;
+    if (m->pass == CVY_BACKWARD_WEIGHTS) got = m->w;
     if (m->pass != CVY_BACKWARD_DATA) args.src = m->x;
     if (m->pass != CVY_BACKWARD_WEIGHTS) args.weights = m->w;
     if (m->pass == CVY_FORWARD) args.dst = m->y;
@@ -136,7 +140,9 @@ static double needed(const struct sum *m, double *each)
 static void sum_free(struct sum *m)
 {
     cvy_op_destroy(&m->op);
-    free(m->x), free(m->w), free(m->y);
+    free(m->x);
+    free(m->w);
+    free(m->y);
 }
 
 /* Chains of at most 256 products (for weights 1 024), whose results are added. */
@@ -149,7 +155,8 @@ static double promised(size_t k, enum cvy_pass pass)
 /* Random terms: their roundings do not add up in one direction. */
 static double typical(size_t k, bool one_sign, enum cvy_pass pass)
 {
-    double length = !one_sign ? 16 : pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256;
+    double length = 16;
+    if (one_sign) length = pass == CVY_BACKWARD_WEIGHTS ? 1024 : 256;
     return 4 + sqrt((double)k) / 16 + sqrt(fmin((double)k, length));
 }
 
@@ -212,7 +219,10 @@ static void convolutions(void **state)
                 }
                 if (f < 2) random[f] = n;
                 if (f == EQUAL2 && ks[i] <= 1024) n = fmax(n, climb(&m, &r, 60));
-                if (n > worst) worst = n, where = (enum pattern)f;
+                if (n > worst) {
+                    worst = n;
+                    where = (enum pattern)f;
+                }
             }
             if (passes[p] == CVY_FORWARD && ks[i] == 256) found = worst;
             print_message("%-8s K %6zu: worst %6.1f of %6.0f (%s), random %5.1f of %5.1f, positive "
@@ -268,9 +278,11 @@ static void averages(cvy_context *ctx, struct check_rng *r)
             float *x = floats(n), y;
             double sum = 0, magnitude = 0;
             cvy_op *op;
-            for (size_t i = 0; i < n; i++)
-                x[i] = term(r, (enum pattern)p, i, n), sum += (double)x[i],
+            for (size_t i = 0; i < n; i++) {
+                x[i] = term(r, (enum pattern)p, i, n);
+                sum += (double)x[i];
                 magnitude += fabs((double)x[i]);
+            }
             if (cvy_op_pool2d(ctx, &d, (cvy_shape){ 1, 1, sides[k][0], sides[k][1] }, CVY_FORWARD,
                               &op) ||
                 cvy_op_run(op, &(cvy_op_args){ .src = x, .dst = &y }))
@@ -311,11 +323,15 @@ static void pool_gradients(cvy_context *ctx, struct check_rng *r, enum cvy_pool_
                     for (size_t c = x0; c <= x1; c++) {
                         double share = (double)dy[i] / (double)(kernel * kernel);
                         if (x[y * side + c] > x[best]) best = y * side + c;
-                        if (kind == CVY_POOL_AVG)
-                            sum[y * side + c] += share, magnitude[y * side + c] += fabs(share);
+                        if (kind == CVY_POOL_AVG) {
+                            sum[y * side + c] += share;
+                            magnitude[y * side + c] += fabs(share);
+                        }
                     }
-                if (kind == CVY_POOL_MAX)
-                    sum[best] += (double)dy[i], magnitude[best] += fabs((double)dy[i]);
+                if (kind == CVY_POOL_MAX) {
+                    sum[best] += (double)dy[i];
+                    magnitude[best] += fabs((double)dy[i]);
+                }
             }
             cvy_op *op;
             if (cvy_op_pool2d(ctx, &d, (cvy_shape){ 1, 1, side, side }, CVY_BACKWARD_DATA, &op) ||
@@ -325,7 +341,10 @@ static void pool_gradients(cvy_context *ctx, struct check_rng *r, enum cvy_pool_
                 if (magnitude[i] > 0)
                     note(&w, (enum pattern)p, fabs((double)dx[i] - sum[i]), magnitude[i]);
             cvy_op_destroy(&op);
-            free(x), free(dy), free(dx), free(sum);
+            free(x);
+            free(dy);
+            free(dx);
+            free(sum);
         }
     held(kind == CVY_POOL_AVG ? "average pool, gradient" : "max pool, gradient", &w, 18);
 }
@@ -354,7 +373,8 @@ static void biases(cvy_context *ctx, struct check_rng *r)
             for (size_t i = 0; i < n * oc * pixels; i++) {
                 size_t o = i / pixels % oc;
                 dy[i] = term(r, (enum pattern)p, i / pixels / oc * pixels + i % pixels, n * pixels);
-                sum[o] += (double)dy[i], sum[oc + o] += fabs((double)dy[i]);
+                sum[o] += (double)dy[i];
+                sum[oc + o] += fabs((double)dy[i]);
             }
             if (cvy_op_conv2d(ctx, &d, (cvy_shape){ n, ic, side, side }, CVY_BACKWARD_WEIGHTS,
                               &op) ||
@@ -364,7 +384,11 @@ static void biases(cvy_context *ctx, struct check_rng *r)
             for (size_t o = 0; o < oc; o++)
                 note(&w, (enum pattern)p, fabs((double)db[o] - sum[o]), sum[oc + o]);
             cvy_op_destroy(&op);
-            free(x), free(dy), free(dw), free(db), free(sum);
+            free(x);
+            free(dy);
+            free(dw);
+            free(db);
+            free(sum);
         }
     held("gradient of a bias", &w, 22);
 }
@@ -388,7 +412,8 @@ static void batch_norms(cvy_context *ctx, struct check_rng *r)
             /* two values where terms are equal, so that all squares are the same */
             for (size_t i = 0; i < n; i++) {
                 dy[i] = term(r, (enum pattern)p, i, n);
-                x[i] = p == EQUAL || p == EQUAL2 ? (i % 2 ? dy[i] : -dy[i]) : dy[i];
+                bool turned = (p == EQUAL || p == EQUAL2) && i % 2 == 0;
+                x[i] = turned ? -dy[i] : dy[i];
                 m += (double)x[i];
             }
             m /= (double)n;
@@ -406,8 +431,10 @@ static void batch_norms(cvy_context *ctx, struct check_rng *r)
             double scale = 1 / sqrt((double)v + 1e-5);
             for (size_t i = 0; i < n; i++) {
                 double t = (double)dy[i] * ((double)x[i] - (double)mean) * scale;
-                sums[0] += (double)dy[i], sums[1] += fabs((double)dy[i]), sums[2] += t,
-                    sums[3] += fabs(t);
+                sums[0] += (double)dy[i];
+                sums[1] += fabs((double)dy[i]);
+                sums[2] += t;
+                sums[3] += fabs(t);
             }
             if (cvy_op_batch_norm(ctx, NULL, s, CVY_BACKWARD_DATA, &op) ||
                 cvy_op_run(op, &(cvy_op_args){ .src = x,
@@ -422,7 +449,9 @@ static void batch_norms(cvy_context *ctx, struct check_rng *r)
             cvy_op_destroy(&op);
             note(&beta, (enum pattern)p, fabs((double)dbeta - sums[0]), sums[1]);
             note(&gamma, (enum pattern)p, fabs((double)dgamma - sums[2]), sums[3]);
-            free(x), free(dy), free(dx);
+            free(x);
+            free(dy);
+            free(dx);
         }
     held("gradient of beta", &beta, 21);
     held("gradient of gamma", &gamma, 23);
@@ -458,7 +487,9 @@ static void slopes(cvy_context *ctx, struct check_rng *r)
                 fail_msg("%s", cvy_message(ctx));
             cvy_op_destroy(&op);
             note(&w, (enum pattern)p, fabs((double)dslope - sum), magnitude);
-            free(x), free(dy), free(dx);
+            free(x);
+            free(dy);
+            free(dx);
         }
     held("gradient of a slope", &w, 22);
 }
@@ -475,7 +506,10 @@ static void losses(cvy_context *ctx)
         cvy_op *op;
         assert_non_null(labels);
         for (size_t i = 0; i < n * classes; i++) x[i] = i % classes ? -7.1f : 0;
-        for (size_t c = 0; c < classes; c++) want += exp((double)x[c]), spread -= (double)x[c];
+        for (size_t c = 0; c < classes; c++) {
+            want += exp((double)x[c]);
+            spread -= (double)x[c];
+        }
         want = log(want) + 0.5 * spread / (double)classes;
         if (cvy_op_loss(ctx, &(cvy_loss_desc){ .label_smoothing = 0.5 },
                         (cvy_shape){ n, classes, 1, 1 }, &op) ||
@@ -487,7 +521,9 @@ static void losses(cvy_context *ctx)
         if (!(fabs(loss - want) <= 4 * U * want))
             fail_msg("the loss is %.9g, exactly %.9g", loss, want);
         cvy_op_destroy(&op);
-        free(x), free(dx), free(labels);
+        free(x);
+        free(dx);
+        free(labels);
     }
 }
 

@@ -35,7 +35,9 @@ static inline bool some_way(size_t i, cvy_context_options *o)
                  { 1, CVY_ISA_AVX2, false }, { 2, CVY_ISA_AVX512, false },
                  { 2, CVY_ISA_PAIR, false } };
     if (i >= sizeof ways / sizeof *ways) return false;
-    o->threads = ways[i].threads, o->isa = ways[i].isa, o->no_fusion = ways[i].no_fusion;
+    o->threads = ways[i].threads;
+    o->isa = ways[i].isa;
+    o->no_fusion = ways[i].no_fusion;
     return true;
 }
 

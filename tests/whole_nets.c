@@ -111,10 +111,12 @@ static cvy_tensor conv(struct builder *b, cvy_tensor x, size_t channels, size_t 
     return cvy_conv2d(b->net, x, name(b, "conv"), &d);
 }
 
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 static cvy_tensor any_conv(struct builder *b, cvy_tensor x)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
-    size_t kernel = between(&b->r, 1, s.h < s.w ? (s.h < 5 ? s.h : 5) : (s.w < 5 ? s.w : 5)),
+    size_t kernel = between(&b->r, 1, smaller(5, smaller(s.h, s.w))),
            pad = kernel / 2 * check_below(&b->r, 2);
     size_t channels = between(&b->r, 1, b->small ? 6 : 10);
     if (chance(&b->r, 15) && s.c % 2 == 0) { /* groups, and another shape in every direction */
@@ -131,8 +133,7 @@ static cvy_tensor any_conv(struct builder *b, cvy_tensor x)
 static cvy_tensor pool(struct builder *b, cvy_tensor x, enum cvy_pool_kind kind)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
-    size_t most = s.h < s.w ? s.h : s.w,
-           kernel = most < 2 ? 1 : between(&b->r, 2, most < 4 ? most : 4);
+    size_t most = smaller(4, smaller(s.h, s.w)), kernel = most < 2 ? 1 : between(&b->r, 2, most);
     size_t stride = between(&b->r, 1, kernel), pad = kernel > 1 && chance(&b->r, 50) ? 1 : 0;
     cvy_pool2d_desc d = { .kind = kind,
                           .kernel = { kernel, kernel },
@@ -273,12 +274,18 @@ static void draw(struct recipe *k, size_t i, bool small)
     k->net = check_u64(&r);
     k->small = small;
     k->wide = !small && i % 3 == 2;
-    k->c = between(&r, 1, small ? 3 : 5), k->h = between(&r, 5, small ? 8 : 10),
+    k->c = between(&r, 1, small ? 3 : 5);
+    k->h = between(&r, 5, small ? 8 : 10);
     k->w = between(&r, 5, small ? 8 : 10);
-    if (chance(&r, 20)) k->h = small ? 14 : 24, k->w = 3; /* tall: rings of rows come round */
+    if (chance(&r, 20)) { /* tall: rings of rows come round */
+        k->h = small ? 14 : 24;
+        k->w = 3;
+    }
     k->classes = between(&r, 2, MOST_CLASSES);
     k->batch = small ? between(&r, 4, 20) : 70;
-    k->n[0] = k->batch, k->n[1] = small ? k->batch / 2 + 1 : 37, k->n[2] = small ? 3 : 9;
+    k->n[0] = k->batch;
+    k->n[1] = small ? k->batch / 2 + 1 : 37;
+    k->n[2] = small ? 3 : 9;
     k->options = (cvy_trainer_options){ .batch = k->batch,
                                         .seed = check_u64(&r),
                                         .init.seed = check_u64(&r),
@@ -292,10 +299,12 @@ static void draw(struct recipe *k, size_t i, bool small)
     choose_optimizer(k, &r);
     choose_loss(k, &r);
     k->dtype = chance(&r, 50) ? CVY_U8 : CVY_F32;
-    for (size_t c = 0; c < 8; c++)
-        k->mean[c] = (double)check_uniform(&r, 0, 0.6f),
+    for (size_t c = 0; c < 8; c++) {
+        k->mean[c] = (double)check_uniform(&r, 0, 0.6f);
         k->std[c] = (double)check_uniform(&r, 0.2f, 0.5f);
-    k->shuffled = chance(&r, 70), k->wide_labels = chance(&r, 50);
+    }
+    k->shuffled = chance(&r, 70);
+    k->wide_labels = chance(&r, 50);
     size_t n = IMAGES * k->c * k->h * k->w, levels = chance(&r, 30) ? 4 : 256;
     k->images = malloc(n * (k->dtype == CVY_U8 ? 1 : sizeof(float)));
     assert_non_null(k->images);
@@ -306,7 +315,8 @@ static void draw(struct recipe *k, size_t i, bool small)
     }
     for (size_t e = 0; e < IMAGES; e++) {
         k->index[e] = (uint32_t)check_below(&r, IMAGES);
-        k->labels8[e] = (uint8_t)check_below(&r, k->classes), k->labels32[e] = k->labels8[e];
+        k->labels8[e] = (uint8_t)check_below(&r, k->classes);
+        k->labels32[e] = k->labels8[e];
     }
     if (chance(&r, 30)) k->options.clip_norm = chance(&r, 70) ? 0.1 : 100;
     if (chance(&r, 25)) k->options.accumulate = 2;
@@ -332,7 +342,8 @@ static double *room(struct result *r, const char *what, const char *of, size_t n
     assert_true(r->n + n <= MOST_NUMBERS && r->n_groups < sizeof r->group / sizeof *r->group);
     struct group *g = &r->group[r->n_groups++];
     snprintf(g->name, sizeof g->name, "%s %s", what, of);
-    g->first = r->n, g->n = n;
+    g->first = r->n;
+    g->n = n;
     r->n += n;
     return r->x + g->first;
 }
@@ -480,7 +491,10 @@ static double distance(const struct result *a, const struct result *want, const 
             scale = fmax(scale, fabs(want->x[e]));
             error = isnan(a->x[e]) ? INFINITY : fmax(error, fabs(a->x[e] - want->x[e]));
         }
-        if (error / scale > worst) worst = error / scale, *where = k->name;
+        if (error / scale > worst) {
+            worst = error / scale;
+            *where = k->name;
+        }
     }
     return worst;
 }
@@ -701,8 +715,10 @@ static int release(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || argc % 2)
-        return fprintf(stderr, "usage: %s MODULES [--seed S] [--cases N] [--case I]\n", argv[0]), 2;
+    if (argc < 2 || argc % 2) {
+        fprintf(stderr, "usage: %s MODULES [--seed S] [--cases N] [--case I]\n", argv[0]);
+        return 2;
+    }
     modules = argv[1];
     const char *others = getenv("CVY_BACKEND_PATH");
     snprintf(path, sizeof path, "%s%s%s", modules, others ? ":" : "", others ? others : "");
@@ -711,8 +727,13 @@ int main(int argc, char **argv)
         uint64_t value = strtoull(argv[i + 1], NULL, 0);
         if (!strcmp(argv[i], "--seed")) seed = value;
         else if (!strcmp(argv[i], "--cases")) n_cases = (size_t)value;
-        else if (!strcmp(argv[i], "--case")) only_case = (size_t)value, n_cases = only_case + 1;
-        else return fprintf(stderr, "%s: unknown option %s\n", argv[0], argv[i]), 2;
+        else if (!strcmp(argv[i], "--case")) {
+            only_case = (size_t)value;
+            n_cases = only_case + 1;
+        } else {
+            fprintf(stderr, "%s: unknown option %s\n", argv[0], argv[i]);
+            return 2;
+        }
     }
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_blocked_map_is_not_read_as_plain),
                                         cmocka_unit_test(every_list_of_backends),

@@ -101,9 +101,18 @@ static void spoil(struct cvy_phase_desc *phase, struct cvy_plan *plan, int x, in
     if (lie("no function")) phase->run = NULL;
     if (lie("too many tasks")) phase->parts = (size_t)1 << 33;
     if (lie("tasks overflow")) phase->blocks = phase->parts = (size_t)1 << 40;
-    if (lie("gate alone")) phase->gate = phase->alone = true, phase->blocks = 0;
-    if (lie("gate with blocks")) phase->gate = true, phase->blocks = 1;
-    if (lie("cell without blocks")) phase->blocks = 0, phase->access[0].access = CVY_READ_CELL;
+    if (lie("gate alone")) {
+        phase->gate = phase->alone = true;
+        phase->blocks = 0;
+    }
+    if (lie("gate with blocks")) {
+        phase->gate = true;
+        phase->blocks = 1;
+    }
+    if (lie("cell without blocks")) {
+        phase->blocks = 0;
+        phase->access[0].access = CVY_READ_CELL;
+    }
     if (lie("scratch")) phase->scratch_bytes = SIZE_MAX / 2;
     if (lie("flops")) phase->flops = -1;
     if (lie("too many accesses")) phase->n_access = 1000;
@@ -113,7 +122,8 @@ static void spoil(struct cvy_phase_desc *phase, struct cvy_plan *plan, int x, in
     if (lie("written twice")) access_value(phase, y, CVY_WRITE_CELL);
     if (lie("reads lanes")) access_value(phase, lanes, CVY_READ_ALL);
     if (lie("writes a weight")) access_value(phase, weight, CVY_WRITE_ALL);
-    phase->in_place.from = x, phase->in_place.to = y; /* true as it stands, of a sum */
+    phase->in_place.from = x;
+    phase->in_place.to = y; /* true as it stands, of a sum */
     if (lie("in place of nothing")) phase->in_place.from = -7;
     if (lie("nothing in place")) phase->in_place.to = 54321;
     if (lie("in place by all")) phase->access[0].access = CVY_READ_ALL;

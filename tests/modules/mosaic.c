@@ -169,7 +169,17 @@ static double activate(const cvy_act_desc *d, double x)
 {
     if (d->kind == CVY_SIGMOID) return 1 / (1 + exp(-x));
     if (d->kind == CVY_TANH) return tanh(x);
-    return x > 0 ? x : d->kind == CVY_RELU ? x * 0 : d->alpha * x;
+    if (x > 0) return x;
+    return d->kind == CVY_RELU ? x * 0 : d->alpha * x;
+}
+
+/* Its slope where the result was y. */
+static double activate_slope(const cvy_act_desc *d, double y)
+{
+    if (d->kind == CVY_SIGMOID) return y * (1 - y);
+    if (d->kind == CVY_TANH) return 1 - y * y;
+    if (y > 0) return 1;
+    return d->kind == CVY_RELU ? 0 : d->alpha;
 }
 
 /* What the op left at element (n, e), which may have an activation behind it. */
@@ -293,12 +303,7 @@ static void run_act_bwd(const struct piece *p, const struct cvy_run *run)
     const cvy_act_desc *d = &p->op.u.act;
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
-            double y = load(&p->in[CVY_ACT_BWD_Y], run, n, e), slope = y > 0 ? 1
-                                                                       : d->kind == CVY_RELU
-                                                                           ? 0
-                                                                           : d->alpha;
-            if (d->kind == CVY_SIGMOID) slope = y * (1 - y);
-            if (d->kind == CVY_TANH) slope = 1 - y * y;
+            double slope = activate_slope(d, load(&p->in[CVY_ACT_BWD_Y], run, n, e));
             store(&p->out, run, n, e, slope * load(&p->in[CVY_ACT_BWD_DY], run, n, e));
         }
 }
@@ -325,13 +330,12 @@ static void run_concat(const struct piece *p, const struct cvy_run *run)
 static void run_part(const struct piece *p, const struct cvy_run *run)
 {
     bool pad = p->op.kind == CVY_OP_PAD;
-    size_t skip = p->op.u.slice.c0 * p->xs.h * p->xs.w,
-           size = image(&p->in[pad ? CVY_PAD_X : CVY_SLICE_X]);
+    const struct place *x = &p->in[pad ? CVY_PAD_X : CVY_SLICE_X];
+    size_t skip = p->op.u.slice.c0 * p->xs.h * p->xs.w, size = image(x);
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
             size_t from = pad ? e - skip : e + skip;
-            store(&p->out, run, n, e,
-                  from < size ? load(&p->in[pad ? CVY_PAD_X : CVY_SLICE_X], run, n, from) : 0);
+            store(&p->out, run, n, e, from < size ? load(x, run, n, from) : 0);
         }
 }
 
@@ -349,7 +353,8 @@ static void run_stats(const struct piece *p, const struct cvy_run *run)
                 load(&p->in[CVY_BN_STATS_X], run, i / pixels, k * pixels + i % pixels) - mean;
             var += e * e / m;
         }
-        stats[k] = mean, stats[c + k] = var;
+        stats[k] = mean;
+        stats[c + k] = var;
         double rho = cvy_run_bn_weight(run, &p->op.u.bn),
                kept =
                    p->op.u.bn.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * m / (m - 1) : var;
@@ -534,7 +539,8 @@ static enum cvy_status operands(struct piece *p, struct cvy_plan *plan)
     p->weight = p->packed = p->bias = p->stats = p->aux = p->extra = -1;
     switch (op->kind) {
     case CVY_OP_CONV2D:
-        p->weight = op->in[CVY_CONV2D_W], p->bias = op->in[CVY_CONV2D_B];
+        p->weight = op->in[CVY_CONV2D_W];
+        p->bias = op->in[CVY_CONV2D_B];
         return plan_packing(p, plan);
     case CVY_OP_CONV2D_BWD_DATA:
         p->weight = op->in[CVY_CONV2D_BWD_DATA_W];
@@ -545,14 +551,17 @@ static enum cvy_status operands(struct piece *p, struct cvy_plan *plan)
         return CVY_OK;
     case CVY_OP_BN_STATS:
         p->stats = op->out[CVY_BN_STATS_STATS];
-        p->aux = op->in[CVY_BN_STATS_MEAN], p->extra = op->in[CVY_BN_STATS_VAR];
+        p->aux = op->in[CVY_BN_STATS_MEAN];
+        p->extra = op->in[CVY_BN_STATS_VAR];
         return CVY_OK;
     case CVY_OP_BN_APPLY:
         p->stats = op->in[CVY_BN_APPLY_STATS];
-        p->weight = op->in[CVY_BN_APPLY_GAMMA], p->bias = op->in[CVY_BN_APPLY_BETA];
+        p->weight = op->in[CVY_BN_APPLY_GAMMA];
+        p->bias = op->in[CVY_BN_APPLY_BETA];
         return CVY_OK;
     case CVY_OP_UPDATE:
-        p->weight = op->in[CVY_UPDATE_W], p->extra = op->in[CVY_UPDATE_DW];
+        p->weight = op->in[CVY_UPDATE_W];
+        p->extra = op->in[CVY_UPDATE_DW];
         p->aux = cvy_op_input(op, CVY_UPDATE_S);
         return CVY_OK;
     default: return CVY_OK;
@@ -570,12 +579,17 @@ static void access_params(const struct piece *p, struct cvy_phase_desc *phase)
     enum cvy_op_kind kind = p->op.kind;
     bool update = kind == CVY_OP_UPDATE, gradient = kind == CVY_OP_CONV2D_BWD_WEIGHTS,
          stats = kind == CVY_OP_BN_STATS;
-    if (!gradient)
-        access_value(phase, p->weight, CVY_READ_ALL), access_value(phase, p->bias, CVY_READ_ALL);
-    if (gradient || update)
-        access_value(phase, p->weight, CVY_WRITE_ALL), access_value(phase, p->bias, CVY_WRITE_ALL);
+    if (!gradient) {
+        access_value(phase, p->weight, CVY_READ_ALL);
+        access_value(phase, p->bias, CVY_READ_ALL);
+    }
+    if (gradient || update) {
+        access_value(phase, p->weight, CVY_WRITE_ALL);
+        access_value(phase, p->bias, CVY_WRITE_ALL);
+    }
     access_value(phase, p->stats, stats ? CVY_WRITE_ALL : CVY_READ_ALL);
-    access_value(phase, p->aux, CVY_READ_ALL), access_value(phase, p->extra, CVY_READ_ALL);
+    access_value(phase, p->aux, CVY_READ_ALL);
+    access_value(phase, p->extra, CVY_READ_ALL);
     if (update || stats) access_value(phase, p->aux, CVY_WRITE_ALL);
     if (stats) access_value(phase, p->extra, CVY_WRITE_ALL);
     access_value(phase, p->packed, CVY_READ_ALL);
