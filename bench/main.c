@@ -609,6 +609,57 @@ static gb_reporter *raw_rows(const struct bench *b)
     return r;
 }
 
+/* What was not said; false if there is nothing to measure, only results to show. */
+static bool settle(struct command *c)
+{
+    struct bench *b = &c->b;
+    bool any = false;
+    for (size_t i = 0; i < BENCHMARKS; i++) any |= c->chosen[i];
+    if (!any && !c->results.n) c->chosen[0] = c->chosen[3] = any = true;
+    if (c->results.n && !c->html)
+        bench_die(CLI_USAGE, "--results needs --html, the report to show them in");
+    if (!c->repetitions) c->repetitions = c->chosen[5] ? 1 : 5;
+    if (b->o.min_time < 0) b->o.min_time = c->chosen[6] ? 0.05 : 0.2; /* hundreds of sizes */
+    return any;
+}
+
+/* The cases of the chosen benchmarks that the filter lets pass. */
+static void collect_cases(struct command *c)
+{
+    struct bench *b = &c->b;
+    for (size_t i = 0; i < BENCHMARKS; i++)
+        if (c->chosen[i]) benchmarks[i].add(b);
+    if (!b->n)
+        bench_die(CLI_USAGE,
+                  c->filter ? "--filter: no case's name matches '%s'; --list shows them"
+                            : "there is nothing to run%s",
+                  c->filter ? c->filter : "");
+}
+
+/* Runs all cases; shows and writes what came of them. */
+static void measure(struct command *c)
+{
+    const struct bench *b = &c->b;
+    char *text = NULL;
+    size_t size = 0, n = 0;
+    gb_reporter *reporters[3];
+    FILE *memory = open_memstream(&text, &size), *csv = c->csv ? open_output(c->csv) : NULL,
+         *json = c->json ? open_output(c->json) : NULL;
+    if (!memory) bench_die(CLI_NOMEM, "out of memory");
+    reporters[n++] = b->table ? gb_reporter_custom(table_run, b->table) : raw_rows(b);
+    reporters[n++] = gb_reporter_json(memory);
+    if (csv) reporters[n++] = gb_reporter_csv(csv);
+    run_all(c, reporters, n);
+    bool good = true;
+    while (n > 0) good &= gb_reporter_close(reporters[--n]);
+    if (fclose(memory)) bench_die(CLI_NOMEM, "out of memory");
+    if (json) good &= fwrite(text, 1, size, json) == size && !fclose(json);
+    if (csv) good &= !fclose(csv);
+    if (!good) bench_die(CLI_IO, "results could not be written: %s", strerror(errno));
+    if (c->html) write_report(c, text, size);
+    free(text);
+}
+
 int main(int argc, char **argv)
 {
     static struct command c = { .b.o.min_time = -1 };
@@ -619,14 +670,7 @@ int main(int argc, char **argv)
     cli_parse(&argp, argc, argv, &c);
     /* nobody to measure for: `| head` has seen enough */
     if (!c.json && !c.csv && !c.html) signal(SIGPIPE, SIG_DFL);
-    bool any = false;
-    for (size_t i = 0; i < BENCHMARKS; i++) any |= c.chosen[i];
-    if (!any && !c.results.n) c.chosen[0] = c.chosen[3] = any = true;
-    if (c.results.n && !c.html)
-        bench_die(CLI_USAGE, "--results needs --html, the report to show them in");
-    if (!c.repetitions) c.repetitions = c.chosen[5] ? 1 : 5;
-    if (b->o.min_time < 0) b->o.min_time = c.chosen[6] ? 0.05 : 0.2; /* hundreds of sizes */
-    if (!any) {
+    if (!settle(&c)) {
         write_report(&c, NULL, 0);
         return CLI_OK;
     }
@@ -636,13 +680,7 @@ int main(int argc, char **argv)
     size_t threads = default_threads();
     b->threads = b->o.threads;
     if (!b->threads.n) b->threads = (struct bench_numbers){ .value = &threads, .n = 1 };
-    for (size_t i = 0; i < BENCHMARKS; i++)
-        if (c.chosen[i]) benchmarks[i].add(b);
-    if (!b->n)
-        bench_die(CLI_USAGE,
-                  c.filter ? "--filter: no case's name matches '%s'; --list shows them"
-                           : "there is nothing to run%s",
-                  c.filter ? c.filter : "");
+    collect_cases(&c);
     if (c.list) {
         for (size_t i = 0; i < b->n; i++) puts(b->cases[i].name);
         return CLI_OK;
@@ -651,25 +689,7 @@ int main(int argc, char **argv)
     open_table(&c);
     bench_facts(b, keep_fact);
     if (b->table) table_head(b->table);
-
-    char *text = NULL;
-    size_t size = 0, n = 0;
-    gb_reporter *reporters[3];
-    FILE *memory = open_memstream(&text, &size), *csv = c.csv ? open_output(c.csv) : NULL,
-         *json = c.json ? open_output(c.json) : NULL;
-    if (!memory) bench_die(CLI_NOMEM, "out of memory");
-    reporters[n++] = b->table ? gb_reporter_custom(table_run, b->table) : raw_rows(b);
-    reporters[n++] = gb_reporter_json(memory);
-    if (csv) reporters[n++] = gb_reporter_csv(csv);
-    run_all(&c, reporters, n);
-    bool good = true;
-    while (n > 0) good &= gb_reporter_close(reporters[--n]);
-    if (fclose(memory)) bench_die(CLI_NOMEM, "out of memory");
-    if (json) good &= fwrite(text, 1, size, json) == size && !fclose(json);
-    if (csv) good &= !fclose(csv);
-    if (!good) bench_die(CLI_IO, "results could not be written: %s", strerror(errno));
-    if (c.html) write_report(&c, text, size);
-    free(text);
+    measure(&c);
     if (b->table) table_close(b->table);
     return b->failures ? cli_fail(CLI_BAD, "%zu runs failed; see above", b->failures) : CLI_OK;
 }

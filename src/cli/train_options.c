@@ -115,6 +115,49 @@ static void parse_setting(const struct argp_state *state, const char *option, co
         cli_refuse(state, "--%s: more than %d patterns", option, MODEL_SETTINGS);
 }
 
+/* What can be said of all options only: which run is resumed, and that it keeps its settings. */
+static void finish(const struct argp_state *state, struct cli_train_options *o)
+{
+    if (!o->fixed) o->fixed = o->optimizer.given;
+    if (!o->fixed) o->fixed = o->loss.given;
+    if (!o->resuming) return;
+    /* --resume RUN: a run keeps its model, so this word is the run */
+    if (!o->resume && o->model) {
+        o->resume = o->model;
+        o->model = NULL;
+    }
+    if (!o->resume) o->resume = o->out;
+    if (!o->resume) cli_refuse(state, "--resume needs the run's directory: --resume=DIR");
+    if (o->out && strcmp(o->out, o->resume))
+        cli_refuse(state, "--out and --resume name two directories");
+    if (o->model)
+        cli_refuse(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
+    if (o->fixed)
+        cli_refuse(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
+}
+
+/* Options of which a run that is resumed may have others. */
+static error_t parse_run(int key, char *arg, const struct argp_state *state,
+                         struct cli_train_options *o)
+{
+    switch (key) {
+    case KEY_DATA: o->data = arg; return 0;
+    case KEY_EVAL_EVERY:
+        o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20);
+        return 0;
+    case KEY_SAVE_EVERY:
+        o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
+        return 0;
+    case KEY_QUIET: o->quiet = true; return 0;
+    case KEY_OUT: o->out = arg; return 0;
+    case KEY_RESUME:
+        o->resuming = true;
+        o->resume = arg ? arg : o->resume;
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     static const char *const pools[] = { "max", "avg", NULL },
@@ -128,7 +171,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[1] = &o->loss;
         state->child_inputs[2] = &o->engine;
         return 0;
-    case KEY_DATA: o->data = arg; break;
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
 #define REAL(...) cli_real(__VA_ARGS__)
 #define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help)    \
@@ -138,16 +180,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (MODEL_AT_##member != MODEL_AT_epochs) fixed = name; /* a run may become longer */ \
         break;
         MODEL_NUMBERS(NUMBER_CASE, NUMBER_NOTHING)
-    case KEY_EVAL_EVERY: o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20); break;
-    case KEY_SAVE_EVERY:
-        o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
-        break;
-    case KEY_QUIET: o->quiet = true; break;
-    case KEY_OUT: o->out = arg; break;
-    case KEY_RESUME:
-        o->resuming = true;
-        o->resume = arg ? arg : o->resume;
-        break;
     case KEY_SEED:
         o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
         o->seeded = true;
@@ -170,25 +202,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (o->model) cli_refuse(state, "expected one model, found '%.60s' too", arg);
         o->model = arg;
         break;
-    case ARGP_KEY_END:
-        /* --resume RUN: a run keeps its model, so this word is the run */
-        if (o->resuming && !o->resume && o->model) {
-            o->resume = o->model;
-            o->model = NULL;
-        }
-        if (o->resuming && !o->resume) o->resume = o->out;
-        if (o->resuming && !o->resume)
-            cli_refuse(state, "--resume needs the run's directory: --resume=DIR");
-        if (o->resuming && o->out && strcmp(o->out, o->resume))
-            cli_refuse(state, "--out and --resume name two directories");
-        if (o->resuming && o->model)
-            cli_refuse(state, "a run that is resumed keeps its model: leave out '%.60s'", o->model);
-        if (!o->fixed) o->fixed = o->optimizer.given;
-        if (!o->fixed) o->fixed = o->loss.given;
-        if (o->resuming && o->fixed)
-            cli_refuse(state, "a run that is resumed keeps its settings: leave out --%s", o->fixed);
-        break;
-    default: return ARGP_ERR_UNKNOWN;
+    case ARGP_KEY_END: finish(state, o); break;
+    default: return parse_run(key, arg, state, o);
     }
     if (fixed) o->fixed = fixed;
     return 0;

@@ -131,69 +131,78 @@ static uint32_t big_endian(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* IDX with unsigned bytes of the given rank: reads dims and content. */
-static enum data_status parse_idx(const char *where, const uint8_t *bytes, size_t size,
-                                  unsigned rank, size_t dims[3], uint8_t **out, char *error,
-                                  size_t error_size)
+/* An IDX file of unsigned bytes, while it is read. */
+struct idx {
+    struct source source;
+    unsigned rank;
+    size_t total; /* bytes that its header declares */
+    const char *where;
+    char *error;
+    size_t error_size;
+};
+
+static enum data_status read_head(struct idx *f, size_t dims[3])
 {
-    struct source s;
     uint8_t head[16];
     const char *why = "";
-    *out = NULL;
-    if (!source_open(&s, bytes, size))
-        return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory", where);
-    enum data_status status = DATA_BAD;
-    int r = source_read(&s, head, 4 + 4 * rank, &why);
-    if (r <= 0) {
-        status = data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD,
-                           r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", where, why);
-        goto done;
-    }
-    if (head[0] || head[1] || head[2] != 8 || head[3] != rank) {
-        status = data_fail(error, error_size, DATA_BAD,
-                           "%s: magic number is %02x%02x%02x%02x, expected 000008%02x (IDX, "
-                           "unsigned bytes, rank %u: %s)",
-                           where, head[0], head[1], head[2], head[3], rank, rank,
-                           rank == 3 ? "images" : "labels");
-        goto done;
-    }
-    size_t total = 1;
-    for (unsigned i = 0; i < rank; i++) {
-        dims[i] = big_endian(head + 4 + (size_t)4 * i);
-        if (!dims[i] || __builtin_mul_overflow(total, dims[i], &total) || total > (size_t)1 << 36) {
-            status =
-                data_fail(error, error_size, DATA_BAD,
-                          "%s: dimension %u is %zu, sizes do not make sense", where, i, dims[i]);
-            goto done;
-        }
-    }
-    /* Deflate shrinks by at most 1032:1, so the file bounds what it can hold. */
-    size_t most = s.gzip ? size * 1040 : s.size; /* addresses have 48 bits: no overflow */
-    if (total > most) {
-        status = data_fail(error, error_size, DATA_BAD,
-                           "%s: the header declares %zu bytes, the file holds at most %zu", where,
-                           total, most);
-        goto done;
-    }
-    *out = malloc(total);
-    if (!*out) {
-        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu bytes", where,
-                           total);
-        goto done;
-    }
-    r = source_read(&s, *out, total, &why);
+    int r = source_read(&f->source, head, 4 + 4 * f->rank, &why);
     if (r <= 0)
-        status =
-            data_fail(error, error_size, s.starved ? DATA_NOMEM : DATA_BAD,
-                      r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares",
-                      where, why, total);
-    else status = source_finish(&s, where, error, error_size);
-    if (status != DATA_OK) {
+        return data_fail(f->error, f->error_size, f->source.starved ? DATA_NOMEM : DATA_BAD,
+                         r < 0 ? "%s: %s" : "%s: shorter than an IDX header%s", f->where, why);
+    if (head[0] || head[1] || head[2] != 8 || head[3] != f->rank)
+        return data_fail(f->error, f->error_size, DATA_BAD,
+                         "%s: magic number is %02x%02x%02x%02x, expected 000008%02x (IDX, "
+                         "unsigned bytes, rank %u: %s)",
+                         f->where, head[0], head[1], head[2], head[3], f->rank, f->rank,
+                         f->rank == 3 ? "images" : "labels");
+    f->total = 1;
+    for (unsigned i = 0; i < f->rank; i++) {
+        dims[i] = big_endian(head + 4 + (size_t)4 * i);
+        if (!dims[i] || __builtin_mul_overflow(f->total, dims[i], &f->total) ||
+            f->total > (size_t)1 << 36)
+            return data_fail(f->error, f->error_size, DATA_BAD,
+                             "%s: dimension %u is %zu, sizes do not make sense", f->where, i,
+                             dims[i]);
+    }
+    return DATA_OK;
+}
+
+/* All that the header declares, and nothing behind it, of a file of `size` bytes. */
+static enum data_status read_content(struct idx *f, size_t size, uint8_t **out)
+{
+    const char *why = "";
+    /* Deflate shrinks by at most 1032:1, so the file bounds what it can hold. */
+    size_t most = f->source.size;
+    if (f->source.gzip) most = size * 1040; /* addresses have 48 bits: no overflow */
+    if (f->total > most)
+        return data_fail(f->error, f->error_size, DATA_BAD,
+                         "%s: the header declares %zu bytes, the file holds at most %zu", f->where,
+                         f->total, most);
+    *out = malloc(f->total);
+    if (!*out)
+        return data_fail(f->error, f->error_size, DATA_NOMEM, "%s: out of memory for %zu bytes",
+                         f->where, f->total);
+    int r = source_read(&f->source, *out, f->total, &why);
+    if (r > 0) return source_finish(&f->source, f->where, f->error, f->error_size);
+    return data_fail(f->error, f->error_size, f->source.starved ? DATA_NOMEM : DATA_BAD,
+                     r < 0 ? "%s: %s" : "%s: ends before the %s%zu bytes that its header declares",
+                     f->where, why, f->total);
+}
+
+/* Reads dims[rank] and the content. */
+static enum data_status parse_idx(struct idx *f, const uint8_t *bytes, size_t size, size_t dims[3],
+                                  uint8_t **out)
+{
+    *out = NULL;
+    if (!source_open(&f->source, bytes, size))
+        return data_fail(f->error, f->error_size, DATA_NOMEM, "%s: out of memory", f->where);
+    enum data_status status = read_head(f, dims);
+    if (!status) status = read_content(f, size, out);
+    if (status) {
         free(*out);
         *out = NULL;
     }
-done:
-    source_close(&s);
+    source_close(&f->source);
     return status;
 }
 
@@ -202,7 +211,8 @@ enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, 
                                        size_t error_size)
 {
     dims[0] = dims[1] = dims[2] = 0;
-    return parse_idx(where, bytes, size, 3, dims, images, error, error_size);
+    struct idx f = { .rank = 3, .where = where, .error = error, .error_size = error_size };
+    return parse_idx(&f, bytes, size, dims, images);
 }
 
 static enum data_status check_labels(const char *where, const uint8_t *labels, size_t n,
@@ -221,7 +231,8 @@ enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, 
                                        size_t error_size)
 {
     size_t dims[3] = { 0 };
-    enum data_status status = parse_idx(where, bytes, size, 1, dims, labels, error, error_size);
+    struct idx f = { .rank = 1, .where = where, .error = error, .error_size = error_size };
+    enum data_status status = parse_idx(&f, bytes, size, dims, labels);
     *n = dims[0];
     if (status == DATA_OK) status = check_labels(where, *labels, *n, 1, classes, error, error_size);
     if (status != DATA_OK) {

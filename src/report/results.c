@@ -39,11 +39,14 @@ static enum results_status no_memory(const struct reader *r)
 }
 
 /* A pointer to one more element, zeroed, of an array of n; NULL: out of memory. */
-#define APPEND(array, n)                                                         \
-    __extension__({                                                              \
-        void *longer_ = realloc(array, ((n) + 1) * sizeof *(array));             \
-        if (longer_) (array) = longer_, memset(&(array)[n], 0, sizeof *(array)); \
-        longer_ ? &(array)[(n)++] : NULL;                                        \
+#define APPEND(array, n)                                             \
+    __extension__({                                                  \
+        void *longer_ = realloc(array, ((n) + 1) * sizeof *(array)); \
+        if (longer_) {                                               \
+            (array) = longer_;                                       \
+            memset(&(array)[n], 0, sizeof *(array));                 \
+        }                                                            \
+        longer_ ? &(array)[(n)++] : NULL;                            \
     })
 
 static bool set_text(char **text, const char *value)
@@ -119,12 +122,75 @@ static bool is_true(const json_t *run, const char *key)
     return json_object_get(run, key) == json_true();
 }
 
-static enum results_status read_run(const struct reader *r, size_t index, const json_t *run)
+/* How many seconds the run's "time_unit" is. */
+static enum results_status read_unit(const struct reader *r, size_t index, const char *id,
+                                     const json_t *run, double *seconds)
 {
     static const struct {
         const char *name;
         double seconds;
     } units[] = { { "ns", 1e-9 }, { "us", 1e-6 }, { "ms", 1e-3 }, { "s", 1 } };
+    const json_t *unit = json_object_get(run, "time_unit");
+    const char *name = unit ? json_string_value(unit) : units[0].name;
+    if (!name)
+        return fail(r, RESULTS_BAD,
+                    "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found %s",
+                    index, id, type_name(unit));
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
+        if (!strcmp(name, units[u].name)) {
+            *seconds = units[u].seconds;
+            return RESULTS_OK;
+        }
+    return fail(
+        r, RESULTS_BAD,
+        "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found \"%.20s\"", index,
+        id, name);
+}
+
+/* The benchmark of that name in this file, added if it is its first run; NULL: out of memory. */
+static struct result *find_or_add(const struct reader *r, const char *id)
+{
+    struct result *x = find(r->all, r->file, id);
+    if (x) return x;
+    x = APPEND(r->all->at, r->all->n);
+    if (!x || !set_text(&x->name, id) || !set_text(&x->label, "") || !set_text(&x->error, ""))
+        return NULL;
+    x->file = r->file;
+    return x;
+}
+
+/* Makes room for one more number; false: out of memory. */
+static bool lengthen(double **numbers, size_t n)
+{
+    double *longer = realloc(*numbers, (n + 1) * sizeof *longer);
+    if (longer) *numbers = longer;
+    return longer != NULL;
+}
+
+/* One more repetition, with all numbers that it has; false: out of memory. */
+static bool add_repetition(struct result *x, const json_t *run, double unit)
+{
+    const json_t *time = json_object_get(run, "real_time"), *cpu = json_object_get(run, "cpu_time");
+    if (!lengthen(&x->seconds, x->runs) || !lengthen(&x->cpu_seconds, x->runs)) return false;
+    x->seconds[x->runs] = json_number_value(time) * unit;
+    x->cpu_seconds[x->runs] = is_number(cpu) ? json_number_value(cpu) * unit : NAN;
+    for (size_t c = 0; c < x->n_counters; c++) {
+        if (!lengthen(&x->counter[c].value, x->runs)) return false;
+        x->counter[c].value[x->runs] = NAN;
+    }
+    x->runs++;
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)run, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
+        if (is_number(value) && !known_member(key) &&
+            !set_counter(x, key, json_number_value(value)))
+            return false;
+    }
+    return true;
+}
+
+static enum results_status read_run(const struct reader *r, size_t index, const json_t *run)
+{
     if (json_typeof(run) != JSON_OBJECT)
         return fail(r, RESULTS_BAD, "benchmarks[%zu]: expected an object, found %s", index,
                     type_name(run));
@@ -137,60 +203,23 @@ static enum results_status read_run(const struct reader *r, size_t index, const 
                     type_name(json_object_get(run, "name")));
     if (type && strcmp(type, "iteration")) return RESULTS_OK;
     if (!id) id = name;
-    struct result *x = find(r->all, r->file, id);
-    if (!x) {
-        x = APPEND(r->all->at, r->all->n);
-        if (!x || !set_text(&x->name, id) || !set_text(&x->label, "") || !set_text(&x->error, ""))
-            return no_memory(r);
-        x->file = r->file;
-    }
+    struct result *x = find_or_add(r, id);
+    if (!x) return no_memory(r);
     const char *label = json_string_value(json_object_get(run, "label")),
                *message = json_string_value(json_object_get(run, "error_message"));
     if (!message) message = json_string_value(json_object_get(run, "skip_message"));
     if (label && !set_text(&x->label, label)) return no_memory(r);
     if (message || is_true(run, "error_occurred") || is_true(run, "skipped"))
         return set_text(&x->error, message ? message : "failed") ? RESULTS_OK : no_memory(r);
-    const json_t *time = json_object_get(run, "real_time"), *cpu = json_object_get(run, "cpu_time"),
-                 *unit = json_object_get(run, "time_unit");
+    const json_t *time = json_object_get(run, "real_time");
     if (!is_number(time))
         return fail(r, RESULTS_BAD,
                     "benchmarks[%zu] (%s): expected a number \"real_time\", found %s", index, id,
                     type_name(time));
-    const char *unit_name = unit ? json_string_value(unit) : units[0].name;
-    if (!unit_name)
-        return fail(r, RESULTS_BAD,
-                    "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found %s",
-                    index, id, type_name(unit));
-    size_t u = 0;
-    while (u < 4 && strcmp(unit_name, units[u].name)) u++;
-    if (u == 4)
-        return fail(
-            r, RESULTS_BAD,
-            "benchmarks[%zu] (%s): expected a \"time_unit\" of ns, us, ms or s, found \"%.20s\"",
-            index, id, unit_name);
-
-    double *longer = realloc(x->seconds, (x->runs + 1) * sizeof *longer);
-    if (!longer) return no_memory(r);
-    x->seconds = longer;
-    x->seconds[x->runs] = json_number_value(time) * units[u].seconds;
-    if (!(longer = realloc(x->cpu_seconds, (x->runs + 1) * sizeof *longer))) return no_memory(r);
-    x->cpu_seconds = longer;
-    x->cpu_seconds[x->runs] = is_number(cpu) ? json_number_value(cpu) * units[u].seconds : NAN;
-    for (size_t c = 0; c < x->n_counters; c++) {
-        double *value = realloc(x->counter[c].value, (x->runs + 1) * sizeof *value);
-        if (!value) return no_memory(r);
-        x->counter[c].value = value;
-        value[x->runs] = NAN;
-    }
-    x->runs++;
-    const char *key;
-    json_t *value;
-    json_object_foreach ((json_t *)run, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        if (is_number(value) && !known_member(key) &&
-            !set_counter(x, key, json_number_value(value)))
-            return no_memory(r);
-    }
-    return RESULTS_OK;
+    double unit = 0;
+    enum results_status status = read_unit(r, index, id, run, &unit);
+    if (status) return status;
+    return add_repetition(x, run, unit) ? RESULTS_OK : no_memory(r);
 }
 
 enum results_status results_parse(const char *where, const char *text, size_t size,

@@ -12,6 +12,50 @@
  * few chains, whose roundings average out less */
 #define STATS_SEGMENT ((size_t)64)
 
+/* Which values the op reads and writes. */
+static void take_values(struct native_bn *bn, const struct cvy_op_desc *op)
+{
+    switch (op->kind) {
+    case CVY_OP_BN_STATS:
+        bn->running_mean = op->in[CVY_BN_STATS_MEAN];
+        bn->running_var = op->in[CVY_BN_STATS_VAR];
+        bn->stats = op->out[CVY_BN_STATS_STATS];
+        break;
+    case CVY_OP_BN_APPLY:
+        bn->stats = op->in[CVY_BN_APPLY_STATS];
+        bn->gamma = op->in[CVY_BN_APPLY_GAMMA];
+        bn->beta = op->in[CVY_BN_APPLY_BETA];
+        break;
+    case CVY_OP_BN_INFER:
+        bn->source = NATIVE_BN_RUNNING;
+        bn->running_mean = op->in[CVY_BN_INFER_MEAN];
+        bn->running_var = op->in[CVY_BN_INFER_VAR];
+        bn->gamma = op->in[CVY_BN_INFER_GAMMA];
+        bn->beta = op->in[CVY_BN_INFER_BETA];
+        break;
+    case CVY_OP_BN_BWD_REDUCE:
+        bn->stats = op->in[CVY_BN_BWD_REDUCE_STATS];
+        bn->sums = op->out[CVY_BN_BWD_REDUCE_SUMS];
+        bn->dgamma = op->out[CVY_BN_BWD_REDUCE_DGAMMA];
+        bn->dbeta = op->out[CVY_BN_BWD_REDUCE_DBETA];
+        break;
+    case CVY_OP_BN_BWD_DATA:
+        bn->stats = op->in[CVY_BN_BWD_DATA_STATS];
+        bn->sums = op->in[CVY_BN_BWD_DATA_SUMS];
+        bn->gamma = op->in[CVY_BN_BWD_DATA_GAMMA];
+        break;
+    case CVY_OP_BN_INFER_BWD:
+        bn->source = NATIVE_BN_RUNNING;
+        bn->running_mean = op->in[CVY_BN_INFER_BWD_MEAN];
+        bn->running_var = op->in[CVY_BN_INFER_BWD_VAR];
+        bn->gamma = op->in[CVY_BN_INFER_BWD_GAMMA];
+        bn->dgamma = op->out[CVY_BN_INFER_BWD_DGAMMA];
+        bn->dbeta = op->out[CVY_BN_INFER_BWD_DBETA];
+        break;
+    default: break;
+    }
+}
+
 struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *plan,
                             const struct cvy_op_desc *op)
 {
@@ -36,45 +80,7 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
     bn.grid = native_grid(native, bn.c, bn.pixels);
     native_chose(plan, CHOICE_BN_WIDE, bn.grid.unit);
     if (!bn.grid.unit) bn.grid = (struct native_grid){ 0, 1, 0 };
-    switch (op->kind) {
-    case CVY_OP_BN_STATS:
-        bn.running_mean = op->in[CVY_BN_STATS_MEAN];
-        bn.running_var = op->in[CVY_BN_STATS_VAR];
-        bn.stats = op->out[CVY_BN_STATS_STATS];
-        break;
-    case CVY_OP_BN_APPLY:
-        bn.stats = op->in[CVY_BN_APPLY_STATS];
-        bn.gamma = op->in[CVY_BN_APPLY_GAMMA];
-        bn.beta = op->in[CVY_BN_APPLY_BETA];
-        break;
-    case CVY_OP_BN_INFER:
-        bn.source = NATIVE_BN_RUNNING;
-        bn.running_mean = op->in[CVY_BN_INFER_MEAN];
-        bn.running_var = op->in[CVY_BN_INFER_VAR];
-        bn.gamma = op->in[CVY_BN_INFER_GAMMA];
-        bn.beta = op->in[CVY_BN_INFER_BETA];
-        break;
-    case CVY_OP_BN_BWD_REDUCE:
-        bn.stats = op->in[CVY_BN_BWD_REDUCE_STATS];
-        bn.sums = op->out[CVY_BN_BWD_REDUCE_SUMS];
-        bn.dgamma = op->out[CVY_BN_BWD_REDUCE_DGAMMA];
-        bn.dbeta = op->out[CVY_BN_BWD_REDUCE_DBETA];
-        break;
-    case CVY_OP_BN_BWD_DATA:
-        bn.stats = op->in[CVY_BN_BWD_DATA_STATS];
-        bn.sums = op->in[CVY_BN_BWD_DATA_SUMS];
-        bn.gamma = op->in[CVY_BN_BWD_DATA_GAMMA];
-        break;
-    case CVY_OP_BN_INFER_BWD:
-        bn.source = NATIVE_BN_RUNNING;
-        bn.running_mean = op->in[CVY_BN_INFER_BWD_MEAN];
-        bn.running_var = op->in[CVY_BN_INFER_BWD_VAR];
-        bn.gamma = op->in[CVY_BN_INFER_BWD_GAMMA];
-        bn.dgamma = op->out[CVY_BN_INFER_BWD_DGAMMA];
-        bn.dbeta = op->out[CVY_BN_INFER_BWD_DBETA];
-        break;
-    default: break;
-    }
+    take_values(&bn, op);
     return bn;
 }
 

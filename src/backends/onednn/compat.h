@@ -58,7 +58,10 @@ static inline dnnl_status_t onednn_md_reshape(onednn_md *out, onednn_md of, int 
 }
 static inline dnnl_status_t onednn_md_copy(onednn_md *out, onednn_md of)
 {
-    ONEDNN_MD_MAKE(out, (*room = *of, dnnl_success));
+    dnnl_memory_desc_t *room;
+    ONEDNN_TRY(onednn_md_new(out, &room));
+    *room = *of;
+    return dnnl_success;
 }
 static inline int onednn_md_rank(onednn_md md) { return md->ndims; }
 static inline const dnnl_dim_t *onednn_md_dims(onednn_md md) { return md->dims; }
