@@ -62,7 +62,6 @@ static void null_is_answered(void **state)
 {
     (void)state;
     cvy_net *net = NULL;
-    cvy_tensor logits;
     cvy_trainer *t = NULL;
     cvy_predictor *p = NULL;
     cvy_op *op = NULL;
@@ -78,6 +77,24 @@ static void null_is_answered(void **state)
                      CVY_E_ARG);
     FAILS(cvy_op_conv2d(ctx, NULL, (cvy_shape){ 1, 1, 1, 1 }, CVY_FORWARD, &op), CVY_E_ARG);
     assert_int_equal(cvy_op_run(NULL, NULL), CVY_E_ARG);
+    assert_int_equal(cvy_tensor_shape(NULL, 0).c, 0);
+    assert_int_equal(cvy_net_nodes(NULL), 0);
+    assert_int_equal(cvy_input(NULL, 1, 1, 1), CVY_NO_TENSOR);
+    assert_int_equal(cvy_trainer_params(NULL, CVY_PARAM_WEIGHT), 0);
+    cvy_net_destroy(NULL);
+    cvy_trainer_destroy(NULL);
+    cvy_predictor_destroy(NULL);
+    cvy_op_destroy(NULL);
+    cvy_net_destroy(&net);
+    cvy_trainer_destroy(&t);
+    cvy_predictor_destroy(&p);
+    cvy_op_destroy(&op);
+}
+
+static void operators_say_what_is_wrong(void **state)
+{
+    (void)state;
+    cvy_op *op = NULL;
     const cvy_shape parts[] = { { 2, 3, 4, 4 }, { 2, 5, 4, 4 }, { 2, 1, 4, 5 } };
     assert_int_equal(cvy_op_concat(NULL, parts, 2, CVY_FORWARD, &op), CVY_E_ARG);
     FAILS(cvy_op_concat(ctx, parts, 0, CVY_FORWARD, &op), CVY_E_ARG);
@@ -101,19 +118,14 @@ static void null_is_answered(void **state)
         cvy_op_run(op, &(cvy_op_args){ .srcs = (const float *const[]){ one, one }, .dst = other }),
         CVY_OK);
     cvy_op_destroy(&op);
-    assert_int_equal(cvy_tensor_shape(NULL, 0).c, 0);
-    assert_int_equal(cvy_net_nodes(NULL), 0);
-    assert_int_equal(cvy_input(NULL, 1, 1, 1), CVY_NO_TENSOR);
-    assert_int_equal(cvy_trainer_params(NULL, CVY_PARAM_WEIGHT), 0);
-    cvy_net_destroy(NULL);
-    cvy_trainer_destroy(NULL);
-    cvy_predictor_destroy(NULL);
-    cvy_op_destroy(NULL);
-    cvy_net_destroy(&net);
-    cvy_trainer_destroy(&t);
-    cvy_predictor_destroy(&p);
-    cvy_op_destroy(&op);
-    net = small_net(&logits);
+}
+
+static void trainers_say_what_is_wrong(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_trainer *t = NULL;
     FAILS(cvy_trainer_create(net, logits, NULL, &t), CVY_E_ARG);
     assert_null(t);
     FAILS(cvy_trainer_create(net, 99, &(cvy_trainer_options){ .batch = 4, .sgd.lr = 1 }, &t),
@@ -155,8 +167,20 @@ static void null_is_answered(void **state)
     FAILS(cvy_trainer_create(net, logits,
                              &(cvy_trainer_options){ .batch = SIZE_MAX / 2, .sgd.lr = 1 }, &t),
           CVY_E_ARG);
+    cvy_net_destroy(&net);
+}
+
+static void calls_say_what_is_wrong(void **state)
+{
+    (void)state;
+    cvy_tensor logits;
+    cvy_net *net = small_net(&logits);
+    cvy_predictor *p = NULL;
     FAILS(cvy_predictor_create(net, logits, 0, NULL, NULL, &p), CVY_E_ARG);
-    t = small_trainer(net, logits);
+    assert_null(p);
+    cvy_trainer *t = small_trainer(net, logits);
+    cvy_step_result r;
+    float f;
     FAILS(cvy_trainer_step(t, NULL, &r), CVY_E_ARG);
     FAILS(cvy_trainer_step(t, &(cvy_batch){ .n = 2 }, &r), CVY_E_ARG);
     FAILS(cvy_trainer_set_lr(t, NAN), CVY_E_ARG);
@@ -672,6 +696,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(null_is_answered),
+        cmocka_unit_test(operators_say_what_is_wrong),
+        cmocka_unit_test(trainers_say_what_is_wrong),
+        cmocka_unit_test(calls_say_what_is_wrong),
         cmocka_unit_test(a_bad_batch_changes_nothing),
         cmocka_unit_test(nets_may_go),
         cmocka_unit_test(one_value_per_channel_is_an_error),

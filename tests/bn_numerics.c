@@ -115,13 +115,86 @@ static void bn_forward(struct bn *b, cvy_context *ctx, const cvy_batch_norm_desc
 /* mean / standard deviation: channel c's */
 static const double ratios[8] = { 0, 1, 10, 1e2, 1e3, 1e4, 1e5, 1e6 };
 
+struct bn_gradient {
+    float *dy, *dx, *dgamma, *dbeta;
+};
+
+/* The gradients of channel c against the formula, by the statistics that were given: floats. */
+static void check_gradient(const struct bn *b, const struct bn_gradient *g, size_t c, double eps)
+{
+    double mean = (double)b->mean[c], scale = 1 / sqrt((double)b->var[c] + eps), m = (double)b->m;
+    double s1 = 0, s2 = 0, a1 = 0, a2 = 0, norm = 0, error = 0, terms = 0, sum = 0, sum_xhat = 0,
+           magnitude = 0;
+    for (size_t i = 0; i < b->m; i++) {
+        double d = (double)g->dy[at(b->s, c, i)],
+               xhat = ((double)b->x[at(b->s, c, i)] - mean) * scale;
+        s1 += d;
+        s2 += d * xhat;
+        a1 += fabs(d);
+        a2 += fabs(d * xhat);
+    }
+    for (size_t i = 0; i < b->m; i++) {
+        double d = (double)g->dy[at(b->s, c, i)],
+               xhat = ((double)b->x[at(b->s, c, i)] - mean) * scale;
+        double factor = (double)b->gamma[c] * scale, want = factor * (d - s1 / m - xhat * s2 / m);
+        double got = (double)g->dx[at(b->s, c, i)],
+               t = fabs(factor) * (fabs(d) + fabs(s1) / m + fabs(xhat * s2) / m);
+        error += (got - want) * (got - want);
+        norm += want * want;
+        terms += t * t;
+        sum += got;
+        sum_xhat += got * xhat;
+        magnitude += fabs(got);
+    }
+    /* A few values a channel leave little of the three terms: then the bound is relative to
+     * them. */
+    if (!(sqrt(error) <= 6e-7 * (b->m >= 100 ? sqrt(norm) : sqrt(terms))))
+        fail_msg("m = %zu, mean/std %g: dx is off by %.3g, relative to its norm", b->m, ratios[c],
+                 sqrt(error / norm));
+    if (!(fabs((double)g->dgamma[c] - s2) <= 1e-6 * a2))
+        fail_msg("m = %zu: dgamma %.9g, exactly %.12g", b->m, (double)g->dgamma[c], s2);
+    if (!(fabs((double)g->dbeta[c] - s1) <= 1e-6 * a1))
+        fail_msg("m = %zu: dbeta %.9g, exactly %.12g", b->m, (double)g->dbeta[c], s1);
+    if (b->gamma[c] == 0 && magnitude != 0) fail_msg("m = %zu: gamma is 0, dx is not", b->m);
+    /* The rounding of a float mean makes Σ x̂ differ from 0 by this much, and eps Σ x̂²
+     * from m by that much. */
+    double off = U * fabs(mean) * scale,
+           less = fabs((double)b->gamma[c] * scale * s2) * eps / ((double)b->var[c] + eps);
+    if (b->m >= 100 && !(fabs(sum) <= (1e-5 + off) * magnitude &&
+                         fabs(sum_xhat) <= (1e-5 + off) * magnitude + less))
+        fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b->m, ratios[c], sum,
+                 sum_xhat, magnitude);
+}
+
+/* The gradients of all channels, of which the last has a gamma of 0. */
+static void check_gradients(cvy_context *ctx, struct check_rng *r, struct bn *b, double eps)
+{
+    size_t size = elements(b->s), c = b->s.c;
+    const struct bn_gradient g = { array(size), array(size), array(c), array(c) };
+    for (size_t i = 0; i < size; i++) g.dy[i] = check_normal(r);
+    b->gamma[c - 1] = 0;
+    run_bn(ctx, &(cvy_batch_norm_desc){ .eps = eps }, b->s, CVY_BACKWARD_DATA,
+           &(cvy_op_args){ .src = b->x,
+                           .diff_dst = g.dy,
+                           .weights = b->gamma,
+                           .mean = b->mean,
+                           .var = b->var,
+                           .diff_src = g.dx,
+                           .diff_weights = g.dgamma,
+                           .diff_bias = g.dbeta });
+    for (size_t k = 0; k < c; k++) check_gradient(b, &g, k, eps);
+    free(g.dy);
+    free(g.dx);
+    free(g.dgamma);
+    free(g.dbeta);
+}
+
 /* Statistics, output and gradients of one shape, every ratio in a channel of its own. Returns the
  * variance's worst relative error. */
 static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, double eps,
                           bool gradients)
 {
     struct bn b = bn_new(s);
-    size_t size = elements(s);
     double worst_var = 0;
     for (size_t c = 0; c < s.c; c++) {
         float std = check_uniform(r, 0.5f, 2);
@@ -152,71 +225,7 @@ static double check_shape(cvy_context *ctx, struct check_rng *r, cvy_shape s, do
                          ratios[c], (double)b.y[at(s, c, i)], y, allowed);
         }
     }
-    if (gradients) {
-        float *dy = array(size), *dx = array(size), *dgamma = array(s.c), *dbeta = array(s.c);
-        for (size_t i = 0; i < size; i++) dy[i] = check_normal(r);
-        b.gamma[s.c - 1] = 0;
-        run_bn(ctx, &(cvy_batch_norm_desc){ .eps = eps }, s, CVY_BACKWARD_DATA,
-               &(cvy_op_args){ .src = b.x,
-                               .diff_dst = dy,
-                               .weights = b.gamma,
-                               .mean = b.mean,
-                               .var = b.var,
-                               .diff_src = dx,
-                               .diff_weights = dgamma,
-                               .diff_bias = dbeta });
-        for (size_t c = 0; c < s.c; c++) {
-            /* with the statistics that were given: floats */
-            double mean = (double)b.mean[c], scale = 1 / sqrt((double)b.var[c] + eps),
-                   m = (double)b.m;
-            double s1 = 0, s2 = 0, a1 = 0, a2 = 0, norm = 0, error = 0, terms = 0, sum = 0,
-                   sum_xhat = 0, magnitude = 0;
-            for (size_t i = 0; i < b.m; i++) {
-                double g = (double)dy[at(s, c, i)],
-                       xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
-                s1 += g;
-                s2 += g * xhat;
-                a1 += fabs(g);
-                a2 += fabs(g * xhat);
-            }
-            for (size_t i = 0; i < b.m; i++) {
-                double g = (double)dy[at(s, c, i)],
-                       xhat = ((double)b.x[at(s, c, i)] - mean) * scale;
-                double factor = (double)b.gamma[c] * scale,
-                       want = factor * (g - s1 / m - xhat * s2 / m);
-                double got = (double)dx[at(s, c, i)],
-                       t = fabs(factor) * (fabs(g) + fabs(s1) / m + fabs(xhat * s2) / m);
-                error += (got - want) * (got - want);
-                norm += want * want;
-                terms += t * t;
-                sum += got;
-                sum_xhat += got * xhat;
-                magnitude += fabs(got);
-            }
-            /* A few values a channel leave little of the three terms: then the bound is relative to
-             * them. */
-            if (!(sqrt(error) <= 6e-7 * (b.m >= 100 ? sqrt(norm) : sqrt(terms))))
-                fail_msg("m = %zu, mean/std %g: dx is off by %.3g, relative to its norm", b.m,
-                         ratios[c], sqrt(error / norm));
-            if (!(fabs((double)dgamma[c] - s2) <= 1e-6 * a2))
-                fail_msg("m = %zu: dgamma %.9g, exactly %.12g", b.m, (double)dgamma[c], s2);
-            if (!(fabs((double)dbeta[c] - s1) <= 1e-6 * a1))
-                fail_msg("m = %zu: dbeta %.9g, exactly %.12g", b.m, (double)dbeta[c], s1);
-            if (b.gamma[c] == 0 && magnitude != 0) fail_msg("m = %zu: gamma is 0, dx is not", b.m);
-            /* The rounding of a float mean makes Σ x̂ differ from 0 by this much, and eps Σ x̂²
-             * from m by that much. */
-            double off = U * fabs(mean) * scale,
-                   less = fabs((double)b.gamma[c] * scale * s2) * eps / ((double)b.var[c] + eps);
-            if (b.m >= 100 && !(fabs(sum) <= (1e-5 + off) * magnitude &&
-                                fabs(sum_xhat) <= (1e-5 + off) * magnitude + less))
-                fail_msg("m = %zu, mean/std %g: sums of dx are %.3g and %.3g of %.3g", b.m,
-                         ratios[c], sum, sum_xhat, magnitude);
-        }
-        free(dy);
-        free(dx);
-        free(dgamma);
-        free(dbeta);
-    }
+    if (gradients) check_gradients(ctx, r, &b, eps);
     bn_free(&b);
     return worst_var;
 }

@@ -633,7 +633,13 @@ static void cifar_layouts(void **state)
         refused_as(in("c", ""), i == 1 ? DATA_NOT_FOUND : DATA_IO, i == 1 ? "neither" : name);
         put_cifar("c", name, i, i < 6 ? i + 1 : 4);
     }
-    /* The archive's own list of classes. */
+}
+
+/* The archive's own list of classes. */
+static void cifar_classes(void **state)
+{
+    (void)state;
+    write_cifar("c");
     write_file(in("c", "batches.meta.txt"), "a\nb\nc\r\nd\ne\nf\ng\nh\ni\nj\n\n", 22);
     struct data_set *d = opened(in("c", ""), NULL);
     assert_string_equal(d->class_names[2], "c");
@@ -648,7 +654,15 @@ static void cifar_layouts(void **state)
     write_file(in("c", "batches.meta.txt"), large, sizeof large);
     d = opened(in("c", ""), NULL);
     assert_null(d->class_names);
-    /* One test file among the training files. */
+    data_close(&d);
+}
+
+/* One test file among the training files. */
+static void cifar_test_file_among_the_others(void **state)
+{
+    (void)state;
+    write_cifar("c");
+    struct data_set *d = opened(in("c", ""), NULL);
     assert_string_equal(d->note, "");
     data_close(&d);
     for (unsigned copy = 1; copy <= 5; copy++) { /* whichever it is */
@@ -671,9 +685,17 @@ static void cifar_layouts(void **state)
     d = opened("cifar10", NULL); /* the worst of what is to be said */
     assert_non_null(strstr(d->note, "one of the training files is the test file"));
     data_close(&d);
-    /* Both formats in one directory: what the model expects. */
+}
+
+/* Both formats in one directory: what the model expects. */
+static void cifar_beside_idx(void **state)
+{
+    (void)state;
+    char spec[600];
+    write_cifar("c");
+    write_cifar("c2/cifar-10-batches-bin");
     write_set("c", plain_names, 1);
-    d = opened(in("c", ""), "cifar10");
+    struct data_set *d = opened(in("c", ""), "cifar10");
     assert_int_equal(d->c, 3);
     data_close(&d);
     d = opened(in("c", ""), "fashion-mnist");
@@ -874,6 +896,9 @@ int main(void)
         WITH_ROOT(idx_layouts),
         WITH_ROOT(sets_that_do_not_fit),
         WITH_ROOT(cifar_layouts),
+        WITH_ROOT(cifar_classes),
+        WITH_ROOT(cifar_test_file_among_the_others),
+        WITH_ROOT(cifar_beside_idx),
         WITH_ROOT(search_order),
         WITH_ROOT(real_files),
     };

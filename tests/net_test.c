@@ -259,14 +259,18 @@ static cvy_net *fresh(void)
     return bad;
 }
 
-#define expect(call, ...) (fresh(), expected(call, __VA_ARGS__))
+#define expect(call, ...)            \
+    do {                             \
+        fresh();                     \
+        expected(call, __VA_ARGS__); \
+    } while (0)
 #define CONV(...) cvy_conv2d(bad, at(0), "c2", &(cvy_conv2d_desc){ __VA_ARGS__ })
 #define POOL(...) cvy_pool2d(bad, at(0), "p", &(cvy_pool2d_desc){ __VA_ARGS__ })
 #define BN(...) cvy_batch_norm(bad, at(0), "b", &(cvy_batch_norm_desc){ __VA_ARGS__ })
 #define ACT(...) cvy_activation(bad, at(0), "a", &(cvy_act_desc){ __VA_ARGS__ })
 #define DROP(...) cvy_dropout(bad, at(0), "d", &(cvy_dropout_desc){ __VA_ARGS__ })
 
-static void every_mistake_has_its_sentence(void **state)
+static void mistakes_of_convolutions(void **state)
 {
     (void)state;
     const size_t minus = (size_t)-1, huge = (size_t)1 << 31;
@@ -295,6 +299,12 @@ static void every_mistake_has_its_sentence(void **state)
     expect(CONV(.out_channels = huge - 1, .kernel = { huge - 1, huge - 1 },
                 .pad = { huge - 9, huge - 9, 0, 0 }),
            CVY_E_SHAPE, "weights are more than");
+}
+
+static void mistakes_of_names_and_inputs(void **state)
+{
+    (void)state;
+    const size_t huge = (size_t)1 << 31;
     expect(cvy_conv2d(bad, at(0), NULL, &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "needs a name");
     expect(cvy_conv2d(bad, at(0), "", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG, "1 to 128 bytes");
     expect(cvy_conv2d(bad, at(0), "a\nb", &(cvy_conv2d_desc){ 0 }), CVY_E_ARG,
@@ -308,6 +318,21 @@ static void every_mistake_has_its_sentence(void **state)
     expect(cvy_linear(bad, at(0), "f", &(cvy_linear_desc){ 0 }), CVY_E_ARG,
            "linear 'f': out_features is 0");
     expect(cvy_linear(bad, at(0), "f", NULL), CVY_E_ARG, "linear 'f': the descriptor is NULL");
+    expect(cvy_input(bad, 1, 1, 1), CVY_E_STATE, "only input");
+    bad = new_net();
+    expected(cvy_input(bad, 3, 0, 32), CVY_E_SHAPE, "input 'input': shape 3 x 0 x 32");
+    bad = new_net();
+    expected(cvy_input(bad, huge - 1, huge - 1, huge - 1), CVY_E_SHAPE, "too large");
+    bad = new_net();
+    expected(cvy_relu(bad, 0), CVY_E_ARG, "no tensor of this net");
+    assert_int_equal(cvy_input(NULL, 1, 1, 1), CVY_NO_TENSOR);
+    assert_int_equal(cvy_net_status(NULL), CVY_E_ARG);
+}
+
+static void mistakes_of_other_layers(void **state)
+{
+    (void)state;
+    const size_t minus = (size_t)-1, huge = (size_t)1 << 31;
     expect(BN(.eps = -1e-5), CVY_E_ARG, "batch_norm 'b': eps is -1e-05");
     expect(BN(.eps = NAN), CVY_E_ARG, "eps is nan");
     expect(BN(.eps = INFINITY), CVY_E_ARG, "eps is inf");
@@ -345,15 +370,6 @@ static void every_mistake_has_its_sentence(void **state)
            "pad_channels 'z': before is -1");
     expect(cvy_pad_channels(bad, at(0), 0, huge - 1, "z"), CVY_E_SHAPE,
            "pad_channels 'z': shape 2147483651");
-    expect(cvy_input(bad, 1, 1, 1), CVY_E_STATE, "only input");
-    bad = new_net();
-    expected(cvy_input(bad, 3, 0, 32), CVY_E_SHAPE, "input 'input': shape 3 x 0 x 32");
-    bad = new_net();
-    expected(cvy_input(bad, huge - 1, huge - 1, huge - 1), CVY_E_SHAPE, "too large");
-    bad = new_net();
-    expected(cvy_relu(bad, 0), CVY_E_ARG, "no tensor of this net");
-    assert_int_equal(cvy_input(NULL, 1, 1, 1), CVY_NO_TENSOR);
-    assert_int_equal(cvy_net_status(NULL), CVY_E_ARG);
 }
 
 static int find_op(const struct cvyi_list *list, enum cvy_op_kind kind, const char *name)
@@ -921,7 +937,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_nets_have_their_known_sizes),
         cmocka_unit_test(shapes_of_hard_windows),
-        cmocka_unit_test(every_mistake_has_its_sentence),
+        cmocka_unit_test(mistakes_of_convolutions),
+        cmocka_unit_test(mistakes_of_names_and_inputs),
+        cmocka_unit_test(mistakes_of_other_layers),
         cmocka_unit_test(lenet_becomes_the_expected_list),
         cmocka_unit_test(maxima_come_before_activations),
         cmocka_unit_test(gradients_that_meet_are_added_in_node_order),
