@@ -190,6 +190,30 @@ def test_usage_errors():
     fails(1, '.', 'train', *SMALL, '--backend=nonsense')
 
 
+def test_long_options():
+    """A name may be shortened as long as it is one option's; every mistake ends in the program's own line, never argp's."""
+    fails(1, 'ambiguous option --l; expected one of --lr-factor, --lr, --loss, --label-smoothing\n', 'train', '--l=3')
+    fails(1, "--quiet: expected no value, found '3'\n", 'train', '--quiet=3')
+    fails(1, "--quiet: expected no value, found ''\n", 'train', '--qui=')
+    fails(1, "--help: expected no value, found 'x'\n", 'train', '--help=x')
+    fails(1, 'unknown option --\n', 'train', '--=3')
+    fails(1, 'unknown option --program-name\n', 'train', '--program-name=x')
+    fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--p=x')  # argp has a --program-name
+    run('train', '--da', DATA[1], '--bat=64', '--epoc', 1, '--th', 1, '--q', '--ou=abbreviated', 'lenet', code=0)
+    assert json.loads(pathlib.Path('abbreviated/config.json').read_text())['batch'] == 64
+    for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help') + (('bench',) if HAS_BENCH else ()):
+        takes = dict(re.findall(r'^ {2,6}(?:-., +)?--([a-z][a-z0-9-]*)(=|\[=|)', run(command, '--help', code=0).stdout, re.M))
+        options, flags = set(takes), {o for o in takes if not takes[o]}
+        assert flags >= {'help', 'usage', 'version'}, command
+        for name in {o[:n] for o in flags for n in range(len(o) + 1)} - (options - flags):
+            meant = [o for o in options if o.startswith(name)]
+            assert len(meant) > 1 or meant[0] in flags
+            r = run(command, f'--{name}=3', code=1)
+            assert re.fullmatch(rf"convoy {command}: (--[a-z-]+: expected no value, found '3'"
+                                rf"|(ambiguous|unknown) option --[a-z-]*(; .*)?|--[a-z-]+: expected .*)\n"
+                                rf"Try 'convoy {command} --help'\.\n", r.stderr), (command, name, r)
+
+
 def test_empty_values():
     """An empty value is a shell variable that was never set: an error for every option that there is."""
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data') + (('bench',) if HAS_BENCH else ()):
@@ -1056,7 +1080,7 @@ def test_opening():
     assert len({text.splitlines()[0] for text in lines}) == 1, lines
     fails(3, '^convoy: -: cannot open', 'eval', '-')
     fails(3, '^convoy: --help: cannot open', 'eval', '--', '--help')
-    fails(1, "doesn't allow an argument", 'train', '--quiet=3')
+    fails(1, 'expected no value', 'train', '--quiet=3')
     fails(1, '-e: expected N, found nothing', 'train', '-e')
     fails(1, 'unknown option --' + 'x' * 60 + '\n', 'train', '--' + 'x' * 80)
     if HAS_THREADS:

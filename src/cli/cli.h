@@ -69,9 +69,10 @@ void cli_refuse(const struct argp_state *state, const char *format, ...)
 
 /* In an option's flags: its value is the name of a file that will be written. */
 #define CLI_OUTPUT 0x10000
-/* argp_parse after checks: unknown options are told with what was probably meant, values are not
- * empty, no `~` is left from the shell, outputs (CLI_OUTPUT) can be written; --version, -h. Exits
- * on a usage error. */
+/* argp_parse after checks: unknown options are told with what was probably meant and ambiguous ones
+ * with what they may be, values are not empty and stand where one is taken, no `~` is left from the
+ * shell, outputs (CLI_OUTPUT) can be written; --version, -h. Completes names of options in argv.
+ * Exits on a usage error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 /* What people type: word in lower case without '-' and '_', and the name that was meant, or a

@@ -247,27 +247,47 @@ static bool takes_value(const struct argp_option *o)
     return o->arg && !(o->flags & OPTION_ARG_OPTIONAL);
 }
 
-/* --NAME[=VALUE]; true if the next word is its value. */
-static bool check_long(const struct line *line, const char *word, const char *next)
+/* The option whose name, or the only one whose name's beginning, these `length` letters are. */
+static const struct argp_option *find_long(const struct line *line, const char *typed,
+                                           size_t length)
 {
-    size_t length = strcspn(word + 2, "="), known = line->n;
-    char name[WORD + 24], hint[CLI_HINT];
-    /* Any beginning of a name is left to argp, which knows what is ambiguous. */
-    for (size_t k = 0; k < line->n; k++)
-        if (!strncmp(line->name[k], word + 2, length) &&
-            (known == line->n || !line->name[k][length]))
-            known = k;
-    if (known == line->n) {
-        snprintf(name, sizeof name, "%.*s", (int)least(length, 60), word + 2);
+    const struct argp_option *found = NULL;
+    char name[WORD + 24], hint[CLI_HINT], all[400] = "";
+    size_t n = 0, end = 0;
+    for (size_t k = 0; length && k < line->n; k++) {
+        if (strncmp(line->name[k], typed, length)) continue;
+        found = line->option[k];
+        if (!line->name[k][length]) return found;
+        if (end < sizeof all)
+            end += (size_t)snprintf(all + end, sizeof all - end, "%s--%s", n ? ", " : "",
+                                    line->name[k]);
+        n++;
+    }
+    snprintf(name, sizeof name, "%.*s", (int)least(length, 60), typed);
+    if (n > 1) refuse(line, "ambiguous option --%s; expected one of %s", name, all);
+    if (!found)
         refuse(line, "unknown option --%s%s", name,
                cli_hint(name, "--", line->name, option_aliases, hint));
-    }
-    const struct argp_option *option = line->option[known];
+    return found;
+}
+
+/* --NAME[=VALUE], where NAME may be the beginning of one: it is completed, since argp has names of
+ * its own that it would find ambiguous. True if the next word is its value. */
+static bool check_long(const struct line *line, char **word, const char *next)
+{
+    size_t length = strcspn(*word + 2, "=");
+    const struct argp_option *option = find_long(line, *word + 2, length);
+    const char *value = (*word)[2 + length] ? *word + 3 + length : NULL;
+    char name[WORD + 24];
     snprintf(name, sizeof name, "--%s", option->name);
-    if (word[2 + length] && option->arg) check_value(line, option, name, word + 3 + length);
-    bool takes = takes_value(option) && !word[2 + length];
+    if (value && !option->arg) refuse(line, "%s: expected no value, found '%.60s'", name, value);
+    if (value) check_value(line, option, name, value);
+    bool takes = takes_value(option) && !value;
     if (takes && !next) refuse(line, "%s: expected %s, found nothing", name, option->arg);
     if (takes) check_value(line, option, name, next);
+    if (option->name[length] &&
+        asprintf(word, "%s%s%s", name, value ? "=" : "", value ? value : "") < 0)
+        exit(cli_fail(CLI_NOMEM, "out of memory"));
     return takes;
 }
 
@@ -308,7 +328,7 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
         if (!only_words && !strcmp(argv[i], "-h")) argv[i] = help;
         if (only_words || argv[i][0] != '-' || !argv[i][1]) check_value(&line, NULL, "", argv[i]);
         else if (!strcmp(argv[i], "--")) only_words = true;
-        else if (argv[i][1] == '-') i += check_long(&line, argv[i], next);
+        else if (argv[i][1] == '-') i += check_long(&line, &argv[i], next);
         else i += check_short(&line, argv[i], next);
     }
     snprintf(version, sizeof version, "convoy %s (%s)", cvy_version(), CLI_COMPILER);
