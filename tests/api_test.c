@@ -609,6 +609,7 @@ static void members_of_later_versions_are_refused_in_layers(void **state)
     LAYER(cvy_prelu_desc, D({ 0 }), cvy_prelu(net, x, "a", &desc));
     LAYER(cvy_act_desc, D({ 0 }), cvy_activation(net, x, "a", &desc));
     LAYER(cvy_pool2d_desc, D({ .kernel = { 2, 2 } }), cvy_pool2d(net, x, "a", &desc));
+    LAYER(cvy_maxout_desc, D({ .size = 2 }), cvy_maxout(net, x, "a", &desc));
     LAYER(cvy_dropout_desc, D({ 0 }), cvy_dropout(net, x, "a", &desc));
 }
 

@@ -134,6 +134,16 @@ static cvy_tensor op_prelu(struct build *b, cvy_tensor x)
     return cvy_prelu(b->net, x, name_of(b), &(cvy_prelu_desc){ .init = maybe(b) ? 0 : -0.7 });
 }
 
+static cvy_tensor op_maxout(struct build *b, cvy_tensor x)
+{
+    size_t size = between(b, 1, 4);
+    x = conv(b, x, size * between(b, 1, 3), 1, 1);
+    return cvy_maxout(b->net, x, NULL,
+                      &(cvy_maxout_desc){ .size = size,
+                                          .kind = maybe(b) ? CVY_MAXOUT_MAX : CVY_MAXOUT_MEAN,
+                                          .tie = (enum cvy_pool_tie)between(b, 0, 2) });
+}
+
 static cvy_tensor random_pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind)
 {
     cvy_pool2d_desc d = { .kind = kind,
@@ -501,6 +511,7 @@ static void test_operators(void **state)
         { "batch_norm frozen", op_batch_norm_frozen },
 #define SUBJECT(NAME, name, ...) { #name, op_##name },
         CVY_ACTIVATIONS(SUBJECT){ "prelu", op_prelu },
+        { "maxout", op_maxout },
         { "max pool", op_max_pool },
         { "average pool", op_avg_pool },
         { "global average pool", op_global_avg_pool },

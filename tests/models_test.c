@@ -49,7 +49,7 @@ static void refused(const char *text, const struct model_options *options, const
 #define KINDS                                            \
     "one of conv2d, linear, batch_norm" CVY_ACTIVATIONS( \
         NAME_OF) ", prelu, pool2d, "                     \
-                 "global_avg_pool, dropout, "            \
+                 "maxout, global_avg_pool, dropout, "    \
                  "flatten, add, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"

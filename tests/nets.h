@@ -160,6 +160,7 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
         if (k % 2 == 0) x = cvy_batch_norm(net, x, name[1], NULL);
         x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = kinds[k] });
     }
+    x = cvy_maxout(net, x, NULL, &(cvy_maxout_desc){ .size = 3 });
     x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 250 });
     x = cvy_prelu(net, x, "wide.prelu", &(cvy_prelu_desc){ .init = 0.75 });
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });

@@ -73,8 +73,20 @@ static const char *name(struct builder *b, const char *what)
     return text;
 }
 
+static cvy_tensor maxout(struct builder *b, cvy_tensor x)
+{
+    size_t c = cvy_tensor_shape(b->net, x).c, size = between(&b->r, 1, 4);
+    while (c % size) size--;
+    return cvy_maxout(
+        b->net, x, name(b, "maxout"),
+        &(cvy_maxout_desc){ .size = size,
+                            .kind = chance(&b->r, 30) ? CVY_MAXOUT_MEAN : CVY_MAXOUT_MAX,
+                            .tie = (enum cvy_pool_tie)check_below(&b->r, 3) });
+}
+
 static cvy_tensor activation(struct builder *b, cvy_tensor x)
 {
+    if (chance(&b->r, 8)) return maxout(b, x);
     if (chance(&b->r, 8)) return cvy_prelu(b->net, x, name(b, "prelu"), NULL);
     size_t kind = check_below(&b->r, CHECK_ACTS + 2); /* ReLU three times as often */
     cvy_act_desc d = { .kind = kind < CHECK_ACTS ? (enum cvy_act_kind)kind : CVY_RELU };

@@ -41,6 +41,10 @@ CVY_API cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_relu(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_pool2d_desc *desc);
+/* Over channels. As an operator it is cvy_op_pool2d on {n, c / size, size, h * w} with a window of
+ * {size, 1}: the numbers lie as they must. */
+CVY_API cvy_tensor cvy_maxout(cvy_net *net, cvy_tensor x, const char *name,
+                              const cvy_maxout_desc *desc);
 CVY_API cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
 CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n,

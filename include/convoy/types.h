@@ -191,6 +191,19 @@ typedef struct cvy_pool2d_desc {
     uint64_t reserved[8];
 } cvy_pool2d_desc;
 
+/* Groups of `size` adjacent channels become one, [n][c][h][w] -> [n][c / size][h][w]; size must
+ * divide c. Channel k of the output is, pixel by pixel, of channels k * size to (k + 1) * size - 1
+ *  MAX   the maximum (Goodfellow et al. 2013, "Maxout Networks", eq. 1 and its form for
+ *        convolutions); equal maxima share the gradient as `tie` says
+ *  MEAN  the average */
+enum cvy_maxout_kind { CVY_MAXOUT_MAX = 0, CVY_MAXOUT_MEAN };
+typedef struct cvy_maxout_desc {
+    enum cvy_maxout_kind kind;
+    size_t size; /* required */
+    enum cvy_pool_tie tie;
+    uint64_t reserved[8];
+} cvy_maxout_desc;
+
 typedef struct cvy_dropout_desc {
     double p; /* probability of dropping, in [0, 1]; 0 drops nothing */
     /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */

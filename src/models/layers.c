@@ -15,6 +15,7 @@ union desc {
     cvy_act_desc act;
     cvy_prelu_desc prelu;
     cvy_pool2d_desc pool2d;
+    cvy_maxout_desc maxout;
     cvy_dropout_desc dropout;
     struct {
         size_t before, after;
@@ -43,6 +44,7 @@ struct layer_type {
 
 const char *const model_var_names[] = { "unbiased", "biased", NULL };
 const char *const model_pool_names[] = { "max", "avg", NULL };
+static const char *const maxout_names[] = { "max", "mean", NULL };
 static const char *const tie_names[] = { "first", "all", "split", NULL };
 
 #define AT(member) offsetof(union desc, member)
@@ -95,6 +97,12 @@ static const struct model_field pool2d_fields[] = {
     { "tie", CHOICE, false, AT(pool2d.tie), 0, 0, tie_names },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
+static const struct model_field maxout_fields[] = {
+    { "size", SIZE, true, AT(maxout.size), 1, MODEL_SIZE_LIMIT, NULL },
+    { "kind", CHOICE, false, AT(maxout.kind), 0, 0, maxout_names },
+    { "tie", CHOICE, false, AT(maxout.tie), 0, 0, tie_names },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct model_field dropout_fields[] = { { "p", REAL, true, AT(dropout.p), 0, 1, NULL },
                                                      { "unscaled", BOOL, false,
                                                        AT(dropout.unscaled), 0, 0, NULL },
@@ -137,6 +145,11 @@ BUILD(pool2d)
 {
     (void)n;
     return cvy_pool2d(net, x[0], name, &desc->pool2d);
+}
+BUILD(maxout)
+{
+    (void)n;
+    return cvy_maxout(net, x[0], name, &desc->maxout);
 }
 BUILD(global_avg_pool)
 {
@@ -181,6 +194,7 @@ static const struct layer_type layer_types[] = {
     { #name, settings##_fields, CVY_##NAME, 1, 1, false, build_act },
     CVY_ACTIVATIONS(ACTIVATION){ "prelu", prelu_fields, -1, 1, 1, true, build_prelu },
     { "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
+    { "maxout", maxout_fields, -1, 1, 1, false, build_maxout },
     { "global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool },
     { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
     { "flatten", NULL, -1, 1, 1, false, build_flatten },

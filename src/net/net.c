@@ -270,6 +270,14 @@ cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name, const cvy_po
                     desc->kind == CVY_POOL_AVG ? "avg_pool" : "max_pool", name, &x, 1, NULL);
 }
 
+cvy_tensor cvy_maxout(cvy_net *net, cvy_tensor x, const char *name, const cvy_maxout_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    if (!desc) return fail(net, CVY_E_ARG, "maxout '%s': the descriptor is NULL", name ? name : "");
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_MAXOUT, .u.maxout = *desc },
+                    "maxout", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name)
 {
     cvy_shape s = cvy_tensor_shape(net, x);

@@ -7,27 +7,18 @@ static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, co
     return cvyi_shape_check(ctx, "flatten", node->name, node->out);
 }
 
-/* An alias always names the value that has the buffer, never another alias. */
-static int reshape(struct cvyi_list *list, int id, cvy_shape shape, const char *name,
-                   const char *suffix)
-{
-    int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s%s", name, suffix);
-    if (made >= 0)
-        list->value[made].alias = list->value[id].alias >= 0 ? list->value[id].alias : id;
-    return made;
-}
-
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
     (void)training;
-    low->y = reshape(list, low->x[0], cvyi_with_n(node->out, n), node->name, "");
+    low->y = cvyi_list_reshape(list, low->x[0], cvyi_with_n(node->out, n), node->name, "");
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
                      int dy, const bool *want_dx, int *dx)
 {
-    if (want_dx[0]) dx[0] = reshape(list, dy, cvyi_shape_of(list, low->x[0]), node->name, ".dx");
+    if (!want_dx[0]) return;
+    dx[0] = cvyi_list_reshape(list, dy, cvyi_shape_of(list, low->x[0]), node->name, ".dx");
 }
 
 const struct cvyi_operator cvyi_operator_flatten = {

@@ -69,6 +69,16 @@ int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape,
     return (int)list->n_values++;
 }
 
+/* An alias always names the value that has the buffer, never another alias. */
+int cvyi_list_reshape(struct cvyi_list *list, int id, cvy_shape shape, const char *name,
+                      const char *suffix)
+{
+    int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s%s", name, suffix);
+    if (made >= 0)
+        list->value[made].alias = list->value[id].alias >= 0 ? list->value[id].alias : id;
+    return made;
+}
+
 int cvyi_list_double(struct cvyi_list *list, int id)
 {
     if (id >= 0) list->value[id].layout = CVY_LAYOUT_PLAIN64;

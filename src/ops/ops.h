@@ -28,6 +28,10 @@ int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape,
                     ...) __attribute__((format(printf, 4, 5)));
 /* Statistics `id` are in double, not in float. Returns id. */
 int cvyi_list_double(struct cvyi_list *list, int id);
+/* The same numbers under another shape: a new value, its name NAME and SUFFIX, that shares value
+ * id's buffer. */
+int cvyi_list_reshape(struct cvyi_list *list, int id, cvy_shape shape, const char *name,
+                      const char *suffix);
 /* The shape of value id; zeros once the list has failed. */
 static inline cvy_shape cvyi_shape_of(const struct cvyi_list *list, int id)
 {
@@ -81,7 +85,8 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
     OP(FLATTEN, flatten)           \
     OP(SOFTMAX, softmax)           \
     OP(PAD_CHANNELS, pad_channels) \
-    OP(PRELU, prelu)
+    OP(PRELU, prelu)               \
+    OP(MAXOUT, maxout)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -99,6 +104,7 @@ struct cvyi_node {
         cvy_act_desc act;
         cvy_prelu_desc prelu;
         cvy_pool2d_desc pool;
+        cvy_maxout_desc maxout;
         cvy_dropout_desc dropout;
         struct {
             size_t before, after;
