@@ -76,7 +76,8 @@ static enum cvy_status create(const struct op *o, cvy_context *ctx, cvy_op **op)
     case PROBLEM_ELTWISE: return cvy_op_activation(ctx, &p->act, p->src, o->pass, op);
     case PROBLEM_POOL: return cvy_op_pool2d(ctx, &p->pool, p->src, o->pass, op);
     case PROBLEM_SOFTMAX: return cvy_op_softmax(ctx, p->src, op);
-    case PROBLEM_BINARY: return cvy_op_add(ctx, p->src, op);
+    case PROBLEM_BINARY:
+        return p->multiply ? cvy_op_multiply(ctx, p->src, op) : cvy_op_add(ctx, p->src, op);
     case PROBLEM_CONCAT: return cvy_op_concat(ctx, p->part, p->n_parts, o->pass, op);
     case PROBLEM_DROPOUT:
         return cvy_op_dropout(ctx, &(cvy_dropout_desc){ .p = p->p }, p->src, o->pass, op);

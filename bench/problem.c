@@ -414,7 +414,7 @@ static bool read_elementwise(struct reader *r, const char *at, const char *end, 
                                         "tanh", "elu",  "soft_relu", "softplus" };
     static const enum cvy_act_kind kinds[] = { CVY_RELU, CVY_RELU, CVY_SIGMOID,  CVY_SIGMOID,
                                                CVY_TANH, CVY_ELU,  CVY_SOFTPLUS, CVY_SOFTPLUS };
-    static const char *const adds[] = { "", "add", "binary_add" };
+    static const char *const pairs[] = { "", "add", "binary_add", "mul", "binary_mul" };
     size_t alg;
     if (!read_dims(r, &at, end, &p->src)) return false;
     p->dst = p->src;
@@ -427,7 +427,8 @@ static bool read_elementwise(struct reader *r, const char *at, const char *end, 
         if (!read_dims(r, &at, end, &other)) return false;
         if (memcmp(&other, &p->src, sizeof other))
             return fail(r, second, "operands of the same dimensions");
-        if (!has_alg(r, adds, 3, &alg)) return fail_alg(r, "binary", "add");
+        if (!has_alg(r, pairs, 5, &alg)) return fail_alg(r, "binary", "add, mul");
+        p->multiply = alg >= 3;
     }
     if (p->kind == PROBLEM_ELTWISE) {
         if (!has_alg(r, acts, 8, &alg))

@@ -53,7 +53,8 @@ struct problem {
     cvy_conv2d_desc conv; /* also ip: the kernel is the whole map */
     cvy_pool2d_desc pool;
     cvy_act_desc act;
-    double p; /* dropout */
+    double p;      /* dropout */
+    bool multiply; /* binary: else it adds */
 };
 
 struct problem_list {

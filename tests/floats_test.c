@@ -340,6 +340,8 @@ static void single_operators(cvy_context *ctx, uint64_t *hash)
     mix(hash, y, sizeof y);
     VOID(cvy_op_destroy(&op));
     CALL(cvy_op_add(ctx, src, &op), CVY_OK);
+    cvy_op_destroy(&op);
+    CALL(cvy_op_multiply(ctx, src, &op), CVY_OK);
     CALL(cvy_op_run(op, &(cvy_op_args){ .src = x.value, .src2 = x.value, .dst = y }), CVY_OK);
     mix(hash, y, sizeof y);
     VOID(cvy_op_destroy(&op));

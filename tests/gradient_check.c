@@ -138,10 +138,11 @@ static cvy_tensor op_maxout(struct build *b, cvy_tensor x)
 {
     size_t size = between(b, 1, 4);
     x = conv(b, x, size * between(b, 1, 3), 1, 1);
-    return cvy_maxout(b->net, x, NULL,
-                      &(cvy_maxout_desc){ .size = size,
-                                          .kind = maybe(b) ? CVY_MAXOUT_MAX : CVY_MAXOUT_MEAN,
-                                          .tie = (enum cvy_pool_tie)between(b, 0, 2) });
+    return cvy_maxout(
+        b->net, x, NULL,
+        &(cvy_maxout_desc){ .size = size,
+                            .kind = (enum cvy_maxout_kind)between(b, 0, CVY_MAXOUT_MIXED),
+                            .tie = (enum cvy_pool_tie)between(b, 0, 2) });
 }
 
 static cvy_tensor random_pool(struct build *b, cvy_tensor x, enum cvy_pool_kind kind)
@@ -174,6 +175,11 @@ static cvy_tensor op_global_avg_pool(struct build *b, cvy_tensor x)
 static cvy_tensor op_add(struct build *b, cvy_tensor x)
 {
     return cvy_add(b->net, x, maybe(b) ? x : conv(b, x, cvy_tensor_shape(b->net, x).c, 3, 1), NULL);
+}
+static cvy_tensor op_multiply(struct build *b, cvy_tensor x)
+{
+    return cvy_multiply(b->net, x, maybe(b) ? x : conv(b, x, cvy_tensor_shape(b->net, x).c, 3, 1),
+                        NULL);
 }
 static cvy_tensor op_concat(struct build *b, cvy_tensor x)
 {
@@ -516,6 +522,7 @@ static void test_operators(void **state)
         { "average pool", op_avg_pool },
         { "global average pool", op_global_avg_pool },
         { "add", op_add },
+        { "multiply", op_multiply },
         { "concat", op_concat },
         { "pad_channels", op_pad_channels },
         { "dropout", op_dropout },

@@ -405,24 +405,29 @@ static void test_bn_dx(struct env *e)
 
 /* ---- element-wise */
 
-static void test_add(struct env *e)
+/* The sum or the product of two rows. */
+static void two_rows(struct env *e, bool product)
 {
     size_t n = 16 * pixels(e);
     SHAPE("n %zu", n);
     float *a = in(e, n), *b = in(e, n), *want = out(e, n);
-    for (size_t i = 0; i < n; i++) want[i] = a[i] + b[i];
+    for (size_t i = 0; i < n; i++) want[i] = product ? a[i] * b[i] : a[i] + b[i];
     EACH_TABLE(e, k)
     {
+        cvyi_add_fn *f = product ? k->rows->mul : k->rows->add;
         float *y = out(e, n), *ip = copy(e, a, n);
-        k->rows->add(y, a, b, n);
+        f(y, a, b, n);
         equal(e, "y", y, want, n);
-        k->rows->add(ip, ip, b, n);
+        f(ip, ip, b, n);
         equal(e, "y in place of a", ip, want, n);
         memcpy(ip, b, n * sizeof *b);
-        k->rows->add(ip, a, ip, n);
+        f(ip, a, ip, n);
         equal(e, "y in place of b", ip, want, n);
     }
 }
+
+static void test_add(struct env *e) { two_rows(e, false); }
+static void test_mul(struct env *e) { two_rows(e, true); }
 
 static void test_scale(struct env *e)
 {

@@ -108,6 +108,84 @@ static void by_hand(void **state)
     }
 }
 
+/* Of an even mixture, too, and nothing of it is drawn. */
+static void a_mixture_is_even_in_inference(void **state)
+{
+    cvy_context *ctx;
+    (void)state;
+    for (size_t b = 0; context(b, &ctx); b++) {
+        float y[BATCH * OUT * W], dx[BATCH * IN_ALL];
+        if (ctx) run(ctx, &(cvy_maxout_desc){ .kind = CVY_MAXOUT_MIXED, .size = SIZE }, y, dx);
+        for (size_t i = 0; ctx && i < BATCH * OUT * W; i++) {
+            size_t n = i / (OUT * W), k = i / W % OUT;
+            near("output", b, i, (double)y[i], (most[n][k][i % W] + mean[n][k][i % W]) / 2);
+        }
+        cvy_context_destroy(&ctx);
+    }
+}
+
+/* Two channels a > b become r a + (1 - r) (a + b) / 2: of the gradient g they get g (1 + r) / 2 and
+ * g (1 - r) / 2, which tell r. */
+enum { MIXED = 40, PIXELS = 30, SHARES = MIXED * PIXELS };
+
+static void shares_of_step(cvy_trainer *t, cvy_context *ctx, double r[SHARES])
+{
+    static float x[MIXED * 2 * PIXELS], dx[MIXED * 2 * PIXELS];
+    static const uint8_t label[MIXED];
+    for (size_t i = 0; i < MIXED * 2 * PIXELS; i++) x[i] = (float)(i / PIXELS % 2 == 0);
+    const cvy_batch batch = { .images = x, .dtype = CVY_F32, .labels8 = label, .n = MIXED };
+    OK(cvy_trainer_step(t, &batch, NULL));
+    OK(cvy_trainer_get(t, CVY_PARAM_GRADIENT, "input", dx, MIXED * 2 * PIXELS));
+    for (size_t i = 0; i < SHARES; i++) {
+        const float *g = dx + i / PIXELS * 2 * PIXELS + i % PIXELS;
+        r[i] = ((double)g[0] - (double)g[PIXELS]) / ((double)g[0] + (double)g[PIXELS]);
+    }
+}
+
+static bool near_each_other(double a, double b) { return fabs(a - b) < 1e-4; }
+
+static void check_shares(size_t b, const double r[SHARES], const double later[SHARES])
+{
+    double sum = 0, squares = 0;
+    size_t same = 0;
+    for (size_t i = 0; i < SHARES; i++) {
+        if (!(r[i] > -1e-5 && r[i] < 1 + 1e-5)) fail_msg("%s: a share of %g", backends[b], r[i]);
+        sum += r[i];
+        squares += r[i] * r[i];
+        same += near_each_other(r[i], later[i]);
+        same += i >= 1 && near_each_other(r[i], r[i - 1]);
+        same += i >= PIXELS && near_each_other(r[i], r[i - PIXELS]);
+    }
+    /* 1/2 and 1/3, within five of their deviations; of even ones 0.02 % of all pairs are as near */
+    assert_true(fabs(sum / SHARES - 0.5) < 5 * 0.2887 / sqrt(SHARES));
+    assert_true(fabs(squares / SHARES - 1. / 3) < 5 * 0.2981 / sqrt(SHARES));
+    if (same > 10) fail_msg("%s: %zu equal shares", backends[b], same);
+}
+
+static void shares_are_even_and_everywhere_others(void **state)
+{
+    static double r[2][SHARES];
+    cvy_context *ctx;
+    (void)state;
+    for (size_t b = 0; context(b, &ctx); b++) {
+        cvy_net *net;
+        cvy_trainer *t;
+        if (!ctx) continue;
+        OK(cvy_net_create(ctx, &net));
+        cvy_tensor y = cvy_maxout(net, cvy_input(net, 2, 1, PIXELS), "m",
+                                  &(cvy_maxout_desc){ .kind = CVY_MAXOUT_MIXED, .size = 2 });
+        y = cvy_linear(net, y, "fc", &(cvy_linear_desc){ .out_features = 2 });
+        OK(cvy_trainer_create(
+            net, y, &(cvy_trainer_options){ .batch = MIXED, .input_gradient = true }, &t));
+        shares_of_step(t, ctx, r[0]);
+        shares_of_step(t, ctx, r[1]);
+        check_shares(b, r[0], r[1]);
+        cvy_trainer_destroy(&t);
+        cvy_net_destroy(&net);
+        cvy_context_destroy(&ctx);
+    }
+}
+
 static void mistakes(void **state)
 {
     static const struct {
@@ -118,7 +196,7 @@ static void mistakes(void **state)
         { { .size = 0 }, CVY_E_ARG, "maxout 'm': size is 0, expected 1 to" },
         { { .size = 4 }, CVY_E_SHAPE, "maxout 'm': 6 channels are no multiple of size 4" },
         { { .size = 7 }, CVY_E_SHAPE, "maxout 'm': 6 channels are no multiple of size 7" },
-        { { .size = 2, .kind = (enum cvy_maxout_kind)2 }, CVY_E_ARG, "kind 2 is not one of" },
+        { { .size = 2, .kind = (enum cvy_maxout_kind)3 }, CVY_E_ARG, "kind 3 is not one of" },
         { { .size = 2, .tie = (enum cvy_pool_tie)3 }, CVY_E_ARG, "tie 3 is not one of" },
     };
     cvy_context *ctx;
@@ -140,6 +218,9 @@ static void mistakes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(by_hand), cmocka_unit_test(mistakes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(by_hand),
+                                        cmocka_unit_test(a_mixture_is_even_in_inference),
+                                        cmocka_unit_test(shares_are_even_and_everywhere_others),
+                                        cmocka_unit_test(mistakes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,7 @@ static void refused(const char *text, const struct model_options *options, const
     "one of conv2d, linear, batch_norm" CVY_ACTIVATIONS( \
         NAME_OF) ", prelu, pool2d, "                     \
                  "maxout, global_avg_pool, dropout, "    \
-                 "flatten, add, concat, pad_channels"
+                 "flatten, add, multiply, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"
 #define SIZES "an integer or [rows, columns], each from 1 to 16777216"

@@ -503,6 +503,9 @@ static void joins(void **state)
     ok(cvy_op_add(ctx, (cvy_shape){ 1, 2, 1, 2 }, &op));
     run_it(&op, (cvy_op_args){ .src = IN(1, 2, 3, 4), .src2 = IN(10, 20, 30, -4), .dst = y });
     WANT(y, 11, 22, 33, 0);
+    ok(cvy_op_multiply(ctx, (cvy_shape){ 1, 2, 1, 2 }, &op));
+    run_it(&op, (cvy_op_args){ .src = IN(1, 2, 3, 4), .src2 = IN(10, 0.5, -3, 0), .dst = y });
+    WANT(y, 10, 1, -9, 0);
     const cvy_shape part[] = { { 2, 1, 1, 2 }, { 2, 2, 1, 2 }, { 2, 1, 1, 2 } };
     const float *const in[] = { IN(1, 2, 3, 4), IN(5, 6, 7, 8, 9, 10, 11, 12), IN(13, 14, 15, 16) };
     for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {

@@ -32,16 +32,26 @@ enum kind {
     POOL,
     DROPOUT,
     ADD,
+    MULTIPLY,
     CONCAT,
     PAD,
     SOFTMAX,
     CROSS_ENTROPY,
     KINDS
 };
-static const char *const kind_names[KINDS] = { "conv2d",       "linear",  "batch_norm",
-                                               "activation",   "prelu",   "pool2d",
-                                               "dropout",      "add",     "concat",
-                                               "pad_channels", "softmax", "softmax_cross_entropy" };
+static const char *const kind_names[KINDS] = { "conv2d",
+                                               "linear",
+                                               "batch_norm",
+                                               "activation",
+                                               "prelu",
+                                               "pool2d",
+                                               "dropout",
+                                               "add",
+                                               "multiply",
+                                               "concat",
+                                               "pad_channels",
+                                               "softmax",
+                                               "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
 
@@ -196,6 +206,7 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case POOL: return cvy_op_pool2d(ctx, &c->pool, c->src, c->pass, op);
     case DROPOUT: return cvy_op_dropout(ctx, &c->dropout, c->src, c->pass, op);
     case ADD: return cvy_op_add(ctx, c->src, op);
+    case MULTIPLY: return cvy_op_multiply(ctx, c->src, op);
     case CONCAT: return cvy_op_concat(ctx, c->part, c->n_parts, c->pass, op);
     case PAD: return cvy_op_pad_channels(ctx, c->before, c->after, c->src, c->pass, op);
     case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
@@ -223,10 +234,9 @@ static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
 static const struct {
     double factor, absolute;
 } module_slack[KINDS] = {
-    [CONV] = { 2, 0 },           [LINEAR] = { 2, 0 }, [BATCH_NORM] = { 32, 0 },
-    [ACT] = { 8, 3e-6 },         [PRELU] = { 1, 0 },  [POOL] = { 1, 0 },
-    [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },    [SOFTMAX] = { 8, 0 },
-    [CROSS_ENTROPY] = { 24, 0 },
+    [CONV] = { 2, 0 },     [LINEAR] = { 2, 0 },  [BATCH_NORM] = { 32, 0 },    [ACT] = { 8, 3e-6 },
+    [PRELU] = { 1, 0 },    [POOL] = { 1, 0 },    [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },
+    [MULTIPLY] = { 1, 0 }, [SOFTMAX] = { 8, 0 }, [CROSS_ENTROPY] = { 24, 0 },
 };
 
 /* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
@@ -847,7 +857,7 @@ static bool draw_rows(struct parity *p)
     return true;
 }
 
-static void case_add(struct parity *p)
+static void case_two(struct parity *p)
 {
     size_t n = elements(p->c.src);
     float *a = filled(p, n), *b = seldom(p) ? a : filled(p, n), *y[3];
@@ -1012,12 +1022,19 @@ static void run_case(struct parity *p, size_t number)
         void (*run)(struct parity *p);
         int weight;
     } kinds[KINDS] = {
-        [CONV] = { draw_conv, case_conv, 10 },         [LINEAR] = { draw_conv, case_conv, 3 },
-        [BATCH_NORM] = { draw_bn, case_bn, 4 },        [ACT] = { draw_act, case_act, 2 },
-        [PRELU] = { draw_prelu, case_prelu, 1 },       [POOL] = { draw_pool, case_pool, 4 },
-        [DROPOUT] = { draw_dropout, case_dropout, 1 }, [ADD] = { draw_rows, case_add, 1 },
-        [CONCAT] = { draw_concat, case_concat, 2 },    [SOFTMAX] = { draw_rows, case_softmax, 1 },
-        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 }, [PAD] = { draw_pad, case_pad, 1 },
+        [CONV] = { draw_conv, case_conv, 10 },
+        [LINEAR] = { draw_conv, case_conv, 3 },
+        [BATCH_NORM] = { draw_bn, case_bn, 4 },
+        [ACT] = { draw_act, case_act, 2 },
+        [PRELU] = { draw_prelu, case_prelu, 1 },
+        [POOL] = { draw_pool, case_pool, 4 },
+        [DROPOUT] = { draw_dropout, case_dropout, 1 },
+        [ADD] = { draw_rows, case_two, 1 },
+        [MULTIPLY] = { draw_rows, case_two, 1 },
+        [CONCAT] = { draw_concat, case_concat, 2 },
+        [SOFTMAX] = { draw_rows, case_softmax, 1 },
+        [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
+        [PAD] = { draw_pad, case_pad, 1 },
     };
     int lot = 0;
     p->number = number;

@@ -92,6 +92,9 @@ static void more(void **state)
     struct problem p = one("--binary --alg=add 2x3x4x5:2x3x4x5_n\"add\"");
     same_shape(p.src, 2, 3, 4, 5);
     assert_string_equal(p.name, "add");
+    assert_false(p.multiply);
+    p = one("--binary --alg=mul 2x3x4x5:2x3x4x5");
+    assert_true(p.multiply);
     p = one("--concat 2x3x4x5:2x7x4x5:2x1x4x5_n\"joined\"");
     same_shape(p.dst, 2, 11, 4, 5);
     assert_int_equal(p.n_parts, 3);

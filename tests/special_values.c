@@ -1028,11 +1028,10 @@ static void average_pool(struct env *e)
 
 /* ---------------------------------------------------------------------------- joining, dropping */
 
-static void adding(struct env *e)
+/* The numbers of two operands in turn, and what comes of them. */
+static void two_maps(struct env *e, bool product, const float a[8], const float b[8],
+                     const float y[8])
 {
-    static const float a[] = { NAN, INFINITY, INFINITY, -INFINITY, -0.0f, 1e-40f, FLT_MAX, 1 };
-    static const float b[] = { 1, 1, -INFINITY, -INFINITY, 0.0f, 1e-40f, FLT_MAX, NAN };
-    static const float y[] = { NAN, INFINITY, NAN, -INFINITY, 0, 0, INFINITY, NAN };
     size_t n = size_of(act_shape);
     float *x1 = room(e, n), *x2 = room(e, n), *got = room(e, n), *want = room(e, n);
     cvy_op *op = NULL;
@@ -1041,9 +1040,26 @@ static void adding(struct env *e)
         x2[i] = b[i % 8];
         want[i] = y[i % 8];
     }
-    enum cvy_status made = cvy_op_add(e->ctx, act_shape, &op);
+    enum cvy_status made =
+        product ? cvy_op_multiply(e->ctx, act_shape, &op) : cvy_op_add(e->ctx, act_shape, &op);
     run(e, made, op, &(cvy_op_args){ .src = x1, .src2 = x2, .dst = got });
     expect(e, "y", got, want, n);
+}
+
+static void adding(struct env *e)
+{
+    static const float a[] = { NAN, INFINITY, INFINITY, -INFINITY, -0.0f, 1e-40f, FLT_MAX, 1 };
+    static const float b[] = { 1, 1, -INFINITY, -INFINITY, 0.0f, 1e-40f, FLT_MAX, NAN };
+    static const float y[] = { NAN, INFINITY, NAN, -INFINITY, 0, 0, INFINITY, NAN };
+    two_maps(e, false, a, b, y);
+}
+
+static void multiplying(struct env *e)
+{
+    static const float a[] = { NAN, INFINITY, 0, -INFINITY, -0.0f, 1e-40f, FLT_MAX, 1e-30f };
+    static const float b[] = { 0, -1, INFINITY, -INFINITY, 2, 2, 2, 1e-10f };
+    static const float y[] = { NAN, -INFINITY, NAN, INFINITY, -0.0f, 0, INFINITY, 0 };
+    two_maps(e, true, a, b, y);
 }
 
 /* Copies keep everything but denormals, also a zero's sign; the gradient takes them apart again. */
@@ -1486,6 +1502,7 @@ static const struct {
     { "max pool: overlapping windows", max_overlap },
     { "average pool", average_pool },
     { "add", adding },
+    { "multiply", multiplying },
     { "concat and slice", concatenating },
     { "pad and slice", padding },
     { "dropout", dropping },

@@ -77,11 +77,10 @@ static cvy_tensor maxout(struct builder *b, cvy_tensor x)
 {
     size_t c = cvy_tensor_shape(b->net, x).c, size = between(&b->r, 1, 4);
     while (c % size) size--;
-    return cvy_maxout(
-        b->net, x, name(b, "maxout"),
-        &(cvy_maxout_desc){ .size = size,
-                            .kind = chance(&b->r, 30) ? CVY_MAXOUT_MEAN : CVY_MAXOUT_MAX,
-                            .tie = (enum cvy_pool_tie)check_below(&b->r, 3) });
+    return cvy_maxout(b->net, x, name(b, "maxout"),
+                      &(cvy_maxout_desc){ .size = size,
+                                          .kind = (enum cvy_maxout_kind)check_below(&b->r, 3),
+                                          .tie = (enum cvy_pool_tie)check_below(&b->r, 3) });
 }
 
 static cvy_tensor activation(struct builder *b, cvy_tensor x)
@@ -174,6 +173,7 @@ static cvy_tensor residual(struct builder *b, cvy_tensor x)
     cvy_tensor y = conv(b, x, s.c, 3, 1, 1);
     if (chance(&b->r, 60)) y = norm(b, y);
     if (chance(&b->r, 30)) y = conv(b, activation(b, y), s.c, 1, 1, 0);
+    if (chance(&b->r, 15)) return cvy_multiply(b->net, x, cvy_sigmoid(b->net, y), name(b, "gated"));
     y = chance(&b->r, 50) ? cvy_add(b->net, y, x, name(b, "sum"))
                           : cvy_add(b->net, x, y, name(b, "sum"));
     return chance(&b->r, 70) ? activation(b, y) : y;

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 9
+#define CVY_BACKEND_ABI 10
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -103,6 +103,7 @@ enum {
  *  CONCAT  along c; SLICE: channels [slice.c0, slice.c0 + c), also its gradient; PAD: channels
  *          [slice.c0, slice.c0 + c) are x, others 0
  *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
+ *  MIX     y = r a + (1 - r) b; r = f(seed, step, mix.stream, n, c, h, w), 1/2 in inference
  *  SOFTMAX over c at every pixel
  *  LOSS    x are the logits, stats in double {Σ w loss, number correct}; dx of the mean loss,
  *          Σ w loss / loss_weight
@@ -167,7 +168,10 @@ enum {
     OP(PRELU, prelu, "prelu", IN(PRELU, X, 0) IN(PRELU, SLOPE, 0), OUT(PRELU, Y, 0))               \
     OP(PRELU_BWD, prelu_bwd, "prelu.dx",                                                           \
        IN(PRELU_BWD, X, 0) IN(PRELU_BWD, DY, 0) IN(PRELU_BWD, SLOPE, 0),                           \
-       OUT(PRELU_BWD, DX, 0) OUT(PRELU_BWD, DSLOPE, CVY_OPTIONAL))
+       OUT(PRELU_BWD, DX, 0) OUT(PRELU_BWD, DSLOPE, CVY_OPTIONAL))                                 \
+    OP(MUL, mul, "multiply", IN(MUL, A, 0) IN(MUL, B, 0), OUT(MUL, Y, 0))                          \
+    OP(MIX, mix, "mix", IN(MIX, A, 0) IN(MIX, B, 0), OUT(MIX, Y, 0))                               \
+    OP(MIX_BWD, mix_bwd, "mix.dx", IN(MIX_BWD, DY, 0), OUT(MIX_BWD, DA, 0) OUT(MIX_BWD, DB, 0))
 /* clang-format on */
 #define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
 #define CVY_LIST_NONE(KIND, OPERAND, use)
@@ -196,6 +200,10 @@ struct cvy_op_desc {
             uint32_t stream;
             bool infer;
         } dropout;
+        struct {
+            uint32_t stream;
+            bool infer;
+        } mix;
         cvy_loss_desc loss;
         struct {
             size_t c0;

@@ -47,6 +47,8 @@ CVY_API cvy_tensor cvy_maxout(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_maxout_desc *desc);
 CVY_API cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
+/* The product, element by element, of two tensors of one shape. */
+CVY_API cvy_tensor cvy_multiply(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
 CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n,
                               const char *name); /* along c */
 /* Zero channels before and after (the parameter-free shortcut of He et al. 2015, option A, needs

@@ -32,7 +32,8 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  activation, pool2d, dropout
  *              forward: src -> dst
  *              backward data: src dst_in diff_dst -> diff_src
- *  add         forward: src src2 -> dst
+ *  add, multiply
+ *              forward: src src2 -> dst (a product's gradients are products with diff_dst)
  *  concat      forward: srcs -> dst
  *              backward data: diff_dst -> diff_srcs (n pointers each)
  *  pad_channels  forward: src -> dst, zeros before and behind its channels
@@ -75,6 +76,7 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy
                                                      cvy_shape src, enum cvy_pass pass,
                                                      cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_multiply(cvy_context *ctx, cvy_shape src, cvy_op **op);
 /* n tensors, 1 to 64, side by side along c: everything but c is the same in all of them. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);

@@ -195,8 +195,11 @@ typedef struct cvy_pool2d_desc {
  * divide c. Channel k of the output is, pixel by pixel, of channels k * size to (k + 1) * size - 1
  *  MAX   the maximum (Goodfellow et al. 2013, "Maxout Networks", eq. 1 and its form for
  *        convolutions); equal maxima share the gradient as `tie` says
- *  MEAN  the average */
-enum cvy_maxout_kind { CVY_MAXOUT_MAX = 0, CVY_MAXOUT_MEAN };
+ *  MEAN  the average
+ *  MIXED r times the maximum and 1 - r times the average, r drawn evenly from [0, 1) for every
+ *        image, output channel, pixel and step, 1/2 in inference (after Yu et al. 2014, "Mixed
+ *        Pooling", eq. 4, where r is 0 or 1) */
+enum cvy_maxout_kind { CVY_MAXOUT_MAX = 0, CVY_MAXOUT_MEAN, CVY_MAXOUT_MIXED };
 typedef struct cvy_maxout_desc {
     enum cvy_maxout_kind kind;
     size_t size; /* required */

@@ -44,7 +44,7 @@ struct layer_type {
 
 const char *const model_var_names[] = { "unbiased", "biased", NULL };
 const char *const model_pool_names[] = { "max", "avg", NULL };
-static const char *const maxout_names[] = { "max", "mean", NULL };
+static const char *const maxout_names[] = { "max", "mean", "mixed", NULL };
 static const char *const tie_names[] = { "first", "all", "split", NULL };
 
 #define AT(member) offsetof(union desc, member)
@@ -175,6 +175,12 @@ BUILD(add)
     (void)desc;
     return cvy_add(net, x[0], x[1], name);
 }
+BUILD(multiply)
+{
+    (void)n;
+    (void)desc;
+    return cvy_multiply(net, x[0], x[1], name);
+}
 BUILD(concat)
 {
     (void)desc;
@@ -199,6 +205,7 @@ static const struct layer_type layer_types[] = {
     { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
     { "flatten", NULL, -1, 1, 1, false, build_flatten },
     { "add", NULL, -1, 2, 2, false, build_add },
+    { "multiply", NULL, -1, 2, 2, false, build_multiply },
     { "concat", NULL, -1, 2, CONCAT_LIMIT, false, build_concat },
     { "pad_channels", pad_channels_fields, -1, 1, 1, false, build_pad_channels }
 };

@@ -292,6 +292,13 @@ cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name)
                     (cvy_tensor[]){ a, b }, 2, NULL);
 }
 
+cvy_tensor cvy_multiply(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name)
+{
+    if (!net) return CVY_NO_TENSOR;
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_MULTIPLY }, "multiply", name,
+                    (cvy_tensor[]){ a, b }, 2, NULL);
+}
+
 cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n, const char *name)
 {
     if (!net) return CVY_NO_TENSOR;

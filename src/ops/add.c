@@ -3,12 +3,8 @@
 
 static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in)
 {
-    if (in[0].c != in[1].c || in[0].h != in[1].h || in[0].w != in[1].w)
-        return cvyi_fail(ctx, CVY_E_SHAPE,
-                         "add '%s': the shapes %zu x %zu x %zu and %zu x %zu x %zu differ",
-                         node->name, in[0].c, in[0].h, in[0].w, in[1].c, in[1].h, in[1].w);
     node->out = in[0];
-    return CVY_OK;
+    return cvyi_same_shape(ctx, "add", node->name, in);
 }
 
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,

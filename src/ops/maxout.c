@@ -6,7 +6,7 @@ static enum cvy_status infer(struct cvy_context *ctx, struct cvyi_node *node, co
 {
     const cvy_maxout_desc *d = &node->u.maxout;
     CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_maxout_desc, d));
-    if ((unsigned)d->kind > CVY_MAXOUT_MEAN)
+    if ((unsigned)d->kind > CVY_MAXOUT_MIXED)
         return cvyi_fail(ctx, CVY_E_ARG, "maxout '%s': kind %d is not one of enum cvy_maxout_kind",
                          node->name, (int)d->kind);
     if ((unsigned)d->tie > CVY_TIE_SPLIT)
@@ -28,46 +28,100 @@ static cvy_shape as_rows(const struct cvyi_node *node, size_t n, size_t rows)
 }
 
 static struct cvy_op_desc *pool(struct cvyi_list *list, const struct cvyi_node *node,
-                                enum cvy_op_kind kind, const char *suffix)
+                                enum cvy_op_kind kind, enum cvy_pool_kind of, const char *suffix)
 {
     const cvy_maxout_desc *d = &node->u.maxout;
     struct cvy_op_desc *op = cvyi_list_op(list, kind, "%s%s", node->name, suffix);
-    op->u.pool = (cvy_pool2d_desc){ .kind = d->kind == CVY_MAXOUT_MAX ? CVY_POOL_MAX : CVY_POOL_AVG,
-                                    .kernel = { d->size, 1 },
-                                    .stride = { d->size, 1 },
-                                    .tie = d->tie };
+    op->u.pool = (cvy_pool2d_desc){
+        .kind = of, .kernel = { d->size, 1 }, .stride = { d->size, 1 }, .tie = d->tie
+    };
     return op;
+}
+
+static int pooled(struct cvyi_list *list, const struct cvyi_node *node, int x,
+                  enum cvy_pool_kind of)
+{
+    const char *suffix = of == CVY_POOL_MAX ? ".max" : ".mean";
+    int y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, as_rows(node, cvyi_shape_of(list, x).n, 1),
+                            "%s%s", node->name, suffix);
+    struct cvy_op_desc *op = pool(list, node, CVY_OP_POOL, of, suffix);
+    op->in[CVY_POOL_X] = x;
+    op->out[CVY_POOL_Y] = y;
+    return y;
 }
 
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
-    (void)training;
+    enum cvy_maxout_kind kind = node->u.maxout.kind;
     int x = cvyi_list_reshape(list, low->x[0], as_rows(node, n, node->u.maxout.size), node->name,
                               ".rows");
-    int y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, as_rows(node, n, 1), "%s.row", node->name);
-    struct cvy_op_desc *op = pool(list, node, CVY_OP_POOL, "");
-    op->in[CVY_POOL_X] = x;
-    op->out[CVY_POOL_Y] = y;
+    int y = kind == CVY_MAXOUT_MEAN ? -1 : pooled(list, node, x, CVY_POOL_MAX);
+    int mean = kind == CVY_MAXOUT_MAX ? -1 : pooled(list, node, x, CVY_POOL_AVG);
+    if (kind == CVY_MAXOUT_MEAN) y = mean;
+    if (kind == CVY_MAXOUT_MIXED) {
+        struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_MIX, "%s.mix", node->name);
+        op->u.mix.stream = node->index;
+        op->u.mix.infer = !training;
+        op->in[CVY_MIX_A] = y;
+        op->in[CVY_MIX_B] = mean;
+        y = cvyi_list_value(list, CVY_ROLE_ACTIVATION, as_rows(node, n, 1), "%s.mix", node->name);
+        op->out[CVY_MIX_Y] = y;
+    }
     low->y = cvyi_list_reshape(list, y, cvyi_with_n(node->out, n), node->name, "");
+}
+
+/* The gradient of a pool's input, rows x. */
+static int unpooled(struct cvyi_list *list, const struct cvyi_node *node, int x, int dy,
+                    enum cvy_pool_kind of)
+{
+    const char *suffix = of == CVY_POOL_MAX ? ".max.dx" : ".mean.dx";
+    int dx = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, x), "%s%s", node->name,
+                             suffix);
+    struct cvy_op_desc *op = pool(list, node, CVY_OP_POOL_BWD, of, suffix);
+    op->in[CVY_POOL_BWD_DY] = dy;
+    op->in[CVY_POOL_BWD_X] = of == CVY_POOL_MAX ? x : -1;
+    op->out[CVY_POOL_BWD_DX] = dx;
+    return dx;
+}
+
+/* The gradients of the maximum and of the average, meeting in that of x. */
+static int unmixed(struct cvyi_list *list, const struct cvyi_node *node, int x, int dy)
+{
+    cvy_shape row = cvyi_shape_of(list, dy);
+    int da = cvyi_list_value(list, CVY_ROLE_ACTIVATION, row, "%s.da", node->name);
+    int db = cvyi_list_value(list, CVY_ROLE_ACTIVATION, row, "%s.db", node->name);
+    struct cvy_op_desc *op = cvyi_list_op(list, CVY_OP_MIX_BWD, "%s.mix.dx", node->name);
+    op->u.mix.stream = node->index;
+    op->in[CVY_MIX_BWD_DY] = dy;
+    op->out[CVY_MIX_BWD_DA] = da;
+    op->out[CVY_MIX_BWD_DB] = db;
+    int a = unpooled(list, node, x, da, CVY_POOL_MAX),
+        b = unpooled(list, node, x, db, CVY_POOL_AVG);
+    int sum =
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, x), "%s.sum.dx", node->name);
+    op = cvyi_list_op(list, CVY_OP_ADD, "%s.sum.dx", node->name);
+    op->in[CVY_ADD_A] = a;
+    op->in[CVY_ADD_B] = b;
+    op->out[CVY_ADD_Y] = sum;
+    return sum;
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
                      int dy, const bool *want_dx, int *dx)
 {
     if (!want_dx[0]) return;
-    cvy_shape x = cvyi_shape_of(list, low->x[0]);
-    cvy_shape rows = as_rows(node, x.n, node->u.maxout.size);
-    int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, rows, "%s.rows.dx", node->name);
-    int dy_row = cvyi_list_reshape(list, dy, as_rows(node, x.n, 1), node->name, ".row.dx");
-    int x_rows = node->u.maxout.kind == CVY_MAXOUT_MAX
-                     ? cvyi_list_reshape(list, low->x[0], rows, node->name, ".rows.again")
-                     : -1;
-    struct cvy_op_desc *op = pool(list, node, CVY_OP_POOL_BWD, ".dx");
-    op->in[CVY_POOL_BWD_DY] = dy_row;
-    op->in[CVY_POOL_BWD_X] = x_rows;
-    op->out[CVY_POOL_BWD_DX] = made;
-    dx[0] = cvyi_list_reshape(list, made, x, node->name, ".dx");
+    cvy_shape shape = cvyi_shape_of(list, low->x[0]);
+    int row = cvyi_list_reshape(list, dy, as_rows(node, shape.n, 1), node->name, ".dy");
+    int x = cvyi_list_reshape(list, low->x[0], as_rows(node, shape.n, node->u.maxout.size),
+                              node->name, ".rows.again");
+    int made = -1;
+    switch (node->u.maxout.kind) {
+    case CVY_MAXOUT_MAX: made = unpooled(list, node, x, row, CVY_POOL_MAX); break;
+    case CVY_MAXOUT_MEAN: made = unpooled(list, node, x, row, CVY_POOL_AVG); break;
+    case CVY_MAXOUT_MIXED: made = unmixed(list, node, x, row); break;
+    }
+    dx[0] = cvyi_list_reshape(list, made, shape, node->name, ".dx");
 }
 
 const struct cvyi_operator cvyi_operator_maxout = {

@@ -16,6 +16,15 @@ enum cvy_status cvyi_size_check(struct cvy_context *ctx, const char *type, const
                      (long long)v, least, CVYI_MAX_DIM);
 }
 
+enum cvy_status cvyi_same_shape(struct cvy_context *ctx, const char *type, const char *name,
+                                const cvy_shape *in)
+{
+    if (in[0].c == in[1].c && in[0].h == in[1].h && in[0].w == in[1].w) return CVY_OK;
+    return cvyi_fail(ctx, CVY_E_SHAPE,
+                     "%s '%s': the shapes %zu x %zu x %zu and %zu x %zu x %zu differ", type, name,
+                     in[0].c, in[0].h, in[0].w, in[1].c, in[1].h, in[1].w);
+}
+
 enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name,
                                  cvy_shape s)
 {

@@ -86,7 +86,8 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
     OP(SOFTMAX, softmax)           \
     OP(PAD_CHANNELS, pad_channels) \
     OP(PRELU, prelu)               \
-    OP(MAXOUT, maxout)
+    OP(MAXOUT, maxout)             \
+    OP(MULTIPLY, multiply)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -218,6 +219,9 @@ enum cvy_status cvyi_start_open(struct cvy_context *ctx, struct cvyi_start *star
 double cvyi_start_element(const struct cvyi_start *start, size_t e);
 void cvyi_start_close(struct cvy_context *ctx, struct cvyi_start *start);
 
+/* CVY_E_SHAPE unless two inputs have one shape. */
+enum cvy_status cvyi_same_shape(struct cvy_context *ctx, const char *type, const char *name,
+                                const cvy_shape *in);
 /* CVY_E_SHAPE unless c, h, w are 1 … 2^31 - 1 and a block of 16 such images can be addressed. `type
  * 'name'` leads the message. */
 enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, const char *name,

@@ -324,6 +324,13 @@ enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **out)
     return create(ctx, &node, (cvy_shape[]){ src, src }, CVY_FORWARD, out);
 }
 
+enum cvy_status cvy_op_multiply(cvy_context *ctx, cvy_shape src, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_MULTIPLY, .n_in = 2 };
+    return create(ctx, &node, (cvy_shape[]){ src, src }, CVY_FORWARD, out);
+}
+
 enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src, size_t n, enum cvy_pass pass,
                               cvy_op **out)
 {

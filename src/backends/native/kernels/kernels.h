@@ -139,6 +139,7 @@ typedef void cvyi_each_reduce_fn(const float *g, const float *x, size_t n, const
 typedef void cvyi_each_bn_dx_fn(float *dx, const float *g, const float *x, size_t n,
                                 const struct cvyi_bn_dx *c, unsigned n_lanes);
 typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n); /* ip */
+typedef void cvyi_mul_fn(float *y, const float *a, const float *b, size_t n); /* ip */
 typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);      /* ip */
 /* y = bit i of mask set ? x * a : 0, bit l of mask[p] for lane l of pixel p */
 typedef void cvyi_mask_scale_fn(float *y, const float *x, const uint16_t *mask, size_t n,
@@ -273,7 +274,7 @@ enum {
     X(argmax_bn_dx, argmax_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )    \
     X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, )
 #define CVYI_ROWS_KERNELS(X) \
-    X(add, add, ) X(scale, scale, ) X(mask_scale, mask_scale, ) X(narrow, narrow, )
+    X(add, add, ) X(mul, mul, ) X(scale, scale, ) X(mask_scale, mask_scale, ) X(narrow, narrow, )
 #define CVYI_LANES_KERNELS(X)                                                     \
     X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) \
     X(from_lanes, from_lanes, )                                                   \

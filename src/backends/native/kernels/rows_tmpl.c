@@ -11,6 +11,12 @@ static void add(float *y, const float *a, const float *b, size_t n)
     for (size_t i = 0; i < n; i += VL) v_store(y + i, v_add(v_load(a + i), v_load(b + i)));
 }
 
+static void mul(float *y, const float *a, const float *b, size_t n)
+{
+    assert(n % 16 == 0);
+    for (size_t i = 0; i < n; i += VL) v_store(y + i, v_mul(v_load(a + i), v_load(b + i)));
+}
+
 static void scale(float *y, const float *x, size_t n, float a)
 {
     assert(n % 16 == 0);
@@ -39,6 +45,7 @@ static void narrow(float *y, const double *x, size_t n)
 extern const struct cvyi_rows_kernels KFN(rows);
 const struct cvyi_rows_kernels KFN(rows) = {
     .add = add,
+    .mul = mul,
     .scale = scale,
     .mask_scale = mask_scale,
     .narrow = narrow,
