@@ -26,8 +26,11 @@ CVY_API cvy_tensor cvy_sigmoid(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_relu(cvy_net *net, cvy_tensor x);
 CVY_API cvy_tensor cvy_pool2d(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_pool2d_desc *desc);
+CVY_API cvy_tensor cvy_maxout(cvy_net *net, cvy_tensor x, const char *name,
+                              const cvy_maxout_desc *desc);
 CVY_API cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
+CVY_API cvy_tensor cvy_multiply(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
 CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n, const char *name);
 CVY_API cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after,
                                     const char *name);

@@ -41,6 +41,7 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy
                                                      cvy_shape src, enum cvy_pass pass,
                                                      cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_multiply(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size_t before,

@@ -111,6 +111,13 @@ typedef struct cvy_pool2d_desc {
     enum cvy_pool_tie tie;
     uint64_t reserved[8];
 } cvy_pool2d_desc;
+enum cvy_maxout_kind { CVY_MAXOUT_MAX = 0, CVY_MAXOUT_MEAN, CVY_MAXOUT_MIXED };
+typedef struct cvy_maxout_desc {
+    enum cvy_maxout_kind kind;
+    size_t size;
+    enum cvy_pool_tie tie;
+    uint64_t reserved[8];
+} cvy_maxout_desc;
 typedef struct cvy_dropout_desc {
     double p;
     bool unscaled;
