@@ -25,10 +25,11 @@ ENGINE = {
 }
 PROGRAM = {
     "data": {"public"},
-    "models": {"public"},
-    "train": {"public"},
+    "models": {"schedule", "public"},
+    "train": {"schedule", "public"},
     "report": {"public"},
-    "cli": {"train", "report", "models", "data", "probe", "public"},
+    "cli": {"train", "schedule", "report", "models", "data", "probe", "public"},
+    "schedule": set(),  # a schedule is data: models say it, the loop follows it
     "probe": {"public"},
 }
 ARROWS = {**ENGINE, **PROGRAM}
@@ -38,7 +39,7 @@ API = {f"src/program/{name}" for name in ("model.h", "batch.c", "op.c", "params.
 PREFIXES = [
     ("include/convoy/", "public"), ("src/backends/native/kernels/", "kernels"), ("src/backends/native/", "native"),
     ("src/backends/reference/", "reference"), ("src/backends/onednn/", "onednn"),
-    ("bench/probe.h", "probe"),
+    ("bench/probe.h", "probe"), ("src/train/schedule.", "schedule"),
 ] + [(f"src/{name}/", name) for name in ("base", "ops", "net", "program", *PROGRAM)]
 
 # <header>: where it may be included.

@@ -4,6 +4,7 @@ Usage: cli_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data a
 import gzip
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -771,16 +772,23 @@ def test_resume_of_strange_settings():
         write_tensors('r/checkpoint.safetensors', values, {**{k: v for k, v in meta.items() if k != 'convoy.config'},
                                                            **({'convoy.config': text} if text is not None else {})})
 
-    for bad in (None, '', '[]', '{"epochs": 1, "epochs": 2}', *(json.dumps({**good, **change}) for change in (
+    # an older convoy's had two keys for one kind of schedule
+    older = [{'schedule': None, 'lr_drop_epochs': value} for value in (list(range(1, 18)), 1, [0], [3, 3], [(1 << 20) + 1], [1.5])]
+    for bad in (None, '', '[]', '{"epochs": 1, "epochs": 2}', *(json.dumps({k: v for k, v in {**good, **change}.items() if v is not None})
+                                                                for change in (
             {'epochs': 0}, {'epochs': '1'}, {'batch': 0}, {'batch': (1 << 20) + 1}, {'eval_every': 0}, {'save_every': -1},
-            {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'lr_drop_epochs': list(range(1, 18))},
-            {'lr_drop_epochs': 1}, {'lr_drop_epochs': [0]}, {'lr_drop_epochs': [3, 3]}, {'lr_drop_epochs': [(1 << 20) + 1]}, {'lr_drop_epochs': [1.5]},
+            {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'schedule': 'cosinus'}, {'schedule': 1},
+            {'lr_drop_epochs': [1]}, *({**drops, 'lr_drop_factor': 0.1} for drops in older),
             {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
-            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}))):
+            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'schedule': None, 'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}))):
         changed(bad)
         fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')
-    changed(json.dumps(good))
+    del good['schedule']
+    changed(json.dumps({**good, 'lr_drop_epochs': [1], 'lr_drop_factor': 0.5}))
     run('train', '--resume=r', '--epochs', 2, code=0)
+    assert json.loads(pathlib.Path('r/config.json').read_text())['schedule'] == 'milestones:epochs=1,factor=0.5'
+    rates = [line['lr'] for line in metrics('r') if line['type'] == 'epoch']
+    assert rates[1] == rates[0] / 2, rates
     r = run('train', '--resume=r', code=0)
     assert 'all 2 epochs are trained already; --epochs=4 would go on\n' == r.stderr, r
     assert run('train', '--resume=r', '-q', code=0).stderr == ''
@@ -793,6 +801,34 @@ def test_resume_of_strange_settings():
     run('train', 'drops.json', *SMALL, '--epochs', 1, '--out', 'parts', code=0)
     run('train', '--resume=parts', '--epochs', 3, code=0)
     same_run('whole', 'parts')
+
+
+def test_schedules():
+    """--schedule: the rate of every step, the end that is the training's own, and what is said of mistakes."""
+    run('train', 'lenet', *SMALL, '--epochs', 4, '--lr', 0.5, '--schedule=cosine:floor=0.1,warmup_steps=3', '--out', 'c', code=0)
+    assert json.loads(pathlib.Path('c/config.json').read_text())['schedule'] == 'cosine:floor=0.1,over=4,warmup_steps=3'
+    lines = metrics('c')
+    steps = lines[-1]['step'] # logged now and then, and at the ends of epochs
+    for line in lines:
+        s = line['step'] - 1
+        want = (0.1 + 0.4 * (1 + math.cos(math.pi * s / steps)) / 2) * min(1, (s + 1) / 3)
+        assert abs(line['lr'] - want) < 1e-8, (line, want)
+    # What the run began with holds: a longer one stays at the floor.
+    run('train', '--resume=c', '--epochs', 5, code=0)
+    assert metrics('c')[-1]['lr'] == 0.1
+    # over the model's own
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults'].update(schedule='exponential')
+    pathlib.Path('own.json').write_text(json.dumps(model))
+    run('train', 'own.json', *SMALL, '--epochs', 2, '--schedule=step:every=1', '--lr', 0.5,
+        '--out', 's', code=0)
+    assert [line['lr'] for line in metrics('s') if line['type'] == 'epoch'] == [0.5, 0.05]
+    fails(1, 'keeps its settings: leave out --schedule', 'train', '--resume=s', '--schedule=step')
+    fails(1, '^convoy train: --schedule: expected one of constant, .*, found .cosin.; did you mean cosine', 'train', '--schedule=cosin')
+    fails(1, 'cosine has the settings floor, .*found .flor.; did you mean floor', 'train', '--schedule=cosine:flor=1')
+    fails(1, 'every: expected a whole number from 1 to 1073741824, found .0.', 'train', '--schedule=step:every=0')
+    text = run('train', '--help', code=0).stdout
+    assert all(f' {kind}' in text for kind in ('constant', 'step', 'milestones', 'exponential', 'staircase', 'cosine', 'one_cycle', 'eras'))
 
 
 def test_run_directories():

@@ -911,7 +911,6 @@ static enum outcome train(void)
                              .epochs = 2,
                              .batch = 4,
                              .lr = 0.01,
-                             .drop_factor = 1,
                              .eval_every = 1,
                              .directory = root,
                              .model = "{}",

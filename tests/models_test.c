@@ -216,6 +216,16 @@ static void wrong_files(void **state)
         DROPS("[3, 3]", "an array of 2"),
         DROPS("[\"3\"]", "an array of 1"),
         DROPS("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]", "an array of 17"),
+        { HEAD "\"defaults\": {\"schedule\": \"cosinus\"}, " LAYERS,
+          "defaults: \"schedule\": expected one of constant, step, milestones, exponential, "
+          "staircase, cosine, one_cycle, eras, found 'cosinus'" },
+        { HEAD "\"defaults\": {\"schedule\": {}}, " LAYERS,
+          "defaults: \"schedule\": expected a text, as \"cosine:floor=0.001\", found an object of "
+          "0" },
+        { HEAD "\"defaults\": {\"schedule\": \"step\", \"lr_drop_factor\": 1}, " LAYERS,
+          "defaults: \"schedule\" and \"lr_drop_factor\": expected one of them" },
+        { HEAD "\"defaults\": {\"schedule\": \"step\", \"lr_drop_epochs\": [1]}, " LAYERS,
+          "defaults: \"schedule\" and \"lr_drop_epochs\": expected one of them" },
         /* layers */
         { ONE("3"), "layer 0: expected an object {\"type\": ...}" },
         { ONE("{}"), "layer 0: \"type\" is missing: expected " KINDS },
@@ -364,7 +374,9 @@ static void values(void **state)
     const struct model_defaults *d = &model->defaults;
     assert_true(d->batch == 3 && d->epochs == 10 && d->optimizer.lr == 0.1 &&
                 d->optimizer.momentum == 0.5 && d->optimizer.nesterov && !d->optimizer.decay_all);
-    assert_true(d->drops == 16 && d->drop_epochs[0] == 1 && d->drop_epochs[15] == 1048576);
+    assert_true(d->schedule.kind == SCHEDULE_MILESTONES && d->schedule.factor == 0.1);
+    const struct schedule_list *drops = &d->schedule.epochs;
+    assert_true(drops->n == 16 && drops->at[0] == 1 && drops->at[15] == 1048576);
     assert_true(d->init.weights == CVY_INIT_KAIMING_NORMAL && d->init.biases == CVY_INIT_ZERO);
     assert_non_null(strstr(model->json, "0.30000000000000004")); /* 15 digits would not do */
     if (parse(model->json, NULL, &again)) fail_msg("%s", error);
@@ -375,6 +387,11 @@ static void values(void **state)
     if (parse(HEAD "\"defaults\": {\"lr\": 0.1}, " LAYERS, NULL, &model)) fail_msg("%s", error);
     assert_non_null(strstr(model->json, "\"lr\": 0.1\n")); /* and where they do, they read well */
     assert_true(!model_input(model).mean && !model_input(model).std);
+    model_free(&model);
+    if (parse(HEAD "\"defaults\": {\"schedule\": \"cosine:floor=0.5\"}, " LAYERS, NULL, &model))
+        fail_msg("%s", error);
+    assert_true(model->defaults.schedule.kind == SCHEDULE_COSINE &&
+                model->defaults.schedule.floor == 0.5);
     model_free(&model);
 }
 

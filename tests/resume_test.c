@@ -1,6 +1,6 @@
 /* The training loop: a run that is stopped, or killed, after any step and gone on with by a new
  * process ends with the same bits and metrics as one that never stopped, whatever of the training's
- * state there is (dropout, momentum, Nesterov, decay, smoothing, rate drops, small last batches);
+ * state there is (dropout, momentum, Nesterov, decay, smoothing, schedules, small last batches);
  * evaluation in pieces; what is logged when. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,25 +35,29 @@ static const char model_text[] =
 struct recipe {
     const char *name;
     size_t epochs, eval_every;
-    double lr, momentum, weight_decay, smoothing, drop_factor;
+    double lr, momentum, weight_decay, smoothing;
     bool nesterov, decay_all;
-    size_t drops[3], n_drops;
+    const char *schedule;     /* NULL: constant */
     cvy_optimizer_desc other; /* another optimizer than SGD */
     cvy_loss_desc loss;       /* another loss; smoothing and weights by themselves */
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
     { "plain", 2, 1, .lr = 0.2 },
-    { "momentum, drops after each epoch", 3, 1, .lr = 0.2, .momentum = 0.9, .drop_factor = 0.1,
-      .drops = { 1, 2 }, .n_drops = 2 },
-    { "Nesterov, decay, smoothing, two drops at once", 3, 2, .lr = 0.1, .momentum = 0.8,
-      .weight_decay = 0.01, .smoothing = 0.1, .drop_factor = 0.5, .nesterov = true,
-      .decay_all = true, .drops = { 1, 1, 2 }, .n_drops = 3 },
-    { "Adam, a drop", 3, 1, .lr = 0.01, .drop_factor = 0.1, .drops = { 2 }, .n_drops = 1,
+    { "momentum, drops after each epoch", 3, 1, .lr = 0.2, .momentum = 0.9,
+      .schedule = "milestones:epochs=1/2" },
+    { "Nesterov, decay, smoothing, drops within epochs", 3, 2, .lr = 0.1, .momentum = 0.8,
+      .weight_decay = 0.01, .smoothing = 0.1, .nesterov = true, .decay_all = true,
+      .schedule = "staircase:every=3,factor=0.7" },
+    { "Adam, a cosine behind a warm-up", 3, 1, .lr = 0.01,
+      .schedule = "cosine:over=3,floor=1e-5,warmup_steps=6",
       .other = { .kind = CVY_ADAM, .lr = 0.01, .weight_decay = 0.01, .epsilon_hat = true } },
-    { "RMSProp, Nesterov, a drop", 3, 1, .lr = 0.01, .drop_factor = 0.1, .drops = { 2 },
-      .n_drops = 1,
+    { "RMSProp, Nesterov, eras", 3, 1, .lr = 0.01,
+      .schedule = "eras:rates=0.01/0.003,epochs=2/1,anneal=0.05",
       .other = { .kind = CVY_RMSPROP, .lr = 0.01, .momentum = 0.9, .nesterov = true } },
+    { "one cycle", 2, 1, .lr = 0.2, .schedule = "one_cycle:over=2" },
+    { "exponential by steps", 2, 1, .lr = 0.2, .schedule = "exponential:every_steps=3" },
+    { "steps of epochs", 3, 1, .lr = 0.2, .schedule = "step:every=2" },
     { "Adagrad", 2, 1, .lr = 0.01,
       .other = { .kind = CVY_ADAGRAD, .lr = 0.01, .eps_inside = true, .weight_decay = 0.01 } },
     { "Adadelta, momentum", 2, 1, .lr = 0.5,
@@ -189,9 +193,6 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .batch = BATCH,
                                  .seed = 5,
                                  .lr = r->lr,
-                                 .drop_factor = r->drop_factor,
-                                 .drop_epochs = r->drops,
-                                 .drops = r->n_drops,
                                  .eval_every = r->eval_every,
                                  .directory = directory,
                                  .model = "{}",
@@ -199,6 +200,8 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .wall_start = train_now(),
                                  .progress = on_progress,
                                  .epoch_done = on_epoch };
+    struct schedule_fault fault;
+    assert_true(schedule_parse(r->schedule ? r->schedule : "constant", &p->job.schedule, &fault));
     p->job.user = p;
     p->job.stop = &p->stop;
 }
@@ -398,7 +401,7 @@ static void what_resuming_could_lose(void **state)
         open_process(&p, r, name);
         restore(&p);
         if (lost == 0) cvy_trainer_set_steps(p.trainer, 0); /* dropout's masks begin again */
-        if (lost == 1) p.job.drops = 0;
+        if (lost == 1) p.job.schedule.kind = SCHEDULE_CONSTANT;
         if (lost == 2) p.job.seed = 6; /* the order of the images */
         assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
         close_process(&p);
@@ -512,7 +515,7 @@ static void metrics_of_a_run(void **state)
                 assert_true(fabs(number(line, "train_loss") - number(line, "batch_loss")) < 1e-7);
         } else {
             bool evaluated = epoch == 3 || epoch == 6 || epoch == 7;
-            double lr = r.lr * (epoch > 1 ? r.drop_factor : 1) * (epoch > 2 ? r.drop_factor : 1);
+            double lr = r.lr * (epoch > 1 ? 0.1 : 1) * (epoch > 2 ? 0.1 : 1);
             assert_true(number(line, "epoch") == (double)epoch &&
                         number(line, "step") == (double)step && step == epoch * STEPS_AN_EPOCH);
             if (!(fabs(number(line, "lr") - lr) < 1e-9))

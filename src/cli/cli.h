@@ -134,6 +134,15 @@ const char *cli_optimizer_text(const cvy_optimizer_desc *desc, char *out, size_t
 void cli_optimizer_save(const cvy_optimizer_desc *desc, json_t *json);
 bool cli_optimizer_restore(cvy_optimizer_desc *desc, const json_t *json);
 
+/* The schedule of the rate as an option (schedule.c). */
+struct cli_schedule {
+    bool given;
+    struct schedule is;
+};
+/* Makes the option; before anything else. */
+void cli_schedule_prepare(void);
+extern const struct argp cli_schedule_argp; /* its input is a struct cli_schedule */
+
 /* What a command has open; all NULL to begin with, closed by cli_close. */
 struct cli_session {
     cvy_context *ctx;

@@ -116,6 +116,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     json_set_alloc_funcs(allocate_json, free);
     cli_optimizer_prepare();
+    cli_schedule_prepare();
     if (cli_watch_stdout()) return CLI_NOMEM;
     const char *word = argc > 1 ? argv[1] : "help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "-?")) word = "help";

@@ -16,6 +16,7 @@ struct cli_train_options {
     bool numbered[MODEL_N_NUMBERS]; /* given */
     struct cli_optimizer optimizer;
     struct cli_loss loss;
+    struct cli_schedule schedule;
     cvy_init_desc init; /* of what is not DEFAULT */
     struct model_settings params;
     bool seeded;

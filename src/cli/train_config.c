@@ -11,16 +11,13 @@ json_t *cli_train_config_json(const struct cli_train_config *c, const struct cli
     /* 64 bits do not fit JSON's integers */
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->seed);
     const struct model_defaults *d = &c->d;
-    json_t *drops = json_array();
-    for (size_t i = 0; i < d->drops; i++)
-        json_array_append_new(drops, json_integer((json_int_t)d->drop_epochs[i]));
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:s, s:I, s:I}", "model", s->model->name,
-                  "data", c->data, "data_sha256", c->digest, "data_labels_sha256", c->labels,
-                  "train_images", (json_int_t)s->data->train.n, "test_images",
-                  (json_int_t)s->data->test.n, "lr_drop_epochs", drops, "seed", seed, "eval_every",
-                  (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:I}", "model", s->model->name, "data", c->data,
+        "data_sha256", c->digest, "data_labels_sha256", c->labels, "train_images",
+        (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n, "seed", seed,
+        "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
     model_numbers_write(d, json);
+    model_schedule_write(&d->schedule, json);
     cli_optimizer_save(&d->optimizer, json);
     model_loss_write(d, json);
     model_init_write(&d->init, json);
@@ -43,8 +40,8 @@ static bool numbers_restore(struct model_defaults *d, const json_t *json)
 #define LATE(member, kind, key, least, most, usual, late, ...) [MODEL_AT_##member] = (late),
 #define USUAL(member, kind, key, least, most, usual, ...) \
     if (!json_object_get(json, key)) d->member = (usual);
-    static const bool late[] = { MODEL_NUMBERS(LATE, LATE) };
-    MODEL_NUMBERS(USUAL, USUAL)
+    static const bool late[] = { MODEL_NUMBERS(LATE) };
+    MODEL_NUMBERS(USUAL)
     for (size_t i = 0; i < MODEL_N_NUMBERS; i++) {
         const json_t *value = json_object_get(json, model_number_key(i));
         if (value ? !model_number_read(d, i, value) : !late[i]) return false;
@@ -72,19 +69,19 @@ int cli_train_config_restore(struct cli_train_config *c, const struct cli_sessio
 {
     const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels,
                *seed;
-    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL), *drops;
+    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
     json_int_t eval_every, save_every;
     struct model_defaults *d = &c->d;
-    bool good =
-        json &&
-        !json_unpack(json, "{s:s, s?s, s:s, s:o, s:s, s:I, s:I}", "data", &data, "data_sha256",
-                     &sum, "data_labels_sha256", &labels, "lr_drop_epochs", &drops, "seed", &seed,
-                     "eval_every", &eval_every, "save_every", &save_every) &&
-        numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
-        cli_loss_restore(d, json) && init_restore(&d->init, json) &&
-        params_restore(&d->params, json);
+    bool good = json &&
+                !json_unpack(json, "{s:s, s?s, s:s, s:s, s:I, s:I}", "data", &data, "data_sha256",
+                             &sum, "data_labels_sha256", &labels, "seed", &seed, "eval_every",
+                             &eval_every, "save_every", &save_every) &&
+                numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
+                cli_loss_restore(d, json) && init_restore(&d->init, json) &&
+                params_restore(&d->params, json);
     good = good && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
-           strlen(data) < sizeof c->data && model_drops(drops, d) && seed_from(seed, &c->seed);
+           strlen(data) < sizeof c->data && model_schedule_read(&d->schedule, json) &&
+           seed_from(seed, &c->seed);
     if (good) {
         c->eval_every = (size_t)eval_every;
         c->save_every = (size_t)save_every;
@@ -119,5 +116,7 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
             return cli_fail(CLI_USAGE, "more than %d patterns of parameters, with the model's own",
                             MODEL_SETTINGS);
     cli_loss_apply(&o->loss, d);
+    if (o->schedule.given) d->schedule = o->schedule.is;
+    schedule_end(&d->schedule, d->epochs);
     return cli_optimizer_apply(&o->optimizer, &d->optimizer);
 }

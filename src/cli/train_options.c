@@ -38,9 +38,8 @@ static const struct argp_option options[] = {
 #define NUMBER_KEY(member, letter) ((letter) ? (letter) : KEY_NUMBER + MODEL_AT_##member)
 #define NUMBER_OPTION(member, kind, key, least, most, usual, late, name, letter, word, help) \
     { name, NUMBER_KEY(member, letter), word, 0, help, 0 },
-#define NUMBER_NOTHING(...)
     /* clang-format off */
-    MODEL_NUMBERS(NUMBER_OPTION, NUMBER_NOTHING)
+    MODEL_NUMBERS(NUMBER_OPTION)
     /* clang-format on */
     { "seed", KEY_SEED, "N", 0,
       "of the first weights, the order of the images and dropout (default 1)", 0 },
@@ -120,6 +119,7 @@ static void finish(const struct argp_state *state, struct cli_train_options *o)
 {
     if (!o->fixed) o->fixed = o->optimizer.given;
     if (!o->fixed) o->fixed = o->loss.given;
+    if (!o->fixed && o->schedule.given) o->fixed = "schedule";
     if (!o->resuming) return;
     /* --resume RUN: a run keeps its model, so this word is the run */
     if (!o->resume && o->model) {
@@ -169,7 +169,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->optimizer;
         state->child_inputs[1] = &o->loss;
-        state->child_inputs[2] = &o->engine;
+        state->child_inputs[2] = &o->schedule;
+        state->child_inputs[3] = &o->engine;
         return 0;
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
 #define REAL(...) cli_real(__VA_ARGS__)
@@ -179,7 +180,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->numbered[MODEL_AT_##member] = true;                                                \
         if (MODEL_AT_##member != MODEL_AT_epochs) fixed = name; /* a run may become longer */ \
         break;
-        MODEL_NUMBERS(NUMBER_CASE, NUMBER_NOTHING)
+        MODEL_NUMBERS(NUMBER_CASE)
     case KEY_SEED:
         o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
         o->seeded = true;
@@ -211,6 +212,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &cli_optimizer_argp, 0, "Optimizer:", 8 },
                                               { &cli_loss_argp, 0, "Loss:", 8 },
+                                              { &cli_schedule_argp, 0, "Schedule:", 8 },
                                               { &cli_engine_argp, 0, "Engine:", 9 },
                                               { 0 } };
 const struct argp cli_train_argp = {

@@ -8,8 +8,8 @@
 #define DAT(member) offsetof(struct model_defaults, member)
 #define NUMBER_FIELD(member, kind, key, least, most, ...) \
     { key, kind, false, DAT(member), least, most, NULL },
-static const struct model_field default_fields[] = { MODEL_NUMBERS(NUMBER_FIELD, NUMBER_FIELD){
-    NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field default_fields[] = { MODEL_NUMBERS(NUMBER_FIELD){ NULL, SIZE, false,
+                                                                                  0, 0, 0, NULL } };
 
 const char *model_number_key(size_t at) { return default_fields[at].key; }
 
@@ -38,18 +38,61 @@ void model_numbers_write(const struct model_defaults *d, json_t *json)
     }
 }
 
-bool model_drops(const json_t *value, struct model_defaults *d)
+/* The epochs as a schedule's text has them; false: they are none. */
+static bool read_drops(const json_t *value, char text[SCHEDULE_TEXT])
 {
-    d->drops = json_array_size(value);
-    bool good = model_is(value, JSON_ARRAY) && d->drops <= MODEL_DROPS;
+    size_t n = json_array_size(value);
+    bool good = model_is(value, JSON_ARRAY) && n <= SCHEDULE_LIST;
     json_int_t last = 0;
-    for (size_t i = 0; good && i < d->drops; i++) {
+    strcpy(text, n ? "milestones:epochs=" : "constant");
+    for (size_t i = 0; good && i < n; i++) {
         /* 0 for what is no integer */
         const json_int_t epoch = json_integer_value(json_array_get(value, i));
         good = epoch > last && epoch <= 1 << 20;
-        d->drop_epochs[i] = (size_t)(last = epoch);
+        sprintf(text + strlen(text), "%s%lld", i ? "/" : "", (long long)(last = epoch));
     }
     return good;
+}
+
+static enum model_status read_schedule(const struct model_reader *r, const json_t *json,
+                                       struct schedule *schedule)
+{
+    static const struct model_field factors = { "lr_drop_factor", REAL, false, 0, 0, 1e30, NULL };
+    const json_t *whole = json_object_get(json, "schedule"),
+                 *epochs = json_object_get(json, "lr_drop_epochs"),
+                 *factor = json_object_get(json, "lr_drop_factor");
+    struct schedule_fault fault;
+    char text[SCHEDULE_TEXT] = "constant";
+    if (whole && (epochs || factor))
+        return model_fail(r, MODEL_BAD, "\"schedule\" and \"%s\": expected one of them",
+                          epochs ? "lr_drop_epochs" : factors.key);
+    if (whole && !model_is(whole, JSON_STRING))
+        return model_wrong(r, "schedule", "a text, as \"cosine:floor=0.001\"", whole);
+    if (epochs && !read_drops(epochs, text))
+        return model_wrong(r, "lr_drop_epochs",
+                           "at most 16 increasing epoch numbers from 1 to 1048576", epochs);
+    if (!schedule_parse(whole ? json_string_value(whole) : text, schedule, &fault))
+        return model_fail(r, MODEL_BAD, "\"schedule\": %s", fault.text);
+    return factor ? model_field_read(r, &factors, factor, &schedule->factor) : MODEL_OK;
+}
+
+static bool is_schedule(const char *key)
+{
+    return !strcmp(key, "schedule") || !strcmp(key, "lr_drop_epochs") ||
+           !strcmp(key, "lr_drop_factor");
+}
+
+bool model_schedule_read(struct schedule *schedule, const json_t *json)
+{
+    char error[SCHEDULE_TEXT], place[] = "";
+    const struct model_reader r = { .where = place, .error = error, .error_size = sizeof error };
+    return read_schedule(&r, json, schedule) == MODEL_OK;
+}
+
+void model_schedule_write(const struct schedule *schedule, json_t *json)
+{
+    char text[SCHEDULE_TEXT];
+    json_object_set_new(json, "schedule", json_string(schedule_text(schedule, text)));
 }
 
 cvy_loss_desc model_loss(const struct model_defaults *d)
@@ -223,12 +266,14 @@ enum model_status model_defaults_read(struct model_reader *r, const json_t *json
                                       struct model_defaults *d)
 {
 #define USUAL(member, kind, key, least, most, usual, ...) .member = (usual),
-    *d = (struct model_defaults){ MODEL_NUMBERS(USUAL, USUAL) };
+    *d = (struct model_defaults){ MODEL_NUMBERS(USUAL) };
     if (json && !model_is(json, JSON_OBJECT)) return model_wrong(r, "defaults", "an object", json);
     strcpy(r->place, "defaults");
     enum model_status optimizer =
         read_optimizer(r, json_object_get(json, "optimizer"), &d->optimizer);
     if (optimizer) return optimizer;
+    enum model_status schedule = read_schedule(r, json, &d->schedule);
+    if (schedule) return schedule;
     const char *key;
     json_t *value;
     json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
@@ -244,10 +289,7 @@ enum model_status model_defaults_read(struct model_reader *r, const json_t *json
             status = model_field_read(r, f, value, d);
         } else if (hyper) {
             status = read_hyper(r, hyper, value, &d->optimizer);
-        } else if (!strcmp(key, "lr_drop_epochs")) {
-            if (!model_drops(value, d))
-                return model_wrong(r, key, "at most 16 increasing epoch numbers from 1 to 1048576",
-                                   value);
+        } else if (is_schedule(key)) { /* it was read before the others */
         } else if (!strcmp(key, "init")) {
             status = read_init(r, value, &d->init);
         } else if (!strcmp(key, "params")) {

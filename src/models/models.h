@@ -22,7 +22,8 @@
 #include <convoy/convoy.h>
 #include <jansson.h>
 
-#define MODEL_DROPS 16
+#include "train/schedule.h"
+
 #define MODEL_CHANNELS 64
 #define MODEL_CLASSES 256
 #define MODEL_SETTINGS 32
@@ -30,10 +31,10 @@
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
 /* The settings that are one number each: member, SIZE or REAL, key in files of models and runs,
- * least, most, usual, and whether runs of an older convoy do not say it. OPTION: with the option of
- * `convoy train`, its letter (0: none), what its help calls the number, and the help. */
+ * least, most, usual, whether runs of an older convoy do not say it, and the option of `convoy
+ * train`, its letter (0: none), what its help calls the number, and the help. */
 /* clang-format off */
-#define MODEL_NUMBERS(OPTION, PLAIN)                                                               \
+#define MODEL_NUMBERS(OPTION)                                                                      \
     OPTION(epochs, SIZE, "epochs", 1, 1 << 20, 10, false, "epochs", 'e', "N",                      \
            "passes over the training images")                                                     \
     OPTION(batch, SIZE, "batch", 1, 1 << 20, 64, false, "batch", 'b', "N",                         \
@@ -41,11 +42,10 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(clip_norm, REAL, "clip_norm", 0, 1e30, 0, true, "clip-norm", 0, "X",                    \
            "make all gradients together at most this long before each update (0: off)")           \
     OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
-           "steps to an update, which is by the mean of their gradients (default 1)")             \
-    PLAIN(drop_factor, REAL, "lr_drop_factor", 0, 1e30, 0.1, false)
+           "steps to an update, which is by the mean of their gradients (default 1)")
 /* clang-format on */
 #define MODEL_NUMBER_AT(member, ...) MODEL_AT_##member,
-enum { MODEL_NUMBERS(MODEL_NUMBER_AT, MODEL_NUMBER_AT) MODEL_N_NUMBERS };
+enum { MODEL_NUMBERS(MODEL_NUMBER_AT) MODEL_N_NUMBERS };
 
 /* What holds for the parameters that `match` matches; is.match is not used. */
 struct model_setting {
@@ -68,10 +68,8 @@ struct model_defaults {
     size_t n_class_weights;
     double clip_norm;  /* "clip_norm" */
     size_t accumulate; /* "accumulate" */
-    /* "lr_drop_epochs": from these epochs on (counted from 0) ... */
-    size_t drop_epochs[MODEL_DROPS], drops;
-    /* "lr_drop_factor": ... lr is multiplied once more by this */
-    double drop_factor;
+    /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
+    struct schedule schedule;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */
     cvy_init_desc init;
     /* "params": [{"match": "conv1.*", "frozen": true, "lr_factor": 0.1, "decay_factor": 0}, ...] */
@@ -150,9 +148,10 @@ static inline cvy_init_desc model_init(const struct model_defaults *d, uint64_t 
     init.seed = seed;
     return init;
 }
-/* The value of "lr_drop_epochs"; false: it is not an array of at most MODEL_DROPS increasing epochs
- * from 1 to 2^20. */
-bool model_drops(const json_t *value, struct model_defaults *d);
+/* Reads "schedule" of an object, or in its place "lr_drop_epochs" and "lr_drop_factor" (false: they
+ * are wrong; none of them: constant). Writes "schedule". */
+bool model_schedule_read(struct schedule *schedule, const json_t *json);
+void model_schedule_write(const struct schedule *schedule, json_t *json);
 
 /* Indented JSON text whose numbers read well ("0.1") and come back as they were; NULL if memory is
  * short. */

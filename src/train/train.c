@@ -347,6 +347,13 @@ static void report_epoch(const struct run *run, bool evaluated)
     if (job->epoch_done) job->epoch_done(job->user, &epoch);
 }
 
+/* The rate of a step (from 0) of this epoch. */
+static double rate_of(const struct run *run, uint64_t step)
+{
+    const struct schedule_time time = { step, run->job->position.epoch, run->batches };
+    return schedule_rate(&run->job->schedule, &time, run->job->lr);
+}
+
 static enum train_status step(struct run *run)
 {
     struct train_job *job = run->job;
@@ -359,7 +366,9 @@ static enum train_status step(struct run *run)
                               .n = job->train.n - first < job->batch ? job->train.n - first
                                                                      : job->batch };
     cvy_step_result result;
-    enum cvy_status s = cvy_trainer_step(job->trainer, &batch, &result);
+    const double lr = rate_of(run, p->steps);
+    enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);
+    if (!s) s = cvy_trainer_step(job->trainer, &batch, &result);
     if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
     if (s) return not_finite(run, true, cvy_message(job->ctx));
     if (!isfinite(result.loss_sum)) return not_finite(run, true, "the loss is not finite");
@@ -375,16 +384,16 @@ static enum train_status step(struct run *run)
     /* d2l's curve: five points an epoch, and the epoch's end. */
     size_t every = run->batches / 5 ? run->batches / 5 : 1;
     if (p->batch % every && p->batch != run->batches) return TRAIN_OK;
-    return log_line(run, json_pack("{s:s, s:I, s:f, s:I, s:f, s:f, s:f}", "type", "step", "step",
-                                   (json_int_t)p->steps, "epoch",
+    return log_line(run, json_pack("{s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f}", "type", "step",
+                                   "step", (json_int_t)p->steps, "epoch",
                                    (double)p->epoch + (double)p->batch / (double)run->batches,
                                    "examples", (json_int_t)p->examples, "train_loss",
                                    mean(p->loss_sum, p->weight), "train_acc",
                                    share(p->correct, p->counted), "batch_loss",
-                                   mean(result.loss_sum, result.weight)));
+                                   mean(result.loss_sum, result.weight), "lr", lr));
 }
 
-static enum train_status end_epoch(struct run *run, double lr)
+static enum train_status end_epoch(struct run *run)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
@@ -404,9 +413,9 @@ static enum train_status end_epoch(struct run *run, double lr)
     p->train_acc = share(p->correct, p->counted);
     double wall = run->wall_base + train_now() - job->wall_start;
     json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch",
-                             (json_int_t)p->epoch + 1, "step", (json_int_t)p->steps, "lr", lr,
-                             "train_loss", p->loss, "train_acc", p->train_acc, "step_seconds",
-                             p->step_seconds, "wall_seconds", wall);
+                             (json_int_t)p->epoch + 1, "step", (json_int_t)p->steps, "lr",
+                             rate_of(run, p->steps - 1), "train_loss", p->loss, "train_acc",
+                             p->train_acc, "step_seconds", p->step_seconds, "wall_seconds", wall);
     if (line && evaluate && isfinite(p->test_loss))
         json_object_set_new(line, "test_loss", json_real(p->test_loss));
     if (line && evaluate) json_object_set_new(line, "test_acc", json_real(p->test_acc));
@@ -422,14 +431,9 @@ static enum train_status train_epoch(struct run *run)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
-    double lr = job->lr;
     run->epoch_start = train_now();
     run->epoch_step_seconds = p->step_seconds;
     run->epoch_examples = p->examples;
-    for (size_t i = 0; i < job->drops; i++)
-        if (p->epoch >= job->drop_epochs[i]) lr *= job->drop_factor;
-    enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);
-    if (s) return engine(job, s, run->error, run->error_size);
     train_shuffle(run->order, job->train.n, job->seed, p->epoch);
     while (p->batch < run->batches) {
         if (stopped(job)) return TRAIN_INTERRUPTED;
@@ -439,7 +443,7 @@ static enum train_status train_epoch(struct run *run)
         report(run, false);
     }
     if (stopped(job)) return TRAIN_INTERRUPTED;
-    return end_epoch(run, lr);
+    return end_epoch(run);
 }
 
 enum train_status train_run(struct train_job *job, char *error, size_t error_size)

@@ -14,6 +14,7 @@
 #include <signal.h>
 
 #include "train/files.h"
+#include "train/schedule.h"
 
 #define TRAIN_CHECKPOINT "checkpoint.safetensors"
 #define TRAIN_METRICS "metrics.jsonl"
@@ -70,9 +71,8 @@ struct train_job {
 
     size_t epochs, batch;
     uint64_t seed;
-    double lr, drop_factor;
-    const size_t *drop_epochs;
-    size_t drops;
+    double lr;
+    struct schedule schedule; /* of the rate */
     /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
     size_t eval_every, save_every;
 
