@@ -624,6 +624,12 @@ def test_accumulate():
     run('train', *common, 1, '--out', 'no_sum', code=0)
     assert json.loads(pathlib.Path('no_sum/config.json').read_text())['accumulate'] == 1
     assert not any(k.startswith('accumulated.') for k in tensors('no_sum/checkpoint.safetensors')[0])
+    # A round that the run's end cuts off changes no weights: so here none has.
+    weights = []
+    for epochs in (1, 2):
+        run('train', *common, epochs, '--accumulate', 1000, '--out', f'sum_{epochs}', code=0)
+        weights.append({k: v for k, v in tensors(f'sum_{epochs}/checkpoint.safetensors')[0].items() if 'accumulated.' not in k})
+    assert weights[0] and weights[0] == weights[1] != {k: v for k, v in values.items() if 'accumulated.' not in k}
     fails(1, 'keeps its settings: leave out --accumulate', 'train', '--resume=sum_parts', '--accumulate', 1)
     fails(1, 'accumulate', 'train', *SMALL, '--accumulate', 0)
 

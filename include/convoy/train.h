@@ -81,7 +81,8 @@ typedef struct cvy_trainer_options {
      * them updates by their mean, as if each one's loss were divided by `accumulate`, however many
      * images it had. Only updates count for what an optimiser makes of their number; dropout and
      * batch norms' running statistics go by steps, and a batch norm sees the images of its step
-     * alone. Steps since the last update are cvy_trainer_steps % accumulate. 0: 1 */
+     * alone. Steps since the last update are cvy_trainer_steps % accumulate: whoever stops while
+     * that is not 0 has weights that these steps did not change. 0: 1 */
     size_t accumulate;
     /* The gradient of the mean loss by the input, as the net sees it (x' of cvy_input_desc), is
      * kept as CVY_PARAM_GRADIENT "input", [batch][c][h][w]: of the last step's images, what is

@@ -42,7 +42,8 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(clip_norm, REAL, "clip_norm", 0, 1e30, 0, true, "clip-norm", 0, "X",                    \
            "make all gradients together at most this long before each update (0: off)")           \
     OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
-           "steps to an update, which is by the mean of their gradients (default 1)")
+           "steps to an update, which is by the mean of their gradients (default 1); rounds "    \
+           "of N go on over epochs, and one that the run's end cuts off changes no weights")
 /* clang-format on */
 #define MODEL_NUMBER_AT(member, ...) MODEL_AT_##member,
 enum { MODEL_NUMBERS(MODEL_NUMBER_AT) MODEL_N_NUMBERS };
