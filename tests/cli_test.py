@@ -220,11 +220,11 @@ def test_empty_values():
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data') + (('bench',) if HAS_BENCH else ()):
         text = re.sub(r'-\n +', '-', run(command, '--help', code=0).stdout)
         for letter in set(re.findall(r'-([a-z]), --[a-z-]+=', text)):
-            fails(1, f'-{letter}: expected [A-Z:=\[\]]+, found nothing', command, f'-{letter}', '')
+            fails(1, f'-{letter}: expected [A-Z:=,.\[\]]+, found nothing', command, f'-{letter}', '')
         for option in set(re.findall(r'--([a-z][a-z-]*)\[?=', text)):
-            fails(1, f'--{option}: expected [A-Z:=\[\]]+, found nothing', command, f'--{option}=')
+            fails(1, f'--{option}: expected [A-Z:=,.\[\]]+, found nothing', command, f'--{option}=')
             if f'--{option}[=' not in text:
-                fails(1, f'--{option}: expected [A-Z:=\[\]]+, found nothing', command, f'--{option}', '')
+                fails(1, f'--{option}: expected [A-Z:=,.\[\]]+, found nothing', command, f'--{option}', '')
         fails(1, 'an argument is empty', command, '')
     # The names of backends match whole, in an option and in the environment.
     for names in ('native,r', 'native,', ',native', 'n', 'nativ', 'native,,reference', 'reference,refer', ':unfused'):
