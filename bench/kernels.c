@@ -212,6 +212,23 @@ static void each(struct kernel *c, int which)
     }
 }
 
+/* Images with statistics of their own; a gamma for each pixel, a beta for all. */
+static void lane(struct kernel *c, int which)
+{
+    static struct cvyi_lane_norm norm;
+    static struct cvyi_lane_dx gradient;
+    static double sums[2][MAX_N / 16];
+    static const float beta = 0.5f;
+    const struct cvyi_lane_affine a = { c->w, &beta, 1, 0 };
+    switch (which) {
+    case 0: c->k->norm->lane_stats(c->x, c->n, sums[0], sums[1]); break;
+    case 1: c->k->norm->lane_norm(c->y, c->x, c->n, &norm, &a); break;
+    case 2: c->k->norm->lane_reduce(c->x, c->z, c->n, norm.m, &a, sums[0], sums[1]); break;
+    case 3: c->k->norm->lane_dx(c->y, c->x, c->z, c->n, &gradient, &a, 16); break;
+    default: c->k->norm->lane_columns(c->x, c->z, c->n / 16, &norm, sums[0], sums[1]);
+    }
+}
+
 /* An optimiser's step with every hyper-parameter at work. */
 static void step_each(struct kernel *c)
 {
@@ -234,6 +251,11 @@ ROW(each_stats, 1, each(c, 0))
 ROW(each_norm, 2, each(c, 1))
 ROW(each_reduce, 2, each(c, 2))
 ROW(each_bn_dx, 3, each(c, 3))
+ROW(lane_stats, 1, lane(c, 0))
+ROW(lane_norm, 2, lane(c, 1))
+ROW(lane_reduce, 2, lane(c, 2))
+ROW(lane_dx, 3, lane(c, 3))
+ROW(lane_columns, 2, lane(c, 4))
 ROW(add, 3, c->k->rows->add(c->y, c->x, c->z, c->n))
 ROW(mul, 3, c->k->rows->mul(c->y, c->x, c->z, c->n))
 ROW(scale, 2, c->k->rows->scale(c->y, c->x, c->n, 1.5f))

@@ -336,13 +336,11 @@ static void test_act_bwd_reduce(struct env *e)
 
 /* ---- batch normalization */
 
-static void test_bn_stats(struct env *e)
+/* What bn_stats makes of n floats. */
+static void shifted_sums(const float *x, size_t n, float k[16], float s[16], float q[16])
 {
     static float d[MAX_N];
-    size_t n = 16 * pixels(e);
-    float k[16], s[16], q[16];
-    SHAPE("n %zu", n);
-    float *x = in(e, n), *x1 = x + n / 64 * 16, *x2 = x1 + n / 64 * 16, *x3 = x2 + n / 64 * 16;
+    const float *x1 = x + n / 64 * 16, *x2 = x1 + n / 64 * 16, *x3 = x2 + n / 64 * 16;
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
     for (int l = 0; l < 16; l++) {
@@ -355,6 +353,15 @@ static void test_bn_stats(struct env *e)
 #undef MAX
     for (size_t i = 0; i < n; i++) d[i] = x[i] - k[i % 16];
     chains(d, d, n, s, q);
+}
+
+static void test_bn_stats(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    float k[16], s[16], q[16];
+    SHAPE("n %zu", n);
+    const float *x = in(e, n);
+    shifted_sums(x, n, k, s, q);
     EACH_TABLE(e, t)
     {
         float *k1 = out(e, 16), *s1 = out(e, 16), *q1 = out(e, 16);
@@ -570,6 +577,157 @@ static void test_each_bn_dx(struct env *e)
         k->norm->each_bn_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n,
                             (const struct cvyi_bn_dx *)c, n_lanes);
         equal(e, "dx", dx, want, n * 16);
+    }
+}
+
+/* ---- statistics of a lane's own */
+
+static void test_lane_stats(struct env *e)
+{
+    size_t n = 16 * pixels(e);
+    const float *x = in(e, n);
+    double mean[16] = { 0 }, m2[16] = { 0 };
+    SHAPE("n %zu", n);
+    for (size_t i = 0; i < n; i += 16 * CVYI_LANE_SUM) {
+        size_t floats = n - i < 16 * CVYI_LANE_SUM ? n - i : 16 * CVYI_LANE_SUM, m = floats / 16;
+        double inv = 1.0 / (double)m, na = (double)(i / 16), w = (double)m / (na + (double)m);
+        float k[16], s[16], q[16];
+        shifted_sums(x + i, floats, k, s, q);
+        for (size_t l = 0; l < 16; l++) {
+            double shift = (double)s[l] * inv, u = (double)k[l] + shift,
+                   v = (double)q[l] - (double)s[l] * shift;
+            if (v < 0) v = 0;
+            if (!isfinite(v)) {
+                u = v = 0;
+                for (size_t p = 0; p < m; p++) u += (double)x[i + p * 16 + l];
+                u /= (double)m;
+                for (size_t p = 0; p < m; p++) {
+                    double d = (double)x[i + p * 16 + l] - u;
+                    v += d * d;
+                }
+            }
+            double d = u - mean[l];
+            mean[l] += d * w;
+            m2[l] += v + d * d * (na * w);
+        }
+    }
+    EACH_TABLE(e, k)
+    {
+        double *u = doubles(e, 16), *v = doubles(e, 16);
+        k->norm->lane_stats(x, n, u, v);
+        equal_doubles(e, "mean", u, mean, 16);
+        equal_doubles(e, "m2", v, m2, 16);
+    }
+}
+
+/* gamma and beta of n pixels, or one for all of them. */
+static struct cvyi_lane_affine any_lane_affine(struct env *e, size_t n)
+{
+    size_t each = check_below(&e->rng, 2), other = check_below(&e->rng, 2);
+    return (struct cvyi_lane_affine){ in(e, each ? n : 1), in(e, other ? n : 1), each, other };
+}
+
+static void test_lane_norm(struct env *e)
+{
+    size_t n = pixels(e);
+    const float *x = in(e, n * 16);
+    struct cvyi_lane_affine a = any_lane_affine(e, n);
+    float *c = in(e, 3 * 16), *want = out(e, n * 16);
+    SHAPE("n %zu, steps %zu %zu", n, a.gamma_step, a.beta_step);
+    for (size_t i = 0; i < n * 16; i++) {
+        size_t l = i % 16, p = i / 16;
+        float xhat = fmaf(c[16 + l], x[i] - c[l], c[32 + l]);
+        want[i] = fmaf(a.gamma[p * a.gamma_step], xhat, a.beta[p * a.beta_step]);
+    }
+    EACH_TABLE(e, k)
+    {
+        bool in_place = check_below(&e->rng, 2);
+        float *y = in_place ? copy(e, x, n * 16) : out(e, n * 16);
+        k->norm->lane_norm(y, in_place ? y : x, n * 16, (const struct cvyi_lane_norm *)c, &a);
+        equal(e, "y", y, want, n * 16);
+    }
+}
+
+static void test_lane_reduce(struct env *e)
+{
+    static float weighted[MAX_N], d[MAX_N];
+    size_t n = pixels(e);
+    const float *g = in(e, n * 16), *x = in(e, n * 16), *m = in(e, 16);
+    struct cvyi_lane_affine a = any_lane_affine(e, n);
+    double begin = (double)check_normal(&e->rng), s1[16], s2[16];
+    SHAPE("n %zu, step %zu", n, a.gamma_step);
+    for (size_t l = 0; l < 16; l++) s1[l] = s2[l] = begin;
+    for (size_t i = 0; i < n * 16; i++) {
+        weighted[i] = a.gamma[i / 16 * a.gamma_step] * g[i];
+        d[i] = x[i] - m[i % 16];
+    }
+    for (size_t i = 0; i < n * 16; i += 16 * CVYI_LANE_SUM) {
+        float t1[16], t2[16];
+        size_t left = n * 16 - i;
+        chains(weighted + i, d + i, left < 16 * CVYI_LANE_SUM ? left : 16 * CVYI_LANE_SUM, t1, t2);
+        for (size_t l = 0; l < 16; l++) {
+            s1[l] += (double)t1[l];
+            s2[l] += (double)t2[l];
+        }
+    }
+    EACH_TABLE(e, k)
+    {
+        double *u = doubles(e, 16), *v = doubles(e, 16);
+        for (size_t l = 0; l < 16; l++) u[l] = v[l] = begin;
+        k->norm->lane_reduce(g, x, n * 16, m, &a, u, v);
+        equal_doubles(e, "s1", u, s1, 16);
+        equal_doubles(e, "s2", v, s2, 16);
+    }
+}
+
+static void test_lane_dx(struct env *e)
+{
+    size_t n = pixels(e);
+    unsigned n_lanes = check_below(&e->rng, 2) ? 16 : (unsigned)check_below(&e->rng, 17);
+    const float *g = in(e, n * 16), *x = in(e, n * 16);
+    struct cvyi_lane_affine a = any_lane_affine(e, n);
+    float *c = in(e, 4 * 16), *want = out(e, n * 16);
+    SHAPE("n %zu lanes %u, step %zu", n, n_lanes, a.gamma_step);
+    for (size_t i = 0; i < n * 16; i++) {
+        size_t l = i % 16;
+        float weighted = a.gamma[i / 16 * a.gamma_step] * g[i],
+              rest = fmaf(c[32 + l], x[i] - c[l], c[48 + l]);
+        want[i] = l < n_lanes ? fmaf(c[16 + l], weighted, rest) : 0;
+    }
+    EACH_TABLE(e, k)
+    {
+        int place = (int)check_below(&e->rng, 3);
+        float *dx = out(e, n * 16);
+        if (place) memcpy(dx, place == 1 ? g : x, n * 16 * sizeof *dx);
+        k->norm->lane_dx(dx, place == 1 ? dx : g, place == 2 ? dx : x, n * 16,
+                         (const struct cvyi_lane_dx *)c, &a, n_lanes);
+        equal(e, "dx", dx, want, n * 16);
+    }
+}
+
+static void test_lane_columns(struct env *e)
+{
+    size_t n = 1 + check_below(&e->rng, 50);
+    const float *g = in(e, n * 16), *x = in(e, n * 16), *c = in(e, 3 * 16);
+    double *s1 = doubles(e, n), *s2 = doubles(e, n), begin = (double)check_normal(&e->rng);
+    SHAPE("n %zu", n);
+    for (size_t i = 0; i < n; i++) {
+        double a[16], b[16];
+        for (size_t l = 0; l < 16; l++) {
+            float xhat = fmaf(c[16 + l], x[i * 16 + l] - c[l], c[32 + l]);
+            a[l] = (double)g[i * 16 + l];
+            b[l] = (double)(g[i * 16 + l] * xhat);
+        }
+        s1[i] = begin + four_chains(a, 16);
+        s2[i] = begin + four_chains(b, 16);
+    }
+    EACH_TABLE(e, k)
+    {
+        double *u = doubles(e, n), *v = doubles(e, n);
+        for (size_t i = 0; i < n; i++) u[i] = v[i] = begin;
+        k->norm->lane_columns(g, x, n, (const struct cvyi_lane_norm *)c, u, v);
+        equal_doubles(e, "s1", u, s1, n);
+        equal_doubles(e, "s2", v, s2, n);
     }
 }
 

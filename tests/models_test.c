@@ -46,10 +46,10 @@ static void refused(const char *text, const struct model_options *options, const
 #define CONV "{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 2, \"kernel\": 3"
 #define POOL "{\"type\": \"pool2d\", \"kernel\": 2"
 #define NAME_OF(NAME, name, ...) ", " #name
-#define KINDS                                            \
-    "one of conv2d, linear, batch_norm" CVY_ACTIVATIONS( \
-        NAME_OF) ", prelu, pool2d, "                     \
-                 "maxout, global_avg_pool, dropout, "    \
+#define KINDS                                                                                   \
+    "one of conv2d, linear, batch_norm, group_norm, layer_norm, instance_norm" CVY_ACTIVATIONS( \
+        NAME_OF) ", prelu, pool2d, "                                                            \
+                 "maxout, global_avg_pool, dropout, "                                           \
                  "flatten, add, multiply, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"
@@ -94,6 +94,11 @@ static void wrong_files(void **state)
           "\"layers\": expected an array of 1 to 100000 layers, found an object of 1" },
         { HEAD "\"layers\": []}",
           "\"layers\": expected an array of 1 to 100000 layers, found an array of 0" },
+        /* normalizations */
+        { ONE("{\"type\": \"group_norm\", \"name\": \"g\"}"),
+          "layer 0 ('g'): a group_norm needs \"groups\"" },
+        { ONE("{\"type\": \"layer_norm\", \"name\": \"g\", \"groups\": 1}"),
+          "layer 0 ('g'): unknown key \"groups\"" },
         /* normalize */
         { HEAD "\"normalize\": 1, " LAYERS,
           "\"normalize\": expected an object {\"mean\": [...], \"std\": [...]}, found 1" },

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 10
+#define CVY_BACKEND_ABI 11
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -63,7 +63,8 @@ struct cvy_value {
     const char *name; /* "conv1.weight", "bn1", … */
     enum cvy_role role;
     enum cvy_layout layout;
-    /* parameters: conv {oc, ic/groups, kh, kw}, per-channel ones {1, c, 1, 1} */
+    /* parameters: conv {oc, ic/groups, kh, kw}, per-channel ones {1, c, 1, 1}, those of each
+     * element {1, c, h, w} */
     cvy_shape shape;
     size_t plane; /* LANES: vectors from one channel to the next */
     size_t bytes;
@@ -107,6 +108,8 @@ enum {
  *  SOFTMAX over c at every pixel
  *  LOSS    x are the logits, stats in double {Σ w loss, number correct}; dx of the mean loss,
  *          Σ w loss / loss_weight
+ *  GROUP_NORM  gamma and beta are {1, c, 1, 1} or, of each element, {1, c, h, w}; stats in double,
+ *          mean and variance [2][n * groups], are for the gradient
  *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
 /* clang-format off */
 #define CVY_OPS(OP, IN, OUT)                                                                       \
@@ -171,7 +174,16 @@ enum {
        OUT(PRELU_BWD, DX, 0) OUT(PRELU_BWD, DSLOPE, CVY_OPTIONAL))                                 \
     OP(MUL, mul, "multiply", IN(MUL, A, 0) IN(MUL, B, 0), OUT(MUL, Y, 0))                          \
     OP(MIX, mix, "mix", IN(MIX, A, 0) IN(MIX, B, 0), OUT(MIX, Y, 0))                               \
-    OP(MIX_BWD, mix_bwd, "mix.dx", IN(MIX_BWD, DY, 0), OUT(MIX_BWD, DA, 0) OUT(MIX_BWD, DB, 0))
+    OP(MIX_BWD, mix_bwd, "mix.dx", IN(MIX_BWD, DY, 0), OUT(MIX_BWD, DA, 0) OUT(MIX_BWD, DB, 0))    \
+    OP(GROUP_NORM, group_norm, "group_norm",                                                       \
+       IN(GROUP_NORM, X, 0) IN(GROUP_NORM, GAMMA, CVY_OPTIONAL)                                    \
+       IN(GROUP_NORM, BETA, CVY_OPTIONAL),                                                         \
+       OUT(GROUP_NORM, Y, 0) OUT(GROUP_NORM, STATS, CVY_OPTIONAL))                                 \
+    OP(GROUP_NORM_BWD, group_norm_bwd, "group_norm.dx",                                            \
+       IN(GROUP_NORM_BWD, X, 0) IN(GROUP_NORM_BWD, DY, 0) IN(GROUP_NORM_BWD, STATS, 0)             \
+       IN(GROUP_NORM_BWD, GAMMA, CVY_OPTIONAL),                                                    \
+       OUT(GROUP_NORM_BWD, DX, 0) OUT(GROUP_NORM_BWD, DGAMMA, CVY_OPTIONAL)                        \
+       OUT(GROUP_NORM_BWD, DBETA, CVY_OPTIONAL))
 /* clang-format on */
 #define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
 #define CVY_LIST_NONE(KIND, OPERAND, use)
@@ -193,6 +205,7 @@ struct cvy_op_desc {
          * the whole map */
         cvy_conv2d_desc conv;
         cvy_batch_norm_desc bn;
+        cvy_group_norm_desc gn;
         cvy_act_desc act;
         cvy_pool2d_desc pool;
         struct {

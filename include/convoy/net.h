@@ -33,6 +33,9 @@ CVY_API cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_linear_desc *desc);
 CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_batch_norm_desc *desc);
+/* Group, layer and instance normalisation, as the descriptor says. NULL: the defaults */
+CVY_API cvy_tensor cvy_group_norm(cvy_net *net, cvy_tensor x, const char *name,
+                                  const cvy_group_norm_desc *desc);
 CVY_API cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_act_desc *desc);
 CVY_API cvy_tensor cvy_prelu(cvy_net *net, cvy_tensor x, const char *name,

@@ -27,6 +27,9 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *              backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
  *              frozen: both forward passes are forward infer; backward takes the running statistics
  *              as mean and var
+ *  group_norm  forward: src weights(gamma) bias(beta) -> dst mean var, [n][groups] each
+ *              forward infer: src weights bias -> dst
+ *              backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
  *  prelu       forward: src weights(slopes) -> dst
  *              backward data: src diff_dst weights -> diff_src diff_weights
  *  activation, pool2d, dropout
@@ -47,7 +50,7 @@ typedef struct cvy_op_args {
     float *const *diff_srcs;
     const float *dst_in; /* the forward output, for backward passes */
     float *dst, *diff_src, *diff_weights, *diff_bias;
-    float *mean, *var; /* batch statistics (biased variance) */
+    float *mean, *var; /* of the batch, or of groups (biased variance) */
     float *running_mean, *running_var;
     const int32_t *labels;
     const float *targets;
@@ -63,6 +66,10 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,
                                                         const cvy_batch_norm_desc *desc,
+                                                        cvy_shape src, enum cvy_pass pass,
+                                                        cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_group_norm(cvy_context *ctx,
+                                                        const cvy_group_norm_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc,

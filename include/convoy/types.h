@@ -108,6 +108,21 @@ typedef struct cvy_batch_norm_desc {
     uint64_t reserved[8];
 } cvy_batch_norm_desc;
 
+/* Wu & He 2018 (arXiv:1803.08494): per image and group, over its c / groups neighbouring channels
+ * and all their pixels, with the biased variance; the same in training and inference. With groups 1
+ * and elementwise it is layer normalisation over [c][h][w] (Ba et al., arXiv:1607.06450); with as
+ * many groups as channels instance normalisation (Ulyanov et al., arXiv:1607.08022), without
+ * gamma and beta as PyTorch has it. A group of one value is an error: it would always be 0. */
+typedef struct cvy_group_norm_desc {
+    size_t groups;          /* divides the channels; 0 means 1 */
+    double eps;             /* inside the root, FLT_MIN or more; 0 means 1e-5 */
+    bool no_affine;         /* neither gamma nor beta */
+    bool no_gamma, no_beta; /* gamma = 1, beta = 0, not trained */
+    /* a gamma and a beta for each element, [c][h][w], as PyTorch's LayerNorm; else one a channel */
+    bool elementwise;
+    uint64_t reserved[8];
+} cvy_group_norm_desc;
+
 /* Beyond the well-known (docs/numerics.md says what becomes of special values):
  *  GELU       x Phi(x), Phi the normal distribution function: Hendrycks, Gimpel, arXiv:1606.08415
  *  GELU_TANH  its form x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, of the same paper

@@ -12,6 +12,10 @@ union desc {
     cvy_conv2d_desc conv2d;
     cvy_linear_desc linear;
     cvy_batch_norm_desc batch_norm;
+    struct {
+        cvy_group_norm_desc desc;
+        bool affine; /* of an instance norm, which has none unless it is said */
+    } norm;
     cvy_act_desc act;
     cvy_prelu_desc prelu;
     cvy_pool2d_desc pool2d;
@@ -76,6 +80,27 @@ static const struct model_field batch_norm_fields[] = {
     { "zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
+static const struct model_field group_norm_fields[] = {
+    { "groups", SIZE, true, AT(norm.desc.groups), 1, MODEL_SIZE_LIMIT, NULL },
+    { "eps", REAL_OVER, false, AT(norm.desc.eps), 0, 1e30, NULL },
+    { "affine", NOT, false, AT(norm.desc.no_affine), 0, 0, NULL },
+    { "gamma", NOT, false, AT(norm.desc.no_gamma), 0, 0, NULL },
+    { "beta", NOT, false, AT(norm.desc.no_beta), 0, 0, NULL },
+    { "elementwise", BOOL, false, AT(norm.desc.elementwise), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field layer_norm_fields[] = {
+    { "eps", REAL_OVER, false, AT(norm.desc.eps), 0, 1e30, NULL },
+    { "affine", NOT, false, AT(norm.desc.no_affine), 0, 0, NULL },
+    { "gamma", NOT, false, AT(norm.desc.no_gamma), 0, 0, NULL },
+    { "beta", NOT, false, AT(norm.desc.no_beta), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field instance_norm_fields[] = {
+    { "eps", REAL_OVER, false, AT(norm.desc.eps), 0, 1e30, NULL },
+    { "affine", BOOL, false, AT(norm.affine), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 /* What CVY_ACTIVATIONS calls the settings of a kind. */
 static const struct model_field none_fields[] = { { NULL, SIZE, false, 0, 0, 0, NULL } };
 static const struct model_field at_zero_fields[] = { { "grad_at_zero", REAL, false,
@@ -130,6 +155,27 @@ BUILD(batch_norm)
 {
     (void)n;
     return cvy_batch_norm(net, x[0], name, &desc->batch_norm);
+}
+BUILD(group_norm)
+{
+    (void)n;
+    return cvy_group_norm(net, x[0], name, &desc->norm.desc);
+}
+BUILD(layer_norm)
+{
+    (void)n;
+    cvy_group_norm_desc d = desc->norm.desc;
+    d.groups = 1;
+    d.elementwise = true;
+    return cvy_group_norm(net, x[0], name, &d);
+}
+BUILD(instance_norm)
+{
+    (void)n;
+    cvy_group_norm_desc d = desc->norm.desc;
+    d.groups = cvy_tensor_shape(net, x[0]).c;
+    d.no_affine = !desc->norm.affine;
+    return cvy_group_norm(net, x[0], name, &d);
 }
 BUILD(act)
 {
@@ -196,6 +242,9 @@ static const struct layer_type layer_types[] = {
     { "conv2d", conv2d_fields, -1, 1, 1, true, build_conv2d },
     { "linear", linear_fields, -1, 1, 1, true, build_linear },
     { "batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm },
+    { "group_norm", group_norm_fields, -1, 1, 1, true, build_group_norm },
+    { "layer_norm", layer_norm_fields, -1, 1, 1, true, build_layer_norm },
+    { "instance_norm", instance_norm_fields, -1, 1, 1, false, build_instance_norm },
 #define ACTIVATION(NAME, name, settings, ...) \
     { #name, settings##_fields, CVY_##NAME, 1, 1, false, build_act },
     CVY_ACTIVATIONS(ACTIVATION){ "prelu", prelu_fields, -1, 1, 1, true, build_prelu },
@@ -269,7 +318,7 @@ static enum model_status read_layer(struct model_reader *r, const json_t *json, 
         if (model_is(type, JSON_STRING) && !strcmp(json_string_value(type), layer_types[i].name))
             layer->type = &layer_types[i];
     if (!layer->type) {
-        char known[300];
+        char known[600];
         size_t used = 0;
         for (size_t i = 0; i < N_TYPES; i++)
             used += (size_t)snprintf(known + used, sizeof known - used, "%s%s",

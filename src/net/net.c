@@ -234,6 +234,15 @@ cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
     return add_node(net, node, "batch_norm", name, &x, 1, NULL);
 }
 
+cvy_tensor cvy_group_norm(cvy_net *net, cvy_tensor x, const char *name,
+                          const cvy_group_norm_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    struct cvyi_node node = { .kind = CVYI_NODE_GROUP_NORM };
+    if (desc) node.u.gn = *desc;
+    return add_node(net, node, "group_norm", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cvy_act_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;

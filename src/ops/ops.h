@@ -87,7 +87,8 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
     OP(PAD_CHANNELS, pad_channels) \
     OP(PRELU, prelu)               \
     OP(MAXOUT, maxout)             \
-    OP(MULTIPLY, multiply)
+    OP(MULTIPLY, multiply)         \
+    OP(GROUP_NORM, group_norm)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -102,6 +103,7 @@ struct cvyi_node {
     union {
         cvy_conv2d_desc conv;
         cvy_batch_norm_desc bn;
+        cvy_group_norm_desc gn;
         cvy_act_desc act;
         cvy_prelu_desc prelu;
         cvy_pool2d_desc pool;

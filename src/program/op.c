@@ -16,11 +16,11 @@ struct argument {
     size_t offset;
     const char *name;
 };
-/* Small per-channel float arrays of the caller that live in the program in its own layout: copied
- * before and after. */
+/* Small float arrays of the caller, of a number for each channel or group, that live in the program
+ * in its own layout: copied before and after. */
 struct channel_arg {
     int id;
-    size_t first, offset;
+    size_t first, n, offset;
     bool in, out, optional;
     const char *name;
 };
@@ -32,7 +32,6 @@ struct cvy_op {
     size_t n_args;
     struct channel_arg channel[4];
     size_t n_channels;
-    size_t channels;
     cvy_shape src, dst;
     struct cvyi_loss loss;
     int loss_value; /* -1: not a loss */
@@ -75,16 +74,17 @@ static void bind(struct build *b, int id, int at, size_t offset, const char *nam
     b->op->arg[b->op->n_args++] = (struct argument){ id, at, offset, name };
 }
 
-/* A value of the program that stays between runs, and of it the channels from `first` on: copied
+/* A value of the program that stays between runs, and of it the numbers of one of its rows: copied
  * in, and out where an op writes them, which the caller need not want. */
-static void channels(struct build *b, int id, size_t first, size_t offset, const char *name)
+static void channels(struct build *b, int id, size_t row, size_t offset, const char *name)
 {
     if (id < 0 || !is_touched(&b->list, id, false)) return;
     bool out = is_touched(&b->list, id, true);
     bool in = !out || b->list.value[id].role == CVY_ROLE_RUNNING;
     b->keep[b->n_keep++] = id;
+    size_t n = b->list.value[id].shape.c;
     b->op->channel[b->op->n_channels++] =
-        (struct channel_arg){ id, first, offset, in, out, out, name };
+        (struct channel_arg){ id, row * n, n, offset, in, out, out, name };
 }
 
 /* What cvy_op_args calls the values of a pass. */
@@ -116,7 +116,7 @@ static void bind_all(struct build *b, const struct cvyi_node *node, bool backwar
         channels(b, low->running_var, 0, ARG(running_var));
     }
     channels(b, low->stats, 0, ARG(mean));
-    channels(b, low->stats, b->op->channels, ARG(var));
+    channels(b, low->stats, 1, ARG(var));
     for (size_t i = 0; i < b->list.n_values; i++) /* nobody's: without a place */
         if (!is_touched(&b->list, (int)i, false)) b->list.value[i].external = true;
 }
@@ -137,7 +137,6 @@ static enum cvy_status begin(struct build *b, cvy_context *ctx, cvy_shape src, c
     if (!b->op) return CVY_E_NOMEM;
     b->op->ctx = ctx;
     b->op->src = b->op->dst = src;
-    b->op->channels = src.c;
     b->op->loss_value = -1;
     cvyi_list_init(&b->list, ctx);
     return CVY_OK;
@@ -284,6 +283,15 @@ enum cvy_status cvy_op_batch_norm(cvy_context *ctx, const cvy_batch_norm_desc *d
     return create(ctx, &node, &src, pass, out);
 }
 
+enum cvy_status cvy_op_group_norm(cvy_context *ctx, const cvy_group_norm_desc *desc, cvy_shape src,
+                                  enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_GROUP_NORM, .n_in = 1 };
+    if (desc) node.u.gn = *desc;
+    return create(ctx, &node, &src, pass, out);
+}
+
 enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc, cvy_shape src,
                                   enum cvy_pass pass, cvy_op **out)
 {
@@ -411,7 +419,7 @@ static void exchange(const struct cvy_op *op, const struct channel_arg *c, const
     bool wide = cvy_plan_value(op->program, c->id)->layout == CVY_LAYOUT_PLAIN64;
     double *d = (double *)op->program->buf[c->id] + c->first;
     float *f = (float *)op->program->buf[c->id] + c->first;
-    for (size_t k = 0; user && k < op->channels; k++) {
+    for (size_t k = 0; user && k < c->n; k++) {
         if (in && wide) d[k] = (double)user[k];
         else if (in) f[k] = user[k];
         else user[k] = wide ? (float)d[k] : f[k];

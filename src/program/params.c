@@ -39,8 +39,11 @@ static struct cvyi_param describe(const struct cvy_plan *plan, const struct cvy_
     cvy_shape s = v->shape;
     struct cvyi_param p = { .id = id, .name = v->name, .count = s.n * s.c * s.h * s.w };
     if (!node || !cvyi_operator(node->kind)->kernels || !has_suffix(v->name, "weight")) {
-        p.rank = 1;
-        p.dims[0] = p.count;
+        bool map = s.h * s.w > 1; /* a number for each element of one */
+        p.rank = map ? 3 : 1;
+        p.dims[0] = s.c;
+        p.dims[1] = s.h;
+        p.dims[2] = s.w;
     } else if (node->linear) {
         p.rank = 2;
         p.dims[0] = s.n;

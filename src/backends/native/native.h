@@ -92,6 +92,8 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(FEW_ROWS, "pool2d: an average with fewer rows than its window")    \
     X(BN_WIDE, "batch_norm: of a wide map")                              \
     X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")      \
+    X(PIECES, "group_norm: a partial sum of several channels")           \
+    X(PIECES_GATE, "group_norm: few blocks, folded by one thread")       \
     X(SEGMENTS, "rows: more pixels than pass from op to op at once")     \
     X(SPLIT_ROWS, "rows: segments end inside rows")                      \
     X(FLAT, "rows: several channels are one run")                        \

@@ -30,6 +30,10 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,
                                                         const cvy_batch_norm_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_group_norm(cvy_context *ctx,
+                                                        const cvy_group_norm_desc *desc,
+                                                        cvy_shape src, enum cvy_pass pass,
+                                                        cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);

@@ -60,6 +60,14 @@ typedef struct cvy_batch_norm_desc {
     bool zero_init;
     uint64_t reserved[8];
 } cvy_batch_norm_desc;
+typedef struct cvy_group_norm_desc {
+    size_t groups;
+    double eps;
+    bool no_affine;
+    bool no_gamma, no_beta;
+    bool elementwise;
+    uint64_t reserved[8];
+} cvy_group_norm_desc;
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,

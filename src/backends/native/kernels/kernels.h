@@ -138,6 +138,41 @@ typedef void cvyi_each_reduce_fn(const float *g, const float *x, size_t n, const
                                  double *s1, double *s2);
 typedef void cvyi_each_bn_dx_fn(float *dx, const float *g, const float *x, size_t n,
                                 const struct cvyi_bn_dx *c, unsigned n_lanes);
+/* Statistics of an image (group norm): each lane has numbers of its own, and its sums stay in it.
+ * n floats, any number of pixels; pixel p has gamma[p * gamma_step] and beta[p * beta_step], steps
+ * of 0 or 1. Sums run over CVYI_LANE_SUM pixels in float, in four chains as bn_stats, then in
+ * double.
+ *  lane_stats   mean and m2 = sum of (x - mean)^2: of each such part, with k, s and q of bn_stats,
+ *               mean = k + s/m and m2 = max(q - s (s/m), 0) in double, of lanes where that is not
+ *               finite one chain in double each; joined in their order by Chan's formula, w = nb /
+ *               (na + nb), d = mb - mean, mean += d w, m2 += m2b + d d (na w)
+ *  lane_norm    y = fma(gamma, fma(s, x - m, r), beta); ip
+ *  lane_reduce  with g' = gamma g: s1 += sum of g', s2 += sum of g' (x - m), as fma
+ *  lane_dx      dx = fma(a, gamma g, fma(b, x - m, c)), 0 in lanes >= n_lanes; ip dx == g, dx == x
+ *  lane_columns of n pixels: s1[p] += sum of g, s2[p] += sum of g fma(s, x - m, r), the product
+ *               rounded to float; over lanes in double as each_reduce */
+#define CVYI_LANE_SUM ((size_t)256)
+struct cvyi_lane_norm {
+    float m[CVYI_LANES], s[CVYI_LANES], r[CVYI_LANES];
+};
+struct cvyi_lane_dx {
+    float m[CVYI_LANES], a[CVYI_LANES], b[CVYI_LANES], c[CVYI_LANES];
+};
+struct cvyi_lane_affine {
+    const float *gamma, *beta;
+    size_t gamma_step, beta_step;
+};
+typedef void cvyi_lane_stats_fn(const float *x, size_t n, double mean[16], double m2[16]);
+typedef void cvyi_lane_norm_fn(float *y, const float *x, size_t n, const struct cvyi_lane_norm *c,
+                               const struct cvyi_lane_affine *affine);
+typedef void cvyi_lane_reduce_fn(const float *g, const float *x, size_t n, const float m[16],
+                                 const struct cvyi_lane_affine *affine, double s1[16],
+                                 double s2[16]);
+typedef void cvyi_lane_dx_fn(float *dx, const float *g, const float *x, size_t n,
+                             const struct cvyi_lane_dx *c, const struct cvyi_lane_affine *affine,
+                             unsigned n_lanes);
+typedef void cvyi_lane_columns_fn(const float *g, const float *x, size_t n,
+                                  const struct cvyi_lane_norm *c, double *s1, double *s2);
 typedef void cvyi_add_fn(float *y, const float *a, const float *b, size_t n); /* ip */
 typedef void cvyi_mul_fn(float *y, const float *a, const float *b, size_t n); /* ip */
 typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);      /* ip */
@@ -267,7 +302,9 @@ enum {
 #define CVYI_NORM_KERNELS(X)                                                      \
     X(bn_stats, bn_stats, ) X(norm, norm, ) X(bn_reduce, bn_reduce, )             \
     X(bn_dx, bn_dx, ) X(each_stats, each_stats, ) X(each_norm, each_norm, )       \
-    X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, )
+    X(each_reduce, each_reduce, ) X(each_bn_dx, each_bn_dx, )                     \
+    X(lane_stats, lane_stats, ) X(lane_norm, lane_norm, )                         \
+    X(lane_reduce, lane_reduce, ) X(lane_dx, lane_dx, ) X(lane_columns, lane_columns, )
 #define CVYI_POOL_KERNELS(X)                                                                   \
     X(pool_max, pool_max, ) X(pool_max_bwd, pool_max_bwd, ) X(pool_argmax, pool_argmax, )      \
     X(argmax_bwd, argmax_bwd, ) X(argmax_reduce, argmax_reduce, )                              \
