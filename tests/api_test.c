@@ -606,6 +606,7 @@ static void members_of_later_versions_are_refused_in_layers(void **state)
           cvy_conv2d(net, x, "a", &desc));
     LAYER(cvy_linear_desc, D({ .out_features = 2 }), cvy_linear(net, x, "a", &desc));
     LAYER(cvy_batch_norm_desc, D({ 0 }), cvy_batch_norm(net, x, "a", &desc));
+    LAYER(cvy_group_norm_desc, D({ 0 }), cvy_group_norm(net, x, "a", &desc));
     LAYER(cvy_prelu_desc, D({ 0 }), cvy_prelu(net, x, "a", &desc));
     LAYER(cvy_act_desc, D({ 0 }), cvy_activation(net, x, "a", &desc));
     LAYER(cvy_pool2d_desc, D({ .kernel = { 2, 2 } }), cvy_pool2d(net, x, "a", &desc));

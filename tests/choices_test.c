@@ -344,6 +344,8 @@ static void nets(void **state)
         { "motley", motley, 37 },
         { "long rows", long_rows, 5 },
         { "large planes", large_planes, 18 },
+        { "group norms", every_group_norm, 20 },
+        { "group norms, sixteen blocks", every_group_norm, 250 },
         { "weighty", weighty, 20 },
     };
     cvy_context *native = context("native", true), *reference = context("reference", false);

@@ -190,6 +190,13 @@ static void activations_any_threads(void **state)
     compare_all(every_activation, 40, steps < 4 ? steps : 4);
 }
 
+static void group_norms_any_threads(void **state)
+{
+    (void)state;
+    compare_all(every_group_norm, 40, steps < 3 ? steps : 3);
+    compare_all(every_group_norm, 260, 2);
+}
+
 /* The first table that runs here, from `first` on, against those after it. */
 static void compare_isas(build_net build, enum cvy_isa first, size_t n)
 {
@@ -234,6 +241,11 @@ static void activations_any_isa(void **state)
 {
     (void)state;
     compare_isas(every_activation, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
+}
+static void group_norms_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(every_group_norm, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
 }
 static void resnet_any_isa(void **state)
 {
@@ -312,7 +324,9 @@ int main(void)
         cmocka_unit_test(weighty_any_threads),
         cmocka_unit_test(weighty_any_isa),
         cmocka_unit_test(activations_any_threads),
+        cmocka_unit_test(group_norms_any_threads),
         cmocka_unit_test(activations_any_isa),
+        cmocka_unit_test(group_norms_any_isa),
         cmocka_unit_test(any_tail),
         cmocka_unit_test(evaluation_is_per_image),
     };

@@ -441,6 +441,72 @@ static void test_spatial_bn(void **state)
     free(out);
 }
 
+/* Group norm without gamma and beta, by the reference (whose results the interface rounds to float)
+ * or native: mean and standard deviation of each image and group, and of what becomes of it. */
+static void group_norm(const char *backend, const double *x, cvy_shape s, size_t groups,
+                       double mean[2][4], double std[2][4])
+{
+    cvy_context *ctx;
+    cvy_context_options o = { .backends = backend, .strict = true };
+    assert_int_equal(cvy_context_create(&o, &ctx), CVY_OK);
+    size_t n = s.n * s.c * s.h * s.w, rows = s.n * groups;
+    float *in = floats(x, n), *y = floats(x, n), m[4], v[4];
+    const cvy_group_norm_desc d = { .groups = groups, .no_affine = true };
+    cvy_op *op;
+    run_op(ctx, cvy_op_group_norm(ctx, &d, s, CVY_FORWARD, &op), &op,
+           &(cvy_op_args){ .src = in, .dst = y, .mean = m, .var = v });
+    for (size_t k = 0; k < rows; k++) {
+        double sum = 0, squares = 0, size = (double)(n / rows);
+        mean[0][k] = (double)m[k];
+        std[0][k] = sqrt((double)v[k]);
+        for (size_t i = k * (n / rows); i < (k + 1) * (n / rows); i++) {
+            sum += (double)y[i] / size;
+            squares += (double)y[i] * (double)y[i] / size;
+        }
+        mean[1][k] = sum;
+        std[1][k] = sqrt(squares - sum * sum);
+    }
+    free(in);
+    free(y);
+    cvy_context_destroy(&ctx);
+}
+
+static void test_group_norm(void **state)
+{
+    (void)state;
+    static const char *const backends[] = { "reference", "native" };
+    double mean[2][4], std[2][4], zero[4] = { 0 };
+    struct mt m;
+    mt_seed(&m, 231);
+    double *x = normals(&m, 240, 4, 10);
+    for (int i = 0; i < 2; i++) {
+        group_norm(backends[i], x, (cvy_shape){ 2, 6, 4, 5 }, 2, mean, std);
+        CLOSE("group norm input mean", mean[0], 1e-6, 9.72505327, 8.51114185, 8.9147544,
+              9.43448077);
+        CLOSE("group norm input std", std[0], 5e-7, 3.67070958, 3.09892597, 4.27043622, 3.97521327);
+        close_to("group norm output mean", mean[1], zero, 4, 1e-7);
+        CLOSE("group norm output std", std[1], 1e-7, 0.99999963, 0.99999948, 0.99999973,
+              0.99999968);
+    }
+    free(x);
+    mt_seed(&m, 231);
+    x = normals(&m, 200, 1, 0);
+    double *w1 = normals(&m, 3000, 1, 0), *w2 = normals(&m, 180, 1, 0);
+    double *a = two_layers(x, w1, w2, 4);
+    for (int i = 0; i < 2; i++) {
+        group_norm(backends[i], a, (cvy_shape){ 4, 3, 1, 1 }, 1, mean, std);
+        CLOSE("layer norm input mean", mean[0], 5e-6, -59.06673243, -47.60782686, -43.31137368,
+              -26.40991744);
+        CLOSE("layer norm input std", std[0], 5e-6, 10.07429373, 28.39478981, 35.28360729,
+              4.01831507);
+        close_to("layer norm output mean", mean[1], zero, 4, 2e-7);
+    }
+    free(x);
+    free(w1);
+    free(w2);
+    free(a);
+}
+
 static void test_conv(void **state)
 {
     (void)state;
@@ -548,10 +614,11 @@ static void test_initial_losses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generator),    cmocka_unit_test(test_bn_forward),
-        cmocka_unit_test(test_bn_test_time), cmocka_unit_test(test_bn_backward),
-        cmocka_unit_test(test_spatial_bn),   cmocka_unit_test(test_conv),
-        cmocka_unit_test(test_max_pool),     cmocka_unit_test(test_initial_losses),
+        cmocka_unit_test(test_generator),      cmocka_unit_test(test_bn_forward),
+        cmocka_unit_test(test_bn_test_time),   cmocka_unit_test(test_bn_backward),
+        cmocka_unit_test(test_group_norm),     cmocka_unit_test(test_spatial_bn),
+        cmocka_unit_test(test_conv),           cmocka_unit_test(test_max_pool),
+        cmocka_unit_test(test_initial_losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

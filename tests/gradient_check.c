@@ -125,6 +125,29 @@ static cvy_tensor op_batch_norm_frozen(struct build *b, cvy_tensor x)
         &(cvy_batch_norm_desc){ .frozen = true, .no_gamma = maybe(b), .no_beta = maybe(b) });
 }
 
+/* Groups of any size, layer norm and instance norm among them; a group has two values at least. */
+static cvy_tensor group_norm(struct build *b, cvy_tensor x)
+{
+    cvy_shape s = cvy_tensor_shape(b->net, x);
+    size_t groups = between(b, 1, s.c);
+    while (s.c % groups || s.c / groups * s.h * s.w == 1) groups--;
+    return cvy_group_norm(b->net, x, name_of(b),
+                          &(cvy_group_norm_desc){ .groups = groups,
+                                                  .eps = maybe(b) ? 1e-3 : 0.05,
+                                                  .no_gamma = check_below(b->r, 4) == 0,
+                                                  .no_beta = check_below(b->r, 4) == 0,
+                                                  .elementwise = maybe(b) });
+}
+static cvy_tensor op_group_norm(struct build *b, cvy_tensor x)
+{
+    cvy_shape s = cvy_tensor_shape(b->net, x);
+    return group_norm(b, s.c * s.h * s.w > 1 ? x : conv(b, x, 4, 1, 1));
+}
+static cvy_tensor op_group_norm_features(struct build *b, cvy_tensor x)
+{
+    return group_norm(b, linear(b, x, 6));
+}
+
 #define OP_ACT(NAME, name, ...) \
     static cvy_tensor op_##name(struct build *b, cvy_tensor x) { return act(b, x, CVY_##NAME); }
 CVY_ACTIVATIONS(OP_ACT)
@@ -515,6 +538,8 @@ static void test_operators(void **state)
         { "batch_norm", op_batch_norm },
         { "batch_norm over n", op_batch_norm_features },
         { "batch_norm frozen", op_batch_norm_frozen },
+        { "group_norm", op_group_norm },
+        { "group_norm of features", op_group_norm_features },
 #define SUBJECT(NAME, name, ...) { #name, op_##name },
         CVY_ACTIVATIONS(SUBJECT){ "prelu", op_prelu },
         { "maxout", op_maxout },

@@ -342,6 +342,16 @@ static void mistakes_of_other_layers(void **state)
     expect(BN(.momentum = NAN), CVY_E_ARG, "momentum is nan");
     expect(BN(.running_var = (enum cvy_bn_var)7), CVY_E_ARG, "running_var is 7");
     expect(cvy_batch_norm(bad, at(0), NULL, NULL), CVY_E_ARG, "needs a name");
+#define GN(...) cvy_group_norm(bad, at(0), "g", &(cvy_group_norm_desc){ __VA_ARGS__ })
+    expect(GN(.eps = -1e-5), CVY_E_ARG, "group_norm 'g': eps is -1e-05");
+    expect(GN(.eps = NAN), CVY_E_ARG, "eps is nan");
+    expect(GN(.eps = 1e-300), CVY_E_ARG, "eps is 1e-300");
+    expect(GN(.groups = 1000), CVY_E_ARG, "groups is 1000, which does not divide the");
+    expect(GN(.groups = huge), CVY_E_ARG, "groups is 2147483648, which does not divide");
+    bad = new_net();
+    expected(
+        cvy_group_norm(bad, cvy_input(bad, 3, 1, 1), "g", &(cvy_group_norm_desc){ .groups = 3 }),
+        CVY_E_SHAPE, "group_norm 'g': a group needs more than one value");
     char unknown[64];
     snprintf(unknown, sizeof unknown, "activation 'a': kind %d is not", CHECK_ACTS);
     expect(ACT(.kind = (enum cvy_act_kind)CHECK_ACTS), CVY_E_ARG, unknown);
@@ -852,6 +862,7 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
     case 9: return cvy_op_pad_channels(on, 1, 2, s, pass, op);
     case 10: return pass ? CVY_E_ARG : cvy_op_add(on, s, op);
     case 11: return pass ? CVY_E_ARG : cvy_op_softmax(on, s, op);
+    case 12: return cvy_op_group_norm(on, NULL, s, pass, op);
     default: return CVY_E_ARG;
     }
 }
@@ -859,7 +870,7 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
 static void operators_in_short_memory(void **state)
 {
     (void)state;
-    enum { OPERATORS = 12 };
+    enum { OPERATORS = 13 };
     for (int kind = 0; kind < OPERATORS; kind++)
         for (int pass = CVY_FORWARD; pass <= CVY_BACKWARD_WEIGHTS; pass++) {
             cvy_context *poor;
@@ -871,7 +882,7 @@ static void operators_in_short_memory(void **state)
             enum cvy_status plenty = make_op(poor, kind, (enum cvy_pass)pass, &op);
             if (plenty == CVY_OK) cvy_op_destroy(&op);
             else assert_int_equal(plenty, CVY_E_ARG);
-            bool needed = kind < 2 || pass < (kind < 10 ? CVY_BACKWARD_WEIGHTS : 1);
+            bool needed = kind < 2 || pass < (kind < 10 || kind == 12 ? CVY_BACKWARD_WEIGHTS : 1);
             assert_int_equal(plenty == CVY_OK, needed);
             enum cvy_status status = plenty ? CVY_OK : CVY_E_NOMEM;
             for (long n = 0; status != CVY_OK; n++) {

@@ -166,4 +166,35 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Group norm in all its forms: of the image itself, of maps whose planes are padded or not, of
+ * small ones, of features, wide and not; as layer and as instance norm; with and without gamma and
+ * beta. */
+static inline cvy_tensor every_group_norm(cvy_context *ctx, cvy_net **made)
+{
+    const cvy_group_norm_desc instance = { .groups = 12, .no_affine = true };
+    const cvy_group_norm_desc layer = { .groups = 1, .elementwise = true };
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_input(net, 1, 28, 28), y;
+    x = cvy_group_norm(net, x, "image", &(cvy_group_norm_desc){ .no_affine = true });
+    x = cvy_relu(net, cvy_group_norm(net, conv3(net, x, "a", 12, 1), "a.gn",
+                                     &(cvy_group_norm_desc){ .groups = 3 }));
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
+    x = cvy_conv2d(net, x, "b", &(cvy_conv2d_desc){ .out_channels = 12, .kernel = { 7, 7 } });
+    x = cvy_relu(net, cvy_group_norm(net, x, "b.in", &instance));
+    y = cvy_group_norm(net, conv3(net, x, "c", 12, 1), "c.ln", &layer);
+    x = cvy_relu(net, cvy_add(net, x, y, NULL));
+    x = conv3(net, x, "d", 36, 2);
+    x = cvy_group_norm(net, x, "d.gn", &(cvy_group_norm_desc){ .groups = 4, .no_beta = true });
+    x = conv3(net, cvy_relu(net, x), "e", 36, 2);
+    x = cvy_group_norm(net, x, "e.ln", &(cvy_group_norm_desc){ .elementwise = true, .eps = 1e-3 });
+    x = cvy_linear(net, cvy_relu(net, x), "narrow", &(cvy_linear_desc){ .out_features = 30 });
+    x = cvy_group_norm(net, x, "narrow.gn", &(cvy_group_norm_desc){ .groups = 5 });
+    x = cvy_linear(net, cvy_relu(net, x), "wide", &(cvy_linear_desc){ .out_features = 250 });
+    x = cvy_group_norm(net, x, "wide.gn", &(cvy_group_norm_desc){ .groups = 2, .no_gamma = true });
+    return cvy_linear(net, cvy_relu(net, x), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 #endif

@@ -34,6 +34,7 @@
     X(cvy_conv2d_desc)     \
     X(cvy_linear_desc)     \
     X(cvy_batch_norm_desc) \
+    X(cvy_group_norm_desc) \
     X(cvy_prelu_desc)      \
     X(cvy_act_desc)        \
     X(cvy_pool2d_desc)     \
@@ -101,6 +102,9 @@ static cvy_tensor build(cvy_net *net)
     cvy_batch_norm_desc *bn = A(cvy_batch_norm_desc);
     bn->momentum = 0.2;
     x = cvy_batch_norm(net, x, "bn", bn);
+    cvy_group_norm_desc *gn = A(cvy_group_norm_desc);
+    gn->groups = 2;
+    x = cvy_group_norm(net, x, "gn", gn);
     x = cvy_prelu(net, x, "prelu", A(cvy_prelu_desc));
     cvy_pool2d_desc *pool = A(cvy_pool2d_desc);
     pool->kernel[0] = pool->kernel[1] = 2;

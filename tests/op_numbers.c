@@ -361,6 +361,71 @@ static void activations(void **state)
     for (int kind = 0; kind < CHECK_ACTS; kind++) assert_true(tried[kind]);
 }
 
+/* A group norm's results at groups of 1 and 3, whose mean is 2 and variance 1, with an eps of 3:
+ * xhat is half of what they are more than 2. */
+static void group_norm_at(const cvy_group_norm_desc *d, cvy_shape s, const float *x,
+                          const float *gamma, const float *beta, const double want_y[4])
+{
+    const double want_mean[] = { 2, 2 }, want_var[] = { 1, 1 };
+    cvy_op *op;
+    for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+        BLANK(y);
+        BLANK(mean);
+        BLANK(var);
+        ok(cvy_op_group_norm(ctx, d, s, (enum cvy_pass)pass, &op));
+        run_it(&op,
+               (cvy_op_args){
+                   .src = x, .weights = gamma, .bias = beta, .dst = y, .mean = mean, .var = var });
+        near_all("y", y, want_y, 4);
+        if (pass == CVY_FORWARD_INFER) continue;
+        near_all("mean", mean, want_mean, d->groups);
+        near_all("variance", var, want_var, d->groups);
+    }
+}
+
+static void group_norm_gradient_at(const cvy_group_norm_desc *d, cvy_shape s, const float *x,
+                                   const float *gamma, const float *dy, const double want[3][4])
+{
+    const float mean[] = { 2, 2 }, var[] = { 1, 1 };
+    size_t affine = d->elementwise ? 4 : 2;
+    cvy_op *op;
+    BLANK(dx);
+    BLANK(dgamma);
+    BLANK(dbeta);
+    ok(cvy_op_group_norm(ctx, d, s, CVY_BACKWARD_DATA, &op));
+    run_it(&op, (cvy_op_args){ .src = x,
+                               .weights = gamma,
+                               .mean = (float *)mean,
+                               .var = (float *)var,
+                               .diff_dst = dy,
+                               .diff_src = dx,
+                               .diff_weights = dgamma,
+                               .diff_bias = dbeta });
+    near_all("dx", dx, want[0], 4);
+    near_all("dgamma", dgamma, want[1], affine);
+    near_all("dbeta", dbeta, want[2], affine);
+}
+
+/* An image of two channels of two pixels; each a group, or one group with numbers of each element,
+ * and the gradients by their formula. */
+static void group_norm(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 1, 2, 1, 2 };
+    const float x[] = { 1, 3, 3, 1 }, gamma[] = { 2, -4, 1, 0 }, beta[] = { 1, 0.5f, 0, 3 },
+                dy[] = { 1, 2, 3, -1 }, dy_each[] = { 1, 2, -1, 4 };
+    const cvy_group_norm_desc by_channel = { .groups = 2, .eps = 3 },
+                              each = { .eps = 3, .groups = 1, .elementwise = true };
+    group_norm_at(&by_channel, s, x, gamma, beta, (const double[4]){ 0, 2, -1.5, 2.5 });
+    group_norm_at(&each, s, x, gamma, beta, (const double[4]){ 0, -1.5, 0.5, 3 });
+    group_norm_gradient_at(&by_channel, s, x, gamma, dy,
+                           (const double[3][4]){ { -0.375, 0.375, -3, 3 }, { 0.5, 2 }, { 3, 2 } });
+    group_norm_gradient_at(&each, s, x, gamma, dy_each,
+                           (const double[3][4]){ { 1.53125, -2.78125, 0.71875, 0.53125 },
+                                                 { -0.5, 1, -0.5, -2 },
+                                                 { 1, 2, -1, 4 } });
+}
+
 /* Two images of two channels of two pixels, slopes 0.5 and -2: slope * x where x is at most 0; the
  * slopes' gradients are the sums of dy * x there. */
 static void prelu(void **state)
@@ -648,6 +713,7 @@ int main(void)
                                             EACH(batch_norm_backward),
                                             EACH(activations),
                                             EACH(prelu),
+                                            EACH(group_norm),
                                             EACH(pools),
                                             EACH(dropouts),
                                             EACH(padding),

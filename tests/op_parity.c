@@ -27,6 +27,7 @@ enum kind {
     CONV,
     LINEAR,
     BATCH_NORM,
+    GROUP_NORM,
     ACT,
     PRELU,
     POOL,
@@ -39,19 +40,13 @@ enum kind {
     CROSS_ENTROPY,
     KINDS
 };
-static const char *const kind_names[KINDS] = { "conv2d",
-                                               "linear",
-                                               "batch_norm",
-                                               "activation",
-                                               "prelu",
-                                               "pool2d",
-                                               "dropout",
-                                               "add",
-                                               "multiply",
-                                               "concat",
-                                               "pad_channels",
-                                               "softmax",
-                                               "softmax_cross_entropy" };
+static const char *const kind_names[KINDS] = { "conv2d",     "linear",
+                                               "batch_norm", "group_norm",
+                                               "activation", "prelu",
+                                               "pool2d",     "dropout",
+                                               "add",        "multiply",
+                                               "concat",     "pad_channels",
+                                               "softmax",    "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
 
@@ -67,6 +62,7 @@ struct op_case {
     size_t n_parts, before, after;
     cvy_conv2d_desc conv;
     cvy_batch_norm_desc bn;
+    cvy_group_norm_desc gn;
     cvy_act_desc act;
     cvy_pool2d_desc pool;
     cvy_dropout_desc dropout;
@@ -113,6 +109,10 @@ static void describe(const struct op_case *c)
         print_message("  eps %g, momentum %g, running_var %d%s%s\n", c->bn.eps, c->bn.momentum,
                       (int)c->bn.running_var, c->bn.no_affine ? ", no affine" : "",
                       c->bn.frozen ? ", frozen" : "");
+    if (c->kind == GROUP_NORM)
+        print_message("  groups %zu, eps %g%s%s%s\n", c->gn.groups, c->gn.eps,
+                      c->gn.no_gamma ? ", no gamma" : "", c->gn.no_beta ? ", no beta" : "",
+                      c->gn.elementwise ? ", elementwise" : "");
     if (c->kind == ACT)
         print_message("  kind %d, alpha %g, relu_grad_at_zero %g\n", (int)c->act.kind, c->act.alpha,
                       c->act.relu_grad_at_zero);
@@ -201,6 +201,7 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
             &(cvy_linear_desc){ .out_features = c->conv.out_channels, .no_bias = c->conv.no_bias },
             c->src, c->pass, op);
     case BATCH_NORM: return cvy_op_batch_norm(ctx, &c->bn, c->src, c->pass, op);
+    case GROUP_NORM: return cvy_op_group_norm(ctx, &c->gn, c->src, c->pass, op);
     case PRELU: return cvy_op_prelu(ctx, c->src, c->pass, op);
     case ACT: return cvy_op_activation(ctx, &c->act, c->src, c->pass, op);
     case POOL: return cvy_op_pool2d(ctx, &c->pool, c->src, c->pass, op);
@@ -234,9 +235,12 @@ static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
 static const struct {
     double factor, absolute;
 } module_slack[KINDS] = {
-    [CONV] = { 2, 0 },     [LINEAR] = { 2, 0 },  [BATCH_NORM] = { 32, 0 },    [ACT] = { 8, 3e-6 },
-    [PRELU] = { 1, 0 },    [POOL] = { 1, 0 },    [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },
-    [MULTIPLY] = { 1, 0 }, [SOFTMAX] = { 8, 0 }, [CROSS_ENTROPY] = { 24, 0 },
+    [CONV] = { 2, 0 },           [LINEAR] = { 2, 0 },
+    [BATCH_NORM] = { 32, 0 },    [ACT] = { 8, 3e-6 },
+    [PRELU] = { 1, 0 },          [POOL] = { 1, 0 },
+    [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },
+    [MULTIPLY] = { 1, 0 },       [SOFTMAX] = { 8, 0 },
+    [CROSS_ENTROPY] = { 24, 0 }, [GROUP_NORM] = { 1, 0 },
 };
 
 /* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
@@ -652,6 +656,138 @@ static void case_bn(struct parity *p)
     compare_bits(p, "result", out[1], out[2], nx);
 }
 
+static bool draw_gn(struct parity *p)
+{
+    static const double eps[] = { 0, 1e-12, 1e-3, 1 };
+    struct op_case *c = &p->c;
+    draw_shape(p, 12);
+    if (check_below(&p->r, 3) == 0) c->src.h = c->src.w = 1;
+    size_t group = between(p, 1, 9), groups = c->src.c < group ? 1 : c->src.c / group;
+    if (seldom(p)) groups = 1;
+    c->src.c = c->src.c / groups * groups;
+    c->dst = c->src;
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    c->gn = (cvy_group_norm_desc){ .groups = groups,
+                                   .eps = eps[check_below(&p->r, 4)],
+                                   .no_affine = seldom(p),
+                                   .no_gamma = seldom(p),
+                                   .no_beta = seldom(p),
+                                   .elementwise = maybe(p) };
+    return c->src.c / groups * c->src.h * c->src.w > 1;
+}
+
+/* Bounds of a group norm, in units of U: each result's terms times the roundings that they go
+ * through, as those of batch norm above. */
+struct gn_bounds {
+    float *y, *dx, *mean, *var, *dgamma, *dbeta;
+};
+
+static void gn_learn(struct parity *p, struct gn_bounds *b, const float *x, const float *dy,
+                     const float *gamma, const float *beta)
+{
+    const struct op_case *c = &p->c;
+    double eps = c->gn.eps ? c->gn.eps : 1e-5;
+    size_t image = c->src.c * c->src.h * c->src.w, group = image / c->gn.groups,
+           share = c->gn.elementwise ? 1 : c->src.h * c->src.w, n = c->src.n * image,
+           affine = image / share, groups = c->src.n * c->gn.groups;
+    *b = (struct gn_bounds){ room(p, n),      room(p, n),      room(p, groups),
+                             room(p, groups), room(p, affine), room(p, affine) };
+    for (size_t a = 0; a < affine; a++) b->dgamma[a] = b->dbeta[a] = 0;
+    for (size_t k = 0; k < groups; k++) {
+        double m = (double)group, mean = 0, square = 0, var = 0, sum = 0, sum_xhat = 0;
+        for (size_t i = k * group; i < (k + 1) * group; i++) {
+            mean += (double)x[i] / m;
+            square += (double)x[i] * (double)x[i] / m;
+        }
+        for (size_t i = k * group; i < (k + 1) * group; i++)
+            var += ((double)x[i] - mean) * ((double)x[i] - mean) / m;
+        double sigma = sqrt(var + eps);
+        b->mean[k] = (float)(3 * fmax(fabs(mean), sqrt(square)));
+        b->var[k] = (float)(18.5 * sigma * sigma);
+        for (int pass = 0; pass < 2; pass++)
+            for (size_t i = k * group; i < (k + 1) * group; i++) {
+                size_t a = i % image / share;
+                double xhat = fabs((double)x[i] - mean) / sigma,
+                       g = gamma ? fabs((double)gamma[a]) : 1, d = dy ? fabs((double)dy[i]) : 0;
+                if (pass == 0) {
+                    sum += g * d / m;
+                    sum_xhat += g * d * xhat / m;
+                    b->dgamma[a] += (float)(18.5 * d * (xhat + fabs(mean) / sigma * 0x1p-20));
+                    b->dbeta[a] += (float)(18.5 * d);
+                } else {
+                    b->dx[i] = (float)((10 * (g * d + sum + xhat * sum_xhat) + 1.7 * sum) / sigma);
+                    b->y[i] = (float)(g * (6.7 * fmax(1, xhat) + 2 * fabs(mean) / sigma) +
+                                      2 * g * xhat + 4 * (beta ? fabs((double)beta[a]) : 0));
+                }
+            }
+    }
+}
+
+static void case_gn(struct parity *p)
+{
+    static const float ratios[] = { 0, 0, 1, 30, 1000 };
+    const struct op_case *c = &p->c;
+    size_t image = c->src.c * c->src.h * c->src.w, n = c->src.n * image,
+           groups = c->src.n * c->gn.groups, plane = c->src.h * c->src.w,
+           affine = c->gn.elementwise ? image : c->src.c;
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    float *x = filled(p, n), *gamma = NULL, *beta = NULL, *dy = NULL, *mean[3], *var[3];
+    for (size_t k = 0; k < groups; k++) { /* every group its own size and place */
+        float scale = check_uniform(&p->r, 0.1f, 3), shift = scale * ratios[check_below(&p->r, 5)];
+        for (size_t i = k * (n / groups); i < (k + 1) * (n / groups); i++)
+            x[i] = x[i] * scale + shift;
+    }
+    if (!c->gn.no_affine && !c->gn.no_gamma) gamma = filled(p, affine);
+    if (!c->gn.no_affine && !c->gn.no_beta) beta = filled(p, affine);
+    if (backward) dy = filled(p, n);
+    double *exact = malloc(2 * groups * sizeof *exact);
+    assert_non_null(exact);
+    exact_stats(x, (cvy_shape){ 1, groups, n / groups / plane, plane }, exact, exact + groups);
+    float *out[3], *dgamma[3], *dbeta[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n);
+        dgamma[i] = room(p, affine);
+        dbeta[i] = room(p, affine);
+        mean[i] = room(p, groups);
+        var[i] = room(p, groups);
+        for (size_t k = 0; backward && k < groups; k++) {
+            mean[i][k] = (float)exact[k];
+            var[i][k] = (float)exact[groups + k];
+        }
+        args[i] = (cvy_op_args){
+            .src = x, .weights = gamma, .bias = beta, .diff_dst = dy, .mean = mean[i], .var = var[i]
+        };
+        if (!backward) {
+            args[i].dst = out[i];
+            continue;
+        }
+        args[i].diff_src = out[i];
+        args[i].diff_weights = dgamma[i];
+        args[i].diff_bias = dbeta[i];
+    }
+    free(exact);
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    struct gn_bounds b;
+    gn_learn(p, &b, x, dy, gamma, beta);
+    compare_scaled(p, backward ? "diff_src" : "dst", out[1], out[0], n, backward ? b.dx : b.y, 1);
+    compare_bits(p, "result", out[1], out[2], n);
+    if (backward && gamma) {
+        compare_scaled(p, "diff_weights", dgamma[1], dgamma[0], affine, b.dgamma, 1);
+        compare_bits(p, "diff_weights", dgamma[1], dgamma[2], affine);
+    }
+    if (backward && beta) {
+        compare_scaled(p, "diff_bias", dbeta[1], dbeta[0], affine, b.dbeta, 1);
+        compare_bits(p, "diff_bias", dbeta[1], dbeta[2], affine);
+    }
+    if (c->pass != CVY_FORWARD) return;
+    compare_scaled(p, "mean", mean[1], mean[0], groups, b.mean, 1);
+    compare_scaled(p, "var", var[1], var[0], groups, b.var, 1);
+    compare_bits(p, "mean", mean[1], mean[2], groups);
+    compare_bits(p, "var", var[1], var[2], groups);
+}
+
 /* ----------------------------------------------------------------------------------------- rows */
 
 static bool draw_act(struct parity *p)
@@ -1035,6 +1171,7 @@ static void run_case(struct parity *p, size_t number)
         [SOFTMAX] = { draw_rows, case_softmax, 1 },
         [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
         [PAD] = { draw_pad, case_pad, 1 },
+        [GROUP_NORM] = { draw_gn, case_gn, 3 },
     };
     int lot = 0;
     p->number = number;

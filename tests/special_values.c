@@ -669,6 +669,151 @@ static void bn_frozen_gradient(struct env *e)
     }
 }
 
+/* ---------------------------------------------------------------------------------- group norm */
+
+static const struct {
+    cvy_shape s;
+    size_t groups;
+    bool elementwise;
+} gn_shapes[] = {
+    { { N, 4, 3, 5 }, 2, false },   { { N, 6, 9, 9 }, 1, true }, { { N, 3, 8, 8 }, 3, false },
+    { { N, 130, 1, 1 }, 2, false }, { { N, 6, 1, 1 }, 1, true }, { { N, 20, 2, 2 }, 2, true },
+};
+enum { GN_SHAPES = sizeof gn_shapes / sizeof *gn_shapes };
+
+struct gn {
+    cvy_group_norm_desc d;
+    cvy_shape s;
+    size_t n, image, group, affine; /* elements: of all, an image, a group; of gamma */
+    float *x, *dy, *gamma, *beta, *y, *dx, *dgamma, *dbeta, *mean, *var;
+};
+
+static struct gn gn_of(struct env *e, size_t k)
+{
+    struct gn g = { .s = gn_shapes[k].s,
+                    .d = { .groups = gn_shapes[k].groups,
+                           .elementwise = gn_shapes[k].elementwise } };
+    g.n = size_of(g.s);
+    g.image = g.n / N;
+    g.group = g.image / g.d.groups;
+    g.affine = g.d.elementwise ? g.image : g.s.c;
+    g.x = ordinary(e, g.n);
+    g.dy = ordinary(e, g.n);
+    for (size_t i = 1; i < g.n; i += 2) g.dy[i] = -g.dy[i];
+    g.gamma = ordinary(e, g.affine);
+    g.beta = ordinary(e, g.affine);
+    g.y = room(e, g.n);
+    g.dx = room(e, g.n);
+    g.dgamma = room(e, g.affine);
+    g.dbeta = room(e, g.affine);
+    g.mean = room(e, N * g.d.groups);
+    g.var = room(e, N * g.d.groups);
+    return g;
+}
+
+static void gn_run(struct env *e, struct gn *g, enum cvy_pass pass)
+{
+    cvy_op *op = NULL;
+    enum cvy_status made = cvy_op_group_norm(e->ctx, &g->d, g->s, pass, &op);
+    run(e, made, op,
+        &(cvy_op_args){ .src = g->x,
+                        .weights = g->gamma,
+                        .bias = g->beta,
+                        .dst = g->y,
+                        .mean = g->mean,
+                        .var = g->var,
+                        .diff_dst = g->dy,
+                        .diff_src = g->dx,
+                        .diff_weights = g->dgamma,
+                        .diff_bias = g->dbeta });
+}
+
+/* The place of an image's special element, and that of its gamma. */
+static size_t gn_place(const struct gn *g, size_t image) { return image * g->image + g->image / 2; }
+static size_t gn_affine(const struct gn *g) { return g->image / 2 / (g->image / g->affine); }
+
+/* A special element makes its group of its image NaN, and nothing else; gamma and beta reach what
+ * they stand for. What is the same everywhere is beta. */
+static void gn_forward(struct env *e)
+{
+    for (size_t k = 0; k < GN_SHAPES; k++) {
+        struct gn g = gn_of(e, k);
+        for (int infer = 0; infer < 2; infer++) {
+            enum cvy_pass pass = infer ? CVY_FORWARD_INFER : CVY_FORWARD;
+            gn_run(e, &g, pass);
+            EACH_SPECIAL(v, image)
+            {
+                size_t rooms = e->n_rooms, at = gn_place(&g, image), first = at / g.group * g.group;
+                float *y = copy(e, g.y, g.n), keep = g.x[at];
+                set(y + first, g.group, NAN);
+                g.x[at] = v;
+                gn_run(e, &g, pass);
+                expect(e, "y", g.y, y, g.n);
+                g.x[at] = keep;
+                if (!infer && (isfinite(g.mean[at / g.group]) || isfinite(g.var[at / g.group])))
+                    complain(e, "mean or variance is finite");
+                gn_run(e, &g, pass);
+                memcpy(y, g.y, g.n * sizeof *y);
+                for (size_t i = 0; i < g.n; i++)
+                    if (i % g.image / (g.image / g.affine) == gn_affine(&g)) y[i] = v;
+                float *beta = &g.beta[gn_affine(&g)];
+                keep = *beta;
+                *beta = v;
+                gn_run(e, &g, pass);
+                expect(e, "y by beta", g.y, y, g.n);
+                *beta = keep;
+                gn_run(e, &g, pass);
+                release(e, rooms);
+            }
+            size_t rooms = e->n_rooms;
+            float *y = copy(e, g.y, g.n), *x = copy(e, g.x, g.n);
+            set(g.x + g.group, g.group, 3);
+            for (size_t i = g.group; i < 2 * g.group; i++)
+                y[i] = g.beta[i % g.image / (g.image / g.affine)];
+            gn_run(e, &g, pass);
+            expect(e, "y of a constant", g.y, y, g.n);
+            memcpy(g.x, x, g.n * sizeof *x);
+            release(e, rooms);
+        }
+        release(e, 0);
+    }
+}
+
+static void gn_gradient(struct env *e)
+{
+    for (size_t k = 0; k < GN_SHAPES; k++) {
+        struct gn g = gn_of(e, k);
+        gn_run(e, &g, CVY_FORWARD);
+        gn_run(e, &g, CVY_BACKWARD_DATA);
+        float *dx = copy(e, g.dx, g.n), *dgamma = copy(e, g.dgamma, g.affine),
+              *dbeta = copy(e, g.dbeta, g.affine), finite = dbeta[gn_affine(&g)];
+        EACH_SPECIAL(v, image)
+        {
+            size_t rooms = e->n_rooms, at = gn_place(&g, image), first = at / g.group * g.group;
+            float *want = copy(e, dx, g.n), keep = g.dy[at];
+            set(want + first, g.group, isnan(v) ? NAN : NOT_FINITE);
+            dgamma[gn_affine(&g)] = isnan(v) ? NAN : NOT_FINITE;
+            dbeta[gn_affine(&g)] = v;
+            g.dy[at] = v;
+            gn_run(e, &g, CVY_BACKWARD_DATA);
+            expect(e, "dx", g.dx, want, g.n);
+            expect(e, "dgamma", g.dgamma, dgamma, g.affine);
+            expect(e, "dbeta", g.dbeta, dbeta, g.affine);
+            g.dy[at] = keep;
+            keep = g.x[at]; /* the statistics are given */
+            dbeta[gn_affine(&g)] = finite;
+            g.x[at] = v;
+            gn_run(e, &g, CVY_BACKWARD_DATA);
+            expect(e, "dx by x", g.dx, want, g.n);
+            expect(e, "dgamma by x", g.dgamma, dgamma, g.affine);
+            expect(e, "dbeta by x", g.dbeta, dbeta, g.affine);
+            g.x[at] = keep;
+            release(e, rooms);
+        }
+        release(e, 0);
+    }
+}
+
 /* ---------------------------------------------------------------------------------- activations */
 
 enum { VALUES = 8 };
@@ -1491,6 +1636,8 @@ static const struct {
     { "gradient of ReLU where it is off", relu_gradient_off },
     { "gradient of ReLU with a derivative at 0", relu_gradient_at_zero },
     { "gradient of leaky ReLU", leaky_gradient },
+    { "group norm", gn_forward },
+    { "group norm: gradient", gn_gradient },
     { "PReLU", prelu },
     { "gradient of ELU", elu_gradient },
     { "gradients of sigmoid, tanh, softplus", smooth_gradients },

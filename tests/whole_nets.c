@@ -94,8 +94,23 @@ static cvy_tensor activation(struct builder *b, cvy_tensor x)
     return cvy_activation(b->net, x, name(b, "act"), &d);
 }
 
+static cvy_tensor group_norm(struct builder *b, cvy_tensor x)
+{
+    cvy_shape s = cvy_tensor_shape(b->net, x);
+    cvy_group_norm_desc d = { .groups = between(&b->r, 1, s.c),
+                              .eps = chance(&b->r, 30) ? 1e-3 : 0,
+                              .no_gamma = chance(&b->r, 20),
+                              .no_beta = chance(&b->r, 20),
+                              .elementwise = chance(&b->r, 40) };
+    while (s.c % d.groups || (d.groups > 1 && s.c / d.groups * s.h * s.w < 4)) d.groups--;
+    /* over a handful of numbers the variance may be next to nothing */
+    if (s.c / d.groups * s.h * s.w < 64) d.eps = 0.1;
+    return s.c * s.h * s.w < 4 ? x : cvy_group_norm(b->net, x, name(b, "gn"), &d);
+}
+
 static cvy_tensor norm(struct builder *b, cvy_tensor x)
 {
+    if (chance(&b->r, 30)) return group_norm(b, x);
     cvy_shape s = cvy_tensor_shape(b->net, x);
     cvy_batch_norm_desc d = { .no_gamma = chance(&b->r, 20),
                               .no_beta = chance(&b->r, 20),
