@@ -32,7 +32,8 @@ static void native_close(void *state) { (void)state; }
 static int native_take(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
 {
     if (n < 1 || (unsigned)ops[0].kind >= CVY_OP_KINDS) return 0;
-    return families[ops[0].kind]->take(state, plan, ops, n);
+    const struct native_family *family = families[ops[0].kind];
+    return family->take ? family->take(state, plan, ops, n) : 1;
 }
 
 static enum cvy_status native_plan(void *state, struct cvy_plan *plan,

@@ -212,13 +212,6 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
         }
 }
 
-static int take_frozen(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                       int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
 static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
                                    const struct cvy_op_desc *op, int n, size_t first)
 {
@@ -250,4 +243,4 @@ static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
     return trained ? cvyi_bn_dx_gate(plan, op->name, &a->bn) : CVY_OK;
 }
 
-NATIVE_FAMILY(bn_infer_bwd, take_frozen, plan_frozen);
+NATIVE_FAMILY(bn_infer_bwd, NULL, plan_frozen);

@@ -57,13 +57,6 @@ static void run_dropout(const void *arg, const struct cvy_run *run, size_t task,
     }
 }
 
-static int take_dropout(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                        int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
 _Static_assert((int)CVY_DROPOUT_X == (int)CVY_DROPOUT_BWD_DY &&
                    (int)CVY_DROPOUT_Y == (int)CVY_DROPOUT_BWD_DX,
                "dropout and its gradient");
@@ -97,5 +90,5 @@ static enum cvy_status plan_dropout(struct native *native, struct cvy_plan *plan
     return cvy_plan_phase(plan, &phase);
 }
 
-NATIVE_FAMILY(dropout, take_dropout, plan_dropout);
-NATIVE_FAMILY(dropout_bwd, take_dropout, plan_dropout);
+NATIVE_FAMILY(dropout, NULL, plan_dropout);
+NATIVE_FAMILY(dropout_bwd, NULL, plan_dropout);

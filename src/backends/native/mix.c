@@ -72,13 +72,6 @@ static void run_backward(const void *arg, const struct cvy_run *at, size_t task,
     run(arg, at, task, worker->scratch, true);
 }
 
-static int take_mix(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                    int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
 static enum cvy_status plan_mix(struct native *native, struct cvy_plan *plan,
                                 const struct cvy_op_desc *op, int n, size_t first)
 {
@@ -107,5 +100,5 @@ static enum cvy_status plan_mix(struct native *native, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
-NATIVE_FAMILY(mix, take_mix, plan_mix);
-NATIVE_FAMILY(mix_bwd, take_mix, plan_mix);
+NATIVE_FAMILY(mix, NULL, plan_mix);
+NATIVE_FAMILY(mix_bwd, NULL, plan_mix);

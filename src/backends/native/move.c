@@ -39,13 +39,6 @@ static void run_copy(const void *arg, const struct cvy_run *run, size_t task,
 _Static_assert((int)CVY_CONCAT_Y == (int)CVY_SLICE_Y && (int)CVY_SLICE_Y == (int)CVY_PAD_Y,
                "copies");
 
-static int take_copy(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                     int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
 static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan,
                                  const struct cvy_op_desc *op, int n_ops, size_t first)
 {
@@ -73,6 +66,6 @@ static enum cvy_status plan_copy(struct native *native, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
-NATIVE_FAMILY(concat, take_copy, plan_copy);
-NATIVE_FAMILY(slice, take_copy, plan_copy);
-NATIVE_FAMILY(pad, take_copy, plan_copy);
+NATIVE_FAMILY(concat, NULL, plan_copy);
+NATIVE_FAMILY(slice, NULL, plan_copy);
+NATIVE_FAMILY(pad, NULL, plan_copy);

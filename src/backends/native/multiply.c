@@ -20,13 +20,6 @@ static void run_mul(const void *arg, const struct cvy_run *run, size_t task,
                             native_at(run, &m->b, cell.block, c), m->y.h * m->y.w * NATIVE_LANES);
 }
 
-static int take_mul(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops,
-                    int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
 static enum cvy_status plan_mul(struct native *native, struct cvy_plan *plan,
                                 const struct cvy_op_desc *ops, int n, size_t first)
 {
@@ -50,4 +43,4 @@ static enum cvy_status plan_mul(struct native *native, struct cvy_plan *plan,
     return cvy_plan_phase(plan, &phase);
 }
 
-NATIVE_FAMILY(mul, take_mul, plan_mul);
+NATIVE_FAMILY(mul, NULL, plan_mul);

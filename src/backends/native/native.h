@@ -116,6 +116,7 @@ static inline bool native_chose(const struct cvy_plan *plan, enum native_choice 
 /* ------------------------------------------------------------------------------------- families */
 
 struct native_family {
+    /* NULL: one op at a time, always */
     int (*take)(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n);
     enum cvy_status (*plan)(struct native *native, struct cvy_plan *plan,
                             const struct cvy_op_desc *ops, int n, size_t first);

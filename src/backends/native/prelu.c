@@ -84,12 +84,6 @@ static void run_fold(const void *arg, const struct cvy_run *run, size_t task,
     }
 }
 
-static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
-{
-    (void)native, (void)plan, (void)ops, (void)n;
-    return 1;
-}
-
 static enum cvy_status plan_forward(struct cvy_plan *plan, const struct cvy_op_desc *op,
                                     struct prelu *a)
 {
@@ -159,5 +153,5 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     return backward ? plan_backward(native, plan, op, a) : plan_forward(plan, op, a);
 }
 
-NATIVE_FAMILY(prelu, take, plan);
-NATIVE_FAMILY(prelu_bwd, take, plan);
+NATIVE_FAMILY(prelu, NULL, plan);
+NATIVE_FAMILY(prelu_bwd, NULL, plan);
