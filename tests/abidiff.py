@@ -15,7 +15,7 @@ import tempfile
 source = pathlib.Path(sys.argv[1])
 golden = source / "tests/golden/libconvoy.abi"
 headers = source / "include/convoy"
-BACKENDS = "[suppress_function]\nname_regexp = ^cvy_(plan_[a-z_]+|run_fail)$\n"
+BACKENDS = "[suppress_function]\nname_regexp = ^cvy_(plan_[a-z_]+|run_[a-z]+|move_blank)$\n"
 
 
 def run(*command, status=(0,)):

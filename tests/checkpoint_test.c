@@ -924,6 +924,8 @@ static const struct {
     { DEFAULTS("\"weight_decay\": $"), 0, 1e30, .over = false },
     { DEFAULTS("\"clip_norm\": $"), 0, 1e30, .over = false },
     { DEFAULTS("\"accumulate\": $"), 1, 1048576, .whole = true },
+    { DEFAULTS("\"crop\": $"), 0, 65536, .whole = true },
+    { DEFAULTS("\"cutout\": $"), 0, 65536, .whole = true },
     { DEFAULTS("\"lr_drop_factor\": $"), 0, 1e30, .over = false }
 };
 

@@ -604,6 +604,33 @@ def test_clip_norm():
     fails(1, 'clip-norm', 'train', *SMALL, '--clip-norm', -1)
 
 
+def test_augmentation():
+    """By option and by model file: the run says it, it has an effect on training, none on evaluation, and a resumed run the same one."""
+    how = ['--crop', 2, '--flip', '--cutout', 5]
+    common = ['lenet', *SMALL, '--epochs']
+    run('train', *common, 2, *how, '--out', 'aug_whole', code=0)
+    config = json.loads(pathlib.Path('aug_whole/config.json').read_text())
+    assert (config['crop'], config['flip'], config['cutout']) == (2, True, 5), config
+    run('train', *common, 1, *how, '--out', 'aug_parts', code=0)
+    run('train', '--resume=aug_parts', '--epochs', 2, code=0)
+    same_run('aug_whole', 'aug_parts')
+    model = json.loads((SOURCE / 'src/models/lenet.json').read_text())
+    model['defaults'].update(crop=2, flip=True, cutout=5)
+    pathlib.Path('aug.json').write_text(json.dumps(model))
+    run('train', 'aug.json', *SMALL, '--epochs', 2, '--out', 'aug_model', code=0)
+    run('train', *common, 2, '--out', 'no_aug', code=0)
+    config = json.loads(pathlib.Path('no_aug/config.json').read_text())
+    assert (config['crop'], config['flip'], config['cutout']) == (0, False, 0), config
+    a, b, c = (tensors(f'{r}/checkpoint.safetensors')[0] for r in ('aug_whole', 'aug_model', 'no_aug'))
+    assert a == b and a.keys() == c.keys() and a != c
+    said = json.loads(pathlib.Path('aug_whole/metrics.jsonl').read_text().splitlines()[-1])['test_acc']
+    assert f'acc {said:.3f}' in run('eval', 'aug_whole', *SMALL[:2], code=0).stdout
+    fails(1, 'keeps its settings: leave out --flip', 'train', '--resume=aug_parts', '--flip')
+    fails(1, 'expected a crop of less than 28', 'train', *SMALL, '--crop', 28)
+    fails(1, 'expected at most 28', 'train', *SMALL, '--cutout', 29)
+    fails(1, '--crop', 'train', *SMALL, '--crop', -1)
+
+
 def test_accumulate():
     """By option and by model file; a run that is stopped between two updates goes on with the sum."""
     common = ['lenet', *SMALL, '--epochs']
@@ -786,7 +813,7 @@ def test_resume_of_strange_settings():
             {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'schedule': 'cosinus'}, {'schedule': 1},
             {'lr_drop_epochs': [1]}, *({**drops, 'lr_drop_factor': 0.1} for drops in older),
             {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
-            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'schedule': None, 'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}))):
+            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'schedule': None, 'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}, {'crop': -1}, {'crop': True}, {'flip': 1}, {'cutout': 0.5}))):
         changed(bad)
         fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')
     del good['schedule']

@@ -40,6 +40,7 @@ struct recipe {
     const char *schedule;     /* NULL: constant */
     cvy_optimizer_desc other; /* another optimizer than SGD */
     cvy_loss_desc loss;       /* another loss; smoothing and weights by themselves */
+    cvy_augment_desc augment;
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -49,6 +50,8 @@ static const struct recipe recipes[] = {
     { "Nesterov, decay, smoothing, drops within epochs", 3, 2, .lr = 0.1, .momentum = 0.8,
       .weight_decay = 0.01, .smoothing = 0.1, .nesterov = true, .decay_all = true,
       .schedule = "staircase:every=3,factor=0.7" },
+    { "crop, flip and cutout", 3, 1, .lr = 0.2, .momentum = 0.9,
+      .augment = { .crop = 2, .flip = true, .cutout = 3 } },
     { "Adam, a cosine behind a warm-up", 3, 1, .lr = 0.01,
       .schedule = "cosine:over=3,floor=1e-5,warmup_steps=6",
       .other = { .kind = CVY_ADAM, .lr = 0.01, .weight_decay = 0.01, .epsilon_hat = true } },
@@ -176,6 +179,7 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                     .sgd = { r->lr, r->momentum, r->weight_decay, r->nesterov,
                                              r->decay_all } };
     options.loss.label_smoothing = r->smoothing;
+    options.augment = r->augment;
     if (r->other.kind != CVY_SGD) options.sgd = (cvy_sgd_desc){ .lr = 0 };
     assert_int_equal(cvy_trainer_create(p->net, p->logits, &options, &p->trainer), CVY_OK);
     assert_int_equal(

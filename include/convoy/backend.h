@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 11
+#define CVY_BACKEND_ABI 12
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -92,7 +92,7 @@ enum {
  * outputs), made of IN and OUT(KIND, OPERAND, use). Positions have names: op->in[CVY_CONV2D_W].
  * Kinds, positions and the library's and the backends' tables come of this list. Kinds are
  * appended, never moved. Shapes of activations as in types.h.
- *  INGEST  bytes of gathered images (struct cvy_run), scaled
+ *  INGEST  bytes of gathered images (struct cvy_run), moved if cvy_run_moves, scaled
  *  REORDER the same numbers: one of the two is PLAIN, the other in a layout of whoever is asked.
  *          What is OPAQUE must be taken by its owner
  *  BN_STATS  mean and variance [2][c] of the batch in double; MEAN and VAR are the running ones
@@ -285,9 +285,33 @@ struct cvy_run {
     double loss_weight;               /* Σ w of what takes part; without weights their number */
     const float *in_scale, *in_shift; /* per input channel: x = pixel * scale + shift, one fma */
     const double (*coef)[CVY_COEFS];  /* UPDATE: by group */
-    uint64_t seed, step;
-    struct cvy_plan *plan; /* whose run it is, for cvy_run_fail */
+    uint64_t seed, step, epoch;
+    cvy_augment_desc augment; /* INGEST, by the functions below */
+    struct cvy_plan *plan;    /* whose run it is, for cvy_run_fail */
 };
+/* Whether INGEST has to move images; if so, each of its pixels is one of cvy_run_pixels, scaled,
+ * and cvy_move_blank has the last word. */
+static inline bool cvy_run_moves(const struct cvy_run *run)
+{
+    return run->augment.crop || run->augment.flip || run->augment.cutout;
+}
+/* How one image of the batch is moved. */
+struct cvy_move {
+    size_t image; /* of the caller's */
+    cvy_shape s;  /* c, h, w of it */
+    /* pixel (y, x) shows (y + dy, x + dx), or where flipped (y + dy, w - 1 - x + dx); 0 outside */
+    ptrdiff_t dy, dx;
+    bool flip;
+    size_t y0, y1, x0, x1; /* x = 0 in these rows and columns */
+};
+/* That of image i of the batch. */
+CVY_API void cvy_run_move(const struct cvy_run *run, cvy_shape s, size_t i, struct cvy_move *move);
+/* Pixels p0 ... p1 of channel c, as they are read: p1 - p0 elements of run->dtype. */
+CVY_API void cvy_run_pixels(const struct cvy_run *run, const struct cvy_move *move, size_t c,
+                            size_t p0, size_t p1, void *out);
+/* Writes the zeros that are cut out of x, where pixel p0 + k lies at x[k * stride], p0 + k < p1. */
+CVY_API void cvy_move_blank(const struct cvy_move *move, size_t p0, size_t p1, float *x,
+                            size_t stride);
 /* How much the batch of this step weighs in a batch norm's running statistics. */
 static inline double cvy_run_bn_weight(const struct cvy_run *run, const cvy_batch_norm_desc *desc)
 {

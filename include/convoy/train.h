@@ -29,7 +29,9 @@ typedef struct cvy_batch {
     const uint32_t *index;
     size_t n;             /* 1 .. the compiled batch */
     const float *targets; /* for a loss with soft_targets: [image][classes] */
-    uint64_t reserved[16];
+    /* the pass over the images that the batch is of, from 0: for cvy_augment_desc */
+    uint64_t epoch;
+    uint64_t reserved[15];
 } cvy_batch;
 
 /* x' = (x * scale - mean[c]) / std[c], one mean and std a channel; NULL mean: 0, NULL std: 1; scale
@@ -66,7 +68,7 @@ typedef struct cvy_trainer_options {
     cvy_loss_desc loss;
     cvy_init_desc init;
     cvy_input_desc input;
-    uint64_t seed; /* dropout */
+    uint64_t seed; /* dropout, augmentation */
     /* for looking inside: every activation, and every gradient of one, can be read after a step;
      * takes the memory of all of them at once, and the time of writing what is else skipped */
     bool keep_tensors;
@@ -90,7 +92,10 @@ typedef struct cvy_trainer_options {
     bool input_gradient;
     const cvy_param_setting *settings; /* n_settings of them */
     size_t n_settings;
-    uint64_t reserved[30];
+    /* Of steps only: predictors see images as they are. Not for a loss per_pixel, whose labels
+     * would stay where they are (CVY_E_ARG) */
+    cvy_augment_desc augment;
+    uint64_t reserved[23];
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {

@@ -351,6 +351,24 @@ CVY_API bool cvy_hyper_accepts(const cvy_hyper_info *hyper, double value);
 CVY_API double cvy_hyper_get(const cvy_hyper_info *hyper, const cvy_optimizer_desc *desc);
 CVY_API void cvy_hyper_set(const cvy_hyper_info *hyper, cvy_optimizer_desc *desc, double value);
 
+/* How the images of a training step are changed, each by itself; zeros: not at all. What is drawn
+ * is a function of the trainer's seed, cvy_batch.epoch and the image's number among the caller's
+ * images (cvy_batch.index) alone: the same for any number of threads, on all backends, and after
+ * any interruption. In this order:
+ *  crop    the image gets so many rows and columns of zeros on each side, and a part of the old
+ *          size is cut out at random: less than the image's rows and columns. The zeros are pixels,
+ *          scaled as all others
+ *  flip    every second image, at random, is mirrored left to right
+ *  cutout  a square of that side, its middle (of an even side: the pixel right below it) anywhere
+ *          in the image, is 0 as the net sees it, the mean of a normalised pixel; what would stand
+ *          over the edge is left out. At most the larger of rows and columns */
+typedef struct cvy_augment_desc {
+    size_t crop;
+    bool flip;
+    size_t cutout;
+    uint64_t reserved[4];
+} cvy_augment_desc;
+
 /* The version of the library that runs: CVY_VERSION_STRING of its headers. */
 CVY_API const char *cvy_version(void);
 /* A short constant name of a status, "shape" for CVY_E_SHAPE. */

@@ -7,7 +7,12 @@
 #include <stdint.h>
 #include <Random123/philox.h>
 
-enum cvyi_purpose { CVYI_RANDOM_INIT = 1, CVYI_RANDOM_DROPOUT = 2, CVYI_RANDOM_MIX = 3 };
+enum cvyi_purpose {
+    CVYI_RANDOM_INIT = 1,
+    CVYI_RANDOM_DROPOUT = 2,
+    CVYI_RANDOM_MIX = 3,
+    CVYI_RANDOM_AUGMENT = 4
+};
 
 /* Four 64-bit words. */
 static inline philox4x64_ctr_t cvyi_random(uint64_t seed, enum cvyi_purpose purpose,
@@ -19,6 +24,12 @@ static inline philox4x64_ctr_t cvyi_random(uint64_t seed, enum cvyi_purpose purp
 }
 /* Uniform in [0, 1) with 24 bits. */
 static inline float cvyi_uniform(uint64_t word) { return (float)(word >> 40) * 0x1p-24f; }
+
+/* One of 0 … n-1 from 32 bits; its bias is n / 2^32 at most. */
+static inline size_t cvyi_below(uint32_t word, size_t n)
+{
+    return (size_t)((uint64_t)word * n >> 32);
+}
 
 /* 32 bits for each of the images 8*n8 ... 8*n8 + 7, at element e = (c*H + h)*W + w and `step` in
  * the layer with number `stream`. */

@@ -197,6 +197,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
                                           .optimizer = c->d.optimizer,
                                           .clip_norm = c->d.clip_norm,
                                           .accumulate = c->d.accumulate,
+                                          .augment = { c->d.crop, c->d.flip, c->d.cutout, { 0 } },
                                           .settings = model_settings(&c->d.params, settings),
                                           .n_settings = c->d.params.n,
                                           .init = model_init(&c->d, c->seed) };

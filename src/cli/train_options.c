@@ -174,6 +174,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
 #define REAL(...) cli_real(__VA_ARGS__)
+#define BOOL(...) 1
 #define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help)    \
     case NUMBER_KEY(member, letter):                                                          \
         o->number[MODEL_AT_##member] = kind(state, name, arg, least, most);                   \

@@ -17,6 +17,7 @@ void model_number_set(struct model_defaults *d, size_t at, double number)
 {
     void *to = (char *)d + default_fields[at].offset;
     if (default_fields[at].kind == SIZE) *(size_t *)to = (size_t)number;
+    else if (default_fields[at].kind == BOOL) *(bool *)to = number != 0;
     else *(double *)to = number;
 }
 
@@ -27,15 +28,18 @@ bool model_number_read(struct model_defaults *d, size_t at, const json_t *value)
     return model_field_read(&r, &default_fields[at], value, d) == MODEL_OK;
 }
 
+static json_t *number_json(const struct model_defaults *d, const struct model_field *f)
+{
+    const void *from = (const char *)d + f->offset;
+    if (f->kind == SIZE) return json_integer((json_int_t) * (const size_t *)from);
+    if (f->kind == BOOL) return json_boolean(*(const bool *)from);
+    return json_real(*(const double *)from);
+}
+
 void model_numbers_write(const struct model_defaults *d, json_t *json)
 {
-    for (size_t i = 0; i < MODEL_N_NUMBERS; i++) {
-        const void *from = (const char *)d + default_fields[i].offset;
-        json_object_set_new(json, model_number_key(i),
-                            default_fields[i].kind == SIZE
-                                ? json_integer((json_int_t) * (const size_t *)from)
-                                : json_real(*(const double *)from));
-    }
+    for (size_t i = 0; i < MODEL_N_NUMBERS; i++)
+        json_object_set_new(json, model_number_key(i), number_json(d, &default_fields[i]));
 }
 
 /* The epochs as a schedule's text has them; false: they are none. */

@@ -30,9 +30,9 @@
 
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
-/* The settings that are one number each: member, SIZE or REAL, key in files of models and runs,
- * least, most, usual, whether runs of an older convoy do not say it, and the option of `convoy
- * train`, its letter (0: none), what its help calls the number, and the help. */
+/* The settings that are one number each: member, SIZE, REAL or BOOL, key in files of models and
+ * runs, least, most, usual, whether runs of an older convoy do not say it, and the option of
+ * `convoy train`, its letter (0: none), what its help calls the number, and the help. */
 /* clang-format off */
 #define MODEL_NUMBERS(OPTION)                                                                      \
     OPTION(epochs, SIZE, "epochs", 1, 1 << 20, 10, false, "epochs", 'e', "N",                      \
@@ -43,7 +43,14 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
            "make all gradients together at most this long before each update (0: off)")           \
     OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
            "steps to an update, which is by the mean of their gradients (default 1); rounds "    \
-           "of N go on over epochs, and one that the run's end cuts off changes no weights")
+           "of N go on over epochs, and one that the run's end cuts off changes no weights")      \
+    OPTION(crop, SIZE, "crop", 0, 1 << 16, 0, true, "crop", 0, "P",                                \
+           "augment: P rows and columns of zeros around each training image, then a part of "     \
+           "the old size, at random (0: off)")                                                    \
+    OPTION(flip, BOOL, "flip", 0, 1, false, true, "flip", 0, NULL,                                 \
+           "augment: mirror every second training image, at random")                              \
+    OPTION(cutout, SIZE, "cutout", 0, 1 << 16, 0, true, "cutout", 0, "S",                          \
+           "augment: a square of S x S pixels of each training image, at random, is 0 (0: off)")
 /* clang-format on */
 #define MODEL_NUMBER_AT(member, ...) MODEL_AT_##member,
 enum { MODEL_NUMBERS(MODEL_NUMBER_AT) MODEL_N_NUMBERS };
@@ -67,8 +74,10 @@ struct model_defaults {
     cvy_loss_desc loss;
     double class_weights[MODEL_CLASSES]; /* "class_weights": a number a class; 0 of them: none */
     size_t n_class_weights;
-    double clip_norm;  /* "clip_norm" */
-    size_t accumulate; /* "accumulate" */
+    double clip_norm;    /* "clip_norm" */
+    size_t accumulate;   /* "accumulate" */
+    size_t crop, cutout; /* "crop", "flip", "cutout": of cvy_augment_desc */
+    bool flip;
     /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
     struct schedule schedule;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */

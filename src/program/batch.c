@@ -58,8 +58,31 @@ enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input
     run->images = batch->images;
     run->dtype = batch->dtype;
     run->index = batch->index;
+    run->epoch = batch->epoch;
     run->in_scale = batch->dtype == CVY_U8 ? input->scale_u8 : input->scale_f32;
     run->in_shift = input->shift;
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_augment_check(struct cvy_context *ctx, const cvy_trainer_options *o,
+                                   cvy_shape s)
+{
+    const cvy_augment_desc *a = &o->augment;
+    size_t least = s.h < s.w ? s.h : s.w, most = s.h < s.w ? s.w : s.h;
+    CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_augment_desc, a));
+    if (a->crop >= least && a->crop)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "images of %zu x %zu with %zu zeros on each side: expected a crop of less"
+                         " than %zu",
+                         s.h, s.w, a->crop, least);
+    if (a->cutout > most)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "a cutout of %zu in images of %zu x %zu: expected at most %zu", a->cutout,
+                         s.h, s.w, most);
+    if ((a->crop || a->flip || a->cutout) && o->loss.per_pixel)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "images cannot be augmented for a loss per pixel: its labels would stay"
+                         " where they are");
     return CVY_OK;
 }
 

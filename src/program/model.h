@@ -44,6 +44,9 @@ enum cvy_status cvyi_input_copy(struct cvy_context *ctx, struct cvyi_input *inpu
 /* Checks the batch and says in `run` where it lies. */
 enum cvy_status cvyi_batch_bind(struct cvy_context *ctx, const struct cvyi_input *input,
                                 const cvy_batch *batch, size_t capacity, struct cvy_run *run);
+/* Whether a trainer's images, of that shape, can be augmented as its options want. */
+enum cvy_status cvyi_augment_check(struct cvy_context *ctx, const cvy_trainer_options *options,
+                                   cvy_shape s);
 /* A loss of whole batches: its descriptor, checked, with class weights of its own. */
 struct cvyi_loss {
     cvy_loss_desc desc;

@@ -119,6 +119,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                             .n_keep = 1 };
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
     CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
+    CVYI_TRY(cvyi_augment_check(t->ctx, o, t->program->list.value[result.input].shape));
     CVYI_TRY(cvyi_input_create(t->ctx, &t->input, &o->input, channels));
     return o->dry_run ? CVY_OK : cvyi_params_init(&t->params, net, &o->init);
 }
@@ -193,7 +194,8 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     size_t counted;
     struct cvy_run run = { .coef = (const double(*)[CVY_COEFS])t->coef,
                            .seed = t->options.seed,
-                           .step = t->steps };
+                           .step = t->steps,
+                           .augment = t->options.augment };
     if (t->options.dry_run)
         return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));

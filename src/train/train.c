@@ -363,6 +363,7 @@ static enum train_status step(struct run *run)
                               .dtype = CVY_U8,
                               .labels8 = job->train.labels,
                               .index = run->order + first,
+                              .epoch = p->epoch,
                               .n = job->train.n - first < job->batch ? job->train.n - first
                                                                      : job->batch };
     cvy_step_result result;

@@ -192,14 +192,20 @@ static void finish(const struct piece *p, const struct cvy_run *run, size_t n, s
 static void run_ingest(const struct piece *p, const struct cvy_run *run)
 {
     size_t size = image(&p->out), pixels = p->ys.h * p->ys.w;
-    for (size_t n = 0; n < run->n; n++)
+    for (size_t n = 0; n < run->n; n++) {
+        struct cvy_move move;
+        cvy_run_move(run, p->ys, n, &move);
         for (size_t e = 0; e < size; e++) {
-            size_t from = (run->index ? run->index[n] : n) * size + e;
-            float x = run->dtype == CVY_U8 ? (float)((const uint8_t *)run->images)[from]
-                                           : ((const float *)run->images)[from];
-            store(&p->out, run, n, e,
-                  (double)fmaf(x, run->in_scale[e / pixels], run->in_shift[e / pixels]));
+            uint8_t byte;
+            float x;
+            void *to = run->dtype == CVY_U8 ? (void *)&byte : &x;
+            cvy_run_pixels(run, &move, e / pixels, e % pixels, e % pixels + 1, to);
+            if (run->dtype == CVY_U8) x = (float)byte;
+            x = fmaf(x, run->in_scale[e / pixels], run->in_shift[e / pixels]);
+            cvy_move_blank(&move, e % pixels, e % pixels + 1, &x, 1);
+            store(&p->out, run, n, e, (double)x);
         }
+    }
 }
 
 /* The products of one output pixel: calls with element of x, index of the weight. */

@@ -33,6 +33,22 @@ INGEST(gather_wide, __attribute__((target("avx2,fma"))))
 #define gather_wide gather_narrow
 #endif
 
+/* Channel c of an image that is moved, a few at a time. */
+static void gather_moved(const struct ingest *a, const struct cvy_run *run,
+                         const struct cvy_move *move, size_t c, float *x)
+{
+    const size_t pixels = a->s.h * a->s.w;
+    const bool bytes = run->dtype == CVY_U8;
+    float moved[256], scale = run->in_scale ? run->in_scale[c] : 1,
+                      shift = run->in_shift ? run->in_shift[c] : 0;
+    for (size_t p0 = 0, p1; p0 < pixels; p0 = p1) {
+        p1 = p0 + 256 < pixels ? p0 + 256 : pixels;
+        cvy_run_pixels(run, move, c, p0, p1, moved);
+        (a->wide ? gather_wide : gather_narrow)(x + p0, moved, bytes, p1 - p0, scale, shift);
+    }
+    cvy_move_blank(move, 0, pixels, x, 1);
+}
+
 static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
                        struct cvy_worker *worker)
 {
@@ -40,7 +56,9 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
     size_t pixels = a->s.h * a->s.w, image = a->s.c * pixels,
            end = (task + 1) * INGEST_IMAGES < run->n ? (task + 1) * INGEST_IMAGES : run->n;
     (void)worker;
-    for (size_t n = task * INGEST_IMAGES; n < end; n++)
+    for (size_t n = task * INGEST_IMAGES; n < end; n++) {
+        struct cvy_move move;
+        if (cvy_run_moves(run)) cvy_run_move(run, a->s, n, &move);
         for (size_t c = 0; c < a->s.c; c++) {
             size_t at = ((run->index ? (size_t)run->index[n] : n) * a->s.c + c) * pixels;
             float *x = (float *)run->buf[a->x] + (n * a->s.c + c) * pixels;
@@ -48,8 +66,10 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
                   shift = run->in_shift ? run->in_shift[c] : 0;
             bool bytes = run->dtype == CVY_U8;
             const void *from = (const char *)run->images + at * (bytes ? 1 : sizeof(float));
-            (a->wide ? gather_wide : gather_narrow)(x, from, bytes, pixels, scale, shift);
+            if (cvy_run_moves(run)) gather_moved(a, run, &move, c, x);
+            else (a->wide ? gather_wide : gather_narrow)(x, from, bytes, pixels, scale, shift);
         }
+    }
     onednn_look(a->o, a->x, task, (const float *)run->buf[a->x] + task * INGEST_IMAGES * image,
                 end > task * INGEST_IMAGES ? (end - task * INGEST_IMAGES) * image : 0);
 }

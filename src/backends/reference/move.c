@@ -10,12 +10,19 @@ void cvyi_ref_ingest(const struct cvyi_ref *r, const struct cvy_run *run)
     cvy_shape s = r->out[CVY_INGEST_X].shape;
     double *x = cvyi_ref_out(r, run, CVY_INGEST_X);
     for (size_t n = 0; n < run->n; n++) {
-        size_t image = run->index ? run->index[n] : n;
+        struct cvy_move move;
+        cvy_run_move(run, s, n, &move);
         for (size_t i = 0; i < cvyi_ref_image(s); i++) {
-            size_t from = image * cvyi_ref_image(s) + i, c = i / (s.h * s.w);
-            float pixel = run->dtype == CVY_U8 ? (float)((const uint8_t *)run->images)[from]
-                                               : ((const float *)run->images)[from];
-            x[n * cvyi_ref_image(s) + i] = fmaf(pixel, run->in_scale[c], run->in_shift[c]);
+            size_t c = i / (s.h * s.w), p = i % (s.h * s.w);
+            union {
+                uint8_t u8;
+                float f32;
+            } at;
+            cvy_run_pixels(run, &move, c, p, p + 1, &at);
+            float pixel = fmaf(run->dtype == CVY_U8 ? (float)at.u8 : at.f32, run->in_scale[c],
+                               run->in_shift[c]);
+            cvy_move_blank(&move, p, p + 1, &pixel, 1);
+            x[n * cvyi_ref_image(s) + i] = pixel;
         }
     }
 }

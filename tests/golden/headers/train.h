@@ -16,7 +16,8 @@ typedef struct cvy_batch {
     const uint32_t *index;
     size_t n;
     const float *targets;
-    uint64_t reserved[16];
+    uint64_t epoch;
+    uint64_t reserved[15];
 } cvy_batch;
 typedef struct cvy_input_desc {
     double scale;
@@ -46,7 +47,8 @@ typedef struct cvy_trainer_options {
     bool input_gradient;
     const cvy_param_setting *settings;
     size_t n_settings;
-    uint64_t reserved[30];
+    cvy_augment_desc augment;
+    uint64_t reserved[23];
 } cvy_trainer_options;
 typedef struct cvy_step_result {
     double loss_sum;

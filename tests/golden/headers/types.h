@@ -200,6 +200,12 @@ CVY_API const cvy_hyper_info *cvy_hyper_find(const cvy_optimizer_info *info, con
 CVY_API bool cvy_hyper_accepts(const cvy_hyper_info *hyper, double value);
 CVY_API double cvy_hyper_get(const cvy_hyper_info *hyper, const cvy_optimizer_desc *desc);
 CVY_API void cvy_hyper_set(const cvy_hyper_info *hyper, cvy_optimizer_desc *desc, double value);
+typedef struct cvy_augment_desc {
+    size_t crop;
+    bool flip;
+    size_t cutout;
+    uint64_t reserved[4];
+} cvy_augment_desc;
 CVY_API const char *cvy_version(void);
 CVY_API const char *cvy_status_name(enum cvy_status status);
 CVY_API const char *cvy_isa_name(enum cvy_isa isa);
