@@ -75,6 +75,7 @@ static bool train(struct forum *p, struct cli_session *s, gb_state *state,
         .batch = batch_of(p, s),
         .seed = p->runs + 1,
         .lr = d->optimizer.lr,
+        .momentum = d->optimizer.momentum,
         .schedule = d->schedule,
         .eval_every = 1,
         .wall_start = train_now()

@@ -184,6 +184,14 @@ static void calls_say_what_is_wrong(void **state)
     FAILS(cvy_trainer_step(t, NULL, &r), CVY_E_ARG);
     FAILS(cvy_trainer_step(t, &(cvy_batch){ .n = 2 }, &r), CVY_E_ARG);
     FAILS(cvy_trainer_set_lr(t, NAN), CVY_E_ARG);
+    FAILS(cvy_trainer_set_hyper(t, NULL, 1), CVY_E_ARG);
+    FAILS(cvy_trainer_set_hyper(t, "beta1", 0.5), CVY_E_ARG);
+    assert_non_null(strstr(cvy_message(ctx), "sgd has no number 'beta1'"));
+    FAILS(cvy_trainer_set_hyper(t, "weight_decay", -1), CVY_E_ARG);
+    assert_non_null(strstr(cvy_message(ctx), "weight_decay is -1, expected 0 or more"));
+    FAILS(cvy_trainer_set_hyper(t, "momentum", 0), CVY_E_STATE);
+    assert_non_null(strstr(cvy_message(ctx), "momentum was 0.9 when the trainer was created: it"));
+    assert_int_equal(cvy_trainer_set_hyper(NULL, "lr", 1), CVY_E_ARG);
     FAILS(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "nonsense", &f, 1), CVY_E_ARG);
     assert_non_null(strstr(cvy_message(ctx), "nonsense"));
     FAILS(cvy_trainer_get(t, CVY_PARAM_WEIGHT, "fc.bias", &f, 1), CVY_E_SHAPE);

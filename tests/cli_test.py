@@ -856,6 +856,9 @@ def test_schedules():
     run('train', 'own.json', *SMALL, '--epochs', 2, '--schedule=step:every=1', '--lr', 0.5,
         '--out', 's', code=0)
     assert [line['lr'] for line in metrics('s') if line['type'] == 'epoch'] == [0.5, 0.05]
+    run('train', 'lenet', *SMALL, '--epochs', 3, '--schedule=constant:momentum_to=0.9,momentum_epochs=2', '--momentum', 0.5, '--out', 'm', code=0)
+    assert [line['momentum'] for line in metrics('m') if line['type'] == 'epoch'] == [0.5, 0.7, 0.9]
+    fails(1, 'needs a momentum to start from: use --momentum', 'train', 'lenet', *SMALL, '--schedule=constant:momentum_to=0.9,momentum_epochs=2')
     fails(1, 'keeps its settings: leave out --schedule', 'train', '--resume=s', '--schedule=step')
     fails(1, '^convoy train: --schedule: expected one of constant, .*, found .cosin.; did you mean cosine', 'train', '--schedule=cosin')
     fails(1, 'cosine has the settings floor, .*found .flor.; did you mean floor', 'train', '--schedule=cosine:flor=1')

@@ -276,7 +276,31 @@ static void read_all(const cvy_trainer *t, int kind, double *out)
     assert_int_equal(cvy_trainer_get64(t, k, "fc.bias", out + OUT, OUT), CVY_OK);
 }
 
-static void steps_by_hand(const char *backends, double tolerance)
+/* A descriptor of the same states and flags with other numbers. */
+static cvy_optimizer_desc otherwise(const cvy_optimizer_desc *desc)
+{
+    const cvy_optimizer_info *info = cvy_optimizer_describe(desc->kind);
+    cvy_optimizer_desc other = *desc;
+    for (size_t i = 0; i < info->n_hypers; i++) {
+        const cvy_hyper_info *h = &info->hyper[i];
+        bool none = !strcmp(h->name, "momentum") && desc->momentum == 0;
+        if (!h->flag && !none) cvy_hyper_set(h, &other, 0.375);
+    }
+    return other;
+}
+
+/* And the numbers meant, one by one. */
+static void set_all(cvy_trainer *t, const cvy_optimizer_desc *desc)
+{
+    const cvy_optimizer_info *info = cvy_optimizer_describe(desc->kind);
+    for (size_t i = 0; i < info->n_hypers; i++) {
+        const cvy_hyper_info *h = &info->hyper[i];
+        enum cvy_status want = h->flag ? CVY_E_ARG : CVY_OK;
+        assert_int_equal(cvy_trainer_set_hyper(t, h->name, cvy_hyper_get(h, desc)), want);
+    }
+}
+
+static void steps_by_hand(const char *backends, double tolerance, bool later)
 {
     static const double w[OUT] = { 0.5, -0.25, 0.125 }, b[OUT] = { 0.125, 0, -0.5 };
     static const float pixel = 0.5f;
@@ -292,8 +316,11 @@ static void steps_by_hand(const char *backends, double tolerance)
         assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
         cvy_tensor x = cvy_linear(net, cvy_input(net, 1, 1, 1), "fc",
                                   &(cvy_linear_desc){ .out_features = OUT });
-        const cvy_trainer_options o = { .batch = 1, .optimizer = cases[k].desc };
+        const cvy_trainer_options o = { .batch = 1,
+                                        .optimizer =
+                                            later ? otherwise(&cases[k].desc) : cases[k].desc };
         if (cvy_trainer_create(net, x, &o, &t)) fail_msg("%s", cvy_message(ctx));
+        if (later) set_all(t, &cases[k].desc);
         const cvy_optimizer_info *info = cvy_optimizer_describe(cases[k].desc.kind);
         const size_t n = info->n_states - (cases[k].desc.momentum > 0 ? 0 : 1);
         for (size_t s = 0; s < n; s++) assert_string_equal(cvy_trainer_state(t, s), info->state[s]);
@@ -320,12 +347,14 @@ static void steps_by_hand(const char *backends, double tolerance)
 static void native_by_hand(void **state)
 {
     (void)state;
-    steps_by_hand("native", 2e-5);
+    steps_by_hand("native", 2e-5, false);
+    steps_by_hand("native", 2e-5, true);
 }
 static void reference_by_hand(void **state)
 {
     (void)state;
-    steps_by_hand("reference", 1e-9);
+    steps_by_hand("reference", 1e-9, false);
+    steps_by_hand("reference", 1e-9, true);
 }
 
 static void foreign_settings_are_refused(void **state)

@@ -87,6 +87,29 @@ static void by_hand(void **state)
     }
 }
 
+static void momentum(void **state)
+{
+    (void)state;
+    /* yann's momentum_params = (0.65, 0.97, 30), and what moves it not */
+    const struct schedule s = of("constant:momentum_to=0.97,momentum_epochs=30"), none = of("step"),
+                          cycle = of("one_cycle:over=2");
+    static const struct {
+        uint64_t epoch;
+        double want;
+    } cases[] = { { 0, 0.65 }, { 1, 0.65 + 0.32 / 30 }, { 15, 0.81 }, { 30, 0.97 }, { 99, 0.97 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct schedule_time t = { 4, cases[i].epoch, 10 };
+        double got = schedule_momentum(&s, &t, 0.65);
+        if (!(fabs(got - cases[i].want) < 1e-15))
+            fail_msg("epoch %d: %.17g, expected %.17g", (int)cases[i].epoch, got, cases[i].want);
+        assert_true(schedule_momentum(&none, &t, 0.65) == 0.65);
+        assert_true(schedule_momentum(&cycle, &t, 0.85) == 0.85);
+        assert_true(schedule_momentum(&cycle, &t, 0) == 0);
+    }
+    assert_true(schedule_moves(&s, 0.65) && !schedule_moves(&none, 0.65));
+    assert_true(schedule_moves(&cycle, 0.9) && !schedule_moves(&cycle, 0.85));
+}
+
 static void as_pytorch(void **state)
 {
     (void)state;
@@ -95,21 +118,22 @@ static void as_pytorch(void **state)
     size_t lines = 0;
     assert_non_null(f);
     for (; fgets(line, sizeof line, f); lines++) {
-        char *text = strtok(line, " ");
+        char *text = strtok(line, " "), *what = strtok(NULL, " ");
         uint64_t steps = strtoull(strtok(NULL, " "), NULL, 10), step = 0;
-        double lr = strtod(strtok(NULL, " "), NULL);
+        double base = strtod(strtok(NULL, " "), NULL);
         const struct schedule s = of(text);
         for (char *word; (word = strtok(NULL, " \n")); step++) {
-            double want = strtod(word, NULL),
-                   got = schedule_rate(
-                       &s, &(struct schedule_time){ step, step / steps, (size_t)steps }, lr);
+            const struct schedule_time time = { step, step / steps, (size_t)steps };
+            double want = strtod(word, NULL), got = *what == 'l'
+                                                        ? schedule_rate(&s, &time, base)
+                                                        : schedule_momentum(&s, &time, base);
             /* PyTorch's are made one from the other */
-            if (!(fabs(got - want) <= 1e-12 * lr))
+            if (!(fabs(got - want) <= 1e-12 * base))
                 fail_msg("%s, step %d: %.17g, expected %.17g", text, (int)step, got, want);
         }
         assert_int_equal(step, 8 * steps);
     }
-    assert_int_equal(lines, 13);
+    assert_int_equal(lines, 15);
     fclose(f);
 }
 
@@ -123,7 +147,7 @@ static void there_and_back(void **state)
         "exponential:factor=0,every_steps=1",
         "staircase:every=1073741824,factor=1e+30",
         "cosine:floor=0.1,over=3,by_epoch",
-        "one_cycle:peak=1,linear,warmup_steps=5",
+        "one_cycle:peak=1,linear,momentum_low=0.5,warmup_steps=5",
         "eras:rates=0.1/1e-05,epochs=20/20,anneal=0.05,only_down,warmup_epochs=2"
     };
     char text[SCHEDULE_TEXT];
@@ -158,12 +182,13 @@ static void mistakes(void **state)
         { "cosinus", "eras, found 'cosinus'", "cosinus" },
         { "cosine:flor=1",
           "cosine has the settings floor, over, by_epoch, warmup_steps, "
-          "warmup_epochs, found 'flor'",
+          "warmup_epochs, momentum_to, momentum_epochs, found 'flor'",
           "flor" },
         { "cosine:", "found ''", "" },
         { "cosine:over=3,", "found ''", "" },
         { "constant:factor=1",
-          "constant has the settings warmup_steps, warmup_epochs, found "
+          "constant has the settings warmup_steps, warmup_epochs, momentum_to, "
+          "momentum_epochs, found "
           "'factor'",
           "factor" },
         { "step:every=0", "every: expected a whole number from 1 to 1073741824, found '0'", NULL },
@@ -187,6 +212,10 @@ static void mistakes(void **state)
         { "eras:rates=1/2,epochs=1", "eras needs as many rates as epochs, found 2 and 1", NULL },
         { "eras:rates=1,epochs=1,anneal=1", "anneal: expected a number from 0 to below 1", NULL },
         { "step:warmup_steps=1,warmup_epochs=1", "one of warmup_steps and warmup_epochs", NULL },
+        { "step:momentum_to=0.5", "momentum_to and momentum_epochs: one needs the other", NULL },
+        { "step:momentum_epochs=5", "momentum_to and momentum_epochs: one needs the other", NULL },
+        { "one_cycle:momentum_to=0.5,momentum_epochs=1",
+          "one_cycle moves the momentum itself, expected no momentum_to", NULL },
     };
     struct schedule_fault fault;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -284,8 +313,9 @@ static void of_chance(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(by_hand), cmocka_unit_test(as_pytorch),
-                                        cmocka_unit_test(there_and_back),
-                                        cmocka_unit_test(mistakes), cmocka_unit_test(of_chance) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(by_hand),        cmocka_unit_test(momentum), cmocka_unit_test(as_pytorch),
+        cmocka_unit_test(there_and_back), cmocka_unit_test(mistakes), cmocka_unit_test(of_chance)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,11 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, con
                                                        cvy_step_result *result);
 /* The learning rate from the next step on, 0 or more. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
+/* Any hyper-parameter of the optimizer that is a number, by its name ("momentum"), from the next
+ * step on. One that the kind has not, or out of its range, is CVY_E_ARG. A momentum has a state: to
+ * begin one, or to end one with 0, is CVY_E_STATE. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_hyper(cvy_trainer *trainer, const char *name,
+                                                            double value);
 /* With clip_norm: the norm of the last update's gradients before they were clipped; else 0. */
 CVY_API double cvy_trainer_gradient_norm(const cvy_trainer *trainer);
 /* Steps taken, and setting them after loading a checkpoint (dropout masks depend on them, and

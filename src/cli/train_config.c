@@ -118,5 +118,9 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
     cli_loss_apply(&o->loss, d);
     if (o->schedule.given) d->schedule = o->schedule.is;
     schedule_end(&d->schedule, d->epochs);
-    return cli_optimizer_apply(&o->optimizer, &d->optimizer);
+    int code = cli_optimizer_apply(&o->optimizer, &d->optimizer);
+    if (!code && d->schedule.momentum_to > 0 && d->optimizer.momentum == 0)
+        code = cli_fail(CLI_USAGE, "the schedule's momentum_to needs a momentum to start from: use "
+                                   "--momentum");
+    return code;
 }

@@ -223,15 +223,34 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     return CVY_OK;
 }
 
+static enum cvy_status set_hyper(struct cvy_trainer *t, const char *name, double value)
+{
+    const struct cvyi_optimizer *optimizer = cvyi_optimizer(t->optimizer.kind);
+    const cvy_hyper_info *h = cvy_hyper_find(&optimizer->info, name ? name : "");
+    cvy_optimizer_desc desc = t->optimizer;
+    if (!h || h->flag)
+        return cvyi_fail(t->ctx, CVY_E_ARG, "%s has no number '%.60s'", optimizer->info.name,
+                         name ? name : "");
+    cvy_hyper_set(h, &desc, value);
+    CVYI_TRY(cvyi_optimizer_check(t->ctx, &desc));
+    if (optimizer->states(&desc) != optimizer->states(&t->optimizer))
+        return cvyi_fail(
+            t->ctx, CVY_E_STATE, "%s was %g when the trainer was created: it cannot become %g",
+            name, *(const double *)(const void *)((const char *)&t->optimizer + h->offset), value);
+    memcpy((char *)&t->optimizer + h->offset, (const char *)&desc + h->offset, sizeof value);
+    return CVY_OK;
+}
+enum cvy_status cvy_trainer_set_hyper(cvy_trainer *t, const char *name, double value)
+{
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    return set_hyper(t, name, value);
+}
 enum cvy_status cvy_trainer_set_lr(cvy_trainer *t, double lr)
 {
     if (!t) return CVY_E_ARG;
     CVYI_OWN_FLOATS(t->ctx);
-    cvy_optimizer_desc desc = t->optimizer;
-    desc.lr = lr;
-    CVYI_TRY(cvyi_optimizer_check(t->ctx, &desc));
-    t->optimizer.lr = lr;
-    return CVY_OK;
+    return set_hyper(t, "lr", lr);
 }
 const char *cvy_trainer_state(const cvy_trainer *t, size_t index)
 {

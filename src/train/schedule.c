@@ -26,6 +26,11 @@ struct key {
         .name = #member, .type = kind, .offset = offsetof(struct schedule, member), .least = lo, \
         .most = hi, .usual = x                                                                   \
     }
+#define SHARE(member, x)                                                                         \
+    {                                                                                            \
+        .name = #member, .type = NUMBER, .offset = offsetof(struct schedule, member), .most = 1, \
+        .usual = x, .below = true                                                                \
+    }
 #define MANY ((double)(1 << 30))
 #define FACTOR KEY(factor, NUMBER, 0, 1e30, 0.1)
 /* of the kinds that end: 0 is the training's own */
@@ -38,6 +43,8 @@ struct kind {
     const struct key *keys;
     size_t n_keys;
     double (*rate)(const struct schedule *s, const struct schedule_time *t, double lr);
+    /* NULL: it is momentum_to's affair */
+    double (*momentum)(const struct schedule *s, const struct schedule_time *t, double momentum);
 };
 
 static double constant(const struct schedule *s, const struct schedule_time *t, double lr)
@@ -96,10 +103,11 @@ static double cosine(const struct schedule *s, const struct schedule_time *t, do
     return at < all ? half_cosine(lr, s->floor, at / all) : s->floor;
 }
 
-static const struct key one_cycle_keys[] = { KEY(start, NUMBER, 1, 1e30, 25),
-                                             KEY(end, NUMBER, 1, 1e30, 1e4),
-                                             KEY(peak, NUMBER, 0, 1, 0.3), OVER,
-                                             KEY(linear, FLAG, 0, 1, 0) };
+static const struct key one_cycle_keys[] = {
+    KEY(start, NUMBER, 1, 1e30, 25), KEY(end, NUMBER, 1, 1e30, 1e4),
+    KEY(peak, NUMBER, 0, 1, 0.3),    OVER,
+    KEY(linear, FLAG, 0, 1, 0),      SHARE(momentum_low, 0.85)
+};
 
 /* How far up the cycle is, from 0 (at its ends) to 1 (at its peak); *down: behind the peak. */
 static double one_cycle_height(const struct schedule *s, const struct schedule_time *t, bool *down)
@@ -121,13 +129,15 @@ static double one_cycle(const struct schedule *s, const struct schedule_time *t,
     return foot + (lr - foot) * height;
 }
 
+static double against_one_cycle(const struct schedule *s, const struct schedule_time *t, double m)
+{
+    bool down;
+    double height = one_cycle_height(s, t, &down);
+    return s->momentum_low < m ? m + (s->momentum_low - m) * height : m;
+}
+
 static const struct key eras_keys[] = { KEY(rates, NUMBERS, 0, 1e30, 0),
-                                        KEY(epochs, LENGTHS, 1, 1 << 20, 0),
-                                        { .name = "anneal",
-                                          .type = NUMBER,
-                                          .offset = offsetof(struct schedule, anneal),
-                                          .most = 1,
-                                          .below = true },
+                                        KEY(epochs, LENGTHS, 1, 1 << 20, 0), SHARE(anneal, 0),
                                         KEY(only_down, FLAG, 0, 1, 0) };
 static double eras(const struct schedule *s, const struct schedule_time *t, double lr)
 {
@@ -143,27 +153,44 @@ static double eras(const struct schedule *s, const struct schedule_time *t, doub
 }
 
 static const struct kind kinds[] = {
-    [SCHEDULE_CONSTANT] = { "constant", NULL, 0, constant },
-    [SCHEDULE_STEP] = { "step", step_keys, COUNT(step_keys), by_epochs },
-    [SCHEDULE_MILESTONES] = { "milestones", milestone_keys, COUNT(milestone_keys), milestones },
+    [SCHEDULE_CONSTANT] = { "constant", NULL, 0, constant, NULL },
+    [SCHEDULE_STEP] = { "step", step_keys, COUNT(step_keys), by_epochs, NULL },
+    [SCHEDULE_MILESTONES] = { "milestones", milestone_keys, COUNT(milestone_keys), milestones,
+                              NULL },
     [SCHEDULE_EXPONENTIAL] = { "exponential", exponential_keys, COUNT(exponential_keys),
-                               exponential },
-    [SCHEDULE_STAIRCASE] = { "staircase", staircase_keys, COUNT(staircase_keys), by_steps },
-    [SCHEDULE_COSINE] = { "cosine", cosine_keys, COUNT(cosine_keys), cosine },
-    [SCHEDULE_ONE_CYCLE] = { "one_cycle", one_cycle_keys, COUNT(one_cycle_keys), one_cycle },
-    [SCHEDULE_ERAS] = { "eras", eras_keys, COUNT(eras_keys), eras },
+                               exponential, NULL },
+    [SCHEDULE_STAIRCASE] = { "staircase", staircase_keys, COUNT(staircase_keys), by_steps, NULL },
+    [SCHEDULE_COSINE] = { "cosine", cosine_keys, COUNT(cosine_keys), cosine, NULL },
+    [SCHEDULE_ONE_CYCLE] = { "one_cycle", one_cycle_keys, COUNT(one_cycle_keys), one_cycle,
+                             against_one_cycle },
+    [SCHEDULE_ERAS] = { "eras", eras_keys, COUNT(eras_keys), eras, NULL },
 };
 _Static_assert(COUNT(kinds) == SCHEDULE_KINDS, "schedules: a record a kind");
 
 /* Of all kinds. */
 static const struct key common_keys[] = { KEY(warmup_steps, WHOLE, 0, MANY, 0),
-                                          KEY(warmup_epochs, WHOLE, 0, 1 << 20, 0) };
+                                          KEY(warmup_epochs, WHOLE, 0, 1 << 20, 0),
+                                          SHARE(momentum_to, 0),
+                                          KEY(momentum_epochs, WHOLE, 0, 1 << 20, 0) };
 
 double schedule_rate(const struct schedule *s, const struct schedule_time *t, double lr)
 {
     double rate = kinds[s->kind].rate(s, t, lr), at = (double)t->step,
            warm = s->warmup_steps + s->warmup_epochs * (double)t->steps_an_epoch;
     return at < warm ? rate * ((at + 1) / warm) : rate;
+}
+
+double schedule_momentum(const struct schedule *s, const struct schedule_time *t, double m)
+{
+    if (kinds[s->kind].momentum) return kinds[s->kind].momentum(s, t, m);
+    if (s->momentum_epochs == 0) return m;
+    double share = fmin((double)t->epoch, s->momentum_epochs) / s->momentum_epochs;
+    return m + (s->momentum_to - m) * share;
+}
+
+bool schedule_moves(const struct schedule *s, double m)
+{
+    return kinds[s->kind].momentum ? m > s->momentum_low : s->momentum_epochs > 0;
 }
 
 /* The i-th key, the kind's own first; NULL past the last. */
@@ -302,6 +329,11 @@ static bool together(const struct schedule *s, struct schedule_fault *fault)
     if (s->kind == SCHEDULE_ERAS && s->rates.n != s->epochs.n)
         return fails(fault, NULL, "", "eras needs as many rates as epochs, found %zu and %zu",
                      s->rates.n, s->epochs.n);
+    if ((s->momentum_to > 0) != (s->momentum_epochs > 0))
+        return fails(fault, NULL, "", "momentum_to and momentum_epochs: one needs the other");
+    if (s->momentum_to > 0 && kinds[s->kind].momentum)
+        return fails(fault, NULL, "", "%s moves the momentum itself, expected no momentum_to",
+                     kinds[s->kind].name);
     if (s->warmup_steps > 0 && s->warmup_epochs > 0)
         return fails(fault, NULL, "", "expected one of warmup_steps and warmup_epochs, found both");
     return true;

@@ -21,7 +21,12 @@
  *               only_down: an era's rate that is above what it would follow is not taken
  *
  * Any of them: warmup_steps W, or warmup_epochs (W = n times that): while s < W the rate is (s + 1)
- * / W of that. The clock behind is not moved. Goyal et al. 2017 (arXiv:1706.02677), section 2.2. */
+ * / W of that. The clock behind is not moved. Goyal et al. 2017 (arXiv:1706.02677), section 2.2.
+ *
+ * The momentum m of the optimiser, which has one, may follow: from m to momentum_to, straight over
+ * momentum_epochs E: m + (momentum_to - m) min(e, E) / E (yann's momentum_params; any kind). One
+ * cycle's goes against the rate, from m down to momentum_low where the rate is r, and back, never
+ * above m (section 2 of Smith & Topin; OneCycleLR). */
 #ifndef TRAIN_SCHEDULE_H
 #define TRAIN_SCHEDULE_H
 
@@ -57,6 +62,7 @@ struct schedule {
     bool by_epoch, linear, only_down;
     struct schedule_list epochs, rates;
     double warmup_steps, warmup_epochs;
+    double momentum_low, momentum_to, momentum_epochs;
 };
 
 struct schedule_time {
@@ -65,6 +71,10 @@ struct schedule_time {
 };
 
 double schedule_rate(const struct schedule *schedule, const struct schedule_time *time, double lr);
+/* Likewise; of optimisers that have one. And whether it changes at all. */
+double schedule_momentum(const struct schedule *schedule, const struct schedule_time *time,
+                         double momentum);
+bool schedule_moves(const struct schedule *schedule, double momentum);
 
 /* What is wrong with a text: a sentence, and the word that is none of `names` (which NULL ends);
  * names is NULL where it is something else. */

@@ -347,11 +347,20 @@ static void report_epoch(const struct run *run, bool evaluated)
     if (job->epoch_done) job->epoch_done(job->user, &epoch);
 }
 
-/* The rate of a step (from 0) of this epoch. */
+/* Of a step (from 0) of this epoch. */
 static double rate_of(const struct run *run, uint64_t step)
 {
     const struct schedule_time time = { step, run->job->position.epoch, run->batches };
     return schedule_rate(&run->job->schedule, &time, run->job->lr);
+}
+static double momentum_of(const struct run *run, uint64_t step)
+{
+    const struct schedule_time time = { step, run->job->position.epoch, run->batches };
+    return schedule_momentum(&run->job->schedule, &time, run->job->momentum);
+}
+static bool moves(const struct run *run)
+{
+    return schedule_moves(&run->job->schedule, run->job->momentum);
 }
 
 static enum train_status step(struct run *run)
@@ -369,6 +378,8 @@ static enum train_status step(struct run *run)
     cvy_step_result result;
     const double lr = rate_of(run, p->steps);
     enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);
+    if (!s && moves(run))
+        s = cvy_trainer_set_hyper(job->trainer, "momentum", momentum_of(run, p->steps));
     if (!s) s = cvy_trainer_step(job->trainer, &batch, &result);
     if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
     if (s) return not_finite(run, true, cvy_message(job->ctx));
@@ -419,6 +430,8 @@ static enum train_status end_epoch(struct run *run)
                              p->train_acc, "step_seconds", p->step_seconds, "wall_seconds", wall);
     if (line && evaluate && isfinite(p->test_loss))
         json_object_set_new(line, "test_loss", json_real(p->test_loss));
+    if (line && moves(run))
+        json_object_set_new(line, "momentum", json_real(momentum_of(run, p->steps - 1)));
     if (line && evaluate) json_object_set_new(line, "test_acc", json_real(p->test_acc));
     if ((status = log_line(run, line))) return status;
     report_epoch(run, evaluate);

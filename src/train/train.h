@@ -71,8 +71,8 @@ struct train_job {
 
     size_t epochs, batch;
     uint64_t seed;
-    double lr;
-    struct schedule schedule; /* of the rate */
+    double lr, momentum;      /* the optimizer's */
+    struct schedule schedule; /* of both */
     /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
     size_t eval_every, save_every;
 

@@ -3,7 +3,8 @@
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_schedules.py
 
-A line: the schedule's text, steps an epoch, the base rate, and the rates of the steps of 8 epochs, in 17 digits.
+A line: the schedule's text, "lr" or "momentum", steps an epoch, what the optimiser has, and what the steps of 8 epochs have, in 17
+digits.
 """
 import pathlib
 import torch
@@ -13,11 +14,11 @@ STEPS, EPOCHS = 5, 8
 T = STEPS * EPOCHS
 
 
-def rates(make, lr, by_epoch):
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr, momentum=0.9)
+def values(make, lr, by_epoch, what):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr, momentum=0.95)
     scheduler, out = make(optimizer), []
     for step in range(T):
-        out.append(optimizer.param_groups[0]['lr'])
+        out.append(optimizer.param_groups[0][what])
         optimizer.step()
         if (not by_epoch or (step + 1) % STEPS == 0) and step + 1 < T:
             scheduler.step()
@@ -44,4 +45,6 @@ cases = [
 ]
 with open(pathlib.Path(__file__).parent / 'torch_schedules.txt', 'w') as out:
     for text, lr, by_epoch, make in cases:
-        out.write(f'{text} {STEPS} {lr!r} ' + ' '.join(f'{x:.17g}' for x in rates(make, lr, by_epoch)) + '\n')
+        for what in ['lr'] + ['momentum'] * text.startswith('one_cycle'): # the others' stays
+            base = lr if what == 'lr' else 0.95
+            out.write(f'{text} {what} {STEPS} {base!r} ' + ' '.join(f'{x:.17g}' for x in values(make, lr, by_epoch, what)) + '\n')

@@ -66,6 +66,8 @@ CVY_API void cvy_trainer_destroy(cvy_trainer **trainer);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, const cvy_batch *batch,
                                                        cvy_step_result *result);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_hyper(cvy_trainer *trainer, const char *name,
+                                                            double value);
 CVY_API double cvy_trainer_gradient_norm(const cvy_trainer *trainer);
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
 CVY_API void cvy_trainer_set_steps(cvy_trainer *trainer, uint64_t steps);
