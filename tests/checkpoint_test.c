@@ -143,7 +143,7 @@ static enum train_status save_as(struct fixture *f, const char *path)
     json_t *metadata = json_pack("{s:s, s:s}", "convoy.model", model_text, "convoy.position", "{}");
     *f->error = 0;
     enum train_status status =
-        checkpoint_save(path, f->trainer, metadata, f->error, sizeof f->error);
+        checkpoint_save(path, f->trainer, NULL, metadata, f->error, sizeof f->error);
     json_decref(metadata);
     return status;
 }
@@ -1124,7 +1124,7 @@ static bool workflow(struct fixture *f, bool *ended_well)
     if (!m) s = cvy_trainer_create(net, logits, &options, &trainer);
     json_t *metadata = !m && !s ? json_pack("{s:s}", "convoy.model", model_text) : NULL;
     if (!m && !s && metadata) {
-        t = checkpoint_save(path, trainer, metadata, f->error, sizeof f->error);
+        t = checkpoint_save(path, trainer, NULL, metadata, f->error, sizeof f->error);
         if (!t) t = checkpoint_read(path, &c, f->error, sizeof f->error);
         if (!t) t = checkpoint_load(c, trainer, f->ctx, true, f->error, sizeof f->error);
     }

@@ -199,7 +199,8 @@ def test_long_options():
     fails(1, "--help: expected no value, found 'x'\n", 'train', '--help=x')
     fails(1, 'unknown option --\n', 'train', '--=3')
     fails(1, 'unknown option --program-name\n', 'train', '--program-name=x')
-    fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--p=x')  # argp has a --program-name
+    fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--po=x')
+    fails(1, 'ambiguous option --p; expected one of --pool, --patience\n', 'train', '--p=x')  # argp has a --program-name
     run('train', '--da', DATA[1], '--bat=64', '--epoc', 1, '--th', 1, '--q', '--ou=abbreviated', 'lenet', code=0)
     assert json.loads(pathlib.Path('abbreviated/config.json').read_text())['batch'] == 64
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help') + (('bench',) if HAS_BENCH else ()):
@@ -865,6 +866,50 @@ def test_schedules():
     fails(1, 'every: expected a whole number from 1 to 1073741824, found .0.', 'train', '--schedule=step:every=0')
     text = run('train', '--help', code=0).stdout
     assert all(f' {kind}' in text for kind in ('constant', 'step', 'milestones', 'exponential', 'staircase', 'cosine', 'one_cycle', 'eras'))
+
+
+def test_validation():
+    """The last training images validate: they are told, not trained on, and the best epoch's parameters end the run."""
+    r = run('train', 'lenet', *SMALL, '--epochs', 5, '--validation', 0.3, '--keep-best', '--out', 'v', code=0)
+    assert ' 700 train / 300 validation / 200 test\n' in r.stdout, r.stdout
+    lines = [line for line in metrics('v') if line['type'] == 'epoch']
+    acc = [line['valid_acc'] for line in lines]
+    best = acc.index(max(acc)) + 1
+    assert len(acc) == 5 and lines[-1]['best_epoch'] == best and all(0 < line['valid_loss'] < 10 for line in lines)
+    assert [float(x) for x in re.findall(r'  val acc ([\d.]+)  test acc', r.stderr)] == [round(x, 3) for x in acc], r.stderr
+    assert f'validation acc {acc[-1]:.3f}, best {max(acc):.3f} after epoch {best}, whose parameters these are\n' in r.stdout, r.stdout
+    end = metrics('v')[-1]
+    assert end['type'] == 'end' and end['epoch'] == best and f"test acc {end['test_acc']:.4f}" in run('eval', 'v', code=0).stdout
+    run('predict', 'v', '0', code=0)
+    values, _ = read_tensors('v/checkpoint.safetensors')
+    assert any(name.startswith('best.') for name in values)
+    # 300 images or three tenths of them, and resumed
+    run('train', 'lenet', *SMALL, '--epochs', 5, '--validation', 300, '--keep-best', '--out', 'n', code=0)
+    same_run('v', 'n')
+    r = run('train', '--resume=v', code=0)
+    assert 'all 5 epochs are trained already' in r.stderr and metrics('v')[-1] == end
+
+
+def test_validation_settings():
+    """Patience, recovery, and what is said of settings that cannot be."""
+    r = run('train', 'lenet', *SMALL, '--epochs', 30, '--lr', 0, '--validation', 100, '--patience', 2, '--out', 'p', code=0)
+    assert 'stopped after epoch 3: none of the last 2 had a better validation accuracy\n' in r.stderr, r.stderr
+    assert 'stopped after epoch 3' in run('train', '--resume=p', code=0).stderr
+    for options, sentence in ((['--patience', 3], '--patience needs images to validate with: use --validation'),
+                              (['--keep-best'], '--keep-best needs images'),
+                              (['--schedule=eras:rates=1/2,epochs=1/1,from_best'], "the schedule's from_best needs images"),
+                              (['--validation', 1.5], 'expected a number of images, or a share below 1, found 1.5'),
+                              (['--validation', 1000], '1000 of 1000 training images leave none to train on'),
+                              (['--validation', 1e-6], '1e-06 of 1000 training images are none')):
+        fails(1, re.escape(sentence), 'train', 'lenet', *SMALL, *options)
+    fails(1, 'keeps its settings: leave out --validation', 'train', '--resume=p', '--validation', 1)
+    text = (SOURCE / 'src/models/lenet.json').read_text().replace('"sigmoid"', '"relu"')
+    pathlib.Path('relu.json').write_text(text)
+    r = run('train', './relu.json', *SMALL, '--epochs', 1, '--lr', '1e20', '--recover', 100, '--out', 'r', code=0)
+    times = r.stderr.count('epoch 1: not finite; again from the parameters of epoch 0, at a tenth of the rate\n')
+    lines = metrics('r')
+    assert 0 < times == sum(line['type'] == 'recovery' for line in lines)
+    assert abs(lines[-1]['lr'] / 1e20 / 0.1 ** times - 1) < 1e-7, (lines[-1], times)
 
 
 def test_run_directories():

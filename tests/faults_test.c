@@ -691,7 +691,7 @@ static enum outcome save(void)
     json_t *metadata = json_pack("{s:s}", "convoy.model", "{}");
     fault.in = left;
     enum train_status status =
-        checkpoint_save(in("a.safetensors"), t.trainer, metadata, error, sizeof error);
+        checkpoint_save(in("a.safetensors"), t.trainer, NULL, metadata, error, sizeof error);
     json_decref(metadata);
     left = fault.in;
     fault.in = -1;

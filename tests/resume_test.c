@@ -41,6 +41,9 @@ struct recipe {
     cvy_optimizer_desc other; /* another optimizer than SGD */
     cvy_loss_desc loss;       /* another loss; smoothing and weights by themselves */
     cvy_augment_desc augment;
+    size_t valid, patience, recover;
+    bool keep_best;
+    size_t ends; /* epochs that are trained; 0: all */
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -73,6 +76,15 @@ static const struct recipe recipes[] = {
                 .class_weights = class_weights,
                 .ignore = true,
                 .ignore_index = 3 } },
+    { "the best of four epochs", 4, 2, .lr = 2, .momentum = 0.9, .valid = 20, .keep_best = true },
+    { "no patience", 9, 1, .lr = 2, .momentum = 0.9, .valid = 20, .keep_best = true, .patience = 1,
+      .ends = 3 },
+    { "eras from the best", 4, 1, .lr = 1, .momentum = 0.9, .valid = 20,
+      .schedule = "eras:rates=2/0.01,epochs=3/1,from_best" },
+    { "recovered", 2, 1, .lr = 0.1, .momentum = 0.9, .recover = 40,
+      .schedule = "milestones:epochs=1,factor=1e24" },
+    { "recovered to the best", 3, 1, .lr = 0.1, .momentum = 0.9, .recover = 40, .valid = 20,
+      .schedule = "milestones:epochs=2,factor=1e24" },
 };
 #define N_RECIPES (sizeof recipes / sizeof *recipes)
 
@@ -206,6 +218,10 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .wall_start = train_now(),
                                  .progress = on_progress,
                                  .epoch_done = on_epoch };
+    p->job.valid = (struct train_split){ test_images, test_labels, r->valid };
+    p->job.patience = r->patience;
+    p->job.recover = r->recover;
+    p->job.keep_best = r->keep_best;
     struct schedule_fault fault;
     assert_true(schedule_parse(r->schedule ? r->schedule : "constant", &p->job.schedule, &fault));
     p->job.user = p;
@@ -321,7 +337,7 @@ static void run_whole(const struct recipe *r, const char *name)
     mkdir(name, 0777);
     open_process(&p, r, name);
     if (train_run(&p.job, error, sizeof error)) fail_msg("%s", error);
-    assert_int_equal(p.epochs_done, r->epochs);
+    assert_int_equal(p.epochs_done, r->ends ? r->ends : r->epochs);
     close_process(&p);
 }
 
@@ -330,7 +346,7 @@ static void stopped_at_any_step(void **state)
     (void)state;
     for (size_t i = 0; i < N_RECIPES; i++) {
         const struct recipe *r = &recipes[i];
-        size_t steps = r->epochs * STEPS_AN_EPOCH;
+        size_t steps = (r->ends ? r->ends : r->epochs) * STEPS_AN_EPOCH;
         char whole[32], part[32], what[100];
         snprintf(whole, sizeof whole, "w%zu", i);
         run_whole(r, whole);
@@ -346,7 +362,8 @@ static void stopped_at_any_step(void **state)
             close_process(&p);
             open_process(&p, r, part);
             restore(&p);
-            assert_int_equal(p.job.position.steps, k);
+            /* nothing is saved that will be recovered from */
+            assert_true(p.job.position.steps == k || (r->recover && p.job.position.steps < k));
             if (train_run(&p.job, error, sizeof error)) fail_msg("%s: %s", what, error);
             close_process(&p);
             same_run(whole, part, what);
@@ -544,6 +561,136 @@ static void metrics_of_a_run(void **state)
     close_process(&p);
 }
 
+static uint64_t position_of(const char *name, const char *key)
+{
+    struct checkpoint *c = read_run(name);
+    json_t *json = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
+    json_int_t value = json_integer_value(json_object_get(json, key));
+    json_decref(json);
+    checkpoint_free(&c);
+    return (uint64_t)value;
+}
+
+/* Whether a tensor of one run's checkpoint is one of another's, bit for bit. */
+static bool same_tensor(const char *a, const char *name, const char *b, const char *other)
+{
+    struct checkpoint *x = read_run(a), *y = read_run(b);
+    const struct safetensor *s = safetensors_find(x->file, name),
+                            *t = safetensors_find(y->file, other);
+    assert_true(s && t && s->bytes == t->bytes);
+    bool same = !memcmp(s->data, t->data, s->bytes);
+    checkpoint_free(&x);
+    checkpoint_free(&y);
+    return same;
+}
+
+/* The best epoch by its line in the metrics, and how many were right there. */
+static size_t best_line(const char *name, size_t images, double *right)
+{
+    FILE *f = open_metrics(name);
+    size_t best = 0, epoch = 0;
+    *right = 0;
+    for (json_t *line; (line = metrics_line(f)); json_decref(line)) {
+        if (strcmp(json_string_value(json_object_get(line, "type")), "epoch")) continue;
+        double now = round(number(line, "valid_acc") * (double)images);
+        epoch++;
+        if (best && now <= *right) continue;
+        best = epoch;
+        *right = now;
+    }
+    fclose(f);
+    return best;
+}
+
+/* The best epoch is the one that the metrics tell, the run ends with its parameters, and as many
+ * validation images are right with them; and without patience soon. */
+static void ends_with_the_best(void **state)
+{
+    (void)state;
+    struct recipe r = { "best", 6, 6, .lr = 2, .momentum = 0.9, .valid = 30, .keep_best = true };
+    struct process p;
+    struct train_score score;
+    double right;
+    mkdir("b", 0777);
+    open_process(&p, &r, "b");
+    if (train_run(&p.job, error, sizeof error)) fail_msg("%s", error);
+    assert_int_equal(train_evaluate(&p.job, &p.job.valid, &score, error, sizeof error), TRAIN_OK);
+    uint64_t best = p.job.position.best_epoch;
+    assert_int_equal(best, best_line("b", r.valid, &right));
+    assert_true(best < 6 && (double)score.correct == right); /* else the last would do */
+    assert_int_equal(train_evaluate(&p.job, &p.job.test, &score, error, sizeof error), TRAIN_OK);
+    assert_true(score.loss == p.job.position.test_loss && p.job.position.test_epoch == best);
+    close_process(&p);
+    assert_true(same_tensor("b", "bn1.running_var", "b", "best.bn1.running_var"));
+    r.epochs = (size_t)best; /* the parameters are those that a run of that many epochs has */
+    r.keep_best = false;
+    run_whole(&r, "until");
+    assert_true(same_tensor("b", "conv1.weight", "until", "conv1.weight"));
+    assert_true(same_tensor("b", "bn1.running_mean", "until", "bn1.running_mean"));
+    r.epochs = 6;
+    r.keep_best = true;
+    for (r.patience = 1; r.patience < 4; r.patience++) {
+        char name[16];
+        snprintf(name, sizeof name, "p%zu", r.patience);
+        mkdir(name, 0777);
+        open_process(&p, &r, name);
+        if (train_run(&p.job, error, sizeof error)) fail_msg("%s", error);
+        assert_true(p.job.position.epoch == 6 ||
+                    p.job.position.epoch == p.job.position.best_epoch + r.patience);
+        assert_int_equal(p.job.position.best_epoch, best_line(name, r.valid, &right));
+        close_process(&p);
+    }
+}
+
+/* An era of rate 0 behind one that ended worse than it was: its weights are the best, the running
+ * statistics and the optimizer's states go on. */
+static void eras_from_the_best(void **state)
+{
+    (void)state;
+    struct recipe r = { "eras",
+                        7,
+                        7,
+                        .lr = 1,
+                        .momentum = 0.9,
+                        .valid = 30,
+                        .schedule = "eras:rates=2/0,epochs=6/1,from_best" };
+    double right;
+    run_whole(&r, "back");
+    r.schedule = "eras:rates=2/0,epochs=6/1";
+    r.keep_best = true; /* taken at the end, where the last era has been */
+    r.epochs = 6;
+    run_whole(&r, "six");
+    assert_true(best_line("six", r.valid, &right) < 6);
+    assert_true(same_tensor("back", "conv1.weight", "six", "best.conv1.weight"));
+    assert_false(same_tensor("back", "bn1.running_mean", "six", "best.bn1.running_mean"));
+}
+
+/* A run that recovers k times in its first epoch is the run with the rate that it comes to. */
+static void recovering(void **state)
+{
+    (void)state;
+    struct recipe r = { "recovered", 1, 1, .lr = 1e22, .momentum = 0.9, .recover = 40 };
+    struct process p;
+    run_whole(&r, "r");
+    uint64_t times = position_of("r", "recoveries");
+    assert_in_range(times, 1, 39);
+    assert_int_equal(position_of("r", "steps"), STEPS_AN_EPOCH);
+    assert_int_equal(position_of("r", "examples"), TRAIN_N);
+    r.lr = 1e22 * pow(0.1, (double)times);
+    r.recover = 0;
+    run_whole(&r, "straight");
+    assert_true(same_tensor("r", "conv1.weight", "straight", "conv1.weight"));
+    assert_true(same_tensor("r", "bn1.running_var", "straight", "bn1.running_var"));
+    assert_true(same_tensor("r", "optimizer.momentum.fc.weight", "straight",
+                            "optimizer.momentum.fc.weight"));
+    r.lr = 1e22;
+    r.recover = (size_t)times - 1; /* not often enough */
+    mkdir("ends", 0777);
+    open_process(&p, &r, "ends");
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_NUMERIC);
+    close_process(&p);
+}
+
 /* Places that no run can have stood at. */
 static void positions_that_lie(void **state)
 {
@@ -557,18 +704,24 @@ static void positions_that_lie(void **state)
     static const struct {
         const char *key;
         double value;
-    } wrong[] = { { "batch", 5 },      { "batch", 1 },      { "batch", -1 },      { "seen", 31 },
-                  { "seen", 53 },      { "epoch", -1 },     { "epoch", 0.5 },     { "steps", -3 },
-                  { "loss_sum", NAN }, { "counted", 1000 }, { "test_epoch", NAN } };
+    } wrong[] = { { "batch", 5 },        { "batch", 1 },        { "batch", -1 },
+                  { "seen", 31 },        { "seen", 53 },        { "epoch", -1 },
+                  { "epoch", 0.5 },      { "steps", -3 },       { "loss_sum", NAN },
+                  { "counted", 1000 },   { "test_epoch", NAN }, { "best_epoch", 2 },
+                  { "best_correct", 1 }, { "recoveries", 1 },   { "ended", -1 } };
     static const char *const keys[] = { "epoch",     "batch",        "steps",         "correct",
                                         "seen",      "examples",     "metrics_bytes", "test_epoch",
                                         "loss_sum",  "step_seconds", "wall_seconds",  "loss",
                                         "train_acc", "test_loss",    "test_acc",      "counted",
                                         "weight" };
+    /* not in an older convoy's */
+    static const char *const late[] = { "best_epoch", "best_correct", "recoveries",
+                                        "ended",      "valid_loss",   "valid_acc" };
     const size_t n_wrong = sizeof wrong / sizeof *wrong, n_keys = sizeof keys / sizeof *keys;
     struct checkpoint *c = read_run("p");
     json_t *good = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
-    assert_int_equal(json_object_size(good), n_keys);
+    assert_int_equal(json_object_size(good), n_keys + sizeof late / sizeof *late);
+    for (size_t i = 0; i < sizeof late / sizeof *late; i++) json_object_del(good, late[i]);
     for (size_t i = 0; i <= n_wrong + 2 * n_keys; i++) {
         json_t *position = json_deep_copy(good), *metadata = json_object();
         if (i > n_wrong) { /* each left out, each a string */
@@ -669,6 +822,7 @@ int main(void)
     const struct CMUnitTest tests[] = { TEST(stopped_at_any_step),      TEST(killed_at_any_step),
                                         TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
                                         TEST(metrics_of_a_run),         TEST(positions_that_lie),
-                                        TEST(runs_that_write_nothing) };
+                                        TEST(runs_that_write_nothing),  TEST(ends_with_the_best),
+                                        TEST(eras_from_the_best),       TEST(recovering) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

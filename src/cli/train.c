@@ -63,13 +63,21 @@ static void show_progress(void *user, const struct train_progress *p)
 static void print_epoch(void *user, const struct train_epoch *e)
 {
     struct view *view = user;
-    char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER];
+    char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER],
+                                                valid[CLI_NUMBER] = "";
     if (view->quiet) return;
     if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
+    if (e->validated) snprintf(valid, sizeof valid, "val acc %.3f  ", e->valid_acc);
     int width = snprintf(all, sizeof all, "%zu", e->epochs); /* one under the other */
-    fprintf(stderr, "%sepoch %*zu/%s  loss %.3f  train acc %.3f  test acc %-5s  %6s ex/s  %7s\n",
-            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, acc,
-            cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+    fprintf(stderr, "%sepoch %*zu/%s  loss %.3f  train acc %.3f  %stest acc %-5s  %6s ex/s  %7s\n",
+            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, valid,
+            acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+}
+
+static void print_note(void *user, const char *sentence)
+{
+    struct view *view = user;
+    if (!view->quiet) fprintf(stderr, "%s%s\n", cli_screen_erase(&view->screen), sentence);
 }
 
 static void print_vector(const struct cli_session *s, const char *layer, const char *what,
@@ -108,6 +116,10 @@ static void print_result(const struct train_job *job)
 {
     const struct train_position *p = &job->position;
     printf("loss %.3f, train acc %.3f, test acc %.3f\n", p->loss, p->train_acc, p->test_acc);
+    if (job->valid.n)
+        printf("validation acc %.3f, best %.3f after epoch %llu%s\n", p->valid_acc,
+               (double)p->best_correct / (double)job->valid.n, (unsigned long long)p->best_epoch,
+               job->keep_best ? ", whose parameters these are" : "");
     printf("%.1f examples/sec on cpu\n",
            p->step_seconds > 0 ? (double)p->examples / p->step_seconds : 0);
     printf("%.1f examples/sec by the wall clock (%.1f s, with loading and evaluation)\n",
@@ -133,7 +145,7 @@ static bool has_statistics(const cvy_trainer *trainer, const char *layer)
 static int check_last_batch(const struct cli_session *s, const struct cli_train_config *c)
 {
     cvy_node_info node;
-    if (s->data->train.n % c->d.batch != 1) return CLI_OK;
+    if (c->trained % c->d.batch != 1) return CLI_OK;
     for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
         if (!cvy_net_node(s->net, i, &node) && node.out.h * node.out.w == 1 &&
             has_statistics(s->trainer, node.name))
@@ -141,7 +153,7 @@ static int check_last_batch(const struct cli_session *s, const struct cli_train_
                             "batch norm %s needs at least two images in a batch, but %zu images in "
                             "batches of %zu leave "
                             "one alone: use another --batch",
-                            node.name, s->data->train.n, c->d.batch);
+                            node.name, c->trained, c->d.batch);
     return CLI_OK;
 }
 
@@ -187,7 +199,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
     if (!data && o->resuming) data = c->data;
     if ((code = cli_open_context(s, &o->engine)) || (code = cli_open_net(s)) ||
         (code = cli_loss_check(&c->d, cvy_tensor_shape(s->net, s->logits).c)) ||
-        (code = cli_open_data(s, data)))
+        (code = cli_open_data(s, data)) || (code = cli_train_config_split(c, s->data->train.n)))
         return code;
     cvy_param_setting settings[MODEL_SETTINGS];
     const cvy_trainer_options trainer = { .batch = c->d.batch,
@@ -214,7 +226,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
     return code ? code : check_same_data(s, o, c);
 }
 
-static void print_head(const struct cli_session *s)
+static void print_head(const struct cli_session *s, size_t trained)
 {
     cvy_machine m;
     cvy_machine_describe(&m);
@@ -222,11 +234,32 @@ static void print_head(const struct cli_session *s)
     bool own = strchr(d->name, ':') != NULL; /* such a name has the directory in it */
     printf("data: %s (", d->name);
     if (!own) printf("%s%s", d->source, d->synthetic ? ": " : ", ");
-    printf("%s) %zu train / %zu test\n", d->remark, d->train.n, d->test.n);
+    printf("%s) %zu train / ", d->remark, trained);
+    if (trained < d->train.n) printf("%zu validation / ", d->train.n - trained);
+    printf("%zu test\n", d->test.n);
     printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)),
            cvy_context_threads(s->ctx), cvy_context_backends(s->ctx));
     printf("training on cpu\n");
     fflush(stdout);
+}
+
+/* How it went, and the exit code. */
+static int tell_end(const struct cli_session *s, const struct train_job *job,
+                    enum train_status status, const char *out, const char *error)
+{
+    const struct train_position *p = &job->position;
+    if (status == TRAIN_INTERRUPTED) {
+        cli_fail(0,
+                 "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train "
+                 "--resume=%s",
+                 (unsigned long long)p->epoch + 1, (unsigned long long)p->batch, out);
+        return 128 + (int)stop_signal;
+    }
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    print_result(job);
+    print_batch_norm(s);
+    printf("run: %s\n", out);
+    return CLI_OK;
 }
 
 /* Trains what is open in directory `out`. */
@@ -236,6 +269,8 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
 {
     char error[CLI_ERROR];
     struct view view = { .screen = cli_screen_open(), .quiet = o->quiet };
+    const struct data_split *all = &s->data->train;
+    const size_t size = s->data->c * s->data->h * s->data->w;
     struct train_job job = {
         .ctx = s->ctx,
         .trainer = s->trainer,
@@ -243,8 +278,9 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .eval_loss = model_eval_loss(&c->d),
         .eval_batch = 256,
         .classes = s->data->classes,
-        .image_size = s->data->c * s->data->h * s->data->w,
-        .train = { s->data->train.images, s->data->train.labels, s->data->train.n },
+        .image_size = size,
+        .train = { all->images, all->labels, c->trained },
+        .valid = { all->images + c->trained * size, all->labels + c->trained, all->n - c->trained },
         .test = { s->data->test.images, s->data->test.labels, s->data->test.n },
         .epochs = c->d.epochs,
         .batch = c->d.batch,
@@ -254,6 +290,9 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .schedule = c->d.schedule,
         .eval_every = c->eval_every,
         .save_every = c->save_every,
+        .patience = c->d.patience,
+        .keep_best = c->d.keep_best,
+        .recover = c->d.recover,
         .directory = out,
         .model = s->model->json,
         .config = config,
@@ -261,31 +300,20 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .stop = &stop_signal,
         .progress = show_progress,
         .epoch_done = print_epoch,
+        .note = print_note,
         .user = &view
     };
     enum train_status status = TRAIN_OK;
     if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     catch_signals();
-    print_head(s);
+    print_head(s, c->trained);
     if (o->resuming && job.position.epoch == job.epochs && !o->quiet)
         fprintf(stderr, "all %zu epochs are trained already; --epochs=%zu would go on\n",
                 job.epochs, 2 * job.epochs);
     status = train_run(&job, error, sizeof error);
     cli_screen_clear(&view.screen);
-    const struct train_position *p = &job.position;
-    if (status == TRAIN_INTERRUPTED) {
-        cli_fail(0,
-                 "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train "
-                 "--resume=%s",
-                 (unsigned long long)p->epoch + 1, (unsigned long long)p->batch, out);
-        return 128 + (int)stop_signal;
-    }
-    if (status) return cli_fail(cli_code_train(status), "%s", error);
-    print_result(&job);
-    print_batch_norm(s);
-    printf("run: %s\n", out);
-    return CLI_OK;
+    return tell_end(s, &job, status, out, error);
 }
 
 static int run(int argc, char **argv)

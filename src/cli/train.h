@@ -34,6 +34,7 @@ struct cli_train_config {
     struct model_defaults d;
     uint64_t seed;
     size_t eval_every, save_every;
+    size_t trained; /* images: the others of the training set validate */
     /* of the data; a run of an older convoy knows the labels' alone: digest "" */
     char digest[65], labels[65];
 };
@@ -42,6 +43,8 @@ json_t *cli_train_config_json(const struct cli_train_config *c, const struct cli
 /* The settings of the run that is resumed, from its checkpoint; then what the options change. A
  * failure has been told: its exit code. */
 int cli_train_config_restore(struct cli_train_config *c, const struct cli_session *s);
+/* How many of so many images are trained on, to c->trained. */
+int cli_train_config_split(struct cli_train_config *c, size_t images);
 int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_options *o);
 
 /* train_directory.c: the directory of a run; failures as above. */

@@ -2,6 +2,7 @@
 #include "cli/train.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,39 @@ int cli_train_config_restore(struct cli_train_config *c, const struct cli_sessio
                            s->checkpoint->where);
 }
 
+int cli_train_config_split(struct cli_train_config *c, size_t images)
+{
+    const double x = c->d.validation;
+    if (x >= 1 && x != floor(x))
+        return cli_fail(CLI_USAGE,
+                        "--validation: expected a number of images, or a share below 1, "
+                        "found %g",
+                        x);
+    double n = x < 1 ? floor(x * (double)images) : x;
+    if (n >= (double)images)
+        return cli_fail(CLI_USAGE, "--validation: %g of %zu training images leave none to train on",
+                        n, images);
+    if (x > 0 && n < 1)
+        return cli_fail(CLI_USAGE, "--validation: %g of %zu training images are none", x, images);
+    c->trained = images - (size_t)n;
+    return CLI_OK;
+}
+
+/* What has no meaning without something else. */
+static int check_needs(const struct model_defaults *d)
+{
+    const char *needs = NULL;
+    if (d->patience) needs = "--patience";
+    if (d->keep_best) needs = "--keep-best";
+    if (d->schedule.from_best) needs = "the schedule's from_best";
+    if (needs && d->validation == 0)
+        return cli_fail(CLI_USAGE, "%s needs images to validate with: use --validation", needs);
+    if (d->schedule.momentum_to > 0 && d->optimizer.momentum == 0)
+        return cli_fail(CLI_USAGE, "the schedule's momentum_to needs a momentum to start from: use "
+                                   "--momentum");
+    return CLI_OK;
+}
+
 int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_options *o)
 {
     struct model_defaults *d = &c->d;
@@ -119,8 +153,5 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
     if (o->schedule.given) d->schedule = o->schedule.is;
     schedule_end(&d->schedule, d->epochs);
     int code = cli_optimizer_apply(&o->optimizer, &d->optimizer);
-    if (!code && d->schedule.momentum_to > 0 && d->optimizer.momentum == 0)
-        code = cli_fail(CLI_USAGE, "the schedule's momentum_to needs a momentum to start from: use "
-                                   "--momentum");
-    return code;
+    return code ? code : check_needs(d);
 }

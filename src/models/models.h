@@ -50,7 +50,19 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(flip, BOOL, "flip", 0, 1, false, true, "flip", 0, NULL,                                 \
            "augment: mirror every second training image, at random")                              \
     OPTION(cutout, SIZE, "cutout", 0, 1 << 16, 0, true, "cutout", 0, "S",                          \
-           "augment: a square of S x S pixels of each training image, at random, is 0 (0: off)")
+           "augment: a square of S x S pixels of each training image, at random, is 0 (0: off)")  \
+    OPTION(validation, REAL, "validation", 0, 1e9, 0, true, "validation", 0, "X",                  \
+           "the last X training images, below 1 that share of them, are not trained on but "      \
+           "tell after every epoch how good it is (0: none)")                                     \
+    OPTION(patience, SIZE, "patience", 0, 1 << 20, 0, true, "patience", 0, "N",                    \
+           "stop after N epochs without a better validation accuracy (0: never)")                 \
+    OPTION(keep_best, BOOL, "keep_best", 0, 1, false, true, "keep-best", 0, NULL,                  \
+           "end with the parameters of the epoch that had the best validation accuracy, the "     \
+           "first of equals")                                                                     \
+    OPTION(recover, SIZE, "recover", 0, 100, 0, true, "recover", 0, "N",                           \
+           "up to N times, where a loss or a parameter is not finite, begin the epoch again "     \
+           "from the best parameters (without validation: the last epoch's) with a tenth of "     \
+           "the rate, instead of ending (default 0)")
 /* clang-format on */
 #define MODEL_NUMBER_AT(member, ...) MODEL_AT_##member,
 enum { MODEL_NUMBERS(MODEL_NUMBER_AT) MODEL_N_NUMBERS };
@@ -78,6 +90,10 @@ struct model_defaults {
     size_t accumulate;   /* "accumulate" */
     size_t crop, cutout; /* "crop", "flip", "cutout": of cvy_augment_desc */
     bool flip;
+    double validation; /* "validation": images, or a share below 1 */
+    size_t patience;   /* "patience" */
+    bool keep_best;    /* "keep_best" */
+    size_t recover;    /* "recover" */
     /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
     struct schedule schedule;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */

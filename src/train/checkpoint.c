@@ -8,6 +8,7 @@
 
 #define STATE_PREFIX "optimizer."
 #define SUM_PREFIX "accumulated."
+#define BEST_PREFIX "best."
 #define FILE_LIMIT ((size_t)1 << 40)
 
 /* Whose parameters: one of the two. A predictor has no states. */
@@ -223,6 +224,34 @@ static enum train_status match(const struct checkpoint *checkpoint, const cvy_pa
     return TRAIN_OK;
 }
 
+/* A second value of a tensor of the file. */
+static bool is_best(const struct checkpoint *checkpoint, const char *name)
+{
+    const size_t length = strlen(BEST_PREFIX);
+    return !strncmp(name, BEST_PREFIX, length) && safetensors_find(checkpoint->file, name + length);
+}
+
+enum train_status checkpoint_best(const struct checkpoint *checkpoint, const cvy_trainer *trainer,
+                                  float *out, char *error, size_t error_size)
+{
+    enum train_status status = TRAIN_OK;
+    for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_RUNNING; kind++)
+        for (size_t i = 0; i < cvy_trainer_params(trainer, (enum cvy_param_kind)kind); i++) {
+            cvy_param_info info;
+            const struct safetensor *t;
+            char *name = NULL;
+            if (cvy_trainer_param(trainer, (enum cvy_param_kind)kind, i, &info) ||
+                asprintf(&name, BEST_PREFIX "%s", info.name) < 0)
+                return train_fail(error, error_size, TRAIN_NOMEM, "out of memory");
+            status = match(checkpoint, &info, name, &t, error, error_size);
+            free(name);
+            if (status) return status;
+            memcpy(out, t->data, info.count * sizeof *out);
+            out += info.count;
+        }
+    return status;
+}
+
 /* Tensors that nobody asked for are a mistake, except states when only weights are wanted and
  * PyTorch's counter. */
 static enum train_status check_rest(const struct checkpoint *checkpoint, const json_t *used,
@@ -234,7 +263,7 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
         size_t length = strlen(name), tail = sizeof counter - 1;
         if (json_object_get(used, name) ||
             (length > tail && !strcmp(name + length - tail, counter)) ||
-            (!states && is_state(name)))
+            (!states && is_state(name)) || is_best(checkpoint, name))
             continue;
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: the file has a tensor '%.80s', the model has none",
@@ -332,45 +361,77 @@ enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_p
     return load(checkpoint, &holder, false, error, error_size);
 }
 
-enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,
-                                  char *error, size_t error_size)
+/* The tensors of a file that is being made. */
+struct making {
+    const cvy_trainer *trainer;
+    struct safetensor *tensor;
+    char **names;
+    float **values;
+    size_t n; /* what was made of the last one, too, is freed */
+    const char *path;
+};
+
+/* Adds a parameter, from best if that is not NULL. */
+static enum train_status add(struct making *m, enum cvy_param_kind kind, size_t index,
+                             const float **best, char *error, size_t error_size)
+{
+    cvy_param_info info;
+    const size_t at = m->n++;
+    char **name = &m->names[at];
+    bool bad = cvy_trainer_param(m->trainer, kind, index, &info) ||
+               !(m->values[at] = malloc(info.count * sizeof **m->values));
+    if (!bad && best && asprintf(name, BEST_PREFIX "%s", info.name) < 0) *name = NULL;
+    if (!bad && !best) *name = file_name(m->trainer, &info);
+    float *values = m->values[at];
+    bad = bad || !*name;
+    if (!bad && best) {
+        memcpy(values, *best, info.count * sizeof *values);
+        *best += info.count;
+    }
+    if (bad || (!best && cvy_trainer_get(m->trainer, kind, info.name, values, info.count)))
+        return train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", m->path);
+    for (size_t j = 0; j < info.count; j++)
+        if (!isfinite(values[j]))
+            return train_fail(error, error_size, TRAIN_NUMERIC,
+                              "parameter %s is not finite (element %zu is %g)", *name, j,
+                              (double)values[j]);
+    struct safetensor *t = &m->tensor[at];
+    *t = (struct safetensor){ .name = *name,
+                              .dtype = "F32",
+                              .rank = info.rank,
+                              .data = (const unsigned char *)values,
+                              .bytes = info.count * sizeof *values };
+    for (size_t d = 0; d < info.rank; d++) t->dims[d] = info.dims[d];
+    return TRAIN_OK;
+}
+
+static enum train_status add_all(struct making *m, const enum cvy_param_kind *kind, size_t n_kinds,
+                                 const float *best, char *error, size_t error_size)
+{
+    enum train_status status = TRAIN_OK;
+    for (size_t k = 0; k < n_kinds; k++)
+        for (size_t i = 0; i < cvy_trainer_params(m->trainer, kind[k]) && !status; i++)
+            status = add(m, kind[k], i, best ? &best : NULL, error, error_size);
+    return status;
+}
+
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, const float *best,
+                                  json_t *metadata, char *error, size_t error_size)
 {
     enum cvy_param_kind kind[MOST_KINDS];
-    size_t n = 0, total = 0, n_kinds = list_kinds(trainer, kind);
-    for (size_t k = 0; k < n_kinds; k++) n += cvy_trainer_params(trainer, kind[k]);
-    struct safetensor *tensors = calloc(n + 1, sizeof *tensors);
-    char **names = calloc(n + 1, sizeof *names);
-    float **values = calloc(n + 1, sizeof *values);
+    size_t n = 0, n_kinds = list_kinds(trainer, kind);
+    for (size_t k = 0; k < n_kinds; k++) n += 2 * cvy_trainer_params(trainer, kind[k]);
+    struct making m = { .trainer = trainer,
+                        .tensor = calloc(n + 1, sizeof *m.tensor),
+                        .names = calloc(n + 1, sizeof *m.names),
+                        .values = calloc(n + 1, sizeof *m.values),
+                        .path = path };
     enum train_status status =
-        tensors && names && values
+        m.tensor && m.names && m.values
             ? TRAIN_OK
             : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
-    for (size_t k = 0; k < n_kinds && !status; k++) {
-        for (size_t i = 0; i < cvy_trainer_params(trainer, kind[k]) && !status; i++) {
-            cvy_param_info info;
-            if (cvy_trainer_param(trainer, kind[k], i, &info) ||
-                !(names[total] = file_name(trainer, &info)) ||
-                !(values[total] = malloc(info.count * sizeof **values)) ||
-                cvy_trainer_get(trainer, kind[k], info.name, values[total], info.count)) {
-                total++; /* what was made of this one is freed below */
-                status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
-                break;
-            }
-            for (size_t j = 0; j < info.count && !status; j++)
-                if (!isfinite(values[total][j]))
-                    status = train_fail(error, error_size, TRAIN_NUMERIC,
-                                        "parameter %s is not finite (element %zu is %g)",
-                                        names[total], j, (double)values[total][j]);
-            struct safetensor *t = &tensors[total];
-            *t = (struct safetensor){ .name = names[total],
-                                      .dtype = "F32",
-                                      .rank = info.rank,
-                                      .data = (const unsigned char *)values[total],
-                                      .bytes = info.count * sizeof **values };
-            for (size_t d = 0; d < info.rank; d++) t->dims[d] = info.dims[d];
-            total++;
-        }
-    }
+    if (!status) status = add_all(&m, kind, n_kinds, NULL, error, error_size);
+    if (!status && best) status = add_all(&m, kind, MODEL_KINDS, best, error, error_size);
     unsigned char *bytes = NULL;
     size_t size = 0;
     if (!status &&
@@ -378,15 +439,15 @@ enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, 
          json_object_set_new(metadata, "convoy.version", json_string(cvy_version()))))
         status = train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
     if (!status)
-        status = safetensors_build(tensors, total, metadata, &bytes, &size, error, error_size);
+        status = safetensors_build(m.tensor, m.n, metadata, &bytes, &size, error, error_size);
     if (!status) status = files_write(path, bytes, size, error, error_size);
     free(bytes);
-    for (size_t i = 0; i < total; i++) {
-        free(names[i]);
-        free(values[i]);
+    for (size_t i = 0; i < m.n; i++) {
+        free(m.names[i]);
+        free(m.values[i]);
     }
-    free(tensors);
-    free(names);
-    free(values);
+    free(m.tensor);
+    free(m.names);
+    free(m.values);
     return status;
 }

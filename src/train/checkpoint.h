@@ -35,9 +35,13 @@ enum train_status checkpoint_load(struct checkpoint *checkpoint, cvy_trainer *tr
 /* The same for a predictor that has parameters of its own, which are all that it has. */
 enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_predictor *predictor,
                                             cvy_context *ctx, char *error, size_t error_size);
-/* Writes atomically (files_write). metadata: an object of strings, changed. A parameter that is not
- * finite is TRAIN_NUMERIC and nothing is written. */
-enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, json_t *metadata,
-                                  char *error, size_t error_size);
+/* The second set of parameters in the file, best.NAME: weights and running statistics one behind
+ * the other, as checkpoint_save was given them. TRAIN_BAD: there is none, or it does not fit. */
+enum train_status checkpoint_best(const struct checkpoint *checkpoint, const cvy_trainer *trainer,
+                                  float *out, char *error, size_t error_size);
+/* Writes atomically (files_write); best may be NULL. metadata: an object of strings, changed. A
+ * parameter that is not finite is TRAIN_NUMERIC and nothing is written. */
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, const float *best,
+                                  json_t *metadata, char *error, size_t error_size);
 
 #endif

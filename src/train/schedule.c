@@ -138,7 +138,8 @@ static double against_one_cycle(const struct schedule *s, const struct schedule_
 
 static const struct key eras_keys[] = { KEY(rates, NUMBERS, 0, 1e30, 0),
                                         KEY(epochs, LENGTHS, 1, 1 << 20, 0), SHARE(anneal, 0),
-                                        KEY(only_down, FLAG, 0, 1, 0) };
+                                        KEY(only_down, FLAG, 0, 1, 0),
+                                        KEY(from_best, FLAG, 0, 1, 0) };
 static double eras(const struct schedule *s, const struct schedule_time *t, double lr)
 {
     double left = (double)t->epoch;
@@ -150,6 +151,15 @@ static double eras(const struct schedule *s, const struct schedule_time *t, doub
         left -= s->epochs.at[i];
     }
     return lr * pow(1 - s->anneal, left);
+}
+
+bool schedule_goes_back(const struct schedule *s, uint64_t epoch)
+{
+    double start = 0;
+    bool starts = false;
+    for (size_t i = 0; s->from_best && i + 1 < s->epochs.n; i++)
+        starts = starts || (double)epoch == (start += s->epochs.at[i]);
+    return starts;
 }
 
 static const struct kind kinds[] = {

@@ -18,7 +18,8 @@
  *               peak T - 1 of T = over n, the end at step T - 1
  *  eras         the i-th of `rates` for the i-th of `epochs` epochs, (1 - anneal) times less after
  *               each of them; the last goes on. r takes no part. As the yann toolbox has it.
- *               only_down: an era's rate that is above what it would follow is not taken
+ *               only_down: an era's rate that is above what it would follow is not taken.
+ *               from_best: each era but the first begins with the best parameters so far
  *
  * Any of them: warmup_steps W, or warmup_epochs (W = n times that): while s < W the rate is (s + 1)
  * / W of that. The clock behind is not moved. Goyal et al. 2017 (arXiv:1706.02677), section 2.2.
@@ -59,7 +60,7 @@ struct schedule_list {
 struct schedule {
     enum schedule_kind kind;
     double factor, every, every_steps, floor, over, start, end, peak, anneal;
-    bool by_epoch, linear, only_down;
+    bool by_epoch, linear, only_down, from_best;
     struct schedule_list epochs, rates;
     double warmup_steps, warmup_epochs;
     double momentum_low, momentum_to, momentum_epochs;
@@ -71,7 +72,9 @@ struct schedule_time {
 };
 
 double schedule_rate(const struct schedule *schedule, const struct schedule_time *time, double lr);
-/* Likewise; of optimisers that have one. And whether it changes at all. */
+/* Whether the epoch begins with the best parameters. */
+bool schedule_goes_back(const struct schedule *schedule, uint64_t epoch);
+/* As the rate; of optimisers that have one. And whether it changes at all. */
 double schedule_momentum(const struct schedule *schedule, const struct schedule_time *time,
                          double momentum);
 bool schedule_moves(const struct schedule *schedule, double momentum);

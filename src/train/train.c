@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,10 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
     X(loss_sum)           \
     X(weight) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
 
+/* Not there in files of an older convoy: 0. */
+#define POSITION_LATE_COUNTS(X) X(best_epoch) X(best_correct) X(recoveries) X(ended)
+#define POSITION_LATE_REALS(X) X(valid_loss) X(valid_acc)
+
 /* A loss may be infinite only where training has stopped already; JSON has no word for it. */
 static int set_real(json_t *json, const char *key, double x)
 {
@@ -110,9 +115,11 @@ static char *position_text(const struct train_position *p)
     int bad = !json;
 #define X(field) bad |= json_object_set_new(json, #field, json_integer((json_int_t)p->field));
     POSITION_COUNTS(X)
+    POSITION_LATE_COUNTS(X)
 #undef X
 #define X(field) bad |= set_real(json, #field, p->field);
     POSITION_REALS(X)
+    POSITION_LATE_REALS(X)
 #undef X
     char *text = bad ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(json);
@@ -136,6 +143,7 @@ static bool get_real(const json_t *json, const char *key, double *out)
 static bool position_parse(const char *text, struct train_position *p)
 {
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
+    *p = (struct train_position){ 0 };
     bool good = true; /* nothing is in NULL */
     json_t *seen = json_object_get(json, "seen");
     if (seen && !json_object_get(json, "counted")) { /* written before losses had weights */
@@ -147,6 +155,12 @@ static bool position_parse(const char *text, struct train_position *p)
 #undef X
 #define X(field) good &= get_real(json, #field, &p->field);
     POSITION_REALS(X)
+#undef X
+#define X(field) good &= !json_object_get(json, #field) || get_count(json, #field, &p->field);
+    POSITION_LATE_COUNTS(X)
+#undef X
+#define X(field) good &= !json_object_get(json, #field) || get_real(json, #field, &p->field);
+    POSITION_LATE_REALS(X)
 #undef X
     json_decref(json);
     return good;
@@ -163,6 +177,7 @@ struct run {
     /* train_now() at the first step of this process, with the examples then */
     double step_start;
     uint64_t examples_start;
+    uint64_t epoch;                         /* that this process is at */
     double epoch_start, epoch_step_seconds; /* the same for this epoch, with step_seconds then */
     uint64_t epoch_examples;
     bool saved; /* a checkpoint of this run exists; of how many steps */
@@ -249,6 +264,102 @@ static enum train_status not_finite(const struct run *run, bool in_step, const c
         what_is_kept(run));
 }
 
+/* ------------------------------------------------------------------------- the best parameters */
+
+static bool wants_best(const struct train_job *job)
+{
+    return job->keep_best || job->recover || job->schedule.from_best;
+}
+
+/* Copies weights, and with `running` the statistics behind them, into the best ones or out. */
+static enum cvy_status move_best(const struct train_job *job, bool running, bool out)
+{
+    float *at = job->best;
+    enum cvy_status s = CVY_OK;
+    for (int k = CVY_PARAM_WEIGHT; k <= (running ? CVY_PARAM_RUNNING : CVY_PARAM_WEIGHT); k++) {
+        const enum cvy_param_kind kind = (enum cvy_param_kind)k;
+        for (size_t i = 0; i < cvy_trainer_params(job->trainer, kind) && !s; i++) {
+            cvy_param_info info;
+            s = cvy_trainer_param(job->trainer, kind, i, &info);
+            if (!s && out) s = cvy_trainer_set(job->trainer, kind, info.name, at, info.count);
+            else if (!s) s = cvy_trainer_get(job->trainer, kind, info.name, at, info.count);
+            at += s ? 0 : info.count;
+        }
+    }
+    return s;
+}
+
+static size_t best_count(const struct train_job *job)
+{
+    size_t n = 0;
+    cvy_param_info info;
+    for (int k = CVY_PARAM_WEIGHT; k <= CVY_PARAM_RUNNING; k++)
+        for (size_t i = 0; !cvy_trainer_param(job->trainer, (enum cvy_param_kind)k, i, &info); i++)
+            n += info.count;
+    return n;
+}
+
+/* Room for them, with those that the trainer has. */
+static enum train_status best_open(struct train_job *job, char *error, size_t error_size)
+{
+    if (!wants_best(job) || job->best) return TRAIN_OK;
+    if (!(job->best = malloc((best_count(job) + 1) * sizeof *job->best)))
+        return train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the best parameters");
+    enum cvy_status s = move_best(job, true, false);
+    return s ? engine(job, s, error, error_size) : TRAIN_OK;
+}
+
+/* The best are those of now, which must be finite. */
+static enum train_status best_take(struct run *run)
+{
+    const struct train_job *job = run->job;
+    if (!job->best) return TRAIN_OK;
+    const size_t n = best_count(job);
+    float *before = malloc((n + 1) * sizeof *before);
+    if (!before)
+        return train_fail(run->error, run->error_size, TRAIN_NOMEM,
+                          "out of memory for the best parameters");
+    memcpy(before, job->best, n * sizeof *before);
+    enum cvy_status s = move_best(job, true, false);
+    bool finite = true;
+    for (size_t i = 0; i < n && finite; i++) finite = isfinite(job->best[i]);
+    if (s || !finite) memcpy(job->best, before, n * sizeof *before);
+    free(before);
+    if (s) return engine(job, s, run->error, run->error_size);
+    return finite ? TRAIN_OK : not_finite(run, false, "a parameter is not finite");
+}
+
+/* After an epoch: whether it is the best so far. */
+static enum train_status best_judge(struct run *run, const struct train_score *valid)
+{
+    struct train_position *p = &run->job->position;
+    const bool better = !run->job->valid.n || !p->best_epoch || valid->correct > p->best_correct;
+    enum train_status status = better ? best_take(run) : TRAIN_OK;
+    if (status || !better) return status;
+    p->best_epoch = p->epoch + 1;
+    p->best_correct = valid->correct;
+    return TRAIN_OK;
+}
+
+static bool out_of_patience(const struct train_job *job)
+{
+    const struct train_position *p = &job->position;
+    return job->patience && job->valid.n && p->epoch - p->best_epoch >= job->patience;
+}
+
+static void note(const struct train_job *job, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void note(const struct train_job *job, const char *format, ...)
+{
+    char text[500];
+    va_list args;
+    if (!job->note) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    job->note(job->user, text);
+}
+
 static enum train_status save(struct run *run)
 {
     struct train_job *job = run->job;
@@ -267,7 +378,8 @@ static enum train_status save(struct run *run)
             train_fail(run->error, run->error_size, TRAIN_IO,
                        "%s/" TRAIN_METRICS ": cannot write: %s", job->directory, strerror(errno));
     if (!status)
-        status = checkpoint_save(path, job->trainer, metadata, run->error, run->error_size);
+        status =
+            checkpoint_save(path, job->trainer, job->best, metadata, run->error, run->error_size);
     if (status == TRAIN_NUMERIC) status = not_finite(run, false, run->error);
     if (!status) run->saved = true;
     if (!status) run->saved_steps = job->position.steps;
@@ -287,6 +399,9 @@ enum train_status train_restore(struct train_job *job, struct checkpoint *checkp
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: it does not say where training stood: it cannot be resumed",
                           checkpoint->where);
+    if (p.best_epoch > p.epoch || p.best_correct > job->valid.n || p.recoveries > job->recover)
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: its best epoch cannot be: it cannot be resumed", checkpoint->where);
     if (p.epoch > job->epochs)
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: %llu epochs are trained already, more than --epochs=%zu",
@@ -294,6 +409,13 @@ enum train_status train_restore(struct train_job *job, struct checkpoint *checkp
     enum train_status status =
         checkpoint_load(checkpoint, job->trainer, job->ctx, true, error, error_size);
     if (status) return status;
+    if (wants_best(job) && !(status = best_open(job, error, error_size)))
+        status = checkpoint_best(checkpoint, job->trainer, job->best, error, error_size);
+    if (status) {
+        free(job->best);
+        job->best = NULL;
+        return status;
+    }
     cvy_trainer_set_steps(job->trainer, p.steps);
     job->position = p;
     return TRAIN_OK;
@@ -342,6 +464,8 @@ static void report_epoch(const struct run *run, bool evaluated)
                                        .train_acc = p->train_acc,
                                        .test_loss = p->test_loss,
                                        .test_acc = p->test_acc,
+                                       .validated = job->valid.n > 0,
+                                       .valid_acc = p->valid_acc,
                                        .rate = epoch_rate(run),
                                        .seconds = train_now() - run->epoch_start };
     if (job->epoch_done) job->epoch_done(job->user, &epoch);
@@ -351,7 +475,8 @@ static void report_epoch(const struct run *run, bool evaluated)
 static double rate_of(const struct run *run, uint64_t step)
 {
     const struct schedule_time time = { step, run->job->position.epoch, run->batches };
-    return schedule_rate(&run->job->schedule, &time, run->job->lr);
+    return schedule_rate(&run->job->schedule, &time, run->job->lr) *
+           pow(0.1, (double)run->job->position.recoveries);
 }
 static double momentum_of(const struct run *run, uint64_t step)
 {
@@ -405,35 +530,62 @@ static enum train_status step(struct run *run)
                                    mean(result.loss_sum, result.weight), "lr", lr));
 }
 
-static enum train_status end_epoch(struct run *run)
+/* The line of an epoch. */
+static enum train_status log_epoch(struct run *run, bool evaluated)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
-    struct train_score score;
-    enum train_status status;
-    bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == job->epochs;
-    if (evaluate) {
-        report(run, true);
-        status = train_evaluate(job, &job->test, &score, run->error, run->error_size);
-        /* interrupted: the position still says that the epoch's end is to be done */
-        if (status) return status;
-        p->test_loss = score.loss;
-        p->test_acc = score.acc;
-        p->test_epoch = p->epoch + 1;
-    }
-    p->loss = mean(p->loss_sum, p->weight);
-    p->train_acc = share(p->correct, p->counted);
     double wall = run->wall_base + train_now() - job->wall_start;
     json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch",
                              (json_int_t)p->epoch + 1, "step", (json_int_t)p->steps, "lr",
                              rate_of(run, p->steps - 1), "train_loss", p->loss, "train_acc",
                              p->train_acc, "step_seconds", p->step_seconds, "wall_seconds", wall);
-    if (line && evaluate && isfinite(p->test_loss))
-        json_object_set_new(line, "test_loss", json_real(p->test_loss));
     if (line && moves(run))
         json_object_set_new(line, "momentum", json_real(momentum_of(run, p->steps - 1)));
-    if (line && evaluate) json_object_set_new(line, "test_acc", json_real(p->test_acc));
-    if ((status = log_line(run, line))) return status;
+    if (line && job->valid.n && isfinite(p->valid_loss))
+        json_object_set_new(line, "valid_loss", json_real(p->valid_loss));
+    if (line && job->valid.n) {
+        json_object_set_new(line, "valid_acc", json_real(p->valid_acc));
+        json_object_set_new(line, "best_epoch", json_integer((json_int_t)p->best_epoch));
+    }
+    if (line && evaluated && isfinite(p->test_loss))
+        json_object_set_new(line, "test_loss", json_real(p->test_loss));
+    if (line && evaluated) json_object_set_new(line, "test_acc", json_real(p->test_acc));
+    return log_line(run, line);
+}
+
+static enum train_status test(struct run *run, uint64_t epochs)
+{
+    struct train_position *p = &run->job->position;
+    struct train_score score;
+    enum train_status status =
+        train_evaluate(run->job, &run->job->test, &score, run->error, run->error_size);
+    if (status) return status;
+    p->test_loss = score.loss;
+    p->test_acc = score.acc;
+    p->test_epoch = epochs;
+    return TRAIN_OK;
+}
+
+static enum train_status end_epoch(struct run *run)
+{
+    struct train_job *job = run->job;
+    struct train_position *p = &job->position;
+    struct train_score score = { 0 };
+    enum train_status status = TRAIN_OK;
+    bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == job->epochs;
+    /* interrupted: the position still says that the epoch's end is to be done */
+    if (evaluate || job->valid.n) report(run, true);
+    if (job->valid.n)
+        status = train_evaluate(job, &job->valid, &score, run->error, run->error_size);
+    if (!status && evaluate) status = test(run, p->epoch + 1);
+    if (status) return status;
+    p->valid_loss = score.loss;
+    p->valid_acc = score.acc;
+    if ((status = best_judge(run, &score))) return status;
+    p->loss = mean(p->loss_sum, p->weight);
+    p->train_acc = share(p->correct, p->counted);
+    if ((status = log_epoch(run, evaluate))) return status;
     report_epoch(run, evaluate);
     p->epoch++;
     p->batch = p->seen = p->counted = p->correct = 0;
@@ -441,18 +593,115 @@ static enum train_status end_epoch(struct run *run)
     return save(run);
 }
 
+/* The weights of the best epoch are those of the era that begins. */
+static enum train_status go_back(struct run *run)
+{
+    const struct train_job *job = run->job;
+    if (job->position.batch || !schedule_goes_back(&job->schedule, job->position.epoch))
+        return TRAIN_OK;
+    enum cvy_status s = move_best(job, false, true);
+    return s ? engine(job, s, run->error, run->error_size) : TRAIN_OK;
+}
+
+static bool may_recover(const struct train_job *job)
+{
+    return job->position.recoveries < job->recover;
+}
+
+/* Within an epoch. What will be recovered from is not saved: the checkpoint before it leads to the
+ * same. */
+static enum train_status save_between(struct run *run)
+{
+    enum train_status status = save(run);
+    if (status != TRAIN_NUMERIC || !may_recover(run->job)) return status;
+    note(run->job, "a parameter is not finite: the checkpoint before stays");
+    return TRAIN_OK;
+}
+
+/* All states and sums of the optimizer at zero. */
+static enum cvy_status clear_states(const struct train_job *job)
+{
+    enum cvy_status s = CVY_OK;
+    for (int k = CVY_PARAM_STATE; k <= CVY_PARAM_SUM && !s; k++)
+        for (size_t i = 0; i < cvy_trainer_params(job->trainer, (enum cvy_param_kind)k) && !s;
+             i++) {
+            cvy_param_info info;
+            float *zeros = NULL;
+            s = cvy_trainer_param(job->trainer, (enum cvy_param_kind)k, i, &info);
+            if (!s && !(zeros = calloc(info.count, sizeof *zeros))) s = CVY_E_NOMEM;
+            if (!s) s = cvy_trainer_set(job->trainer, info.kind, info.name, zeros, info.count);
+            free(zeros);
+        }
+    return s;
+}
+
+/* The epoch that ended in what is not finite begins again; the steps before it stay counted, its
+ * own do not. */
+static enum train_status recover(struct run *run)
+{
+    struct train_job *job = run->job;
+    struct train_position *p = &job->position;
+    enum cvy_status s = move_best(job, true, true);
+    if (!s) s = clear_states(job);
+    if (s) return engine(job, s, run->error, run->error_size);
+    p->epoch = run->epoch;
+    if (p->best_epoch > p->epoch) p->best_epoch = p->epoch; /* its states were not finite */
+    p->batch = p->seen = p->counted = p->correct = 0;
+    p->loss_sum = p->weight = 0;
+    p->steps = p->epoch * run->batches;
+    p->examples = p->epoch * job->train.n;
+    p->recoveries++;
+    cvy_trainer_set_steps(job->trainer, p->steps);
+    run->step_start = train_now();
+    run->examples_start = p->examples;
+    note(job,
+         "epoch %llu: not finite; again from the parameters of epoch %llu, at a tenth of the rate",
+         (unsigned long long)p->epoch + 1, (unsigned long long)p->best_epoch);
+    enum train_status status =
+        log_line(run, json_pack("{s:s, s:I, s:I, s:I}", "type", "recovery", "epoch",
+                                (json_int_t)p->epoch + 1, "from_epoch", (json_int_t)p->best_epoch,
+                                "recoveries", (json_int_t)p->recoveries));
+    return status ? status : save(run);
+}
+
+/* What is to be done once, behind the last epoch. */
+static enum train_status finish(struct run *run)
+{
+    struct train_job *job = run->job;
+    struct train_position *p = &job->position;
+    if (p->epoch < job->epochs)
+        note(job, "stopped after epoch %llu: none of the last %zu had a better validation accuracy",
+             (unsigned long long)p->epoch, job->patience);
+    if (p->ended == p->epoch || !job->valid.n) return TRAIN_OK;
+    enum cvy_status s = job->keep_best ? move_best(job, true, true) : CVY_OK;
+    if (s) return engine(job, s, run->error, run->error_size);
+    uint64_t epochs = job->keep_best ? p->best_epoch : p->epoch;
+    enum train_status status = epochs == p->test_epoch ? TRAIN_OK : test(run, epochs);
+    if (status) return status;
+    p->ended = p->epoch;
+    double valid = job->keep_best ? share(p->best_correct, job->valid.n) : p->valid_acc;
+    json_t *line = json_pack("{s:s, s:I, s:f, s:f}", "type", "end", "epoch", (json_int_t)epochs,
+                             "valid_acc", valid, "test_acc", p->test_acc);
+    status = log_line(run, line);
+    return status ? status : save(run);
+}
+
 static enum train_status train_epoch(struct run *run)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
     run->epoch_start = train_now();
+    run->epoch = p->epoch;
+    enum train_status status = go_back(run);
+    if (status) return status;
     run->epoch_step_seconds = p->step_seconds;
     run->epoch_examples = p->examples;
     train_shuffle(run->order, job->train.n, job->seed, p->epoch);
     while (p->batch < run->batches) {
         if (stopped(job)) return TRAIN_INTERRUPTED;
-        enum train_status status = step(run);
-        if (!status && job->save_every && p->steps % job->save_every == 0) status = save(run);
+        status = step(run);
+        if (!status && job->save_every && p->steps % job->save_every == 0)
+            status = save_between(run);
         if (status) return status;
         report(run, false);
     }
@@ -480,10 +729,15 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
         status = train_fail(error, error_size, TRAIN_NOMEM,
                             "out of memory for the order of %zu images", job->train.n);
     /* a run that is killed from here on can be resumed */
+    if (!status) status = best_open(job, error, error_size);
     if (!status && !job->position.steps) status = save(&run);
-    while (!status && job->position.epoch < job->epochs) status = train_epoch(&run);
+    while (!status && job->position.epoch < job->epochs && !out_of_patience(job)) {
+        status = train_epoch(&run);
+        if (status == TRAIN_NUMERIC && may_recover(job)) status = recover(&run);
+    }
+    if (!status) status = finish(&run);
     if (status == TRAIN_INTERRUPTED) {
-        enum train_status saved = save(&run);
+        enum train_status saved = save_between(&run);
         if (saved) status = saved;
     }
     job->position.wall_seconds = run.wall_base + train_now() - job->wall_start;
@@ -491,5 +745,7 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
         status = train_fail(error, error_size, TRAIN_IO, "%s/" TRAIN_METRICS ": cannot write: %s",
                             job->directory, strerror(errno));
     free(run.order);
+    free(job->best);
+    job->best = NULL;
     return status;
 }

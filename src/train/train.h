@@ -39,6 +39,12 @@ struct train_position {
     /* the last evaluation's; test_epoch 0: none yet, else the epochs trained before it */
     double test_loss, test_acc;
     uint64_t test_epoch;
+    /* of the validation images: the last evaluation, and the epochs trained before the best one (0:
+     * none yet) with how many were right there */
+    double valid_loss, valid_acc;
+    uint64_t best_epoch, best_correct;
+    uint64_t recoveries; /* how often the rate was divided by 10 */
+    uint64_t ended;      /* the best parameters were taken at the end */
 };
 
 struct train_progress {
@@ -55,7 +61,8 @@ struct train_progress {
 struct train_epoch {
     size_t epoch, epochs; /* epoch from 1 */
     bool evaluated;
-    double loss, train_acc, test_loss, test_acc;
+    bool validated;
+    double loss, train_acc, test_loss, test_acc, valid_acc;
     /* as above; wall clock with evaluation, both of this process's part */
     double rate, seconds;
 };
@@ -68,6 +75,7 @@ struct train_job {
     size_t eval_batch, classes;
     size_t image_size; /* c*h*w */
     struct train_split train, test;
+    struct train_split valid; /* n 0: none */
 
     size_t epochs, batch;
     uint64_t seed;
@@ -75,6 +83,16 @@ struct train_job {
     struct schedule schedule; /* of both */
     /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
     size_t eval_every, save_every;
+    /* Validation images are evaluated after every epoch; the best is the one with the most of
+     * them right, the first of equals. patience: so many epochs without a better one are the last
+     * (0: never). keep_best: at the end weights and running statistics are the best epoch's. */
+    size_t patience;
+    bool keep_best;
+    /* So many times a loss or parameter that is not finite does not end the run: the epoch begins
+     * again with the weights and running statistics of the best epoch (without validation images
+     * the last; before the first those that the run began with), the optimizer's states at zero,
+     * and a tenth of the rate from there on */
+    size_t recover;
 
     const char *directory;      /* of the run; NULL writes nothing */
     const char *model, *config; /* JSON texts that the checkpoint carries */
@@ -85,10 +103,13 @@ struct train_job {
     /* may be NULL, as the next */
     void (*progress)(void *user, const struct train_progress *progress);
     void (*epoch_done)(void *user, const struct train_epoch *epoch);
+    /* a sentence on what is unusual */
+    void (*note)(void *user, const char *sentence);
     void *user;
 
     /* zeros, or what train_restore found; then where the run stands */
     struct train_position position;
+    float *best; /* the best epoch's parameters, the run's own; NULL to begin with */
 };
 
 /* Monotonic seconds. */
