@@ -29,7 +29,7 @@ PROGRAM = {
     "train": {"schedule", "public"},
     "report": {"public"},
     "cli": {"train", "schedule", "report", "models", "data", "probe", "public"},
-    "schedule": set(),  # a schedule is data: models say it, the loop follows it
+    "schedule": set(),  # schedules and samplers are data: models say them, the loop follows them
     "probe": {"public"},
 }
 ARROWS = {**ENGINE, **PROGRAM}
@@ -39,7 +39,7 @@ API = {f"src/program/{name}" for name in ("model.h", "batch.c", "op.c", "params.
 PREFIXES = [
     ("include/convoy/", "public"), ("src/backends/native/kernels/", "kernels"), ("src/backends/native/", "native"),
     ("src/backends/reference/", "reference"), ("src/backends/onednn/", "onednn"),
-    ("bench/probe.h", "probe"), ("src/train/schedule.", "schedule"),
+    ("bench/probe.h", "probe"), ("src/train/schedule.", "schedule"), ("src/train/sampling.", "schedule"),
 ] + [(f"src/{name}/", name) for name in ("base", "ops", "net", "program", *PROGRAM)]
 
 # <header>: where it may be included.
@@ -48,7 +48,7 @@ HOMES = [
     (r"xmmintrin\.h", r"src/base/floats\.h"),  # MXCSR
     (r"cpuid\.h", r"src/base/cpu\.c"),
     (r"omp\.h", r"src/(base/(team|runtime)\.c|backends/onednn/threads\.c)"),  # oneDNN takes its number of threads from the caller
-    (r"Random123/.*", r"src/(base/random\.h|train/train\.c)"),  # the shuffle is not the library's
+    (r"Random123/.*", r"src/(base/random\.h|train/sampling\.c)"),  # the shuffle is not the library's
     (r"(oneapi/)?dnnl.*", r"src/backends/onednn/.*"),
 ]
 # What a kernel may use: nothing that allocates, prints or has state.

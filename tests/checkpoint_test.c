@@ -734,44 +734,6 @@ static void unreadable_files(void **state)
     assert_int_equal(checkpoint_read(f->path, &c, f->error, sizeof f->error), TRAIN_BAD);
 }
 
-static void shuffle(void **state)
-{
-    (void)state;
-    static uint32_t a[5000], b[5000];
-    static bool seen[5000];
-    for (size_t n = 1; n <= 5000; n = n * 3 + 1) {
-        memset(seen, 0, sizeof seen);
-        train_shuffle(a, n, 7, 3);
-        for (size_t i = 0; i < n; i++) {
-            assert_true(a[i] < n && !seen[a[i]]);
-            seen[a[i]] = true;
-        }
-        train_shuffle(b, n, 7, 3);
-        assert_memory_equal(a, b, n * sizeof *a);
-        if (n < 10) continue;
-        train_shuffle(b, n, 7, 4);
-        assert_memory_not_equal(a, b, n * sizeof *a);
-        train_shuffle(b, n, 8, 3);
-        assert_memory_not_equal(a, b, n * sizeof *a);
-    }
-    /* Each of the 24 orders of four about equally often: chi squared with 23 degrees, p = 1e-6 at
-     * 66.4. */
-    unsigned counts[256] = { 0 };
-    for (uint64_t e = 0; e < 24000; e++) {
-        train_shuffle(a, 4, 1, e);
-        counts[a[0] | a[1] << 2 | a[2] << 4 | a[3] << 6]++;
-    }
-    double chi = 0;
-    size_t orders = 0;
-    for (size_t i = 0; i < 256; i++)
-        if (counts[i]) {
-            chi += ((double)counts[i] - 1000) * ((double)counts[i] - 1000) / 1000;
-            orders++;
-        }
-    assert_int_equal(orders, 24);
-    assert_true(chi < 66.4);
-}
-
 /* What is wrong with a model, and a part of the sentence that must come. $ stands for the layers of
  * a good one. */
 #define HEAD "{\"name\": \"m\", \"input\": [1, 8, 8], "
@@ -1184,7 +1146,7 @@ int main(void)
         TEST(round_trip),          TEST(every_flipped_bit), TEST(malformed_headers),
         TEST(all_or_nothing),      TEST(later_format),      TEST(torch_files),
         TEST(foreign_weights),     TEST(failing_saves),     TEST(not_finite_is_not_saved),
-        TEST(unreadable_files),    TEST(shuffle),           TEST(malformed_models),
+        TEST(unreadable_files),    TEST(malformed_models),
 #ifdef CAN_FAIL
         TEST(failing_allocations),
 #endif

@@ -813,7 +813,7 @@ def test_resume_of_strange_settings():
             {'epochs': 0}, {'epochs': '1'}, {'batch': 0}, {'batch': (1 << 20) + 1}, {'eval_every': 0}, {'save_every': -1},
             {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'schedule': 'cosinus'}, {'schedule': 1},
             {'lr_drop_epochs': [1]}, *({**drops, 'lr_drop_factor': 0.1} for drops in older),
-            {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
+            {'sampling': 'random'}, {'sampling': 1}, {'sampling_buffer': 0}, {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
             {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'schedule': None, 'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}, {'crop': -1}, {'crop': True}, {'flip': 1}, {'cutout': 0.5}))):
         changed(bad)
         fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')
@@ -866,6 +866,26 @@ def test_schedules():
     fails(1, 'every: expected a whole number from 1 to 1073741824, found .0.', 'train', '--schedule=step:every=0')
     text = run('train', '--help', code=0).stdout
     assert all(f' {kind}' in text for kind in ('constant', 'step', 'milestones', 'exponential', 'staircase', 'cosine', 'one_cycle', 'eras'))
+
+
+def test_sampling():
+    """--sampling: each kind trains otherwise, is kept in the run and goes on bit for bit; a buffer of one is the fixed order."""
+    ends = set()
+    for kind in (['fixed'], ['shuffled'], ['replacement'], ['buffered'], ['buffered', '--sampling-buffer', 100],
+                 ['buffered', '--sampling-buffer', 1]):
+        name = kind[0] + str(kind[-1])
+        run('train', 'lenet', *SMALL, '--epochs', 2, '--sampling', *kind, '--out', name, code=0)
+        assert json.loads(pathlib.Path(name, 'config.json').read_text())['sampling'] == kind[0]
+        run('train', 'lenet', *SMALL, '--epochs', 1, '--sampling', *kind, '--out', name + '2', code=0)
+        run('train', '--resume', name + '2', '--epochs', 2, code=0)
+        same_run(name, name + '2')
+        ends.add(read_tensors(f'{name}/checkpoint.safetensors')[0]['conv1.bias'].tobytes()
+                 if hasattr(read_tensors(f'{name}/checkpoint.safetensors')[0]['conv1.bias'], 'tobytes')
+                 else str(read_tensors(f'{name}/checkpoint.safetensors')[0]['conv1.bias']))
+    assert len(ends) == 5, len(ends) # two of them are the data set's order
+    fails(1, "expected one of shuffled, fixed, buffered, replacement, found 'bufered'; did you mean buffered", 'train', '--sampling=bufered')
+    fails(1, 'expected .* from 1 to', 'train', '--sampling-buffer=0')
+    fails(1, 'keeps its settings: leave out --sampling', 'train', '--resume=fixedfixed', '--sampling=fixed')
 
 
 def test_validation():

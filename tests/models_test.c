@@ -221,6 +221,9 @@ static void wrong_files(void **state)
         DROPS("[3, 3]", "an array of 2"),
         DROPS("[\"3\"]", "an array of 1"),
         DROPS("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]", "an array of 17"),
+        { HEAD "\"defaults\": {\"sampling\": \"random\"}, " LAYERS,
+          "defaults: \"sampling\": expected one of \"shuffled\" \"fixed\" \"buffered\" "
+          "\"replacement\", found \"random\"" },
         { HEAD "\"defaults\": {\"schedule\": \"cosinus\"}, " LAYERS,
           "defaults: \"schedule\": expected one of constant, step, milestones, exponential, "
           "staircase, cosine, one_cycle, eras, found 'cosinus'" },

@@ -43,6 +43,7 @@ struct recipe {
     cvy_augment_desc augment;
     size_t valid, patience, recover;
     bool keep_best;
+    struct sampling sampling;
     size_t ends; /* epochs that are trained; 0: all */
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
@@ -76,6 +77,9 @@ static const struct recipe recipes[] = {
                 .class_weights = class_weights,
                 .ignore = true,
                 .ignore_index = 3 } },
+    { "a buffer", 2, 1, .lr = 0.2, .sampling = { SAMPLING_BUFFERED, 20 } },
+    { "with replacement", 2, 1, .lr = 0.2, .sampling = { SAMPLING_REPLACEMENT } },
+    { "in order", 2, 1, .lr = 0.2, .sampling = { SAMPLING_FIXED } },
     { "the best of four epochs", 4, 2, .lr = 2, .momentum = 0.9, .valid = 20, .keep_best = true },
     { "no patience", 9, 1, .lr = 2, .momentum = 0.9, .valid = 20, .keep_best = true, .patience = 1,
       .ends = 3 },
@@ -210,6 +214,7 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .batch = BATCH,
                                  .seed = 5,
                                  .lr = r->lr,
+                                 .sampling = r->sampling,
                                  .momentum = r->other.kind ? r->other.momentum : r->momentum,
                                  .eval_every = r->eval_every,
                                  .directory = directory,

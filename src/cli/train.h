@@ -19,6 +19,8 @@ struct cli_train_options {
     struct cli_schedule schedule;
     cvy_init_desc init; /* of what is not DEFAULT */
     struct model_settings params;
+    bool sampled;
+    enum sampling_kind sampling; /* if sampled */
     bool seeded;
     uint64_t seed;
     /* an option given that a resumed run cannot change */

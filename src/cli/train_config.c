@@ -19,6 +19,7 @@ json_t *cli_train_config_json(const struct cli_train_config *c, const struct cli
         "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every);
     model_numbers_write(d, json);
     model_schedule_write(&d->schedule, json);
+    model_sampling_write(d->sampling, json);
     cli_optimizer_save(&d->optimizer, json);
     model_loss_write(d, json);
     model_init_write(&d->init, json);
@@ -82,7 +83,7 @@ int cli_train_config_restore(struct cli_train_config *c, const struct cli_sessio
                 params_restore(&d->params, json);
     good = good && eval_every > 0 && save_every >= 0 && strlen(sum) <= 64 && strlen(labels) == 64 &&
            strlen(data) < sizeof c->data && model_schedule_read(&d->schedule, json) &&
-           seed_from(seed, &c->seed);
+           model_sampling_read(&d->sampling, json) && seed_from(seed, &c->seed);
     if (good) {
         c->eval_every = (size_t)eval_every;
         c->save_every = (size_t)save_every;
@@ -135,6 +136,7 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
     for (size_t i = 0; i < MODEL_N_NUMBERS; i++)
         if (o->numbered[i]) model_number_set(d, i, o->number[i]);
     if (o->seeded) c->seed = o->seed;
+    if (o->sampled) d->sampling = o->sampling;
     if (o->eval_every) c->eval_every = o->eval_every;
     if (o->save_every) c->save_every = o->save_every - 1;
     if (o->init.weights) {

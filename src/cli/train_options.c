@@ -15,6 +15,7 @@ enum {
     KEY_API,
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY,
+    KEY_SAMPLING,
     KEY_INIT,
     KEY_INIT_BIASES,
     KEY_FREEZE,
@@ -43,6 +44,11 @@ static const struct argp_option options[] = {
     /* clang-format on */
     { "seed", KEY_SEED, "N", 0,
       "of the first weights, the order of the images and dropout (default 1)", 0 },
+    { "sampling", KEY_SAMPLING, "KIND", 0,
+      "which images an epoch is of: shuffled (default), fixed, in the order of the data set, "
+      "buffered (drawn from a buffer that the data set fills), or replacement (each drawn from "
+      "all)",
+      0 },
     { "init", KEY_INIT, "KIND[:X]", 0,
       "how weights start: xavier_uniform (default), kaiming_normal, torch_default, zero, constant, "
       "normal, truncated_normal, orthogonal; X: the constant, the standard deviation, or the "
@@ -72,6 +78,14 @@ static const struct argp_option options[] = {
     { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
     { 0 }
 };
+
+static void parse_sampling(const struct argp_state *state, const char *option, const char *arg,
+                           struct cli_train_options *o)
+{
+    const char *names[SAMPLING_KINDS + 1] = { NULL };
+    for (int k = 0; k < SAMPLING_KINDS; k++) names[k] = sampling_name(k);
+    o->sampled = sampling_from_name(cli_choice(state, option, arg, names), &o->sampling);
+}
 
 /* "normal:0.01" */
 static void parse_init(const struct argp_state *state, const char *option, const char *arg,
@@ -186,6 +200,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->seed = cli_integer(state, fixed = "seed", arg, 0, UINT64_MAX);
         o->seeded = true;
         break;
+    case KEY_SAMPLING: parse_sampling(state, fixed = "sampling", arg, o); break;
     case KEY_INIT:
         parse_init(state, fixed = "init", arg, &o->init.weights, &o->init.weights_value);
         break;

@@ -99,6 +99,18 @@ void model_schedule_write(const struct schedule *schedule, json_t *json)
     json_object_set_new(json, "schedule", json_string(schedule_text(schedule, text)));
 }
 
+bool model_sampling_read(enum sampling_kind *kind, const json_t *json)
+{
+    const json_t *found = json_object_get(json, "sampling");
+    *kind = SAMPLING_SHUFFLED;
+    return !found || sampling_from_name(json_string_value(found), kind);
+}
+
+void model_sampling_write(enum sampling_kind kind, json_t *json)
+{
+    json_object_set_new(json, "sampling", json_string(sampling_name((int)kind)));
+}
+
 cvy_loss_desc model_loss(const struct model_defaults *d)
 {
     cvy_loss_desc loss = d->loss;
@@ -293,6 +305,9 @@ enum model_status model_defaults_read(struct model_reader *r, const json_t *json
             status = model_field_read(r, f, value, d);
         } else if (hyper) {
             status = read_hyper(r, hyper, value, &d->optimizer);
+        } else if (!strcmp(key, "sampling")) {
+            if (!model_sampling_read(&d->sampling, json))
+                status = model_wrong(r, key, one_of(sampling_name), value);
         } else if (is_schedule(key)) { /* it was read before the others */
         } else if (!strcmp(key, "init")) {
             status = read_init(r, value, &d->init);

@@ -22,6 +22,7 @@
 #include <convoy/convoy.h>
 #include <jansson.h>
 
+#include "train/sampling.h"
 #include "train/schedule.h"
 
 #define MODEL_CHANNELS 64
@@ -51,6 +52,8 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
            "augment: mirror every second training image, at random")                              \
     OPTION(cutout, SIZE, "cutout", 0, 1 << 16, 0, true, "cutout", 0, "S",                          \
            "augment: a square of S x S pixels of each training image, at random, is 0 (0: off)")  \
+    OPTION(sampling_buffer, SIZE, "sampling_buffer", 1, 1 << 30, 10000, true, "sampling-buffer",   \
+           0, "N", "images in the buffer of --sampling=buffered (default 10000)")                  \
     OPTION(validation, REAL, "validation", 0, 1e9, 0, true, "validation", 0, "X",                  \
            "the last X training images, below 1 that share of them, are not trained on but "      \
            "tell after every epoch how good it is (0: none)")                                     \
@@ -90,10 +93,12 @@ struct model_defaults {
     size_t accumulate;   /* "accumulate" */
     size_t crop, cutout; /* "crop", "flip", "cutout": of cvy_augment_desc */
     bool flip;
-    double validation; /* "validation": images, or a share below 1 */
-    size_t patience;   /* "patience" */
-    bool keep_best;    /* "keep_best" */
-    size_t recover;    /* "recover" */
+    enum sampling_kind sampling; /* "sampling" */
+    size_t sampling_buffer;      /* "sampling_buffer" */
+    double validation;           /* "validation": images, or a share below 1 */
+    size_t patience;             /* "patience" */
+    bool keep_best;              /* "keep_best" */
+    size_t recover;              /* "recover" */
     /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
     struct schedule schedule;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */
@@ -178,6 +183,10 @@ static inline cvy_init_desc model_init(const struct model_defaults *d, uint64_t 
  * are wrong; none of them: constant). Writes "schedule". */
 bool model_schedule_read(struct schedule *schedule, const json_t *json);
 void model_schedule_write(const struct schedule *schedule, json_t *json);
+
+/* Reads and writes "sampling": its name; none is shuffled (false: it is no kind's). */
+bool model_sampling_read(enum sampling_kind *kind, const json_t *json);
+void model_sampling_write(enum sampling_kind kind, json_t *json);
 
 /* Indented JSON text whose numbers read well ("0.1") and come back as they were; NULL if memory is
  * short. */

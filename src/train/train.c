@@ -1,7 +1,6 @@
 /* The training loop; see train.h for what a run is and what makes resuming exact. */
 #include "train/train.h"
 
-#include <Random123/philox.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,22 +20,6 @@ double train_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
-{
-    const philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
-    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    for (size_t i = n; i-- > 1;) {
-        philox4x32_ctr_t ctr = { { (uint32_t)i, (uint32_t)epoch, (uint32_t)(epoch >> 32),
-                                   0x4544524fu } };
-        ctr = philox4x32(ctr, key);
-        uint64_t word = ctr.v[0] | (uint64_t)ctr.v[1] << 32;
-        size_t j = (size_t)(__extension__(unsigned __int128) word * (i + 1) >> 64);
-        uint32_t t = order[i];
-        order[i] = order[j];
-        order[j] = t;
-    }
 }
 
 static enum train_status engine(const struct train_job *job, enum cvy_status status, char *error,
@@ -696,7 +679,7 @@ static enum train_status train_epoch(struct run *run)
     if (status) return status;
     run->epoch_step_seconds = p->step_seconds;
     run->epoch_examples = p->examples;
-    train_shuffle(run->order, job->train.n, job->seed, p->epoch);
+    sampling_fill(&job->sampling, run->order, job->train.n, job->seed, p->epoch);
     while (p->batch < run->batches) {
         if (stopped(job)) return TRAIN_INTERRUPTED;
         status = step(run);

@@ -1,4 +1,4 @@
-/* The training loop: epochs over shuffled batches, evaluation, metrics, checkpoints, resuming bit
+/* The training loop: epochs over sampled batches, evaluation, metrics, checkpoints, resuming bit
  * for bit. Uses the public API only and is told what to train and on what; knows neither models'
  * JSON nor data files nor the command line.
  *
@@ -14,6 +14,7 @@
 #include <signal.h>
 
 #include "train/files.h"
+#include "train/sampling.h"
 #include "train/schedule.h"
 
 #define TRAIN_CHECKPOINT "checkpoint.safetensors"
@@ -79,6 +80,7 @@ struct train_job {
 
     size_t epochs, batch;
     uint64_t seed;
+    struct sampling sampling;
     double lr, momentum;      /* the optimizer's */
     struct schedule schedule; /* of both */
     /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
@@ -114,12 +116,6 @@ struct train_job {
 
 /* Monotonic seconds. */
 double train_now(void);
-
-/* The order of the images in an epoch: Fisher-Yates from the end, element i swapped with element j
- * <= i, where j is the high half of (i + 1) * (words 0 and 1, the first being the low one, of
- * Philox4x32-10 with counter (i, epoch low, epoch high, "ORDE" = 0x4544524f) and key seed). The
- * bias of that multiplication is below 2^-32 for 2^32 images. */
-void train_shuffle(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);
 
 struct train_score {
     double loss, acc;          /* the mean loss and the share that is right */
