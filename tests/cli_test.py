@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import time
+import zipfile
 
 from outside import BUILD, CONVOY, ENV, HAS_BENCH, HAS_THREADS, SOURCE, run_tests
 
@@ -630,6 +631,68 @@ def test_augmentation():
     fails(1, 'expected a crop of less than 28', 'train', *SMALL, '--crop', 28)
     fails(1, 'expected at most 28', 'train', *SMALL, '--cutout', 29)
     fails(1, '--crop', 'train', *SMALL, '--crop', -1)
+
+
+def test_npy():
+    """A set of arrays, as a directory and as an archive, in either order of channels: trained, resumed, evaluated."""
+    def array(kind, shape, data):
+        head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + '\n'
+        return b'\x93NUMPY\1\0' + struct.pack('<H', len(head)) + head.encode() + data
+    count, side = {'train': 70, 'test': 20}, 9
+    pixels = {s: bytes((i * i + i // 7) % 251 for i in range(n * 2 * side * side)) for s, n in count.items()}
+    arrays = {f'{a}_{s}.npy': array('|u1', (n, 2, side, side), pixels[s]) if a == 'x' else
+              array('<i4', (n,), struct.pack(f'<{n}i', *(i % 3 for i in range(n)))) for s, n in count.items() for a in 'xy'}
+    last = {s: bytes(p[(i * 2 + c) * side * side + k] for i in range(count[s]) for k in range(side * side) for c in range(2)) for s, p in pixels.items()}
+    pathlib.Path('arrays').mkdir()
+    for name, data in arrays.items():
+        pathlib.Path('arrays', name).write_bytes(data)
+    for name, method, nhwc in ('first.npz', zipfile.ZIP_DEFLATED, False), ('last.npz', zipfile.ZIP_STORED, True):
+        with zipfile.ZipFile(name, 'w', method) as archive:
+            for member, data in arrays.items():
+                s = member[2:-4]
+                archive.writestr(member, array('|u1', (count[s], side, side, 2), last[s]) if nhwc and member[0] == 'x' else data)
+    model = {'name': 'own', 'input': [2, side, side], 'layers': [{'type': 'conv2d', 'name': 'c', 'out_channels': 4, 'kernel': 3},
+                                                                 {'type': 'batch_norm', 'name': 'b'}, {'type': 'linear', 'name': 'f', 'out_features': 3}]}
+    pathlib.Path('own.json').write_text(json.dumps(model))
+    weights = []
+    for i, data in enumerate(('arrays', 'first.npz', 'nhwc:last.npz')):
+        run('train', 'own.json', '-d', data, '-b', 16, '-e', 2, '--out', f'own_{i}', code=0)
+        weights.append(tensors(f'own_{i}/checkpoint.safetensors')[0])
+        assert f'acc {json.loads(pathlib.Path(f"own_{i}/metrics.jsonl").read_text().splitlines()[-1])["test_acc"]:.3f}' in run('eval', f'own_{i}', '-d', data, code=0).stdout
+    assert weights[0] == weights[1] == weights[2]
+    run('train', 'own.json', '-d', 'nhwc:last.npz', '-b', 16, '-e', 1, '--out', 'own_parts', code=0)
+    run('train', '--resume=own_parts', '-e', 2, code=0)  # its config says how the channels lie
+    same_run('own_2', 'own_parts')
+    fails(2, "own.json: the model's input is 2x9x9, the images of npy:.*last.npz are 9x9x2", 'train', 'own.json', '-d', 'last.npz')
+    pathlib.Path('arrays/y_test.npy').write_bytes(arrays['y_train.npy'])
+    fails(2, 'arrays/y_test.npy: 70 labels for 20 images', 'train', 'own.json', '-d', 'arrays')
+
+
+def test_threshold():
+    """A model of images of two values: train, eval and predict see the same ones, other than without."""
+    model = json.loads((SOURCE / 'src/models/lenet-bn.json').read_text())
+    for name, normalize in ('two', {'threshold': 0.5}), ('many', None), ('two_scaled', {'threshold': 0.5, 'mean': [0.5], 'std': [0.5]}):
+        if normalize:
+            model['normalize'] = normalize
+        else:
+            model.pop('normalize', None)
+        pathlib.Path(f'{name}.json').write_text(json.dumps(model))
+        run('train', f'{name}.json', *SMALL, '--epochs', 1, '--out', f'run_{name}', code=0)
+        said = json.loads(pathlib.Path(f'run_{name}/metrics.jsonl').read_text().splitlines()[-1])['test_acc']
+        assert f'acc {said:.3f}' in run('eval', f'run_{name}', *SMALL[:2], code=0).stdout
+    a, b, c = (tensors(f'run_{n}/checkpoint.safetensors')[0] for n in ('two', 'many', 'two_scaled'))
+    assert a != b and a != c and b != c
+    for name, same in ('two', True), ('many', False):  # pictures, too: one of two greys is as good as one of two values
+        said = []
+        for low, high in (0, 255), (100, 130):
+            pixels = bytes(high if (i // 28 + i) % 5 < 2 else low for i in range(784))
+            pathlib.Path('two.pgm').write_bytes(b'P5 28 28 255\n' + pixels)
+            said.append(run('predict', f'run_{name}', 'two.pgm', *SMALL[:2], code=0).stdout)
+        assert (said[0] == said[1]) == same, said
+    for wrong in 0, 1.5, '0.5', None:
+        model['normalize'] = {'threshold': wrong}
+        pathlib.Path('wrong.json').write_text(json.dumps(model))
+        fails(2, 'normalize: "threshold": expected a number above 0 and at most 1', 'train', 'wrong.json', *SMALL)
 
 
 def test_accumulate():

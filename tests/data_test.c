@@ -185,40 +185,81 @@ static void labels_in_range(void **state)
     assert_null(labels);
 }
 
+static enum data_status records(const uint8_t *bytes, size_t size, const struct data_cifar *format,
+                                struct data_split *out)
+{
+    *error = 0;
+    return data_parse_cifar("f", (struct data_bytes){ bytes, size }, format, out, error,
+                            sizeof error);
+}
+
 static void cifar_records(void **state)
 {
     (void)state;
-    uint8_t *b = calloc(3, 3074), *img, *labels;
-    size_t n;
+    uint8_t *b = calloc(3, 3074);
+    struct data_split s;
     b[0] = 9;
     b[3073] = 3;
-    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error),
-                     DATA_OK);
-    assert_int_equal(n, 2);
-    assert_int_equal(labels[1], 3);
-    free(img);
-    free(labels);
-    assert_int_equal(
-        data_parse_cifar10("f", b, 2 * 3073 - 1, &n, &img, &labels, error, sizeof error), DATA_BAD);
-    assert_int_equal(data_parse_cifar10("f", b, 0, &n, &img, &labels, error, sizeof error),
-                     DATA_BAD);
-    assert_int_equal(data_parse_cifar10("f", b, 3074, &n, &img, &labels, error, sizeof error),
-                     DATA_BAD);
-    assert_non_null(strstr(error, "CIFAR-100"));
-    assert_int_equal(data_parse_cifar10("f", b, 1, &n, &img, &labels, error, sizeof error),
-                     DATA_BAD);
-    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0x8b, 8 }, 3, &n, &img,
-                                        &labels, error, sizeof error),
-                     DATA_BAD);
+    assert_int_equal(records(b, 2 * 3073, &data_cifar10, &s), DATA_OK);
+    assert_int_equal(s.n, 2);
+    assert_int_equal(s.labels[1], 3);
+    free(s.images);
+    free(s.labels);
+    assert_int_equal(records(b, 2 * 3073 - 1, &data_cifar10, &s), DATA_BAD);
+    assert_int_equal(records(b, 0, &data_cifar10, &s), DATA_BAD);
+    assert_int_equal(records(b, 3074, &data_cifar10, &s), DATA_BAD);
+    assert_string_equal(error, "f: 3074 bytes are not a whole number of 3073-byte CIFAR-10 records "
+                               "(CIFAR-100 has 3074)");
+    assert_int_equal(records(b, 1, &data_cifar10, &s), DATA_BAD);
+    assert_int_equal(records((const uint8_t[]){ 0x1f, 0x8b, 8 }, 3, &data_cifar10, &s), DATA_BAD);
     assert_non_null(strstr(error, "gzip"));
-    assert_int_equal(data_parse_cifar10("f", (const uint8_t[]){ 0x1f, 0, 8 }, 3, &n, &img, &labels,
-                                        error, sizeof error),
-                     DATA_BAD);
+    assert_int_equal(records((const uint8_t[]){ 0x1f, 0, 8 }, 3, &data_cifar10, &s), DATA_BAD);
     assert_null(strstr(error, "gzip"));
     b[3073] = 10;
-    assert_int_equal(data_parse_cifar10("f", b, 2 * 3073, &n, &img, &labels, error, sizeof error),
-                     DATA_BAD);
+    assert_int_equal(records(b, 2 * 3073, &data_cifar10, &s), DATA_BAD);
     assert_non_null(strstr(error, "label 1 is 10"));
+    assert_true(!s.images && !s.labels);
+    free(b);
+}
+
+/* Two labels before the pixels, the coarse one first. */
+static void cifar100_records(void **state)
+{
+    (void)state;
+    uint8_t *b = calloc(3, 3074);
+    struct data_split s;
+    for (size_t i = 0; i < 3; i++) {
+        b[i * 3074] = (uint8_t)(19 - i);
+        b[i * 3074 + 1] = (uint8_t)(99 - i);
+        for (size_t k = 0; k < 3072; k++) b[i * 3074 + 2 + k] = (uint8_t)(i * 100 + k % 97);
+    }
+    for (int coarse = 0; coarse < 2; coarse++) {
+        assert_int_equal(
+            records(b, (size_t)3 * 3074, coarse ? &data_cifar100_coarse : &data_cifar100, &s),
+            DATA_OK);
+        assert_int_equal(s.n, 3);
+        for (size_t i = 0; i < 3; i++) {
+            assert_int_equal(s.labels[i], (coarse ? 19 : 99) - i);
+            assert_memory_equal(s.images + i * 3072, b + i * 3074 + 2, 3072);
+        }
+        free(s.images);
+        free(s.labels);
+    }
+    for (size_t size = 0; size < (size_t)3 * 3074; size += size < 4 ? 1 : 2999)
+        if (size % 3074) assert_int_equal(records(b, size, &data_cifar100, &s), DATA_BAD);
+    assert_int_equal(records(b, 2 * 3073, &data_cifar100, &s), DATA_BAD);
+    assert_string_equal(error,
+                        "f: 6146 bytes are not a whole number of 3074-byte CIFAR-100 records "
+                        "(CIFAR-10 has 3073)");
+    b[3075] = 100;
+    assert_int_equal(records(b, (size_t)3 * 3074, &data_cifar100, &s), DATA_BAD);
+    assert_string_equal(error, "f: label 1 is 100, expected 0 to 99");
+    assert_int_equal(records(b, (size_t)3 * 3074, &data_cifar100_coarse, &s), DATA_OK);
+    free(s.images);
+    free(s.labels);
+    b[3074] = 20;
+    assert_int_equal(records(b, (size_t)3 * 3074, &data_cifar100_coarse, &s), DATA_BAD);
+    assert_string_equal(error, "f: label 1 is 20, expected 0 to 19");
     free(b);
 }
 
@@ -544,7 +585,7 @@ static void sets_that_do_not_fit(void **state)
     write_file(in("none", "cifar-10-batches-py/data_batch_1"), "", 0);
     refused_as(in("none", ""), DATA_NOT_FOUND, "Python pickles");
     write_file(in("py", ""), "", 0);
-    refused_as(in("py", ""), DATA_NOT_FOUND, "expected a directory, found a file");
+    refused_as(in("py", ""), DATA_NOT_FOUND, "expected a directory or an .npz file");
     unlink(in("py", ""));
     make_dirs("py");
     write_file(in("py", "data_batch_1"), "", 0);
@@ -687,6 +728,66 @@ static void cifar_test_file_among_the_others(void **state)
     data_close(&d);
 }
 
+static void write_cifar100(const char *dir)
+{
+    make_dirs(dir);
+    for (size_t test = 0; test < 2; test++) {
+        const size_t n = test ? 3 : 5;
+        uint8_t *b = malloc(n * 3074);
+        for (size_t i = 0; i < n; i++) {
+            b[i * 3074] = (uint8_t)(i + 10 * test);
+            b[i * 3074 + 1] = (uint8_t)(90 + i + test);
+            for (size_t k = 0; k < 3072; k++) b[i * 3074 + 2 + k] = pixel(9, test, i * 3072 + k);
+        }
+        write_file(in(dir, test ? "test.bin" : "train.bin"), b, n * 3074);
+        free(b);
+    }
+}
+
+/* Under its names, by its directory, in either place; a name that is asked for is not vouched
+ * for. */
+static void cifar100_layouts(void **state)
+{
+    (void)state;
+    char spec[600], digest[65] = "";
+    write_cifar100("own/cifar-100-binary");
+    setenv("CVY_DATA_DIR", in("own", ""), 1);
+    const char *const specs[] = { "cifar100", "cifar100-coarse", "",
+                                  "cifar100:", "cifar100-coarse:" };
+    for (size_t i = 0; i < 5; i++) {
+        const bool coarse = strstr(specs[i], "coarse") != NULL, named = i < 2;
+        const char *dir = in(i == 3 ? "own/cifar-100-binary" : "own", "");
+        snprintf(spec, sizeof spec, "%s%s", specs[i], named ? "" : dir);
+        struct data_set *d = opened(spec, NULL);
+        assert_true(d->c == 3 && d->h == 32 && d->w == 32 && !d->open_classes && !d->verified);
+        assert_int_equal(d->classes, coarse ? 20 : 100);
+        assert_int_equal(d->train.n, 5);
+        assert_int_equal(d->test.n, 3);
+        for (size_t k = 0; k < 5; k++) assert_int_equal(d->train.labels[k], coarse ? k : 90 + k);
+        assert_int_equal(d->test.labels[2], coarse ? 12 : 93);
+        assert_int_equal(d->test.images[3072 * 2 + 7], pixel(9, 1, 3072 * 2 + 7));
+        assert_string_equal(d->prefix, coarse ? "cifar100-coarse:" : "");
+        assert_int_equal(
+            strncmp(d->name, coarse ? "cifar100-coarse:/" : "cifar100:/", coarse ? 17 : 10), 0);
+        assert_int_equal(named, strstr(d->note, "of the archive only") != NULL);
+        if (i < 2) assert_string_not_equal(d->digest, digest); /* other labels, another set */
+        if (i < 2) strcpy(digest, d->digest);
+        data_close(&d);
+    }
+    write_file(in("own/cifar-100-binary", "coarse_label_names.txt"),
+               "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\nm\nn\no\np\nq\nr\ns\nt\n", 40);
+    struct data_set *d = opened("cifar100-coarse", NULL);
+    assert_string_equal(d->class_names[19], "t");
+    data_close(&d);
+    d = opened("cifar100", NULL);
+    assert_null(d->class_names);
+    data_close(&d);
+    unlink(in("own/cifar-100-binary", "test.bin"));
+    refused_as("cifar100", DATA_IO, "test.bin");
+    unlink(in("own/cifar-100-binary", "train.bin"));
+    refused_as("cifar100", DATA_NOT_FOUND, "cifar-100-binary.tar.gz");
+}
+
 /* Both formats in one directory: what the model expects. */
 static void cifar_beside_idx(void **state)
 {
@@ -788,14 +889,16 @@ static void search_order(void **state)
 static void published_hashes(void **state)
 {
     (void)state;
+    static const size_t files[FORMATS] = { IDX_FILES, CIFAR_FILES }; /* of others none is known */
     size_t sets = 0;
     const struct known *k;
     for (; (k = known_at(sets)); sets++) {
         assert_ptr_equal(known_find(k->shown.name), k);
-        for (size_t i = 0; i < (k->cifar ? CIFAR_FILES : IDX_FILES); i++) {
+        if (!files[k->format]) assert_null(k->hash[0]);
+        for (size_t i = 0; i < files[k->format]; i++) {
             struct fingerprint print = { "", "" };
             size_t place = 99;
-            assert_int_equal(strlen(k->hash[i]), k->cifar ? 32 : 64);
+            assert_int_equal(strlen(k->hash[i]), k->format == FORMAT_CIFAR10 ? 32 : 64);
             assert_int_equal(strspn(k->hash[i], "0123456789abcdef"), strlen(k->hash[i]));
             strcpy(k->packed ? print.packed : print.content, k->hash[i]);
             assert_ptr_equal(known_file(&print, &place), k);
@@ -890,6 +993,7 @@ int main(void)
         cmocka_unit_test(headers_that_lie),
         cmocka_unit_test(labels_in_range),
         cmocka_unit_test(cifar_records),
+        cmocka_unit_test(cifar100_records),
         cmocka_unit_test(synthetic_is_the_same_every_time),
         cmocka_unit_test(places_that_hold_nothing),
         cmocka_unit_test(published_hashes),
@@ -897,6 +1001,7 @@ int main(void)
         WITH_ROOT(sets_that_do_not_fit),
         WITH_ROOT(cifar_layouts),
         WITH_ROOT(cifar_classes),
+        WITH_ROOT(cifar100_layouts),
         WITH_ROOT(cifar_test_file_among_the_others),
         WITH_ROOT(cifar_beside_idx),
         WITH_ROOT(search_order),

@@ -104,6 +104,13 @@ static void wrong_files(void **state)
           "\"normalize\": expected an object {\"mean\": [...], \"std\": [...]}, found 1" },
         { HEAD "\"normalize\": {\"mean\": [0], \"var\": [1]}, " LAYERS,
           "normalize: unknown key \"var\"" },
+        { HEAD "\"normalize\": {\"threshold\": 0}, " LAYERS,
+          "normalize: \"threshold\": expected a number above 0 and at most 1, found 0" },
+        { HEAD "\"normalize\": {\"threshold\": \"x\"}, " LAYERS,
+          "normalize: \"threshold\": expected a number above 0 and at most 1, found \"x\"" },
+        { HEAD "\"normalize\": {\"threshold\": 0.5, \"mean\": [0]}, " LAYERS,
+          "normalize: \"std\" is missing: expected 1 numbers above 0, one for each input channel "
+          "(at most 64)" },
         { HEAD "\"normalize\": {\"mean\": [0]}, " LAYERS,
           "normalize: \"std\" is missing: expected 1 numbers above 0, one for each input channel "
           "(at most 64)" },

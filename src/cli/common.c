@@ -251,6 +251,8 @@ int cli_open_data(struct cli_session *s, const char *spec)
                         s->model->where, classes, d->name, d->open_classes ? "labels up to " : "",
                         d->classes - d->open_classes);
     d->classes = classes;
+    model_prepare(s->model, d->train.images, d->train.n);
+    model_prepare(s->model, d->test.images, d->test.n);
     return CLI_OK;
 }
 

@@ -61,7 +61,8 @@ static const struct argp argp = {
            "datasets in $XDG_DATA_DIRS, and "
            "/usr/share/datasets, in a directory with its name or that of torchvision or of the "
            "archive. A set is what its files "
-           "hold, told by their hashes; other files in these formats are idx:DIR or cifar:DIR. "
+           "hold, told by their hashes; other files in these formats are idx:DIR, cifar:DIR, "
+           "cifar100:DIR, cifar100-coarse:DIR, npy:PATH or nhwc:PATH. "
            "Nothing is ever downloaded.\n\n"
            "Examples:\n"
            "  convoy data list\n"
@@ -69,7 +70,7 @@ static const struct argp argp = {
            "  convoy data verify ~/data/mnist\n"
 };
 
-enum { INDENT = 15 };
+enum { INDENT = 16 };
 
 static int list(void)
 {
@@ -78,7 +79,7 @@ static int list(void)
     for (size_t i = 0; i < n; i++) {
         char path[PATH_MAX];
         bool found = data_find(known[i].name, path, sizeof path);
-        printf("%-14s %s\n%-14s %s", known[i].name, known[i].summary, "",
+        printf("%-15s %s\n%-15s %s", known[i].name, known[i].summary, "",
                found ? "found in " : "not found: ");
         if (found) printf("%s\n", path);
         else text_wrap(stdout, known[i].hint, INDENT + strlen("not found: "), INDENT, CLI_PAGE);

@@ -141,6 +141,7 @@ static int read_pnm(const char *path, const struct model *model, uint8_t *out)
     }
     for (size_t i = 0; !code && i < h * w; i++) /* interleaved in the file, planes here */
         for (size_t k = 0; k < c; k++) out[k * h * w + i] = bytes[at + i * c + k];
+    if (!code) model_prepare(model, out, 1);
     free(bytes);
     return code;
 }

@@ -175,9 +175,10 @@ static int check_same_data(const struct cli_session *s, const struct cli_train_o
                     "the same is not known");
     strcpy(c->digest, s->data->digest);
     strcpy(c->labels, labels);
-    /* c->data is longer than PATH_MAX */
-    if (s->data->synthetic || !realpath(s->data->source, c->data))
-        snprintf(c->data, sizeof c->data, "%s", s->data->source);
+    /* c->data is longer than prefix and PATH_MAX */
+    const size_t prefix = strlen(strcpy(c->data, s->data->prefix));
+    if (s->data->synthetic || !realpath(s->data->source, c->data + prefix))
+        snprintf(c->data + prefix, sizeof c->data - prefix, "%s", s->data->source);
     return cli_utf8(c->data, "the directory of the data");
 }
 

@@ -27,7 +27,8 @@ enum {
 static const struct argp_option options[] = {
     { .doc = "What to train, and on what:" },
     { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory with its files, or synthetic[:seed=S,train=N,test=N] "
+      "a data set's name, a directory with its files, an .npz file, or "
+      "synthetic[:seed=S,train=N,test=N] "
       "(default: the model's own)",
       0 },
     { "pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0 },

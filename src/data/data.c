@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "data/arrays.h"
 #include "data/place.h"
 
 /* ------------------------------------------------------------------------------------ IDX files */
@@ -58,48 +59,53 @@ static enum data_status load_idx_split(const struct place *place, bool test, str
     return DATA_OK;
 }
 
-/* ------------------------------------------------------------------------------- CIFAR-10 files */
+/* ------------------------------------------------------------------------------- CIFAR's files */
 
 /* Appends one file to a split. */
-static enum data_status load_cifar_file(const char *path, struct data_split *split,
-                                        struct fingerprint *print, char *error, size_t error_size)
+static enum data_status load_cifar_file(const char *path, const struct data_cifar *format,
+                                        struct data_split *split, struct fingerprint *print,
+                                        char *error, size_t error_size)
 {
-    uint8_t *bytes, *images, *labels;
-    size_t size, n;
+    uint8_t *bytes;
+    size_t size;
     MD5_CTX md5;
+    struct data_split part;
     enum data_status status = place_read(path, &bytes, &size, error, error_size);
     if (status != DATA_OK) return status;
-    status = data_parse_cifar10(path, bytes, size, &n, &images, &labels, error, error_size);
+    status = data_parse_cifar(path, (struct data_bytes){ bytes, size }, format, &part, error,
+                              error_size);
     MD5Init(&md5);
     MD5Update(&md5, bytes, size);
     MD5End(&md5, print->content);
     free(bytes);
     if (status != DATA_OK) return status;
-    uint8_t *all_images = realloc(split->images, (split->n + n) * 3072);
+    uint8_t *all_images = realloc(split->images, (split->n + part.n) * 3072);
     if (all_images) split->images = all_images;
-    uint8_t *all_labels = realloc(split->labels, split->n + n);
+    uint8_t *all_labels = realloc(split->labels, split->n + part.n);
     if (all_labels) split->labels = all_labels;
     if (all_images && all_labels) {
-        memcpy(split->images + split->n * 3072, images, n * 3072);
-        memcpy(split->labels + split->n, labels, n);
-        split->n += n;
+        memcpy(split->images + split->n * 3072, part.images, part.n * 3072);
+        memcpy(split->labels + split->n, part.labels, part.n);
+        split->n += part.n;
     } else {
-        status =
-            data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", path, n);
+        status = data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", path,
+                           part.n);
     }
-    free(images);
-    free(labels);
+    free(part.images);
+    free(part.labels);
     return status;
 }
 
-/* batches.meta.txt beside the files: a name of a class on each of ten lines; other files of that
- * name say nothing. */
+/* A file beside the others with the name of a class on each of as many lines as there are classes;
+ * other files of that name say nothing. */
 static void read_class_names(const struct place *place, struct data_set *set)
 {
-    char path[PLACE_PATH + 20], error[256], *text;
+    char path[PLACE_PATH + 30], error[256], *text;
     uint8_t *bytes;
     size_t size, used = 0, n = 0;
-    snprintf(path, sizeof path, "%s/batches.meta.txt", place->dir);
+    static const char *const files[FORMATS] = { "", "batches.meta.txt", "fine_label_names.txt",
+                                                "coarse_label_names.txt" };
+    snprintf(path, sizeof path, "%s/%s", place->dir, files[place->format]);
     if (place_read(path, &bytes, &size, error, sizeof error) != DATA_OK) return;
     text = (char *)bytes;
     text[size] = 0;
@@ -118,14 +124,17 @@ static void read_class_names(const struct place *place, struct data_set *set)
 static enum data_status load_cifar(const struct place *place, struct data_set *set,
                                    struct fingerprint *prints, char *error, size_t error_size)
 {
+    static const struct data_cifar *const formats[FORMATS] = { NULL, &data_cifar10, &data_cifar100,
+                                                               &data_cifar100_coarse };
     set->c = 3;
     set->h = set->w = 32;
-    set->classes = 10;
+    set->classes = formats[place->format]->classes;
     set->open_classes = false;
     enum data_status status = DATA_OK;
-    for (int i = 0; i < CIFAR_FILES && status == DATA_OK; i++)
-        status = load_cifar_file(place->file[i], i < CIFAR_FILES - 1 ? &set->train : &set->test,
-                                 &prints[i], error, error_size);
+    for (size_t i = 0; i < place->files && status == DATA_OK; i++)
+        status = load_cifar_file(place->file[i], formats[place->format],
+                                 i < place->files - 1 ? &set->train : &set->test, &prints[i], error,
+                                 error_size);
     return status;
 }
 
@@ -160,58 +169,63 @@ static void look_for_mixtures(struct data_set *set, const struct fingerprint *pr
 static void identify(const struct place *place, struct data_set *set,
                      const struct fingerprint *prints)
 {
-    size_t files = place->cifar ? CIFAR_FILES : IDX_FILES, at;
+    static const char *const formats[FORMATS] = { "idx", "cifar", "cifar100", "cifar100-coarse" };
+    const bool idx = place->format == FORMAT_IDX;
+    size_t files = place->files, at;
     const struct known *k = known_file(&prints[0], &at);
     bool whole = k != NULL, ordered = true;
     for (size_t i = 0; i < files; i++) {
         whole = whole && known_file(&prints[i], &at) == k;
         ordered &= at == i;
     }
-    look_for_mixtures(set, prints, files, place->cifar ? 1 : 2);
+    look_for_mixtures(set, prints, files, idx ? 2 : 1);
     set->verified = whole && ordered;
     if (whole) {
         set->name = k->shown.name;
         set->classes = 10;
         set->open_classes = false;
         set->class_names = k->classes;
-        set->remark = place->cifar ? "md5 ok" : "sha256 ok";
+        set->remark = idx ? "sha256 ok" : "md5 ok";
         if (!ordered) set->remark = "its published files, but not in their places";
         return;
     }
-    snprintf(set->own_name, sizeof set->own_name, "%s:%s", place->cifar ? "cifar" : "idx",
-             set->source);
+    snprintf(set->own_name, sizeof set->own_name, "%s:%s", formats[place->format], set->source);
     set->name = set->own_name;
     set->remark = "not known";
-    if (place->cifar) read_class_names(place, set);
+    if (!idx) read_class_names(place, set);
 }
 
 /* SHA-256 over the hashes of the files, in order: the same for the same content, packed or not,
  * wherever it lies. */
-static void digest(struct data_set *set, const struct fingerprint *prints, size_t files)
+static void digest(const struct place *place, struct data_set *set,
+                   const struct fingerprint *prints)
 {
     SHA2_CTX ctx;
     SHA256Init(&ctx);
-    for (size_t i = 0; i < files; i++)
+    for (size_t i = 0; i < place->files; i++)
         SHA256Update(&ctx, (const uint8_t *)prints[i].content, strlen(prints[i].content));
+    SHA256Update(&ctx, (const uint8_t *)set->prefix,
+                 strlen(set->prefix)); /* of two kinds of labels */
     SHA256End(&ctx, set->digest);
 }
 
 static enum data_status load(const struct place *place, struct data_set *set, char *error,
                              size_t error_size)
 {
-    struct fingerprint prints[CIFAR_FILES] = { { "", "" } };
+    struct fingerprint prints[MOST_FILES] = { { "", "" } };
+    const bool idx = place->format == FORMAT_IDX;
     snprintf(set->source, sizeof set->source, "%.*s", (int)sizeof set->source - 1, place->dir);
+    set->prefix = place->format == FORMAT_COARSE ? "cifar100-coarse:" : "";
     set->c = 1;
     set->classes = 2;
     set->open_classes = true;
-    enum data_status status = place->cifar
-                                  ? load_cifar(place, set, prints, error, error_size)
-                                  : load_idx_split(place, false, set, prints, error, error_size);
-    if (status == DATA_OK && !place->cifar)
+    enum data_status status = idx ? load_idx_split(place, false, set, prints, error, error_size)
+                                  : load_cifar(place, set, prints, error, error_size);
+    if (status == DATA_OK && idx)
         status = load_idx_split(place, true, set, prints, error, error_size);
     if (status != DATA_OK) return status;
     identify(place, set, prints);
-    digest(set, prints, place->cifar ? CIFAR_FILES : IDX_FILES);
+    digest(place, set, prints);
     return DATA_OK;
 }
 
@@ -237,6 +251,7 @@ static enum data_status open_synthetic(const char *spec, struct data_set *set, c
         p = end;
     }
     set->synthetic = true;
+    set->prefix = "";
     set->remark = "NOT real images, accuracies mean nothing";
     snprintf(set->source, sizeof set->source,
              "synthetic:seed=%" PRIu64 ",train=%" PRIu64 ",test=%" PRIu64, seed, n_train, n_test);
@@ -267,7 +282,10 @@ static enum data_status open_known(const struct known *k, struct place *place, s
     if (set->name != set->own_name)
         return data_fail(error, error_size, DATA_BAD, "%s: this is %s, not %s", set->source,
                          set->name, k->shown.name);
-    if (k->packed)
+    if (!k->hash[0])
+        say(set, "hashes are published of the archive only: these files may or may not hold ",
+            k->shown.name);
+    else if (k->packed)
         say(set,
             "only the hashes of the published .gz files are known, these files may or may not "
             "hold ",
@@ -276,39 +294,57 @@ static enum data_status open_known(const struct known *k, struct place *place, s
     return DATA_OK;
 }
 
-/* Opens what lies in dir, in the format that the model expects if both are there. format: 0 or 1
- * for IDX or CIFAR only. */
-static enum data_status open_dir(const char *dir, const char *like, int format, struct place *place,
-                                 struct data_set *set, char *error, size_t error_size)
+/* Opens what lies in dir, in the format that the model expects if several are there. format: that
+ * one only; FORMATS: any. */
+static enum data_status open_dir(const char *dir, const char *like, enum format format,
+                                 struct place *place, struct data_set *set, char *error,
+                                 size_t error_size)
 {
     const struct known *k = like ? known_find(like) : NULL;
-    bool first = format >= 0 ? format : k && k->cifar;
-    enum data_status status = place_look(dir, first, place, error, error_size);
-    if (status == DATA_NOT_FOUND && format < 0)
-        status = place_look(dir, !first, place, error, error_size);
+    enum format any[] = { k ? k->format : FORMAT_IDX, FORMAT_IDX, FORMAT_CIFAR10, FORMAT_FINE };
+    enum data_status status = DATA_NOT_FOUND;
+    if (format < FORMATS) status = place_look(dir, format, place, error, error_size);
+    for (size_t i = 0; i < 4 && format == FORMATS && status == DATA_NOT_FOUND; i++)
+        status = place_look(dir, any[i], place, error, error_size);
+    if (status == DATA_NOT_FOUND && format == FORMATS && arrays_there(dir))
+        return arrays_open(dir, false, set, error, error_size);
     if (status == DATA_NOT_FOUND) return place_nothing(dir, error, error_size);
     return status == DATA_OK ? load(place, set, error, error_size) : status;
 }
 
-/* A directory, perhaps with the format in front. */
+static bool ends_npz(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".npz") == 0;
+}
+
+/* A directory or archive, perhaps with the format in front. */
 static enum data_status open_path(const char *spec, const char *like, struct place *place,
                                   struct data_set *set, char *error, size_t error_size)
 {
-    int format = strncmp(spec, "idx:", 4) == 0 ? 0 : -1;
-    if (strncmp(spec, "cifar:", 6) == 0) format = 1;
-    const char *dir = format < 0 ? spec : strchr(spec, ':') + 1;
+    static const char *const prefixes[FORMATS] = { "idx:", "cifar:", "cifar100:",
+                                                   "cifar100-coarse:" };
+    enum format format = FORMATS;
+    for (size_t i = 0; i < FORMATS; i++)
+        if (strncmp(spec, prefixes[i], strlen(prefixes[i])) == 0) format = (enum format)i;
+    const bool npy = strncmp(spec, "npy:", 4) == 0, nhwc = strncmp(spec, "nhwc:", 5) == 0;
+    const char *dir = format == FORMATS && !npy && !nhwc ? spec : strchr(spec, ':') + 1;
     struct stat st;
     bool there = stat(dir, &st) == 0;
+    if (there && (npy || nhwc || (format == FORMATS && !S_ISDIR(st.st_mode) && ends_npz(dir))))
+        return arrays_open(dir, nhwc, set, error, error_size);
     if (there && S_ISDIR(st.st_mode))
         return open_dir(dir, like, format, place, set, error, error_size);
     if (there)
-        return data_fail(
-            error, error_size, DATA_NOT_FOUND,
-            "data '%s': expected a directory, found a file: name the directory it lies in", dir);
+        return data_fail(error, error_size, DATA_NOT_FOUND,
+                         "data '%s': expected a directory or an .npz file, found another file: "
+                         "name the directory it "
+                         "lies in",
+                         dir);
     if (errno == ENOENT)
         return data_fail(error, error_size, DATA_NOT_FOUND,
                          "data '%s': neither a known set (fashion-mnist, mnist, kmnist, cifar10, "
-                         "synthetic) nor a directory",
+                         "cifar100, cifar100-coarse, synthetic) nor a directory or .npz file",
                          spec);
     return data_fail(error, error_size, DATA_IO, "data '%.300s': %s", spec, strerror(errno));
 }
@@ -341,7 +377,8 @@ enum data_status data_open(const char *spec, const char *like, bool verify, stru
         set->c = shape->c;
         set->h = shape->h;
         set->w = shape->w;
-        set->classes = 10;
+        set->classes = shape->format == FORMAT_FINE ? 100 : 10;
+        if (shape->format == FORMAT_COARSE) set->classes = 20;
         set->class_names = shape->classes;
         status = open_synthetic(spec, set, error, error_size);
     } else if (k) {

@@ -15,12 +15,14 @@ struct data_split {
     uint8_t *images; /* [n][c][h][w] */
     uint8_t *labels; /* [n], each < classes */
 };
-#define DATA_OWN_NAMES 10
+#define DATA_OWN_NAMES 100
 struct data_set {
     /* "fashion-mnist", "mnist", "kmnist", "cifar10": by what the files hold; "synthetic"; of any
-     * other files "idx:DIR" or "cifar:DIR" */
+     * other files "idx:DIR", "cifar:DIR", "cifar100:DIR", "cifar100-coarse:DIR", "npy:PATH" */
     const char *name;
     char source[4096]; /* the directory where the files lie, or "synthetic:seed=1" */
+    const char
+        *prefix; /* "" or what has to stand before the directory to have the same set again */
     size_t c, h, w, classes;
     /* nobody says how many classes there are: `classes` is the least that the labels need */
     bool open_classes;
@@ -34,12 +36,15 @@ struct data_set {
     char note[4400];
     /* changes with every byte of images and labels: SHA-256 over the files' hashes, in hex */
     char digest[65];
-    char own_name[4120], own_text[256]; /* what name and class_names may point to */
+    char own_name[4120], own_text[2048]; /* what name and class_names may point to */
     const char *own_names[DATA_OWN_NAMES];
 };
 
 /* spec: a known name; a directory with IDX files (in it or in its raw/) or with CIFAR-10's binary
- * files (in it or in its cifar-10-batches-bin/), also as idx:DIR and cifar:DIR; or
+ * files (in it or in its cifar-10-batches-bin/) or CIFAR-100's (cifar-100-binary/), also as
+ * idx:DIR, cifar:DIR, cifar100:DIR and, with the 20 coarse labels, cifar100-coarse:DIR; a directory
+ * or an .npz file with the NumPy arrays x_train, y_train, x_test and y_test, also as npy:PATH and,
+ * if channels are last, nhwc:PATH; or
  * "synthetic[:seed=S,train=N,test=N]". A name is searched in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy
  * (or ~/.cache/convoy), datasets in $XDG_DATA_DIRS, /usr/share/datasets, each as DIR/NAME and under
  * the name that torchvision or the archive gives it; $CVY_DATA_DIR may also be the directory
@@ -68,8 +73,32 @@ enum data_status data_parse_idx_images(const char *where, const uint8_t *bytes, 
 enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, size_t size,
                                        size_t classes, size_t *n, uint8_t **labels, char *error,
                                        size_t error_size);
-enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n,
-                                    uint8_t **images, uint8_t **labels, char *error,
-                                    size_t error_size);
+struct data_bytes {
+    const uint8_t *bytes;
+    size_t size;
+};
+/* CIFAR's records: so many bytes of labels, of which one is taken, and 3 072 pixels. */
+struct data_cifar {
+    const char *name, *otherwise; /* for messages: the format, and that it is perhaps another one */
+    size_t labels, label, classes;
+};
+extern const struct data_cifar data_cifar10, data_cifar100, data_cifar100_coarse;
+enum data_status data_parse_cifar(const char *where, struct data_bytes file,
+                                  const struct data_cifar *format, struct data_split *out,
+                                  char *error, size_t error_size);
+/* NumPy's arrays: images [n][h][w] or, with channels, [n][c][h][w] or [n][h][w][c] (nhwc), as
+ * [n][c][h][w]; bytes, or floats that are all whole numbers from 0 to 255 or such numbers / 255.
+ * Labels [n] or [n][1], integers from 0 to 255. */
+struct data_images {
+    size_t n, c, h, w;
+    uint8_t *bytes;
+};
+enum data_status data_parse_npy_images(const char *where, struct data_bytes file, bool nhwc,
+                                       struct data_images *out, char *error, size_t error_size);
+enum data_status data_parse_npy_labels(const char *where, struct data_bytes file, size_t *n,
+                                       uint8_t **labels, char *error, size_t error_size);
+/* A member of a ZIP archive, unpacked: the caller's. DATA_NOT_FOUND: there is none of that name. */
+enum data_status data_zip_member(const char *where, struct data_bytes file, const char *name,
+                                 struct data_bytes *out, char *error, size_t error_size);
 
 #endif

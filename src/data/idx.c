@@ -1,4 +1,4 @@
-/* IDX (MNIST's format) and CIFAR-10's binary format over memory, plain or gzip. Sizes are checked
+/* IDX (MNIST's format) and CIFAR's binary formats over memory, plain or gzip. Sizes are checked
  * against the bytes that are there before anything is allocated; a decompression bomb costs at most
  * the declared size plus one byte. */
 #include "data/parse.h"
@@ -242,36 +242,43 @@ enum data_status data_parse_idx_labels(const char *where, const uint8_t *bytes, 
     return status;
 }
 
-#define CIFAR_RECORD 3073
+#define CIFAR_PIXELS 3072
 
-enum data_status data_parse_cifar10(const char *where, const uint8_t *bytes, size_t size, size_t *n,
-                                    uint8_t **images, uint8_t **labels, char *error,
-                                    size_t error_size)
+const struct data_cifar data_cifar10 = { "CIFAR-10", " (CIFAR-100 has 3074)", 1, 0, 10 },
+                        data_cifar100 = { "CIFAR-100", " (CIFAR-10 has 3073)", 2, 1, 100 },
+                        data_cifar100_coarse = { "CIFAR-100", " (CIFAR-10 has 3073)", 2, 0, 20 };
+
+enum data_status data_parse_cifar(const char *where, struct data_bytes file,
+                                  const struct data_cifar *format, struct data_split *out,
+                                  char *error, size_t error_size)
 {
-    *images = *labels = NULL;
-    *n = size / CIFAR_RECORD;
-    if (begins_gzip(bytes, size))
+    const size_t record = format->labels + CIFAR_PIXELS, n = file.size / record;
+    const size_t other = CIFAR_PIXELS + 3 - format->labels;
+    *out = (struct data_split){ .n = n };
+    if (begins_gzip(file.bytes, file.size))
         return data_fail(error, error_size, DATA_BAD,
                          "%s: this is a gzip file; unpack the binary archive first", where);
-    if (!size || size % CIFAR_RECORD)
+    if (!file.size || file.size % record)
         return data_fail(error, error_size, DATA_BAD,
-                         "%s: %zu bytes are not a whole number of %d-byte CIFAR-10 records%s",
-                         where, size, CIFAR_RECORD,
-                         size && size % 3074 == 0 ? " (CIFAR-100 has 3074)" : "");
-    enum data_status status = check_labels(where, bytes, *n, CIFAR_RECORD, 10, error, error_size);
+                         "%s: %zu bytes are not a whole number of %zu-byte %s records%s", where,
+                         file.size, record, format->name,
+                         file.size && file.size % other == 0 ? format->otherwise : "");
+    enum data_status status = check_labels(where, file.bytes + format->label, n, record,
+                                           format->classes, error, error_size);
     if (status != DATA_OK) return status;
-    *images = malloc(*n * (CIFAR_RECORD - 1));
-    *labels = malloc(*n);
-    if (!*images || !*labels) {
-        free(*images);
-        free(*labels);
-        *images = *labels = NULL;
+    out->images = malloc(n * CIFAR_PIXELS);
+    out->labels = malloc(n);
+    if (!out->images || !out->labels) {
+        free(out->images);
+        free(out->labels);
+        *out = (struct data_split){ .n = n };
         return data_fail(error, error_size, DATA_NOMEM, "%s: out of memory for %zu images", where,
-                         *n);
+                         n);
     }
-    for (size_t i = 0; i < *n; i++) {
-        (*labels)[i] = bytes[i * CIFAR_RECORD];
-        memcpy(*images + i * (CIFAR_RECORD - 1), bytes + i * CIFAR_RECORD + 1, CIFAR_RECORD - 1);
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *from = file.bytes + i * record;
+        out->labels[i] = from[format->label];
+        memcpy(out->images + i * CIFAR_PIXELS, from + format->labels, CIFAR_PIXELS);
     }
     return DATA_OK;
 }

@@ -16,11 +16,15 @@ static const char *const cifar_classes[] = { "airplane", "automobile", "bird",  
 static const char four_files[] =
     "put the four IDX files into a directory and name it with --data or $CVY_DATA_DIR";
 
+static const char cifar100_files[] =
+    "unpack cifar-100-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) and name the "
+    "directory with --data or $CVY_DATA_DIR";
+
 static const struct known known[] = {
     { { "fashion-mnist", "70 000 grey 28x28 images of clothing, 10 classes",
         "apt install dataset-fashion-mnist" },
       "FashionMNIST",
-      false,
+      FORMAT_IDX,
       1,
       28,
       28,
@@ -32,7 +36,7 @@ static const struct known known[] = {
       false },
     { { "mnist", "70 000 grey 28x28 images of digits, 10 classes", four_files },
       "MNIST",
-      false,
+      FORMAT_IDX,
       1,
       28,
       28,
@@ -44,7 +48,7 @@ static const struct known known[] = {
       false },
     { { "kmnist", "70 000 grey 28x28 images of cursive Japanese letters, 10 classes", four_files },
       "KMNIST",
-      false,
+      FORMAT_IDX,
       1,
       28,
       28,
@@ -58,7 +62,7 @@ static const struct known known[] = {
         "unpack cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) and name the "
         "directory with --data or $CVY_DATA_DIR" },
       "cifar-10-batches-bin",
-      true,
+      FORMAT_CIFAR10,
       3,
       32,
       32,
@@ -66,6 +70,24 @@ static const struct known known[] = {
       { "5dd7e06a14cb22eb9f671a540d1b7c25", "5ea93a67294ea407fff1d09f752e9692",
         "942cd6a4bcdd0dd3c604fbe906cb4421", "ae636b3ba5c66a11e91e8cb52e771fcb",
         "53f37980c15c3d472c316c40844f3f0d", "803d5f7f4d78ea53de84dbe85f74fb6d" },
+      false },
+    { { "cifar100", "60 000 colour 32x32 images, 100 classes", cifar100_files },
+      "cifar-100-binary",
+      FORMAT_FINE,
+      3,
+      32,
+      32,
+      NULL,
+      { NULL },
+      false },
+    { { "cifar100-coarse", "the same images in 20 classes", cifar100_files },
+      "cifar-100-binary",
+      FORMAT_COARSE,
+      3,
+      32,
+      32,
+      NULL,
+      { NULL },
       false },
 };
 #define N_KNOWN (sizeof known / sizeof *known)
@@ -91,7 +113,7 @@ const struct known *known_file(const struct fingerprint *file, size_t *place)
 {
     for (size_t i = 0; i < N_KNOWN; i++) {
         const char *hash = known[i].packed ? file->packed : file->content;
-        for (size_t k = 0; k < CIFAR_FILES && known[i].hash[k]; k++) {
+        for (size_t k = 0; k < MOST_FILES && known[i].hash[k]; k++) {
             *place = k;
             if (strcmp(hash, known[i].hash[k]) == 0) return &known[i];
         }

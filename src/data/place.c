@@ -48,6 +48,12 @@ enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, cha
     return status;
 }
 
+bool place_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
 void place_print(struct fingerprint *print, unsigned rank, const size_t dims[3],
                  const uint8_t *content, const uint8_t *file, size_t size)
 {
@@ -164,6 +170,7 @@ static enum data_status look_idx(const char *dir, struct place *place, char *err
     if (bare) *first = 0;
     rewinddir(d);
     memset(place, 0, sizeof *place);
+    place->files = IDX_FILES;
     snprintf(place->dir, sizeof place->dir, "%s", dir);
     for (struct dirent *e; status == DATA_OK && (e = readdir(d));) {
         struct idx_name name;
@@ -177,32 +184,46 @@ static enum data_status look_idx(const char *dir, struct place *place, char *err
     return status;
 }
 
-static enum data_status look_cifar(const char *dir, struct place *place, char *error,
-                                   size_t error_size)
+/* The files of a format whose names are fixed; the first tells whether it is there. */
+static enum data_status look_named(const char *dir, const char *const *names, struct place *place,
+                                   char *error, size_t error_size)
 {
     struct stat st;
     memset(place, 0, sizeof *place);
-    place->cifar = true;
     snprintf(place->dir, sizeof place->dir, "%s", dir);
-    for (int i = 0; i < CIFAR_FILES - 1; i++)
-        snprintf(place->file[i], sizeof place->file[i], "%.4096s/data_batch_%d.bin", dir, i + 1);
-    snprintf(place->file[CIFAR_FILES - 1], sizeof place->file[0], "%.4096s/test_batch.bin", dir);
+    for (; names[place->files]; place->files++)
+        snprintf(place->file[place->files], sizeof place->file[0], "%.4096s/%s", dir,
+                 names[place->files]);
     if (stat(place->file[0], &st) == 0) return DATA_OK;
     return data_fail(error, error_size,
                      errno == ENOENT || errno == ENOTDIR ? DATA_NOT_FOUND : DATA_IO, "%s: %s",
                      place->file[0], strerror(errno));
 }
 
-enum data_status place_look(const char *dir, bool cifar, struct place *place, char *error,
+enum data_status place_look(const char *dir, enum format format, struct place *place, char *error,
                             size_t error_size)
 {
-    enum data_status (*look)(const char *, struct place *, char *, size_t) =
-        cifar ? look_cifar : look_idx;
+    static const char *const cifar10[] = { "data_batch_1.bin",
+                                           "data_batch_2.bin",
+                                           "data_batch_3.bin",
+                                           "data_batch_4.bin",
+                                           "data_batch_5.bin",
+                                           "test_batch.bin",
+                                           NULL },
+                             *const cifar100[] = { "train.bin", "test.bin", NULL };
+    static const char *const folders[FORMATS] = { "raw", "cifar-10-batches-bin", "cifar-100-binary",
+                                                  "cifar-100-binary" };
+    const char *const *names = format == FORMAT_CIFAR10 ? cifar10 : cifar100;
     char below[PLACE_PATH];
-    enum data_status status = look(dir, place, error, error_size);
-    if (status != DATA_NOT_FOUND) return status;
-    snprintf(below, sizeof below, "%.4096s/%s", dir, cifar ? "cifar-10-batches-bin" : "raw");
-    return look(below, place, error, error_size);
+    enum data_status status = DATA_NOT_FOUND;
+    snprintf(below, sizeof below, "%.4096s/%s", dir, folders[format]);
+    for (size_t i = 0; i < 2 && status == DATA_NOT_FOUND; i++) {
+        const char *where = i ? below : dir;
+        status = format == FORMAT_IDX ? look_idx(where, place, error, error_size)
+                                      : look_named(where, names, place, error, error_size);
+    }
+    place->format = format;
+    return status;
 }
 
 static bool has(const char *dir, const char *name)
@@ -250,7 +271,7 @@ static const struct known *another(const struct place *place, const struct known
     char error[256];
     size_t n, at;
     uint8_t *labels;
-    if (place->cifar || !*place->file[3] ||
+    if (place->format != FORMAT_IDX || !*place->file[3] ||
         place_labels(place->file[3], &n, &labels, &print, error, sizeof error) != DATA_OK)
         return NULL;
     free(labels);
@@ -262,9 +283,10 @@ static bool try_dir(struct search *s, const char *root, const char *sub)
 {
     char dir[PLACE_PATH], error[PLACE_PATH + 200];
     snprintf(dir, sizeof dir, "%.4000s%s%s", root, *sub ? "/" : "", sub);
-    enum data_status status = place_look(dir, s->k->cifar, s->place, error, sizeof error);
+    enum data_status status = place_look(dir, s->k->format, s->place, error, sizeof error);
     if (status == DATA_NOT_FOUND) {
-        if (s->k->cifar && !*s->trouble) unread(dir, s->trouble, sizeof s->trouble);
+        if (s->k->format == FORMAT_CIFAR10 && !*s->trouble)
+            unread(dir, s->trouble, sizeof s->trouble);
         return false;
     }
     const struct known *other = status == DATA_OK ? another(s->place, s->k) : NULL;
@@ -326,7 +348,8 @@ enum data_status place_nothing(const char *dir, char *error, size_t error_size)
 {
     if (unread(dir, error, error_size)) return DATA_NOT_FOUND;
     return data_fail(error, error_size, DATA_NOT_FOUND,
-                     "%s: holds neither IDX files (train-images-idx3-ubyte[.gz] ...) nor CIFAR-10 "
-                     "files (data_batch_1.bin ...)",
+                     "%s: holds neither IDX files (train-images-idx3-ubyte[.gz] ...) nor CIFAR "
+                     "files (data_batch_1.bin ... or train.bin, test.bin) nor arrays (x_train.npy, "
+                     "y_train.npy, x_test.npy, y_test.npy)",
                      dir);
 }

@@ -8,17 +8,20 @@
 #define PLACE_PATH 4400
 
 struct place {
-    bool cifar;
+    enum format format;
+    size_t files;
     char dir[PLACE_PATH];
-    char file[CIFAR_FILES][PLACE_PATH]; /* an IDX file that is missing: "" */
+    char file[MOST_FILES][PLACE_PATH]; /* an IDX file that is missing: "" */
 };
 
 /* A whole regular file, read, not mapped (a file cut off while mapped is a SIGBUS). */
 enum data_status place_read(const char *path, uint8_t **bytes, size_t *size, char *error,
                             size_t error_size);
-/* What lies in dir, or in dir/raw (IDX) or dir/cifar-10-batches-bin (CIFAR-10). DATA_NOT_FOUND:
- * nothing of that format. */
-enum data_status place_look(const char *dir, bool cifar, struct place *place, char *error,
+/* Whether that is a file, and no directory. */
+bool place_is_file(const char *path);
+/* What lies in dir, or in dir/raw (IDX), dir/cifar-10-batches-bin (CIFAR-10) or
+ * dir/cifar-100-binary (CIFAR-100). DATA_NOT_FOUND: nothing of that format. */
+enum data_status place_look(const char *dir, enum format format, struct place *place, char *error,
                             size_t error_size);
 /* Searches for a set by its name (data.h says where). A place that holds another known set is
  * passed over; such a place, and one that cannot be looked at, is told of if nothing is found. */

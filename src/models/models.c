@@ -23,9 +23,20 @@ static enum model_status read_normalize(struct model_reader *r, const json_t *js
     strcpy(r->place, "normalize");
     static const char *const keys[2] = { "mean", "std" };
     const char *key;
+    const json_t *threshold = json_object_get(json, "threshold");
     json_t *value;
     json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        if (strcmp(key, keys[0]) && strcmp(key, keys[1])) return model_unknown_key(r, key);
+        if (strcmp(key, keys[0]) && strcmp(key, keys[1]) && value != threshold)
+            return model_unknown_key(r, key);
+    }
+    if (threshold) {
+        model->threshold = json_number_value(threshold);
+        if (!(model_is_number(threshold) && model->threshold > 0 && model->threshold <= 1))
+            return model_wrong(r, "threshold", "a number above 0 and at most 1", threshold);
+        if (json_object_size(json) == 1) {
+            *r->place = 0;
+            return MODEL_OK;
+        }
     }
     for (int k = 0; k < 2; k++) {
         const json_t *array = json_object_get(json, keys[k]), *found = array;
@@ -309,6 +320,13 @@ cvy_input_desc model_input(const struct model *model)
 {
     return (cvy_input_desc){ .mean = model->normalized ? model->mean : NULL,
                              .std = model->normalized ? model->std : NULL };
+}
+
+void model_prepare(const struct model *model, uint8_t *images, size_t n)
+{
+    const size_t size = n * model->input[0] * model->input[1] * model->input[2];
+    for (size_t i = 0; model->threshold > 0 && i < size; i++)
+        images[i] = images[i] / 255.0 >= model->threshold ? 255 : 0;
 }
 
 bool model_builtin_at(size_t index, const char **name)

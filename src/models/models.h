@@ -3,7 +3,7 @@
  * not data sets, training or the command line.
  *
  *     { "name": "lenet-bn", "input": [1, 28, 28], "data": "fashion-mnist",
- *       "normalize": {"mean": [0.5], "std": [0.25]},
+ *       "normalize": {"mean": [0.5], "std": [0.25], "threshold": 0.5},
  *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},
  *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},
  *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]},
@@ -121,6 +121,7 @@ struct model {
     size_t input[3]; /* c, h, w */
     bool normalized;
     double mean[MODEL_CHANNELS], std[MODEL_CHANNELS];
+    double threshold; /* images of two values, model_prepare; 0: as they are */
     struct model_defaults defaults;
     size_t n_layers;
     struct model_layer *layers;
@@ -143,6 +144,9 @@ void model_free(struct model **model);
 /* Builds the net. MODEL_BAD names the layer that does not fit. On failure *net is NULL. */
 enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_net **net,
                               cvy_tensor *logits, char *error, size_t error_size);
+/* Makes n images what the model takes, once: with "threshold", pixels of that share of 255 and more
+ * are 255 and the others 0. */
+void model_prepare(const struct model *model, uint8_t *images, size_t n);
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
 
