@@ -1,8 +1,8 @@
-/* lenet-bn, resnet20, a motley net and one of gates against PyTorch, the last by SGD, by Adam, by
- * RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of rate and decay by
- * pattern and clipped gradients: losses, logits, gradients, weights, the optimiser's state and
- * running statistics after one step and after ten. The golden files are PyTorch's in double
- * (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9, and
+/* lenet-bn, resnet20, a motley net, one of norms and one of gates against PyTorch, the last by SGD,
+ * by Adam, by RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of rate
+ * and decay by pattern and clipped gradients: losses, logits, gradients, weights, the optimiser's
+ * state and running statistics after one step and after ten. The golden files are PyTorch's in
+ * double (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9,
  * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
  * differs from its double (the head of each file). Knows the public API only.
  *
@@ -175,6 +175,23 @@ static cvy_tensor gates(cvy_net *net)
     x = cvy_activation(net, x, NULL, &(cvy_act_desc){ .kind = CVY_HARDTANH, .alpha = 0.75 });
     x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
     x = of_kind(net, x, CVY_GELU_TANH);
+    return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
+}
+
+/* Group, instance and layer norm, the last over maps and over features. */
+static cvy_tensor norms(cvy_net *net)
+{
+    const cvy_group_norm_desc group = { .groups = 3 },
+                              instance = { .groups = 8, .no_affine = true },
+                              layer = { .groups = 1, .elementwise = true };
+    cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 12, 3, 2, 1, false);
+    x = of_kind(net, cvy_group_norm(net, x, "gn1", &group), CVY_SOFTPLUS);
+    x = conv(net, x, "conv2", 8, 3, 1, 1, false);
+    x = of_kind(net, cvy_group_norm(net, x, "in2", &instance), CVY_TANH);
+    x = conv(net, x, "conv3", 6, 3, 1, 1, false);
+    x = of_kind(net, cvy_group_norm(net, x, "ln3", &layer), CVY_SOFTPLUS);
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
+    x = of_kind(net, cvy_group_norm(net, x, "ln4", &layer), CVY_TANH);
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
 }
 
@@ -500,6 +517,22 @@ static void test_gates_native(void **state)
                            .tolerance = { 1e-6, 2e-6, 1e-4, 1e-6, 3e-6, 3e-6, 1e-5, 1e-5, 1e-5 } });
 }
 
+#define NORMS                                                                          \
+    "tests/golden/torch_norms.txt", .build = norms, .n = 32, .n2 = 13, .capacity = 40, \
+                                    .image = 3 * 13 * 15, .steps = 10,                 \
+                                    .sgd = { .lr = 0.02, .momentum = 0.9 }
+static void test_norms_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ NORMS, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_norms_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ NORMS, .backend = "native",
+                           .tolerance = { 1e-6, 2e-6, 1e-5, 5e-7, 0, 2e-6, 3e-6, 0, 3e-6 } });
+}
+
 static void test_adam_reference(void **state)
 {
     (void)state;
@@ -568,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_lenet_reference),    cmocka_unit_test(test_lenet_native),
         cmocka_unit_test(test_motley_reference),   cmocka_unit_test(test_motley_native),
         cmocka_unit_test(test_gates_reference),    cmocka_unit_test(test_gates_native),
+        cmocka_unit_test(test_norms_reference),    cmocka_unit_test(test_norms_native),
         cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),
         cmocka_unit_test(test_roots_reference),    cmocka_unit_test(test_roots_native),
         cmocka_unit_test(test_settings_reference), cmocka_unit_test(test_settings_native),

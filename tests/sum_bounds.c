@@ -458,6 +458,72 @@ static void batch_norms(cvy_context *ctx, struct check_rng *r)
     held("variance", &var, 36);
 }
 
+/* A group norm's variance, which each image has by itself; and as sums over images beta's and
+ * gamma's gradients, of a channel or of the elements. Terms as in batch_norms. */
+static void group_norms(cvy_context *ctx, struct check_rng *r, bool elementwise)
+{
+    static const cvy_shape shapes[] = {
+        { 1, 1, 16, 16 }, { 16, 1, 32, 32 }, { 3, 1, 90, 100 }, { 40, 500, 1, 1 }, { 20, 5, 3, 2 }
+    };
+    const cvy_group_norm_desc d = { .groups = 1, .elementwise = elementwise };
+    struct worst w[3] = { { .n = 0 } };
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+        for (int p = 0; p < PATTERNS; p++) {
+            cvy_shape s = shapes[k];
+            size_t image = s.c * s.h * s.w, n = s.n * image, share = elementwise ? 1 : s.h * s.w,
+                   affine = image / share;
+            float *x = floats(n), *dy = floats(n), *out = floats(n), *mean = floats(s.n),
+                  *var = floats(s.n), *got = floats(2 * affine);
+            double *sum = calloc(4 * affine, sizeof *sum);
+            cvy_op *op;
+            assert_non_null(sum);
+            for (size_t i = 0; i < n; i++) {
+                dy[i] = term(r, (enum pattern)p, i % image, image);
+                x[i] = (p == EQUAL || p == EQUAL2) && i % 2 == 0 ? -dy[i] : dy[i];
+            }
+            cvy_op_args a = {
+                .src = x, .dst = out, .mean = mean, .var = var, .diff_dst = dy, .diff_src = out
+            };
+            const cvy_group_norm_desc plain = { .groups = 1, .no_affine = true };
+            if (cvy_op_group_norm(ctx, &plain, s, CVY_FORWARD, &op) || cvy_op_run(op, &a))
+                fail_msg("%s", cvy_message(ctx));
+            cvy_op_destroy(&op);
+            for (size_t i = 0; i < s.n; i++) {
+                double m = 0, m2 = 0, scale = 1 / sqrt((double)var[i] + 1e-5);
+                for (size_t e = 0; e < image; e++) m += (double)x[i * image + e] / (double)image;
+                for (size_t e = 0; e < image; e++) {
+                    double u = (double)x[i * image + e], g = (double)dy[i * image + e],
+                           t = g * (u - (double)mean[i]) * scale, *at = sum + 4 * (e / share);
+                    m2 += (u - m) * (u - m);
+                    at[0] += g;
+                    at[1] += fabs(g);
+                    at[2] += t;
+                    at[3] += fabs(t);
+                }
+                m2 /= (double)image;
+                note(&w[0], (enum pattern)p, fabs((double)var[i] - m2), m2);
+            }
+            float *ones = floats(affine);
+            for (size_t e = 0; e < affine; e++) ones[e] = 1;
+            a.weights = ones;
+            a.diff_bias = got;
+            a.diff_weights = got + affine;
+            if (cvy_op_group_norm(ctx, &d, s, CVY_BACKWARD_DATA, &op) || cvy_op_run(op, &a))
+                fail_msg("%s", cvy_message(ctx));
+            cvy_op_destroy(&op);
+            for (size_t e = 0; e < 2 * affine; e++) {
+                size_t gamma = e / affine, at = 4 * (e % affine) + 2 * gamma;
+                note(&w[1 + gamma], (enum pattern)p, fabs((double)got[e] - sum[at]), sum[at + 1]);
+            }
+            float *all[] = { x, dy, out, mean, var, got, ones };
+            for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+            free(sum);
+        }
+    held("group norm: variance", &w[0], 26);
+    held("group norm: gradient of beta", &w[1], elementwise ? 2 : 23);
+    held("group norm: gradient of gamma", &w[2], elementwise ? 6 : 26);
+}
+
 /* One channel: the slope's gradient sums dy times x where x is negative. */
 static void slopes(cvy_context *ctx, struct check_rng *r)
 {
@@ -537,6 +603,8 @@ static void other_sums(void **state)
     pool_gradients(ctx, &r, CVY_POOL_MAX);
     biases(ctx, &r);
     batch_norms(ctx, &r);
+    group_norms(ctx, &r, false);
+    group_norms(ctx, &r, true);
     slopes(ctx, &r);
     losses(ctx);
     cvy_context_destroy(&ctx);

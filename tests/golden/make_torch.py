@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/torch_*.txt: what PyTorch computes for four nets and nine trainings, in double.
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for five nets and ten trainings, in double.
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
 
@@ -163,6 +163,22 @@ class Gates(nn.Module):
         return self.fc2(F.gelu(self.fc1(x.flatten(1)), approximate="tanh"))
 
 
+class Norms(nn.Module):
+    """Group, instance and layer norm, the last over maps and over features."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.gn1, self.conv2 = nn.Conv2d(3, 12, 3, 2, 1), nn.GroupNorm(3, 12), nn.Conv2d(12, 8, 3, padding=1)
+        self.in2, self.conv3, self.ln3 = nn.InstanceNorm2d(8), nn.Conv2d(8, 6, 3, padding=1), nn.LayerNorm([6, 7, 8])
+        self.fc1, self.ln4, self.fc2 = nn.Linear(336, 24), nn.LayerNorm(24), nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = F.softplus(self.gn1(self.conv1(x)))
+        x = torch.tanh(self.in2(self.conv2(x)))
+        x = F.softplus(self.ln3(self.conv3(x)))
+        return self.fc2(torch.tanh(self.ln4(self.fc1(x.flatten(1)))))
+
+
 STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq",
           "square_avg": "square_avg", "acc_delta": "acc_delta", "sum": "sum"}
 
@@ -265,3 +281,4 @@ write("rmsprop", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.002, momentum=0.5, 
       eps=1e-3)
 write("adagrad", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.01, weight_decay=0.02, adam="Adagrad", eps=1e-3)
 write("adadelta", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.5, weight_decay=0.02, adam="Adadelta", rho=0.9, eps=1e-4)
+write("norms", Norms, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
