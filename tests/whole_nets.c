@@ -379,6 +379,16 @@ static const char *const param_kinds[CVY_PARAM_KINDS] = { "weight",  "statistic"
                                                           "state",   "state 2",   "state 3",
                                                           "state 4", "sum" };
 
+/* In front of a batch norm a bias has no gradient: in double 1e-16 of the others, in float what
+ * rounding leaves of a sum over all images and pixels, which other gradients do not tell. */
+enum { OF_NOTHING = 10 };
+static bool is_nothing(const struct result *r, const struct group *g, double largest)
+{
+    for (size_t e = g->first; e < g->first + g->n; e++)
+        if (fabs(r->x[e]) > 1e-10 * largest) return false;
+    return true;
+}
+
 static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *t,
                     enum cvy_param_kind kind)
 {
@@ -391,12 +401,13 @@ static void collect(struct result *r, cvy_context *ctx, const cvy_trainer *t,
         if (cvy_trainer_get64(t, kind, info.name, x, info.count)) fail_msg("%s", cvy_message(ctx));
         for (size_t e = 0; e < info.count; e++) largest = fmax(largest, fabs(x[e]));
     }
-    /* A gradient may be zero but for rounding (in front of a batch norm): it is measured by the
-     * others. */
-    for (size_t g = first; g < r->n_groups; g++)
+    for (size_t g = first; g < r->n_groups; g++) {
+        struct group *k = &r->group[g];
         /* a mean behind a batch norm without beta, or the cumulative variance of a constant
          * channel, is 0 but for rounding */
-        r->group[g].scale = kind == CVY_PARAM_RUNNING ? 0.03 : largest;
+        k->scale = kind == CVY_PARAM_RUNNING ? 0.03 : largest;
+        if (kind == CVY_PARAM_GRADIENT && is_nothing(r, k, largest)) k->scale *= OF_NOTHING;
+    }
 }
 
 /* Weights nudged; running statistics from anywhere. The same numbers for every backend. */
