@@ -1008,7 +1008,8 @@ static void builtin_models(void **state)
                  { "resnet20", 269722 },        { "resnet20-b", 272474 },
                  { "vgg11-bn", 9231114 },       { "yann-lenet5", 3149580 },
                  { "yann-bn-before", 3164430 }, { "yann-bn-after", 3164290 },
-                 { "tfbook", 233450 } };
+                 { "tfbook", 233450 },          { "ioffe-mnist", 100310 },
+                 { "ioffe-mnist-plain", 99710 } };
     const char *name;
     size_t n = 0;
     for (; model_builtin_at(n, &name); n++) {

@@ -737,7 +737,8 @@ static void write_cifar100(const char *dir)
         for (size_t i = 0; i < n; i++) {
             b[i * 3074] = (uint8_t)(i + 10 * test);
             b[i * 3074 + 1] = (uint8_t)(90 + i + test);
-            for (size_t k = 0; k < 3072; k++) b[i * 3074 + 2 + k] = pixel(9, test, i * 3072 + k);
+            for (size_t k = 0; k < 3072; k++)
+                b[i * 3074 + 2 + k] = pixel(9, (unsigned)test, i * 3072 + k);
         }
         write_file(in(dir, test ? "test.bin" : "train.bin"), b, n * 3074);
         free(b);

@@ -426,7 +426,7 @@ static const char *in(const char *name)
     static char path[4][128];
     static size_t turn;
     char *to = path[turn++ % 4];
-    snprintf(to, sizeof path[0], "%s/%s", root, name);
+    snprintf(to, sizeof path[0], "%.60s/%.60s", root, name);
     return to;
 }
 

@@ -242,15 +242,16 @@ static bool unread(const char *dir, char *why, size_t size)
     bool pickles = has(dir, "data_batch_1") || has(dir, "cifar-10-batches-py/data_batch_1"),
          packed = has(dir, "cifar-10-binary.tar.gz");
     if (pickles)
-        snprintf(why, size,
-                 "%s: holds CIFAR-10 as Python pickles, which are programs and are not read here: "
-                 "take the binary version, %s, or convert them as docs/files.md says",
-                 dir, binary);
+        snprintf(
+            why, size,
+            "%.4096s: holds CIFAR-10 as Python pickles, which are programs and are not read here: "
+            "take the binary version, %s, or convert them as docs/files.md says",
+            dir, binary);
     else if (packed)
-        snprintf(why, size, "%s: holds cifar-10-binary.tar.gz: unpack it there (tar xf)", dir);
+        snprintf(why, size, "%.4096s: holds cifar-10-binary.tar.gz: unpack it there (tar xf)", dir);
     else if (has(dir, "cifar-10-python.tar.gz"))
-        snprintf(why, size, "%s: holds cifar-10-python.tar.gz: take the binary version, %s", dir,
-                 binary);
+        snprintf(why, size, "%.4096s: holds cifar-10-python.tar.gz: take the binary version, %s",
+                 dir, binary);
     else return false;
     return true;
 }
@@ -260,7 +261,7 @@ static bool unread(const char *dir, char *why, size_t size)
 struct search {
     const struct known *k;
     struct place *place;
-    char trouble[PLACE_PATH + 200]; /* the first place where something was, but not that */
+    char trouble[PLACE_PATH + 300]; /* the first place where something was, but not that */
 };
 
 /* The known set whose test labels lie here, if it is another one than k. Labels are small, so that
