@@ -948,6 +948,7 @@ def test_sampling():
     assert len(ends) == 5, len(ends) # two of them are the data set's order
     fails(1, "expected one of shuffled, fixed, buffered, replacement, found 'bufered'; did you mean buffered", 'train', '--sampling=bufered')
     fails(1, 'expected .* from 1 to', 'train', '--sampling-buffer=0')
+    fails(1, '--sampling-buffer is of --sampling=buffered, but it is shuffled', 'train', '--sampling-buffer=5')
     fails(1, 'keeps its settings: leave out --sampling', 'train', '--resume=fixedfixed', '--sampling=fixed')
 
 
@@ -1333,6 +1334,11 @@ def test_info():
     text = run('info', code=0).stdout
     for word in ('cpu', 'isa', 'threads', 'backends', 'models', 'data'):
         assert re.search('^' + word, text, re.M), text
+    lists = text[text.index('\nmodels '):]
+    models = lists[len('\nmodels '):lists.index('\ndata ')].split()
+    assert max(map(len, lists.splitlines())) < 80 and len(models) >= 11, text
+    for model in models:
+        assert max(map(len, run('info', model, code=0).stdout.splitlines())) < 80, model
     modules = {'CVY_BACKEND_PATH': str(BUILD / 'tests' / 'modules')}  # one that can be opened, and four that cannot
     available = re.compile(r'^backends +reference chosen; available: (native,reference\b.*)$', re.M)
     assert 'adder' not in available.search(run('info', '--backend=reference', code=0).stdout)[1].split(',')

@@ -70,6 +70,13 @@ static const struct argp argp = { .options = options,
                                       "  convoy info resnet20 -b 64\n"
                                       "  convoy info my.json --layers --phases\n" };
 
+/* A blank and a word of a list, on the next line where this one is full; returns the column. */
+static size_t word(const char *text, size_t column)
+{
+    if (column + 1 + strlen(text) > CLI_PAGE) column = (size_t)printf("\n%*s", INDENT - 1, "") - 1;
+    return column + (size_t)printf(" %s", text);
+}
+
 static void print_cache(const char *name, size_t bytes)
 {
     char text[CLI_NUMBER];
@@ -105,13 +112,13 @@ static int machine(const struct cli_session *s)
         if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4) ||
             !strncmp(*e, "CVY_", 4))
             printf("env       %s\n", *e);
-    printf("models   ");
     const char *name;
-    for (size_t i = 0; model_builtin_at(i, &name); i++) printf(" %s", name);
+    size_t column = (size_t)printf("models   ");
+    for (size_t i = 0; model_builtin_at(i, &name); i++) column = word(name, column);
     const struct data_known *known;
     size_t n = data_known_sets(&known);
-    printf("\ndata     ");
-    for (size_t i = 0; i < n; i++) printf(" %s", known[i].name);
+    column = (size_t)printf("\ndata     ") - 1;
+    for (size_t i = 0; i < n; i++) column = word(known[i].name, column);
     putchar('\n');
     return CLI_OK;
 }
@@ -335,13 +342,26 @@ static int phases(const struct cli_session *s, size_t batch)
     return CLI_OK;
 }
 
+/* The schedule's text with blanks where a line may end, "" for a constant one. */
+static void readable(const struct schedule *schedule, char out[2 * SCHEDULE_TEXT])
+{
+    char text[SCHEDULE_TEXT];
+    schedule_text(schedule, text);
+    if (!strcmp(text, "constant")) *text = '\0';
+    for (const char *from = text; *from; from++) {
+        *out++ = *from;
+        if (*from == ':' || *from == ',') *out++ = ' ';
+    }
+    *out = '\0';
+}
+
 static int describe(struct cli_session *s, const struct options *o)
 {
     const struct model *m = s->model;
     const struct model_defaults *d = &m->defaults;
     const size_t batch = o->batch ? o->batch : d->batch;
-    char text[SCHEDULE_TEXT + 512], optimizer[200], schedule[SCHEDULE_TEXT];
-    schedule_text(&d->schedule, schedule);
+    char text[2 * SCHEDULE_TEXT + 512], optimizer[200], schedule[2 * SCHEDULE_TEXT];
+    readable(&d->schedule, schedule);
     snprintf(text, sizeof text, "%s: %s", m->name,
              *m->description ? m->description : "(no description)");
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
@@ -350,8 +370,7 @@ static int describe(struct cli_session *s, const struct options *o)
              m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch,
              d->epochs, cvy_loss_name(d->loss.kind),
              cli_optimizer_text(&d->optimizer, optimizer, sizeof optimizer),
-             strcmp(schedule, "constant") ? ", schedule " : "",
-             strcmp(schedule, "constant") ? schedule : "");
+             *schedule ? ", schedule " : "", schedule);
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);

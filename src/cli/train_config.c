@@ -154,6 +154,9 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
     cli_loss_apply(&o->loss, d);
     if (o->schedule.given) d->schedule = o->schedule.is;
     schedule_end(&d->schedule, d->epochs);
+    if (o->numbered[MODEL_AT_sampling_buffer] && d->sampling != SAMPLING_BUFFERED)
+        return cli_fail(CLI_USAGE, "--sampling-buffer is of --sampling=buffered, but it is %s",
+                        sampling_name((int)d->sampling));
     int code = cli_optimizer_apply(&o->optimizer, &d->optimizer);
     return code ? code : check_needs(d);
 }
