@@ -255,6 +255,8 @@ def test_suggestions():
             ('eval --weights x', 1, "the file's name stands alone"), ('train lenet --weights x', 1, r'did you mean --resume?'),
             ('train --learning_rate=3', 1, r'did you mean --lr\?'), ('train --ecpohs=3', 1, r'did you mean --epochs\?'),
             ('train --model lenet', 1, "the model's name stands alone"),
+            ('train --scheduler cosine', 1, r'did you mean --schedule\?'), ('train --warmup 3', 1, 'a schedule has it: --schedule=constant:warmup_epochs=N'),
+            ('train --val-split 0.1', 1, r'did you mean --validation\?'), ('train --early-stopping', 1, r'did you mean --patience\?'),
             ('train --weightdecay 1', 1, r'did you mean --weight-decay\?'), ('train --output x', 1, r'did you mean --out\?'),
             ('compare --output x', 1, r'did you mean --json\?'), ('train --gpu', 1, 'computed on the CPU'),
             ('eval run --cuda', 1, 'computed on the CPU'), ('train --optimizer SGD', 1, r'did you mean sgd\?'), ('train --optimizer adm', 1, r'did you mean adam\?'),
