@@ -653,7 +653,10 @@ static void measure(struct command *c)
     bool good = true;
     while (n > 0) good &= gb_reporter_close(reporters[--n]);
     if (fclose(memory)) bench_die(CLI_NOMEM, "out of memory");
-    if (json) good &= fwrite(text, 1, size, json) == size && !fclose(json);
+    if (json) {
+        good &= fwrite(text, 1, size, json) == size;
+        good &= !fclose(json);
+    }
     if (csv) good &= !fclose(csv);
     if (!good) bench_die(CLI_IO, "results could not be written: %s", strerror(errno));
     if (c->html) write_report(c, text, size);

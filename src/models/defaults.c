@@ -298,7 +298,8 @@ enum model_status model_defaults_read(struct model_reader *r, const json_t *json
             cvy_hyper_find(cvy_optimizer_describe(d->optimizer.kind), key);
         const char *expected = model_loss_read(d, key, value);
         enum model_status status = MODEL_OK;
-        if (!expected || !strcmp(key, "optimizer")) { /* it is read, or was before the others */
+        if (!expected || !strcmp(key, "optimizer") || is_schedule(key)) {
+            /* it is read, or was before the others */
         } else if (*expected) {
             status = model_wrong(r, key, expected, value);
         } else if (f) {
@@ -308,7 +309,6 @@ enum model_status model_defaults_read(struct model_reader *r, const json_t *json
         } else if (!strcmp(key, "sampling")) {
             if (!model_sampling_read(&d->sampling, json))
                 status = model_wrong(r, key, one_of(sampling_name), value);
-        } else if (is_schedule(key)) { /* it was read before the others */
         } else if (!strcmp(key, "init")) {
             status = read_init(r, value, &d->init);
         } else if (!strcmp(key, "params")) {

@@ -187,9 +187,9 @@ static void lane_stats(const float *x, size_t n, double mean[16], double m2[16])
     assert(n % 16 == 0 && n > 0);
     for (size_t l = 0; l < 16; l++) mean[l] = m2[l] = 0;
     for (size_t i = 0; i < n; i += part) {
-        const size_t floats = n - i < part ? n - i : part;
-        const double na = (double)(i / 16), m = (double)(floats / 16), inv = 1.0 / m,
-                     w = m / (na + m), naw = na * w;
+        const size_t floats = n - i < part ? n - i : part, before = i / 16, pixels = floats / 16;
+        const double na = (double)before, m = (double)pixels, inv = 1.0 / m, w = m / (na + m),
+                     naw = na * w;
         float k[16], s[16], q[16];
         double u[16], v[16];
         bn_stats(x + i, floats, k, s, q);
