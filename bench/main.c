@@ -643,9 +643,9 @@ static void measure(struct command *c)
     char *text = NULL;
     size_t size = 0, n = 0;
     gb_reporter *reporters[3];
-    FILE *memory = open_memstream(&text, &size), *csv = c->csv ? open_output(c->csv) : NULL,
-         *json = c->json ? open_output(c->json) : NULL;
+    FILE *memory = open_memstream(&text, &size);
     if (!memory) bench_die(CLI_NOMEM, "out of memory");
+    FILE *csv = c->csv ? open_output(c->csv) : NULL, *json = c->json ? open_output(c->json) : NULL;
     reporters[n++] = b->table ? gb_reporter_custom(table_run, b->table) : raw_rows(b);
     reporters[n++] = gb_reporter_json(memory);
     if (csv) reporters[n++] = gb_reporter_csv(csv);
