@@ -501,6 +501,43 @@ def test_resume():
     same_run('whole', 'killed')
 
 
+def test_steps():
+    """A run of so many steps, wherever they end in an epoch; evaluated in between on some of the test images."""
+    common = ['lenet', *SMALL, '--lr', '0.1', '--momentum', '0.9']
+    r = run('train', *common, '--steps', 40, '--eval-steps', 15, '--eval-images', 30, '--out', 'whole', code=0)
+    assert re.search(r'^step  1/40  loss \d\.\d+  test loss \d\.\d+  test acc \d\.\d+$', r.stderr, re.M), r.stderr
+    assert r.stderr.count('\nstep ') + r.stderr.startswith('step ') == 3 and 'epoch 3/3' in r.stderr, r.stderr
+    lines = metrics('whole')
+    between = [line for line in lines if line['type'] == 'step' and 'test_acc' in line]
+    assert [line['step'] for line in between] == [1, 16, 31]
+    assert all(abs(line['test_acc'] * 30 - round(line['test_acc'] * 30)) < 1e-6 for line in between)
+    assert [line['epoch'] for line in lines if line['type'] == 'epoch'] == [1, 2, 2.5]
+    assert lines[-1]['step'] == 40 and f'test acc {lines[-1]["test_acc"]:.3f}' in r.stdout
+    config = json.loads(pathlib.Path('whole/config.json').read_text())
+    assert (config['steps'], config['eval_steps'], config['eval_images']) == (40, 15, 30)
+    run('train', *common, '--steps', 21, '--eval-steps', 15, '--eval-images', 30, '--out', 'parts', code=0)
+    run('train', '--resume=parts', '--steps', 40, code=0)
+    assert tensors('whole/checkpoint.safetensors')[0] == tensors('parts/checkpoint.safetensors')[0]
+    assert [line for line in metrics('parts') if line['step'] != 21] == [line for line in lines if line['step'] != 21]
+    assert 'all 40 steps are trained already; --steps=80 would go on' in run('train', '--resume=parts', code=0).stderr
+    fails(2, '40 steps are trained already, more than --steps=39', 'train', '--resume=parts', '--steps', 39)
+    run('train', '--resume=parts', '--epochs', 3, '--eval-steps', 0, code=0)
+    assert metrics('parts')[-1]['epoch'] == 3
+    fails(1, 'one of --epochs and --steps, found both', 'train', *common, '--steps', 9, '--epochs', 1)
+    # a model's steps, and epochs instead of them
+    model = json.loads(pathlib.Path('whole/model.json').read_text())
+    model['defaults'].update(steps=5, batch=64)
+    pathlib.Path('both.json').write_text(json.dumps(model))
+    fails(2, 'both.json: defaults: "epochs" and "steps": expected one of them', 'train', 'both.json', *DATA)
+    del model['defaults']['epochs']
+    pathlib.Path('steps.json').write_text(json.dumps(model))
+    assert '5 steps' in run('info', 'steps.json', code=0).stdout
+    run('train', 'steps.json', *DATA, '--out', 'five', code=0)
+    assert metrics('five')[-1]['step'] == 5
+    run('train', 'steps.json', *DATA, '--epochs', 1, '--out', 'one', code=0)
+    assert metrics('one')[-1]['step'] == 16
+
+
 def test_optimizers():
     """Adam and AdamW by option and by model file: what a run says of them, and resuming in the middle of an epoch."""
     common = ['lenet', *SMALL, '--optimizer', 'adamw', '--lr', '0.002', '--beta1', '0', '--epochs']

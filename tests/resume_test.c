@@ -45,6 +45,7 @@ struct recipe {
     bool keep_best;
     struct sampling sampling;
     size_t ends; /* epochs that are trained; 0: all */
+    size_t steps, eval_steps, eval_images;
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -86,6 +87,17 @@ static const struct recipe recipes[] = {
     { "eras from the best", 4, 1, .lr = 1, .momentum = 0.9, .valid = 20,
       .schedule = "eras:rates=2/0.01,epochs=3/1,from_best" },
     { "recovered", 2, 1, .lr = 0.1, .momentum = 0.9, .recover = 40,
+      .schedule = "milestones:epochs=1,factor=1e24" },
+    { "as many steps as end within an epoch", 2, 1, .lr = 0.2, .momentum = 0.9,
+      .schedule = "cosine:over_steps=6", .steps = 6 },
+    { "as many steps as two epochs have", 2, 1, .lr = 0.2, .steps = 8, .eval_steps = 8 },
+    { "fewer steps than an epoch has", 1, 1, .lr = 0.2, .steps = 3, .valid = 20,
+      .keep_best = true },
+    { "a part of the test images every other step", 3, 2, .lr = 0.2, .momentum = 0.9, .valid = 20,
+      .steps = 11, .eval_steps = 2, .eval_images = 17 },
+    { "the best at the end of steps", 4, 4, .lr = 2, .momentum = 0.9, .valid = 20, .steps = 14,
+      .keep_best = true, .eval_steps = 3 },
+    { "recovered with steps", 2, 1, .lr = 0.1, .momentum = 0.9, .recover = 40, .steps = 7,
       .schedule = "milestones:epochs=1,factor=1e24" },
     { "recovered to the best", 3, 1, .lr = 0.1, .momentum = 0.9, .recover = 40, .valid = 20,
       .schedule = "milestones:epochs=2,factor=1e24" },
@@ -174,7 +186,8 @@ static void on_epoch(void *user, const struct train_epoch *epoch)
     p->epochs_done++;
     assert_int_equal(epoch->epoch, p->job.position.epoch + 1);
     assert_true(epoch->evaluated ==
-                (epoch->epoch % p->job.eval_every == 0 || epoch->epoch == p->job.epochs));
+                (epoch->epoch % p->job.eval_every == 0 || epoch->epoch == epoch->epochs));
+    assert_int_equal(epoch->step, p->job.position.steps);
     assert_true(epoch->loss == p->job.position.loss &&
                 epoch->train_acc == p->job.position.train_acc);
 }
@@ -224,6 +237,10 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .progress = on_progress,
                                  .epoch_done = on_epoch };
     p->job.valid = (struct train_split){ test_images, test_labels, r->valid };
+    p->job.steps = r->steps;
+    p->job.eval_steps = r->eval_steps;
+    p->job.eval_images = r->eval_images;
+    if (r->steps) p->job.epochs = 0; /* they say nothing then */
     p->job.patience = r->patience;
     p->job.recover = r->recover;
     p->job.keep_best = r->keep_best;
@@ -351,7 +368,8 @@ static void stopped_at_any_step(void **state)
     (void)state;
     for (size_t i = 0; i < N_RECIPES; i++) {
         const struct recipe *r = &recipes[i];
-        size_t steps = (r->ends ? r->ends : r->epochs) * STEPS_AN_EPOCH;
+        size_t epochs = r->ends ? r->ends : r->epochs,
+               steps = r->steps ? r->steps : epochs * STEPS_AN_EPOCH;
         char whole[32], part[32], what[100];
         snprintf(whole, sizeof whole, "w%zu", i);
         run_whole(r, whole);
@@ -503,6 +521,9 @@ static void evaluation_in_pieces(void **state)
     close_process(&p);
 }
 
+static uint64_t position_of(const char *name, const char *key);
+static bool same_tensor(const char *a, const char *name, const char *b, const char *other);
+
 static double number(const json_t *line, const char *key)
 {
     const json_t *value = json_object_get(line, key);
@@ -563,6 +584,91 @@ static void metrics_of_a_run(void **state)
     assert_true(step == 7 * STEPS_AN_EPOCH && epoch == 8);
     assert_true(fabs(p.job.position.step_seconds - before) <= 1e-8 * before + 1e-9 &&
                 p.job.position.examples == 7 * TRAIN_N);
+    close_process(&p);
+}
+
+/* What is evaluated before a step is what a run that is stopped there has: the images from 14 on,
+ * around. */
+static void evaluations_between(void **state)
+{
+    (void)state;
+    struct recipe r = { "steps", 3, 1, .lr = 0.2, .steps = 10, .eval_steps = 2, .eval_images = 14 };
+    run_whole(&r, "e");
+    FILE *f = open_metrics("e");
+    size_t evaluated = 0;
+    for (json_t *line; (line = metrics_line(f)); json_decref(line)) {
+        const size_t step = (size_t)number(line, "step"), turn = (step - 1) / 2;
+        if (strcmp(json_string_value(json_object_get(line, "type")), "step")) continue;
+        assert_true((json_object_get(line, "test_loss") != NULL) == (step % 2 == 1));
+        if (step % 2 == 0) continue;
+        evaluated++;
+        struct process p;
+        struct recipe before = r;
+        before.steps = step - 1;
+        before.eval_steps = 0;
+        open_process(&p, &before, NULL);
+        if (step > 1) assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+        double loss = 0;
+        uint64_t right = 0;
+        for (size_t i = 0; i < 14; i++) {
+            const size_t at = (14 * turn + i) % TEST_N;
+            struct train_score one;
+            const struct train_split split = { test_images + at * PIXELS, test_labels + at, 1 };
+            assert_int_equal(train_evaluate(&p.job, &split, &one, error, sizeof error), TRAIN_OK);
+            loss += one.loss;
+            right += one.correct;
+        }
+        assert_true(fabs(number(line, "test_loss") - loss / 14) < 1e-7);
+        assert_true(fabs(number(line, "test_acc") - (double)right / 14) < 1e-8);
+        close_process(&p);
+    }
+    fclose(f);
+    assert_int_equal(evaluated, 5);
+}
+
+/* A run of six steps that is made one of eleven is that one. */
+static void more_steps(void **state)
+{
+    (void)state;
+    struct recipe r = { "steps", 3, 1, .lr = 0.2, .momentum = 0.9, .steps = 11 };
+    run_whole(&r, "eleven");
+    struct process p;
+    mkdir("six", 0777);
+    for (r.steps = 6; r.steps <= 11; r.steps += r.steps == 6 ? 1 : 4) {
+        open_process(&p, &r, "six");
+        if (r.steps > 6) restore(&p);
+        if (train_run(&p.job, error, sizeof error)) fail_msg("%s", error);
+        assert_int_equal(p.job.position.steps, r.steps);
+        assert_true(p.job.position.cut_steps == r.steps);
+        close_process(&p);
+    }
+    assert_true(same_tensor("six", "conv1.weight", "eleven", "conv1.weight"));
+    assert_true(same_tensor("six", "bn1.running_var", "eleven", "bn1.running_var"));
+    assert_int_equal(position_of("six", "seen"), position_of("eleven", "seen"));
+    size_t lines = 0;
+    FILE *f = open_metrics("six");
+    for (json_t *line; (line = metrics_line(f)); json_decref(line)) {
+        if (strcmp(json_string_value(json_object_get(line, "type")), "epoch")) continue;
+        static const double epochs[] = { 1, 1.5, 1.75, 2, 2.75 };
+        assert_true(lines < 5 && number(line, "epoch") == epochs[lines]);
+        lines++;
+    }
+    fclose(f);
+    assert_int_equal(lines, 5);
+    /* done: nothing is added */
+    const uint64_t bytes = position_of("six", "metrics_bytes");
+    r.steps = 11;
+    open_process(&p, &r, "six");
+    restore(&p);
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    close_process(&p);
+    assert_int_equal(position_of("six", "metrics_bytes"), bytes);
+    r.steps = 10;
+    open_process(&p, &r, "six");
+    struct checkpoint *c = read_run("six");
+    assert_int_equal(train_restore(&p.job, c, error, sizeof error), TRAIN_BAD);
+    assert_non_null(strstr(error, "11 steps are trained already, more than --steps=10"));
+    checkpoint_free(&c);
     close_process(&p);
 }
 
@@ -720,8 +826,8 @@ static void positions_that_lie(void **state)
                                         "train_acc", "test_loss",    "test_acc",      "counted",
                                         "weight" };
     /* not in an older convoy's */
-    static const char *const late[] = { "best_epoch", "best_correct", "recoveries",
-                                        "ended",      "valid_loss",   "valid_acc" };
+    static const char *const late[] = { "best_epoch", "best_correct", "recoveries", "ended",
+                                        "valid_loss", "valid_acc",    "cut_steps",  "end_steps" };
     const size_t n_wrong = sizeof wrong / sizeof *wrong, n_keys = sizeof keys / sizeof *keys;
     struct checkpoint *c = read_run("p");
     json_t *good = json_loads(checkpoint_text(c, "convoy.position"), 0, NULL);
@@ -828,6 +934,7 @@ int main(void)
                                         TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
                                         TEST(metrics_of_a_run),         TEST(positions_that_lie),
                                         TEST(runs_that_write_nothing),  TEST(ends_with_the_best),
-                                        TEST(eras_from_the_best),       TEST(recovering) };
+                                        TEST(eras_from_the_best),       TEST(recovering),
+                                        TEST(evaluations_between),      TEST(more_steps) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,11 @@ static void by_hand(void **state)
         { "one_cycle:over=10", 1, 9, 9, 0.04e-4 },
         { "one_cycle:over=10", 1, 30, 0, 0.04e-4 },
         { "one_cycle:over=10,peak=0.21,linear,start=2,end=1", 1, 1, 0, 0.75 },
+        { "one_cycle:over_steps=100,peak=0.21,linear,start=2,end=1", 1, 1, 0, 0.75 },
+        { "cosine:over_steps=25", 1, 2, 5, 0 },
+        /* (1 + cos(0.4 pi)) / 2 */
+        { "cosine:over_steps=25", 1, 1, 0, 0.65450849718747373 },
+        { "cosine:over_steps=25,by_epoch", 1, 1, 9, 0.65450849718747373 },
         /* no way up, and no way down */
         { "one_cycle:over=10,peak=0", 1, 0, 0, 1 },
         { "one_cycle:over=10,peak=1", 1, 9, 8, 0.9997 },
@@ -146,7 +151,7 @@ static void there_and_back(void **state)
         "milestones:epochs=1/2/1048576,factor=0.30000000000000004",
         "exponential:factor=0,every_steps=1",
         "staircase:every=1073741824,factor=1e+30",
-        "cosine:floor=0.1,over=3,by_epoch",
+        "cosine:floor=0.1,over_steps=3,by_epoch",
         "one_cycle:peak=1,linear,momentum_low=0.5,warmup_steps=5",
         "eras:rates=0.1/1e-05,epochs=20/20,anneal=0.05,only_down,warmup_epochs=2"
     };
@@ -163,10 +168,15 @@ static void there_and_back(void **state)
     const struct schedule s = of("cosine:by_epoch,over=3");
     assert_string_equal(schedule_text(&s, text), "cosine:over=3,by_epoch");
     struct schedule open = of("cosine"), said = of("one_cycle:over=3"), none = of("step");
-    schedule_end(&open, 12);
-    schedule_end(&said, 12);
-    schedule_end(&none, 12);
+    schedule_end(&open, 12, 0);
+    schedule_end(&said, 12, 0);
+    schedule_end(&none, 12, 0);
     assert_true(open.over == 12 && said.over == 3 && none.over == 0);
+    open = of("cosine");
+    schedule_end(&open, 12, 77);
+    schedule_end(&open, 12, 99); /* it is said */
+    schedule_end(&said, 12, 77);
+    assert_true(open.over == 0 && open.over_steps == 77 && said.over == 3 && said.over_steps == 0);
 }
 
 static void mistakes(void **state)
@@ -181,10 +191,11 @@ static void mistakes(void **state)
           "" },
         { "cosinus", "eras, found 'cosinus'", "cosinus" },
         { "cosine:flor=1",
-          "cosine has the settings floor, over, by_epoch, warmup_steps, "
+          "cosine has the settings floor, over, over_steps, by_epoch, warmup_steps, "
           "warmup_epochs, momentum_to, momentum_epochs, found 'flor'",
           "flor" },
         { "cosine:", "found ''", "" },
+        { "cosine:over=3,over_steps=9", "expected one of over and over_steps, found both", NULL },
         { "cosine:over=3,", "found ''", "" },
         { "constant:factor=1",
           "constant has the settings warmup_steps, warmup_epochs, momentum_to, "

@@ -360,17 +360,18 @@ static int describe(struct cli_session *s, const struct options *o)
     const struct model *m = s->model;
     const struct model_defaults *d = &m->defaults;
     const size_t batch = o->batch ? o->batch : d->batch;
-    char text[2 * SCHEDULE_TEXT + 512], optimizer[200], schedule[2 * SCHEDULE_TEXT];
+    char text[2 * SCHEDULE_TEXT + 512], optimizer[200], schedule[2 * SCHEDULE_TEXT], length[40];
     readable(&d->schedule, schedule);
+    if (d->steps) snprintf(length, sizeof length, "%zu steps", d->steps);
+    else snprintf(length, sizeof length, "%zu epochs", d->epochs);
     snprintf(text, sizeof text, "%s: %s", m->name,
              *m->description ? m->description : "(no description)");
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
-    snprintf(text, sizeof text,
-             "input %zux%zux%zu, data %s; defaults: batch %zu, %zu epochs, loss %s, %s%s%s",
-             m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch,
-             d->epochs, cvy_loss_name(d->loss.kind),
-             cli_optimizer_text(&d->optimizer, optimizer, sizeof optimizer),
-             *schedule ? ", schedule " : "", schedule);
+    snprintf(
+        text, sizeof text, "input %zux%zux%zu, data %s; defaults: batch %zu, %s, loss %s, %s%s%s",
+        m->input[0], m->input[1], m->input[2], *m->data ? m->data : "(none)", d->batch, length,
+        cvy_loss_name(d->loss.kind), cli_optimizer_text(&d->optimizer, optimizer, sizeof optimizer),
+        *schedule ? ", schedule " : "", schedule);
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);

@@ -49,7 +49,10 @@ static void show_progress(void *user, const struct train_progress *p)
     char epoch[64], batch[64], loss[32], acc[32], eta[64], rate[64], number[CLI_NUMBER];
     if (view->quiet || (!cli_screen_due(&view->screen) && !p->evaluating)) return;
     snprintf(epoch, sizeof epoch, "epoch %zu/%zu", p->epoch, p->epochs);
-    snprintf(batch, sizeof batch, "batch %zu/%zu", p->batch, p->batches);
+    if (p->steps)
+        snprintf(batch, sizeof batch, "step %llu/%llu", (unsigned long long)p->step,
+                 (unsigned long long)p->steps);
+    else snprintf(batch, sizeof batch, "batch %zu/%zu", p->batch, p->batches);
     snprintf(loss, sizeof loss, "loss %.3f", p->loss);
     snprintf(acc, sizeof acc, "acc %.3f", p->acc);
     snprintf(rate, sizeof rate, "%s ex/s", cli_count(p->rate, number));
@@ -57,7 +60,9 @@ static void show_progress(void *user, const struct train_progress *p)
     else snprintf(eta, sizeof eta, "ETA %s", cli_time(p->eta, number));
     const char *const parts[] = { epoch, p->evaluating ? "evaluating" : batch, loss, acc, eta, rate,
                                   NULL };
-    cli_screen_show(&view->screen, p->batches ? (double)p->batch / (double)p->batches : 1, parts);
+    double done = p->batches ? (double)p->batch / (double)p->batches : 1;
+    if (p->steps) done = (double)p->step / (double)p->steps;
+    cli_screen_show(&view->screen, done, parts);
 }
 
 static void print_epoch(void *user, const struct train_epoch *e)
@@ -72,6 +77,18 @@ static void print_epoch(void *user, const struct train_epoch *e)
     fprintf(stderr, "%sepoch %*zu/%s  loss %.3f  train acc %.3f  %stest acc %-5s  %6s ex/s  %7s\n",
             cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, valid,
             acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+}
+
+static void print_step(void *user, const struct train_step *s)
+{
+    struct view *view = user;
+    char valid[CLI_NUMBER] = "", all[CLI_NUMBER] = "";
+    if (view->quiet) return;
+    if (s->steps) snprintf(all, sizeof all, "/%llu", (unsigned long long)s->steps);
+    if (s->validated) snprintf(valid, sizeof valid, "  val acc %.3f", s->valid_acc);
+    fprintf(stderr, "%sstep %*llu%s  loss %.3f  test loss %.3f  test acc %.3f%s\n",
+            cli_screen_erase(&view->screen), (int)strlen(all) - 1, (unsigned long long)s->step, all,
+            s->loss, s->test_loss, s->test_acc, valid);
 }
 
 static void print_note(void *user, const char *sentence)
@@ -244,6 +261,17 @@ static void print_head(const struct cli_session *s, size_t trained)
     fflush(stdout);
 }
 
+static void tell_if_done(const struct train_job *job)
+{
+    const struct train_position *p = &job->position;
+    const char *what = job->steps ? "steps" : "epochs";
+    const uint64_t all = job->steps ? job->steps : job->epochs,
+                   done = job->steps ? p->steps : p->epoch;
+    if (done == all)
+        fprintf(stderr, "all %llu %s are trained already; --%s=%llu would go on\n",
+                (unsigned long long)all, what, what, 2 * (unsigned long long)all);
+}
+
 /* How it went, and the exit code. */
 static int tell_end(const struct cli_session *s, const struct train_job *job,
                     enum train_status status, const char *out, const char *error)
@@ -284,6 +312,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .valid = { all->images + c->trained * size, all->labels + c->trained, all->n - c->trained },
         .test = { s->data->test.images, s->data->test.labels, s->data->test.n },
         .epochs = c->d.epochs,
+        .steps = c->d.steps,
         .batch = c->d.batch,
         .seed = c->seed,
         .sampling = { c->d.sampling, c->d.sampling_buffer },
@@ -292,6 +321,8 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .schedule = c->d.schedule,
         .eval_every = c->eval_every,
         .save_every = c->save_every,
+        .eval_steps = c->d.eval_steps,
+        .eval_images = c->d.eval_images,
         .patience = c->d.patience,
         .keep_best = c->d.keep_best,
         .recover = c->d.recover,
@@ -302,6 +333,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .stop = &stop_signal,
         .progress = show_progress,
         .epoch_done = print_epoch,
+        .step_done = print_step,
         .note = print_note,
         .user = &view
     };
@@ -310,9 +342,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     catch_signals();
     print_head(s, c->trained);
-    if (o->resuming && job.position.epoch == job.epochs && !o->quiet)
-        fprintf(stderr, "all %zu epochs are trained already; --epochs=%zu would go on\n",
-                job.epochs, 2 * job.epochs);
+    if (o->resuming && !o->quiet) tell_if_done(&job);
     status = train_run(&job, error, sizeof error);
     cli_screen_clear(&view.screen);
     return tell_end(s, &job, status, out, error);

@@ -133,6 +133,10 @@ static int check_needs(const struct model_defaults *d)
 int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_options *o)
 {
     struct model_defaults *d = &c->d;
+    if (o->numbered[MODEL_AT_epochs] && o->numbered[MODEL_AT_steps] &&
+        o->number[MODEL_AT_steps] != 0)
+        return cli_fail(CLI_USAGE, "expected one of --epochs and --steps, found both");
+    if (o->numbered[MODEL_AT_epochs]) d->steps = 0;
     for (size_t i = 0; i < MODEL_N_NUMBERS; i++)
         if (o->numbered[i]) model_number_set(d, i, o->number[i]);
     if (o->seeded) c->seed = o->seed;
@@ -153,7 +157,7 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
                             MODEL_SETTINGS);
     cli_loss_apply(&o->loss, d);
     if (o->schedule.given) d->schedule = o->schedule.is;
-    schedule_end(&d->schedule, d->epochs);
+    schedule_end(&d->schedule, d->epochs, d->steps);
     if (o->numbered[MODEL_AT_sampling_buffer] && d->sampling != SAMPLING_BUFFERED)
         return cli_fail(CLI_USAGE, "--sampling-buffer is of --sampling=buffered, but it is %s",
                         sampling_name((int)d->sampling));

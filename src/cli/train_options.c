@@ -69,8 +69,8 @@ static const struct argp_option options[] = {
     { "out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0 },
     { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
       "go on with the run in RUN (or in --out), bit for bit as if it had never "
-      "stopped; only --epochs, --data, --eval-every, --save-every and the engine's options may "
-      "change",
+      "stopped; only --epochs, --steps, --data, --eval-every, --eval-steps, --eval-images, "
+      "--save-every and the engine's options may change",
       0 },
     { "eval-every", KEY_EVAL_EVERY, "EPOCHS", 0,
       "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
@@ -173,6 +173,13 @@ static error_t parse_run(int key, char *arg, const struct argp_state *state,
     }
 }
 
+/* Numbers of which a run that is resumed may have others: how long it is, and how it is watched. */
+static bool may_change(size_t at)
+{
+    return at == MODEL_AT_epochs || at == MODEL_AT_steps || at == MODEL_AT_eval_steps ||
+           at == MODEL_AT_eval_images;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     static const char *const pools[] = { "max", "avg", NULL },
@@ -190,11 +197,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
 #define REAL(...) cli_real(__VA_ARGS__)
 #define BOOL(...) 1
-#define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help)    \
-    case NUMBER_KEY(member, letter):                                                          \
-        o->number[MODEL_AT_##member] = kind(state, name, arg, least, most);                   \
-        o->numbered[MODEL_AT_##member] = true;                                                \
-        if (MODEL_AT_##member != MODEL_AT_epochs) fixed = name; /* a run may become longer */ \
+#define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help) \
+    case NUMBER_KEY(member, letter):                                                       \
+        o->number[MODEL_AT_##member] = kind(state, name, arg, least, most);                \
+        o->numbered[MODEL_AT_##member] = true;                                             \
+        if (!may_change(MODEL_AT_##member)) fixed = name;                                  \
         break;
         MODEL_NUMBERS(NUMBER_CASE)
     case KEY_SEED:

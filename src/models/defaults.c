@@ -319,6 +319,8 @@ enum model_status model_defaults_read(struct model_reader *r, const json_t *json
         }
         if (status) return status;
     }
+    if (d->steps && json_object_get(json, "epochs"))
+        return model_fail(r, MODEL_BAD, "\"epochs\" and \"steps\": expected one of them");
     *r->place = 0;
     return MODEL_OK;
 }

@@ -38,6 +38,8 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
 #define MODEL_NUMBERS(OPTION)                                                                      \
     OPTION(epochs, SIZE, "epochs", 1, 1 << 20, 10, false, "epochs", 'e', "N",                      \
            "passes over the training images")                                                     \
+    OPTION(steps, SIZE, "steps", 0, 1 << 30, 0, true, "steps", 0, "N",                             \
+           "instead of --epochs: end behind N steps, wherever in an epoch that is")               \
     OPTION(batch, SIZE, "batch", 1, 1 << 20, 64, false, "batch", 'b', "N",                         \
            "images in a step; the last batch of an epoch may be smaller")                         \
     OPTION(clip_norm, REAL, "clip_norm", 0, 1e30, 0, true, "clip-norm", 0, "X",                    \
@@ -57,6 +59,11 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(validation, REAL, "validation", 0, 1e9, 0, true, "validation", 0, "X",                  \
            "the last X training images, below 1 that share of them, are not trained on but "      \
            "tell after every epoch how good it is (0: none)")                                     \
+    OPTION(eval_steps, SIZE, "eval_steps", 0, 1 << 30, 0, true, "eval-steps", 0, "N",              \
+           "before the first step and every N steps evaluate on the test images, and on those "   \
+           "for validation, too (0: at the ends of epochs alone)")                                \
+    OPTION(eval_images, SIZE, "eval_images", 0, 1 << 30, 0, true, "eval-images", 0, "N",           \
+           "how many of them: each time the next N, the first again behind the last (0: all)")    \
     OPTION(patience, SIZE, "patience", 0, 1 << 20, 0, true, "patience", 0, "N",                    \
            "stop after N epochs without a better validation accuracy (0: never)")                 \
     OPTION(keep_best, BOOL, "keep_best", 0, 1, false, true, "keep-best", 0, NULL,                  \
@@ -81,7 +88,8 @@ struct model_settings {
 };
 
 struct model_defaults {
-    size_t batch, epochs; /* "batch", "epochs" */
+    size_t batch, epochs, steps;    /* "batch"; "epochs", or "steps" where that is not 0 */
+    size_t eval_steps, eval_images; /* "eval_steps", "eval_images" */
     /* "optimizer": its name (sgd), and its hyper-parameters by their names: "lr", "momentum" … */
     cvy_optimizer_desc optimizer;
     /* "loss": its name (cross_entropy); "label_smoothing", "margin", "ignore_index". Whole by

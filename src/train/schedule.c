@@ -34,7 +34,7 @@ struct key {
 #define MANY ((double)(1 << 30))
 #define FACTOR KEY(factor, NUMBER, 0, 1e30, 0.1)
 /* of the kinds that end: 0 is the training's own */
-#define OVER KEY(over, WHOLE, 0, 1 << 20, 0)
+#define OVER KEY(over, WHOLE, 0, 1 << 20, 0), KEY(over_steps, WHOLE, 0, MANY, 0)
 
 /* ---------------------------------------------------------------------------------------- kinds */
 
@@ -82,10 +82,10 @@ static double exponential(const struct schedule *s, const struct schedule_time *
     return lr * pow(s->factor, x);
 }
 
-/* The steps of the epochs that it goes over. */
+/* The steps that it goes over. */
 static double all_steps(const struct schedule *s, const struct schedule_time *t)
 {
-    return s->over * (double)t->steps_an_epoch;
+    return s->over_steps > 0 ? s->over_steps : s->over * (double)t->steps_an_epoch;
 }
 
 /* Half a cosine from a to b. */
@@ -99,7 +99,7 @@ static const struct key cosine_keys[] = { KEY(floor, NUMBER, 0, 1e30, 0), OVER,
 static double cosine(const struct schedule *s, const struct schedule_time *t, double lr)
 {
     double at = s->by_epoch ? (double)t->epoch : (double)t->step,
-           all = s->by_epoch ? s->over : all_steps(s, t);
+           all = all_steps(s, t) / (s->by_epoch ? (double)t->steps_an_epoch : 1);
     return at < all ? half_cosine(lr, s->floor, at / all) : s->floor;
 }
 
@@ -218,12 +218,15 @@ static const void *look(const struct schedule *s, const struct key *key)
 }
 static bool is_list(const struct key *key) { return key->type >= NUMBERS; }
 
-void schedule_end(struct schedule *s, size_t epochs)
+void schedule_end(struct schedule *s, size_t epochs, uint64_t steps)
 {
     const struct key *key;
-    for (size_t i = 0; (key = key_at(s->kind, i)); i++)
-        if (key->offset == offsetof(struct schedule, over) && s->over == 0)
-            s->over = (double)epochs;
+    bool open = s->over == 0 && s->over_steps == 0;
+    for (size_t i = 0; (key = key_at(s->kind, i)); i++) {
+        if (!open || key->offset != offsetof(struct schedule, over)) continue;
+        if (steps) s->over_steps = (double)steps;
+        else s->over = (double)epochs;
+    }
 }
 
 /* --------------------------------------------------------------------------------- from a text */
@@ -344,6 +347,8 @@ static bool together(const struct schedule *s, struct schedule_fault *fault)
     if (s->momentum_to > 0 && kinds[s->kind].momentum)
         return fails(fault, NULL, "", "%s moves the momentum itself, expected no momentum_to",
                      kinds[s->kind].name);
+    if (s->over > 0 && s->over_steps > 0)
+        return fails(fault, NULL, "", "expected one of over and over_steps, found both");
     if (s->warmup_steps > 0 && s->warmup_epochs > 0)
         return fails(fault, NULL, "", "expected one of warmup_steps and warmup_epochs, found both");
     return true;

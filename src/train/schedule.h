@@ -10,12 +10,12 @@
  *               exponential_decay)
  *  staircase    r factor^floor(s / every)      (exponential_decay with staircase=True)
  *  cosine       floor + (r - floor) (1 + cos(pi x)) / 2, x = s / (over n), or e / over with
- *               by_epoch; floor from there on. Loshchilov & Hutter 2017 (arXiv:1608.03983),
- *               equation 5 without restarts; CosineAnnealingLR
+ *               by_epoch (over_steps T: x = s / T, or e n / T); floor from there on. Loshchilov &
+ *               Hutter 2017 (arXiv:1608.03983), equation 5 without restarts; CosineAnnealingLR
  *  one_cycle    from r / start up to r in the first share `peak` of the steps and down to r / start
  *               / end in the rest, each half a cosine (linear: straight). Smith & Topin 2018
  *               (arXiv:1708.07120), section 2, in the form of OneCycleLR: the peak is at step
- *               peak T - 1 of T = over n, the end at step T - 1
+ *               peak T - 1 of T = over n or over_steps, the end at step T - 1
  *  eras         the i-th of `rates` for the i-th of `epochs` epochs, (1 - anneal) times less after
  *               each of them; the last goes on. r takes no part. As the yann toolbox has it.
  *               only_down: an era's rate that is above what it would follow is not taken.
@@ -59,7 +59,7 @@ struct schedule_list {
 /* The settings; each is read by the kinds that have it. Whole numbers are exact in a double. */
 struct schedule {
     enum schedule_kind kind;
-    double factor, every, every_steps, floor, over, start, end, peak, anneal;
+    double factor, every, every_steps, floor, over, over_steps, start, end, peak, anneal;
     bool by_epoch, linear, only_down, from_best;
     struct schedule_list epochs, rates;
     double warmup_steps, warmup_epochs;
@@ -89,8 +89,9 @@ struct schedule_fault {
 bool schedule_parse(const char *text, struct schedule *schedule, struct schedule_fault *fault);
 /* The shortest text that is read as this. */
 const char *schedule_text(const struct schedule *schedule, char out[SCHEDULE_TEXT]);
-/* Schedules that end with the training, and say nothing else, end with this many epochs. */
-void schedule_end(struct schedule *schedule, size_t epochs);
+/* Schedules that end with the training, and say nothing else, end with this many epochs, or, if it
+ * is not 0, steps. */
+void schedule_end(struct schedule *schedule, size_t epochs, uint64_t steps);
 
 /* For help: the name of a kind, "cosine", NULL past the last, and its settings as "floor=0, ..." */
 const char *schedule_name(int kind);

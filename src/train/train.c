@@ -37,8 +37,21 @@ static bool stopped(const struct train_job *job) { return job->stop && *job->sto
 static double mean(double sum, double weight) { return weight > 0 ? sum / weight : 0; }
 static double share(uint64_t part, uint64_t all) { return all ? (double)part / (double)all : 0; }
 
-enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
-                                 struct train_score *score, char *error, size_t error_size)
+static size_t batches_of(const struct train_job *job)
+{
+    return (job->train.n + job->batch - 1) / job->batch;
+}
+
+size_t train_epochs(const struct train_job *job)
+{
+    const size_t batches = batches_of(job);
+    return job->steps ? (size_t)((job->steps + batches - 1) / batches) : job->epochs;
+}
+
+/* Of `images` images from number first on, and from the beginning again behind the end. */
+static enum train_status evaluate(const struct train_job *job, const struct train_split *split,
+                                  size_t first, size_t images, struct train_score *score,
+                                  char *error, size_t error_size)
 {
     float *logits = calloc(job->eval_batch, job->classes * sizeof *logits);
     if (!logits)
@@ -46,8 +59,9 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
     double sum = 0, weight = 0;
     enum train_status status = TRAIN_OK;
     *score = (struct train_score){ 0 };
-    for (size_t first = 0; first < split->n && !status; first += job->eval_batch) {
-        size_t n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
+    for (size_t n; images && !status; images -= n, first = (first + n) % split->n) {
+        n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
+        if (n > images) n = images;
         const cvy_batch batch = { .images = split->images + first * job->image_size,
                                   .dtype = CVY_U8,
                                   .n = n };
@@ -72,6 +86,12 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
     return status;
 }
 
+enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
+                                 struct train_score *score, char *error, size_t error_size)
+{
+    return evaluate(job, split, 0, split->n, score, error, error_size);
+}
+
 /* ---------------------------------------------------------------------------- position <-> text */
 
 /* One list serves both directions. */
@@ -83,7 +103,9 @@ enum train_status train_evaluate(const struct train_job *job, const struct train
     X(weight) X(step_seconds) X(wall_seconds) X(loss) X(train_acc) X(test_loss) X(test_acc)
 
 /* Not there in files of an older convoy: 0. */
-#define POSITION_LATE_COUNTS(X) X(best_epoch) X(best_correct) X(recoveries) X(ended)
+#define POSITION_LATE_COUNTS(X) \
+    X(best_epoch)               \
+    X(best_correct) X(recoveries) X(ended) X(cut_steps) X(end_steps)
 #define POSITION_LATE_REALS(X) X(valid_loss) X(valid_acc)
 
 /* A loss may be infinite only where training has stopped already; JSON has no word for it. */
@@ -145,6 +167,9 @@ static bool position_parse(const char *text, struct train_position *p)
 #define X(field) good &= !json_object_get(json, #field) || get_real(json, #field, &p->field);
     POSITION_LATE_REALS(X)
 #undef X
+    /* written before a run could end within an epoch */
+    if (!json_object_get(json, "end_steps") && p->ended && p->ended == p->epoch && !p->batch)
+        p->end_steps = p->steps;
     json_decref(json);
     return good;
 }
@@ -155,7 +180,9 @@ struct run {
     struct train_job *job;
     int metrics; /* file descriptor of metrics.jsonl, -1 without a directory */
     uint32_t *order;
-    size_t batches;
+    size_t batches, epochs;
+    /* whether the last test was with the parameters as they are; whether the best ones are these */
+    bool tested, best;
     double wall_base; /* wall_seconds when this process began */
     /* train_now() at the first step of this process, with the examples then */
     double step_start;
@@ -296,6 +323,7 @@ static enum train_status best_open(struct train_job *job, char *error, size_t er
 static enum train_status best_take(struct run *run)
 {
     const struct train_job *job = run->job;
+    run->best = true;
     if (!job->best) return TRAIN_OK;
     const size_t n = best_count(job);
     float *before = malloc((n + 1) * sizeof *before);
@@ -375,17 +403,24 @@ enum train_status train_restore(struct train_job *job, struct checkpoint *checkp
                                 size_t error_size)
 {
     struct train_position p;
-    size_t batches = (job->train.n + job->batch - 1) / job->batch;
+    size_t batches = batches_of(job);
     if (!position_parse(checkpoint_text(checkpoint, "convoy.position"), &p) || p.batch > batches ||
         p.seen > job->train.n || p.counted > p.seen ||
         p.seen != (p.batch < batches ? p.batch * job->batch : job->train.n))
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: it does not say where training stood: it cannot be resumed",
                           checkpoint->where);
-    if (p.best_epoch > p.epoch || p.best_correct > job->valid.n || p.recoveries > job->recover)
+    /* a run that ended within this epoch has judged it */
+    const uint64_t judged = p.epoch + (p.cut_steps > p.epoch * batches);
+    if (p.best_epoch > judged || p.best_correct > job->valid.n || p.recoveries > job->recover)
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: its best epoch cannot be: it cannot be resumed", checkpoint->where);
-    if (p.epoch > job->epochs)
+    if (job->steps && p.steps > job->steps)
+        return train_fail(error, error_size, TRAIN_BAD,
+                          "%s: %llu steps are trained already, more than --steps=%llu",
+                          checkpoint->where, (unsigned long long)p.steps,
+                          (unsigned long long)job->steps);
+    if (!job->steps && p.epoch > job->epochs)
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: %llu epochs are trained already, more than --epochs=%zu",
                           checkpoint->where, (unsigned long long)p.epoch, job->epochs);
@@ -415,16 +450,27 @@ static double epoch_rate(const struct run *run)
     return seconds > 0 ? (double)(p->examples - run->epoch_examples) / seconds : 0;
 }
 
+/* Images in all steps of the run. */
+static double all_examples(const struct run *run)
+{
+    const struct train_job *job = run->job;
+    const double n = (double)job->train.n;
+    if (!job->steps) return n * (double)job->epochs;
+    const uint64_t whole = job->steps / run->batches, rest = job->steps % run->batches;
+    return n * (double)whole + (double)rest * (double)job->batch;
+}
+
 static void report(const struct run *run, bool evaluating)
 {
     const struct train_job *job = run->job;
     const struct train_position *p = &job->position;
     if (!job->progress) return;
-    double seconds = train_now() - run->step_start,
-           left = (double)job->train.n * (double)job->epochs - (double)p->examples;
+    double seconds = train_now() - run->step_start, left = all_examples(run) - (double)p->examples;
     double rate = seconds > 0 ? (double)(p->examples - run->examples_start) / seconds : 0;
     const struct train_progress progress = { .epoch = (size_t)p->epoch + 1,
-                                             .epochs = job->epochs,
+                                             .epochs = run->epochs,
+                                             .step = p->steps,
+                                             .steps = job->steps,
                                              .batch = (size_t)p->batch,
                                              .batches = run->batches,
                                              .evaluating = evaluating,
@@ -441,7 +487,8 @@ static void report_epoch(const struct run *run, bool evaluated)
     const struct train_job *job = run->job;
     const struct train_position *p = &job->position;
     const struct train_epoch epoch = { .epoch = (size_t)p->epoch + 1,
-                                       .epochs = job->epochs,
+                                       .epochs = run->epochs,
+                                       .step = p->steps,
                                        .evaluated = evaluated,
                                        .loss = p->loss,
                                        .train_acc = p->train_acc,
@@ -471,6 +518,73 @@ static bool moves(const struct run *run)
     return schedule_moves(&run->job->schedule, run->job->momentum);
 }
 
+/* What is evaluated before a step. */
+struct before {
+    bool due;
+    struct train_score test, valid;
+};
+
+/* The next part of a split, whose turn follows from the number of steps. */
+static enum train_status evaluate_part(const struct run *run, const struct train_split *split,
+                                       struct train_score *score)
+{
+    const struct train_job *job = run->job;
+    const uint64_t turn = job->position.steps / job->eval_steps;
+    const size_t n = job->eval_images && job->eval_images < split->n ? job->eval_images : split->n;
+    const size_t first = n < split->n ? (size_t)(turn % split->n * n % split->n) : 0;
+    return evaluate(job, split, first, n, score, run->error, run->error_size);
+}
+
+static enum train_status evaluate_before(const struct run *run, struct before *before)
+{
+    const struct train_job *job = run->job;
+    enum train_status status = TRAIN_OK;
+    *before =
+        (struct before){ .due = job->eval_steps && job->position.steps % job->eval_steps == 0 };
+    if (!before->due) return TRAIN_OK;
+    report(run, true);
+    if (job->valid.n) status = evaluate_part(run, &job->valid, &before->valid);
+    return status ? status : evaluate_part(run, &job->test, &before->test);
+}
+
+static void set_score(json_t *line, const char *split, const struct train_score *score)
+{
+    char key[32];
+    snprintf(key, sizeof key, "%s_loss", split);
+    if (isfinite(score->loss)) json_object_set_new(line, key, json_real(score->loss));
+    snprintf(key, sizeof key, "%s_acc", split);
+    json_object_set_new(line, key, json_real(score->acc));
+}
+
+/* The line of a step, if it has one: five points an epoch, as d2l's curve, the epoch's and the
+ * run's end, and what was evaluated. */
+static enum train_status log_step(struct run *run, const struct before *before,
+                                  const cvy_step_result *result, double lr)
+{
+    const struct train_job *job = run->job;
+    const struct train_position *p = &job->position;
+    const size_t every = run->batches / 5 ? run->batches / 5 : 1;
+    const double loss = mean(result->loss_sum, result->weight);
+    if (before->due && job->step_done)
+        job->step_done(job->user, &(struct train_step){ .step = p->steps,
+                                                        .steps = job->steps,
+                                                        .validated = job->valid.n > 0,
+                                                        .loss = loss,
+                                                        .test_loss = before->test.loss,
+                                                        .test_acc = before->test.acc,
+                                                        .valid_acc = before->valid.acc });
+    if (!before->due && p->batch % every && p->batch != run->batches && p->steps != job->steps)
+        return TRAIN_OK;
+    json_t *line = json_pack(
+        "{s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f}", "type", "step", "step", (json_int_t)p->steps,
+        "epoch", (double)p->epoch + (double)p->batch / (double)run->batches, "examples",
+        (json_int_t)p->examples, "train_loss", mean(p->loss_sum, p->weight), "train_acc",
+        share(p->correct, p->counted), "batch_loss", loss, "lr", lr);
+    if (line && before->due && job->valid.n) set_score(line, "valid", &before->valid);
+    if (line && before->due) set_score(line, "test", &before->test);
+    return log_line(run, line);
+}
+
 static enum train_status step(struct run *run)
 {
     struct train_job *job = run->job;
@@ -484,6 +598,9 @@ static enum train_status step(struct run *run)
                               .n = job->train.n - first < job->batch ? job->train.n - first
                                                                      : job->batch };
     cvy_step_result result;
+    struct before before;
+    enum train_status status = evaluate_before(run, &before);
+    if (status) return status;
     const double lr = rate_of(run, p->steps);
     enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);
     if (!s && moves(run))
@@ -492,6 +609,7 @@ static enum train_status step(struct run *run)
     if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
     if (s) return not_finite(run, true, cvy_message(job->ctx));
     if (!isfinite(result.loss_sum)) return not_finite(run, true, "the loss is not finite");
+    run->tested = run->best = false;
     p->batch++;
     p->steps++;
     p->loss_sum += result.loss_sum;
@@ -501,16 +619,7 @@ static enum train_status step(struct run *run)
     p->seen += result.n;
     p->examples += result.n;
     p->step_seconds += result.seconds;
-    /* d2l's curve: five points an epoch, and the epoch's end. */
-    size_t every = run->batches / 5 ? run->batches / 5 : 1;
-    if (p->batch % every && p->batch != run->batches) return TRAIN_OK;
-    return log_line(run, json_pack("{s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f}", "type", "step",
-                                   "step", (json_int_t)p->steps, "epoch",
-                                   (double)p->epoch + (double)p->batch / (double)run->batches,
-                                   "examples", (json_int_t)p->examples, "train_loss",
-                                   mean(p->loss_sum, p->weight), "train_acc",
-                                   share(p->correct, p->counted), "batch_loss",
-                                   mean(result.loss_sum, result.weight), "lr", lr));
+    return log_step(run, &before, &result, lr);
 }
 
 /* The line of an epoch. */
@@ -519,10 +628,14 @@ static enum train_status log_epoch(struct run *run, bool evaluated)
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
     double wall = run->wall_base + train_now() - job->wall_start;
-    json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch",
-                             (json_int_t)p->epoch + 1, "step", (json_int_t)p->steps, "lr",
-                             rate_of(run, p->steps - 1), "train_loss", p->loss, "train_acc",
-                             p->train_acc, "step_seconds", p->step_seconds, "wall_seconds", wall);
+    /* 2, or of a run whose steps end within the second 1.25 */
+    const double part = (double)p->epoch + (double)p->batch / (double)run->batches;
+    json_t *epoch =
+        p->batch == run->batches ? json_integer((json_int_t)p->epoch + 1) : json_real(part);
+    json_t *line = json_pack("{s:s, s:o, s:I, s:f, s:f, s:f, s:f, s:f}", "type", "epoch", "epoch",
+                             epoch, "step", (json_int_t)p->steps, "lr", rate_of(run, p->steps - 1),
+                             "train_loss", p->loss, "train_acc", p->train_acc, "step_seconds",
+                             p->step_seconds, "wall_seconds", wall);
     if (line && moves(run))
         json_object_set_new(line, "momentum", json_real(momentum_of(run, p->steps - 1)));
     if (line && job->valid.n && isfinite(p->valid_loss))
@@ -547,16 +660,18 @@ static enum train_status test(struct run *run, uint64_t epochs)
     p->test_loss = score.loss;
     p->test_acc = score.acc;
     p->test_epoch = epochs;
+    run->tested = true;
     return TRAIN_OK;
 }
 
-static enum train_status end_epoch(struct run *run)
+/* How it is behind an epoch, or behind the run's last step within one. */
+static enum train_status judge(struct run *run)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
     struct train_score score = { 0 };
     enum train_status status = TRAIN_OK;
-    bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == job->epochs;
+    bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == run->epochs;
     /* interrupted: the position still says that the epoch's end is to be done */
     if (evaluate || job->valid.n) report(run, true);
     if (job->valid.n)
@@ -570,6 +685,23 @@ static enum train_status end_epoch(struct run *run)
     p->train_acc = share(p->correct, p->counted);
     if ((status = log_epoch(run, evaluate))) return status;
     report_epoch(run, evaluate);
+    return TRAIN_OK;
+}
+
+/* The run's last step was within an epoch: a longer run goes on there. */
+static enum train_status end_within(struct run *run)
+{
+    enum train_status status = judge(run);
+    if (status) return status;
+    run->job->position.cut_steps = run->job->position.steps;
+    return save(run);
+}
+
+static enum train_status end_epoch(struct run *run)
+{
+    struct train_position *p = &run->job->position;
+    enum train_status status = judge(run);
+    if (status) return status;
     p->epoch++;
     p->batch = p->seen = p->counted = p->correct = 0;
     p->loss_sum = p->weight = 0;
@@ -647,21 +779,38 @@ static enum train_status recover(struct run *run)
     return status ? status : save(run);
 }
 
-/* What is to be done once, behind the last epoch. */
+/* Whether the run has all its steps, of those that count them. */
+static bool has_all_steps(const struct train_job *job)
+{
+    return job->steps && job->position.steps >= job->steps;
+}
+
+/* Whether there is an epoch to begin or to go on with, be it only to judge what is done of it. */
+static bool goes_on(const struct run *run)
+{
+    const struct train_job *job = run->job;
+    const struct train_position *p = &job->position;
+    if (has_all_steps(job)) return p->batch && p->cut_steps != p->steps;
+    return p->epoch < run->epochs && !out_of_patience(job);
+}
+
+/* What is to be done once, behind the last step. */
 static enum train_status finish(struct run *run)
 {
     struct train_job *job = run->job;
     struct train_position *p = &job->position;
-    if (p->epoch < job->epochs)
+    if (p->epoch < run->epochs && !has_all_steps(job))
         note(job, "stopped after epoch %llu: none of the last %zu had a better validation accuracy",
              (unsigned long long)p->epoch, job->patience);
-    if (p->ended == p->epoch || !job->valid.n) return TRAIN_OK;
-    enum cvy_status s = job->keep_best ? move_best(job, true, true) : CVY_OK;
+    if (p->end_steps == p->steps || !job->valid.n) return TRAIN_OK;
+    const bool other = job->keep_best && !run->best;
+    enum cvy_status s = other ? move_best(job, true, true) : CVY_OK;
     if (s) return engine(job, s, run->error, run->error_size);
-    uint64_t epochs = job->keep_best ? p->best_epoch : p->epoch;
-    enum train_status status = epochs == p->test_epoch ? TRAIN_OK : test(run, epochs);
+    uint64_t epochs = job->keep_best ? p->best_epoch : p->epoch + (p->batch > 0);
+    enum train_status status = other || !run->tested ? test(run, epochs) : TRAIN_OK;
     if (status) return status;
     p->ended = p->epoch;
+    p->end_steps = p->steps;
     double valid = job->keep_best ? share(p->best_correct, job->valid.n) : p->valid_acc;
     json_t *line = json_pack("{s:s, s:I, s:f, s:f}", "type", "end", "epoch", (json_int_t)epochs,
                              "valid_acc", valid, "test_acc", p->test_acc);
@@ -680,7 +829,7 @@ static enum train_status train_epoch(struct run *run)
     run->epoch_step_seconds = p->step_seconds;
     run->epoch_examples = p->examples;
     sampling_fill(&job->sampling, run->order, job->train.n, job->seed, p->epoch);
-    while (p->batch < run->batches) {
+    while (p->batch < run->batches && !has_all_steps(job)) {
         if (stopped(job)) return TRAIN_INTERRUPTED;
         status = step(run);
         if (!status && job->save_every && p->steps % job->save_every == 0)
@@ -689,14 +838,14 @@ static enum train_status train_epoch(struct run *run)
         report(run, false);
     }
     if (stopped(job)) return TRAIN_INTERRUPTED;
-    return end_epoch(run);
+    return p->batch < run->batches ? end_within(run) : end_epoch(run);
 }
 
 enum train_status train_run(struct train_job *job, char *error, size_t error_size)
 {
     struct run run = { .job = job,
                        .metrics = -1,
-                       .batches = (job->train.n + job->batch - 1) / job->batch,
+                       .batches = batches_of(job),
                        .wall_base = job->position.wall_seconds,
                        .step_start = train_now(),
                        .examples_start = job->position.examples,
@@ -707,6 +856,7 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
     if (job->train.n > UINT32_MAX || !job->train.n)
         return train_fail(error, error_size, TRAIN_BAD,
                           "expected 1 to 4294967295 training images, found %zu", job->train.n);
+    run.epochs = train_epochs(job);
     enum train_status status = open_metrics(&run);
     if (!status && !(run.order = malloc(job->train.n * sizeof *run.order)))
         status = train_fail(error, error_size, TRAIN_NOMEM,
@@ -714,7 +864,7 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
     /* a run that is killed from here on can be resumed */
     if (!status) status = best_open(job, error, error_size);
     if (!status && !job->position.steps) status = save(&run);
-    while (!status && job->position.epoch < job->epochs && !out_of_patience(job)) {
+    while (!status && goes_on(&run)) {
         status = train_epoch(&run);
         if (status == TRAIN_NUMERIC && may_recover(job)) status = recover(&run);
     }

@@ -46,10 +46,14 @@ struct train_position {
     uint64_t best_epoch, best_correct;
     uint64_t recoveries; /* how often the rate was divided by 10 */
     uint64_t ended;      /* the best parameters were taken at the end */
+    /* steps behind which the run ended within an epoch, evaluated and logged; and those behind
+     * which all was done that is done once, at a run's end (0: not yet) */
+    uint64_t cut_steps, end_steps;
 };
 
 struct train_progress {
     size_t epoch, epochs, batch, batches; /* epoch from 1; batch: done in this epoch */
+    uint64_t step, steps;                 /* done, of a run that counts them (else steps is 0) */
     bool evaluating;
     double loss, acc; /* of the epoch so far */
     /* examples a second of the time inside steps, this process's in this epoch */
@@ -58,14 +62,23 @@ struct train_progress {
     double eta;
 };
 
-/* An epoch that is over. */
+/* An epoch that is over, or as much of it as the run's steps left. */
 struct train_epoch {
     size_t epoch, epochs; /* epoch from 1 */
+    uint64_t step;        /* steps done */
     bool evaluated;
     bool validated;
     double loss, train_acc, test_loss, test_acc, valid_acc;
     /* as above; wall clock with evaluation, both of this process's part */
     double rate, seconds;
+};
+
+/* A step that was taken, and what was evaluated before it, at the weights that its batch met. */
+struct train_step {
+    uint64_t step, steps; /* this one's number, from 1; of a run that counts them, else 0 */
+    bool validated;
+    double loss; /* of its batch */
+    double test_loss, test_acc, valid_acc;
 };
 
 struct train_job {
@@ -79,12 +92,20 @@ struct train_job {
     struct train_split valid; /* n 0: none */
 
     size_t epochs, batch;
+    /* not 0: the run ends behind so many steps, wherever in an epoch that is, and `epochs` says
+     * nothing */
+    uint64_t steps;
     uint64_t seed;
     struct sampling sampling;
     double lr, momentum;      /* the optimizer's */
     struct schedule schedule; /* of both */
     /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
     size_t eval_every, save_every;
+    /* Not 0: before the first step and every so many steps eval_images of the test images, and of
+     * those for validation, are evaluated (0: all): those behind the last ones, the first again
+     * behind the end. So it is a function of the number of steps which they are. It tells how the
+     * run goes on and nothing else: the best epoch is found at the ends of epochs, and the run's */
+    size_t eval_steps, eval_images;
     /* Validation images are evaluated after every epoch; the best is the one with the most of
      * them right, the first of equals. patience: so many epochs without a better one are the last
      * (0: never). keep_best: at the end weights and running statistics are the best epoch's. */
@@ -105,6 +126,8 @@ struct train_job {
     /* may be NULL, as the next */
     void (*progress)(void *user, const struct train_progress *progress);
     void (*epoch_done)(void *user, const struct train_epoch *epoch);
+    /* of steps with an evaluation */
+    void (*step_done)(void *user, const struct train_step *step);
     /* a sentence on what is unusual */
     void (*note)(void *user, const char *sentence);
     void *user;
@@ -125,6 +148,9 @@ struct train_score {
  * meanwhile. */
 enum train_status train_evaluate(const struct train_job *job, const struct train_split *split,
                                  struct train_score *score, char *error, size_t error_size);
+
+/* The epochs that the run takes, the last one perhaps in part. */
+size_t train_epochs(const struct train_job *job);
 
 /* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the
  * length it then had. */
