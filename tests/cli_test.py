@@ -1519,4 +1519,5 @@ def main():
     return run_tests(globals(), 'cli')
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main())

@@ -30,6 +30,7 @@
 #include "models/models.h"
 #include "report/html.h"
 #include "report/results.h"
+#include "report/visual_page.h"
 #include "train/checkpoint.h"
 #include "train/train.h"
 
@@ -618,6 +619,71 @@ static void results(void **state)
     results_free(&good_results);
 }
 
+/* A net of two layers, an image of it, and nothing that allocates by itself. */
+static float net_values[64];
+static int net_input;
+static struct visual_layer net_layers[] = {
+    { .node = { .name = "input", .type = "input", .out = { 1, 1, 4, 4 } } },
+    { .node = { .name = "conv",
+                .type = "conv2d",
+                .out = { 1, 2, 3, 3 },
+                .n_inputs = 1,
+                .inputs = &net_input },
+      .part = { { net_values, 4, { 2, 2, 2, 2 }, 16 } },
+      .activation = net_values },
+    { .node = { .name = "fc",
+                .type = "conv2d",
+                .out = { 1, 2, 1, 1 },
+                .n_inputs = 1,
+                .inputs = &net_input },
+      .part = { { net_values, 2, { 2, 9 }, 18 } },
+      .activation = net_values }
+};
+static struct visual_sample net_sample;
+static uint64_t net_counts[4];
+static const struct visual net = { .model = "net",
+                                   .data = "data",
+                                   .n_layers = 3,
+                                   .logits = 2,
+                                   .layer = net_layers,
+                                   .n_samples = 1,
+                                   .sample = &net_sample,
+                                   .image = net_values,
+                                   .classes = 2,
+                                   .n_matrices = 1,
+                                   .matrix = { { "test", net_counts } } };
+
+static enum outcome write_net_page(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) {
+        snprintf(error, sizeof error, "out of memory");
+        return NO_MEMORY;
+    }
+    bool good = visual_page(out, &net, "convoy visualise");
+    good &= !fclose(out);
+    fault.in = -1;
+    if (!good) snprintf(error, sizeof error, "out of memory");
+    bool same = good_page && good && !strcmp(text, good_page);
+    if (!good_page) good_page = text;
+    else free(text);
+    if (!good) return NO_MEMORY;
+    return same ? GOOD : OTHER;
+}
+
+static void net_page(void **state)
+{
+    (void)state;
+    if (!picture_possible()) skip();
+    good_page = NULL;
+    write_net_page();
+    assert_non_null(strstr(good_page, "</html>"));
+    for (int on = 0; on < 2; on++) sweep(write_net_page, MEMORY, ENOMEM, on, 8);
+    free(good_page);
+}
+
 /* ---------------------------------------------------------------------------------- checkpoints */
 
 /* What is trained. */
@@ -948,15 +1014,11 @@ static int remove_root(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { TEST(readers),
-                                        TEST(published),
-                                        TEST(enormous),
-                                        TEST(models),
-                                        TEST(results),
-                                        TEST(checkpoints),
-                                        TEST(failing_directories_and_locks),
-                                        TEST(who_holds_a_lock),
-                                        TEST(directories),
+    const struct CMUnitTest tests[] = { TEST(readers),          TEST(published),
+                                        TEST(enormous),         TEST(models),
+                                        TEST(results),          TEST(net_page),
+                                        TEST(checkpoints),      TEST(failing_directories_and_locks),
+                                        TEST(who_holds_a_lock), TEST(directories),
                                         TEST(training) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,8 +37,8 @@ struct cli_command {
     const struct argp *argp;
     int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
 };
-extern const struct cli_command cli_train, cli_eval, cli_predict, cli_bench, cli_compare, cli_info,
-    cli_data, cli_help;
+extern const struct cli_command cli_train, cli_eval, cli_predict, cli_visualise, cli_bench,
+    cli_compare, cli_info, cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 /* The command of that name, or NULL after a message that says what may have been meant. */
 const struct cli_command *cli_find_command(const char *name);
@@ -161,6 +161,8 @@ int cli_open_net(struct cli_session *s); /* needs ctx and model */
 /* Opens the data and checks that images and classes fit the net (if there is one). spec NULL: the
  * model's own. */
 int cli_open_data(struct cli_session *s, const char *spec);
+/* The same; spec NULL: what the run of the open checkpoint was trained on, if that says it. */
+int cli_open_run_data(struct cli_session *s, const char *spec);
 /* An error of data_open(spec), with what may have been meant; the exit code. */
 int cli_fail_data(enum data_status status, const char *spec, const char *error);
 /* run: a run directory or a .safetensors file. model: NULL for the one that the file carries. */

@@ -256,6 +256,15 @@ int cli_open_data(struct cli_session *s, const char *spec)
     return CLI_OK;
 }
 
+int cli_open_run_data(struct cli_session *s, const char *spec)
+{
+    const char *text = checkpoint_text(s->checkpoint, "convoy.config");
+    json_t *config = text ? json_loads(text, 0, NULL) : NULL;
+    int code = cli_open_data(s, spec ? spec : json_string_value(json_object_get(config, "data")));
+    json_decref(config);
+    return code;
+}
+
 int cli_utf8(const char *text, const char *what)
 {
     json_t *json = json_string(text);

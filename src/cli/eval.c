@@ -106,13 +106,7 @@ static int run(int argc, char **argv)
     int code = cli_open_context(&s, &o.engine);
     if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
     if (!code) code = cli_open_predictor(&s, 256);
-    if (!code) {
-        const char *text = checkpoint_text(s.checkpoint, "convoy.config");
-        json_t *config = text ? json_loads(text, 0, NULL) : NULL;
-        code =
-            cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
-        json_decref(config);
-    }
+    if (!code) code = cli_open_run_data(&s, o.data);
     if (!code) code = evaluate(&s, o.split);
     cli_close(&s);
     return code;

@@ -61,6 +61,7 @@ static const struct entry examples[] = {
     { "convoy train --resume=run -e 40", "go on with it, to 40 epochs" },
     { "convoy eval run", "loss and accuracy on the test images" },
     { "convoy predict run 0 1 photo.ppm", "classes of test images 0 and 1, and of a picture" },
+    { "convoy visualise run", "its filters, activations, confusion matrices, as pictures" },
     { "convoy info resnet20", "its layers, parameters, work and memory" },
     { "convoy bench step", "examples/s of a training step, and its share of the machine's peak" },
     { NULL, NULL }

@@ -214,13 +214,7 @@ static int run(int argc, char **argv)
     if (!code) code = cli_open_predictor(&s, 1);
     bool needed = o.data != NULL; /* files can do without the data set */
     for (size_t i = 0; i < o.n; i++) needed |= is_number(o.images[i]);
-    if (!code && needed) {
-        const char *text = checkpoint_text(s.checkpoint, "convoy.config");
-        json_t *config = text ? json_loads(text, 0, NULL) : NULL;
-        code =
-            cli_open_data(&s, o.data ? o.data : json_string_value(json_object_get(config, "data")));
-        json_decref(config);
-    }
+    if (!code && needed) code = cli_open_run_data(&s, o.data);
     if (!code) code = predict(&s, &o);
     cli_close(&s);
     return code;

@@ -1,0 +1,334 @@
+/* Pictures of nets to the pixel: tiles by hand, weights that are known, maps, an enlarged picture
+ * and its PNG, the numbers of a confusion matrix, and a page that nothing is missing from. */
+#include "report/matrix.h"
+#include "report/tiles.h"
+#include "report/visual.h"
+#include "report/visual_page.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static uint32_t at(const struct picture *p, size_t x, size_t y)
+{
+    return p->pixel[y * p->width + x];
+}
+
+static uint32_t grey(uint32_t level) { return 0xff000000u | level << 16 | level << 8 | level; }
+
+static void grids(void **state)
+{
+    (void)state;
+    const size_t n[] = { 0, 1, 2, 4, 5, 9, 10, 32, 143, 144, 145 },
+                 square[] = { 0, 1, 2, 2, 3, 3, 4, 6, 12, 12, 13 },
+                 side[] = { 0, 1, 1, 2, 2, 3, 3, 5, 11, 12, 12 };
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
+        assert_int_equal(tiles_square(n[i]), square[i]);
+        assert_int_equal(tiles_floor(n[i]), side[i]);
+    }
+}
+
+/* Three tiles of 1 x 2 in two columns, one pixel between. */
+static void tiles_by_hand(void **state)
+{
+    (void)state;
+    const float values[] = { 0, 1, -3, 1, 7, 7 };
+    const struct tiles t = {
+        .values = values, .n = 3, .c = 1, .h = 1, .w = 2, .tile = 2, .row = 2, .column = 1
+    };
+    struct tiles_style style = { 2, 1, TILES_EACH, 0 };
+    struct picture p;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    const uint32_t each[3][5] = { { grey(0), grey(255), 0, grey(0), grey(255) },
+                                  { 0 },
+                                  { grey(0), grey(0), 0, 0, 0 } };
+    assert_true(p.width == 5 && p.height == 3);
+    assert_memory_equal(p.pixel, each, sizeof each);
+    picture_free(&p);
+    style.range = TILES_ALL; /* -3 to 7 */
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_int_equal(at(&p, 0, 0), grey(76)); /* 255 * 0.3 = 76.5, to even */
+    assert_int_equal(at(&p, 1, 0), grey(102));
+    assert_int_equal(at(&p, 3, 0), grey(0));
+    assert_int_equal(at(&p, 1, 2), grey(255));
+    assert_int_equal(at(&p, 2, 0), 0);
+    picture_free(&p);
+    style.range = TILES_SIGNED;
+    style.gap = 0xff123456u;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_int_equal(at(&p, 0, 0), grey(255));   /* 0 */
+    assert_int_equal(at(&p, 0, 2), 0xff961428u); /* 7, the largest */
+    const uint32_t blue = at(&p, 3, 0), red = at(&p, 1, 0);
+    assert_true((blue & 255) > (blue >> 16 & 255) && (red & 255) < (red >> 16 & 255));
+    assert_int_equal(at(&p, 2, 1), 0xff123456u);
+    picture_free(&p);
+}
+
+static void tiles_in_colour(void **state)
+{
+    (void)state;
+    /* pixel 0: (0, 5, 2), pixel 1: (10, 5, 4) */
+    const float values[] = { 0, 10, 5, 5, 2, 4 };
+    const struct tiles t = {
+        .values = values, .n = 1, .c = 3, .h = 1, .w = 2, .channel = 2, .row = 2, .column = 1
+    };
+    struct tiles_style style = { 1, 2, TILES_EACH, 0 };
+    struct picture p;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_int_equal(at(&p, 0, 0), 0xff008033u); /* 0, 127.5 to even, 51 */
+    assert_int_equal(at(&p, 1, 0), 0xffff8066u);
+    picture_free(&p);
+    style.range = TILES_EACH_CHANNEL;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_int_equal(at(&p, 0, 0), 0xff000000u); /* a channel of one value is black */
+    assert_int_equal(at(&p, 1, 0), 0xffff00ffu);
+    picture_free(&p);
+}
+
+/* What no picture can be of, and what is no number. */
+static void odd_tiles(void **state)
+{
+    (void)state;
+    const float values[] = { NAN, 1, 2, INFINITY };
+    struct tiles t = { .values = values, .n = 1, .c = 1, .h = 2, .w = 2, .row = 2, .column = 1 };
+    struct tiles_style style = { 1, 1, TILES_EACH, 0 };
+    struct picture p;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_true(at(&p, 0, 0) == grey(0) && at(&p, 1, 0) == grey(0) && at(&p, 0, 1) == grey(255) &&
+                at(&p, 1, 1) == grey(0));
+    picture_free(&p);
+    style.range = TILES_SIGNED;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_true(at(&p, 0, 0) == grey(0) && at(&p, 0, 1) == 0xff961428u);
+    picture_free(&p);
+    t.n = 0;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_OK);
+    assert_true(!p.width && !p.height);
+    t.n = 1;
+    t.row = t.column = 0;
+    t.w = TILES_MOST + 1;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_LARGE);
+    assert_null(p.pixel);
+    t.w = 2;
+    t.n = TILES_MOST;
+    style.columns = 1;
+    assert_int_equal(tiles_draw(&t, &style, &p), TILES_LARGE);
+}
+
+static void enlarged(void **state)
+{
+    (void)state;
+    uint32_t pixel[] = { grey(1), grey(2), 0, grey(4), grey(5), grey(6) };
+    const struct picture p = { 3, 2, pixel };
+    struct picture large;
+    assert_int_equal(picture_enlarge(&p, 4, &large), TILES_OK);
+    assert_true(large.width == 12 && large.height == 8);
+    for (size_t y = 0; y < 8; y++)
+        for (size_t x = 0; x < 12; x++) assert_int_equal(at(&large, x, y), at(&p, x / 4, y / 4));
+    picture_free(&large);
+    assert_int_equal(picture_enlarge(&p, TILES_MOST, &large), TILES_LARGE);
+    assert_int_equal(picture_enlarge(&p, SIZE_MAX / 2, &large), TILES_LARGE);
+    size_t size;
+    unsigned char *png = picture_png(&p, &size);
+    if (!picture_possible()) {
+        assert_null(png);
+        skip();
+    }
+    assert_true(size > 33 && !memcmp(png, "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\3\0\0\0\2", 24));
+    free(png);
+}
+
+/* ------------------------------------------------------------------------------ a net by hand */
+
+enum { LAYERS = 5 };
+static const int before[LAYERS] = { 0, 0, 1, 2, 3 };
+
+/* Image 3 x 2 x 2, conv1 of two filters, conv2 of two kernels each, flatten, fc of three. */
+static struct visual make_net(void)
+{
+    static const char *const names[] = { "input", "conv1", "conv2", "flat", "fc" },
+                             *const types[] = { "input", "conv2d", "conv2d", "flatten", "conv2d" };
+    static const cvy_shape shapes[] = {
+        { 1, 3, 2, 2 }, { 1, 2, 2, 2 }, { 1, 2, 2, 2 }, { 1, 8, 1, 1 }, { 1, 3, 1, 1 }
+    };
+    static const size_t dims[LAYERS][5] = {
+        { 0 }, { 4, 2, 3, 1, 2 }, { 4, 2, 2, 1, 1 }, { 0 }, { 2, 3, 8 }
+    };
+    struct visual v = { .model = "by <hand>",
+                        .data = "data",
+                        .epoch = 3,
+                        .n_layers = LAYERS,
+                        .logits = LAYERS - 1,
+                        .n_samples = 1,
+                        .classes = 3,
+                        .n_matrices = 1 };
+    v.layer = calloc(LAYERS, sizeof *v.layer);
+    for (size_t i = 0; i < LAYERS; i++) {
+        struct visual_layer *l = &v.layer[i];
+        l->node = (cvy_node_info){ .name = names[i],
+                                   .type = types[i],
+                                   .out = shapes[i],
+                                   .n_inputs = i > 0,
+                                   .inputs = &before[i] };
+        struct visual_param *w = &l->part[VISUAL_WEIGHT];
+        *w = (struct visual_param){ .rank = dims[i][0], .count = 1 };
+        for (size_t k = 0; k < w->rank; k++) w->count *= w->dims[k] = dims[i][k + 1];
+        if (w->rank) w->values = calloc(w->count, sizeof *w->values);
+        for (size_t k = 0; k < w->count && w->values; k++) w->values[k] = (float)k - 5;
+        const size_t n = shapes[i].c * shapes[i].h * shapes[i].w;
+        if (i) l->activation = calloc(n, sizeof *l->activation);
+        for (size_t k = 0; k < n && i; k++) l->activation[k] = (float)k;
+    }
+    v.sample = calloc(1, sizeof *v.sample);
+    v.sample[0] = (struct visual_sample){ 7, 2 };
+    v.image = calloc(12, sizeof *v.image);
+    for (size_t k = 0; k < 12; k++) v.image[k] = (float)(k == 5) * 255;
+    v.matrix[0] = (struct visual_matrix){ "test", calloc(9, sizeof(uint64_t)) };
+    for (uint64_t k = 0; k < 9; k++) v.matrix[0].count[k] = k == 1 ? 0 : 10 * k;
+    return v;
+}
+
+static void filters(void **state)
+{
+    (void)state;
+    struct visual v = make_net();
+    struct picture p;
+    struct visual_picture about;
+    assert_false(visual_has_filters(&v, 0) || visual_has_filters(&v, 3));
+    assert_true(visual_has_filters(&v, 1) && visual_has_filters(&v, 4));
+    /* two filters [3][1][2], values -5 … 0 and 1 … 6, in two columns: 5 x 1 */
+    assert_int_equal(visual_filters(&v, 1, &p, &about), TILES_OK);
+    assert_true(about.kind == VISUAL_FILTERS && p.width == 5 && p.height == 1);
+    assert_int_equal(at(&p, 0, 0), 0xff0066ccu);
+    assert_int_equal(at(&p, 1, 0), 0xff3399ffu);
+    assert_int_equal(at(&p, 2, 0), 0);
+    assert_int_equal(at(&p, 4, 0), 0xff3399ffu);
+    picture_free(&p);
+    assert_int_equal(visual_filters(&v, 2, &p, &about), TILES_OK);
+    assert_true(about.kind == VISUAL_KERNELS && about.most == 5 && p.width == 3 && p.height == 3);
+    assert_int_equal(at(&p, 0, 0), 0xff143c82u); /* -5 */
+    picture_free(&p);
+    assert_int_equal(visual_filters(&v, 4, &p, &about), TILES_OK);
+    assert_true(about.kind == VISUAL_WEIGHTS && about.most == 18 && about.block == 1);
+    assert_true(p.width == 8 && p.height == 3);
+    assert_int_equal(at(&p, 5, 0), grey(255)); /* 0 */
+    assert_int_equal(at(&p, 7, 2), 0xff961428u);
+    picture_free(&p);
+    visual_free(&v);
+}
+
+/* A unit that reads the image is a filter of its shape; many weights share a pixel. */
+static void units_and_blocks(void **state)
+{
+    (void)state;
+    struct visual v = make_net();
+    struct picture p;
+    struct visual_picture about;
+    struct visual_param *w = &v.layer[4].part[VISUAL_WEIGHT];
+    static const int image = 0;
+    w->dims[0] = 2; /* of 24 values two times 12 */
+    w->dims[1] = 12;
+    v.layer[3].node.inputs = &image;
+    assert_int_equal(visual_filters(&v, 4, &p, &about), TILES_OK);
+    assert_true(about.kind == VISUAL_FILTERS && p.width == 5 && p.height == 2);
+    assert_int_equal(at(&p, 0, 0), 0xff005db9u); /* 0, 4, 8 of 11 */
+    assert_int_equal(at(&p, 1, 1), 0xff46a2ffu);
+    picture_free(&p);
+    free(w->values);
+    *w = (struct visual_param){ calloc(2000, sizeof(float)), 2, { 2, 1000 }, 2000 };
+    v.layer[3].node.inputs = &before[3];
+    w->values[1000 + 998] = -2;
+    w->values[1000 + 999] = 1;
+    assert_int_equal(visual_filters(&v, 4, &p, &about), TILES_OK);
+    assert_true(about.block == 3 && p.width == 334 && p.height == 1 && about.most == 2);
+    assert_int_equal(at(&p, 332, 0), 0xff143c82u);
+    picture_free(&p);
+    visual_free(&v);
+}
+
+static void maps(void **state)
+{
+    (void)state;
+    struct visual v = make_net();
+    struct picture p;
+    assert_int_equal(visual_activation(&v, 1, 0, &p), TILES_OK); /* 0 … 7 in two maps */
+    assert_true(p.width == 5 && p.height == 2);
+    assert_int_equal(at(&p, 0, 0), grey(0));
+    assert_int_equal(at(&p, 4, 1), grey(255));
+    assert_int_equal(at(&p, 1, 1), grey(109));
+    picture_free(&p);
+    assert_int_equal(visual_activation(&v, 4, 0, &p), TILES_OK); /* three numbers, no gaps */
+    assert_true(p.width == 2 && p.height == 2);
+    assert_int_equal(at(&p, 1, 0), grey(128));
+    assert_int_equal(at(&p, 1, 1), 0);
+    picture_free(&p);
+    assert_int_equal(visual_image(&v, 0, &p), TILES_OK);
+    assert_int_equal(at(&p, 1, 0), 0xff00ff00u);
+    picture_free(&p);
+    visual_free(&v);
+}
+
+static size_t count(const char *text, const char *what)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, what)); text++) n++;
+    return n;
+}
+
+static void matrix(void **state)
+{
+    (void)state;
+    struct visual v = make_net();
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    matrix_svg(out, &v, &v.matrix[0]);
+    assert_int_equal(fclose(out), 0);
+    /* 0 . 20 / 30 40 50 / 60 70 80: the diagonal is 0 + 40 + 80 of 350 */
+    assert_non_null(strstr(text, "Accuracy: 120/350 = 34.29% (test)"));
+    assert_non_null(strstr(text, "2, predicted 0\n60 of 210, 28.6 %"));
+    assert_int_equal(count(text, "class=\"none\""), 2);
+    assert_int_equal(count(text, "class=\"right\""), 2);
+    assert_int_equal(count(text, "class=\"wrong\""), 5);
+    assert_non_null(strstr(text, "fill-opacity=\"0.373\"")); /* 0.06 + 0.94 * 40 / 120 */
+    assert_int_equal(count(text, ">80</text>"), 1);
+    free(text);
+    visual_free(&v);
+}
+
+static void pages(void **state)
+{
+    (void)state;
+    if (!picture_possible()) skip();
+    struct visual v = make_net();
+    snprintf(v.missing, sizeof v.missing, "nothing & all");
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(visual_page(out, &v, "convoy visualise"));
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(count(text, "src=\"data:image/png;base64,iVBOR"), 3 + 1 + 3);
+    assert_int_equal(count(text, "src="), 7);
+    assert_non_null(strstr(text, "by &lt;hand&gt;"));
+    assert_non_null(strstr(text, "nothing &amp; all"));
+    assert_non_null(strstr(text, "34.29 %"));
+    assert_non_null(strstr(text, "data, after 3 epochs"));
+    assert_null(strstr(text, "<by"));
+    free(text);
+    visual_free(&v);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(grids),     cmocka_unit_test(tiles_by_hand),
+        cmocka_unit_test(odd_tiles), cmocka_unit_test(tiles_in_colour),
+        cmocka_unit_test(enlarged),  cmocka_unit_test(filters),
+        cmocka_unit_test(maps),      cmocka_unit_test(units_and_blocks),
+        cmocka_unit_test(matrix),    cmocka_unit_test(pages)
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Pictures of trained nets, from outside: pixels against the weights of the file, counts against the predictions, a page that needs
+nothing but itself, and what is said where something is missing. Usage: visualise_test.py SOURCE_DIR BUILD_DIR [NAME...]."""
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import struct
+import sys
+import zlib
+
+from cli_test import DATA, SMALL, fails, may_read_everything, notes, read_tensors, run, tensors, write_foreign
+from outside import CONVOY, run_tests, unbalanced
+
+NO_PICTURES = 'cairo'
+
+
+def png(path):
+    """Rows of (r, g, b, a) of a PNG of 8 bits."""
+    raw = pathlib.Path(path).read_bytes()
+    assert raw[:8] == b'\x89PNG\r\n\x1a\n', path
+    at, data = 8, b''
+    while at < len(raw):
+        length, kind = struct.unpack('>I4s', raw[at:at + 8])
+        body = raw[at + 8:at + 8 + length]
+        assert struct.unpack('>I', raw[at + 8 + length:at + 12 + length])[0] == zlib.crc32(kind + body), path
+        if kind == b'IHDR':
+            width, height, bits, colour = struct.unpack('>IIBB', body[:10])
+            assert bits == 8 and colour in (2, 6)
+        data += body if kind == b'IDAT' else b''
+        at += 12 + length
+    pixel = {2: 3, 6: 4}[colour]
+    lines, rows, last = zlib.decompress(data), [], bytes(width * pixel)
+    for y in range(height):
+        kind, line = lines[y * (width * pixel + 1)], bytearray(lines[y * (width * pixel + 1) + 1:(y + 1) * (width * pixel + 1)])
+        for i in range(len(line)):
+            left, up = line[i - pixel] if i >= pixel else 0, last[i]
+            corner = last[i - pixel] if i >= pixel else 0
+            guess = left + up - corner
+            paeth = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
+            line[i] = (line[i] + (0, left, up, (left + up) // 2, paeth)[kind]) & 255
+        rows.append([tuple(line[x:x + pixel]) + (255,) * (4 - pixel) for x in range(0, len(line), pixel)])
+        last = line
+    return rows
+
+
+def floats(raw):
+    return struct.unpack(f'<{len(raw) // 4}f', raw)
+
+
+def page(path):
+    """A page that is whole and needs no other file."""
+    text = pathlib.Path(path).read_text(encoding='utf-8')
+    assert not unbalanced(text), unbalanced(text)
+    assert not re.search(r'(?:src|href)="(?!data:)', text), 'the page needs another file'
+    assert not re.search(r'url\(|@import|https?://(?!www\.w3\.org/2000/svg")', text), 'the page needs the network'
+    return text
+
+
+def cells(path):
+    """{(true, predicted): count} of a matrix, and its title's numbers."""
+    text = pathlib.Path(path).read_text(encoding='utf-8')
+    assert not unbalanced(text)
+    right, all_ = map(int, re.search(r'Accuracy: (\d+)/(\d+) = ', text).groups())
+    found = re.findall(r'data-tip="(.+?), predicted (.+?)\n(\d+) of (\d+), ', text)
+    return {(a, b): int(n) for a, b, n, _ in found}, right, all_
+
+
+def possible():
+    if b'cairo_surface_write_to_png_stream' in pathlib.Path(CONVOY).read_bytes():
+        return True
+    print('left out: pictures: built without cairo')
+    run('train', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    fails(1, 'built without cairo', 'visualise', 'r')
+    return False
+
+
+# ------------------------------------------------------------------------------------------------------- the tests
+
+def test_pictures():
+    if not possible():
+        return
+    run('train', *SMALL, '--epochs', 1, '--out', 'r', '--validation', 100, code=0)
+    r = run('visualise', 'r', '--scale', 3, '--samples', 2, code=0)
+    assert r.stdout == 'r/pictures/index.html\n' and r.stderr == '', (r.stdout, r.stderr)
+    files = sorted(str(p.relative_to('r/pictures')) for p in pathlib.Path('r/pictures').rglob('*') if p.is_file())
+    assert [f for f in files if 'activations' not in f] == [
+        'confusion/test.svg', 'confusion/train.svg', 'confusion/validation.svg', 'filters/conv1.png', 'filters/conv2.png',
+        'filters/fc1.png', 'filters/fc2.png', 'filters/fc3.png', 'index.html'], files
+    assert 'activations/image_1/01-conv1.png' in files and 'activations/image_1/00-input.png' in files
+    text = page('r/pictures/index.html')
+    assert text.count('<details class="card sample"') == 2 and 'synthetic, after 1 epochs' in text
+    # Six filters of 5 x 5 in three columns, one pixel between, each from its least to its largest weight, three times as large.
+    values, _ = tensors('r/checkpoint.safetensors')
+    rows, weights = png('r/pictures/filters/conv1.png'), floats(values['conv1.weight'])
+    assert (len(rows), len(rows[0])) == (3 * 11, 3 * 17)
+    for y in range(33):
+        for x in range(51):
+            (i, v), (j, u) = divmod(y // 3, 6), divmod(x // 3, 6)
+            if v == 5 or u == 5:
+                assert rows[y][x] == (0, 0, 0, 0), (x, y)
+                continue
+            tile = weights[25 * (3 * i + j):][:25]
+            level = 255 * (tile[5 * v + u] - min(tile)) / (max(tile) - min(tile))
+            assert all(abs(c - level) <= 0.51 for c in rows[y][x][:3]) and rows[y][x][3] == 255, (x, y, rows[y][x], level)
+    # The first choice of images depends on the seed alone.
+    run('visualise', 'r', '--samples', 2, '--confusion', 'none', '--out', 'again', code=0)
+    run('visualise', 'r', '--samples', 2, '--confusion', 'none', '--out', 'other', '--seed', 2, code=0)
+    first, again, other = (pathlib.Path(d, 'activations/image_0/00-input.png').read_bytes() for d in ('again', 'again', 'other'))
+    assert first == again != other
+    assert not os.path.exists('again/confusion')
+    assert len(png('again/filters/fc3.png')[0]) == 84 * (512 // 84)
+
+
+def test_maps():
+    """What a layer gives is what its formula gives: a net whose maps are known."""
+    if not possible():
+        return
+    layers = [{'type': 'conv2d', 'name': 'c', 'out_channels': 2, 'kernel': 1, 'bias': False}, {'type': 'flatten'},
+              {'type': 'linear', 'name': 'fc', 'out_features': 10}]
+    pathlib.Path('m.json').write_text(json.dumps({'name': 'm', 'input': [1, 28, 28], 'data': 'fashion-mnist', 'layers': layers}))
+    run('train', 'm.json', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    values, _ = read_tensors('r/checkpoint.safetensors')
+    values['c.weight'] = struct.pack('<2f', 1, 0)  # the image, and nothing
+    write_foreign('w.safetensors', values)
+    run('visualise', 'w.safetensors', '--model', 'm.json', *DATA, '--out', 'p', '--samples', 1, '--scale', 1, code=0)
+    image, both = png('p/activations/image_0/00-input.png'), png('p/activations/image_0/01-c.png')
+    assert (len(both), len(both[0])) == (28, 57)
+    least = min(both[y][x][0] for y in range(28) for x in range(28))
+    for y in range(28):
+        for x in range(28):  # maps of a layer share a range, from the nothing to the largest pixel; the image has its own
+            assert abs(both[y][x][0] - (least + (255 - least) * image[y][x][0] / 255)) <= 1.5
+            assert both[y][x + 29] == (0, 0, 0, 255)
+
+
+def test_confusion():
+    """The counts are those of the predictions."""
+    if not possible():
+        return
+    run('train', *SMALL, '--epochs', 2, '--out', 'r', code=0)
+    run('visualise', 'r', '--confusion', 'test', '--samples', 0, code=0)
+    counts, right, all_ = cells('r/pictures/confusion/test.svg')
+    assert os.listdir('r/pictures/confusion') == ['test.svg'] and not os.path.exists('r/pictures/activations')
+    said = run('predict', 'r', '--top', 1, *range(200), code=0).stdout
+    expected = collections.Counter((true, word) for word, true in re.findall(r'^\d+: (.+) [\d.]+  \(is (.+)\)$', said, re.M))
+    expected = collections.Counter({(a.replace('class ', ''), b.replace('class ', '')): n for (a, b), n in expected.items()})
+    assert sum(expected.values()) == all_ == 200
+    assert counts == expected, (counts, expected)
+    assert right == sum(n for (a, b), n in counts.items() if a == b)
+    assert f'({right} of {all_}' in run('eval', 'r', code=0).stdout
+    assert f'{100 * right / all_:.2f} %' in page('r/pictures/index.html')
+
+
+def test_without_data():
+    """What needs no images is drawn, and the rest is said."""
+    if not possible():
+        return
+    run('train', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    values, _ = read_tensors('r/checkpoint.safetensors')
+    write_foreign('w.safetensors', values)
+    r = run('visualise', 'w.safetensors', '--model', 'lenet-bn', '--out', 'p', env={'CVY_DATA_DIR': '/nowhere', 'XDG_DATA_DIRS': '/nowhere'})
+    if 'there are neither activations nor a confusion matrix' in r.stderr:  # Fashion-MNIST may lie elsewhere, too
+        assert r.returncode == 0 and r.stdout == 'p/index.html\n'
+        assert sorted(os.listdir('p')) == ['filters', 'index.html'] and 'neither activations' in page('p/index.html')
+    fails(2, 'neither a known set', 'visualise', 'w.safetensors', '--model', 'lenet-bn', '--out', 'q', '--data', 'nowhere')
+
+
+def test_refusals():
+    if not possible():
+        return
+    run('train', *SMALL, '--epochs', 1, '--out', 'r', code=0)
+    fails(3, 'missing: cannot open: No such file', 'visualise', 'missing')
+    fails(1, 'expected a run.s directory or a .safetensors file', 'visualise')
+    fails(1, "expected one run or file, found 'r' too", 'visualise', 'r', 'r')
+    fails(1, 'say with --out where', 'visualise', 'r/checkpoint.safetensors')
+    fails(1, '--scale: expected an integer from 1 to 64', 'visualise', 'r', '--scale', 0)
+    fails(1, "--confusion: expected one of all, test, train, validation, none, found 'tests'; did you mean test?", 'visualise', 'r',
+          '--confusion', 'tests')
+    fails(1, 'the run has no validation images', 'visualise', 'r', '--confusion', 'validation')
+    fails(1, "unknown command 'visualize'; did you mean visualise?", 'visualize', 'r')
+    shutil.rmtree('r/pictures', ignore_errors=True)
+    pathlib.Path('file').write_text('')
+    fails(3, 'file', 'visualise', 'r', '--out', 'file/below')
+    if not may_read_everything():
+        fails(3, 'unreadable', 'visualise', 'r', '--out', 'unreadable/below')
+    # A net without filters: nothing but what there is.
+    layers = [{'type': 'pool2d', 'kind': 'avg', 'kernel': [28, 28]}, {'type': 'concat', 'inputs': ['p'] * 10}]
+    layers[0]['name'] = 'p'
+    pathlib.Path('none.json').write_text(json.dumps({'name': 'none', 'input': [1, 28, 28], 'data': 'fashion-mnist', 'layers': layers}))
+    write_foreign('none.safetensors', {})
+    r = run('visualise', 'none.safetensors', '--model', 'none.json', *DATA, '--out', 'none', code=0)
+    assert 'filters' not in os.listdir('none') and '<h2>Filters' not in page('none/index.html') and notes(r) == []
+
+
+if __name__ == '__main__':
+    sys.exit(run_tests(globals(), 'visualise'))
