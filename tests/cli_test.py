@@ -194,7 +194,7 @@ def test_usage_errors():
 
 def test_long_options():
     """A name may be shortened as long as it is one option's; every mistake ends in the program's own line, never argp's."""
-    fails(1, 'ambiguous option --l; expected one of --lr-factor, --lr, --loss, --label-smoothing\n', 'train', '--l=3')
+    fails(1, 'ambiguous option --l; expected one of --lr-factor, --lr, --l1, --l2, --loss, --label-smoothing\n', 'train', '--l=3')
     fails(1, "--quiet: expected no value, found '3'\n", 'train', '--quiet=3')
     fails(1, "--quiet: expected no value, found ''\n", 'train', '--qui=')
     fails(1, "--help: expected no value, found 'x'\n", 'train', '--help=x')
@@ -499,6 +499,37 @@ def test_resume():
         f.write('{"type":"step","half a li')
     run('train', '--resume=killed', '--save-every', 0, code=0)
     same_run('whole', 'killed')
+
+
+def test_penalties():
+    """What weights cost, told or not, and norms of weights, of all linear layers and by pattern; in a run's files, and in what is resumed."""
+    common = ['lenet', *DATA, '--batch', 1000, '--epochs', 1]
+    losses = {}
+    for name, more in {'plain': [], 'l1': ['--l1', 0.01], 'told': ['--l1', 0.01, '--report-penalty'],
+                       'l2': ['--l2', 0.01, '--report-penalty'], 'half': ['--weight-decay', 0.02, '--report-penalty']}.items():
+        run('train', *common, *more, '--out', name, code=0)
+        losses[name] = metrics(name)[-1]['train_loss']
+    assert losses['plain'] == losses['l1'] < losses['told'] and abs(losses['l2'] - losses['half']) < 1e-6 and losses['l2'] > losses['plain'] + 0.1, losses
+    weights = [tensors(f'{name}/checkpoint.safetensors')[0]['fc1.weight'] for name in losses]
+    assert weights[0] != weights[1] == weights[2] != weights[3]
+    args = ['lenet', *SMALL, '--lr', 0.5, '--max-norm', 0.7, '--max-norm-of', 'conv1.weight=0.5', '--max-norm-of', 'fc3.*=0', '--report-penalty',
+            '--l2', 1e-4]
+    run('train', *args, '--epochs', 2, '--out', 'normed', code=0)
+    config = json.loads(pathlib.Path('normed/config.json').read_text())
+    assert (config['max_norm'], config['report_penalty'], config['l2'], config['l1']) == (0.7, True, 1e-4, 0)
+    assert config['params'] == [{'match': 'conv1.weight', 'max_norm': 0.5}, {'match': 'fc3.*', 'max_norm': 0}]
+    values, _ = read_tensors('normed/checkpoint.safetensors')
+    for name, most in (('conv1.weight', 0.5), ('conv2.weight', 9), ('fc1.weight', 0.7), ('fc3.weight', 9)):
+        n = SHAPES[name][0]
+        numbers = struct.unpack(f'<{len(values[name]) // 4}f', values[name])
+        rows = [sum(x * x for x in numbers[i * len(numbers) // n:(i + 1) * len(numbers) // n])**.5 for i in range(n)]
+        assert max(rows) < most + 1e-5 and (most < 9 or max(rows) > 0.7), (name, max(rows))
+    run('train', *args, '--epochs', 1, '--out', 'parts', code=0)
+    run('train', '--resume=parts', '--epochs', 2, code=0)
+    same_run('normed', 'parts')
+    fails(1, '--l1: expected a number from 0 to', 'train', '--l1=-1')
+    fails(1, '--max-norm-of: expected PATTERN=X', 'train', '--max-norm-of', 'fc1')
+    fails(1, "no parameter's name matches 'nothing'", 'train', *SMALL, '--max-norm-of', 'nothing=1')
 
 
 def test_steps():

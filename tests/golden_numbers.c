@@ -572,6 +572,50 @@ static double cross_entropy(const double *logits, size_t n, const int32_t *label
     return stats[0] / (double)n;
 }
 
+/* The same of a trainer: losses of steps, and what the weight decay adds. Pixels are floats. */
+static void initial_loss_of_trainer(bool with_bn, double decay, double *const *w, const double *x,
+                                    const uint8_t *labels, double want)
+{
+    static const size_t size[4] = { 15, 20, 30, 10 };
+    cvy_context *ctx;
+    cvy_net *net;
+    cvy_trainer *t;
+    cvy_step_result r;
+    float pixels[30];
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "reference" }, &ctx),
+                     CVY_OK);
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor h = cvy_input(net, 15, 1, 1);
+    for (size_t l = 0; l < 3; l++) {
+        const char name[] = { 'w', (char)('0' + l), 0 }, bn[] = { 'b', (char)('0' + l), 0 };
+        h = cvy_linear(net, h, name, &(cvy_linear_desc){ .out_features = size[l + 1] });
+        if (l < 2 && with_bn) h = cvy_batch_norm(net, h, bn, NULL);
+        if (l < 2) h = cvy_relu(net, h);
+    }
+    const cvy_trainer_options o = { .batch = 2, .optimizer.weight_decay = decay };
+    assert_int_equal(cvy_trainer_create(net, h, &o, &t), CVY_OK);
+    for (size_t l = 0; l < 3; l++) {
+        const char name[] = { 'w', (char)('0' + l), '.', 'w', 'e', 'i', 'g', 'h', 't', 0 },
+                   bias[] = { 'w', (char)('0' + l), '.', 'b', 'i', 'a', 's', 0 };
+        double turned[600], zeros[30] = { 0 }; /* cs231n has [in][out] */
+        for (size_t i = 0; i < size[l]; i++)
+            for (size_t k = 0; k < size[l + 1]; k++)
+                turned[k * size[l] + i] = w[l][i * size[l + 1] + k];
+        assert_int_equal(
+            cvy_trainer_set64(t, CVY_PARAM_WEIGHT, name, turned, size[l] * size[l + 1]), CVY_OK);
+        assert_int_equal(cvy_trainer_set64(t, CVY_PARAM_WEIGHT, bias, zeros, size[l + 1]), CVY_OK);
+    }
+    for (int i = 0; i < 30; i++) pixels[i] = (float)x[i];
+    const double penalty = cvy_trainer_penalty(t);
+    const cvy_batch batch = { .images = pixels, .dtype = CVY_F32, .labels8 = labels, .n = 2 };
+    assert_int_equal(cvy_trainer_step(t, &batch, &r), CVY_OK);
+    const double loss = r.loss_sum / r.weight + penalty;
+    close_to("initial loss of a trainer", &loss, &want, 1, 1e-6);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+}
+
 /* Initial loss of a fully connected net 15-20-30-10 with two images, biases zero. */
 static void test_initial_losses(void **state)
 {
@@ -585,15 +629,16 @@ static void test_initial_losses(void **state)
         double *x = normals(&m, 30, 1, 0), identity[225] = { 0 };
         for (int i = 0; i < 15; i++) identity[16 * i] = 1;
         int32_t labels[2];
-        for (int i = 0; i < 2; i++) labels[i] = mt_below10(&m);
+        uint8_t labels8[2];
+        for (int i = 0; i < 2; i++) labels8[i] = (uint8_t)(labels[i] = mt_below10(&m));
         for (int k = 0; k < 2; k++) {
-            double squares = 0, *h = matmul(x, identity, 2, 15, 15);
+            double squares = 0, *h = matmul(x, identity, 2, 15, 15), *kept[3];
             for (int l = 0; l < 3; l++) {
                 double *w = normals(&m, size[l] * size[l + 1], 5e-2, 0),
                        *y = matmul(h, w, 2, size[l], size[l + 1]);
                 for (size_t i = 0; i < size[l] * size[l + 1]; i++) squares += w[i] * w[i];
                 free(h);
-                free(w);
+                kept[l] = w;
                 h = y;
                 if (l == 2) break;
                 if (with_bn) {
@@ -605,6 +650,8 @@ static void test_initial_losses(void **state)
             double loss = cross_entropy(h, 2, labels) + (k ? 0.5 * 3.14 * squares : 0);
             close_to(with_bn ? "initial loss with batch norm" : "initial loss", &loss,
                      &want[with_bn][k], 1, 1e-12);
+            initial_loss_of_trainer(with_bn, k ? 3.14 : 0, kept, x, labels8, want[with_bn][k]);
+            for (int l = 0; l < 3; l++) free(kept[l]);
             free(h);
         }
         free(x);

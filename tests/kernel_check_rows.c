@@ -1522,26 +1522,38 @@ static void test_loss(struct env *e)
 
 /* ---- update */
 
+/* The gradient with those of the penalties. */
+static float penalised(float g, float w, float decay, float l1)
+{
+    if (decay != 0) g = fmaf(decay, w, g);
+    if (l1 != 0) g += l1 * (float)((w > 0) - (w < 0));
+    return g;
+}
+
 static void test_sgd(struct env *e)
 {
     size_t n = 1 + check_below(&e->rng, 300);
     bool with_v = check_below(&e->rng, 3);
     const float lr = check_uniform(&e->rng, 0, 1),
                 mu = with_v && check_below(&e->rng, 3) ? 0.9f : 0,
-                wd = check_below(&e->rng, 2) ? 5e-4f : 0;
+                wd = check_below(&e->rng, 2) ? 5e-4f : 0, l1 = check_below(&e->rng, 2) ? 3e-3f : 0;
     const bool nesterov = check_below(&e->rng, 2);
     const float coef[CVY_COEFS] = { [CVY_SGD_LR] = lr,
                                     [CVY_SGD_MOMENTUM] = mu,
                                     [CVY_SGD_DECAY] = wd,
+                                    [CVY_SGD_L1] = l1,
                                     [CVY_SGD_NESTEROV] = nesterov };
-    SHAPE("n %zu, lr %a, mu %a, wd %a%s%s", n, (double)lr, (double)mu, (double)wd,
-          nesterov ? ", nesterov" : "", with_v ? "" : ", no v");
+    SHAPE("n %zu, lr %a, mu %a, wd %a, l1 %a%s%s", n, (double)lr, (double)mu, (double)wd,
+          (double)l1, nesterov ? ", nesterov" : "", with_v ? "" : ", no v");
     float *w = in(e, n), *dw = in(e, n), *v = in(e, n), *want_w = out(e, n), *want_v = out(e, n);
+    w[check_below(&e->rng, n)] = 0;
     for (size_t i = 0; i < n; i++) {
-        float g = wd != 0 ? fmaf(wd, w[i], dw[i]) : dw[i], t = mu != 0 ? fmaf(mu, v[i], g) : g;
+        float g = penalised(dw[i], w[i], wd, l1), t = mu != 0 ? fmaf(mu, v[i], g) : g;
         want_v[i] = t;
         want_w[i] = fmaf(-lr, mu != 0 && nesterov ? fmaf(mu, t, g) : t, w[i]);
-        double gd = (double)wd * (double)w[i] + (double)dw[i], vd = (double)mu * (double)v[i] + gd;
+        double sign = (w[i] > 0) - (w[i] < 0),
+               gd = (double)wd * (double)w[i] + (double)dw[i] + (double)l1 * sign,
+               vd = (double)mu * (double)v[i] + gd;
         double step = nesterov && mu != 0 ? (double)mu * vd + gd : vd,
                exact = (double)w[i] - (double)lr * step;
         if (!e->specials)
@@ -1579,16 +1591,18 @@ static void test_adam(struct env *e, enum cvy_optimizer_kind kind)
     c[CVY_ADAM_SHRINK] = check_below(&e->rng, 2) ? 5e-4f : 0;
     c[CVY_ADAM_MOMENTUM] = check_below(&e->rng, 2) ? 0.75f : 0;
     c[CVY_ADAM_NESTEROV] = (float)check_below(&e->rng, 2);
+    c[CVY_ADAM_L1] = check_below(&e->rng, 2) ? 3e-3f : 0;
     const bool moves = c[CVY_ADAM_MOMENTUM] != 0;
-    SHAPE("n %zu, step %a, eps %a, beta1 %a, beta2 %a, decay %a, shrink %a, mu %g%s", n,
-          (double)c[CVY_ADAM_STEP], (double)c[CVY_ADAM_EPS], (double)c[CVY_ADAM_BETA1],
-          (double)c[CVY_ADAM_BETA2], (double)c[CVY_ADAM_DECAY], (double)c[CVY_ADAM_SHRINK],
-          (double)c[CVY_ADAM_MOMENTUM], c[CVY_ADAM_NESTEROV] != 0 ? ", nesterov" : "");
+    SHAPE("n %zu, l1 %a, step %a, eps %a, beta1 %a, beta2 %a, decay %a, shrink %a, mu %g%s", n,
+          (double)c[CVY_ADAM_L1], (double)c[CVY_ADAM_STEP], (double)c[CVY_ADAM_EPS],
+          (double)c[CVY_ADAM_BETA1], (double)c[CVY_ADAM_BETA2], (double)c[CVY_ADAM_DECAY],
+          (double)c[CVY_ADAM_SHRINK], (double)c[CVY_ADAM_MOMENTUM],
+          c[CVY_ADAM_NESTEROV] != 0 ? ", nesterov" : "");
     float *w = in(e, n), *dw = in(e, n), *m = in(e, n), *v = in(e, n), *u = in(e, n);
     float *want_w = out(e, n), *want_m = out(e, n), *want_v = out(e, n), *want_u = out(e, n);
     for (size_t i = 0; i < n; i++) {
         v[i] = fabsf(v[i]);
-        float g = c[CVY_ADAM_DECAY] != 0 ? fmaf(c[CVY_ADAM_DECAY], w[i], dw[i]) : dw[i];
+        float g = penalised(dw[i], w[i], c[CVY_ADAM_DECAY], c[CVY_ADAM_L1]);
         want_m[i] = fmaf(c[CVY_ADAM_BETA1], m[i], c[CVY_ADAM_NEW1] * g);
         want_v[i] = fmaf(c[CVY_ADAM_BETA2], v[i], c[CVY_ADAM_NEW2] * g * g);
         float q = want_m[i] / (sqrtf(want_v[i]) + c[CVY_ADAM_EPS]);
@@ -1626,17 +1640,19 @@ static void test_root(struct env *e, enum cvy_optimizer_kind kind)
     c[CVY_ROOT_INSIDE] = (float)check_below(&e->rng, 2);
     c[CVY_ROOT_MOMENTUM] = check_below(&e->rng, 2) ? 0.75f : 0;
     c[CVY_ROOT_NESTEROV] = (float)check_below(&e->rng, 2);
+    c[CVY_ROOT_L1] = check_below(&e->rng, 2) ? 3e-3f : 0;
     const bool moves = c[CVY_ROOT_MOMENTUM] != 0;
-    SHAPE("kind %d, n %zu, lr %a, eps %a, rho %a, new %a, decay %a, mu %g%s%s", (int)kind, n,
-          (double)c[CVY_ROOT_LR], (double)c[CVY_ROOT_EPS], (double)c[CVY_ROOT_RHO],
-          (double)c[CVY_ROOT_NEW], (double)c[CVY_ROOT_DECAY], (double)c[CVY_ROOT_MOMENTUM],
-          c[CVY_ROOT_NESTEROV] != 0 ? ", nesterov" : "", c[CVY_ROOT_INSIDE] != 0 ? ", inside" : "");
+    SHAPE("kind %d, n %zu, l1 %a, lr %a, eps %a, rho %a, new %a, decay %a, mu %g%s%s", (int)kind, n,
+          (double)c[CVY_ROOT_L1], (double)c[CVY_ROOT_LR], (double)c[CVY_ROOT_EPS],
+          (double)c[CVY_ROOT_RHO], (double)c[CVY_ROOT_NEW], (double)c[CVY_ROOT_DECAY],
+          (double)c[CVY_ROOT_MOMENTUM], c[CVY_ROOT_NESTEROV] != 0 ? ", nesterov" : "",
+          c[CVY_ROOT_INSIDE] != 0 ? ", inside" : "");
     float *w = in(e, n), *dw = in(e, n), *s = in(e, n), *a = in(e, n), *u = in(e, n);
     float *want_w = out(e, n), *want_s = out(e, n), *want_a = out(e, n), *want_u = out(e, n);
     for (size_t i = 0; i < n; i++) {
         s[i] = fabsf(s[i]);
         a[i] = fabsf(a[i]);
-        float g = c[CVY_ROOT_DECAY] != 0 ? fmaf(c[CVY_ROOT_DECAY], w[i], dw[i]) : dw[i], d;
+        float g = penalised(dw[i], w[i], c[CVY_ROOT_DECAY], c[CVY_ROOT_L1]), d;
         want_s[i] = fmaf(c[CVY_ROOT_RHO], s[i], c[CVY_ROOT_NEW] * g * g);
         want_a[i] = a[i];
         want_u[i] = u[i];

@@ -36,10 +36,10 @@ static void refused(const char *text, const struct model_options *options, const
         fail_msg("%.200s:\nexpected '%s'\nfound '%s'", text, told, error);
 }
 
-#define PARAMS                                                                                 \
-    "defaults: \"params\": expected an array of at most 32 {\"match\": \"conv1.*\", "          \
-    "\"frozen\": true, \"trained\": true, \"lr_factor\": 0.1, \"decay_factor\": 0}, of which " \
-    "only match is needed, found "
+#define PARAMS                                                                        \
+    "defaults: \"params\": expected an array of at most 32 {\"match\": \"conv1.*\", " \
+    "\"frozen\": true, \"trained\": true, \"lr_factor\": 0.1, \"decay_factor\": 0, "  \
+    "\"max_norm\": 3}, of which only match is needed, found "
 #define HEAD "{\"name\": \"n\", \"input\": [1, 8, 8], "
 #define LAYERS "\"layers\": [{\"type\": \"flatten\"}]}"
 #define ONE(layer) HEAD "\"layers\": [" layer "]}"
@@ -176,6 +176,10 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"decay_factor\": -1}]}, " LAYERS,
           PARAMS "an array of 1" },
         { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"decay_factor\": \"b\"}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"max_norm\": -1}]}, " LAYERS,
+          PARAMS "an array of 1" },
+        { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"max_norm\": \"1\"}]}, " LAYERS,
           PARAMS "an array of 1" },
         { HEAD "\"defaults\": {\"params\": [{\"match\": \"a\", \"rate\": 1}]}, " LAYERS,
           PARAMS "an array of 1" },

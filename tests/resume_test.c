@@ -46,6 +46,8 @@ struct recipe {
     struct sampling sampling;
     size_t ends; /* epochs that are trained; 0: all */
     size_t steps, eval_steps, eval_images;
+    double max_norm;
+    bool penalty;
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -88,6 +90,9 @@ static const struct recipe recipes[] = {
       .schedule = "eras:rates=2/0.01,epochs=3/1,from_best" },
     { "recovered", 2, 1, .lr = 0.1, .momentum = 0.9, .recover = 40,
       .schedule = "milestones:epochs=1,factor=1e24" },
+    { "penalties and norms", 2, 1, .lr = 0.01,
+      .other = { .kind = CVY_RMSPROP, .lr = 0.01, .l1 = 0.01, .l2 = 0.01, .momentum = 0.5 },
+      .max_norm = 0.5, .penalty = true },
     { "as many steps as end within an epoch", 2, 1, .lr = 0.2, .momentum = 0.9,
       .schedule = "cosine:over_steps=6", .steps = 6 },
     { "as many steps as two epochs have", 2, 1, .lr = 0.2, .steps = 8, .eval_steps = 8 },
@@ -210,6 +215,7 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                              r->decay_all } };
     options.loss.label_smoothing = r->smoothing;
     options.augment = r->augment;
+    options.max_norm = r->max_norm;
     if (r->other.kind != CVY_SGD) options.sgd = (cvy_sgd_desc){ .lr = 0 };
     assert_int_equal(cvy_trainer_create(p->net, p->logits, &options, &p->trainer), CVY_OK);
     assert_int_equal(
@@ -237,6 +243,7 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .progress = on_progress,
                                  .epoch_done = on_epoch };
     p->job.valid = (struct train_split){ test_images, test_labels, r->valid };
+    p->job.penalty = r->penalty;
     p->job.steps = r->steps;
     p->job.eval_steps = r->eval_steps;
     p->job.eval_images = r->eval_images;

@@ -273,6 +273,7 @@ static void choose_optimizer(struct recipe *k, struct check_rng *r)
         desc.rho = desc.kind != CVY_ADAGRAD && chance(r, 50) ? 0.5 : 0;
         desc.eps_inside = desc.kind != CVY_ADADELTA && chance(r, 50);
     }
+    desc.l2 = chance(r, 30) ? 1e-2 : 0;
     k->options.optimizer = desc;
     k->options.sgd = (cvy_sgd_desc){ .lr = 0 };
 }
@@ -324,6 +325,7 @@ static void draw(struct recipe *k, size_t i, bool small)
                                         .loss.label_smoothing = chance(&r, 50) ? 0.1 : 0 };
     if (k->options.sgd.momentum == 0) k->options.sgd.nesterov = false;
     choose_optimizer(k, &r);
+    if (chance(&r, 30)) k->options.max_norm = 0.5;
     choose_loss(k, &r);
     k->dtype = chance(&r, 50) ? CVY_U8 : CVY_F32;
     for (size_t c = 0; c < 8; c++) {

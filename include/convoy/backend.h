@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 12
+#define CVY_BACKEND_ABI 13
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -221,10 +221,14 @@ struct cvy_op_desc {
         struct {
             size_t c0;
         } slice;
-        /* the coefficients are coef[group] of struct cvy_run */
+        /* the coefficients are coef[group] of struct cvy_run. max_norm more than 0: then every
+         * `row` neighbouring numbers p of W become p * min(|p|, max_norm) / (|p| + 1e-8), with the
+         * Euclidean norm |p| in double; a row is {1, c, h, w} of weights {n, c, h, w}, or 1 */
         struct {
             enum cvy_optimizer_kind kind;
             unsigned group;
+            double max_norm;
+            size_t row;
         } update;
     } u;
 };
@@ -240,6 +244,7 @@ static inline int cvy_op_input(const struct cvy_op_desc *op, int k)
 /* A step's coefficients of UPDATE, by kind: what comes of the hyper-parameters and the number of
  * the step. A group is weights that share them; without weight decay it is 0. A momentum or a
  * decay of 0 takes no part, the others are factors. The formula is in types.h.
+ *  All     L1: wherever g = dw + DECAY * w, it is that + L1 * sign(w), and 0 takes no part
  *  SGD     rates; NESTEROV 0 or 1. Without the state, MOMENTUM is 0
  *  ADAM, ADAMW  w -= STEP * m / (sqrt(v) + EPS) + SHRINK * w, where g = dw + DECAY * w, m = BETA1 *
  *          m + NEW1 * g and v = BETA2 * v + NEW2 * g * g: both forms of epsilon, by STEP and EPS
@@ -247,8 +252,8 @@ static inline int cvy_op_input(const struct cvy_op_desc *op, int k)
  *          1
  *  MOMENTUM and NESTEROV (0 or 1) are of the step that is made by the rest. Without the state,
  *          MOMENTUM is 0 */
-#define CVY_COEFS 10
-enum { CVY_SGD_LR = 0, CVY_SGD_MOMENTUM, CVY_SGD_DECAY, CVY_SGD_NESTEROV };
+#define CVY_COEFS 12
+enum { CVY_SGD_LR = 0, CVY_SGD_MOMENTUM, CVY_SGD_DECAY, CVY_SGD_NESTEROV, CVY_SGD_L1 };
 enum {
     CVY_ADAM_STEP = 0,
     CVY_ADAM_EPS,
@@ -259,7 +264,8 @@ enum {
     CVY_ADAM_DECAY,
     CVY_ADAM_SHRINK,
     CVY_ADAM_MOMENTUM,
-    CVY_ADAM_NESTEROV
+    CVY_ADAM_NESTEROV,
+    CVY_ADAM_L1
 };
 enum {
     CVY_ROOT_LR = 0,
@@ -269,7 +275,8 @@ enum {
     CVY_ROOT_DECAY,
     CVY_ROOT_INSIDE,
     CVY_ROOT_MOMENTUM,
-    CVY_ROOT_NESTEROV
+    CVY_ROOT_NESTEROV,
+    CVY_ROOT_L1
 };
 
 /* What the tasks of one step see. */

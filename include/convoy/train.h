@@ -49,14 +49,18 @@ typedef struct cvy_input_desc {
  *  frozen: the parameter stays as it is. It has no gradient, takes no part in clipping and has no
  *          state of the optimiser; below the first layer that is trained no gradients are computed.
  *          Running statistics of batch norms go on (cvy_batch_norm_desc.frozen stops them)
- *  trained: undoes `frozen` of the entries before */
+ *  trained: undoes `frozen` of the entries before
+ *  max_norm: as cvy_trainer_options.max_norm, for these; of a convolution each output channel's
+ *          weights, of what has one number a channel each number by itself */
 typedef struct cvy_param_setting {
     const char *match; /* required; read by cvy_trainer_create only */
     bool frozen, trained;
-    bool no_decay;       /* weight decay 0 */
+    bool no_decay;       /* weight decay, l1 and l2 are 0 */
     double lr_factor;    /* of the learning rate; more than 0, at most 1e6; 0: not said */
-    double decay_factor; /* of the weight decay, of what decays (decay_all); likewise */
-    uint64_t reserved[8];
+    double decay_factor; /* of weight decay, l1 and l2, of what decays (decay_all); likewise */
+    double max_norm;     /* more than 0 and finite; 0: not said */
+    bool no_max_norm;
+    uint64_t reserved[6];
 } cvy_param_setting;
 
 typedef struct cvy_trainer_options {
@@ -95,7 +99,13 @@ typedef struct cvy_trainer_options {
     /* Of steps only: predictors see images as they are. Not for a loss per_pixel, whose labels
      * would stay where they are (CVY_E_ARG) */
     cvy_augment_desc augment;
-    uint64_t reserved[23];
+    /* Max-norm: behind each update, where the Euclidean norm n of the weights that lead to one
+     * output of a linear layer is larger, they are made as short: w <- w * min(n, max_norm) / (n +
+     * 1e-8), n in double (Srebro & Shraibman 2005; Srivastava et al. 2014, section 5.1; in the form
+     * of Keras and yann, which shortens what is short already by 1e-8, too). Finite; 0: off. For
+     * other parameters: cvy_param_setting */
+    double max_norm;
+    uint64_t reserved[22];
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {
@@ -126,6 +136,10 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, d
  * begin one, or to end one with 0, is CVY_E_STATE. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_hyper(cvy_trainer *trainer, const char *name,
                                                             double value);
+/* What the optimizer's l1, l2 and, but for ADAMW, weight_decay add to the loss that is minimised:
+ * the sum over the trained weights as they are, each with its decay_factor, in double and in one
+ * order. The losses of steps are without it. */
+CVY_API double cvy_trainer_penalty(const cvy_trainer *trainer);
 /* With clip_norm: the norm of the last update's gradients before they were clipped; else 0. */
 CVY_API double cvy_trainer_gradient_norm(const cvy_trainer *trainer);
 /* Steps taken, and setting them after loading a checkpoint (dropout masks depend on them, and

@@ -261,8 +261,10 @@ typedef struct cvy_loss_desc {
 CVY_API const char *cvy_loss_name(enum cvy_loss_kind kind);
 CVY_API bool cvy_loss_from_name(const char *name, enum cvy_loss_kind *kind);
 
-/* How weights follow their gradients. Weight decay covers conv and linear weights only (decay_all:
- * biases, gamma and beta too).
+/* How weights follow their gradients. Weight decay, l1 and l2 cover conv and linear weights only
+ * (decay_all: biases, gamma and beta too). In all of these dw is the loss's gradient with that of
+ * the penalty l1 * sum |w| + l2 * sum w^2: dw + l1 * sign(w) + 2 * l2 * w, where sign(0) and
+ * sign(NaN) are 0. So weight_decay, but ADAMW's, is a penalty 1/2 * weight_decay * sum w^2.
  *  SGD    g = dw + weight_decay * w;  v = momentum * v + g;
  *         w -= lr * (nesterov ? g + momentum * v : v)
  *         (Sutskever et al. 2013 in PyTorch's form; momentum 0: w -= lr * g). State: momentum, v
@@ -306,7 +308,8 @@ typedef struct cvy_optimizer_desc {
     bool epsilon_hat;
     bool eps_inside; /* of RMSPROP and ADAGRAD: eps under the root */
     double rho;      /* in [0, 1); 0 means 0.9, ADADELTA 0.95, DBL_MIN means 0 */
-    uint64_t reserved[15];
+    double l1, l2;   /* 0 or more */
+    uint64_t reserved[13];
 } cvy_optimizer_desc;
 
 /* SGD by itself, short to write: .sgd = { .lr = 0.1, .momentum = 0.9 }. */

@@ -119,7 +119,7 @@ const char *cli_optimizer_text(const cvy_optimizer_desc *desc, char *out, size_t
     for (size_t i = 0; i < info->n_hypers; i++) {
         const cvy_hyper_info *h = &info->hyper[i];
         double value = cvy_hyper_get(h, desc);
-        if (h->flag && value == 0) continue;
+        if (value == 0 && h->usual == 0 && !h->zero_is_usual) continue; /* it is off */
         size_t used = strlen(out);
         snprintf(out + used, size - used, "%s %s", i ? "," : ":", h->name);
         for (char *c = out + used; *c; c++)

@@ -21,6 +21,7 @@ enum {
     KEY_FREEZE,
     KEY_LR_FACTOR,
     KEY_DECAY_FACTOR,
+    KEY_MAX_NORM_OF,
     KEY_NUMBER = 0x1100 /* and on: MODEL_NUMBERS without a letter */
 };
 
@@ -64,6 +65,11 @@ static const struct argp_option options[] = {
     { "lr-factor", KEY_LR_FACTOR, "PATTERN=X", 0,
       "these parameters' learning rate is multiplied by X", 0 },
     { "decay-factor", KEY_DECAY_FACTOR, "PATTERN=X", 0, "the same of their weight decay; 0: none",
+      0 },
+    { "max-norm-of", KEY_MAX_NORM_OF, "PATTERN=X", 0,
+      "these parameters' own --max-norm; of a convolution each output channel's weights, of "
+      "biases, "
+      "gamma and beta each number by itself",
       0 },
     { .doc = "The run:" },
     { "out", KEY_OUT, "DIR", 0, "the run's directory (default: runs/TIME-MODEL)", 0 },
@@ -124,6 +130,10 @@ static void parse_setting(const struct argp_state *state, const char *option, co
     if (key == KEY_DECAY_FACTOR) {
         s.is.decay_factor = cli_real(state, option, equals + 1, 0, 1e6);
         s.is.no_decay = s.is.decay_factor == 0;
+    }
+    if (key == KEY_MAX_NORM_OF) {
+        s.is.max_norm = cli_real(state, option, equals + 1, 0, 1e30);
+        s.is.no_max_norm = s.is.max_norm == 0;
     }
     if (!model_settings_add(params, &s))
         cli_refuse(state, "--%s: more than %d patterns", option, MODEL_SETTINGS);
@@ -220,6 +230,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DECAY_FACTOR:
         parse_setting(state, fixed = "decay-factor", arg, key, &o->params);
         break;
+    case KEY_MAX_NORM_OF: parse_setting(state, fixed = "max-norm-of", arg, key, &o->params); break;
     case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
     case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
     case KEY_API: o->change.api = cli_choice(state, fixed = "api", arg, apis); break;

@@ -44,6 +44,11 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
            "images in a step; the last batch of an epoch may be smaller")                         \
     OPTION(clip_norm, REAL, "clip_norm", 0, 1e30, 0, true, "clip-norm", 0, "X",                    \
            "make all gradients together at most this long before each update (0: off)")           \
+    OPTION(max_norm, REAL, "max_norm", 0, 1e30, 0, true, "max-norm", 0, "X",                       \
+           "after each update make the weights to each output of a linear layer at most this "    \
+           "long (0: off)")                                                                       \
+    OPTION(report_penalty, BOOL, "report_penalty", 0, 1, false, true, "report-penalty", 0, NULL,   \
+           "tell losses of training with the penalties on weights: l1, l2, weight decay")         \
     OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
            "steps to an update, which is by the mean of their gradients (default 1); rounds "    \
            "of N go on over epochs, and one that the run's end cuts off changes no weights")      \
@@ -98,6 +103,8 @@ struct model_defaults {
     double class_weights[MODEL_CLASSES]; /* "class_weights": a number a class; 0 of them: none */
     size_t n_class_weights;
     double clip_norm;    /* "clip_norm" */
+    double max_norm;     /* "max_norm" */
+    bool report_penalty; /* "report_penalty" */
     size_t accumulate;   /* "accumulate" */
     size_t crop, cutout; /* "crop", "flip", "cutout": of cvy_augment_desc */
     bool flip;
@@ -111,7 +118,8 @@ struct model_defaults {
     struct schedule schedule;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */
     cvy_init_desc init;
-    /* "params": [{"match": "conv1.*", "frozen": true, "lr_factor": 0.1, "decay_factor": 0}, ...] */
+    /* "params": [{"match": "conv1.*", "frozen": true, "lr_factor": 0.1, "decay_factor": 0,
+     * "max_norm": 3}, ...] */
     struct model_settings params;
 };
 

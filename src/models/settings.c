@@ -9,7 +9,8 @@ static bool read_flag(bool *flag, const json_t *value)
     return json_is_boolean(value);
 }
 
-/* A key of an entry. Of the decay's factor 0 is said as no_decay: in the library 0 says nothing. */
+/* A key of an entry. A decay_factor of 0 is said as no_decay, a max_norm as no_max_norm: in the
+ * library 0 says nothing. */
 static bool read_key(struct model_setting *s, const char *key, const json_t *value)
 {
     double number = json_number_value(value);
@@ -26,6 +27,11 @@ static bool read_key(struct model_setting *s, const char *key, const json_t *val
         s->is.lr_factor = number;
         return factor && number > 0;
     }
+    if (!strcmp(key, "max_norm")) {
+        s->is.max_norm = number;
+        s->is.no_max_norm = number == 0;
+        return json_is_number(value) && number >= 0 && number <= 1e30;
+    }
     if (strcmp(key, "decay_factor") || !factor || number < 0) return false;
     s->is.decay_factor = number;
     s->is.no_decay = number == 0;
@@ -36,7 +42,7 @@ const char *model_settings_read(struct model_settings *settings, const json_t *j
 {
     static const char expected[] =
         "an array of at most 32 {\"match\": \"conv1.*\", \"frozen\": true, \"trained\": true, "
-        "\"lr_factor\": 0.1, \"decay_factor\": 0}, of which only match is needed";
+        "\"lr_factor\": 0.1, \"decay_factor\": 0, \"max_norm\": 3}, of which only match is needed";
     size_t n = json_array_size(json);
     if (!json_is_array(json) || n > MODEL_SETTINGS) return expected;
     settings->n = 0;
@@ -69,6 +75,8 @@ void model_settings_write(const struct model_settings *settings, json_t *json)
             json_object_set_new(entry, "lr_factor", json_real(s->is.lr_factor));
         if (s->is.no_decay || s->is.decay_factor != 0)
             json_object_set_new(entry, "decay_factor", json_real(s->is.decay_factor));
+        if (s->is.no_max_norm || s->is.max_norm != 0)
+            json_object_set_new(entry, "max_norm", json_real(s->is.max_norm));
         json_array_append_new(all, entry);
     }
     json_object_set_new(json, "params", all);

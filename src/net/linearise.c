@@ -122,6 +122,19 @@ static struct setting setting_of(const struct walk *w, int id)
     return s;
 }
 
+/* The longest that the parts of a parameter may be that lead to one output; 0: they have no end.
+ * `linear`: it is a linear layer's weight. */
+static double max_norm_of(const struct walk *w, int id, bool linear)
+{
+    double most = linear ? w->options->max_norm : 0;
+    for (size_t i = 0; i < w->options->n_settings; i++) {
+        const cvy_param_setting *p = &w->options->settings[i];
+        if ((p->max_norm != 0 || p->no_max_norm) && !fnmatch(p->match, w->list->value[id].name, 0))
+            most = p->max_norm;
+    }
+    return most;
+}
+
 /* Every pattern must match a parameter: one that does not is a slip of the pen. */
 static enum cvy_status check_patterns(const struct walk *w)
 {
@@ -267,7 +280,8 @@ static enum cvy_status start_groups(struct walk *w)
     return w->list->status;
 }
 
-static void update(struct walk *w, int weight, int gradient, bool decays)
+/* kernels: of the node that has one, its weight. */
+static void update(struct walk *w, int weight, int gradient, const struct cvyi_node *kernels)
 {
     if (weight < 0 || gradient < 0 || w->list->value[gradient].state == CVYI_NOBODYS) return;
     struct cvyi_list *list = w->list;
@@ -282,7 +296,7 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
     int sum = w->options->sums ? companion(list, weight, CVY_ROLE_STATE) : -1;
     if (sum >= 0) list->value[sum].state = CVYI_SUM_STATE;
     struct cvyi_group factor = setting_of(w, weight).factor;
-    if (!decays && !desc->decay_all) factor.decay = 0;
+    if (!kernels && !desc->decay_all) factor.decay = 0;
     unsigned group = group_of(w, factor);
     if (list->status != CVY_OK) return;
     struct cvy_op_desc *op =
@@ -290,6 +304,9 @@ static void update(struct walk *w, int weight, int gradient, bool decays)
     op->fence = w->options->fence_updates;
     op->u.update.kind = desc->kind;
     op->u.update.group = group;
+    op->u.update.max_norm = max_norm_of(w, weight, kernels && kernels->linear);
+    const cvy_shape s = list->value[weight].shape;
+    op->u.update.row = kernels ? s.c * s.h * s.w : 1;
     op->in[CVY_UPDATE_W] = weight;
     op->in[CVY_UPDATE_DW] = gradient;
     for (size_t i = 0; i < n; i++) cvyi_op_append(op, state[i]);
@@ -340,9 +357,10 @@ static enum cvy_status run(struct walk *w, int output, struct cvyi_linear_result
         if (trained) contribute(w, output, d_logits);
         backward(w, output, result);
         for (size_t i = 0; i <= (size_t)output; i++) {
+            const struct cvyi_node *node = &w->net->node[i];
             update(w, w->low[i].weight, w->low[i].d_weight,
-                   cvyi_operator(w->net->node[i].kind)->kernels);
-            update(w, w->low[i].bias, w->low[i].d_bias, false);
+                   cvyi_operator(node->kind)->kernels ? node : NULL);
+            update(w, w->low[i].bias, w->low[i].d_bias, NULL);
         }
     }
     if (!w->options->training) result->first_backward_op = list->n_ops;

@@ -44,6 +44,7 @@ struct cvyi_linear_options {
     cvy_optimizer_desc optimizer;      /* checked, its defaults resolved */
     bool fence_updates;                /* something comes between gradients and updates */
     bool input_gradient;               /* differentiate down to the input */
+    double max_norm;                   /* of linear layers' weights */
     bool sums;                         /* gradients have sums: one more STATE of each weight */
     const cvy_param_setting *settings; /* checked, but for what they match */
     size_t n_settings;

@@ -23,10 +23,19 @@
 #define DECAY_WORDS                                                                          \
     "L2 penalty's factor on the weights of convolutions and linear layers (adamw: how fast " \
     "they shrink by themselves, times lr)"
+#define PENALTIES                                                                           \
+    { AT(l1), .help = "factor of a penalty, the sum of these weights' absolute values",     \
+      .most = ANY },                                                                        \
+    {                                                                                       \
+        AT(l2),                                                                             \
+            .help = "factor of a penalty, the sum of their squares (weight decay: of half " \
+                    "that sum)",                                                            \
+            .most = ANY                                                                     \
+    }
 #define DECAY_ALL                                                                        \
     {                                                                                    \
-        AT(decay_all), .help = "weight decay of biases, gamma and beta, too", .most = 1, \
-                       .flag = true                                                      \
+        AT(decay_all), .help = "weight decay, l1 and l2 of biases, gamma and beta, too", \
+                       .most = 1, .flag = true                                           \
     }
 #define BETA(member, x, words)                                                                 \
     {                                                                                          \
@@ -68,7 +77,7 @@
 
 static const char *const sgd_states[] = { "momentum" };
 static const cvy_hyper_info sgd_hypers[] = {
-    LR(0.1), MOMENTUM, WEIGHT_DECAY(0, DECAY_WORDS), NESTEROV, DECAY_ALL,
+    LR(0.1), MOMENTUM, WEIGHT_DECAY(0, DECAY_WORDS), PENALTIES, NESTEROV, DECAY_ALL,
 };
 
 static size_t sgd_keeps(const cvy_optimizer_desc *d) { return d->momentum != 0; }
@@ -78,7 +87,8 @@ static void sgd_coefficients(const cvy_optimizer_desc *d, uint64_t step, double 
     (void)step;
     coef[CVY_SGD_LR] = d->lr;
     coef[CVY_SGD_MOMENTUM] = d->momentum;
-    coef[CVY_SGD_DECAY] = d->weight_decay;
+    coef[CVY_SGD_DECAY] = d->weight_decay + 2 * d->l2;
+    coef[CVY_SGD_L1] = d->l1;
     coef[CVY_SGD_NESTEROV] = d->nesterov;
 }
 
@@ -90,7 +100,7 @@ static const char *const adam_states[] = { "exp_avg", "exp_avg_sq", "momentum" }
     LR(0.001), BETA(beta1, 0.9, "Adam: how much of the mean of gradients is kept, in [0, 1)"), \
         BETA(beta2, 0.999, "Adam: how much of the mean of squares is kept, in [0, 1)"),        \
         EPS(EPS_WORDS), EPSILON_HAT, MOMENTUM, NESTEROV, WEIGHT_DECAY(decay, DECAY_WORDS),     \
-        DECAY_ALL
+        PENALTIES, DECAY_ALL
 static const cvy_hyper_info adam_hypers[] = { ADAM_HYPERS(0) };
 static const cvy_hyper_info adamw_hypers[] = { ADAM_HYPERS(0.01) };
 
@@ -118,8 +128,10 @@ static void adam_coefficients(const cvy_optimizer_desc *d, uint64_t step, double
     coef[CVY_ADAM_NEW1] = 1 - d->beta1;
     coef[CVY_ADAM_BETA2] = d->beta2;
     coef[CVY_ADAM_NEW2] = 1 - d->beta2;
-    if (d->kind == CVY_ADAM) coef[CVY_ADAM_DECAY] = d->weight_decay;
+    coef[CVY_ADAM_DECAY] = 2 * d->l2;
+    if (d->kind == CVY_ADAM) coef[CVY_ADAM_DECAY] += d->weight_decay;
     else coef[CVY_ADAM_SHRINK] = d->lr * d->weight_decay;
+    coef[CVY_ADAM_L1] = d->l1;
     coef[CVY_ADAM_MOMENTUM] = d->momentum;
     coef[CVY_ADAM_NESTEROV] = d->nesterov;
 }
@@ -137,14 +149,16 @@ static const cvy_hyper_info rmsprop_hypers[] = {
     MOMENTUM,
     NESTEROV,
     WEIGHT_DECAY(0, DECAY_WORDS),
+    PENALTIES,
     DECAY_ALL,
 };
 static const cvy_hyper_info adagrad_hypers[] = {
     LR(0.01),  EPS(EPS_WORDS), EPS_INSIDE, MOMENTUM, NESTEROV, WEIGHT_DECAY(0, DECAY_WORDS),
-    DECAY_ALL,
+    PENALTIES, DECAY_ALL,
 };
 static const cvy_hyper_info adadelta_hypers[] = {
-    LR(1), RHO(0.95), EPS(EPS_WORDS), MOMENTUM, NESTEROV, WEIGHT_DECAY(0, DECAY_WORDS), DECAY_ALL,
+    LR(1),     RHO(0.95), EPS(EPS_WORDS), MOMENTUM, NESTEROV, WEIGHT_DECAY(0, DECAY_WORDS),
+    PENALTIES, DECAY_ALL,
 };
 
 static size_t root_keeps(const cvy_optimizer_desc *d)
@@ -161,7 +175,8 @@ static void root_coefficients(const cvy_optimizer_desc *d, uint64_t step, double
     coef[CVY_ROOT_EPS] = d->eps;
     coef[CVY_ROOT_RHO] = sums ? 1 : d->rho;
     coef[CVY_ROOT_NEW] = sums ? 1 : 1 - d->rho;
-    coef[CVY_ROOT_DECAY] = d->weight_decay;
+    coef[CVY_ROOT_DECAY] = d->weight_decay + 2 * d->l2;
+    coef[CVY_ROOT_L1] = d->l1;
     coef[CVY_ROOT_INSIDE] = d->eps_inside;
     coef[CVY_ROOT_MOMENTUM] = d->momentum;
     coef[CVY_ROOT_NESTEROV] = d->nesterov;
@@ -325,6 +340,8 @@ void cvyi_optimizer_coefficients(const cvy_optimizer_desc *desc, uint64_t step,
         cvy_optimizer_desc own = *desc;
         own.lr *= group[i].lr;
         own.weight_decay *= group[i].decay;
+        own.l1 *= group[i].decay;
+        own.l2 *= group[i].decay;
         optimizers[desc->kind].coefficients(&own, step, coef[i]);
     }
 }

@@ -1,7 +1,8 @@
 /* What comes between the last gradient and the first update: gradients of several steps are summed,
  * and all of them as one vector are made as short as allowed. Their layouts are the plain ones of
  * parameters, whoever made them, so this is one piece of code for all backends; and one thread, one
- * order, so it is the same numbers everywhere. Knows values, not what they are gradients of. */
+ * order, so it is the same numbers everywhere. Knows values, not what they are gradients of. And
+ * the penalty, the part of the loss that no op computes: its gradient is UPDATE's affair. */
 #include "program/program.h"
 
 #include <math.h>
@@ -109,4 +110,32 @@ void cvyi_gradients_run(const void *arg, const struct cvy_run *run, size_t task,
     for (size_t i = 0; i < plan->list.n_values; i++)
         if (g->sum[i] >= 0) add_up(plan, (int)i, g->sum[i], g->every);
     if (g->most > 0 && !plan->no_update) clip(plan, g->most);
+}
+
+static double magnitudes(const struct cvy_value *v, const void *buffer)
+{
+    double sum = 0;
+    for (size_t n = elements(v), i = 0; i < n; i += BLOCK) {
+        double part = 0;
+        for (size_t k = i; k < n && k < i + BLOCK; k++) part += fabs(read_at(v, buffer, k));
+        sum += part;
+    }
+    return sum;
+}
+
+double cvyi_penalty(const struct cvy_plan *plan, const cvy_optimizer_desc *desc,
+                    const struct cvyi_group *groups)
+{
+    const double l2 = desc->l2 + (desc->kind == CVY_ADAMW ? 0 : desc->weight_decay / 2);
+    double sum = 0;
+    for (size_t i = 0; i < plan->list.n_ops; i++) {
+        const struct cvy_op_desc *op = &plan->list.op[i];
+        if (op->kind != CVY_OP_UPDATE) continue;
+        const double factor = groups[op->u.update.group].decay;
+        const int id = op->in[CVY_UPDATE_W];
+        const struct cvy_value *w = &plan->list.value[id];
+        if (factor != 0 && l2 != 0) sum += factor * l2 * squares(w, plan->buf[id]);
+        if (factor != 0 && desc->l1 != 0) sum += factor * desc->l1 * magnitudes(w, plan->buf[id]);
+    }
+    return sum;
 }

@@ -249,6 +249,9 @@ enum cvy_status cvyi_claims_piece(struct cvy_plan *plan, size_t first);
 enum cvy_status cvyi_gradients_build(struct cvy_plan *plan);
 void cvyi_gradients_run(const void *arg, const struct cvy_run *run, size_t task,
                         struct cvy_worker *worker);
+/* What an optimiser's penalties on weights add to the loss; by the groups of their updates. */
+double cvyi_penalty(const struct cvy_plan *plan, const cvy_optimizer_desc *desc,
+                    const struct cvyi_group *groups);
 /* Cuts the phases into stages and strands. */
 enum cvy_status cvyi_stages_build(struct cvy_plan *plan);
 /* Places every buffer and allocates (unless dry_run). */

@@ -38,6 +38,14 @@ static enum cvy_status check_settings(struct cvy_context *ctx, const cvy_trainer
                              s->match);
         CVYI_TRY(check_factor(ctx, s, "lr_factor", s->lr_factor));
         CVYI_TRY(check_factor(ctx, s, "decay_factor", s->decay_factor));
+        if (s->no_max_norm && s->max_norm != 0)
+            return cvyi_fail(ctx, CVY_E_ARG, "'%.128s' has both no_max_norm and a max_norm",
+                             s->match);
+        if (!(s->max_norm >= 0 && s->max_norm <= DBL_MAX))
+            return cvyi_fail(ctx, CVY_E_ARG,
+                             "the max_norm of '%.128s' is %g, expected more than 0 and finite (0: "
+                             "not said)",
+                             s->match, s->max_norm);
     }
     return CVY_OK;
 }
@@ -52,6 +60,9 @@ static enum cvy_status check_options(struct cvy_context *ctx, const cvy_trainer_
     if (!(o->clip_norm >= 0 && o->clip_norm <= DBL_MAX))
         return cvyi_fail(ctx, CVY_E_ARG, "clip_norm is %g, expected 0 (off) or more, and finite",
                          o->clip_norm);
+    if (!(o->max_norm >= 0 && o->max_norm <= DBL_MAX))
+        return cvyi_fail(ctx, CVY_E_ARG, "max_norm is %g, expected 0 (off) or more, and finite",
+                         o->max_norm);
     return check_settings(ctx, o);
 }
 
@@ -81,6 +92,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                           .loss = o->loss,
                                           .optimizer = t->optimizer,
                                           .fence_updates = o->clip_norm > 0 || o->accumulate > 1,
+                                          .max_norm = o->max_norm,
                                           .sums = o->accumulate > 1,
                                           .input_gradient = o->input_gradient,
                                           .settings = o->settings,
@@ -258,6 +270,12 @@ const char *cvy_trainer_state(const cvy_trainer *t, size_t index)
     CVYI_OWN_FLOATS(t->ctx);
     const struct cvyi_optimizer *optimizer = cvyi_optimizer(t->optimizer.kind);
     return index < optimizer->states(&t->optimizer) ? optimizer->info.state[index] : NULL;
+}
+double cvy_trainer_penalty(const cvy_trainer *t)
+{
+    if (!t || t->options.dry_run) return 0;
+    CVYI_OWN_FLOATS(t->ctx);
+    return cvyi_penalty(t->program, &t->optimizer, t->groups.group);
 }
 double cvy_trainer_gradient_norm(const cvy_trainer *t) { return t ? t->program->norm : 0; }
 uint64_t cvy_trainer_steps(const cvy_trainer *t) { return t ? t->steps : 0; }

@@ -605,10 +605,12 @@ static enum train_status step(struct run *run)
     enum cvy_status s = cvy_trainer_set_lr(job->trainer, lr);
     if (!s && moves(run))
         s = cvy_trainer_set_hyper(job->trainer, "momentum", momentum_of(run, p->steps));
+    const double penalty = job->penalty ? cvy_trainer_penalty(job->trainer) : 0;
     if (!s) s = cvy_trainer_step(job->trainer, &batch, &result);
     if (s && s != CVY_E_NUMERIC) return engine(job, s, run->error, run->error_size);
     if (s) return not_finite(run, true, cvy_message(job->ctx));
     if (!isfinite(result.loss_sum)) return not_finite(run, true, "the loss is not finite");
+    result.loss_sum += penalty * result.weight;
     run->tested = run->best = false;
     p->batch++;
     p->steps++;

@@ -116,6 +116,7 @@ struct train_job {
      * the last; before the first those that the run began with), the optimizer's states at zero,
      * and a tenth of the rate from there on */
     size_t recover;
+    bool penalty; /* losses of training are told with cvy_trainer_penalty */
 
     const char *directory;      /* of the run; NULL writes nothing */
     const char *model, *config; /* JSON texts that the checkpoint carries */

@@ -4,7 +4,7 @@ decimal numbers of fifty digits. Prints, for each case, the weights and biases a
 from decimal import Decimal, getcontext
 
 getcontext().prec = 50
-CASES = [  # kind, lr, beta1, beta2, eps, weight decay, epsilon hat, decay of all; momentum, Nesterov, rho, eps inside
+CASES = [  # kind, lr, beta1, beta2, eps, weight decay, epsilon hat, decay of all; momentum, Nesterov, rho, eps inside, l1, l2
     ('adam', '0.1', '0.9', '0.999', '1e-8', '0', False, False),
     ('adam', '0.1', '0.9', '0.999', '0.01', '0', False, False),
     ('adam', '0.1', '0.9', '0.999', '0.01', '0', True, False),
@@ -19,6 +19,8 @@ CASES = [  # kind, lr, beta1, beta2, eps, weight decay, epsilon hat, decay of al
     ('adagrad', '0.1', '0', '0', '0.01', '0.25', False, False, '0.5', False, '0', True),
     ('adadelta', '1', '0', '0', '0.01', '0', False, False, '0', False, '0.95', False),
     ('adadelta', '0.5', '0', '0', '0.001', '0.25', False, False, '0.5', True, '0.8', False),
+    ('adamw', '0.05', '0.8', '0.99', '0.001', '0.25', False, False, '0', False, '0', False, '0.125', '0.25'),
+    ('rmsprop', '0.05', '0', '0', '0.01', '0.25', False, True, '0.5', False, '0.9', False, '0.125', '0.0625'),
 ]
 X, LABEL = Decimal('0.5'), 1
 
@@ -33,14 +35,16 @@ def gradients(w, b):
     return [dk * X for dk in d] + d
 
 
-def train(kind, lr, beta1, beta2, eps, decay, hat, decay_all, momentum='0', nesterov=False, rho='0', inside=False):
-    lr, beta1, beta2, eps, decay, momentum, rho = map(Decimal, (lr, beta1, beta2, eps, decay, momentum, rho))
+def train(kind, lr, beta1, beta2, eps, decay, hat, decay_all, momentum='0', nesterov=False, rho='0', inside=False, l1='0', l2='0'):
+    lr, beta1, beta2, eps, decay, momentum, rho, l1, l2 = map(Decimal, (lr, beta1, beta2, eps, decay, momentum, rho, l1, l2))
     p = [Decimal(x) for x in ('0.5', '-0.25', '0.125', '0.125', '0', '-0.5')]  # w, then b
     m, v, moved = [Decimal(0)] * 6, [Decimal(0)] * 6, [Decimal(0)] * 6
     for t in range(1, 8):
         for i, g in enumerate(gradients(p[:3], p[3:])):
             rate = decay if i < 3 or decay_all else Decimal(0)
             g += rate * p[i] if kind != 'adamw' else 0
+            if i < 3 or decay_all:
+                g += l1 * ((p[i] > 0) - (p[i] < 0)) + 2 * l2 * p[i]
             if kind.startswith('adam'):
                 correct1, correct2 = 1 - beta1 ** t, 1 - beta2 ** t
                 m[i] = beta1 * m[i] + (1 - beta1) * g

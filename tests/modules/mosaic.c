@@ -404,7 +404,8 @@ static void run_sgd(const struct piece *p, const struct cvy_run *run)
     const float *dw = floats(run, p->extra);
     const double *c = run->coef[p->op.u.update.group];
     for (size_t i = 0; i < p->xs.n * p->xs.c * p->xs.h * p->xs.w; i++) {
-        double g = (double)dw[i] + c[CVY_SGD_DECAY] * (double)w[i];
+        double g = (double)dw[i] + c[CVY_SGD_DECAY] * (double)w[i] +
+                   c[CVY_SGD_L1] * ((w[i] > 0) - (w[i] < 0));
         if (v) {
             double u = c[CVY_SGD_MOMENTUM] * (double)v[i] + g;
             v[i] = (float)u;
@@ -510,7 +511,8 @@ static int mosaic_take(void *state, struct cvy_plan *plan, const struct cvy_op_d
         return from->owner == &cvy_module || to->owner == &cvy_module;
     }
     if ((unsigned)op->kind >= CVY_OP_KINDS || !functions[op->kind]) return 0;
-    if (op->kind == CVY_OP_UPDATE && op->u.update.kind != CVY_SGD) return 0;
+    if (op->kind == CVY_OP_UPDATE && (op->u.update.kind != CVY_SGD || op->u.update.max_norm > 0))
+        return 0;
     if (m->mix && hash(op->name, m->mix) % 100 >= 30 + m->mix % 3 * 25) return 0;
     bool conv = op->kind == CVY_OP_CONV2D || op->kind == CVY_OP_CONV2D_BWD_DATA ||
                 op->kind == CVY_OP_CONV2D_BWD_WEIGHTS;

@@ -11,7 +11,7 @@ struct sgd {
 };
 
 struct rates {
-    float lr, momentum, decay;
+    float lr, momentum, decay, l1;
 };
 
 /* Inlined with constants for the last three: a rate of 0 takes no part, not even of what is
@@ -22,8 +22,9 @@ static inline __attribute__((always_inline)) void descend(struct rates r, float 
                                                           bool momentum, bool nesterov)
 {
     for (size_t i = 0; i < n; i++) {
-        float g = decays ? dw[i] + r.decay * w[i] : dw[i],
-              step = momentum ? r.momentum * v[i] + g : g;
+        float g = decays ? dw[i] + r.decay * w[i] : dw[i];
+        if (r.l1 != 0) g += r.l1 * (float)((w[i] > 0) - (w[i] < 0));
+        float step = momentum ? r.momentum * v[i] + g : g;
         if (v) v[i] = step;
         w[i] -= r.lr * (nesterov ? g + r.momentum * step : step);
     }
@@ -38,7 +39,7 @@ static void run_sgd(const void *arg, const struct cvy_run *run, size_t task,
     const float *dw = (const float *)run->buf[a->dw] + at;
     const double *coef = run->coef[a->group];
     const struct rates r = { (float)coef[CVY_SGD_LR], (float)coef[CVY_SGD_MOMENTUM],
-                             (float)coef[CVY_SGD_DECAY] };
+                             (float)coef[CVY_SGD_DECAY], (float)coef[CVY_SGD_L1] };
     (void)worker;
     switch ((r.decay != 0) + 2 * (v && r.momentum != 0) +
             4 * (v && r.momentum != 0 && coef[CVY_SGD_NESTEROV] != 0)) {
@@ -56,7 +57,8 @@ int onednn_update_take(const struct onednn *o, const struct cvy_plan *plan,
                        const struct cvy_op_desc *ops, int n)
 {
     (void)o, (void)plan, (void)n;
-    return ops[0].u.update.kind == CVY_SGD; /* others: the next backend, and a repacking */
+    /* others, and norms of rows, which its tasks cut: the next backend, and a repacking */
+    return ops[0].u.update.kind == CVY_SGD && ops[0].u.update.max_norm == 0;
 }
 
 enum cvy_status onednn_update_plan(struct onednn *o, struct cvy_plan *plan,

@@ -4,12 +4,19 @@
 
 #include "reference.h"
 
+/* The gradient with that of the penalties. */
+static double penalised(double g, double w, double decay, double l1)
+{
+    if (decay != 0) g += decay * w;
+    if (l1 != 0) g += l1 * ((w > 0) - (w < 0));
+    return g;
+}
+
 static void sgd(double *w, const double *dw, double *const *state, size_t n, const double *c)
 {
     double *v = state[0], momentum = c[CVY_SGD_MOMENTUM];
     for (size_t i = 0; i < n; i++) {
-        double g = dw[i];
-        if (c[CVY_SGD_DECAY] != 0) g += c[CVY_SGD_DECAY] * w[i];
+        double g = penalised(dw[i], w[i], c[CVY_SGD_DECAY], c[CVY_SGD_L1]);
         if (v) {
             v[i] = momentum != 0 ? momentum * v[i] + g : g;
             g = c[CVY_SGD_NESTEROV] != 0 ? g + momentum * v[i] : v[i];
@@ -31,8 +38,7 @@ static void adam(double *w, const double *dw, double *const *state, size_t n, co
 {
     double *m = state[0], *v = state[1], *moved = state[2];
     for (size_t i = 0; i < n; i++) {
-        double g = dw[i];
-        if (c[CVY_ADAM_DECAY] != 0) g += c[CVY_ADAM_DECAY] * w[i];
+        double g = penalised(dw[i], w[i], c[CVY_ADAM_DECAY], c[CVY_ADAM_L1]);
         m[i] = c[CVY_ADAM_BETA1] * m[i] + c[CVY_ADAM_NEW1] * g;
         v[i] = c[CVY_ADAM_BETA2] * v[i] + c[CVY_ADAM_NEW2] * g * g;
         double step = c[CVY_ADAM_STEP] * m[i] / (sqrt(v[i]) + c[CVY_ADAM_EPS]);
@@ -47,8 +53,7 @@ static void rmsprop(double *w, const double *dw, double *const *state, size_t n,
 {
     double *s = state[0], *moved = state[1];
     for (size_t i = 0; i < n; i++) {
-        double g = dw[i], eps = c[CVY_ROOT_EPS];
-        if (c[CVY_ROOT_DECAY] != 0) g += c[CVY_ROOT_DECAY] * w[i];
+        double g = penalised(dw[i], w[i], c[CVY_ROOT_DECAY], c[CVY_ROOT_L1]), eps = c[CVY_ROOT_EPS];
         s[i] = c[CVY_ROOT_RHO] * s[i] + c[CVY_ROOT_NEW] * g * g;
         double root = c[CVY_ROOT_INSIDE] != 0 ? sqrt(s[i] + eps) : sqrt(s[i]) + eps;
         w[i] -= pushed(c[CVY_ROOT_LR] * g / root, moved ? &moved[i] : NULL, c[CVY_ROOT_MOMENTUM],
@@ -59,8 +64,7 @@ static void adadelta(double *w, const double *dw, double *const *state, size_t n
 {
     double *s = state[0], *a = state[1], *moved = state[2], eps = c[CVY_ROOT_EPS];
     for (size_t i = 0; i < n; i++) {
-        double g = dw[i];
-        if (c[CVY_ROOT_DECAY] != 0) g += c[CVY_ROOT_DECAY] * w[i];
+        double g = penalised(dw[i], w[i], c[CVY_ROOT_DECAY], c[CVY_ROOT_L1]);
         s[i] = c[CVY_ROOT_RHO] * s[i] + c[CVY_ROOT_NEW] * g * g;
         double u = sqrt(a[i] + eps) / sqrt(s[i] + eps) * g;
         a[i] = c[CVY_ROOT_RHO] * a[i] + c[CVY_ROOT_NEW] * u * u;
@@ -77,13 +81,26 @@ static step_fn *const steps[] = {
 _Static_assert(sizeof steps / sizeof *steps == CVY_OPTIMIZER_KINDS,
                "steps: a function a kind of optimiser");
 
+/* Rows that are longer than max_norm are made as short. */
+static void shorten(double *w, size_t rows, size_t row, double most)
+{
+    for (size_t r = 0; r < rows; r++, w += row) {
+        double squares = 0;
+        for (size_t i = 0; i < row; i++) squares += w[i] * w[i];
+        double norm = sqrt(squares), factor = (norm < most ? norm : most) / (norm + 1e-8);
+        for (size_t i = 0; i < row; i++) w[i] *= factor;
+    }
+}
+
 void cvyi_ref_update(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     double *state[CVY_OPTIMIZER_STATES];
     for (int i = 0; i < CVY_OPTIMIZER_STATES; i++)
         state[i] = (double *)cvyi_ref_in(r, run, CVY_UPDATE_S + i);
     cvy_shape s = r->in[CVY_UPDATE_W].shape;
-    steps[r->op.u.update.kind]((double *)cvyi_ref_in(r, run, CVY_UPDATE_W),
-                               cvyi_ref_in(r, run, CVY_UPDATE_DW), state, s.n * cvyi_ref_image(s),
+    double *w = (double *)cvyi_ref_in(r, run, CVY_UPDATE_W);
+    size_t n = s.n * cvyi_ref_image(s), row = r->op.u.update.row;
+    steps[r->op.u.update.kind](w, cvyi_ref_in(r, run, CVY_UPDATE_DW), state, n,
                                run->coef[r->op.u.update.group]);
+    if (r->op.u.update.max_norm > 0) shorten(w, n / row, row, r->op.u.update.max_norm);
 }

@@ -30,7 +30,9 @@ typedef struct cvy_param_setting {
     bool no_decay;
     double lr_factor;
     double decay_factor;
-    uint64_t reserved[8];
+    double max_norm;
+    bool no_max_norm;
+    uint64_t reserved[6];
 } cvy_param_setting;
 typedef struct cvy_trainer_options {
     size_t batch;
@@ -48,7 +50,8 @@ typedef struct cvy_trainer_options {
     const cvy_param_setting *settings;
     size_t n_settings;
     cvy_augment_desc augment;
-    uint64_t reserved[23];
+    double max_norm;
+    uint64_t reserved[22];
 } cvy_trainer_options;
 typedef struct cvy_step_result {
     double loss_sum;
@@ -68,6 +71,7 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, con
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_hyper(cvy_trainer *trainer, const char *name,
                                                             double value);
+CVY_API double cvy_trainer_penalty(const cvy_trainer *trainer);
 CVY_API double cvy_trainer_gradient_norm(const cvy_trainer *trainer);
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);
 CVY_API void cvy_trainer_set_steps(cvy_trainer *trainer, uint64_t steps);

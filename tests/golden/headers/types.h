@@ -166,7 +166,8 @@ typedef struct cvy_optimizer_desc {
     bool epsilon_hat;
     bool eps_inside;
     double rho;
-    uint64_t reserved[15];
+    double l1, l2;
+    uint64_t reserved[13];
 } cvy_optimizer_desc;
 typedef struct cvy_sgd_desc {
     double lr, momentum, weight_decay;

@@ -22,17 +22,30 @@ V_FN void store_n(float *p, vf a, size_t n, bool part)
 
 enum momentum { NONE, PLAIN, NESTEROV };
 
-/* What one kind of step needs; `decay`: wd is not 0. */
+/* The gradient g with those of the penalties on weights x: g = decays ? fma(decay, x, g) : g; g =
+ * signs ? g + l1 * sign(x) : g, without a product. */
+struct penalty {
+    bool decays, signs; /* decay and l1 are not 0 */
+    vf decay, l1;
+};
+V_FN vf penalised(const struct penalty *p, vf g, vf x)
+{
+    if (p->decays) g = v_fma(p->decay, x, g);
+    if (p->signs)
+        g = v_add(g, v_sub(v_maskz(v_gt(x, v_zero()), p->l1), v_maskz(v_gt(v_zero(), x), p->l1)));
+    return g;
+}
+
 struct step {
     enum momentum kind;
-    bool decay;
-    vf nlr, mu, wd;
+    struct penalty penalty;
+    vf nlr, mu;
 };
 
 V_FN void sgd_step(struct step s, float *w, const float *dw, float *v, size_t n, bool part)
 {
     vf x = load_n(w, n, part), g = load_n(dw, n, part);
-    if (s.decay) g = v_fma(s.wd, x, g);
+    g = penalised(&s.penalty, g, x);
     vf step = g;
     if (s.kind != NONE) step = v_fma(s.mu, load_n(v, n, part), g);
     if (v) store_n(v, step, n, part);
@@ -40,23 +53,30 @@ V_FN void sgd_step(struct step s, float *w, const float *dw, float *v, size_t n,
     store_n(w, v_fma(s.nlr, step, x), n, part);
 }
 
-V_FN void sgd_row(enum momentum kind, bool decay, float *w, const float *dw, float *v, size_t n,
-                  const float *coef)
+V_FN void sgd_row(enum momentum kind, bool decays, bool signs, float *w, const float *dw, float *v,
+                  size_t n, const float *coef)
 {
-    const struct step step = { kind, decay, v_set1(-coef[CVY_SGD_LR]),
-                               v_set1(coef[CVY_SGD_MOMENTUM]), v_set1(coef[CVY_SGD_DECAY]) };
+    const struct step step = { kind,
+                               { decays, signs, v_set1(coef[CVY_SGD_DECAY]),
+                                 v_set1(coef[CVY_SGD_L1]) },
+                               v_set1(-coef[CVY_SGD_LR]),
+                               v_set1(coef[CVY_SGD_MOMENTUM]) };
     size_t i = 0;
     for (; i + VL <= n; i += VL) sgd_step(step, w + i, dw + i, v ? v + i : NULL, VL, false);
     if (i < n) sgd_step(step, w + i, dw + i, v ? v + i : NULL, n - i, true);
 }
 
-/* g = decay ? fma(decay, w, dw) : dw;  v = momentum ? fma(momentum, v, g) : g;
+/* g = penalised(dw);  v = momentum ? fma(momentum, v, g) : g;
  * w = fma(-lr, momentum && nesterov ? fma(momentum, v, g) : v, w); state v (NULL: momentum 0).
  * A rate of 0 takes no part: without momentum what v holds must not matter, without decay not what
  * w holds, not even a NaN or an infinity. */
-#define K_SGD(kind)                                                    \
-    (coef[CVY_SGD_DECAY] != 0 ? sgd_row(kind, true, w, dw, v, n, coef) \
-                              : sgd_row(kind, false, w, dw, v, n, coef))
+#define K_SGD(kind)                                                                       \
+    do {                                                                                  \
+        if (coef[CVY_SGD_L1] != 0)                                                        \
+            sgd_row(kind, coef[CVY_SGD_DECAY] != 0, true, w, dw, v, n, coef);             \
+        else if (coef[CVY_SGD_DECAY] != 0) sgd_row(kind, true, false, w, dw, v, n, coef); \
+        else sgd_row(kind, false, false, w, dw, v, n, coef);                              \
+    } while (0)
 static void sgd(float *w, const float *dw, float *const *state, size_t n, const float *coef)
 {
     float *v = state[0];
@@ -80,19 +100,20 @@ V_FN vf pushed(const struct push *p, vf d, float *v, size_t n, bool part)
 }
 
 struct adam {
-    vf step, eps, beta1, new1, beta2, new2, decay, shrink;
+    vf step, eps, beta1, new1, beta2, new2, shrink;
+    struct penalty penalty;
     struct push push;
 };
 
-/* decays, shrinks: those are not 0. */
-V_FN void adam_step(const struct adam *a, bool decays, bool shrinks, float *w, const float *dw,
+/* shrinks: that is not 0. */
+V_FN void adam_step(const struct adam *a, bool shrinks, float *w, const float *dw,
                     float *const *state, size_t i, size_t n, bool part)
 {
     float *m = state[0] + i, *v = state[1] + i, *moved = state[2] ? state[2] + i : NULL;
     w += i;
     dw += i;
     vf x = load_n(w, n, part), g = load_n(dw, n, part);
-    if (decays) g = v_fma(a->decay, x, g);
+    g = penalised(&a->penalty, g, x);
     vf mean = v_fma(a->beta1, load_n(m, n, part), v_mul(a->new1, g));
     vf square = v_fma(a->beta2, load_n(v, n, part), v_mul(v_mul(a->new2, g), g));
     vf q = v_div(mean, v_add(v_sqrt(square), a->eps));
@@ -106,11 +127,11 @@ V_FN void adam_step(const struct adam *a, bool decays, bool shrinks, float *w, c
     store_n(w, x, n, part);
 }
 
-/* g = decay ? fma(decay, w, dw) : dw;  m = fma(beta1, m, new1 * g);  v = fma(beta2, v, (new2 * g) *
+/* g = penalised(dw);  m = fma(beta1, m, new1 * g);  v = fma(beta2, v, (new2 * g) *
  * g);  q = m / (sqrt(v) + eps);  w = shrink ? w - fma(shrink, w, step * q) : fma(-step, q, w);
  * with momentum d = pushed(step * q) and w = w - (shrink ? fma(shrink, w, d) : d) */
-V_FN void adam_row(bool decays, bool shrinks, float *w, const float *dw, float *const *state,
-                   size_t n, const float *coef)
+V_FN void adam_row(bool decays, bool signs, bool shrinks, float *w, const float *dw,
+                   float *const *state, size_t n, const float *coef)
 {
     const struct adam a = { v_set1(coef[CVY_ADAM_STEP]),
                             v_set1(coef[CVY_ADAM_EPS]),
@@ -118,26 +139,29 @@ V_FN void adam_row(bool decays, bool shrinks, float *w, const float *dw, float *
                             v_set1(coef[CVY_ADAM_NEW1]),
                             v_set1(coef[CVY_ADAM_BETA2]),
                             v_set1(coef[CVY_ADAM_NEW2]),
-                            v_set1(coef[CVY_ADAM_DECAY]),
                             v_set1(coef[CVY_ADAM_SHRINK]),
+                            { decays, signs, v_set1(coef[CVY_ADAM_DECAY]),
+                              v_set1(coef[CVY_ADAM_L1]) },
                             { v_set1(coef[CVY_ADAM_MOMENTUM]), coef[CVY_ADAM_NESTEROV] != 0 } };
     size_t i = 0;
-    for (; i + VL <= n; i += VL) adam_step(&a, decays, shrinks, w, dw, state, i, VL, false);
-    if (i < n) adam_step(&a, decays, shrinks, w, dw, state, i, n - i, true);
+    for (; i + VL <= n; i += VL) adam_step(&a, shrinks, w, dw, state, i, VL, false);
+    if (i < n) adam_step(&a, shrinks, w, dw, state, i, n - i, true);
 }
 
 static void adam(float *w, const float *dw, float *const *state, size_t n, const float *coef)
 {
     const bool decays = coef[CVY_ADAM_DECAY] != 0, shrinks = coef[CVY_ADAM_SHRINK] != 0;
-    if (decays && shrinks) adam_row(true, true, w, dw, state, n, coef);
-    else if (decays) adam_row(true, false, w, dw, state, n, coef);
-    else if (shrinks) adam_row(false, true, w, dw, state, n, coef);
-    else adam_row(false, false, w, dw, state, n, coef);
+    if (coef[CVY_ADAM_L1] != 0) adam_row(decays, true, shrinks, w, dw, state, n, coef);
+    else if (decays && shrinks) adam_row(true, false, true, w, dw, state, n, coef);
+    else if (decays) adam_row(true, false, false, w, dw, state, n, coef);
+    else if (shrinks) adam_row(false, false, true, w, dw, state, n, coef);
+    else adam_row(false, false, false, w, dw, state, n, coef);
 }
 
 struct root {
-    vf lr, eps, rho, new, decay;
-    bool decays, inside;
+    vf lr, eps, rho, new;
+    bool inside;
+    struct penalty penalty;
     struct push push;
 };
 
@@ -147,16 +171,16 @@ static struct root root_of(const float *coef)
                           v_set1(coef[CVY_ROOT_EPS]),
                           v_set1(coef[CVY_ROOT_RHO]),
                           v_set1(coef[CVY_ROOT_NEW]),
-                          v_set1(coef[CVY_ROOT_DECAY]),
-                          coef[CVY_ROOT_DECAY] != 0,
                           coef[CVY_ROOT_INSIDE] != 0,
+                          { coef[CVY_ROOT_DECAY] != 0, coef[CVY_ROOT_L1] != 0,
+                            v_set1(coef[CVY_ROOT_DECAY]), v_set1(coef[CVY_ROOT_L1]) },
                           { v_set1(coef[CVY_ROOT_MOMENTUM]), coef[CVY_ROOT_NESTEROV] != 0 } };
 }
 
-/* g = decay ? fma(decay, w, dw) : dw;  s = fma(rho, s, (new * g) * g) */
+/* g = penalised(dw);  s = fma(rho, s, (new * g) * g) */
 V_FN vf squares(const struct root *r, vf x, vf *g, float *s, size_t n, bool part)
 {
-    if (r->decays) *g = v_fma(r->decay, x, *g);
+    *g = penalised(&r->penalty, *g, x);
     vf square = v_fma(r->rho, load_n(s, n, part), v_mul(v_mul(r->new, *g), *g));
     store_n(s, square, n, part);
     return square;
