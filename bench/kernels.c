@@ -177,8 +177,8 @@ static void ingest_each(struct kernel *c, int which)
         out[l] = c->y + l * n;
     }
     switch (which) {
-    case 0: c->k->lanes->ingest_u8(c->y, bytes, n, 16, 1 / 255.f, 0); break;
-    case 1: c->k->lanes->ingest_f32(c->y, images, n, 16, 0.5f, 0.1f); break;
+    case 0: c->k->lanes->ingest_u8(c->y, bytes, n, 16, 1 / 255.f, c->w); break;
+    case 1: c->k->lanes->ingest_f32(c->y, images, n, 16, 0.5f, c->w); break;
     case 2: c->k->lanes->to_lanes(c->y, images, n, 16); break;
     default: c->k->lanes->from_lanes(out, c->x, n, 16);
     }

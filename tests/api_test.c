@@ -388,6 +388,8 @@ static void predictors_check_batches(void **state)
                                    { .scale = INFINITY },
                                    { .mean = (double[]){ NAN } },
                                    { .mean = (double[]){ INFINITY } },
+                                   { .mean = (double[36]){ 0 }, .mean_image = (double[36]){ 0 } },
+                                   { .mean_image = (double[36]){ [35] = NAN } },
                                    { .std = (double[]){ 0 } },
                                    { .std = (double[]){ -1 } },
                                    { .std = (double[]){ NAN } },

@@ -1,7 +1,7 @@
-/* Augmentation: what a step's net sees, against a plain computation from the recipe of
- * docs/numerics.md; on all backends, tables and thread counts, bytes and floats, whole blocks of
- * images and tails; that every place is drawn, and equally often; that predictors see images as
- * they are; what is refused. (Stopped and resumed runs: resume_test.c.) */
+/* Augmentation and the mean image: what a step's net sees, against a plain computation from the
+ * recipe of docs/numerics.md; on all backends, tables and thread counts, bytes and floats, whole
+ * blocks of images and tails; that every place is drawn, and equally often; that predictors see
+ * images as they are; what is refused. (Stopped and resumed runs: resume_test.c.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +21,8 @@ enum { BATCH = 18, IMAGES = 40, MOST = 2 * 12 * 40, SEED = 77 };
 static uint8_t bytes[IMAGES * MOST], labels[IMAGES];
 static float floats[IMAGES * MOST];
 static const double mean[] = { 0.5, 0.25, -1 }, deviation[] = { 0.5, 2, 0.125 };
+static double image[MOST]; /* a mean image */
+static bool by_pixel;      /* it is taken, not mean */
 
 /* Images larger than what is moved at a time, and ones of odd sides; the second's maps are few
  * enough to be cut into bands. */
@@ -29,7 +31,8 @@ static const cvy_augment_desc augments[] = { { .crop = 4 },
                                              { .flip = true },
                                              { .cutout = 5 },
                                              { .crop = 8, .flip = true, .cutout = 6 },
-                                             { .crop = 1, .flip = true } };
+                                             { .crop = 1, .flip = true },
+                                             { 0 } };
 
 struct side {
     cvy_context *ctx;
@@ -47,7 +50,9 @@ static bool open_side(struct side *s, const cvy_context_options *options, cvy_sh
     if (cvy_context_create(options, &s->ctx)) return false;
     cvy_context *ctx = s->ctx;
     const cvy_conv2d_desc same = { .out_channels = shape.c, .kernel = { 1, 1 }, .no_bias = true };
-    const cvy_input_desc input = { .mean = mean, .std = deviation };
+    const cvy_input_desc input = { .mean = by_pixel ? NULL : mean,
+                                   .mean_image = by_pixel ? image : NULL,
+                                   .std = deviation };
     const cvy_trainer_options o = {
         .batch = BATCH, .seed = SEED, .keep_tensors = true, .input = input, .augment = *augment
     };
@@ -96,9 +101,9 @@ static size_t below(uint32_t word, size_t n)
 static float pixel(const cvy_augment_desc *a, cvy_shape s, const cvy_batch *b, size_t i, size_t at)
 {
     const size_t c = at / (s.h * s.w), y = at / s.w % s.h, x = at % s.w,
-                 image = b->index ? b->index[i] : i, p = a->crop;
+                 number = b->index ? b->index[i] : i, p = a->crop;
     const philox4x64_key_t key = { { SEED, (uint64_t)4 << 32 } };
-    const philox4x64_ctr_t ctr = { { b->epoch, image, 0, 0 } }, r = philox4x64(ctr, key);
+    const philox4x64_ctr_t ctr = { { b->epoch, number, 0, 0 } }, r = philox4x64(ctr, key);
     const size_t top = below((uint32_t)r.v[0], 2 * p + 1),
                  left = below((uint32_t)(r.v[0] >> 32), 2 * p + 1),
                  middle_y = below((uint32_t)r.v[2], s.h),
@@ -107,11 +112,12 @@ static float pixel(const cvy_augment_desc *a, cvy_shape s, const cvy_batch *b, s
     const size_t py = y + top, px = (flipped ? s.w - 1 - x : x) + left; /* of the padded image */
     float value = 0;
     if (py >= p && py < p + s.h && px >= p && px < p + s.w) {
-        size_t from = ((image * s.c + c) * s.h + py - p) * s.w + px - p;
+        size_t from = ((number * s.c + c) * s.h + py - p) * s.w + px - p;
         value = b->dtype == CVY_U8 ? (float)bytes[from] : floats[from];
     }
     double scale = b->dtype == CVY_U8 ? 1.0 / 255 : 1;
-    value = fmaf(value, (float)(scale / deviation[c]), (float)(-mean[c] / deviation[c]));
+    const double middle = by_pixel ? image[at] : mean[c];
+    value = fmaf(value, (float)(scale / deviation[c]), (float)(-middle / deviation[c]));
     long dy = (long)y - (long)middle_y, dx = (long)x - (long)middle_x, half = (long)a->cutout / 2,
          rest = (long)a->cutout - half;
     return dy >= -half && dy < rest && dx >= -half && dx < rest ? 0 : value;
@@ -162,7 +168,10 @@ static void every_table_and_thread_count(void **state)
     for (size_t way = 0; every_way(way, &o); way++)
         for (size_t i = 0; i < N(shapes); i++) {
             every_batch(&o, shapes[i], &augments[3], cvy_isa_name(o.isa));
+            by_pixel = true;
             every_batch(&o, shapes[i], &augments[way % N(augments)], cvy_isa_name(o.isa));
+            every_batch(&o, shapes[i], &augments[N(augments) - 1], cvy_isa_name(o.isa));
+            by_pixel = false;
         }
 }
 
@@ -172,9 +181,12 @@ static void every_backend(void **state)
     (void)state;
     for (size_t l = 0; l < N(lists); l++)
         for (size_t i = 0; i < N(shapes); i++)
-            for (size_t k = 0; k < N(augments); k++)
+            for (size_t k = 0; k < 2 * N(augments); k++) {
+                by_pixel = k % 2;
                 every_batch(&(cvy_context_options){ .backends = lists[l], .threads = 2 }, shapes[i],
-                            &augments[k], lists[l]);
+                            &augments[k / 2], lists[l]);
+            }
+    by_pixel = false;
 }
 
 /* From images that count their pixels: where their first pixel went. */
@@ -220,9 +232,11 @@ static void predictors_see_images_as_they_are(void **state)
     static const cvy_augment_desc none = { 0 };
     static const char *const lists[] = { "native", "reference", "onednn,native" };
     (void)state;
-    for (size_t l = 0; l < N(lists); l++) {
+    for (size_t l = 0; l < 2 * N(lists); l++) {
         struct side s;
-        if (!open_side(&s, &(cvy_context_options){ .backends = lists[l] }, shapes[0], &augments[3]))
+        by_pixel = l % 2;
+        if (!open_side(&s, &(cvy_context_options){ .backends = lists[l / 2] }, shapes[0],
+                       &augments[3]))
             continue;
         cvy_context *ctx = s.ctx;
         const size_t size = shapes[0].c * shapes[0].h * shapes[0].w;
@@ -234,6 +248,7 @@ static void predictors_see_images_as_they_are(void **state)
             assert_true(got[k] == pixel(&none, shapes[0], &batch, k / size, k % size));
         close_side(&s);
     }
+    by_pixel = false;
 }
 
 static void refuse(cvy_augment_desc a, const cvy_loss_desc *loss, const char *words)
@@ -288,6 +303,7 @@ int main(void)
         bytes[i] = (uint8_t)(random >> 24);
         floats[i] = (float)(random >> 8) * 0x1p-22f - 1;
     }
+    for (size_t i = 0; i < N(image); i++) image[i] = (double)(i * 37 % 101) / 64 - 0.7;
     for (size_t i = 0; i < IMAGES; i++) labels[i] = (uint8_t)(i % 3);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,8 +142,8 @@ static enum train_status save_as(struct fixture *f, const char *path)
 {
     json_t *metadata = json_pack("{s:s, s:s}", "convoy.model", model_text, "convoy.position", "{}");
     *f->error = 0;
-    enum train_status status =
-        checkpoint_save(path, f->trainer, NULL, metadata, f->error, sizeof f->error);
+    enum train_status status = checkpoint_save(path, f->trainer, &(struct checkpoint_also){ 0 },
+                                               metadata, f->error, sizeof f->error);
     json_decref(metadata);
     return status;
 }
@@ -692,6 +692,36 @@ static void failing_saves(void **state)
     assert_int_equal(st.st_size, 1);
 }
 
+#define GOOD(call) assert_int_equal(call, TRAIN_OK)
+/* The mean image comes back as it was; it does not go unasked for, nor missing, nor in another
+ * shape. */
+static void mean_images(void **state)
+{
+    struct fixture *f = *state;
+    double pixels[6] = { 0.5, -1, 3, 0.25, 7, 1e-9 }, got[6] = { 0 };
+    pixels[5] = (double)(float)pixels[5];
+    const struct checkpoint_also also = { .mean = { pixels, { 1, 2, 3 } } };
+    const struct checkpoint_mean same = { got, { 1, 2, 3 } }, other = { got, { 1, 3, 2 } };
+    struct checkpoint *c;
+    json_t *metadata = json_object();
+    GOOD(checkpoint_save(f->path, f->trainer, &also, metadata, f->error, sizeof f->error));
+    json_decref(metadata);
+    assert_int_equal(load_from(f, f->path, f->trainer), TRAIN_BAD);
+    assert_non_null(strstr(f->error, "the file has a tensor 'input.mean', the model has none"));
+    GOOD(checkpoint_read(f->path, &c, f->error, sizeof f->error));
+    assert_int_equal(checkpoint_mean(c, &other, f->error, sizeof f->error), TRAIN_BAD);
+    assert_non_null(strstr(f->error, "'input.mean': expected F32 [1, 3, 2], found F32 [1, 2, 3]"));
+    GOOD(checkpoint_mean(c, &same, f->error, sizeof f->error));
+    assert_memory_equal(got, pixels, sizeof got);
+    GOOD(checkpoint_load(c, f->trainer, f->ctx, true, f->error, sizeof f->error));
+    checkpoint_free(&c);
+    GOOD(save_as(f, f->path));
+    GOOD(checkpoint_read(f->path, &c, f->error, sizeof f->error));
+    assert_int_equal(checkpoint_mean(c, &same, f->error, sizeof f->error), TRAIN_BAD);
+    assert_non_null(strstr(f->error, "the model needs a tensor 'input.mean', the file has none"));
+    checkpoint_free(&c);
+}
+
 static void not_finite_is_not_saved(void **state)
 {
     struct fixture *f = *state;
@@ -1087,7 +1117,8 @@ static bool workflow(struct fixture *f, bool *ended_well)
     if (!m) s = cvy_trainer_create(net, logits, &options, &trainer);
     json_t *metadata = !m && !s ? json_pack("{s:s}", "convoy.model", model_text) : NULL;
     if (!m && !s && metadata) {
-        t = checkpoint_save(path, trainer, NULL, metadata, f->error, sizeof f->error);
+        t = checkpoint_save(path, trainer, &(struct checkpoint_also){ 0 }, metadata, f->error,
+                            sizeof f->error);
         if (!t) t = checkpoint_read(path, &c, f->error, sizeof f->error);
         if (!t) t = checkpoint_load(c, trainer, f->ctx, true, f->error, sizeof f->error);
     }
@@ -1151,7 +1182,8 @@ int main(void)
 #ifdef CAN_FAIL
         TEST(failing_allocations),
 #endif
-        TEST(bounds_of_numbers),   TEST(shapes_by_hand),    TEST(builtin_models)
+        TEST(mean_images),         TEST(bounds_of_numbers), TEST(shapes_by_hand),
+        TEST(builtin_models)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -765,6 +765,32 @@ def test_threshold():
         fails(2, 'normalize: "threshold": expected a number above 0 and at most 1', 'train', 'wrong.json', *SMALL)
 
 
+def test_mean_image():
+    """The mean image is that of the images that are trained on; eval, predict and --resume take it from the run."""
+    write_idx('centre')
+    images = pathlib.Path('centre/train-images-idx3-ubyte').read_bytes()[16:]
+    data = ['--data', 'centre', '--batch', 50]
+    model = json.loads((SOURCE / 'src/models/lenet-bn.json').read_text())
+    model['normalize'] = {'mean_image': True, 'scale': 1}
+    pathlib.Path('centred.json').write_text(json.dumps(model))
+    common = ['train', 'centred.json', *data, '--validation', 0.25, '--epochs']
+    run(*common, 2, '--out', 'centred', code=0)
+    run(*common, 1, '--out', 'halfway', code=0)
+    run('train', '--resume=halfway', '--epochs', 2, code=0)
+    kept, _ = tensors('centred/checkpoint.safetensors')
+    assert kept == tensors('halfway/checkpoint.safetensors')[0]
+    means = [sum(images[i * 784 + p] for i in range(150)) / 150 for p in range(784)]
+    assert kept['input.mean'] == struct.pack('<784f', *means)
+    said = json.loads(pathlib.Path('centred/metrics.jsonl').read_text().splitlines()[-1])['test_acc']
+    assert f'acc {said:.3f}' in run('eval', 'centred', code=0).stdout
+    run('predict', 'centred', '0', code=0)
+    del model['normalize']
+    pathlib.Path('plain.json').write_text(json.dumps(model))
+    fails(2, "the file has a tensor 'input.mean', the model has none", 'eval', 'centred', '--model', 'plain.json')
+    run('train', 'plain.json', *data, '--epochs', 1, '--out', 'plain', code=0)
+    fails(2, "the model needs a tensor 'input.mean', the file has none", 'eval', 'plain', '--model', 'centred.json')
+
+
 def test_accumulate():
     """By option and by model file; a run that is stopped between two updates goes on with the sum."""
     common = ['lenet', *SMALL, '--epochs']

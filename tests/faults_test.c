@@ -730,12 +730,16 @@ static enum outcome of(enum train_status status)
     return status ? OTHER : GOOD;
 }
 
+static double mean_image[4] = { 1, 2, 3, 4 };
+static const struct checkpoint_mean kept_mean = { mean_image, { 1, 2, 2 } };
+
 static enum outcome load(void)
 {
     struct checkpoint *c;
     enum train_status status = checkpoint_read(in("a.safetensors"), &c, error, sizeof error);
     assert_int_equal(status == TRAIN_OK, c != NULL);
     if (!status) assert_string_equal(checkpoint_text(c, "convoy.model"), "{}");
+    if (!status) status = checkpoint_mean(c, &kept_mean, error, sizeof error);
     if (!status) status = checkpoint_load(c, t.trainer, t.ctx, true, error, sizeof error);
     checkpoint_free(&c);
     return of(status);
@@ -745,6 +749,7 @@ static enum outcome load_alone(void)
 {
     struct checkpoint *c;
     enum train_status status = checkpoint_read(in("a.safetensors"), &c, error, sizeof error);
+    if (!status) status = checkpoint_mean(c, &kept_mean, error, sizeof error);
     if (!status) status = checkpoint_load_predictor(c, t.alone, t.ctx, error, sizeof error);
     checkpoint_free(&c);
     return of(status);
@@ -756,8 +761,9 @@ static enum outcome save(void)
     fault.in = -1;
     json_t *metadata = json_pack("{s:s}", "convoy.model", "{}");
     fault.in = left;
+    const struct checkpoint_also also = { .mean = kept_mean };
     enum train_status status =
-        checkpoint_save(in("a.safetensors"), t.trainer, NULL, metadata, error, sizeof error);
+        checkpoint_save(in("a.safetensors"), t.trainer, &also, metadata, error, sizeof error);
     json_decref(metadata);
     left = fault.in;
     fault.in = -1;

@@ -1160,7 +1160,7 @@ static void test_ingest_u8(struct env *e)
 {
     size_t n = 1 + check_below(&e->rng, 100);
     unsigned n_lanes = any_lanes(e);
-    float scale = check_normal(&e->rng), shift = check_normal(&e->rng);
+    const float scale = check_normal(&e->rng), *shift = in(e, n);
     SHAPE("n %zu, n_lanes %u", n, n_lanes);
     const uint8_t *src[16] = { NULL };
     float *want = out(e, n * 16);
@@ -1169,7 +1169,7 @@ static void test_ingest_u8(struct env *e)
         uint8_t *p = raw(e, n);
         for (size_t i = 0; i < n; i++) {
             p[i] = (uint8_t)check_u64(&e->rng);
-            want[i * 16 + l] = fmaf(p[i], scale, shift);
+            want[i * 16 + l] = fmaf(p[i], scale, shift[i]);
         }
         src[l] = p;
     }
@@ -1185,14 +1185,14 @@ static void test_ingest_f32(struct env *e)
 {
     size_t n = 1 + check_below(&e->rng, 100);
     unsigned n_lanes = any_lanes(e);
-    float scale = check_normal(&e->rng), shift = check_normal(&e->rng);
+    const float scale = check_normal(&e->rng), *shift = in(e, n);
     SHAPE("n %zu, n_lanes %u", n, n_lanes);
     const float *src[16] = { NULL };
     float *want = out(e, n * 16);
     memset(want, 0, n * 16 * sizeof *want);
     for (unsigned l = 0; l < n_lanes; l++) {
         src[l] = in(e, n);
-        for (size_t i = 0; i < n; i++) want[i * 16 + l] = fmaf(src[l][i], scale, shift);
+        for (size_t i = 0; i < n; i++) want[i * 16 + l] = fmaf(src[l][i], scale, shift[i]);
     }
     EACH_TABLE(e, k)
     {

@@ -123,6 +123,18 @@ static void wrong_files(void **state)
         { HEAD "\"normalize\": {\"mean\": [0.5], \"std\": [0]}, " LAYERS,
           "normalize: \"std\": expected 1 numbers above 0, one for each input channel (at most "
           "64), found 0" },
+        { HEAD "\"normalize\": {}, " LAYERS,
+          "normalize: \"mean\" is missing: expected 1 numbers, one for each input channel "
+          "(at most 64)" },
+        { HEAD "\"normalize\": {\"mean_image\": 1}, " LAYERS,
+          "normalize: \"mean_image\": expected true or false, found 1" },
+        { HEAD "\"normalize\": {\"mean_image\": true, \"mean\": [0], \"std\": [1]}, " LAYERS,
+          "normalize: \"mean\" and \"mean_image\": expected one of them" },
+        { HEAD "\"normalize\": {\"mean_image\": true, \"std\": [0]}, " LAYERS,
+          "normalize: \"std\": expected 1 numbers above 0, one for each input channel (at most "
+          "64), found 0" },
+        { HEAD "\"normalize\": {\"scale\": 0}, " LAYERS,
+          "normalize: \"scale\": expected a number of at least 1e-30 and at most 1e+30, found 0" },
         /* defaults */
         { HEAD "\"defaults\": [1], " LAYERS,
           "\"defaults\": expected an object, found an array of 1" },
@@ -375,6 +387,40 @@ static void limits(void **state)
     }
 }
 
+/* The mean of images, pixel by pixel, as floats hold it. */
+static void mean_images(void **state)
+{
+    (void)state;
+    enum { PIXELS = 64, IMAGES = 3 };
+    uint8_t images[IMAGES][PIXELS];
+    struct model *model;
+    if (parse(HEAD "\"normalize\": {\"mean_image\": true, \"scale\": 1, \"std\": [2]}, " LAYERS,
+              NULL, &model))
+        fail_msg("%s", error);
+    cvy_input_desc input = model_input(model);
+    assert_true(model->input[1] * model->input[2] == PIXELS && input.mean_image && !input.mean);
+    assert_true(input.scale == 1 && input.std[0] == 2 && input.mean_image[PIXELS - 1] == 0);
+    for (int i = 0; i < IMAGES; i++)
+        for (int p = 0; p < PIXELS; p++) images[i][p] = (uint8_t)(p % 2 ? 255 - i : p + i);
+    model_set_mean(model, images[0], IMAGES);
+    for (int p = 0; p < PIXELS; p++)
+        assert_true(input.mean_image[p] == (double)(p % 2 ? 254 : p + 1));
+    images[0][0] = 1;
+    model_set_mean(model, images[0], IMAGES);
+    assert_true(input.mean_image[0] == (double)(float)(4 / 3.0));
+    model_free(&model);
+    if (parse(HEAD "\"normalize\": {\"mean_image\": true}, " LAYERS, NULL, &model))
+        fail_msg("%s", error);
+    model_set_mean(model, images[0], IMAGES);
+    input = model_input(model);
+    assert_true(input.mean_image[1] == (double)(float)(254 / 255.0) && !input.std);
+    model_free(&model);
+    if (parse(HEAD "\"normalize\": {\"mean_image\": false}, " LAYERS, NULL, &model))
+        fail_msg("%s", error);
+    assert_null(model_input(model).mean_image);
+    model_free(&model);
+}
+
 /* What is read comes out as it was, to the last bit; drops up to the sixteenth. */
 static void values(void **state)
 {
@@ -564,8 +610,9 @@ static void unknown_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_files), cmocka_unit_test(limits), cmocka_unit_test(values),
-        cmocka_unit_test(overrides),   cmocka_unit_test(files),  cmocka_unit_test(unknown_names)
+        cmocka_unit_test(wrong_files),  cmocka_unit_test(limits),    cmocka_unit_test(values),
+        cmocka_unit_test(mean_images),  cmocka_unit_test(overrides), cmocka_unit_test(files),
+        cmocka_unit_test(unknown_names)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -669,7 +669,8 @@ static size_t train_mixed(unsigned long declined, double *w)
                     ? 1
                     : (double)(n * 37 % 101) / 128 - 0.375);
     assert_int_equal(cvyi_program_refresh(plan, -1), CVY_OK);
-    const float scale = 1 / 255.0f, shift = 0;
+    const float scale = 1 / 255.0f;
+    static const float shift[sizeof pixels];
     for (uint64_t step = 0; step < 3; step++) {
         double coef[CVYI_GROUPS][CVY_COEFS];
         cvyi_optimizer_coefficients(&linear.optimizer, step, cvyi_groups, CVYI_GROUPS, coef);
@@ -679,7 +680,7 @@ static size_t train_mixed(unsigned long declined, double *w)
                                .labels8 = labels,
                                .loss_weight = 20,
                                .in_scale = &scale,
-                               .in_shift = &shift,
+                               .in_shift = shift,
                                .coef = (const double(*)[CVY_COEFS])coef,
                                .step = step };
         assert_int_equal(cvyi_program_run(plan, &run), CVY_OK);

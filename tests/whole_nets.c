@@ -42,7 +42,8 @@ struct recipe {
     size_t c, h, w, classes, batch, n[3];
     bool wide, small;
     cvy_trainer_options options;
-    double mean[8], std[8];
+    double mean[8], std[8], mean_image[512];
+    bool by_pixel;
     enum cvy_dtype dtype;
     bool shuffled, wide_labels;
     void *images;
@@ -349,6 +350,10 @@ static void draw(struct recipe *k, size_t i, bool small)
     }
     if (chance(&r, 30)) k->options.clip_norm = chance(&r, 70) ? 0.1 : 100;
     if (chance(&r, 25)) k->options.accumulate = 2;
+    k->by_pixel = chance(&r, 25);
+    assert_true(k->c * k->h * k->w <= sizeof k->mean_image / sizeof *k->mean_image);
+    for (size_t e = 0; e < k->c * k->h * k->w; e++)
+        k->mean_image[e] = (double)check_uniform(&r, 0, 0.6f);
 }
 
 /* ----------------------------------------------------------------------------------------- runs */
@@ -486,7 +491,9 @@ static bool run(const struct recipe *k, const char *backends, bool no_fusion, do
     if (cvy_context_create(&o, &ctx)) fail_msg("%s: %s", backends, cvy_message(ctx));
     cvy_tensor logits = build(k, ctx, &net);
     cvy_trainer_options t = k->options;
-    t.input = (cvy_input_desc){ .mean = k->mean, .std = k->std };
+    t.input = (cvy_input_desc){ .mean = k->by_pixel ? NULL : k->mean,
+                                .mean_image = k->by_pixel ? k->mean_image : NULL,
+                                .std = k->std };
     r->n = r->n_groups = 0;
     enum cvy_status status = cvy_trainer_create(net, logits, &t, &trainer);
     if (status == CVY_E_UNSUPPORTED && strstr(cvy_message(ctx), "is not supported by")) {

@@ -288,10 +288,11 @@ struct cvy_run {
     const uint32_t *index;  /* NULL: i */
     const uint8_t *labels8; /* LOSS: through the same index; one of the two */
     const int32_t *labels32;
-    const float *targets;             /* LOSS with soft_targets: [image][classes][h][w], likewise */
-    double loss_weight;               /* Σ w of what takes part; without weights their number */
-    const float *in_scale, *in_shift; /* per input channel: x = pixel * scale + shift, one fma */
-    const double (*coef)[CVY_COEFS];  /* UPDATE: by group */
+    const float *targets; /* LOSS with soft_targets: [image][classes][h][w], likewise */
+    double loss_weight;   /* Σ w of what takes part; without weights their number */
+    /* x = pixel * in_scale[c] + in_shift[place in the image, c*h*w of them], one fma */
+    const float *in_scale, *in_shift;
+    const double (*coef)[CVY_COEFS]; /* UPDATE: by group */
     uint64_t seed, step, epoch;
     cvy_augment_desc augment; /* INGEST, by the functions below */
     struct cvy_plan *plan;    /* whose run it is, for cvy_run_fail */

@@ -35,11 +35,13 @@ typedef struct cvy_batch {
 } cvy_batch;
 
 /* x' = (x * scale - mean[c]) / std[c], one mean and std a channel; NULL mean: 0, NULL std: 1; scale
- * 0 means 1/255 for U8 and 1 for F32. The arrays are copied at creation. */
+ * 0 means 1/255 for U8 and 1 for F32. mean_image, [c][h][w], instead of mean: a mean a pixel, of
+ * the pixel's place after augmentation. The arrays are copied at creation. */
 typedef struct cvy_input_desc {
     double scale;
     const double *mean, *std;
-    uint64_t reserved[8];
+    const double *mean_image;
+    uint64_t reserved[7];
 } cvy_input_desc;
 
 /* What holds for some parameters: all whose name ("conv1.weight", "bn1.bias") matches the pattern,

@@ -167,6 +167,8 @@ int cli_open_run_data(struct cli_session *s, const char *spec);
 int cli_fail_data(enum data_status status, const char *spec, const char *error);
 /* run: a run directory or a .safetensors file. model: NULL for the one that the file carries. */
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model);
+/* The model's mean image, if it has one. */
+struct checkpoint_mean cli_mean(const struct model *model);
 /* A predictor of `batch` images with the checkpoint's parameters (opens net and predictor). */
 int cli_open_predictor(struct cli_session *s, size_t batch);
 void cli_close(struct cli_session *s);

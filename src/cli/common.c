@@ -300,6 +300,25 @@ static const char *run_hint(const char *word, char hint[CLI_HINT])
     return hint;
 }
 
+struct checkpoint_mean cli_mean(const struct model *model)
+{
+    const size_t *in = model->input;
+    return (struct checkpoint_mean){ model->mean_image, { in[0], in[1], in[2] } };
+}
+
+/* `model`, or what the checkpoint carries. */
+static int open_model_of(struct cli_session *s, const char *path, const char *model)
+{
+    char error[CLI_ERROR];
+    const char *text = checkpoint_text(s->checkpoint, "convoy.model");
+    if (model) return cli_open_model(s, model, NULL);
+    if (!text)
+        return cli_fail(CLI_USAGE, "%s does not say which model it belongs to: use --model", path);
+    enum model_status parsed =
+        model_parse(path, text, strlen(text), NULL, &s->model, error, sizeof error);
+    return parsed ? cli_fail(cli_code_model(parsed), "%s", error) : CLI_OK;
+}
+
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model)
 {
     char path[PATH_MAX], error[CLI_ERROR];
@@ -317,13 +336,11 @@ int cli_open_checkpoint(struct cli_session *s, const char *run, const char *mode
                         run_hint(run, hint));
     enum train_status status = checkpoint_read(path, &s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    if (model) return cli_open_model(s, model, NULL);
-    const char *text = checkpoint_text(s->checkpoint, "convoy.model");
-    if (!text)
-        return cli_fail(CLI_USAGE, "%s does not say which model it belongs to: use --model", path);
-    enum model_status parsed =
-        model_parse(path, text, strlen(text), NULL, &s->model, error, sizeof error);
-    return parsed ? cli_fail(cli_code_model(parsed), "%s", error) : CLI_OK;
+    int code = open_model_of(s, path, model);
+    if (code || !s->model->mean_image) return code;
+    const struct checkpoint_mean mean = cli_mean(s->model);
+    status = checkpoint_mean(s->checkpoint, &mean, error, sizeof error);
+    return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
 }
 
 int cli_open_predictor(struct cli_session *s, size_t batch)

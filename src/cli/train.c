@@ -219,6 +219,8 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
         (code = cli_loss_check(&c->d, cvy_tensor_shape(s->net, s->logits).c)) ||
         (code = cli_open_data(s, data)) || (code = cli_train_config_split(c, s->data->train.n)))
         return code;
+    if (s->model->mean_image && !o->resuming)
+        model_set_mean(s->model, s->data->train.images, c->trained);
     cvy_param_setting settings[MODEL_SETTINGS];
     const cvy_trainer_options trainer = { .batch = c->d.batch,
                                           .seed = c->seed,
@@ -309,6 +311,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .eval_batch = 256,
         .classes = s->data->classes,
         .image_size = size,
+        .mean = cli_mean(s->model),
         .train = { all->images, all->labels, c->trained },
         .valid = { all->images + c->trained * size, all->labels + c->trained, all->n - c->trained },
         .test = { s->data->test.images, s->data->test.labels, s->data->test.n },

@@ -13,52 +13,83 @@
 #include "models/builtin.h"
 
 #define FILE_LIMIT ((off_t)16 << 20)
+#define MODEL_MEAN_LIMIT 0x1p30
+
+/* One number a channel; with `positive` above 0. */
+static enum model_status read_channels(struct model_reader *r, const json_t *array, const char *key,
+                                       bool positive, const struct model *model, double *out)
+{
+    const json_t *found = array;
+    size_t n = json_array_size(array);
+    bool good = n == model->input[0] && n <= MODEL_CHANNELS;
+    for (size_t i = 0; good && i < n; i++) {
+        found = json_array_get(array, i);
+        out[i] = json_number_value(found);
+        good = model_is_number(found) && (!positive || out[i] > 0);
+    }
+    if (good) return MODEL_OK;
+    char expected[96];
+    snprintf(expected, sizeof expected, "%zu numbers%s, one for each input channel (at most %d)",
+             model->input[0], positive ? " above 0" : "", MODEL_CHANNELS);
+    return model_wrong(r, key, expected, found);
+}
+
+/* true and false; false is as if it was not there. */
+static enum model_status read_switch(struct model_reader *r, const json_t *json, const char *key,
+                                     bool *on)
+{
+    const json_t *value = json_object_get(json, key);
+    *on = json_is_true(value);
+    return !value || json_is_boolean(value) ? MODEL_OK
+                                            : model_wrong(r, key, "true or false", value);
+}
+
+static enum model_status read_means(struct model_reader *r, const json_t *json, struct model *model)
+{
+    const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
+    bool image;
+    enum model_status status = read_switch(r, json, "mean_image", &image);
+    if (status) return status;
+    if (image && mean)
+        return model_fail(r, MODEL_BAD, "\"mean\" and \"mean_image\": expected one of them");
+    if (!image && (mean || std || !json_object_size(json)))
+        status = read_channels(r, mean, "mean", false, model, model->mean);
+    if (!status && (mean || std)) {
+        model->normalized = true;
+        status = read_channels(r, std, "std", true, model, model->std);
+    }
+    if (status || !image) return status;
+    /* of at most 2^72 numbers, which are not to wrap around */
+    const double size = (double)model->input[0] * (double)model->input[1] * (double)model->input[2];
+    if (size <= MODEL_MEAN_LIMIT) model->mean_image = calloc((size_t)size, sizeof(double));
+    return model->mean_image ? MODEL_OK : model_fail(r, MODEL_NOMEM, "out of memory");
+}
 
 static enum model_status read_normalize(struct model_reader *r, const json_t *json,
                                         struct model *model)
 {
+    static const char *const keys[] = { "mean", "std", "mean_image", "scale", "threshold" };
+    const struct model_field scale = { "scale", REAL, false, 0, 1e-30, 1e30, NULL };
+    const char *key;
+    json_t *value;
     if (!json) return MODEL_OK;
     if (!model_is(json, JSON_OBJECT))
         return model_wrong(r, "normalize", "an object {\"mean\": [...], \"std\": [...]}", json);
     strcpy(r->place, "normalize");
-    static const char *const keys[2] = { "mean", "std" };
-    const char *key;
-    const json_t *threshold = json_object_get(json, "threshold");
-    json_t *value;
     json_object_foreach ((json_t *)json, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        if (strcmp(key, keys[0]) && strcmp(key, keys[1]) && value != threshold)
-            return model_unknown_key(r, key);
+        size_t i = 0;
+        while (i < sizeof keys / sizeof *keys && strcmp(key, keys[i])) i++;
+        if (i == sizeof keys / sizeof *keys) return model_unknown_key(r, key);
     }
-    if (threshold) {
-        model->threshold = json_number_value(threshold);
-        if (!(model_is_number(threshold) && model->threshold > 0 && model->threshold <= 1))
-            return model_wrong(r, "threshold", "a number above 0 and at most 1", threshold);
-        if (json_object_size(json) == 1) {
-            *r->place = 0;
-            return MODEL_OK;
-        }
-    }
-    for (int k = 0; k < 2; k++) {
-        const json_t *array = json_object_get(json, keys[k]), *found = array;
-        size_t n = json_array_size(array);
-        double *out = k ? model->std : model->mean;
-        bool good = n == model->input[0] && n <= MODEL_CHANNELS;
-        for (size_t i = 0; good && i < n; i++) {
-            found = json_array_get(array, i);
-            out[i] = json_number_value(found);
-            good = model_is_number(found) && (k == 0 || out[i] > 0);
-        }
-        if (!good) {
-            char expected[96];
-            snprintf(expected, sizeof expected,
-                     "%zu numbers%s, one for each input channel (at most %d)", model->input[0],
-                     k ? " above 0" : "", MODEL_CHANNELS);
-            return model_wrong(r, keys[k], expected, found);
-        }
-    }
+    const json_t *threshold = json_object_get(json, "threshold");
+    model->threshold = json_number_value(threshold);
+    if (threshold && !(model_is_number(threshold) && model->threshold > 0 && model->threshold <= 1))
+        return model_wrong(r, "threshold", "a number above 0 and at most 1", threshold);
+    enum model_status status = read_means(r, json, model);
+    if (!status && (value = json_object_get(json, "scale")))
+        status = model_field_read(r, &scale, value, &model->scale);
     *r->place = 0;
-    model->normalized = true;
-    return MODEL_OK;
+    return status;
 }
 
 static enum model_status read_model(struct model_reader *r, const json_t *root, struct model *model)
@@ -287,6 +318,7 @@ void model_free(struct model **model)
 {
     if (!*model) return;
     model_layers_free(*model);
+    free((*model)->mean_image);
     free((*model)->where);
     free((*model)->json);
     free(*model);
@@ -318,8 +350,21 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
 
 cvy_input_desc model_input(const struct model *model)
 {
-    return (cvy_input_desc){ .mean = model->normalized ? model->mean : NULL,
+    return (cvy_input_desc){ .scale = model->scale,
+                             .mean = model->normalized && !model->mean_image ? model->mean : NULL,
+                             .mean_image = model->mean_image,
                              .std = model->normalized ? model->std : NULL };
+}
+
+void model_set_mean(const struct model *model, const uint8_t *images, size_t n)
+{
+    const size_t size = model->input[0] * model->input[1] * model->input[2];
+    const double scale = model->scale > 0 ? model->scale : 1.0 / 255;
+    double *mean = model->mean_image;
+    memset(mean, 0, size * sizeof *mean);
+    for (size_t i = 0; i < n; i++) /* whole numbers below 2^53: no rounding, in any order */
+        for (size_t p = 0; p < size; p++) mean[p] += images[i * size + p];
+    for (size_t p = 0; p < size; p++) mean[p] = (double)(float)(mean[p] / (double)n * scale);
 }
 
 void model_prepare(const struct model *model, uint8_t *images, size_t n)

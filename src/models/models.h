@@ -3,7 +3,7 @@
  * not data sets, training or the command line.
  *
  *     { "name": "lenet-bn", "input": [1, 28, 28], "data": "fashion-mnist",
- *       "normalize": {"mean": [0.5], "std": [0.25], "threshold": 0.5},
+ *       "normalize": {"mean": [0.5], "std": [0.25], "scale": 1, "threshold": 0.5},
  *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},
  *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},
  *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]},
@@ -137,6 +137,10 @@ struct model {
     size_t input[3]; /* c, h, w */
     bool normalized;
     double mean[MODEL_CHANNELS], std[MODEL_CHANNELS];
+    double scale; /* of a pixel, before mean and std; 0: 1/255 */
+    /* [c][h][w], a mean a pixel, as floats hold it: zeros until model_set_mean, or until it is read
+     * from where it was kept; NULL: the model has none */
+    double *mean_image;
     double threshold; /* images of two values, model_prepare; 0: as they are */
     struct model_defaults defaults;
     size_t n_layers;
@@ -163,6 +167,8 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
 /* Makes n images what the model takes, once: with "threshold", pixels of that share of 255 and more
  * are 255 and the others 0. */
 void model_prepare(const struct model *model, uint8_t *images, size_t n);
+/* With "mean_image": makes it that of n images, 1 or more, already prepared. */
+void model_set_mean(const struct model *model, const uint8_t *images, size_t n);
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
 

@@ -5,22 +5,45 @@
 
 #include "program/model.h"
 
-static enum cvy_status allocate(struct cvy_context *ctx, struct cvyi_input *input, size_t channels)
+static size_t pixels_of(cvy_shape s) { return s.h * s.w; }
+
+static enum cvy_status allocate(struct cvy_context *ctx, struct cvyi_input *input, cvy_shape image)
 {
-    input->channels = channels;
-    input->scale_u8 = cvyi_alloc_array(ctx, channels, 3 * sizeof(float));
+    input->image = image;
+    input->scale_u8 = cvyi_alloc_array(ctx, image.c, (2 + pixels_of(image)) * sizeof(float));
     if (!input->scale_u8) return CVY_E_NOMEM;
-    input->scale_f32 = input->scale_u8 + channels;
-    input->shift = input->scale_f32 + channels;
+    input->scale_f32 = input->scale_u8 + image.c;
+    input->shift = input->scale_f32 + image.c;
+    return CVY_OK;
+}
+
+/* The shifts of channel c, whose mean is one or an image. */
+static enum cvy_status shift_channel(struct cvy_context *ctx, const struct cvyi_input *input,
+                                     const cvy_input_desc *desc, size_t c, double std)
+{
+    const size_t pixels = pixels_of(input->image);
+    for (size_t i = c * pixels; i < (c + 1) * pixels; i++) {
+        double mean = desc->mean ? desc->mean[c] : 0;
+        if (desc->mean_image) mean = desc->mean_image[i];
+        if (!isfinite(mean))
+            return cvyi_fail(ctx, CVY_E_ARG,
+                             "the mean image's channel %zu, row %zu, column %zu is %g; expected a"
+                             " finite number",
+                             c, i % pixels / input->image.w, i % input->image.w, mean);
+        input->shift[i] = (float)(-mean / std);
+    }
     return CVY_OK;
 }
 
 enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *input,
-                                  const cvy_input_desc *desc, size_t channels)
+                                  const cvy_input_desc *desc, cvy_shape image)
 {
     CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_input_desc, desc));
-    CVYI_TRY(allocate(ctx, input, channels));
-    for (size_t c = 0; c < channels; c++) {
+    if (desc->mean && desc->mean_image)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "the input has a mean a channel and a mean image: expected one of them");
+    CVYI_TRY(allocate(ctx, input, image));
+    for (size_t c = 0; c < image.c; c++) {
         double mean = desc->mean ? desc->mean[c] : 0, std = desc->std ? desc->std[c] : 1;
         if (!isfinite(mean) || !(std > 0) || !isfinite(std) || !isfinite(desc->scale))
             return cvyi_fail(
@@ -30,7 +53,7 @@ enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *in
                 c, mean, std, desc->scale);
         input->scale_u8[c] = (float)((desc->scale != 0 ? desc->scale : 1.0 / 255) / std);
         input->scale_f32[c] = (float)((desc->scale != 0 ? desc->scale : 1.0) / std);
-        input->shift[c] = (float)(-mean / std);
+        CVYI_TRY(shift_channel(ctx, input, desc, c, std));
     }
     return CVY_OK;
 }
@@ -38,8 +61,9 @@ enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *in
 enum cvy_status cvyi_input_copy(struct cvy_context *ctx, struct cvyi_input *input,
                                 const struct cvyi_input *from)
 {
-    CVYI_TRY(allocate(ctx, input, from->channels));
-    memcpy(input->scale_u8, from->scale_u8, from->channels * 3 * sizeof(float));
+    CVYI_TRY(allocate(ctx, input, from->image));
+    memcpy(input->scale_u8, from->scale_u8,
+           from->image.c * (2 + pixels_of(from->image)) * sizeof(float));
     return CVY_OK;
 }
 

@@ -34,11 +34,12 @@ enum cvy_status cvyi_params_set(const struct cvyi_params *params, enum cvy_param
                                 const char *name, const float *f, const double *d, size_t count);
 
 struct cvyi_input {
-    float *scale_u8, *scale_f32, *shift; /* per channel; one allocation */
-    size_t channels;
+    /* scales a channel, a shift a pixel of an image; one allocation */
+    float *scale_u8, *scale_f32, *shift;
+    cvy_shape image;
 };
 enum cvy_status cvyi_input_create(struct cvy_context *ctx, struct cvyi_input *input,
-                                  const cvy_input_desc *desc, size_t channels);
+                                  const cvy_input_desc *desc, cvy_shape image);
 enum cvy_status cvyi_input_copy(struct cvy_context *ctx, struct cvyi_input *input,
                                 const struct cvyi_input *from);
 /* Checks the batch and says in `run` where it lies. */

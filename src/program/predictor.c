@@ -29,7 +29,7 @@ static enum cvy_status compile(struct cvy_predictor *p, struct cvy_net *net, cvy
     }
     cvy_shape s = list.value[result.output].shape;
     p->count = s.c * s.h * s.w;
-    size_t channels = list.value[result.input].shape.c;
+    const cvy_shape image = list.value[result.input].shape;
     struct cvyi_program_options program = { .capacity = p->batch,
                                             .fetch = true,
                                             .output = result.output,
@@ -39,7 +39,7 @@ static enum cvy_status compile(struct cvy_predictor *p, struct cvy_net *net, cvy
     if (!input && p->trainer) CVYI_TRY(cvyi_input_copy(p->ctx, &p->input, &p->trainer->input));
     else
         CVYI_TRY(
-            cvyi_input_create(p->ctx, &p->input, input ? input : &(cvy_input_desc){ 0 }, channels));
+            cvyi_input_create(p->ctx, &p->input, input ? input : &(cvy_input_desc){ 0 }, image));
     if (!p->trainer) return cvyi_params_init(&p->params, net, &(cvy_init_desc){ 0 });
     p->version = p->trainer->version;
     return cvyi_program_refresh(p->program, -1);

@@ -118,7 +118,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
         return status;
     }
     list.op[result.loss_op].u.loss = t->loss.desc;
-    size_t channels = list.value[result.input].shape.c;
+    const cvy_shape image = list.value[result.input].shape;
     struct cvyi_program_options program = { .capacity = o->batch,
                                             .training = true,
                                             .dry_run = o->dry_run,
@@ -132,7 +132,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
     CVYI_TRY(cvyi_program_compile(t->ctx, &list, &program, &t->program));
     CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
     CVYI_TRY(cvyi_augment_check(t->ctx, o, t->program->list.value[result.input].shape));
-    CVYI_TRY(cvyi_input_create(t->ctx, &t->input, &o->input, channels));
+    CVYI_TRY(cvyi_input_create(t->ctx, &t->input, &o->input, image));
     return o->dry_run ? CVY_OK : cvyi_params_init(&t->params, net, &o->init);
 }
 

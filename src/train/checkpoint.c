@@ -9,6 +9,7 @@
 #define STATE_PREFIX "optimizer."
 #define SUM_PREFIX "accumulated."
 #define BEST_PREFIX "best."
+#define MEAN "input.mean"
 #define FILE_LIMIT ((size_t)1 << 40)
 
 /* Whose parameters: one of the two. A predictor has no states. */
@@ -252,6 +253,25 @@ enum train_status checkpoint_best(const struct checkpoint *checkpoint, const cvy
     return status;
 }
 
+enum train_status checkpoint_mean(struct checkpoint *checkpoint, const struct checkpoint_mean *mean,
+                                  char *error, size_t error_size)
+{
+    const struct safetensor *t;
+    const size_t *s = mean->shape;
+    const cvy_param_info info = {
+        .name = MEAN, .rank = 3, .dims = { s[0], s[1], s[2] }, .count = s[0] * s[1] * s[2]
+    };
+    enum train_status status = match(checkpoint, &info, MEAN, &t, error, error_size);
+    if (status) return status;
+    for (size_t i = 0; i < info.count; i++) {
+        float value;
+        memcpy(&value, t->data + i * sizeof value, sizeof value);
+        mean->pixels[i] = (double)value;
+    }
+    checkpoint->mean = true;
+    return TRAIN_OK;
+}
+
 /* Tensors that nobody asked for are a mistake, except states when only weights are wanted and
  * PyTorch's counter. */
 static enum train_status check_rest(const struct checkpoint *checkpoint, const json_t *used,
@@ -263,7 +283,8 @@ static enum train_status check_rest(const struct checkpoint *checkpoint, const j
         size_t length = strlen(name), tail = sizeof counter - 1;
         if (json_object_get(used, name) ||
             (length > tail && !strcmp(name + length - tail, counter)) ||
-            (!states && is_state(name)) || is_best(checkpoint, name))
+            (!states && is_state(name)) || is_best(checkpoint, name) ||
+            (checkpoint->mean && !strcmp(name, MEAN)))
             continue;
         return train_fail(error, error_size, TRAIN_BAD,
                           "%s: the file has a tensor '%.80s', the model has none",
@@ -415,23 +436,44 @@ static enum train_status add_all(struct making *m, const enum cvy_param_kind *ki
     return status;
 }
 
-enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, const float *best,
-                                  json_t *metadata, char *error, size_t error_size)
+static enum train_status add_mean(struct making *m, const struct checkpoint_mean *mean, char *error,
+                                  size_t error_size)
+{
+    const size_t at = m->n++, *s = mean->shape, count = s[0] * s[1] * s[2];
+    float *values = m->values[at] = malloc(count * sizeof *values);
+    m->names[at] = strdup(MEAN);
+    if (!values || !m->names[at])
+        return train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", m->path);
+    for (size_t i = 0; i < count; i++) values[i] = (float)mean->pixels[i];
+    m->tensor[at] = (struct safetensor){ .name = m->names[at],
+                                         .dtype = "F32",
+                                         .rank = 3,
+                                         .dims = { s[0], s[1], s[2] },
+                                         .data = (const unsigned char *)values,
+                                         .bytes = count * sizeof *values };
+    return TRAIN_OK;
+}
+
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer,
+                                  const struct checkpoint_also *also, json_t *metadata, char *error,
+                                  size_t error_size)
 {
     enum cvy_param_kind kind[MOST_KINDS];
     size_t n = 0, n_kinds = list_kinds(trainer, kind);
     for (size_t k = 0; k < n_kinds; k++) n += 2 * cvy_trainer_params(trainer, kind[k]);
     struct making m = { .trainer = trainer,
-                        .tensor = calloc(n + 1, sizeof *m.tensor),
-                        .names = calloc(n + 1, sizeof *m.names),
-                        .values = calloc(n + 1, sizeof *m.values),
+                        .tensor = calloc(n + 2, sizeof *m.tensor),
+                        .names = calloc(n + 2, sizeof *m.names),
+                        .values = calloc(n + 2, sizeof *m.values),
                         .path = path };
     enum train_status status =
         m.tensor && m.names && m.values
             ? TRAIN_OK
             : train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", path);
     if (!status) status = add_all(&m, kind, n_kinds, NULL, error, error_size);
-    if (!status && best) status = add_all(&m, kind, MODEL_KINDS, best, error, error_size);
+    if (!status && also->best)
+        status = add_all(&m, kind, MODEL_KINDS, also->best, error, error_size);
+    if (!status && also->mean.pixels) status = add_mean(&m, &also->mean, error, error_size);
     unsigned char *bytes = NULL;
     size_t size = 0;
     if (!status &&

@@ -16,6 +16,14 @@ struct checkpoint {
     unsigned char *bytes;
     struct safetensors *file;
     bool wrapped; /* set by checkpoint_load */
+    bool mean;    /* checkpoint_mean has asked for the mean image */
+};
+
+/* The mean image that training images had subtracted, "input.mean" in the file: [c][h][w], of
+ * numbers that are floats; NULL: there was none. */
+struct checkpoint_mean {
+    double *pixels;
+    size_t shape[3];
 };
 
 /* Reads and checks a whole file. A file without our metadata (e.g. one that PyTorch's safetensors
@@ -39,9 +47,19 @@ enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_p
  * the other, as checkpoint_save was given them. TRAIN_BAD: there is none, or it does not fit. */
 enum train_status checkpoint_best(const struct checkpoint *checkpoint, const cvy_trainer *trainer,
                                   float *out, char *error, size_t error_size);
-/* Writes atomically (files_write); best may be NULL. metadata: an object of strings, changed. A
- * parameter that is not finite is TRAIN_NUMERIC and nothing is written. */
-enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer, const float *best,
-                                  json_t *metadata, char *error, size_t error_size);
+/* Reads the mean image to mean->pixels. TRAIN_BAD: there is none of that shape. A file that has one
+ * that nobody asked for does not load. */
+enum train_status checkpoint_mean(struct checkpoint *checkpoint, const struct checkpoint_mean *mean,
+                                  char *error, size_t error_size);
+/* What is kept besides a trainer's own; each may be NULL. */
+struct checkpoint_also {
+    const float *best;
+    struct checkpoint_mean mean;
+};
+/* Writes atomically (files_write). metadata: an object of strings, changed. A parameter that is not
+ * finite is TRAIN_NUMERIC and nothing is written. */
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer,
+                                  const struct checkpoint_also *also, json_t *metadata, char *error,
+                                  size_t error_size);
 
 #endif

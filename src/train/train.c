@@ -388,9 +388,9 @@ static enum train_status save(struct run *run)
         status =
             train_fail(run->error, run->error_size, TRAIN_IO,
                        "%s/" TRAIN_METRICS ": cannot write: %s", job->directory, strerror(errno));
+    const struct checkpoint_also also = { job->best, job->mean };
     if (!status)
-        status =
-            checkpoint_save(path, job->trainer, job->best, metadata, run->error, run->error_size);
+        status = checkpoint_save(path, job->trainer, &also, metadata, run->error, run->error_size);
     if (status == TRAIN_NUMERIC) status = not_finite(run, false, run->error);
     if (!status) run->saved = true;
     if (!status) run->saved_steps = job->position.steps;

@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include <signal.h>
 
+#include "train/checkpoint.h"
 #include "train/files.h"
 #include "train/sampling.h"
 #include "train/schedule.h"
@@ -88,6 +89,8 @@ struct train_job {
     cvy_loss_desc eval_loss;  /* of an evaluation: without label smoothing */
     size_t eval_batch, classes;
     size_t image_size; /* c*h*w */
+    /* subtracted by trainer and predictor, for the checkpoint */
+    struct checkpoint_mean mean;
     struct train_split train, test;
     struct train_split valid; /* n 0: none */
 
@@ -155,7 +158,6 @@ size_t train_epochs(const struct train_job *job);
 
 /* Loads the run's checkpoint into the trainer and the position, and cuts metrics.jsonl to the
  * length it then had. */
-struct checkpoint;
 enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error,
                                 size_t error_size);
 

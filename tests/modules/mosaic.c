@@ -201,7 +201,7 @@ static void run_ingest(const struct piece *p, const struct cvy_run *run)
             void *to = run->dtype == CVY_U8 ? (void *)&byte : &x;
             cvy_run_pixels(run, &move, e / pixels, e % pixels, e % pixels + 1, to);
             if (run->dtype == CVY_U8) x = (float)byte;
-            x = fmaf(x, run->in_scale[e / pixels], run->in_shift[e / pixels]);
+            x = fmaf(x, run->in_scale[e / pixels], run->in_shift[e]);
             cvy_move_blank(&move, e % pixels, e % pixels + 1, &x, 1);
             store(&p->out, run, n, e, (double)x);
         }

@@ -12,18 +12,18 @@ struct ingest {
     struct native_cut bands; /* no bands: the grid's cells */
 };
 
-/* Pixels of channel c of a block's images, from src[image] on, to x. */
+/* Pixels of channel c of a block's images, from pixel p0 at src[image] on, to x. */
 struct gather {
     const struct ingest *a;
     const struct cvy_run *run;
-    size_t c, pixels, images;
+    size_t c, p0, pixels, images;
 };
 static void gather(const struct gather *g, const void *const src[CVYI_LANES], float *x)
 {
     const struct cvy_run *run = g->run;
     const struct cvyi_lanes_kernels *k = g->a->k;
-    float scale = run->in_scale ? run->in_scale[g->c] : 1,
-          shift = run->in_shift ? run->in_shift[g->c] : 0;
+    const float scale = run->in_scale[g->c],
+                *shift = run->in_shift + g->c * g->a->x.h * g->a->x.w + g->p0;
     if (run->dtype == CVY_U8)
         k->ingest_u8(x, (const uint8_t *const *)src, g->pixels, (unsigned)g->images, scale, shift);
     else k->ingest_f32(x, (const float *const *)src, g->pixels, (unsigned)g->images, scale, shift);
@@ -35,7 +35,7 @@ enum { MOVED = 256 }; /* pixels of an image at a time */
 static void run_moved(const struct ingest *a, const struct cvy_run *run, struct native_cell cell,
                       struct native_range p, void *scratch)
 {
-    struct gather g = { a, run, 0, 0, native_images(run, cell.block) };
+    struct gather g = { a, run, 0, 0, 0, native_images(run, cell.block) };
     struct cvy_move move[CVYI_LANES];
     void *moved[CVYI_LANES] = { 0 };
     const void *src[CVYI_LANES] = { 0 };
@@ -48,6 +48,7 @@ static void run_moved(const struct ingest *a, const struct cvy_run *run, struct 
         for (size_t p0 = p.begin, p1; p0 < p.end; p0 = p1) {
             float *x = native_at(run, &a->x, cell.block, g.c) + p0 * NATIVE_LANES;
             p1 = p0 + MOVED < p.end ? p0 + MOVED : p.end;
+            g.p0 = p0;
             g.pixels = p1 - p0;
             for (size_t l = 0; l < g.images; l++)
                 cvy_run_pixels(run, &move[l], g.c, p0, p1, moved[l]);
@@ -71,7 +72,7 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
     } else {
         cell = native_cell(a->grid, a->x.c, task);
     }
-    struct gather g = { a, run, 0, p.end - p.begin, native_images(run, cell.block) };
+    struct gather g = { a, run, 0, p.begin, p.end - p.begin, native_images(run, cell.block) };
     if (!g.images) return;
     if (cvy_run_moves(run)) {
         run_moved(a, run, cell, p, worker->scratch);

@@ -19,12 +19,12 @@ struct ingest {
  * them. */
 #define INGEST(name, attributes)                                                          \
     attributes static void name(float *restrict x, const void *restrict from, bool bytes, \
-                                size_t n, float scale, float shift)                       \
+                                size_t n, float scale, const float *shift)                \
     {                                                                                     \
         for (size_t i = 0; bytes && i < n; i++)                                           \
-            x[i] = __builtin_fmaf((float)((const uint8_t *)from)[i], scale, shift);       \
+            x[i] = __builtin_fmaf((float)((const uint8_t *)from)[i], scale, shift[i]);    \
         for (size_t i = 0; !bytes && i < n; i++)                                          \
-            x[i] = __builtin_fmaf(((const float *)from)[i], scale, shift);                \
+            x[i] = __builtin_fmaf(((const float *)from)[i], scale, shift[i]);             \
     }
 INGEST(gather_narrow, )
 #ifdef __x86_64__
@@ -39,12 +39,12 @@ static void gather_moved(const struct ingest *a, const struct cvy_run *run,
 {
     const size_t pixels = a->s.h * a->s.w;
     const bool bytes = run->dtype == CVY_U8;
-    float moved[256], scale = run->in_scale ? run->in_scale[c] : 1,
-                      shift = run->in_shift ? run->in_shift[c] : 0;
+    const float scale = run->in_scale[c], *shift = run->in_shift + c * pixels;
+    float moved[256];
     for (size_t p0 = 0, p1; p0 < pixels; p0 = p1) {
         p1 = p0 + 256 < pixels ? p0 + 256 : pixels;
         cvy_run_pixels(run, move, c, p0, p1, moved);
-        (a->wide ? gather_wide : gather_narrow)(x + p0, moved, bytes, p1 - p0, scale, shift);
+        (a->wide ? gather_wide : gather_narrow)(x + p0, moved, bytes, p1 - p0, scale, shift + p0);
     }
     cvy_move_blank(move, 0, pixels, x, 1);
 }
@@ -62,8 +62,7 @@ static void run_ingest(const void *arg, const struct cvy_run *run, size_t task,
         for (size_t c = 0; c < a->s.c; c++) {
             size_t at = ((run->index ? (size_t)run->index[n] : n) * a->s.c + c) * pixels;
             float *x = (float *)run->buf[a->x] + (n * a->s.c + c) * pixels;
-            float scale = run->in_scale ? run->in_scale[c] : 1,
-                  shift = run->in_shift ? run->in_shift[c] : 0;
+            const float scale = run->in_scale[c], *shift = run->in_shift + c * pixels;
             bool bytes = run->dtype == CVY_U8;
             const void *from = (const char *)run->images + at * (bytes ? 1 : sizeof(float));
             if (cvy_run_moves(run)) gather_moved(a, run, &move, c, x);

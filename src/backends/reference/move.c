@@ -20,7 +20,7 @@ void cvyi_ref_ingest(const struct cvyi_ref *r, const struct cvy_run *run)
             } at;
             cvy_run_pixels(run, &move, c, p, p + 1, &at);
             float pixel = fmaf(run->dtype == CVY_U8 ? (float)at.u8 : at.f32, run->in_scale[c],
-                               run->in_shift[c]);
+                               run->in_shift[i]);
             cvy_move_blank(&move, p, p + 1, &pixel, 1);
             x[n * cvyi_ref_image(s) + i] = pixel;
         }

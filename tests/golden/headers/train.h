@@ -22,7 +22,8 @@ typedef struct cvy_batch {
 typedef struct cvy_input_desc {
     double scale;
     const double *mean, *std;
-    uint64_t reserved[8];
+    const double *mean_image;
+    uint64_t reserved[7];
 } cvy_input_desc;
 typedef struct cvy_param_setting {
     const char *match;

@@ -239,11 +239,11 @@ typedef void cvyi_narrow_fn(float *y, const double *x, size_t n);
 
 /* ------------------------------------------------------------------------------------------- lanes
  * Sixteen images to pixels and back; only the first n_lanes images exist, other lanes become 0. */
-/* dst[p*16 + l] = fma(src[l][p], scale, shift), p < n */
+/* dst[p*16 + l] = fma(src[l][p], scale, shift[p]), p < n */
 typedef void cvyi_ingest_u8_fn(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes,
-                               float scale, float shift);
+                               float scale, const float *shift);
 typedef void cvyi_ingest_f32_fn(float *dst, const float *const *src, size_t n, unsigned n_lanes,
-                                float scale, float shift);
+                                float scale, const float *shift);
 typedef void cvyi_to_lanes_fn(float *dst, const float *const *src, size_t n,
                               unsigned n_lanes); /* exact copy */
 typedef void cvyi_from_lanes_fn(float *const *dst, const float *src, size_t n,

@@ -18,9 +18,10 @@ enum source { U8, F32, F32_COPY }; /* COPY: without scale and shift */
 
 /* Pixels [p, p + np) of the images l .. l + VL - 1 into dst; np <= VL. */
 V_FN void gather_block(enum source kind, float *dst, const void *const *src, size_t p, int np,
-                       unsigned l, unsigned n_lanes, vf scale, vf shift)
+                       unsigned l, unsigned n_lanes, vf scale, const float *shift)
 {
-    vf r[VL];
+    vf r[VL], b = v_zero();
+    if (kind != F32_COPY) b = np == VL ? v_load(shift + p) : v_load_part(shift + p, np);
     EACH_VL {
         if (l + k >= n_lanes) {
             r[k] = v_zero();
@@ -35,7 +36,7 @@ V_FN void gather_block(enum source kind, float *dst, const void *const *src, siz
             if (np < VL) x = memcpy(t, x, (size_t)np);
             r[k] = v_cvt_u8(x);
         }
-        if (kind != F32_COPY) r[k] = v_fma(r[k], scale, shift);
+        if (kind != F32_COPY) r[k] = v_fma(r[k], scale, b);
     }
     v_transpose(r);
     EACH_VL {
@@ -44,38 +45,38 @@ V_FN void gather_block(enum source kind, float *dst, const void *const *src, siz
 }
 
 V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n, unsigned n_lanes,
-                 float scale, float shift)
+                 float scale, const float *shift)
 {
     assert(n_lanes >= 1 && n_lanes <= 16);
-    vf a = v_set1(scale), b = v_set1(shift);
+    vf a = v_set1(scale);
     size_t p = 0;
     if (n_lanes == 16)
         for (size_t end; p + VL <= n; p = end) {
             end = p + RUN <= n ? p + RUN : p + (n - p) / VL * VL;
             for (unsigned l = 0; l < 16; l += VL)
                 for (size_t q = p; q < end; q += VL)
-                    gather_block(kind, dst, src, q, VL, l, 16, a, b);
+                    gather_block(kind, dst, src, q, VL, l, 16, a, shift);
         }
     for (; p < n; p += VL)
         for (unsigned l = 0; l < 16; l += VL)
-            gather_block(kind, dst, src, p, n - p < VL ? (int)(n - p) : VL, l, n_lanes, a, b);
+            gather_block(kind, dst, src, p, n - p < VL ? (int)(n - p) : VL, l, n_lanes, a, shift);
 }
 
 static void ingest_u8(float *dst, const uint8_t *const *src, size_t n, unsigned n_lanes,
-                      float scale, float shift)
+                      float scale, const float *shift)
 {
     gather(U8, dst, (const void *const *)src, n, n_lanes, scale, shift);
 }
 
 static void ingest_f32(float *dst, const float *const *src, size_t n, unsigned n_lanes, float scale,
-                       float shift)
+                       const float *shift)
 {
     gather(F32, dst, (const void *const *)src, n, n_lanes, scale, shift);
 }
 
 static void to_lanes(float *dst, const float *const *src, size_t n, unsigned n_lanes)
 {
-    gather(F32_COPY, dst, (const void *const *)src, n, n_lanes, 1, 0);
+    gather(F32_COPY, dst, (const void *const *)src, n, n_lanes, 1, NULL);
 }
 
 /* Rows i < ni <= VL of VL floats, `ss` apart, become VL columns; rows from ni on are zero. */
