@@ -614,6 +614,8 @@ static void members_of_later_versions_are_refused_in_layers(void **state)
     (void)state;
     LAYER(cvy_conv2d_desc, D({ .out_channels = 2, .kernel = { 1, 1 } }),
           cvy_conv2d(net, x, "a", &desc));
+    LAYER(cvy_conv_transpose2d_desc, D({ .out_channels = 2, .kernel = { 1, 1 } }),
+          cvy_conv_transpose2d(net, x, "a", &desc));
     LAYER(cvy_linear_desc, D({ .out_features = 2 }), cvy_linear(net, x, "a", &desc));
     LAYER(cvy_batch_norm_desc, D({ 0 }), cvy_batch_norm(net, x, "a", &desc));
     LAYER(cvy_group_norm_desc, D({ 0 }), cvy_group_norm(net, x, "a", &desc));

@@ -197,6 +197,13 @@ static void group_norms_any_threads(void **state)
     compare_all(every_group_norm, 260, 2);
 }
 
+static void decoder_any_threads(void **state)
+{
+    (void)state;
+    compare_all(decoder, 40, steps < 3 ? steps : 3);
+    compare_all(decoder, 260, 2);
+}
+
 /* The first table that runs here, from `first` on, against those after it. */
 static void compare_isas(build_net build, enum cvy_isa first, size_t n)
 {
@@ -247,6 +254,11 @@ static void group_norms_any_isa(void **state)
     (void)state;
     compare_isas(every_group_norm, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
 }
+static void decoder_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(decoder, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
+}
 static void resnet_any_isa(void **state)
 {
     (void)state;
@@ -277,7 +289,7 @@ static void evaluation_is_per_image(void **state)
 {
     (void)state;
     enum { MOST = 33, ROOM = 250 }; /* so much room is sixteen blocks: tasks are cut otherwise */
-    static const build_net nets[] = { lenet_bn, motley, every_group_norm };
+    static const build_net nets[] = { lenet_bn, motley, every_group_norm, decoder };
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
         cvy_context *ctx;
         cvy_net *net;
@@ -333,6 +345,8 @@ int main(void)
         cmocka_unit_test(group_norms_any_threads),
         cmocka_unit_test(activations_any_isa),
         cmocka_unit_test(group_norms_any_isa),
+        cmocka_unit_test(decoder_any_threads),
+        cmocka_unit_test(decoder_any_isa),
         cmocka_unit_test(any_tail),
         cmocka_unit_test(evaluation_is_per_image),
     };

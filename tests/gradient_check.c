@@ -100,6 +100,39 @@ static cvy_tensor op_conv2d(struct build *b, cvy_tensor x)
     return cvy_conv2d(b->net, x, name_of(b), &d);
 }
 
+static cvy_tensor op_conv_transpose2d(struct build *b, cvy_tensor x)
+{
+    cvy_shape s = cvy_tensor_shape(b->net, x);
+    cvy_conv_transpose2d_desc d = { .out_channels = between(b, 1, 4),
+                                    .no_bias = maybe(b),
+                                    .flip = maybe(b) };
+    for (int i = 0; i < 2; i++) {
+        d.kernel[i] = between(b, 1, 3);
+        d.stride[i] = between(b, 1, 3);
+        d.dilation[i] = between(b, 1, 2);
+        d.output_pad[i] =
+            between(b, 0, (d.stride[i] > d.dilation[i] ? d.stride[i] : d.dilation[i]) - 1);
+        d.pad[i] = between(b, 0, 2);
+        d.pad[i + 2] = between(b, 0, 2);
+    }
+    if (maybe(b)) {
+        d.groups = s.c;
+        d.out_channels = s.c * between(b, 1, 2);
+    }
+    return cvy_conv_transpose2d(b->net, x, name_of(b), &d);
+}
+
+static cvy_tensor op_bias(struct build *b, cvy_tensor x)
+{
+    x = cvy_bias(b->net, pool(b, x, CVY_POOL_MAX, 2, 2), name_of(b));
+    return maybe(b) ? bn(b, x) : cvy_relu(b->net, x);
+}
+static cvy_tensor op_bias_features(struct build *b, cvy_tensor x)
+{
+    x = linear(b, x, between(b, 1, 5));
+    return cvy_bias(b->net, x, name_of(b));
+}
+
 static cvy_tensor op_linear(struct build *b, cvy_tensor x)
 {
     return linear(b, x, between(b, 1, 5));
@@ -534,6 +567,9 @@ static void test_operators(void **state)
     (void)state;
     static const struct subject subjects[] = {
         { "conv2d", op_conv2d },
+        { "conv_transpose2d", op_conv_transpose2d },
+        { "bias", op_bias },
+        { "bias of features", op_bias_features },
         { "linear", op_linear },
         { "batch_norm", op_batch_norm },
         { "batch_norm over n", op_batch_norm_features },

@@ -46,11 +46,11 @@ static void refused(const char *text, const struct model_options *options, const
 #define CONV "{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 2, \"kernel\": 3"
 #define POOL "{\"type\": \"pool2d\", \"kernel\": 2"
 #define NAME_OF(NAME, name, ...) ", " #name
-#define KINDS                                                                                   \
-    "one of conv2d, linear, batch_norm, group_norm, layer_norm, instance_norm" CVY_ACTIVATIONS( \
-        NAME_OF) ", prelu, pool2d, "                                                            \
-                 "maxout, global_avg_pool, dropout, "                                           \
-                 "flatten, add, multiply, concat, pad_channels"
+#define KINDS                                                                             \
+    "one of conv2d, conv_transpose2d, bias, linear, batch_norm, group_norm, layer_norm, " \
+    "instance_norm" CVY_ACTIVATIONS(NAME_OF) ", prelu, pool2d, "                          \
+                                             "maxout, global_avg_pool, dropout, "         \
+                                             "flatten, add, multiply, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"
 #define SIZES "an integer or [rows, columns], each from 1 to 16777216"

@@ -329,6 +329,47 @@ static void mistakes_of_names_and_inputs(void **state)
     assert_int_equal(cvy_net_status(NULL), CVY_E_ARG);
 }
 
+#define TURNED(...) \
+    cvy_conv_transpose2d(bad, at(0), "t", &(cvy_conv_transpose2d_desc){ __VA_ARGS__ })
+static void mistakes_of_transposed_convolutions(void **state)
+{
+    (void)state;
+    const size_t minus = (size_t)-1, huge = (size_t)1 << 31;
+    expect(cvy_conv_transpose2d(bad, at(0), "t", NULL), CVY_E_ARG,
+           "conv_transpose2d 't': the descriptor is NULL");
+    expect(cvy_conv_transpose2d(bad, at(0), NULL, &(cvy_conv_transpose2d_desc){ 0 }), CVY_E_ARG,
+           "conv_transpose2d: a layer with parameters needs a name");
+    expect(TURNED(.kernel = { 3, 3 }), CVY_E_ARG, "conv_transpose2d 't': out_channels is 0");
+    expect(TURNED(.out_channels = 8), CVY_E_ARG, "kernel rows is 0");
+    expect(TURNED(.out_channels = 8, .kernel = { 1, huge }), CVY_E_ARG, "kernel columns is 21");
+    expect(TURNED(.out_channels = 8, .kernel = { 1, 1 }, .stride = { 1, minus }), CVY_E_ARG,
+           "column stride is -1");
+    expect(TURNED(.out_channels = 8, .kernel = { 1, 1 }, .dilation = { minus, 1 }), CVY_E_ARG,
+           "row dilation is -1");
+    expect(TURNED(.out_channels = 8, .kernel = { 1, 1 }, .pad = { 0, 0, 0, minus }), CVY_E_ARG,
+           "right padding is -1");
+    expect(TURNED(.out_channels = 8, .kernel = { 1, 1 }, .output_pad = { minus, 0 }), CVY_E_ARG,
+           "output_pad rows is -1");
+    expect(TURNED(.out_channels = 8, .kernel = { 1, 1 }, .output_pad = { 0, 2 }, .stride = { 3, 2 },
+                  .dilation = { 1, 2 }),
+           CVY_E_ARG,
+           "output_pad is 2 columns, expected less than the stride or the dilation, 2 and 2");
+    expect(TURNED(.out_channels = 9, .kernel = { 1, 1 }, .groups = 3), CVY_E_SHAPE,
+           "groups 3 does not divide 4 input channels");
+    expect(TURNED(.out_channels = 9, .kernel = { 1, 1 }, .groups = 2), CVY_E_SHAPE,
+           "groups 2 does not divide 9 output channels");
+    expect(TURNED(.out_channels = 8, .kernel = { 3, 3 }, .pad = { 5, 0, 5, 0 }), CVY_E_SHAPE,
+           "the padding cuts 10 rows off, and there are 10");
+    expect(TURNED(.out_channels = 8, .kernel = { huge - 1, 1 }, .stride = { huge - 1, 1 }),
+           CVY_E_SHAPE, "too large");
+    expect(TURNED(.out_channels = huge - 1, .kernel = { huge - 1, huge - 1 },
+                  .pad = { huge - 1, huge - 1, 6, 6 }),
+           CVY_E_SHAPE, "weights are more than this machine can address");
+    expect(cvy_bias(bad, at(0), NULL), CVY_E_ARG, "bias: a layer with parameters needs a name");
+    assert_int_equal(cvy_bias(NULL, 0, "b"), CVY_NO_TENSOR);
+    assert_int_equal(cvy_conv_transpose2d(NULL, 0, "t", NULL), CVY_NO_TENSOR);
+}
+
 static void mistakes_of_other_layers(void **state)
 {
     (void)state;
@@ -624,6 +665,56 @@ static void lenet_becomes_the_expected_list(void **state)
     cvy_net_destroy(&net);
 }
 
+/* Its passes are those of the convolution from its output to its input, exchanged. */
+static void transposed_convolutions(void **state)
+{
+    (void)state;
+    cvy_net *net = new_net();
+    struct cvyi_list list;
+    struct cvyi_linear_result r;
+    cvy_node_info info;
+    cvy_tensor x = cvy_input(net, 4, 5, 7);
+    x = cvy_bias(net, x, "shift");
+    x = cvy_conv_transpose2d(net, x, "up",
+                             &(cvy_conv_transpose2d_desc){ .out_channels = 6,
+                                                           .kernel = { 3, 4 },
+                                                           .stride = { 2, 3 },
+                                                           .pad = { 1, 0, 2, 1 },
+                                                           .output_pad = { 1, 2 },
+                                                           .dilation = { 2, 1 },
+                                                           .groups = 2 });
+    assert_shape(cvy_tensor_shape(net, x), 6, 11, 23);
+    assert_int_equal(cvy_net_node(net, 2, &info), CVY_OK);
+    assert_int_equal(info.parameters, 4 * 3 * 3 * 4 + 6);
+    assert_true(info.flops_forward == 2.0 * 4 * 5 * 7 * 3 * 3 * 4);
+    assert_true(info.flops_backward == 2 * info.flops_forward);
+    x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 3 });
+    linearise(net, x, true, 8, 0, &list, &r);
+    static const enum cvy_op_kind expected[] = { CVY_OP_INGEST, CVY_OP_BIAS, CVY_OP_CONV2D_BWD_DATA,
+                                                 CVY_OP_BIAS, CVY_OP_CONV2D, CVY_OP_LOSS,
+                                                 /* fc */
+                                                 CVY_OP_CONV2D_BWD_DATA, CVY_OP_CONV2D_BWD_WEIGHTS,
+                                                 /* up */
+                                                 CVY_OP_CONV2D, CVY_OP_CONV2D_BWD_WEIGHTS,
+                                                 CVY_OP_BIAS_BWD,
+                                                 /* shift */
+                                                 CVY_OP_BIAS_BWD };
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+        assert_int_equal(list.op[i].kind, expected[i]);
+    double forward = 0, backward = 0;
+    for (size_t i = 0; i < list.n_ops; i++)
+        *(i < r.first_backward_op ? &forward : &backward) += cvyi_op_flops(&list, &list.op[i]);
+    double fc = 2.0 * 3 * 6 * 11 * 23;
+    assert_true(forward == 8 * (info.flops_forward + fc));
+    assert_true(backward == 8 * (info.flops_backward + 2 * fc));
+    const struct cvy_op_desc *op = &list.op[2];
+    assert_int_equal(op->u.conv.out_channels, 4);
+    cvy_shape w = list.value[op->in[CVY_CONV2D_BWD_DATA_W]].shape;
+    assert_true(w.n == 4 && w.c == 3 && w.h == 3 && w.w == 4);
+    cvyi_list_free(&list);
+    cvy_net_destroy(&net);
+}
+
 static void gradients_that_meet_are_added_in_node_order(void **state)
 {
     (void)state;
@@ -863,6 +954,10 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
     case 10: return pass ? CVY_E_ARG : cvy_op_add(on, s, op);
     case 11: return pass ? CVY_E_ARG : cvy_op_softmax(on, s, op);
     case 12: return cvy_op_group_norm(on, NULL, s, pass, op);
+    case 13: return cvy_op_bias(on, s, pass, op);
+    case 14:
+        return cvy_op_conv_transpose2d(
+            on, &(cvy_conv_transpose2d_desc){ .out_channels = 2, .kernel = { 3, 3 } }, s, pass, op);
     default: return CVY_E_ARG;
     }
 }
@@ -870,7 +965,7 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
 static void operators_in_short_memory(void **state)
 {
     (void)state;
-    enum { OPERATORS = 13 };
+    enum { OPERATORS = 15 };
     for (int kind = 0; kind < OPERATORS; kind++)
         for (int pass = CVY_FORWARD; pass <= CVY_BACKWARD_WEIGHTS; pass++) {
             cvy_context *poor;
@@ -882,7 +977,9 @@ static void operators_in_short_memory(void **state)
             enum cvy_status plenty = make_op(poor, kind, (enum cvy_pass)pass, &op);
             if (plenty == CVY_OK) cvy_op_destroy(&op);
             else assert_int_equal(plenty, CVY_E_ARG);
-            bool needed = kind < 2 || pass < (kind < 10 || kind == 12 ? CVY_BACKWARD_WEIGHTS : 1);
+            bool needed = kind < 2 || kind == 14 ||
+                          pass < (kind < 10 || kind == 12 ? CVY_BACKWARD_WEIGHTS : 1);
+            if (kind == 13) needed = pass != CVY_BACKWARD_DATA;
             assert_int_equal(plenty == CVY_OK, needed);
             enum cvy_status status = plenty ? CVY_OK : CVY_E_NOMEM;
             for (long n = 0; status != CVY_OK; n++) {
@@ -950,6 +1047,8 @@ int main(void)
         cmocka_unit_test(shapes_of_hard_windows),
         cmocka_unit_test(mistakes_of_convolutions),
         cmocka_unit_test(mistakes_of_names_and_inputs),
+        cmocka_unit_test(mistakes_of_transposed_convolutions),
+        cmocka_unit_test(transposed_convolutions),
         cmocka_unit_test(mistakes_of_other_layers),
         cmocka_unit_test(lenet_becomes_the_expected_list),
         cmocka_unit_test(maxima_come_before_activations),

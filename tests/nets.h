@@ -197,4 +197,32 @@ static inline cvy_tensor every_group_norm(cvy_context *ctx, cvy_net **made)
                       &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* What makes maps larger, and what stands between layers: transposed convolutions, one from a wide
+ * map of one pixel, with groups, padding and output padding; a bias behind a maximum and of a wide
+ * map. */
+static inline cvy_tensor decoder(cvy_context *ctx, cvy_net **made)
+{
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_input(net, 1, 28, 28);
+    x = cvy_pool2d(net, conv3(net, x, "a", 8, 1), NULL, &(cvy_pool2d_desc){ .kernel = { 4, 4 } });
+    x = cvy_relu(net, cvy_batch_norm(net, cvy_bias(net, x, "a.shift"), "a.bn", NULL));
+    x = cvy_linear(net, x, "code", &(cvy_linear_desc){ .out_features = 250, .no_bias = true });
+    x = cvy_relu(net, cvy_bias(net, x, "code.shift"));
+    x = cvy_conv_transpose2d(
+        net, x, "b",
+        &(cvy_conv_transpose2d_desc){ .out_channels = 12, .kernel = { 4, 4 }, .no_bias = true });
+    x = cvy_relu(net, cvy_batch_norm(net, x, "b.bn", NULL));
+    x = cvy_conv_transpose2d(net, x, "c",
+                             &(cvy_conv_transpose2d_desc){ .out_channels = 8,
+                                                           .kernel = { 3, 4 },
+                                                           .stride = { 2, 2 },
+                                                           .pad = { 1, 1, 1, 1 },
+                                                           .output_pad = { 1, 0 },
+                                                           .groups = 4 });
+    return cvy_linear(net, cvy_relu(net, x), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 #endif

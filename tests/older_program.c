@@ -30,31 +30,32 @@
                 b_##type.before[i] != SAME || b_##type.after[i] != SAME)      \
                 fail(#type ": a byte beside the struct was written", CVY_OK); \
     }
-#define ALL(X)             \
-    X(cvy_conv2d_desc)     \
-    X(cvy_linear_desc)     \
-    X(cvy_batch_norm_desc) \
-    X(cvy_group_norm_desc) \
-    X(cvy_prelu_desc)      \
-    X(cvy_act_desc)        \
-    X(cvy_pool2d_desc)     \
-    X(cvy_dropout_desc)    \
-    X(cvy_loss_desc)       \
-    X(cvy_optimizer_desc)  \
-    X(cvy_context_options) \
-    X(cvy_machine)         \
-    X(cvy_phase_info)      \
-    X(cvy_op_info)         \
-    X(cvy_node_info)       \
-    X(cvy_batch)           \
-    X(cvy_trainer_options) \
-    X(cvy_step_result)     \
-    X(cvy_input_desc)      \
-    X(cvy_param_info)      \
-    X(cvy_plan_info)       \
-    X(cvy_tensor_info)     \
-    X(cvy_op_args)         \
-    X(cvy_loss_result)     \
+#define ALL(X)                   \
+    X(cvy_conv2d_desc)           \
+    X(cvy_conv_transpose2d_desc) \
+    X(cvy_linear_desc)           \
+    X(cvy_batch_norm_desc)       \
+    X(cvy_group_norm_desc)       \
+    X(cvy_prelu_desc)            \
+    X(cvy_act_desc)              \
+    X(cvy_pool2d_desc)           \
+    X(cvy_dropout_desc)          \
+    X(cvy_loss_desc)             \
+    X(cvy_optimizer_desc)        \
+    X(cvy_context_options)       \
+    X(cvy_machine)               \
+    X(cvy_phase_info)            \
+    X(cvy_op_info)               \
+    X(cvy_node_info)             \
+    X(cvy_batch)                 \
+    X(cvy_trainer_options)       \
+    X(cvy_step_result)           \
+    X(cvy_input_desc)            \
+    X(cvy_param_info)            \
+    X(cvy_plan_info)             \
+    X(cvy_tensor_info)           \
+    X(cvy_op_args)               \
+    X(cvy_loss_result)           \
     X(cvy_param_setting)
 
 static cvy_context *ctx;
@@ -106,6 +107,10 @@ static cvy_tensor build(cvy_net *net)
     gn->groups = 2;
     x = cvy_group_norm(net, x, "gn", gn);
     x = cvy_prelu(net, x, "prelu", A(cvy_prelu_desc));
+    cvy_conv_transpose2d_desc *deconv = A(cvy_conv_transpose2d_desc);
+    deconv->out_channels = 6;
+    deconv->kernel[0] = deconv->kernel[1] = 2;
+    x = cvy_conv_transpose2d(net, x, "deconv", deconv);
     cvy_pool2d_desc *pool = A(cvy_pool2d_desc);
     pool->kernel[0] = pool->kernel[1] = 2;
     x = cvy_pool2d(net, x, "pool", pool);

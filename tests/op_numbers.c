@@ -455,6 +455,54 @@ static void prelu(void **state)
     assert_int_equal(cvy_op_prelu(ctx, s, CVY_BACKWARD_WEIGHTS, &op), CVY_E_ARG);
 }
 
+/* Two rows and columns, spread two rows apart and one column; a row on top, which is the bias. */
+static void conv_transpose2d(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 1, 1, 2, 2 };
+    const cvy_conv_transpose2d_desc d = {
+        .out_channels = 1, .kernel = { 2, 2 }, .stride = { 2, 1 }, .output_pad = { 1, 0 }
+    };
+    const float x[] = { 1, 2, 3, 4 }, w[] = { 1, 10, 100, 1000 }, b[] = { 0.5f },
+                dy[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    cvy_op *op;
+    for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+        BLANK(y);
+        ok(cvy_op_conv_transpose2d(ctx, &d, s, (enum cvy_pass)pass, &op));
+        assert_int_equal(cvy_op_dst_shape(op).h, 5);
+        run_it(&op, (cvy_op_args){ .src = x, .weights = w, .bias = b, .dst = y });
+        WANT(y, 1.5, 12.5, 20.5, 100.5, 1200.5, 2000.5, 3.5, 34.5, 40.5, 300.5, 3400.5, 4000.5, 0.5,
+             0.5, 0.5);
+    }
+    BLANK(dx);
+    ok(cvy_op_conv_transpose2d(ctx, &d, s, CVY_BACKWARD_DATA, &op));
+    run_it(&op, (cvy_op_args){ .weights = w, .diff_dst = dy, .diff_src = dx });
+    WANT(dx, 5421, 6532, 12087, 13198);
+    BLANK(dw);
+    BLANK(db);
+    ok(cvy_op_conv_transpose2d(ctx, &d, s, CVY_BACKWARD_WEIGHTS, &op));
+    run_it(&op, (cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = dw, .diff_bias = db });
+    WANT(dw, 58, 68, 88, 98);
+    WANT(db, 120);
+}
+
+static void bias(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 2, 2, 1, 2 };
+    const float x[] = { 1, 2, 3, 4, 5, 6, 7, 8 }, b[] = { 10, -10 };
+    cvy_op *op;
+    BLANK(y);
+    ok(cvy_op_bias(ctx, s, CVY_FORWARD, &op));
+    run_it(&op, (cvy_op_args){ .src = x, .bias = b, .dst = y });
+    WANT(y, 11, 12, -7, -6, 15, 16, -3, -2);
+    BLANK(db);
+    ok(cvy_op_bias(ctx, s, CVY_BACKWARD_WEIGHTS, &op));
+    run_it(&op, (cvy_op_args){ .diff_dst = x, .diff_bias = db });
+    WANT(db, 14, 22);
+    assert_int_equal(cvy_op_bias(ctx, s, CVY_BACKWARD_DATA, &op), CVY_E_ARG);
+}
+
 /* -------------------------------------------------------------------------------------- pooling */
 
 static const float POOL_X[9] = { 1, 4, 4, 2, 4, -3, 0, 5, -6 };
@@ -714,6 +762,8 @@ int main(void)
                                             EACH(activations),
                                             EACH(prelu),
                                             EACH(group_norm),
+                                            EACH(conv_transpose2d),
+                                            EACH(bias),
                                             EACH(pools),
                                             EACH(dropouts),
                                             EACH(padding),

@@ -25,11 +25,13 @@
 
 enum kind {
     CONV,
+    CONV_TRANSPOSE,
     LINEAR,
     BATCH_NORM,
     GROUP_NORM,
     ACT,
     PRELU,
+    BIAS,
     POOL,
     DROPOUT,
     ADD,
@@ -40,13 +42,12 @@ enum kind {
     CROSS_ENTROPY,
     KINDS
 };
-static const char *const kind_names[KINDS] = { "conv2d",     "linear",
-                                               "batch_norm", "group_norm",
-                                               "activation", "prelu",
-                                               "pool2d",     "dropout",
-                                               "add",        "multiply",
-                                               "concat",     "pad_channels",
-                                               "softmax",    "softmax_cross_entropy" };
+static const char *const kind_names[KINDS] = {
+    "conv2d",     "conv_transpose2d", "linear",  "batch_norm",
+    "group_norm", "activation",       "prelu",   "bias",
+    "pool2d",     "dropout",          "add",     "multiply",
+    "concat",     "pad_channels",     "softmax", "softmax_cross_entropy"
+};
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
 
@@ -61,6 +62,7 @@ struct op_case {
     cvy_shape part[MAX_PARTS]; /* of a concat */
     size_t n_parts, before, after;
     cvy_conv2d_desc conv;
+    cvy_conv_transpose2d_desc deconv; /* and conv has what they share */
     cvy_batch_norm_desc bn;
     cvy_group_norm_desc gn;
     cvy_act_desc act;
@@ -97,7 +99,9 @@ static void describe(const struct op_case *c)
 {
     print_message("%s %s, src %zux%zux%zux%zu, fill %d\n", kind_names[c->kind], pass_names[c->pass],
                   c->src.n, c->src.c, c->src.h, c->src.w, (int)c->fill);
-    if (c->kind == CONV || c->kind == LINEAR)
+    if (c->kind == CONV_TRANSPOSE)
+        print_message("  output_pad %zux%zu\n", c->deconv.output_pad[0], c->deconv.output_pad[1]);
+    if (c->kind == CONV || c->kind == LINEAR || c->kind == CONV_TRANSPOSE)
         print_message("  out_channels %zu, kernel %zux%zu, stride %zux%zu, pad %zu,%zu,%zu,%zu, "
                       "dilation %zux%zu, groups "
                       "%zu%s%s\n",
@@ -200,6 +204,8 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
             ctx,
             &(cvy_linear_desc){ .out_features = c->conv.out_channels, .no_bias = c->conv.no_bias },
             c->src, c->pass, op);
+    case CONV_TRANSPOSE: return cvy_op_conv_transpose2d(ctx, &c->deconv, c->src, c->pass, op);
+    case BIAS: return cvy_op_bias(ctx, c->src, c->pass, op);
     case BATCH_NORM: return cvy_op_batch_norm(ctx, &c->bn, c->src, c->pass, op);
     case GROUP_NORM: return cvy_op_group_norm(ctx, &c->gn, c->src, c->pass, op);
     case PRELU: return cvy_op_prelu(ctx, c->src, c->pass, op);
@@ -236,6 +242,7 @@ static const struct {
     double factor, absolute;
 } module_slack[KINDS] = {
     [CONV] = { 2, 0 },           [LINEAR] = { 2, 0 },
+    [CONV_TRANSPOSE] = { 2, 0 }, [BIAS] = { 1, 0 },
     [BATCH_NORM] = { 32, 0 },    [ACT] = { 8, 3e-6 },
     [PRELU] = { 1, 0 },          [POOL] = { 1, 0 },
     [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },
@@ -329,8 +336,62 @@ static size_t images(struct parity *p)
 
 static double conv_macs(const struct op_case *c)
 {
-    return (double)elements(c->dst) *
-           (double)(c->src.c / c->conv.groups * c->conv.kernel[0] * c->conv.kernel[1]);
+    bool turned = c->kind == CONV_TRANSPOSE;
+    return (double)elements(turned ? c->src : c->dst) *
+           (double)((turned ? c->conv.out_channels : c->src.c) / c->conv.groups *
+                    c->conv.kernel[0] * c->conv.kernel[1]);
+}
+
+/* The shape of the result; false if the descriptor does not fit. */
+static bool conv_fits(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    cvy_op *op;
+    if (create(p->reference, c, &op) != CVY_OK) return false;
+    c->dst = cvy_op_dst_shape(op);
+    cvy_op_destroy(&op);
+    if (!c->conv.groups) c->conv.groups = 1;
+    while (conv_macs(c) > MAX_MACS && c->src.n > 1) c->src.n = c->dst.n = (c->src.n + 1) / 2;
+    return conv_macs(c) <= MAX_MACS;
+}
+
+/* A convolution's settings, most of them; from one pixel the kernel is the whole result. */
+static bool draw_conv_transpose(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    static const enum cvy_pass passes[] = { CVY_FORWARD, CVY_BACKWARD_DATA, CVY_BACKWARD_WEIGHTS,
+                                            CVY_FORWARD_INFER };
+    c->pass = passes[check_below(&p->r, seldom(p) ? 4 : 3)];
+    c->fill = (enum fill)check_below(&p->r, seldom(p) ? 4 : 3);
+    c->src = (cvy_shape){ images(p), channels(p), between(p, 1, 9), between(p, 1, 9) };
+    if (seldom(p)) c->src = (cvy_shape){ images(p), between(p, 1, 130), 1, 1 };
+    cvy_conv_transpose2d_desc d = { .out_channels = channels(p),
+                                    .no_bias = maybe(p),
+                                    .flip = seldom(p) };
+    for (int i = 0; i < 2; i++) {
+        d.kernel[i] = between(p, 1, 5);
+        d.stride[i] = between(p, 0, 3);
+        d.dilation[i] = seldom(p) ? between(p, 2, 3) : 0;
+        size_t most = d.stride[i] > d.dilation[i] ? d.stride[i] : d.dilation[i];
+        if (most > 1 && maybe(p)) d.output_pad[i] = between(p, 0, most - 1);
+        if (maybe(p)) d.pad[i] = check_below(&p->r, 4);
+        d.pad[i + 2] = seldom(p) ? check_below(&p->r, 5) : d.pad[i];
+    }
+    if (check_below(&p->r, 4) == 0) {
+        d.groups = maybe(p) ? c->src.c : between(p, 2, 4);
+        if (d.groups != c->src.c) c->src.c = d.groups * between(p, 1, 9);
+        d.out_channels = d.groups * between(p, 1, d.groups == c->src.c ? 2 : 9);
+    }
+    c->deconv = d;
+    c->conv = (cvy_conv2d_desc){ .out_channels = d.out_channels,
+                                 .kernel = { d.kernel[0], d.kernel[1] },
+                                 .stride = { d.stride[0], d.stride[1] },
+                                 .pad = { d.pad[0], d.pad[1], d.pad[2], d.pad[3] },
+                                 .dilation = { d.dilation[0], d.dilation[1] },
+                                 .groups = d.groups,
+                                 .no_bias = d.no_bias,
+                                 .flip = d.flip };
+    return conv_fits(p);
 }
 
 static bool draw_conv(struct parity *p)
@@ -385,13 +446,7 @@ static bool draw_conv(struct parity *p)
             }
         }
     }
-    cvy_op *op;
-    if (cvy_op_conv2d(p->reference, &c->conv, c->src, c->pass, &op) != CVY_OK) return false;
-    c->dst = cvy_op_dst_shape(op);
-    cvy_op_destroy(&op);
-    if (!c->conv.groups) c->conv.groups = 1;
-    while (conv_macs(c) > MAX_MACS && c->src.n > 1) c->src.n = c->dst.n = (c->src.n + 1) / 2;
-    return conv_macs(c) <= MAX_MACS;
+    return conv_fits(p);
 }
 
 static void case_conv(struct parity *p)
@@ -415,7 +470,7 @@ static void case_conv(struct parity *p)
         k = oc / d->groups * taps;
     } else if (c->pass == CVY_BACKWARD_WEIGHTS) {
         n = nw;
-        k = ny / oc;
+        k = c->kind == CONV_TRANSPOSE && nx / c->src.c > ny / oc ? nx / c->src.c : ny / oc;
     }
     /* Random terms: the typical figure of docs/numerics.md. A case of few terms may have one sign
      * by chance. */
@@ -892,6 +947,38 @@ static void case_prelu(struct parity *p)
     compare_bits(p, "diff_weights", dslope[1], dslope[2], ch);
 }
 
+static bool draw_bias(struct parity *p)
+{
+    draw_shape(p, seldom(p) ? 30 : 9);
+    if (maybe(p)) p->c.src = (cvy_shape){ images(p), between(p, 1, 130), 1, 1 };
+    p->c.dst = p->c.src;
+    p->c.pass = maybe(p) ? CVY_FORWARD : CVY_BACKWARD_WEIGHTS;
+    p->c.fill = (enum fill)check_below(&p->r, 3);
+    return true;
+}
+
+/* The sum is rounded once, as the reference's; its gradient is summed as that of a beta. */
+static void case_bias(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    size_t n = elements(c->src), ch = c->src.c, plane = c->src.h * c->src.w;
+    bool backward = c->pass == CVY_BACKWARD_WEIGHTS;
+    float *x = filled(p, n), *bias = filled(p, ch), *sums = room(p, ch), *out[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, backward ? ch : n);
+        args[i] = backward ? (cvy_op_args){ .diff_dst = x, .diff_bias = out[i] }
+                           : (cvy_op_args){ .src = x, .bias = bias, .dst = out[i] };
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    for (size_t k = 0; k < ch; k++) sums[k] = 0;
+    for (size_t i = 0; i < n; i++) sums[i / plane % ch] += fabsf(x[i]);
+    if (!backward) compare_exact(p, "dst", out[1], out[0], n);
+    else compare_scaled(p, "diff_bias", out[1], out[0], ch, sums, c->fill == WHOLE ? 0 : 18.5);
+    compare_bits(p, "result", out[1], out[2], backward ? ch : n);
+}
+
 static bool draw_pool(struct parity *p)
 {
     struct op_case *c = &p->c;
@@ -1159,6 +1246,8 @@ static void run_case(struct parity *p, size_t number)
         int weight;
     } kinds[KINDS] = {
         [CONV] = { draw_conv, case_conv, 10 },
+        [CONV_TRANSPOSE] = { draw_conv_transpose, case_conv, 4 },
+        [BIAS] = { draw_bias, case_bias, 1 },
         [LINEAR] = { draw_conv, case_conv, 3 },
         [BATCH_NORM] = { draw_bn, case_bn, 4 },
         [ACT] = { draw_act, case_act, 2 },

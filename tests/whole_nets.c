@@ -173,10 +173,38 @@ static cvy_tensor pool(struct builder *b, cvy_tensor x, enum cvy_pool_kind kind)
     return cvy_pool2d(b->net, x, name(b, "pool"), &d);
 }
 
+/* Of small maps, which it makes larger; others become smaller before. */
+static cvy_tensor conv_transpose(struct builder *b, cvy_tensor x)
+{
+    cvy_shape s = cvy_tensor_shape(b->net, x);
+    if (s.h * s.w > 36) x = conv(b, x, between(&b->r, 1, 6), 2, 2, 0);
+    s = cvy_tensor_shape(b->net, x);
+    size_t stride = between(&b->r, 1, 2), kernel = between(&b->r, stride, 4),
+           pad = check_below(&b->r, 2);
+    cvy_conv_transpose2d_desc d = { .out_channels = between(&b->r, 1, 8),
+                                    .kernel = { kernel, kernel },
+                                    .stride = { stride, 2 },
+                                    .output_pad = { check_below(&b->r, stride), 1 },
+                                    .no_bias = chance(&b->r, 40),
+                                    .flip = chance(&b->r, 10) };
+    if (s.h > 1 && s.w > 1) d.pad[0] = d.pad[1] = d.pad[2] = pad;
+    if (chance(&b->r, 20)) d.groups = d.out_channels = s.c;
+    return cvy_conv_transpose2d(b->net, x, name(b, "deconv"), &d);
+}
+
 /* conv, batch norm, activation, pooling: what nets are mostly made of, with parts left out. */
 static cvy_tensor usual(struct builder *b, cvy_tensor x)
 {
+    bool pooled = chance(&b->r, 15); /* as yann has it */
     x = any_conv(b, x);
+    if (pooled) {
+        x = pool(b, x, CVY_POOL_MAX);
+        x = cvy_bias(b->net, x, name(b, "shift"));
+        /* maxima of windows that overlap are all but the same */
+        cvy_batch_norm_desc d = { .eps = b->small ? 0.1 : 1e-2 };
+        if (chance(&b->r, 60)) x = cvy_batch_norm(b->net, x, name(b, "bn"), &d);
+        return activation(b, x);
+    }
     if (chance(&b->r, 60)) x = norm(b, x);
     if (chance(&b->r, 75)) x = activation(b, x);
     if (chance(&b->r, 40)) x = pool(b, x, chance(&b->r, 60) ? CVY_POOL_MAX : CVY_POOL_AVG);
@@ -207,7 +235,7 @@ static cvy_tensor branches(struct builder *b, cvy_tensor x)
 static cvy_tensor layer(struct builder *b, cvy_tensor x)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
-    switch (check_below(&b->r, 10)) {
+    switch (check_below(&b->r, 11)) {
     case 0: return residual(b, x);
     case 1: return branches(b, x);
     case 2: return conv(b, x, between(&b->r, 1, 12), 1, 2, 0); /* reads a quarter of the pixels */
@@ -221,6 +249,7 @@ static cvy_tensor layer(struct builder *b, cvy_tensor x)
         return s.c > 12 ? norm(b, x)
                         : cvy_pad_channels(b->net, x, check_below(&b->r, 3), between(&b->r, 1, 4),
                                            name(b, "pad"));
+    case 7: return conv_transpose(b, x);
     default: return usual(b, x);
     }
 }

@@ -110,6 +110,7 @@ enum {
  *          Σ w loss / loss_weight
  *  GROUP_NORM  gamma and beta are {1, c, 1, 1} or, of each element, {1, c, h, w}; stats in double,
  *          mean and variance [2][n * groups], are for the gradient
+ *  BIAS    y = x + b, b of each channel; BIAS_BWD: the sum of dy over images and pixels
  *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
 /* clang-format off */
 #define CVY_OPS(OP, IN, OUT)                                                                       \
@@ -183,7 +184,9 @@ enum {
        IN(GROUP_NORM_BWD, X, 0) IN(GROUP_NORM_BWD, DY, 0) IN(GROUP_NORM_BWD, STATS, 0)             \
        IN(GROUP_NORM_BWD, GAMMA, CVY_OPTIONAL),                                                    \
        OUT(GROUP_NORM_BWD, DX, 0) OUT(GROUP_NORM_BWD, DGAMMA, CVY_OPTIONAL)                        \
-       OUT(GROUP_NORM_BWD, DBETA, CVY_OPTIONAL))
+       OUT(GROUP_NORM_BWD, DBETA, CVY_OPTIONAL))                                                   \
+    OP(BIAS, bias, "bias", IN(BIAS, X, 0) IN(BIAS, B, 0), OUT(BIAS, Y, 0))                         \
+    OP(BIAS_BWD, bias_bwd, "bias.db", IN(BIAS_BWD, DY, 0), OUT(BIAS_BWD, DB, 0))
 /* clang-format on */
 #define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
 #define CVY_LIST_NONE(KIND, OPERAND, use)
@@ -202,7 +205,8 @@ struct cvy_op_desc {
     int in[CVY_MAX_IN], out[CVY_MAX_OUT];
     union {
         /* CONV2D*: all zeros resolved to their defaults. A linear layer is the conv whose kernel is
-         * the whole map */
+         * the whole map. Of a transposed convolution x may have rows and columns beyond the last
+         * window's: y is as large as its shape says */
         cvy_conv2d_desc conv;
         cvy_batch_norm_desc bn;
         cvy_group_norm_desc gn;

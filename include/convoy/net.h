@@ -31,6 +31,13 @@ CVY_API cvy_tensor cvy_conv2d(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_conv2d_desc *desc);
 CVY_API cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_linear_desc *desc);
+/* Starts as cvy_init_desc says, by its own layout of weights, as PyTorch's: fan_in is
+ * oc/groups*kh*kw, fan_out ic*kh*kw. */
+CVY_API cvy_tensor cvy_conv_transpose2d(cvy_net *net, cvy_tensor x, const char *name,
+                                        const cvy_conv_transpose2d_desc *desc);
+/* A number a channel that is learned, NAME.bias, from 0 on: y = x + b. Where the bias of a
+ * convolution would stand, but anywhere: behind a pooling, say. */
+CVY_API cvy_tensor cvy_bias(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_batch_norm_desc *desc);
 /* Group, layer and instance normalisation, as the descriptor says. NULL: the defaults */

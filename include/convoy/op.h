@@ -20,6 +20,9 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  conv2d      forward: src weights [bias] -> dst
  *              backward data: diff_dst weights -> diff_src
  *              backward weights: src diff_dst -> diff_weights [diff_bias]
+ *  conv_transpose2d  the same passes
+ *  bias        forward: src bias -> dst
+ *              backward weights: diff_dst -> diff_bias (diff_src is diff_dst)
  *  linear      like conv2d, src [n][c][h][w] as rows of c*h*w, weights [out][c*h*w]
  *  batch_norm  forward: src weights(gamma) bias(beta) -> dst mean var; running_mean and running_var
  *              are updated if not NULL
@@ -62,6 +65,12 @@ typedef struct cvy_op_args {
 
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv_transpose2d(cvy_context *ctx,
+                                                              const cvy_conv_transpose2d_desc *desc,
+                                                              cvy_shape src, enum cvy_pass pass,
+                                                              cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_bias(cvy_context *ctx, cvy_shape src,
+                                                  enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_linear_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,

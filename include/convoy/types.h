@@ -83,6 +83,29 @@ typedef struct cvy_conv2d_desc {
     uint64_t reserved[8];
 } cvy_conv2d_desc;
 
+/* The transposed convolution (deconvolution): the data gradient of the convolution from its output
+ * to its input, PyTorch's ConvTranspose2d. Every x[n][i][iy][ix] adds w[i][o][ky][kx] times itself
+ * to y[n][g*oc/groups + o][iy*stride[0] - pad[0] + ky*dilation[0]][...], where that is inside; y
+ * starts as bias[o]. It has
+ *     (rows - 1) * stride[0] - pad[0] - pad[2] + dilation[0] * (kernel[0] - 1) + 1 +
+ *         output_pad[0]
+ * rows, an error if that is less than 1. Weights are [ic][oc/groups][kh][kw]; with `flip` the
+ * kernel is rotated by 180 degrees. */
+typedef struct cvy_conv_transpose2d_desc {
+    size_t out_channels; /* required */
+    size_t kernel[2];    /* rows, columns; required */
+    size_t stride[2];    /* 0 means 1 */
+    size_t pad[4];       /* top, left, bottom, right: so much is cut off */
+    /* rows at the bottom and columns at the right that come on top: less than the stride or less
+     * than the dilation */
+    size_t output_pad[2];
+    size_t dilation[2]; /* 0 means 1 (dense) */
+    size_t groups;      /* 0 means 1; must divide both channel counts */
+    bool no_bias;
+    bool flip;
+    uint64_t reserved[8];
+} cvy_conv_transpose2d_desc;
+
 /* y[n][o] = bias[o] + sum_i w[o][i] * x[n][i], x flattened in c, h, w order. */
 typedef struct cvy_linear_desc {
     size_t out_features; /* required */

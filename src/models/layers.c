@@ -10,6 +10,7 @@
 
 union desc {
     cvy_conv2d_desc conv2d;
+    cvy_conv_transpose2d_desc deconv;
     cvy_linear_desc linear;
     cvy_batch_norm_desc batch_norm;
     struct {
@@ -61,6 +62,18 @@ static const struct model_field conv2d_fields[] = {
     { "groups", SIZE, false, AT(conv2d.groups), 1, MODEL_SIZE_LIMIT, NULL },
     { "bias", NOT, false, AT(conv2d.no_bias), 0, 0, NULL },
     { "flip", BOOL, false, AT(conv2d.flip), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field conv_transpose2d_fields[] = {
+    { "out_channels", SIZE, true, AT(deconv.out_channels), 1, MODEL_SIZE_LIMIT, NULL },
+    { "kernel", SIZE2, true, AT(deconv.kernel), 1, MODEL_SIZE_LIMIT, NULL },
+    { "stride", SIZE2, false, AT(deconv.stride), 1, MODEL_SIZE_LIMIT, NULL },
+    { "pad", PAD, false, AT(deconv.pad), 0, MODEL_SIZE_LIMIT, NULL },
+    { "output_pad", SIZE2, false, AT(deconv.output_pad), 0, MODEL_SIZE_LIMIT, NULL },
+    { "dilation", SIZE2, false, AT(deconv.dilation), 1, MODEL_SIZE_LIMIT, NULL },
+    { "groups", SIZE, false, AT(deconv.groups), 1, MODEL_SIZE_LIMIT, NULL },
+    { "bias", NOT, false, AT(deconv.no_bias), 0, 0, NULL },
+    { "flip", BOOL, false, AT(deconv.flip), 0, 0, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 static const struct model_field linear_fields[] = {
@@ -145,6 +158,17 @@ BUILD(conv2d)
 {
     (void)n;
     return cvy_conv2d(net, x[0], name, &desc->conv2d);
+}
+BUILD(conv_transpose2d)
+{
+    (void)n;
+    return cvy_conv_transpose2d(net, x[0], name, &desc->deconv);
+}
+BUILD(bias)
+{
+    (void)n;
+    (void)desc;
+    return cvy_bias(net, x[0], name);
 }
 BUILD(linear)
 {
@@ -240,6 +264,8 @@ BUILD(pad_channels)
 
 static const struct layer_type layer_types[] = {
     { "conv2d", conv2d_fields, -1, 1, 1, true, build_conv2d },
+    { "conv_transpose2d", conv_transpose2d_fields, -1, 1, 1, true, build_conv_transpose2d },
+    { "bias", NULL, -1, 1, 1, true, build_bias },
     { "linear", linear_fields, -1, 1, 1, true, build_linear },
     { "batch_norm", batch_norm_fields, -1, 1, 1, true, build_batch_norm },
     { "group_norm", group_norm_fields, -1, 1, 1, true, build_group_norm },

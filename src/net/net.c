@@ -225,6 +225,23 @@ cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name, const cvy_li
     return add_node(net, node, "linear", name, &x, 1, NULL);
 }
 
+cvy_tensor cvy_conv_transpose2d(cvy_net *net, cvy_tensor x, const char *name,
+                                const cvy_conv_transpose2d_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    if (!desc)
+        return fail(net, CVY_E_ARG, "conv_transpose2d '%s': the descriptor is NULL",
+                    name ? name : "");
+    struct cvyi_node node = { .kind = CVYI_NODE_CONV_TRANSPOSE2D, .u.deconv = *desc };
+    return add_node(net, node, "conv_transpose2d", name, &x, 1, NULL);
+}
+
+cvy_tensor cvy_bias(cvy_net *net, cvy_tensor x, const char *name)
+{
+    if (!net) return CVY_NO_TENSOR;
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_BIAS }, "bias", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
                           const cvy_batch_norm_desc *desc)
 {

@@ -14,4 +14,9 @@ CVYI_OPERATORS(CVYI_DECLARE_OPERATOR)
 enum cvy_status cvyi_size_check(struct cvy_context *ctx, const char *type, const char *name,
                                 const char *field, size_t v, size_t least);
 
+/* What a bias is lowered to: x plus it, a value of that name; and its gradient, if it is wanted
+ * (d_bias >= 0). */
+int cvyi_bias_forward(struct cvyi_list *list, const char *name, int x, int bias);
+void cvyi_bias_backward(struct cvyi_list *list, const char *name, int dy, int d_bias);
+
 #endif

@@ -88,7 +88,9 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
     OP(PRELU, prelu)               \
     OP(MAXOUT, maxout)             \
     OP(MULTIPLY, multiply)         \
-    OP(GROUP_NORM, group_norm)
+    OP(GROUP_NORM, group_norm)     \
+    OP(BIAS, bias)                 \
+    OP(CONV_TRANSPOSE2D, conv_transpose2d)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -102,6 +104,7 @@ struct cvyi_node {
     bool trained;  /* it or something that it depends on has trainable parameters */
     union {
         cvy_conv2d_desc conv;
+        cvy_conv_transpose2d_desc deconv;
         cvy_batch_norm_desc bn;
         cvy_group_norm_desc gn;
         cvy_act_desc act;
@@ -127,8 +130,9 @@ struct cvyi_lowered {
 struct cvyi_operator {
     const char *type; /* "conv2d" */
     bool named;       /* a user must give it a name */
-    /* its weight is {oc, ic/groups, kh, kw}: it decays and starts as cvy_init_desc says, with its
-     * bias. Other parameters are a row of numbers */
+    /* its weight is {oc, ic/groups, kh, kw}, of a transposed convolution {ic, oc/groups, kh, kw}:
+     * it decays and starts as cvy_init_desc says, with its bias. Other parameters are a row of
+     * numbers */
     bool kernels;
     /* Checks the descriptor against the input shapes, resolves its defaults, sets node->out. `in`
      * are n = 1 shapes. */

@@ -259,6 +259,21 @@ enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc, cvy
     return create(ctx, &node, &src, pass, out);
 }
 
+enum cvy_status cvy_op_conv_transpose2d(cvy_context *ctx, const cvy_conv_transpose2d_desc *desc,
+                                        cvy_shape src, enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    if (!desc) return undescribed(ctx, "conv_transpose2d", out);
+    struct cvyi_node node = { .kind = CVYI_NODE_CONV_TRANSPOSE2D, .n_in = 1, .u.deconv = *desc };
+    return create(ctx, &node, &src, pass, out);
+}
+
+enum cvy_status cvy_op_bias(cvy_context *ctx, cvy_shape src, enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    return create(ctx, &(struct cvyi_node){ .kind = CVYI_NODE_BIAS, .n_in = 1 }, &src, pass, out);
+}
+
 enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_linear_desc *desc, cvy_shape src,
                               enum cvy_pass pass, cvy_op **out)
 {

@@ -7,7 +7,7 @@
 
 struct prelu {
     const struct cvyi_kernels *k;
-    struct native_grid grid, fold; /* of folding: one task, but for wide maps */
+    struct native_grid grid;
     struct native_lanes x, y, dy, dx;
     int slope, dslope, slots; /* double [block][c] */
 };
@@ -69,21 +69,6 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
         }
 }
 
-static void run_fold(const void *arg, const struct cvy_run *run, size_t task,
-                     struct cvy_worker *worker)
-{
-    const struct prelu *a = arg;
-    struct native_cell cell = native_cell(a->fold, a->x.c, task);
-    const double *slots = run->buf[a->slots];
-    float *dslope = run->buf[a->dslope];
-    (void)worker;
-    for (size_t c = cell.c0; c < cell.c1; c++) {
-        double sum = 0;
-        for (size_t b = 0; b < native_blocks_in_use(run); b++) sum += slots[b * a->x.c + c];
-        dslope[c] = (float)sum;
-    }
-}
-
 static enum cvy_status plan_forward(struct cvy_plan *plan, const struct cvy_op_desc *op,
                                     struct prelu *a)
 {
@@ -109,9 +94,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     a->dx = native_lanes(plan, op->out[CVY_PRELU_BWD_DX]);
     a->dslope = op->out[CVY_PRELU_BWD_DSLOPE];
     a->slots = -1;
-    if (a->dslope >= 0 &&
-        (a->slots =
-             cvy_plan_buffer(plan, op->name, native->blocks * a->x.c * sizeof(double), false)) < 0)
+    if (a->dslope >= 0 && (a->slots = cvyi_channel_slots(native, plan, op->name, &a->x)) < 0)
         return CVY_E_NOMEM;
     struct cvy_phase_desc phase = { .name = op->name,
                                     .run = run_backward,
@@ -127,17 +110,8 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     native_access(&phase, a->slots, CVY_WRITE_CELL);
     native_in_place(&phase, &a->dy, &a->dx);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
-    if (a->dslope < 0) return CVY_OK;
-    a->fold = a->grid.unit ? a->grid : (struct native_grid){ 0, 1, 0 };
-    struct cvy_phase_desc fold = { .name = op->name,
-                                   .run = run_fold,
-                                   .arg = a,
-                                   .blocks = a->fold.blocks,
-                                   .parts = a->fold.parts,
-                                   .gate = !a->fold.unit };
-    native_access(&fold, a->slots, native_read(a->fold));
-    native_access(&fold, a->dslope, native_write(a->fold));
-    return cvy_plan_phase(plan, &fold);
+    return a->dslope < 0 ? CVY_OK
+                         : cvyi_channel_fold(native, plan, op->name, &a->x, a->slots, a->dslope);
 }
 
 static enum cvy_status plan(struct native *native, struct cvy_plan *plan,

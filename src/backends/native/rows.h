@@ -58,6 +58,17 @@ int cvyi_reorder_take(const struct cvy_plan *plan, const struct cvy_op_desc *op)
 enum cvy_status cvyi_reorder_plan(struct native *native, struct cvy_plan *plan,
                                   const struct cvy_op_desc *op);
 
+/* --------------------------------------------------------------------------------------- fold.c */
+
+/* Slots for a sum a channel of `map`, double [block][c], which tasks of its grid write by CELL;
+ * negative: out of memory. */
+int cvyi_channel_slots(const struct native *native, struct cvy_plan *plan, const char *name,
+                       const struct native_lanes *map);
+/* Appends the phase that folds them into parameter-like `sum`. */
+enum cvy_status cvyi_channel_fold(const struct native *native, struct cvy_plan *plan,
+                                  const char *name, const struct native_lanes *map, int slots,
+                                  int sum);
+
 /* ----------------------------------------------------------------------------------- batch norm */
 
 /* Where mean and variance, or the two sums of the gradient, come from: slots of the phase before,

@@ -345,11 +345,32 @@ static enum cvy_status plan_bwd_weights(struct onednn *o, struct cvy_plan *plan,
     return onednn_reorder_phase(o, plan, onednn_reorder_name(o, op->name), &move);
 }
 
+/* Of a transposed convolution a window more may fit than y has: oneDNN says it does not. */
+static bool has_whole_windows(const struct cvy_plan *plan, const struct cvy_op_desc *op)
+{
+    const cvy_conv2d_desc *d = &op->u.conv;
+    int x = op->in[CVY_CONV2D_X], y = op->out[CVY_CONV2D_Y];
+    if (op->kind == CVY_OP_CONV2D_BWD_DATA) {
+        x = op->out[CVY_CONV2D_BWD_DATA_DX];
+        y = op->in[CVY_CONV2D_BWD_DATA_DY];
+    } else if (op->kind == CVY_OP_CONV2D_BWD_WEIGHTS) {
+        x = op->in[CVY_CONV2D_BWD_WEIGHTS_X];
+        y = op->in[CVY_CONV2D_BWD_WEIGHTS_DY];
+    }
+    cvy_shape from = cvy_plan_value(plan, x)->shape, to = cvy_plan_value(plan, y)->shape;
+    size_t size[2] = { from.h, from.w }, windows[2] = { to.h, to.w };
+    for (int i = 0; i < 2; i++) {
+        size_t reach = d->dilation[i] * (d->kernel[i] - 1) + 1,
+               room = size[i] + d->pad[i] + d->pad[i + 2] - reach;
+        if (windows[i] != room / d->stride[i] + 1) return false;
+    }
+    return true;
+}
+
 int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan,
                      const struct cvy_op_desc *ops, int n)
 {
-    (void)plan;
-    if (ops[0].u.conv.flip) return 0; /* oneDNN correlates */
+    if (ops[0].u.conv.flip || !has_whole_windows(plan, &ops[0])) return 0; /* oneDNN correlates */
     if (ops[0].kind != CVY_OP_CONV2D) return 1;
     int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER &&
                     ops[1].in[CVY_BN_INFER_X] == ops[0].out[CVY_CONV2D_Y]

@@ -1,4 +1,4 @@
-/* The sum, the product and the mixture of two maps. */
+/* The sum, the product and the mixture of two maps; a number a channel added to one. */
 #include "base/random.h"
 #include "reference.h"
 
@@ -48,4 +48,21 @@ void cvyi_ref_mix_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
         da[i] = s * dy[i];
         db[i] = (1 - s) * dy[i];
     }
+}
+
+void cvyi_ref_bias(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape s = r->in[CVY_BIAS_X].shape;
+    const double *x = cvyi_ref_in(r, run, CVY_BIAS_X), *b = cvyi_ref_in(r, run, CVY_BIAS_B);
+    double *y = cvyi_ref_out(r, run, CVY_BIAS_Y);
+    for (size_t i = 0; i < run->n * cvyi_ref_image(s); i++) y[i] = x[i] + b[i / (s.h * s.w) % s.c];
+}
+
+void cvyi_ref_bias_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape s = r->in[CVY_BIAS_BWD_DY].shape;
+    const double *dy = cvyi_ref_in(r, run, CVY_BIAS_BWD_DY);
+    double *db = cvyi_ref_out(r, run, CVY_BIAS_BWD_DB);
+    for (size_t c = 0; c < s.c; c++) db[c] = 0;
+    for (size_t i = 0; i < run->n * cvyi_ref_image(s); i++) db[i / (s.h * s.w) % s.c] += dy[i];
 }

@@ -16,6 +16,9 @@ CVY_API cvy_tensor cvy_conv2d(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_conv2d_desc *desc);
 CVY_API cvy_tensor cvy_linear(cvy_net *net, cvy_tensor x, const char *name,
                               const cvy_linear_desc *desc);
+CVY_API cvy_tensor cvy_conv_transpose2d(cvy_net *net, cvy_tensor x, const char *name,
+                                        const cvy_conv_transpose2d_desc *desc);
+CVY_API cvy_tensor cvy_bias(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_batch_norm_desc *desc);
 CVY_API cvy_tensor cvy_group_norm(cvy_net *net, cvy_tensor x, const char *name,

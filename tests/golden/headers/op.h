@@ -24,6 +24,12 @@ typedef struct cvy_op_args {
 } cvy_op_args;
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv_transpose2d(cvy_context *ctx,
+                                                              const cvy_conv_transpose2d_desc *desc,
+                                                              cvy_shape src, enum cvy_pass pass,
+                                                              cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_bias(cvy_context *ctx, cvy_shape src,
+                                                  enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_linear(cvy_context *ctx, const cvy_linear_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_batch_norm(cvy_context *ctx,

@@ -43,6 +43,18 @@ typedef struct cvy_conv2d_desc {
     bool flip;
     uint64_t reserved[8];
 } cvy_conv2d_desc;
+typedef struct cvy_conv_transpose2d_desc {
+    size_t out_channels;
+    size_t kernel[2];
+    size_t stride[2];
+    size_t pad[4];
+    size_t output_pad[2];
+    size_t dilation[2];
+    size_t groups;
+    bool no_bias;
+    bool flip;
+    uint64_t reserved[8];
+} cvy_conv_transpose2d_desc;
 typedef struct cvy_linear_desc {
     size_t out_features;
     bool no_bias;
