@@ -1,12 +1,14 @@
 /* Statistics against published values and values worked out by hand, how often they call equals
- * different, result files good and bad, comparing them, words and columns, charts to the
+ * different, result files good and bad, comparing them, words and columns, figures to the
  * coordinate, the pieces of pages, and a report that nothing can break. */
-#include "report/chart.h"
+#include "report/canvas.h"
 #include "report/contest.h"
 #include "report/difference.h"
+#include "report/figure.h"
 #include "report/html.h"
 #include "report/parts.h"
 #include "report/results.h"
+#include "report/scale.h"
 #include "report/stats.h"
 #include "report/template.h"
 #include "report/text.h"
@@ -432,6 +434,13 @@ static char *printed(const struct differences *d, const struct difference_limit 
     assert_int_equal(difference_print(f, d, limit), met);
     fclose(f);
     return text;
+}
+
+static size_t times(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, part)); at += strlen(part)) n++;
+    return n;
 }
 
 static void has_text(const char *text, const char *part)
@@ -1080,7 +1089,7 @@ static void units(void **state)
         { 12.34, "12.3" },   { 256, "256" },      { 0, "0" },       { -61234, "-61.2 k" }
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        same(chart_number(counts[i].v, text), counts[i].text);
+        same(text_count(counts[i].v, text), counts[i].text);
 }
 
 static void labels(void **state)
@@ -1114,7 +1123,99 @@ static void labels(void **state)
     free(out);
 }
 
-/* --------------------------------------------------------------------------------------- charts */
+/* --------------------------------------------------------------------------------------- scales */
+
+/* The numbers beside an axis that the data need, with commas between; '|' stands for a mark without
+ * one. */
+static const char *numbers(double base, double lo, double hi, size_t most, char text[300])
+{
+    struct scale s = { .base = base, .lo = lo, .hi = hi };
+    struct scale_tick tick[SCALE_TICKS];
+    scale_round(&s, most, true);
+    const size_t n = scale_ticks(&s, most, tick);
+    *text = '\0';
+    for (size_t i = 0; i < n; i++) {
+        assert_true(!i || tick[i].at > tick[i - 1].at);
+        assert_true(tick[i].at >= s.lo - 1e-9 * fabs(s.lo) && tick[i].at <= s.hi * (1 + 1e-9));
+        if (i && !tick[i].minor && !tick[i - 1].minor) strcat(text, ",");
+        strcat(text, tick[i].minor ? "|" : tick[i].text);
+    }
+    return text;
+}
+
+static void scales(void **state)
+{
+    (void)state;
+    static const struct {
+        double base, lo, hi;
+        size_t most;
+        const char *numbers;
+    } cases[] = {
+        { 0, 0.2, 10, 10, "0,1,2,3,4,5,6,7,8,9,10" },
+        { 0, 0.61, 0.93, 7, "0.60,0.65,0.70,0.75,0.80,0.85,0.90,0.95" },
+        { 0, 0.25, 0.91, 5, "0.0,0.2,0.4,0.6,0.8,1.0" },
+        { 0, -3, 8, 6, "−4,−2,0,2,4,6,8" },
+        { 0, 0, 19999, 4, "0,5 k,10 k,15 k,20 k" },
+        { 0, 0, 2.5e6, 3, "0,1 M,2 M,3 M" },
+        { 0, 0, 4e-5, 4, "0,1e-05,2e-05,3e-05,4e-05" },
+        { 0, 5, 5, 4, "2,4,6,8" },     /* one value, in the middle */
+        { 0, 0, 0, 4, "0.0,0.5,1.0" }, /* or none */
+        { 0, INFINITY, -INFINITY, 4, "0.0,0.5,1.0" },
+        { 2, 3, 900, 12, "2,4,8,16,32,64,128,256,512,1024" },
+        { 2, 64, 64, 8, "64,128" },
+        { 2, 1, 65536, 9, "1,4,16,64,256,1024,4096,16.4 k,65.5 k" },
+        { 10, 0.01, 10, 4, "0.01||||||||0.1||||||||1||||||||10" },
+        { 10, 0.02, 0.6, 8, "0.02||0.05||||0.1,0.2||0.5||||1" },
+        { 10, 0.3, 40, 12, "0.2||0.5||||1,2||5||||10,20||50" },
+        { 10, 1e-9, 1e6, 6, "10⁻⁹,10⁻⁶,0.001,1,1000,1 M" },
+        { 10, 10, 10, 5, "10,20||50||||100" },
+        { 10, 0.31, 0.34, 4, "0.31,0.32,0.33,0.34" }, /* of a short one round numbers */
+        { 10, -1, -2, 4, "1,2||5||||10" },            /* nothing has a place */
+    };
+    char text[300];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        same(numbers(cases[i].base, cases[i].lo, cases[i].hi, cases[i].most, text),
+             cases[i].numbers);
+    const struct scale linear = { 0, -1, 3, 100, 300 }, upright = { 10, 0.01, 100, 400, 0 };
+    near(scale_place(&linear, 0), 150);
+    near(scale_place(&linear, 4), 350);
+    near(scale_place(&upright, 0.01), 400);
+    near(scale_place(&upright, 1), 200);
+    near(scale_place(&upright, 10), 100);
+    assert_true(isnan(scale_place(&upright, 0)) && isnan(scale_place(&upright, -1)));
+    assert_true(isnan(scale_place(&linear, NAN)) && isnan(scale_place(&linear, INFINITY)));
+}
+
+/* Whatever the range, there are numbers, not too many, and they cover it. */
+static void scales_of_anything(void **state)
+{
+    (void)state;
+    struct check_rng rng = { check_seed() };
+    struct scale_tick tick[SCALE_TICKS];
+    for (int i = 0; i < 20000; i++) {
+        static const double bases[] = { 0, 2, 10 };
+        const double a = pow(10, noise(&rng, 3)), b = a * (1 + fabs(noise(&rng, 1)) + 1e-6),
+                     turn = check_below(&rng, 3) ? 1 : -1;
+        struct scale s = { .base = bases[check_below(&rng, 3)] };
+        s.lo = s.base > 0 || turn > 0 ? a : -b;
+        s.hi = s.base > 0 || turn > 0 ? b : a;
+        const struct scale before = s;
+        const size_t most = 2 + check_below(&rng, 12);
+        scale_round(&s, most, check_below(&rng, 2));
+        const size_t n = scale_ticks(&s, most, tick);
+        size_t told = 0;
+        for (size_t k = 0; k < n; k++) {
+            told += !tick[k].minor;
+            assert_true(tick[k].minor == !*tick[k].text && strlen(tick[k].text) < 24);
+        }
+        if (!(s.lo <= before.lo * (1 + 1e-9 * turn) + 1e-12 && s.hi >= before.hi * (1 - 1e-9)) ||
+            !(s.hi > s.lo) || told < 1 || told > most + 2)
+            fail_msg("base %g, %.17g to %.17g: %.17g to %.17g, %zu numbers of %zu", s.base,
+                     before.lo, before.hi, s.lo, s.hi, told, most);
+    }
+}
+
+/* -------------------------------------------------------------------------------------- figures */
 
 /* The number behind name=" in an element. */
 static double attribute(const char *element, const char *name)
@@ -1126,69 +1227,223 @@ static double attribute(const char *element, const char *name)
     return found ? atof(found + strlen(wanted)) : 0;
 }
 
-/* A linear axis from 0 to 8.1: rounded to 10, ticks each 2; a logarithmic one from 3 to 900 by
- * twos: 2 ... 1024. */
-static void charts(void **state)
+static char *svg_of(const struct figure *f)
 {
-    (void)state;
-    struct chart c;
     char *text;
     size_t size;
-    FILE *f = open_memstream(&text, &size);
-    chart_open(&c, f, false, (struct chart_axis){ 3, 900, 2, "batch" },
-               (struct chart_axis){ 0, 8.1, 0, "rate <1>" }, "what");
-    near(c.x.lo, 2);
-    near(c.x.hi, 1024);
-    near(c.y.lo, 0);
-    near(c.y.hi, 10);
-    /* 980 x 400; 56 left, 18 right, 26 above, 42 below. */
-    near(chart_x(&c, 2), 56);
-    near(chart_x(&c, 1024), 962);
-    near(chart_x(&c, 64), 56 + 906 * 5. / 9);
-    near(chart_y(&c, 0), 358);
-    near(chart_y(&c, 10), 26);
-    near(chart_y(&c, 2.5), 358 - 332 / 4.);
-    chart_close(&c);
-    fclose(f);
-    size_t vertical = 0, horizontal = 0;
-    for (const char *at = text; (at = strstr(at, "<line class=\"grid\"")); at++) {
-        const bool upright = attribute(at, "x1") == attribute(at, "x2");
-        const char *number = strstr(at, "<text");
-        assert_non_null(number);
-        if (upright) {
-            assert_true(fabs(attribute(at, "x1") - (56 + 906. * (double)vertical / 9)) < 0.051);
-            assert_true(attribute(at, "y1") == 26 && attribute(at, "y2") == 358);
-            assert_true(attribute(number, "x") == attribute(at, "x1")); /* below */
-            assert_true(attribute(number, "y") == 358 + 17);
-            vertical++;
-        } else {
-            assert_true(fabs(attribute(at, "y1") - (358 - 332. * (double)horizontal / 5)) < 0.051);
-            assert_true(attribute(at, "x1") == 56 && attribute(at, "x2") == 962);
-            assert_true(attribute(number, "x") == 56 - 7); /* to the left, in the middle */
-            assert_true(fabs(attribute(number, "y") - attribute(at, "y1") - 4) < 0.11);
-            horizontal++;
-        }
+    FILE *out = open_memstream(&text, &size);
+    assert_true(figure_svg(out, f));
+    fclose(out);
+    assert_null(strstr(text, "nan"));
+    assert_null(strstr(text, "inf"));
+    return text;
+}
+
+/* The place of a number of the x axis ("x"), which is in the middle of its text, or of the y axis
+ * ("y"), whose text ends there. */
+static double number_at(const char *svg, const char *number, const char *name)
+{
+    char wanted[60];
+    snprintf(wanted, sizeof wanted, "text-anchor=\"%s\">%s</text>", *name == 'x' ? "middle" : "end",
+             number);
+    const char *at = strstr(svg, wanted);
+    if (!at) fail_msg("no number %s", number);
+    while (at && *at != '<') at--;
+    return attribute(at, name) - (*name == 'y' ? 4 : 0);
+}
+
+static size_t points_in(const char *element, double *x, double *y, size_t most)
+{
+    const char *at = strstr(element, "points=\"");
+    size_t n = 0;
+    assert_non_null(at);
+    at += strlen("points=\"");
+    for (char *end; n < most && *at != '"'; at = end + (*end == ' ')) {
+        x[n] = strtod(at, &end);
+        assert_true(*end == ',');
+        y[n++] = strtod(end + 1, &end);
     }
-    assert_int_equal(vertical, 10);  /* 2 4 8 ... 1024 */
-    assert_int_equal(horizontal, 6); /* 0 2 ... 10 */
-    assert_non_null(strstr(text, ">256</text>"));
-    assert_non_null(strstr(text, ">1024</text>"));
-    assert_non_null(strstr(text, "rate &lt;1&gt;"));
+    return n;
+}
+
+/* Points are where the numbers on the axes say; a NaN is a gap; what has no number is no point. */
+static void figures(void **state)
+{
+    (void)state;
+    static const double x[] = { 0.01, 0.1, 1, 10, 100, 1000, -1 }, y[] = { 1, 2, 3, NAN, 5, 6, 7 },
+                        low[] = { 0, 1, 2, 3, 4, 5, 6 }, high[] = { 2, 3, 4, 5, 6, 7, 8 };
+    const struct figure_series s[] = {
+        { .label = "a <b>", .n = 7, .x = x, .y = y, .low = low, .high = high },
+        { .label = "single", .n = 1, .x = x + 2, .y = y + 4 },
+        { .label = "dots", .n = 7, .x = x, .y = high, .style = FIGURE_POINTS },
+        { .n = 2, .x = x, .y = high, .color = FIGURE_INK } /* without a label */
+    };
+    const struct figure f = { .title = "title & so on",
+                              .x = { .label = "rate", .base = 10 },
+                              .y = { { .label = "loss" } },
+                              .series = s,
+                              .n = 4 };
+    char *text = svg_of(&f);
+    const double x_of_1 = number_at(text, "1", "x"), x_of_100 = number_at(text, "100", "x"),
+                 y_of_0 = number_at(text, "0", "y"), y_of_8 = number_at(text, "8", "y");
+    double px[8], py[8];
+    const char *line = strstr(text, "<polyline class=\"s-0\"");
+    assert_non_null(line);
+    assert_int_equal(points_in(line, px, py, 8), 3); /* up to the gap; the other two are a line */
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(fabs(px[i] - (x_of_1 + (x_of_100 - x_of_1) / 2 * ((double)i - 2))) < 0.11);
+        assert_true(fabs(py[i] - (y_of_0 + (y_of_8 - y_of_0) * y[i] / 8)) < 0.11);
+    }
+    const char *rest = strstr(text, "<line class=\"s-0\"");
+    assert_true(rest && fabs(attribute(rest, "x1") - x_of_100) < 0.11);
+    assert_int_equal(times(text, "<circle  class=\"f-1\""), 1); /* one point is a dot */
+    assert_int_equal(times(text, "<circle  class=\"f-2\""), 7); /* six, and beside the label */
+    assert_int_equal(times(text, "<polygon class=\"f-0\""), 1);
+    assert_int_equal(points_in(strstr(text, "<polygon class=\"f-0\""), px, py, 8), 8);
+    static const char *const said[] = { ">a &lt;b&gt;</text>",
+                                        ">title &amp; so on</text>",
+                                        ">rate</text>",
+                                        ">loss</text>",
+                                        ">single</text>",
+                                        "prefers-color-scheme: dark",
+                                        ".s-0 { stroke: #56b0ea; }" };
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) has_text(text, said[i]);
+    assert_null(strstr(text, "no values"));
     free(text);
-    /* A single value: an axis all the same. */
-    f = open_memstream(&text, &size);
-    chart_open(&c, f, true, (struct chart_axis){ 64, 64, 2, "" },
-               (struct chart_axis){ 10, 10, 10, "" }, "");
-    chart_close(&c);
-    fclose(f);
+}
+
+/* No series, none with a place, a range of the caller's that lines leave. */
+static void figures_of_little(void **state)
+{
+    (void)state;
+    static const double x[] = { 0, 1, 2, 3 }, y[] = { 0, 10, 0, 10 },
+                        none[] = { NAN, NAN, NAN, -1 };
+    struct figure f = { .title = "t", .y = { { .base = 10 }, { .base = 10 } }, .panels = 2 };
+    char *text = svg_of(&f);
+    assert_int_equal(times(text, ">no values</text>"), 2);
     free(text);
-    near(c.x.lo, 64);
-    near(c.x.hi, 128);
-    near(c.y.lo, 10);
-    near(c.y.hi, 100);
-    near(chart_x(&c, 64), 46);
-    near(chart_y(&c, 10), 298);
-    near(chart_y(&c, 100), 26);
+    struct figure_series s[] = { { .label = "none", .n = 4, .x = x, .y = none, .panel = 1 },
+                                 { .label = "not", .x = x, .y = y, .panel = 1 } };
+    f.series = s;
+    f.n = 2;
+    text = svg_of(&f);
+    assert_int_equal(times(text, ">no values</text>"), 2);
+    free(text);
+    s[0] = (struct figure_series){ .label = "zig", .n = 4, .x = x, .y = y };
+    f = (struct figure){
+        .x = { .lo = 0, .hi = 2.5 }, .y = { { .lo = 0, .hi = 5 } }, .series = s, .n = 1
+    };
+    text = svg_of(&f);
+    const double top = number_at(text, "5", "y"), bottom = number_at(text, "0", "y");
+    size_t pieces = 0;
+    for (const char *at = text; (at = strstr(at, "<line class=\"s-0\"")); at++, pieces++)
+        assert_true(attribute(at, "y1") >= top - 0.11 && attribute(at, "y2") <= bottom + 0.11 &&
+                    attribute(at, "y2") >= top - 0.11);
+    assert_int_equal(pieces, 4); /* three that are cut off, and beside the label */
+    free(text);
+}
+
+/* Many points: what is drawn is no more than pixels, the highest and lowest of all among them. */
+static void figures_of_many(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    double *x = malloc(N * sizeof *x), *y = malloc(N * sizeof *y);
+    for (size_t i = 0; i < N; i++) {
+        x[i] = (double)i;
+        y[i] = i == 54321 ? 9 : 1 + (double)(i % 7) / 7;
+    }
+    const struct figure_series s = { .label = "all", .n = N, .x = x, .y = y };
+    const struct figure f = { .series = &s, .n = 1, .x = { .label = "step" } };
+    char *text = svg_of(&f);
+    assert_true(strlen(text) < 60000);
+    double *px = malloc(N * sizeof *px), *py = malloc(N * sizeof *py), highest = 1e9;
+    const size_t n = points_in(strstr(text, "<polyline class=\"s-0\""), px, py, N);
+    for (size_t i = 0; i < n; i++) highest = fmin(highest, py[i]);
+    const double y0 = number_at(text, "0", "y"), y10 = number_at(text, "10", "y");
+    assert_true(n > 1000 && fabs(highest - (y0 + (y10 - y0) * 0.9)) < 0.2);
+    free(px);
+    free(py);
+    free(text);
+    free(x);
+    free(y);
+}
+
+/* A page of them: for both screens, with the numbers and without anything from elsewhere. */
+static void figures_in_pages(void **state)
+{
+    (void)state;
+    static const double x[] = { 1, 2, 3 }, y[] = { 0.5, 0.25, 0.125 }, x2[] = { 3, 4 },
+                        y2[] = { 1, NAN }, low[] = { 0.5, 0 }, high[] = { 1.5, 0 };
+    const struct figure_series s[] = {
+        { .label = "<one>", .n = 3, .x = x, .y = y },
+        { .label = "two", .n = 2, .x = x2, .y = y2, .low = low, .high = high }
+    };
+    const struct figure f[] = { { .title = "a<b", .x = { .label = "epoch" }, .series = s, .n = 2 },
+                                { .title = "empty" } };
+    const struct figure_page p = { "all", "about & about", "convoy plot", f, 2 };
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(figure_page(out, &p));
+    fclose(out);
+    assert_int_equal(times(text, "<svg class=\"wide\""), 2);
+    assert_int_equal(times(text, "<svg class=\"narrow\""), 2);
+    assert_int_equal(times(text, "data-tip=\"epoch 3\n&lt;one&gt;: 0.125\ntwo: 1 (0.5 to 1.5)\""),
+                     2);
+    has_text(text, "<td data-v=\"0.125\">0.125</td><td data-v=\"1\">1 (0.5 to 1.5)</td>");
+    has_text(text, "<td data-v=\"4\">4</td><td data-v=\"-1\"></td><td data-v=\"-1\">–</td>");
+    has_text(text, "about &amp; about");
+    assert_null(strstr(text, "http"));
+    assert_null(strstr(text, "src="));
+    free(text);
+}
+
+static void figures_as_png(void **state)
+{
+    (void)state;
+    static const double x[] = { 1, 2, 3 }, y[] = { 0.5, 0.25, 0.125 };
+    const struct figure_series s[] = {
+        { .label = "a", .n = 3, .x = x, .y = y },
+        { .label = "b", .n = 3, .x = y, .y = x, .diamonds = true, .style = FIGURE_POINTS }
+    };
+    const struct figure f = { .title = "t", .series = s, .n = 2 };
+    char error[200] = "", *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    const bool good = figure_png(out, &f, 2, error, sizeof error);
+    fclose(out);
+    assert_int_equal(good, figure_has_png());
+    if (good) {
+        assert_memory_equal(text, "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x06\xb8\0\0\x03\xe8", 24);
+        assert_memory_equal(text + size - 8, "IEND\xae\x42\x60\x82", 8);
+        out = fopen("/dev/full", "w");
+        setbuf(out, NULL);
+        assert_false(figure_png(out, &f, 1, error, sizeof error));
+        same(error, "cannot draw: error while writing to output stream");
+        fclose(out);
+    } else has_text(error, "built without cairo");
+    free(text);
+}
+
+/* report.css has the same colours as files have. */
+static void palette(void **state)
+{
+    (void)state;
+    static const char *const names[CANVAS_COLORS] = { "card", "ink", "soft", "axis", "grid",
+                                                      "c0",   "c1",  "c2",   "c3",   "c4",
+                                                      "c5",   "c6",  "c7" };
+    char text[64];
+    const char *style = report_parts[REPORT_STYLE].text;
+    for (size_t i = 0; i < CANVAS_COLORS; i++) {
+        snprintf(text, sizeof text, "--%s: %s;", names[i], canvas_shades[i].light);
+        assert_int_equal(times(style, text), 1);
+        snprintf(text, sizeof text, "--%s: %s;", names[i], canvas_shades[i].dark);
+        assert_int_equal(times(style, text), 2);
+        snprintf(text, sizeof text, ".s-%s { stroke: var(--%s); } .f-%s { fill: var(--%s); }",
+                 canvas_shades[i].name, names[i], canvas_shades[i].name, names[i]);
+        has_text(style, text);
+    }
 }
 
 /* ------------------------------------------------------------------------------ pieces of pages */
@@ -1203,13 +1458,6 @@ static char *part_text(const char *piece, const char *from, const char *to,
     template_part(f, piece, from, to, values);
     fclose(f);
     return text;
-}
-
-static size_t count(const char *text, const char *what)
-{
-    size_t n = 0;
-    for (; (text = strstr(text, what)); text++) n++;
-    return n;
 }
 
 static void wrong(const char *piece, const char *from, const char *to, const char *const *values,
@@ -1246,9 +1494,9 @@ static const char *walk_part(const char *piece, const char *from, const char *at
     const char *end = *to ? to : NULL;
     assert_null(template_wrong(piece, from, end, values));
     char *text = part_text(piece, from, end, values);
-    assert_int_equal(count(text, escaped), holes);
-    assert_int_equal(count(text, odd), 0);
-    assert_int_equal(count(text, "{"), holes);
+    assert_int_equal(times(text, escaped), holes);
+    assert_int_equal(times(text, odd), 0);
+    assert_int_equal(times(text, "{"), holes);
     free(text);
     values[2 * n] = "none such";
     values[2 * n + 1] = "";
@@ -1305,13 +1553,7 @@ static void piece_lines(void **state)
         assert_string_equal(text, lines[i].wanted);
         free(text);
     }
-    char *text = part_text("curve-point", NULL, NULL,
-                           VALUES("x", "1", "y", "2", "slowest", "3", "fastest", "4", "color", "5",
-                                  "group", "g", "who", "w", "rate", "6", "share", ""));
-    has_text(text, "y2=\"4\" stroke=\"var(--c5)\" stroke-width=\"1.25\"/><circle cx=\"1\" ");
-    has_text(text, "tabindex=\"0\" data-tip=\"g\nw: 6 examples/s\"/>");
-    free(text);
-    text = part_text("cell-text", NULL, NULL, VALUES("text", "\001a\tb\n\033c"));
+    char *text = part_text("cell-text", NULL, NULL, VALUES("text", "\001a\tb\n\033c"));
     assert_string_equal(text, "<td>a\tb\nc</td>"); /* control characters are left out */
     free(text);
 }
@@ -1348,20 +1590,70 @@ static void page_positions(void **state)
     }
     char *text = page_of_results(all);
     results_free(&all);
-    /* Wide: x = 56 + 906 log2(b / 16) / 4; y = 358 - 332 rate / 4000. Narrow: 46 + 298 ..., 298 -
-     * 272 .... */
-    has_text(text, "points=\"56.0,275.0 509.0,192.0 962.0,26.0 \"");
-    has_text(text, "points=\"46.0,230.0 195.0,162.0 344.0,26.0 \"");
-    has_text(text, "<circle cx=\"509.0\" cy=\"192.0\"");
+    const char *svg = text;
+    for (int narrow = 0; narrow < 2; narrow++, svg++) {
+        double x[4], y[4];
+        svg = strstr(svg, narrow ? "<svg class=\"narrow\"" : "<svg class=\"wide\"");
+        assert_non_null(svg);
+        const double left = number_at(svg, "16", "x"), right = number_at(svg, "256", "x"),
+                     low = number_at(svg, "0", "y"), high = number_at(svg, "4000", "y");
+        assert_int_equal(points_in(strstr(svg, "<polyline"), x, y, 4), 3);
+        for (int i = 0; i < 3; i++) {
+            assert_true(fabs(x[i] - (left + (right - left) * i / 2)) < 0.11);
+            assert_true(fabs(y[i] - (low + (high - low) * (1 << i) / 4)) < 0.11);
+        }
+        const char *disc = strstr(svg, "<circle");
+        assert_true(disc && attribute(disc, "cx") == x[0] && attribute(disc, "cy") == y[0]);
+    }
+    has_text(text, "data-tip=\"net · batch 64 · 1 thread\nnative: 2000 examples/s\" ");
     has_text(text, "width:100.00%\"></div></div><div class=\"value\">4000 examples/s");
     has_text(text, "width:50.00%\"></div></div><div class=\"value\">2000 examples/s");
     has_text(text, "width:25.00%\"></div></div><div class=\"value\">1000 examples/s");
     has_text(text, "<b>4000</b><span>examples a second, training net at batch 16");
 }
 
-/* The roofline, operators, phases and peaks of a small file. Log axes: 1 to 8 FLOP a byte, 1 to 100
- * GFLOP/s: x = 56 + 906 log2(v) / 3, y = 358 - 332 log10(v) / 2. Peak 16 GFLOP/s; memory 2 GB/s
- * meets it at 8, L2 8 GB/s at 2 FLOP a byte. */
+/* The line of a colour that is drawn next, from and to where. */
+static const char *line_in(const char *svg, const char *color, double at[4])
+{
+    char wanted[40];
+    snprintf(wanted, sizeof wanted, "<line class=\"s-%s\"", color);
+    svg = strstr(svg, wanted);
+    static const char *const names[] = { "x1", "y1", "x2", "y2" };
+    for (size_t i = 0; i < 4 && svg; i++) at[i] = attribute(svg, names[i]);
+    return svg ? svg + 1 : NULL;
+}
+
+/* Log axes: 1 to 8 FLOP a byte, 2 to 20 GFLOP/s. Peak 16 GFLOP/s; memory 2 GB/s meets it at 8, L2
+ * 8 GB/s at 2 FLOP a byte. */
+static void roofs_are_right(const char *text)
+{
+    const char *svg = strstr(text, "<svg class=\"wide\"");
+    assert_non_null(svg);
+    const double x1 = number_at(svg, "1", "x"), x8 = number_at(svg, "8", "x"),
+                 y2 = number_at(svg, "2", "y"), y20 = number_at(svg, "20", "y");
+#define X(v) (x1 + (x8 - x1) * log2(v) / 3)
+#define Y(v) (y2 + (y20 - y2) * log10((v) / 2.0))
+    const double wanted[3][4] = { { X(1), Y(8), X(2), Y(16) },
+                                  { X(1), Y(2), X(8), Y(16) },
+                                  { X(2), Y(16), X(8), Y(16) } };
+    double got[4];
+    for (size_t i = 0; i < 3; i++) {
+        svg = line_in(svg, i < 2 ? "soft" : "ink", got);
+        assert_non_null(svg);
+        for (size_t k = 0; k < 4; k++)
+            if (fabs(got[k] - wanted[i][k]) > 0.11)
+                fail_msg("line %zu: %zu is %g, not %g", i, k, got[k], wanted[i][k]);
+    }
+    const char *disc = strstr(svg, "<circle tabindex"), *diamond = strstr(svg, "<rect tabindex");
+    assert_true(disc && diamond);
+    assert_true(fabs(attribute(disc, "cx") - X(8)) < 0.11 &&
+                fabs(attribute(disc, "cy") - Y(8)) < 0.11);
+    assert_true(fabs(attribute(diamond, "x") + attribute(diamond, "width") / 2 - X(1)) < 0.21);
+#undef X
+#undef Y
+}
+
+/* The roofline, operators, phases and peaks of a small file. */
 static void page_sections(void **state)
 {
     (void)state;
@@ -1385,16 +1677,10 @@ static void page_sections(void **state)
     char *text = page_of_results(all);
     results_free(&all);
     static const char *const parts[] = {
-        "<line class=\"slope\" x1=\"56.0\" x2=\"358.0\" y1=\"208.1\" y2=\"158.1\"/>",
-        "<line class=\"slope\" x1=\"56.0\" x2=\"962.0\" y1=\"308.0\" y2=\"158.1\"/>",
-        "<line class=\"roof\" x1=\"358.0\" x2=\"962.0\" y1=\"158.1\" y2=\"158.1\"/>",
         "FMA peak 16 GFLOP/s",
-        "<text x=\"199.0\" y=\"179.1\" text-anchor=\"end\">L2 8 GB/s",
-        "<text x=\"517.0\" y=\"245.1\" text-anchor=\"start\">DRAM 2 GB/s",
-        "<circle cx=\"962.0\" cy=\"208.1\" r=\"5\"",
+        "text-anchor=\"end\">L2 8 GB/s</text>",
+        "text-anchor=\"start\">DRAM 2 GB/s</text>",
         "native: 1 ms, 8 GFLOP/s, 1 GB/s",
-        "<rect x=\"52.2\" y=\"304.3\" width=\"7.5\"",
-        "<text class=\"strong\" x=\"960.0\" y=\"152.1\"",
         "<td data-v=\"0.004\">4 ms</td><td data-v=\"4\">4.00</td><td data-v=\"2\">2.0</td><td "
         "data-v=\"-1\">–</td><td data-v=\"2\">2.0</td>",
         "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div",
@@ -1408,13 +1694,7 @@ static void page_sections(void **state)
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
     assert_null(strstr(text, "<td>empty</td>"));
-}
-
-static size_t times(const char *text, const char *part)
-{
-    size_t n = 0;
-    for (const char *at = text; (at = strstr(at, part)); at += strlen(part)) n++;
-    return n;
+    roofs_are_right(text);
 }
 
 /* The page of a file's text. */
@@ -1472,12 +1752,21 @@ static void page_curves(void **state)
         POINT("16", "2", "native") "," POINT("16", "1", "other") ","
         POINT("32", "1", "other") "]}");
     /* clang-format on */
-#define KEY(color) "<li><span class=\"key\" style=\"--c:var(--c" color ")\"></span>"
-    const char *const legend = "<ul class=\"legend\">" KEY("0") "native, 1 thread</li>" KEY(
-        "1") "other, 1 thread</li>" KEY("2") "native, 2 threads</li></ul>";
-    const char *found = strstr(text, "<ul class=\"legend\">");
-    if (!found || strncmp(found, legend, strlen(legend)))
-        fail_msg("%.500s is not %s", found ? found : "nothing", legend);
+    static const struct {
+        const char *color, *label;
+    } curves[] = { { "0", "native, 1 thread" },
+                   { "1", "other, 1 thread" },
+                   { "2", "native, 2 threads" } };
+    for (size_t i = 0; i < 3; i++) {
+        char said[60];
+        snprintf(said, sizeof said, ">%s</text>", curves[i].label);
+        const char *label = strstr(text, said);
+        assert_non_null(label);
+        while (*label != '\n') label--; /* the line before the text shows its colour */
+        for (label--; *label != '\n';) label--;
+        snprintf(said, sizeof said, "\n<line class=\"s-%s\"", curves[i].color);
+        if (strncmp(label, said, strlen(said))) fail_msg("%.60s is not %s", label, said);
+    }
 }
 
 /* What did not run says why, in every section, and nothing is measured against it; a rate that is
@@ -1588,15 +1877,15 @@ static void page_roofs(void **state)
         "ops/q/native", "1, \"GFLOP/s\": 8, \"GB/s\": 1") "]}"
     const char *text = page_of("{\"context\": {}, " OP);
     has_text(text, "Roofline");
-    assert_true(!strstr(text, "class=\"roof\"") && !strstr(text, "class=\"slope\""));
+    assert_true(!strstr(text, "FMA peak") && !strstr(text, " GB/s</text>"));
     /* below all that was measured: it is no peak */
     text = page_of("{\"context\": {\"peak_gflops_all\": \"0.5\"}, " OP);
-    assert_true(!strstr(text, "class=\"roof\""));
+    assert_null(strstr(text, "FMA peak"));
     text = page_of("{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"1000\", "
                    "\"dram_read_gbs\": \"none\"}, " OP);
-    assert_int_equal(times(text, "class=\"roof\""), 2);
+    assert_int_equal(times(text, ">FMA peak 16 GFLOP/s</text>"), 2);
     /* L2's ends at 0.016 FLOP a byte, left of 2 */
-    assert_int_equal(times(text, "class=\"slope\""), 0);
+    assert_null(strstr(text, " GB/s</text>"));
 }
 
 /* Names and facts may hold anything. */
@@ -1649,7 +1938,14 @@ int main(void)
                                         cmocka_unit_test(contest_by_hand),
                                         cmocka_unit_test(units),
                                         cmocka_unit_test(labels),
-                                        cmocka_unit_test(charts),
+                                        cmocka_unit_test(scales),
+                                        cmocka_unit_test(scales_of_anything),
+                                        cmocka_unit_test(figures),
+                                        cmocka_unit_test(figures_of_little),
+                                        cmocka_unit_test(figures_of_many),
+                                        cmocka_unit_test(figures_in_pages),
+                                        cmocka_unit_test(figures_as_png),
+                                        cmocka_unit_test(palette),
                                         cmocka_unit_test(pieces),
                                         cmocka_unit_test(piece_lines),
                                         cmocka_unit_test(page_positions),

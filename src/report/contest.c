@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/chart.h"
 #include "report/parts.h"
 #include "report/stats.h"
 #include "report/template.h"
@@ -489,9 +488,8 @@ static void html_tiles(FILE *out, const struct contest *c)
         const struct contest_side *s = &c->side[i];
         const double rate = (double)c->batch / stats_median(s->plain, s->n);
         template_put(out, "contest-tile",
-                     VALUES("rate", chart_number(rate, number), "color", FORMAT("%zu", i % 8),
-                            "who", s->name, "spread",
-                            FORMAT("%.1f", spread(s->plain, s->n) * 100)));
+                     VALUES("rate", text_count(rate, number), "color", FORMAT("%zu", i % 8), "who",
+                            s->name, "spread", FORMAT("%.1f", spread(s->plain, s->n) * 100)));
     }
     template_part(out, "tiles", "tiles", NULL, NULL);
 }

@@ -1,11 +1,14 @@
 /* Rates over batch sizes: a drawing a model, a curve a contestant and number of threads. */
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/chart.h"
+#include "report/figure.h"
 #include "report/page.h"
 #include "report/template.h"
+#include "report/text.h"
 
 /* Whether there is a point to draw. */
 bool page_has_point(const struct entry *e)
@@ -34,38 +37,60 @@ static int by_batch(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void curve(struct page *p, struct chart *c, const struct entry *first, size_t color)
+/* A series of a figure, with what it points to. */
+struct curve {
+    char label[96];
+    double *number; /* x, y, low, high, one after the other */
+    char **tip;
+};
+
+static void free_curve(struct curve *c, size_t n)
+{
+    for (size_t i = 0; c->tip && i < n; i++) free(c->tip[i]);
+    free(c->tip);
+    free(c->number);
+}
+
+/* The points that have a rate, by batch; false: out of memory. */
+static bool make_curve(const struct page *p, const struct entry *first, struct curve *c,
+                       struct figure_series *s)
 {
     const struct entry **at = malloc(p->n * sizeof *at);
+    double *number = c->number = malloc(4 * p->n * sizeof *number);
+    char text[32];
+    c->tip = calloc(p->n, sizeof *c->tip);
+    bool good = at && number && c->tip;
     size_t n = 0;
-    char number[32];
-    if (!at) return;
-    for (size_t i = 0; i < p->n; i++) {
+    for (size_t i = 0; i < p->n && good; i++) {
         const struct entry *e = &p->entry[i];
         if (!strcmp(e->benchmark, "scaling") && same_curve(e, first) && page_has_point(e))
             at[n++] = e;
     }
-    qsort(at, n, sizeof *at, by_batch);
-    const char *of_color = FORMAT("%zu", color);
-    template_part(p->out, "curve", NULL, "points", VALUES("color", of_color));
-    for (size_t i = 0; i < n; i++)
-        template_text(p->out, FORMAT("%.1f,%.1f ", chart_x(c, entry_part(at[i], "batch")),
-                                     chart_y(c, entry_median(at[i], "examples/s"))));
-    template_part(p->out, "curve", "points", NULL, NULL);
-    for (size_t i = 0; i < n; i++) {
-        const double rate = entry_median(at[i], "examples/s"),
-                     lo = entry_quantile(at[i], "examples/s", 0),
-                     hi = entry_quantile(at[i], "examples/s", 1),
-                     share = entry_median(at[i], "% of peak");
-        template_put(p->out, "curve-point",
-                     VALUES("x", FORMAT("%.1f", chart_x(c, entry_part(at[i], "batch"))), "y",
-                            FORMAT("%.1f", chart_y(c, rate)), "slowest",
-                            FORMAT("%.1f", chart_y(c, lo)), "fastest",
-                            FORMAT("%.1f", chart_y(c, hi)), "color", of_color, "group",
-                            at[i]->title, "who", at[i]->who, "rate", chart_number(rate, number),
-                            "share", isfinite(share) ? FORMAT(", %.1f %% of peak", share) : ""));
+    if (good) qsort(at, n, sizeof *at, by_batch);
+    for (size_t i = 0; i < n && good; i++) {
+        const double share = entry_median(at[i], "% of peak");
+        number[i] = entry_part(at[i], "batch");
+        number[n + i] = entry_median(at[i], "examples/s");
+        number[2 * n + i] = entry_quantile(at[i], "examples/s", 0);
+        number[3 * n + i] = entry_quantile(at[i], "examples/s", 1);
+        good = asprintf(&c->tip[i], "%s\n%s: %s examples/s%s", at[i]->title, at[i]->who,
+                        text_count(number[n + i], text),
+                        isfinite(share) ? FORMAT(", %.1f %% of peak", share) : "") >= 0;
+        if (!good) c->tip[i] = NULL;
     }
     free(at);
+    const double threads = entry_part(first, "threads");
+    snprintf(c->label, sizeof c->label, "%.60s, %.0f thread%s", first->who, threads,
+             threads == 1 ? "" : "s");
+    *s = (struct figure_series){ .label = c->label,
+                                 .n = n,
+                                 .x = number,
+                                 .y = number + n,
+                                 .low = number + 2 * n,
+                                 .high = number + 3 * n,
+                                 .whiskers = true,
+                                 .tip = (const char *const *)c->tip };
+    return good;
 }
 
 /* Whether it is the first entry of a curve of this model. */
@@ -78,43 +103,34 @@ static bool begins_curve(const struct page *p, size_t i, const struct entry *mod
     return first;
 }
 
-static void scaling_legend(struct page *p, const struct entry *model)
-{
-    for (size_t i = 0, color = 0; i < p->n; i++) {
-        if (!begins_curve(p, i, model)) continue;
-        const double threads = entry_part(&p->entry[i], "threads");
-        page_legend(p, color++ % ENTRY_COLORS, p->entry[i].who,
-                    FORMAT(", %.0f thread%s", threads, threads == 1 ? "" : "s"));
-    }
-}
-
 static void scaling_chart(struct page *p, const struct entry *model)
 {
-    struct chart_axis x = { 1e9, 1, 2, "batch" }, y = { 0, 0, 0, "examples/s" };
-    for (size_t i = 0; i < p->n; i++) {
-        const struct entry *e = &p->entry[i];
-        if (strcmp(e->benchmark, "scaling") || !same_model(e, model) || !page_has_point(e))
-            continue;
-        x.lo = fmin(x.lo, entry_part(e, "batch"));
-        x.hi = fmax(x.hi, entry_part(e, "batch"));
-        y.hi = fmax(y.hi, entry_quantile(e, "examples/s", 1));
+    struct curve *curve = calloc(p->n, sizeof *curve);
+    struct figure_series *series = calloc(p->n, sizeof *series);
+    size_t n = 0, points = 0;
+    bool good = curve && series;
+    for (size_t i = 0; i < p->n && good; i++) {
+        if (!begins_curve(p, i, model)) continue;
+        good = make_curve(p, &p->entry[i], &curve[n], &series[n]);
+        points += series[n++].n;
     }
-    if (!(y.hi > 0)) return; /* nothing to draw: others() tells what there is */
-    const char *part = strchr(model->group, '/') + 1; /* there is one: the batch's */
-    char name[256];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(part, "/"), part);
-    template_part(p->out, "scaling-card", NULL, "drawing", VALUES("model", name));
-    for (int narrow = 0; narrow < 2; narrow++) {
-        struct chart c;
-        size_t color = 0;
-        chart_open(&c, p->out, narrow, x, y, "examples a second by batch size");
-        for (size_t i = 0; i < p->n; i++)
-            if (begins_curve(p, i, model)) curve(p, &c, &p->entry[i], color++ % ENTRY_COLORS);
-        chart_close(&c);
+    const struct figure f = { .title = "examples a second by batch size",
+                              .x = { .label = "batch", .base = 2 },
+                              .y = { { .label = "examples/s", .zero = true } },
+                              .series = series,
+                              .n = n };
+    if (good && points) { /* else there is nothing to draw: others() tells what there is */
+        const char *part = strchr(model->group, '/') + 1; /* there is one: the batch's */
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(part, "/"), part);
+        template_part(p->out, "scaling-card", NULL, "drawing", VALUES("model", name));
+        good = figure_in_page(p->out, &f);
+        template_part(p->out, "scaling-card", "drawing", NULL, NULL);
     }
-    template_part(p->out, "scaling-card", "drawing", "legend", NULL);
-    scaling_legend(p, model);
-    template_part(p->out, "scaling-card", "legend", NULL, NULL);
+    for (size_t i = 0; i < n; i++) free_curve(&curve[i], series[i].n);
+    free(curve);
+    free(series);
+    if (!good) errno = ENOMEM;
 }
 
 void page_scaling(struct page *p)

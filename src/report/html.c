@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/chart.h"
 #include "report/page.h"
 #include "report/parts.h"
 #include "report/stats.h"
 #include "report/template.h"
+#include "report/text.h"
 
 enum { PHASES = 8 };
 
@@ -148,7 +148,7 @@ static void tiles(struct page *p)
         if (model)
             snprintf(what, sizeof what, "examples a second, training %.*s at batch %.0f",
                      (int)strcspn(model + 1, "/"), model + 1, entry_part(best, "batch"));
-        tile(p, chart_number(entry_median(best, "examples/s"), number), what);
+        tile(p, text_count(entry_median(best, "examples/s"), number), what);
         const double share = entry_median(best, "% of peak");
         if (isfinite(share)) {
             snprintf(value, sizeof value, "%.0f %%", share);
@@ -218,11 +218,11 @@ static void bar(struct page *p, const struct entry *e, const struct entry *base,
             VALUES("who", e->who, "why", e->r->runs ? FORMAT("no %s", counter) : e->r->error));
         return;
     }
-    chart_number(v, rate);
+    text_count(v, rate);
     template_part(p->out, "bar", NULL, "range",
                   VALUES("who", e->who, "rate", rate, "unit", counter, "runs",
-                         FORMAT("%zu", e->r->runs), "from", chart_number(from, lo), "to",
-                         chart_number(to, hi), "color", FORMAT("%zu", e->color), "width",
+                         FORMAT("%zu", e->r->runs), "from", text_count(from, lo), "to",
+                         text_count(to, hi), "color", FORMAT("%zu", e->color), "width",
                          FORMAT("%.2f", 100 * v / most)));
     if (to > from)
         template_put(p->out, "bar-range",

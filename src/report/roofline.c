@@ -1,47 +1,18 @@
 /* Operators by rate and FLOP per byte, under what the machine can do. */
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/chart.h"
+#include "report/figure.h"
 #include "report/page.h"
+#include "report/scale.h"
 #include "report/template.h"
 
 static bool multiplies(const struct entry *e)
 {
     return strstr(e->r->label, "--conv") || strstr(e->r->label, "--ip");
-}
-
-static void roof_lines(struct page *p, const struct chart *c)
-{
-    const char *peak_text = results_fact(p->all, 0, "peak_gflops_all");
-    static const struct {
-        const char *key, *name;
-    } slopes[] = { { "l2_read_gbs", "L2" }, { "dram_read_gbs", "DRAM" } };
-    const double peak = peak_text ? strtod(peak_text, NULL) : 0;
-    if (!(peak > c->y.lo)) return;
-    double corner = c->x.hi;
-    for (size_t i = 0; i < 2; i++) {
-        const char *text = results_fact(p->all, 0, slopes[i].key);
-        const double gbs = text ? strtod(text, NULL) : 0;
-        if (!(gbs > 0)) continue;
-        const double x1 = fmin(peak / gbs, c->x.hi), x0 = fmax(c->x.lo, c->y.lo / gbs);
-        if (x0 >= x1) continue;
-        corner = fmin(corner, x1);
-        const double mark = sqrt(x0 * x1); /* L2 is above its line, memory below */
-        template_put(
-            p->out, "roof-slope",
-            VALUES("x1", FORMAT("%.1f", chart_x(c, x0)), "x2", FORMAT("%.1f", chart_x(c, x1)), "y1",
-                   FORMAT("%.1f", chart_y(c, x0 * gbs)), "y2", FORMAT("%.1f", chart_y(c, x1 * gbs)),
-                   "x", FORMAT("%.1f", chart_x(c, mark) + (i ? 8 : -8)), "y",
-                   FORMAT("%.1f", chart_y(c, mark * gbs) + (i ? 12 : -4)), "anchor",
-                   i ? "start" : "end", "memory", slopes[i].name, "rate", FORMAT("%.0f", gbs)));
-    }
-    template_put(p->out, "roof",
-                 VALUES("x1", FORMAT("%.1f", chart_x(c, corner)), "x2",
-                        FORMAT("%.1f", chart_x(c, c->x.hi)), "y", FORMAT("%.1f", chart_y(c, peak)),
-                        "x", FORMAT("%.1f", chart_x(c, c->x.hi) - 2), "above",
-                        FORMAT("%.1f", chart_y(c, peak) - 6), "peak", FORMAT("%.0f", peak)));
 }
 
 /* Whether an entry has a place under the roofs: its rate and its FLOP per byte. */
@@ -53,61 +24,163 @@ static bool under_roofs(const struct entry *e, double *flop_per_byte, double *gf
     return !strcmp(e->benchmark, "ops") && *gflops > 0 && gbs > 0;
 }
 
-static void roof_mark(struct page *p, const struct chart *c, const struct entry *e)
+/* The picture: what it is made of, and what that points to. */
+struct roofline {
+    struct figure f;
+    struct figure_series *series; /* the roofs, then each contestant's operators */
+    struct figure_note note[3];
+    char said[3][64];
+    double roof[3][4]; /* two x, two y */
+    double *number;    /* x, then y of all operators */
+    const char **tip;
+    struct scale x, y;
+};
+
+static void add_line(struct roofline *r, double x0, double x1, double y0, double y1, bool slope)
 {
-    double intensity, rate;
-    char text[32];
-    if (!under_roofs(e, &intensity, &rate)) return;
-    const double px = chart_x(c, intensity), py = chart_y(c, rate);
-    const char *x = FORMAT("%.1f", px), *y = FORMAT("%.1f", py), *color = FORMAT("%zu", e->color),
-               *time = page_time(entry_median(e, ""), text), *gflops = FORMAT("%.3g", rate),
-               *gbs = FORMAT("%.3g", entry_median(e, "GB/s"));
-    if (multiplies(e))
-        template_put(p->out, "roof-circle",
-                     VALUES("x", x, "y", y, "color", color, "group", e->title, "who", e->who,
-                            "time", time, "gflops", gflops, "gbs", gbs));
-    else
-        template_put(p->out, "roof-diamond",
-                     VALUES("left", FORMAT("%.1f", px - 3.75), "top", FORMAT("%.1f", py - 3.75),
-                            "x", x, "y", y, "color", color, "group", e->title, "who", e->who,
-                            "time", time, "gflops", gflops, "gbs", gbs));
+    double *xy = r->roof[r->f.n];
+    memcpy(xy, (const double[]){ x0, x1, y0, y1 }, sizeof r->roof[0]);
+    r->series[r->f.n++] = (struct figure_series){ .n = 2,
+                                                  .x = xy,
+                                                  .y = xy + 2,
+                                                  .style = slope ? FIGURE_DASHED : FIGURE_LINE,
+                                                  .color = slope ? FIGURE_SOFT : FIGURE_INK };
 }
 
-static void roof_legend(struct page *p)
+static double gbs_of(const struct page *p, const char *key)
 {
+    const char *text = results_fact(p->all, 0, key);
+    return text ? strtod(text, NULL) : 0;
+}
+
+static void add_roofs(struct roofline *r, const struct page *p)
+{
+    static const struct {
+        const char *key, *name;
+    } slopes[] = { { "l2_read_gbs", "L2" }, { "dram_read_gbs", "DRAM" } };
+    const double peak = gbs_of(p, "peak_gflops_all");
+    if (!(peak > r->y.lo)) return;
+    double corner = r->x.hi;
+    for (size_t i = 0; i < 2; i++) {
+        const double gbs = gbs_of(p, slopes[i].key);
+        if (!(gbs > 0)) continue;
+        const double x1 = fmin(peak / gbs, r->x.hi), x0 = fmax(r->x.lo, r->y.lo / gbs);
+        if (x0 >= x1) continue;
+        corner = fmin(corner, x1);
+        add_line(r, x0, x1, x0 * gbs, x1 * gbs, true);
+        const double mark = sqrt(x0 * x1); /* L2 is above its line, memory below */
+        snprintf(r->said[r->f.notes], sizeof r->said[0], "%s %.0f GB/s", slopes[i].name, gbs);
+        r->note[r->f.notes] = (struct figure_note){ .text = r->said[r->f.notes],
+                                                    .x = mark,
+                                                    .y = mark * gbs,
+                                                    .dx = i ? 8 : -8,
+                                                    .dy = i ? 12 : -4,
+                                                    .before = !i };
+        r->f.notes++;
+    }
+    add_line(r, corner, r->x.hi, peak, peak, false);
+    snprintf(r->said[r->f.notes], sizeof r->said[0], "FMA peak %.0f GFLOP/s", peak);
+    r->note[r->f.notes] = (struct figure_note){ .text = r->said[r->f.notes],
+                                                .x = r->x.hi,
+                                                .y = peak,
+                                                .dx = -2,
+                                                .dy = -6,
+                                                .strong = true,
+                                                .before = true };
+    r->f.notes++;
+}
+
+static char *tip_of(const struct entry *e)
+{
+    char *text, time[32];
+    if (asprintf(&text, "%s\n%s: %s, %.3g GFLOP/s, %.3g GB/s", e->title, e->who,
+                 page_time(entry_median(e, ""), time), entry_median(e, "GFLOP/s"),
+                 entry_median(e, "GB/s")) < 0)
+        return NULL;
+    return text;
+}
+
+/* A contestant's operators, those that multiply or the others, from number *at on: one series, of
+ * which the first that has points has the label. False: out of memory. */
+static bool add_points(struct roofline *r, const struct page *p, const struct entry *who,
+                       bool multiply, size_t *at)
+{
+    struct figure_series *s = &r->series[r->f.n];
+    const bool labelled = r->f.n > 0 && r->series[r->f.n - 1].label == who->who;
+    *s = (struct figure_series){ .label = labelled ? NULL : who->who,
+                                 .x = r->number + *at,
+                                 .y = r->number + p->n + *at,
+                                 .diamonds = !multiply,
+                                 .style = FIGURE_POINTS,
+                                 .color = 1 + (int)who->color,
+                                 .tip = r->tip + *at };
     for (size_t i = 0; i < p->n; i++) {
         const struct entry *e = &p->entry[i];
-        bool first = !strcmp(e->benchmark, "ops") && e->r->runs;
-        for (size_t k = 0; k < i && first; k++)
-            first = strcmp(p->entry[k].benchmark, "ops") || strcmp(p->entry[k].who, e->who);
-        if (first) page_legend(p, e->color, e->who, "");
+        double x, y;
+        if (!under_roofs(e, &x, &y) || strcmp(e->who, who->who) || multiplies(e) != multiply)
+            continue;
+        r->number[*at] = x;
+        r->number[p->n + *at] = y;
+        if (!(r->tip[*at] = tip_of(e))) return false;
+        ++*at;
+        s->n++;
     }
+    r->f.n += s->n > 0;
+    return true;
+}
+
+static bool add_operators(struct roofline *r, const struct page *p)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        double x, y;
+        bool first = under_roofs(&p->entry[i], &x, &y);
+        for (size_t k = 0; k < i && first; k++)
+            first = !under_roofs(&p->entry[k], &x, &y) || strcmp(p->entry[k].who, p->entry[i].who);
+        if (first && (!add_points(r, p, &p->entry[i], true, &at) ||
+                      !add_points(r, p, &p->entry[i], false, &at)))
+            return false;
+    }
+    return true;
 }
 
 void page_roofline(struct page *p)
 {
-    struct chart_axis x = { 1e30, 0, 2, "FLOP per byte that must be moved" },
-                      y = { 1e30, 0, 10, "GFLOP/s" };
-    const char *peak = results_fact(p->all, 0, "peak_gflops_all");
+    struct roofline r = { .x = { .base = 2, .lo = INFINITY }, .y = { .base = 10, .lo = INFINITY } };
     for (size_t i = 0; i < p->n; i++) {
         double intensity, rate;
         if (!under_roofs(&p->entry[i], &intensity, &rate)) continue;
-        x.lo = fmin(x.lo, intensity);
-        x.hi = fmax(x.hi, intensity);
-        y.lo = fmin(y.lo, rate);
-        y.hi = fmax(y.hi, rate);
+        r.x.lo = fmin(r.x.lo, intensity);
+        r.x.hi = fmax(r.x.hi, intensity);
+        r.y.lo = fmin(r.y.lo, rate);
+        r.y.hi = fmax(r.y.hi, rate);
     }
-    if (!(x.hi > 0)) return;
-    if (peak) y.hi = fmax(y.hi, 1.2 * strtod(peak, NULL));
-    template_part(p->out, "roofline", NULL, "drawing", NULL);
-    for (int narrow = 0; narrow < 2; narrow++) {
-        struct chart c;
-        chart_open(&c, p->out, narrow, x, y, "roofline");
-        roof_lines(p, &c);
-        for (size_t i = 0; i < p->n; i++) roof_mark(p, &c, &p->entry[i]);
-        chart_close(&c);
+    if (!(r.x.hi > 0)) return;
+    r.y.hi = fmax(r.y.hi, 1.2 * gbs_of(p, "peak_gflops_all"));
+    scale_round(&r.x, 8, false);
+    scale_round(&r.y, 8, false);
+    r.series = calloc(2 * p->n + 3, sizeof *r.series);
+    r.number = malloc(2 * p->n * sizeof *r.number);
+    r.tip = calloc(p->n, sizeof *r.tip);
+    bool good = r.series && r.number && r.tip;
+    if (good) {
+        r.f =
+            (struct figure){ .title = "roofline",
+                             .x = { "FLOP per byte that must be moved", 2, r.x.lo, r.x.hi, false },
+                             .y = { { "GFLOP/s", 10, r.y.lo, r.y.hi, false } },
+                             .series = r.series,
+                             .note = r.note };
+        add_roofs(&r, p);
+        good = add_operators(&r, p);
     }
-    template_part(p->out, "roofline", "drawing", "legend", NULL);
-    roof_legend(p);
-    template_part(p->out, "roofline", "legend", NULL, NULL);
+    if (good) {
+        template_part(p->out, "roofline", NULL, "drawing", NULL);
+        good = figure_in_page(p->out, &r.f);
+        template_part(p->out, "roofline", "drawing", NULL, NULL);
+    }
+    for (size_t i = 0; r.tip && i < p->n; i++) free((char *)r.tip[i]);
+    free(r.tip);
+    free(r.number);
+    free(r.series);
+    if (!good) errno = ENOMEM;
 }

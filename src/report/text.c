@@ -143,3 +143,24 @@ const char *text_percent(double share, char out[32])
     snprintf(out, 32, fabs(share) < 0.0995 ? "%.1f %%" : "%.0f %%", 100 * share);
     return out;
 }
+
+const char *text_count(double v, char out[32])
+{
+    static const struct {
+        double from;
+        const char *unit;
+    } units[] = { { 1e9, " G" }, { 1e6, " M" }, { 1e4, " k" } };
+    double shown = v;
+    const char *unit = "";
+    for (size_t i = 0; i < 3 && !*unit; i++)
+        if (fabs(v) >= units[i].from) {
+            shown = v / (i == 2 ? 1e3 : units[i].from);
+            unit = units[i].unit;
+        }
+    const double a = fabs(shown);
+    if (a >= 100 || shown == floor(shown)) snprintf(out, 32, "%.0f%s", shown, unit);
+    else if (a >= 10) snprintf(out, 32, "%.1f%s", shown, unit);
+    else if (a >= 0.1) snprintf(out, 32, "%.2f%s", shown, unit);
+    else snprintf(out, 32, "%.1g%s", shown, unit);
+    return out;
+}

@@ -33,5 +33,7 @@ const char *text_time(double seconds, char out[32]);
 const char *text_interval(double lo, double hi, int digits, char out[48]);
 /* "0.4 %" or "12 %", of a share of one. */
 const char *text_percent(double share, char out[32]);
+/* "61.2 k" */
+const char *text_count(double v, char out[32]);
 
 #endif

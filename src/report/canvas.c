@@ -1,0 +1,154 @@
+/* Colours, widths, and drawing with SVG's elements, which are pieces of report.html. */
+#include "report/canvas.h"
+
+#include <string.h>
+
+#include "report/template.h"
+
+/* Okabe and Ito's colours in an order in which neighbours differ most, yellow last and darker, so
+ * that a line of it can be seen on white; for dark screens lighter ones of the same hues. */
+const struct canvas_shade canvas_shades[CANVAS_COLORS] = {
+    { "paper", "#ffffff", "#182029" }, { "ink", "#1b2330", "#e7ebf1" },
+    { "soft", "#5c6675", "#9aa6b6" },  { "axis", "#9aa3b0", "#566270" },
+    { "grid", "#e9ecf1", "#2a343f" },  { "0", "#0072b2", "#56b0ea" },
+    { "1", "#d55e00", "#f58b45" },     { "2", "#009e73", "#35c79b" },
+    { "3", "#cc79a7", "#e79cc6" },     { "4", "#e69f00", "#f2bd4a" },
+    { "5", "#56b4e9", "#9bd5f7" },     { "6", "#4d4d4d", "#c3c9d2" },
+    { "7", "#b0a000", "#f0e442" },
+};
+
+double canvas_width(const char *text, double size, bool bold)
+{
+    /* Of an em, of the widest font that is common, DejaVu Sans: letters by how wide they are. */
+    static const struct {
+        const char *letters;
+        double width;
+    } kinds[] = { { "ijl|'!.,:;I ", 0.34 },
+                  { "frt()[]/-", 0.42 },
+                  { "mwMW@%", 0.95 },
+                  { "ABCDEFGHJKLNOPQRSTUVXYZ&", 0.72 } };
+    double width = 0;
+    for (; *text; text++) {
+        if (((unsigned char)*text & 0xc0) == 0x80) continue; /* inside a character */
+        double letter = 0.63;
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+            if (strchr(kinds[k].letters, *text)) letter = kinds[k].width;
+        width += letter;
+    }
+    return width * size * (bold ? 1.1 : 1);
+}
+
+const double *canvas_dash(enum canvas_dash dash)
+{
+    static const double lengths[CANVAS_DASHES][5] = {
+        { 0 }, { 7, 4, 0 }, { 8, 3.5, 1.5, 3.5, 0 }, { 1.5, 3.5, 0 }
+    };
+    return lengths[dash];
+}
+
+void canvas_dark_style(FILE *out)
+{
+    fputs("@media (prefers-color-scheme: dark) {\n", out);
+    for (size_t i = 0; i < CANVAS_COLORS; i++)
+        fprintf(out, "  .s-%s { stroke: %s; } .f-%s { fill: %s; }\n", canvas_shades[i].name,
+                canvas_shades[i].dark, canvas_shades[i].name, canvas_shades[i].dark);
+    fputs("}\n", out);
+}
+
+static void points(FILE *out, const struct canvas_point *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        template_text(out, FORMAT("%s%.1f,%.1f", i ? " " : "", at[i].x, at[i].y));
+}
+
+static void svg_line(struct canvas *c, const struct canvas_pen *pen, const struct canvas_point *at,
+                     size_t n)
+{
+    const struct canvas_shade *shade = &canvas_shades[pen->color];
+    const double *dash = canvas_dash(pen->dash);
+    char dashes[64] = "none";
+    for (size_t used = 0, i = 0; dash[i] > 0; i++)
+        used +=
+            (size_t)snprintf(dashes + used, sizeof dashes - used, "%s%g", i ? " " : "", dash[i]);
+    if (n == 2) {
+        template_put(c->out, "svg-line",
+                     VALUES("color", shade->name, "shade", shade->light, "x1",
+                            FORMAT("%.1f", at[0].x), "y1", FORMAT("%.1f", at[0].y), "x2",
+                            FORMAT("%.1f", at[1].x), "y2", FORMAT("%.1f", at[1].y), "width",
+                            FORMAT("%g", pen->width), "dash", dashes));
+        return;
+    }
+    template_part(c->out, "svg-lines", NULL, "points",
+                  VALUES("color", shade->name, "shade", shade->light, "width",
+                         FORMAT("%g", pen->width), "dash", dashes));
+    points(c->out, at, n);
+    template_part(c->out, "svg-lines", "points", NULL, NULL);
+}
+
+static void svg_area(struct canvas *c, const struct canvas_pen *pen, const struct canvas_point *at,
+                     size_t n)
+{
+    const struct canvas_shade *shade = &canvas_shades[pen->color];
+    template_part(
+        c->out, "svg-area", NULL, "points",
+        VALUES("color", shade->name, "shade", shade->light, "alpha", FORMAT("%g", pen->alpha)));
+    points(c->out, at, n);
+    template_part(c->out, "svg-area", "points", NULL, NULL);
+}
+
+static void svg_tip(const struct canvas *c, const char *tip)
+{
+    if (tip) template_put(c->out, "svg-tip", VALUES("tip", tip));
+}
+
+static void svg_mark(struct canvas *c, enum canvas_shape shape, enum canvas_color color,
+                     struct canvas_point at, double radius, const char *tip)
+{
+    const struct canvas_shade *shade = &canvas_shades[color];
+    const char *x = FORMAT("%.1f", at.x), *y = FORMAT("%.1f", at.y);
+    const double half = radius * 0.8;
+    if (shape == CANVAS_DIAMOND) {
+        template_part(c->out, "svg-diamond", NULL, "tip", NULL);
+        svg_tip(c, tip);
+        template_part(c->out, "svg-diamond", "tip", NULL,
+                      VALUES("color", shade->name, "shade", shade->light, "left",
+                             FORMAT("%.1f", at.x - half), "top", FORMAT("%.1f", at.y - half),
+                             "size", FORMAT("%.1f", 2 * half), "x", x, "y", y));
+    } else {
+        template_part(c->out, "svg-disc", NULL, "tip", NULL);
+        svg_tip(c, tip);
+        template_part(c->out, "svg-disc", "tip", NULL,
+                      VALUES("color", shade->name, "shade", shade->light, "x", x, "y", y, "radius",
+                             FORMAT("%g", radius)));
+    }
+}
+
+static void svg_text(struct canvas *c, const struct canvas_letters *l, struct canvas_point at,
+                     const char *text)
+{
+    static const char *const anchors[] = { "start", "middle", "end" };
+    const struct canvas_shade *shade = &canvas_shades[l->color];
+    template_put(c->out, "svg-text",
+                 VALUES("color", shade->name, "shade", shade->light, "x", FORMAT("%.1f", at.x), "y",
+                        FORMAT("%.1f", at.y), "size", FORMAT("%g", l->size), "weight",
+                        l->bold ? "600" : "400", "anchor", anchors[l->anchor], "text", text));
+}
+
+static void svg_strip(struct canvas *c, struct canvas_point from, struct canvas_point to, double x,
+                      const char *tip)
+{
+    template_put(c->out, "svg-strip",
+                 VALUES("left", FORMAT("%.1f", from.x), "top", FORMAT("%.1f", from.y), "width",
+                        FORMAT("%.1f", to.x - from.x), "height", FORMAT("%.1f", to.y - from.y),
+                        "bottom", FORMAT("%.1f", to.y), "x", FORMAT("%.1f", x), "tip", tip));
+}
+
+struct canvas canvas_svg(FILE *out, bool page)
+{
+    return (struct canvas){ .line = svg_line,
+                            .area = svg_area,
+                            .mark = svg_mark,
+                            .text = svg_text,
+                            .strip = page ? svg_strip : NULL,
+                            .out = out };
+}

@@ -1,0 +1,90 @@
+/* Figures in pages: each for wide and for narrow screens, with a table of its numbers. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "report/figure_parts.h"
+#include "report/parts.h"
+#include "report/template.h"
+
+enum { ROWS = 1000 }; /* of a table; of more than that every second, third, … */
+
+static bool drawing(FILE *out, const struct figure *f, enum figure_place place)
+{
+    const struct canvas_point size = figure_size(f, place);
+    struct canvas c = canvas_svg(out, true);
+    template_part(out, "figure", NULL, "drawing",
+                  VALUES("screen", place == FIGURE_NARROW ? "narrow" : "wide", "width",
+                         FORMAT("%g", size.x), "height", FORMAT("%g", size.y), "what",
+                         f->title ? f->title : "figure"));
+    const bool good = figure_draw(&c, f, place);
+    template_part(out, "figure", "drawing", NULL, NULL);
+    return good;
+}
+
+bool figure_in_page(FILE *out, const struct figure *f)
+{
+    return drawing(out, f, FIGURE_WIDE) && drawing(out, f, FIGURE_NARROW);
+}
+
+static void cell(FILE *out, double v, const char *text)
+{
+    template_put(out, "cell-number",
+                 VALUES("value", FORMAT("%.9g", isfinite(v) ? v : -1), "text", text));
+}
+
+static bool numbers(FILE *out, const struct figure *f)
+{
+    size_t n;
+    char text[96];
+    double *x = figure_rows(f, &n);
+    if (!x) return false;
+    const size_t every = (n + ROWS - 1) / ROWS;
+    template_part(out, "figure-numbers", NULL, "heads",
+                  VALUES("which", every > 1 ? FORMAT(", one row in %zu", every) : ""));
+    template_put(out, "table-head", VALUES("text", f->x.label ? f->x.label : ""));
+    for (size_t k = 0; k < f->n; k++)
+        if (f->series[k].label) template_put(out, "table-head", VALUES("text", f->series[k].label));
+    template_part(out, "figure-numbers", "heads", "rows", NULL);
+    for (size_t i = 0; i < n; i++) {
+        if (i % every && i + 1 < n) continue;
+        template_part(out, "table-row", NULL, "cells", NULL);
+        cell(out, x[i], figure_number(x[i], text));
+        for (size_t k = 0; k < f->n; k++) {
+            const struct figure_series *s = &f->series[k];
+            if (!s->label) continue;
+            const size_t at = figure_at(s, x[i]);
+            cell(out, at < s->n ? s->y[at] : NAN, at < s->n ? figure_value(s, at, text) : "");
+        }
+        template_part(out, "table-row", "cells", NULL, NULL);
+    }
+    template_part(out, "figure-numbers", "rows", NULL, NULL);
+    free(x);
+    return true;
+}
+
+bool figure_page(FILE *out, const struct figure_page *p)
+{
+    bool good = true;
+    template_part(out, "page", NULL, "style", VALUES("title", p->title));
+    fputs(report_parts[REPORT_STYLE].text, out);
+    template_part(out, "page", "style", "heading", NULL);
+    template_text(out, p->title);
+    template_part(out, "page", "heading", "facts", NULL);
+    template_text(out, p->about);
+    template_part(out, "page", "facts", "sections", NULL);
+    for (size_t i = 0; i < p->n && good; i++) {
+        const struct figure *f = &p->figure[i];
+        template_part(
+            out, "figure-card", NULL, "drawing",
+            VALUES("title", f->title ? f->title : "", "subtitle", f->subtitle ? f->subtitle : ""));
+        good = figure_in_page(out, f);
+        template_part(out, "figure-card", "drawing", "numbers", NULL);
+        good = good && numbers(out, f);
+        template_part(out, "figure-card", "numbers", NULL, NULL);
+    }
+    template_part(out, "page", "sections", "data", VALUES("command", p->command, "remark", ""));
+    template_part(out, "page", "data", "script", NULL);
+    fputs(report_parts[REPORT_SCRIPT].text, out);
+    template_part(out, "page", "script", NULL, NULL);
+    return good;
+}
