@@ -171,7 +171,7 @@ def test_usage_errors():
     fails(1, '--momentum: expected a number from 0 to below 1', 'train', '--momentum=1')
     fails(1, '--pool: expected one of max, avg', 'train', '--pool=min')
     fails(1, '--bn-var: expected one of', 'train', '--bn-var=x')
-    fails(1, '--api: expected one of', 'train', '--api=v2')
+    fails(2, 'api=v2: the model has no such entry', 'train', '--api=v2')
     fails(1, '--isa: expected', 'train', '--isa=mmx')
     fails(1, '--threads: expected an integer from 1 to 1024', 'train', '--threads=0')
     fails(1, "expected one model, found 'lenet' too", 'train', 'lenet-bn', 'lenet')
@@ -200,8 +200,8 @@ def test_long_options():
     fails(1, "--help: expected no value, found 'x'\n", 'train', '--help=x')
     fails(1, 'unknown option --\n', 'train', '--=3')
     fails(1, 'unknown option --program-name\n', 'train', '--program-name=x')
-    fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--po=x')
-    fails(1, 'ambiguous option --p; expected one of --pool, --patience\n', 'train', '--p=x')  # argp has a --program-name
+    fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--poo=x')
+    fails(1, 'ambiguous option --p; expected one of --pool, --patience, --population\n', 'train', '--p=x')  # argp has a --program-name
     run('train', '--da', DATA[1], '--bat=64', '--epoc', 1, '--th', 1, '--q', '--ou=abbreviated', 'lenet', code=0)
     assert json.loads(pathlib.Path('abbreviated/config.json').read_text())['batch'] == 64
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help') + (('bench',) if HAS_BENCH else ()):
@@ -499,6 +499,58 @@ def test_resume():
         f.write('{"type":"step","half a li')
     run('train', '--resume=killed', '--save-every', 0, code=0)
     same_run('whole', 'killed')
+
+
+def test_population():
+    """Running statistics made at the end, of many batches; the accuracy that is told is theirs. Images that are evaluated at once."""
+    common = ['lenet-bn', *SMALL, '--lr', 0.5, '--epochs', 2]
+    run('train', *common, '--out', 'plain', code=0)
+    r = run('train', *common, '--population', 20, '--eval-batch', 50, '--out', 'means', code=0)
+    plain, means = (tensors(f'{name}/checkpoint.safetensors')[0] for name in ('plain', 'means'))
+    assert plain.keys() == means.keys()
+    assert all((plain[name] == means[name]) == ('running' not in name) for name in plain)
+    last = metrics('means')[-1]
+    assert (last['type'], last['population']) == ('end', 20) and f'test acc {last["test_acc"]:.3f}' in r.stdout
+    assert f'acc {last["test_acc"]:.4f}' in run('eval', 'means', code=0).stdout
+    config = json.loads(pathlib.Path('means/config.json').read_text())
+    assert (config['population'], config['eval_batch']) == (20, 50)
+    run('train', '--resume=means', code=0)
+    assert tensors('means/checkpoint.safetensors')[0] == means
+    fails(1, '--eval-batch: expected an integer from 1', 'train', '--eval-batch=0')
+    # batch norms that are evaluated by their own batch: how large it is matters, and eval knows it of the run
+    model = json.loads(pathlib.Path('plain/model.json').read_text())
+    for layer in model['layers']:
+        if layer['type'] == 'batch_norm':
+            layer.update(batch_statistics=True, running_var_offset=1e-6)
+    pathlib.Path('own.json').write_text(json.dumps(model))
+    told = []
+    for n in (200, 8):
+        run('train', 'own.json', *common[1:], '--eval-batch', n, '--out', f'own{n}', code=0)
+        told.append(metrics(f'own{n}')[-1]['test_loss'])
+        assert f'test loss {told[-1]:.4f}' in run('eval', f'own{n}', code=0).stdout
+    assert told[0] != told[1]
+
+
+def test_executed():
+    """yann's models as its text has them, and as its program computes."""
+    small = ['--data', 'synthetic:train=300,test=100', '--validation', 100, '--batch', 50, '--epochs', 1]
+    for name in ('yann-lenet5', 'yann-bn-before', 'yann-bn-after'):
+        run('train', name, *small, '--as-documented', '--out', f'{name}-d', code=0)
+        run('train', name, *small, '--as-executed', '--eval-batch', 100, '--out', f'{name}-e', code=0)
+        files = [(json.loads(pathlib.Path(f'{name}-{x}/config.json').read_text()), json.loads(pathlib.Path(f'{name}-{x}/model.json').read_text())) for x in 'de']
+        (dc, dm), (ec, em) = files
+        assert (dc['max_norm'], ec['max_norm']) == (0, 15**.5) and (dc['patience'], ec['patience']) == (2, 0)
+        assert ec['l1'] == ec['l2'] == 0 and 'only_down' in ec['schedule'] and 'only_down' not in dc['schedule']
+        assert (dm['layers'] == em['layers']) == (name == 'yann-lenet5')
+        values = [tensors(f'{name}-{x}/checkpoint.safetensors')[0] for x in 'de']
+        assert {k: len(v) for k, v in values[0].items()} == {k: len(v) for k, v in values[1].items()}
+        assert f'{json.loads(pathlib.Path(f"{name}-e/metrics.jsonl").read_text().splitlines()[-1])["test_acc"]:.4f}' in run('eval', f'{name}-e', code=0).stdout
+    names = [layer['type'] for layer in em['layers']]
+    assert names.index('batch_norm') > names.index('maxout')
+    fails(2, 'no such entry in "apis"', 'train', 'lenet', '--as-executed', *SMALL)
+    fails(1, 'one of --api and --as-executed, found both', 'train', 'lenet', '--api=v1', '--as-executed')
+    run('train', 'yann-lenet5', *small, '--api=executed', '--seed', 1, '--out', 'same', code=0)
+    assert tensors('same/checkpoint.safetensors')[0] == tensors('yann-lenet5-e/checkpoint.safetensors')[0]
 
 
 def test_penalties():

@@ -513,6 +513,13 @@ static void overrides(void **state)
           { NULL, NULL, NULL },
           "mmmmm",
           5 },
+        /* layers of its own, in whatever order */
+        { HEAD
+          "\"apis\": {\"a\": {\"pool\": \"avg\", \"layers\": [{\"type\": \"pool2d\", \"kind\": "
+          "\"max\", \"kernel\": 2}], \"batch\": 7}}, " POOLS,
+          { "a", NULL, NULL },
+          "a",
+          7 },
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         if (parse(good[i].text, &good[i].options, &model)) fail_msg("%zu: %s", i, error);
@@ -556,6 +563,9 @@ static void overrides(void **state)
         { HEAD "\"apis\": {\"a\": {\"lr\": 1}}, \"defaults\": 5, " LAYERS,
           { "a", NULL, NULL },
           "\"defaults\": expected an object, found 5" },
+        { HEAD "\"apis\": {\"a\": {\"layers\": 1}}, " LAYERS,
+          { "a", NULL, NULL },
+          "\"layers\": expected an array of 1 to 100000 layers, found 1" },
         { HEAD "\"apis\": {\"a\": {\"rate\": 1}}, " LAYERS,
           { "a", NULL, NULL },
           "defaults: unknown key \"rate\"" },

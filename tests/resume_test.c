@@ -48,6 +48,7 @@ struct recipe {
     size_t steps, eval_steps, eval_images;
     double max_norm;
     bool penalty;
+    size_t population;
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -93,6 +94,10 @@ static const struct recipe recipes[] = {
     { "penalties and norms", 2, 1, .lr = 0.01,
       .other = { .kind = CVY_RMSPROP, .lr = 0.01, .l1 = 0.01, .l2 = 0.01, .momentum = 0.5 },
       .max_norm = 0.5, .penalty = true },
+    { "population statistics", 2, 2, .lr = 0.2, .momentum = 0.9, .population = 5,
+      .augment = { .flip = true } },
+    { "population statistics of the best", 3, 1, .lr = 2, .momentum = 0.9, .population = 4,
+      .valid = 20, .keep_best = true, .steps = 10 },
     { "as many steps as end within an epoch", 2, 1, .lr = 0.2, .momentum = 0.9,
       .schedule = "cosine:over_steps=6", .steps = 6 },
     { "as many steps as two epochs have", 2, 1, .lr = 0.2, .steps = 8, .eval_steps = 8 },
@@ -244,6 +249,7 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .epoch_done = on_epoch };
     p->job.valid = (struct train_split){ test_images, test_labels, r->valid };
     p->job.penalty = r->penalty;
+    p->job.population = r->population;
     p->job.steps = r->steps;
     p->job.eval_steps = r->eval_steps;
     p->job.eval_images = r->eval_images;
@@ -633,6 +639,54 @@ static void evaluations_between(void **state)
     assert_int_equal(evaluated, 5);
 }
 
+/* The statistics at a run's end are those of batches in the order of the epochs to come, three full
+ * ones each; its weights are the plain run's, its test accuracy is of what it ends with. */
+static void population_statistics(void **state)
+{
+    (void)state;
+    struct recipe r = { "population", 2, 2, .lr = 0.2, .momentum = 0.9 };
+    struct process p;
+    uint32_t order[TRAIN_N];
+    static float want[64], got[64];
+    run_whole(&r, "plain");
+    mkdir("means", 0777);
+    mkdir("by_hand", 0777);
+    open_process(&p, &r, "by_hand");
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    for (size_t k = 0; k < 5; k++) {
+        if (k % 3 == 0) sampling_fill(&r.sampling, order, TRAIN_N, 5, 2 + k / 3);
+        const cvy_batch batch = { .images = train_images,
+                                  .labels8 = train_labels,
+                                  .dtype = CVY_U8,
+                                  .index = order + k % 3 * BATCH,
+                                  .n = BATCH };
+        assert_int_equal(cvy_trainer_population(p.trainer, &batch, k), CVY_OK);
+    }
+    assert_int_equal(cvy_trainer_get(p.trainer, CVY_PARAM_RUNNING, "bn1.running_var", want, 4),
+                     CVY_OK);
+    close_process(&p);
+    r.population = 5;
+    open_process(&p, &r, "means");
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+    assert_int_equal(cvy_trainer_get(p.trainer, CVY_PARAM_RUNNING, "bn1.running_var", got, 4),
+                     CVY_OK);
+    assert_memory_equal(want, got, 4 * sizeof *got);
+    struct train_score score;
+    assert_int_equal(train_evaluate(&p.job, &p.job.test, &score, error, sizeof error), TRAIN_OK);
+    assert_true(score.loss == p.job.position.test_loss);
+    close_process(&p);
+    assert_true(same_tensor("plain", "conv1.weight", "means", "conv1.weight"));
+    assert_false(same_tensor("plain", "bn1.running_var", "means", "bn1.running_var"));
+    FILE *f = open_metrics("means");
+    json_t *line, *last = NULL;
+    for (; (line = metrics_line(f)); last = line) json_decref(last);
+    fclose(f);
+    assert_string_equal(json_string_value(json_object_get(last, "type")), "end");
+    assert_true(number(last, "population") == 5 && !json_object_get(last, "valid_acc"));
+    assert_true(fabs(number(last, "test_acc") - score.acc) < 1e-8);
+    json_decref(last);
+}
+
 /* A run of six steps that is made one of eleven is that one. */
 static void more_steps(void **state)
 {
@@ -942,6 +996,7 @@ int main(void)
                                         TEST(metrics_of_a_run),         TEST(positions_that_lie),
                                         TEST(runs_that_write_nothing),  TEST(ends_with_the_best),
                                         TEST(eras_from_the_best),       TEST(recovering),
-                                        TEST(evaluations_between),      TEST(more_steps) };
+                                        TEST(evaluations_between),      TEST(more_steps),
+                                        TEST(population_statistics) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,8 @@ static cvy_tensor norm(struct builder *b, cvy_tensor x)
                               .eps = chance(&b->r, 30) ? 1e-3 : 0,
                               .momentum = chance(&b->r, 30) ? 0.3 : 0 };
     d.cumulative = d.momentum == 0 && chance(&b->r, 30);
+    d.batch_statistics = !d.frozen && chance(&b->r, 15);
+    d.running_var_offset = chance(&b->r, 15) ? 1e-2 : 0;
     /* over a handful of numbers the variance may be next to nothing */
     if (s.h * s.w < 4) d.eps = b->small ? 0.1 : 1e-2;
     return cvy_batch_norm(b->net, x, name(b, "bn"), &d);
@@ -232,6 +234,13 @@ static cvy_tensor branches(struct builder *b, cvy_tensor x)
     return cvy_concat(b->net, y, between(&b->r, 2, 3), name(b, "cat"));
 }
 
+static cvy_tensor dropout(struct builder *b, cvy_tensor x)
+{
+    cvy_dropout_desc d = { .p = chance(&b->r, 30) ? 0 : 0.25, .unscaled = chance(&b->r, 30) };
+    if (chance(&b->r, 30)) d.when = d.unscaled ? CVY_DROPOUT_INFERENCE : CVY_DROPOUT_TRAINING;
+    return cvy_dropout(b->net, x, name(b, "drop"), &d);
+}
+
 static cvy_tensor layer(struct builder *b, cvy_tensor x)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
@@ -241,10 +250,7 @@ static cvy_tensor layer(struct builder *b, cvy_tensor x)
     case 2: return conv(b, x, between(&b->r, 1, 12), 1, 2, 0); /* reads a quarter of the pixels */
     case 3: return pool(b, activation(b, x), CVY_POOL_AVG);
     case 4: return pool(b, x, CVY_POOL_MAX);
-    case 5:
-        return cvy_dropout(b->net, x, name(b, "drop"),
-                           &(cvy_dropout_desc){ .p = chance(&b->r, 30) ? 0 : 0.25,
-                                                .unscaled = chance(&b->r, 30) });
+    case 5: return dropout(b, x);
     case 6:
         return s.c > 12 ? norm(b, x)
                         : cvy_pad_channels(b->net, x, check_below(&b->r, 3), between(&b->r, 1, 4),

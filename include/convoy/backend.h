@@ -298,6 +298,9 @@ struct cvy_run {
     const float *in_scale, *in_shift;
     const double (*coef)[CVY_COEFS]; /* UPDATE: by group */
     uint64_t seed, step, epoch;
+    /* not 0: running statistics become the averages over so many batches, this one and those of
+     * the runs before */
+    uint64_t population;
     cvy_augment_desc augment; /* INGEST, by the functions below */
     struct cvy_plan *plan;    /* whose run it is, for cvy_run_fail */
 };
@@ -327,7 +330,24 @@ CVY_API void cvy_move_blank(const struct cvy_move *move, size_t p0, size_t p1, f
 /* How much the batch of this step weighs in a batch norm's running statistics. */
 static inline double cvy_run_bn_weight(const struct cvy_run *run, const cvy_batch_norm_desc *desc)
 {
+    if (run->population) return 1 / (double)run->population;
     return desc->cumulative ? 1 / ((double)run->step + 1) : desc->momentum;
+}
+/* What a running mean becomes by the mean of a batch, and a running variance by the biased one of m
+ * values; one value has no unbiased variance: its 0 is kept. */
+static inline double cvy_run_bn_mean(const struct cvy_run *run, const cvy_batch_norm_desc *desc,
+                                     double running, double mean)
+{
+    const double weight = cvy_run_bn_weight(run, desc);
+    return (1 - weight) * running + weight * mean;
+}
+static inline double cvy_run_bn_var(const struct cvy_run *run, const cvy_batch_norm_desc *desc,
+                                    double running, double var, double m)
+{
+    const double weight = cvy_run_bn_weight(run, desc);
+    const bool unbiased = run->population || desc->running_var == CVY_BN_VAR_UNBIASED;
+    if (unbiased && m > 1) var *= m / (m - 1);
+    return (1 - weight) * running + weight * var + (run->population ? 0 : desc->running_var_offset);
 }
 /* From a phase that is alone, or a refresh: the step ends with this status and message instead of
  * going on. */

@@ -138,6 +138,15 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, d
  * begin one, or to end one with 0, is CVY_E_STATE. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_hyper(cvy_trainer *trainer, const char *name,
                                                             double value);
+/* Population statistics (Ioffe & Szegedy 2015, Algorithm 2, step 10), when training is done: the
+ * batch goes forward as in a training step, dropout and augmentation included, and nothing is
+ * learnt; then each batch norm's running statistics are the averages over the batches of the calls
+ * with index 0, 1, ... to this one: of their means, and of m / (m - 1) times their biased variances
+ * of m values, whatever running_var says. Frozen ones stay. The batch is as of a step; errors too,
+ * but the loss is not looked at. */
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_population(cvy_trainer *trainer,
+                                                             const cvy_batch *batch,
+                                                             uint64_t index);
 /* What the optimizer's l1, l2 and, but for ADAMW, weight_decay add to the loss that is minimised:
  * the sum over the trained weights as they are, each with its decay_factor, in double and in one
  * order. The losses of steps are without it. */

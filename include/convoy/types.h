@@ -128,7 +128,12 @@ typedef struct cvy_batch_norm_desc {
     bool cumulative;
     bool frozen;    /* training uses and keeps the running statistics */
     bool zero_init; /* running_var starts at 0 instead of 1 */
-    uint64_t reserved[8];
+    /* inference, too, normalises by the statistics of its batch; the running ones are only kept.
+     * Not with frozen */
+    bool batch_statistics;
+    /* is added to running_var at every update, behind the momentum, 0 or more: yann's 1e-6 */
+    double running_var_offset;
+    uint64_t reserved[7];
 } cvy_batch_norm_desc;
 
 /* Wu & He 2018 (arXiv:1803.08494): per image and group, over its c / groups neighbouring channels
@@ -245,10 +250,15 @@ typedef struct cvy_maxout_desc {
     uint64_t reserved[8];
 } cvy_maxout_desc;
 
+/* Where a dropout does something at all. INFERENCE, of an unscaled one, is a factor of 1 - p for
+ * what another one drops elsewhere: in front of the layer whose outputs are dropped it scales that
+ * layer's weights in inference, but not its bias. */
+enum cvy_dropout_when { CVY_DROPOUT_ALWAYS = 0, CVY_DROPOUT_TRAINING, CVY_DROPOUT_INFERENCE };
 typedef struct cvy_dropout_desc {
     double p; /* probability of dropping, in [0, 1]; 0 drops nothing */
     /* do not multiply by 1/(1-p) in training (evaluation then multiplies by 1-p) */
     bool unscaled;
+    enum cvy_dropout_when when; /* of nets only: an operator does what its pass says */
     uint64_t reserved[4];
 } cvy_dropout_desc;
 

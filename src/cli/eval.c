@@ -59,33 +59,42 @@ static const struct argp argp = {
            "  convoy eval resnet.safetensors --model resnet20 -d cifar10\n"
 };
 
-/* The loss that the weights were trained with: what their run says, else their model. */
-static bool trained_loss(const struct cli_session *s, struct model_defaults *d)
+/* How the weights were evaluated when they were trained, their loss first: what their run says,
+ * else their model. */
+static bool trained_with(const struct cli_session *s, struct model_defaults *d)
 {
     const char *text = s->checkpoint ? checkpoint_text(s->checkpoint, "convoy.config") : NULL;
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
+    const json_t *batch = json_object_get(json, model_number_key(MODEL_AT_eval_batch));
     bool good = !text || (json && cli_loss_restore(d, json));
+    good = good && (!batch || model_number_read(d, MODEL_AT_eval_batch, batch));
     json_decref(json);
     return good;
 }
 
-static int evaluate(struct cli_session *s, const char *split)
+static int settle(const struct cli_session *s, struct model_defaults *d)
+{
+    *d = s->model->defaults;
+    return trained_with(s, d)
+               ? CLI_OK
+               : cli_fail(CLI_BAD, "%s: its settings were not written by convoy train",
+                          s->checkpoint->where);
+}
+
+static int evaluate(struct cli_session *s, const struct model_defaults *d, const char *split)
 {
     char error[CLI_ERROR];
-    struct model_defaults defaults = s->model->defaults;
+    struct model_defaults defaults = *d;
     struct train_score score;
-    if (!trained_loss(s, &defaults))
-        return cli_fail(CLI_BAD, "%s: its settings were not written by convoy train",
-                        s->checkpoint->where);
     int code = cli_loss_check(&defaults, cvy_tensor_shape(s->net, s->logits).c);
     if (code) return code;
     bool train = !strcmp(split, "train");
-    const struct data_split *d = train ? &s->data->train : &s->data->test;
-    const struct train_split images = { d->images, d->labels, d->n };
+    const struct data_split *data = train ? &s->data->train : &s->data->test;
+    const struct train_split images = { data->images, data->labels, data->n };
     const struct train_job job = { .ctx = s->ctx,
                                    .predictor = s->predictor,
                                    .eval_loss = model_eval_loss(&defaults),
-                                   .eval_batch = 256,
+                                   .eval_batch = defaults.eval_batch,
                                    .classes = s->data->classes,
                                    .image_size = s->data->c * s->data->h * s->data->w };
     double start = train_now();
@@ -94,7 +103,7 @@ static int evaluate(struct cli_session *s, const char *split)
     printf("%s loss %.4f, %s acc %.4f (%llu of %llu%s)\n", split, score.loss, split, score.acc,
            (unsigned long long)score.correct, (unsigned long long)score.counted,
            s->data->synthetic ? ", synthetic" : "");
-    printf("%.1f examples/sec on cpu\n", (double)d->n / (train_now() - start));
+    printf("%.1f examples/sec on cpu\n", (double)data->n / (train_now() - start));
     return CLI_OK;
 }
 
@@ -102,12 +111,14 @@ static int run(int argc, char **argv)
 {
     struct options o = { .split = "test" };
     struct cli_session s = { 0 };
+    struct model_defaults defaults;
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
     if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
-    if (!code) code = cli_open_predictor(&s, 256);
+    if (!code) code = settle(&s, &defaults);
+    if (!code) code = cli_open_predictor(&s, defaults.eval_batch);
     if (!code) code = cli_open_run_data(&s, o.data);
-    if (!code) code = evaluate(&s, o.split);
+    if (!code) code = evaluate(&s, &defaults, o.split);
     cli_close(&s);
     return code;
 }

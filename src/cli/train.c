@@ -237,7 +237,8 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     if (!status)
-        status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);
+        status = cvy_predictor_create(s->net, s->logits, c->d.eval_batch, &input, s->trainer,
+                                      &s->predictor);
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s%s", s->model->where, cvy_message(s->ctx),
                         status == CVY_E_NOMEM
@@ -308,7 +309,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .trainer = s->trainer,
         .predictor = s->predictor,
         .eval_loss = model_eval_loss(&c->d),
-        .eval_batch = 256,
+        .eval_batch = c->d.eval_batch,
         .classes = s->data->classes,
         .image_size = size,
         .mean = cli_mean(s->model),
@@ -330,6 +331,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .patience = c->d.patience,
         .keep_best = c->d.keep_best,
         .recover = c->d.recover,
+        .population = c->d.population,
         .penalty = c->d.report_penalty,
         .directory = out,
         .model = s->model->json,

@@ -9,6 +9,7 @@
 struct cli_train_options {
     cvy_context_options engine;
     struct model_options change;
+    const char *api_by; /* the option that says change.api */
     const char *model, *data, *out, *resume;
     bool resuming, quiet;
     size_t eval_every, save_every; /* 0: not given; save_every counts one up */

@@ -13,6 +13,8 @@ enum {
     KEY_POOL = 0x1000,
     KEY_BN_VAR,
     KEY_API,
+    KEY_AS_DOCUMENTED,
+    KEY_AS_EXECUTED,
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY,
     KEY_SAMPLING,
@@ -35,8 +37,17 @@ static const struct argp_option options[] = {
     { "pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0 },
     { "bn-var", KEY_BN_VAR, "RULE", 0,
       "biased or unbiased: which variance the running statistics keep", 0 },
-    { "api", KEY_API, "VERSION", 0,
-      "v0 or v1: d2l's settings of that version, for models that have both", 0 },
+    { "api", KEY_API, "NAME", 0,
+      "one of the model's variants, its \"apis\": v0 or v1, d2l's settings of that version, of "
+      "lenet and lenet-bn",
+      0 },
+    { "as-documented", KEY_AS_DOCUMENTED, NULL, 0,
+      "the model as its authors describe it (the default)", 0 },
+    { "as-executed", KEY_AS_EXECUTED, NULL, 0,
+      "the variant \"executed\": what their program does instead, where that is known to differ, "
+      "as "
+      "of yann's models",
+      0 },
     { .doc = "How:" },
 #define NUMBER_KEY(member, letter) ((letter) ? (letter) : KEY_NUMBER + MODEL_AT_##member)
 #define NUMBER_OPTION(member, kind, key, least, most, usual, late, name, letter, word, help) \
@@ -104,6 +115,16 @@ static void parse_init(const struct argp_state *state, const char *option, const
     snprintf(word, sizeof word, "%.*s", colon ? (int)(colon - arg) : 63, arg);
     *value = colon ? cli_real(state, option, colon + 1, -1e30, 1e30) : 0;
     (void)cvy_init_from_name(cli_choice(state, option, word, names), init);
+}
+
+/* Said by --api, --as-executed or --as-documented (none), but by one of them. */
+static void change_api(const struct argp_state *state, struct cli_train_options *o,
+                       const char *option, const char *api)
+{
+    if (o->api_by && strcmp(o->api_by, option))
+        cli_refuse(state, "expected one of --%s and --%s, found both", o->api_by, option);
+    o->api_by = option;
+    o->change.api = api;
 }
 
 /* "conv1.*" or, with a factor in [lo, 1e6], "conv1.*=0.1", behind what was said before. */
@@ -192,9 +213,8 @@ static bool may_change(size_t at)
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const pools[] = { "max", "avg", NULL },
-                             *const vars[] = { "biased", "unbiased", NULL },
-                             *const apis[] = { "v0", "v1", NULL };
+    static const char *const pools[] = { "max", "avg", NULL }, *const vars[] = { "biased",
+                                                                                 "unbiased", NULL };
     struct cli_train_options *o = state->input;
     const char *fixed = NULL;
     switch (key) {
@@ -233,7 +253,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MAX_NORM_OF: parse_setting(state, fixed = "max-norm-of", arg, key, &o->params); break;
     case KEY_POOL: o->change.pool = cli_choice(state, fixed = "pool", arg, pools); break;
     case KEY_BN_VAR: o->change.bn_var = cli_choice(state, fixed = "bn-var", arg, vars); break;
-    case KEY_API: o->change.api = cli_choice(state, fixed = "api", arg, apis); break;
+    case KEY_API: change_api(state, o, fixed = "api", arg); break;
+    case KEY_AS_DOCUMENTED: change_api(state, o, fixed = "as-documented", NULL); break;
+    case KEY_AS_EXECUTED: change_api(state, o, fixed = "as-executed", "executed"); break;
     case ARGP_KEY_ARG:
         if (o->model) cli_refuse(state, "expected one model, found '%.60s' too", arg);
         o->model = arg;

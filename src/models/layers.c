@@ -50,6 +50,7 @@ struct layer_type {
 const char *const model_var_names[] = { "unbiased", "biased", NULL };
 const char *const model_pool_names[] = { "max", "avg", NULL };
 static const char *const maxout_names[] = { "max", "mean", "mixed", NULL };
+static const char *const when_names[] = { "always", "training", "inference", NULL };
 static const char *const tie_names[] = { "first", "all", "split", NULL };
 
 #define AT(member) offsetof(union desc, member)
@@ -91,6 +92,8 @@ static const struct model_field batch_norm_fields[] = {
     { "cumulative", BOOL, false, AT(batch_norm.cumulative), 0, 0, NULL },
     { "frozen", BOOL, false, AT(batch_norm.frozen), 0, 0, NULL },
     { "zero_init", BOOL, false, AT(batch_norm.zero_init), 0, 0, NULL },
+    { "batch_statistics", BOOL, false, AT(batch_norm.batch_statistics), 0, 0, NULL },
+    { "running_var_offset", REAL, false, AT(batch_norm.running_var_offset), 0, 1e30, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 static const struct model_field group_norm_fields[] = {
@@ -141,10 +144,12 @@ static const struct model_field maxout_fields[] = {
     { "tie", CHOICE, false, AT(maxout.tie), 0, 0, tie_names },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
-static const struct model_field dropout_fields[] = { { "p", REAL, true, AT(dropout.p), 0, 1, NULL },
-                                                     { "unscaled", BOOL, false,
-                                                       AT(dropout.unscaled), 0, 0, NULL },
-                                                     { NULL, SIZE, false, 0, 0, 0, NULL } };
+static const struct model_field dropout_fields[] = {
+    { "p", REAL, true, AT(dropout.p), 0, 1, NULL },
+    { "unscaled", BOOL, false, AT(dropout.unscaled), 0, 0, NULL },
+    { "when", CHOICE, false, AT(dropout.when), 0, 0, when_names },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct model_field pad_channels_fields[] = {
     { "before", SIZE, true, AT(pad_channels.before), 0, MODEL_SIZE_LIMIT, NULL },
     { "after", SIZE, true, AT(pad_channels.after), 0, MODEL_SIZE_LIMIT, NULL },

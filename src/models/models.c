@@ -188,7 +188,10 @@ static enum model_status override_api(const struct model_reader *r, json_t *root
     }
     if (!model_is(defaults, JSON_OBJECT)) return model_wrong(r, "defaults", "an object", defaults);
     json_object_foreach (changes, key, value) { /* GCOVR_EXCL_BR_LINE: a key has a value */
-        if (!strcmp(key, "pool")) {
+        if (!strcmp(key, "layers")) {
+            if (json_object_set(root, key, value))
+                return model_fail(r, MODEL_NOMEM, "out of memory");
+        } else if (!strcmp(key, "pool")) {
             if (!model_is(value, JSON_STRING))
                 return model_wrong(r, "pool", "\"max\" or \"avg\"", value);
             /* an explicit choice of the caller goes first */

@@ -9,8 +9,9 @@
  *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]},
  *                   ... ] }
  *
- * Defaults are those of struct model_defaults, apis changes of them; "normalize", "defaults" and
- * "apis" are optional.
+ * Defaults are those of struct model_defaults; apis are named variants: changes of them, "pool" for
+ * all pools, and "layers", which take the place of the model's. "normalize", "defaults" and "apis"
+ * are optional.
  *
  * A layer reads the one before it, or the layer named by "input" ("input" itself is the image); add
  * and concat read "inputs". The last layer gives the logits. The table of types and keys is at the
@@ -74,6 +75,11 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(keep_best, BOOL, "keep_best", 0, 1, false, true, "keep-best", 0, NULL,                  \
            "end with the parameters of the epoch that had the best validation accuracy, the "     \
            "first of equals")                                                                     \
+    OPTION(population, SIZE, "population", 0, 1 << 30, 0, true, "population", 0, "N",              \
+           "at the end make the running statistics of batch norms the averages over N batches of " \
+           "training images (0: leave them)")                                                     \
+    OPTION(eval_batch, SIZE, "eval_batch", 1, 1 << 20, 256, true, "eval-batch", 0, "N",            \
+           "images that are evaluated at once; it matters to batch norms of batch_statistics")    \
     OPTION(recover, SIZE, "recover", 0, 100, 0, true, "recover", 0, "N",                           \
            "up to N times, where a loss or a parameter is not finite, begin the epoch again "     \
            "from the best parameters (without validation: the last epoch's) with a tenth of "     \
@@ -113,6 +119,8 @@ struct model_defaults {
     double validation;           /* "validation": images, or a share below 1 */
     size_t patience;             /* "patience" */
     bool keep_best;              /* "keep_best" */
+    size_t population;           /* "population" */
+    size_t eval_batch;           /* "eval_batch" */
     size_t recover;              /* "recover" */
     /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
     struct schedule schedule;

@@ -1,5 +1,5 @@
-/* batch_norm: statistics and normalisation are two ops in training, one in inference and while
- * frozen. */
+/* batch_norm: statistics and normalisation are two ops in training, and where inference has those
+ * of its batch; one in other inference and while frozen. */
 #include <float.h>
 #include <string.h>
 
@@ -29,6 +29,14 @@ enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
             ctx, CVY_E_ARG,
             "batch_norm '%s': momentum is %g, expected more than 0 and at most 1 (0: 0.1)", name,
             d->momentum);
+    if (d->frozen && d->batch_statistics)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "batch_norm '%s' is both frozen and of batch_statistics, expected one",
+                         name);
+    if (!(d->running_var_offset >= 0 && d->running_var_offset <= (double)FLT_MAX))
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "batch_norm '%s': running_var_offset is %g, expected 0 or more", name,
+                         d->running_var_offset);
     if ((unsigned)d->running_var > CVY_BN_VAR_BIASED)
         return cvyi_fail(ctx, CVY_E_ARG,
                          "batch_norm '%s': running_var is %d, expected CVY_BN_VAR_UNBIASED or "
@@ -85,8 +93,8 @@ static int statistics(struct cvyi_list *list, const struct cvyi_node *node, cons
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
-    bool batch = training && !node->u.bn.frozen;
-    if (batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
+    bool batch = (training || node->u.bn.batch_statistics) && !node->u.bn.frozen;
+    if (training && batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
         list->status = cvyi_fail(list->ctx, CVY_E_SHAPE,
                                  "batch_norm '%s': training needs more than one value per channel, "
                                  "but the batch and the map are both of size 1",
@@ -96,8 +104,8 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
         low->stats = statistics(list, node, "stats");
         op = add_op(list, node, CVY_OP_BN_STATS, ".stats");
         op->in[CVY_BN_STATS_X] = low->x[0];
-        op->in[CVY_BN_STATS_MEAN] = low->running_mean;
-        op->in[CVY_BN_STATS_VAR] = low->running_var;
+        if (training) op->in[CVY_BN_STATS_MEAN] = low->running_mean;
+        if (training) op->in[CVY_BN_STATS_VAR] = low->running_var;
         op->out[CVY_BN_STATS_STATS] = low->stats;
     }
     low->y =

@@ -34,7 +34,17 @@ static enum cvy_status plan_gradients(struct cvy_plan *plan)
     const struct cvyi_program_options *o = &plan->options;
     if (o->clip_norm <= 0 && o->accumulate <= 1) return CVY_OK;
     CVYI_TRY(cvyi_gradients_build(plan));
-    return plan_barrier(plan, "gradients", cvyi_gradients_run, &plan->gradients);
+    CVYI_TRY(plan_barrier(plan, "gradients", cvyi_gradients_run, &plan->gradients));
+    plan->phase[plan->n_phases - 1].backward = true;
+    return CVY_OK;
+}
+
+/* Whether op number i comes behind the loss. */
+static bool is_behind_loss(const struct cvy_plan *plan, size_t i)
+{
+    while (i-- > 0)
+        if (plan->list.op[i].kind == CVY_OP_LOSS) return true;
+    return false;
 }
 
 /* Weights that change without their packings' backend knowing: copies, the caller's own, updated by
@@ -91,6 +101,7 @@ static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
         plan->phase[p].first_op = i;
         plan->phase[p].n_ops = (size_t)*n;
         plan->phase[p].updates = plan->list.op[i].kind == CVY_OP_UPDATE;
+        plan->phase[p].backward = is_behind_loss(plan, i);
     }
     return status;
 }

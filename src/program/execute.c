@@ -25,6 +25,7 @@ static void run_phase(struct cvy_plan *plan, const struct cvy_run *run, size_t p
 {
     const struct cvy_phase_desc *phase = &plan->phase[p].desc;
     if (plan->no_update && plan->phase[p].updates) return;
+    if (plan->no_backward && plan->phase[p].backward) return;
     if (!plan->profiling) {
         phase->run(phase->arg, run, task, &plan->worker[thread]);
         return;

@@ -337,6 +337,13 @@ enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy_dropout_desc *desc, c
     CVYI_OWN_FLOATS(ctx);
     struct cvyi_node node = { .kind = CVYI_NODE_DROPOUT, .n_in = 1 };
     if (desc) node.u.dropout = *desc;
+    if (desc && desc->when != CVY_DROPOUT_ALWAYS) {
+        if (out) *out = NULL;
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "a dropout operator does what its pass says: `when` is %d,"
+                         " expected CVY_DROPOUT_ALWAYS",
+                         (int)desc->when);
+    }
     return create(ctx, &node, &src, pass, out);
 }
 

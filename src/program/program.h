@@ -44,7 +44,8 @@ struct cvyi_phase {
     /* the refresh of packed weights, what gradients undergo: everything before is done, nothing
      * after has begun */
     bool barrier;
-    bool updates; /* weights, and nothing else */
+    bool updates;  /* weights, and nothing else */
+    bool backward; /* behind the loss */
 };
 
 /* Phases that run back to back in one task, because they meet in their own cells only. */
@@ -137,8 +138,8 @@ struct cvy_plan {
     struct cvyi_gradients gradients;
     /* of the next run: which one of `accumulate` it is, from 0; whether updates are left out */
     size_t round;
-    bool no_update;
-    double norm;         /* of the last run's gradients, before it was clipped */
+    bool no_update, no_backward; /* of the next run, too: whether all behind the loss is */
+    double norm;                 /* of the last run's gradients, before it was clipped */
     size_t first_update; /* number of the first op that belongs to the updates; SIZE_MAX: none */
 
     const struct cvy_backend *backend[CVYI_MAX_BACKENDS];

@@ -235,6 +235,27 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
     return CVY_OK;
 }
 
+enum cvy_status cvy_trainer_population(cvy_trainer *t, const cvy_batch *batch, uint64_t index)
+{
+    if (!t) return CVY_E_ARG;
+    CVYI_OWN_FLOATS(t->ctx);
+    size_t counted;
+    struct cvy_run run = { .seed = t->options.seed,
+                           .step = t->steps + index,
+                           .population = index + 1,
+                           .augment = t->options.augment };
+    if (t->options.dry_run)
+        return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
+    CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
+    CVYI_TRY(cvyi_loss_bind(t->ctx, &t->loss, batch, &run, &counted));
+    CVYI_TRY(check_batch_norms(t, batch->n));
+    t->program->no_backward = true;
+    enum cvy_status status = cvyi_program_run(t->program, &run);
+    t->program->no_backward = false;
+    t->version++;
+    return status;
+}
+
 static enum cvy_status set_hyper(struct cvy_trainer *t, const char *name, double value)
 {
     const struct cvyi_optimizer *optimizer = cvyi_optimizer(t->optimizer.kind);

@@ -796,6 +796,30 @@ static bool goes_on(const struct run *run)
     return p->epoch < run->epochs && !out_of_patience(job);
 }
 
+/* Ioffe & Szegedy's Algorithm 2: the running statistics of inference. */
+static enum train_status population(struct run *run)
+{
+    const struct train_job *job = run->job;
+    const struct train_position *p = &job->position;
+    size_t n = job->train.n < job->batch ? job->train.n : job->batch, whole = job->train.n / n;
+    if (job->population) run->tested = false;
+    for (size_t k = 0; k < job->population; k++) {
+        const uint64_t epoch = p->epoch + (p->batch > 0) + k / whole;
+        if (stopped(job)) return TRAIN_INTERRUPTED;
+        if (k % whole == 0)
+            sampling_fill(&job->sampling, run->order, job->train.n, job->seed, epoch);
+        const cvy_batch batch = { .images = job->train.images,
+                                  .dtype = CVY_U8,
+                                  .labels8 = job->train.labels,
+                                  .index = run->order + k % whole * n,
+                                  .epoch = epoch,
+                                  .n = n };
+        enum cvy_status s = cvy_trainer_population(job->trainer, &batch, k);
+        if (s) return engine(job, s, run->error, run->error_size);
+    }
+    return TRAIN_OK;
+}
+
 /* What is to be done once, behind the last step. */
 static enum train_status finish(struct run *run)
 {
@@ -804,18 +828,27 @@ static enum train_status finish(struct run *run)
     if (p->epoch < run->epochs && !has_all_steps(job))
         note(job, "stopped after epoch %llu: none of the last %zu had a better validation accuracy",
              (unsigned long long)p->epoch, job->patience);
-    if (p->end_steps == p->steps || !job->valid.n) return TRAIN_OK;
+    if (p->end_steps == p->steps || (!job->valid.n && !job->population)) return TRAIN_OK;
     const bool other = job->keep_best && !run->best;
     enum cvy_status s = other ? move_best(job, true, true) : CVY_OK;
     if (s) return engine(job, s, run->error, run->error_size);
+    enum train_status status = population(run);
     uint64_t epochs = job->keep_best ? p->best_epoch : p->epoch + (p->batch > 0);
-    enum train_status status = other || !run->tested ? test(run, epochs) : TRAIN_OK;
+    struct train_score valid = { .acc = job->keep_best ? share(p->best_correct, job->valid.n)
+                                                       : p->valid_acc };
+    if (!status && job->population && job->valid.n)
+        status = train_evaluate(job, &job->valid, &valid, run->error, run->error_size);
+    if (!status && (other || !run->tested)) status = test(run, epochs);
     if (status) return status;
+    if (job->population) p->valid_loss = valid.loss;
+    if (job->population) p->valid_acc = valid.acc;
     p->ended = p->epoch;
     p->end_steps = p->steps;
-    double valid = job->keep_best ? share(p->best_correct, job->valid.n) : p->valid_acc;
-    json_t *line = json_pack("{s:s, s:I, s:f, s:f}", "type", "end", "epoch", (json_int_t)epochs,
-                             "valid_acc", valid, "test_acc", p->test_acc);
+    json_t *line = json_pack("{s:s, s:I, s:f}", "type", "end", "epoch", (json_int_t)epochs,
+                             "test_acc", p->test_acc);
+    if (line && job->valid.n) json_object_set_new(line, "valid_acc", json_real(valid.acc));
+    if (line && job->population)
+        json_object_set_new(line, "population", json_integer((json_int_t)job->population));
     status = log_line(run, line);
     return status ? status : save(run);
 }

@@ -119,6 +119,9 @@ struct train_job {
      * the last; before the first those that the run began with), the optimizer's states at zero,
      * and a tenth of the rate from there on */
     size_t recover;
+    /* Not 0: at the run's end the running statistics become the averages over so many batches of
+     * training images, full ones in the order of the epochs to come (cvy_trainer_population) */
+    size_t population;
     bool penalty; /* losses of training are told with cvy_trainer_penalty */
 
     const char *directory;      /* of the run; NULL writes nothing */

@@ -361,11 +361,9 @@ static void run_stats(const struct piece *p, const struct cvy_run *run)
         }
         stats[k] = mean;
         stats[c + k] = var;
-        double rho = cvy_run_bn_weight(run, &p->op.u.bn),
-               kept =
-                   p->op.u.bn.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * m / (m - 1) : var;
-        if (mean_r) mean_r[k] = (float)((1 - rho) * (double)mean_r[k] + rho * mean);
-        if (var_r) var_r[k] = (float)((1 - rho) * (double)var_r[k] + rho * kept);
+        const cvy_batch_norm_desc *d = &p->op.u.bn;
+        if (mean_r) mean_r[k] = (float)cvy_run_bn_mean(run, d, (double)mean_r[k], mean);
+        if (var_r) var_r[k] = (float)cvy_run_bn_var(run, d, (double)var_r[k], var, m);
     }
 }
 

@@ -248,9 +248,6 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
     double *stats = native_buf(run, bn->stats), m = (double)(run->n * bn->pixels);
     float *running_mean = native_buf(run, bn->running_mean),
           *running_var = native_buf(run, bn->running_var);
-    /* one element has no unbiased variance: its 0 is kept */
-    double correct = bn->desc.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? m / (m - 1) : 1,
-           weight = cvy_run_bn_weight(run, &bn->desc);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double u = mean[i], v = var[i];
         if (stats) {
@@ -258,10 +255,9 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
             stats[bn->c + c] = v;
         }
         if (running_mean)
-            running_mean[c] = (float)((1 - weight) * (double)running_mean[c] + weight * u);
+            running_mean[c] = (float)cvy_run_bn_mean(run, &bn->desc, (double)running_mean[c], u);
         if (running_var)
-            running_var[c] =
-                (float)((1 - weight) * (double)running_var[c] + weight * (v * correct));
+            running_var[c] = (float)cvy_run_bn_var(run, &bn->desc, (double)running_var[c], v, m);
     }
 }
 

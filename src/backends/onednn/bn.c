@@ -23,14 +23,12 @@ struct bn {
 static void update_running(const struct bn *b, const struct cvy_run *run, const float *mean,
                            const float *var)
 {
-    double m = (double)(run->n * b->pixels),
-           correct = b->desc.running_var == CVY_BN_VAR_UNBIASED && m > 1 ? m / (m - 1) : 1,
-           weight = cvy_run_bn_weight(run, &b->desc);
+    const double m = (double)(run->n * b->pixels);
     float *rm = b->running_mean < 0 ? NULL : run->buf[b->running_mean];
     float *rv = b->running_var < 0 ? NULL : run->buf[b->running_var];
     for (size_t c = 0; c < b->c; c++) {
-        if (rm) rm[c] = (float)((1 - weight) * (double)rm[c] + weight * (double)mean[c]);
-        if (rv) rv[c] = (float)((1 - weight) * (double)rv[c] + weight * ((double)var[c] * correct));
+        if (rm) rm[c] = (float)cvy_run_bn_mean(run, &b->desc, (double)rm[c], (double)mean[c]);
+        if (rv) rv[c] = (float)cvy_run_bn_var(run, &b->desc, (double)rv[c], (double)var[c], m);
     }
 }
 
@@ -126,6 +124,7 @@ static dnnl_status_t bn_bwd(const struct onednn_prim *p, struct onednn_with with
     return onednn_bn_bwd(pd, with, p->prop, md[0], md[1], p->u.bn.eps, p->u.bn.flags);
 }
 
+/* In inference it would not tell the statistics that it computes. */
 static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_desc *op, onednn_md md,
                                        unsigned flags)
 {
@@ -133,7 +132,8 @@ static struct onednn_prim *new_forward(struct onednn *o, const struct cvy_op_des
     if (!p) return NULL;
     p->u.bn.eps = (float)op->u.bn.eps;
     p->u.bn.flags = flags;
-    p->prop = o->training ? dnnl_forward_training : dnnl_forward_inference;
+    bool tells = o->training || op->kind != CVY_OP_BN_INFER;
+    p->prop = tells ? dnnl_forward_training : dnnl_forward_inference;
     onednn_give(p, DNNL_ARG_SRC, md, true);
     onednn_give(p, DNNL_ARG_DST, md, true);
     return p;

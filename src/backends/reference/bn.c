@@ -30,7 +30,7 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
            *running_var = (double *)cvyi_ref_in(r, run, CVY_BN_STATS_VAR);
     double *stats = cvyi_ref_out(r, run, CVY_BN_STATS_STATS);
     size_t pixels = s.h * s.w;
-    double m = (double)(run->n * pixels), weight = cvy_run_bn_weight(run, d);
+    double m = (double)(run->n * pixels);
     for (size_t c = 0; c < s.c; c++) {
         double mean = 0, var = 0, rest = 0;
         for (size_t n = 0; n < run->n; n++)
@@ -49,9 +49,8 @@ void cvyi_ref_bn_stats(const struct cvyi_ref *r, const struct cvy_run *run)
         var /= m;
         stats[c] = mean;
         stats[s.c + c] = var;
-        double stored = d->running_var == CVY_BN_VAR_UNBIASED && m > 1 ? var * (m / (m - 1)) : var;
-        if (running_mean) running_mean[c] = (1 - weight) * running_mean[c] + weight * mean;
-        if (running_var) running_var[c] = (1 - weight) * running_var[c] + weight * stored;
+        if (running_mean) running_mean[c] = cvy_run_bn_mean(run, d, running_mean[c], mean);
+        if (running_var) running_var[c] = cvy_run_bn_var(run, d, running_var[c], var, m);
     }
 }
 

@@ -72,6 +72,9 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_step(cvy_trainer *trainer, con
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_lr(cvy_trainer *trainer, double lr);
 CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_set_hyper(cvy_trainer *trainer, const char *name,
                                                             double value);
+CVY_API CVY_NODISCARD enum cvy_status cvy_trainer_population(cvy_trainer *trainer,
+                                                             const cvy_batch *batch,
+                                                             uint64_t index);
 CVY_API double cvy_trainer_penalty(const cvy_trainer *trainer);
 CVY_API double cvy_trainer_gradient_norm(const cvy_trainer *trainer);
 CVY_API uint64_t cvy_trainer_steps(const cvy_trainer *trainer);

@@ -70,7 +70,9 @@ typedef struct cvy_batch_norm_desc {
     bool cumulative;
     bool frozen;
     bool zero_init;
-    uint64_t reserved[8];
+    bool batch_statistics;
+    double running_var_offset;
+    uint64_t reserved[7];
 } cvy_batch_norm_desc;
 typedef struct cvy_group_norm_desc {
     size_t groups;
@@ -138,9 +140,11 @@ typedef struct cvy_maxout_desc {
     enum cvy_pool_tie tie;
     uint64_t reserved[8];
 } cvy_maxout_desc;
+enum cvy_dropout_when { CVY_DROPOUT_ALWAYS = 0, CVY_DROPOUT_TRAINING, CVY_DROPOUT_INFERENCE };
 typedef struct cvy_dropout_desc {
     double p;
     bool unscaled;
+    enum cvy_dropout_when when;
     uint64_t reserved[4];
 } cvy_dropout_desc;
 enum cvy_loss_kind { CVY_CROSS_ENTROPY = 0, CVY_MSE, CVY_BCE, CVY_HINGE, CVY_LOSS_KINDS };
