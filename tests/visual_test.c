@@ -1,6 +1,9 @@
 /* Pictures of nets to the pixel: tiles by hand, weights that are known, maps, an enlarged picture
- * and its PNG, the numbers of a confusion matrix, and a page that nothing is missing from. */
+ * and its PNG, the numbers of a confusion matrix, the places of a graph, bars of norms, and a page
+ * that nothing is missing from. */
+#include "report/graph.h"
 #include "report/matrix.h"
+#include "report/norms.h"
 #include "report/tiles.h"
 #include "report/visual.h"
 #include "report/visual_page.h"
@@ -176,6 +179,7 @@ static struct visual make_net(void)
         struct visual_param *w = &l->part[VISUAL_WEIGHT];
         *w = (struct visual_param){ .rank = dims[i][0], .count = 1 };
         for (size_t k = 0; k < w->rank; k++) w->count *= w->dims[k] = dims[i][k + 1];
+        l->node.parameters = w->rank ? w->count : 0;
         if (w->rank) w->values = calloc(w->count, sizeof *w->values);
         for (size_t k = 0; k < w->count && w->values; k++) w->values[k] = (float)k - 5;
         const size_t n = shapes[i].c * shapes[i].h * shapes[i].w;
@@ -290,11 +294,83 @@ static void matrix(void **state)
     /* 0 . 20 / 30 40 50 / 60 70 80: the diagonal is 0 + 40 + 80 of 350 */
     assert_non_null(strstr(text, "Accuracy: 120/350 = 34.29% (test)"));
     assert_non_null(strstr(text, "2, predicted 0\n60 of 210, 28.6 %"));
-    assert_int_equal(count(text, "class=\"none\""), 2);
-    assert_int_equal(count(text, "class=\"right\""), 2);
-    assert_int_equal(count(text, "class=\"wrong\""), 5);
+    assert_int_equal(count(text, "class=\"f-grid\""), 2);
+    assert_int_equal(count(text, "rect class=\"f-0\""), 2);
+    assert_int_equal(count(text, "rect class=\"f-1\""), 5);
     assert_non_null(strstr(text, "fill-opacity=\"0.373\"")); /* 0.06 + 0.94 * 40 / 120 */
     assert_int_equal(count(text, ">80</text>"), 1);
+    free(text);
+    visual_free(&v);
+}
+
+/* Which boxes there are, and how edges go: straight down, to the side, around. */
+static void graphs(void **state)
+{
+    (void)state;
+    struct visual v = make_net();
+    static const int both[] = { 1, 2 }, first[] = { 1 };
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(graph_svg(out, &v));
+    assert_int_equal(fclose(out), 0);
+    /* flat joins conv2, which is the only thing that it reads */
+    assert_int_equal(count(text, "rect class=\"f-paper s-axis\""), 4);
+    assert_int_equal(count(text, "stroke-width=\"1.5\""), 3);
+    assert_int_equal(count(text, "stroke-width=\"1.75\""), 0);
+    assert_non_null(strstr(text, "2×2×2"));
+    free(text);
+    /* conv1 to conv2, and both to flat, an add now: conv1 to the add goes around conv2 */
+    v.layer[3].node.inputs = both;
+    v.layer[3].node.n_inputs = 2;
+    v.layer[3].node.type = "add";
+    out = open_memstream(&text, &size);
+    assert_true(graph_svg(out, &v));
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(count(text, "rect class=\"f-paper s-axis\""), 5);
+    assert_int_equal(count(text, "stroke-width=\"1.5\""), 4);
+    assert_int_equal(count(text, "stroke-width=\"1.75\""), 1);
+    free(text);
+    /* fc reads conv1, too: it stands beside conv2 */
+    v.layer[4].node.inputs = first;
+    out = open_memstream(&text, &size);
+    assert_true(graph_svg(out, &v));
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(count(text, "stroke-width=\"1.75\""), 1);
+    assert_int_equal(count(text, "rx=\"7\""), 5);
+    const char *box = strstr(text, "rect class=\"f-paper s-axis\"");
+    double x[5], y[5];
+    for (size_t i = 0; i < 5; i++, box = strstr(box + 1, "rect class=\"f-paper s-axis\""))
+        assert_int_equal(
+            sscanf(box, "rect class=\"f-paper s-axis\" x=\"%lf\" y=\"%lf\"", &x[i], &y[i]), 2);
+    assert_true(y[4] == y[2] && x[4] > x[2] && x[3] == x[2] && y[3] > y[2] && y[1] > y[0]);
+    free(text);
+    visual_free(&v);
+}
+
+static void norms(void **state)
+{
+    (void)state;
+    struct visual v = make_net();
+    v.layer[3].node.type = "batch_norm";
+    v.layer[3].part[VISUAL_BIAS] = (struct visual_param){ calloc(4, sizeof(float)), 1, { 4 }, 4 };
+    for (size_t k = 0; k < 4; k++) v.layer[3].part[VISUAL_BIAS].values[k] = (float)k - 1;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    norms_section(out, &v);
+    assert_int_equal(fclose(out), 0);
+    /* -1 to 2 over 64 pixels from 20 on: zero at 62.7, the last bar up to 20 */
+    assert_non_null(strstr(text, "M30.0 62.7V84.0M90.0 62.7V62.7M150.0 62.7V41.3M210.0 62.7V20.0"));
+    assert_int_equal(count(text, "<svg"), 1);
+    assert_non_null(strstr(text, "β of flat\n-1 … 2, mean 0.5"));
+    assert_int_equal(count(text, "<tr>"), 1 + 4);
+    free(text);
+    out = open_memstream(&text, &size);
+    v.layer[3].node.type = "prelu"; /* nothing is normalised there */
+    norms_section(out, &v);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text, "");
     free(text);
     visual_free(&v);
 }
@@ -328,7 +404,8 @@ int main(void)
         cmocka_unit_test(odd_tiles), cmocka_unit_test(tiles_in_colour),
         cmocka_unit_test(enlarged),  cmocka_unit_test(filters),
         cmocka_unit_test(maps),      cmocka_unit_test(units_and_blocks),
-        cmocka_unit_test(matrix),    cmocka_unit_test(pages)
+        cmocka_unit_test(matrix),    cmocka_unit_test(graphs),
+        cmocka_unit_test(norms),     cmocka_unit_test(pages)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,12 +88,19 @@ def test_pictures():
     files = sorted(str(p.relative_to('r/pictures')) for p in pathlib.Path('r/pictures').rglob('*') if p.is_file())
     assert [f for f in files if 'activations' not in f] == [
         'confusion/test.svg', 'confusion/train.svg', 'confusion/validation.svg', 'filters/conv1.png', 'filters/conv2.png',
-        'filters/fc1.png', 'filters/fc2.png', 'filters/fc3.png', 'index.html'], files
+        'filters/fc1.png', 'filters/fc2.png', 'filters/fc3.png', 'graph.svg', 'index.html'], files
     assert 'activations/image_1/01-conv1.png' in files and 'activations/image_1/00-input.png' in files
     text = page('r/pictures/index.html')
     assert text.count('<details class="card sample"') == 2 and 'synthetic, after 1 epochs' in text
-    # Six filters of 5 x 5 in three columns, one pixel between, each from its least to its largest weight, three times as large.
+    # What the batch norms learned: four strips each, and every number.
     values, _ = tensors('r/checkpoint.safetensors')
+    assert text.count('<svg class="bars"') == 4 * 4
+    for name in ('bn1.weight', 'bn1.bias', 'bn1.running_mean', 'bn1.running_var'):
+        for value in floats(values[name]):
+            assert f'>{value:.4g}</td>' in text, (name, value)
+    graph = pathlib.Path('r/pictures/graph.svg').read_text(encoding='utf-8')
+    assert not unbalanced(graph) and graph.count('rx="7"') == 6 and '>16×8×8<' in graph and '>2416<' in graph
+    # Six filters of 5 x 5 in three columns, one pixel between, each from its least to its largest weight, three times as large.
     rows, weights = png('r/pictures/filters/conv1.png'), floats(values['conv1.weight'])
     assert (len(rows), len(rows[0])) == (3 * 11, 3 * 17)
     for y in range(33):
@@ -135,6 +142,17 @@ def test_maps():
             assert both[y][x + 29] == (0, 0, 0, 255)
 
 
+def test_skips():
+    """Edges that pass layers over are drawn around them: resnet20 has nine of them, two from a shortcut of its own."""
+    if not possible():
+        return
+    run('train', 'resnet20', '--data', 'synthetic:train=64,test=32', '--batch', 32, '--epochs', 1, '--out', 'r', code=0)
+    run('visualise', 'r', '--samples', 1, '--confusion', 'none', code=0)
+    graph = pathlib.Path('r/pictures/graph.svg').read_text(encoding='utf-8')
+    assert graph.count('stroke-width="1.75"') == 9 and graph.count('rx="7"') == 1 + 19 + 9 + 2 + 1, graph.count('rx="7"')
+    page('r/pictures/index.html')
+
+
 def test_confusion():
     """The counts are those of the predictions."""
     if not possible():
@@ -163,7 +181,7 @@ def test_without_data():
     r = run('visualise', 'w.safetensors', '--model', 'lenet-bn', '--out', 'p', env={'CVY_DATA_DIR': '/nowhere', 'XDG_DATA_DIRS': '/nowhere'})
     if 'there are neither activations nor a confusion matrix' in r.stderr:  # Fashion-MNIST may lie elsewhere, too
         assert r.returncode == 0 and r.stdout == 'p/index.html\n'
-        assert sorted(os.listdir('p')) == ['filters', 'index.html'] and 'neither activations' in page('p/index.html')
+        assert sorted(os.listdir('p')) == ['filters', 'graph.svg', 'index.html'] and 'neither activations' in page('p/index.html')
     fails(2, 'neither a known set', 'visualise', 'w.safetensors', '--model', 'lenet-bn', '--out', 'q', '--data', 'nowhere')
 
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "report/graph.h"
 #include "report/matrix.h"
 #include "report/visual_page.h"
 #include "train/train.h"
@@ -77,9 +78,9 @@ static const struct argp argp = {
     .parser = parse,
     .children = children,
     .args_doc = "RUN|WEIGHTS.safetensors",
-    .doc = "Draws a trained net: its filters, what every layer makes of sample images, and which "
-           "classes it takes for which; each as a file, and all on one page, index.html, that "
-           "needs no other file."
+    .doc = "Draws a trained net: its graph, its filters, what every layer makes of sample images, "
+           "which classes it takes for which, what its batch norms learned; as files, and all on "
+           "one page, index.html, that needs no other file."
            "\vWithout the data set what can be drawn without it is drawn.\n\n"
            "Examples:\n"
            "  convoy visualise run\n"
@@ -213,6 +214,15 @@ static int put_matrices(const struct visual *v, const char *root)
     return code;
 }
 
+static int put_graph(const struct visual *v, const char *root)
+{
+    struct text t;
+    int code = text_open(&t, root, "graph.svg");
+    if (code) return code;
+    bool good = graph_svg(t.out, v);
+    return text_close(&t, good);
+}
+
 static int put_page(const struct visual *v, const char *root)
 {
     struct text t;
@@ -225,7 +235,8 @@ static int put_page(const struct visual *v, const char *root)
 /* The page last: where it is, all is. */
 static int put_all(const struct cli_visualise_options *o, const struct visual *v, const char *root)
 {
-    int code = put_filters(o, v, root);
+    int code = put_graph(v, root);
+    if (!code) code = put_filters(o, v, root);
     if (!code) code = put_activations(o, v, root);
     if (!code) code = put_matrices(v, root);
     if (!code) code = put_page(v, root);

@@ -62,9 +62,9 @@ static void cell(FILE *out, const struct visual *v, const struct frame *f, const
     const bool right = at[0] == at[1], full = share > (right ? 0.45 : 0.55);
     template_put(
         out, "matrix-cell",
-        VALUES("tip", tip, "kind", right ? "right" : "wrong", "x", left, "y", top, "side", size,
-               "color", right ? "#2a6fdb" : "#d9730d", "share", FORMAT("%.3f", 0.06 + 0.94 * share),
-               "ink", full ? "on" : "strong", "middle", FORMAT("%.1f", x + side / 2), "below",
+        VALUES("tip", tip, "kind", right ? "f-0" : "f-1", "x", left, "y", top, "side", size,
+               "color", right ? "#0072b2" : "#d55e00", "share", FORMAT("%.3f", 0.06 + 0.94 * share),
+               "ink", full ? "f-paper" : "f-ink", "middle", FORMAT("%.1f", x + side / 2), "below",
                FORMAT("%.1f", y + side / 2 + f->letter * 0.36), "shade",
                full ? "#ffffff" : "#1b2330", "count", FORMAT("%llu", (unsigned long long)count)));
 }
@@ -90,14 +90,15 @@ void matrix_svg(FILE *out, const struct visual *v, const struct visual_matrix *m
     char title[160];
     snprintf(title, sizeof title, "Accuracy: %llu/%llu = %.2f%%", (unsigned long long)right,
              (unsigned long long)all, 100 * (double)right / (double)(all ? all : 1));
-    template_part(out, "matrix", NULL, "drawing",
-                  VALUES("width", FORMAT("%.0f", width), "height", FORMAT("%.0f", height), "what",
-                         title, "size", FORMAT("%g", f.letter)));
+    template_part(out, "drawing", NULL, "drawing",
+                  VALUES("kind", v->classes > 12 ? "" : "few", "width", FORMAT("%.0f", width),
+                         "height", FORMAT("%.0f", height), "what", title, "size",
+                         FORMAT("%g", f.letter)));
     snprintf(title + strlen(title), sizeof title - strlen(title), " (%s)", m->split);
     template_put(out, "matrix-head",
                  VALUES("middle", FORMAT("%.1f", f.left + side / 2), "title", title, "bottom",
                         FORMAT("%.1f", height - 8), "center", FORMAT("%.1f", f.top + side / 2)));
     names(out, v, &f);
     cells(out, v, &f, m);
-    template_part(out, "matrix", "drawing", NULL, NULL);
+    template_part(out, "drawing", "drawing", NULL, NULL);
 }

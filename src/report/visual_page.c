@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/graph.h"
 #include "report/matrix.h"
+#include "report/norms.h"
 #include "report/parts.h"
 #include "report/template.h"
+#include "report/text.h"
 
 /* ------------------------------------------------------------------------------------- pictures */
 
@@ -174,6 +177,14 @@ static bool activations(FILE *out, const struct visual *v)
     return good;
 }
 
+static bool graph(FILE *out, const struct visual *v)
+{
+    template_part(out, "net-graph", NULL, "drawing", NULL);
+    const bool good = graph_svg(out, v);
+    template_part(out, "net-graph", "drawing", NULL, NULL);
+    return good;
+}
+
 static void confusion(FILE *out, const struct visual *v)
 {
     if (!v->n_matrices) return;
@@ -195,7 +206,7 @@ static void tile(FILE *out, const char *value, const char *what)
 
 static void tiles(FILE *out, const struct visual *v)
 {
-    char text[64];
+    char text[64], number[32];
     size_t parameters = 0;
     for (size_t i = 0; i < v->n_layers; i++) parameters += v->layer[i].node.parameters;
     template_part(out, "tiles", NULL, "tiles", NULL);
@@ -208,7 +219,7 @@ static void tiles(FILE *out, const struct visual *v)
     }
     if (v->epoch != UINT64_MAX)
         tile(out, FORMAT("%llu", (unsigned long long)v->epoch), "epochs trained");
-    tile(out, FORMAT("%zu", parameters), "parameters");
+    tile(out, text_count((double)parameters, number), "parameters");
     template_part(out, "tiles", "tiles", NULL, NULL);
 }
 
@@ -228,8 +239,10 @@ bool visual_page(FILE *out, const struct visual *v, const char *command)
     template_part(out, "page", "facts", "sections", NULL);
     tiles(out, v);
     if (*v->missing) template_put(out, "net-missing", VALUES("what", v->missing));
+    bool good = graph(out, v);
     confusion(out, v);
-    const bool good = activations(out, v) && filters(out, v);
+    good = good && activations(out, v) && filters(out, v);
+    norms_section(out, v);
     template_part(out, "page", "sections", "data", VALUES("command", command, "remark", ""));
     template_part(out, "page", "data", "script", NULL);
     fputs(report_parts[REPORT_SCRIPT].text, out);
