@@ -6,6 +6,7 @@
 
 #include <argp.h>
 #include <convoy/convoy.h>
+#include <signal.h>
 
 #include "data/data.h"
 #include "models/models.h"
@@ -37,8 +38,8 @@ struct cli_command {
     const struct argp *argp;
     int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
 };
-extern const struct cli_command cli_train, cli_eval, cli_predict, cli_visualise, cli_bench,
-    cli_compare, cli_info, cli_data, cli_help;
+extern const struct cli_command cli_train, cli_eval, cli_predict, cli_visualise, cli_sweep,
+    cli_ablate, cli_bench, cli_compare, cli_info, cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 /* The command of that name, or NULL after a message that says what may have been meant. */
 const struct cli_command *cli_find_command(const char *name);
@@ -55,6 +56,11 @@ int cli_code_data(enum data_status status);
  * silently where the reader went away (`| head`); but only at the end: files are written whatever
  * happens to the screen. */
 int cli_watch_stdout(void);
+
+/* The signal that asked the process to end, 0: none; a second one ends it at once. */
+extern volatile sig_atomic_t cli_stop_signal;
+/* From here on SIGINT, SIGTERM and SIGHUP only ask. */
+void cli_catch_signals(void);
 
 /* Whether what is written after hours of measuring can be written there (NULL: nothing is); else a
  * message and CLI_IO. Makes no file. */

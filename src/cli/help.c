@@ -49,6 +49,9 @@ static const struct entry files[] = {
       "stood; replaced atomically after every epoch and on interruption" },
     { "RUN/metrics.jsonl", "one JSON line for every fifth of an epoch (\"type\": \"step\") and for "
                            "every epoch (\"epoch\")" },
+    { "DIR/experiment.json, DIR/experiment.csv",
+      "what convoy sweep and convoy ablate found, of each run; the runs' directories are beside "
+      "them" },
     { "RUN/config.json, RUN/model.json, RUN/env.json",
       "the settings, the model as it was trained, and the machine" },
     { NULL, NULL }
@@ -62,6 +65,8 @@ static const struct entry examples[] = {
     { "convoy eval run", "loss and accuracy on the test images" },
     { "convoy predict run 0 1 photo.ppm", "classes of test images 0 and 1, and of a picture" },
     { "convoy visualise run", "its filters, activations, confusion matrices, as pictures" },
+    { "convoy sweep lr --quick",
+      "how large the learning rate can be, with and without batch norm" },
     { "convoy info resnet20", "its layers, parameters, work and memory" },
     { "convoy bench step", "examples/s of a training step, and its share of the machine's peak" },
     { NULL, NULL }

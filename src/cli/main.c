@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-const struct cli_command *const cli_commands[] = {
-    &cli_train,   &cli_eval, &cli_predict, &cli_visualise, &cli_bench,
-    &cli_compare, &cli_info, &cli_data,    &cli_help,      NULL
-};
+const struct cli_command *const cli_commands[] = { &cli_train,     &cli_eval,    &cli_predict,
+                                                   &cli_visualise, &cli_sweep,   &cli_ablate,
+                                                   &cli_bench,     &cli_compare, &cli_info,
+                                                   &cli_data,      &cli_help,    NULL };
 
 /* A closed descriptor 0..2 would be given to the next file we open, and printf would write into a
  * checkpoint. Opened the wrong way round on purpose: writing to it fails and is noticed. */
@@ -58,6 +58,11 @@ static const struct cli_alias aliases[] = { { "version", "did you mean convoy --
                                             { "pictures", "visualise" },
                                             { "filters", "visualise" },
                                             { "confusion", "visualise" },
+                                            { "tune", "sweep" },
+                                            { "search", "sweep" },
+                                            { "experiment", "did you mean convoy sweep or convoy "
+                                                            "ablate?" },
+                                            { "ablation", "ablate" },
                                             { "benchmark", "bench" },
                                             { "perf", "bench" },
                                             { "diff", "compare" },
@@ -75,7 +80,7 @@ static const struct cli_alias aliases[] = { { "version", "did you mean convoy --
 
 const struct cli_command *cli_find_command(const char *word)
 {
-    const char *names[16], *model;
+    const char *names[32], *model;
     char hint[CLI_HINT];
     size_t n = 0;
     for (; cli_commands[n]; n++) {

@@ -4,37 +4,12 @@
 
 #include <limits.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/screen.h"
-
-/* -------------------------------------------------------------------------------------- signals */
-
-/* A handler can reach nothing but a static object. */
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number)
-{
-    /* GCOVR_EXCL_BR_LINE: a process that ends here counts nothing */
-    if (stop_signal) _exit(128 + number);
-    stop_signal = number;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, old;
-    const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-    sigemptyset(&action.sa_mask);
-    /* what the parent ignores (nohup, a background job) stays ignored */
-    for (size_t i = 0; i < 3; i++) {
-        if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
-            sigaction(numbers[i], &action, NULL);
-    }
-}
 
 /* ----------------------------------------------------------------------------------- the screen */
 
@@ -286,7 +261,7 @@ static int tell_end(const struct cli_session *s, const struct train_job *job,
                  "interrupted in epoch %llu after batch %llu; saved; go on with: convoy train "
                  "--resume=%s",
                  (unsigned long long)p->epoch + 1, (unsigned long long)p->batch, out);
-        return 128 + (int)stop_signal;
+        return 128 + (int)cli_stop_signal;
     }
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     print_result(job);
@@ -337,7 +312,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .model = s->model->json,
         .config = config,
         .wall_start = start,
-        .stop = &stop_signal,
+        .stop = &cli_stop_signal,
         .progress = show_progress,
         .epoch_done = print_epoch,
         .step_done = print_step,
@@ -347,7 +322,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
     enum train_status status = TRAIN_OK;
     if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    catch_signals();
+    cli_catch_signals();
     print_head(s, c->trained);
     if (o->resuming && !o->quiet) tell_if_done(&job);
     status = train_run(&job, error, sizeof error);

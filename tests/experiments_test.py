@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""Experiments from outside: tables, files, what is said at the end, resuming, failures of runs.
+Usage: experiments_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data are synthetic and small."""
+import csv
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from outside import CONVOY, ENV, run_tests
+
+DATA = ['--data', 'synthetic:seed=3,train=600,test=100']
+LR = ['sweep', 'lr', 'lenet', 'lenet-bn', *DATA, '--epochs', '2', '--values', '0.5,1e9']
+
+
+def run(*args, code=0, **kw):
+    r = subprocess.run([CONVOY, *map(str, args)], capture_output=True, text=True, env=ENV, timeout=180, **kw)
+    assert r.returncode == code, f'convoy {" ".join(map(str, args))}: expected exit {code}, found {r.returncode}\n{r.stdout}{r.stderr}'
+    return r
+
+
+def fails(code, pattern, *args):
+    """One matching sentence on stderr, nothing on stdout, nothing new on disk."""
+    before = sorted(os.listdir('.'))
+    r = run(*args, code=code)
+    assert re.search(pattern, r.stderr), f'convoy {args}: expected /{pattern}/, found {r.stderr!r}'
+    assert r.stdout == '' and before == sorted(os.listdir('.')), (r.stdout, os.listdir('.'))
+
+
+def weights(path):
+    """All bytes of a checkpoint's tensors: behind the header, which has times."""
+    raw = pathlib.Path(path, 'checkpoint.safetensors').read_bytes()
+    return raw[8 + int.from_bytes(raw[:8], 'little'):]
+
+
+def check_files(out, rows, columns):
+    """experiment.json and .csv are whole and say the same; the runs are there. The JSON."""
+    found = json.loads(pathlib.Path(out, 'experiment.json').read_text())
+    with open(pathlib.Path(out, 'experiment.csv'), newline='') as f:
+        table = list(csv.DictReader(f))
+    assert len(found['rows']) == len(table) == rows, (len(found['rows']), len(table), rows)
+    for row, line in zip(found['rows'], table):
+        assert row['finished'] and pathlib.Path(out, row['run'], 'checkpoint.safetensors').exists()
+        assert line['group'] == row['group'] and line['value'] == row['value'] and line['run'] == row['run']
+        for key in columns:
+            assert (row[key] is None) == (line[key] == ''), (key, row, line)
+            assert row[key] is None or float(line[key]) == row[key], (key, row, line)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- the tests
+
+def test_help():
+    for command, names in (('sweep', ['lr', 'init']), ('ablate', ['placement', 'bias', 'affine', 'dropout', 'batch'])):
+        text = run(command, '--help').stdout
+        assert f'Usage: convoy {command}' in text and '--quick' in text
+        for name in names:
+            assert name in text, (command, name)
+        fails(1, 'expected one of ' + ', '.join(names), command)
+
+
+def test_wrong_use():
+    fails(1, r"expected one of lr, init, found 'lrs'; did you mean lr\?", 'sweep', 'lrs')
+    fails(1, 'ablate bias has no --values', 'ablate', 'bias', '--values', '1')
+    fails(1, 'ablate bias takes no model', 'ablate', 'bias', 'lenet')
+    fails(1, r'--values: expected a number from', 'sweep', 'lr', '--values', '0.1,x')
+    fails(1, r'--values: 1 is there twice', 'sweep', 'lr', '--values', '1,0.1,1')
+    fails(1, r'--values: expected whole numbers', 'ablate', 'batch', '--values', '2.5')
+    fails(2, "unknown model 'lenett'|lenett", 'sweep', 'lr', 'lenett', *DATA)
+    fails(2, 'nowhere', 'sweep', 'lr', '--data', 'nowhere', '-o', 'x')
+    pathlib.Path('file').write_text('')
+    fails(3, 'file', *LR, '--out', 'file/x')
+
+
+def test_sweep():
+    r = run(*LR, '--out', 'x')
+    lines = r.stdout.splitlines()
+    assert lines[0].split() == ['lr', 'model', 'loss', 'train', 'acc', 'test', 'acc'], lines[0]
+    assert re.match(r'0\.5 +lenet +\d\.\d{3} +0\.\d{3} +0\.\d{3}', lines[1]), lines[1]
+    assert re.match(r' +lenet-bn +\d\.\d{3} +0\.\d{3} +0\.\d{3}$', lines[2]), lines[2]
+    assert re.match(r'1e\+09 +lenet .*(not finite in epoch 1|learns nothing)$', lines[3]), lines[3]
+    assert 'lenet-bn trains up to a rate of ' in ' '.join(lines) and lines[-1] == 'experiment: x', lines
+    assert all(len(line) < 80 for line in lines), lines
+    found = check_files('x', 4, ['train_loss', 'train_acc', 'test_acc', 'parameters'])
+    assert found['found'] in ' '.join(lines) and found['rows'][2]['fails'] and not found['rows'][1]['fails']
+    assert [row['x'] for row in found['rows']] == [0.5, 0.5, 1e9, 1e9]
+    last = json.loads(pathlib.Path('x/lenet-bn-0.5-s1/metrics.jsonl').read_text().splitlines()[-1])
+    assert abs(last['train_loss'] - found['rows'][1]['train_loss']) < 1e-6, (last, found['rows'][1])
+    # all is over: the same again, and nothing is trained
+    before = {p: p.stat().st_mtime_ns for p in pathlib.Path('x').glob('*/*')}
+    assert run(*LR, '--out', 'x').stdout == r.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in pathlib.Path('x').glob('*/*')}
+    # an experiment that grows trains what is new
+    more = run(*LR, '--out', 'x', '--seeds', 2).stdout
+    assert ' ± ' in more and len(json.loads(pathlib.Path('x/experiment.json').read_text())['rows']) == 8
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    # another one does not
+    fails(1, r'run with other settings \(its model\)', *LR, '--epochs', 3, '--out', 'x')
+    fails(1, r'run with other settings \(its data\)', *LR, '--data', 'synthetic:seed=4,train=600,test=100', '--out', 'x')
+
+
+def test_interrupted():
+    command = ['sweep', 'lr', 'lenet', '--data', 'synthetic:train=2000,test=50', '--epochs', '12', '--values', '0.1,0.2,0.3']
+    run(*command, '--out', 'whole')
+    for jobs, number in ((1, signal.SIGINT), (2, signal.SIGTERM)):
+        out = f'part{jobs}'
+        p = subprocess.Popen([CONVOY, *command, '--out', out, '--jobs', str(jobs)], env=ENV, text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        end = time.monotonic() + 60
+        metrics = pathlib.Path(out, 'lenet-0.1-s1/metrics.jsonl')
+        while not (metrics.exists() and '"epoch"' in metrics.read_text()) and time.monotonic() < end:
+            time.sleep(0.002)
+        p.send_signal(number)
+        _, err = p.communicate(timeout=60)
+        assert p.returncode == 128 + number, (p.returncode, err)
+        assert re.search(rf'interrupted: [012] of 3 runs are over; the same command with --out={out} goes on', err), err
+        assert not pathlib.Path(out, 'lenet-0.1-s1/lock').exists(), 'a run goes on'
+        run(*command, '--out', out)
+        for value in ('0.1', '0.2', '0.3'):
+            assert weights(f'{out}/lenet-{value}-s1') == weights(f'whole/lenet-{value}-s1'), value
+        a, b = (json.loads(pathlib.Path(o, 'experiment.json').read_text()) for o in (out, 'whole'))
+        for row in a['rows'] + b['rows']:
+            row.pop('step_seconds')
+        assert a == b
+
+
+def test_killed():
+    """Whoever kills the parent has no runs left behind."""
+    p = subprocess.Popen([CONVOY, 'sweep', 'lr', 'lenet', '--data', 'synthetic:train=2000,test=50', '--epochs', '500', '--values',
+                          '0.1', '--out', 'x'], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lock = pathlib.Path('x/lenet-0.1-s1/lock')
+    end = time.monotonic() + 60
+    while not pathlib.Path('x/lenet-0.1-s1/metrics.jsonl').exists() and time.monotonic() < end:
+        time.sleep(0.002)
+    p.kill()
+    p.communicate()
+    while lock.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not lock.exists(), 'the run trains on'
+
+
+def test_run_that_fails():
+    os.makedirs('x/lenet-0.2-s1')
+    pathlib.Path('x/lenet-0.2-s1/checkpoint.safetensors').write_text('no checkpoint')
+    command = ['sweep', 'lr', 'lenet', *DATA, '--epochs', '1', '--values', '0.1,0.2,0.3', '--out', 'x']
+    r = run(*command, code=1)
+    assert re.search(r'x/lenet-0.2-s1: .*holds a run already', r.stderr) and '3 of 3 runs are over' in r.stderr, r.stderr
+    assert re.search(r'^0.2 .*not run$', r.stdout, re.M) and re.search(r'^0.3 +lenet +\d', r.stdout, re.M), r.stdout
+    os.remove('x/lenet-0.2-s1/checkpoint.safetensors')
+    assert 'not run' not in run(*command).stdout
+    check_files('x', 3, ['train_loss'])
+
+
+def test_bias():
+    r = run('ablate', 'bias', *DATA, '--epochs', 1, '--out', 'x')
+    rows = check_files('x', 3, ['train_loss'])['rows']
+    assert [row['parameters'] for row in rows] == [44878, 44878, 44652]
+    assert abs(rows[0]['train_loss'] - rows[1]['train_loss']) < 1e-4, rows
+    assert '226 parameters fewer' in ' '.join(r.stdout.split())
+
+
+def test_affine():
+    run('ablate', 'affine', *DATA, '--epochs', 1, '--out', 'x')
+    rows = check_files('x', 5, ['train_loss'])['rows']
+    assert [row['parameters'] for row in rows] == [44878, 44652, 44652, 44426, 44878]
+    assert len({row['train_loss'] for row in rows}) == 5
+
+
+def test_placement():
+    run('ablate', 'placement', *DATA, '--epochs', 1, '--out', 'x')
+    rows = check_files('x', 21, ['train_loss'])['rows']
+    assert len({row['train_loss'] for row in rows}) == 21
+    order = json.loads(pathlib.Path('x/lenet-bn-activation-pool-norm-s1/model.json').read_text())['layers']
+    assert [layer['type'] for layer in order[:4]] == ['conv2d', 'sigmoid', 'pool2d', 'batch_norm']
+    some = json.loads(pathlib.Path('x/lenet-bn-1-3-s1/model.json').read_text())['layers']
+    assert [layer['name'] for layer in some if layer['type'] == 'batch_norm'] == ['bn1', 'bn3']
+
+
+def test_dropout():
+    run('ablate', 'dropout', *DATA, '--epochs', 1, '--out', 'x')
+    check_files('x', 7, ['train_loss'])
+    layers = json.loads(pathlib.Path('x/lenet-bn-activation-dropout-norm-s1/model.json').read_text())['layers']
+    at = [layer['type'] for layer in layers].index('linear')
+    assert [layer['type'] for layer in layers[at:at + 4]] == ['linear', 'sigmoid', 'dropout', 'batch_norm']
+
+
+def test_batch():
+    run('ablate', 'batch', *DATA, '--epochs', 2, '--values', '4,12', '--out', 'x')
+    rows = check_files('x', 8, ['train_loss', 'best_train_acc', 'best_valid_acc'])['rows']
+    assert {row['group'] for row in rows} == {'none', 'batch norm', 'layer norm', 'group norm'}
+
+
+def test_init():
+    run('sweep', 'init', *DATA, '--epochs', 2, '--values', '0.001,0.1', '--out', 'x')
+    rows = check_files('x', 4, ['best_train_acc', 'best_valid_acc', 'last_100_losses'])['rows']
+    model = json.loads(pathlib.Path('x', rows[0]['run'], 'model.json').read_text())
+    assert model['defaults']['init']['weights_value'] == 0.001
+    assert sum(layer['type'] == 'linear' for layer in model['layers']) == 8
+
+
+if __name__ == '__main__':
+    sys.exit(run_tests(globals(), 'experiments'))
