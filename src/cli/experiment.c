@@ -156,7 +156,10 @@ int experiment_add(struct experiment_plan *p, const char *group, const char *val
         return cli_fail(CLI_NOMEM, "out of memory");
     }
     const size_t epochs = p->o->quick && !p->o->epochs ? p->quick_epochs : p->o->epochs;
-    if (epochs) edit_default(model, "epochs", json_integer((json_int_t)epochs));
+    if (epochs) {
+        edit_default(model, "epochs", json_integer((json_int_t)epochs));
+        json_object_del(json_object_get(model, "defaults"), "steps");
+    }
     struct experiment_row *row = &p->row[p->n++];
     *row = (struct experiment_row){ .x = x, .model = model, .run = runs };
     snprintf(row->group, sizeof row->group, "%s", group);

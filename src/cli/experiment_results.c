@@ -76,7 +76,7 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
 {
     char path[PATH_MAX], *line = NULL;
     size_t room = 0;
-    double epoch = 0, step = 0, epochs = 0;
+    double epoch = 0, step = 0, steps = 0, epochs = 0, all_steps = 0;
     struct losses losses = { 0 };
     for (int k = 0; k < METRICS; k++) run->metric[k] = NAN;
     run->metric[METRIC_PARAMETERS] = row->parameters;
@@ -87,13 +87,16 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
         json_t *json = json_loads(line, 0, NULL); /* NULL of a line that is being written */
         read_line(run, json, &step, &losses);
         take(&epoch, json, "epoch");
+        take(&steps, json, "step");
         json_decref(json);
     }
     if (f) fclose(f);
     free(line);
     run->metric[METRIC_LAST_LOSS] = last_losses(&losses);
     take(&epochs, json_object_get(row->model, "defaults"), "epochs");
-    run->done = epochs > 0 ? fmin(epoch / epochs, 1) : 0;
+    take(&all_steps, json_object_get(row->model, "defaults"), "steps");
+    if (all_steps > 0) run->done = fmin(steps / all_steps, 1);
+    else run->done = epochs > 0 ? fmin(epoch / epochs, 1) : 0;
     if (run->state != RUN_DONE) return;
     run->done = 1;
     if (run->code == CLI_NUMERIC) run->metric[METRIC_LOSS] = run->metric[METRIC_LAST_LOSS] = NAN;
