@@ -18,7 +18,7 @@ build=${BUILD_DIR:-build}
 say() { printf '== %s\n' "$*"; }
 die() { printf 'bootstrap.sh: %s\n' "$*" >&2; exit 1; }
 
-base_packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 git binutils libcmocka-dev libjansson-dev libmd-dev zlib1g-dev librandom123-dev libcairo2-dev"
+base_packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 git binutils libcmocka-dev libjansson-dev libmd-dev zlib1g-dev librandom123-dev libcairo2-dev libpng-dev libjpeg-dev"
 data_packages="dataset-fashion-mnist"
 clang_packages="clang libomp-dev"
 analysis_packages="clang-tidy"

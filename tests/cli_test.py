@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 
 from outside import BUILD, CONVOY, ENV, HAS_BENCH, HAS_THREADS, SOURCE, run_tests
 
@@ -817,6 +818,41 @@ def test_threshold():
         fails(2, 'normalize: "threshold": expected a number above 0 and at most 1', 'train', 'wrong.json', *SMALL)
 
 
+def png(width, height, pixel):
+    """A PNG of 8-bit RGB; pixel(x, y) gives three numbers."""
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    rows = b''.join(b'\0' + bytes(v % 256 for x in range(width) for v in pixel(x, y)) for y in range(height))
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>2I5B', width, height, 8, 2, 0, 0, 0)) +
+            chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+
+
+def test_picture_folders():
+    """A folder of pictures: trained on, resumed, evaluated; pictures of any size are told by the classes' names."""
+    model = {'name': 'own', 'input': [3, 6, 5], 'defaults': {'batch': 10, 'lr': 0.1, 'epochs': 8},
+             'layers': [{'type': 'flatten'}, {'type': 'linear', 'name': 'fc', 'out_features': 2}]}
+    pathlib.Path('pictures.json').write_text(json.dumps(model))
+    for name in 'blue', 'red':
+        os.makedirs(f'pictures/{name}')
+        for i in range(20):
+            pixel = lambda x, y: (200 + i if name == 'red' else x, y + i, 20 if name == 'red' else 190 + i)
+            pathlib.Path(f'pictures/{name}/{i}.png').write_bytes(png(5 + i % 3, 6, pixel))
+    if 'built without' in run('train', 'pictures.json', '-d', 'folder:size=6x5:pictures', '--out', 'pic_whole').stderr:
+        print('left out: pictures: built without libpng')
+        return
+    run('train', 'pictures.json', '-d', 'folder:size=6x5:pictures', '--epochs', 4, '--out', 'pic_parts', code=0)
+    run('train', '--resume=pic_parts', '--epochs', 8, code=0)
+    same_run('pic_whole', 'pic_parts')
+    assert 'test acc 1.0000 (8 of 8)' in run('eval', 'pic_whole', code=0).stdout
+    pathlib.Path('photo.png').write_bytes(png(40, 60, lambda x, y: (210, 5, 20)))
+    assert run('predict', 'pic_whole', 'photo.png', '-d', 'folder:size=6x5:pictures', code=0).stdout.startswith('photo.png: red 0.')
+    r = run('train', 'pictures.json', '-d', 'folder:size=6x5:pictures', '--epochs', 1, '--out', 'pic_one', code=0)
+    assert r.stdout.startswith('data: folder:') and '32 train / 8 test' in r.stdout, r.stdout
+    fails(2, r'pictures/blue/1.png: 6 rows of 6 pixels, the pictures before have 6 of 5: folder:size=6x5:DIR', 'train', 'pictures.json',
+          '-d', 'pictures')
+    fails(2, "the model's input is 3x6x5, the images of folder:.* are 1x6x5", 'train', 'pictures.json', '-d', 'folder:size=6x5,channels=1:pictures')
+
+
 def test_mean_image():
     """The mean image is that of the images that are trained on; eval, predict and --resume take it from the run."""
     write_idx('centre')
@@ -1338,8 +1374,8 @@ def test_pictures():
     """What a picture is that cannot be taken, and that colours end where they belong."""
     run('train', *SMALL, '--epochs', 1, '--out', 'r', code=0)
     for text, found in (
-            (b'', 'found an empty file'), (b'P', 'found something else'), (b'P7\n28 28\n', 'found something else'), (b'\x89PNG\r\n', 'found a PNG'),
-            (b'\xff\xd8\xff\xe0', 'found a JPEG'), (b'GIF89a', 'found a GIF'), (b'P2 28 28 255 0', r'found a PGM in text \(P2\)'),
+            (b'', 'found an empty file'), (b'P', 'found something else'), (b'P7\n28 28\n', 'found something else'), (b'\x89PNG\r\n', 'neither a PNG nor a JPEG|without'),
+            (b'\xff\xd8\xff\xe0', 'not a good JPEG|without'), (b'GIF89a', 'found a GIF'), (b'P2 28 28 255 0', r'found a PGM in text \(P2\)'),
             (b'P5 1000001 28 255\n', 'the image has 1 of 28 and -1'), (b'P5 28', 'the image has 1 of -1 and 28'),
             (b'P5 28 # never ends', 'the image has 1 of -1 and 28'), (b'P5 x 28 255\n', 'the image has 1 of -1 and -1'),
             (b'P6 28 28 255\n' + bytes(3 * 784), 'the image has 3 of 28 and 28.*x.pgm'), (b'P5 28 27 255\n', 'the image has 1 of 27 and 28'),

@@ -359,6 +359,36 @@ static enum outcome read_cifar(void)
     return GOOD;
 }
 
+/* A picture a class of each of two; the sizes of the files alone tell them apart. */
+static void write_folder(const char *dir)
+{
+    static const uint8_t grey[] = { 137, 'P', 'N', 'G', 13,  10,  26,  10,  0,  0, 0, 13,
+                                    'I', 'H', 'D', 'R', 0,   0,   0,   1,   0,  0, 0, 1,
+                                    8,   0,   0,   0,   0,   58,  126, 155, 85, 0, 0, 0,
+                                    10,  'I', 'D', 'A', 'T', 120, 156, 99,  96, 0, 0, 0,
+                                    2,   0,   1,   72,  175, 164, 113, 0,   0,  0, 0, 'I',
+                                    'E', 'N', 'D', 174, 66,  96,  130 };
+    static const char *const names[] = { "",         "/a",       "/b",      "/a/1.png",
+                                         "/a/2.PNG", "/b/1.png", "/b/2.jpg" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "%s%s", dir, names[i]);
+        if (i < 3) mkdir(in(name), 0777);
+        else write_file(in(name), grey, sizeof grey);
+    }
+}
+
+static enum outcome read_folder(void)
+{
+    struct data_set *d;
+    char spec[200];
+    snprintf(spec, sizeof spec, "folder:size=3x2,test=0.5:%s", in("folder"));
+    enum data_status status = data_open(spec, NULL, false, &d, error, sizeof error);
+    if (!status) assert_true(d->train.n == 2 && d->test.n == 2 && d->c == 1 && d->h == 3);
+    data_close(&d);
+    return outcome(status);
+}
+
 static enum outcome make_synthetic(void)
 {
     struct data_set *d;
@@ -385,6 +415,11 @@ static void readers(void **state)
         sweep(runs[i], END, 0, false, 4);
     }
     for (int on = 0; on < 2; on++) sweep(make_synthetic, MEMORY, ENOMEM, on, 6);
+    write_folder("folder");
+    for (int on = 0; on < 2; on++) {
+        sweep(read_folder, MEMORY, ENOMEM, on, 20);
+        sweep(read_folder, SYSTEM, EIO, on, 20);
+    }
     enum outcome result;
     assert_true(fails_at("read", EINTR, read_idx, &result));
     assert_int_equal(result, GOOD);

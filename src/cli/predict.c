@@ -1,5 +1,5 @@
-/* `convoy predict`: the likeliest classes of single images, from binary PGM/PPM files or a data
- * set's test images. */
+/* `convoy predict`: the likeliest classes of single images, from binary PGM/PPM, PNG or JPEG files
+ * or a data set's test images. */
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -61,7 +61,8 @@ static const struct argp argp = {
     .args_doc = "RUN|WEIGHTS.safetensors IMAGE...",
     .doc = "Prints the likeliest classes of images. IMAGE is a number, for that test image of the "
            "data set (from 0), or a "
-           "binary PGM (grey) or PPM (colour) file of the size that the model takes."
+           "binary PGM (grey) or PPM (colour) file of the size that the model takes, or a PNG or "
+           "JPEG file, whose size and colours are made so."
            "\vExamples:\n"
            "  convoy predict run 0 1 2\n"
            "  convoy predict run shoe.pgm -k 1\n"
@@ -83,13 +84,15 @@ static long pnm_number(const unsigned char *bytes, size_t size, size_t *at)
     return value > 1000000 ? -1 : value;
 }
 
+static const char a_png[] = "a PNG", a_jpeg[] = "a JPEG";
+
 /* What a file that is no picture for us is, by its first bytes. */
 static const char *kind_of(const unsigned char *bytes, size_t size)
 {
     static const struct {
         const char *begin, *name;
-    } kinds[] = { { "\x89PNG", "a PNG" },
-                  { "\xff\xd8\xff", "a JPEG" },
+    } kinds[] = { { "\x89PNG", a_png },
+                  { "\xff\xd8\xff", a_jpeg },
                   { "GIF8", "a GIF" },
                   { "BM", "a BMP" },
                   { "RIFF", "a WebP" },
@@ -104,21 +107,40 @@ static const char *kind_of(const unsigned char *bytes, size_t size)
     return size ? "something else" : "an empty file";
 }
 
-static int read_pnm(const char *path, const struct model *model, uint8_t *out)
+static int read_picture(const char *path, struct data_bytes file, const struct model *model,
+                        uint8_t *out)
 {
-    unsigned char *bytes;
     char error[CLI_ERROR];
-    size_t size, at = 2, c = model->input[0], h = model->input[1], w = model->input[2];
-    enum train_status status =
-        files_read(path, (size_t)1 << 26, &bytes, &size, error, sizeof error);
-    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    struct data_picture p;
+    const size_t c = model->input[0], h = model->input[1], w = model->input[2];
+    if (c != 1 && c != 3)
+        return cli_fail(CLI_BAD, "%s: the model takes %zu channels, a picture has 1 or 3", path, c);
+    enum data_status status = data_parse_picture(path, file, NULL, &p, error, sizeof error);
+    if (status) return cli_fail(cli_code_data(status), "%s", error);
+    uint8_t *rgb = malloc(3 * h * w);
+    bool good = rgb != NULL;
+    if (good && p.h == h && p.w == w) memcpy(rgb, p.bytes, 3 * h * w);
+    else good = good && data_picture_resize(&p, h, w, rgb);
+    if (good && c == 1) data_grey(rgb, h * w, out);
+    else if (good) memcpy(out, rgb, 3 * h * w);
+    free(rgb);
+    free(p.bytes);
+    return good ? CLI_OK : cli_fail(CLI_NOMEM, "%s: out of memory", path);
+}
+
+static int read_pnm(const char *path, struct data_bytes file, const struct model *model,
+                    uint8_t *out)
+{
+    const unsigned char *bytes = file.bytes;
+    size_t size = file.size, at = 2, c = model->input[0], h = model->input[1], w = model->input[2];
     int code = CLI_OK;
     size_t channels = 0;
     if (size > 2 && !memcmp(bytes, "P5", 2)) channels = 1;
     if (size > 2 && !memcmp(bytes, "P6", 2)) channels = 3;
     if (!channels) {
         code = cli_fail(CLI_BAD,
-                        "%s: expected a binary PGM (P5) or PPM (P6) file, found %s; ImageMagick "
+                        "%s: expected a binary PGM (P5) or PPM (P6), a PNG or a JPEG file, found "
+                        "%s; ImageMagick "
                         "makes one: convert %s "
                         "-resize %zux%zu! %s",
                         path, kind_of(bytes, size), path, w, h, c == 1 ? "x.pgm" : "x.ppm");
@@ -141,6 +163,21 @@ static int read_pnm(const char *path, const struct model *model, uint8_t *out)
     }
     for (size_t i = 0; !code && i < h * w; i++) /* interleaved in the file, planes here */
         for (size_t k = 0; k < c; k++) out[k * h * w + i] = bytes[at + i * c + k];
+    return code;
+}
+
+static int read_image(const char *path, const struct model *model, uint8_t *out)
+{
+    unsigned char *bytes;
+    char error[CLI_ERROR];
+    size_t size;
+    enum train_status status =
+        files_read(path, (size_t)1 << 26, &bytes, &size, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    const char *kind = kind_of(bytes, size);
+    const bool picture = !strcmp(kind, a_png) || !strcmp(kind, a_jpeg);
+    int code =
+        (picture ? read_picture : read_pnm)(path, (struct data_bytes){ bytes, size }, model, out);
     if (!code) model_prepare(model, out, 1);
     free(bytes);
     return code;
@@ -192,7 +229,7 @@ static int predict(struct cli_session *s, const struct options *o)
             memcpy(image, s->data->test.images + index * size, size);
             label = s->data->test.labels[index];
         } else {
-            code = read_pnm(what, s->model, image);
+            code = read_image(what, s->model, image);
         }
         const cvy_batch batch = { .images = image, .dtype = CVY_U8, .n = 1 };
         enum cvy_status status = code ? CVY_OK : cvy_predictor_run(s->predictor, &batch, logits);

@@ -30,7 +30,8 @@ enum {
 static const struct argp_option options[] = {
     { .doc = "What to train, and on what:" },
     { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory with its files, an .npz file, or "
+      "a data set's name, a directory with its files (PNG and JPEG, too: a directory a class), an "
+      ".npz file, or "
       "synthetic[:seed=S,train=N,test=N] "
       "(default: the model's own)",
       0 },

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "data/arrays.h"
+#include "data/folder.h"
 #include "data/place.h"
 
 /* ------------------------------------------------------------------------------------ IDX files */
@@ -308,6 +309,9 @@ static enum data_status open_dir(const char *dir, const char *like, enum format 
         status = place_look(dir, any[i], place, error, error_size);
     if (status == DATA_NOT_FOUND && format == FORMATS && arrays_there(dir))
         return arrays_open(dir, false, set, error, error_size);
+    if (status == DATA_NOT_FOUND && format == FORMATS && folder_there(dir))
+        return folder_open(dir, &(struct folder_options){ 0 }, FOLDER_PREFIX, set, error,
+                           error_size);
     if (status == DATA_NOT_FOUND) return place_nothing(dir, error, error_size);
     return status == DATA_OK ? load(place, set, error, error_size) : status;
 }
@@ -318,6 +322,20 @@ static bool ends_npz(const char *path)
     return n > 4 && strcmp(path + n - 4, ".npz") == 0;
 }
 
+static enum data_status open_folder(const char *spec, struct data_set *set, char *error,
+                                    size_t error_size)
+{
+    struct folder_options o;
+    const char *dir;
+    char prefix[sizeof set->own_prefix];
+    enum data_status status = folder_options(spec, &o, &dir, error, error_size);
+    if (status) return status;
+    if ((size_t)snprintf(prefix, sizeof prefix, "%.*s", (int)(dir - spec), spec) >= sizeof prefix)
+        return data_fail(error, error_size, DATA_BAD, "data '%.300s': the options are too long",
+                         spec);
+    return folder_open(dir, &o, prefix, set, error, error_size);
+}
+
 /* A directory or archive, perhaps with the format in front. */
 static enum data_status open_path(const char *spec, const char *like, struct place *place,
                                   struct data_set *set, char *error, size_t error_size)
@@ -325,6 +343,8 @@ static enum data_status open_path(const char *spec, const char *like, struct pla
     static const char *const prefixes[FORMATS] = { "idx:", "cifar:", "cifar100:",
                                                    "cifar100-coarse:" };
     enum format format = FORMATS;
+    if (!strncmp(spec, FOLDER_PREFIX, strlen(FOLDER_PREFIX)))
+        return open_folder(spec, set, error, error_size);
     for (size_t i = 0; i < FORMATS; i++)
         if (strncmp(spec, prefixes[i], strlen(prefixes[i])) == 0) format = (enum format)i;
     const bool npy = strncmp(spec, "npy:", 4) == 0, nhwc = strncmp(spec, "nhwc:", 5) == 0;

@@ -15,10 +15,11 @@ struct data_split {
     uint8_t *images; /* [n][c][h][w] */
     uint8_t *labels; /* [n], each < classes */
 };
-#define DATA_OWN_NAMES 100
+#define DATA_OWN_NAMES 256
 struct data_set {
     /* "fashion-mnist", "mnist", "kmnist", "cifar10": by what the files hold; "synthetic"; of any
-     * other files "idx:DIR", "cifar:DIR", "cifar100:DIR", "cifar100-coarse:DIR", "npy:PATH" */
+     * other files "idx:DIR", "cifar:DIR", "cifar100:DIR", "cifar100-coarse:DIR", "npy:PATH",
+     * "folder:DIR" */
     const char *name;
     char source[4096]; /* the directory where the files lie, or "synthetic:seed=1" */
     const char
@@ -36,7 +37,8 @@ struct data_set {
     char note[4400];
     /* changes with every byte of images and labels: SHA-256 over the files' hashes, in hex */
     char digest[65];
-    char own_name[4120], own_text[2048]; /* what name and class_names may point to */
+    char own_name[4120], own_prefix[100]; /* what name, prefix and class_names may point to */
+    char own_text[65536];
     const char *own_names[DATA_OWN_NAMES];
 };
 
@@ -44,7 +46,9 @@ struct data_set {
  * files (in it or in its cifar-10-batches-bin/) or CIFAR-100's (cifar-100-binary/), also as
  * idx:DIR, cifar:DIR, cifar100:DIR and, with the 20 coarse labels, cifar100-coarse:DIR; a directory
  * or an .npz file with the NumPy arrays x_train, y_train, x_test and y_test, also as npy:PATH and,
- * if channels are last, nhwc:PATH; or
+ * if channels are last, nhwc:PATH; a directory with PNG and JPEG files in a directory a class,
+ * itself or in its train/ and test/ or val/, also as
+ * folder:[size=ROWSxCOLUMNS][,channels=1|3][,test=SHARE]:DIR; or
  * "synthetic[:seed=S,train=N,test=N]". A name is searched in $CVY_DATA_DIR, $XDG_CACHE_HOME/convoy
  * (or ~/.cache/convoy), datasets in $XDG_DATA_DIRS, /usr/share/datasets, each as DIR/NAME and under
  * the name that torchvision or the archive gives it; $CVY_DATA_DIR may also be the directory
@@ -97,6 +101,22 @@ enum data_status data_parse_npy_images(const char *where, struct data_bytes file
                                        struct data_images *out, char *error, size_t error_size);
 enum data_status data_parse_npy_labels(const char *where, struct data_bytes file, size_t *n,
                                        uint8_t **labels, char *error, size_t error_size);
+/* A PNG or JPEG file as three channels, [3][h][w]; grey ones three times the same. size: the rows
+ * and columns that it must have; NULL: any up to 32 768, 67 108 864 pixels. */
+struct data_picture {
+    size_t h, w;
+    bool colour; /* not all pixels are grey */
+    uint8_t *bytes;
+};
+enum data_status data_parse_picture(const char *where, struct data_bytes file, const size_t *size,
+                                    struct data_picture *out, char *error, size_t error_size);
+/* The picture with other rows and columns, [3][h][w]: each pixel a mean of old ones under a
+ * triangle (linear between pixels, over all that it covers where it is coarser). False: out of
+ * memory. */
+bool data_picture_resize(const struct data_picture *picture, size_t h, size_t w, uint8_t *out);
+/* From [3][pixels] to [pixels], which may lie at the same place: 0.2989 red + 0.5870 green + 0.1140
+ * blue, rounded. */
+void data_grey(const uint8_t *rgb, size_t pixels, uint8_t *grey);
 /* A member of a ZIP archive, unpacked: the caller's. DATA_NOT_FOUND: there is none of that name. */
 enum data_status data_zip_member(const char *where, struct data_bytes file, const char *name,
                                  struct data_bytes *out, char *error, size_t error_size);

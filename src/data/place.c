@@ -351,6 +351,7 @@ enum data_status place_nothing(const char *dir, char *error, size_t error_size)
     return data_fail(error, error_size, DATA_NOT_FOUND,
                      "%s: holds neither IDX files (train-images-idx3-ubyte[.gz] ...) nor CIFAR "
                      "files (data_batch_1.bin ... or train.bin, test.bin) nor arrays (x_train.npy, "
-                     "y_train.npy, x_test.npy, y_test.npy)",
+                     "y_train.npy, x_test.npy, y_test.npy) nor PNG or JPEG files in a directory a "
+                     "class",
                      dir);
 }
