@@ -6,6 +6,7 @@
 #include "report/difference.h"
 #include "report/figure.h"
 #include "report/html.h"
+#include "report/metrics.h"
 #include "report/parts.h"
 #include "report/results.h"
 #include "report/scale.h"
@@ -1446,6 +1447,50 @@ static void palette(void **state)
     }
 }
 
+/* A run that went back once: what was said of the epoch before is not drawn, seconds and examples
+ * are in proportion to steps, and a line that is being written is none yet. */
+static void metrics(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"type\":\"step\",\"step\":5,\"epoch\":0.5,\"examples\":50,\"train_loss\":2}\n"
+        "{\"type\":\"step\",\"step\":10,\"epoch\":1.0,\"examples\":100,\"train_loss\":1.5}\n"
+        "{\"type\":\"epoch\",\"step\":10,\"epoch\":1,\"wall_seconds\":4,\"train_loss\":1.5,\"test_"
+        "acc\":1}\n"
+        "{\"type\":\"step\",\"step\":15,\"epoch\":1.5,\"examples\":150,\"train_loss\":9}\n"
+        "{\"type\":\"recovery\",\"epoch\":2,\"from_epoch\":1,\"recoveries\":1}\n"
+        "{\"type\":\"step\",\"step\":15,\"epoch\":1.5,\"examples\":150,\"train_loss\":1.25,"
+        "\"z_p15\":1,\"z_p50\":2,\"z_p85\":3,\"z_pile\":4,\"zz_p99\":5}\n"
+        "{\"type\":\"epoch\",\"step\":20,\"epoch\":2,\"wall_seconds\":6,\"train_loss\":null}\n"
+        "{\"type\":\"end\",\"epoch\":2,\"test_acc\":0}\n"
+        "{\"type\":\"step\",\"st";
+    struct metrics m;
+    char error[200], name[96];
+    size_t at[20];
+    assert_true(metrics_parse(text, sizeof text - 1, &m, error, sizeof error));
+    assert_int_equal(m.n, 5);
+    assert_int_equal(metrics_points(&m, "train_loss", at), 3); /* one a step */
+    static const double seconds[] = { 2, 4, 5 }, losses[] = { 2, 1.5, 1.25 };
+    for (size_t i = 0; i < 3; i++) {
+        near(m.line[at[i]].x[METRICS_SECONDS], seconds[i]);
+        near(metrics_value(&m, at[i], "train_loss"), losses[i]);
+        near(m.line[at[i]].x[METRICS_EXAMPLES], 50 * (double)(i + 1));
+    }
+    assert_int_equal(metrics_points(&m, "test_acc", at), 1);
+    assert_int_equal(metrics_points(&m, "z", at), 0);
+    assert_true(metrics_percentile(&m, "z", false, name));
+    same(name, "z_p15");
+    assert_true(metrics_percentile(&m, "z", true, name));
+    same(name, "z_p85");
+    assert_false(metrics_percentile(&m, "train_loss", true, name));
+    metrics_free(&m);
+    assert_false(metrics_parse("{}\n{\n{}", 7, &m, error, sizeof error));
+    same(error, "line 2: expected a JSON object, as convoy train writes");
+    assert_true(metrics_parse("", 0, &m, error, sizeof error));
+    assert_int_equal(m.n, 0);
+    metrics_free(&m);
+}
+
 /* ------------------------------------------------------------------------------ pieces of pages */
 
 /* What template_part writes. */
@@ -1946,6 +1991,7 @@ int main(void)
                                         cmocka_unit_test(figures_in_pages),
                                         cmocka_unit_test(figures_as_png),
                                         cmocka_unit_test(palette),
+                                        cmocka_unit_test(metrics),
                                         cmocka_unit_test(pieces),
                                         cmocka_unit_test(piece_lines),
                                         cmocka_unit_test(page_positions),

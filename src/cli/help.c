@@ -67,6 +67,7 @@ static const struct entry examples[] = {
     { "convoy visualise run", "its filters, activations, confusion matrices, as pictures" },
     { "convoy sweep lr --quick",
       "how large the learning rate can be, with and without batch norm" },
+    { "convoy plot run other -o curves.html", "their losses and accuracies, as curves" },
     { "convoy info resnet20", "its layers, parameters, work and memory" },
     { "convoy bench step", "examples/s of a training step, and its share of the machine's peak" },
     { NULL, NULL }

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-const struct cli_command *const cli_commands[] = { &cli_train,     &cli_eval,    &cli_predict,
-                                                   &cli_visualise, &cli_sweep,   &cli_ablate,
-                                                   &cli_bench,     &cli_compare, &cli_info,
-                                                   &cli_data,      &cli_help,    NULL };
+const struct cli_command *const cli_commands[] = {
+    &cli_train, &cli_eval,    &cli_predict, &cli_visualise, &cli_plot, &cli_sweep, &cli_ablate,
+    &cli_bench, &cli_compare, &cli_info,    &cli_data,      &cli_help, NULL
+};
 
 /* A closed descriptor 0..2 would be given to the next file we open, and printf would write into a
  * checkpoint. Opened the wrong way round on purpose: writing to it fails and is noticed. */
@@ -55,6 +55,10 @@ static const struct cli_alias aliases[] = { { "version", "did you mean convoy --
                                             { "classify", "predict" },
                                             { "visualize", "visualise" },
                                             { "draw", "visualise" },
+                                            { "curves", "plot" },
+                                            { "curve", "plot" },
+                                            { "graph", "plot" },
+                                            { "chart", "plot" },
                                             { "pictures", "visualise" },
                                             { "filters", "visualise" },
                                             { "confusion", "visualise" },

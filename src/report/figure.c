@@ -86,6 +86,7 @@ static void fit(const struct figure *f, size_t panel, struct frame *r, size_t x_
         if (r->x.lo != 0) r->x.lo = data.lo;
     }
     scale_round(&r->y, y_most, true);
+    if (f->x.names) r->x = (struct scale){ .lo = -0.5, .hi = fmax((double)f->x.n_names, 1) - 0.5 };
     if (f->x.lo < f->x.hi) r->x = (struct scale){ .base = f->x.base, .lo = f->x.lo, .hi = f->x.hi };
     const struct figure_axis *y = &f->y[panel];
     if (y->lo < y->hi) r->y = (struct scale){ .base = y->base, .lo = y->lo, .hi = y->hi };
@@ -181,6 +182,24 @@ static void straight(struct canvas *c, enum canvas_color color, double width,
 
 #define AT(x, y) ((struct canvas_point){ x, y })
 
+/* Texts below the x axis, as long as there is room for them. */
+static void names(struct canvas *c, const struct figure *f, const struct frame *r)
+{
+    const struct canvas_letters middle = { CANVAS_SOFT, SMALL, false, CANVAS_MIDDLE };
+    const double room = (r->right - r->left) / (double)f->x.n_names;
+    const size_t every = room < 34 ? (size_t)ceil(34 / room) : 1;
+    for (size_t i = 0; i < f->x.n_names; i += every) {
+        char text[4 * 256 + 1];
+        size_t columns = text_width(f->x.names[i]);
+        if (columns > 255) columns = 255;
+        do text_clip(f->x.names[i], columns, text);
+        while (canvas_width(text, SMALL, false) > room * (double)every - 6 && columns-- > 4);
+        const double x = scale_place(&r->x, (double)i);
+        straight(c, CANVAS_AXIS, 1, AT(x, r->bottom), AT(x, r->bottom + 5));
+        c->text(c, &middle, AT(x, r->bottom + 18), text);
+    }
+}
+
 static void axes(struct canvas *c, const struct figure *f, size_t panel, const struct frame *r)
 {
     const struct canvas_letters number = { CANVAS_SOFT, SMALL, false, CANVAS_MIDDLE },
@@ -198,7 +217,8 @@ static void axes(struct canvas *c, const struct figure *f, size_t panel, const s
         straight(c, CANVAS_GRID, 1, AT(r->left, y), AT(r->right, y));
         c->text(c, &beside, AT(r->left - 7, y + 4), tick[i].text);
     }
-    n = scale_ticks(&r->x, most_x(r->right - r->left), tick);
+    if (f->x.names) names(c, f, r);
+    n = f->x.names ? 0 : scale_ticks(&r->x, most_x(r->right - r->left), tick);
     for (size_t i = 0; i < n; i++) {
         const double x = scale_place(&r->x, tick[i].at);
         straight(c, CANVAS_AXIS, tick[i].minor ? 0.75 : 1, AT(x, r->bottom),
@@ -450,6 +470,12 @@ const char *figure_value(const struct figure_series *s, size_t i, char text[96])
     return text;
 }
 
+const char *figure_x(const struct figure *f, double x, char text[32])
+{
+    if (f->x.names && x >= 0 && x < (double)f->x.n_names) return f->x.names[(size_t)x];
+    return figure_number(x, text);
+}
+
 static int ascending(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -494,7 +520,7 @@ static char *tip_at(const struct figure *f, size_t panel, double x)
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
-    fprintf(out, "%s %s", f->x.label ? f->x.label : "", figure_number(x, number));
+    fprintf(out, "%s %s", f->x.label ? f->x.label : "", figure_x(f, x, number));
     for (size_t k = 0; k < f->n; k++) {
         const struct figure_series *s = &f->series[k];
         const size_t i = s->label && in_panel(f, s, panel) ? figure_at(s, x) : s->n;

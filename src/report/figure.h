@@ -12,6 +12,9 @@ struct figure_axis {
     double base;   /* 0: linear; 10 or 2: logarithmic; what is not positive has no place there */
     double lo, hi; /* lo < hi: from and to where; else as the data need it, with round ends */
     bool zero;     /* a linear one begins at zero */
+    /* of x, whose values are then 0, 1, …: what stands for them; NULL: numbers */
+    const char *const *names;
+    size_t n_names;
 };
 
 enum figure_style {

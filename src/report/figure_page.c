@@ -48,7 +48,7 @@ static bool numbers(FILE *out, const struct figure *f)
     for (size_t i = 0; i < n; i++) {
         if (i % every && i + 1 < n) continue;
         template_part(out, "table-row", NULL, "cells", NULL);
-        cell(out, x[i], figure_number(x[i], text));
+        cell(out, x[i], figure_x(f, x[i], text));
         for (size_t k = 0; k < f->n; k++) {
             const struct figure_series *s = &f->series[k];
             if (!s->label) continue;

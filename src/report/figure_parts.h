@@ -17,6 +17,7 @@ double *figure_rows(const struct figure *f, size_t *n);
 size_t figure_at(const struct figure_series *s, double x);
 /* "0.8532", "12.4 k", at most 31 bytes; with a band "0.85 (0.83 to 0.87)". */
 const char *figure_value(const struct figure_series *s, size_t i, char text[96]);
+const char *figure_x(const struct figure *f, double x, char text[32]); /* or its name */
 const char *figure_number(double v, char text[32]);
 
 #endif

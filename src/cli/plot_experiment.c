@@ -1,0 +1,204 @@
+/* An experiment as curves: a metric of its runs over what was changed, a curve a group. */
+#include "cli/plot.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "report/text.h"
+#include "train/files.h"
+
+#define EXPERIMENT_FILE "experiment.json"
+enum { LARGEST = 1 << 28 };
+
+bool cli_plot_is_experiment(const char *path, char json[4200])
+{
+    struct stat st;
+    const size_t n = strlen(path);
+    if (n > 5 && n < 4200 && !strcmp(path + n - 5, ".json")) {
+        strcpy(json, path);
+        return true;
+    }
+    return snprintf(json, 4200, "%s/" EXPERIMENT_FILE, path) < 4200 && !stat(json, &st);
+}
+
+static const char *text_of(const json_t *json, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+    return text ? text : "";
+}
+
+static double number_of(const json_t *json, const char *key)
+{
+    const json_t *value = json_object_get(json, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+/* Where a row stands: its value, or, where values are words, the place of that word. */
+static double place_of(const struct figure *f, const json_t *row)
+{
+    if (!f->x.names) return number_of(row, "x");
+    size_t i = 0;
+    while (i < f->x.n_names && strcmp(f->x.names[i], text_of(row, "value"))) i++;
+    return (double)i;
+}
+
+/* If values are no numbers, all of them in the order of the rows. */
+static void find_names(struct cli_plot *p, const json_t *rows)
+{
+    const char **name = cli_plot_room(p, json_array_size(rows) * sizeof *name);
+    bool words = false;
+    size_t i, n = 0;
+    json_t *row;
+    json_array_foreach (rows, i, row) {
+        const char *value = text_of(row, "value");
+        char *end;
+        const double x = strtod(value, &end);
+        words |= *end || end == value || fabs(x - number_of(row, "x")) > 0.01 * fabs(x);
+        size_t k = 0;
+        while (k < n && strcmp(name[k], value)) k++;
+        if (k == n) name[n++] = cli_plot_text(p, "%s", value);
+    }
+    if (!words) return;
+    p->f.x.names = name;
+    p->f.x.n_names = n;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The curve of a group, if it has values; most grows to how many runs a point has. */
+static bool add_group(struct cli_plot *p, const json_t *rows, const char *group, const char *key,
+                      size_t *most)
+{
+    const size_t room = json_array_size(rows);
+    double *x = cli_plot_room(p, 5 * room * sizeof *x), *y = x + room, *low = y + room,
+           *high = low + room, *value = high + room;
+    size_t n = 0, kept = 0, i, values = 0;
+    json_t *row;
+    json_array_foreach (rows, i, row)
+        if (!strcmp(text_of(row, "group"), group) && json_is_true(json_object_get(row, "finished")))
+            x[n++] = place_of(&p->f, row);
+    qsort(x, n, sizeof *x, ascending);
+    for (size_t k = 0; k < n; k++) {
+        if (k && x[k] == x[k - 1]) continue;
+        size_t all = 0;
+        json_array_foreach (rows, i, row) {
+            const double v = number_of(row, key);
+            if (!strcmp(text_of(row, "group"), group) && place_of(&p->f, row) == x[k] &&
+                isfinite(v))
+                value[all++] = v;
+        }
+        const double at = x[k];
+        cli_plot_spread(value, all, &y[kept], &low[kept], &high[kept]);
+        x[kept++] = at;
+        values += all;
+        *most = all > *most ? all : *most;
+    }
+    if (!values) return false;
+    *cli_plot_series(p) = (struct figure_series){ .label = *group ? cli_plot_text(p, "%s", group)
+                                                                  : cli_plot_name(p, key),
+                                                  .n = kept,
+                                                  .x = x,
+                                                  .y = y,
+                                                  .low = *most > 1 ? low : NULL,
+                                                  .high = *most > 1 ? high : NULL,
+                                                  .marked = true };
+    return true;
+}
+
+/* "loss" and "acc" are what they are of a run; without a choice the first accuracy that is there. */
+static const char *key_of(const json_t *rows, const char *word)
+{
+    static const char *const accuracies[] = { "test_acc", "valid_acc", "train_acc" };
+    if (!strcmp(word, "loss")) return "train_loss";
+    if (strcmp(word, "acc")) return word;
+    for (size_t k = 0; k < 3; k++) {
+        size_t i;
+        json_t *row;
+        json_array_foreach (rows, i, row)
+            if (isfinite(number_of(row, accuracies[k]))) return accuracies[k];
+    }
+    return accuracies[0];
+}
+
+static int add_panel(struct cli_plot *p, const json_t *rows, const char *key, size_t panel,
+                     size_t *most)
+{
+    size_t i, k;
+    const size_t before = p->f.n;
+    json_t *row, *other;
+    json_array_foreach (rows, i, row) {
+        bool first = true;
+        json_array_foreach (rows, k, other)
+            if (k < i && !strcmp(text_of(row, "group"), text_of(other, "group"))) first = false;
+        if (!first || !add_group(p, rows, text_of(row, "group"), key, most)) continue;
+        p->series[p->f.n - 1].panel = panel;
+        p->series[p->f.n - 1].color = 1 + (int)((p->f.n - 1 - before) % FIGURE_COLORS);
+    }
+    p->f.y[panel].label = cli_plot_name(p, key);
+    if (p->f.n > before) return CLI_OK;
+    return cli_fail(CLI_BAD, "none of the experiment's finished runs has '%.60s'", key);
+}
+
+/* Values that span that much are rates or sizes: each is several times the one before. */
+static bool spans_decades(const struct figure *f)
+{
+    double lo = INFINITY, hi = 0;
+    for (size_t k = 0; k < f->n; k++)
+        for (size_t i = 0; i < f->series[k].n; i++) {
+            lo = fmin(lo, f->series[k].x[i]);
+            hi = fmax(hi, f->series[k].x[i]);
+        }
+    return !f->x.names && lo > 0 && hi >= 50 * lo;
+}
+
+static int draw(struct cli_plot *p, const struct cli_plot_options *o, const json_t *all,
+                const char *path)
+{
+    const json_t *rows = json_object_get(all, "rows");
+    const char *word[FIGURE_PANELS];
+    size_t most = 0;
+    if (!json_is_array(rows) || !*text_of(all, "experiment"))
+        return cli_fail(CLI_BAD, "%s: expected what convoy sweep or convoy ablate writes", path);
+    if (o->x_given)
+        return cli_fail(CLI_USAGE, "--x is for runs; an experiment is drawn over what it changes");
+    find_names(p, rows);
+    int code = cli_plot_keys(p, o->y ? o->y : "acc", word, FIGURE_PANELS, &p->f.panels);
+    for (size_t i = 0; i < p->f.panels && !code; i++)
+        code = add_panel(p, rows, key_of(rows, word[i]), i, &most);
+    char *title = cli_plot_text(p, "%s", text_of(all, "about"));
+    *title = (char)toupper((unsigned char)*title);
+    p->f.title = *title ? title : cli_plot_text(p, "%s", text_of(all, "experiment"));
+    p->f.x.label = cli_plot_text(p, "%s", text_of(all, "axis"));
+    if (spans_decades(&p->f)) p->f.x.base = 10;
+    if (most > 1)
+        p->f.subtitle =
+            cli_plot_text(p, "medians of %zu seeds, bands %s", most, cli_plot_spread_text(most));
+    const char *slash = strrchr(path, '/');
+    snprintf(p->out, sizeof p->out, "%.*s%.60s.svg", slash ? (int)(slash + 1 - path) : 0, path,
+             text_of(all, "experiment"));
+    return code;
+}
+
+int cli_plot_experiment(struct cli_plot *p, const struct cli_plot_options *o, const char *path)
+{
+    char error[CLI_ERROR];
+    unsigned char *bytes;
+    size_t size;
+    json_error_t e;
+    enum train_status status = files_read(path, LARGEST, &bytes, &size, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    json_t *all = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &e);
+    free(bytes);
+    int code =
+        all ? draw(p, o, all, path) : cli_fail(CLI_BAD, "%s: line %d: %s", path, e.line, e.text);
+    json_decref(all);
+    return code;
+}
