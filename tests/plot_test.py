@@ -208,7 +208,7 @@ def test_refusals():
     fails(3, "no/such/x.svg: cannot write: there is no directory 'no/such'", 'plot', 'r', '-o', 'no/such/x.svg')
     fails(1, 'expected at most 64 runs', 'plot', *['r'] * 65)
     fails(1, "unknown command 'curves'; did you mean plot?", 'curves')
-    fails(1, 'the title is not UTF-8', 'plot', 'r', '--title', os.fsdecode(b'\xff'))
+    fails(1, '--title: expected UTF-8', 'plot', 'r', '--title', os.fsdecode(b'\xff'))
 
 
 if __name__ == '__main__':

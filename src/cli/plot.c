@@ -231,7 +231,10 @@ static int run(int argc, char **argv)
     struct cli_plot p = { 0 };
     char json[4200];
     cli_parse(&argp, argc, argv, &o);
-    int code = o.title ? cli_utf8(o.title, "the title") : CLI_OK;
+    int code = CLI_OK;
+    json_t *title = json_string(o.title ? o.title : "");
+    if (!title) code = cli_fail(CLI_USAGE, "--title: expected UTF-8");
+    json_decref(title);
     if (!code && o.n == 1 && cli_plot_is_experiment(o.run[0], json))
         code = cli_plot_experiment(&p, &o, json);
     else if (!code) code = cli_plot_runs(&p, &o);

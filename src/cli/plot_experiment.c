@@ -113,7 +113,7 @@ static bool add_group(struct cli_plot *p, const json_t *rows, const char *group,
     return true;
 }
 
-/* "loss" and "acc" are what they are of a run; without a choice the first accuracy that is there. */
+/* "loss" and "acc" are what they are of a run: of accuracies the first that is there. */
 static const char *key_of(const json_t *rows, const char *word)
 {
     static const char *const accuracies[] = { "test_acc", "valid_acc", "train_acc" };
