@@ -1034,12 +1034,14 @@ static void builtin_models(void **state)
     static const struct {
         const char *name;
         size_t parameters;
-    } want[] = { { "lenet-bn", 44878 },         { "lenet", 61706 },
-                 { "resnet20", 269722 },        { "resnet20-b", 272474 },
-                 { "vgg11-bn", 9231114 },       { "yann-lenet5", 3149580 },
-                 { "yann-bn-before", 3164430 }, { "yann-bn-after", 3164290 },
-                 { "tfbook", 233450 },          { "ioffe-mnist", 100310 },
-                 { "ioffe-mnist-plain", 99710 } };
+    } want[] = { { "lenet-bn", 44878 },          { "lenet", 61706 },
+                 { "resnet20", 269722 },         { "resnet20-b", 272474 },
+                 { "vgg11-bn", 9231114 },        { "yann-lenet5", 3149580 },
+                 { "yann-bn-before", 3164430 },  { "yann-bn-after", 3164290 },
+                 { "tfbook", 233450 },           { "ioffe-mnist", 100310 },
+                 { "ioffe-mnist-plain", 99710 }, { "cs231n-c1", 349710 },
+                 { "cs231n-c7", 825046 },        { "cs231n-c8", 4106246 },
+                 { "cs231n-c9", 1541510 } };
     const char *name;
     size_t n = 0;
     for (; model_builtin_at(n, &name); n++) {

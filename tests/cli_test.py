@@ -502,6 +502,39 @@ def test_resume():
     same_run('whole', 'killed')
 
 
+def test_cs231n():
+    """The nets of cs231n, on CIFAR's shapes: parts of the sets, accuracies as its solver reports them, variants; a mean image of all that may be
+    trained on."""
+    data = ['--data', 'synthetic:train=400,test=60']
+    for name, args in {'cs231n-c1': [], 'cs231n-c7': ['--train-images', 100], 'cs231n-c8': ['--train-images', 60], 'cs231n-c9': []}.items():
+        model = json.loads((pathlib.Path(SOURCE) / 'src/models' / f'{name}.json').read_text())
+        for api in [None, *model.get('apis', [])]:
+            out = f'{name}-{api}'
+            r = run('train', name, *data, '--epochs', 1, '--validation', 50, '--train-images', 100, '--test-images', 30, *args,
+                    *(['--api', api] if api else []), '--out', out, code=0)
+            used = args[1] if args else 100
+            assert f') {used} train / 50 validation / 30 test\n' in r.stdout, r.stdout
+            line = [line for line in metrics(out) if line['type'] == 'epoch'][-1]
+            assert re.search(rf'train acc {line["train_acc"]:.3f} \({line["eval_train_acc"]:.3f}\)', r.stderr), r.stderr
+            assert line['step'] == used // model['defaults']['batch'] + (used % model['defaults']['batch'] > 0)
+            config = json.loads(pathlib.Path(out, 'config.json').read_text())
+            assert (config['train_limit'], config['test_limit'], config['sampling'], config['keep_running']) == (used, 30, 'replacement', True)
+            assert config['report_penalty'] == (name == 'cs231n-c8')
+            values, _ = tensors(f'{out}/checkpoint.safetensors')
+            mean = struct.unpack('<3072f', values['input.mean'])
+            assert ('bn1.weight' in values, 'ln1.weight' in values) == (name == 'cs231n-c1' and api is None, api == 'layer-norm')
+            assert max(mean) > 1  # of bytes
+        if name != 'cs231n-c1':
+            continue
+        run('train', '--resume', out, '--epochs', 2, code=0)
+        run('train', name, *data, '--epochs', 2, '--validation', 50, '--train-images', 100, '--test-images', 30, *args,
+            *(['--api', api] if api else []), '--out', f'{name}-whole', code=0)
+        a, b = metrics(out), metrics(f'{name}-whole')
+        assert a[-2]['type'] == b[-2]['type'] == 'epoch' and a[-2].keys() == b[-2].keys()
+    fails(1, '--train-images: expected at most the 950 there are, found 951', 'train', *SMALL, '--validation', 50, '--train-images', 951)
+    fails(1, '--keep-running is of --keep-best', 'train', *SMALL, '--keep-running')
+
+
 def test_population():
     """Running statistics made at the end, of many batches; the accuracy that is told is theirs. Images that are evaluated at once."""
     common = ['lenet-bn', *SMALL, '--lr', 0.5, '--epochs', 2]

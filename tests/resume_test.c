@@ -48,7 +48,8 @@ struct recipe {
     size_t steps, eval_steps, eval_images;
     double max_norm;
     bool penalty;
-    size_t population;
+    size_t population, eval_train;
+    bool keep_running;
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -94,6 +95,9 @@ static const struct recipe recipes[] = {
     { "penalties and norms", 2, 1, .lr = 0.01,
       .other = { .kind = CVY_RMSPROP, .lr = 0.01, .l1 = 0.01, .l2 = 0.01, .momentum = 0.5 },
       .max_norm = 0.5, .penalty = true },
+    { "the best weights, the last statistics, training images", 3, 2, .lr = 2, .momentum = 0.9,
+      .valid = 20, .keep_best = true, .keep_running = true, .eval_train = 30 },
+    { "all training images", 2, 1, .lr = 0.2, .eval_train = 1000, .steps = 5 },
     { "population statistics", 2, 2, .lr = 0.2, .momentum = 0.9, .population = 5,
       .augment = { .flip = true } },
     { "population statistics of the best", 3, 1, .lr = 2, .momentum = 0.9, .population = 4,
@@ -232,8 +236,8 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .eval_batch = BATCH,
                                  .classes = CLASSES,
                                  .image_size = PIXELS,
-                                 .train = { train_images, train_labels, TRAIN_N },
-                                 .test = { test_images, test_labels, TEST_N },
+                                 .train = { train_images, train_labels, TRAIN_N, NULL },
+                                 .test = { test_images, test_labels, TEST_N, NULL },
                                  .epochs = r->epochs,
                                  .batch = BATCH,
                                  .seed = 5,
@@ -247,9 +251,11 @@ static void open_process(struct process *p, const struct recipe *r, const char *
                                  .wall_start = train_now(),
                                  .progress = on_progress,
                                  .epoch_done = on_epoch };
-    p->job.valid = (struct train_split){ test_images, test_labels, r->valid };
+    p->job.valid = (struct train_split){ test_images, test_labels, r->valid, NULL };
     p->job.penalty = r->penalty;
     p->job.population = r->population;
+    p->job.eval_train = r->eval_train;
+    p->job.keep_running = r->keep_running;
     p->job.steps = r->steps;
     p->job.eval_steps = r->eval_steps;
     p->job.eval_images = r->eval_images;
@@ -503,7 +509,7 @@ static void evaluation_in_pieces(void **state)
     static const size_t sizes[] = { 1, 5, 15, 16, 17, 31, 32, 33, TEST_N };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (size_t batch = 1; batch <= BATCH; batch += batch < 7 ? 3 : 9) {
-            const struct train_split split = { test_images, test_labels, sizes[i] };
+            const struct train_split split = { test_images, test_labels, sizes[i], NULL };
             struct train_score score;
             double want;
             uint64_t right;
@@ -528,13 +534,14 @@ static void evaluation_in_pieces(void **state)
     p.stop = 1;
     assert_int_equal(train_evaluate(&p.job, &p.job.test, &score, error, sizeof error),
                      TRAIN_INTERRUPTED);
-    const struct train_split none = { test_images, test_labels, 0 };
+    const struct train_split none = { test_images, test_labels, 0, NULL };
     assert_int_equal(train_evaluate(&p.job, &none, &score, error, sizeof error), TRAIN_OK);
     assert_true(score.loss == 0 && score.acc == 0 && score.counted == 0);
     close_process(&p);
 }
 
 static uint64_t position_of(const char *name, const char *key);
+static size_t best_line(const char *name, size_t images, double *right);
 static bool same_tensor(const char *a, const char *name, const char *b, const char *other);
 
 static double number(const json_t *line, const char *key)
@@ -626,7 +633,8 @@ static void evaluations_between(void **state)
         for (size_t i = 0; i < 14; i++) {
             const size_t at = (14 * turn + i) % TEST_N;
             struct train_score one;
-            const struct train_split split = { test_images + at * PIXELS, test_labels + at, 1 };
+            const struct train_split split = { test_images + at * PIXELS, test_labels + at, 1,
+                                               NULL };
             assert_int_equal(train_evaluate(&p.job, &split, &one, error, sizeof error), TRAIN_OK);
             loss += one.loss;
             right += one.correct;
@@ -685,6 +693,48 @@ static void population_statistics(void **state)
     assert_true(number(last, "population") == 5 && !json_object_get(last, "valid_acc"));
     assert_true(fabs(number(last, "test_acc") - score.acc) < 1e-8);
     json_decref(last);
+}
+
+/* Training images after each epoch: what they are is a matter of seed and epoch. And the best
+ * weights beside the last running statistics. */
+static void as_the_solver_reports(void **state)
+{
+    (void)state;
+    struct recipe r = {
+        "drawn", 6, 6, .lr = 2, .momentum = 0.9, .valid = 30, .keep_best = true, .eval_train = 20
+    };
+    uint32_t order[TRAIN_N];
+    double right;
+    const struct sampling all = { SAMPLING_REPLACEMENT, 1 };
+    run_whole(&r, "both");
+    r.keep_running = true;
+    run_whole(&r, "weights");
+    assert_true(best_line("both", r.valid, &right) < 6);
+    assert_true(same_tensor("both", "conv1.weight", "weights", "conv1.weight"));
+    assert_true(same_tensor("both", "bn1.running_mean", "weights", "best.bn1.running_mean"));
+    assert_false(same_tensor("both", "bn1.running_mean", "weights", "bn1.running_mean"));
+    r.keep_best = r.keep_running = false;
+    run_whole(&r, "last");
+    assert_true(same_tensor("last", "bn1.running_mean", "weights", "bn1.running_mean"));
+    FILE *f = open_metrics("last");
+    json_t *line;
+    for (uint64_t epoch = 0; (line = metrics_line(f)); json_decref(line)) {
+        struct process p;
+        struct train_score score;
+        if (strcmp(json_string_value(json_object_get(line, "type")), "epoch")) continue;
+        struct recipe part = r;
+        part.epochs = ++epoch;
+        part.eval_train = 0;
+        open_process(&p, &part, NULL);
+        assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_OK);
+        sampling_fill(&all, order, TRAIN_N, ~(uint64_t)5, epoch - 1);
+        const struct train_split some = { train_images, train_labels, 20, order };
+        assert_int_equal(train_evaluate(&p.job, &some, &score, error, sizeof error), TRAIN_OK);
+        assert_true(fabs(number(line, "eval_train_loss") - score.loss) < 1e-7 * score.loss + 1e-8);
+        assert_true(fabs(number(line, "eval_train_acc") - score.acc) < 1e-8);
+        close_process(&p);
+    }
+    fclose(f);
 }
 
 /* A run of six steps that is made one of eleven is that one. */
@@ -991,12 +1041,14 @@ static void runs_that_write_nothing(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { TEST(stopped_at_any_step),      TEST(killed_at_any_step),
-                                        TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
-                                        TEST(metrics_of_a_run),         TEST(positions_that_lie),
-                                        TEST(runs_that_write_nothing),  TEST(ends_with_the_best),
-                                        TEST(eras_from_the_best),       TEST(recovering),
-                                        TEST(evaluations_between),      TEST(more_steps),
-                                        TEST(population_statistics) };
+    const struct CMUnitTest tests[] = {
+        TEST(stopped_at_any_step),      TEST(killed_at_any_step),
+        TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
+        TEST(metrics_of_a_run),         TEST(positions_that_lie),
+        TEST(runs_that_write_nothing),  TEST(ends_with_the_best),
+        TEST(eras_from_the_best),       TEST(recovering),
+        TEST(evaluations_between),      TEST(more_steps),
+        TEST(population_statistics),    TEST(as_the_solver_reports)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

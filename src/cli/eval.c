@@ -90,7 +90,7 @@ static int evaluate(struct cli_session *s, const struct model_defaults *d, const
     if (code) return code;
     bool train = !strcmp(split, "train");
     const struct data_split *data = train ? &s->data->train : &s->data->test;
-    const struct train_split images = { data->images, data->labels, data->n };
+    const struct train_split images = { data->images, data->labels, data->n, NULL };
     const struct train_job job = { .ctx = s->ctx,
                                    .predictor = s->predictor,
                                    .eval_loss = model_eval_loss(&defaults),

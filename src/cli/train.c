@@ -44,14 +44,16 @@ static void print_epoch(void *user, const struct train_epoch *e)
 {
     struct view *view = user;
     char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER],
-                                                valid[CLI_NUMBER] = "";
+                                                valid[CLI_NUMBER] = "", drawn[CLI_NUMBER] = "";
     if (view->quiet) return;
+    if (e->drawn) snprintf(drawn, sizeof drawn, " (%.3f)", e->drawn_acc);
     if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
     if (e->validated) snprintf(valid, sizeof valid, "val acc %.3f  ", e->valid_acc);
     int width = snprintf(all, sizeof all, "%zu", e->epochs); /* one under the other */
-    fprintf(stderr, "%sepoch %*zu/%s  loss %.3f  train acc %.3f  %stest acc %-5s  %6s ex/s  %7s\n",
-            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, valid,
-            acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+    fprintf(stderr,
+            "%sepoch %*zu/%s  loss %.3f  train acc %.3f%s  %stest acc %-5s  %6s ex/s  %7s\n",
+            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, drawn,
+            valid, acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
 }
 
 static void print_step(void *user, const struct train_step *s)
@@ -195,7 +197,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
         (code = cli_open_data(s, data)) || (code = cli_train_config_split(c, s->data->train.n)))
         return code;
     if (s->model->mean_image && !o->resuming)
-        model_set_mean(s->model, s->data->train.images, c->trained);
+        model_set_mean(s->model, s->data->train.images, c->valid);
     cvy_param_setting settings[MODEL_SETTINGS];
     const cvy_trainer_options trainer = { .batch = c->d.batch,
                                           .seed = c->seed,
@@ -223,7 +225,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
     return code ? code : check_same_data(s, o, c);
 }
 
-static void print_head(const struct cli_session *s, size_t trained)
+static void print_head(const struct cli_session *s, const struct train_job *job)
 {
     cvy_machine m;
     cvy_machine_describe(&m);
@@ -231,9 +233,9 @@ static void print_head(const struct cli_session *s, size_t trained)
     bool own = strchr(d->name, ':') != NULL; /* such a name has the directory in it */
     printf("data: %s (", d->name);
     if (!own) printf("%s%s", d->source, d->synthetic ? ": " : ", ");
-    printf("%s) %zu train / ", d->remark, trained);
-    if (trained < d->train.n) printf("%zu validation / ", d->train.n - trained);
-    printf("%zu test\n", d->test.n);
+    printf("%s) %zu train / ", d->remark, job->train.n);
+    if (job->valid.n) printf("%zu validation / ", job->valid.n);
+    printf("%zu test\n", job->test.n);
     printf("cpu: %s, %s, %zu threads, backends %s\n", m.cpu, cvy_isa_name(cvy_context_isa(s->ctx)),
            cvy_context_threads(s->ctx), cvy_context_backends(s->ctx));
     printf("training on cpu\n");
@@ -277,7 +279,8 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
 {
     char error[CLI_ERROR];
     struct view view = { .screen = cli_screen_open(), .quiet = o->quiet };
-    const struct data_split *all = &s->data->train;
+    const struct data_split *all = &s->data->train, *test = &s->data->test;
+    const size_t limit = c->d.test_limit;
     const size_t size = s->data->c * s->data->h * s->data->w;
     struct train_job job = {
         .ctx = s->ctx,
@@ -288,9 +291,9 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .classes = s->data->classes,
         .image_size = size,
         .mean = cli_mean(s->model),
-        .train = { all->images, all->labels, c->trained },
-        .valid = { all->images + c->trained * size, all->labels + c->trained, all->n - c->trained },
-        .test = { s->data->test.images, s->data->test.labels, s->data->test.n },
+        .train = { all->images, all->labels, c->trained, NULL },
+        .valid = { all->images + c->valid * size, all->labels + c->valid, all->n - c->valid, NULL },
+        .test = { test->images, test->labels, limit && limit < test->n ? limit : test->n, NULL },
         .epochs = c->d.epochs,
         .steps = c->d.steps,
         .batch = c->d.batch,
@@ -305,6 +308,8 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .eval_images = c->d.eval_images,
         .patience = c->d.patience,
         .keep_best = c->d.keep_best,
+        .keep_running = c->d.keep_running,
+        .eval_train = c->d.eval_train,
         .recover = c->d.recover,
         .population = c->d.population,
         .penalty = c->d.report_penalty,
@@ -323,7 +328,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
     if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
     cli_catch_signals();
-    print_head(s, c->trained);
+    print_head(s, &job);
     if (o->resuming && !o->quiet) tell_if_done(&job);
     status = train_run(&job, error, sizeof error);
     cli_screen_clear(&view.screen);

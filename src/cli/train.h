@@ -37,7 +37,8 @@ struct cli_train_config {
     struct model_defaults d;
     uint64_t seed;
     size_t eval_every, save_every;
-    size_t trained; /* images: the others of the training set validate */
+    /* images: so many are trained on, those from `valid` on validate */
+    size_t trained, valid;
     /* of the data; a run of an older convoy knows the labels' alone: digest "" */
     char digest[65], labels[65];
 };
@@ -46,7 +47,7 @@ json_t *cli_train_config_json(const struct cli_train_config *c, const struct cli
 /* The settings of the run that is resumed, from its checkpoint; then what the options change. A
  * failure has been told: its exit code. */
 int cli_train_config_restore(struct cli_train_config *c, const struct cli_session *s);
-/* How many of so many images are trained on, to c->trained. */
+/* Which of so many images are trained on and validate, to c->trained and c->valid. */
 int cli_train_config_split(struct cli_train_config *c, size_t images);
 int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_options *o);
 

@@ -111,7 +111,11 @@ int cli_train_config_split(struct cli_train_config *c, size_t images)
                         n, images);
     if (x > 0 && n < 1)
         return cli_fail(CLI_USAGE, "--validation: %g of %zu training images are none", x, images);
-    c->trained = images - (size_t)n;
+    c->trained = c->valid = images - (size_t)n;
+    if (c->d.train_limit > c->valid)
+        return cli_fail(CLI_USAGE, "--train-images: expected at most the %zu there are, found %zu",
+                        c->valid, c->d.train_limit);
+    if (c->d.train_limit) c->trained = c->d.train_limit;
     return CLI_OK;
 }
 
@@ -124,6 +128,8 @@ static int check_needs(const struct model_defaults *d)
     if (d->schedule.from_best) needs = "the schedule's from_best";
     if (needs && d->validation == 0)
         return cli_fail(CLI_USAGE, "%s needs images to validate with: use --validation", needs);
+    if (d->keep_running && !d->keep_best)
+        return cli_fail(CLI_USAGE, "--keep-running is of --keep-best: use both");
     if (d->schedule.momentum_to > 0 && d->optimizer.momentum == 0)
         return cli_fail(CLI_USAGE, "the schedule's momentum_to needs a momentum to start from: use "
                                    "--momentum");

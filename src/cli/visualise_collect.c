@@ -202,9 +202,9 @@ static int collect_matrices(const struct cli_session *s, const struct cli_visual
     const struct data_split *train = &s->data->train, *test = &s->data->test;
     const size_t size = s->data->c * s->data->h * s->data->w;
     const struct train_split splits[VISUAL_MATRICES] = {
-        { test->images, test->labels, test->n },
-        { train->images, train->labels, c->trained },
-        { train->images + c->trained * size, train->labels + c->trained, train->n - c->trained }
+        { test->images, test->labels, test->n, NULL },
+        { train->images, train->labels, c->trained, NULL },
+        { train->images + c->valid * size, train->labels + c->valid, train->n - c->valid, NULL }
     };
     static const char *const names[] = { "test", "train", "validation" };
     static const enum cli_confusion wanted[] = { CONFUSION_TEST, CONFUSION_TRAIN,

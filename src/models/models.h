@@ -70,11 +70,20 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
            "for validation, too (0: at the ends of epochs alone)")                                \
     OPTION(eval_images, SIZE, "eval_images", 0, 1 << 30, 0, true, "eval-images", 0, "N",           \
            "how many of them: each time the next N, the first again behind the last (0: all)")    \
+    OPTION(train_limit, SIZE, "train_limit", 0, 1 << 30, 0, true, "train-images", 0, "N",          \
+           "train on the first N training images alone (0: all that do not validate)")            \
+    OPTION(test_limit, SIZE, "test_limit", 0, 1 << 30, 0, true, "test-images", 0, "N",             \
+           "evaluate on the first N test images alone (0: all)")                                  \
+    OPTION(eval_train, SIZE, "eval_train", 0, 1 << 30, 0, true, "eval-train", 0, "N",              \
+           "after every epoch evaluate, as the test images are, N training images, too, drawn "   \
+           "anew each time; all where there are no more (0: none)")                               \
     OPTION(patience, SIZE, "patience", 0, 1 << 20, 0, true, "patience", 0, "N",                    \
            "stop after N epochs without a better validation accuracy (0: never)")                 \
     OPTION(keep_best, BOOL, "keep_best", 0, 1, false, true, "keep-best", 0, NULL,                  \
            "end with the parameters of the epoch that had the best validation accuracy, the "     \
            "first of equals")                                                                     \
+    OPTION(keep_running, BOOL, "keep_running", 0, 1, false, true, "keep-running", 0, NULL,         \
+           "of --keep-best: running statistics stay the last epoch's")                            \
     OPTION(population, SIZE, "population", 0, 1 << 30, 0, true, "population", 0, "N",              \
            "at the end make the running statistics of batch norms the averages over N batches of " \
            "training images (0: leave them)")                                                     \
@@ -119,9 +128,12 @@ struct model_defaults {
     double validation;           /* "validation": images, or a share below 1 */
     size_t patience;             /* "patience" */
     bool keep_best;              /* "keep_best" */
-    size_t population;           /* "population" */
-    size_t eval_batch;           /* "eval_batch" */
-    size_t recover;              /* "recover" */
+    bool keep_running;           /* "keep_running" */
+    /* "train_limit", "test_limit", "eval_train": images, 0: all, all, none */
+    size_t train_limit, test_limit, eval_train;
+    size_t population; /* "population" */
+    size_t eval_batch; /* "eval_batch" */
+    size_t recover;    /* "recover" */
     /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
     struct schedule schedule;
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */

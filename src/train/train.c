@@ -62,7 +62,9 @@ static enum train_status evaluate(const struct train_job *job, const struct trai
     for (size_t n; images && !status; images -= n, first = (first + n) % split->n) {
         n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
         if (n > images) n = images;
-        const cvy_batch batch = { .images = split->images + first * job->image_size,
+        const cvy_batch batch = { .images =
+                                      split->images + (split->index ? 0 : first * job->image_size),
+                                  .index = split->index ? split->index + first : NULL,
                                   .dtype = CVY_U8,
                                   .n = n };
         enum cvy_status s = cvy_predictor_run(job->predictor, &batch, logits);
@@ -71,7 +73,8 @@ static enum train_status evaluate(const struct train_job *job, const struct trai
         for (size_t i = 0; i < n && !status; i++) {
             cvy_loss_result r;
             s = cvy_loss_row(job->ctx, &job->eval_loss, job->classes, logits + i * job->classes,
-                             split->labels[first + i], NULL, &r);
+                             split->labels[split->index ? split->index[first + i] : first + i],
+                             NULL, &r);
             if (s) status = engine(job, s, error, error_size);
             if (s || r.weight == 0) continue;
             sum += r.weight * r.loss;
@@ -183,7 +186,8 @@ struct run {
     size_t batches, epochs;
     /* whether the last test was with the parameters as they are; whether the best ones are these */
     bool tested, best;
-    double wall_base; /* wall_seconds when this process began */
+    struct train_score drawn; /* training images, of the last evaluation */
+    double wall_base;         /* wall_seconds when this process began */
     /* train_now() at the first step of this process, with the examples then */
     double step_start;
     uint64_t examples_start;
@@ -496,6 +500,8 @@ static void report_epoch(const struct run *run, bool evaluated)
                                        .test_acc = p->test_acc,
                                        .validated = job->valid.n > 0,
                                        .valid_acc = p->valid_acc,
+                                       .drawn = job->eval_train > 0,
+                                       .drawn_acc = run->drawn.acc,
                                        .rate = epoch_rate(run),
                                        .seconds = train_now() - run->epoch_start };
     if (job->epoch_done) job->epoch_done(job->user, &epoch);
@@ -646,6 +652,7 @@ static enum train_status log_epoch(struct run *run, bool evaluated)
         json_object_set_new(line, "valid_acc", json_real(p->valid_acc));
         json_object_set_new(line, "best_epoch", json_integer((json_int_t)p->best_epoch));
     }
+    if (line && job->eval_train) set_score(line, "eval_train", &run->drawn);
     if (line && evaluated && isfinite(p->test_loss))
         json_object_set_new(line, "test_loss", json_real(p->test_loss));
     if (line && evaluated) json_object_set_new(line, "test_acc", json_real(p->test_acc));
@@ -666,6 +673,20 @@ static enum train_status test(struct run *run, uint64_t epochs)
     return TRAIN_OK;
 }
 
+/* Evaluates training images. The epoch is over: its order is not needed any more. */
+static enum train_status draw(struct run *run)
+{
+    const struct train_job *job = run->job;
+    const struct sampling with_replacement = { SAMPLING_REPLACEMENT, 1 };
+    struct train_split some = job->train;
+    if (job->eval_train < some.n) {
+        sampling_fill(&with_replacement, run->order, some.n, ~job->seed, job->position.epoch);
+        some.n = job->eval_train;
+        some.index = run->order;
+    }
+    return train_evaluate(job, &some, &run->drawn, run->error, run->error_size);
+}
+
 /* How it is behind an epoch, or behind the run's last step within one. */
 static enum train_status judge(struct run *run)
 {
@@ -675,9 +696,10 @@ static enum train_status judge(struct run *run)
     enum train_status status = TRAIN_OK;
     bool evaluate = (p->epoch + 1) % job->eval_every == 0 || p->epoch + 1 == run->epochs;
     /* interrupted: the position still says that the epoch's end is to be done */
-    if (evaluate || job->valid.n) report(run, true);
+    if (evaluate || job->valid.n || job->eval_train) report(run, true);
     if (job->valid.n)
         status = train_evaluate(job, &job->valid, &score, run->error, run->error_size);
+    if (!status && job->eval_train) status = draw(run);
     if (!status && evaluate) status = test(run, p->epoch + 1);
     if (status) return status;
     p->valid_loss = score.loss;
@@ -830,7 +852,7 @@ static enum train_status finish(struct run *run)
              (unsigned long long)p->epoch, job->patience);
     if (p->end_steps == p->steps || (!job->valid.n && !job->population)) return TRAIN_OK;
     const bool other = job->keep_best && !run->best;
-    enum cvy_status s = other ? move_best(job, true, true) : CVY_OK;
+    enum cvy_status s = other ? move_best(job, !job->keep_running, true) : CVY_OK;
     if (s) return engine(job, s, run->error, run->error_size);
     enum train_status status = population(run);
     uint64_t epochs = job->keep_best ? p->best_epoch : p->epoch + (p->batch > 0);

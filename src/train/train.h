@@ -24,6 +24,7 @@
 struct train_split {
     const uint8_t *images, *labels;
     size_t n;
+    const uint32_t *index; /* image i is the index[i]-th; NULL: i */
 };
 
 /* What the checkpoint keeps besides tensors. */
@@ -68,8 +69,8 @@ struct train_epoch {
     size_t epoch, epochs; /* epoch from 1 */
     uint64_t step;        /* steps done */
     bool evaluated;
-    bool validated;
-    double loss, train_acc, test_loss, test_acc, valid_acc;
+    bool validated, drawn;
+    double loss, train_acc, test_loss, test_acc, valid_acc, drawn_acc;
     /* as above; wall clock with evaluation, both of this process's part */
     double rate, seconds;
 };
@@ -114,6 +115,10 @@ struct train_job {
      * (0: never). keep_best: at the end weights and running statistics are the best epoch's. */
     size_t patience;
     bool keep_best;
+    bool keep_running; /* but running statistics are the last epoch's */
+    /* So many training images are evaluated after every epoch, too: all, or drawn as with
+     * replacement, by seed and epoch (0: none) */
+    size_t eval_train;
     /* So many times a loss or parameter that is not finite does not end the run: the epoch begins
      * again with the weights and running statistics of the best epoch (without validation images
      * the last; before the first those that the run began with), the optimizer's states at zero,
