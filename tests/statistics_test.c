@@ -418,6 +418,32 @@ static void dropout_of_one_of_them(void **state)
     }
 }
 
+/* One image has no variance between features: refused, when it is known. */
+static void one_image_alone(void **state)
+{
+    (void)state;
+    cvy_context *ctx;
+    cvy_net *net;
+    cvy_predictor *p;
+    float out[2 * SIDE * SIDE];
+    OK(cvy_context_create(NULL, &ctx));
+    OK(cvy_net_create(ctx, &net));
+    cvy_tensor x = cvy_flatten(net, cvy_input(net, 1, SIDE, SIDE));
+    x = cvy_batch_norm(net, x, "b", &(cvy_batch_norm_desc){ .batch_statistics = true });
+    OK(cvy_predictor_create(net, x, 2, NULL, NULL, &p));
+    cvy_batch batch = { .images = images, .dtype = CVY_F32, .n = 2 };
+    OK(cvy_predictor_run(p, &batch, out));
+    batch.n = 1;
+    assert_int_equal(cvy_predictor_run(p, &batch, out), CVY_E_SHAPE);
+    assert_non_null(
+        strstr(cvy_message(ctx), "b: batch norm needs more than one value per channel"));
+    cvy_predictor_destroy(&p);
+    assert_int_equal(cvy_predictor_create(net, x, 1, NULL, NULL, &p), CVY_E_SHAPE);
+    assert_non_null(strstr(cvy_message(ctx), "'b': batch_statistics needs more than one value"));
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+}
+
 static void mistakes_have_sentences(void **state)
 {
     (void)state;
@@ -472,6 +498,7 @@ int main(void)
         cmocka_unit_test(offsets),
         cmocka_unit_test(dropout_of_one_of_them),
         cmocka_unit_test(mistakes_have_sentences),
+        cmocka_unit_test(one_image_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

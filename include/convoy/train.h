@@ -168,7 +168,8 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_create(cvy_net *net, cvy_ten
                                                            cvy_trainer *trainer,
                                                            cvy_predictor **predictor);
 CVY_API void cvy_predictor_destroy(cvy_predictor **predictor);
-/* out: [n][c*h*w] of the output tensor, n the batch's; it must not overlap the images. */
+/* out: [n][c*h*w] of the output tensor, n the batch's; it must not overlap the images. One value
+ * per channel in a batch norm of batch_statistics is CVY_E_SHAPE. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_predictor_run(cvy_predictor *predictor,
                                                         const cvy_batch *batch, float *out);
 

@@ -128,8 +128,8 @@ typedef struct cvy_batch_norm_desc {
     bool cumulative;
     bool frozen;    /* training uses and keeps the running statistics */
     bool zero_init; /* running_var starts at 0 instead of 1 */
-    /* inference, too, normalises by the statistics of its batch; the running ones are only kept.
-     * Not with frozen */
+    /* inference, too, normalises by the statistics of its batch, which needs more than one value a
+     * channel, as training does; the running ones are only kept. Not with frozen */
     bool batch_statistics;
     /* is added to running_var at every update, behind the momentum, 0 or more: yann's 1e-6 */
     double running_var_offset;

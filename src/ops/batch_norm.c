@@ -94,11 +94,11 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
                     struct cvyi_lowered *low)
 {
     bool batch = (training || node->u.bn.batch_statistics) && !node->u.bn.frozen;
-    if (training && batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
+    if (batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
         list->status = cvyi_fail(list->ctx, CVY_E_SHAPE,
-                                 "batch_norm '%s': training needs more than one value per channel, "
+                                 "batch_norm '%s': %s needs more than one value per channel, "
                                  "but the batch and the map are both of size 1",
-                                 node->name);
+                                 node->name, training ? "training" : "batch_statistics");
     struct cvy_op_desc *op;
     if (batch) {
         low->stats = statistics(list, node, "stats");

@@ -179,6 +179,29 @@ enum cvy_status cvyi_loss_bind(struct cvy_context *ctx, const struct cvyi_loss *
     return CVY_OK;
 }
 
+static int layer_length(const char *op) /* "layer1.bn.stats": the layer is layer1.bn */
+{
+    const char *dot = strrchr(op, '.');
+    return dot ? (int)(dot - op) : (int)strlen(op);
+}
+
+/* One value has no variance to normalise by. */
+enum cvy_status cvyi_batch_norms_check(const struct cvy_plan *plan, size_t n)
+{
+    if (n > 1) return CVY_OK;
+    for (size_t i = 0; i < plan->list.n_ops; i++) {
+        const struct cvy_op_desc *op = &plan->list.op[i];
+        if (op->kind != CVY_OP_BN_STATS) continue;
+        cvy_shape s = plan->list.value[op->in[CVY_BN_STATS_X]].shape;
+        if (s.h * s.w == 1)
+            return cvyi_fail(plan->ctx, CVY_E_SHAPE,
+                             "%.*s: batch norm needs more than one value per channel, the batch has"
+                             " one image with a 1 x 1 map",
+                             layer_length(op->name), op->name);
+    }
+    return CVY_OK;
+}
+
 void cvyi_plan_describe(const struct cvy_plan *plan, cvy_plan_info *info)
 {
     *info = (cvy_plan_info){ .ops = plan->list.n_ops,

@@ -63,6 +63,8 @@ void cvyi_loss_destroy(struct cvy_context *ctx, struct cvyi_loss *loss);
  * *counted: how many take part. */
 enum cvy_status cvyi_loss_bind(struct cvy_context *ctx, const struct cvyi_loss *loss,
                                const cvy_batch *batch, struct cvy_run *run, size_t *counted);
+/* CVY_E_SHAPE where n images give a batch norm that has its statistics of them one value alone. */
+enum cvy_status cvyi_batch_norms_check(const struct cvy_plan *plan, size_t n);
 void cvyi_plan_describe(const struct cvy_plan *plan, cvy_plan_info *info);
 
 struct cvy_trainer {

@@ -86,6 +86,7 @@ enum cvy_status cvy_predictor_run(cvy_predictor *p, const cvy_batch *batch, floa
     struct cvy_run run = { .n = 0 };
     if (!out) return cvyi_fail(p->ctx, CVY_E_ARG, "the predictor needs an array for its output");
     CVYI_TRY(cvyi_batch_bind(p->ctx, &p->input, batch, p->batch, &run));
+    CVYI_TRY(cvyi_batch_norms_check(p->program, batch->n));
     run.labels8 = NULL;
     run.labels32 = NULL;
     if (p->trainer && p->version != p->trainer->version) {

@@ -175,29 +175,6 @@ void cvy_trainer_destroy(cvy_trainer **trainer)
 
 /* --------------------------------------------------------------------------------------- a step */
 
-static int layer_length(const char *op) /* "layer1.bn.stats": the layer is layer1.bn */
-{
-    const char *dot = strrchr(op, '.');
-    return dot ? (int)(dot - op) : (int)strlen(op);
-}
-
-/* One value has no variance to normalise by. */
-static enum cvy_status check_batch_norms(const struct cvy_trainer *t, size_t n)
-{
-    if (n > 1) return CVY_OK;
-    for (size_t i = 0; i < t->program->list.n_ops; i++) {
-        const struct cvy_op_desc *op = &t->program->list.op[i];
-        if (op->kind != CVY_OP_BN_STATS) continue;
-        cvy_shape s = t->program->list.value[op->in[CVY_BN_STATS_X]].shape;
-        if (s.h * s.w == 1)
-            return cvyi_fail(t->ctx, CVY_E_SHAPE,
-                             "%.*s: batch norm needs more than one value per channel, the batch has"
-                             " one image with a 1 x 1 map",
-                             layer_length(op->name), op->name);
-    }
-    return CVY_OK;
-}
-
 enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_step_result *result)
 {
     if (!t) return CVY_E_ARG;
@@ -212,7 +189,7 @@ enum cvy_status cvy_trainer_step(cvy_trainer *t, const cvy_batch *batch, cvy_ste
         return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
     CVYI_TRY(cvyi_loss_bind(t->ctx, &t->loss, batch, &run, &counted));
-    CVYI_TRY(check_batch_norms(t, batch->n));
+    CVYI_TRY(cvyi_batch_norms_check(t->program, batch->n));
     size_t every = t->options.accumulate > 1 ? t->options.accumulate : 1;
     t->program->round = t->steps % every;
     t->program->no_update = t->program->round + 1 < every;
@@ -248,7 +225,7 @@ enum cvy_status cvy_trainer_population(cvy_trainer *t, const cvy_batch *batch, u
         return cvyi_fail(t->ctx, CVY_E_STATE, "this trainer was created for a dry run");
     CVYI_TRY(cvyi_batch_bind(t->ctx, &t->input, batch, t->options.batch, &run));
     CVYI_TRY(cvyi_loss_bind(t->ctx, &t->loss, batch, &run, &counted));
-    CVYI_TRY(check_batch_norms(t, batch->n));
+    CVYI_TRY(cvyi_batch_norms_check(t->program, batch->n));
     t->program->no_backward = true;
     enum cvy_status status = cvyi_program_run(t->program, &run);
     t->program->no_backward = false;
