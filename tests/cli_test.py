@@ -882,6 +882,12 @@ def test_picture_folders():
     assert run('predict', 'pic_whole', 'photo.png', '-d', 'folder:size=6x5:pictures', code=0).stdout.startswith('photo.png: red 0.')
     r = run('train', 'pictures.json', '-d', 'folder:size=6x5:pictures', '--epochs', 1, '--out', 'pic_one', code=0)
     assert r.stdout.startswith('data: folder:') and '32 train / 8 test' in r.stdout, r.stdout
+    model.update(input=[1, 6, 5], normalize={'grayscale': True, 'zero_mean': True})
+    pathlib.Path('grey.json').write_text(json.dumps(model))
+    run('train', 'grey.json', '-d', 'folder:size=6x5:pictures', '--out', 'grey', code=0)
+    run('train', 'grey.json', '-d', 'folder:size=6x5,channels=1:pictures', '--out', 'grey_files', code=0)
+    assert tensors('grey/checkpoint.safetensors')[0] == tensors('grey_files/checkpoint.safetensors')[0]
+    run('predict', 'grey', 'photo.png', code=0)
     fails(2, r'pictures/blue/1.png: 6 rows of 6 pixels, the pictures before have 6 of 5: folder:size=6x5:DIR', 'train', 'pictures.json',
           '-d', 'pictures')
     fails(2, "the model's input is 3x6x5, the images of folder:.* are 1x6x5", 'train', 'pictures.json', '-d', 'folder:size=6x5,channels=1:pictures')

@@ -133,6 +133,13 @@ static void wrong_files(void **state)
         { HEAD "\"normalize\": {\"mean_image\": true, \"std\": [0]}, " LAYERS,
           "normalize: \"std\": expected 1 numbers above 0, one for each input channel (at most "
           "64), found 0" },
+        { HEAD "\"normalize\": {\"zero_mean\": true, \"scale\": 1}, " LAYERS,
+          "normalize: \"zero_mean\" says all of \"mean\", \"std\", \"mean_image\" and "
+          "\"scale\": expected none of them beside it" },
+        { "{\"name\": \"n\", \"input\": [65, 1, 1], \"normalize\": {\"zero_mean\": true}, " LAYERS,
+          "normalize: \"zero_mean\": expected at most 64 input channels, found 65" },
+        { "{\"name\": \"n\", \"input\": [3, 1, 1], \"normalize\": {\"grayscale\": true}, " LAYERS,
+          "normalize: \"grayscale\": expected an input of 1 channel, found 3" },
         { HEAD "\"normalize\": {\"scale\": 0}, " LAYERS,
           "normalize: \"scale\": expected a number of at least 1e-30 and at most 1e+30, found 0" },
         /* defaults */
@@ -418,6 +425,13 @@ static void mean_images(void **state)
     if (parse(HEAD "\"normalize\": {\"mean_image\": false}, " LAYERS, NULL, &model))
         fail_msg("%s", error);
     assert_null(model_input(model).mean_image);
+    model_free(&model);
+    if (parse(HEAD "\"normalize\": {\"zero_mean\": true, \"grayscale\": true}, " LAYERS, NULL,
+              &model))
+        fail_msg("%s", error);
+    input = model_input(model);
+    assert_true(input.mean[0] == 0.5 && input.std[0] == 0.5 && input.scale == 0);
+    assert_true(model->grayscale);
     model_free(&model);
 }
 

@@ -265,6 +265,7 @@ int cli_open_data(struct cli_session *s, const char *spec)
     struct data_set *d = s->data;
     const size_t *in = s->model->input;
     if (*d->note) cli_fail(0, "note: %s", d->note);
+    if (s->model->grayscale && d->c == 3) data_make_grey(d);
     if (d->c != in[0] || d->h != in[1] || d->w != in[2])
         return cli_fail(CLI_BAD,
                         "%s: the model's input is %zux%zux%zu, the images of %s are %zux%zux%zu",

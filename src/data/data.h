@@ -117,6 +117,8 @@ bool data_picture_resize(const struct data_picture *picture, size_t h, size_t w,
 /* From [3][pixels] to [pixels], which may lie at the same place: 0.2989 red + 0.5870 green + 0.1140
  * blue, rounded. */
 void data_grey(const uint8_t *rgb, size_t pixels, uint8_t *grey);
+/* Likewise all images of a set of three channels, which then has one. */
+void data_make_grey(struct data_set *set);
 /* A member of a ZIP archive, unpacked: the caller's. DATA_NOT_FOUND: there is none of that name. */
 enum data_status data_zip_member(const char *where, struct data_bytes file, const char *name,
                                  struct data_bytes *out, char *error, size_t error_size);

@@ -278,13 +278,6 @@ static enum data_status read_split(struct folder *f, const char *path, bool test
     return status;
 }
 
-/* One channel of three, in place. */
-static void make_grey(struct data_split *s, size_t pixels)
-{
-    for (size_t i = 0; i < s->n; i++)
-        data_grey(s->images + i * 3 * pixels, pixels, s->images + i * pixels);
-}
-
 static enum data_status finish(struct folder *f)
 {
     struct data_set *set = f->set;
@@ -295,9 +288,8 @@ static enum data_status finish(struct folder *f)
                          f->dir, set->train.n, set->test.n);
     set->h = f->size[0];
     set->w = f->size[1];
-    set->c = f->o.channels ? f->o.channels : 1 + 2 * (size_t)f->colour;
-    if (set->c == 1) make_grey(&set->train, set->h * set->w);
-    if (set->c == 1) make_grey(&set->test, set->h * set->w);
+    set->c = 3;
+    if (f->o.channels ? f->o.channels == 1 : !f->colour) data_make_grey(set);
     SHA256Update(&f->digest, (const uint8_t *)set->prefix, strlen(set->prefix));
     SHA256End(&f->digest, set->digest);
     snprintf(set->own_name, sizeof set->own_name, "folder:%s", set->source);

@@ -279,3 +279,13 @@ void data_grey(const uint8_t *rgb, size_t pixels, uint8_t *grey)
         grey[i] = (uint8_t)lrint(0.2989 * rgb[i] + 0.5870 * rgb[pixels + i] +
                                  0.1140 * rgb[2 * pixels + i]);
 }
+
+void data_make_grey(struct data_set *set)
+{
+    struct data_split *const splits[] = { &set->train, &set->test };
+    const size_t pixels = set->h * set->w;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < splits[k]->n; i++)
+            data_grey(splits[k]->images + i * 3 * pixels, pixels, splits[k]->images + i * pixels);
+    set->c = 1;
+}

@@ -47,9 +47,20 @@ static enum model_status read_switch(struct model_reader *r, const json_t *json,
 static enum model_status read_means(struct model_reader *r, const json_t *json, struct model *model)
 {
     const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
-    bool image;
+    bool image, centred;
     enum model_status status = read_switch(r, json, "mean_image", &image);
+    if (!status) status = read_switch(r, json, "zero_mean", &centred);
     if (status) return status;
+    if (centred && (mean || std || image || json_object_get(json, "scale")))
+        return model_fail(r, MODEL_BAD,
+                          "\"zero_mean\" says all of \"mean\", \"std\", \"mean_image\" and "
+                          "\"scale\": expected none of them beside it");
+    if (centred && model->input[0] > MODEL_CHANNELS)
+        return model_fail(r, MODEL_BAD,
+                          "\"zero_mean\": expected at most %d input channels, found %zu",
+                          MODEL_CHANNELS, model->input[0]);
+    for (size_t c = 0; centred && c < model->input[0]; c++) model->mean[c] = model->std[c] = 0.5;
+    model->normalized = centred;
     if (image && mean)
         return model_fail(r, MODEL_BAD, "\"mean\" and \"mean_image\": expected one of them");
     if (!image && (mean || std || !json_object_size(json)))
@@ -68,7 +79,8 @@ static enum model_status read_means(struct model_reader *r, const json_t *json, 
 static enum model_status read_normalize(struct model_reader *r, const json_t *json,
                                         struct model *model)
 {
-    static const char *const keys[] = { "mean", "std", "mean_image", "scale", "threshold" };
+    static const char *const keys[] = { "mean",  "std",       "mean_image", "zero_mean",
+                                        "scale", "threshold", "grayscale" };
     const struct model_field scale = { "scale", REAL, false, 0, 1e-30, 1e30, NULL };
     const char *key;
     json_t *value;
@@ -85,7 +97,12 @@ static enum model_status read_normalize(struct model_reader *r, const json_t *js
     model->threshold = json_number_value(threshold);
     if (threshold && !(model_is_number(threshold) && model->threshold > 0 && model->threshold <= 1))
         return model_wrong(r, "threshold", "a number above 0 and at most 1", threshold);
-    enum model_status status = read_means(r, json, model);
+    enum model_status status = read_switch(r, json, "grayscale", &model->grayscale);
+    if (!status && model->grayscale && model->input[0] != 1)
+        status =
+            model_fail(r, MODEL_BAD, "\"grayscale\": expected an input of 1 channel, found %zu",
+                       model->input[0]);
+    if (!status) status = read_means(r, json, model);
     if (!status && (value = json_object_get(json, "scale")))
         status = model_field_read(r, &scale, value, &model->scale);
     *r->place = 0;

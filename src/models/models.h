@@ -161,6 +161,7 @@ struct model {
     /* [c][h][w], a mean a pixel, as floats hold it: zeros until model_set_mean, or until it is read
      * from where it was kept; NULL: the model has none */
     double *mean_image;
+    bool grayscale;   /* images of three channels are made grey */
     double threshold; /* images of two values, model_prepare; 0: as they are */
     struct model_defaults defaults;
     size_t n_layers;
