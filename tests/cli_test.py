@@ -852,6 +852,37 @@ def test_threshold():
         fails(2, 'normalize: "threshold": expected a number above 0 and at most 1', 'train', 'wrong.json', *SMALL)
 
 
+def test_infer():
+    """A folded net is the net, to rounding: on the test images, and as a run's directory or a file."""
+    own = {'name': 'own', 'input': [1, 28, 28], 'normalize': {'mean_image': True}, 'defaults': {'batch': 50, 'lr': 0.1, 'epochs': 2},
+           'layers': [{'type': 'conv2d', 'name': 'a', 'out_channels': 4, 'kernel': 5, 'stride': 2, 'bias': False},
+                      {'type': 'batch_norm', 'name': 'an', 'eps': 0.01, 'gamma': False}, {'type': 'relu', 'name': 'r'},
+                      {'type': 'conv2d', 'name': 'b', 'out_channels': 4, 'kernel': 3, 'pad': 1, 'groups': 2},
+                      {'type': 'batch_norm', 'name': 'bn', 'beta': False}, {'type': 'add', 'inputs': ['bn', 'r']},
+                      {'type': 'batch_norm', 'name': 'stays'}, {'type': 'relu'},
+                      {'type': 'linear', 'name': 'f', 'out_features': 10}, {'type': 'batch_norm', 'name': 'fn', 'affine': False}]}
+    pathlib.Path('fold.json').write_text(json.dumps(own))
+    for model, folded in ('lenet-bn', 4), ('fold.json', 3):
+        run('train', model, *SMALL, '--epochs', 2, '--out', 'plain_run', code=0)
+        r = run('infer', 'plain_run', '--fuse', '--output', 'folded_run', '--json', 'infer.json', '--times', 2, code=0)
+        told = json.loads(pathlib.Path('infer.json').read_text())
+        assert sum('into' in n for n in told['batch_norms']) == folded and len(told['batch_norms']) == 4, told
+        assert 0 < told['difference'] < 2e-6 * max(1, told['largest_output']), told
+        assert told['images'] == told['equal_predictions'] == 200 and told['accuracy'][0] == told['accuracy'][1], told
+        assert len(r.stdout.splitlines()) == 4 + 2 + 2 + 1 + 1 and max(map(len, r.stdout.splitlines())) <= 80, r.stdout
+        acc = run('eval', 'plain_run', code=0).stdout.splitlines()[0]
+        assert run('eval', 'folded_run', code=0).stdout.splitlines()[0] == acc
+        kept = tensors('folded_run/checkpoint.safetensors')[0]
+        assert not [name for name in kept if 'running' in name and not name.startswith('stays')], list(kept)
+        run('infer', 'plain_run', '--fuse', '--output', 'folded.safetensors', '--times', 1, '--batch', 7, code=0)
+        assert tensors('folded.safetensors')[0] == kept
+        run('infer', 'plain_run', '--fuse', '--output', 'folded_run', '--times', 1, code=3)
+        shutil.rmtree('plain_run')
+        shutil.rmtree('folded_run')
+    fails(1, 'expected --fuse', 'infer', 'folded.safetensors')
+    fails(1, "expected a run's directory", 'infer', '--fuse')
+
+
 def png(width, height, pixel):
     """A PNG of 8-bit RGB; pixel(x, y) gives three numbers."""
     def chunk(kind, data):

@@ -435,6 +435,68 @@ static void mean_images(void **state)
     model_free(&model);
 }
 
+/* Which batch norms go into the layer before them, who reads whom then, and why others stay. */
+static void folding(void **state)
+{
+    (void)state;
+    struct model *model, *folded;
+    struct model_fold *folds;
+    size_t n;
+#define BN(name, more) "{\"type\": \"batch_norm\", \"name\": \"" name "\"" more "},"
+#define SUM(a, b) "{\"type\": \"add\", \"inputs\": [\"" a "\", \"" b "\"]}"
+#define POINT(name) \
+    "{\"type\": \"conv2d\", \"name\": \"" name "\", \"out_channels\": 2, \"kernel\": 1},"
+#define F "{\"type\": \"linear\", \"name\": \"f\", \"out_features\": 3},"
+    /* clang-format off */
+    static const char text[] =
+        HEAD "\"layers\": ["
+        BN("first", "")
+        CONV ", \"bias\": false},"
+        BN("b1", ", \"eps\": 0.5")
+        POINT("d")
+        "{\"type\": \"relu\"},"
+        BN("late", ", \"input\": \"d\"")
+        SUM("b1", "late") ","
+        BN("b2", "")
+        POINT("e")
+        BN("own", ", \"batch_statistics\": true")
+        F
+        BN("f1", "")
+        BN("f2", ", \"input\": \"f\"")
+        SUM("f1", "f2") "]}";
+    /* clang-format on */
+    static const struct {
+        const char *norm, *layer, *why;
+        double eps;
+    } want[] = { { "first", NULL, "it reads the image", 1e-5 },
+                 { "b1", "c", NULL, 0.5 },
+                 { "late", NULL, "others read the layer before it, too", 1e-5 },
+                 { "b2", NULL, "no convolution or linear layer is before it", 1e-5 },
+                 { "own", NULL, "it normalises by the statistics of the batch", 1e-5 },
+                 { "f1", NULL, "others read the layer before it, too", 1e-5 },
+                 { "f2", NULL, "others read the layer before it, too", 1e-5 } };
+    if (parse(text, NULL, &model)) fail_msg("%s", error);
+    assert_int_equal(model_fold(model, &folds, &n, &folded, error, sizeof error), MODEL_OK);
+    assert_int_equal(n, sizeof want / sizeof *want);
+    for (size_t i = 0; i < n; i++) {
+        assert_string_equal(folds[i].norm, want[i].norm);
+        assert_true(folds[i].eps == want[i].eps);
+        if (want[i].why) assert_string_equal(folds[i].why_not, want[i].why);
+        else assert_null(folds[i].why_not);
+        if (!want[i].why) assert_string_equal(folds[i].layer, want[i].layer);
+    }
+    json_t *json = json_loads(folded->json, 0, NULL), *layers = json_object_get(json, "layers");
+    assert_int_equal(json_array_size(layers), 13);
+    assert_null(json_object_get(json_array_get(layers, 1), "bias"));
+    const json_t *inputs = json_object_get(json_array_get(layers, 5), "inputs");
+    assert_string_equal(json_string_value(json_array_get(inputs, 0)), "c");
+    assert_string_equal(json_string_value(json_array_get(inputs, 1)), "late");
+    json_decref(json);
+    free(folds);
+    model_free(&folded);
+    model_free(&model);
+}
+
 /* What is read comes out as it was, to the last bit; drops up to the sixteenth. */
 static void values(void **state)
 {
@@ -634,9 +696,9 @@ static void unknown_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_files),  cmocka_unit_test(limits),    cmocka_unit_test(values),
-        cmocka_unit_test(mean_images),  cmocka_unit_test(overrides), cmocka_unit_test(files),
-        cmocka_unit_test(unknown_names)
+        cmocka_unit_test(wrong_files), cmocka_unit_test(limits),       cmocka_unit_test(values),
+        cmocka_unit_test(mean_images), cmocka_unit_test(folding),      cmocka_unit_test(overrides),
+        cmocka_unit_test(files),       cmocka_unit_test(unknown_names)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

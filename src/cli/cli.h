@@ -38,8 +38,8 @@ struct cli_command {
     const struct argp *argp;
     int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
 };
-extern const struct cli_command cli_train, cli_eval, cli_predict, cli_visualise, cli_plot,
-    cli_sweep, cli_ablate, cli_bench, cli_compare, cli_info, cli_data, cli_help;
+extern const struct cli_command cli_train, cli_eval, cli_predict, cli_infer, cli_visualise,
+    cli_plot, cli_sweep, cli_ablate, cli_bench, cli_compare, cli_info, cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 /* The command of that name, or NULL after a message that says what may have been meant. */
 const struct cli_command *cli_find_command(const char *name);

@@ -62,6 +62,7 @@ static const struct entry examples[] = {
     { "convoy train resnet20 -d cifar10 -e 20 -o run",
       "another model and data set, into the directory run" },
     { "convoy train --resume=run -e 40", "go on with it, to 40 epochs" },
+    { "convoy infer run --fuse", "batch norms folded into the layers before them" },
     { "convoy eval run", "loss and accuracy on the test images" },
     { "convoy predict run 0 1 photo.ppm", "classes of test images 0 and 1, and of a picture" },
     { "convoy visualise run", "its filters, activations, confusion matrices, as pictures" },

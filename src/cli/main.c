@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cli_train, &cli_eval,    &cli_predict, &cli_visualise, &cli_plot, &cli_sweep, &cli_ablate,
-    &cli_bench, &cli_compare, &cli_info,    &cli_data,      &cli_help, NULL
+    &cli_train,  &cli_eval,  &cli_predict, &cli_infer, &cli_visualise, &cli_plot, &cli_sweep,
+    &cli_ablate, &cli_bench, &cli_compare, &cli_info,  &cli_data,      &cli_help, NULL
 };
 
 /* A closed descriptor 0..2 would be given to the next file we open, and printf would write into a
@@ -50,8 +50,9 @@ static const struct cli_alias aliases[] = { { "version", "did you mean convoy --
                                             { "evaluation", "eval" },
                                             { "test", "eval" },
                                             { "validate", "eval" },
-                                            { "infer", "predict" },
                                             { "inference", "predict" },
+                                            { "fuse", "infer" },
+                                            { "fold", "infer" },
                                             { "classify", "predict" },
                                             { "visualize", "visualise" },
                                             { "draw", "visualise" },

@@ -5,7 +5,6 @@
 
 #include "models/models.h"
 
-#define MODEL_NAME_LIMIT 128
 /* of one number in a layer; products are checked by the library */
 #define MODEL_SIZE_LIMIT 16777216
 

@@ -185,6 +185,18 @@ void model_free(struct model **model);
 /* Builds the net. MODEL_BAD names the layer that does not fit. On failure *net is NULL. */
 enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_net **net,
                               cvy_tensor *logits, char *error, size_t error_size);
+/* A batch norm of a model: it becomes part of the layer before it in inference, or why it stays. */
+#define MODEL_NAME_LIMIT 128
+struct model_fold {
+    char norm[MODEL_NAME_LIMIT], layer[MODEL_NAME_LIMIT];
+    double eps;
+    const char *why_not; /* NULL: it goes */
+};
+/* The model without the batch norms that can go: those behind a convolution or linear layer that
+ * nobody else reads, which then has a bias. *folds (the caller's) tells of all n batch norms, in
+ * order. */
+enum model_status model_fold(const struct model *model, struct model_fold **folds, size_t *n,
+                             struct model **out, char *error, size_t error_size);
 /* Makes n images what the model takes, once: with "threshold", pixels of that share of 255 and more
  * are 255 and the others 0. */
 void model_prepare(const struct model *model, uint8_t *images, size_t n);

@@ -38,6 +38,13 @@ static enum cvy_status set_param(const struct holder *h, const cvy_param_info *i
                : cvy_predictor_set(h->predictor, info->kind, info->name, values, info->count);
 }
 
+static enum cvy_status get_param(const struct holder *h, const cvy_param_info *info, float *values)
+{
+    return h->trainer
+               ? cvy_trainer_get(h->trainer, info->kind, info->name, values, info->count)
+               : cvy_predictor_get(h->predictor, info->kind, info->name, values, info->count);
+}
+
 /* What a file holds: weights, running statistics, the optimiser's states, sums of gradients. */
 enum { MODEL_KINDS = 2, MOST_KINDS = MODEL_KINDS + CVY_OPTIMIZER_STATES + 1 };
 static size_t list_kinds(const cvy_trainer *trainer, enum cvy_param_kind kind[MOST_KINDS])
@@ -45,9 +52,9 @@ static size_t list_kinds(const cvy_trainer *trainer, enum cvy_param_kind kind[MO
     size_t n = MODEL_KINDS;
     kind[0] = CVY_PARAM_WEIGHT;
     kind[1] = CVY_PARAM_RUNNING;
-    for (size_t i = 0; cvy_trainer_state(trainer, i); i++)
+    for (size_t i = 0; trainer && cvy_trainer_state(trainer, i); i++)
         kind[n++] = (enum cvy_param_kind)(CVY_PARAM_STATE + i);
-    if (cvy_trainer_params(trainer, CVY_PARAM_SUM)) kind[n++] = CVY_PARAM_SUM;
+    if (trainer && cvy_trainer_params(trainer, CVY_PARAM_SUM)) kind[n++] = CVY_PARAM_SUM;
     return n;
 }
 
@@ -384,7 +391,7 @@ enum train_status checkpoint_load_predictor(struct checkpoint *checkpoint, cvy_p
 
 /* The tensors of a file that is being made. */
 struct making {
-    const cvy_trainer *trainer;
+    const struct holder *holder;
     struct safetensor *tensor;
     char **names;
     float **values;
@@ -399,17 +406,17 @@ static enum train_status add(struct making *m, enum cvy_param_kind kind, size_t 
     cvy_param_info info;
     const size_t at = m->n++;
     char **name = &m->names[at];
-    bool bad = cvy_trainer_param(m->trainer, kind, index, &info) ||
+    bool bad = param_at(m->holder, kind, index, &info) ||
                !(m->values[at] = malloc(info.count * sizeof **m->values));
     if (!bad && best && asprintf(name, BEST_PREFIX "%s", info.name) < 0) *name = NULL;
-    if (!bad && !best) *name = file_name(m->trainer, &info);
+    if (!bad && !best) *name = file_name(m->holder->trainer, &info);
     float *values = m->values[at];
     bad = bad || !*name;
     if (!bad && best) {
         memcpy(values, *best, info.count * sizeof *values);
         *best += info.count;
     }
-    if (bad || (!best && cvy_trainer_get(m->trainer, kind, info.name, values, info.count)))
+    if (bad || (!best && get_param(m->holder, &info, values)))
         return train_fail(error, error_size, TRAIN_NOMEM, "%s: out of memory", m->path);
     for (size_t j = 0; j < info.count; j++)
         if (!isfinite(values[j]))
@@ -431,7 +438,7 @@ static enum train_status add_all(struct making *m, const enum cvy_param_kind *ki
 {
     enum train_status status = TRAIN_OK;
     for (size_t k = 0; k < n_kinds; k++)
-        for (size_t i = 0; i < cvy_trainer_params(m->trainer, kind[k]) && !status; i++)
+        for (size_t i = 0; i < count_params(m->holder, kind[k]) && !status; i++)
             status = add(m, kind[k], i, best ? &best : NULL, error, error_size);
     return status;
 }
@@ -454,14 +461,14 @@ static enum train_status add_mean(struct making *m, const struct checkpoint_mean
     return TRAIN_OK;
 }
 
-enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer,
-                                  const struct checkpoint_also *also, json_t *metadata, char *error,
-                                  size_t error_size)
+static enum train_status save(const char *path, const struct holder *holder,
+                              const struct checkpoint_also *also, json_t *metadata, char *error,
+                              size_t error_size)
 {
     enum cvy_param_kind kind[MOST_KINDS];
-    size_t n = 0, n_kinds = list_kinds(trainer, kind);
-    for (size_t k = 0; k < n_kinds; k++) n += 2 * cvy_trainer_params(trainer, kind[k]);
-    struct making m = { .trainer = trainer,
+    size_t n = 0, n_kinds = list_kinds(holder->trainer, kind);
+    for (size_t k = 0; k < n_kinds; k++) n += 2 * count_params(holder, kind[k]);
+    struct making m = { .holder = holder,
                         .tensor = calloc(n + 2, sizeof *m.tensor),
                         .names = calloc(n + 2, sizeof *m.names),
                         .values = calloc(n + 2, sizeof *m.values),
@@ -492,4 +499,21 @@ enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer,
     free(m.names);
     free(m.values);
     return status;
+}
+
+enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer,
+                                  const struct checkpoint_also *also, json_t *metadata, char *error,
+                                  size_t error_size)
+{
+    /* of which nothing is set */
+    const struct holder holder = { .trainer = (cvy_trainer *)(uintptr_t)trainer };
+    return save(path, &holder, also, metadata, error, error_size);
+}
+
+enum train_status checkpoint_save_predictor(const char *path, cvy_predictor *predictor,
+                                            const struct checkpoint_also *also, json_t *metadata,
+                                            char *error, size_t error_size)
+{
+    const struct holder holder = { .predictor = predictor };
+    return save(path, &holder, also, metadata, error, error_size);
 }

@@ -61,5 +61,9 @@ struct checkpoint_also {
 enum train_status checkpoint_save(const char *path, const cvy_trainer *trainer,
                                   const struct checkpoint_also *also, json_t *metadata, char *error,
                                   size_t error_size);
+/* The same of a predictor's parameters, without states. */
+enum train_status checkpoint_save_predictor(const char *path, cvy_predictor *predictor,
+                                            const struct checkpoint_also *also, json_t *metadata,
+                                            char *error, size_t error_size);
 
 #endif
