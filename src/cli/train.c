@@ -16,6 +16,7 @@
 struct view {
     struct cli_screen screen;
     bool quiet;
+    struct cli_train_events *events;
 };
 
 static void show_progress(void *user, const struct train_progress *p)
@@ -45,6 +46,7 @@ static void print_epoch(void *user, const struct train_epoch *e)
     struct view *view = user;
     char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER],
                                                 valid[CLI_NUMBER] = "", drawn[CLI_NUMBER] = "";
+    cli_train_events_epoch(view->events, e->step);
     if (view->quiet) return;
     if (e->drawn) snprintf(drawn, sizeof drawn, " (%.3f)", e->drawn_acc);
     if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
@@ -272,12 +274,31 @@ static int tell_end(const struct cli_session *s, const struct train_job *job,
     return CLI_OK;
 }
 
+/* The job from where it stands, or where the run that is resumed does. */
+static int run_job(struct cli_session *s, const struct cli_train_options *o, struct view *view,
+                   struct train_job *job)
+{
+    char error[CLI_ERROR];
+    enum train_status status = TRAIN_OK;
+    if (o->resuming) status = train_restore(job, s->checkpoint, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    int code = cli_train_events_open(&view->events, o->tensorboard, s, job);
+    if (code) return code;
+    cli_catch_signals();
+    print_head(s, job);
+    if (o->resuming && !o->quiet) tell_if_done(job);
+    status = train_run(job, error, sizeof error);
+    cli_screen_clear(&view->screen);
+    code = cli_train_events_close(view->events);
+    const int end = tell_end(s, job, status, job->directory, error);
+    return end ? end : code;
+}
+
 /* Trains what is open in directory `out`. */
 static int train(struct cli_session *s, const struct cli_train_options *o,
                  const struct cli_train_config *c, const char *out, const char *config,
                  double start)
 {
-    char error[CLI_ERROR];
     struct view view = { .screen = cli_screen_open(), .quiet = o->quiet };
     const struct data_split *all = &s->data->train, *test = &s->data->test;
     const size_t limit = c->d.test_limit;
@@ -324,15 +345,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .note = print_note,
         .user = &view
     };
-    enum train_status status = TRAIN_OK;
-    if (o->resuming) status = train_restore(&job, s->checkpoint, error, sizeof error);
-    if (status) return cli_fail(cli_code_train(status), "%s", error);
-    cli_catch_signals();
-    print_head(s, &job);
-    if (o->resuming && !o->quiet) tell_if_done(&job);
-    status = train_run(&job, error, sizeof error);
-    cli_screen_clear(&view.screen);
-    return tell_end(s, &job, status, out, error);
+    return run_job(s, o, &view, &job);
 }
 
 static int run(int argc, char **argv)

@@ -10,7 +10,7 @@ struct cli_train_options {
     cvy_context_options engine;
     struct model_options change;
     const char *api_by; /* the option that says change.api */
-    const char *model, *data, *out, *resume;
+    const char *model, *data, *out, *resume, *tensorboard;
     bool resuming, quiet;
     size_t eval_every, save_every; /* 0: not given; save_every counts one up */
     double number[MODEL_N_NUMBERS];
@@ -63,5 +63,14 @@ int cli_train_write_text(const char *directory, const char *name, const char *te
 /* The machine, the system and the variables, as env.json has them; the caller's, NULL: out of
  * memory. */
 char *cli_train_env_text(const cvy_context *ctx);
+
+/* train_events.c: --tensorboard. directory NULL: *out is NULL, with which the others do nothing.
+ * The job is to begin where it stands. */
+struct cli_train_events;
+int cli_train_events_open(struct cli_train_events **out, const char *directory,
+                          struct cli_session *s, const struct train_job *job);
+void cli_train_events_epoch(struct cli_train_events *e, uint64_t step);
+/* CLI_OK, or what could not be written has been told. */
+int cli_train_events_close(struct cli_train_events *e);
 
 #endif

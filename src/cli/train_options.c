@@ -24,6 +24,7 @@ enum {
     KEY_LR_FACTOR,
     KEY_DECAY_FACTOR,
     KEY_MAX_NORM_OF,
+    KEY_TENSORBOARD,
     KEY_NUMBER = 0x1100 /* and on: MODEL_NUMBERS without a letter */
 };
 
@@ -94,6 +95,8 @@ static const struct argp_option options[] = {
       "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
     { "save-every", KEY_SAVE_EVERY, "STEPS", 0,
       "also save a checkpoint every so many steps (default 0: only after every epoch)", 0 },
+    { "tensorboard", KEY_TENSORBOARD, "DIR", 0,
+      "write what TensorBoard shows, too: numbers, histograms of parameters, pictures", 0 },
     { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
     { 0 }
 };
@@ -196,6 +199,7 @@ static error_t parse_run(int key, char *arg, const struct argp_state *state,
         o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
         return 0;
     case KEY_QUIET: o->quiet = true; return 0;
+    case KEY_TENSORBOARD: o->tensorboard = arg; return 0;
     case KEY_OUT: o->out = arg; return 0;
     case KEY_RESUME:
         o->resuming = true;

@@ -26,6 +26,10 @@ struct cli_visualise_options {
 
 /* visualise_collect.c: all that is drawn of the open predictor; data may be missing. v begins as
  * zeros, its strings live as long as the session. A failure has been told: its exit code. */
+struct train_split;
+int cli_visualise_layers(const struct cli_session *s, struct visual *v);
+int cli_visualise_matrix(const struct cli_session *s, struct visual *v, const char *split,
+                         const struct train_split *images);
 int cli_visualise_collect(struct cli_session *s, const struct cli_visualise_options *o,
                           struct visual *v);
 

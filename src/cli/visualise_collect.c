@@ -54,7 +54,7 @@ static int collect_params(const struct cli_session *s, struct visual *v)
     return CLI_OK;
 }
 
-static int collect_layers(const struct cli_session *s, struct visual *v)
+int cli_visualise_layers(const struct cli_session *s, struct visual *v)
 {
     const size_t n = cvy_net_nodes(s->net);
     if (!(v->layer = calloc(n, sizeof *v->layer))) return no_memory();
@@ -173,8 +173,8 @@ static int count_batch(const struct cli_session *s, struct visual *v, uint64_t *
     return CLI_OK;
 }
 
-static int collect_matrix(const struct cli_session *s, struct visual *v, const char *split,
-                          const struct train_split *images)
+int cli_visualise_matrix(const struct cli_session *s, struct visual *v, const char *split,
+                         const struct train_split *images)
 {
     const size_t size = s->data->c * s->data->h * s->data->w;
     struct cli_screen screen = cli_screen_open();
@@ -212,7 +212,7 @@ static int collect_matrices(const struct cli_session *s, const struct cli_visual
     int code = CLI_OK;
     for (size_t i = 0; i < VISUAL_MATRICES && !code; i++)
         if (splits[i].n && (o->confusion == CONFUSION_ALL || o->confusion == wanted[i]))
-            code = collect_matrix(s, v, names[i], &splits[i]);
+            code = cli_visualise_matrix(s, v, names[i], &splits[i]);
     if (!code && o->confusion == CONFUSION_VALIDATION && !v->n_matrices)
         code = cli_fail(CLI_USAGE, "--confusion=validation: the run has no validation images");
     return code;
@@ -253,7 +253,7 @@ int cli_visualise_collect(struct cli_session *s, const struct cli_visualise_opti
     v->epoch = epochs_of(s->checkpoint);
     snprintf(v->weights, sizeof v->weights, "%s", s->checkpoint->where);
     int code = settings(s, &c);
-    if (!code) code = collect_layers(s, v);
+    if (!code) code = cli_visualise_layers(s, v);
     if (code || !s->data) return code;
     v->data = s->data->name;
     v->class_names = s->data->class_names;
