@@ -41,12 +41,10 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
     }
     const struct model_defaults *d = &s->model->defaults;
     const cvy_input_desc input = model_input(s->model);
-    const cvy_trainer_options options = { .batch = batch_of(p, s),
-                                          .seed = p->runs + 1,
-                                          .loss = model_loss(d),
-                                          .input = input,
-                                          .optimizer = d->optimizer,
-                                          .init = model_init(d, p->runs + 1) };
+    cvy_param_setting settings[MODEL_SETTINGS];
+    if (s->model->mean_image) model_set_mean(s->model, s->data->train.images, s->data->train.n);
+    cvy_trainer_options options = model_trainer(s->model, d, p->runs + 1, settings);
+    options.batch = batch_of(p, s);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &options, &s->trainer);
     if (!status)
         status = cvy_predictor_create(s->net, s->logits, 256, &input, s->trainer, &s->predictor);

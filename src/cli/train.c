@@ -201,18 +201,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
     if (s->model->mean_image && !o->resuming)
         model_set_mean(s->model, s->data->train.images, c->valid);
     cvy_param_setting settings[MODEL_SETTINGS];
-    const cvy_trainer_options trainer = { .batch = c->d.batch,
-                                          .seed = c->seed,
-                                          .loss = model_loss(&c->d),
-                                          .input = model_input(s->model),
-                                          .optimizer = c->d.optimizer,
-                                          .clip_norm = c->d.clip_norm,
-                                          .max_norm = c->d.max_norm,
-                                          .accumulate = c->d.accumulate,
-                                          .augment = { c->d.crop, c->d.flip, c->d.cutout, { 0 } },
-                                          .settings = model_settings(&c->d.params, settings),
-                                          .n_settings = c->d.params.n,
-                                          .init = model_init(&c->d, c->seed) };
+    const cvy_trainer_options trainer = model_trainer(s->model, &c->d, c->seed, settings);
     const cvy_input_desc input = model_input(s->model);
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer, &s->trainer);
     if (!status)

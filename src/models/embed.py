@@ -12,7 +12,7 @@ rows = []
 for number, file in enumerate(files):
     path = pathlib.Path(file)
     data = path.read_bytes()
-    body = ','.join(str(byte) for byte in data)
+    body = ','.join(str(byte - 256 * (byte > 127)) for byte in data)  # a char has a sign here
     lines.append(f'static const char text{number}[] = {{{body},0}};')
     rows.append(f'    {{"{path.stem}", text{number}, {len(data)}}},')
 lines += ['', f'const {table}[] = {{', *rows, '    {0, 0, 0}', '};', '']

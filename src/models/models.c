@@ -387,6 +387,23 @@ void model_set_mean(const struct model *model, const uint8_t *images, size_t n)
     for (size_t p = 0; p < size; p++) mean[p] = (double)(float)(mean[p] / (double)n * scale);
 }
 
+cvy_trainer_options model_trainer(const struct model *model, const struct model_defaults *d,
+                                  uint64_t seed, cvy_param_setting params[MODEL_SETTINGS])
+{
+    return (cvy_trainer_options){ .batch = d->batch,
+                                  .seed = seed,
+                                  .loss = model_loss(d),
+                                  .input = model_input(model),
+                                  .optimizer = d->optimizer,
+                                  .clip_norm = d->clip_norm,
+                                  .max_norm = d->max_norm,
+                                  .accumulate = d->accumulate,
+                                  .augment = { d->crop, d->flip, d->cutout, { 0 } },
+                                  .settings = model_settings(&d->params, params),
+                                  .n_settings = d->params.n,
+                                  .init = model_init(d, seed) };
+}
+
 void model_prepare(const struct model *model, uint8_t *images, size_t n)
 {
     const size_t size = n * model->input[0] * model->input[1] * model->input[2];

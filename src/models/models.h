@@ -238,6 +238,10 @@ static inline cvy_init_desc model_init(const struct model_defaults *d, uint64_t 
     init.seed = seed;
     return init;
 }
+/* What a trainer of the model takes, with these settings of training; `params` is room that it
+ * points into, as into model and d. */
+cvy_trainer_options model_trainer(const struct model *model, const struct model_defaults *d,
+                                  uint64_t seed, cvy_param_setting params[MODEL_SETTINGS]);
 /* Reads "schedule" of an object, or in its place "lr_drop_epochs" and "lr_drop_factor" (false: they
  * are wrong; none of them: constant). Writes "schedule". */
 bool model_schedule_read(struct schedule *schedule, const json_t *json);
