@@ -204,19 +204,24 @@ static void filters(void **state)
     assert_false(visual_has_filters(&v, 0) || visual_has_filters(&v, 3));
     assert_true(visual_has_filters(&v, 1) && visual_has_filters(&v, 4));
     /* two filters [3][1][2], values -5 … 0 and 1 … 6, in two columns: 5 x 1 */
-    assert_int_equal(visual_filters(&v, 1, &p, &about), TILES_OK);
+    assert_int_equal(visual_filters(&v, 1, NULL, &p, &about), TILES_OK);
     assert_true(about.kind == VISUAL_FILTERS && p.width == 5 && p.height == 1);
     assert_int_equal(at(&p, 0, 0), 0xff0066ccu);
     assert_int_equal(at(&p, 1, 0), 0xff3399ffu);
     assert_int_equal(at(&p, 2, 0), 0);
     assert_int_equal(at(&p, 4, 0), 0xff3399ffu);
     picture_free(&p);
-    assert_int_equal(visual_filters(&v, 2, &p, &about), TILES_OK);
+    float others[12] = { 1, 0 };
+    assert_int_equal(visual_filters(&v, 1, others, &p, &about), TILES_OK);
+    assert_true(at(&p, 0, 0) == 0xffff0000u && at(&p, 3, 0) == grey(0));
+    picture_free(&p);
+    assert_int_equal(visual_filters(&v, 2, NULL, &p, &about), TILES_OK);
     assert_true(about.kind == VISUAL_KERNELS && about.most == 5 && p.width == 3 && p.height == 3);
     assert_int_equal(at(&p, 0, 0), 0xff143c82u); /* -5 */
     picture_free(&p);
-    assert_int_equal(visual_filters(&v, 4, &p, &about), TILES_OK);
-    assert_true(about.kind == VISUAL_WEIGHTS && about.most == 18 && about.block == 1);
+    assert_int_equal(visual_filters(&v, 4, NULL, &p, &about), TILES_OK);
+    assert_true(about.kind == VISUAL_WEIGHTS && about.most == 18 && about.block[0] == 1 &&
+                about.block[1] == 1);
     assert_true(p.width == 8 && p.height == 3);
     assert_int_equal(at(&p, 5, 0), grey(255)); /* 0 */
     assert_int_equal(at(&p, 7, 2), 0xff961428u);
@@ -236,7 +241,7 @@ static void units_and_blocks(void **state)
     w->dims[0] = 2; /* of 24 values two times 12 */
     w->dims[1] = 12;
     v.layer[3].node.inputs = &image;
-    assert_int_equal(visual_filters(&v, 4, &p, &about), TILES_OK);
+    assert_int_equal(visual_filters(&v, 4, NULL, &p, &about), TILES_OK);
     assert_true(about.kind == VISUAL_FILTERS && p.width == 5 && p.height == 2);
     assert_int_equal(at(&p, 0, 0), 0xff005db9u); /* 0, 4, 8 of 11 */
     assert_int_equal(at(&p, 1, 1), 0xff46a2ffu);
@@ -246,9 +251,10 @@ static void units_and_blocks(void **state)
     v.layer[3].node.inputs = &before[3];
     w->values[1000 + 998] = -2;
     w->values[1000 + 999] = 1;
-    assert_int_equal(visual_filters(&v, 4, &p, &about), TILES_OK);
-    assert_true(about.block == 3 && p.width == 334 && p.height == 1 && about.most == 2);
-    assert_int_equal(at(&p, 332, 0), 0xff143c82u);
+    assert_int_equal(visual_filters(&v, 4, NULL, &p, &about), TILES_OK);
+    assert_true(about.block[1] == 3 && p.width == 334 && p.height == 2 && about.most == 2);
+    assert_int_equal(at(&p, 332, 1), 0xff143c82u);
+    assert_int_equal(at(&p, 332, 0), grey(255));
     picture_free(&p);
     visual_free(&v);
 }
@@ -273,6 +279,39 @@ static void maps(void **state)
     assert_int_equal(at(&p, 1, 0), 0xff00ff00u);
     picture_free(&p);
     visual_free(&v);
+}
+
+/* Two images of four channels, 1 x 2; and a matrix by its rows and its columns. */
+static void floors(void **state)
+{
+    (void)state;
+    float values[16];
+    for (size_t k = 0; k < 16; k++) values[k] = (float)(k * k % 7);
+    const struct visual_images images = { values, 2, 4, 1, 2 };
+    struct picture p;
+    assert_true(visual_tilings(&images, false) == 4 && visual_tilings(&images, true) == 1);
+    assert_true(visual_tilings(&(struct visual_images){ values, 1, 2, 1, 2 }, true) == 2);
+    assert_int_equal(visual_tiling(&images, false, 1, &p),
+                     TILES_OK); /* 4, 2 and 2, 2 (k = 10, 11) */
+    assert_true(p.width == 2 && p.height == 4);
+    assert_int_equal(at(&p, 0, 0), grey(255));
+    assert_int_equal(at(&p, 1, 0), grey(0));
+    assert_int_equal(at(&p, 0, 1), 0);
+    assert_int_equal(at(&p, 0, 3), grey(0));
+    picture_free(&p);
+    assert_int_equal(visual_tiling(&images, true, 0, &p), TILES_OK); /* 0 1, 4 2, 2 4 */
+    assert_int_equal(at(&p, 0, 0), 0xff00ff00u);
+    assert_int_equal(at(&p, 1, 0), 0xffff00ffu);
+    picture_free(&p);
+    assert_int_equal(visual_rows(values, 3, 5, false, &p), TILES_OK); /* three tiles of 2 x 2 */
+    assert_true(p.width == 2 && p.height == 3 * 4 - 2);
+    assert_int_equal(at(&p, 0, 4), grey(255)); /* the second row: 4 1 0 1 */
+    assert_int_equal(at(&p, 1, 4), grey(64));
+    assert_int_equal(at(&p, 0, 5), grey(0));
+    picture_free(&p);
+    assert_int_equal(visual_rows(values, 3, 5, true, &p), TILES_OK); /* five of 1 x 1 */
+    assert_true(p.width == 4 && p.height == 7);
+    picture_free(&p);
 }
 
 static size_t count(const char *text, const char *what)
@@ -381,16 +420,19 @@ static void pages(void **state)
     if (!picture_possible()) skip();
     struct visual v = make_net();
     snprintf(v.missing, sizeof v.missing, "nothing & all");
+    v.history = calloc(1, sizeof *v.history);
+    v.history[v.n_history++] = (struct visual_history){ 1, calloc(12, sizeof(float)) };
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
     assert_true(visual_page(out, &v, "convoy visualise"));
     assert_int_equal(fclose(out), 0);
-    assert_int_equal(count(text, "src=\"data:image/png;base64,iVBOR"), 3 + 1 + 3);
-    assert_int_equal(count(text, "src="), 7);
+    assert_int_equal(count(text, "src=\"data:image/png;base64,iVBOR"), 3 + 1 + 3 + 1);
+    assert_int_equal(count(text, "src="), 8);
     assert_non_null(strstr(text, "by &lt;hand&gt;"));
     assert_non_null(strstr(text, "nothing &amp; all"));
     assert_non_null(strstr(text, "34.29 %"));
+    assert_non_null(strstr(text, "<h2>conv1, epoch by epoch</h2>"));
     assert_non_null(strstr(text, "data, after 3 epochs"));
     assert_null(strstr(text, "<by"));
     free(text);
@@ -399,13 +441,18 @@ static void pages(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grids),     cmocka_unit_test(tiles_by_hand),
-        cmocka_unit_test(odd_tiles), cmocka_unit_test(tiles_in_colour),
-        cmocka_unit_test(enlarged),  cmocka_unit_test(filters),
-        cmocka_unit_test(maps),      cmocka_unit_test(units_and_blocks),
-        cmocka_unit_test(matrix),    cmocka_unit_test(graphs),
-        cmocka_unit_test(norms),     cmocka_unit_test(pages)
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(grids),
+                                        cmocka_unit_test(tiles_by_hand),
+                                        cmocka_unit_test(odd_tiles),
+                                        cmocka_unit_test(tiles_in_colour),
+                                        cmocka_unit_test(enlarged),
+                                        cmocka_unit_test(filters),
+                                        cmocka_unit_test(maps),
+                                        cmocka_unit_test(floors),
+                                        cmocka_unit_test(units_and_blocks),
+                                        cmocka_unit_test(matrix),
+                                        cmocka_unit_test(graphs),
+                                        cmocka_unit_test(norms),
+                                        cmocka_unit_test(pages) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ import struct
 import sys
 import zlib
 
-from cli_test import DATA, SMALL, fails, may_read_everything, notes, read_tensors, run, tensors, write_foreign
+from cli_test import DATA, SHAPES, SMALL, fails, may_read_everything, metrics, notes, read_tensors, run, tensors, write_foreign, write_tensors
 from outside import CONVOY, run_tests, unbalanced
 
 NO_PICTURES = 'cairo'
@@ -91,7 +91,7 @@ def test_pictures():
         'filters/fc1.png', 'filters/fc2.png', 'filters/fc3.png', 'graph.svg', 'index.html'], files
     assert 'activations/image_1/01-conv1.png' in files and 'activations/image_1/00-input.png' in files
     text = page('r/pictures/index.html')
-    assert text.count('<details class="card sample"') == 2 and 'synthetic, after 1 epochs' in text
+    assert text.count('<details class="card sample"') == 2 and 'synthetic, after 1 epoch<' in text
     # What the batch norms learned: four strips each, and every number.
     values, _ = tensors('r/checkpoint.safetensors')
     assert text.count('<svg class="bars"') == 4 * 4
@@ -169,6 +169,114 @@ def test_confusion():
     assert right == sum(n for (a, b), n in counts.items() if a == b)
     assert f'({right} of {all_}' in run('eval', 'r', code=0).stdout
     assert f'{100 * right / all_:.2f} %' in page('r/pictures/index.html')
+
+
+def test_epochs():
+    """Weights that are kept between epochs are those of the epochs, whether a run was interrupted or not."""
+    more = [*SMALL, '--momentum', 0.9, '--lr', 0.1, '--snapshot-every', 2, '--quiet']
+    run('train', *more, '--epochs', 2, '--out', 'short', code=0)
+    run('train', *more, '--epochs', 4, '--out', 'r', code=0)
+    assert sorted(os.listdir('r/params')) == [f'epoch_{e}.safetensors' for e in (0, 2, 4)]
+    for run_, epoch in (('short', 2), ('r', 4)):
+        values, meta = tensors(f'{run_}/params/epoch_{epoch}.safetensors')
+        whole, _ = tensors(f'{run_}/checkpoint.safetensors')
+        assert values == {k: v for k, v in whole.items() if not k.startswith('optimizer.')} and len(whole) > len(values)
+        assert json.loads(meta['convoy.position'])['epoch'] == epoch
+    assert tensors('r/params/epoch_2.safetensors')[0] == tensors('short/params/epoch_2.safetensors')[0]
+    run('train', '--resume=short', '--epochs', 5, '--snapshot-every', 1, code=0)
+    assert sorted(os.listdir('short/params')) == [f'epoch_{e}.safetensors' for e in (0, 2, 3, 4, 5)]
+    assert tensors('r/params/epoch_4.safetensors')[0] == tensors('short/params/epoch_4.safetensors')[0]
+    run('train', *SMALL, '--epochs', 1, '--out', 'none', '--quiet', code=0)
+    assert not os.path.exists('none/params')
+    if not possible():
+        return
+    few = ['--samples', 1, '--confusion', 'test']
+    assert run('visualise', 'r', '--epoch', 2, *few, code=0).stdout == 'r/pictures/epoch_2/index.html\n'
+    run('visualise', 'short/params/epoch_2.safetensors', '--out', 'p', *few, code=0)
+    for file in ('index.html', 'filters/conv1.png', 'confusion/test.svg'):
+        assert pathlib.Path('p', file).read_bytes() == pathlib.Path('r/pictures/epoch_2', file).read_bytes(), file
+    assert 'after 2 epochs' in page('p/index.html')
+    run('visualise', 'r', '--epoch', 'all', *few, code=0)
+    assert sorted(os.listdir('r/pictures')) == ['epoch_0', 'epoch_2', 'epoch_4']
+    # All that was kept, on the page of the run.
+    run('visualise', 'r', *few, '--out', 'whole', code=0)
+    text = page('whole/index.html')
+    assert re.findall(r'<b>(\d+)</b>epochs', text[text.index('conv1, epoch by epoch'):]) == ['0', '2', '4'] and 'epoch by epoch' not in page('p/index.html')
+    values, meta = read_tensors('r/params/epoch_2.safetensors')
+    SHAPES['conv1.weight'] = [6]
+    write_tensors('r/params/epoch_3.safetensors', {**values, 'conv1.weight': values['conv1.bias']}, meta)
+    fails(2, "epoch_3.safetensors: its tensor 'conv1.weight' is not that of the run", 'visualise', 'r', *few, '--out', 'broken')
+    os.remove('r/params/epoch_3.safetensors')
+    fails(1, 'r has not kept the weights after 3 epochs, but after 0, 2, 4', 'visualise', 'r', '--epoch', 3)
+    fails(1, 'none has kept the weights of no epoch: convoy train --snapshot-every=1', 'visualise', 'none', '--epoch', 'all')
+    fails(1, '--epoch: expected an integer', 'visualise', 'r', '--epoch', 'last')
+
+
+def test_yann():
+    """Directories, names and tiles of yann's visualizer, text files of its resultor."""
+    if not possible():
+        return
+    run('train', *SMALL, '--epochs', 3, '--out', 'r', '--validation', 100, '--momentum', 0.5, '--snapshot-every', 3, '--quiet', code=0)
+    fails(1, '--rgb-filters is of --layout=yann', 'visualise', 'r', '--rgb-filters')
+    run('visualise', 'r', '--layout', 'yann', '--samples', 32, code=0)
+    run('visualise', 'r', '--layout', 'yann', '--samples', 2, '--epoch', 'all', '--rgb-filters', '--out', 'all', code=0)
+    files = {str(p.relative_to('r/yann')) for p in pathlib.Path('r/yann').rglob('*') if p.is_file()}
+    seen, wrote = 'visualizer', 'resultor'
+    filters, activities = f'{seen}/filters/epoch_3', f'{seen}/activities/epoch_3'
+    for name in (f'{seen}/data/image_0.png', f'{filters}/layer_conv2/image_5.png', f'{filters}/layer_fc1/straight/image_0.png',
+                 f'{filters}/layer_fc1/transposed/image_0.png', f'{activities}/layer_bn2/image_15.png',
+                 f'{activities}/layer_fc3/transposed/image_0.png', f'{seen}/computational_graphs/static/net.svg',
+                 f'{seen}/computational_graphs/dynamic/net.html', f'{wrote}/confusion/epoch_3/valid_confusion.svg',
+                 f'{wrote}/confusion/epoch_3/train_confusion.svg', f'{wrote}/confusion/epoch_3/test_confusion.svg',
+                 f'{wrote}/params/epoch_3.safetensors', *(f'{wrote}/{t}.txt' for t in (
+                     'costs', 'learning_rate', 'momentum', 'errors', 'results'))):
+        assert name in files, (name, sorted(files))
+    page(f'r/yann/{seen}/computational_graphs/dynamic/net.html')
+    assert sorted(os.listdir(f'all/{seen}/filters')) == ['epoch_0', 'epoch_3']
+    # 32 samples in five columns and so seven rows: none is left out.
+    rows = png(f'r/yann/{seen}/data/image_0.png')
+    assert (len(rows), len(rows[0])) == (7 * 30 - 2, 5 * 30 - 2)
+    assert rows[6 * 30 + 14][30 + 14][3] == 255 and rows[6 * 30 + 14][60 + 14] == (0, 0, 0, 0)
+    # Channel 5 of all sixteen filters, each tile with a range of its own.
+    values, _ = tensors('r/checkpoint.safetensors')
+    weights, rows = floats(values['conv2.weight']), png(f'r/yann/{filters}/layer_conv2/image_5.png')
+    assert (len(rows), len(rows[0])) == (4 * 7 - 2, 4 * 7 - 2)
+    for k in range(16):
+        tile = weights[(k * 6 + 5) * 25:][:25]
+        for i, w in enumerate(tile):
+            level = 255 * (w - min(tile)) / (max(tile) - min(tile))
+            assert abs(rows[k // 4 * 7 + i // 5][k % 4 * 7 + i % 5][0] - level) <= 0.51
+    # Three channels in colour, each with its own range.
+    rows = png(f'all/{seen}/filters/epoch_3/layer_conv2/image_1.png')
+    for colour in range(3):
+        tile = weights[(7 * 6 + 3 + colour) * 25:][:25]
+        level = 255 * (tile[12] - min(tile)) / (max(tile) - min(tile))
+        assert abs(rows[7 + 2][3 * 7 + 2][colour] - level) <= 0.51
+    assert len(os.listdir(f'all/{seen}/filters/epoch_3/layer_conv2')) == 2
+    # fc3 has ten outputs and 84 inputs; yann's weights are [in][out]: 84 tiles of 3 x 3, and ten of 9 x 9.
+    weights = floats(values['fc3.weight'])
+    rows = png(f'r/yann/{filters}/layer_fc3/straight/image_0.png')
+    assert (len(rows), len(rows[0])) == (10 * 5 - 2, 9 * 5 - 2)
+    tile = [weights[out * 84 + 11] for out in range(9)]
+    assert abs(rows[5 + 1][2 * 5 + 2][0] - 255 * (tile[5] - min(tile)) / (max(tile) - min(tile))) <= 0.51
+    rows = png(f'r/yann/{filters}/layer_fc3/transposed/image_0.png')
+    assert (len(rows), len(rows[0])) == (4 * 11 - 2, 3 * 11 - 2)
+    tile = weights[4 * 84:][:81]
+    assert abs(rows[11 + 8][11 + 7][0] - 255 * (tile[79] - min(tile)) / (max(tile) - min(tile))) <= 0.51
+    # A line an epoch.
+    epochs = [line for line in metrics('r') if line['type'] == 'epoch']
+    text = {t: pathlib.Path('r/yann', wrote, f'{t}.txt').read_text() for t in ('costs', 'learning_rate', 'momentum', 'errors', 'results')}
+    assert [float(x) for x in text['costs'].split()] == [e['train_loss'] for e in epochs]
+    assert [float(x) for x in text['learning_rate'].split()] == [e['lr'] for e in epochs]
+    assert text['momentum'] == '0.5\n' * 3
+    assert all(abs(float(x) - 100 * (1 - e['valid_acc'])) < 1e-3 for x, e in zip(text['errors'].split(), epochs))
+    assert f'epoch 2: cost {epochs[1]["train_loss"]:.6g}, training accuracy' in text['results'] and 'testing accuracy' in text['results']
+    assert pathlib.Path('r/yann', wrote, 'params/epoch_3.safetensors').read_bytes() == pathlib.Path('r/checkpoint.safetensors').read_bytes()
+    with open('r/metrics.jsonl', 'a') as f:
+        f.write('{"type": \n')
+    n = len(pathlib.Path('r/metrics.jsonl').read_text().splitlines())
+    r = run('visualise', 'r', '--layout', 'yann', '--samples', 0, '--confusion', 'none', '--out', 'bad', code=2)
+    assert f'metrics.jsonl: line {n} is not what convoy train writes' in r.stderr and not os.path.exists(f'bad/{wrote}/costs.txt')
 
 
 def test_without_data():

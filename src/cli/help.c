@@ -49,6 +49,9 @@ static const struct entry files[] = {
       "stood; replaced atomically after every epoch and on interruption" },
     { "RUN/metrics.jsonl", "one JSON line for every fifth of an epoch (\"type\": \"step\") and for "
                            "every epoch (\"epoch\")" },
+    { "RUN/params/epoch_E.safetensors",
+      "weights and running statistics after E epochs, by train --snapshot-every" },
+    { "RUN/pictures/index.html", "what `convoy visualise` drew; beside it each picture" },
     { "DIR/experiment.json, DIR/experiment.csv",
       "what convoy sweep and convoy ablate found, of each run; the runs' directories are beside "
       "them" },

@@ -12,7 +12,8 @@ struct cli_train_options {
     const char *api_by; /* the option that says change.api */
     const char *model, *data, *out, *resume, *tensorboard;
     bool resuming, quiet;
-    size_t eval_every, save_every; /* 0: not given; save_every counts one up */
+    /* 0: not given; the last two count one up */
+    size_t eval_every, save_every, snapshot_every;
     double number[MODEL_N_NUMBERS];
     bool numbered[MODEL_N_NUMBERS]; /* given */
     struct cli_optimizer optimizer;
@@ -36,7 +37,7 @@ struct cli_train_config {
     char data[4096 + 64];
     struct model_defaults d;
     uint64_t seed;
-    size_t eval_every, save_every;
+    size_t eval_every, save_every, snapshot_every;
     /* images: so many are trained on, those from `valid` on validate */
     size_t trained, valid;
     /* of the data; a run of an older convoy knows the labels' alone: digest "" */

@@ -172,7 +172,7 @@ static void tell_pictures(struct cli_train_events *e, uint64_t step)
         size_t layer = 0;
         while (layer < v.n_layers && !visual_has_filters(&v, layer)) layer++;
         char tag[300];
-        if (layer < v.n_layers && !visual_filters(&v, layer, &p, &about)) {
+        if (layer < v.n_layers && !visual_filters(&v, layer, NULL, &p, &about)) {
             snprintf(tag, sizeof tag, "filters/%s", v.layer[layer].node.name);
             tell_picture(e, step, tag, &p);
         }

@@ -17,6 +17,7 @@ enum {
     KEY_AS_EXECUTED,
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY,
+    KEY_SNAPSHOT_EVERY,
     KEY_SAMPLING,
     KEY_INIT,
     KEY_INIT_BIASES,
@@ -89,12 +90,16 @@ static const struct argp_option options[] = {
     { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
       "go on with the run in RUN (or in --out), bit for bit as if it had never "
       "stopped; only --epochs, --steps, --data, --eval-every, --eval-steps, --eval-images, "
-      "--save-every and the engine's options may change",
+      "--save-every, --snapshot-every and the engine's options may change",
       0 },
     { "eval-every", KEY_EVAL_EVERY, "EPOCHS", 0,
       "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
     { "save-every", KEY_SAVE_EVERY, "STEPS", 0,
       "also save a checkpoint every so many steps (default 0: only after every epoch)", 0 },
+    { "snapshot-every", KEY_SNAPSHOT_EVERY, "EPOCHS", 0,
+      "keep the weights of every so many epochs, and the first ones, in DIR/params, for `convoy "
+      "visualise --epoch` (default 0: none)",
+      0 },
     { "tensorboard", KEY_TENSORBOARD, "DIR", 0,
       "write what TensorBoard shows, too: numbers, histograms of parameters, pictures", 0 },
     { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
@@ -197,6 +202,9 @@ static error_t parse_run(int key, char *arg, const struct argp_state *state,
         return 0;
     case KEY_SAVE_EVERY:
         o->save_every = cli_integer(state, "save-every", arg, 0, 1 << 30) + 1;
+        return 0;
+    case KEY_SNAPSHOT_EVERY:
+        o->snapshot_every = cli_integer(state, "snapshot-every", arg, 0, 1 << 20) + 1;
         return 0;
     case KEY_QUIET: o->quiet = true; return 0;
     case KEY_TENSORBOARD: o->tensorboard = arg; return 0;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "report/graph.h"
 #include "report/matrix.h"
@@ -20,11 +21,24 @@ enum {
     KEY_MODEL = 0x1000,
     KEY_SAMPLES,
     KEY_SCALE,
-    KEY_CONFUSION
+    KEY_CONFUSION,
+    KEY_EPOCH,
+    KEY_LAYOUT,
+    KEY_RGB
 };
 
 static const struct argp_option options[] = {
-    { "out", KEY_OUT, "DIR", 0, "where the pictures go (default: RUN/pictures)", 0 },
+    { "out", KEY_OUT, "DIR", 0, "where the pictures go (default: RUN/pictures or RUN/yann)", 0 },
+    { "epoch", KEY_EPOCH, "E", 0,
+      "the weights after E epochs, or after each epoch of which they were kept (all), by `convoy "
+      "train --snapshot-every`",
+      0 },
+    { "layout", KEY_LAYOUT, "KIND", 0,
+      "page (default), or yann: directories and text files as yann's visualizer and resultor "
+      "write them",
+      0 },
+    { "rgb-filters", KEY_RGB, NULL, 0,
+      "of yann's layout: every three channels become one image in colour", 0 },
     { "data", KEY_DATA, "DATA", 0,
       "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained "
       "on)",
@@ -32,20 +46,23 @@ static const struct argp_option options[] = {
     { "model", KEY_MODEL, "MODEL", 0,
       "the model of weights that do not say it (files that convoy did not write)", 0 },
     { "samples", KEY_SAMPLES, "N", 0,
-      "so many random images of the first mini-batch are followed through the net (default 4)", 0 },
+      "so many random images of the first mini-batch are followed through the net (default 4, in "
+      "yann's layout 16)",
+      0 },
     { "seed", KEY_SEED, "N", 0, "of the choice of these images (default 1)", 0 },
     { "confusion", KEY_CONFUSION, "SPLIT", 0,
       "which images are counted: all (default), test, train, validation or none", 0 },
     { "scale", KEY_SCALE, "N", 0,
       "a pixel of a picture becomes N x N in its file (default: as many as make it about 512 "
-      "large)",
+      "large, in yann's layout 1)",
       0 },
     { 0 }
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    static const char *const splits[] = { "all", "test", "train", "validation", "none", NULL };
+    static const char *const splits[] = { "all", "test", "train", "validation", "none", NULL },
+                             *const layouts[] = { "page", "yann", NULL };
     struct cli_visualise_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
@@ -61,6 +78,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             if (word == splits[k]) o->confusion = (enum cli_confusion)k;
         return 0;
     }
+    case KEY_EPOCH:
+        o->every = !strcmp(arg, "all");
+        if (!o->every) o->epoch = cli_integer(state, "epoch", arg, 0, UINT64_MAX - 1);
+        return 0;
+    case KEY_LAYOUT: o->yann = !strcmp(cli_choice(state, "layout", arg, layouts), "yann"); return 0;
+    case KEY_RGB: o->rgb = true; return 0;
+    case ARGP_KEY_END:
+        if (o->rgb && !o->yann) cli_refuse(state, "--rgb-filters is of --layout=yann");
+        return 0;
     case ARGP_KEY_ARG:
         if (o->run) cli_refuse(state, "expected one run or file, found '%.60s' too", arg);
         o->run = arg;
@@ -85,6 +111,7 @@ static const struct argp argp = {
            "Examples:\n"
            "  convoy visualise run\n"
            "  convoy visualise run -o talk --samples 12 --scale 8\n"
+           "  convoy visualise run --layout yann --epoch all\n"
            "  convoy visualise resnet.safetensors --model resnet20 -d cifar10 -o talk\n"
 };
 
@@ -101,7 +128,7 @@ int cli_visualise_bytes(const char *path, const void *bytes, size_t size)
     return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
 }
 
-int cli_visualise_drawn(enum tiles_status status, const char *name)
+static int drawn(enum tiles_status status, const char *name)
 {
     if (status == TILES_NOMEM) return cli_fail(CLI_NOMEM, "%s: out of memory", name);
     if (status == TILES_LARGE)
@@ -110,14 +137,14 @@ int cli_visualise_drawn(enum tiles_status status, const char *name)
     return CLI_OK;
 }
 
-int cli_visualise_png(const char *path, const struct picture *p, size_t scale)
+static int put_png(const char *path, const struct picture *p, size_t scale)
 {
     const size_t side = p->width > p->height ? p->width : p->height;
     struct picture large;
     if (!scale && side) scale = 512 / side;
     if (!scale) scale = 1;
     enum tiles_status status = picture_enlarge(p, scale, &large);
-    if (status || !large.width) return cli_visualise_drawn(status, path);
+    if (status) return drawn(status, path);
     size_t size;
     unsigned char *png = picture_png(&large, &size);
     int code =
@@ -127,23 +154,29 @@ int cli_visualise_png(const char *path, const struct picture *p, size_t scale)
     return code;
 }
 
-/* What is written to a stream in memory, to a file at its end. */
-struct text {
-    char path[PATH_MAX], *bytes;
-    size_t size;
-    FILE *out;
-};
-
-static int text_open(struct text *t, const char *root, const char *name)
+int cli_visualise_picture(const char *root, const char *name, size_t scale,
+                          enum tiles_status status, struct picture *p)
 {
-    *t = (struct text){ .bytes = NULL };
+    char path[PATH_MAX];
+    int code = drawn(status, name);
+    const bool there = !code && p->width && p->height;
+    if (there && (size_t)snprintf(path, sizeof path, "%s/%s.png", root, name) >= sizeof path)
+        code = cli_fail(CLI_IO, "%.60s...: the path is too long", root);
+    if (there && !code) code = put_png(path, p, scale);
+    picture_free(p);
+    return code;
+}
+
+int cli_visualise_open(struct cli_visualise_text *t, const char *root, const char *name)
+{
+    *t = (struct cli_visualise_text){ .bytes = NULL };
     if ((size_t)snprintf(t->path, sizeof t->path, "%s/%s", root, name) >= sizeof t->path)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", root);
     t->out = open_memstream(&t->bytes, &t->size);
     return t->out ? CLI_OK : cli_fail(CLI_NOMEM, "%s: out of memory", t->path);
 }
 
-static int text_close(struct text *t, bool good)
+int cli_visualise_close(struct cli_visualise_text *t, bool good)
 {
     good &= !ferror(t->out);
     good &= !fclose(t->out);
@@ -153,20 +186,13 @@ static int text_close(struct text *t, bool good)
     return code;
 }
 
-/* ------------------------------------------------------------------------------- one directory */
-
-static int put_picture(const struct cli_visualise_options *o, const char *root, const char *name,
-                       enum tiles_status status, struct picture *p)
+void cli_visualise_drop(struct cli_visualise_text *t)
 {
-    char path[PATH_MAX];
-    int code = cli_visualise_drawn(status, name);
-    if (!code && p->width &&
-        (size_t)snprintf(path, sizeof path, "%s/%s.png", root, name) >= PATH_MAX)
-        code = cli_fail(CLI_IO, "%.60s...: the path is too long", root);
-    if (!code && p->width) code = cli_visualise_png(path, p, o->scale);
-    picture_free(p);
-    return code;
+    fclose(t->out);
+    free(t->bytes);
 }
+
+/* -------------------------------------------------------------------------------- one directory */
 
 static int put_filters(const struct cli_visualise_options *o, const struct visual *v,
                        const char *root)
@@ -178,7 +204,8 @@ static int put_filters(const struct cli_visualise_options *o, const struct visua
         char name[300];
         if (!visual_has_filters(v, i)) continue;
         snprintf(name, sizeof name, "filters/%s", v->layer[i].node.name);
-        code = put_picture(o, root, name, visual_filters(v, i, &p, &about), &p);
+        code =
+            cli_visualise_picture(root, name, o->scale, visual_filters(v, i, NULL, &p, &about), &p);
     }
     return code;
 }
@@ -195,7 +222,7 @@ static int put_activations(const struct cli_visualise_options *o, const struct v
             snprintf(name, sizeof name, "activations/image_%zu/%02zu-%s", k, i,
                      v->layer[i].node.name);
             enum tiles_status status = i ? visual_activation(v, i, k, &p) : visual_image(v, k, &p);
-            code = put_picture(o, root, name, status, &p);
+            code = cli_visualise_picture(root, name, o->scale, status, &p);
         }
     return code;
 }
@@ -204,32 +231,32 @@ static int put_matrices(const struct visual *v, const char *root)
 {
     int code = CLI_OK;
     for (size_t i = 0; i < v->n_matrices && !code; i++) {
-        struct text t;
+        struct cli_visualise_text t;
         char name[64];
         snprintf(name, sizeof name, "confusion/%s.svg", v->matrix[i].split);
-        if ((code = text_open(&t, root, name))) break;
+        if ((code = cli_visualise_open(&t, root, name))) break;
         matrix_svg(t.out, v, &v->matrix[i]);
-        code = text_close(&t, true);
+        code = cli_visualise_close(&t, true);
     }
     return code;
 }
 
 static int put_graph(const struct visual *v, const char *root)
 {
-    struct text t;
-    int code = text_open(&t, root, "graph.svg");
+    struct cli_visualise_text t;
+    int code = cli_visualise_open(&t, root, "graph.svg");
     if (code) return code;
     bool good = graph_svg(t.out, v);
-    return text_close(&t, good);
+    return cli_visualise_close(&t, good);
 }
 
 static int put_page(const struct visual *v, const char *root)
 {
-    struct text t;
-    int code = text_open(&t, root, "index.html");
+    struct cli_visualise_text t;
+    int code = cli_visualise_open(&t, root, "index.html");
     if (code) return code;
     bool good = visual_page(t.out, v, "convoy visualise");
-    return text_close(&t, good);
+    return cli_visualise_close(&t, good);
 }
 
 /* The page last: where it is, all is. */
@@ -246,16 +273,20 @@ static int put_all(const struct cli_visualise_options *o, const struct visual *v
 
 /* ---------------------------------------------------------------------------------- the command */
 
-/* --out, or RUN/pictures. */
-static int find_root(const struct cli_visualise_options *o, char root[PATH_MAX])
+static bool is_directory(const char *path)
 {
     struct stat st;
-    const bool run = !stat(o->run, &st) && S_ISDIR(st.st_mode);
-    if (!o->out && !run)
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* --out, or a directory in the run's. */
+static int find_root(const struct cli_visualise_options *o, char root[PATH_MAX])
+{
+    const char *end = o->yann ? "/yann" : "/pictures", *place = o->out ? o->out : o->run;
+    if (!o->out && !is_directory(o->run) && !access(o->run, F_OK))
         return cli_fail(CLI_USAGE, "%s is no run's directory: say with --out where the pictures go",
                         o->run);
-    const char *end = o->out ? "" : "/pictures", *place = o->out ? o->out : o->run;
-    if (snprintf(root, PATH_MAX, "%s%s", place, end) >= PATH_MAX)
+    if (snprintf(root, PATH_MAX, "%s%s", place, o->out ? "" : end) >= PATH_MAX)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", place);
     return CLI_OK;
 }
@@ -273,26 +304,154 @@ static int open_data(struct cli_session *s, const struct cli_visualise_options *
     return CLI_OK;
 }
 
-static int run(int argc, char **argv)
+/* ---------------------------------------------------------------------------------- the epochs */
+
+struct epochs {
+    uint64_t *at;
+    size_t n;
+};
+
+static int by_number(const void *a, const void *b)
 {
-    struct cli_visualise_options o = { .samples = 4, .seed = 1, .epoch = UINT64_MAX };
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Those whose parameters the run has kept. */
+static int find_epochs(const char *run, struct epochs *e)
+{
+    char path[PATH_MAX];
+    struct dirent **names = NULL;
+    if ((size_t)snprintf(path, sizeof path, "%s/" TRAIN_PARAMS, run) >= sizeof path)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", run);
+    const int n = scandir(path, &names, NULL, NULL);
+    if (n > 0) e->at = calloc((size_t)n, sizeof *e->at);
+    for (int i = 0; i < n; i++) {
+        unsigned long long epoch;
+        int end = 0;
+        if (e->at && sscanf(names[i]->d_name, "epoch_%llu.safetensors%n", &epoch, &end) == 1 &&
+            end && !names[i]->d_name[end])
+            e->at[e->n++] = epoch;
+        free(names[i]);
+    }
+    free(names);
+    if (n > 0 && !e->at) return cli_fail(CLI_NOMEM, "out of memory");
+    if (e->n) qsort(e->at, e->n, sizeof *e->at, by_number);
+    return CLI_OK;
+}
+
+/* The first filters at each of the kept epochs, at most at so many of them. */
+enum { HISTORY = 12 };
+
+static int read_weights(const char *run, const char *layer, struct visual_history *h, size_t count)
+{
+    char path[PATH_MAX], name[300], error[CLI_ERROR];
+    struct checkpoint *file;
+    if (snprintf(path, sizeof path, "%s/" TRAIN_PARAMS "/epoch_%llu.safetensors", run,
+                 (unsigned long long)h->epoch) >= PATH_MAX)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", run);
+    enum train_status status = checkpoint_read(path, &file, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    snprintf(name, sizeof name, "%s.weight", layer);
+    const struct safetensor *t = safetensors_find(file->file, name);
+    int code = CLI_OK;
+    if (!t || strcmp(t->dtype, "F32") || t->bytes != count * sizeof(float))
+        code = cli_fail(CLI_BAD, "%s: its tensor '%s' is not that of the run", path, name);
+    else if (!(h->weights = malloc(t->bytes + 1))) code = cli_fail(CLI_NOMEM, "out of memory");
+    else memcpy(h->weights, t->data, t->bytes);
+    checkpoint_free(&file);
+    return code;
+}
+
+static int collect_history(const char *run, struct visual *v)
+{
+    const size_t layer = visual_first_filters(v);
+    struct epochs kept = { 0 };
+    int code = layer < v->n_layers ? find_epochs(run, &kept) : CLI_OK;
+    const size_t n = kept.n < HISTORY ? kept.n : HISTORY;
+    if (n > 1 && !(v->history = calloc(n, sizeof *v->history)))
+        code = cli_fail(CLI_NOMEM, "out of memory");
+    for (size_t i = 0; n > 1 && i < n && !code; i++) {
+        struct visual_history *h = &v->history[v->n_history++];
+        h->epoch = kept.at[i * (kept.n - 1) / (n - 1)];
+        code = read_weights(run, v->layer[layer].node.name, h,
+                            v->layer[layer].part[VISUAL_WEIGHT].count);
+    }
+    free(kept.at);
+    return code;
+}
+
+/* What lies in one file, or in a run's checkpoint. */
+static int draw(const struct cli_visualise_options *o, const char *weights, const char *root)
+{
     struct cli_session s = { 0 };
     struct visual v = { 0 };
+    int code = cli_open_context(&s, &o->engine);
+    if (!code) code = cli_open_checkpoint(&s, weights, o->model);
+    if (!code) code = cli_open_predictor(&s, 256);
+    if (!code) code = open_data(&s, o, &v);
+    if (!code) code = cli_visualise_collect(&s, o, &v);
+    if (!code && !o->yann && weights == o->run) code = collect_history(o->run, &v);
+    if (!code) code = o->yann ? cli_visualise_yann(o, &v, root) : put_all(o, &v, root);
+    visual_free(&v);
+    cli_close(&s);
+    return code;
+}
+
+/* Of an epoch that is not there. */
+static int no_epoch(const struct cli_visualise_options *o, const struct epochs *e)
+{
+    char list[200] = "";
+    for (size_t i = 0, used = 0; i < e->n && used < sizeof list - 30; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%llu", i ? ", " : "",
+                                 (unsigned long long)e->at[i]);
+    if (!e->n)
+        return cli_fail(CLI_USAGE,
+                        "%s has kept the weights of no epoch: convoy train --snapshot-every=1 "
+                        "keeps those of each",
+                        o->run);
+    return cli_fail(CLI_USAGE, "%s has not kept the weights after %llu epochs, but after %s",
+                    o->run, (unsigned long long)o->epoch, list);
+}
+
+static int draw_epoch(const struct cli_visualise_options *o, uint64_t epoch, const char *root)
+{
+    char weights[PATH_MAX], place[PATH_MAX];
+    const unsigned long long number = epoch;
+    if (snprintf(weights, sizeof weights, "%s/" TRAIN_PARAMS "/epoch_%llu.safetensors", o->run,
+                 number) >= PATH_MAX ||
+        snprintf(place, sizeof place, "%s/epoch_%llu", root, number) >= PATH_MAX)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", root);
+    return draw(o, weights, o->yann ? root : place); /* yann's has directories of epochs */
+}
+
+static int draw_epochs(const struct cli_visualise_options *o, const char *root)
+{
+    struct epochs kept = { 0 };
+    int code = find_epochs(o->run, &kept);
+    bool any = false;
+    for (size_t i = 0; i < kept.n && !code; i++) {
+        if (!o->every && kept.at[i] != o->epoch) continue;
+        any = true;
+        code = draw_epoch(o, kept.at[i], root);
+    }
+    if (!code && !any) code = no_epoch(o, &kept);
+    free(kept.at);
+    return code;
+}
+
+static int run(int argc, char **argv)
+{
+    struct cli_visualise_options o = { .samples = SIZE_MAX, .seed = 1, .epoch = UINT64_MAX };
     char root[PATH_MAX];
     cli_parse(&argp, argc, argv, &o);
     if (!picture_possible())
         return cli_fail(CLI_USAGE, "this convoy was built without cairo, which pictures need: "
                                    "build it with -Dpictures=enabled");
-    int code = cli_open_context(&s, &o.engine);
-    if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
-    if (!code) code = find_root(&o, root);
-    if (!code) code = cli_open_predictor(&s, 256);
-    if (!code) code = open_data(&s, &o, &v);
-    if (!code) code = cli_visualise_collect(&s, &o, &v);
-    if (!code) code = put_all(&o, &v, root);
-    visual_free(&v);
-    cli_close(&s);
-    return code;
+    if (o.samples == SIZE_MAX) o.samples = o.yann ? 16 : 4;
+    int code = find_root(&o, root);
+    if (code) return code;
+    return o.every || o.epoch != UINT64_MAX ? draw_epochs(&o, root) : draw(&o, o.run, root);
 }
 
 const struct cli_command cli_visualise = { "visualise", "pictures of a trained net", &argp, run };

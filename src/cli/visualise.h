@@ -2,6 +2,8 @@
 #ifndef CLI_VISUALISE_H
 #define CLI_VISUALISE_H
 
+#include <stdio.h>
+
 #include "cli/cli.h"
 #include "report/visual.h"
 
@@ -19,7 +21,7 @@ struct cli_visualise_options {
     const char *run, *data, *model, *out;
     bool yann, every, rgb; /* every: all epochs whose parameters were kept */
     uint64_t epoch;        /* UINT64_MAX: the checkpoint's */
-    size_t samples, scale; /* scale 0: by the picture's size */
+    size_t samples, scale; /* SIZE_MAX, 0: as the layout has it */
     uint64_t seed;
     enum cli_confusion confusion;
 };
@@ -33,10 +35,23 @@ int cli_visualise_matrix(const struct cli_session *s, struct visual *v, const ch
 int cli_visualise_collect(struct cli_session *s, const struct cli_visualise_options *o,
                           struct visual *v);
 
-/* Writes a file, whose directory is made, or a picture as PNG. */
+/* Failures of all below have been told, too. Writes a file whose directory is made. */
 int cli_visualise_bytes(const char *path, const void *bytes, size_t size);
-int cli_visualise_png(const char *path, const struct picture *p, size_t scale);
-/* What the status of a picture of that name means. */
-int cli_visualise_drawn(enum tiles_status status, const char *name);
+/* What drawing came to, as ROOT/NAME.png; frees the picture. scale 0: by its size. */
+int cli_visualise_picture(const char *root, const char *name, size_t scale,
+                          enum tiles_status status, struct picture *p);
+/* ROOT/NAME, written to in memory; a file once it is closed, or nothing. */
+struct cli_visualise_text {
+    char path[4096], *bytes;
+    size_t size;
+    FILE *out;
+};
+int cli_visualise_open(struct cli_visualise_text *t, const char *root, const char *name);
+int cli_visualise_close(struct cli_visualise_text *t, bool good);
+void cli_visualise_drop(struct cli_visualise_text *t);
+
+/* visualise_yann.c: everything, as yann's visualizer and resultor have it. */
+int cli_visualise_yann(const struct cli_visualise_options *o, const struct visual *v,
+                       const char *root);
 
 #endif

@@ -253,6 +253,7 @@ int cli_visualise_collect(struct cli_session *s, const struct cli_visualise_opti
     v->epoch = epochs_of(s->checkpoint);
     snprintf(v->weights, sizeof v->weights, "%s", s->checkpoint->where);
     int code = settings(s, &c);
+    v->momentum = c.d.optimizer.momentum;
     if (!code) code = cli_visualise_layers(s, v);
     if (code || !s->data) return code;
     v->data = s->data->name;

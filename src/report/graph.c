@@ -3,13 +3,14 @@
  * around them on the right, those that overlap in lanes of their own. */
 #include "report/graph.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/canvas.h"
 #include "report/template.h"
-#include "report/text.h"
 
-enum { LINE = 19, PAD = 9, GAP = 30, BESIDE = 36, LANE = 16, MARGIN = 14, LETTER = 8 };
+enum { LINE = 19, PAD = 9, GAP = 30, BESIDE = 36, LANE = 16, MARGIN = 14, LETTERS = 12 };
 
 /* Consecutive layers. */
 struct box {
@@ -100,19 +101,19 @@ static const char *shape_text(const cvy_shape *s, char text[64])
 static void place(struct graph *g)
 {
     char text[64];
-    size_t names = 0, shapes = 0, numbers = 0, rank = 0;
+    double names = 0, shapes = 0, numbers = 0;
+    size_t rank = 0;
     for (size_t i = 0; i < g->v->n_layers; i++) {
         const cvy_node_info *node = &g->v->layer[i].node;
-        const size_t name = text_width(node->name) + 2 + strlen(node->type),
-                     shape = text_width(shape_text(&node->out, text)),
-                     number = (size_t)snprintf(text, sizeof text, "%zu", node->parameters);
-        if (name > names) names = name;
-        if (shape > shapes) shapes = shape;
-        if (number > numbers) numbers = number;
+        names = fmax(names, canvas_width(node->name, LETTERS, true) +
+                                canvas_width(node->type, LETTERS, false));
+        shapes = fmax(shapes, canvas_width(shape_text(&node->out, text), LETTERS, false));
+        snprintf(text, sizeof text, "%zu", node->parameters);
+        numbers = fmax(numbers, canvas_width(text, LETTERS, false));
     }
-    g->names = PAD + 6 + LETTER * (double)names;
-    g->shapes = g->names + LETTER * (double)shapes + 14;
-    g->width = g->shapes + LETTER * (double)numbers + 18 + PAD;
+    g->names = PAD + 6 + names + 7;
+    g->shapes = g->names + shapes + 16;
+    g->width = g->shapes + numbers + 20 + PAD;
     double y = MARGIN;
     for (;; rank++) { /* each rank is as high as its highest box */
         double height = 0;

@@ -1,29 +1,28 @@
 /* Cells, names and counts of a confusion matrix. */
 #include "report/matrix.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "report/canvas.h"
 #include "report/template.h"
-#include "report/text.h"
 
 /* Where things are; all in pixels. */
 struct frame {
     double cell, letter; /* the side of a cell, with its gap; the height of letters */
     double left, top;
-    size_t longest; /* of the names, in characters */
+    double longest; /* of the names */
 };
 
 static struct frame frame_of(const struct visual *v)
 {
-    struct frame f = { .cell = 46, .letter = 12, .top = 34 };
+    struct frame f = { .cell = 41, .letter = 12, .top = 34 };
     char number[32];
     if (v->classes > 12) f = (struct frame){ .cell = 30, .letter = 9.5, .top = 34 };
     if (v->classes > 30) f = (struct frame){ .cell = 17, .letter = 6.5, .top = 34 };
-    for (size_t k = 0; k < v->classes; k++) {
-        const size_t n = text_width(visual_class(v, k, number));
-        if (n > f.longest) f.longest = n;
-    }
-    f.left = 34 + 0.62 * f.letter * (double)f.longest;
+    for (size_t k = 0; k < v->classes; k++)
+        f.longest = fmax(f.longest, canvas_width(visual_class(v, k, number), f.letter, false));
+    f.left = 34 + f.longest;
     return f;
 }
 
@@ -84,7 +83,7 @@ void matrix_svg(FILE *out, const struct visual *v, const struct visual_matrix *m
 {
     const struct frame f = frame_of(v);
     const double side = f.cell * (double)v->classes, width = f.left + side + 14,
-                 height = f.top + side + 0.46 * f.letter * (double)f.longest + 2 * f.letter + 22;
+                 height = f.top + side + 0.72 * f.longest + 2 * f.letter + 22;
     uint64_t right;
     const uint64_t all = visual_counted(v, m, &right);
     char title[160];

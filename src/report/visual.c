@@ -16,6 +16,8 @@ void visual_free(struct visual *v)
     }
     for (size_t i = 0; i < v->n_matrices; i++) free(v->matrix[i].count);
     free(v->layer);
+    for (size_t i = 0; i < v->n_history; i++) free(v->history[i].weights);
+    free(v->history);
     free(v->sample);
     free(v->image);
     *v = (struct visual){ 0 };
@@ -51,6 +53,13 @@ static const struct visual_param *weights(const struct visual *v, size_t layer)
 }
 
 bool visual_has_filters(const struct visual *v, size_t layer) { return weights(v, layer) != NULL; }
+
+size_t visual_first_filters(const struct visual *v)
+{
+    size_t i = 0;
+    while (i < v->n_layers && !weights(v, i)) i++;
+    return i;
+}
 
 /* What a fully connected layer reads, if that is the image or its rows one behind the other. */
 static bool reads_image(const struct visual *v, size_t layer)
@@ -108,11 +117,11 @@ static enum tiles_status draw_kernels(const struct visual_param *w, struct visua
 static enum tiles_status draw_matrix(const struct visual_param *w, struct visual_picture *about,
                                      struct picture *out)
 {
-    const size_t block = about->block;
     float *small = calloc(about->rows * about->columns, sizeof *small);
     if (!small) return TILES_NOMEM;
     for (size_t i = 0; i < w->count; i++) {
-        float *at = &small[i / about->inputs / block * about->columns + i % about->inputs / block];
+        float *at = &small[i / about->inputs / about->block[0] * about->columns +
+                           i % about->inputs / about->block[1]];
         if (fabsf(w->values[i]) > fabsf(*at)) *at = w->values[i];
     }
     for (size_t i = 0; i < about->rows * about->columns; i++)
@@ -130,10 +139,12 @@ static enum tiles_status draw_matrix(const struct visual_param *w, struct visual
     return status;
 }
 
-enum tiles_status visual_filters(const struct visual *v, size_t layer, struct picture *out,
-                                 struct visual_picture *about)
+enum tiles_status visual_filters(const struct visual *v, size_t layer, float *values,
+                                 struct picture *out, struct visual_picture *about)
 {
-    const struct visual_param *w = weights(v, layer);
+    struct visual_param own = *weights(v, layer);
+    const struct visual_param *w = &own;
+    if (values) own.values = values;
     const cvy_shape image = v->layer[0].node.out;
     const size_t filter[3] = { w->dims[1], w->dims[2], w->dims[3] },
                  whole[3] = { image.c, image.h, image.w };
@@ -142,7 +153,7 @@ enum tiles_status visual_filters(const struct visual *v, size_t layer, struct pi
                                       .columns = w->dims[1],
                                       .outputs = w->dims[0],
                                       .inputs = w->dims[1],
-                                      .block = 1 };
+                                      .block = { 1, 1 } };
     const bool seen = image.c == 1 || image.c == 3;
     if (w->rank == 2 && reads_image(v, layer) && seen) return draw_filters(w, whole, out);
     if (w->rank == 4 && (w->dims[1] == 1 || w->dims[1] == 3)) return draw_filters(w, filter, out);
@@ -153,10 +164,9 @@ enum tiles_status visual_filters(const struct visual *v, size_t layer, struct pi
         return draw_kernels(w, about, out);
     }
     about->kind = VISUAL_WEIGHTS;
-    const size_t longest = w->dims[0] > w->dims[1] ? w->dims[0] : w->dims[1];
-    about->block = (longest + VISUAL_SIDE - 1) / VISUAL_SIDE;
-    about->rows = (w->dims[0] + about->block - 1) / about->block;
-    about->columns = (w->dims[1] + about->block - 1) / about->block;
+    for (size_t k = 0; k < 2; k++) about->block[k] = (w->dims[k] + VISUAL_SIDE - 1) / VISUAL_SIDE;
+    about->rows = (w->dims[0] + about->block[0] - 1) / about->block[0];
+    about->columns = (w->dims[1] + about->block[1] - 1) / about->block[1];
     return draw_matrix(w, about, out);
 }
 
@@ -193,4 +203,50 @@ enum tiles_status visual_image(const struct visual *v, size_t sample, struct pic
                                  .column = 1 };
     const struct tiles_style style = { 1, 0, TILES_EACH, 0 };
     return tiles_draw(&tiles, &style, out);
+}
+
+/* --------------------------------------------------------------------------------- yann's tiles */
+
+static enum tiles_status draw_floor(const struct tiles *tiles, struct picture *out)
+{
+    const struct tiles_style style = { tiles_floor(tiles->n), 2, TILES_EACH_CHANNEL, 0 };
+    return tiles_draw(tiles, &style, out);
+}
+
+static bool in_colour(const struct visual_images *images, bool rgb) { return rgb && images->c > 2; }
+
+size_t visual_tilings(const struct visual_images *images, bool rgb)
+{
+    return in_colour(images, rgb) ? images->c / 3 : images->c;
+}
+
+enum tiles_status visual_tiling(const struct visual_images *images, bool rgb, size_t i,
+                                struct picture *out)
+{
+    const size_t map = images->h * images->w, channels = in_colour(images, rgb) ? 3 : 1;
+    const struct tiles tiles = { .values = images->values + i * channels * map,
+                                 .n = images->n,
+                                 .c = channels,
+                                 .h = images->h,
+                                 .w = images->w,
+                                 .tile = images->c * map,
+                                 .channel = map,
+                                 .row = images->w,
+                                 .column = 1 };
+    return draw_floor(&tiles, out);
+}
+
+enum tiles_status visual_rows(const float *values, size_t rows, size_t columns, bool turned,
+                              struct picture *out)
+{
+    const size_t side = tiles_floor(turned ? rows : columns), step = turned ? columns : 1;
+    const struct tiles tiles = { .values = values,
+                                 .n = turned ? columns : rows,
+                                 .c = 1,
+                                 .h = side,
+                                 .w = side,
+                                 .tile = turned ? 1 : columns,
+                                 .row = side * step,
+                                 .column = step };
+    return draw_floor(&tiles, out);
 }

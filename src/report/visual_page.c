@@ -62,8 +62,9 @@ static void describe(const struct visual_picture *about, const struct visual_par
                      char text[200])
 {
     char more[80] = ", a row an output";
-    if (about->block > 1)
-        snprintf(more, sizeof more, ", the largest of each %zu × %zu", about->block, about->block);
+    if (about->block[0] > 1 || about->block[1] > 1)
+        snprintf(more, sizeof more, ", the largest of each %zu × %zu", about->block[0],
+                 about->block[1]);
     if (about->kind == VISUAL_FILTERS && w->rank == 4)
         snprintf(text, 200, "%zu filters of %zu × %zu", w->dims[0], w->dims[2], w->dims[3]);
     else if (about->kind == VISUAL_FILTERS)
@@ -81,22 +82,41 @@ static void describe(const struct visual_picture *about, const struct visual_par
 
 static bool filters(FILE *out, const struct visual *v)
 {
-    bool good = true, any = false;
-    for (size_t i = 0; i < v->n_layers; i++) any |= visual_has_filters(v, i);
-    if (!any) return true;
+    bool good = true;
+    if (visual_first_filters(v) == v->n_layers) return true;
     template_part(out, "net-filters", NULL, "figures", NULL);
     for (size_t i = 0; i < v->n_layers && good; i++) {
         struct picture p;
         struct visual_picture about;
         char text[200];
         if (!visual_has_filters(v, i)) continue;
-        enum tiles_status status = visual_filters(v, i, &p, &about);
+        enum tiles_status status = visual_filters(v, i, NULL, &p, &about);
         good = status != TILES_NOMEM;
         if (status) continue;
         describe(&about, &v->layer[i].part[VISUAL_WEIGHT], text);
         good = figure(out, &p, 300, v->layer[i].node.name, text);
     }
     template_part(out, "net-filters", "figures", NULL, NULL);
+    return good;
+}
+
+static bool history(FILE *out, const struct visual *v)
+{
+    bool good = true;
+    const size_t layer = visual_first_filters(v);
+    if (!v->n_history) return true;
+    template_part(out, "net-history", NULL, "figures", VALUES("layer", v->layer[layer].node.name));
+    for (size_t i = 0; i < v->n_history && good; i++) {
+        const struct visual_history *h = &v->history[i];
+        struct picture p;
+        struct visual_picture about;
+        enum tiles_status status = visual_filters(v, layer, h->weights, &p, &about);
+        good = status != TILES_NOMEM;
+        if (!status)
+            good = figure(out, &p, 150, FORMAT("%llu", (unsigned long long)h->epoch),
+                          h->epoch == 1 ? "epoch" : "epochs");
+    }
+    template_part(out, "net-history", "figures", NULL, NULL);
     return good;
 }
 
@@ -223,29 +243,47 @@ static void tiles(FILE *out, const struct visual *v)
     template_part(out, "tiles", "tiles", NULL, NULL);
 }
 
-bool visual_page(FILE *out, const struct visual *v, const char *command)
+static void page_begin(FILE *out, const struct visual *v)
 {
-    const char *title = FORMAT("%s: a trained net", v->model);
     char epoch[64] = "";
-    template_part(out, "page", NULL, "style", VALUES("title", title));
+    template_part(out, "page", NULL, "style",
+                  VALUES("title", FORMAT("%s: a trained net", v->model)));
     fputs(report_parts[REPORT_STYLE].text, out);
     template_part(out, "page", "style", "heading", NULL);
     template_text(out, v->model);
     template_part(out, "page", "heading", "facts", NULL);
     if (v->epoch != UINT64_MAX)
-        snprintf(epoch, sizeof epoch, "%safter %llu epochs", v->data ? ", " : "",
-                 (unsigned long long)v->epoch);
+        snprintf(epoch, sizeof epoch, "%safter %llu epoch%s", v->data ? ", " : "",
+                 (unsigned long long)v->epoch, v->epoch == 1 ? "" : "s");
     template_put(out, "net-facts", VALUES("data", v->data ? v->data : "", "epoch", epoch));
     template_part(out, "page", "facts", "sections", NULL);
-    tiles(out, v);
-    if (*v->missing) template_put(out, "net-missing", VALUES("what", v->missing));
-    bool good = graph(out, v);
-    confusion(out, v);
-    good = good && activations(out, v) && filters(out, v);
-    norms_section(out, v);
+}
+
+static void page_end(FILE *out, const char *command)
+{
     template_part(out, "page", "sections", "data", VALUES("command", command, "remark", ""));
     template_part(out, "page", "data", "script", NULL);
     fputs(report_parts[REPORT_SCRIPT].text, out);
     template_part(out, "page", "script", NULL, NULL);
+}
+
+bool visual_page(FILE *out, const struct visual *v, const char *command)
+{
+    page_begin(out, v);
+    tiles(out, v);
+    if (*v->missing) template_put(out, "net-missing", VALUES("what", v->missing));
+    bool good = graph(out, v);
+    confusion(out, v);
+    good = good && activations(out, v) && filters(out, v) && history(out, v);
+    norms_section(out, v);
+    page_end(out, command);
+    return good;
+}
+
+bool visual_graph_page(FILE *out, const struct visual *v, const char *command)
+{
+    page_begin(out, v);
+    const bool good = graph(out, v);
+    page_end(out, command);
     return good;
 }

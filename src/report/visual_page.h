@@ -8,5 +8,7 @@
 
 /* False: out of memory. Whether all was written the caller asks the stream. */
 bool visual_page(FILE *out, const struct visual *v, const char *command);
+/* The same of the graph alone. */
+bool visual_graph_page(FILE *out, const struct visual *v, const char *command);
 
 #endif

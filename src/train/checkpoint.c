@@ -467,6 +467,7 @@ static enum train_status save(const char *path, const struct holder *holder,
 {
     enum cvy_param_kind kind[MOST_KINDS];
     size_t n = 0, n_kinds = list_kinds(holder->trainer, kind);
+    if (also->weights_only) n_kinds = MODEL_KINDS;
     for (size_t k = 0; k < n_kinds; k++) n += 2 * count_params(holder, kind[k]);
     struct making m = { .holder = holder,
                         .tensor = calloc(n + 2, sizeof *m.tensor),

@@ -51,10 +51,11 @@ enum train_status checkpoint_best(const struct checkpoint *checkpoint, const cvy
  * that nobody asked for does not load. */
 enum train_status checkpoint_mean(struct checkpoint *checkpoint, const struct checkpoint_mean *mean,
                                   char *error, size_t error_size);
-/* What is kept besides a trainer's own; each may be NULL. */
+/* What is kept besides a trainer's own, each may be NULL; or less of it. */
 struct checkpoint_also {
     const float *best;
     struct checkpoint_mean mean;
+    bool weights_only; /* and running statistics: nothing of the optimiser's */
 };
 /* Writes atomically (files_write). metadata: an object of strings, changed. A parameter that is not
  * finite is TRAIN_NUMERIC and nothing is written. */

@@ -375,32 +375,57 @@ static void note(const struct train_job *job, const char *format, ...)
     job->note(job->user, text);
 }
 
-static enum train_status save(struct run *run)
+/* A file of the run, with its settings and where it stands. */
+static enum train_status write_params(struct run *run, const char *name,
+                                      const struct checkpoint_also *also)
 {
     struct train_job *job = run->job;
     char path[PATH_MAX];
-    job->position.wall_seconds = run->wall_base + train_now() - job->wall_start;
-    if (!job->directory) return TRAIN_OK;
-    enum train_status status = run_path(job, TRAIN_CHECKPOINT, path, run->error, run->error_size);
+    enum train_status status = run_path(job, name, path, run->error, run->error_size);
     if (status) return status;
     char *position = position_text(&job->position);
     json_t *metadata = json_pack("{s:s, s:s, s:s}", "convoy.position", position ? position : "",
                                  "convoy.model", job->model, "convoy.config", job->config);
     if (!position || !metadata)
         status = train_fail(run->error, run->error_size, TRAIN_NOMEM, "%s: out of memory", path);
-    if (!status && files_sync(run->metrics)) /* the checkpoint tells its length */
-        status =
-            train_fail(run->error, run->error_size, TRAIN_IO,
-                       "%s/" TRAIN_METRICS ": cannot write: %s", job->directory, strerror(errno));
-    const struct checkpoint_also also = { job->best, job->mean };
     if (!status)
-        status = checkpoint_save(path, job->trainer, &also, metadata, run->error, run->error_size);
+        status = checkpoint_save(path, job->trainer, also, metadata, run->error, run->error_size);
     if (status == TRAIN_NUMERIC) status = not_finite(run, false, run->error);
-    if (!status) run->saved = true;
-    if (!status) run->saved_steps = job->position.steps;
     json_decref(metadata);
     free(position);
     return status;
+}
+
+static enum train_status save(struct run *run)
+{
+    struct train_job *job = run->job;
+    job->position.wall_seconds = run->wall_base + train_now() - job->wall_start;
+    if (!job->directory) return TRAIN_OK;
+    if (files_sync(run->metrics)) /* the checkpoint tells its length */
+        return train_fail(run->error, run->error_size, TRAIN_IO,
+                          "%s/" TRAIN_METRICS ": cannot write: %s", job->directory,
+                          strerror(errno));
+    const struct checkpoint_also also = { .best = job->best, .mean = job->mean };
+    enum train_status status = write_params(run, TRAIN_CHECKPOINT, &also);
+    if (status) return status;
+    run->saved = true;
+    run->saved_steps = job->position.steps;
+    return TRAIN_OK;
+}
+
+/* Between epochs, before the checkpoint says that the last one is over: whoever is killed in
+ * between writes the same once more. */
+static enum train_status snapshot(struct run *run)
+{
+    struct train_job *job = run->job;
+    const uint64_t epoch = job->position.epoch;
+    const struct checkpoint_also also = { .mean = job->mean, .weights_only = true };
+    char name[64], directory[PATH_MAX];
+    if (!job->directory || !job->snapshot_every || epoch % job->snapshot_every) return TRAIN_OK;
+    enum train_status status = run_path(job, TRAIN_PARAMS, directory, run->error, run->error_size);
+    if (!status) status = files_make_directory(directory, run->error, run->error_size);
+    snprintf(name, sizeof name, TRAIN_PARAMS "/epoch_%llu.safetensors", (unsigned long long)epoch);
+    return status ? status : write_params(run, name, &also);
 }
 
 enum train_status train_restore(struct train_job *job, struct checkpoint *checkpoint, char *error,
@@ -729,7 +754,8 @@ static enum train_status end_epoch(struct run *run)
     p->epoch++;
     p->batch = p->seen = p->counted = p->correct = 0;
     p->loss_sum = p->weight = 0;
-    return save(run);
+    status = snapshot(run);
+    return status ? status : save(run);
 }
 
 /* The weights of the best epoch are those of the era that begins. */
@@ -920,6 +946,7 @@ enum train_status train_run(struct train_job *job, char *error, size_t error_siz
                             "out of memory for the order of %zu images", job->train.n);
     /* a run that is killed from here on can be resumed */
     if (!status) status = best_open(job, error, error_size);
+    if (!status && !job->position.steps) status = snapshot(&run);
     if (!status && !job->position.steps) status = save(&run);
     while (!status && goes_on(&run)) {
         status = train_epoch(&run);

@@ -20,6 +20,7 @@
 
 #define TRAIN_CHECKPOINT "checkpoint.safetensors"
 #define TRAIN_METRICS "metrics.jsonl"
+#define TRAIN_PARAMS "params" /* of snapshots */
 
 struct train_split {
     const uint8_t *images, *labels;
@@ -105,6 +106,9 @@ struct train_job {
     struct schedule schedule; /* of both */
     /* epochs between evaluations (the last always); steps between saves (0: epoch ends) */
     size_t eval_every, save_every;
+    /* Not 0: weights and running statistics of every so many epochs, and those before the first,
+     * are kept as params/epoch_E.safetensors */
+    size_t snapshot_every;
     /* Not 0: before the first step and every so many steps eval_images of the test images, and of
      * those for validation, are evaluated (0: all): those behind the last ones, the first again
      * behind the end. So it is a function of the number of steps which they are. It tells how the
