@@ -34,6 +34,8 @@ class Layer:
             self.shape = (c * h * w, 1, 1)
         elif self.type == 'global_avg_pool':
             self.shape = (c, 1, 1)
+        elif self.type == 'maxout':
+            self.shape = (c // options['size'], h, w)
         elif self.type == 'pad_channels':
             self.shape = (options['before'] + c + options['after'], h, w)
         else:
@@ -58,7 +60,7 @@ class Layer:
 
 class Model:
     KNOWN = {'conv2d', 'linear', 'batch_norm', 'sigmoid', 'tanh', 'relu', 'pool2d', 'global_avg_pool', 'flatten', 'dropout',
-             'add', 'concat', 'pad_channels'}
+             'add', 'concat', 'pad_channels', 'maxout'}
 
     def __init__(self, path):
         with open(path, encoding='utf-8') as f:
@@ -66,6 +68,7 @@ class Model:
         self.name, self.input = text['name'], tuple(text['input'])
         defaults = text.get('defaults', {})
         self.momentum, self.weight_decay = defaults.get('momentum', 0), defaults.get('weight_decay', 0)
+        self.optimizer, self.options = defaults.get('optimizer', 'sgd'), defaults
         self.lr, self.layers = 0.01, []
         names = {'input': -1}
         for i, options in enumerate(text['layers']):

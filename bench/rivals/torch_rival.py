@@ -48,6 +48,8 @@ class Net(torch.nn.Module):
             return torch.cat(inputs, 1)
         if layer.type == 'pad_channels':
             return F.pad(x, (0, 0, 0, 0, layer.options['before'], layer.options['after']))
+        if layer.type == 'maxout':  # of channels side by side
+            return x.unflatten(1, (-1, layer.options['size'])).amax(2)
         if layer.type == 'global_avg_pool':
             return x.mean((2, 3), keepdim=True)
         if layer.type == 'flatten' or layer.type == 'linear':
@@ -56,6 +58,52 @@ class Net(torch.nn.Module):
 
     def forward(self, x):
         return self.model.run(x, self.compute)
+
+
+def eager_optimizer(model, params):
+    """PyTorch's own, in its fastest form. Keras' Nesterov over rmsprop it has not: rmsprop with momentum costs the same."""
+    o, decay = model.options, model.weight_decay
+    if model.optimizer in ('adam', 'adamw'):
+        kind = torch.optim.Adam if model.optimizer == 'adam' else torch.optim.AdamW
+        return kind(params, model.lr, (o.get('beta1', 0.9), o.get('beta2', 0.999)), o.get('eps', 1e-8), decay, fused=True)
+    if model.optimizer == 'rmsprop':
+        return torch.optim.RMSprop(params, model.lr, o.get('rho', 0.99), o.get('eps', 1e-8), decay, model.momentum)
+    if model.optimizer != 'sgd':
+        sys.exit(f'torch_rival.py: {model.optimizer} is not here; there are adam, adamw, rmsprop and sgd')
+    return torch.optim.SGD(params, model.lr, model.momentum, weight_decay=decay)
+
+
+class Update:
+    """The same as plain operations on tensors, for a graph of the whole step."""
+
+    def __init__(self, model, params):
+        self.model, self.params = model, params
+        self.momenta = [torch.zeros_like(p) for p in params] if model.momentum or 'adam' in model.optimizer else None
+        self.squares = [torch.zeros_like(p) for p in params] if model.optimizer != 'sgd' else None
+        self.powers = torch.ones(2)  # beta1 and beta2 to the number of steps
+
+    def __call__(self, gradients):
+        model, o = self.model, self.model.options
+        if 'adam' in model.optimizer:
+            betas = o.get('beta1', 0.9), o.get('beta2', 0.999)
+            self.powers.mul_(torch.tensor(betas))
+            first, second = 1 - self.powers[0], 1 - self.powers[1]
+        for i, (p, g) in enumerate(zip(self.params, gradients)):
+            if model.weight_decay:
+                g = g + model.weight_decay * p
+            if 'adam' in model.optimizer:
+                self.momenta[i].lerp_(g, 1 - betas[0])
+                self.squares[i].mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
+                p.sub_(model.lr / first * self.momenta[i] / ((self.squares[i] / second).sqrt() + o.get('eps', 1e-8)))
+                continue
+            if model.optimizer == 'rmsprop':
+                rho = o.get('rho', 0.99)
+                self.squares[i].mul_(rho).addcmul_(g, g, value=1 - rho)
+                g = g / (self.squares[i].sqrt() + o.get('eps', 1e-8))
+            if self.momenta:
+                self.momenta[i].mul_(model.momentum).add_(g)
+                g = self.momenta[i]
+            p.sub_(model.lr * g)
 
 
 def mark_flat(model):
@@ -76,7 +124,7 @@ def main():
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(model, batch, False)]
     version = f'PyTorch {torch.__version__}'
     params = list(net.parameters())
-    momenta = [torch.zeros_like(p) for p in params] if model.momentum else None
+    optimizer, update = eager_optimizer(model, params), Update(model, params)
 
     def eager(x, y):
         optimizer.zero_grad()
@@ -91,16 +139,9 @@ def main():
         loss = F.cross_entropy(out, y)
         gradients = torch.autograd.grad(loss, params)
         with torch.no_grad():
-            for i, (p, g) in enumerate(zip(params, gradients)):
-                if model.weight_decay:
-                    g = g + model.weight_decay * p
-                if momenta:
-                    momenta[i].mul_(model.momentum).add_(g)
-                    g = momenta[i]
-                p.sub_(model.lr * g)
+            update(gradients)
         return loss.detach(), (out.detach().argmax(1) == y).sum()
 
-    optimizer = torch.optim.SGD(params, model.lr, model.momentum, weight_decay=model.weight_decay)
     if form == 'eager':
         step = eager
     elif hasattr(torch._dynamo.config, 'trace_autograd_ops'):
