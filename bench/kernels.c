@@ -105,7 +105,7 @@ static void call_outer(struct kernel *c)
     const struct layer *l = c->layer;
     struct cvyi_outer g = { .n_oc = (l->oc + 15) / 16 * 16,
                             .n_i = l->ic,
-                            .n_blocks = l->ih,
+                            .n_images = l->ih * 16,
                             .x_block = l->ic * 16,
                             .x_i = 16 };
     g.dyt_n = g.dw_i = g.n_oc;

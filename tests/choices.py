@@ -25,6 +25,8 @@ NO_THRESHOLD = {
     "PAGES": "what panels cost; PANELS asks",
     "FAR": "what panels cost; PANELS asks",
     "GATHER": "what panels cost; PANELS asks",
+    "TALL_CHANNELS": "how many inputs a task has; TALL asks",
+    "TALL_OUTPUTS": "how few outputs are few; TALL asks, tests/choices_test.c has both sides",
     "NATIVE_WIDE": "what a wide map is; WIDE and BN_WIDE ask",
     "INTERIOR": "has_interior() answers; INTERIOR asks it",
     "FEW_CHANNELS": "has_interior() answers; INTERIOR asks it, for a map of each size",

@@ -249,6 +249,13 @@ static void activations_any_isa(void **state)
     (void)state;
     compare_isas(every_activation, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
 }
+static void tall_any_threads(void **state)
+{
+    (void)state;
+    compare_all(tall, 40, steps < 3 ? steps : 3);
+    compare_all(tall, 260, 2);
+}
+
 static void group_norms_any_isa(void **state)
 {
     (void)state;
@@ -258,6 +265,11 @@ static void decoder_any_isa(void **state)
 {
     (void)state;
     compare_isas(decoder, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
+}
+static void tall_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(tall, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
 }
 static void resnet_any_isa(void **state)
 {
@@ -289,7 +301,7 @@ static void evaluation_is_per_image(void **state)
 {
     (void)state;
     enum { MOST = 33, ROOM = 250 }; /* so much room is sixteen blocks: tasks are cut otherwise */
-    static const build_net nets[] = { lenet_bn, motley, every_group_norm, decoder };
+    static const build_net nets[] = { lenet_bn, motley, every_group_norm, decoder, tall };
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
         cvy_context *ctx;
         cvy_net *net;
@@ -299,6 +311,8 @@ static void evaluation_is_per_image(void **state)
         if (cvy_context_create(&(cvy_context_options){ .threads = 2, .backends = "native" }, &ctx))
             die(ctx, "context");
         cvy_tensor y = nets[k](ctx, &net);
+        const cvy_shape shape = cvy_tensor_shape(net, cvy_net_tensor(net, 0));
+        const size_t image = shape.c * shape.h * shape.w;
         if (cvy_trainer_create(net, y, &(cvy_trainer_options){ .batch = 64, .sgd.lr = 0.1 },
                                &trainer))
             die(ctx, "trainer");
@@ -309,7 +323,7 @@ static void evaluation_is_per_image(void **state)
         if (cvy_predictor_create(net, y, 1, NULL, trainer, &single)) die(ctx, "predictor");
         b.n = 1;
         for (size_t i = 0; i < MOST; i++) {
-            b.images = pixels + i * 28 * 28;
+            b.images = pixels + i * image;
             if (cvy_predictor_run(single, &b, alone[i])) die(ctx, "run");
         }
         b.images = pixels;
@@ -346,7 +360,9 @@ int main(void)
         cmocka_unit_test(activations_any_isa),
         cmocka_unit_test(group_norms_any_isa),
         cmocka_unit_test(decoder_any_threads),
+        cmocka_unit_test(tall_any_threads),
         cmocka_unit_test(decoder_any_isa),
+        cmocka_unit_test(tall_any_isa),
         cmocka_unit_test(any_tail),
         cmocka_unit_test(evaluation_is_per_image),
     };

@@ -261,7 +261,7 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     struct cvyi_outer g = {
         .n_oc = 16 * between(&r, 1, 4),
         .n_i = between(&r, 1, 29),
-        .n_blocks = between(&r, 0, 4),
+        .n_images = between(&r, 0, 64),
         .accumulate = check_below(&r, 2),
     };
     enum values values = (enum values)check_below(&r, N_VALUES);
@@ -269,7 +269,8 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     g.x_i = 16 * between(&r, 1, 3);
     g.x_block = g.n_i * g.x_i + 16 * check_below(&r, 3);
     g.dw_i = g.n_oc + check_below(&r, 20);
-    const size_t blocks = g.n_blocks ? g.n_blocks : 1, n = (g.n_i - 1) * g.dw_i + g.n_oc;
+    const size_t blocks = g.n_images ? (g.n_images + 15) / 16 : 1,
+                 n = (g.n_i - 1) * g.dw_i + g.n_oc;
     struct check_buf dyt = filled(&r, (blocks * 16 - 1) * g.dyt_n + g.n_oc, values);
     struct check_buf x = filled(&r, (blocks - 1) * g.x_block + (g.n_i - 1) * g.x_i + 16, values);
     struct check_buf dw = buffer(&r, n);
@@ -281,19 +282,18 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     for (size_t i = 0; i < g.n_i; i++)
         for (size_t o = 0; o < g.n_oc; o++) {
             struct sum s = { 0 };
-            for (size_t b = 0; b < g.n_blocks; b++)
-                for (size_t l = 0; l < 16; l++)
-                    sum_add(&s, dp[(b * 16 + l) * g.dyt_n + o], xp[b * g.x_block + i * g.x_i + l]);
-            assert_true(sum_sane(&s, g.n_blocks * 16));
+            for (size_t m = 0; m < g.n_images; m++)
+                sum_add(&s, dp[m * g.dyt_n + o], xp[m / 16 * g.x_block + i * g.x_i + m % 16]);
+            assert_true(sum_sane(&s, g.n_images));
             float *d = want + i * g.dw_i + o;
             *d = g.accumulate ? *d + s.f : s.f;
         }
     k->wgrad->outer(&g, dyt.p, x.p, dw.p);
     for (size_t i = 0; i < n; i++)
         if (!check_same(dwp[i], want[i]))
-            fail_msg("outer %s seed %llu: oc %zu i %zu blocks %zu accumulate %d: i %zu o %zu: got "
+            fail_msg("outer %s seed %llu: oc %zu i %zu images %zu accumulate %d: i %zu o %zu: got "
                      "%.9g want %.9g",
-                     k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_blocks, g.accumulate,
+                     k->isa, (unsigned long long)seed, g.n_oc, g.n_i, g.n_images, g.accumulate,
                      i / g.dw_i, i % g.dw_i, dwp[i], want[i]);
     assert_true(check_intact(&dw));
     free(want);

@@ -225,4 +225,21 @@ static inline cvy_tensor decoder(cvy_context *ctx, cvy_net **made)
                       &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Fully connected layers of very many inputs: one on the images, one behind a convolution (so that
+ * its data gradient is computed), of few outputs both. */
+static inline cvy_tensor tall(cvy_context *ctx, cvy_net **made)
+{
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor y = conv3(net, cvy_input(net, 3, 28, 28), "a", 3, 1);
+    cvy_tensor x =
+        cvy_linear(net, cvy_net_tensor(net, 0), "fc1", &(cvy_linear_desc){ .out_features = 70 });
+    x = cvy_relu(net, cvy_batch_norm(net, x, "bn1", NULL));
+    x = cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+    y = cvy_linear(net, cvy_flatten(net, cvy_relu(net, y)), "fc3",
+                   &(cvy_linear_desc){ .out_features = NET_CLASSES });
+    return cvy_add(net, x, y, NULL);
+}
+
 #endif

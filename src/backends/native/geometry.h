@@ -19,6 +19,9 @@ struct native_geometry {
     bool flip;
     /* of y if that is a wide map, by whose cells weights are used and updated; else unit 0 */
     struct native_grid wide;
+    /* Few outputs of very many inputs (fully connected): by which input channels weights are
+     * multiplied, and updated; else unit 0 */
+    struct native_grid tall;
 };
 
 /* The geometry of desc between values x and y. A kernel that covers the whole map is turned into a

@@ -41,6 +41,11 @@ struct mac_arg {
     struct native_grid wide; /* dst is a wide map: tasks are its cells, … (unit 0: not) */
     size_t cell_tiles;       /* … of so many tiles, … */
     struct cvyi_mac blocks;  /* … and the pixels of a multiplication all blocks' */
+    /* Tasks are chunks of the source, all blocks' (unit 0: not), whose sums wait in `partial`,
+     * [chunk] times a map like dst, to be added */
+    struct native_grid tall;
+    struct native_lanes partial;
+    const struct native *native;
 };
 
 /* Which part of the source a multiplication reads. */
@@ -87,9 +92,12 @@ static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct 
     m.w_ic = a->w_ic;
     m.y_oc = a->dst.plane * NATIVE_LANES;
     m.n_oc = tile->n;
-    m.accumulate = s.begin > 0;
+    m.accumulate = s.begin > 0 && !a->tall.unit;
+    float *y = native_at(run, &a->dst, s.block, channel);
+    if (a->tall.unit)
+        y = native_at(run, &a->partial, s.begin / a->chunk * a->native->blocks, channel);
     a->mac(&m, x, packed + tile->offset + s.begin * a->w_ic,
-           bias && !s.begin ? bias + channel : NULL, native_at(run, &a->dst, s.block, channel));
+           bias && !s.begin ? bias + channel : NULL, y);
 }
 
 /* Tiles `tiles` of the pixels of mac[0 … n), which start at this block. */
@@ -107,6 +115,33 @@ static void run_tiles(const struct mac_arg *a, const struct cvy_run *run, size_t
             for (size_t k = 0; k < n; k++) run_tile(a, run, s, &a->tiles[t], &mac[k], panel);
         }
     }
+}
+
+static void tall_run(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
+{
+    const struct mac_arg *a = arg;
+    size_t begin = task * a->chunk;
+    struct source s = { 0, 0, begin, native_min(begin + a->chunk, a->src_group) };
+    struct cvyi_mac m = a->blocks;
+    (void)worker;
+    m.n_pix = native_blocks_in_use(run);
+    for (size_t t = 0; t < a->n_tiles; t++) run_tile(a, run, s, &a->tiles[t], &m, NULL);
+}
+
+/* The chunks' sums are added in their order, in double. */
+static void add_run(const void *arg, const struct cvy_run *run, size_t task,
+                    struct cvy_worker *worker)
+{
+    const struct mac_arg *a = arg;
+    (void)worker;
+    struct native_cell cell = { task, task + 1, 0, a->dst.c };
+    if (a->wide.unit) cell = native_cell(a->wide, a->dst.c, task);
+    NATIVE_BLOCKS (cell, run)
+        a->native->kernels->update->fold(native_at(run, &a->dst, cell.block, cell.c0),
+                                         native_at(run, &a->partial, cell.block, cell.c0),
+                                         a->tall.parts, a->native->blocks * a->dst.c * NATIVE_LANES,
+                                         (cell.c1 - cell.c0) * NATIVE_LANES);
 }
 
 static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
@@ -160,8 +195,8 @@ static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *ke
 static struct native_tile *build_tiles(struct cvy_plan *plan, const struct mac_arg *a,
                                        size_t groups, size_t mo, size_t *n_tiles)
 {
-    size_t unit = a->wide.unit ? a->wide.unit : a->dst_group, units = ceil_div(a->dst_group, unit),
-           n = 0;
+    size_t unit = a->wide.unit && !a->tall.unit ? a->wide.unit : a->dst_group,
+           units = ceil_div(a->dst_group, unit), n = 0;
     struct native_tile *tiles =
         cvy_plan_alloc(plan, groups * units * ceil_div(unit, mo) * sizeof *tiles);
     for (size_t u = 0; tiles && u < groups * units; u++) {
@@ -238,6 +273,9 @@ static void open_arg(const struct native *native, struct cvy_plan *plan,
     if (native_chose(plan, CHOICE_TAPS, g->taps > CHUNK) || chunks > a->src_group)
         chunks = a->src_group;
     a->chunk = ceil_div(a->src_group, chunks);
+    a->native = native;
+    if (!transposed) a->tall = g->tall;
+    if (a->tall.unit) a->chunk = a->tall.unit;
 }
 
 /* The tiles of all channels, and the weights in their order. */
@@ -245,8 +283,8 @@ static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
                                   const struct native_mac *mac, struct mac_arg *a)
 {
     const struct native_geometry *g = mac->geometry;
-    size_t channels = a->wide.unit, pixels = native->blocks;
-    if (!a->wide.unit) {
+    size_t channels = a->tall.unit ? a->dst_group : a->wide.unit, pixels = native->blocks;
+    if (!a->wide.unit && !a->tall.unit) {
         channels = a->dst_group;
         pixels = a->dst.h * a->dst.w / (mac->transposed ? g->stride[0] * g->stride[1] : 1);
         if (!pixels) pixels = 1;
@@ -266,7 +304,8 @@ static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
                                       .k = a->src_group * g->taps,
                                       .n_tiles = a->n_tiles,
                                       .tiles = a->tiles,
-                                      .unit = g->wide.unit };
+                                      .unit = g->wide.unit,
+                                      .columns = g->tall.unit };
     const char *name = mac->transposed ? "packed.transposed" : "packed";
     NATIVE_TRY(cvyi_native_pack(native, plan, name, mac->weight, &packing));
     a->packed = packing.buffer;
@@ -279,7 +318,8 @@ static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
 {
     const struct native_geometry *g = mac->geometry;
     size_t mo = a->w_ic / g->taps;
-    if (a->wide.unit) a->cut = (struct native_cut){ 1, 1, a->wide.parts };
+    if (a->tall.unit) a->cut = (struct native_cut){ 1, 1, a->tall.parts };
+    else if (a->wide.unit) a->cut = (struct native_cut){ 1, 1, a->wide.parts };
     else a->cut = cut(native, a, g->groups);
     NATIVE_TRY(
         cvyi_native_borders(plan, g, mac->transposed, mo, a->chunk, a->cut.bands, &a->borders));
@@ -291,7 +331,7 @@ static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
     *most = 0;
     for (size_t k = 0; k < a->borders.first[a->borders.n_regions]; k++)
         if (a->borders.mac[k].n_pix > *most) *most = a->borders.mac[k].n_pix;
-    if (a->wide.unit && !build_blocks(native, plan, a))
+    if ((a->wide.unit || a->tall.unit) && !build_blocks(native, plan, a))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     if (!mac->panels) return CVY_OK;
     for (int last = 0; last < 2; last++) {
@@ -321,6 +361,40 @@ double cvyi_native_mac_cost(const struct native *native, const struct native_mac
     return products + (far ? FAR * products / (double)(2 * COLUMNS) : 0);
 }
 
+static enum cvy_status plan_tall(struct cvy_plan *plan, const struct native_mac *mac,
+                                 struct mac_arg *a)
+{
+    const struct native *native = a->native;
+    size_t bytes = a->tall.parts * native->blocks * a->dst.c * NATIVE_LANES * sizeof(float);
+    a->partial =
+        (struct native_lanes){ cvy_plan_buffer(plan, "partial", bytes, false), a->dst.c, 1, 1, 1 };
+    if (a->partial.id < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    struct cvy_phase_desc phase = { .name = mac->name,
+                                    .run = tall_run,
+                                    .arg = a,
+                                    .blocks = a->tall.blocks,
+                                    .parts = a->tall.parts,
+                                    .flops = native_conv_flops(native, mac->geometry) };
+    native_access(&phase, a->src.id, CVY_READ_ALL);
+    native_access(&phase, a->packed, CVY_READ_ALL);
+    native_access(&phase, a->bias, CVY_READ_ALL);
+    native_access(&phase, a->partial.id, CVY_WRITE_ALL);
+    NATIVE_TRY(cvy_plan_phase(plan, &phase));
+    bool cells = a->wide.unit || native_parts(native) == 1;
+    struct cvy_phase_desc add = { .name = mac->name,
+                                  .run = add_run,
+                                  .arg = a,
+                                  .blocks = cells ? 1 : 0,
+                                  .parts = a->wide.unit ? a->wide.parts : native->blocks };
+    if (cells && !a->wide.unit) {
+        add.blocks = native->blocks;
+        add.parts = 1;
+    }
+    native_access(&add, a->partial.id, CVY_READ_ALL);
+    native_access(&add, a->dst.id, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &add);
+}
+
 enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *plan,
                                      const struct native_mac *mac)
 {
@@ -331,6 +405,7 @@ enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *pla
     NATIVE_TRY(pack_tiles(native, plan, mac, a));
     NATIVE_TRY(find_pixels(native, plan, mac, a, &most));
 
+    if (a->tall.unit) return plan_tall(plan, mac, a);
     /* Sixteen blocks are tasks enough, and then a task owns all of its block. */
     bool wide = a->wide.unit, cells = !wide && native_parts(native) == 1;
     struct cvy_phase_desc phase = { .name = mac->name,

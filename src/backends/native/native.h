@@ -60,6 +60,7 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(BLOCKS, "sixteen blocks of images: tasks enough")                  \
     X(PANELS, "conv2d: by panels")                                       \
     X(WIDE, "conv2d: the result is a wide map")                          \
+    X(TALL, "conv2d: few outputs of very many inputs")                   \
     X(WHOLE, "conv2d: the kernel is the whole map")                      \
     X(CHUNKS, "conv2d: more products than one chain may have")           \
     X(TAPS, "conv2d: one source channel alone has more")                 \
@@ -87,6 +88,7 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(UPDATE_TASKS, "update: several tasks")                                   \
     X(UPDATE_MOST, "update: more than the most tasks")                         \
     X(UPDATE_CELLS, "update: by the cells of a wide map")                      \
+    X(UPDATE_COLUMNS, "update: by columns of the weight")                      \
     X(INGEST_BANDS, "ingest: few cells: bands of pixels")                \
     X(FLAT_TASKS, "reorder: a parameter of several tasks")               \
     X(FEW_ROWS, "pool2d: an average with fewer rows than its window")    \
@@ -307,10 +309,11 @@ struct native_tile {
     size_t offset;       /* of its first float in the buffer */
 };
 struct native_packing;
-/* Rows [o0, o1) of the weight (over all groups) to their places. Every element of a weight goes to
- * places of the copy that no other row's does, so that tasks may refresh ranges of rows. */
+/* Rows o of the weight (over all groups) to their places, of each the columns k of ic * taps: all,
+ * or where there is one tap a part. Every element of a weight goes to places of the copy that no
+ * other does, so that tasks may refresh ranges. */
 typedef void native_pack_fn(const struct native_packing *packing, const float *weight,
-                            float *packed, size_t o0, size_t o1);
+                            float *packed, struct native_range o, struct native_range k);
 struct native_packing {
     native_pack_fn *fill;
     int mo;
@@ -320,7 +323,8 @@ struct native_packing {
     const struct native_tile *tiles;
     /* rows that are updated together, as the wide map that they make is cut; 0: any */
     size_t unit;
-    int buffer; /* value id, persistent */
+    size_t columns; /* that are updated together (geometry.h, tall); 0: all */
+    int buffer;     /* value id, persistent */
 };
 /* Columns are output channels, k runs over input channels and taps; or, for the data gradient,
  * columns are input channels, k runs over output channels and taps. */

@@ -12,8 +12,10 @@ struct native_weight {
 static void refresh(const void *arg, const struct cvy_run *run)
 {
     const struct native_weight *w = arg;
-    w->packing.fill(&w->packing, run->buf[w->weight], run->buf[w->packing.buffer], 0,
-                    w->packing.groups * w->packing.oc);
+    const struct native_packing *p = &w->packing;
+    p->fill(p, run->buf[w->weight], run->buf[p->buffer],
+            (struct native_range){ 0, p->groups * p->oc },
+            (struct native_range){ 0, p->ic * p->taps });
 }
 
 enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, const char *name,
@@ -84,36 +86,50 @@ static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, s
 }
 
 void cvyi_native_pack_forward(const struct native_packing *p, const float *weight, float *packed,
-                              size_t o0, size_t o1)
+                              struct native_range o, struct native_range k)
 {
-    size_t k = p->ic * p->taps, mo = (size_t)p->mo;
-    for (size_t i = first_tile(p, p->oc, o0); i < p->n_tiles; i++) {
+    size_t row = p->ic * p->taps, mo = (size_t)p->mo;
+    for (size_t i = first_tile(p, p->oc, o.begin); i < p->n_tiles; i++) {
         const struct native_tile *t = &p->tiles[i];
-        size_t first = t->group * p->oc + t->c0, begin = first < o0 ? o0 : first;
-        size_t end = first + t->n < o1 ? first + t->n : o1;
-        if (first >= o1) break;
-        copy(packed + t->offset + (begin - first), mo, weight + begin * k, 1, k, k, end - begin);
+        size_t first = t->group * p->oc + t->c0;
+        struct native_range c = native_meet(o, (struct native_range){ first, first + t->n });
+        if (first >= o.end) break;
+        copy(packed + t->offset + k.begin * mo + (c.begin - first), mo,
+             weight + c.begin * row + k.begin, 1, row, k.end - k.begin, c.end - c.begin);
     }
 }
 
-void cvyi_native_pack_transposed(const struct native_packing *p, const float *weight, float *packed,
-                                 size_t o0, size_t o1)
+/* One tap: row o0 on of the columns that the tile and k share. */
+static void pack_columns(const struct native_packing *p, const struct native_tile *t,
+                         const float *weight, float *packed, struct native_range o,
+                         struct native_range k)
 {
-    size_t k = p->ic * p->taps, mo = (size_t)p->mo;
-    while (o0 < o1) {
-        size_t group = o0 / p->oc, end = (group + 1) * p->oc < o1 ? (group + 1) * p->oc : o1;
+    size_t mo = (size_t)p->mo, row = p->ic, first = o.begin % p->oc;
+    struct native_range c = native_meet(k, (struct native_range){ t->c0, t->c0 + t->n });
+    if (c.begin >= c.end) return;
+    copy(packed + t->offset + first * mo + (c.begin - t->c0), mo, weight + o.begin * row + c.begin,
+         row, 1, o.end - o.begin, c.end - c.begin);
+}
+
+void cvyi_native_pack_transposed(const struct native_packing *p, const float *weight, float *packed,
+                                 struct native_range o, struct native_range k)
+{
+    size_t row = p->ic * p->taps, mo = (size_t)p->mo;
+    while (o.begin < o.end) {
+        size_t group = o.begin / p->oc;
+        struct native_range rows = { o.begin, native_min((group + 1) * p->oc, o.end) };
         for (size_t i = first_tile(p, p->ic, group * p->ic);
              i < p->n_tiles && p->tiles[i].group == group; i++) {
             const struct native_tile *t = &p->tiles[i];
-            const float *src = weight + o0 * k + t->c0 * p->taps;
-            float *dst = packed + t->offset + (o0 - group * p->oc) * p->taps * mo;
             if (p->taps == 1) {
-                copy(dst, mo, src, k, 1, end - o0, t->n);
+                pack_columns(p, t, weight, packed, rows, k);
                 continue;
             }
-            for (size_t o = o0; o < end; o++, src += k, dst += p->taps * mo)
+            const float *src = weight + rows.begin * row + t->c0 * p->taps;
+            float *dst = packed + t->offset + (rows.begin - group * p->oc) * p->taps * mo;
+            for (size_t r = rows.begin; r < rows.end; r++, src += row, dst += p->taps * mo)
                 copy(dst, mo, src, 1, p->taps, p->taps, t->n);
         }
-        o0 = end;
+        o.begin = rows.end;
     }
 }

@@ -1,6 +1,6 @@
-/* The optimiser's step: one phase per parameter. A task owns rows of the weight: it updates the
- * master copy (the user's layout) and then writes every packed copy of those rows, so that no pass
- * over the weights is spent on packing. */
+/* The optimiser's step: one phase per parameter. A task owns rows of the weight, or columns: it
+ * updates the master copy (the user's layout) and then writes every packed copy of those, so that
+ * no pass over the weights is spent on packing. */
 #include "backends/native/native.h"
 
 #include <math.h>
@@ -15,6 +15,7 @@ struct update_arg {
     int weight, grad, state[CVY_OPTIMIZER_STATES]; /* no such state: negative */
     unsigned group;
     size_t rows, row, step; /* rows of `row` floats, so many a task */
+    size_t columns;         /* of all rows so many a task; 0: whole rows */
     double max_norm;        /* of every `part` of them; 0: none */
     size_t part;
     size_t n_packings;
@@ -48,23 +49,68 @@ static void shorten(float *p, size_t parts, size_t part, double most)
     }
 }
 
+static struct native_range part_of(size_t n, size_t step, size_t i)
+{
+    return (struct native_range){ i * step, native_min((i + 1) * step, n) };
+}
+
+/* n floats from `begin` on. */
+static void update_run_of(const struct update_arg *a, const struct cvy_run *run, size_t begin,
+                          size_t n, const float *coef)
+{
+    float *state[CVY_OPTIMIZER_STATES];
+    for (size_t i = 0; i < CVY_OPTIMIZER_STATES; i++) {
+        float *s = native_buf(run, a->state[i]);
+        state[i] = s ? s + begin : NULL;
+    }
+    a->kernel((float *)run->buf[a->weight] + begin, (const float *)run->buf[a->grad] + begin, state,
+              n, coef);
+}
+
 static void update_run(const void *arg, const struct cvy_run *run, size_t task,
                        struct cvy_worker *worker)
 {
     const struct update_arg *a = arg;
     (void)worker;
-    size_t r0 = task * a->step, r1 = r0 + a->step < a->rows ? r0 + a->step : a->rows,
-           begin = r0 * a->row;
-    float *w = run->buf[a->weight], *state[CVY_OPTIMIZER_STATES], coef[CVY_COEFS];
-    for (size_t i = 0; i < CVY_OPTIMIZER_STATES; i++) {
-        float *s = native_buf(run, a->state[i]);
-        state[i] = s ? s + begin : NULL;
-    }
+    struct native_range rows = { 0, a->rows }, k = { 0, a->row };
+    if (a->columns) k = part_of(a->row, a->columns, task);
+    else rows = part_of(a->rows, a->step, task);
+    float *w = run->buf[a->weight], coef[CVY_COEFS];
     for (size_t i = 0; i < CVY_COEFS; i++) coef[i] = (float)run->coef[a->group][i];
-    a->kernel(w + begin, (const float *)run->buf[a->grad] + begin, state, (r1 - r0) * a->row, coef);
-    if (a->max_norm > 0) shorten(w + begin, (r1 - r0) * a->row / a->part, a->part, a->max_norm);
+    /* whole rows lie one behind the other */
+    size_t begin = rows.begin * a->row, n = (rows.end - rows.begin) * a->row;
+    if (!a->columns) update_run_of(a, run, begin, n, coef);
+    for (size_t r = rows.begin; a->columns && r < rows.end; r++)
+        update_run_of(a, run, r * a->row + k.begin, k.end - k.begin, coef);
+    if (a->max_norm > 0) shorten(w + begin, n / a->part, a->part, a->max_norm);
     for (size_t i = 0; i < a->n_packings; i++)
-        a->packings[i]->fill(a->packings[i], w, run->buf[a->packings[i]->buffer], r0, r1);
+        a->packings[i]->fill(a->packings[i], w, run->buf[a->packings[i]->buffer], rows, k);
+}
+
+/* As what multiplies the weight is cut: by the cells of a wide map, or by its columns; or evenly.
+ * A row's norm needs all of it. */
+static struct native_grid cut_update(struct native *native, struct cvy_plan *plan,
+                                     struct update_arg *a, size_t count)
+{
+    const struct native_packing *as = NULL;
+    for (size_t i = 0; i < a->n_packings && !as; i++) {
+        as = cvyi_native_packing(native, a->weight, i);
+        if (!as->unit && !as->columns) as = NULL;
+    }
+    bool columns = native_chose(plan, CHOICE_UPDATE_COLUMNS, as && as->columns && !a->max_norm);
+    size_t unit = as && !as->columns ? as->unit : 0, wanted = ceil_div(count, TASK_FLOATS);
+    if (native_chose(plan, CHOICE_UPDATE_MOST, wanted > 4 * NATIVE_TASKS))
+        wanted = 4 * NATIVE_TASKS;
+    native_chose(plan, CHOICE_UPDATE_TASKS, count > TASK_FLOATS);
+    native_chose(plan, CHOICE_UPDATE_CELLS, unit);
+    if (columns) {
+        a->columns = as->columns;
+        return (struct native_grid){ 1, ceil_div(a->row, a->columns), a->columns };
+    }
+    struct native_work work = { .blocks = 1, .tiles = a->rows, .wanted = wanted };
+    a->step = unit ? unit : ceil_div(a->rows, cvyi_native_cut(&work).parts);
+    if (!a->step) a->step = 1;
+    return (struct native_grid){ unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
 }
 
 static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
@@ -74,7 +120,7 @@ static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
     struct update_arg *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     cvy_shape s = cvy_plan_value(plan, ops->in[CVY_UPDATE_W])->shape;
-    size_t count = s.n * s.c * s.h * s.w, unit = 0;
+    size_t count = s.n * s.c * s.h * s.w;
     *a = (struct update_arg){ .native = native,
                               .kernel = native->kernels->update->step[ops->u.update.kind],
                               .weight = ops->in[CVY_UPDATE_W],
@@ -85,29 +131,18 @@ static enum cvy_status update_plan(struct native *native, struct cvy_plan *plan,
                               .n_packings = cvyi_native_packings(native, ops->in[CVY_UPDATE_W]) };
     for (int i = 0; i < CVY_OPTIMIZER_STATES; i++)
         a->state[i] = cvy_op_input(ops, CVY_UPDATE_S + i);
-    for (size_t i = 0; i < a->n_packings && !unit; i++)
-        unit = cvyi_native_packing(native, ops->in[CVY_UPDATE_W], i)->unit;
     /* per-channel parameters are {1, c, 1, 1} */
     const bool whole = a->n_packings || s.n > 1 || (a->max_norm > 0 && a->part > 1);
     a->rows = whole ? s.n : count;
     a->row = a->rows ? count / a->rows : 0;
-    size_t wanted = ceil_div(count, TASK_FLOATS);
-    if (native_chose(plan, CHOICE_UPDATE_MOST, wanted > 4 * NATIVE_TASKS))
-        wanted = 4 * NATIVE_TASKS;
-    struct native_work work = { .blocks = 1, .tiles = a->rows, .wanted = wanted };
-    native_chose(plan, CHOICE_UPDATE_TASKS, count > TASK_FLOATS);
-    native_chose(plan, CHOICE_UPDATE_CELLS, unit);
-    /* as the wide map of this weight is cut, or evenly */
-    a->step = unit ? unit : ceil_div(a->rows, cvyi_native_cut(&work).parts);
-    if (!a->step) a->step = 1;
-    struct native_grid grid = { unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
+    struct native_grid grid = cut_update(native, plan, a, count);
     struct cvy_phase_desc phase = { .name = ops->name,
                                     .run = update_run,
                                     .arg = a,
                                     .blocks = grid.blocks,
                                     .parts = grid.parts,
                                     .gate = native_chose(plan, CHOICE_UPDATE_GATE,
-                                                         !unit && count <= GATE_FLOATS),
+                                                         !grid.unit && count <= GATE_FLOATS),
                                     .flops = 4.0 * (double)count };
     native_access(&phase, a->weight, native_write(grid));
     native_access(&phase, a->grad, native_read(grid));

@@ -84,6 +84,7 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
         .native = native, .name = name, .conv = *geometry, .dw = dw, .db = db
     };
     const struct native_geometry *g = &a->conv;
+    if (g->tall.unit) return cvyi_native_wgrad_outer(plan, a);
     if (g->wide.unit) return cvyi_native_wgrad_wide(plan, a);
     if (native_chose(plan, CHOICE_OUTER, g->y.h * g->y.w < OUTER_PIXELS && g->oc >= 4))
         return cvyi_native_wgrad_outer(plan, a);

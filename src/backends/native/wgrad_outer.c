@@ -4,7 +4,7 @@
 
 #include "backends/native/wgrad.h"
 
-#define OUTER_BLOCKS ((size_t)64)    /* the kernel's limit */
+#define OUTER_IMAGES ((size_t)1024)  /* the kernel's limit */
 #define OUTER_FLOATS ((size_t)32768) /* weights of a task, in its scratch */
 
 /* dyt[pixel][image][channel, groups padded to 16] of one block, `n` output channels from `o` on in
@@ -20,7 +20,7 @@ static void transpose_block(const struct native_wgrad *a, const struct cvy_run *
             const float *src =
                 native_at(run, &c->y, block, group * c->oc + o) + pixel * NATIVE_LANES;
             a->native->kernels->lanes->transpose(dst, a->dyt_n, src, c->y.plane * NATIVE_LANES, n,
-                                                 a->dyt_group);
+                                                 ceil_div(n, NATIVE_LANES) * NATIVE_LANES);
         }
 }
 
@@ -33,15 +33,25 @@ static void transpose_run(const void *arg, const struct cvy_run *run, size_t tas
         transpose_block(a, run, task, 0, a->conv.oc, run->buf[a->dyt]);
 }
 
+/* The same by the cells of a wide y. */
+static void transpose_wide(const void *arg, const struct cvy_run *run, size_t task,
+                           struct cvy_worker *worker)
+{
+    const struct native_wgrad *a = arg;
+    struct native_cell cell = native_cell(a->conv.wide, a->conv.oc, task);
+    (void)worker;
+    for (size_t b = 0; b < native_blocks_in_use(run); b++)
+        transpose_block(a, run, b, cell.c0, cell.c1 - cell.c0, (float *)run->buf[a->dyt] + cell.c0);
+}
+
 /* sums += over all images, for one (pixel, tap) */
 static void outer_pixel(const struct native_wgrad *a, const struct cvy_run *run, const float *dyt,
                         const float *x, struct cvyi_outer g, float *sums)
 {
-    size_t blocks = native_blocks_in_use(run);
-    for (size_t b = 0; b < blocks; b += OUTER_BLOCKS) {
-        g.n_blocks = native_min(blocks - b, OUTER_BLOCKS);
-        g.accumulate |= b > 0;
-        a->native->kernels->wgrad->outer(&g, dyt + b * NATIVE_LANES * a->dyt_n, x + b * g.x_block,
+    for (size_t m = 0; m < run->n; m += OUTER_IMAGES) {
+        g.n_images = native_min(run->n - m, OUTER_IMAGES);
+        g.accumulate |= m > 0;
+        a->native->kernels->wgrad->outer(&g, dyt + m * a->dyt_n, x + m / NATIVE_LANES * g.x_block,
                                          sums);
     }
 }
@@ -146,7 +156,7 @@ enum cvy_status cvyi_native_wgrad_wide(struct cvy_plan *plan, struct native_wgra
                                          .o_ranges = c->wide.parts,
                                          .i_ranges = ceil_div(c->ic, i_step) };
     native_chose(plan, CHOICE_OUTER_RANGES, a->own.i_ranges > 1);
-    native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_BLOCKS);
+    native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_IMAGES / NATIVE_LANES);
     size_t floats = native->blocks * NATIVE_LANES * a->own.o_step + outer_sums(a);
     struct cvy_phase_desc phase = { .name = a->name,
                                     .run = wide_run,
@@ -162,45 +172,60 @@ enum cvy_status cvyi_native_wgrad_wide(struct cvy_plan *plan, struct native_wgra
     return cvy_plan_phase(plan, &phase);
 }
 
+/* By rectangles of weights, or where they are multiplied and updated by columns by those. */
+static size_t cut_outer(const struct native_geometry *c, size_t columns,
+                        struct native_rectangles *own)
+{
+    size_t i_step = OUTER_FLOATS / (native_min(columns, 256) * c->taps);
+    *own = (struct native_rectangles){ .groups = c->groups,
+                                       .o = c->oc,
+                                       .i = c->ic,
+                                       .i_weight = c->taps,
+                                       .o_least = 16,
+                                       .i_least = 16,
+                                       .o_step = 256,
+                                       .i_step = i_step ? i_step : 1 };
+    if (!c->tall.unit) return cvyi_native_rectangles(own, NATIVE_TASKS);
+    own->o_step = c->oc;
+    own->i_step = c->tall.unit;
+    own->o_ranges = 1;
+    own->i_ranges = c->tall.parts;
+    return c->tall.parts;
+}
+
 enum cvy_status cvyi_native_wgrad_outer(struct cvy_plan *plan, struct native_wgrad *a)
 {
     const struct native *native = a->native;
     const struct native_geometry *c = &a->conv;
-    bool cells = native_parts(native) == 1;
+    bool cells = c->wide.unit || native_parts(native) == 1;
     a->dyt_group = ceil_div(c->oc, NATIVE_LANES) * NATIVE_LANES;
     a->dyt_n = c->groups * a->dyt_group;
     size_t images = native->blocks * NATIVE_LANES;
     a->dyt = cvy_plan_buffer(plan, "dy.transposed",
                              c->y.h * c->y.w * images * a->dyt_n * sizeof(float), false);
     if (a->dyt < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    struct cvy_phase_desc t = {
-        .name = a->name, .run = transpose_run, .arg = a, .blocks = native->blocks, .parts = 1
-    };
+    struct cvy_phase_desc t = { .name = a->name,
+                                .run = c->wide.unit ? transpose_wide : transpose_run,
+                                .arg = a,
+                                .blocks = c->wide.unit ? c->wide.blocks : native->blocks,
+                                .parts = c->wide.unit ? c->wide.parts : 1 };
     native_access(&t, c->y.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&t, a->dyt, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     NATIVE_TRY(cvy_plan_phase(plan, &t));
 
-    size_t i_step = OUTER_FLOATS / (native_min(a->dyt_group, 256) * c->taps);
-    a->own = (struct native_rectangles){ .groups = c->groups,
-                                         .o = c->oc,
-                                         .i = c->ic,
-                                         .i_weight = c->taps,
-                                         .o_least = 16,
-                                         .i_least = 16,
-                                         .o_step = 256,
-                                         .i_step = i_step ? i_step : 1 };
-    size_t tasks = cvyi_native_rectangles(&a->own, NATIVE_TASKS);
+    size_t tasks = cut_outer(c, a->dyt_group, &a->own);
     native_chose(plan, CHOICE_OUTER_RANGES, a->own.i_ranges > 1);
-    native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_BLOCKS);
+    native_chose(plan, CHOICE_OUTER_BLOCKS, native->blocks > OUTER_IMAGES / NATIVE_LANES);
     struct cvy_phase_desc phase = { .name = a->name,
                                     .run = outer_run,
                                     .arg = a,
+                                    .blocks = c->tall.blocks,
                                     .parts = tasks,
                                     .scratch_bytes = outer_sums(a) * sizeof(float),
                                     .flops = native_conv_flops(native, c) };
     native_access(&phase, a->dyt, CVY_READ_ALL);
     native_access(&phase, c->x.id, CVY_READ_ALL);
-    native_access(&phase, a->dw, CVY_WRITE_ALL);
+    native_access(&phase, a->dw, native_write(c->tall));
     native_access(&phase, a->db, CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }

@@ -67,12 +67,11 @@ typedef void cvyi_wgrad_fn(const struct cvyi_wgrad *g, const float *dy, const fl
                            const ptrdiff_t *dw_i, float *dw);
 
 /* outer: weight gradients where images, not pixels, are summed (1x1 maps, fully connected), from a
- * transposed dy. dw[i*dw_i + o] (+)= sum over blocks b, lanes l (b outer; one fma chain per output
- * from 0) of
- *           dyt[(b*16 + l)*dyt_n + o] * x[b*x_block + i*x_i + l]
- * o < n_oc, n_oc a multiple of 16, i < n_i. n_blocks <= 64. */
+ * transposed dy. dw[i*dw_i + o] (+)= sum over images m (one fma chain per output from 0) of
+ *           dyt[m*dyt_n + o] * x[m/16*x_block + i*x_i + m%16]
+ * o < n_oc, n_oc a multiple of 16, i < n_i. n_images <= 1024. */
 struct cvyi_outer {
-    size_t n_oc, n_i, n_blocks;
+    size_t n_oc, n_i, n_images;
     size_t dyt_n, x_block, x_i, dw_i;
     bool accumulate;
 };

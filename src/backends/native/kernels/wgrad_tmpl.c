@@ -173,9 +173,10 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
     {                                                                                         \
         const size_t x_i = g->x_i, dw_i = g->dw_i;                                            \
         RA(no, ACC, ni)                                                                       \
-        for (size_t b = g->n_blocks; b > 0; b--) {                                            \
+        for (size_t left = g->n_images, n; left > 0; left -= n) {                             \
+            n = left < 16 ? left : 16;                                                        \
             RB(ni, O_POINTER, )                                                               \
-            for (size_t l = 0; l < 16; l++) {                                                 \
+            for (size_t l = 0; l < n; l++) {                                                  \
                 RA(no, O_HOLD, )                                                              \
                 RB(ni, O_STREAM, no)                                                          \
                 d += g->dyt_n;                                                                \
