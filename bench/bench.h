@@ -95,6 +95,7 @@ void bench_step(struct bench *b);
 void bench_scaling(struct bench *b);
 void bench_forum(struct bench *b);
 void bench_sizes(struct bench *b);
+void bench_backward(struct bench *b);
 
 /* The machine, the build and the settings, for the head of every result. */
 void bench_facts(const struct bench *b, void (*fact)(const char *key, const char *value));

@@ -193,7 +193,7 @@ void bench_note(struct bench *b, const char *format, ...)
 
 struct command {
     struct bench b;
-    bool chosen[8];
+    bool chosen[16];
     const char *filter, *json, *csv, *html, *backends, *isas;
     struct bench_list results;
     size_t repetitions;
@@ -210,6 +210,8 @@ static const struct {
     { "step", "whole training steps", bench_step },
     { "scaling", "training steps over threads and batch sizes", bench_scaling },
     { "forum", "train, and print the lines that the book's forum compares", bench_forum },
+    { "backward", "a batch norm's gradient: by stages, in closed form, by the operator",
+      bench_backward },
     { "sizes", "operators over neighbouring sizes, and which of these are slow", bench_sizes },
 };
 enum { BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
@@ -263,7 +265,8 @@ static const struct argp_option options[] = {
     { "models", KEY_MODELS, "LIST", 0,
       "built-in models or JSON files for step, scaling and forum (default: lenet-bn)", 1 },
     { "shapes", KEY_SHAPES, "LIST", 0,
-      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121 or a path (default: "
+      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121, cs231n or a path "
+      "(default: "
       "lenet)",
       1 },
     { "prb", KEY_PRB, "PROBLEM", 0,
@@ -377,7 +380,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         char hint[CLI_HINT];
         cli_refuse(state,
                    "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling, "
-                   "forum or sizes%s",
+                   "forum, backward or sizes%s",
                    arg, cli_hint(arg, "", names, NULL, hint));
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -388,24 +391,26 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .args_doc = "[BENCHMARK...]",
-    .doc = "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: "
-           "peak and step."
-           "\vBENCHMARK is peak (multiply-adds, bandwidths, core to core), kernels (every kernel "
-           "of every instruction "
-           "set), ops (every operator and pass at the shapes of real nets), step (whole training "
-           "steps), scaling "
-           "(steps over threads and batch sizes), forum (training by the protocol of the d2l.ai "
-           "forum) or sizes (operators "
-           "over neighbouring sizes; names those that take 1.3 times as long an element as their "
-           "neighbours). Contestants "
-           "take turns in one process; quote medians, and of several processes: `convoy compare "
-           "OLD.json NEW.json` "
-           "tells whether a difference is more than noise. `convoy --help` lists exit codes.\n\n"
-           "Examples:\n"
-           "  convoy bench step --models lenet-bn,resnet20\n"
-           "  convoy bench step --backends native,onednn -b 16,256 -t 1,2\n"
-           "  convoy bench ops --shapes resnet20 -o new.json\n"
-           "  convoy bench step peak --html report.html\n"
+    .doc =
+        "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: "
+        "peak and step."
+        "\vBENCHMARK is peak (multiply-adds, bandwidths, core to core), kernels (every kernel "
+        "of every instruction "
+        "set), ops (every operator and pass at the shapes of real nets), step (whole training "
+        "steps), scaling "
+        "(steps over threads and batch sizes), forum (training by the protocol of the d2l.ai "
+        "forum), backward (a batch norm's gradient by stages, in closed form and by the operator) "
+        "or sizes (operators "
+        "over neighbouring sizes; names those that take 1.3 times as long an element as their "
+        "neighbours). Contestants "
+        "take turns in one process; quote medians, and of several processes: `convoy compare "
+        "OLD.json NEW.json` "
+        "tells whether a difference is more than noise. `convoy --help` lists exit codes.\n\n"
+        "Examples:\n"
+        "  convoy bench step --models lenet-bn,resnet20\n"
+        "  convoy bench step --backends native,onednn -b 16,256 -t 1,2\n"
+        "  convoy bench ops --shapes resnet20 -o new.json\n"
+        "  convoy bench step peak --html report.html\n"
 };
 
 /* BACKEND[:ISA][:ALGORITHM][:unfused],... Names are checked by the context that is made of them. */

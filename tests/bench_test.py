@@ -90,6 +90,16 @@ def test_every_benchmark():
         assert any(r['name'].startswith(f'kernels/{kernel}/') for r in runs), kernel
 
 
+def test_backward():
+    """The two forms and the operator agree, each to its rounding."""
+    runs = measured('backward', '--threads', '1')
+    for place in ('100x500', '256x6x24x24', '256x16x8x8', '64x64x32x32'):
+        for name, most in (('double/staged', 0), ('double/closed', 1e-12), ('float/staged', 1e-4), ('float/closed', 1e-4),
+                           ('float/native threads:1', 1e-4)):
+            [r] = [r for r in runs if r['name'].startswith(f'backward/{place}/{name}')]
+            assert r['GB/s'] > 0 and r['max difference'] <= most, r
+
+
 def test_sizes():
     runs = measured('sizes', '--batch', '2', '--filter', 'on_[0-9]+_x|convolution_64_->|->_100')
     assert len(runs) > 50 and all(r['name'].startswith('sizes/') and r['GFLOP/s'] > 0 for r in runs)
@@ -102,10 +112,10 @@ def test_sizes():
 
 
 def test_every_shape_file():
-    for shapes in ('lenet', 'resnet20', 'vgg11', 'resnet50', 'densenet121'):
+    for shapes in ('lenet', 'resnet20', 'vgg11', 'resnet50', 'densenet121', 'cs231n'):
         some = ['--filter', 'conv|bn-.*@56|add|pool|fc'] if shapes == 'densenet121' else []
         runs = measured('ops', '--shapes', shapes, '--batch', '2', *some)
-        assert len(runs) > 20 and all(r['GFLOP/s'] > 0 and r['GB/s'] > 0 for r in runs), shapes
+        assert len(runs) > (4 if shapes == 'cs231n' else 20) and all(r['GFLOP/s'] > 0 and r['GB/s'] > 0 for r in runs), shapes
 
 
 def test_contestants():

@@ -13,7 +13,8 @@
 static const struct argp argp = { .args_doc = "[BENCHMARK...] [OPTION...]",
                                   .doc =
                                       "Measures the machine, the kernels, operators and training "
-                                      "steps: peak, kernels, ops, step, scaling, forum, sizes. "
+                                      "steps: peak, kernels, ops, step, scaling, forum, "
+                                      "backward, sizes. "
                                       "Runs convoy-bench, "
                                       "which is looked for beside this program and then in PATH; "
                                       "`convoy bench --help` tells its options." };
@@ -55,6 +56,5 @@ static int run(int argc, char **argv)
                                "(Debian's libbenchmark-dev)");
 }
 
-const struct cli_command cli_bench = { "bench",
-                                       "measure: peak, kernels, ops, step, scaling, forum, sizes",
+const struct cli_command cli_bench = { "bench", "measure the machine, kernels, operators, steps",
                                        &argp, run };
