@@ -1,6 +1,6 @@
-/* lenet-bn, resnet20, a motley net, one of norms and one of gates against PyTorch, the last by SGD,
- * by Adam, by RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of rate
- * and decay by pattern and clipped gradients: losses, logits, gradients, weights, the optimiser's
+/* lenet-bn, resnet20, a motley net, nets of norms and one of gates against PyTorch, the last by
+ * SGD, by Adam, by RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of
+ * rate and decay by pattern and clipped gradients: losses, logits, gradients, weights, the optimiser's
  * state and running statistics after one step and after ten. The golden files are PyTorch's in
  * double (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9,
  * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
@@ -193,6 +193,24 @@ static cvy_tensor norms(cvy_net *net)
     x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
     x = of_kind(net, cvy_group_norm(net, x, "ln4", &layer), CVY_TANH);
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
+}
+
+/* Batch norms by one statistic alone, of maps and of features, with what is fused around them. */
+static cvy_tensor lite(cvy_net *net)
+{
+    const cvy_batch_norm_desc mean = { .statistics = CVY_BN_STATISTICS_MEAN },
+                              var = { .statistics = CVY_BN_STATISTICS_VARIANCE },
+                              var2 = { .statistics = CVY_BN_STATISTICS_VARIANCE, .eps = 1e-3 };
+    cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 12, 3, 2, 1, false);
+    x = of_kind(net, cvy_batch_norm(net, x, "bn1", &mean), CVY_SOFTPLUS);
+    x = conv(net, x, "conv2", 8, 3, 1, 1, false);
+    x = of_kind(net, cvy_batch_norm(net, x, "bn2", &var2), CVY_TANH);
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 2 }, .ceil_mode = true });
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
+    x = of_kind(net, cvy_batch_norm(net, x, "bn3", &var), CVY_TANH);
+    x = cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 24 });
+    x = of_kind(net, cvy_batch_norm(net, x, "bn4", &mean), CVY_TANH);
+    return cvy_linear(net, x, "fc3", &(cvy_linear_desc){ .out_features = 10 });
 }
 
 /* ------------------------------------------------------------------------------ the golden file */
@@ -533,6 +551,22 @@ static void test_norms_native(void **state)
                            .tolerance = { 1e-6, 2e-6, 1e-5, 5e-7, 0, 2e-6, 3e-6, 0, 3e-6 } });
 }
 
+#define LITE                                                                         \
+    "tests/golden/torch_lite.txt", .build = lite, .n = 32, .n2 = 13, .capacity = 40, \
+                                   .image = 3 * 13 * 15, .steps = 10,                \
+                                   .sgd = { .lr = 0.02, .momentum = 0.9 }
+static void test_lite_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ LITE, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_lite_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ LITE, .backend = "native",
+                           .tolerance = { 2e-6, 2e-6, 2e-5, 1e-6, 2e-6, 4e-6, 1e-4, 2e-5, 1e-4 } });
+}
+
 static void test_adam_reference(void **state)
 {
     (void)state;
@@ -602,6 +636,7 @@ int main(void)
         cmocka_unit_test(test_motley_reference),   cmocka_unit_test(test_motley_native),
         cmocka_unit_test(test_gates_reference),    cmocka_unit_test(test_gates_native),
         cmocka_unit_test(test_norms_reference),    cmocka_unit_test(test_norms_native),
+        cmocka_unit_test(test_lite_reference),     cmocka_unit_test(test_lite_native),
         cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),
         cmocka_unit_test(test_roots_reference),    cmocka_unit_test(test_roots_native),
         cmocka_unit_test(test_settings_reference), cmocka_unit_test(test_settings_native),

@@ -138,12 +138,17 @@ static cvy_tensor op_linear(struct build *b, cvy_tensor x)
     return linear(b, x, between(b, 1, 5));
 }
 
+static enum cvy_bn_statistics statistics_of(struct build *b)
+{
+    return (enum cvy_bn_statistics)between(b, 0, 2);
+}
 static cvy_tensor op_batch_norm(struct build *b, cvy_tensor x)
 {
     return cvy_batch_norm(b->net, x, name_of(b),
                           &(cvy_batch_norm_desc){ .eps = maybe(b) ? 1e-12 : 0.05,
                                                   .momentum = maybe(b) ? 0.4 : 0,
                                                   .running_var = maybe(b) ? CVY_BN_VAR_BIASED : 0,
+                                                  .statistics = statistics_of(b),
                                                   .no_gamma = check_below(b->r, 4) == 0,
                                                   .no_beta = check_below(b->r, 4) == 0 });
 }
@@ -153,9 +158,11 @@ static cvy_tensor op_batch_norm_features(struct build *b, cvy_tensor x)
 }
 static cvy_tensor op_batch_norm_frozen(struct build *b, cvy_tensor x)
 {
-    return cvy_batch_norm(
-        b->net, x, name_of(b),
-        &(cvy_batch_norm_desc){ .frozen = true, .no_gamma = maybe(b), .no_beta = maybe(b) });
+    return cvy_batch_norm(b->net, x, name_of(b),
+                          &(cvy_batch_norm_desc){ .frozen = true,
+                                                  .statistics = statistics_of(b),
+                                                  .no_gamma = maybe(b),
+                                                  .no_beta = maybe(b) });
 }
 
 /* Groups of any size, layer norm and instance norm among them; a group has two values at least. */

@@ -382,6 +382,7 @@ static void mistakes_of_other_layers(void **state)
     expect(BN(.momentum = 1.1), CVY_E_ARG, "momentum is 1.1");
     expect(BN(.momentum = NAN), CVY_E_ARG, "momentum is nan");
     expect(BN(.running_var = (enum cvy_bn_var)7), CVY_E_ARG, "running_var is 7");
+    expect(BN(.statistics = (enum cvy_bn_statistics)3), CVY_E_ARG, "statistics is 3");
     expect(cvy_batch_norm(bad, at(0), NULL, NULL), CVY_E_ARG, "needs a name");
 #define GN(...) cvy_group_norm(bad, at(0), "g", &(cvy_group_norm_desc){ __VA_ARGS__ })
     expect(GN(.eps = -1e-5), CVY_E_ARG, "group_norm 'g': eps is -1e-05");

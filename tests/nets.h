@@ -61,6 +61,8 @@ static inline cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, siz
  * by images. 250 channels: as many parts either way. */
 static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
 {
+    const cvy_batch_norm_desc centred = { .statistics = CVY_BN_STATISTICS_MEAN },
+                              scaled = { .statistics = CVY_BN_STATISTICS_VARIANCE };
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");
     *made = net;
@@ -68,10 +70,10 @@ static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
     x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "stem", 8, 1), "stem.bn", NULL));
     y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "a1", 8, 1), "a1.bn", NULL));
-    y = cvy_batch_norm(net, conv3(net, y, "a2", 8, 1), "a2.bn", NULL);
+    y = cvy_batch_norm(net, conv3(net, y, "a2", 8, 1), "a2.bn", &centred);
     x = cvy_relu(net, cvy_add(net, x, y, NULL));
     y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "b1", 16, 2), "b1.bn", NULL));
-    y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", NULL);
+    y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", &scaled);
     z = cvy_conv2d(
         net, x, "b0",
         &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 1, 1 }, .stride = { 2, 2 } });

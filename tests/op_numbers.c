@@ -235,6 +235,41 @@ static void batch_norm_forward(void **state)
     }
 }
 
+/* By one of the two alone: the other's running statistic is nobody's. */
+static void batch_norm_lite(void **state)
+{
+    (void)state;
+    BLANK(y);
+    const cvy_batch_norm_desc by_mean = { .eps = 4, .momentum = 0.5, .statistics = 1 },
+                              by_var = { .eps = 4, .momentum = 0.5, .statistics = 2 };
+    float mean[2] = { 0 }, var[2] = { 0 }, rm[2] = { 8, -2 }, rv[2] = { 1, 2 };
+    const cvy_op_args all = { .weights = IN(3, 6),
+                              .bias = IN(1, -1),
+                              .dst = y,
+                              .mean = mean,
+                              .var = var,
+                              .running_mean = rm,
+                              .running_var = rv };
+    bn_forward(&by_mean, CVY_FORWARD, all);
+    WANT(y, -8, -2, -19, -7, 4, 10, 5, 17);
+    PAIR(mean, 4, 1);
+    PAIR(rm, 6, -0.5);
+    PAIR(rv, 1, 2);
+    rm[0] = 2;
+    rm[1] = 1;
+    bn_forward(&by_var, CVY_FORWARD, all);
+    WANT(y, 2, 4, -5, -1, 6, 8, 3, 7);
+    PAIR(var, 5, 5);
+    PAIR(rm, 2, 1);
+    PAIR(rv, 0.5 + 10. / 3, 1 + 10. / 3);
+    rv[0] = 5;
+    rv[1] = 12;
+    bn_forward(&by_mean, CVY_FORWARD_INFER, all);
+    WANT(y, -2, 4, -19, -7, 10, 16, 5, 17);
+    bn_forward(&by_var, CVY_FORWARD_INFER, all);
+    WANT(y, 2, 4, -4, -1, 6, 8, 2, 5);
+}
+
 static void bn_backward(const cvy_batch_norm_desc *d, float mean[2], float var[2], float *dx,
                         float *dg, float *db)
 {
@@ -279,6 +314,23 @@ static void batch_norm_backward(void **state)
     bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true, .no_affine = true }, rm, rv, dx,
                 NULL, NULL);
     WANT(dx, 1. / 3, 0, 0.5, -0.25, 1, 2. / 3, 0, 0.25);
+    /* by the mean, by the variance alone */
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .statistics = 1 }, mean, var, dx, dg, db);
+    WANT(dx, -1.5, -4.5, 9, -9, 4.5, 1.5, -3, 3);
+    WANT(dg, 6, -2);
+    WANT(db, 6, 2);
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .statistics = 2 }, mean, var, dx, dg, db);
+    WANT(dx, 3.5, 5. / 6, 4, -2, 13. / 6, -0.5, 0, 2);
+    WANT(dg, 10, 0);
+    WANT(db, 6, 2);
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true, .statistics = 1 }, rm, rv, dx, dg,
+                db);
+    WANT(dx, 3, 0, 12, -6, 9, 6, 0, 6);
+    WANT(dg, 18, -2);
+    bn_backward(&(cvy_batch_norm_desc){ .eps = 4, .frozen = true, .statistics = 2 }, rm, rv, dx, dg,
+                db);
+    WANT(dx, 1, 0, 3, -1.5, 3, 2, 0, 1.5);
+    WANT(dg, 10, 0);
 }
 
 /* ---------------------------------------------------------------------------------- activations */
@@ -758,6 +810,7 @@ int main(void)
                                              (void *)(uintptr_t)lists[i])
         const struct CMUnitTest tests[] = { EACH(convolutions),
                                             EACH(batch_norm_forward),
+                                            EACH(batch_norm_lite),
                                             EACH(batch_norm_backward),
                                             EACH(activations),
                                             EACH(prelu),

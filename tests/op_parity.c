@@ -517,6 +517,8 @@ static bool draw_bn(struct parity *p)
     c->bn = (cvy_batch_norm_desc){ .eps = eps[check_below(&p->r, 4)],
                                    .momentum = momentum[check_below(&p->r, 3)],
                                    .running_var = (enum cvy_bn_var)maybe(p),
+                                   .statistics =
+                                       (enum cvy_bn_statistics)(maybe(p) ? between(p, 0, 2) : 0),
                                    .no_affine = seldom(p),
                                    .no_gamma = seldom(p),
                                    .no_beta = seldom(p),
@@ -530,6 +532,7 @@ struct bn_facts {
     const struct op_case *c;
     const float *x, *y, *dy, *gamma, *beta;
     double mean[256], sigma[256], rms[256], sum_dy[256], sum_dy_xhat[256], norm_dx[256];
+    double centre[256], divisor[256]; /* mean and sigma, 0 and 1 of what takes no part */
 };
 
 static double bn_gamma(const struct bn_facts *f, size_t c)
@@ -542,9 +545,10 @@ static double bound_bn_y(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
     size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
-    double xhat = ((double)f->x[i] - f->mean[c]) / f->sigma[c],
+    double xhat = ((double)f->x[i] - f->centre[c]) / f->divisor[c],
            beta = f->beta ? fabs((double)f->beta[c]) : 0;
-    return bn_gamma(f, c) * (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(f->mean[c]) / f->sigma[c]) +
+    return bn_gamma(f, c) *
+               (4e-7 * fmax(1, fabs(xhat)) + 2 * U * fabs(f->centre[c]) / f->divisor[c]) +
            2 * U * (beta + fabs((double)f->y[i]));
 }
 /* With running statistics: y = a x + b, or the same as a (x - mean) + beta; either may cancel where
@@ -553,10 +557,10 @@ static double bound_bn_infer(const void *arg, size_t i)
 {
     const struct bn_facts *f = arg;
     size_t c = i / (f->c->src.h * f->c->src.w) % f->c->src.c;
-    double a = bn_gamma(f, c) / f->sigma[c], beta = f->beta ? (double)f->beta[c] : 0;
-    double b = beta - (f->gamma ? (double)f->gamma[c] : 1) / f->sigma[c] * f->mean[c];
+    double a = bn_gamma(f, c) / f->divisor[c], beta = f->beta ? (double)f->beta[c] : 0;
+    double b = beta - (f->gamma ? (double)f->gamma[c] : 1) / f->divisor[c] * f->centre[c];
     double terms = fabs(a * (double)f->x[i]) + fabs(b),
-           shifted = fabs(a * ((double)f->x[i] - f->mean[c])) + fabs(beta);
+           shifted = fabs(a * ((double)f->x[i] - f->centre[c])) + fabs(beta);
     return 4 * U * fmax(terms, shifted) + U * fabs((double)f->y[i]);
 }
 static double bound_mean(const void *arg, size_t c)
@@ -583,10 +587,13 @@ static double bound_dx(const void *arg, size_t i)
     const struct bn_facts *f = arg;
     size_t pixels = f->c->src.h * f->c->src.w, c = i / pixels % f->c->src.c;
     double m = (double)(f->c->src.n * pixels),
-           xhat = fabs((double)f->x[i] - f->mean[c]) / f->sigma[c];
+           xhat = fabs((double)f->x[i] - f->mean[c]) / f->divisor[c];
     double terms = fabs((double)f->dy[i]);
-    if (!f->c->bn.frozen) terms += (f->sum_dy[c] + xhat * f->sum_dy_xhat[c]) / m;
-    return bn_gamma(f, c) / f->sigma[c] * 6e-7 * terms + 1e-7 * f->norm_dx[c];
+    if (!f->c->bn.frozen && f->c->bn.statistics != CVY_BN_STATISTICS_VARIANCE)
+        terms += f->sum_dy[c] / m;
+    if (!f->c->bn.frozen && f->c->bn.statistics != CVY_BN_STATISTICS_MEAN)
+        terms += xhat * f->sum_dy_xhat[c] / m;
+    return bn_gamma(f, c) / f->divisor[c] * 6e-7 * terms + 1e-7 * f->norm_dx[c];
 }
 
 static void bn_learn(struct bn_facts *f, const double *mean, const double *var, double eps)
@@ -596,6 +603,9 @@ static void bn_learn(struct bn_facts *f, const double *mean, const double *var, 
         double m = (double)(s.n * s.h * s.w);
         f->mean[c] = mean[c];
         f->sigma[c] = sqrt(var[c] + eps);
+        bool centres = f->c->bn.statistics != CVY_BN_STATISTICS_VARIANCE;
+        f->centre[c] = centres ? mean[c] : 0;
+        f->divisor[c] = f->c->bn.statistics != CVY_BN_STATISTICS_MEAN ? f->sigma[c] : 1;
         f->rms[c] = f->sum_dy[c] = f->sum_dy_xhat[c] = f->norm_dx[c] = 0;
         for (size_t n = 0; n < s.n; n++)
             for (size_t p = 0; p < s.h * s.w; p++) {
@@ -603,11 +613,12 @@ static void bn_learn(struct bn_facts *f, const double *mean, const double *var, 
                 f->rms[c] += (double)f->x[i] * (double)f->x[i];
                 if (!f->dy) continue;
                 f->sum_dy[c] += fabs((double)f->dy[i]);
-                f->sum_dy_xhat[c] +=
-                    fabs((double)f->dy[i] * ((double)f->x[i] - f->mean[c])) / f->sigma[c];
+                /* what is not centred is summed about the mean, which is put back */
+                double x = fabs((double)f->x[i] - mean[c]) + (centres ? 0 : fabs(mean[c]));
+                f->sum_dy_xhat[c] += fabs((double)f->dy[i]) * x / f->divisor[c];
             }
         f->rms[c] = sqrt(f->rms[c] / m);
-        f->norm_dx[c] = f->dy ? f->sum_dy[c] / m * bn_gamma(f, c) / f->sigma[c] : 0;
+        f->norm_dx[c] = f->dy ? f->sum_dy[c] / m * bn_gamma(f, c) / f->divisor[c] : 0;
     }
 }
 

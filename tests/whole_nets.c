@@ -120,6 +120,7 @@ static cvy_tensor norm(struct builder *b, cvy_tensor x)
                                   chance(&b->r, 30) ? CVY_BN_VAR_BIASED : CVY_BN_VAR_UNBIASED,
                               .eps = chance(&b->r, 30) ? 1e-3 : 0,
                               .momentum = chance(&b->r, 30) ? 0.3 : 0 };
+    if (chance(&b->r, 20)) d.statistics = (enum cvy_bn_statistics)between(&b->r, 1, 2);
     d.cumulative = d.momentum == 0 && chance(&b->r, 30);
     d.batch_statistics = !d.frozen && chance(&b->r, 15);
     d.running_var_offset = chance(&b->r, 15) ? 1e-2 : 0;

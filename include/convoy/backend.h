@@ -95,7 +95,8 @@ enum {
  *  INGEST  bytes of gathered images (struct cvy_run), moved if cvy_run_moves, scaled
  *  REORDER the same numbers: one of the two is PLAIN, the other in a layout of whoever is asked.
  *          What is OPAQUE must be taken by its owner
- *  BN_STATS  mean and variance [2][c] of the batch in double; MEAN and VAR are the running ones
+ *  BN_STATS  mean and variance [2][c] of the batch in double, whichever it normalises by; MEAN and
+ *          VAR are the running ones: of a mean alone, bn.statistics, there is no VAR, and so on
  *  BN_BWD_REDUCE  sums[2][c] in double: Σdy, Σdy·x̂
  *  BN_INFER, BN_INFER_BWD  also in training, of a frozen one
  *  ACT_BWD has x where CVY_ACTIVATIONS says so or relu_grad_at_zero != 0, else y; POOL_BWD x of a
@@ -134,7 +135,7 @@ enum {
        IN(BN_APPLY, BETA, CVY_OPTIONAL),                                                           \
        OUT(BN_APPLY, Y, 0))                                                                        \
     OP(BN_INFER, bn_infer, "batch_norm.infer",                                                     \
-       IN(BN_INFER, X, 0) IN(BN_INFER, MEAN, 0) IN(BN_INFER, VAR, 0)                               \
+       IN(BN_INFER, X, 0) IN(BN_INFER, MEAN, CVY_OPTIONAL) IN(BN_INFER, VAR, CVY_OPTIONAL)         \
        IN(BN_INFER, GAMMA, CVY_OPTIONAL) IN(BN_INFER, BETA, CVY_OPTIONAL),                         \
        OUT(BN_INFER, Y, 0))                                                                        \
     OP(BN_BWD_REDUCE, bn_bwd_reduce, "batch_norm.sums",                                            \
@@ -146,8 +147,8 @@ enum {
        IN(BN_BWD_DATA, SUMS, 0) IN(BN_BWD_DATA, GAMMA, CVY_OPTIONAL),                              \
        OUT(BN_BWD_DATA, DX, 0))                                                                    \
     OP(BN_INFER_BWD, bn_infer_bwd, "batch_norm.infer.dx",                                          \
-       IN(BN_INFER_BWD, X, 0) IN(BN_INFER_BWD, DY, 0) IN(BN_INFER_BWD, MEAN, 0)                    \
-       IN(BN_INFER_BWD, VAR, 0) IN(BN_INFER_BWD, GAMMA, CVY_OPTIONAL),                             \
+       IN(BN_INFER_BWD, X, 0) IN(BN_INFER_BWD, DY, 0) IN(BN_INFER_BWD, MEAN, CVY_OPTIONAL)         \
+       IN(BN_INFER_BWD, VAR, CVY_OPTIONAL) IN(BN_INFER_BWD, GAMMA, CVY_OPTIONAL),                  \
        OUT(BN_INFER_BWD, DX, 0) OUT(BN_INFER_BWD, DGAMMA, CVY_OPTIONAL)                            \
        OUT(BN_INFER_BWD, DBETA, CVY_OPTIONAL))                                                     \
     OP(ACT, act, "activation", IN(ACT, X, 0), OUT(ACT, Y, 0))                                      \

@@ -117,6 +117,18 @@ typedef struct cvy_linear_desc {
  * that is over n. Normalises with the biased variance. running = (1 - momentum) * running +
  * momentum * batch. */
 enum cvy_bn_var { CVY_BN_VAR_UNBIASED = 0, CVY_BN_VAR_BIASED };
+/* By which statistics a batch norm normalises; M images times pixels, g = dy gamma. It keeps the
+ * running ones of these alone.
+ *  BOTH      xhat = (x - mean) / sqrt(var + eps)
+ *  MEAN      xhat = x - mean (Salimans & Kingma 2016, arXiv:1602.07868, section 3)
+ *            dx = g - sum g / M
+ *  VARIANCE  xhat = s x, s = 1 / sqrt(var + eps), var about the mean as ever
+ *            dx = s (g - s (x - mean) sum g xhat / M) */
+enum cvy_bn_statistics {
+    CVY_BN_STATISTICS_BOTH = 0,
+    CVY_BN_STATISTICS_MEAN,
+    CVY_BN_STATISTICS_VARIANCE
+};
 typedef struct cvy_batch_norm_desc {
     double eps;                  /* inside the root, FLT_MIN or more; 0 means 1e-5 */
     double momentum;             /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
@@ -133,7 +145,8 @@ typedef struct cvy_batch_norm_desc {
     bool batch_statistics;
     /* is added to running_var at every update, behind the momentum, 0 or more: yann's 1e-6 */
     double running_var_offset;
-    uint64_t reserved[7];
+    enum cvy_bn_statistics statistics;
+    uint64_t reserved[6];
 } cvy_batch_norm_desc;
 
 /* Wu & He 2018 (arXiv:1803.08494): per image and group, over its c / groups neighbouring channels

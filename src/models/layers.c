@@ -48,6 +48,7 @@ struct layer_type {
 };
 
 const char *const model_var_names[] = { "unbiased", "biased", NULL };
+static const char *const statistics_names[] = { "both", "mean", "variance", NULL };
 const char *const model_pool_names[] = { "max", "avg", NULL };
 static const char *const maxout_names[] = { "max", "mean", "mixed", NULL };
 static const char *const when_names[] = { "always", "training", "inference", NULL };
@@ -86,6 +87,7 @@ static const struct model_field batch_norm_fields[] = {
     { "eps", REAL_OVER, false, AT(batch_norm.eps), 0, 1e30, NULL },
     { "momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL },
     { "running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, model_var_names },
+    { "statistics", CHOICE, false, AT(batch_norm.statistics), 0, 0, statistics_names },
     { "affine", NOT, false, AT(batch_norm.no_affine), 0, 0, NULL },
     { "gamma", NOT, false, AT(batch_norm.no_gamma), 0, 0, NULL },
     { "beta", NOT, false, AT(batch_norm.no_beta), 0, 0, NULL },

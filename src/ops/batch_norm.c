@@ -42,6 +42,11 @@ enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
                          "batch_norm '%s': running_var is %d, expected CVY_BN_VAR_UNBIASED or "
                          "CVY_BN_VAR_BIASED",
                          name, (int)d->running_var);
+    if ((unsigned)d->statistics > CVY_BN_STATISTICS_VARIANCE)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "batch_norm '%s': statistics is %d, expected CVY_BN_STATISTICS_BOTH, "
+                         "_MEAN or _VARIANCE",
+                         name, (int)d->statistics);
     return CVY_OK;
 }
 
@@ -64,8 +69,11 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
         low->weight = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.weight", node->name);
     if (!node->u.bn.no_beta)
         low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, c, "%s.bias", node->name);
-    low->running_mean = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_mean", node->name);
-    low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
+    if (node->u.bn.statistics != CVY_BN_STATISTICS_VARIANCE)
+        low->running_mean =
+            cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_mean", node->name);
+    if (node->u.bn.statistics != CVY_BN_STATISTICS_MEAN)
+        low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
 }
 
 static double start(const struct cvyi_node *node, const char *parameter)

@@ -179,6 +179,48 @@ class Norms(nn.Module):
         return self.fc2(torch.tanh(self.ln4(self.fc1(x.flatten(1)))))
 
 
+class LiteNorm(nn.Module):
+    """Batch norm by the mean (Salimans & Kingma 2016) or by the variance about it alone; running statistics likewise."""
+
+    def __init__(self, c, by, eps=1e-5):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
+        self.by, self.eps, start = by, eps, {"mean": torch.zeros, "var": torch.ones}[by]
+        self.register_buffer(f"running_{by}", start(c))
+
+    def forward(self, x):
+        dims = [d for d in range(x.dim()) if d != 1]
+        running = getattr(self, f"running_{self.by}")
+        per_channel = [1, -1] + [1] * (x.dim() - 2)
+        if self.training:
+            now = x.mean(dims) if self.by == "mean" else x.var(dims, unbiased=False)
+            m = x.numel() // x.shape[1]
+            with torch.no_grad():
+                running.mul_(0.9).add_(0.1 * now * (m / (m - 1) if self.by == "var" else 1))
+        else:
+            now = running
+        now = now.reshape(per_channel)
+        x = x - now if self.by == "mean" else x / (now + self.eps).sqrt()
+        return x * self.weight.reshape(per_channel) + self.bias.reshape(per_channel)
+
+
+class Lite(nn.Module):
+    """Batch norms by one statistic alone, of maps and of features, with what is fused around them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 12, 3, 2, 1), LiteNorm(12, "mean")
+        self.conv2, self.bn2 = nn.Conv2d(12, 8, 3, padding=1), LiteNorm(8, "var", eps=1e-3)
+        self.fc1, self.bn3 = nn.Linear(8 * 4 * 4, 24), LiteNorm(24, "var")
+        self.fc2, self.bn4, self.fc3 = nn.Linear(24, 24), LiteNorm(24, "mean"), nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = F.softplus(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(torch.tanh(self.bn2(self.conv2(x))), 2, ceil_mode=True)
+        x = torch.tanh(self.bn3(self.fc1(x.flatten(1))))
+        return self.fc3(torch.tanh(self.bn4(self.fc2(x))))
+
+
 STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq",
           "square_avg": "square_avg", "acc_delta": "acc_delta", "sum": "sum"}
 
@@ -282,3 +324,4 @@ write("rmsprop", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.002, momentum=0.5, 
 write("adagrad", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.01, weight_decay=0.02, adam="Adagrad", eps=1e-3)
 write("adadelta", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.5, weight_decay=0.02, adam="Adadelta", rho=0.9, eps=1e-4)
 write("norms", Norms, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
+write("lite", Lite, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)

@@ -372,11 +372,13 @@ static void run_apply(const struct piece *p, const struct cvy_run *run)
     size_t pixels = p->xs.h * p->xs.w;
     const double *stats = doubles(run, p->stats);
     const float *gamma = floats(run, p->weight), *beta = floats(run, p->bias);
+    enum cvy_bn_statistics by = p->op.u.bn.statistics;
     for (size_t n = 0; n < run->n; n++)
         for (size_t e = 0; e < image(&p->out); e++) {
             size_t c = e / pixels;
-            double x = (load(&p->in[CVY_BN_APPLY_X], run, n, e) - stats[c]) /
-                       sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
+            double x = load(&p->in[CVY_BN_APPLY_X], run, n, e);
+            if (by != CVY_BN_STATISTICS_VARIANCE) x -= stats[c];
+            if (by != CVY_BN_STATISTICS_MEAN) x /= sqrt(stats[p->xs.c + c] + p->op.u.bn.eps);
             store(&p->out, run, n, e,
                   (gamma ? (double)gamma[c] : 1) * x + (beta ? (double)beta[c] : 0));
         }

@@ -207,10 +207,10 @@ static void moments(const struct native_bn *bn, const struct cvy_run *run, size_
                     double *mean, double *var)
 {
     if (bn->source == NATIVE_BN_RUNNING) {
-        const float *m = run->buf[bn->running_mean], *v = run->buf[bn->running_var];
+        const float *m = native_buf(run, bn->running_mean), *v = native_buf(run, bn->running_var);
         for (size_t c = 0; c < n; c++) {
-            mean[c] = (double)m[c0 + c];
-            var[c] = (double)v[c0 + c];
+            mean[c] = (double)native_or(m, c0 + c, 0);
+            var[c] = (double)native_or(v, c0 + c, 1);
         }
         return;
     }
@@ -263,7 +263,8 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
 
 void cvyi_bn_scales(const struct native_bn *bn, size_t n, double *var)
 {
-    for (size_t c = 0; c < n; c++) var[c] = 1 / sqrt(var[c] + bn->desc.eps);
+    bool divides = native_bn_divides(bn);
+    for (size_t c = 0; c < n; c++) var[c] = divides ? 1 / sqrt(var[c] + bn->desc.eps) : 1;
 }
 
 /* y = a (x - m) + b with m rounded to float and what that lost put into b: exact differences at
@@ -281,6 +282,7 @@ static void run_affine(const void *arg, const struct cvy_run *run, size_t task,
     if (bn->source == NATIVE_BN_SLOTS) publish_moments(bn, run, c0, n, mean, scale);
     if (!affine) return;
     cvyi_bn_scales(bn, n, scale);
+    if (!native_bn_centres(bn)) memset(mean, 0, n * sizeof *mean);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double a = (double)native_or(gamma, c, 1) * scale[i];
         float m = (float)mean[i], b = native_or(beta, c, 0);

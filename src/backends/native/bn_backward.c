@@ -6,7 +6,10 @@
  *
  *   xhat = (x - mean) s,  s = 1 / sqrt(var + eps),  M images times pixels
  *   dbeta = sum g,  dgamma = sum g xhat
- *   dx = gamma s (g - dbeta / M - xhat dgamma / M) */
+ *   dx = gamma s (g - dbeta / M - xhat dgamma / M)
+ *
+ * By the mean alone s is 1 and the last term is left out; by the variance alone xhat = x s, and dx
+ * is gamma s (g - (x - mean) s dgamma / M). */
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +23,8 @@ static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run,
 {
     const double *stats = native_buf(run, bn->stats);
     const float *rm = native_buf(run, bn->running_mean), *rv = native_buf(run, bn->running_var);
-    for (size_t c = 0; c < n; c++) scale[c] = stats ? stats[bn->c + c0 + c] : (double)rv[c0 + c];
+    for (size_t c = 0; c < n; c++)
+        scale[c] = stats ? stats[bn->c + c0 + c] : (double)native_or(rv, c0 + c, 1);
     cvyi_bn_scales(bn, n, scale);
     if (bn->source == NATIVE_BN_VALUE) {
         const double *sums = run->buf[bn->sums];
@@ -39,8 +43,9 @@ static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run,
         }
     /* The slots hold sum g (x - m) with m the float nearest to the mean. */
     for (size_t c = 0; c < n; c++) {
-        double mean = stats ? stats[c0 + c] : (double)rm[c0 + c];
-        gx[c] = (gx[c] - (mean - (double)(float)mean) * g[c]) * scale[c];
+        double mean = stats ? stats[c0 + c] : (double)native_or(rm, c0 + c, 0);
+        double centre = native_bn_centres(bn) ? mean : 0;
+        gx[c] = (gx[c] - (centre - (double)(float)mean) * g[c]) * scale[c];
     }
 }
 
@@ -75,10 +80,12 @@ static void run_dx(const void *arg, const struct cvy_run *run, size_t task,
     gradient_sums(bn, run, c0, n, g, gx, scale);
     if (bn->source != NATIVE_BN_VALUE) publish_sums(bn, run, c0, n, g, gx);
     for (size_t i = 0, c = c0; dx && i < n; i++, c++) {
-        double a = (double)native_or(gamma, c, 1) * scale[i], b = -a * scale[i] * gx[i] * share;
+        double a = (double)native_or(gamma, c, 1) * scale[i], b = 0, shift = 0;
         float m = (float)mean[c];
+        if (native_bn_divides(bn)) b = -a * scale[i] * gx[i] * share;
+        if (native_bn_centres(bn)) shift = -a * g[i] * share;
         dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b,
-                                     (float)(-a * g[i] * share - b * (mean[c] - (double)m)) };
+                                     (float)(shift - b * (mean[c] - (double)m)) };
     }
 }
 
@@ -181,7 +188,7 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
     const struct native_bn *bn = &a->bn;
     struct native_cell cell = native_cell(a->grid, bn->c, task);
     (void)worker;
-    const float *mean = run->buf[bn->running_mean], *var = run->buf[bn->running_var];
+    const float *mean = native_buf(run, bn->running_mean);
     size_t segment = native_segment(a->x.w);
     NATIVE_BLOCKS (cell, run)
         for (size_t c = cell.c0; c < cell.c1; c++) {
@@ -194,7 +201,7 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
                     size_t m = bn->pixels - p < segment ? bn->pixels - p : segment;
                     float s1[CVYI_LANES], s2[CVYI_LANES];
                     a->k->norm->bn_reduce(dy + p * NATIVE_LANES, x + p * NATIVE_LANES,
-                                          m * NATIVE_LANES, mean[c], s1, s2);
+                                          m * NATIVE_LANES, native_or(mean, c, 0), s1, s2);
                     for (size_t l = 0; l < NATIVE_LANES; l++) {
                         g += (double)s1[l];
                         gx += (double)s2[l];
@@ -204,10 +211,11 @@ static void run_frozen(const void *arg, const struct cvy_run *run, size_t task,
                 slot[bn->c] = gx;
             }
             if (a->dx.id >= 0) {
-                double gamma = (double)native_or(native_buf(run, bn->gamma), c, 1);
+                double scale = (double)native_or(native_buf(run, bn->running_var), c, 1);
+                cvyi_bn_scales(bn, 1, &scale);
+                scale *= (double)native_or(native_buf(run, bn->gamma), c, 1);
                 a->k->rows->scale(native_at(run, &a->dx, cell.block, c), dy,
-                                  bn->pixels * NATIVE_LANES,
-                                  (float)(gamma / sqrt((double)var[c] + bn->desc.eps)));
+                                  bn->pixels * NATIVE_LANES, (float)scale);
             }
         }
 }

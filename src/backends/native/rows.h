@@ -99,7 +99,16 @@ int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const stru
 /* The buffer of the coefficients, `each` bytes a channel; negative: out of memory. */
 int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name,
                          size_t each);
-/* Of n channels, var becomes 1 / sqrt(var + eps). */
+/* Whether a mean is subtracted; what is not is 0, and what does not divide is 1. */
+static inline bool native_bn_centres(const struct native_bn *bn)
+{
+    return bn->desc.statistics != CVY_BN_STATISTICS_VARIANCE;
+}
+static inline bool native_bn_divides(const struct native_bn *bn)
+{
+    return bn->desc.statistics != CVY_BN_STATISTICS_MEAN;
+}
+/* Of n channels, var becomes 1 / sqrt(var + eps), or 1. */
 void cvyi_bn_scales(const struct native_bn *bn, size_t n, double *var);
 /* gamma or beta, or what stands for one that the layer has not */
 static inline float native_or(const float *p, size_t c, float absent) { return p ? p[c] : absent; }

@@ -498,7 +498,7 @@ static int take_backward(const struct cvy_op_desc *ops, int n)
     return ops[k].u.bn.no_affine ? 0 : k + 1;
 }
 
-/* oneDNN's flags are for both, or (2.x) mean both. */
+/* oneDNN's flags are for gamma and beta, or (2.x) mean both; its statistics are both. */
 static bool one_alone(const struct cvy_op_desc *op)
 {
     switch (op->kind) {
@@ -507,7 +507,9 @@ static bool one_alone(const struct cvy_op_desc *op)
     case CVY_OP_BN_INFER:
     case CVY_OP_BN_BWD_REDUCE:
     case CVY_OP_BN_BWD_DATA:
-    case CVY_OP_BN_INFER_BWD: return op->u.bn.no_gamma != op->u.bn.no_beta;
+    case CVY_OP_BN_INFER_BWD:
+        return op->u.bn.no_gamma != op->u.bn.no_beta ||
+               op->u.bn.statistics != CVY_BN_STATISTICS_BOTH;
     default: return false;
     }
 }

@@ -373,6 +373,7 @@ int onednn_conv_take(const struct onednn *o, const struct cvy_plan *plan,
     if (ops[0].u.conv.flip || !has_whole_windows(plan, &ops[0])) return 0; /* oneDNN correlates */
     if (ops[0].kind != CVY_OP_CONV2D) return 1;
     int k = !o->training && n > 1 && ops[1].kind == CVY_OP_BN_INFER &&
+                    ops[1].u.bn.statistics == CVY_BN_STATISTICS_BOTH &&
                     ops[1].in[CVY_BN_INFER_X] == ops[0].out[CVY_CONV2D_Y]
                 ? 2
                 : 1;

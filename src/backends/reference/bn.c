@@ -1,18 +1,24 @@
 /* Batch normalisation in double (Ioffe & Szegedy 2015, Algorithm 1): per channel over images and
- * pixels. Statistics by two passes, gradients by the closed form. With frozen statistics they are
- * constants. */
+ * pixels. Statistics by two passes, gradients by the closed form; of the mean or the variance alone
+ * as at cvy_bn_statistics. With frozen statistics they are constants. */
 #include "reference.h"
 
 #include <math.h>
 
-/* x̂ and 1/sqrt(var + eps) of a channel */
+/* x̂ = (x - mean) scale */
 struct channel {
     double mean, scale;
 };
 
-static struct channel channel_of(const double *mean, const double *var, size_t c, double eps)
+/* 0 and 1 are what does not take part; running statistics of it do not exist. */
+static struct channel channel_of(const struct cvyi_ref *r, const double *mean, const double *var,
+                                 size_t c)
 {
-    return (struct channel){ mean[c], 1.0 / sqrt(var[c] + eps) };
+    const cvy_batch_norm_desc *d = &r->op.u.bn;
+    struct channel ch = { 0, 1 };
+    if (d->statistics != CVY_BN_STATISTICS_VARIANCE) ch.mean = mean[c];
+    if (d->statistics != CVY_BN_STATISTICS_MEAN) ch.scale = 1.0 / sqrt(var[c] + d->eps);
+    return ch;
 }
 
 /* Element i of channel c of image n. */
@@ -62,11 +68,11 @@ static void normalise(const struct cvyi_ref *r, const struct cvy_run *run, const
                       const double *var, const double *gamma, const double *beta)
 {
     cvy_shape s = r->in[CVY_BN_APPLY_X].shape;
-    const double *x = cvyi_ref_in(r, run, CVY_BN_APPLY_X), eps = r->op.u.bn.eps;
+    const double *x = cvyi_ref_in(r, run, CVY_BN_APPLY_X);
     double *y = cvyi_ref_out(r, run, CVY_BN_APPLY_Y);
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < s.c; c++) {
-            struct channel ch = channel_of(mean, var, c, eps);
+            struct channel ch = channel_of(r, mean, var, c);
             for (size_t i = 0; i < s.h * s.w; i++) {
                 double xhat = (x[at(s, n, c, i)] - ch.mean) * ch.scale;
                 y[at(s, n, c, i)] = (gamma ? gamma[c] : 1.0) * xhat + (beta ? beta[c] : 0.0);
@@ -108,7 +114,7 @@ void cvyi_ref_bn_bwd_reduce(const struct cvyi_ref *r, const struct cvy_run *run)
            *dgamma = cvyi_ref_out(r, run, CVY_BN_BWD_REDUCE_DGAMMA),
            *dbeta = cvyi_ref_out(r, run, CVY_BN_BWD_REDUCE_DBETA);
     for (size_t c = 0; c < s.c; c++) {
-        struct channel ch = channel_of(stats, stats + s.c, c, r->op.u.bn.eps);
+        struct channel ch = channel_of(r, stats, stats + s.c, c);
         reduce(run, s, cvyi_ref_in(r, run, CVY_BN_BWD_REDUCE_X),
                cvyi_ref_in(r, run, CVY_BN_BWD_REDUCE_DY), ch, c, &sums[c], &sums[s.c + c]);
         if (dbeta) dbeta[c] = sums[c];
@@ -127,12 +133,14 @@ void cvyi_ref_bn_bwd_data(const struct cvyi_ref *r, const struct cvy_run *run)
     double *dx = cvyi_ref_out(r, run, CVY_BN_BWD_DATA_DX), m = (double)(run->n * s.h * s.w);
     for (size_t n = 0; n < run->n; n++)
         for (size_t c = 0; c < s.c; c++) {
-            struct channel ch = channel_of(stats, stats + s.c, c, r->op.u.bn.eps);
+            struct channel ch = channel_of(r, stats, stats + s.c, c);
+            double by_mean = 0, by_var = 0; /* what comes back through them */
+            if (r->op.u.bn.statistics != CVY_BN_STATISTICS_VARIANCE) by_mean = sums[c] / m;
+            if (r->op.u.bn.statistics != CVY_BN_STATISTICS_MEAN) by_var = sums[s.c + c] / m;
             for (size_t i = 0; i < s.h * s.w; i++) {
-                double xhat = (x[at(s, n, c, i)] - ch.mean) * ch.scale;
-                dx[at(s, n, c, i)] =
-                    (gamma ? gamma[c] : 1.0) * ch.scale *
-                    (dy[at(s, n, c, i)] - sums[c] / m - xhat * (sums[s.c + c] / m));
+                double centred = (x[at(s, n, c, i)] - stats[c]) * ch.scale;
+                dx[at(s, n, c, i)] = (gamma ? gamma[c] : 1.0) * ch.scale *
+                                     (dy[at(s, n, c, i)] - by_mean - centred * by_var);
             }
         }
 }
@@ -147,9 +155,8 @@ void cvyi_ref_bn_infer_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
            *dgamma = cvyi_ref_out(r, run, CVY_BN_INFER_BWD_DGAMMA),
            *dbeta = cvyi_ref_out(r, run, CVY_BN_INFER_BWD_DBETA);
     for (size_t c = 0; c < s.c; c++) {
-        struct channel ch =
-            channel_of(cvyi_ref_in(r, run, CVY_BN_INFER_BWD_MEAN),
-                       cvyi_ref_in(r, run, CVY_BN_INFER_BWD_VAR), c, r->op.u.bn.eps);
+        struct channel ch = channel_of(r, cvyi_ref_in(r, run, CVY_BN_INFER_BWD_MEAN),
+                                       cvyi_ref_in(r, run, CVY_BN_INFER_BWD_VAR), c);
         double sum_dy, sum_dy_xhat;
         reduce(run, s, x, dy, ch, c, &sum_dy, &sum_dy_xhat);
         if (dgamma) dgamma[c] = sum_dy_xhat;
