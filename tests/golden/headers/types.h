@@ -61,6 +61,11 @@ typedef struct cvy_linear_desc {
     uint64_t reserved[4];
 } cvy_linear_desc;
 enum cvy_bn_var { CVY_BN_VAR_UNBIASED = 0, CVY_BN_VAR_BIASED };
+enum cvy_bn_statistics {
+    CVY_BN_STATISTICS_BOTH = 0,
+    CVY_BN_STATISTICS_MEAN,
+    CVY_BN_STATISTICS_VARIANCE
+};
 typedef struct cvy_batch_norm_desc {
     double eps;
     double momentum;
@@ -72,7 +77,8 @@ typedef struct cvy_batch_norm_desc {
     bool zero_init;
     bool batch_statistics;
     double running_var_offset;
-    uint64_t reserved[7];
+    enum cvy_bn_statistics statistics;
+    uint64_t reserved[6];
 } cvy_batch_norm_desc;
 typedef struct cvy_group_norm_desc {
     size_t groups;
