@@ -1,10 +1,10 @@
 /* lenet-bn, resnet20, a motley net, nets of norms and one of gates against PyTorch, the last by
  * SGD, by Adam, by RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of
- * rate and decay by pattern and clipped gradients: losses, logits, gradients, weights, the optimiser's
- * state and running statistics after one step and after ten. The golden files are PyTorch's in
- * double (tests/golden/make_torch.py made them), so the reference backend must agree to about 1e-9,
- * the native one to float's rounding: each tolerance is a few times what PyTorch's own float
- * differs from its double (the head of each file). Knows the public API only.
+ * rate and decay by pattern and clipped gradients: losses, logits, gradients, weights, the
+ * optimiser's state and running statistics after one step and after ten. The golden files are
+ * PyTorch's in double (tests/golden/make_torch.py made them), so the reference backend must agree
+ * to about 1e-9, the native one to float's rounding: each tolerance is a few times what PyTorch's
+ * own float differs from its double (the head of each file). Knows the public API only.
  *
  * resnet20's gradients, and lenet-bn after ten steps, are held loosely on native: three million
  * ReLUs of random data always have one so near zero that rounding decides its derivative. */

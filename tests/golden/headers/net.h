@@ -36,15 +36,13 @@ CVY_API cvy_tensor cvy_maxout(cvy_net *net, cvy_tensor x, const char *name,
 CVY_API cvy_tensor cvy_global_avg_pool(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_tensor cvy_add(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
 CVY_API cvy_tensor cvy_multiply(cvy_net *net, cvy_tensor a, cvy_tensor b, const char *name);
-CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n,
-                              const char *name);
+CVY_API cvy_tensor cvy_concat(cvy_net *net, const cvy_tensor *x, size_t n, const char *name);
 CVY_API cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, size_t after,
                                     const char *name);
 CVY_API cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name,
                                const cvy_dropout_desc *desc);
 CVY_API cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x);
-CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x,
-                               const char *name);
+CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x, const char *name);
 CVY_API cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x);
 typedef struct cvy_node_info {
     const char *name, *type;

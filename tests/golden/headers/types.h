@@ -103,20 +103,20 @@ enum cvy_act_kind {
     CVY_RELU6,
     CVY_HARDTANH
 };
-#define CVY_ACTIVATIONS(X)                                 \
-    X(SIGMOID,    sigmoid,    none,    0,    false, true)  \
-    X(TANH,       tanh,       none,    0,    false, true)  \
-    X(RELU,       relu,       at_zero, 0,    false, true)  \
-    X(LEAKY_RELU, leaky_relu, alpha,   0.01, false, true)  \
-    X(ELU,        elu,        alpha,   1,    false, true)  \
-    X(SOFTPLUS,   softplus,   none,    0,    false, true)  \
-    X(GELU,       gelu,       none,    0,    true,  false) \
-    X(GELU_TANH,  gelu_tanh,  none,    0,    true,  false) \
-    X(SILU,       silu,       none,    0,    true,  false) \
-    X(MISH,       mish,       none,    0,    true,  false) \
-    X(HARDSWISH,  hardswish,  none,    0,    true,  false) \
-    X(RELU6,      relu6,      none,    0,    false, true)  \
-    X(HARDTANH,   hardtanh,   alpha,   1,    false, true)
+#define CVY_ACTIVATIONS(X)                              \
+    X(SIGMOID, sigmoid, none, 0, false, true)           \
+    X(TANH, tanh, none, 0, false, true)                 \
+    X(RELU, relu, at_zero, 0, false, true)              \
+    X(LEAKY_RELU, leaky_relu, alpha, 0.01, false, true) \
+    X(ELU, elu, alpha, 1, false, true)                  \
+    X(SOFTPLUS, softplus, none, 0, false, true)         \
+    X(GELU, gelu, none, 0, true, false)                 \
+    X(GELU_TANH, gelu_tanh, none, 0, true, false)       \
+    X(SILU, silu, none, 0, true, false)                 \
+    X(MISH, mish, none, 0, true, false)                 \
+    X(HARDSWISH, hardswish, none, 0, true, false)       \
+    X(RELU6, relu6, none, 0, false, true)               \
+    X(HARDTANH, hardtanh, alpha, 1, false, true)
 typedef struct cvy_prelu_desc {
     double init;
     uint64_t reserved[4];
