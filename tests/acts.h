@@ -155,6 +155,17 @@ static inline double want_through_hardtanh(double dy, double y, double alpha)
     return fabs(y) >= alpha ? 0 : dy;
 }
 
+static inline double want_normal_cdf(double x, double alpha)
+{
+    (void)alpha;
+    return erfc(-x * sqrt(0.5)) / 2;
+}
+static inline double want_through_normal_cdf(double dy, double x, double alpha)
+{
+    (void)alpha;
+    return dy * (exp(-x * x / 2) * 0.39894228040143267794);
+}
+
 struct check_act {
     const char *name;
     bool has_alpha;
@@ -188,8 +199,9 @@ enum { CHECK_ACTS = sizeof check_acts / sizeof *check_acts };
 static inline double check_act_ulps(enum cvy_act_kind kind)
 {
     static const double ulps[CHECK_ACTS] = {
-        [CVY_SIGMOID] = 2,   [CVY_TANH] = 2, [CVY_ELU] = 2,  [CVY_SOFTPLUS] = 2, [CVY_GELU] = 7,
-        [CVY_GELU_TANH] = 5, [CVY_SILU] = 3, [CVY_MISH] = 5, [CVY_HARDSWISH] = 2
+        [CVY_SIGMOID] = 2,   [CVY_TANH] = 2,      [CVY_ELU] = 2,  [CVY_SOFTPLUS] = 2,
+        [CVY_GELU] = 7,      [CVY_GELU_TANH] = 5, [CVY_SILU] = 3, [CVY_MISH] = 5,
+        [CVY_HARDSWISH] = 2, [CVY_NORMAL_CDF] = 6
     };
     return ulps[kind];
 }

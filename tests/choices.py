@@ -29,6 +29,9 @@ NO_THRESHOLD = {
     "TALL_OUTPUTS": "how few outputs are few; TALL asks, tests/choices_test.c has both sides",
     "NATIVE_WIDE": "what a wide map is; WIDE and BN_WIDE ask",
     "INTERIOR": "has_interior() answers; INTERIOR asks it",
+    "HELD_FLOATS": "how long a whitening's segments are; WHITEN_SEGMENTS asks",
+    "MOST_PIXELS": "how long a whitening's segments are; WHITEN_SEGMENTS asks",
+    "TRIANGLE_ROWS": "how products are cut into calls; every group of more channels has several",
     "FEW_CHANNELS": "has_interior() answers; INTERIOR asks it, for a map of each size",
 }
 

@@ -353,6 +353,7 @@ static void nets(void **state)
         { "long rows", long_rows, 5 },
         { "tall", tall, 37 },
         { "large planes", large_planes, 18 },
+        { "whitenings", every_whitening, 20 },
         { "group norms", every_group_norm, 20 },
         { "group norms, sixteen blocks", every_group_norm, 250 },
         { "weighty", weighty, 20 },

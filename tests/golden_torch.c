@@ -213,6 +213,26 @@ static cvy_tensor lite(cvy_net *net)
     return cvy_linear(net, x, "fc3", &(cvy_linear_desc){ .out_features = 10 });
 }
 
+/* Whitening of both kinds, of maps and of features, a matrix a group and a shared one. */
+static cvy_tensor whitened(cvy_net *net)
+{
+    const cvy_whitening_desc d[] = {
+        { .channels = 4, .eps = 1e-3 },
+        { .kind = CVY_WHITENING_NEWTON, .channels = 8, .eps = 1e-3 },
+        { .kind = CVY_WHITENING_NEWTON, .channels = 3, .steps = 3, .eps = 1e-3, .shared = true },
+        { .channels = 6, .eps = 1e-2, .shared = true }
+    };
+    cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 12, 3, 2, 1, false);
+    x = of_kind(net, cvy_whitening(net, x, "bn1", &d[0]), CVY_SOFTPLUS);
+    x = of_kind(net, cvy_whitening(net, conv(net, x, "conv2", 8, 3, 1, 1, false), "bn2", &d[1]),
+                CVY_TANH);
+    x = of_kind(net, cvy_whitening(net, conv(net, x, "conv3", 6, 3, 1, 1, false), "bn3", &d[2]),
+                CVY_SOFTPLUS);
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 24 });
+    x = of_kind(net, cvy_whitening(net, x, "bn4", &d[3]), CVY_TANH);
+    return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
+}
+
 /* ------------------------------------------------------------------------------ the golden file */
 
 struct golden_line {
@@ -567,6 +587,22 @@ static void test_lite_native(void **state)
                            .tolerance = { 2e-6, 2e-6, 2e-5, 1e-6, 2e-6, 4e-6, 1e-4, 2e-5, 1e-4 } });
 }
 
+#define WHITENED                                                                             \
+    "tests/golden/torch_whitened.txt", .build = whitened, .n = 32, .n2 = 13, .capacity = 40, \
+                                       .image = 3 * 13 * 15, .steps = 10,                    \
+                                       .sgd = { .lr = 0.02, .momentum = 0.9 }
+static void test_whitened_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ WHITENED, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_whitened_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ WHITENED, .backend = "native",
+                           .tolerance = { 2e-6, 4e-6, 1e-4, 4e-6, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4 } });
+}
+
 static void test_adam_reference(void **state)
 {
     (void)state;
@@ -637,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_gates_reference),    cmocka_unit_test(test_gates_native),
         cmocka_unit_test(test_norms_reference),    cmocka_unit_test(test_norms_native),
         cmocka_unit_test(test_lite_reference),     cmocka_unit_test(test_lite_native),
+        cmocka_unit_test(test_whitened_reference), cmocka_unit_test(test_whitened_native),
         cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),
         cmocka_unit_test(test_roots_reference),    cmocka_unit_test(test_roots_native),
         cmocka_unit_test(test_settings_reference), cmocka_unit_test(test_settings_native),

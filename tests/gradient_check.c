@@ -183,6 +183,33 @@ static cvy_tensor op_group_norm(struct build *b, cvy_tensor x)
     cvy_shape s = cvy_tensor_shape(b->net, x);
     return group_norm(b, s.c * s.h * s.w > 1 ? x : conv(b, x, 4, 1, 1));
 }
+/* Of any size, not so ill-conditioned that central differences end. */
+static cvy_tensor whitening(struct build *b, cvy_tensor x, enum cvy_whitening_kind kind)
+{
+    size_t c = cvy_tensor_shape(b->net, x).c, channels = between(b, 1, c);
+    while (c % channels) channels--;
+    return cvy_whitening(b->net, x, name_of(b),
+                         &(cvy_whitening_desc){ .kind = kind,
+                                                .channels = channels,
+                                                .steps = kind ? between(b, 1, 6) : 0,
+                                                .eps = 0.1,
+                                                .shared = maybe(b),
+                                                .no_gamma = check_below(b->r, 4) == 0,
+                                                .no_beta = check_below(b->r, 4) == 0 });
+}
+static cvy_tensor op_zca(struct build *b, cvy_tensor x)
+{
+    return whitening(b, x, CVY_WHITENING_ZCA);
+}
+static cvy_tensor op_newton(struct build *b, cvy_tensor x)
+{
+    return whitening(b, x, CVY_WHITENING_NEWTON);
+}
+static cvy_tensor op_whitening_features(struct build *b, cvy_tensor x)
+{
+    return whitening(b, linear(b, x, 6), (enum cvy_whitening_kind)maybe(b));
+}
+
 static cvy_tensor op_group_norm_features(struct build *b, cvy_tensor x)
 {
     return group_norm(b, linear(b, x, 6));
@@ -583,6 +610,9 @@ static void test_operators(void **state)
         { "batch_norm frozen", op_batch_norm_frozen },
         { "group_norm", op_group_norm },
         { "group_norm of features", op_group_norm_features },
+        { "whitening, zca", op_zca },
+        { "whitening, newton", op_newton },
+        { "whitening of features", op_whitening_features },
 #define SUBJECT(NAME, name, ...) { #name, op_##name },
         CVY_ACTIVATIONS(SUBJECT){ "prelu", op_prelu },
         { "maxout", op_maxout },

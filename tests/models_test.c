@@ -48,9 +48,10 @@ static void refused(const char *text, const struct model_options *options, const
 #define NAME_OF(NAME, name, ...) ", " #name
 #define KINDS                                                                             \
     "one of conv2d, conv_transpose2d, bias, linear, batch_norm, group_norm, layer_norm, " \
-    "instance_norm" CVY_ACTIVATIONS(NAME_OF) ", prelu, pool2d, "                          \
-                                             "maxout, global_avg_pool, dropout, "         \
-                                             "flatten, add, multiply, concat, pad_channels"
+    "instance_norm, dbn, iter_norm, pit" CVY_ACTIVATIONS(                                 \
+        NAME_OF) ", prelu, pool2d, "                                                      \
+                 "maxout, global_avg_pool, dropout, "                                     \
+                 "flatten, add, multiply, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"
 #define SIZES "an integer or [rows, columns], each from 1 to 16777216"
@@ -97,6 +98,10 @@ static void wrong_files(void **state)
         /* normalizations */
         { ONE("{\"type\": \"group_norm\", \"name\": \"g\"}"),
           "layer 0 ('g'): a group_norm needs \"groups\"" },
+        { ONE("{\"type\": \"dbn\", \"name\": \"g\", \"steps\": 3}"),
+          "layer 0 ('g'): unknown key \"steps\"" },
+        { ONE("{\"type\": \"iter_norm\"}"),
+          "layer 0: a iter_norm has parameters and needs a \"name\"" },
         { ONE("{\"type\": \"layer_norm\", \"name\": \"g\", \"groups\": 1}"),
           "layer 0 ('g'): unknown key \"groups\"" },
         /* normalize */

@@ -384,6 +384,14 @@ static void mistakes_of_other_layers(void **state)
     expect(BN(.running_var = (enum cvy_bn_var)7), CVY_E_ARG, "running_var is 7");
     expect(BN(.statistics = (enum cvy_bn_statistics)3), CVY_E_ARG, "statistics is 3");
     expect(cvy_batch_norm(bad, at(0), NULL, NULL), CVY_E_ARG, "needs a name");
+#define WH(...) cvy_whitening(bad, at(0), "w", &(cvy_whitening_desc){ __VA_ARGS__ })
+    expect(WH(.kind = (enum cvy_whitening_kind)2), CVY_E_ARG, "whitening 'w': kind is 2");
+    expect(WH(.channels = 3), CVY_E_ARG, "whitening 'w': groups of 3 channels, which do not");
+    expect(WH(.steps = 3), CVY_E_ARG, "whitening 'w': steps is 3, but ZCA has none");
+    expect(WH(.kind = CVY_WHITENING_NEWTON, .steps = 101), CVY_E_ARG, "steps is 101");
+    expect(WH(.eps = -1), CVY_E_ARG, "whitening 'w': eps is -1");
+    expect(WH(.momentum = 2), CVY_E_ARG, "whitening 'w': momentum is 2");
+#undef WH
 #define GN(...) cvy_group_norm(bad, at(0), "g", &(cvy_group_norm_desc){ __VA_ARGS__ })
     expect(GN(.eps = -1e-5), CVY_E_ARG, "group_norm 'g': eps is -1e-05");
     expect(GN(.eps = NAN), CVY_E_ARG, "eps is nan");

@@ -168,6 +168,36 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Whitening of both kinds: of maps in one group and in several, with a matrix each or a shared one,
+ * with more pixels than a task holds at once; of features, wide and not. */
+static inline cvy_tensor every_whitening(cvy_context *ctx, cvy_net **made)
+{
+    const cvy_whitening_desc newton = { .kind = CVY_WHITENING_NEWTON, .eps = 1e-3 };
+    cvy_whitening_desc d = { .channels = 12, .eps = 1e-3 };
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_input(net, 1, 28, 28);
+    x = cvy_relu(net, cvy_whitening(net, conv3(net, x, "a", 12, 1), "a.dbn", &d));
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
+    d = newton;
+    d.channels = 20;
+    d.steps = 3;
+    x = cvy_relu(net, cvy_whitening(net, conv3(net, x, "b", 60, 1), "b.in", &d));
+    d = (cvy_whitening_desc){ .channels = 8, .shared = true, .no_beta = true, .eps = 1e-3 };
+    x = cvy_relu(net, cvy_whitening(net, conv3(net, x, "c", 24, 2), "c.dbn", &d));
+    x = cvy_linear(net, x, "narrow", &(cvy_linear_desc){ .out_features = 30 });
+    x = cvy_relu(net, cvy_whitening(net, x, "narrow.in", &newton));
+    x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 260 });
+    d = newton;
+    d.channels = 260;
+    d.steps = 2;
+    d.eps = 1;
+    d.no_gamma = true;
+    x = cvy_relu(net, cvy_whitening(net, x, "wide.in", &d));
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 /* Group norm in all its forms: of the image itself, of maps whose planes are padded or not, of
  * small ones, of features, wide and not; as layer and as instance norm; with and without gamma and
  * beta. */

@@ -36,6 +36,7 @@
     X(cvy_linear_desc)           \
     X(cvy_batch_norm_desc)       \
     X(cvy_group_norm_desc)       \
+    X(cvy_whitening_desc)        \
     X(cvy_prelu_desc)            \
     X(cvy_act_desc)              \
     X(cvy_pool2d_desc)           \
@@ -106,6 +107,9 @@ static cvy_tensor build(cvy_net *net)
     cvy_group_norm_desc *gn = A(cvy_group_norm_desc);
     gn->groups = 2;
     x = cvy_group_norm(net, x, "gn", gn);
+    cvy_whitening_desc *wh = A(cvy_whitening_desc);
+    wh->channels = 2;
+    x = cvy_whitening(net, x, "wh", wh);
     x = cvy_prelu(net, x, "prelu", A(cvy_prelu_desc));
     cvy_conv_transpose2d_desc *deconv = A(cvy_conv_transpose2d_desc);
     deconv->out_channels = 6;

@@ -838,6 +838,7 @@ static const struct {
     { { .kind = CVY_HARDSWISH }, { NAN, INFINITY, 0, 0, 0, 0, FLT_MAX, 0 } },
     { { .kind = CVY_RELU6 }, { NAN, 6, 0, 0, 0, 0, 6, 0 } },
     { { .kind = CVY_HARDTANH, .alpha = 0.25 }, { NAN, 0.25f, -0.25f, 0, 0, 0, 0.25f, -0.25f } },
+    { { .kind = CVY_NORMAL_CDF }, { NAN, 1, 0, 0.5f, 0.5f, 0.5f, 1, 0 } },
 };
 enum { ACTS = sizeof acts / sizeof *acts };
 _Static_assert((int)ACTS == (int)CHECK_ACTS, "a row for every kind");
@@ -965,6 +966,9 @@ static void smooth_gradients(struct env *e)
                  { -INFINITY, NAN, 4, NAN }, { NAN, NAN, 4, NAN }, { FLT_MAX, FLT_MAX, 4, 4 },
                  { -FLT_MAX, 0, 4, 0 }, { 0, 0, 4, 2 }, { -FLT_MAX, 0, INFINITY, NAN },
                  { 0, 0, -INFINITY, -INFINITY }, { 0, 0, NAN, NAN });
+    ACT_GRADIENT(e, DESC(.kind = CVY_NORMAL_CDF), { INFINITY, 1, 4, 0 }, { -INFINITY, 0, 4, 0 },
+                 { NAN, NAN, 4, NAN }, { FLT_MAX, 1, 4, 0 }, { -FLT_MAX, 0, INFINITY, NAN },
+                 { 0, 0.5f, -INFINITY, -INFINITY }, { 0, 0.5f, NAN, NAN });
     ACT_GRADIENT(e, DESC(.kind = CVY_GELU_TANH), { INFINITY, INFINITY, 4, NAN },
                  { -INFINITY, NAN, 4, NAN }, { NAN, NAN, 4, NAN }, { FLT_MAX, FLT_MAX, 4, 4 },
                  { -FLT_MAX, 0, 4, 0 }, { 0, 0, 4, 2 }, { -FLT_MAX, 0, INFINITY, NAN },

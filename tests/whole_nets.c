@@ -19,7 +19,7 @@
 #include "check.h"
 #include "convoy/convoy.h"
 
-#define MOST_NUMBERS ((size_t)4 << 20)
+#define MOST_NUMBERS ((size_t)6 << 20)
 #define NUDGE 1e-6   /* relative, of weights, for conditioning */
 #define FURTHER 3e-4 /* … to pass a maximum or a ReLU that is just changing */
 #define MOST_MAGNIFIED 10.0
@@ -109,8 +109,24 @@ static cvy_tensor group_norm(struct builder *b, cvy_tensor x)
     return s.c * s.h * s.w < 4 ? x : cvy_group_norm(b->net, x, name(b, "gn"), &d);
 }
 
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static cvy_tensor whitening(struct builder *b, cvy_tensor x)
+{
+    size_t c = cvy_tensor_shape(b->net, x).c;
+    cvy_whitening_desc d = { .kind = (enum cvy_whitening_kind)between(&b->r, 0, 1),
+                             .channels = between(&b->r, 1, smaller(c, 20)),
+                             .eps = 0.1, /* few values hang together closely */
+                             .shared = chance(&b->r, 30),
+                             .no_gamma = chance(&b->r, 20),
+                             .no_beta = chance(&b->r, 20) };
+    while (c % d.channels) d.channels--;
+    return cvy_whitening(b->net, x, name(b, "wh"), &d);
+}
+
 static cvy_tensor norm(struct builder *b, cvy_tensor x)
 {
+    if (chance(&b->r, 15)) return whitening(b, x);
     if (chance(&b->r, 30)) return group_norm(b, x);
     cvy_shape s = cvy_tensor_shape(b->net, x);
     cvy_batch_norm_desc d = { .no_gamma = chance(&b->r, 20),
@@ -140,8 +156,6 @@ static cvy_tensor conv(struct builder *b, cvy_tensor x, size_t channels, size_t 
                           .flip = chance(&b->r, 10) };
     return cvy_conv2d(b->net, x, name(b, "conv"), &d);
 }
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static cvy_tensor any_conv(struct builder *b, cvy_tensor x)
 {
@@ -404,7 +418,7 @@ struct group {
 struct result {
     double *x;
     size_t n, n_groups;
-    struct group group[512];
+    struct group group[768];
 };
 
 static double *room(struct result *r, const char *what, const char *of, size_t n)

@@ -112,6 +112,9 @@ enum {
  *  GROUP_NORM  gamma and beta are {1, c, 1, 1} or, of each element, {1, c, h, w}; stats in double,
  *          mean and variance [2][n * groups], are for the gradient
  *  BIAS    y = x + b, b of each channel; BIAS_BWD: the sum of dy over images and pixels
+ *  WHITEN_STATS, _BWD_REDUCE  what they make is their backends' own, in double, and as long as the
+ *          reference needs it (src/ops/ops.h, struct cvyi_whitening): a backend takes all of a
+ *          layer's ops but WHITEN_INFER, or none
  *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
 /* clang-format off */
 #define CVY_OPS(OP, IN, OUT)                                                                       \
@@ -187,7 +190,28 @@ enum {
        OUT(GROUP_NORM_BWD, DX, 0) OUT(GROUP_NORM_BWD, DGAMMA, CVY_OPTIONAL)                        \
        OUT(GROUP_NORM_BWD, DBETA, CVY_OPTIONAL))                                                   \
     OP(BIAS, bias, "bias", IN(BIAS, X, 0) IN(BIAS, B, 0), OUT(BIAS, Y, 0))                         \
-    OP(BIAS_BWD, bias_bwd, "bias.db", IN(BIAS_BWD, DY, 0), OUT(BIAS_BWD, DB, 0))
+    OP(BIAS_BWD, bias_bwd, "bias.db", IN(BIAS_BWD, DY, 0), OUT(BIAS_BWD, DB, 0))                   \
+    OP(WHITEN_STATS, whiten_stats, "whitening.stats",                                              \
+       IN(WHITEN_STATS, X, 0) IN(WHITEN_STATS, MEAN, CVY_OPTIONAL | CVY_UPDATED)                   \
+       IN(WHITEN_STATS, MATRIX, CVY_OPTIONAL | CVY_UPDATED),                                       \
+       OUT(WHITEN_STATS, STATS, 0))                                                                \
+    OP(WHITEN_APPLY, whiten_apply, "whitening",                                                    \
+       IN(WHITEN_APPLY, X, 0) IN(WHITEN_APPLY, STATS, 0) IN(WHITEN_APPLY, GAMMA, CVY_OPTIONAL)     \
+       IN(WHITEN_APPLY, BETA, CVY_OPTIONAL),                                                       \
+       OUT(WHITEN_APPLY, Y, 0))                                                                    \
+    OP(WHITEN_INFER, whiten_infer, "whitening.infer",                                              \
+       IN(WHITEN_INFER, X, 0) IN(WHITEN_INFER, MEAN, 0) IN(WHITEN_INFER, MATRIX, 0)                \
+       IN(WHITEN_INFER, GAMMA, CVY_OPTIONAL) IN(WHITEN_INFER, BETA, CVY_OPTIONAL),                 \
+       OUT(WHITEN_INFER, Y, 0))                                                                    \
+    OP(WHITEN_BWD_REDUCE, whiten_bwd_reduce, "whitening.sums",                                     \
+       IN(WHITEN_BWD_REDUCE, X, 0) IN(WHITEN_BWD_REDUCE, DY, 0)                                    \
+       IN(WHITEN_BWD_REDUCE, STATS, 0) IN(WHITEN_BWD_REDUCE, GAMMA, CVY_OPTIONAL),                 \
+       OUT(WHITEN_BWD_REDUCE, SUMS, 0) OUT(WHITEN_BWD_REDUCE, DGAMMA, CVY_OPTIONAL)                \
+       OUT(WHITEN_BWD_REDUCE, DBETA, CVY_OPTIONAL))                                                \
+    OP(WHITEN_BWD_DATA, whiten_bwd_data, "whitening.dx",                                           \
+       IN(WHITEN_BWD_DATA, X, 0) IN(WHITEN_BWD_DATA, DY, 0) IN(WHITEN_BWD_DATA, STATS, 0)          \
+       IN(WHITEN_BWD_DATA, SUMS, 0) IN(WHITEN_BWD_DATA, GAMMA, CVY_OPTIONAL),                      \
+       OUT(WHITEN_BWD_DATA, DX, 0))
 /* clang-format on */
 #define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
 #define CVY_LIST_NONE(KIND, OPERAND, use)
@@ -211,6 +235,7 @@ struct cvy_op_desc {
         cvy_conv2d_desc conv;
         cvy_batch_norm_desc bn;
         cvy_group_norm_desc gn;
+        cvy_whitening_desc whitening;
         cvy_act_desc act;
         cvy_pool2d_desc pool;
         struct {

@@ -43,6 +43,10 @@ CVY_API cvy_tensor cvy_batch_norm(cvy_net *net, cvy_tensor x, const char *name,
 /* Group, layer and instance normalisation, as the descriptor says. NULL: the defaults */
 CVY_API cvy_tensor cvy_group_norm(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_group_norm_desc *desc);
+/* DBN and IterNorm. NULL: the defaults. Their running statistics are NAME.running_mean and
+ * NAME.running_matrix, [groups][channels][channels] */
+CVY_API cvy_tensor cvy_whitening(cvy_net *net, cvy_tensor x, const char *name,
+                                 const cvy_whitening_desc *desc);
 CVY_API cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_act_desc *desc);
 CVY_API cvy_tensor cvy_prelu(cvy_net *net, cvy_tensor x, const char *name,

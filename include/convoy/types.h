@@ -164,6 +164,29 @@ typedef struct cvy_group_norm_desc {
     uint64_t reserved[8];
 } cvy_group_norm_desc;
 
+/* Groups of neighbouring channels become uncorrelated and of variance 1, over images and pixels:
+ *     y = gamma W (x - mean) + beta,  W nearly C^(-1/2),  C = cov(x) + eps I
+ * with the biased covariance; gamma and beta are a channel's. Running: mean and W, as a batch
+ * norm's, W starting as I.
+ *  ZCA     W = U diag(lambda)^(-1/2) U' of C's eigenvectors and eigenvalues: Huang et al. 2018,
+ *          Decorrelated Batch Normalization (arXiv:1804.08450)
+ *  NEWTON  W = P / sqrt(tr C) after `steps` of P' = (3 P - P^3 C / tr C) / 2 from P = I: Huang et
+ *          al. 2019, IterNorm (arXiv:1904.03441). More steps come nearer to ZCA, until the rounding
+ *          of eigenvalues that are far apart grows again */
+enum cvy_whitening_kind { CVY_WHITENING_ZCA = 0, CVY_WHITENING_NEWTON };
+typedef struct cvy_whitening_desc {
+    enum cvy_whitening_kind kind;
+    /* of a group, 1024 at most; divides the channels. 0: the most up to 32 (NEWTON 64) that do */
+    size_t channels;
+    size_t steps;           /* of NEWTON, 100 at most; 0 means 5 */
+    double eps;             /* FLT_MIN or more; 0 means 1e-5 */
+    double momentum;        /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
+    bool shared;            /* one mean and W for all groups, over the values of all of them */
+    bool no_affine;         /* neither gamma nor beta */
+    bool no_gamma, no_beta; /* gamma = 1, beta = 0, not trained */
+    uint64_t reserved[8];
+} cvy_whitening_desc;
+
 /* Beyond the well-known (docs/numerics.md says what becomes of special values):
  *  GELU       x Phi(x), Phi the normal distribution function: Hendrycks, Gimpel, arXiv:1606.08415
  *  GELU_TANH  its form x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, of the same paper
@@ -173,7 +196,9 @@ typedef struct cvy_group_norm_desc {
  *             its derivative at -3 is 0, at 3 is 1
  *  RELU6      min(max(x, 0), 6): Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10
  *  HARDTANH   min(max(x, -alpha), alpha); its derivative at -alpha and alpha is 0, as that of
- *             RELU6 is at 0 and 6 (both as in PyTorch) */
+ *             RELU6 is at 0 and 6 (both as in PyTorch)
+ *  NORMAL_CDF Phi(x). Behind a batch norm without gamma and beta it is a probability integral
+ *             transform, from what is distributed normally to what is even in (0, 1) */
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,
@@ -187,7 +212,8 @@ enum cvy_act_kind {
     CVY_MISH,
     CVY_HARDSWISH,
     CVY_RELU6,
-    CVY_HARDTANH
+    CVY_HARDTANH,
+    CVY_NORMAL_CDF
 };
 /* What there is to know about a kind but its arithmetic, in the order of the enum:
  *  X(NAME, name in model files, settings, default alpha, gradient from x, monotone)
@@ -208,7 +234,8 @@ enum cvy_act_kind {
     X(MISH,       mish,       none,    0,    true,  false) \
     X(HARDSWISH,  hardswish,  none,    0,    true,  false) \
     X(RELU6,      relu6,      none,    0,    false, true)  \
-    X(HARDTANH,   hardtanh,   alpha,   1,    false, true)
+    X(HARDTANH,   hardtanh,   alpha,   1,    false, true) \
+    X(NORMAL_CDF, normal_cdf, none,    0,    true,  false)
 /* clang-format on */
 /* PReLU, x > 0 ? x : slope * x, with a slope a channel that is learned: He et al.,
  * arXiv:1502.01852. */

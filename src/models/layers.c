@@ -17,6 +17,7 @@ union desc {
         cvy_group_norm_desc desc;
         bool affine; /* of an instance norm, which has none unless it is said */
     } norm;
+    cvy_whitening_desc whitening;
     cvy_act_desc act;
     cvy_prelu_desc prelu;
     cvy_pool2d_desc pool2d;
@@ -98,6 +99,12 @@ static const struct model_field batch_norm_fields[] = {
     { "running_var_offset", REAL, false, AT(batch_norm.running_var_offset), 0, 1e30, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
+static const struct model_field pit_fields[] = {
+    { "eps", REAL_OVER, false, AT(batch_norm.eps), 0, 1e30, NULL },
+    { "momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL },
+    { "running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, model_var_names },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct model_field group_norm_fields[] = {
     { "groups", SIZE, true, AT(norm.desc.groups), 1, MODEL_SIZE_LIMIT, NULL },
     { "eps", REAL_OVER, false, AT(norm.desc.eps), 0, 1e30, NULL },
@@ -117,6 +124,20 @@ static const struct model_field layer_norm_fields[] = {
 static const struct model_field instance_norm_fields[] = {
     { "eps", REAL_OVER, false, AT(norm.desc.eps), 0, 1e30, NULL },
     { "affine", BOOL, false, AT(norm.affine), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+#define WHITENING_FIELDS                                                            \
+    { "channels", SIZE, false, AT(whitening.channels), 1, MODEL_SIZE_LIMIT, NULL }, \
+        { "eps", REAL_OVER, false, AT(whitening.eps), 0, 1e30, NULL },              \
+        { "momentum", REAL_OVER, false, AT(whitening.momentum), 0, 1, NULL },       \
+        { "shared", BOOL, false, AT(whitening.shared), 0, 0, NULL },                \
+        { "affine", NOT, false, AT(whitening.no_affine), 0, 0, NULL },              \
+        { "gamma", NOT, false, AT(whitening.no_gamma), 0, 0, NULL },                \
+        { "beta", NOT, false, AT(whitening.no_beta), 0, 0, NULL },
+static const struct model_field dbn_fields[] = { WHITENING_FIELDS{ NULL, SIZE, false, 0, 0, 0,
+                                                                   NULL } };
+static const struct model_field iter_norm_fields[] = {
+    WHITENING_FIELDS{ "steps", SIZE, false, AT(whitening.steps), 1, 100, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 /* What CVY_ACTIVATIONS calls the settings of a kind. */
@@ -187,6 +208,15 @@ BUILD(batch_norm)
     (void)n;
     return cvy_batch_norm(net, x[0], name, &desc->batch_norm);
 }
+/* The probability integral transform of what is taken for normal. */
+BUILD(pit)
+{
+    (void)n;
+    cvy_batch_norm_desc d = desc->batch_norm;
+    d.no_affine = true;
+    return cvy_activation(net, cvy_batch_norm(net, x[0], name, &d), NULL,
+                          &(cvy_act_desc){ .kind = CVY_NORMAL_CDF });
+}
 BUILD(group_norm)
 {
     (void)n;
@@ -207,6 +237,18 @@ BUILD(instance_norm)
     d.groups = cvy_tensor_shape(net, x[0]).c;
     d.no_affine = !desc->norm.affine;
     return cvy_group_norm(net, x[0], name, &d);
+}
+BUILD(dbn)
+{
+    (void)n;
+    return cvy_whitening(net, x[0], name, &desc->whitening);
+}
+BUILD(iter_norm)
+{
+    (void)n;
+    cvy_whitening_desc d = desc->whitening;
+    d.kind = CVY_WHITENING_NEWTON;
+    return cvy_whitening(net, x[0], name, &d);
 }
 BUILD(act)
 {
@@ -278,6 +320,9 @@ static const struct layer_type layer_types[] = {
     { "group_norm", group_norm_fields, -1, 1, 1, true, build_group_norm },
     { "layer_norm", layer_norm_fields, -1, 1, 1, true, build_layer_norm },
     { "instance_norm", instance_norm_fields, -1, 1, 1, false, build_instance_norm },
+    { "dbn", dbn_fields, -1, 1, 1, true, build_dbn },
+    { "iter_norm", iter_norm_fields, -1, 1, 1, true, build_iter_norm },
+    { "pit", pit_fields, -1, 1, 1, true, build_pit },
 #define ACTIVATION(NAME, name, settings, ...) \
     { #name, settings##_fields, CVY_##NAME, 1, 1, false, build_act },
     CVY_ACTIVATIONS(ACTIVATION){ "prelu", prelu_fields, -1, 1, 1, true, build_prelu },

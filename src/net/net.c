@@ -260,6 +260,15 @@ cvy_tensor cvy_group_norm(cvy_net *net, cvy_tensor x, const char *name,
     return add_node(net, node, "group_norm", name, &x, 1, NULL);
 }
 
+cvy_tensor cvy_whitening(cvy_net *net, cvy_tensor x, const char *name,
+                         const cvy_whitening_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    struct cvyi_node node = { .kind = CVYI_NODE_WHITENING };
+    if (desc) node.u.whitening = *desc;
+    return add_node(net, node, "whitening", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cvy_act_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;

@@ -76,8 +76,9 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
         low->running_var = cvyi_list_value(list, CVY_ROLE_RUNNING, c, "%s.running_var", node->name);
 }
 
-static double start(const struct cvyi_node *node, const char *parameter)
+static double start(const struct cvyi_node *node, const char *parameter, size_t element)
 {
+    (void)element;
     if (!strcmp(parameter, "running_var")) return node->u.bn.zero_init ? 0 : 1;
     return !strcmp(parameter, "weight") ? 1 : 0;
 }

@@ -22,8 +22,9 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
                                 node->name);
 }
 
-static double start(const struct cvyi_node *node, const char *parameter)
+static double start(const struct cvyi_node *node, const char *parameter, size_t element)
 {
+    (void)element;
     (void)node, (void)parameter;
     return 0;
 }

@@ -54,8 +54,9 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
         low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, s, "%s.bias", node->name);
 }
 
-static double start(const struct cvyi_node *node, const char *parameter)
+static double start(const struct cvyi_node *node, const char *parameter, size_t element)
 {
+    (void)element;
     (void)node;
     return !strcmp(parameter, "weight") ? 1 : 0;
 }

@@ -5,6 +5,7 @@
 #define CVYI_OPS_H
 
 #include "base/context.h"
+#include "base/whiten.h"
 #include "convoy/backend.h"
 #include "convoy/net.h"
 
@@ -73,24 +74,25 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
 /* ---------------------------------------------------------------------------------------- nodes */
 
 /* Every kind of node, once: OP(KIND, key); cvyi_operator_KEY is its operator. */
-#define CVYI_OPERATORS(OP)         \
-    OP(INPUT, input)               \
-    OP(CONV2D, conv2d)             \
-    OP(BATCH_NORM, batch_norm)     \
-    OP(ACT, act)                   \
-    OP(POOL, pool2d)               \
-    OP(ADD, add)                   \
-    OP(CONCAT, concat)             \
-    OP(DROPOUT, dropout)           \
-    OP(FLATTEN, flatten)           \
-    OP(SOFTMAX, softmax)           \
-    OP(PAD_CHANNELS, pad_channels) \
-    OP(PRELU, prelu)               \
-    OP(MAXOUT, maxout)             \
-    OP(MULTIPLY, multiply)         \
-    OP(GROUP_NORM, group_norm)     \
-    OP(BIAS, bias)                 \
-    OP(CONV_TRANSPOSE2D, conv_transpose2d)
+#define CVYI_OPERATORS(OP)                 \
+    OP(INPUT, input)                       \
+    OP(CONV2D, conv2d)                     \
+    OP(BATCH_NORM, batch_norm)             \
+    OP(ACT, act)                           \
+    OP(POOL, pool2d)                       \
+    OP(ADD, add)                           \
+    OP(CONCAT, concat)                     \
+    OP(DROPOUT, dropout)                   \
+    OP(FLATTEN, flatten)                   \
+    OP(SOFTMAX, softmax)                   \
+    OP(PAD_CHANNELS, pad_channels)         \
+    OP(PRELU, prelu)                       \
+    OP(MAXOUT, maxout)                     \
+    OP(MULTIPLY, multiply)                 \
+    OP(GROUP_NORM, group_norm)             \
+    OP(BIAS, bias)                         \
+    OP(CONV_TRANSPOSE2D, conv_transpose2d) \
+    OP(WHITENING, whitening)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -107,6 +109,7 @@ struct cvyi_node {
         cvy_conv_transpose2d_desc deconv;
         cvy_batch_norm_desc bn;
         cvy_group_norm_desc gn;
+        cvy_whitening_desc whitening;
         cvy_act_desc act;
         cvy_prelu_desc prelu;
         cvy_pool2d_desc pool;
@@ -143,8 +146,8 @@ struct cvyi_operator {
     /* Makes parameter values (roles WEIGHT and RUNNING), in PyTorch's state_dict order. */
     void (*params)(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
                    struct cvyi_lowered *low);
-    /* What parameter "weight", "bias", "running_mean" … starts as; NULL: kernels do. */
-    double (*start)(const struct cvyi_node *node, const char *parameter);
+    /* What parameter "weight", "bias", "running_mean" … starts as, by element; NULL: kernels do. */
+    double (*start)(const struct cvyi_node *node, const char *parameter, size_t element);
     /* Appends forward ops for batch n; low->x are set, sets low->y (and stats). */
     void (*forward)(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low);
@@ -240,6 +243,16 @@ enum cvy_status cvyi_pool2d_out(struct cvy_context *ctx, const char *name, cvy_p
                                 cvy_shape x, cvy_shape *y);
 enum cvy_status cvyi_batch_norm_check(struct cvy_context *ctx, const char *name,
                                       cvy_batch_norm_desc *desc, cvy_shape x);
+/* Sizes of a checked whitening of maps like x. WHITEN_STATS leaves for each matrix `stats` doubles,
+ * mean, matrix and the state that it came of; WHITEN_BWD_REDUCE the sums of dy, one a channel, and
+ * for each matrix `sums`: the gradient of the covariance, times 2 / M, and what it was worked out
+ * in. */
+struct cvyi_whitening {
+    struct cvyi_whitener of;
+    size_t groups, matrices, folds; /* of channels; of them; groups that share one */
+    size_t stats, sums;
+};
+struct cvyi_whitening cvyi_whitening_of(const cvy_whitening_desc *desc, cvy_shape x);
 enum cvy_status cvyi_act_check(struct cvy_context *ctx, const char *name, cvy_act_desc *desc);
 /* The record of a kind, made from the list of types.h; NULL if there is no such kind. */
 struct cvyi_activation {

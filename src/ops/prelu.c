@@ -28,8 +28,9 @@ static void params(struct cvyi_list *list, const struct cvyi_node *node, const c
                                   "%s.weight", node->name);
 }
 
-static double start(const struct cvyi_node *node, const char *parameter)
+static double start(const struct cvyi_node *node, const char *parameter, size_t element)
 {
+    (void)element;
     (void)parameter;
     return node->u.prelu.init;
 }

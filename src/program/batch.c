@@ -185,19 +185,21 @@ static int layer_length(const char *op) /* "layer1.bn.stats": the layer is layer
     return dot ? (int)(dot - op) : (int)strlen(op);
 }
 
+_Static_assert((int)CVY_BN_STATS_X == (int)CVY_WHITEN_STATS_X, "one check reads both");
 /* One value has no variance to normalise by. */
 enum cvy_status cvyi_batch_norms_check(const struct cvy_plan *plan, size_t n)
 {
     if (n > 1) return CVY_OK;
     for (size_t i = 0; i < plan->list.n_ops; i++) {
         const struct cvy_op_desc *op = &plan->list.op[i];
-        if (op->kind != CVY_OP_BN_STATS) continue;
+        if (op->kind != CVY_OP_BN_STATS && op->kind != CVY_OP_WHITEN_STATS) continue;
         cvy_shape s = plan->list.value[op->in[CVY_BN_STATS_X]].shape;
         if (s.h * s.w == 1)
             return cvyi_fail(plan->ctx, CVY_E_SHAPE,
-                             "%.*s: batch norm needs more than one value per channel, the batch has"
+                             "%.*s: %s needs more than one value per channel, the batch has"
                              " one image with a 1 x 1 map",
-                             layer_length(op->name), op->name);
+                             layer_length(op->name), op->name,
+                             op->kind == CVY_OP_BN_STATS ? "batch norm" : "whitening");
     }
     return CVY_OK;
 }

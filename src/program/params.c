@@ -103,9 +103,11 @@ static void put(const struct cvy_plan *plan, int id, size_t e, double x)
     else ((float *)plan->buf[id])[e] = (float)x;
 }
 
-static void fill(const struct cvyi_params *params, const struct cvyi_param *p, double constant)
+static void fill(const struct cvyi_params *params, const struct cvyi_param *p,
+                 const struct cvyi_node *node, const char *parameter)
 {
-    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, constant);
+    for (size_t e = 0; e < p->count; e++)
+        put(params->plan, p->id, e, cvyi_operator(node->kind)->start(node, parameter, e));
 }
 
 static enum cvy_status init_kernels(const struct cvyi_params *params, const struct cvyi_param *p,
@@ -148,7 +150,7 @@ enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct 
             if (!node) continue;
             const struct cvyi_operator *rule = cvyi_operator(node->kind);
             if (rule->kernels) CVYI_TRY(init_kernels(params, p, node, init, (uint32_t)i));
-            else fill(params, p, rule->start(node, name + strlen(node->name) + 1));
+            else fill(params, p, node, name + strlen(node->name) + 1);
         }
     return cvyi_program_refresh(params->plan, -1);
 }

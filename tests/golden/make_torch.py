@@ -221,6 +221,66 @@ class Lite(nn.Module):
         return self.fc3(torch.tanh(self.bn4(self.fc2(x))))
 
 
+class Whitening(nn.Module):
+    """DBN (Huang et al. 2018; steps 0: ZCA) and IterNorm (2019) by autograd. Shared: groups are samples, as the authors' ports."""
+
+    def __init__(self, c, channels, steps=0, eps=1e-5, shared=False):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
+        self.n, self.steps, self.eps, self.shared = channels, steps, eps, shared
+        matrices = 1 if shared else c // channels
+        self.register_buffer("running_mean", torch.zeros(matrices * channels))
+        self.register_buffer("running_matrix", torch.eye(channels).repeat(matrices, 1, 1))
+
+    def whiten(self, s):
+        eye = torch.eye(self.n, dtype=s.dtype)
+        if not self.steps:
+            values, u = torch.linalg.eigh(s)
+            return u @ torch.diag_embed(values.rsqrt()) @ u.transpose(1, 2)
+        trace = s.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        p = eye.expand_as(s)
+        for _ in range(self.steps):
+            p = 1.5 * p - 0.5 * p @ p @ p @ (s / trace)
+        return p / trace.sqrt()
+
+    def forward(self, x):
+        n, c = x.shape[:2]
+        groups, matrices = c // self.n, self.running_matrix.shape[0]
+        z = x.reshape(n, matrices, groups // matrices, self.n, -1)  # image, matrix, fold, channel, pixel
+        z = z.permute(1, 3, 0, 2, 4)
+        shape = z.shape
+        z = z.reshape(matrices, self.n, -1)
+        if self.training:
+            mean = z.mean(2, keepdim=True)
+            d = z - mean
+            matrix = self.whiten(d @ d.transpose(1, 2) / z.shape[2] + self.eps * torch.eye(self.n, dtype=x.dtype))
+            with torch.no_grad():
+                self.running_mean.mul_(0.9).add_(0.1 * mean.flatten())
+                self.running_matrix.mul_(0.9).add_(0.1 * matrix)
+        else:
+            mean, matrix = self.running_mean.reshape(matrices, self.n, 1), self.running_matrix
+        y = (matrix @ (z - mean)).reshape(shape).permute(2, 0, 3, 1, 4).reshape(x.shape)
+        per_channel = [1, -1] + [1] * (x.dim() - 2)
+        return y * self.weight.reshape(per_channel) + self.bias.reshape(per_channel)
+
+
+class Whitened(nn.Module):
+    """Whitening of both kinds, of maps and of features, a matrix a group and a shared one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 12, 3, 2, 1), Whitening(12, 4, eps=1e-3)
+        self.conv2, self.bn2 = nn.Conv2d(12, 8, 3, padding=1), Whitening(8, 8, steps=5, eps=1e-3)
+        self.conv3, self.bn3 = nn.Conv2d(8, 6, 3, padding=1), Whitening(6, 3, steps=3, eps=1e-3, shared=True)
+        self.fc1, self.bn4, self.fc2 = nn.Linear(336, 24), Whitening(24, 6, eps=1e-2, shared=True), nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = F.softplus(self.bn1(self.conv1(x)))
+        x = torch.tanh(self.bn2(self.conv2(x)))
+        x = F.softplus(self.bn3(self.conv3(x)))
+        return self.fc2(torch.tanh(self.bn4(self.fc1(x.flatten(1)))))
+
+
 STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq",
           "square_avg": "square_avg", "acc_delta": "acc_delta", "sum": "sum"}
 
@@ -282,7 +342,7 @@ def train(make, dtype, n, shape, lr, momentum=0.0, n2=None, weight_decay=0.0, ne
         optimizer.step()
         if step in (1, 10):
             out += [(f"weight.{step}.{k}", p.detach().clone()) for k, p in net.named_parameters()]
-            out += [(f"running.{step}.{k}", p.clone()) for k, p in net.named_buffers() if p.dim() == 1]
+            out += [(f"running.{step}.{k}", p.clone()) for k, p in net.named_buffers() if p.dim()]
             out += [(f"{state}.{step}.{k}", optimizer.state[p][STATES[state]].clone()) for state in states
                     for k, p in trained]
             eval_logits(f"logits.{step}")
@@ -325,3 +385,4 @@ write("adagrad", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.01, weight_decay=0.
 write("adadelta", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.5, weight_decay=0.02, adam="Adadelta", rho=0.9, eps=1e-4)
 write("norms", Norms, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
 write("lite", Lite, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
+write("whitened", Whitened, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)

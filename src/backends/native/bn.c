@@ -136,9 +136,8 @@ static inline __attribute__((always_inline)) void fold_lanes(const float *pivot,
     *m2 = (part[0] + part[1]) + (part[2] + part[3]);
 }
 
-/* Mean and M2 of one channel of one block. */
-static void slot_of(const struct cvyi_kernels *k, const float *x, size_t pixels, size_t images,
-                    double *mean, double *m2)
+void cvyi_bn_moments(const struct cvyi_kernels *k, const float *x, size_t pixels, size_t images,
+                     double *mean, double *m2)
 {
     double lanes = (double)images;
     size_t segment = STATS_SEGMENT * images;
@@ -181,8 +180,8 @@ static void run_stats(const void *arg, const struct cvy_run *run, size_t task,
             continue;
         }
         for (size_t c = cell.c0; c < cell.c1; c++)
-            slot_of(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images, &slot[c],
-                    &slot[a->x.c + c]);
+            cvyi_bn_moments(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images,
+                            &slot[c], &slot[a->x.c + c]);
     }
 }
 

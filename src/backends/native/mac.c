@@ -170,10 +170,8 @@ static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
 
 /* ------------------------------------------------------------------------------------- planning */
 
-/* The tile with the least work, counting what is computed and thrown away at the ends and how well
- * the tile does. Any tile gives the same sums. */
-static const struct cvyi_mac_tile *choose_tile(const struct cvyi_mac_kernels *kernels,
-                                               size_t channels, size_t pixels)
+const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *kernels,
+                                                 size_t channels, size_t pixels)
 {
     const struct cvyi_mac_tile *best = NULL;
     size_t least = SIZE_MAX;
@@ -289,7 +287,7 @@ static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
         pixels = a->dst.h * a->dst.w / (mac->transposed ? g->stride[0] * g->stride[1] : 1);
         if (!pixels) pixels = 1;
     }
-    const struct cvyi_mac_tile *tile = choose_tile(native->kernels->mac, channels, pixels);
+    const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, channels, pixels);
     a->mac = tile->fn;
     a->w_ic = g->taps * (size_t)tile->mo;
     a->tiles = build_tiles(plan, a, g->groups, (size_t)tile->mo, &a->n_tiles);

@@ -96,6 +96,9 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")      \
     X(PIECES, "group_norm: a partial sum of several channels")           \
     X(PIECES_GATE, "group_norm: few blocks, folded by one thread")       \
+    X(WHITEN_SEGMENTS, "whitening: more pixels than a task holds at once") \
+    X(WHITEN_CHAINS, "whitening: more channels than one chain may have") \
+    X(WHITEN_BANDS, "whitening: several bands of pixels")                \
     X(SEGMENTS, "rows: more pixels than pass from op to op at once")     \
     X(SPLIT_ROWS, "rows: segments end inside rows")                      \
     X(FLAT, "rows: several channels are one run")                        \
@@ -337,5 +340,10 @@ enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, c
 /* Number of packings of a weight so far, the i-th of them. */
 size_t cvyi_native_packings(const struct native *native, int weight);
 const struct native_packing *cvyi_native_packing(const struct native *native, int weight, size_t i);
+
+/* mac.c: the tile with the least work, counting what is computed and thrown away at the ends and
+ * how well the tile does. Any tile gives the same sums. */
+const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *kernels,
+                                                 size_t channels, size_t pixels);
 
 #endif

@@ -108,6 +108,9 @@ static inline bool native_bn_divides(const struct native_bn *bn)
 {
     return bn->desc.statistics != CVY_BN_STATISTICS_MEAN;
 }
+/* bn.c: mean and M2 of one channel of one block. */
+void cvyi_bn_moments(const struct cvyi_kernels *k, const float *x, size_t pixels, size_t images,
+                     double *mean, double *m2);
 /* Of n channels, var becomes 1 / sqrt(var + eps), or 1. */
 void cvyi_bn_scales(const struct native_bn *bn, size_t n, double *var);
 /* gamma or beta, or what stands for one that the layer has not */

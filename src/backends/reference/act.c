@@ -71,6 +71,17 @@ static double through_softplus(const cvy_act_desc *d, double y, double dy)
 /* The normal distribution function, exact in both tails. */
 static double normal(double x) { return erfc(-x / sqrt(2)) / 2; }
 
+static double value_normal_cdf(const cvy_act_desc *d, double x)
+{
+    (void)d;
+    return normal(x);
+}
+static double through_normal_cdf(const cvy_act_desc *d, double x, double dy)
+{
+    (void)d;
+    return dy * (exp(-x * x / 2) / sqrt(2 * 3.14159265358979323846));
+}
+
 static double value_gelu(const cvy_act_desc *d, double x)
 {
     (void)d;

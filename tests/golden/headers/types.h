@@ -88,6 +88,18 @@ typedef struct cvy_group_norm_desc {
     bool elementwise;
     uint64_t reserved[8];
 } cvy_group_norm_desc;
+enum cvy_whitening_kind { CVY_WHITENING_ZCA = 0, CVY_WHITENING_NEWTON };
+typedef struct cvy_whitening_desc {
+    enum cvy_whitening_kind kind;
+    size_t channels;
+    size_t steps;
+    double eps;
+    double momentum;
+    bool shared;
+    bool no_affine;
+    bool no_gamma, no_beta;
+    uint64_t reserved[8];
+} cvy_whitening_desc;
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,

@@ -120,6 +120,23 @@ V_FN void normal_tail(int N, vf *tail, vf *e, const vf *x)
     V_EACH (N) tail[j] = v_mul(e[j], q[j]);
 }
 
+/* Phi(x) */
+V_FN void value_normal_cdf(int N, vf *v, vf alpha)
+{
+    vf p[V_MAX_N], e[V_MAX_N];
+    (void)alpha;
+    normal_tail(N, p, e, v);
+    V_EACH (N) v[j] = v_select(v_gt(v[j], v_zero()), v_sub(v_set1(1), p[j]), p[j]);
+}
+/* exp(-x^2/2) / sqrt(2 pi) */
+V_FN vf through_normal_cdf(vf dy, vf x, vf alpha)
+{
+    vf p, e;
+    (void)alpha;
+    normal_tail(1, &p, &e, &x);
+    return v_mul(dy, v_mul(v_set1(0x1.988454p-2f), e));
+}
+
 /* x Phi(x) */
 V_FN void value_gelu(int N, vf *v, vf alpha)
 {

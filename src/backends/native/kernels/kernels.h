@@ -105,8 +105,9 @@ typedef void cvyi_norm_fn(float *y, const float *x, size_t n, const struct cvyi_
  * alpha*dy : dy; elu: y <= 0 ? dy * (y + alpha) : dy; softplus: dy * (1 - exp(-y)) for y >= 0;
  * relu6, hardtanh: at a limit or beyond ? 0 : dy; relu_x: x <= 0 ? (x == 0 ? alpha*dy : 0) : dy.
  * Told by x, as the list in types.h says: gelu, gelu_tanh, silu, mish: dy * (gate + x * gate') in
- * the order that act_tmpl.h has; hardswish: x <= -3 ? 0 : x >= 3 ? dy : dy * fma(x, 1/3, 1/2). A
- * NaN in the saved value gives NaN for the smooth ones, else dy. */
+ * the order that act_tmpl.h has; normal_cdf: dy * (exp(-x^2/2) / sqrt(2 pi)); hardswish: x <= -3 ?
+ * 0 : x >= 3 ? dy : dy * fma(x, 1/3, 1/2). A NaN in the saved value gives NaN for the smooth ones,
+ * else dy. */
 typedef void cvyi_act_bwd_fn(float *g, const float *dy, const float *saved, size_t n,
                              float alpha); /* ip g == dy */
 /* Per lane, in four chains as bn_stats: s1 += g, s2 = fma(g, x - m, s2). n <= 16*1024. */
