@@ -61,8 +61,6 @@ static inline cvy_tensor conv3(cvy_net *net, cvy_tensor x, const char *name, siz
  * by images. 250 channels: as many parts either way. */
 static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
 {
-    const cvy_batch_norm_desc centred = { .statistics = CVY_BN_STATISTICS_MEAN },
-                              scaled = { .statistics = CVY_BN_STATISTICS_VARIANCE };
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");
     *made = net;
@@ -70,10 +68,10 @@ static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
     x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "stem", 8, 1), "stem.bn", NULL));
     y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "a1", 8, 1), "a1.bn", NULL));
-    y = cvy_batch_norm(net, conv3(net, y, "a2", 8, 1), "a2.bn", &centred);
+    y = cvy_batch_norm(net, conv3(net, y, "a2", 8, 1), "a2.bn", NULL);
     x = cvy_relu(net, cvy_add(net, x, y, NULL));
     y = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "b1", 16, 2), "b1.bn", NULL));
-    y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", &scaled);
+    y = cvy_batch_norm(net, conv3(net, y, "b2", 16, 1), "b2.bn", NULL);
     z = cvy_conv2d(
         net, x, "b0",
         &(cvy_conv2d_desc){ .out_channels = 16, .kernel = { 1, 1 }, .stride = { 2, 2 } });
@@ -169,10 +167,13 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
 }
 
 /* Whitening of both kinds: of maps in one group and in several, with a matrix each or a shared one,
- * with more pixels than a task holds at once; of features, wide and not. */
+ * with more pixels than a task holds at once; of features, wide and not. And batch norms by the
+ * mean and by the variance alone. */
 static inline cvy_tensor every_whitening(cvy_context *ctx, cvy_net **made)
 {
     const cvy_whitening_desc newton = { .kind = CVY_WHITENING_NEWTON, .eps = 1e-3 };
+    const cvy_batch_norm_desc centred = { .statistics = CVY_BN_STATISTICS_MEAN },
+                              scaled = { .statistics = CVY_BN_STATISTICS_VARIANCE };
     cvy_whitening_desc d = { .channels = 12, .eps = 1e-3 };
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");
@@ -183,9 +184,11 @@ static inline cvy_tensor every_whitening(cvy_context *ctx, cvy_net **made)
     d = newton;
     d.channels = 20;
     d.steps = 3;
-    x = cvy_relu(net, cvy_whitening(net, conv3(net, x, "b", 60, 1), "b.in", &d));
+    x = cvy_batch_norm(net, conv3(net, x, "b", 60, 1), "b.mean", &centred);
+    x = cvy_relu(net, cvy_whitening(net, x, "b.in", &d));
     d = (cvy_whitening_desc){ .channels = 8, .shared = true, .no_beta = true, .eps = 1e-3 };
     x = cvy_relu(net, cvy_whitening(net, conv3(net, x, "c", 24, 2), "c.dbn", &d));
+    x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "d", 24, 1), "d.var", &scaled));
     x = cvy_linear(net, x, "narrow", &(cvy_linear_desc){ .out_features = 30 });
     x = cvy_relu(net, cvy_whitening(net, x, "narrow.in", &newton));
     x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 260 });
