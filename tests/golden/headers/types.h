@@ -113,7 +113,8 @@ enum cvy_act_kind {
     CVY_MISH,
     CVY_HARDSWISH,
     CVY_RELU6,
-    CVY_HARDTANH
+    CVY_HARDTANH,
+    CVY_NORMAL_CDF
 };
 #define CVY_ACTIVATIONS(X)                              \
     X(SIGMOID, sigmoid, none, 0, false, true)           \
@@ -128,7 +129,8 @@ enum cvy_act_kind {
     X(MISH, mish, none, 0, true, false)                 \
     X(HARDSWISH, hardswish, none, 0, true, false)       \
     X(RELU6, relu6, none, 0, false, true)               \
-    X(HARDTANH, hardtanh, alpha, 1, false, true)
+    X(HARDTANH, hardtanh, alpha, 1, false, true)        \
+    X(NORMAL_CDF, normal_cdf, none, 0, true, false)
 typedef struct cvy_prelu_desc {
     double init;
     uint64_t reserved[4];
