@@ -1395,6 +1395,15 @@ static void figures_in_pages(void **state)
     has_text(text, "<td data-v=\"0.125\">0.125</td><td data-v=\"1\">1 (0.5 to 1.5)</td>");
     has_text(text, "<td data-v=\"4\">4</td><td data-v=\"-1\"></td><td data-v=\"-1\">–</td>");
     has_text(text, "about &amp; about");
+    has_text(text, "<h3>a&lt;b</h3>");
+    free(text);
+    /* the title of the only figure is the page's */
+    const struct figure_page alone = { "a<b", "", "convoy plot", f, 1 };
+    out = open_memstream(&text, &size);
+    assert_true(figure_page(out, &alone));
+    fclose(out);
+    has_text(text, "<h1>a&lt;b</h1>");
+    has_text(text, "<h3></h3>");
     assert_null(strstr(text, "http"));
     assert_null(strstr(text, "src="));
     free(text);

@@ -1,6 +1,7 @@
 /* Figures in pages: each for wide and for narrow screens, with a table of its numbers. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report/figure_parts.h"
 #include "report/parts.h"
@@ -74,9 +75,10 @@ bool figure_page(FILE *out, const struct figure_page *p)
     template_part(out, "page", "facts", "sections", NULL);
     for (size_t i = 0; i < p->n && good; i++) {
         const struct figure *f = &p->figure[i];
+        const bool said = !f->title || !strcmp(f->title, p->title); /* as the page's own title */
         template_part(
             out, "figure-card", NULL, "drawing",
-            VALUES("title", f->title ? f->title : "", "subtitle", f->subtitle ? f->subtitle : ""));
+            VALUES("title", said ? "" : f->title, "subtitle", f->subtitle ? f->subtitle : ""));
         good = figure_in_page(out, f);
         template_part(out, "figure-card", "drawing", "numbers", NULL);
         good = good && numbers(out, f);
