@@ -202,7 +202,7 @@ def test_long_options():
     fails(1, 'unknown option --\n', 'train', '--=3')
     fails(1, 'unknown option --program-name\n', 'train', '--program-name=x')
     fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--poo=x')
-    fails(1, 'ambiguous option --p; expected one of --pool, --patience, --population\n', 'train', '--p=x')  # argp has a --program-name
+    fails(1, 'ambiguous option --p; expected one of --pool, --patience, --population, --probe\n', 'train', '--p=x')  # argp has a --program-name
     run('train', '--da', DATA[1], '--bat=64', '--epoc', 1, '--th', 1, '--q', '--ou=abbreviated', 'lenet', code=0)
     assert json.loads(pathlib.Path('abbreviated/config.json').read_text())['batch'] == 64
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help') + (('bench',) if HAS_BENCH else ()):

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 
-from outside import CONVOY, ENV, run_tests
+from outside import CONVOY, ENV, run_tests, unbalanced
 
+CIFAR = ['--data', 'synthetic:seed=3,train=1200,test=100']  # cs231n's experiments want 1 000 images
 DATA = ['--data', 'synthetic:seed=3,train=600,test=100']
 LR = ['sweep', 'lr', 'lenet', 'lenet-bn', *DATA, '--epochs', '2', '--values', '0.5,1e9']
 
@@ -52,6 +53,17 @@ def check_files(out, rows, columns):
     return found
 
 
+def check_pictures(out, names):
+    """Each is an image; the page has all of them and ends."""
+    for name in names:
+        assert unbalanced(pathlib.Path(out, name + '.svg').read_text()) is None, name
+        png = pathlib.Path(out, name + '.png')
+        assert not png.exists() or png.read_bytes().startswith(b'\x89PNG\r\n'), name
+    page = pathlib.Path(out, 'experiment.html').read_text()
+    assert unbalanced(page) is None and page.count('<svg') >= len(names), (unbalanced(page), page.count('<svg'))
+    assert sorted(p.stem for p in pathlib.Path(out).glob('*.svg')) == sorted(names), list(pathlib.Path(out).glob('*.svg'))
+
+
 # ------------------------------------------------------------------------------------------------------- the tests
 
 def test_help():
@@ -88,6 +100,7 @@ def test_sweep():
     found = check_files('x', 4, ['train_loss', 'train_acc', 'test_acc', 'parameters'])
     assert found['found'] in ' '.join(lines) and found['rows'][2]['fails'] and not found['rows'][1]['fails']
     assert [row['x'] for row in found['rows']] == [0.5, 0.5, 1e9, 1e9]
+    check_pictures('x', ['train_loss', 'train_acc', 'test_acc'])
     last = json.loads(pathlib.Path('x/lenet-bn-0.5-s1/metrics.jsonl').read_text().splitlines()[-1])
     assert abs(last['train_loss'] - found['rows'][1]['train_loss']) < 1e-6, (last, found['rows'][1])
     # all is over: the same again, and nothing is trained
@@ -168,12 +181,14 @@ def test_affine():
     rows = check_files('x', 5, ['train_loss'])['rows']
     assert [row['parameters'] for row in rows] == [44878, 44652, 44652, 44426, 44878]
     assert len({row['train_loss'] for row in rows}) == 5
+    check_pictures('x', ['curves'])
 
 
 def test_placement():
     run('ablate', 'placement', *DATA, '--epochs', 1, '--out', 'x')
     rows = check_files('x', 21, ['train_loss'])['rows']
     assert len({row['train_loss'] for row in rows}) == 21
+    check_pictures('x', ['curves-1', 'curves-2', 'curves-3', 'curves-4'])
     order = json.loads(pathlib.Path('x/lenet-bn-activation-pool-norm-s1/model.json').read_text())['layers']
     assert [layer['type'] for layer in order[:4]] == ['conv2d', 'sigmoid', 'pool2d', 'batch_norm']
     some = json.loads(pathlib.Path('x/lenet-bn-1-3-s1/model.json').read_text())['layers']
@@ -181,25 +196,91 @@ def test_placement():
 
 
 def test_dropout():
-    run('ablate', 'dropout', *DATA, '--epochs', 1, '--out', 'x')
-    check_files('x', 7, ['train_loss'])
+    run('ablate', 'dropout', *CIFAR, '--epochs', 1, '--out', 'x')
+    rows = check_files('x', 7, ['train_loss', 'variance_shift'])['rows']
+    assert [row['variance_shift'] is not None for row in rows] == [False, False, True, True, True, False, False], rows
+    # dropout adds variance in training, a quarter of the square at p = 1/2, which inference does not have
+    assert rows[4]['variance_shift'] < 0.95 * rows[3]['variance_shift'], rows
     layers = json.loads(pathlib.Path('x/lenet-bn-activation-dropout-norm-s1/model.json').read_text())['layers']
     at = [layer['type'] for layer in layers].index('linear')
     assert [layer['type'] for layer in layers[at:at + 4]] == ['linear', 'sigmoid', 'dropout', 'batch_norm']
 
 
 def test_batch():
-    run('ablate', 'batch', *DATA, '--epochs', 2, '--values', '4,12', '--out', 'x')
+    run('ablate', 'batch', *CIFAR, '--epochs', 2, '--values', '4,12', '--out', 'x')
     rows = check_files('x', 8, ['train_loss', 'best_train_acc', 'best_valid_acc'])['rows']
     assert {row['group'] for row in rows} == {'none', 'batch norm', 'layer norm', 'group norm'}
 
 
 def test_init():
-    run('sweep', 'init', *DATA, '--epochs', 2, '--values', '0.001,0.1', '--out', 'x')
+    run('sweep', 'init', *CIFAR, '--epochs', 2, '--values', '0.001,0.1', '--out', 'x')
     rows = check_files('x', 4, ['best_train_acc', 'best_valid_acc', 'last_100_losses'])['rows']
+    fails(1, '--train-images: expected at most the 588 there are, found 1000', 'sweep', 'init', *DATA, '--out', 'y')
     model = json.loads(pathlib.Path('x', rows[0]['run'], 'model.json').read_text())
     assert model['defaults']['init']['weights_value'] == 0.001
     assert sum(layer['type'] == 'linear' for layer in model['layers']) == 8
+
+
+def test_saturate():
+    fails(1, 'saturate takes no model', 'saturate', 'lenet')
+    fails(1, 'saturate has no --values', 'saturate', '--values', '1')
+    r = run('saturate', *DATA, '--epochs', 2, '--quick', '--out', 'x')
+    rows = check_files('x', 6, ['train_loss', 'p15', 'p50', 'p85', 'p50_moved'])['rows']
+    for row in rows:
+        assert row['p15'] <= row['p50'] <= row['p85'] and row['p50_moved'] >= 0, row
+    assert 'moves over' in ' '.join(r.stdout.split())
+    check_pictures('x', [f'{name}-{k}' for name in ('accuracy', 'percentiles') for k in (1, 2, 3)])
+
+
+def test_norm():
+    fails(1, 'expected one of bn, ln, gn, in', 'norm')
+    fails(1, r"expected one of bn, .*, found 'batch_norm'; did you mean bn\?", 'norm', 'batch_norm')
+    fails(1, '--set: expected KEY=VALUE', 'norm', 'bn', '--set', 'eps')
+    fails(2, 'eps', 'norm', 'bn', *DATA, '--set', 'eps=-1')
+    fails(2, '"epsilon"|epsilon', 'norm', 'bn', *DATA, '--set', 'epsilon=1')
+    fails(1, '--batch: expected at most 600', 'norm', 'bn', *DATA, '--batch', '601')
+    found = {}
+    for kind in ('bn', 'ln', 'gn', 'in'):
+        r = run('norm', kind, *DATA, '--batch', 100, '--channels', 8, '--json', f'{kind}.json')
+        found[kind] = json.loads(pathlib.Path(f'{kind}.json').read_text())
+        assert found[kind]['found'] in ' '.join(r.stdout.split()) and all(len(line) < 80 for line in r.stdout.splitlines())
+        assert found[kind]['before'] == found['bn']['before']
+    bn, ln, gn, inn = (found[kind]['behind'] for kind in ('bn', 'ln', 'gn', 'in'))
+    assert bn['channel_mean_largest'] < 1e-5 and 0.99 < bn['channel_variance_least'] <= bn['channel_variance_most'] < 1.001
+    assert ln['image_mean_largest'] < 1e-5 and 0.99 < ln['image_variance_least'] and ln['channel_mean_largest'] > 0.01
+    assert gn['image_mean_largest'] < 1e-5 and inn['image_mean_largest'] < 1e-5 and inn['channel_mean_largest'] < 1e-5
+    # an affine map of the same channel changes no correlation
+    before = found['bn']['before']
+    assert abs(bn['correlation_largest'] - before['correlation_largest']) < 1e-3
+    # with an eps far above every variance: nearly nothing is left
+    run('norm', 'bn', *DATA, '--batch', 100, '--set', 'eps=1e6', '--json', 'eps.json')
+    assert json.loads(pathlib.Path('eps.json').read_text())['behind']['channel_variance_most'] < 1e-3
+
+
+def test_probe():
+    """train --probe: percentiles at each evaluation, the same after a stop; of a unit, a channel, a layer."""
+    small = [*DATA, '--batch', '50', '--seed', '4']
+    fails(1, r"--probe: lenet-bn has no layer 'bn9'; did you mean bn\d", 'train', *small, '--probe', 'bn9', '-o', 'x')
+    fails(1, r"--probe: expected a unit of bn3 from 0 to 119, found '120'", 'train', *small, '--probe', 'bn3:120', '-o', 'x')
+    fails(1, r"found '1x'", 'train', *small, '--probe', 'bn3:1x', '-o', 'x')
+
+    def probes(out):
+        lines = [json.loads(line) for line in pathlib.Path(out, 'metrics.jsonl').read_text().splitlines()]
+        assert all(('test_acc' in line) == ('probe' in line) for line in lines), lines
+        return [line['probe'] for line in lines if 'probe' in line]
+    run('train', *small, '--probe', 'bn3:7', '--epochs', 3, '--eval-steps', 5, '-o', 'whole')
+    whole = probes('whole')
+    assert len(whole) == 3 * 12 // 5 + 1 + 3, len(whole)
+    for p in whole:
+        assert p['layer'] == 'bn3:7' and p['p15'] < p['p50'] < p['p85'] and p['variance'] > 0 and p['p15'] < p['mean'] < p['p85'], p
+    run('train', *small, '--probe', 'bn3:7', '--epochs', 1, '--eval-steps', 5, '-o', 'part')
+    run('train', '--resume', 'part', '--epochs', 3)
+    assert probes('part') == whole
+    for layer in ('conv1:2', 'conv1', 'fc2'):
+        run('train', *small, '--probe', layer, '--epochs', 1, '-o', layer.replace(':', '-'))
+        assert len(probes(layer.replace(':', '-'))) == 1
+    # a channel of a map is not the whole map, nor its first value
+    assert probes('conv1')[0]['variance'] != probes('conv1-2')[0]['variance']
 
 
 if __name__ == '__main__':

@@ -39,7 +39,8 @@ struct cli_command {
     int (*run)(int argc, char **argv); /* argv[0] is "convoy NAME" */
 };
 extern const struct cli_command cli_train, cli_eval, cli_predict, cli_infer, cli_visualise,
-    cli_plot, cli_sweep, cli_ablate, cli_bench, cli_compare, cli_info, cli_data, cli_help;
+    cli_plot, cli_sweep, cli_ablate, cli_saturate, cli_norm, cli_bench, cli_compare, cli_info,
+    cli_data, cli_help;
 extern const struct cli_command *const cli_commands[]; /* ended by NULL */
 /* The command of that name, or NULL after a message that says what may have been meant. */
 const struct cli_command *cli_find_command(const char *name);
@@ -159,6 +160,7 @@ struct cli_session {
     cvy_tensor logits;
     cvy_trainer *trainer;
     cvy_predictor *predictor;
+    cvy_predictor *probe; /* of a layer's output */
 };
 /* Each returns an exit code after printing a message. */
 int cli_open_context(struct cli_session *s, const cvy_context_options *options);
@@ -178,6 +180,8 @@ struct checkpoint_mean cli_mean(const struct model *model);
 /* A predictor of `batch` images with the checkpoint's parameters (opens net and predictor). */
 int cli_open_predictor(struct cli_session *s, size_t batch);
 void cli_close(struct cli_session *s);
+/* To a predictor of a part of the net what it has of the whole one's parameters. */
+enum cvy_status cli_copy_params(const cvy_predictor *from, cvy_predictor *to);
 
 /* SHA-256 of all labels, in hex (65 bytes): what runs of an older convoy remember of their data. */
 void cli_labels_sum(const struct data_set *data, char out[65]);

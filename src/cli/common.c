@@ -389,8 +389,26 @@ int cli_open_predictor(struct cli_session *s, size_t batch)
     return CLI_OK;
 }
 
+enum cvy_status cli_copy_params(const cvy_predictor *from, cvy_predictor *to)
+{
+    cvy_param_info info;
+    enum cvy_status status = CVY_OK;
+    for (int k = CVY_PARAM_WEIGHT; k <= CVY_PARAM_RUNNING && !status; k++) {
+        const enum cvy_param_kind kind = (enum cvy_param_kind)k;
+        for (size_t i = 0; !status && !cvy_predictor_param(to, kind, i, &info); i++) {
+            float *values = malloc((info.count + 1) * sizeof *values);
+            status =
+                values ? cvy_predictor_get(from, kind, info.name, values, info.count) : CVY_E_NOMEM;
+            if (!status) status = cvy_predictor_set(to, kind, info.name, values, info.count);
+            free(values);
+        }
+    }
+    return status;
+}
+
 void cli_close(struct cli_session *s)
 {
+    cvy_predictor_destroy(&s->probe);
     cvy_predictor_destroy(&s->predictor);
     cvy_trainer_destroy(&s->trainer);
     cvy_net_destroy(&s->net);

@@ -89,7 +89,8 @@ static void parse_values(const struct argp_state *state, struct experiment_optio
     char text[1024], *rest = text, *word;
     const struct experiment *e = o->experiment;
     if (!o->values) return;
-    if (!e->takes_values) cli_refuse(state, "%s %s has no --values", e->command, e->name);
+    if (!e->takes_values)
+        cli_refuse(state, "%s%s%s has no --values", e->command, *e->name ? " " : "", e->name);
     if ((size_t)snprintf(text, sizeof text, "%s", o->values) >= sizeof text)
         cli_refuse(state, "--values: too long");
     while ((word = strsep(&rest, ","))) {
@@ -126,8 +127,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             return 0;
         }
         if (!o->experiment->takes_models)
-            cli_refuse(state, "%s %s takes no model, found '%.60s'", o->command,
-                       o->experiment->name, arg);
+            cli_refuse(state, "%s%s%s takes no model, found '%.60s'", o->command,
+                       *o->experiment->name ? " " : "", o->experiment->name, arg);
         if (o->n_models == EXPERIMENT_MODELS)
             cli_refuse(state, "expected at most %d models", EXPERIMENT_MODELS);
         o->model[o->n_models++] = arg;
@@ -202,8 +203,11 @@ static int check_row(const struct experiment_plan *p, struct experiment_row *row
         if (!cvy_net_node(s.net, i, &node)) row->parameters += (double)node.parameters;
     if (!code) row->chance = log((double)cvy_tensor_shape(s.net, s.logits).c);
     if (!code && strcmp(checked, s.model->data)) {
+        struct cli_train_config c = { .seed = 0 };
         strcpy(checked, s.model->data);
         code = cli_open_data(&s, p->o->data);
+        if (!code) c.d = s.model->defaults;
+        if (!code) code = cli_train_config_split(&c, s.data->train.n);
     }
     cli_close(&s);
     return code;
@@ -249,14 +253,17 @@ static int carry_out(struct experiment_plan *p)
                         "interrupted: %zu of %zu runs are over; the same command with "
                         "--out=%s goes on",
                         runs_over(p), p->n * p->seeds, p->directory);
+    if (code && !p->began) return code;
     if (code)
         return cli_fail(code, "%zu of %zu runs are over; the same command with --out=%s goes on",
                         runs_over(p), p->n * p->seeds, p->directory);
     p->e->conclude(p, sentence);
     putchar('\n');
     text_wrap(stdout, sentence, 0, 0, columns < SCREEN ? columns - 1 : SCREEN);
+    code = experiment_write(p, sentence);
+    if (!code) code = experiment_draw(p, sentence);
     printf("experiment: %s\n", p->directory);
-    return experiment_write(p, sentence);
+    return code;
 }
 
 static int open_directory(struct experiment_plan *p, char directory[PATH_MAX],
@@ -281,6 +288,9 @@ static int run(struct experiment_options *o, const struct argp *argp, int argc, 
     char directory[PATH_MAX];
     struct files_lock lock = { .fd = -1 };
     o->seed = 1;
+    for (size_t i = 0; experiments[i]; i++) /* a command of one experiment */
+        if (!strcmp(experiments[i]->command, o->command) && !*experiments[i]->name)
+            o->experiment = experiments[i];
     cli_parse(argp, argc, argv, o);
     struct experiment_plan p = { .o = o,
                                  .e = o->experiment,
@@ -336,7 +346,8 @@ static const struct argp ablate_argp = {
     .args_doc = "placement|bias|affine|dropout|batch",
     .doc = "Trains nets with parts of batch normalization taken away, moved or replaced: "
            "placement, which layers have one, and where in them; bias, the biases in front of it; "
-           "affine, its gamma and beta, and its statistics; dropout, instead of it, with it and in "
+           "affine, its gamma and beta, and its statistics; "
+           "dropout, instead of it, with it and in "
            "front of it; batch, sizes of batches, with layer and group normalization, too."
            "\v" AFTER "  convoy ablate placement --quick\n"
            "  convoy ablate bias --seeds 3 -o bias\n"
@@ -350,3 +361,25 @@ static int run_ablate(int argc, char **argv)
 }
 const struct cli_command cli_ablate = { "ablate", "train without parts of batch normalization",
                                         &ablate_argp, run_ablate };
+
+static const struct argp saturate_argp = {
+    .options = options,
+    .parser = parse,
+    .children = children,
+    .args_doc = "",
+    .doc = "Trains nets of saturating activations on MNIST in black and white, with batch "
+           "normalization and without: three layers of 100 sigmoids as Ioffe and Szegedy did, and "
+           "ten of sigmoids and of tanh. Beside the accuracy it watches what one unit of the last "
+           "hidden layer is given: the 15th, 50th and 85th percentile over test images."
+           "\v" AFTER "  convoy saturate --quick\n"
+           "  convoy saturate -o saturate\n"
+};
+
+static int run_saturate(int argc, char **argv)
+{
+    struct experiment_options o = { .command = "saturate" };
+    return run(&o, &saturate_argp, argc, argv);
+}
+const struct cli_command cli_saturate = { "saturate",
+                                          "train sigmoids and tanh, with and without batch norm",
+                                          &saturate_argp, run_saturate };

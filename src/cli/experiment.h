@@ -17,15 +17,20 @@
 #define EXPERIMENT_SENTENCE 600
 
 /* What is known of a run: key in files, heading, digits behind the point. */
-#define EXPERIMENT_METRICS(X)                                                     \
-    X(LOSS, "train_loss", "loss", 3)                 /* of the last epoch */      \
-    X(TRAIN, "train_acc", "train acc", 3)            /* likewise */               \
-    X(TEST, "test_acc", "test acc", 3)               /* of the last evaluation */ \
-    X(VALID, "valid_acc", "val acc", 3)              /* likewise */               \
-    X(BEST_TRAIN, "best_train_acc", "best train", 3) /* of all epochs */          \
-    X(BEST_VALID, "best_valid_acc", "best val", 3)   /* of all evaluations */     \
-    X(LAST_LOSS, "last_100_losses", "last 100", 3)   /* mean of 100 last steps */ \
-    X(PARAMETERS, "parameters", "parameters", 0)                                  \
+#define EXPERIMENT_METRICS(X)                                                                     \
+    X(LOSS, "train_loss", "loss", 3)                 /* of the last epoch */                      \
+    X(TRAIN, "train_acc", "train acc", 3)            /* likewise */                               \
+    X(TEST, "test_acc", "test acc", 3)               /* of the last evaluation */                 \
+    X(VALID, "valid_acc", "val acc", 3)              /* likewise */                               \
+    X(BEST_TRAIN, "best_train_acc", "best train", 3) /* of all epochs */                          \
+    X(BEST_VALID, "best_valid_acc", "best val", 3)   /* of all evaluations */                     \
+    X(LAST_LOSS, "last_100_losses", "last 100", 3)   /* mean of 100 last steps */                 \
+    X(P15, "p15", "p15", 2)                          /* of what the probe asks for, at the end */ \
+    X(P50, "p50", "p50", 2)                                                                       \
+    X(P85, "p85", "p85", 2)                                                                       \
+    X(SHIFT, "variance_shift", "shift", 2) /* experiment_shift */                                 \
+    X(MOVED, "p50_moved", "p50 moved", 2)  /* largest less least of all asked */                  \
+    X(PARAMETERS, "parameters", "parameters", 0)                                                  \
     X(SECONDS, "step_seconds", "seconds", 1)
 #define EXPERIMENT_METRIC(NAME, ...) METRIC_##NAME,
 enum experiment_metric { EXPERIMENT_METRICS(EXPERIMENT_METRIC) METRICS };
@@ -63,7 +68,8 @@ struct experiment_row {
     char group[EXPERIMENT_TEXT], value[EXPERIMENT_TEXT];
     double x; /* the value, or its number */
     json_t *model;
-    double chance; /* the loss of a net that knows nothing: ln(classes) */
+    char probe[EXPERIMENT_TEXT]; /* --probe; "": none */
+    double chance;               /* the loss of a net that knows nothing: ln(classes) */
     double parameters;
     struct experiment_run *run; /* `seeds` of them */
 };
@@ -77,14 +83,17 @@ struct experiment_plan {
     size_t quick_epochs; /* of --quick; 0: as without it */
     bool printed_head;   /* of the table, and how many of its rows */
     size_t printed;
-    int code; /* of writing the files in between */
+    bool began; /* to train, all that was there before is in order */
+    int code;   /* of writing the files in between */
 };
 
 struct experiment {
     const char *command, *name, *about;
     const char *axis, *groups;        /* headings; groups NULL: there are none */
-    enum experiment_metric metric[6]; /* columns of the table, ended by METRICS */
+    enum experiment_metric metric[8]; /* columns of the table, ended by METRICS */
     bool takes_models, takes_values;
+    bool shifts;         /* rows tell experiment_shift */
+    bool watches;        /* rows have a probe, and there are more than a few evaluations an epoch */
     bool chance;         /* a loss that is not below chance's is a failure */
     double least, most;  /* of values */
     bool whole;          /* they are whole numbers */
@@ -145,5 +154,17 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
 void experiment_print(struct experiment_plan *p, bool all);
 /* experiment.json and experiment.csv; sentence NULL: not finished. */
 int experiment_write(const struct experiment_plan *p, const char *sentence);
+/* A file beside them, whole or not at all. */
+int experiment_file(const struct experiment_plan *p, const char *name, const char *bytes,
+                    size_t size);
+const char *experiment_key(enum experiment_metric metric);
+const char *experiment_heading(enum experiment_metric metric);
+
+/* experiment_shift.c: the mean over the channels of the last batch norm of the variance that it is
+ * given in inference by its running variance; NaN: there is none. */
+double experiment_shift(const struct experiment_plan *p, const struct experiment_run *run);
+
+/* experiment_figures.c: pictures as SVG and PNG, and a page of them, experiment.html. */
+int experiment_draw(const struct experiment_plan *p, const char *sentence);
 
 #endif

@@ -276,7 +276,7 @@ static const struct experiment bias = {
     .conclude = conclude_bias
 };
 
-/* ------------------------------------------------------------------- ablate affine, ablate lite */
+/* ------------------------------------------------------------------------------- ablate affine */
 
 /* A setting of all batch norms. */
 struct setting {
@@ -355,10 +355,14 @@ static json_t *with_dropout(const char *order)
     return model;
 }
 
-/* The first part of the training images is trained on, the others validate: cs231n's small sets. */
-static void few_images(json_t *model, double share)
+/* As cs231n's small sets: the first n images are trained on, a fiftieth of all, CIFAR-10's last
+ * 1 000, validate. Accuracies of the training images are inference's, as its solver's. */
+static void few_images(json_t *model, json_int_t n)
 {
-    edit_default(model, "validation", json_real(1 - share));
+    edit_default(model, "train_limit", json_integer(n));
+    edit_default(model, "validation", json_real(0.02));
+    edit_default(model, "test_limit", json_integer(1000));
+    edit_default(model, "eval_train", json_integer(n));
 }
 
 static int plan_dropout(struct experiment_plan *p)
@@ -383,7 +387,7 @@ static int plan_dropout(struct experiment_plan *p)
         edit_default(model, "lr", json_real(5e-4));
         edit_default(model, "batch", json_integer(100));
         edit_default(model, "epochs", json_integer(25));
-        few_images(model, 0.01);
+        few_images(model, 500);
         if (k) edit_insert(model, "fc1", 2, dropout_layer(0.75));
         code = experiment_add(p, "cs231n fc 500", k ? "dropout 0.75" : "no dropout", 5 + (double)k,
                               model);
@@ -396,13 +400,15 @@ static void conclude_dropout(const struct experiment_plan *p, char out[EXPERIMEN
     double acc[5];
     for (size_t k = 0; k < 5; k++) acc[k] = of(p, &p->row[k], METRIC_TEST);
     say(out,
-        "On the test images lenet-bn is right on %.3f without dropout and batch norm, %.3f with "
-        "dropout, %.3f with batch norm, %.3f with both, and %.3f where batch norm follows dropout, "
-        "whose training statistics are not inference's; of cs231n's net dropout leaves %.3f of the "
-        "training and %.3f of the test images, and it had %.3f and %.3f.",
-        acc[0], acc[1], acc[2], acc[3], acc[4], of(p, &p->row[6], METRIC_TRAIN),
-        of(p, &p->row[6], METRIC_TEST), of(p, &p->row[5], METRIC_TRAIN),
-        of(p, &p->row[5], METRIC_TEST));
+        "On the test images lenet-bn is right on %.3f with neither, %.3f with dropout, %.3f with "
+        "batch norm, %.3f with both, and %.3f where batch norm follows dropout: inference's "
+        "variances there are %.2f times those of training (with dropout behind it %.2f). cs231n's "
+        "net is right on %.3f of the training and %.3f of the test images without dropout, %.3f "
+        "and %.3f with it.",
+        acc[0], acc[1], acc[2], acc[3], acc[4], of(p, &p->row[4], METRIC_SHIFT),
+        of(p, &p->row[3], METRIC_SHIFT), of(p, &p->row[5], METRIC_TRAIN),
+        of(p, &p->row[5], METRIC_TEST), of(p, &p->row[6], METRIC_TRAIN),
+        of(p, &p->row[6], METRIC_TEST));
 }
 
 static const struct experiment dropout = { .command = "ablate",
@@ -411,7 +417,8 @@ static const struct experiment dropout = { .command = "ablate",
                                            .axis = "layers",
                                            .groups = "net",
                                            .metric = { METRIC_LOSS, METRIC_TRAIN, METRIC_TEST,
-                                                       METRICS },
+                                                       METRIC_SHIFT, METRICS },
+                                           .shifts = true,
                                            .quick_epochs = 2,
                                            .plan = plan_dropout,
                                            .conclude = conclude_dropout };
@@ -422,7 +429,7 @@ static const struct {
     const char *group, *type;
     int groups;
 } norms[] = { { "none", NULL, 0 },
-              { "batch norm", "batch_norm", 0 },
+              { "batch norm", "batch_norm", 0 }, /* with running statistics from 0, biased */
               { "layer norm", "layer_norm", 0 },
               { "group norm", "group_norm", 10 } };
 enum { NORMS = sizeof norms / sizeof *norms };
@@ -432,6 +439,10 @@ static json_t *normed(size_t kind, size_t depth, size_t width, double scale)
 {
     char name[32];
     json_t *norm = norms[kind].type ? json_pack("{s:s}", "type", norms[kind].type) : NULL;
+    if (norms[kind].type && !strcmp(norms[kind].type, "batch_norm")) {
+        json_object_set_new(norm, "running_var", json_string("biased"));
+        json_object_set_new(norm, "zero_init", json_true());
+    }
     if (norms[kind].groups) json_object_set_new(norm, "groups", json_integer(norms[kind].groups));
     snprintf(name, sizeof name, "fc-%zux%zu%s%s", depth, width, norm ? "-" : "",
              norm ? norms[kind].type : "");
@@ -457,7 +468,7 @@ static int plan_batch(struct experiment_plan *p)
             json_t *model = normed(k, 5, 100, 2e-2);
             edit_default(model, "lr", json_real(pow(10, -3.5)));
             edit_default(model, "batch", json_integer((json_int_t)values[i]));
-            few_images(model, 0.02);
+            few_images(model, 1000);
             code = experiment_add(p, norms[k].group, text, values[i], model);
         }
     }
@@ -505,7 +516,7 @@ static int plan_init(struct experiment_plan *p)
         snprintf(text, sizeof text, "%.2e", values[i]);
         for (size_t k = 0; k < 2 && !code; k++) {
             json_t *model = normed(1 - k, 7, 50, values[i]);
-            few_images(model, 0.02);
+            few_images(model, 1000);
             code = experiment_add(p, norms[1 - k].group, text, values[i], model);
         }
     }
@@ -560,5 +571,84 @@ static const struct experiment init = {
     .conclude = conclude_init
 };
 
-const struct experiment *const experiments[] = { &lr,     &init,    &placement, &bias,
-                                                 &affine, &dropout, &batch,     NULL };
+/* ------------------------------------------------------------------------------------ saturate */
+
+static const struct {
+    const char *group, *activation;
+    size_t depth;
+} hidden[] = { { "3 x 100 sigmoid", "sigmoid", 3 },
+               { "10 x 100 sigmoid", "sigmoid", 10 },
+               { "10 x 100 tanh", "tanh", 10 } };
+enum { HIDDEN = sizeof hidden / sizeof *hidden };
+
+/* Ioffe and Szegedy's net with other hidden layers. */
+static json_t *saturating(size_t k, bool norm)
+{
+    json_t *model = experiment_model("ioffe-mnist-plain"), *layers = json_array();
+    json_array_append_new(layers, json_pack("{s:s}", "type", "flatten"));
+    for (size_t i = 1; i <= hidden[k].depth; i++) {
+        char fc[16], bn[16];
+        snprintf(fc, sizeof fc, "fc%zu", i);
+        snprintf(bn, sizeof bn, "bn%zu", i);
+        json_array_append_new(layers, json_pack("{s:s, s:s, s:i}", "type", "linear", "name", fc,
+                                                "out_features", 100));
+        if (norm)
+            json_array_append_new(layers,
+                                  json_pack("{s:s, s:s}", "type", "batch_norm", "name", bn));
+        json_array_append_new(layers, json_pack("{s:s}", "type", hidden[k].activation));
+    }
+    json_array_append_new(
+        layers, json_pack("{s:s, s:s, s:i}", "type", "linear", "name", "out", "out_features", 10));
+    if (model) json_object_set(model, "layers", layers);
+    json_decref(layers);
+    return model;
+}
+
+static int plan_saturate(struct experiment_plan *p)
+{
+    const json_int_t often = p->o->quick ? 100 : 500;
+    int code = CLI_OK;
+    for (size_t k = 0; k < 2 * HIDDEN && !code; k++) {
+        const bool norm = k % 2 == 0;
+        json_t *model = saturating(k / 2, norm);
+        if (!model) return CLI_BAD;
+        edit_name(model, "%s-%zux100%s", hidden[k / 2].activation, hidden[k / 2].depth,
+                  norm ? "-bn" : "");
+        edit_default(model, "eval_steps", json_integer(often));
+        code =
+            experiment_add(p, hidden[k / 2].group, norm ? "batch norm" : "none", (double)k, model);
+        if (!code)
+            snprintf(p->row[p->n - 1].probe, sizeof p->row->probe, "%s%zu:0", norm ? "bn" : "fc",
+                     hidden[k / 2].depth);
+    }
+    return code;
+}
+
+static void conclude_saturate(const struct experiment_plan *p, char out[EXPERIMENT_SENTENCE])
+{
+    for (size_t k = 0; k < HIDDEN; k++)
+        say(out, "%s %s: test acc %.3f with batch norm, %.3f without", k ? ";" : "",
+            hidden[k].group, of(p, &p->row[2 * k], METRIC_TEST),
+            of(p, &p->row[2 * k + 1], METRIC_TEST));
+    say(out,
+        ". The median of what one unit of the last hidden layer of %s is given moves over "
+        "%.2f with batch norm, over %.2f without.",
+        hidden[0].group, of(p, &p->row[0], METRIC_MOVED), of(p, &p->row[1], METRIC_MOVED));
+}
+
+static const struct experiment saturate = {
+    .command = "saturate",
+    .name = "",
+    .about = "saturating activations, and what they are given",
+    .axis = "norm",
+    .groups = "hidden layers",
+    .metric = { METRIC_LOSS, METRIC_TEST, METRIC_P15, METRIC_P50, METRIC_P85, METRIC_MOVED,
+                METRICS },
+    .watches = true,
+    .quick_epochs = 3,
+    .plan = plan_saturate,
+    .conclude = conclude_saturate
+};
+
+const struct experiment *const experiments[] = { &lr,      &init,  &placement, &bias, &affine,
+                                                 &dropout, &batch, &saturate,  NULL };

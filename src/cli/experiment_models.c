@@ -74,14 +74,14 @@ void edit_order(json_t *model, const char *name, const char *order)
 
 json_t *experiment_mlp(const struct experiment_mlp *o)
 {
-    /* pixels of 0 to 255 less their mean, as the assignment has them */
+    /* bytes less the mean image, as the assignment has them */
     json_t *model = json_pack(
-        "{s:s, s:[i, i, i], s:s, s:{s:[f, f, f], s:[f, f, f]}, s:{s:s, s:f, s:i, s:i, s:s, "
-        "s:{s:s, s:f, s:s}}, s:[{s:s}]}",
-        "name", o->name, "input", 3, 32, 32, "data", "cifar10", "normalize", "mean", 0.4914, 0.4822,
-        0.4465, "std", 1 / 255.0, 1 / 255.0, 1 / 255.0, "defaults", "optimizer", "adam", "lr", 1e-3,
-        "batch", 50, "epochs", 10, "sampling", "replacement", "init", "weights", "normal",
-        "weights_value", o->scale, "biases", "zero", "layers", "type", "flatten");
+        "{s:s, s:[i, i, i], s:s, s:{s:i, s:b}, s:{s:s, s:f, s:i, s:i, s:s, s:{s:s, s:f, s:s}}, "
+        "s:[{s:s}]}",
+        "name", o->name, "input", 3, 32, 32, "data", "cifar10", "normalize", "scale", 1,
+        "mean_image", 1, "defaults", "optimizer", "adam", "lr", 1e-3, "batch", 50, "epochs", 10,
+        "sampling", "replacement", "init", "weights", "normal", "weights_value", o->scale, "biases",
+        "zero", "layers", "type", "flatten");
     json_t *layers = json_object_get(model, "layers");
     for (size_t i = 1; i <= o->depth; i++) {
         char name[32];

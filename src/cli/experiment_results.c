@@ -16,6 +16,9 @@ static const struct {
     int digits;
 } metrics[METRICS] = { EXPERIMENT_METRICS(METRIC_INFO) };
 
+const char *experiment_key(enum experiment_metric metric) { return metrics[metric].key; }
+const char *experiment_heading(enum experiment_metric metric) { return metrics[metric].heading; }
+
 /* -------------------------------------------------------------------------------------- reading */
 
 /* The losses of the last steps, as epochs tell them: their means and how many steps each is of. */
@@ -48,6 +51,19 @@ static void most(double *to, double value)
     if (!(*to >= value)) *to = value; /* NaN, too */
 }
 
+/* The last answer of the probe, and over what its median has moved. */
+static void read_probe(struct experiment_run *run, const json_t *probe, double range[2])
+{
+    double *m = run->metric;
+    if (!probe) return;
+    take(&m[METRIC_P15], probe, "p15");
+    take(&m[METRIC_P50], probe, "p50");
+    take(&m[METRIC_P85], probe, "p85");
+    range[0] = fmin(range[0], m[METRIC_P50]);
+    range[1] = fmax(range[1], m[METRIC_P50]);
+    m[METRIC_MOVED] = range[1] - range[0];
+}
+
 static void read_line(struct experiment_run *run, const json_t *line, double *step,
                       struct losses *losses)
 {
@@ -62,6 +78,7 @@ static void read_line(struct experiment_run *run, const json_t *line, double *st
     take(&m[METRIC_TRAIN], line, "train_acc");
     if (strcmp(type, "epoch")) return;
     take(&m[METRIC_SECONDS], line, "step_seconds");
+    take(&m[METRIC_TRAIN], line, "eval_train_acc"); /* inference's, where it was asked for */
     most(&m[METRIC_BEST_TRAIN], m[METRIC_TRAIN]);
     take(&now, line, "step");
     take(&loss, line, "train_loss");
@@ -77,6 +94,7 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
     char path[PATH_MAX], *line = NULL;
     size_t room = 0;
     double epoch = 0, step = 0, steps = 0, epochs = 0, all_steps = 0;
+    double range[2] = { INFINITY, -INFINITY };
     struct losses losses = { 0 };
     for (int k = 0; k < METRICS; k++) run->metric[k] = NAN;
     run->metric[METRIC_PARAMETERS] = row->parameters;
@@ -86,6 +104,7 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
     while (f && getline(&line, &room, f) > 0) {
         json_t *json = json_loads(line, 0, NULL); /* NULL of a line that is being written */
         read_line(run, json, &step, &losses);
+        read_probe(run, json_object_get(json, "probe"), range);
         take(&epoch, json, "epoch");
         take(&steps, json, "step");
         json_decref(json);
@@ -99,6 +118,7 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
     else run->done = epochs > 0 ? fmin(epoch / epochs, 1) : 0;
     if (run->state != RUN_DONE) return;
     run->done = 1;
+    if (p->e->shifts && !run->code) run->metric[METRIC_SHIFT] = experiment_shift(p, run);
     if (run->code == CLI_NUMERIC) run->metric[METRIC_LOSS] = run->metric[METRIC_LAST_LOSS] = NAN;
 }
 
@@ -246,13 +266,19 @@ void experiment_print(struct experiment_plan *p, bool all)
 
 /* ---------------------------------------------------------------------------------------- files */
 
-static int write_file(const struct experiment_plan *p, const char *name, const char *text)
+int experiment_file(const struct experiment_plan *p, const char *name, const char *bytes,
+                    size_t size)
 {
     char path[PATH_MAX], error[CLI_ERROR];
     snprintf(path, sizeof path, "%s/%s", p->directory, name);
-    if (!text) return cli_fail(CLI_NOMEM, "%s: out of memory", path);
-    enum train_status status = files_write(path, text, strlen(text), error, sizeof error);
+    enum train_status status = files_write(path, bytes, size, error, sizeof error);
     return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
+}
+
+static int write_file(const struct experiment_plan *p, const char *name, const char *text)
+{
+    if (!text) return cli_fail(CLI_NOMEM, "%s/%s: out of memory", p->directory, name);
+    return experiment_file(p, name, text, strlen(text));
 }
 
 static json_t *run_json(const struct experiment_plan *p, const struct experiment_row *row,

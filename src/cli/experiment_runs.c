@@ -60,7 +60,8 @@ static json_t *describe(const struct experiment_plan *p, const struct experiment
 {
     char seed[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)run->seed);
-    return json_pack("{s:s, s:s?, s:O}", "seed", seed, "data", p->o->data, "model", row->model);
+    return json_pack("{s:s, s:s?, s:s*, s:O}", "seed", seed, "data", p->o->data, "probe",
+                     *row->probe ? row->probe : NULL, "model", row->model);
 }
 
 static int write_run(const struct experiment_plan *p, const struct experiment_row *row,
@@ -82,7 +83,7 @@ static int write_run(const struct experiment_plan *p, const struct experiment_ro
 static int look(const struct experiment_plan *p, const struct experiment_row *row,
                 struct experiment_run *run)
 {
-    static const char *const keys[] = { "seed", "data", "model" };
+    static const char *const keys[] = { "seed", "data", "probe", "model" };
     char path[PATH_MAX], error[CLI_ERROR];
     unsigned char *bytes;
     size_t size;
@@ -94,12 +95,14 @@ static int look(const struct experiment_plan *p, const struct experiment_row *ro
     json_t *found = json_loadb((char *)bytes, size, JSON_REJECT_DUPLICATES, NULL),
            *wanted = describe(p, row, run);
     free(bytes);
-    for (size_t k = 0; k < 3 && !code; k++)
-        if (!json_equal(json_object_get(found, keys[k]), json_object_get(wanted, keys[k])))
+    for (size_t k = 0; k < 4 && !code; k++) {
+        const json_t *is = json_object_get(found, keys[k]), *be = json_object_get(wanted, keys[k]);
+        if ((is || be) && !json_equal(is, be))
             code = cli_fail(CLI_USAGE,
                             "%s: it is a run with other settings (its %s): the same command goes "
                             "on with an experiment, for another one use another --out",
                             path, keys[k]);
+    }
     const json_t *end = json_object_get(found, "exit");
     run->code = (int)json_integer_value(end);
     /* what failed otherwise may go well now: a disk that was full, data that were not there */
@@ -144,8 +147,8 @@ static void __attribute__((format(printf, 2, 3))) add_word(struct words *w, cons
     va_end(args);
 }
 
-static void command_line(const struct runner *r, const struct experiment_run *run,
-                         const char *directory, struct words *w)
+static void command_line(const struct runner *r, const struct experiment_row *row,
+                         const struct experiment_run *run, const char *directory, struct words *w)
 {
     const struct experiment_options *o = r->p->o;
     const cvy_context_options *engine = &o->engine;
@@ -164,6 +167,7 @@ static void command_line(const struct runner *r, const struct experiment_run *ru
     add_word(w, "--seed=%llu", (unsigned long long)run->seed);
     add_word(w, "--out=%s", directory);
     if (o->data) add_word(w, "--data=%s", o->data);
+    if (*row->probe) add_word(w, "--probe=%s", row->probe);
     add_word(w, "--");
     add_word(w, "%s/model.json", directory);
 }
@@ -182,7 +186,7 @@ static int begin(struct runner *r, const struct experiment_row *row, struct expe
     if (!code) code = write_run(r->p, row, run);
     if (code) return code;
     struct words w = { .n = 0 };
-    command_line(r, run, directory, &w);
+    command_line(r, row, run, directory, &w);
     const pid_t parent = getpid();
     fflush(NULL);
     run->pid = fork();
@@ -329,6 +333,7 @@ int experiment_train(struct experiment_plan *p, void (*changed)(struct experimen
     share_cpus(&r, n - r.over);
     if (!p->o->quiet) r.screen = cli_screen_open();
     cli_catch_signals();
+    p->began = true;
     changed(p);
     for (;;) {
         size_t row;

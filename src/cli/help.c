@@ -53,7 +53,7 @@ static const struct entry files[] = {
       "weights and running statistics after E epochs, by train --snapshot-every" },
     { "RUN/pictures/index.html", "what `convoy visualise` drew; beside it each picture" },
     { "DIR/experiment.json, DIR/experiment.csv",
-      "what convoy sweep and convoy ablate found, of each run; the runs' directories are beside "
+      "what convoy sweep, ablate and saturate found, of each run; the runs' directories are beside "
       "them" },
     { "RUN/config.json, RUN/model.json, RUN/env.json",
       "the settings, the model as it was trained, and the machine" },

@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cli_train,  &cli_eval,  &cli_predict, &cli_infer, &cli_visualise, &cli_plot, &cli_sweep,
-    &cli_ablate, &cli_bench, &cli_compare, &cli_info,  &cli_data,      &cli_help, NULL
+    &cli_train, &cli_eval,   &cli_predict,  &cli_infer, &cli_visualise, &cli_plot,
+    &cli_sweep, &cli_ablate, &cli_saturate, &cli_norm,  &cli_bench,     &cli_compare,
+    &cli_info,  &cli_data,   &cli_help,     NULL
 };
 
 /* A closed descriptor 0..2 would be given to the next file we open, and printf would write into a

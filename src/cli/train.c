@@ -213,6 +213,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
                             ? " (`convoy info MODEL --batch N` tells what a smaller batch takes)"
                             : "");
     code = check_last_batch(s, c);
+    if (!code) code = cli_train_probe(s, c);
     return code ? code : check_same_data(s, o, c);
 }
 
@@ -321,6 +322,7 @@ static int train(struct cli_session *s, const struct cli_train_options *o,
         .keep_best = c->d.keep_best,
         .keep_running = c->d.keep_running,
         .eval_train = c->d.eval_train,
+        .probe = c->layer,
         .recover = c->d.recover,
         .population = c->d.population,
         .penalty = c->d.report_penalty,

@@ -10,7 +10,7 @@ struct cli_train_options {
     cvy_context_options engine;
     struct model_options change;
     const char *api_by; /* the option that says change.api */
-    const char *model, *data, *out, *resume, *tensorboard;
+    const char *model, *data, *out, *resume, *probe, *tensorboard;
     bool resuming, quiet;
     /* 0: not given; the last two count one up */
     size_t eval_every, save_every, snapshot_every;
@@ -31,6 +31,8 @@ struct cli_train_options {
 /* Its input is a struct cli_train_options, zeroed. */
 extern const struct argp cli_train_argp;
 
+#define TRAIN_PROBE 160
+
 /* train_config.c */
 /* All that a run is, besides the model: what config.json says. */
 struct cli_train_config {
@@ -38,6 +40,8 @@ struct cli_train_config {
     struct model_defaults d;
     uint64_t seed;
     size_t eval_every, save_every, snapshot_every;
+    char probe[TRAIN_PROBE];  /* LAYER[:UNIT]; "": none */
+    struct layer_probe layer; /* what becomes of that */
     /* images: so many are trained on, those from `valid` on validate */
     size_t trained, valid;
     /* of the data; a run of an older convoy knows the labels' alone: digest "" */
@@ -51,6 +55,10 @@ int cli_train_config_restore(struct cli_train_config *c, const struct cli_sessio
 /* Which of so many images are trained on and validate, to c->trained and c->valid. */
 int cli_train_config_split(struct cli_train_config *c, size_t images);
 int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_options *o);
+
+/* train_probe.c: makes the predictor that c->probe asks for, and c->layer; nothing where it is
+ * "". */
+int cli_train_probe(struct cli_session *s, struct cli_train_config *c);
 
 /* train_directory.c: the directory of a run; failures as above. */
 /* Makes runs/20260131-235959-lenet-bn, or with -2, -3, ... what is not taken. */

@@ -18,6 +18,7 @@ json_t *cli_train_config_json(const struct cli_train_config *c, const struct cli
         (json_int_t)s->data->train.n, "test_images", (json_int_t)s->data->test.n, "seed", seed,
         "eval_every", (json_int_t)c->eval_every, "save_every", (json_int_t)c->save_every,
         "snapshot_every", (json_int_t)c->snapshot_every);
+    if (*c->probe) json_object_set_new(json, "probe", json_string(c->probe));
     model_numbers_write(d, json);
     model_schedule_write(&d->schedule, json);
     model_sampling_write(d->sampling, json);
@@ -71,27 +72,28 @@ static bool params_restore(struct model_settings *params, const json_t *json)
 int cli_train_config_restore(struct cli_train_config *c, const struct cli_session *s)
 {
     const char *text = checkpoint_text(s->checkpoint, "convoy.config"), *data, *sum = "", *labels,
-               *seed;
+               *seed, *probe = "";
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
     json_int_t eval_every, save_every, snapshot_every = 0;
     struct model_defaults *d = &c->d;
-    bool good =
-        json &&
-        !json_unpack(json, "{s:s, s?s, s:s, s:s, s:I, s:I, s?I}", "data", &data, "data_sha256",
-                     &sum, "data_labels_sha256", &labels, "seed", &seed, "eval_every", &eval_every,
-                     "save_every", &save_every, "snapshot_every", &snapshot_every) &&
-        numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
-        cli_loss_restore(d, json) && init_restore(&d->init, json) &&
-        params_restore(&d->params, json);
+    bool good = json &&
+                !json_unpack(json, "{s:s, s?s, s:s, s:s, s:I, s:I, s?I, s?s}", "data", &data,
+                             "data_sha256", &sum, "data_labels_sha256", &labels, "seed", &seed,
+                             "eval_every", &eval_every, "save_every", &save_every, "snapshot_every",
+                             &snapshot_every, "probe", &probe) &&
+                numbers_restore(d, json) && cli_optimizer_restore(&d->optimizer, json) &&
+                cli_loss_restore(d, json) && init_restore(&d->init, json) &&
+                params_restore(&d->params, json);
     good = good && eval_every > 0 && save_every >= 0 && snapshot_every >= 0 && strlen(sum) <= 64 &&
            strlen(labels) == 64 && strlen(data) < sizeof c->data &&
-           model_schedule_read(&d->schedule, json) && model_sampling_read(&d->sampling, json) &&
-           seed_from(seed, &c->seed);
+           strlen(probe) < sizeof c->probe && model_schedule_read(&d->schedule, json) &&
+           model_sampling_read(&d->sampling, json) && seed_from(seed, &c->seed);
     if (good) {
         c->eval_every = (size_t)eval_every;
         c->save_every = (size_t)save_every;
         c->snapshot_every = (size_t)snapshot_every;
         strcpy(c->data, data);
+        strcpy(c->probe, probe);
         strcpy(c->digest, sum);
         strcpy(c->labels, labels);
     }
@@ -152,6 +154,7 @@ int cli_train_config_apply(struct cli_train_config *c, const struct cli_train_op
     if (o->seeded) c->seed = o->seed;
     if (o->sampled) d->sampling = o->sampling;
     if (o->eval_every) c->eval_every = o->eval_every;
+    if (o->probe) snprintf(c->probe, sizeof c->probe, "%s", o->probe);
     if (o->save_every) c->save_every = o->save_every - 1;
     if (o->snapshot_every) c->snapshot_every = o->snapshot_every - 1;
     if (o->init.weights) {

@@ -18,6 +18,7 @@ enum {
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY,
     KEY_SNAPSHOT_EVERY,
+    KEY_PROBE,
     KEY_SAMPLING,
     KEY_INIT,
     KEY_INIT_BIASES,
@@ -90,7 +91,7 @@ static const struct argp_option options[] = {
     { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
       "go on with the run in RUN (or in --out), bit for bit as if it had never "
       "stopped; only --epochs, --steps, --data, --eval-every, --eval-steps, --eval-images, "
-      "--save-every, --snapshot-every and the engine's options may change",
+      "--save-every, --snapshot-every, --probe and the engine's options may change",
       0 },
     { "eval-every", KEY_EVAL_EVERY, "EPOCHS", 0,
       "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
@@ -102,6 +103,10 @@ static const struct argp_option options[] = {
       0 },
     { "tensorboard", KEY_TENSORBOARD, "DIR", 0,
       "write what TensorBoard shows, too: numbers, histograms of parameters, pictures", 0 },
+    { "probe", KEY_PROBE, "LAYER[:UNIT]", 0,
+      "with every evaluation write percentiles (15, 50, 85), mean and variance of what that layer, "
+      "or its unit or channel, gives for the first 1000 test images to metrics.jsonl",
+      0 },
     { "quiet", KEY_QUIET, NULL, 0, "nothing about each epoch on standard error", 0 },
     { 0 }
 };
@@ -205,6 +210,11 @@ static error_t parse_run(int key, char *arg, const struct argp_state *state,
         return 0;
     case KEY_SNAPSHOT_EVERY:
         o->snapshot_every = cli_integer(state, "snapshot-every", arg, 0, 1 << 20) + 1;
+        return 0;
+    case KEY_PROBE:
+        if (strlen(arg) >= TRAIN_PROBE)
+            cli_refuse(state, "--probe: expected at most %d characters", TRAIN_PROBE - 1);
+        o->probe = arg;
         return 0;
     case KEY_QUIET: o->quiet = true; return 0;
     case KEY_TENSORBOARD: o->tensorboard = arg; return 0;

@@ -97,24 +97,6 @@ static int choose_samples(const struct cli_session *s, const struct cli_visualis
     return CLI_OK;
 }
 
-/* A predictor of one layer's output has the parameters of the whole net's. */
-static enum cvy_status copy_params(const struct cli_session *s, cvy_predictor *layer)
-{
-    cvy_param_info info;
-    enum cvy_status status = CVY_OK;
-    for (int k = CVY_PARAM_WEIGHT; k <= CVY_PARAM_RUNNING && !status; k++) {
-        const enum cvy_param_kind kind = (enum cvy_param_kind)k;
-        for (size_t i = 0; !status && !cvy_predictor_param(layer, kind, i, &info); i++) {
-            float *values = malloc((info.count + 1) * sizeof *values);
-            status = values ? cvy_predictor_get(s->predictor, kind, info.name, values, info.count)
-                            : CVY_E_NOMEM;
-            if (!status) status = cvy_predictor_set(layer, kind, info.name, values, info.count);
-            free(values);
-        }
-    }
-    return status;
-}
-
 static int collect_activation(const struct cli_session *s, struct visual *v, size_t i,
                               const uint8_t *images)
 {
@@ -127,7 +109,7 @@ static int collect_activation(const struct cli_session *s, struct visual *v, siz
     cvy_predictor *p = NULL;
     enum cvy_status status =
         cvy_predictor_create(s->net, cvy_net_tensor(s->net, i), v->n_samples, &input, NULL, &p);
-    if (!status) status = copy_params(s, p);
+    if (!status) status = cli_copy_params(s->predictor, p);
     if (!status) status = cvy_predictor_run(p, &batch, out);
     cvy_predictor_destroy(&p);
     if (status == CVY_E_NOMEM) return no_memory();

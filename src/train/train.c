@@ -553,6 +553,7 @@ static bool moves(const struct run *run)
 struct before {
     bool due;
     struct train_score test, valid;
+    struct layer_values probe;
 };
 
 /* The next part of a split, whose turn follows from the number of steps. */
@@ -566,6 +567,32 @@ static enum train_status evaluate_part(const struct run *run, const struct train
     return evaluate(job, split, first, n, score, run->error, run->error_size);
 }
 
+static enum train_status ask_probe(const struct run *run, struct layer_values *values)
+{
+    const struct train_job *job = run->job;
+    if (!job->probe.predictor) return TRAIN_OK;
+    return layer_probe_take(&job->probe, job->ctx, values, run->error, run->error_size);
+}
+
+/* Numbers that are none are left out: JSON has no word for them. */
+static void set_probe(json_t *line, const struct train_job *job, const struct layer_values *v)
+{
+    if (!line || !job->probe.predictor) return;
+    json_t *json = json_pack("{s:s}", "layer", job->probe.what);
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = { { "p15", v->percentile[0] },
+                    { "p50", v->percentile[1] },
+                    { "p85", v->percentile[2] },
+                    { "mean", v->mean },
+                    { "variance", v->variance } };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (isfinite(numbers[i].value))
+            json_object_set_new(json, numbers[i].key, json_real(numbers[i].value));
+    json_object_set_new(line, "probe", json);
+}
+
 static enum train_status evaluate_before(const struct run *run, struct before *before)
 {
     const struct train_job *job = run->job;
@@ -575,7 +602,8 @@ static enum train_status evaluate_before(const struct run *run, struct before *b
     if (!before->due) return TRAIN_OK;
     report(run, true);
     if (job->valid.n) status = evaluate_part(run, &job->valid, &before->valid);
-    return status ? status : evaluate_part(run, &job->test, &before->test);
+    if (!status) status = evaluate_part(run, &job->test, &before->test);
+    return status ? status : ask_probe(run, &before->probe);
 }
 
 static void set_score(json_t *line, const char *split, const struct train_score *score)
@@ -613,6 +641,7 @@ static enum train_status log_step(struct run *run, const struct before *before,
         share(p->correct, p->counted), "batch_loss", loss, "lr", lr);
     if (line && before->due && job->valid.n) set_score(line, "valid", &before->valid);
     if (line && before->due) set_score(line, "test", &before->test);
+    if (before->due) set_probe(line, job, &before->probe);
     return log_line(run, line);
 }
 
@@ -681,6 +710,15 @@ static enum train_status log_epoch(struct run *run, bool evaluated)
     if (line && evaluated && isfinite(p->test_loss))
         json_object_set_new(line, "test_loss", json_real(p->test_loss));
     if (line && evaluated) json_object_set_new(line, "test_acc", json_real(p->test_acc));
+    if (evaluated) {
+        struct layer_values values;
+        enum train_status status = ask_probe(run, &values);
+        if (status) {
+            json_decref(line);
+            return status;
+        }
+        set_probe(line, job, &values);
+    }
     return log_line(run, line);
 }
 

@@ -15,6 +15,7 @@
 
 #include "train/checkpoint.h"
 #include "train/files.h"
+#include "train/layer_probe.h"
 #include "train/sampling.h"
 #include "train/schedule.h"
 
@@ -128,6 +129,7 @@ struct train_job {
      * the last; before the first those that the run began with), the optimizer's states at zero,
      * and a tenth of the rate from there on */
     size_t recover;
+    struct layer_probe probe; /* asked with every evaluation on the test images */
     /* Not 0: at the run's end the running statistics become the averages over so many batches of
      * training images, full ones in the order of the epochs to come (cvy_trainer_population) */
     size_t population;
