@@ -265,7 +265,8 @@ static const struct argp_option options[] = {
     { "models", KEY_MODELS, "LIST", 0,
       "built-in models or JSON files for step, scaling and forum (default: lenet-bn)", 1 },
     { "shapes", KEY_SHAPES, "LIST", 0,
-      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121, cs231n or a path "
+      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121, cs231n, tfbook, yann or "
+      "a path "
       "(default: "
       "lenet)",
       1 },

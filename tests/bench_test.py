@@ -112,10 +112,10 @@ def test_sizes():
 
 
 def test_every_shape_file():
-    for shapes in ('lenet', 'resnet20', 'vgg11', 'resnet50', 'densenet121', 'cs231n'):
+    for shapes in ('lenet', 'resnet20', 'vgg11', 'resnet50', 'densenet121', 'cs231n', 'tfbook', 'yann'):
         some = ['--filter', 'conv|bn-.*@56|add|pool|fc'] if shapes == 'densenet121' else []
         runs = measured('ops', '--shapes', shapes, '--batch', '2', *some)
-        assert len(runs) > (4 if shapes == 'cs231n' else 20) and all(r['GFLOP/s'] > 0 and r['GB/s'] > 0 for r in runs), shapes
+        assert len(runs) > ({'cs231n': 4, 'tfbook': 22, 'yann': 18}.get(shapes, 20)) and all(r['GFLOP/s'] > 0 and r['GB/s'] > 0 for r in runs), shapes
 
 
 def test_contestants():
