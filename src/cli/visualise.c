@@ -1,7 +1,9 @@
 /* `convoy visualise`: pictures of a trained net. */
 #include "cli/visualise.h"
 
+#include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -317,6 +319,18 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* "epoch_E.safetensors", and E. */
+static bool epoch_of(const char *name, uint64_t *epoch)
+{
+    static const char before[] = "epoch_", behind[] = ".safetensors";
+    if (strncmp(name, before, sizeof before - 1)) return false;
+    const char *digits = name + sizeof before - 1;
+    char *end;
+    errno = 0;
+    *epoch = strtoull(digits, &end, 10);
+    return isdigit((unsigned char)*digits) && !errno && !strcmp(end, behind);
+}
+
 /* Those whose parameters the run has kept. */
 static int find_epochs(const char *run, struct epochs *e)
 {
@@ -327,11 +341,7 @@ static int find_epochs(const char *run, struct epochs *e)
     const int n = scandir(path, &names, NULL, NULL);
     if (n > 0) e->at = calloc((size_t)n, sizeof *e->at);
     for (int i = 0; i < n; i++) {
-        unsigned long long epoch;
-        int end = 0;
-        if (e->at && sscanf(names[i]->d_name, "epoch_%llu.safetensors%n", &epoch, &end) == 1 &&
-            end && !names[i]->d_name[end])
-            e->at[e->n++] = epoch;
+        if (e->at && epoch_of(names[i]->d_name, &e->at[e->n])) e->n++;
         free(names[i]);
     }
     free(names);

@@ -2,6 +2,7 @@
  * split. */
 #include "data/folder.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <sha2.h>
@@ -113,21 +114,41 @@ static enum data_status list(struct folder *f, const char *path, bool dirs, stru
 
 /* -------------------------------------------------------------------------------------- options */
 
+/* A number from 1 on behind `key`; moves *text past it. */
+static bool read_count(const char **text, const char *key, size_t most, size_t *value)
+{
+    const size_t length = strlen(key);
+    if (strncmp(*text, key, length) || !isdigit((unsigned char)(*text)[length])) return false;
+    char *end;
+    const unsigned long n = strtoul(*text + length, &end, 10);
+    if (n < 1 || n > most) return false;
+    *text = end;
+    *value = n;
+    return true;
+}
+
+/* The same for a share between 0 and 1. */
+static bool read_share(const char **text, const char *key, double *value)
+{
+    const size_t length = strlen(key);
+    if (strncmp(*text, key, length) || !strchr("0.", (*text)[length])) return false;
+    char *end;
+    *value = strtod(*text + length, &end);
+    *text = end;
+    return *value > 0 && *value < 1;
+}
+
 /* "size=32x32,channels=1,test=0.2" */
 static bool read_options(const char *text, const char *end, struct folder_options *o)
 {
     while (text < end) {
-        int n = 0;
-        if (sscanf(text, "size=%5zux%5zu%n", &o->h, &o->w, &n) == 2 && n) {
-            if (!o->h || !o->w) return false;
-        } else if (sscanf(text, "channels=%1zu%n", &o->channels, &n) == 1 && n) {
-            if (o->channels != 1 && o->channels != 3) return false;
-        } else if (sscanf(text, "test=%12lf%n", &o->test, &n) == 1 && n) {
-            if (!(o->test > 0 && o->test < 1)) return false;
-        } else {
+        if (read_count(&text, "size=", 99999, &o->h)) {
+            if (!read_count(&text, "x", 99999, &o->w)) return false;
+        } else if (read_count(&text, "channels=", 3, &o->channels)) {
+            if (o->channels == 2) return false;
+        } else if (!read_share(&text, "test=", &o->test)) {
             return false;
         }
-        text += n;
         if (text < end && (*text++ != ',' || text == end)) return false;
     }
     return text == end;
