@@ -171,10 +171,10 @@ static inline cvy_tensor every_activation(cvy_context *ctx, cvy_net **made)
  * mean and by the variance alone. */
 static inline cvy_tensor every_whitening(cvy_context *ctx, cvy_net **made)
 {
-    const cvy_whitening_desc newton = { .kind = CVY_WHITENING_NEWTON, .eps = 1e-3 };
+    const cvy_whitening_desc newton = { .kind = CVY_WHITENING_NEWTON, .eps = 0.1 };
     const cvy_batch_norm_desc centred = { .statistics = CVY_BN_STATISTICS_MEAN },
                               scaled = { .statistics = CVY_BN_STATISTICS_VARIANCE };
-    cvy_whitening_desc d = { .channels = 12, .eps = 1e-3 };
+    cvy_whitening_desc d = { .channels = 12, .eps = 0.1 };
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");
     *made = net;
@@ -186,7 +186,7 @@ static inline cvy_tensor every_whitening(cvy_context *ctx, cvy_net **made)
     d.steps = 3;
     x = cvy_batch_norm(net, conv3(net, x, "b", 60, 1), "b.mean", &centred);
     x = cvy_relu(net, cvy_whitening(net, x, "b.in", &d));
-    d = (cvy_whitening_desc){ .channels = 8, .shared = true, .no_beta = true, .eps = 1e-3 };
+    d = (cvy_whitening_desc){ .channels = 8, .shared = true, .no_beta = true, .eps = 0.1 };
     x = cvy_relu(net, cvy_whitening(net, conv3(net, x, "c", 24, 2), "c.dbn", &d));
     x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "d", 24, 1), "d.var", &scaled));
     x = cvy_linear(net, x, "narrow", &(cvy_linear_desc){ .out_features = 30 });
