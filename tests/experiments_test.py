@@ -67,7 +67,7 @@ def check_pictures(out, names):
 # ------------------------------------------------------------------------------------------------------- the tests
 
 def test_help():
-    for command, names in (('sweep', ['lr', 'init']), ('ablate', ['placement', 'bias', 'affine', 'dropout', 'batch'])):
+    for command, names in (('sweep', ['lr', 'init']), ('ablate', ['placement', 'bias', 'affine', 'lite', 'dropout', 'batch'])):
         text = run(command, '--help').stdout
         assert f'Usage: convoy {command}' in text and '--quick' in text
         for name in names:
@@ -184,6 +184,13 @@ def test_affine():
     check_pictures('x', ['curves'])
 
 
+def test_lite():
+    run('ablate', 'lite', *DATA, '--epochs', 1, '--out', 'x')
+    rows = check_files('x', 4, ['train_loss'])['rows']
+    assert len({row['train_loss'] for row in rows}) == 4
+    assert [row['parameters'] for row in rows] == [44878, 44878, 44878, 44426]
+
+
 def test_placement():
     run('ablate', 'placement', *DATA, '--epochs', 1, '--out', 'x')
     rows = check_files('x', 21, ['train_loss'])['rows']
@@ -240,7 +247,7 @@ def test_norm():
     fails(2, '"epsilon"|epsilon', 'norm', 'bn', *DATA, '--set', 'epsilon=1')
     fails(1, '--batch: expected at most 600', 'norm', 'bn', *DATA, '--batch', '601')
     found = {}
-    for kind in ('bn', 'ln', 'gn', 'in'):
+    for kind in ('bn', 'ln', 'gn', 'in', 'dbn', 'iternorm', 'pit'):
         r = run('norm', kind, *DATA, '--batch', 100, '--channels', 8, '--json', f'{kind}.json')
         found[kind] = json.loads(pathlib.Path(f'{kind}.json').read_text())
         assert found[kind]['found'] in ' '.join(r.stdout.split()) and all(len(line) < 80 for line in r.stdout.splitlines())
@@ -249,6 +256,9 @@ def test_norm():
     assert bn['channel_mean_largest'] < 1e-5 and 0.99 < bn['channel_variance_least'] <= bn['channel_variance_most'] < 1.001
     assert ln['image_mean_largest'] < 1e-5 and 0.99 < ln['image_variance_least'] and ln['channel_mean_largest'] > 0.01
     assert gn['image_mean_largest'] < 1e-5 and inn['image_mean_largest'] < 1e-5 and inn['channel_mean_largest'] < 1e-5
+    pit, dbn = found['pit']['behind'], found['dbn']['behind']
+    assert pit['ks_uniform'] < bn['ks_uniform'] and 0 < pit['channel_variance_least'] < 0.25, pit
+    assert dbn['correlation_largest'] < 0.3 * bn['correlation_largest'] and dbn['covariance_from_identity'] < 0.5, dbn
     # an affine map of the same channel changes no correlation
     before = found['bn']['before']
     assert abs(bn['correlation_largest'] - before['correlation_largest']) < 1e-3

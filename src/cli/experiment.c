@@ -343,10 +343,10 @@ static const struct argp ablate_argp = {
     .options = options,
     .parser = parse,
     .children = children,
-    .args_doc = "placement|bias|affine|dropout|batch",
+    .args_doc = "placement|bias|affine|lite|dropout|batch",
     .doc = "Trains nets with parts of batch normalization taken away, moved or replaced: "
            "placement, which layers have one, and where in them; bias, the biases in front of it; "
-           "affine, its gamma and beta, and its statistics; "
+           "affine, its gamma and beta, and its statistics; lite, its mean or its variance alone; "
            "dropout, instead of it, with it and in "
            "front of it; batch, sizes of batches, with layer and group normalization, too."
            "\v" AFTER "  convoy ablate placement --quick\n"

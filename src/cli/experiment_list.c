@@ -334,6 +334,40 @@ static const struct experiment affine = {
     .conclude = conclude_affine
 };
 
+static int plan_lite(struct experiment_plan *p)
+{
+    static const struct setting settings[] = {
+        { .value = "mean and variance" },
+        { .value = "mean alone", .key = "statistics", .word = "mean" },
+        { .value = "variance alone", .key = "statistics", .word = "variance" }
+    };
+    int code = plan_settings(p, settings, sizeof settings / sizeof *settings);
+    json_t *model = code ? NULL : experiment_model("lenet-bn");
+    for (size_t i = 0; model && i < SITES; i++) edit_remove(model, sites[i].norm);
+    return code ? code : experiment_add(p, "", "no batch norm", 3, model);
+}
+
+static void conclude_lite(const struct experiment_plan *p, char out[EXPERIMENT_SENTENCE])
+{
+    double acc[4];
+    for (size_t k = 0; k < 4; k++) acc[k] = of(p, &p->row[k], METRIC_TRAIN);
+    say(out,
+        "Of the training accuracy that batch norm gains (%.3f against %.3f without) the mean alone "
+        "gains %.0f %% (%.3f), the variance alone %.0f %% (%.3f).",
+        acc[0], acc[3], 100 * (acc[1] - acc[3]) / (acc[0] - acc[3]), acc[1],
+        100 * (acc[2] - acc[3]) / (acc[0] - acc[3]), acc[2]);
+}
+
+static const struct experiment lite = { .command = "ablate",
+                                        .name = "lite",
+                                        .about = "what the mean is worth, and what the variance",
+                                        .axis = "normalized by",
+                                        .metric = { METRIC_PARAMETERS, METRIC_LOSS, METRIC_TRAIN,
+                                                    METRIC_TEST, METRICS },
+                                        .quick_epochs = 2,
+                                        .plan = plan_lite,
+                                        .conclude = conclude_lite };
+
 /* ------------------------------------------------------------------------------ ablate dropout */
 
 static json_t *dropout_layer(double p)
@@ -650,5 +684,5 @@ static const struct experiment saturate = {
     .conclude = conclude_saturate
 };
 
-const struct experiment *const experiments[] = { &lr,      &init,  &placement, &bias, &affine,
-                                                 &dropout, &batch, &saturate,  NULL };
+const struct experiment *const experiments[] = { &lr,   &init,    &placement, &bias,     &affine,
+                                                 &lite, &dropout, &batch,     &saturate, NULL };

@@ -24,6 +24,9 @@ static const struct kind {
     { "ln", "{\"type\": \"layer_norm\"}" },
     { "gn", "{\"type\": \"group_norm\", \"groups\": 4}" },
     { "in", "{\"type\": \"instance_norm\"}" },
+    { "dbn", "{\"type\": \"dbn\"}" },
+    { "iternorm", "{\"type\": \"iter_norm\"}" },
+    { "pit", "{\"type\": \"pit\"}" },
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 static const struct cli_alias aliases[] = { { "batch", "bn" },    { "batchnorm", "bn" },
@@ -108,10 +111,11 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .children = children,
-    .args_doc = "bn|ln|gn|in",
+    .args_doc = "bn|ln|gn|in|dbn|iternorm|pit",
     .doc = "Measures what a normalization makes of a batch: the maps of a 5x5 convolution with "
            "first weights, before it and behind it in training. bn: batch, ln: layer, gn: group, "
-           "in: instance normalization."
+           "in: instance normalization; dbn, iternorm: whitening, exact and by iterations; pit: "
+           "probability integral transform."
            "\vThe covariance is that of the channels, over all images and places. A distance to a "
            "distribution is Kolmogorov and Smirnov's, the largest difference of the distribution "
            "functions.\n\nExamples:\n"
@@ -330,6 +334,17 @@ static int look(const struct cli_session *s, const char *name, double out[N_NUMB
     return code;
 }
 
+/* The layer's output is what flatten reads: some layers are more than one node. */
+static const char *output_name(const struct cli_session *s)
+{
+    cvy_node_info node, from;
+    for (size_t i = 0; i < cvy_net_nodes(s->net); i++)
+        if (!cvy_net_node(s->net, i, &node) && !strcmp(node.type, "flatten") &&
+            !cvy_net_node(s->net, (size_t)node.inputs[0], &from))
+            return from.name;
+    return "norm";
+}
+
 /* What the numbers say, in a sentence. */
 static void conclude(const struct options *o, const double n[N_NUMBERS], char *out, size_t size)
 {
@@ -341,6 +356,11 @@ static void conclude(const struct options *o, const double n[N_NUMBERS], char *o
     if (n[NUMBER_UNIFORM] < CLOSE)
         snprintf(out, size, "%s: every channel is uniform on (0,1), %.2g from it at most.", kind,
                  n[NUMBER_UNIFORM]);
+    else if (n[NUMBER_UNIFORM] < n[NUMBER_NORMAL] / 2)
+        snprintf(out, size,
+                 "%s: every channel is spread over (0,1), %.2f from uniform at most; channels stay "
+                 "correlated, up to %.2f.",
+                 kind, n[NUMBER_UNIFORM], n[NUMBER_CORRELATION]);
     else if (n[NUMBER_IDENTITY] < CLOSE)
         snprintf(out, size,
                  "%s: the channels' covariance is the identity, %.2g from it at most: no two "
@@ -397,7 +417,7 @@ static int carry_out(struct cli_session *s, const struct options *o)
     enum cvy_status status = cvy_trainer_step(s->trainer, &batch, &result);
     if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
     int code = look(s, "conv", both[0]);
-    if (!code) code = look(s, "norm", both[1]);
+    if (!code) code = look(s, output_name(s), both[1]);
     if (code) return code;
     printf("%s of %zu images of %s, %zu channels\n\n", o->kind->name, o->batch, s->data->name,
            o->channels);
