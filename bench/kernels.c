@@ -243,6 +243,24 @@ static void step_each(struct kernel *c)
     c->k->update->step[c->index](c->y, c->x, state, c->n, coef);
 }
 
+/* Pixels to twice as many, each between two. */
+static void blend_each(struct kernel *c)
+{
+    enum { MOST = 1024 };
+    static uint32_t first[MOST], start[MOST + 1];
+    static float weight[2 * MOST];
+    size_t pixels = c->n / 16, part = pixels < MOST ? pixels : MOST;
+    for (size_t i = 0; start[MOST] == 0 && i < MOST; i++) {
+        first[i] = (uint32_t)(i / 2);
+        start[i + 1] = (uint32_t)(2 * i + 2);
+        weight[2 * i] = 0.25f;
+        weight[2 * i + 1] = 0.75f;
+    }
+    const struct cvyi_taps taps = { first, start, weight };
+    for (size_t i = 0; i + part <= pixels; i += part)
+        c->k->rows->blend(c->y + i * 16, c->x + i * 8, 16, &taps, 0, part);
+}
+
 ROW(bn_stats, 1, c->k->norm->bn_stats(c->x, c->n, lane_sums[0], lane_sums[1], lane_sums[2]))
 ROW(norm, 2, c->k->norm->norm(c->y, c->x, c->n, &affine))
 ROW(bn_reduce, 2, c->k->norm->bn_reduce(c->x, c->z, c->n, 0.1f, lane_sums[0], lane_sums[1]))
@@ -260,6 +278,7 @@ ROW(add, 3, c->k->rows->add(c->y, c->x, c->z, c->n))
 ROW(mul, 3, c->k->rows->mul(c->y, c->x, c->z, c->n))
 ROW(scale, 2, c->k->rows->scale(c->y, c->x, c->n, 1.5f))
 ROW(mask_scale, 2, c->k->rows->mask_scale(c->y, c->x, (const void *)c->bytes, c->n, 2))
+ROW(blend, 2, blend_each(c))
 ROW(pool_max, 1, pool_each(c, 0))
 ROW(pool_max_bwd, 2, pool_each(c, 1))
 ROW(pool_argmax, 2, pool_each(c, 4))

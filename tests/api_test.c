@@ -616,6 +616,8 @@ static void members_of_later_versions_are_refused_in_layers(void **state)
           cvy_conv2d(net, x, "a", &desc));
     LAYER(cvy_conv_transpose2d_desc, D({ .out_channels = 2, .kernel = { 1, 1 } }),
           cvy_conv_transpose2d(net, x, "a", &desc));
+    LAYER(cvy_upsample_desc, D({ .scale = { 2, 2 } }), cvy_upsample(net, x, "a", &desc));
+    LAYER(cvy_mean_subtract_desc, D({ 0 }), cvy_mean_subtract(net, x, "a", &desc));
     LAYER(cvy_linear_desc, D({ .out_features = 2 }), cvy_linear(net, x, "a", &desc));
     LAYER(cvy_batch_norm_desc, D({ 0 }), cvy_batch_norm(net, x, "a", &desc));
     LAYER(cvy_whitening_desc, D({ 0 }), cvy_whitening(net, x, "a", &desc));

@@ -358,6 +358,7 @@ static void nets(void **state)
         { "group norms, sixteen blocks", every_group_norm, 250 },
         { "weighty", weighty, 20 },
         { "decoder", decoder, 20 },
+        { "centred", centred, 20 },
     };
     cvy_context *native = context("native", true), *reference = context("reference", false);
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)

@@ -734,6 +734,17 @@ def test_losses():
         '--epochs', 1, '--out', 'b', code=0)
     assert [json.loads(line)['train_loss'] for line in pathlib.Path('a/metrics.jsonl').read_text().splitlines()] == \
         [json.loads(line)['train_loss'] for line in pathlib.Path('b/metrics.jsonl').read_text().splitlines()]
+    model['defaults'] = {'temperature': 2, 'batch': 64, 'lr': 0.5}
+    pathlib.Path('warm.json').write_text(json.dumps(model))
+    run('train', 'warm.json', *SMALL, '--epochs', 2, '--out', 'warm', code=0)
+    run('train', 'lenet', *SMALL, '--lr=0.5', '--batch=64', '--temperature=2', '--epochs', 1, '--out', 'hot', code=0)
+    run('train', '--resume=hot', '--epochs', 2, code=0)
+    lines = [[json.loads(line) for line in pathlib.Path(run, 'metrics.jsonl').read_text().splitlines()] for run in ('warm', 'hot')]
+    for name in ('train_loss', 'test_loss'):
+        assert [line.get(name) for line in lines[0]] == [line.get(name) for line in lines[1]], name
+    assert run('predict', 'warm', '0', code=0).stdout == run('predict', 'hot', '0', code=0).stdout
+    fails(1, 'the loss mse has no temperature', 'train', 'lenet', *SMALL, '--loss=mse', '--temperature=2')
+    fails(1, '--temperature: expected a number', 'train', 'lenet', *SMALL, '--temperature=0')
     fails(2, '3 class weights for a model of 10 classes', 'train', 'lenet', *SMALL, '--class-weights=1,2,3')
     for wrong in ('1,-1', '1,,2', 'x', '1,2,'):
         fails(1, '--class-weights: expected numbers, 0 or more', 'train', 'lenet', *SMALL, f'--class-weights={wrong}')

@@ -202,6 +202,7 @@ static void decoder_any_threads(void **state)
     (void)state;
     compare_all(decoder, 40, steps < 3 ? steps : 3);
     compare_all(decoder, 260, 2);
+    compare_all(centred, 40, 3);
 }
 
 static void whitenings_any_threads(void **state)
@@ -272,6 +273,7 @@ static void decoder_any_isa(void **state)
 {
     (void)state;
     compare_isas(decoder, CVY_ISA_SCALAR, steps < 4 ? steps : 4);
+    compare_isas(centred, CVY_ISA_SCALAR, 3);
 }
 static void tall_any_isa(void **state)
 {

@@ -567,8 +567,8 @@ static double cross_entropy(const double *logits, size_t n, const int32_t *label
 {
     double stats[2];
     cvy_shape s = { n, 10, 1, 1 };
-    oracle(cvyi_ref_loss, (struct cvy_op_desc){ 0 }, n, (struct operand[5]){ { logits, s } },
-           (struct operand[3]){ { stats, s } }, labels);
+    oracle(cvyi_ref_loss, (struct cvy_op_desc){ .u.loss.temperature = 1 }, n,
+           (struct operand[5]){ { logits, s } }, (struct operand[3]){ { stats, s } }, labels);
     return stats[0] / (double)n;
 }
 

@@ -133,6 +133,22 @@ static cvy_tensor op_bias_features(struct build *b, cvy_tensor x)
     return cvy_bias(b->net, x, name_of(b));
 }
 
+static cvy_tensor op_upsample(struct build *b, cvy_tensor x)
+{
+    cvy_upsample_desc d = { .kind = (enum cvy_upsample_kind)maybe(b) };
+    d.align_corners = d.kind == CVY_UPSAMPLE_BILINEAR && maybe(b);
+    bool scaled = maybe(b);
+    for (int i = 0; i < 2; i++)
+        *(scaled ? &d.scale[i] : &d.size[i]) = between(b, 1, scaled ? 3 : 12);
+    return cvy_upsample(b->net, x, NULL, &d);
+}
+static cvy_tensor op_mean_subtract(struct build *b, cvy_tensor x)
+{
+    x = cvy_mean_subtract(b->net, x, NULL,
+                          &(cvy_mean_subtract_desc){ .over = (enum cvy_mean_over)maybe(b) });
+    return act(b, x, CVY_TANH);
+}
+
 static cvy_tensor op_linear(struct build *b, cvy_tensor x)
 {
     return linear(b, x, between(b, 1, 5));
@@ -560,7 +576,8 @@ static bool try_config(struct check *k, int config)
     bool fits = cvy_net_status(b.net) == CVY_OK;
     if (fits) {
         cvy_trainer_options options = { .batch = n + between(&b, 0, 2),
-                                        .loss = { smoothing[between(&b, 0, 2)] },
+                                        .loss = { .label_smoothing = smoothing[between(&b, 0, 2)],
+                                                  .temperature = maybe(&b) ? 0 : 2.5 },
                                         .init = { .seed = check_u64(r) },
                                         .seed = check_u64(r) };
         enum cvy_status status = cvy_trainer_create(b.net, x, &options, &t.trainer);
@@ -604,6 +621,8 @@ static void test_operators(void **state)
         { "conv_transpose2d", op_conv_transpose2d },
         { "bias", op_bias },
         { "bias of features", op_bias_features },
+        { "upsample", op_upsample },
+        { "mean_subtract", op_mean_subtract },
         { "linear", op_linear },
         { "batch_norm", op_batch_norm },
         { "batch_norm over n", op_batch_norm_features },

@@ -472,6 +472,41 @@ static void test_mask_scale(struct env *e)
     }
 }
 
+/* Rows or pixels of any number of their neighbours, none among them. */
+static void test_blend(struct env *e)
+{
+    enum { RESULTS = 9, MOST = 5, SOURCES = 12 };
+    size_t n = 16 * (check_below(&e->rng, 2) ? 1 : 1 + check_below(&e->rng, 20));
+    uint32_t *first = raw(e, RESULTS * sizeof *first),
+             *start = raw(e, (RESULTS + 1) * sizeof *start);
+    float *weight = out(e, RESULTS * MOST), *x = in(e, SOURCES * n), *want = out(e, RESULTS * n);
+    size_t i0 = check_below(&e->rng, RESULTS), i1 = i0 + check_below(&e->rng, RESULTS - i0 + 1);
+    start[0] = 0;
+    for (size_t i = 0; i < RESULTS; i++) {
+        size_t count = check_below(&e->rng, MOST + 1);
+        first[i] = (uint32_t)check_below(&e->rng, SOURCES - count + 1);
+        start[i + 1] = start[i] + (uint32_t)count;
+        for (size_t k = 0; k < count; k++) weight[start[i] + k] = check_normal(&e->rng);
+    }
+    SHAPE("n %zu, results %zu to %zu", n, i0, i1);
+    for (size_t i = i0; i < i1; i++)
+        for (size_t at = 0; at < n; at++) {
+            float sum = 0;
+            for (size_t k = start[i]; k < start[i + 1]; k++) {
+                float v = x[(first[i] + k - start[i]) * n + at];
+                sum = k == start[i] ? weight[k] * v : fmaf(weight[k], v, sum);
+            }
+            want[(i - i0) * n + at] = sum;
+        }
+    const struct cvyi_taps taps = { first, start, weight };
+    EACH_TABLE(e, k)
+    {
+        float *y = out(e, (i1 - i0) * n);
+        k->rows->blend(y, x, n, &taps, i0, i1);
+        equal(e, "y", y, want, (i1 - i0) * n);
+    }
+}
+
 /* ---- maps of one pixel */
 
 static double four_chains(const double *x, unsigned n)

@@ -33,12 +33,12 @@ static size_t value(size_t i, size_t n) { return (i * 7919 + 5) % n; }
 static bool read_golden(FILE *f, struct golden *g)
 {
     char kind[32];
-    double smoothing, margin;
+    double smoothing, margin, temperature;
     int weighted, soft, ignored;
     cvy_shape s;
     memset(g, 0, sizeof *g);
-    if (fscanf(f, "%31s %zu %zu %zu %zu %lf %lf %d %d %d", kind, &s.n, &s.c, &s.h, &s.w, &smoothing,
-               &margin, &weighted, &soft, &ignored) != 10)
+    if (fscanf(f, "%31s %zu %zu %zu %zu %lf %lf %lf %d %d %d", kind, &s.n, &s.c, &s.h, &s.w,
+               &smoothing, &margin, &temperature, &weighted, &soft, &ignored) != 11)
         return false;
     g->shape = s;
     g->rows = s.n * s.h * s.w;
@@ -46,6 +46,7 @@ static bool read_golden(FILE *f, struct golden *g)
     assert_true(g->size <= MOST && s.c <= 8);
     g->desc = (cvy_loss_desc){ .label_smoothing = smoothing,
                                .margin = margin,
+                               .temperature = temperature,
                                .class_weights = weighted ? g->weights : NULL,
                                .soft_targets = soft,
                                .per_pixel = s.h * s.w > 1,
@@ -67,10 +68,12 @@ static bool read_golden(FILE *f, struct golden *g)
 static const char *describe(const struct golden *g)
 {
     static char text[160];
-    snprintf(text, sizeof text, "%s of %zu x %zu x %zu x %zu, smoothing %g, margin %g%s%s%s",
+    snprintf(text, sizeof text,
+             "%s of %zu x %zu x %zu x %zu, smoothing %g, margin %g, temperature %g%s%s%s",
              cvy_loss_name(g->desc.kind), g->shape.n, g->shape.c, g->shape.h, g->shape.w,
-             g->desc.label_smoothing, g->desc.margin, g->desc.class_weights ? ", weighted" : "",
-             g->desc.soft_targets ? ", soft" : "", g->desc.ignore ? ", some ignored" : "");
+             g->desc.label_smoothing, g->desc.margin, g->desc.temperature,
+             g->desc.class_weights ? ", weighted" : "", g->desc.soft_targets ? ", soft" : "",
+             g->desc.ignore ? ", some ignored" : "");
     return text;
 }
 
@@ -378,6 +381,9 @@ static void wrong_losses_are_refused(void **state)
         { { .kind = CVY_LOSS_KINDS }, "is not one of enum cvy_loss_kind" },
         { { .label_smoothing = 1 }, "label smoothing is 1, expected 0 to below 1" },
         { { .margin = 1 }, "the loss cross_entropy has no margin" },
+        { { .temperature = -1 }, "temperature is -1, expected a positive finite number (0: 1)" },
+        { { .temperature = NAN }, "temperature is nan" },
+        { { .kind = CVY_BCE, .temperature = 2 }, "the loss bce has no temperature" },
         { { .kind = CVY_HINGE, .margin = -1 },
           "margin is -1, expected more than 0 and finite (0: 1)" },
         { { .kind = CVY_HINGE, .label_smoothing = 0.1 }, "the loss hinge has no label smoothing" },

@@ -50,7 +50,7 @@ static void refused(const char *text, const struct model_options *options, const
     "one of conv2d, conv_transpose2d, bias, linear, batch_norm, group_norm, layer_norm, " \
     "instance_norm, dbn, iter_norm, pit" CVY_ACTIVATIONS(                                 \
         NAME_OF) ", prelu, pool2d, "                                                      \
-                 "maxout, global_avg_pool, dropout, "                                     \
+                 "maxout, global_avg_pool, upsample, mean_subtract, dropout, "            \
                  "flatten, add, multiply, concat, pad_channels"
 #define NAMES "1 to 127 letters, digits, '.', '_' or '-'"
 #define LONG "0123456789012345678901234567890123456789012345678901234567890123"
@@ -96,6 +96,15 @@ static void wrong_files(void **state)
         { HEAD "\"layers\": []}",
           "\"layers\": expected an array of 1 to 100000 layers, found an array of 0" },
         /* normalizations */
+        { ONE("{\"type\": \"mean_subtract\"}"), "layer 0: a mean_subtract needs \"over\"" },
+        { ONE("{\"type\": \"mean_subtract\", \"over\": \"all\"}"),
+          "layer 0: \"over\": expected one of \"batch\" \"image\", found \"all\"" },
+        { ONE("{\"type\": \"upsample\", \"kind\": \"cubic\", \"scale\": 2}"),
+          "layer 0: \"kind\": expected one of \"nearest\" \"bilinear\", found \"cubic\"" },
+        { ONE("{\"type\": \"upsample\", \"kind\": \"nearest\", \"scale\": 0}"),
+          "layer 0: \"scale\": expected " SIZES ", found 0" },
+        { HEAD "\"defaults\": {\"temperature\": 0}, " LAYERS,
+          "defaults: \"temperature\": expected a number from 1e-30 to 1e+30, found 0" },
         { ONE("{\"type\": \"group_norm\", \"name\": \"g\"}"),
           "layer 0 ('g'): a group_norm needs \"groups\"" },
         { ONE("{\"type\": \"dbn\", \"name\": \"g\", \"steps\": 3}"),

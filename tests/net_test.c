@@ -370,6 +370,42 @@ static void mistakes_of_transposed_convolutions(void **state)
     assert_int_equal(cvy_conv_transpose2d(NULL, 0, "t", NULL), CVY_NO_TENSOR);
 }
 
+#define UP(...) cvy_upsample(bad, at(0), "u", &(cvy_upsample_desc){ __VA_ARGS__ })
+static void mistakes_of_sizes_and_means(void **state)
+{
+    (void)state;
+    const size_t minus = (size_t)-1, huge = (size_t)1 << 31;
+    expect(cvy_upsample(bad, at(0), "u", NULL), CVY_E_ARG, "upsample 'u': the descriptor is NULL");
+    expect(UP(.kind = (enum cvy_upsample_kind)2, .scale = { 2, 2 }), CVY_E_ARG,
+           "upsample 'u': kind 2 is not one of enum cvy_upsample_kind");
+    expect(UP(.align_corners = true, .scale = { 2, 2 }), CVY_E_ARG, "only bilinear can align");
+    expect(UP(.scale = { 2, 2 }, .size = { 3, 0 }), CVY_E_ARG,
+           "both are given, expected one of scale and size");
+    expect(UP(.kind = CVY_UPSAMPLE_BILINEAR), CVY_E_ARG, "nothing is said of the size");
+    expect(UP(.scale = { 0, 2 }), CVY_E_ARG, "scale rows is 0, expected 1 to");
+    expect(UP(.size = { 2, minus }), CVY_E_ARG, "size columns is -1");
+    expect(UP(.size = { huge - 1, huge - 1 }), CVY_E_SHAPE, "too large");
+    expect(UP(.scale = { huge - 1, 1 }), CVY_E_SHAPE, "too large");
+    expect(cvy_mean_subtract(bad, at(0), "m",
+                             &(cvy_mean_subtract_desc){ .over = (enum cvy_mean_over)2 }),
+           CVY_E_ARG, "mean_subtract 'm': over is 2, which is not one of enum cvy_mean_over");
+    expect(cvy_tempered_softmax(bad, at(0), "s", -1), CVY_E_ARG,
+           "softmax 's': temperature is -1, expected a positive finite number (0: 1)");
+    expect(cvy_tempered_softmax(bad, at(0), "s", NAN), CVY_E_ARG, "temperature is nan");
+    assert_int_equal(cvy_upsample(NULL, 0, "u", NULL), CVY_NO_TENSOR);
+    assert_int_equal(cvy_mean_subtract(NULL, 0, "m", NULL), CVY_NO_TENSOR);
+    assert_int_equal(cvy_tempered_softmax(NULL, 0, "s", 1), CVY_NO_TENSOR);
+    cvy_net *net = new_net();
+    cvy_tensor x = cvy_input(net, 4, 8, 6);
+    assert_shape(cvy_tensor_shape(
+                     net, cvy_upsample(net, x, NULL, &(cvy_upsample_desc){ .scale = { 2, 3 } })),
+                 4, 16, 18);
+    assert_shape(
+        cvy_tensor_shape(net, cvy_upsample(net, x, NULL, &(cvy_upsample_desc){ .size = { 5, 1 } })),
+        4, 5, 1);
+    cvy_net_destroy(&net);
+}
+
 static void mistakes_of_other_layers(void **state)
 {
     (void)state;
@@ -967,6 +1003,8 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
     case 14:
         return cvy_op_conv_transpose2d(
             on, &(cvy_conv_transpose2d_desc){ .out_channels = 2, .kernel = { 3, 3 } }, s, pass, op);
+    case 15: return cvy_op_upsample(on, &(cvy_upsample_desc){ .scale = { 2, 2 } }, s, pass, op);
+    case 16: return cvy_op_mean_subtract(on, NULL, s, pass, op);
     default: return CVY_E_ARG;
     }
 }
@@ -974,7 +1012,7 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
 static void operators_in_short_memory(void **state)
 {
     (void)state;
-    enum { OPERATORS = 15 };
+    enum { OPERATORS = 17 };
     for (int kind = 0; kind < OPERATORS; kind++)
         for (int pass = CVY_FORWARD; pass <= CVY_BACKWARD_WEIGHTS; pass++) {
             cvy_context *poor;
@@ -987,7 +1025,7 @@ static void operators_in_short_memory(void **state)
             if (plenty == CVY_OK) cvy_op_destroy(&op);
             else assert_int_equal(plenty, CVY_E_ARG);
             bool needed = kind < 2 || kind == 14 ||
-                          pass < (kind < 10 || kind == 12 ? CVY_BACKWARD_WEIGHTS : 1);
+                          pass < (kind < 10 || kind == 12 || kind > 14 ? CVY_BACKWARD_WEIGHTS : 1);
             if (kind == 13) needed = pass != CVY_BACKWARD_DATA;
             assert_int_equal(plenty == CVY_OK, needed);
             enum cvy_status status = plenty ? CVY_OK : CVY_E_NOMEM;
@@ -1058,6 +1096,7 @@ int main(void)
         cmocka_unit_test(mistakes_of_names_and_inputs),
         cmocka_unit_test(mistakes_of_transposed_convolutions),
         cmocka_unit_test(transposed_convolutions),
+        cmocka_unit_test(mistakes_of_sizes_and_means),
         cmocka_unit_test(mistakes_of_other_layers),
         cmocka_unit_test(lenet_becomes_the_expected_list),
         cmocka_unit_test(maxima_come_before_activations),

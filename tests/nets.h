@@ -234,17 +234,23 @@ static inline cvy_tensor every_group_norm(cvy_context *ctx, cvy_net **made)
 
 /* What makes maps larger, and what stands between layers: transposed convolutions, one from a wide
  * map of one pixel, with groups, padding and output padding; a bias behind a maximum and of a wide
- * map. */
+ * map; other sizes from the nearest pixel and between pixels, also from and to a wide map; the
+ * image's mean subtracted. */
 static inline cvy_tensor decoder(cvy_context *ctx, cvy_net **made)
 {
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");
     *made = net;
     cvy_tensor x = cvy_input(net, 1, 28, 28);
+    x = cvy_mean_subtract(net, x, NULL, &(cvy_mean_subtract_desc){ .over = CVY_MEAN_OF_IMAGE });
     x = cvy_pool2d(net, conv3(net, x, "a", 8, 1), NULL, &(cvy_pool2d_desc){ .kernel = { 4, 4 } });
     x = cvy_relu(net, cvy_batch_norm(net, cvy_bias(net, x, "a.shift"), "a.bn", NULL));
     x = cvy_linear(net, x, "code", &(cvy_linear_desc){ .out_features = 250, .no_bias = true });
     x = cvy_relu(net, cvy_bias(net, x, "code.shift"));
+    x = cvy_upsample(net, x, NULL, &(cvy_upsample_desc){ .scale = { 3, 2 } });
+    x = cvy_upsample(net, x, NULL,
+                     &(cvy_upsample_desc){ .kind = CVY_UPSAMPLE_BILINEAR, .size = { 1, 1 } });
+    x = cvy_mean_subtract(net, x, NULL, &(cvy_mean_subtract_desc){ .over = CVY_MEAN_OF_IMAGE });
     x = cvy_conv_transpose2d(
         net, x, "b",
         &(cvy_conv_transpose2d_desc){ .out_channels = 12, .kernel = { 4, 4 }, .no_bias = true });
@@ -256,8 +262,27 @@ static inline cvy_tensor decoder(cvy_context *ctx, cvy_net **made)
                                                            .pad = { 1, 1, 1, 1 },
                                                            .output_pad = { 1, 0 },
                                                            .groups = 4 });
-    return cvy_linear(net, cvy_relu(net, x), "fc",
-                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+    x = cvy_upsample(net, cvy_relu(net, x), NULL,
+                     &(cvy_upsample_desc){ .kind = CVY_UPSAMPLE_BILINEAR, .scale = { 2, 2 } });
+    x = cvy_relu(net, cvy_batch_norm(net, conv3(net, x, "d", 6, 2), "d.bn", NULL));
+    x = cvy_upsample(net, x, NULL,
+                     &(cvy_upsample_desc){
+                         .kind = CVY_UPSAMPLE_BILINEAR, .size = { 19, 5 }, .align_corners = true });
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
+/* The mean of the batch subtracted, from the images and from features. */
+static inline cvy_tensor centred(cvy_context *ctx, cvy_net **made)
+{
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_mean_subtract(net, cvy_input(net, 1, 28, 28), NULL, NULL);
+    x = cvy_sigmoid(net, conv3(net, x, "a", 8, 1));
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 4, 4 } });
+    x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 250 });
+    x = cvy_relu(net, cvy_mean_subtract(net, x, NULL, NULL));
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
 /* Fully connected layers of very many inputs: one on the images, one behind a convolution (so that

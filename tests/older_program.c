@@ -33,6 +33,8 @@
 #define ALL(X)                   \
     X(cvy_conv2d_desc)           \
     X(cvy_conv_transpose2d_desc) \
+    X(cvy_upsample_desc)         \
+    X(cvy_mean_subtract_desc)    \
     X(cvy_linear_desc)           \
     X(cvy_batch_norm_desc)       \
     X(cvy_group_norm_desc)       \
@@ -115,6 +117,10 @@ static cvy_tensor build(cvy_net *net)
     deconv->out_channels = 6;
     deconv->kernel[0] = deconv->kernel[1] = 2;
     x = cvy_conv_transpose2d(net, x, "deconv", deconv);
+    cvy_upsample_desc *up = A(cvy_upsample_desc);
+    up->scale[0] = up->scale[1] = 2;
+    x = cvy_upsample(net, x, "up", up);
+    x = cvy_mean_subtract(net, x, "mean", A(cvy_mean_subtract_desc));
     cvy_pool2d_desc *pool = A(cvy_pool2d_desc);
     pool->kernel[0] = pool->kernel[1] = 2;
     x = cvy_pool2d(net, x, "pool", pool);

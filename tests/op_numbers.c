@@ -558,6 +558,72 @@ static void bias(void **state)
     assert_int_equal(cvy_op_bias(ctx, s, CVY_BACKWARD_DATA, &op), CVY_E_ARG);
 }
 
+/* 2 x 2 pixels to 2 x 4, in each of the ways: [1 3] along columns becomes 1 1 3 3, 1 1.5 2.5 3, or
+ * with corners 1 5/3 7/3 3; and each pixel's gradient is what it gave. */
+static void upsample(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 1, 1, 2, 2 };
+    static const struct {
+        cvy_upsample_desc desc;
+        double y[8], dx[4];
+    } ways[] = {
+        { { .scale = { 1, 2 } }, { 1, 1, 3, 3, 5, 5, 9, 9 }, { 3, 7, 11, 15 } },
+        { { .kind = CVY_UPSAMPLE_BILINEAR, .size = { 2, 4 } },
+          { 1, 1.5, 2.5, 3, 5, 6, 8, 9 },
+          { 1 + 1.5 + 0.75, 0.5 + 2.25 + 4, 5 + 4.5 + 1.75, 1.5 + 5.25 + 8 } },
+        { { .kind = CVY_UPSAMPLE_BILINEAR, .scale = { 1, 2 }, .align_corners = true },
+          { 1, 5.0 / 3, 7.0 / 3, 3, 5, 19.0 / 3, 23.0 / 3, 9 },
+          { 1 + 4.0 / 3 + 1, 2.0 / 3 + 2 + 4, 5 + 4 + 7.0 / 3, 2 + 14.0 / 3 + 8 } },
+    };
+    const float x[] = { 1, 3, 5, 9 }, dy[] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+    cvy_op *op;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        BLANK(y);
+        BLANK(dx);
+        ok(cvy_op_upsample(ctx, &ways[i].desc, s, CVY_FORWARD, &op));
+        run_it(&op, (cvy_op_args){ .src = x, .dst = y });
+        near_all("y", y, ways[i].y, 8);
+        ok(cvy_op_upsample(ctx, &ways[i].desc, s, CVY_BACKWARD_DATA, &op));
+        run_it(&op, (cvy_op_args){ .diff_dst = dy, .diff_src = dx });
+        near_all("dx", dx, ways[i].dx, 4);
+    }
+    /* to fewer: what no result reads gets no gradient; and an infinity that has no part in it */
+    const float row[] = { 1, INFINITY, 3, INFINITY, 5 };
+    BLANK(y);
+    BLANK(dx);
+    const cvy_upsample_desc fewer = { .kind = CVY_UPSAMPLE_BILINEAR,
+                                      .size = { 1, 3 },
+                                      .align_corners = true };
+    ok(cvy_op_upsample(ctx, &fewer, (cvy_shape){ 1, 1, 1, 5 }, CVY_FORWARD_INFER, &op));
+    run_it(&op, (cvy_op_args){ .src = row, .dst = y });
+    WANT(y, 1, 3, 5);
+    ok(cvy_op_upsample(ctx, &fewer, (cvy_shape){ 1, 1, 1, 5 }, CVY_BACKWARD_DATA, &op));
+    run_it(&op, (cvy_op_args){ .diff_dst = dy, .diff_src = dx });
+    WANT(dx, 1, 0, 2, 0, 3);
+}
+
+static void mean_subtract(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 2, 2, 1, 2 };
+    const float x[] = { 1, 2, 3, 6, 10, 20, 30, 0 };
+    cvy_op *op;
+    for (int pass = CVY_FORWARD; pass <= CVY_BACKWARD_DATA; pass++) {
+        const bool back = pass == CVY_BACKWARD_DATA;
+        BLANK(y);
+        cvy_op_args args = { .src = x, .dst = y };
+        if (back) args = (cvy_op_args){ .diff_dst = x, .diff_src = y };
+        ok(cvy_op_mean_subtract(ctx, NULL, s, (enum cvy_pass)pass, &op));
+        run_it(&op, args);
+        WANT(y, -8, -7, -6, -3, 1, 11, 21, -9);
+        ok(cvy_op_mean_subtract(ctx, &(cvy_mean_subtract_desc){ .over = CVY_MEAN_OF_IMAGE }, s,
+                                (enum cvy_pass)pass, &op));
+        run_it(&op, args);
+        WANT(y, -2, -1, 0, 3, -5, 5, 15, -15);
+    }
+}
+
 /* -------------------------------------------------------------------------------------- pooling */
 
 static const float POOL_X[9] = { 1, 4, 4, 2, 4, -3, 0, 5, -6 };
@@ -820,6 +886,8 @@ int main(void)
                                             EACH(group_norm),
                                             EACH(conv_transpose2d),
                                             EACH(bias),
+                                            EACH(upsample),
+                                            EACH(mean_subtract),
                                             EACH(pools),
                                             EACH(dropouts),
                                             EACH(padding),

@@ -38,16 +38,21 @@ enum kind {
     MULTIPLY,
     CONCAT,
     PAD,
+    UPSAMPLE,
+    MEAN_SUBTRACT,
     SOFTMAX,
     CROSS_ENTROPY,
     KINDS
 };
-static const char *const kind_names[KINDS] = {
-    "conv2d",     "conv_transpose2d", "linear",  "batch_norm",
-    "group_norm", "activation",       "prelu",   "bias",
-    "pool2d",     "dropout",          "add",     "multiply",
-    "concat",     "pad_channels",     "softmax", "softmax_cross_entropy"
-};
+static const char *const kind_names[KINDS] = { "conv2d",     "conv_transpose2d",
+                                               "linear",     "batch_norm",
+                                               "group_norm", "activation",
+                                               "prelu",      "bias",
+                                               "pool2d",     "dropout",
+                                               "add",        "multiply",
+                                               "concat",     "pad_channels",
+                                               "upsample",   "mean_subtract",
+                                               "softmax",    "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
 
@@ -69,6 +74,9 @@ struct op_case {
     cvy_pool2d_desc pool;
     cvy_dropout_desc dropout;
     cvy_loss_desc loss;
+    cvy_upsample_desc upsample;
+    cvy_mean_subtract_desc mean;
+    double temperature;
 };
 
 struct parity {
@@ -130,7 +138,15 @@ static void describe(const struct op_case *c)
     if (c->kind == PAD) print_message("  before %zu, after %zu\n", c->before, c->after);
     if (c->kind == DROPOUT)
         print_message("  p %g%s\n", c->dropout.p, c->dropout.unscaled ? ", unscaled" : "");
-    if (c->kind == CROSS_ENTROPY) print_message("  label_smoothing %g\n", c->loss.label_smoothing);
+    if (c->kind == UPSAMPLE)
+        print_message("  kind %d, scale %zux%zu, size %zux%zu%s\n", (int)c->upsample.kind,
+                      c->upsample.scale[0], c->upsample.scale[1], c->upsample.size[0],
+                      c->upsample.size[1], c->upsample.align_corners ? ", corners" : "");
+    if (c->kind == MEAN_SUBTRACT) print_message("  over %d\n", (int)c->mean.over);
+    if (c->kind == SOFTMAX) print_message("  temperature %g\n", c->temperature);
+    if (c->kind == CROSS_ENTROPY)
+        print_message("  label_smoothing %g, temperature %g\n", c->loss.label_smoothing,
+                      c->loss.temperature);
 }
 
 static void complain(struct parity *p, const char *format, ...)
@@ -216,7 +232,9 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case MULTIPLY: return cvy_op_multiply(ctx, c->src, op);
     case CONCAT: return cvy_op_concat(ctx, c->part, c->n_parts, c->pass, op);
     case PAD: return cvy_op_pad_channels(ctx, c->before, c->after, c->src, c->pass, op);
-    case SOFTMAX: return cvy_op_softmax(ctx, c->src, op);
+    case UPSAMPLE: return cvy_op_upsample(ctx, &c->upsample, c->src, c->pass, op);
+    case MEAN_SUBTRACT: return cvy_op_mean_subtract(ctx, &c->mean, c->src, c->pass, op);
+    case SOFTMAX: return cvy_op_tempered_softmax(ctx, c->temperature, c->src, op);
     case CROSS_ENTROPY: return cvy_op_loss(ctx, &c->loss, c->src, op);
     case KINDS: break;
     }
@@ -241,13 +259,12 @@ static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
 static const struct {
     double factor, absolute;
 } module_slack[KINDS] = {
-    [CONV] = { 2, 0 },           [LINEAR] = { 2, 0 },
-    [CONV_TRANSPOSE] = { 2, 0 }, [BIAS] = { 1, 0 },
-    [BATCH_NORM] = { 32, 0 },    [ACT] = { 8, 3e-6 },
-    [PRELU] = { 1, 0 },          [POOL] = { 1, 0 },
-    [DROPOUT] = { 1, 0 },        [ADD] = { 1, 0 },
-    [MULTIPLY] = { 1, 0 },       [SOFTMAX] = { 8, 0 },
-    [CROSS_ENTROPY] = { 24, 0 }, [GROUP_NORM] = { 1, 0 },
+    [CONV] = { 2, 0 },        [LINEAR] = { 2, 0 },   [CONV_TRANSPOSE] = { 2, 0 },
+    [BIAS] = { 1, 0 },        [UPSAMPLE] = { 1, 0 }, [MEAN_SUBTRACT] = { 1, 0 },
+    [BATCH_NORM] = { 32, 0 }, [ACT] = { 8, 3e-6 },   [PRELU] = { 1, 0 },
+    [POOL] = { 1, 0 },        [DROPOUT] = { 1, 0 },  [ADD] = { 1, 0 },
+    [MULTIPLY] = { 1, 0 },    [SOFTMAX] = { 8, 0 },  [CROSS_ENTROPY] = { 24, 0 },
+    [GROUP_NORM] = { 1, 0 },
 };
 
 /* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
@@ -1049,6 +1066,83 @@ static void case_pool(struct parity *p)
     compare_bits(p, "result", out[2], out[3], n);
 }
 
+static bool draw_upsample(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    bool scaled = maybe(p);
+    draw_shape(p, 8);
+    if (seldom(p)) c->src.c = between(p, 1, 130);
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    c->fill = (enum fill)check_below(&p->r, 4);
+    c->upsample.kind = (enum cvy_upsample_kind)maybe(p);
+    c->upsample.align_corners = c->upsample.kind == CVY_UPSAMPLE_BILINEAR && maybe(p);
+    c->dst = c->src;
+    for (int i = 0; i < 2; i++) {
+        size_t *to = i ? &c->dst.w : &c->dst.h;
+        if (scaled) *to *= c->upsample.scale[i] = between(p, 1, 4);
+        else *to = c->upsample.size[i] = between(p, 1, seldom(p) ? 40 : 14);
+    }
+    return true;
+}
+
+/* Weights are rounded, and so are the products of two: of rows and of columns. */
+static void case_upsample(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    size_t nx = elements(c->src), ny = elements(c->dst), n = backward ? nx : ny;
+    float *x = filled(p, nx + ny - n), *size = magnitudes(p, x, nx + ny - n), *out[4];
+    cvy_op_args args[4]; /* reference, its magnitudes, native twice */
+    for (int i = 0; i < 4; i++) {
+        const float *from = i == 1 ? size : x;
+        out[i] = room(p, n);
+        args[i] = backward ? (cvy_op_args){ .diff_dst = from, .diff_src = out[i] }
+                           : (cvy_op_args){ .src = from, .dst = out[i] };
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run(p, p->reference, &args[1]) ||
+        !run_native(p, &args[2], &args[3]))
+        return;
+    bool nearest = c->upsample.kind == CVY_UPSAMPLE_NEAREST;
+    if (nearest && !backward) compare_exact(p, "dst", out[2], out[0], n);
+    else compare_scaled(p, "result", out[2], out[0], n, out[1], nearest ? 8 : 10);
+    compare_bits(p, "result", out[2], out[3], n);
+}
+
+static bool draw_mean_subtract(struct parity *p)
+{
+    draw_shape(p, seldom(p) ? 30 : 9);
+    if (seldom(p)) p->c.src = (cvy_shape){ images(p), between(p, 1, 130), 1, 1 };
+    p->c.dst = p->c.src;
+    p->c.pass = (enum cvy_pass)check_below(&p->r, 3);
+    p->c.fill = (enum fill)check_below(&p->r, 3);
+    p->c.mean.over = (enum cvy_mean_over)maybe(p);
+    return true;
+}
+
+static void case_mean_subtract(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    size_t n = elements(c->src), group = c->mean.over == CVY_MEAN_OF_IMAGE ? n / c->src.n : n;
+    float *x = filled(p, n), *size = room(p, n), *out[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n);
+        args[i] = backward ? (cvy_op_args){ .diff_dst = x, .diff_src = out[i] }
+                           : (cvy_op_args){ .src = x, .dst = out[i] };
+    }
+    for (size_t k = 0; k < n; k += group) { /* what the mean is a sum of */
+        double sum = 0;
+        for (size_t i = k; i < k + group; i++) sum += fabs((double)x[i]);
+        for (size_t i = k; i < k + group; i++) size[i] = fabsf(x[i]) + (float)(sum / (double)group);
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    compare_scaled(p, "result", out[1], out[0], n, size, 18);
+    compare_bits(p, "result", out[1], out[2], n);
+}
+
 static bool draw_dropout(struct parity *p)
 {
     static const double ps[] = { 0, 0.1, 0.5, 0.9, 1 };
@@ -1088,6 +1182,7 @@ static bool draw_rows(struct parity *p)
     draw_shape(p, p->c.kind == SOFTMAX ? 4 : 9);
     p->c.dst = p->c.src;
     p->c.pass = CVY_FORWARD;
+    p->c.temperature = (double[]){ 0, 1, 4, 0.3 }[check_below(&p->r, 4)];
     return true;
 }
 
@@ -1178,10 +1273,16 @@ static void case_pad(struct parity *p)
     compare_bits(p, "result", out[1], out[2], n);
 }
 
-/* Relative 1.2e-6 down to 1e-30. */
+/* Relative 1.2e-6 down to 1e-30; of outputs that were multiplied (y and what the products' rounding
+ * comes to), more. */
+struct softmax_bound {
+    const float *y;
+    double more;
+};
 static double bound_softmax(const void *arg, size_t i)
 {
-    return 1.2e-6 * (double)((const float *)arg)[i] + 1e-36;
+    const struct softmax_bound *b = arg;
+    return (1.2e-6 + b->more) * (double)b->y[i] + 1e-36;
 }
 
 static void case_softmax(struct parity *p)
@@ -1196,7 +1297,10 @@ static void case_softmax(struct parity *p)
     if (!run_native(p, &(cvy_op_args){ .src = x, .dst = y[1] },
                     &(cvy_op_args){ .src = x, .dst = y[2] }))
         return;
-    compare(p, "dst", y[1], y[0], n, bound_softmax, y[0]);
+    double t = p->c.temperature, largest = 0;
+    for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)x[i]));
+    struct softmax_bound bound = { y[0], t == 0 || t == 1 ? 0 : 6 * U * largest / t };
+    if (bound.more < 1) compare(p, "dst", y[1], y[0], n, bound_softmax, &bound);
     compare_bits(p, "dst", y[1], y[2], n);
     for (size_t i = 0; i < s.n * s.h * s.w && !p->failed; i++) {
         double sum = 0;
@@ -1214,6 +1318,7 @@ static bool draw_loss(struct parity *p)
         (cvy_shape){ images(p), seldom(p) ? between(p, 1, 1000) : between(p, 1, 20), 1, 1 };
     p->c.pass = CVY_FORWARD;
     p->c.loss.label_smoothing = smoothing[check_below(&p->r, 3)];
+    p->c.loss.temperature = (double[]){ 0, 0, 2, 0.7 }[check_below(&p->r, 4)];
     return true;
 }
 
@@ -1229,7 +1334,9 @@ static void case_loss(struct parity *p)
     size_t n = elements(p->c.src);
     float *x = filled(p, n), scale = (float[]){ 1, 5, 30 }[check_below(&p->r, 3)], *dx[3];
     int32_t labels[40];
-    double loss[3], images_n = (double)p->c.src.n;
+    /* outputs that were multiplied are rounded */
+    double loss[3], images_n = (double)p->c.src.n, t = p->c.loss.temperature;
+    if (t != 0) images_n /= (1 + (double)scale / t) / t;
     cvy_op_args args[3];
     for (size_t i = 0; i < n; i++) x[i] *= scale;
     for (size_t i = 0; i < p->c.src.n; i++) labels[i] = (int32_t)check_below(&p->r, p->c.src.c);
@@ -1239,7 +1346,7 @@ static void case_loss(struct parity *p)
     }
     p->who = "reference";
     if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
-    if (!(fabs(loss[1] - loss[0]) <= 1.2e-6 * fmax(1, (double)(scale * 4))))
+    if (!(fabs(loss[1] - loss[0]) <= 1.2e-6 * fmax(1, (double)(scale * 4) / (t != 0 ? t : 1))))
         complain(p, "loss is %.17g, reference %.17g", loss[1], loss[0]);
     if (loss[1] != loss[2] && !p->module)
         complain(p, "loss: %.17g with one instruction set, %.17g with another", loss[1], loss[2]);
@@ -1271,6 +1378,8 @@ static void run_case(struct parity *p, size_t number)
         [SOFTMAX] = { draw_rows, case_softmax, 1 },
         [CROSS_ENTROPY] = { draw_loss, case_loss, 1 },
         [PAD] = { draw_pad, case_pad, 1 },
+        [UPSAMPLE] = { draw_upsample, case_upsample, 3 },
+        [MEAN_SUBTRACT] = { draw_mean_subtract, case_mean_subtract, 1 },
         [GROUP_NORM] = { draw_gn, case_gn, 3 },
     };
     int lot = 0;

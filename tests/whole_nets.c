@@ -209,6 +209,27 @@ static cvy_tensor conv_transpose(struct builder *b, cvy_tensor x)
     return cvy_conv_transpose2d(b->net, x, name(b, "deconv"), &d);
 }
 
+/* To another size, not much larger. */
+static cvy_tensor upsample(struct builder *b, cvy_tensor x)
+{
+    cvy_shape s = cvy_tensor_shape(b->net, x);
+    cvy_upsample_desc d = { .kind = (enum cvy_upsample_kind)chance(&b->r, 60) };
+    d.align_corners = d.kind == CVY_UPSAMPLE_BILINEAR && chance(&b->r, 40);
+    bool small = s.h * s.w <= 30 && chance(&b->r, 60);
+    for (int i = 0; i < 2; i++) {
+        if (small) d.scale[i] = between(&b->r, 1, 2);
+        else d.size[i] = between(&b->r, 2, 10);
+    }
+    return cvy_upsample(b->net, x, name(b, "up"), &d);
+}
+
+static cvy_tensor mean_subtract(struct builder *b, cvy_tensor x)
+{
+    return cvy_mean_subtract(
+        b->net, x, name(b, "mean"),
+        &(cvy_mean_subtract_desc){ .over = (enum cvy_mean_over)check_below(&b->r, 2) });
+}
+
 /* conv, batch norm, activation, pooling: what nets are mostly made of, with parts left out. */
 static cvy_tensor usual(struct builder *b, cvy_tensor x)
 {
@@ -259,7 +280,7 @@ static cvy_tensor dropout(struct builder *b, cvy_tensor x)
 static cvy_tensor layer(struct builder *b, cvy_tensor x)
 {
     cvy_shape s = cvy_tensor_shape(b->net, x);
-    switch (check_below(&b->r, 11)) {
+    switch (check_below(&b->r, 12)) {
     case 0: return residual(b, x);
     case 1: return branches(b, x);
     case 2: return conv(b, x, between(&b->r, 1, 12), 1, 2, 0); /* reads a quarter of the pixels */
@@ -271,6 +292,7 @@ static cvy_tensor layer(struct builder *b, cvy_tensor x)
                         : cvy_pad_channels(b->net, x, check_below(&b->r, 3), between(&b->r, 1, 4),
                                            name(b, "pad"));
     case 7: return conv_transpose(b, x);
+    case 8: return chance(&b->r, 70) ? upsample(b, x) : mean_subtract(b, x);
     default: return usual(b, x);
     }
 }
@@ -283,6 +305,7 @@ static cvy_tensor build(const struct recipe *k, cvy_context *ctx, cvy_net **net)
     cvy_tensor x = cvy_input(b.net, k->c, k->h, k->w);
     if (chance(&b.r, 25)) x = pool(&b, x, CVY_POOL_MAX); /* of bytes: ties */
     if (chance(&b.r, 20)) x = norm(&b, x);
+    if (chance(&b.r, 10)) x = mean_subtract(&b, x);
     for (int i = 0; i < 5; i++) x = layer(&b, x);
     if (k->wide) { /* a hundred thousand weights and more */
         cvy_shape s = cvy_tensor_shape(b.net, x);
@@ -336,6 +359,7 @@ static void choose_loss(struct recipe *k, struct check_rng *r)
     cvy_loss_desc *loss = &k->options.loss;
     loss->kind = (enum cvy_loss_kind)check_below(r, CVY_LOSS_KINDS);
     if (loss->kind == CVY_HINGE) loss->label_smoothing = 0;
+    if (loss->kind == CVY_CROSS_ENTROPY && chance(r, 40)) loss->temperature = 2;
     loss->soft_targets = loss->kind != CVY_HINGE && chance(r, 30);
     for (size_t e = 0; e < MOST_CLASSES; e++) k->class_weights[e] = (double)check_uniform(r, 0, 2);
     for (size_t e = 0; e < IMAGES * MOST_CLASSES; e++) k->targets[e] = check_uniform(r, 0, 1);

@@ -106,7 +106,7 @@ enum {
  *          [slice.c0, slice.c0 + c) are x, others 0
  *  DROPOUT mask = f(seed, step, dropout.stream, n, c, h, w)
  *  MIX     y = r a + (1 - r) b; r = f(seed, step, mix.stream, n, c, h, w), 1/2 in inference
- *  SOFTMAX over c at every pixel
+ *  SOFTMAX over c at every pixel, of x / softmax.temperature
  *  LOSS    x are the logits, stats in double {Σ w loss, number correct}; dx of the mean loss,
  *          Σ w loss / loss_weight
  *  GROUP_NORM  gamma and beta are {1, c, 1, 1} or, of each element, {1, c, h, w}; stats in double,
@@ -115,6 +115,8 @@ enum {
  *  WHITEN_STATS, _BWD_REDUCE  what they make is their backends' own, in double, and as long as the
  *          reference needs it (src/ops/ops.h, struct cvyi_whitening): a backend takes all of a
  *          layer's ops but WHITEN_INFER, or none
+ *  UPSAMPLE  sizes are those of the maps
+ *  MEAN_SUBTRACT  also the gradient of one
  *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
 /* clang-format off */
 #define CVY_OPS(OP, IN, OUT)                                                                       \
@@ -211,7 +213,12 @@ enum {
     OP(WHITEN_BWD_DATA, whiten_bwd_data, "whitening.dx",                                           \
        IN(WHITEN_BWD_DATA, X, 0) IN(WHITEN_BWD_DATA, DY, 0) IN(WHITEN_BWD_DATA, STATS, 0)          \
        IN(WHITEN_BWD_DATA, SUMS, 0) IN(WHITEN_BWD_DATA, GAMMA, CVY_OPTIONAL),                      \
-       OUT(WHITEN_BWD_DATA, DX, 0))
+       OUT(WHITEN_BWD_DATA, DX, 0))                                                                \
+    OP(UPSAMPLE, upsample, "upsample", IN(UPSAMPLE, X, 0), OUT(UPSAMPLE, Y, 0))                    \
+    OP(UPSAMPLE_BWD, upsample_bwd, "upsample.dx", IN(UPSAMPLE_BWD, DY, 0),                         \
+       OUT(UPSAMPLE_BWD, DX, 0))                                                                   \
+    OP(MEAN_SUBTRACT, mean_subtract, "mean_subtract", IN(MEAN_SUBTRACT, X, 0),                     \
+       OUT(MEAN_SUBTRACT, Y, 0))
 /* clang-format on */
 #define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
 #define CVY_LIST_NONE(KIND, OPERAND, use)
@@ -247,6 +254,11 @@ struct cvy_op_desc {
             uint32_t stream;
             bool infer;
         } mix;
+        struct {
+            double temperature;
+        } softmax;
+        cvy_upsample_desc upsample;
+        cvy_mean_subtract_desc mean;
         cvy_loss_desc loss;
         struct {
             size_t c0;

@@ -72,8 +72,17 @@ CVY_API cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, s
 CVY_API cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name,
                                const cvy_dropout_desc *desc);
 CVY_API cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x); /* [n][c*h*w][1][1] */
+/* Maps of another size */
+CVY_API cvy_tensor cvy_upsample(cvy_net *net, cvy_tensor x, const char *name,
+                                const cvy_upsample_desc *desc);
+/* The mean of the batch, or as the descriptor says, subtracted. NULL: the batch's */
+CVY_API cvy_tensor cvy_mean_subtract(cvy_net *net, cvy_tensor x, const char *name,
+                                     const cvy_mean_subtract_desc *desc);
 CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x,
                                const char *name); /* over c, inference */
+/* The same of x / temperature: more than 0, 0 means 1 */
+CVY_API cvy_tensor cvy_tempered_softmax(cvy_net *net, cvy_tensor x, const char *name,
+                                        double temperature);
 
 /* Shape of a handle with n = 1 ({0,0,0,0} for one that is none of this net). */
 CVY_API cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x);

@@ -40,6 +40,9 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *              backward data: src dst_in diff_dst -> diff_src
  *  add, multiply
  *              forward: src src2 -> dst (a product's gradients are products with diff_dst)
+ *  upsample, mean_subtract
+ *              forward: src -> dst
+ *              backward data: diff_dst -> diff_src
  *  concat      forward: srcs -> dst
  *              backward data: diff_dst -> diff_srcs (n pointers each)
  *  pad_channels  forward: src -> dst, zeros before and behind its channels
@@ -93,6 +96,13 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy
                                                      cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_multiply(cvy_context *ctx, cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_upsample(cvy_context *ctx,
+                                                      const cvy_upsample_desc *desc, cvy_shape src,
+                                                      enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_mean_subtract(cvy_context *ctx,
+                                                           const cvy_mean_subtract_desc *desc,
+                                                           cvy_shape src, enum cvy_pass pass,
+                                                           cvy_op **op);
 /* n tensors, 1 to 64, side by side along c: everything but c is the same in all of them. */
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);
@@ -100,6 +110,8 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size
                                                           size_t after, cvy_shape src,
                                                           enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_tempered_softmax(cvy_context *ctx, double temperature,
+                                                              cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc,
                                                   cvy_shape src, cvy_op **op);
 /* One row by itself, in double, at once: what a loss says of `classes` outputs and a label, or with

@@ -290,6 +290,32 @@ typedef struct cvy_maxout_desc {
     uint64_t reserved[8];
 } cvy_maxout_desc;
 
+/* Maps of another size, larger or smaller. Along an axis `size` pixels become `out`, and result o
+ *  NEAREST   is x[o * size / out], rounded down, in whole numbers: PyTorch's "nearest" where sizes
+ *            are multiples
+ *  BILINEAR  lies at p = (o + 1/2) * size / out - 1/2, at least 0, or with align_corners at
+ *            o * (size - 1) / (out - 1), 0 where out is 1: with i the whole number of p and f what
+ *            is left it is (1 - f) * x[i] + f * x[min(i + 1, size - 1)], along columns of the same
+ *            along rows. PyTorch's "bilinear". A pixel whose factor is 0 is not read
+ * Gradients are the exact adjoints. */
+enum cvy_upsample_kind { CVY_UPSAMPLE_NEAREST = 0, CVY_UPSAMPLE_BILINEAR };
+typedef struct cvy_upsample_desc {
+    enum cvy_upsample_kind kind;
+    size_t scale[2];    /* rows and columns become so many times as many, */
+    size_t size[2];     /* or so many: one of the two is given, whole */
+    bool align_corners; /* of BILINEAR */
+    uint64_t reserved[8];
+} cvy_upsample_desc;
+
+/* y = x - m, with m one number: the mean of all numbers of the batch (what yann's mean_subtract
+ * computes), or of the image (what it is documented as). The batch is that at hand, in inference
+ * too: what becomes of an image then depends on those beside it. */
+enum cvy_mean_over { CVY_MEAN_OF_BATCH = 0, CVY_MEAN_OF_IMAGE };
+typedef struct cvy_mean_subtract_desc {
+    enum cvy_mean_over over;
+    uint64_t reserved[4];
+} cvy_mean_subtract_desc;
+
 /* Where a dropout does something at all. INFERENCE, of an unscaled one, is a factor of 1 - p for
  * what another one drops elsewhere: in front of the layer whose outputs are dropped it scales that
  * layer's weights in inference, but not its bias. */
@@ -304,7 +330,7 @@ typedef struct cvy_dropout_desc {
 
 /* How far the K outputs x of an image are from its target, q = (1 - s) t + s / K: t is 1 at the
  * image's label and 0 elsewhere, or any numbers (soft_targets). x_y is the output at the label.
- *  CROSS_ENTROPY  l = -sum_k q_k log softmax(x)_k
+ *  CROSS_ENTROPY  l = -sum_k q_k log softmax(x / temperature)_k
  *  MSE            l = 1/K sum_k (x_k - q_k)^2
  *  BCE            l = 1/K sum_k (max(x_k, 0) - q_k x_k + log(1 + exp(-|x_k|))): the binary
  *                 cross-entropy of each sigmoid(x_k) with q_k
@@ -326,7 +352,8 @@ typedef struct cvy_loss_desc {
     bool per_pixel;
     bool ignore; /* there is an ignore_index; it may be outside the classes */
     int32_t ignore_index;
-    uint64_t reserved[16];
+    double temperature; /* CROSS_ENTROPY: more than 0; 0 means 1 */
+    uint64_t reserved[15];
 } cvy_loss_desc;
 
 /* The name of a kind, "cross_entropy", NULL past the last; and the kind of a name (false: unknown

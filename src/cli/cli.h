@@ -177,6 +177,9 @@ int cli_fail_data(enum data_status status, const char *spec, const char *error);
 int cli_open_checkpoint(struct cli_session *s, const char *run, const char *model);
 /* The model's mean image, if it has one. */
 struct checkpoint_mean cli_mean(const struct model *model);
+/* How a session's weights were evaluated when they were trained, their loss first: what their run
+ * says, else their model. */
+int cli_settle(const struct cli_session *s, struct model_defaults *d);
 /* A predictor of `batch` images with the checkpoint's parameters (opens net and predictor). */
 int cli_open_predictor(struct cli_session *s, size_t batch);
 void cli_close(struct cli_session *s);

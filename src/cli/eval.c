@@ -59,28 +59,6 @@ static const struct argp argp = {
            "  convoy eval resnet.safetensors --model resnet20 -d cifar10\n"
 };
 
-/* How the weights were evaluated when they were trained, their loss first: what their run says,
- * else their model. */
-static bool trained_with(const struct cli_session *s, struct model_defaults *d)
-{
-    const char *text = s->checkpoint ? checkpoint_text(s->checkpoint, "convoy.config") : NULL;
-    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
-    const json_t *batch = json_object_get(json, model_number_key(MODEL_AT_eval_batch));
-    bool good = !text || (json && cli_loss_restore(d, json));
-    good = good && (!batch || model_number_read(d, MODEL_AT_eval_batch, batch));
-    json_decref(json);
-    return good;
-}
-
-static int settle(const struct cli_session *s, struct model_defaults *d)
-{
-    *d = s->model->defaults;
-    return trained_with(s, d)
-               ? CLI_OK
-               : cli_fail(CLI_BAD, "%s: its settings were not written by convoy train",
-                          s->checkpoint->where);
-}
-
 static int evaluate(struct cli_session *s, const struct model_defaults *d, const char *split)
 {
     char error[CLI_ERROR];
@@ -115,7 +93,7 @@ static int run(int argc, char **argv)
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
     if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
-    if (!code) code = settle(&s, &defaults);
+    if (!code) code = cli_settle(&s, &defaults);
     if (!code) code = cli_open_predictor(&s, defaults.eval_batch);
     if (!code) code = cli_open_run_data(&s, o.data);
     if (!code) code = evaluate(&s, &defaults, o.split);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_LOSS = 0x4000, KEY_SMOOTHING, KEY_MARGIN, KEY_WEIGHTS, KEY_IGNORE };
+enum { KEY_LOSS = 0x4000, KEY_SMOOTHING, KEY_MARGIN, KEY_TEMPERATURE, KEY_WEIGHTS, KEY_IGNORE };
 
 static const struct argp_option options[] = {
     { "loss", KEY_LOSS, "NAME", 0,
@@ -14,6 +14,8 @@ static const struct argp_option options[] = {
     { "label-smoothing", KEY_SMOOTHING, "S", 0,
       "how much of a label all classes share, in [0, 1); not of hinge", 0 },
     { "margin", KEY_MARGIN, "X", 0, "of hinge (1)", 0 },
+    { "temperature", KEY_TEMPERATURE, "T", 0,
+      "of cross_entropy: its softmax is of the outputs divided by T (1)", 0 },
     { "class-weights", KEY_WEIGHTS, "LIST", 0,
       "how much an image of each class counts; with 0 it takes no part", 0 },
     { "ignore-index", KEY_IGNORE, "CLASS", 0, "images of this label take no part", 0 },
@@ -65,6 +67,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             cli_refuse(state,
                        "--margin: expected a number above 0 and at most 1e+30, found '%.60s'", arg);
         return 0;
+    case KEY_TEMPERATURE:
+        o->desc.temperature = cli_real(state, o->given = "temperature", arg, 1e-30, 1e30);
+        return 0;
     case KEY_WEIGHTS:
         o->given = "class-weights";
         o->n_weights = parse_weights(state, arg, o->weights);
@@ -86,6 +91,7 @@ void cli_loss_apply(const struct cli_loss *o, struct model_defaults *d)
                                    .ignore_index = d->loss.ignore_index };
     if (o->smooths) d->loss.label_smoothing = o->desc.label_smoothing;
     if (o->desc.margin != 0) d->loss.margin = o->desc.margin;
+    if (o->desc.temperature != 0) d->loss.temperature = o->desc.temperature;
     if (o->desc.ignore) {
         d->loss.ignore = true;
         d->loss.ignore_index = o->desc.ignore_index;
@@ -113,4 +119,24 @@ bool cli_loss_restore(struct model_defaults *d, const json_t *json)
         if (expected && *expected) return false;
     }
     return true;
+}
+
+static bool trained_with(const struct cli_session *s, struct model_defaults *d)
+{
+    const char *text = s->checkpoint ? checkpoint_text(s->checkpoint, "convoy.config") : NULL;
+    json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
+    const json_t *batch = json_object_get(json, model_number_key(MODEL_AT_eval_batch));
+    bool good = !text || (json && cli_loss_restore(d, json));
+    good = good && (!batch || model_number_read(d, MODEL_AT_eval_batch, batch));
+    json_decref(json);
+    return good;
+}
+
+int cli_settle(const struct cli_session *s, struct model_defaults *d)
+{
+    *d = s->model->defaults;
+    return trained_with(s, d)
+               ? CLI_OK
+               : cli_fail(CLI_BAD, "%s: its settings were not written by convoy train",
+                          s->checkpoint->where);
 }

@@ -183,12 +183,14 @@ static int read_image(const char *path, const struct model *model, uint8_t *out)
     return code;
 }
 
-static void print_top(const struct cli_session *s, const char *what, float *logits, size_t classes,
-                      size_t top, int label)
+/* Of an image's outputs, as the softmax of their loss sees them. */
+static void print_top(const struct cli_session *s, const char *what, float *logits, size_t top,
+                      int label, double t)
 {
+    size_t classes = cvy_tensor_shape(s->net, s->logits).c;
     double sum = 0, largest = (double)logits[0];
     for (size_t k = 1; k < classes; k++) largest = fmax(largest, (double)logits[k]);
-    for (size_t k = 0; k < classes; k++) sum += exp((double)logits[k] - largest);
+    for (size_t k = 0; k < classes; k++) sum += exp(((double)logits[k] - largest) / t);
     printf("%s:", what);
     for (size_t i = 0; i < top && i < classes; i++) {
         size_t best = 0;
@@ -197,7 +199,7 @@ static void print_top(const struct cli_session *s, const char *what, float *logi
         const char *name = s->data && s->data->class_names ? s->data->class_names[best] : NULL;
         if (name) printf("%s %s", i ? "," : "", name);
         else printf("%s class %zu", i ? "," : "", best);
-        printf(" %.3f", exp((double)logits[best] - largest) / sum);
+        printf(" %.3f", exp(((double)logits[best] - largest) / t) / sum);
         logits[best] = -INFINITY;
     }
     if (label >= 0 && s->data->class_names) printf("  (is %s)", s->data->class_names[label]);
@@ -214,9 +216,12 @@ static int predict(struct cli_session *s, const struct options *o)
 {
     size_t size = s->model->input[0] * s->model->input[1] * s->model->input[2];
     size_t classes = cvy_tensor_shape(s->net, s->logits).c;
+    struct model_defaults defaults;
+    int code = cli_settle(s, &defaults);
+    double t = defaults.loss.temperature != 0 ? defaults.loss.temperature : 1;
     uint8_t *image = malloc(size);
     float *logits = calloc(classes, sizeof *logits);
-    int code = image && logits ? CLI_OK : cli_fail(CLI_NOMEM, "out of memory");
+    if (!code && !(image && logits)) code = cli_fail(CLI_NOMEM, "out of memory");
     for (size_t i = 0; i < o->n && !code; i++) {
         const char *what = o->images[i];
         int label = -1;
@@ -234,7 +239,7 @@ static int predict(struct cli_session *s, const struct options *o)
         const cvy_batch batch = { .images = image, .dtype = CVY_U8, .n = 1 };
         enum cvy_status status = code ? CVY_OK : cvy_predictor_run(s->predictor, &batch, logits);
         if (status) code = cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
-        if (!code) print_top(s, what, logits, classes, o->top, label);
+        if (!code) print_top(s, what, logits, o->top, label, t);
     }
     free(image);
     free(logits);

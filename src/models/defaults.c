@@ -173,6 +173,12 @@ const char *model_loss_read(struct model_defaults *d, const char *key, const jso
                    ? NULL
                    : "a number above 0 and at most 1e+30";
     }
+    if (!strcmp(key, "temperature")) {
+        d->loss.temperature = number;
+        return model_is_number(value) && number >= 1e-30 && number <= 1e30
+                   ? NULL
+                   : "a number from 1e-30 to 1e+30";
+    }
     if (!strcmp(key, "class_weights"))
         return read_class_weights(d, value) ? NULL : "an array of numbers, 0 or more, one a class";
     if (!strcmp(key, "ignore_index")) {
@@ -189,6 +195,8 @@ void model_loss_write(const struct model_defaults *d, json_t *json)
     json_object_set_new(json, "loss", json_string(cvy_loss_name(d->loss.kind)));
     json_object_set_new(json, "label_smoothing", json_real(d->loss.label_smoothing));
     if (d->loss.margin != 0) json_object_set_new(json, "margin", json_real(d->loss.margin));
+    if (d->loss.temperature != 0)
+        json_object_set_new(json, "temperature", json_real(d->loss.temperature));
     if (d->loss.ignore)
         json_object_set_new(json, "ignore_index", json_integer(d->loss.ignore_index));
     if (!d->n_class_weights) return;

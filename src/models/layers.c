@@ -23,6 +23,8 @@ union desc {
     cvy_pool2d_desc pool2d;
     cvy_maxout_desc maxout;
     cvy_dropout_desc dropout;
+    cvy_upsample_desc upsample;
+    cvy_mean_subtract_desc mean;
     struct {
         size_t before, after;
     } pad_channels;
@@ -53,6 +55,8 @@ static const char *const statistics_names[] = { "both", "mean", "variance", NULL
 const char *const model_pool_names[] = { "max", "avg", NULL };
 static const char *const maxout_names[] = { "max", "mean", "mixed", NULL };
 static const char *const when_names[] = { "always", "training", "inference", NULL };
+static const char *const upsample_names[] = { "nearest", "bilinear", NULL };
+static const char *const mean_names[] = { "batch", "image", NULL };
 static const char *const tie_names[] = { "first", "all", "split", NULL };
 
 #define AT(member) offsetof(union desc, member)
@@ -167,6 +171,16 @@ static const struct model_field maxout_fields[] = {
     { "tie", CHOICE, false, AT(maxout.tie), 0, 0, tie_names },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
+static const struct model_field upsample_fields[] = {
+    { "kind", CHOICE, true, AT(upsample.kind), 0, 0, upsample_names },
+    { "scale", SIZE2, false, AT(upsample.scale), 1, MODEL_SIZE_LIMIT, NULL },
+    { "size", SIZE2, false, AT(upsample.size), 1, MODEL_SIZE_LIMIT, NULL },
+    { "align_corners", BOOL, false, AT(upsample.align_corners), 0, 0, NULL },
+    { NULL, SIZE, false, 0, 0, 0, NULL }
+};
+static const struct model_field mean_fields[] = {
+    { "over", CHOICE, true, AT(mean.over), 0, 0, mean_names }, { NULL, SIZE, false, 0, 0, 0, NULL }
+};
 static const struct model_field dropout_fields[] = {
     { "p", REAL, true, AT(dropout.p), 0, 1, NULL },
     { "unscaled", BOOL, false, AT(dropout.unscaled), 0, 0, NULL },
@@ -276,6 +290,16 @@ BUILD(global_avg_pool)
     (void)desc;
     return cvy_global_avg_pool(net, x[0], name);
 }
+BUILD(upsample)
+{
+    (void)n;
+    return cvy_upsample(net, x[0], name, &desc->upsample);
+}
+BUILD(mean_subtract)
+{
+    (void)n;
+    return cvy_mean_subtract(net, x[0], name, &desc->mean);
+}
 BUILD(dropout)
 {
     (void)n;
@@ -329,6 +353,8 @@ static const struct layer_type layer_types[] = {
     { "pool2d", pool2d_fields, -1, 1, 1, false, build_pool2d },
     { "maxout", maxout_fields, -1, 1, 1, false, build_maxout },
     { "global_avg_pool", NULL, -1, 1, 1, false, build_global_avg_pool },
+    { "upsample", upsample_fields, -1, 1, 1, false, build_upsample },
+    { "mean_subtract", mean_fields, -1, 1, 1, false, build_mean_subtract },
     { "dropout", dropout_fields, -1, 1, 1, false, build_dropout },
     { "flatten", NULL, -1, 1, 1, false, build_flatten },
     { "add", NULL, -1, 2, 2, false, build_add },

@@ -112,8 +112,8 @@ struct model_defaults {
     size_t eval_steps, eval_images; /* "eval_steps", "eval_images" */
     /* "optimizer": its name (sgd), and its hyper-parameters by their names: "lr", "momentum" … */
     cvy_optimizer_desc optimizer;
-    /* "loss": its name (cross_entropy); "label_smoothing", "margin", "ignore_index". Whole by
-     * model_loss */
+    /* "loss": its name (cross_entropy); "label_smoothing", "margin", "temperature",
+     * "ignore_index". Whole by model_loss */
     cvy_loss_desc loss;
     double class_weights[MODEL_CLASSES]; /* "class_weights": a number a class; 0 of them: none */
     size_t n_class_weights;

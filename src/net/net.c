@@ -370,9 +370,32 @@ cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x)
 
 cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x, const char *name)
 {
+    return cvy_tempered_softmax(net, x, name, 1);
+}
+
+cvy_tensor cvy_tempered_softmax(cvy_net *net, cvy_tensor x, const char *name, double temperature)
+{
     if (!net) return CVY_NO_TENSOR;
-    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_SOFTMAX }, "softmax", name, &x, 1,
-                    NULL);
+    struct cvyi_node node = { .kind = CVYI_NODE_SOFTMAX, .u.temperature = temperature };
+    return add_node(net, node, "softmax", name, &x, 1, NULL);
+}
+
+cvy_tensor cvy_upsample(cvy_net *net, cvy_tensor x, const char *name, const cvy_upsample_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    if (!desc)
+        return fail(net, CVY_E_ARG, "upsample '%s': the descriptor is NULL", name ? name : "");
+    return add_node(net, (struct cvyi_node){ .kind = CVYI_NODE_UPSAMPLE, .u.upsample = *desc },
+                    "upsample", name, &x, 1, NULL);
+}
+
+cvy_tensor cvy_mean_subtract(cvy_net *net, cvy_tensor x, const char *name,
+                             const cvy_mean_subtract_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    struct cvyi_node node = { .kind = CVYI_NODE_MEAN_SUBTRACT };
+    if (desc) node.u.mean = *desc;
+    return add_node(net, node, "mean_subtract", name, &x, 1, NULL);
 }
 
 cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x)

@@ -1,6 +1,7 @@
 /* The losses: one record each. What a loss is, of one row of outputs in double, and what is checked
  * of its descriptor; whole batches are the backends' affair. Adding one:
  * docs/adding-an-operator.md. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -23,18 +24,18 @@ static double at(const struct cvyi_loss_row *r, size_t k)
 /* Relative to the maximum, so that no finite output overflows. */
 static double cross_entropy(const struct cvyi_loss_row *r, double *dx)
 {
-    double max = at(r, 0), sum = 0, loss = 0, all = 0;
+    double max = at(r, 0), sum = 0, loss = 0, all = 0, t = r->desc->temperature;
     for (size_t k = 1; k < r->classes; k++)
         if (at(r, k) > max) max = at(r, k);
     for (size_t k = 0; k < r->classes; k++) {
-        sum += exp(at(r, k) - max);
+        sum += exp((at(r, k) - max) / t);
         all += target(r, k);
     }
     double log_sum = log(sum);
     for (size_t k = 0; k < r->classes; k++) {
-        double log_p = at(r, k) - max - log_sum, q = target(r, k);
+        double log_p = (at(r, k) - max) / t - log_sum, q = target(r, k);
         if (q != 0) loss -= q * log_p; /* 0 * -inf is no loss */
-        if (dx) dx[k * r->step] = exp(log_p) * all - q;
+        if (dx) dx[k * r->step] = (exp(log_p) * all - q) / t;
     }
     return loss;
 }
@@ -82,11 +83,12 @@ static const struct {
     const char *name;
     double (*row)(const struct cvyi_loss_row *r, double *dx);
     bool margin, onehot; /* has a margin; has neither soft targets nor smoothing */
+    bool temperature;    /* has one */
 } losses[] = {
-    [CVY_CROSS_ENTROPY] = { "cross_entropy", cross_entropy, false, false },
-    [CVY_MSE] = { "mse", mse, false, false },
-    [CVY_BCE] = { "bce", bce, false, false },
-    [CVY_HINGE] = { "hinge", hinge, true, true },
+    [CVY_CROSS_ENTROPY] = { "cross_entropy", cross_entropy, false, false, true },
+    [CVY_MSE] = { "mse", mse, false, false, false },
+    [CVY_BCE] = { "bce", bce, false, false, false },
+    [CVY_HINGE] = { "hinge", hinge, true, true, false },
 };
 _Static_assert(sizeof losses / sizeof *losses == CVY_LOSS_KINDS, "losses: a record a kind");
 
@@ -169,6 +171,13 @@ enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *d)
     if (!(d->margin >= 0 && isfinite(d->margin)))
         return cvyi_fail(ctx, CVY_E_ARG, "margin is %g, expected more than 0 and finite (0: 1)",
                          d->margin);
+    if (d->temperature == 0) d->temperature = 1;
+    if (!losses[d->kind].temperature && d->temperature != 1)
+        return cvyi_fail(ctx, CVY_E_ARG, "the loss %s has no temperature", name);
+    if (!(d->temperature >= (double)FLT_MIN && d->temperature <= (double)FLT_MAX))
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "temperature is %g, expected a positive finite number (0: 1)",
+                         d->temperature);
     if (d->soft_targets && (d->class_weights || d->ignore))
         return cvyi_fail(ctx, CVY_E_ARG, "soft targets have no %s",
                          d->class_weights ? "class weights" : "ignore_index");

@@ -92,7 +92,9 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
     OP(GROUP_NORM, group_norm)             \
     OP(BIAS, bias)                         \
     OP(CONV_TRANSPOSE2D, conv_transpose2d) \
-    OP(WHITENING, whitening)
+    OP(WHITENING, whitening)               \
+    OP(UPSAMPLE, upsample)                 \
+    OP(MEAN_SUBTRACT, mean_subtract)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -115,6 +117,9 @@ struct cvyi_node {
         cvy_pool2d_desc pool;
         cvy_maxout_desc maxout;
         cvy_dropout_desc dropout;
+        cvy_upsample_desc upsample;
+        cvy_mean_subtract_desc mean;
+        double temperature; /* of softmax */
         struct {
             size_t before, after;
         } pad;

@@ -391,11 +391,36 @@ enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size_t before, size_t afte
     return create(ctx, &node, &src, pass, out);
 }
 
+enum cvy_status cvy_op_upsample(cvy_context *ctx, const cvy_upsample_desc *desc, cvy_shape src,
+                                enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    if (!desc) return undescribed(ctx, "upsample", out);
+    struct cvyi_node node = { .kind = CVYI_NODE_UPSAMPLE, .n_in = 1, .u.upsample = *desc };
+    return create(ctx, &node, &src, pass, out);
+}
+
+enum cvy_status cvy_op_mean_subtract(cvy_context *ctx, const cvy_mean_subtract_desc *desc,
+                                     cvy_shape src, enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_MEAN_SUBTRACT, .n_in = 1 };
+    if (desc) node.u.mean = *desc;
+    return create(ctx, &node, &src, pass, out);
+}
+
 enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **out)
 {
     CVYI_OWN_FLOATS(ctx);
-    return create(ctx, &(struct cvyi_node){ .kind = CVYI_NODE_SOFTMAX, .n_in = 1 }, &src,
-                  CVY_FORWARD_INFER, out);
+    return cvy_op_tempered_softmax(ctx, 1, src, out);
+}
+
+enum cvy_status cvy_op_tempered_softmax(cvy_context *ctx, double temperature, cvy_shape src,
+                                        cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_SOFTMAX, .n_in = 1, .u.temperature = temperature };
+    return create(ctx, &node, &src, CVY_FORWARD_INFER, out);
 }
 
 enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc, cvy_shape src,

@@ -6,9 +6,18 @@
 #include "ops/ops.h"
 
 struct softmax {
-    const struct cvyi_loss_kernels *k;
+    const struct cvyi_kernels *k;
     struct native_lanes x, y;
+    float factor; /* 1 / temperature */
 };
+
+/* All channels of a pixel, times a factor, one behind another. A factor of 1 changes no bit. */
+static void fetch(const struct cvyi_kernels *k, float *to, const float *x, size_t n_c, size_t ld,
+                  float factor)
+{
+    for (size_t c = 0; c < n_c; c++)
+        k->rows->scale(to + c * NATIVE_LANES, x + c * ld, NATIVE_LANES, factor);
+}
 
 static void run_softmax(const void *arg, const struct cvy_run *run, size_t task,
                         struct cvy_worker *worker)
@@ -22,12 +31,12 @@ static void run_softmax(const void *arg, const struct cvy_run *run, size_t task,
     float *y = native_at(run, &a->y, task, 0);
     size_t x_ld = a->x.plane * NATIVE_LANES, y_ld = a->y.plane * NATIVE_LANES;
     for (size_t p = 0; p < pixels; p++, x += NATIVE_LANES, y += NATIVE_LANES) {
-        if (x_ld == y_ld) {
-            a->k->softmax(y, x, a->x.c, x_ld);
+        if (x_ld == y_ld && a->factor == 1) {
+            a->k->loss->softmax(y, x, a->x.c, x_ld);
             continue;
         }
-        for (size_t c = 0; c < a->x.c; c++) memcpy(pixel + c * NATIVE_LANES, x + c * x_ld, bytes);
-        a->k->softmax(pixel, pixel, a->x.c, NATIVE_LANES);
+        fetch(a->k, pixel, x, a->x.c, x_ld, a->factor);
+        a->k->loss->softmax(pixel, pixel, a->x.c, NATIVE_LANES);
         for (size_t c = 0; c < a->x.c; c++) memcpy(y + c * y_ld, pixel + c * NATIVE_LANES, bytes);
     }
 }
@@ -37,7 +46,8 @@ static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan
 {
     struct softmax *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    a->k = native->kernels->loss;
+    a->k = native->kernels;
+    a->factor = (float)(1 / op->u.softmax.temperature);
     a->x = native_lanes(plan, op->in[CVY_SOFTMAX_X]);
     a->y = native_lanes(plan, op->out[CVY_SOFTMAX_Y]);
     struct cvy_phase_desc phase = { .name = op->name,
@@ -54,8 +64,9 @@ static enum cvy_status plan_softmax(struct native *native, struct cvy_plan *plan
 /* ----------------------------------------------------------------------------------------- loss */
 
 struct loss {
-    cvyi_loss_fn *k;
+    const struct cvyi_kernels *k;
     cvy_loss_desc d;
+    float factor;              /* of the logits: 1 / temperature */
     struct native_lanes x, dx; /* one plane stride for both: the kernel's */
     int slots, stats;          /* double [block][2]: sum of losses, number correct */
 };
@@ -80,7 +91,7 @@ static void gather(const struct loss *a, const struct cvy_run *run, size_t first
             w = cvyi_loss_weight(&a->d, rows->label[l]);
         }
         rows->weight[l] = (float)w;
-        rows->scale[l] = w > 0 ? (float)(w / run->loss_weight) : 0;
+        rows->scale[l] = w > 0 ? (float)(w / run->loss_weight / a->d.temperature) : 0;
     }
     if (!a->d.soft_targets) return;
     rows->target = target;
@@ -94,20 +105,21 @@ static void gather(const struct loss *a, const struct cvy_run *run, size_t first
     }
 }
 
-/* One pixel of a block. Where the planes of x and dx differ it is copied, as for softmax. */
+/* One pixel of a block. Where the planes of x and dx differ, or there is a factor, it is copied, as
+ * for softmax. */
 static void loss_pixel(const struct loss *a, const float *x, float *dx, float *copy,
                        const struct cvyi_loss_rows *rows, double slot[2])
 {
     size_t ld = a->x.plane * NATIVE_LANES, dx_ld = a->dx.plane * NATIVE_LANES;
     float loss[NATIVE_LANES], *out = dx;
     uint8_t correct[NATIVE_LANES];
-    if (dx && dx_ld != ld) {
-        for (size_t c = 0; c < a->x.c; c++)
-            memcpy(copy + c * NATIVE_LANES, x + c * ld, NATIVE_LANES * sizeof *copy);
-        x = out = copy;
+    if ((dx && dx_ld != ld) || a->factor != 1) {
+        fetch(a->k, copy, x, a->x.c, ld, a->factor);
+        x = copy;
+        out = dx ? copy : NULL;
         ld = NATIVE_LANES;
     }
-    a->k(out, x, a->x.c, ld, rows, loss, correct);
+    a->k->loss->loss[a->d.kind](out, x, a->x.c, ld, rows, loss, correct);
     for (size_t c = 0; out != dx && c < a->x.c; c++)
         memcpy(dx + c * dx_ld, out + c * NATIVE_LANES, NATIVE_LANES * sizeof *dx);
     for (size_t l = 0; l < NATIVE_LANES; l++) {
@@ -154,8 +166,9 @@ static enum cvy_status plan_loss(struct native *native, struct cvy_plan *plan,
 {
     struct loss *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return CVY_E_NOMEM;
-    *a = (struct loss){ .k = native->kernels->loss->loss[op->u.loss.kind],
+    *a = (struct loss){ .k = native->kernels,
                         .d = op->u.loss,
+                        .factor = (float)(1 / op->u.loss.temperature),
                         .x = native_lanes(plan, op->in[CVY_LOSS_X]),
                         .dx = native_lanes(plan, op->out[CVY_LOSS_DX]),
                         .stats = op->out[CVY_LOSS_STATS] };

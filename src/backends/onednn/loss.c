@@ -179,9 +179,9 @@ int onednn_loss_take(const struct onednn *o, const struct cvy_plan *plan,
 {
     const cvy_loss_desc *d = &ops[0].u.loss;
     (void)o, (void)plan, (void)n;
-    if (ops[0].kind == CVY_OP_SOFTMAX) return 1;
-    return d->kind == CVY_CROSS_ENTROPY && !d->soft_targets && !d->per_pixel && !d->class_weights &&
-           !d->ignore;
+    if (ops[0].kind == CVY_OP_SOFTMAX) return ops[0].u.softmax.temperature == 1;
+    return d->kind == CVY_CROSS_ENTROPY && d->temperature == 1 && !d->soft_targets &&
+           !d->per_pixel && !d->class_weights && !d->ignore;
 }
 
 enum cvy_status onednn_loss_plan(struct onednn *o, struct cvy_plan *plan,

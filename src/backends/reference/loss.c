@@ -5,14 +5,15 @@
 
 #include <math.h>
 
-/* max and log Σ exp(x - max) of k numbers `step` apart */
-static void log_sum_exp(const double *x, size_t k, size_t step, double *max, double *log_sum)
+/* max and log Σ exp((x - max) / t) of k numbers `step` apart */
+static void log_sum_exp(const double *x, size_t k, size_t step, double t, double *max,
+                        double *log_sum)
 {
     double sum = 0;
     *max = x[0];
     for (size_t i = 1; i < k; i++)
         if (x[i * step] > *max) *max = x[i * step];
-    for (size_t i = 0; i < k; i++) sum += exp(x[i * step] - *max);
+    for (size_t i = 0; i < k; i++) sum += exp((x[i * step] - *max) / t);
     *log_sum = log(sum);
 }
 
@@ -20,12 +21,14 @@ void cvyi_ref_softmax(const struct cvyi_ref *r, const struct cvy_run *run)
 {
     cvy_shape s = r->in[CVY_SOFTMAX_X].shape;
     size_t pixels = s.h * s.w;
+    double t = r->op.u.softmax.temperature;
     for (size_t n = 0; n < run->n; n++)
         for (size_t p = 0; p < pixels; p++) {
             const double *x = cvyi_ref_in(r, run, CVY_SOFTMAX_X) + n * s.c * pixels + p;
             double *y = cvyi_ref_out(r, run, CVY_SOFTMAX_Y) + n * s.c * pixels + p, max, log_sum;
-            log_sum_exp(x, s.c, pixels, &max, &log_sum);
-            for (size_t c = 0; c < s.c; c++) y[c * pixels] = exp(x[c * pixels] - max - log_sum);
+            log_sum_exp(x, s.c, pixels, t, &max, &log_sum);
+            for (size_t c = 0; c < s.c; c++)
+                y[c * pixels] = exp((x[c * pixels] - max) / t - log_sum);
         }
 }
 

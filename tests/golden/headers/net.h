@@ -44,7 +44,13 @@ CVY_API cvy_tensor cvy_pad_channels(cvy_net *net, cvy_tensor x, size_t before, s
 CVY_API cvy_tensor cvy_dropout(cvy_net *net, cvy_tensor x, const char *name,
                                const cvy_dropout_desc *desc);
 CVY_API cvy_tensor cvy_flatten(cvy_net *net, cvy_tensor x);
+CVY_API cvy_tensor cvy_upsample(cvy_net *net, cvy_tensor x, const char *name,
+                                const cvy_upsample_desc *desc);
+CVY_API cvy_tensor cvy_mean_subtract(cvy_net *net, cvy_tensor x, const char *name,
+                                     const cvy_mean_subtract_desc *desc);
 CVY_API cvy_tensor cvy_softmax(cvy_net *net, cvy_tensor x, const char *name);
+CVY_API cvy_tensor cvy_tempered_softmax(cvy_net *net, cvy_tensor x, const char *name,
+                                        double temperature);
 CVY_API cvy_shape cvy_tensor_shape(const cvy_net *net, cvy_tensor x);
 typedef struct cvy_node_info {
     const char *name, *type;

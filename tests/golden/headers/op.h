@@ -52,12 +52,21 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_dropout(cvy_context *ctx, const cvy
                                                      cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_add(cvy_context *ctx, cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_multiply(cvy_context *ctx, cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_upsample(cvy_context *ctx,
+                                                      const cvy_upsample_desc *desc, cvy_shape src,
+                                                      enum cvy_pass pass, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_mean_subtract(cvy_context *ctx,
+                                                           const cvy_mean_subtract_desc *desc,
+                                                           cvy_shape src, enum cvy_pass pass,
+                                                           cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_concat(cvy_context *ctx, const cvy_shape *src,
                                                     size_t n, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_pad_channels(cvy_context *ctx, size_t before,
                                                           size_t after, cvy_shape src,
                                                           enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_softmax(cvy_context *ctx, cvy_shape src, cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_tempered_softmax(cvy_context *ctx, double temperature,
+                                                              cvy_shape src, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_loss(cvy_context *ctx, const cvy_loss_desc *desc,
                                                   cvy_shape src, cvy_op **op);
 typedef struct cvy_loss_result {

@@ -160,6 +160,19 @@ typedef struct cvy_maxout_desc {
     enum cvy_pool_tie tie;
     uint64_t reserved[8];
 } cvy_maxout_desc;
+enum cvy_upsample_kind { CVY_UPSAMPLE_NEAREST = 0, CVY_UPSAMPLE_BILINEAR };
+typedef struct cvy_upsample_desc {
+    enum cvy_upsample_kind kind;
+    size_t scale[2];
+    size_t size[2];
+    bool align_corners;
+    uint64_t reserved[8];
+} cvy_upsample_desc;
+enum cvy_mean_over { CVY_MEAN_OF_BATCH = 0, CVY_MEAN_OF_IMAGE };
+typedef struct cvy_mean_subtract_desc {
+    enum cvy_mean_over over;
+    uint64_t reserved[4];
+} cvy_mean_subtract_desc;
 enum cvy_dropout_when { CVY_DROPOUT_ALWAYS = 0, CVY_DROPOUT_TRAINING, CVY_DROPOUT_INFERENCE };
 typedef struct cvy_dropout_desc {
     double p;
@@ -177,7 +190,8 @@ typedef struct cvy_loss_desc {
     bool per_pixel;
     bool ignore;
     int32_t ignore_index;
-    uint64_t reserved[16];
+    double temperature;
+    uint64_t reserved[15];
 } cvy_loss_desc;
 CVY_API const char *cvy_loss_name(enum cvy_loss_kind kind);
 CVY_API bool cvy_loss_from_name(const char *name, enum cvy_loss_kind *kind);

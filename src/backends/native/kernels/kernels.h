@@ -180,6 +180,16 @@ typedef void cvyi_scale_fn(float *y, const float *x, size_t n, float a);      /*
 typedef void cvyi_mask_scale_fn(float *y, const float *x, const uint16_t *mask, size_t n,
                                 float a); /* ip */
 
+/* Results i, i0 <= i < i1, of pixels or whole rows of n floats: y[(i - i0)*n + e] = sum over k,
+ * start[i] <= k < start[i + 1], of weight[k] * x[(first[i] + k - start[i])*n + e]: the first
+ * product alone, the others as fma in their order; without any 0. */
+struct cvyi_taps {
+    const uint32_t *first, *start;
+    const float *weight;
+};
+typedef void cvyi_blend_fn(float *y, const float *x, size_t n, const struct cvyi_taps *taps,
+                           size_t i0, size_t i1);
+
 /* Pooling, one output row. rows[r], r < n_rows: the input rows of the window that lie inside
  * (n_rows >= 1). Column q covers input columns [q*sw - pl, q*sw - pl + kw) clipped to [0, iw). */
 struct cvyi_pool {
@@ -311,7 +321,8 @@ enum {
     X(argmax_bn_dx, argmax_bn_dx, ) X(pool_avg, pool_avg, ) X(pool_avg_bwd, pool_avg_bwd, )    \
     X(pool_max_bwd_wide, pool_max_bwd_wide, ) X(pool_avg_bwd_wide, pool_avg_bwd_wide, )
 #define CVYI_ROWS_KERNELS(X) \
-    X(add, add, ) X(mul, mul, ) X(scale, scale, ) X(mask_scale, mask_scale, ) X(narrow, narrow, )
+    X(add, add, ) X(mul, mul, ) X(scale, scale, ) X(mask_scale, mask_scale, ) X(narrow, narrow, ) \
+    X(blend, blend, )
 #define CVYI_LANES_KERNELS(X)                                                     \
     X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) \
     X(from_lanes, from_lanes, )                                                   \

@@ -42,6 +42,22 @@ static void narrow(float *y, const double *x, size_t n)
     for (size_t i = 0; i < n; i += VL) v_store(y + i, v_from_vd(vd_load(x + i)));
 }
 
+static void blend(float *y, const float *x, size_t n, const struct cvyi_taps *taps, size_t i0,
+                  size_t i1)
+{
+    assert(n % 16 == 0);
+    for (size_t i = i0; i < i1; i++, y += n) {
+        const float *w = taps->weight + taps->start[i], *from = x + taps->first[i] * n;
+        const size_t count = taps->start[i + 1] - taps->start[i];
+        for (size_t e = 0; e < n; e += VL) {
+            vf sum = count ? v_mul(v_set1(w[0]), v_load(from + e)) : v_zero();
+            for (size_t k = 1; k < count; k++)
+                sum = v_fma(v_set1(w[k]), v_load(from + k * n + e), sum);
+            v_store(y + e, sum);
+        }
+    }
+}
+
 extern const struct cvyi_rows_kernels KFN(rows);
 const struct cvyi_rows_kernels KFN(rows) = {
     .add = add,
@@ -49,4 +65,5 @@ const struct cvyi_rows_kernels KFN(rows) = {
     .scale = scale,
     .mask_scale = mask_scale,
     .narrow = narrow,
+    .blend = blend,
 };
