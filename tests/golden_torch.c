@@ -1,10 +1,11 @@
-/* lenet-bn, resnet20, a motley net, nets of norms and one of gates against PyTorch, the last by
- * SGD, by Adam, by RMSProp, Adagrad and Adadelta, and by AdamW with frozen parameters, factors of
- * rate and decay by pattern and clipped gradients: losses, logits, gradients, weights, the
- * optimiser's state and running statistics after one step and after ten. The golden files are
- * PyTorch's in double (tests/golden/make_torch.py made them), so the reference backend must agree
- * to about 1e-9, the native one to float's rounding: each tolerance is a few times what PyTorch's
- * own float differs from its double (the head of each file). Knows the public API only.
+/* lenet-bn, resnet20, a motley net, nets of norms, one that decodes and one of gates against
+ * PyTorch, the last by SGD, by Adam, by RMSProp, Adagrad and Adadelta, and by AdamW with frozen
+ * parameters, factors of rate and decay by pattern and clipped gradients: losses, logits,
+ * gradients, weights, the optimiser's state and running statistics after one step and after ten.
+ * The golden files are PyTorch's in double (tests/golden/make_torch.py made them), so the reference
+ * backend must agree to about 1e-9, the native one to float's rounding: each tolerance is a few
+ * times what PyTorch's own float differs from its double (the head of each file). Knows the public
+ * API only.
  *
  * resnet20's gradients, and lenet-bn after ten steps, are held loosely on native: three million
  * ReLUs of random data always have one so near zero that rounding decides its derivative. */
@@ -233,6 +234,50 @@ static cvy_tensor whitened(cvy_net *net)
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
 }
 
+static cvy_tensor maxout(cvy_net *net, cvy_tensor x, enum cvy_maxout_kind kind)
+{
+    return cvy_maxout(net, x, NULL, &(cvy_maxout_desc){ .kind = kind, .size = 2 });
+}
+
+static cvy_tensor centred(cvy_net *net, cvy_tensor x, enum cvy_mean_over over)
+{
+    return cvy_mean_subtract(net, x, NULL, &(cvy_mean_subtract_desc){ .over = over });
+}
+
+/* Maps that become larger, means that are subtracted, and channels that are joined, in every
+ * way. */
+static cvy_tensor decoder(cvy_net *net)
+{
+    const cvy_pool2d_desc pool = { .kernel = { 2, 2 } };
+    const cvy_conv_transpose2d_desc up1 = { .out_channels = 8,
+                                            .kernel = { 3, 3 },
+                                            .stride = { 2, 2 },
+                                            .pad = { 1, 1, 1, 1 },
+                                            .output_pad = { 1, 0 },
+                                            .groups = 2 },
+                                    up2 = { .out_channels = 4,
+                                            .kernel = { 2, 3 },
+                                            .dilation = { 2, 1 },
+                                            .no_bias = true };
+    const cvy_upsample_desc nearest = { .scale = { 2, 2 } },
+                            bilinear = { .kind = CVY_UPSAMPLE_BILINEAR, .scale = { 2, 2 } },
+                            corners = { .kind = CVY_UPSAMPLE_BILINEAR,
+                                        .size = { 5, 9 },
+                                        .align_corners = true };
+    cvy_tensor x = centred(net, cvy_input(net, 3, 13, 15), CVY_MEAN_OF_IMAGE), y, z;
+    x = maxout(net, conv(net, x, "conv1", 12, 3, 2, 1, false), CVY_MAXOUT_MAX);
+    x = of_kind(net, cvy_bias(net, cvy_pool2d(net, x, NULL, &pool), "shift"), CVY_TANH);
+    x = of_kind(net, cvy_conv_transpose2d(net, x, "up1", &up1), CVY_SOFTPLUS);
+    x = centred(net, maxout(net, x, CVY_MAXOUT_MEAN), CVY_MEAN_OF_BATCH);
+    x = cvy_conv_transpose2d(net, x, "up2", &up2);
+    y = cvy_upsample(net, x, NULL, &nearest);
+    z = cvy_sigmoid(net, cvy_upsample(net, x, NULL, &bilinear));
+    x = cvy_upsample(net, cvy_multiply(net, y, z, NULL), NULL, &corners);
+    /* node 17: the number of its shares */
+    x = maxout(net, x, CVY_MAXOUT_MIXED);
+    return cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 10 });
+}
+
 /* ------------------------------------------------------------------------------ the golden file */
 
 struct golden_line {
@@ -319,7 +364,7 @@ struct subject {
     size_t n_settings;
     double clip_norm;
     const char *state[CVY_OPTIMIZER_STATES]; /* what the file calls the optimiser's state */
-    double smoothing;
+    double smoothing, temperature;
     uint64_t seed;
     const double *mean, *std;
     struct tolerances tolerance;
@@ -389,7 +434,8 @@ static void run(const struct subject *s)
                                     .n_settings = s->n_settings,
                                     .clip_norm = s->clip_norm,
                                     .seed = s->seed,
-                                    .loss.label_smoothing = s->smoothing,
+                                    .loss = { .label_smoothing = s->smoothing,
+                                              .temperature = s->temperature },
                                     .input = { .mean = s->mean, .std = s->std } };
     require(ctx, cvy_trainer_create(net, out, &options, &trainer));
     require(ctx, cvy_predictor_create(net, out, options.batch, NULL, trainer, &predictor));
@@ -603,6 +649,22 @@ static void test_whitened_native(void **state)
                            .tolerance = { 2e-6, 4e-6, 1e-4, 4e-6, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4 } });
 }
 
+#define DECODER                                                                            \
+    "tests/golden/torch_decoder.txt", .build = decoder, .n = 32, .n2 = 13, .capacity = 40, \
+                                      .image = 3 * 13 * 15, .steps = 10, .seed = 11,       \
+                                      .sgd = { .lr = 0.1, .momentum = 0.9 }, .temperature = 2
+static void test_decoder_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ DECODER, .backend = "reference", .tolerance = TIGHT });
+}
+static void test_decoder_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ DECODER, .backend = "native",
+                           .tolerance = { 1e-6, 1e-6, 3e-6, 5e-7, 0, 1e-6, 3e-6, 0, 3e-6 } });
+}
+
 static void test_adam_reference(void **state)
 {
     (void)state;
@@ -674,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_norms_reference),    cmocka_unit_test(test_norms_native),
         cmocka_unit_test(test_lite_reference),     cmocka_unit_test(test_lite_native),
         cmocka_unit_test(test_whitened_reference), cmocka_unit_test(test_whitened_native),
+        cmocka_unit_test(test_decoder_reference),  cmocka_unit_test(test_decoder_native),
         cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),
         cmocka_unit_test(test_roots_reference),    cmocka_unit_test(test_roots_native),
         cmocka_unit_test(test_settings_reference), cmocka_unit_test(test_settings_native),

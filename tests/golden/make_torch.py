@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/torch_*.txt: what PyTorch computes for five nets and ten trainings, in double.
+"""Makes tests/golden/torch_*.txt: what PyTorch computes for six nets and eleven trainings, in double.
 
     python3 -m venv venv && venv/bin/pip install torch numpy && venv/bin/python tests/golden/make_torch.py
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 MASK = (1 << 64) - 1
 HERE = pathlib.Path(__file__).parent
 SAMPLES = 16
+MIX = 3  # the purpose of a mixture's numbers, base/random.h
 
 
 def hash64(name, i):
@@ -281,6 +282,54 @@ class Whitened(nn.Module):
         return self.fc2(torch.tanh(self.bn4(self.fc1(x.flatten(1)))))
 
 
+class Bias(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        return x + self.bias.reshape(1, -1, 1, 1)
+
+
+def mixed(x, size, training, seed, step, stream):
+    """Convoy's mixedout: the share of the maximum is drawn for each image, output channel and pixel (base/random.h)."""
+    n, c, h, w = x.shape
+    x = x.reshape(n, c // size, size, h, w)
+    share = torch.full((n, c // size * h * w), 0.5, dtype=x.dtype)
+    for m in range((n + 7) // 8 if training else 0):
+        for e in range(share.shape[1]):
+            r = philox4x64([e, m, step, 0], [seed, MIX << 32 | stream])
+            for i in range(min(8, n - 8 * m)):
+                share[8 * m + i, e] = (r[i // 2] >> 32 * (i % 2) & 0xFFFFFFFF) // 256 / 2**24
+    share = share.reshape(n, c // size, h, w)
+    return share * x.max(2).values + (1 - share) * x.mean(2)
+
+
+class Decoder(nn.Module):
+    """Maps that become larger, means that are subtracted, and channels that are joined, in every way."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.shift = nn.Conv2d(3, 12, 3, 2, 1), Bias(6)
+        self.up1 = nn.ConvTranspose2d(6, 8, 3, 2, 1, output_padding=(1, 0), groups=2)
+        self.up2 = nn.ConvTranspose2d(4, 4, (2, 3), bias=False, dilation=(2, 1))
+        self.fc1, self.step = nn.Linear(2 * 5 * 9, 10), 0
+
+    def forward(self, x):
+        x = self.conv1(x - x.mean((1, 2, 3), keepdim=True))
+        x = x.reshape(x.shape[0], 6, 2, 7, 8).max(2).values  # maxout
+        x = torch.tanh(self.shift(F.max_pool2d(x, 2)))
+        x = F.softplus(self.up1(x))
+        x = x.reshape(x.shape[0], 4, 2, 6, 7).mean(2)  # meanout
+        x = self.up2(x - x.mean())
+        y = F.interpolate(x, scale_factor=2, mode="nearest")
+        x = y * torch.sigmoid(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        x = F.interpolate(x, size=(5, 9), mode="bilinear", align_corners=True)
+        x = mixed(x, 2, self.training, 11, self.step, 17)
+        self.step += self.training
+        return self.fc1(x.flatten(1))
+
+
 STATES = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq",
           "square_avg": "square_avg", "acc_delta": "acc_delta", "sum": "sum"}
 
@@ -302,7 +351,7 @@ def optimizer_of(net, lr, momentum, weight_decay, nesterov, adam, betas, rho, ep
 
 
 def train(make, dtype, n, shape, lr, momentum=0.0, n2=None, weight_decay=0.0, nesterov=False, smoothing=0.0, adam=None,
-          betas=None, rho=None, eps=None, frozen=(), lr_factor=None, decay_factor=None, clip=0.0):
+          betas=None, rho=None, eps=None, frozen=(), lr_factor=None, decay_factor=None, clip=0.0, temperature=1.0):
     """Returns [(what, tensor)] in the order of the file."""
     torch.manual_seed(0)
     net = make().to(dtype)
@@ -332,7 +381,7 @@ def train(make, dtype, n, shape, lr, momentum=0.0, n2=None, weight_decay=0.0, ne
     for step in range(1, 11):
         b = (step - 1) % 2
         optimizer.zero_grad()
-        loss = F.cross_entropy(net(images[b]), labels[b], label_smoothing=smoothing)
+        loss = F.cross_entropy(net(images[b]) / temperature, labels[b], label_smoothing=smoothing)
         loss.backward()
         losses.append(loss.detach())
         if clip:
@@ -386,3 +435,4 @@ write("adadelta", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.5, weight_decay=0.
 write("norms", Norms, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
 write("lite", Lite, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
 write("whitened", Whitened, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
+write("decoder", Decoder, n=32, n2=13, shape=(3, 13, 15), lr=0.1, momentum=0.9, temperature=2.0)
