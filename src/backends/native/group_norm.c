@@ -515,14 +515,6 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     return trained && !a->each ? plan_params(plan, op->name, a) : CVY_OK;
 }
 
-/* Pieces of small maps are runs of pixels: no padding between their channels. */
-static int take(struct native *native, struct cvy_plan *plan, const struct cvy_op_desc *ops, int n)
-{
-    struct native_lanes x = native_lanes(plan, ops->in[CVY_GROUP_NORM_X]);
-    (void)native, (void)n;
-    return x.h * x.w >= PIECE_PIXELS || native_dense(&x);
-}
-
 static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
                             const struct cvy_op_desc *op, int n, size_t first)
 {
@@ -562,5 +554,5 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
                                          : plan_backward(native, plan, op, a);
 }
 
-NATIVE_FAMILY(group_norm, take, plan);
-NATIVE_FAMILY(group_norm_bwd, take, plan);
+NATIVE_FAMILY(group_norm, NULL, plan);
+NATIVE_FAMILY(group_norm_bwd, NULL, plan);
