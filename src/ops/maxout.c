@@ -71,16 +71,16 @@ static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t
     low->y = cvyi_list_reshape(list, y, cvyi_with_n(node->out, n), node->name, "");
 }
 
-/* The gradient of a pool's input, rows x. */
+/* The gradient of a pool's input; a maximum's is told by it, rows x. */
 static int unpooled(struct cvyi_list *list, const struct cvyi_node *node, int x, int dy,
                     enum cvy_pool_kind of)
 {
     const char *suffix = of == CVY_POOL_MAX ? ".max.dx" : ".mean.dx";
-    int dx = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, x), "%s%s", node->name,
-                             suffix);
+    cvy_shape rows = as_rows(node, cvyi_shape_of(list, dy).n, node->u.maxout.size);
+    int dx = cvyi_list_value(list, CVY_ROLE_ACTIVATION, rows, "%s%s", node->name, suffix);
     struct cvy_op_desc *op = pool(list, node, CVY_OP_POOL_BWD, of, suffix);
     op->in[CVY_POOL_BWD_DY] = dy;
-    op->in[CVY_POOL_BWD_X] = of == CVY_POOL_MAX ? x : -1;
+    op->in[CVY_POOL_BWD_X] = x;
     op->out[CVY_POOL_BWD_DX] = dx;
     return dx;
 }
@@ -97,9 +97,9 @@ static int unmixed(struct cvyi_list *list, const struct cvyi_node *node, int x, 
     op->out[CVY_MIX_BWD_DA] = da;
     op->out[CVY_MIX_BWD_DB] = db;
     int a = unpooled(list, node, x, da, CVY_POOL_MAX),
-        b = unpooled(list, node, x, db, CVY_POOL_AVG);
+        b = unpooled(list, node, -1, db, CVY_POOL_AVG);
     int sum =
-        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, x), "%s.sum.dx", node->name);
+        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, a), "%s.sum.dx", node->name);
     op = cvyi_list_op(list, CVY_OP_ADD, "%s.sum.dx", node->name);
     op->in[CVY_ADD_A] = a;
     op->in[CVY_ADD_B] = b;
@@ -113,12 +113,13 @@ static void backward(struct cvyi_list *list, const struct cvyi_node *node, struc
     if (!want_dx[0]) return;
     cvy_shape shape = cvyi_shape_of(list, low->x[0]);
     int row = cvyi_list_reshape(list, dy, as_rows(node, shape.n, 1), node->name, ".dy");
-    int x = cvyi_list_reshape(list, low->x[0], as_rows(node, shape.n, node->u.maxout.size),
+    int x = -1, made = -1;
+    if (node->u.maxout.kind != CVY_MAXOUT_MEAN)
+        x = cvyi_list_reshape(list, low->x[0], as_rows(node, shape.n, node->u.maxout.size),
                               node->name, ".rows.again");
-    int made = -1;
     switch (node->u.maxout.kind) {
     case CVY_MAXOUT_MAX: made = unpooled(list, node, x, row, CVY_POOL_MAX); break;
-    case CVY_MAXOUT_MEAN: made = unpooled(list, node, x, row, CVY_POOL_AVG); break;
+    case CVY_MAXOUT_MEAN: made = unpooled(list, node, -1, row, CVY_POOL_AVG); break;
     case CVY_MAXOUT_MIXED: made = unmixed(list, node, x, row); break;
     }
     dx[0] = cvyi_list_reshape(list, made, shape, node->name, ".dx");
