@@ -93,6 +93,7 @@ void bench_kernels(struct bench *b);
 void bench_ops(struct bench *b);
 void bench_step(struct bench *b);
 void bench_scaling(struct bench *b);
+void bench_train(struct bench *b);
 void bench_forum(struct bench *b);
 void bench_sizes(struct bench *b);
 void bench_backward(struct bench *b);

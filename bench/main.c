@@ -200,9 +200,12 @@ struct command {
     bool list, verbose;
 };
 
+/* A benchmark; or another's cases under a name of their own, which says what is not said: lists of
+ * contestants (but those that cannot be had here), of shapes, and a filter. */
 static const struct {
     const char *name, *summary;
     void (*add)(struct bench *b);
+    const char *backends, *shapes, *filter;
 } benchmarks[] = {
     { "peak", "the machine: multiply-adds, bandwidths, core to core", bench_peak },
     { "kernels", "every kernel of every instruction set", bench_kernels },
@@ -212,6 +215,11 @@ static const struct {
     { "forum", "train, and print the lines that the book's forum compares", bench_forum },
     { "backward", "a batch norm's gradient: by stages, in closed form, by the operator",
       bench_backward },
+    { "conv", "every convolution of the nets: native, oneDNN, plain loops", bench_ops,
+      .backends = "native,onednn,reference", .shapes = "cs231n,lenet,resnet20,vgg11,tfbook,yann",
+      .filter = "/[^/]*conv[^/]*/" },
+    { "train", "a training step of every built-in net, over threads and instruction sets",
+      bench_train, .backends = "native,native:avx2,native:scalar,onednn" },
     { "sizes", "operators over neighbouring sizes, and which of these are slow", bench_sizes },
 };
 enum { BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
@@ -381,7 +389,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         char hint[CLI_HINT];
         cli_refuse(state,
                    "there is no benchmark '%.60s'; expected peak, kernels, ops, step, scaling, "
-                   "forum, backward or sizes%s",
+                   "forum, backward, conv, train or sizes%s",
                    arg, cli_hint(arg, "", names, NULL, hint));
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -400,7 +408,10 @@ static const struct argp argp = {
         "set), ops (every operator and pass at the shapes of real nets), step (whole training "
         "steps), scaling "
         "(steps over threads and batch sizes), forum (training by the protocol of the d2l.ai "
-        "forum), backward (a batch norm's gradient by stages, in closed form and by the operator) "
+        "forum), backward (a batch norm's gradient by stages, in closed form and by the operator), "
+        "conv (every convolution of the nets, beside oneDNN and plain loops), train (a step of "
+        "every "
+        "built-in net over threads and instruction sets) "
         "or sizes (operators "
         "over neighbouring sizes; names those that take 1.3 times as long an element as their "
         "neighbours). Contestants "
@@ -414,35 +425,47 @@ static const struct argp argp = {
         "  convoy bench step peak --html report.html\n"
 };
 
-/* BACKEND[:ISA][:ALGORITHM][:unfused],... Names are checked by the context that is made of them. */
+/* BACKEND[:ISA][:ALGORITHM][:unfused]; false: what is wrong with it. */
+static bool read_contestant(const char *word, enum cvy_isa isa, struct bench_contestant *who,
+                            char *error, size_t size)
+{
+    *who = (struct bench_contestant){ .name = word, .isa = isa };
+    size_t length = strcspn(word, ":");
+    if (!length || length >= sizeof who->backend) {
+        snprintf(error, size, "expected BACKEND[:ISA][:ALGORITHM][:unfused], found '%.60s'", word);
+        return false;
+    }
+    memcpy(who->backend, word, length);
+    for (const char *part = word + length; *part;) {
+        char name[16];
+        size_t n = strcspn(++part, ":");
+        snprintf(name, sizeof name, "%.*s", n < 15 ? (int)n : 15, part);
+        if (!strcmp(name, "unfused")) {
+            who->no_fusion = true;
+        } else if (!cvy_isa_from_name(name, &who->isa) &&
+                   !cvy_algorithm_from_name(name, &who->algorithm)) {
+            snprintf(error, size,
+                     "'%.60s': expected an instruction set, an algorithm or 'unfused' behind the "
+                     "colon, found '%s'",
+                     word, name);
+            return false;
+        }
+        part += n;
+    }
+    return true;
+}
+
+/* A list of them. Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)
 {
     struct bench_options *o = &c->b.o;
-    char *text = bench_text("%s", c->backends ? c->backends : "native");
+    char *text = bench_text("%s", c->backends ? c->backends : "native"), error[CLI_ERROR];
     for (char *end, *word = strtok_r(text, ",", &end); word; word = strtok_r(NULL, ",", &end)) {
         o->contestants = realloc(o->contestants, (o->n_contestants + 1) * sizeof *o->contestants);
         if (!o->contestants) bench_die(CLI_NOMEM, "out of memory");
         struct bench_contestant *who = &o->contestants[o->n_contestants++];
-        *who = (struct bench_contestant){ .name = word, .isa = o->isa };
-        size_t length = strcspn(word, ":");
-        if (!length || length >= sizeof who->backend)
-            bench_die(CLI_USAGE,
-                      "--backends: expected BACKEND[:ISA][:ALGORITHM][:unfused], found '%.60s'",
-                      word);
-        memcpy(who->backend, word, length);
-        for (const char *part = word + length; *part;) {
-            char name[16];
-            size_t n = strcspn(++part, ":");
-            snprintf(name, sizeof name, "%.*s", n < 15 ? (int)n : 15, part);
-            if (!strcmp(name, "unfused")) who->no_fusion = true;
-            else if (!cvy_isa_from_name(name, &who->isa) &&
-                     !cvy_algorithm_from_name(name, &who->algorithm))
-                bench_die(CLI_USAGE,
-                          "--backends: '%.60s': expected an instruction set, an algorithm or "
-                          "'unfused' behind the colon, found '%s'",
-                          word, name);
-            part += n;
-        }
+        if (!read_contestant(word, o->isa, who, error, sizeof error))
+            bench_die(CLI_USAGE, "--backends: %s", error);
     }
     if (!o->n_contestants) bench_die(CLI_USAGE, "--backends: expected at least one name");
     /* One that cannot be had is a mistake in the command, not in a measurement. */
@@ -615,6 +638,47 @@ static gb_reporter *raw_rows(const struct bench *b)
     return r;
 }
 
+static bool chosen(const struct command *c, void (*add)(struct bench *b))
+{
+    for (size_t i = 0; i < BENCHMARKS; i++)
+        if (c->chosen[i] && benchmarks[i].add == add) return true;
+    return false;
+}
+
+/* Those of a list of contestants that run here, in a text of its own. */
+static const char *had_here(const char *list)
+{
+    char *text = bench_text("%s", list), *all = bench_text("%s", "");
+    for (char *end, *word = strtok_r(text, ",", &end); word; word = strtok_r(NULL, ",", &end)) {
+        struct bench_contestant who;
+        cvy_context *ctx;
+        char error[CLI_ERROR];
+        if (!read_contestant(word, CVY_ISA_AUTO, &who, error, sizeof error)) continue;
+        if (cvy_context_create(
+                &(cvy_context_options){ .threads = 1, .isa = who.isa, .backends = who.backend },
+                &ctx))
+            continue;
+        cvy_context_destroy(&ctx);
+        char *longer = bench_text("%s%s%s", all, *all ? "," : "", word);
+        free(all);
+        all = longer;
+    }
+    free(text);
+    return all;
+}
+
+/* What benchmark i says where the command does not. */
+static void preset(struct command *c, size_t i)
+{
+    struct bench_options *o = &c->b.o;
+    if (benchmarks[i].backends && !c->backends) c->backends = had_here(benchmarks[i].backends);
+    if (benchmarks[i].filter && !c->filter) c->filter = benchmarks[i].filter;
+    if (!benchmarks[i].shapes || o->shapes.n || o->problems.n || o->logs.n) return;
+    char *text = bench_text("%s", benchmarks[i].shapes); /* the list keeps its words */
+    for (char *end, *word = strtok_r(text, ",", &end); word; word = strtok_r(NULL, ",", &end))
+        keep(&o->shapes, word);
+}
+
 /* What was not said; false if there is nothing to measure, only results to show. */
 static bool settle(struct command *c)
 {
@@ -624,8 +688,11 @@ static bool settle(struct command *c)
     if (!any && !c->results.n) c->chosen[0] = c->chosen[3] = any = true;
     if (c->results.n && !c->html)
         bench_die(CLI_USAGE, "--results needs --html, the report to show them in");
-    if (!c->repetitions) c->repetitions = c->chosen[5] ? 1 : 5;
-    if (b->o.min_time < 0) b->o.min_time = c->chosen[6] ? 0.05 : 0.2; /* hundreds of sizes */
+    if (!c->repetitions) c->repetitions = chosen(c, bench_forum) ? 1 : 5;
+    if (b->o.min_time < 0)
+        b->o.min_time = chosen(c, bench_sizes) ? 0.05 : 0.2; /* hundreds of sizes */
+    for (size_t i = 0; i < BENCHMARKS; i++)
+        if (c->chosen[i]) preset(c, i);
     return any;
 }
 

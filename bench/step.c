@@ -189,14 +189,14 @@ static void run(gb_state *state, void *user)
 }
 
 static void add(struct bench *b, const char *benchmark, const struct bench_numbers *batches,
-                const struct bench_numbers *threads)
+                const struct bench_list *models, const struct bench_numbers *threads)
 {
     static const char *const standard[] = { "lenet-bn" };
     const struct bench_options *o = bench_options(b);
-    const size_t n_models = o->models.n ? o->models.n : 1;
+    const size_t n_models = models->n ? models->n : 1;
     for (size_t i = 0; i < n_models; i++) {
         struct cli_session s = { 0 };
-        const char *file = o->models.n ? o->models.text[i] : standard[0];
+        const char *file = models->n ? models->text[i] : standard[0];
         int code = cli_open_model(&s, file, NULL);
         if (code) exit(code);
         for (size_t n = 0; n < (batches->n ? batches->n : 1); n++)
@@ -222,21 +222,38 @@ static void add(struct bench *b, const char *benchmark, const struct bench_numbe
 void bench_step(struct bench *b)
 {
     const struct bench_numbers threads = bench_threads(b);
-    add(b, "step", &bench_options(b)->batches, &threads);
+    add(b, "step", &bench_options(b)->batches, &bench_options(b)->models, &threads);
+}
+
+/* --threads, or 1, 2, 4 ... to what the library would use. */
+static struct bench_numbers all_threads(struct bench *b)
+{
+    static size_t counts[32];
+    const struct bench_numbers given = bench_threads(b);
+    if (bench_options(b)->threads.n) return given;
+    struct bench_numbers threads = { counts, 0 };
+    for (size_t t = 1; t < given.value[0]; t *= 2) counts[threads.n++] = t;
+    counts[threads.n++] = given.value[0];
+    return threads;
 }
 
 void bench_scaling(struct bench *b)
 {
     static size_t sizes[] = { 16, 32, 64, 128, 256, 512, 1024 };
-    static size_t counts[32];
     const struct bench_options *o = bench_options(b);
     const struct bench_numbers all = { sizes, sizeof sizes / sizeof *sizes },
-                               given = bench_threads(b);
-    struct bench_numbers threads = given;
-    if (!o->threads.n) {
-        threads = (struct bench_numbers){ counts, 0 };
-        for (size_t t = 1; t < given.value[0]; t *= 2) counts[threads.n++] = t;
-        counts[threads.n++] = given.value[0];
-    }
-    add(b, "scaling", o->batches.n ? &o->batches : &all, &threads);
+                               threads = all_threads(b);
+    add(b, "scaling", o->batches.n ? &o->batches : &all, &o->models, &threads);
+}
+
+void bench_train(struct bench *b)
+{
+    const struct bench_options *o = bench_options(b);
+    const struct bench_numbers threads = all_threads(b);
+    static const char *names[64];
+    struct bench_list every = { names, 0 };
+    for (const char *name;
+         every.n < sizeof names / sizeof *names && model_builtin_at(every.n, &name);)
+        names[every.n++] = name;
+    add(b, "step", &o->batches, o->models.n ? &o->models : &every, &threads);
 }

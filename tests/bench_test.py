@@ -100,6 +100,21 @@ def test_backward():
             assert r['GB/s'] > 0 and r['max difference'] <= most, r
 
 
+def test_conv_and_train():
+    """Another benchmark's cases, with what they say where the command does not."""
+    runs = measured('conv', '--shapes', 'cs231n', '--batch', '2', '--threads', '1')
+    assert {r['name'].split('/')[3] for r in runs} == {'forward', 'data', 'weights'}, runs
+    assert all('/conv/' in r['name'] and r['GFLOP/s'] > 0 for r in runs)
+    assert {'native', 'reference'} <= {r['name'].split('/')[5] for r in runs}
+    names = run('bench', 'train', '--list', '--threads', '1').stdout.split()
+    models = run('info').stdout
+    assert {'step/lenet-bn/batch:256/threads:1/native', 'step/yann-bn-before/batch:500/threads:1/native:scalar',
+            'step/tfbook/batch:500/threads:1/native'} <= set(names), names
+    assert all(n.split('/')[1] in models for n in names), models
+    assert run('bench', 'train', '--list', '--models', 'lenet', '--backends', 'native', '-t', '1').stdout.split() == [
+        'step/lenet/batch:256/threads:1/native']
+
+
 def test_sizes():
     runs = measured('sizes', '--batch', '2', '--filter', 'on_[0-9]+_x|convolution_64_->|->_100')
     assert len(runs) > 50 and all(r['name'].startswith('sizes/') and r['GFLOP/s'] > 0 for r in runs)

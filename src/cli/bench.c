@@ -14,7 +14,7 @@ static const struct argp argp = { .args_doc = "[BENCHMARK...] [OPTION...]",
                                   .doc =
                                       "Measures the machine, the kernels, operators and training "
                                       "steps: peak, kernels, ops, step, scaling, forum, "
-                                      "backward, sizes. "
+                                      "backward, conv, train, sizes. "
                                       "Runs convoy-bench, "
                                       "which is looked for beside this program and then in PATH; "
                                       "`convoy bench --help` tells its options." };
