@@ -649,7 +649,8 @@ static size_t train_mixed(unsigned long declined, double *w)
     struct cvy_plan *plan;
     const struct cvyi_linear_options linear = { .training = true,
                                                 .batch = 20,
-                                                .optimizer = { .lr = 0.1, .momentum = 0.9 } };
+                                                .optimizer = { .lr = 0.1, .momentum = 0.9 },
+                                                .loss.temperature = 1 };
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 2 }, &ctx), CVY_OK);
     assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
     cvyi_list_init(&list, ctx);
