@@ -115,7 +115,7 @@ check_sanitizers() {
     configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
     export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1
-    suite "tests under sanitizers (GCC)" -- "$build-asan" --no-suite lint --no-suite once --no-suite module -t 6
+    suite "tests under sanitizers (GCC)" LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --no-suite lint --no-suite once --no-suite module -t 6
     suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module --no-suite once -t 6
     unset CVYI_TEST_STEPS UBSAN_OPTIONS ASAN_OPTIONS
     say "building: GCC, the program with LeakSanitizer" # which slows nothing down: all that tests do with the program
