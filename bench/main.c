@@ -207,20 +207,21 @@ static const struct {
     void (*add)(struct bench *b);
     const char *backends, *shapes, *filter;
 } benchmarks[] = {
-    { "peak", "the machine: multiply-adds, bandwidths, core to core", bench_peak },
-    { "kernels", "every kernel of every instruction set", bench_kernels },
-    { "ops", "every operator and pass at the shapes of real nets", bench_ops },
-    { "step", "whole training steps", bench_step },
-    { "scaling", "training steps over threads and batch sizes", bench_scaling },
-    { "forum", "train, and print the lines that the book's forum compares", bench_forum },
+    { "peak", "the machine: multiply-adds, bandwidths, core to core", .add = bench_peak },
+    { "kernels", "every kernel of every instruction set", .add = bench_kernels },
+    { "ops", "every operator and pass at the shapes of real nets", .add = bench_ops },
+    { "step", "whole training steps", .add = bench_step },
+    { "scaling", "training steps over threads and batch sizes", .add = bench_scaling },
+    { "forum", "train, and print the lines that the book's forum compares", .add = bench_forum },
     { "backward", "a batch norm's gradient: by stages, in closed form, by the operator",
-      bench_backward },
-    { "conv", "every convolution of the nets: native, oneDNN, plain loops", bench_ops,
+      .add = bench_backward },
+    { "conv", "every convolution of the nets: native, oneDNN, plain loops", .add = bench_ops,
       .backends = "native,onednn,reference", .shapes = "cs231n,lenet,resnet20,vgg11,tfbook,yann",
       .filter = "/[^/]*conv[^/]*/" },
     { "train", "a training step of every built-in net, over threads and instruction sets",
-      bench_train, .backends = "native,native:avx2,native:scalar,onednn" },
-    { "sizes", "operators over neighbouring sizes, and which of these are slow", bench_sizes },
+      .add = bench_train, .backends = "native,native:avx2,native:scalar,onednn" },
+    { "sizes", "operators over neighbouring sizes, and which of these are slow",
+      .add = bench_sizes },
 };
 enum { BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
 
@@ -455,6 +456,13 @@ static bool read_contestant(const char *word, enum cvy_isa isa, struct bench_con
     return true;
 }
 
+/* Whether it can be had here. */
+static enum cvy_status open_contestant(const struct bench_contestant *who, cvy_context **ctx)
+{
+    return cvy_context_create(
+        &(cvy_context_options){ .threads = 1, .isa = who->isa, .backends = who->backend }, ctx);
+}
+
 /* A list of them. Names are checked by the context that is made of them. */
 static void read_contestants(struct command *c)
 {
@@ -472,9 +480,7 @@ static void read_contestants(struct command *c)
     for (size_t i = 0; i < o->n_contestants; i++) {
         cvy_context *ctx;
         const struct bench_contestant *who = &o->contestants[i];
-        enum cvy_status status = cvy_context_create(
-            &(cvy_context_options){ .threads = 1, .isa = who->isa, .backends = who->backend },
-            &ctx);
+        enum cvy_status status = open_contestant(who, &ctx);
         if (status) bench_die(cli_code_cvy(status), "--backends: %s", cvy_message(NULL));
         cvy_context_destroy(&ctx);
     }
@@ -654,10 +660,7 @@ static const char *had_here(const char *list)
         cvy_context *ctx;
         char error[CLI_ERROR];
         if (!read_contestant(word, CVY_ISA_AUTO, &who, error, sizeof error)) continue;
-        if (cvy_context_create(
-                &(cvy_context_options){ .threads = 1, .isa = who.isa, .backends = who.backend },
-                &ctx))
-            continue;
+        if (open_contestant(&who, &ctx)) continue;
         cvy_context_destroy(&ctx);
         char *longer = bench_text("%s%s%s", all, *all ? "," : "", word);
         free(all);

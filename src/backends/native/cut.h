@@ -23,6 +23,12 @@ static inline struct native_range native_share(size_t n, size_t i, size_t shares
     return (struct native_range){ n * i / shares, n * (i + 1) / shares };
 }
 
+/* Piece number i of n things that are cut every `step`; the last may be shorter. */
+static inline struct native_range native_piece(size_t n, size_t i, size_t step)
+{
+    return (struct native_range){ i * step, native_min((i + 1) * step, n) };
+}
+
 static inline struct native_range native_meet(struct native_range a, struct native_range b)
 {
     return (struct native_range){ a.begin > b.begin ? a.begin : b.begin,

@@ -121,8 +121,8 @@ static void tall_run(const void *arg, const struct cvy_run *run, size_t task,
                      struct cvy_worker *worker)
 {
     const struct mac_arg *a = arg;
-    size_t begin = task * a->chunk;
-    struct source s = { 0, 0, begin, native_min(begin + a->chunk, a->src_group) };
+    struct native_range chunk = native_piece(a->src_group, task, a->chunk);
+    struct source s = { 0, 0, chunk.begin, chunk.end };
     struct cvyi_mac m = a->blocks;
     (void)worker;
     m.n_pix = native_blocks_in_use(run);
@@ -149,8 +149,7 @@ static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
 {
     const struct mac_arg *a = arg;
     if (a->wide.unit) {
-        struct native_range tiles = { task * a->cell_tiles,
-                                      native_min((task + 1) * a->cell_tiles, a->n_tiles) };
+        struct native_range tiles = native_piece(a->n_tiles, task, a->cell_tiles);
         struct cvyi_mac m = a->blocks;
         m.n_pix = native_blocks_in_use(run);
         run_tiles(a, run, 0, tiles, &m, 1, NULL);
@@ -378,16 +377,14 @@ static enum cvy_status plan_tall(struct cvy_plan *plan, const struct native_mac 
     native_access(&phase, a->bias, CVY_READ_ALL);
     native_access(&phase, a->partial.id, CVY_WRITE_ALL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
+    struct native_grid grid = { native->blocks, 1, 0 };
+    if (a->wide.unit) grid = a->wide;
     bool cells = a->wide.unit || native_parts(native) == 1;
     struct cvy_phase_desc add = { .name = mac->name,
                                   .run = add_run,
                                   .arg = a,
-                                  .blocks = cells ? 1 : 0,
-                                  .parts = a->wide.unit ? a->wide.parts : native->blocks };
-    if (cells && !a->wide.unit) {
-        add.blocks = native->blocks;
-        add.parts = 1;
-    }
+                                  .blocks = cells ? grid.blocks : 0,
+                                  .parts = cells ? grid.parts : native->blocks };
     native_access(&add, a->partial.id, CVY_READ_ALL);
     native_access(&add, a->dst.id, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &add);

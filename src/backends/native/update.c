@@ -49,11 +49,6 @@ static void shorten(float *p, size_t parts, size_t part, double most)
     }
 }
 
-static struct native_range part_of(size_t n, size_t step, size_t i)
-{
-    return (struct native_range){ i * step, native_min((i + 1) * step, n) };
-}
-
 /* n floats from `begin` on. */
 static void update_run_of(const struct update_arg *a, const struct cvy_run *run, size_t begin,
                           size_t n, const float *coef)
@@ -73,8 +68,8 @@ static void update_run(const void *arg, const struct cvy_run *run, size_t task,
     const struct update_arg *a = arg;
     (void)worker;
     struct native_range rows = { 0, a->rows }, k = { 0, a->row };
-    if (a->columns) k = part_of(a->row, a->columns, task);
-    else rows = part_of(a->rows, a->step, task);
+    if (a->columns) k = native_piece(a->row, task, a->columns);
+    else rows = native_piece(a->rows, task, a->step);
     float *w = run->buf[a->weight], coef[CVY_COEFS];
     for (size_t i = 0; i < CVY_COEFS; i++) coef[i] = (float)run->coef[a->group][i];
     /* whole rows lie one behind the other */

@@ -51,9 +51,8 @@ static inline size_t native_own(const struct native_wgrad *a, size_t task, struc
 {
     const struct native_rectangles *r = &a->own;
     size_t oi = task / r->i_ranges % r->o_ranges, ii = task % r->i_ranges;
-    size_t o1 = (oi + 1) * r->o_step, i1 = (ii + 1) * r->i_step;
-    *o = (struct native_range){ oi * r->o_step, o1 < r->o ? o1 : r->o };
-    *i = (struct native_range){ ii * r->i_step, i1 < r->i ? i1 : r->i };
+    *o = native_piece(r->o, oi, r->o_step);
+    *i = native_piece(r->i, ii, r->i_step);
     return task / r->i_ranges / r->o_ranges;
 }
 
