@@ -6,9 +6,15 @@
  * Krein 1965); of lambda^(-1/2) they are -1 / (a b (a + b)), a and b the roots of two eigenvalues:
  * nothing is singular where eigenvalues meet.
  *
- * Newton's iteration (Huang et al. 2019, arXiv:1904.03441, algorithms 1 and 2): N = S / tr S, P0 =
- * I, P' = (3 P - P^3 N) / 2, the matrix is P / sqrt(tr S). Backward with G the gradient of P':
- *   dN -= P^3 G / 2,  G = (3 G - (G N P^2 + P G N P + P^2 G N)) / 2 */
+ * Newton's iteration (Huang et al. 2019, arXiv:1904.03441, algorithm 1): N = S / tr S, P0 = I,
+ * P' = (3 P - P^3 N) / 2, the matrix is P / sqrt(tr S). So written it is unstable: where P has
+ * arrived, what rounding left that does not commute with N grows by half the ratio of eigenvalues
+ * a step. The same numbers come of the pair P and Y = P N, Y0 = N (Higham 2008, Functions of
+ * Matrices, section 6.3: bounded for any number of steps),
+ *   T = (3 I - P Y) / 2,  P' = T P,  Y' = Y T
+ * and backward, with G and H the gradients of P' and Y', of
+ *   dT = G P + Y H,  dP = T G - dT Y / 2,  dY = H T - P dT / 2
+ * which is as stable: it is the adjoint. */
 #include <math.h>
 #include <string.h>
 
@@ -121,20 +127,27 @@ static void backward_zca(const struct cvyi_whitener *w, const double *state, dou
 }
 
 /* ------------------------------------------------------------------------- by Newton's iteration
- * State: the covariance, N, P1 … of each step, and what two products take. */
+ * State: the covariance, N = Y0, then P1, Y1, P2 … of each step, and T. */
+
+/* T = (3 I - P Y) / 2. */
+static void factor(size_t n, const double *p, const double *y, double *t)
+{
+    multiply(n, p, y, t, false);
+    for (size_t i = 0; i < n * n; i++) t[i] = (i % (n + 1) == 0 ? 1.5 : 0) - t[i] / 2;
+}
 
 static void whiten_newton(const struct cvyi_whitener *w, double *state, double *matrix)
 {
     size_t n = w->n, nn = n * n;
-    double *norm = state + nn, *p = norm + nn, *squared = p + w->steps * nn, *cubed = squared + nn;
+    double *y = state + nn, *p = y + nn, *t = state + (2 * w->steps + 1) * nn;
     double tr = trace(n, state);
-    for (size_t i = 0; i < nn; i++) norm[i] = state[i] / tr;
-    for (size_t i = 0; i < nn; i++) p[i] = (i % (n + 1) == 0 ? 1.5 : 0) - norm[i] / 2;
-    for (size_t k = 1; k < w->steps; k++, p += nn) {
-        multiply(n, p, p, squared, false);
-        multiply(n, squared, p, cubed, false);
-        multiply(n, cubed, norm, p + nn, false);
-        for (size_t i = 0; i < nn; i++) p[nn + i] = 1.5 * p[i] - p[nn + i] / 2;
+    for (size_t i = 0; i < nn; i++) y[i] = state[i] / tr;
+    for (size_t i = 0; i < nn; i++) p[i] = (i % (n + 1) == 0 ? 1.5 : 0) - y[i] / 2;
+    for (size_t k = 1; k < w->steps; k++, p += 2 * nn) {
+        /* of P0 = I the factor is P1 */
+        multiply(n, p - nn, k == 1 ? p : t, p + nn, false);
+        factor(n, p, p + nn, t);
+        multiply(n, t, p, p + 2 * nn, false);
     }
     for (size_t i = 0; i < nn; i++) matrix[i] = p[i] / sqrt(tr);
 }
@@ -143,35 +156,42 @@ static void backward_newton(const struct cvyi_whitener *w, const double *state, 
                             double *work)
 {
     size_t n = w->n, nn = n * n;
-    const double *norm = state + nn, *p = norm + w->steps * nn;
-    double *squared = work, *gn = squared + nn, *t = gn + nn, *sum = t + nn, *dn = sum + nn;
+    const double *norm = state + nn, *p = state + 2 * w->steps * nn;
+    double *h = work, *t = h + nn, *dt = t + nn, *dp = dt + nn, *dy = dp + nn;
     double tr = trace(n, state);
     for (size_t i = 0; i < nn; i++) d[i] /= sqrt(tr);
     double d_trace = -inner(n, d, p) / (2 * tr);
-    memset(dn, 0, nn * sizeof *dn);
+    memset(h, 0, nn * sizeof *h);
     for (size_t k = w->steps; k-- > 1;) {
-        p -= nn; /* of the step before */
-        multiply(n, p, p, squared, false);
-        multiply(n, squared, p, t, false);
-        multiply(n, t, d, sum, false);
-        for (size_t i = 0; i < nn; i++) dn[i] -= sum[i] / 2;
-        multiply(n, d, norm, gn, false);
-        multiply(n, gn, squared, sum, false);
-        multiply(n, squared, gn, sum, true);
-        multiply(n, p, gn, t, false);
-        multiply(n, t, p, sum, true);
-        for (size_t i = 0; i < nn; i++) d[i] = 1.5 * d[i] - sum[i] / 2;
+        p -= 2 * nn; /* of the step before; Y lies behind it */
+        factor(n, p, p + nn, t);
+        multiply(n, d, p, dt, false);
+        multiply(n, p + nn, h, dt, true);
+        multiply(n, dt, p + nn, dp, false);
+        multiply(n, p, dt, dy, false);
+        for (size_t i = 0; i < nn; i++) {
+            dp[i] /= -2;
+            dy[i] /= -2;
+        }
+        multiply(n, t, d, dp, true);
+        multiply(n, h, t, dy, true);
+        memcpy(d, dp, nn * sizeof *d);
+        memcpy(h, dy, nn * sizeof *h);
     }
-    for (size_t i = 0; i < nn; i++) dn[i] -= d[i] / 2;
-    d_trace -= inner(n, dn, norm) / tr;
-    for (size_t i = 0; i < nn; i++) d[i] = dn[i] / tr + (i % (n + 1) == 0 ? d_trace : 0);
+    /* P0 = I and Y0 = N: dT = G + N H, T = P1 */
+    memcpy(dt, d, nn * sizeof *dt);
+    multiply(n, norm, h, dt, true);
+    for (size_t i = 0; i < nn; i++) d[i] = -dt[i] / 2;
+    multiply(n, h, p, d, true);
+    d_trace -= inner(n, d, norm) / tr;
+    for (size_t i = 0; i < nn; i++) d[i] = d[i] / tr + (i % (n + 1) == 0 ? d_trace : 0);
 }
 
 /* ----------------------------------------------------------------------------------------- both */
 
 size_t cvyi_whiten_state(const struct cvyi_whitener *w)
 {
-    return w->newton ? (w->steps + 4) * w->n * w->n : 2 * w->n * w->n + w->n;
+    return w->newton ? (2 * w->steps + 2) * w->n * w->n : 2 * w->n * w->n + w->n;
 }
 
 size_t cvyi_whiten_work(const struct cvyi_whitener *w) { return (w->newton ? 5 : 3) * w->n * w->n; }
