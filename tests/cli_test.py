@@ -586,6 +586,12 @@ def test_executed():
     fails(1, 'one of --api and --as-executed, found both', 'train', 'lenet', '--api=v1', '--as-executed')
     run('train', 'yann-lenet5', *small, '--api=executed', '--seed', 1, '--out', 'same', code=0)
     assert tensors('same/checkpoint.safetensors')[0] == tensors('yann-lenet5-e/checkpoint.safetensors')[0]
+    # the net of the published run: as executed, but for its layers
+    run('train', 'yann-lenet5', *small, '--api=maxout', '--out', 'maxout', code=0)
+    configs = [json.loads(pathlib.Path(f'{name}/config.json').read_text()) for name in ('maxout', 'same')]
+    assert not {k for k in configs[0] if configs[0][k] != configs[1][k]} - {'api', 'model'}, configs
+    values = tensors('maxout/checkpoint.safetensors')[0]
+    assert [len(values[f'{name}.weight']) // 4 for name in ('conv_2', 'dot_product_1')] == [50 * 10 * 9, 1250 * 1800]
 
 
 def test_penalties():
