@@ -472,8 +472,24 @@ def test_options_reach_the_run():
     assert any(k.startswith('optimizer.momentum.') for k in tensors('r/checkpoint.safetensors')[0])
     assert ['test_acc' in line for line in metrics('r') if line['type'] == 'epoch'] == [False, True]
     run('train', *SMALL, '--epochs', 1, '--api', 'v1', '--bn-var', 'unbiased', '--out', 'v1', code=0)
-    assert json.loads(pathlib.Path('v1/config.json').read_text())['lr'] == 0.1
+    config = json.loads(pathlib.Path('v1/config.json').read_text())
+    assert (config['lr'], config['eval_batch'], config['batch_means']) == (0.1, 128, True)
     assert 'biased' in pathlib.Path('v1/model.json').read_text()
+    assert f'acc {metrics("v1")[-1]["test_acc"]:.4f}' in run('eval', 'v1', code=0).stdout
+
+
+def test_batch_means():
+    """Losses and accuracies as d2l's newer text has them: a last batch of 100 counts as much as those of 300."""
+    told = {}
+    for name, more in {'images': [], 'batches': ['--batch-means']}.items():
+        run('train', 'lenet', *DATA, '--batch', 300, '--eval-batch', 150, '--epochs', 1, *more, '--out', name, code=0)
+        told[name] = metrics(name)
+        assert f'loss {told[name][-1]["test_loss"]:.4f}' in run('eval', name, code=0).stdout
+    (images, batches), losses = told.values(), [line['batch_loss'] for line in told['images'] if line['type'] == 'step']
+    assert losses == [line['batch_loss'] for line in batches if line['type'] == 'step'] and len(losses) == 4
+    assert abs(batches[-1]['train_loss'] - sum(losses) / 4) < 1e-7
+    assert abs(images[-1]['train_loss'] - (sum(losses[:3]) * 3 + losses[3]) / 10) < 1e-7
+    assert images[-1]['test_loss'] != batches[-1]['test_loss'] and images[-1]['train_acc'] == batches[-1]['train_acc']
 
 
 def test_resume():

@@ -499,6 +499,32 @@ static void by_hand(struct process *p, size_t n, double *loss, uint64_t *correct
     }
 }
 
+/* With batch_means the result is the mean of what each batch gives by itself. */
+static void means_of_batches(struct process *p, const struct train_split *split)
+{
+    double loss = 0, acc = 0;
+    size_t batches = 0;
+    struct train_score score;
+    for (size_t first = 0; first < split->n; first += p->job.eval_batch, batches++) {
+        const size_t left = split->n - first;
+        const struct train_split part = { split->images + first * PIXELS, split->labels + first,
+                                          left < p->job.eval_batch ? left : p->job.eval_batch,
+                                          NULL };
+        assert_int_equal(train_evaluate(&p->job, &part, &score, error, sizeof error), TRAIN_OK);
+        loss += score.loss;
+        acc += score.acc;
+    }
+    p->job.batch_means = true;
+    assert_int_equal(train_evaluate(&p->job, split, &score, error, sizeof error), TRAIN_OK);
+    p->job.batch_means = false;
+    assert_int_equal(score.counted, split->n);
+    if (!(fabs(score.loss - loss / (double)batches) < 1e-9) ||
+        !(fabs(score.acc - acc / (double)batches) < 1e-12))
+        fail_msg("%zu images by %zu: loss %.9f, acc %.9f, expected %.9f, %.9f", split->n,
+                 p->job.eval_batch, score.loss, score.acc, loss / (double)batches,
+                 acc / (double)batches);
+}
+
 static void evaluation_in_pieces(void **state)
 {
     (void)state;
@@ -523,6 +549,7 @@ static void evaluation_in_pieces(void **state)
             if (!(fabs(score.loss - want) < 1e-6))
                 fail_msg("%zu images by %zu: loss %.9f, expected %.9f", sizes[i], batch, score.loss,
                          want);
+            means_of_batches(&p, &split);
         }
     }
     /* The last evaluation of the run is of the weights it ended with. */

@@ -73,6 +73,7 @@ static int evaluate(struct cli_session *s, const struct model_defaults *d, const
                                    .predictor = s->predictor,
                                    .eval_loss = model_eval_loss(&defaults),
                                    .eval_batch = defaults.eval_batch,
+                                   .batch_means = defaults.batch_means,
                                    .classes = s->data->classes,
                                    .image_size = s->data->c * s->data->h * s->data->w };
     double start = train_now();

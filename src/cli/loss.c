@@ -125,9 +125,12 @@ static bool trained_with(const struct cli_session *s, struct model_defaults *d)
 {
     const char *text = s->checkpoint ? checkpoint_text(s->checkpoint, "convoy.config") : NULL;
     json_t *json = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, NULL);
-    const json_t *batch = json_object_get(json, model_number_key(MODEL_AT_eval_batch));
     bool good = !text || (json && cli_loss_restore(d, json));
-    good = good && (!batch || model_number_read(d, MODEL_AT_eval_batch, batch));
+    static const size_t told[] = { MODEL_AT_eval_batch, MODEL_AT_batch_means };
+    for (size_t i = 0; i < sizeof told / sizeof *told && good; i++) {
+        const json_t *value = json_object_get(json, model_number_key(told[i]));
+        good = !value || model_number_read(d, told[i], value);
+    }
     json_decref(json);
     return good;
 }

@@ -89,6 +89,9 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
            "training images (0: leave them)")                                                     \
     OPTION(eval_batch, SIZE, "eval_batch", 1, 1 << 20, 256, true, "eval-batch", 0, "N",            \
            "images that are evaluated at once; it matters to batch norms of batch_statistics")    \
+    OPTION(batch_means, BOOL, "batch_means", 0, 1, false, true, "batch-means", 0, NULL,            \
+           "losses, and accuracies of evaluations, are means over batches of the batches' means: " \
+           "a smaller last one counts as much as each other")                                      \
     OPTION(recover, SIZE, "recover", 0, 100, 0, true, "recover", 0, "N",                           \
            "up to N times, where a loss or a parameter is not finite, begin the epoch again "     \
            "from the best parameters (without validation: the last epoch's) with a tenth of "     \
@@ -133,6 +136,7 @@ struct model_defaults {
     size_t train_limit, test_limit, eval_train;
     size_t population; /* "population" */
     size_t eval_batch; /* "eval_batch" */
+    bool batch_means;  /* "batch_means" */
     size_t recover;    /* "recover" */
     /* "schedule": its text; "lr_drop_epochs" and "lr_drop_factor" say milestones */
     struct schedule schedule;

@@ -48,6 +48,12 @@ size_t train_epochs(const struct train_job *job)
     return job->steps ? (size_t)((job->steps + batches - 1) / batches) : job->epochs;
 }
 
+/* Sums over images, or over batches of what is the batch's mean. */
+struct tally {
+    double loss, weight, acc;
+    uint64_t correct, counted;
+};
+
 /* Of `images` images from number first on, and from the beginning again behind the end. */
 static enum train_status evaluate(const struct train_job *job, const struct train_split *split,
                                   size_t first, size_t images, struct train_score *score,
@@ -56,10 +62,10 @@ static enum train_status evaluate(const struct train_job *job, const struct trai
     float *logits = calloc(job->eval_batch, job->classes * sizeof *logits);
     if (!logits)
         return train_fail(error, error_size, TRAIN_NOMEM, "out of memory for the evaluation");
-    double sum = 0, weight = 0;
+    struct tally all = { 0 }, means = { 0 };
     enum train_status status = TRAIN_OK;
-    *score = (struct train_score){ 0 };
     for (size_t n; images && !status; images -= n, first = (first + n) % split->n) {
+        const struct tally before = all;
         n = split->n - first < job->eval_batch ? split->n - first : job->eval_batch;
         if (n > images) n = images;
         const cvy_batch batch = { .images =
@@ -77,15 +83,23 @@ static enum train_status evaluate(const struct train_job *job, const struct trai
                              NULL, &r);
             if (s) status = engine(job, s, error, error_size);
             if (s || r.weight == 0) continue;
-            sum += r.weight * r.loss;
-            weight += r.weight;
-            score->counted++;
-            score->correct += r.correct;
+            all.loss += r.weight * r.loss;
+            all.weight += r.weight;
+            all.counted++;
+            all.correct += r.correct;
         }
+        if (all.counted == before.counted) continue;
+        means.loss += mean(all.loss - before.loss, all.weight - before.weight);
+        means.acc += share(all.correct - before.correct, all.counted - before.counted);
+        means.weight++;
     }
     free(logits);
-    score->loss = mean(sum, weight);
-    score->acc = share(score->correct, score->counted);
+    const struct tally *told = job->batch_means ? &means : &all;
+    *score = (struct train_score){ .loss = mean(told->loss, told->weight),
+                                   .acc = job->batch_means ? mean(means.acc, means.weight)
+                                                           : share(all.correct, all.counted),
+                                   .correct = all.correct,
+                                   .counted = all.counted };
     return status;
 }
 
@@ -674,8 +688,8 @@ static enum train_status step(struct run *run)
     run->tested = run->best = false;
     p->batch++;
     p->steps++;
-    p->loss_sum += result.loss_sum;
-    p->weight += result.weight;
+    p->loss_sum += job->batch_means ? mean(result.loss_sum, result.weight) : result.loss_sum;
+    p->weight += job->batch_means ? result.weight > 0 : result.weight;
     p->correct += result.correct;
     p->counted += result.counted;
     p->seen += result.n;

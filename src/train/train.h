@@ -91,6 +91,9 @@ struct train_job {
     cvy_predictor *predictor; /* shares the trainer's parameters; gives logits [n][classes] */
     cvy_loss_desc eval_loss;  /* of an evaluation: without label smoothing */
     size_t eval_batch, classes;
+    /* Losses, and the accuracies of evaluations, are means over batches of the batches' means: what
+     * is in a smaller last batch counts for more. false: each image counts alike */
+    bool batch_means;
     size_t image_size; /* c*h*w */
     /* subtracted by trainer and predictor, for the checkpoint */
     struct checkpoint_mean mean;
