@@ -307,6 +307,13 @@ ROW(act_bwd_reduce, 4,
     c->k->act->act_bwd_reduce[c->index](c->y, c->x, c->z, c->w, c->n, 0.1f, 0.1f, lane_sums[0],
                                         lane_sums[1]))
 
+static const struct cvyi_act_norm act_norm = { { 0.1f, 1.5f, 0.2f }, 0.1f };
+ROW(act_reduce, 2,
+    c->k->act->act_reduce[c->index](c->x, NULL, c->w, c->n, &act_norm, 0.1f, lane_sums[0],
+                                    lane_sums[1]))
+ROW(act_bn_dx, 3,
+    c->k->act->act_bn_dx[c->index](c->y, c->x, NULL, c->w, c->n, &act_norm, &bn_dx, 16))
+
 /* counts: 1, or how many kinds of activation, loss or optimiser the kernel comes in. */
 static const struct {
     const char *name;

@@ -246,7 +246,7 @@ static void convolutions(void **state)
 /* ----------------------------------------------------------------------------------------- nets */
 
 /* Rows of 300 pixels; chains that keep a result for another reader; a pooling whose plane is read
- * again. */
+ * again; a sigmoid, whose result is read and not made again. */
 static cvy_tensor long_rows(cvy_context *ctx, cvy_net **made)
 {
     cvy_net *net;
@@ -258,6 +258,7 @@ static cvy_tensor long_rows(cvy_context *ctx, cvy_net **made)
     x = cvy_relu(net, cvy_add(net, x, conv3(net, y, "b", 4, 1), NULL));
     x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 2, 4 } });
     x = cvy_sigmoid(net, cvy_batch_norm(net, conv3(net, x, "c", 8, 2), "c.bn", NULL));
+    x = conv3(net, x, "d", 4, 1);
     return cvy_linear(net, cvy_flatten(net, cvy_global_avg_pool(net, x, NULL)), "fc",
                       &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }

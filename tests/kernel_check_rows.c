@@ -334,6 +334,48 @@ static void test_act_bwd_reduce(struct env *e)
     }
 }
 
+/* act_bwd_reduce and bn_dx of its g, from what was saved and, unless that is made again, from what
+ * norm_act or norm would have saved. */
+static void each_anew(struct env *e, bool sums)
+{
+    int kind = (int)check_below(&e->rng, CVYI_N_ACTS + 1);
+    bool again = check_below(&e->rng, 2), by_input = kind == CVYI_RELU_X;
+    size_t n = 16 * pixels(e);
+    unsigned n_lanes = check_below(&e->rng, 2) ? 16 : (unsigned)check_below(&e->rng, 17);
+    struct check_rng *r = &e->rng;
+    struct cvyi_bn_dx c = { check_normal(r), check_normal(r), check_normal(r), check_normal(r) };
+    struct cvyi_act_norm a = { any_affine(e), check_uniform(r, 0.01f, 1.5f) };
+    float m = check_normal(r);
+    SHAPE("%s, n %zu, n_lanes %u, again %d", act_name(kind), n, n_lanes, again);
+    float *dy = in(e, n), *x = in(e, n), *saved = in(e, n);
+#define BY_INPUT(NAME, name, constant, value, input, ...) \
+    if (kind == CVYI_ACT_##NAME) by_input = input;
+    CVY_ACTIVATIONS(BY_INPUT)
+    EACH_TABLE(e, k)
+    {
+        float *g = out(e, n), *dx = out(e, n), *want = out(e, n), *ip = copy(e, dy, n);
+        float *t1 = out(e, 16), *t2 = out(e, 16), *s1 = out(e, 16), *s2 = out(e, 16);
+        saved_of(kind, saved, n);
+        if (again && by_input) k->norm->norm(saved, x, n, &a.c);
+        else if (again) k->act->norm_act[kind](saved, x, n, &a.c, a.alpha);
+        k->act->act_bwd_reduce[kind](g, dy, saved, x, n, a.alpha, m, s1, s2);
+        if (sums) {
+            k->act->act_reduce[kind](dy, again ? NULL : saved, x, n, &a, m, t1, t2);
+            equal(e, "s1", t1, s1, 16);
+            equal(e, "s2", t2, s2, 16);
+            continue;
+        }
+        k->norm->bn_dx(want, g, x, n, &c, n_lanes);
+        k->act->act_bn_dx[kind](dx, dy, again ? NULL : saved, x, n, &a, &c, n_lanes);
+        equal(e, "dx", dx, want, n);
+        k->act->act_bn_dx[kind](ip, ip, again ? NULL : saved, x, n, &a, &c, n_lanes);
+        equal(e, "dx in place", ip, want, n);
+    }
+}
+
+static void test_act_reduce(struct env *e) { each_anew(e, true); }
+static void test_act_bn_dx(struct env *e) { each_anew(e, false); }
+
 /* ---- batch normalization */
 
 /* What bn_stats makes of n floats. */

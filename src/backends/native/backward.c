@@ -1,7 +1,8 @@
-/* Backward chains: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA], any of them absent, as
- * at most two phases: one pass that unpools, adds gradients, goes through the activation and sums
- * for the batch norm a segment at a time; then the batch norm's data gradient, which is
- * bn_backward.c's. */
+/* Backward chains: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA [ADD]], any of them
+ * absent, as at most two phases: one pass that unpools, adds gradients, goes through the activation
+ * and sums for the batch norm a segment at a time; then the batch norm's data gradient, which is
+ * bn_backward.c's. A gradient that comes through an activation and goes to the batch norm alone is
+ * not stored: both passes form it anew, which moves less than to write and to read it. */
 #include <string.h>
 
 #include "backends/native/rows.h"
@@ -20,6 +21,7 @@ struct backward {
     bool flat; /* no padding between channels: several are one run */
     size_t segment;
     const struct native_argmax *argmax; /* nothing is unpooled */
+    struct native_anew anew;            /* g is not stored, but summed */
     struct native_bn bn;
     cvyi_act_bwd_fn *act_fn;
     cvyi_act_bwd_reduce_fn *act_reduce_fn;
@@ -30,6 +32,7 @@ struct backward {
 struct channel {
     const float *dy, *pooled, *other, *saved, *x; /* dy: what the segments start from */
     float *unpooled, *summed, *g, m;
+    struct cvyi_act_norm norm;
     double s1[CVYI_LANES], s2[CVYI_LANES];
 };
 
@@ -58,7 +61,10 @@ static void segment(const struct backward *b, struct channel *ch, size_t p, size
     const float *src = through(b, ch, p, pixels, b->reduce);
     float s1[CVYI_LANES], s2[CVYI_LANES];
     if (!b->reduce) return;
-    if (b->act)
+    if (b->anew.on)
+        b->anew.reduce(src, ch->saved ? ch->saved + at : NULL, ch->x + at, n, &ch->norm, ch->m, s1,
+                       s2);
+    else if (b->act)
         b->act_reduce_fn(ch->g + at, src, ch->saved + at, ch->x + at, n, b->alpha, ch->m, s1, s2);
     else b->k->norm->bn_reduce(src, ch->x + at, n, ch->m, s1, s2);
     for (size_t l = 0; l < NATIVE_LANES; l++) {
@@ -236,6 +242,7 @@ static void run_cell(const struct backward *b, const struct cvy_run *run, struct
     for (size_t c = cell.c0; c < cell.c1; c++) {
         struct channel ch = channel_at(b, run, cell.block, c);
         if (b->reduce) ch.m = (float)stats[c];
+        ch.norm = native_act_norm(&b->anew, run, c);
         if (b->pool) unpool_plane(b, &ch, ch.dy, u);
         else segments(b, &ch, 0, b->pixels);
         if (b->reduce) {
@@ -304,7 +311,7 @@ static void open_backward(const struct cvy_plan *plan, const struct native_backw
     b->act = act;
     b->reduce = reduce;
     b->added_first = chain->added_first;
-    b->bn.slots = b->bn.stats = -1;
+    b->bn.slots = b->bn.stats = b->anew.affine = b->anew.saved.id = -1;
 }
 
 /* The window. Where its maxima remembered their places the plane is not needed, and with sums
@@ -323,8 +330,48 @@ static enum cvy_status plan_unpool(const struct native *native, struct cvy_plan 
     return CVY_OK;
 }
 
+/* Kinds whose output is made from the input in no time: reading it takes longer. */
+static bool is_cheap(int act)
+{
+    return act == CVYI_ACT_RELU || act == CVYI_ACT_LEAKY_RELU || act == CVYI_ACT_RELU6 ||
+           act == CVYI_ACT_HARDTANH;
+}
+
+/* Whether g can do without memory, and then how it is formed. */
+static void plan_anew(const struct native *native, const struct cvy_plan *plan,
+                      const struct native_backward *chain, const struct act_bwd *act, size_t last,
+                      struct backward *b)
+{
+    struct native_anew *a = &b->anew;
+    const struct native_norm *norm = native_norm_of(native, act->saved);
+    bool by_input = chain->act->in[CVY_ACT_BWD_X] >= 0, again;
+    a->on = chain->data && !chain->pool && !chain->add && b->pixels > 1 &&
+            !cvy_plan_needed_after(plan, b->g.id, last);
+    if (!native_chose(plan, CHOICE_ANEW, a->on)) return;
+    again = norm && norm->x == b->x.id && (by_input || is_cheap(act->index));
+    if (native_chose(plan, CHOICE_RECALLED, again)) {
+        a->affine = norm->affine;
+        b->saved.id = -1;
+    }
+    a->dy = b->dy;
+    a->saved = b->saved;
+    a->reduce = b->k->act->act_reduce[act->index];
+    a->bn_dx = b->k->act->act_bn_dx[act->index];
+    a->alpha = act->alpha;
+    b->g.id = -1;
+}
+
+/* g may lie where what is read last was: the gradient that came, or the one that was added. */
+static void place_g(const struct backward *b, const struct cvy_plan *plan, size_t last,
+                    struct cvy_phase_desc *phase)
+{
+    if (b->pool || b->g.id < 0 || !(b->act || b->add)) return;
+    bool dead = !cvy_plan_needed_after(plan, b->dy.id, last);
+    native_in_place(phase, b->add && !dead ? &b->other : &b->dy, &b->g);
+}
+
 static enum cvy_status plan_to_sums(const struct native *native, struct cvy_plan *plan,
-                                    const char *name, const struct backward *b)
+                                    const char *name, size_t last, const struct backward *b)
 {
     struct cvy_phase_desc phase = { .name = name,
                                     .run = run_backward,
@@ -333,12 +380,13 @@ static enum cvy_status plan_to_sums(const struct native *native, struct cvy_plan
                                     .parts = b->grid.parts,
                                     .scratch_bytes =
                                         b->pool ? unpool_scratch_bytes(&b->window) : 0 };
-    if (b->act && !b->pool && !b->add && !b->reduce) native_in_place(&phase, &b->dy, &b->g);
+    place_g(b, plan, last, &phase);
     native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);
     native_access(&phase, b->saved.id, CVY_READ_CELL);
     native_access(&phase, b->x.id, CVY_READ_CELL);
+    native_access(&phase, b->anew.affine, native_read(b->grid));
     native_access(&phase, b->bn.stats, native_read(b->grid));
     native_access(&phase, b->unpooled.id, CVY_WRITE_CELL);
     native_access(&phase, b->summed.id, CVY_WRITE_CELL);
@@ -353,14 +401,16 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
                                      const struct cvy_op_desc *ops, int n, size_t first)
 {
     struct native_backward chain = cvyi_backward_parse(ops, n);
-    if (chain.data == &ops[0]) return cvyi_bn_dx_phase(native, plan, chain.data, NULL, NULL, NULL);
+    size_t last = first + (size_t)n - 1;
+    if (chain.data == &ops[0])
+        return cvyi_bn_dx_phase(native, plan, &chain, last, &(struct native_bn_g){ 0 });
 
     const struct cvy_op_desc *reduce = chain.reduce;
     struct backward *b = cvy_plan_alloc(plan, sizeof *b);
-    const char *name = cvyi_rows_name(plan, ops, chain.data ? n - 1 : n);
+    const char *name = cvyi_rows_name(plan, ops, chain.data ? (int)(chain.data - ops) : n);
     if (!b || !name) return CVY_E_NOMEM;
     b->k = native->kernels;
-    open_backward(plan, &chain, ops, first + (size_t)n - 1, b);
+    open_backward(plan, &chain, ops, last, b);
     /* unpooled: the larger map */
     const struct native_lanes *map = b->g.id >= 0 ? &b->g : &b->dy;
     b->grid = native_grid_of(native, map);
@@ -373,6 +423,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
         b->act_fn = b->k->act->act_bwd[a.index];
         b->act_reduce_fn = b->k->act->act_bwd_reduce[a.index];
         b->alpha = a.alpha;
+        plan_anew(native, plan, &chain, &a, last, b);
     }
     if (chain.pool) NATIVE_TRY(plan_unpool(native, plan, chain.pool, b));
     if (reduce) {
@@ -383,11 +434,12 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     b->flat = !b->pool && (!reduce || b->pixels == 1) && native_dense(&b->dy) &&
               native_dense(&b->other) && native_dense(&b->saved) && native_dense(&b->x) &&
               native_dense(&b->summed) && native_dense(&b->g);
-    NATIVE_TRY(plan_to_sums(native, plan, name, b));
+    NATIVE_TRY(plan_to_sums(native, plan, name, last, b));
     if (!reduce) return CVY_OK;
     b->bn.source = NATIVE_BN_SLOTS;
-    if (chain.data) return cvyi_bn_dx_phase(native, plan, chain.data, &b->bn, b->argmax, &b->dy);
-    return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
+    if (!chain.data) return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
+    struct native_bn_g from = { &b->bn, b->argmax, b->dy, &b->anew };
+    return cvyi_bn_dx_phase(native, plan, &chain, last, &from);
 }
 
 NATIVE_FAMILY(pool_bwd, take, plan_backward);

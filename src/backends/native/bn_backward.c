@@ -101,8 +101,44 @@ struct data_phase {
     struct native_grid grid;
     struct native_lanes x, g, dx;
     const struct native_argmax *argmax; /* g is the gradient of the pooled */
-    int coefficients;                   /* struct cvyi_bn_dx [c] */
+    struct native_anew anew;            /* g is not there */
+    struct native_lanes other, sum;     /* what joins dx; dx is absent if only the sum is kept */
+    bool added_first;
+    int coefficients; /* struct cvyi_bn_dx [c] */
 };
+
+/* n floats of sum from dx and other, which begin at the same place. */
+static void join(const struct data_phase *a, float *sum, const float *dx, const float *other,
+                 size_t n)
+{
+    a->k->rows->add(sum, a->added_first ? dx : other, a->added_first ? other : dx, n);
+}
+
+/* One channel: its gradient to dx, and the sum, a segment at a time. */
+static void run_channel(const struct data_phase *a, const struct cvy_run *run, size_t block,
+                        size_t c)
+{
+    const struct cvyi_bn_dx *k = (const struct cvyi_bn_dx *)run->buf[a->coefficients] + c;
+    unsigned images = (unsigned)native_images(run, block);
+    const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c),
+                *saved = native_at_or_null(run, &a->anew.saved, block, c),
+                *other = native_at_or_null(run, &a->other, block, c);
+    float *sum = native_at_or_null(run, &a->sum, block, c),
+          *dx = a->dx.id >= 0 ? native_at(run, &a->dx, block, c) : sum;
+    size_t pixels = a->x.h * a->x.w, n = pixels * NATIVE_LANES, segment = n;
+    if (a->argmax)
+        cvyi_argmax_bn_dx(a->argmax, a->k, cvyi_argmax_at(a->argmax, run, block, c), dx, x, g, k,
+                          images);
+    else if (sum) segment = NATIVE_SEGMENT * NATIVE_LANES;
+    struct cvyi_act_norm norm = native_act_norm(&a->anew, run, c);
+    for (size_t i = 0, m; i < n; i += m) {
+        m = native_min(segment, n - i);
+        if (a->anew.on)
+            a->anew.bn_dx(dx + i, g + i, saved ? saved + i : NULL, x + i, m, &norm, k, images);
+        else if (!a->argmax) a->k->norm->bn_dx(dx + i, g + i, x + i, m, k, images);
+        if (sum) join(a, sum + i, dx + i, other + i, m);
+    }
+}
 
 static void run_data(const void *arg, const struct cvy_run *run, size_t task,
                      struct cvy_worker *worker)
@@ -110,65 +146,79 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
     const struct data_phase *a = arg;
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     const struct cvyi_bn_dx *k = run->buf[a->coefficients];
-    size_t n = a->x.h * a->x.w * NATIVE_LANES;
+    size_t channels = cell.c1 - cell.c0;
     (void)worker;
     NATIVE_BLOCKS (cell, run) {
-        size_t block = cell.block;
-        unsigned images = (unsigned)native_images(run, block);
-        if (n == NATIVE_LANES && !a->argmax) { /* unpadded planes of one pixel */
-            a->k->norm->each_bn_dx(
-                native_at(run, &a->dx, block, cell.c0), native_at(run, &a->g, block, cell.c0),
-                native_at(run, &a->x, block, cell.c0), cell.c1 - cell.c0, k + cell.c0, images);
+        if (a->x.h * a->x.w == 1 && !a->argmax) { /* unpadded planes of one pixel */
+            const struct native_lanes *to = a->dx.id >= 0 ? &a->dx : &a->sum;
+            float *dx = native_at(run, to, cell.block, cell.c0);
+            a->k->norm->each_bn_dx(dx, native_at(run, &a->g, cell.block, cell.c0),
+                                   native_at(run, &a->x, cell.block, cell.c0), channels,
+                                   k + cell.c0, (unsigned)native_images(run, cell.block));
+            if (a->sum.id >= 0)
+                join(a, native_at(run, &a->sum, cell.block, cell.c0), dx,
+                     native_at(run, &a->other, cell.block, cell.c0), channels * NATIVE_LANES);
             continue;
         }
-        for (size_t c = cell.c0; c < cell.c1; c++) {
-            float *dx = native_at(run, &a->dx, block, c);
-            const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c);
-            if (a->argmax)
-                cvyi_argmax_bn_dx(a->argmax, a->k, cvyi_argmax_at(a->argmax, run, block, c), dx, x,
-                                  g, &k[c], images);
-            else a->k->norm->bn_dx(dx, g, x, n, &k[c], images);
-        }
+        for (size_t c = cell.c0; c < cell.c1; c++) run_channel(a, run, cell.block, c);
     }
 }
 
-enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,
-                                 const struct cvy_op_desc *op, const struct native_bn *sums,
-                                 const struct native_argmax *argmax,
-                                 const struct native_lanes *pooled)
+static enum cvy_status data_accesses(const struct native *native, struct cvy_plan *plan,
+                                     const char *name, const struct data_phase *a)
 {
+    struct cvy_phase_desc phase = {
+        .name = name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts
+    };
+    native_access(&phase, a->x.id, CVY_READ_CELL);
+    native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a argmax */
+    native_access(&phase, a->argmax ? a->argmax->at : -1, CVY_READ_CELL);
+    native_access(&phase, a->anew.saved.id, CVY_READ_CELL);
+    native_access(&phase, a->anew.affine, native_read(a->grid));
+    native_access(&phase, a->other.id, CVY_READ_CELL);
+    native_access(&phase, a->coefficients, native_read(a->grid));
+    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
+    native_access(&phase, a->sum.id, CVY_WRITE_CELL);
+    native_in_place(&phase, a->argmax ? &a->x : &a->g, a->dx.id >= 0 ? &a->dx : &a->sum);
+    return cvy_plan_phase(plan, &phase);
+}
+
+enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,
+                                 const struct native_backward *chain, size_t last,
+                                 const struct native_bn_g *from)
+{
+    const struct cvy_op_desc *op = chain->data, *sum = chain->join;
     struct data_phase *a = cvy_plan_alloc(plan, sizeof *a);
-    if (!a) return CVY_E_NOMEM;
+    const char *name = cvyi_rows_name(plan, op, sum ? 2 : 1);
+    if (!a || !name) return CVY_E_NOMEM;
     struct native_bn bn = cvyi_bn_of(native, plan, op);
-    if (sums) {
+    if (from->sums) {
         bn.source = NATIVE_BN_SLOTS;
-        bn.slots = sums->slots;
-        bn.dgamma = sums->dgamma;
-        bn.dbeta = sums->dbeta;
+        bn.slots = from->sums->slots;
+        bn.dgamma = from->sums->dgamma;
+        bn.dbeta = from->sums->dbeta;
     }
     bn.coefficients = cvyi_bn_coefficients(plan, &bn, op->name, sizeof(struct cvyi_bn_dx));
     if (bn.coefficients < 0) return CVY_E_NOMEM;
     NATIVE_TRY(cvyi_bn_dx_gate(plan, op->name, &bn));
-    *a =
-        (struct data_phase){ .k = native->kernels,
-                             .grid = native_grid(native, bn.c, bn.pixels),
-                             .x = native_lanes(plan, op->in[CVY_BN_BWD_DATA_X]),
-                             .g = argmax ? *pooled : native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
-                             .dx = native_lanes(plan, op->out[CVY_BN_BWD_DATA_DX]),
-                             .argmax = argmax,
-                             .coefficients = bn.coefficients };
-    struct cvy_phase_desc phase = { .name = op->name,
-                                    .run = run_data,
-                                    .arg = a,
-                                    .blocks = a->grid.blocks,
-                                    .parts = a->grid.parts };
-    native_access(&phase, a->x.id, CVY_READ_CELL);
-    native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a argmax */
-    native_access(&phase, a->argmax ? a->argmax->at : -1, CVY_READ_CELL);
-    native_access(&phase, a->coefficients, native_read(a->grid));
-    native_access(&phase, a->dx.id, CVY_WRITE_CELL);
-    native_in_place(&phase, a->argmax ? &a->x : &a->g, &a->dx);
-    return cvy_plan_phase(plan, &phase);
+    int dx = op->out[CVY_BN_BWD_DATA_DX], other = -1;
+    if (sum) other = sum->in[chain->joined_first ? CVY_ADD_B : CVY_ADD_A];
+    *a = (struct data_phase){ .k = native->kernels,
+                              .grid = native_grid(native, bn.c, bn.pixels),
+                              .x = native_lanes(plan, op->in[CVY_BN_BWD_DATA_X]),
+                              .g = native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
+                              .dx = native_lanes(plan, dx),
+                              .argmax = from->argmax,
+                              .other = native_lanes(plan, other),
+                              .sum = native_lanes(plan, sum ? sum->out[CVY_ADD_Y] : -1),
+                              .added_first = chain->joined_first,
+                              .coefficients = bn.coefficients };
+    if (from->anew) a->anew = *from->anew;
+    else a->anew.saved.id = a->anew.affine = -1;
+    if (from->argmax) a->g = from->pooled;
+    if (a->anew.on) a->g = a->anew.dy;
+    if (sum && !cvy_plan_needed_after(plan, dx, last)) a->dx.id = -1;
+    return data_accesses(native, plan, name, a);
 }
 
 /* -------------------------------------------------------------------------------- frozen layers */

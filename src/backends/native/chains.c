@@ -67,9 +67,17 @@ static int backward_place(enum cvy_op_kind kind)
     }
 }
 
+/* A batch norm's gradient is joined by what else comes back to its input. */
+static bool joins(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
+{
+    return last->kind == CVY_OP_BN_BWD_DATA && op->kind == CVY_OP_ADD;
+}
+
 static bool follows(const struct cvy_op_desc *last, const struct cvy_op_desc *op)
 {
     int fed = last->out[CHAIN_Y];
+    if (joins(last, op) && !op->fence)
+        return (op->in[CVY_ADD_A] == fed) != (op->in[CVY_ADD_B] == fed);
     if (op->fence || fed < 0 || backward_place(op->kind) <= backward_place(last->kind))
         return false;
     switch (op->kind) {
@@ -92,7 +100,12 @@ struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n)
     struct native_backward b = { .added_first = true };
     for (; b.n < n; b.n++) {
         const struct cvy_op_desc *op = &ops[b.n];
-        if (b.n && !follows(op - 1, op)) break;
+        if (b.n && (b.join || !follows(op - 1, op))) break;
+        if (b.n && joins(op - 1, op)) {
+            b.join = op;
+            b.joined_first = op->in[CVY_ADD_A] == op[-1].out[CHAIN_Y];
+            continue;
+        }
         switch (backward_place(op->kind)) {
         case 1: b.pool = op; break;
         case 2:

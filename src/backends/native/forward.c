@@ -197,8 +197,27 @@ static enum cvy_status plan_stats(struct native *native, struct cvy_plan *plan,
     return CVY_OK;
 }
 
+/* For gradients: how the norm's result, and what the activation made of it, came about. */
+static enum cvy_status remember(struct native *native, struct cvy_plan *plan,
+                                const struct native_forward *chain, int affine)
+{
+    const struct cvy_op_desc *made[] = { chain->norm, chain->add ? NULL : chain->act };
+    if (!native->training || chain->norm->kind != CVY_OP_BN_APPLY) return CVY_OK;
+    for (int i = 0; i < 2; i++) {
+        if (!made[i]) continue;
+        struct native_norm *norm = cvy_plan_alloc(plan, sizeof *norm);
+        if (!norm) return CVY_E_NOMEM;
+        *norm = (struct native_norm){ .saved = { .kind = NATIVE_SAVED_NORM,
+                                                 .value = made[i]->out[CHAIN_Y] },
+                                      .x = chain->norm->in[CHAIN_X],
+                                      .affine = affine };
+        native_save(native, &norm->saved);
+    }
+    return CVY_OK;
+}
+
 /* Coefficients of the norm, from the chain's statistics if it has any. */
-static enum cvy_status plan_norm(const struct native *native, struct cvy_plan *plan,
+static enum cvy_status plan_norm(struct native *native, struct cvy_plan *plan,
                                  const struct native_forward *chain, const struct native_bn *stats,
                                  struct forward *f)
 {
@@ -213,6 +232,7 @@ static enum cvy_status plan_norm(const struct native *native, struct cvy_plan *p
     f->affine = apply.coefficients =
         cvyi_bn_coefficients(plan, &apply, chain->norm->name, sizeof(struct cvyi_affine));
     if (f->affine < 0) return CVY_E_NOMEM;
+    NATIVE_TRY(remember(native, plan, chain, f->affine));
     return cvyi_bn_affine_gate(plan, chain->norm->name, &apply);
 }
 

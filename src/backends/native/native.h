@@ -15,10 +15,10 @@
 
 struct native_weight; /* pack.c: the packed copies of one weight */
 
-/* What a forward piece leaves for its gradient's: places of maxima (argmax.c), whatever an
- * algorithm of a convolution wants to find again. Begins the struct of whoever saves it, who gives
- * a kind and the value by which it is found. */
-enum native_saved_kind { NATIVE_SAVED_ARGMAX };
+/* What a forward piece leaves for its gradient's: places of maxima (argmax.c), how a value was
+ * normalised (forward.c), whatever an algorithm of a convolution wants to find again. Begins the
+ * struct of whoever saves it, who gives a kind and the value by which it is found. */
+enum native_saved_kind { NATIVE_SAVED_ARGMAX, NATIVE_SAVED_NORM };
 struct native_saved {
     struct native_saved *next;
     enum native_saved_kind kind;
@@ -104,7 +104,9 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(FLAT, "rows: several channels are one run")                        \
     X(ARGMAX, "rows: maxima remember their place")                       \
     X(ARGMAX_SUMS, "rows: and x there")                                    \
-    X(KEPT, "rows: a result inside a chain is kept")
+    X(KEPT, "rows: a result inside a chain is kept")                       \
+    X(ANEW, "rows: each reader forms a gradient anew")                     \
+    X(RECALLED, "rows: and what its activation has saved")
 /* clang-format on */
 
 #define NATIVE_CHOICE_NAME(name, meaning) CHOICE_##name,

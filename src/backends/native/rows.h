@@ -43,11 +43,12 @@ struct native_forward {
     bool added_first; /* the chain's value is ADD's first operand */
 };
 struct native_forward cvyi_forward_parse(const struct cvy_op_desc *ops, int n);
-/* Backward: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA]. */
+/* Backward: [POOL_BWD] [ADD] [ACT_BWD] [BN_BWD_REDUCE] [BN_BWD_DATA [ADD]]; join: the ADD behind
+ * the batch norm's gradient. */
 struct native_backward {
-    const struct cvy_op_desc *pool, *add, *act, *reduce, *data;
+    const struct cvy_op_desc *pool, *add, *act, *reduce, *data, *join;
     int n;
-    bool added_first;
+    bool added_first, joined_first;
 };
 struct native_backward cvyi_backward_parse(const struct cvy_op_desc *ops, int n);
 /* "bn1 + relu1", from the program's memory; NULL if short. */
@@ -123,16 +124,52 @@ enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan
                                     const struct native_bn *bn, int x);
 enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn);
-/* bn_backward.c: the gate behind slots of sums, and with the phase behind it that makes dx.
- * sums: whose slots; NULL: op's value has them. argmax, if the chain remembers maxima: g is the
- * gradient of the pooled. */
+/* bn_backward.c: the gate behind slots of sums. */
 enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name,
                                 const struct native_bn *bn);
+
+/* How forward.c normalised a value, for whoever wants it, or what an activation made of it, again:
+ * by x and the buffer of the coefficients. Found by either of the two. */
+struct native_norm {
+    struct native_saved saved;
+    int x, affine; /* struct cvyi_affine [c] */
+};
+static inline const struct native_norm *native_norm_of(const struct native *native, int value)
+{
+    return (const struct native_norm *)native_saved(native, NATIVE_SAVED_NORM, value);
+}
+
+/* A gradient g that is not stored but formed where it is read: from dy, through an activation by
+ * what that saved, or by what makes it again. */
+struct native_anew {
+    bool on;
+    struct native_lanes dy, saved; /* saved absent: by affine */
+    int affine;
+    cvyi_act_reduce_fn *reduce;
+    cvyi_act_bn_dx_fn *bn_dx;
+    float alpha;
+};
+static inline struct cvyi_act_norm native_act_norm(const struct native_anew *anew,
+                                                   const struct cvy_run *run, size_t c)
+{
+    struct cvyi_act_norm norm = { .alpha = anew->alpha };
+    if (anew->affine >= 0) norm.c = ((const struct cvyi_affine *)run->buf[anew->affine])[c];
+    return norm;
+}
+
+/* bn_backward.c: the gate with the phase behind it that makes dx of the chain's `data`, whose last
+ * op is number `last`. sums: whose slots; NULL: the op's value has them. argmax, if the chain
+ * remembers maxima: `pooled` is the pooled's gradient. anew: NULL, or how g is formed. */
 struct native_argmax;
+struct native_bn_g {
+    const struct native_bn *sums;
+    const struct native_argmax *argmax;
+    struct native_lanes pooled;
+    const struct native_anew *anew;
+};
 enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,
-                                 const struct cvy_op_desc *op, const struct native_bn *sums,
-                                 const struct native_argmax *argmax,
-                                 const struct native_lanes *pooled);
+                                 const struct native_backward *chain, size_t last,
+                                 const struct native_bn_g *from);
 
 /* -------------------------------------------------------------------------------------- pooling */
 

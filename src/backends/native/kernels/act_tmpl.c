@@ -87,20 +87,101 @@ V_FN void reduce_row(int kind, float *g, const float *dy, const float *saved, co
     sums_fold(&t, s1, s2);
 }
 
-#define K_ACT_BWD(NAME, name, ...)                                                      \
-    static void act_bwd_##name(float *g, const float *dy, const float *saved, size_t n, \
-                               float alpha)                                             \
-    {                                                                                   \
-        assert(n % 16 == 0);                                                            \
-        vf al = v_set1(alpha);                                                          \
-        for (size_t i = 0; i < n; i += VL)                                              \
-            v_store(g + i, act_grad(A_##name, v_load(dy + i), v_load(saved + i), al));  \
-    }                                                                                   \
-    static void act_bwd_reduce_##name(float *g, const float *dy, const float *saved,    \
-                                      const float *x, size_t n, float alpha, float m,   \
-                                      float s1[16], float s2[16])                       \
-    {                                                                                   \
-        reduce_row(A_##name, g, dy, saved, x, n, alpha, m, s1, s2);                     \
+/* What the forward pass saved, or would have: made from x again. */
+struct act_saved {
+    const float *saved, *x;
+    vf m, a, b, alpha;
+};
+
+V_FN bool act_by_input(int kind)
+{
+#define K_BY_INPUT(NAME, name, constant, value, by_input, ...) \
+    case A_##name: return by_input;
+    switch (kind) {
+        CVY_ACTIVATIONS(K_BY_INPUT)
+    default: return true; /* relu_x */
+    }
+}
+
+V_FN struct act_saved act_saved(const float *saved, const float *x, const struct cvyi_act_norm *a)
+{
+    return (struct act_saved){ saved,           x, v_set1(a->c.m), v_set1(a->c.a), v_set1(a->c.b),
+                               v_set1(a->alpha) };
+}
+
+V_FN vf act_saved_at(int kind, bool again, const struct act_saved *s, size_t i)
+{
+    if (!again) return v_load(s->saved + i);
+    vf z = v_fma(s->a, v_sub(v_load(s->x + i), s->m), s->b);
+    if (!act_by_input(kind)) act_eval(kind, 1, &z, s->alpha);
+    return z;
+}
+
+V_FN void sums_row(int kind, bool again, const float *dy, const struct act_saved *saved, size_t n,
+                   float m, float s1[16], float s2[16])
+{
+    assert(n % 16 == 0 && n <= 16 * 1024);
+    struct cvyi_sums t = { 0 };
+    const vf mean = v_set1(m);
+#define STEP(i, l, a, b)                                                                         \
+    do {                                                                                         \
+        vf g_ =                                                                                  \
+            act_grad(kind, v_load(dy + (i)), act_saved_at(kind, again, saved, i), saved->alpha); \
+        a = v_add(a, g_);                                                                        \
+        b = v_fma(g_, v_sub(v_load(saved->x + (i)), mean), b);                                   \
+    } while (0)
+    SUM_ROW(n, &t, STEP)
+#undef STEP
+    sums_fold(&t, s1, s2);
+}
+
+V_FN void dx_row(int kind, bool again, float *dx, const float *dy, const struct act_saved *saved,
+                 size_t n, const struct cvyi_bn_dx *c, unsigned n_lanes)
+{
+    assert(n % 16 == 0 && n_lanes <= 16);
+    const vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b), cc = v_set1(c->c);
+    vm keep[V_PARTS];
+    for (int j = 0; j < V_PARTS; j++) keep[j] = v_lane_mask(j * VL, (int)n_lanes);
+    for (size_t i = 0; i < n; i += 16)
+        V_EACH (V_PARTS) {
+            size_t o = i + (size_t)j * VL;
+            vf g =
+                act_grad(kind, v_load(dy + o), act_saved_at(kind, again, saved, o), saved->alpha);
+            vf t = v_fma(b, v_sub(v_load(saved->x + o), m), cc);
+            v_store(dx + o, v_maskz(keep[j], v_fma(a, g, t)));
+        }
+}
+
+#define K_ACT_BWD(NAME, name, ...)                                                               \
+    static void act_bwd_##name(float *g, const float *dy, const float *saved, size_t n,          \
+                               float alpha)                                                      \
+    {                                                                                            \
+        assert(n % 16 == 0);                                                                     \
+        vf al = v_set1(alpha);                                                                   \
+        for (size_t i = 0; i < n; i += VL)                                                       \
+            v_store(g + i, act_grad(A_##name, v_load(dy + i), v_load(saved + i), al));           \
+    }                                                                                            \
+    static void act_bwd_reduce_##name(float *g, const float *dy, const float *saved,             \
+                                      const float *x, size_t n, float alpha, float m,            \
+                                      float s1[16], float s2[16])                                \
+    {                                                                                            \
+        reduce_row(A_##name, g, dy, saved, x, n, alpha, m, s1, s2);                              \
+    }                                                                                            \
+    static void act_reduce_##name(const float *dy, const float *saved, const float *x, size_t n, \
+                                  const struct cvyi_act_norm *a, float m, float s1[16],          \
+                                  float s2[16])                                                  \
+    {                                                                                            \
+        const struct act_saved s = act_saved(saved, x, a);                                       \
+        if (saved) sums_row(A_##name, false, dy, &s, n, m, s1, s2);                              \
+        else sums_row(A_##name, true, dy, &s, n, m, s1, s2);                                     \
+    }                                                                                            \
+    static void act_bn_dx_##name(float *dx, const float *dy, const float *saved, const float *x, \
+                                 size_t n, const struct cvyi_act_norm *a,                        \
+                                 const struct cvyi_bn_dx *c, unsigned n_lanes)                   \
+    {                                                                                            \
+        const struct act_saved s = act_saved(saved, x, a);                                       \
+        if (saved) dx_row(A_##name, false, dx, dy, &s, n, c, n_lanes);                           \
+        else dx_row(A_##name, true, dx, dy, &s, n, c, n_lanes);                                  \
     }
 CVY_ACTIVATIONS(K_ACT_BWD)
 K_ACT_BWD(RELU, relu_x)
@@ -111,6 +192,8 @@ K_ACT_BWD(RELU, relu_x)
 #define K_NORM_PTR(NAME, name, ...) norm_act_##name,
 #define K_BWD_PTR(NAME, name, ...) act_bwd_##name,
 #define K_RED_PTR(NAME, name, ...) act_bwd_reduce_##name,
+#define K_SUM_PTR(NAME, name, ...) act_reduce_##name,
+#define K_DX_PTR(NAME, name, ...) act_bn_dx_##name,
 
 extern const struct cvyi_act_kernels KFN(act);
 const struct cvyi_act_kernels KFN(act) = {
@@ -118,4 +201,6 @@ const struct cvyi_act_kernels KFN(act) = {
     .norm_act = { CVY_ACTIVATIONS(K_NORM_PTR) },
     .act_bwd = { CVY_ACTIVATIONS(K_BWD_PTR) act_bwd_relu_x },
     .act_bwd_reduce = { CVY_ACTIVATIONS(K_RED_PTR) act_bwd_reduce_relu_x },
+    .act_reduce = { CVY_ACTIVATIONS(K_SUM_PTR) act_reduce_relu_x },
+    .act_bn_dx = { CVY_ACTIVATIONS(K_DX_PTR) act_bn_dx_relu_x },
 };

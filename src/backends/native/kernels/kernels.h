@@ -124,7 +124,21 @@ struct cvyi_bn_dx {
 /* ip dx == g, dx == x */
 typedef void cvyi_bn_dx_fn(float *dx, const float *g, const float *x, size_t n,
                            const struct cvyi_bn_dx *c, unsigned n_lanes);
-/* The same for maps of one pixel (fully connected): n pixels in a run, each a channel with numbers
+/* Behind a normalisation and its activation g = act_bwd(dy, saved) need not be stored: each of its
+ * two readers forms it anew, with the same bits. saved NULL: so is what it would have found there,
+ * z = fma(c.a, x - c.m, c.b), or act(z) of those that are told by the output.
+ *  act_reduce  bn_reduce(g, x)
+ *  act_bn_dx   bn_dx(g, x); ip dx == dy, dx == x */
+struct cvyi_act_norm {
+    struct cvyi_affine c;
+    float alpha;
+};
+typedef void cvyi_act_reduce_fn(const float *dy, const float *saved, const float *x, size_t n,
+                                const struct cvyi_act_norm *a, float m, float s1[16], float s2[16]);
+typedef void cvyi_act_bn_dx_fn(float *dx, const float *dy, const float *saved, const float *x,
+                               size_t n, const struct cvyi_act_norm *a, const struct cvyi_bn_dx *c,
+                               unsigned n_lanes);
+/* For maps of one pixel (fully connected): n pixels in a run, each a channel with numbers
  * of its own. Sums over lanes in double, lane l in chain l % 4, joined as (0+1)+(2+3).
  *  each_stats   mean[i] and m2[i] = sum of (x - mean)^2 over the lanes below n_lanes
  *  each_norm    y = fma(a, x - m, b) with c[i]; ip
@@ -308,7 +322,9 @@ enum {
 #define CVYI_ACT_KERNELS(X)                                          \
     X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])  \
     X(act_bwd, act_bwd, [CVYI_N_ACTS + 1])                           \
-    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1])
+    X(act_bwd_reduce, act_bwd_reduce, [CVYI_N_ACTS + 1])             \
+    X(act_reduce, act_reduce, [CVYI_N_ACTS + 1])                     \
+    X(act_bn_dx, act_bn_dx, [CVYI_N_ACTS + 1])
 #define CVYI_NORM_KERNELS(X)                                                      \
     X(bn_stats, bn_stats, ) X(norm, norm, ) X(bn_reduce, bn_reduce, )             \
     X(bn_dx, bn_dx, ) X(each_stats, each_stats, ) X(each_norm, each_norm, )       \
