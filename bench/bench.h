@@ -71,6 +71,22 @@ struct bench_work {
  * "GB/s", "examples/s". */
 void bench_figures(struct bench *b, gb_state *state, double seconds, const struct bench_work *work,
                    enum cvy_isa isa, size_t threads);
+/* GFLOP/s of the FMA peak, as bench_figures takes it. */
+double bench_peak_now(struct bench *b, enum cvy_isa isa, size_t threads);
+/* A cache's size, what is usual where the system does not say; of DRAM what no cache holds. L1 and
+ * L2 are a core's own: of so many threads together. */
+enum bench_level { BENCH_L1, BENCH_L2, BENCH_L3, BENCH_DRAM, BENCH_LEVELS };
+size_t bench_cache_bytes(enum bench_level level);
+size_t bench_level_bytes(enum bench_level level, size_t threads);
+/* A trainer's clocks of phases after so many steps, each of which takes so many seconds. */
+struct bench_profile {
+    const cvy_trainer *trainer;
+    size_t steps, threads;
+    double seconds;
+    enum cvy_isa isa;
+    const char *title; /* for a table; NULL: counters alone */
+};
+void bench_phases(struct bench *b, gb_state *state, const struct bench_profile *profile);
 /* Ends the run with the sentence. unsupported: that is an answer, not a failure of the program. */
 void bench_skip(struct bench *b, gb_state *state, bool unsupported, const char *sentence);
 /* A context of one contestant, strict; NULL after bench_skip. */

@@ -122,7 +122,7 @@ static bool same_group(const struct bench_case *a, const struct bench_case *b)
 
 /* --------------------------------------------------------------------------------- inside a run */
 
-static double peak_now(struct bench *b, enum cvy_isa isa, size_t threads)
+double bench_peak_now(struct bench *b, enum cvy_isa isa, size_t threads)
 {
     size_t i = 0, n = sizeof b->peak / sizeof *b->peak;
     while (i + 1 < n && b->peak[i].threads &&
@@ -147,7 +147,7 @@ void bench_figures(struct bench *b, gb_state *state, double seconds, const struc
         gb_set_counter(state, "examples/s", work->examples / seconds, GB_COUNTER);
     if (work->bytes > 0) gb_set_counter(state, "GB/s", work->bytes / seconds * 1e-9, GB_COUNTER);
     if (work->flops > 0) {
-        const double peak = peak_now(b, isa, threads);
+        const double peak = bench_peak_now(b, isa, threads);
         gb_set_counter(state, "GFLOP/s", gflops, GB_COUNTER);
         gb_set_counter(state, "% of peak", 100 * gflops / peak, GB_COUNTER);
         gb_set_counter(state, "peak GFLOP/s", peak, GB_COUNTER);
@@ -298,7 +298,8 @@ static const struct argp_option options[] = {
     { "once", KEY_ONCE, NULL, 0,
       "one iteration of everything: shows that it runs, measures nothing", 2 },
     { NULL, 0, NULL, 0, "Output:", 3 },
-    { "phases", KEY_PHASES, NULL, 0, "step: also a table of the compiled program's phases", 3 },
+    { "phases", KEY_PHASES, NULL, 0,
+      "step: also what each phase takes, and could take at the least", 3 },
     { "verbose", KEY_VERBOSE, NULL, 0,
       "all facts of the machine and every run's raw row, as Google Benchmark prints them", 3 },
     { "json", KEY_JSON, "FILE", CLI_OUTPUT,
@@ -640,7 +641,8 @@ static gb_reporter *raw_rows(const struct bench *b)
     for (size_t i = 0; i < b->n; i++)
         width = strlen(b->cases[i].name) > width ? strlen(b->cases[i].name) : width;
     gb_reporter_set_width(r, width + sizeof "/iterations:1/process_time/manual_time_stddev");
-    gb_reporter_hide(r, "phase ");
+    static const char *const hidden[] = { "phase ", "phases ", "floor ", "group " };
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) gb_reporter_hide(r, hidden[i]);
     return r;
 }
 

@@ -49,16 +49,28 @@ static void add(struct bench *b, struct peak p, char *name, gb_fn *run)
     free(name);
 }
 
+size_t bench_cache_bytes(enum bench_level level)
+{
+    cvy_machine m;
+    cvy_machine_describe(&m);
+    switch (level) {
+    case BENCH_L1: return m.l1d_bytes ? m.l1d_bytes : 32 << 10;
+    case BENCH_L2: return m.l2_bytes ? m.l2_bytes : 512 << 10;
+    case BENCH_L3: return m.l3_bytes ? m.l3_bytes : 8 << 20;
+    default: return 8 * bench_cache_bytes(BENCH_L3);
+    }
+}
+
+size_t bench_level_bytes(enum bench_level level, size_t threads)
+{
+    return bench_cache_bytes(level) * (level < BENCH_L3 ? threads : 1);
+}
+
 void bench_peak(struct bench *b)
 {
     static const char *const traffics[] = { "read", "write", "copy" };
     const enum cvy_isa *isas = bench_isas(b);
     struct bench_numbers threads = bench_threads(b);
-    cvy_machine m;
-    cvy_machine_describe(&m);
-    const size_t l1 = m.l1d_bytes ? m.l1d_bytes : 32 << 10,
-                 l2 = m.l2_bytes ? m.l2_bytes : 512 << 10;
-    const size_t l3 = m.l3_bytes ? m.l3_bytes : 8 << 20;
     enum cvy_isa best = CVY_ISA_SCALAR;
     for (const enum cvy_isa *isa = isas; *isa; isa++) {
         best = *isa;
@@ -66,19 +78,16 @@ void bench_peak(struct bench *b)
             add(b, (struct peak){ .b = b, .isa = *isa, .threads = threads.value[t] },
                 bench_text("peak/fma/threads:%zu/%s", threads.value[t], cvy_isa_name(*isa)), rate);
     }
-    for (int level = 0; level < 4; level++)
+    for (enum bench_level level = BENCH_L1; level < BENCH_LEVELS; level++)
         for (int traffic = PROBE_READ; traffic <= PROBE_COPY; traffic++)
             for (size_t t = 0; t < threads.n; t++) {
                 static const char *const names[] = { "L1", "L2", "L3", "DRAM" };
-                const size_t n =
-                    /* L1 and L2 are a core's own; L3 is shared, DRAM is what misses it */
-                    threads.value[t];
-                const size_t bytes[] = { l1 / 2, l2 / 2, l3 / 2 / n, 4 * l3 / n };
+                const size_t n = threads.value[t];
                 add(b,
                     (struct peak){ .b = b,
                                    .isa = best,
                                    .threads = n,
-                                   .bytes = bytes[level],
+                                   .bytes = bench_level_bytes(level, n) / 2 / n,
                                    .traffic = (enum probe_traffic)traffic },
                     bench_text("peak/%s/%s/threads:%zu/%s", traffics[traffic], names[level], n,
                                cvy_isa_name(best)),

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "bench.h"
-#include "report/text.h"
 
 struct step {
     struct bench *b;
@@ -132,28 +131,18 @@ static void add_phases(struct step *p, gb_state *state, double seconds)
         gb_set_counter(state, name, info.seconds / (double)steps * 1e6, GB_COUNTER);
         free(name);
     }
-    if (bench_options(p->b)->phases && good && !p->noted) {
+    if (bench_options(p->b)->phases && good) {
+        char *title = bench_text("%s, batch %zu, %zu threads, %s", p->s.model->name, p->batch,
+                                 p->threads, p->who->name);
+        bench_phases(p->b, state,
+                     &(struct bench_profile){ .trainer = p->s.trainer,
+                                              .steps = steps,
+                                              .threads = p->threads,
+                                              .seconds = seconds,
+                                              .isa = cvy_context_isa(p->s.ctx),
+                                              .title = p->noted ? NULL : title });
         p->noted = true;
-        double total = 0;
-        cvy_phase_info info;
-        for (size_t i = 0; i < phases; i++)
-            if (!cvy_trainer_phase(p->s.trainer, i, &info)) total += info.seconds;
-        bench_note(p->b,
-                   "\nphases of %s, batch %zu, %zu threads, %s; time a step, summed over threads",
-                   p->s.model->name, p->batch, p->threads, p->who->name);
-        bench_note(p->b, "stage  %-48s %6s %10s %7s %9s", "", "tasks", "us", "%", "GFLOP/s");
-        for (size_t i = 0; i < phases; i++) {
-            if (cvy_trainer_phase(p->s.trainer, i, &info)) continue;
-            const double us = info.seconds / (double)steps * 1e6;
-            char clipped[4 * 48 + 1], gflops[32] = "";
-            if (us > 0 && info.flops > 0)
-                snprintf(gflops, sizeof gflops, " %9.1f", info.flops / us * 1e-3);
-            bench_note(p->b, "%5zu  %-48s %6zu %10.1f %7.1f%s", info.stage,
-                       text_clip(info.name, 48, clipped), info.tasks, us,
-                       100 * info.seconds / total, gflops);
-        }
-        bench_note(p->b, "all phases: %.1f us; the step itself: %.1f us; GFLOP/s of a thread",
-                   total / (double)steps * 1e6, seconds * 1e6);
+        free(title);
     }
     if (cvy_trainer_profile(p->s.trainer, false))
         bench_skip(p->b, state, false, cvy_message(p->s.ctx));

@@ -90,6 +90,32 @@ def test_every_benchmark():
         assert any(r['name'].startswith(f'kernels/{kernel}/') for r in runs), kernel
 
 
+def test_phases():
+    """Every phase has its floor, kinds share the same times and floors among them, and the table says the same."""
+    out = run('bench', 'step', '--phases', '--once', '--models', 'resnet20', '--batch', '16', '--threads', '2', '--json', 'out.json').stdout
+    [step] = check_layout(json.loads(pathlib.Path('out.json').read_text()))
+    of = lambda head: {k[len(head):]: v for k, v in step.items() if k.startswith(head)}
+    phases, floors, times, kinds = of('phase '), of('floor '), of('group time '), of('group floor ')
+    assert phases.keys() == floors.keys() and times.keys() == kinds.keys() and len(phases) > 200, step
+    near = lambda a, b: abs(a - b) < 1e-6 * b
+    assert near(step['phases us'], sum(phases.values())) and near(step['phases us'], sum(times.values())), step
+    assert near(step['phases floor us'], sum(floors.values())) and near(step['phases floor us'], sum(kinds.values())), step
+    assert max(step['phases multiply us'], step['phases traffic us']) <= step['phases floor us'] * (1 + 1e-9), step
+    # 16 x 40.55 M multiply-adds forward and twice that backward, but for the first layer's data gradient.
+    flop = step['GFLOP/s'] * 16 / step['examples/s'] * 1e9
+    assert 1 < step['phases multiply us'] / (flop / step['peak GFLOP/s'] * 2e-3) < 3, step  # updates count, the peak moves
+    # Nine convolutions of one kind have equal floors, one with half the outputs of a stride of 2 has half.
+    one, half = (next(v for k, v in floors.items() if k.endswith(name)) for name in (' layer1.0.conv1', ' layer2.0.conv1'))
+    assert one > half > 0, floors
+    for kind in ('conv2d 3x3', 'conv2d 3x3 stride 2', 'conv2d.dx 3x3', 'conv2d.dw 3x3', 'linear', 'linear.dw', 'update', 'loss', 'pool2d.dx'):
+        assert any(kind in k.split(' + ') for k in kinds), (kind, kinds)
+    rows = out.split('largest gap first')[1].split('\n\n')[0].splitlines()[1:]
+    gaps = [float(row.split()[-2]) for row in rows]
+    assert len(rows) == len(kinds) and gaps == sorted(gaps, reverse=True), rows
+    assert all(len(line) <= 100 for line in out.splitlines()), out
+    assert re.search(r'^all phases: [\d.]+ us; their floors: [\d.]+ us, [\d.]+ times; multiplications alone: [\d.]+ us$', out, re.M), out
+
+
 def test_backward():
     """The two forms and the operator agree, each to its rounding."""
     runs = measured('backward', '--threads', '1')

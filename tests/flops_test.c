@@ -124,6 +124,23 @@ static void check_op(const cvy_op_info *op, bool seen[LAYERS][3])
     seen[l - layers][kind] = true;
 }
 
+/* A phase that is all of one convolution has to move that op's operands and results, in floats or
+ * doubles; whatever it is a part of, it does not have to move more. */
+static void check_traffic(const cvy_trainer *t, const cvy_phase_info *phase, double float_bytes)
+{
+    const double moved = phase->bytes_read + phase->bytes_written;
+    need(phase->near_read <= phase->bytes_read, "near", phase->name, phase->near_read,
+         phase->bytes_read);
+    need(phase->near_written <= phase->bytes_written, "near", phase->name, phase->near_written,
+         phase->bytes_written);
+    cvy_op_info op;
+    if (phase->ops != 1) return;
+    assert_int_equal(cvy_trainer_op(t, phase->first_op, &op), CVY_OK);
+    if (op.flops == 0 || strcmp(op.type, "conv2d.dw") == 0 || phase->flops != op.flops) return;
+    need(moved == op.bytes * float_bytes / 4, "traffic", phase->name, moved,
+         op.bytes * float_bytes / 4);
+}
+
 static void check_program(cvy_net *net, cvy_tensor logits, const char *backends)
 {
     cvy_trainer *t;
@@ -154,6 +171,7 @@ static void check_program(cvy_net *net, cvy_tensor logits, const char *backends)
             multiplies |= op.flops > 0;
         }
         if (multiplies) of_phases += phase.flops;
+        check_traffic(t, &phase, strcmp(phase.backend, "reference") ? 4 : 8);
     }
     need(of_phases == of_ops, "operations of all phases", backends, of_phases, of_ops);
     cvy_trainer_destroy(&t);
@@ -200,9 +218,70 @@ static void onednn(void **state)
     check("onednn,native,reference", true);
 }
 
+/* The bytes that the phases of the piece which begins with op `name` read and write. */
+static void moved_by(const cvy_trainer *t, const char *name, cvy_phase_info *sum)
+{
+    *sum = (cvy_phase_info){ .name = name };
+    for (size_t i = 0; i < cvy_trainer_phases(t); i++) {
+        cvy_phase_info phase;
+        cvy_op_info op;
+        assert_int_equal(cvy_trainer_phase(t, i, &phase), CVY_OK);
+        if (!phase.ops) continue;
+        assert_int_equal(cvy_trainer_op(t, phase.first_op, &op), CVY_OK);
+        if (strcmp(op.name, name) != 0) continue;
+        sum->bytes_read += phase.bytes_read;
+        sum->bytes_written += phase.bytes_written;
+    }
+}
+
+/* Pixels that lie between windows need not be read, and what a fusion leaves out is not moved. */
+static void traffic(void **state)
+{
+    enum { N = 16, C = 4, MAP = 9 * 9, HALF = 5 * 5, WEIGHTS = C * C };
+    static const struct {
+        const char *name;
+        double read, written;
+    } want[] = {
+        { "first", 4 * (N * C * MAP + WEIGHTS), 4 * N * C * MAP },
+        { "act", 4 * N * C * MAP, 4 * N * C * MAP },
+        { "half", 4 * (N * C * HALF + WEIGHTS), 4 * N * C * HALF },
+        { "half.dx", 4 * (N * C * HALF + WEIGHTS), 4 * N * C * MAP },
+        { "half.weight.sgd", 4 * (2 * WEIGHTS), 4 * WEIGHTS },
+    };
+    (void)state;
+    cvy_context *ctx;
+    cvy_net *net;
+    cvy_trainer *t;
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .backends = "native" }, &ctx), 0);
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    const cvy_conv2d_desc same = { .out_channels = C, .kernel = { 1, 1 }, .no_bias = true },
+                          half = { .out_channels = C,
+                                   .kernel = { 1, 1 },
+                                   .stride = { 2, 2 },
+                                   .no_bias = true };
+    cvy_tensor x = cvy_conv2d(net, cvy_input(net, C, 9, 9), "first", &same);
+    x = cvy_conv2d(net, cvy_activation(net, x, "act", &(cvy_act_desc){ .kind = CVY_TANH }), "half",
+                   &half);
+    x = cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = 7 });
+    assert_int_equal(
+        cvy_trainer_create(net, x, &(cvy_trainer_options){ .batch = N, .sgd = { .lr = 0.1 } }, &t),
+        CVY_OK);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        cvy_phase_info sum;
+        moved_by(t, want[i].name, &sum);
+        need(sum.bytes_read == want[i].read, "bytes read", want[i].name, sum.bytes_read,
+             want[i].read);
+        need(sum.bytes_written == want[i].written, "bytes written", want[i].name, sum.bytes_written,
+             want[i].written);
+    }
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(reference), cmocka_unit_test(native),
-                                        cmocka_unit_test(onednn) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(traffic), cmocka_unit_test(reference),
+                                        cmocka_unit_test(native), cmocka_unit_test(onednn) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

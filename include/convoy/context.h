@@ -130,7 +130,13 @@ typedef struct cvy_phase_info {
     size_t first_op, ops;  /* the ops of the program that it is part of; none: the compiler's own */
     bool reorder;          /* only changes a layout */
     double seconds, flops; /* flops per run at the full batch */
-    uint64_t reserved[16];
+    /* What it has to move at the least, at the full batch: tensors of its ops that it reads, and
+     * that it writes, each once, without padding; pixels that no window covers left out. Private
+     * buffers of its backend (packed weights, partial sums) do not count; the operands of which a
+     * phase that multiplies reads copies do. near: that part of it which another phase of the same
+     * task has just written or read, or does next, so that it need not leave the core's cache */
+    double bytes_read, bytes_written, near_read, near_written;
+    uint64_t reserved[12];
 } cvy_phase_info;
 
 /* One op of a compiled program, in program order. flops and bytes at the full batch; bytes: of its
@@ -142,7 +148,12 @@ typedef struct cvy_op_info {
     double flops, bytes;
     size_t n_out;
     const char *out[8]; /* what it writes, by name; updates: the weight */
-    uint64_t reserved[16];
+    /* Of a convolution and its gradients, else zeros: its weights {oc, ic/groups, kh, kw}, and
+     * whether the kernel is as large as the map, as a linear layer's is */
+    cvy_shape kernel;
+    size_t groups, stride[2];
+    bool whole_map;
+    uint64_t reserved[8];
 } cvy_op_info;
 
 #ifdef __cplusplus

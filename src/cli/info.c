@@ -300,25 +300,6 @@ static int memory(struct cli_session *s, size_t batch)
 
 /* --------------------------------------------------------------------------------------- phases */
 
-/* A phase's name in which no part repeats what the one before it begins with, up to a '.':
- * layer1.0.bn2 + add + relu2. */
-static const char *short_name(const char *name, char out[256])
-{
-    const char *before = "";
-    size_t used = 0;
-    while (*name && used < 255) {
-        size_t same = 0;
-        for (size_t i = 0; name[i] && name[i] != ' ' && name[i] == before[i]; i++)
-            if (name[i] == '.' && !isdigit((unsigned char)name[i + 1])) same = i + 1;
-        const char *next = strstr(name, " + ");
-        size_t length = next ? (size_t)(next - name) + 3 : strlen(name);
-        used += (size_t)snprintf(out + used, 256 - used, "%.*s", (int)(length - same), name + same);
-        before = name;
-        name += length;
-    }
-    return out;
-}
-
 static int phases(const struct cli_session *s, size_t batch)
 {
     cvy_plan_info p;
@@ -333,8 +314,8 @@ static int phases(const struct cli_session *s, size_t batch)
         enum cvy_status status = cvy_trainer_phase(s->trainer, i, &phase);
         if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
         char name[256];
-        printf("%5zu  %-42s %-10s %6zu", phase.stage, short_name(phase.name, name), phase.backend,
-               phase.tasks);
+        printf("%5zu  %-42s %-10s %6zu", phase.stage, text_short(phase.name, name, sizeof name),
+               phase.backend, phase.tasks);
         if (phase.flops > 0 || *phase.kernel)
             printf(" %8s", phase.flops > 0 ? cli_count(phase.flops, flops) : "");
         printf("%s%s\n", *phase.kernel ? "  " : "", phase.kernel);

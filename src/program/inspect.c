@@ -31,6 +31,7 @@ enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cv
                               .reorder = reorder,
                               .seconds = seconds_of(plan, index),
                               .flops = p->desc.flops };
+    cvyi_program_traffic(plan, index, info);
     return CVY_OK;
 }
 
@@ -55,6 +56,34 @@ static enum cvy_part part_of(const struct cvy_plan *plan, size_t index)
     return CVY_PART_FORWARD;
 }
 
+/* What the weights of a convolution, or of one of its gradients, are like. */
+static void describe_conv(const struct cvyi_list *list, const struct cvy_op_desc *op,
+                          cvy_op_info *info)
+{
+    int w, x;
+    switch (op->kind) {
+    case CVY_OP_CONV2D:
+        w = op->in[CVY_CONV2D_W];
+        x = op->in[CVY_CONV2D_X];
+        break;
+    case CVY_OP_CONV2D_BWD_DATA:
+        w = op->in[CVY_CONV2D_BWD_DATA_W];
+        x = op->out[CVY_CONV2D_BWD_DATA_DX];
+        break;
+    case CVY_OP_CONV2D_BWD_WEIGHTS:
+        w = op->out[CVY_CONV2D_BWD_WEIGHTS_DW];
+        x = op->in[CVY_CONV2D_BWD_WEIGHTS_X];
+        break;
+    default: return;
+    }
+    const cvy_shape map = cvyi_shape_of(list, x);
+    info->kernel = cvyi_shape_of(list, w);
+    info->groups = op->u.conv.groups;
+    info->stride[0] = op->u.conv.stride[0];
+    info->stride[1] = op->u.conv.stride[1];
+    info->whole_map = map.h == info->kernel.h && map.w == info->kernel.w;
+}
+
 enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_op_info *info)
 {
     if (!info || index >= plan->list.n_ops)
@@ -71,6 +100,7 @@ enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_o
         if (op->out[k] >= 0) info->out[info->n_out++] = cvy_plan_value(plan, op->out[k])->name;
     if (op->kind == CVY_OP_UPDATE)
         info->out[info->n_out++] = cvy_plan_value(plan, op->in[CVY_UPDATE_W])->name;
+    describe_conv(&plan->list, op, info);
     return CVY_OK;
 }
 

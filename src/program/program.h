@@ -216,6 +216,8 @@ static inline size_t cvyi_clock_stride(const struct cvy_plan *plan)
 
 /* What outsiders are told (inspect.c). */
 enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info);
+/* Adds what the phase has to move at the least (traffic.c). */
+void cvyi_program_traffic(const struct cvy_plan *plan, size_t phase, cvy_phase_info *info);
 enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_op_info *info);
 enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index,
                                     cvy_tensor_info *info);

@@ -1,6 +1,7 @@
 /* Short names, units, columns. */
 #include "report/text.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -162,5 +163,23 @@ const char *text_count(double v, char out[32])
     else if (a >= 10) snprintf(out, 32, "%.1f%s", shown, unit);
     else if (a >= 0.1) snprintf(out, 32, "%.2f%s", shown, unit);
     else snprintf(out, 32, "%.1g%s", shown, unit);
+    return out;
+}
+
+const char *text_short(const char *name, char *out, size_t size)
+{
+    const char *before = "";
+    size_t used = 0;
+    while (*name && used < size - 1) {
+        size_t same = 0;
+        for (size_t i = 0; name[i] && name[i] != ' ' && name[i] == before[i]; i++)
+            if (name[i] == '.' && !isdigit((unsigned char)name[i + 1])) same = i + 1;
+        const char *next = strstr(name, " + ");
+        size_t length = next ? (size_t)(next - name) + 3 : strlen(name);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%.*s", (int)(length - same), name + same);
+        before = name;
+        name += length;
+    }
     return out;
 }

@@ -18,6 +18,9 @@ bool text_is_setting(const char *part);
 const char *text_label(const char *name, size_t skip, char *out, size_t size);
 /* How many columns a text takes: bytes of UTF-8 that begin a character. */
 size_t text_width(const char *text);
+/* The name of ops that are computed together, "layer1.0.bn2 + layer1.0.add", in which no part
+ * repeats what the one before it begins with, up to a '.': layer1.0.bn2 + add. */
+const char *text_short(const char *name, char *out, size_t size);
 /* At most `width` columns: the middle is left out. out holds 4 * width + 1 bytes. */
 const char *text_clip(const char *text, size_t width, char *out);
 /* The text, and blanks up to `width` columns. */
