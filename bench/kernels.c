@@ -114,6 +114,17 @@ static void call_outer(struct kernel *c)
 
 /* ----------------------------------------------------------------------------------- the others */
 
+/* Channels of 24 pixels, for tiles of three. */
+static void panel_each(struct kernel *c)
+{
+    int32_t pix[24];
+    for (int32_t p = 0; p < 24; p++) pix[p] = p * 16;
+    c->k->lanes->panel(
+        c->y, c->x,
+        &(struct cvyi_panel){
+            .n_pix = 24, .np = 3, .x_pix = pix, .n_ic = c->n / (16 * 24), .x_ic = 16 * 24 });
+}
+
 /* One kernel on n floats; `moved` is how many floats it must read and write for each of them. */
 #define ROW(name, moved, statement)  \
     enum { moved_##name = (moved) }; \
@@ -295,6 +306,7 @@ ROW(ingest_f32, 2, ingest_each(c, 1))
 ROW(to_lanes, 2, ingest_each(c, 2))
 ROW(from_lanes, 2, ingest_each(c, 3))
 ROW(transpose, 2, c->k->lanes->transpose(c->y, c->n / 16, c->x, 16, c->n / 16, c->n / 16))
+ROW(panel, 2, panel_each(c))
 ROW(softmax, 2, c->k->loss->softmax(c->y, c->x, c->n / 16, 16))
 ROW(loss, 2, loss_each(c))
 ROW(step, 0, step_each(c))

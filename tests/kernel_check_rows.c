@@ -1334,6 +1334,32 @@ static void test_transpose(struct env *e)
     }
 }
 
+static void test_panel(struct env *e)
+{
+    int32_t pix[40];
+    struct cvyi_panel p = { .n_pix = check_below(&e->rng, 41),
+                            .np = 1 + check_below(&e->rng, 8),
+                            .x_pix = pix,
+                            .n_ic = 1 + check_below(&e->rng, 20) };
+    size_t plane = 1 + check_below(&e->rng, 60), width = p.np * 16,
+           tiles = (p.n_pix + p.np - 1) / p.np, total = tiles * p.n_ic * width;
+    p.x_ic = 16 * (plane + check_below(&e->rng, 3));
+    SHAPE("n_pix %zu, np %zu, n_ic %zu, plane %zu", p.n_pix, p.np, p.n_ic, plane);
+    for (size_t i = 0; i < p.n_pix; i++)
+        pix[i] = 16 * (int32_t)(i == 0 ? plane - 1 : check_below(&e->rng, plane));
+    float *x = in(e, (p.n_ic - 1) * p.x_ic + 16 * plane), *want = out(e, total + 1);
+    for (size_t i = 0; i < p.n_pix; i++)
+        for (size_t c = 0; c < p.n_ic; c++)
+            memcpy(want + (i / p.np * p.n_ic + c) * width + i % p.np * 16, x + c * p.x_ic + pix[i],
+                   16 * sizeof *x);
+    EACH_TABLE(e, k)
+    {
+        float *panel = out(e, total);
+        k->lanes->panel(panel, x, &p);
+        equal(e, "panel", panel, want, total); /* beside the last pixels: still NaN */
+    }
+}
+
 /* ---- loss */
 
 #define MAX_CLASSES 1000

@@ -79,11 +79,16 @@ struct native_borders {
 };
 
 /* Of the forward pass (destination y) or, transposed, of the data gradient (destination x), for
- * weights packed mo wide. chunk: source channels that are read together; regions: at least so many
- * if the map is not too small for it. */
+ * weights packed mo wide. chunk: source channels that are read together, 0: regions may have any
+ * size; regions: at least so many if the map is not too small for it. */
 enum cvy_status cvyi_native_borders(struct cvy_plan *plan, const struct native_geometry *g,
                                     bool transposed, size_t mo, size_t chunk, size_t regions,
                                     struct native_borders *borders);
+
+/* Every border alone, in regions of at most so many pixels, as even as threes of them can be: tiles
+ * of every table come out whole, or nearly. */
+enum cvy_status cvyi_native_borders_split(struct cvy_plan *plan, struct native_borders *borders,
+                                          size_t pixels);
 
 /* How many regions a chunk of the source is at least cut into. */
 size_t cvyi_native_regions(const struct native_lanes *source, size_t chunk);

@@ -14,13 +14,18 @@
 #define BAND_PIXELS ((size_t)128)       /* no band smaller: tiles run along pixels */
 #define HELD_BYTES ((size_t)128 * 1024) /* weights that stay in L2 from region to region */
 
-#define PANEL_PIXELS ((size_t)12) /* pixels of a panel's rows: whole tiles of every table */
+/* A panel: so many bytes of the source, that stay in L2 while all tiles of channels read them, but
+ * no fewer pixels than weights are worth reading for, and no more than wait for each other. */
+#define PANEL_BYTES ((size_t)384 * 1024)
+#define PANEL_LEAST ((size_t)24)
+#define PANEL_MOST ((size_t)48)
+#define PANEL_SMALL ((size_t)12) /* of a map so small that there would be too few panels */
 
 /* What a float of the source costs, in floating-point operations (measured: docs/benchmarks.md). */
-#define COLUMNS ((size_t)8) /* that a nominal tile multiplies it with */
-#define PAGES ((size_t)64)  /* of rows at a time that are read as fast as if they lay together */
-#define FAR 1.5             /* a read by a tile, from more pages */
-#define GATHER 12.0         /* to lay it into a panel */
+#define COLUMNS ((size_t)8)             /* that a nominal tile multiplies it with */
+#define NEAR_BYTES ((size_t)512 * 1024) /* a source that is read as fast wherever it lies */
+#define FAR 0.05                        /* a read by a tile, for each channel of a chunk */
+#define GATHER 20.0                     /* to lay it into a panel */
 
 /* -------------------------------------------------------------------------------------- running */
 
@@ -35,8 +40,8 @@ struct mac_arg {
     const struct native_tile *tiles;
     struct native_cut cut; /* bands of the regions, parts of the tiles */
     struct native_borders borders;
-    /* panels: where their pixels lie, in whole chunks and in the last; NULL: the source is read in
-     * place */
+    size_t panel_np; /* pixels a tile of a panel; 0: the source is read in place */
+    /* where a panel's pixels lie, in whole chunks and in the last */
     const int32_t *panel_pix[2];
     struct native_grid wide; /* dst is a wide map: tasks are its cells, … (unit 0: not) */
     size_t cell_tiles;       /* … of so many tiles, … */
@@ -53,27 +58,17 @@ struct source {
     size_t block, group, begin, end; /* channels of the group */
 };
 
-/* The pixels of mac, which have one tap, as a register tile takes them: [tile][channel][pixel], so
- * that it reads a run. */
+/* The pixels of mac, which have one tap, as a register tile takes them. */
 static void gather(const struct mac_arg *a, const struct cvy_run *run, struct source s,
                    const struct cvyi_mac *mac, float *panel)
 {
+    struct cvyi_panel p = { .n_pix = mac->n_taps ? mac->n_pix : 0,
+                            .np = a->panel_np,
+                            .x_pix = mac->x_pix,
+                            .n_ic = s.end - s.begin,
+                            .x_ic = a->src.plane * NATIVE_LANES };
     const float *x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
-    size_t step = a->src.plane * NATIVE_LANES, channels = s.end - s.begin;
-    for (size_t p = 0; p < mac->n_pix; p += PANEL_PIXELS) {
-        size_t n = native_min(PANEL_PIXELS, mac->n_pix - p);
-        bool run_on = mac->x_pix[p + n - 1] == mac->x_pix[p] + (int32_t)((n - 1) * NATIVE_LANES);
-        for (size_t i = 0; i < channels; i++, panel += PANEL_PIXELS * NATIVE_LANES) {
-            const float *from = x + i * step;
-            if (run_on) {
-                memcpy(panel, from + mac->x_pix[p], n * NATIVE_LANES * sizeof *panel);
-                continue;
-            }
-            for (size_t q = 0; q < n; q++)
-                memcpy(panel + q * NATIVE_LANES, from + mac->x_pix[p + q],
-                       NATIVE_LANES * sizeof *panel);
-        }
-    }
+    a->native->kernels->lanes->panel(panel, x, &p);
 }
 
 /* One chunk of the source by tile `tile`, for the pixels of mac. */
@@ -88,7 +83,7 @@ static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct 
     if (panel) m.x_pix = a->panel_pix[s.end - s.begin == a->chunk ? 0 : 1];
     else x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
     m.n_ic = s.end - s.begin;
-    m.x_ic = (panel ? PANEL_PIXELS : a->src.plane) * NATIVE_LANES;
+    m.x_ic = (panel ? a->panel_np : a->src.plane) * NATIVE_LANES;
     m.w_ic = a->w_ic;
     m.y_oc = a->dst.plane * NATIVE_LANES;
     m.n_oc = tile->n;
@@ -159,7 +154,7 @@ static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
     if (t.block >= native_blocks_in_use(run)) return;
     struct native_range tiles = native_share(a->n_tiles, t.part, a->cut.parts),
                         regions = native_share(a->borders.n_regions, t.band, a->cut.bands);
-    float *panel = a->panel_pix[0] ? worker->scratch : NULL;
+    float *panel = a->panel_np ? worker->scratch : NULL;
     for (size_t r = regions.begin; r < regions.end; r++) {
         size_t first = a->borders.first[r];
         run_tiles(a, run, t.block, tiles, a->borders.mac + first, a->borders.first[r + 1] - first,
@@ -222,6 +217,16 @@ static bool build_blocks(struct native *native, struct cvy_plan *plan, struct ma
     return true;
 }
 
+/* How many pixels a panel of so many channels has. */
+static size_t panel_pixels(const struct native *native, const struct native_lanes *dst,
+                           size_t channels)
+{
+    size_t n = PANEL_BYTES / (channels * NATIVE_LANES * sizeof(float));
+    if (n > PANEL_MOST) n = PANEL_MOST;
+    if (n < PANEL_LEAST) n = PANEL_LEAST;
+    return ceil_div(dst->h * dst->w, n) < native_parts(native) ? PANEL_SMALL : n;
+}
+
 /* What a block streams if its work is cut so: every part reads the source of its groups; every band
  * all weights, and where a part's do not stay in L2, every region does. */
 struct streams {
@@ -242,8 +247,10 @@ static double streams(const void *arg, size_t bands, size_t parts)
 static struct native_cut cut(const struct native *native, const struct mac_arg *a, size_t groups)
 {
     struct streams s = { a, groups, cvyi_native_regions(&a->src, a->chunk) };
+    if (a->panel_np) s.regions = a->borders.n_regions;
     struct native_work work = { .blocks = native->blocks,
-                                .regions = ceil_div(a->dst.h * a->dst.w, BAND_PIXELS),
+                                .regions = a->panel_np ? s.regions
+                                                       : ceil_div(a->dst.h * a->dst.w, BAND_PIXELS),
                                 .tiles = a->n_tiles,
                                 .wanted = native_parts(native),
                                 .streams = streams,
@@ -287,6 +294,7 @@ static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
         if (!pixels) pixels = 1;
     }
     const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, channels, pixels);
+    if (mac->panels) a->panel_np = (size_t)tile->np;
     a->mac = tile->fn;
     a->w_ic = g->taps * (size_t)tile->mo;
     a->tiles = build_tiles(plan, a, g->groups, (size_t)tile->mo, &a->n_tiles);
@@ -309,53 +317,66 @@ static enum cvy_status pack_tiles(struct native *native, struct cvy_plan *plan,
     return CVY_OK;
 }
 
-/* Which pixels a multiplication has; the most of one region. */
+/* Which pixels are multiplied together, and in which task. */
 static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
-                                   const struct native_mac *mac, struct mac_arg *a, size_t *most)
+                                   const struct native_mac *mac, struct mac_arg *a)
 {
     const struct native_geometry *g = mac->geometry;
     size_t mo = a->w_ic / g->taps;
+    if (mac->panels) {
+        NATIVE_TRY(cvyi_native_borders(plan, g, mac->transposed, mo, 0, 1, &a->borders));
+        size_t pixels = panel_pixels(native, &a->dst, a->chunk);
+        native_chose(plan, CHOICE_SMALL_PANELS, pixels == PANEL_SMALL);
+        NATIVE_TRY(cvyi_native_borders_split(plan, &a->borders, pixels));
+    }
     if (a->tall.unit) a->cut = (struct native_cut){ 1, 1, a->tall.parts };
     else if (a->wide.unit) a->cut = (struct native_cut){ 1, 1, a->wide.parts };
     else a->cut = cut(native, a, g->groups);
-    NATIVE_TRY(
-        cvyi_native_borders(plan, g, mac->transposed, mo, a->chunk, a->cut.bands, &a->borders));
+    if (!mac->panels)
+        NATIVE_TRY(
+            cvyi_native_borders(plan, g, mac->transposed, mo, a->chunk, a->cut.bands, &a->borders));
     a->cut.bands = native_min(a->cut.bands, a->borders.n_regions);
     native_chose(plan, CHOICE_BANDS, a->cut.bands > 1);
     native_chose(plan, CHOICE_PARTS, a->cut.parts > 1);
     native_chose(plan, CHOICE_HELD,
                  a->n_tiles * a->src_group * a->w_ic * sizeof(float) <= HELD_BYTES * a->cut.parts);
-    *most = 0;
-    for (size_t k = 0; k < a->borders.first[a->borders.n_regions]; k++)
-        if (a->borders.mac[k].n_pix > *most) *most = a->borders.mac[k].n_pix;
     if ((a->wide.unit || a->tall.unit) && !build_blocks(native, plan, a))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    if (!mac->panels) return CVY_OK;
-    for (int last = 0; last < 2; last++) {
-        int32_t *pix = cvy_plan_alloc(plan, *most * sizeof *pix);
-        size_t channels = last ? a->src_group % a->chunk : a->chunk;
-        if (!pix) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-        a->panel_pix[last] = pix;
-        for (size_t p = 0; p < *most; p++)
-            pix[p] = (int32_t)((p / PANEL_PIXELS * PANEL_PIXELS * channels + p % PANEL_PIXELS) *
-                               NATIVE_LANES);
-    }
     return CVY_OK;
 }
 
+/* Where the pixels of panels lie; answers the floats of the largest panel, 0: out of memory. */
+static size_t place_panels(struct cvy_plan *plan, struct mac_arg *a)
+{
+    size_t most = 0, np = a->panel_np;
+    for (size_t k = 0; k < a->borders.first[a->borders.n_regions]; k++)
+        if (a->borders.mac[k].n_pix > most) most = a->borders.mac[k].n_pix;
+    for (int last = 0; last < 2; last++) {
+        int32_t *pix = cvy_plan_alloc(plan, most * sizeof *pix);
+        size_t channels = last ? a->src_group % a->chunk : a->chunk;
+        if (!pix) return 0;
+        a->panel_pix[last] = pix;
+        for (size_t p = 0; p < most; p++)
+            pix[p] = (int32_t)((p / np * np * channels + p % np) * NATIVE_LANES);
+    }
+    return ceil_div(most, np) * np * a->chunk * NATIVE_LANES;
+}
+
+/* Channels lie a plane apart, and the more of them a tile reads in turn the less of that can be
+ * foreseen; panels are laid once by every task that shares their pixels. */
 double cvyi_native_mac_cost(const struct native *native, const struct native_mac *mac)
 {
     const struct native_geometry *g = mac->geometry;
     const struct native_lanes *src = mac->transposed ? &g->y : &g->x,
                               *dst = mac->transposed ? &g->x : &g->y;
-    double products = native_products(g);
-    size_t bands = ceil_div(dst->h * dst->w, BAND_PIXELS), channels = src->c / g->groups,
-           page = (size_t)4096 / NATIVE_LANES / sizeof(float);
-    if (mac->panels)
-        return products + GATHER * (double)(src->c * src->h * src->w) *
-                              (double)ceil_div(native_parts(native), bands);
-    bool far = channels * native_min(src->plane, page) / page > PAGES;
-    return products + (far ? FAR * products / (double)(2 * COLUMNS) : 0);
+    double products = native_products(g), source = (double)(src->c * src->h * src->w);
+    size_t chunk = native_min(src->c / g->groups, CHUNK), tiles = dst->c / g->groups / COLUMNS;
+    if (mac->panels) {
+        size_t panels = ceil_div(dst->h * dst->w, panel_pixels(native, dst, chunk));
+        return products + GATHER * source * (double)ceil_div(native_parts(native), panels);
+    }
+    bool near = source * (double)(NATIVE_LANES * sizeof(float)) <= (double)NEAR_BYTES;
+    return products + (near ? 0 : FAR * source * (double)(tiles * chunk));
 }
 
 static enum cvy_status plan_tall(struct cvy_plan *plan, const struct native_mac *mac,
@@ -394,11 +415,10 @@ enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *pla
                                      const struct native_mac *mac)
 {
     struct mac_arg *a = cvy_plan_alloc(plan, sizeof *a);
-    size_t most;
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     open_arg(native, plan, mac, a);
     NATIVE_TRY(pack_tiles(native, plan, mac, a));
-    NATIVE_TRY(find_pixels(native, plan, mac, a, &most));
+    NATIVE_TRY(find_pixels(native, plan, mac, a));
 
     if (a->tall.unit) return plan_tall(plan, mac, a);
     /* Sixteen blocks are tasks enough, and then a task owns all of its block. */
@@ -409,8 +429,10 @@ enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *pla
                                     .blocks = wide || cells ? a->cut.blocks : 0,
                                     .parts = wide || cells ? a->cut.parts : native_tasks(a->cut),
                                     .flops = native_conv_flops(native, mac->geometry) };
-    if (mac->panels)
-        phase.scratch_bytes = (most + PANEL_PIXELS) * a->chunk * NATIVE_LANES * sizeof(float);
+    if (mac->panels) {
+        phase.scratch_bytes = place_panels(plan, a) * sizeof(float);
+        if (!phase.scratch_bytes) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    }
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, a->packed, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);

@@ -59,6 +59,7 @@ static inline struct native_saved *native_saved(const struct native *native,
 #define NATIVE_CHOICES(X)                                                \
     X(BLOCKS, "sixteen blocks of images: tasks enough")                  \
     X(PANELS, "conv2d: by panels")                                       \
+    X(SMALL_PANELS, "conv2d: small panels of a small map")               \
     X(WIDE, "conv2d: the result is a wide map")                          \
     X(TALL, "conv2d: few outputs of very many inputs")                   \
     X(WHOLE, "conv2d: the kernel is the whole map")                      \

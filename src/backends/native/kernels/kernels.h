@@ -275,6 +275,15 @@ typedef void cvyi_from_lanes_fn(float *const *dst, const float *src, size_t n,
 /* dst[l*dst_n + o] = src[o*src_o + l] for o < n, zero for n <= o < n_pad (a multiple of 16) */
 typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n,
                                size_t n_pad);
+/* Pixels of every channel side by side, in tiles of np of them, as a mac tile of one tap reads a
+ * run: panel[((p / np * n_ic + i) * np + p % np) * 16 + lane] = x[x_pix[p] + i * x_ic + lane]. The
+ * rest of the last tile, if it is not full, is left as it is. */
+struct cvyi_panel {
+    size_t n_pix, np;
+    const int32_t *x_pix;
+    size_t n_ic, x_ic;
+};
+typedef void cvyi_panel_fn(float *panel, const float *x, const struct cvyi_panel *p);
 
 /* --------------------------------------------------------------------------------- loss, update */
 
@@ -342,7 +351,7 @@ enum {
 #define CVYI_LANES_KERNELS(X)                                                     \
     X(ingest_u8, ingest_u8, ) X(ingest_f32, ingest_f32, ) X(to_lanes, to_lanes, ) \
     X(from_lanes, from_lanes, )                                                   \
-    X(transpose, transpose, )
+    X(transpose, transpose, ) X(panel, panel, )
 /* clang-format on */
 #define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(loss, loss, [CVY_LOSS_KINDS])
 #define CVYI_UPDATE_KERNELS(X) \

@@ -139,6 +139,21 @@ static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, 
     }
 }
 
+/* Channel by channel, so that as much as there is of a row of pixels is read at a time. */
+static void panel(float *panel, const float *x, const struct cvyi_panel *p)
+{
+    const size_t np = p->np, n_pix = p->n_pix, tile = p->n_ic * np * 16;
+    for (size_t i = 0; i < p->n_ic; i++, x += p->x_ic, panel += np * 16) {
+        float *to = panel;
+        for (size_t first = 0; first < n_pix; first += np, to += tile) {
+            const size_t n = n_pix - first < np ? n_pix - first : np;
+            for (size_t q = 0; q < n; q++)
+                for (size_t l = 0; l < 16; l += VL)
+                    v_store(to + q * 16 + l, v_load(x + p->x_pix[first + q] + l));
+        }
+    }
+}
+
 extern const struct cvyi_lanes_kernels KFN(lanes);
 const struct cvyi_lanes_kernels KFN(lanes) = {
     .ingest_u8 = ingest_u8,
@@ -146,4 +161,5 @@ const struct cvyi_lanes_kernels KFN(lanes) = {
     .to_lanes = to_lanes,
     .from_lanes = from_lanes,
     .transpose = transpose,
+    .panel = panel,
 };
