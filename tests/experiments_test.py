@@ -3,6 +3,7 @@
 Usage: experiments_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data are synthetic and small."""
 import csv
 import json
+import math
 import os
 import pathlib
 import re
@@ -185,9 +186,12 @@ def test_affine():
 
 
 def test_lite():
-    run('ablate', 'lite', *DATA, '--epochs', 1, '--out', 'x')
+    said = ' '.join(run('ablate', 'lite', *DATA, '--epochs', 1, '--out', 'x').stdout.split())
     rows = check_files('x', 4, ['train_loss'])['rows']
     assert len({row['train_loss'] for row in rows}) == 4
+    for row, what in zip(rows[1:3], ('mean', 'variance')):
+        fails = not row['train_loss'] < math.log(10)
+        assert re.search(f'the {what} alone gains ' + ('nothing, and learns nothing' if fails else r'-?[0-9]+ % \(0'), said), said
     assert [row['parameters'] for row in rows] == [44878, 44878, 44878, 44426]
 
 

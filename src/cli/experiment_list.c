@@ -349,13 +349,16 @@ static int plan_lite(struct experiment_plan *p)
 
 static void conclude_lite(const struct experiment_plan *p, char out[EXPERIMENT_SENTENCE])
 {
-    double acc[4];
-    for (size_t k = 0; k < 4; k++) acc[k] = of(p, &p->row[k], METRIC_TRAIN);
-    say(out,
-        "Of the training accuracy that batch norm gains (%.3f against %.3f without) the mean alone "
-        "gains %.0f %% (%.3f), the variance alone %.0f %% (%.3f).",
-        acc[0], acc[3], 100 * (acc[1] - acc[3]) / (acc[0] - acc[3]), acc[1],
-        100 * (acc[2] - acc[3]) / (acc[0] - acc[3]), acc[2]);
+    const double whole = of(p, &p->row[0], METRIC_TRAIN), none = of(p, &p->row[3], METRIC_TRAIN);
+    say(out, "Of the training accuracy that batch norm gains (%.3f against %.3f without)", whole,
+        none);
+    for (size_t k = 1; k <= 2; k++) {
+        const double acc = of(p, &p->row[k], METRIC_TRAIN);
+        say(out, "%s the %s alone gains ", k == 2 ? ";" : "", k == 1 ? "mean" : "variance");
+        if (experiment_fails(p, &p->row[k])) say(out, "nothing, and learns nothing");
+        else say(out, "%.0f %% (%.3f)", 100 * (acc - none) / (whole - none), acc);
+    }
+    say(out, ".");
 }
 
 static const struct experiment lite = { .command = "ablate",
@@ -364,6 +367,7 @@ static const struct experiment lite = { .command = "ablate",
                                         .axis = "normalized by",
                                         .metric = { METRIC_PARAMETERS, METRIC_LOSS, METRIC_TRAIN,
                                                     METRIC_TEST, METRICS },
+                                        .chance = true,
                                         .quick_epochs = 2,
                                         .plan = plan_lite,
                                         .conclude = conclude_lite };
