@@ -983,6 +983,31 @@ def test_mean_image():
     fails(2, "the model needs a tensor 'input.mean', the file has none", 'eval', 'plain', '--model', 'centred.json')
 
 
+def test_zca():
+    """The whitening is that of the images that are trained on, is not trained, and is kept: eval, predict, infer and --resume take it
+    from the run, and go on bit for bit."""
+    write_idx('white')
+    model = json.loads((SOURCE / 'src/models/lenet-bn.json').read_text())
+    model['normalize'] = {'zca': 0.1}
+    pathlib.Path('white.json').write_text(json.dumps(model))
+    common = ['train', 'white.json', '--data', 'white', '--batch', 50, '--validation', 0.25, '--epochs']
+    run(*common, 2, '--threads', 1, '--out', 'white2', code=0)
+    run(*common, 1, '--out', 'white1', code=0)
+    began = tensors('white1/checkpoint.safetensors')[0]
+    run('train', '--resume=white1', '--epochs', 2, code=0)
+    kept, _ = tensors('white2/checkpoint.safetensors')
+    assert kept == tensors('white1/checkpoint.safetensors')[0]
+    matrix = struct.unpack('<614656f', kept['zca.weight'])
+    assert kept['zca.weight'] == began['zca.weight'] and kept['conv1.weight'] != began['conv1.weight'] and 'input.mean' in kept
+    assert all(matrix[784 * i + j] == matrix[784 * j + i] for i in range(0, 784, 9) for j in range(i))
+    said = json.loads(pathlib.Path('white2/metrics.jsonl').read_text().splitlines()[-1])['test_acc']
+    assert f'acc {said:.3f}' in run('eval', 'white2', code=0).stdout
+    run('predict', 'white2', '0', code=0)
+    run('infer', 'white2', '--fuse', '--times', 1, '--output', 'white.safetensors', code=0)
+    assert tensors('white.safetensors')[0]['zca.weight'] == kept['zca.weight']
+    run('visualise', 'white2', '-o', 'white_pictures', code=0)
+
+
 def test_accumulate():
     """By option and by model file; a run that is stopped between two updates goes on with the sum."""
     common = ['lenet', *SMALL, '--epochs']

@@ -4,6 +4,7 @@
 #include "models/models.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -154,6 +155,12 @@ static void wrong_files(void **state)
           "normalize: \"zero_mean\": expected at most 64 input channels, found 65" },
         { "{\"name\": \"n\", \"input\": [3, 1, 1], \"normalize\": {\"grayscale\": true}, " LAYERS,
           "normalize: \"grayscale\": expected an input of 1 channel, found 3" },
+        { HEAD "\"normalize\": {\"zca\": true}, " LAYERS,
+          "normalize: \"zca\": expected a number of at least 1e-30 and at most 1e+30, found true" },
+        { HEAD "\"normalize\": {\"zca\": 1, \"mean\": [0], \"std\": [1]}, " LAYERS,
+          "normalize: \"mean\" and \"zca\": expected one of them" },
+        { "{\"name\": \"n\", \"input\": [1, 64, 65], \"normalize\": {\"zca\": 1}, " LAYERS,
+          "normalize: \"zca\": expected an input of at most 4096 numbers, found 4160" },
         { HEAD "\"normalize\": {\"scale\": 0}, " LAYERS,
           "normalize: \"scale\": expected a number of at least 1e-30 and at most 1e+30, found 0" },
         /* defaults */
@@ -449,6 +456,104 @@ static void mean_images(void **state)
     model_free(&model);
 }
 
+/* What model_set_zca makes of n images: [d][d], the caller's. */
+static float *whitened(const char *text, const uint8_t *images, size_t n, size_t d)
+{
+    cvy_context *ctx;
+    cvy_net *net;
+    cvy_tensor logits;
+    cvy_trainer *trainer;
+    struct model *model;
+    cvy_param_setting settings[MODEL_SETTINGS];
+    float *matrix = malloc(d * d * sizeof *matrix);
+    if (parse(text, NULL, &model)) fail_msg("%s", error);
+    assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 }, &ctx), CVY_OK);
+    if (model_build(model, ctx, &net, &logits, error, sizeof error)) fail_msg("%s", error);
+    const cvy_trainer_options o = model_trainer(model, &model->defaults, 1, settings);
+    if (cvy_trainer_create(net, logits, &o, &trainer)) fail_msg("%s", cvy_message(ctx));
+    model_set_mean(model, images, n);
+    assert_int_equal(
+        model_set_zca(model, images, MODEL_ZCA_IMAGES + 1, trainer, error, sizeof error),
+        MODEL_BAD);
+    assert_string_equal(error, "m: \"zca\": expected at most 8388608 images to train on, found "
+                               "8388609");
+    assert_int_equal(model_set_zca(model, images, n, trainer, error, sizeof error), MODEL_OK);
+    assert_int_equal(cvy_trainer_get(trainer, CVY_PARAM_WEIGHT, "zca.weight", matrix, d * d),
+                     CVY_OK);
+    float gradient; /* it is not trained */
+    assert_int_not_equal(
+        cvy_trainer_get(trainer, CVY_PARAM_GRADIENT, "zca.weight", &gradient, d * d), CVY_OK);
+    cvy_trainer_destroy(&trainer);
+    cvy_net_destroy(&net);
+    model_free(&model);
+    cvy_context_destroy(&ctx);
+    return matrix;
+}
+
+/* The matrix of "zca" against NumPy's: u diag((l + eps) ** -0.5) u' of numpy.linalg.eigh of the
+ * covariance of 5 images of 8 numbers, which has rank 4. */
+static void whitening_numbers(void **state)
+{
+    (void)state;
+    static const double numpy[2][8] = {
+        { 5.5265701, -0.6766606, -2.1523076, -2.6833611, 1.6062272, 0.2697117, 0.3062550,
+          -0.4499799 },
+        { 0.3062550, -0.0897705, -0.6156644, -0.6953258, -1.0461478, 1.8462416, 7.1429565,
+          -0.1951339 },
+    };
+    uint8_t images[5][8];
+    for (int i = 0; i < 5; i++)
+        for (int p = 0; p < 8; p++) images[i][p] = (uint8_t)(37 * i * i + 101 * p + 17 * i * p * p);
+    float *m = whitened("{\"name\": \"n\", \"input\": [2, 2, 2], \"normalize\": {\"zca\": 0.01, "
+                        "\"mean_image\": true, \"std\": [0.5, 2]}, \"layers\": [{\"type\": "
+                        "\"linear\", \"name\": \"f\", \"out_features\": 2}]}",
+                        images[0], 5, 8);
+    for (int j = 0; j < 8; j++)
+        if (fabs((double)m[j] - numpy[0][j]) > 1e-6 || fabs((double)m[48 + j] - numpy[1][j]) > 1e-6)
+            fail_msg("column %d: %.7f and %.7f, NumPy has %.7f and %.7f", j, (double)m[j],
+                     (double)m[48 + j], numpy[0][j], numpy[1][j]);
+    free(m);
+}
+
+/* matrix (covariance + eps) matrix is the identity: of more images than a sum takes at once, among
+ * whose pixels some are alike and some never change. */
+static void whitening_whitens(void **state)
+{
+    (void)state;
+    enum { D = 64, IMAGES = 300 };
+    static uint8_t images[IMAGES][D];
+    static double covariance[D][D], half[D][D];
+    double mean[D] = { 0 }, worst = 0;
+    uint32_t r = 1;
+    for (int i = 0; i < IMAGES; i++)
+        for (int p = 0; p < D; p++) {
+            r = r * 1664525u + 1013904223u;
+            images[i][p] = p % 8 == 7 ? 200 : (uint8_t)(r >> 24);
+            if (p % 8 == 5) images[i][p] = images[i][p - 1];
+            mean[p] += images[i][p] / 255.0 / IMAGES;
+        }
+    for (int i = 0; i < IMAGES; i++)
+        for (int p = 0; p < D * D; p++)
+            covariance[p / D][p % D] += (images[i][p / D] / 255.0 - mean[p / D]) *
+                                        (images[i][p % D] / 255.0 - mean[p % D]) / IMAGES;
+    for (int p = 0; p < D; p++) covariance[p][p] += 1e-3;
+    float *m = whitened(HEAD "\"normalize\": {\"zca\": 1e-3}, \"layers\": [{\"type\": \"linear\", "
+                             "\"name\": \"f\", \"out_features\": 2}]}",
+                        images[0], IMAGES, D);
+    for (int p = 0; p < D * D; p++)
+        for (int k = 0; k < D; k++)
+            half[p / D][p % D] += (double)m[p / D * D + k] * covariance[k][p % D];
+    for (int p = 0; p < D * D; p++) {
+        double sum = p % (D + 1) == 0 ? -1 : 0;
+        for (int k = 0; k < D; k++) sum += half[p / D][k] * (double)m[k * D + p % D];
+        worst = fmax(worst, fabs(sum));
+        assert_true(m[p] == m[p % D * D + p / D]);
+    }
+    if (worst > 1e-5) fail_msg("%g from the identity", worst);
+    assert_true(fabs((double)m[7 * D + 7] - 1 / sqrt(1e-3)) < 1e-4 && fabs((double)m[7]) < 1e-6);
+    free(m);
+}
+
 /* Which batch norms go into the layer before them, who reads whom then, and why others stay. */
 static void folding(void **state)
 {
@@ -709,10 +814,15 @@ static void unknown_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_files), cmocka_unit_test(limits),       cmocka_unit_test(values),
-        cmocka_unit_test(mean_images), cmocka_unit_test(folding),      cmocka_unit_test(overrides),
-        cmocka_unit_test(files),       cmocka_unit_test(unknown_names)
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(wrong_files),
+                                        cmocka_unit_test(limits),
+                                        cmocka_unit_test(values),
+                                        cmocka_unit_test(mean_images),
+                                        cmocka_unit_test(whitening_numbers),
+                                        cmocka_unit_test(whitening_whitens),
+                                        cmocka_unit_test(folding),
+                                        cmocka_unit_test(overrides),
+                                        cmocka_unit_test(files),
+                                        cmocka_unit_test(unknown_names) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,15 @@ static int check_same_data(const struct cli_session *s, const struct cli_train_o
     return cli_utf8(c->data, "the directory of the data");
 }
 
+/* The images' whitening, which is made once. */
+static int whiten(const struct cli_session *s, const struct cli_train_config *c)
+{
+    char error[CLI_ERROR];
+    enum model_status status =
+        model_set_zca(s->model, s->data->train.images, c->valid, s->trainer, error, sizeof error);
+    return status ? cli_fail(cli_code_model(status), "%s", error) : CLI_OK;
+}
+
 static int open_all(struct cli_session *s, const struct cli_train_options *o,
                     struct cli_train_config *c)
 {
@@ -213,6 +222,7 @@ static int open_all(struct cli_session *s, const struct cli_train_options *o,
                             ? " (`convoy info MODEL --batch N` tells what a smaller batch takes)"
                             : "");
     code = check_last_batch(s, c);
+    if (!code && s->model->zca > 0 && !o->resuming) code = whiten(s, c);
     if (!code) code = cli_train_probe(s, c);
     return code ? code : check_same_data(s, o, c);
 }

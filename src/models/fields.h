@@ -73,4 +73,8 @@ extern const char *const model_var_names[], *const model_pool_names[];
 enum model_status model_defaults_read(struct model_reader *r, const json_t *json,
                                       struct model_defaults *d);
 
+/* zca.c: the layer behind the input, and that it is not trained (false: there is no room). */
+cvy_tensor model_zca_layer(const struct model *model, cvy_net *net, cvy_tensor x);
+bool model_zca_freeze(struct model_settings *settings);
+
 #endif

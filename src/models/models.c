@@ -51,6 +51,7 @@ static enum model_status read_means(struct model_reader *r, const json_t *json, 
     enum model_status status = read_switch(r, json, "mean_image", &image);
     if (!status) status = read_switch(r, json, "zero_mean", &centred);
     if (status) return status;
+    const bool whitened = model->zca > 0; /* which subtracts the mean image */
     if (centred && (mean || std || image || json_object_get(json, "scale")))
         return model_fail(r, MODEL_BAD,
                           "\"zero_mean\" says all of \"mean\", \"std\", \"mean_image\" and "
@@ -61,8 +62,10 @@ static enum model_status read_means(struct model_reader *r, const json_t *json, 
                           MODEL_CHANNELS, model->input[0]);
     for (size_t c = 0; centred && c < model->input[0]; c++) model->mean[c] = model->std[c] = 0.5;
     model->normalized = centred;
+    image |= whitened;
     if (image && mean)
-        return model_fail(r, MODEL_BAD, "\"mean\" and \"mean_image\": expected one of them");
+        return model_fail(r, MODEL_BAD, "\"mean\" and \"%s\": expected one of them",
+                          whitened ? "zca" : "mean_image");
     if (!image && (mean || std || !json_object_size(json)))
         status = read_channels(r, mean, "mean", false, model, model->mean);
     if (!status && (mean || std)) {
@@ -76,11 +79,24 @@ static enum model_status read_means(struct model_reader *r, const json_t *json, 
     return model->mean_image ? MODEL_OK : model_fail(r, MODEL_NOMEM, "out of memory");
 }
 
+static enum model_status read_zca(struct model_reader *r, const json_t *json, struct model *model)
+{
+    const struct model_field eps = { "zca", REAL, false, 0, 1e-30, 1e30, NULL };
+    const json_t *value = json_object_get(json, "zca");
+    const double size = /* of at most 2^72 numbers */
+        (double)model->input[0] * (double)model->input[1] * (double)model->input[2];
+    if (value && size > MODEL_ZCA_LIMIT)
+        return model_fail(r, MODEL_BAD,
+                          "\"zca\": expected an input of at most %d numbers, found %.0f",
+                          MODEL_ZCA_LIMIT, size);
+    return value ? model_field_read(r, &eps, value, &model->zca) : MODEL_OK;
+}
+
 static enum model_status read_normalize(struct model_reader *r, const json_t *json,
                                         struct model *model)
 {
     static const char *const keys[] = { "mean",  "std",       "mean_image", "zero_mean",
-                                        "scale", "threshold", "grayscale" };
+                                        "scale", "threshold", "grayscale",  "zca" };
     const struct model_field scale = { "scale", REAL, false, 0, 1e-30, 1e30, NULL };
     const char *key;
     json_t *value;
@@ -102,6 +118,7 @@ static enum model_status read_normalize(struct model_reader *r, const json_t *js
         status =
             model_fail(r, MODEL_BAD, "\"grayscale\": expected an input of 1 channel, found %zu",
                        model->input[0]);
+    if (!status) status = read_zca(r, json, model);
     if (!status) status = read_means(r, json, model);
     if (!status && (value = json_object_get(json, "scale")))
         status = model_field_read(r, &scale, value, &model->scale);
@@ -145,7 +162,12 @@ static enum model_status read_model(struct model_reader *r, const json_t *root, 
         (status = model_defaults_read(r, json_object_get(root, "defaults"), &model->defaults)) ||
         (status = model_layers_read(r, json_object_get(root, "layers"), model)))
         return status;
-    return MODEL_OK;
+    return !(model->zca > 0) || model_zca_freeze(&model->defaults.params)
+               ? MODEL_OK
+               : model_fail(r, MODEL_BAD,
+                            "\"zca\" needs an entry of \"params\", of which there "
+                            "are %d",
+                            MODEL_SETTINGS);
 }
 
 /* ------------------------------------------------------------------------------------ overrides */
@@ -354,6 +376,7 @@ enum model_status model_build(const struct model *model, cvy_context *ctx, cvy_n
     if (!out) return model_fail(&r, MODEL_NOMEM, "out of memory");
     enum cvy_status made = cvy_net_create(ctx, net);
     if (!made) out[0] = cvy_input(*net, model->input[0], model->input[1], model->input[2]);
+    if (!made && model->zca > 0) out[0] = model_zca_layer(model, *net, out[0]);
     if (!made) model_layers_build(model, &r, *net, out);
     if (!made) made = cvy_net_status(*net);
     enum model_status status = MODEL_OK;

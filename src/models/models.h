@@ -3,7 +3,7 @@
  * not data sets, training or the command line.
  *
  *     { "name": "lenet-bn", "input": [1, 28, 28], "data": "fashion-mnist",
- *       "normalize": {"mean": [0.5], "std": [0.25], "scale": 1, "threshold": 0.5},
+ *       "normalize": {"mean": [0.5], "std": [0.25], "scale": 1, "threshold": 0.5, "zca": 0.1},
  *       "defaults": {"batch": 256, "lr": 1.0, "epochs": 10, ...},
  *       "apis": {"v0": {}, "v1": {"batch": 128, "lr": 0.1, "pool": "avg"}},
  *       "layers": [ {"type": "conv2d", "name": "conv1", "out_channels": 6, "kernel": [5, 5]},
@@ -29,6 +29,8 @@
 #define MODEL_CHANNELS 64
 #define MODEL_CLASSES 256
 #define MODEL_SETTINGS 32
+#define MODEL_ZCA_LIMIT 4096      /* numbers of an image */
+#define MODEL_ZCA_IMAGES 8388608u /* whose sums are below 2^63 */
 
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
@@ -165,6 +167,7 @@ struct model {
     /* [c][h][w], a mean a pixel, as floats hold it: zeros until model_set_mean, or until it is read
      * from where it was kept; NULL: the model has none */
     double *mean_image;
+    double zca;       /* what is added to the covariance; 0: images are not whitened */
     bool grayscale;   /* images of three channels are made grey */
     double threshold; /* images of two values, model_prepare; 0: as they are */
     struct model_defaults defaults;
@@ -206,6 +209,10 @@ enum model_status model_fold(const struct model *model, struct model_fold **fold
 void model_prepare(const struct model *model, uint8_t *images, size_t n);
 /* With "mean_image": makes it that of n images, 1 or more, already prepared. */
 void model_set_mean(const struct model *model, const uint8_t *images, size_t n);
+/* With "zca": gives the trainer's first layer, "zca", the matrix that whitens n images, already
+ * prepared. */
+enum model_status model_set_zca(const struct model *model, const uint8_t *images, size_t n,
+                                cvy_trainer *trainer, char *error, size_t error_size);
 /* How pixels enter: the model's normalisation. The arrays are the model's. */
 cvy_input_desc model_input(const struct model *model);
 
