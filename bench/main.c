@@ -201,7 +201,7 @@ struct command {
 };
 
 /* A benchmark; or another's cases under a name of their own, which says what is not said: lists of
- * contestants (but those that cannot be had here), of shapes, and a filter. */
+ * contestants (but those that cannot be had here), of shapes, and, of its own cases, a filter. */
 static const struct {
     const char *name, *summary;
     void (*add)(struct bench *b);
@@ -511,17 +511,18 @@ static void read_isas(struct command *c)
     c->b.o.isa = c->isas && n == 1 ? c->b.isas[0] : CVY_ISA_AUTO;
 }
 
-static void read_filter(struct command *c)
+/* Of the cases that are added next; NULL: all. */
+static void use_filter(struct bench *b, const char *filter)
 {
-    if (!c->filter) return;
-    struct bench *b = &c->b;
-    b->filtered = true;
-    b->negated = *c->filter == '-';
-    int error = regcomp(&b->filter, c->filter + b->negated, REG_EXTENDED | REG_NOSUB);
+    if (b->filtered) regfree(&b->filter);
+    b->filtered = filter != NULL;
+    if (!filter) return;
+    b->negated = *filter == '-';
+    int error = regcomp(&b->filter, filter + b->negated, REG_EXTENDED | REG_NOSUB);
     if (!error) return;
     char text[200];
     regerror(error, &b->filter, text, sizeof text);
-    bench_die(CLI_USAGE, "--filter: '%.60s' is not a regular expression: %s", c->filter, text);
+    bench_die(CLI_USAGE, "--filter: '%.60s' is not a regular expression: %s", filter, text);
 }
 
 /* -------------------------------------------------------------------------------------- running */
@@ -677,7 +678,6 @@ static void preset(struct command *c, size_t i)
 {
     struct bench_options *o = &c->b.o;
     if (benchmarks[i].backends && !c->backends) c->backends = had_here(benchmarks[i].backends);
-    if (benchmarks[i].filter && !c->filter) c->filter = benchmarks[i].filter;
     if (!benchmarks[i].shapes || o->shapes.n || o->problems.n || o->logs.n) return;
     char *text = bench_text("%s", benchmarks[i].shapes); /* the list keeps its words */
     for (char *end, *word = strtok_r(text, ",", &end); word; word = strtok_r(NULL, ",", &end))
@@ -705,8 +705,11 @@ static bool settle(struct command *c)
 static void collect_cases(struct command *c)
 {
     struct bench *b = &c->b;
-    for (size_t i = 0; i < BENCHMARKS; i++)
-        if (c->chosen[i]) benchmarks[i].add(b);
+    for (size_t i = 0; i < BENCHMARKS; i++) {
+        if (!c->chosen[i]) continue;
+        use_filter(b, c->filter ? c->filter : benchmarks[i].filter);
+        benchmarks[i].add(b);
+    }
     if (!b->n)
         bench_die(CLI_USAGE,
                   c->filter ? "--filter: no case's name matches '%s'; --list shows them"
@@ -756,7 +759,7 @@ int main(int argc, char **argv)
         return CLI_OK;
     }
     read_isas(&c);
-    read_filter(&c);
+    use_filter(&c.b, c.filter); /* what is wrong with it is said first */
     read_contestants(&c);
     size_t threads = default_threads();
     b->threads = b->o.threads;

@@ -139,6 +139,10 @@ def test_conv_and_train():
     assert all(n.split('/')[1] in models for n in names), models
     assert run('bench', 'train', '--list', '--models', 'lenet', '--backends', 'native', '-t', '1').stdout.split() == [
         'step/lenet/batch:256/threads:1/native']
+    # What conv leaves out it leaves out of its own cases alone.
+    listed = run('bench', 'backward', 'conv', '--shapes', 'cs231n', '--list').stdout
+    alone = run('bench', 'backward', '--list').stdout.split()
+    assert alone and set(alone) < set(listed.split()) and '/pool' not in listed, listed
 
 
 def test_sizes():

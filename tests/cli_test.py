@@ -203,7 +203,7 @@ def test_long_options():
     fails(1, 'unknown option --program-name\n', 'train', '--program-name=x')
     fails(1, "--pool: expected one of max, avg, found 'x'", 'train', '--poo=x')
     fails(1, 'ambiguous option --p; expected one of --pool, --patience, --population, --probe\n', 'train', '--p=x')  # argp has a --program-name
-    run('train', '--da', DATA[1], '--bat=64', '--epoc', 1, '--th', 1, '--q', '--ou=abbreviated', 'lenet', code=0)
+    run('train', '--da', DATA[1], '--batch=64', '--epoc', 1, '--th', 1, '--q', '--ou=abbreviated', 'lenet', code=0)
     assert json.loads(pathlib.Path('abbreviated/config.json').read_text())['batch'] == 64
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help') + (('bench',) if HAS_BENCH else ()):
         takes = dict(re.findall(r'^ {2,6}(?:-., +)?--([a-z][a-z0-9-]*)(=|\[=|)', run(command, '--help', code=0).stdout, re.M))
@@ -1774,6 +1774,34 @@ def test_no_memory():
           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)))
     fails(4, r'^convoy: model lenet: .*\(`convoy info MODEL --batch N` tells what a smaller batch takes\)\n$', 'train', 'lenet', *DATA,
           '--batch', 1 << 20, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 * most, 4 * most)))
+
+
+def test_short_of_memory():
+    """What the program itself asks memory for, in commands that read runs, fails somewhere and from there on: it says so, with
+    its status, and leaves no file that is not whole."""
+    if re.search(b'__[al]san_init', pathlib.Path(CONVOY).read_bytes()):
+        print('short_of_memory is skipped: the sanitizer has a malloc of its own')
+        return
+    run('train', 'lenet-bn', *SMALL, '--epochs', 1, '--out', 'short', code=0)
+    library = pathlib.Path(BUILD) / 'tests/libshort_of_memory.so'
+    for words in (['infer', 'short', '--fuse', '--times', '1', '--output', 'out.safetensors'],
+                  ['infer', 'short', '--fuse', '--times', '1', '--output', 'out', '--json', 'out.json'],
+                  ['eval', 'short'], ['predict', 'short', '0'], ['norm', 'bn', *DATA], ['info', 'lenet']):
+        env = {**ENV, 'LD_PRELOAD': str(library), 'CVYI_COUNT': 'count', 'CVY_THREADS': '1'}
+        r = subprocess.run([CONVOY, *words], env=env, capture_output=True, text=True)
+        assert r.returncode == 0, (words, r)
+        said = r.stdout
+        whole = {p: pathlib.Path(p).read_bytes() for p in ('out.safetensors', 'out/checkpoint.safetensors') if os.path.exists(p)}
+        n = int(pathlib.Path('count').read_text())
+        assert n > 50, (words, n)
+        for k in sorted({1 + (n - 1) * i // 12 for i in range(12)} | {n - 1}):
+            for p in ('out', 'out.safetensors'):
+                shutil.rmtree(p, ignore_errors=True) if os.path.isdir(p) else pathlib.Path(p).unlink(missing_ok=True)
+            r = subprocess.run([CONVOY, *words], env={**env, 'CVYI_FAIL_AT': str(k)}, capture_output=True, text=True)
+            told = r.returncode == 4 and re.fullmatch(r'convoy: .*out of memory.*\n', r.stderr)
+            assert told or (r.returncode == 0 and r.stdout == said and not r.stderr), (words, k, n, r)
+            for p in ('out.safetensors', 'out/checkpoint.safetensors'):
+                assert not os.path.exists(p) or pathlib.Path(p).read_bytes() == whole[p], (words, k, p)
 
 
 def may_read_everything():

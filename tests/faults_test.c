@@ -22,12 +22,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "data/known.h"
 #include "models/models.h"
+#include "report/events.h"
 #include "report/html.h"
 #include "report/results.h"
 #include "report/visual_page.h"
@@ -719,6 +721,76 @@ static void net_page(void **state)
     free(good_page);
 }
 
+/* -------------------------------------------------------------------------------------- events */
+
+enum { ROUNDS = 3 };
+static off_t event_ends[ROUNDS + 1]; /* what lies in a whole file after so many flushes */
+
+/* The one file in the directory: its path, which is the caller's to free; NULL: there is none. */
+static char *events_file(off_t *size)
+{
+    char *path = NULL;
+    struct dirent *entry;
+    struct stat st;
+    DIR *d = __real_opendir(in("tb"));
+    assert_non_null(d);
+    while ((entry = readdir(d)))
+        if (*entry->d_name != '.') assert_true(asprintf(&path, "%s/%s", in("tb"), entry->d_name));
+    closedir(d);
+    *size = path && !__real_stat64(path, &st) ? st.st_size : 0;
+    return path;
+}
+
+static enum outcome write_events(void)
+{
+    static const float values[3] = { 1, 2, 4 };
+    off_t size;
+    *error = 0;
+    struct events *e = events_open(in("tb"), error, sizeof error);
+    for (uint64_t k = 0; e && k < ROUNDS; k++) {
+        events_scalar(e, k, "loss/train", 0.5);
+        events_histogram(e, k, "conv1/weight", values, 3);
+        events_png(e, k, "images/test", 2, 2, (const unsigned char *)"png", 3);
+        events_flush(e);
+        if (!event_ends[ROUNDS]) free(events_file(&event_ends[k + 1]));
+    }
+    const bool good = e && events_close(e, error, sizeof error);
+    fault.in = -1;
+    /* what is there are whole events, and all of them if nothing was said */
+    char *path = events_file(&size);
+    bool whole = false;
+    for (size_t k = 0; k <= ROUNDS; k++) whole |= size == event_ends[k];
+    if (!whole)
+        fail_msg("%jd bytes, which is not where an event ends; '%s'", (intmax_t)size, error);
+    if (path) unlink(path);
+    free(path);
+    if (good) assert_int_equal(size, event_ends[ROUNDS]);
+    if (good) return GOOD;
+    return strstr(error, "memory") ? NO_MEMORY : OTHER;
+}
+
+/* No memory; and a disk that is full behind any byte, which a limit of the process's files is. */
+static void event_files(void **state)
+{
+    (void)state;
+    struct rlimit all, few;
+    memset(event_ends, 0, sizeof event_ends);
+    assert_int_equal(mkdir(in("tb"), 0700), 0);
+    assert_int_equal(write_events(), GOOD);
+    for (int on = 0; on < 2; on++) sweep(write_events, MEMORY, ENOMEM, on, 20);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    for (off_t limit = 0; limit < event_ends[ROUNDS]; limit += 7) {
+        few = (struct rlimit){ (rlim_t)limit, all.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &few), 0);
+        const enum outcome result = write_events();
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+        if (result != OTHER || !strstr(error, "cannot write: File too large"))
+            fail_msg("a limit of %jd: result %d, '%s'", (intmax_t)limit, (int)result, error);
+    }
+    signal(SIGXFSZ, before);
+}
+
 /* ---------------------------------------------------------------------------------- checkpoints */
 
 /* What is trained. */
@@ -1061,6 +1133,6 @@ int main(void)
                                         TEST(results),          TEST(net_page),
                                         TEST(checkpoints),      TEST(failing_directories_and_locks),
                                         TEST(who_holds_a_lock), TEST(directories),
-                                        TEST(training) };
+                                        TEST(training),         TEST(event_files) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

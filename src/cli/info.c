@@ -278,8 +278,11 @@ static int memory(struct cli_session *s, size_t batch)
         cvy_trainer *trainer = NULL;
         bool needed = smaller[i] < batch &&
                       (m.n < 2 || m.batch[m.n - 1] != 1); /* a batch norm may refuse one image */
-        if (needed && !compile(s, smaller[i], &trainer, &m.plan[m.n])) m.batch[m.n++] = smaller[i];
+        if (needed) status = compile(s, smaller[i], &trainer, &m.plan[m.n]);
+        if (needed && !status) m.batch[m.n++] = smaller[i];
         cvy_trainer_destroy(&trainer);
+        if (status == CVY_E_NOMEM)
+            return cli_fail(CLI_NOMEM, "%s: %s", s->model->where, cvy_message(s->ctx));
     }
     char title[64];
     printf("\n%-*s", NAME_WIDTH, "memory: training in batches of");

@@ -13,7 +13,8 @@
 struct events {
     FILE *out;
     char path[PATH_MAX];
-    int error; /* the first errno; 0: none */
+    int error;          /* the first errno; 0: none */
+    off_t given, whole; /* bytes: all so far, and those of whole events that lie in the file */
     uint32_t crc[256];
 };
 
@@ -109,6 +110,7 @@ static uint32_t checksum(const struct events *e, const void *bytes, size_t n)
 static void write_bytes(struct events *e, const void *bytes, size_t n)
 {
     if (!e->error && fwrite(bytes, 1, n, e->out) != n) e->error = errno ? errno : EIO;
+    e->given += (off_t)n;
 }
 
 /* Ends the event, which has its kind already. */
@@ -232,6 +234,7 @@ void events_png(struct events *e, uint64_t step, const char *tag, size_t width, 
 void events_flush(struct events *e)
 {
     if (fflush(e->out) && !e->error) e->error = errno;
+    if (!e->error) e->whole = e->given;
 }
 
 bool events_close(struct events *e, char *error, size_t error_size)
@@ -239,6 +242,8 @@ bool events_close(struct events *e, char *error, size_t error_size)
     if (!e) return true;
     if (fclose(e->out) && !e->error) e->error = errno;
     const bool good = !e->error;
+    /* what was written of an event before the disk was full; it has been told that it is wrong */
+    if (!good && truncate(e->path, e->whole)) unlink(e->path);
     if (!good) snprintf(error, error_size, "%s: cannot write: %s", e->path, strerror(e->error));
     free(e);
     return good;

@@ -19,7 +19,8 @@ void events_png(struct events *e, uint64_t step, const char *tag, size_t width, 
                 const unsigned char *png, size_t size);
 /* So that a TensorBoard that watches sees them. */
 void events_flush(struct events *e);
-/* False: something was not written, as error says. NULL is fine. */
+/* False: something was not written, as error says; the file then ends with the last event that was
+ * flushed. NULL is fine. */
 bool events_close(struct events *e, char *error, size_t error_size);
 
 #endif
