@@ -621,6 +621,7 @@ static void members_of_later_versions_are_refused_in_layers(void **state)
     LAYER(cvy_linear_desc, D({ .out_features = 2 }), cvy_linear(net, x, "a", &desc));
     LAYER(cvy_batch_norm_desc, D({ 0 }), cvy_batch_norm(net, x, "a", &desc));
     LAYER(cvy_whitening_desc, D({ 0 }), cvy_whitening(net, x, "a", &desc));
+    LAYER(cvy_rank_desc, D({ 0 }), cvy_rank(net, x, "a", &desc));
     LAYER(cvy_group_norm_desc, D({ 0 }), cvy_group_norm(net, x, "a", &desc));
     LAYER(cvy_prelu_desc, D({ 0 }), cvy_prelu(net, x, "a", &desc));
     LAYER(cvy_act_desc, D({ 0 }), cvy_activation(net, x, "a", &desc));

@@ -212,6 +212,13 @@ static void whitenings_any_threads(void **state)
     compare_all(every_whitening, 260, 2);
 }
 
+static void ranks_any_threads(void **state)
+{
+    (void)state;
+    compare_all(every_rank, 40, steps < 3 ? steps : 3);
+    compare_all(every_rank, 260, 2);
+}
+
 /* The first table that runs here, from `first` on, against those after it. */
 static void compare_isas(build_net build, enum cvy_isa first, size_t n)
 {
@@ -284,6 +291,7 @@ static void whitenings_any_isa(void **state)
 {
     (void)state;
     compare_isas(every_whitening, CVY_ISA_SCALAR, steps < 3 ? steps : 3);
+    compare_isas(every_rank, CVY_ISA_SCALAR, steps < 3 ? steps : 3);
 }
 static void resnet_any_isa(void **state)
 {
@@ -315,8 +323,9 @@ static void evaluation_is_per_image(void **state)
 {
     (void)state;
     enum { MOST = 33, ROOM = 250 }; /* so much room is sixteen blocks: tasks are cut otherwise */
-    static const build_net nets[] = { lenet_bn,        motley,  every_group_norm,
-                                      every_whitening, decoder, tall };
+    static const build_net nets[] = {
+        lenet_bn, motley, every_group_norm, every_whitening, every_rank, decoder, tall
+    };
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
         cvy_context *ctx;
         cvy_net *net;
@@ -373,6 +382,7 @@ int main(void)
         cmocka_unit_test(activations_any_threads),
         cmocka_unit_test(group_norms_any_threads),
         cmocka_unit_test(whitenings_any_threads),
+        cmocka_unit_test(ranks_any_threads),
         cmocka_unit_test(whitenings_any_isa),
         cmocka_unit_test(activations_any_isa),
         cmocka_unit_test(group_norms_any_isa),

@@ -234,6 +234,24 @@ static cvy_tensor whitened(cvy_net *net)
     return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
 }
 
+static cvy_tensor ranks(cvy_net *net, cvy_tensor x, const char *bn, const char *name, size_t k,
+                        bool normal)
+{
+    x = cvy_batch_norm(net, x, bn, &(cvy_batch_norm_desc){ .no_affine = true });
+    return cvy_rank(net, x, name, &(cvy_rank_desc){ .quantiles = k, .normal = normal });
+}
+
+/* Ranks of maps and of features, even and normal. */
+static cvy_tensor ranked(cvy_net *net)
+{
+    cvy_tensor x = conv(net, cvy_input(net, 3, 13, 15), "conv1", 6, 5, 3, 0, false);
+    x = ranks(net, x, "bn1", "rank1", 0, false);
+    x = ranks(net, conv(net, x, "conv2", 8, 3, 1, 0, false), "bn2", "rank2", 5, true);
+    x = cvy_linear(net, x, "fc1", &(cvy_linear_desc){ .out_features = 12 });
+    x = ranks(net, x, "bn3", "rank3", 60, false);
+    return cvy_linear(net, x, "fc2", &(cvy_linear_desc){ .out_features = 10 });
+}
+
 static cvy_tensor maxout(cvy_net *net, cvy_tensor x, enum cvy_maxout_kind kind)
 {
     return cvy_maxout(net, x, NULL, &(cvy_maxout_desc){ .kind = kind, .size = 2 });
@@ -649,6 +667,23 @@ static void test_whitened_native(void **state)
                            .tolerance = { 2e-6, 4e-6, 1e-4, 4e-6, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4 } });
 }
 
+#define RANKED                                                                           \
+    "tests/golden/torch_ranked.txt", .build = ranked, .n = 32, .n2 = 13, .capacity = 40, \
+                                     .image = 3 * 13 * 15, .steps = 10,                  \
+                                     .sgd = { .lr = 0.02, .momentum = 0.9 }
+static void test_ranked_reference(void **state)
+{
+    (void)state;
+    run(&(struct subject){ RANKED, .backend = "reference", .tolerance = TIGHT });
+}
+/* Later numbers that are nearly equal may change their places. */
+static void test_ranked_native(void **state)
+{
+    (void)state;
+    run(&(struct subject){ RANKED, .backend = "native",
+                           .tolerance = { 1e-2, 4e-6, 1e-4, 4e-6, 1e-5, 1e-2, 2e-2, 2e-2, 1e-1 } });
+}
+
 #define DECODER                                                                            \
     "tests/golden/torch_decoder.txt", .build = decoder, .n = 32, .n2 = 13, .capacity = 40, \
                                       .image = 3 * 13 * 15, .steps = 10, .seed = 11,       \
@@ -735,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_gates_reference),    cmocka_unit_test(test_gates_native),
         cmocka_unit_test(test_norms_reference),    cmocka_unit_test(test_norms_native),
         cmocka_unit_test(test_lite_reference),     cmocka_unit_test(test_lite_native),
+        cmocka_unit_test(test_ranked_reference),   cmocka_unit_test(test_ranked_native),
         cmocka_unit_test(test_whitened_reference), cmocka_unit_test(test_whitened_native),
         cmocka_unit_test(test_decoder_reference),  cmocka_unit_test(test_decoder_native),
         cmocka_unit_test(test_adam_reference),     cmocka_unit_test(test_adam_native),

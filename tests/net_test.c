@@ -427,6 +427,10 @@ static void mistakes_of_other_layers(void **state)
     expect(WH(.kind = CVY_WHITENING_NEWTON, .steps = 101), CVY_E_ARG, "steps is 101");
     expect(WH(.eps = -1), CVY_E_ARG, "whitening 'w': eps is -1");
     expect(WH(.momentum = 2), CVY_E_ARG, "whitening 'w': momentum is 2");
+    expect(cvy_rank(bad, at(0), "r", &(cvy_rank_desc){ .quantiles = 1 }), CVY_E_ARG,
+           "rank 'r': quantiles is 1, expected 2 to 65536");
+    expect(cvy_rank(bad, at(0), "r", &(cvy_rank_desc){ .momentum = 2 }), CVY_E_ARG,
+           "rank 'r': momentum is 2");
 #undef WH
 #define GN(...) cvy_group_norm(bad, at(0), "g", &(cvy_group_norm_desc){ __VA_ARGS__ })
     expect(GN(.eps = -1e-5), CVY_E_ARG, "group_norm 'g': eps is -1e-05");
@@ -1005,6 +1009,9 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
             on, &(cvy_conv_transpose2d_desc){ .out_channels = 2, .kernel = { 3, 3 } }, s, pass, op);
     case 15: return cvy_op_upsample(on, &(cvy_upsample_desc){ .scale = { 2, 2 } }, s, pass, op);
     case 16: return cvy_op_mean_subtract(on, NULL, s, pass, op);
+    case 17: return cvy_op_whitening(on, NULL, s, pass, op);
+    case 18: return cvy_op_whitening(on, &(cvy_whitening_desc){ .frozen = true }, s, pass, op);
+    case 19: return cvy_op_rank(on, NULL, s, pass, op);
     default: return CVY_E_ARG;
     }
 }
@@ -1012,7 +1019,7 @@ static enum cvy_status make_op(cvy_context *on, int kind, enum cvy_pass pass, cv
 static void operators_in_short_memory(void **state)
 {
     (void)state;
-    enum { OPERATORS = 17 };
+    enum { OPERATORS = 20 };
     for (int kind = 0; kind < OPERATORS; kind++)
         for (int pass = CVY_FORWARD; pass <= CVY_BACKWARD_WEIGHTS; pass++) {
             cvy_context *poor;

@@ -198,6 +198,28 @@ static inline cvy_tensor every_whitening(cvy_context *ctx, cvy_net **made)
     d.eps = 1;
     d.no_gamma = true;
     x = cvy_relu(net, cvy_whitening(net, x, "wide.in", &d));
+    d = (cvy_whitening_desc){ .channels = 20, .frozen = true };
+    x = cvy_whitening(net, x, "wide.frozen", &d);
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
+/* Ranks behind batch norms: of maps and of features, wide and not, even and normal, frozen. */
+static inline cvy_tensor every_rank(cvy_context *ctx, cvy_net **made)
+{
+    static const cvy_batch_norm_desc plain = { .no_affine = true };
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = conv3(net, cvy_input(net, 1, 28, 28), "a", 6, 2);
+    x = cvy_rank(net, cvy_batch_norm(net, x, "a.bn", &plain), "a.rank", NULL);
+    x = cvy_batch_norm(net, conv3(net, x, "b", 20, 2), "b.bn", &plain);
+    x = cvy_rank(net, x, "b.rank", &(cvy_rank_desc){ .quantiles = 7, .normal = true });
+    x = cvy_linear(net, x, "narrow", &(cvy_linear_desc){ .out_features = 30 });
+    x = cvy_batch_norm(net, x, "narrow.bn", &plain);
+    x = cvy_rank(net, x, "narrow.rank", &(cvy_rank_desc){ .quantiles = 500, .momentum = 1 });
+    x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 250 });
+    x = cvy_batch_norm(net, x, "wide.bn", &plain);
+    x = cvy_rank(net, x, "wide.rank", &(cvy_rank_desc){ .frozen = true, .normal = true });
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 

@@ -39,6 +39,7 @@
     X(cvy_batch_norm_desc)       \
     X(cvy_group_norm_desc)       \
     X(cvy_whitening_desc)        \
+    X(cvy_rank_desc)             \
     X(cvy_prelu_desc)            \
     X(cvy_act_desc)              \
     X(cvy_pool2d_desc)           \

@@ -624,6 +624,109 @@ static void mean_subtract(void **state)
     }
 }
 
+/* Two channels of four values, 2 and 1 about 3 and 0, uncorrelated: the covariance is diag(4, 1),
+ * so with eps 0.1 W is diag(4.1, 1.1)^(-1/2); Newton's only step, with N = diag(4.1, 1.1) / 5.2,
+ * has (3 - N) / 2 over the root of 5.2. */
+static void whitening(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 2, 2, 1, 2 };
+    const float x[] = { 5, 5, 1, -1, 1, 1, 1, -1 }, gamma[] = { 2, 1 }, beta[] = { 0, 3 };
+    const double zca[2] = { 1 / sqrt(4.1), 1 / sqrt(1.1) },
+                 newton[2] = { (3 - 4.1 / 5.2) / 2 / sqrt(5.2), (3 - 1.1 / 5.2) / 2 / sqrt(5.2) };
+    cvy_op *op;
+    for (int kind = 0; kind < 2; kind++) {
+        const double *w = kind ? newton : zca;
+        const cvy_whitening_desc d = { .kind = (enum cvy_whitening_kind)kind,
+                                       .steps = kind ? 1 : 0,
+                                       .channels = 2,
+                                       .eps = 0.1,
+                                       .momentum = 0.5 };
+        float mean[MOST] = { 1, 2 }, matrix[MOST] = { 1, 0, 0, 1 };
+        mean[2] = matrix[4] = 77;
+        BLANK(y);
+        ok(cvy_op_whitening(ctx, &d, s, CVY_FORWARD, &op));
+        ok(cvy_op_run(op, &(cvy_op_args){ .src = x,
+                                          .weights = gamma,
+                                          .bias = beta,
+                                          .dst = y,
+                                          .running_mean = mean,
+                                          .running_matrix = matrix }));
+        cvy_op_destroy(&op);
+        WANT(y, 4 * w[0], 4 * w[0], 3 + w[1], 3 - w[1], -4 * w[0], -4 * w[0], 3 + w[1], 3 - w[1]);
+        WANT(mean, 2, 1);
+        WANT(matrix, (1 + w[0]) / 2, 0, 0, (1 + w[1]) / 2);
+    }
+    /* by running statistics, and through them: y = gamma W (x - m), dx = W' gamma dy */
+    cvy_whitening_desc d = { .channels = 2, .frozen = true };
+    const float m[] = { 1, 0 }, w[] = { 1, 2, 3, 4 }, dy[] = { 1, 0, 0, 1, 2, 0, 0, 0 };
+    for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+        BLANK(y);
+        ok(cvy_op_whitening(ctx, &d, s, (enum cvy_pass)pass, &op));
+        run_it(&op, (cvy_op_args){ .src = x,
+                                   .weights = gamma,
+                                   .bias = beta,
+                                   .running_mean = (float *)(uintptr_t)m,
+                                   .running_matrix = (float *)(uintptr_t)w,
+                                   .dst = y });
+        WANT(y, 12, 4, 19, 11, 4, -4, 7, -1);
+    }
+    BLANK(dx);
+    BLANK(dgamma);
+    BLANK(dbeta);
+    ok(cvy_op_whitening(ctx, &d, s, CVY_BACKWARD_DATA, &op));
+    run_it(&op, (cvy_op_args){ .src = x,
+                               .weights = gamma,
+                               .running_mean = (float *)(uintptr_t)m,
+                               .running_matrix = (float *)(uintptr_t)w,
+                               .diff_dst = dy,
+                               .diff_src = dx,
+                               .diff_weights = dgamma,
+                               .diff_bias = dbeta });
+    WANT(dx, 2, 3, 4, 4, 4, 0, 8, 0);
+    WANT(dgamma, 10, 8);
+    WANT(dbeta, 3, 1);
+}
+
+/* Ranks 1, 2.5, 2.5 and 4 of four; then a table of three for 1/6, 1/2 and 5/6. */
+static void rank(void **state)
+{
+    (void)state;
+    const cvy_shape s = { 2, 1, 1, 2 };
+    const double phi = 0.3989422804014327, z[] = { -1.1503493803760079, 0, 1.1503493803760079, 0 };
+    cvy_op *op;
+    for (int normal = 0; normal < 2; normal++) {
+        const cvy_rank_desc d = { .quantiles = 3, .momentum = 0.5, .normal = normal };
+        float q[MOST] = { 0, 0, 2 };
+        q[3] = 77;
+        BLANK(y);
+        ok(cvy_op_rank(ctx, &d, s, CVY_FORWARD, &op));
+        ok(cvy_op_run(op,
+                      &(cvy_op_args){ .src = IN(-1, 3, 9, 3), .dst = y, .running_quantiles = q }));
+        cvy_op_destroy(&op);
+        if (normal) near_all("normal", y, z, 4);
+        else WANT(y, 0.125, 0.5, 0.875, 0.5);
+        /* of the batch: places 1/6, 3/2 and 17/6 */
+        WANT(q, -1.0 / 6, 1.5, 5);
+    }
+    cvy_rank_desc d = { .quantiles = 3, .frozen = true };
+    for (int pass = CVY_FORWARD; pass <= CVY_FORWARD_INFER; pass++) {
+        BLANK(y);
+        ok(cvy_op_rank(ctx, &d, (cvy_shape){ 2, 2, 1, 2 }, (enum cvy_pass)pass, &op));
+        run_it(&op, (cvy_op_args){ .src = IN(-5, 1, 7, 8, 4, 3, 7, 6),
+                                   .running_quantiles = (float *)(uintptr_t)IN(0, 2, 3, 7, 7, 9),
+                                   .dst = y });
+        WANT(y, 1.0 / 6, 1.0 / 3, 1.0 / 3, 2.0 / 3, 5.0 / 6, 5.0 / 6, 1.0 / 3, 1.0 / 6);
+    }
+    BLANK(dx);
+    ok(cvy_op_rank(ctx, NULL, s, CVY_BACKWARD_DATA, &op));
+    run_it(&op,
+           (cvy_op_args){ .src = IN(0, 1, -1, 2), .diff_dst = IN(1, 2, 3, -4), .diff_src = dx });
+    WANT(dx, phi, 2 * phi * exp(-0.5), 3 * phi * exp(-0.5), -4 * phi * exp(-2));
+    d = (cvy_rank_desc){ .normal = true };
+    assert_int_equal(cvy_op_rank(ctx, &d, s, CVY_BACKWARD_DATA, &op), CVY_E_ARG);
+}
+
 /* -------------------------------------------------------------------------------------- pooling */
 
 static const float POOL_X[9] = { 1, 4, 4, 2, 4, -3, 0, 5, -6 };
@@ -888,6 +991,8 @@ int main(void)
                                             EACH(bias),
                                             EACH(upsample),
                                             EACH(mean_subtract),
+                                            EACH(whitening),
+                                            EACH(rank),
                                             EACH(pools),
                                             EACH(dropouts),
                                             EACH(padding),

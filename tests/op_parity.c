@@ -40,6 +40,8 @@ enum kind {
     PAD,
     UPSAMPLE,
     MEAN_SUBTRACT,
+    WHITENING,
+    RANK,
     SOFTMAX,
     CROSS_ENTROPY,
     KINDS
@@ -52,6 +54,7 @@ static const char *const kind_names[KINDS] = { "conv2d",     "conv_transpose2d",
                                                "add",        "multiply",
                                                "concat",     "pad_channels",
                                                "upsample",   "mean_subtract",
+                                               "whitening",  "rank",
                                                "softmax",    "softmax_cross_entropy" };
 static const char *const pass_names[] = { "forward", "forward_infer", "backward_data",
                                           "backward_weights" };
@@ -76,6 +79,8 @@ struct op_case {
     cvy_loss_desc loss;
     cvy_upsample_desc upsample;
     cvy_mean_subtract_desc mean;
+    cvy_whitening_desc whitening;
+    cvy_rank_desc rank;
     double temperature;
 };
 
@@ -143,6 +148,15 @@ static void describe(const struct op_case *c)
                       c->upsample.scale[0], c->upsample.scale[1], c->upsample.size[0],
                       c->upsample.size[1], c->upsample.align_corners ? ", corners" : "");
     if (c->kind == MEAN_SUBTRACT) print_message("  over %d\n", (int)c->mean.over);
+    if (c->kind == WHITENING)
+        print_message(
+            "  kind %d, channels %zu, steps %zu, eps %g%s%s%s%s\n", (int)c->whitening.kind,
+            c->whitening.channels, c->whitening.steps, c->whitening.eps,
+            c->whitening.shared ? ", shared" : "", c->whitening.frozen ? ", frozen" : "",
+            c->whitening.no_gamma ? ", no gamma" : "", c->whitening.no_beta ? ", no beta" : "");
+    if (c->kind == RANK)
+        print_message("  quantiles %zu, momentum %g%s%s\n", c->rank.quantiles, c->rank.momentum,
+                      c->rank.normal ? ", normal" : "", c->rank.frozen ? ", frozen" : "");
     if (c->kind == SOFTMAX) print_message("  temperature %g\n", c->temperature);
     if (c->kind == CROSS_ENTROPY)
         print_message("  label_smoothing %g, temperature %g\n", c->loss.label_smoothing,
@@ -234,6 +248,8 @@ static enum cvy_status create(cvy_context *ctx, const struct op_case *c, cvy_op 
     case PAD: return cvy_op_pad_channels(ctx, c->before, c->after, c->src, c->pass, op);
     case UPSAMPLE: return cvy_op_upsample(ctx, &c->upsample, c->src, c->pass, op);
     case MEAN_SUBTRACT: return cvy_op_mean_subtract(ctx, &c->mean, c->src, c->pass, op);
+    case WHITENING: return cvy_op_whitening(ctx, &c->whitening, c->src, c->pass, op);
+    case RANK: return cvy_op_rank(ctx, &c->rank, c->src, c->pass, op);
     case SOFTMAX: return cvy_op_tempered_softmax(ctx, c->temperature, c->src, op);
     case CROSS_ENTROPY: return cvy_op_loss(ctx, &c->loss, c->src, op);
     case KINDS: break;
@@ -259,12 +275,12 @@ static bool run(struct parity *p, cvy_context *ctx, const cvy_op_args *args)
 static const struct {
     double factor, absolute;
 } module_slack[KINDS] = {
-    [CONV] = { 2, 0 },        [LINEAR] = { 2, 0 },   [CONV_TRANSPOSE] = { 2, 0 },
-    [BIAS] = { 1, 0 },        [UPSAMPLE] = { 1, 0 }, [MEAN_SUBTRACT] = { 1, 0 },
-    [BATCH_NORM] = { 32, 0 }, [ACT] = { 8, 3e-6 },   [PRELU] = { 1, 0 },
-    [POOL] = { 1, 0 },        [DROPOUT] = { 1, 0 },  [ADD] = { 1, 0 },
-    [MULTIPLY] = { 1, 0 },    [SOFTMAX] = { 8, 0 },  [CROSS_ENTROPY] = { 24, 0 },
-    [GROUP_NORM] = { 1, 0 },
+    [CONV] = { 2, 0 },        [LINEAR] = { 2, 0 },    [CONV_TRANSPOSE] = { 2, 0 },
+    [BIAS] = { 1, 0 },        [UPSAMPLE] = { 1, 0 },  [MEAN_SUBTRACT] = { 1, 0 },
+    [BATCH_NORM] = { 32, 0 }, [ACT] = { 8, 3e-6 },    [PRELU] = { 1, 0 },
+    [POOL] = { 1, 0 },        [DROPOUT] = { 1, 0 },   [ADD] = { 1, 0 },
+    [MULTIPLY] = { 1, 0 },    [SOFTMAX] = { 8, 0 },   [CROSS_ENTROPY] = { 24, 0 },
+    [GROUP_NORM] = { 1, 0 },  [WHITENING] = { 1, 0 }, [RANK] = { 1, 0 },
 };
 
 /* got within bound of want; both NaN, or the same infinity, is equal. Denormals may be flushed. */
@@ -1354,6 +1370,140 @@ static void case_loss(struct parity *p)
     compare_bits(p, "diff_src", dx[1], dx[2], n);
 }
 
+/* ----------------------------------------------------------------------------- whitening, ranks */
+
+/* Covariances that are far from singular, for those are not compared: what rounding makes of them
+ * is magnified. */
+static bool draw_whitening(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    draw_shape(p, 8);
+    if (seldom(p)) c->src.h = c->src.w = 1;
+    c->src.c = between(p, 1, seldom(p) ? 40 : 12);
+    c->dst = c->src;
+    c->pass = (enum cvy_pass)check_below(&p->r, 3);
+    size_t channels = between(p, 1, c->src.c);
+    while (c->src.c % channels) channels--;
+    c->whitening = (cvy_whitening_desc){ .kind = (enum cvy_whitening_kind)maybe(p),
+                                         .channels = channels,
+                                         .eps = 1,
+                                         .momentum = maybe(p) ? 0 : 0.5,
+                                         .shared = maybe(p),
+                                         .frozen = seldom(p),
+                                         .no_gamma = seldom(p),
+                                         .no_beta = seldom(p) };
+    if (c->whitening.kind == CVY_WHITENING_NEWTON) c->whitening.steps = between(p, 0, 6);
+    return c->src.n * c->src.h * c->src.w > 1;
+}
+
+/* Within `factor` of the largest of the reference's. */
+static void compare_all(struct parity *p, const char *what, const float *got, const float *want,
+                        size_t n, double factor)
+{
+    float *size = room(p, n), most = 0;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(want[i]));
+    for (size_t i = 0; i < n; i++) size[i] = 1 + most;
+    compare_scaled(p, what, got, want, n, size, factor);
+}
+
+static void case_whitening(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    const cvy_whitening_desc *d = &c->whitening;
+    bool backward = c->pass == CVY_BACKWARD_DATA, infer = d->frozen || c->pass == CVY_FORWARD_INFER;
+    size_t n = elements(c->src), ch = c->src.c, matrices = d->shared ? 1 : ch / d->channels,
+           means = matrices * d->channels, all = means * d->channels;
+    float *x = filled(p, n), *gamma = d->no_gamma ? NULL : filled(p, ch),
+          *beta = d->no_beta ? NULL : filled(p, ch), *mean = filled(p, means),
+          *matrix = filled(p, all), *dy = filled(p, n), *out[3], *dw[3], *db[3], *rm[3], *rw[3];
+    cvy_op_args args[3];
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n);
+        dw[i] = room(p, ch);
+        db[i] = room(p, ch);
+        rm[i] = copy(p, mean, means);
+        rw[i] = copy(p, matrix, all);
+        args[i] = (cvy_op_args){ .src = x, .weights = gamma, .bias = beta };
+        args[i].running_mean = rm[i];
+        args[i].running_matrix = rw[i];
+        if (backward) {
+            args[i].diff_dst = dy;
+            args[i].diff_src = out[i];
+            args[i].diff_weights = dw[i];
+            args[i].diff_bias = db[i];
+        } else args[i].dst = out[i];
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    double factor = 64 + 8 * (double)d->channels;
+    compare_all(p, backward ? "diff_src" : "dst", out[1], out[0], n, factor);
+    compare_bits(p, "result", out[1], out[2], n);
+    if (backward && gamma) {
+        compare_all(p, "diff_weights", dw[1], dw[0], ch, factor);
+        compare_bits(p, "diff_weights", dw[1], dw[2], ch);
+    }
+    if (backward && beta) compare_all(p, "diff_bias", db[1], db[0], ch, factor);
+    if (backward || infer) {
+        compare_exact(p, "running_mean", rm[1], mean, means);
+        compare_exact(p, "running_matrix", rw[1], matrix, all);
+        return;
+    }
+    compare_all(p, "running_mean", rm[1], rm[0], means, factor);
+    compare_all(p, "running_matrix", rw[1], rw[0], all, factor);
+    compare_bits(p, "running_matrix", rw[1], rw[2], all);
+}
+
+static bool draw_rank(struct parity *p)
+{
+    struct op_case *c = &p->c;
+    draw_shape(p, 8);
+    if (maybe(p)) c->src.h = c->src.w = 1;
+    c->dst = c->src;
+    c->rank = (cvy_rank_desc){ .quantiles = maybe(p) ? 0 : between(p, 2, 50),
+                               .momentum = maybe(p) ? 0 : 0.5,
+                               .normal = maybe(p),
+                               .frozen = seldom(p) };
+    c->pass = (enum cvy_pass)check_below(&p->r, c->rank.normal ? 2 : 3);
+    c->fill = (enum fill)check_below(&p->r, c->pass == CVY_BACKWARD_DATA ? 3 : 4);
+    return true;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* What is equal in one is equal in the other, so only the last rounding differs, and Phi^-1. */
+static void case_rank(struct parity *p)
+{
+    const struct op_case *c = &p->c;
+    size_t n = elements(c->src), k = c->rank.quantiles ? c->rank.quantiles : 128,
+           all = c->src.c * k;
+    bool backward = c->pass == CVY_BACKWARD_DATA;
+    float *x = filled(p, n), *dy = filled(p, n), *table = filled(p, all), *out[3], *q[3];
+    cvy_op_args args[3];
+    for (size_t i = 0; i < c->src.c; i++) qsort(table + i * k, k, sizeof *table, ascending);
+    for (int i = 0; i < 3; i++) {
+        out[i] = room(p, n);
+        q[i] = copy(p, table, all);
+        args[i] = (cvy_op_args){ .src = x, .running_quantiles = q[i] };
+        if (backward) args[i].diff_dst = dy;
+        if (backward) args[i].diff_src = out[i];
+        else args[i].dst = out[i];
+    }
+    p->who = "reference";
+    if (!run(p, p->reference, &args[0]) || !run_native(p, &args[1], &args[2])) return;
+    float *most = magnitudes(p, backward ? dy : out[0], n);
+    for (size_t i = 0; i < n && c->rank.normal; i++) most[i] += 1e-3f;
+    compare_scaled(p, "result", out[1], out[0], n, most, backward || c->rank.normal ? 10 : 2);
+    compare_bits(p, "result", out[1], out[2], n);
+    float *size = magnitudes(p, table, all);
+    for (size_t i = 0; i < all; i++) size[i] += fabsf(q[0][i]) + 1;
+    compare_scaled(p, "running_quantiles", q[1], q[0], all, size, 2);
+    compare_bits(p, "running_quantiles", q[1], q[2], all);
+}
+
 /* ------------------------------------------------------------------------------------ all cases */
 
 static void run_case(struct parity *p, size_t number)
@@ -1381,6 +1531,8 @@ static void run_case(struct parity *p, size_t number)
         [UPSAMPLE] = { draw_upsample, case_upsample, 3 },
         [MEAN_SUBTRACT] = { draw_mean_subtract, case_mean_subtract, 1 },
         [GROUP_NORM] = { draw_gn, case_gn, 3 },
+        [WHITENING] = { draw_whitening, case_whitening, 2 },
+        [RANK] = { draw_rank, case_rank, 2 },
     };
     int lot = 0;
     p->number = number;

@@ -31,6 +31,15 @@ static const char model_text[] =
     "\"p\": 0.3},"
     "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 5}]}";
 
+/* The running statistics that there are beside a batch norm's. */
+static const char statistics_text[] =
+    "{\"name\": \"statistics\", \"input\": [1, 8, 8], \"layers\": ["
+    "{\"type\": \"conv2d\", \"name\": \"conv1\", \"out_channels\": 4, \"kernel\": 3},"
+    "{\"type\": \"dbn\", \"name\": \"dbn1\", \"channels\": 2, \"eps\": 0.1}, {\"type\": \"relu\"},"
+    "{\"type\": \"iter_norm\", \"name\": \"it1\", \"shared\": true, \"channels\": 2},"
+    "{\"type\": \"pit\", \"name\": \"pit1\", \"form\": \"empirical\", \"normal\": true},"
+    "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 5}]}";
+
 /* What a run is trained with. */
 struct recipe {
     const char *name;
@@ -50,6 +59,7 @@ struct recipe {
     bool penalty;
     size_t population, eval_train;
     bool keep_running;
+    const char *model; /* NULL: model_text */
 };
 static const double class_weights[] = { 1, 0.5, 2, 1, 0, 1, 3, 1, 1, 1 };
 static const struct recipe recipes[] = {
@@ -115,6 +125,9 @@ static const struct recipe recipes[] = {
       .schedule = "milestones:epochs=1,factor=1e24" },
     { "recovered to the best", 3, 1, .lr = 0.1, .momentum = 0.9, .recover = 40, .valid = 20,
       .schedule = "milestones:epochs=2,factor=1e24" },
+    { "whitening and quantiles", 3, 1, .lr = 0.1, .momentum = 0.9, .model = statistics_text },
+    { "whitening and quantiles of the population", 2, 2, .lr = 0.1, .population = 4,
+      .model = statistics_text },
 };
 #define N_RECIPES (sizeof recipes / sizeof *recipes)
 
@@ -210,9 +223,9 @@ static void open_process(struct process *p, const struct recipe *r, const char *
 {
     *p = (struct process){ .stop_at = UINT64_MAX };
     assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 }, &p->ctx), CVY_OK);
-    assert_int_equal(
-        model_parse("t", model_text, strlen(model_text), NULL, &p->model, error, sizeof error),
-        MODEL_OK);
+    const char *text = r->model ? r->model : model_text;
+    assert_int_equal(model_parse("t", text, strlen(text), NULL, &p->model, error, sizeof error),
+                     MODEL_OK);
     assert_int_equal(model_build(p->model, p->ctx, &p->net, &p->logits, error, sizeof error),
                      MODEL_OK);
     cvy_trainer_options options = { .batch = BATCH,

@@ -814,6 +814,108 @@ static void gn_gradient(struct env *e)
     }
 }
 
+/* -------------------------------------------------------------------------- whitening and ranks */
+
+/* Two groups of two channels: a special value makes its group not finite, forward and backward,
+ * or by running statistics its group's pixel of its image. */
+static void whitening(struct env *e)
+{
+    const cvy_shape s = { N, 4, 3, 2 };
+    const size_t n = size_of(s), pixels = 6;
+    float *x = ordinary(e, n), *dy = ordinary(e, n), *gamma = ordinary(e, 4), *y = room(e, n),
+          *dgamma = room(e, 4), *dbeta = room(e, 4), mean[4] = { 0 },
+          matrix[8] = { 1, 0.5f, 0.5f, 1, 2, 1, 1, 2 };
+    for (int kind = 0; kind < 2; kind++)
+        for (int pass = 0; pass < 3; pass++)
+            for (int frozen = 0; frozen < 2; frozen++) {
+                const cvy_whitening_desc d = { .kind = (enum cvy_whitening_kind)kind,
+                                               .channels = 2,
+                                               .eps = 0.1,
+                                               .no_beta = true,
+                                               .frozen = frozen };
+                bool backward = pass == CVY_BACKWARD_DATA,
+                     local = frozen || pass == CVY_FORWARD_INFER;
+                size_t rooms = e->n_rooms;
+                float *clean = NULL, *put = backward ? dy : x;
+                EACH_SPECIAL(v, image)
+                {
+                    for (int poisoned = clean != NULL; poisoned < 2; poisoned++) {
+                        size_t place = (image * 4 + 2) * pixels + 1;
+                        float keep = put[place], rm[4], rw[8];
+                        cvy_op *op = NULL;
+                        memcpy(rm, mean, sizeof rm);
+                        memcpy(rw, matrix, sizeof rw);
+                        cvy_op_args args = {
+                            .src = x, .weights = gamma, .running_mean = rm, .running_matrix = rw
+                        };
+                        args.diff_dst = dy;
+                        if (backward) args.diff_src = y;
+                        else args.dst = y;
+                        args.diff_weights = dgamma;
+                        args.diff_bias = dbeta;
+                        if (poisoned) put[place] = v;
+                        enum cvy_status made =
+                            cvy_op_whitening(e->ctx, &d, s, (enum cvy_pass)pass, &op);
+                        run(e, made, op, &args);
+                        put[place] = keep;
+                        if (!poisoned) clean = copy(e, y, n);
+                    }
+                    size_t inner = e->n_rooms;
+                    float *want = copy(e, clean, n);
+                    for (size_t i = 0; i < n; i++)
+                        if (i / pixels % 4 >= 2 &&
+                            (!local || (i / (4 * pixels) == image && i % pixels == 1)))
+                            want[i] = isnan(v) || !local ? NAN : NOT_FINITE;
+                    for (size_t i = 0; i < n; i++) /* whichever it is */
+                        if (isnan(want[i]) && !local && !isfinite(y[i])) y[i] = NAN;
+                    expect(e, backward ? "dx" : "y", y, want, n);
+                    release(e, inner);
+                }
+                release(e, rooms);
+            }
+}
+
+/* A NaN has no rank, and makes its channel and its quantiles NaN; infinities are the first and the
+ * last. By quantiles a NaN is its own affair, and what lies beyond them is like the last. */
+static void rank(struct env *e)
+{
+    const cvy_shape s = { N, 2, 1, 1 };
+    const cvy_rank_desc d = { .quantiles = 2, .momentum = 1 };
+    float x[2 * N], y[2 * N], want[2 * N], q[4];
+    cvy_op *op = NULL;
+    for (size_t k = 0; k < 3; k++) {
+        for (size_t i = 0; i < N; i++) {
+            x[2 * i] = x[2 * i + 1] = (float)i - 9;
+            want[2 * i] = want[2 * i + 1] = ((float)i + 0.5f) / N;
+        }
+        x[20] = 1e-40f; /* image 10: above image 9's 0 but for flushing */
+        x[18] = -0.0f;
+        want[18] = want[20] = 10.0f / N;
+        x[1] = specials[k];
+        for (size_t i = 0; i < N; i++) {
+            if (isnan(x[1])) want[2 * i + 1] = NAN;
+            else if (x[1] > 0) want[2 * i + 1] = ((float)(i ? i - 1 : N - 1) + 0.5f) / N;
+        }
+        enum cvy_status made = cvy_op_rank(e->ctx, &d, s, CVY_FORWARD, &op);
+        memset(q, 0, sizeof q);
+        run(e, made, op, &(cvy_op_args){ .src = x, .dst = y, .running_quantiles = q });
+        expect(e, "y", y, want, 2 * N);
+        static const float quantiles[3][2] = { { NAN, NAN }, { -3.75f, 5.75f }, { -4.75f, 4.75f } };
+        expect(e, "quantiles", q + 2, quantiles[k], 2);
+        const float table[] = { -1, 1, NAN, 3 };
+        for (size_t i = 0; i < N; i++) {
+            x[2 * i] = specials[(i + k) % 3];
+            want[2 * i] = x[2 * i] > 0 ? 0.75f : 0.25f;
+            if (isnan(x[2 * i])) want[2 * i] = NAN;
+            want[2 * i + 1] = NAN;
+        }
+        memcpy(q, table, sizeof q);
+        made = cvy_op_rank(e->ctx, &d, s, CVY_FORWARD_INFER, &op);
+        run(e, made, op, &(cvy_op_args){ .src = x, .dst = y, .running_quantiles = q });
+        expect(e, "y by quantiles", y, want, 2 * N);
+    }
+}
+
 /* ---------------------------------------------------------------------------------- activations */
 
 enum { VALUES = 8 };
@@ -1647,6 +1749,8 @@ static const struct {
     { "gradient of leaky ReLU", leaky_gradient },
     { "group norm", gn_forward },
     { "group norm: gradient", gn_gradient },
+    { "whitening", whitening },
+    { "rank", rank },
     { "PReLU", prelu },
     { "gradient of ELU", elu_gradient },
     { "gradients of sigmoid, tanh, softplus", smooth_gradients },

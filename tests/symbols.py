@@ -49,7 +49,7 @@ for name in sorted(set(re.findall(defined % r"(\w+)", vec, re.M))):
 # Public functions that neither compute, compare nor convert floats, or leave it to one that enters the state.
 NO_FLOATS = set("""cvy_version cvy_status_name cvy_isa_name cvy_isa_from_name cvy_algorithm_name cvy_algorithm_from_name cvy_init_name cvy_init_from_name cvy_loss_name cvy_loss_from_name cvy_optimizer_describe cvy_optimizer_from_name cvy_context_create cvy_context_destroy cvy_message
     cvy_context_threads cvy_context_threads_why cvy_context_isa cvy_context_backends cvy_context_available cvy_net_create
-    cvy_net_destroy cvy_net_status cvy_input cvy_conv2d cvy_conv_transpose2d cvy_bias cvy_upsample cvy_mean_subtract cvy_tempered_softmax cvy_linear cvy_batch_norm cvy_group_norm cvy_whitening cvy_activation cvy_prelu cvy_sigmoid cvy_relu cvy_pool2d cvy_maxout
+    cvy_net_destroy cvy_net_status cvy_input cvy_conv2d cvy_conv_transpose2d cvy_bias cvy_upsample cvy_mean_subtract cvy_tempered_softmax cvy_linear cvy_batch_norm cvy_group_norm cvy_whitening cvy_rank cvy_activation cvy_prelu cvy_sigmoid cvy_relu cvy_pool2d cvy_maxout
     cvy_global_avg_pool cvy_add cvy_multiply cvy_concat cvy_pad_channels cvy_dropout cvy_flatten cvy_softmax cvy_tensor_shape cvy_net_tensor cvy_net_nodes
     cvy_trainer_destroy cvy_trainer_gradient_norm cvy_trainer_steps cvy_trainer_set_steps cvy_predictor_destroy cvy_trainer_params cvy_trainer_param
     cvy_predictor_params cvy_predictor_param

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 13
+#define CVY_BACKEND_ABI 14
 
 /* --------------------------------------------------------------------------------------- values */
 
@@ -114,7 +114,9 @@ enum {
  *  BIAS    y = x + b, b of each channel; BIAS_BWD: the sum of dy over images and pixels
  *  WHITEN_STATS, _BWD_REDUCE  what they make is their backends' own, in double, and as long as the
  *          reference needs it (src/ops/ops.h, struct cvyi_whitening): a backend takes all of a
- *          layer's ops but WHITEN_INFER, or none
+ *          layer's ops but WHITEN_INFER and WHITEN_INFER_BWD, or none
+ *  WHITEN_INFER_BWD  of a frozen one
+ *  RANK    QUANTILES, {1, c, 1, K}, are the running ones
  *  UPSAMPLE  sizes are those of the maps
  *  MEAN_SUBTRACT  also the gradient of one
  *  UPDATE  a kind has as many states s as it needs, in the order of its cvy_optimizer_info */
@@ -218,7 +220,16 @@ enum {
     OP(UPSAMPLE_BWD, upsample_bwd, "upsample.dx", IN(UPSAMPLE_BWD, DY, 0),                         \
        OUT(UPSAMPLE_BWD, DX, 0))                                                                   \
     OP(MEAN_SUBTRACT, mean_subtract, "mean_subtract", IN(MEAN_SUBTRACT, X, 0),                     \
-       OUT(MEAN_SUBTRACT, Y, 0))
+       OUT(MEAN_SUBTRACT, Y, 0))                                                                   \
+    OP(WHITEN_INFER_BWD, whiten_infer_bwd, "whitening.infer.dx",                                   \
+       IN(WHITEN_INFER_BWD, X, 0) IN(WHITEN_INFER_BWD, DY, 0) IN(WHITEN_INFER_BWD, MEAN, 0)        \
+       IN(WHITEN_INFER_BWD, MATRIX, 0) IN(WHITEN_INFER_BWD, GAMMA, CVY_OPTIONAL),                  \
+       OUT(WHITEN_INFER_BWD, DX, 0) OUT(WHITEN_INFER_BWD, DGAMMA, CVY_OPTIONAL)                    \
+       OUT(WHITEN_INFER_BWD, DBETA, CVY_OPTIONAL))                                                 \
+    OP(RANK, rank, "rank", IN(RANK, X, 0) IN(RANK, QUANTILES, CVY_OPTIONAL | CVY_UPDATED),         \
+       OUT(RANK, Y, 0))                                                                            \
+    OP(RANK_INFER, rank_infer, "rank.infer", IN(RANK_INFER, X, 0) IN(RANK_INFER, QUANTILES, 0),    \
+       OUT(RANK_INFER, Y, 0))
 /* clang-format on */
 #define CVY_LIST_KIND(KIND, key, name, inputs, outputs) CVY_OP_##KIND,
 #define CVY_LIST_NONE(KIND, OPERAND, use)
@@ -259,6 +270,7 @@ struct cvy_op_desc {
         } softmax;
         cvy_upsample_desc upsample;
         cvy_mean_subtract_desc mean;
+        cvy_rank_desc rank;
         cvy_loss_desc loss;
         struct {
             size_t c0;
@@ -365,11 +377,14 @@ CVY_API void cvy_run_pixels(const struct cvy_run *run, const struct cvy_move *mo
 /* Writes the zeros that are cut out of x, where pixel p0 + k lies at x[k * stride], p0 + k < p1. */
 CVY_API void cvy_move_blank(const struct cvy_move *move, size_t p0, size_t p1, float *x,
                             size_t stride);
-/* How much the batch of this step weighs in a batch norm's running statistics. */
+/* How much the batch of this step weighs in running statistics of that momentum. */
+static inline double cvy_run_weight(const struct cvy_run *run, double momentum)
+{
+    return run->population ? 1 / (double)run->population : momentum;
+}
 static inline double cvy_run_bn_weight(const struct cvy_run *run, const cvy_batch_norm_desc *desc)
 {
-    if (run->population) return 1 / (double)run->population;
-    return desc->cumulative ? 1 / ((double)run->step + 1) : desc->momentum;
+    return cvy_run_weight(run, desc->cumulative ? 1 / ((double)run->step + 1) : desc->momentum);
 }
 /* What a running mean becomes by the mean of a batch, and a running variance by the biased one of m
  * values; one value has no unbiased variance: its 0 is kept. */

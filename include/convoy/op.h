@@ -33,6 +33,16 @@ enum cvy_pass { CVY_FORWARD = 0, CVY_FORWARD_INFER, CVY_BACKWARD_DATA, CVY_BACKW
  *  group_norm  forward: src weights(gamma) bias(beta) -> dst mean var, [n][groups] each
  *              forward infer: src weights bias -> dst
  *              backward data: src diff_dst weights mean var -> diff_src diff_weights diff_bias
+ *  whitening   forward: src weights(gamma) bias(beta) -> dst; running_mean and running_matrix are
+ *              updated if not NULL
+ *              forward infer: src weights bias running_mean running_matrix -> dst
+ *              backward data: src diff_dst weights -> diff_src diff_weights diff_bias (statistics
+ *              are made of src again)
+ *              frozen: both forward passes are forward infer; backward needs running_mean and
+ *              running_matrix, too
+ *  rank        forward: src -> dst; running_quantiles are updated if not NULL
+ *              forward infer: src running_quantiles -> dst
+ *              backward data: src diff_dst -> diff_src (of a normal one that is diff_dst: no pass)
  *  prelu       forward: src weights(slopes) -> dst
  *              backward data: src diff_dst weights -> diff_src diff_weights
  *  activation, pool2d, dropout
@@ -63,7 +73,8 @@ typedef struct cvy_op_args {
     double *loss;
     void *workspace;     /* cvy_op_workspace bytes, 64-byte aligned; NULL: the op's own */
     uint64_t seed, step; /* dropout */
-    uint64_t reserved[16];
+    float *running_matrix, *running_quantiles;
+    uint64_t reserved[14];
 } cvy_op_args;
 
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
@@ -84,6 +95,12 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_group_norm(cvy_context *ctx,
                                                         const cvy_group_norm_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_whitening(cvy_context *ctx,
+                                                       const cvy_whitening_desc *desc,
+                                                       cvy_shape src, enum cvy_pass pass,
+                                                       cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_rank(cvy_context *ctx, const cvy_rank_desc *desc,
+                                                  cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);

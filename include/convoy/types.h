@@ -171,8 +171,7 @@ typedef struct cvy_group_norm_desc {
  *  ZCA     W = U diag(lambda)^(-1/2) U' of C's eigenvectors and eigenvalues: Huang et al. 2018,
  *          Decorrelated Batch Normalization (arXiv:1804.08450)
  *  NEWTON  W = P / sqrt(tr C) after `steps` of P' = (3 P - P^3 C / tr C) / 2 from P = I: Huang et
- *          al. 2019, IterNorm (arXiv:1904.03441). More steps come nearer to ZCA, until the rounding
- *          of eigenvalues that are far apart grows again */
+ *          al. 2019, IterNorm (arXiv:1904.03441). More steps come nearer to ZCA */
 enum cvy_whitening_kind { CVY_WHITENING_ZCA = 0, CVY_WHITENING_NEWTON };
 typedef struct cvy_whitening_desc {
     enum cvy_whitening_kind kind;
@@ -184,8 +183,28 @@ typedef struct cvy_whitening_desc {
     bool shared;            /* one mean and W for all groups, over the values of all of them */
     bool no_affine;         /* neither gamma nor beta */
     bool no_gamma, no_beta; /* gamma = 1, beta = 0, not trained */
+    bool frozen;            /* training uses and keeps the running statistics */
     uint64_t reserved[8];
 } cvy_whitening_desc;
+
+/* Ranks in the batch, the empirical probability integral transform: of a channel's M numbers, over
+ * images and pixels, the smallest has rank 1, equal ones share the mean of theirs, and
+ *     u = (rank - 1/2) / M,  y = u  or, normal,  y = Phi^-1(u), of the normal distribution
+ * Inference has a channel's running quantiles, K of them, for (k + 1/2) / K with k = 0 ... K - 1:
+ * u is linear between two of them and constant beyond the last ones; what equals several has their
+ * middle. A batch's quantiles are linear between its numbers in order, of which the i-th is that
+ * for (i - 1/2) / M (Hyndman & Fan 1996, definition 5); running = (1 - momentum) * running +
+ * momentum * batch, from those of a normal distribution.
+ * Ranks have no gradient of their own: that of Phi, which they stand for where x is standardised,
+ * is passed straight through (after Bengio et al. 2013, arXiv:1308.3432): dx = dy phi(x), and of a
+ * normal one dx = dy. So it belongs behind a batch norm without gamma and beta. */
+typedef struct cvy_rank_desc {
+    size_t quantiles; /* K, 2 to 65536; 0 means 128 */
+    double momentum;  /* weight of the NEW batch, in (0, 1]; 0 means 0.1 */
+    bool normal;
+    bool frozen; /* training uses and keeps the running quantiles */
+    uint64_t reserved[8];
+} cvy_rank_desc;
 
 /* Beyond the well-known (docs/numerics.md says what becomes of special values):
  *  GELU       x Phi(x), Phi the normal distribution function: Hendrycks, Gimpel, arXiv:1606.08415
@@ -198,7 +217,8 @@ typedef struct cvy_whitening_desc {
  *  HARDTANH   min(max(x, -alpha), alpha); its derivative at -alpha and alpha is 0, as that of
  *             RELU6 is at 0 and 6 (both as in PyTorch)
  *  NORMAL_CDF Phi(x). Behind a batch norm without gamma and beta it is a probability integral
- *             transform, from what is distributed normally to what is even in (0, 1) */
+ *             transform, from what is distributed normally to what is even in (0, 1);
+ *             cvy_rank is its empirical form */
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,

@@ -18,6 +18,11 @@ union desc {
         bool affine; /* of an instance norm, which has none unless it is said */
     } norm;
     cvy_whitening_desc whitening;
+    struct {
+        cvy_batch_norm_desc norm;
+        int form; /* of pit_names */
+        cvy_rank_desc rank;
+    } pit;
     cvy_act_desc act;
     cvy_prelu_desc prelu;
     cvy_pool2d_desc pool2d;
@@ -54,6 +59,7 @@ const char *const model_var_names[] = { "unbiased", "biased", NULL };
 static const char *const statistics_names[] = { "both", "mean", "variance", NULL };
 const char *const model_pool_names[] = { "max", "avg", NULL };
 static const char *const maxout_names[] = { "max", "mean", "mixed", NULL };
+static const char *const pit_names[] = { "parametric", "empirical", NULL };
 static const char *const when_names[] = { "always", "training", "inference", NULL };
 static const char *const upsample_names[] = { "nearest", "bilinear", NULL };
 static const char *const mean_names[] = { "batch", "image", NULL };
@@ -104,9 +110,13 @@ static const struct model_field batch_norm_fields[] = {
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 static const struct model_field pit_fields[] = {
-    { "eps", REAL_OVER, false, AT(batch_norm.eps), 0, 1e30, NULL },
-    { "momentum", REAL_OVER, false, AT(batch_norm.momentum), 0, 1, NULL },
-    { "running_var", CHOICE, false, AT(batch_norm.running_var), 0, 0, model_var_names },
+    { "form", CHOICE, false, AT(pit.form), 0, 0, pit_names },
+    { "normal", BOOL, false, AT(pit.rank.normal), 0, 0, NULL },
+    { "quantiles", SIZE, false, AT(pit.rank.quantiles), 2, 65536, NULL },
+    { "eps", REAL_OVER, false, AT(pit.norm.eps), 0, 1e30, NULL },
+    { "momentum", REAL_OVER, false, AT(pit.norm.momentum), 0, 1, NULL },
+    { "running_var", CHOICE, false, AT(pit.norm.running_var), 0, 0, model_var_names },
+    { "frozen", BOOL, false, AT(pit.norm.frozen), 0, 0, NULL },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 static const struct model_field group_norm_fields[] = {
@@ -137,7 +147,8 @@ static const struct model_field instance_norm_fields[] = {
         { "shared", BOOL, false, AT(whitening.shared), 0, 0, NULL },                \
         { "affine", NOT, false, AT(whitening.no_affine), 0, 0, NULL },              \
         { "gamma", NOT, false, AT(whitening.no_gamma), 0, 0, NULL },                \
-        { "beta", NOT, false, AT(whitening.no_beta), 0, 0, NULL },
+        { "beta", NOT, false, AT(whitening.no_beta), 0, 0, NULL },                  \
+        { "frozen", BOOL, false, AT(whitening.frozen), 0, 0, NULL },
 static const struct model_field dbn_fields[] = { WHITENING_FIELDS{ NULL, SIZE, false, 0, 0, 0,
                                                                    NULL } };
 static const struct model_field iter_norm_fields[] = {
@@ -222,14 +233,23 @@ BUILD(batch_norm)
     (void)n;
     return cvy_batch_norm(net, x[0], name, &desc->batch_norm);
 }
-/* The probability integral transform of what is taken for normal. */
+/* The probability integral transform of what is standardised, by the normal distribution function
+ * or by ranks. Phi^-1 behind Phi would be the identity, so there both are left out. */
 BUILD(pit)
 {
     (void)n;
-    cvy_batch_norm_desc d = desc->batch_norm;
+    cvy_batch_norm_desc d = desc->pit.norm;
     d.no_affine = true;
-    return cvy_activation(net, cvy_batch_norm(net, x[0], name, &d), NULL,
-                          &(cvy_act_desc){ .kind = CVY_NORMAL_CDF });
+    cvy_tensor standard = cvy_batch_norm(net, x[0], name, &d);
+    if (desc->pit.form == 0 && desc->pit.rank.normal) return standard;
+    if (desc->pit.form == 0)
+        return cvy_activation(net, standard, NULL, &(cvy_act_desc){ .kind = CVY_NORMAL_CDF });
+    cvy_rank_desc rank = desc->pit.rank;
+    rank.momentum = d.momentum;
+    rank.frozen = d.frozen;
+    char ranks[MODEL_NAME_LIMIT + 8];
+    snprintf(ranks, sizeof ranks, "%s.rank", name);
+    return cvy_rank(net, standard, ranks, &rank);
 }
 BUILD(group_norm)
 {

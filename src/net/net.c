@@ -269,6 +269,14 @@ cvy_tensor cvy_whitening(cvy_net *net, cvy_tensor x, const char *name,
     return add_node(net, node, "whitening", name, &x, 1, NULL);
 }
 
+cvy_tensor cvy_rank(cvy_net *net, cvy_tensor x, const char *name, const cvy_rank_desc *desc)
+{
+    if (!net) return CVY_NO_TENSOR;
+    struct cvyi_node node = { .kind = CVYI_NODE_RANK };
+    if (desc) node.u.rank = *desc;
+    return add_node(net, node, "rank", name, &x, 1, NULL);
+}
+
 cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name, const cvy_act_desc *desc)
 {
     if (!net) return CVY_NO_TENSOR;

@@ -1,5 +1,4 @@
-/* batch_norm: statistics and normalisation are two ops in training, and where inference has those
- * of its batch; one in other inference and while frozen. */
+/* batch_norm (norm.c says which ops it becomes). */
 #include <float.h>
 #include <string.h>
 
@@ -83,95 +82,40 @@ static double start(const struct cvyi_node *node, const char *parameter, size_t 
     return !strcmp(parameter, "weight") ? 1 : 0;
 }
 
-static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node *node,
-                                  enum cvy_op_kind kind, const char *suffix)
+static void describe(struct cvy_op_desc *op, const struct cvyi_node *node)
 {
-    struct cvy_op_desc *op = cvyi_list_op(list, kind, "%s%s", node->name, suffix);
     op->u.bn = node->u.bn;
-    return op;
 }
 
-/* In double, two a channel: mean and variance, or the sums of the gradient. */
-static int statistics(struct cvyi_list *list, const struct cvyi_node *node, const char *what)
+/* Two a channel: mean and variance, or the sums of the gradient. */
+static struct cvyi_norm norm_of(const struct cvyi_node *node)
 {
-    return cvyi_list_double(list, cvyi_list_value(list, CVY_ROLE_STATS,
-                                                  (cvy_shape){ 2, node->out.c, 1, 1 }, "%s.%s",
-                                                  node->name, what));
+    return (struct cvyi_norm){ .stats = CVY_OP_BN_STATS,
+                               .apply = CVY_OP_BN_APPLY,
+                               .infer = CVY_OP_BN_INFER,
+                               .infer_bwd = CVY_OP_BN_INFER_BWD,
+                               .reduce = CVY_OP_BN_BWD_REDUCE,
+                               .data = CVY_OP_BN_BWD_DATA,
+                               .describe = describe,
+                               .stats_shape = { 2, node->out.c, 1, 1 },
+                               .sums_shape = { 2, node->out.c, 1, 1 },
+                               .frozen = node->u.bn.frozen,
+                               .batch_statistics = node->u.bn.batch_statistics };
 }
 
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
-    bool batch = (training || node->u.bn.batch_statistics) && !node->u.bn.frozen;
-    if (batch && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
-        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE,
-                                 "batch_norm '%s': %s needs more than one value per channel, "
-                                 "but the batch and the map are both of size 1",
-                                 node->name, training ? "training" : "batch_statistics");
-    struct cvy_op_desc *op;
-    if (batch) {
-        low->stats = statistics(list, node, "stats");
-        op = add_op(list, node, CVY_OP_BN_STATS, ".stats");
-        op->in[CVY_BN_STATS_X] = low->x[0];
-        if (training) op->in[CVY_BN_STATS_MEAN] = low->running_mean;
-        if (training) op->in[CVY_BN_STATS_VAR] = low->running_var;
-        op->out[CVY_BN_STATS_STATS] = low->stats;
-    }
-    low->y =
-        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
-    op = add_op(list, node, batch ? CVY_OP_BN_APPLY : CVY_OP_BN_INFER, "");
-    if (batch) {
-        op->in[CVY_BN_APPLY_X] = low->x[0];
-        op->in[CVY_BN_APPLY_STATS] = low->stats;
-        op->in[CVY_BN_APPLY_GAMMA] = low->weight;
-        op->in[CVY_BN_APPLY_BETA] = low->bias;
-        op->out[CVY_BN_APPLY_Y] = low->y;
-    } else {
-        op->in[CVY_BN_INFER_X] = low->x[0];
-        op->in[CVY_BN_INFER_MEAN] = low->running_mean;
-        op->in[CVY_BN_INFER_VAR] = low->running_var;
-        op->in[CVY_BN_INFER_GAMMA] = low->weight;
-        op->in[CVY_BN_INFER_BETA] = low->bias;
-        op->out[CVY_BN_INFER_Y] = low->y;
-    }
+    struct cvyi_norm norm = norm_of(node);
+    cvyi_norm_forward(list, node, &norm, n, training, low);
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
                      int dy, const bool *want_dx, int *dx)
 {
-    cvy_shape shape = cvyi_shape_of(list, low->x[0]);
-    if (node->u.bn.frozen) {
-        /* one op makes all three gradients, so dx is there whether it is wanted or not */
-        int made = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx", node->name);
-        struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_INFER_BWD, ".dx");
-        op->in[CVY_BN_INFER_BWD_X] = low->x[0];
-        op->in[CVY_BN_INFER_BWD_DY] = dy;
-        op->in[CVY_BN_INFER_BWD_MEAN] = low->running_mean;
-        op->in[CVY_BN_INFER_BWD_VAR] = low->running_var;
-        op->in[CVY_BN_INFER_BWD_GAMMA] = low->weight;
-        op->out[CVY_BN_INFER_BWD_DX] = made;
-        op->out[CVY_BN_INFER_BWD_DGAMMA] = low->d_weight;
-        op->out[CVY_BN_INFER_BWD_DBETA] = low->d_bias;
-        if (want_dx[0]) dx[0] = made;
-        return;
-    }
-    low->sums = statistics(list, node, "sums");
-    struct cvy_op_desc *op = add_op(list, node, CVY_OP_BN_BWD_REDUCE, ".sums");
-    op->in[CVY_BN_BWD_REDUCE_X] = low->x[0];
-    op->in[CVY_BN_BWD_REDUCE_DY] = dy;
-    op->in[CVY_BN_BWD_REDUCE_STATS] = low->stats;
-    op->out[CVY_BN_BWD_REDUCE_SUMS] = low->sums;
-    op->out[CVY_BN_BWD_REDUCE_DGAMMA] = low->d_weight;
-    op->out[CVY_BN_BWD_REDUCE_DBETA] = low->d_bias;
-    if (!want_dx[0]) return;
-    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, shape, "%s.dx", node->name);
-    op = add_op(list, node, CVY_OP_BN_BWD_DATA, ".dx");
-    op->in[CVY_BN_BWD_DATA_X] = low->x[0];
-    op->in[CVY_BN_BWD_DATA_DY] = dy;
-    op->in[CVY_BN_BWD_DATA_STATS] = low->stats;
-    op->in[CVY_BN_BWD_DATA_SUMS] = low->sums;
-    op->in[CVY_BN_BWD_DATA_GAMMA] = low->weight;
-    op->out[CVY_BN_BWD_DATA_DX] = dx[0];
+    struct cvyi_norm norm = norm_of(node);
+    int made = cvyi_norm_backward(list, node, &norm, low, dy, want_dx[0]);
+    if (want_dx[0]) dx[0] = made;
 }
 
 const struct cvyi_operator cvyi_operator_batch_norm = {

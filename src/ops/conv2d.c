@@ -83,10 +83,14 @@ static cvy_shape weight_shape(const struct cvyi_node *node, cvy_shape x)
     return (cvy_shape){ d->out_channels, x.c / d->groups, d->kernel[0], d->kernel[1] };
 }
 
+static size_t biases(const struct cvyi_node *node)
+{
+    return node->u.conv.no_bias ? 0 : node->u.conv.out_channels;
+}
+
 static size_t parameters(const struct cvyi_node *node, const cvy_shape *in)
 {
-    cvy_shape w = weight_shape(node, in[0]);
-    return w.n * w.c * w.h * w.w + (node->u.conv.no_bias ? 0 : w.n);
+    return cvyi_kernel_parameters(weight_shape(node, in[0]), biases(node));
 }
 
 static double flops(const struct cvyi_node *node, const cvy_shape *in, bool backward)
@@ -100,12 +104,7 @@ static double flops(const struct cvyi_node *node, const cvy_shape *in, bool back
 static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
                    struct cvyi_lowered *low)
 {
-    low->weight =
-        cvyi_list_value(list, CVY_ROLE_WEIGHT, weight_shape(node, in[0]), "%s.weight", node->name);
-    if (!node->u.conv.no_bias)
-        low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT,
-                                    (cvy_shape){ 1, node->u.conv.out_channels, 1, 1 }, "%s.bias",
-                                    node->name);
+    cvyi_kernel_params(list, node, weight_shape(node, in[0]), biases(node), low);
 }
 
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,

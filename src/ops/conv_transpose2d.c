@@ -82,10 +82,14 @@ static cvy_shape weight_shape(const struct cvyi_node *node, cvy_shape x)
     return (cvy_shape){ x.c, d->out_channels / d->groups, d->kernel[0], d->kernel[1] };
 }
 
+static size_t biases(const struct cvyi_node *node)
+{
+    return node->u.deconv.no_bias ? 0 : node->u.deconv.out_channels;
+}
+
 static size_t parameters(const struct cvyi_node *node, const cvy_shape *in)
 {
-    cvy_shape w = weight_shape(node, in[0]);
-    return w.n * w.c * w.h * w.w + (node->u.deconv.no_bias ? 0 : node->u.deconv.out_channels);
+    return cvyi_kernel_parameters(weight_shape(node, in[0]), biases(node));
 }
 
 static double flops(const struct cvyi_node *node, const cvy_shape *in, bool backward)
@@ -99,12 +103,7 @@ static double flops(const struct cvyi_node *node, const cvy_shape *in, bool back
 static void params(struct cvyi_list *list, const struct cvyi_node *node, const cvy_shape *in,
                    struct cvyi_lowered *low)
 {
-    low->weight =
-        cvyi_list_value(list, CVY_ROLE_WEIGHT, weight_shape(node, in[0]), "%s.weight", node->name);
-    if (!node->u.deconv.no_bias)
-        low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT,
-                                    (cvy_shape){ 1, node->u.deconv.out_channels, 1, 1 }, "%s.bias",
-                                    node->name);
+    cvyi_kernel_params(list, node, weight_shape(node, in[0]), biases(node), low);
 }
 
 /* The convolution from y to x, whose result has `channels`. */

@@ -38,3 +38,14 @@ enum cvy_status cvyi_shape_check(struct cvy_context *ctx, const char *type, cons
         "%s '%s': shape %lld x %lld x %lld (channels, rows, columns) is empty or too large", type,
         name, (long long)s.c, (long long)s.h, (long long)s.w);
 }
+
+size_t cvyi_kernel_parameters(cvy_shape w, size_t biases) { return w.n * w.c * w.h * w.w + biases; }
+
+void cvyi_kernel_params(struct cvyi_list *list, const struct cvyi_node *node, cvy_shape weight,
+                        size_t biases, struct cvyi_lowered *low)
+{
+    low->weight = cvyi_list_value(list, CVY_ROLE_WEIGHT, weight, "%s.weight", node->name);
+    if (biases)
+        low->bias = cvyi_list_value(list, CVY_ROLE_WEIGHT, (cvy_shape){ 1, biases, 1, 1 },
+                                    "%s.bias", node->name);
+}

@@ -19,4 +19,27 @@ enum cvy_status cvyi_size_check(struct cvy_context *ctx, const char *type, const
 int cvyi_bias_forward(struct cvyi_list *list, const char *name, int x, int bias);
 void cvyi_bias_backward(struct cvyi_list *list, const char *name, int dy, int d_bias);
 
+/* Normalisation by statistics over images, batch norm's and whitening's: they name their kinds of
+ * ops, whose operands are in the same places, and the number of doubles in statistics and sums.
+ * Frozen, or in inference, there is one op, by the running statistics; else there are two, and
+ * likewise backward. */
+struct cvyi_norm {
+    enum cvy_op_kind stats, apply, infer, infer_bwd, reduce, data;
+    /* of its ops */
+    void (*describe)(struct cvy_op_desc *op, const struct cvyi_node *node);
+    cvy_shape stats_shape, sums_shape;
+    bool frozen, batch_statistics;
+};
+void cvyi_norm_forward(struct cvyi_list *list, const struct cvyi_node *node,
+                       const struct cvyi_norm *norm, size_t n, bool training,
+                       struct cvyi_lowered *low);
+/* The gradient of the one input is made where it is wanted; returns it, -1: not made. */
+int cvyi_norm_backward(struct cvyi_list *list, const struct cvyi_node *node,
+                       const struct cvyi_norm *norm, struct cvyi_lowered *low, int dy, bool want);
+
+/* Weights and bias of a convolution, either way: n * c * h * w and `biases` of them, 0: none. */
+size_t cvyi_kernel_parameters(cvy_shape weight, size_t biases);
+void cvyi_kernel_params(struct cvyi_list *list, const struct cvyi_node *node, cvy_shape weight,
+                        size_t biases, struct cvyi_lowered *low);
+
 #endif

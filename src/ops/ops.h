@@ -94,7 +94,8 @@ double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op)
     OP(CONV_TRANSPOSE2D, conv_transpose2d) \
     OP(WHITENING, whitening)               \
     OP(UPSAMPLE, upsample)                 \
-    OP(MEAN_SUBTRACT, mean_subtract)
+    OP(MEAN_SUBTRACT, mean_subtract)       \
+    OP(RANK, rank)
 #define CVYI_NODE_KIND(KIND, key) CVYI_NODE_##KIND,
 enum cvyi_node_kind { CVYI_OPERATORS(CVYI_NODE_KIND) CVYI_NODE_KINDS };
 struct cvyi_node {
@@ -119,6 +120,7 @@ struct cvyi_node {
         cvy_dropout_desc dropout;
         cvy_upsample_desc upsample;
         cvy_mean_subtract_desc mean;
+        cvy_rank_desc rank;
         double temperature; /* of softmax */
         struct {
             size_t before, after;
@@ -128,9 +130,10 @@ struct cvyi_node {
 
 /* Where lowering leaves what the gradient rule needs; one per node while a net is linearised. */
 struct cvyi_lowered {
-    int x[CVY_MAX_IN], y;                        /* values */
-    int weight, bias, running_mean, running_var; /* parameters, -1: none */
-    int d_weight, d_bias;                        /* their gradients */
+    int x[CVY_MAX_IN], y; /* values */
+    /* parameters, -1: none. running_var: a whitening's matrix, quantiles of ranks */
+    int weight, bias, running_mean, running_var;
+    int d_weight, d_bias; /* their gradients */
     int stats, sums;
 };
 
@@ -142,6 +145,8 @@ struct cvyi_operator {
      * it decays and starts as cvy_init_desc says, with its bias. Other parameters are a row of
      * numbers */
     bool kernels;
+    /* its low->stats are its backend's own: a gradient by itself makes them again */
+    bool own_stats;
     /* Checks the descriptor against the input shapes, resolves its defaults, sets node->out. `in`
      * are n = 1 shapes. */
     enum cvy_status (*infer)(struct cvy_context *ctx, struct cvyi_node *node, const cvy_shape *in);

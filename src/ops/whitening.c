@@ -1,5 +1,5 @@
-/* whitening: statistics and normalisation are two ops in training, one in inference, as of a batch
- * norm. What the statistics of a group hold is said in ops.h. */
+/* whitening (norm.c says which ops it becomes). What the statistics of a group hold is said in
+ * ops.h. */
 #include <float.h>
 #include <string.h>
 
@@ -89,81 +89,39 @@ static double start(const struct cvyi_node *node, const char *parameter, size_t 
     return !strcmp(parameter, "weight") ? 1 : 0;
 }
 
-static struct cvy_op_desc *add_op(struct cvyi_list *list, const struct cvyi_node *node,
-                                  enum cvy_op_kind kind, const char *suffix)
+static void describe(struct cvy_op_desc *op, const struct cvyi_node *node)
 {
-    struct cvy_op_desc *op = cvyi_list_op(list, kind, "%s%s", node->name, suffix);
     op->u.whitening = node->u.whitening;
-    return op;
 }
 
-static int statistics(struct cvyi_list *list, const struct cvyi_node *node, size_t n,
-                      const char *what)
+static struct cvyi_norm norm_of(const struct cvyi_node *node)
 {
-    return cvyi_list_double(list, cvyi_list_value(list, CVY_ROLE_STATS, (cvy_shape){ 1, n, 1, 1 },
-                                                  "%s.%s", node->name, what));
+    struct cvyi_whitening w = cvyi_whitening_of(&node->u.whitening, node->out);
+    return (struct cvyi_norm){ .stats = CVY_OP_WHITEN_STATS,
+                               .apply = CVY_OP_WHITEN_APPLY,
+                               .infer = CVY_OP_WHITEN_INFER,
+                               .infer_bwd = CVY_OP_WHITEN_INFER_BWD,
+                               .reduce = CVY_OP_WHITEN_BWD_REDUCE,
+                               .data = CVY_OP_WHITEN_BWD_DATA,
+                               .describe = describe,
+                               .stats_shape = { 1, w.matrices * w.stats, 1, 1 },
+                               .sums_shape = { 1, w.matrices * w.sums + node->out.c, 1, 1 },
+                               .frozen = node->u.whitening.frozen };
 }
 
 static void forward(struct cvyi_list *list, const struct cvyi_node *node, size_t n, bool training,
                     struct cvyi_lowered *low)
 {
-    struct cvyi_whitening w = cvyi_whitening_of(&node->u.whitening, node->out);
-    if (training && n * node->out.h * node->out.w == 1 && list->status == CVY_OK)
-        list->status = cvyi_fail(list->ctx, CVY_E_SHAPE,
-                                 "whitening '%s': training needs more than one value per channel, "
-                                 "but the batch and the map are both of size 1",
-                                 node->name);
-    struct cvy_op_desc *op;
-    if (training) {
-        low->stats = statistics(list, node, w.matrices * w.stats, "stats");
-        op = add_op(list, node, CVY_OP_WHITEN_STATS, ".stats");
-        op->in[CVY_WHITEN_STATS_X] = low->x[0];
-        op->in[CVY_WHITEN_STATS_MEAN] = low->running_mean;
-        op->in[CVY_WHITEN_STATS_MATRIX] = low->running_var;
-        op->out[CVY_WHITEN_STATS_STATS] = low->stats;
-    }
-    low->y =
-        cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_with_n(node->out, n), "%s", node->name);
-    op = add_op(list, node, training ? CVY_OP_WHITEN_APPLY : CVY_OP_WHITEN_INFER, "");
-    if (training) {
-        op->in[CVY_WHITEN_APPLY_X] = low->x[0];
-        op->in[CVY_WHITEN_APPLY_STATS] = low->stats;
-        op->in[CVY_WHITEN_APPLY_GAMMA] = low->weight;
-        op->in[CVY_WHITEN_APPLY_BETA] = low->bias;
-        op->out[CVY_WHITEN_APPLY_Y] = low->y;
-    } else {
-        op->in[CVY_WHITEN_INFER_X] = low->x[0];
-        op->in[CVY_WHITEN_INFER_MEAN] = low->running_mean;
-        op->in[CVY_WHITEN_INFER_MATRIX] = low->running_var;
-        op->in[CVY_WHITEN_INFER_GAMMA] = low->weight;
-        op->in[CVY_WHITEN_INFER_BETA] = low->bias;
-        op->out[CVY_WHITEN_INFER_Y] = low->y;
-    }
+    struct cvyi_norm norm = norm_of(node);
+    cvyi_norm_forward(list, node, &norm, n, training, low);
 }
 
 static void backward(struct cvyi_list *list, const struct cvyi_node *node, struct cvyi_lowered *low,
                      int dy, const bool *want_dx, int *dx)
 {
-    struct cvyi_whitening w = cvyi_whitening_of(&node->u.whitening, node->out);
-    low->sums = statistics(list, node, w.matrices * w.sums + node->out.c, "sums");
-    struct cvy_op_desc *op = add_op(list, node, CVY_OP_WHITEN_BWD_REDUCE, ".sums");
-    op->in[CVY_WHITEN_BWD_REDUCE_X] = low->x[0];
-    op->in[CVY_WHITEN_BWD_REDUCE_DY] = dy;
-    op->in[CVY_WHITEN_BWD_REDUCE_STATS] = low->stats;
-    op->in[CVY_WHITEN_BWD_REDUCE_GAMMA] = low->weight;
-    op->out[CVY_WHITEN_BWD_REDUCE_SUMS] = low->sums;
-    op->out[CVY_WHITEN_BWD_REDUCE_DGAMMA] = low->d_weight;
-    op->out[CVY_WHITEN_BWD_REDUCE_DBETA] = low->d_bias;
-    if (!want_dx[0]) return;
-    dx[0] = cvyi_list_value(list, CVY_ROLE_ACTIVATION, cvyi_shape_of(list, low->x[0]), "%s.dx",
-                            node->name);
-    op = add_op(list, node, CVY_OP_WHITEN_BWD_DATA, ".dx");
-    op->in[CVY_WHITEN_BWD_DATA_X] = low->x[0];
-    op->in[CVY_WHITEN_BWD_DATA_DY] = dy;
-    op->in[CVY_WHITEN_BWD_DATA_STATS] = low->stats;
-    op->in[CVY_WHITEN_BWD_DATA_SUMS] = low->sums;
-    op->in[CVY_WHITEN_BWD_DATA_GAMMA] = low->weight;
-    op->out[CVY_WHITEN_BWD_DATA_DX] = dx[0];
+    struct cvyi_norm norm = norm_of(node);
+    int made = cvyi_norm_backward(list, node, &norm, low, dy, want_dx[0]);
+    if (want_dx[0]) dx[0] = made;
 }
 
 struct cvyi_whitening cvyi_whitening_of(const cvy_whitening_desc *d, cvy_shape x)
@@ -184,6 +142,7 @@ struct cvyi_whitening cvyi_whitening_of(const cvy_whitening_desc *d, cvy_shape x
 const struct cvyi_operator cvyi_operator_whitening = {
     .type = "whitening",
     .named = true,
+    .own_stats = true,
     .infer = infer,
     .parameters = parameters,
     .params = params,

@@ -16,8 +16,8 @@ struct argument {
     size_t offset;
     const char *name;
 };
-/* Small float arrays of the caller, of a number for each channel or group, that live in the program
- * in its own layout: copied before and after. */
+/* Small float arrays of the caller, statistics of channels or groups, that live in the program in
+ * its own layout: copied before and after. */
 struct channel_arg {
     int id;
     size_t first, n, offset;
@@ -82,7 +82,8 @@ static void channels(struct build *b, int id, size_t row, size_t offset, const c
     bool out = is_touched(&b->list, id, true);
     bool in = !out || b->list.value[id].role == CVY_ROLE_RUNNING;
     b->keep[b->n_keep++] = id;
-    size_t n = b->list.value[id].shape.c;
+    cvy_shape s = b->list.value[id].shape;
+    size_t n = s.c * s.h * s.w;
     b->op->channel[b->op->n_channels++] =
         (struct channel_arg){ id, row * n, n, offset, in, out, out, name };
 }
@@ -108,15 +109,21 @@ static void bind_all(struct build *b, const struct cvyi_node *node, bool backwar
     else bind(b, low->y, -1, ARG(dst));
     bind(b, low->d_weight, -1, ARG(diff_weights));
     bind(b, low->d_bias, -1, ARG(diff_bias));
-    if (backward) { /* of a frozen one: those that the forward pass used */
+    if (node->kind == CVYI_NODE_RANK) channels(b, low->running_var, 0, ARG(running_quantiles));
+    else if (node->kind == CVYI_NODE_WHITENING) {
+        channels(b, low->running_mean, 0, ARG(running_mean));
+        channels(b, low->running_var, 0, ARG(running_matrix));
+    } else if (backward) { /* of a frozen one: those that the forward pass used */
         channels(b, low->running_mean, 0, ARG(mean));
         channels(b, low->running_var, 0, ARG(var));
     } else {
         channels(b, low->running_mean, 0, ARG(running_mean));
         channels(b, low->running_var, 0, ARG(running_var));
     }
-    channels(b, low->stats, 0, ARG(mean));
-    channels(b, low->stats, 1, ARG(var));
+    if (!cvyi_operator(node->kind)->own_stats) {
+        channels(b, low->stats, 0, ARG(mean));
+        channels(b, low->stats, 1, ARG(var));
+    }
     for (size_t i = 0; i < b->list.n_values; i++) /* nobody's: without a place */
         if (!is_touched(&b->list, (int)i, false)) b->list.value[i].external = true;
 }
@@ -183,13 +190,29 @@ static int gradient_of(struct cvyi_list *list, int id)
                                     list->value[id].name);
 }
 
+/* Drops the forward ops. Who makes statistics that nobody can hand in stays, but updates nothing
+ * else. */
+static void keep_statistics(struct build *b, const struct cvyi_operator *rule)
+{
+    struct cvyi_list *list = &b->list;
+    for (size_t i = list->n_ops; i-- > 0;) {
+        struct cvy_op_desc *op = &list->op[i];
+        bool stays = false;
+        for (int k = 0; rule->own_stats && k < op->n_out; k++)
+            stays = stays || (op->out[k] >= 0 && op->out[k] == b->low.stats);
+        for (int k = 0; stays && k < op->n_in; k++)
+            if (cvyi_op_updates(op, k)) op->in[k] = -1;
+        if (!stays) cvyi_list_drop_ops(list, i, 1);
+    }
+}
+
 /* Behind the forward ops, which made the values that the gradient rule reads: now it alone. */
 static void lower_backward(struct build *b, const struct cvyi_node *node, bool weights)
 {
     struct cvyi_list *list = &b->list;
     const struct cvyi_operator *rule = cvyi_operator(node->kind);
     bool want[CVY_MAX_IN];
-    cvyi_list_drop_ops(list, 0, list->n_ops);
+    keep_statistics(b, rule);
     if (!rule->backward || list->status != CVY_OK) return;
     for (size_t i = 0; i < node->n_in; i++) want[i] = !weights;
     b->low.d_weight = gradient_of(list, b->low.weight);
@@ -304,6 +327,24 @@ enum cvy_status cvy_op_group_norm(cvy_context *ctx, const cvy_group_norm_desc *d
     CVYI_OWN_FLOATS(ctx);
     struct cvyi_node node = { .kind = CVYI_NODE_GROUP_NORM, .n_in = 1 };
     if (desc) node.u.gn = *desc;
+    return create(ctx, &node, &src, pass, out);
+}
+
+enum cvy_status cvy_op_whitening(cvy_context *ctx, const cvy_whitening_desc *desc, cvy_shape src,
+                                 enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_WHITENING, .n_in = 1 };
+    if (desc) node.u.whitening = *desc;
+    return create(ctx, &node, &src, pass, out);
+}
+
+enum cvy_status cvy_op_rank(cvy_context *ctx, const cvy_rank_desc *desc, cvy_shape src,
+                            enum cvy_pass pass, cvy_op **out)
+{
+    CVYI_OWN_FLOATS(ctx);
+    struct cvyi_node node = { .kind = CVYI_NODE_RANK, .n_in = 1 };
+    if (desc) node.u.rank = *desc;
     return create(ctx, &node, &src, pass, out);
 }
 

@@ -10,6 +10,7 @@ difference over the tensor's root mean square (at least 0.01): the measure and t
 """
 import fnmatch
 import pathlib
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -282,6 +283,47 @@ class Whitened(nn.Module):
         return self.fc2(torch.tanh(self.bn4(self.fc1(x.flatten(1)))))
 
 
+class Rank(nn.Module):
+    """Ranks in the batch; the gradient is that of the normal distribution function, or of the identity (straight through)."""
+
+    def __init__(self, c, k, normal=False):
+        super().__init__()
+        self.level, self.normal = (torch.arange(k, dtype=torch.float64) + 0.5) / k, normal
+        self.register_buffer("running_quantiles", torch.special.ndtri(self.level).float().repeat(c, 1)[:, None])  # as weights start, in float
+
+    def forward(self, x):
+        z = x.transpose(0, 1).reshape(x.shape[1], -1)
+        v, m = z.detach().numpy(), z.shape[1]
+        if self.training:
+            less = (v[:, None] < v[:, :, None]).sum(2)
+            equal = (v[:, None] == v[:, :, None]).sum(2)
+            u = (less + equal / 2) / m
+            q = np.quantile(v, self.level.numpy(), axis=1, method="hazen").T
+            self.running_quantiles.mul_(0.9).add_(0.1 * torch.tensor(q)[:, None])
+        else:
+            u = np.stack([np.interp(row, q.numpy(), self.level.numpy()) for row, q in zip(v, self.running_quantiles[:, 0])])
+        u = torch.tensor(u, dtype=x.dtype)
+        through = z if self.normal else torch.special.ndtr(z)
+        z = through + ((torch.special.ndtri(u) if self.normal else u) - through).detach()
+        return z.reshape(x.transpose(0, 1).shape).transpose(0, 1)
+
+
+class Ranked(nn.Module):
+    """Ranks of maps and of features, even and normal, with more quantiles than there are values and with fewer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1, self.rank1 = nn.Conv2d(3, 6, 5, 3), nn.BatchNorm2d(6, affine=False), Rank(6, 128)
+        self.conv2, self.bn2, self.rank2 = nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8, affine=False), Rank(8, 5, normal=True)
+        self.fc1, self.bn3, self.rank3 = nn.Linear(16, 12), nn.BatchNorm1d(12, affine=False), Rank(12, 60)
+        self.fc2 = nn.Linear(12, 10)
+
+    def forward(self, x):
+        x = self.rank1(self.bn1(self.conv1(x)))
+        x = self.rank2(self.bn2(self.conv2(x)))
+        return self.fc2(self.rank3(self.bn3(self.fc1(x.flatten(1)))))
+
+
 class Bias(nn.Module):
     def __init__(self, channels):
         super().__init__()
@@ -435,4 +477,5 @@ write("adadelta", Gates, n=32, n2=13, shape=(3, 13, 15), lr=0.5, weight_decay=0.
 write("norms", Norms, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
 write("lite", Lite, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
 write("whitened", Whitened, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
+write("ranked", Ranked, n=32, n2=13, shape=(3, 13, 15), lr=0.02, momentum=0.9)
 write("decoder", Decoder, n=32, n2=13, shape=(3, 13, 15), lr=0.1, momentum=0.9, temperature=2.0)

@@ -6,7 +6,7 @@
  * A task owns a group's channels in a band of the pixels of a block. Of its values it makes means
  * and the products about them; they are joined by Chan's formula for covariances, in the order of
  * blocks and bands. Matrices are made in double, a thread each (base/whiten.h). What becomes of
- * them is folded into floats: y = A (x - m) + b, and dx = K dy + L (x - m) + c. */
+ * them is folded into floats: y = A (x - m) + b, and dx = K dy + L (x - m) + c; frozen K dy. */
 #include <math.h>
 #include <string.h>
 
@@ -31,7 +31,8 @@ struct whitening {
     const ptrdiff_t *columns; /* [n + 1]: 0, 1, … */
     size_t slot;   /* doubles of a task: mean and products; or sum dy (x - m)' and sum dy */
     size_t packed; /* floats of a matrix, in tiles */
-    bool backward; /* y is dx: two matrices */
+    bool backward; /* y is dx: two matrices, but */
+    bool frozen;   /* with constant statistics one, K */
     int slots, stats, sums, running_mean, running_matrix, gamma, beta, dgamma, dbeta;
     int coefficients; /* a group: struct head, A or K and L packed, b or c, m */
 };
@@ -165,7 +166,7 @@ static void run_matrix(const void *arg, const struct cvy_run *run, size_t u,
     const struct whitening *a = arg;
     size_t n = a->w.of.n, nn = n * n;
     double *mean = (double *)run->buf[a->stats] + u * a->w.stats, *matrix = mean + n,
-           *state = matrix + nn, values = 0, rho = a->momentum;
+           *state = matrix + nn, values = 0, rho = cvy_run_weight(run, a->momentum);
     float *running_mean = native_buf(run, a->running_mean),
           *running = native_buf(run, a->running_matrix);
     (void)worker;
@@ -194,17 +195,19 @@ struct coefficients {
     float *packed[2], *shift, *mean;
 };
 
-static size_t group_floats(const struct whitening *a)
+static size_t packed_floats(const struct whitening *a)
 {
-    return (a->backward ? 2 : 1) * a->packed + 2 * a->w.of.n;
+    return (a->backward && !a->frozen ? 2 : 1) * a->packed;
 }
+
+static size_t group_floats(const struct whitening *a) { return packed_floats(a) + 2 * a->w.of.n; }
 
 static struct coefficients coefficients_of(const struct whitening *a, const struct cvy_run *run,
                                            size_t group)
 {
     float *p = (float *)run->buf[a->coefficients] + group * group_floats(a);
     struct coefficients c = { .packed = { p, p + a->packed } };
-    c.shift = p + (a->backward ? 2 : 1) * a->packed;
+    c.shift = p + packed_floats(a);
     c.mean = c.shift + a->w.of.n;
     return c;
 }
@@ -276,6 +279,22 @@ static void run_fold_backward(const void *arg, const struct cvy_run *run, size_t
     }
 }
 
+/* dx = K dy. */
+static void run_fold_frozen(const void *arg, const struct cvy_run *run, size_t group,
+                            struct cvy_worker *worker)
+{
+    const struct whitening *a = arg;
+    size_t n = a->w.of.n;
+    struct coefficients c = coefficients_of(a, run, group);
+    const float *w = (const float *)run->buf[a->running_matrix] + group / a->w.folds * n * n;
+    const float *gamma = native_buf(run, a->gamma);
+    (void)worker;
+    memset(c.packed[0], 0, group_floats(a) * sizeof(float));
+    for (size_t o = 0; o < n; o++)
+        for (size_t i = 0; i < n; i++)
+            c.packed[0][place(a, o, i)] = w[i * n + o] * native_or(gamma, group * n + i, 1);
+}
+
 /* --------------------------------------------------------------------------- matrix times pixel */
 
 /* y (+)= a packed matrix times x, whose channels lie `step` floats apart, for m pixels. */
@@ -324,11 +343,11 @@ static void run_apply(const void *arg, const struct cvy_run *run, size_t task,
     for (size_t p = 0; p < pixels; p += a->segment) {
         size_t m = native_min(a->segment, pixels - p);
         float *y = (float *)at(a, run, &a->y, &part, 0) + p * NATIVE_LANES;
-        centre(a, run, &part, p, m, c.mean, s.x);
+        if (!a->frozen) centre(a, run, &part, p, m, c.mean, s.x);
         if (a->backward) {
             const float *dy = at(a, run, &a->dy, &part, 0) + p * NATIVE_LANES;
             multiply(a, c.packed[0], dy, plane, m, c.shift, y);
-            multiply(a, c.packed[1], s.x, m * NATIVE_LANES, m, NULL, y);
+            if (!a->frozen) multiply(a, c.packed[1], s.x, m * NATIVE_LANES, m, NULL, y);
             clear_idle(a, y, m, part.images);
         } else multiply(a, c.packed[0], s.x, m * NATIVE_LANES, m, c.shift, y);
     }
@@ -345,9 +364,11 @@ static void run_sums(const void *arg, const struct cvy_run *run, size_t task,
     if (!part.images) return;
     struct scratch s = scratch_of(a, worker);
     size_t n = a->w.of.n, pixels = part.end - part.begin;
-    const double *mean = (const double *)run->buf[a->stats] + part.group / a->w.folds * a->w.stats;
+    size_t u = part.group / a->w.folds;
     double *slot = slot_of(a, run, task);
-    for (size_t i = 0; i < n; i++) s.mean[i] = (float)mean[i];
+    for (size_t i = 0; i < n; i++)
+        s.mean[i] = a->frozen ? ((const float *)run->buf[a->running_mean])[u * n + i]
+                              : (float)((const double *)run->buf[a->stats])[u * a->w.stats + i];
     memset(slot, 0, n * (n + 1) * sizeof *slot);
     for (size_t p = 0; p < pixels; p += a->segment) {
         size_t m = native_min(a->segment, pixels - p);
@@ -406,6 +427,24 @@ static void run_gradient(const void *arg, const struct cvy_run *run, size_t u,
     }
     cvyi_whiten_backward(&a->w.of, matrix + nn, d, d + nn);
     for (size_t i = 0; i < nn; i++) d[i] *= share;
+}
+
+/* With constant statistics there is only that of gamma and beta. */
+static void run_affine_gradient(const void *arg, const struct cvy_run *run, size_t group,
+                                struct cvy_worker *worker)
+{
+    const struct whitening *a = arg;
+    size_t n = a->w.of.n;
+    const float *w = (const float *)run->buf[a->running_matrix] + group / a->w.folds * n * n;
+    float *dgamma = native_buf(run, a->dgamma), *dbeta = native_buf(run, a->dbeta);
+    double *row = worker->scratch;
+    for (size_t c = group * n; c < (group + 1) * n; c++) {
+        double gain = 0;
+        fold_row(a, run, c, row);
+        for (size_t j = 0; j < n; j++) gain += (double)w[c % n * n + j] * row[j];
+        if (dgamma) dgamma[c] = (float)gain;
+        if (dbeta) dbeta[c] = (float)row[n];
+    }
 }
 
 /* ------------------------------------------------------------------------------------- planning */
@@ -539,32 +578,61 @@ _Static_assert((int)CVY_WHITEN_APPLY_X == (int)CVY_WHITEN_INFER_X &&
                    (int)CVY_WHITEN_APPLY_Y == (int)CVY_WHITEN_INFER_Y,
                "plan_forward() serves both");
 
+/* The parts' sums, and behind them what `fold` makes of those, `folds` of them. */
+static enum cvy_status plan_sums(struct cvy_plan *plan, const char *name, struct whitening *a,
+                                 cvy_phase_fn fold, size_t folds)
+{
+    if (new_slots(a, plan, name) < 0) return CVY_E_NOMEM;
+    const int read[] = { a->stats, a->running_mean, a->running_matrix, a->gamma };
+    const int written[] = { a->sums, a->dgamma, a->dbeta };
+    struct cvy_phase_desc phase = parts_phase(a, name, run_sums);
+    native_access(&phase, a->stats, CVY_READ_ALL);
+    native_access(&phase, a->running_mean, CVY_READ_ALL);
+    native_access(&phase, a->slots, CVY_WRITE_ALL);
+    NATIVE_TRY(cvy_plan_phase(plan, &phase));
+    phase = phase_of(a, name, folds, fold);
+    phase.gate = folds == 1;
+    phase.scratch_bytes = (a->w.of.n + 1) * sizeof(double);
+    native_access(&phase, a->slots, CVY_READ_ALL);
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        native_access(&phase, read[i], CVY_READ_ALL);
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+        native_access(&phase, written[i], CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &phase);
+}
+
 static enum cvy_status plan_reduce(struct native *native, struct cvy_plan *plan,
                                    const struct cvy_op_desc *op, int n, size_t first)
 {
     (void)n, (void)first;
     struct whitening *a = new_whitening(native, plan, op, op->in[CVY_WHITEN_BWD_REDUCE_X]);
-    if (!a || new_slots(a, plan, op->name) < 0) return CVY_E_NOMEM;
+    if (!a) return CVY_E_NOMEM;
     a->dy = native_lanes(plan, op->in[CVY_WHITEN_BWD_REDUCE_DY]);
     a->stats = op->in[CVY_WHITEN_BWD_REDUCE_STATS];
     a->gamma = op->in[CVY_WHITEN_BWD_REDUCE_GAMMA];
     a->sums = op->out[CVY_WHITEN_BWD_REDUCE_SUMS];
     a->dgamma = op->out[CVY_WHITEN_BWD_REDUCE_DGAMMA];
     a->dbeta = op->out[CVY_WHITEN_BWD_REDUCE_DBETA];
-    struct cvy_phase_desc phase = parts_phase(a, op->name, run_sums);
-    native_access(&phase, a->stats, CVY_READ_ALL);
-    native_access(&phase, a->slots, CVY_WRITE_ALL);
-    NATIVE_TRY(cvy_plan_phase(plan, &phase));
-    phase = phase_of(a, op->name, a->w.matrices, run_gradient);
-    phase.gate = a->w.matrices == 1;
-    phase.scratch_bytes = (a->w.of.n + 1) * sizeof(double);
-    native_access(&phase, a->slots, CVY_READ_ALL);
-    native_access(&phase, a->stats, CVY_READ_ALL);
-    native_access(&phase, a->gamma, CVY_READ_ALL);
-    native_access(&phase, a->sums, CVY_WRITE_ALL);
-    native_access(&phase, a->dgamma, CVY_WRITE_ALL);
-    native_access(&phase, a->dbeta, CVY_WRITE_ALL);
-    return cvy_plan_phase(plan, &phase);
+    return plan_sums(plan, op->name, a, run_gradient, a->w.matrices);
+}
+
+static enum cvy_status plan_frozen(struct native *native, struct cvy_plan *plan,
+                                   const struct cvy_op_desc *op, int n, size_t first)
+{
+    (void)n, (void)first;
+    struct whitening *a = new_whitening(native, plan, op, op->in[CVY_WHITEN_INFER_BWD_X]);
+    if (!a) return CVY_E_NOMEM;
+    a->backward = a->frozen = true;
+    a->dy = native_lanes(plan, op->in[CVY_WHITEN_INFER_BWD_DY]);
+    a->y = native_lanes(plan, op->out[CVY_WHITEN_INFER_BWD_DX]);
+    a->running_mean = op->in[CVY_WHITEN_INFER_BWD_MEAN];
+    a->running_matrix = op->in[CVY_WHITEN_INFER_BWD_MATRIX];
+    a->gamma = op->in[CVY_WHITEN_INFER_BWD_GAMMA];
+    a->dgamma = op->out[CVY_WHITEN_INFER_BWD_DGAMMA];
+    a->dbeta = op->out[CVY_WHITEN_INFER_BWD_DBETA];
+    if (a->dgamma >= 0 || a->dbeta >= 0)
+        NATIVE_TRY(plan_sums(plan, op->name, a, run_affine_gradient, a->w.groups));
+    return plan_apply(plan, op->name, a, run_fold_frozen);
 }
 
 static enum cvy_status plan_data(struct native *native, struct cvy_plan *plan,
@@ -587,3 +655,4 @@ NATIVE_FAMILY(whiten_apply, NULL, plan_forward);
 NATIVE_FAMILY(whiten_infer, NULL, plan_forward);
 NATIVE_FAMILY(whiten_bwd_reduce, NULL, plan_reduce);
 NATIVE_FAMILY(whiten_bwd_data, NULL, plan_data);
+NATIVE_FAMILY(whiten_infer_bwd, NULL, plan_frozen);

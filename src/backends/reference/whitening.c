@@ -41,7 +41,8 @@ void cvyi_ref_whiten_stats(const struct cvyi_ref *r, const struct cvy_run *run)
     double *running_mean = (double *)cvyi_ref_in(r, run, CVY_WHITEN_STATS_MEAN),
            *running = (double *)cvyi_ref_in(r, run, CVY_WHITEN_STATS_MATRIX);
     size_t n = w.of.n, nn = n * n;
-    double m = (double)(run->n * s.h * s.w * w.folds), rho = r->op.u.whitening.momentum;
+    double m = (double)(run->n * s.h * s.w * w.folds),
+           rho = cvy_run_weight(run, r->op.u.whitening.momentum);
     for (size_t u = 0; u < w.matrices; u++) {
         double *mean = cvyi_ref_out(r, run, CVY_WHITEN_STATS_STATS) + u * w.stats,
                *matrix = mean + n, *state = matrix + nn;
@@ -179,5 +180,40 @@ void cvyi_ref_whiten_bwd_data(const struct cvyi_ref *r, const struct cvy_run *ru
                 }
                 dx[at(&w, s, k, 0, c) + p] = sum;
             }
+    }
+}
+
+/* With constant statistics: dx = W' gamma dy. */
+void cvyi_ref_whiten_infer_bwd(const struct cvyi_ref *r, const struct cvy_run *run)
+{
+    cvy_shape s = r->in[CVY_WHITEN_INFER_BWD_X].shape;
+    struct cvyi_whitening w = sizes_of(r, s);
+    const double *x = cvyi_ref_in(r, run, CVY_WHITEN_INFER_BWD_X),
+                 *dy = cvyi_ref_in(r, run, CVY_WHITEN_INFER_BWD_DY),
+                 *means = cvyi_ref_in(r, run, CVY_WHITEN_INFER_BWD_MEAN),
+                 *matrices = cvyi_ref_in(r, run, CVY_WHITEN_INFER_BWD_MATRIX),
+                 *gamma = cvyi_ref_in(r, run, CVY_WHITEN_INFER_BWD_GAMMA);
+    double *dx = cvyi_ref_out(r, run, CVY_WHITEN_INFER_BWD_DX),
+           *dgamma = cvyi_ref_out(r, run, CVY_WHITEN_INFER_BWD_DGAMMA),
+           *dbeta = cvyi_ref_out(r, run, CVY_WHITEN_INFER_BWD_DBETA);
+    size_t n = w.of.n;
+    for (size_t c = 0; c < s.c; c++) {
+        size_t g = c / n, u = g / w.folds;
+        const double *mean = means + u * n, *matrix = matrices + u * n * n;
+        double gain = 0, sum = 0;
+        for (size_t k = 0; k < run->n; k++)
+            for (size_t p = 0; p < s.h * s.w; p++) {
+                double xhat = 0, through = 0, g_y = dy[at(&w, s, k, 0, c) + p];
+                for (size_t i = 0; i < n; i++) {
+                    size_t e = at(&w, s, k, g, i) + p;
+                    xhat += matrix[c % n * n + i] * (x[e] - mean[i]);
+                    through += matrix[i * n + c % n] * (gamma ? gamma[g * n + i] : 1.0) * dy[e];
+                }
+                dx[at(&w, s, k, 0, c) + p] = through;
+                gain += g_y * xhat;
+                sum += g_y;
+            }
+        if (dgamma) dgamma[c] = gain;
+        if (dbeta) dbeta[c] = sum;
     }
 }

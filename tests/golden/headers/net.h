@@ -25,6 +25,8 @@ CVY_API cvy_tensor cvy_group_norm(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_group_norm_desc *desc);
 CVY_API cvy_tensor cvy_whitening(cvy_net *net, cvy_tensor x, const char *name,
                                  const cvy_whitening_desc *desc);
+CVY_API cvy_tensor cvy_rank(cvy_net *net, cvy_tensor x, const char *name,
+                            const cvy_rank_desc *desc);
 CVY_API cvy_tensor cvy_activation(cvy_net *net, cvy_tensor x, const char *name,
                                   const cvy_act_desc *desc);
 CVY_API cvy_tensor cvy_prelu(cvy_net *net, cvy_tensor x, const char *name,

@@ -20,7 +20,8 @@ typedef struct cvy_op_args {
     double *loss;
     void *workspace;
     uint64_t seed, step;
-    uint64_t reserved[16];
+    float *running_matrix, *running_quantiles;
+    uint64_t reserved[14];
 } cvy_op_args;
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_conv2d(cvy_context *ctx, const cvy_conv2d_desc *desc,
                                                     cvy_shape src, enum cvy_pass pass, cvy_op **op);
@@ -40,6 +41,12 @@ CVY_API CVY_NODISCARD enum cvy_status cvy_op_group_norm(cvy_context *ctx,
                                                         const cvy_group_norm_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_whitening(cvy_context *ctx,
+                                                       const cvy_whitening_desc *desc,
+                                                       cvy_shape src, enum cvy_pass pass,
+                                                       cvy_op **op);
+CVY_API CVY_NODISCARD enum cvy_status cvy_op_rank(cvy_context *ctx, const cvy_rank_desc *desc,
+                                                  cvy_shape src, enum cvy_pass pass, cvy_op **op);
 CVY_API CVY_NODISCARD enum cvy_status cvy_op_activation(cvy_context *ctx, const cvy_act_desc *desc,
                                                         cvy_shape src, enum cvy_pass pass,
                                                         cvy_op **op);

@@ -98,8 +98,16 @@ typedef struct cvy_whitening_desc {
     bool shared;
     bool no_affine;
     bool no_gamma, no_beta;
+    bool frozen;
     uint64_t reserved[8];
 } cvy_whitening_desc;
+typedef struct cvy_rank_desc {
+    size_t quantiles;
+    double momentum;
+    bool normal;
+    bool frozen;
+    uint64_t reserved[8];
+} cvy_rank_desc;
 enum cvy_act_kind {
     CVY_SIGMOID = 0,
     CVY_TANH,
