@@ -89,12 +89,15 @@ void scale_round(struct scale *s, size_t most, bool zero)
 
 /* ---------------------------------------------------------------------------------------- ticks */
 
-/* "10⁻⁵" */
-static void power_text(int exponent, char text[32])
+/* "10⁻⁵", "2·10⁻⁵" */
+static void power_text(double v, char text[32])
 {
     static const char *const digits[] = { "⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹" };
     char decimal[16];
-    strcpy(text, "10");
+    const int exponent = (int)floor(log10(v) + SLACK), times = (int)lround(v / pow(10, exponent));
+    *text = '\0';
+    if (times != 1) snprintf(text, 32, "%d·", times % 10);
+    strcat(text, "10");
     if (exponent < 0) strcat(text, "⁻");
     snprintf(decimal, sizeof decimal, "%u", (unsigned)(exponent < 0 ? -exponent : exponent) % 1000);
     for (const char *c = decimal; *c; c++) strcat(text, digits[*c - '0']);
@@ -132,7 +135,7 @@ static size_t linear_ticks(const struct scale *s, size_t most, struct scale_tick
 
 static void log_text(double v, double base, char text[32])
 {
-    if (base == 10 && (v < 0.9e-3 || v > 1e9)) power_text((int)lround(log10(v)), text);
+    if (base == 10 && (v < 0.9e-3 || v > 1e9)) power_text(v, text);
     else if (v < 1e4) snprintf(text, 32, "%.5g", v);
     else text_count(v, text);
 }
