@@ -769,6 +769,147 @@ static void overrides(void **state)
         refused(bad[i].text, &bad[i].options, bad[i].told);
 }
 
+/* One model's layers as JSON text, without blanks. */
+static char *layers_of(const char *text)
+{
+    struct model *model;
+    if (parse(text, NULL, &model)) fail_msg("%s\n%s", text, error);
+    json_t *root = json_loads(model->json, 0, NULL);
+    assert_null(json_object_get(root, "blocks"));
+    char *layers = json_dumps(json_object_get(root, "layers"), JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(root);
+    model_free(&model);
+    return layers;
+}
+
+#define BLOCKS(blocks, layers) HEAD "\"blocks\": {" blocks "}, \"layers\": [" layers "]}"
+#define SELF "\"a\": [{\"block\": \"a\"}, {\"type\": \"relu\"}]"
+#define ACT "{\"type\": \"relu\"}"
+#define STEM "{\"type\": \"relu\", \"name\": \"stem\"}"
+#define POOL0 "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": [2, 1]}"
+#define TWICE(in, name) \
+    "{\"type\": \"add\", \"inputs\": [\"" in "\", \"" in "\"], \"name\": \"" name "\"}"
+#define DOUBLE "\"d\": [{\"type\": \"add\", \"inputs\": [\"input\", \"input\"]}]"
+
+/* A model with blocks is the one that has their layers. */
+static void blocks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *with, *without;
+    } same[] = {
+        /* settings, in arrays too, and several in a row */
+        { BLOCKS("\"b\": [{\"type\": \"$act\"}, {\"type\": \"pool2d\", \"kind\": \"max\", "
+                 "\"kernel\": [\"$k\", 1]}]",
+                 "{\"block\": \"b\", \"act\": \"tanh\", \"k\": 2, \"repeat\": 2}"),
+          ONE("{\"type\": \"tanh\"}, " POOL0 ", {\"type\": \"tanh\"}, " POOL0) },
+        /* the last layer bears the name, and "input" is what is before each, the image at first */
+        { BLOCKS(DOUBLE, "{\"block\": \"d\", \"name\": \"x\", \"repeat\": 3}"),
+          ONE(TWICE("input", "x.0") "," TWICE("x.0", "x.1") "," TWICE("x.1", "x.2")) },
+        { BLOCKS(DOUBLE, STEM ", {\"block\": \"d\", \"name\": \"x#y\", \"repeat\": 2, "
+                              "\"first\": 7}, {\"type\": \"relu\", \"input\": \"x7y\"}"),
+          ONE(STEM "," TWICE("stem", "x7y") "," TWICE("x7y", "x8y") ", {\"type\": \"relu\", "
+                                                                    "\"input\": \"x7y\"}") },
+        /* an input of the use goes to the first layer, of a block in the block as well; a use is
+         * found by its name where the last layer has one of its own */
+        { BLOCKS("\"in\": [{\"type\": \"relu\", \"name\": \"r\"}], \"out\": [{\"block\": "
+                 "\"in\", \"name\": \"i\"}, {\"type\": \"add\", \"name\": \"s\", \"inputs\": "
+                 "[\"i\", \"input\"]}]",
+                 STEM "," ACT ", {\"block\": \"out\", \"name\": \"o\", \"input\": \"stem\"}, "
+                      "{\"type\": \"relu\", \"input\": \"o\"}"),
+          ONE(STEM "," ACT ", {\"type\": \"relu\", \"name\": \"o.i.r\", \"input\": \"stem\"}, "
+                   "{\"type\": \"add\", \"name\": \"o.s\", \"inputs\": [\"o.i.r\", "
+                   "\"stem\"]}, {\"type\": \"relu\", \"input\": \"o.s\"}") },
+        /* without a name the layers are as if they stood there */
+        { BLOCKS("\"b\": [" STEM "], \"c\": [{\"block\": \"b\"}, {\"type\": \"add\", "
+                 "\"inputs\": [\"stem\", \"input\"]}]",
+                 "{\"block\": \"c\", \"name\": \"n\"}"),
+          ONE("{\"type\": \"relu\", \"name\": \"n.stem\"}, {\"type\": \"add\", \"name\": \"n\", "
+              "\"inputs\": [\"n.stem\", \"input\"]}") },
+    };
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        char *with = layers_of(same[i].with), *without = layers_of(same[i].without);
+        assert_string_equal(with, without);
+        free(with);
+        free(without);
+    }
+    struct model *model; /* of an api, too */
+    const struct model_options api = { "a", NULL, NULL };
+    if (parse(HEAD "\"blocks\": {" DOUBLE "}, \"apis\": {\"a\": {\"layers\": [{\"block\": "
+                   "\"d\", \"repeat\": 1, \"name\": \"x\"}]}}, " LAYERS,
+              &api, &model))
+        fail_msg("%s", error);
+    assert_non_null(strstr(model->json, "\"x.0\""));
+    assert_null(strstr(model->json, "block"));
+    model_free(&model);
+}
+
+static void wrong_blocks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *told;
+    } wrong[] = {
+        { HEAD "\"blocks\": [], " LAYERS,
+          "\"blocks\": expected an object {NAME: [layers]}, found an array of 0" },
+        { BLOCKS("\"b\": []", ACT), "block \"b\": expected an array of one layer or more" },
+        { BLOCKS("\"b\": {}", ACT), "block \"b\": expected an array of one layer or more" },
+        { BLOCKS("\"b\": [" ACT "]", ACT), "block \"b\" is used nowhere" },
+        { ONE(ACT ", {\"block\": \"b\"}"),
+          "layer 1: \"block\": expected the name of one of the model's \"blocks\", found \"b\"" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": 5}"),
+          "layer 0: \"block\": expected the name of one of the model's \"blocks\", found 5" },
+        { BLOCKS("\"b\": [" ACT ", 5]", "{\"block\": \"b\"}"),
+          "block \"b\", layer 1: expected an object {\"type\": ...}" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"out\": 5}"),
+          "layer 0: unknown key \"out\"" },
+        { BLOCKS("\"b\": [{\"type\": \"$a\"}]", "{\"block\": \"b\"}"),
+          "block \"b\", layer 0: \"$a\": the block is used without a \"a\"" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"repeat\": 0}"),
+          "layer 0: \"repeat\": expected an integer from 1 to 100000, found 0" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"repeat\": 2, \"first\": -1}"),
+          "layer 0: \"first\": expected an integer from 0 to 100000, found -1" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"first\": 1}"),
+          "layer 0: \"first\" numbers what \"repeat\" makes, which is missing" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"name\": 1}"),
+          "layer 0: \"name\": expected a name, found 1" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"input\": [\"input\"]}"),
+          "layer 0: \"input\": expected the name of an earlier layer, or \"input\", found an array "
+          "of 1" },
+        { BLOCKS("\"b\": [" ACT "]", "{\"block\": \"b\", \"input\": \"x\"}"),
+          "layer 0: \"input\": no earlier layer is named \"x\"" },
+        { BLOCKS("\"b\": [{\"type\": \"relu\", \"input\": \"stem\"}]",
+                 STEM ", {\"block\": \"b\", \"name\": \"x\"}"),
+          "block \"b\", layer 0: \"input\": no earlier layer of the block is named \"stem\"" },
+        { BLOCKS(DOUBLE, ACT ", {\"block\": \"d\"}"),
+          "block \"d\", layer 0: \"inputs\": the layer before the block has no name by which its "
+          "\"input\" could be read" },
+        { BLOCKS("\"b\": [" STEM "]", "{\"block\": \"b\", \"name\": \"x\"}, {\"block\": "
+                                      "\"b\", \"name\": \"x\"}"),
+          "layer 1 ('x.stem'): the name is taken already" },
+        { BLOCKS("\"b\": [" STEM "]", STEM ", {\"block\": \"b\", \"name\": \"stem\"}"),
+          "layer 1: the name \"stem\" is taken already" },
+        { BLOCKS("\"b\": [" STEM "]", "{\"block\": \"b\", \"repeat\": 2}"),
+          "layer 1 ('stem'): the name is taken already" },
+        { BLOCKS("\"b\": [" STEM "]", "{\"block\": \"b\", \"name\": \"x#\"}"),
+          "layer 0: \"name\": expected " NAMES ", found \"x#.stem\"" },
+        { BLOCKS("\"b\": [" STEM "]",
+                 "{\"block\": \"b\", \"name\": \"" LONG "01234567890123456789012345678901234567890"
+                 "123456789012345678\"}"),
+          "block \"b\", layer 0: \"name\": expected at most 127 letters, with those of the blocks "
+          "around it, found 128" },
+        { BLOCKS(SELF, "{\"block\": \"a\"}"),
+          "block \"a\", layer 0: blocks are used in blocks more than 8 deep" },
+        { BLOCKS("\"b\": [" ACT ", " ACT "]", "{\"block\": \"b\", \"repeat\": 100000}"),
+          "block \"b\", layer 0: expected at most 100000 layers with those of blocks" },
+        { BLOCKS("\"b\": [" ACT "], \"c\": [{\"block\": \"b\", \"repeat\": 100000}]",
+                 "{\"block\": \"c\", \"repeat\": 100000}"),
+          "block \"b\", layer 0: expected at most 100000 layers with those of blocks" },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        refused(wrong[i].text, NULL, wrong[i].told);
+}
+
 /* What a path may lead to besides a model. */
 static void files(void **state)
 {
@@ -822,6 +963,8 @@ int main(void)
                                         cmocka_unit_test(whitening_whitens),
                                         cmocka_unit_test(folding),
                                         cmocka_unit_test(overrides),
+                                        cmocka_unit_test(blocks),
+                                        cmocka_unit_test(wrong_blocks),
                                         cmocka_unit_test(files),
                                         cmocka_unit_test(unknown_names) };
     return cmocka_run_group_tests(tests, NULL, NULL);

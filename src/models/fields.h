@@ -7,6 +7,8 @@
 
 /* of one number in a layer; products are checked by the library */
 #define MODEL_SIZE_LIMIT 16777216
+#define MODEL_LAYER_LIMIT 100000
+#define MODEL_CONCAT_LIMIT 64
 
 /* Whose text is read, where in it, and where a sentence goes. */
 struct model_reader {
@@ -60,6 +62,9 @@ bool model_name_good(const json_t *name, size_t limit);
 enum model_status model_text_read(const struct model_reader *r, const json_t *value,
                                   const char *key, char *out, size_t size);
 
+/* blocks.c: puts into the model's JSON, in the place of every use of a block, its layers, and takes
+ * "blocks" out. */
+enum model_status model_blocks_expand(struct model_reader *r, json_t *root);
 /* layers.c: the array "layers" into the model, and the net of them. */
 enum model_status model_layers_read(struct model_reader *r, const json_t *json,
                                     struct model *model);

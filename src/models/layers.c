@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LAYER_LIMIT 100000
-#define CONCAT_LIMIT 64
-
 union desc {
     cvy_conv2d_desc conv2d;
     cvy_conv_transpose2d_desc deconv;
@@ -379,7 +376,7 @@ static const struct layer_type layer_types[] = {
     { "flatten", NULL, -1, 1, 1, false, build_flatten },
     { "add", NULL, -1, 2, 2, false, build_add },
     { "multiply", NULL, -1, 2, 2, false, build_multiply },
-    { "concat", NULL, -1, 2, CONCAT_LIMIT, false, build_concat },
+    { "concat", NULL, -1, 2, MODEL_CONCAT_LIMIT, false, build_concat },
     { "pad_channels", pad_channels_fields, -1, 1, 1, false, build_pad_channels }
 };
 #define N_TYPES (sizeof layer_types / sizeof *layer_types)
@@ -476,9 +473,9 @@ static enum model_status read_layer(struct model_reader *r, const json_t *json, 
 enum model_status model_layers_read(struct model_reader *r, const json_t *json, struct model *model)
 {
     size_t n = json_array_size(json);
-    if (n < 1 || n > LAYER_LIMIT) {
+    if (n < 1 || n > MODEL_LAYER_LIMIT) {
         char expected[64];
-        snprintf(expected, sizeof expected, "an array of 1 to %d layers", LAYER_LIMIT);
+        snprintf(expected, sizeof expected, "an array of 1 to %d layers", MODEL_LAYER_LIMIT);
         return model_wrong(r, "layers", expected, json);
     }
     json_t *numbers = json_object();
@@ -506,7 +503,7 @@ void model_layers_build(const struct model *model, struct model_reader *r, cvy_n
 {
     for (size_t i = 0; i < model->n_layers && !cvy_net_status(net); i++) {
         const struct model_layer *layer = &model->layers[i];
-        cvy_tensor x[CONCAT_LIMIT];
+        cvy_tensor x[MODEL_CONCAT_LIMIT];
         for (size_t k = 0; k < layer->n_inputs; k++) x[k] = out[layer->inputs[k] + 1];
         snprintf(r->place, sizeof r->place, "layer %zu (%s%s%s)", i, layer->type->name,
                  *layer->name ? " " : "", layer->name);

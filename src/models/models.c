@@ -1,5 +1,5 @@
-/* The reader of model files: JSON text -> a model, checked (layers.c, defaults.c, settings.c read
- * its parts) -> a net through the public API. */
+/* The reader of model files: JSON text -> a model, checked (blocks.c, layers.c, defaults.c,
+ * settings.c read its parts) -> a net through the public API. */
 #include "models/fields.h"
 
 #include <errno.h>
@@ -284,6 +284,7 @@ enum model_status model_parse(const char *where, const char *text, size_t size,
     enum model_status status = model && (model->where = strdup(where))
                                    ? MODEL_OK
                                    : model_fail(&r, MODEL_NOMEM, "out of memory");
+    if (!status) status = model_blocks_expand(&r, root);
     if (!status)
         status =
             override_all(&r, root, options ? options : &(struct model_options){ NULL, NULL, NULL });
