@@ -97,14 +97,14 @@ static void name_kind(const cvy_op_info *op, char *out, size_t size)
     const cvy_shape *k = &op->kernel;
     static const char conv[] = "conv2d";
     char stride[48] = "";
+    const char *few = k->c == 1 ? " depthwise" : " grouped";
     const bool grouped = op->groups > 1;
     if (!k->h) snprintf(out, size, "%s", op->type);
     else if (op->whole_map && !grouped) snprintf(out, size, "linear%s", op->type + sizeof conv - 1);
     else {
         if (op->stride[0] > 1 || op->stride[1] > 1)
             snprintf(stride, sizeof stride, " stride %zu", op->stride[0]);
-        snprintf(out, size, "%s %zux%zu%s%s", op->type, k->h, k->w, stride,
-                 grouped ? (k->c == 1 ? " depthwise" : " grouped") : "");
+        snprintf(out, size, "%s %zux%zu%s%s", op->type, k->h, k->w, stride, grouped ? few : "");
     }
 }
 

@@ -23,7 +23,6 @@ NO_THRESHOLD = {
     "PANEL_BYTES": "how large a panel is",
     "PANEL_LEAST": "how large a panel is",
     "PANEL_MOST": "how large a panel is",
-    "PANEL_SMALL": "how large a panel of a small map is; SMALL_PANELS asks",
     "COLUMNS": "what panels cost; PANELS asks",
     "NEAR_BYTES": "what panels cost; PANELS asks",
     "FAR": "what panels cost; PANELS asks",
