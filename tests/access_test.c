@@ -117,7 +117,7 @@ static void make_shadows(struct cvy_plan *plan, void **table)
     }
     for (size_t i = 0; i < n; i++) {
         const struct shadow *s = &now.shadow[cvyi_program_root(plan, (int)i)];
-        table[i] = s->bytes ? s->buf.p : plan->buf[i];
+        table[i] = s->bytes ? (char *)s->buf.p + cvyi_program_inside(plan, (int)i) : plan->buf[i];
     }
 }
 

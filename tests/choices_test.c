@@ -287,6 +287,27 @@ static cvy_tensor large_planes(cvy_context *ctx, cvy_net **made)
                       &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Concatenations of concatenations, as in a DenseNet, of what another has already, of one value
+ * twice, and of what is flattened, too. */
+static cvy_tensor side_by_side(cvy_context *ctx, cvy_net **made)
+{
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = conv3(net, cvy_input(net, 1, 6, 6), "in", 3, 1), y;
+    for (int i = 0; i < 3; i++) {
+        char name[8] = { 'a', (char)('0' + i), 0, 'n', (char)('0' + i) };
+        y = cvy_relu(net, cvy_batch_norm(net, x, name + 3, NULL));
+        x = cvy_concat(net, (cvy_tensor[]){ x, conv3(net, y, name, 2 + (size_t)i, 1) }, 2, NULL);
+    }
+    y = cvy_concat(net, (cvy_tensor[]){ y, conv3(net, x, "b", 2, 1), y }, 3, NULL);
+    x = cvy_concat(net, (cvy_tensor[]){ cvy_relu(net, x), y }, 2, NULL);
+    x = cvy_pool2d(net, x, NULL, &(cvy_pool2d_desc){ .kernel = { 3, 3 } });
+    x = cvy_concat(net, (cvy_tensor[]){ x, conv3(net, x, "c", 3, 1) }, 2, NULL);
+    return cvy_linear(net, cvy_flatten(net, x), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 struct trained {
     double loss[3];
     float *param;
@@ -362,6 +383,8 @@ static void nets(void **state)
         { "lenet-bn, nine blocks", lenet_bn, 130 },
         { "motley", motley, 37 },
         { "long rows", long_rows, 5 },
+        { "side by side", side_by_side, 21 },
+        { "side by side, many blocks", side_by_side, 250 },
         { "tall", tall, 37 },
         { "large planes", large_planes, 18 },
         { "whitenings", every_whitening, 20 },

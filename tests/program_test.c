@@ -239,7 +239,7 @@ static enum cvy_status toy_plan(void *state, struct cvy_plan *plan, const struct
 }
 static const struct cvy_backend toy_backend = { CVY_BACKEND_ABI,  "toy",    CVY_LAYOUT_PLAIN,
                                                 CVY_LAYOUT_PLAIN, toy_open, toy_close,
-                                                toy_take,         toy_plan };
+                                                toy_take,         toy_plan, false };
 
 /* A random program: activations from earlier ones, weights that are updated in place between
  * reads. */

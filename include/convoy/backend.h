@@ -71,9 +71,15 @@ struct cvy_value {
     const struct cvy_backend *owner; /* OPAQUE: whose */
     const void *opaque;              /* OPAQUE: what its writer said of it; NULL: nothing yet */
     int state;                       /* STATE: which of the optimiser's, from 0 */
-    int alias;                       /* >= 0: shares the buffer of that value (flatten); else -1 */
+    int alias;                       /* >= 0: shares the buffer of that value; else -1 */
     /* bound by the caller of the program (operator API), not in the arena */
     bool external;
+    /* An alias that is channels [c0, c0 + shape.c) of a value in LANES that has c of them, so that
+     * its blocks lie c planes apart; its own buf[id] is the first of its channels. c 0: an alias of
+     * all (flatten), or none */
+    struct {
+        size_t c0, c;
+    } view;
 };
 
 /* ------------------------------------------------------------------------------------------ ops */
@@ -528,6 +534,9 @@ struct cvy_backend {
      * lie elsewhere, where the backend finds them. */
     enum cvy_status (*plan)(void *state, struct cvy_plan *plan, const struct cvy_op_desc *ops,
                             int n, size_t first);
+    /* Works in values that are views. Then what nobody but it has anything to do with may be one:
+     * an operand of CONCAT of its result, a SLICE of its operand. There is nothing to copy. */
+    bool views;
 };
 
 #ifdef __cplusplus

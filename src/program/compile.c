@@ -163,6 +163,8 @@ static enum cvy_status build(struct cvy_plan *plan)
     CVYI_TRY(cvyi_layouts_reorder(plan, &n_head));
     CVYI_TRY(cvyi_layouts_fetch(plan, n_values));
     CVYI_TRY(cvyi_layouts_measure(plan));
+    if (!plan->ctx->options.no_fusion && !plan->options.keep_tensors)
+        CVYI_TRY(cvyi_views_find(plan));
     cvyi_layouts_last_reads(plan);
     CVYI_TRY(cvyi_assign_reorders(plan));
     CVYI_TRY(plan_pieces(plan, n_head));

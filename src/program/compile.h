@@ -45,6 +45,8 @@ void cvyi_layouts_last_reads(struct cvy_plan *plan);
 void cvyi_layout_set(const struct cvy_plan *plan, struct cvy_value *v, int backend);
 /* Planes and bytes of all values, as they lie now. */
 enum cvy_status cvyi_layouts_measure(struct cvy_plan *plan);
+/* views.c: after everything has its layout, which values are channels of others. */
+enum cvy_status cvyi_views_find(struct cvy_plan *plan);
 /* After assigning: layouts as writers leave them; *n_head ops of reorders that masters need, then
  * the list with reorders in it; and copies for who reads after a run, of the first n_values. */
 void cvyi_layouts_settle(struct cvy_plan *plan);

@@ -215,7 +215,10 @@ void cvyi_program_bind_arena(struct cvy_plan *plan, void *arena)
     char *base = arena ? arena : plan->arena;
     for (size_t i = 0; i < n; i++)
         if (plan->offset[i] != SIZE_MAX) plan->buf[i] = base + plan->offset[i];
-    for (size_t i = 0; i < n; i++) plan->buf[i] = plan->buf[cvyi_program_root(plan, (int)i)];
+    for (size_t i = 0; i < n; i++) {
+        char *root = plan->buf[cvyi_program_root(plan, (int)i)];
+        plan->buf[i] = root ? root + cvyi_program_inside(plan, (int)i) : NULL;
+    }
 }
 
 void cvyi_program_bind(struct cvy_plan *plan, int id, void *address)

@@ -29,6 +29,19 @@ int cvyi_program_root(const struct cvy_plan *plan, int id)
     return id;
 }
 
+size_t cvyi_program_inside(const struct cvy_plan *plan, int id)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, id);
+    return v->view.c0 * v->plane * 16 * sizeof(float);
+}
+
+bool cvyi_program_apart(const struct cvy_plan *plan, int a, int b)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, a), *w = cvy_plan_value(plan, b);
+    if (!v->view.c || !w->view.c) return false;
+    return v->view.c0 + v->shape.c <= w->view.c0 || w->view.c0 + w->shape.c <= v->view.c0;
+}
+
 int cvyi_program_find(const struct cvy_plan *plan, enum cvy_role role, const char *name)
 {
     for (size_t i = 0; i < plan->list.n_values; i++)

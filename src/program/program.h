@@ -192,6 +192,10 @@ void cvyi_program_destroy(struct cvy_plan **plan);
 size_t cvyi_program_values(const struct cvy_plan *plan);
 /* The value whose buffer `id` uses. */
 int cvyi_program_root(const struct cvy_plan *plan, int id);
+/* Bytes from the start of its root's buffer to a value, which may be a view. */
+size_t cvyi_program_inside(const struct cvy_plan *plan, int id);
+/* Whether two views of one value have no channel in common. */
+bool cvyi_program_apart(const struct cvy_plan *plan, int a, int b);
 /* Value of that role and name; -1: none. */
 int cvyi_program_find(const struct cvy_plan *plan, enum cvy_role role, const char *name);
 /* Whether a value's buffer outlives a step. */

@@ -29,11 +29,12 @@ static bool same_grid(const struct cvyi_phase *a, const struct cvyi_phase *b)
            !b->desc.alone;
 }
 
-/* An alias (flatten) has other channels, so part p of it need not be part p of the value. */
+/* An alias (flatten, a view) has other channels: part p of it need not be part p of the value. */
 static bool same_parts(const struct cvy_plan *plan, const struct cvyi_phase *phase, int a, int b)
 {
+    const struct cvy_value *v = cvy_plan_value(plan, a), *w = cvy_plan_value(plan, b);
     return a == b || phase->desc.parts == 1 ||
-           cvy_plan_value(plan, a)->shape.c == cvy_plan_value(plan, b)->shape.c;
+           (v->shape.c == w->shape.c && v->view.c0 == w->view.c0);
 }
 
 /* Every earlier phase that conflicts with phase p into touched; answers how many. */
@@ -48,6 +49,7 @@ static size_t conflicts(const struct cvy_plan *plan, struct stages *s, size_t p)
             const struct access *other = &s->access[h];
             size_t q = other->phase;
             if (!cvyi_writes(access) && !cvyi_writes(other->access)) continue;
+            if (cvyi_program_apart(plan, value, other->value)) continue;
             if (s->mark[q] != p + 1) {
                 s->mark[q] = p + 1;
                 s->cell[q] = !plan->ctx->options.no_fusion && same_grid(&plan->phase[q], phase);

@@ -61,7 +61,7 @@ enum cvy_status cvyi_argmax_plan(struct native *native, struct cvy_plan *plan,
     *argmax = (struct native_argmax){
         .saved = { .kind = NATIVE_SAVED_ARGMAX, .value = pool->in[CVY_POOL_X] },
         .window = window,
-        .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w },
+        .x = { -1, shape.c, shape.h, shape.w, shape.h * shape.w, 0 },
         .at = cvy_plan_buffer(plan, pool->name, vectors * NATIVE_LANES, false)
     };
     if (sums)

@@ -51,4 +51,5 @@ const struct cvy_backend cvyi_native_backend = {
     .close = native_close,
     .take = native_take,
     .plan = native_plan,
+    .views = true,
 };

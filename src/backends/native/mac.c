@@ -384,8 +384,9 @@ static enum cvy_status plan_tall(struct cvy_plan *plan, const struct native_mac 
 {
     const struct native *native = a->native;
     size_t bytes = a->tall.parts * native->blocks * a->dst.c * NATIVE_LANES * sizeof(float);
-    a->partial =
-        (struct native_lanes){ cvy_plan_buffer(plan, "partial", bytes, false), a->dst.c, 1, 1, 1 };
+    a->partial = (struct native_lanes){
+        cvy_plan_buffer(plan, "partial", bytes, false), a->dst.c, 1, 1, 1, 0
+    };
     if (a->partial.id < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct cvy_phase_desc phase = { .name = mac->name,
                                     .run = tall_run,

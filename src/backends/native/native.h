@@ -105,6 +105,7 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(FLAT, "rows: several channels are one run")                        \
     X(ARGMAX, "rows: maxima remember their place")                       \
     X(ARGMAX_SUMS, "rows: and x there")                                    \
+    X(VIEWS, "move: channels that lie where they belong")                  \
     X(KEPT, "rows: a result inside a chain is kept")                       \
     X(ANEW, "rows: each reader forms a gradient anew")                     \
     X(RECALLED, "rows: and what its activation has saved")
@@ -214,13 +215,15 @@ static inline size_t native_images(const struct cvy_run *run, size_t block)
 struct native_lanes {
     int id;
     size_t c, h, w, plane;
+    size_t rest; /* channels between its last of a block and its first of the next: of a view */
 };
 
 static inline struct native_lanes native_lanes(const struct cvy_plan *plan, int id)
 {
-    if (id < 0) return (struct native_lanes){ -1, 0, 0, 0, 0 };
+    if (id < 0) return (struct native_lanes){ -1, 0, 0, 0, 0, 0 };
     const struct cvy_value *v = cvy_plan_value(plan, id);
-    return (struct native_lanes){ id, v->shape.c, v->shape.h, v->shape.w, v->plane };
+    size_t rest = v->view.c ? v->view.c - v->shape.c : 0;
+    return (struct native_lanes){ id, v->shape.c, v->shape.h, v->shape.w, v->plane, rest };
 }
 
 /* The value whose memory it is (flatten shares its input's). */
@@ -234,7 +237,7 @@ static inline int native_root(const struct cvy_plan *plan, int id)
 static inline float *native_at(const struct cvy_run *run, const struct native_lanes *v,
                                size_t block, size_t c)
 {
-    return (float *)run->buf[v->id] + (block * v->c + c) * v->plane * NATIVE_LANES;
+    return (float *)run->buf[v->id] + (block * (v->c + v->rest) + c) * v->plane * NATIVE_LANES;
 }
 
 static inline float *native_at_or_null(const struct cvy_run *run, const struct native_lanes *v,
@@ -295,7 +298,7 @@ static inline void native_cell_access(struct cvy_phase_desc *phase, const struct
 static inline void native_in_place(struct cvy_phase_desc *phase, const struct native_lanes *from,
                                    const struct native_lanes *to)
 {
-    if (from->c != to->c || from->plane != to->plane) return;
+    if (from->c != to->c || from->plane != to->plane || from->rest || to->rest) return;
     phase->in_place.from = from->id;
     phase->in_place.to = to->id;
 }

@@ -81,7 +81,7 @@ static void outer_range(const struct native_wgrad *a, const struct cvy_run *run,
     struct cvyi_outer g = { .n_oc = n_oc,
                             .n_i = i.end - i.begin,
                             .dyt_n = a->dyt_n,
-                            .x_block = c->x.c * c->x.plane * NATIVE_LANES,
+                            .x_block = (c->x.c + c->x.rest) * c->x.plane * NATIVE_LANES,
                             .x_i = c->x.plane * NATIVE_LANES,
                             .dw_i = c->taps * n_oc,
                             .accumulate = c->taps * pixels > 1 || c->pad[0] || c->pad[1] };
