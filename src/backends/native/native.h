@@ -72,6 +72,10 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(NARROW, "conv2d: regions are cut between columns, too")            \
     X(TRANSPOSED, "conv2d: the data gradient")                               \
     X(OUTER, "conv2d.dw: by images")                                     \
+    X(BY_REGIONS, "conv2d.dw: by regions, one map transposed")           \
+    X(ACROSS, "conv2d.dw: the map that is transposed is the input")      \
+    X(REGION_COLS, "conv2d.dw: regions are parts of rows")               \
+    X(REGION_SLOTS, "conv2d.dw: regions have slots")                     \
     X(OWNED, "conv2d.dw: tasks own weights")                             \
     X(OWNABLE, "conv2d.dw: weights enough to be owned")                  \
     X(SLOT_HELD, "conv2d.dw: what a task has of a slot stays in L2")     \

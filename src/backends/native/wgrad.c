@@ -1,13 +1,15 @@
-/* Weight and bias gradients of a convolution, by one of three plans, chosen by shape alone:
+/* Weight and bias gradients of a convolution, by one of four plans, chosen by shape alone:
  *
  * outer  output maps of a few pixels (fully connected and the last layers of deep nets): dy is
  *         transposed once, then sums run over images; tasks own ranges of weights
+ * regions  many channels: regions of one map are transposed, then sums run over images and pixels;
+ *         tasks own ranges of weights, or of slots as below
  * slots  few weights: every block of images (or band of its rows) sums its own copy of dw, the
  *         copies are folded in order, in double
  * owned  many weights: tasks own ranges of channels and walk over all images; no copies
  *
- * Each map of gradients is one of the three's: `outer` in wgrad_outer.c (wide maps, too), the
- * others in wgrad_pixels.c. */
+ * Each map of gradients is one of the four's: `outer` in wgrad_outer.c (wide maps, too), `regions`
+ * in wgrad_regions.c, the others in wgrad_pixels.c. */
 #include "backends/native/wgrad.h"
 
 #define OUTER_PIXELS ((size_t)8) /* output maps smaller than this are `outer` */
@@ -88,6 +90,8 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     if (g->wide.unit) return cvyi_native_wgrad_wide(plan, a);
     if (native_chose(plan, CHOICE_OUTER, g->y.h * g->y.w < OUTER_PIXELS && g->oc >= 4))
         return cvyi_native_wgrad_outer(plan, a);
+    if (native_chose(plan, CHOICE_BY_REGIONS, cvyi_native_wgrad_by_regions(g)))
+        return cvyi_native_wgrad_regions(plan, a);
     a->cut = slots_cut(native, plan, g);
     a->own = owned_cut(g);
     bool owned = native_chose(plan, CHOICE_OWNABLE, native_n_weights(g) >= OWNED_WEIGHTS) &&

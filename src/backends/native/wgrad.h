@@ -39,10 +39,16 @@ struct native_wgrad {
     int slots;
     size_t slot; /* floats of a slot: dw, db */
     size_t fold_tasks;
-    struct native_rectangles own; /* owned, outer: output x input channels of a task */
+    /* owned, outer, regions: output x input channels of a task */
+    struct native_rectangles own;
     /* outer */
     int dyt;
     size_t dyt_group, dyt_n; /* padded channels of a group, of all */
+    /* regions */
+    bool across;                                    /* x is transposed, not dy */
+    size_t map[2];                                  /* rows and columns of y, as regions see it */
+    size_t row_parts, col_parts;                    /* regions of the map */
+    const struct native_range *tap_rows, *tap_cols; /* of y, by row and column of the kernel */
 };
 
 /* What an owning task (owned, outer) owns: channels o x i of a group; answers the group. */
@@ -58,9 +64,25 @@ static inline size_t native_own(const struct native_wgrad *a, size_t task, struc
 
 /* wgrad_boxes.c: fills in box, n_box, tap_x and strip. */
 bool cvyi_native_wgrad_boxes(struct cvy_plan *plan, struct native_wgrad *a);
+/* Output rows (dim 0) or columns (1) for which tap k lies inside the map. */
+struct native_range cvyi_native_tap_range(const struct native_geometry *c, int dim, size_t k);
+
+/* wgrad_pixels.c: adds the sums of dy over pixels of a block to n channels' shares of db. (Unused
+ * lanes of a gradient hold zero.) */
+void cvyi_native_wgrad_bias(const struct native_wgrad *a, const struct cvy_run *run, size_t block,
+                            size_t channel, size_t n, struct native_range pixels, double *db);
+/* The buffer of a->cut's slots; the phase that folds them. */
+enum cvy_status cvyi_native_wgrad_slot_buffer(struct cvy_plan *plan, struct native_wgrad *a);
+enum cvy_status cvyi_native_wgrad_fold(struct cvy_plan *plan, struct native_wgrad *a);
+/* wgrad_outer.c: sums[q][n_oc] to row k of dw at q, k < rows, q < n. */
+void cvyi_native_wgrad_store(const struct native_wgrad *a, float *dw, size_t row, const float *sums,
+                             size_t n_oc, size_t rows, size_t n);
+/* wgrad_regions.c: whether it is for such a shape. */
+bool cvyi_native_wgrad_by_regions(const struct native_geometry *g);
 
 /* The plans of wgrad.c's list; `slots` by a->cut, `owned` by a->own. `wide`: outer for the cells
  * of a wide y. */
+enum cvy_status cvyi_native_wgrad_regions(struct cvy_plan *plan, struct native_wgrad *a);
 enum cvy_status cvyi_native_wgrad_slots(struct cvy_plan *plan, struct native_wgrad *a);
 enum cvy_status cvyi_native_wgrad_owned(struct cvy_plan *plan, struct native_wgrad *a);
 enum cvy_status cvyi_native_wgrad_outer(struct cvy_plan *plan, struct native_wgrad *a);

@@ -8,8 +8,7 @@
 
 /* ---------------------------------------------------------------------------------------- boxes */
 
-/* Output rows (columns) for which tap k lies inside the map. */
-static struct native_range tap_range(const struct native_geometry *c, int dim, size_t k)
+struct native_range cvyi_native_tap_range(const struct native_geometry *c, int dim, size_t k)
 {
     size_t n = dim ? c->y.w : c->y.h, n_source = dim ? c->x.w : c->x.h;
     size_t at = k * c->dilation[dim], pad = c->pad[dim], stride = c->stride[dim];
@@ -112,8 +111,8 @@ bool cvyi_native_wgrad_boxes(struct cvy_plan *plan, struct native_wgrad *a)
     struct native_range *row = cvy_plan_alloc(plan, c->kernel[0] * sizeof *row);
     struct native_range *col = cvy_plan_alloc(plan, c->kernel[1] * sizeof *col);
     if (!row || !col || !build_taps(plan, a)) return false;
-    for (size_t k = 0; k < c->kernel[0]; k++) row[k] = tap_range(c, 0, k);
-    for (size_t k = 0; k < c->kernel[1]; k++) col[k] = tap_range(c, 1, k);
+    for (size_t k = 0; k < c->kernel[0]; k++) row[k] = cvyi_native_tap_range(c, 0, k);
+    for (size_t k = 0; k < c->kernel[1]; k++) col[k] = cvyi_native_tap_range(c, 1, k);
     bool interior = native_chose(plan, CHOICE_INTERIOR, has_interior(c, row, col));
     size_t most = interior ? 4 * c->taps + 1 : c->taps;
     struct boxes b = { .conv = c,

@@ -56,9 +56,8 @@ static void outer_pixel(const struct native_wgrad *a, const struct cvy_run *run,
     }
 }
 
-/* sums[q][n_oc] to row k of dw at q, k < rows, q < n. */
-static void outer_store(const struct native_wgrad *a, float *dw, size_t row, const float *sums,
-                        size_t n_oc, size_t rows, size_t n)
+void cvyi_native_wgrad_store(const struct native_wgrad *a, float *dw, size_t row, const float *sums,
+                             size_t n_oc, size_t rows, size_t n)
 {
     for (size_t k = 0; k < rows; k += NATIVE_LANES) {
         size_t end = native_min(k + NATIVE_LANES, rows),
@@ -96,8 +95,8 @@ static void outer_range(const struct native_wgrad *a, const struct cvy_run *run,
             outer_pixel(a, run, dyt + pixel * pixel_floats, src, g,
                         sums + native_tap(c, tap / c->kernel[1], tap % c->kernel[1]) * n_oc);
         }
-    outer_store(a, (float *)run->buf[a->dw] + (out * c->ic + i.begin) * c->taps, c->ic * c->taps,
-                sums, n_oc, o.end - o.begin, n);
+    cvyi_native_wgrad_store(a, (float *)run->buf[a->dw] + (out * c->ic + i.begin) * c->taps,
+                            c->ic * c->taps, sums, n_oc, o.end - o.begin, n);
     if (a->db < 0 || i.begin) return;
     cvyi_fold_fn *fold = a->native->kernels->update->fold;
     for (size_t pixel = 0; pixel < pixels; pixel++)

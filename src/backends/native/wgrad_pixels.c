@@ -80,22 +80,17 @@ static void add_box(const struct native_wgrad *a, const struct cvy_run *run, con
         }
 }
 
-/* Adds the sum of dy over rows of a block to each channel's share of db. (Unused lanes of a
- * gradient hold zero.) */
-static void add_bias(const struct native_wgrad *a, const struct cvy_run *run, const struct sums *s,
-                     struct native_range rows)
+void cvyi_native_wgrad_bias(const struct native_wgrad *a, const struct cvy_run *run, size_t block,
+                            size_t channel, size_t n, struct native_range pixels, double *db)
 {
-    const struct native_geometry *c = &a->conv;
-    const size_t pixels = (rows.end - rows.begin) * c->y.w;
-    for (size_t o = s->o.begin; o < s->o.end; o++) {
-        const float *dy = native_at(run, &c->y, s->block, s->group * c->oc + o) +
-                          rows.begin * c->y.w * NATIVE_LANES;
-        for (size_t p = 0, n; p < pixels; p += n) {
+    for (size_t o = 0; o < n; o++) {
+        const float *dy = native_at(run, &a->conv.y, block, channel + o);
+        for (size_t p = pixels.begin, end; p < pixels.end; p = end) {
             float sum[CVYI_LANES], unused[CVYI_LANES];
-            n = native_min(pixels - p, BIAS_PIXELS);
+            end = native_min(p + BIAS_PIXELS, pixels.end);
             a->native->kernels->norm->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES,
-                                                n * NATIVE_LANES, 0, sum, unused);
-            for (size_t l = 0; l < NATIVE_LANES; l++) s->db[o - s->o.begin] += (double)sum[l];
+                                                (end - p) * NATIVE_LANES, 0, sum, unused);
+            for (size_t l = 0; l < NATIVE_LANES; l++) db[o] += (double)sum[l];
         }
     }
 }
@@ -109,7 +104,10 @@ static void accumulate(const struct native_wgrad *a, const struct cvy_run *run,
            step = ceil_div(s->i.end - s->i.begin, calls);
     for (size_t y = rows.begin; y < rows.end; y += a->strip) {
         struct native_range strip = { y, native_min(y + a->strip, rows.end) };
-        if (s->db) add_bias(a, run, s, strip);
+        if (s->db)
+            cvyi_native_wgrad_bias(
+                a, run, s->block, s->group * a->conv.oc + s->o.begin, s->o.end - s->o.begin,
+                (struct native_range){ y * a->conv.y.w, strip.end * a->conv.y.w }, s->db);
         for (size_t i = s->i.begin; i < s->i.end; i += step) {
             struct native_range channels = { i, native_min(i + step, s->i.end) };
             for (size_t k = 0; k < a->n_box; k++)
@@ -227,7 +225,18 @@ enum cvy_status cvyi_native_wgrad_owned(struct cvy_plan *plan, struct native_wgr
     return cvy_plan_phase(plan, &phase);
 }
 
-static enum cvy_status plan_fold(struct cvy_plan *plan, struct native_wgrad *a)
+enum cvy_status cvyi_native_wgrad_slot_buffer(struct cvy_plan *plan, struct native_wgrad *a)
+{
+    const struct native_geometry *c = &a->conv;
+    size_t total = native_n_weights(c) + (a->db < 0 ? 0 : c->groups * c->oc);
+    a->slot = ceil_div(total, NATIVE_LANES) * NATIVE_LANES;
+    a->slots = cvy_plan_buffer(plan, "dw.slots",
+                               a->cut.blocks * a->cut.bands * a->slot * sizeof(float), false);
+    if (a->slots < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_native_wgrad_fold(struct cvy_plan *plan, struct native_wgrad *a)
 {
     struct native_work work = { .blocks = 1,
                                 .tiles = ceil_div(a->slot, (size_t)256),
@@ -245,17 +254,11 @@ static enum cvy_status plan_fold(struct cvy_plan *plan, struct native_wgrad *a)
 enum cvy_status cvyi_native_wgrad_slots(struct cvy_plan *plan, struct native_wgrad *a)
 {
     const struct native_geometry *c = &a->conv;
-    size_t channels = c->groups * c->oc;
     if (!cvyi_native_wgrad_boxes(plan, a))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     native_chose(plan, CHOICE_SLOT_BANDS, a->cut.bands > 1);
     native_chose(plan, CHOICE_SLOT_PARTS, a->cut.parts > 1);
-    size_t total = native_n_weights(c) + (a->db < 0 ? 0 : channels);
-    a->slot = ceil_div(total, NATIVE_LANES) * NATIVE_LANES;
-    a->slots = cvy_plan_buffer(plan, "dw.slots",
-                               a->cut.blocks * a->cut.bands * a->slot * sizeof(float), false);
-    if (a->slots < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-
+    NATIVE_TRY(cvyi_native_wgrad_slot_buffer(plan, a));
     bool cells = native_parts(a->native) == 1;
     struct cvy_phase_desc phase = { .name = a->name,
                                     .run = slots_run,
@@ -268,5 +271,5 @@ enum cvy_status cvyi_native_wgrad_slots(struct cvy_plan *plan, struct native_wgr
     native_access(&phase, c->y.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, a->slots, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
-    return plan_fold(plan, a);
+    return cvyi_native_wgrad_fold(plan, a);
 }
