@@ -100,6 +100,26 @@ static void call_wgrad(struct kernel *c)
     }
 }
 
+static void call_depthwise(struct kernel *c)
+{
+    const struct layer *l = c->layer;
+    const ptrdiff_t k = (ptrdiff_t)l->k, x_row = (ptrdiff_t)l->iw * 16;
+    const struct cvyi_depthwise g = { .height = oh(l),
+                                      .width = ow(l),
+                                      .n_rows = l->k,
+                                      .n_taps = l->k,
+                                      .y_row = (ptrdiff_t)ow(l) * 16,
+                                      .y_col = 16,
+                                      .x_row = x_row,
+                                      .x_col = 16,
+                                      .tap_row = x_row,
+                                      .tap_col = 16,
+                                      .w_row = k,
+                                      .w_tap = 1 };
+    if (c->index) c->k->depthwise->depthwise_dw(&g, c->y, c->x, c->w);
+    else c->k->depthwise->depthwise(&g, c->x, c->w, NULL, c->y);
+}
+
 static void call_outer(struct kernel *c)
 {
     const struct layer *l = c->layer;
@@ -410,7 +430,7 @@ static struct kernel *start_layer(struct bench *b, enum cvy_isa isa, const struc
     c->layer = l;
     c->work.flops = 2.0 * 16 * (double)(n_pix * n_taps * l->ic * l->oc);
     c->x = bench_floats(l->ic * l->ih * l->iw * 16);
-    c->w = bench_floats((l->oc + 16) * l->ic * n_taps + 16);
+    c->w = bench_floats((l->oc + 16) * l->ic * n_taps + 16); /* sums of a kernel's lanes, too */
     c->y = bench_floats(oc * n_pix * 16);
     c->z = bench_floats(oc * l->ih * 16);
     c->pix = bench_alloc(2 * n_pix * sizeof *c->pix);
@@ -447,6 +467,15 @@ static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct l
         c->call = call_wgrad;
         add(c, GB_US, bench_text("kernels/wgrad/%s/%s", l->name, cvy_isa_name(*isa)));
     }
+    for (const enum cvy_isa *isa = isas; l->ic * l->oc == 1 && *isa; isa++)
+        for (int dw = 0; dw < 2; dw++) {
+            struct kernel *c = start_layer(b, *isa, l, 1);
+            c->call = call_depthwise;
+            c->index = dw;
+            add(c, GB_US,
+                bench_text("kernels/depthwise%s/%s/%s", dw ? "_dw" : "", l->name,
+                           cvy_isa_name(*isa)));
+        }
     for (const enum cvy_isa *isa = isas; l->k == 1 && *isa; isa++) {
         struct kernel *c = start_layer(b, *isa, l, 1);
         c->call = call_outer;

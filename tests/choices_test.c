@@ -178,6 +178,32 @@ static const struct conv_case convs[] = {
     { "for more than the most", { 16, 64, 16, 16 }, { .out_channels = 32, SAME3 } },
     { "weights more than maps", { 1, 300, 5, 5 }, { .out_channels = 310, SAME3 } },
     { "depthwise", { 20, 40, 9, 9 }, { .out_channels = 40, SAME3, .groups = 40 } },
+    { "depthwise, two bands of rows",
+      { 18, 3, 34, 33 },
+      { .out_channels = 3, SAME3, .groups = 3 } },
+    { "depthwise, rows longer than a chain",
+      { 2, 3, 3, 1025 },
+      { .out_channels = 3, SAME3, .groups = 3 } },
+    { "depthwise, stride, dilation and flip",
+      { 3, 20, 13, 12 },
+      { .out_channels = 20,
+        .kernel = { 3, 5 },
+        .stride = { 2, 3 },
+        .dilation = { 2, 1 },
+        .pad = { 2, 1, 0, 4 },
+        .groups = 20,
+        .flip = true } },
+    { "depthwise, two of each", { 5, 6, 8, 8 }, { .out_channels = 12, SAME3, .groups = 6 } },
+    { "depthwise, four of each", { 5, 6, 8, 8 }, { .out_channels = 24, SAME3, .groups = 6 } },
+    { "depthwise, a chain of 256 for data",
+      { 2, 2, 12, 12 },
+      { .out_channels = 4, .kernel = { 8, 16 }, .pad = { 4, 8, 4, 8 }, .groups = 2 } },
+    { "depthwise, more than that",
+      { 2, 2, 12, 12 },
+      { .out_channels = 4, .kernel = { 8, 17 }, .pad = { 4, 8, 4, 8 }, .groups = 2 } },
+    { "depthwise, the whole map",
+      { 33, 70, 7, 7 },
+      { .out_channels = 70, .kernel = { 7, 7 }, .groups = 70 } },
     { "regions of wide rows", { 1, 64, 2, 600 }, { .out_channels = 3, SAME3 } },
     { "panels", { 3, 70, 46, 45 }, { .out_channels = 80, .kernel = { 1, 1 } } },
     { "not enough columns for panels",
@@ -261,8 +287,8 @@ static void check_conv(cvy_context *native, cvy_context *reference, const struct
             &(cvy_op_args){ .src = x, .diff_dst = dy, .diff_weights = dw[i], .diff_bias = db[i] });
     }
     /* Pixel by pixel such a layer is right, too, but its data gradient takes ten times as long. */
-    if (c->src.h * c->src.w > 1 && dst.h * dst.w == 1 && c->conv.kernel[0] == c->src.h &&
-        c->conv.kernel[1] == c->src.w)
+    if (groups == 1 && c->src.h * c->src.w > 1 && dst.h * dst.w == 1 &&
+        c->conv.kernel[0] == c->src.h && c->conv.kernel[1] == c->src.w)
         if (seen[CHOICE_WHOLE][1] - rows != 3)
             fail_msg("%s: %zu of 3 passes as one row", c->what, seen[CHOICE_WHOLE][1] - rows);
     equal(c, "result", y[0], y[1], ny);

@@ -3,7 +3,7 @@
 
 usage: hot_loops.py SOURCE_ROOT BUILD_ROOT
 
-Disassembles the avx2 and avx512 objects of mac and wgrad; an innermost loop (a backward jump with no other inside) with eight or
+Disassembles the avx2 and avx512 objects of mac, wgrad and depthwise; an innermost loop (a backward jump with no other inside) with eight or
 more fused multiply-adds is hot, and no vector instruction in it may touch the stack. Fails too if it finds no hot loop.
 """
 import glob
@@ -15,7 +15,7 @@ import sys
 build = sys.argv[2]
 LINE = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 errors, hot = [], 0
-objects = [o for isa in ("avx2", "avx512") for kind in ("mac", "wgrad")
+objects = [o for isa in ("avx2", "avx512") for kind in ("mac", "wgrad", "depthwise")
            for o in glob.glob(os.path.join(build, "src", "**", f"libk_{isa}.a.p", f"*{kind}_tmpl.c.o"), recursive=True)]
 if "-O0" in open(os.path.join(build, "compile_commands.json"), encoding="utf-8").read().split('"file"')[0]:
     objects = []

@@ -1,4 +1,4 @@
-/* mac, wgrad and outer of every table that this CPU runs, on random shapes: the same bits as the
+/* mac, wgrad, outer and depthwise of every table that this CPU runs, on random shapes: the same bits as the
  * order of operations in kernels.h written with fmaf (hence the same bits on every table and tile),
  * close to a sum in double, and nothing read or written outside the operands (guard pages; outputs
  * keep their filling elsewhere). */
@@ -302,6 +302,140 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     check_free(&dw);
 }
 
+/* ------------------------------------------------------------------------------------ depthwise */
+
+/* A rectangle, its maps and its kernel, each in a buffer that is just large enough. */
+struct depthwise_case {
+    struct cvyi_depthwise g;
+    enum values values;
+    size_t n_x, n_y, n_w; /* floats; the kernel's places, … */
+    size_t w0;            /* … its first */
+};
+
+/* By how much an index of n steps moves either way from its first place. */
+static void reach(ptrdiff_t step, size_t n, ptrdiff_t *low, ptrdiff_t *high)
+{
+    ptrdiff_t end = step * (ptrdiff_t)(n ? n - 1 : 0);
+    if (end < 0) *low += end;
+    else *high += end;
+}
+
+static struct depthwise_case depthwise_case(struct check_rng *r)
+{
+    struct cvyi_depthwise g = { .height = between(r, 1, 4), .width = between(r, 1, 40) };
+    bool dense = check_below(r, 2);
+    g.n_rows = check_below(r, 12) ? between(r, 1, 5) : 0;
+    g.n_taps = check_below(r, 12) ? between(r, 1, 8) : 0;
+    g.x_col = 16 * (ptrdiff_t)(dense ? 1 : between(r, 1, 3));
+    g.tap_col = 16 * (ptrdiff_t)(dense ? 1 : between(r, 1, 3));
+    g.y_col = 16 * (ptrdiff_t)(check_below(r, 4) ? 1 : between(r, 1, 3));
+    g.y_row = (ptrdiff_t)g.width * g.y_col + 16 * (ptrdiff_t)check_below(r, 3);
+    g.x_row = 16 * (ptrdiff_t)check_below(r, 90);
+    g.tap_row = 16 * (ptrdiff_t)check_below(r, 90);
+    g.w_tap = (ptrdiff_t)between(r, 1, 2) * (check_below(r, 2) ? 1 : -1);
+    g.w_row =
+        ((ptrdiff_t)g.n_taps * 2 + (ptrdiff_t)between(r, 1, 3)) * (check_below(r, 2) ? 1 : -1);
+    g.resume = check_below(r, 3) == 0;
+    ptrdiff_t x[2] = { 0, 16 }, y[2] = { 0, 16 }, w[2] = { 0, 1 };
+    reach(g.x_row, g.height, &x[0], &x[1]);
+    reach(g.x_col, g.width, &x[0], &x[1]);
+    reach(g.tap_row, g.n_rows, &x[0], &x[1]);
+    reach(g.tap_col, g.n_taps, &x[0], &x[1]);
+    reach(g.y_row, g.height, &y[0], &y[1]);
+    reach(g.y_col, g.width, &y[0], &y[1]);
+    reach(g.w_row, g.n_rows, &w[0], &w[1]);
+    reach(g.w_tap, g.n_taps, &w[0], &w[1]);
+    return (struct depthwise_case){ .g = g,
+                                    .values = (enum values)check_below(r, N_VALUES),
+                                    .n_x = (size_t)x[1],
+                                    .n_y = (size_t)y[1],
+                                    .n_w = (size_t)(w[1] - w[0]),
+                                    .w0 = (size_t)-w[0] };
+}
+
+static ptrdiff_t depthwise_x(const struct cvyi_depthwise *g, size_t j, size_t q, size_t r, size_t t)
+{
+    return (ptrdiff_t)j * g->x_row + (ptrdiff_t)q * g->x_col + (ptrdiff_t)r * g->tap_row +
+           (ptrdiff_t)t * g->tap_col;
+}
+
+static void check_depthwise(const struct cvyi_kernels *k, uint64_t seed)
+{
+    struct check_rng r = { seed };
+    struct depthwise_case c = depthwise_case(&r);
+    const struct cvyi_depthwise *g = &c.g;
+    struct check_buf x = filled(&r, c.n_x, c.values), w = filled(&r, c.n_w, c.values);
+    struct check_buf bias = filled(&r, 1, c.values), y = buffer(&r, c.n_y);
+    const bool with_bias = check_below(&r, 2);
+    float *xp = x.p, *wp = (float *)w.p + c.w0, *yp = y.p, *want = malloc(c.n_y * sizeof *want);
+    assert_non_null(want);
+    memset(want, 0xff, c.n_y * sizeof *want);
+    for (size_t i = 0; g->resume && i < c.n_y; i++)
+        want[i] = yp[i] = check_any(&r, c.values == SPECIAL);
+    for (size_t j = 0; j < g->height; j++)
+        for (size_t q = 0; q < g->width; q++)
+            for (size_t l = 0; l < 16; l++) {
+                float *d = want + j * (size_t)g->y_row + q * (size_t)g->y_col + l;
+                struct sum s = { 0 };
+                if (g->resume) s = (struct sum){ *d, *d, fabs(*d) };
+                for (size_t a = 0; a < g->n_rows; a++)
+                    for (size_t b = 0; b < g->n_taps; b++)
+                        sum_add(&s, wp[(ptrdiff_t)a * g->w_row + (ptrdiff_t)b * g->w_tap],
+                                xp[depthwise_x(g, j, q, a, b) + (ptrdiff_t)l]);
+                assert_true(sum_sane(&s, g->n_rows * g->n_taps));
+                *d = with_bias ? s.f + ((float *)bias.p)[0] : s.f;
+            }
+    k->depthwise->depthwise(g, x.p, wp, with_bias ? bias.p : NULL, y.p);
+    for (size_t i = 0; i < c.n_y; i++)
+        if (!check_same(yp[i], want[i]))
+            fail_msg("depthwise %s seed %llu: %zux%zu, %zux%zu taps, resume %d, bias %d: at %zu: "
+                     "got %.9g want %.9g",
+                     k->isa, (unsigned long long)seed, g->height, g->width, g->n_rows, g->n_taps,
+                     g->resume, with_bias, i, yp[i], want[i]);
+    assert_true(check_intact(&y));
+    free(want);
+    check_free(&x);
+    check_free(&w);
+    check_free(&bias);
+    check_free(&y);
+}
+
+static void check_depthwise_dw(const struct cvyi_kernels *k, uint64_t seed)
+{
+    struct check_rng r = { seed };
+    struct depthwise_case c = depthwise_case(&r);
+    const struct cvyi_depthwise *g = &c.g;
+    struct check_buf x = filled(&r, c.n_x, c.values), dy = filled(&r, c.n_y, c.values);
+    struct check_buf sum = buffer(&r, 16 * c.n_w);
+    float *sp = sum.p, *want = malloc(16 * c.n_w * sizeof *want), *xp = x.p, *dp = dy.p;
+    assert_non_null(want);
+    for (size_t i = 0; i < 16 * c.n_w; i++) want[i] = sp[i] = check_any(&r, c.values == SPECIAL);
+    for (size_t a = 0; a < g->n_rows; a++)
+        for (size_t b = 0; b < g->n_taps; b++)
+            for (size_t l = 0; l < 16; l++) {
+                float *d =
+                    want + 16 * c.w0 + l + 16 * ((ptrdiff_t)a * g->w_row + (ptrdiff_t)b * g->w_tap);
+                struct sum s = { *d, *d, fabs(*d) };
+                for (size_t j = 0; j < g->height; j++)
+                    for (size_t q = 0; q < g->width; q++)
+                        sum_add(&s, dp[j * (size_t)g->y_row + q * (size_t)g->y_col + l],
+                                xp[depthwise_x(g, j, q, a, b) + (ptrdiff_t)l]);
+                assert_true(sum_sane(&s, g->height * g->width));
+                *d = s.f;
+            }
+    k->depthwise->depthwise_dw(g, dy.p, x.p, sp + 16 * c.w0);
+    for (size_t i = 0; i < 16 * c.n_w; i++)
+        if (!check_same(sp[i], want[i]))
+            fail_msg("depthwise_dw %s seed %llu: %zux%zu, %zux%zu taps: at %zu: got %.9g want %.9g",
+                     k->isa, (unsigned long long)seed, g->height, g->width, g->n_rows, g->n_taps, i,
+                     sp[i], want[i]);
+    assert_true(check_intact(&sum));
+    free(want);
+    check_free(&x);
+    check_free(&dy);
+    check_free(&sum);
+}
+
 /* ---------------------------------------------------------------------------------------------  */
 
 static const struct cvyi_kernels *table(int isa)
@@ -329,6 +463,7 @@ static void mac_matches(void **state)
                 check_##name(table(isa), check_seed() + i);        \
     }
 CVYI_WGRAD_KERNELS(MATCHES)
+CVYI_DEPTHWISE_KERNELS(MATCHES)
 
 /* Families are structs of pointers. */
 static bool filled_in(const void *pointers, size_t bytes)
@@ -355,6 +490,7 @@ static void tables_are_complete(void **state)
         if (!k) continue;
         assert_true(single && large);
         assert_true(filled_in(k->wgrad, sizeof *k->wgrad));
+        assert_true(filled_in(k->depthwise, sizeof *k->depthwise));
         assert_true(filled_in(k->act, sizeof *k->act) && filled_in(k->norm, sizeof *k->norm));
         assert_true(filled_in(k->pool, sizeof *k->pool) && filled_in(k->rows, sizeof *k->rows));
         assert_true(filled_in(k->lanes, sizeof *k->lanes));
@@ -369,7 +505,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(name, type, count) cmocka_unit_test(name##_matches),
         cmocka_unit_test(tables_are_complete), cmocka_unit_test(mac_matches),
-        CVYI_WGRAD_KERNELS(CASE)
+        CVYI_WGRAD_KERNELS(CASE) CVYI_DEPTHWISE_KERNELS(CASE)
     };
     printf("seed %llu (CVYI_TEST_SEED)\n", (unsigned long long)check_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);

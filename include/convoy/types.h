@@ -54,10 +54,11 @@ enum cvy_dtype { CVY_F32 = 0, CVY_U8, CVY_F64, CVY_I32 };
 enum cvy_isa { CVY_ISA_AUTO = 0, CVY_ISA_SCALAR, CVY_ISA_AVX2, CVY_ISA_AVX512, CVY_ISA_PAIR };
 
 /* How a convolution is computed. DIRECT: every product of the definition, maps read where they lie;
- * PANELS: the same sums, of a 1x1 convolution, from maps that are first laid side by side. AUTO:
- * the cheapest, as far as its shape tells. Another: wherever it can be used, AUTO elsewhere. It is
- * the native backend that has these. */
-#define CVY_ALGORITHMS(X) X(DIRECT, direct) X(PANELS, panels)
+ * PANELS: the same sums, of a 1x1 convolution, from maps that are first laid side by side;
+ * DEPTHWISE: groups of one input channel, plane by plane. AUTO: the cheapest, as far as its shape
+ * tells. Another: wherever it can be used, AUTO elsewhere. It is the native backend that has
+ * these. */
+#define CVY_ALGORITHMS(X) X(DIRECT, direct) X(PANELS, panels) X(DEPTHWISE, depthwise)
 #define CVY_ALGORITHM_ENUM(NAME, name) CVY_ALGORITHM_##NAME,
 enum cvy_algorithm { CVY_ALGORITHM_AUTO = 0, CVY_ALGORITHMS(CVY_ALGORITHM_ENUM) };
 
@@ -499,7 +500,7 @@ CVY_API const char *cvy_status_name(enum cvy_status status);
 /* "scalar", "avx2", "avx512", "pair", "auto"; and back (false: unknown name, *isa untouched). */
 CVY_API const char *cvy_isa_name(enum cvy_isa isa);
 CVY_API bool cvy_isa_from_name(const char *name, enum cvy_isa *isa);
-/* "auto", "direct", "panels"; and back. */
+/* "auto", "direct", "panels", "depthwise"; and back. */
 CVY_API const char *cvy_algorithm_name(enum cvy_algorithm algorithm);
 CVY_API bool cvy_algorithm_from_name(const char *name, enum cvy_algorithm *algorithm);
 

@@ -8,23 +8,6 @@
 #define REGION_BYTES ((size_t)256 * 1024)
 #define REGION_PIXELS ((size_t)24) /* no region smaller: tiles run along pixels */
 
-/* One dimension. Tap first + j * tap_step of position p reads source + j * source_step, j < count.
- * Positions with equal first and count have one border in common (the whole set inside the map is
- * one of them); numbers of borders ascend with the positions that they begin at. */
-struct position {
-    size_t border, source;
-};
-struct border {
-    size_t first, count;
-};
-struct axis {
-    size_t n, n_source, n_taps, n_borders, tap_step;
-    ptrdiff_t source_step;
-    struct position *at;
-    struct border *border;
-    size_t most; /* taps of a border */
-};
-
 static size_t gcd(size_t a, size_t b)
 {
     while (b) {
@@ -54,8 +37,8 @@ static size_t inverse(size_t a, size_t m)
 /* The taps of position p, and what the first of them reads. In the forward pass these are
  * neighbours. In the data gradient a tap k reads (p + pad - k * dilation) / stride, if that is
  * whole: every tap_step-th one, `turn` telling from which on. */
-static struct border taps_of(const struct native_geometry *g, const struct axis *axis,
-                             bool transposed, int dim, size_t turn, size_t p, size_t *source)
+static struct native_border taps_of(const struct native_geometry *g, const struct native_axis *axis,
+                                    bool transposed, int dim, size_t turn, size_t p, size_t *source)
 {
     size_t dilation = g->dilation[dim], stride = g->stride[dim], pad = g->pad[dim],
            n = axis->n_source, first, end;
@@ -63,7 +46,7 @@ static struct border taps_of(const struct native_geometry *g, const struct axis 
     if (transposed) {
         size_t common = stride / axis->tap_step,
                from = up < n * stride ? 0 : (up - n * stride) / dilation + 1;
-        if (up % common) return (struct border){ 0, 0 };
+        if (up % common) return (struct native_border){ 0, 0 };
         /* one tap that reads something whole */
         size_t k = up / common % axis->tap_step * turn % axis->tap_step;
         first = from + (k + axis->tap_step - from % axis->tap_step) % axis->tap_step;
@@ -73,24 +56,25 @@ static struct border taps_of(const struct native_geometry *g, const struct axis 
         end = up < n + pad ? (n + pad - up - 1) / dilation + 1 : 0;
     }
     if (end > axis->n_taps) end = axis->n_taps;
-    if (first >= end) return (struct border){ 0, 0 };
+    if (first >= end) return (struct native_border){ 0, 0 };
     *source = transposed ? (up - first * dilation) / stride : up + first * dilation - pad;
-    return (struct border){ first, (end - first - 1) / axis->tap_step + 1 };
+    return (struct native_border){ first, (end - first - 1) / axis->tap_step + 1 };
 }
 
 /* As p grows, the taps that hit the source move one way; in the data gradient they do so for every
  * `stride`-th position, and those in between have other taps. So a border is a run of such
  * positions, but for the border without taps. */
-static bool axis_build(struct cvy_plan *plan, const struct native_geometry *g, bool transposed,
-                       int dim, struct axis *axis)
+bool cvyi_native_axis(struct cvy_plan *plan, const struct native_geometry *g, bool transposed,
+                      int dim, struct native_axis *axis)
 {
     size_t x = dim ? g->x.w : g->x.h, y = dim ? g->y.w : g->y.h,
            common = gcd(g->stride[dim], g->dilation[dim]);
-    size_t period = transposed ? g->stride[dim] : 1, none = SIZE_MAX;
-    *axis = (struct axis){ .n = transposed ? x : y,
-                           .n_source = transposed ? y : x,
-                           .n_taps = g->kernel[dim],
-                           .tap_step = transposed ? g->stride[dim] / common : 1 };
+    size_t none = SIZE_MAX;
+    *axis = (struct native_axis){ .n = transposed ? x : y,
+                                  .n_source = transposed ? y : x,
+                                  .n_taps = g->kernel[dim],
+                                  .period = transposed ? g->stride[dim] : 1,
+                                  .tap_step = transposed ? g->stride[dim] / common : 1 };
     axis->source_step =
         transposed ? -(ptrdiff_t)(g->dilation[dim] / common) : (ptrdiff_t)g->dilation[dim];
     size_t turn = inverse(g->dilation[dim] / common, axis->tap_step);
@@ -98,8 +82,8 @@ static bool axis_build(struct cvy_plan *plan, const struct native_geometry *g, b
     axis->border = cvy_plan_alloc(plan, axis->n * sizeof *axis->border);
     if (!axis->at || !axis->border) return false;
     for (size_t p = 0; p < axis->n; p++) {
-        struct border k = taps_of(g, axis, transposed, dim, turn, p, &axis->at[p].source);
-        size_t i = p < period ? SIZE_MAX : axis->at[p - period].border;
+        struct native_border k = taps_of(g, axis, transposed, dim, turn, p, &axis->at[p].source);
+        size_t i = p < axis->period ? SIZE_MAX : axis->at[p - axis->period].border;
         if (!k.count) i = none;
         if (i == SIZE_MAX || axis->border[i].first != k.first || axis->border[i].count != k.count)
             axis->border[i = axis->n_borders++] = k;
@@ -118,7 +102,7 @@ static bool axis_build(struct cvy_plan *plan, const struct native_geometry *g, b
  * descend, both lists run backwards: in the order of ascending sources, since read the other way a
  * large map costs the data gradient a third of its speed. */
 struct taps {
-    const struct axis *row, *col;
+    const struct native_axis *row, *col;
     bool back;
     /* of a row's taps in the lists of weights: place[r] rows from the beginning */
     size_t *place;
@@ -126,7 +110,7 @@ struct taps {
     int32_t **weight; /* by border of columns, [all rows][columns] */
 };
 
-static void place_rows(const struct axis *row, bool back, size_t *place)
+static void place_rows(const struct native_axis *row, bool back, size_t *place)
 {
     size_t n = 0;
     for (size_t residue = 0; residue < row->tap_step && residue < row->n_taps; residue++) {
@@ -155,7 +139,7 @@ static bool build_sources(struct cvy_plan *plan, struct taps *t, size_t columns)
 static bool build_weights(struct cvy_plan *plan, const struct native_geometry *g, struct taps *t,
                           size_t border, size_t mo)
 {
-    struct border q = t->col->border[border];
+    struct native_border q = t->col->border[border];
     int32_t *list = t->weight[border] =
         cvy_plan_alloc(plan, t->row->n_taps * q.count * sizeof *list);
     if (!list) return false;
@@ -185,7 +169,7 @@ static bool taps_build(struct cvy_plan *plan, const struct native_geometry *g, s
 /* The taps of row border i and column border j. */
 static void taps_of_pair(const struct taps *t, size_t i, size_t j, struct cvyi_mac *mac)
 {
-    struct border r = t->row->border[i];
+    struct native_border r = t->row->border[i];
     size_t columns = t->col->border[j].count;
     mac->n_taps = r.count * columns;
     if (!mac->n_taps) return;
@@ -208,9 +192,9 @@ static size_t reach(const struct native_geometry *g, bool transposed, int dim, s
 
 /* Halves the region until its sources fit and there are enough of them. Rows first: they are what
  * lies apart. */
-static void region_size(const struct native_geometry *g, bool transposed, const struct axis *row,
-                        const struct axis *col, size_t chunk, size_t regions, size_t *rows,
-                        size_t *cols)
+static void region_size(const struct native_geometry *g, bool transposed,
+                        const struct native_axis *row, const struct native_axis *col, size_t chunk,
+                        size_t regions, size_t *rows, size_t *cols)
 {
     size_t h = row->n, w = col->n;
     while (h * w > REGION_PIXELS) {
@@ -241,7 +225,7 @@ struct bands {
     size_t *at;
 };
 
-static bool bands_build(struct cvy_plan *plan, const struct axis *axis, size_t size,
+static bool bands_build(struct cvy_plan *plan, const struct native_axis *axis, size_t size,
                         struct bands *b)
 {
     /* 1 + the border's run in this band; 0: none */
@@ -310,12 +294,12 @@ enum cvy_status cvyi_native_borders(struct cvy_plan *plan, const struct native_g
                                     bool transposed, size_t mo, size_t chunk, size_t regions,
                                     struct native_borders *borders)
 {
-    struct axis row, col;
+    struct native_axis row, col;
     struct taps taps = { .row = &row, .col = &col };
     struct bands down, across;
     size_t rows, cols, n = 0;
-    if (!axis_build(plan, g, transposed, 0, &row) || !axis_build(plan, g, transposed, 1, &col) ||
-        !taps_build(plan, g, &taps, mo))
+    if (!cvyi_native_axis(plan, g, transposed, 0, &row) ||
+        !cvyi_native_axis(plan, g, transposed, 1, &col) || !taps_build(plan, g, &taps, mo))
         goto out_of_memory;
     region_size(g, transposed, &row, &col, chunk, regions, &rows, &cols);
     native_chose(plan, CHOICE_REGIONS, rows < row.n || cols < col.n);

@@ -58,6 +58,7 @@ static const struct native_algorithm *choose(const struct native *native,
         least = cost;
     }
     native_chose(plan, CHOICE_PANELS, best == &cvyi_native_panels);
+    native_chose(plan, CHOICE_DEPTHWISE, best == &cvyi_native_depthwise);
     return best;
 }
 

@@ -2,8 +2,8 @@
  * regions of pixels that fit a cache. Knows no weights' values, no kernels' code and no op: the
  * maps may be values of the program or private buffers of native.
  *
- * Who knows whom:  conv.c (ops, choice) -> algorithms (direct.c, panels.c) -> passes (mac.c,
- * wgrad.c) -> geometry.c, borders.c, cut.c. */
+ * Who knows whom:  conv.c (ops, choice) -> algorithms (direct.c, panels.c, depthwise.c) ->
+ * passes (mac.c, wgrad.c) -> geometry.c, borders.c, cut.c. */
 #ifndef CVYI_NATIVE_GEOMETRY_H
 #define CVYI_NATIVE_GEOMETRY_H
 
@@ -68,6 +68,27 @@ static inline double native_conv_flops(const struct native *native, const struct
 }
 
 /* ------------------------------------------------------------------------------------ borders.c */
+
+/* One dimension of a destination. Tap first + j * tap_step of position p reads source + j *
+ * source_step, j < count. Positions with equal first and count have one border in common (the whole
+ * set inside the map is one of them): runs of every `period`-th position. Numbers of borders ascend
+ * with the positions that they begin at. */
+struct native_position {
+    size_t border, source;
+};
+struct native_border {
+    size_t first, count;
+};
+struct native_axis {
+    size_t n, n_source, n_taps, n_borders, period, tap_step;
+    ptrdiff_t source_step;
+    struct native_position *at;
+    struct native_border *border;
+    size_t most; /* taps of a border */
+};
+/* false: out of memory */
+bool cvyi_native_axis(struct cvy_plan *plan, const struct native_geometry *g, bool transposed,
+                      int dim, struct native_axis *axis);
 
 /* All pixels of a destination, cut into regions that fit the cache, in each of them grouped by
  * their set of taps: mac[first[r] … first[r + 1]) of region r. Whoever runs them fills in n_ic,

@@ -60,6 +60,8 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(BLOCKS, "sixteen blocks of images: tasks enough")                  \
     X(PANELS, "conv2d: by panels")                                       \
     X(SMALL_PANELS, "conv2d: small panels of a small map")               \
+    X(DEPTHWISE, "conv2d: channel by channel")                           \
+    X(DEPTHWISE_BANDS, "conv2d: a plane in several bands of rows")       \
     X(WIDE, "conv2d: the result is a wide map")                          \
     X(TALL, "conv2d: few outputs of very many inputs")                   \
     X(WHOLE, "conv2d: the kernel is the whole map")                      \

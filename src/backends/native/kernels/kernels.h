@@ -77,6 +77,27 @@ struct cvyi_outer {
 };
 typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const float *x, float *dw);
 
+/* --------------------------------------------------------------------------------------- depthwise
+ * A rectangle of a map's pixels, rows j < height, columns q < width, to which the same taps apply,
+ * with the kernel of its channel.
+ * depthwise     y[j*y_row + q*y_col + lane] = sum over r < n_rows, t < n_taps (r outer; one fma
+ *               chain from 0, or with resume from y) of
+ *           w[r*w_row + t*w_tap] * x[j*x_row + q*x_col + r*tap_row + t*tap_col + lane],
+ *               and bias[0] added behind it (NULL: none)
+ * depthwise_dw  its gradient of the weights, whose lanes stay apart and whose fma chains go on:
+ *           sum[16 * (r*w_row + t*w_tap) + lane] += over j, q (j outer)
+ *               dy[j*y_row + q*y_col + lane] * x[as above] */
+struct cvyi_depthwise {
+    size_t height, width, n_rows, n_taps;
+    ptrdiff_t y_row, y_col, x_row, x_col;
+    ptrdiff_t tap_row, tap_col, w_row, w_tap;
+    bool resume;
+};
+typedef void cvyi_depthwise_fn(const struct cvyi_depthwise *g, const float *x, const float *w,
+                               const float *bias, float *y);
+typedef void cvyi_depthwise_dw_fn(const struct cvyi_depthwise *g, const float *dy, const float *x,
+                                  float *sum);
+
 /* -------------------------------------------------------------------------------------------- rows
  * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
 
@@ -327,6 +348,7 @@ enum {
 };
 
 #define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
+#define CVYI_DEPTHWISE_KERNELS(X) X(depthwise, depthwise, ) X(depthwise_dw, depthwise_dw, )
 /* clang-format off */
 #define CVYI_ACT_KERNELS(X)                                          \
     X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])  \
@@ -364,6 +386,9 @@ struct cvyi_mac_kernels {
 struct cvyi_wgrad_kernels {
     CVYI_WGRAD_KERNELS(CVYI_MEMBER)
 };
+struct cvyi_depthwise_kernels {
+    CVYI_DEPTHWISE_KERNELS(CVYI_MEMBER)
+};
 struct cvyi_act_kernels {
     CVYI_ACT_KERNELS(CVYI_MEMBER)
 };
@@ -392,6 +417,7 @@ struct cvyi_kernels {
     const char *isa;
     const struct cvyi_mac_kernels *mac;
     const struct cvyi_wgrad_kernels *wgrad;
+    const struct cvyi_depthwise_kernels *depthwise;
     const struct cvyi_act_kernels *act;
     const struct cvyi_norm_kernels *norm;
     const struct cvyi_pool_kernels *pool;

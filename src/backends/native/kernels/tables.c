@@ -4,25 +4,27 @@
 
 #include "convoy/types.h"
 
-#define DECLARE(isa)                                                    \
-    extern const struct cvyi_mac_kernels cvyi_mac_##isa;                \
-    extern const struct cvyi_wgrad_kernels cvyi_wgrad_##isa;            \
-    extern const struct cvyi_act_kernels cvyi_act_##isa;                \
-    extern const struct cvyi_norm_kernels cvyi_norm_##isa;              \
-    extern const struct cvyi_pool_kernels cvyi_pool_##isa;              \
-    extern const struct cvyi_rows_kernels cvyi_rows_##isa;              \
-    extern const struct cvyi_lanes_kernels cvyi_lanes_##isa;            \
-    extern const struct cvyi_loss_kernels cvyi_loss_##isa;              \
-    extern const struct cvyi_update_kernels cvyi_update_##isa;          \
-    static const struct cvyi_kernels table_##isa = { #isa,              \
-                                                     &cvyi_mac_##isa,   \
-                                                     &cvyi_wgrad_##isa, \
-                                                     &cvyi_act_##isa,   \
-                                                     &cvyi_norm_##isa,  \
-                                                     &cvyi_pool_##isa,  \
-                                                     &cvyi_rows_##isa,  \
-                                                     &cvyi_lanes_##isa, \
-                                                     &cvyi_loss_##isa,  \
+#define DECLARE(isa)                                                        \
+    extern const struct cvyi_mac_kernels cvyi_mac_##isa;                    \
+    extern const struct cvyi_wgrad_kernels cvyi_wgrad_##isa;                \
+    extern const struct cvyi_depthwise_kernels cvyi_depthwise_##isa;        \
+    extern const struct cvyi_act_kernels cvyi_act_##isa;                    \
+    extern const struct cvyi_norm_kernels cvyi_norm_##isa;                  \
+    extern const struct cvyi_pool_kernels cvyi_pool_##isa;                  \
+    extern const struct cvyi_rows_kernels cvyi_rows_##isa;                  \
+    extern const struct cvyi_lanes_kernels cvyi_lanes_##isa;                \
+    extern const struct cvyi_loss_kernels cvyi_loss_##isa;                  \
+    extern const struct cvyi_update_kernels cvyi_update_##isa;              \
+    static const struct cvyi_kernels table_##isa = { #isa,                  \
+                                                     &cvyi_mac_##isa,       \
+                                                     &cvyi_wgrad_##isa,     \
+                                                     &cvyi_depthwise_##isa, \
+                                                     &cvyi_act_##isa,       \
+                                                     &cvyi_norm_##isa,      \
+                                                     &cvyi_pool_##isa,      \
+                                                     &cvyi_rows_##isa,      \
+                                                     &cvyi_lanes_##isa,     \
+                                                     &cvyi_loss_##isa,      \
                                                      &cvyi_update_##isa };
 
 DECLARE(scalar)

@@ -1,0 +1,324 @@
+/* Depthwise convolutions: groups of one input channel. There is nothing to share between channels,
+ * so a task takes its planes one by one, in rectangles of pixels to which the same taps apply
+ * (geometry.h), weights as the parameter lies. Where all groups have one output channel its cells
+ * are those of the maps, and it runs in one strand with the row-wise ops around it.
+ *
+ * Forward and for data the sums are the direct algorithm's, to the bit. The weights' gradient keeps
+ * lanes apart for a band of rows, then folds them; bands are added in double, blocks folded in
+ * double. */
+#include <string.h>
+
+#include "backends/native/algorithm.h"
+
+#define BAND_PIXELS ((size_t)1024) /* of a chain of the weights' gradient, of a pass over a plane */
+#define BIAS_PIXELS ((size_t)256)  /* of a chain of the bias's */
+#define CHAIN ((size_t)256)        /* products of the direct algorithm's longest chain (mac.c) */
+/* What a product costs of what it costs `direct`, whose tile of one channel gathers its pixels; and
+ * for every further output channel of a group, which direct multiplies with the same pixels
+ * (measured: docs/benchmarks.md) */
+#define FIRST 0.6
+#define FURTHER 0.2
+
+/* ------------------------------------------------------------------------------------ rectangles */
+
+/* Positions begin + i * period, i < n, of a dimension that have the same taps; the first reads
+ * source by tap. Taps in the order of ascending sources. */
+struct run {
+    size_t begin, n, taps, source, tap;
+};
+struct runs {
+    size_t n, period, advance; /* advance: of the source, from position to position of a run */
+    ptrdiff_t source_step, tap_step;
+    struct run *run;
+};
+
+struct depthwise {
+    const struct native *native;
+    struct native_geometry conv;
+    struct native_lanes src, dst; /* of the weights' gradient x and y */
+    struct native_grid grid;      /* of dst, by which work is cut */
+    struct runs rows, cols;
+    size_t band; /* rows */
+    bool transposed;
+    int weight, bias;
+    /* gradient of the weights: [block][slot], dw then db, in its scratch all sums of a channel */
+    int slots;
+    size_t slot, fold_tasks;
+};
+
+static bool find_runs(struct cvy_plan *plan, const struct native_geometry *g, bool transposed,
+                      int dim, struct runs *runs)
+{
+    struct native_axis axis;
+    if (!cvyi_native_axis(plan, g, transposed, dim, &axis)) return false;
+    bool back = axis.source_step < 0;
+    *runs = (struct runs){ .period = axis.period,
+                           .advance = transposed ? 1 : g->stride[dim],
+                           .source_step = back ? -axis.source_step : axis.source_step,
+                           .tap_step = back ? -(ptrdiff_t)axis.tap_step : (ptrdiff_t)axis.tap_step,
+                           .run = cvy_plan_alloc(plan, axis.n * sizeof *runs->run) };
+    if (!runs->run) return false;
+    for (size_t c = 0; c < axis.period; c++)
+        for (size_t p = c, border = SIZE_MAX; p < axis.n; p += axis.period) {
+            struct native_border b = axis.border[axis.at[p].border];
+            if (axis.at[p].border != border) {
+                size_t last = back && b.count ? b.count - 1 : 0;
+                runs->run[runs->n++] = (struct run){ .begin = p, .taps = b.count };
+                if (b.count) {
+                    struct run *run = &runs->run[runs->n - 1];
+                    run->source = axis.at[p].source - last * (size_t)runs->source_step;
+                    run->tap = b.first + last * axis.tap_step;
+                }
+            }
+            border = axis.at[p].border;
+            runs->run[runs->n - 1].n++;
+        }
+    return true;
+}
+
+/* Where a rectangle begins, in floats of its maps and of the kernel. */
+struct corner {
+    ptrdiff_t src, dst, weight;
+};
+
+/* The part of r x q whose rows lie in `band`; false: none. */
+static bool rectangle(const struct depthwise *a, const struct run *r, const struct run *q,
+                      struct native_range band, struct cvyi_depthwise *d, struct corner *at)
+{
+    const struct native_geometry *g = &a->conv;
+    const struct runs *rows = &a->rows, *cols = &a->cols;
+    size_t skip = band.begin > r->begin ? ceil_div(band.begin - r->begin, rows->period) : 0;
+    size_t end = band.end > r->begin ? ceil_div(band.end - r->begin, rows->period) : 0;
+    if (end > r->n) end = r->n;
+    if (skip >= end) return false;
+    ptrdiff_t src_row = (ptrdiff_t)(a->src.w * NATIVE_LANES),
+              dst_row = (ptrdiff_t)(a->dst.w * NATIVE_LANES), sign = g->flip ? -1 : 1;
+    bool none = !r->taps || !q->taps;
+    *d = (struct cvyi_depthwise){ .height = end - skip,
+                                  .width = q->n,
+                                  .n_rows = none ? 0 : r->taps,
+                                  .n_taps = none ? 0 : q->taps,
+                                  .y_row = (ptrdiff_t)rows->period * dst_row,
+                                  .y_col = (ptrdiff_t)(cols->period * NATIVE_LANES),
+                                  .x_row = (ptrdiff_t)rows->advance * src_row,
+                                  .x_col = (ptrdiff_t)(cols->advance * NATIVE_LANES),
+                                  .tap_row = rows->source_step * src_row,
+                                  .tap_col = cols->source_step * CVYI_LANES,
+                                  .w_row = sign * rows->tap_step * (ptrdiff_t)g->kernel[1],
+                                  .w_tap = sign * cols->tap_step };
+    *at = (struct corner){ .dst = (ptrdiff_t)(r->begin + skip * rows->period) * dst_row +
+                                  (ptrdiff_t)(q->begin * NATIVE_LANES) };
+    if (none) return true;
+    at->src = (ptrdiff_t)(r->source + skip * rows->advance) * src_row +
+              (ptrdiff_t)(q->source * NATIVE_LANES);
+    at->weight = (ptrdiff_t)native_tap(g, r->tap, q->tap);
+    return true;
+}
+
+/* -------------------------------------------------------------------------------- forward, data */
+
+/* One plane from `n` others, the weights of each behind those of the one before it. */
+static void multiply_plane(const struct depthwise *a, const float *src, size_t n, const float *w,
+                           const float *bias, float *dst)
+{
+    for (size_t row = 0; row < a->dst.h; row += a->band)
+        for (size_t r = 0; r < a->rows.n; r++)
+            for (size_t q = 0; q < a->cols.n; q++) {
+                struct native_range band = { row, row + a->band };
+                struct cvyi_depthwise d;
+                struct corner at;
+                if (!rectangle(a, &a->rows.run[r], &a->cols.run[q], band, &d, &at)) continue;
+                for (size_t i = 0; i < n; i++, d.resume = true)
+                    a->native->kernels->depthwise->depthwise(
+                        &d, src + i * a->src.plane * NATIVE_LANES + at.src,
+                        w + i * a->conv.taps + at.weight, bias, dst + at.dst);
+            }
+}
+
+static void multiply_run(const void *arg, const struct cvy_run *run, size_t task,
+                         struct cvy_worker *worker)
+{
+    const struct depthwise *a = arg;
+    const float *w = run->buf[a->weight], *bias = native_buf(run, a->bias);
+    struct native_cell cell = native_cell(a->grid, a->dst.c, task);
+    size_t oc = a->conv.oc;
+    (void)worker;
+    NATIVE_BLOCKS (cell, run)
+        for (size_t c = cell.c0; c < cell.c1; c++)
+            multiply_plane(a, native_at(run, &a->src, cell.block, a->transposed ? c * oc : c / oc),
+                           a->transposed ? oc : 1, w + (a->transposed ? c * oc : c) * a->conv.taps,
+                           bias ? bias + c : NULL, native_at(run, &a->dst, cell.block, c));
+}
+
+/* ------------------------------------------------------------------------------------- weights */
+
+/* Adds a band of rows; sums: [taps][16], total: [taps]. */
+static void add_band(const struct depthwise *a, struct native_range band, const float *x,
+                     const float *dy, float *sums, double *total)
+{
+    const struct cvyi_kernels *k = a->native->kernels;
+    size_t taps = a->conv.taps;
+    float *folded = sums + taps * NATIVE_LANES;
+    memset(sums, 0, taps * NATIVE_LANES * sizeof *sums);
+    for (size_t r = 0; r < a->rows.n; r++)
+        for (size_t q = 0; q < a->cols.n; q++) {
+            struct cvyi_depthwise d;
+            struct corner at;
+            if (rectangle(a, &a->rows.run[r], &a->cols.run[q], band, &d, &at) && d.n_rows)
+                k->depthwise->depthwise_dw(&d, dy + at.dst, x + at.src,
+                                           sums + at.weight * CVYI_LANES);
+        }
+    k->update->fold_lanes(folded, sums, taps);
+    for (size_t t = 0; t < taps; t++) total[t] += (double)folded[t];
+}
+
+/* (Unused lanes of a gradient hold zero.) */
+static double band_bias(const struct depthwise *a, const float *dy, size_t pixels)
+{
+    float sum[CVYI_LANES], unused[CVYI_LANES];
+    double total = 0;
+    for (size_t p = 0, n; p < pixels; p += n) {
+        n = native_min(pixels - p, BIAS_PIXELS);
+        a->native->kernels->norm->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES,
+                                            n * NATIVE_LANES, 0, sum, unused);
+        for (size_t l = 0; l < NATIVE_LANES; l++) total += (double)sum[l];
+    }
+    return total;
+}
+
+static void weights_run(const void *arg, const struct cvy_run *run, size_t task,
+                        struct cvy_worker *worker)
+{
+    const struct depthwise *a = arg;
+    const struct native_geometry *g = &a->conv;
+    struct native_cell cell = native_cell(a->grid, g->y.c, task);
+    double *total = worker->scratch;
+    float *sums = (float *)(total + g->taps);
+    NATIVE_BLOCKS (cell, run) {
+        float *dw = (float *)run->buf[a->slots] + cell.block * a->slot,
+              *db = a->bias < 0 ? NULL : dw + native_n_weights(g);
+        for (size_t c = cell.c0; c < cell.c1; c++) {
+            const float *x = native_at(run, &g->x, cell.block, c / g->oc),
+                        *dy = native_at(run, &g->y, cell.block, c);
+            double bias = 0;
+            for (size_t t = 0; t < g->taps; t++) total[t] = 0;
+            for (size_t row = 0; row < g->y.h; row += a->band) {
+                struct native_range band = { row, native_min(row + a->band, g->y.h) };
+                add_band(a, band, x, dy, sums, total);
+                if (db)
+                    bias +=
+                        band_bias(a, dy + row * g->y.w * NATIVE_LANES, (band.end - row) * g->y.w);
+            }
+            for (size_t t = 0; t < g->taps; t++) dw[c * g->taps + t] = (float)total[t];
+            if (db) db[c] = (float)bias;
+        }
+    }
+}
+
+/* Elements of dw and db, taken as one array. */
+static void fold_run(const void *arg, const struct cvy_run *run, size_t task,
+                     struct cvy_worker *worker)
+{
+    const struct depthwise *a = arg;
+    size_t weights = native_n_weights(&a->conv), n = native_blocks_in_use(run);
+    struct native_range all = native_share(a->slot, task, a->fold_tasks),
+                        dw = native_meet(all, (struct native_range){ 0, weights }),
+                        db = native_meet(all, (struct native_range){ weights, a->slot });
+    const float *slots = run->buf[a->slots];
+    cvyi_fold_fn *fold = a->native->kernels->update->fold;
+    (void)worker;
+    if (dw.begin < dw.end)
+        fold((float *)run->buf[a->weight] + dw.begin, slots + dw.begin, n, a->slot,
+             dw.end - dw.begin);
+    if (db.begin < db.end)
+        fold((float *)run->buf[a->bias] + (db.begin - weights), slots + db.begin, n, a->slot,
+             db.end - db.begin);
+}
+
+/* ------------------------------------------------------------------------------------- planning */
+
+static enum cvy_status plan_weights(struct native *native, struct cvy_plan *plan,
+                                    const struct native_conv *conv, struct depthwise *a)
+{
+    const struct native_geometry *g = &a->conv;
+    a->slot = native_n_weights(g) + (a->bias < 0 ? 0 : g->y.c);
+    a->slots = cvy_plan_buffer(plan, "dw.slots", native->blocks * a->slot * sizeof(float), false);
+    if (a->slots < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    struct cvy_phase_desc phase = { .name = conv->name,
+                                    .run = weights_run,
+                                    .arg = a,
+                                    .blocks = a->grid.blocks,
+                                    .parts = a->grid.parts,
+                                    .scratch_bytes = g->taps * (sizeof(double) +
+                                                                (NATIVE_LANES + 1) * sizeof(float)),
+                                    .flops = native_conv_flops(native, g) };
+    native_cell_access(&phase, native, &g->y, a->grid, false);
+    if (g->oc == 1) native_cell_access(&phase, native, &g->x, a->grid, false);
+    else native_access(&phase, g->x.id, CVY_READ_ALL);
+    native_access(&phase, a->slots, CVY_WRITE_CELL);
+    NATIVE_TRY(cvy_plan_phase(plan, &phase));
+
+    struct native_work work = { .blocks = 1,
+                                .tiles = ceil_div(a->slot, (size_t)256),
+                                .wanted = NATIVE_TASKS };
+    a->fold_tasks = cvyi_native_cut(&work).parts;
+    struct cvy_phase_desc fold = {
+        .name = conv->name, .run = fold_run, .arg = a, .parts = a->fold_tasks
+    };
+    native_access(&fold, a->slots, CVY_READ_ALL);
+    native_access(&fold, a->weight, CVY_WRITE_ALL);
+    native_access(&fold, a->bias, CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &fold);
+}
+
+static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
+                            const struct native_conv *conv)
+{
+    struct depthwise *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    const struct native_geometry *g = &conv->geometry;
+    bool transposed = conv->pass == NATIVE_DATA;
+    *a = (struct depthwise){ .native = native,
+                             .conv = *g,
+                             .src = transposed ? g->y : g->x,
+                             .dst = transposed ? g->x : g->y,
+                             .transposed = transposed,
+                             .weight = conv->weight,
+                             .bias = conv->bias };
+    a->grid = native_grid_of(native, &a->dst);
+    a->band = a->dst.w < BAND_PIXELS ? BAND_PIXELS / a->dst.w : 1;
+    native_chose(plan, CHOICE_DEPTHWISE_BANDS, a->band < a->dst.h);
+    if (!find_runs(plan, g, transposed, 0, &a->rows) ||
+        !find_runs(plan, g, transposed, 1, &a->cols))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    if (conv->pass == NATIVE_WEIGHTS) return plan_weights(native, plan, conv, a);
+    struct cvy_phase_desc phase = { .name = conv->name,
+                                    .run = multiply_run,
+                                    .arg = a,
+                                    .blocks = a->grid.blocks,
+                                    .parts = a->grid.parts,
+                                    .flops = native_conv_flops(native, g) };
+    if (g->oc == 1) native_cell_access(&phase, native, &a->src, a->grid, false);
+    else native_access(&phase, a->src.id, CVY_READ_ALL);
+    native_access(&phase, a->weight, CVY_READ_ALL);
+    native_access(&phase, a->bias, CVY_READ_ALL);
+    native_cell_access(&phase, native, &a->dst, a->grid, true);
+    return cvy_plan_phase(plan, &phase);
+}
+
+static bool supports(const struct native_conv *conv)
+{
+    const struct native_geometry *g = &conv->geometry;
+    if (g->groups < 2 || g->ic != 1) return false;
+    if (conv->pass == NATIVE_DATA) return g->oc * g->taps <= CHAIN;
+    return conv->pass == NATIVE_FORWARD || g->y.w <= BAND_PIXELS;
+}
+
+static double cost(const struct native *native, const struct native_conv *conv)
+{
+    const struct native_geometry *g = &conv->geometry;
+    (void)native;
+    return native_products(g) * (FIRST + FURTHER * (double)(g->oc - 1));
+}
+
+const struct native_algorithm cvyi_native_depthwise = { supports, cost, plan };

@@ -1,0 +1,194 @@
+/* Depthwise convolutions: a channel meets its own kernel only, so there is nothing to hold but the
+ * pixels of a row (forward, data) or the sums of the kernel (weights), while taps or pixels pass
+ * by. Knows rectangles whose pixels have the same taps, not images. */
+#include "kernels.h"
+#include "repeat.h"
+#include "vec.h"
+
+/* The next step through `left` by at most `most`: even steps instead of a sliver at the end. */
+static size_t step_of(size_t left, size_t most)
+{
+    const size_t steps = (left + most - 1) / most;
+    return steps ? (left + steps - 1) / steps : 0;
+}
+
+/* -------------------------------------------------------------------------------- forward, data */
+
+/* The macros are pieces of PIXELS and use its names; a<p> is the chain of pixel p, np of them and
+ * two that nobody stores. */
+#define NAME_(p) a##p
+#define NAME(p) NAME_(p)
+#define AFTER_0 1
+#define AFTER_1 2
+#define AFTER_2 3
+#define AFTER_3 4
+#define AFTER_4 5
+#define AFTER_5 6
+#define AFTER_6 7
+#define AFTER_7 8
+#define AFTER_8 9
+#define AFTER_9 10
+#define AFTER_10 11
+#define AFTER_11 12
+#define AFTER_12 13
+#define AFTER_(p) AFTER_##p
+#define AFTER(p) AFTER_(p)
+
+#define P_ZERO(p, _)    \
+    vf a##p = v_zero(); \
+    (void)a##p;
+#define P_LOAD(p, y_col) a##p = v_load(y + p * (y_col));
+#define P_BIAS(p, _) a##p = v_add(a##p, b);
+#define P_STORE(p, y_col) v_store(y + p * (y_col), a##p);
+#define P_FMA(p, x_col) a##p = v_fma(b, v_load(xt + p * (x_col)), a##p);
+
+/* Three taps of neighbours: each column is loaded once, for the three pixels that read it. A
+ * pixel's products are in the order of its taps all the same. */
+#define COLUMN(p, _)                                                 \
+    {                                                                \
+        vf v = v_load(xt + 16 * (p + 2));                            \
+        V_KEEP(v);                                                   \
+        a##p = v_fma(b2, v, a##p);                                   \
+        NAME(AFTER(p)) = v_fma(b1, v, NAME(AFTER(p)));               \
+        NAME(AFTER(AFTER(p))) = v_fma(b0, v, NAME(AFTER(AFTER(p)))); \
+        V_BARRIER();                                                 \
+    }
+#define THREE(np)                                                                  \
+    {                                                                              \
+        vf b0 = v_set1(wt[0]), b1 = v_set1(wt[w_tap]), b2 = v_set1(wt[2 * w_tap]); \
+        vf v0 = v_load(xt), v1 = v_load(xt + 16);                                  \
+        V_KEEP(b0);                                                                \
+        V_KEEP(b1);                                                                \
+        V_KEEP(b2);                                                                \
+        V_KEEP(v1);                                                                \
+        a0 = v_fma(b0, v0, a0);                                                    \
+        a0 = v_fma(b1, v1, a0);                                                    \
+        a1 = v_fma(b0, v1, a1);                                                    \
+        RA(np, COLUMN, )                                                           \
+        xt += 48;                                                                  \
+        wt += 3 * w_tap;                                                           \
+    }
+
+/* np pixels of a row, one register of each. dense: neighbours' taps are neighbours. */
+#define PIXELS(np, name, dense, y_col, x_col)                                               \
+    static void name##_##np(const struct cvyi_depthwise *g, const float *x, const float *w, \
+                            const float *bias, float *y)                                    \
+    {                                                                                       \
+        const ptrdiff_t tap_col = (dense) ? 16 : g->tap_col, w_tap = g->w_tap;              \
+        RA(14, P_ZERO, )                                                                    \
+        if (g->resume) {                                                                    \
+            RA(np, P_LOAD, y_col)                                                           \
+        }                                                                                   \
+        for (size_t r = g->n_rows; r > 0; r--) {                                            \
+            const float *xt = x, *wt = w;                                                   \
+            size_t t = g->n_taps;                                                           \
+            for (; (dense) && t >= 3; t -= 3) THREE(np)                                     \
+            for (; t > 0; t--) {                                                            \
+                vf b = v_set1(*wt);                                                         \
+                V_KEEP(b);                                                                  \
+                RA(np, P_FMA, x_col)                                                        \
+                V_BARRIER();                                                                \
+                xt += tap_col;                                                              \
+                wt += w_tap;                                                                \
+            }                                                                               \
+            x += g->tap_row;                                                                \
+            w += g->w_row;                                                                  \
+        }                                                                                   \
+        if (bias) {                                                                         \
+            vf b = v_set1(*bias);                                                           \
+            RA(np, P_BIAS, )                                                                \
+        }                                                                                   \
+        RA(np, P_STORE, y_col)                                                              \
+    }
+
+typedef void pixels(const struct cvyi_depthwise *, const float *, const float *, const float *,
+                    float *);
+
+enum { MOST_PIXELS = 12 };
+DOWN(12, PIXELS, dense, 1, 16, 16)
+DOWN(12, PIXELS, second, 0, 16, 32)
+DOWN(12, PIXELS, any, 0, g->y_col, g->x_col)
+#define PIXELS_NAME(np, name) name##_##np,
+
+static void depthwise(const struct cvyi_depthwise *g, const float *x, const float *w,
+                      const float *bias, float *y)
+{
+    static pixels *const tiles[][MOST_PIXELS] = { { DOWN(12, PIXELS_NAME, dense) },
+                                                  { DOWN(12, PIXELS_NAME, second) },
+                                                  { DOWN(12, PIXELS_NAME, any) } };
+    const size_t step = step_of(g->width, MOST_PIXELS);
+    pixels *const *tile = tiles[2];
+    if (g->y_col == 16 && g->x_col == 16 && g->tap_col == 16) tile = tiles[0];
+    else if (g->y_col == 16 && g->x_col == 32) tile = tiles[1];
+    for (size_t j = 0; j < g->height; j++, x += g->x_row, y += g->y_row)
+        for (int part = 0; part < 16; part += VL) {
+            const float *xs = x + part;
+            float *ys = y + part;
+            for (size_t left = g->width, n; left > 0; left -= n) {
+                n = left < step ? left : step;
+                tile[n - 1](g, xs, w, bias, ys);
+                xs += (ptrdiff_t)n * g->x_col;
+                ys += (ptrdiff_t)n * g->y_col;
+            }
+        }
+}
+
+/* -------------------------------------------------------------------------------------- weights */
+
+/* Pieces of SUMS, which has the sums of ns taps in a<i> and their sources in x<i>. */
+#define S_POINTER(i, _) const float *x##i = x + at[i];
+#define S_LOAD(i, _) vf a##i = v_load(sum + to[i]);
+#define S_FMA(i, _) a##i = v_fma(d, v_load(x##i + xq), a##i);
+#define S_STORE(i, _) v_store(sum + to[i], a##i);
+
+#define SUMS(ns, _)                                                                        \
+    static void sums_##ns(const struct cvyi_depthwise *g, const float *dy, const float *x, \
+                          const ptrdiff_t *at, float *sum, const ptrdiff_t *to)            \
+    {                                                                                      \
+        const ptrdiff_t y_col = g->y_col, x_col = g->x_col;                                \
+        ptrdiff_t xr = 0;                                                                  \
+        RA(ns, S_POINTER, )                                                                \
+        RA(ns, S_LOAD, )                                                                   \
+        for (size_t j = g->height; j > 0; j--) {                                           \
+            const float *dyq = dy;                                                         \
+            ptrdiff_t xq = xr;                                                             \
+            for (size_t q = g->width; q > 0; q--) {                                        \
+                vf d = v_load(dyq);                                                        \
+                V_KEEP(d);                                                                 \
+                RA(ns, S_FMA, )                                                            \
+                dyq += y_col;                                                              \
+                xq += x_col;                                                               \
+                V_BARRIER();                                                               \
+            }                                                                              \
+            dy += g->y_row;                                                                \
+            xr += g->x_row;                                                                \
+        }                                                                                  \
+        RA(ns, S_STORE, )                                                                  \
+    }
+
+typedef void sums(const struct cvyi_depthwise *, const float *, const float *, const ptrdiff_t *,
+                  float *, const ptrdiff_t *);
+
+enum { MOST_SUMS = 12 };
+DOWN(12, SUMS, )
+#define SUMS_NAME(ns, _) sums_##ns,
+
+static void depthwise_dw(const struct cvyi_depthwise *g, const float *dy, const float *x,
+                         float *sum)
+{
+    static sums *const tile[] = { DOWN(12, SUMS_NAME, ) };
+    const size_t step = step_of(g->n_rows * g->n_taps, MOST_SUMS);
+    size_t n = 0;
+    ptrdiff_t at[MOST_SUMS], to[MOST_SUMS];
+    for (size_t r = 0; r < g->n_rows; r++)
+        for (size_t t = 0; t < g->n_taps; t++) {
+            at[n] = (ptrdiff_t)r * g->tap_row + (ptrdiff_t)t * g->tap_col;
+            to[n++] = 16 * ((ptrdiff_t)r * g->w_row + (ptrdiff_t)t * g->w_tap);
+            if (n < step && (r + 1 < g->n_rows || t + 1 < g->n_taps)) continue;
+            for (int part = 0; part < 16; part += VL)
+                tile[n - 1](g, dy + part, x + part, at, sum + part, to);
+            n = 0;
+        }
+}
+
+const struct cvyi_depthwise_kernels KFN(depthwise) = { depthwise, depthwise_dw };
