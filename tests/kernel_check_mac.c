@@ -1,5 +1,5 @@
-/* mac, wgrad, outer and depthwise of every table that this CPU runs, on random shapes: the same bits as the
- * order of operations in kernels.h written with fmaf (hence the same bits on every table and tile),
+/* mac, wgrad, outer and depthwise of every table that this CPU runs, on random shapes: the bits of
+ * the order of operations in kernels.h written with fmaf (hence the same on every table and tile),
  * close to a sum in double, and nothing read or written outside the operands (guard pages; outputs
  * keep their filling elsewhere). */
 #include <setjmp.h>

@@ -12,14 +12,14 @@
 
 #define BAND_PIXELS ((size_t)1024) /* of a chain of the weights' gradient, of a pass over a plane */
 #define BIAS_PIXELS ((size_t)256)  /* of a chain of the bias's */
-#define CHAIN ((size_t)256)        /* products of the direct algorithm's longest chain (mac.c) */
+#define MOST_PRODUCTS ((size_t)256) /* products of the direct algorithm's longest chain (mac.c) */
 /* What a product costs of what it costs `direct`, whose tile of one channel gathers its pixels; and
  * for every further output channel of a group, which direct multiplies with the same pixels
  * (measured: docs/benchmarks.md) */
 #define FIRST 0.6
 #define FURTHER 0.2
 
-/* ------------------------------------------------------------------------------------ rectangles */
+/* ----------------------------------------------------------------------------------- rectangles */
 
 /* Positions begin + i * period, i < n, of a dimension that have the same taps; the first reads
  * source by tap. Taps in the order of ascending sources. */
@@ -150,7 +150,7 @@ static void multiply_run(const void *arg, const struct cvy_run *run, size_t task
                            bias ? bias + c : NULL, native_at(run, &a->dst, cell.block, c));
 }
 
-/* ------------------------------------------------------------------------------------- weights */
+/* -------------------------------------------------------------------------------------- weights */
 
 /* Adds a band of rows; sums: [taps][16], total: [taps]. */
 static void add_band(const struct depthwise *a, struct native_range band, const float *x,
@@ -310,7 +310,7 @@ static bool supports(const struct native_conv *conv)
 {
     const struct native_geometry *g = &conv->geometry;
     if (g->groups < 2 || g->ic != 1) return false;
-    if (conv->pass == NATIVE_DATA) return g->oc * g->taps <= CHAIN;
+    if (conv->pass == NATIVE_DATA) return g->oc * g->taps <= MOST_PRODUCTS;
     return conv->pass == NATIVE_FORWARD || g->y.w <= BAND_PIXELS;
 }
 

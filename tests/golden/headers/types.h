@@ -26,7 +26,7 @@ enum cvy_status {
 };
 enum cvy_dtype { CVY_F32 = 0, CVY_U8, CVY_F64, CVY_I32 };
 enum cvy_isa { CVY_ISA_AUTO = 0, CVY_ISA_SCALAR, CVY_ISA_AVX2, CVY_ISA_AVX512, CVY_ISA_PAIR };
-#define CVY_ALGORITHMS(X) X(DIRECT, direct) X(PANELS, panels)
+#define CVY_ALGORITHMS(X) X(DIRECT, direct) X(PANELS, panels) X(DEPTHWISE, depthwise)
 #define CVY_ALGORITHM_ENUM(NAME, name) CVY_ALGORITHM_##NAME,
 enum cvy_algorithm { CVY_ALGORITHM_AUTO = 0, CVY_ALGORITHMS(CVY_ALGORITHM_ENUM) };
 typedef struct cvy_shape {
