@@ -157,6 +157,9 @@ struct native_grid {
 };
 
 #define NATIVE_WIDE ((size_t)5) /* parts; with fewer, threads would wait for the longest */
+/* Floats of a cell, at most if a channel has not more: what a phase of a strand writes, the next
+ * finds in L2. */
+#define NATIVE_CELL ((size_t)512 * 1024 / sizeof(float))
 
 /* Tasks wanted of a block: sixteen blocks are tasks enough, and then a task owns all of its
  * block. */
@@ -177,6 +180,8 @@ static inline struct native_grid native_grid(const struct native *native, size_t
     struct native_work work = { .blocks = native->blocks,
                                 .tiles = channels,
                                 .wanted = native_parts(native) };
+    size_t cells = ceil_div(channels * pixels * NATIVE_LANES, NATIVE_CELL);
+    if (work.wanted > 1 && cells > work.wanted) work.wanted = cells;
     struct native_cut cut = cvyi_native_cut(&work);
     return (struct native_grid){ cut.blocks, cut.parts, 0 };
 }
