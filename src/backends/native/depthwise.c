@@ -14,8 +14,8 @@
 #define BIAS_PIXELS ((size_t)256)  /* of a chain of the bias's */
 #define MOST_PRODUCTS ((size_t)256) /* products of the direct algorithm's longest chain (mac.c) */
 /* What a product costs of what it costs `direct`, whose tile of one channel gathers its pixels; and
- * for every further output channel of a group, which direct multiplies with the same pixels
- * (measured: docs/benchmarks.md) */
+ * for every further output channel of a group, which direct multiplies with the same pixels: the
+ * first from docs/benchmarks.md, the other a guess */
 #define FIRST 0.6
 #define FURTHER 0.2
 
