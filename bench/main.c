@@ -218,7 +218,7 @@ static const struct {
     { "conv", "every convolution of the nets: native, oneDNN, plain loops", .add = bench_ops,
       .backends = "native,onednn,reference", .shapes = "cs231n,lenet,resnet20,vgg11,tfbook,yann",
       .filter = "/[^/]*conv[^/]*/" },
-    { "train", "a training step of every built-in net, over threads and instruction sets",
+    { "train", "a training step of every small built-in net, over threads and instruction sets",
       .add = bench_train, .backends = "native,native:avx2,native:scalar,onednn" },
     { "sizes", "operators over neighbouring sizes, and which of these are slow",
       .add = bench_sizes },
@@ -413,7 +413,7 @@ static const struct argp argp = {
         "forum), backward (a batch norm's gradient by stages, in closed form and by the operator), "
         "conv (every convolution of the nets, beside oneDNN and plain loops), train (a step of "
         "every "
-        "built-in net over threads and instruction sets) "
+        "small built-in net over threads and instruction sets) "
         "or sizes (operators "
         "over neighbouring sizes; names those that take 1.3 times as long an element as their "
         "neighbours). Contestants "
