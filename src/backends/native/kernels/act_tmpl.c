@@ -95,12 +95,9 @@ struct act_saved {
 
 V_FN bool act_by_input(int kind)
 {
-#define K_BY_INPUT(NAME, name, constant, value, by_input, ...) \
-    case A_##name: return by_input;
-    switch (kind) {
-        CVY_ACTIVATIONS(K_BY_INPUT)
-    default: return true; /* relu_x */
-    }
+#define K_BY_INPUT(NAME, name, constant, value, by_input, ...) [A_##name] = by_input,
+    static const bool by_input[] = { CVY_ACTIVATIONS(K_BY_INPUT)[A_relu_x] = true };
+    return by_input[kind];
 }
 
 V_FN struct act_saved act_saved(const float *saved, const float *x, const struct cvyi_act_norm *a)
