@@ -104,8 +104,8 @@ static size_t step_of(size_t left, size_t most)
 typedef void pixels(const struct cvyi_depthwise *, const float *, const float *, const float *,
                     float *);
 
-enum { MOST_PIXELS = 12 };
-DOWN(12, PIXELS, dense, 1, 16, 16)
+enum { MOST_PIXELS = 12, MOST_DENSE = 10 }; /* with three taps and a column: sixteen registers */
+DOWN(10, PIXELS, dense, 1, 16, 16)
 DOWN(12, PIXELS, second, 0, 16, 32)
 DOWN(12, PIXELS, any, 0, g->y_col, g->x_col)
 #define PIXELS_NAME(np, name) name##_##np,
@@ -113,12 +113,13 @@ DOWN(12, PIXELS, any, 0, g->y_col, g->x_col)
 static void depthwise(const struct cvyi_depthwise *g, const float *x, const float *w,
                       const float *bias, float *y)
 {
-    static pixels *const tiles[][MOST_PIXELS] = { { DOWN(12, PIXELS_NAME, dense) },
+    static pixels *const tiles[][MOST_PIXELS] = { { DOWN(10, PIXELS_NAME, dense) },
                                                   { DOWN(12, PIXELS_NAME, second) },
                                                   { DOWN(12, PIXELS_NAME, any) } };
-    const size_t step = step_of(g->width, MOST_PIXELS);
+    const bool dense = g->y_col == 16 && g->x_col == 16 && g->tap_col == 16;
+    const size_t step = step_of(g->width, dense ? MOST_DENSE : MOST_PIXELS);
     pixels *const *tile = tiles[2];
-    if (g->y_col == 16 && g->x_col == 16 && g->tap_col == 16) tile = tiles[0];
+    if (dense) tile = tiles[0];
     else if (g->y_col == 16 && g->x_col == 32) tile = tiles[1];
     for (size_t j = 0; j < g->height; j++, x += g->x_row, y += g->y_row)
         for (int part = 0; part < 16; part += VL) {
