@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "backends/native/algorithm.h"
+#include "backends/native/wgrad.h"
 
 #define BAND_PIXELS ((size_t)1024) /* of a chain of the weights' gradient, of a pass over a plane */
-#define BIAS_PIXELS ((size_t)256)  /* of a chain of the bias's */
 #define MOST_PRODUCTS ((size_t)256) /* products of the direct algorithm's longest chain (mac.c) */
 /* What a product costs of what it costs `direct`, whose tile of one channel gathers its pixels; and
  * for every further output channel of a group, which direct multiplies with the same pixels: the
@@ -41,9 +41,7 @@ struct depthwise {
     size_t band; /* rows */
     bool transposed;
     int weight, bias;
-    /* gradient of the weights: [block][slot], dw then db, in its scratch all sums of a channel */
-    int slots;
-    size_t slot, fold_tasks;
+    struct native_wgrad wgrad; /* of the weights: its slots; in the scratch all sums of a channel */
 };
 
 static bool find_runs(struct cvy_plan *plan, const struct native_geometry *g, bool transposed,
@@ -172,20 +170,6 @@ static void add_band(const struct depthwise *a, struct native_range band, const 
     for (size_t t = 0; t < taps; t++) total[t] += (double)folded[t];
 }
 
-/* (Unused lanes of a gradient hold zero.) */
-static double band_bias(const struct depthwise *a, const float *dy, size_t pixels)
-{
-    float sum[CVYI_LANES], unused[CVYI_LANES];
-    double total = 0;
-    for (size_t p = 0, n; p < pixels; p += n) {
-        n = native_min(pixels - p, BIAS_PIXELS);
-        a->native->kernels->norm->bn_reduce(dy + p * NATIVE_LANES, dy + p * NATIVE_LANES,
-                                            n * NATIVE_LANES, 0, sum, unused);
-        for (size_t l = 0; l < NATIVE_LANES; l++) total += (double)sum[l];
-    }
-    return total;
-}
-
 static void weights_run(const void *arg, const struct cvy_run *run, size_t task,
                         struct cvy_worker *worker)
 {
@@ -195,7 +179,7 @@ static void weights_run(const void *arg, const struct cvy_run *run, size_t task,
     double *total = worker->scratch;
     float *sums = (float *)(total + g->taps);
     NATIVE_BLOCKS (cell, run) {
-        float *dw = (float *)run->buf[a->slots] + cell.block * a->slot,
+        float *dw = (float *)run->buf[a->wgrad.slots] + cell.block * a->wgrad.slot,
               *db = a->bias < 0 ? NULL : dw + native_n_weights(g);
         for (size_t c = cell.c0; c < cell.c1; c++) {
             const float *x = native_at(run, &g->x, cell.block, c / g->oc),
@@ -205,34 +189,17 @@ static void weights_run(const void *arg, const struct cvy_run *run, size_t task,
             for (size_t row = 0; row < g->y.h; row += a->band) {
                 struct native_range band = { row, native_min(row + a->band, g->y.h) };
                 add_band(a, band, x, dy, sums, total);
+                double sum = 0;
                 if (db)
-                    bias +=
-                        band_bias(a, dy + row * g->y.w * NATIVE_LANES, (band.end - row) * g->y.w);
+                    cvyi_native_wgrad_bias(&a->wgrad, run, cell.block, c, 1,
+                                           (struct native_range){ row * g->y.w, band.end * g->y.w },
+                                           &sum);
+                bias += sum;
             }
             for (size_t t = 0; t < g->taps; t++) dw[c * g->taps + t] = (float)total[t];
             if (db) db[c] = (float)bias;
         }
     }
-}
-
-/* Elements of dw and db, taken as one array. */
-static void fold_run(const void *arg, const struct cvy_run *run, size_t task,
-                     struct cvy_worker *worker)
-{
-    const struct depthwise *a = arg;
-    size_t weights = native_n_weights(&a->conv), n = native_blocks_in_use(run);
-    struct native_range all = native_share(a->slot, task, a->fold_tasks),
-                        dw = native_meet(all, (struct native_range){ 0, weights }),
-                        db = native_meet(all, (struct native_range){ weights, a->slot });
-    const float *slots = run->buf[a->slots];
-    cvyi_fold_fn *fold = a->native->kernels->update->fold;
-    (void)worker;
-    if (dw.begin < dw.end)
-        fold((float *)run->buf[a->weight] + dw.begin, slots + dw.begin, n, a->slot,
-             dw.end - dw.begin);
-    if (db.begin < db.end)
-        fold((float *)run->buf[a->bias] + (db.begin - weights), slots + db.begin, n, a->slot,
-             db.end - db.begin);
 }
 
 /* ------------------------------------------------------------------------------------- planning */
@@ -241,9 +208,13 @@ static enum cvy_status plan_weights(struct native *native, struct cvy_plan *plan
                                     const struct native_conv *conv, struct depthwise *a)
 {
     const struct native_geometry *g = &a->conv;
-    a->slot = native_n_weights(g) + (a->bias < 0 ? 0 : g->y.c);
-    a->slots = cvy_plan_buffer(plan, "dw.slots", native->blocks * a->slot * sizeof(float), false);
-    if (a->slots < 0) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    a->wgrad = (struct native_wgrad){ .native = native,
+                                      .name = conv->name,
+                                      .conv = *g,
+                                      .dw = a->weight,
+                                      .db = a->bias,
+                                      .cut = { native->blocks, 1, 1 } };
+    NATIVE_TRY(cvyi_native_wgrad_slot_buffer(plan, &a->wgrad));
     struct cvy_phase_desc phase = { .name = conv->name,
                                     .run = weights_run,
                                     .arg = a,
@@ -255,20 +226,9 @@ static enum cvy_status plan_weights(struct native *native, struct cvy_plan *plan
     native_cell_access(&phase, native, &g->y, a->grid, false);
     if (g->oc == 1) native_cell_access(&phase, native, &g->x, a->grid, false);
     else native_access(&phase, g->x.id, CVY_READ_ALL);
-    native_access(&phase, a->slots, CVY_WRITE_CELL);
+    native_access(&phase, a->wgrad.slots, CVY_WRITE_CELL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
-
-    struct native_work work = { .blocks = 1,
-                                .tiles = ceil_div(a->slot, (size_t)256),
-                                .wanted = NATIVE_TASKS };
-    a->fold_tasks = cvyi_native_cut(&work).parts;
-    struct cvy_phase_desc fold = {
-        .name = conv->name, .run = fold_run, .arg = a, .parts = a->fold_tasks
-    };
-    native_access(&fold, a->slots, CVY_READ_ALL);
-    native_access(&fold, a->weight, CVY_WRITE_ALL);
-    native_access(&fold, a->bias, CVY_WRITE_ALL);
-    return cvy_plan_phase(plan, &fold);
+    return cvyi_native_wgrad_fold(plan, &a->wgrad);
 }
 
 static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
