@@ -188,8 +188,8 @@ def test_usage_errors():
     fails(1, 'the name of a data set', 'data', 'path')
     fails(1, '.', 'train', *SMALL, env={'CVY_ISA': 'mmx'})
     fails(1, '.', 'train', *SMALL, env={'CVY_THREADS': 'many'})
-    fails(1, "CVY_ALGORITHM is 'fft', expected one of auto, direct, panels, depthwise", 'train', *SMALL, env={'CVY_ALGORITHM': 'fft'})
-    fails(1, "--algorithm: expected one of auto, direct, panels, depthwise, found 'fft'", 'train', *SMALL, '--algorithm', 'fft')
+    fails(1, "CVY_ALGORITHM is 'fft', expected one of auto, direct, panels, depthwise, transformed", 'train', *SMALL, env={'CVY_ALGORITHM': 'fft'})
+    fails(1, "--algorithm: expected one of auto, direct, panels, depthwise, transformed, found 'fft'", 'train', *SMALL, '--algorithm', 'fft')
     fails(1, '.', 'train', *SMALL, '--backend=nonsense')
 
 

@@ -154,13 +154,22 @@ static void compare_all(build_net build, size_t batch, size_t n)
     o.no_fusion = false;
     o.algorithm = CVY_ALGORITHM_PANELS;
     same("panels", &want, train(&o, build, batch, 7, n));
-    o.algorithm = CVY_ALGORITHM_DIRECT;
-    same("direct", &want, train(&o, build, batch, 7, n));
     o.algorithm = CVY_ALGORITHM_AUTO;
     o.threads = CROWD;
     o.parallel_for = crowd_for;
     same("the caller's threads", &want, train(&o, build, batch, 7, n));
     free(want.param);
+    /* Transformed convolutions have other sums, but the same everywhere. */
+    const enum cvy_algorithm sums[] = { CVY_ALGORITHM_DIRECT, CVY_ALGORITHM_TRANSFORMED };
+    for (size_t i = 0; i < 2; i++) {
+        o = (cvy_context_options){ .threads = 1, .backends = "native", .algorithm = sums[i] };
+        want = train(&o, build, batch, 7, n);
+        o.threads = 3;
+        o.no_fusion = true;
+        snprintf(what, sizeof what, "%s, 3 threads, no fusion", cvy_algorithm_name(sums[i]));
+        same(what, &want, train(&o, build, batch, 7, n));
+        free(want.param);
+    }
 }
 
 static void lenet_any_threads(void **state)

@@ -491,6 +491,7 @@ static void tables_are_complete(void **state)
         assert_true(single && large);
         assert_true(filled_in(k->wgrad, sizeof *k->wgrad));
         assert_true(filled_in(k->depthwise, sizeof *k->depthwise));
+        assert_true(filled_in(k->winograd, sizeof *k->winograd));
         assert_true(filled_in(k->act, sizeof *k->act) && filled_in(k->norm, sizeof *k->norm));
         assert_true(filled_in(k->pool, sizeof *k->pool) && filled_in(k->rows, sizeof *k->rows));
         assert_true(filled_in(k->lanes, sizeof *k->lanes));

@@ -85,9 +85,9 @@ struct op_case {
 };
 
 struct parity {
-    cvy_context *reference, *native[15]; /* each table with each algorithm */
+    cvy_context *reference, *native[20]; /* each table with each algorithm */
     enum cvy_isa isa[15];
-    enum cvy_algorithm algorithm[15];
+    enum cvy_algorithm algorithm[20];
     size_t n_native;
     bool module; /* `native` is one context with oneDNN's module */
     uint64_t seed;
@@ -336,13 +336,31 @@ static void compare_bits(struct parity *p, const char *what, const float *a, con
                      (double)a[i], (double)b[i]);
 }
 
-/* Whether two contexts owe each other the same bits: depthwise has an order of its own for the
- * gradient of weights, and any but `direct` takes it there. */
+/* Errors of transformed sums, in roundings of the magnitudes below (docs/numerics.md). */
+#define TRANSFORMED_FACTOR 24
+
+/* What can be transformed; then every algorithm but DIRECT may choose it. */
+static bool transformable(const struct parity *p)
+{
+    const cvy_conv2d_desc *d = &p->c.conv;
+    for (int i = 0; i < 2; i++)
+        if (d->kernel[i] != 3 || d->stride[i] > 1 || d->dilation[i] > 1) return false;
+    return p->c.kind == CONV || p->c.kind == CONV_TRANSPOSE;
+}
+
+/* Whether two contexts owe each other the same bits. Depthwise has an order of its own for the
+ * gradient of weights, which it takes where it is asked for or cheapest; transformed sums are
+ * others. All but three algorithms leave such a case to AUTO. */
 static bool same_sums(const struct parity *p, size_t i, size_t k)
 {
-    bool direct[2] = { p->algorithm[i] == CVY_ALGORITHM_DIRECT,
-                       p->algorithm[k] == CVY_ALGORITHM_DIRECT };
-    return direct[0] == direct[1] || p->c.pass != CVY_BACKWARD_WEIGHTS || p->c.conv.groups < 2;
+    enum cvy_algorithm a = p->algorithm[i], b = p->algorithm[k];
+    bool grouped = p->c.pass == CVY_BACKWARD_WEIGHTS && p->c.conv.groups > 1;
+    bool direct = a == CVY_ALGORITHM_DIRECT || b == CVY_ALGORITHM_DIRECT,
+         depthwise = a == CVY_ALGORITHM_DEPTHWISE || b == CVY_ALGORITHM_DEPTHWISE,
+         transformed = a == CVY_ALGORITHM_TRANSFORMED || b == CVY_ALGORITHM_TRANSFORMED;
+    if (a == b) return true;
+    if (grouped && (direct || depthwise)) return false;
+    return !(transformable(p) && (direct || transformed));
 }
 
 /* Runs the case natively: `args` computed by one instruction set, `again` (other output buffers) by
@@ -492,6 +510,98 @@ static bool draw_conv(struct parity *p)
     return conv_fits(p);
 }
 
+/* The largest magnitude of a plane, or their sum. */
+static double plane_of(const float *x, size_t n, bool sum)
+{
+    double all = 0, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        all += fabs((double)x[i]);
+        most = fmax(most, fabs((double)x[i]));
+    }
+    return sum ? all : most;
+}
+
+/* The magnitudes that errors of transformed sums go by: every product of a tile's pixels with the
+ * kernel's taps has its part in each of them, so that of a source channel counts its largest pixel,
+ * and of a kernel all taps. `rows` are the maps of the weight's rows, columns those of its columns;
+ * of a gradient of weights NULL where the result is. */
+struct transformed_case {
+    const float *rows, *columns, *weights;                        /* one is NULL: the result */
+    size_t n, groups, n_rows, n_columns, row_plane, column_plane; /* rows, columns: of a group */
+};
+static float *transformed_magnitudes(struct parity *p, const struct transformed_case *t)
+{
+    const size_t rows = t->groups * t->n_rows, columns = t->groups * t->n_columns;
+    size_t results = t->n * (t->rows ? columns * t->column_plane : rows * t->row_plane);
+    if (!t->weights) results = rows * t->n_columns * 9;
+    float *m = room(p, results);
+    if (!t->weights) {
+        for (size_t o = 0; o < rows; o++)
+            for (size_t i = 0; i < t->n_columns; i++) {
+                double sum = 0;
+                size_t column = o / t->n_rows * t->n_columns + i;
+                for (size_t b = 0; b < t->n; b++)
+                    sum += plane_of(t->rows + (b * rows + o) * t->row_plane, t->row_plane, true) *
+                           plane_of(t->columns + (b * columns + column) * t->column_plane,
+                                    t->column_plane, false);
+                for (size_t k = 0; k < 9; k++) m[(o * t->n_columns + i) * 9 + k] = (float)sum;
+            }
+        return m;
+    }
+    const bool to_rows = !t->rows;
+    const size_t dst = to_rows ? rows : columns, src_group = to_rows ? t->n_columns : t->n_rows,
+                 dst_group = to_rows ? t->n_rows : t->n_columns,
+                 dst_plane = to_rows ? t->row_plane : t->column_plane,
+                 src_plane = to_rows ? t->column_plane : t->row_plane;
+    const float *src = to_rows ? t->columns : t->rows;
+    for (size_t b = 0; b < t->n; b++)
+        for (size_t c = 0; c < dst; c++) {
+            double sum = 0;
+            for (size_t i = 0; i < src_group; i++) {
+                size_t from = c / dst_group * src_group + i, row = to_rows ? c : from,
+                       column = to_rows ? i : c % dst_group;
+                sum += plane_of(src + (b * t->groups * src_group + from) * src_plane, src_plane,
+                                false) *
+                       plane_of(t->weights + (row * t->n_columns + column) * 9, 9, true);
+            }
+            for (size_t i = 0; i < dst_plane; i++) m[(b * dst + c) * dst_plane + i] = (float)sum;
+        }
+    return m;
+}
+
+/* Those of the case, whose weights' rows are output channels, of a transposed convolution input
+ * channels. */
+static float *magnitudes_transformed(struct parity *p, const cvy_op_args *args)
+{
+    const struct op_case *c = &p->c;
+    const bool turned = c->kind == CONV_TRANSPOSE;
+    struct transformed_case t = { .rows = turned ? args->src : args->diff_dst,
+                                  .columns = turned ? args->diff_dst : args->src,
+                                  .weights = args->weights,
+                                  .n = c->src.n,
+                                  .groups = c->conv.groups,
+                                  .n_rows = (turned ? c->src.c : c->dst.c) / c->conv.groups,
+                                  .n_columns = (turned ? c->dst.c : c->src.c) / c->conv.groups,
+                                  .row_plane = turned ? c->src.h * c->src.w : c->dst.h * c->dst.w,
+                                  .column_plane =
+                                      turned ? c->dst.h * c->dst.w : c->src.h * c->src.w };
+    return transformed_magnitudes(p, &t);
+}
+
+/* Values that are not finite spread over a tile, but never get lost. */
+static void compare_transformed(struct parity *p, const cvy_op_args *args, const float *got,
+                                const float *want, size_t n)
+{
+    if (p->c.fill != SPECIAL) {
+        compare_scaled(p, "result", got, want, n, magnitudes_transformed(p, args),
+                       TRANSFORMED_FACTOR);
+        return;
+    }
+    for (size_t i = 0; i < n && !p->failed; i++)
+        if (!isfinite(want[i]) && isfinite(got[i]))
+            complain(p, "result[%zu] is %.9g, reference %.9g", i, (double)got[i], (double)want[i]);
+}
+
 static void case_conv(struct parity *p)
 {
     const struct op_case *c = &p->c;
@@ -540,7 +650,10 @@ static void case_conv(struct parity *p)
         if (i < 2) p->who = "reference";
         if (!run(p, i < 2 ? p->reference : p->native[isa], &a)) return;
         if (i == 2) {
-            compare_scaled(p, "result", out[2], out[0], n, out[1], factor);
+            bool transformed =
+                !p->module && transformable(p) && p->algorithm[isa] != CVY_ALGORITHM_DIRECT;
+            if (transformed) compare_transformed(p, &args, out[2], out[0], n);
+            else compare_scaled(p, "result", out[2], out[0], n, out[1], factor);
             if (db[2]) compare_scaled(p, "diff_bias", db[2], db[0], oc, db[1], factor);
         }
     }
@@ -1622,7 +1735,7 @@ static void test_parity(void **state)
         CVY_OK);
     for (int isa = CVY_ISA_SCALAR; isa <= CVY_ISA_PAIR; isa++) {
         if (!machine.can_run[isa]) continue;
-        for (int algorithm = CVY_ALGORITHM_DIRECT; algorithm <= CVY_ALGORITHM_DEPTHWISE;
+        for (int algorithm = CVY_ALGORITHM_DIRECT; algorithm <= CVY_ALGORITHM_TRANSFORMED;
              algorithm++) {
             cvy_context_options o = { .threads = 2,
                                       .isa = (enum cvy_isa)isa,

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CVY_BACKEND_ABI 14
+#define CVY_BACKEND_ABI 15
 
 /* --------------------------------------------------------------------------------------- values */
 

@@ -59,6 +59,7 @@ static const struct native_algorithm *choose(const struct native *native,
     }
     native_chose(plan, CHOICE_PANELS, best == &cvyi_native_panels);
     native_chose(plan, CHOICE_DEPTHWISE, best == &cvyi_native_depthwise);
+    native_chose(plan, CHOICE_TRANSFORMED, best == &cvyi_native_transformed);
     return best;
 }
 

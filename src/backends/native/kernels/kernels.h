@@ -98,6 +98,44 @@ typedef void cvyi_depthwise_fn(const struct cvyi_depthwise *g, const float *x, c
 typedef void cvyi_depthwise_dw_fn(const struct cvyi_depthwise *g, const float *dy, const float *x,
                                   float *sum);
 
+/* ---------------------------------------------------------------------------------------- winograd
+ * Transforms of F(4x4, 3x3) (Lavin and Gray, arXiv 1509.09308): sixteen results of a 3x3 kernel
+ * from 36 products. Along one dimension, with a = 3/4 and b = 3/2 (points 0, a, -a, b, -b and
+ * infinity; every coefficient of Bt and At is exact in float):
+ *   r = Bt d  e = fnma(b^2, d2, d4), o = fnma(b^2, d1, d3); f, q the same with a^2;
+ *             r0 = fma(a^2 b^2, d0, fnma(a^2 + b^2, d2, d4)), r1 = fma(a, o, e),
+ *             r2 = fnma(a, o, e), r3 = fma(b, q, f), r4 = fnma(b, q, f),
+ *             r5 = fma(a^2 b^2, d1, fnma(a^2 + b^2, d3, d5))
+ *   r = At m  e = m1 + m2, o = m1 - m2, f = m3 + m4, q = m3 - m4; r0 = m0 + (e + f),
+ *             r1 = fma(b, q, a o), r2 = fma(b^2, f, a^2 e), r3 = fma(b^3, q, fma(a^3, o, m5))
+ *   r = A y   e = fma(a^2, y2, y0), o = fma(a^2, y3, y1); f, q the same with b^2; r0 = y0,
+ *             r1 = fma(a, o, e), r2 = fnma(a, o, e), r3 = fma(b, q, f), r4 = fnma(b, q, f), r5 = y3
+ *   r = G w   with N0 = a^2 b^2, Na = 2 a^2 (a^2 - b^2), Nb = 2 b^2 (b^2 - a^2), in double:
+ *             w0/N0, ((1/Na) w0 + (a^2/Na) w2) +- (a/Na) w1, the same with b, w2
+ * fnma(x, y, z) is fma(-x, y, z). Columns are transformed first, then rows.
+ *  winograd_in       v = Bt x B of one tile of n channels, at point i * 6 + j of the six by six;
+ *                    pixels outside rows and cols (begin, end) of the tile are 0 and not read
+ *  winograd_out      y = At v A + bias (NULL: none), of the tile's first rows[1] rows, cols[1]
+ *                    columns
+ *  winograd_grad     v = A y At, y is 0 from row rows[1] and column cols[1] on
+ *  winograd_weights  u = G w Gt of n columns, each tap's and each point's side by side; whole
+ *                    registers are read and written: up to 15 floats behind n
+ *  winograd_dw       dw = Gt u G, likewise */
+struct cvyi_winograd {
+    size_t n;
+    ptrdiff_t x_row, x_channel; /* of the map */
+    size_t v_point, v_channel;
+    size_t rows[2], cols[2];
+};
+typedef void cvyi_winograd_in_fn(const struct cvyi_winograd *g, const float *x, float *v);
+typedef void cvyi_winograd_out_fn(const struct cvyi_winograd *g, const float *v, const float *bias,
+                                  float *y);
+typedef void cvyi_winograd_grad_fn(const struct cvyi_winograd *g, const float *y, float *v);
+typedef void cvyi_winograd_weights_fn(float *u, size_t u_point, const float *w, size_t w_tap,
+                                      size_t n);
+typedef void cvyi_winograd_dw_fn(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point,
+                                 size_t n);
+
 /* -------------------------------------------------------------------------------------------- rows
  * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
 
@@ -349,6 +387,10 @@ enum {
 
 #define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
 #define CVYI_DEPTHWISE_KERNELS(X) X(depthwise, depthwise, ) X(depthwise_dw, depthwise_dw, )
+#define CVYI_WINOGRAD_KERNELS(X) \
+    X(in, winograd_in, )         \
+    X(out, winograd_out, )       \
+    X(grad, winograd_grad, ) X(weights, winograd_weights, ) X(dw, winograd_dw, )
 /* clang-format off */
 #define CVYI_ACT_KERNELS(X)                                          \
     X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])  \
@@ -389,6 +431,9 @@ struct cvyi_wgrad_kernels {
 struct cvyi_depthwise_kernels {
     CVYI_DEPTHWISE_KERNELS(CVYI_MEMBER)
 };
+struct cvyi_winograd_kernels {
+    CVYI_WINOGRAD_KERNELS(CVYI_MEMBER)
+};
 struct cvyi_act_kernels {
     CVYI_ACT_KERNELS(CVYI_MEMBER)
 };
@@ -418,6 +463,7 @@ struct cvyi_kernels {
     const struct cvyi_mac_kernels *mac;
     const struct cvyi_wgrad_kernels *wgrad;
     const struct cvyi_depthwise_kernels *depthwise;
+    const struct cvyi_winograd_kernels *winograd;
     const struct cvyi_act_kernels *act;
     const struct cvyi_norm_kernels *norm;
     const struct cvyi_pool_kernels *pool;

@@ -8,6 +8,7 @@
     extern const struct cvyi_mac_kernels cvyi_mac_##isa;                    \
     extern const struct cvyi_wgrad_kernels cvyi_wgrad_##isa;                \
     extern const struct cvyi_depthwise_kernels cvyi_depthwise_##isa;        \
+    extern const struct cvyi_winograd_kernels cvyi_winograd_##isa;          \
     extern const struct cvyi_act_kernels cvyi_act_##isa;                    \
     extern const struct cvyi_norm_kernels cvyi_norm_##isa;                  \
     extern const struct cvyi_pool_kernels cvyi_pool_##isa;                  \
@@ -19,6 +20,7 @@
                                                      &cvyi_mac_##isa,       \
                                                      &cvyi_wgrad_##isa,     \
                                                      &cvyi_depthwise_##isa, \
+                                                     &cvyi_winograd_##isa,  \
                                                      &cvyi_act_##isa,       \
                                                      &cvyi_norm_##isa,      \
                                                      &cvyi_pool_##isa,      \

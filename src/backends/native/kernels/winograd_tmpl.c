@@ -1,0 +1,241 @@
+/* winograd: the transforms of F(4x4, 3x3), whose points are 0, 3/4, -3/4, 3/2, -3/2 and infinity
+ * (kernels.h). Images lie in the lanes, so that they are plain arithmetic on pixels; values +-a
+ * share their even and odd parts. Knows tiles, not convolutions. */
+#include "kernels.h"
+#include "vec.h"
+
+enum { SIDE = 6, OUT = 4, KERNEL = 3 };
+
+#define A 0.75f
+#define B 1.5f
+#define AA (A * A)
+#define BB (B * B)
+
+/* Bt of six values. */
+V_FN void to_points(vf r[SIDE], const vf d[SIDE])
+{
+    const vf a = v_set1(A), b = v_set1(B), aa = v_set1(AA), bb = v_set1(BB), sum = v_set1(AA + BB),
+             product = v_set1(AA * BB);
+    vf even_a = v_fnma(bb, d[2], d[4]), odd_a = v_fnma(bb, d[1], d[3]);
+    vf even_b = v_fnma(aa, d[2], d[4]), odd_b = v_fnma(aa, d[1], d[3]);
+    r[0] = v_fma(product, d[0], v_fnma(sum, d[2], d[4]));
+    r[1] = v_fma(a, odd_a, even_a);
+    r[2] = v_fnma(a, odd_a, even_a);
+    r[3] = v_fma(b, odd_b, even_b);
+    r[4] = v_fnma(b, odd_b, even_b);
+    r[5] = v_fma(product, d[1], v_fnma(sum, d[3], d[5]));
+}
+
+/* At of six values: the four results. */
+V_FN void to_results(vf r[OUT], const vf m[SIDE])
+{
+    vf even_a = v_add(m[1], m[2]), odd_a = v_sub(m[1], m[2]);
+    vf even_b = v_add(m[3], m[4]), odd_b = v_sub(m[3], m[4]);
+    r[0] = v_add(m[0], v_add(even_a, even_b));
+    r[1] = v_fma(v_set1(B), odd_b, v_mul(v_set1(A), odd_a));
+    r[2] = v_fma(v_set1(BB), even_b, v_mul(v_set1(AA), even_a));
+    r[3] = v_fma(v_set1(BB * B), odd_b, v_fma(v_set1(AA * A), odd_a, m[5]));
+}
+
+/* A of four values: At's adjoint. */
+V_FN void from_results(vf r[SIDE], const vf y[OUT])
+{
+    vf even_a = v_fma(v_set1(AA), y[2], y[0]), odd_a = v_fma(v_set1(AA), y[3], y[1]);
+    vf even_b = v_fma(v_set1(BB), y[2], y[0]), odd_b = v_fma(v_set1(BB), y[3], y[1]);
+    r[0] = y[0];
+    r[1] = v_fma(v_set1(A), odd_a, even_a);
+    r[2] = v_fnma(v_set1(A), odd_a, even_a);
+    r[3] = v_fma(v_set1(B), odd_b, even_b);
+    r[4] = v_fnma(v_set1(B), odd_b, even_b);
+    r[5] = y[3];
+}
+
+/* Channels are far apart: the hardware does not guess the lines of the next. */
+#define AHEAD ((size_t)2)
+static ptrdiff_t ahead(const struct cvyi_winograd *g, size_t c)
+{
+    return c + AHEAD < g->n ? (ptrdiff_t)AHEAD * g->x_channel : 0;
+}
+
+/* One register of a tile. half: the columns' transforms, which the rows' follow. `whole` is a
+ * constant; next: how far it is to what will be read soon. */
+V_FN void in_tile(const struct cvyi_winograd *g, const float *x, float *v, ptrdiff_t next,
+                  bool whole)
+{
+    float half[SIDE][SIDE][VL];
+    for (size_t j = 0; j < SIDE; j++) {
+        vf d[SIDE], r[SIDE];
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++)
+        {
+            d[i] = v_zero();
+            if (whole || (j >= g->cols[0] && j < g->cols[1] && i >= g->rows[0] && i < g->rows[1])) {
+                const float *pixel = x + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16;
+                d[i] = v_load(pixel);
+                __builtin_prefetch(pixel + next);
+            }
+        }
+        to_points(r, d);
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) v_store(half[i][j], r[i]);
+    }
+    for (size_t i = 0; i < SIDE; i++) {
+        vf d[SIDE], r[SIDE];
+        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++) d[j] = v_load(half[i][j]);
+        to_points(r, d);
+        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
+            v_store(v + (i * SIDE + j) * g->v_point, r[j]);
+    }
+}
+
+static bool whole(const struct cvyi_winograd *g, size_t side)
+{
+    return g->rows[0] == 0 && g->rows[1] == side && g->cols[0] == 0 && g->cols[1] == side;
+}
+
+static void winograd_in(const struct cvyi_winograd *g, const float *x, float *v)
+{
+    const bool all = whole(g, SIDE);
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
+        for (size_t part = 0; part < 16; part += VL) {
+            if (all) in_tile(g, x + part, v + part, ahead(g, c), true);
+            else in_tile(g, x + part, v + part, ahead(g, c), false);
+        }
+}
+
+static void winograd_out(const struct cvyi_winograd *g, const float *v, const float *bias, float *y)
+{
+    float half[OUT][SIDE][VL];
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+        for (size_t part = 0; part < 16; part += VL) {
+            for (size_t j = 0; j < SIDE; j++) {
+                vf m[SIDE], r[OUT];
+                _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) m[i] =
+                    v_load(v + part + (i * SIDE + j) * g->v_point);
+                to_results(r, m);
+                _Pragma("GCC unroll 4") for (size_t i = 0; i < OUT; i++) v_store(half[i][j], r[i]);
+            }
+            for (size_t i = 0; i < g->rows[1]; i++) {
+                vf m[SIDE], r[OUT];
+                float *row = y + part + (ptrdiff_t)i * g->x_row;
+                _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++) m[j] = v_load(half[i][j]);
+                to_results(r, m);
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++)
+                {
+                    if (bias) r[j] = v_add(r[j], v_set1(bias[c]));
+                    if (j < g->cols[1]) {
+                        v_store(row + j * 16, r[j]);
+                        __builtin_prefetch(row + j * 16 + ahead(g, c), 1);
+                    }
+                }
+            }
+        }
+}
+
+V_FN void grad_tile(const struct cvyi_winograd *g, const float *y, float *v, ptrdiff_t next,
+                    bool whole)
+{
+    float half[SIDE][OUT][VL];
+    for (size_t j = 0; j < OUT; j++) {
+        vf d[OUT], r[SIDE];
+        _Pragma("GCC unroll 4") for (size_t i = 0; i < OUT; i++)
+        {
+            d[i] = v_zero();
+            if (whole || (j < g->cols[1] && i < g->rows[1])) {
+                const float *pixel = y + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16;
+                d[i] = v_load(pixel);
+                __builtin_prefetch(pixel + next);
+            }
+        }
+        from_results(r, d);
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) v_store(half[i][j], r[i]);
+    }
+    for (size_t i = 0; i < SIDE; i++) {
+        vf d[OUT], r[SIDE];
+        _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++) d[j] = v_load(half[i][j]);
+        from_results(r, d);
+        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
+            v_store(v + (i * SIDE + j) * g->v_point, r[j]);
+    }
+}
+
+static void winograd_grad(const struct cvyi_winograd *g, const float *y, float *v)
+{
+    const bool all = whole(g, OUT);
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+        for (size_t part = 0; part < 16; part += VL) {
+            if (all) grad_tile(g, y + part, v + part, ahead(g, c), true);
+            else grad_tile(g, y + part, v + part, ahead(g, c), false);
+        }
+}
+
+/* ------------------------------------------------------------------------------------- weights
+ * In double: their roundings would be in every product. */
+#define POINT_A (2.0 * (double)AA * ((double)AA - (double)BB)) /* N of +-a, of +-b, of 0 */
+#define POINT_B (2.0 * (double)BB * ((double)BB - (double)AA))
+#define POINT_0 ((double)AA * (double)BB)
+
+/* G of three values, Gt of six. */
+V_FN void weights_to_points(vd r[SIDE], const vd w[KERNEL])
+{
+    vd even_a = vd_add(vd_mul(vd_set1(1 / POINT_A), w[0]), vd_mul(vd_set1(AA / POINT_A), w[2]));
+    vd even_b = vd_add(vd_mul(vd_set1(1 / POINT_B), w[0]), vd_mul(vd_set1(BB / POINT_B), w[2]));
+    vd odd_a = vd_mul(vd_set1(A / POINT_A), w[1]), odd_b = vd_mul(vd_set1(B / POINT_B), w[1]);
+    r[0] = vd_mul(vd_set1(1 / POINT_0), w[0]);
+    r[1] = vd_add(even_a, odd_a);
+    r[2] = vd_sub(even_a, odd_a);
+    r[3] = vd_add(even_b, odd_b);
+    r[4] = vd_sub(even_b, odd_b);
+    r[5] = w[2];
+}
+V_FN void points_to_weights(vd r[KERNEL], const vd u[SIDE])
+{
+    vd even_a = vd_add(u[1], u[2]), odd_a = vd_sub(u[1], u[2]);
+    vd even_b = vd_add(u[3], u[4]), odd_b = vd_sub(u[3], u[4]);
+    r[0] = vd_add(vd_mul(vd_set1(1 / POINT_0), u[0]), vd_add(vd_mul(vd_set1(1 / POINT_A), even_a),
+                                                             vd_mul(vd_set1(1 / POINT_B), even_b)));
+    r[1] = vd_add(vd_mul(vd_set1(A / POINT_A), odd_a), vd_mul(vd_set1(B / POINT_B), odd_b));
+    r[2] = vd_add(
+        u[5], vd_add(vd_mul(vd_set1(AA / POINT_A), even_a), vd_mul(vd_set1(BB / POINT_B), even_b)));
+}
+
+static void winograd_weights(float *u, size_t u_point, const float *w, size_t w_tap, size_t n)
+{
+    for (size_t c = 0; c < n; c += VL) {
+        vd half[SIDE][KERNEL];
+        for (size_t j = 0; j < KERNEL; j++) {
+            vd in[KERNEL], r[SIDE];
+            for (size_t i = 0; i < KERNEL; i++)
+                in[i] = vd_from(v_load(w + (i * KERNEL + j) * w_tap + c));
+            weights_to_points(r, in);
+            for (size_t i = 0; i < SIDE; i++) half[i][j] = r[i];
+        }
+        for (size_t i = 0; i < SIDE; i++) {
+            vd r[SIDE];
+            weights_to_points(r, half[i]);
+            for (size_t j = 0; j < SIDE; j++)
+                v_store(u + (i * SIDE + j) * u_point + c, v_from_vd(r[j]));
+        }
+    }
+}
+
+static void winograd_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point, size_t n)
+{
+    for (size_t c = 0; c < n; c += VL) {
+        vd half[KERNEL][SIDE];
+        for (size_t j = 0; j < SIDE; j++) {
+            vd in[SIDE], r[KERNEL];
+            for (size_t i = 0; i < SIDE; i++)
+                in[i] = vd_from(v_load(u + (i * SIDE + j) * u_point + c));
+            points_to_weights(r, in);
+            for (size_t i = 0; i < KERNEL; i++) half[i][j] = r[i];
+        }
+        for (size_t i = 0; i < KERNEL; i++) {
+            vd r[KERNEL];
+            points_to_weights(r, half[i]);
+            for (size_t j = 0; j < KERNEL; j++)
+                v_store(dw + (ptrdiff_t)(i * KERNEL + j) * w_tap + c, v_from_vd(r[j]));
+        }
+    }
+}
+
+const struct cvyi_winograd_kernels KFN(winograd) = { winograd_in, winograd_out, winograd_grad,
+                                                     winograd_weights, winograd_dw };
