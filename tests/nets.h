@@ -90,6 +90,40 @@ static inline cvy_tensor motley(cvy_context *ctx, cvy_net **made)
     return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+static inline cvy_tensor conv1(cvy_net *net, cvy_tensor x, const char *name, size_t channels)
+{
+    return cvy_conv2d(
+        net, x, name,
+        &(cvy_conv2d_desc){ .out_channels = channels, .kernel = { 1, 1 }, .no_bias = true });
+}
+
+/* A DenseNet's block and what comes behind it: ever longer concatenations, normalised before 1x1
+ * convolutions of more and of fewer channels than they have, with every activation that costs
+ * little; the last one's result is read by others, too. */
+static inline cvy_tensor dense(cvy_context *ctx, cvy_net **made)
+{
+    static const enum cvy_act_kind kinds[] = { CVY_RELU, CVY_RELU6, CVY_LEAKY_RELU, CVY_SIGMOID };
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = conv3(net, cvy_input(net, 1, 28, 28), "stem", 32, 2), y, z;
+    for (int i = 0; i < 4; i++) {
+        const char digit = (char)('0' + i), n1[] = { 'n', digit, 0 }, n2[] = { 'm', digit, 0 },
+                   c1[] = { 'a', digit, 0 }, c2[] = { 'b', digit, 0 };
+        y = cvy_batch_norm(net, x, n1, NULL);
+        y = cvy_activation(net, y, NULL, &(cvy_act_desc){ .kind = kinds[i], .alpha = 0.1 });
+        y = conv1(net, y, c1, i == 1 ? 64 : 32);
+        y = cvy_relu(net, cvy_batch_norm(net, y, n2, NULL));
+        x = cvy_concat(net, (cvy_tensor[]){ x, conv3(net, y, c2, 7 + (size_t)i, 1) }, 2, NULL);
+    }
+    y = conv1(net, cvy_relu(net, cvy_batch_norm(net, x, "n4", NULL)), "t", 48);
+    y = cvy_pool2d(net, y, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
+    y = cvy_relu(net, cvy_batch_norm(net, y, "n5", NULL));
+    z = cvy_add(net, conv1(net, y, "u", 48), y, NULL);
+    return cvy_linear(net, cvy_flatten(net, cvy_global_avg_pool(net, z, NULL)), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 /* A net for each way to sum weight gradients: by tasks that own weights (b: 98 496 of them, on maps
  * of 3x3 pixels), by slots of more weights than are owned elsewhere (a), by images on maps of 2x2
  * (c), and of wide maps in several ranges of input channels (fc1), with enough weights for the

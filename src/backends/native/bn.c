@@ -67,6 +67,7 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
         .pixels = x->shape.h * x->shape.w,
         .desc = *d,
         .slots = -1,
+        .slot_channels = x->shape.c,
         .stats = -1,
         .sums = -1,
         .running_mean = -1,
@@ -87,7 +88,8 @@ struct native_bn cvyi_bn_of(const struct native *native, const struct cvy_plan *
 int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const struct native_bn *bn,
                   const char *name)
 {
-    return cvy_plan_buffer(plan, name, native->blocks * 2 * bn->c * sizeof(double), false);
+    size_t bytes = native->blocks * 2 * bn->slot_channels * sizeof(double);
+    return cvy_plan_buffer(plan, name, bytes, false);
 }
 
 /* ----------------------------------------------------------------------------------- statistics */
@@ -162,42 +164,94 @@ struct stats_phase {
     const struct cvyi_kernels *k;
     struct native_grid grid;
     struct native_lanes x;
+    size_t c0, n; /* channels of x */
     int slots;
+    size_t slot_channels, slot_c0;
+};
+
+/* Statistics of a buffer's channels, by the value that has it. Concatenations that grow, as in a
+ * DenseNet, are normalised one by one, and have most of their channels in common. */
+struct stats {
+    struct native_saved saved;
+    int slots;
+    struct native_range known;
 };
 
 static void run_stats(const void *arg, const struct cvy_run *run, size_t task,
                       struct cvy_worker *worker)
 {
     const struct stats_phase *a = arg;
-    struct native_cell cell = native_cell(a->grid, a->x.c, task);
+    struct native_cell cell = native_cell(a->grid, a->n, task);
     (void)worker;
     NATIVE_BLOCKS (cell, run) {
-        size_t images = native_images(run, cell.block);
-        double *slot = (double *)run->buf[a->slots] + cell.block * 2 * a->x.c;
+        size_t images = native_images(run, cell.block), c0 = a->c0 + cell.c0, c1 = a->c0 + cell.c1;
+        double *mean =
+                   (double *)run->buf[a->slots] + cell.block * 2 * a->slot_channels + a->slot_c0,
+               *m2 = mean + a->slot_channels;
         if (a->x.plane == 1) {
-            a->k->norm->each_stats(native_at(run, &a->x, cell.block, cell.c0), cell.c1 - cell.c0,
-                                   (unsigned)images, slot + cell.c0, slot + a->x.c + cell.c0);
+            a->k->norm->each_stats(native_at(run, &a->x, cell.block, c0), c1 - c0, (unsigned)images,
+                                   mean + c0, m2 + c0);
             continue;
         }
-        for (size_t c = cell.c0; c < cell.c1; c++)
+        for (size_t c = c0; c < c1; c++)
             cvyi_bn_moments(a->k, native_at(run, &a->x, cell.block, c), a->x.h * a->x.w, images,
-                            &slot[c], &slot[a->x.c + c]);
+                            &mean[c], &m2[c]);
     }
 }
 
+/* The slots of the buffer that has x, and which channels of x nobody has filled yet: all, but where
+ * those that somebody has are the first ones. */
+static enum cvy_status stats_slots(struct native *native, struct cvy_plan *plan, const char *name,
+                                   struct native_bn *bn, int x, struct native_range *left)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, x);
+    int whole = v->view.c ? native_root(plan, x) : x;
+    struct stats *s = (struct stats *)native_saved(native, NATIVE_SAVED_STATS, whole);
+    struct native_range own = { v->view.c0, v->view.c0 + bn->c };
+    *left = (struct native_range){ 0, bn->c };
+    bn->slot_channels = cvy_plan_value(plan, whole)->shape.c;
+    bn->slot_c0 = own.begin;
+    if (native_chose(plan, CHOICE_BN_KNOWN, s && s->known.begin == own.begin)) {
+        left->begin = native_min(s->known.end - own.begin, bn->c);
+        s->known.end = own.end > s->known.end ? own.end : s->known.end;
+        bn->slots = s->slots;
+        return CVY_OK;
+    }
+    bn->slots = cvyi_bn_slots(native, plan, bn, name);
+    s = cvy_plan_alloc(plan, sizeof *s);
+    if (bn->slots < 0 || !s) return CVY_E_NOMEM;
+    *s = (struct stats){ { .kind = NATIVE_SAVED_STATS, .value = whole }, bn->slots, own };
+    native_save(native, &s->saved);
+    return CVY_OK;
+}
+
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
-                                    const struct native_bn *bn, int x)
+                                    struct native_bn *bn, int x)
 {
     struct stats_phase *a = cvy_plan_alloc(plan, sizeof *a);
+    struct native_range left;
     if (!a) return CVY_E_NOMEM;
-    *a = (struct stats_phase){ native->kernels, native_grid(native, bn->c, bn->pixels),
-                               native_lanes(plan, x), bn->slots };
+    NATIVE_TRY(stats_slots(native, plan, name, bn, x, &left));
+    size_t n = left.end - left.begin;
+    if (!n) return CVY_OK;
+    *a = (struct stats_phase){ .k = native->kernels,
+                               .grid = native_grid(native, n, bn->pixels),
+                               .x = native_lanes(plan, x),
+                               .c0 = left.begin,
+                               .n = n,
+                               .slots = bn->slots,
+                               .slot_channels = bn->slot_channels,
+                               .slot_c0 = bn->slot_c0 };
     native_chose(plan, CHOICE_BN_SEGMENTS, bn->pixels > STATS_SEGMENT * NATIVE_LANES);
-    struct cvy_phase_desc phase = {
-        .name = name, .run = run_stats, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts
-    };
-    native_access(&phase, x, CVY_READ_CELL);
-    native_access(&phase, bn->slots, CVY_WRITE_CELL);
+    /* some channels of x, or of the slots: a cell that is cut by channels has others */
+    bool cells = a->grid.parts == 1 || (n == bn->c && n == bn->slot_channels);
+    struct cvy_phase_desc phase = { .name = name,
+                                    .run = run_stats,
+                                    .arg = a,
+                                    .blocks = cells ? a->grid.blocks : 0,
+                                    .parts = a->grid.parts * (cells ? 1 : a->grid.blocks) };
+    native_access(&phase, x, cells ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, bn->slots, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
 }
 
@@ -220,10 +274,12 @@ static void moments(const struct native_bn *bn, const struct cvy_run *run, size_
         return;
     }
     /* Blocks outside, channels inside: the channels' chains are independent. */
-    const double *slot = (const double *)run->buf[bn->slots] + c0, *m2 = slot + bn->c;
+    const size_t step = 2 * bn->slot_channels;
+    const double *slot = (const double *)run->buf[bn->slots] + bn->slot_c0 + c0,
+                 *m2 = slot + bn->slot_channels;
     size_t blocks = native_blocks_in_use(run);
     double na = 0;
-    for (size_t b = 0; b < blocks; b++, slot += 2 * bn->c, m2 += 2 * bn->c) {
+    for (size_t b = 0; b < blocks; b++, slot += step, m2 += step) {
         double nb = (double)(native_images(run, b) * bn->pixels), w = nb / (na + nb), naw = na * w;
         if (b == 0) {
             memcpy(mean, slot, n * sizeof *mean);

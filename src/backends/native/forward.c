@@ -190,8 +190,6 @@ static enum cvy_status plan_stats(struct native *native, struct cvy_plan *plan,
                                   const struct cvy_op_desc *stats, struct native_bn *bn)
 {
     *bn = cvyi_bn_of(native, plan, stats);
-    bn->slots = cvyi_bn_slots(native, plan, bn, stats->name);
-    if (bn->slots < 0) return CVY_E_NOMEM;
     NATIVE_TRY(cvyi_bn_stats_phase(native, plan, stats->name, bn, stats->in[CVY_BN_STATS_X]));
     bn->source = NATIVE_BN_SLOTS;
     return CVY_OK;
@@ -225,6 +223,8 @@ static enum cvy_status plan_norm(struct native *native, struct cvy_plan *plan,
     if (chain->stats) {
         apply.source = NATIVE_BN_SLOTS;
         apply.slots = stats->slots;
+        apply.slot_channels = stats->slot_channels;
+        apply.slot_c0 = stats->slot_c0;
         apply.desc = stats->desc;
         apply.running_mean = stats->running_mean;
         apply.running_var = stats->running_var;

@@ -16,9 +16,10 @@
 struct native_weight; /* pack.c: the packed copies of one weight */
 
 /* What a forward piece leaves for its gradient's: places of maxima (argmax.c), how a value was
- * normalised (forward.c), whatever an algorithm of a convolution wants to find again. Begins the
- * struct of whoever saves it, who gives a kind and the value by which it is found. */
-enum native_saved_kind { NATIVE_SAVED_ARGMAX, NATIVE_SAVED_NORM };
+ * normalised (forward.c), statistics (bn.c), whatever an algorithm of a convolution wants to find
+ * again. Begins the struct of whoever saves it, who gives a kind and the value by which it is
+ * found. */
+enum native_saved_kind { NATIVE_SAVED_ARGMAX, NATIVE_SAVED_NORM, NATIVE_SAVED_STATS };
 struct native_saved {
     struct native_saved *next;
     enum native_saved_kind kind;
@@ -105,6 +106,7 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(FEW_ROWS, "pool2d: an average with fewer rows than its window")    \
     X(BN_WIDE, "batch_norm: of a wide map")                              \
     X(BN_SEGMENTS, "batch_norm: more pixels than one sum may have")      \
+    X(BN_KNOWN, "batch_norm: some channels have statistics already")     \
     X(PIECES, "group_norm: a partial sum of several channels")           \
     X(PIECES_GATE, "group_norm: few blocks, folded by one thread")       \
     X(WHITEN_SEGMENTS, "whitening: more pixels than a task holds at once") \

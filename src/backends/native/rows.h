@@ -83,8 +83,9 @@ struct native_bn {
     struct native_grid grid;  /* of folding: one task, but for wide maps */
     size_t c, pixels;         /* channels, h*w */
     cvy_batch_norm_desc desc; /* of the op whose statistics these are */
-    /* double [block][2][c]: mean and M2, or sum g and sum g (x - m) */
+    /* double [block][2][slot_channels], from slot_c0 on: mean and M2, or sum g and sum g (x - m) */
     int slots;
+    size_t slot_channels, slot_c0;
     int stats, sums; /* double [2][c] */
     int running_mean, running_var, gamma, beta, dgamma, dbeta;
     /* struct cvyi_affine or struct cvyi_bn_dx [c]; -1: only publish */
@@ -119,9 +120,10 @@ static inline float native_or(const float *p, size_t c, float absent) { return p
 /* Appends the phase that folds slots; sums: of the gradient, else statistics. */
 enum cvy_status cvyi_bn_gate(struct cvy_plan *plan, const char *name, const struct native_bn *bn,
                              cvy_phase_fn run, bool sums);
-/* bn.c: the phase that fills the slots with statistics, and the gate behind it. */
+/* bn.c: finds or makes the slots for the statistics of x, and appends the phase that fills those of
+ * its channels that nobody has filled; the gate behind it. */
 enum cvy_status cvyi_bn_stats_phase(struct native *native, struct cvy_plan *plan, const char *name,
-                                    const struct native_bn *bn, int x);
+                                    struct native_bn *bn, int x);
 enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
                                     const struct native_bn *bn);
 /* bn_backward.c: the gate behind slots of sums. */
