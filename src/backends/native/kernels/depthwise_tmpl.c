@@ -121,17 +121,16 @@ static void depthwise(const struct cvyi_depthwise *g, const float *x, const floa
     pixels *const *tile = tiles[2];
     if (dense) tile = tiles[0];
     else if (g->y_col == 16 && g->x_col == 32) tile = tiles[1];
-    for (size_t j = 0; j < g->height; j++, x += g->x_row, y += g->y_row)
-        for (int part = 0; part < 16; part += VL) {
-            const float *xs = x + part;
-            float *ys = y + part;
-            for (size_t left = g->width, n; left > 0; left -= n) {
-                n = left < step ? left : step;
-                tile[n - 1](g, xs, w, bias, ys);
-                xs += (ptrdiff_t)n * g->x_col;
-                ys += (ptrdiff_t)n * g->y_col;
-            }
+    for (size_t j = 0; j < g->height; j++, x += g->x_row, y += g->y_row) {
+        const float *xs = x;
+        float *ys = y;
+        for (size_t left = g->width, n; left > 0; left -= n) {
+            n = left < step ? left : step;
+            for (int part = 0; part < 16; part += VL) tile[n - 1](g, xs + part, w, bias, ys + part);
+            xs += (ptrdiff_t)n * g->x_col;
+            ys += (ptrdiff_t)n * g->y_col;
         }
+    }
 }
 
 /* -------------------------------------------------------------------------------------- weights */
@@ -167,18 +166,93 @@ static void depthwise(const struct cvyi_depthwise *g, const float *x, const floa
         RA(ns, S_STORE, )                                                                  \
     }
 
+/* Three taps of neighbours in `nr` rows, whose sums are a<row>_<tap>: a column of x is loaded once
+ * a row, for the three pixels of dy that it meets, of which d is the last. Each sum has its
+ * products in the order of the pixels all the same. */
+#define W_POINTER(r, _) const float *x##r = x + at[3 * r];
+#define W_LOAD(r, _)                                                               \
+    vf a##r##_0 = v_load(sum + to[3 * r]), a##r##_1 = v_load(sum + to[3 * r + 1]), \
+       a##r##_2 = v_load(sum + to[3 * r + 2]);
+#define W_STORE(r, _)                       \
+    v_store(sum + to[3 * r], a##r##_0);     \
+    v_store(sum + to[3 * r + 1], a##r##_1); \
+    v_store(sum + to[3 * r + 2], a##r##_2);
+#define W_FIRST(r, _) a##r##_0 = v_fma(d, v_load(x##r + xr), a##r##_0);
+#define W_SECOND(r, _)                     \
+    {                                      \
+        vf v = v_load(x##r + xr + 16);     \
+        V_KEEP(v);                         \
+        a##r##_0 = v_fma(d, v, a##r##_0);  \
+        a##r##_1 = v_fma(d1, v, a##r##_1); \
+    }
+#define W_EACH(r, _)                       \
+    {                                      \
+        vf v = v_load(x##r + xq);          \
+        V_KEEP(v);                         \
+        a##r##_0 = v_fma(d, v, a##r##_0);  \
+        a##r##_1 = v_fma(d1, v, a##r##_1); \
+        a##r##_2 = v_fma(d2, v, a##r##_2); \
+        V_BARRIER();                       \
+    }
+#define W_LAST(r, _)                       \
+    {                                      \
+        vf v = v_load(x##r + xq);          \
+        V_KEEP(v);                         \
+        a##r##_1 = v_fma(d, v, a##r##_1);  \
+        a##r##_2 = v_fma(d1, v, a##r##_2); \
+    }
+#define W_END(r, _) a##r##_2 = v_fma(d, v_load(x##r + xq + 16), a##r##_2);
+
+#define WINDOW(nr, _)                                                                        \
+    static void window_##nr(const struct cvyi_depthwise *g, const float *dy, const float *x, \
+                            const ptrdiff_t *at, float *sum, const ptrdiff_t *to)            \
+    {                                                                                        \
+        ptrdiff_t xr = 0;                                                                    \
+        RA(nr, W_POINTER, )                                                                  \
+        RA(nr, W_LOAD, )                                                                     \
+        for (size_t j = g->height; j > 0; j--) {                                             \
+            const float *dyq = dy;                                                           \
+            ptrdiff_t xq = xr + 32;                                                          \
+            vf d = v_load(dyq), d1 = d, d2;                                                  \
+            RA(nr, W_FIRST, )                                                                \
+            d = v_load(dyq + 16);                                                            \
+            RA(nr, W_SECOND, )                                                               \
+            dyq += 32;                                                                       \
+            for (size_t q = g->width - 2; q > 0; q--) {                                      \
+                d2 = d1;                                                                     \
+                d1 = d;                                                                      \
+                d = v_load(dyq);                                                             \
+                V_KEEP(d);                                                                   \
+                RA(nr, W_EACH, )                                                             \
+                dyq += 16;                                                                   \
+                xq += 16;                                                                    \
+            }                                                                                \
+            RA(nr, W_LAST, )                                                                 \
+            RA(nr, W_END, )                                                                  \
+            dy += g->y_row;                                                                  \
+            xr += g->x_row;                                                                  \
+        }                                                                                    \
+        RA(nr, W_STORE, )                                                                    \
+    }
+
 typedef void sums(const struct cvyi_depthwise *, const float *, const float *, const ptrdiff_t *,
                   float *, const ptrdiff_t *);
 
-enum { MOST_SUMS = 12 };
+enum { MOST_SUMS = 12, MOST_WINDOWS = 3 };
 DOWN(12, SUMS, )
+DOWN(3, WINDOW, )
 #define SUMS_NAME(ns, _) sums_##ns,
+#define WINDOW_NAME(nr, _) window_##nr,
 
 static void depthwise_dw(const struct cvyi_depthwise *g, const float *dy, const float *x,
                          float *sum)
 {
     static sums *const tile[] = { DOWN(12, SUMS_NAME, ) };
-    const size_t step = step_of(g->n_rows * g->n_taps, MOST_SUMS);
+    static sums *const window[] = { DOWN(3, WINDOW_NAME, ) };
+    const bool dense = g->y_col == 16 && g->x_col == 16 && g->tap_col == 16;
+    const bool windows = dense && g->n_taps == 3 && g->width > 1;
+    const size_t step =
+        windows ? 3 * step_of(g->n_rows, MOST_WINDOWS) : step_of(g->n_rows * g->n_taps, MOST_SUMS);
     size_t n = 0;
     ptrdiff_t at[MOST_SUMS], to[MOST_SUMS];
     for (size_t r = 0; r < g->n_rows; r++)
@@ -186,8 +260,9 @@ static void depthwise_dw(const struct cvyi_depthwise *g, const float *dy, const 
             at[n] = (ptrdiff_t)r * g->tap_row + (ptrdiff_t)t * g->tap_col;
             to[n++] = 16 * ((ptrdiff_t)r * g->w_row + (ptrdiff_t)t * g->w_tap);
             if (n < step && (r + 1 < g->n_rows || t + 1 < g->n_taps)) continue;
+            sums *const sum_up = windows ? window[n / 3 - 1] : tile[n - 1];
             for (int part = 0; part < 16; part += VL)
-                tile[n - 1](g, dy + part, x + part, at, sum + part, to);
+                sum_up(g, dy + part, x + part, at, sum + part, to);
             n = 0;
         }
 }
