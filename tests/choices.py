@@ -36,8 +36,6 @@ NO_THRESHOLD = {
     "FAR": "what panels cost; PANELS asks",
     "GATHER": "what panels cost; PANELS asks",
     "MOST_PRODUCTS": "how many products depthwise leaves to others for data; DEPTHWISE asks",
-    "FIRST": "what depthwise costs; DEPTHWISE asks",
-    "FURTHER": "what depthwise costs; DEPTHWISE asks",
     "REGION_BYTES": "how many tiles are transformed together",
     "REGION_LEAST": "how many tiles are transformed together",
     "REGION_MOST": "how many tiles are transformed together",

@@ -14,10 +14,13 @@
 #define BAND_PIXELS ((size_t)1024) /* of a chain of the weights' gradient, of a pass over a plane */
 #define MOST_PRODUCTS ((size_t)256) /* products of the direct algorithm's longest chain (mac.c) */
 /* What a product costs of what it costs `direct`, whose tile of one channel gathers its pixels; and
- * for every further output channel of a group, which direct multiplies with the same pixels: the
- * first from docs/benchmarks.md, the other a guess */
-#define FIRST 0.6
-#define FURTHER 0.2
+ * for every further output channel of a group, which direct multiplies with the same pixels: from
+ * docs/benchmarks.md */
+static const struct {
+    double first, further;
+} costs[] = {
+    [NATIVE_FORWARD] = { 0.7, 0.9 }, [NATIVE_DATA] = { 0.65, 0.25 }, [NATIVE_WEIGHTS] = { 0.4, 0.1 }
+};
 
 /* ----------------------------------------------------------------------------------- rectangles */
 
@@ -278,7 +281,8 @@ static double cost(const struct native *native, const struct native_conv *conv)
 {
     const struct native_geometry *g = &conv->geometry;
     (void)native;
-    return native_products(g) * (FIRST + FURTHER * (double)(g->oc - 1));
+    return native_products(g) *
+           (costs[conv->pass].first + costs[conv->pass].further * (double)(g->oc - 1));
 }
 
 const struct native_algorithm cvyi_native_depthwise = { supports, cost, plan };
