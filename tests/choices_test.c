@@ -65,6 +65,7 @@ struct conv_case {
 };
 
 #define SAME3 .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 }
+#define SAME5 .kernel = { 5, 5 }, .pad = { 2, 2, 2, 2 }
 
 static const struct conv_case convs[] = {
     { "owned, the least weights", { 3, 8, 3, 3 }, { .out_channels = 1366, SAME3 } },
@@ -237,6 +238,19 @@ static const struct conv_case convs[] = {
     { "transformed, padding of its own on each side",
       { 18, 40, 7, 10 },
       { .out_channels = 33, .kernel = { 3, 3 }, .pad = { 3, 0, 1, 5 } } },
+    { "by rows", { 20, 24, 9, 8 }, { .out_channels = 20, SAME5 } },
+    { "by rows, flip, no padding",
+      { 3, 30, 9, 13 },
+      { .out_channels = 17, .kernel = { 5, 5 }, .flip = true } },
+    { "by rows, several bands, a kernel of seven rows",
+      { 17, 40, 26, 15 },
+      { .out_channels = 36, .kernel = { 7, 5 }, .pad = { 5, 0, 1, 6 } } },
+    { "by rows, groups, a chain of 256",
+      { 2, 104, 8, 12 },
+      { .out_channels = 40, SAME5, .groups = 2 } },
+    { "by rows, of 260", { 2, 52, 8, 12 }, { .out_channels = 300, SAME5 } },
+    { "by rows, sixteen blocks", { 250, 20, 8, 8 }, { .out_channels = 20, SAME5 } },
+    { "by rows, a row and no more", { 2, 24, 1, 40 }, { .out_channels = 24, SAME5 } },
     { "transformed, sixteen blocks", { 241, 32, 8, 8 }, { .out_channels = 32, SAME3 } },
     { "no tap at all",
       { 3, 3, 4, 4 },
@@ -268,8 +282,8 @@ static bool transformable(const struct conv_case *c)
 {
     const cvy_conv2d_desc *d = &c->conv;
     for (int i = 0; i < 2; i++)
-        if (d->kernel[i] != 3 || d->stride[i] > 1 || d->dilation[i] > 1) return false;
-    return true;
+        if (d->stride[i] > 1 || d->dilation[i] > 1) return false;
+    return d->kernel[1] == 5 || (d->kernel[0] == 3 && d->kernel[1] == 3);
 }
 
 static void equal(const struct conv_case *c, bool direct, const char *what, const float *got,

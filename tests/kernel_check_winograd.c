@@ -274,6 +274,246 @@ static void check_weights(const struct cvyi_kernels *k, uint64_t seed)
 }
 static void check_dw(const struct cvyi_kernels *k, uint64_t seed) { weights_or_dw(k, seed, true); }
 
+/* ---------------------------------------------------------------------------------------- rows */
+
+enum { ROW = 8, TAPS = 5 };
+static const float ra = 0.5f, rc = 1.75f, raa = 0.25f, rcc = 3.0625f;
+static const float row_sum = 0.25f + 1 + 3.0625f, row_pairs = 0.25f + 3.0625f + 0.765625f,
+                   row_all = 0.765625f;
+
+static float quadratic(float p, float s, float x, float y, float z)
+{
+    return fmaf(p, x, fmaf(-s, y, z));
+}
+
+static void row_in(float r[ROW], const float d[ROW])
+{
+    float e = quadratic(rcc, 1 + rcc, d[2], d[4], d[6]),
+          o = quadratic(rcc, 1 + rcc, d[1], d[3], d[5]);
+    r[1] = fmaf(ra, o, e);
+    r[2] = fmaf(-ra, o, e);
+    e = quadratic(row_all, raa + rcc, d[2], d[4], d[6]);
+    o = quadratic(row_all, raa + rcc, d[1], d[3], d[5]);
+    r[3] = e + o;
+    r[4] = e - o;
+    e = quadratic(raa, raa + 1, d[2], d[4], d[6]);
+    o = quadratic(raa, raa + 1, d[1], d[3], d[5]);
+    r[5] = fmaf(rc, o, e);
+    r[6] = fmaf(-rc, o, e);
+    r[0] = fmaf(-row_all, d[0], quadratic(row_pairs, row_sum, d[2], d[4], d[6]));
+    r[7] = fmaf(-row_all, d[1], quadratic(row_pairs, row_sum, d[3], d[5], d[7]));
+}
+static void row_out(float r[OUT], const float m[ROW])
+{
+    float e = m[1] + m[2], o = m[1] - m[2], f = m[3] + m[4], q = m[3] - m[4], g = m[5] + m[6],
+          p = m[5] - m[6];
+    r[0] = (m[0] + e) + (f + g);
+    r[1] = fmaf(rc, p, fmaf(ra, o, q));
+    r[2] = fmaf(rcc, g, fmaf(raa, e, f));
+    r[3] = fmaf(rcc * rc, p, fmaf(raa * ra, o, q + m[7]));
+}
+static void row_grad(float r[ROW], const float y[OUT])
+{
+    const float b[3] = { ra, 1, rc }, bb[3] = { raa, 1, rcc };
+    r[0] = y[0];
+    r[7] = y[3];
+    for (size_t k = 0; k < 3; k++) {
+        float e = fmaf(bb[k], y[2], y[0]), o = fmaf(bb[k], y[3], y[1]);
+        r[1 + 2 * k] = fmaf(b[k], o, e);
+        r[2 + 2 * k] = fmaf(-b[k], o, e);
+    }
+}
+static void row_data(float r[ROW], const float n[ROW])
+{
+    float e = n[1] + n[2], f = n[3] + n[4], g = n[5] + n[6], o = ra * (n[1] - n[2]),
+          q = n[3] - n[4], p = rc * (n[5] - n[6]);
+    r[0] = -row_all * n[0];
+    r[1] = fmaf(-row_all, n[7], fmaf(rcc, o, fmaf(row_all, q, raa * p)));
+    r[2] = fmaf(row_pairs, n[0], fmaf(rcc, e, fmaf(row_all, f, raa * g)));
+    r[3] = fmaf(-(1 + rcc), o, fmaf(-(raa + rcc), q, fmaf(-(raa + 1), p, row_pairs * n[7])));
+    r[4] = fmaf(-(1 + rcc), e, fmaf(-(raa + rcc), f, fmaf(-(raa + 1), g, -row_sum * n[0])));
+    r[5] = fmaf(-row_sum, n[7], o + (q + p));
+    r[6] = n[0] + (e + (f + g));
+    r[7] = n[7];
+}
+
+/* Tiles of a row, and the points that belong to them; pixel (c, column) of the map. */
+struct row {
+    struct cvyi_winograd_row g;
+    struct check_buf map, points;
+};
+static struct row row(struct check_rng *r, bool shifted)
+{
+    struct row t = { .g = { .n = between(r, 1, MOST), .tiles = between(r, 1, 4) } };
+    struct cvyi_winograd_row *g = &t.g;
+    /* columns of a result: as many tiles as it needs */
+    size_t width = OUT * (g->tiles - 1) + between(r, 1, OUT), left = check_below(r, 4),
+           right = check_below(r, 4);
+    if (shifted) {
+        g->first = -(ptrdiff_t)left;
+        width = width + 4 > left + right ? width + 4 - left - right : 1;
+    }
+    g->width = (ptrdiff_t)width;
+    g->x_channel = (ptrdiff_t)(16 * (width + check_below(r, 3)));
+    g->v_channel = 16 * (g->tiles + check_below(r, 3));
+    g->v_point = g->n * g->v_channel + 16 * check_below(r, 3);
+    const bool specials = check_below(r, 3) == 0;
+    struct check_buf *buffers[2] = { &t.map, &t.points };
+    size_t floats[2] = { (size_t)g->x_channel * (g->n - 1) + 16 * width,
+                         (ROW - 1) * g->v_point + (g->n - 1) * g->v_channel + 16 * g->tiles };
+    for (int b = 0; b < 2; b++) {
+        *buffers[b] =
+            check_alloc(floats[b] * sizeof(float), check_below(r, 2), 4 * check_below(r, 16));
+        for (size_t i = 0; i < floats[b]; i++) ((float *)buffers[b]->p)[i] = check_any(r, specials);
+    }
+    return t;
+}
+static float *column_at(const struct row *t, size_t c, ptrdiff_t column)
+{
+    return (float *)t->map.p + (ptrdiff_t)c * t->g.x_channel + column * 16;
+}
+static float *row_point(const struct row *t, size_t c, size_t tile, size_t k)
+{
+    return (float *)t->points.p + k * t->g.v_point + c * t->g.v_channel + 16 * tile;
+}
+static void close_row(struct row *t)
+{
+    assert_true(check_intact(&t->map) && check_intact(&t->points));
+    check_free(&t->map);
+    check_free(&t->points);
+}
+
+static void row_points(const struct cvyi_kernels *k, uint64_t seed, bool grad)
+{
+    struct check_rng r = { seed };
+    struct row t = row(&r, !grad);
+    float *want = copy_of(&t.points);
+    for (size_t c = 0; c < t.g.n; c++)
+        for (size_t tile = 0; tile < t.g.tiles; tile++)
+            for (size_t l = 0; l < 16; l++) {
+                float d[ROW], v[ROW];
+                for (ptrdiff_t j = 0; j < (grad ? OUT : ROW); j++) {
+                    ptrdiff_t at = (grad ? 0 : t.g.first) + OUT * (ptrdiff_t)tile + j;
+                    d[j] = at >= 0 && at < t.g.width ? column_at(&t, c, at)[l] : 0;
+                }
+                if (grad) row_grad(v, d);
+                else row_in(v, d);
+                for (size_t p = 0; p < ROW; p++)
+                    want[row_point(&t, c, tile, p) + l - (float *)t.points.p] = v[p];
+            }
+    if (grad) k->winograd->row_grad(&t.g, t.map.p, t.points.p);
+    else k->winograd->row_in(&t.g, t.map.p, t.points.p);
+    same(grad ? "winograd_row_grad" : "winograd_row_in", k, seed, &t.points, want);
+    close_row(&t);
+}
+static void check_row_in(const struct cvyi_kernels *k, uint64_t seed)
+{
+    row_points(k, seed, false);
+}
+static void check_row_grad(const struct cvyi_kernels *k, uint64_t seed)
+{
+    row_points(k, seed, true);
+}
+
+static void check_row_out(const struct cvyi_kernels *k, uint64_t seed)
+{
+    struct check_rng r = { seed };
+    struct row t = row(&r, false);
+    float bias[MOST], *want = copy_of(&t.map);
+    const bool with_bias = check_below(&r, 2);
+    for (size_t c = 0; c < MOST; c++) bias[c] = check_normal(&r);
+    for (size_t c = 0; c < t.g.n; c++)
+        for (size_t tile = 0; tile < t.g.tiles; tile++)
+            for (size_t l = 0; l < 16; l++) {
+                float m[ROW], y[OUT];
+                for (size_t p = 0; p < ROW; p++) m[p] = row_point(&t, c, tile, p)[l];
+                row_out(y, m);
+                for (ptrdiff_t j = 0; j < OUT; j++) {
+                    ptrdiff_t at = OUT * (ptrdiff_t)tile + j;
+                    float result = with_bias ? y[j] + bias[c] : y[j];
+                    if (at < t.g.width) want[column_at(&t, c, at) + l - (float *)t.map.p] = result;
+                }
+            }
+    k->winograd->row_out(&t.g, t.points.p, with_bias ? bias : NULL, t.map.p);
+    same("winograd_row_out", k, seed, &t.map, want);
+    close_row(&t);
+}
+
+static void check_row_data(const struct cvyi_kernels *k, uint64_t seed)
+{
+    struct check_rng r = { seed };
+    struct row t = row(&r, true);
+    float *want = copy_of(&t.map);
+    for (size_t c = 0; c < t.g.n; c++)
+        for (size_t l = 0; l < 16; l++) {
+            float carry[OUT] = { 0 };
+            for (size_t tile = 0; tile <= t.g.tiles; tile++) {
+                float n[ROW] = { 0 }, x[ROW] = { 0 };
+                for (size_t p = 0; p < ROW && tile < t.g.tiles; p++)
+                    n[p] = row_point(&t, c, tile, p)[l];
+                if (tile < t.g.tiles) row_data(x, n);
+                for (ptrdiff_t j = 0; j < OUT; j++) {
+                    ptrdiff_t at = t.g.first + OUT * (ptrdiff_t)tile + j;
+                    float result = tile < t.g.tiles ? carry[j] + x[j] : carry[j];
+                    carry[j] = tile < t.g.tiles ? x[j + OUT] : 0;
+                    if (at >= 0 && at < t.g.width)
+                        want[column_at(&t, c, at) + l - (float *)t.map.p] = result;
+                }
+            }
+        }
+    k->winograd->row_data(&t.g, t.points.p, t.map.p);
+    same("winograd_row_data", k, seed, &t.map, want);
+    close_row(&t);
+}
+
+/* Within the last places: which order the constants are formed in is the compiler's. */
+static void row_weights_or_dw(const struct cvyi_kernels *k, uint64_t seed, bool dw)
+{
+    static const double at[7] = { 0, 0.5, -0.5, 1, -1, 1.75, -1.75 };
+    struct check_rng r = { seed };
+    const size_t n = between(&r, 1, 40), w_tap = (n + 15) / 16 * 16 + check_below(&r, 5),
+                 u_point = (n + 15) / 16 * 16 + check_below(&r, 5);
+    struct check_buf w = columns(&r, TAPS, w_tap, n), u = columns(&r, ROW, u_point, n);
+    double g[ROW][TAPS] = { { 0 } };
+    for (size_t p = 0; p < 7; p++) {
+        double norm = 1;
+        for (size_t q = 0; q < 7; q++)
+            if (q != p) norm *= at[p] - at[q];
+        for (size_t i = 0; i < TAPS; i++) g[p][i] = pow(at[p], (double)i) / norm;
+    }
+    g[7][TAPS - 1] = 1;
+    double want[ROW][48] = { { 0 } }, size[ROW][48] = { { 0 } };
+    for (size_t c = 0; c < n; c++)
+        for (size_t p = 0; p < ROW; p++)
+            for (size_t i = 0; i < TAPS; i++) {
+                double from = dw ? (double)((float *)u.p)[p * u_point + c]
+                                 : (double)((float *)w.p)[i * w_tap + c];
+                want[dw ? i : p][c] += g[p][i] * from;
+                size[dw ? i : p][c] += fabs(g[p][i] * from);
+            }
+    if (dw) k->winograd->row_dw(w.p, (ptrdiff_t)w_tap, u.p, u_point, n);
+    else k->winograd->row_weights(u.p, u_point, w.p, w_tap, n);
+    for (size_t c = 0; c < n; c++)
+        for (size_t i = 0; i < (dw ? TAPS : ROW); i++) {
+            float got = dw ? ((float *)w.p)[i * w_tap + c] : ((float *)u.p)[i * u_point + c];
+            if (fabs((double)got - want[i][c]) > 0x1p-24 * fabs(want[i][c]) + 1e-14 * size[i][c])
+                fail_msg("winograd_row_%s %s seed %llu: column %zu, %zu: got %.9g want %.9g",
+                         dw ? "dw" : "weights", k->isa, (unsigned long long)seed, c, i, (double)got,
+                         want[i][c]);
+        }
+    assert_true(check_intact(&w) && check_intact(&u));
+    check_free(&w);
+    check_free(&u);
+}
+static void check_row_weights(const struct cvyi_kernels *k, uint64_t seed)
+{
+    row_weights_or_dw(k, seed, false);
+}
+static void check_row_dw(const struct cvyi_kernels *k, uint64_t seed)
+{
+    row_weights_or_dw(k, seed, true);
+}
+
 /* ------------------------------------------------------------------------------------- together */
 
 /* One tile of one channel, lane 0: y = At (G w Gt . Bt x B) A is the correlation; and with
@@ -324,6 +564,43 @@ static void check_algebra(const struct cvyi_kernels *k, uint64_t seed)
         }
 }
 
+/* The same of a row of one tile: its gradients are adjoints, <dy, y> = <dx, x>, <dw, w>. */
+static void check_row_algebra(const struct cvyi_kernels *k, uint64_t seed)
+{
+    struct check_rng r = { seed };
+    float x[ROW * 16] = { 0 }, dx[ROW * 16], dy[OUT * 16] = { 0 }, y[OUT * 16], v[ROW * 16],
+                  d[ROW * 16], n[ROW * 16], m[ROW * 16], w[TAPS * 16] = { 0 }, u[ROW * 16],
+                  dw[TAPS * 16];
+    for (size_t i = 0; i < ROW; i++) x[i * 16] = check_normal(&r);
+    for (size_t i = 0; i < OUT; i++) dy[i * 16] = check_normal(&r);
+    for (size_t i = 0; i < TAPS; i++) w[i * 16] = check_normal(&r);
+    struct cvyi_winograd_row in = { .n = 1, .tiles = 1, .width = ROW, .v_point = 16 },
+                             out = { .n = 1, .tiles = 1, .width = OUT, .v_point = 16 };
+    k->winograd->row_in(&in, x, v);
+    k->winograd->row_weights(u, 16, w, 16, 1);
+    k->winograd->row_grad(&out, dy, d);
+    for (size_t p = 0; p < ROW; p++)
+        for (size_t l = 0; l < 16; l++) {
+            size_t i = p * 16 + l;
+            m[i] = l ? 0 : v[i] * u[i];
+            n[i] = l ? 0 : d[i] * u[i];
+            v[i] = l ? 0 : v[i] * d[i];
+        }
+    k->winograd->row_out(&out, m, NULL, y);
+    k->winograd->row_data(&in, n, dx);
+    k->winograd->row_dw(dw, 16, v, 16, 1);
+    double by_y = 0, by_x = 0, by_w = 0;
+    for (size_t i = 0; i < OUT; i++) {
+        double want = 0;
+        for (size_t j = 0; j < TAPS; j++) want += (double)w[j * 16] * (double)x[(i + j) * 16];
+        assert_true(fabs(want - (double)y[i * 16]) < 3e-5);
+        by_y += want * (double)dy[i * 16];
+    }
+    for (size_t i = 0; i < ROW; i++) by_x += (double)dx[i * 16] * (double)x[i * 16];
+    for (size_t i = 0; i < TAPS; i++) by_w += (double)dw[i * 16] * (double)w[i * 16];
+    assert_true(fabs(by_y - by_x) < 1e-4 && fabs(by_y - by_w) < 1e-4);
+}
+
 static const struct cvyi_kernels *table(int isa)
 {
     return cvyi_cpu_can_run((enum cvy_isa)isa) ? cvyi_kernels_for(isa) : NULL;
@@ -340,12 +617,13 @@ static const struct cvyi_kernels *table(int isa)
     }
 CVYI_WINOGRAD_KERNELS(MATCHES)
 MATCHES(algebra, , )
+MATCHES(row_algebra, , )
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define CASE(name, type, count) cmocka_unit_test(name##_matches),
-        CVYI_WINOGRAD_KERNELS(CASE) CASE(algebra, , )
+        CVYI_WINOGRAD_KERNELS(CASE) CASE(algebra, , ) CASE(row_algebra, , )
     };
     printf("seed %llu (CVYI_TEST_SEED)\n", (unsigned long long)check_seed());
     return cmocka_run_group_tests(tests, NULL, NULL);

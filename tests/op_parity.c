@@ -344,8 +344,9 @@ static bool transformable(const struct parity *p)
 {
     const cvy_conv2d_desc *d = &p->c.conv;
     for (int i = 0; i < 2; i++)
-        if (d->kernel[i] != 3 || d->stride[i] > 1 || d->dilation[i] > 1) return false;
-    return p->c.kind == CONV || p->c.kind == CONV_TRANSPOSE;
+        if (d->stride[i] > 1 || d->dilation[i] > 1) return false;
+    if (p->c.kind != CONV && p->c.kind != CONV_TRANSPOSE) return false;
+    return d->kernel[1] == 5 || (d->kernel[0] == 3 && d->kernel[1] == 3);
 }
 
 /* Whether two contexts owe each other the same bits. Depthwise has an order of its own for the
@@ -528,12 +529,13 @@ static double plane_of(const float *x, size_t n, bool sum)
 struct transformed_case {
     const float *rows, *columns, *weights;                        /* one is NULL: the result */
     size_t n, groups, n_rows, n_columns, row_plane, column_plane; /* rows, columns: of a group */
+    size_t taps;
 };
 static float *transformed_magnitudes(struct parity *p, const struct transformed_case *t)
 {
     const size_t rows = t->groups * t->n_rows, columns = t->groups * t->n_columns;
     size_t results = t->n * (t->rows ? columns * t->column_plane : rows * t->row_plane);
-    if (!t->weights) results = rows * t->n_columns * 9;
+    if (!t->weights) results = rows * t->n_columns * t->taps;
     float *m = room(p, results);
     if (!t->weights) {
         for (size_t o = 0; o < rows; o++)
@@ -544,7 +546,8 @@ static float *transformed_magnitudes(struct parity *p, const struct transformed_
                     sum += plane_of(t->rows + (b * rows + o) * t->row_plane, t->row_plane, true) *
                            plane_of(t->columns + (b * columns + column) * t->column_plane,
                                     t->column_plane, false);
-                for (size_t k = 0; k < 9; k++) m[(o * t->n_columns + i) * 9 + k] = (float)sum;
+                for (size_t k = 0; k < t->taps; k++)
+                    m[(o * t->n_columns + i) * t->taps + k] = (float)sum;
             }
         return m;
     }
@@ -560,9 +563,10 @@ static float *transformed_magnitudes(struct parity *p, const struct transformed_
             for (size_t i = 0; i < src_group; i++) {
                 size_t from = c / dst_group * src_group + i, row = to_rows ? c : from,
                        column = to_rows ? i : c % dst_group;
-                sum += plane_of(src + (b * t->groups * src_group + from) * src_plane, src_plane,
-                                false) *
-                       plane_of(t->weights + (row * t->n_columns + column) * 9, 9, true);
+                sum +=
+                    plane_of(src + (b * t->groups * src_group + from) * src_plane, src_plane,
+                             false) *
+                    plane_of(t->weights + (row * t->n_columns + column) * t->taps, t->taps, true);
             }
             for (size_t i = 0; i < dst_plane; i++) m[(b * dst + c) * dst_plane + i] = (float)sum;
         }
@@ -579,6 +583,7 @@ static float *magnitudes_transformed(struct parity *p, const cvy_op_args *args)
                                   .columns = turned ? args->diff_dst : args->src,
                                   .weights = args->weights,
                                   .n = c->src.n,
+                                  .taps = c->conv.kernel[0] * c->conv.kernel[1],
                                   .groups = c->conv.groups,
                                   .n_rows = (turned ? c->src.c : c->dst.c) / c->conv.groups,
                                   .n_columns = (turned ? c->dst.c : c->src.c) / c->conv.groups,

@@ -75,6 +75,7 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(NARROW, "conv2d: regions are cut between columns, too")            \
     X(TRANSPOSED, "conv2d: the data gradient")                               \
     X(TRANSFORMED, "conv2d: transformed")                                \
+    X(ROW_BANDS, "conv2d: transformed by rows, several bands of them") \
     X(TRANSFORMED_PARTS, "conv2d: transformed anew for parts of the channels") \
     X(TRANSFORMED_CHUNKS, "conv2d: transformed, sums of several chunks") \
     X(TRANSFORMED_SLOTS, "conv2d.dw: transformed, regions have slots") \
@@ -349,9 +350,9 @@ struct native_packing {
     const struct native_tile *tiles;
     /* rows that are updated together, as the wide map that they make is cut; 0: any */
     size_t unit;
-    size_t columns;                     /* that are updated together (geometry.h, tall); 0: all */
-    const struct cvyi_kernels *kernels; /* of fills that compute; else NULL */
-    int buffer;                         /* value id, persistent */
+    size_t columns;  /* that are updated together (geometry.h, tall); 0: all */
+    const void *arg; /* the fill's own; lives as long as the program */
+    int buffer;      /* value id, persistent */
 };
 /* Columns are output channels, k runs over input channels and taps; or, for the data gradient,
  * columns are input channels, k runs over output channels and taps. */

@@ -12,8 +12,6 @@
 #define REGION_MOST ((size_t)12)          /* … and no more */
 #define CHUNK ((size_t)256)               /* products of a chain, as in mac.c */
 #define PART ((size_t)128)                /* channels of a task, at least: it transforms for all */
-#define COLUMNS ((size_t)256)             /* weights that are transformed at a time, … */
-#define WIDTH (COLUMNS + NATIVE_LANES)    /* … and what a whole register reads behind them */
 
 /* What a vector costs in floating-point operations an image (measured: docs/benchmarks.md): to
  * transform a source tile's, a result's. */
@@ -27,11 +25,8 @@ struct transformed {
     const struct native *native;
     struct native_lanes src, dst;
     size_t src_group, dst_group, chunk;
-    int packed, bias;
-    cvyi_mac_fn *mac;
-    size_t mo, n_tiles;
-    const struct native_tile *tiles;
-    size_t plane;                       /* floats of packed weights at a point */
+    int bias;
+    struct native_transformed_weights weights;
     size_t n_places, n_regions, region; /* tiles of a region, at most */
     const struct native_place *place;
     const int32_t *pixel; /* those of mac: tile after tile */
@@ -74,7 +69,8 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
                      struct native_range channels)
 {
     static const int32_t none;
-    const float *packed = (const float *)run->buf[a->packed] + channels.begin * a->mo;
+    const float *packed =
+        (const float *)run->buf[a->weights.packed] + channels.begin * a->weights.mo;
     struct cvyi_mac m = { .n_pix = r->n,
                           .x_pix = a->pixel,
                           .y_pix = a->pixel,
@@ -83,14 +79,15 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
                           .w_tap = &none,
                           .n_ic = channels.end - channels.begin,
                           .x_ic = a->region * NATIVE_LANES,
-                          .w_ic = a->mo,
+                          .w_ic = a->weights.mo,
                           .y_oc = a->region * NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
     for (size_t k = 0; k < POINTS; k++)
         for (size_t t = 0; t < r->n_tiles; t++) {
             m.n_oc = r->tiles[t].n;
-            a->mac(&m, r->v + k * a->v_point, packed + k * a->plane + r->tiles[t].offset, NULL,
-                   r->m + k * a->m_point + (r->tiles[t].c0 - r->tiles->c0) * m.y_oc);
+            a->weights.mac(&m, r->v + k * a->v_point,
+                           packed + k * a->weights.plane + r->tiles[t].offset, NULL,
+                           r->m + k * a->m_point + (r->tiles[t].c0 - r->tiles->c0) * m.y_oc);
         }
 }
 
@@ -120,7 +117,7 @@ static void transformed_run(const void *arg, const struct cvy_run *run, size_t t
     const struct transformed *a = arg;
     struct native_task t = native_task(a->cut, task);
     if (t.block >= native_blocks_in_use(run)) return;
-    struct native_range tiles = native_share(a->n_tiles, t.part, a->cut.parts),
+    struct native_range tiles = native_share(a->weights.n_tiles, t.part, a->cut.parts),
                         regions = native_share(a->n_regions, t.band, a->cut.bands);
     struct region r = { .block = t.block, .v = worker->scratch };
     r.m = r.v + POINTS * a->v_point;
@@ -129,9 +126,10 @@ static void transformed_run(const void *arg, const struct cvy_run *run, size_t t
         r.place = a->place + places.begin;
         r.n = places.end - places.begin;
         for (size_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
-            r.tiles = a->tiles + begin;
+            r.tiles = a->weights.tiles + begin;
             r.group = r.tiles->group;
-            for (end = begin; end < tiles.end && a->tiles[end].group == r.group; end++) continue;
+            for (end = begin; end < tiles.end && a->weights.tiles[end].group == r.group; end++)
+                continue;
             r.n_tiles = end - begin;
             for (size_t c = 0; c < a->src_group; c += a->chunk) {
                 struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };
@@ -141,91 +139,6 @@ static void transformed_run(const void *arg, const struct cvy_run *run, size_t t
             transform_back(a, run, &r);
         }
     }
-}
-
-/* -------------------------------------------------------------------------------------- weights */
-
-/* Tap (ky, kx) of the cross-correlation for the results at that place; turned for the data
- * gradient. */
-static inline size_t place_of_tap(size_t tap, bool turned) { return turned ? TAPS - 1 - tap : tap; }
-
-/* Kernels of rows x columns, weight[r*row + c*column + tap]. */
-struct kernels {
-    const float *weight;
-    size_t row, column, rows, columns;
-    bool turned;
-};
-
-/* To packed[r*mo + c] at every point. */
-static void fill_block(const struct native_packing *p, float *packed, size_t plane,
-                       const struct kernels *from)
-{
-    float w[TAPS][WIDTH], u[POINTS][WIDTH];
-    const size_t mo = (size_t)p->mo, step = COLUMNS / mo;
-    const bool whole = from->columns == mo;
-    memset(w, 0, sizeof w);
-    for (size_t row = 0; row < from->rows; row += step) {
-        const size_t n = native_min(step, from->rows - row);
-        for (size_t r = 0; r < n; r++)
-            for (size_t c = 0; c < from->columns; c++)
-                for (size_t t = 0; t < TAPS; t++)
-                    w[place_of_tap(t, from->turned)][r * mo + c] =
-                        from->weight[(row + r) * from->row + c * from->column + t];
-        p->kernels->winograd->weights(u[0], WIDTH, w[0], WIDTH, n * mo);
-        for (size_t k = 0; k < POINTS; k++)
-            for (size_t r = 0; r < (whole ? 1 : n); r++)
-                memcpy(packed + k * plane + (row + r) * mo, u[k] + r * mo,
-                       (whole ? n * mo : from->columns) * sizeof(float));
-    }
-}
-
-/* The tiles of columns, and the rows, that rows o of the weight belong to. */
-static void fill(const struct native_packing *p, const float *weight, float *packed,
-                 struct native_range o, bool transposed, bool turned)
-{
-    const size_t mo = (size_t)p->mo, row = p->ic * TAPS,
-                 plane = p->n_tiles * (transposed ? p->oc : p->ic) * mo;
-    for (size_t i = 0; i < p->n_tiles; i++) {
-        const struct native_tile *t = &p->tiles[i];
-        const size_t first = t->group * p->oc;
-        struct native_range mine = { first, first + p->oc };
-        if (!transposed) mine = (struct native_range){ first + t->c0, first + t->c0 + t->n };
-        mine = native_meet(mine, o);
-        if (mine.begin >= mine.end) continue;
-        const size_t n = mine.end - mine.begin;
-        struct kernels from = { weight + mine.begin * row, TAPS, row, p->ic, n, turned };
-        size_t to = mine.begin - first - t->c0;
-        if (transposed) {
-            from = (struct kernels){ from.weight + t->c0 * TAPS, row, TAPS, n, t->n, turned };
-            to = (mine.begin - first) * mo;
-        }
-        fill_block(p, packed + t->offset + to, plane, &from);
-    }
-}
-
-static void fill_forward(const struct native_packing *p, const float *weight, float *packed,
-                         struct native_range o, struct native_range k)
-{
-    (void)k;
-    fill(p, weight, packed, o, false, false);
-}
-static void fill_forward_flipped(const struct native_packing *p, const float *weight, float *packed,
-                                 struct native_range o, struct native_range k)
-{
-    (void)k;
-    fill(p, weight, packed, o, false, true);
-}
-static void fill_transposed(const struct native_packing *p, const float *weight, float *packed,
-                            struct native_range o, struct native_range k)
-{
-    (void)k;
-    fill(p, weight, packed, o, true, true);
-}
-static void fill_transposed_flipped(const struct native_packing *p, const float *weight,
-                                    float *packed, struct native_range o, struct native_range k)
-{
-    (void)k;
-    fill(p, weight, packed, o, true, false);
 }
 
 /* ------------------------------------------------------------------------------------- planning */
@@ -255,20 +168,6 @@ struct native_place *cvyi_native_places(struct cvy_plan *plan, const struct nati
     return place;
 }
 
-static struct native_tile *build_tiles(struct cvy_plan *plan, const struct transformed *a,
-                                       size_t groups, size_t *n_tiles)
-{
-    const size_t per = ceil_div(a->dst_group, a->mo);
-    struct native_tile *tiles = cvy_plan_alloc(plan, groups * per * sizeof *tiles);
-    for (size_t i = 0; tiles && i < groups * per; i++) {
-        size_t c0 = i % per * a->mo;
-        tiles[i] = (struct native_tile){ i / per, c0, native_min(a->mo, a->dst_group - c0),
-                                         i * a->src_group * a->mo };
-    }
-    *n_tiles = groups * per;
-    return tiles;
-}
-
 static void open(struct native *native, const struct native_conv *conv, struct transformed *a)
 {
     const struct native_geometry *g = &conv->geometry;
@@ -293,38 +192,8 @@ static void open(struct native *native, const struct native_conv *conv, struct t
 static double streams(const void *arg, size_t bands, size_t parts)
 {
     const struct transformed *a = arg;
-    return (double)(POINTS * a->plane * bands) +
+    return (double)(POINTS * a->weights.plane * bands) +
            2.0 * (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES * parts);
-}
-
-static enum cvy_status pack(struct native *native, struct cvy_plan *plan,
-                            const struct native_conv *conv, struct transformed *a)
-{
-    const struct native_geometry *g = &conv->geometry;
-    const bool transposed = conv->pass == NATIVE_DATA;
-    const struct cvyi_mac_tile *tile =
-        cvyi_native_mac_tile(native->kernels->mac, a->dst_group, a->region);
-    a->mac = tile->fn;
-    a->mo = (size_t)tile->mo;
-    a->tiles = build_tiles(plan, a, g->groups, &a->n_tiles);
-    if (!a->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    a->plane = a->n_tiles * a->src_group * a->mo;
-    native_pack_fn *const fills[2][2] = { { fill_forward, fill_forward_flipped },
-                                          { fill_transposed, fill_transposed_flipped } };
-    struct native_packing packing = { .fill = fills[transposed][g->flip],
-                                      .mo = tile->mo,
-                                      .groups = g->groups,
-                                      .oc = g->oc,
-                                      .ic = g->ic,
-                                      .taps = TAPS,
-                                      .k = a->src_group * POINTS,
-                                      .n_tiles = a->n_tiles,
-                                      .tiles = a->tiles,
-                                      .kernels = native->kernels };
-    const char *name = transposed ? "transformed.transposed" : "transformed";
-    NATIVE_TRY(cvyi_native_pack(native, plan, name, conv->weight, &packing));
-    a->packed = packing.buffer;
-    return CVY_OK;
 }
 
 static bool find_places(struct cvy_plan *plan, const struct native_conv *conv,
@@ -349,7 +218,7 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     struct transformed *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     open(native, conv, a);
-    NATIVE_TRY(pack(native, plan, conv, a));
+    NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->region, &a->weights));
     if (!find_places(plan, conv, a))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct native_work work = { .blocks = native->blocks,
@@ -361,7 +230,8 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     a->cut = cvyi_native_cut(&work);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    const size_t held = native_min(a->dst_group, ceil_div(a->n_tiles, a->cut.parts) * a->mo);
+    const size_t held =
+        native_min(a->dst_group, ceil_div(a->weights.n_tiles, a->cut.parts) * a->weights.mo);
     a->v_point = native_point(a->chunk, a->region);
     a->m_point = native_point(held, a->region);
     const bool cells = native_parts(native) == 1 && a->cut.bands == 1 && a->cut.parts == 1;
@@ -375,7 +245,7 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
         .flops = native_conv_flops(native, &conv->geometry),
     };
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
-    native_access(&phase, a->packed, CVY_READ_ALL);
+    native_access(&phase, a->weights.packed, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);
     native_access(&phase, a->dst.id, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);
@@ -387,14 +257,16 @@ static bool supports(const struct native_conv *conv)
 {
     const struct native_geometry *g = &conv->geometry;
     for (int d = 0; d < 2; d++)
-        if (g->kernel[d] != 3 || g->stride[d] != 1 || g->dilation[d] != 1) return false;
-    return true;
+        if (g->stride[d] != 1 || g->dilation[d] != 1) return false;
+    if (native_by_rows(conv)) return cvyi_native_rows_can(conv);
+    return g->kernel[0] == 3 && g->kernel[1] == 3;
 }
 
 static double cost(const struct native *native, const struct native_conv *conv)
 {
     const struct native_geometry *g = &conv->geometry;
     (void)native;
+    if (native_by_rows(conv)) return cvyi_native_transformed_rows_cost(conv);
     const bool transposed = conv->pass == NATIVE_DATA, dw = conv->pass == NATIVE_WEIGHTS;
     const struct native_lanes *src = transposed ? &g->y : &g->x, *dst = transposed ? &g->x : &g->y;
     const double points = (double)(POINTS * native_places(dst)),
@@ -408,6 +280,7 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
                             const struct native_conv *conv)
 {
     if (conv->pass == NATIVE_WEIGHTS) return cvyi_native_transformed_wgrad(native, plan, conv);
+    if (native_by_rows(conv)) return cvyi_native_transformed_rows(native, plan, conv);
     return plan_mac(native, plan, conv);
 }
 

@@ -1,11 +1,13 @@
-/* Convolutions by F(4x4, 3x3), private to transformed.c and transformed_wgrad.c: the tiles of a
- * map. */
+/* Transformed convolutions, private to the transformed files: tiles of maps, transformed
+ * weights. */
 #ifndef CVYI_NATIVE_TRANSFORMED_H
 #define CVYI_NATIVE_TRANSFORMED_H
 
 #include "backends/native/algorithm.h"
 
-enum { POINTS = 36, TILE_SIDE = 4, TILE_SOURCE = 6, TAPS = 9 };
+enum { POINTS = 36, TILE_SIDE = 4, TILE_SOURCE = 6, TAPS = 9 }; /* F(4x4, 3x3) */
+enum { ROW_POINTS = 8, ROW_TAPS = 5 };                          /* F(4, 5) */
+#define ROW_REGION ((size_t)32) /* tiles of a region in a gradient of weights, by rows */
 
 /* A tile: 4x4 pixels of the one map (fewer at its end) and the 6x6 of the other that they belong
  * to, of which rows and cols (begin, end) lie inside. Offsets in floats inside a channel, that of
@@ -32,6 +34,31 @@ static inline size_t native_point(size_t n, size_t tiles)
     return ((n * tiles) | 1) * NATIVE_LANES;
 }
 
+/* Transformed weights, packed for 1x1 or kernel-high products at every point: at `plane` floats
+ * from point to point tiles of [source channel][row of the kernel][mo]. */
+struct native_transformed_weights {
+    int packed;
+    cvyi_mac_fn *mac;
+    size_t mo, n_tiles, plane;
+    const struct native_tile *tiles;
+};
+/* Kernels that are five wide go by rows (transformed_rows.c). */
+static inline bool native_by_rows(const struct native_conv *conv)
+{
+    return conv->geometry.kernel[1] == ROW_TAPS;
+}
+/* For products of so many pixels. */
+enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_plan *plan,
+                                             const struct native_conv *conv, size_t pixels,
+                                             struct native_transformed_weights *weights);
+
+/* By rows: which, and what they cost. */
+bool cvyi_native_rows_can(const struct native_conv *conv);
+enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_plan *plan,
+                                             const struct native_conv *conv);
+double cvyi_native_transformed_rows_cost(const struct native_conv *conv);
+
+/* Gradients of weights, of both kinds. */
 enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_plan *plan,
                                               const struct native_conv *conv);
 

@@ -1,7 +1,7 @@
-/* Gradients of the weights of 3x3 convolutions by F(4x4, 3x3), the adjoint of transformed.c:
- * dU = D V at each point, D = A dy At, V = Bt x B, summed over tiles and images; once all are
- * summed, dw = Gt dU G. As in wgrad_regions.c, D is transposed so that its channels lie side by
- * side, and multiplied by the numbers of V. */
+/* Gradients of weights by F(4x4, 3x3) and, by rows, F(4, 5), the adjoints of transformed.c and
+ * transformed_rows.c: dU = D V at each point, D = A dy At, V = Bt x B, summed over tiles and images
+ * (by rows for each row of the kernel); once all are summed, dw = Gt dU G. As in wgrad_regions.c, D
+ * is transposed so that its channels lie side by side, and multiplied by the numbers of V. */
 #include <string.h>
 
 #include "backends/native/transformed.h"
@@ -14,10 +14,18 @@
 #define TASKS ((size_t)16)  /* … of which there are enough then */
 
 struct transformed_wgrad {
-    struct native_wgrad wgrad; /* maps, cut, slots, own */
-    size_t n_places, n_regions, region;
+    struct native_wgrad wgrad;  /* maps, cut, slots, own */
+    bool rows;                  /* by rows: a region is some of them, else some tiles */
+    size_t points, units, taps; /* a kernel is `units` times `taps` */
+    size_t n_regions, region;   /* tiles of a region, at most */
+    /* F(4x4, 3x3) */
+    size_t n_places;
     const struct native_place *place;
-    size_t v_point, d_point, u_point; /* floats of a point */
+    /* by rows */
+    size_t tiles;                        /* of a row */
+    const struct native_range *tap_rows; /* of y, by row of the kernel */
+    size_t v_point, d_point, u_point;    /* floats of a point */
+    size_t v_channel;
 };
 
 /* -------------------------------------------------------------------------------------- running */
@@ -25,7 +33,7 @@ struct transformed_wgrad {
 struct sums {
     size_t block, group;
     struct native_range o, i;
-    float *u, *v, *d, *panel; /* u[point][i][o, padded] */
+    float *u, *v, *d, *panel; /* u[point][i][unit][o, padded] */
 };
 
 static size_t padded(size_t channels) { return ceil_div(channels, NATIVE_LANES) * NATIVE_LANES; }
@@ -41,7 +49,7 @@ static void transform(const struct transformed_wgrad *a, const struct cvy_run *r
                                 .x_row = (ptrdiff_t)(c->x.w * NATIVE_LANES),
                                 .x_channel = (ptrdiff_t)(c->x.plane * NATIVE_LANES),
                                 .v_point = a->v_point,
-                                .v_channel = a->region * NATIVE_LANES },
+                                .v_channel = a->v_channel },
                          grad = { .n = s->o.end - s->o.begin,
                                   .x_row = (ptrdiff_t)(c->y.w * NATIVE_LANES),
                                   .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
@@ -60,26 +68,86 @@ static void transform(const struct transformed_wgrad *a, const struct cvy_run *r
     }
 }
 
+/* Rows of x that rows of y read. */
+static struct native_range source_of(const struct native_geometry *c, struct native_range rows)
+{
+    ptrdiff_t begin = native_source(c, 0, rows.begin, 0),
+              end = native_source(c, 0, rows.end - 1, c->kernel[0] - 1) + 1;
+    if (begin < 0) begin = 0;
+    if (end > (ptrdiff_t)c->x.h) end = (ptrdiff_t)c->x.h;
+    if (begin >= end) return (struct native_range){ 0, 0 };
+    return (struct native_range){ (size_t)begin, (size_t)end };
+}
+
+static void transform_rows(const struct transformed_wgrad *a, const struct cvy_run *run,
+                           const struct sums *s, struct native_range rows)
+{
+    const struct native_geometry *c = &a->wgrad.conv;
+    const struct cvyi_winograd_kernels *k = a->wgrad.native->kernels->winograd;
+    const float *x = native_at(run, &c->x, s->block, s->group * c->ic + s->i.begin),
+                *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin);
+    const size_t row = a->tiles * NATIVE_LANES;
+    struct native_range source = source_of(c, rows);
+    struct cvyi_winograd_row in = { .n = s->i.end - s->i.begin,
+                                    .tiles = a->tiles,
+                                    .first = -(ptrdiff_t)c->pad[1],
+                                    .width = (ptrdiff_t)c->x.w,
+                                    .x_channel = (ptrdiff_t)(c->x.plane * NATIVE_LANES),
+                                    .v_point = a->v_point,
+                                    .v_channel = a->v_channel },
+                             grad = { .n = s->o.end - s->o.begin,
+                                      .tiles = a->tiles,
+                                      .width = (ptrdiff_t)c->y.w,
+                                      .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
+                                      .v_point = a->d_point,
+                                      .v_channel = a->region * NATIVE_LANES };
+    for (size_t r = source.begin; r < source.end; r++)
+        k->row_in(&in, x + r * c->x.w * NATIVE_LANES, s->v + (r - source.begin) * row);
+    for (size_t r = rows.begin; r < rows.end; r++)
+        k->row_grad(&grad, dy + r * c->y.w * NATIVE_LANES, s->d + (r - rows.begin) * row);
+}
+
+/* D of n tiles at one point, channels o on (PANEL at most): panel[tile][lane][channel]. */
+static void lay(const struct transformed_wgrad *a, const struct sums *s, size_t point, size_t o,
+                size_t width, size_t n)
+{
+    const size_t n_o = s->o.end - s->o.begin, step = a->region * NATIVE_LANES;
+    const float *d = s->d + point * a->d_point + o * step;
+    for (size_t t = 0; t < n; t++)
+        a->wgrad.native->kernels->lanes->transpose(s->panel + t * NATIVE_LANES * width, width,
+                                                   d + t * NATIVE_LANES, step,
+                                                   native_min(n_o - o, width), width);
+}
+
 /* Adds the products of n tiles at one point. */
 static void add_point(const struct transformed_wgrad *a, const struct sums *s, size_t point,
-                      size_t n)
+                      size_t n, struct native_range rows)
 {
     const struct cvyi_kernels *k = a->wgrad.native->kernels;
-    const size_t n_o = s->o.end - s->o.begin, n_pad = padded(n_o), step = a->region * NATIVE_LANES;
-    const float *d = s->d + point * a->d_point;
+    const size_t n_pad = padded(s->o.end - s->o.begin);
+    const float *v = s->v + point * a->v_point;
+    struct native_range source = { 0, 0 };
+    if (a->rows) source = source_of(&a->wgrad.conv, rows);
     struct cvyi_outer g = { .n_i = s->i.end - s->i.begin,
                             .n_images = n * NATIVE_LANES,
                             .x_block = NATIVE_LANES,
-                            .x_i = step,
-                            .dw_i = n_pad,
+                            .x_i = a->v_channel,
+                            .dw_i = a->units * n_pad,
                             .accumulate = true };
     for (size_t o = 0; o < n_pad; o += PANEL) {
         g.n_oc = g.dyt_n = native_min(PANEL, n_pad - o);
-        for (size_t t = 0; t < n; t++)
-            k->lanes->transpose(s->panel + t * NATIVE_LANES * g.dyt_n, g.dyt_n,
-                                d + o * step + t * NATIVE_LANES, step, native_min(n_o - o, g.n_oc),
-                                g.n_oc);
-        k->wgrad->outer(&g, s->panel, s->v + point * a->v_point, s->u + point * a->u_point + o);
+        lay(a, s, point, o, g.n_oc, n);
+        float *u = s->u + point * a->u_point + o;
+        if (!a->rows) k->wgrad->outer(&g, s->panel, v, u);
+        for (size_t unit = 0; a->rows && unit < a->units; unit++) {
+            struct native_range r = native_meet(rows, a->tap_rows[unit]);
+            if (r.begin >= r.end) continue;
+            size_t from = (size_t)native_source(&a->wgrad.conv, 0, r.begin, unit) - source.begin;
+            g.n_images = (r.end - r.begin) * a->tiles * NATIVE_LANES;
+            k->wgrad->outer(&g,
+                            s->panel + (r.begin - rows.begin) * a->tiles * NATIVE_LANES * g.dyt_n,
+                            v + from * a->tiles * NATIVE_LANES, u + unit * n_pad);
+        }
     }
 }
 
@@ -87,29 +155,31 @@ static void add_point(const struct transformed_wgrad *a, const struct sums *s, s
 static void store(const struct transformed_wgrad *a, const struct sums *s, float *dw)
 {
     const struct native_geometry *c = &a->wgrad.conv;
+    const struct cvyi_winograd_kernels *k = a->wgrad.native->kernels->winograd;
     const size_t n_i = s->i.end - s->i.begin, n_o = s->o.end - s->o.begin, n_pad = padded(n_o),
-                 row = c->ic * TAPS;
+                 row = c->ic * c->taps;
+    cvyi_winograd_dw_fn *back = a->rows ? k->row_dw : k->dw;
     float *sums = s->v;
-    for (size_t i = 0; i < n_i; i++) {
-        float *to = sums + i * TAPS * n_pad;
-        ptrdiff_t tap = (ptrdiff_t)n_pad;
-        if (c->flip) {
-            to += (TAPS - 1) * n_pad;
-            tap = -tap;
-        }
-        a->wgrad.native->kernels->winograd->dw(to, tap, s->u + i * n_pad, a->u_point, n_pad);
+    for (size_t i = 0; i < n_i * a->units; i++) {
+        size_t kernel = i / a->units * c->taps, tap = i % a->units * a->taps;
+        if (c->flip) tap = c->taps - 1 - tap;
+        back(sums + (kernel + tap) * n_pad, c->flip ? -(ptrdiff_t)n_pad : (ptrdiff_t)n_pad,
+             s->u + i * n_pad, a->u_point, n_pad);
     }
-    dw += (s->group * c->oc + s->o.begin) * row + s->i.begin * TAPS;
-    cvyi_native_wgrad_store(&a->wgrad, dw, row, sums, n_pad, n_o, n_i * TAPS);
+    dw += (s->group * c->oc + s->o.begin) * row + s->i.begin * c->taps;
+    cvyi_native_wgrad_store(&a->wgrad, dw, row, sums, n_pad, n_o, n_i * c->taps);
 }
 
 static void add_block(const struct transformed_wgrad *a, const struct cvy_run *run,
                       const struct sums *s, struct native_range regions)
 {
     for (size_t r = regions.begin; r < regions.end; r++) {
-        struct native_range p = native_share(a->n_places, r, a->n_regions);
-        transform(a, run, s, a->place + p.begin, p.end - p.begin);
-        for (size_t k = 0; k < POINTS; k++) add_point(a, s, k, p.end - p.begin);
+        struct native_range p =
+            native_share(a->rows ? a->wgrad.conv.y.h : a->n_places, r, a->n_regions);
+        size_t n = (p.end - p.begin) * (a->rows ? a->tiles : 1);
+        if (a->rows) transform_rows(a, run, s, p);
+        else transform(a, run, s, a->place + p.begin, n);
+        for (size_t k = 0; k < a->points; k++) add_point(a, s, k, n, p);
     }
 }
 
@@ -128,13 +198,13 @@ static void wgrad_run(const void *arg, const struct cvy_run *run, size_t task,
     s.group = native_own(w, t.part, &s.o, &s.i);
     double *db = worker->scratch;
     s.u = (float *)(db + padded(w->own.o_step));
-    s.v = s.u + POINTS * a->u_point;
-    s.d = s.v + POINTS * a->v_point;
-    s.panel = s.d + POINTS * a->d_point;
+    s.panel = s.u + a->points * a->u_point;
+    s.v = s.panel + a->region * NATIVE_LANES * PANEL;
+    s.d = s.v + a->points * a->v_point;
     const size_t out = s.group * c->oc + s.o.begin, n = s.o.end - s.o.begin;
     const bool bias = w->db >= 0 && !s.i.begin;
     memset(db, 0, n * sizeof *db);
-    memset(s.u, 0, POINTS * a->u_point * sizeof *s.u);
+    memset(s.u, 0, a->points * a->u_point * sizeof *s.u);
     for (s.block = t.block; s.block < blocks; s.block++) {
         add_block(a, run, &s, native_share(a->n_regions, t.band, w->cut.bands));
         if (bias)
@@ -172,6 +242,33 @@ static void cut(struct transformed_wgrad *a)
     w->slots = 0;
 }
 
+/* Regions of tiles, or of rows; false: out of memory. */
+static bool see_map(struct cvy_plan *plan, struct transformed_wgrad *a)
+{
+    const struct native_geometry *c = &a->wgrad.conv;
+    if (!a->rows) {
+        const ptrdiff_t pad[2] = { (ptrdiff_t)c->pad[0], (ptrdiff_t)c->pad[1] };
+        a->points = POINTS;
+        a->units = 1;
+        a->taps = TAPS;
+        a->place = cvyi_native_places(plan, &c->y, &c->x, pad);
+        a->n_places = native_places(&c->y);
+        a->n_regions = ceil_div(a->n_places, REGION);
+        a->region = ceil_div(a->n_places, a->n_regions);
+        return a->place;
+    }
+    struct native_range *rows = cvy_plan_alloc(plan, c->kernel[0] * sizeof *rows);
+    a->points = ROW_POINTS;
+    a->units = c->kernel[0];
+    a->taps = ROW_TAPS;
+    a->tiles = ceil_div(c->y.w, TILE_SIDE);
+    a->n_regions = ceil_div(c->y.h, ROW_REGION / a->tiles);
+    a->region = ceil_div(c->y.h, a->n_regions) * a->tiles;
+    for (size_t k = 0; rows && k < a->units; k++) rows[k] = cvyi_native_tap_range(c, 0, k);
+    a->tap_rows = rows;
+    return rows;
+}
+
 enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_plan *plan,
                                               const struct native_conv *conv)
 {
@@ -184,24 +281,22 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
                                 .dw = conv->weight,
                                 .db = conv->bias };
     const struct native_geometry *c = &w->conv;
-    const ptrdiff_t pad[2] = { (ptrdiff_t)c->pad[0], (ptrdiff_t)c->pad[1] };
-    a->place = cvyi_native_places(plan, &c->y, &c->x, pad);
-    if (!a->place) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    a->n_places = native_places(&c->y);
-    a->n_regions = ceil_div(a->n_places, REGION);
-    a->region = ceil_div(a->n_places, a->n_regions);
+    a->rows = native_by_rows(conv);
+    if (!see_map(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     cut(a);
     const struct native_rectangles *own = &w->own;
-    a->u_point = own->i_step * padded(own->o_step);
-    a->v_point = native_point(own->i_step, a->region);
+    const size_t source = a->region + (a->rows ? (a->units - 1) * a->tiles : 0);
+    a->v_channel = source * NATIVE_LANES;
+    a->u_point = own->i_step * a->units * padded(own->o_step);
+    a->v_point = native_point(own->i_step, source);
     a->d_point = native_point(own->o_step, a->region);
     const bool slots = native_chose(plan, CHOICE_TRANSFORMED_SLOTS, w->slots >= 0);
     if (slots) NATIVE_TRY(cvyi_native_wgrad_slot_buffer(plan, w));
     const bool cells = slots && native_parts(native) == 1 && native_tasks(w->cut) == w->cut.blocks;
     /* the gradients of the taps take the place of v and d */
-    size_t floats = POINTS * (a->v_point + a->d_point), taps = TAPS * a->u_point;
+    size_t floats = a->points * (a->v_point + a->d_point), taps = a->taps * a->u_point;
     floats =
-        (floats > taps ? floats : taps) + POINTS * a->u_point + a->region * NATIVE_LANES * PANEL;
+        (floats > taps ? floats : taps) + a->points * a->u_point + a->region * NATIVE_LANES * PANEL;
     struct cvy_phase_desc phase = {
         .name = conv->name,
         .run = wgrad_run,

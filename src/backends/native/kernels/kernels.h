@@ -136,6 +136,44 @@ typedef void cvyi_winograd_weights_fn(float *u, size_t u_point, const float *w, 
 typedef void cvyi_winograd_dw_fn(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point,
                                  size_t n);
 
+/* F(4, 5) along a row of tiles, four results of five taps from eight products, with a = 1/2, 1 and
+ * c = 7/4 (points 0, a, -a, 1, -1, c, -c and infinity; the coefficients of Bt and At are exact).
+ * q(p, s; x, y, z) = fma(p, x, fnma(s, y, z)); S = a^2 + 1 + c^2, P = a^2 + c^2 + a^2 c^2,
+ * Q = a^2 c^2:
+ *   r = Bt d  e = q(c^2, 1 + c^2; d2, d4, d6), o = q(c^2, 1 + c^2; d1, d3, d5): r1 = fma(a, o, e),
+ *             r2 = fnma(a, o, e); with (Q, a^2 + c^2): r3 = e + o, r4 = e - o; with (a^2, a^2 + 1):
+ *             r5 = fma(c, o, e), r6 = fnma(c, o, e); r0 = fnma(Q, d0, q(P, S; d2, d4, d6)),
+ *             r7 = fnma(Q, d1, q(P, S; d3, d5, d7))
+ *   r = At m  e = m1 + m2, o = m1 - m2, f, q of m3 and m4, g, p of m5 and m6:
+ *             r0 = (m0 + e) + (f + g), r1 = fma(c, p, fma(a, o, q)),
+ *             r2 = fma(c^2, g, fma(a^2, e, f)), r3 = fma(c^3, p, fma(a^3, o, q + m7))
+ *   r = A y   with b^2 in a^2, 1 (y2 + y0 and y3 + y1) and c^2: e = fma(b^2, y2, y0),
+ *             o = fma(b^2, y3, y1), e and o as above (1: e + o, e - o); r0 = y0, r7 = y3
+ *   r = B n   e, f, g as in At; o = a (n1 - n2), q = n3 - n4, p = c (n5 - n6): r0 = -Q n0,
+ *             r1 = fnma(Q, n7, fma(c^2, o, fma(Q, q, a^2 p))),
+ *             r2 = fma(P, n0, fma(c^2, e, fma(Q, f, a^2 g))),
+ *             r3 = fnma(1 + c^2, o, fnma(a^2 + c^2, q, fnma(a^2 + 1, p, P n7))),
+ *             r4 = fnma(1 + c^2, e, fnma(a^2 + c^2, f, fnma(a^2 + 1, g, -S n0))),
+ *             r5 = fnma(S, n7, o + (q + p)), r6 = n0 + (e + (f + g)), r7 = n7
+ *   r = G w   with N = product of (b - the other points), in double; Gt is its transpose
+ *  winograd_row_in       v = Bt x of tiles of n channels, tile t from column first + 4t on; columns
+ *                        outside 0 … width - 1 are 0 and not read
+ *  winograd_row_out      y = At v + bias, tile t at column 4t; only columns below width are written
+ *  winograd_row_grad     v = A y, columns as those
+ *  winograd_row_data     x = sums of B v, columns as winograd_row_in's; a column is the second half
+ *                        of a tile's (0 + the first tile's first half) + the next one's first
+ *  winograd_row_weights  u = G w, winograd_row_dw  dw = Gt u: as winograd_weights, winograd_dw */
+struct cvyi_winograd_row {
+    size_t n, tiles;
+    ptrdiff_t first, width;
+    ptrdiff_t x_channel;
+    size_t v_point, v_channel;
+};
+typedef void cvyi_winograd_row_in_fn(const struct cvyi_winograd_row *g, const float *x, float *v);
+typedef void cvyi_winograd_row_out_fn(const struct cvyi_winograd_row *g, const float *v,
+                                      const float *bias, float *y);
+typedef void cvyi_winograd_row_data_fn(const struct cvyi_winograd_row *g, const float *v, float *x);
+
 /* -------------------------------------------------------------------------------------------- rows
  * n counts floats, a multiple of 16. In place (y == x, dx == dy) is allowed where noted (ip). */
 
@@ -387,11 +425,13 @@ enum {
 
 #define CVYI_WGRAD_KERNELS(X) X(wgrad, wgrad, ) X(outer, outer, )
 #define CVYI_DEPTHWISE_KERNELS(X) X(depthwise, depthwise, ) X(depthwise_dw, depthwise_dw, )
-#define CVYI_WINOGRAD_KERNELS(X) \
-    X(in, winograd_in, )         \
-    X(out, winograd_out, )       \
-    X(grad, winograd_grad, ) X(weights, winograd_weights, ) X(dw, winograd_dw, )
 /* clang-format off */
+#define CVYI_WINOGRAD_KERNELS(X)                                         \
+    X(in, winograd_in, ) X(out, winograd_out, ) X(grad, winograd_grad, ) \
+    X(weights, winograd_weights, ) X(dw, winograd_dw, )                  \
+    X(row_in, winograd_row_in, ) X(row_out, winograd_row_out, )          \
+    X(row_grad, winograd_row_in, ) X(row_data, winograd_row_data, )      \
+    X(row_weights, winograd_weights, ) X(row_dw, winograd_dw, )
 #define CVYI_ACT_KERNELS(X)                                          \
     X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])  \
     X(act_bwd, act_bwd, [CVYI_N_ACTS + 1])                           \

@@ -237,5 +237,243 @@ static void winograd_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_poi
     }
 }
 
-const struct cvyi_winograd_kernels KFN(winograd) = { winograd_in, winograd_out, winograd_grad,
-                                                     winograd_weights, winograd_dw };
+/* ---------------------------------------------------------------------------------------- rows
+ * F(4, 5) along rows, points 0, +-a, +-1, +-c and infinity: a pair's polynomials share their even
+ * and odd parts. */
+enum { ROW = 8, TAPS = 5 };
+
+#define RA 0.5f
+#define RC 1.75f
+#define RAA (RA * RA)
+#define RCC (RC * RC)
+/* sums and products of two of the squares, without the one that is named; of all three */
+#define SUM_A (1 + RCC)
+#define SUM_1 (RAA + RCC)
+#define SUM_C (RAA + 1)
+#define SUM (RAA + 1 + RCC)
+#define PAIRS (RAA + RCC + RAA * RCC)
+#define ALL (RAA * RCC)
+
+/* d2 * product - d1 * sum + d0, of every other value from the one behind d0 on */
+V_FN vf part(float product, float sum, vf low, vf middle, vf high)
+{
+    return v_fma(v_set1(product), low, v_fnma(v_set1(sum), middle, high));
+}
+
+V_FN void row_to_points(vf r[ROW], const vf d[ROW])
+{
+    const vf a = v_set1(RA), c = v_set1(RC);
+    vf even = part(RCC, SUM_A, d[2], d[4], d[6]), odd = part(RCC, SUM_A, d[1], d[3], d[5]);
+    r[1] = v_fma(a, odd, even);
+    r[2] = v_fnma(a, odd, even);
+    even = part(ALL, SUM_1, d[2], d[4], d[6]);
+    odd = part(ALL, SUM_1, d[1], d[3], d[5]);
+    r[3] = v_add(even, odd);
+    r[4] = v_sub(even, odd);
+    even = part(RAA, SUM_C, d[2], d[4], d[6]);
+    odd = part(RAA, SUM_C, d[1], d[3], d[5]);
+    r[5] = v_fma(c, odd, even);
+    r[6] = v_fnma(c, odd, even);
+    r[0] = v_fnma(v_set1(ALL), d[0], part(PAIRS, SUM, d[2], d[4], d[6]));
+    r[7] = v_fnma(v_set1(ALL), d[1], part(PAIRS, SUM, d[3], d[5], d[7]));
+}
+
+V_FN void row_to_results(vf r[OUT], const vf m[ROW])
+{
+    vf even_a = v_add(m[1], m[2]), odd_a = v_sub(m[1], m[2]);
+    vf even_1 = v_add(m[3], m[4]), odd_1 = v_sub(m[3], m[4]);
+    vf even_c = v_add(m[5], m[6]), odd_c = v_sub(m[5], m[6]);
+    r[0] = v_add(v_add(m[0], even_a), v_add(even_1, even_c));
+    r[1] = v_fma(v_set1(RC), odd_c, v_fma(v_set1(RA), odd_a, odd_1));
+    r[2] = v_fma(v_set1(RCC), even_c, v_fma(v_set1(RAA), even_a, even_1));
+    r[3] = v_fma(v_set1(RCC * RC), odd_c, v_fma(v_set1(RAA * RA), odd_a, v_add(odd_1, m[7])));
+}
+
+V_FN void row_from_results(vf r[ROW], const vf y[OUT])
+{
+    vf even = v_fma(v_set1(RAA), y[2], y[0]), odd = v_fma(v_set1(RAA), y[3], y[1]);
+    r[0] = y[0];
+    r[1] = v_fma(v_set1(RA), odd, even);
+    r[2] = v_fnma(v_set1(RA), odd, even);
+    even = v_add(y[2], y[0]);
+    odd = v_add(y[3], y[1]);
+    r[3] = v_add(even, odd);
+    r[4] = v_sub(even, odd);
+    even = v_fma(v_set1(RCC), y[2], y[0]);
+    odd = v_fma(v_set1(RCC), y[3], y[1]);
+    r[5] = v_fma(v_set1(RC), odd, even);
+    r[6] = v_fnma(v_set1(RC), odd, even);
+    r[7] = y[3];
+}
+
+/* B: row_to_points' adjoint. */
+V_FN void row_from_points(vf r[ROW], const vf n[ROW])
+{
+    vf even_a = v_add(n[1], n[2]), odd_a = v_mul(v_set1(RA), v_sub(n[1], n[2]));
+    vf even_1 = v_add(n[3], n[4]), odd_1 = v_sub(n[3], n[4]);
+    vf even_c = v_add(n[5], n[6]), odd_c = v_mul(v_set1(RC), v_sub(n[5], n[6]));
+    r[0] = v_mul(v_set1(-ALL), n[0]);
+    r[1] = v_fnma(v_set1(ALL), n[7],
+                  v_fma(v_set1(RCC), odd_a, v_fma(v_set1(ALL), odd_1, v_mul(v_set1(RAA), odd_c))));
+    r[2] =
+        v_fma(v_set1(PAIRS), n[0],
+              v_fma(v_set1(RCC), even_a, v_fma(v_set1(ALL), even_1, v_mul(v_set1(RAA), even_c))));
+    r[3] = v_fnma(
+        v_set1(SUM_A), odd_a,
+        v_fnma(v_set1(SUM_1), odd_1, v_fnma(v_set1(SUM_C), odd_c, v_mul(v_set1(PAIRS), n[7]))));
+    r[4] = v_fnma(
+        v_set1(SUM_A), even_a,
+        v_fnma(v_set1(SUM_1), even_1, v_fnma(v_set1(SUM_C), even_c, v_mul(v_set1(-SUM), n[0]))));
+    r[5] = v_fnma(v_set1(SUM), n[7], v_add(odd_a, v_add(odd_1, odd_c)));
+    r[6] = v_add(n[0], v_add(even_a, v_add(even_1, even_c)));
+    r[7] = n[7];
+}
+
+/* Columns `column` on of a row, 0 outside of it. */
+V_FN void load_columns(vf *d, size_t n, const struct cvyi_winograd_row *g, const float *x,
+                       ptrdiff_t column)
+{
+    if (column >= 0 && column + (ptrdiff_t)n <= g->width) {
+        _Pragma("GCC unroll 8") for (size_t j = 0; j < n; j++) d[j] =
+            v_load(x + (column + (ptrdiff_t)j) * 16);
+        return;
+    }
+    _Pragma("GCC unroll 8") for (size_t j = 0; j < n; j++)
+    {
+        ptrdiff_t at = column + (ptrdiff_t)j;
+        d[j] = v_zero();
+        if (at >= 0 && at < g->width) d[j] = v_load(x + at * 16);
+    }
+}
+V_FN void store_columns(const vf r[OUT], const struct cvyi_winograd_row *g, float *y,
+                        ptrdiff_t column)
+{
+    _Pragma("GCC unroll 4") for (ptrdiff_t j = 0; j < OUT;
+                                 j++) if (column + j >= 0 && column + j < g->width)
+        v_store(y + (column + j) * 16, r[j]);
+}
+
+static void winograd_row_in(const struct cvyi_winograd_row *g, const float *x, float *v)
+{
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
+        for (size_t t = 0; t < g->tiles; t++)
+            for (size_t lane = 0; lane < 16; lane += VL) {
+                vf d[ROW], r[ROW];
+                load_columns(d, ROW, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
+                row_to_points(r, d);
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++)
+                    v_store(v + k * g->v_point + 16 * t + lane, r[k]);
+            }
+}
+
+static void winograd_row_grad(const struct cvyi_winograd_row *g, const float *y, float *v)
+{
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+        for (size_t t = 0; t < g->tiles; t++)
+            for (size_t lane = 0; lane < 16; lane += VL) {
+                vf d[OUT], r[ROW];
+                load_columns(d, OUT, g, y + lane, (ptrdiff_t)(OUT * t));
+                row_from_results(r, d);
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++)
+                    v_store(v + k * g->v_point + 16 * t + lane, r[k]);
+            }
+}
+
+static void winograd_row_out(const struct cvyi_winograd_row *g, const float *v, const float *bias,
+                             float *y)
+{
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+        for (size_t t = 0; t < g->tiles; t++)
+            for (size_t lane = 0; lane < 16; lane += VL) {
+                vf m[ROW], r[OUT];
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++) m[k] =
+                    v_load(v + k * g->v_point + 16 * t + lane);
+                row_to_results(r, m);
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++) if (bias) r[j] =
+                    v_add(r[j], v_set1(bias[c]));
+                store_columns(r, g, y + lane, (ptrdiff_t)(OUT * t));
+            }
+}
+
+/* Half of what a tile gives belongs to the columns of the next. */
+static void winograd_row_data(const struct cvyi_winograd_row *g, const float *v, float *x)
+{
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
+        for (size_t lane = 0; lane < 16; lane += VL) {
+            vf carry[OUT];
+            for (size_t j = 0; j < OUT; j++) carry[j] = v_zero();
+            for (size_t t = 0; t < g->tiles; t++) {
+                vf n[ROW], r[ROW];
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++) n[k] =
+                    v_load(v + k * g->v_point + 16 * t + lane);
+                row_from_points(r, n);
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++)
+                {
+                    r[j] = v_add(carry[j], r[j]);
+                    carry[j] = r[j + OUT];
+                }
+                store_columns(r, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
+            }
+            store_columns(carry, g, x + lane, g->first + (ptrdiff_t)(OUT * g->tiles));
+        }
+}
+
+#define ROW_0 (-(double)ALL) /* N of 0, of +-a, +-1, +-c */
+#define ROW_A (2.0 * (double)RAA * ((double)RAA - 1) * ((double)RAA - (double)RCC))
+#define ROW_1 (2.0 * (1 - (double)RAA) * (1 - (double)RCC))
+#define ROW_C (2.0 * (double)RCC * ((double)RCC - 1) * ((double)RCC - (double)RAA))
+
+V_FN void row_pair(vd r[2], const vd w[TAPS], double a, double n)
+{
+    vd even =
+        vd_add(vd_mul(vd_set1(1 / n), w[0]),
+               vd_add(vd_mul(vd_set1(a * a / n), w[2]), vd_mul(vd_set1(a * a * a * a / n), w[4])));
+    vd odd = vd_add(vd_mul(vd_set1(a / n), w[1]), vd_mul(vd_set1(a * a * a / n), w[3]));
+    r[0] = vd_add(even, odd);
+    r[1] = vd_sub(even, odd);
+}
+
+static void winograd_row_weights(float *u, size_t u_point, const float *w, size_t w_tap, size_t n)
+{
+    for (size_t c = 0; c < n; c += VL) {
+        vd in[TAPS], r[ROW];
+        for (size_t i = 0; i < TAPS; i++) in[i] = vd_from(v_load(w + i * w_tap + c));
+        r[0] = vd_mul(vd_set1(1 / ROW_0), in[0]);
+        row_pair(r + 1, in, RA, ROW_A);
+        row_pair(r + 3, in, 1, ROW_1);
+        row_pair(r + 5, in, RC, ROW_C);
+        r[7] = in[4];
+        for (size_t k = 0; k < ROW; k++) v_store(u + k * u_point + c, v_from_vd(r[k]));
+    }
+}
+
+/* Row i of Gt: u0/N0 where i is 0, then the pairs' a^i/N times their sum or, i odd, difference. */
+static void winograd_row_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point, size_t n)
+{
+    static const double point[3] = { RA, 1, RC }, norm[3] = { ROW_A, ROW_1, ROW_C };
+    for (size_t c = 0; c < n; c += VL) {
+        vd in[ROW], pair[2][3];
+        for (size_t k = 0; k < ROW; k++) in[k] = vd_from(v_load(u + k * u_point + c));
+        for (size_t k = 0; k < 3; k++) {
+            pair[0][k] = vd_add(in[1 + 2 * k], in[2 + 2 * k]);
+            pair[1][k] = vd_sub(in[1 + 2 * k], in[2 + 2 * k]);
+        }
+        double power[3] = { 1 / norm[0], 1 / norm[1], 1 / norm[2] };
+        for (size_t i = 0; i < TAPS; i++) {
+            vd sum = vd_set1(0);
+            if (i == 0) sum = vd_mul(vd_set1(1 / ROW_0), in[0]);
+            if (i == TAPS - 1) sum = in[7];
+            for (size_t k = 0; k < 3; k++) {
+                sum = vd_add(sum, vd_mul(vd_set1(power[k]), pair[i % 2][k]));
+                power[k] *= point[k];
+            }
+            v_store(dw + (ptrdiff_t)i * w_tap + c, v_from_vd(sum));
+        }
+    }
+}
+
+const struct cvyi_winograd_kernels KFN(winograd) = {
+    winograd_in,       winograd_out,         winograd_grad,    winograd_weights,
+    winograd_dw,       winograd_row_in,      winograd_row_out, winograd_row_grad,
+    winograd_row_data, winograd_row_weights, winograd_row_dw
+};

@@ -1,0 +1,132 @@
+/* Transformed copies of weights: each kernel, or each row of one, at every point; refreshed like
+ * all packings by the update and by whoever sets a weight. */
+#include <string.h>
+
+#include "backends/native/transformed.h"
+
+#define COLUMNS ((size_t)256)          /* kernels that are transformed at a time, … */
+#define WIDTH (COLUMNS + NATIVE_LANES) /* … and what a whole register reads behind them */
+
+/* What is transformed together: so many taps, to so many points; so many of them make a kernel. */
+struct form {
+    const struct cvyi_kernels *kernels;
+    cvyi_winograd_weights_fn *weights;
+    size_t points, taps, rows;
+    bool transposed, turned; /* turned: the last tap first */
+};
+
+/* Kernels of channels x columns, at weight + c*channel + k*column. */
+struct kernels {
+    const float *weight;
+    size_t channel, column, channels, columns;
+};
+
+static float tap_of(const struct form *f, const struct kernels *k, size_t row, size_t column,
+                    size_t tap)
+{
+    size_t t = row % f->rows * f->taps + tap;
+    if (f->turned) t = f->rows * f->taps - 1 - t;
+    return k->weight[row / f->rows * k->channel + column * k->column + t];
+}
+
+/* To packed[row*mo + column] at every point. */
+static void fill_block(const struct form *f, float *packed, size_t plane, size_t mo,
+                       const struct kernels *from)
+{
+    float w[TAPS][WIDTH], u[POINTS][WIDTH];
+    const size_t step = COLUMNS / mo, rows = from->channels * f->rows;
+    const bool whole = from->columns == mo;
+    memset(w, 0, sizeof w);
+    for (size_t row = 0; row < rows; row += step) {
+        const size_t n = native_min(step, rows - row);
+        for (size_t r = 0; r < n; r++)
+            for (size_t c = 0; c < from->columns; c++)
+                for (size_t t = 0; t < f->taps; t++)
+                    w[t][r * mo + c] = tap_of(f, from, row + r, c, t);
+        f->weights(u[0], WIDTH, w[0], WIDTH, n * mo);
+        for (size_t k = 0; k < f->points; k++)
+            for (size_t r = 0; r < (whole ? 1 : n); r++)
+                memcpy(packed + k * plane + (row + r) * mo, u[k] + r * mo,
+                       (whole ? n * mo : from->columns) * sizeof(float));
+    }
+}
+
+/* The tiles of columns, and the rows, that rows o of the weight belong to. */
+static void fill(const struct native_packing *p, const float *weight, float *packed,
+                 struct native_range o, struct native_range k)
+{
+    const struct form *f = p->arg;
+    const size_t mo = (size_t)p->mo, row = p->ic * p->taps,
+                 plane = p->n_tiles * p->k / f->points * mo;
+    (void)k;
+    for (size_t i = 0; i < p->n_tiles; i++) {
+        const struct native_tile *t = &p->tiles[i];
+        const size_t first = t->group * p->oc;
+        struct native_range mine = { first, first + p->oc };
+        if (!f->transposed) mine = (struct native_range){ first + t->c0, first + t->c0 + t->n };
+        mine = native_meet(mine, o);
+        if (mine.begin >= mine.end) continue;
+        const size_t n = mine.end - mine.begin;
+        struct kernels from = { weight + mine.begin * row, p->taps, row, p->ic, n };
+        size_t to = mine.begin - first - t->c0;
+        if (f->transposed) {
+            from = (struct kernels){ from.weight + t->c0 * p->taps, row, p->taps, n, t->n };
+            to = (mine.begin - first) * f->rows * mo;
+        }
+        fill_block(f, packed + t->offset + to, plane, mo, &from);
+    }
+}
+
+static struct native_tile *build_tiles(struct cvy_plan *plan, size_t groups, size_t dst_group,
+                                       size_t mo, size_t products, size_t *n_tiles)
+{
+    const size_t per = ceil_div(dst_group, mo);
+    struct native_tile *tiles = cvy_plan_alloc(plan, groups * per * sizeof *tiles);
+    for (size_t i = 0; tiles && i < groups * per; i++) {
+        size_t c0 = i % per * mo;
+        tiles[i] =
+            (struct native_tile){ i / per, c0, native_min(mo, dst_group - c0), i * products * mo };
+    }
+    *n_tiles = groups * per;
+    return tiles;
+}
+
+enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_plan *plan,
+                                             const struct native_conv *conv, size_t pixels,
+                                             struct native_transformed_weights *weights)
+{
+    const struct native_geometry *g = &conv->geometry;
+    const struct cvyi_winograd_kernels *k = native->kernels->winograd;
+    const bool transposed = conv->pass == NATIVE_DATA;
+    const size_t src = transposed ? g->oc : g->ic, dst = transposed ? g->ic : g->oc;
+    struct form *f = cvy_plan_alloc(plan, sizeof *f);
+    if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    /* the data gradient by rows is an adjoint, that of F(4x4, 3x3) a convolution turned round */
+    if (native_by_rows(conv))
+        *f = (struct form){ native->kernels, k->row_weights, ROW_POINTS, ROW_TAPS,
+                            g->kernel[0],    transposed,     g->flip };
+    else
+        *f = (struct form){ native->kernels, k->weights,           POINTS, TAPS, 1,
+                            transposed,      g->flip != transposed };
+    const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, dst, pixels);
+    weights->mac = tile->fn;
+    weights->mo = (size_t)tile->mo;
+    weights->tiles =
+        build_tiles(plan, g->groups, dst, weights->mo, src * f->rows, &weights->n_tiles);
+    if (!weights->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    weights->plane = weights->n_tiles * src * f->rows * weights->mo;
+    struct native_packing packing = { .fill = fill,
+                                      .mo = tile->mo,
+                                      .groups = g->groups,
+                                      .oc = g->oc,
+                                      .ic = g->ic,
+                                      .taps = g->taps,
+                                      .k = src * f->rows * f->points,
+                                      .n_tiles = weights->n_tiles,
+                                      .tiles = weights->tiles,
+                                      .arg = f };
+    const char *name = transposed ? "transformed.transposed" : "transformed";
+    NATIVE_TRY(cvyi_native_pack(native, plan, name, conv->weight, &packing));
+    weights->packed = packing.buffer;
+    return CVY_OK;
+}
