@@ -68,10 +68,10 @@ static int close_contexts(void **state)
 /* ----------------------------------------------------------------------------------------- nets */
 
 /* A convolution, then layers by their letters: c conv2d, g one of groups, k one with strides and
- * dilation, l linear, b batch_norm, f frozen batch_norm, a activation, m max_pool, w one with
- * windows that overlap, v average pool, e one that leaves out the padding, + add (of a convolution
- * of the input), o concat (with one), p pad_channels. reader: who else reads place `at` (0: the
- * first convolution). */
+ * dilation, l linear, b batch_norm, f frozen batch_norm, r frozen rank, z frozen whitening,
+ * a activation, m max_pool, w one with windows that overlap, v average pool, e one that leaves out
+ * the padding, + add (of a convolution of the input), o concat (with one), p pad_channels. reader:
+ * who else reads place `at` (0: the first convolution). */
 struct chain {
     char layers[DEPTH + 1];
     size_t at;
@@ -156,6 +156,10 @@ static cvy_tensor layer(struct build *b, cvy_tensor x, char letter)
     case 'f':
         return cvy_batch_norm(b->net, x, name_of(b, "bn"),
                               &(cvy_batch_norm_desc){ .frozen = letter == 'f', .eps = 0.1 });
+    case 'r': return cvy_rank(b->net, x, name_of(b, "rank"), &(cvy_rank_desc){ .frozen = true });
+    case 'z':
+        return cvy_whitening(b->net, x, name_of(b, "white"),
+                             &(cvy_whitening_desc){ .frozen = true });
     case 'a': return cvy_activation(b->net, x, NULL, &b->c->act);
     case 'p': return cvy_pad_channels(b->net, x, 1, 2, NULL);
     case 'm':
@@ -381,7 +385,7 @@ static void every_chain_with_a_second_reader(void **state)
                 uint64_t seed = check_u64(&r);
                 struct check_rng own = { seed };
                 if (!all && number++ % SHARE != skip_to) continue;
-                c.reader = "+ocbamv"[check_below(&own, 7)];
+                c.reader = "+ocbamvrz"[check_below(&own, 9)];
                 c.first = check_below(&own, 2);
                 c.act = (cvy_act_desc){ .kind = (enum cvy_act_kind)check_below(&own, ACTS),
                                         .alpha = check_below(&own, 2) ? 0.3 : 0 };
@@ -407,10 +411,13 @@ static void fused_layers_with_any_number_of_channels(void **state)
         const char *layers;
         char reader;
         bool first;
+        size_t at;
     } cases[] = {
-        { "a", 0, false },  { "ba", 0, false }, { "fa", 0, false },
-        { "+a", 0, true },  { "+a", 0, false }, { "+a", 'a', true },
-        { "b+a", 0, true }, { "ma", 0, false }, { "mba", 0, false },
+        { "a", 0, false, 0 },    { "ba", 0, false, 0 },  { "fa", 0, false, 0 },
+        { "+a", 0, true, 0 },    { "+a", 0, false, 0 },  { "+a", 'a', true, 0 },
+        { "b+a", 0, true, 0 },   { "ma", 0, false, 0 },  { "mba", 0, false, 0 },
+        { "ra", 0, false, 0 },   { "za", 'a', true, 0 }, { "ab", '+', false, 1 },
+        { "bab", '+', true, 2 },
     };
     enum { CASES = sizeof cases / sizeof *cases };
     size_t ran = 0, skip_to = (size_t)check_seed() % 24;
@@ -421,6 +428,7 @@ static void fused_layers_with_any_number_of_channels(void **state)
                 if (!all && (channels * 7 + k * 5 + (size_t)act * 3) % 24 != skip_to) continue;
                 struct chain c = { .reader = cases[k].reader,
                                    .first = cases[k].first,
+                                   .at = cases[k].at,
                                    .act = { .kind = (enum cvy_act_kind)act },
                                    .channels = channels,
                                    .size = 4,
@@ -437,7 +445,7 @@ static void fused_layers_with_any_number_of_channels(void **state)
 static void every_layer_with_every_number_of_images(void **state)
 {
     (void)state;
-    static const char letters[] = "cgklbfamwve+op";
+    static const char letters[] = "cgklbfamwve+oprz";
     size_t ran = 0;
     begin();
     for (const char *l = letters; *l; l++)

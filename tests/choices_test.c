@@ -478,6 +478,25 @@ static void check_net(cvy_context *native, cvy_context *reference, const char *w
     free(b.param);
 }
 
+/* Ranks that rounding does not turn around, so that every backend has the same: in training of the
+ * images' bytes, with many ties, and by quantiles, of maps and of features, wide and not. */
+static cvy_tensor steady_ranks(cvy_context *ctx, cvy_net **made)
+{
+    const cvy_rank_desc even = { .quantiles = 9 }, frozen = { .frozen = true },
+                        normal = { .frozen = true, .normal = true };
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_rank(net, cvy_input(net, 1, 28, 28), "images", &even);
+    x = cvy_batch_norm(net, conv3(net, x, "a", 20, 2), "a.bn", NULL);
+    x = cvy_rank(net, x, "a.rank", &frozen);
+    x = cvy_linear(net, x, "narrow", &(cvy_linear_desc){ .out_features = 30 });
+    x = cvy_rank(net, cvy_batch_norm(net, x, "narrow.bn", NULL), "narrow.rank", &normal);
+    x = cvy_linear(net, x, "wide", &(cvy_linear_desc){ .out_features = 250 });
+    x = cvy_rank(net, cvy_batch_norm(net, x, "wide.bn", NULL), "wide.rank", &frozen);
+    return cvy_linear(net, x, "fc", &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 static void nets(void **state)
 {
     (void)state;
@@ -496,6 +515,7 @@ static void nets(void **state)
         { "tall", tall, 37 },
         { "large planes", large_planes, 18 },
         { "whitenings", every_whitening, 20 },
+        { "ranks", steady_ranks, 20 },
         { "group norms", every_group_norm, 20 },
         { "group norms, sixteen blocks", every_group_norm, 250 },
         { "weighty", weighty, 20 },

@@ -118,15 +118,28 @@ static cvy_tensor whitening(struct builder *b, cvy_tensor x)
                              .channels = between(&b->r, 1, smaller(c, 20)),
                              .eps = 0.1, /* few values hang together closely */
                              .shared = chance(&b->r, 30),
+                             .frozen = chance(&b->r, 20),
                              .no_gamma = chance(&b->r, 20),
                              .no_beta = chance(&b->r, 20) };
     while (c % d.channels) d.channels--;
     return cvy_whitening(b->net, x, name(b, "wh"), &d);
 }
 
+/* Ranks leap where two numbers are all but the same. So they are frozen, by quantiles that are
+ * given and with what is linear between them; those of a batch are of the images' bytes alone. */
+static cvy_tensor rank(struct builder *b, cvy_tensor x, bool frozen)
+{
+    return cvy_rank(b->net, x, name(b, "rank"),
+                    &(cvy_rank_desc){ .quantiles = between(&b->r, 2, 40),
+                                      .momentum = chance(&b->r, 30) ? 0.3 : 0,
+                                      .normal = chance(&b->r, 40),
+                                      .frozen = frozen });
+}
+
 static cvy_tensor norm(struct builder *b, cvy_tensor x)
 {
     if (chance(&b->r, 15)) return whitening(b, x);
+    if (chance(&b->r, 10)) return rank(b, x, true);
     if (chance(&b->r, 30)) return group_norm(b, x);
     cvy_shape s = cvy_tensor_shape(b->net, x);
     cvy_batch_norm_desc d = { .no_gamma = chance(&b->r, 20),
@@ -304,6 +317,7 @@ static cvy_tensor build(const struct recipe *k, cvy_context *ctx, cvy_net **net)
     *net = b.net;
     cvy_tensor x = cvy_input(b.net, k->c, k->h, k->w);
     if (chance(&b.r, 25)) x = pool(&b, x, CVY_POOL_MAX); /* of bytes: ties */
+    if (chance(&b.r, 15) && !k->by_pixel) x = rank(&b, x, false);
     if (chance(&b.r, 20)) x = norm(&b, x);
     if (chance(&b.r, 10)) x = mean_subtract(&b, x);
     for (int i = 0; i < 5; i++) x = layer(&b, x);
@@ -506,7 +520,8 @@ static void start(const struct recipe *k, cvy_context *ctx, cvy_trainer *t, doub
                 fail_msg("%s", cvy_message(ctx));
             for (size_t e = 0; e < info.count; e++) {
                 float u = check_uniform(&r, -1, 1);
-                if (kind == CVY_PARAM_RUNNING)
+                if (strstr(info.name, "quantiles")) x[e] = 0.6f * x[e] + 0.1f; /* in order */
+                else if (kind == CVY_PARAM_RUNNING)
                     x[e] = strstr(info.name, "var") ? 1.2f + 0.7f * u : 0.5f * u;
                 else if (info.rank == 1) x[e] += 0.2f * u; /* gamma and beta are not 1 and 0 */
                 wide[e] = (double)x[e] * (1 + nudge * (double)check_uniform(&r, -1, 1));

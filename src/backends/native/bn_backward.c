@@ -179,7 +179,10 @@ static enum cvy_status data_accesses(const struct native *native, struct cvy_pla
     native_access(&phase, a->coefficients, native_read(a->grid));
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     native_access(&phase, a->sum.id, CVY_WRITE_CELL);
-    native_in_place(&phase, a->argmax ? &a->x : &a->g, a->dx.id >= 0 ? &a->dx : &a->sum);
+    const struct native_lanes *from = a->argmax ? &a->x : &a->g;
+    /* what joins dx is read after dx is written: bn(x) + x has one gradient for both */
+    if (native_root(plan, a->other.id) != native_root(plan, from->id))
+        native_in_place(&phase, from, a->dx.id >= 0 ? &a->dx : &a->sum);
     return cvy_plan_phase(plan, &phase);
 }
 
