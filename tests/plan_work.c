@@ -1,6 +1,6 @@
-/* Planning is linear: extreme shapes of every operator are planned by a copy of the library that
- * was compiled to count the basic blocks it executes (so a loop cannot be forgotten, and a slow
- * machine does not matter), and the count stays under
+/* Planning is linear, and so is building a net: extreme shapes of every operator are planned by a
+ * copy of the library that was compiled to count the basic blocks it executes (so a loop cannot be
+ * forgotten, and a slow machine does not matter), and the count stays under
  *
  *     4 (100000 + 30 (pixels of both maps + taps + channels) + 6 taps * min(columns of both maps,
  *     columns of the kernel))
@@ -178,9 +178,45 @@ static void planning_is_linear(void **state)
     assert_int_equal(slow, 0);
 }
 
+/* Layers whose names are the user's and those that the net makes for others, which avoid them; all
+ * of them are different. 250 blocks a layer are executed, of a list that is searched 30000 would be
+ * several thousands. */
+static void nets_are_built_in_linear_time(void **state)
+{
+    enum { LAYERS = 30000 };
+    (void)state;
+    cvy_context *ctx;
+    cvy_net *net;
+    char name[32];
+    assert_int_equal(
+        cvy_context_create(&(cvy_context_options){ .threads = 1, .backends = "native" }, &ctx),
+        CVY_OK);
+    assert_int_equal(cvy_net_create(ctx, &net), CVY_OK);
+    cvy_tensor x = cvy_input(net, 1, 1, 1);
+    const uint64_t before = executed;
+    for (int i = 0; i < LAYERS; i++) {
+        snprintf(name, sizeof name, "relu%d", LAYERS / 2 + i);
+        x = cvy_activation(net, x, i < LAYERS / 2 ? name : NULL,
+                           &(cvy_act_desc){ .kind = CVY_RELU });
+    }
+    const uint64_t each = (executed - before) / LAYERS;
+    assert_int_equal(cvy_net_status(net), CVY_OK);
+    cvy_node_info node;
+    assert_int_equal(cvy_net_node(net, LAYERS / 2 + 1, &node), CVY_OK); /* the first without one */
+    assert_string_equal(node.name, "relu30000");
+    if (print) print_message("a layer of many: %llu blocks\n", (unsigned long long)each);
+    assert_true(each > 0 && each < 1500);
+    assert_int_equal(cvy_activation(net, x, "relu15007", &(cvy_act_desc){ .kind = CVY_RELU }),
+                     CVY_NO_TENSOR);
+    assert_non_null(strstr(cvy_message(ctx), "another layer has this name"));
+    cvy_net_destroy(&net);
+    cvy_context_destroy(&ctx);
+}
+
 int main(int argc, char **argv)
 {
     print = argc > 1 && !strcmp(argv[1], "--all");
-    const struct CMUnitTest tests[] = { cmocka_unit_test(planning_is_linear) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(planning_is_linear),
+                                        cmocka_unit_test(nets_are_built_in_linear_time) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

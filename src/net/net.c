@@ -32,6 +32,7 @@ void cvy_net_destroy(cvy_net **net)
         cvyi_free(ctx, (*net)->node[i].in);
     }
     cvyi_free(ctx, (*net)->node);
+    cvyi_free(ctx, (*net)->named);
     cvyi_free(ctx, *net);
     *net = NULL;
 }
@@ -56,11 +57,35 @@ __attribute__((format(printf, 3, 4))) static cvy_tensor fail(struct cvy_net *net
     return CVY_NO_TENSOR;
 }
 
+/* The place of a name in net->named: the node's, or a free one. FNV-1a. */
+static uint32_t *place_of(const struct cvy_net *net, const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+    for (size_t i = hash;; i++) {
+        uint32_t *place = &net->named[i & (net->n_named - 1)];
+        if (!*place || !strcmp(net->node[*place - 1].name, name)) return place;
+    }
+}
+
 static bool name_used(const struct cvy_net *net, const char *name)
 {
-    for (size_t i = 0; i < net->n_nodes; i++)
-        if (!strcmp(net->node[i].name, name)) return true;
-    return false;
+    return net->n_named && *place_of(net, name);
+}
+
+/* Places for one node more. False: out of memory, and nothing has changed. */
+static bool make_places(struct cvy_net *net)
+{
+    size_t n = net->n_named ? net->n_named : 16;
+    if (net->n_named && 2 * (net->n_nodes + 1) <= n) return true;
+    while (n < 2 * (net->n_nodes + 1)) n *= 2;
+    uint32_t *made = cvyi_alloc_array(net->ctx, n, sizeof *made);
+    if (!made) return false;
+    cvyi_free(net->ctx, net->named);
+    net->named = made;
+    net->n_named = n;
+    for (size_t i = 0; i < net->n_nodes; i++) *place_of(net, net->node[i].name) = (uint32_t)i + 1;
+    return true;
 }
 
 /* A copy of the user's name, or PREFIX and a number. NULL: the net has failed. */
@@ -73,9 +98,10 @@ static char *choose_name(struct cvy_net *net, const char *type, const char *pref
             fail(net, CVY_E_ARG, "%s: a layer with parameters needs a name", type);
             return NULL;
         }
-        size_t number = net->n_nodes;
+        size_t number = net->n_nodes > net->generated ? net->n_nodes : net->generated;
         do snprintf(made, sizeof made, "%s%zu", prefix, number++);
         while (name_used(net, made));
+        if (number > net->n_nodes + 1) net->generated = number;
         name = made;
     } else {
         size_t length = strnlen(name, MAX_NAME + 1);
@@ -173,8 +199,10 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
     node.in = cvyi_alloc_array(ctx, n_in, sizeof *node.in);
     void *grown = net->node;
     enum cvy_status status = CVY_E_NOMEM;
-    if (node.in && cvyi_grow(ctx, &grown, &net->cap_nodes, net->n_nodes + 1, sizeof node)) {
+    if (node.in && cvyi_grow(ctx, &grown, &net->cap_nodes, net->n_nodes + 1, sizeof node))
         net->node = grown;
+    else grown = NULL;
+    if (grown && make_places(net)) {
         if (n_in) memcpy(node.in, number, n_in * sizeof *number);
         cvy_shape from[CVY_MAX_IN];
         if (shape) from[0] = *shape;
@@ -191,6 +219,7 @@ static cvy_tensor add_node(struct cvy_net *net, struct cvyi_node node, const cha
     for (size_t i = 0; i < n_in; i++)
         node.trained |= net->node[cvyi_net_source(net, &node, i)].trained;
     net->node[net->n_nodes] = node;
+    *place_of(net, node.name) = (uint32_t)net->n_nodes + 1;
     return handle(net, net->n_nodes++);
 }
 

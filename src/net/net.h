@@ -10,6 +10,11 @@ struct cvy_net {
     struct cvy_context *ctx;
     struct cvyi_node *node;
     size_t n_nodes, cap_nodes;
+    /* by the hash of their names, a node's number + 1, 0: none; a power of two of them, at least
+     * half of which are free */
+    uint32_t *named;
+    size_t n_named;
+    size_t generated;       /* names up to this number may be taken */
     unsigned tag;           /* of its handles */
     enum cvy_status status; /* the first mistake; message holds its sentence */
     char message[512];
