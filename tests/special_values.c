@@ -15,6 +15,7 @@
 #include "check.h"
 #include "acts.h"
 #include "convoy/convoy.h"
+#include "kinds_met.h"
 
 /* A backend's name is matched as a whole; what it says of a scenario holds for all of it. */
 static const struct {
@@ -916,6 +917,289 @@ static void rank(struct env *e)
     }
 }
 
+/* ---------------------------------------------------------------- transposed convolution, bias */
+
+enum { DECONV_IN = 2, DECONV_OUT = 3 };
+struct deconv {
+    cvy_conv_transpose2d_desc d;
+    cvy_shape src, dst;
+    size_t nx, ny, nw;
+    float *x, *w, *b, *dy;
+};
+
+/* Windows side by side; windows that overlap and are cut off, with a row and a column more that
+ * only the bias reaches; from one pixel. Output 1's and input 1's weights are zero, as those of
+ * conv_of. */
+static const cvy_conv_transpose2d_desc deconvs[] = {
+    { .out_channels = DECONV_OUT, .kernel = { 2, 2 }, .stride = { 2, 2 } },
+    { .out_channels = DECONV_OUT,
+      .kernel = { 3, 3 },
+      .stride = { 4, 4 },
+      .pad = { 1, 1, 1, 1 },
+      .output_pad = { 3, 3 } },
+    { .out_channels = DECONV_OUT, .kernel = { 4, 4 } },
+};
+static const size_t deconv_sides[] = { 3, 3, 1 };
+
+static struct deconv deconv_of(struct env *e, size_t k)
+{
+    const cvy_conv_transpose2d_desc *d = &deconvs[k];
+    size_t side = deconv_sides[k], stride = d->stride[0] ? d->stride[0] : 1,
+           out = (side - 1) * stride + d->kernel[0] + d->output_pad[0] - 2 * d->pad[0];
+    size_t taps = d->kernel[0] * d->kernel[1];
+    struct deconv c = { .d = *d,
+                        .src = { N, DECONV_IN, side, side },
+                        .dst = { N, DECONV_OUT, out, out },
+                        .nw = DECONV_IN * DECONV_OUT * taps };
+    c.nx = size_of(c.src);
+    c.ny = size_of(c.dst);
+    c.x = ordinary(e, c.nx);
+    c.w = ordinary(e, c.nw);
+    c.b = ordinary(e, DECONV_OUT);
+    c.dy = ordinary(e, c.ny);
+    for (size_t t = 0; t < c.nw; t++)
+        if (t / taps % DECONV_OUT == 1 || t / taps / DECONV_OUT == 1) c.w[t] = 0;
+    return c;
+}
+
+static float *deconv_pass(struct env *e, const struct deconv *c, enum cvy_pass pass, float *db)
+{
+    cvy_op *op = NULL;
+    enum cvy_status made = cvy_op_conv_transpose2d(e->ctx, &c->d, c->src, pass, &op);
+    size_t n = c->ny;
+    if (pass == CVY_BACKWARD_DATA) n = c->nx;
+    if (pass == CVY_BACKWARD_WEIGHTS) n = c->nw;
+    float *out = room(e, n);
+    run(e, made, op,
+        &(cvy_op_args){ .src = c->x,
+                        .weights = c->w,
+                        .bias = c->b,
+                        .diff_dst = c->dy,
+                        .dst = out,
+                        .diff_src = out,
+                        .diff_weights = out,
+                        .diff_bias = db });
+    return out;
+}
+
+/* What a special number does at each product x[i] w[t] -> y[o], by where it is. */
+struct deconv_want {
+    char which; /* 'x', 'w', 'd' of dy */
+    size_t place;
+    float v, *y, *dx, *dw;
+};
+static void deconv_spread(const struct deconv *c, const struct deconv_want *want)
+{
+    size_t kernel = c->d.kernel[0], stride = c->d.stride[0] ? c->d.stride[0] : 1, side = c->src.h,
+           out = c->dst.h, taps = kernel * kernel;
+    for (size_t i = 0; i < c->nx; i++)
+        for (size_t t = 0; t < DECONV_OUT * taps; t++) {
+            size_t channel = i / (side * side) % DECONV_IN, o = t / taps,
+                   image = i / (side * side * DECONV_IN);
+            size_t y = i / side % side * stride + t % taps / kernel,
+                   x = i % side * stride + t % kernel;
+            if (y < c->d.pad[0] || x < c->d.pad[0]) continue;
+            y -= c->d.pad[0];
+            x -= c->d.pad[0];
+            if (y >= out || x >= out) continue;
+            size_t at = ((image * DECONV_OUT + o) * out + y) * out + x,
+                   w = channel * DECONV_OUT * taps + t;
+            if (want->which == 'x' && i == want->place) {
+                want->y[at] = times(want->v, c->w[w]);
+                want->dw[w] = times(want->v, c->dy[at]);
+            }
+            if (want->which == 'd' && at == want->place) {
+                want->dx[i] = times(want->v, c->w[w]);
+                want->dw[w] = times(want->v, c->x[i]);
+            }
+            if (want->which == 'w' && w == want->place) {
+                want->y[at] = times(want->v, c->x[i]);
+                want->dx[i] = times(want->v, c->dy[at]);
+            }
+        }
+}
+
+static void deconv(struct env *e)
+{
+    for (size_t k = 0; k < sizeof deconvs / sizeof *deconvs; k++) {
+        struct deconv c = deconv_of(e, k);
+        float clean_db[DECONV_OUT], db[DECONV_OUT],
+            *y = deconv_pass(e, &c, CVY_FORWARD, NULL),
+            *dx = deconv_pass(e, &c, CVY_BACKWARD_DATA, NULL),
+            *dw = deconv_pass(e, &c, CVY_BACKWARD_WEIGHTS, clean_db);
+        for (size_t p = 0; p < 3; p++) EACH_SPECIAL(v, image)
+            {
+                const char which = "xwd"[p];
+                float *const operand[] = { c.x, c.w, c.dy };
+                const size_t n[] = { c.nx / N, 0, c.ny / N },
+                             middle[] = { c.nx / N / 4, 0, 2 * c.dst.h * c.dst.w };
+                size_t rooms = e->n_rooms, place = image * n[p] + middle[p];
+                struct deconv_want want = {
+                    which, place, v, copy(e, y, c.ny), copy(e, dx, c.nx), copy(e, dw, c.nw)
+                };
+                float *at = &operand[p][place], keep = *at, want_db[DECONV_OUT];
+                memcpy(want_db, clean_db, sizeof want_db);
+                if (which == 'd') want_db[2] = v;
+                deconv_spread(&c, &want);
+                *at = v;
+                expect(e, "y", deconv_pass(e, &c, CVY_FORWARD, NULL), want.y, c.ny);
+                expect(e, "dx", deconv_pass(e, &c, CVY_BACKWARD_DATA, NULL), want.dx, c.nx);
+                expect(e, "dw", deconv_pass(e, &c, CVY_BACKWARD_WEIGHTS, db), want.dw, c.nw);
+                expect(e, "db", db, want_db, DECONV_OUT);
+                *at = keep;
+                release(e, rooms);
+            }
+        for (size_t s = 0; s < 3; s++) { /* the bias reaches all of its map, and nothing else */
+            size_t rooms = e->n_rooms, map = c.dst.h * c.dst.w;
+            float keep = c.b[2], *want = copy(e, y, c.ny);
+            for (size_t n = 0; n < N; n++) set(want + (n * DECONV_OUT + 2) * map, map, specials[s]);
+            c.b[2] = specials[s];
+            expect(e, "y by bias", deconv_pass(e, &c, CVY_FORWARD, NULL), want, c.ny);
+            c.b[2] = keep;
+            release(e, rooms);
+        }
+        release(e, 0);
+    }
+}
+
+/* Also of wide maps: a special pixel stays where it is, a special bias is its channel's; what is
+ * summed of a gradient is its channel's, too. */
+static void bias(struct env *e)
+{
+    static const cvy_shape shapes[] = { { N, 3, 4, 5 }, { N, 3, 1, 1 }, { N, 250, 1, 1 } };
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        const cvy_shape s = shapes[k];
+        size_t n = size_of(s), pixels = s.h * s.w;
+        float *x = ordinary(e, n), *b = ordinary(e, s.c), *y = room(e, n), *db = room(e, s.c),
+              *want = room(e, n), *sums = room(e, s.c), *clean = NULL;
+        EACH_SPECIAL(v, image)
+        for (int at_bias = 0; at_bias < 2; at_bias++) {
+            size_t place = (image * s.c + 1) * pixels + pixels / 2;
+            float *at = at_bias ? &b[1] : &x[place], keep = *at;
+            for (size_t i = 0; i < n; i++) want[i] = x[i] + b[i / pixels % s.c];
+            for (size_t i = 0; i < n; i++)
+                if (at_bias ? i / pixels % s.c == 1 : i == place) want[i] = v;
+            cvy_op *op = NULL;
+            enum cvy_status made = cvy_op_bias(e->ctx, s, CVY_BACKWARD_WEIGHTS, &op);
+            run(e, made, op, &(cvy_op_args){ .diff_dst = x, .diff_bias = db });
+            if (!clean) clean = copy(e, db, s.c);
+            *at = v;
+            made = cvy_op_bias(e->ctx, s, CVY_FORWARD, &op);
+            run(e, made, op, &(cvy_op_args){ .src = x, .bias = b, .dst = y });
+            expect(e, "y", y, want, n);
+            memcpy(sums, clean, s.c * sizeof *sums);
+            if (!at_bias) sums[1] = v;
+            made = cvy_op_bias(e->ctx, s, CVY_BACKWARD_WEIGHTS, &op);
+            run(e, made, op, &(cvy_op_args){ .diff_dst = x, .diff_bias = db });
+            expect(e, "db", db, sums, s.c);
+            *at = keep;
+        }
+        release(e, 0);
+    }
+}
+
+/* -------------------------------------------------------------------------- other sizes, means */
+
+/* Weights of the result's pixel o of the source's pixels along an axis of three that becomes
+ * `out`. */
+static void upsample_weights(const cvy_upsample_desc *d, size_t out, size_t o, double weight[3])
+{
+    double at = d->align_corners ? (double)o * 2 / (double)(out - 1)
+                                 : ((double)o + 0.5) * 3 / (double)out - 0.5;
+    weight[0] = weight[1] = weight[2] = 0;
+    if (d->kind == CVY_UPSAMPLE_NEAREST) {
+        weight[o * 3 / out] = 1;
+        return;
+    }
+    if (at < 0) at = 0;
+    if (at > 2) at = 2;
+    for (int i = 0; i < 3; i++) {
+        double far = fabs(at - i);
+        if (far < 1 - 1e-9) weight[i] = 1 - far; /* what rounding makes of 1 is none */
+    }
+}
+
+/* A special pixel reaches those that are made of it; one whose share is 0 takes no part. And back:
+ * a pixel has the gradients of those that it has a share in. */
+static void upsample(struct env *e)
+{
+    static const cvy_upsample_desc descs[] = {
+        { .scale = { 2, 3 } },
+        { .size = { 2, 4 } },
+        { .kind = CVY_UPSAMPLE_BILINEAR, .scale = { 2, 2 } },
+        { .kind = CVY_UPSAMPLE_BILINEAR, .size = { 5, 4 }, .align_corners = true },
+    };
+    const cvy_shape s = { N, 2, 3, 3 };
+    const size_t n = size_of(s);
+    for (size_t k = 0; k < sizeof descs / sizeof *descs; k++) {
+        const cvy_upsample_desc *d = &descs[k];
+        size_t h = d->size[0] ? d->size[0] : 3 * d->scale[0],
+               w = d->size[1] ? d->size[1] : 3 * d->scale[1], out = N * 2 * h * w;
+        float *x = ordinary(e, n), *dy = ordinary(e, out), *y[2] = { room(e, out), room(e, out) },
+              *dx[2] = { room(e, n), room(e, n) };
+        EACH_SPECIAL(v, image)
+        {
+            size_t from = (image * 2 + 1) * 9 + 4, to = (image * 2 + 1) * h * w + w + 1;
+            double rows[3], columns[3];
+            for (int poisoned = 0; poisoned < 2; poisoned++) {
+                float keep[2] = { x[from], dy[to] };
+                cvy_op *op = NULL;
+                if (poisoned) x[from] = dy[to] = v;
+                enum cvy_status made = cvy_op_upsample(e->ctx, d, s, CVY_FORWARD, &op);
+                run(e, made, op, &(cvy_op_args){ .src = x, .dst = y[poisoned] });
+                made = cvy_op_upsample(e->ctx, d, s, CVY_BACKWARD_DATA, &op);
+                run(e, made, op, &(cvy_op_args){ .diff_dst = dy, .diff_src = dx[poisoned] });
+                x[from] = keep[0];
+                dy[to] = keep[1];
+            }
+            for (size_t i = 0; i < h * w; i++) {
+                upsample_weights(d, h, i / w, rows);
+                upsample_weights(d, w, i % w, columns);
+                if (rows[1] * columns[1] > 0) y[0][(image * 2 + 1) * h * w + i] = v;
+            }
+            upsample_weights(d, h, 1, rows);
+            upsample_weights(d, w, 1, columns);
+            for (size_t i = 0; i < 9; i++)
+                if (rows[i / 3] * columns[i % 3] > 0) dx[0][(image * 2 + 1) * 9 + i] = v;
+            expect(e, "y", y[1], y[0], out);
+            expect(e, "dx", dx[1], dx[0], n);
+        }
+        release(e, 0);
+    }
+}
+
+/* A special pixel makes all that its mean is subtracted from NaN or infinite, and nothing else; its
+ * gradient is the same. */
+static void mean_subtract(struct env *e)
+{
+    static const cvy_shape shapes[] = { { N, 3, 3, 4 }, { N, 250, 1, 1 } };
+    for (size_t k = 0; k < 4; k++) {
+        const cvy_shape s = shapes[k / 2];
+        const cvy_mean_subtract_desc d = { .over = k % 2 ? CVY_MEAN_OF_IMAGE : CVY_MEAN_OF_BATCH };
+        size_t n = size_of(s), image_size = n / N;
+        float *x = ordinary(e, n), *y[2] = { room(e, n), room(e, n) };
+        for (int pass = 0; pass < 2; pass++) EACH_SPECIAL(v, image)
+            {
+                for (int poisoned = 0; poisoned < 2; poisoned++) {
+                    float *at = &x[image * image_size + 5], keep = *at;
+                    cvy_op *op = NULL;
+                    if (poisoned) *at = v;
+                    enum cvy_status made = cvy_op_mean_subtract(
+                        e->ctx, &d, s, pass ? CVY_BACKWARD_DATA : CVY_FORWARD, &op);
+                    cvy_op_args args = { .src = x, .dst = y[poisoned] };
+                    if (pass) args = (cvy_op_args){ .diff_dst = x, .diff_src = y[poisoned] };
+                    run(e, made, op, &args);
+                    *at = keep;
+                }
+                for (size_t i = 0; i < n; i++)
+                    if (d.over == CVY_MEAN_OF_BATCH || i / image_size == image)
+                        y[0][i] = isnan(v) ? NAN : NOT_FINITE;
+                expect(e, pass ? "dx" : "y", y[1], y[0], n);
+            }
+        release(e, 0);
+    }
+}
+
 /* ---------------------------------------------------------------------------------- activations */
 
 enum { VALUES = 8 };
@@ -1421,7 +1705,7 @@ static const struct row {
 #undef I
 enum { ROWS = sizeof rows / sizeof *rows };
 
-static void softmax(struct env *e)
+static void tempered(struct env *e, double temperature)
 {
     for (size_t pixels = 1; pixels < 6; pixels += 4) {
         size_t n = N * 3 * pixels;
@@ -1433,10 +1717,21 @@ static void softmax(struct env *e)
                 x[at] = rows[i % ROWS].x[c];
                 want[at] = rows[i % ROWS].p[c];
             }
-        enum cvy_status made = cvy_op_softmax(e->ctx, (cvy_shape){ N, 3, 1, pixels }, &op);
+        const cvy_shape s = { N, 3, 1, pixels };
+        enum cvy_status made = temperature == 1
+                                   ? cvy_op_softmax(e->ctx, s, &op)
+                                   : cvy_op_tempered_softmax(e->ctx, temperature, s, &op);
         run(e, made, op, &(cvy_op_args){ .src = x, .dst = y });
         expect(e, "p", y, want, n);
     }
+}
+
+/* The rows' finite numbers are all alike or far apart: what a temperature leaves of the distance
+ * makes no difference. */
+static void softmax(struct env *e)
+{
+    tempered(e, 1);
+    tempered(e, 4);
 }
 
 static bool loss_as_wanted(double got, double want)
@@ -1725,6 +2020,79 @@ static void saturating(struct env *e)
         }
 }
 
+/* Two units of three channels each are the logits, all weights are 1; one channel of unit 1 is
+ * special in one image. Its unit alone has it; with NaN or +inf among the logits the loss and the
+ * gradients of all who had a share in the row are NaN, with -inf that channel's alone (0 times
+ * -inf). */
+struct maxout {
+    cvy_net *net;
+    cvy_predictor *p;
+    cvy_trainer *t;
+    cvy_batch b;
+};
+static const float six_ones[6] = { 1, 1, 1, 1, 1, 1 };
+
+static struct maxout maxout_of(struct env *e, enum cvy_maxout_kind kind, const float *pixels)
+{
+    static const uint8_t labels[N];
+    const cvy_conv2d_desc one_each = {
+        .out_channels = 6, .groups = 6, .kernel = { 1, 1 }, .no_bias = true
+    };
+    struct maxout m = { .net = net_of(e) };
+    cvy_tensor x = cvy_conv2d(m.net, cvy_input(m.net, 6, 1, 1), "conv", &one_each);
+    x = cvy_maxout(m.net, x, NULL, &(cvy_maxout_desc){ .size = 3, .kind = kind });
+    x = cvy_flatten(m.net, x);
+    m.b = (cvy_batch){ .images = pixels, .dtype = CVY_F32, .labels8 = labels, .n = N };
+    if (cvy_predictor_create(m.net, x, N, NULL, NULL, &m.p) != CVY_OK ||
+        cvy_predictor_set(m.p, CVY_PARAM_WEIGHT, "conv.weight", six_ones, 6) != CVY_OK ||
+        cvy_trainer_create(m.net, x, &(cvy_trainer_options){ .batch = N }, &m.t) != CVY_OK)
+        fail_msg("%s", cvy_message(e->ctx));
+    return m;
+}
+
+static void maxout_gradient(struct env *e, const struct maxout *m, enum cvy_maxout_kind kind,
+                            float v, const float row[6])
+{
+    cvy_step_result r = { 0 };
+    float dw[6];
+    size_t first = row[0] >= row[1] ? 0 : 1;
+    if (row[2] > row[first]) first = 2;
+    if (cvy_trainer_set(m->t, CVY_PARAM_WEIGHT, "conv.weight", six_ones, 6) != CVY_OK ||
+        cvy_trainer_step(m->t, &m->b, &r) != (v < 0 ? CVY_OK : CVY_E_NUMERIC) ||
+        cvy_trainer_get(m->t, CVY_PARAM_GRADIENT, "conv.weight", dw, 6) != CVY_OK)
+        complain(e, "%s", cvy_message(e->ctx));
+    if (isfinite(r.loss_sum) != (v < 0)) complain(e, "kind %d: loss %g", (int)kind, r.loss_sum);
+    for (size_t i = 0; i < 6; i++) {
+        bool share = i == 4 || (!(v < 0) && (kind != CVY_MAXOUT_MAX || i == first));
+        if (isnan(dw[i]) != share)
+            complain(e, "kind %d, %g: dw[%zu] is %g", (int)kind, (double)v, i, (double)dw[i]);
+    }
+}
+
+static void maxouts(struct env *e)
+{
+    for (int kind = 0; kind < 3; kind++) {
+        float *pixels = ordinary(e, (size_t)N * 6), y[N * 2], clean[N * 2], want[N * 2];
+        struct maxout m = maxout_of(e, (enum cvy_maxout_kind)kind, pixels);
+        if (cvy_predictor_run(m.p, &m.b, clean) != CVY_OK) complain(e, "%s", cvy_message(e->ctx));
+        EACH_SPECIAL(v, image)
+        {
+            float *at = &pixels[image * 6 + 4], keep = *at, second = fmaxf(at[-1], at[1]);
+            memcpy(want, clean, sizeof want);
+            want[image * 2 + 1] = v < 0 && kind == CVY_MAXOUT_MAX ? second : v;
+            *at = v;
+            if (cvy_predictor_run(m.p, &m.b, y) != CVY_OK) complain(e, "%s", cvy_message(e->ctx));
+            expect(e, "y", y, want, (size_t)N * 2);
+            maxout_gradient(e, &m, (enum cvy_maxout_kind)kind, v, at - 4);
+            *at = keep;
+        }
+        cvy_predictor_destroy(&m.p);
+        cvy_trainer_destroy(&m.t);
+        cvy_net_destroy(&m.net);
+        release(e, 0);
+    }
+}
+
 /* ---------------------------------------------------------------------------------- all of them */
 
 static const struct {
@@ -1751,6 +2119,10 @@ static const struct {
     { "group norm: gradient", gn_gradient },
     { "whitening", whitening },
     { "rank", rank },
+    { "transposed convolution", deconv },
+    { "bias", bias },
+    { "upsample", upsample },
+    { "mean subtracted", mean_subtract },
     { "PReLU", prelu },
     { "gradient of ELU", elu_gradient },
     { "gradients of sigmoid, tanh, softplus", smooth_gradients },
@@ -1774,6 +2146,7 @@ static const struct {
     { "nets: prediction", predicting },
     { "nets: training", training },
     { "nets: saturated infinities", saturating },
+    { "nets: maxout", maxouts },
 };
 enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
 
@@ -1860,6 +2233,13 @@ static void skip_without_module(void)
         skip();
     }
     assert_int_equal(status, CVY_OK);
+}
+
+/* What the scenarios above are made of: everything that the library has. */
+static void no_kind_is_left_out(void **state)
+{
+    (void)state;
+    assert_int_equal(kinds_missing(), 0);
 }
 
 static void module_keeps_the_rule(void **state)
@@ -2010,6 +2390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_keeps_the_rule),
         cmocka_unit_test(native_keeps_the_rule_on_every_table),
+        cmocka_unit_test(no_kind_is_left_out),
         cmocka_unit_test(module_keeps_the_rule),
         cmocka_unit_test(padding_is_never_multiplied),
     };
