@@ -39,7 +39,8 @@ struct bench_options {
     enum cvy_isa isa;
     struct bench_numbers threads, batches; /* empty: each benchmark's own default */
     struct bench_list models, shapes, problems, logs;
-    unsigned passes; /* 1 << enum cvy_pass; 0: all */
+    struct model_options change; /* of all models */
+    unsigned passes;             /* 1 << enum cvy_pass; 0: all */
     size_t epochs;
     const char *data;
     double min_time;

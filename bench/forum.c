@@ -29,7 +29,8 @@ static bool open_forum(struct forum *p, struct cli_session *s, gb_state *state)
 {
     char error[CLI_ERROR];
     if (!(s->ctx = bench_context(p->b, state, p->who, p->threads))) return false;
-    bool good = !model_load(p->file, NULL, &s->model, error, sizeof error) &&
+    const struct model_options *change = &bench_options(p->b)->change;
+    bool good = !model_load(p->file, change, &s->model, error, sizeof error) &&
                 !model_build(s->model, s->ctx, &s->net, &s->logits, error, sizeof error);
     const char *like = good && *s->model->data ? s->model->data : NULL,
                *data = bench_options(p->b)->data;
@@ -120,7 +121,7 @@ void bench_forum(struct bench *b)
     for (size_t i = 0; i < (o->models.n ? o->models.n : 1); i++) {
         struct cli_session s = { 0 };
         const char *file = o->models.n ? o->models.text[i] : standard[0];
-        int code = cli_open_model(&s, file, NULL);
+        int code = cli_open_model(&s, file, &o->change);
         if (code) exit(code);
         for (size_t t = 0; t < threads.n; t++)
             for (size_t k = 0; k < o->n_contestants; k++) {

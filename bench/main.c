@@ -348,6 +348,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct bench_options *o = &c->b.o;
     struct bench_list words = { 0 };
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &o->change; return 0;
     case KEY_FILTER: c->filter = arg; return 0;
     case KEY_LIST: c->list = true; return 0;
     case KEY_BACKENDS: c->backends = arg; return 0;
@@ -398,9 +399,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+static const struct argp_child children[] = { { &cli_shape_argp, 0, "", 1 }, { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
+    .children = children,
     .args_doc = "[BENCHMARK...]",
     .doc =
         "Measures the machine, the kernels, operators and training steps. Without a BENCHMARK: "

@@ -73,7 +73,7 @@ static bool open_step(struct step *p, gb_state *state)
     if (p->opened) return true;
     cli_close(&p->s);
     if (!(p->s.ctx = bench_context(p->b, state, p->who, p->threads))) return false;
-    if (model_load(p->file, NULL, &p->s.model, error, sizeof error) ||
+    if (model_load(p->file, &bench_options(p->b)->change, &p->s.model, error, sizeof error) ||
         model_build(p->s.model, p->s.ctx, &p->s.net, &p->s.logits, error, sizeof error)) {
         bench_skip(p->b, state, false, error);
         return false;
@@ -177,6 +177,13 @@ static void run(gb_state *state, void *user)
         add_phases(p, state, t);
 }
 
+/* What a model is called in the names of cases: with its images where they are not its own. */
+static char *called(const struct bench *b, const struct model *m)
+{
+    if (!bench_options(b)->change.input[0]) return bench_text("%s", m->name);
+    return bench_text("%s:%zux%zux%zu", m->name, m->input[0], m->input[1], m->input[2]);
+}
+
 static void add(struct bench *b, const char *benchmark, const struct bench_numbers *batches,
                 const struct bench_list *models, const struct bench_numbers *threads)
 {
@@ -186,8 +193,9 @@ static void add(struct bench *b, const char *benchmark, const struct bench_numbe
     for (size_t i = 0; i < n_models; i++) {
         struct cli_session s = { 0 };
         const char *file = models->n ? models->text[i] : standard[0];
-        int code = cli_open_model(&s, file, NULL);
+        int code = cli_open_model(&s, file, &o->change);
         if (code) exit(code);
+        char *model = called(b, s.model);
         for (size_t n = 0; n < (batches->n ? batches->n : 1); n++)
             for (size_t t = 0; t < threads->n; t++)
                 for (size_t k = 0; k < o->n_contestants; k++) {
@@ -199,11 +207,12 @@ static void add(struct bench *b, const char *benchmark, const struct bench_numbe
                     p->file = file;
                     p->batch = batches->n ? batches->value[n] : s.model->defaults.batch;
                     p->threads = threads->value[t];
-                    char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark,
-                                            s.model->name, p->batch, p->threads, p->who->name);
+                    char *name = bench_text("%s/%s/batch:%zu/threads:%zu/%s", benchmark, model,
+                                            p->batch, p->threads, p->who->name);
                     bench_add(b, name, GB_MS, BENCH_REAL_TIME, run, NULL, finish, p);
                     free(name);
                 }
+        free(model);
         cli_close(&s);
     }
 }

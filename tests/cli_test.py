@@ -730,6 +730,35 @@ def test_first_weights():
     fails(1, '--init: expected a number', 'train', 'lenet', *common, '--init', 'normal:x')
     fails(1, 'of weights, zero, has no value', 'train', 'lenet', *common, '--init', 'zero:1')
     fails(1, 'biases are no matrix', 'train', 'lenet', *common, '--init-biases', 'orthogonal')
+    run('train', 'lenet', *common, '--init', 'zero', '--init-of', 'fc*.weight=normal:0.01', '--init-of', 'fc2.weight=constant:3', '--out', 'some', code=0)
+    weights = tensors('some/checkpoint.safetensors')[0]
+    assert not any(weights['conv1.weight']) and set(struct.unpack('<25f', weights['fc2.weight'][:100])) == {3}
+    assert 0 < max(map(abs, struct.unpack('<25f', weights['fc1.weight'][:100]))) < 0.05
+    assert {'match': 'fc2.weight', 'init': 'constant', 'init_value': 3} in json.loads(pathlib.Path('some/config.json').read_text())['params']
+    run('train', '--resume=some', '--epochs', 2, code=0)
+    fails(1, 'keeps its settings: leave out --init-of', 'train', '--resume=some', '--init-of', 'fc1.weight=zero')
+    fails(1, r"--init-of: expected PATTERN=KIND\[:X\], found 'fc1.weight'", 'train', 'lenet', *common, '--init-of', 'fc1.weight')
+    fails(1, "--init-of: expected one of xavier_uniform.*found 'he'", 'train', 'lenet', *common, '--init-of', 'fc1.weight=he')
+
+
+def test_other_sizes():
+    """--input and --classes: what a run then is, and where they cannot be."""
+    text = run('info', 'resnet18', '--input', '3x32x32', '--classes', 10, code=0).stdout
+    assert 'input 3x32x32' in ' '.join(text.split()) and '11181642' in text, text
+    pathlib.Path('plain.json').write_text(json.dumps({'name': 'plain', 'input': [4, 1, 1], 'layers': [{'type': 'relu'}]}))
+    run('train', 'lenet', *SMALL, '--input', '1x28x28', '--classes', 10, '-e', 1, '-o', 'sized', code=0)
+    assert json.loads(pathlib.Path('sized/model.json').read_text())['input'] == [1, 28, 28]
+    fails(1, 'keeps its settings: leave out --input', 'train', '--resume=sized', '--input', '1x28x28')
+    fails(1, 'keeps its settings: leave out --classes', 'train', '--resume=sized', '--classes', 10)
+    fails(2, r'(?s)images of .* are 1x28x28 \(`convoy train --input` makes it another\)', 'train', 'lenet', *SMALL, '--input', '1x32x32', '-o', 'x')
+    fails(2, r'has 10 \(see `convoy train --classes`\)', 'train', 'lenet', *SMALL, '--classes', 12, '-o', 'x')
+    fails(2, 'the model normalizes images of 3 channels', 'info', 'resnet18', '--input', '1x32x32')
+    fails(2, "expected \"linear\" as the type of the model's last layer", 'info', 'plain.json', '--classes', 3)
+    for wrong in '3x32', '3x32x32x', '0x1x1', 'x', '3x1x70000', '-1x1x1', '3,32,32':
+        fails(1, f"--input: expected CxHxW, each from 1 to 65536, found '{wrong}'", 'info', 'lenet', f'--input={wrong}')
+    fails(1, '--classes: expected an integer from 2 to', 'compare', 'lenet', '--backends', 'native', '--classes', 1)
+    fails(1, 'these options are for --backends', 'compare', 'a.json', 'b.json', '--input', '1x28x28')
+    run('compare', 'lenet', '--backends', 'native', '--input', '1x20x20', '--classes', 4, '--steps', 1, '-b', 4, code=0)
 
 
 def test_losses():

@@ -554,14 +554,16 @@ static enum outcome read_model(void)
 static enum outcome read_changed_model(void)
 {
     struct model *model;
-    enum model_status status =
-        model_load(in("changed.json"), &(struct model_options){ "v1", NULL, "biased" }, &model,
-                   error, sizeof error);
+    const struct model_options change = {
+        .api = "v1", .bn_var = "biased", .input = { 1, 4, 6 }, .classes = 3
+    };
+    enum model_status status = model_load(in("changed.json"), &change, &model, error, sizeof error);
     assert_int_equal(status == MODEL_OK, model != NULL);
     if (status == MODEL_NOMEM) return NO_MEMORY;
     if (status) return OTHER;
     assert_true(model->defaults.batch == 7 && strstr(model->json, "\"avg\"") &&
-                strstr(model->json, "\"biased\""));
+                strstr(model->json, "\"biased\"") && model->input[2] == 6 &&
+                strstr(model->json, "\"out_features\": 3"));
     model_free(&model);
     return GOOD;
 }
@@ -572,7 +574,9 @@ static void models(void **state)
     static const char changed[] = "{\"name\": \"c\", \"input\": [1, 2, 2], \"apis\": {\"v1\": "
                                   "{\"batch\": 7, \"pool\": \"avg\"}}, \"layers\": ["
                                   "{\"type\": \"pool2d\", \"kind\": \"max\", \"kernel\": 2}, "
-                                  "{\"type\": \"batch_norm\", \"name\": \"b\"}]}";
+                                  "{\"type\": \"batch_norm\", \"name\": \"b\"}, "
+                                  "{\"type\": \"linear\", \"name\": \"l\", "
+                                  "\"out_features\": 2}]}";
     write_file(in("changed.json"), changed, strlen(changed));
     for (int on = 0; on < 2; on++) sweep(read_changed_model, MEMORY, ENOMEM, on, 9);
     write_file(in("m.json"), model_text, strlen(model_text));

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "convoy/convoy.h"
+#include "models/models.h"
 
 enum { IC = 24, OC = 96, K = 3, FEATURES = 200, CONV = OC * IC * K * K, PIXELS = 6 * 5 };
 
@@ -28,9 +29,9 @@ static int close_context(void **state)
 }
 
 /* conv 24 -> 96 of 3 x 3, twice the same; batch norms; PReLU; linear 200. */
-static cvy_trainer *start(const cvy_init_desc *init, cvy_net **net)
+static enum cvy_status try_start(const cvy_init_desc *init, const cvy_param_setting *settings,
+                                 size_t n_settings, cvy_net **net, cvy_trainer **trainer)
 {
-    cvy_trainer *trainer;
     assert_int_equal(cvy_net_create(ctx, net), CVY_OK);
     cvy_tensor x = cvy_input(*net, IC, 6, 5), y;
     const cvy_conv2d_desc desc = { .out_channels = OC, .kernel = { K, K }, .pad = { 1, 1, 1, 1 } };
@@ -40,8 +41,18 @@ static cvy_trainer *start(const cvy_init_desc *init, cvy_net **net)
     x = cvy_prelu(*net, cvy_add(*net, x, y, NULL), "quarter", NULL);
     x = cvy_prelu(*net, x, "half", &(cvy_prelu_desc){ .init = -0.5 });
     x = cvy_linear(*net, x, "fc", &(cvy_linear_desc){ .out_features = FEATURES });
-    cvy_trainer_options o = { .batch = 2, .init = *init, .sgd = { .lr = 0.1, .momentum = 0.9 } };
-    if (cvy_trainer_create(*net, x, &o, &trainer)) fail_msg("%s", cvy_message(ctx));
+    const cvy_trainer_options o = { .batch = 2,
+                                    .init = *init,
+                                    .settings = settings,
+                                    .n_settings = n_settings,
+                                    .sgd = { .lr = 0.1, .momentum = 0.9 } };
+    return cvy_trainer_create(*net, x, &o, trainer);
+}
+
+static cvy_trainer *start(const cvy_init_desc *init, cvy_net **net)
+{
+    cvy_trainer *trainer;
+    if (try_start(init, NULL, 0, net, &trainer)) fail_msg("%s", cvy_message(ctx));
     return trainer;
 }
 
@@ -121,6 +132,11 @@ static void moments_are_those_of_the_formula(void **state)
               &net);
     resembles(t, "a.weight", CONV, 1 / in / 3, uniform);
     resembles(t, "b.bias", OC, 1 / in / 3, uniform);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+    t = start(&(cvy_init_desc){ .weights = CVY_INIT_KAIMING_NORMAL_FAN_OUT, .seed = 8 }, &net);
+    resembles(t, "a.weight", CONV, 2 / out, normal);
+    resembles(t, "fc.weight", FEATURES * OC * PIXELS, 2.0 / FEATURES, normal);
     cvy_trainer_destroy(&t);
     cvy_net_destroy(&net);
 }
@@ -242,7 +258,7 @@ static void wrong_ones_are_refused(void **state)
         cvy_init_desc init;
         const char *says;
     } wrong[] = {
-        { { .weights = CVY_INITS }, "initialisation 9 of weights is not one of enum cvy_init" },
+        { { .weights = CVY_INITS }, "initialisation 10 of weights is not one of enum cvy_init" },
         { { .biases = CVY_INIT_ORTHOGONAL }, "biases are no matrix" },
         { { .weights = CVY_INIT_ZERO, .weights_value = 1 }, "of weights, zero, has no value" },
         { { .weights_value = 1 }, "of weights, default, has no value" },
@@ -304,6 +320,116 @@ static void constants_are_constant(void **state)
     cvy_net_destroy(&net);
 }
 
+/* Settings say more than the options, and the last of them most; gammas and slopes have no fan. */
+static void settings_say_more(void **state)
+{
+    (void)state;
+    const cvy_init_desc init = { .weights = CVY_INIT_ZERO, .biases = CVY_INIT_ZERO, .seed = 4 };
+    const cvy_param_setting settings[] = {
+        { .match = "*.weight", .init = CVY_INIT_NORMAL, .init_value = 0.01 },
+        { .match = "b.*", .init = CVY_INIT_TORCH_DEFAULT },
+        { .match = "fc.weight", .init = CVY_INIT_KAIMING_NORMAL_FAN_OUT },
+        { .match = "fc.*", .lr_factor = 2 },
+        { .match = "half.weight", .init = CVY_INIT_CONSTANT, .init_value = -3 },
+        { .match = "bn.bias", .init = CVY_INIT_CONSTANT, .init_value = 5 },
+        { .match = "zero.weight", .init = CVY_INIT_ZERO },
+    };
+    cvy_net *net;
+    cvy_trainer *t;
+    if (try_start(&init, settings, sizeof settings / sizeof *settings, &net, &t))
+        fail_msg("%s", cvy_message(ctx));
+    resembles(t, "a.weight", CONV, 1e-4, 3);
+    is_constant(t, CVY_PARAM_WEIGHT, "a.bias", OC, 0);
+    resembles(t, "b.weight", CONV, 1.0 / (IC * K * K) / 3, 1.8);
+    resembles(t, "b.bias", OC, 1.0 / (IC * K * K) / 3, 1.8);
+    resembles(t, "fc.weight", FEATURES * OC * PIXELS, 2.0 / FEATURES, 3);
+    is_constant(t, CVY_PARAM_WEIGHT, "fc.bias", FEATURES, 0);
+    resembles(t, "bn.weight", OC, 1e-4, 3);
+    is_constant(t, CVY_PARAM_WEIGHT, "bn.bias", OC, 5);
+    is_constant(t, CVY_PARAM_RUNNING, "bn.running_mean", OC, 0);
+    is_constant(t, CVY_PARAM_WEIGHT, "zero.weight", OC, 0);
+    is_constant(t, CVY_PARAM_RUNNING, "zero.running_mean", OC, 0);
+    is_constant(t, CVY_PARAM_WEIGHT, "half.weight", OC, -3);
+    cvy_trainer_destroy(&t);
+    cvy_net_destroy(&net);
+    static const struct {
+        cvy_param_setting setting;
+        const char *says;
+    } wrong[] = {
+        { { .match = "fc.bias", .init = CVY_INIT_ORTHOGONAL },
+          "fc.bias is no matrix: it cannot start as orthogonal" },
+        { { .match = "bn.weight", .init = CVY_INIT_ORTHOGONAL },
+          "bn.weight is no matrix: it cannot start as orthogonal" },
+        { { .match = "bn.weight", .init = CVY_INIT_XAVIER_UNIFORM },
+          "bn.weight is no weight or bias of a convolution or linear layer: it cannot start as "
+          "xavier_uniform" },
+        { { .match = "a.weight", .init = CVY_INITS },
+          "initialisation 10 of 'a.weight' is not one of enum cvy_init" },
+        { { .match = "a.weight", .init_value = 1 },
+          "the initialisation of 'a.weight', default, has no value" },
+        { { .match = "a.weight", .init = CVY_INIT_NORMAL, .init_value = -1 },
+          "the value of the initialisation of 'a.weight' is -1, expected 0 or more" },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(try_start(&init, &wrong[i].setting, 1, &net, &t), CVY_E_ARG);
+        if (!strstr(cvy_message(ctx), wrong[i].says)) fail_msg("'%s'", cvy_message(ctx));
+        cvy_net_destroy(&net);
+    }
+}
+
+/* The formulas of torchvision's constructors, for every weight and bias of its nets. */
+static void nets_start_as_torchvision_s(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool fan_out;  /* of convolutions: kaiming_normal_(mode="fan_out") */
+        double weight; /* the linear layer's deviation; 0: U(+-1/sqrt(fan_in)), the default */
+        bool bias_by_default; /* likewise; else 0 */
+    } nets[] = { { "resnet18", true, 0, true },
+                 { "resnet50", true, 0, true },
+                 { "densenet121", false, 0, false },
+                 { "mobilenet-v2", true, 0.01, false } };
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        char error[1024];
+        struct model *model;
+        cvy_net *net;
+        cvy_tensor logits;
+        cvy_trainer *t;
+        cvy_param_info info;
+        const struct model_options small = { .input = { 3, 32, 32 } };
+        if (model_load(nets[i].name, &small, &model, error, sizeof error) ||
+            model_build(model, ctx, &net, &logits, error, sizeof error))
+            fail_msg("%s", error);
+        cvy_param_setting settings[MODEL_SETTINGS];
+        cvy_trainer_options o = model_trainer(model, &model->defaults, 1, settings);
+        o.batch = 2;
+        if (cvy_trainer_create(net, logits, &o, &t)) fail_msg("%s", cvy_message(ctx));
+        double fan_in = 0;
+        for (size_t k = 0; !cvy_trainer_param(t, CVY_PARAM_WEIGHT, k, &info); k++) {
+            const size_t *d = info.dims, last = k + 1 == cvy_trainer_params(t, CVY_PARAM_WEIGHT);
+            if (info.rank == 4) {
+                const size_t fan = (nets[i].fan_out ? d[0] : d[1]) * d[2] * d[3];
+                resembles(t, info.name, info.count, 2.0 / (double)fan, 3);
+            } else if (info.rank == 2) {
+                fan_in = (double)d[1];
+                if (nets[i].weight > 0)
+                    resembles(t, info.name, info.count, nets[i].weight * nets[i].weight, 3);
+                else resembles(t, info.name, info.count, 1 / fan_in / 3, 1.8);
+            } else if (last && nets[i].bias_by_default) {
+                resembles(t, info.name, info.count, 1 / fan_in / 3, 1.8);
+            } else {
+                is_constant(t, CVY_PARAM_WEIGHT, info.name, info.count,
+                            strstr(info.name, ".weight") ? 1 : 0);
+            }
+        }
+        assert_true(fan_in > 0);
+        cvy_trainer_destroy(&t);
+        cvy_net_destroy(&net);
+        model_free(&model);
+    }
+}
+
 static size_t equal_elements(const float *a, const float *b, size_t n)
 {
     size_t equal = 0;
@@ -357,11 +483,13 @@ static void seeds_keep_their_meaning(void **state)
         { CVY_INIT_NORMAL, { 2.74613881, -0.0183997042, -1.61669493 } },
         { CVY_INIT_TRUNCATED_NORMAL, { 0.341620654, -0.0183997042, -1.61669493 } },
         { CVY_INIT_ORTHOGONAL, { 0.179378793, -0.00120187528, -0.0826618969 } },
+        { CVY_INIT_KAIMING_NORMAL_FAN_OUT, { 0.132123666, -0.000885256181, -0.0777832711 } },
     };
     for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
         cvy_net *net;
         const cvy_init_desc init = { .weights = known[k].init,
-                                     .weights_value = known[k].init >= CVY_INIT_NORMAL,
+                                     .weights_value = known[k].init >= CVY_INIT_NORMAL &&
+                                                      known[k].init <= CVY_INIT_ORTHOGONAL,
                                      .seed = 5 };
         cvy_trainer *t = start(&init, &net);
         float *x = get(t, CVY_PARAM_WEIGHT, "a.weight", CONV);
@@ -423,6 +551,8 @@ int main(void)
         cmocka_unit_test(constants_are_constant),
         cmocka_unit_test(normal_ones),
         cmocka_unit_test(orthogonal_ones),
+        cmocka_unit_test(settings_say_more),
+        cmocka_unit_test(nets_start_as_torchvision_s),
         cmocka_unit_test(zero_is_the_default),
         cmocka_unit_test(wrong_ones_are_refused),
         cmocka_unit_test(seeds_and_layers_differ),

@@ -37,14 +37,16 @@ static void refused(const char *text, const struct model_options *options, const
         fail_msg("%.200s:\nexpected '%s'\nfound '%s'", text, told, error);
 }
 
-#define PARAMS                                                                        \
-    "defaults: \"params\": expected an array of at most 32 {\"match\": \"conv1.*\", " \
-    "\"frozen\": true, \"trained\": true, \"lr_factor\": 0.1, \"decay_factor\": 0, "  \
-    "\"max_norm\": 3}, of which only match is needed, found "
+#define PARAMS                                                                           \
+    "defaults: \"params\": expected an array of at most 32 {\"match\": \"conv1.*\", "    \
+    "\"frozen\": true, \"trained\": true, \"lr_factor\": 0.1, \"decay_factor\": 0, "     \
+    "\"max_norm\": 3, \"init\": \"normal\", \"init_value\": 0.01}, of which only match " \
+    "is needed, found "
 #define HEAD "{\"name\": \"n\", \"input\": [1, 8, 8], "
 #define LAYERS "\"layers\": [{\"type\": \"flatten\"}]}"
 #define ONE(layer) HEAD "\"layers\": [" layer "]}"
 #define CONV "{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 2, \"kernel\": 3"
+#define FC "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 2}"
 #define POOL "{\"type\": \"pool2d\", \"kernel\": 2"
 #define NAME_OF(NAME, name, ...) ", " #name
 #define KINDS                                                                             \
@@ -253,13 +255,15 @@ static void wrong_files(void **state)
         { HEAD "\"defaults\": {\"init\": {\"weights\": \"ones\"}}, " LAYERS,
           "defaults: \"weights\": expected one of \"default\" \"xavier_uniform\" "
           "\"kaiming_normal\" "
-          "\"torch_default\" \"zero\" \"constant\" \"normal\" \"truncated_normal\" \"orthogonal\", "
+          "\"torch_default\" \"zero\" \"constant\" \"normal\" \"truncated_normal\" \"orthogonal\" "
+          "\"kaiming_normal_fan_out\", "
           "found \"ones\"" },
         { HEAD "\"defaults\": {\"init\": {\"weights_value\": \"1\"}}, " LAYERS,
           "defaults: \"weights_value\": expected a number, found \"1\"" },
         { HEAD "\"defaults\": {\"init\": {\"biases\": 0}}, " LAYERS,
           "defaults: \"biases\": expected one of \"default\" \"xavier_uniform\" \"kaiming_normal\" "
-          "\"torch_default\" \"zero\" \"constant\" \"normal\" \"truncated_normal\" \"orthogonal\", "
+          "\"torch_default\" \"zero\" \"constant\" \"normal\" \"truncated_normal\" \"orthogonal\" "
+          "\"kaiming_normal_fan_out\", "
           "found 0" },
 #define DROPS(value, found)                                                                   \
     { HEAD "\"defaults\": {\"lr_drop_epochs\": " value "}, " LAYERS,                          \
@@ -687,32 +691,29 @@ static void overrides(void **state)
         const char *kinds;
         size_t batch;
     } good[] = {
-        { HEAD POOLS, { NULL, NULL, NULL }, "mmmmm", 64 },
-        { HEAD POOLS,
-          { NULL, "avg", NULL },
-          "mmaaa",
-          64 }, /* of one pixel the greatest is the mean */
+        { HEAD POOLS, { .api = NULL }, "mmmmm", 64 },
+        { HEAD POOLS, { .pool = "avg" }, "mmaaa", 64 }, /* of one pixel the greatest is the mean */
         { HEAD "\"apis\": {\"a\": {\"batch\": 7, \"pool\": \"avg\"}}, " POOLS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "mmaaa",
           7 },
         { HEAD "\"apis\": {\"a\": {\"batch\": 7, \"pool\": \"avg\"}}, " POOLS,
-          { "a", "max", NULL },
+          { .api = "a", .pool = "max" },
           "mmmmm",
           7 },
         { HEAD "\"apis\": {\"a\": {\"batch\": 7}}, \"defaults\": {\"batch\": 5}, " POOLS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "mmmmm",
           7 },
         { HEAD "\"apis\": {\"a\": {\"batch\": 7}}, \"defaults\": {\"batch\": 5}, " POOLS,
-          { NULL, NULL, NULL },
+          { .api = NULL },
           "mmmmm",
           5 },
         /* layers of its own, in whatever order */
         { HEAD
           "\"apis\": {\"a\": {\"pool\": \"avg\", \"layers\": [{\"type\": \"pool2d\", \"kind\": "
           "\"max\", \"kernel\": 2}], \"batch\": 7}}, " POOLS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "a",
           7 },
     };
@@ -723,46 +724,59 @@ static void overrides(void **state)
         assert_int_equal(model->defaults.batch, good[i].batch);
         model_free(&model);
     }
-    if (parse(HEAD POOLS, &(struct model_options){ NULL, NULL, "biased" }, &model))
+    if (parse(HEAD POOLS, &(struct model_options){ .bn_var = "biased" }, &model))
         fail_msg("%s", error);
     assert_non_null(strstr(model->json, "\"running_var\": \"biased\""));
+    model_free(&model);
+    const struct model_options shape = { .input = { 1, 5, 7 }, .classes = 12 };
+    if (parse(ONE(FC), &shape, &model)) fail_msg("%s", error);
+    assert_true(model->input[0] == 1 && model->input[1] == 5 && model->input[2] == 7);
+    assert_non_null(strstr(model->json, "\"out_features\": 12"));
     model_free(&model);
     static const struct {
         const char *text;
         struct model_options options;
         const char *told;
     } bad[] = {
-        { HEAD LAYERS, { NULL, "min", NULL }, "pool: expected \"max\" or \"avg\", found \"min\"" },
+        { HEAD LAYERS, { .pool = "min" }, "pool: expected \"max\" or \"avg\", found \"min\"" },
+        { HEAD LAYERS, { .pool = "max" }, "pool=max changes nothing: the model has no such layer" },
         { HEAD LAYERS,
-          { NULL, "max", NULL },
-          "pool=max changes nothing: the model has no such layer" },
-        { HEAD LAYERS,
-          { NULL, NULL, "biased" },
+          { .bn_var = "biased" },
           "bn-var=biased changes nothing: the model has no such layer" },
         { ONE("3, {\"type\": 4}, {}"),
-          { NULL, "max", NULL },
+          { .pool = "max" },
           "pool=max changes nothing: the model has no such layer" },
-        { HEAD LAYERS, { "a", NULL, NULL }, "api=a: the model has no such entry in \"apis\"" },
+        { HEAD LAYERS, { .api = "a" }, "api=a: the model has no such entry in \"apis\"" },
         { HEAD "\"apis\": {\"b\": {}}, " LAYERS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "api=a: the model has no such entry in \"apis\"" },
         { HEAD "\"apis\": {\"a\": 1}, " LAYERS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "api=a: the model has no such entry in \"apis\"" },
+        { HEAD "\"normalize\": {\"mean\": [0.5], \"std\": [1]}, " LAYERS,
+          { .input = { 3, 8, 8 } },
+          "input=3x8x8: the model normalizes images of 1 channels" },
+        { HEAD LAYERS,
+          { .classes = 10 },
+          "classes=10: expected \"linear\" as the type of the model's last layer, found "
+          "\"flatten\"" },
+        { HEAD "\"layers\": 3}",
+          { .classes = 10 },
+          "classes=10: expected \"linear\" as the type of the model's last layer, found \"\"" },
         { HEAD "\"apis\": [1], " LAYERS,
-          { NULL, NULL, NULL },
+          { .api = NULL },
           "\"apis\": expected an object, found an array of 1" },
         { HEAD "\"apis\": {\"a\": {\"pool\": 1}}, " LAYERS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "\"pool\": expected \"max\" or \"avg\", found 1" },
         { HEAD "\"apis\": {\"a\": {\"lr\": 1}}, \"defaults\": 5, " LAYERS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "\"defaults\": expected an object, found 5" },
         { HEAD "\"apis\": {\"a\": {\"layers\": 1}}, " LAYERS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "\"layers\": expected an array of 1 to 100000 layers, found 1" },
         { HEAD "\"apis\": {\"a\": {\"rate\": 1}}, " LAYERS,
-          { "a", NULL, NULL },
+          { .api = "a" },
           "defaults: unknown key \"rate\"" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -834,7 +848,7 @@ static void blocks(void **state)
         free(without);
     }
     struct model *model; /* of an api, too */
-    const struct model_options api = { "a", NULL, NULL };
+    const struct model_options api = { .api = "a" };
     if (parse(HEAD "\"blocks\": {" DOUBLE "}, \"apis\": {\"a\": {\"layers\": [{\"block\": "
                    "\"d\", \"repeat\": 1, \"name\": \"x\"}]}}, " LAYERS,
               &api, &model))

@@ -124,6 +124,7 @@ enum cvy_init {
     /* v times orthonormal rows of the matrix [oc][ic/groups*kh*kw], columns where it has more rows;
      * Saxe et al. 2014. Not for biases. Takes oc^2 * ic*kh*kw steps */
     CVY_INIT_ORTHOGONAL,
+    CVY_INIT_KAIMING_NORMAL_FAN_OUT, /* N(0, 2 / fan_out) */
     CVY_INITS
 };
 typedef struct cvy_init_desc {

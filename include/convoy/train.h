@@ -53,7 +53,10 @@ typedef struct cvy_input_desc {
  *          Running statistics of batch norms go on (cvy_batch_norm_desc.frozen stops them)
  *  trained: undoes `frozen` of the entries before
  *  max_norm: as cvy_trainer_options.max_norm, for these; of a convolution each output channel's
- *          weights, of what has one number a channel each number by itself */
+ *          weights, of what has one number a channel each number by itself
+ *  init:   how these start, in the place of what cvy_trainer_options.init says; what is no weight
+ *          or bias of a convolution or linear layer has no fan and starts as ZERO, CONSTANT, NORMAL
+ *          or TRUNCATED_NORMAL */
 typedef struct cvy_param_setting {
     const char *match; /* required; read by cvy_trainer_create only */
     bool frozen, trained;
@@ -62,7 +65,9 @@ typedef struct cvy_param_setting {
     double decay_factor; /* of weight decay, l1 and l2, of what decays (decay_all); likewise */
     double max_norm;     /* more than 0 and finite; 0: not said */
     bool no_max_norm;
-    uint64_t reserved[6];
+    double init_value;  /* of init, 0 for kinds that have none */
+    enum cvy_init init; /* DEFAULT: not said */
+    uint64_t reserved[4];
 } cvy_param_setting;
 
 typedef struct cvy_trainer_options {

@@ -106,6 +106,9 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 /* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
 extern const struct argp cli_engine_argp;
 
+/* --input, --classes (shape.c): a child parser whose input is a struct model_options. */
+extern const struct argp cli_shape_argp;
+
 /* The loss as options of a command (loss.c). */
 struct cli_loss {
     cvy_loss_desc desc;

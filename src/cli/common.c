@@ -266,15 +266,18 @@ int cli_open_data(struct cli_session *s, const char *spec)
     const size_t *in = s->model->input;
     if (*d->note) cli_fail(0, "note: %s", d->note);
     if (s->model->grayscale && d->c == 3) data_make_grey(d);
+    const bool new_run = !s->checkpoint; /* --input and --classes can still be said */
     if (d->c != in[0] || d->h != in[1] || d->w != in[2])
         return cli_fail(CLI_BAD,
-                        "%s: the model's input is %zux%zux%zu, the images of %s are %zux%zux%zu",
-                        s->model->where, in[0], in[1], in[2], d->name, d->c, d->h, d->w);
+                        "%s: the model's input is %zux%zux%zu, the images of %s are %zux%zux%zu%s",
+                        s->model->where, in[0], in[1], in[2], d->name, d->c, d->h, d->w,
+                        new_run ? " (`convoy train --input` makes it another)" : "");
     size_t classes = s->net ? cvy_tensor_shape(s->net, s->logits).c : d->classes;
     if (d->open_classes ? classes < d->classes : classes != d->classes)
-        return cli_fail(CLI_BAD, "%s: the model tells %zu classes apart, %s has %s%zu",
+        return cli_fail(CLI_BAD, "%s: the model tells %zu classes apart, %s has %s%zu%s",
                         s->model->where, classes, d->name, d->open_classes ? "labels up to " : "",
-                        d->classes - d->open_classes);
+                        d->classes - d->open_classes,
+                        new_run ? " (see `convoy train --classes`)" : "");
     d->classes = classes;
     model_prepare(s->model, d->train.images, d->train.n);
     model_prepare(s->model, d->test.images, d->test.n);

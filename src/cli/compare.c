@@ -72,6 +72,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct options *o = state->input;
     char error[CLI_ERROR];
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &o->contest.change; return 0;
     case KEY_FAIL_IF:
         if (!difference_limit(arg, &o->limit, error, sizeof error))
             cli_refuse(state, "--fail-if: %s", error);
@@ -103,6 +104,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             if (o->limited) cli_refuse(state, "--fail-if is for two result files");
             return 0;
         }
+        o->asked |= o->contest.change.input[0] || o->contest.change.classes;
         if (o->asked) cli_refuse(state, "these options are for --backends LIST, which is missing");
         if (o->files < 2)
             cli_refuse(state, "expected two result files or --backends, found %s",
@@ -114,9 +116,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
+static const struct argp_child children[] = { { &cli_shape_argp, 0, "", 2 }, { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
+    .children = children,
     .args_doc = "OLD.json[,...] NEW.json[,...]\n[MODEL] --backends LIST",
     .doc =
         "Compares results that `convoy bench --json` or any Google Benchmark program wrote. A side "

@@ -6,7 +6,8 @@
 
 struct contest_options {
     const char *model, *backends; /* "native,onednn:unfused": BACKEND[:unfused], … */
-    size_t batch, check_batch;    /* 0: the model's; what the reference does in a few seconds */
+    struct model_options change;
+    size_t batch, check_batch; /* 0: the model's; what the reference does in a few seconds */
     size_t steps, threads;
     enum cvy_isa isa;
     bool strict;

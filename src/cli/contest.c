@@ -68,7 +68,7 @@ static int open_side(struct contestants *t, struct side *side, const char *who, 
                                          .strict = o->strict,
                                          .no_fusion = who[length] != '\0' };
     int code = cli_open_context(s, &engine);
-    if (!code) code = cli_open_model(s, o->model, NULL);
+    if (!code) code = cli_open_model(s, o->model, &o->change);
     if (!code) code = cli_open_net(s);
     if (code) return code;
     const struct model_defaults *d = &s->model->defaults;
@@ -462,7 +462,7 @@ static int open_all(struct contestants *t)
         if (!strcmp(who, "reference")) t->reference = t->n;
         struct side *side = &t->side[t->n];
         if (!t->n) { /* the model says what was left open */
-            int code = cli_open_model(&side->check, o->model, NULL);
+            int code = cli_open_model(&side->check, o->model, &o->change);
             if (code) return code;
             t->c.batch = o->batch ? o->batch : side->check.model->defaults.batch;
             model_free(&side->check.model);

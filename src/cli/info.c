@@ -21,6 +21,7 @@ extern char **environ;
 
 struct options {
     cvy_context_options engine;
+    struct model_options change;
     const char *model;
     size_t batch;
     bool layers, phases;
@@ -39,7 +40,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->engine;
+        state->child_inputs[1] = &o->change;
+        return 0;
     case KEY_LAYERS: o->layers = true; return 0;
     case KEY_PHASES: o->phases = true; return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 1, 1 << 20); return 0;
@@ -56,7 +60,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { &cli_shape_argp, 0, "The model's size:", 8 },
+                                              { 0 } };
 static const struct argp argp = { .options = options,
                                   .parser = parse,
                                   .children = children,
@@ -375,7 +381,8 @@ static int run(int argc, char **argv)
     int code = cli_open_context(&s, &o.engine);
     if (!code && !o.model) {
         code = machine(&s);
-    } else if (!code && !(code = cli_open_model(&s, o.model, NULL)) && !(code = cli_open_net(&s))) {
+    } else if (!code && !(code = cli_open_model(&s, o.model, &o.change)) &&
+               !(code = cli_open_net(&s))) {
         code = describe(&s, &o);
     }
     cli_close(&s);

@@ -22,6 +22,7 @@ enum {
     KEY_SAMPLING,
     KEY_INIT,
     KEY_INIT_BIASES,
+    KEY_INIT_OF,
     KEY_FREEZE,
     KEY_LR_FACTOR,
     KEY_DECAY_FACTOR,
@@ -68,15 +69,17 @@ static const struct argp_option options[] = {
       0 },
     { "init", KEY_INIT, "KIND[:X]", 0,
       "how weights start: xavier_uniform (default), kaiming_normal, torch_default, zero, constant, "
-      "normal, truncated_normal, orthogonal; X: the constant, the standard deviation, or the "
-      "length "
-      "of a row (1)",
+      "normal, truncated_normal, orthogonal, kaiming_normal_fan_out; X: the constant, the standard "
+      "deviation, or the length of a row (1)",
       0 },
     { "init-biases", KEY_INIT_BIASES, "KIND[:X]", 0, "the same of biases (default torch_default)",
       0 },
-    { "freeze", KEY_FREEZE, "PATTERN", 0,
-      "parameters that stay as they are, e.g. 'conv1.*' or '*.bias'; may be repeated, as the next",
+    { "init-of", KEY_INIT_OF, "PATTERN=KIND[:X]", 0,
+      "the same of these parameters alone, e.g. 'fc.weight=normal:0.01'; counts more than --init; "
+      "may be repeated, as the next",
       0 },
+    { "freeze", KEY_FREEZE, "PATTERN", 0,
+      "parameters that stay as they are, e.g. 'conv1.*' or '*.bias'", 0 },
     { "lr-factor", KEY_LR_FACTOR, "PATTERN=X", 0,
       "these parameters' learning rate is multiplied by X", 0 },
     { "decay-factor", KEY_DECAY_FACTOR, "PATTERN=X", 0, "the same of their weight decay; 0: none",
@@ -149,11 +152,13 @@ static void parse_setting(const struct argp_state *state, const char *option, co
     const char *equals = key == KEY_FREEZE ? NULL : strrchr(arg, '=');
     size_t length = equals ? (size_t)(equals - arg) : strlen(arg);
     if (key != KEY_FREEZE && !equals)
-        cli_refuse(state, "--%s: expected PATTERN=X, found '%.60s'", option, arg);
+        cli_refuse(state, "--%s: expected PATTERN=%s, found '%.60s'", option,
+                   key == KEY_INIT_OF ? "KIND[:X]" : "X", arg);
     if (!length || length >= sizeof s.match)
         cli_refuse(state, "--%s: expected a pattern of 1 to %zu characters, found '%.60s'", option,
                    sizeof s.match - 1, arg);
     memcpy(s.match, arg, length);
+    if (key == KEY_INIT_OF) parse_init(state, option, equals + 1, &s.is.init, &s.is.init_value);
     if (key == KEY_LR_FACTOR) {
         s.is.lr_factor = cli_real(state, option, equals + 1, 0, 1e6);
         if (s.is.lr_factor == 0)
@@ -180,6 +185,8 @@ static void finish(const struct argp_state *state, struct cli_train_options *o)
     if (!o->fixed) o->fixed = o->optimizer.given;
     if (!o->fixed) o->fixed = o->loss.given;
     if (!o->fixed && o->schedule.given) o->fixed = "schedule";
+    if (!o->fixed && o->change.input[0]) o->fixed = "input";
+    if (!o->fixed && o->change.classes) o->fixed = "classes";
     if (!o->resuming) return;
     /* --resume RUN: a run keeps its model, so this word is the run */
     if (!o->resume && o->model) {
@@ -246,6 +253,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[1] = &o->loss;
         state->child_inputs[2] = &o->schedule;
         state->child_inputs[3] = &o->engine;
+        state->child_inputs[4] = &o->change;
         return 0;
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
 #define REAL(...) cli_real(__VA_ARGS__)
@@ -268,6 +276,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_INIT_BIASES:
         parse_init(state, fixed = "init-biases", arg, &o->init.biases, &o->init.biases_value);
         break;
+    case KEY_INIT_OF: parse_setting(state, fixed = "init-of", arg, key, &o->params); break;
     case KEY_FREEZE: parse_setting(state, fixed = "freeze", arg, key, &o->params); break;
     case KEY_LR_FACTOR: parse_setting(state, fixed = "lr-factor", arg, key, &o->params); break;
     case KEY_DECAY_FACTOR:
@@ -290,11 +299,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const struct argp_child children[] = { { &cli_optimizer_argp, 0, "Optimizer:", 8 },
-                                              { &cli_loss_argp, 0, "Loss:", 8 },
-                                              { &cli_schedule_argp, 0, "Schedule:", 8 },
-                                              { &cli_engine_argp, 0, "Engine:", 9 },
-                                              { 0 } };
+static const struct argp_child children[] = {
+    { &cli_optimizer_argp, 0, "Optimizer:", 8 },    { &cli_loss_argp, 0, "Loss:", 8 },
+    { &cli_schedule_argp, 0, "Schedule:", 8 },      { &cli_engine_argp, 0, "Engine:", 9 },
+    { &cli_shape_argp, 0, "The model's size:", 1 }, { 0 }
+};
 const struct argp cli_train_argp = {
     .options = options,
     .parser = parse,
@@ -312,6 +321,7 @@ const struct argp cli_train_argp = {
            "Examples:\n"
            "  convoy train\n"
            "  convoy train resnet20 -d cifar10 -e 20 -b 128 -l 0.1 -o run\n"
+           "  convoy train resnet18 -d cifar10 --input 3x32x32 --classes 10\n"
            "  convoy train --resume=run -e 40\n"
            "  convoy train my.json -d ~/data/fashion -t 4\n"
            "  convoy train -e 1 -d synthetic:train=6000,test=1000\n"

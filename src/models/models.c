@@ -242,6 +242,39 @@ static enum model_status override_api(const struct model_reader *r, json_t *root
     return MODEL_OK;
 }
 
+static enum model_status override_input(const struct model_reader *r, json_t *root,
+                                        const size_t input[3])
+{
+    const json_t *normalize = json_object_get(root, "normalize"),
+                 *mean = json_object_get(normalize, "mean");
+    if (!input[0]) return MODEL_OK;
+    if (mean && json_array_size(mean) != input[0])
+        return model_fail(r, MODEL_BAD,
+                          "input=%zux%zux%zu: the model normalizes images of %zu channels",
+                          input[0], input[1], input[2], json_array_size(mean));
+    json_t *size =
+        json_pack("[I, I, I]", (json_int_t)input[0], (json_int_t)input[1], (json_int_t)input[2]);
+    return json_object_set_new(root, "input", size) ? model_fail(r, MODEL_NOMEM, "out of memory")
+                                                    : MODEL_OK;
+}
+
+static enum model_status override_classes(const struct model_reader *r, json_t *root,
+                                          size_t classes)
+{
+    const json_t *layers = json_object_get(root, "layers");
+    json_t *last = json_array_get(layers, json_array_size(layers) - 1);
+    const char *type = json_string_value(json_object_get(last, "type"));
+    if (!classes) return MODEL_OK;
+    if (!type || strcmp(type, "linear"))
+        return model_fail(r, MODEL_BAD,
+                          "classes=%zu: expected \"linear\" as the type of the model's last layer, "
+                          "found \"%.40s\"",
+                          classes, type ? type : "");
+    return json_object_set_new(last, "out_features", json_integer((json_int_t)classes))
+               ? model_fail(r, MODEL_NOMEM, "out of memory")
+               : MODEL_OK;
+}
+
 static enum model_status override_all(const struct model_reader *r, json_t *root,
                                       const struct model_options *options)
 {
@@ -251,6 +284,8 @@ static enum model_status override_all(const struct model_reader *r, json_t *root
     if (!status)
         status = override_one(r, root, "bn-var", model_var_names, "batch_norm", "running_var",
                               options->bn_var);
+    if (!status) status = override_input(r, root, options->input);
+    if (!status) status = override_classes(r, root, options->classes);
     return status;
 }
 
@@ -286,8 +321,7 @@ enum model_status model_parse(const char *where, const char *text, size_t size,
                                    : model_fail(&r, MODEL_NOMEM, "out of memory");
     if (!status) status = model_blocks_expand(&r, root);
     if (!status)
-        status =
-            override_all(&r, root, options ? options : &(struct model_options){ NULL, NULL, NULL });
+        status = override_all(&r, root, options ? options : &(struct model_options){ .api = NULL });
     if (!status) status = read_model(&r, root, model);
     if (!status && !(model->json = model_dump(root)))
         status = model_fail(&r, MODEL_NOMEM, "out of memory");

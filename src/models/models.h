@@ -145,15 +145,17 @@ struct model_defaults {
     /* "init": {"weights": "normal", "weights_value": 0.01, "biases": "zero"}; without a seed */
     cvy_init_desc init;
     /* "params": [{"match": "conv1.*", "frozen": true, "lr_factor": 0.1, "decay_factor": 0,
-     * "max_norm": 3}, ...] */
+     * "max_norm": 3, "init": "normal", "init_value": 0.01}, ...] */
     struct model_settings params;
 };
 
-/* Overrides; NULL leaves the model as it is. */
+/* Overrides; NULL and 0 leave the model as it is. */
 struct model_options {
     const char *api;    /* one of the model's "apis" */
     const char *pool;   /* "max" or "avg": every pool larger than 1x1 */
     const char *bn_var; /* "biased" or "unbiased": every batch norm's running variance */
+    size_t input[3];    /* channels, rows, columns: its "input", or all 0 */
+    size_t classes;     /* outputs of its last layer, which is a linear one */
 };
 
 struct model_layer;

@@ -1,4 +1,5 @@
 /* What holds for some parameters, by patterns of their names: models' and runs' files. */
+#include <math.h>
 #include <string.h>
 
 #include "models/models.h"
@@ -21,6 +22,12 @@ static bool read_key(struct model_setting *s, const char *key, const json_t *val
         memcpy(s->match, json_string_value(value), length + 1);
         return true;
     }
+    if (!strcmp(key, "init"))
+        return cvy_init_from_name(json_string_value(value), &s->is.init) && s->is.init;
+    if (!strcmp(key, "init_value")) {
+        s->is.init_value = number;
+        return json_is_number(value) && fabs(number) <= 1e30;
+    }
     if (!strcmp(key, "frozen")) return read_flag(&s->is.frozen, value);
     if (!strcmp(key, "trained")) return read_flag(&s->is.trained, value);
     if (!strcmp(key, "lr_factor")) {
@@ -42,7 +49,8 @@ const char *model_settings_read(struct model_settings *settings, const json_t *j
 {
     static const char expected[] =
         "an array of at most 32 {\"match\": \"conv1.*\", \"frozen\": true, \"trained\": true, "
-        "\"lr_factor\": 0.1, \"decay_factor\": 0, \"max_norm\": 3}, of which only match is needed";
+        "\"lr_factor\": 0.1, \"decay_factor\": 0, \"max_norm\": 3, \"init\": \"normal\", "
+        "\"init_value\": 0.01}, of which only match is needed";
     size_t n = json_array_size(json);
     if (!json_is_array(json) || n > MODEL_SETTINGS) return expected;
     settings->n = 0;
@@ -77,6 +85,9 @@ void model_settings_write(const struct model_settings *settings, json_t *json)
             json_object_set_new(entry, "decay_factor", json_real(s->is.decay_factor));
         if (s->is.no_max_norm || s->is.max_norm != 0)
             json_object_set_new(entry, "max_norm", json_real(s->is.max_norm));
+        if (s->is.init) json_object_set_new(entry, "init", json_string(cvy_init_name(s->is.init)));
+        if (s->is.init_value != 0)
+            json_object_set_new(entry, "init_value", json_real(s->is.init_value));
         json_array_append_new(all, entry);
     }
     json_object_set_new(json, "params", all);

@@ -34,6 +34,10 @@ static double kaiming_normal(const struct cvyi_start *s, size_t e)
 {
     return gauss(s, e, 0) * sqrt(2.0 / s->fan_in);
 }
+static double kaiming_normal_fan_out(const struct cvyi_start *s, size_t e)
+{
+    return gauss(s, e, 0) * sqrt(2.0 / s->fan_out);
+}
 static double torch_default(const struct cvyi_start *s, size_t e)
 {
     return uniform(s, e) / sqrt(s->fan_in);
@@ -102,6 +106,8 @@ static const struct {
     [CVY_INIT_NORMAL] = { "normal", normal, NULL, true, 1 },
     [CVY_INIT_TRUNCATED_NORMAL] = { "truncated_normal", truncated_normal, NULL, true, 1 },
     [CVY_INIT_ORTHOGONAL] = { "orthogonal", NULL, orthogonal, true, 1 },
+    [CVY_INIT_KAIMING_NORMAL_FAN_OUT] = { "kaiming_normal_fan_out", kaiming_normal_fan_out, NULL,
+                                          false, 0 },
 };
 _Static_assert(sizeof initializers / sizeof *initializers == CVY_INITS,
                "initialisers: a record a kind");
@@ -121,8 +127,8 @@ bool cvy_init_from_name(const char *name, enum cvy_init *init)
     return false;
 }
 
-static enum cvy_status check_one(struct cvy_context *ctx, enum cvy_init init, double value,
-                                 const char *of)
+enum cvy_status cvyi_init_check_one(struct cvy_context *ctx, enum cvy_init init, double value,
+                                    const char *of)
 {
     if ((unsigned)init >= CVY_INITS)
         return cvyi_fail(ctx, CVY_E_ARG, "initialisation %d of %s is not one of enum cvy_init",
@@ -139,11 +145,25 @@ static enum cvy_status check_one(struct cvy_context *ctx, enum cvy_init init, do
 enum cvy_status cvyi_init_check(struct cvy_context *ctx, const cvy_init_desc *desc)
 {
     CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_init_desc, desc));
-    CVYI_TRY(check_one(ctx, desc->weights, desc->weights_value, "weights"));
-    CVYI_TRY(check_one(ctx, desc->biases, desc->biases_value, "biases"));
+    CVYI_TRY(cvyi_init_check_one(ctx, desc->weights, desc->weights_value, "weights"));
+    CVYI_TRY(cvyi_init_check_one(ctx, desc->biases, desc->biases_value, "biases"));
     if (initializers[desc->biases].matrix)
         return cvyi_fail(ctx, CVY_E_ARG, "biases are no matrix: they cannot start as %s",
                          initializers[desc->biases].name);
+    return CVY_OK;
+}
+
+enum cvy_status cvyi_init_check_kind(struct cvy_context *ctx, enum cvy_init init,
+                                     const char *parameter, bool matrix, bool fan)
+{
+    if (initializers[init].matrix && !matrix)
+        return cvyi_fail(ctx, CVY_E_ARG, "%s is no matrix: it cannot start as %s", parameter,
+                         initializers[init].name);
+    if (!fan && !initializers[init].valued && init != CVY_INIT_ZERO)
+        return cvyi_fail(ctx, CVY_E_ARG,
+                         "%s is no weight or bias of a convolution or linear layer: it cannot "
+                         "start as %s, which goes by what an output sums over",
+                         parameter, initializers[init].name);
     return CVY_OK;
 }
 

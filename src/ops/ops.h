@@ -234,6 +234,12 @@ struct cvyi_start {
     double *matrix; /* its own */
 };
 enum cvy_status cvyi_init_check(struct cvy_context *ctx, const cvy_init_desc *desc);
+/* A kind and its value; `of`: whose, in messages. And whether a parameter can start so that is a
+ * matrix or not, and has a fan or not. */
+enum cvy_status cvyi_init_check_one(struct cvy_context *ctx, enum cvy_init init, double value,
+                                    const char *of);
+enum cvy_status cvyi_init_check_kind(struct cvy_context *ctx, enum cvy_init init,
+                                     const char *parameter, bool matrix, bool fan);
 enum cvy_status cvyi_start_open(struct cvy_context *ctx, struct cvyi_start *start);
 double cvyi_start_element(const struct cvyi_start *start, size_t e);
 void cvyi_start_close(struct cvy_context *ctx, struct cvyi_start *start);

@@ -22,9 +22,10 @@ struct cvyi_params {
 enum cvy_status cvyi_params_create(struct cvyi_params *params, struct cvy_plan *plan,
                                    const struct cvy_net *net);
 void cvyi_params_destroy(struct cvyi_params *params);
-/* First values of weights and running statistics; refreshes packings. */
+/* First values of weights and running statistics, as the options' init and settings say; refreshes
+ * packings. */
 enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net,
-                                 const cvy_init_desc *init);
+                                 const cvy_trainer_options *options);
 enum cvy_status cvyi_params_info(const struct cvyi_params *params, enum cvy_param_kind kind,
                                  size_t index, cvy_param_info *info);
 /* Exactly one of f and d; in the user's layout. */

@@ -1,6 +1,7 @@
 /* Parameters by name: their shapes as users see them, how they start, reading and writing them.
  * Knows the net's layers by name and the two plain layouts that parameters have; must not know how
  * they are used. */
+#include <fnmatch.h>
 #include <string.h>
 
 #include "program/model.h"
@@ -110,11 +111,32 @@ static void fill(const struct cvyi_params *params, const struct cvyi_param *p,
         put(params->plan, p->id, e, cvyi_operator(node->kind)->start(node, parameter, e));
 }
 
-static enum cvy_status init_kernels(const struct cvyi_params *params, const struct cvyi_param *p,
-                                    const struct cvyi_node *node, const cvy_init_desc *init,
-                                    uint32_t stream)
+/* The last setting of a parameter's start; NULL: none. */
+static const cvy_param_setting *start_of(const cvy_trainer_options *options, const char *name)
 {
+    for (size_t i = options->n_settings; i-- > 0;)
+        if (options->settings[i].init && !fnmatch(options->settings[i].match, name, 0))
+            return &options->settings[i];
+    return NULL;
+}
+
+static enum cvy_status draw(const struct cvyi_params *params, const struct cvyi_param *p,
+                            struct cvyi_start *s)
+{
+    CVYI_TRY(cvyi_start_open(params->plan->ctx, s));
+    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, cvyi_start_element(s, e));
+    cvyi_start_close(params->plan->ctx, s);
+    return CVY_OK;
+}
+
+/* Of a convolution or linear layer. */
+static enum cvy_status init_kernels(const struct cvyi_params *params, const struct cvyi_param *p,
+                                    const struct cvyi_node *node,
+                                    const cvy_trainer_options *options, uint32_t stream)
+{
+    const cvy_init_desc *init = &options->init;
     const struct cvy_value *v = cvy_plan_value(params->plan, p->id);
+    const cvy_param_setting *said = start_of(options, v->name);
     char weight[256];
     const struct cvy_value *w = v;
     if (!has_suffix(v->name, "weight") && strlen(node->name) + sizeof ".weight" <= sizeof weight) {
@@ -126,31 +148,51 @@ static enum cvy_status init_kernels(const struct cvyi_params *params, const stru
                             .value = w == v ? init->weights_value : init->biases_value,
                             .seed = init->seed,
                             .stream = stream };
+    if (said) {
+        s.init = said->init;
+        s.value = said->init_value;
+    }
     if (s.init == CVY_INIT_DEFAULT)
         s.init = w == v ? CVY_INIT_XAVIER_UNIFORM : CVY_INIT_TORCH_DEFAULT;
     s.rows = v->shape.n;
     s.cols = s.rows ? p->count / s.rows : 0;
     s.fan_in = (double)w->shape.c * (double)w->shape.h * (double)w->shape.w;
     s.fan_out = (double)w->shape.n * (node->linear ? 1.0 : (double)w->shape.h * (double)w->shape.w);
-    CVYI_TRY(cvyi_start_open(params->plan->ctx, &s));
-    for (size_t e = 0; e < p->count; e++) put(params->plan, p->id, e, cvyi_start_element(&s, e));
-    cvyi_start_close(params->plan->ctx, &s);
-    return CVY_OK;
+    CVYI_TRY(cvyi_init_check_kind(params->plan->ctx, s.init, v->name, w == v, true));
+    return draw(params, p, &s);
+}
+
+/* Of any other layer: as a setting says, else as its operator does. */
+static enum cvy_status init_others(const struct cvyi_params *params, const struct cvyi_param *p,
+                                   const struct cvyi_node *node, const cvy_trainer_options *options,
+                                   uint32_t stream)
+{
+    const struct cvy_value *v = cvy_plan_value(params->plan, p->id);
+    const cvy_param_setting *said = v->role == CVY_ROLE_WEIGHT ? start_of(options, v->name) : NULL;
+    if (!said) {
+        fill(params, p, node, v->name + strlen(node->name) + 1);
+        return CVY_OK;
+    }
+    struct cvyi_start s = {
+        .init = said->init, .value = said->init_value, .seed = options->init.seed, .stream = stream
+    };
+    CVYI_TRY(cvyi_init_check_kind(params->plan->ctx, s.init, v->name, false, false));
+    return draw(params, p, &s);
 }
 
 enum cvy_status cvyi_params_init(const struct cvyi_params *params, const struct cvy_net *net,
-                                 const cvy_init_desc *init)
+                                 const cvy_trainer_options *options)
 {
-    CVYI_TRY(cvyi_init_check(params->plan->ctx, init));
+    CVYI_TRY(cvyi_init_check(params->plan->ctx, &options->init));
     for (int kind = CVY_PARAM_WEIGHT; kind <= CVY_PARAM_RUNNING; kind++)
         for (size_t i = 0; i < params->n[kind]; i++) {
             const struct cvyi_param *p = &params->param[params->first[kind] + i];
             const char *name = cvy_plan_value(params->plan, p->id)->name;
             const struct cvyi_node *node = node_of(net, name);
             if (!node) continue;
-            const struct cvyi_operator *rule = cvyi_operator(node->kind);
-            if (rule->kernels) CVYI_TRY(init_kernels(params, p, node, init, (uint32_t)i));
-            else fill(params, p, node, name + strlen(node->name) + 1);
+            if (cvyi_operator(node->kind)->kernels)
+                CVYI_TRY(init_kernels(params, p, node, options, (uint32_t)i));
+            else CVYI_TRY(init_others(params, p, node, options, (uint32_t)i));
         }
     return cvyi_program_refresh(params->plan, -1);
 }

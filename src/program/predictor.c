@@ -40,7 +40,7 @@ static enum cvy_status compile(struct cvy_predictor *p, struct cvy_net *net, cvy
     else
         CVYI_TRY(
             cvyi_input_create(p->ctx, &p->input, input ? input : &(cvy_input_desc){ 0 }, image));
-    if (!p->trainer) return cvyi_params_init(&p->params, net, &(cvy_init_desc){ 0 });
+    if (!p->trainer) return cvyi_params_init(&p->params, net, &(cvy_trainer_options){ 0 });
     p->version = p->trainer->version;
     return cvyi_program_refresh(p->program, -1);
 }

@@ -2,6 +2,7 @@
  * the program; how anything is computed is the backends' affair. */
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -28,6 +29,7 @@ static enum cvy_status check_settings(struct cvy_context *ctx, const cvy_trainer
     if (o->n_settings && !o->settings)
         return cvyi_fail(ctx, CVY_E_ARG, "n_settings is %zu, but settings is NULL", o->n_settings);
     for (size_t i = 0; i < o->n_settings; i++) {
+        char pattern[136];
         const cvy_param_setting *s = &o->settings[i];
         CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_param_setting, s));
         if (!s->match) return cvyi_fail(ctx, CVY_E_ARG, "settings[%zu]: match is NULL", i);
@@ -41,6 +43,8 @@ static enum cvy_status check_settings(struct cvy_context *ctx, const cvy_trainer
         if (s->no_max_norm && s->max_norm != 0)
             return cvyi_fail(ctx, CVY_E_ARG, "'%.128s' has both no_max_norm and a max_norm",
                              s->match);
+        snprintf(pattern, sizeof pattern, "'%.128s'", s->match);
+        CVYI_TRY(cvyi_init_check_one(ctx, s->init, s->init_value, pattern));
         if (!(s->max_norm >= 0 && s->max_norm <= DBL_MAX))
             return cvyi_fail(ctx, CVY_E_ARG,
                              "the max_norm of '%.128s' is %g, expected more than 0 and finite (0: "
@@ -133,7 +137,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
     CVYI_TRY(cvyi_params_create(&t->params, t->program, net));
     CVYI_TRY(cvyi_augment_check(t->ctx, o, t->program->list.value[result.input].shape));
     CVYI_TRY(cvyi_input_create(t->ctx, &t->input, &o->input, image));
-    return o->dry_run ? CVY_OK : cvyi_params_init(&t->params, net, &o->init);
+    return o->dry_run ? CVY_OK : cvyi_params_init(&t->params, net, o);
 }
 
 enum cvy_status cvy_trainer_create(cvy_net *net, cvy_tensor logits,
