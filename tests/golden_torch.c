@@ -22,27 +22,10 @@
 #include <string.h>
 
 #include "convoy/convoy.h"
+#include "golden_hash.h"
 
 #define SAMPLES 16
 #define MAX_IMAGES 32
-
-/* ------------------------------------------------------------------------- what both sides make */
-
-static uint64_t hash64(const char *name, uint64_t i)
-{
-    uint64_t h = 0xCBF29CE484222325u;
-    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001B3u;
-    h += (i + 1) * 0x9E3779B97F4A7C15u;
-    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
-    h = (h ^ h >> 27) * 0x94D049BB133111EBu;
-    return h ^ h >> 31;
-}
-
-/* 24 bits in [-1, 1): exact in float */
-static double signed_at(const char *name, uint64_t i)
-{
-    return ((double)(hash64(name, i) >> 40) - 0x1p23) * 0x1p-23;
-}
 
 static bool ends(const char *name, const char *end)
 {
@@ -53,11 +36,7 @@ static bool ends(const char *name, const char *end)
 static double start_value(const cvy_param_info *info, size_t i)
 {
     double u = signed_at(info->name, i);
-    if (info->rank > 1) {
-        double bound = 1;
-        while (bound * bound * (double)(info->count / info->dims[0]) > 4) bound /= 2;
-        return u * bound;
-    }
+    if (info->rank > 1) return u * weight_bound((double)(info->count / info->dims[0]));
     return strstr(info->name, "bn") && ends(info->name, "weight") ? 1 + u / 2 : u / 4;
 }
 
