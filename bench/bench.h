@@ -37,6 +37,7 @@ struct bench_options {
     size_t n_contestants;
     /* AUTO: the best that runs here; what --isa says for peak */
     enum cvy_isa isa;
+    size_t memory_limit;                   /* of steps; 0: none */
     struct bench_numbers threads, batches; /* empty: each benchmark's own default */
     struct bench_list models, shapes, problems, logs;
     struct model_options change; /* of all models */

@@ -244,6 +244,7 @@ enum {
     KEY_PHASES,
     KEY_VERBOSE,
     KEY_EPOCHS,
+    KEY_MEMORY_LIMIT,
     KEY_DATA,
     KEY_CSV,
     KEY_HTML,
@@ -271,6 +272,8 @@ static const struct argp_option options[] = {
       1 },
     { "batch", KEY_BATCH, "LIST", 0,
       "batch sizes (default: the model's or the shape's own; scaling: 16, 32 ... 1024)", 1 },
+    { "memory-limit", KEY_MEMORY_LIMIT, "SIZE", 0,
+      "for steps: bytes that the plan may take, or 500M, 1.5G (default: no limit)", 1 },
     { "models", KEY_MODELS, "LIST", 0,
       "built-in models or JSON files for step, scaling and forum (default: lenet-bn)", 1 },
     { "shapes", KEY_SHAPES, "LIST", 0,
@@ -367,6 +370,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
                 if (word == passes[p]) o->passes |= 1u << p;
         }
         free(words.text);
+        return 0;
+    case KEY_MEMORY_LIMIT:
+        o->memory_limit = cli_size(state, "memory-limit", arg, (uint64_t)1 << 50);
         return 0;
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); return 0;
     case KEY_DATA: o->data = arg; return 0;

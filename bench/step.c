@@ -87,6 +87,7 @@ static bool open_step(struct step *p, gb_state *state)
                                           .loss = model_loss(d),
                                           .input = model_input(p->s.model),
                                           .optimizer = optimizer,
+                                          .memory_limit = bench_options(p->b)->memory_limit,
                                           .settings = model_settings(&d->params, settings),
                                           .n_settings = d->params.n,
                                           .init = model_init(d, 1) };

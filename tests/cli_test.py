@@ -1037,6 +1037,34 @@ def test_zca():
     run('visualise', 'white2', '-o', 'white_pictures', code=0)
 
 
+def test_memory_limit():
+    """A run within a limit is the same run; one that is resumed may have another; too little is told, with what is enough."""
+    common = ['lenet-bn', *SMALL, '--epochs']
+    run('train', *common, 2, '--out', 'free', code=0)
+    fails(4, 'the memory limit is 1 bytes, and the net needs', 'train', *common, 2, '--memory-limit', 1, '--out', 'tight')
+    said = run('train', *common, 2, '--memory-limit', 1, '--out', 'tight', code=4).stderr
+    least = int(re.search(r'needs (\d+) in batches', said)[1])
+    run('train', *common, 1, '--memory-limit', least, '--out', 'tight', code=0)
+    assert json.loads(pathlib.Path('tight/config.json').read_text())['memory_limit'] == least
+    fails(4, f'the memory limit is {least - 1} bytes, and the net needs {least}', 'train', '--resume=tight', '--epochs', 2,
+          '--memory-limit', least - 1)
+    run('train', '--resume=tight', '--epochs', 2, '--memory-limit', '1.5G', code=0)
+    assert json.loads(pathlib.Path('tight/config.json').read_text())['memory_limit'] == 3 << 29
+    same_run('free', 'tight')
+    model = json.loads((SOURCE / 'src/models/lenet-bn.json').read_text())
+    model['defaults']['memory_limit'] = 1
+    pathlib.Path('tight.json').write_text(json.dumps(model))
+    fails(4, 'the memory limit is 1 bytes', 'train', 'tight.json', *SMALL, '--epochs', 1, '--out', 'tight_model')
+    assert 'the memory limit is 1 bytes' in run('info', 'tight.json', code=4).stderr
+    text = run('info', 'resnet50', '-b', 16, '--memory-limit', '1.4G', code=0).stdout
+    assert re.search(r'recomputed for gradients: .*\brelu', text) and re.search(r'That moves [\d.]+ MiB a step, [\d.]+ %', text), text
+    assert 'Buffers are packed.' in text
+    assert 'recomputed for' not in run('info', 'resnet50', '-b', 16, '--memory-limit', '16G', code=0).stdout
+    for bad in ('', '-1', '1X', '1GB', 'G', 'nan', '1e9', '0x10', '99999999T'):
+        fails(1, 'memory-limit', 'info', 'lenet', f'--memory-limit={bad}')
+    fails(1, 'for a model, which is missing', 'info', '--memory-limit', '1G')
+
+
 def test_accumulate():
     """By option and by model file; a run that is stopped between two updates goes on with the sum."""
     common = ['lenet', *SMALL, '--epochs']
@@ -1219,7 +1247,7 @@ def test_resume_of_strange_settings():
             {'data_sha256': 'f' * 65}, {'data_labels_sha256': 'f' * 63}, {'data': 'd' * 5000}, {'schedule': 'cosinus'}, {'schedule': 1},
             {'lr_drop_epochs': [1]}, *({**drops, 'lr_drop_factor': 0.1} for drops in older),
             {'sampling': 'random'}, {'sampling': 1}, {'sampling_buffer': 0}, {'seed': ''}, {'seed': '-1'}, {'seed': '1x'}, {'seed': ' 1'}, {'seed': ':'}, {'seed': str(1 << 64)}, {'lr': -1}, {'lr': '1'}, {'momentum': -0.5}, {'momentum': 1}, {'weight_decay': -1}, {'nesterov': 1}, {'optimizer': 'sdg'}, {'optimizer': 1},
-            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'schedule': None, 'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}, {'crop': -1}, {'crop': True}, {'flip': 1}, {'cutout': 0.5}))):
+            {'label_smoothing': -0.5}, {'label_smoothing': 1}, {'schedule': None, 'lr_drop_factor': -1}, {'clip_norm': -1}, {'clip_norm': '1'}, {'accumulate': 0}, {'accumulate': 0.5}, {'memory_limit': -1}, {'memory_limit': '1G'}, {'crop': -1}, {'crop': True}, {'flip': 1}, {'cutout': 0.5}))):
         changed(bad)
         fails(2, '^convoy: r/checkpoint.safetensors: it was not written by convoy train: it cannot be resumed\n$', 'train', '--resume=r')
     del good['schedule']

@@ -120,12 +120,53 @@ static void memory_never_overlaps(void **state)
     }
 }
 
+/* Of any sizes: nothing that is alive together overlaps, and little is lost. */
+static void memory_packs(void **state)
+{
+    enum { N = 60, STAGES = 40 };
+    double packed = 0, alive = 0, placed = 0;
+    (void)state;
+    for (int round = 0; round < 500; round++) {
+        struct cvyi_slot slot[N];
+        size_t order[2 * N], n = 1 + below(N), end = 0, most = 0;
+        for (size_t i = 0; i < n; i++) {
+            size_t first = below(30);
+            slot[i] = (struct cvyi_slot){ .bytes = 64 * below(20),
+                                          .first = first,
+                                          .last = first + below(10) };
+        }
+        placed += (double)cvyi_memory_place(slot, n, order);
+        size_t bytes = cvyi_memory_pack(slot, n, order);
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(slot[i].offset % 64, 0);
+            if (slot[i].offset + slot[i].bytes > end) end = slot[i].offset + slot[i].bytes;
+            for (size_t j = 0; j < i; j++)
+                assert_true(slot[i].offset + slot[i].bytes <= slot[j].offset ||
+                            slot[j].offset + slot[j].bytes <= slot[i].offset ||
+                            slot[i].last < slot[j].first || slot[j].last < slot[i].first ||
+                            !slot[i].bytes || !slot[j].bytes);
+        }
+        assert_int_equal(bytes, end);
+        for (size_t t = 0; t < STAGES; t++) {
+            size_t live = 0;
+            for (size_t i = 0; i < n; i++)
+                live += slot[i].first <= t && t <= slot[i].last ? slot[i].bytes : 0;
+            if (live > most) most = live;
+        }
+        assert_true(bytes >= most);
+        packed += (double)bytes;
+        alive += (double)most;
+    }
+    assert_true(packed < 1.15 * alive && packed < 0.6 * placed);
+}
+
 static void memory_overflow_is_told(void **state)
 {
     (void)state;
     struct cvyi_slot slot[2] = { { SIZE_MAX / 64 * 64, 0, 1, 0 }, { 128, 1, 2, 0 } };
-    size_t order[2];
+    size_t order[4];
     assert_int_equal(cvyi_memory_place(slot, 2, order), SIZE_MAX);
+    assert_int_equal(cvyi_memory_pack(slot, 2, order), SIZE_MAX);
 }
 
 /* ----------------------------------------------------------------------------------- a toy backend
@@ -358,6 +399,7 @@ static void random_programs(void **state)
         struct cvy_plan *plan;
         struct cvyi_program_options options = { .capacity = IMAGES,
                                                 .training = true,
+                                                .packed = round % 2,
                                                 .keep = keep,
                                                 .n_keep = 4,
                                                 .backends = backends,
@@ -881,6 +923,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_never_overlaps),
+        cmocka_unit_test(memory_packs),
         cmocka_unit_test(memory_overflow_is_told),
         cmocka_unit_test(random_programs),
         cmocka_unit_test(refusals),

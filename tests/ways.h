@@ -3,6 +3,9 @@
 #ifndef CVYI_TESTS_WAYS_H
 #define CVYI_TESTS_WAYS_H
 
+#include <stdio.h>
+#include <string.h>
+
 #include "convoy/convoy.h"
 
 /* With `ctx` in scope. */
@@ -39,6 +42,22 @@ static inline bool some_way(size_t i, cvy_context_options *o)
     o->isa = ways[i].isa;
     o->no_fusion = ways[i].no_fusion;
     return true;
+}
+
+/* The least that a trainer of this net can take, as who asks for less is told. */
+static inline size_t least_memory(cvy_context *ctx, cvy_net *net, cvy_tensor logits,
+                                  cvy_trainer_options o)
+{
+    cvy_trainer *trainer;
+    size_t least = 0;
+    o.memory_limit = 1;
+    o.dry_run = true;
+    if (cvy_trainer_create(net, logits, &o, &trainer) != CVY_E_NOMEM)
+        fail_msg("one byte is enough? %s", cvy_message(ctx));
+    const char *said = strstr(cvy_message(ctx), "the net needs ");
+    if (!said || sscanf(said, "the net needs %zu in batches of", &least) != 1)
+        fail_msg("%s", cvy_message(ctx));
+    return least;
 }
 
 #endif

@@ -18,6 +18,7 @@
 #include "acts.h"
 #include "check.h"
 #include "convoy/convoy.h"
+#include "ways.h"
 
 #define MOST_NUMBERS ((size_t)6 << 20)
 #define NUDGE 1e-6   /* relative, of weights, for conditioning */
@@ -42,6 +43,7 @@ struct recipe {
     size_t c, h, w, classes, batch, n[3];
     bool wide, small;
     cvy_trainer_options options;
+    bool limited; /* to the least memory */
     double mean[8], std[8], mean_image[512];
     bool by_pixel;
     enum cvy_dtype dtype;
@@ -584,6 +586,7 @@ static bool run(const struct recipe *k, const char *backends, bool no_fusion, do
                                 .mean_image = k->by_pixel ? k->mean_image : NULL,
                                 .std = k->std };
     r->n = r->n_groups = 0;
+    if (k->limited) t.memory_limit = least_memory(ctx, net, logits, t);
     enum cvy_status status = cvy_trainer_create(net, logits, &t, &trainer);
     if (status == CVY_E_UNSUPPORTED && strstr(cvy_message(ctx), "is not supported by")) {
         cvy_net_destroy(&net);
@@ -665,6 +668,22 @@ static void choose(struct recipe *k, size_t i, bool small)
     }
 }
 
+/* In the least memory it is the same bits, whoever computes. */
+static void compare_limited(const struct recipe *k, size_t i, const char *backends, bool no_fusion,
+                            double away)
+{
+    struct recipe limited = *k;
+    limited.limited = true;
+    assert_true(run(&limited, backends, no_fusion, away, &moved));
+    assert_int_equal(moved.n, got.n);
+    for (size_t e = 0; e < got.n; e++)
+        if (memcmp(&moved.x[e], &got.x[e], sizeof(double)) != 0)
+            fail_msg("%s%s in the least memory: number %zu is %.17g, expected %.17g\n  repeat: "
+                     "whole_nets MODULES --seed %llu --case %zu",
+                     backends, no_fusion ? " without fusion" : "", e, moved.x[e], got.x[e],
+                     (unsigned long long)seed, i);
+}
+
 /* Only where the bound is missed is the net itself looked at. Rounding may fall on the other side
  * of a maximum or a ReLU: then it does not from other weights, a little further on. And a net may
  * magnify every rounding, the reference's too. */
@@ -679,6 +698,7 @@ static void compare(const struct recipe *k, size_t i, const char *backends, bool
         if (attempts) assert_true(run(k, "reference", false, away, &want));
         if (!run(k, backends, no_fusion, away, &got)) return;
         error = distance(&got, &want, &where);
+        if (!attempts && i % 3 == 1) compare_limited(k, i, backends, no_fusion, away);
         if (error > slack) allowed = slack * fmin(MOST_MAGNIFIED, fmax(1, conditioning(k) / 4));
     }
     if (attempts > 0) assert_true(run(k, "reference", false, 0, &want)); /* for the next */

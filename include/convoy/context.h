@@ -141,7 +141,14 @@ typedef struct cvy_phase_info {
 
 /* One op of a compiled program, in program order. flops and bytes at the full batch; bytes: of its
  * operands and results as floats, each once, whatever the layout and the fusions. */
-enum cvy_part { CVY_PART_FORWARD = 0, CVY_PART_BACKWARD, CVY_PART_UPDATE, CVY_PART_REORDER };
+/* RECOMPUTE: a forward op once more, for gradients (cvy_trainer_options.memory_limit). */
+enum cvy_part {
+    CVY_PART_FORWARD = 0,
+    CVY_PART_BACKWARD,
+    CVY_PART_UPDATE,
+    CVY_PART_REORDER,
+    CVY_PART_RECOMPUTE
+};
 typedef struct cvy_op_info {
     const char *name, *type; /* "conv1.dx", "conv2d.dx" */
     enum cvy_part part;

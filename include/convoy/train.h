@@ -112,7 +112,13 @@ typedef struct cvy_trainer_options {
      * of Keras and yann, which shortens what is short already by 1e-8, too). Finite; 0: off. For
      * other parameters: cvy_param_setting */
     double max_norm;
-    uint64_t reserved[22];
+    /* Bytes of memory that the plan may take, all that cvy_plan_info tells; 0: what it takes at
+     * its fastest. Where that is more, buffers are packed closer, then results of the forward pass
+     * that are cheap to make are made again for their gradients instead of being kept: batch norms
+     * with what follows them, sums, poolings; the fewest and cheapest. The same bits, in more time.
+     * What cannot be that small is CVY_E_NOMEM, and the message says what can */
+    size_t memory_limit;
+    uint64_t reserved[21];
 } cvy_trainer_options;
 
 typedef struct cvy_step_result {
@@ -246,7 +252,11 @@ typedef struct cvy_plan_info {
     size_t ops, phases, stages, tensors;
     /* activations and gradients; weights and packings; per-thread */
     size_t arena_bytes, parameter_bytes, scratch_bytes;
-    uint64_t reserved[16];
+    /* with memory_limit: ops that are computed a second time in a step (CVY_PART_RECOMPUTE), and
+     * whether buffers were packed */
+    size_t recomputed;
+    bool packed;
+    uint64_t reserved[14];
 } cvy_plan_info;
 CVY_API void cvy_trainer_plan(const cvy_trainer *trainer, cvy_plan_info *info);
 CVY_API void cvy_predictor_plan(const cvy_predictor *predictor, cvy_plan_info *info);

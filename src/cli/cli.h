@@ -97,6 +97,9 @@ const char *cli_hint(const char *word, const char *before, const char *const *na
  * says so. */
 uint64_t cli_integer(const struct argp_state *state, const char *option, const char *text,
                      uint64_t lo, uint64_t hi);
+/* Bytes, at most hi: an integer, or a number and K, M, G or T, powers of 1024. */
+uint64_t cli_size(const struct argp_state *state, const char *option, const char *text,
+                  uint64_t hi);
 double cli_real(const struct argp_state *state, const char *option, const char *text, double lo,
                 double hi);
 /* One of two or more words (NULL-ended). */

@@ -11,7 +11,7 @@
 #include "cli/screen.h"
 #include "report/text.h"
 
-enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES };
+enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES, KEY_MEMORY_LIMIT };
 enum { INDENT = 10 };
 /* So many layers have a row each; those of larger nets share one with the layer that they
  * follow. */
@@ -23,7 +23,7 @@ struct options {
     cvy_context_options engine;
     struct model_options change;
     const char *model;
-    size_t batch;
+    size_t batch, memory_limit;
     bool layers, phases;
 };
 
@@ -32,6 +32,10 @@ static const struct argp_option options[] = {
       0 },
     { "layers", KEY_LAYERS, NULL, 0, "a row for every layer, in large models, too", 0 },
     { "phases", KEY_PHASES, NULL, 0, "what the compiler made of a training step, phase by phase",
+      0 },
+    { "memory-limit", KEY_MEMORY_LIMIT, "SIZE", 0,
+      "bytes that training may take, or 500M, 1.5G: what is then recomputed, and what that costs "
+      "(default: the model's)",
       0 },
     { 0 }
 };
@@ -46,15 +50,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_LAYERS: o->layers = true; return 0;
     case KEY_PHASES: o->phases = true; return 0;
+    case KEY_MEMORY_LIMIT:
+        o->memory_limit = cli_size(state, "memory-limit", arg, (uint64_t)1 << 50);
+        return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 1, 1 << 20); return 0;
     case ARGP_KEY_ARG:
         if (o->model) cli_refuse(state, "expected one model, found '%.60s' too", arg);
         o->model = arg;
         return 0;
     case ARGP_KEY_END:
-        if (!o->model && (o->batch || o->layers || o->phases))
-            cli_refuse(state, "--batch, --layers and --phases are for a model, which is missing: "
-                              "convoy info MODEL");
+        if (!o->model && (o->batch || o->layers || o->phases || o->memory_limit))
+            cli_refuse(state, "--batch, --layers, --phases and --memory-limit are for a model, "
+                              "which is missing: convoy info MODEL");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -237,13 +244,15 @@ static int layers(const struct cli_session *s, bool each)
 /* --------------------------------------------------------------------------------------- memory */
 
 /* What the compiler makes of a step of `batch` images; takes none of the memory. */
-static enum cvy_status compile(const struct cli_session *s, size_t batch, cvy_trainer **trainer,
-                               cvy_plan_info *plan)
+static enum cvy_status compile(const struct cli_session *s, size_t batch, size_t memory_limit,
+                               cvy_trainer **trainer, cvy_plan_info *plan)
 {
     const struct model_defaults *d = &s->model->defaults;
-    const cvy_trainer_options trainer_options = {
-        .batch = batch, .input = model_input(s->model), .dry_run = true, .optimizer = d->optimizer
-    };
+    const cvy_trainer_options trainer_options = { .batch = batch,
+                                                  .input = model_input(s->model),
+                                                  .dry_run = true,
+                                                  .memory_limit = memory_limit,
+                                                  .optimizer = d->optimizer };
     enum cvy_status status = cvy_trainer_create(s->net, s->logits, &trainer_options, trainer);
     if (!status) cvy_trainer_plan(*trainer, plan);
     return status;
@@ -271,20 +280,61 @@ static size_t all_bytes(const cvy_plan_info *p)
     return p->arena_bytes + p->parameter_bytes + p->scratch_bytes;
 }
 
+/* Trained again in the same step: " conv1, conv2 ...", and bytes moved for it. */
+static int recomputed(const struct cli_session *s, size_t batch, const cvy_plan_info *limited)
+{
+    cvy_plan_info plan;
+    cvy_trainer *trainer = NULL;
+    enum cvy_status status = compile(s, batch, 0, &trainer, &plan);
+    cvy_trainer_destroy(&trainer);
+    if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
+    char text[2048], bytes[2][CLI_NUMBER];
+    double moved = 0, all = 0;
+    size_t used = (size_t)snprintf(text, sizeof text, "recomputed for gradients:"), n = 0;
+    for (size_t i = 0; i < cvy_trainer_phases(s->trainer); i++) {
+        cvy_phase_info phase;
+        cvy_op_info op = { .part = CVY_PART_FORWARD };
+        status = cvy_trainer_phase(s->trainer, i, &phase);
+        if (!status && phase.ops) status = cvy_trainer_op(s->trainer, phase.first_op, &op);
+        if (status) return cli_fail(cli_code_cvy(status), "%s", cvy_message(s->ctx));
+        double of_phase = phase.bytes_read + phase.bytes_written;
+        all += of_phase;
+        if (op.part == CVY_PART_RECOMPUTE) moved += of_phase;
+    }
+    for (size_t i = 0; i < cvy_trainer_ops(s->trainer); i++) {
+        cvy_op_info op;
+        if (cvy_trainer_op(s->trainer, i, &op) || op.part != CVY_PART_RECOMPUTE) continue;
+        int length = (int)strlen(op.name) - (int)strlen(".again");
+        if (used < sizeof text)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s %.*s", n ? "," : "",
+                                     length, op.name);
+        n++;
+    }
+    printf("\nWithout the limit activations and their gradients would take %s.",
+           cli_bytes((double)plan.arena_bytes, bytes[0]));
+    printf(limited->packed ? " Buffers are packed.\n" : "\n");
+    if (!n) return CLI_OK;
+    text_wrap(stdout, text, 0, 2, CLI_PAGE);
+    putchar('\n');
+    printf("That moves %s a step, %.1f %% of what the others do.\n", cli_bytes(moved, bytes[0]),
+           100 * moved / (all - moved));
+    return CLI_OK;
+}
+
 /* Of the batch asked for, and what smaller ones would save: of sixteen images and of the fewest
- * that the net takes. */
-static int memory(struct cli_session *s, size_t batch)
+ * that the net takes. A limit is that of the batch asked for, which is alone then. */
+static int memory(struct cli_session *s, size_t batch, size_t memory_limit)
 {
     static const size_t smaller[] = { 16, 1, 2 };
     struct memory m = { .n = 1, .batch = { batch } };
-    enum cvy_status status = compile(s, batch, &s->trainer, &m.plan[0]);
+    enum cvy_status status = compile(s, batch, memory_limit, &s->trainer, &m.plan[0]);
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3 && !memory_limit; i++) {
         cvy_trainer *trainer = NULL;
         bool needed = smaller[i] < batch &&
                       (m.n < 2 || m.batch[m.n - 1] != 1); /* a batch norm may refuse one image */
-        if (needed) status = compile(s, smaller[i], &trainer, &m.plan[m.n]);
+        if (needed) status = compile(s, smaller[i], 0, &trainer, &m.plan[m.n]);
         if (needed && !status) m.batch[m.n++] = smaller[i];
         cvy_trainer_destroy(&trainer);
         if (status == CVY_E_NOMEM)
@@ -304,7 +354,7 @@ static int memory(struct cli_session *s, size_t batch)
     if (m.n > 1 && m.batch[m.n - 2] <= 16 &&
         m.plan[m.n - 2].arena_bytes == m.plan[m.n - 1].arena_bytes)
         printf("Images are stored sixteen side by side: below 16 a smaller batch saves nothing.\n");
-    return CLI_OK;
+    return memory_limit ? recomputed(s, batch, &m.plan[0]) : CLI_OK;
 }
 
 /* --------------------------------------------------------------------------------------- phases */
@@ -365,7 +415,7 @@ static int describe(struct cli_session *s, const struct options *o)
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);
-    if (!code) code = memory(s, batch);
+    if (!code) code = memory(s, batch, o->memory_limit ? o->memory_limit : d->memory_limit);
     if (!code && o->phases) return phases(s, batch);
     if (!code && !o->layers && cvy_net_nodes(s->net) > FEW_LAYERS)
         printf("--layers: a row for each of its %zu layers. ", cvy_net_nodes(s->net));

@@ -373,6 +373,23 @@ uint64_t cli_integer(const struct argp_state *state, const char *option, const c
     return value;
 }
 
+uint64_t cli_size(const struct argp_state *state, const char *option, const char *text, uint64_t hi)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    for (const char *u = units; unit && u <= unit; u++) value *= 1024;
+    bool good = end > text && strspn(text, ".0123456789") == (size_t)(end - text) && !errno &&
+                (!*end || (unit && !end[1]));
+    if (!good || !(value <= (double)hi))
+        cli_refuse(state,
+                   "--%s: expected bytes, or a number and K, M, G or T, as 1.5G, found '%.60s'",
+                   option, text);
+    return (uint64_t)value;
+}
+
 double cli_real(const struct argp_state *state, const char *option, const char *text, double lo,
                 double hi)
 {

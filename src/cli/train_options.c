@@ -94,7 +94,7 @@ static const struct argp_option options[] = {
     { "resume", KEY_RESUME, "RUN", OPTION_ARG_OPTIONAL,
       "go on with the run in RUN (or in --out), bit for bit as if it had never "
       "stopped; only --epochs, --steps, --data, --eval-every, --eval-steps, --eval-images, "
-      "--save-every, --snapshot-every, --probe and the engine's options may change",
+      "--save-every, --snapshot-every, --probe, --memory-limit and the engine's options may change",
       0 },
     { "eval-every", KEY_EVAL_EVERY, "EPOCHS", 0,
       "evaluate on the test images every so many epochs, and at the end (default 1)", 0 },
@@ -234,11 +234,12 @@ static error_t parse_run(int key, char *arg, const struct argp_state *state,
     }
 }
 
-/* Numbers of which a run that is resumed may have others: how long it is, and how it is watched. */
+/* Numbers of which a run that is resumed may have others: how long it is, how it is watched, and
+ * what it may take. */
 static bool may_change(size_t at)
 {
     return at == MODEL_AT_epochs || at == MODEL_AT_steps || at == MODEL_AT_eval_steps ||
-           at == MODEL_AT_eval_images;
+           at == MODEL_AT_eval_images || at == MODEL_AT_memory_limit;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -256,6 +257,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[4] = &o->change;
         return 0;
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
+#define BYTES(state, name, arg, least, most) (double)cli_size(state, name, arg, most)
 #define REAL(...) cli_real(__VA_ARGS__)
 #define BOOL(...) 1
 #define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help) \

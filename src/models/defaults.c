@@ -13,10 +13,12 @@ static const struct model_field default_fields[] = { MODEL_NUMBERS(NUMBER_FIELD)
 
 const char *model_number_key(size_t at) { return default_fields[at].key; }
 
+static bool is_size(const struct model_field *f) { return f->kind == SIZE || f->kind == BYTES; }
+
 void model_number_set(struct model_defaults *d, size_t at, double number)
 {
     void *to = (char *)d + default_fields[at].offset;
-    if (default_fields[at].kind == SIZE) *(size_t *)to = (size_t)number;
+    if (is_size(&default_fields[at])) *(size_t *)to = (size_t)number;
     else if (default_fields[at].kind == BOOL) *(bool *)to = number != 0;
     else *(double *)to = number;
 }
@@ -31,7 +33,7 @@ bool model_number_read(struct model_defaults *d, size_t at, const json_t *value)
 static json_t *number_json(const struct model_defaults *d, const struct model_field *f)
 {
     const void *from = (const char *)d + f->offset;
-    if (f->kind == SIZE) return json_integer((json_int_t) * (const size_t *)from);
+    if (is_size(f)) return json_integer((json_int_t) * (const size_t *)from);
     if (f->kind == BOOL) return json_boolean(*(const bool *)from);
     return json_real(*(const double *)from);
 }

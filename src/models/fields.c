@@ -86,6 +86,7 @@ enum model_status model_field_read(const struct model_reader *r, const struct mo
     char expected[160];
     switch (f->kind) { /* GCOVR_EXCL_BR_LINE: there is no other kind */
     case SIZE:
+    case BYTES:
         if (model_size_read(value, f, (size_t *)(void *)at)) return MODEL_OK;
         snprintf(expected, sizeof expected, "an integer from %.0f to %.0f", f->lo, f->hi);
         break;

@@ -456,6 +456,7 @@ cvy_trainer_options model_trainer(const struct model *model, const struct model_
                                   .clip_norm = d->clip_norm,
                                   .max_norm = d->max_norm,
                                   .accumulate = d->accumulate,
+                                  .memory_limit = d->memory_limit,
                                   .augment = { d->crop, d->flip, d->cutout, { 0 } },
                                   .settings = model_settings(&d->params, params),
                                   .n_settings = d->params.n,

@@ -34,8 +34,8 @@
 
 enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOMEM };
 
-/* The settings that are one number each: member, SIZE, REAL or BOOL, key in files of models and
- * runs, least, most, usual, whether runs of an older convoy do not say it, and the option of
+/* The settings that are one number each: member, SIZE, BYTES, REAL or BOOL, key in files of models
+ * and runs, least, most, usual, whether runs of an older convoy do not say it, and the option of
  * `convoy train`, its letter (0: none), what its help calls the number, and the help. */
 /* clang-format off */
 #define MODEL_NUMBERS(OPTION)                                                                      \
@@ -55,6 +55,10 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
            "steps to an update, which is by the mean of their gradients (default 1); rounds "    \
            "of N go on over epochs, and one that the run's end cuts off changes no weights")      \
+    OPTION(memory_limit, BYTES, "memory_limit", 0, 1LL << 50, 0, true, "memory-limit", 0, "SIZE",  \
+           "bytes that a step's plan may take, or 500M, 1.5G, in powers of 1024: where it takes "  \
+           "more, buffers lie closer, and results that are cheap to make are made again for "      \
+           "gradients instead of being kept; the same bits, in more time (0: no limit)")           \
     OPTION(crop, SIZE, "crop", 0, 1 << 16, 0, true, "crop", 0, "P",                                \
            "augment: P rows and columns of zeros around each training image, then a part of "     \
            "the old size, at random (0: off)")                                                    \
@@ -126,6 +130,7 @@ struct model_defaults {
     double max_norm;     /* "max_norm" */
     bool report_penalty; /* "report_penalty" */
     size_t accumulate;   /* "accumulate" */
+    size_t memory_limit; /* "memory_limit" */
     size_t crop, cutout; /* "crop", "flip", "cutout": of cvy_augment_desc */
     bool flip;
     enum sampling_kind sampling; /* "sampling" */

@@ -42,6 +42,30 @@ bool cvyi_op_updates(const struct cvy_op_desc *op, int k)
     return (cvyi_op_in_use(op, k) & CVY_UPDATED) != 0;
 }
 
+bool cvyi_op_repeats(const struct cvy_op_desc *op)
+{
+    switch (op->kind) {
+    case CVY_OP_INGEST:
+    case CVY_OP_BN_APPLY:
+    case CVY_OP_BN_INFER:
+    case CVY_OP_GROUP_NORM:
+    case CVY_OP_MEAN_SUBTRACT:
+    case CVY_OP_BIAS:
+    case CVY_OP_ACT:
+    case CVY_OP_PRELU:
+    case CVY_OP_POOL:
+    case CVY_OP_UPSAMPLE:
+    case CVY_OP_ADD:
+    case CVY_OP_MUL:
+    case CVY_OP_MIX:
+    case CVY_OP_DROPOUT:
+    case CVY_OP_CONCAT:
+    case CVY_OP_SLICE:
+    case CVY_OP_PAD: return true;
+    default: return false;
+    }
+}
+
 /* A pass of a convolution multiplies each weight with each output pixel of its channel. */
 static double conv_flops(cvy_shape w, cvy_shape y)
 {

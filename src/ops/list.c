@@ -21,6 +21,31 @@ void cvyi_list_free(struct cvyi_list *list)
     *list = (struct cvyi_list){ .ctx = list->ctx };
 }
 
+enum cvy_status cvyi_list_copy_values(const struct cvyi_list *from, struct cvyi_list *to)
+{
+    cvyi_list_init(to, from->ctx);
+    for (size_t i = 0; i < from->n_values; i++) {
+        const struct cvy_value *v = &from->value[i];
+        int made = cvyi_list_value(to, v->role, v->shape, "%s", v->name);
+        if (made < 0) break;
+        const char *name = to->value[made].name;
+        to->value[made] = *v;
+        to->value[made].name = name;
+    }
+    return to->status;
+}
+
+struct cvy_op_desc *cvyi_list_copy_op(struct cvyi_list *to, const struct cvy_op_desc *op,
+                                      const char *suffix)
+{
+    const struct cvy_op_desc from = *op; /* the array may move */
+    struct cvy_op_desc *made = cvyi_list_op(to, from.kind, "%s%s", from.name, suffix);
+    const char *name = made->name;
+    *made = from;
+    made->name = name;
+    return made;
+}
+
 static char *format_name(struct cvy_context *ctx, const char *format, va_list args)
 {
     va_list again;

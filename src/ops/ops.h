@@ -24,6 +24,11 @@ struct cvyi_list {
 };
 void cvyi_list_init(struct cvyi_list *list, struct cvy_context *ctx);
 void cvyi_list_free(struct cvyi_list *list);
+/* The same values, under the same numbers, and no ops; then an op of another list, or of this one,
+ * with a name of its own. Both answer for the status of `to`. */
+enum cvy_status cvyi_list_copy_values(const struct cvyi_list *from, struct cvyi_list *to);
+struct cvy_op_desc *cvyi_list_copy_op(struct cvyi_list *to, const struct cvy_op_desc *op,
+                                      const char *suffix);
 /* New value, alias -1; name is copied, formatted. Returns its id, -1 once status is set. */
 int cvyi_list_value(struct cvyi_list *list, enum cvy_role role, cvy_shape shape, const char *format,
                     ...) __attribute__((format(printf, 4, 5)));
@@ -68,6 +73,9 @@ const struct cvyi_op_kind *cvyi_op_kind(enum cvy_op_kind kind); /* "unknown" if 
 /* How an op uses its k-th input; whether it changes it in place. */
 unsigned cvyi_op_in_use(const struct cvy_op_desc *op, int k);
 bool cvyi_op_updates(const struct cvy_op_desc *op, int k);
+/* Whether its result, the first one, can be made a second time in a step, from the same operands:
+ * the same bits for little more than reading them. Others are absent then. */
+bool cvyi_op_repeats(const struct cvy_op_desc *op);
 /* FLOPs of an op at its shapes; 0 for rows. */
 double cvyi_op_flops(const struct cvyi_list *list, const struct cvy_op_desc *op);
 

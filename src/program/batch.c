@@ -212,5 +212,8 @@ void cvyi_plan_describe(const struct cvy_plan *plan, cvy_plan_info *info)
                              .tensors = cvyi_program_values(plan),
                              .arena_bytes = plan->arena_bytes,
                              .parameter_bytes = plan->fixed_bytes,
-                             .scratch_bytes = plan->scratch_bytes };
+                             .scratch_bytes = plan->scratch_bytes,
+                             .packed = plan->options.packed };
+    for (size_t i = 0; i < plan->list.n_ops; i++)
+        info->recomputed += cvyi_program_part(plan, i) == CVY_PART_RECOMPUTE;
 }

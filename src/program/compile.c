@@ -191,9 +191,8 @@ static enum cvy_status compile(struct cvy_plan *plan)
     return status;
 }
 
-enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
-                                     const struct cvyi_program_options *options,
-                                     struct cvy_plan **out)
+enum cvy_status cvyi_compile(struct cvy_context *ctx, struct cvyi_list *list,
+                             const struct cvyi_program_options *options, struct cvy_plan **out)
 {
     struct cvy_plan *plan = cvyi_alloc(ctx, sizeof *plan);
     *out = NULL;
@@ -204,6 +203,7 @@ enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *
     plan->ctx = ctx;
     plan->list = *list;
     plan->options = *options;
+    plan->again_end = list->n_values;
     cvyi_list_init(list, ctx);
     enum cvy_status status = compile(plan);
     plan->options.keep = NULL;
@@ -211,6 +211,27 @@ enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *
     if (status != CVY_OK) cvyi_program_destroy(&plan);
     *out = plan;
     return status;
+}
+
+enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
+                                     const struct cvyi_program_options *options,
+                                     struct cvy_plan **plan)
+{
+    enum cvy_status status = options->memory_limit ? cvyi_recompute(ctx, list, options, plan)
+                                                   : cvyi_compile(ctx, list, options, plan);
+    if (status == CVY_OK) status = cvyi_memory_allocate(*plan);
+    if (status != CVY_OK) cvyi_program_destroy(plan);
+    return status;
+}
+
+size_t cvyi_program_bytes(const struct cvy_plan *plan)
+{
+    size_t bytes;
+    if (!cvyi_mul(plan->scratch_bytes, plan->ctx->options.threads, &bytes) ||
+        __builtin_add_overflow(bytes, plan->arena_bytes, &bytes) ||
+        __builtin_add_overflow(bytes, plan->fixed_bytes, &bytes))
+        return SIZE_MAX;
+    return bytes;
 }
 
 void cvyi_program_destroy(struct cvy_plan **out)

@@ -1,4 +1,5 @@
-/* What the parts of the compiler are to each other: plan.c, assign.c, layouts.c, compile.c. */
+/* What the parts of the compiler are to each other: plan.c, assign.c, layouts.c, compile.c,
+ * recompute.c. */
 #ifndef CVYI_COMPILE_H
 #define CVYI_COMPILE_H
 
@@ -52,5 +53,22 @@ enum cvy_status cvyi_views_find(struct cvy_plan *plan);
 void cvyi_layouts_settle(struct cvy_plan *plan);
 enum cvy_status cvyi_layouts_reorder(struct cvy_plan *plan, size_t *n_head);
 enum cvy_status cvyi_layouts_fetch(struct cvy_plan *plan, size_t n_values);
+
+/* ------------------------------------------------------------------------------------ compile.c */
+
+/* cvyi_program_compile without a limit, up to where memory is taken. */
+enum cvy_status cvyi_compile(struct cvy_context *ctx, struct cvyi_list *list,
+                             const struct cvyi_program_options *options, struct cvy_plan **plan);
+/* All that a program takes. */
+size_t cvyi_program_bytes(const struct cvy_plan *plan);
+
+/* ---------------------------------------------------------------------------------- recompute.c */
+
+/* cvyi_compile within options->memory_limit. */
+enum cvy_status cvyi_recompute(struct cvy_context *ctx, struct cvyi_list *list,
+                               const struct cvyi_program_options *options, struct cvy_plan **plan);
+/* Whether op number i of the compiled list makes what an earlier one has made, for gradients; so do
+ * reorders in front of it. */
+bool cvyi_recompute_is_again(const struct cvy_plan *plan, size_t i);
 
 #endif

@@ -1,6 +1,6 @@
 /* What outsiders are told of a compiled program: its ops, its phases and what they took, its kept
  * tensors. */
-#include "program/program.h"
+#include "program/compile.h"
 
 static double seconds_of(const struct cvy_plan *plan, size_t phase)
 {
@@ -46,11 +46,12 @@ static double bytes_of(const struct cvy_plan *plan, int id)
 }
 
 /* The loss divides a step; what adds gradients behind it has the kind of a forward op. */
-static enum cvy_part part_of(const struct cvy_plan *plan, size_t index)
+enum cvy_part cvyi_program_part(const struct cvy_plan *plan, size_t index)
 {
     const struct cvy_op_desc *op = &plan->list.op[index];
     if (op->kind == CVY_OP_REORDER) return CVY_PART_REORDER;
     if (op->kind == CVY_OP_UPDATE) return CVY_PART_UPDATE;
+    if (cvyi_recompute_is_again(plan, index)) return CVY_PART_RECOMPUTE;
     for (size_t i = 0; i < index; i++)
         if (plan->list.op[i].kind == CVY_OP_LOSS) return CVY_PART_BACKWARD;
     return CVY_PART_FORWARD;
@@ -92,7 +93,7 @@ enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_o
     const struct cvy_op_desc *op = &plan->list.op[index];
     *info = (cvy_op_info){ .name = op->name,
                            .type = cvyi_op_kind(op->kind)->name,
-                           .part = part_of(plan, index),
+                           .part = cvyi_program_part(plan, index),
                            .flops = cvyi_op_flops(&plan->list, op) };
     for (int k = 0; k < op->n_in; k++) info->bytes += bytes_of(plan, op->in[k]);
     for (int k = 0; k < op->n_out; k++) info->bytes += bytes_of(plan, op->out[k]);

@@ -1,7 +1,7 @@
 /* Where every buffer of a program lies. Transient ones share one arena by their lifetimes in
  * stages; those that outlive a step (parameters, their gradients and packings, what users read) lie
- * in a block of their own. Measuring is binding: one placement gives the size and the addresses.
- * Knows stages and sizes, not ops. */
+ * in a block of their own. Measuring is binding: one placement gives the size and the addresses,
+ * and memory is taken later, if at all. Knows stages and sizes, not ops. */
 #include "program/program.h"
 
 #include <string.h>
@@ -52,6 +52,36 @@ size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order)
         if (s->offset < total) continue;
         if (s->bytes > SIZE_MAX - total) return SIZE_MAX;
         total += s->bytes;
+    }
+    return total;
+}
+
+/* Largest first, each into the lowest gap among those that live with it, whatever their sizes:
+ * within a few percent of what is alive at once. A block of images lies anywhere then, and its core
+ * has to fetch it. */
+size_t cvyi_memory_pack(struct cvyi_slot *slot, size_t n, size_t *order)
+{
+    size_t total = 0, *placed = order + n, n_placed = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = i;
+        for (; k > 0 && slot[order[k - 1]].bytes < slot[i].bytes; k--) order[k] = order[k - 1];
+        order[k] = i;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct cvyi_slot *s = &slot[order[i]];
+        size_t k = n_placed++;
+        s->offset = 0;
+        for (size_t j = 0; j < k; j++) {
+            const struct cvyi_slot *o = &slot[placed[j]];
+            if (o->first > s->last || s->first > o->last || o->offset + o->bytes <= s->offset)
+                continue;
+            if (o->offset >= s->offset && o->offset - s->offset >= s->bytes) break;
+            s->offset = o->offset + o->bytes;
+        }
+        if (s->bytes > SIZE_MAX - s->offset) return SIZE_MAX;
+        if (s->offset + s->bytes > total) total = s->offset + s->bytes;
+        for (; k > 0 && slot[placed[k - 1]].offset > s->offset; k--) placed[k] = placed[k - 1];
+        placed[k] = order[i];
     }
     return total;
 }
@@ -138,8 +168,10 @@ static bool may_share(const struct cvy_plan *plan, size_t p, int from, int to)
 }
 
 /* Values that lie in another's place: home[to] = from, and from's slot lives as long as both. */
-static void share_places(const struct cvy_plan *plan, struct cvyi_slot *slot, size_t *home)
+static void share_places(struct cvy_plan *plan)
 {
+    struct cvyi_slot *slot = plan->slot;
+    size_t *home = plan->home;
     for (size_t i = 0; i < cvyi_program_values(plan); i++) home[i] = i;
     for (size_t p = 0; p < plan->n_phases; p++) {
         const struct cvy_phase_desc *phase = &plan->phase[p].desc;
@@ -153,43 +185,44 @@ static void share_places(const struct cvy_plan *plan, struct cvyi_slot *slot, si
     }
 }
 
-static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *slot, struct cvyi_slot *dense,
-                             size_t *work, const bool *used)
+static enum cvy_status place(struct cvy_plan *plan, struct cvyi_slot *dense, size_t *work,
+                             const bool *used)
 {
     size_t n = cvyi_program_values(plan), m = 0;
-    size_t *member = work, *order = work + n, *home = work + 2 * n;
-    share_places(plan, slot, home);
+    size_t *member = work, *order = work + n;
+    share_places(plan);
     plan->fixed_bytes = 0;
     for (size_t i = 0; i < n; i++) {
         const struct cvy_value *v = cvy_plan_value(plan, (int)i);
-        plan->offset[i] = SIZE_MAX;
+        struct cvyi_slot *slot = &plan->slot[i];
+        plan->offset[i] = slot->offset = SIZE_MAX;
         if (v->alias >= 0 || v->external || v->role == CVY_ROLE_INPUT) continue;
         if (i < plan->list.n_values && plan->info[i].shared) continue;
         size_t bytes = v->bytes;
         if (!round_up(&bytes, 64)) return too_large(plan);
         if (cvyi_program_persistent(plan, (int)i)) {
-            slot[i].offset = plan->fixed_bytes;
+            slot->offset = plan->fixed_bytes;
             if (bytes > SIZE_MAX - plan->fixed_bytes) return too_large(plan);
             plan->fixed_bytes += bytes;
-        } else if (used[i] && home[i] == i) {
-            dense[m] = (struct cvyi_slot){ bytes, slot[i].first, slot[i].last, 0 };
+        } else if (used[i] && plan->home[i] == i) {
+            slot->bytes = bytes;
+            dense[m] = (struct cvyi_slot){ bytes, slot->first, slot->last, 0 };
             member[m++] = i;
         }
     }
-    plan->arena_bytes = cvyi_memory_place(dense, m, order);
+    plan->arena_bytes = plan->options.packed ? cvyi_memory_pack(dense, m, order)
+                                             : cvyi_memory_place(dense, m, order);
     if (plan->arena_bytes == SIZE_MAX) return too_large(plan);
     for (size_t i = 0; i < m; i++) plan->offset[member[i]] = dense[i].offset;
     for (size_t i = 0; i < n; i++)
-        if (home[i] != i) plan->offset[i] = plan->offset[home[i]];
+        if (plan->home[i] != i) plan->offset[i] = plan->offset[plan->home[i]];
     return CVY_OK;
 }
 
-static enum cvy_status allocate(struct cvy_plan *plan, const struct cvyi_slot *slot)
+enum cvy_status cvyi_memory_allocate(struct cvy_plan *plan)
 {
     struct cvy_context *ctx = plan->ctx;
     size_t n = cvyi_program_values(plan), threads = ctx->options.threads, scratch;
-    plan->worker = cvyi_alloc_array(ctx, threads, sizeof *plan->worker);
-    if (!plan->worker) return CVY_E_NOMEM;
     if (!cvyi_mul(plan->scratch_bytes, threads, &scratch)) return too_large(plan);
     if (plan->options.dry_run) return CVY_OK;
     CVYI_TRY(block_alloc(ctx, plan->fixed_bytes, &plan->fixed));
@@ -198,7 +231,8 @@ static enum cvy_status allocate(struct cvy_plan *plan, const struct cvyi_slot *s
     for (size_t i = 0; i < threads; i++)
         plan->worker[i] = (struct cvy_worker){ i, (char *)plan->scratch + i * plan->scratch_bytes };
     for (size_t i = 0; i < n; i++)
-        if (slot[i].offset != SIZE_MAX) plan->buf[i] = (char *)plan->fixed + slot[i].offset;
+        if (plan->slot[i].offset != SIZE_MAX)
+            plan->buf[i] = (char *)plan->fixed + plan->slot[i].offset;
     for (size_t i = 0; plan->options.share && i < plan->list.n_values; i++)
         if (plan->info[i].shared) {
             const struct cvy_value *v = &plan->list.value[i];
@@ -238,17 +272,19 @@ enum cvy_status cvyi_memory_build(struct cvy_plan *plan)
     if (!round_up(&plan->scratch_bytes, 64)) return too_large(plan);
     plan->buf = cvyi_alloc_array(ctx, n, sizeof *plan->buf);
     plan->offset = cvyi_alloc_array(ctx, n, sizeof *plan->offset);
-    struct cvyi_slot *slot = cvyi_alloc_array(ctx, n, 2 * sizeof *slot);
+    plan->slot = cvyi_alloc_array(ctx, n, sizeof *plan->slot);
+    plan->home = cvyi_alloc_array(ctx, n, sizeof *plan->home);
+    plan->worker = cvyi_alloc_array(ctx, ctx->options.threads, sizeof *plan->worker);
+    struct cvyi_slot *dense = cvyi_alloc_array(ctx, n, sizeof *dense);
     size_t *work = cvyi_alloc_array(ctx, n, 3 * sizeof *work);
     bool *used = cvyi_alloc_array(ctx, n, 2 * sizeof *used);
     enum cvy_status status = CVY_E_NOMEM;
-    if (plan->buf && plan->offset && slot && work && used) {
-        for (size_t i = 0; i < n; i++) slot[i].offset = SIZE_MAX;
-        status = lifetimes(plan, slot, used);
-        if (status == CVY_OK) status = place(plan, slot, slot + n, work, used);
-        if (status == CVY_OK) status = allocate(plan, slot);
+    if (plan->buf && plan->offset && plan->slot && plan->home && plan->worker && dense && work &&
+        used) {
+        status = lifetimes(plan, plan->slot, used);
+        if (status == CVY_OK) status = place(plan, dense, work, used);
     }
-    cvyi_free(ctx, slot);
+    cvyi_free(ctx, dense);
     cvyi_free(ctx, work);
     cvyi_free(ctx, used);
     return status;
@@ -263,4 +299,6 @@ void cvyi_memory_free(struct cvy_plan *plan)
     cvyi_free(ctx, plan->worker);
     cvyi_free(ctx, plan->buf);
     cvyi_free(ctx, plan->offset);
+    cvyi_free(ctx, plan->slot);
+    cvyi_free(ctx, plan->home);
 }

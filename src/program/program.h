@@ -110,6 +110,11 @@ struct cvyi_program_options {
     const struct cvy_plan *share; /* WEIGHT and RUNNING buffers are this program's, by name */
     double clip_norm;  /* the longest that all gradients together may be; 0: no clipping */
     size_t accumulate; /* runs to an update; 0 and 1: every one */
+    /* of all that the program takes; 0: none (recompute.c). What becomes of it: buffers of any size
+     * share places; values from number `again` on are made a second time, for gradients */
+    size_t memory_limit;
+    bool packed;
+    size_t again;
     const struct cvy_backend *const *backends; /* NULL: the context's */
     size_t n_backends;
 };
@@ -128,6 +133,7 @@ struct cvy_plan {
     struct cvyi_program_options options; /* its pointers are not kept */
     struct cvyi_list list;
     struct cvyi_value_info *info; /* one per value of the list */
+    size_t again_end;             /* values [options.again, again_end) are made again; 0: none */
     size_t cap_info;
     /* values from list.n_values on; never move, backends hold pointers */
     struct cvyi_private **extra;
@@ -171,6 +177,9 @@ struct cvy_plan {
 
     void **buf;     /* by value id */
     size_t *offset; /* in the arena; SIZE_MAX: not there */
+    /* by value id. bytes 0: it has no place of its own in the arena. home: whose it has */
+    struct cvyi_slot *slot;
+    size_t *home;
     void *arena, *fixed;
     size_t arena_bytes, fixed_bytes;
     void *scratch;
@@ -183,7 +192,8 @@ struct cvy_plan {
     bool lends; /* phases with threads of their own: cvyi_team_lend */
 };
 
-/* Compiles `list`, whose contents it takes over in any case. On failure *plan is NULL. */
+/* Compiles `list`, whose contents it takes over in any case, within options->memory_limit if there
+ * is one (CVY_E_NOMEM, and a sentence, if it cannot). On failure *plan is NULL. */
 enum cvy_status cvyi_program_compile(struct cvy_context *ctx, struct cvyi_list *list,
                                      const struct cvyi_program_options *options,
                                      struct cvy_plan **plan);
@@ -222,6 +232,7 @@ static inline size_t cvyi_clock_stride(const struct cvy_plan *plan)
 enum cvy_status cvyi_program_phase(const struct cvy_plan *plan, size_t index, cvy_phase_info *info);
 /* Adds what the phase has to move at the least (traffic.c). */
 void cvyi_program_traffic(const struct cvy_plan *plan, size_t phase, cvy_phase_info *info);
+enum cvy_part cvyi_program_part(const struct cvy_plan *plan, size_t op);
 enum cvy_status cvyi_program_op(const struct cvy_plan *plan, size_t index, cvy_op_info *info);
 enum cvy_status cvyi_program_tensor(const struct cvy_plan *plan, size_t index,
                                     cvy_tensor_info *info);
@@ -261,12 +272,15 @@ double cvyi_penalty(const struct cvy_plan *plan, const cvy_optimizer_desc *desc,
                     const struct cvyi_group *groups);
 /* Cuts the phases into stages and strands. */
 enum cvy_status cvyi_stages_build(struct cvy_plan *plan);
-/* Places every buffer and allocates (unless dry_run). */
+/* Places every buffer; then, unless dry_run, takes the memory. */
 enum cvy_status cvyi_memory_build(struct cvy_plan *plan);
+enum cvy_status cvyi_memory_allocate(struct cvy_plan *plan);
 void cvyi_memory_free(struct cvy_plan *plan);
 /* Places n slots; two overlap only if they are of one size, in one place, and never alive in the
  * same stage. `order` is room for n numbers. Returns the bytes of the arena, SIZE_MAX on
  * overflow. */
 size_t cvyi_memory_place(struct cvyi_slot *slot, size_t n, size_t *order);
+/* The same in less memory: whatever is never alive in the same stage may overlap. Room for 2 n. */
+size_t cvyi_memory_pack(struct cvyi_slot *slot, size_t n, size_t *order);
 
 #endif

@@ -2,7 +2,7 @@
  * other inside one task), from what they say they read and write. Each phase goes to the earliest
  * stage that its conflicts allow. Knows access lists and grids, nothing of what phases do. A gate
  * is placed before a stage, not in one. */
-#include "program/program.h"
+#include "program/compile.h"
 
 #include <stdlib.h>
 
@@ -183,6 +183,27 @@ static void tabulate(struct cvy_plan *plan, const bool *alone)
     }
 }
 
+/* What is made again for a gradient reads nothing that was not there long before: it waits for what
+ * else the gradient reads. The first stage of phase p of such a piece, 0 of others. */
+static size_t first_stage(const struct cvy_plan *plan, const struct stages *s, size_t p)
+{
+    const struct cvyi_phase *phase = &plan->phase[p];
+    size_t i = phase->first_op, first = 0;
+    if (!phase->n_ops || !cvyi_recompute_is_again(plan, i)) return 0;
+    while (i < plan->list.n_ops &&
+           (plan->list.op[i].kind == CVY_OP_REORDER || cvyi_recompute_is_again(plan, i)))
+        i++;
+    for (int k = 0; i < plan->list.n_ops && k < plan->list.op[i].n_in; k++) {
+        int id = plan->list.op[i].in[k];
+        for (long h = id < 0 ? -1 : s->head[cvyi_program_root(plan, id)]; h >= 0;
+             h = s->access[h].next) {
+            size_t stage = plan->phase[s->access[h].phase].stage;
+            if (cvyi_writes(s->access[h].access) && stage > first) first = stage;
+        }
+    }
+    return first;
+}
+
 static void build(struct cvy_plan *plan, struct stages *s)
 {
     size_t n_access = 0, floor = 0;
@@ -190,7 +211,8 @@ static void build(struct cvy_plan *plan, struct stages *s)
     plan->n_stages = 0;
     for (size_t p = 0; p < plan->n_phases; p++) {
         const struct cvyi_phase *phase = &plan->phase[p];
-        place(plan, s, p, floor);
+        size_t first = first_stage(plan, s, p);
+        place(plan, s, p, first > floor ? first : floor);
         if (phase->barrier) floor = phase->stage + 1;
         for (int a = 0; a < phase->desc.n_access; a++) {
             int value = phase->desc.access[a].value, root = cvyi_program_root(plan, value);

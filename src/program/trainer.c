@@ -129,6 +129,7 @@ static enum cvy_status compile(struct cvy_trainer *t, struct cvy_net *net, cvy_t
                                             .keep_tensors = o->keep_tensors,
                                             .clip_norm = o->clip_norm,
                                             .accumulate = o->accumulate,
+                                            .memory_limit = o->memory_limit,
                                             .fetch = result.input_gradient >= 0,
                                             .output = result.input_gradient,
                                             .keep = &t->loss_value,
