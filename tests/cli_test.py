@@ -223,11 +223,11 @@ def test_empty_values():
     for command in ('train', 'eval', 'predict', 'compare', 'info', 'data') + (('bench',) if HAS_BENCH else ()):
         text = re.sub(r'-\n +', '-', run(command, '--help', code=0).stdout)
         for letter in set(re.findall(r'-([a-z]), --[a-z-]+=', text)):
-            fails(1, f'-{letter}: expected [A-Z:=,.\[\]]+, found nothing', command, f'-{letter}', '')
+            fails(1, f'-{letter}: expected [A-Zx:=,.\[\]]+, found nothing', command, f'-{letter}', '')
         for option in set(re.findall(r'--([a-z][a-z-]*)\[?=', text)):
-            fails(1, f'--{option}: expected [A-Z:=,.\[\]]+, found nothing', command, f'--{option}=')
+            fails(1, f'--{option}: expected [A-Zx:=,.\[\]]+, found nothing', command, f'--{option}=')
             if f'--{option}[=' not in text:
-                fails(1, f'--{option}: expected [A-Z:=,.\[\]]+, found nothing', command, f'--{option}', '')
+                fails(1, f'--{option}: expected [A-Zx:=,.\[\]]+, found nothing', command, f'--{option}', '')
         fails(1, 'an argument is empty', command, '')
     # The names of backends match whole, in an option and in the environment.
     for names in ('native,r', 'native,', ',native', 'n', 'nativ', 'native,,reference', 'reference,refer', ':unfused'):
@@ -1057,7 +1057,7 @@ def test_memory_limit():
     fails(4, 'the memory limit is 1 bytes', 'train', 'tight.json', *SMALL, '--epochs', 1, '--out', 'tight_model')
     assert 'the memory limit is 1 bytes' in run('info', 'tight.json', code=4).stderr
     text = run('info', 'resnet50', '-b', 16, '--memory-limit', '1.4G', code=0).stdout
-    assert re.search(r'recomputed for gradients: .*\brelu', text) and re.search(r'That moves [\d.]+ MiB a step, [\d.]+ %', text), text
+    assert re.search(r'recomputed for gradients: .*\brelu', text, re.S) and re.search(r'That moves [\d.]+ MiB a step, [\d.]+ %', text), text
     assert 'Buffers are packed.' in text
     assert 'recomputed for' not in run('info', 'resnet50', '-b', 16, '--memory-limit', '16G', code=0).stdout
     for bad in ('', '-1', '1X', '1GB', 'G', 'nan', '1e9', '0x10', '99999999T'):
@@ -1590,7 +1590,7 @@ def test_pictures():
 def test_info_of_little():
     """What `info` says of a file that says nothing, and what is for a model only."""
     for option in '--layers', '--phases', '-b32':
-        fails(1, '--batch, --layers and --phases are for a model, which is missing: convoy info MODEL', 'info', option)
+        fails(1, '--batch, --layers, --phases and --memory-limit are for a model, which is missing: convoy info MODEL', 'info', option)
     fails(1, "expected one model, found 'vgg11-bn' too", 'info', 'lenet', 'vgg11-bn')
     pathlib.Path('m.json').write_text(json.dumps({'name': 'm', 'input': [1, 4, 4], 'layers': [
         {'type': 'flatten'}, {'type': 'linear', 'name': 'fc', 'out_features': 3}]}))

@@ -7,6 +7,9 @@
  * not what any op computes, nor how (docs/decisions/0011). */
 #include "program/compile.h"
 
+/* What is made again is the first output of its op, of whatever kind. */
+enum { RESULT };
+
 /* A buffer of the arena, by the root value that has it, in the program that keeps everything. */
 struct kept {
     size_t bytes, first, last; /* as its slot; bytes 0: it has none of its own */
@@ -45,8 +48,8 @@ bool cvyi_recompute_is_again(const struct cvy_plan *plan, size_t i)
     if (!plan->options.again) return false;
     while (i + 1 < plan->list.n_ops && plan->list.op[i].kind == CVY_OP_REORDER) i++;
     const struct cvy_op_desc *op = &plan->list.op[i];
-    return op->n_out && op->out[0] >= (int)plan->options.again &&
-           (size_t)op->out[0] < plan->again_end;
+    return op->n_out && op->out[RESULT] >= (int)plan->options.again &&
+           (size_t)op->out[RESULT] < plan->again_end;
 }
 
 /* The value of the list whose numbers a reshaped one has. */
@@ -136,7 +139,7 @@ static void find_makers(struct recompute *r)
     }
     for (size_t i = 0; i < r->loss; i++) {
         const struct cvy_op_desc *op = &list->op[i];
-        struct made *y = op->n_out && op->out[0] >= 0 ? &r->made[op->out[0]] : NULL;
+        struct made *y = op->n_out && op->out[RESULT] >= 0 ? &r->made[op->out[RESULT]] : NULL;
         bool can = cvyi_op_repeats(op);
         for (int k = 0; k < op->n_out; k++)
             if (op->out[k] >= 0) r->made[op->out[k]].maker = (int)i;
@@ -149,7 +152,7 @@ static void find_makers(struct recompute *r)
         }
         if (!y) continue;
         y->can = can;
-        if (!stays(r, op->out[0])) y->read = y->cost;
+        if (!stays(r, op->out[RESULT])) y->read = y->cost;
     }
 }
 
@@ -242,9 +245,9 @@ static size_t measure(struct recompute *r)
     }
     for (size_t i = r->loss; i-- > 0;) {
         const struct cvy_op_desc *op = &list->op[i];
-        if (!op->n_out || op->out[0] < 0 || !r->made[op->out[0]].wanted) continue;
+        if (!op->n_out || op->out[RESULT] < 0 || !r->made[op->out[RESULT]].wanted) continue;
         for (int k = 0; k < op->n_in; k++)
-            if (op->in[k] >= 0) reach(r, base_of(list, op->in[k]), r->made[op->out[0]].need);
+            if (op->in[k] >= 0) reach(r, base_of(list, op->in[k]), r->made[op->out[RESULT]].need);
     }
     for (size_t i = 0; i < r->n_kept; i++) relive(r, &r->kept[i]);
     for (size_t t = 0; t < r->n_stages; t++) {
@@ -297,7 +300,7 @@ static void want(struct recompute *r, int id, size_t *first)
     for (size_t i = 0; i < list->n_values; i++) r->made[i].wanted = (int)i == id;
     for (size_t i = (size_t)r->made[id].maker + 1; i-- > 0;) {
         const struct cvy_op_desc *op = &list->op[i];
-        const struct made *y = op->n_out && op->out[0] >= 0 ? &r->made[op->out[0]] : NULL;
+        const struct made *y = op->n_out && op->out[RESULT] >= 0 ? &r->made[op->out[RESULT]] : NULL;
         if (!y || !y->wanted || y->again >= 0) continue;
         *first = i;
         for (int k = 0; k < op->n_in; k++) {
@@ -314,13 +317,13 @@ static void make(struct recompute *r, struct cvyi_list *to, int id)
     want(r, id, &first);
     for (size_t i = first; i <= last && !to->status; i++) {
         struct cvy_op_desc op = r->list->op[i];
-        struct made *y = op.n_out && op.out[0] >= 0 ? &r->made[op.out[0]] : NULL;
+        struct made *y = op.n_out && op.out[RESULT] >= 0 ? &r->made[op.out[RESULT]] : NULL;
         if (!y || !y->wanted || y->again >= 0) continue;
-        const struct cvy_value *v = &r->list->value[op.out[0]];
+        const struct cvy_value *v = &r->list->value[op.out[RESULT]];
         for (int k = 0; k < op.n_in; k++)
             if (op.in[k] >= 0) op.in[k] = substitute(r, to, op.in[k]);
         for (int k = 1; k < op.n_out; k++) op.out[k] = -1;
-        op.out[0] = y->again =
+        op.out[RESULT] = y->again =
             cvyi_list_value(to, CVY_ROLE_ACTIVATION, v->shape, "%s.again", v->name);
         (void)cvyi_list_copy_op(to, &op, ".again");
     }
