@@ -15,6 +15,7 @@ NO_THRESHOLD = {
     "OUTER_FLOATS": "how ranges of input channels are rounded; OUTER_RANGES asks whether there are several",
     "SHARED_PIXELS": "how boxes are cut into calls; STRIP_ROWS asks",
     "TAP_PIXELS": "how boxes of one tap are cut into calls, every net with padding has several",
+    "ACCOUNT": "room for a sentence",
     "BIAS_PIXELS": "how the sum of a bias is cut into calls; its bound is in sum_bounds.c, on both sides",
     "REGION_BYTES": "how regions are cut; REGIONS and NARROW ask",
     "REGION_PIXELS": "how small regions become; REGIONS and NARROW ask",

@@ -302,6 +302,24 @@ def test_short_options():
     assert run('train', '--version', code=0).stdout == run('--version', code=0).stdout
 
 
+def test_algorithm_of_a_layer_and_of_all():
+    def kernels(path, *words):
+        """What computes conv1 and conv2, by phase."""
+        lines = run('info', path, '-b16', '--phases', *words, code=0).stdout.splitlines()
+        return {m[1]: m[2] for m in (re.search(r'^ *\d+  (conv\d(?:\.d[xw])?) .*  (\w+(?:, as asked|; .*)?)$', line) for line in lines) if m}
+    conv = {'type': 'conv2d', 'out_channels': 64, 'kernel': 3, 'pad': 1}
+    layers = [conv | {'name': 'conv1'}, conv | {'name': 'conv2', 'algorithm': 'direct'}, {'type': 'linear', 'name': 'fc', 'out_features': 2}]
+    pathlib.Path('algorithm.json').write_text(json.dumps({'name': 'algorithm', 'input': [64, 16, 16], 'layers': layers}))
+    found = kernels('algorithm.json')
+    assert set(found) == {'conv1', 'conv1.dw', 'conv2', 'conv2.dx', 'conv2.dw'}, found
+    for name, text in found.items():
+        expected = r'direct, as asked' if name.startswith('conv2') else r'transformed; direct would cost [1-9]\.\d\d times as much'
+        assert re.fullmatch(expected, text), (name, text)
+    for option in '--algorithm', '--conv':
+        assert set(kernels('algorithm.json', option, 'transformed').values()) == {'transformed, as asked'}
+        assert set(kernels('algorithm.json', option, 'direct').values()) == {'direct, as asked'}
+
+
 def test_outputs_are_looked_at_first():
     """Files that cannot be written are told before anything is measured, or even read."""
     os.mkdir('d')

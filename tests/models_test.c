@@ -350,6 +350,9 @@ static void wrong_files(void **state)
           "layer 0 ('c'): \"bias\": expected true or false, found null" },
         { ONE(CONV ", \"flip\": \"yes\"}"),
           "layer 0 ('c'): \"flip\": expected true or false, found \"yes\"" },
+        { ONE(CONV ", \"algorithm\": \"fft\"}"),
+          "layer 0 ('c'): \"algorithm\": expected one of \"auto\" \"direct\" \"panels\" "
+          "\"depthwise\" \"transformed\", found \"fft\"" },
         { ONE("{\"type\": \"elu\", \"alpha\": 0}"),
           "layer 0: \"alpha\": expected a number above 0 and at most 1e+30, found 0" },
         { ONE("{\"type\": \"relu\", \"grad_at_zero\": 2}"),

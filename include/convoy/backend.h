@@ -505,6 +505,8 @@ CVY_API enum cvy_status cvy_plan_phase(struct cvy_plan *plan, const struct cvy_p
 typedef void (*cvy_refresh_fn)(const void *arg, const struct cvy_run *run);
 CVY_API enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn fn,
                                          const void *arg);
+/* What computes the piece, for reports: `kernel` of those of its phases that say nothing. */
+CVY_API void cvy_plan_kernel(struct cvy_plan *plan, const char *kernel);
 /* Memory that lives as long as the program, zeroed, for phase arguments; NULL if short. Never freed
  * singly. */
 CVY_API void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes);

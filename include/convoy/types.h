@@ -87,6 +87,8 @@ typedef struct cvy_conv2d_desc {
     size_t groups;       /* 0 means 1; must divide both channel counts */
     bool no_bias;
     bool flip;
+    /* of its three passes, where it can be used; what the context asks for goes before it */
+    enum cvy_algorithm algorithm;
     uint64_t reserved[8];
 } cvy_conv2d_desc;
 

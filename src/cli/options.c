@@ -438,6 +438,7 @@ static const struct argp_option engine_options[] = {
       "of convolutions, where it can be used: auto" CVY_ALGORITHMS(
           BEHIND) " (default: auto, the cheapest)",
       0 },
+    { "conv", KEY_ALGORITHM, "NAME", OPTION_ALIAS, NULL, 0 },
     { 0 }
 };
 

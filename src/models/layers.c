@@ -61,6 +61,8 @@ static const char *const when_names[] = { "always", "training", "inference", NUL
 static const char *const upsample_names[] = { "nearest", "bilinear", NULL };
 static const char *const mean_names[] = { "batch", "image", NULL };
 static const char *const tie_names[] = { "first", "all", "split", NULL };
+#define ALGORITHM_NAME(NAME, name) #name,
+static const char *const algorithm_names[] = { "auto", CVY_ALGORITHMS(ALGORITHM_NAME) NULL };
 
 #define AT(member) offsetof(union desc, member)
 static const struct model_field conv2d_fields[] = {
@@ -72,6 +74,7 @@ static const struct model_field conv2d_fields[] = {
     { "groups", SIZE, false, AT(conv2d.groups), 1, MODEL_SIZE_LIMIT, NULL },
     { "bias", NOT, false, AT(conv2d.no_bias), 0, 0, NULL },
     { "flip", BOOL, false, AT(conv2d.flip), 0, 0, NULL },
+    { "algorithm", CHOICE, false, AT(conv2d.algorithm), 0, 0, algorithm_names },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 static const struct model_field conv_transpose2d_fields[] = {

@@ -91,6 +91,7 @@ static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
     if (plan->ctx->options.verbose >= 1) log_piece(plan, i, *n);
     plan->planned = i;
     plan->n_planned = (size_t)*n;
+    plan->kernel = NULL;
     *plan->ctx->message = 0;
     enum cvy_status status = cvyi_plan_told(
         plan, backend->plan(plan->state[plan->current], plan, &plan->list.op[i], *n, i),
@@ -100,6 +101,7 @@ static enum cvy_status plan_piece(struct cvy_plan *plan, size_t i, int *n)
     for (size_t p = first; p < plan->n_phases; p++) {
         plan->phase[p].first_op = i;
         plan->phase[p].n_ops = (size_t)*n;
+        if (!plan->phase[p].desc.kernel) plan->phase[p].desc.kernel = plan->kernel;
         plan->phase[p].updates = plan->list.op[i].kind == CVY_OP_UPDATE;
         plan->phase[p].backward = is_behind_loss(plan, i);
     }

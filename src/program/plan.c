@@ -146,6 +146,8 @@ enum cvy_status cvy_plan_refresh(struct cvy_plan *plan, int id, cvy_refresh_fn f
     return CVY_OK;
 }
 
+void cvy_plan_kernel(struct cvy_plan *plan, const char *kernel) { plan->kernel = kernel; }
+
 void *cvy_plan_alloc(struct cvy_plan *plan, size_t bytes)
 {
     /* the link keeps 64-byte alignment */

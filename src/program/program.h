@@ -159,6 +159,7 @@ struct cvy_plan {
     int current; /* backend that is asked or planning */
     /* its ops [planned, planned + n_planned); none: nobody is planning */
     size_t planned, n_planned;
+    const char *kernel;     /* of the piece that is being planned; NULL */
     enum cvy_status denied; /* a claim of a backend was false */
 
     struct cvyi_phase *phase;

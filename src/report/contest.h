@@ -30,7 +30,7 @@ struct contest_cell {
     size_t n; /* measurements; 0: it has no such row */
     double *seconds;
     struct contest_distance distance;
-    char kernels[128]; /* what computed it, if the backend says */
+    char kernels[256]; /* what computed it, if the backend says */
     struct contest_verdict verdict;
 };
 

@@ -1,11 +1,14 @@
 /* Convolutions: which algorithm does which, by what it costs. */
 #include <limits.h>
-#include <string.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #include "backends/native/algorithm.h"
 
 #define ALGORITHM_AT(NAME, name) [CVY_ALGORITHM_##NAME] = &cvyi_native_##name,
 static const struct native_algorithm *const algorithms[] = { CVY_ALGORITHMS(ALGORITHM_AT) };
+
+#define ACCOUNT ((size_t)200) /* bytes of what is told of a choice */
 
 struct operands {
     int x, y, weight, bias;
@@ -42,25 +45,50 @@ static struct native_conv open_conv(const struct native *native, const struct cv
     return conv;
 }
 
-static const struct native_algorithm *choose(const struct native *native,
-                                             const struct cvy_plan *plan,
-                                             const struct native_conv *conv)
+/* What is told of a choice: the algorithm, and what all that can do it cost. */
+struct account {
+    char *text;
+    size_t used, size;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+tell(struct account *account, const char *format, ...)
 {
-    const struct native_algorithm *asked = algorithms[cvy_plan_algorithm(plan)];
-    const struct native_algorithm *best = &cvyi_native_direct; /* does everything */
-    double least = best->cost(native, conv);
-    if (asked && asked->supports(conv)) return asked;
-    for (size_t i = CVY_ALGORITHM_AUTO + 1; i < sizeof algorithms / sizeof *algorithms; i++) {
-        if (!algorithms[i]->supports(conv)) continue;
-        double cost = algorithms[i]->cost(native, conv);
-        if (cost >= least) continue;
-        best = algorithms[i];
-        least = cost;
+    va_list args;
+    va_start(args, format);
+    if (account->text && account->used < account->size)
+        account->used += (size_t)vsnprintf(account->text + account->used,
+                                           account->size - account->used, format, args);
+    va_end(args);
+}
+
+static const struct native_algorithm *choose(const struct native *native, struct cvy_plan *plan,
+                                             const struct native_conv *conv,
+                                             enum cvy_algorithm asked)
+{
+    enum { N = sizeof algorithms / sizeof *algorithms };
+    struct account account = { .text = cvy_plan_alloc(plan, ACCOUNT), .size = ACCOUNT };
+    size_t best = CVY_ALGORITHM_DIRECT; /* does everything */
+    double cost[N] = { 0 };
+    cvy_plan_kernel(plan, account.text);
+    if (asked != CVY_ALGORITHM_AUTO && algorithms[asked]->supports(conv)) {
+        tell(&account, "%s, as asked", cvy_algorithm_name(asked));
+        return algorithms[asked];
     }
-    native_chose(plan, CHOICE_PANELS, best == &cvyi_native_panels);
-    native_chose(plan, CHOICE_DEPTHWISE, best == &cvyi_native_depthwise);
-    native_chose(plan, CHOICE_TRANSFORMED, best == &cvyi_native_transformed);
-    return best;
+    for (size_t i = CVY_ALGORITHM_AUTO + 1; i < N; i++) {
+        if (!algorithms[i]->supports(conv)) continue;
+        cost[i] = algorithms[i]->cost(native, conv);
+        if (cost[i] < cost[best]) best = i;
+    }
+    tell(&account, "%s", cvy_algorithm_name((enum cvy_algorithm)best));
+    for (size_t i = CVY_ALGORITHM_AUTO + 1; i < N; i++)
+        if (i != best && cost[i] > 0)
+            tell(&account, "; %s would cost %.2f times as much",
+                 cvy_algorithm_name((enum cvy_algorithm)i), cost[i] / cost[best]);
+    native_chose(plan, CHOICE_PANELS, best == CVY_ALGORITHM_PANELS);
+    native_chose(plan, CHOICE_DEPTHWISE, best == CVY_ALGORITHM_DEPTHWISE);
+    native_chose(plan, CHOICE_TRANSFORMED, best == CVY_ALGORITHM_TRANSFORMED);
+    return algorithms[best];
 }
 
 /* Offsets inside a channel, and of taps in a packed tile, are 32 bits. */
@@ -80,7 +108,9 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
 {
     (void)n, (void)first;
     struct native_conv conv = open_conv(native, plan, ops);
-    return choose(native, plan, &conv)->plan(native, plan, &conv);
+    enum cvy_algorithm asked = cvy_plan_algorithm(plan);
+    if (asked == CVY_ALGORITHM_AUTO) asked = ops->u.conv.algorithm;
+    return choose(native, plan, &conv, asked)->plan(native, plan, &conv);
 }
 
 NATIVE_FAMILY(conv2d, take, plan_conv);
