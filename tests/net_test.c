@@ -275,8 +275,8 @@ static void mistakes_of_convolutions(void **state)
     (void)state;
     const size_t minus = (size_t)-1, huge = (size_t)1 << 31;
     expect(CONV(.kernel = { 3, 3 }), CVY_E_ARG, "conv2d 'c2': out_channels is 0, expected 1 to");
-    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .algorithm = (enum cvy_algorithm)99),
-           CVY_E_ARG, "conv2d 'c2': algorithm 99 is not one of enum cvy_algorithm");
+    expect(CONV(.out_channels = 8, .kernel = { 3, 3 }, .algorithm = 99), CVY_E_ARG,
+           "conv2d 'c2': algorithm 99 is not one of enum cvy_algorithm");
     expect(CONV(.out_channels = minus, .kernel = { 3, 3 }), CVY_E_ARG, "out_channels is -1");
     expect(CONV(.out_channels = 8), CVY_E_ARG, "kernel rows is 0");
     expect(CONV(.out_channels = 8, .kernel = { 1, huge }), CVY_E_ARG,

@@ -87,9 +87,10 @@ typedef struct cvy_conv2d_desc {
     size_t groups;       /* 0 means 1; must divide both channel counts */
     bool no_bias;
     bool flip;
-    /* of its three passes, where it can be used; what the context asks for goes before it */
-    enum cvy_algorithm algorithm;
-    uint64_t reserved[8];
+    /* an enum cvy_algorithm, of its three passes, where it can be used; what the context asks for
+     * goes before it */
+    uint64_t algorithm;
+    uint64_t reserved[7];
 } cvy_conv2d_desc;
 
 /* The transposed convolution (deconvolution): the data gradient of the convolution from its output

@@ -171,7 +171,7 @@ static void roff_options(const struct argp *a)
             fputs(o->flags & OPTION_ARG_OPTIONAL ? "\\fR]" : "\\fR", stdout);
         }
         putchar('\n');
-        roff(o->doc);
+        roff(o->flags & OPTION_ALIAS ? "the same" : o->doc);
         putchar('\n');
     }
     for (const struct argp_child *c = a->children; c && c->argp; c++) roff_options(c->argp);

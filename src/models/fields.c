@@ -121,11 +121,14 @@ enum model_status model_field_read(const struct model_reader *r, const struct mo
         }
         snprintf(expected, sizeof expected, "true or false");
         break;
-    case CHOICE: {
+    case CHOICE:
+    case WIDE_CHOICE: {
         size_t used = (size_t)snprintf(expected, sizeof expected, "one of");
         for (int i = 0; f->choices[i]; i++) {
             if (model_is(value, JSON_STRING) && !strcmp(json_string_value(value), f->choices[i])) {
-                memcpy(at, &i, sizeof i); /* every enum of the public API is an int */
+                const uint64_t wide = (uint64_t)i;
+                if (f->kind == WIDE_CHOICE) memcpy(at, &wide, sizeof wide);
+                else memcpy(at, &i, sizeof i); /* every enum of the public API is an int */
                 return MODEL_OK;
             }
             used +=

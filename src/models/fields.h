@@ -38,7 +38,7 @@ static inline bool model_is_number(const json_t *value)
 }
 
 /* REAL_OVER: the lower end is excluded */
-enum model_field_kind { SIZE, BYTES, SIZE2, PAD, REAL, REAL_OVER, BOOL, NOT, CHOICE };
+enum model_field_kind { SIZE, BYTES, SIZE2, PAD, REAL, REAL_OVER, BOOL, NOT, CHOICE, WIDE_CHOICE };
 
 struct model_field {
     const char *key;

@@ -74,7 +74,7 @@ static const struct model_field conv2d_fields[] = {
     { "groups", SIZE, false, AT(conv2d.groups), 1, MODEL_SIZE_LIMIT, NULL },
     { "bias", NOT, false, AT(conv2d.no_bias), 0, 0, NULL },
     { "flip", BOOL, false, AT(conv2d.flip), 0, 0, NULL },
-    { "algorithm", CHOICE, false, AT(conv2d.algorithm), 0, 0, algorithm_names },
+    { "algorithm", WIDE_CHOICE, false, AT(conv2d.algorithm), 0, 0, algorithm_names },
     { NULL, SIZE, false, 0, 0, 0, NULL }
 };
 static const struct model_field conv_transpose2d_fields[] = {

@@ -1,6 +1,8 @@
 /* conv2d, and linear as the convolution whose kernel is the whole map. */
 #include "ops/operators.h"
 
+#include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 /* The size of the output along axis i of {rows, columns}, the input's being `size`. */
@@ -31,10 +33,11 @@ enum cvy_status cvyi_conv2d_out(struct cvy_context *ctx, const char *name, cvy_c
                                                "right padding" };
     if (!name) name = "op";
     CVYI_TRY(CVYI_CHECK_RESERVED(ctx, cvy_conv2d_desc, d));
-    if (!strcmp(cvy_algorithm_name(d->algorithm), "unknown"))
+    if (d->algorithm > INT_MAX ||
+        !strcmp(cvy_algorithm_name((enum cvy_algorithm)d->algorithm), "unknown"))
         return cvyi_fail(ctx, CVY_E_ARG,
-                         "conv2d '%s': algorithm %d is not one of enum cvy_algorithm", name,
-                         (int)d->algorithm);
+                         "conv2d '%s': algorithm %" PRIu64 " is not one of enum cvy_algorithm",
+                         name, d->algorithm);
     if (!d->groups) d->groups = 1;
     CVYI_TRY(cvyi_shape_check(ctx, "conv2d", name, x));
     CVYI_TRY(cvyi_size_check(ctx, "conv2d", name, "out_channels", d->out_channels, 1));

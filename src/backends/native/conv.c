@@ -109,7 +109,7 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
     (void)n, (void)first;
     struct native_conv conv = open_conv(native, plan, ops);
     enum cvy_algorithm asked = cvy_plan_algorithm(plan);
-    if (asked == CVY_ALGORITHM_AUTO) asked = ops->u.conv.algorithm;
+    if (asked == CVY_ALGORITHM_AUTO) asked = (enum cvy_algorithm)ops->u.conv.algorithm;
     return choose(native, plan, &conv, asked)->plan(native, plan, &conv);
 }
 
