@@ -419,8 +419,7 @@ static int describe(struct cli_session *s, const struct options *o)
     if (!code && o->phases) return phases(s, batch);
     if (!code && !o->layers && cvy_net_nodes(s->net) > FEW_LAYERS)
         printf("--layers: a row for each of its %zu layers. ", cvy_net_nodes(s->net));
-    if (!code)
-        printf("--phases: how a step is computed, convolutions by which algorithm and why.\n");
+    if (!code) printf("--phases: how a step is computed.\n");
     return code;
 }
 

@@ -62,6 +62,7 @@ tell(struct account *account, const char *format, ...)
     va_end(args);
 }
 
+/* NULL: out of memory. */
 static const struct native_algorithm *choose(const struct native *native, struct cvy_plan *plan,
                                              const struct native_conv *conv,
                                              enum cvy_algorithm asked)
@@ -70,6 +71,7 @@ static const struct native_algorithm *choose(const struct native *native, struct
     struct account account = { .text = cvy_plan_alloc(plan, ACCOUNT), .size = ACCOUNT };
     size_t best = CVY_ALGORITHM_DIRECT; /* does everything */
     double cost[N] = { 0 };
+    if (!account.text) return NULL;
     cvy_plan_kernel(plan, account.text);
     if (asked != CVY_ALGORITHM_AUTO && algorithms[asked]->supports(conv)) {
         tell(&account, "%s, as asked", cvy_algorithm_name(asked));
@@ -110,7 +112,9 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
     struct native_conv conv = open_conv(native, plan, ops);
     enum cvy_algorithm asked = cvy_plan_algorithm(plan);
     if (asked == CVY_ALGORITHM_AUTO) asked = (enum cvy_algorithm)ops->u.conv.algorithm;
-    return choose(native, plan, &conv, asked)->plan(native, plan, &conv);
+    const struct native_algorithm *chosen = choose(native, plan, &conv, asked);
+    if (!chosen) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    return chosen->plan(native, plan, &conv);
 }
 
 NATIVE_FAMILY(conv2d, take, plan_conv);
