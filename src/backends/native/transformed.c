@@ -5,8 +5,6 @@
  * round; gradients of weights are in transformed_wgrad.c. */
 #include "backends/native/transformed.h"
 
-#include <string.h>
-
 #define REGION_BYTES ((size_t)512 * 1024) /* a region's sums and a chunk's points, … */
 #define REGION_LEAST ((size_t)4)          /* … but no fewer tiles, */
 #define REGION_MOST ((size_t)12)          /* … and no more */
@@ -69,8 +67,6 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
                      struct native_range channels)
 {
     static const int32_t none;
-    const float *packed =
-        (const float *)run->buf[a->weights.packed] + channels.begin * a->weights.mo;
     struct cvyi_mac m = { .n_pix = r->n,
                           .x_pix = a->pixel,
                           .y_pix = a->pixel,
@@ -82,13 +78,9 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
                           .w_ic = a->weights.mo,
                           .y_oc = a->region * NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
-    for (size_t k = 0; k < POINTS; k++)
-        for (size_t t = 0; t < r->n_tiles; t++) {
-            m.n_oc = r->tiles[t].n;
-            a->weights.mac(&m, r->v + k * a->v_point,
-                           packed + k * a->weights.plane + r->tiles[t].offset, NULL,
-                           r->m + k * a->m_point + (r->tiles[t].c0 - r->tiles->c0) * m.y_oc);
-        }
+    const struct native_point_products p = { &a->weights, r->tiles,   r->n_tiles, POINTS,
+                                             r->v,        a->v_point, r->m,       a->m_point };
+    native_multiply_points(&p, run, &m, channels.begin);
 }
 
 static void transform_back(const struct transformed *a, const struct cvy_run *run,
@@ -128,8 +120,7 @@ static void transformed_run(const void *arg, const struct cvy_run *run, size_t t
         for (size_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
             r.tiles = a->weights.tiles + begin;
             r.group = r.tiles->group;
-            for (end = begin; end < tiles.end && a->weights.tiles[end].group == r.group; end++)
-                continue;
+            end = native_group_end(&a->weights, begin, tiles.end);
             r.n_tiles = end - begin;
             for (size_t c = 0; c < a->src_group; c += a->chunk) {
                 struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };

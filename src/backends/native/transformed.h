@@ -42,6 +42,40 @@ struct native_transformed_weights {
     size_t mo, n_tiles, plane;
     const struct native_tile *tiles;
 };
+/* The first of tiles [begin, end) that is of another group than tile `begin`. */
+static inline size_t native_group_end(const struct native_transformed_weights *weights,
+                                      size_t begin, size_t end)
+{
+    size_t t = begin;
+    while (t < end && weights->tiles[t].group == weights->tiles[begin].group) t++;
+    return t;
+}
+
+/* Products at every point: tiles of weights times v, to m, whose first channel is tiles[0]'s. */
+struct native_point_products {
+    const struct native_transformed_weights *weights;
+    const struct native_tile *tiles;
+    size_t n_tiles, points;
+    const float *v;
+    size_t v_point;
+    float *m;
+    size_t m_point;
+};
+/* mac: all but n_oc; of source channels from `channel` on. */
+static inline void native_multiply_points(const struct native_point_products *p,
+                                          const struct cvy_run *run, struct cvyi_mac *mac,
+                                          size_t channel)
+{
+    const struct native_transformed_weights *w = p->weights;
+    const float *packed = (const float *)run->buf[w->packed] + channel * mac->w_ic;
+    for (size_t k = 0; k < p->points; k++)
+        for (size_t t = 0; t < p->n_tiles; t++) {
+            mac->n_oc = p->tiles[t].n;
+            w->mac(mac, p->v + k * p->v_point, packed + k * w->plane + p->tiles[t].offset, NULL,
+                   p->m + k * p->m_point + (p->tiles[t].c0 - p->tiles->c0) * mac->y_oc);
+        }
+}
+
 /* Kernels that are five wide go by rows (transformed_rows.c). */
 static inline bool native_by_rows(const struct native_conv *conv)
 {

@@ -2,7 +2,7 @@
  * eight products instead of twenty; the rows of the kernel are taps of the products at each point.
  * A task takes bands of rows through all three steps. The data gradient is the exact adjoint: dy is
  * spread out to the points, and where the tiles of dx overlap, they are added. Gradients of weights
- * are in transformed_rows_wgrad.c. */
+ * are in transformed_wgrad.c. */
 #include "backends/native/transformed.h"
 
 #define CHUNK ((size_t)256)             /* products of a chain, as in mac.c */
@@ -16,7 +16,6 @@
 #define TO_POINTS 17.0
 #define TO_RESULTS 17.0
 #define PRODUCT 1.1
-#define PRODUCT_DW 1.5
 #define REFRESH 21.0
 
 struct rows {
@@ -29,7 +28,7 @@ struct rows {
     struct native_axis axis;      /* rows of dst */
     size_t tiles;                 /* of a row */
     size_t n_bands, band, source; /* rows of a band, of its source, at most */
-    ptrdiff_t first, width;       /* columns of the map behind the forward pass's input */
+    ptrdiff_t first;              /* column of x that a row's first tile begins at */
     size_t v_point, m_point;
     struct native_cut cut;
 };
@@ -108,14 +107,9 @@ static void multiply_rows(const struct rows *a, const struct cvy_run *run, const
                           .w_ic = a->kernel * a->weights.mo,
                           .y_oc = a->band * a->tiles * NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
-    const float *packed = (const float *)run->buf[a->weights.packed] + channels.begin * m.w_ic;
-    for (size_t k = 0; k < ROW_POINTS; k++)
-        for (size_t t = 0; t < b->n_tiles; t++) {
-            m.n_oc = b->tiles[t].n;
-            a->weights.mac(&m, b->v + k * a->v_point,
-                           packed + k * a->weights.plane + b->tiles[t].offset, NULL,
-                           b->m + k * a->m_point + (b->tiles[t].c0 - b->tiles->c0) * m.y_oc);
-        }
+    const struct native_point_products p = { &a->weights, b->tiles,   b->n_tiles, ROW_POINTS,
+                                             b->v,        a->v_point, b->m,       a->m_point };
+    native_multiply_points(&p, run, &m, channels.begin);
 }
 
 static void multiply(const struct rows *a, const struct cvy_run *run, const struct band *b,
@@ -166,8 +160,7 @@ static void rows_run(const void *arg, const struct cvy_run *run, size_t task,
         for (size_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
             b.tiles = a->weights.tiles + begin;
             b.group = b.tiles->group;
-            for (end = begin; end < tiles.end && a->weights.tiles[end].group == b.group; end++)
-                continue;
+            end = native_group_end(&a->weights, begin, tiles.end);
             b.n_tiles = end - begin;
             for (size_t c = 0; c < a->src_group; c += a->chunk) {
                 struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };
