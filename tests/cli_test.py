@@ -759,6 +759,29 @@ def test_first_weights():
     fails(1, "--init-of: expected one of xavier_uniform.*found 'he'", 'train', 'lenet', *common, '--init-of', 'fc1.weight=he')
 
 
+def test_info_json():
+    """What programs read of a model: rivals.py does."""
+    all = json.loads(run('info', 'resnet20-b', '--json', '-b', 32, '--input', '3x24x40', '--classes', 7, code=0).stdout)
+    assert all['model']['input'] == [3, 24, 40] and all['model']['layers'][-1]['out_features'] == 7
+    assert all['layers'][0] == {'name': 'input', 'type': 'input', 'inputs': [], 'output': [3, 24, 40], 'parameters': 0, 'flops_forward': 0,
+                                'flops_backward': 0}, all['layers'][0]
+    names, last = {x['name']: x for x in all['layers']}, all['layers'][-1]
+    assert len(all['layers']) == len(all['model']['layers']) + 1 and len(names) == len(all['layers'])
+    assert last['output'] == [7, 1, 1] and last['parameters'] == 64 * 7 + 7 and last['flops_forward'] == 2 * 64 * 7
+    assert names['conv1']['inputs'] == ['input'] and names['conv1']['flops_forward'] == 2 * 27 * 16 * 24 * 40
+    assert all['total']['parameters'] == sum(x['parameters'] for x in all['layers']) == 272474 - 3 * 65
+    assert all['total']['parameters'] == sum(math.prod(x['shape']) for x in all['weights'])
+    assert {'name': 'fc.weight', 'shape': [7, 64]} in all['weights'] and {'name': 'bn1.running_var', 'shape': [16]} in all['running']
+    assert [m['batch'] for m in all['memory']] == [32, 16, 1] or [m['batch'] for m in all['memory']] == [32, 16, 2], all['memory']
+    for m in all['memory']:
+        assert m['total'] == m['activations'] + m['parameters'] + m['scratch'] > 0
+    blocks = json.loads(run('info', 'resnet18', '--json', code=0).stdout)
+    assert 'blocks' not in blocks['model'] and any(x['name'] == 'layer1.0.conv1' for x in blocks['model']['layers'] if 'name' in x)
+    fails(1, '--json, --memory-limit, --input and --classes are for a model', 'info', '--json')
+    fails(1, '--json has all layers and no phases: leave out --phases', 'info', 'lenet', '--json', '--phases')
+    fails(1, '--json has all layers and no phases: leave out --layers', 'info', 'lenet', '--json', '--layers')
+
+
 def test_other_sizes():
     """--input and --classes: what a run then is, and where they cannot be."""
     text = run('info', 'resnet18', '--input', '3x32x32', '--classes', 10, code=0).stdout
@@ -1608,7 +1631,7 @@ def test_pictures():
 def test_info_of_little():
     """What `info` says of a file that says nothing, and what is for a model only."""
     for option in '--layers', '--phases', '-b32':
-        fails(1, '--batch, --layers, --phases and --memory-limit are for a model, which is missing: convoy info MODEL', 'info', option)
+        fails(1, '--batch, --layers, --phases, --json, --memory-limit, --input and --classes are for a model, which is missing: convoy info MODEL', 'info', option)
     fails(1, "expected one model, found 'vgg11-bn' too", 'info', 'lenet', 'vgg11-bn')
     pathlib.Path('m.json').write_text(json.dumps({'name': 'm', 'input': [1, 4, 4], 'layers': [
         {'type': 'flatten'}, {'type': 'linear', 'name': 'fc', 'out_features': 3}]}))

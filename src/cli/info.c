@@ -1,7 +1,7 @@
 /* `convoy info`: the machine as the library sees it; `convoy info MODEL`: layers, sizes, memory;
  * with --phases what the compiler made of a training step. No line is longer than CLI_PAGE, but for
  * names that are. */
-#include "cli/cli.h"
+#include "cli/info.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "cli/screen.h"
 #include "report/text.h"
 
-enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES, KEY_MEMORY_LIMIT };
+enum { KEY_BATCH = 'b', KEY_LAYERS = 0x1000, KEY_PHASES, KEY_JSON, KEY_MEMORY_LIMIT };
 enum { INDENT = 10 };
 /* So many layers have a row each; those of larger nets share one with the layer that they
  * follow. */
@@ -24,7 +24,7 @@ struct options {
     struct model_options change;
     const char *model;
     size_t batch, memory_limit;
-    bool layers, phases;
+    bool layers, phases, json;
 };
 
 static const struct argp_option options[] = {
@@ -33,6 +33,7 @@ static const struct argp_option options[] = {
     { "layers", KEY_LAYERS, NULL, 0, "a row for every layer, in large models, too", 0 },
     { "phases", KEY_PHASES, NULL, 0, "what the compiler made of a training step, phase by phase",
       0 },
+    { "json", KEY_JSON, NULL, 0, "the model, its layers, parameters and memory as JSON", 0 },
     { "memory-limit", KEY_MEMORY_LIMIT, "SIZE", 0,
       "bytes that training may take, or 500M, 1.5G: what is then recomputed, and what that costs "
       "(default: the model's)",
@@ -50,6 +51,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_LAYERS: o->layers = true; return 0;
     case KEY_PHASES: o->phases = true; return 0;
+    case KEY_JSON: o->json = true; return 0;
     case KEY_MEMORY_LIMIT:
         o->memory_limit = cli_size(state, "memory-limit", arg, (uint64_t)1 << 50);
         return 0;
@@ -59,9 +61,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->model = arg;
         return 0;
     case ARGP_KEY_END:
-        if (!o->model && (o->batch || o->layers || o->phases || o->memory_limit))
-            cli_refuse(state, "--batch, --layers, --phases and --memory-limit are for a model, "
-                              "which is missing: convoy info MODEL");
+        if (!o->model && (o->batch || o->layers || o->phases || o->json || o->memory_limit ||
+                          o->change.input[0] || o->change.classes))
+            cli_refuse(state, "--batch, --layers, --phases, --json, --memory-limit, --input and "
+                              "--classes are for a model, which is missing: convoy info MODEL");
+        if (o->json && (o->layers || o->phases))
+            cli_refuse(state, "--json has all layers and no phases: leave out --%s",
+                       o->layers ? "layers" : "phases");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -81,7 +87,8 @@ static const struct argp argp = { .options = options,
                                       "\vExamples:\n"
                                       "  convoy info\n"
                                       "  convoy info resnet20 -b 64\n"
-                                      "  convoy info my.json --layers --phases\n" };
+                                      "  convoy info my.json --layers --phases\n"
+                                      "  convoy info resnet18 --input 3x32x32 --json\n" };
 
 /* A blank and a word of a list, on the next line where this one is full; returns the column. */
 static size_t word(const char *text, size_t column)
@@ -258,13 +265,8 @@ static enum cvy_status compile(const struct cli_session *s, size_t batch, size_t
     return status;
 }
 
-struct memory {
-    size_t n, batch[3];
-    cvy_plan_info plan[3];
-};
-
-static void print_memory(const char *name, const struct memory *m,
-                         size_t (*bytes)(const cvy_plan_info *plan))
+static void print_memory_row(const char *name, const struct info_memory *m,
+                             size_t (*bytes)(const cvy_plan_info *plan))
 {
     char text[CLI_NUMBER];
     printf("%-*s", NAME_WIDTH, name);
@@ -275,10 +277,6 @@ static void print_memory(const char *name, const struct memory *m,
 static size_t arena(const cvy_plan_info *p) { return p->arena_bytes; }
 static size_t parameters(const cvy_plan_info *p) { return p->parameter_bytes; }
 static size_t scratch(const cvy_plan_info *p) { return p->scratch_bytes; }
-static size_t all_bytes(const cvy_plan_info *p)
-{
-    return p->arena_bytes + p->parameter_bytes + p->scratch_bytes;
-}
 
 /* Trained again in the same step: " conv1, conv2 ...", and bytes moved for it. */
 static int recomputed(const struct cli_session *s, size_t batch, const cvy_plan_info *limited)
@@ -323,38 +321,43 @@ static int recomputed(const struct cli_session *s, size_t batch, const cvy_plan_
 
 /* Of the batch asked for, and what smaller ones would save: of sixteen images and of the fewest
  * that the net takes. A limit is that of the batch asked for, which is alone then. */
-static int memory(struct cli_session *s, size_t batch, size_t memory_limit)
+static int find_memory(struct cli_session *s, size_t batch, size_t memory_limit,
+                       struct info_memory *m)
 {
     static const size_t smaller[] = { 16, 1, 2 };
-    struct memory m = { .n = 1, .batch = { batch } };
-    enum cvy_status status = compile(s, batch, memory_limit, &s->trainer, &m.plan[0]);
+    *m = (struct info_memory){ .n = 1, .batch = { batch } };
+    enum cvy_status status = compile(s, batch, memory_limit, &s->trainer, &m->plan[0]);
     if (status)
         return cli_fail(cli_code_cvy(status), "%s: %s", s->model->where, cvy_message(s->ctx));
     for (size_t i = 0; i < 3 && !memory_limit; i++) {
         cvy_trainer *trainer = NULL;
         bool needed = smaller[i] < batch &&
-                      (m.n < 2 || m.batch[m.n - 1] != 1); /* a batch norm may refuse one image */
-        if (needed) status = compile(s, smaller[i], 0, &trainer, &m.plan[m.n]);
-        if (needed && !status) m.batch[m.n++] = smaller[i];
+                      (m->n < 2 || m->batch[m->n - 1] != 1); /* a batch norm may refuse one image */
+        if (needed) status = compile(s, smaller[i], 0, &trainer, &m->plan[m->n]);
+        if (needed && !status) m->batch[m->n++] = smaller[i];
         cvy_trainer_destroy(&trainer);
         if (status == CVY_E_NOMEM)
             return cli_fail(CLI_NOMEM, "%s: %s", s->model->where, cvy_message(s->ctx));
     }
+    return CLI_OK;
+}
+
+static void print_memory(const struct info_memory *m)
+{
     char title[64];
     printf("\n%-*s", NAME_WIDTH, "memory: training in batches of");
-    for (size_t i = 0; i < m.n; i++) {
-        snprintf(title, sizeof title, "%zu", m.batch[i]);
+    for (size_t i = 0; i < m->n; i++) {
+        snprintf(title, sizeof title, "%zu", m->batch[i]);
         printf("%12s", title);
     }
     putchar('\n');
-    print_memory("activations and their gradients", &m, arena);
-    print_memory("parameters: gradients, packed copies", &m, parameters);
-    print_memory("scratch of the threads", &m, scratch);
-    print_memory("total", &m, all_bytes);
-    if (m.n > 1 && m.batch[m.n - 2] <= 16 &&
-        m.plan[m.n - 2].arena_bytes == m.plan[m.n - 1].arena_bytes)
+    print_memory_row("activations and their gradients", m, arena);
+    print_memory_row("parameters: gradients, packed copies", m, parameters);
+    print_memory_row("scratch of the threads", m, scratch);
+    print_memory_row("total", m, info_all_bytes);
+    if (m->n > 1 && m->batch[m->n - 2] <= 16 &&
+        m->plan[m->n - 2].arena_bytes == m->plan[m->n - 1].arena_bytes)
         printf("Images are stored sixteen side by side: below 16 a smaller batch saves nothing.\n");
-    return memory_limit ? recomputed(s, batch, &m.plan[0]) : CLI_OK;
 }
 
 /* --------------------------------------------------------------------------------------- phases */
@@ -400,6 +403,12 @@ static int describe(struct cli_session *s, const struct options *o)
     const struct model *m = s->model;
     const struct model_defaults *d = &m->defaults;
     const size_t batch = o->batch ? o->batch : d->batch;
+    const size_t limit = o->memory_limit ? o->memory_limit : d->memory_limit;
+    struct info_memory memory;
+    if (o->json) {
+        int found = find_memory(s, batch, limit, &memory);
+        return found ? found : info_json(s, &memory);
+    }
     char text[2 * SCHEDULE_TEXT + 512], optimizer[200], schedule[2 * SCHEDULE_TEXT], length[40];
     readable(&d->schedule, schedule);
     if (d->steps) snprintf(length, sizeof length, "%zu steps", d->steps);
@@ -415,7 +424,9 @@ static int describe(struct cli_session *s, const struct options *o)
     text_wrap(stdout, text, 0, 2, CLI_PAGE);
     putchar('\n');
     int code = layers(s, o->layers);
-    if (!code) code = memory(s, batch, o->memory_limit ? o->memory_limit : d->memory_limit);
+    if (!code) code = find_memory(s, batch, limit, &memory);
+    if (!code) print_memory(&memory);
+    if (!code && limit) code = recomputed(s, batch, &memory.plan[0]);
     if (!code && o->phases) return phases(s, batch);
     if (!code && !o->layers && cvy_net_nodes(s->net) > FEW_LAYERS)
         printf("--layers: a row for each of its %zu layers. ", cvy_net_nodes(s->net));
