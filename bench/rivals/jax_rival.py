@@ -62,7 +62,7 @@ def forward(model, params, state, x, key):
             return jnp.where(keep, x / (1 - o['p']), 0)
         if layer.type == 'pad_channels':
             return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(o['before'], o['after'])])
-        return {'sigmoid': jax.nn.sigmoid, 'tanh': jnp.tanh, 'relu': jax.nn.relu, 'add': lambda v: v + inputs[1],
+        return {'sigmoid': jax.nn.sigmoid, 'tanh': jnp.tanh, 'relu': jax.nn.relu, 'relu6': jax.nn.relu6, 'add': lambda v: v + inputs[1],
                 'concat': lambda v: jnp.concatenate(inputs, -1), 'flatten': lambda v: v.reshape(v.shape[0], -1),
                 'global_avg_pool': lambda v: v.mean((1, 2), keepdims=True)}[layer.type](x)
 

@@ -59,7 +59,7 @@ class Layer:
 
 
 class Model:
-    KNOWN = {'conv2d', 'linear', 'batch_norm', 'sigmoid', 'tanh', 'relu', 'pool2d', 'global_avg_pool', 'flatten', 'dropout',
+    KNOWN = {'conv2d', 'linear', 'batch_norm', 'sigmoid', 'tanh', 'relu', 'relu6', 'pool2d', 'global_avg_pool', 'flatten', 'dropout',
              'add', 'concat', 'pad_channels', 'maxout'}
 
     def __init__(self, path):

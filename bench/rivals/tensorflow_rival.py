@@ -47,7 +47,7 @@ class Net:
             return tf.nn.batch_normalization(x, mean, var, self.b[i], self.w[i], o.get('eps', 1e-5))
         if layer.type == 'pad_channels':
             return tf.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[o['before'], o['after']]])
-        return {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu, 'add': lambda v: v + inputs[1],
+        return {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu, 'relu6': tf.nn.relu6, 'add': lambda v: v + inputs[1],
                 'concat': lambda v: tf.concat(inputs, -1), 'flatten': lambda v: tf.reshape(v, [v.shape[0], -1]),
                 'dropout': lambda v: tf.nn.dropout(v, o['p']) if layer.type == 'dropout' else v,
                 'global_avg_pool': lambda v: tf.reduce_mean(v, [1, 2], keepdims=True)}[layer.type](x)

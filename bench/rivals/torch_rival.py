@@ -1,7 +1,7 @@
-"""PyTorch. usage: torch_rival.py MODEL.json BATCH THREADS eager|compile
+"""PyTorch. usage: torch_rival.py MODEL.json BATCH THREADS eager|compile [channels_last]
 
 eager is what the book runs. compile puts the whole step into one graph, forward, loss, gradients, update and accuracy: its
-fastest form; where this PyTorch cannot trace gradients inside a graph, the network alone is compiled, and the version says so."""
+fastest form, of large images with channels_last; where this PyTorch cannot trace gradients inside a graph, the network alone is compiled, and the version says so."""
 import sys
 
 import torch
@@ -40,6 +40,8 @@ class Net(torch.nn.Module):
 
     def compute(self, i, layer, inputs):
         x = inputs[0]
+        if layer.type == 'relu6':
+            return F.relu6(x)
         if layer.type in ('sigmoid', 'tanh', 'relu'):
             return getattr(torch, layer.type)(x)
         if layer.type == 'add':
@@ -115,6 +117,7 @@ def mark_flat(model):
 
 def main():
     model, batch, threads, form = Model(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    last = 'channels_last' in sys.argv[5:]
     torch.manual_seed(1)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -123,6 +126,10 @@ def main():
     net.train()
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches(model, batch, False)]
     version = f'PyTorch {torch.__version__}'
+    if last:
+        net = net.to(memory_format=torch.channels_last)
+        data = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in data]
+        version += ', channels_last'
     params = list(net.parameters())
     optimizer, update = eager_optimizer(model, params), Update(model, params)
 
