@@ -14,10 +14,10 @@
 
 struct bench;
 
-/* Who computes: BACKEND[:ISA][:ALGORITHM][:unfused] as given by --backends. */
+/* Who computes: BACKEND[+BACKEND][:ISA][:ALGORITHM][:unfused] as given by --backends. */
 struct bench_contestant {
     const char *name;
-    char backend[48];
+    char backend[48]; /* several, for what the first of them lacks: with commas between */
     enum cvy_isa isa;
     enum cvy_algorithm algorithm;
     bool no_fusion;

@@ -167,7 +167,7 @@ cvy_context *bench_context(struct bench *b, gb_state *state, const struct bench_
     const cvy_context_options options = { .threads = threads,
                                           .isa = who->isa,
                                           .backends = who->backend,
-                                          .strict = true,
+                                          .strict = !strchr(who->backend, ','),
                                           .no_fusion = who->no_fusion,
                                           .algorithm = who->algorithm };
     enum cvy_status status = cvy_context_create(&options, &ctx);
@@ -257,10 +257,9 @@ static const struct argp_option options[] = {
       "only cases whose name matches (a '-' in front: does not match)", 1 },
     { "list", KEY_LIST, NULL, 0, "print the cases' names and stop", 1 },
     { "backends", KEY_BACKENDS, "LIST", 0,
-      "contestants, each BACKEND[:ISA][:ALGORITHM][:unfused], where BACKEND is native, reference "
-      "or a module's "
-      "name, e.g. onednn; "
-      "they take turns (default: native)",
+      "contestants, each BACKEND[+BACKEND][:ISA][:ALGORITHM][:unfused], where BACKEND is native, "
+      "reference or a module's name, e.g. onednn; a second one does what the first lacks, which "
+      "is an error otherwise; they take turns (default: native)",
       1 },
     { "isa", KEY_ISA, "LIST", 0,
       "instruction sets for peak and kernels; one alone is also the contestants' (default: all "
@@ -277,10 +276,8 @@ static const struct argp_option options[] = {
     { "models", KEY_MODELS, "LIST", 0,
       "built-in models or JSON files for step, scaling and forum (default: lenet-bn)", 1 },
     { "shapes", KEY_SHAPES, "LIST", 0,
-      "shape files for ops: lenet, resnet20, resnet50, vgg11, densenet121, cs231n, tfbook, yann or "
-      "a path "
-      "(default: "
-      "lenet)",
+      "shape files for ops: lenet, resnet18, resnet20, resnet50, mobilenet-v2, vgg11, densenet121, "
+      "cs231n, tfbook, yann or a path (default: lenet)",
       1 },
     { "prb", KEY_PRB, "PROBLEM", 0,
       "one problem for ops in benchdnn's notation, e.g. '--conv mb256ic6ih14oc16oh10kh5'; may be "
@@ -436,17 +433,19 @@ static const struct argp argp = {
         "  convoy bench step peak --html report.html\n"
 };
 
-/* BACKEND[:ISA][:ALGORITHM][:unfused]; false: what is wrong with it. */
+/* BACKEND[+BACKEND][:ISA][:ALGORITHM][:unfused]; false: what is wrong with it. */
 static bool read_contestant(const char *word, enum cvy_isa isa, struct bench_contestant *who,
                             char *error, size_t size)
 {
     *who = (struct bench_contestant){ .name = word, .isa = isa };
     size_t length = strcspn(word, ":");
     if (!length || length >= sizeof who->backend) {
-        snprintf(error, size, "expected BACKEND[:ISA][:ALGORITHM][:unfused], found '%.60s'", word);
+        snprintf(error, size,
+                 "expected BACKEND[+BACKEND][:ISA][:ALGORITHM][:unfused], found '%.60s'", word);
         return false;
     }
     memcpy(who->backend, word, length);
+    for (char *plus = who->backend; (plus = strchr(plus, '+'));) *plus = ',';
     for (const char *part = word + length; *part;) {
         char name[16];
         size_t n = strcspn(++part, ":");

@@ -157,8 +157,8 @@ def test_sizes():
 
 
 def test_every_shape_file():
-    for shapes in ('lenet', 'resnet20', 'vgg11', 'resnet50', 'densenet121', 'cs231n', 'tfbook', 'yann'):
-        some = ['--filter', 'conv|bn-.*@56|add|pool|fc'] if shapes == 'densenet121' else []
+    for shapes in ('lenet', 'resnet18', 'resnet20', 'vgg11', 'resnet50', 'mobilenet-v2', 'densenet121', 'cs231n', 'tfbook', 'yann'):
+        some = ['--filter', 'conv|bn-.*@56|add|pool|fc'] if shapes in ('densenet121', 'mobilenet-v2') else []
         runs = measured('ops', '--shapes', shapes, '--batch', '2', *some)
         assert len(runs) > ({'cs231n': 4, 'tfbook': 22, 'yann': 18}.get(shapes, 20)) and all(r['GFLOP/s'] > 0 and r['GB/s'] > 0 for r in runs), shapes
 
@@ -170,6 +170,23 @@ def test_contestants():
     for who in ('native', 'native:unfused', 'native:scalar', 'reference'):
         assert f'ops/prb/small/batch:16/forward/threads:2/{who}/process_time/real_time' in names, names
     assert not any('/weights/' in n for n in names)
+
+
+def test_who_does_what_another_lacks():
+    """onednn+native: what oneDNN has no dropout for runs; by itself it says so. Without the module both are refused by name."""
+    pathlib.Path('drop.json').write_text(json.dumps({'name': 'drop', 'input': [1, 6, 6], 'layers': [
+        {'type': 'conv2d', 'name': 'c', 'out_channels': 4, 'kernel': 3}, {'type': 'flatten'}, {'type': 'dropout', 'p': 0.2},
+        {'type': 'linear', 'name': 'fc', 'out_features': 3}]}))
+    step = ['bench', 'step', '--models', 'drop.json', '-b', '16', '-t', '1', '--once', '--backends']
+    if 'onednn' not in run('info').stdout:
+        fails(1, '--backends: .*onednn', *step, 'onednn+native')
+    else:
+        r = run(*step, 'onednn+native', '--json', 'both.json')
+        [both] = [b for b in json.loads(pathlib.Path('both.json').read_text())['benchmarks'] if b['run_type'] == 'iteration']
+        assert both['label'].startswith('onednn,native ') and not both.get('error_occurred'), r.stdout
+        r = subprocess.run([CONVOY, *step, 'onednn'], capture_output=True, text=True, env=ENV, timeout=60)
+        assert 'is not supported by onednn, and strict is set' in r.stdout + r.stderr, r.stdout + r.stderr
+    fails(1, r"--backends: .*nobody", *step, 'native+nobody')
 
 
 def test_problems_in_and_out():
