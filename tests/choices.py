@@ -17,6 +17,7 @@ NO_THRESHOLD = {
     "TAP_PIXELS": "how boxes of one tap are cut into calls, every net with padding has several",
     "ACCOUNT": "room for a sentence",
     "BIAS_PIXELS": "how the sum of a bias is cut into calls; its bound is in sum_bounds.c, on both sides",
+    "OUTER_PIXELS": "is_outer() answers; OUTER asks it",
     "REGION_BYTES": "how regions are cut; REGIONS and NARROW ask",
     "REGION_PIXELS": "how small regions become; REGIONS and NARROW ask",
     "WGRAD_TASKS": "how ranges of channels are cut; SLOT_PARTS and OWNED_SMALL ask",

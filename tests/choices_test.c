@@ -511,7 +511,7 @@ static void nets(void **state)
         { "long rows", long_rows, 5 },
         { "side by side", side_by_side, 21 },
         { "side by side, many blocks", side_by_side, 250 },
-        { "dense", dense, 40 },
+        { "dense", dense, 24 },
         { "tall", tall, 37 },
         { "large planes", large_planes, 18 },
         { "whitenings", every_whitening, 20 },

@@ -1334,6 +1334,32 @@ static void test_transpose(struct env *e)
     }
 }
 
+/* Kind of activation and coefficients of p, and what they make of a plain panel. */
+static void test_panel_norm(struct env *e, struct cvyi_panel *p, const float *x, const float *plain,
+                            size_t total)
+{
+#define PANEL_ACT(NAME, name) CVYI_ACT_##NAME,
+    static const int kinds[] = { CVYI_CHEAP_ACTS(PANEL_ACT) };
+    struct cvyi_affine affine[20];
+    for (size_t c = 0; c < p->n_ic; c++)
+        affine[c] = (struct cvyi_affine){ check_normal(&e->rng), check_normal(&e->rng),
+                                          check_normal(&e->rng) };
+    p->affine = affine;
+    p->act = kinds[check_below(&e->rng, sizeof kinds / sizeof *kinds)];
+    p->alpha = 0.25f;
+    EACH_TABLE(e, k)
+    {
+        float *want = copy(e, plain, total), *panel = out(e, total);
+        for (size_t i = 0; i < p->n_pix; i++)
+            for (size_t c = 0; c < p->n_ic; c++) {
+                float *at = want + ((i / p->np * p->n_ic + c) * p->np + i % p->np) * 16;
+                k->act->norm_act[p->act](at, at, 16, &affine[c], p->alpha);
+            }
+        k->lanes->panel(panel, x, p);
+        equal(e, "normalised", panel, want, total);
+    }
+}
+
 static void test_panel(struct env *e)
 {
     int32_t pix[40];
@@ -1358,6 +1384,7 @@ static void test_panel(struct env *e)
         k->lanes->panel(panel, x, &p);
         equal(e, "panel", panel, want, total); /* beside the last pixels: still NaN */
     }
+    test_panel_norm(e, &p, x, want, total);
 }
 
 /* ---- loss */

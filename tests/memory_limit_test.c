@@ -70,6 +70,25 @@ static cvy_tensor branches(cvy_context *ctx, cvy_net **made)
     return cvy_linear(net, x, "g", &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Sums, which can be made again, whose normalised form is never stored: the 1x1 convolutions behind
+ * them make it as they read. */
+static cvy_tensor passing(cvy_context *ctx, cvy_net **made)
+{
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = conv3(net, cvy_input(net, 1, 28, 28), "in", 44, 2), y;
+    static const char *const name[][4] = { { "a", "an", "ab", "a1" }, { "b", "bn", "bb", "b1" } };
+    for (size_t i = 0; i < 2; i++) {
+        x = cvy_relu(net, cvy_batch_norm(net, x, name[i][1], NULL));
+        y = cvy_add(net, x, conv3(net, x, name[i][0], i ? 80 : 44, 1), NULL);
+        y = cvy_relu(net, cvy_batch_norm(net, y, name[i][2], NULL));
+        x = conv1(net, y, name[i][3], i ? 44 : 80);
+    }
+    return cvy_linear(net, cvy_flatten(net, cvy_global_avg_pool(net, x, NULL)), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 /* -------------------------------------------------------------------------------- a run's bytes */
 
 struct result {
@@ -177,6 +196,8 @@ static const struct {
              { "resnet20", small_resnet20, true },
              { "motley", motley, true },
              { "branches", branches, true },
+             { "dense", dense, true },
+             { "passing", passing, true },
              { "activations", every_activation, false },
              { "group norms", every_group_norm, false },
              { "whitenings", every_whitening, false },

@@ -98,29 +98,35 @@ static inline cvy_tensor conv1(cvy_net *net, cvy_tensor x, const char *name, siz
 }
 
 /* A DenseNet's block and what comes behind it: ever longer concatenations, normalised before 1x1
- * convolutions of more and of fewer channels than they have, with every activation that costs
- * little; the last one's result is read by others, too. */
+ * convolutions of more and of fewer channels than they have, and just enough of both for panels;
+ * with activations that cost little, and one that does not. Then a result that is read by others,
+ * too, and one of which a convolution reads a single pixel, for a wide map. */
 static inline cvy_tensor dense(cvy_context *ctx, cvy_net **made)
 {
     static const enum cvy_act_kind kinds[] = { CVY_RELU, CVY_RELU6, CVY_LEAKY_RELU, CVY_SIGMOID };
+    static const size_t channels[] = { 80, 64, 56, 24 };
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");
     *made = net;
-    cvy_tensor x = conv3(net, cvy_input(net, 1, 28, 28), "stem", 32, 2), y, z;
+    cvy_tensor x = conv3(net, cvy_input(net, 1, 28, 28), "stem", 44, 2), y, z;
     for (int i = 0; i < 4; i++) {
         const char digit = (char)('0' + i), n1[] = { 'n', digit, 0 }, n2[] = { 'm', digit, 0 },
                    c1[] = { 'a', digit, 0 }, c2[] = { 'b', digit, 0 };
         y = cvy_batch_norm(net, x, n1, NULL);
         y = cvy_activation(net, y, NULL, &(cvy_act_desc){ .kind = kinds[i], .alpha = 0.1 });
-        y = conv1(net, y, c1, i == 1 ? 64 : 32);
+        y = conv1(net, y, c1, channels[i]);
         y = cvy_relu(net, cvy_batch_norm(net, y, n2, NULL));
-        x = cvy_concat(net, (cvy_tensor[]){ x, conv3(net, y, c2, 7 + (size_t)i, 1) }, 2, NULL);
+        x = cvy_concat(net, (cvy_tensor[]){ x, conv3(net, y, c2, 8, 1) }, 2, NULL);
     }
     y = conv1(net, cvy_relu(net, cvy_batch_norm(net, x, "n4", NULL)), "t", 48);
     y = cvy_pool2d(net, y, NULL, &(cvy_pool2d_desc){ .kind = CVY_POOL_AVG, .kernel = { 2, 2 } });
     y = cvy_relu(net, cvy_batch_norm(net, y, "n5", NULL));
-    z = cvy_add(net, conv1(net, y, "u", 48), y, NULL);
-    return cvy_linear(net, cvy_flatten(net, cvy_global_avg_pool(net, z, NULL)), "fc",
+    y = cvy_add(net, conv1(net, y, "u", 48), y, NULL);
+    z = cvy_conv2d(
+        net, cvy_relu(net, cvy_batch_norm(net, y, "n6", NULL)), "w",
+        &(cvy_conv2d_desc){ .out_channels = 80, .kernel = { 1, 1 }, .stride = { 7, 7 } });
+    x = cvy_concat(net, (cvy_tensor[]){ cvy_global_avg_pool(net, y, NULL), z }, 2, NULL);
+    return cvy_linear(net, cvy_flatten(net, x), "fc",
                       &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 

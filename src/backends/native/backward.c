@@ -330,11 +330,27 @@ static enum cvy_status plan_unpool(const struct native *native, struct cvy_plan 
     return CVY_OK;
 }
 
-/* Kinds whose output is made from the input in no time: reading it takes longer. */
-static bool is_cheap(int act)
+/* Whether the gradient that comes through the chain's activation goes to its batch norm alone. */
+static bool formed_anew(const struct cvy_plan *plan, const struct native_backward *chain,
+                        size_t last)
 {
-    return act == CVYI_ACT_RELU || act == CVYI_ACT_LEAKY_RELU || act == CVYI_ACT_RELU6 ||
-           act == CVYI_ACT_HARDTANH;
+    if (!chain->act || !chain->data || chain->pool || chain->add) return false;
+    int g = chain->act->out[CHAIN_Y];
+    const struct cvy_value *v = cvy_plan_value(plan, g);
+    return v->shape.h * v->shape.w > 1 && !cvy_plan_needed_after(plan, g, last);
+}
+
+bool cvyi_backward_recalls(const struct cvy_plan *plan, size_t i, int x, int y)
+{
+    int n, before;
+    const struct cvy_op_desc *ops = cvy_plan_chain(plan, i, &n),
+                             *last = cvy_plan_chain(plan, i - 1, &before);
+    struct native_backward chain = cvyi_backward_parse(ops, n);
+    /* nothing that a piece could begin with */
+    bool begins = last->kind == CVY_OP_CONV2D_BWD_DATA || last->kind == CVY_OP_CONV2D_BWD_WEIGHTS;
+    return begins && formed_anew(plan, &chain, i + (size_t)chain.n - 1) && chain.act == ops &&
+           ops->in[CVY_ACT_BWD_X] < 0 && ops->in[CVY_ACT_BWD_Y] == y &&
+           chain.reduce->in[CVY_BN_BWD_REDUCE_X] == x && native_is_cheap((int)ops->u.act.kind);
 }
 
 /* Whether g can do without memory, and then how it is formed. */
@@ -345,10 +361,9 @@ static void plan_anew(const struct native *native, const struct cvy_plan *plan,
     struct native_anew *a = &b->anew;
     const struct native_norm *norm = native_norm_of(native, act->saved);
     bool by_input = chain->act->in[CVY_ACT_BWD_X] >= 0, again;
-    a->on = chain->data && !chain->pool && !chain->add && b->pixels > 1 &&
-            !cvy_plan_needed_after(plan, b->g.id, last);
+    a->on = formed_anew(plan, chain, last);
     if (!native_chose(plan, CHOICE_ANEW, a->on)) return;
-    again = norm && norm->x == b->x.id && (by_input || is_cheap(act->index));
+    again = norm && norm->x == b->x.id && (by_input || native_is_cheap(act->index));
     if (native_chose(plan, CHOICE_RECALLED, again)) {
         a->affine = norm->affine;
         b->saved.id = -1;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "backends/native/algorithm.h"
+#include "backends/native/wgrad.h"
 
 #define ALGORITHM_AT(NAME, name) [CVY_ALGORITHM_##NAME] = &cvyi_native_##name,
 static const struct native_algorithm *const algorithms[] = { CVY_ALGORITHMS(ALGORITHM_AT) };
@@ -32,7 +33,7 @@ static struct operands operands(const struct cvy_op_desc *op)
 }
 
 static struct native_conv open_conv(const struct native *native, const struct cvy_plan *plan,
-                                    const struct cvy_op_desc *op)
+                                    const struct cvy_op_desc *op, const struct native_norm *norm)
 {
     struct operands o = operands(op);
     struct native_conv conv = { .name = op->name, .weight = o.weight, .bias = o.bias };
@@ -41,7 +42,9 @@ static struct native_conv open_conv(const struct native *native, const struct cv
     case CVY_OP_CONV2D_BWD_DATA: conv.pass = NATIVE_DATA; break;
     default: conv.pass = NATIVE_WEIGHTS;
     }
-    conv.geometry = cvyi_native_geometry(native, plan, &op->u.conv, o.x, o.y);
+    if (!norm || conv.pass == NATIVE_DATA) norm = NULL;
+    conv.geometry = cvyi_native_geometry(native, plan, &op->u.conv, norm ? norm->x : o.x, o.y);
+    conv.geometry.norm = norm;
     return conv;
 }
 
@@ -62,35 +65,67 @@ tell(struct account *account, const char *format, ...)
     va_end(args);
 }
 
-/* NULL: out of memory. */
-static const struct native_algorithm *choose(const struct native *native, struct cvy_plan *plan,
-                                             const struct native_conv *conv,
-                                             enum cvy_algorithm asked)
+static enum cvy_algorithm asked_for(const struct cvy_plan *plan, const struct cvy_op_desc *op)
 {
-    enum { N = sizeof algorithms / sizeof *algorithms };
-    struct account account = { .text = cvy_plan_alloc(plan, ACCOUNT), .size = ACCOUNT };
-    size_t best = CVY_ALGORITHM_DIRECT; /* does everything */
-    double cost[N] = { 0 };
-    if (!account.text) return NULL;
-    cvy_plan_kernel(plan, account.text);
-    if (asked != CVY_ALGORITHM_AUTO && algorithms[asked]->supports(conv)) {
-        tell(&account, "%s, as asked", cvy_algorithm_name(asked));
-        return algorithms[asked];
-    }
-    for (size_t i = CVY_ALGORITHM_AUTO + 1; i < N; i++) {
+    enum cvy_algorithm asked = cvy_plan_algorithm(plan);
+    return asked == CVY_ALGORITHM_AUTO ? (enum cvy_algorithm)op->u.conv.algorithm : asked;
+}
+
+enum { N_ALGORITHMS = sizeof algorithms / sizeof *algorithms };
+
+/* What is asked for where it can do the pass, otherwise the cheapest; cost: of each that can, if
+ * they were compared. */
+static enum cvy_algorithm choose(const struct native *native, const struct native_conv *conv,
+                                 enum cvy_algorithm asked, double cost[N_ALGORITHMS])
+{
+    enum cvy_algorithm best = CVY_ALGORITHM_DIRECT; /* does everything */
+    if (asked != CVY_ALGORITHM_AUTO && algorithms[asked]->supports(conv)) return asked;
+    for (int i = CVY_ALGORITHM_AUTO + 1; i < N_ALGORITHMS; i++) {
         if (!algorithms[i]->supports(conv)) continue;
         cost[i] = algorithms[i]->cost(native, conv);
-        if (cost[i] < cost[best]) best = i;
+        if (cost[i] < cost[best]) best = (enum cvy_algorithm)i;
     }
-    tell(&account, "%s", cvy_algorithm_name((enum cvy_algorithm)best));
-    for (size_t i = CVY_ALGORITHM_AUTO + 1; i < N; i++)
-        if (i != best && cost[i] > 0)
+    return best;
+}
+
+/* NULL: out of memory. */
+static const struct native_algorithm *choose_aloud(const struct native *native,
+                                                   struct cvy_plan *plan,
+                                                   const struct native_conv *conv,
+                                                   enum cvy_algorithm asked)
+{
+    struct account account = { .text = cvy_plan_alloc(plan, ACCOUNT), .size = ACCOUNT };
+    double cost[N_ALGORITHMS] = { 0 };
+    if (!account.text) return NULL;
+    cvy_plan_kernel(plan, account.text);
+    enum cvy_algorithm best = choose(native, conv, asked, cost);
+    tell(&account, "%s", cvy_algorithm_name(best));
+    if (!cost[CVY_ALGORITHM_DIRECT]) {
+        tell(&account, ", as asked");
+        return algorithms[best];
+    }
+    for (int i = CVY_ALGORITHM_AUTO + 1; i < N_ALGORITHMS; i++)
+        if (i != (int)best && cost[i] > 0)
             tell(&account, "; %s would cost %.2f times as much",
                  cvy_algorithm_name((enum cvy_algorithm)i), cost[i] / cost[best]);
     native_chose(plan, CHOICE_PANELS, best == CVY_ALGORITHM_PANELS);
     native_chose(plan, CHOICE_DEPTHWISE, best == CVY_ALGORITHM_DEPTHWISE);
     native_chose(plan, CHOICE_TRANSFORMED, best == CVY_ALGORITHM_TRANSFORMED);
     return algorithms[best];
+}
+
+bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *plan,
+                                 const struct cvy_op_desc *op, int x)
+{
+    const struct native_norm norm = { .x = x };
+    struct native_conv conv = open_conv(native, plan, op, &norm);
+    double cost[N_ALGORITHMS] = { 0 };
+    enum cvy_algorithm algorithm = choose(native, &conv, asked_for(plan, op), cost);
+    /* of a wide map the pixels of all blocks are multiplied together, and no panel is laid */
+    if (conv.pass == NATIVE_FORWARD)
+        return algorithm == CVY_ALGORITHM_PANELS && !conv.geometry.wide.unit;
+    return conv.pass == NATIVE_WEIGHTS && algorithm == CVY_ALGORITHM_DIRECT &&
+           cvyi_native_wgrad_normalises(&conv.geometry);
 }
 
 /* Offsets inside a channel, and of taps in a packed tile, are 32 bits. */
@@ -109,10 +144,9 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
                                  const struct cvy_op_desc *ops, int n, size_t first)
 {
     (void)n, (void)first;
-    struct native_conv conv = open_conv(native, plan, ops);
-    enum cvy_algorithm asked = cvy_plan_algorithm(plan);
-    if (asked == CVY_ALGORITHM_AUTO) asked = (enum cvy_algorithm)ops->u.conv.algorithm;
-    const struct native_algorithm *chosen = choose(native, plan, &conv, asked);
+    const struct native_norm *norm = native_norm_of(native, operands(ops).x);
+    struct native_conv conv = open_conv(native, plan, ops, norm && norm->absent ? norm : NULL);
+    const struct native_algorithm *chosen = choose_aloud(native, plan, &conv, asked_for(plan, ops));
     if (!chosen) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     return chosen->plan(native, plan, &conv);
 }

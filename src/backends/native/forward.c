@@ -16,8 +16,9 @@ struct forward {
      * where not kept */
     struct native_lanes normed, summed, rows, y;
     bool norm, add, act, pool, added_first;
-    bool flat;  /* no padding between channels: several are one run */
-    int affine; /* buffer of struct cvyi_affine [c] */
+    bool absent; /* nothing is made: who reads the result makes it */
+    bool flat;   /* no padding between channels: several are one run */
+    int affine;  /* buffer of struct cvyi_affine [c] */
     cvyi_act_fn *act_fn;
     cvyi_norm_act_fn *norm_act_fn;
     float alpha;
@@ -195,20 +196,48 @@ static enum cvy_status plan_stats(struct native *native, struct cvy_plan *plan,
     return CVY_OK;
 }
 
-/* For gradients: how the norm's result, and what the activation made of it, came about. */
+/* Whether value y, that the chain makes of its norm's x, is read by nobody but convolutions that
+ * can normalise on their way, and gradients that do not need it. */
+static bool read_by_convolutions(struct native *native, const struct cvy_plan *plan,
+                                 const struct native_forward *chain, size_t last)
+{
+    const struct cvy_op_desc *op, *act = chain->act;
+    int n, x = chain->norm->in[CHAIN_X], y = act->out[CHAIN_Y], root = native_root(plan, y);
+    if (!native_is_cheap((int)act->u.act.kind) || cvy_plan_needed_after(plan, y, SIZE_MAX / 2))
+        return false;
+    for (size_t i = last + 1; (op = cvy_plan_chain(plan, i, &n)); i++) {
+        bool reads = false;
+        for (int k = 0; k < op->n_in; k++)
+            reads |= op->in[k] >= 0 && native_root(plan, op->in[k]) == root;
+        if (!reads) continue;
+        bool conv = op->kind == CVY_OP_CONV2D && op->in[CVY_CONV2D_X] == y,
+             dw = op->kind == CVY_OP_CONV2D_BWD_WEIGHTS && op->in[CVY_CONV2D_BWD_WEIGHTS_X] == y,
+             back = op->kind == CVY_OP_ACT_BWD && op->in[CVY_ACT_BWD_Y] == y;
+        if (!n || !(conv || dw || back)) return false;
+        if (back && !cvyi_backward_recalls(plan, i, x, y)) return false;
+        if (!back && !cvyi_native_conv_normalises(native, plan, op, x)) return false;
+    }
+    return true;
+}
+
+/* For gradients, and for convolutions if they normalise: how the norm's result, and what the
+ * activation made of it, came about. */
 static enum cvy_status remember(struct native *native, struct cvy_plan *plan,
-                                const struct native_forward *chain, int affine)
+                                const struct native_forward *chain, const struct forward *f)
 {
     const struct cvy_op_desc *made[] = { chain->norm, chain->add ? NULL : chain->act };
-    if (!native->training || chain->norm->kind != CVY_OP_BN_APPLY) return CVY_OK;
+    bool recalled = native->training && chain->norm->kind == CVY_OP_BN_APPLY;
     for (int i = 0; i < 2; i++) {
-        if (!made[i]) continue;
+        if (!made[i] || !(recalled || f->absent)) continue;
         struct native_norm *norm = cvy_plan_alloc(plan, sizeof *norm);
         if (!norm) return CVY_E_NOMEM;
         *norm = (struct native_norm){ .saved = { .kind = NATIVE_SAVED_NORM,
                                                  .value = made[i]->out[CHAIN_Y] },
                                       .x = chain->norm->in[CHAIN_X],
-                                      .affine = affine };
+                                      .affine = f->affine,
+                                      .act = i ? (int)made[i]->u.act.kind : -1,
+                                      .alpha = f->alpha,
+                                      .absent = i && f->absent };
         native_save(native, &norm->saved);
     }
     return CVY_OK;
@@ -232,7 +261,7 @@ static enum cvy_status plan_norm(struct native *native, struct cvy_plan *plan,
     f->affine = apply.coefficients =
         cvyi_bn_coefficients(plan, &apply, chain->norm->name, sizeof(struct cvyi_affine));
     if (f->affine < 0) return CVY_E_NOMEM;
-    NATIVE_TRY(remember(native, plan, chain, f->affine));
+    NATIVE_TRY(remember(native, plan, chain, f));
     return cvyi_bn_affine_gate(plan, chain->norm->name, &apply);
 }
 
@@ -329,12 +358,15 @@ static enum cvy_status plan_forward(struct native *native, struct cvy_plan *plan
     open_forward(plan, &chain, begin, end, last, f);
     f->grid = native_grid_of(native, &f->x);
     if (chain.pool) NATIVE_TRY(plan_pool(native, plan, &chain, last, f));
-    if (chain.norm) NATIVE_TRY(plan_norm(native, plan, &chain, &stats, f));
     if (act) {
         f->act_fn = f->k->act->act[act->u.act.kind];
         f->norm_act_fn = f->k->act->norm_act[act->u.act.kind];
         f->alpha = (float)act->u.act.alpha;
     }
+    bool alone = chain.norm && act && !chain.add && !chain.pool && f->normed.id < 0;
+    f->absent = alone && read_by_convolutions(native, plan, &chain, last);
+    if (chain.norm) NATIVE_TRY(plan_norm(native, plan, &chain, &stats, f));
+    if (native_chose(plan, CHOICE_ABSENT, f->absent)) return CVY_OK;
     f->flat = !f->pool && native_dense(&f->x) && native_dense(&f->other) &&
               native_dense(&f->normed) && native_dense(&f->summed) && native_dense(&f->rows);
     log_choices(plan, f);

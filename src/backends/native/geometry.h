@@ -22,6 +22,8 @@ struct native_geometry {
     /* Few outputs of very many inputs (fully connected): by which input channels weights are
      * multiplied, and updated; else unit 0 */
     struct native_grid tall;
+    /* Not NULL: the convolution's input is not there, but x from which this makes it */
+    const struct native_norm *norm;
 };
 
 /* The geometry of desc between values x and y. A kernel that covers the whole map is turned into a

@@ -43,9 +43,10 @@ struct mac_arg {
     size_t panel_np; /* pixels a tile of a panel; 0: the source is read in place */
     /* where a panel's pixels lie, in whole chunks and in the last */
     const int32_t *panel_pix[2];
-    struct native_grid wide; /* dst is a wide map: tasks are its cells, … (unit 0: not) */
-    size_t cell_tiles;       /* … of so many tiles, … */
-    struct cvyi_mac blocks;  /* … and the pixels of a multiplication all blocks' */
+    const struct native_norm *norm; /* not NULL: what becomes of the source on the way there */
+    struct native_grid wide;        /* dst is a wide map: tasks are its cells, … (unit 0: not) */
+    size_t cell_tiles;              /* … of so many tiles, … */
+    struct cvyi_mac blocks;         /* … and the pixels of a multiplication all blocks' */
     /* Tasks are chunks of the source, all blocks' (unit 0: not), whose sums wait in `partial`,
      * [chunk] times a map like dst, to be added */
     struct native_grid tall;
@@ -67,6 +68,12 @@ static void gather(const struct mac_arg *a, const struct cvy_run *run, struct so
                             .x_pix = mac->x_pix,
                             .n_ic = s.end - s.begin,
                             .x_ic = a->src.plane * NATIVE_LANES };
+    if (a->norm) {
+        p.affine = (const struct cvyi_affine *)run->buf[a->norm->affine] + s.group * a->src_group +
+                   s.begin;
+        p.act = a->norm->act;
+        p.alpha = a->norm->alpha;
+    }
     const float *x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
     a->native->kernels->lanes->panel(panel, x, &p);
 }
@@ -269,6 +276,7 @@ static void open_arg(const struct native *native, struct cvy_plan *plan,
     a->src_group = transposed ? g->oc : g->ic;
     a->dst_group = transposed ? g->ic : g->oc;
     a->bias = mac->bias;
+    a->norm = g->norm;
     size_t reach = native->blocks * (a->src.c * a->src.plane + a->dst.c * a->dst.plane);
     if (g->groups == 1 && reach <= INT_MAX / NATIVE_LANES)
         a->wide = cvyi_native_wide(native, plan, &a->dst);
@@ -435,6 +443,7 @@ enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *pla
         if (!phase.scratch_bytes) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     }
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, a->norm ? a->norm->affine : -1, CVY_READ_ALL);
     native_access(&phase, a->packed, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);
     native_access(&phase, a->dst.id, wide || cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);

@@ -40,6 +40,17 @@ static inline void native_save(struct native *native, struct native_saved *saved
     saved->next = native->saved;
     native->saved = saved;
 }
+/* How a value was normalised and what an activation made of it (act -1: nothing), for whoever wants
+ * it again: by x and the buffer of the coefficients. Found by either of the two results. Absent: it
+ * was not, whoever reads it does. */
+struct native_norm {
+    struct native_saved saved;
+    int x, affine; /* struct cvyi_affine [c] */
+    int act;
+    float alpha;
+    bool absent;
+};
+
 /* NULL: none. */
 static inline struct native_saved *native_saved(const struct native *native,
                                                 enum native_saved_kind kind, int value)
@@ -48,6 +59,16 @@ static inline struct native_saved *native_saved(const struct native *native,
     while (s && (s->kind != kind || s->value != value)) s = s->next;
     return s;
 }
+
+static inline const struct native_norm *native_norm_of(const struct native *native, int value)
+{
+    return (const struct native_norm *)native_saved(native, NATIVE_SAVED_NORM, value);
+}
+
+/* conv.c: whether convolution op, or its gradient of the weights, can read x and normalise it as it
+ * goes, where the op reads what becomes of it. */
+bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *plan,
+                                 const struct cvy_op_desc *op, int x);
 
 /* -------------------------------------------------------------------------------------- choices */
 
@@ -121,7 +142,8 @@ static inline struct native_saved *native_saved(const struct native *native,
     X(VIEWS, "move: channels that lie where they belong")                  \
     X(KEPT, "rows: a result inside a chain is kept")                       \
     X(ANEW, "rows: each reader forms a gradient anew")                     \
-    X(RECALLED, "rows: and what its activation has saved")
+    X(RECALLED, "rows: and what its activation has saved")                 \
+    X(ABSENT, "rows: convolutions normalise what they read")
 /* clang-format on */
 
 #define NATIVE_CHOICE_NAME(name, meaning) CHOICE_##name,

@@ -130,15 +130,15 @@ enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
 enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name,
                                 const struct native_bn *bn);
 
-/* How forward.c normalised a value, for whoever wants it, or what an activation made of it, again:
- * by x and the buffer of the coefficients. Found by either of the two. */
-struct native_norm {
-    struct native_saved saved;
-    int x, affine; /* struct cvyi_affine [c] */
-};
-static inline const struct native_norm *native_norm_of(const struct native *native, int value)
+/* backward.c: whether the piece that begins with op number i, which goes through the activation of
+ * y, an op's result that comes of x by a batch norm, can do without y. */
+bool cvyi_backward_recalls(const struct cvy_plan *plan, size_t i, int x, int y);
+
+/* Kinds whose output is made from the input in no time: reading it takes longer. */
+static inline bool native_is_cheap(int act)
 {
-    return (const struct native_norm *)native_saved(native, NATIVE_SAVED_NORM, value);
+#define NATIVE_IS_ACT(NAME, name) || act == CVYI_ACT_##NAME
+    return false CVYI_CHEAP_ACTS(NATIVE_IS_ACT);
 }
 
 /* A gradient g that is not stored but formed where it is read: from dy, through an activation by

@@ -76,6 +76,19 @@ static bool owning_is_cheaper(const struct native *native, const struct cvy_plan
            4 * copies * (double)n + x + y;
 }
 
+static bool is_outer(const struct native_geometry *g)
+{
+    return g->y.h * g->y.w < OUTER_PIXELS && g->oc >= 4;
+}
+
+/* Regions do, whose pixels lie side by side in both maps. */
+bool cvyi_native_wgrad_normalises(const struct native_geometry *g)
+{
+    return !g->tall.unit && !g->wide.unit && !is_outer(g) && cvyi_native_wgrad_by_regions(g) &&
+           g->taps == 1 && !g->pad[0] && !g->pad[1] && g->stride[0] * g->stride[1] == 1 &&
+           g->x.h == g->y.h && g->x.w == g->y.w;
+}
+
 enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *plan,
                                        const char *name, const struct native_geometry *geometry,
                                        int dw, int db)
@@ -88,8 +101,7 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
     const struct native_geometry *g = &a->conv;
     if (g->tall.unit) return cvyi_native_wgrad_outer(plan, a);
     if (g->wide.unit) return cvyi_native_wgrad_wide(plan, a);
-    if (native_chose(plan, CHOICE_OUTER, g->y.h * g->y.w < OUTER_PIXELS && g->oc >= 4))
-        return cvyi_native_wgrad_outer(plan, a);
+    if (native_chose(plan, CHOICE_OUTER, is_outer(g))) return cvyi_native_wgrad_outer(plan, a);
     if (native_chose(plan, CHOICE_BY_REGIONS, cvyi_native_wgrad_by_regions(g)))
         return cvyi_native_wgrad_regions(plan, a);
     a->cut = slots_cut(native, plan, g);

@@ -10,6 +10,9 @@ enum cvy_status cvyi_native_wgrad_plan(struct native *native, struct cvy_plan *p
                                        const char *name, const struct native_geometry *geometry,
                                        int dw, int db);
 
+/* Whether the plan for this geometry can normalise x as it goes. */
+bool cvyi_native_wgrad_normalises(const struct native_geometry *geometry);
+
 /* ------------------------------------------------------------------ private to the wgrad files */
 
 /* pixels of a kernel call whose taps read the same rows: they and dy fit L1 */

@@ -24,6 +24,8 @@ struct sums {
     size_t block, group;
     struct native_range o, i;
     float *sum, *panel; /* [other][tap][laid, padded] */
+    float *made;        /* of a few channels of x, a region of what they are normalised to, … */
+    size_t made_at;     /* … from this pixel on */
 };
 struct region {
     struct native_range rows, cols;
@@ -64,6 +66,21 @@ static size_t place_of(const struct native_wgrad *a, size_t p)
     return p / c->y.w * c->stride[0] * c->x.w + p % c->y.w * c->stride[1];
 }
 
+/* Pixels of n channels of x from `channel` on, normalised, to s->made, one channel behind the
+ * other. */
+static void make(const struct native_wgrad *a, const struct cvy_run *run, const struct sums *s,
+                 size_t channel, size_t n, struct native_range pixels)
+{
+    const struct native_norm *norm = a->conv.norm;
+    const struct native_lanes *x = &a->conv.x;
+    const struct cvyi_affine *affine = run->buf[norm->affine];
+    size_t floats = (pixels.end - pixels.begin) * NATIVE_LANES, c = s->group * a->conv.ic + channel;
+    for (size_t k = 0; k < n; k++)
+        a->native->kernels->act->norm_act[norm->act](
+            s->made + k * floats, native_at(run, x, s->block, c + k) + pixels.begin * NATIVE_LANES,
+            floats, &affine[c + k], norm->alpha);
+}
+
 /* panel[channel / PANEL][pixel][lane][channel % PANEL] */
 static void lay(const struct native_wgrad *a, const struct cvy_run *run, const struct sums *s,
                 struct native_range pixels)
@@ -72,13 +89,19 @@ static void lay(const struct native_wgrad *a, const struct cvy_run *run, const s
     struct native_range c = laid(a, s);
     const float *from =
         native_at(run, map, s->block, s->group * (a->across ? a->conv.ic : a->conv.oc) + c.begin);
-    const size_t step = map->plane * NATIVE_LANES, n = c.end - c.begin, n_pad = padded(c);
+    const bool made = a->across && a->conv.norm;
+    const size_t plane = map->plane * NATIVE_LANES, n = c.end - c.begin, n_pad = padded(c),
+                 step = made ? (pixels.end - pixels.begin) * NATIVE_LANES : plane;
     float *to = s->panel;
-    for (size_t k = 0; k < n_pad; k += PANEL, from += PANEL * step) {
-        size_t width = native_min(n_pad - k, PANEL);
-        for (size_t p = pixels.begin; p < pixels.end; p++, to += NATIVE_LANES * width)
-            a->native->kernels->lanes->transpose(to, width, from + place_of(a, p) * NATIVE_LANES,
-                                                 step, native_min(n - k, width), width);
+    for (size_t k = 0; k < n_pad; k += PANEL) {
+        size_t width = native_min(n_pad - k, PANEL), first = native_min(n - k, width);
+        const float *at = from + k * plane;
+        if (made) make(a, run, s, c.begin + k, first, pixels);
+        for (size_t p = pixels.begin; p < pixels.end; p++, to += NATIVE_LANES * width) {
+            size_t place = made ? p - pixels.begin : place_of(a, p);
+            a->native->kernels->lanes->transpose(
+                to, width, (made ? s->made : at) + place * NATIVE_LANES, step, first, width);
+        }
     }
 }
 
@@ -90,6 +113,7 @@ static const float *other_at(const struct native_wgrad *a, const struct cvy_run 
     const struct native_geometry *c = &a->conv;
     if (a->across)
         return native_at(run, &c->y, s->block, s->group * c->oc + channel) + col * NATIVE_LANES;
+    if (c->norm) return s->made + (col - s->made_at) * NATIVE_LANES;
     ptrdiff_t y = native_source(c, 0, row, tap / c->kernel[1]),
               x = native_source(c, 1, col, tap % c->kernel[1]);
     return native_at(run, &c->x, s->block, s->group * c->ic + channel) +
@@ -113,6 +137,7 @@ static void add_tap(const struct native_wgrad *a, const struct cvy_run *run, con
                             .x_i = (a->across ? c->y.plane : c->x.plane) * NATIVE_LANES,
                             .dw_i = c->taps * n_pad,
                             .accumulate = true };
+    if (!a->across && c->norm) g.x_i = pixels * NATIVE_LANES;
     g.dyt_n = g.n_oc;
     const float *panel = s->panel + k * pixels * NATIVE_LANES;
     size_t to = (other.begin - others(a, s).begin) * c->taps +
@@ -126,16 +151,19 @@ static void add_tap(const struct native_wgrad *a, const struct cvy_run *run, con
 }
 
 /* What a few of the other map's channels read stays in L1 while all panels take turns. */
-static void add_region(const struct native_wgrad *a, const struct cvy_run *run,
-                       const struct sums *s, struct region r)
+static void add_region(const struct native_wgrad *a, const struct cvy_run *run, struct sums *s,
+                       struct region r)
 {
     struct native_range all = others(a, s);
     size_t n = all.end - all.begin, calls = ceil_div(n, CALL_CHANNELS), n_pad = padded(laid(a, s));
+    s->made_at = r.cols.begin;
     lay(a, run, s, pixels_of(a, r));
     for (size_t q = 0; q < calls; q++) {
         struct native_range other = native_share(n, q, calls);
         other.begin += all.begin;
         other.end += all.begin;
+        if (!a->across && a->conv.norm)
+            make(a, run, s, other.begin, other.end - other.begin, pixels_of(a, r));
         for (size_t k = 0; k < n_pad; k += PANEL)
             for (size_t tap = 0; tap < a->conv.taps; tap++) add_tap(a, run, s, r, other, k, tap);
     }
@@ -153,6 +181,11 @@ static size_t panel_floats(const struct native_wgrad *a)
 {
     size_t side = a->across ? a->own.i_step : a->own.o_step;
     return ceil_div(side, NATIVE_LANES) * NATIVE_LANES * REGION_LANES * NATIVE_LANES;
+}
+
+static size_t made_floats(const struct native_wgrad *a)
+{
+    return a->conv.norm ? PANEL * REGION_LANES * NATIVE_LANES : 0;
 }
 
 static void store(const struct native_wgrad *a, const struct sums *s, float *dw)
@@ -184,6 +217,7 @@ static void regions_run(const void *arg, const struct cvy_run *run, size_t task,
     double *db = worker->scratch;
     s.sum = (float *)(db + a->own.o_step);
     s.panel = s.sum + sum_floats(a);
+    s.made = s.panel + panel_floats(a);
     const size_t out = s.group * c->oc + s.o.begin, n = s.o.end - s.o.begin;
     const bool bias = a->db >= 0 && !s.i.begin;
     memset(db, 0, n * sizeof *db);
@@ -304,17 +338,19 @@ enum cvy_status cvyi_native_wgrad_regions(struct cvy_plan *plan, struct native_w
                cells =
                    slots && native_parts(a->native) == 1 && native_tasks(a->cut) == a->cut.blocks;
     if (slots) NATIVE_TRY(cvyi_native_wgrad_slot_buffer(plan, a));
-    struct cvy_phase_desc phase = { .name = a->name,
-                                    .run = regions_run,
-                                    .arg = a,
-                                    .blocks = cells ? a->cut.blocks : 0,
-                                    .parts = cells ? 1 : native_tasks(a->cut),
-                                    .scratch_bytes =
-                                        a->own.o_step * sizeof(double) +
-                                        (sum_floats(a) + panel_floats(a)) * sizeof(float),
-                                    .flops = native_conv_flops(a->native, c) };
+    struct cvy_phase_desc phase = {
+        .name = a->name,
+        .run = regions_run,
+        .arg = a,
+        .blocks = cells ? a->cut.blocks : 0,
+        .parts = cells ? 1 : native_tasks(a->cut),
+        .scratch_bytes = a->own.o_step * sizeof(double) +
+                         (sum_floats(a) + panel_floats(a) + made_floats(a)) * sizeof(float),
+        .flops = native_conv_flops(a->native, c)
+    };
     native_access(&phase, c->x.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
     native_access(&phase, c->y.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
+    native_access(&phase, c->norm ? c->norm->affine : -1, CVY_READ_ALL);
     if (slots) native_access(&phase, a->slots, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     else {
         native_access(&phase, a->dw, CVY_WRITE_ALL);

@@ -374,12 +374,19 @@ typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_
                                size_t n_pad);
 /* Pixels of every channel side by side, in tiles of np of them, as a mac tile of one tap reads a
  * run: panel[((p / np * n_ic + i) * np + p % np) * 16 + lane] = x[x_pix[p] + i * x_ic + lane]. The
- * rest of the last tile, if it is not full, is left as it is. */
+ * rest of the last tile, if it is not full, is left as it is. Unless affine is NULL what is laid is
+ * norm_act of it, with affine[i], act and alpha; act is one of CVYI_CHEAP_ACTS. */
 struct cvyi_panel {
     size_t n_pix, np;
     const int32_t *x_pix;
     size_t n_ic, x_ic;
+    const struct cvyi_affine *affine;
+    int act;
+    float alpha;
 };
+/* Made from the input in no time. X(NAME, name) */
+#define CVYI_CHEAP_ACTS(X) \
+    X(RELU, relu) X(LEAKY_RELU, leaky_relu) X(RELU6, relu6) X(HARDTANH, hardtanh)
 typedef void cvyi_panel_fn(float *panel, const float *x, const struct cvyi_panel *p);
 
 /* --------------------------------------------------------------------------------- loss, update */

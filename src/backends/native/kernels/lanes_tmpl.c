@@ -6,7 +6,7 @@
  * finished, before the next VL. Written once over vec.h; each ISA's object exports one table,
  * KFN(lanes). Knows nothing of channels, shapes or threads. */
 #include "kernels.h"
-#include "vec.h"
+#include "act_tmpl.h"
 
 #include <assert.h>
 
@@ -139,18 +139,50 @@ static void transpose(float *dst, size_t dst_n, const float *src, size_t src_o, 
     }
 }
 
+/* What becomes of a register on the way into a panel. */
+enum { PANEL_COPY = -1 };
+V_FN vf panel_value(int act, vf v, vf m, vf a, vf b, vf alpha)
+{
+    if (act != PANEL_COPY) v = v_fma(a, v_sub(v, m), b);
+#define K_PANEL(NAME, name) \
+    case CVYI_ACT_##NAME: value_##name(1, &v, alpha); break;
+    switch (act) {
+        CVYI_CHEAP_ACTS(K_PANEL)
+    default: break;
+    }
+    return v;
+}
+
 /* Channel by channel, so that as much as there is of a row of pixels is read at a time. */
-static void panel(float *panel, const float *x, const struct cvyi_panel *p)
+V_FN void lay_panel(int act, float *panel, const float *x, const struct cvyi_panel *p)
 {
     const size_t np = p->np, n_pix = p->n_pix, tile = p->n_ic * np * 16;
+    const vf alpha = v_set1(p->alpha);
     for (size_t i = 0; i < p->n_ic; i++, x += p->x_ic, panel += np * 16) {
+        const struct cvyi_affine c = act == PANEL_COPY ? (struct cvyi_affine){ 0 } : p->affine[i];
+        const vf m = v_set1(c.m), a = v_set1(c.a), b = v_set1(c.b);
         float *to = panel;
         for (size_t first = 0; first < n_pix; first += np, to += tile) {
             const size_t n = n_pix - first < np ? n_pix - first : np;
             for (size_t q = 0; q < n; q++)
                 for (size_t l = 0; l < 16; l += VL)
-                    v_store(to + q * 16 + l, v_load(x + p->x_pix[first + q] + l));
+                    v_store(to + q * 16 + l,
+                            panel_value(act, v_load(x + p->x_pix[first + q] + l), m, a, b, alpha));
         }
+    }
+}
+
+static void panel(float *panel, const float *x, const struct cvyi_panel *p)
+{
+#define K_LAY(NAME, name) \
+    case CVYI_ACT_##NAME: lay_panel(CVYI_ACT_##NAME, panel, x, p); return;
+    if (!p->affine) {
+        lay_panel(PANEL_COPY, panel, x, p);
+        return;
+    }
+    switch (p->act) {
+        CVYI_CHEAP_ACTS(K_LAY)
+    default: assert(!"an activation of panels");
     }
 }
 
