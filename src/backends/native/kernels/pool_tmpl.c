@@ -53,10 +53,12 @@ V_FN size_t window(const struct cvyi_pool *p, size_t q, size_t *c0)
         CELL(q, c0, w, n_rows);              \
     }
 
-/* The window's elements in scan order: r and the offset `o` into its row. */
-#define WINDOW(c0, kw, n_rows)                                    \
-    _Pragma("GCC unroll 4") for (size_t r = 0; r < (n_rows); r++) \
-        _Pragma("GCC unroll 4") for (size_t o = (c0)*16 + l, e_ = o + (kw)*16; o < e_; o += 16)
+/* The window's elements in scan order: row r, column `col` and the offset `o` into the row. Counted
+ * and without a pragma: with an end that might wrap around, or "unroll 4" for two rounds, Clang
+ * does not unroll at all. */
+#define WINDOW(c0, kw, n_rows)            \
+    for (size_t r = 0; r < (n_rows); r++) \
+        for (size_t col = 0, o = (c0)*16 + l; col < (kw); col++, o += 16)
 
 /* A later equal value does not replace an earlier one, and the first NaN stays. */
 V_FN vf max_first(vf m, vf x) { return v_select(vm_or(v_ge(m, x), v_unord(m, m)), m, x); }
@@ -198,8 +200,7 @@ V_FN vm argmax_cell(bool careful, float *y, uint8_t *at, float *picked, const fl
         vm stays = v_ge(m, z);
         if (careful) stays = vm_or(stays, v_unord(m, m));
         m = first ? z : v_select(stays, m, z);
-        place = first ? place
-                      : v_select(stays, place, v_set1((float)(int)(r * width + (o - l) / 16 - c0)));
+        place = first ? place : v_select(stays, place, v_set1((float)(int)(r * width + col)));
         beside = first ? x : v_select(stays, beside, x);
         first = false;
     }

@@ -231,17 +231,24 @@ static void adadelta(float *w, const float *dw, float *const *state, size_t n, c
 
 static void fold(float *dst, const float *src, size_t n_slots, size_t stride, size_t n)
 {
-    for (size_t i = 0; i < n; i += 16) {
-        double sum[16] = { 0 };
-        size_t w = n - i < 16 ? n - i : 16;
-        for (size_t s = 0; s < n_slots; s++) {
-            const float *p = src + s * stride + i;
-            if (w == 16)
-                for (size_t j = 0; j < 16; j++) sum[j] += p[j];
-            else
-                for (size_t j = 0; j < w; j++) sum[j] += p[j];
+    size_t i = 0;
+    for (; i + 2 * VL <= n; i += 2 * VL) {
+        const float *p = src + i;
+        vd a = vd_set1(0), b = a;
+        for (size_t s = 0; s < n_slots; s++, p += stride) {
+            a = vd_add(a, vd_from(v_load(p)));
+            b = vd_add(b, vd_from(v_load(p + VL)));
         }
-        for (size_t j = 0; j < w; j++) dst[i + j] = (float)sum[j];
+        v_store(dst + i, v_from_vd(a));
+        v_store(dst + i + VL, v_from_vd(b));
+    }
+    for (; i < n; i += VL) {
+        const size_t left = n - i < VL ? n - i : VL;
+        const float *p = src + i;
+        vd a = vd_set1(0);
+        for (size_t s = 0; s < n_slots; s++, p += stride)
+            a = vd_add(a, vd_from(load_n(p, left, left < VL)));
+        store_n(dst + i, v_from_vd(a), left, left < VL);
     }
 }
 
