@@ -10,7 +10,7 @@
 
 #include <assert.h>
 
-#define EACH_VL _Pragma("GCC unroll 16") for (unsigned k = 0; k < VL; k++)
+#define EACH_VL V_UNROLL for (unsigned k = 0; k < VL; k++)
 
 enum { RUN = 64 }; /* pixels, or columns, that VL rows are walked along: four lines of floats */
 

@@ -47,7 +47,15 @@ V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss
         }
 }
 
+/* Unrolls the loop behind it, of a constant number of rounds. Told a larger number than there are,
+ * Clang 14 does not unroll at all, and leaves the loop's vectors on the stack. */
+#ifdef __clang__
+#define V_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define V_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* The statement behind it for j = 0 … N - 1, unrolled. */
-#define V_EACH(N) _Pragma("GCC unroll 16") for (int j = 0; j < (N); j++)
+#define V_EACH(N) V_UNROLL for (int j = 0; j < (N); j++)
 
 #endif
