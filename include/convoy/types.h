@@ -360,7 +360,8 @@ typedef struct cvy_dropout_desc {
 
 /* How far the K outputs x of an image are from its target, q = (1 - s) t + s / K: t is 1 at the
  * image's label and 0 elsewhere, or any numbers (soft_targets). x_y is the output at the label.
- *  CROSS_ENTROPY  l = -sum_k q_k log softmax(x / temperature)_k
+ *  CROSS_ENTROPY  l = -sum_k q_k log softmax(x / temperature)_k; smoothing goes by class_weights w,
+ *                 as PyTorch's: it adds s / K * w_k / w_y, instead of s / K, to q_k
  *  MSE            l = 1/K sum_k (x_k - q_k)^2
  *  BCE            l = 1/K sum_k (max(x_k, 0) - q_k x_k + log(1 + exp(-|x_k|))): the binary
  *                 cross-entropy of each sigmoid(x_k) with q_k

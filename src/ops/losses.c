@@ -8,12 +8,21 @@
 #include "convoy/op.h"
 #include "ops/ops.h"
 
+double cvyi_loss_smoothed(const cvy_loss_desc *desc, size_t classes, size_t label, size_t k)
+{
+    const double *w = desc->class_weights;
+    double share = desc->label_smoothing / (double)classes;
+    if (w && desc->kind == CVY_CROSS_ENTROPY && w[label] > 0) share *= w[k] / w[label];
+    return share;
+}
+
 /* The target of output k. */
 static double target(const struct cvyi_loss_row *r, size_t k)
 {
-    double t = k == r->label ? 1 : 0, s = r->desc->label_smoothing;
+    double t = k == r->label ? 1 : 0;
     if (r->target) t = (double)r->target[k * r->step];
-    return (1 - s) * t + s / (double)r->classes;
+    return (1 - r->desc->label_smoothing) * t +
+           cvyi_loss_smoothed(r->desc, r->classes, r->label, k);
 }
 
 static double at(const struct cvyi_loss_row *r, size_t k)

@@ -231,6 +231,8 @@ void cvyi_loss_forward(struct cvyi_list *list, const cvy_loss_desc *desc, int x,
 enum cvy_status cvyi_loss_check(struct cvy_context *ctx, cvy_loss_desc *desc);
 /* How much a label counts: 0: what it labels takes no part. */
 double cvyi_loss_weight(const cvy_loss_desc *desc, long label);
+/* What smoothing adds to the target of output k. `label` is one of the classes. */
+double cvyi_loss_smoothed(const cvy_loss_desc *desc, size_t classes, size_t label, size_t k);
 
 /* How a parameter starts (initializers.c): open, any elements in [0, rows * cols), close. */
 struct cvyi_start {

@@ -17,7 +17,8 @@ CASES = [(kind, n, c, h, w, smoothing, margin, temperature, weighted, soft, igno
          for n, c, h, w in ((1, 2, 1, 1), (19, 5, 1, 1), (17, 3, 3, 2))
          for smoothing, margin, temperature, weighted, soft, ignored in (
              (0, 0, 0, 0, 0, 0), (0.2, 0, 0, 0, 0, 0), (0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 1, 0), (0.1, 0, 0, 0, 1, 0), (0, 0, 0, 0, 0, 1),
-             (0, 0, 0, 1, 0, 2), (0, 0.5, 0, 0, 0, 0), (0, 2, 0, 1, 0, 1), (0, 0, 2.5, 0, 0, 0), (0, 0, 0.5, 1, 0, 1), (0.1, 0, 4, 0, 1, 0))
+             (0, 0, 0, 1, 0, 2), (0, 0.5, 0, 0, 0, 0), (0, 2, 0, 1, 0, 1), (0, 0, 2.5, 0, 0, 0), (0, 0, 0.5, 1, 0, 1), (0.1, 0, 4, 0, 1, 0),
+             (0.2, 0, 0, 1, 0, 0), (0.3, 0, 2, 1, 0, 2))
          if (kind == 'cross_entropy' or not temperature) and (kind == 'hinge' or not margin) and (kind != 'hinge' or not (smoothing or soft)) and (n > 1 or not ignored)]
 
 

@@ -76,6 +76,19 @@ static size_t image_of(const struct cvy_run *run, size_t i)
     return run->index ? run->index[i] : i;
 }
 
+/* Smoothing that goes by the classes' weights: a target for each output, already smoothed. */
+static void weigh(const struct loss *a, size_t images, float *target, struct cvyi_loss_rows *rows)
+{
+    for (size_t l = 0; l < images; l++) {
+        if (!(rows->weight[l] > 0)) continue;
+        size_t label = (size_t)rows->label[l];
+        for (size_t c = 0; c < a->x.c; c++)
+            target[c * NATIVE_LANES + l] = (float)((c == label ? 1 - a->d.label_smoothing : 0) +
+                                                   cvyi_loss_smoothed(&a->d, a->x.c, label, c));
+    }
+    rows->smoothing = 0;
+}
+
 /* Labels, or targets into `target`, and weights of pixel p of `images` images from `first` on. */
 static void gather(const struct loss *a, const struct cvy_run *run, size_t first, size_t images,
                    size_t p, float *target, struct cvyi_loss_rows *rows)
@@ -93,10 +106,13 @@ static void gather(const struct loss *a, const struct cvy_run *run, size_t first
         rows->weight[l] = (float)w;
         rows->scale[l] = w > 0 ? (float)(w / run->loss_weight / a->d.temperature) : 0;
     }
-    if (!a->d.soft_targets) return;
+    bool weighted =
+        a->d.class_weights && a->d.label_smoothing > 0 && a->d.kind == CVY_CROSS_ENTROPY;
+    if (!a->d.soft_targets && !weighted) return;
     rows->target = target;
     memset(target, 0, a->x.c * NATIVE_LANES * sizeof *target);
-    for (size_t l = 0; l < images; l++) {
+    if (weighted) weigh(a, images, target, rows);
+    for (size_t l = 0; l < images && !weighted; l++) {
         const float *t = run->targets + image_of(run, first + l) * a->x.c * pixels + p;
         for (size_t c = 0; c < a->x.c; c++) {
             target[c * NATIVE_LANES + l] = t[c * pixels];
