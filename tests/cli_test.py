@@ -885,6 +885,9 @@ def test_augmentation():
     assert (config['crop'], config['flip'], config['cutout']) == (0, False, 0), config
     a, b, c = (tensors(f'{r}/checkpoint.safetensors')[0] for r in ('aug_whole', 'aug_model', 'no_aug'))
     assert a == b and a.keys() == c.keys() and a != c
+    run('train', 'aug.json', *SMALL, '--epochs', 2, '--crop', 0, '--flip=no', '--cutout', 0, '--out', 'aug_off', code=0)
+    assert tensors('aug_off/checkpoint.safetensors')[0] == c
+    fails(1, 'flip', 'train', *SMALL, '--flip=maybe')
     said = json.loads(pathlib.Path('aug_whole/metrics.jsonl').read_text().splitlines()[-1])['test_acc']
     assert f'acc {said:.3f}' in run('eval', 'aug_whole', *SMALL[:2], code=0).stdout
     fails(1, 'keeps its settings: leave out --flip', 'train', '--resume=aug_parts', '--flip')

@@ -31,6 +31,8 @@ enum {
     KEY_NUMBER = 0x1100 /* and on: MODEL_NUMBERS without a letter */
 };
 
+/* Of MODEL_NUMBERS: what is true or false needs no argument. */
+enum { SIZE_FLAGS = 0, BYTES_FLAGS = 0, REAL_FLAGS = 0, BOOL_FLAGS = OPTION_ARG_OPTIONAL };
 static const struct argp_option options[] = {
     { .doc = "What to train, and on what:" },
     { "data", KEY_DATA, "DATA", 0,
@@ -56,7 +58,7 @@ static const struct argp_option options[] = {
     { .doc = "How:" },
 #define NUMBER_KEY(member, letter) ((letter) ? (letter) : KEY_NUMBER + MODEL_AT_##member)
 #define NUMBER_OPTION(member, kind, key, least, most, usual, late, name, letter, word, help) \
-    { name, NUMBER_KEY(member, letter), word, 0, help, 0 },
+    { name, NUMBER_KEY(member, letter), word, kind##_FLAGS, help, 0 },
     /* clang-format off */
     MODEL_NUMBERS(NUMBER_OPTION)
     /* clang-format on */
@@ -242,6 +244,14 @@ static bool may_change(size_t at)
            at == MODEL_AT_eval_images || at == MODEL_AT_memory_limit;
 }
 
+/* An option without a number: it is given, or, where the model says it, taken back. */
+static double is_wanted(const struct argp_state *state, const char *option, const char *arg,
+                        double least, double most)
+{
+    static const char *const answers[] = { "yes", "no", NULL };
+    return !arg || !strcmp(cli_choice(state, option, arg, answers), "yes") ? most : least;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     static const char *const pools[] = { "max", "avg", NULL }, *const vars[] = { "biased",
@@ -259,7 +269,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 #define SIZE(...) (double)cli_integer(__VA_ARGS__)
 #define BYTES(state, name, arg, least, most) (double)cli_size(state, name, arg, most)
 #define REAL(...) cli_real(__VA_ARGS__)
-#define BOOL(...) 1
+#define BOOL(...) is_wanted(__VA_ARGS__)
 #define NUMBER_CASE(member, kind, key, least, most, usual, late, name, letter, word, help) \
     case NUMBER_KEY(member, letter):                                                       \
         o->number[MODEL_AT_##member] = kind(state, name, arg, least, most);                \

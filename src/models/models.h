@@ -50,7 +50,7 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(max_norm, REAL, "max_norm", 0, 1e30, 0, true, "max-norm", 0, "X",                       \
            "after each update make the weights to each output of a linear layer at most this "    \
            "long (0: off)")                                                                       \
-    OPTION(report_penalty, BOOL, "report_penalty", 0, 1, false, true, "report-penalty", 0, NULL,   \
+    OPTION(report_penalty, BOOL, "report_penalty", 0, 1, false, true, "report-penalty", 0, "no",   \
            "tell losses of training with the penalties on weights: l1, l2, weight decay")         \
     OPTION(accumulate, SIZE, "accumulate", 1, 1 << 20, 1, true, "accumulate", 0, "N",              \
            "steps to an update, which is by the mean of their gradients (default 1); rounds "    \
@@ -62,7 +62,7 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(crop, SIZE, "crop", 0, 1 << 16, 0, true, "crop", 0, "P",                                \
            "augment: P rows and columns of zeros around each training image, then a part of "     \
            "the old size, at random (0: off)")                                                    \
-    OPTION(flip, BOOL, "flip", 0, 1, false, true, "flip", 0, NULL,                                 \
+    OPTION(flip, BOOL, "flip", 0, 1, false, true, "flip", 0, "no",                                 \
            "augment: mirror every second training image, at random")                              \
     OPTION(cutout, SIZE, "cutout", 0, 1 << 16, 0, true, "cutout", 0, "S",                          \
            "augment: a square of S x S pixels of each training image, at random, is 0 (0: off)")  \
@@ -85,17 +85,17 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
            "anew each time; all where there are no more (0: none)")                               \
     OPTION(patience, SIZE, "patience", 0, 1 << 20, 0, true, "patience", 0, "N",                    \
            "stop after N epochs without a better validation accuracy (0: never)")                 \
-    OPTION(keep_best, BOOL, "keep_best", 0, 1, false, true, "keep-best", 0, NULL,                  \
+    OPTION(keep_best, BOOL, "keep_best", 0, 1, false, true, "keep-best", 0, "no",                  \
            "end with the parameters of the epoch that had the best validation accuracy, the "     \
            "first of equals")                                                                     \
-    OPTION(keep_running, BOOL, "keep_running", 0, 1, false, true, "keep-running", 0, NULL,         \
+    OPTION(keep_running, BOOL, "keep_running", 0, 1, false, true, "keep-running", 0, "no",         \
            "of --keep-best: running statistics stay the last epoch's")                            \
     OPTION(population, SIZE, "population", 0, 1 << 30, 0, true, "population", 0, "N",              \
            "at the end make the running statistics of batch norms the averages over N batches of " \
            "training images (0: leave them)")                                                     \
     OPTION(eval_batch, SIZE, "eval_batch", 1, 1 << 20, 256, true, "eval-batch", 0, "N",            \
            "images that are evaluated at once; it matters to batch norms of batch_statistics")    \
-    OPTION(batch_means, BOOL, "batch_means", 0, 1, false, true, "batch-means", 0, NULL,            \
+    OPTION(batch_means, BOOL, "batch_means", 0, 1, false, true, "batch-means", 0, "no",            \
            "losses, and accuracies of evaluations, are means over batches of the batches' means: " \
            "a smaller last one counts as much as each other")                                      \
     OPTION(recover, SIZE, "recover", 0, 100, 0, true, "recover", 0, "N",                           \
