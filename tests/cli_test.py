@@ -1885,24 +1885,50 @@ def test_short_of_memory():
         return
     run('train', 'lenet-bn', *SMALL, '--epochs', 1, '--out', 'short', code=0)
     library = pathlib.Path(BUILD) / 'tests/libshort_of_memory.so'
+    made = ('out', 'out.safetensors', 'out.svg', 'out.png', 'out.html')
+
+    def remove():
+        for p in made:
+            shutil.rmtree(p, ignore_errors=True) if os.path.isdir(p) else pathlib.Path(p).unlink(missing_ok=True)
+
+    def written():
+        """The files of what was made, by name: what they hold."""
+        files = [q for p in made for q in (pathlib.Path(p).rglob('*') if os.path.isdir(p) else [pathlib.Path(p)])]
+        return {str(q): q.read_bytes() for q in files if q.is_file()}
+
     for words in (['infer', 'short', '--fuse', '--times', '1', '--output', 'out.safetensors'],
                   ['infer', 'short', '--fuse', '--times', '1', '--output', 'out', '--json', 'out.json'],
+                  ['visualise', 'short', '--out', 'out', '--samples', '1', '--confusion', 'test'],
+                  *(['plot', 'short', '--out', f'out.{kind}'] for kind in ('svg', 'png', 'html')),
                   ['eval', 'short'], ['predict', 'short', '0'], ['norm', 'bn', *DATA], ['info', 'lenet']):
+        remove()
         env = {**ENV, 'LD_PRELOAD': str(library), 'CVYI_COUNT': 'count', 'CVY_THREADS': '1'}
         r = subprocess.run([CONVOY, *words], env=env, capture_output=True, text=True)
         assert r.returncode == 0, (words, r)
-        said = r.stdout
-        whole = {p: pathlib.Path(p).read_bytes() for p in ('out.safetensors', 'out/checkpoint.safetensors') if os.path.exists(p)}
+        said, whole = r.stdout, written()
         n = int(pathlib.Path('count').read_text())
         assert n > 50, (words, n)
         for k in sorted({1 + (n - 1) * i // 12 for i in range(12)} | {n - 1}):
-            for p in ('out', 'out.safetensors'):
-                shutil.rmtree(p, ignore_errors=True) if os.path.isdir(p) else pathlib.Path(p).unlink(missing_ok=True)
+            remove()
             r = subprocess.run([CONVOY, *words], env={**env, 'CVYI_FAIL_AT': str(k)}, capture_output=True, text=True)
             told = r.returncode == 4 and re.fullmatch(r'convoy: .*out of memory.*\n', r.stderr)
             assert told or (r.returncode == 0 and r.stdout == said and not r.stderr), (words, k, n, r)
-            for p in ('out.safetensors', 'out/checkpoint.safetensors'):
-                assert not os.path.exists(p) or pathlib.Path(p).read_bytes() == whole[p], (words, k, p)
+            left = written()
+            assert all(whole.get(p) == left[p] for p in left), (words, k, n, sorted(left))
+            # a directory of weights has its model, too
+            assert words[0] != 'infer' or not left or left == whole, (words, k, n, sorted(left))
+
+
+def test_folded_nets_are_whole():
+    """Where a file of a folded net cannot be written, there is no directory that looks like a run."""
+    run('train', 'lenet-bn', *SMALL, '--epochs', 1, '--out', 'whole', code=0)
+    words = [CONVOY, 'infer', 'whole', '--fuse', '--times', '1', '--output', 'folded']
+    for fail in ('rename:28:model.json', 'write:28:folded/', 'rename:28:checkpoint.safetensors'):
+        env = {**ENV, 'LD_PRELOAD': str(pathlib.Path(BUILD) / 'tests/librecorder.so'), 'CVYI_FAIL': fail}
+        r = subprocess.run(words, env=env, capture_output=True, text=True)
+        assert r.returncode and 'No space left' in r.stderr and not os.path.exists('folded'), (fail, r)
+    assert subprocess.run(words, env=ENV, capture_output=True).returncode == 0
+    run('eval', 'folded', code=0)
 
 
 def may_read_everything():

@@ -342,21 +342,23 @@ static int write_net(const struct folding *g, const char *output)
     if ((size_t)snprintf(path, sizeof path, "%s%s", output, file ? "" : "/" TRAIN_CHECKPOINT) >=
         sizeof path)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", output);
-    if (!file) status = files_new_directory(output, &taken, error, sizeof error);
-    if (status) return cli_fail(cli_code_train(status), "%s", error);
     json_t *metadata =
         json_pack("{s:s, s:s*}", "convoy.model", g->is.model->json, "convoy.config", config);
     const struct checkpoint_also also = { .mean = cli_mean(g->is.model) };
-    status = checkpoint_save_predictor(path, g->is.predictor, &also, metadata, error, sizeof error);
+    if (!file) status = files_new_directory(output, &taken, error, sizeof error);
+    const bool made = !file && !status;
+    if (!status)
+        status =
+            checkpoint_save_predictor(path, g->is.predictor, &also, metadata, error, sizeof error);
     json_decref(metadata);
-    if (status && !file) rmdir(output);
-    if (status) return cli_fail(cli_code_train(status), "%s", error);
-    if (!file) {
-        int code = cli_train_write_text(output, "model.json", g->is.model->json);
-        if (code) return code;
+    int code = status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
+    if (!code && !file) code = cli_train_write_text(output, "model.json", g->is.model->json);
+    if (code && made) { /* a directory without its model is no run */
+        unlink(path);
+        rmdir(output);
     }
-    printf("written: %s\n", output);
-    return CLI_OK;
+    if (!code) printf("written: %s\n", output);
+    return code;
 }
 
 static int run(int argc, char **argv)
