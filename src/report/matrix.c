@@ -58,7 +58,8 @@ static void cell(FILE *out, const struct visual *v, const struct frame *f, const
     snprintf(tip, sizeof tip, "%s, predicted %s\n%llu of %llu, %.1f %%", visual_class(v, at[0], is),
              visual_class(v, at[1], said), (unsigned long long)count, (unsigned long long)row,
              100 * share);
-    const bool right = at[0] == at[1], full = share > (right ? 0.45 : 0.55);
+    /* from here on the other ink stands out better, on the lesser of a light and a dark screen */
+    const bool right = at[0] == at[1], full = share > 0.68;
     template_put(
         out, "matrix-cell",
         VALUES("tip", tip, "kind", right ? "f-0" : "f-1", "x", left, "y", top, "side", size,
