@@ -1234,7 +1234,8 @@ static char *svg_of(const struct figure *f)
     char *text;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    assert_true(figure_svg(out, f));
+    const struct drawing d = figure_drawing(f);
+    assert_true(drawing_svg(out, &d));
     fclose(out);
     assert_null(strstr(text, "nan"));
     assert_null(strstr(text, "inf"));
@@ -1422,15 +1423,16 @@ static void figures_as_png(void **state)
     char error[200] = "", *text;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    const bool good = figure_png(out, &f, 2, error, sizeof error);
+    const struct drawing d = figure_drawing(&f);
+    const bool good = drawing_png(out, &d, 2, error, sizeof error);
     fclose(out);
-    assert_int_equal(good, figure_has_png());
+    assert_int_equal(good, drawing_has_png());
     if (good) {
         assert_memory_equal(text, "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x06\xb8\0\0\x03\xe8", 24);
         assert_memory_equal(text + size - 8, "IEND\xae\x42\x60\x82", 8);
         out = fopen("/dev/full", "w");
         setbuf(out, NULL);
-        assert_false(figure_png(out, &f, 1, error, sizeof error));
+        assert_false(drawing_png(out, &d, 1, error, sizeof error));
         same(error, "cannot draw: error while writing to output stream");
         fclose(out);
     } else has_text(error, "built without cairo");

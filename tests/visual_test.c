@@ -321,25 +321,45 @@ static size_t count(const char *text, const char *what)
     return n;
 }
 
+/* The caller's. */
+static char *svg_of(const struct drawing *d)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(drawing_svg(out, d));
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
 static void matrix(void **state)
 {
     (void)state;
     struct visual v = make_net();
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    matrix_svg(out, &v, &v.matrix[0]);
-    assert_int_equal(fclose(out), 0);
+    const struct drawing d = matrix_drawing(&v, 0);
+    char *text = svg_of(&d);
     /* 0 . 20 / 30 40 50 / 60 70 80: the diagonal is 0 + 40 + 80 of 350 */
     assert_non_null(strstr(text, "Accuracy: 120/350 = 34.29% (test)"));
     assert_non_null(strstr(text, "2, predicted 0\n60 of 210, 28.6 %"));
-    assert_int_equal(count(text, "class=\"f-grid\""), 2);
-    assert_int_equal(count(text, "rect class=\"f-0\""), 2);
-    assert_int_equal(count(text, "rect class=\"f-1\""), 5);
+    assert_int_equal(count(text, "class=\"f-grid s-none\""), 2);
+    assert_int_equal(count(text, "class=\"f-0 s-none\""), 2);
+    assert_int_equal(count(text, "class=\"f-1 s-none\""), 5);
     assert_non_null(strstr(text, "fill-opacity=\"0.373\"")); /* 0.06 + 0.94 * 40 / 120 */
     assert_int_equal(count(text, ">80</text>"), 1);
+    assert_int_equal(count(text, "rotate(-45 "), v.classes);
+    assert_non_null(strstr(text, "prefers-color-scheme: dark"));
     free(text);
     visual_free(&v);
+}
+
+static char *graph_of(const struct visual *v)
+{
+    struct graph *g = graph_make(v);
+    assert_non_null(g);
+    const struct drawing d = graph_drawing(g);
+    char *text = svg_of(&d);
+    graph_free(g);
+    return text;
 }
 
 /* Which boxes there are, and how edges go: straight down, to the side, around. */
@@ -348,13 +368,9 @@ static void graphs(void **state)
     (void)state;
     struct visual v = make_net();
     static const int both[] = { 1, 2 }, first[] = { 1 };
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    assert_true(graph_svg(out, &v));
-    assert_int_equal(fclose(out), 0);
+    char *text = graph_of(&v);
     /* flat joins conv2, which is the only thing that it reads */
-    assert_int_equal(count(text, "rect class=\"f-paper s-axis\""), 4);
+    assert_int_equal(count(text, "class=\"f-paper s-axis\""), 4);
     assert_int_equal(count(text, "stroke-width=\"1.5\""), 3);
     assert_int_equal(count(text, "stroke-width=\"1.75\""), 0);
     assert_non_null(strstr(text, "2×2×2"));
@@ -363,26 +379,31 @@ static void graphs(void **state)
     v.layer[3].node.inputs = both;
     v.layer[3].node.n_inputs = 2;
     v.layer[3].node.type = "add";
-    out = open_memstream(&text, &size);
-    assert_true(graph_svg(out, &v));
-    assert_int_equal(fclose(out), 0);
-    assert_int_equal(count(text, "rect class=\"f-paper s-axis\""), 5);
+    text = graph_of(&v);
+    assert_int_equal(count(text, "class=\"f-paper s-axis\""), 5);
     assert_int_equal(count(text, "stroke-width=\"1.5\""), 4);
     assert_int_equal(count(text, "stroke-width=\"1.75\""), 1);
     free(text);
     /* fc reads conv1, too: it stands beside conv2 */
     v.layer[4].node.inputs = first;
-    out = open_memstream(&text, &size);
-    assert_true(graph_svg(out, &v));
-    assert_int_equal(fclose(out), 0);
+    text = graph_of(&v);
     assert_int_equal(count(text, "stroke-width=\"1.75\""), 1);
     assert_int_equal(count(text, "rx=\"7\""), 5);
-    const char *box = strstr(text, "rect class=\"f-paper s-axis\"");
+    const char *box = strstr(text, "class=\"f-paper s-axis\"");
     double x[5], y[5];
-    for (size_t i = 0; i < 5; i++, box = strstr(box + 1, "rect class=\"f-paper s-axis\""))
-        assert_int_equal(
-            sscanf(box, "rect class=\"f-paper s-axis\" x=\"%lf\" y=\"%lf\"", &x[i], &y[i]), 2);
+    for (size_t i = 0; i < 5; i++, box = strstr(box + 1, "class=\"f-paper s-axis\""))
+        assert_int_equal(sscanf(strstr(box, " x="), " x=\"%lf\" y=\"%lf\"", &x[i], &y[i]), 2);
     assert_true(y[4] == y[2] && x[4] > x[2] && x[3] == x[2] && y[3] > y[2] && y[1] > y[0]);
+    /* and the edge to it bends, from below conv1 to the arrow above fc */
+    const char *bend = strstr(text, "<polyline"); /* around, and then this one */
+    assert_int_equal(count(text, "<polyline"), 2);
+    bend = strstr(strstr(bend + 1, "<polyline"), "points=");
+    double from[2], to[2];
+    assert_int_equal(sscanf(bend, "points=\"%lf,%lf", &from[0], &from[1]), 2);
+    for (const char *end = strchr(bend + 8, '"'); bend < end; bend = strpbrk(bend + 1, " \""))
+        sscanf(bend, " %lf,%lf", &to[0], &to[1]);
+    assert_true(fabs(to[0] - from[0] - (x[4] - x[1])) < 0.11 && fabs(to[1] - (y[4] - 5)) < 0.11);
+    assert_true(from[1] > y[1] && from[1] < to[1]);
     free(text);
     visual_free(&v);
 }

@@ -35,12 +35,14 @@ def png(path):
     lines, rows, last = zlib.decompress(data), [], bytes(width * pixel)
     for y in range(height):
         kind, line = lines[y * (width * pixel + 1)], bytearray(lines[y * (width * pixel + 1) + 1:(y + 1) * (width * pixel + 1)])
-        for i in range(len(line)):
+        for i in range(len(line)) if kind else ():
             left, up = line[i - pixel] if i >= pixel else 0, last[i]
+            if kind < 4:
+                line[i] = (line[i] + (0, left, up, (left + up) // 2)[kind]) & 255
+                continue
             corner = last[i - pixel] if i >= pixel else 0
             guess = left + up - corner
-            paeth = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
-            line[i] = (line[i] + (0, left, up, (left + up) // 2, paeth)[kind]) & 255
+            line[i] = (line[i] + min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]) & 255
         rows.append([tuple(line[x:x + pixel]) + (255,) * (4 - pixel) for x in range(0, len(line), pixel)])
         last = line
     return rows
@@ -68,6 +70,20 @@ def cells(path):
     return {(a, b): int(n) for a, b, n, _ in found}, right, all_
 
 
+def boxes_as_pixels(stem):
+    """What the SVG says of its boxes is what the PNG shows, two pixels for one: the last box over a place, near its upper edge,
+    where nothing is written."""
+    text, rows = pathlib.Path(stem + '.svg').read_text(encoding='utf-8'), png(stem + '.png')
+    width, height = (round(2 * float(n)) for n in re.search(r'width="([\d.]+)" height="([\d.]+)"', text).groups())
+    assert (len(rows[0]), len(rows)) == (width, height), stem
+    boxes = re.findall(r'<rect [^>]*fill="#(\w+)" fill-opacity="([\d.]+)"[^>]* x="([\d.]+)" y="([\d.]+)"\s+width="([\d.]+)"', text)
+    assert len(boxes) > 6, stem
+    for fill, alpha, x, y, wide in boxes[1:]:
+        got = rows[round(2 * float(y)) + 6][round(2 * float(x) + float(wide))]
+        wanted = [round(255 + float(alpha) * (v - 255)) for v in bytes.fromhex(fill)]
+        assert all(abs(a - b) <= 1 for a, b in zip(got, wanted)), (stem, x, y, got, wanted)
+
+
 def possible():
     if b'cairo_surface_write_to_png_stream' in pathlib.Path(CONVOY).read_bytes():
         return True
@@ -87,8 +103,8 @@ def test_pictures():
     assert r.stdout == 'r/pictures/index.html\n' and r.stderr == '', (r.stdout, r.stderr)
     files = sorted(str(p.relative_to('r/pictures')) for p in pathlib.Path('r/pictures').rglob('*') if p.is_file())
     assert [f for f in files if 'activations' not in f] == [
-        'confusion/test.svg', 'confusion/train.svg', 'confusion/validation.svg', 'filters/conv1.png', 'filters/conv2.png',
-        'filters/fc1.png', 'filters/fc2.png', 'filters/fc3.png', 'graph.svg', 'index.html'], files
+        *(f'confusion/{split}.{kind}' for split in ('test', 'train', 'validation') for kind in ('png', 'svg')), 'filters/conv1.png',
+        'filters/conv2.png', 'filters/fc1.png', 'filters/fc2.png', 'filters/fc3.png', 'graph.png', 'graph.svg', 'index.html'], files
     assert 'activations/image_1/01-conv1.png' in files and 'activations/image_1/00-input.png' in files
     text = page('r/pictures/index.html')
     assert text.count('<details class="card sample"') == 2 and 'synthetic, after 1 epoch<' in text
@@ -100,6 +116,7 @@ def test_pictures():
             assert f'>{value:.4g}</td>' in text, (name, value)
     graph = pathlib.Path('r/pictures/graph.svg').read_text(encoding='utf-8')
     assert not unbalanced(graph) and graph.count('rx="7"') == 6 and '>16×8×8<' in graph and '>2416<' in graph
+    boxes_as_pixels('r/pictures/graph')
     # Six filters of 5 x 5 in three columns, one pixel between, each from its least to its largest weight, three times as large.
     rows, weights = png('r/pictures/filters/conv1.png'), floats(values['conv1.weight'])
     assert (len(rows), len(rows[0])) == (3 * 11, 3 * 17)
@@ -160,7 +177,8 @@ def test_confusion():
     run('train', *SMALL, '--epochs', 2, '--out', 'r', code=0)
     run('visualise', 'r', '--confusion', 'test', '--samples', 0, code=0)
     counts, right, all_ = cells('r/pictures/confusion/test.svg')
-    assert os.listdir('r/pictures/confusion') == ['test.svg'] and not os.path.exists('r/pictures/activations')
+    boxes_as_pixels('r/pictures/confusion/test')
+    assert sorted(os.listdir('r/pictures/confusion')) == ['test.png', 'test.svg'] and not os.path.exists('r/pictures/activations')
     said = run('predict', 'r', '--top', 1, *range(200), code=0).stdout
     expected = collections.Counter((true, word) for word, true in re.findall(r'^\d+: (.+) [\d.]+  \(is (.+)\)$', said, re.M))
     expected = collections.Counter({(a.replace('class ', ''), b.replace('class ', '')): n for (a, b), n in expected.items()})
@@ -289,7 +307,7 @@ def test_without_data():
     r = run('visualise', 'w.safetensors', '--model', 'lenet-bn', '--out', 'p', env={'CVY_DATA_DIR': '/nowhere', 'XDG_DATA_DIRS': '/nowhere'})
     if 'there are neither activations nor a confusion matrix' in r.stderr:  # Fashion-MNIST may lie elsewhere, too
         assert r.returncode == 0 and r.stdout == 'p/index.html\n'
-        assert sorted(os.listdir('p')) == ['filters', 'graph.svg', 'index.html'] and 'neither activations' in page('p/index.html')
+        assert sorted(os.listdir('p')) == ['filters', 'graph.png', 'graph.svg', 'index.html'] and 'neither activations' in page('p/index.html')
     fails(2, 'neither a known set', 'visualise', 'w.safetensors', '--model', 'lenet-bn', '--out', 'q', '--data', 'nowhere')
 
 

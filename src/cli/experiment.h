@@ -154,9 +154,6 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
 void experiment_print(struct experiment_plan *p, bool all);
 /* experiment.json and experiment.csv; sentence NULL: not finished. */
 int experiment_write(const struct experiment_plan *p, const char *sentence);
-/* A file beside them, whole or not at all. */
-int experiment_file(const struct experiment_plan *p, const char *name, const char *bytes,
-                    size_t size);
 const char *experiment_key(enum experiment_metric metric);
 const char *experiment_heading(enum experiment_metric metric);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/figure.h"
+#include "cli/pictures.h"
 #include "train/train.h"
 
 /* Everything that a figure points to; freed together. */
@@ -240,38 +240,6 @@ static void over_all_epochs(struct album *a)
 
 /* ---------------------------------------------------------------------------------------- files */
 
-static int write_picture(const struct album *a, size_t i, bool png)
-{
-    char *bytes = NULL, file[80], error[200] = "out of memory";
-    size_t size;
-    FILE *out = open_memstream(&bytes, &size);
-    bool good = out != NULL;
-    if (good && png) good = figure_png(out, &a->figure[i], 2, error, sizeof error);
-    else if (good) good = figure_svg(out, &a->figure[i]);
-    if (out) good &= !fclose(out);
-    snprintf(file, sizeof file, "%s.%s", a->name[i], png ? "png" : "svg");
-    int code = good ? experiment_file(a->p, file, bytes, size)
-                    : cli_fail(CLI_NOMEM, "%s/%s: %s", a->p->directory, file, error);
-    free(bytes);
-    return code;
-}
-
-static int write_page(const struct album *a, const char *sentence)
-{
-    char *bytes = NULL;
-    size_t size;
-    FILE *out = open_memstream(&bytes, &size);
-    const struct figure_page page = {
-        .title = a->title, .about = sentence, .command = a->command, .figure = a->figure, .n = a->n
-    };
-    bool good = out && figure_page(out, &page);
-    if (out) good &= !fclose(out);
-    int code = good ? experiment_file(a->p, "experiment.html", bytes, size)
-                    : cli_fail(CLI_NOMEM, "out of memory");
-    free(bytes);
-    return code;
-}
-
 int experiment_draw(const struct experiment_plan *p, const char *sentence)
 {
     struct album a = { .p = p };
@@ -283,11 +251,17 @@ int experiment_draw(const struct experiment_plan *p, const char *sentence)
         over_values(&a, *m);
     for (size_t i = 0; p->e->watches && i + 1 < p->n; i += 2) over_steps(&a, i);
     if (!p->e->takes_values && !p->e->watches) over_all_epochs(&a);
+    char path[PATH_MAX];
     for (size_t i = 0; i < a.n && !code; i++) {
-        code = write_picture(&a, i, false);
-        if (!code && figure_has_png()) code = write_picture(&a, i, true);
+        const struct drawing d = figure_drawing(&a.figure[i]);
+        snprintf(path, sizeof path, "%s/%s", p->directory, a.name[i]);
+        code = cli_draw(path, &d);
     }
-    if (!code) code = write_page(&a, sentence);
+    const struct figure_page page = {
+        .title = a.title, .about = sentence, .command = a.command, .figure = a.figure, .n = a.n
+    };
+    snprintf(path, sizeof path, "%s/experiment.html", p->directory);
+    if (!code) code = cli_draw_figures(path, &page);
     for (size_t i = 0; i < a.n_owned; i++) free(a.owned[i]);
     return code;
 }

@@ -266,19 +266,13 @@ void experiment_print(struct experiment_plan *p, bool all)
 
 /* ---------------------------------------------------------------------------------------- files */
 
-int experiment_file(const struct experiment_plan *p, const char *name, const char *bytes,
-                    size_t size)
+static int write_file(const struct experiment_plan *p, const char *name, const char *text)
 {
     char path[PATH_MAX], error[CLI_ERROR];
     snprintf(path, sizeof path, "%s/%s", p->directory, name);
-    enum train_status status = files_write(path, bytes, size, error, sizeof error);
+    if (!text) return cli_fail(CLI_NOMEM, "%s: out of memory", path);
+    enum train_status status = files_write(path, text, strlen(text), error, sizeof error);
     return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
-}
-
-static int write_file(const struct experiment_plan *p, const char *name, const char *text)
-{
-    if (!text) return cli_fail(CLI_NOMEM, "%s/%s: out of memory", p->directory, name);
-    return experiment_file(p, name, text, strlen(text));
 }
 
 static json_t *run_json(const struct experiment_plan *p, const struct experiment_row *row,

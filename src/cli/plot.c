@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "cli/pictures.h"
 #include "report/stats.h"
-#include "train/files.h"
 
 enum { KEY_OUT = 'o', KEY_X = 'x', KEY_Y = 'y', KEY_LOG_X = 0x1000, KEY_LOG_Y, KEY_TITLE };
 
@@ -29,30 +28,16 @@ static const struct argp_option options[] = {
     { 0 }
 };
 
-enum format { NONE, SVG, PNG, PAGE };
-
-static enum format format_of(const char *path)
-{
-    static const struct {
-        const char *end;
-        enum format format;
-    } ends[] = { { ".svg", SVG }, { ".png", PNG }, { ".html", PAGE }, { ".htm", PAGE } };
-    const char *end = strrchr(path, '.');
-    for (size_t i = 0; end && i < sizeof ends / sizeof *ends; i++)
-        if (!strcasecmp(end, ends[i].end)) return ends[i].format;
-    return NONE;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct cli_plot_options *o = state->input;
     switch (key) {
     case KEY_OUT:
-        if (!format_of(arg))
+        if (!cli_picture_of(arg))
             cli_refuse(state,
                        "--out: expected a name that ends in .svg, .png or .html, found '%.60s'",
                        arg);
-        if (format_of(arg) == PNG && !figure_has_png())
+        if (cli_picture_of(arg) == CLI_PNG && !drawing_has_png())
             cli_refuse(state,
                        "--out: this convoy was built without cairo and writes no PNG; a name "
                        "that ends in .svg or .html is written without it");
@@ -180,35 +165,12 @@ int cli_plot_keys(struct cli_plot *p, const char *list, const char **key, size_t
 
 /* ------------------------------------------------------------------------------------ the file */
 
-/* The picture as bytes; a failure has been told. */
-static int draw(const struct cli_plot *p, const char *path, char **bytes, size_t *size)
+static int put(const struct cli_plot *p, const char *path)
 {
-    char error[CLI_ERROR] = "out of memory";
-    FILE *out = open_memstream(bytes, size);
-    bool good = out != NULL;
     const struct figure_page page = {
         .title = p->f.title, .about = "", .command = "convoy plot", .figure = &p->f, .n = 1
     };
-    switch (good ? format_of(path) : NONE) {
-    case SVG: good = figure_svg(out, &p->f); break;
-    case PNG: good = figure_png(out, &p->f, 2, error, sizeof error); break;
-    case PAGE: good = figure_page(out, &page); break;
-    default: break;
-    }
-    if (out && (ferror(out) | fclose(out))) good = false;
-    return good ? CLI_OK : cli_fail(CLI_NOMEM, "%s: %s", path, error);
-}
-
-static int put(const struct cli_plot *p, const char *path)
-{
-    char *bytes = NULL, error[CLI_ERROR];
-    size_t size = 0;
-    int code = draw(p, path, &bytes, &size);
-    if (!code) {
-        enum train_status status = files_write(path, bytes, size, error, sizeof error);
-        if (status) code = cli_fail(cli_code_train(status), "%s", error);
-    }
-    free(bytes);
+    int code = cli_draw_figures(path, &page);
     if (!code) printf("picture: %s\n", path);
     return code;
 }

@@ -10,6 +10,8 @@
 
 #include "cli/visualise.h"
 #include "report/events.h"
+#include "report/graph.h"
+#include "report/matrix.h"
 
 enum { SAMPLES = 16, SIDE = 256 };
 
@@ -111,20 +113,35 @@ static void tell_parameters(struct cli_train_events *e, uint64_t step)
     }
 }
 
+/* Takes the PNG; NULL: there is none. */
+static void tell_png(struct cli_train_events *e, uint64_t step, const char *tag, unsigned char *png,
+                     size_t size)
+{
+    if (png) events_png(e->file, step, tag, png, size);
+    free(png);
+}
+
 /* Takes the picture. */
 static void tell_picture(struct cli_train_events *e, uint64_t step, const char *tag,
                          struct picture *p)
 {
     const size_t side = p->width > p->height ? p->width : p->height;
     struct picture large = { 0 };
-    size_t size;
+    size_t size = 0;
     unsigned char *png = NULL;
     if (side && !picture_enlarge(p, side < SIDE ? SIDE / side : 1, &large))
         png = picture_png(&large, &size);
-    if (png) events_png(e->file, step, tag, large.width, large.height, png, size);
-    free(png);
+    tell_png(e, step, tag, png, size);
     picture_free(&large);
     picture_free(p);
+}
+
+static void tell_drawing(struct cli_train_events *e, uint64_t step, const char *tag,
+                         const struct drawing *d)
+{
+    size_t size = 0;
+    unsigned char *png = cli_draw_png(d, &size);
+    tell_png(e, step, tag, png, size);
 }
 
 static void tell_samples(struct cli_train_events *e, uint64_t step)
@@ -143,28 +160,22 @@ static void tell_samples(struct cli_train_events *e, uint64_t step)
     free(values);
 }
 
-/* Row by row the share of a class that was taken for each. */
-static void tell_matrix(struct cli_train_events *e, uint64_t step, const struct visual *v,
-                        const struct visual_matrix *m)
+/* The net, once. */
+static void tell_graph(struct cli_train_events *e, uint64_t step)
 {
-    const size_t n = v->classes;
-    float *share = calloc(n * n + 1, sizeof *share);
-    struct picture p;
-    for (size_t i = 0; i < n && share; i++) {
-        uint64_t all = 0;
-        for (size_t j = 0; j < n; j++) all += m->count[i * n + j];
-        for (size_t j = 0; j < n && all; j++)
-            share[i * n + j] = (float)((double)m->count[i * n + j] / (double)all);
+    struct visual v = { .classes = e->s->data->classes, .model = e->s->model->name };
+    struct graph *g = cli_visualise_layers(e->s, &v) ? NULL : graph_make(&v);
+    if (g) {
+        const struct drawing d = graph_drawing(g);
+        tell_drawing(e, step, "net/graph", &d);
     }
-    const struct tiles tiles = { share, 1, 1, n, n, n * n, n * n, n, 1 };
-    const struct tiles_style style = { 1, 0, TILES_SIGNED, 0 };
-    if (share && !tiles_draw(&tiles, &style, &p)) tell_picture(e, step, "confusion/test", &p);
-    free(share);
+    graph_free(g);
+    visual_free(&v);
 }
 
 static void tell_pictures(struct cli_train_events *e, uint64_t step)
 {
-    struct visual v = { .classes = e->s->data->classes };
+    struct visual v = { .classes = e->s->data->classes, .class_names = e->s->data->class_names };
     struct visual_picture about;
     struct picture p;
     if (!picture_possible()) return;
@@ -176,8 +187,10 @@ static void tell_pictures(struct cli_train_events *e, uint64_t step)
             snprintf(tag, sizeof tag, "filters/%s", v.layer[layer].node.name);
             tell_picture(e, step, tag, &p);
         }
-        if (e->test->n && !cli_visualise_matrix(e->s, &v, "test", e->test))
-            tell_matrix(e, step, &v, &v.matrix[0]);
+        if (e->test->n && !cli_visualise_matrix(e->s, &v, "test", e->test)) {
+            const struct drawing d = matrix_drawing(&v, 0);
+            tell_drawing(e, step, "confusion/test", &d);
+        }
     }
     visual_free(&v);
 }
@@ -207,6 +220,7 @@ int cli_train_events_open(struct cli_train_events **out, const char *directory,
         return cli_fail(CLI_IO, "%s", error);
     }
     if (picture_possible()) tell_samples(e, job->position.steps);
+    if (picture_possible()) tell_graph(e, job->position.steps);
     tell_parameters(e, job->position.steps);
     events_flush(e->file);
     *out = e;

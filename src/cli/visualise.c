@@ -119,14 +119,23 @@ static const struct argp argp = {
 
 /* ---------------------------------------------------------------------------------------- files */
 
-int cli_visualise_bytes(const char *path, const void *bytes, size_t size)
+int cli_visualise_place(char path[PATH_MAX], const char *root, const char *name)
 {
     char directory[PATH_MAX], error[CLI_ERROR];
-    if ((size_t)snprintf(directory, sizeof directory, "%s", path) >= sizeof directory)
-        return cli_fail(CLI_IO, "%.60s...: the path is too long", path);
+    if (snprintf(path, PATH_MAX, "%s/%s", root, name) >= PATH_MAX)
+        return cli_fail(CLI_IO, "%.60s...: the path is too long", root);
+    snprintf(directory, sizeof directory, "%s", path);
     *strrchr(directory, '/') = '\0';
     enum train_status status = files_make_directory(directory, error, sizeof error);
-    if (!status) status = files_write(path, bytes, size, error, sizeof error);
+    return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
+}
+
+int cli_visualise_bytes(const char *root, const char *name, const void *bytes, size_t size)
+{
+    char path[PATH_MAX], error[CLI_ERROR];
+    int code = cli_visualise_place(path, root, name);
+    if (code) return code;
+    enum train_status status = files_write(path, bytes, size, error, sizeof error);
     return status ? cli_fail(cli_code_train(status), "%s", error) : CLI_OK;
 }
 
@@ -139,18 +148,18 @@ static int drawn(enum tiles_status status, const char *name)
     return CLI_OK;
 }
 
-static int put_png(const char *path, const struct picture *p, size_t scale)
+static int put_png(const char *root, const char *name, const struct picture *p, size_t scale)
 {
     const size_t side = p->width > p->height ? p->width : p->height;
     struct picture large;
     if (!scale && side) scale = 512 / side;
     if (!scale) scale = 1;
     enum tiles_status status = picture_enlarge(p, scale, &large);
-    if (status) return drawn(status, path);
+    if (status) return drawn(status, name);
     size_t size;
     unsigned char *png = picture_png(&large, &size);
-    int code =
-        png ? cli_visualise_bytes(path, png, size) : cli_fail(CLI_NOMEM, "%s: out of memory", path);
+    int code = png ? cli_visualise_bytes(root, name, png, size)
+                   : cli_fail(CLI_NOMEM, "%s: out of memory", name);
     free(png);
     picture_free(&large);
     return code;
@@ -159,39 +168,36 @@ static int put_png(const char *path, const struct picture *p, size_t scale)
 int cli_visualise_picture(const char *root, const char *name, size_t scale,
                           enum tiles_status status, struct picture *p)
 {
-    char path[PATH_MAX];
+    char file[1000];
     int code = drawn(status, name);
-    const bool there = !code && p->width && p->height;
-    if (there && (size_t)snprintf(path, sizeof path, "%s/%s.png", root, name) >= sizeof path)
-        code = cli_fail(CLI_IO, "%.60s...: the path is too long", root);
-    if (there && !code) code = put_png(path, p, scale);
+    snprintf(file, sizeof file, "%s.png", name);
+    if (!code && p->width && p->height) code = put_png(root, file, p, scale);
     picture_free(p);
     return code;
 }
 
-int cli_visualise_open(struct cli_visualise_text *t, const char *root, const char *name)
+int cli_visualise_draw(const char *root, const char *name, const struct drawing *d)
 {
-    *t = (struct cli_visualise_text){ .bytes = NULL };
-    if ((size_t)snprintf(t->path, sizeof t->path, "%s/%s", root, name) >= sizeof t->path)
-        return cli_fail(CLI_IO, "%.60s...: the path is too long", root);
-    t->out = open_memstream(&t->bytes, &t->size);
-    return t->out ? CLI_OK : cli_fail(CLI_NOMEM, "%s: out of memory", t->path);
+    char stem[PATH_MAX];
+    int code = cli_visualise_place(stem, root, name);
+    return code ? code : cli_draw(stem, d);
 }
 
-int cli_visualise_close(struct cli_visualise_text *t, bool good)
+int cli_visualise_graph(const char *root, const char *name, const struct visual *v)
 {
-    good &= !ferror(t->out);
-    good &= !fclose(t->out);
-    int code = good ? cli_visualise_bytes(t->path, t->bytes, t->size)
-                    : cli_fail(CLI_NOMEM, "%s: out of memory", t->path);
-    free(t->bytes);
+    struct graph *g = graph_make(v);
+    if (!g) return cli_fail(CLI_NOMEM, "%s: out of memory", name);
+    const struct drawing d = graph_drawing(g);
+    int code = cli_visualise_draw(root, name, &d);
+    graph_free(g);
     return code;
 }
 
-void cli_visualise_drop(struct cli_visualise_text *t)
+int cli_visualise_open(struct cli_file *f, const char *root, const char *name)
 {
-    fclose(t->out);
-    free(t->bytes);
+    char path[PATH_MAX];
+    int code = cli_visualise_place(path, root, name);
+    return code ? code : cli_file_open(f, path);
 }
 
 /* -------------------------------------------------------------------------------- one directory */
@@ -233,38 +239,27 @@ static int put_matrices(const struct visual *v, const char *root)
 {
     int code = CLI_OK;
     for (size_t i = 0; i < v->n_matrices && !code; i++) {
-        struct cli_visualise_text t;
+        const struct drawing d = matrix_drawing(v, i);
         char name[64];
-        snprintf(name, sizeof name, "confusion/%s.svg", v->matrix[i].split);
-        if ((code = cli_visualise_open(&t, root, name))) break;
-        matrix_svg(t.out, v, &v->matrix[i]);
-        code = cli_visualise_close(&t, true);
+        snprintf(name, sizeof name, "confusion/%s", v->matrix[i].split);
+        code = cli_visualise_draw(root, name, &d);
     }
     return code;
 }
 
-static int put_graph(const struct visual *v, const char *root)
-{
-    struct cli_visualise_text t;
-    int code = cli_visualise_open(&t, root, "graph.svg");
-    if (code) return code;
-    bool good = graph_svg(t.out, v);
-    return cli_visualise_close(&t, good);
-}
-
 static int put_page(const struct visual *v, const char *root)
 {
-    struct cli_visualise_text t;
-    int code = cli_visualise_open(&t, root, "index.html");
+    struct cli_file f;
+    int code = cli_visualise_open(&f, root, "index.html");
     if (code) return code;
-    bool good = visual_page(t.out, v, "convoy visualise");
-    return cli_visualise_close(&t, good);
+    bool good = visual_page(f.out, v, "convoy visualise");
+    return cli_file_close(&f, good ? NULL : "out of memory");
 }
 
 /* The page last: where it is, all is. */
 static int put_all(const struct cli_visualise_options *o, const struct visual *v, const char *root)
 {
-    int code = put_graph(v, root);
+    int code = cli_visualise_graph(root, "graph", v);
     if (!code) code = put_filters(o, v, root);
     if (!code) code = put_activations(o, v, root);
     if (!code) code = put_matrices(v, root);

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "cli/cli.h"
+#include "cli/pictures.h"
 #include "report/visual.h"
 
 /* Which matrices are counted. */
@@ -35,21 +35,16 @@ int cli_visualise_matrix(const struct cli_session *s, struct visual *v, const ch
 int cli_visualise_collect(struct cli_session *s, const struct cli_visualise_options *o,
                           struct visual *v);
 
-/* Failures of all below have been told, too. Writes a file whose directory is made. */
-int cli_visualise_bytes(const char *path, const void *bytes, size_t size);
+/* Failures of all below have been told, too. ROOT/NAME, whose directory is made. */
+int cli_visualise_place(char path[4096], const char *root, const char *name);
+int cli_visualise_bytes(const char *root, const char *name, const void *bytes, size_t size);
+int cli_visualise_open(struct cli_file *f, const char *root, const char *name);
+/* As ROOT/NAME.svg and ROOT/NAME.png. */
+int cli_visualise_draw(const char *root, const char *name, const struct drawing *d);
+int cli_visualise_graph(const char *root, const char *name, const struct visual *v);
 /* What drawing came to, as ROOT/NAME.png; frees the picture. scale 0: by its size. */
 int cli_visualise_picture(const char *root, const char *name, size_t scale,
                           enum tiles_status status, struct picture *p);
-/* ROOT/NAME, written to in memory; a file once it is closed, or nothing. */
-struct cli_visualise_text {
-    char path[4096], *bytes;
-    size_t size;
-    FILE *out;
-};
-int cli_visualise_open(struct cli_visualise_text *t, const char *root, const char *name);
-int cli_visualise_close(struct cli_visualise_text *t, bool good);
-void cli_visualise_drop(struct cli_visualise_text *t);
-
 /* visualise_yann.c: everything, as yann's visualizer and resultor have it. */
 int cli_visualise_yann(const struct cli_visualise_options *o, const struct visual *v,
                        const char *root);

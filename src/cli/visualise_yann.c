@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "report/graph.h"
 #include "report/matrix.h"
 #include "report/visual_page.h"
 #include "train/train.h"
@@ -98,29 +97,25 @@ static int put_confusion(const char *root, const struct visual *v, const char *e
 {
     int code = CLI_OK;
     for (size_t i = 0; i < v->n_matrices && !code; i++) {
-        struct cli_visualise_text t;
+        const struct drawing d = matrix_drawing(v, i);
         const char *split = v->matrix[i].split;
         char name[200];
-        snprintf(name, sizeof name, "resultor/confusion/%s/%s_confusion.svg", epoch,
+        snprintf(name, sizeof name, "resultor/confusion/%s/%s_confusion", epoch,
                  strcmp(split, "validation") ? split : "valid");
-        if ((code = cli_visualise_open(&t, root, name))) break;
-        matrix_svg(t.out, v, &v->matrix[i]);
-        code = cli_visualise_close(&t, true);
+        code = cli_visualise_draw(root, name, &d);
     }
     return code;
 }
 
 static int put_graphs(const char *root, const struct visual *v)
 {
-    struct cli_visualise_text t;
-    int code = cli_visualise_open(&t, root, "visualizer/computational_graphs/static/net.svg");
+    struct cli_file f;
+    int code = cli_visualise_graph(root, "visualizer/computational_graphs/static/net", v);
+    if (!code)
+        code = cli_visualise_open(&f, root, "visualizer/computational_graphs/dynamic/net.html");
     if (code) return code;
-    bool good = graph_svg(t.out, v);
-    if ((code = cli_visualise_close(&t, good))) return code;
-    code = cli_visualise_open(&t, root, "visualizer/computational_graphs/dynamic/net.html");
-    if (code) return code;
-    good = visual_graph_page(t.out, v, "convoy visualise --layout=yann");
-    return cli_visualise_close(&t, good);
+    bool good = visual_graph_page(f.out, v, "convoy visualise --layout=yann");
+    return cli_file_close(&f, good ? NULL : "out of memory");
 }
 
 /* --------------------------------------------------------------------------------- the resultor */
@@ -179,7 +174,7 @@ static int put_texts(const char *run, const char *root, const struct visual *v)
     char path[PATH_MAX], error[CLI_ERROR];
     unsigned char *metrics = NULL;
     size_t size = 0, opened = 0;
-    struct cli_visualise_text text[TEXTS];
+    struct cli_file text[TEXTS];
     FILE *out[TEXTS];
     struct stat st;
     if ((size_t)snprintf(path, sizeof path, "%s/" TRAIN_METRICS, run) >= sizeof path ||
@@ -197,8 +192,8 @@ static int put_texts(const char *run, const char *root, const struct visual *v)
     }
     if (!code) code = tell_epochs(path, (char *)metrics, size, out, v->momentum);
     for (size_t i = 0; i < opened; i++) {
-        if (code) cli_visualise_drop(&text[i]);
-        else code = cli_visualise_close(&text[i], true);
+        if (code) cli_file_drop(&text[i]);
+        else code = cli_file_close(&text[i], NULL);
     }
     free(metrics);
     return code;
@@ -207,16 +202,14 @@ static int put_texts(const char *run, const char *root, const struct visual *v)
 /* The parameters that were drawn, as they lie in their file. */
 static int put_params(const char *root, const struct visual *v, const char *epoch)
 {
-    char path[PATH_MAX], error[CLI_ERROR];
+    char name[200], error[CLI_ERROR];
     unsigned char *bytes;
     size_t size;
-    if ((size_t)snprintf(path, sizeof path, "%s/resultor/params/%s.safetensors", root, epoch) >=
-        sizeof path)
-        return cli_fail(CLI_IO, "%.60s...: the path is too long", root);
+    snprintf(name, sizeof name, "resultor/params/%s.safetensors", epoch);
     enum train_status status =
         files_read(v->weights, (size_t)1 << 40, &bytes, &size, error, sizeof error);
     if (status) return cli_fail(cli_code_train(status), "%s", error);
-    int code = cli_visualise_bytes(path, bytes, size);
+    int code = cli_visualise_bytes(root, name, bytes, size);
     free(bytes);
     return code;
 }

@@ -127,11 +127,37 @@ static void svg_text(struct canvas *c, const struct canvas_letters *l, struct ca
                      const char *text)
 {
     static const char *const anchors[] = { "start", "middle", "end" };
-    const struct canvas_shade *shade = &canvas_shades[l->color];
-    template_put(c->out, "svg-text",
-                 VALUES("color", shade->name, "shade", shade->light, "x", FORMAT("%.1f", at.x), "y",
-                        FORMAT("%.1f", at.y), "size", FORMAT("%g", l->size), "weight",
-                        l->bold ? "600" : "400", "anchor", anchors[l->anchor], "text", text));
+    const struct canvas_shade *shade = &canvas_shades[l->color],
+                              *soft = &canvas_shades[CANVAS_SOFT];
+    const char *x = FORMAT("%.1f", at.x), *y = FORMAT("%.1f", at.y);
+    template_part(c->out, "svg-text", NULL, "turn", NULL);
+    if (l->turn != 0)
+        template_put(c->out, "svg-turn", VALUES("degrees", FORMAT("%g", l->turn), "x", x, "y", y));
+    template_part(c->out, "svg-text", "turn", "more",
+                  VALUES("color", shade->name, "shade", shade->light, "x", x, "y", y, "size",
+                         FORMAT("%g", l->size), "weight", l->bold ? "600" : "400", "anchor",
+                         anchors[l->anchor], "text", text));
+    if (l->more)
+        template_put(c->out, "svg-more",
+                     VALUES("color", soft->name, "shade", soft->light, "gap",
+                            FORMAT("%d", CANVAS_MORE), "text", l->more));
+    template_part(c->out, "svg-text", "more", NULL, NULL);
+}
+
+static void svg_box(struct canvas *c, const struct canvas_box *box, struct canvas_point from,
+                    struct canvas_point to)
+{
+    const struct canvas_shade *shade = &canvas_shades[box->color],
+                              *line = &canvas_shades[CANVAS_AXIS];
+    template_part(c->out, "svg-box", NULL, "tip", NULL);
+    svg_tip(c, box->tip);
+    template_part(c->out, "svg-box", "tip", NULL,
+                  VALUES("color", shade->name, "shade", shade->light, "alpha",
+                         FORMAT("%.3g", box->alpha), "x", FORMAT("%.1f", from.x), "y",
+                         FORMAT("%.1f", from.y), "width", FORMAT("%.1f", to.x - from.x), "height",
+                         FORMAT("%.1f", to.y - from.y), "round", FORMAT("%g", box->round), "line",
+                         box->framed ? line->name : "none", "stroke",
+                         box->framed ? line->light : "none"));
 }
 
 static void svg_strip(struct canvas *c, struct canvas_point from, struct canvas_point to, double x,
@@ -149,6 +175,7 @@ struct canvas canvas_svg(FILE *out, bool page)
                             .area = svg_area,
                             .mark = svg_mark,
                             .text = svg_text,
+                            .box = svg_box,
                             .strip = page ? svg_strip : NULL,
                             .out = out };
 }

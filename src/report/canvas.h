@@ -1,5 +1,5 @@
-/* What figures are drawn on: the elements of an SVG, or the pixels of a PNG. Places are in pixels
- * from the upper left corner. Colours have a light and a dark value; a page shows its own. */
+/* What is drawn on: the elements of an SVG, or the pixels of a PNG. Places are in pixels from the
+ * upper left corner. Colours have a light and a dark value; a page shows its own. */
 #ifndef REPORT_CANVAS_H
 #define REPORT_CANVAS_H
 
@@ -39,6 +39,15 @@ struct canvas_letters {
     double size;
     bool bold;
     enum canvas_anchor anchor;
+    double turn;      /* degrees, clockwise around its place */
+    const char *more; /* of a text that starts at its place: soft and not bold behind it; or NULL */
+};
+/* A rectangle. */
+struct canvas_box {
+    enum canvas_color color;
+    double alpha, round; /* the radius of its corners */
+    bool framed;         /* by a thin line in CANVAS_AXIS */
+    const char *tip;
 };
 
 /* One of the two; `tip` is what a page shows under the pointer, NULL: nothing. */
@@ -51,18 +60,21 @@ struct canvas {
                  struct canvas_point at, double radius, const char *tip);
     void (*text)(struct canvas *c, const struct canvas_letters *letters, struct canvas_point at,
                  const char *text);
+    void (*box)(struct canvas *c, const struct canvas_box *box, struct canvas_point from,
+                struct canvas_point to);
     /* Where the pointer shows a tip, with a line at `x`; NULL: nobody points here. */
     void (*strip)(struct canvas *c, struct canvas_point from, struct canvas_point to, double x,
                   const char *tip);
     FILE *out;   /* SVG's */
     void *cairo; /* PNG's */
-    bool dark;   /* PNG's */
 };
 
-/* Into an <svg> that the caller has begun; a page's, with tips. */
+/* Into an <svg> that the caller has begun; a page's has strips. */
 struct canvas canvas_svg(FILE *out, bool page);
 /* What an SVG of its own has to say of a dark screen. */
 void canvas_dark_style(FILE *out);
+/* How far what is behind a text is from it. */
+enum { CANVAS_MORE = 7 };
 
 /* How wide a text is at most in the fonts that will be there. */
 double canvas_width(const char *text, double size, bool bold);

@@ -218,14 +218,22 @@ void events_histogram(struct events *e, uint64_t step, const char *tag, const fl
     write_value(e, step, tag, &value);
 }
 
-void events_png(struct events *e, uint64_t step, const char *tag, size_t width, size_t height,
-                const unsigned char *png, size_t size)
+/* A number of a PNG's head. */
+static uint64_t number_at(const unsigned char *png, size_t at)
 {
-    enum { RGBA = 4 };
+    uint64_t n = 0;
+    for (size_t i = 0; i < 4; i++) n = n << 8 | png[at + i];
+    return n;
+}
+
+void events_png(struct events *e, uint64_t step, const char *tag, const unsigned char *png,
+                size_t size)
+{
+    enum { WIDTH = 16, HEIGHT = 20, KIND = 25, RGB = 3, RGBA = 4, WITH_ALPHA = 6 };
     struct message image = { 0 }, value = { 0 };
-    put_count(&image, 1, height);
-    put_count(&image, 2, width);
-    put_count(&image, 3, RGBA);
+    put_count(&image, 1, number_at(png, HEIGHT));
+    put_count(&image, 2, number_at(png, WIDTH));
+    put_count(&image, 3, png[KIND] == WITH_ALPHA ? RGBA : RGB);
     put_bytes(&image, 4, png, size);
     put_message(&value, 4, &image);
     write_value(e, step, tag, &value);

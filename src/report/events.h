@@ -15,8 +15,9 @@ void events_scalar(struct events *e, uint64_t step, const char *tag, double valu
 /* Values that are not finite are left out; nothing is written of none. */
 void events_histogram(struct events *e, uint64_t step, const char *tag, const float *values,
                       size_t n);
-void events_png(struct events *e, uint64_t step, const char *tag, size_t width, size_t height,
-                const unsigned char *png, size_t size);
+/* A whole file in colour. */
+void events_png(struct events *e, uint64_t step, const char *tag, const unsigned char *png,
+                size_t size);
 /* So that a TensorBoard that watches sees them. */
 void events_flush(struct events *e);
 /* False: something was not written, as error says; the file then ends with the last event that was

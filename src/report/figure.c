@@ -120,7 +120,7 @@ static bool fits_beside(double width, double widest, size_t labels)
     return labels > 0 && width >= 420 && labels <= BESIDE_MOST && widest <= width * 0.34;
 }
 
-struct canvas_point figure_size(const struct figure *f, enum figure_place place)
+static struct canvas_point size_in(const struct figure *f, enum figure_place place)
 {
     const double n = (double)panels(f);
     size_t labels, lines, more = 0; /* a long list of labels does not make the panel low */
@@ -185,7 +185,7 @@ static void straight(struct canvas *c, enum canvas_color color, double width,
 /* Texts below the x axis, as long as there is room for them. */
 static void names(struct canvas *c, const struct figure *f, const struct frame *r)
 {
-    const struct canvas_letters middle = { CANVAS_SOFT, SMALL, false, CANVAS_MIDDLE };
+    const struct canvas_letters middle = { CANVAS_SOFT, SMALL, .anchor = CANVAS_MIDDLE };
     const double room = (r->right - r->left) / (double)f->x.n_names;
     const size_t every = room < 34 ? (size_t)ceil(34 / room) : 1;
     for (size_t i = 0; i < f->x.n_names; i += every) {
@@ -202,10 +202,10 @@ static void names(struct canvas *c, const struct figure *f, const struct frame *
 
 static void axes(struct canvas *c, const struct figure *f, size_t panel, const struct frame *r)
 {
-    const struct canvas_letters number = { CANVAS_SOFT, SMALL, false, CANVAS_MIDDLE },
-                                beside = { CANVAS_SOFT, SMALL, false, CANVAS_END },
-                                title = { CANVAS_INK, SMALL, true, CANVAS_START },
-                                below = { CANVAS_INK, SMALL, true, CANVAS_END };
+    const struct canvas_letters number = { CANVAS_SOFT, SMALL, .anchor = CANVAS_MIDDLE },
+                                beside = { CANVAS_SOFT, SMALL, .anchor = CANVAS_END },
+                                title = { CANVAS_INK, SMALL, .bold = true, .anchor = CANVAS_START },
+                                below = { CANVAS_INK, SMALL, .bold = true, .anchor = CANVAS_END };
     struct scale_tick tick[SCALE_TICKS];
     size_t n = scale_ticks(&r->y, most_y(r->bottom - r->top), tick);
     for (size_t i = 0; i < n; i++) {
@@ -382,7 +382,7 @@ static void swatch(struct canvas *c, const struct figure *f, const struct figure
                    double x, double y)
 {
     const struct canvas_pen pen = { .color = color_of(f, s), .width = 2.25, .dash = dash_of(f, s) };
-    const struct canvas_letters letters = { CANVAS_INK, SMALL, false, CANVAS_START };
+    const struct canvas_letters letters = { CANVAS_INK, SMALL, .anchor = CANVAS_START };
     if (s->style == FIGURE_POINTS)
         c->mark(c, s->diamonds ? CANVAS_DIAMOND : CANVAS_DISC, pen.color, AT(x + SWATCH / 2., y),
                 4.5, NULL);
@@ -573,7 +573,8 @@ static void notes(struct canvas *c, const struct figure *f, size_t panel, const 
     for (size_t i = 0; i < f->notes; i++) {
         const struct figure_note *n = &f->note[i];
         const struct canvas_letters letters = { n->strong ? CANVAS_INK : CANVAS_SOFT, SMALL,
-                                                n->strong, n->before ? CANVAS_END : CANVAS_START };
+                                                .bold = n->strong,
+                                                .anchor = n->before ? CANVAS_END : CANVAS_START };
         const struct canvas_point p = { scale_place(&r->x, n->x) + n->dx,
                                         scale_place(&r->y, n->y) + n->dy };
         if (n->panel == panel && is_point(p)) c->text(c, &letters, p, n->text);
@@ -582,7 +583,7 @@ static void notes(struct canvas *c, const struct figure *f, size_t panel, const 
 
 static bool draw_panel(struct canvas *c, const struct figure *f, size_t panel, struct frame r)
 {
-    const struct canvas_letters nothing = { CANVAS_SOFT, 14, false, CANVAS_MIDDLE };
+    const struct canvas_letters nothing = { CANVAS_SOFT, 14, .anchor = CANVAS_MIDDLE };
     const double right = r.right;
     size_t most = 0;
     for (size_t k = 0; k < f->n; k++) most = f->series[k].n > most ? f->series[k].n : most;
@@ -604,19 +605,16 @@ static bool draw_panel(struct canvas *c, const struct figure *f, size_t panel, s
     return !c->strip || has_tips(f) || strips(c, f, panel, &r);
 }
 
-bool figure_draw(struct canvas *c, const struct figure *f, enum figure_place place)
+static bool draw(struct canvas *c, const struct drawing *d)
 {
-    const struct canvas_letters title = { CANVAS_INK, 18, true, CANVAS_START },
-                                subtitle = { CANVAS_SOFT, 13, false, CANVAS_START };
-    const struct canvas_point size = figure_size(f, place);
+    const struct figure *f = d->of;
+    const enum figure_place place = (enum figure_place)d->part;
+    const struct canvas_letters title = { CANVAS_INK, 18, .bold = true, .anchor = CANVAS_START },
+                                subtitle = { CANVAS_SOFT, 13, .anchor = CANVAS_START };
+    const struct canvas_point size = d->size;
     const bool alone = place == FIGURE_ALONE, stacked = place == FIGURE_NARROW;
     const double edge = alone ? 20 : 0;
     double top = alone ? 14 : 0;
-    if (alone) {
-        const struct canvas_pen paper = { .color = CANVAS_PAPER, .alpha = 1 };
-        c->area(c, &paper,
-                (const struct canvas_point[]){ { 0, 0 }, { size.x, 0 }, size, { 0, size.y } }, 4);
-    }
     if (alone && f->title) c->text(c, &title, AT(edge, top += 20), f->title);
     if (alone && f->subtitle && *f->subtitle)
         c->text(c, &subtitle, AT(edge, top += 19), f->subtitle);
@@ -635,16 +633,9 @@ bool figure_draw(struct canvas *c, const struct figure *f, enum figure_place pla
     return true;
 }
 
-bool figure_svg(FILE *out, const struct figure *f)
+struct drawing figure_placed(const struct figure *f, enum figure_place place)
 {
-    const struct canvas_point size = figure_size(f, FIGURE_ALONE);
-    struct canvas c = canvas_svg(out, false);
-    template_part(out, "figure-file", NULL, "style",
-                  VALUES("width", FORMAT("%g", size.x), "height", FORMAT("%g", size.y), "title",
-                         f->title ? f->title : "figure"));
-    canvas_dark_style(out);
-    template_part(out, "figure-file", "style", "drawing", NULL);
-    const bool good = figure_draw(&c, f, FIGURE_ALONE);
-    template_part(out, "figure-file", "drawing", NULL, NULL);
-    return good;
+    return (struct drawing){ size_in(f, place), f->title ? f->title : "figure", draw, f, place };
 }
+
+struct drawing figure_drawing(const struct figure *f) { return figure_placed(f, FIGURE_ALONE); }

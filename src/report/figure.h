@@ -1,11 +1,9 @@
 /* A figure: curves, bands and points over one x axis, in one panel or two. What it shows is said
- * here once; it is written as SVG, as PNG, or as a page with the numbers. */
+ * here once; it is a drawing, or a page with the numbers. */
 #ifndef REPORT_FIGURE_H
 #define REPORT_FIGURE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
+#include "report/drawing.h"
 
 struct figure_axis {
     const char *label;
@@ -64,13 +62,8 @@ struct figure {
     size_t notes;
 };
 
-/* An image file of its own; dark screens show it dark. False: out of memory. */
-bool figure_svg(FILE *out, const struct figure *f);
-/* Whether this program can write PNG: it was built with cairo. */
-bool figure_has_png(void);
-/* At `scale` pixels for one of the SVG's. False: error says what is missing or went wrong, in words
- * that go behind "FILE: ". */
-bool figure_png(FILE *out, const struct figure *f, double scale, char *error, size_t error_size);
+/* With its titles, as a file shows it; as long as the figure lives. */
+struct drawing figure_drawing(const struct figure *f);
 
 /* A page that needs nothing but itself: figures, each with a table of its numbers. */
 struct figure_page {

@@ -9,22 +9,11 @@
 
 enum { ROWS = 1000 }; /* of a table; of more than that every second, third, … */
 
-static bool drawing(FILE *out, const struct figure *f, enum figure_place place)
-{
-    const struct canvas_point size = figure_size(f, place);
-    struct canvas c = canvas_svg(out, true);
-    template_part(out, "figure", NULL, "drawing",
-                  VALUES("screen", place == FIGURE_NARROW ? "narrow" : "wide", "width",
-                         FORMAT("%g", size.x), "height", FORMAT("%g", size.y), "what",
-                         f->title ? f->title : "figure"));
-    const bool good = figure_draw(&c, f, place);
-    template_part(out, "figure", "drawing", NULL, NULL);
-    return good;
-}
-
 bool figure_in_page(FILE *out, const struct figure *f)
 {
-    return drawing(out, f, FIGURE_WIDE) && drawing(out, f, FIGURE_NARROW);
+    const struct drawing wide = figure_placed(f, FIGURE_WIDE),
+                         narrow = figure_placed(f, FIGURE_NARROW);
+    return drawing_in_page(out, &wide, "wide") && drawing_in_page(out, &narrow, "narrow");
 }
 
 static void cell(FILE *out, double v, const char *text)

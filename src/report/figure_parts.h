@@ -2,14 +2,11 @@
 #ifndef REPORT_FIGURE_PARTS_H
 #define REPORT_FIGURE_PARTS_H
 
-#include "report/canvas.h"
 #include "report/figure.h"
 
-/* Its size in pixels, by itself or in a page's column for wide or for narrow screens. */
+/* By itself, or in a page's column for wide or for narrow screens. */
 enum figure_place { FIGURE_ALONE, FIGURE_WIDE, FIGURE_NARROW };
-struct canvas_point figure_size(const struct figure *f, enum figure_place place);
-/* False: out of memory. */
-bool figure_draw(struct canvas *c, const struct figure *f, enum figure_place place);
+struct drawing figure_placed(const struct figure *f, enum figure_place place);
 
 /* All different x of the series that have labels, ascending; the caller's. NULL: out of memory. */
 double *figure_rows(const struct figure *f, size_t *n);

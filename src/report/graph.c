@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/canvas.h"
-#include "report/template.h"
-
 enum { LINE = 19, PAD = 9, GAP = 30, BESIDE = 36, LANE = 16, MARGIN = 14, LETTERS = 12 };
 
 /* Consecutive layers. */
@@ -146,26 +143,32 @@ static size_t kind_of(const char *type)
     return 2;
 }
 
-static void draw_box(FILE *out, const struct graph *g, const struct box *box)
+#define AT(x, y) ((struct canvas_point){ x, y })
+
+static void draw_box(struct canvas *c, const struct graph *g, const struct box *box)
 {
-    static const char *const shades[] = { "#0072b2", "#d55e00", "#9aa3b0" }, *const names[] = {
-        "f-0", "f-1", "f-axis"
-    };
-    char shape[64];
-    const size_t kind = kind_of(g->v->layer[box->first].node.type);
-    template_put(out, "graph-box",
-                 VALUES("x", FORMAT("%.1f", box->x), "y", FORMAT("%.1f", box->y), "width",
-                        FORMAT("%.1f", g->width), "height", FORMAT("%.1f", box->height), "kind",
-                        names[kind], "shade", shades[kind]));
+    static const enum canvas_color colors[] = { CANVAS_FIRST, CANVAS_FIRST + 1, CANVAS_AXIS };
+    const struct canvas_letters number = { CANVAS_SOFT, LETTERS, .anchor = CANVAS_END };
+    const struct canvas_box frame = { .color = CANVAS_PAPER,
+                                      .alpha = 1,
+                                      .round = 7,
+                                      .framed = true },
+                            bar = { .color = colors[kind_of(g->v->layer[box->first].node.type)],
+                                    .alpha = 1,
+                                    .round = 2 };
+    const double end = box->y + box->height;
+    c->box(c, &frame, AT(box->x, box->y), AT(box->x + g->width, end));
+    c->box(c, &bar, AT(box->x + 4, box->y + 5), AT(box->x + 8, end - 5));
     for (size_t i = 0; i < box->n; i++) {
         const cvy_node_info *node = &g->v->layer[box->first + i].node;
-        template_put(out, "graph-line",
-                     VALUES("y", FORMAT("%.1f", box->y + PAD + 9 + LINE * (double)i), "left",
-                            FORMAT("%.1f", box->x + PAD + 6), "name", node->name, "type",
-                            node->type, "middle", FORMAT("%.1f", box->x + g->shapes), "shape",
-                            shape_text(&node->out, shape), "right",
-                            FORMAT("%.1f", box->x + g->width - PAD), "parameters",
-                            node->parameters ? FORMAT("%zu", node->parameters) : ""));
+        const struct canvas_letters name = { CANVAS_INK, LETTERS, .bold = true,
+                                             .more = node->type };
+        const double y = box->y + PAD + 9 + LINE * (double)i;
+        char text[64];
+        c->text(c, &name, AT(box->x + PAD + 6, y), node->name);
+        c->text(c, &number, AT(box->x + g->shapes, y), shape_text(&node->out, text));
+        snprintf(text, sizeof text, "%zu", node->parameters);
+        if (node->parameters) c->text(c, &number, AT(box->x + g->width - PAD, y), text);
     }
 }
 
@@ -180,74 +183,113 @@ static double beside(const struct graph *g, const struct edge *e)
     return x + 8;
 }
 
-static void draw_edge(FILE *out, const struct graph *g, const struct edge *e)
+/* The tip of an edge, which points downwards, or to the left. */
+static void draw_arrow(struct canvas *c, enum canvas_color color, struct canvas_point tip,
+                       bool to_left)
+{
+    const struct canvas_pen pen = { .color = color, .alpha = 1 };
+    struct canvas_point p[] = { tip, AT(tip.x - 4, tip.y - 8), AT(tip.x + 4, tip.y - 8) };
+    if (to_left) {
+        p[1] = AT(tip.x + 8, tip.y - 4);
+        p[2] = AT(tip.x + 8, tip.y + 4);
+    }
+    c->area(c, &pen, p, 3);
+}
+
+/* To the next rank: two bends, as long as each other. */
+static void draw_down(struct canvas *c, struct canvas_point from, struct canvas_point to)
+{
+    enum { POINTS = 17 };
+    const struct canvas_pen pen = { .color = CANVAS_SOFT, .width = 1.5 };
+    const double half = (to.y - from.y) / 2;
+    struct canvas_point p[POINTS] = { from, AT(to.x, to.y - 5) };
+    const size_t n = from.x == to.x ? 2 : POINTS;
+    for (size_t i = 0; n == POINTS && i < n; i++) { /* Bezier's cubic */
+        const double t = (double)i / (POINTS - 1), s = 1 - t;
+        const double a = s * s * s, b = 3 * s * s * t, d = 3 * s * t * t, e = t * t * t;
+        p[i] = AT((a + b) * from.x + (d + e) * to.x,
+                  a * from.y + b * (from.y + half) + d * (to.y - half) + e * (to.y - 5));
+    }
+    c->line(c, &pen, p, n);
+    draw_arrow(c, CANVAS_SOFT, to, false);
+}
+
+/* Around the ranks between, on the right, with round corners. */
+static void draw_around(struct canvas *c, struct canvas_point from, struct canvas_point to,
+                        double lane)
+{
+    enum { CORNER = 9, ROUND = 10 };
+    const struct canvas_pen pen = { .color = CANVAS_FIRST + 1, .width = 1.75 };
+    struct canvas_point p[2 * CORNER + 2] = { from };
+    p[2 * CORNER + 1] = AT(to.x + 5, to.y);
+    for (size_t i = 0; i < CORNER; i++) { /* a quarter of a circle each */
+        const double turn = 1.5707963267948966 * (double)i / (CORNER - 1);
+        p[1 + i] = AT(lane - ROUND * (1 - sin(turn)), from.y + ROUND * (1 - cos(turn)));
+        p[2 * CORNER - i] = AT(p[1 + i].x, to.y - ROUND * (1 - cos(turn)));
+    }
+    c->line(c, &pen, p, 2 * CORNER + 2);
+    draw_arrow(c, CANVAS_FIRST + 1, to, true);
+}
+
+static void draw_edge(struct canvas *c, const struct graph *g, const struct edge *e)
 {
     const struct box *from = &g->box[e->from], *to = &g->box[e->to];
-    const double x0 = from->x + g->width / 2, y0 = from->y + from->height,
-                 x1 = to->x + g->width / 2, y1 = to->y, half = (y1 - y0) / 2;
-    if (!e->lane) {
-        template_put(out, "graph-edge",
-                     VALUES("kind", "s-soft", "shade", "#5c6675", "x0", FORMAT("%.1f", x0), "y0",
-                            FORMAT("%.1f", y0), "xa", FORMAT("%.1f", x0), "ya",
-                            FORMAT("%.1f", y0 + half), "xb", FORMAT("%.1f", x1), "yb",
-                            FORMAT("%.1f", y1 - half), "x1", FORMAT("%.1f", x1), "y1",
-                            FORMAT("%.1f", y1 - 5)));
-        template_put(out, "graph-arrow",
-                     VALUES("kind", "f-soft", "shade", "#5c6675", "x", FORMAT("%.1f", x1), "y",
-                            FORMAT("%.1f", y1), "turn", "0"));
-        return;
-    }
-    const double lane = beside(g, e) + LANE * (double)e->lane, right = from->x + g->width,
-                 left = to->x + g->width, top = from->y + from->height - 11, end = to->y + 11;
-    template_put(out, "graph-skip",
-                 VALUES("right", FORMAT("%.1f", right), "top", FORMAT("%.1f", top), "lane",
-                        FORMAT("%.1f", lane), "before", FORMAT("%.1f", lane - 10), "below",
-                        FORMAT("%.1f", top + 10), "above", FORMAT("%.1f", end - 10), "end",
-                        FORMAT("%.1f", end), "left", FORMAT("%.1f", left + 5)));
-    template_put(out, "graph-arrow",
-                 VALUES("kind", "f-1", "shade", "#d55e00", "x", FORMAT("%.1f", left), "y",
-                        FORMAT("%.1f", end), "turn", "90"));
+    const double bottom = from->y + from->height;
+    if (e->lane)
+        draw_around(c, AT(from->x + g->width, bottom - 11), AT(to->x + g->width, to->y + 11),
+                    beside(g, e) + LANE * (double)e->lane);
+    else draw_down(c, AT(from->x + g->width / 2, bottom), AT(to->x + g->width / 2, to->y));
 }
 
-static void draw(FILE *out, const struct graph *g)
+static bool draw(struct canvas *c, const struct drawing *d)
 {
-    const struct box *last = &g->box[0];
-    for (size_t b = 0; b < g->n_boxes; b++)
-        if (g->box[b].y + g->box[b].height > last->y + last->height) last = &g->box[b];
-    double right = 0;
-    for (size_t b = 0; b < g->n_boxes; b++)
-        if (g->box[b].x + g->width > right) right = g->box[b].x + g->width;
-    for (size_t e = 0; e < g->n_edges; e++)
-        if (g->edge[e].lane && beside(g, &g->edge[e]) + LANE * (double)g->edge[e].lane > right)
-            right = beside(g, &g->edge[e]) + LANE * (double)g->edge[e].lane;
-    const double width = right + MARGIN, height = last->y + last->height + MARGIN;
-    template_part(out, "drawing", NULL, "drawing",
-                  VALUES("kind", "fit", "width", FORMAT("%.0f", width), "height",
-                         FORMAT("%.0f", height), "what", FORMAT("the graph of %s", g->v->model),
-                         "size", "12"));
-    for (size_t e = 0; e < g->n_edges; e++) draw_edge(out, g, &g->edge[e]);
-    for (size_t b = 0; b < g->n_boxes; b++) draw_box(out, g, &g->box[b]);
-    template_part(out, "drawing", "drawing", NULL, NULL);
+    const struct graph *g = d->of;
+    for (size_t e = 0; e < g->n_edges; e++) draw_edge(c, g, &g->edge[e]);
+    for (size_t b = 0; b < g->n_boxes; b++) draw_box(c, g, &g->box[b]);
+    return true;
 }
 
-bool graph_svg(FILE *out, const struct visual *v)
+struct drawing graph_drawing(const struct graph *g)
+{
+    double right = 0, bottom = 0;
+    for (size_t b = 0; b < g->n_boxes; b++) {
+        right = fmax(right, g->box[b].x + g->width);
+        bottom = fmax(bottom, g->box[b].y + g->box[b].height);
+    }
+    for (size_t e = 0; e < g->n_edges; e++)
+        if (g->edge[e].lane)
+            right = fmax(right, beside(g, &g->edge[e]) + LANE * (double)g->edge[e].lane);
+    return (struct drawing){
+        .size = { right + MARGIN, bottom + MARGIN }, .title = g->v->model, .draw = draw, .of = g
+    };
+}
+
+struct graph *graph_make(const struct visual *v)
 {
     size_t edges = 0;
     for (size_t i = 0; i < v->n_layers; i++) edges += v->layer[i].node.n_inputs;
-    struct graph g = { .v = v,
-                       .box = calloc(v->n_layers, sizeof *g.box),
-                       .box_of = calloc(v->n_layers, sizeof *g.box_of),
-                       .edge = calloc(edges + 1, sizeof *g.edge) };
-    const bool good = g.box && g.box_of && g.edge;
-    if (good) {
-        make_boxes(&g);
-        make_edges(&g);
-        choose_lanes(&g);
-        place(&g);
-        draw(out, &g);
+    struct graph *g = calloc(1, sizeof *g);
+    if (!g) return NULL;
+    *g = (struct graph){ .v = v,
+                         .box = calloc(v->n_layers, sizeof *g->box),
+                         .box_of = calloc(v->n_layers, sizeof *g->box_of),
+                         .edge = calloc(edges + 1, sizeof *g->edge) };
+    if (!g->box || !g->box_of || !g->edge) {
+        graph_free(g);
+        return NULL;
     }
-    free(g.box);
-    free(g.box_of);
-    free(g.edge);
-    return good;
+    make_boxes(g);
+    make_edges(g);
+    choose_lanes(g);
+    place(g);
+    return g;
+}
+
+void graph_free(struct graph *g)
+{
+    if (!g) return;
+    free(g->box);
+    free(g->box_of);
+    free(g->edge);
+    free(g);
 }

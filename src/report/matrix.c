@@ -4,9 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "report/canvas.h"
-#include "report/template.h"
-
 /* Where things are; all in pixels. */
 struct frame {
     double cell, letter; /* the side of a cell, with its gap; the height of letters */
@@ -26,79 +23,98 @@ static struct frame frame_of(const struct visual *v)
     return f;
 }
 
-static void names(FILE *out, const struct visual *v, const struct frame *f)
+#define AT(x, y) ((struct canvas_point){ x, y })
+
+static double side_of(const struct visual *v, const struct frame *f)
 {
+    return f->cell * (double)v->classes;
+}
+
+static double height_of(const struct visual *v, const struct frame *f)
+{
+    return f->top + side_of(v, f) + 0.72 * f->longest + 2 * f->letter + 22;
+}
+
+static void names(struct canvas *c, const struct visual *v, const struct frame *f)
+{
+    const struct canvas_letters row = { CANVAS_SOFT, f->letter, .anchor = CANVAS_END },
+                                column = { CANVAS_SOFT, f->letter, .anchor = CANVAS_END,
+                                           .turn = -45 };
     char number[32];
-    const double side = f->cell * (double)v->classes;
     for (size_t k = 0; k < v->classes; k++) {
         const double at = ((double)k + 0.5) * f->cell;
         const char *name = visual_class(v, k, number);
-        template_put(out, "matrix-row",
-                     VALUES("x", FORMAT("%.1f", f->left - 8), "y",
-                            FORMAT("%.1f", f->top + at + f->letter * 0.36), "name", name));
-        template_put(out, "matrix-column",
-                     VALUES("x", FORMAT("%.1f", f->left + at + f->letter * 0.3), "y",
-                            FORMAT("%.1f", f->top + side + f->letter + 3), "name", name));
+        c->text(c, &row, AT(f->left - 8, f->top + at + f->letter * 0.36), name);
+        c->text(c, &column,
+                AT(f->left + at + f->letter * 0.3, f->top + side_of(v, f) + f->letter + 3), name);
     }
 }
 
 /* Of `row` images of class i so many were taken for class j. */
-static void cell(FILE *out, const struct visual *v, const struct frame *f, const size_t at[2],
-                 uint64_t count, uint64_t row)
+static void cell(struct canvas *c, const struct visual *v, const struct frame *f,
+                 const size_t at[2], uint64_t count, uint64_t row)
 {
-    char is[32], said[32], tip[400];
+    char is[32], said[32], text[400];
     const double x = f->left + (double)at[1] * f->cell, y = f->top + (double)at[0] * f->cell,
                  side = f->cell - (f->cell > 20 ? 2 : 1),
                  share = (double)count / (double)(row ? row : 1);
-    const char *left = FORMAT("%.1f", x), *top = FORMAT("%.1f", y), *size = FORMAT("%.1f", side);
-    if (!count) {
-        template_put(out, "matrix-empty", VALUES("x", left, "y", top, "side", size));
-        return;
+    struct canvas_box box = { .color = CANVAS_GRID, .alpha = 1 };
+    if (count) {
+        snprintf(text, sizeof text, "%s, predicted %s\n%llu of %llu, %.1f %%",
+                 visual_class(v, at[0], is), visual_class(v, at[1], said),
+                 (unsigned long long)count, (unsigned long long)row, 100 * share);
+        box = (struct canvas_box){ .color = at[0] == at[1] ? CANVAS_FIRST : CANVAS_FIRST + 1,
+                                   .alpha = 0.06 + 0.94 * share,
+                                   .tip = text };
     }
-    snprintf(tip, sizeof tip, "%s, predicted %s\n%llu of %llu, %.1f %%", visual_class(v, at[0], is),
-             visual_class(v, at[1], said), (unsigned long long)count, (unsigned long long)row,
-             100 * share);
+    c->box(c, &box, AT(x, y), AT(x + side, y + side));
+    if (!count) return;
     /* from here on the other ink stands out better, on the lesser of a light and a dark screen */
-    const bool right = at[0] == at[1], full = share > 0.68;
-    template_put(
-        out, "matrix-cell",
-        VALUES("tip", tip, "kind", right ? "f-0" : "f-1", "x", left, "y", top, "side", size,
-               "color", right ? "#0072b2" : "#d55e00", "share", FORMAT("%.3f", 0.06 + 0.94 * share),
-               "ink", full ? "f-paper" : "f-ink", "middle", FORMAT("%.1f", x + side / 2), "below",
-               FORMAT("%.1f", y + side / 2 + f->letter * 0.36), "shade",
-               full ? "#ffffff" : "#1b2330", "count", FORMAT("%llu", (unsigned long long)count)));
+    const struct canvas_letters letters = { share > 0.68 ? CANVAS_PAPER : CANVAS_INK, f->letter,
+                                            .anchor = CANVAS_MIDDLE };
+    snprintf(text, sizeof text, "%llu", (unsigned long long)count);
+    c->text(c, &letters, AT(x + side / 2, y + side / 2 + f->letter * 0.36), text);
 }
 
-static void cells(FILE *out, const struct visual *v, const struct frame *f,
+static void cells(struct canvas *c, const struct visual *v, const struct frame *f,
                   const struct visual_matrix *m)
 {
     for (size_t i = 0; i < v->classes; i++) {
         uint64_t row = 0;
         for (size_t j = 0; j < v->classes; j++) row += m->count[i * v->classes + j];
         for (size_t j = 0; j < v->classes; j++)
-            cell(out, v, f, (size_t[]){ i, j }, m->count[i * v->classes + j], row);
+            cell(c, v, f, (size_t[]){ i, j }, m->count[i * v->classes + j], row);
     }
 }
 
-void matrix_svg(FILE *out, const struct visual *v, const struct visual_matrix *m)
+static bool draw(struct canvas *c, const struct drawing *d)
 {
+    const struct visual *v = d->of;
+    const struct visual_matrix *m = &v->matrix[d->part];
     const struct frame f = frame_of(v);
-    const double side = f.cell * (double)v->classes, width = f.left + side + 14,
-                 height = f.top + side + 0.72 * f.longest + 2 * f.letter + 22;
+    const struct canvas_letters head = { CANVAS_INK, 15, .bold = true, .anchor = CANVAS_MIDDLE },
+                                below = { CANVAS_SOFT, 12, .anchor = CANVAS_MIDDLE },
+                                beside = { CANVAS_SOFT, 12, .anchor = CANVAS_MIDDLE, .turn = -90 };
+    const double middle = f.left + side_of(v, &f) / 2, center = f.top + side_of(v, &f) / 2;
     uint64_t right;
     const uint64_t all = visual_counted(v, m, &right);
     char title[160];
-    snprintf(title, sizeof title, "Accuracy: %llu/%llu = %.2f%%", (unsigned long long)right,
-             (unsigned long long)all, 100 * (double)right / (double)(all ? all : 1));
-    template_part(out, "drawing", NULL, "drawing",
-                  VALUES("kind", v->classes > 12 ? "" : "few", "width", FORMAT("%.0f", width),
-                         "height", FORMAT("%.0f", height), "what", title, "size",
-                         FORMAT("%g", f.letter)));
-    snprintf(title + strlen(title), sizeof title - strlen(title), " (%s)", m->split);
-    template_put(out, "matrix-head",
-                 VALUES("middle", FORMAT("%.1f", f.left + side / 2), "title", title, "bottom",
-                        FORMAT("%.1f", height - 8), "center", FORMAT("%.1f", f.top + side / 2)));
-    names(out, v, &f);
-    cells(out, v, &f, m);
-    template_part(out, "drawing", "drawing", NULL, NULL);
+    snprintf(title, sizeof title, "Accuracy: %llu/%llu = %.2f%% (%s)", (unsigned long long)right,
+             (unsigned long long)all, 100 * (double)right / (double)(all ? all : 1), m->split);
+    c->text(c, &head, AT(middle, 20), title);
+    c->text(c, &below, AT(middle, height_of(v, &f) - 8), "predicted class");
+    c->text(c, &beside, AT(14, center), "true class");
+    names(c, v, &f);
+    cells(c, v, &f, m);
+    return true;
+}
+
+struct drawing matrix_drawing(const struct visual *v, size_t matrix)
+{
+    const struct frame f = frame_of(v);
+    return (struct drawing){ .size = { f.left + side_of(v, &f) + 14, height_of(v, &f) },
+                             .title = "confusion matrix",
+                             .draw = draw,
+                             .of = v,
+                             .part = matrix };
 }

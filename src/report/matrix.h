@@ -1,11 +1,11 @@
-/* A confusion matrix as an SVG, for a page or as a file. */
+/* A confusion matrix: a row for every class, of how its images were taken. */
 #ifndef REPORT_MATRIX_H
 #define REPORT_MATRIX_H
 
-#include <stdio.h>
-
+#include "report/drawing.h"
 #include "report/visual.h"
 
-void matrix_svg(FILE *out, const struct visual *v, const struct visual_matrix *m);
+/* As long as v lives. */
+struct drawing matrix_drawing(const struct visual *v, size_t matrix);
 
 #endif

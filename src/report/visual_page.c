@@ -199,22 +199,29 @@ static bool activations(FILE *out, const struct visual *v)
 
 static bool graph(FILE *out, const struct visual *v)
 {
+    struct graph *g = graph_make(v);
+    if (!g) return false;
+    const struct drawing drawing = graph_drawing(g);
     template_part(out, "net-graph", NULL, "drawing", NULL);
-    const bool good = graph_svg(out, v);
+    const bool good = drawing_in_page(out, &drawing, "drawing fit");
     template_part(out, "net-graph", "drawing", NULL, NULL);
+    graph_free(g);
     return good;
 }
 
-static void confusion(FILE *out, const struct visual *v)
+static bool confusion(FILE *out, const struct visual *v)
 {
-    if (!v->n_matrices) return;
+    bool good = true;
+    if (!v->n_matrices) return true;
     template_part(out, "net-confusion", NULL, "matrices", NULL);
     for (size_t i = 0; i < v->n_matrices; i++) {
         template_part(out, "net-matrix", NULL, "drawing", NULL);
-        matrix_svg(out, v, &v->matrix[i]);
+        const struct drawing drawing = matrix_drawing(v, i);
+        good &= drawing_in_page(out, &drawing, v->classes > 12 ? "drawing" : "drawing few");
         template_part(out, "net-matrix", "drawing", NULL, NULL);
     }
     template_part(out, "net-confusion", "matrices", NULL, NULL);
+    return good;
 }
 
 /* ----------------------------------------------------------------------------------------- page */
@@ -272,9 +279,8 @@ bool visual_page(FILE *out, const struct visual *v, const char *command)
     page_begin(out, v);
     tiles(out, v);
     if (*v->missing) template_put(out, "net-missing", VALUES("what", v->missing));
-    bool good = graph(out, v);
-    confusion(out, v);
-    good = good && activations(out, v) && filters(out, v) && history(out, v);
+    const bool good = graph(out, v) && confusion(out, v) && activations(out, v) &&
+                      filters(out, v) && history(out, v);
     norms_section(out, v);
     page_end(out, command);
     return good;

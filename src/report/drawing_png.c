@@ -1,17 +1,17 @@
-/* Figures as PNG: the canvas that is pixels, by cairo. Built without it, nothing is written. */
-#include <stdio.h>
+/* Drawings as PNG: the canvas that is pixels, by cairo. Built without it, nothing is written. */
+#include <math.h>
 #include <string.h>
 
-#include "report/figure_parts.h"
+#include "report/drawing.h"
 
 #ifndef CONVOY_HAVE_CAIRO
 
-bool figure_has_png(void) { return false; }
+bool drawing_has_png(void) { return false; }
 
-bool figure_png(FILE *out, const struct figure *f, double scale, char *error, size_t error_size)
+bool drawing_png(FILE *out, const struct drawing *d, double scale, char *error, size_t error_size)
 {
     (void)out;
-    (void)f;
+    (void)d;
     (void)scale;
     snprintf(error, error_size,
              "this convoy was built without cairo and writes no PNG; "
@@ -24,10 +24,11 @@ bool figure_png(FILE *out, const struct figure *f, double scale, char *error, si
 #include <cairo.h>
 #include <stdlib.h>
 
+#define PI 3.14159265358979323846
+
 static void use(struct canvas *c, enum canvas_color color, double alpha)
 {
-    const char *shade = c->dark ? canvas_shades[color].dark : canvas_shades[color].light;
-    const unsigned long rgb = strtoul(shade + 1, NULL, 16);
+    const unsigned long rgb = strtoul(canvas_shades[color].light + 1, NULL, 16);
     cairo_set_source_rgba(c->cairo, (double)(rgb >> 16) / 255, (double)(rgb >> 8 & 255) / 255,
                           (double)(rgb & 255) / 255, alpha);
 }
@@ -76,25 +77,60 @@ static void png_mark(struct canvas *c, enum canvas_shape shape, enum canvas_colo
              4);
     } else {
         cairo_new_path(c->cairo);
-        cairo_arc(c->cairo, at.x, at.y, radius, 0, 6.283185307179586);
+        cairo_arc(c->cairo, at.x, at.y, radius, 0, 2 * PI);
     }
     cairo_fill(c->cairo);
+}
+
+static void choose_font(struct canvas *c, double size, bool bold)
+{
+    cairo_select_font_face(c->cairo, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
+                           bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+    cairo_set_font_size(c->cairo, size);
 }
 
 static void png_text(struct canvas *c, const struct canvas_letters *l, struct canvas_point at,
                      const char *text)
 {
     cairo_text_extents_t e;
-    cairo_select_font_face(c->cairo, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
-                           l->bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
-    cairo_set_font_size(c->cairo, l->size);
+    choose_font(c, l->size, l->bold);
     cairo_text_extents(c->cairo, text, &e);
-    double x = at.x;
+    double x = 0;
     if (l->anchor == CANVAS_MIDDLE) x -= e.x_advance / 2;
     if (l->anchor == CANVAS_END) x -= e.x_advance;
+    cairo_save(c->cairo);
+    cairo_translate(c->cairo, at.x, at.y);
+    cairo_rotate(c->cairo, l->turn / 180 * PI);
     use(c, l->color, 1);
-    cairo_move_to(c->cairo, x, at.y);
+    cairo_move_to(c->cairo, x, 0);
     cairo_show_text(c->cairo, text);
+    if (l->more) {
+        choose_font(c, l->size, false);
+        use(c, CANVAS_SOFT, 1);
+        cairo_rel_move_to(c->cairo, CANVAS_MORE, 0);
+        cairo_show_text(c->cairo, l->more);
+    }
+    cairo_restore(c->cairo);
+}
+
+static void png_box(struct canvas *c, const struct canvas_box *box, struct canvas_point from,
+                    struct canvas_point to)
+{
+    const double r = box->round;
+    cairo_new_path(c->cairo);
+    cairo_arc(c->cairo, from.x + r, from.y + r, r, -PI, -PI / 2);
+    cairo_arc(c->cairo, to.x - r, from.y + r, r, -PI / 2, 0);
+    cairo_arc(c->cairo, to.x - r, to.y - r, r, 0, PI / 2);
+    cairo_arc(c->cairo, from.x + r, to.y - r, r, PI / 2, PI);
+    cairo_close_path(c->cairo);
+    use(c, box->color, box->alpha);
+    cairo_fill_preserve(c->cairo);
+    if (box->framed) {
+        use(c, CANVAS_AXIS, 1);
+        cairo_set_line_width(c->cairo, 1);
+        cairo_set_dash(c->cairo, NULL, 0, 0);
+        cairo_stroke(c->cairo);
+    }
 }
 
 static cairo_status_t put(void *out, const unsigned char *bytes, unsigned n)
@@ -102,20 +138,23 @@ static cairo_status_t put(void *out, const unsigned char *bytes, unsigned n)
     return fwrite(bytes, 1, n, out) == n ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
 }
 
-bool figure_has_png(void) { return true; }
+bool drawing_has_png(void) { return true; }
 
-bool figure_png(FILE *out, const struct figure *f, double scale, char *error, size_t error_size)
+bool drawing_png(FILE *out, const struct drawing *d, double scale, char *error, size_t error_size)
 {
-    const struct canvas_point size = figure_size(f, FIGURE_ALONE);
+    const struct canvas_box paper = { .color = CANVAS_PAPER, .alpha = 1 };
+    scale = fmin(scale, DRAWING_MOST / fmax(d->size.x, d->size.y));
     cairo_surface_t *surface = cairo_image_surface_create(
-        CAIRO_FORMAT_RGB24, (int)(size.x * scale + 0.5), (int)(size.y * scale + 0.5));
+        CAIRO_FORMAT_RGB24, (int)(d->size.x * scale + 0.5), (int)(d->size.y * scale + 0.5));
     struct canvas c = { .line = png_line,
                         .area = png_area,
                         .mark = png_mark,
                         .text = png_text,
+                        .box = png_box,
                         .cairo = cairo_create(surface) };
     cairo_scale(c.cairo, scale, scale);
-    const bool drawn = figure_draw(&c, f, FIGURE_ALONE);
+    c.box(&c, &paper, (struct canvas_point){ 0, 0 }, d->size);
+    const bool drawn = d->draw(&c, d);
     cairo_status_t status = cairo_status(c.cairo);
     if (!drawn) status = CAIRO_STATUS_NO_MEMORY;
     if (!status) status = cairo_surface_write_to_png_stream(surface, put, out);
