@@ -65,6 +65,19 @@ def check_pictures(out, names):
     assert sorted(p.stem for p in pathlib.Path(out).glob('*.svg')) == sorted(names), list(pathlib.Path(out).glob('*.svg'))
 
 
+def measured(out, row):
+    """The lines of a run's metrics.jsonl."""
+    return [json.loads(line) for line in pathlib.Path(out, row['run'], 'metrics.jsonl').read_text().splitlines()]
+
+
+def check_numbers(out, values, least):
+    """What runs measured is what the page's curves are drawn from."""
+    page = pathlib.Path(out, 'experiment.html').read_text()
+    assert len(values) >= least, len(values)
+    for value in values:
+        assert f'<td data-v="{value:.9g}">' in page, value
+
+
 # ------------------------------------------------------------------------------------------------------- the tests
 
 def test_help():
@@ -200,6 +213,8 @@ def test_placement():
     rows = check_files('x', 21, ['train_loss'])['rows']
     assert len({row['train_loss'] for row in rows}) == 21
     check_pictures('x', ['curves-1', 'curves-2', 'curves-3', 'curves-4'])
+    said = [line[key] for row in rows for line in measured('x', row) if line['type'] == 'epoch' for key in ('train_loss', 'test_acc')]
+    check_numbers('x', [value for value in said if value < 3], 21)  # a larger loss would hide all others
     order = json.loads(pathlib.Path('x/lenet-bn-activation-pool-norm-s1/model.json').read_text())['layers']
     assert [layer['type'] for layer in order[:4]] == ['conv2d', 'sigmoid', 'pool2d', 'batch_norm']
     some = json.loads(pathlib.Path('x/lenet-bn-1-3-s1/model.json').read_text())['layers']
@@ -241,6 +256,8 @@ def test_saturate():
         assert row['p15'] <= row['p50'] <= row['p85'] and row['p50_moved'] >= 0, row
     assert 'moves over' in ' '.join(r.stdout.split())
     check_pictures('x', [f'{name}-{k}' for name in ('accuracy', 'percentiles') for k in (1, 2, 3)])
+    said = [line['probe'][key] for row in rows for line in measured('x', row) if 'probe' in line for key in ('p15', 'p50', 'p85')]
+    check_numbers('x', said, 6 * 3)
 
 
 def test_norm():

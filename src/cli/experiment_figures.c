@@ -6,35 +6,29 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/pictures.h"
+#include "cli/plot.h"
 #include "train/train.h"
 
-/* Everything that a figure points to; freed together. */
 struct album {
     const struct experiment_plan *p;
     char title[160], command[160];
     struct figure figure[8];
     char name[8][64]; /* of files */
     size_t n;
-    void *owned[512];
-    size_t n_owned;
+    struct cli_plot room; /* what they point to */
 };
 
 static double *numbers(struct album *a, size_t n)
 {
-    double *x = calloc(n + 1, sizeof *x);
-    if (!x || a->n_owned == sizeof a->owned / sizeof *a->owned)
-        exit(cli_fail(CLI_NOMEM, "out of memory"));
-    return a->owned[a->n_owned++] = x;
+    return cli_plot_room(&a->room, n * sizeof(double));
 }
 
 static struct figure_series *series(struct album *a, size_t n)
 {
-    struct figure_series *s = calloc(n + 1, sizeof *s);
-    if (!s || a->n_owned == sizeof a->owned / sizeof *a->owned)
-        exit(cli_fail(CLI_NOMEM, "out of memory"));
-    return a->owned[a->n_owned++] = s;
+    return cli_plot_room(&a->room, n * sizeof(struct figure_series));
 }
 
 static struct figure *add_figure(struct album *a, const char *name)
@@ -93,33 +87,34 @@ static void over_values(struct album *a, enum experiment_metric metric)
 
 /* ---------------------------------------------------------------------------------- over epochs */
 
+/* What was measured in a run; nothing where it has no file. */
+static struct metrics metrics_of(const struct album *a, const struct experiment_run *run)
+{
+    struct metrics m = { 0 };
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s/" TRAIN_METRICS, a->p->directory, run->name);
+    if (!access(path, R_OK)) cli_plot_read(path, &m);
+    return m;
+}
+
 /* What an epoch's line says under a key, the mean of the seeds; NaN where one has none. */
 struct curve {
     double *x, *y;
     size_t n;
 };
 
-static void read_curve(const struct album *a, const struct experiment_run *run, const char *key,
-                       struct curve *c)
+static void add_run(const struct album *a, const struct experiment_run *run, const char *key,
+                    struct curve *c)
 {
-    char path[PATH_MAX], *line = NULL;
-    size_t room = 0, n = 0;
-    snprintf(path, sizeof path, "%s/%s/" TRAIN_METRICS, a->p->directory, run->name);
-    FILE *f = fopen(path, "r");
-    while (f && getline(&line, &room, f) > 0 && n < c->n) {
-        json_t *json = json_loads(line, 0, NULL);
-        const char *type = json_string_value(json_object_get(json, "type"));
-        const json_t *value = json_object_get(json, key);
-        if (type && !strcmp(type, "epoch")) {
-            c->x[n] = json_number_value(json_object_get(json, "epoch"));
-            c->y[n] += json_is_number(value) ? json_number_value(value) / (double)a->p->seeds : NAN;
-            n++;
-        }
-        json_decref(json);
+    struct metrics m = metrics_of(a, run);
+    size_t n = 0;
+    for (size_t i = 0; i < m.n && n < c->n; i++) {
+        if (strcmp(json_string_value(json_object_get(m.line[i].json, "type")), "epoch")) continue;
+        c->x[n] = m.line[i].x[METRICS_EPOCH];
+        c->y[n++] += metrics_value(&m, i, key) / (double)a->p->seeds;
     }
-    if (f) fclose(f);
-    free(line);
     for (size_t i = n; i < c->n; i++) c->y[i] = NAN;
+    metrics_free(&m);
 }
 
 static void over_epochs(struct album *a, const char *name, size_t first, size_t n)
@@ -134,7 +129,7 @@ static void over_epochs(struct album *a, const char *name, size_t first, size_t 
             struct curve c = { .n = row->run[0].epochs };
             c.x = numbers(a, c.n);
             c.y = numbers(a, c.n);
-            for (size_t r = 0; r < p->seeds; r++) read_curve(a, &row->run[r], keys[k], &c);
+            for (size_t r = 0; r < p->seeds; r++) add_run(a, &row->run[r], keys[k], &c);
             for (size_t e = 0; !k && e < c.n; e++) c.y[e] = shown(row, METRIC_LOSS, c.y[e]);
             s[f->n++] = (struct figure_series){ .label = row->value,
                                                 .n = c.n,
@@ -154,36 +149,22 @@ static void over_epochs(struct album *a, const char *name, size_t first, size_t 
 
 /* -------------------------------------------------------------------------- what a probe told */
 
-/* Over the steps that were evaluated; `probe` names a key of the probe's, else the line's. */
-static void read_steps(const struct album *a, const struct experiment_run *run, bool probe,
-                       const char *key, struct curve *c)
-{
-    char path[PATH_MAX], *line = NULL;
-    size_t room = 0, most = c->n;
-    snprintf(path, sizeof path, "%s/%s/" TRAIN_METRICS, a->p->directory, run->name);
-    FILE *f = fopen(path, "r");
-    c->n = 0;
-    while (f && getline(&line, &room, f) > 0 && c->n < most) {
-        json_t *json = json_loads(line, 0, NULL);
-        const json_t *all = json_object_get(json, "probe"), *step = json_object_get(json, "step");
-        const json_t *value = json_object_get(probe ? all : json, key);
-        if (all && json_is_number(value) && json_is_number(step)) {
-            c->x[c->n] = json_number_value(step);
-            c->y[c->n++] = json_number_value(value);
-        }
-        json_decref(json);
-    }
-    if (f) fclose(f);
-    free(line);
-}
-
-enum { STEPS = 2000 };
+/* Over the steps that were evaluated; `probe`: the key is the probe's, else the line's. */
 static struct figure_series watched(struct album *a, const struct experiment_row *row, bool probe,
                                     const char *key)
 {
-    struct curve c = { numbers(a, STEPS), numbers(a, STEPS), STEPS };
-    read_steps(a, row->run, probe, key, &c);
-    return (struct figure_series){ .n = c.n, .x = c.x, .y = c.y };
+    struct metrics m = metrics_of(a, row->run);
+    double *x = numbers(a, m.n), *y = numbers(a, m.n);
+    size_t n = 0;
+    for (size_t i = 0; i < m.n; i++) {
+        const json_t *line = m.line[i].json, *all = json_object_get(line, "probe"),
+                     *value = json_object_get(probe ? all : line, key);
+        if (!all || !json_is_number(value) || !isfinite(m.line[i].x[METRICS_STEP])) continue;
+        x[n] = m.line[i].x[METRICS_STEP];
+        y[n++] = json_number_value(value);
+    }
+    metrics_free(&m);
+    return (struct figure_series){ .n = n, .x = x, .y = y };
 }
 
 /* As figure 1 of the paper: the accuracy, and the percentiles of two nets, of the first seed. */
@@ -262,6 +243,6 @@ int experiment_draw(const struct experiment_plan *p, const char *sentence)
     };
     snprintf(path, sizeof path, "%s/experiment.html", p->directory);
     if (!code) code = cli_draw_figures(path, &page);
-    for (size_t i = 0; i < a.n_owned; i++) free(a.owned[i]);
+    cli_plot_close(&a.room);
     return code;
 }

@@ -9,7 +9,9 @@
 
 #include "cli/pictures.h"
 #include "report/stats.h"
+#include "train/files.h"
 
+enum { LARGEST = 1 << 30 }; /* bytes of a run's metrics */
 enum { KEY_OUT = 'o', KEY_X = 'x', KEY_Y = 'y', KEY_LOG_X = 0x1000, KEY_LOG_Y, KEY_TITLE };
 
 static const struct argp_option options[] = {
@@ -119,7 +121,19 @@ struct figure_series *cli_plot_series(struct cli_plot *p)
     return &series[p->f.n++];
 }
 
-static void close_plot(struct cli_plot *p)
+int cli_plot_read(const char *path, struct metrics *m)
+{
+    char error[CLI_ERROR];
+    unsigned char *bytes;
+    size_t size;
+    enum train_status status = files_read(path, LARGEST, &bytes, &size, error, sizeof error);
+    if (status) return cli_fail(cli_code_train(status), "%s", error);
+    const bool good = metrics_parse((const char *)bytes, size, m, error, sizeof error);
+    free(bytes);
+    return good ? CLI_OK : cli_fail(CLI_BAD, "%s: %s", path, error);
+}
+
+void cli_plot_close(struct cli_plot *p)
 {
     for (size_t i = 0; i < p->n_own; i++) free(p->own[i]);
     free(p->own);
@@ -209,7 +223,7 @@ static int run(int argc, char **argv)
         tell_left_out(&p.f);
         code = put(&p, o.out ? o.out : p.out);
     }
-    close_plot(&p);
+    cli_plot_close(&p);
     return code;
 }
 

@@ -31,6 +31,10 @@ char *cli_plot_text(struct cli_plot *p, const char *format, ...)
 /* One more, zeroed, until the next one is added. */
 struct figure_series *cli_plot_series(struct cli_plot *p);
 
+void cli_plot_close(struct cli_plot *p);
+
+/* A run's metrics.jsonl. A failure has been told. */
+int cli_plot_read(const char *path, struct metrics *m);
 /* Values at one x, and what a series has there: the median, and from the 25th to the 75th
  * percentile, of fewer than five values from the least to the largest. */
 void cli_plot_spread(const double *values, size_t n, double *y, double *low, double *high);

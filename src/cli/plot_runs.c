@@ -63,18 +63,6 @@ static void read_config(struct cli_plot *p, struct run *r)
     json_decref(model);
 }
 
-static int read_metrics(struct run *r, const char *path)
-{
-    char error[CLI_ERROR];
-    unsigned char *bytes;
-    size_t size;
-    enum train_status status = files_read(path, LARGEST, &bytes, &size, error, sizeof error);
-    if (status) return cli_fail(cli_code_train(status), "%s", error);
-    const bool good = metrics_parse((const char *)bytes, size, &r->m, error, sizeof error);
-    free(bytes);
-    return good ? CLI_OK : cli_fail(CLI_BAD, "%s: %s", path, error);
-}
-
 /* RUN, or NAME=RUN if there is nothing that is called so as a whole. */
 static int open_run(struct cli_plot *p, struct run *r, const char *word)
 {
@@ -88,8 +76,8 @@ static int open_run(struct cli_plot *p, struct run *r, const char *word)
     } else r->label = last_part(p, word);
     int code = cli_utf8(r->label, "what the curve is called");
     if (code) return code;
-    if (!stat(r->path, &st) && S_ISREG(st.st_mode)) return read_metrics(r, r->path);
-    code = read_metrics(r, cli_plot_text(p, "%s/" TRAIN_METRICS, r->path));
+    if (!stat(r->path, &st) && S_ISREG(st.st_mode)) return cli_plot_read(r->path, &r->m);
+    code = cli_plot_read(cli_plot_text(p, "%s/" TRAIN_METRICS, r->path), &r->m);
     if (code) return code;
     read_config(p, r);
     return CLI_OK;
