@@ -1,5 +1,6 @@
 /* Contexts, the environment, the machine, and the team: stages in order, every task once, forks,
  * nesting, MXCSR. */
+#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <setjmp.h>
@@ -14,6 +15,7 @@
 
 #include "base/context.h"
 #include "base/cpu.h"
+#include "base/probit.h"
 #include "base/random.h"
 #include "base/team.h"
 #include "convoy/convoy.h"
@@ -496,6 +498,80 @@ static void masks_keep_what_they_should(void **state)
     }
 }
 
+/* By mpmath 1.3 with 400 digits, sqrt(2) erfinv(2 p - 1), rounded to double: where its three forms
+ * meet, both tails as far as doubles go, and the least that is not 0. */
+static void probits_are_right(void **state)
+{
+    (void)state;
+    static const struct {
+        double p, x;
+    } known[] = {
+        { 0x0.0000000000001p-1022, -0x1.33bd3f27fcd03p+5 },
+        { 0x1.0000000000000p-1022, -0x1.2c27b05bf1a0bp+5 },
+        { 0x1.56e1fc2f8f359p-997, -0x1.286074064c26ep+5 },
+        { 0x1.87e92154ef7acp-665, -0x1.e34a1d1f58ae2p+4 },
+        { 0x1.bff2ee48e0530p-333, -0x1.546010d755221p+4 },
+        { 0x1.dee7a4ad4b81fp-167, -0x1.dddde6ad81776p+3 },
+        { 0x1.4484bfeebc2a0p-100, -0x1.6ed94a4dacdc8p+3 },
+        { 0x1.0000000000000p-53, -0x1.06b48528cea52p+3 },
+        { 0x1.203af9ee75616p-50, -0x1.fc3f007789669p+2 },
+        { 0x1.19799812dea11p-40, -0x1.c234fba57a32ap+2 },
+        { 0x1.5fd7fe1796495p-37, -0x1.ad2f7bbec4805p+2 },
+        { 0x1.e8a37a45fc32ep-37, -0x1.aa1b1c13ee526p+2 },
+        { 0x1.ec94ca210599ep-37, -0x1.aa07c04a264fbp+2 },
+        { 0x1.5798ee2308c3ap-27, -0x1.672b074435e3dp+2 },
+        { 0x1.0c6f7a0b5ed8dp-20, -0x1.30381a9799f7ep+2 },
+        { 0x1.a36e2eb1c432dp-14, -0x1.dc08bb712893bp+1 },
+        { 0x1.0624dd2f1a9fcp-10, -0x1.8b8cbb7204471p+1 },
+        { 0x1.47ae147ae147bp-7, -0x1.29c5c4630ff0fp+1 },
+        { 0x1.47ae147ae147bp-6, -0x1.06e13e8aadfdcp+1 },
+        { 0x1.999999999999ap-5, -0x1.a515209676abdp+0 },
+        { 0x1.2f1a9fbe76c8bp-4, -0x1.72567aa9caedap+0 },
+        { 0x1.3333333333333p-4, -0x1.7085226d3e524p+0 },
+        { 0x1.339c0ebedfa44p-4, -0x1.7056dc6686c9bp+0 },
+        { 0x1.999999999999ap-4, -0x1.4813c36e26d32p+0 },
+        { 0x1.999999999999ap-3, -0x1.aee8fa73a1333p-1 },
+        { 0x1.0000000000000p-2, -0x1.5956b87528a49p-1 },
+        { 0x1.3333333333333p-2, -0x1.0c7e39582c5fbp-1 },
+        { 0x1.999999999999ap-2, -0x1.036d6c4a04b59p-2 },
+        { 0x1.ccccccccccccdp-2, -0x1.015abc78e92d0p-3 },
+        { 0x1.f5c28f5c28f5cp-2, -0x1.9aba9f4786911p-6 },
+        { 0x1.fef9db22d0e56p-2, -0x1.488c93793e58ep-9 },
+        { 0x1.fffff94a03595p-2, -0x1.0d25ac61904eep-22 },
+        { 0x1.fffffffffffffp-2, -0x1.40d931ff62706p-53 },
+        { 0x1.0000000000000p-1, 0x0.0p+0 },
+        { 0x1.0000000000001p-1, 0x1.40d931ff62706p-52 },
+        { 0x1.051eb851eb852p-1, 0x1.9aba9f4786911p-6 },
+        { 0x1.3333333333333p-1, 0x1.036d6c4a04b59p-2 },
+        { 0x1.8000000000000p-1, 0x1.5956b87528a49p-1 },
+        { 0x1.ccccccccccccdp-1, 0x1.4813c36e26d33p+0 },
+        { 0x1.d99999999999ap-1, 0x1.7085226d3e525p+0 },
+        { 0x1.da1cac083126fp-1, 0x1.72567aa9caedbp+0 },
+        { 0x1.fae147ae147aep-1, 0x1.29c5c4630ff0ep+1 },
+        { 0x1.ff7ced916872bp-1, 0x1.8b8cbb7204470p+1 },
+        { 0x1.ffffde7210be9p-1, 0x1.30381a97985efp+2 },
+        { 0x1.fffffff768fa1p-1, 0x1.7fdc11f93a210p+2 },
+        { 0x1.fffffffffdcd1p-1, 0x1.c2350895b2ea4p+2 },
+        { 0x1.ffffffffffffep-1, 0x1.04074bdbf8864p+3 },
+        { 0x1.fffffffffffffp-1, 0x1.06b48528cea52p+3 },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const double p = known[i].p, x = known[i].x, got = cvyi_probit(p);
+        if (!(fabs(got - x) <= 1e-15 * fabs(x)))
+            fail_msg("%a: %.17g instead of %.17g, %g of it", p, got, x, got / x - 1);
+    }
+    double before = -INFINITY;
+    for (int i = 0; i < 1 << 20; i++) { /* one after the other, and the other tail the same */
+        const double p = (i + 0.5) / (1 << 20), x = cvyi_probit(p);
+        if (!(x > before) || cvyi_probit(1 - p) != -x)
+            fail_msg("%a: %.17g after %.17g", p, x, before);
+        before = x;
+    }
+    assert_true(cvyi_probit(0) == -INFINITY && cvyi_probit(1) == INFINITY);
+    assert_true(isnan(cvyi_probit(NAN)) && isnan(cvyi_probit(-0x1p-1074)) &&
+                isnan(cvyi_probit(0x1.0000000000001p0)) && isnan(cvyi_probit(INFINITY)));
+}
+
 int main(void)
 {
     clean_environment();
@@ -517,6 +593,7 @@ int main(void)
         cmocka_unit_test(philox_is_the_published_one),
         cmocka_unit_test(every_bit_chooses_other_random_numbers),
         cmocka_unit_test(masks_keep_what_they_should),
+        cmocka_unit_test(probits_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

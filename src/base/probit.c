@@ -1,18 +1,20 @@
 /* Wichura 1988, The Percentage Points of the Normal Distribution (Applied Statistics 37, algorithm
  * AS 241), PPND16: one rational function in the middle, two of sqrt(-log p) in the tails. */
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/probit.h"
 
-/* p = 2^k m with m in [sqrt(1/2), sqrt 2), log m = 2 artanh((m - 1) / (m + 1)), by its series. Of
- * normal numbers. */
+/* p = 2^k m with m in [sqrt(1/2), sqrt 2), log m = 2 artanh((m - 1) / (m + 1)), by its series. */
 static double logarithm(double p)
 {
     uint64_t bits;
+    const bool tiny = p < 0x1p-1022;
+    if (tiny) p *= 0x1p54;
     memcpy(&bits, &p, sizeof bits);
-    int k = (int)(bits >> 52) - 1023;
+    int k = (int)(bits >> 52) - 1023 - (tiny ? 54 : 0);
     bits = (bits & 0xfffffffffffffu) | (uint64_t)1023 << 52;
     double m;
     memcpy(&m, &bits, sizeof m);
