@@ -109,6 +109,13 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 /* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
 extern const struct argp cli_engine_argp;
 
+/* RUN|WEIGHTS.safetensors and --model (trained.c): a child parser whose input is this. */
+struct cli_trained {
+    const char *run, *model; /* model NULL: the one that the file carries */
+    bool more;               /* what else is expected the command says */
+};
+extern const struct argp cli_trained_argp;
+
 /* --input, --classes (shape.c): a child parser whose input is a struct model_options. */
 extern const struct argp cli_shape_argp;
 

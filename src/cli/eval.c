@@ -7,11 +7,12 @@
 
 #include "train/train.h"
 
-enum { KEY_DATA = 'd', KEY_MODEL = 0x1000, KEY_SPLIT };
+enum { KEY_DATA = 'd', KEY_SPLIT = 0x1000 };
 
 struct options {
     cvy_context_options engine;
-    const char *run, *data, *model, *split;
+    struct cli_trained trained;
+    const char *data, *split;
 };
 
 static const struct argp_option options[] = {
@@ -19,8 +20,6 @@ static const struct argp_option options[] = {
       "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained "
       "on)",
       0 },
-    { "model", KEY_MODEL, "MODEL", 0,
-      "the model of weights that do not say it (files that convoy did not write)", 0 },
     { "split", KEY_SPLIT, "SPLIT", 0, "test or train: which images (default test)", 0 },
     { 0 }
 };
@@ -30,22 +29,19 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     static const char *const splits[] = { "test", "train", NULL };
     struct options *o = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
-    case KEY_DATA: o->data = arg; return 0;
-    case KEY_MODEL: o->model = arg; return 0;
-    case KEY_SPLIT: o->split = cli_choice(state, "split", arg, splits); return 0;
-    case ARGP_KEY_ARG:
-        if (o->run) cli_refuse(state, "expected one run or file, found '%.60s' too", arg);
-        o->run = arg;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->trained;
+        state->child_inputs[1] = &o->engine;
         return 0;
-    case ARGP_KEY_NO_ARGS:
-        cli_refuse(state, "expected a run's directory or a .safetensors file");
-        return EINVAL;
+    case KEY_DATA: o->data = arg; return 0;
+    case KEY_SPLIT: o->split = cli_choice(state, "split", arg, splits); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_trained_argp, 0, NULL, 0 },
+                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
@@ -93,7 +89,7 @@ static int run(int argc, char **argv)
     struct model_defaults defaults;
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
-    if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
+    if (!code) code = cli_open_checkpoint(&s, o.trained.run, o.trained.model);
     if (!code) code = cli_settle(&s, &defaults);
     if (!code) code = cli_open_predictor(&s, defaults.eval_batch);
     if (!code) code = cli_open_run_data(&s, o.data);

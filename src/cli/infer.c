@@ -9,19 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    KEY_DATA = 'd',
-    KEY_OUTPUT = 'o',
-    KEY_FUSE = 0x1000,
-    KEY_MODEL,
-    KEY_JSON,
-    KEY_BATCH,
-    KEY_TIMES
-};
+enum { KEY_DATA = 'd', KEY_OUTPUT = 'o', KEY_FUSE = 0x1000, KEY_JSON, KEY_BATCH, KEY_TIMES };
 
 struct options {
     cvy_context_options engine;
-    const char *run, *data, *model, *output, *json;
+    struct cli_trained trained;
+    const char *data, *output, *json;
     size_t batch, times;
     bool fuse;
 };
@@ -34,8 +27,6 @@ static const struct argp_option options[] = {
       "eval and predict take like a run's",
       0 },
     { "data", KEY_DATA, "DATA", 0, "whose test images to compare on (default: the run's)", 0 },
-    { "model", KEY_MODEL, "MODEL", 0,
-      "the model of weights that do not say it (files that convoy did not write)", 0 },
     { "batch", KEY_BATCH, "N", 0, "images at a time (default 256)", 0 },
     { "times", KEY_TIMES, "N", 0, "how often each net is timed, in turns (default 11)", 0 },
     { "json", KEY_JSON, "FILE", CLI_OUTPUT, "write the results as JSON", 0 },
@@ -46,21 +37,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->trained;
+        state->child_inputs[1] = &o->engine;
+        return 0;
     case KEY_FUSE: o->fuse = true; return 0;
     case KEY_OUTPUT: o->output = arg; return 0;
     case KEY_DATA: o->data = arg; return 0;
-    case KEY_MODEL: o->model = arg; return 0;
     case KEY_JSON: o->json = arg; return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 1, 1 << 20); return 0;
     case KEY_TIMES: o->times = cli_integer(state, "times", arg, 1, 10000); return 0;
-    case ARGP_KEY_ARG:
-        if (o->run) cli_refuse(state, "expected one run or file, found '%.60s' too", arg);
-        o->run = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        cli_refuse(state, "expected a run's directory or a .safetensors file");
-        return EINVAL;
     case ARGP_KEY_END:
         if (!o->fuse)
             cli_refuse(state, "expected --fuse: as it is a net is used by eval and predict");
@@ -69,7 +55,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_trained_argp, 0, NULL, 0 },
+                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
@@ -369,7 +357,7 @@ static int run(int argc, char **argv)
     struct comparison c = { 0 };
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
-    if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
+    if (!code) code = cli_open_checkpoint(&s, o.trained.run, o.trained.model);
     if (!code) code = cli_open_predictor(&s, o.batch);
     if (!code) code = cli_open_run_data(&s, o.data);
     if (!code) code = fold(&g, o.batch);

@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_DATA = 'd', KEY_TOP = 'k', KEY_MODEL = 0x1000 };
+enum { KEY_DATA = 'd', KEY_TOP = 'k' };
 
 struct options {
     cvy_context_options engine;
-    const char *run, *data, *model;
+    struct cli_trained trained;
+    const char *data;
     size_t top;
     char **images; /* the rest of the arguments */
     size_t n;
@@ -21,8 +22,6 @@ struct options {
 static const struct argp_option options[] = {
     { "data", KEY_DATA, "DATA", 0,
       "the data set whose test images and class names are meant (default: the run's)", 0 },
-    { "model", KEY_MODEL, "MODEL", 0,
-      "the model of weights that do not say it (files that convoy did not write)", 0 },
     { "top", KEY_TOP, "N", 0, "how many classes to print for an image (default 3)", 0 },
     { 0 }
 };
@@ -31,29 +30,28 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->trained;
+        state->child_inputs[1] = &o->engine;
+        return 0;
     case KEY_DATA: o->data = arg; return 0;
-    case KEY_MODEL: o->model = arg; return 0;
     case KEY_TOP: o->top = cli_integer(state, "top", arg, 1, 1000); return 0;
-    case ARGP_KEY_ARG:
-        if (!o->run) {
-            o->run = arg;
-            return 0;
-        }
-        return ARGP_ERR_UNKNOWN; /* the images come as one list */
     case ARGP_KEY_ARGS:
+        if (!o->trained.run) return ARGP_ERR_UNKNOWN;
         o->images = state->argv + state->next;
         o->n = (size_t)(state->argc - state->next);
         return 0;
     case ARGP_KEY_END:
-        if (!o->run || !o->n)
+        if (!o->trained.run || !o->n)
             cli_refuse(state, "expected a run or weights file, and at least one image");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_trained_argp, 0, NULL, 0 },
+                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
@@ -248,11 +246,11 @@ static int predict(struct cli_session *s, const struct options *o)
 
 static int run(int argc, char **argv)
 {
-    struct options o = { .top = 3 };
+    struct options o = { .top = 3, .trained.more = true };
     struct cli_session s = { 0 };
     cli_parse(&argp, argc, argv, &o);
     int code = cli_open_context(&s, &o.engine);
-    if (!code) code = cli_open_checkpoint(&s, o.run, o.model);
+    if (!code) code = cli_open_checkpoint(&s, o.trained.run, o.trained.model);
     if (!code) code = cli_open_predictor(&s, 1);
     bool needed = o.data != NULL; /* files can do without the data set */
     for (size_t i = 0; i < o.n; i++) needed |= is_number(o.images[i]);

@@ -20,8 +20,7 @@ enum {
     KEY_DATA = 'd',
     KEY_OUT = 'o',
     KEY_SEED = 's',
-    KEY_MODEL = 0x1000,
-    KEY_SAMPLES,
+    KEY_SAMPLES = 0x1000,
     KEY_SCALE,
     KEY_CONFUSION,
     KEY_EPOCH,
@@ -45,8 +44,6 @@ static const struct argp_option options[] = {
       "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained "
       "on)",
       0 },
-    { "model", KEY_MODEL, "MODEL", 0,
-      "the model of weights that do not say it (files that convoy did not write)", 0 },
     { "samples", KEY_SAMPLES, "N", 0,
       "so many random images of the first mini-batch are followed through the net (default 4, in "
       "yann's layout 16)",
@@ -67,10 +64,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
                              *const layouts[] = { "page", "yann", NULL };
     struct cli_visualise_options *o = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->trained;
+        state->child_inputs[1] = &o->engine;
+        return 0;
     case KEY_DATA: o->data = arg; return 0;
     case KEY_OUT: o->out = arg; return 0;
-    case KEY_MODEL: o->model = arg; return 0;
     case KEY_SAMPLES: o->samples = cli_integer(state, "samples", arg, 0, 10000); return 0;
     case KEY_SEED: o->seed = cli_integer(state, "seed", arg, 0, UINT64_MAX); return 0;
     case KEY_SCALE: o->scale = cli_integer(state, "scale", arg, 1, 64); return 0;
@@ -89,18 +88,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (o->rgb && !o->yann) cli_refuse(state, "--rgb-filters is of --layout=yann");
         return 0;
-    case ARGP_KEY_ARG:
-        if (o->run) cli_refuse(state, "expected one run or file, found '%.60s' too", arg);
-        o->run = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        cli_refuse(state, "expected a run's directory or a .safetensors file");
-        return EINVAL;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_trained_argp, 0, NULL, 0 },
+                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,
@@ -279,10 +273,10 @@ static bool is_directory(const char *path)
 /* --out, or a directory in the run's. */
 static int find_root(const struct cli_visualise_options *o, char root[PATH_MAX])
 {
-    const char *end = o->yann ? "/yann" : "/pictures", *place = o->out ? o->out : o->run;
-    if (!o->out && !is_directory(o->run) && !access(o->run, F_OK))
+    const char *end = o->yann ? "/yann" : "/pictures", *place = o->out ? o->out : o->trained.run;
+    if (!o->out && !is_directory(o->trained.run) && !access(o->trained.run, F_OK))
         return cli_fail(CLI_USAGE, "%s is no run's directory: say with --out where the pictures go",
-                        o->run);
+                        o->trained.run);
     if (snprintf(root, PATH_MAX, "%s%s", place, o->out ? "" : end) >= PATH_MAX)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", place);
     return CLI_OK;
@@ -392,11 +386,11 @@ static int draw(const struct cli_visualise_options *o, const char *weights, cons
     struct cli_session s = { 0 };
     struct visual v = { 0 };
     int code = cli_open_context(&s, &o->engine);
-    if (!code) code = cli_open_checkpoint(&s, weights, o->model);
+    if (!code) code = cli_open_checkpoint(&s, weights, o->trained.model);
     if (!code) code = cli_open_predictor(&s, 256);
     if (!code) code = open_data(&s, o, &v);
     if (!code) code = cli_visualise_collect(&s, o, &v);
-    if (!code && !o->yann && weights == o->run) code = collect_history(o->run, &v);
+    if (!code && !o->yann && weights == o->trained.run) code = collect_history(o->trained.run, &v);
     if (!code) code = o->yann ? cli_visualise_yann(o, &v, root) : put_all(o, &v, root);
     visual_free(&v);
     cli_close(&s);
@@ -414,17 +408,17 @@ static int no_epoch(const struct cli_visualise_options *o, const struct epochs *
         return cli_fail(CLI_USAGE,
                         "%s has kept the weights of no epoch: convoy train --snapshot-every=1 "
                         "keeps those of each",
-                        o->run);
+                        o->trained.run);
     return cli_fail(CLI_USAGE, "%s has not kept the weights after %llu epochs, but after %s",
-                    o->run, (unsigned long long)o->epoch, list);
+                    o->trained.run, (unsigned long long)o->epoch, list);
 }
 
 static int draw_epoch(const struct cli_visualise_options *o, uint64_t epoch, const char *root)
 {
     char weights[PATH_MAX], place[PATH_MAX];
     const unsigned long long number = epoch;
-    if (snprintf(weights, sizeof weights, "%s/" TRAIN_PARAMS "/epoch_%llu.safetensors", o->run,
-                 number) >= PATH_MAX ||
+    if (snprintf(weights, sizeof weights, "%s/" TRAIN_PARAMS "/epoch_%llu.safetensors",
+                 o->trained.run, number) >= PATH_MAX ||
         snprintf(place, sizeof place, "%s/epoch_%llu", root, number) >= PATH_MAX)
         return cli_fail(CLI_IO, "%.60s...: the path is too long", root);
     return draw(o, weights, o->yann ? root : place); /* yann's has directories of epochs */
@@ -433,7 +427,7 @@ static int draw_epoch(const struct cli_visualise_options *o, uint64_t epoch, con
 static int draw_epochs(const struct cli_visualise_options *o, const char *root)
 {
     struct epochs kept = { 0 };
-    int code = find_epochs(o->run, &kept);
+    int code = find_epochs(o->trained.run, &kept);
     bool any = false;
     for (size_t i = 0; i < kept.n && !code; i++) {
         if (!o->every && kept.at[i] != o->epoch) continue;
@@ -456,7 +450,7 @@ static int run(int argc, char **argv)
     if (o.samples == SIZE_MAX) o.samples = o.yann ? 16 : 4;
     int code = find_root(&o, root);
     if (code) return code;
-    return o.every || o.epoch != UINT64_MAX ? draw_epochs(&o, root) : draw(&o, o.run, root);
+    return o.every || o.epoch != UINT64_MAX ? draw_epochs(&o, root) : draw(&o, o.trained.run, root);
 }
 
 const struct cli_command cli_visualise = { "visualise", "pictures of a trained net", &argp, run };

@@ -18,7 +18,8 @@ enum cli_confusion {
 
 struct cli_visualise_options {
     cvy_context_options engine;
-    const char *run, *data, *model, *out;
+    struct cli_trained trained;
+    const char *data, *out;
     bool yann, every, rgb; /* every: all epochs whose parameters were kept */
     uint64_t epoch;        /* UINT64_MAX: the checkpoint's */
     size_t samples, scale; /* SIZE_MAX, 0: as the layout has it */

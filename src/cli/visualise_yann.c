@@ -227,7 +227,7 @@ int cli_visualise_yann(const struct cli_visualise_options *o, const struct visua
     if (!code) code = put_activities(&at, v, epoch);
     if (!code) code = put_confusion(root, v, epoch);
     if (!code) code = put_params(root, v, epoch);
-    if (!code) code = put_texts(o->run, root, v);
+    if (!code) code = put_texts(o->trained.run, root, v);
     if (!code) printf("%s/visualizer %s/resultor %s\n", root, root, epoch);
     return code;
 }
