@@ -524,6 +524,65 @@ static void group_norms(cvy_context *ctx, struct check_rng *r, bool elementwise)
     held("group norm: gradient of gamma", &w[2], elementwise ? 6 : 26);
 }
 
+/* Groups of one channel, so that W = 1/sqrt(var): its variance is what the running W says, beta's
+ * gradient sums dy, gamma's dy times xhat. Terms as in batch_norms. */
+static void whitenings(cvy_context *ctx, struct check_rng *r, enum cvy_whitening_kind kind)
+{
+    static const cvy_shape shapes[] = {
+        { 1, 1, 16, 16 }, { 16, 1, 32, 32 }, { 3, 1, 90, 100 }, { 200, 1, 1, 1 }, { 20, 1, 7, 300 }
+    };
+    const cvy_whitening_desc d = { .kind = kind, .channels = 1, .eps = 1e-30, .momentum = 1 };
+    struct worst w[3] = { { .n = 0 } };
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+        for (int p = 0; p < PATTERNS; p++) {
+            size_t n = shapes[k].n * shapes[k].h * shapes[k].w;
+            float *x = floats(n), *dy = floats(n), *out = floats(n), mean = 0, matrix = 1, one = 1,
+                  zero = 0, dgamma, dbeta;
+            double m = 0, m2 = 0, sums[4] = { 0 };
+            cvy_op *op;
+            for (size_t i = 0; i < n; i++) {
+                dy[i] = term(r, (enum pattern)p, i, n);
+                x[i] = (p == EQUAL || p == EQUAL2) && i % 2 == 0 ? -dy[i] : dy[i];
+                m += (double)x[i] / (double)n;
+            }
+            for (size_t i = 0; i < n; i++) {
+                const double u = (double)x[i] - m, t = (double)dy[i] * u;
+                m2 += u * u / (double)n;
+                sums[0] += (double)dy[i];
+                sums[1] += fabs((double)dy[i]);
+                sums[2] += t;
+                sums[3] += fabs(t);
+            }
+            cvy_op_args a = { .src = x,
+                              .weights = &one,
+                              .bias = &zero,
+                              .dst = out,
+                              .running_mean = &mean,
+                              .running_matrix = &matrix,
+                              .diff_dst = dy,
+                              .diff_src = out,
+                              .diff_weights = &dgamma,
+                              .diff_bias = &dbeta };
+            if (cvy_op_whitening(ctx, &d, shapes[k], CVY_FORWARD, &op) || cvy_op_run(op, &a))
+                fail_msg("%s", cvy_message(ctx));
+            cvy_op_destroy(&op);
+            if (cvy_op_whitening(ctx, &d, shapes[k], CVY_BACKWARD_DATA, &op) || cvy_op_run(op, &a))
+                fail_msg("%s", cvy_message(ctx));
+            cvy_op_destroy(&op);
+            const double got = 1 / ((double)matrix * (double)matrix);
+            note(&w[0], (enum pattern)p, fabs(got - m2), m2);
+            note(&w[1], (enum pattern)p, fabs((double)dbeta - sums[0]), sums[1]);
+            note(&w[2], (enum pattern)p, fabs((double)dgamma - sums[2] / sqrt(m2)),
+                 sums[3] / sqrt(m2));
+            free(x);
+            free(dy);
+            free(out);
+        }
+    held("whitening: variance", &w[0], 264);
+    held("whitening: gradient of beta", &w[1], 261);
+    held("whitening: gradient of gamma", &w[2], 264);
+}
+
 /* One channel: the slope's gradient sums dy times x where x is negative. */
 static void slopes(cvy_context *ctx, struct check_rng *r)
 {
@@ -605,6 +664,8 @@ static void other_sums(void **state)
     batch_norms(ctx, &r);
     group_norms(ctx, &r, false);
     group_norms(ctx, &r, true);
+    whitenings(ctx, &r, CVY_WHITENING_ZCA);
+    whitenings(ctx, &r, CVY_WHITENING_NEWTON);
     slopes(ctx, &r);
     losses(ctx);
     cvy_context_destroy(&ctx);
