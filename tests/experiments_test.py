@@ -280,6 +280,17 @@ def test_norm():
     pit, dbn = found['pit']['behind'], found['dbn']['behind']
     assert pit['ks_uniform'] < bn['ks_uniform'] and 0 < pit['channel_variance_least'] < 0.25, pit
     assert dbn['correlation_largest'] < 0.3 * bn['correlation_largest'] and dbn['covariance_from_identity'] < 0.5, dbn
+    # pit's forms: ranks are uniform but for equal ones, their normal scores are normal, and neither is the other
+    forms = {}
+    for words in ((), ('form=empirical',), ('normal=true',), ('form=empirical', 'normal=true', 'quantiles=16')):
+        run('norm', 'pit', *DATA, '--batch', 100, '--channels', 8, *(w for word in words for w in ('--set', word)), '--json', 'pit.json')
+        forms[words] = json.loads(pathlib.Path('pit.json').read_text())['behind']
+    by_phi, by_rank, scores, rank_scores = forms.values()
+    assert by_phi == pit and by_rank['ks_uniform'] < 1e-3 < by_phi['ks_uniform'] and by_rank['ks_normal'] > 0.4, forms
+    assert abs(by_rank['channel_variance_most'] - 1 / 12) < 1e-4, by_rank
+    assert rank_scores['ks_normal'] < 1e-3 < scores['ks_normal'] and rank_scores['channel_variance_least'] > 0.999, forms
+    fails(2, '"form": expected one of "parametric" "empirical", found "exact"', 'norm', 'pit', *DATA, '--set', 'form=exact')
+    fails(2, '"quantiles": expected an integer from 2', 'norm', 'pit', *DATA, '--set', 'form=empirical', '--set', 'quantiles=1')
     # an affine map of the same channel changes no correlation
     before = found['bn']['before']
     assert abs(bn['correlation_largest'] - before['correlation_largest']) < 1e-3

@@ -48,6 +48,7 @@ static void refused(const char *text, const struct model_options *options, const
 #define CONV "{\"type\": \"conv2d\", \"name\": \"c\", \"out_channels\": 2, \"kernel\": 3"
 #define FC "{\"type\": \"linear\", \"name\": \"fc\", \"out_features\": 2}"
 #define POOL "{\"type\": \"pool2d\", \"kernel\": 2"
+#define PIT(more) ONE("{\"type\": \"pit\", \"name\": \"g\", " more "}")
 #define NAME_OF(NAME, name, ...) ", " #name
 #define KINDS                                                                             \
     "one of conv2d, conv_transpose2d, bias, linear, batch_norm, group_norm, layer_norm, " \
@@ -114,6 +115,15 @@ static void wrong_files(void **state)
           "layer 0 ('g'): unknown key \"steps\"" },
         { ONE("{\"type\": \"iter_norm\"}"),
           "layer 0: a iter_norm has parameters and needs a \"name\"" },
+        { ONE("{\"type\": \"pit\"}"), "layer 0: a pit has parameters and needs a \"name\"" },
+        { PIT("\"form\": \"exact\""), "layer 0 ('g'): \"form\": expected one of \"parametric\" "
+                                      "\"empirical\", found \"exact\"" },
+        { PIT("\"normal\": 1"), "layer 0 ('g'): \"normal\": expected true or false, found 1" },
+        { PIT("\"quantiles\": 1"),
+          "layer 0 ('g'): \"quantiles\": expected an integer from 2 to 65536, found 1" },
+        { PIT("\"momentum\": 0"),
+          "layer 0 ('g'): \"momentum\": expected a number above 0 and at most 1, found 0" },
+        { PIT("\"gamma\": false"), "layer 0 ('g'): unknown key \"gamma\"" },
         { ONE("{\"type\": \"layer_norm\", \"name\": \"g\", \"groups\": 1}"),
           "layer 0 ('g'): unknown key \"groups\"" },
         /* normalize */
@@ -495,6 +505,57 @@ static float *whitened(const char *text, const uint8_t *images, size_t n, size_t
     model_free(&model);
     cvy_context_destroy(&ctx);
     return matrix;
+}
+
+/* What a pit is made of, by its keys. */
+static void pit_forms(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys, *last; /* the last layer */
+        size_t layers, quantiles;
+    } forms[] = {
+        { "", "activation", 3, 0 },
+        { ", \"form\": \"parametric\", \"normal\": true", "batch_norm", 2, 0 },
+        { ", \"form\": \"empirical\"", "rank", 3, 128 },
+        { ", \"form\": \"empirical\", \"quantiles\": 9, \"normal\": true", "rank", 3, 9 },
+        { ", \"form\": \"empirical\", \"quantiles\": 2, \"frozen\": true", "rank", 3, 2 },
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        char text[400];
+        struct model *model;
+        cvy_context *ctx;
+        cvy_net *net;
+        cvy_tensor out;
+        cvy_predictor *predictor;
+        cvy_node_info node;
+        snprintf(
+            text, sizeof text,
+            "{\"name\": \"n\", \"input\": [3, 4, 4], \"layers\": [{\"type\": \"pit\", \"name\": "
+            "\"g\", \"momentum\": 0.2%s}]}",
+            forms[i].keys);
+        if (parse(text, NULL, &model)) fail_msg("%s", error);
+        assert_int_equal(cvy_context_create(&(cvy_context_options){ .threads = 1 }, &ctx), CVY_OK);
+        if (model_build(model, ctx, &net, &out, error, sizeof error)) fail_msg("%s", error);
+        assert_int_equal(cvy_net_nodes(net), forms[i].layers);
+        assert_int_equal(cvy_net_node(net, forms[i].layers - 1, &node), CVY_OK);
+        assert_string_equal(node.type, forms[i].last);
+        assert_int_equal(cvy_predictor_create(net, out, 2, NULL, NULL, &predictor), CVY_OK);
+        float quantiles[3 * 128];
+        const enum cvy_status found =
+            cvy_predictor_get(predictor, CVY_PARAM_RUNNING, "g.rank.running_quantiles", quantiles,
+                              3 * forms[i].quantiles);
+        assert_int_equal(found == CVY_OK, forms[i].quantiles > 0);
+        /* those of a normal distribution */
+        for (size_t c = 0; c < 3 && forms[i].quantiles; c++)
+            for (size_t k = 0, n = forms[i].quantiles; k < n; k++)
+                assert_true(fabs(0.5 * erfc(-(double)quantiles[c * n + k] / sqrt(2)) -
+                                 ((double)k + 0.5) / (double)n) < 1e-6);
+        cvy_predictor_destroy(&predictor);
+        cvy_net_destroy(&net);
+        model_free(&model);
+        cvy_context_destroy(&ctx);
+    }
 }
 
 /* The matrix of "zca" against NumPy's: u diag((l + eps) ** -0.5) u' of numpy.linalg.eigh of the
@@ -976,6 +1037,7 @@ int main(void)
                                         cmocka_unit_test(limits),
                                         cmocka_unit_test(values),
                                         cmocka_unit_test(mean_images),
+                                        cmocka_unit_test(pit_forms),
                                         cmocka_unit_test(whitening_numbers),
                                         cmocka_unit_test(whitening_whitens),
                                         cmocka_unit_test(folding),
