@@ -1899,6 +1899,7 @@ def test_short_of_memory():
     for words in (['infer', 'short', '--fuse', '--times', '1', '--output', 'out.safetensors'],
                   ['infer', 'short', '--fuse', '--times', '1', '--output', 'out', '--json', 'out.json'],
                   ['visualise', 'short', '--out', 'out', '--samples', '1', '--confusion', 'test'],
+                  ['visualise', 'short', '--out', 'out', '--samples', '1', '--confusion', 'test', '--layout', 'yann'],
                   *(['plot', 'short', '--out', f'out.{kind}'] for kind in ('svg', 'png', 'html')),
                   ['eval', 'short'], ['predict', 'short', '0'], ['norm', 'bn', *DATA], ['info', 'lenet']):
         remove()
