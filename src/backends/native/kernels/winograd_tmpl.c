@@ -57,33 +57,73 @@ static ptrdiff_t ahead(const struct cvyi_winograd *g, size_t c)
     return c + AHEAD < g->n ? (ptrdiff_t)AHEAD * g->x_channel : 0;
 }
 
-/* One register of a tile. half: the columns' transforms, which the rows' follow. `whole` is a
- * constant; next: how far it is to what will be read soon. */
-V_FN void in_tile(const struct cvyi_winograd *g, const float *x, float *v, ptrdiff_t next,
-                  bool whole)
+/* Six points, side by side in v, of six values. */
+V_FN float *points_of(float *v, size_t point, const vf d[SIDE])
 {
-    float half[SIDE][SIDE][VL];
-    for (size_t j = 0; j < SIDE; j++) {
-        vf d[SIDE], r[SIDE];
-        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++)
-        {
-            d[i] = v_zero();
-            if (whole || (j >= g->cols[0] && j < g->cols[1] && i >= g->rows[0] && i < g->rows[1])) {
-                const float *pixel = x + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16;
-                d[i] = v_load(pixel);
-                __builtin_prefetch(pixel + next);
-            }
+    vf r[SIDE];
+    to_points(r, d);
+    _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++, v += point) v_store(v, r[j]);
+    return v;
+}
+
+/* A tile's rows, one register a pixel; those outside the map are zeros. Columns outside of begin
+ * and end are zero and not read. */
+struct source {
+    const float *row[SIDE];
+    size_t begin, end;
+};
+
+/* Points 0 or infinity of the columns, from every other row from the first or second on. */
+V_FN float *in_end(float *v, size_t point, const struct source *x, size_t first, bool all)
+{
+    const float *low = x->row[first], *middle = x->row[first + 2], *high = x->row[first + 4];
+    vf d[SIDE];
+    _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
+    {
+        d[j] = v_zero();
+        if (all || (j >= x->begin && j < x->end))
+            d[j] = v_fma(v_set1(AA * BB), v_load(low + j * 16),
+                         v_fnma(v_set1(AA + BB), v_load(middle + j * 16), v_load(high + j * 16)));
+    }
+    return points_of(v, point, d);
+}
+
+/* Points a and -a of the columns, from rows 1 to 4; `other` is b * b. */
+V_FN float *in_pair(float *v, size_t point, const struct source *x, float a, float other, bool all)
+{
+    const float *odd_low = x->row[1], *odd_high = x->row[3];
+    const float *even_low = x->row[2], *even_high = x->row[4];
+    vf plus[SIDE], minus[SIDE];
+    _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
+    {
+        plus[j] = minus[j] = v_zero();
+        if (all || (j >= x->begin && j < x->end)) {
+            vf even = v_fnma(v_set1(other), v_load(even_low + j * 16), v_load(even_high + j * 16));
+            vf odd = v_fnma(v_set1(other), v_load(odd_low + j * 16), v_load(odd_high + j * 16));
+            plus[j] = v_fma(v_set1(a), odd, even);
+            minus[j] = v_fnma(v_set1(a), odd, even);
         }
-        to_points(r, d);
-        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) v_store(half[i][j], r[i]);
     }
-    for (size_t i = 0; i < SIDE; i++) {
-        vf d[SIDE], r[SIDE];
-        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++) d[j] = v_load(half[i][j]);
-        to_points(r, d);
-        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
-            v_store(v + (i * SIDE + j) * g->v_point, r[j]);
-    }
+    return points_of(points_of(v, point, plus), point, minus);
+}
+
+/* Row by row of the points, so that nothing waits in memory: it is stores that this is long in. */
+V_FN void in_tile(float *v, size_t point, const struct source *x, bool all)
+{
+    v = in_end(v, point, x, 0, all);
+    v = in_pair(v, point, x, A, BB, all);
+    v = in_pair(v, point, x, B, AA, all);
+    in_end(v, point, x, 1, all);
+}
+
+/* Out of line: else the compiler computes all addresses of a tile beforehand. */
+__attribute__((noinline)) static void in_whole(float *v, size_t point, const struct source *x)
+{
+    in_tile(v, point, x, true);
+}
+__attribute__((noinline)) static void in_part(float *v, size_t point, const struct source *x)
+{
+    in_tile(v, point, x, false);
 }
 
 static bool whole(const struct cvyi_winograd *g, size_t side)
@@ -93,67 +133,94 @@ static bool whole(const struct cvyi_winograd *g, size_t side)
 
 static void winograd_in(const struct cvyi_winograd *g, const float *x, float *v)
 {
-    const bool all = whole(g, SIDE);
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
+    static const float zeros[SIDE * 16];
+    const bool all = g->cols[0] == 0 && g->cols[1] == SIDE;
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel) {
+        const ptrdiff_t next = ahead(g, c);
         for (size_t part = 0; part < 16; part += VL) {
-            if (all) in_tile(g, x + part, v + part, ahead(g, c), true);
-            else in_tile(g, x + part, v + part, ahead(g, c), false);
+            struct source tile = { .begin = g->cols[0], .end = g->cols[1] };
+            for (size_t i = 0; i < SIDE; i++) {
+                tile.row[i] = zeros;
+                if (i >= g->rows[0] && i < g->rows[1])
+                    tile.row[i] = x + (ptrdiff_t)i * g->x_row + part;
+            }
+            if (all) in_whole(v + part, g->v_point, &tile);
+            else in_part(v + part, g->v_point, &tile);
         }
+        if (next == 0) continue;
+        for (size_t i = g->rows[0]; i < g->rows[1]; i++)
+            for (size_t j = g->cols[0]; j < g->cols[1]; j++)
+                __builtin_prefetch(x + next + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16);
+    }
+}
+
+V_FN void out_tile(const struct cvyi_winograd *g, const float *v, const float *bias, float *y,
+                   ptrdiff_t next, bool whole)
+{
+    vf half[OUT][SIDE];
+    const size_t point = g->v_point, column = SIDE * point;
+    const size_t rows = whole ? OUT : g->rows[1], cols = whole ? OUT : g->cols[1];
+    const ptrdiff_t x_row = g->x_row;
+    for (size_t j = 0; j < SIDE; j++, v += point) {
+        vf m[SIDE], r[OUT];
+        const float *from = v;
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++, from += column) m[i] =
+            v_load(from);
+        to_results(r, m);
+        _Pragma("GCC unroll 4") for (size_t i = 0; i < OUT; i++) half[i][j] = r[i];
+    }
+    for (size_t i = 0; i < rows; i++, y += x_row) {
+        vf m[SIDE], r[OUT];
+        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++) m[j] = half[i][j];
+        to_results(r, m);
+        _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++)
+        {
+            if (bias) r[j] = v_add(r[j], v_set1(*bias));
+            if (whole || j < cols) {
+                v_store(y + j * 16, r[j]);
+                __builtin_prefetch(y + j * 16 + next, 1);
+            }
+        }
+    }
 }
 
 static void winograd_out(const struct cvyi_winograd *g, const float *v, const float *bias, float *y)
 {
-    float half[OUT][SIDE][VL];
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+    const bool all = whole(g, OUT);
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel) {
+        const float *b = bias ? bias + c : NULL;
         for (size_t part = 0; part < 16; part += VL) {
-            for (size_t j = 0; j < SIDE; j++) {
-                vf m[SIDE], r[OUT];
-                _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) m[i] =
-                    v_load(v + part + (i * SIDE + j) * g->v_point);
-                to_results(r, m);
-                _Pragma("GCC unroll 4") for (size_t i = 0; i < OUT; i++) v_store(half[i][j], r[i]);
-            }
-            for (size_t i = 0; i < g->rows[1]; i++) {
-                vf m[SIDE], r[OUT];
-                float *row = y + part + (ptrdiff_t)i * g->x_row;
-                _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++) m[j] = v_load(half[i][j]);
-                to_results(r, m);
-                _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++)
-                {
-                    if (bias) r[j] = v_add(r[j], v_set1(bias[c]));
-                    if (j < g->cols[1]) {
-                        v_store(row + j * 16, r[j]);
-                        __builtin_prefetch(row + j * 16 + ahead(g, c), 1);
-                    }
-                }
-            }
+            if (all) out_tile(g, v + part, b, y + part, part ? 0 : ahead(g, c), true);
+            else out_tile(g, v + part, b, y + part, ahead(g, c), false);
         }
+    }
 }
 
 V_FN void grad_tile(const struct cvyi_winograd *g, const float *y, float *v, ptrdiff_t next,
                     bool whole)
 {
-    float half[SIDE][OUT][VL];
+    vf half[SIDE][OUT];
+    const size_t point = g->v_point;
+    const ptrdiff_t x_row = g->x_row;
     for (size_t j = 0; j < OUT; j++) {
         vf d[OUT], r[SIDE];
         _Pragma("GCC unroll 4") for (size_t i = 0; i < OUT; i++)
         {
             d[i] = v_zero();
             if (whole || (j < g->cols[1] && i < g->rows[1])) {
-                const float *pixel = y + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16;
+                const float *pixel = y + (ptrdiff_t)i * x_row + (ptrdiff_t)j * 16;
                 d[i] = v_load(pixel);
-                __builtin_prefetch(pixel + next);
+                if (next) __builtin_prefetch(pixel + next);
             }
         }
         from_results(r, d);
-        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) v_store(half[i][j], r[i]);
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) half[i][j] = r[i];
     }
     for (size_t i = 0; i < SIDE; i++) {
         vf d[OUT], r[SIDE];
-        _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++) d[j] = v_load(half[i][j]);
+        _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++) d[j] = half[i][j];
         from_results(r, d);
-        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
-            v_store(v + (i * SIDE + j) * g->v_point, r[j]);
+        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++, v += point) v_store(v, r[j]);
     }
 }
 
@@ -162,7 +229,7 @@ static void winograd_grad(const struct cvyi_winograd *g, const float *y, float *
     const bool all = whole(g, OUT);
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t part = 0; part < 16; part += VL) {
-            if (all) grad_tile(g, y + part, v + part, ahead(g, c), true);
+            if (all) grad_tile(g, y + part, v + part, part ? 0 : ahead(g, c), true);
             else grad_tile(g, y + part, v + part, ahead(g, c), false);
         }
 }
@@ -353,8 +420,9 @@ V_FN void store_columns(const vf r[OUT], const struct cvyi_winograd_row *g, floa
         v_store(y + (column + j) * 16, r[j]);
 }
 
-static void winograd_row_in(const struct cvyi_winograd_row *g, const float *x, float *v)
+static void winograd_row_in(const struct cvyi_winograd_row *geometry, const float *x, float *v)
 {
+    const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
@@ -366,8 +434,9 @@ static void winograd_row_in(const struct cvyi_winograd_row *g, const float *x, f
             }
 }
 
-static void winograd_row_grad(const struct cvyi_winograd_row *g, const float *y, float *v)
+static void winograd_row_grad(const struct cvyi_winograd_row *geometry, const float *y, float *v)
 {
+    const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
@@ -379,9 +448,10 @@ static void winograd_row_grad(const struct cvyi_winograd_row *g, const float *y,
             }
 }
 
-static void winograd_row_out(const struct cvyi_winograd_row *g, const float *v, const float *bias,
-                             float *y)
+static void winograd_row_out(const struct cvyi_winograd_row *geometry, const float *v,
+                             const float *bias, float *y)
 {
+    const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
@@ -396,8 +466,9 @@ static void winograd_row_out(const struct cvyi_winograd_row *g, const float *v, 
 }
 
 /* Half of what a tile gives belongs to the columns of the next. */
-static void winograd_row_data(const struct cvyi_winograd_row *g, const float *v, float *x)
+static void winograd_row_data(const struct cvyi_winograd_row *geometry, const float *v, float *x)
 {
+    const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
         for (size_t lane = 0; lane < 16; lane += VL) {
             vf carry[OUT];
