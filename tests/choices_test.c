@@ -250,6 +250,12 @@ static const struct conv_case convs[] = {
       { .out_channels = 40, SAME5, .groups = 2 } },
     { "by rows, of 260", { 2, 52, 8, 12 }, { .out_channels = 300, SAME5 } },
     { "by rows, sixteen blocks", { 250, 20, 8, 8 }, { .out_channels = 20, SAME5 } },
+    { "by rows of three, two rows, flip",
+      { 18, 60, 9, 15 },
+      { .out_channels = 70, .kernel = { 2, 3 }, .pad = { 1, 0, 1, 2 }, .flip = true } },
+    { "by rows of three, groups",
+      { 17, 128, 6, 9 },
+      { .out_channels = 160, .kernel = { 1, 3 }, .pad = { 0, 1, 0, 1 }, .groups = 2 } },
     { "by rows, a row and no more", { 2, 24, 1, 40 }, { .out_channels = 24, SAME5 } },
     { "transformed, sixteen blocks", { 241, 32, 8, 8 }, { .out_channels = 32, SAME3 } },
     { "no tap at all",
@@ -283,7 +289,7 @@ static bool transformable(const struct conv_case *c)
     const cvy_conv2d_desc *d = &c->conv;
     for (int i = 0; i < 2; i++)
         if (d->stride[i] > 1 || d->dilation[i] > 1) return false;
-    return d->kernel[1] == 5 || (d->kernel[0] == 3 && d->kernel[1] == 3);
+    return d->kernel[1] == 3 || d->kernel[1] == 5;
 }
 
 static void equal(const struct conv_case *c, bool direct, const char *what, const float *got,

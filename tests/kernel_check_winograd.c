@@ -46,6 +46,16 @@ static void from_results(float r[SIDE], const float y[OUT])
     r[4] = fmaf(-b1, q, f);
     r[5] = y[3];
 }
+static void from_points(float r[SIDE], const float n[SIDE])
+{
+    float e = n[1] + n[2], f = n[3] + n[4], o = a1 * (n[1] - n[2]), q = b1 * (n[3] - n[4]);
+    r[0] = a2 * b2 * n[0];
+    r[1] = fmaf(-b2, o, fmaf(-a2, q, a2 * b2 * n[5]));
+    r[2] = fmaf(-b2, e, fmaf(-a2, f, -(a2 + b2) * n[0]));
+    r[3] = fmaf(-(a2 + b2), n[5], o + q);
+    r[4] = n[0] + (e + f);
+    r[5] = n[5];
+}
 static const double n0 = 1.265625, na = 2 * 0.5625 * (0.5625 - 2.25),
                     nb = 2 * 2.25 * (2.25 - 0.5625);
 static void weights_to_points(double r[SIDE], const double w[KERNEL])
@@ -286,7 +296,7 @@ static float quadratic(float p, float s, float x, float y, float z)
     return fmaf(p, x, fmaf(-s, y, z));
 }
 
-static void row_in(float r[ROW], const float d[ROW])
+static void five_in(float r[ROW], const float d[ROW])
 {
     float e = quadratic(rcc, 1 + rcc, d[2], d[4], d[6]),
           o = quadratic(rcc, 1 + rcc, d[1], d[3], d[5]);
@@ -303,7 +313,7 @@ static void row_in(float r[ROW], const float d[ROW])
     r[0] = fmaf(-row_all, d[0], quadratic(row_pairs, row_sum, d[2], d[4], d[6]));
     r[7] = fmaf(-row_all, d[1], quadratic(row_pairs, row_sum, d[3], d[5], d[7]));
 }
-static void row_out(float r[OUT], const float m[ROW])
+static void five_out(float r[OUT], const float m[ROW])
 {
     float e = m[1] + m[2], o = m[1] - m[2], f = m[3] + m[4], q = m[3] - m[4], g = m[5] + m[6],
           p = m[5] - m[6];
@@ -312,7 +322,7 @@ static void row_out(float r[OUT], const float m[ROW])
     r[2] = fmaf(rcc, g, fmaf(raa, e, f));
     r[3] = fmaf(rcc * rc, p, fmaf(raa * ra, o, q + m[7]));
 }
-static void row_grad(float r[ROW], const float y[OUT])
+static void five_grad(float r[ROW], const float y[OUT])
 {
     const float b[3] = { ra, 1, rc }, bb[3] = { raa, 1, rcc };
     r[0] = y[0];
@@ -323,7 +333,7 @@ static void row_grad(float r[ROW], const float y[OUT])
         r[2 + 2 * k] = fmaf(-b[k], o, e);
     }
 }
-static void row_data(float r[ROW], const float n[ROW])
+static void five_data(float r[ROW], const float n[ROW])
 {
     float e = n[1] + n[2], f = n[3] + n[4], g = n[5] + n[6], o = ra * (n[1] - n[2]),
           q = n[3] - n[4], p = rc * (n[5] - n[6]);
@@ -337,21 +347,36 @@ static void row_data(float r[ROW], const float n[ROW])
     r[7] = n[7];
 }
 
+/* F(4, 3) and F(4, 5): taps, points, and the transforms in one dimension. */
+static const struct form {
+    size_t taps, points;
+    transform_f *in, *out, *grad, *data;
+    double at[7]; /* but infinity */
+} forms[CVYI_ROW_TAPS] = {
+    { 3, SIDE, to_points, to_results, from_results, from_points, { 0, 0.75, -0.75, 1.5, -1.5 } },
+    { TAPS, ROW, five_in, five_out, five_grad, five_data, { 0, 0.5, -0.5, 1, -1, 1.75, -1.75 } },
+};
+
 /* Tiles of a row, and the points that belong to them; pixel (c, column) of the map. */
 struct row {
+    size_t kernel; /* of each array */
+    const struct form *form;
     struct cvyi_winograd_row g;
     struct check_buf map, points;
 };
 static struct row row(struct check_rng *r, bool shifted)
 {
-    struct row t = { .g = { .n = between(r, 1, MOST), .tiles = between(r, 1, 4) } };
+    struct row t = { .kernel = check_below(r, CVYI_ROW_TAPS),
+                     .g = { .n = between(r, 1, MOST), .tiles = between(r, 1, 4) } };
+    t.form = &forms[t.kernel];
+    const size_t more = t.form->taps - 1;
     struct cvyi_winograd_row *g = &t.g;
     /* columns of a result: as many tiles as it needs */
-    size_t width = OUT * (g->tiles - 1) + between(r, 1, OUT), left = check_below(r, 4),
-           right = check_below(r, 4);
+    size_t width = OUT * (g->tiles - 1) + between(r, 1, OUT), left = check_below(r, more),
+           right = check_below(r, more);
     if (shifted) {
         g->first = -(ptrdiff_t)left;
-        width = width + 4 > left + right ? width + 4 - left - right : 1;
+        width = width + more > left + right ? width + more - left - right : 1;
     }
     g->width = (ptrdiff_t)width;
     g->x_channel = (ptrdiff_t)(16 * (width + check_below(r, 3)));
@@ -360,7 +385,8 @@ static struct row row(struct check_rng *r, bool shifted)
     const bool specials = check_below(r, 3) == 0;
     struct check_buf *buffers[2] = { &t.map, &t.points };
     size_t floats[2] = { (size_t)g->x_channel * (g->n - 1) + 16 * width,
-                         (ROW - 1) * g->v_point + (g->n - 1) * g->v_channel + 16 * g->tiles };
+                         (t.form->points - 1) * g->v_point + (g->n - 1) * g->v_channel +
+                             16 * g->tiles };
     for (int b = 0; b < 2; b++) {
         *buffers[b] =
             check_alloc(floats[b] * sizeof(float), check_below(r, 2), 4 * check_below(r, 16));
@@ -392,17 +418,16 @@ static void row_points(const struct cvyi_kernels *k, uint64_t seed, bool grad)
         for (size_t tile = 0; tile < t.g.tiles; tile++)
             for (size_t l = 0; l < 16; l++) {
                 float d[ROW], v[ROW];
-                for (ptrdiff_t j = 0; j < (grad ? OUT : ROW); j++) {
+                for (ptrdiff_t j = 0; j < (ptrdiff_t)(grad ? OUT : t.form->points); j++) {
                     ptrdiff_t at = (grad ? 0 : t.g.first) + OUT * (ptrdiff_t)tile + j;
                     d[j] = at >= 0 && at < t.g.width ? column_at(&t, c, at)[l] : 0;
                 }
-                if (grad) row_grad(v, d);
-                else row_in(v, d);
-                for (size_t p = 0; p < ROW; p++)
+                (grad ? t.form->grad : t.form->in)(v, d);
+                for (size_t p = 0; p < t.form->points; p++)
                     want[row_point(&t, c, tile, p) + l - (float *)t.points.p] = v[p];
             }
-    if (grad) k->winograd->row_grad(&t.g, t.map.p, t.points.p);
-    else k->winograd->row_in(&t.g, t.map.p, t.points.p);
+    if (grad) k->winograd->row_grad[t.kernel](&t.g, t.map.p, t.points.p);
+    else k->winograd->row_in[t.kernel](&t.g, t.map.p, t.points.p);
     same(grad ? "winograd_row_grad" : "winograd_row_in", k, seed, &t.points, want);
     close_row(&t);
 }
@@ -426,15 +451,15 @@ static void check_row_out(const struct cvyi_kernels *k, uint64_t seed)
         for (size_t tile = 0; tile < t.g.tiles; tile++)
             for (size_t l = 0; l < 16; l++) {
                 float m[ROW], y[OUT];
-                for (size_t p = 0; p < ROW; p++) m[p] = row_point(&t, c, tile, p)[l];
-                row_out(y, m);
+                for (size_t p = 0; p < t.form->points; p++) m[p] = row_point(&t, c, tile, p)[l];
+                t.form->out(y, m);
                 for (ptrdiff_t j = 0; j < OUT; j++) {
                     ptrdiff_t at = OUT * (ptrdiff_t)tile + j;
                     float result = with_bias ? y[j] + bias[c] : y[j];
                     if (at < t.g.width) want[column_at(&t, c, at) + l - (float *)t.map.p] = result;
                 }
             }
-    k->winograd->row_out(&t.g, t.points.p, with_bias ? bias : NULL, t.map.p);
+    k->winograd->row_out[t.kernel](&t.g, t.points.p, with_bias ? bias : NULL, t.map.p);
     same("winograd_row_out", k, seed, &t.map, want);
     close_row(&t);
 }
@@ -447,21 +472,23 @@ static void check_row_data(const struct cvyi_kernels *k, uint64_t seed)
     for (size_t c = 0; c < t.g.n; c++)
         for (size_t l = 0; l < 16; l++) {
             float carry[OUT] = { 0 };
+            const ptrdiff_t more = (ptrdiff_t)t.form->taps - 1;
             for (size_t tile = 0; tile <= t.g.tiles; tile++) {
                 float n[ROW] = { 0 }, x[ROW] = { 0 };
-                for (size_t p = 0; p < ROW && tile < t.g.tiles; p++)
+                for (size_t p = 0; p < t.form->points && tile < t.g.tiles; p++)
                     n[p] = row_point(&t, c, tile, p)[l];
-                if (tile < t.g.tiles) row_data(x, n);
+                if (tile < t.g.tiles) t.form->data(x, n);
                 for (ptrdiff_t j = 0; j < OUT; j++) {
                     ptrdiff_t at = t.g.first + OUT * (ptrdiff_t)tile + j;
-                    float result = tile < t.g.tiles ? carry[j] + x[j] : carry[j];
-                    carry[j] = tile < t.g.tiles ? x[j + OUT] : 0;
-                    if (at >= 0 && at < t.g.width)
+                    float result = j < more ? carry[j] : x[j];
+                    if (j < more && tile < t.g.tiles) result += x[j];
+                    carry[j] = j < more ? x[j + OUT] : 0;
+                    if (at >= 0 && at < t.g.width && (j < more || tile < t.g.tiles))
                         want[column_at(&t, c, at) + l - (float *)t.map.p] = result;
                 }
             }
         }
-    k->winograd->row_data(&t.g, t.points.p, t.map.p);
+    k->winograd->row_data[t.kernel](&t.g, t.points.p, t.map.p);
     same("winograd_row_data", k, seed, &t.map, want);
     close_row(&t);
 }
@@ -469,32 +496,34 @@ static void check_row_data(const struct cvyi_kernels *k, uint64_t seed)
 /* Within the last places: which order the constants are formed in is the compiler's. */
 static void row_weights_or_dw(const struct cvyi_kernels *k, uint64_t seed, bool dw)
 {
-    static const double at[7] = { 0, 0.5, -0.5, 1, -1, 1.75, -1.75 };
     struct check_rng r = { seed };
+    const size_t kernel = check_below(&r, CVYI_ROW_TAPS), taps = forms[kernel].taps,
+                 points = forms[kernel].points, last = points - 1;
+    const double *at = forms[kernel].at;
     const size_t n = between(&r, 1, 40), w_tap = (n + 15) / 16 * 16 + check_below(&r, 5),
                  u_point = (n + 15) / 16 * 16 + check_below(&r, 5);
-    struct check_buf w = columns(&r, TAPS, w_tap, n), u = columns(&r, ROW, u_point, n);
+    struct check_buf w = columns(&r, taps, w_tap, n), u = columns(&r, points, u_point, n);
     double g[ROW][TAPS] = { { 0 } };
-    for (size_t p = 0; p < 7; p++) {
+    for (size_t p = 0; p < last; p++) {
         double norm = 1;
-        for (size_t q = 0; q < 7; q++)
+        for (size_t q = 0; q < last; q++)
             if (q != p) norm *= at[p] - at[q];
-        for (size_t i = 0; i < TAPS; i++) g[p][i] = pow(at[p], (double)i) / norm;
+        for (size_t i = 0; i < taps; i++) g[p][i] = pow(at[p], (double)i) / norm;
     }
-    g[7][TAPS - 1] = 1;
+    g[last][taps - 1] = 1;
     double want[ROW][48] = { { 0 } }, size[ROW][48] = { { 0 } };
     for (size_t c = 0; c < n; c++)
-        for (size_t p = 0; p < ROW; p++)
-            for (size_t i = 0; i < TAPS; i++) {
+        for (size_t p = 0; p < points; p++)
+            for (size_t i = 0; i < taps; i++) {
                 double from = dw ? (double)((float *)u.p)[p * u_point + c]
                                  : (double)((float *)w.p)[i * w_tap + c];
                 want[dw ? i : p][c] += g[p][i] * from;
                 size[dw ? i : p][c] += fabs(g[p][i] * from);
             }
-    if (dw) k->winograd->row_dw(w.p, (ptrdiff_t)w_tap, u.p, u_point, n);
-    else k->winograd->row_weights(u.p, u_point, w.p, w_tap, n);
+    if (dw) k->winograd->row_dw[kernel](w.p, (ptrdiff_t)w_tap, u.p, u_point, n);
+    else k->winograd->row_weights[kernel](u.p, u_point, w.p, w_tap, n);
     for (size_t c = 0; c < n; c++)
-        for (size_t i = 0; i < (dw ? TAPS : ROW); i++) {
+        for (size_t i = 0; i < (dw ? taps : points); i++) {
             float got = dw ? ((float *)w.p)[i * w_tap + c] : ((float *)u.p)[i * u_point + c];
             if (fabs((double)got - want[i][c]) > 0x1p-24 * fabs(want[i][c]) + 1e-14 * size[i][c])
                 fail_msg("winograd_row_%s %s seed %llu: column %zu, %zu: got %.9g want %.9g",
@@ -568,36 +597,38 @@ static void check_algebra(const struct cvyi_kernels *k, uint64_t seed)
 static void check_row_algebra(const struct cvyi_kernels *k, uint64_t seed)
 {
     struct check_rng r = { seed };
+    const size_t kernel = check_below(&r, CVYI_ROW_TAPS), taps = forms[kernel].taps,
+                 points = forms[kernel].points;
     float x[ROW * 16] = { 0 }, dx[ROW * 16], dy[OUT * 16] = { 0 }, y[OUT * 16], v[ROW * 16],
                   d[ROW * 16], n[ROW * 16], m[ROW * 16], w[TAPS * 16] = { 0 }, u[ROW * 16],
                   dw[TAPS * 16];
-    for (size_t i = 0; i < ROW; i++) x[i * 16] = check_normal(&r);
+    for (size_t i = 0; i < points; i++) x[i * 16] = check_normal(&r);
     for (size_t i = 0; i < OUT; i++) dy[i * 16] = check_normal(&r);
-    for (size_t i = 0; i < TAPS; i++) w[i * 16] = check_normal(&r);
-    struct cvyi_winograd_row in = { .n = 1, .tiles = 1, .width = ROW, .v_point = 16 },
+    for (size_t i = 0; i < taps; i++) w[i * 16] = check_normal(&r);
+    struct cvyi_winograd_row in = { .n = 1, .tiles = 1, .width = (ptrdiff_t)points, .v_point = 16 },
                              out = { .n = 1, .tiles = 1, .width = OUT, .v_point = 16 };
-    k->winograd->row_in(&in, x, v);
-    k->winograd->row_weights(u, 16, w, 16, 1);
-    k->winograd->row_grad(&out, dy, d);
-    for (size_t p = 0; p < ROW; p++)
+    k->winograd->row_in[kernel](&in, x, v);
+    k->winograd->row_weights[kernel](u, 16, w, 16, 1);
+    k->winograd->row_grad[kernel](&out, dy, d);
+    for (size_t p = 0; p < points; p++)
         for (size_t l = 0; l < 16; l++) {
             size_t i = p * 16 + l;
             m[i] = l ? 0 : v[i] * u[i];
             n[i] = l ? 0 : d[i] * u[i];
             v[i] = l ? 0 : v[i] * d[i];
         }
-    k->winograd->row_out(&out, m, NULL, y);
-    k->winograd->row_data(&in, n, dx);
-    k->winograd->row_dw(dw, 16, v, 16, 1);
+    k->winograd->row_out[kernel](&out, m, NULL, y);
+    k->winograd->row_data[kernel](&in, n, dx);
+    k->winograd->row_dw[kernel](dw, 16, v, 16, 1);
     double by_y = 0, by_x = 0, by_w = 0;
     for (size_t i = 0; i < OUT; i++) {
         double want = 0;
-        for (size_t j = 0; j < TAPS; j++) want += (double)w[j * 16] * (double)x[(i + j) * 16];
+        for (size_t j = 0; j < taps; j++) want += (double)w[j * 16] * (double)x[(i + j) * 16];
         assert_true(fabs(want - (double)y[i * 16]) < 3e-5);
         by_y += want * (double)dy[i * 16];
     }
-    for (size_t i = 0; i < ROW; i++) by_x += (double)dx[i * 16] * (double)x[i * 16];
-    for (size_t i = 0; i < TAPS; i++) by_w += (double)dw[i * 16] * (double)w[i * 16];
+    for (size_t i = 0; i < points; i++) by_x += (double)dx[i * 16] * (double)x[i * 16];
+    for (size_t i = 0; i < taps; i++) by_w += (double)dw[i * 16] * (double)w[i * 16];
     assert_true(fabs(by_y - by_x) < 1e-4 && fabs(by_y - by_w) < 1e-4);
 }
 

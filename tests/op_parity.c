@@ -346,7 +346,7 @@ static bool transformable(const struct parity *p)
     for (int i = 0; i < 2; i++)
         if (d->stride[i] > 1 || d->dilation[i] > 1) return false;
     if (p->c.kind != CONV && p->c.kind != CONV_TRANSPOSE) return false;
-    return d->kernel[1] == 5 || (d->kernel[0] == 3 && d->kernel[1] == 3);
+    return d->kernel[1] == 3 || d->kernel[1] == 5;
 }
 
 /* Whether two contexts owe each other the same bits. Depthwise has an order of its own for the

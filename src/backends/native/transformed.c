@@ -13,8 +13,8 @@
 
 /* What a vector costs in floating-point operations an image (measured: docs/benchmarks.md): to
  * transform a source tile's, a result's. */
-#define TO_POINTS 43.0
-#define TO_RESULTS 35.0
+#define TO_POINTS 40.0
+#define TO_RESULTS 27.0
 #define PRODUCT 1.1    /* a product, of a direct one */
 #define PRODUCT_DW 1.5 /* of the gradient of weights, … */
 #define REFRESH 94.0   /* a kernel's share of transforming it, of 64 images a step */
@@ -249,8 +249,8 @@ static bool supports(const struct native_conv *conv)
     const struct native_geometry *g = &conv->geometry;
     for (int d = 0; d < 2; d++)
         if (g->stride[d] != 1 || g->dilation[d] != 1) return false;
-    if (native_by_rows(conv)) return cvyi_native_rows_can(conv);
-    return g->kernel[0] == 3 && g->kernel[1] == 3;
+    if (g->kernel[1] != 3 && g->kernel[1] != 5) return false;
+    return !native_by_rows(conv) || cvyi_native_rows_can(conv);
 }
 
 static double cost(const struct native *native, const struct native_conv *conv)

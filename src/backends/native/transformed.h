@@ -6,7 +6,6 @@
 #include "backends/native/algorithm.h"
 
 enum { POINTS = 36, TILE_SIDE = 4, TILE_SOURCE = 6, TAPS = 9 }; /* F(4x4, 3x3) */
-enum { ROW_POINTS = 8, ROW_TAPS = 5 };                          /* F(4, 5) */
 #define ROW_REGION ((size_t)32) /* tiles of a region in a gradient of weights, by rows */
 
 /* A tile: 4x4 pixels of the one map (fewer at its end) and the 6x6 of the other that they belong
@@ -76,10 +75,20 @@ static inline void native_multiply_points(const struct native_point_products *p,
         }
 }
 
-/* Kernels that are five wide go by rows (transformed_rows.c). */
+/* By rows go kernels of three or five columns: F(4, 3), F(4, 5). */
+static inline size_t native_row_points(const struct native_geometry *g)
+{
+    return g->kernel[1] + TILE_SIDE - 1;
+}
+/* Which of the kernels of each array. */
+static inline size_t native_row_kernel(const struct native_geometry *g)
+{
+    return g->kernel[1] == 5;
+}
+/* Kernels of five columns, or of three and not three rows, go by rows (transformed_rows.c). */
 static inline bool native_by_rows(const struct native_conv *conv)
 {
-    return conv->geometry.kernel[1] == ROW_TAPS;
+    return conv->geometry.kernel[0] != 3 || conv->geometry.kernel[1] != 3;
 }
 /* For products of so many pixels. */
 enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_plan *plan,

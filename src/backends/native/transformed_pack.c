@@ -102,9 +102,12 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
     if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     /* the data gradient by rows is an adjoint, that of F(4x4, 3x3) a convolution turned round */
     if (native_by_rows(conv))
-        *f = (struct form){
-            k->row_weights, ROW_POINTS, ROW_TAPS, g->kernel[0], transposed, g->flip
-        };
+        *f = (struct form){ k->row_weights[native_row_kernel(g)],
+                            native_row_points(g),
+                            g->kernel[1],
+                            g->kernel[0],
+                            transposed,
+                            g->flip };
     else *f = (struct form){ k->weights, POINTS, TAPS, 1, transposed, g->flip != transposed };
     const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, dst, pixels);
     weights->mac = tile->fn;

@@ -1,5 +1,6 @@
-/* Kernels that are five wide by F(4, 5) along the rows: four results of a row of the kernel from
- * eight products instead of twenty; the rows of the kernel are taps of the products at each point.
+/* Kernels of five columns by F(4, 5) along the rows, of three by F(4, 3): four results of a row of
+ * the kernel from eight products instead of twenty, from six instead of twelve; the rows of the
+ * kernel are taps of the products at each point.
  * A task takes bands of rows through all three steps. The data gradient is the exact adjoint: dy is
  * spread out to the points, and where the tiles of dx overlap, they are added. Gradients of weights
  * are in transformed_wgrad.c. */
@@ -15,14 +16,16 @@
 /* As in transformed.c. */
 #define TO_POINTS 17.0
 #define TO_RESULTS 17.0
-#define PRODUCT 1.1
+#define PRODUCT_OF_3 1.5 /* a product where the kernel has three columns, … */
+#define PRODUCT_OF_5 1.1 /* … or five */
 #define REFRESH 21.0
 
 struct rows {
     const struct native *native;
     struct native_lanes src, dst;
     bool transposed;
-    size_t src_group, dst_group, chunk, kernel;
+    size_t src_group, dst_group, chunk, kernel_rows;
+    size_t points, kernel; /* which of the transforms */
     int bias;
     struct native_transformed_weights weights;
     struct native_axis axis;      /* rows of dst */
@@ -74,8 +77,8 @@ static void transform(const struct rows *a, const struct cvy_run *run, const str
                                    .v_channel = a->source * a->tiles * NATIVE_LANES };
     for (size_t r = b->source.begin; r < b->source.end; r++) {
         float *v = b->v + (r - b->source.begin) * a->tiles * NATIVE_LANES;
-        if (a->transposed) k->row_grad(&g, x + r * a->src.w * NATIVE_LANES, v);
-        else k->row_in(&g, x + r * a->src.w * NATIVE_LANES, v);
+        if (a->transposed) k->row_grad[a->kernel](&g, x + r * a->src.w * NATIVE_LANES, v);
+        else k->row_in[a->kernel](&g, x + r * a->src.w * NATIVE_LANES, v);
     }
 }
 
@@ -104,10 +107,10 @@ static void multiply_rows(const struct rows *a, const struct cvy_run *run, const
                           .w_tap = w_tap,
                           .n_ic = channels.end - channels.begin,
                           .x_ic = a->source * a->tiles * NATIVE_LANES,
-                          .w_ic = a->kernel * a->weights.mo,
+                          .w_ic = a->kernel_rows * a->weights.mo,
                           .y_oc = a->band * a->tiles * NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
-    const struct native_point_products p = { &a->weights, b->tiles,   b->n_tiles, ROW_POINTS,
+    const struct native_point_products p = { &a->weights, b->tiles,   b->n_tiles, a->points,
                                              b->v,        a->v_point, b->m,       a->m_point };
     native_multiply_points(&p, run, &m, channels.begin);
 }
@@ -139,8 +142,8 @@ static void transform_back(const struct rows *a, const struct cvy_run *run, cons
     for (size_t r = b->rows.begin; r < b->rows.end; r++) {
         const float *m = b->m + (r - b->rows.begin) * a->tiles * NATIVE_LANES;
         float *to = y + r * a->dst.w * NATIVE_LANES;
-        if (a->transposed) k->row_data(&g, m, to);
-        else k->row_out(&g, m, bias ? bias + channel : NULL, to);
+        if (a->transposed) k->row_data[a->kernel](&g, m, to);
+        else k->row_out[a->kernel](&g, m, bias ? bias + channel : NULL, to);
     }
 }
 
@@ -153,7 +156,7 @@ static void rows_run(const void *arg, const struct cvy_run *run, size_t task,
     struct native_range tiles = native_share(a->weights.n_tiles, t.part, a->cut.parts),
                         bands = native_share(a->n_bands, t.band, a->cut.bands);
     struct band b = { .block = t.block, .v = worker->scratch };
-    b.m = b.v + ROW_POINTS * a->v_point;
+    b.m = b.v + a->points * a->v_point;
     for (size_t i = bands.begin; i < bands.end; i++) {
         b.rows = native_share(a->dst.h, i, a->n_bands);
         b.source = source_of(&a->axis, b.rows);
@@ -185,12 +188,14 @@ static bool open(struct native *native, struct cvy_plan *plan, const struct nati
                         .dst = transposed ? g->x : g->y,
                         .src_group = transposed ? g->oc : g->ic,
                         .dst_group = transposed ? g->ic : g->oc,
-                        .kernel = g->kernel[0],
+                        .kernel_rows = g->kernel[0],
+                        .points = native_row_points(g),
+                        .kernel = native_row_kernel(g),
                         .bias = conv->bias,
                         .tiles = ceil_div(g->y.w, TILE_SIDE),
                         .first = -(ptrdiff_t)g->pad[1] };
     a->chunk = ceil_div(a->src_group, ceil_div(a->src_group * g->kernel[0], CHUNK));
-    size_t row = ROW_POINTS * a->tiles * (a->chunk + a->dst_group) * NATIVE_LANES * sizeof(float),
+    size_t row = a->points * a->tiles * (a->chunk + a->dst_group) * NATIVE_LANES * sizeof(float),
            rows = BAND_BYTES / row;
     if (rows < BAND_ROWS) rows = BAND_ROWS;
     rows = native_min(rows, BAND_TILES / a->tiles);
@@ -208,7 +213,7 @@ static bool open(struct native *native, struct cvy_plan *plan, const struct nati
 static double streams(const void *arg, size_t bands, size_t parts)
 {
     const struct rows *a = arg;
-    return (double)(ROW_POINTS * a->weights.plane * bands) +
+    return (double)(a->points * a->weights.plane * bands) +
            2.0 * (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES * parts);
 }
 
@@ -240,7 +245,7 @@ enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_p
         .arg = a,
         .blocks = cells ? a->cut.blocks : 0,
         .parts = cells ? 1 : native_tasks(a->cut),
-        .scratch_bytes = ROW_POINTS * (a->v_point + a->m_point) * sizeof(float),
+        .scratch_bytes = a->points * (a->v_point + a->m_point) * sizeof(float),
         .flops = native_conv_flops(native, &conv->geometry),
     };
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
@@ -264,9 +269,10 @@ double cvyi_native_transformed_rows_cost(const struct native_conv *conv)
     const bool transposed = conv->pass == NATIVE_DATA;
     const struct native_lanes *src = transposed ? &g->y : &g->x, *dst = transposed ? &g->x : &g->y;
     const double kernels = (double)(g->groups * g->oc * g->ic),
-                 points = (double)(ROW_POINTS * ceil_div(g->y.w, TILE_SIDE));
+                 points = (double)(native_row_points(g) * ceil_div(g->y.w, TILE_SIDE)),
+                 product = g->kernel[1] == 3 ? PRODUCT_OF_3 : PRODUCT_OF_5;
     return points *
-               (PRODUCT * 2.0 * (double)(g->y.h * g->kernel[0]) * kernels +
+               (product * 2.0 * (double)(g->y.h * g->kernel[0]) * kernels +
                 TO_POINTS * (double)(src->h * src->c) + TO_RESULTS * (double)(dst->h * dst->c)) +
            REFRESH * (double)g->kernel[0] * kernels;
 }

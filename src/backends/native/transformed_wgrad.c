@@ -1,7 +1,8 @@
-/* Gradients of weights by F(4x4, 3x3) and, by rows, F(4, 5), the adjoints of transformed.c and
- * transformed_rows.c: dU = D V at each point, D = A dy At, V = Bt x B, summed over tiles and images
- * (by rows for each row of the kernel); once all are summed, dw = Gt dU G. As in wgrad_regions.c, D
- * is transposed so that its channels lie side by side, and multiplied by the numbers of V. */
+/* Gradients of weights by F(4x4, 3x3) and, by rows, F(4, 3) and F(4, 5), the adjoints of
+ * transformed.c and transformed_rows.c: dU = D V at each point, D = A dy At, V = Bt x B, summed
+ * over tiles and images (by rows for each row of the kernel); once all are summed, dw = Gt dU G. As
+ * in wgrad_regions.c, D is transposed so that its channels lie side by side, and multiplied by the
+ * numbers of V. */
 #include <string.h>
 
 #include "backends/native/transformed.h"
@@ -86,7 +87,7 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
     const struct cvyi_winograd_kernels *k = a->wgrad.native->kernels->winograd;
     const float *x = native_at(run, &c->x, s->block, s->group * c->ic + s->i.begin),
                 *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin);
-    const size_t row = a->tiles * NATIVE_LANES;
+    const size_t row = a->tiles * NATIVE_LANES, kernel = native_row_kernel(c);
     struct native_range source = source_of(c, rows);
     struct cvyi_winograd_row in = { .n = s->i.end - s->i.begin,
                                     .tiles = a->tiles,
@@ -102,9 +103,9 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
                                       .v_point = a->d_point,
                                       .v_channel = a->region * NATIVE_LANES };
     for (size_t r = source.begin; r < source.end; r++)
-        k->row_in(&in, x + r * c->x.w * NATIVE_LANES, s->v + (r - source.begin) * row);
+        k->row_in[kernel](&in, x + r * c->x.w * NATIVE_LANES, s->v + (r - source.begin) * row);
     for (size_t r = rows.begin; r < rows.end; r++)
-        k->row_grad(&grad, dy + r * c->y.w * NATIVE_LANES, s->d + (r - rows.begin) * row);
+        k->row_grad[kernel](&grad, dy + r * c->y.w * NATIVE_LANES, s->d + (r - rows.begin) * row);
 }
 
 /* D of n tiles at one point, channels o on (PANEL at most): panel[tile][lane][channel]. */
@@ -158,7 +159,7 @@ static void store(const struct transformed_wgrad *a, const struct sums *s, float
     const struct cvyi_winograd_kernels *k = a->wgrad.native->kernels->winograd;
     const size_t n_i = s->i.end - s->i.begin, n_o = s->o.end - s->o.begin, n_pad = padded(n_o),
                  row = c->ic * c->taps;
-    cvyi_winograd_dw_fn *back = a->rows ? k->row_dw : k->dw;
+    cvyi_winograd_dw_fn *back = a->rows ? k->row_dw[native_row_kernel(c)] : k->dw;
     float *sums = s->v;
     for (size_t i = 0; i < n_i * a->units; i++) {
         size_t kernel = i / a->units * c->taps, tap = i % a->units * a->taps;
@@ -258,9 +259,9 @@ static bool see_map(struct cvy_plan *plan, struct transformed_wgrad *a)
         return a->place;
     }
     struct native_range *rows = cvy_plan_alloc(plan, c->kernel[0] * sizeof *rows);
-    a->points = ROW_POINTS;
+    a->points = native_row_points(c);
     a->units = c->kernel[0];
-    a->taps = ROW_TAPS;
+    a->taps = c->kernel[1];
     a->tiles = ceil_div(c->y.w, TILE_SIDE);
     a->n_regions = ceil_div(c->y.h, ROW_REGION / a->tiles);
     a->region = ceil_div(c->y.h, a->n_regions) * a->tiles;

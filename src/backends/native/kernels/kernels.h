@@ -136,8 +136,14 @@ typedef void cvyi_winograd_weights_fn(float *u, size_t u_point, const float *w, 
 typedef void cvyi_winograd_dw_fn(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point,
                                  size_t n);
 
-/* F(4, 5) along a row of tiles, four results of five taps from eight products, with a = 1/2, 1 and
- * c = 7/4 (points 0, a, -a, 1, -1, c, -c and infinity; the coefficients of Bt and At are exact).
+/* Along a row of tiles, four results at a time: F(4, 3), three taps from six products, and F(4, 5),
+ * five from eight, the first and the second kernel of each array. F(4, 3) is that above in one
+ * dimension, Q = a^2 b^2, S = a^2 + b^2, and
+ *   r = B n   e, f as in At; o = a (n1 - n2), q = b (n3 - n4): r0 = Q n0,
+ *             r1 = fnma(b^2, o, fnma(a^2, q, Q n5)), r2 = fnma(b^2, e, fnma(a^2, f, -S n0)),
+ *             r3 = fnma(S, n5, o + q), r4 = n0 + (e + f), r5 = n5
+ * F(4, 5) has a = 1/2, 1 and c = 7/4 (points 0, a, -a, 1, -1, c, -c and infinity; the coefficients
+ * of Bt and At are exact).
  * q(p, s; x, y, z) = fma(p, x, fnma(s, y, z)); S = a^2 + 1 + c^2, P = a^2 + c^2 + a^2 c^2,
  * Q = a^2 c^2:
  *   r = Bt d  e = q(c^2, 1 + c^2; d2, d4, d6), o = q(c^2, 1 + c^2; d1, d3, d5): r1 = fma(a, o, e),
@@ -156,13 +162,14 @@ typedef void cvyi_winograd_dw_fn(float *dw, ptrdiff_t w_tap, const float *u, siz
  *             r4 = fnma(1 + c^2, e, fnma(a^2 + c^2, f, fnma(a^2 + 1, g, -S n0))),
  *             r5 = fnma(S, n7, o + (q + p)), r6 = n0 + (e + (f + g)), r7 = n7
  *   r = G w   with N = product of (b - the other points), in double; Gt is its transpose
- *  winograd_row_in       v = Bt x of tiles of n channels, tile t from column first + 4t on; columns
- *                        outside 0 … width - 1 are 0 and not read
- *  winograd_row_out      y = At v + bias, tile t at column 4t; only columns below width are written
- *  winograd_row_grad     v = A y, columns as those
- *  winograd_row_data     x = sums of B v, columns as winograd_row_in's; a column is the second half
- *                        of a tile's (0 + the first tile's first half) + the next one's first
- *  winograd_row_weights  u = G w, winograd_row_dw  dw = Gt u: as winograd_weights, winograd_dw */
+ *  row_in       v = Bt x of tiles of n channels, tile t from column first + 4t on; columns outside
+ *               0 … width - 1 are 0 and not read
+ *  row_out      y = At v + bias, tile t at column 4t; only columns below width are written
+ *  row_grad     v = A y, columns as those
+ *  row_data     x = sums of B v, columns as row_in's; a column that two tiles give is the earlier
+ *               one's (0 in front of the first) + the later one's
+ *  row_weights  u = G w, row_dw  dw = Gt u: as winograd_weights, winograd_dw */
+#define CVYI_ROW_TAPS 2
 struct cvyi_winograd_row {
     size_t n, tiles;
     ptrdiff_t first, width;
@@ -436,9 +443,12 @@ enum {
 #define CVYI_WINOGRAD_KERNELS(X)                                         \
     X(in, winograd_in, ) X(out, winograd_out, ) X(grad, winograd_grad, ) \
     X(weights, winograd_weights, ) X(dw, winograd_dw, )                  \
-    X(row_in, winograd_row_in, ) X(row_out, winograd_row_out, )          \
-    X(row_grad, winograd_row_in, ) X(row_data, winograd_row_data, )      \
-    X(row_weights, winograd_weights, ) X(row_dw, winograd_dw, )
+    X(row_in, winograd_row_in, [CVYI_ROW_TAPS])                          \
+    X(row_out, winograd_row_out, [CVYI_ROW_TAPS])                        \
+    X(row_grad, winograd_row_in, [CVYI_ROW_TAPS])                        \
+    X(row_data, winograd_row_data, [CVYI_ROW_TAPS])                      \
+    X(row_weights, winograd_weights, [CVYI_ROW_TAPS])                    \
+    X(row_dw, winograd_dw, [CVYI_ROW_TAPS])
 #define CVYI_ACT_KERNELS(X)                                          \
     X(act, act, [CVYI_N_ACTS]) X(norm_act, norm_act, [CVYI_N_ACTS])  \
     X(act_bwd, act_bwd, [CVYI_N_ACTS + 1])                           \

@@ -50,6 +50,20 @@ V_FN void from_results(vf r[SIDE], const vf y[OUT])
     r[5] = y[3];
 }
 
+/* B of six values: to_points' adjoint. */
+V_FN void from_points(vf r[SIDE], const vf n[SIDE])
+{
+    const vf aa = v_set1(AA), bb = v_set1(BB), sum = v_set1(AA + BB), product = v_set1(AA * BB);
+    vf even_a = v_add(n[1], n[2]), odd_a = v_mul(v_set1(A), v_sub(n[1], n[2]));
+    vf even_b = v_add(n[3], n[4]), odd_b = v_mul(v_set1(B), v_sub(n[3], n[4]));
+    r[0] = v_mul(product, n[0]);
+    r[1] = v_fnma(bb, odd_a, v_fnma(aa, odd_b, v_mul(product, n[5])));
+    r[2] = v_fnma(bb, even_a, v_fnma(aa, even_b, v_mul(v_set1(-(AA + BB)), n[0])));
+    r[3] = v_fnma(sum, n[5], v_add(odd_a, odd_b));
+    r[4] = v_add(n[0], v_add(even_a, even_b));
+    r[5] = n[5];
+}
+
 /* Channels are far apart: the hardware does not guess the lines of the next. */
 #define AHEAD ((size_t)2)
 static ptrdiff_t ahead(const struct cvyi_winograd *g, size_t c)
@@ -304,9 +318,8 @@ static void winograd_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_poi
     }
 }
 
-/* ---------------------------------------------------------------------------------------- rows
- * F(4, 5) along rows, points 0, +-a, +-1, +-c and infinity: a pair's polynomials share their even
- * and odd parts. */
+/* --------------------------------------------------------------------------------- F(4, 5)
+ * Points 0, +-a, +-1, +-c and infinity: a pair's polynomials share their even and odd parts. */
 enum { ROW = 8, TAPS = 5 };
 
 #define RA 0.5f
@@ -327,7 +340,7 @@ V_FN vf part(float product, float sum, vf low, vf middle, vf high)
     return v_fma(v_set1(product), low, v_fnma(v_set1(sum), middle, high));
 }
 
-V_FN void row_to_points(vf r[ROW], const vf d[ROW])
+V_FN void five_to_points(vf r[ROW], const vf d[ROW])
 {
     const vf a = v_set1(RA), c = v_set1(RC);
     vf even = part(RCC, SUM_A, d[2], d[4], d[6]), odd = part(RCC, SUM_A, d[1], d[3], d[5]);
@@ -345,7 +358,7 @@ V_FN void row_to_points(vf r[ROW], const vf d[ROW])
     r[7] = v_fnma(v_set1(ALL), d[1], part(PAIRS, SUM, d[3], d[5], d[7]));
 }
 
-V_FN void row_to_results(vf r[OUT], const vf m[ROW])
+V_FN void five_to_results(vf r[OUT], const vf m[ROW])
 {
     vf even_a = v_add(m[1], m[2]), odd_a = v_sub(m[1], m[2]);
     vf even_1 = v_add(m[3], m[4]), odd_1 = v_sub(m[3], m[4]);
@@ -356,7 +369,7 @@ V_FN void row_to_results(vf r[OUT], const vf m[ROW])
     r[3] = v_fma(v_set1(RCC * RC), odd_c, v_fma(v_set1(RAA * RA), odd_a, v_add(odd_1, m[7])));
 }
 
-V_FN void row_from_results(vf r[ROW], const vf y[OUT])
+V_FN void five_from_results(vf r[ROW], const vf y[OUT])
 {
     vf even = v_fma(v_set1(RAA), y[2], y[0]), odd = v_fma(v_set1(RAA), y[3], y[1]);
     r[0] = y[0];
@@ -373,8 +386,8 @@ V_FN void row_from_results(vf r[ROW], const vf y[OUT])
     r[7] = y[3];
 }
 
-/* B: row_to_points' adjoint. */
-V_FN void row_from_points(vf r[ROW], const vf n[ROW])
+/* B: five_to_points' adjoint. */
+V_FN void five_from_points(vf r[ROW], const vf n[ROW])
 {
     vf even_a = v_add(n[1], n[2]), odd_a = v_mul(v_set1(RA), v_sub(n[1], n[2]));
     vf even_1 = v_add(n[3], n[4]), odd_1 = v_sub(n[3], n[4]);
@@ -396,6 +409,56 @@ V_FN void row_from_points(vf r[ROW], const vf n[ROW])
     r[7] = n[7];
 }
 
+#define ROW_0 (-(double)ALL) /* N of 0, of +-a, +-1, +-c */
+#define ROW_A (2.0 * (double)RAA * ((double)RAA - 1) * ((double)RAA - (double)RCC))
+#define ROW_1 (2.0 * (1 - (double)RAA) * (1 - (double)RCC))
+#define ROW_C (2.0 * (double)RCC * ((double)RCC - 1) * ((double)RCC - (double)RAA))
+
+V_FN void five_pair(vd r[2], const vd w[TAPS], double a, double n)
+{
+    vd even =
+        vd_add(vd_mul(vd_set1(1 / n), w[0]),
+               vd_add(vd_mul(vd_set1(a * a / n), w[2]), vd_mul(vd_set1(a * a * a * a / n), w[4])));
+    vd odd = vd_add(vd_mul(vd_set1(a / n), w[1]), vd_mul(vd_set1(a * a * a / n), w[3]));
+    r[0] = vd_add(even, odd);
+    r[1] = vd_sub(even, odd);
+}
+
+/* G of five values. */
+V_FN void five_weights_to_points(vd r[ROW], const vd w[TAPS])
+{
+    r[0] = vd_mul(vd_set1(1 / ROW_0), w[0]);
+    five_pair(r + 1, w, RA, ROW_A);
+    five_pair(r + 3, w, 1, ROW_1);
+    five_pair(r + 5, w, RC, ROW_C);
+    r[7] = w[4];
+}
+
+/* Row i of Gt: u0/N0 where i is 0, then the pairs' a^i/N times their sum or, i odd, difference. */
+V_FN void five_points_to_weights(vd r[TAPS], const vd u[ROW])
+{
+    static const double point[3] = { RA, 1, RC }, norm[3] = { ROW_A, ROW_1, ROW_C };
+    double power[3] = { 1 / norm[0], 1 / norm[1], 1 / norm[2] };
+    vd pair[2][3];
+    for (size_t k = 0; k < 3; k++) {
+        pair[0][k] = vd_add(u[1 + 2 * k], u[2 + 2 * k]);
+        pair[1][k] = vd_sub(u[1 + 2 * k], u[2 + 2 * k]);
+    }
+    for (size_t i = 0; i < TAPS; i++) {
+        r[i] = vd_set1(0);
+        if (i == 0) r[i] = vd_mul(vd_set1(1 / ROW_0), u[0]);
+        if (i == TAPS - 1) r[i] = u[7];
+        for (size_t k = 0; k < 3; k++) {
+            r[i] = vd_add(r[i], vd_mul(vd_set1(power[k]), pair[i % 2][k]));
+            power[k] *= point[k];
+        }
+    }
+}
+
+/* ---------------------------------------------------------------------------------------- rows
+ * Along rows, of three taps (six points) or of five (eight). `taps` is a constant everywhere. */
+V_FN size_t points_of_taps(size_t taps) { return taps + OUT - 1; }
+
 /* Columns `column` on of a row, 0 outside of it. */
 V_FN void load_columns(vf *d, size_t n, const struct cvyi_winograd_row *g, const float *x,
                        ptrdiff_t column)
@@ -412,139 +475,158 @@ V_FN void load_columns(vf *d, size_t n, const struct cvyi_winograd_row *g, const
         if (at >= 0 && at < g->width) d[j] = v_load(x + at * 16);
     }
 }
-V_FN void store_columns(const vf r[OUT], const struct cvyi_winograd_row *g, float *y,
+V_FN void store_columns(const vf *r, size_t n, const struct cvyi_winograd_row *g, float *y,
                         ptrdiff_t column)
 {
-    _Pragma("GCC unroll 4") for (ptrdiff_t j = 0; j < OUT;
-                                 j++) if (column + j >= 0 && column + j < g->width)
-        v_store(y + (column + j) * 16, r[j]);
+    _Pragma("GCC unroll 4") for (size_t j = 0; j < n; j++)
+    {
+        ptrdiff_t at = column + (ptrdiff_t)j;
+        if (at >= 0 && at < g->width) v_store(y + at * 16, r[j]);
+    }
 }
 
-static void winograd_row_in(const struct cvyi_winograd_row *geometry, const float *x, float *v)
+V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float *v, size_t taps)
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
+    const size_t points = points_of_taps(taps);
     for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf d[ROW], r[ROW];
-                load_columns(d, ROW, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
-                row_to_points(r, d);
-                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++)
+                load_columns(d, points, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
+                if (taps == TAPS) five_to_points(r, d);
+                else to_points(r, d);
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++)
                     v_store(v + k * g->v_point + 16 * t + lane, r[k]);
             }
 }
 
-static void winograd_row_grad(const struct cvyi_winograd_row *geometry, const float *y, float *v)
+V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, float *v, size_t taps)
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
+    const size_t points = points_of_taps(taps);
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf d[OUT], r[ROW];
                 load_columns(d, OUT, g, y + lane, (ptrdiff_t)(OUT * t));
-                row_from_results(r, d);
-                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++)
+                if (taps == TAPS) five_from_results(r, d);
+                else from_results(r, d);
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++)
                     v_store(v + k * g->v_point + 16 * t + lane, r[k]);
             }
 }
 
-static void winograd_row_out(const struct cvyi_winograd_row *geometry, const float *v,
-                             const float *bias, float *y)
+V_FN void row_out(const struct cvyi_winograd_row *geometry, const float *v, const float *bias,
+                  float *y, size_t taps)
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
+    const size_t points = points_of_taps(taps);
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf m[ROW], r[OUT];
-                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++) m[k] =
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++) m[k] =
                     v_load(v + k * g->v_point + 16 * t + lane);
-                row_to_results(r, m);
+                if (taps == TAPS) five_to_results(r, m);
+                else to_results(r, m);
                 _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++) if (bias) r[j] =
                     v_add(r[j], v_set1(bias[c]));
-                store_columns(r, g, y + lane, (ptrdiff_t)(OUT * t));
+                store_columns(r, OUT, g, y + lane, (ptrdiff_t)(OUT * t));
             }
 }
 
-/* Half of what a tile gives belongs to the columns of the next. */
-static void winograd_row_data(const struct cvyi_winograd_row *geometry, const float *v, float *x)
+/* The last of what a tile gives belongs to the columns of the next. */
+V_FN void row_data(const struct cvyi_winograd_row *geometry, const float *v, float *x, size_t taps)
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
+    const size_t points = points_of_taps(taps), more = points - OUT;
     for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
         for (size_t lane = 0; lane < 16; lane += VL) {
             vf carry[OUT];
-            for (size_t j = 0; j < OUT; j++) carry[j] = v_zero();
+            for (size_t j = 0; j < more; j++) carry[j] = v_zero();
             for (size_t t = 0; t < g->tiles; t++) {
                 vf n[ROW], r[ROW];
-                _Pragma("GCC unroll 8") for (size_t k = 0; k < ROW; k++) n[k] =
+                _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++) n[k] =
                     v_load(v + k * g->v_point + 16 * t + lane);
-                row_from_points(r, n);
-                _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++)
+                if (taps == TAPS) five_from_points(r, n);
+                else from_points(r, n);
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < more; j++)
                 {
                     r[j] = v_add(carry[j], r[j]);
                     carry[j] = r[j + OUT];
                 }
-                store_columns(r, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
+                store_columns(r, OUT, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
             }
-            store_columns(carry, g, x + lane, g->first + (ptrdiff_t)(OUT * g->tiles));
+            store_columns(carry, more, g, x + lane, g->first + (ptrdiff_t)(OUT * g->tiles));
         }
 }
 
-#define ROW_0 (-(double)ALL) /* N of 0, of +-a, +-1, +-c */
-#define ROW_A (2.0 * (double)RAA * ((double)RAA - 1) * ((double)RAA - (double)RCC))
-#define ROW_1 (2.0 * (1 - (double)RAA) * (1 - (double)RCC))
-#define ROW_C (2.0 * (double)RCC * ((double)RCC - 1) * ((double)RCC - (double)RAA))
-
-V_FN void row_pair(vd r[2], const vd w[TAPS], double a, double n)
-{
-    vd even =
-        vd_add(vd_mul(vd_set1(1 / n), w[0]),
-               vd_add(vd_mul(vd_set1(a * a / n), w[2]), vd_mul(vd_set1(a * a * a * a / n), w[4])));
-    vd odd = vd_add(vd_mul(vd_set1(a / n), w[1]), vd_mul(vd_set1(a * a * a / n), w[3]));
-    r[0] = vd_add(even, odd);
-    r[1] = vd_sub(even, odd);
-}
-
-static void winograd_row_weights(float *u, size_t u_point, const float *w, size_t w_tap, size_t n)
+V_FN void row_weights(float *u, size_t u_point, const float *w, size_t w_tap, size_t n, size_t taps)
 {
     for (size_t c = 0; c < n; c += VL) {
         vd in[TAPS], r[ROW];
-        for (size_t i = 0; i < TAPS; i++) in[i] = vd_from(v_load(w + i * w_tap + c));
-        r[0] = vd_mul(vd_set1(1 / ROW_0), in[0]);
-        row_pair(r + 1, in, RA, ROW_A);
-        row_pair(r + 3, in, 1, ROW_1);
-        row_pair(r + 5, in, RC, ROW_C);
-        r[7] = in[4];
-        for (size_t k = 0; k < ROW; k++) v_store(u + k * u_point + c, v_from_vd(r[k]));
+        for (size_t i = 0; i < taps; i++) in[i] = vd_from(v_load(w + i * w_tap + c));
+        if (taps == TAPS) five_weights_to_points(r, in);
+        else weights_to_points(r, in);
+        for (size_t k = 0; k < points_of_taps(taps); k++)
+            v_store(u + k * u_point + c, v_from_vd(r[k]));
     }
 }
 
-/* Row i of Gt: u0/N0 where i is 0, then the pairs' a^i/N times their sum or, i odd, difference. */
-static void winograd_row_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point, size_t n)
+V_FN void row_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point, size_t n, size_t taps)
 {
-    static const double point[3] = { RA, 1, RC }, norm[3] = { ROW_A, ROW_1, ROW_C };
     for (size_t c = 0; c < n; c += VL) {
-        vd in[ROW], pair[2][3];
-        for (size_t k = 0; k < ROW; k++) in[k] = vd_from(v_load(u + k * u_point + c));
-        for (size_t k = 0; k < 3; k++) {
-            pair[0][k] = vd_add(in[1 + 2 * k], in[2 + 2 * k]);
-            pair[1][k] = vd_sub(in[1 + 2 * k], in[2 + 2 * k]);
-        }
-        double power[3] = { 1 / norm[0], 1 / norm[1], 1 / norm[2] };
-        for (size_t i = 0; i < TAPS; i++) {
-            vd sum = vd_set1(0);
-            if (i == 0) sum = vd_mul(vd_set1(1 / ROW_0), in[0]);
-            if (i == TAPS - 1) sum = in[7];
-            for (size_t k = 0; k < 3; k++) {
-                sum = vd_add(sum, vd_mul(vd_set1(power[k]), pair[i % 2][k]));
-                power[k] *= point[k];
-            }
-            v_store(dw + (ptrdiff_t)i * w_tap + c, v_from_vd(sum));
-        }
+        vd in[ROW], r[TAPS];
+        for (size_t k = 0; k < points_of_taps(taps); k++)
+            in[k] = vd_from(v_load(u + k * u_point + c));
+        if (taps == TAPS) five_points_to_weights(r, in);
+        else points_to_weights(r, in);
+        for (size_t i = 0; i < taps; i++) v_store(dw + (ptrdiff_t)i * w_tap + c, v_from_vd(r[i]));
     }
 }
+
+#define ROW_KERNELS(taps)                                                                    \
+    static void row_in_##taps(const struct cvyi_winograd_row *g, const float *x, float *v)   \
+    {                                                                                        \
+        row_in(g, x, v, taps);                                                               \
+    }                                                                                        \
+    static void row_out_##taps(const struct cvyi_winograd_row *g, const float *v,            \
+                               const float *bias, float *y)                                  \
+    {                                                                                        \
+        row_out(g, v, bias, y, taps);                                                        \
+    }                                                                                        \
+    static void row_grad_##taps(const struct cvyi_winograd_row *g, const float *y, float *v) \
+    {                                                                                        \
+        row_grad(g, y, v, taps);                                                             \
+    }                                                                                        \
+    static void row_data_##taps(const struct cvyi_winograd_row *g, const float *v, float *x) \
+    {                                                                                        \
+        row_data(g, v, x, taps);                                                             \
+    }                                                                                        \
+    static void row_weights_##taps(float *u, size_t u_point, const float *w, size_t w_tap,   \
+                                   size_t n)                                                 \
+    {                                                                                        \
+        row_weights(u, u_point, w, w_tap, n, taps);                                          \
+    }                                                                                        \
+    static void row_dw_##taps(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point,    \
+                              size_t n)                                                      \
+    {                                                                                        \
+        row_dw(dw, w_tap, u, u_point, n, taps);                                              \
+    }
+ROW_KERNELS(3)
+ROW_KERNELS(5)
 
 const struct cvyi_winograd_kernels KFN(winograd) = {
-    winograd_in,       winograd_out,         winograd_grad,    winograd_weights,
-    winograd_dw,       winograd_row_in,      winograd_row_out, winograd_row_grad,
-    winograd_row_data, winograd_row_weights, winograd_row_dw
+    winograd_in,
+    winograd_out,
+    winograd_grad,
+    winograd_weights,
+    winograd_dw,
+    { row_in_3, row_in_5 },
+    { row_out_3, row_out_5 },
+    { row_grad_3, row_grad_5 },
+    { row_data_3, row_data_5 },
+    { row_weights_3, row_weights_5 },
+    { row_dw_3, row_dw_5 },
 };
