@@ -5,6 +5,7 @@ usage: hot_loops.py SOURCE_ROOT BUILD_ROOT
 
 Disassembles the avx2 and avx512 objects of mac, wgrad and depthwise; an innermost loop (a backward jump with no other inside) with eight or
 more fused multiply-adds is hot, and no vector instruction in it may touch the stack. Fails too if it finds no hot loop.
+Not those of winograd: a tile of 36 registers waits on the stack.
 """
 import glob
 import os

@@ -56,11 +56,12 @@ enum cvy_isa { CVY_ISA_AUTO = 0, CVY_ISA_SCALAR, CVY_ISA_AVX2, CVY_ISA_AVX512, C
 /* How a convolution is computed. DIRECT: every product of the definition, maps read where they lie;
  * PANELS: the same sums, of a 1x1 convolution, from maps that are first laid side by side;
  * DEPTHWISE: groups of one input channel, plane by plane; TRANSFORMED (Lavin and Gray, arXiv
- * 1509.09308), of stride 1: a quarter of the products of a 3x3 kernel, by F(4x4, 3x3), half of those
- * of another kernel of three columns, two fifths of one of five, by F(4, 3) and F(4, 5) along the
- * rows, with sums that are others than DIRECT's, by what docs/numerics.md says; values that are not
- * finite spread over a tile, in weights over all. AUTO: the cheapest, as far as its shape tells.
- * Another: wherever it can be used, AUTO elsewhere. It is the native backend that has these. */
+ * 1509.09308), of stride 1: a quarter of the products of a 3x3 kernel, by F(4x4, 3x3), half of
+ * those of another kernel of three columns, two fifths of one of five, by F(4, 3) and F(4, 5) along
+ * the rows, with sums that are others than DIRECT's, by what docs/numerics.md says; values that are
+ * not finite spread over a tile, in weights over all. AUTO: the cheapest, as far as its shape
+ * tells. Another: wherever it can be used, AUTO elsewhere. It is the native backend that has
+ * these. */
 #define CVY_ALGORITHMS(X) \
     X(DIRECT, direct)     \
     X(PANELS, panels)     \
