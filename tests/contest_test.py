@@ -58,6 +58,9 @@ def contest(model, backends, folder):
         check(f"the verdict on {name} comes once", r.stdout.count(f"{name} against {names[0]}: ") == 1)
     check("the whole step is a row", "-- the whole step" in r.stdout)
     check(f"a line is {max(map(len, lines))} columns wide: {max(lines, key=len)}", max(map(len, lines)) <= 100)
+    said = [re.split(r": |, ", " ".join(part.split())) for part in re.findall(r"^(?:direct|transformed): .*(?:\n  .*)*", r.stdout, re.M)]
+    check(f"what computed the convolutions: {said}", ["transformed", "conv2", "conv2.dx", "conv2.dw"] in said)
+    check("the page does not tell why", text.count("transformed; direct would cost") >= 3)
     check("no verdicts in JSON", [v["against"] for v in c["verdicts"]] == names[1:])
 
 

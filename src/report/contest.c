@@ -202,6 +202,42 @@ static void print_total(FILE *out, const char *name, double seconds, double exam
     putc('\n', out);
 }
 
+/* The first clause of what computed it: what speaks against another is left to `info`. */
+static size_t clause(const struct contest_cell *cell) { return strcspn(cell->kernels, ";,"); }
+
+static bool same_clause(const struct contest_cell *a, const struct contest_cell *b)
+{
+    return clause(a) == clause(b) && !strncmp(a->kernels, b->kernels, clause(a));
+}
+
+/* Whether row r is the first whose kernel is its own. */
+static bool first_of_kernel(const struct contest *c, size_t side, size_t r)
+{
+    const struct contest_cell *cell = &c->row[r].cell[side];
+    for (size_t k = 0; k < r; k++)
+        if (c->row[k].cell[side].n && same_clause(cell, &c->row[k].cell[side])) return false;
+    return cell->n && *cell->kernels;
+}
+
+/* A line for each kernel: "transformed: conv2, conv2.dx". */
+static void print_kernels(FILE *out, const struct contest *c, size_t side)
+{
+    for (size_t r = 0; r < c->n_rows; r++) {
+        const struct contest_cell *cell = &c->row[r].cell[side];
+        char *line = NULL;
+        size_t n;
+        if (!first_of_kernel(c, side, r)) continue;
+        FILE *text = open_memstream(&line, &n);
+        if (!text) return;
+        fprintf(text, "%.*s:", (int)clause(cell), cell->kernels);
+        for (size_t k = r; k < c->n_rows; k++)
+            if (c->row[k].cell[side].n && same_clause(cell, &c->row[k].cell[side]))
+                fprintf(text, "%s %s", k == r ? "" : ",", c->row[k].name);
+        if (!fclose(text)) text_wrap(out, line, 0, 2, SCREEN);
+        free(line);
+    }
+}
+
 static void print_side(FILE *out, const struct contest *c, size_t side)
 {
     const struct contest_side *s = &c->side[side];
@@ -223,6 +259,7 @@ static void print_side(FILE *out, const struct contest *c, size_t side)
     print_total(out, "-- waiting, starting threads", clocked - sum, 0);
     print_total(out, "-- a step with clocks", clocked, (double)c->batch);
     print_total(out, "-- a step without", plain, (double)c->batch);
+    print_kernels(out, c, side);
 }
 
 void contest_print(FILE *out, const struct contest *c)
@@ -434,12 +471,14 @@ static void html_numbers_cells(FILE *out, const struct contest *c, const struct 
                *gbs = cell->n && row->bytes > 0 ? FORMAT("%.1f", row->bytes / t * 1e-9) : "";
     if (cell->n && *d->tensor)
         template_put(out, "numbers-cells-apart",
-                     VALUES("peak", peak, "gbs", gbs, "tensor", d->tensor, "n",
-                            FORMAT("%zu", d->worst[0]), "c", FORMAT("%zu", d->worst[1]), "h",
+                     VALUES("kernels", cell->kernels, "peak", peak, "gbs", gbs, "tensor", d->tensor,
+                            "n", FORMAT("%zu", d->worst[0]), "c", FORMAT("%zu", d->worst[1]), "h",
                             FORMAT("%zu", d->worst[2]), "w", FORMAT("%zu", d->worst[3]), "ulp",
                             FORMAT("%.3g", d->ulp), "rel", FORMAT("%.2g", d->rel), "abs",
                             FORMAT("%.1e", d->abs)));
-    else template_put(out, "numbers-cells", VALUES("peak", peak, "gbs", gbs));
+    else
+        template_put(out, "numbers-cells",
+                     VALUES("kernels", cell->kernels, "peak", peak, "gbs", gbs));
 }
 
 static void html_numbers_row(FILE *out, const struct contest *c, const struct contest_row *row,

@@ -24,13 +24,14 @@
   }
   function over(event) {
     var element = event.target.closest && event.target.closest('[data-tip]');
-    if (element) show(element, event.clientX, event.clientY); else tip.style.display = 'none';
+    if (element && element.dataset.tip) show(element, event.clientX, event.clientY);
+    else tip.style.display = 'none';
   }
   document.addEventListener('pointermove', over);
   document.addEventListener('pointerdown', over);
   document.addEventListener('focusin', function (event) {
     var element = event.target.closest('[data-tip]');
-    if (!element) return;
+    if (!element || !element.dataset.tip) return;
     var box = element.getBoundingClientRect();
     show(element, box.left + box.width / 2, box.top + box.height / 2);
   });
