@@ -30,16 +30,19 @@ static const struct layer layers[] = {
 };
 enum { LAYERS = sizeof layers / sizeof *layers };
 
+struct transform;
+
 struct kernel {
     struct bench *b;
     enum cvy_isa isa;
     const struct cvyi_kernels *k;
     void (*call)(struct kernel *c);
     struct bench_work work;
-    size_t n;  /* row kernels: floats */
-    int index; /* activation, or tile */
+    size_t n;  /* row kernels: floats; transforms: taps */
+    int index; /* activation, tile or transform */
     float *x, *y, *z, *w;
     const struct layer *layer; /* multiply kernels */
+    const struct transform *map;
     int32_t *pix, *tap;
     const float **xp;
     ptrdiff_t *dw_i;
@@ -487,6 +490,102 @@ static void add_layers(struct bench *b, const enum cvy_isa *isas, const struct l
     }
 }
 
+/* ------------------------------------------------------------------------------ transforms of maps
+ * One block of sixteen images: the tiles of `side` x `side` pixels, of which the transforms of a
+ * layer of so many channels have the points of a region at a time. */
+struct transform {
+    const char *name;
+    size_t channels, side;
+};
+static const struct transform transforms[] = { { "16 channels 32", 16, 32 },
+                                               { "64 channels 8", 64, 8 } };
+enum { TRANSFORMS = sizeof transforms / sizeof *transforms, REGION_TILES = 4, TILE = 4 };
+
+enum transform_kind { MAP_IN, MAP_OUT, MAP_GRAD, ROW_IN, ROW_OUT, ROW_GRAD, ROW_DATA, MAP_KINDS };
+static const char *const transform_names[] = { "winograd_in", "winograd_out", "winograd_grad",
+                                               "row_in",      "row_out",      "row_grad",
+                                               "row_data" };
+
+static size_t transform_points(const struct kernel *c)
+{
+    return c->index < ROW_IN ? 36 : (size_t)(c->n + TILE - 1);
+}
+
+/* All tiles of the map, the whole ones' kernel where it has one. */
+static void call_tiles(struct kernel *c)
+{
+    const struct transform *l = c->map;
+    const size_t tiles = l->side / TILE, plane = l->side * l->side * 16;
+    const struct cvyi_winograd_kernels *k = c->k->winograd;
+    struct cvyi_winograd g = { .n = l->channels,
+                               .x_row = (ptrdiff_t)l->side * 16,
+                               .x_channel = (ptrdiff_t)plane,
+                               .v_channel = REGION_TILES * 16 };
+    const size_t most = c->index == MAP_IN ? 6 : TILE;
+    g.v_point = (l->channels * REGION_TILES | 1) * 16;
+    for (size_t t = 0; t < tiles * tiles; t++) {
+        const size_t row = t / tiles * TILE, col = t % tiles * TILE;
+        float *x = c->x + (row * l->side + col) * 16, *v = c->y + t % REGION_TILES * 16;
+        g.rows[1] = l->side - row < most ? l->side - row : most;
+        g.cols[1] = l->side - col < most ? l->side - col : most;
+        if (c->index == MAP_IN) k->in(&g, x, v);
+        else if (c->index == MAP_OUT) k->out(&g, v, NULL, x);
+        else k->grad(&g, x, v);
+    }
+}
+
+static void call_rows(struct kernel *c)
+{
+    const struct transform *l = c->map;
+    const struct cvyi_winograd_kernels *k = c->k->winograd;
+    const size_t form = c->n == 5;
+    struct cvyi_winograd_row g = { .n = l->channels,
+                                   .tiles = l->side / TILE,
+                                   .width = (ptrdiff_t)l->side,
+                                   .x_channel = (ptrdiff_t)(l->side * l->side * 16),
+                                   .v_channel = l->side / TILE * 16 };
+    if (c->index == ROW_IN || c->index == ROW_DATA) g.first = -(ptrdiff_t)(c->n / 2);
+    g.v_point = (l->channels * g.tiles | 1) * 16;
+    for (size_t r = 0; r < l->side; r++) {
+        float *x = c->x + r * l->side * 16;
+        if (c->index == ROW_IN) k->row_in[form](&g, x, c->y);
+        else if (c->index == ROW_OUT) k->row_out[form](&g, c->y, NULL, x);
+        else if (c->index == ROW_GRAD) k->row_grad[form](&g, x, c->y);
+        else k->row_data[form](&g, c->y, x);
+    }
+}
+
+/* Pixels and points are read or written once: of rows of three taps, and of five. */
+static void add_transform(struct bench *b, enum cvy_isa isa, const struct transform *l, int kind,
+                          size_t taps)
+{
+    struct kernel *c = start(b, isa);
+    const size_t pixels = l->channels * l->side * l->side * 16,
+                 tiles = kind < ROW_IN ? REGION_TILES : l->side / TILE;
+    c->map = l;
+    c->index = kind;
+    c->n = taps;
+    c->call = kind < ROW_IN ? call_tiles : call_rows;
+    c->x = bench_floats(pixels);
+    c->y = bench_floats(transform_points(c) * (l->channels * tiles + 1) * 16);
+    c->work.bytes =
+        (double)pixels * sizeof(float) *
+        (kind < ROW_IN ? 1 + 36.0 / (TILE * TILE) : 1 + (double)transform_points(c) / TILE);
+    const char *form = taps == 3 ? "F(4, 3)" : "F(4, 5)";
+    if (kind < ROW_IN) form = "F(4x4, 3x3)";
+    add(c, GB_US,
+        bench_text("kernels/%s %s/%s/%s", transform_names[kind], form, l->name, cvy_isa_name(isa)));
+}
+
+static void add_transforms(struct bench *b, const enum cvy_isa *isas)
+{
+    for (size_t l = 0; l < TRANSFORMS; l++)
+        for (int kind = 0; kind < MAP_KINDS; kind++)
+            for (size_t taps = 3; taps <= (kind < ROW_IN ? 3 : 5); taps += 2)
+                for (const enum cvy_isa *isa = isas; *isa; isa++)
+                    add_transform(b, *isa, &transforms[l], kind, taps);
+}
+
 static void add_row(struct bench *b, const enum cvy_isa *isas, const char *name, const char *kind,
                     int index, void (*call)(struct kernel *c), int moved)
 {
@@ -517,6 +616,7 @@ void bench_kernels(struct bench *b)
     if (isas[0] == CVY_ISA_SCALAR && isas[1])
         isas++; /* the scalar table is there to be right: only if it is asked for */
     for (size_t l = 0; l < LAYERS; l++) add_layers(b, isas, &layers[l]);
+    add_transforms(b, isas);
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         for (size_t k = 0; k < list[i].counts; k++)
             add_row(b, isas, list[i].name, kind_of(i, k), (int)k, list[i].call, moved_by(i, k));
