@@ -51,6 +51,8 @@ NO_THRESHOLD = {
     "TO_POINTS": "what transforming costs; TRANSFORMED asks",
     "TO_RESULTS": "what transforming costs; TRANSFORMED asks",
     "PRODUCT": "what transforming costs; TRANSFORMED asks",
+    "PRODUCT_OF_3": "what transforming costs; TRANSFORMED asks",
+    "PRODUCT_OF_5": "what transforming costs; TRANSFORMED asks",
     "PRODUCT_DW": "what transforming costs; TRANSFORMED asks",
     "REFRESH": "what transforming costs; TRANSFORMED asks",
     "SIDE_O": "how weights are cut; TRANSFORMED_SLOTS asks",

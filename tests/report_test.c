@@ -925,6 +925,8 @@ static void contest_by_hand(void **state)
     cell[0][1].distance = (struct contest_distance){
         .tensor = "conv.out", .abs = 1.5e-6, .rel = 2.5e-5, .ulp = 3, .worst = { 1, 2, 3, 4 }
     };
+    strcpy(cell[0][0].kernels, "direct; why");
+    strcpy(cell[2][0].kernels, "direct");
     struct contest c = { .model = "m",
                          .cpu = "cpu",
                          .isa = "avx2",
@@ -967,7 +969,7 @@ static void contest_by_hand(void **state)
         "-- all of these                           170.0\n-- waiting, starting threads             "
         " 930.0\n"
         "-- a step with clocks                    1100.0  3636.4 examples/s\n-- a step without     "
-        "                   1000.0  4000.0 examples/s\n",
+        "                   1000.0  4000.0 examples/s\ndirect: conv, sgd\n\n",
         "\n-- forward\nconv                                      200.0   0.0   66.7     10.0   "
         "10.0    2.0  1.5e-06 2.5e-05\n"
         "relu                                       50.0   0.0   16.7                   16.0\n"
@@ -993,16 +995,19 @@ static void contest_by_hand(void **state)
         "<td>conv</td><td class=\"bars\"><div class=\"fill\" "
         "style=\"--c:var(--c0);width:50.0%\"></div><div class=\"fill\" "
         "style=\"--c:var(--c1);width:100.0%\">"
-        "</div></td><td>20.0</td><td>4.0</td><td></td><td>10.0</td><td>2.0</td><td "
+        "</div></td><td data-tip=\"direct; why\">20.0</td><td>4.0</td><td></td><td "
+        "data-tip=\"\">10.0</td><td>2.0</td><td "
         "data-tip=\"conv.out[1,2,3,4]: 3 ulp\nat most 2.5e-05 relative\">1.5e-06</td>",
         "<td>relu</td><td class=\"bars\"><div class=\"fill\" "
         "style=\"--c:var(--c0);width:25.0%\"></div><div class=\"fill\" "
         "style=\"--c:var(--c1);width:25.0%\">"
-        "</div></td><td></td><td>16.0</td><td></td><td></td><td>16.0</td><td></td>",
+        "</div></td><td data-tip=\"\"></td><td>16.0</td><td></td><td data-tip=\"\"></td>"
+        "<td>16.0</td><td></td>",
         "<td>sgd</td><td class=\"bars\"><div class=\"fill\" "
         "style=\"--c:var(--c0);width:10.0%\"></div><div class=\"fill\" "
         "style=\"--c:var(--c1);width:5.0%\">"
-        "</div></td><td>5.0</td><td></td><td></td><td>10.0</td><td></td><td></td>"
+        "</div></td><td data-tip=\"direct\">5.0</td><td></td><td></td><td data-tip=\"\">10.0</td>"
+        "<td></td><td></td>"
     };
     static const char *const values[] = { "\"examples_per_second\": 4000.0",
                                           "\"examples_per_second_clocked\": 3636.36364",
