@@ -511,7 +511,7 @@ static size_t transform_points(const struct kernel *c)
     return c->index < ROW_IN ? 36 : (size_t)(c->n + TILE - 1);
 }
 
-/* All tiles of the map, the whole ones' kernel where it has one. */
+/* All tiles of the map; the last ones are cut. */
 static void call_tiles(struct kernel *c)
 {
     const struct transform *l = c->map;

@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "convoy/convoy.h"
+#include "terms.h"
 
 #define U 0x1p-24
 
@@ -23,22 +24,6 @@ static const struct layer layers[] = {
     { 17, 5, 20, 7, 13, 5, 3, 2 }, { 2, 60, 9, 8, 10, 7, 3, 3 },   { 1, 20, 20, 4, 40, 1, 3, 0 },
     { 2, 7, 6, 9, 14, 2, 3, 1 },   { 3, 30, 24, 8, 15, 2, 3, 0 },
 };
-
-enum pattern { RANDOM, POSITIVE, EQUAL, GROWING, ALTERNATING, FAR, ONLY, HUGE_ONE, PATTERNS };
-
-static float term(struct check_rng *r, enum pattern p, size_t i)
-{
-    switch (p) {
-    case POSITIVE: return check_uniform(r, 0, 1);
-    case EQUAL: return 0.528964996f;
-    case GROWING: return (float)(i + 1) * 1.1f;
-    case ALTERNATING: return i % 2 ? -0.7f : 0.7000003f;
-    case FAR: return 1000 + check_uniform(r, -1, 1);
-    case ONLY: return i % 36 == 14 ? 0.528964996f : 0;
-    case HUGE_ONE: return i % 36 == 14 ? 300.3f : check_uniform(r, -1, 1);
-    default: return check_normal(r);
-    }
-}
 
 static float *some(struct check_rng *r, enum pattern p, size_t n)
 {
@@ -202,8 +187,8 @@ static void bounds_hold(void **state)
     struct check_rng r = { check_seed() };
     double worst[3] = { 0 };
     for (size_t k = 0; k < sizeof layers / sizeof *layers; k++)
-        for (int a = 0; a < PATTERNS; a++)
-            for (int b = 0; b < PATTERNS; b++) {
+        for (int a = 0; a < TERM_PATTERNS; a++)
+            for (int b = 0; b < TERM_PATTERNS; b++) {
                 struct numbers c = { .l = layers[k] };
                 const struct layer *l = &c.l;
                 if (a != b && b != RANDOM && b != EQUAL) continue;

@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "convoy/convoy.h"
+#include "terms.h"
 
 #define U 0x1p-24
 
@@ -303,23 +304,15 @@ static double roundings(const struct conv *c)
 
 /* ------------------------------------------------------------------------------------ searching */
 
-enum pattern { MIXED, POSITIVE, EQUAL, GROWING, ALTERNATING, FAR, ONLY, SPIKE, AIMED, PATTERNS };
+#define AIMED TERM_PATTERNS /* one more, made by aim() */
+enum { PATTERNS = TERM_PATTERNS + 1 };
 static const char *const pattern_names[PATTERNS] = { "mixed",     "positive",    "equal",
                                                      "growing",   "alternating", "far from 0",
                                                      "one pixel", "a huge one",  "aimed" };
 
-static float term(struct check_rng *r, enum pattern p, size_t i)
+static float mixed(struct check_rng *r, enum pattern p, size_t i)
 {
-    switch (p) {
-    case POSITIVE: return check_uniform(r, 0, 1);
-    case EQUAL: return 0.528964996f;
-    case GROWING: return (float)(i + 1) * 1.1f;
-    case ALTERNATING: return i % 2 ? -0.7f : 0.7000003f;
-    case FAR: return 1000 + check_uniform(r, -1, 1);
-    case ONLY: return i % 36 == 14 ? 0.528964996f : 0;
-    case SPIKE: return i % 36 == 14 ? 300.3f : check_uniform(r, -1, 1);
-    default: return check_uniform(r, -1, 1);
-    }
+    return p == RANDOM ? check_uniform(r, -1, 1) : term(r, p, i);
 }
 
 /* Every kernel and every tile of a map of one to the point (k, l), with signs that add up there. */
@@ -403,9 +396,9 @@ static void search(cvy_context *const *ctx, size_t n_ctx, const struct conv *c, 
     const bool small = c->n_in[0] * c->layer.oc < 4000;
     for (int p = 0; p < PATTERNS * PATTERNS; p++) {
         const enum pattern a = (enum pattern)(p / PATTERNS), b = (enum pattern)(p % PATTERNS);
-        if (a == AIMED || b == AIMED || (!small && a != b && b != EQUAL && b != MIXED)) continue;
-        for (size_t i = 0; i < c->n_in[0]; i++) c->in[0][i] = term(r, a, i);
-        for (size_t i = 0; i < c->n_in[1]; i++) c->in[1][i] = term(r, b, i);
+        if (a == AIMED || b == AIMED || (!small && a != b && b != EQUAL && b != RANDOM)) continue;
+        for (size_t i = 0; i < c->n_in[0]; i++) c->in[0][i] = mixed(r, a, i);
+        for (size_t i = 0; i < c->n_in[1]; i++) c->in[1][i] = mixed(r, b, i);
         share(ctx, n_ctx, c, w, a);
         if (small && a == b) climb(ctx, c, w, a, r);
     }
