@@ -25,7 +25,7 @@
 #define COLUMNS ((size_t)8)             /* that a nominal tile multiplies it with */
 #define NEAR_BYTES ((size_t)512 * 1024) /* a source that is read as fast wherever it lies */
 #define FAR 0.05                        /* a read by a tile, for each channel of a chunk */
-#define GATHER 20.0                     /* to lay it into a panel */
+#define GATHER 8.0                      /* to lay it into a panel */
 
 /* -------------------------------------------------------------------------------------- running */
 
