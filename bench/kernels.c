@@ -142,12 +142,16 @@ static void call_outer(struct kernel *c)
 /* Channels of 24 pixels, for tiles of three. */
 static void panel_each(struct kernel *c)
 {
-    int32_t pix[24];
+    int32_t pix[24], tap = 0;
     for (int32_t p = 0; p < 24; p++) pix[p] = p * 16;
-    c->k->lanes->panel(
-        c->y, c->x,
-        &(struct cvyi_panel){
-            .n_pix = 24, .np = 3, .x_pix = pix, .n_ic = c->n / (16 * 24), .x_ic = 16 * 24 });
+    c->k->lanes->panel(c->y, c->x,
+                       &(struct cvyi_panel){ .n_pix = 24,
+                                             .np = 3,
+                                             .x_pix = pix,
+                                             .n_taps = 1,
+                                             .x_tap = &tap,
+                                             .n_ic = c->n / (16 * 24),
+                                             .x_ic = 16 * 24 });
 }
 
 /* One kernel on n floats; `moved` is how many floats it must read and write for each of them. */

@@ -1352,8 +1352,9 @@ static void test_panel_norm(struct env *e, struct cvyi_panel *p, const float *x,
         float *want = copy(e, plain, total), *panel = out(e, total);
         for (size_t i = 0; i < p->n_pix; i++)
             for (size_t c = 0; c < p->n_ic; c++) {
-                float *at = want + ((i / p->np * p->n_ic + c) * p->np + i % p->np) * 16;
-                k->act->norm_act[p->act](at, at, 16, &affine[c], p->alpha);
+                float *at = want + ((i / p->np * p->n_ic + c) * p->n_taps * p->np + i % p->np) * 16;
+                for (size_t t = 0; t < p->n_taps; t++, at += p->np * 16)
+                    k->act->norm_act[p->act](at, at, 16, &affine[c], p->alpha);
             }
         k->lanes->panel(panel, x, p);
         equal(e, "normalised", panel, want, total);
@@ -1362,22 +1363,33 @@ static void test_panel_norm(struct env *e, struct cvyi_panel *p, const float *x,
 
 static void test_panel(struct env *e)
 {
-    int32_t pix[40];
+    int32_t pix[40], tap[12];
     struct cvyi_panel p = { .n_pix = check_below(&e->rng, 41),
                             .np = 1 + check_below(&e->rng, 8),
                             .x_pix = pix,
+                            .n_taps = 1 + check_below(&e->rng, 12),
+                            .x_tap = tap,
                             .n_ic = 1 + check_below(&e->rng, 20) };
-    size_t plane = 1 + check_below(&e->rng, 60), width = p.np * 16,
-           tiles = (p.n_pix + p.np - 1) / p.np, total = tiles * p.n_ic * width;
+    size_t plane = 1 + check_below(&e->rng, 60), first = check_below(&e->rng, plane),
+           width = p.np * 16, tiles = (p.n_pix + p.np - 1) / p.np,
+           total = tiles * p.n_ic * p.n_taps * width;
     p.x_ic = 16 * (plane + check_below(&e->rng, 3));
-    SHAPE("n_pix %zu, np %zu, n_ic %zu, plane %zu", p.n_pix, p.np, p.n_ic, plane);
+    SHAPE("n_pix %zu, np %zu, n_taps %zu, n_ic %zu, plane %zu", p.n_pix, p.np, p.n_taps, p.n_ic,
+          plane);
+    /* a pixel may lie before the plane, and its taps in it */
     for (size_t i = 0; i < p.n_pix; i++)
-        pix[i] = 16 * (int32_t)(i == 0 ? plane - 1 : check_below(&e->rng, plane));
+        pix[i] =
+            16 * ((int32_t)(i == 0 ? plane - 1 : check_below(&e->rng, plane)) - (int32_t)first);
+    for (size_t t = 0; t < p.n_taps; t++)
+        tap[t] = 16 * (int32_t)(t == 0 ? first : check_below(&e->rng, first + 1));
+    for (size_t i = 0; i < p.n_pix; i++)
+        for (size_t t = 0; t < p.n_taps; t++)
+            if (pix[i] + tap[t] < 0) tap[t] = 16 * (int32_t)first;
     float *x = in(e, (p.n_ic - 1) * p.x_ic + 16 * plane), *want = out(e, total + 1);
     for (size_t i = 0; i < p.n_pix; i++)
-        for (size_t c = 0; c < p.n_ic; c++)
-            memcpy(want + (i / p.np * p.n_ic + c) * width + i % p.np * 16, x + c * p.x_ic + pix[i],
-                   16 * sizeof *x);
+        for (size_t r = 0; r < p.n_ic * p.n_taps; r++)
+            memcpy(want + (i / p.np * p.n_ic * p.n_taps + r) * width + i % p.np * 16,
+                   x + r / p.n_taps * p.x_ic + pix[i] + tap[r % p.n_taps], 16 * sizeof *x);
     EACH_TABLE(e, k)
     {
         float *panel = out(e, total);

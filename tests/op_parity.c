@@ -349,19 +349,28 @@ static bool transformable(const struct parity *p)
     return d->kernel[1] == 3 || d->kernel[1] == 5;
 }
 
+/* Whose sums a convolution by `algorithm` has, if that is certain. Panels have the direct
+ * algorithm's, but leave gradients of weights and maps of one pixel to AUTO. */
+static enum cvy_algorithm sums_of(const struct parity *p, enum cvy_algorithm algorithm)
+{
+    bool panels =
+        p->c.pass != CVY_BACKWARD_WEIGHTS && p->c.kind == CONV && p->c.src.h * p->c.src.w > 1;
+    if (algorithm == CVY_ALGORITHM_PANELS && panels) return CVY_ALGORITHM_DIRECT;
+    return algorithm == CVY_ALGORITHM_DEPTHWISE ? CVY_ALGORITHM_AUTO : algorithm;
+}
+
 /* Whether two contexts owe each other the same bits. Depthwise has an order of its own for the
  * gradient of weights, which it takes where it is asked for or cheapest; transformed sums are
- * others. All but three algorithms leave such a case to AUTO. */
+ * others. */
 static bool same_sums(const struct parity *p, size_t i, size_t k)
 {
     enum cvy_algorithm a = p->algorithm[i], b = p->algorithm[k];
     bool grouped = p->c.pass == CVY_BACKWARD_WEIGHTS && p->c.conv.groups > 1;
     bool direct = a == CVY_ALGORITHM_DIRECT || b == CVY_ALGORITHM_DIRECT,
-         depthwise = a == CVY_ALGORITHM_DEPTHWISE || b == CVY_ALGORITHM_DEPTHWISE,
-         transformed = a == CVY_ALGORITHM_TRANSFORMED || b == CVY_ALGORITHM_TRANSFORMED;
+         depthwise = a == CVY_ALGORITHM_DEPTHWISE || b == CVY_ALGORITHM_DEPTHWISE;
     if (a == b) return true;
     if (grouped && (direct || depthwise)) return false;
-    return !(transformable(p) && (direct || transformed));
+    return !transformable(p) || sums_of(p, a) == sums_of(p, b);
 }
 
 /* Runs the case natively: `args` computed by one instruction set, `again` (other output buffers) by
@@ -655,8 +664,8 @@ static void case_conv(struct parity *p)
         if (i < 2) p->who = "reference";
         if (!run(p, i < 2 ? p->reference : p->native[isa], &a)) return;
         if (i == 2) {
-            bool transformed =
-                !p->module && transformable(p) && p->algorithm[isa] != CVY_ALGORITHM_DIRECT;
+            bool transformed = !p->module && transformable(p) &&
+                               sums_of(p, p->algorithm[isa]) != CVY_ALGORITHM_DIRECT;
             if (transformed) compare_transformed(p, &args, out[2], out[0], n);
             else compare_scaled(p, "result", out[2], out[0], n, out[1], factor);
             if (db[2]) compare_scaled(p, "diff_bias", db[2], db[0], oc, db[1], factor);

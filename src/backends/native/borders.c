@@ -327,7 +327,7 @@ enum cvy_status cvyi_native_borders_split(struct cvy_plan *plan, struct native_b
                                           size_t pixels)
 {
     const size_t threes = pixels / 3, n = borders->first[borders->n_regions];
-    size_t regions = 0, r = 0;
+    size_t regions = 0, r = 0, n_mac = 0, filled = 0;
     for (size_t k = 0; k < n; k++) regions += ceil_div(ceil_div(borders->mac[k].n_pix, 3), threes);
     size_t *first = cvy_plan_alloc(plan, (regions + 1) * sizeof *first);
     struct cvyi_mac *mac = cvy_plan_alloc(plan, regions * sizeof *mac);
@@ -335,17 +335,21 @@ enum cvy_status cvyi_native_borders_split(struct cvy_plan *plan, struct native_b
     for (size_t k = 0; k < n; k++) {
         const struct cvyi_mac *whole = &borders->mac[k];
         size_t units = ceil_div(whole->n_pix, 3), pieces = ceil_div(units, threes);
-        for (size_t i = 0; i < pieces; i++, r++) {
+        for (size_t i = 0; i < pieces; i++, n_mac++) {
             struct native_range unit = native_share(units, i, pieces);
             size_t end = native_min(unit.end * 3, whole->n_pix);
-            first[r] = r;
-            mac[r] = *whole;
-            mac[r].x_pix += unit.begin * 3;
-            mac[r].y_pix += unit.begin * 3;
-            mac[r].n_pix = end - unit.begin * 3;
+            mac[n_mac] = *whole;
+            mac[n_mac].x_pix += unit.begin * 3;
+            mac[n_mac].y_pix += unit.begin * 3;
+            mac[n_mac].n_pix = end - unit.begin * 3;
+            if (!r || filled + mac[n_mac].n_pix > pixels) {
+                first[r++] = n_mac;
+                filled = 0;
+            }
+            filled += mac[n_mac].n_pix;
         }
     }
-    first[regions] = regions;
-    *borders = (struct native_borders){ regions, first, mac };
+    first[r] = n_mac;
+    *borders = (struct native_borders){ r, first, mac };
     return CVY_OK;
 }

@@ -121,9 +121,11 @@ bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *p
     struct native_conv conv = open_conv(native, plan, op, &norm);
     double cost[N_ALGORITHMS] = { 0 };
     enum cvy_algorithm algorithm = choose(native, &conv, asked_for(plan, op), cost);
-    /* of a wide map the pixels of all blocks are multiplied together, and no panel is laid */
+    /* of a wide map the pixels of all blocks are multiplied together, and no panel is laid; several
+     * taps would normalise what they share several times */
     if (conv.pass == NATIVE_FORWARD)
-        return algorithm == CVY_ALGORITHM_PANELS && !conv.geometry.wide.unit;
+        return algorithm == CVY_ALGORITHM_PANELS && !conv.geometry.wide.unit &&
+               conv.geometry.taps == 1;
     return conv.pass == NATIVE_WEIGHTS && algorithm == CVY_ALGORITHM_DIRECT &&
            cvyi_native_wgrad_normalises(&conv.geometry);
 }

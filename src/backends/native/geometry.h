@@ -108,8 +108,9 @@ enum cvy_status cvyi_native_borders(struct cvy_plan *plan, const struct native_g
                                     bool transposed, size_t mo, size_t chunk, size_t regions,
                                     struct native_borders *borders);
 
-/* Every border alone, in regions of at most so many pixels, as even as threes of them can be: tiles
- * of every table come out whole, or nearly. */
+/* Regions of at most so many pixels, in which borders do not meet again: those of more are cut, as
+ * even as threes of them can be (tiles of every table come out whole, or nearly), the smaller ones
+ * put together. */
 enum cvy_status cvyi_native_borders_split(struct cvy_plan *plan, struct native_borders *borders,
                                           size_t pixels);
 

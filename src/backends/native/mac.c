@@ -24,10 +24,18 @@
 /* What a float of the source costs, in floating-point operations (measured: docs/benchmarks.md). */
 #define COLUMNS ((size_t)8)             /* that a nominal tile multiplies it with */
 #define NEAR_BYTES ((size_t)512 * 1024) /* a source that is read as fast wherever it lies */
-#define FAR 0.05                        /* a read by a tile, for each channel of a chunk */
-#define GATHER 8.0                      /* to lay it into a panel */
+#define FAR 0.05                        /* a read by a tile, for each product of its chains, … */
+#define FAR_TAPS 0.03                   /* … where several taps read it */
+#define GATHER 8.0                      /* to lay it into a panel, … */
+#define GATHER_TAPS 20.0                /* … for each of several taps */
+#define SPARSE 1.2 /* a product by panels where a stride leaves few taps of a chain together */
 
 /* -------------------------------------------------------------------------------------- running */
+
+/* Where a multiplication's pixels lie in a panel, in whole chunks and in the last. */
+struct place {
+    int32_t *pix[2];
+};
 
 struct mac_arg {
     struct native_lanes src, dst;
@@ -40,9 +48,9 @@ struct mac_arg {
     const struct native_tile *tiles;
     struct native_cut cut; /* bands of the regions, parts of the tiles */
     struct native_borders borders;
-    size_t panel_np; /* pixels a tile of a panel; 0: the source is read in place */
-    /* where a panel's pixels lie, in whole chunks and in the last */
-    const int32_t *panel_pix[2];
+    size_t panel_np;                /* pixels a tile of a panel; 0: the source is read in place */
+    const struct place *place;      /* of every multiplication's pixels in its region's panel */
+    const int32_t *panel_tap;       /* of the taps there, which lie one behind the other */
     const struct native_norm *norm; /* not NULL: what becomes of the source on the way there */
     struct native_grid wide;        /* dst is a wide map: tasks are its cells, … (unit 0: not) */
     size_t cell_tiles;              /* … of so many tiles, … */
@@ -59,13 +67,17 @@ struct source {
     size_t block, group, begin, end; /* channels of the group */
 };
 
-/* The pixels of mac, which have one tap, as a register tile takes them. */
-static void gather(const struct mac_arg *a, const struct cvy_run *run, struct source s,
-                   const struct cvyi_mac *mac, float *panel)
+/* Where the pixels of mac lie in the panel of so many channels. */
+static const int32_t *place(const struct mac_arg *a, const struct cvyi_mac *mac, size_t channels)
 {
-    struct cvyi_panel p = { .n_pix = mac->n_taps ? mac->n_pix : 0,
-                            .np = a->panel_np,
-                            .x_pix = mac->x_pix,
+    return a->place[mac - a->borders.mac].pix[channels == a->chunk ? 0 : 1];
+}
+
+/* All that mac[0 … n) read, as register tiles take it. */
+static void gather(const struct mac_arg *a, const struct cvy_run *run, struct source s,
+                   const struct cvyi_mac *mac, size_t n, float *panel)
+{
+    struct cvyi_panel p = { .np = a->panel_np,
                             .n_ic = s.end - s.begin,
                             .x_ic = a->src.plane * NATIVE_LANES };
     if (a->norm) {
@@ -75,7 +87,14 @@ static void gather(const struct mac_arg *a, const struct cvy_run *run, struct so
         p.alpha = a->norm->alpha;
     }
     const float *x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
-    a->native->kernels->lanes->panel(panel, x, &p);
+    for (size_t k = 0; k < n; k++) {
+        if (!mac[k].n_taps) continue;
+        p.n_pix = mac[k].n_pix;
+        p.x_pix = mac[k].x_pix;
+        p.n_taps = mac[k].n_taps;
+        p.x_tap = mac[k].x_tap;
+        a->native->kernels->lanes->panel(panel + *place(a, &mac[k], p.n_ic), x, &p);
+    }
 }
 
 /* One chunk of the source by tile `tile`, for the pixels of mac. */
@@ -87,10 +106,13 @@ static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct 
     struct cvyi_mac m = *mac;
     const float *x = panel;
     if (s.begin && !m.n_taps) return;
-    if (panel) m.x_pix = a->panel_pix[s.end - s.begin == a->chunk ? 0 : 1];
-    else x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
     m.n_ic = s.end - s.begin;
-    m.x_ic = (panel ? a->panel_np : a->src.plane) * NATIVE_LANES;
+    m.x_ic = a->src.plane * NATIVE_LANES;
+    if (panel) {
+        m.x_pix = place(a, mac, m.n_ic);
+        m.x_tap = a->panel_tap;
+        m.x_ic = m.n_taps * a->panel_np * NATIVE_LANES;
+    } else x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
     m.w_ic = a->w_ic;
     m.y_oc = a->dst.plane * NATIVE_LANES;
     m.n_oc = tile->n;
@@ -111,7 +133,7 @@ static void run_tiles(const struct mac_arg *a, const struct cvy_run *run, size_t
         for (size_t t = tiles.begin; t < tiles.end; t++) {
             if (panel && a->tiles[t].group != s.group) {
                 s.group = a->tiles[t].group;
-                gather(a, run, s, mac, panel);
+                gather(a, run, s, mac, n, panel);
             }
             s.group = a->tiles[t].group;
             for (size_t k = 0; k < n; k++) run_tile(a, run, s, &a->tiles[t], &mac[k], panel);
@@ -333,7 +355,10 @@ static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
     size_t mo = a->w_ic / g->taps;
     if (mac->panels) {
         NATIVE_TRY(cvyi_native_borders(plan, g, mac->transposed, mo, 0, 1, &a->borders));
-        size_t pixels = panel_pixels(native, &a->dst, a->chunk);
+        size_t most = 1;
+        for (size_t k = 0; k < a->borders.first[a->borders.n_regions]; k++)
+            if (a->borders.mac[k].n_taps > most) most = a->borders.mac[k].n_taps;
+        size_t pixels = panel_pixels(native, &a->dst, a->chunk * most);
         native_chose(plan, CHOICE_SMALL_PANELS, pixels == PANEL_SMALL);
         NATIVE_TRY(cvyi_native_borders_split(plan, &a->borders, pixels));
     }
@@ -354,37 +379,55 @@ static enum cvy_status find_pixels(struct native *native, struct cvy_plan *plan,
 }
 
 /* Where the pixels of panels lie; answers the floats of the largest panel, 0: out of memory. */
-static size_t place_panels(struct cvy_plan *plan, struct mac_arg *a)
+static size_t place_panels(struct cvy_plan *plan, const struct native_mac *mac, struct mac_arg *a)
 {
-    size_t most = 0, np = a->panel_np;
-    for (size_t k = 0; k < a->borders.first[a->borders.n_regions]; k++)
-        if (a->borders.mac[k].n_pix > most) most = a->borders.mac[k].n_pix;
-    for (int last = 0; last < 2; last++) {
-        int32_t *pix = cvy_plan_alloc(plan, most * sizeof *pix);
-        size_t channels = last ? a->src_group % a->chunk : a->chunk;
-        if (!pix) return 0;
-        a->panel_pix[last] = pix;
-        for (size_t p = 0; p < most; p++)
-            pix[p] = (int32_t)((p / np * np * channels + p % np) * NATIVE_LANES);
-    }
-    return ceil_div(most, np) * np * a->chunk * NATIVE_LANES;
+    const struct native_borders *b = &a->borders;
+    size_t most = 0, np = a->panel_np, taps = mac->geometry->taps, n = b->first[b->n_regions];
+    struct place *places = cvy_plan_alloc(plan, n * sizeof *places);
+    int32_t *tap = cvy_plan_alloc(plan, taps * sizeof *tap);
+    int32_t *pix = cvy_plan_alloc(plan, 2 * a->dst.h * a->dst.w * sizeof *pix);
+    if (!places || !tap || !pix) return 0;
+    for (size_t t = 0; t < taps; t++) tap[t] = (int32_t)(t * np * NATIVE_LANES);
+    for (int last = 0; last < 2; last++)
+        for (size_t r = 0; r < b->n_regions; r++) {
+            size_t at = 0;
+            for (size_t k = b->first[r]; k < b->first[r + 1]; k++) {
+                size_t channels = last ? a->src_group % a->chunk : a->chunk,
+                       rows = channels * b->mac[k].n_taps, n_pix = b->mac[k].n_pix;
+                places[k].pix[last] = pix;
+                for (size_t p = 0; p < n_pix; p++)
+                    *pix++ = (int32_t)(at + (p / np * np * rows + p % np) * NATIVE_LANES);
+                at += ceil_div(n_pix, np) * np * rows * NATIVE_LANES;
+            }
+            if (at > most) most = at;
+        }
+    a->place = places;
+    a->panel_tap = tap;
+    return most ? most : 1;
 }
 
 /* Channels lie a plane apart, and the more of them a tile reads in turn the less of that can be
- * foreseen; panels are laid once by every task that shares their pixels. */
+ * foreseen; panels are laid once by every task that shares their pixels. What a tap has read in
+ * place others find near, so it counts once; in a panel it lies once for each. */
 double cvyi_native_mac_cost(const struct native *native, const struct native_mac *mac)
 {
     const struct native_geometry *g = mac->geometry;
     const struct native_lanes *src = mac->transposed ? &g->y : &g->x,
                               *dst = mac->transposed ? &g->x : &g->y;
-    double products = native_products(g), source = (double)(src->c * src->h * src->w);
-    size_t chunk = native_min(src->c / g->groups, CHUNK), tiles = dst->c / g->groups / COLUMNS;
+    size_t dst_group = dst->c / g->groups, tiles = dst_group / COLUMNS,
+           chain = native_min(src->c / g->groups * g->taps, CHUNK);
+    double products = native_products(g), source = (double)(src->c * src->h * src->w),
+           reads = products / 2 / (double)dst_group;
     if (mac->panels) {
-        size_t panels = ceil_div(dst->h * dst->w, panel_pixels(native, dst, chunk));
-        return products + GATHER * source * (double)ceil_div(native_parts(native), panels);
+        size_t panels = ceil_div(dst->h * dst->w, panel_pixels(native, dst, chain));
+        bool sparse = mac->transposed && g->taps > 1 && g->stride[0] * g->stride[1] > 1;
+        return (sparse ? SPARSE : 1) * products +
+               (g->taps > 1 ? GATHER_TAPS : GATHER) * reads *
+                   (double)ceil_div(native_parts(native), panels);
     }
-    bool near = source * (double)(NATIVE_LANES * sizeof(float)) <= (double)NEAR_BYTES;
-    return products + (near ? 0 : FAR * source * (double)(tiles * chunk));
+    if (source * (double)(NATIVE_LANES * sizeof(float)) <= (double)NEAR_BYTES) return products;
+    if (reads > source) reads = source;
+    return products + (g->taps > 1 ? FAR_TAPS : FAR) * reads * (double)(tiles * chain);
 }
 
 static enum cvy_status plan_tall(struct cvy_plan *plan, const struct native_mac *mac,
@@ -439,7 +482,7 @@ enum cvy_status cvyi_native_mac_plan(struct native *native, struct cvy_plan *pla
                                     .parts = wide || cells ? a->cut.parts : native_tasks(a->cut),
                                     .flops = native_conv_flops(native, mac->geometry) };
     if (mac->panels) {
-        phase.scratch_bytes = place_panels(plan, a) * sizeof(float);
+        phase.scratch_bytes = place_panels(plan, mac, a) * sizeof(float);
         if (!phase.scratch_bytes) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     }
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);

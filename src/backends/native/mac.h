@@ -11,8 +11,8 @@ struct native_mac {
     bool transposed;      /* from y to x: the data gradient */
     int weight, bias;     /* bias -1: none */
     native_pack_fn *pack; /* from the weight to tiles of [k][mo], k = source channels x taps */
-    /* The source channels that are multiplied together are first laid side by side, in the task's
-     * scratch: of kernels of one tap that reads every pixel. */
+    /* What the taps of a tile's pixels read of the channels that are multiplied together is first
+     * laid side by side, in the task's scratch. */
     bool panels;
 };
 /* What it takes, for an image: floating-point operations, and time at the source as operations. A

@@ -1,14 +1,16 @@
-/* 1x1 convolutions as a product over packed panels. The pixels of a region lie `plane` apart from
- * channel to channel, and every tile of output channels walks over them again. Laid side by side
- * first, in the task's scratch, they are read as one run by all tiles, whatever the stride. The
- * sums are those of the direct algorithm, to the bit; gradients of weights have rows to sum over
- * and need no panels. */
+/* Convolutions as a product over packed panels. The pixels of a region lie `plane` apart from
+ * channel to channel, where a stride leaves gaps between them and taps of several rows, and every
+ * tile of output channels walks over them again. Laid side by side first, in the task's scratch,
+ * each tap's of its own, they are read as one run by all tiles. The sums are those of the direct
+ * algorithm, to the bit; gradients of weights have rows to sum over and need no panels. */
 #include "backends/native/algorithm.h"
+
+#define PANEL_TAPS ((size_t)256) /* a panel holds no fewer than all of a channel's */
 
 static bool supports(const struct native_conv *conv)
 {
     const struct native_geometry *g = &conv->geometry;
-    return conv->pass != NATIVE_WEIGHTS && g->taps == 1 && g->x.h * g->x.w > 1;
+    return conv->pass != NATIVE_WEIGHTS && g->taps <= PANEL_TAPS && g->x.h * g->x.w > 1;
 }
 
 static struct native_mac mac_of(const struct native_conv *conv)

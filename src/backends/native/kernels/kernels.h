@@ -379,13 +379,16 @@ typedef void cvyi_from_lanes_fn(float *const *dst, const float *src, size_t n,
 /* dst[l*dst_n + o] = src[o*src_o + l] for o < n, zero for n <= o < n_pad (a multiple of 16) */
 typedef void cvyi_transpose_fn(float *dst, size_t dst_n, const float *src, size_t src_o, size_t n,
                                size_t n_pad);
-/* Pixels of every channel side by side, in tiles of np of them, as a mac tile of one tap reads a
- * run: panel[((p / np * n_ic + i) * np + p % np) * 16 + lane] = x[x_pix[p] + i * x_ic + lane]. The
- * rest of the last tile, if it is not full, is left as it is. Unless affine is NULL what is laid is
- * norm_act of it, with affine[i], act and alpha; act is one of CVYI_CHEAP_ACTS. */
+/* What the taps of pixels read, side by side, in tiles of np pixels, as a mac tile reads a run:
+ * panel[(((p / np * n_ic + i) * n_taps + t) * np + p % np) * 16 + lane]
+ *     = x[x_pix[p] + i * x_ic + x_tap[t] + lane]
+ * The rest of the last tile, if it is not full, is left as it is. Unless affine is NULL what is
+ * laid is norm_act of it, with affine[i], act and alpha; act is one of CVYI_CHEAP_ACTS. */
 struct cvyi_panel {
     size_t n_pix, np;
     const int32_t *x_pix;
+    size_t n_taps;
+    const int32_t *x_tap;
     size_t n_ic, x_ic;
     const struct cvyi_affine *affine;
     int act;

@@ -153,25 +153,29 @@ V_FN vf panel_value(int act, vf v, vf m, vf a, vf b, vf alpha)
     return v;
 }
 
-/* Channel by channel, so that as much as there is of a row of pixels is read at a time. Channels
- * lie pages apart, which no prefetcher foresees: a few ahead are asked for. */
+/* Channel by channel and tap by tap, so that as much as there is of a row of pixels is read at a
+ * time. Channels lie pages apart, which no prefetcher foresees: a few ahead are asked for. */
 enum { PANEL_AHEAD = 4 };
 V_FN void lay_panel(int act, float *panel, const float *x, const struct cvyi_panel *p)
 {
-    const size_t np = p->np, n_pix = p->n_pix, tile = p->n_ic * np * 16;
+    const size_t np = p->np, n_pix = p->n_pix, tile = p->n_ic * p->n_taps * np * 16;
     const vf alpha = v_set1(p->alpha);
-    for (size_t i = 0; i < p->n_ic; i++, x += p->x_ic, panel += np * 16) {
+    for (size_t i = 0; i < p->n_ic; i++, x += p->x_ic) {
         const struct cvyi_affine c = act == PANEL_COPY ? (struct cvyi_affine){ 0 } : p->affine[i];
         const vf m = v_set1(c.m), a = v_set1(c.a), b = v_set1(c.b);
-        const float *ahead = i + PANEL_AHEAD < p->n_ic ? x + PANEL_AHEAD * p->x_ic : x;
-        float *to = panel;
-        for (size_t first = 0; first < n_pix; first += np, to += tile) {
-            const size_t n = n_pix - first < np ? n_pix - first : np;
-            for (size_t q = 0; q < n; q++) {
-                __builtin_prefetch(ahead + p->x_pix[first + q]);
-                for (size_t l = 0; l < 16; l += VL)
-                    v_store(to + q * 16 + l,
-                            panel_value(act, v_load(x + p->x_pix[first + q] + l), m, a, b, alpha));
+        const ptrdiff_t ahead = i + PANEL_AHEAD < p->n_ic ? PANEL_AHEAD * (ptrdiff_t)p->x_ic : 0;
+        for (size_t t = 0; t < p->n_taps; t++, panel += np * 16) {
+            const float *from = x + p->x_tap[t];
+            float *to = panel;
+            for (size_t first = 0; first < n_pix; first += np, to += tile) {
+                const size_t n = n_pix - first < np ? n_pix - first : np;
+                for (size_t q = 0; q < n; q++) {
+                    const float *pixel = from + p->x_pix[first + q];
+                    __builtin_prefetch(pixel + ahead);
+                    for (size_t l = 0; l < 16; l += VL)
+                        v_store(to + q * 16 + l,
+                                panel_value(act, v_load(pixel + l), m, a, b, alpha));
+                }
             }
         }
     }
