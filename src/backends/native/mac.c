@@ -97,6 +97,17 @@ static void gather(const struct mac_arg *a, const struct cvy_run *run, struct so
     }
 }
 
+/* The pixels of mac if they have neither taps nor a bias: in runs as long as there are. */
+static void clear(const struct cvyi_mac *mac, float *y)
+{
+    for (size_t o = 0; o < mac->n_oc; o++, y += mac->y_oc)
+        for (size_t p = 0, n; p < mac->n_pix; p += n) {
+            const int32_t *pix = mac->y_pix + p;
+            for (n = 1; p + n < mac->n_pix && pix[n] == pix[n - 1] + CVYI_LANES;) n++;
+            memset(y + *pix, 0, n * NATIVE_LANES * sizeof *y);
+        }
+}
+
 /* One chunk of the source by tile `tile`, for the pixels of mac. */
 static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct source s,
                      const struct native_tile *tile, const struct cvyi_mac *mac, const float *panel)
@@ -120,8 +131,10 @@ static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct 
     float *y = native_at(run, &a->dst, s.block, channel);
     if (a->tall.unit)
         y = native_at(run, &a->partial, s.begin / a->chunk * a->native->blocks, channel);
-    a->mac(&m, x, packed + tile->offset + s.begin * a->w_ic,
-           bias && !s.begin ? bias + channel : NULL, y);
+    if (!m.n_taps && !bias) clear(&m, y);
+    else
+        a->mac(&m, x, packed + tile->offset + s.begin * a->w_ic,
+               bias && !s.begin ? bias + channel : NULL, y);
 }
 
 /* Tiles `tiles` of the pixels of mac[0 … n), which start at this block. */
