@@ -125,6 +125,17 @@ def test_sweep():
     more = run(*LR, '--out', 'x', '--seeds', 2).stdout
     assert ' ± ' in more and len(json.loads(pathlib.Path('x/experiment.json').read_text())['rows']) == 8
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    # the pictures' curves are those of `convoy plot`, losses like 1e9's left out
+    for key in ('train_loss', 'test_acc'):
+        run('plot', 'x', '-y', key, '-o', 'again.svg', code=0)
+        own, again = ('\n'.join(line for line in pathlib.Path(file).read_text().splitlines() if not re.match('<(text|title)', line))
+                      for file in (f'x/{key}.svg', 'again.svg'))
+        number = r'-?\d+\.\d+'  # a tenth of a pixel is what nine digits in experiment.json may move
+        assert re.sub(number, '', own) == re.sub(number, '', again), f'{own}\n{again}'
+        pairs = list(zip(re.findall(number, own), re.findall(number, again)))
+        assert len(pairs) > 20 and all(abs(float(a) - float(b)) < 0.11 for a, b in pairs), pairs
+    chance = found['rows'][0]['chance']
+    assert abs(chance - math.log(10)) < 1e-6 and 'medians of 2 seeds' in pathlib.Path('x/train_loss.svg').read_text(), chance
     # another one does not
     fails(1, r'run with other settings \(its model\)', *LR, '--epochs', 3, '--out', 'x')
     fails(1, r'run with other settings \(its data\)', *LR, '--data', 'synthetic:seed=4,train=600,test=100', '--out', 'x')

@@ -152,6 +152,8 @@ void experiment_read(const struct experiment_plan *p, const struct experiment_ro
                      struct experiment_run *run);
 /* Prints the rows that are complete and not printed yet; all: the others, too. */
 void experiment_print(struct experiment_plan *p, bool all);
+/* What experiment.json says of each run; the caller's to free. */
+json_t *experiment_rows(const struct experiment_plan *p);
 /* experiment.json and experiment.csv; sentence NULL: not finished. */
 int experiment_write(const struct experiment_plan *p, const char *sentence);
 const char *experiment_key(enum experiment_metric metric);

@@ -18,7 +18,8 @@ struct album {
     struct figure figure[8];
     char name[8][64]; /* of files */
     size_t n;
-    struct cli_plot room; /* what they point to */
+    struct cli_plot plot[8]; /* what those over values point to */
+    struct cli_plot room;    /* what the others do */
 };
 
 static double *numbers(struct album *a, size_t n)
@@ -41,48 +42,18 @@ static struct figure *add_figure(struct album *a, const char *name)
 
 /* --------------------------------------------------------------------------------- over values */
 
-/* A loss far above that of a net that knows nothing would hide all others. */
-static double shown(const struct experiment_row *row, enum experiment_metric metric, double y)
+static void over_values(struct album *a, enum experiment_metric metric, const json_t *rows)
 {
-    const bool loss = metric == METRIC_LOSS || metric == METRIC_LAST_LOSS;
-    return loss && y > 1.5 * row->chance ? NAN : y;
-}
-
-/* Row `first` and those of the same group. */
-static void fill_group(struct album *a, size_t first, enum experiment_metric metric,
-                       struct figure_series *s)
-{
-    const struct experiment_plan *p = a->p;
-    double *x = numbers(a, p->n), *y = numbers(a, p->n), *low = numbers(a, p->n),
-           *high = numbers(a, p->n);
-    for (size_t i = first; i < p->n; i++) {
-        const struct experiment_row *row = &p->row[i];
-        if (strcmp(row->group, p->row[first].group)) continue;
-        const double sd = experiment_deviation(p, row, metric);
-        x[s->n] = row->x;
-        y[s->n] = shown(row, metric, experiment_mean(p, row, metric));
-        low[s->n] = y[s->n] - sd;
-        high[s->n] = y[s->n] + sd;
-        s->n++;
-    }
-    s->label = p->row[first].group;
-    s->x = x;
-    s->y = y;
-    s->low = p->seeds > 1 ? low : NULL;
-    s->high = p->seeds > 1 ? high : NULL;
-    s->marked = true;
-}
-
-static void over_values(struct album *a, enum experiment_metric metric)
-{
-    const struct experiment_plan *p = a->p;
+    struct cli_plot *plot = &a->plot[a->n];
     struct figure *f = add_figure(a, experiment_key(metric));
-    struct figure_series *s = series(a, p->n);
-    for (size_t i = 0; i < p->n && p->row[i].x == p->row[0].x; i++)
-        fill_group(a, i, metric, &s[f->n++]);
-    f->series = s;
-    f->x = (struct figure_axis){ .label = p->e->axis, .base = 10 };
-    f->y[0] = (struct figure_axis){ .label = experiment_heading(metric) };
+    size_t most = 0;
+    plot->f = *f;
+    cli_plot_values(plot, rows, experiment_key(metric), 0, &most);
+    *f = plot->f;
+    f->x.label = a->p->e->axis;
+    if (most > 1)
+        f->subtitle = cli_plot_text(plot, "%s: medians of %zu seeds, bands %s", a->command, most,
+                                    cli_plot_spread_text(most));
 }
 
 /* ---------------------------------------------------------------------------------- over epochs */
@@ -95,6 +66,12 @@ static struct metrics metrics_of(const struct album *a, const struct experiment_
     snprintf(path, sizeof path, "%s/%s/" TRAIN_METRICS, a->p->directory, run->name);
     if (!access(path, R_OK)) cli_plot_read(path, &m);
     return m;
+}
+
+/* A loss far above that of a net that knows nothing would hide all others. */
+static double shown(const struct experiment_row *row, double loss)
+{
+    return loss > 1.5 * row->chance ? NAN : loss;
 }
 
 /* What an epoch's line says under a key, the mean of the seeds; NaN where one has none. */
@@ -130,7 +107,7 @@ static void over_epochs(struct album *a, const char *name, size_t first, size_t 
             c.x = numbers(a, c.n);
             c.y = numbers(a, c.n);
             for (size_t r = 0; r < p->seeds; r++) add_run(a, &row->run[r], keys[k], &c);
-            for (size_t e = 0; !k && e < c.n; e++) c.y[e] = shown(row, METRIC_LOSS, c.y[e]);
+            for (size_t e = 0; !k && e < c.n; e++) c.y[e] = shown(row, c.y[e]);
             s[f->n++] = (struct figure_series){ .label = row->value,
                                                 .n = c.n,
                                                 .x = c.x,
@@ -228,8 +205,10 @@ int experiment_draw(const struct experiment_plan *p, const char *sentence)
     snprintf(a.title, sizeof a.title, "%s", p->e->about);
     snprintf(a.command, sizeof a.command, "convoy %s %s%s", p->e->command, p->e->name,
              p->o->quick ? " --quick" : "");
+    json_t *rows = experiment_rows(p);
     for (const enum experiment_metric *m = p->e->metric; p->e->takes_values && *m != METRICS; m++)
-        over_values(&a, *m);
+        over_values(&a, *m, rows);
+    json_decref(rows);
     for (size_t i = 0; p->e->watches && i + 1 < p->n; i += 2) over_steps(&a, i);
     if (!p->e->takes_values && !p->e->watches) over_all_epochs(&a);
     char path[PATH_MAX];
@@ -243,6 +222,7 @@ int experiment_draw(const struct experiment_plan *p, const char *sentence)
     };
     snprintf(path, sizeof path, "%s/experiment.html", p->directory);
     if (!code) code = cli_draw_figures(path, &page);
+    for (size_t i = 0; i < a.n; i++) cli_plot_close(&a.plot[i]);
     cli_plot_close(&a.room);
     return code;
 }

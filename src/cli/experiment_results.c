@@ -278,9 +278,10 @@ static int write_file(const struct experiment_plan *p, const char *name, const c
 static json_t *run_json(const struct experiment_plan *p, const struct experiment_row *row,
                         const struct experiment_run *run)
 {
-    json_t *json = json_pack("{s:s, s:s, s:f, s:I, s:s, s:b}", "group", row->group, "value",
-                             row->value, "x", row->x, "seed", (json_int_t)run->seed, "run",
-                             run->name, "finished", run->state == RUN_DONE);
+    json_t *json =
+        json_pack("{s:s, s:s, s:f, s:f, s:I, s:s, s:b}", "group", row->group, "value", row->value,
+                  "x", row->x, "chance", row->chance, "seed", (json_int_t)run->seed, "run",
+                  run->name, "finished", run->state == RUN_DONE);
     if (run->state == RUN_DONE) {
         json_object_set_new(json, "exit", json_integer(run->code));
         json_object_set_new(json, "fails", json_boolean(run_fails(p, row, run)));
@@ -291,16 +292,21 @@ static json_t *run_json(const struct experiment_plan *p, const struct experiment
     return json;
 }
 
-static int write_json(const struct experiment_plan *p, const char *sentence)
+json_t *experiment_rows(const struct experiment_plan *p)
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < p->n; i++)
         for (size_t s = 0; s < p->seeds; s++)
             json_array_append_new(rows, run_json(p, &p->row[i], &p->row[i].run[s]));
+    return rows;
+}
+
+static int write_json(const struct experiment_plan *p, const char *sentence)
+{
     json_t *json = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s?, s:o}", "convoy", cvy_version(), "command",
         p->e->command, "experiment", p->e->name, "axis", p->e->axis, "about", p->e->about, "seeds",
-        (json_int_t)p->seeds, "quick", p->o->quick, "found", sentence, "rows", rows);
+        (json_int_t)p->seeds, "quick", p->o->quick, "found", sentence, "rows", experiment_rows(p));
     char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     int code = write_file(p, "experiment.json", text);
     free(text);

@@ -48,6 +48,10 @@ int cli_plot_keys(struct cli_plot *p, const char *list, const char **key, size_t
 int cli_plot_runs(struct cli_plot *p, const struct cli_plot_options *o);
 /* The path of its JSON, if that is one; an experiment stands alone. */
 bool cli_plot_is_experiment(const char *path, char json[4200]);
+/* Adds to a panel the curves of a key over an experiment's values, a group each: how many. most
+ * grows to how many runs a point has. */
+size_t cli_plot_values(struct cli_plot *p, const json_t *rows, const char *key, size_t panel,
+                       size_t *most);
 int cli_plot_experiment(struct cli_plot *p, const struct cli_plot_options *o, const char *json);
 
 #endif

@@ -1,4 +1,5 @@
-/* An experiment as curves: a metric of its runs over what was changed, a curve a group. */
+/* An experiment as curves: a metric of its runs over what was changed, a curve a group. Rows are
+ * those of experiment.json, for what the experiment draws itself, too. */
 #include "cli/plot.h"
 
 #include <ctype.h>
@@ -73,6 +74,13 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* A loss far above that of a net that knows nothing would hide all others. */
+static double shown(const json_t *row, const char *key)
+{
+    const double value = number_of(row, key), chance = number_of(row, "chance");
+    return strstr(key, "loss") && value > 1.5 * chance ? NAN : value;
+}
+
 /* The curve of a group, if it has values; most grows to how many runs a point has. */
 static bool add_group(struct cli_plot *p, const json_t *rows, const char *group, const char *key,
                       size_t *most)
@@ -90,7 +98,7 @@ static bool add_group(struct cli_plot *p, const json_t *rows, const char *group,
         if (k && x[k] == x[k - 1]) continue;
         size_t all = 0;
         json_array_foreach (rows, i, row) {
-            const double v = number_of(row, key);
+            const double v = shown(row, key);
             if (!strcmp(text_of(row, "group"), group) && place_of(&p->f, row) == x[k] &&
                 isfinite(v))
                 value[all++] = v;
@@ -128,12 +136,26 @@ static const char *key_of(const json_t *rows, const char *word)
     return accuracies[0];
 }
 
-static int add_panel(struct cli_plot *p, const json_t *rows, const char *key, size_t panel,
-                     size_t *most)
+/* Values whose largest is ten times the least are rates or sizes: each is several times the one
+ * before. */
+static bool spans_a_decade(const struct figure *f)
+{
+    double lo = INFINITY, hi = 0;
+    for (size_t k = 0; k < f->n; k++)
+        for (size_t i = 0; i < f->series[k].n; i++) {
+            lo = fmin(lo, f->series[k].x[i]);
+            hi = fmax(hi, f->series[k].x[i]);
+        }
+    return !f->x.names && lo > 0 && hi >= 9.99 * lo;
+}
+
+size_t cli_plot_values(struct cli_plot *p, const json_t *rows, const char *key, size_t panel,
+                       size_t *most)
 {
     size_t i, k;
     const size_t before = p->f.n;
     json_t *row, *other;
+    if (!before) find_names(p, rows);
     json_array_foreach (rows, i, row) {
         bool first = true;
         json_array_foreach (rows, k, other)
@@ -143,20 +165,8 @@ static int add_panel(struct cli_plot *p, const json_t *rows, const char *key, si
         p->series[p->f.n - 1].color = 1 + (int)((p->f.n - 1 - before) % FIGURE_COLORS);
     }
     p->f.y[panel].label = cli_plot_name(p, key);
-    if (p->f.n > before) return CLI_OK;
-    return cli_fail(CLI_BAD, "none of the experiment's finished runs has '%.60s'", key);
-}
-
-/* Values that span that much are rates or sizes: each is several times the one before. */
-static bool spans_decades(const struct figure *f)
-{
-    double lo = INFINITY, hi = 0;
-    for (size_t k = 0; k < f->n; k++)
-        for (size_t i = 0; i < f->series[k].n; i++) {
-            lo = fmin(lo, f->series[k].x[i]);
-            hi = fmax(hi, f->series[k].x[i]);
-        }
-    return !f->x.names && lo > 0 && hi >= 50 * lo;
+    if (spans_a_decade(&p->f)) p->f.x.base = 10;
+    return p->f.n - before;
 }
 
 static int draw(struct cli_plot *p, const struct cli_plot_options *o, const json_t *all,
@@ -169,15 +179,16 @@ static int draw(struct cli_plot *p, const struct cli_plot_options *o, const json
         return cli_fail(CLI_BAD, "%s: expected what convoy sweep or convoy ablate writes", path);
     if (o->x_given)
         return cli_fail(CLI_USAGE, "--x is for runs; an experiment is drawn over what it changes");
-    find_names(p, rows);
     int code = cli_plot_keys(p, o->y ? o->y : "acc", word, FIGURE_PANELS, &p->f.panels);
-    for (size_t i = 0; i < p->f.panels && !code; i++)
-        code = add_panel(p, rows, key_of(rows, word[i]), i, &most);
+    for (size_t i = 0; i < p->f.panels && !code; i++) {
+        const char *key = key_of(rows, word[i]);
+        if (!cli_plot_values(p, rows, key, i, &most))
+            code = cli_fail(CLI_BAD, "none of the experiment's finished runs has '%.60s'", key);
+    }
     char *title = cli_plot_text(p, "%s", text_of(all, "about"));
     *title = (char)toupper((unsigned char)*title);
     p->f.title = *title ? title : cli_plot_text(p, "%s", text_of(all, "experiment"));
     p->f.x.label = cli_plot_text(p, "%s", text_of(all, "axis"));
-    if (spans_decades(&p->f)) p->f.x.base = 10;
     if (most > 1)
         p->f.subtitle =
             cli_plot_text(p, "medians of %zu seeds, bands %s", most, cli_plot_spread_text(most));
