@@ -106,6 +106,16 @@ double cli_real(const struct argp_state *state, const char *option, const char *
 const char *cli_choice(const struct argp_state *state, const char *option, const char *text,
                        const char *const *words);
 
+/* An option of a command that reads a data set (data_open); usual: what is taken without it. */
+#define CLI_KEY_DATA 'd'
+#define CLI_DATA(usual)                                                                        \
+    {                                                                                          \
+        "data", CLI_KEY_DATA, "DATA", 0,                                                       \
+            "a data set's name, a directory with its files (PNG and JPEG, too: a directory a " \
+            "class), an .npz file, or synthetic[:seed=S,train=N,test=N] (default: " usual ")", \
+            0                                                                                  \
+    }
+
 /* --threads, --isa, --backend: a child parser whose input is a cvy_context_options. */
 extern const struct argp cli_engine_argp;
 

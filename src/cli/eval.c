@@ -7,7 +7,7 @@
 
 #include "train/train.h"
 
-enum { KEY_DATA = 'd', KEY_SPLIT = 0x1000 };
+enum { KEY_SPLIT = 0x1000 };
 
 struct options {
     cvy_context_options engine;
@@ -15,14 +15,10 @@ struct options {
     const char *data, *split;
 };
 
-static const struct argp_option options[] = {
-    { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained "
-      "on)",
-      0 },
-    { "split", KEY_SPLIT, "SPLIT", 0, "test or train: which images (default test)", 0 },
-    { 0 }
-};
+static const struct argp_option options[] = { CLI_DATA("what the run was trained on"),
+                                              { "split", KEY_SPLIT, "SPLIT", 0,
+                                                "test or train: which images (default test)", 0 },
+                                              { 0 } };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -33,7 +29,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->trained;
         state->child_inputs[1] = &o->engine;
         return 0;
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_SPLIT: o->split = cli_choice(state, "split", arg, splits); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

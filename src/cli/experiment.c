@@ -15,7 +15,6 @@
 #include "report/text.h"
 
 enum {
-    KEY_DATA = 'd',
     KEY_EPOCHS = 'e',
     KEY_JOBS = 'j',
     KEY_OUT = 'o',
@@ -29,10 +28,7 @@ enum {
 /* ---------------------------------------------------------------------------------- the options */
 
 static const struct argp_option options[] = {
-    { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory, an .npz file, or synthetic[:seed=S,train=N,test=N], for all "
-      "runs (default: each model's own)",
-      0 },
+    CLI_DATA("each model's own"),
     { "epochs", KEY_EPOCHS, "N", 0, "of each run (default: the model's own; with --quick few)", 0 },
     { "values", KEY_VALUES, "LIST", 0,
       "the values to try, with commas between, where an experiment has such (default: its own)",
@@ -112,7 +108,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     char list[200];
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_EPOCHS: o->epochs = cli_integer(state, "epochs", arg, 1, 1 << 20); return 0;
     case KEY_VALUES: o->values = arg; return 0;
     case KEY_SEED: o->seed = cli_integer(state, "seed", arg, 0, 1u << 31); return 0;

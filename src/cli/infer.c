@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_DATA = 'd', KEY_OUTPUT = 'o', KEY_FUSE = 0x1000, KEY_JSON, KEY_BATCH, KEY_TIMES };
+enum { KEY_OUTPUT = 'o', KEY_FUSE = 0x1000, KEY_JSON, KEY_BATCH, KEY_TIMES };
 
 struct options {
     cvy_context_options engine;
@@ -26,7 +26,7 @@ static const struct argp_option options[] = {
       "write the folded net: to a file, if it ends in .safetensors, else to a new directory, which "
       "eval and predict take like a run's",
       0 },
-    { "data", KEY_DATA, "DATA", 0, "whose test images to compare on (default: the run's)", 0 },
+    CLI_DATA("what the run was trained on"),
     { "batch", KEY_BATCH, "N", 0, "images at a time (default 256)", 0 },
     { "times", KEY_TIMES, "N", 0, "how often each net is timed, in turns (default 11)", 0 },
     { "json", KEY_JSON, "FILE", CLI_OUTPUT, "write the results as JSON", 0 },
@@ -43,7 +43,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_FUSE: o->fuse = true; return 0;
     case KEY_OUTPUT: o->output = arg; return 0;
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_JSON: o->json = arg; return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 1, 1 << 20); return 0;
     case KEY_TIMES: o->times = cli_integer(state, "times", arg, 1, 10000); return 0;

@@ -14,7 +14,7 @@
 #include "cli/screen.h"
 #include "report/text.h"
 
-enum { KEY_DATA = 'd', KEY_BATCH = 'b', KEY_SEED = 's', KEY_CHANNELS = 0x1000, KEY_SET, KEY_JSON };
+enum { KEY_BATCH = 'b', KEY_SEED = 's', KEY_CHANNELS = 0x1000, KEY_SET, KEY_JSON };
 
 /* The kinds: the layer as a model file has it. */
 static const struct kind {
@@ -45,9 +45,7 @@ struct options {
 };
 
 static const struct argp_option options[] = {
-    { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory, an .npz file, or synthetic[:seed=S] (default fashion-mnist)",
-      0 },
+    CLI_DATA("fashion-mnist"),
     { "batch", KEY_BATCH, "N", 0, "images (default 256)", 0 },
     { "channels", KEY_CHANNELS, "C", 0, "of the convolution (default 16)", 0 },
     { "set", KEY_SET, "KEY=VALUE", 0,
@@ -91,7 +89,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &o->engine; return 0;
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_BATCH: o->batch = cli_integer(state, "batch", arg, 2, 1 << 16); return 0;
     case KEY_CHANNELS: o->channels = cli_integer(state, "channels", arg, 2, 256); return 0;
     case KEY_SET: set(state, arg, o); return 0;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_DATA = 'd', KEY_TOP = 'k' };
+enum { KEY_TOP = 'k' };
 
 struct options {
     cvy_context_options engine;
@@ -20,8 +20,7 @@ struct options {
 };
 
 static const struct argp_option options[] = {
-    { "data", KEY_DATA, "DATA", 0,
-      "the data set whose test images and class names are meant (default: the run's)", 0 },
+    CLI_DATA("what the run was trained on"),
     { "top", KEY_TOP, "N", 0, "how many classes to print for an image (default 3)", 0 },
     { 0 }
 };
@@ -34,7 +33,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->trained;
         state->child_inputs[1] = &o->engine;
         return 0;
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_TOP: o->top = cli_integer(state, "top", arg, 1, 1000); return 0;
     case ARGP_KEY_ARGS:
         if (!o->trained.run) return ARGP_ERR_UNKNOWN;

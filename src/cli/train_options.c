@@ -5,7 +5,6 @@
 #include <string.h>
 
 enum {
-    KEY_DATA = 'd',
     KEY_SEED = 's',
     KEY_OUT = 'o',
     KEY_RESUME = 'r',
@@ -35,12 +34,7 @@ enum {
 enum { SIZE_FLAGS = 0, BYTES_FLAGS = 0, REAL_FLAGS = 0, BOOL_FLAGS = OPTION_ARG_OPTIONAL };
 static const struct argp_option options[] = {
     { .doc = "What to train, and on what:" },
-    { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory with its files (PNG and JPEG, too: a directory a class), an "
-      ".npz file, or "
-      "synthetic[:seed=S,train=N,test=N] "
-      "(default: the model's own)",
-      0 },
+    CLI_DATA("the model's own"),
     { "pool", KEY_POOL, "KIND", 0, "max or avg: the kind of every pool larger than 1x1", 0 },
     { "bn-var", KEY_BN_VAR, "RULE", 0,
       "biased or unbiased: which variance the running statistics keep", 0 },
@@ -210,7 +204,7 @@ static error_t parse_run(int key, char *arg, const struct argp_state *state,
                          struct cli_train_options *o)
 {
     switch (key) {
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_EVAL_EVERY:
         o->eval_every = cli_integer(state, "eval-every", arg, 1, 1 << 20);
         return 0;

@@ -17,7 +17,6 @@
 #include "train/train.h"
 
 enum {
-    KEY_DATA = 'd',
     KEY_OUT = 'o',
     KEY_SEED = 's',
     KEY_SAMPLES = 0x1000,
@@ -40,10 +39,7 @@ static const struct argp_option options[] = {
       0 },
     { "rgb-filters", KEY_RGB, NULL, 0,
       "of yann's layout: every three channels become one image in colour", 0 },
-    { "data", KEY_DATA, "DATA", 0,
-      "a data set's name, a directory, or synthetic[:seed=S] (default: what the run was trained "
-      "on)",
-      0 },
+    CLI_DATA("what the run was trained on"),
     { "samples", KEY_SAMPLES, "N", 0,
       "so many random images of the first mini-batch are followed through the net (default 4, in "
       "yann's layout 16)",
@@ -68,7 +64,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->trained;
         state->child_inputs[1] = &o->engine;
         return 0;
-    case KEY_DATA: o->data = arg; return 0;
+    case CLI_KEY_DATA: o->data = arg; return 0;
     case KEY_OUT: o->out = arg; return 0;
     case KEY_SAMPLES: o->samples = cli_integer(state, "samples", arg, 0, 10000); return 0;
     case KEY_SEED: o->seed = cli_integer(state, "seed", arg, 0, UINT64_MAX); return 0;
