@@ -107,33 +107,38 @@ check_tables() {
     done
 }
 # The other builds are slower or are about code, not numbers: ten steps or four instead of a hundred. Lints look at what a plain
-# optimized build made. Sanitized kernels take long to compile, and pair's are the AVX-512 table's once more.
+# optimized build made. Sanitized kernels take long to compile, and pair's are the AVX-512 table's once more; -g1 is what traces
+# show, functions and lines. A debug build's tests read no debug information at all.
 # Where oneDNN is loaded, LeakSanitizer has to leave out thread-local memory: it dies of a bad address there.
 check_sanitizers() {
     need libdnnl-dev
     say "building: GCC, address and undefined-behaviour sanitizers"
-    configure "$build-asan" --buildtype=debugoptimized -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
+    configure "$build-asan" --buildtype=debugoptimized -Dc_args=-g1 -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
     export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1
     suite "tests under sanitizers (GCC)" LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --no-suite lint --no-suite once --no-suite module -t 6
     suite "modules under sanitizers (GCC)" LSAN_OPTIONS=use_tls=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --suite module --no-suite once -t 6
     unset CVYI_TEST_STEPS UBSAN_OPTIONS ASAN_OPTIONS
-    say "building: GCC, the program with LeakSanitizer" # which slows nothing down: all that tests do with the program
-    configure "$build-leak" --buildtype=release -Db_sanitize=leak -Dpair=false -Dbench=disabled -Donednn=enabled
-    compile "$build-leak"
-    suite "the program's leaks (GCC)" -- "$build-leak" -t 3 cli_test.py contest_test.py durability_test.py
+    # All that tests do with the program, which LeakSanitizer does not slow down: the release build's, linked anew.
+    configure "$build" -Dleaks=true
+    compile "$build" src/convoy
+    leaks=none
+    (suite "the program's leaks (GCC)" -- "$build" -t 3 cli_test.py contest_test.py durability_test.py) || leaks=found
+    configure "$build" -Dleaks=false
+    compile "$build" src/convoy
+    [ $leaks = none ] || die "the program leaks"
 }
 check_clang() {
     need $clang_packages libdnnl-dev
     say "building: Clang, release, oneDNN linked in"
     (export CC=clang CXX=clang++; configure "$build-clang" --buildtype=release -Donednn=enabled -Donednn_builtin=true)
     compile "$build-clang"
-    suite "tests (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" --no-suite once -t 2
+    suite "tests (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" --no-suite once --no-suite source -t 2
     suite "the same bits (Clang, release)" CVYI_TEST_STEPS=10 -- "$build-clang" -t 2 equal_bits golden_torch
 }
 check_debug() {
     say "building: GCC, debug, no OpenMP"
-    configure "$build-debug" --buildtype=debug -Doptimization=1 -Dopenmp=disabled -Dbench=disabled # unoptimized kernels take minutes, and find no more
+    configure "$build-debug" --buildtype=debug -Doptimization=1 -Ddebug=false -Dopenmp=disabled -Dbench=disabled # unoptimized kernels take minutes, and find no more
     compile "$build-debug"
     suite "tests (GCC, debug, no OpenMP)" CVYI_TEST_STEPS=10 -- "$build-debug" --no-suite lint --no-suite once -t 6
 }

@@ -249,7 +249,7 @@ def main():
         if args.map:
             pathlib.Path(args.map).write_text(json.dumps(lines_of))
     print(f'building a copy in {root}', flush=True)
-    subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=release', '-Db_sanitize=leak'], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(['meson', 'setup', str(build), str(tree), '--buildtype=release', '-Dleaks=true'], check=True, stdout=subprocess.DEVNULL)
     compile_ = ['ninja', '-C', str(build)]
     if not run(compile_, 3600):
         sys.exit('the build without a bug failed')
