@@ -1,6 +1,7 @@
 /* The training loop: a run that is stopped, or killed, after any step and gone on with by a new
  * process ends with the same bits and metrics as one that never stopped, whatever of the training's
- * state there is (dropout, momentum, Nesterov, decay, smoothing, schedules, small last batches);
+ * state there is (dropout, momentum, Nesterov, decay, smoothing, small last batches), and with each
+ * optimiser, schedule, sampler and augmentation each of the others;
  * evaluation in pieces; what is logged when. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -395,6 +396,27 @@ static void run_whole(const struct recipe *r, const char *name)
     close_process(&p);
 }
 
+/* A run that is stopped after step k and gone on with is the whole one. */
+static void stopped_at(const struct recipe *r, size_t k, const char *whole, const char *part)
+{
+    char what[160];
+    struct process p;
+    snprintf(what, sizeof what, "%s, stopped after step %zu", r->name, k);
+    mkdir(part, 0777);
+    open_process(&p, r, part);
+    p.stop_at = k;
+    assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_INTERRUPTED);
+    assert_int_equal(p.job.position.steps, k);
+    close_process(&p);
+    open_process(&p, r, part);
+    restore(&p);
+    /* nothing is saved that will be recovered from */
+    assert_true(p.job.position.steps == k || (r->recover && p.job.position.steps < k));
+    if (train_run(&p.job, error, sizeof error)) fail_msg("%s: %s", what, error);
+    close_process(&p);
+    same_run(whole, part, what);
+}
+
 static void stopped_at_any_step(void **state)
 {
     (void)state;
@@ -402,28 +424,85 @@ static void stopped_at_any_step(void **state)
         const struct recipe *r = &recipes[i];
         size_t epochs = r->ends ? r->ends : r->epochs,
                steps = r->steps ? r->steps : epochs * STEPS_AN_EPOCH;
-        char whole[32], part[32], what[100];
+        char whole[32], part[32];
         snprintf(whole, sizeof whole, "w%zu", i);
         run_whole(r, whole);
         for (size_t k = 1; k <= steps; k++) {
-            struct process p;
             snprintf(part, sizeof part, "s%zu-%zu", i, k);
-            snprintf(what, sizeof what, "%s, stopped after step %zu", r->name, k);
-            mkdir(part, 0777);
-            open_process(&p, r, part);
-            p.stop_at = k;
-            assert_int_equal(train_run(&p.job, error, sizeof error), TRAIN_INTERRUPTED);
-            assert_int_equal(p.job.position.steps, k);
-            close_process(&p);
-            open_process(&p, r, part);
-            restore(&p);
-            /* nothing is saved that will be recovered from */
-            assert_true(p.job.position.steps == k || (r->recover && p.job.position.steps < k));
-            if (train_run(&p.job, error, sizeof error)) fail_msg("%s: %s", what, error);
-            close_process(&p);
-            same_run(whole, part, what);
+            stopped_at(r, k, whole, part);
         }
     }
+}
+
+/* Every optimiser, schedule, sampler and augmentation with each of the others' kinds, two epochs
+ * that are stopped somewhere. */
+static const cvy_optimizer_desc optimizers[] = {
+    { .kind = CVY_SGD },
+    { .kind = CVY_SGD, .momentum = 0.8, .nesterov = true },
+    { .kind = CVY_ADAM, .lr = 0.01 },
+    { .kind = CVY_ADAMW, .lr = 0.01, .weight_decay = 0.1 },
+    { .kind = CVY_RMSPROP, .lr = 0.01, .momentum = 0.9, .nesterov = true },
+    { .kind = CVY_ADAGRAD, .lr = 0.01 },
+    { .kind = CVY_ADADELTA, .lr = 0.5, .momentum = 0.5, .eps = 1e-4 },
+};
+static const char *const schedules[] = { "constant",
+                                         "step:every=1",
+                                         "milestones:epochs=1",
+                                         "exponential:every_steps=3",
+                                         "staircase:every=3,factor=0.7",
+                                         "cosine:over=2,warmup_steps=3",
+                                         "one_cycle:over=2",
+                                         "eras:rates=0.01/0.003,epochs=1/1,anneal=0.05" };
+static const struct sampling samplings[] = { { SAMPLING_SHUFFLED, 0 },
+                                             { SAMPLING_BUFFERED, 20 },
+                                             { SAMPLING_REPLACEMENT, 0 },
+                                             { SAMPLING_FIXED, 0 } };
+static const cvy_augment_desc augments[] = { { 0 },
+                                             { .crop = 2 },
+                                             { .flip = true },
+                                             { .cutout = 3 },
+                                             { .crop = 1, .flip = true, .cutout = 2 } };
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+_Static_assert(COUNT(schedules) == SCHEDULE_KINDS, "a schedule that is not gone on with");
+_Static_assert(COUNT(optimizers) == CVY_OPTIMIZER_KINDS + 1, "an optimiser that is not");
+_Static_assert(COUNT(samplings) == SAMPLING_KINDS, "a sampler that is not");
+
+static void every_pair(void **state)
+{
+    enum { O = COUNT(optimizers), S = COUNT(schedules), M = COUNT(samplings), A = COUNT(augments) };
+    static bool met[6][8][8];
+    const size_t n[4] = { O, S, M, A };
+    (void)state;
+    for (size_t row = 0; row < (size_t)O * S; row++) {
+        /* over the rows, with each optimiser and each schedule, all of the others */
+        const size_t o = row / S, s = row % S, at[4] = { o, s, (o + s) % M, (s + row / 2) % A };
+        const cvy_optimizer_desc *d = &optimizers[o];
+        char name[120], whole[32], part[32];
+        snprintf(name, sizeof name, "optimiser %zu, %.60s, sampler %zu, augmentation %zu", o,
+                 schedules[s], at[2], at[3]);
+        const struct recipe r = { .name = name,
+                                  .epochs = 2,
+                                  .eval_every = 2,
+                                  .lr = d->kind ? d->lr : 0.1,
+                                  .momentum = d->momentum,
+                                  .nesterov = d->nesterov,
+                                  .schedule = schedules[s],
+                                  .other = d->kind ? *d : (cvy_optimizer_desc){ .kind = CVY_SGD },
+                                  .sampling = samplings[at[2]],
+                                  .augment = augments[at[3]] };
+        snprintf(whole, sizeof whole, "p%zu", row);
+        snprintf(part, sizeof part, "q%zu", row);
+        run_whole(&r, whole);
+        stopped_at(&r, 1 + row % (2 * STEPS_AN_EPOCH - 1), whole, part);
+        for (size_t i = 0, pair = 0; i < 4; i++)
+            for (size_t k = i + 1; k < 4; k++) met[pair++][at[i]][at[k]] = true;
+    }
+    for (size_t i = 0, pair = 0; i < 4; i++)
+        for (size_t k = i + 1; k < 4; k++, pair++)
+            for (size_t e = 0; e < n[i] * n[k]; e++)
+                if (!met[pair][e / n[k]][e % n[k]])
+                    fail_msg("kinds %zu and %zu: %zu with %zu was not tried", i, k, e / n[k],
+                             e % n[k]);
 }
 
 /* A run that saves after every step is killed after each of them: what lay on the disk then is gone
@@ -1081,14 +1160,13 @@ static void runs_that_write_nothing(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(stopped_at_any_step),      TEST(killed_at_any_step),
-        TEST(what_resuming_could_lose), TEST(evaluation_in_pieces),
-        TEST(metrics_of_a_run),         TEST(positions_that_lie),
-        TEST(runs_that_write_nothing),  TEST(ends_with_the_best),
-        TEST(eras_from_the_best),       TEST(recovering),
-        TEST(evaluations_between),      TEST(more_steps),
-        TEST(population_statistics),    TEST(as_the_solver_reports)
-    };
+    const struct CMUnitTest tests[] = { TEST(stopped_at_any_step),  TEST(every_pair),
+                                        TEST(killed_at_any_step),   TEST(what_resuming_could_lose),
+                                        TEST(evaluation_in_pieces), TEST(metrics_of_a_run),
+                                        TEST(positions_that_lie),   TEST(runs_that_write_nothing),
+                                        TEST(ends_with_the_best),   TEST(eras_from_the_best),
+                                        TEST(recovering),           TEST(evaluations_between),
+                                        TEST(more_steps),           TEST(population_statistics),
+                                        TEST(as_the_solver_reports) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
