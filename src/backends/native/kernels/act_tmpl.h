@@ -33,11 +33,12 @@ V_FN vf through_tanh(vf dy, vf y, vf alpha)
     return v_mul(dy, v_fnma(y, y, v_set1(1)));
 }
 
-/* A NaN stays; not v_max, which may flush a denormal where scalar code hands it on. */
+/* A NaN stays: compared, no v_max. A compiler may still make a maximum of it, which flushes a
+ * denormal, or not: + 0 always does. */
 V_FN void value_relu(int N, vf *v, vf alpha)
 {
     (void)alpha;
-    V_EACH (N) v[j] = v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]);
+    V_EACH (N) v[j] = v_add(v_select(v_gt(v_zero(), v[j]), v_zero(), v[j]), v_zero());
 }
 V_FN vf through_relu(vf dy, vf y, vf alpha)
 {
@@ -266,7 +267,7 @@ V_FN vf through_hardswish(vf dy, vf x, vf alpha)
     return v_select(v_ge(v_neg(three), x), v_zero(), dx);
 }
 
-/* A NaN stays: compared, no v_min. + 0 flushes a denormal, which scalar code may have done. */
+/* As in ReLU: a NaN stays, + 0 flushes a denormal. */
 V_FN void value_relu6(int N, vf *v, vf alpha)
 {
     const vf six = v_set1(6);
@@ -283,7 +284,7 @@ V_FN vf through_relu6(vf dy, vf y, vf alpha)
     return v_select(v_ge(y, v_set1(6)), v_zero(), dx);
 }
 
-/* + 0 as in ReLU6 */
+/* + 0 as in ReLU */
 V_FN void value_hardtanh(int N, vf *v, vf alpha)
 {
     V_EACH (N) {
