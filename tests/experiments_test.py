@@ -141,6 +141,13 @@ def test_sweep():
     fails(1, r'run with other settings \(its data\)', *LR, '--data', 'synthetic:seed=4,train=600,test=100', '--out', 'x')
 
 
+def test_names_of_runs():
+    """Each value has a directory of its own, also where only a sign tells two apart."""
+    run('sweep', 'lr', 'lenet', *DATA, '--epochs', 1, '--values', '1e9,1e-9', '--out', 'x')
+    found = check_files('x', 2, ['train_loss'])
+    assert [row['run'] for row in found['rows']] == ['lenet-1e+09-s1', 'lenet-1e-09-s1'], found['rows']
+
+
 def test_interrupted():
     command = ['sweep', 'lr', 'lenet', '--data', 'synthetic:train=2000,test=50', '--epochs', '12', '--values', '0.1,0.2,0.3']
     run(*command, '--out', 'whole')

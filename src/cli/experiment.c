@@ -164,14 +164,14 @@ int experiment_add(struct experiment_plan *p, const char *group, const char *val
     return CLI_OK;
 }
 
-/* Letters, digits, '.' and '-' of the row's words. */
+/* Letters, digits, '.', '+' and '-' of the row's words: 1e+09 is not 1e-09. */
 static void name_run(const struct experiment_row *row, struct experiment_run *run, uint64_t seed)
 {
     char words[3 * EXPERIMENT_TEXT];
     size_t n = 0;
     snprintf(words, sizeof words, "%s %s", row->group, row->value);
     for (const char *c = words; *c && n < sizeof words - 1; c++) {
-        const bool good = isalnum((unsigned char)*c) || *c == '.';
+        const bool good = isalnum((unsigned char)*c) || strchr(".+", *c);
         if (good) run->name[n++] = *c;
         else if (n && run->name[n - 1] != '-') run->name[n++] = '-';
     }
