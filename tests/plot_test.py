@@ -4,13 +4,14 @@ and what is said where something is missing. Usage: plot_test.py SOURCE_DIR BUIL
 import json
 import os
 import pathlib
+import random
 import re
 import statistics
 import sys
 import xml.etree.ElementTree
 
 from cli_test import SMALL, fails, run
-from outside import CONVOY, run_tests
+from outside import CONVOY, run_tests, unbalanced
 from visualise_test import page, png
 
 HAS_PNG = b'libcairo' in pathlib.Path(CONVOY).read_bytes()
@@ -133,6 +134,43 @@ def experiment(rows, axis='lr'):
     rows = [dict(zip(keys, row), run='r', finished=True, valid_acc=None) for row in rows]
     rows.append({'group': 'more', 'value': '9', 'x': 9, 'seed': 1, 'finished': False, 'test_acc': 1})
     return json.dumps({'command': 'sweep', 'experiment': 'lr', 'axis': axis, 'about': 'how large', 'seeds': 2, 'rows': rows})
+
+
+def damaged(text, r):
+    """The text with a few bytes, numbers or words put out of place."""
+    for _ in range(r.randint(1, 3)):
+        kind, at = r.randrange(4), r.randrange(len(text))
+        if kind == 0:
+            text = text[:at] + r.choice(text) + text[at + r.randrange(2):]
+        elif kind == 1:
+            tokens = list(re.finditer(r'-?\d+(\.\d+)?|"[^"]*"|true|null', text))
+            old = r.choice(tokens)
+            new = r.choice(['1e308', '-1e-320', '1e999', 'null', 'true', '{}', '[]', '""', '"nan"', '"' + 'x' * 300 + '"', '"<&\\u0001"', '-0', '7'])
+            text = text[:old.start()] + new + text[old.end():]
+        elif kind == 2:
+            text = text[:at] if r.random() < 0.2 else text
+        else:
+            end = r.randrange(at, min(len(text), at + 200))
+            text = text[:end] + text[at:end] + text[end:]
+    return text
+
+
+def test_damaged_experiments():
+    """Any bytes are a picture or one sentence."""
+    r = random.Random(5)
+    text = experiment([(g, f'{x:g}', x, s, 0.5 + 0.02 * s, 1.0 / s) for g in ('a', 'b') for x in (0.1, 1, 10) for s in (1, 2)])
+    codes = []
+    for k in range(150):
+        pathlib.Path('x.json').write_text(damaged(text, r))
+        done = run('plot', 'x.json', '-y', r.choice(['acc', 'loss', 'loss,test_acc']), '-o', f'{k}.svg', code=None)
+        codes.append(done.returncode)
+        if done.returncode == 0:
+            assert unbalanced(pathlib.Path(f'{k}.svg').read_text(encoding='utf-8')) is None, k
+        else:
+            assert done.returncode == 2 and done.stderr.startswith('convoy: ') and done.stderr.count('\n') == 1, (k, done.stderr)
+    assert codes.count(0) > 20 and codes.count(2) > 20, codes
+    pathlib.Path('x.json').write_text(text.replace('"experiment": "lr"', '"experiment": "../lr"'))
+    fails(2, 'x.json: expected what convoy sweep or convoy ablate writes', 'plot', 'x.json')
 
 
 def test_experiments():

@@ -175,7 +175,9 @@ static int draw(struct cli_plot *p, const struct cli_plot_options *o, const json
     const json_t *rows = json_object_get(all, "rows");
     const char *word[FIGURE_PANELS];
     size_t most = 0;
-    if (!json_is_array(rows) || !*text_of(all, "experiment"))
+    /* its name is that of a file */
+    if (!json_is_array(rows) || !*text_of(all, "experiment") ||
+        strchr(text_of(all, "experiment"), '/'))
         return cli_fail(CLI_BAD, "%s: expected what convoy sweep or convoy ablate writes", path);
     if (o->x_given)
         return cli_fail(CLI_USAGE, "--x is for runs; an experiment is drawn over what it changes");
