@@ -68,12 +68,6 @@ static struct metrics metrics_of(const struct album *a, const struct experiment_
     return m;
 }
 
-/* A loss far above that of a net that knows nothing would hide all others. */
-static double shown(const struct experiment_row *row, double loss)
-{
-    return loss > 1.5 * row->chance ? NAN : loss;
-}
-
 /* What an epoch's line says under a key, the mean of the seeds; NaN where one has none. */
 struct curve {
     double *x, *y;
@@ -107,7 +101,7 @@ static void over_epochs(struct album *a, const char *name, size_t first, size_t 
             c.x = numbers(a, c.n);
             c.y = numbers(a, c.n);
             for (size_t r = 0; r < p->seeds; r++) add_run(a, &row->run[r], keys[k], &c);
-            for (size_t e = 0; !k && e < c.n; e++) c.y[e] = shown(row, c.y[e]);
+            for (size_t e = 0; !k && e < c.n; e++) c.y[e] = cli_plot_loss(c.y[e], row->chance);
             s[f->n++] = (struct figure_series){ .label = row->value,
                                                 .n = c.n,
                                                 .x = c.x,

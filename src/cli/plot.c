@@ -155,6 +155,8 @@ const char *cli_plot_spread_text(size_t n)
     return n < QUARTILES ? "from the least to the largest" : "from the 25th to the 75th percentile";
 }
 
+double cli_plot_loss(double loss, double chance) { return loss > 1.5 * chance ? NAN : loss; }
+
 const char *cli_plot_name(struct cli_plot *p, const char *key)
 {
     char *name = cli_plot_text(p, "%s", key);

@@ -39,6 +39,8 @@ int cli_plot_read(const char *path, struct metrics *m);
  * percentile, of fewer than five values from the least to the largest. */
 void cli_plot_spread(const double *values, size_t n, double *y, double *low, double *high);
 const char *cli_plot_spread_text(size_t n); /* in words; "" of one value */
+/* A loss far above that of a net that knows nothing would hide all others: NaN. */
+double cli_plot_loss(double loss, double chance);
 /* "train loss" */
 const char *cli_plot_name(struct cli_plot *p, const char *key);
 /* The words of --y, of which there are at most `most`; a failure has been told. */

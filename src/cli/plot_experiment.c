@@ -74,11 +74,10 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* A loss far above that of a net that knows nothing would hide all others. */
 static double shown(const json_t *row, const char *key)
 {
-    const double value = number_of(row, key), chance = number_of(row, "chance");
-    return strstr(key, "loss") && value > 1.5 * chance ? NAN : value;
+    const double value = number_of(row, key);
+    return strstr(key, "loss") ? cli_plot_loss(value, number_of(row, "chance")) : value;
 }
 
 /* The curve of a group, if it has values; most grows to how many runs a point has. */
