@@ -15,29 +15,20 @@ struct reorder {
     size_t elements; /* of a parameter */
 };
 
-/* Element offset of channel c of image i in a plain activation. */
-static size_t plain_at(const struct native_lanes *v, size_t i, size_t c)
+/* Channels [c, c + channels) of one block: one run of pixels on either side. */
+static void run_channels(const struct reorder *a, const struct cvy_run *run, size_t block, size_t c,
+                         size_t channels)
 {
-    return (i * v->c + c) * v->h * v->w;
-}
-
-static void to_lanes(const struct reorder *a, const struct cvy_run *run, size_t block,
-                     size_t images, size_t c)
-{
-    const float *src[CVYI_LANES] = { 0 };
-    for (size_t l = 0; l < images; l++)
-        src[l] =
-            (const float *)run->buf[a->src.id] + plain_at(&a->src, block * NATIVE_LANES + l, c);
-    a->k->to_lanes(native_at(run, &a->dst, block, c), src, a->dst.h * a->dst.w, (unsigned)images);
-}
-
-static void from_lanes(const struct reorder *a, const struct cvy_run *run, size_t block,
-                       size_t images, size_t c)
-{
-    float *dst[CVYI_LANES] = { 0 };
-    for (size_t l = 0; l < images; l++)
-        dst[l] = (float *)run->buf[a->dst.id] + plain_at(&a->dst, block * NATIVE_LANES + l, c);
-    a->k->from_lanes(dst, native_at(run, &a->src, block, c), a->src.h * a->src.w, (unsigned)images);
+    const struct native_lanes *lanes = a->lanes ? &a->dst : &a->src;
+    const struct native_lanes *plain = a->lanes ? &a->src : &a->dst;
+    size_t images = native_images(run, block), plane = plain->h * plain->w,
+           image = plain->c * plane;
+    float *first = (float *)run->buf[plain->id] + block * NATIVE_LANES * image + c * plane;
+    float *rows = native_at(run, lanes, block, c), *image_rows[CVYI_LANES] = { 0 };
+    for (size_t l = 0; l < images; l++) image_rows[l] = first + l * image;
+    if (a->lanes)
+        a->k->to_lanes(rows, (const float *const *)image_rows, channels * plane, (unsigned)images);
+    else a->k->from_lanes(image_rows, rows, channels * plane, (unsigned)images);
 }
 
 static void run_reorder(const void *arg, const struct cvy_run *run, size_t task,
@@ -45,13 +36,11 @@ static void run_reorder(const void *arg, const struct cvy_run *run, size_t task,
 {
     const struct reorder *a = arg;
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
+    size_t channels = native_dense(a->lanes ? &a->dst : &a->src) ? cell.c1 - cell.c0 : 1;
     (void)worker;
-    NATIVE_BLOCKS (cell, run) {
-        size_t images = native_images(run, cell.block);
-        for (size_t c = cell.c0; c < cell.c1; c++)
-            if (a->lanes) to_lanes(a, run, cell.block, images, c);
-            else from_lanes(a, run, cell.block, images, c);
-    }
+    NATIVE_BLOCKS (cell, run)
+        for (size_t c = cell.c0; c < cell.c1; c += channels)
+            run_channels(a, run, cell.block, c, channels);
 }
 
 static void run_flat(const void *arg, const struct cvy_run *run, size_t task,
