@@ -203,7 +203,7 @@ static bool graph(FILE *out, const struct visual *v)
     if (!g) return false;
     const struct drawing drawing = graph_drawing(g);
     template_part(out, "net-graph", NULL, "drawing", NULL);
-    const bool good = drawing_in_page(out, &drawing, "drawing fit");
+    const bool good = drawing_in_page(out, &drawing, "drawing");
     template_part(out, "net-graph", "drawing", NULL, NULL);
     graph_free(g);
     return good;
