@@ -524,63 +524,147 @@ static void group_norms(cvy_context *ctx, struct check_rng *r, bool elementwise)
     held("group norm: gradient of gamma", &w[2], elementwise ? 6 : 26);
 }
 
-/* Groups of one channel, so that W = 1/sqrt(var): its variance is what the running W says, beta's
- * gradient sums dy, gamma's dy times xhat. Terms as in batch_norms. */
-static void whitenings(cvy_context *ctx, struct check_rng *r, enum cvy_whitening_kind kind)
+/* What the sums of a whitened batch are exactly, of one group of c channels. */
+struct whitened {
+    size_t n, c, plane;
+    float *x, *dy;
+    double *mean; /* [c] */
+    double
+        *product; /* [c][c] of x with x and [c][c] of dy with x, each with the absolutes behind */
+    double *sum;  /* [c] of dy, with the absolutes behind */
+};
+
+static float *channel_of(const struct whitened *w, float *x, size_t image, size_t c)
 {
-    static const cvy_shape shapes[] = {
-        { 1, 1, 16, 16 }, { 16, 1, 32, 32 }, { 3, 1, 90, 100 }, { 200, 1, 1, 1 }, { 20, 1, 7, 300 }
+    return x + (image * w->c + c) * w->plane;
+}
+
+/* Terms as in batch_norms; of each channel others, so that no two are the same. */
+static struct whitened whitened_of(struct check_rng *r, enum pattern p, cvy_shape shape)
+{
+    struct whitened w = { shape.n, shape.c, shape.h * shape.w, NULL, NULL, NULL, NULL, NULL };
+    const size_t n = w.n * w.plane;
+    w.x = floats(n * w.c);
+    w.dy = floats(n * w.c);
+    w.mean = calloc(w.c * (3 + 3 * w.c), sizeof *w.mean);
+    assert_non_null(w.mean);
+    w.sum = w.mean + w.c;
+    w.product = w.sum + 2 * w.c;
+    for (size_t c = 0; c < w.c; c++)
+        for (size_t i = 0; i < n; i++) {
+            float *x = channel_of(&w, w.x, i / w.plane, c) + i % w.plane,
+                  *dy = channel_of(&w, w.dy, i / w.plane, c) + i % w.plane;
+            *dy = term(r, p, (i + c * 31) % n, n);
+            *x = (p == EQUAL || p == EQUAL2) && i % (2 + c) == 0 ? -*dy : *dy;
+            w.mean[c] += (double)*x / (double)n;
+            w.sum[c] += (double)*dy;
+            w.sum[w.c + c] += fabs((double)*dy);
+        }
+    return w;
+}
+
+/* The products of one pair of channels. */
+static void whitened_products(struct whitened *w, size_t i, size_t j)
+{
+    const size_t cc = w->c * w->c;
+    double *at = w->product + i * w->c + j;
+    for (size_t image = 0; image < w->n; image++) {
+        const float *xi = channel_of(w, w->x, image, i), *xj = channel_of(w, w->x, image, j),
+                    *dy = channel_of(w, w->dy, image, i);
+        for (size_t p = 0; p < w->plane; p++) {
+            const double u = (double)xj[p] - w->mean[j], t = (double)dy[p] * u;
+            at[0] += ((double)xi[p] - w->mean[i]) * u;
+            at[cc] += t;
+            at[2 * cc] += fabs(t);
+        }
+    }
+}
+
+/* Covariances are seen through the whitening matrix W, which the running one is: of one channel W =
+ * 1/sqrt(var); of several by one of Newton's steps, W = (3 I - S / t) / (2 sqrt(t)) with t the
+ * trace of S, so that t is known by W's trace and S by its other elements. S is made of sums about
+ * means of parts of a batch, which may be larger than those about the mean of all: their bound is
+ * the two variances. */
+static void note_covariances(const struct whitened *w, enum pattern p, const float *matrix,
+                             struct worst *worst)
+{
+    const double n = (double)(w->n * w->plane);
+    double trace = 0;
+    for (size_t i = 0; i < w->c; i++) trace += (double)matrix[i * w->c + i];
+    const double root = (3 * (double)w->c - 1) / (2 * trace);
+    for (size_t i = 0; i < w->c; i++)
+        for (size_t j = 0; j < w->c; j++) {
+            if (i == j && w->c > 1) continue;
+            const double *exact = w->product, want = exact[i * w->c + j] / n,
+                         bound = sqrt(exact[i * w->c + i] * exact[j * w->c + j]) / n;
+            const double got =
+                w->c == 1 ? root * root : -2 * (double)matrix[i * w->c + j] * root * root * root;
+            note(worst, p, fabs(got - want), bound);
+        }
+}
+
+/* One group of the shape's channels: covariances, if W tells them; beta's gradient sums dy, gamma's
+ * are W's rows times the sums of dy with x. */
+static void whitenings(cvy_context *ctx, struct check_rng *r, const cvy_whitening_desc *kind,
+                       size_t channels, bool told)
+{
+    cvy_shape shapes[] = {
+        { 1, 0, 16, 16 }, { 16, 0, 32, 32 }, { 3, 0, 90, 100 }, { 200, 0, 1, 1 }, { 20, 0, 7, 300 }
     };
-    const cvy_whitening_desc d = { .kind = kind, .channels = 1, .eps = 1e-30, .momentum = 1 };
-    struct worst w[3] = { { .n = 0 } };
+    struct worst worst[3] = { { .n = 0 } };
+    cvy_whitening_desc d = *kind;
+    d.channels = channels;
+    d.momentum = 1;
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
         for (int p = 0; p < PATTERNS; p++) {
-            size_t n = shapes[k].n * shapes[k].h * shapes[k].w;
-            float *x = floats(n), *dy = floats(n), *out = floats(n), mean = 0, matrix = 1, one = 1,
-                  zero = 0, dgamma, dbeta;
-            double m = 0, m2 = 0, sums[4] = { 0 };
+            shapes[k].c = channels;
+            struct whitened w = whitened_of(r, (enum pattern)p, shapes[k]);
+            const size_t cc = channels * channels;
+            float *out = floats(w.n * w.plane * channels), *small = floats(5 * channels + cc);
+            float *gamma = small, *beta = gamma + channels, *dgamma = beta + channels,
+                  *dbeta = dgamma + channels, *mean = dbeta + channels, *matrix = mean + channels;
             cvy_op *op;
-            for (size_t i = 0; i < n; i++) {
-                dy[i] = term(r, (enum pattern)p, i, n);
-                x[i] = (p == EQUAL || p == EQUAL2) && i % 2 == 0 ? -dy[i] : dy[i];
-                m += (double)x[i] / (double)n;
-            }
-            for (size_t i = 0; i < n; i++) {
-                const double u = (double)x[i] - m, t = (double)dy[i] * u;
-                m2 += u * u / (double)n;
-                sums[0] += (double)dy[i];
-                sums[1] += fabs((double)dy[i]);
-                sums[2] += t;
-                sums[3] += fabs(t);
-            }
-            cvy_op_args a = { .src = x,
-                              .weights = &one,
-                              .bias = &zero,
+            memset(small, 0, (5 * channels + cc) * sizeof *small);
+            for (size_t c = 0; c < channels; c++) gamma[c] = 1;
+            for (size_t e = 0; e < cc; e++) whitened_products(&w, e / channels, e % channels);
+            cvy_op_args a = { .src = w.x,
+                              .weights = gamma,
+                              .bias = beta,
                               .dst = out,
-                              .running_mean = &mean,
-                              .running_matrix = &matrix,
-                              .diff_dst = dy,
+                              .running_mean = mean,
+                              .running_matrix = matrix,
+                              .diff_dst = w.dy,
                               .diff_src = out,
-                              .diff_weights = &dgamma,
-                              .diff_bias = &dbeta };
+                              .diff_weights = dgamma,
+                              .diff_bias = dbeta };
             if (cvy_op_whitening(ctx, &d, shapes[k], CVY_FORWARD, &op) || cvy_op_run(op, &a))
                 fail_msg("%s", cvy_message(ctx));
             cvy_op_destroy(&op);
             if (cvy_op_whitening(ctx, &d, shapes[k], CVY_BACKWARD_DATA, &op) || cvy_op_run(op, &a))
                 fail_msg("%s", cvy_message(ctx));
             cvy_op_destroy(&op);
-            const double got = 1 / ((double)matrix * (double)matrix);
-            note(&w[0], (enum pattern)p, fabs(got - m2), m2);
-            note(&w[1], (enum pattern)p, fabs((double)dbeta - sums[0]), sums[1]);
-            note(&w[2], (enum pattern)p, fabs((double)dgamma - sums[2] / sqrt(m2)),
-                 sums[3] / sqrt(m2));
-            free(x);
-            free(dy);
+            if (told) note_covariances(&w, (enum pattern)p, matrix, &worst[0]);
+            for (size_t c = 0; c < channels; c++) {
+                double want = 0, magnitude = 0;
+                for (size_t j = 0; j < channels; j++) {
+                    const double f = (double)matrix[c * channels + j],
+                                 *t = w.product + cc + c * channels + j;
+                    want += f * t[0];
+                    magnitude += fabs(f) * t[cc];
+                }
+                note(&worst[1], (enum pattern)p, fabs((double)dbeta[c] - w.sum[c]),
+                     w.sum[channels + c]);
+                note(&worst[2], (enum pattern)p, fabs((double)dgamma[c] - want), magnitude);
+            }
+            free(w.x);
+            free(w.dy);
+            free(w.mean);
             free(out);
+            free(small);
         }
-    held("whitening: variance", &w[0], 264);
-    held("whitening: gradient of beta", &w[1], 261);
-    held("whitening: gradient of gamma", &w[2], 264);
+    if (told) held("whitening: covariances", &worst[0], 264);
+    held("whitening: gradient of beta", &worst[1], 261);
+    held("whitening: gradient of gamma", &worst[2], 264);
 }
 
 /* One channel: the slope's gradient sums dy times x where x is negative. */
@@ -664,8 +748,14 @@ static void other_sums(void **state)
     batch_norms(ctx, &r);
     group_norms(ctx, &r, false);
     group_norms(ctx, &r, true);
-    whitenings(ctx, &r, CVY_WHITENING_ZCA);
-    whitenings(ctx, &r, CVY_WHITENING_NEWTON);
+    const cvy_whitening_desc zca = { .kind = CVY_WHITENING_ZCA, .eps = 1e-30 },
+                             step = { .kind = CVY_WHITENING_NEWTON, .steps = 1, .eps = 1e-30 },
+                             zca_of_many = { .kind = CVY_WHITENING_ZCA, .eps = 1e-3 };
+    const size_t groups[] = { 1, 3, 14 }; /* 14: more than a tile of products has rows */
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        whitenings(ctx, &r, &step, groups[i], true);
+        whitenings(ctx, &r, groups[i] == 1 ? &zca : &zca_of_many, groups[i], groups[i] == 1);
+    }
     slopes(ctx, &r);
     losses(ctx);
     cvy_context_destroy(&ctx);
