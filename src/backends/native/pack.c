@@ -71,9 +71,11 @@ static inline __attribute__((always_inline)) void copy_columns(float *restrict d
         for (size_t c = 0; c < n; c++) dst[r * dst_row + c] = src[r * src_row + c * src_col];
 }
 
-/* This runs in every step: the widths of whole tiles are unrolled. */
-static void copy(float *dst, size_t dst_row, const float *src, size_t src_row, size_t src_col,
-                 size_t rows, size_t n)
+/* This runs in every step: the widths of whole tiles are unrolled, and who calls knows which of
+ * src_row and src_col is 1. */
+static inline __attribute__((always_inline)) void copy(float *dst, size_t dst_row, const float *src,
+                                                       size_t src_row, size_t src_col, size_t rows,
+                                                       size_t n)
 {
     switch (n) {
     case 4: copy_columns(dst, dst_row, src, src_row, src_col, rows, 4); break;
