@@ -451,9 +451,9 @@ static cvy_tensor broad(cvy_context *ctx, cvy_net **made)
 }
 
 /* resnet20 last: many phases of few kinds, and left out where each declaration costs a process. */
-static const build_net nets[] = { lenet_bn,       motley,           broad,
-                                  small_resnet20, every_group_norm, every_whitening,
-                                  every_rank,     decoder,          centred };
+static const build_net nets[] = { lenet_bn,         motley,          broad,      small_resnet20,
+                                  every_group_norm, every_whitening, every_rank, decoder,
+                                  centred,          separable };
 enum { N_FORKED = 3, N_NETS = sizeof nets / sizeof *nets, LATE = 10 };
 
 static void native_keeps_its_word(void **state)

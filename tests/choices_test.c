@@ -532,6 +532,7 @@ static void nets(void **state)
         { "side by side", side_by_side, 21 },
         { "side by side, many blocks", side_by_side, 250 },
         { "dense", dense, 24 },
+        { "separable", separable, 20 },
         { "tall", tall, 37 },
         { "large planes", large_planes, 18 },
         { "whitenings", every_whitening, 20 },

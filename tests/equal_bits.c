@@ -200,6 +200,13 @@ static void dense_any_threads(void **state)
     compare_all(dense, 260, 2);
 }
 
+static void separable_any_threads(void **state)
+{
+    (void)state;
+    compare_all(separable, 40, steps < 3 ? steps : 3);
+    compare_all(separable, 260, 2);
+}
+
 static void activations_any_threads(void **state)
 {
     (void)state;
@@ -280,6 +287,11 @@ static void dense_any_isa(void **state)
     (void)state;
     compare_isas(dense, CVY_ISA_SCALAR, 2);
 }
+static void separable_any_isa(void **state)
+{
+    (void)state;
+    compare_isas(separable, CVY_ISA_SCALAR, 2);
+}
 static void activations_any_isa(void **state)
 {
     (void)state;
@@ -344,8 +356,8 @@ static void evaluation_is_per_image(void **state)
 {
     (void)state;
     enum { MOST = 33, ROOM = 250 }; /* so much room is sixteen blocks: tasks are cut otherwise */
-    static const build_net nets[] = { lenet_bn,        motley,     dense,   every_group_norm,
-                                      every_whitening, every_rank, decoder, tall };
+    static const build_net nets[] = { lenet_bn,   motley,  dense, every_group_norm, every_whitening,
+                                      every_rank, decoder, tall,  separable };
     for (size_t k = 0; k < sizeof nets / sizeof *nets; k++) {
         cvy_context *ctx;
         cvy_net *net;
@@ -433,12 +445,14 @@ int main(void)
         cmocka_unit_test(weighty_any_threads),
         cmocka_unit_test(weighty_any_isa),
         cmocka_unit_test(dense_any_threads),
+        cmocka_unit_test(separable_any_threads),
         cmocka_unit_test(activations_any_threads),
         cmocka_unit_test(group_norms_any_threads),
         cmocka_unit_test(whitenings_any_threads),
         cmocka_unit_test(ranks_any_threads),
         cmocka_unit_test(whitenings_any_isa),
         cmocka_unit_test(dense_any_isa),
+        cmocka_unit_test(separable_any_isa),
         cmocka_unit_test(activations_any_isa),
         cmocka_unit_test(group_norms_any_isa),
         cmocka_unit_test(decoder_any_threads),

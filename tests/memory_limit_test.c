@@ -197,6 +197,7 @@ static const struct {
              { "motley", motley, true },
              { "branches", branches, true },
              { "dense", dense, true },
+             { "separable", separable, true },
              { "passing", passing, true },
              { "activations", every_activation, false },
              { "group norms", every_group_norm, false },

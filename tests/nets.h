@@ -130,6 +130,42 @@ static inline cvy_tensor dense(cvy_context *ctx, cvy_net **made)
                       &(cvy_linear_desc){ .out_features = NET_CLASSES });
 }
 
+/* Depthwise convolutions that read what a batch norm and an activation make: of maps of several
+ * bands of rows, with strides, dilation, padding on one side, none at all, a kernel turned round;
+ * with an activation that costs too much, and another reader. */
+static inline cvy_tensor separable(cvy_context *ctx, cvy_net **made)
+{
+    static const struct {
+        cvy_conv2d_desc conv;
+        cvy_act_desc act;
+    } layer[] = {
+        { { .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } }, { .kind = CVY_RELU6 } },
+        { { .kernel = { 5, 3 }, .stride = { 2, 1 }, .pad = { 2, 0, 1, 2 }, .flip = true },
+          { .kind = CVY_LEAKY_RELU, .alpha = 0.1 } },
+        { { .kernel = { 3, 3 }, .dilation = { 3, 2 }, .pad = { 3, 2, 3, 2 } },
+          { .kind = CVY_RELU } },
+        { { .kernel = { 2, 4 }, .stride = { 1, 3 } }, { .kind = CVY_SIGMOID } },
+        { { .kernel = { 3, 1 } }, { .kind = CVY_HARDTANH } },
+    };
+    cvy_net *net;
+    if (cvy_net_create(ctx, &net)) die(ctx, "net");
+    *made = net;
+    cvy_tensor x = cvy_input(net, 3, 28, 28), y = x;
+    x = conv1(net, cvy_upsample(net, x, NULL, &(cvy_upsample_desc){ .scale = { 2, 2 } }), "in", 12);
+    for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) {
+        const char digit = (char)('0' + i), norm[] = { 'n', digit, 0 }, conv[] = { 'd', digit, 0 };
+        cvy_conv2d_desc d = layer[i].conv;
+        d.groups = d.out_channels = cvy_tensor_shape(net, x).c;
+        y = cvy_activation(net, cvy_batch_norm(net, x, norm, NULL), NULL, &layer[i].act);
+        x = cvy_conv2d(net, y, conv, &d);
+    }
+    x = cvy_concat(
+        net, (cvy_tensor[]){ cvy_global_avg_pool(net, x, NULL), cvy_global_avg_pool(net, y, NULL) },
+        2, NULL);
+    return cvy_linear(net, cvy_flatten(net, x), "fc",
+                      &(cvy_linear_desc){ .out_features = NET_CLASSES });
+}
+
 /* A net for each way to sum weight gradients: by tasks that own weights (b: 98 496 of them, on maps
  * of 3x3 pixels), by slots of more weights than are owned elsewhere (a), by images on maps of 2x2
  * (c), and of wide maps in several ranges of input channels (fc1), with enough weights for the

@@ -32,6 +32,9 @@ static inline struct native_mac native_mac_of(const struct native_conv *conv)
 
 struct native_algorithm {
     bool (*supports)(const struct native_conv *conv);
+    /* Whether it makes its source, in a pass that has one, of what comes before a batch norm; NULL:
+     * never. */
+    bool (*normalises)(const struct native_conv *conv);
     /* Floating-point operations of a pass over an image, and what takes as long; from shapes alone.
      * The least wins, of equals the first in the list. */
     double (*cost)(const struct native *native, const struct native_conv *conv);

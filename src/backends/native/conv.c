@@ -120,14 +120,9 @@ bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *p
     const struct native_norm norm = { .x = x };
     struct native_conv conv = open_conv(native, plan, op, &norm);
     double cost[N_ALGORITHMS] = { 0 };
-    enum cvy_algorithm algorithm = choose(native, &conv, asked_for(plan, op), cost);
-    /* of a wide map the pixels of all blocks are multiplied together, and no panel is laid; several
-     * taps would normalise what they share several times */
-    if (conv.pass == NATIVE_FORWARD)
-        return algorithm == CVY_ALGORITHM_PANELS && !conv.geometry.wide.unit &&
-               conv.geometry.taps == 1;
-    return conv.pass == NATIVE_WEIGHTS && algorithm == CVY_ALGORITHM_DIRECT &&
-           cvyi_native_wgrad_normalises(&conv.geometry);
+    const struct native_algorithm *chosen =
+        algorithms[choose(native, &conv, asked_for(plan, op), cost)];
+    return conv.pass != NATIVE_DATA && chosen->normalises && chosen->normalises(&conv);
 }
 
 /* Offsets inside a channel, and of taps in a packed tile, are 32 bits. */

@@ -5,7 +5,7 @@
  *
  * Forward and for data the sums are the direct algorithm's, to the bit. The weights' gradient keeps
  * lanes apart for a band of rows, then folds them; bands are added in double, blocks folded in
- * double. */
+ * double. A source that a batch norm and its activation make is made a band at a time. */
 #include <string.h>
 
 #include "backends/native/algorithm.h"
@@ -42,6 +42,7 @@ struct depthwise {
     struct native_grid grid;      /* of dst, by which work is cut */
     struct runs rows, cols;
     size_t band; /* rows */
+    size_t made; /* floats of scratch for the rows that a band reads, if they are not there */
     bool transposed;
     int weight, bias;
     struct native_wgrad wgrad; /* of the weights: its slots; in the scratch all sums of a channel */
@@ -77,6 +78,31 @@ static bool find_runs(struct cvy_plan *plan, const struct native_geometry *g, bo
     return true;
 }
 
+/* Which of a run's positions lie in the band. */
+static struct native_range within(const struct runs *rows, const struct run *r,
+                                  struct native_range band)
+{
+    size_t skip = band.begin > r->begin ? ceil_div(band.begin - r->begin, rows->period) : 0;
+    size_t end = band.end > r->begin ? ceil_div(band.end - r->begin, rows->period) : 0;
+    return (struct native_range){ skip, native_min(end, r->n) };
+}
+
+/* The source rows that the band reads. */
+static struct native_range source_rows(const struct runs *rows, struct native_range band)
+{
+    struct native_range all = { SIZE_MAX, 0 };
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct run *r = &rows->run[i];
+        struct native_range p = within(rows, r, band);
+        if (!r->taps || p.begin >= p.end) continue;
+        size_t reach = (r->taps - 1) * (size_t)rows->source_step + 1;
+        all.begin = native_min(all.begin, r->source + p.begin * rows->advance);
+        size_t end = r->source + (p.end - 1) * rows->advance + reach;
+        if (all.end < end) all.end = end;
+    }
+    return all.end ? all : (struct native_range){ 0, 0 };
+}
+
 /* Where a rectangle begins, in floats of its maps and of the kernel. */
 struct corner {
     ptrdiff_t src, dst, weight;
@@ -88,14 +114,12 @@ static bool rectangle(const struct depthwise *a, const struct run *r, const stru
 {
     const struct native_geometry *g = &a->conv;
     const struct runs *rows = &a->rows, *cols = &a->cols;
-    size_t skip = band.begin > r->begin ? ceil_div(band.begin - r->begin, rows->period) : 0;
-    size_t end = band.end > r->begin ? ceil_div(band.end - r->begin, rows->period) : 0;
-    if (end > r->n) end = r->n;
-    if (skip >= end) return false;
+    struct native_range p = within(rows, r, band);
+    if (p.begin >= p.end) return false;
     ptrdiff_t src_row = (ptrdiff_t)(a->src.w * NATIVE_LANES),
               dst_row = (ptrdiff_t)(a->dst.w * NATIVE_LANES), sign = g->flip ? -1 : 1;
     bool none = !r->taps || !q->taps;
-    *d = (struct cvyi_depthwise){ .height = end - skip,
+    *d = (struct cvyi_depthwise){ .height = p.end - p.begin,
                                   .width = q->n,
                                   .n_rows = none ? 0 : r->taps,
                                   .n_taps = none ? 0 : q->taps,
@@ -107,33 +131,81 @@ static bool rectangle(const struct depthwise *a, const struct run *r, const stru
                                   .tap_col = cols->source_step * CVYI_LANES,
                                   .w_row = sign * rows->tap_step * (ptrdiff_t)g->kernel[1],
                                   .w_tap = sign * cols->tap_step };
-    *at = (struct corner){ .dst = (ptrdiff_t)(r->begin + skip * rows->period) * dst_row +
+    *at = (struct corner){ .dst = (ptrdiff_t)(r->begin + p.begin * rows->period) * dst_row +
                                   (ptrdiff_t)(q->begin * NATIVE_LANES) };
     if (none) return true;
-    at->src = (ptrdiff_t)(r->source + skip * rows->advance) * src_row +
+    at->src = (ptrdiff_t)(r->source + p.begin * rows->advance) * src_row +
               (ptrdiff_t)(q->source * NATIVE_LANES);
     at->weight = (ptrdiff_t)native_tap(g, r->tap, q->tap);
     return true;
 }
 
+/* -------------------------------------------------------------------------------------- sources */
+
+/* A plane that is read, or from which what is read is made, in `rows` of the scratch. */
+struct source {
+    const float *plane;
+    const struct cvyi_affine *affine; /* NULL: it is there */
+    float *rows;
+};
+
+static struct source source_of(const struct depthwise *a, const struct cvy_run *run,
+                               const struct native_lanes *v, size_t block, size_t c, float *rows)
+{
+    const struct native_norm *norm = a->conv.norm;
+    const struct cvyi_affine *affine = norm ? run->buf[norm->affine] : NULL;
+    return (struct source){ native_at(run, v, block, c), affine ? affine + c : NULL, rows };
+}
+
+/* What the band reads; *skipped: floats of the plane that lie before it. */
+static const float *band_source(const struct depthwise *a, const struct source *s,
+                                struct native_range band, ptrdiff_t *skipped)
+{
+    const struct native_norm *norm = a->conv.norm;
+    *skipped = 0;
+    if (!s->affine) return s->plane;
+    struct native_range rows = source_rows(&a->rows, band);
+    size_t row = a->src.w * NATIVE_LANES;
+    *skipped = (ptrdiff_t)(rows.begin * row);
+    a->native->kernels->act->norm_act[norm->act](s->rows, s->plane + rows.begin * row,
+                                                 (rows.end - rows.begin) * row, s->affine,
+                                                 norm->alpha);
+    return s->rows;
+}
+
+/* Floats of the most rows that a band reads, if they are to be made. */
+static size_t made_floats(const struct depthwise *a)
+{
+    size_t most = 0;
+    for (size_t row = 0; a->conv.norm && row < a->dst.h; row += a->band) {
+        struct native_range band = { row, native_min(row + a->band, a->dst.h) };
+        struct native_range rows = source_rows(&a->rows, band);
+        if (most < rows.end - rows.begin) most = rows.end - rows.begin;
+    }
+    return most * a->src.w * NATIVE_LANES;
+}
+
 /* -------------------------------------------------------------------------------- forward, data */
 
 /* One plane from `n` others, the weights of each behind those of the one before it. */
-static void multiply_plane(const struct depthwise *a, const float *src, size_t n, const float *w,
-                           const float *bias, float *dst)
+static void multiply_plane(const struct depthwise *a, const struct source *src, size_t n,
+                           const float *w, const float *bias, float *dst)
 {
-    for (size_t row = 0; row < a->dst.h; row += a->band)
+    for (size_t row = 0; row < a->dst.h; row += a->band) {
+        struct native_range band = { row, row + a->band };
+        ptrdiff_t skipped;
+        const float *from = band_source(a, src, band, &skipped);
         for (size_t r = 0; r < a->rows.n; r++)
             for (size_t q = 0; q < a->cols.n; q++) {
-                struct native_range band = { row, row + a->band };
                 struct cvyi_depthwise d;
                 struct corner at;
                 if (!rectangle(a, &a->rows.run[r], &a->cols.run[q], band, &d, &at)) continue;
                 for (size_t i = 0; i < n; i++, d.resume = true)
                     a->native->kernels->depthwise->depthwise(
-                        &d, src + i * a->src.plane * NATIVE_LANES + at.src,
+                        &d, from + i * a->src.plane * NATIVE_LANES + (at.src - skipped),
                         w + i * a->conv.taps + at.weight, bias, dst + at.dst);
             }
+    }
 }
 
 static void multiply_run(const void *arg, const struct cvy_run *run, size_t task,
@@ -143,22 +215,26 @@ static void multiply_run(const void *arg, const struct cvy_run *run, size_t task
     const float *w = run->buf[a->weight], *bias = native_buf(run, a->bias);
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
     size_t oc = a->conv.oc;
-    (void)worker;
     NATIVE_BLOCKS (cell, run)
-        for (size_t c = cell.c0; c < cell.c1; c++)
-            multiply_plane(a, native_at(run, &a->src, cell.block, a->transposed ? c * oc : c / oc),
-                           a->transposed ? oc : 1, w + (a->transposed ? c * oc : c) * a->conv.taps,
-                           bias ? bias + c : NULL, native_at(run, &a->dst, cell.block, c));
+        for (size_t c = cell.c0; c < cell.c1; c++) {
+            struct source src = source_of(a, run, &a->src, cell.block,
+                                          a->transposed ? c * oc : c / oc, worker->scratch);
+            multiply_plane(a, &src, a->transposed ? oc : 1,
+                           w + (a->transposed ? c * oc : c) * a->conv.taps, bias ? bias + c : NULL,
+                           native_at(run, &a->dst, cell.block, c));
+        }
 }
 
 /* -------------------------------------------------------------------------------------- weights */
 
 /* Adds a band of rows; sums: [taps][16], total: [taps]. */
-static void add_band(const struct depthwise *a, struct native_range band, const float *x,
+static void add_band(const struct depthwise *a, struct native_range band, const struct source *x,
                      const float *dy, float *sums, double *total)
 {
     const struct cvyi_kernels *k = a->native->kernels;
     size_t taps = a->conv.taps;
+    ptrdiff_t skipped;
+    const float *from = band_source(a, x, band, &skipped);
     float *folded = sums + taps * NATIVE_LANES;
     memset(sums, 0, taps * NATIVE_LANES * sizeof *sums);
     for (size_t r = 0; r < a->rows.n; r++)
@@ -166,7 +242,7 @@ static void add_band(const struct depthwise *a, struct native_range band, const 
             struct cvyi_depthwise d;
             struct corner at;
             if (rectangle(a, &a->rows.run[r], &a->cols.run[q], band, &d, &at) && d.n_rows)
-                k->depthwise->depthwise_dw(&d, dy + at.dst, x + at.src,
+                k->depthwise->depthwise_dw(&d, dy + at.dst, from + (at.src - skipped),
                                            sums + at.weight * CVYI_LANES);
         }
     k->update->fold_lanes(folded, sums, taps);
@@ -179,19 +255,20 @@ static void weights_run(const void *arg, const struct cvy_run *run, size_t task,
     const struct depthwise *a = arg;
     const struct native_geometry *g = &a->conv;
     struct native_cell cell = native_cell(a->grid, g->y.c, task);
-    double *total = worker->scratch;
-    float *sums = (float *)(total + g->taps);
+    float *rows = worker->scratch, *sums;
+    double *total = (double *)(rows + a->made);
+    sums = (float *)(total + g->taps);
     NATIVE_BLOCKS (cell, run) {
         float *dw = (float *)run->buf[a->wgrad.slots] + cell.block * a->wgrad.slot,
               *db = a->bias < 0 ? NULL : dw + native_n_weights(g);
         for (size_t c = cell.c0; c < cell.c1; c++) {
-            const float *x = native_at(run, &g->x, cell.block, c / g->oc),
-                        *dy = native_at(run, &g->y, cell.block, c);
+            const struct source x = source_of(a, run, &g->x, cell.block, c / g->oc, rows);
+            const float *dy = native_at(run, &g->y, cell.block, c);
             double bias = 0;
             for (size_t t = 0; t < g->taps; t++) total[t] = 0;
             for (size_t row = 0; row < g->y.h; row += a->band) {
                 struct native_range band = { row, native_min(row + a->band, g->y.h) };
-                add_band(a, band, x, dy, sums, total);
+                add_band(a, band, &x, dy, sums, total);
                 double sum = 0;
                 if (db)
                     cvyi_native_wgrad_bias(&a->wgrad, run, cell.block, c, 1,
@@ -223,12 +300,14 @@ static enum cvy_status plan_weights(struct native *native, struct cvy_plan *plan
                                     .arg = a,
                                     .blocks = a->grid.blocks,
                                     .parts = a->grid.parts,
-                                    .scratch_bytes = g->taps * (sizeof(double) +
+                                    .scratch_bytes = a->made * sizeof(float) +
+                                                     g->taps * (sizeof(double) +
                                                                 (NATIVE_LANES + 1) * sizeof(float)),
                                     .flops = native_conv_flops(native, g) };
     native_cell_access(&phase, native, &g->y, a->grid, false);
     if (g->oc == 1) native_cell_access(&phase, native, &g->x, a->grid, false);
     else native_access(&phase, g->x.id, CVY_READ_ALL);
+    native_access(&phase, g->norm ? g->norm->affine : -1, native_read(a->grid));
     native_access(&phase, a->wgrad.slots, CVY_WRITE_CELL);
     NATIVE_TRY(cvy_plan_phase(plan, &phase));
     return cvyi_native_wgrad_fold(plan, &a->wgrad);
@@ -254,17 +333,20 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     if (!find_runs(plan, g, transposed, 0, &a->rows) ||
         !find_runs(plan, g, transposed, 1, &a->cols))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    a->made = made_floats(a);
     if (conv->pass == NATIVE_WEIGHTS) return plan_weights(native, plan, conv, a);
     struct cvy_phase_desc phase = { .name = conv->name,
                                     .run = multiply_run,
                                     .arg = a,
                                     .blocks = a->grid.blocks,
                                     .parts = a->grid.parts,
+                                    .scratch_bytes = a->made * sizeof(float),
                                     .flops = native_conv_flops(native, g) };
     if (g->oc == 1) native_cell_access(&phase, native, &a->src, a->grid, false);
     else native_access(&phase, a->src.id, CVY_READ_ALL);
     native_access(&phase, a->weight, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);
+    native_access(&phase, g->norm ? g->norm->affine : -1, native_read(a->grid));
     native_cell_access(&phase, native, &a->dst, a->grid, true);
     return cvy_plan_phase(plan, &phase);
 }
@@ -285,4 +367,7 @@ static double cost(const struct native *native, const struct native_conv *conv)
            (costs[conv->pass].first + costs[conv->pass].further * (double)(g->oc - 1));
 }
 
-const struct native_algorithm cvyi_native_depthwise = { supports, cost, plan };
+/* Else each output channel of a group would make its source anew. */
+static bool normalises(const struct native_conv *conv) { return conv->geometry.oc == 1; }
+
+const struct native_algorithm cvyi_native_depthwise = { supports, normalises, cost, plan };

@@ -8,6 +8,11 @@ static bool supports(const struct native_conv *conv)
     return true;
 }
 
+static bool normalises(const struct native_conv *conv)
+{
+    return conv->pass == NATIVE_WEIGHTS && cvyi_native_wgrad_normalises(&conv->geometry);
+}
+
 static double cost(const struct native *native, const struct native_conv *conv)
 {
     if (conv->pass == NATIVE_WEIGHTS) return native_products(&conv->geometry);
@@ -25,4 +30,4 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     return cvyi_native_mac_plan(native, plan, &mac);
 }
 
-const struct native_algorithm cvyi_native_direct = { supports, cost, plan };
+const struct native_algorithm cvyi_native_direct = { supports, normalises, cost, plan };

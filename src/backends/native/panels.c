@@ -13,6 +13,13 @@ static bool supports(const struct native_conv *conv)
     return conv->pass != NATIVE_WEIGHTS && g->taps <= PANEL_TAPS && g->x.h * g->x.w > 1;
 }
 
+/* Of a wide map the pixels of all blocks are multiplied together, and no panel is laid; of several
+ * taps each would normalise what they share. */
+static bool normalises(const struct native_conv *conv)
+{
+    return !conv->geometry.wide.unit && conv->geometry.taps == 1;
+}
+
 static struct native_mac mac_of(const struct native_conv *conv)
 {
     struct native_mac mac = native_mac_of(conv);
@@ -33,4 +40,4 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     return cvyi_native_mac_plan(native, plan, &mac);
 }
 
-const struct native_algorithm cvyi_native_panels = { supports, cost, plan };
+const struct native_algorithm cvyi_native_panels = { supports, normalises, cost, plan };

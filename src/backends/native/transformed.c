@@ -275,4 +275,4 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
     return plan_mac(native, plan, conv);
 }
 
-const struct native_algorithm cvyi_native_transformed = { supports, cost, plan };
+const struct native_algorithm cvyi_native_transformed = { supports, NULL, cost, plan };
