@@ -144,9 +144,12 @@ def test_help():
 
 def test_help_fits_and_is_true():
     """No line is longer than 79 columns, and every example is understood as far as its options go."""
-    pages = [run('help', code=0).stdout] + [run('help', c, code=0).stdout for c in ('train', 'eval', 'predict', 'compare', 'info', 'data', 'help')]
+    commands = re.findall(r'^  (\w+) +\S', re.search(r'Commands:\n(.*?)\n\n', run('help', code=0).stdout, re.S)[1], re.M)
+    assert len(commands) == 15 and 'help' in commands, commands
+    pages = [run('help', code=0).stdout] + [run('help', c, code=0).stdout for c in commands]
     for text in pages:
         assert max(map(len, text.splitlines())) < 80, text
+        assert not re.search(r'\n\s*\n\s*\n| \n', text), text
         examples = re.findall(r'^  (convoy [^|\n]+?)(?:   .*| \|.*)?$', text[text.index('Examples:'):], re.M)
         assert len(examples) > 1, text
         for example in examples:

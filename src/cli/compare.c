@@ -116,7 +116,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const struct argp_child children[] = { { &cli_shape_argp, 0, "", 2 }, { 0 } };
+static const struct argp_child children[] = { { &cli_shape_argp, 0, NULL, 2 }, { 0 } };
 static const struct argp argp = {
     .options = options,
     .parser = parse,

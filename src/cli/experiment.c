@@ -304,7 +304,7 @@ static int run(struct experiment_options *o, const struct argp *argp, int argc, 
     return code;
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 }, { 0 } };
+static const struct argp_child children[] = { { &cli_engine_argp, 0, NULL, 9 }, { 0 } };
 
 #define AFTER                                                                                      \
     "Every row of the table is one run, or one a seed, of `convoy train` in a directory of its "   \
@@ -362,7 +362,6 @@ static const struct argp saturate_argp = {
     .options = options,
     .parser = parse,
     .children = children,
-    .args_doc = "",
     .doc = "Trains nets of saturating activations on MNIST in black and white, with batch "
            "normalization and without: three layers of 100 sigmoids as Ioffe and Szegedy did, and "
            "ten of sigmoids and of tanh. Beside the accuracy it watches what one unit of the last "

@@ -28,7 +28,7 @@ static const struct argp_option options[] = {
       0 },
     CLI_DATA("what the run was trained on"),
     { "batch", KEY_BATCH, "N", 0, "images at a time (default 256)", 0 },
-    { "times", KEY_TIMES, "N", 0, "how often each net is timed, in turns (default 11)", 0 },
+    { "times", KEY_TIMES, "N", 0, "how often each net is timed, taking turns (default 11)", 0 },
     { "json", KEY_JSON, "FILE", CLI_OUTPUT, "write the results as JSON", 0 },
     { 0 }
 };
@@ -56,7 +56,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child children[] = { { &cli_trained_argp, 0, NULL, 0 },
-                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { &cli_engine_argp, 0, NULL, 9 },
                                               { 0 } };
 static const struct argp argp = {
     .options = options,

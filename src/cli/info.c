@@ -73,8 +73,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = { { &cli_engine_argp, 0, "Engine:", 9 },
-                                              { &cli_shape_argp, 0, "The model's size:", 8 },
+static const struct argp_child children[] = { { &cli_engine_argp, 0, NULL, 9 },
+                                              { &cli_shape_argp, 0, NULL, 8 },
                                               { 0 } };
 static const struct argp argp = { .options = options,
                                   .parser = parse,

@@ -7,6 +7,7 @@
 enum { KEY_LOSS = 0x4000, KEY_SMOOTHING, KEY_MARGIN, KEY_TEMPERATURE, KEY_WEIGHTS, KEY_IGNORE };
 
 static const struct argp_option options[] = {
+    { .doc = "Loss:", .group = 7 },
     { "loss", KEY_LOSS, "NAME", 0,
       "how far outputs are from labels: cross_entropy (of the softmax), mse, bce (of each sigmoid) "
       "or hinge",

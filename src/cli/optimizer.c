@@ -13,7 +13,9 @@ enum { KEY_OPTIMIZER = 0x3000, KEY_HYPER, ROOM = 64 };
 static const cvy_hyper_info *hypers[CLI_HYPERS];
 static char names[CLI_HYPERS][ROOM], help[CLI_HYPERS][4 * ROOM], kinds[CLI_HYPERS * ROOM];
 static size_t n_hypers;
-static struct argp_option options[CLI_HYPERS + 2];
+static struct argp_option options[2 + CLI_HYPERS + 1] = { { .doc = "Optimizer:", .group = 6 } };
+/* of the hyper-parameters */
+static struct argp_option *const hyper_options = options + 2;
 
 /* A hyper-parameter of a kind. */
 static void add_hyper(const cvy_hyper_info *h, const char *kind)
@@ -31,7 +33,7 @@ static void add_hyper(const cvy_hyper_info *h, const char *kind)
         if (*c == '_') *c = '-';
     if (h->zero_is_usual) snprintf(help[n_hypers], sizeof *help, "%s (%g)", h->help, h->usual);
     else snprintf(help[n_hypers], sizeof *help, "%s", h->help);
-    options[n_hypers + 1] =
+    hyper_options[n_hypers] =
         (struct argp_option){ .name = names[n_hypers],
                               .key = strcmp(h->name, "lr") ? KEY_HYPER + (int)n_hypers : 'l',
                               .arg = h->flag ? NULL : "X",
@@ -50,7 +52,7 @@ void cli_optimizer_prepare(void)
     }
     snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds),
              "; one that is not the model's own starts from its usual settings");
-    options[0] = (struct argp_option){
+    options[1] = (struct argp_option){
         .name = "optimizer", .key = KEY_OPTIMIZER, .arg = "NAME", .doc = kinds
     };
 }
@@ -71,7 +73,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     if (key == KEY_OPTIMIZER) return parse_kind(o, arg, state);
     for (size_t i = 0; i < n_hypers; i++) {
         const cvy_hyper_info *h = hypers[i];
-        if (options[i + 1].key != key) continue;
+        if (hyper_options[i].key != key) continue;
         o->given = names[i];
         o->has[i] = true;
         o->value[i] = h->flag ? 1 : cli_real(state, names[i], arg, h->least, h->most);

@@ -426,6 +426,7 @@ const char *cli_choice(const struct argp_state *state, const char *option, const
 enum { KEY_THREADS = 't', KEY_ISA = 0x2000, KEY_BACKEND, KEY_NO_FUSION, KEY_ALGORITHM };
 
 static const struct argp_option engine_options[] = {
+    { .doc = "Engine:", .group = 9 },
     { "threads", KEY_THREADS, "N", 0,
       "worker threads (default: the CPUs this process may use, capped by its cgroup's quota)", 0 },
     { "isa", KEY_ISA, "NAME", 0,

@@ -49,7 +49,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child children[] = { { &cli_trained_argp, 0, NULL, 0 },
-                                              { &cli_engine_argp, 0, "Engine:", 9 },
+                                              { &cli_engine_argp, 0, NULL, 9 },
                                               { 0 } };
 static const struct argp argp = {
     .options = options,

@@ -7,7 +7,7 @@
 enum { KEY_SCHEDULE = 0x3400 };
 
 static char help[2048];
-static struct argp_option options[2];
+static struct argp_option options[3] = { { .doc = "Schedule:", .group = 8 } };
 
 void cli_schedule_prepare(void)
 {
@@ -21,7 +21,7 @@ void cli_schedule_prepare(void)
     }
     strcat(help, "; with warmup_steps or warmup_epochs each begins small. As in "
                  "cosine:floor=0.001,warmup_epochs=1. over=0 is the training's epochs");
-    options[0] = (struct argp_option){
+    options[1] = (struct argp_option){
         .name = "schedule", .key = KEY_SCHEDULE, .arg = "KIND[:KEY=X,...]", .doc = help
     };
 }

@@ -7,6 +7,7 @@
 enum { KEY_INPUT = 0x3500, KEY_CLASSES, LARGEST = 1 << 16 };
 
 static const struct argp_option options[] = {
+    { .doc = "The model's size:", .group = 5 },
     { "input", KEY_INPUT, "CxHxW", 0,
       "channels, rows and columns of the images that the model takes, e.g. 3x32x32 (default: the "
       "model's own)",

@@ -306,9 +306,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child children[] = {
-    { &cli_optimizer_argp, 0, "Optimizer:", 8 },    { &cli_loss_argp, 0, "Loss:", 8 },
-    { &cli_schedule_argp, 0, "Schedule:", 8 },      { &cli_engine_argp, 0, "Engine:", 9 },
-    { &cli_shape_argp, 0, "The model's size:", 1 }, { 0 }
+    { &cli_optimizer_argp, 0, NULL, 6 }, { &cli_loss_argp, 0, NULL, 7 },
+    { &cli_schedule_argp, 0, NULL, 8 },  { &cli_engine_argp, 0, NULL, 9 },
+    { &cli_shape_argp, 0, NULL, 1 },     { 0 }
 };
 const struct argp cli_train_argp = {
     .options = options,

@@ -79,7 +79,7 @@ enum model_status { MODEL_OK = 0, MODEL_UNKNOWN, MODEL_BAD, MODEL_IO, MODEL_NOME
     OPTION(train_limit, SIZE, "train_limit", 0, 1 << 30, 0, true, "train-images", 0, "N",          \
            "train on the first N training images alone (0: all that do not validate)")            \
     OPTION(test_limit, SIZE, "test_limit", 0, 1 << 30, 0, true, "test-images", 0, "N",             \
-           "evaluate on the first N test images alone (0: all)")                                  \
+           "evaluate on no more than the first N test images (0: all)")                            \
     OPTION(eval_train, SIZE, "eval_train", 0, 1 << 30, 0, true, "eval-train", 0, "N",              \
            "after every epoch evaluate, as the test images are, N training images, too, drawn "   \
            "anew each time; all where there are no more (0: none)")                               \
