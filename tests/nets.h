@@ -146,6 +146,7 @@ static inline cvy_tensor separable(cvy_context *ctx, cvy_net **made)
           { .kind = CVY_RELU } },
         { { .kernel = { 2, 4 }, .stride = { 1, 3 } }, { .kind = CVY_SIGMOID } },
         { { .kernel = { 3, 1 } }, { .kind = CVY_HARDTANH } },
+        { { .kernel = { 3, 3 }, .pad = { 1, 1, 1, 1 } }, { .kind = CVY_RELU } },
     };
     cvy_net *net;
     if (cvy_net_create(ctx, &net)) die(ctx, "net");

@@ -2,7 +2,8 @@
  * absent, as at most two phases: one pass that unpools, adds gradients, goes through the activation
  * and sums for the batch norm a segment at a time; then the batch norm's data gradient, which is
  * bn_backward.c's. A gradient that comes through an activation and goes to the batch norm alone is
- * not stored: both passes form it anew, which moves less than to write and to read it. */
+ * not stored: both passes form it anew, which moves less than to write and to read it. Nor is what
+ * it is formed from, if its maker has left how (native_made). */
 #include <string.h>
 
 #include "backends/native/rows.h"
@@ -21,6 +22,7 @@ struct backward {
     bool flat; /* no padding between channels: several are one run */
     size_t segment;
     const struct native_argmax *argmax; /* nothing is unpooled */
+    const struct native_made *made;     /* dy is not there */
     struct native_anew anew;            /* g is not stored, but summed */
     struct native_bn bn;
     cvyi_act_bwd_fn *act_fn;
@@ -30,7 +32,8 @@ struct backward {
 };
 
 struct channel {
-    const float *dy, *pooled, *other, *saved, *x; /* dy: what the segments start from */
+    const float *dy, *pooled, *other, *saved, *x; /* dy: what the segments start from, … */
+    size_t first;                                 /* … from this pixel on */
     float *unpooled, *summed, *g, m;
     struct cvyi_act_norm norm;
     double s1[CVYI_LANES], s2[CVYI_LANES];
@@ -42,7 +45,7 @@ static const float *through(const struct backward *b, const struct channel *ch, 
                             size_t pixels, bool summing)
 {
     size_t n = pixels * NATIVE_LANES, at = p * NATIVE_LANES;
-    const float *src = ch->dy + at;
+    const float *src = ch->dy + (p - ch->first) * NATIVE_LANES;
     if (b->add) {
         float *to = (ch->summed ? ch->summed : ch->g) + at;
         const float *other = ch->other + at;
@@ -91,6 +94,20 @@ static size_t segments(const struct backward *b, struct channel *ch, size_t done
         done += m;
     }
     return done;
+}
+
+/* A channel of a dy that is not there, a band at a time. */
+static void make_plane(const struct backward *b, const struct cvy_run *run, size_t block, size_t c,
+                       struct channel *ch, float *band)
+{
+    const size_t w = b->dy.w, step = NATIVE_MADE * b->segment;
+    ch->dy = band;
+    for (size_t end; ch->first < b->pixels; ch->first = end) {
+        end = native_min(ch->first + step, b->pixels);
+        b->made->rows(b->made->arg, run, block, c, (struct native_range){ ch->first / w, end / w },
+                      band);
+        segments(b, ch, ch->first, end);
+    }
 }
 
 /* What a task has for unpooling, in its scratch. */
@@ -178,7 +195,7 @@ static struct channel channel_at(const struct backward *b, const struct cvy_run 
                                  size_t c)
 {
     return (struct channel){
-        .dy = native_at(run, &b->dy, block, c),
+        .dy = native_at_or_null(run, &b->dy, block, c),
         .pooled = native_at_or_null(run, &b->pooled, block, c),
         .other = native_at_or_null(run, &b->other, block, c),
         .saved = native_at_or_null(run, &b->saved, block, c),
@@ -227,10 +244,11 @@ static void run_argmax(const struct backward *b, const struct cvy_run *run, stru
 }
 
 static void run_cell(const struct backward *b, const struct cvy_run *run, struct native_cell cell,
-                     const struct unpool *u)
+                     void *scratch)
 {
     const double *stats = native_buf(run, b->bn.stats);
     double *slot = b->reduce ? (double *)run->buf[b->bn.slots] + cell.block * 2 * b->bn.c : NULL;
+    const struct unpool u = unpool_scratch(b, scratch);
     if (b->argmax) {
         run_argmax(b, run, cell, slot);
         return;
@@ -243,7 +261,8 @@ static void run_cell(const struct backward *b, const struct cvy_run *run, struct
         struct channel ch = channel_at(b, run, cell.block, c);
         if (b->reduce) ch.m = (float)stats[c];
         ch.norm = native_act_norm(&b->anew, run, c);
-        if (b->pool) unpool_plane(b, &ch, ch.dy, u);
+        if (b->pool) unpool_plane(b, &ch, ch.dy, &u);
+        else if (b->made) make_plane(b, run, cell.block, c, &ch, scratch);
         else segments(b, &ch, 0, b->pixels);
         if (b->reduce) {
             slot[c] = fold_lanes(ch.s1);
@@ -257,8 +276,7 @@ static void run_backward(const void *arg, const struct cvy_run *run, size_t task
 {
     const struct backward *b = arg;
     struct native_cell cell = native_cell(b->grid, b->dy.c, task);
-    const struct unpool u = unpool_scratch(b, worker->scratch);
-    NATIVE_BLOCKS (cell, run) run_cell(b, run, cell, &u);
+    NATIVE_BLOCKS (cell, run) run_cell(b, run, cell, worker->scratch);
 }
 
 /* ------------------------------------------------------------------------------------- planning */
@@ -340,16 +358,46 @@ static bool formed_anew(const struct cvy_plan *plan, const struct native_backwar
     return v->shape.h * v->shape.w > 1 && !cvy_plan_needed_after(plan, g, last);
 }
 
-bool cvyi_backward_recalls(const struct cvy_plan *plan, size_t i, int x, int y)
+/* Whether a piece begins with op number i, an activation whose gradient it forms anew. */
+static bool begins_anew(const struct cvy_plan *plan, size_t i, struct native_backward *chain)
 {
     int n, before;
     const struct cvy_op_desc *ops = cvy_plan_chain(plan, i, &n),
-                             *last = cvy_plan_chain(plan, i - 1, &before);
-    struct native_backward chain = cvyi_backward_parse(ops, n);
+                             *last = i ? cvy_plan_chain(plan, i - 1, &before) : NULL;
+    *chain = cvyi_backward_parse(ops, n);
     /* nothing that a piece could begin with */
-    bool begins = last->kind == CVY_OP_CONV2D_BWD_DATA || last->kind == CVY_OP_CONV2D_BWD_WEIGHTS;
-    return begins && formed_anew(plan, &chain, i + (size_t)chain.n - 1) && chain.act == ops &&
-           ops->in[CVY_ACT_BWD_X] < 0 && ops->in[CVY_ACT_BWD_Y] == y &&
+    bool begins =
+        last && (last->kind == CVY_OP_CONV2D_BWD_DATA || last->kind == CVY_OP_CONV2D_BWD_WEIGHTS);
+    return begins && formed_anew(plan, chain, i + (size_t)chain->n - 1) && chain->act == ops;
+}
+
+bool cvyi_backward_makes(const struct cvy_plan *plan, int dx)
+{
+    const struct cvy_value *v = cvy_plan_value(plan, dx);
+    const struct cvy_op_desc *op;
+    struct native_backward chain;
+    size_t readers = 0;
+    int n;
+    if (v->view.c || v->shape.w > NATIVE_SEGMENT) return false;
+    for (size_t i = 0; (op = cvy_plan_chain(plan, i, &n)); i++) {
+        bool reads = false;
+        for (int k = 0; k < op->n_in; k++)
+            reads |= op->in[k] >= 0 && native_root(plan, op->in[k]) == native_root(plan, dx);
+        if (!reads) continue;
+        if (!n || op->kind != CVY_OP_ACT_BWD || op->in[CVY_ACT_BWD_DY] != dx ||
+            !begins_anew(plan, i, &chain))
+            return false;
+        readers++;
+    }
+    return readers == 1 && !cvy_plan_needed_after(plan, dx, SIZE_MAX / 2);
+}
+
+bool cvyi_backward_recalls(const struct cvy_plan *plan, size_t i, int x, int y)
+{
+    struct native_backward chain;
+    if (!begins_anew(plan, i, &chain)) return false;
+    const struct cvy_op_desc *ops = chain.act;
+    return ops->in[CVY_ACT_BWD_X] < 0 && ops->in[CVY_ACT_BWD_Y] == y &&
            chain.reduce->in[CVY_BN_BWD_REDUCE_X] == x && native_is_cheap((int)ops->u.act.kind);
 }
 
@@ -393,9 +441,15 @@ static enum cvy_status plan_to_sums(const struct native *native, struct cvy_plan
                                     .arg = b,
                                     .blocks = b->grid.blocks,
                                     .parts = b->grid.parts,
-                                    .scratch_bytes =
-                                        b->pool ? unpool_scratch_bytes(&b->window) : 0 };
+                                    .scratch_bytes = b->pool
+                                                         ? unpool_scratch_bytes(&b->window)
+                                                         : native_made_floats(b->made, b->dy.w) *
+                                                               sizeof(float) };
     place_g(b, plan, last, &phase);
+    if (b->made) {
+        phase.flops = b->made->flops;
+        b->made->reads(native, b->made->arg, &phase);
+    }
     native_cell_access(&phase, native, &b->dy, b->grid, false);
     native_access(&phase, b->pooled.id, CVY_READ_CELL);
     native_access(&phase, b->other.id, CVY_READ_CELL);
@@ -432,6 +486,11 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     native_chose(plan, CHOICE_SPLIT_ROWS, map->w > NATIVE_SEGMENT);
     b->segment = native_segment(map->w);
     b->pixels = map->h * map->w;
+    b->made = native_made_of(native, b->dy.id);
+    if (b->made) {
+        b->dy.id = -1;
+        native_chose(plan, CHOICE_MADE_BANDS, b->pixels > NATIVE_MADE * b->segment);
+    }
     if (chain.act) {
         struct act_bwd a = act_bwd_of(chain.act);
         b->saved = native_lanes(plan, a.saved);
@@ -453,7 +512,7 @@ static enum cvy_status plan_backward(struct native *native, struct cvy_plan *pla
     if (!reduce) return CVY_OK;
     b->bn.source = NATIVE_BN_SLOTS;
     if (!chain.data) return cvyi_bn_dx_gate(plan, reduce->name, &b->bn);
-    struct native_bn_g from = { &b->bn, b->argmax, b->dy, &b->anew };
+    struct native_bn_g from = { &b->bn, b->argmax, b->dy, &b->anew, b->made };
     return cvyi_bn_dx_phase(native, plan, &chain, last, &from);
 }
 

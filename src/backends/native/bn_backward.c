@@ -102,6 +102,7 @@ struct data_phase {
     struct native_lanes x, g, dx;
     const struct native_argmax *argmax; /* g is the gradient of the pooled */
     struct native_anew anew;            /* g is not there */
+    const struct native_made *made;     /* nor is what it comes from */
     struct native_lanes other, sum;     /* what joins dx; dx is absent if only the sum is kept */
     bool added_first;
     int coefficients; /* struct cvyi_bn_dx [c] */
@@ -116,11 +117,11 @@ static void join(const struct data_phase *a, float *sum, const float *dx, const 
 
 /* One channel: its gradient to dx, and the sum, a segment at a time. */
 static void run_channel(const struct data_phase *a, const struct cvy_run *run, size_t block,
-                        size_t c)
+                        size_t c, float *band)
 {
     const struct cvyi_bn_dx *k = (const struct cvyi_bn_dx *)run->buf[a->coefficients] + c;
     unsigned images = (unsigned)native_images(run, block);
-    const float *g = native_at(run, &a->g, block, c), *x = native_at(run, &a->x, block, c),
+    const float *g = native_at_or_null(run, &a->g, block, c), *x = native_at(run, &a->x, block, c),
                 *saved = native_at_or_null(run, &a->anew.saved, block, c),
                 *other = native_at_or_null(run, &a->other, block, c);
     float *sum = native_at_or_null(run, &a->sum, block, c),
@@ -129,13 +130,20 @@ static void run_channel(const struct data_phase *a, const struct cvy_run *run, s
     if (a->argmax)
         cvyi_argmax_bn_dx(a->argmax, a->k, cvyi_argmax_at(a->argmax, run, block, c), dx, x, g, k,
                           images);
+    else if (a->made) segment = native_made_floats(a->made, a->x.w);
     else if (sum) segment = NATIVE_SEGMENT * NATIVE_LANES;
     struct cvyi_act_norm norm = native_act_norm(&a->anew, run, c);
     for (size_t i = 0, m; i < n; i += m) {
         m = native_min(segment, n - i);
+        const float *from = a->made ? band : g + i;
+        if (a->made) {
+            const size_t row = a->x.w * NATIVE_LANES;
+            a->made->rows(a->made->arg, run, block, c,
+                          (struct native_range){ i / row, (i + m) / row }, band);
+        }
         if (a->anew.on)
-            a->anew.bn_dx(dx + i, g + i, saved ? saved + i : NULL, x + i, m, &norm, k, images);
-        else if (!a->argmax) a->k->norm->bn_dx(dx + i, g + i, x + i, m, k, images);
+            a->anew.bn_dx(dx + i, from, saved ? saved + i : NULL, x + i, m, &norm, k, images);
+        else if (!a->argmax) a->k->norm->bn_dx(dx + i, from, x + i, m, k, images);
         if (sum) join(a, sum + i, dx + i, other + i, m);
     }
 }
@@ -147,7 +155,6 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
     struct native_cell cell = native_cell(a->grid, a->x.c, task);
     const struct cvyi_bn_dx *k = run->buf[a->coefficients];
     size_t channels = cell.c1 - cell.c0;
-    (void)worker;
     NATIVE_BLOCKS (cell, run) {
         if (a->x.h * a->x.w == 1 && !a->argmax) { /* unpadded planes of one pixel */
             const struct native_lanes *to = a->dx.id >= 0 ? &a->dx : &a->sum;
@@ -160,7 +167,8 @@ static void run_data(const void *arg, const struct cvy_run *run, size_t task,
                      native_at(run, &a->other, cell.block, cell.c0), channels * NATIVE_LANES);
             continue;
         }
-        for (size_t c = cell.c0; c < cell.c1; c++) run_channel(a, run, cell.block, c);
+        for (size_t c = cell.c0; c < cell.c1; c++)
+            run_channel(a, run, cell.block, c, worker->scratch);
     }
 }
 
@@ -168,8 +176,14 @@ static enum cvy_status data_accesses(const struct native *native, struct cvy_pla
                                      const char *name, const struct data_phase *a)
 {
     struct cvy_phase_desc phase = {
-        .name = name, .run = run_data, .arg = a, .blocks = a->grid.blocks, .parts = a->grid.parts
+        .name = name,
+        .run = run_data,
+        .arg = a,
+        .blocks = a->grid.blocks,
+        .parts = a->grid.parts,
+        .scratch_bytes = native_made_floats(a->made, a->x.w) * sizeof(float),
     };
+    if (a->made) a->made->reads(native, a->made->arg, &phase);
     native_access(&phase, a->x.id, CVY_READ_CELL);
     native_cell_access(&phase, native, &a->g, a->grid, false); /* pooled, with a argmax */
     native_access(&phase, a->argmax ? a->argmax->at : -1, CVY_READ_CELL);
@@ -179,7 +193,7 @@ static enum cvy_status data_accesses(const struct native *native, struct cvy_pla
     native_access(&phase, a->coefficients, native_read(a->grid));
     native_access(&phase, a->dx.id, CVY_WRITE_CELL);
     native_access(&phase, a->sum.id, CVY_WRITE_CELL);
-    const struct native_lanes *from = a->argmax ? &a->x : &a->g;
+    const struct native_lanes *from = a->argmax || a->made ? &a->x : &a->g;
     /* what joins dx is read after dx is written: bn(x) + x has one gradient for both */
     if (native_root(plan, a->other.id) != native_root(plan, from->id))
         native_in_place(&phase, from, a->dx.id >= 0 ? &a->dx : &a->sum);
@@ -212,6 +226,7 @@ enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,
                               .g = native_lanes(plan, op->in[CVY_BN_BWD_DATA_DY]),
                               .dx = native_lanes(plan, dx),
                               .argmax = from->argmax,
+                              .made = from->made,
                               .other = native_lanes(plan, other),
                               .sum = native_lanes(plan, sum ? sum->out[CVY_ADD_Y] : -1),
                               .added_first = chain->joined_first,

@@ -5,7 +5,8 @@
  *
  * Forward and for data the sums are the direct algorithm's, to the bit. The weights' gradient keeps
  * lanes apart for a band of rows, then folds them; bands are added in double, blocks folded in
- * double. A source that a batch norm and its activation make is made a band at a time. */
+ * double. A source that a batch norm and its activation make is made a band at a time; a gradient
+ * of the data that only a batch norm's gradient reads, behind an activation, is made there. */
 #include <string.h>
 
 #include "backends/native/algorithm.h"
@@ -187,42 +188,73 @@ static size_t made_floats(const struct depthwise *a)
 
 /* -------------------------------------------------------------------------------- forward, data */
 
-/* One plane from `n` others, the weights of each behind those of the one before it. */
-static void multiply_plane(const struct depthwise *a, const struct source *src, size_t n,
-                           const float *w, const float *bias, float *dst)
+/* A plane from `n` others, the weights of each behind those of the one before it. */
+struct sum {
+    struct source src;
+    size_t n;
+    const float *w, *bias;
+};
+
+static struct sum sum_of(const struct depthwise *a, const struct cvy_run *run, size_t block,
+                         size_t c, float *rows)
 {
-    for (size_t row = 0; row < a->dst.h; row += a->band) {
-        struct native_range band = { row, row + a->band };
-        ptrdiff_t skipped;
-        const float *from = band_source(a, src, band, &skipped);
-        for (size_t r = 0; r < a->rows.n; r++)
-            for (size_t q = 0; q < a->cols.n; q++) {
-                struct cvyi_depthwise d;
-                struct corner at;
-                if (!rectangle(a, &a->rows.run[r], &a->cols.run[q], band, &d, &at)) continue;
-                for (size_t i = 0; i < n; i++, d.resume = true)
-                    a->native->kernels->depthwise->depthwise(
-                        &d, from + i * a->src.plane * NATIVE_LANES + (at.src - skipped),
-                        w + i * a->conv.taps + at.weight, bias, dst + at.dst);
-            }
-    }
+    const float *w = run->buf[a->weight], *bias = native_buf(run, a->bias);
+    size_t oc = a->conv.oc;
+    if (a->transposed)
+        return (struct sum){ source_of(a, run, &a->src, block, c * oc, rows), oc,
+                             w + c * oc * a->conv.taps, NULL };
+    return (struct sum){ source_of(a, run, &a->src, block, c / oc, rows), 1, w + c * a->conv.taps,
+                         bias ? bias + c : NULL };
+}
+
+/* Rows of it, to dst. */
+static void multiply_band(const struct depthwise *a, const struct sum *s, struct native_range band,
+                          float *dst)
+{
+    ptrdiff_t skipped, before = (ptrdiff_t)(band.begin * a->dst.w * NATIVE_LANES);
+    const float *from = band_source(a, &s->src, band, &skipped);
+    for (size_t r = 0; r < a->rows.n; r++)
+        for (size_t q = 0; q < a->cols.n; q++) {
+            struct cvyi_depthwise d;
+            struct corner at;
+            if (!rectangle(a, &a->rows.run[r], &a->cols.run[q], band, &d, &at)) continue;
+            for (size_t i = 0; i < s->n; i++, d.resume = true)
+                a->native->kernels->depthwise->depthwise(
+                    &d, from + i * a->src.plane * NATIVE_LANES + (at.src - skipped),
+                    s->w + i * a->conv.taps + at.weight, s->bias, dst + (at.dst - before));
+        }
 }
 
 static void multiply_run(const void *arg, const struct cvy_run *run, size_t task,
                          struct cvy_worker *worker)
 {
     const struct depthwise *a = arg;
-    const float *w = run->buf[a->weight], *bias = native_buf(run, a->bias);
     struct native_cell cell = native_cell(a->grid, a->dst.c, task);
-    size_t oc = a->conv.oc;
     NATIVE_BLOCKS (cell, run)
         for (size_t c = cell.c0; c < cell.c1; c++) {
-            struct source src = source_of(a, run, &a->src, cell.block,
-                                          a->transposed ? c * oc : c / oc, worker->scratch);
-            multiply_plane(a, &src, a->transposed ? oc : 1,
-                           w + (a->transposed ? c * oc : c) * a->conv.taps, bias ? bias + c : NULL,
-                           native_at(run, &a->dst, cell.block, c));
+            struct sum s = sum_of(a, run, cell.block, c, worker->scratch);
+            float *dst = native_at(run, &a->dst, cell.block, c);
+            for (size_t row = 0; row < a->dst.h; row += a->band) {
+                struct native_range band = { row, native_min(row + a->band, a->dst.h) };
+                multiply_band(a, &s, band, dst + row * a->dst.w * NATIVE_LANES);
+            }
         }
+}
+
+/* Rows of the data's gradient for whoever reads it. */
+static void make_rows(const void *arg, const struct cvy_run *run, size_t block, size_t c,
+                      struct native_range rows, float *to)
+{
+    const struct depthwise *a = arg;
+    struct sum s = sum_of(a, run, block, c, NULL);
+    multiply_band(a, &s, rows, to);
+}
+
+static void reads(const struct native *native, const void *arg, struct cvy_phase_desc *phase)
+{
+    const struct depthwise *a = arg;
+    native_cell_access(phase, native, &a->src, a->grid, false);
+    native_access(phase, a->weight, CVY_READ_ALL);
 }
 
 /* -------------------------------------------------------------------------------------- weights */
@@ -313,6 +345,20 @@ static enum cvy_status plan_weights(struct native *native, struct cvy_plan *plan
     return cvyi_native_wgrad_fold(plan, &a->wgrad);
 }
 
+static enum cvy_status save_rows(struct native *native, struct cvy_plan *plan,
+                                 const struct depthwise *a)
+{
+    struct native_made *made = cvy_plan_alloc(plan, sizeof *made);
+    if (!made) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    *made = (struct native_made){ .saved = { .kind = NATIVE_SAVED_MADE, .value = a->dst.id },
+                                  .arg = a,
+                                  .rows = make_rows,
+                                  .flops = native_conv_flops(native, &a->conv),
+                                  .reads = reads };
+    native_save(native, &made->saved);
+    return CVY_OK;
+}
+
 static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
                             const struct native_conv *conv)
 {
@@ -335,6 +381,8 @@ static enum cvy_status plan(struct native *native, struct cvy_plan *plan,
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     a->made = made_floats(a);
     if (conv->pass == NATIVE_WEIGHTS) return plan_weights(native, plan, conv, a);
+    bool made = transposed && g->oc == 1 && cvyi_backward_makes(plan, a->dst.id);
+    if (native_chose(plan, CHOICE_MADE, made)) return save_rows(native, plan, a);
     struct cvy_phase_desc phase = { .name = conv->name,
                                     .run = multiply_run,
                                     .arg = a,

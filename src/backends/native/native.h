@@ -19,7 +19,12 @@ struct native_weight; /* pack.c: the packed copies of one weight */
  * normalised (forward.c), statistics (bn.c), whatever an algorithm of a convolution wants to find
  * again. Begins the struct of whoever saves it, who gives a kind and the value by which it is
  * found. */
-enum native_saved_kind { NATIVE_SAVED_ARGMAX, NATIVE_SAVED_NORM, NATIVE_SAVED_STATS };
+enum native_saved_kind {
+    NATIVE_SAVED_ARGMAX,
+    NATIVE_SAVED_NORM,
+    NATIVE_SAVED_STATS,
+    NATIVE_SAVED_MADE
+};
 struct native_saved {
     struct native_saved *next;
     enum native_saved_kind kind;
@@ -69,6 +74,8 @@ static inline const struct native_norm *native_norm_of(const struct native *nati
  * goes, where the op reads what becomes of it. */
 bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *plan,
                                  const struct cvy_op_desc *op, int x);
+/* backward.c: whether dx is read by one piece alone, which can make its rows as it goes. */
+bool cvyi_backward_makes(const struct cvy_plan *plan, int dx);
 
 /* -------------------------------------------------------------------------------------- choices */
 
@@ -143,7 +150,9 @@ bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *p
     X(KEPT, "rows: a result inside a chain is kept")                       \
     X(ANEW, "rows: each reader forms a gradient anew")                     \
     X(RECALLED, "rows: and what its activation has saved")                 \
-    X(ABSENT, "rows: convolutions normalise what they read")
+    X(ABSENT, "rows: convolutions normalise what they read")               \
+    X(MADE, "depthwise: the gradient of the data is made where it is read") \
+    X(MADE_BANDS, "rows: such a gradient in more than one band")
 /* clang-format on */
 
 #define NATIVE_CHOICE_NAME(name, meaning) CHOICE_##name,
@@ -341,6 +350,22 @@ static inline void native_in_place(struct cvy_phase_desc *phase, const struct na
     if (from->c != to->c || from->plane != to->plane || from->rest || to->rest) return;
     phase->in_place.from = from->id;
     phase->in_place.to = to->id;
+}
+
+/* A gradient that is not there: who reads it makes rows of it, as often as he needs them. */
+struct native_made {
+    struct native_saved saved;
+    const void *arg;
+    /* Rows of a block's channel, one behind the other, to `to`. */
+    void (*rows)(const void *arg, const struct cvy_run *run, size_t block, size_t c,
+                 struct native_range rows, float *to);
+    double flops; /* of all of it */
+    /* Declares what making them reads. */
+    void (*reads)(const struct native *native, const void *arg, struct cvy_phase_desc *phase);
+};
+static inline const struct native_made *native_made_of(const struct native *native, int value)
+{
+    return (const struct native_made *)native_saved(native, NATIVE_SAVED_MADE, value);
 }
 
 #define NATIVE_TRY(expr)                                   \

@@ -130,6 +130,13 @@ enum cvy_status cvyi_bn_affine_gate(struct cvy_plan *plan, const char *name,
 enum cvy_status cvyi_bn_dx_gate(struct cvy_plan *plan, const char *name,
                                 const struct native_bn *bn);
 
+/* Segments of a gradient that is not there (native_made) which are made at once. */
+#define NATIVE_MADE ((size_t)4)
+static inline size_t native_made_floats(const struct native_made *made, size_t w)
+{
+    return made ? NATIVE_MADE * native_segment(w) * NATIVE_LANES : 0;
+}
+
 /* backward.c: whether the piece that begins with op number i, which goes through the activation of
  * y, an op's result that comes of x by a batch norm, can do without y. */
 bool cvyi_backward_recalls(const struct cvy_plan *plan, size_t i, int x, int y);
@@ -168,6 +175,7 @@ struct native_bn_g {
     const struct native_argmax *argmax;
     struct native_lanes pooled;
     const struct native_anew *anew;
+    const struct native_made *made; /* what g is formed from is not there */
 };
 enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,
                                  const struct native_backward *chain, size_t last,
