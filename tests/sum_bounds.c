@@ -528,10 +528,9 @@ static void group_norms(cvy_context *ctx, struct check_rng *r, bool elementwise)
 struct whitened {
     size_t n, c, plane;
     float *x, *dy;
-    double *mean; /* [c] */
-    double
-        *product; /* [c][c] of x with x and [c][c] of dy with x, each with the absolutes behind */
-    double *sum;  /* [c] of dy, with the absolutes behind */
+    double *mean;    /* [c] */
+    double *product; /* [c][c] of x with x; of dy with x, with the absolutes behind */
+    double *sum;     /* [c] of dy, with the absolutes behind */
 };
 
 static float *channel_of(const struct whitened *w, float *x, size_t image, size_t c)
@@ -748,13 +747,16 @@ static void other_sums(void **state)
     batch_norms(ctx, &r);
     group_norms(ctx, &r, false);
     group_norms(ctx, &r, true);
-    const cvy_whitening_desc zca = { .kind = CVY_WHITENING_ZCA, .eps = 1e-30 },
-                             step = { .kind = CVY_WHITENING_NEWTON, .steps = 1, .eps = 1e-30 },
-                             zca_of_many = { .kind = CVY_WHITENING_ZCA, .eps = 1e-3 };
+    const cvy_whitening_desc step = { .kind = CVY_WHITENING_NEWTON, .steps = 1, .eps = 1e-30 };
     const size_t groups[] = { 1, 3, 14 }; /* 14: more than a tile of products has rows */
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        const bool one = groups[i] == 1; /* of which each kind tells the variance */
+        const double eps = one ? 1e-30 : 1e-3;
         whitenings(ctx, &r, &step, groups[i], true);
-        whitenings(ctx, &r, groups[i] == 1 ? &zca : &zca_of_many, groups[i], groups[i] == 1);
+        for (int kind = CVY_WHITENING_ZCA; kind <= CVY_WHITENING_NEWTON; kind++) {
+            const cvy_whitening_desc d = { .kind = (enum cvy_whitening_kind)kind, .eps = eps };
+            whitenings(ctx, &r, &d, groups[i], one);
+        }
     }
     slopes(ctx, &r);
     losses(ctx);
