@@ -380,10 +380,7 @@ bool cvyi_backward_makes(const struct cvy_plan *plan, int dx)
     int n;
     if (v->view.c || v->shape.w > NATIVE_SEGMENT) return false;
     for (size_t i = 0; (op = cvy_plan_chain(plan, i, &n)); i++) {
-        bool reads = false;
-        for (int k = 0; k < op->n_in; k++)
-            reads |= op->in[k] >= 0 && native_root(plan, op->in[k]) == native_root(plan, dx);
-        if (!reads) continue;
+        if (!native_reads(plan, op, dx)) continue;
         if (!n || op->kind != CVY_OP_ACT_BWD || op->in[CVY_ACT_BWD_DY] != dx ||
             !begins_anew(plan, i, &chain))
             return false;

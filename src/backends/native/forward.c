@@ -202,14 +202,11 @@ static bool read_by_convolutions(struct native *native, const struct cvy_plan *p
                                  const struct native_forward *chain, size_t last)
 {
     const struct cvy_op_desc *op, *act = chain->act;
-    int n, x = chain->norm->in[CHAIN_X], y = act->out[CHAIN_Y], root = native_root(plan, y);
+    int n, x = chain->norm->in[CHAIN_X], y = act->out[CHAIN_Y];
     if (!native_is_cheap((int)act->u.act.kind) || cvy_plan_needed_after(plan, y, SIZE_MAX / 2))
         return false;
     for (size_t i = last + 1; (op = cvy_plan_chain(plan, i, &n)); i++) {
-        bool reads = false;
-        for (int k = 0; k < op->n_in; k++)
-            reads |= op->in[k] >= 0 && native_root(plan, op->in[k]) == root;
-        if (!reads) continue;
+        if (!native_reads(plan, op, y)) continue;
         bool conv = op->kind == CVY_OP_CONV2D && op->in[CVY_CONV2D_X] == y,
              dw = op->kind == CVY_OP_CONV2D_BWD_WEIGHTS && op->in[CVY_CONV2D_BWD_WEIGHTS_X] == y,
              back = op->kind == CVY_OP_ACT_BWD && op->in[CVY_ACT_BWD_Y] == y;

@@ -282,6 +282,14 @@ static inline int native_root(const struct cvy_plan *plan, int id)
     return id;
 }
 
+/* Whether an op reads the buffer of value id. */
+static inline bool native_reads(const struct cvy_plan *plan, const struct cvy_op_desc *op, int id)
+{
+    for (int k = 0; k < op->n_in; k++)
+        if (op->in[k] >= 0 && native_root(plan, op->in[k]) == native_root(plan, id)) return true;
+    return false;
+}
+
 /* First float of channel c of block b. */
 static inline float *native_at(const struct cvy_run *run, const struct native_lanes *v,
                                size_t block, size_t c)
