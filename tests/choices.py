@@ -31,6 +31,7 @@ NO_THRESHOLD = {
     "OTHER_LEAST": "likewise",
     "LAID_MOST": "how ranges of channels are cut; REGION_SLOTS asks",
     "SUM_FLOATS": "how ranges of channels are cut; BY_REGIONS asks about taps, REGION_SLOTS about the rest",
+    "LAY_AHEAD": "what is fetched early, and no result",
     "LAY": "what a cut costs; REGION_SLOTS asks",
     "SLOT": "what a cut costs; REGION_SLOTS asks",
     "COLUMNS": "what panels cost; PANELS asks",

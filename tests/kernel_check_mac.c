@@ -269,6 +269,8 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
     g.x_i = 16 * between(&r, 1, 3);
     g.x_block = g.n_i * g.x_i + 16 * check_below(&r, 3);
     g.dw_i = g.n_oc + check_below(&r, 20);
+    g.ask_i = g.x_i;
+    const bool asks = check_below(&r, 2);
     const size_t blocks = g.n_images ? (g.n_images + 15) / 16 : 1,
                  n = (g.n_i - 1) * g.dw_i + g.n_oc;
     struct check_buf dyt = filled(&r, (blocks * 16 - 1) * g.dyt_n + g.n_oc, values);
@@ -288,6 +290,7 @@ static void check_outer(const struct cvyi_kernels *k, uint64_t seed)
             float *d = want + i * g.dw_i + o;
             *d = g.accumulate ? *d + s.f : s.f;
         }
+    g.ask = asks ? x.p : NULL;
     k->wgrad->outer(&g, dyt.p, x.p, dw.p);
     for (size_t i = 0; i < n; i++)
         if (!check_same(dwp[i], want[i]))

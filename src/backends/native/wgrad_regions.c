@@ -13,6 +13,7 @@
 #define LAID_MOST ((size_t)128)    /* that a task transposes: the panels of a region fit L2, … */
 #define SUM_FLOATS ((size_t)65536) /* … beside a task's weights */
 #define REGION_TASKS ((size_t)32)
+#define LAY_AHEAD ((size_t)4) /* pixels from that which is transposed to that which is asked for */
 /* What a float costs, in floats that a task reads: that it transposes, that waits in a slot. */
 #define LAY 3.0
 #define SLOT 4.0
@@ -24,8 +25,8 @@ struct sums {
     size_t block, group;
     struct native_range o, i;
     float *sum, *panel; /* [other][tap][laid, padded] */
-    float *made;        /* of a few channels of x, a region of what they are normalised to, … */
-    size_t made_at;     /* … from this pixel on */
+    float *made;        /* of a few channels of x, a region of what they are normalised to */
+    ptrdiff_t ask;      /* from what a call reads to what the next one will; 0: nothing */
 };
 struct region {
     struct native_range rows, cols;
@@ -81,6 +82,15 @@ static void make(const struct native_wgrad *a, const struct cvy_run *run, const 
             floats, &affine[c + k], norm->alpha);
 }
 
+/* Channels lie pages apart, which no prefetcher foresees: what is transposed soon is asked for. */
+static void ask_ahead(const struct native_wgrad *a, const float *from, size_t step, size_t n,
+                      size_t pixel)
+{
+    if (pixel + LAY_AHEAD >= a->map[0] * a->map[1]) return;
+    from += place_of(a, pixel + LAY_AHEAD) * NATIVE_LANES;
+    for (size_t c = 0; c < n; c++) __builtin_prefetch(from + c * step);
+}
+
 /* panel[channel / PANEL][pixel][lane][channel % PANEL] */
 static void lay(const struct native_wgrad *a, const struct cvy_run *run, const struct sums *s,
                 struct native_range pixels)
@@ -99,6 +109,7 @@ static void lay(const struct native_wgrad *a, const struct cvy_run *run, const s
         if (made) make(a, run, s, c.begin + k, first, pixels);
         for (size_t p = pixels.begin; p < pixels.end; p++, to += NATIVE_LANES * width) {
             size_t place = made ? p - pixels.begin : place_of(a, p);
+            if (!made) ask_ahead(a, at, plane, first, p);
             a->native->kernels->lanes->transpose(
                 to, width, (made ? s->made : at) + place * NATIVE_LANES, step, first, width);
         }
@@ -113,7 +124,6 @@ static const float *other_at(const struct native_wgrad *a, const struct cvy_run 
     const struct native_geometry *c = &a->conv;
     if (a->across)
         return native_at(run, &c->y, s->block, s->group * c->oc + channel) + col * NATIVE_LANES;
-    if (c->norm) return s->made + (col - s->made_at) * NATIVE_LANES;
     ptrdiff_t y = native_source(c, 0, row, tap / c->kernel[1]),
               x = native_source(c, 1, col, tap % c->kernel[1]);
     return native_at(run, &c->x, s->block, s->group * c->ic + channel) +
@@ -137,29 +147,52 @@ static void add_tap(const struct native_wgrad *a, const struct cvy_run *run, con
                             .x_i = (a->across ? c->y.plane : c->x.plane) * NATIVE_LANES,
                             .dw_i = c->taps * n_pad,
                             .accumulate = true };
-    if (!a->across && c->norm) g.x_i = pixels * NATIVE_LANES;
+    const bool made = !a->across && c->norm;
+    g.ask_i = g.x_i;
+    if (made) g.x_i = pixels * NATIVE_LANES;
     g.dyt_n = g.n_oc;
     const float *panel = s->panel + k * pixels * NATIVE_LANES;
     size_t to = (other.begin - others(a, s).begin) * c->taps +
                 native_tap(c, tap / c->kernel[1], tap % c->kernel[1]);
     for (size_t row = rows.begin; row < rows.end; row++) {
         size_t at = (row - r.rows.begin) * n_cols + cols.begin - r.cols.begin;
-        a->native->kernels->wgrad->outer(&g, panel + at * NATIVE_LANES * g.dyt_n,
-                                         other_at(a, run, s, other.begin, row, cols.begin, tap),
+        const float *x = other_at(a, run, s, other.begin, row, cols.begin, tap);
+        g.ask = s->ask && tap == 0 ? x + s->ask : NULL;
+        if (made) x = s->made;
+        a->native->kernels->wgrad->outer(&g, panel + at * NATIVE_LANES * g.dyt_n, x,
                                          s->sum + to * n_pad + k);
     }
 }
 
-/* What a few of the other map's channels read stays in L1 while all panels take turns. */
-static void add_region(const struct native_wgrad *a, const struct cvy_run *run, struct sums *s,
-                       struct region r)
+/* Where region r of a block begins in the map that is not transposed. */
+static const float *start_of(const struct native_wgrad *a, const struct cvy_run *run,
+                             const struct sums *s, size_t block, size_t r)
 {
+    const struct native_geometry *c = &a->conv;
+    struct region at = region_of(a, r);
+    const size_t channel = s->group * (a->across ? c->oc : c->ic) + others(a, s).begin,
+                 pixel = a->across
+                             ? at.cols.begin
+                             : at.rows.begin * c->stride[0] * c->x.w + at.cols.begin * c->stride[1];
+    return native_at(run, a->across ? &c->y : &c->x, block, channel) + pixel * NATIVE_LANES;
+}
+
+/* What a few of the other map's channels read stays in L1 while all panels take turns. Behind it
+ * comes what is at `next` (NULL: nothing does). */
+static void add_region(const struct native_wgrad *a, const struct cvy_run *run, struct sums *s,
+                       size_t region, const float *next)
+{
+    const struct region r = region_of(a, region);
+    const size_t plane = (a->across ? a->conv.y.plane : a->conv.x.plane) * NATIVE_LANES;
     struct native_range all = others(a, s);
     size_t n = all.end - all.begin, calls = ceil_div(n, CALL_CHANNELS), n_pad = padded(laid(a, s));
-    s->made_at = r.cols.begin;
+    const float *start = start_of(a, run, s, s->block, region);
     lay(a, run, s, pixels_of(a, r));
     for (size_t q = 0; q < calls; q++) {
         struct native_range other = native_share(n, q, calls);
+        s->ask = 0;
+        if (q + 1 < calls) s->ask = (ptrdiff_t)((other.end - other.begin) * plane);
+        else if (next) s->ask = next - (start + other.begin * plane);
         other.begin += all.begin;
         other.end += all.begin;
         if (!a->across && a->conv.norm)
@@ -225,7 +258,10 @@ static void regions_run(const void *arg, const struct cvy_run *run, size_t task,
     struct native_range regions = native_share(a->row_parts * a->col_parts, t.band, a->cut.bands);
     for (s.block = t.block; s.block < blocks; s.block++)
         for (size_t r = regions.begin; r < regions.end; r++) {
-            add_region(a, run, &s, region_of(a, r));
+            const float *next = NULL;
+            if (r + 1 < regions.end) next = start_of(a, run, &s, s.block, r + 1);
+            else if (s.block + 1 < blocks) next = start_of(a, run, &s, s.block + 1, regions.begin);
+            add_region(a, run, &s, r, next);
             if (bias)
                 cvyi_native_wgrad_bias(a, run, s.block, out, n, pixels_of(a, region_of(a, r)), db);
         }

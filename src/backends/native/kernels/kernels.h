@@ -69,11 +69,14 @@ typedef void cvyi_wgrad_fn(const struct cvyi_wgrad *g, const float *dy, const fl
 /* outer: weight gradients where images, not pixels, are summed (1x1 maps, fully connected), from a
  * transposed dy. dw[i*dw_i + o] (+)= sum over images m (one fma chain per output from 0) of
  *           dyt[m*dyt_n + o] * x[m/16*x_block + i*x_i + m%16]
- * o < n_oc, n_oc a multiple of 16, i < n_i. n_images <= 1024. */
+ * o < n_oc, n_oc a multiple of 16, i < n_i. n_images <= 1024. Unless ask is NULL, the lines at
+ * ask[m/16*x_block + i*ask_i], which a later call reads, are fetched meanwhile. */
 struct cvyi_outer {
     size_t n_oc, n_i, n_images;
     size_t dyt_n, x_block, x_i, dw_i;
     bool accumulate;
+    const float *ask;
+    size_t ask_i;
 };
 typedef void cvyi_outer_fn(const struct cvyi_outer *g, const float *dyt, const float *x, float *dw);
 

@@ -162,6 +162,7 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
         if (no > 1) V_KEEP(v);                \
         RA(no, O_FMA, i)                      \
     }
+#define O_ASK(i, _) __builtin_prefetch(ask + i * ask_i);
 #define O_ADD_O(o, i) a##o##_##i = v_add(v_load(dw + i * dw_i + o * VL), a##o##_##i);
 #define O_ADD(i, no) RA(no, O_ADD_O, i)
 #define O_STORE_O(o, i) v_store(dw + i * dw_i + o * VL, a##o##_##i);
@@ -169,9 +170,9 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
 
 #define OUTER(ni, no)                                                                         \
     static void outer_##no##_##ni(const struct cvyi_outer *g, const float *d, const float *x, \
-                                  float *dw)                                                  \
+                                  const float *ask, float *dw)                                \
     {                                                                                         \
-        const size_t x_i = g->x_i, dw_i = g->dw_i;                                            \
+        const size_t x_i = g->x_i, ask_i = g->ask_i, dw_i = g->dw_i;                          \
         RA(no, ACC, ni)                                                                       \
         for (size_t left = g->n_images, n; left > 0; left -= n) {                             \
             n = left < 16 ? left : 16;                                                        \
@@ -183,6 +184,10 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
                 V_BARRIER();                                                                  \
             }                                                                                 \
             x += g->x_block;                                                                  \
+            if (ask) {                                                                        \
+                RB(ni, O_ASK, )                                                               \
+                ask += g->x_block;                                                            \
+            }                                                                                 \
         }                                                                                     \
         if (g->accumulate) {                                                                  \
             RB(ni, O_ADD, no)                                                                 \
@@ -190,7 +195,8 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
         RB(ni, O_STORE, no)                                                                   \
     }
 
-typedef void outer_tile(const struct cvyi_outer *, const float *, const float *, float *);
+typedef void outer_tile(const struct cvyi_outer *, const float *, const float *, const float *,
+                        float *);
 
 #define OUTER_ROW(no, _) DOWN(V_OUTER_I, OUTER, no)
 #define OUTER_NAME(ni, no) outer_##no##_##ni,
@@ -205,7 +211,8 @@ static void outer(const struct cvyi_outer *g, const float *dyt, const float *x, 
         no = step_of(n_o - o, V_OUTER_O);
         for (size_t i = 0, ni; i < g->n_i; i += ni) {
             ni = step_of(g->n_i - i, V_OUTER_I);
-            tile[no - 1][ni - 1](g, dyt + o * VL, x + i * g->x_i, dw + i * g->dw_i + o * VL);
+            const float *ask = g->ask ? g->ask + i * g->ask_i : NULL;
+            tile[no - 1][ni - 1](g, dyt + o * VL, x + i * g->x_i, ask, dw + i * g->dw_i + o * VL);
         }
     }
 }
