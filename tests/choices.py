@@ -25,7 +25,7 @@ NO_THRESHOLD = {
     "PANEL_BYTES": "how large a panel is",
     "PANEL_LEAST": "how large a panel is",
     "PANEL_MOST": "how large a panel is",
-    "PANEL": "how a panel lies",
+    "RANGE": "how ranges of channels are cut; REGION_SLOTS asks",
     "REGION_TASKS": "how weights and regions are cut; REGION_SLOTS asks",
     "LAID_LEAST": "cvyi_native_wgrad_by_regions() answers; BY_REGIONS asks it, tests/choices_test.c has both sides",
     "OTHER_LEAST": "likewise",

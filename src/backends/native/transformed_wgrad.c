@@ -9,7 +9,6 @@
 #include "backends/native/wgrad.h"
 
 #define REGION ((size_t)8)  /* tiles at a time */
-#define PANEL ((size_t)32)  /* channels of dy side by side */
 #define SIDE_O ((size_t)64) /* weights of a task: output and … */
 #define SIDE_I ((size_t)64) /* … input channels, at most */
 #define TASKS ((size_t)16)  /* … of which there are enough then */
@@ -108,7 +107,7 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
         k->row_grad[kernel](&grad, dy + r * c->y.w * NATIVE_LANES, s->d + (r - rows.begin) * row);
 }
 
-/* D of n tiles at one point, channels o on (PANEL at most): panel[tile][lane][channel]. */
+/* D of n tiles at one point, channels o on (outer_n at most): panel[tile][lane][channel]. */
 static void lay(const struct transformed_wgrad *a, const struct sums *s, size_t point, size_t o,
                 size_t width, size_t n)
 {
@@ -135,8 +134,8 @@ static void add_point(const struct transformed_wgrad *a, const struct sums *s, s
                             .x_i = a->v_channel,
                             .dw_i = a->units * n_pad,
                             .accumulate = true };
-    for (size_t o = 0; o < n_pad; o += PANEL) {
-        g.n_oc = g.dyt_n = native_min(PANEL, n_pad - o);
+    for (size_t o = 0; o < n_pad; o += k->wgrad->outer_n) {
+        g.n_oc = g.dyt_n = native_min(k->wgrad->outer_n, n_pad - o);
         lay(a, s, point, o, g.n_oc, n);
         float *u = s->u + point * a->u_point + o;
         if (!a->rows) k->wgrad->outer(&g, s->panel, v, u);
@@ -200,7 +199,7 @@ static void wgrad_run(const void *arg, const struct cvy_run *run, size_t task,
     double *db = worker->scratch;
     s.u = (float *)(db + padded(w->own.o_step));
     s.panel = s.u + a->points * a->u_point;
-    s.v = s.panel + a->region * NATIVE_LANES * PANEL;
+    s.v = s.panel + a->region * NATIVE_LANES * CVYI_OUTER_N;
     s.d = s.v + a->points * a->v_point;
     const size_t out = s.group * c->oc + s.o.begin, n = s.o.end - s.o.begin;
     const bool bias = w->db >= 0 && !s.i.begin;
@@ -296,8 +295,8 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
     const bool cells = slots && native_parts(native) == 1 && native_tasks(w->cut) == w->cut.blocks;
     /* the gradients of the taps take the place of v and d */
     size_t floats = a->points * (a->v_point + a->d_point), taps = a->taps * a->u_point;
-    floats =
-        (floats > taps ? floats : taps) + a->points * a->u_point + a->region * NATIVE_LANES * PANEL;
+    floats = (floats > taps ? floats : taps) + a->points * a->u_point +
+             a->region * NATIVE_LANES * CVYI_OUTER_N;
     struct cvy_phase_desc phase = {
         .name = conv->name,
         .run = wgrad_run,

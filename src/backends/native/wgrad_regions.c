@@ -7,7 +7,7 @@
 #include "backends/native/wgrad.h"
 
 #define REGION_LANES ((size_t)64)  /* pixels of a call: as many numbers as a chain may have */
-#define PANEL ((size_t)32)         /* channels that a panel has side by side */
+#define RANGE ((size_t)32)         /* channels that are transposed, cut no finer */
 #define LAID_LEAST ((size_t)32)    /* of a map that is worth transposing */
 #define OTHER_LEAST ((size_t)16)   /* of the other */
 #define LAID_MOST ((size_t)128)    /* that a task transposes: the panels of a region fit L2, … */
@@ -91,7 +91,7 @@ static void ask_ahead(const struct native_wgrad *a, const float *from, size_t st
     for (size_t c = 0; c < n; c++) __builtin_prefetch(from + c * step);
 }
 
-/* panel[channel / PANEL][pixel][lane][channel % PANEL] */
+/* panel[channel / outer_n][pixel][lane][channel % outer_n] */
 static void lay(const struct native_wgrad *a, const struct cvy_run *run, const struct sums *s,
                 struct native_range pixels)
 {
@@ -102,9 +102,10 @@ static void lay(const struct native_wgrad *a, const struct cvy_run *run, const s
     const bool made = a->across && a->conv.norm;
     const size_t plane = map->plane * NATIVE_LANES, n = c.end - c.begin, n_pad = padded(c),
                  step = made ? (pixels.end - pixels.begin) * NATIVE_LANES : plane;
+    const size_t outer_n = a->native->kernels->wgrad->outer_n;
     float *to = s->panel;
-    for (size_t k = 0; k < n_pad; k += PANEL) {
-        size_t width = native_min(n_pad - k, PANEL), first = native_min(n - k, width);
+    for (size_t k = 0; k < n_pad; k += outer_n) {
+        size_t width = native_min(n_pad - k, outer_n), first = native_min(n - k, width);
         const float *at = from + k * plane;
         if (made) make(a, run, s, c.begin + k, first, pixels);
         for (size_t p = pixels.begin; p < pixels.end; p++, to += NATIVE_LANES * width) {
@@ -140,7 +141,7 @@ static void add_tap(const struct native_wgrad *a, const struct cvy_run *run, con
     struct native_range rows = native_meet(r.rows, a->tap_rows[tap / c->kernel[1]]),
                         cols = native_meet(r.cols, a->tap_cols[tap % c->kernel[1]]);
     if (rows.begin >= rows.end || cols.begin >= cols.end) return;
-    struct cvyi_outer g = { .n_oc = native_min(n_pad - k, PANEL),
+    struct cvyi_outer g = { .n_oc = native_min(n_pad - k, a->native->kernels->wgrad->outer_n),
                             .n_i = other.end - other.begin,
                             .n_images = (cols.end - cols.begin) * NATIVE_LANES,
                             .x_block = (a->across ? 1 : c->stride[1]) * NATIVE_LANES,
@@ -197,7 +198,7 @@ static void add_region(const struct native_wgrad *a, const struct cvy_run *run, 
         other.end += all.begin;
         if (!a->across && a->conv.norm)
             make(a, run, s, other.begin, other.end - other.begin, pixels_of(a, r));
-        for (size_t k = 0; k < n_pad; k += PANEL)
+        for (size_t k = 0; k < n_pad; k += a->native->kernels->wgrad->outer_n)
             for (size_t tap = 0; tap < a->conv.taps; tap++) add_tap(a, run, s, r, other, k, tap);
     }
 }
@@ -218,7 +219,7 @@ static size_t panel_floats(const struct native_wgrad *a)
 
 static size_t made_floats(const struct native_wgrad *a)
 {
-    return a->conv.norm ? PANEL * REGION_LANES * NATIVE_LANES : 0;
+    return a->conv.norm ? CVYI_OUTER_N * REGION_LANES * NATIVE_LANES : 0;
 }
 
 static void store(const struct native_wgrad *a, const struct sums *s, float *dw)
@@ -281,7 +282,7 @@ bool cvyi_native_wgrad_by_regions(const struct native_geometry *g)
     size_t most = g->ic > g->oc && g->taps == 1 ? g->ic : g->oc,
            least = most == g->oc ? g->ic : g->oc;
     return most >= LAID_LEAST && least >= OTHER_LEAST &&
-           g->taps * PANEL * CALL_CHANNELS <= SUM_FLOATS;
+           g->taps * RANGE * CALL_CHANNELS <= SUM_FLOATS;
 }
 
 /* How the map is seen: as one row of pixels where a pixel of y is one of x. */
@@ -340,9 +341,9 @@ static void cut_regions(struct native_wgrad *a)
                  wanted = native_parts(a->native) == 1 ? NATIVE_TASKS : REGION_TASKS;
     size_t tasks = 0;
     double least = 0;
-    for (size_t l = 1; l <= ceil_div(n_laid, PANEL); l *= 2)
+    for (size_t l = 1; l <= ceil_div(n_laid, RANGE); l *= 2)
         for (size_t q = 1; q <= ceil_div(n_other, CALL_CHANNELS); q *= 2) {
-            size_t laid_step = step_of(n_laid, l, PANEL), step = step_of(n_other, q, CALL_CHANNELS),
+            size_t laid_step = step_of(n_laid, l, RANGE), step = step_of(n_other, q, CALL_CHANNELS),
                    ranges = ceil_div(n_laid, laid_step) * ceil_div(n_other, step) * c->groups;
             if (laid_step > LAID_MOST || laid_step * step * c->taps > SUM_FLOATS) continue;
             for (size_t bands = 0; bands <= native_min(regions, wanted); bands++) {

@@ -217,4 +217,7 @@ static void outer(const struct cvyi_outer *g, const float *dyt, const float *x, 
     }
 }
 
-const struct cvyi_wgrad_kernels KFN(wgrad) = { wgrad, outer };
+enum { OUTER_N = V_OUTER_O * VL < 16 ? 16 : V_OUTER_O * VL };
+_Static_assert(OUTER_N <= CVYI_OUTER_N, "a tile of outer has more channels");
+
+const struct cvyi_wgrad_kernels KFN(wgrad) = { wgrad, outer, OUTER_N };
