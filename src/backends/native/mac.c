@@ -213,9 +213,9 @@ const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < CVYI_MAC_TILES && kernels->tile[i].mo; i++) {
         const struct cvyi_mac_tile *tile = &kernels->tile[i];
-        size_t mo = (size_t)tile->mo, np = (size_t)tile->np;
-        size_t tiles = ceil_div(channels, mo) * ceil_div(pixels, np);
-        size_t cost = tiles * mo * np * 10000 / (size_t)tile->percent;
+        size_t mo = (size_t)tile->mo, registers = (size_t)tile->registers;
+        size_t tiles = ceil_div(channels, mo) * ceil_div(pixels * kernels->parts, registers);
+        size_t cost = tiles * mo * registers * 10000 / (size_t)tile->percent;
         if (cost < least) {
             least = cost;
             best = tile;

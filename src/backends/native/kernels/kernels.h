@@ -40,11 +40,12 @@ struct cvyi_mac {
 typedef void cvyi_mac_fn(const struct cvyi_mac *m, const float *x, const float *w,
                          const float *bias, float *y);
 
-/* A register tile of the table: mo output channels x np pixels. The planner picks one by shape and
- * MUST give the same sums with any: the order above does not depend on the tile. percent: of the
- * FMA peak that it reached on full tiles from L1 with a dozen taps, measured; a hint. */
+/* A register tile of the table: mo output channels x so many registers of pixels, which hold np
+ * whole ones (or a part of one). The planner picks one by shape and MUST give the same sums with
+ * any: the order above does not depend on the tile. percent: of the FMA peak that it reached on
+ * full tiles from L1 with a dozen taps, measured; a hint. */
 struct cvyi_mac_tile {
-    int mo, np, percent;
+    int mo, np, registers, percent;
     cvyi_mac_fn *fn;
 };
 /* at most; unused entries have mo = 0. Sorted by preference for large layers */
@@ -490,6 +491,7 @@ enum {
 #define CVYI_MEMBER(name, type, count) cvyi_##type##_fn *name count;
 struct cvyi_mac_kernels {
     struct cvyi_mac_tile tile[CVYI_MAC_TILES];
+    size_t parts; /* registers of a pixel */
 };
 struct cvyi_wgrad_kernels {
     CVYI_WGRAD_KERNELS(CVYI_MEMBER)

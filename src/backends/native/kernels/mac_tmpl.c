@@ -137,5 +137,6 @@ typedef void mac_group(const struct cvyi_mac *, const float *, const float *, co
 
 V_MAC_TILES(TILE)
 
-#define ENTRY(mo, np, percent) { mo, np < V_PARTS ? 1 : np / V_PARTS, percent, mac_##mo##x##np },
-const struct cvyi_mac_kernels KFN(mac) = { { V_MAC_TILES(ENTRY) } };
+#define ENTRY(mo, np, percent) \
+    { mo, np < V_PARTS ? 1 : np / V_PARTS, np, percent, mac_##mo##x##np },
+const struct cvyi_mac_kernels KFN(mac) = { { V_MAC_TILES(ENTRY) }, V_PARTS };
