@@ -27,8 +27,9 @@ struct transformed {
     struct native_transformed_weights weights;
     size_t n_places, n_regions, region; /* tiles of a region, at most */
     const struct native_place *place;
-    const int32_t *pixel; /* those of mac: tile after tile */
-    size_t v_point, m_point;
+    /* v[point][tile][channel], m the same: a tile's channels are one run for mac */
+    size_t v_point, m_point, m_channels;
+    const int32_t *v_tile, *m_tile;
     struct native_cut cut;
 };
 
@@ -52,14 +53,14 @@ static void transform(const struct transformed *a, const struct cvy_run *run,
                                .x_row = (ptrdiff_t)(a->src.w * NATIVE_LANES),
                                .x_channel = (ptrdiff_t)(a->src.plane * NATIVE_LANES),
                                .v_point = a->v_point,
-                               .v_channel = a->region * NATIVE_LANES };
+                               .v_channel = NATIVE_LANES };
     for (size_t t = 0; t < r->n; t++) {
         const struct native_place *p = &r->place[t];
         for (int i = 0; i < 2; i++) {
             g.rows[i] = p->rows[i];
             g.cols[i] = p->cols[i];
         }
-        a->native->kernels->winograd->in(&g, x + p->at, r->v + t * NATIVE_LANES);
+        a->native->kernels->winograd->in(&g, x + p->at, r->v + a->v_tile[t]);
     }
 }
 
@@ -68,15 +69,15 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
 {
     static const int32_t none;
     struct cvyi_mac m = { .n_pix = r->n,
-                          .x_pix = a->pixel,
-                          .y_pix = a->pixel,
+                          .x_pix = a->v_tile,
+                          .y_pix = a->m_tile,
                           .n_taps = 1,
                           .x_tap = &none,
                           .w_tap = &none,
                           .n_ic = channels.end - channels.begin,
-                          .x_ic = a->region * NATIVE_LANES,
+                          .x_ic = NATIVE_LANES,
                           .w_ic = a->weights.mo,
-                          .y_oc = a->region * NATIVE_LANES,
+                          .y_oc = NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
     const struct native_point_products p = { &a->weights, r->tiles,   r->n_tiles, POINTS,
                                              r->v,        a->v_point, r->m,       a->m_point };
@@ -94,11 +95,11 @@ static void transform_back(const struct transformed *a, const struct cvy_run *ru
                                .x_row = (ptrdiff_t)(a->dst.w * NATIVE_LANES),
                                .x_channel = (ptrdiff_t)(a->dst.plane * NATIVE_LANES),
                                .v_point = a->m_point,
-                               .v_channel = a->region * NATIVE_LANES };
+                               .v_channel = NATIVE_LANES };
     for (size_t t = 0; t < r->n; t++) {
         g.rows[1] = r->place[t].height;
         g.cols[1] = r->place[t].width;
-        a->native->kernels->winograd->out(&g, r->m + t * NATIVE_LANES, bias ? bias + channel : NULL,
+        a->native->kernels->winograd->out(&g, r->m + a->m_tile[t], bias ? bias + channel : NULL,
                                           y + r->place[t].to);
     }
 }
@@ -187,6 +188,14 @@ static double streams(const void *arg, size_t bands, size_t parts)
            2.0 * (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES * parts);
 }
 
+/* Where the tiles of a region lie, of so many channels each. */
+static const int32_t *place_tiles(struct cvy_plan *plan, size_t region, size_t channels)
+{
+    int32_t *tile = cvy_plan_alloc(plan, region * sizeof *tile);
+    for (size_t t = 0; tile && t < region; t++) tile[t] = (int32_t)(t * channels * NATIVE_LANES);
+    return tile;
+}
+
 static bool find_places(struct cvy_plan *plan, const struct native_conv *conv,
                         struct transformed *a)
 {
@@ -197,10 +206,9 @@ static bool find_places(struct cvy_plan *plan, const struct native_conv *conv,
         if (conv->pass == NATIVE_DATA) pad[d] = (ptrdiff_t)g->kernel[d] - 1 - pad[d];
     }
     a->place = cvyi_native_places(plan, &a->dst, &a->src, pad);
-    int32_t *pixel = cvy_plan_alloc(plan, a->region * sizeof *pixel);
-    for (size_t i = 0; pixel && i < a->region; i++) pixel[i] = (int32_t)(i * NATIVE_LANES);
-    a->pixel = pixel;
-    return a->place && pixel;
+    a->v_tile = place_tiles(plan, a->region, a->chunk);
+    a->m_tile = place_tiles(plan, a->region, a->m_channels);
+    return a->place && a->v_tile && a->m_tile;
 }
 
 static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
@@ -210,8 +218,6 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     open(native, conv, a);
     NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->region, &a->weights));
-    if (!find_places(plan, conv, a))
-        return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     struct native_work work = { .blocks = native->blocks,
                                 .regions = a->n_regions,
                                 .tiles = conv->geometry.groups * ceil_div(a->dst_group, PART),
@@ -221,10 +227,12 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     a->cut = cvyi_native_cut(&work);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    const size_t held =
+    a->m_channels =
         native_min(a->dst_group, ceil_div(a->weights.n_tiles, a->cut.parts) * a->weights.mo);
     a->v_point = native_point(a->chunk, a->region);
-    a->m_point = native_point(held, a->region);
+    a->m_point = native_point(a->m_channels, a->region);
+    if (!find_places(plan, conv, a))
+        return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     const bool cells = native_parts(native) == 1 && a->cut.bands == 1 && a->cut.parts == 1;
     struct cvy_phase_desc phase = {
         .name = conv->name,

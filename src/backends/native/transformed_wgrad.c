@@ -22,10 +22,10 @@ struct transformed_wgrad {
     size_t n_places;
     const struct native_place *place;
     /* by rows */
-    size_t tiles;                        /* of a row */
-    const struct native_range *tap_rows; /* of y, by row of the kernel */
-    size_t v_point, d_point, u_point;    /* floats of a point */
-    size_t v_channel;
+    size_t tiles;                                /* of a row */
+    const struct native_range *tap_rows;         /* of y, by row of the kernel */
+    size_t v_point, d_point, u_point;            /* floats of a point */
+    size_t v_tile, v_channel, d_tile, d_channel; /* from one to the next */
 };
 
 /* -------------------------------------------------------------------------------------- running */
@@ -54,7 +54,7 @@ static void transform(const struct transformed_wgrad *a, const struct cvy_run *r
                                   .x_row = (ptrdiff_t)(c->y.w * NATIVE_LANES),
                                   .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
                                   .v_point = a->d_point,
-                                  .v_channel = a->region * NATIVE_LANES };
+                                  .v_channel = a->d_channel };
     for (size_t t = 0; t < n; t++) {
         const struct native_place *p = &place[t];
         for (int i = 0; i < 2; i++) {
@@ -63,8 +63,8 @@ static void transform(const struct transformed_wgrad *a, const struct cvy_run *r
         }
         grad.rows[1] = p->height;
         grad.cols[1] = p->width;
-        k->in(&in, x + p->at, s->v + t * NATIVE_LANES);
-        k->grad(&grad, dy + p->to, s->d + t * NATIVE_LANES);
+        k->in(&in, x + p->at, s->v + t * a->v_tile);
+        k->grad(&grad, dy + p->to, s->d + t * a->d_tile);
     }
 }
 
@@ -100,7 +100,7 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
                                       .width = (ptrdiff_t)c->y.w,
                                       .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
                                       .v_point = a->d_point,
-                                      .v_channel = a->region * NATIVE_LANES };
+                                      .v_channel = a->d_channel };
     for (size_t r = source.begin; r < source.end; r++)
         k->row_in[kernel](&in, x + r * c->x.w * NATIVE_LANES, s->v + (r - source.begin) * row);
     for (size_t r = rows.begin; r < rows.end; r++)
@@ -111,11 +111,11 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
 static void lay(const struct transformed_wgrad *a, const struct sums *s, size_t point, size_t o,
                 size_t width, size_t n)
 {
-    const size_t n_o = s->o.end - s->o.begin, step = a->region * NATIVE_LANES;
-    const float *d = s->d + point * a->d_point + o * step;
+    const size_t n_o = s->o.end - s->o.begin;
+    const float *d = s->d + point * a->d_point + o * a->d_channel;
     for (size_t t = 0; t < n; t++)
         a->wgrad.native->kernels->lanes->transpose(s->panel + t * NATIVE_LANES * width, width,
-                                                   d + t * NATIVE_LANES, step,
+                                                   d + t * a->d_tile, a->d_channel,
                                                    native_min(n_o - o, width), width);
 }
 
@@ -130,7 +130,7 @@ static void add_point(const struct transformed_wgrad *a, const struct sums *s, s
     if (a->rows) source = source_of(&a->wgrad.conv, rows);
     struct cvyi_outer g = { .n_i = s->i.end - s->i.begin,
                             .n_images = n * NATIVE_LANES,
-                            .x_block = NATIVE_LANES,
+                            .x_block = a->v_tile,
                             .x_i = a->v_channel,
                             .dw_i = a->units * n_pad,
                             .accumulate = true };
@@ -286,7 +286,11 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
     cut(a);
     const struct native_rectangles *own = &w->own;
     const size_t source = a->region + (a->rows ? (a->units - 1) * a->tiles : 0);
-    a->v_channel = source * NATIVE_LANES;
+    /* F(4x4, 3x3) has the channels of a tile side by side, rows have tiles */
+    a->v_tile = (a->rows ? 1 : own->i_step) * NATIVE_LANES;
+    a->v_channel = (a->rows ? source : 1) * NATIVE_LANES;
+    a->d_tile = (a->rows ? 1 : own->o_step) * NATIVE_LANES;
+    a->d_channel = (a->rows ? a->region : 1) * NATIVE_LANES;
     a->u_point = own->i_step * a->units * padded(own->o_step);
     a->v_point = native_point(own->i_step, source);
     a->d_point = native_point(own->o_step, a->region);
