@@ -54,6 +54,10 @@ static struct native_range others(const struct native_wgrad *a, const struct sum
 {
     return a->across ? s->o : s->i;
 }
+static size_t other_plane(const struct native_wgrad *a)
+{
+    return (a->across ? a->conv.y.plane : a->conv.x.plane) * NATIVE_LANES;
+}
 static size_t padded(struct native_range channels)
 {
     return ceil_div(channels.end - channels.begin, NATIVE_LANES) * NATIVE_LANES;
@@ -145,11 +149,11 @@ static void add_tap(const struct native_wgrad *a, const struct cvy_run *run, con
                             .n_i = other.end - other.begin,
                             .n_images = (cols.end - cols.begin) * NATIVE_LANES,
                             .x_block = (a->across ? 1 : c->stride[1]) * NATIVE_LANES,
-                            .x_i = (a->across ? c->y.plane : c->x.plane) * NATIVE_LANES,
+                            .x_i = other_plane(a),
+                            .ask_i = other_plane(a),
                             .dw_i = c->taps * n_pad,
                             .accumulate = true };
     const bool made = !a->across && c->norm;
-    g.ask_i = g.x_i;
     if (made) g.x_i = pixels * NATIVE_LANES;
     g.dyt_n = g.n_oc;
     const float *panel = s->panel + k * pixels * NATIVE_LANES;
@@ -169,13 +173,10 @@ static void add_tap(const struct native_wgrad *a, const struct cvy_run *run, con
 static const float *start_of(const struct native_wgrad *a, const struct cvy_run *run,
                              const struct sums *s, size_t block, size_t r)
 {
-    const struct native_geometry *c = &a->conv;
-    struct region at = region_of(a, r);
-    const size_t channel = s->group * (a->across ? c->oc : c->ic) + others(a, s).begin,
-                 pixel = a->across
-                             ? at.cols.begin
-                             : at.rows.begin * c->stride[0] * c->x.w + at.cols.begin * c->stride[1];
-    return native_at(run, a->across ? &c->y : &c->x, block, channel) + pixel * NATIVE_LANES;
+    struct region first = region_of(a, r);
+    struct sums at = *s;
+    at.block = block;
+    return other_at(a, run, &at, others(a, s).begin, first.rows.begin, first.cols.begin, 0);
 }
 
 /* What a few of the other map's channels read stays in L1 while all panels take turns. Behind it
@@ -184,7 +185,7 @@ static void add_region(const struct native_wgrad *a, const struct cvy_run *run, 
                        size_t region, const float *next)
 {
     const struct region r = region_of(a, region);
-    const size_t plane = (a->across ? a->conv.y.plane : a->conv.x.plane) * NATIVE_LANES;
+    const size_t plane = other_plane(a), outer_n = a->native->kernels->wgrad->outer_n;
     struct native_range all = others(a, s);
     size_t n = all.end - all.begin, calls = ceil_div(n, CALL_CHANNELS), n_pad = padded(laid(a, s));
     const float *start = start_of(a, run, s, s->block, region);
@@ -198,7 +199,7 @@ static void add_region(const struct native_wgrad *a, const struct cvy_run *run, 
         other.end += all.begin;
         if (!a->across && a->conv.norm)
             make(a, run, s, other.begin, other.end - other.begin, pixels_of(a, r));
-        for (size_t k = 0; k < n_pad; k += a->native->kernels->wgrad->outer_n)
+        for (size_t k = 0; k < n_pad; k += outer_n)
             for (size_t tap = 0; tap < a->conv.taps; tap++) add_tap(a, run, s, r, other, k, tap);
     }
 }

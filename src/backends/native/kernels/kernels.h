@@ -71,9 +71,8 @@ typedef void cvyi_wgrad_fn(const struct cvyi_wgrad *g, const float *dy, const fl
  * transposed dy. dw[i*dw_i + o] (+)= sum over images m (one fma chain per output from 0) of
  *           dyt[m*dyt_n + o] * x[m/16*x_block + i*x_i + m%16]
  * o < n_oc, n_oc a multiple of 16, i < n_i. n_images <= 1024. Unless ask is NULL, the lines at
- * ask[m/16*x_block + i*ask_i], which a later call reads, are fetched meanwhile. It reads dyt in
- * columns of outer_n channels (a multiple of 16): those are best a dyt of their own, read as one
- * run. */
+ * ask[m/16*x_block + i*ask_i], which a later call reads, are fetched meanwhile. dyt is read
+ * in columns of outer_n channels (a multiple of 16), fastest where those are a dyt of their own. */
 #define CVYI_OUTER_N 32 /* outer_n at most */
 struct cvyi_outer {
     size_t n_oc, n_i, n_images;
