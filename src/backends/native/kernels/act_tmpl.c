@@ -5,34 +5,26 @@
 #include "act_tmpl.h"
 #include "sums_tmpl.h"
 
-#define K_ENUM(NAME, name, ...) A_##name,
-enum { CVY_ACTIVATIONS(K_ENUM) A_relu_x };
+/* A kind's two functions. They are arguments of the functions below, as constants, not cases of a
+ * switch there: a compiler puts all cases into every copy before it finds that one is left. */
+typedef void value_fn(int N, vf *v, vf alpha);
+typedef vf through_fn(vf dy, vf s, vf alpha);
 
 /* Registers in flight: enough to cover the latency of the exponential's chain. */
 #define ACT_N 4
 
-V_FN void act_eval(int kind, int N, vf *v, vf alpha)
-{
-#define K_VALUE(NAME, name, ...) \
-    case A_##name: value_##name(N, v, alpha); break;
-    switch (kind) {
-        CVY_ACTIVATIONS(K_VALUE)
-    default: break;
-    }
-}
-
-V_FN void act_block(int kind, bool norm, int N, float *y, const float *x, vf m, vf a, vf b,
+V_FN void act_block(value_fn *value, bool norm, int N, float *y, const float *x, vf m, vf a, vf b,
                     vf alpha)
 {
     vf v[ACT_N];
     V_EACH (N) v[j] = v_load(x + j * VL);
     if (norm)
         V_EACH (N) v[j] = v_fma(a, v_sub(v[j], m), b);
-    act_eval(kind, N, v, alpha);
+    value(N, v, alpha);
     V_EACH (N) v_store(y + j * VL, v[j]);
 }
 
-V_FN void act_row(int kind, bool norm, float *y, const float *x, size_t n,
+V_FN void act_row(value_fn *value, bool norm, float *y, const float *x, size_t n,
                   const struct cvyi_affine *c, float alpha)
 {
     assert(n % 16 == 0);
@@ -40,47 +32,36 @@ V_FN void act_row(int kind, bool norm, float *y, const float *x, size_t n,
        al = v_set1(alpha);
     size_t i = 0;
     for (; i + ACT_N * VL <= n; i += ACT_N * VL)
-        act_block(kind, norm, ACT_N, y + i, x + i, m, a, b, al);
-    for (; i < n; i += VL) act_block(kind, norm, 1, y + i, x + i, m, a, b, al);
+        act_block(value, norm, ACT_N, y + i, x + i, m, a, b, al);
+    for (; i < n; i += VL) act_block(value, norm, 1, y + i, x + i, m, a, b, al);
 }
 
 #define K_ACT(NAME, name, ...)                                                                   \
     static void act_##name(float *y, const float *x, size_t n, float alpha)                      \
     {                                                                                            \
-        act_row(A_##name, false, y, x, n, NULL, alpha);                                          \
+        act_row(value_##name, false, y, x, n, NULL, alpha);                                      \
     }                                                                                            \
     static void norm_act_##name(float *y, const float *x, size_t n, const struct cvyi_affine *c, \
                                 float alpha)                                                     \
     {                                                                                            \
-        act_row(A_##name, true, y, x, n, c, alpha);                                              \
+        act_row(value_##name, true, y, x, n, c, alpha);                                          \
     }
 CVY_ACTIVATIONS(K_ACT)
 
 /* ------------------------------------------------------------------------------------ gradients */
 
-/* The gradient through the activation; `s` is what the forward pass saved. */
-V_FN vf act_grad(int kind, vf dy, vf s, vf alpha)
-{
-#define K_THROUGH(NAME, name, ...) \
-    case A_##name: return through_##name(dy, s, alpha);
-    switch (kind) {
-        CVY_ACTIVATIONS(K_THROUGH)
-    default: return through_relu_x(dy, s, alpha);
-    }
-}
-
-V_FN void reduce_row(int kind, float *g, const float *dy, const float *saved, const float *x,
-                     size_t n, float alpha, float m, float s1[16], float s2[16])
+V_FN void reduce_row(through_fn *through, float *g, const float *dy, const float *saved,
+                     const float *x, size_t n, float alpha, float m, float s1[16], float s2[16])
 {
     assert(n % 16 == 0 && n <= 16 * 1024);
     struct cvyi_sums t = { 0 };
     vf al = v_set1(alpha), mean = v_set1(m);
-#define STEP(i, l, a, b)                                                   \
-    do {                                                                   \
-        vf g_ = act_grad(kind, v_load(dy + (i)), v_load(saved + (i)), al); \
-        v_store(g + (i), g_);                                              \
-        a = v_add(a, g_);                                                  \
-        b = v_fma(g_, v_sub(v_load(x + (i)), mean), b);                    \
+#define STEP(i, l, a, b)                                            \
+    do {                                                            \
+        vf g_ = through(v_load(dy + (i)), v_load(saved + (i)), al); \
+        v_store(g + (i), g_);                                       \
+        a = v_add(a, g_);                                           \
+        b = v_fma(g_, v_sub(v_load(x + (i)), mean), b);             \
     } while (0)
     SUM_ROW(n, &t, STEP)
 #undef STEP
@@ -93,47 +74,41 @@ struct act_saved {
     vf m, a, b, alpha;
 };
 
-V_FN bool act_by_input(int kind)
-{
-#define K_BY_INPUT(NAME, name, constant, value, by_input, ...) [A_##name] = by_input,
-    static const bool by_input[] = { CVY_ACTIVATIONS(K_BY_INPUT)[A_relu_x] = true };
-    return by_input[kind];
-}
-
 V_FN struct act_saved act_saved(const float *saved, const float *x, const struct cvyi_act_norm *a)
 {
     return (struct act_saved){ saved,           x, v_set1(a->c.m), v_set1(a->c.a), v_set1(a->c.b),
                                v_set1(a->alpha) };
 }
 
-V_FN vf act_saved_at(int kind, bool again, const struct act_saved *s, size_t i)
+/* value: NULL where it is the input that is saved. */
+V_FN vf act_saved_at(value_fn *value, bool again, const struct act_saved *s, size_t i)
 {
     if (!again) return v_load(s->saved + i);
     vf z = v_fma(s->a, v_sub(v_load(s->x + i), s->m), s->b);
-    if (!act_by_input(kind)) act_eval(kind, 1, &z, s->alpha);
+    if (value) value(1, &z, s->alpha);
     return z;
 }
 
-V_FN void sums_row(int kind, bool again, const float *dy, const struct act_saved *saved, size_t n,
-                   float m, float s1[16], float s2[16])
+V_FN void sums_row(through_fn *through, value_fn *value, bool again, const float *dy,
+                   const struct act_saved *saved, size_t n, float m, float s1[16], float s2[16])
 {
     assert(n % 16 == 0 && n <= 16 * 1024);
     struct cvyi_sums t = { 0 };
     const vf mean = v_set1(m);
-#define STEP(i, l, a, b)                                                                         \
-    do {                                                                                         \
-        vf g_ =                                                                                  \
-            act_grad(kind, v_load(dy + (i)), act_saved_at(kind, again, saved, i), saved->alpha); \
-        a = v_add(a, g_);                                                                        \
-        b = v_fma(g_, v_sub(v_load(saved->x + (i)), mean), b);                                   \
+#define STEP(i, l, a, b)                                                                       \
+    do {                                                                                       \
+        vf g_ = through(v_load(dy + (i)), act_saved_at(value, again, saved, i), saved->alpha); \
+        a = v_add(a, g_);                                                                      \
+        b = v_fma(g_, v_sub(v_load(saved->x + (i)), mean), b);                                 \
     } while (0)
     SUM_ROW(n, &t, STEP)
 #undef STEP
     sums_fold(&t, s1, s2);
 }
 
-V_FN void dx_row(int kind, bool again, float *dx, const float *dy, const struct act_saved *saved,
-                 size_t n, const struct cvyi_bn_dx *c, unsigned n_lanes)
+V_FN void dx_row(through_fn *through, value_fn *value, bool again, float *dx, const float *dy,
+                 const struct act_saved *saved, size_t n, const struct cvyi_bn_dx *c,
+                 unsigned n_lanes)
 {
     assert(n % 16 == 0 && n_lanes <= 16);
     const vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b), cc = v_set1(c->c);
@@ -142,46 +117,47 @@ V_FN void dx_row(int kind, bool again, float *dx, const float *dy, const struct 
     for (size_t i = 0; i < n; i += 16)
         V_EACH (V_PARTS) {
             size_t o = i + (size_t)j * VL;
-            vf g =
-                act_grad(kind, v_load(dy + o), act_saved_at(kind, again, saved, o), saved->alpha);
+            vf g = through(v_load(dy + o), act_saved_at(value, again, saved, o), saved->alpha);
             vf t = v_fma(b, v_sub(v_load(saved->x + o), m), cc);
             v_store(dx + o, v_maskz(keep[j], v_fma(a, g, t)));
         }
 }
 
-#define K_ACT_BWD(NAME, name, ...)                                                               \
+#define K_ACT_BWD(name, value)                                                                   \
     static void act_bwd_##name(float *g, const float *dy, const float *saved, size_t n,          \
                                float alpha)                                                      \
     {                                                                                            \
         assert(n % 16 == 0);                                                                     \
         vf al = v_set1(alpha);                                                                   \
         for (size_t i = 0; i < n; i += VL)                                                       \
-            v_store(g + i, act_grad(A_##name, v_load(dy + i), v_load(saved + i), al));           \
+            v_store(g + i, through_##name(v_load(dy + i), v_load(saved + i), al));               \
     }                                                                                            \
     static void act_bwd_reduce_##name(float *g, const float *dy, const float *saved,             \
                                       const float *x, size_t n, float alpha, float m,            \
                                       float s1[16], float s2[16])                                \
     {                                                                                            \
-        reduce_row(A_##name, g, dy, saved, x, n, alpha, m, s1, s2);                              \
+        reduce_row(through_##name, g, dy, saved, x, n, alpha, m, s1, s2);                        \
     }                                                                                            \
     static void act_reduce_##name(const float *dy, const float *saved, const float *x, size_t n, \
                                   const struct cvyi_act_norm *a, float m, float s1[16],          \
                                   float s2[16])                                                  \
     {                                                                                            \
         const struct act_saved s = act_saved(saved, x, a);                                       \
-        if (saved) sums_row(A_##name, false, dy, &s, n, m, s1, s2);                              \
-        else sums_row(A_##name, true, dy, &s, n, m, s1, s2);                                     \
+        if (saved) sums_row(through_##name, value, false, dy, &s, n, m, s1, s2);                 \
+        else sums_row(through_##name, value, true, dy, &s, n, m, s1, s2);                        \
     }                                                                                            \
     static void act_bn_dx_##name(float *dx, const float *dy, const float *saved, const float *x, \
                                  size_t n, const struct cvyi_act_norm *a,                        \
                                  const struct cvyi_bn_dx *c, unsigned n_lanes)                   \
     {                                                                                            \
         const struct act_saved s = act_saved(saved, x, a);                                       \
-        if (saved) dx_row(A_##name, false, dx, dy, &s, n, c, n_lanes);                           \
-        else dx_row(A_##name, true, dx, dy, &s, n, c, n_lanes);                                  \
+        if (saved) dx_row(through_##name, value, false, dx, dy, &s, n, c, n_lanes);              \
+        else dx_row(through_##name, value, true, dx, dy, &s, n, c, n_lanes);                     \
     }
-CVY_ACTIVATIONS(K_ACT_BWD)
-K_ACT_BWD(RELU, relu_x)
+#define K_BACKWARD(NAME, name, constant, initial, by_input, ...) \
+    K_ACT_BWD(name, by_input ? NULL : value_##name)
+CVY_ACTIVATIONS(K_BACKWARD)
+K_ACT_BWD(relu_x, NULL)
 
 /* ------------------------------------------------------------------------------------ the table */
 
