@@ -523,13 +523,13 @@ static void call_tiles(struct kernel *c)
     const struct cvyi_winograd_kernels *k = c->k->winograd;
     struct cvyi_winograd g = { .n = l->channels,
                                .x_row = (ptrdiff_t)l->side * 16,
-                               .x_channel = (ptrdiff_t)plane,
-                               .v_channel = REGION_TILES * 16 };
+                               .x_channel = (ptrdiff_t)plane };
     const size_t most = c->index == MAP_IN ? 6 : TILE;
     g.v_point = (l->channels * REGION_TILES | 1) * 16;
     for (size_t t = 0; t < tiles * tiles; t++) {
         const size_t row = t / tiles * TILE, col = t % tiles * TILE;
-        float *x = c->x + (row * l->side + col) * 16, *v = c->y + t % REGION_TILES * 16;
+        float *x = c->x + (row * l->side + col) * 16,
+              *v = c->y + t % REGION_TILES * l->channels * 16;
         g.rows[1] = l->side - row < most ? l->side - row : most;
         g.cols[1] = l->side - col < most ? l->side - col : most;
         if (c->index == MAP_IN) k->in(&g, x, v);
@@ -547,7 +547,7 @@ static void call_rows(struct kernel *c)
                                    .tiles = l->side / TILE,
                                    .width = (ptrdiff_t)l->side,
                                    .x_channel = (ptrdiff_t)(l->side * l->side * 16),
-                                   .v_channel = l->side / TILE * 16 };
+                                   .v_tile = l->channels * 16 };
     if (c->index == ROW_IN || c->index == ROW_DATA) g.first = -(ptrdiff_t)(c->n / 2);
     g.v_point = (l->channels * g.tiles | 1) * 16;
     for (size_t r = 0; r < l->side; r++) {

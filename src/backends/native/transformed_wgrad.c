@@ -22,10 +22,10 @@ struct transformed_wgrad {
     size_t n_places;
     const struct native_place *place;
     /* by rows */
-    size_t tiles;                                /* of a row */
-    const struct native_range *tap_rows;         /* of y, by row of the kernel */
-    size_t v_point, d_point, u_point;            /* floats of a point */
-    size_t v_tile, v_channel, d_tile, d_channel; /* from one to the next */
+    size_t tiles;                        /* of a row */
+    const struct native_range *tap_rows; /* of y, by row of the kernel */
+    size_t v_point, d_point, u_point;    /* floats of a point */
+    size_t v_tile, d_tile;               /* of a tile: its channels lie side by side */
 };
 
 /* -------------------------------------------------------------------------------------- running */
@@ -48,13 +48,11 @@ static void transform(const struct transformed_wgrad *a, const struct cvy_run *r
     struct cvyi_winograd in = { .n = s->i.end - s->i.begin,
                                 .x_row = (ptrdiff_t)(c->x.w * NATIVE_LANES),
                                 .x_channel = (ptrdiff_t)(c->x.plane * NATIVE_LANES),
-                                .v_point = a->v_point,
-                                .v_channel = a->v_channel },
+                                .v_point = a->v_point },
                          grad = { .n = s->o.end - s->o.begin,
                                   .x_row = (ptrdiff_t)(c->y.w * NATIVE_LANES),
                                   .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
-                                  .v_point = a->d_point,
-                                  .v_channel = a->d_channel };
+                                  .v_point = a->d_point };
     for (size_t t = 0; t < n; t++) {
         const struct native_place *p = &place[t];
         for (int i = 0; i < 2; i++) {
@@ -86,7 +84,7 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
     const struct cvyi_winograd_kernels *k = a->wgrad.native->kernels->winograd;
     const float *x = native_at(run, &c->x, s->block, s->group * c->ic + s->i.begin),
                 *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin);
-    const size_t row = a->tiles * NATIVE_LANES, kernel = native_row_kernel(c);
+    const size_t kernel = native_row_kernel(c);
     struct native_range source = source_of(c, rows);
     struct cvyi_winograd_row in = { .n = s->i.end - s->i.begin,
                                     .tiles = a->tiles,
@@ -94,17 +92,19 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
                                     .width = (ptrdiff_t)c->x.w,
                                     .x_channel = (ptrdiff_t)(c->x.plane * NATIVE_LANES),
                                     .v_point = a->v_point,
-                                    .v_channel = a->v_channel },
+                                    .v_tile = a->v_tile },
                              grad = { .n = s->o.end - s->o.begin,
                                       .tiles = a->tiles,
                                       .width = (ptrdiff_t)c->y.w,
                                       .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
                                       .v_point = a->d_point,
-                                      .v_channel = a->d_channel };
+                                      .v_tile = a->d_tile };
     for (size_t r = source.begin; r < source.end; r++)
-        k->row_in[kernel](&in, x + r * c->x.w * NATIVE_LANES, s->v + (r - source.begin) * row);
+        k->row_in[kernel](&in, x + r * c->x.w * NATIVE_LANES,
+                          s->v + (r - source.begin) * a->tiles * a->v_tile);
     for (size_t r = rows.begin; r < rows.end; r++)
-        k->row_grad[kernel](&grad, dy + r * c->y.w * NATIVE_LANES, s->d + (r - rows.begin) * row);
+        k->row_grad[kernel](&grad, dy + r * c->y.w * NATIVE_LANES,
+                            s->d + (r - rows.begin) * a->tiles * a->d_tile);
 }
 
 /* D of n tiles at one point, channels o on (outer_n at most): panel[tile][lane][channel]. */
@@ -112,10 +112,10 @@ static void lay(const struct transformed_wgrad *a, const struct sums *s, size_t 
                 size_t width, size_t n)
 {
     const size_t n_o = s->o.end - s->o.begin;
-    const float *d = s->d + point * a->d_point + o * a->d_channel;
+    const float *d = s->d + point * a->d_point + o * NATIVE_LANES;
     for (size_t t = 0; t < n; t++)
         a->wgrad.native->kernels->lanes->transpose(s->panel + t * NATIVE_LANES * width, width,
-                                                   d + t * a->d_tile, a->d_channel,
+                                                   d + t * a->d_tile, NATIVE_LANES,
                                                    native_min(n_o - o, width), width);
 }
 
@@ -131,7 +131,7 @@ static void add_point(const struct transformed_wgrad *a, const struct sums *s, s
     struct cvyi_outer g = { .n_i = s->i.end - s->i.begin,
                             .n_images = n * NATIVE_LANES,
                             .x_block = a->v_tile,
-                            .x_i = a->v_channel,
+                            .x_i = NATIVE_LANES,
                             .dw_i = a->units * n_pad,
                             .accumulate = true };
     for (size_t o = 0; o < n_pad; o += k->wgrad->outer_n) {
@@ -146,7 +146,7 @@ static void add_point(const struct transformed_wgrad *a, const struct sums *s, s
             g.n_images = (r.end - r.begin) * a->tiles * NATIVE_LANES;
             k->wgrad->outer(&g,
                             s->panel + (r.begin - rows.begin) * a->tiles * NATIVE_LANES * g.dyt_n,
-                            v + from * a->tiles * NATIVE_LANES, u + unit * n_pad);
+                            v + from * a->tiles * a->v_tile, u + unit * n_pad);
         }
     }
 }
@@ -286,11 +286,8 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
     cut(a);
     const struct native_rectangles *own = &w->own;
     const size_t source = a->region + (a->rows ? (a->units - 1) * a->tiles : 0);
-    /* F(4x4, 3x3) has the channels of a tile side by side, rows have tiles */
-    a->v_tile = (a->rows ? 1 : own->i_step) * NATIVE_LANES;
-    a->v_channel = (a->rows ? source : 1) * NATIVE_LANES;
-    a->d_tile = (a->rows ? 1 : own->o_step) * NATIVE_LANES;
-    a->d_channel = (a->rows ? a->region : 1) * NATIVE_LANES;
+    a->v_tile = own->i_step * NATIVE_LANES;
+    a->d_tile = own->o_step * NATIVE_LANES;
     a->u_point = own->i_step * a->units * padded(own->o_step);
     a->v_point = native_point(own->i_step, source);
     a->d_point = native_point(own->o_step, a->region);

@@ -149,7 +149,7 @@ static void winograd_in(const struct cvyi_winograd *g, const float *x, float *v)
 {
     static const float zeros[SIDE * 16];
     const bool all = g->cols[0] == 0 && g->cols[1] == SIDE;
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel) {
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16) {
         const ptrdiff_t next = ahead(g, c);
         for (size_t part = 0; part < 16; part += VL) {
             struct source tile = { .begin = g->cols[0], .end = g->cols[1] };
@@ -201,7 +201,7 @@ V_FN void out_tile(const struct cvyi_winograd *g, const float *v, const float *b
 static void winograd_out(const struct cvyi_winograd *g, const float *v, const float *bias, float *y)
 {
     const bool all = whole(g, OUT);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel) {
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16) {
         const float *b = bias ? bias + c : NULL;
         for (size_t part = 0; part < 16; part += VL) {
             if (all) out_tile(g, v + part, b, y + part, part ? 0 : ahead(g, c), true);
@@ -241,7 +241,7 @@ V_FN void grad_tile(const struct cvyi_winograd *g, const float *y, float *v, ptr
 static void winograd_grad(const struct cvyi_winograd *g, const float *y, float *v)
 {
     const bool all = whole(g, OUT);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
         for (size_t part = 0; part < 16; part += VL) {
             if (all) grad_tile(g, y + part, v + part, part ? 0 : ahead(g, c), true);
             else grad_tile(g, y + part, v + part, ahead(g, c), false);
@@ -489,7 +489,7 @@ V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf d[ROW], r[ROW];
@@ -497,7 +497,7 @@ V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float
                 if (taps == TAPS) five_to_points(r, d);
                 else to_points(r, d);
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++)
-                    v_store(v + k * g->v_point + 16 * t + lane, r[k]);
+                    v_store(v + k * g->v_point + t * g->v_tile + lane, r[k]);
             }
 }
 
@@ -505,7 +505,7 @@ V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, flo
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf d[OUT], r[ROW];
@@ -513,7 +513,7 @@ V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, flo
                 if (taps == TAPS) five_from_results(r, d);
                 else from_results(r, d);
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++)
-                    v_store(v + k * g->v_point + 16 * t + lane, r[k]);
+                    v_store(v + k * g->v_point + t * g->v_tile + lane, r[k]);
             }
 }
 
@@ -522,12 +522,12 @@ V_FN void row_out(const struct cvyi_winograd_row *geometry, const float *v, cons
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
         for (size_t t = 0; t < g->tiles; t++)
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf m[ROW], r[OUT];
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++) m[k] =
-                    v_load(v + k * g->v_point + 16 * t + lane);
+                    v_load(v + k * g->v_point + t * g->v_tile + lane);
                 if (taps == TAPS) five_to_results(r, m);
                 else to_results(r, m);
                 _Pragma("GCC unroll 4") for (size_t j = 0; j < OUT; j++) if (bias) r[j] =
@@ -541,14 +541,14 @@ V_FN void row_data(const struct cvyi_winograd_row *geometry, const float *v, flo
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps), more = points - OUT;
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16)
         for (size_t lane = 0; lane < 16; lane += VL) {
             vf carry[OUT];
             for (size_t j = 0; j < more; j++) carry[j] = v_zero();
             for (size_t t = 0; t < g->tiles; t++) {
                 vf n[ROW], r[ROW];
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++) n[k] =
-                    v_load(v + k * g->v_point + 16 * t + lane);
+                    v_load(v + k * g->v_point + t * g->v_tile + lane);
                 if (taps == TAPS) five_from_points(r, n);
                 else from_points(r, n);
                 _Pragma("GCC unroll 4") for (size_t j = 0; j < more; j++)
