@@ -31,8 +31,13 @@ V_FN void act_row(value_fn *value, bool norm, float *y, const float *x, size_t n
     vf m = v_set1(norm ? c->m : 0), a = v_set1(norm ? c->a : 1), b = v_set1(norm ? c->b : 0),
        al = v_set1(alpha);
     size_t i = 0;
-    for (; i + ACT_N * VL <= n; i += ACT_N * VL)
+    for (; i + ACT_N * VL <= n; i += ACT_N * VL) {
+        for (size_t j = i + V_AHEAD; j < i + V_AHEAD + ACT_N * VL; j += 16) {
+            V_ASK(x + j);
+            V_ASK(y + j);
+        }
         act_block(value, norm, ACT_N, y + i, x + i, m, a, b, al);
+    }
     for (; i < n; i += VL) act_block(value, norm, 1, y + i, x + i, m, a, b, al);
 }
 
@@ -114,13 +119,17 @@ V_FN void dx_row(through_fn *through, value_fn *value, bool again, float *dx, co
     const vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b), cc = v_set1(c->c);
     vm keep[V_PARTS];
     for (int j = 0; j < V_PARTS; j++) keep[j] = v_lane_mask(j * VL, (int)n_lanes);
-    for (size_t i = 0; i < n; i += 16)
+    for (size_t i = 0; i < n; i += 16) {
+        V_ASK(dx + i + V_AHEAD);
+        V_ASK(dy + i + V_AHEAD);
+        V_ASK(saved->x + i + V_AHEAD);
         V_EACH (V_PARTS) {
             size_t o = i + (size_t)j * VL;
             vf g = through(v_load(dy + o), act_saved_at(value, again, saved, o), saved->alpha);
             vf t = v_fma(b, v_sub(v_load(saved->x + o), m), cc);
             v_store(dx + o, v_maskz(keep[j], v_fma(a, g, t)));
         }
+    }
 }
 
 #define K_ACT_BWD(name, value)                                                                   \

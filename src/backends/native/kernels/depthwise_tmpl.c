@@ -126,6 +126,7 @@ static void depthwise(const struct cvyi_depthwise *g, const float *x, const floa
         float *ys = y;
         for (size_t left = g->width, n; left > 0; left -= n) {
             n = left < step ? left : step;
+            for (size_t q = 0; q < n; q++) V_ASK(ys + g->y_row + (ptrdiff_t)q * g->y_col);
             for (int part = 0; part < 16; part += VL) tile[n - 1](g, xs + part, w, bias, ys + part);
             xs += (ptrdiff_t)n * g->x_col;
             ys += (ptrdiff_t)n * g->y_col;

@@ -44,6 +44,13 @@ V_FN void gather_block(enum source kind, float *dst, const void *const *src, siz
     }
 }
 
+/* Pixels [p, p + RUN) of an image. */
+V_FN void ask_run(enum source kind, const void *src, size_t p)
+{
+    const size_t size = kind == U8 ? 1 : sizeof(float);
+    for (size_t i = 0; i < RUN * size; i += 64) V_ASK((const char *)src + p * size + i);
+}
+
 V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n, unsigned n_lanes,
                  float scale, const float *shift)
 {
@@ -53,9 +60,12 @@ V_FN void gather(enum source kind, float *dst, const void *const *src, size_t n,
     if (n_lanes == 16)
         for (size_t end; p + VL <= n; p = end) {
             end = p + RUN <= n ? p + RUN : p + (n - p) / VL * VL;
+            for (unsigned l = 0; l < 16; l++) ask_run(kind, src[l], end);
             for (unsigned l = 0; l < 16; l += VL)
-                for (size_t q = p; q < end; q += VL)
+                for (size_t q = p; q < end; q += VL) {
+                    for (size_t k = 0; l == 0 && k < VL; k++) V_ASK(dst + (q + RUN + k) * 16);
                     gather_block(kind, dst, src, q, VL, l, 16, a, shift);
+                }
         }
     for (; p < n; p += VL)
         for (unsigned l = 0; l < 16; l += VL)
@@ -171,7 +181,7 @@ V_FN void lay_panel(int act, float *panel, const float *x, const struct cvyi_pan
                 const size_t n = n_pix - first < np ? n_pix - first : np;
                 for (size_t q = 0; q < n; q++) {
                     const float *pixel = from + p->x_pix[first + q];
-                    __builtin_prefetch(pixel + ahead);
+                    V_ASK(pixel + ahead);
                     for (size_t l = 0; l < 16; l += VL)
                         v_store(to + q * 16 + l,
                                 panel_value(act, v_load(pixel + l), m, a, b, alpha));

@@ -35,7 +35,10 @@ static void norm(float *y, const float *x, size_t n, const struct cvyi_affine *c
 {
     assert(n % 16 == 0);
     vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b);
-    for (size_t i = 0; i < n; i += VL) v_store(y + i, v_fma(a, v_sub(v_load(x + i), m), b));
+    for (size_t i = 0; i < n; i += 16) {
+        V_ASK(y + i + V_AHEAD);
+        V_EACH (V_PARTS) v_store(y + i + j * VL, v_fma(a, v_sub(v_load(x + i + j * VL), m), b));
+    }
 }
 
 static void bn_reduce(const float *g, const float *x, size_t n, float m, float s1[16], float s2[16])
@@ -61,12 +64,14 @@ static void bn_dx(float *dx, const float *g, const float *x, size_t n, const str
     vf m = v_set1(c->m), a = v_set1(c->a), b = v_set1(c->b), cc = v_set1(c->c);
     vm keep[V_PARTS];
     for (int j = 0; j < V_PARTS; j++) keep[j] = v_lane_mask(j * VL, (int)n_lanes);
-    for (size_t i = 0; i < n; i += 16)
+    for (size_t i = 0; i < n; i += 16) {
+        V_ASK(dx + i + V_AHEAD);
         V_EACH (V_PARTS) {
             size_t o = i + (size_t)j * VL;
             vf t = v_fma(b, v_sub(v_load(x + o), m), cc);
             v_store(dx + o, v_maskz(keep[j], v_fma(a, v_load(g + o), t)));
         }
+    }
 }
 
 /* ---------------------------------------------------------------------------- maps of one pixel */

@@ -220,15 +220,28 @@ V_FN void argmax_one(float *y, uint8_t *at, float *picked, const float *const *r
         argmax_cell(true, y + q * 16, at + q * 16, to, rows, c, c0, kw, n_rows, width, l);
 }
 
+/* Asks for what the window below, of columns [c0, c1), reads and writes. */
+V_FN void argmax_ask(const struct cvyi_pool *p, const float *y, const float *picked,
+                     const float *const *rows, size_t c0, size_t c1, size_t n_rows)
+{
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t c = c0; c < c1; c++) V_ASK(rows[r] + (c + n_rows * p->iw) * 16);
+    V_ASK(y + p->ow * 16);
+    if (picked) V_ASK(picked + p->ow * 16);
+}
+
 V_FN void argmax_row(const struct cvyi_pool *pool, float *y, uint8_t *at, float *picked,
                      const float *const *rows, const struct cvyi_affine *affine, size_t n_rows)
 {
     const struct cvyi_pool own = *pool, *p = &own; /* `at` is bytes, and bytes may alias anything */
     const struct cvyi_affine held = affine ? *affine : (struct cvyi_affine){ 0 },
                              *c = affine ? &held : NULL;
-#define CELL(q, c0, width, nr)          \
-    for (size_t l = 0; l < 16; l += VL) \
-    argmax_one(y, at, picked, rows, c, q, c0, width, nr, own.kw, l)
+#define CELL(q, c0, width, nr)                                                                    \
+    do {                                                                                          \
+        argmax_ask(p, y + (q)*16, picked ? picked + (q)*16 : NULL, rows, c0, (c0) + (width), nr); \
+        for (size_t l = 0; l < 16; l += VL)                                                       \
+            argmax_one(y, at, picked, rows, c, q, c0, width, nr, own.kw, l);                      \
+    } while (0)
     POOL_COLUMNS(CELL)
 #undef CELL
 }
@@ -283,6 +296,10 @@ static void argmax_bn_dx(const struct cvyi_pool *p, float *dx, const float *x, c
 {
     assert(n_lanes <= 16);
     const vf m = v_set1(k->m), a = v_set1(k->a), b = v_set1(k->b), cc = v_set1(k->c);
+    for (size_t c = 0; c < p->iw; c++) {
+        V_ASK(x + (c + p->iw) * 16); /* the next row */
+        V_ASK(dx + (c + p->iw) * 16);
+    }
 #define CELL(c, s)                                                      \
     v_store(dx + (c)*16 + l, v_maskz(v_lane_mask((int)l, (int)n_lanes), \
                                      v_fma(a, s, v_fma(b, v_sub(v_load(x + (c)*16 + l), m), cc))))

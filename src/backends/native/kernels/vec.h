@@ -35,6 +35,12 @@
  * not all at once. */
 #define V_BARRIER() __asm__ volatile("" ::: "memory")
 
+/* Asks for the line of a float that will be read or written, wherever that is: what another stage
+ * has left in L3 or in memory. Stores wait for their lines one by one, and prefetchers lose a map
+ * whose rows are taken in pairs or channel by channel. */
+#define V_ASK(p) __builtin_prefetch(p)
+#define V_AHEAD ((size_t)512) /* floats, where a row is one run */
+
 /* dst[j*ds + i] = src[i*ss + j] for i, j < 16. */
 V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss)
 {

@@ -162,7 +162,7 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
         if (no > 1) V_KEEP(v);                \
         RA(no, O_FMA, i)                      \
     }
-#define O_ASK(i, _) __builtin_prefetch(ask + i * ask_i);
+#define O_ASK(i, _) V_ASK(ask + i * ask_i);
 #define O_ADD_O(o, i) a##o##_##i = v_add(v_load(dw + i * dw_i + o * VL), a##o##_##i);
 #define O_ADD(i, no) RA(no, O_ADD_O, i)
 #define O_STORE_O(o, i) v_store(dw + i * dw_i + o * VL, a##o##_##i);

@@ -164,7 +164,7 @@ static void winograd_in(const struct cvyi_winograd *g, const float *x, float *v)
         if (next == 0) continue;
         for (size_t i = g->rows[0]; i < g->rows[1]; i++)
             for (size_t j = g->cols[0]; j < g->cols[1]; j++)
-                __builtin_prefetch(x + next + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16);
+                V_ASK(x + next + (ptrdiff_t)i * g->x_row + (ptrdiff_t)j * 16);
     }
 }
 
@@ -192,7 +192,7 @@ V_FN void out_tile(const struct cvyi_winograd *g, const float *v, const float *b
             if (bias) r[j] = v_add(r[j], v_set1(*bias));
             if (whole || j < cols) {
                 v_store(y + j * 16, r[j]);
-                __builtin_prefetch(y + j * 16 + next, 1);
+                V_ASK(y + j * 16 + next);
             }
         }
     }
@@ -224,7 +224,7 @@ V_FN void grad_tile(const struct cvyi_winograd *g, const float *y, float *v, ptr
             if (whole || (j < g->cols[1] && i < g->rows[1])) {
                 const float *pixel = y + (ptrdiff_t)i * x_row + (ptrdiff_t)j * 16;
                 d[i] = v_load(pixel);
-                if (next) __builtin_prefetch(pixel + next);
+                if (next) V_ASK(pixel + next);
             }
         }
         from_results(r, d);
@@ -485,12 +485,21 @@ V_FN void store_columns(const vf *r, size_t n, const struct cvyi_winograd_row *g
     }
 }
 
+/* Asks for what a tile reads or writes of the channel after next, as tiles of F(4x4, 3x3) do. */
+V_FN void ask_columns(const struct cvyi_winograd_row *g, size_t c, const float *x, ptrdiff_t column)
+{
+    if (c + AHEAD >= g->n) return;
+    for (ptrdiff_t at = column < 0 ? 0 : column; at < column + OUT && at < g->width; at++)
+        V_ASK(x + (ptrdiff_t)AHEAD * g->x_channel + at * 16);
+}
+
 V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float *v, size_t taps)
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
     for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16)
-        for (size_t t = 0; t < g->tiles; t++)
+        for (size_t t = 0; t < g->tiles; t++) {
+            ask_columns(g, c, x, g->first + (ptrdiff_t)(OUT * t));
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf d[ROW], r[ROW];
                 load_columns(d, points, g, x + lane, g->first + (ptrdiff_t)(OUT * t));
@@ -499,6 +508,7 @@ V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++)
                     v_store(v + k * g->v_point + t * g->v_tile + lane, r[k]);
             }
+        }
 }
 
 V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, float *v, size_t taps)
@@ -506,7 +516,8 @@ V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, flo
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
-        for (size_t t = 0; t < g->tiles; t++)
+        for (size_t t = 0; t < g->tiles; t++) {
+            ask_columns(g, c, y, (ptrdiff_t)(OUT * t));
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf d[OUT], r[ROW];
                 load_columns(d, OUT, g, y + lane, (ptrdiff_t)(OUT * t));
@@ -515,6 +526,7 @@ V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, flo
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++)
                     v_store(v + k * g->v_point + t * g->v_tile + lane, r[k]);
             }
+        }
 }
 
 V_FN void row_out(const struct cvyi_winograd_row *geometry, const float *v, const float *bias,
@@ -523,7 +535,8 @@ V_FN void row_out(const struct cvyi_winograd_row *geometry, const float *v, cons
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
-        for (size_t t = 0; t < g->tiles; t++)
+        for (size_t t = 0; t < g->tiles; t++) {
+            ask_columns(g, c, y, (ptrdiff_t)(OUT * t));
             for (size_t lane = 0; lane < 16; lane += VL) {
                 vf m[ROW], r[OUT];
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++) m[k] =
@@ -534,6 +547,7 @@ V_FN void row_out(const struct cvyi_winograd_row *geometry, const float *v, cons
                     v_add(r[j], v_set1(bias[c]));
                 store_columns(r, OUT, g, y + lane, (ptrdiff_t)(OUT * t));
             }
+        }
 }
 
 /* The last of what a tile gives belongs to the columns of the next. */
@@ -546,6 +560,7 @@ V_FN void row_data(const struct cvyi_winograd_row *geometry, const float *v, flo
             vf carry[OUT];
             for (size_t j = 0; j < more; j++) carry[j] = v_zero();
             for (size_t t = 0; t < g->tiles; t++) {
+                if (lane == 0) ask_columns(g, c, x, g->first + (ptrdiff_t)(OUT * t));
                 vf n[ROW], r[ROW];
                 _Pragma("GCC unroll 8") for (size_t k = 0; k < points; k++) n[k] =
                     v_load(v + k * g->v_point + t * g->v_tile + lane);
