@@ -123,7 +123,7 @@ check_sanitizers() {
     configure "$build" -Dleaks=true
     compile "$build" src/convoy
     leaks=none
-    (suite "the program's leaks (GCC)" -- "$build" -t 3 cli_test.py contest_test.py durability_test.py) || leaks=found
+    (suite "the program's leaks (GCC)" -- "$build" -t 3 cli_test_1 cli_test_2 contest_test.py durability_test.py) || leaks=found
     configure "$build" -Dleaks=false
     compile "$build" src/convoy
     [ $leaks = none ] || die "the program leaks"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The program from outside: exit codes and messages, runs and their files, resuming, signals, lost output.
-Usage: cli_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data are synthetic and small."""
+Usage: cli_test.py SOURCE_DIR BUILD_DIR [NAME... | K/N, every Nth from the Kth on]. Standard library only. Data are synthetic and small."""
 import gzip
 import hashlib
 import json
