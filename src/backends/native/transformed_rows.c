@@ -33,7 +33,7 @@ struct rows {
     size_t n_bands, band, source; /* rows of a band, of its source, at most */
     ptrdiff_t first;              /* column of x that a row's first tile begins at */
     /* v[point][row][tile][channel], m the same: a tile's channels are one run for mac */
-    size_t v_point, m_point, m_channels;
+    size_t v_point, m_point, v_tile, m_tile;
     struct native_cut cut;
 };
 
@@ -75,9 +75,9 @@ static void transform(const struct rows *a, const struct cvy_run *run, const str
                                    .width = (ptrdiff_t)a->src.w,
                                    .x_channel = (ptrdiff_t)(a->src.plane * NATIVE_LANES),
                                    .v_point = a->v_point,
-                                   .v_tile = a->chunk * NATIVE_LANES };
+                                   .v_tile = a->v_tile };
     for (size_t r = b->source.begin; r < b->source.end; r++) {
-        float *v = b->v + (r - b->source.begin) * a->tiles * g.v_tile;
+        float *v = b->v + (r - b->source.begin) * a->tiles * a->v_tile;
         if (a->transposed) k->row_grad[a->kernel](&g, x + r * a->src.w * NATIVE_LANES, v);
         else k->row_in[a->kernel](&g, x + r * a->src.w * NATIVE_LANES, v);
     }
@@ -89,16 +89,15 @@ static void multiply_rows(const struct rows *a, const struct cvy_run *run, const
 {
     const struct native_border *taps = &a->axis.border[a->axis.at[rows.begin].border];
     int32_t x_pix[BAND_TILES], y_pix[BAND_TILES], x_tap[MOST_TAPS], w_tap[MOST_TAPS];
-    const size_t v_tile = a->chunk * NATIVE_LANES, m_tile = a->m_channels * NATIVE_LANES;
     size_t n = 0;
     for (size_t t = 0; t < a->tiles; t++)
         for (size_t r = rows.begin; r < rows.end; r++, n++) {
             size_t source = taps->count ? a->axis.at[r].source - b->source.begin : 0;
-            x_pix[n] = (int32_t)((source * a->tiles + t) * v_tile);
-            y_pix[n] = (int32_t)(((r - b->rows.begin) * a->tiles + t) * m_tile);
+            x_pix[n] = (int32_t)((source * a->tiles + t) * a->v_tile);
+            y_pix[n] = (int32_t)(((r - b->rows.begin) * a->tiles + t) * a->m_tile);
         }
     for (size_t t = 0; t < taps->count; t++) {
-        x_tap[t] = (int32_t)(a->axis.source_step * (ptrdiff_t)(t * a->tiles * v_tile));
+        x_tap[t] = (int32_t)(a->axis.source_step * (ptrdiff_t)(t * a->tiles * a->v_tile));
         w_tap[t] = (int32_t)((taps->first + t * a->axis.tap_step) * a->weights.mo);
     }
     struct cvyi_mac m = { .n_pix = n,
@@ -140,9 +139,9 @@ static void transform_back(const struct rows *a, const struct cvy_run *run, cons
                                    .width = (ptrdiff_t)a->dst.w,
                                    .x_channel = (ptrdiff_t)(a->dst.plane * NATIVE_LANES),
                                    .v_point = a->m_point,
-                                   .v_tile = a->m_channels * NATIVE_LANES };
+                                   .v_tile = a->m_tile };
     for (size_t r = b->rows.begin; r < b->rows.end; r++) {
-        const float *m = b->m + (r - b->rows.begin) * a->tiles * g.v_tile;
+        const float *m = b->m + (r - b->rows.begin) * a->tiles * a->m_tile;
         float *to = y + r * a->dst.w * NATIVE_LANES;
         if (a->transposed) k->row_data[a->kernel](&g, m, to);
         else k->row_out[a->kernel](&g, m, bias ? bias + channel : NULL, to);
@@ -236,10 +235,12 @@ enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_p
     native_chose(plan, CHOICE_ROW_BANDS, a->n_bands > 1);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    a->m_channels =
+    const size_t held =
         native_min(a->dst_group, ceil_div(a->weights.n_tiles, a->cut.parts) * a->weights.mo);
     a->v_point = native_point(a->chunk * a->source, a->tiles);
-    a->m_point = native_point(a->m_channels * a->band, a->tiles);
+    a->m_point = native_point(held * a->band, a->tiles);
+    a->v_tile = a->chunk * NATIVE_LANES;
+    a->m_tile = held * NATIVE_LANES;
     const bool cells = native_parts(native) == 1 && native_tasks(a->cut) == a->cut.blocks;
     struct cvy_phase_desc phase = {
         .name = conv->name,

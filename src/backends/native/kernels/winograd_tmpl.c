@@ -66,9 +66,9 @@ V_FN void from_points(vf r[SIDE], const vf n[SIDE])
 
 /* Channels are far apart: the hardware does not guess the lines of the next. */
 #define AHEAD ((size_t)2)
-static ptrdiff_t ahead(const struct cvyi_winograd *g, size_t c)
+static ptrdiff_t ahead(size_t n, size_t c, ptrdiff_t x_channel)
 {
-    return c + AHEAD < g->n ? (ptrdiff_t)AHEAD * g->x_channel : 0;
+    return c + AHEAD < n ? (ptrdiff_t)AHEAD * x_channel : 0;
 }
 
 /* Six points, side by side in v, of six values. */
@@ -150,7 +150,7 @@ static void winograd_in(const struct cvyi_winograd *g, const float *x, float *v)
     static const float zeros[SIDE * 16];
     const bool all = g->cols[0] == 0 && g->cols[1] == SIDE;
     for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16) {
-        const ptrdiff_t next = ahead(g, c);
+        const ptrdiff_t next = ahead(g->n, c, g->x_channel);
         for (size_t part = 0; part < 16; part += VL) {
             struct source tile = { .begin = g->cols[0], .end = g->cols[1] };
             for (size_t i = 0; i < SIDE; i++) {
@@ -204,8 +204,9 @@ static void winograd_out(const struct cvyi_winograd *g, const float *v, const fl
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16) {
         const float *b = bias ? bias + c : NULL;
         for (size_t part = 0; part < 16; part += VL) {
-            if (all) out_tile(g, v + part, b, y + part, part ? 0 : ahead(g, c), true);
-            else out_tile(g, v + part, b, y + part, ahead(g, c), false);
+            if (all)
+                out_tile(g, v + part, b, y + part, part ? 0 : ahead(g->n, c, g->x_channel), true);
+            else out_tile(g, v + part, b, y + part, ahead(g->n, c, g->x_channel), false);
         }
     }
 }
@@ -243,8 +244,9 @@ static void winograd_grad(const struct cvyi_winograd *g, const float *y, float *
     const bool all = whole(g, OUT);
     for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
         for (size_t part = 0; part < 16; part += VL) {
-            if (all) grad_tile(g, y + part, v + part, part ? 0 : ahead(g, c), true);
-            else grad_tile(g, y + part, v + part, ahead(g, c), false);
+            if (all)
+                grad_tile(g, y + part, v + part, part ? 0 : ahead(g->n, c, g->x_channel), true);
+            else grad_tile(g, y + part, v + part, ahead(g->n, c, g->x_channel), false);
         }
 }
 
@@ -488,9 +490,10 @@ V_FN void store_columns(const vf *r, size_t n, const struct cvyi_winograd_row *g
 /* Asks for what a tile reads or writes of the channel after next, as tiles of F(4x4, 3x3) do. */
 V_FN void ask_columns(const struct cvyi_winograd_row *g, size_t c, const float *x, ptrdiff_t column)
 {
-    if (c + AHEAD >= g->n) return;
+    const ptrdiff_t next = ahead(g->n, c, g->x_channel);
+    if (next == 0) return;
     for (ptrdiff_t at = column < 0 ? 0 : column; at < column + OUT && at < g->width; at++)
-        V_ASK(x + (ptrdiff_t)AHEAD * g->x_channel + at * 16);
+        V_ASK(x + next + at * 16);
 }
 
 V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float *v, size_t taps)
