@@ -84,10 +84,13 @@ struct op_case {
     double temperature;
 };
 
+/* Each table with each algorithm, where all tables can run. */
+enum { NATIVE_MOST = CVY_ISA_PAIR * CVY_ALGORITHM_TRANSFORMED };
+
 struct parity {
-    cvy_context *reference, *native[20]; /* each table with each algorithm */
-    enum cvy_isa isa[15];
-    enum cvy_algorithm algorithm[20];
+    cvy_context *reference, *native[NATIVE_MOST];
+    enum cvy_isa isa[NATIVE_MOST];
+    enum cvy_algorithm algorithm[NATIVE_MOST];
     size_t n_native;
     bool module; /* `native` is one context with oneDNN's module */
     uint64_t seed;
@@ -1756,6 +1759,7 @@ static void test_parity(void **state)
                                       .backends = "native",
                                       .algorithm = (enum cvy_algorithm)algorithm,
                                       .strict = true };
+            assert_in_range(p->n_native, 0, NATIVE_MOST - 1);
             p->isa[p->n_native] = o.isa;
             p->algorithm[p->n_native] = o.algorithm;
             assert_int_equal(cvy_context_create(&o, &p->native[p->n_native++]), CVY_OK);
