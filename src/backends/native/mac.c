@@ -21,6 +21,10 @@
 #define PANEL_MOST ((size_t)48)
 #define PANEL_SMALL ((size_t)12) /* of a map so small that there would be too few panels */
 
+/* What a group of registers of pixels costs beside its products, in products a step of a chain. */
+#define TILE_START ((size_t)2)
+#define TILE_CHAINS ((size_t)8) /* a step takes as long as so many */
+
 /* What a float of the source costs, in floating-point operations (measured: docs/benchmarks.md). */
 #define COLUMNS ((size_t)8)             /* that a nominal tile multiplies it with */
 #define NEAR_BYTES ((size_t)512 * 1024) /* a source that is read as fast wherever it lies */
@@ -206,6 +210,23 @@ static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
 
 /* ------------------------------------------------------------------------------------- planning */
 
+/* What the kernel takes for n registers of pixels by a tile, as it cuts them: into groups, the last
+ * ones narrower. A group starts, and it cannot be faster than its chains. */
+static size_t group_cost(const struct cvyi_mac_tile *tile, size_t n)
+{
+    const size_t mo = (size_t)tile->mo, np = (size_t)tile->registers;
+    size_t full = n / np, cost = 0;
+    if (full > 0 && n % np > 0) full--;
+    for (size_t left = n; left > 0;) {
+        size_t step = native_min(left, np);
+        if (full > 0) full--;
+        else if (left > np) step = (left + 1) / 2;
+        cost += TILE_START + (mo * step < TILE_CHAINS ? TILE_CHAINS : mo * step);
+        left -= step;
+    }
+    return cost;
+}
+
 const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *kernels,
                                                  size_t channels, size_t pixels)
 {
@@ -213,9 +234,9 @@ const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < CVYI_MAC_TILES && kernels->tile[i].mo; i++) {
         const struct cvyi_mac_tile *tile = &kernels->tile[i];
-        size_t mo = (size_t)tile->mo, registers = (size_t)tile->registers;
-        size_t tiles = ceil_div(channels, mo) * ceil_div(pixels * kernels->parts, registers);
-        size_t cost = tiles * mo * registers * 10000 / (size_t)tile->percent;
+        size_t tiles = ceil_div(channels, (size_t)tile->mo);
+        size_t cost =
+            tiles * group_cost(tile, pixels * kernels->parts) * 10000 / (size_t)tile->percent;
         if (cost < least) {
             least = cost;
             best = tile;

@@ -20,12 +20,32 @@ struct kernels {
     size_t channel, column, channels, columns;
 };
 
-static float tap_of(const struct form *f, const struct kernels *k, size_t row, size_t column,
-                    size_t tap)
+/* Rows [row, row + n) of the kernels' columns, w[tap][row][column]; taps and step, from one tap to
+ * the next, are constants of the caller. */
+static inline __attribute__((always_inline)) void gather_taps(float (*w)[WIDTH],
+                                                              const struct form *f,
+                                                              const struct kernels *from,
+                                                              size_t row, size_t n, size_t mo,
+                                                              size_t taps, ptrdiff_t step)
 {
-    size_t t = row % f->rows * f->taps + tap;
-    if (f->turned) t = f->rows * f->taps - 1 - t;
-    return k->weight[row / f->rows * k->channel + column * k->column + t];
+    for (size_t r = 0; r < n; r++) {
+        const size_t kernel = (row + r) / f->rows, line = (row + r) % f->rows;
+        const float *first = from->weight + kernel * from->channel +
+                             (f->turned ? (f->rows - line) * taps - 1 : line * taps);
+        for (size_t c = 0; c < from->columns; c++, first += from->column)
+            for (size_t t = 0; t < taps; t++) w[t][r * mo + c] = first[(ptrdiff_t)t * step];
+    }
+}
+
+static void gather(float (*w)[WIDTH], const struct form *f, const struct kernels *from, size_t row,
+                   size_t n, size_t mo)
+{
+    const ptrdiff_t step = f->turned ? -1 : 1;
+    switch (f->taps) {
+    case 3: gather_taps(w, f, from, row, n, mo, 3, step); break;
+    case 5: gather_taps(w, f, from, row, n, mo, 5, step); break;
+    default: gather_taps(w, f, from, row, n, mo, TAPS, step);
+    }
 }
 
 /* To packed[row*mo + column] at every point. */
@@ -38,10 +58,7 @@ static void fill_block(const struct form *f, float *packed, size_t plane, size_t
     memset(w, 0, sizeof w);
     for (size_t row = 0; row < rows; row += step) {
         const size_t n = native_min(step, rows - row);
-        for (size_t r = 0; r < n; r++)
-            for (size_t c = 0; c < from->columns; c++)
-                for (size_t t = 0; t < f->taps; t++)
-                    w[t][r * mo + c] = tap_of(f, from, row + r, c, t);
+        gather(w, f, from, row, n, mo);
         f->weights(u[0], WIDTH, w[0], WIDTH, n * mo);
         for (size_t k = 0; k < f->points; k++)
             for (size_t r = 0; r < (whole ? 1 : n); r++)

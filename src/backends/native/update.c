@@ -6,6 +6,9 @@
 #include <math.h>
 
 #define TASK_FLOATS ((size_t)4096) /* a task's share: large enough to pay for its start */
+/* What a task writes of packed copies should be whole tiles, and runs of some length: a multiple of
+ * nearly all tiles' channels. */
+#define PACKED_ROWS ((size_t)24)
 /* fewer are not worth a task: biases, the first convolution of a small net */
 #define GATE_FLOATS ((size_t)1024)
 
@@ -105,6 +108,7 @@ static struct native_grid cut_update(struct native *native, struct cvy_plan *pla
     struct native_work work = { .blocks = 1, .tiles = a->rows, .wanted = wanted };
     a->step = unit ? unit : ceil_div(a->rows, cvyi_native_cut(&work).parts);
     if (!a->step) a->step = 1;
+    if (a->n_packings && !unit) a->step = ceil_div(a->step, PACKED_ROWS) * PACKED_ROWS;
     return (struct native_grid){ unit ? 1 : 0, a->rows ? ceil_div(a->rows, a->step) : 1, unit };
 }
 
