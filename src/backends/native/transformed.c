@@ -28,7 +28,7 @@ struct transformed {
     size_t n_places, n_regions, region; /* tiles of a region, at most */
     const struct native_place *place;
     /* v[point][tile][channel], m the same: a tile's channels are one run for mac */
-    size_t v_point, m_point, m_channels;
+    size_t v_point, m_point, m_channels, held;
     const int32_t *v_tile, *m_tile;
     struct native_cut cut;
 };
@@ -117,16 +117,18 @@ static void transformed_run(const void *arg, const struct cvy_run *run, size_t t
         r.place = a->place + places.begin;
         r.n = places.end - places.begin;
         for (size_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
-            r.tiles = a->weights.tiles + begin;
-            r.group = r.tiles->group;
+            r.group = a->weights.tiles[begin].group;
             end = native_group_end(&a->weights, begin, tiles.end);
-            r.n_tiles = end - begin;
-            for (size_t c = 0; c < a->src_group; c += a->chunk) {
-                struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };
-                transform(a, run, &r, chunk);
-                multiply(a, run, &r, chunk);
+            for (size_t first = begin; first < end; first += a->held) {
+                r.tiles = a->weights.tiles + first;
+                r.n_tiles = native_min(a->held, end - first);
+                for (size_t c = 0; c < a->src_group; c += a->chunk) {
+                    struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };
+                    if (first == begin) transform(a, run, &r, chunk);
+                    multiply(a, run, &r, chunk);
+                }
+                transform_back(a, run, &r);
             }
-            transform_back(a, run, &r);
         }
     }
 }
@@ -225,8 +227,9 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     a->cut = cvyi_native_cut(&work);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    a->m_channels =
-        native_min(a->dst_group, ceil_div(a->weights.n_tiles, a->cut.parts) * a->weights.mo);
+    a->held = native_min(native_held(&a->weights, a->chunk == a->src_group),
+                         ceil_div(a->weights.n_tiles, a->cut.parts));
+    a->m_channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->v_point = native_point(a->chunk, a->region);
     a->m_point = native_point(a->m_channels, a->region);
     if (!find_places(plan, conv, a))

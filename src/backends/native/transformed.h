@@ -41,6 +41,14 @@ struct native_transformed_weights {
     size_t mo, n_tiles, plane;
     const struct native_tile *tiles;
 };
+/* So many tiles' sums wait in memory at a time: where the source is multiplied in one chunk, few
+ * enough for a near cache, else those of all. */
+#define HELD_CHANNELS ((size_t)32)
+static inline size_t native_held(const struct native_transformed_weights *weights, bool one_chunk)
+{
+    size_t few = ceil_div(HELD_CHANNELS, weights->mo);
+    return one_chunk && few < weights->n_tiles ? few : weights->n_tiles;
+}
 /* The first of tiles [begin, end) that is of another group than tile `begin`. */
 static inline size_t native_group_end(const struct native_transformed_weights *weights,
                                       size_t begin, size_t end)

@@ -33,7 +33,7 @@ struct rows {
     size_t n_bands, band, source; /* rows of a band, of its source, at most */
     ptrdiff_t first;              /* column of x that a row's first tile begins at */
     /* v[point][row][tile][channel], m the same: a tile's channels are one run for mac */
-    size_t v_point, m_point, v_tile, m_tile;
+    size_t v_point, m_point, v_tile, m_tile, held;
     struct native_cut cut;
 };
 
@@ -162,16 +162,18 @@ static void rows_run(const void *arg, const struct cvy_run *run, size_t task,
         b.rows = native_share(a->dst.h, i, a->n_bands);
         b.source = source_of(&a->axis, b.rows);
         for (size_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
-            b.tiles = a->weights.tiles + begin;
-            b.group = b.tiles->group;
+            b.group = a->weights.tiles[begin].group;
             end = native_group_end(&a->weights, begin, tiles.end);
-            b.n_tiles = end - begin;
-            for (size_t c = 0; c < a->src_group; c += a->chunk) {
-                struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };
-                transform(a, run, &b, chunk);
-                multiply(a, run, &b, chunk);
+            for (size_t first = begin; first < end; first += a->held) {
+                b.tiles = a->weights.tiles + first;
+                b.n_tiles = native_min(a->held, end - first);
+                for (size_t c = 0; c < a->src_group; c += a->chunk) {
+                    struct native_range chunk = { c, native_min(c + a->chunk, a->src_group) };
+                    if (first == begin) transform(a, run, &b, chunk);
+                    multiply(a, run, &b, chunk);
+                }
+                transform_back(a, run, &b);
             }
-            transform_back(a, run, &b);
         }
     }
 }
@@ -235,8 +237,9 @@ enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_p
     native_chose(plan, CHOICE_ROW_BANDS, a->n_bands > 1);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    const size_t held =
-        native_min(a->dst_group, ceil_div(a->weights.n_tiles, a->cut.parts) * a->weights.mo);
+    a->held = native_min(native_held(&a->weights, a->chunk == a->src_group),
+                         ceil_div(a->weights.n_tiles, a->cut.parts));
+    const size_t held = native_min(a->dst_group, a->held * a->weights.mo);
     a->v_point = native_point(a->chunk * a->source, a->tiles);
     a->m_point = native_point(held * a->band, a->tiles);
     a->v_tile = a->chunk * NATIVE_LANES;
