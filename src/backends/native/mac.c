@@ -211,18 +211,20 @@ static void mac_run(const void *arg, const struct cvy_run *run, size_t task,
 /* ------------------------------------------------------------------------------------- planning */
 
 /* What the kernel takes for n registers of pixels by a tile, as it cuts them: into groups, the last
- * ones narrower. A group starts, and it cannot be faster than its chains. */
-static size_t group_cost(const struct cvyi_mac_tile *tile, size_t n)
+ * ones narrower. A group has its start, and its chains take their time. */
+static size_t group_cost(size_t mo, size_t registers)
+{
+    return TILE_START + (mo * registers < TILE_CHAINS ? TILE_CHAINS : mo * registers);
+}
+static size_t tile_cost(const struct cvyi_mac_tile *tile, size_t n)
 {
     const size_t mo = (size_t)tile->mo, np = (size_t)tile->registers;
-    size_t full = n / np, cost = 0;
+    size_t full = n / np;
     if (full > 0 && n % np > 0) full--;
-    for (size_t left = n; left > 0;) {
-        size_t step = native_min(left, np);
-        if (full > 0) full--;
-        else if (left > np) step = (left + 1) / 2;
-        cost += TILE_START + (mo * step < TILE_CHAINS ? TILE_CHAINS : mo * step);
-        left -= step;
+    size_t cost = full * group_cost(mo, np);
+    for (size_t left = n - full * np, step; left > 0; left -= step) {
+        step = left > np ? (left + 1) / 2 : left;
+        cost += group_cost(mo, step);
     }
     return cost;
 }
@@ -236,7 +238,7 @@ const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *
         const struct cvyi_mac_tile *tile = &kernels->tile[i];
         size_t tiles = ceil_div(channels, (size_t)tile->mo);
         size_t cost =
-            tiles * group_cost(tile, pixels * kernels->parts) * 10000 / (size_t)tile->percent;
+            tiles * tile_cost(tile, pixels * kernels->parts) * 10000 / (size_t)tile->percent;
         if (cost < least) {
             least = cost;
             best = tile;
