@@ -28,7 +28,8 @@ struct transformed {
     size_t n_places, n_regions, region; /* tiles of a region, at most */
     const struct native_place *place;
     /* v[point][tile][channel], m the same: a tile's channels are one run for mac */
-    size_t v_point, m_point, m_channels, held;
+    size_t v_point, m_point, m_channels;
+    size_t held; /* tiles of weights that sum before they are transformed back */
     const int32_t *v_tile, *m_tile;
     struct native_cut cut;
 };
@@ -227,8 +228,7 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     a->cut = cvyi_native_cut(&work);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    a->held = native_min(native_held(&a->weights, a->chunk == a->src_group),
-                         ceil_div(a->weights.n_tiles, a->cut.parts));
+    a->held = native_held(&a->weights, a->cut.parts, a->chunk == a->src_group);
     a->m_channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->v_point = native_point(a->chunk, a->region);
     a->m_point = native_point(a->m_channels, a->region);

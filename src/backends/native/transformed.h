@@ -41,13 +41,14 @@ struct native_transformed_weights {
     size_t mo, n_tiles, plane;
     const struct native_tile *tiles;
 };
-/* So many tiles' sums wait in memory at a time: where the source is multiplied in one chunk, few
- * enough for a near cache, else those of all. */
+/* How many of the tiles that one of `parts` has sum before they are transformed back: where the
+ * source is one chunk, few enough for a near cache, else all. */
 #define HELD_CHANNELS ((size_t)32)
-static inline size_t native_held(const struct native_transformed_weights *weights, bool one_chunk)
+static inline size_t native_held(const struct native_transformed_weights *weights, size_t parts,
+                                 bool one_chunk)
 {
-    size_t few = ceil_div(HELD_CHANNELS, weights->mo);
-    return one_chunk && few < weights->n_tiles ? few : weights->n_tiles;
+    const size_t all = ceil_div(weights->n_tiles, parts);
+    return one_chunk ? native_min(all, ceil_div(HELD_CHANNELS, weights->mo)) : all;
 }
 /* The first of tiles [begin, end) that is of another group than tile `begin`. */
 static inline size_t native_group_end(const struct native_transformed_weights *weights,

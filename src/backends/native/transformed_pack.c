@@ -20,14 +20,14 @@ struct kernels {
     size_t channel, column, channels, columns;
 };
 
-/* Rows [row, row + n) of the kernels' columns, w[tap][row][column]; taps and step, from one tap to
- * the next, are constants of the caller. */
+/* Rows [row, row + n) of the kernels' columns, w[tap][row][column]; taps is a constant. */
 static inline __attribute__((always_inline)) void gather_taps(float (*w)[WIDTH],
                                                               const struct form *f,
                                                               const struct kernels *from,
                                                               size_t row, size_t n, size_t mo,
-                                                              size_t taps, ptrdiff_t step)
+                                                              size_t taps)
 {
+    const ptrdiff_t step = f->turned ? -1 : 1;
     for (size_t r = 0; r < n; r++) {
         const size_t kernel = (row + r) / f->rows, line = (row + r) % f->rows;
         const float *first = from->weight + kernel * from->channel +
@@ -40,11 +40,10 @@ static inline __attribute__((always_inline)) void gather_taps(float (*w)[WIDTH],
 static void gather(float (*w)[WIDTH], const struct form *f, const struct kernels *from, size_t row,
                    size_t n, size_t mo)
 {
-    const ptrdiff_t step = f->turned ? -1 : 1;
     switch (f->taps) {
-    case 3: gather_taps(w, f, from, row, n, mo, 3, step); break;
-    case 5: gather_taps(w, f, from, row, n, mo, 5, step); break;
-    default: gather_taps(w, f, from, row, n, mo, TAPS, step);
+    case 3: gather_taps(w, f, from, row, n, mo, 3); break;
+    case 5: gather_taps(w, f, from, row, n, mo, 5); break;
+    default: gather_taps(w, f, from, row, n, mo, TAPS);
     }
 }
 

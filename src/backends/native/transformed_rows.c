@@ -33,7 +33,8 @@ struct rows {
     size_t n_bands, band, source; /* rows of a band, of its source, at most */
     ptrdiff_t first;              /* column of x that a row's first tile begins at */
     /* v[point][row][tile][channel], m the same: a tile's channels are one run for mac */
-    size_t v_point, m_point, v_tile, m_tile, held;
+    size_t v_point, m_point, v_tile, m_tile;
+    size_t held; /* tiles of weights that sum before they are transformed back */
     struct native_cut cut;
 };
 
@@ -237,13 +238,12 @@ enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_p
     native_chose(plan, CHOICE_ROW_BANDS, a->n_bands > 1);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    a->held = native_min(native_held(&a->weights, a->chunk == a->src_group),
-                         ceil_div(a->weights.n_tiles, a->cut.parts));
-    const size_t held = native_min(a->dst_group, a->held * a->weights.mo);
+    a->held = native_held(&a->weights, a->cut.parts, a->chunk == a->src_group);
+    const size_t channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->v_point = native_point(a->chunk * a->source, a->tiles);
-    a->m_point = native_point(held * a->band, a->tiles);
+    a->m_point = native_point(channels * a->band, a->tiles);
     a->v_tile = a->chunk * NATIVE_LANES;
-    a->m_tile = held * NATIVE_LANES;
+    a->m_tile = channels * NATIVE_LANES;
     const bool cells = native_parts(native) == 1 && native_tasks(a->cut) == a->cut.blocks;
     struct cvy_phase_desc phase = {
         .name = conv->name,
