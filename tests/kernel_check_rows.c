@@ -1876,6 +1876,25 @@ static void test_fold_lanes(struct env *e)
     }
 }
 
+/* Any alignment on both sides, and nothing outside of the rows. */
+static void test_stream(struct env *e)
+{
+    size_t n = check_below(&e->rng, 90), rows = 1 + check_below(&e->rng, 5),
+           src_row = n + check_below(&e->rng, 20), dst_row = n + check_below(&e->rng, 40),
+           first = check_below(&e->rng, 20);
+    size_t all = first + (rows - 1) * dst_row + n + 1;
+    SHAPE("rows %zu, n %zu, from %zu, apart %zu and %zu", rows, n, first, dst_row, src_row);
+    float *src = in(e, rows * src_row + 1), *want = out(e, all);
+    for (size_t r = 0; r < rows; r++)
+        memcpy(want + first + r * dst_row, src + r * src_row, n * sizeof *want);
+    EACH_TABLE(e, k)
+    {
+        float *dst = out(e, all);
+        k->update->stream(dst + first, dst_row, src, src_row, rows, n);
+        equal(e, "dst", dst, want, all);
+    }
+}
+
 /* ---- the loop over rounds */
 
 static struct env *env;

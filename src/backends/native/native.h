@@ -125,6 +125,7 @@ bool cvyi_backward_makes(const struct cvy_plan *plan, int dx);
     X(SLOT_PARTS, "conv2d.dw: several ranges of channels")               \
     X(OUTER_BLOCKS, "conv2d.dw: more blocks than the kernel takes")      \
     X(OUTER_RANGES, "conv2d.dw: several ranges of input channels")       \
+    X(STREAMED, "update: transformed weights are written past the caches") \
     X(UPDATE_GATE, "update: too few weights for a task")                       \
     X(UPDATE_TASKS, "update: several tasks")                                   \
     X(UPDATE_MOST, "update: more than the most tasks")                         \

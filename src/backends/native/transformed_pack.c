@@ -6,10 +6,13 @@
 
 #define COLUMNS ((size_t)256)          /* kernels that are transformed at a time, … */
 #define WIDTH (COLUMNS + NATIVE_LANES) /* … and what a whole register reads behind them */
+/* A copy of more is in no cache when the next step reads it. */
+#define CACHED_BYTES ((size_t)2 * 1024 * 1024)
 
 /* What is transformed together: so many taps, to so many points; so many of them make a kernel. */
 struct form {
     cvyi_winograd_weights_fn *weights;
+    cvyi_stream_fn *store;
     size_t points, taps, rows;
     bool transposed, turned; /* turned: the last tap first */
 };
@@ -47,6 +50,12 @@ static void gather(float (*w)[WIDTH], const struct form *f, const struct kernels
     }
 }
 
+static void store(float *dst, size_t dst_row, const float *src, size_t src_row, size_t rows,
+                  size_t n)
+{
+    for (size_t r = 0; r < rows; r++) memcpy(dst + r * dst_row, src + r * src_row, n * sizeof *dst);
+}
+
 /* To packed[row*mo + column] at every point. */
 static void fill_block(const struct form *f, float *packed, size_t plane, size_t mo,
                        const struct kernels *from)
@@ -59,10 +68,9 @@ static void fill_block(const struct form *f, float *packed, size_t plane, size_t
         const size_t n = native_min(step, rows - row);
         gather(w, f, from, row, n, mo);
         f->weights(u[0], WIDTH, w[0], WIDTH, n * mo);
-        for (size_t k = 0; k < f->points; k++)
-            for (size_t r = 0; r < (whole ? 1 : n); r++)
-                memcpy(packed + k * plane + (row + r) * mo, u[k] + r * mo,
-                       (whole ? n * mo : from->columns) * sizeof(float));
+        for (size_t r = 0; r < (whole ? 1 : n); r++)
+            f->store(packed + (row + r) * mo, plane, u[0] + r * mo, WIDTH, f->points,
+                     whole ? n * mo : from->columns);
     }
 }
 
@@ -119,12 +127,14 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
     /* the data gradient by rows is an adjoint, that of F(4x4, 3x3) a convolution turned round */
     if (native_by_rows(conv))
         *f = (struct form){ k->row_weights[native_row_kernel(g)],
+                            store,
                             native_row_points(g),
                             g->kernel[1],
                             g->kernel[0],
                             transposed,
                             g->flip };
-    else *f = (struct form){ k->weights, POINTS, TAPS, 1, transposed, g->flip != transposed };
+    else
+        *f = (struct form){ k->weights, store, POINTS, TAPS, 1, transposed, g->flip != transposed };
     const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, dst, pixels);
     weights->mac = tile->fn;
     weights->mo = (size_t)tile->mo;
@@ -132,6 +142,9 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
         build_tiles(plan, g->groups, dst, weights->mo, src * f->rows, &weights->n_tiles);
     if (!weights->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     weights->plane = weights->n_tiles * src * f->rows * weights->mo;
+    if (native_chose(plan, CHOICE_STREAMED,
+                     f->points * weights->plane * sizeof(float) > CACHED_BYTES))
+        f->store = native->kernels->update->stream;
     struct native_packing packing = { .fill = fill,
                                       .mo = tile->mo,
                                       .groups = g->groups,

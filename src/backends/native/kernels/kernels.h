@@ -434,6 +434,10 @@ typedef void cvyi_update_fn(float *w, const float *dw, float *const *state, size
 typedef void cvyi_fold_fn(float *dst, const float *src, size_t n_slots, size_t stride, size_t n);
 /* dst[i] = sum over lanes (fold tree) of src[i*16 + l], n results */
 typedef void cvyi_fold_lanes_fn(float *dst, const float *src, size_t n);
+/* dst[r*dst_row + i] = src[r*src_row + i], r < rows, i < n, past the caches: for what is so much
+ * that nobody finds it there. Any n. */
+typedef void cvyi_stream_fn(float *dst, size_t dst_row, const float *src, size_t src_row,
+                            size_t rows, size_t n);
 
 /* ------------------------------------------------------------------------------------------- table
  * X(name, type, count): a pointer to cvyi_TYPE_fn, or an array of them. One family of kernels is
@@ -484,8 +488,9 @@ enum {
     X(transpose, transpose, ) X(panel, panel, )
 /* clang-format on */
 #define CVYI_LOSS_KERNELS(X) X(softmax, softmax, ) X(loss, loss, [CVY_LOSS_KINDS])
-#define CVYI_UPDATE_KERNELS(X) \
-    X(step, update, [CVY_OPTIMIZER_KINDS]) X(fold, fold, ) X(fold_lanes, fold_lanes, )
+#define CVYI_UPDATE_KERNELS(X)             \
+    X(step, update, [CVY_OPTIMIZER_KINDS]) \
+    X(fold, fold, ) X(fold_lanes, fold_lanes, ) X(stream, stream, )
 
 #define CVYI_MEMBER(name, type, count) cvyi_##type##_fn *name count;
 struct cvyi_mac_kernels {

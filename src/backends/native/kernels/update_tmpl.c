@@ -263,6 +263,24 @@ static void fold_lanes(float *dst, const float *src, size_t n)
     }
 }
 
+/* Whole lines alone: of what is written in pieces the rest would be read first. */
+static void stream_row(float *dst, const float *src, size_t n)
+{
+    size_t i = 0, before = (uintptr_t) - (uintptr_t)dst % 64 / sizeof *dst;
+    if (before > n) before = n;
+    for (; i < before; i++) dst[i] = src[i];
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = i; k < i + 16; k += VL) v_stream(dst + k, v_load(src + k));
+    for (; i < n; i++) dst[i] = src[i];
+}
+
+static void stream(float *dst, size_t dst_row, const float *src, size_t src_row, size_t rows,
+                   size_t n)
+{
+    for (size_t r = 0; r < rows; r++) stream_row(dst + r * dst_row, src + r * src_row, n);
+    v_stream_end();
+}
+
 extern const struct cvyi_update_kernels KFN(update);
 const struct cvyi_update_kernels KFN(update) = {
     .step = { [CVY_SGD] = sgd,
@@ -273,4 +291,5 @@ const struct cvyi_update_kernels KFN(update) = {
               [CVY_ADADELTA] = adadelta },
     .fold = fold,
     .fold_lanes = fold_lanes,
+    .stream = stream,
 };

@@ -25,6 +25,8 @@ V_FN vf v_zero(void) { return _mm256_setzero_ps(); }
 V_FN vf v_set1(float a) { return _mm256_set1_ps(a); }
 V_FN vf v_load(const float *p) { return _mm256_loadu_ps(p); }
 V_FN void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+V_FN void v_stream(float *p, vf a) { _mm256_stream_ps(p, a); }
+V_FN void v_stream_end(void) { _mm_sfence(); }
 V_FN vi v_set_iota(void) { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 V_FN vi v_part(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), v_set_iota()); }
 V_FN vf v_load_part(const float *p, int n) { return _mm256_maskload_ps(p, v_part(n)); }

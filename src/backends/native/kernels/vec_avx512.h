@@ -20,6 +20,8 @@ V_FN vf v_zero(void) { return _mm512_setzero_ps(); }
 V_FN vf v_set1(float a) { return _mm512_set1_ps(a); }
 V_FN vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 V_FN void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+V_FN void v_stream(float *p, vf a) { _mm512_stream_ps(p, a); }
+V_FN void v_stream_end(void) { _mm_sfence(); }
 V_FN vi v_set_iota(void)
 {
     return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

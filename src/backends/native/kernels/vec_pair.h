@@ -29,6 +29,12 @@ V_FN void v_store(float *p, vf a)
     _mm256_storeu_ps(p, a.lo);
     _mm256_storeu_ps(p + 8, a.hi);
 }
+V_FN void v_stream(float *p, vf a)
+{
+    _mm256_stream_ps(p, a.lo);
+    _mm256_stream_ps(p + 8, a.hi);
+}
+V_FN void v_stream_end(void) { _mm_sfence(); }
 V_FN vi v_set_iota(void)
 {
     return (vi){ _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),

@@ -26,6 +26,8 @@ V_FN vf v_zero(void) { return 0; }
 V_FN vf v_set1(float a) { return a; }
 V_FN vf v_load(const float *p) { return *p; }
 V_FN void v_store(float *p, vf a) { *p = a; }
+V_FN void v_stream(float *p, vf a) { *p = a; }
+V_FN void v_stream_end(void) {}
 V_FN vf v_load_part(const float *p, int n) { return n > 0 ? *p : 0; }
 V_FN void v_store_part(float *p, vf a, int n)
 {
