@@ -106,14 +106,15 @@ check_tables() {
         suite "library tests on the ${run% *} table with ${run#* } threads" CVY_ISA=${run% *} CVY_THREADS=${run#* } -- "$build" --suite isa
     done
 }
-# The other builds are slower or are about code, not numbers: ten steps or four instead of a hundred. Lints look at what a plain
-# optimized build made. Sanitized kernels take long to compile, and pair's are the AVX-512 table's once more; -g1 is what traces
-# show, functions and lines. A debug build's tests read no debug information at all.
+# The other builds are slower or are about code, not numbers: ten steps or four instead of twenty, and half of the random cases.
+# Lints look at what a plain optimized build made. Sanitized code takes long to compile, by -O1 three quarters of what it takes by
+# -O2, and pair's kernels are the AVX-512 table's once more; -g1 is what traces show, functions and lines. A debug build's tests
+# read no debug information at all.
 # Where oneDNN is loaded, LeakSanitizer has to leave out thread-local memory: it dies of a bad address there.
 check_sanitizers() {
     need libdnnl-dev
     say "building: GCC, address and undefined-behaviour sanitizers"
-    configure "$build-asan" --buildtype=debugoptimized -Dc_args=-g1 -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
+    configure "$build-asan" --buildtype=debugoptimized -Doptimization=1 -Dc_args=-g1 -Db_sanitize=address,undefined -Dpair=false -Dbench=disabled -Donednn=enabled
     compile "$build-asan"
     export CVYI_TEST_STEPS=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1
     suite "tests under sanitizers (GCC)" LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/lsan.supp -- "$build-asan" --no-suite lint --no-suite once --no-suite module -t 6

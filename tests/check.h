@@ -47,6 +47,11 @@ static inline uint64_t check_seed(void)
     const char *s = getenv("CVYI_TEST_SEED");
     return s ? strtoull(s, NULL, 0) : 20240229u;
 }
+/* Of so many random cases, half where a build is slow: others make them all. */
+static inline size_t check_cases(size_t all)
+{
+    return getenv("CVYI_TEST_STEPS") ? (all + 1) / 2 : all;
+}
 
 /* ---- floats as bits */
 static inline uint32_t check_bits(float x)

@@ -2,7 +2,7 @@
  * set, with and without fusion, with the caller's threads, twice in a row, and in the presence of
  * other images.
  *
- * Forty steps of lenet-bn and resnet20 each; CVYI_TEST_STEPS sets another number where a build
+ * Twenty steps of lenet-bn and resnet20 each; CVYI_TEST_STEPS sets another number where a build
  * is slow. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 #include "nets.h"
 
 enum { IMAGES = 272, MOST_PIXELS = 3 * 32 * 32, CLASSES = NET_CLASSES };
-enum { STEPS = 40, MOST_STEPS = 100 };
+enum { STEPS = 20, MOST_STEPS = 100 };
 static uint8_t pixels[IMAGES * MOST_PIXELS], labels[IMAGES];
 static size_t steps; /* of the long runs */
 

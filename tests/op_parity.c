@@ -1772,7 +1772,7 @@ int main(int argc, char **argv)
 {
     static struct parity p;
     p.seed = check_seed();
-    p.end = 2400;
+    p.end = check_cases(2400);
     for (int i = 1; i + 1 < argc; i += 2) {
         unsigned long long v = strtoull(argv[i + 1], NULL, 0);
         if (!strcmp(argv[i], "--seed")) p.seed = v;

@@ -729,7 +729,7 @@ static void mix(size_t i)
     setenv("CVYI_MOSAIC", text, 1);
 }
 
-static size_t cases(size_t usual) { return n_cases ? n_cases : usual; }
+static size_t cases(size_t usual) { return n_cases ? n_cases : check_cases(usual); }
 
 /* Each backend by itself, with what it declines left to native. */
 static void every_backend(void **state)
