@@ -1096,6 +1096,15 @@ static void units(void **state)
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         same(text_count(counts[i].v, text), counts[i].text);
+    static const struct {
+        double v;
+        const char *text;
+    } losses[] = { { 0.2464, "0.246" },  { 0, "0.000" },
+                   { 9999, "9999.000" }, { 2.9520183e20, "2.952e+20" },
+                   { 1e4, "1e+04" },     { 0.00012345, "0.0001234" },
+                   { -0.5, "-0.500" },   { NAN, "nan" } };
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++)
+        same(text_value(losses[i].v, text), losses[i].text);
 }
 
 static void labels(void **state)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/screen.h"
+#include "report/text.h"
 
 /* ----------------------------------------------------------------------------------- the screen */
 
@@ -29,7 +30,7 @@ static void show_progress(void *user, const struct train_progress *p)
         snprintf(batch, sizeof batch, "step %llu/%llu", (unsigned long long)p->step,
                  (unsigned long long)p->steps);
     else snprintf(batch, sizeof batch, "batch %zu/%zu", p->batch, p->batches);
-    snprintf(loss, sizeof loss, "loss %.3f", p->loss);
+    snprintf(loss, sizeof loss, "loss %s", text_value(p->loss, number));
     snprintf(acc, sizeof acc, "acc %.3f", p->acc);
     snprintf(rate, sizeof rate, "%s ex/s", cli_count(p->rate, number));
     if (p->eta < 100) snprintf(eta, sizeof eta, "ETA %.0f s", p->eta);
@@ -45,29 +46,30 @@ static void print_epoch(void *user, const struct train_epoch *e)
 {
     struct view *view = user;
     char rate[CLI_NUMBER], seconds[CLI_NUMBER], acc[CLI_NUMBER] = "-", all[CLI_NUMBER],
-                                                valid[CLI_NUMBER] = "", drawn[CLI_NUMBER] = "";
+                                                valid[CLI_NUMBER] = "", drawn[CLI_NUMBER] = "",
+                                                loss[CLI_NUMBER];
     cli_train_events_epoch(view->events, e->step);
     if (view->quiet) return;
     if (e->drawn) snprintf(drawn, sizeof drawn, " (%.3f)", e->drawn_acc);
     if (e->evaluated) snprintf(acc, sizeof acc, "%.3f", e->test_acc);
     if (e->validated) snprintf(valid, sizeof valid, "val acc %.3f  ", e->valid_acc);
     int width = snprintf(all, sizeof all, "%zu", e->epochs); /* one under the other */
-    fprintf(stderr,
-            "%sepoch %*zu/%s  loss %.3f  train acc %.3f%s  %stest acc %-5s  %6s ex/s  %7s\n",
-            cli_screen_erase(&view->screen), width, e->epoch, all, e->loss, e->train_acc, drawn,
-            valid, acc, cli_count(e->rate, rate), cli_time(e->seconds, seconds));
+    fprintf(stderr, "%sepoch %*zu/%s  loss %s  train acc %.3f%s  %stest acc %-5s  %6s ex/s  %7s\n",
+            cli_screen_erase(&view->screen), width, e->epoch, all, text_value(e->loss, loss),
+            e->train_acc, drawn, valid, acc, cli_count(e->rate, rate),
+            cli_time(e->seconds, seconds));
 }
 
 static void print_step(void *user, const struct train_step *s)
 {
     struct view *view = user;
-    char valid[CLI_NUMBER] = "", all[CLI_NUMBER] = "";
+    char valid[CLI_NUMBER] = "", all[CLI_NUMBER] = "", loss[CLI_NUMBER], test_loss[CLI_NUMBER];
     if (view->quiet) return;
     if (s->steps) snprintf(all, sizeof all, "/%llu", (unsigned long long)s->steps);
     if (s->validated) snprintf(valid, sizeof valid, "  val acc %.3f", s->valid_acc);
-    fprintf(stderr, "%sstep %*llu%s  loss %.3f  test loss %.3f  test acc %.3f%s\n",
+    fprintf(stderr, "%sstep %*llu%s  loss %s  test loss %s  test acc %.3f%s\n",
             cli_screen_erase(&view->screen), (int)strlen(all) - 1, (unsigned long long)s->step, all,
-            s->loss, s->test_loss, s->test_acc, valid);
+            text_value(s->loss, loss), text_value(s->test_loss, test_loss), s->test_acc, valid);
 }
 
 static void print_note(void *user, const char *sentence)
@@ -111,7 +113,9 @@ static void print_batch_norm(const struct cli_session *s)
 static void print_result(const struct train_job *job)
 {
     const struct train_position *p = &job->position;
-    printf("loss %.3f, train acc %.3f, test acc %.3f\n", p->loss, p->train_acc, p->test_acc);
+    char loss[CLI_NUMBER];
+    printf("loss %s, train acc %.3f, test acc %.3f\n", text_value(p->loss, loss), p->train_acc,
+           p->test_acc);
     if (job->valid.n)
         printf("validation acc %.3f, best %.3f after epoch %llu%s\n", p->valid_acc,
                (double)p->best_correct / (double)job->valid.n, (unsigned long long)p->best_epoch,

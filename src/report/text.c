@@ -145,6 +145,13 @@ const char *text_percent(double share, char out[32])
     return out;
 }
 
+const char *text_value(double v, char out[32])
+{
+    const double a = fabs(v);
+    snprintf(out, 32, v == 0 || (a >= 1e-3 && a < 1e4) ? "%.3f" : "%.4g", v);
+    return out;
+}
+
 const char *text_count(double v, char out[32])
 {
     static const struct {

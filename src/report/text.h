@@ -36,6 +36,8 @@ const char *text_time(double seconds, char out[32]);
 const char *text_interval(double lo, double hi, int digits, char out[48]);
 /* "0.4 %" or "12 %", of a share of one. */
 const char *text_percent(double share, char out[32]);
+/* A loss: "0.246"; with four digits where three decimals say too little or too much. */
+const char *text_value(double v, char out[32]);
 /* "61.2 k" */
 const char *text_count(double v, char out[32]);
 
