@@ -2,6 +2,7 @@
 """Experiments from outside: tables, files, what is said at the end, resuming, failures of runs.
 Usage: experiments_test.py SOURCE_DIR BUILD_DIR [NAME...]. Standard library only. Data are synthetic and small."""
 import csv
+import html
 import json
 import math
 import os
@@ -224,6 +225,16 @@ def test_lite():
         fails = not row['train_loss'] < math.log(10)
         assert re.search(f'the {what} alone gains ' + ('nothing, and learns nothing' if fails else r'-?[0-9]+ % \(0'), said), said
     assert [row['parameters'] for row in rows] == [44878, 44878, 44878, 44426]
+    # a second seed: medians in bands, and what is left out is told
+    run('ablate', 'lite', *DATA, '--epochs', 2, '--seeds', 2, '--out', 'y')
+    rows = check_files('y', 8, ['train_loss'])['rows']
+    first = [measured('y', row) for row in rows[:2]]
+    said = [[line['test_acc'] for line in lines if line['type'] == 'epoch'] for lines in first]
+    check_numbers('y', [(a + b) / 2 for a, b in zip(*said)], 2)
+    picture = pathlib.Path('y/curves.svg').read_text()
+    assert picture.count('<polygon') >= 4 and 'medians of 2 seeds, bands from the least to the largest' in picture
+    losses = [line['train_loss'] for row in rows for line in measured('y', row) if line['type'] == 'epoch']
+    assert (max(losses) > 1.5 * math.log(10)) == ('losses above 3.45 are left out' in picture), max(losses)
 
 
 def test_placement():
@@ -276,6 +287,14 @@ def test_saturate():
     check_pictures('x', [f'{name}-{k}' for name in ('accuracy', 'percentiles') for k in (1, 2, 3)])
     said = [line['probe'][key] for row in rows for line in measured('x', row) if 'probe' in line for key in ('p15', 'p50', 'p85')]
     check_numbers('x', said, 6 * 3)
+    # two nets are compared: one range of what the unit is given, by its name
+    picture = pathlib.Path('x/percentiles-1.svg').read_text()
+    texts = re.findall(r'<text [^>]* x="([\d.]+)"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)', html.unescape(picture).replace('\n', ' '))
+    numbers = [[text for x, anchor, text in texts if anchor == 'end' and re.match(r'[−\d]', text) and (float(x) > 550) == right]
+               for right in (False, True)]
+    assert numbers[0] == numbers[1] and len(numbers[0]) > 2, numbers
+    words = [text for _, _, text in texts]
+    assert {'15th percentile', 'median', '85th percentile', "batch norm: the unit's input", "none: the unit's input"} <= set(words), words
 
 
 def test_norm():

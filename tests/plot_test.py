@@ -89,6 +89,9 @@ def test_one_run():
     assert '<T> & "t"' in f.texts and 'step' in f.texts and 'loss' in f.texts
     run('plot', 'r', '-o', 'e.svg', '-x', 'examples', '-y', 'batch_loss', '--log-x', code=0)
     near(Figure('e.svg').points(BLUE, log_x=True), lines('r', 'step', 'batch_loss', 'examples'), 'over examples', 0.02)
+    run('plot', 'r', '-o', 'x.svg', '-x', 'examples', '-y', 'test_acc', code=0)  # an epoch's line does not say how many
+    examples = {line['step']: line['examples'] for line in map(json.loads, open('r/metrics.jsonl')) if 'examples' in line}
+    near(Figure('x.svg').points(GREEN), [(examples[step], v) for step, v in lines('r', 'epoch', 'test_acc', 'step')], 'epochs over examples')
     run('plot', 'r/metrics.jsonl', '-o', 'm.svg', '-x', 'seconds', code=0)
     near(Figure('m.svg').points(GREEN), lines('r', 'epoch', 'test_acc', 'wall_seconds'), 'over seconds')
 
@@ -188,15 +191,74 @@ def test_experiments():
     run('plot', 'e/experiment.json', '-y', 'loss,test_acc', '-o', 'two.svg', code=0)
     near(Figure('two.svg').points(RED, log_x=True, panel=(0, 540)), [(x, (1 / (k + 1) + 1 / (k + 2)) / 2) for k, x in enumerate(rates[:3])],
          'a rate that has none')
-    pathlib.Path('words.json').write_text(experiment([('', w, i, 1, 0.1 * i, 1) for i, w in enumerate(['none', 'dropout', 'both'])], 'layers'))
-    run('plot', 'words.json', '-o', 'words.svg', code=0)
-    assert {'none', 'dropout', 'both', 'layers'} <= set(Figure('words.svg').texts)
     fails(1, "--x is for runs", 'plot', 'e', '-x', 'step')
     fails(2, "none of the experiment's finished runs has 'nope'", 'plot', 'e', '-y', 'nope')
     pathlib.Path('bad.json').write_text('{"a": 1}')
     fails(2, 'bad.json: expected what convoy sweep or convoy ablate writes', 'plot', 'bad.json')
     pathlib.Path('worse.json').write_text('{"a": 1')
     fails(2, 'worse.json: line 1: ', 'plot', 'worse.json')
+
+
+def test_words():
+    """Words have no order: points, whose names are whole and inside the picture; turned where they have no room."""
+    long = [f'{a}, {b}, {c}' for a in ('activation', 'norm') for b in ('pool', 'dropout', 'nothing') for c in ('norm', 'activation', 'maxout')]
+    for words, turned in ((['none', 'dropout', 'both'], False), (long, True)):
+        pathlib.Path('words.json').write_text(experiment([('net', w, i, s, 0.05 * i + 0.01 * s, 1) for i, w in enumerate(words) for s in (1, 2)],
+                                                         'layers'))
+        run('plot', 'words.json', '-o', 'words.svg', code=0)
+        f = Figure('words.svg')
+        assert {'layers', 'medians of 2 seeds, lines from the least to the largest', *words} <= set(f.texts), f.texts
+        of = [(tag, a) for tag, a, _ in f.parts if BLUE in (a.get('stroke'), a.get('fill'))]
+        assert [tag for tag, _ in of].count('circle') == len(words) + 1, of  # and the label's
+        assert all(tag == 'circle' or (tag == 'line' and a['x1'] == a['x2']) for tag, a in of), of
+        width, height = map(float, f.parts[0][1]['viewBox'].split()[2:])
+        for tag, a, text in f.parts:
+            if tag != 'text' or text not in words:
+                continue
+            assert ('rotate(-45' in a.get('transform', '')) == turned, (text, a)
+            reach = len(text) * 12 * (0.4 if turned else 0.3)  # of DejaVu Sans' letters at 45 degrees, or to both sides
+            assert float(a['x']) - reach > 0 and float(a['y']) + (reach if turned else 0) < height, (text, a, width, height)
+
+
+def test_left_out():
+    """What has no place is said, its label is not put where it would be read as a value, and its x has a place."""
+    rows = [(g, f'{x:g}', x, 1, 0.1, 9.0 if g == 'lenet' or x == 10 else 1.0 / x) for g in ('lenet-bn', 'lenet') for x in (1, 2, 10)]
+    pathlib.Path('e.json').write_text(experiment(rows).replace('"run": "r"', '"chance": 2, "run": "r"'))
+    run('plot', 'e.json', '-y', 'loss,acc', '-o', 'e.svg', code=0)
+    f = Figure('e.svg')
+    assert 'losses above 3 are left out' in f.texts, f.texts
+    assert [float(a['x']) > 540 for tag, a, text in f.parts if tag == 'text' and text == 'lenet'] == [True]
+    assert '10' in [text for tag, a, text in f.parts if tag == 'text' and float(a['x']) < 540], f.texts
+    write_run('last', '{"type":"epoch","step":1,"epoch":1,"train_loss":2.9e20,"test_acc":0.5}\n'
+              '{"type":"epoch","step":2,"epoch":2,"train_loss":null,"train_acc":0.25}\n')
+    run('plot', 'last', code=0)
+    assert 'loss not finite, train acc 0.250, test acc 0.500 (epoch 1) after 2 epochs' in Figure('last/curves.svg').texts
+    write_run('large', '{"type":"epoch","step":1,"epoch":1,"train_loss":2.9520183e20,"test_acc":0.5}\n')
+    run('plot', 'large', code=0)
+    assert 'loss 2.952e+20, test acc 0.500 after 1 epoch' in Figure('large/curves.svg').texts
+
+
+def test_colours():
+    """Keys that have no colour of their own take none that another one has."""
+    write_run('c', ''.join(json.dumps({'type': 'step', 'step': s, 'epoch': s / 4, 'train_loss': s, 'a': s + 1, 'train_acc': 0.5, 'b': s + 2}) + '\n'
+                           for s in range(1, 6)))
+    run('plot', 'c', '-y', 'train_loss,a,train_acc,b', '-o', 'c.svg', code=0)
+    drawn = [(a['stroke'], a['stroke-dasharray']) for tag, a, _ in Figure('c.svg').parts if tag == 'polyline']
+    assert [colour for colour, _ in drawn] == [BLUE, RED, PURPLE, GREEN], drawn
+
+
+def test_long_titles():
+    """A title has as many lines as it needs, of whole words, and the picture is the higher."""
+    write_run('t', '{"type":"step","step":1,"epoch":0.1,"train_loss":2}\n')
+    high = {}
+    for n in 1, 40:
+        run('plot', 't', '-y', 'loss', '--title', 'ünbreakable words ' * n, '-o', 't.svg', code=0)
+        f = Figure('t.svg')
+        title = [text for tag, a, text in f.parts if tag == 'text' and a['font-size'] == '18']
+        assert ' '.join(title).split() == ['ünbreakable', 'words'] * n, title
+        assert all(len(line) * 18 * 0.5 < 860 for line in title), title
+        high[n] = float(f.parts[0][1]['viewBox'].split()[3]) - 20 * len(title)
+    assert abs(high[1] - high[40]) < 40 and len(title) > 5, (high, title)
 
 
 def test_formats():

@@ -15,45 +15,40 @@
 struct album {
     const struct experiment_plan *p;
     char title[160], command[160];
-    struct figure figure[8];
-    char name[8][64]; /* of files */
+    struct cli_plot plot[8]; /* a figure each */
+    char name[8][64];        /* of files */
     size_t n;
-    struct cli_plot plot[8]; /* what those over values point to */
-    struct cli_plot room;    /* what the others do */
 };
 
-static double *numbers(struct album *a, size_t n)
+static double *numbers(struct cli_plot *plot, size_t n)
 {
-    return cli_plot_room(&a->room, n * sizeof(double));
+    return cli_plot_room(plot, n * sizeof(double));
 }
 
-static struct figure_series *series(struct album *a, size_t n)
+static struct cli_plot *add_figure(struct album *a, const char *name)
 {
-    return cli_plot_room(&a->room, n * sizeof(struct figure_series));
-}
-
-static struct figure *add_figure(struct album *a, const char *name)
-{
-    struct figure *f = &a->figure[a->n];
+    struct cli_plot *plot = &a->plot[a->n];
     snprintf(a->name[a->n++], sizeof a->name[0], "%s", name);
-    *f = (struct figure){ .title = a->title, .subtitle = a->command };
-    return f;
+    plot->f.title = a->title;
+    plot->f.subtitle = a->command;
+    return plot;
+}
+
+static void tell_about(const struct album *a, struct cli_plot *plot, size_t seeds)
+{
+    const char *about = cli_plot_about(plot, seeds);
+    if (*about) plot->f.subtitle = cli_plot_text(plot, "%s: %s", a->command, about);
 }
 
 /* --------------------------------------------------------------------------------- over values */
 
 static void over_values(struct album *a, enum experiment_metric metric, const json_t *rows)
 {
-    struct cli_plot *plot = &a->plot[a->n];
-    struct figure *f = add_figure(a, experiment_key(metric));
+    struct cli_plot *plot = add_figure(a, experiment_key(metric));
     size_t most = 0;
-    plot->f = *f;
     cli_plot_values(plot, rows, experiment_key(metric), 0, &most);
-    *f = plot->f;
-    f->x.label = a->p->e->axis;
-    if (most > 1)
-        f->subtitle = cli_plot_text(plot, "%s: medians of %zu seeds, bands %s", a->command, most,
-                                    cli_plot_spread_text(most));
+    plot->f.x.label = a->p->e->axis;
+    tell_about(a, plot, most);
 }
 
 /* ---------------------------------------------------------------------------------- over epochs */
@@ -68,64 +63,74 @@ static struct metrics metrics_of(const struct album *a, const struct experiment_
     return m;
 }
 
-/* What an epoch's line says under a key, the mean of the seeds; NaN where one has none. */
-struct curve {
-    double *x, *y;
-    size_t n;
-};
-
+/* What an epoch's line says under a key, of so many epochs; NaN where one has none. */
 static void add_run(const struct album *a, const struct experiment_run *run, const char *key,
-                    struct curve *c)
+                    double *x, double *y, size_t epochs)
 {
     struct metrics m = metrics_of(a, run);
     size_t n = 0;
-    for (size_t i = 0; i < m.n && n < c->n; i++) {
+    for (size_t i = 0; i < m.n && n < epochs; i++) {
         if (strcmp(json_string_value(json_object_get(m.line[i].json, "type")), "epoch")) continue;
-        c->x[n] = m.line[i].x[METRICS_EPOCH];
-        c->y[n++] += metrics_value(&m, i, key) / (double)a->p->seeds;
+        x[n] = m.line[i].x[METRICS_EPOCH];
+        y[n++] = metrics_value(&m, i, key);
     }
-    for (size_t i = n; i < c->n; i++) c->y[i] = NAN;
+    for (; n < epochs; n++) y[n] = NAN;
     metrics_free(&m);
+}
+
+/* A row's curve: what its seeds have at each epoch. */
+static void add_row(const struct album *a, struct cli_plot *plot, const struct experiment_row *row,
+                    const char *key)
+{
+    const size_t seeds = a->p->seeds, n = row->run[0].epochs;
+    double *x = numbers(plot, (4 + seeds) * n), *y = x + n, *low = y + n, *high = low + n,
+           *of = high + n, *value = numbers(plot, seeds);
+    for (size_t r = 0; r < seeds; r++) add_run(a, &row->run[r], key, x, of + r * n, n);
+    for (size_t e = 0; e < n; e++) {
+        size_t all = 0;
+        for (size_t r = 0; r < seeds; r++) {
+            double v = of[r * n + e];
+            if (strstr(key, "loss")) v = cli_plot_loss(plot, v, row->chance);
+            if (isfinite(v)) value[all++] = v;
+        }
+        cli_plot_spread(value, all, &y[e], &low[e], &high[e]);
+        if (!(x[e] > 0)) x[e] = NAN; /* no run has come so far */
+    }
+    *cli_plot_series(plot) = (struct figure_series){ .label = row->value,
+                                                     .n = n,
+                                                     .x = x,
+                                                     .y = y,
+                                                     .low = seeds > 1 ? low : NULL,
+                                                     .high = seeds > 1 ? high : NULL };
 }
 
 static void over_epochs(struct album *a, const char *name, size_t first, size_t n)
 {
     static const char *const keys[] = { "train_loss", "test_acc" };
-    const struct experiment_plan *p = a->p;
-    struct figure *f = add_figure(a, name);
-    struct figure_series *s = series(a, 2 * n);
+    struct cli_plot *plot = add_figure(a, name);
     for (size_t k = 0; k < 2; k++)
         for (size_t i = 0; i < n; i++) {
-            const struct experiment_row *row = &p->row[first + i];
-            struct curve c = { .n = row->run[0].epochs };
-            c.x = numbers(a, c.n);
-            c.y = numbers(a, c.n);
-            for (size_t r = 0; r < p->seeds; r++) add_run(a, &row->run[r], keys[k], &c);
-            for (size_t e = 0; !k && e < c.n; e++) c.y[e] = cli_plot_loss(c.y[e], row->chance);
-            s[f->n++] = (struct figure_series){ .label = row->value,
-                                                .n = c.n,
-                                                .x = c.x,
-                                                .y = c.y,
-                                                .style = (enum figure_style)(i / FIGURE_COLORS %
-                                                                             FIGURE_POINTS),
-                                                .color = (int)(i % FIGURE_COLORS) + 1,
-                                                .panel = k };
+            add_row(a, plot, &a->p->row[first + i], keys[k]);
+            struct figure_series *s = &plot->series[plot->f.n - 1];
+            s->style = (enum figure_style)(i / FIGURE_COLORS % FIGURE_POINTS);
+            s->color = (int)(i % FIGURE_COLORS) + 1;
+            s->panel = k;
         }
-    f->series = s;
-    f->panels = 2;
-    f->x = (struct figure_axis){ .label = "epoch" };
-    f->y[0] = (struct figure_axis){ .label = "train loss" };
-    f->y[1] = (struct figure_axis){ .label = "test acc" };
+    plot->f.panels = 2;
+    plot->f.x = (struct figure_axis){ .label = "epoch" };
+    plot->f.y[0] = (struct figure_axis){ .label = "train loss" };
+    plot->f.y[1] = (struct figure_axis){ .label = "test acc" };
+    tell_about(a, plot, a->p->seeds);
 }
 
 /* -------------------------------------------------------------------------- what a probe told */
 
 /* Over the steps that were evaluated; `probe`: the key is the probe's, else the line's. */
-static struct figure_series watched(struct album *a, const struct experiment_row *row, bool probe,
-                                    const char *key)
+static struct figure_series *watch(const struct album *a, struct cli_plot *plot,
+                                   const struct experiment_row *row, bool probe, const char *key)
 {
     struct metrics m = metrics_of(a, row->run);
-    double *x = numbers(a, m.n), *y = numbers(a, m.n);
+    double *x = numbers(plot, m.n), *y = numbers(plot, m.n);
     size_t n = 0;
     for (size_t i = 0; i < m.n; i++) {
         const json_t *line = m.line[i].json, *all = json_object_get(line, "probe"),
@@ -135,45 +140,41 @@ static struct figure_series watched(struct album *a, const struct experiment_row
         y[n++] = json_number_value(value);
     }
     metrics_free(&m);
-    return (struct figure_series){ .n = n, .x = x, .y = y };
+    struct figure_series *s = cli_plot_series(plot);
+    *s = (struct figure_series){ .n = n, .x = x, .y = y };
+    return s;
 }
 
 /* As figure 1 of the paper: the accuracy, and the percentiles of two nets, of the first seed. */
 static void over_steps(struct album *a, size_t first)
 {
-    static const char *const keys[] = { "p15", "p50", "p85" };
-    const struct experiment_plan *p = a->p;
+    static const char *const keys[] = { "p15", "p50", "p85" }, *const names[] = {
+        "15th percentile", "median", "85th percentile"
+    };
+    const struct experiment_row *row = &a->p->row[first];
     char name[32];
     snprintf(name, sizeof name, "accuracy-%zu", first / 2 + 1);
-    struct figure *f = add_figure(a, name);
-    struct figure_series *s = series(a, 2), *t = series(a, 6);
-    for (size_t k = 0; k < 2; k++) {
-        s[k] = watched(a, &p->row[first + k], false, "test_acc");
-        s[k].label = p->row[first + k].value;
-    }
-    *f = (struct figure){ .title = p->row[first].group,
-                          .subtitle = a->command,
-                          .series = s,
-                          .n = 2,
-                          .x = { .label = "step" },
-                          .y = { { .label = "test acc" } } };
+    struct cli_plot *plot = add_figure(a, name);
+    for (size_t k = 0; k < 2; k++) watch(a, plot, &row[k], false, "test_acc")->label = row[k].value;
+    plot->f.title = row->group;
+    plot->f.x.label = "step";
+    plot->f.y[0].label = "test acc";
     snprintf(name, sizeof name, "percentiles-%zu", first / 2 + 1);
-    f = add_figure(a, name);
+    plot = add_figure(a, name);
     for (size_t k = 0; k < 6; k++) {
-        t[k] = watched(a, &p->row[first + k / 3], true, keys[k % 3]);
-        t[k].label = keys[k % 3];
-        t[k].panel = k / 3;
-        t[k].color = (int)(k / 3) + 1;
-        t[k].style = k % 3 == 1 ? FIGURE_LINE : FIGURE_DASHED;
+        struct figure_series *s = watch(a, plot, &row[k / 3], true, keys[k % 3]);
+        s->label = names[k % 3];
+        s->panel = k / 3;
+        s->color = (int)(k / 3) + 1;
+        s->style = k % 3 == 1 ? FIGURE_LINE : FIGURE_DASHED;
     }
-    *f = (struct figure){ .title = p->row[first].group,
-                          .subtitle = "what one unit of the last hidden layer is given",
-                          .panels = 2,
-                          .series = t,
-                          .n = 6,
-                          .x = { .label = "step" },
-                          .y = { { .label = p->row[first].value },
-                                 { .label = p->row[first + 1].value } } };
+    plot->f.title = row->group;
+    plot->f.subtitle = "what one unit of the last hidden layer is given";
+    plot->f.panels = 2;
+    plot->f.compared = true;
+    plot->f.x.label = "step";
+    for (size_t k = 0; k < 2; k++)
+        plot->f.y[k].label = cli_plot_text(plot, "%s: the unit's input", row[k].value);
 }
 
 /* A figure a group of neighbours, of at most two times as many rows as there are colours. */
@@ -206,17 +207,18 @@ int experiment_draw(const struct experiment_plan *p, const char *sentence)
     for (size_t i = 0; p->e->watches && i + 1 < p->n; i += 2) over_steps(&a, i);
     if (!p->e->takes_values && !p->e->watches) over_all_epochs(&a);
     char path[PATH_MAX];
-    for (size_t i = 0; i < a.n && !code; i++) {
-        const struct drawing d = figure_drawing(&a.figure[i]);
+    struct figure figure[sizeof a.plot / sizeof *a.plot];
+    for (size_t i = 0; i < a.n; i++) {
+        figure[i] = a.plot[i].f;
+        const struct drawing d = figure_drawing(&figure[i]);
         snprintf(path, sizeof path, "%s/%s", p->directory, a.name[i]);
-        code = cli_draw(path, &d);
+        if (!code) code = cli_draw(path, &d);
     }
     const struct figure_page page = {
-        .title = a.title, .about = sentence, .command = a.command, .figure = a.figure, .n = a.n
+        .title = a.title, .about = sentence, .command = a.command, .figure = figure, .n = a.n
     };
     snprintf(path, sizeof path, "%s/experiment.html", p->directory);
     if (!code) code = cli_draw_figures(path, &page);
     for (size_t i = 0; i < a.n; i++) cli_plot_close(&a.plot[i]);
-    cli_plot_close(&a.room);
     return code;
 }

@@ -155,7 +155,25 @@ const char *cli_plot_spread_text(size_t n)
     return n < QUARTILES ? "from the least to the largest" : "from the 25th to the 75th percentile";
 }
 
-double cli_plot_loss(double loss, double chance) { return loss > 1.5 * chance ? NAN : loss; }
+const char *cli_plot_about(struct cli_plot *p, size_t seeds)
+{
+    const char *text = "";
+    if (seeds > 1)
+        text = cli_plot_text(p, "medians of %zu seeds, %s %s", seeds,
+                             p->f.x.names ? "lines" : "bands", cli_plot_spread_text(seeds));
+    if (p->limit > 0)
+        text = cli_plot_text(p, "%s%slosses above %.3g are left out", text, *text ? "; " : "",
+                             p->limit);
+    return text;
+}
+
+double cli_plot_loss(struct cli_plot *p, double loss, double chance)
+{
+    const double limit = 1.5 * chance;
+    if (!(loss > limit)) return loss;
+    p->limit = fmax(p->limit, limit);
+    return NAN;
+}
 
 const char *cli_plot_name(struct cli_plot *p, const char *key)
 {

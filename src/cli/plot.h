@@ -23,6 +23,7 @@ struct cli_plot {
     void **own;
     size_t n_own;
     char out[4200]; /* the file, if the options do not say it */
+    double limit;   /* losses above that are left out; 0: none was */
 };
 /* Zeroed memory that the plot owns; the process ends where there is none. */
 void *cli_plot_room(struct cli_plot *p, size_t bytes);
@@ -39,8 +40,10 @@ int cli_plot_read(const char *path, struct metrics *m);
  * percentile, of fewer than five values from the least to the largest. */
 void cli_plot_spread(const double *values, size_t n, double *y, double *low, double *high);
 const char *cli_plot_spread_text(size_t n); /* in words; "" of one value */
-/* A loss far above that of a net that knows nothing would hide all others: NaN. */
-double cli_plot_loss(double loss, double chance);
+/* What an experiment's points are, of so many seeds, and what is left out; "": nothing to say. */
+const char *cli_plot_about(struct cli_plot *p, size_t seeds);
+/* A loss far above that of a net that knows nothing would hide all others: NaN, and p->limit. */
+double cli_plot_loss(struct cli_plot *p, double loss, double chance);
 /* "train loss" */
 const char *cli_plot_name(struct cli_plot *p, const char *key);
 /* The words of --y, of which there are at most `most`; a failure has been told. */

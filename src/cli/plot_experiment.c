@@ -74,10 +74,10 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double shown(const json_t *row, const char *key)
+static double shown(struct cli_plot *p, const json_t *row, const char *key)
 {
     const double value = number_of(row, key);
-    return strstr(key, "loss") ? cli_plot_loss(value, number_of(row, "chance")) : value;
+    return strstr(key, "loss") ? cli_plot_loss(p, value, number_of(row, "chance")) : value;
 }
 
 /* The curve of a group, if it has values; most grows to how many runs a point has. */
@@ -97,10 +97,9 @@ static bool add_group(struct cli_plot *p, const json_t *rows, const char *group,
         if (k && x[k] == x[k - 1]) continue;
         size_t all = 0;
         json_array_foreach (rows, i, row) {
-            const double v = shown(row, key);
-            if (!strcmp(text_of(row, "group"), group) && place_of(&p->f, row) == x[k] &&
-                isfinite(v))
-                value[all++] = v;
+            if (strcmp(text_of(row, "group"), group) || place_of(&p->f, row) != x[k]) continue;
+            const double v = shown(p, row, key);
+            if (isfinite(v)) value[all++] = v;
         }
         const double at = x[k];
         cli_plot_spread(value, all, &y[kept], &low[kept], &high[kept]);
@@ -117,6 +116,10 @@ static bool add_group(struct cli_plot *p, const json_t *rows, const char *group,
                                                   .low = *most > 1 ? low : NULL,
                                                   .high = *most > 1 ? high : NULL,
                                                   .marked = true };
+    if (p->f.x.names) { /* words have no order: nothing is between them */
+        p->series[p->f.n - 1].style = FIGURE_POINTS;
+        p->series[p->f.n - 1].whiskers = true;
+    }
     return true;
 }
 
@@ -190,9 +193,7 @@ static int draw(struct cli_plot *p, const struct cli_plot_options *o, const json
     *title = (char)toupper((unsigned char)*title);
     p->f.title = *title ? title : cli_plot_text(p, "%s", text_of(all, "experiment"));
     p->f.x.label = cli_plot_text(p, "%s", text_of(all, "axis"));
-    if (most > 1)
-        p->f.subtitle =
-            cli_plot_text(p, "medians of %zu seeds, bands %s", most, cli_plot_spread_text(most));
+    p->f.subtitle = cli_plot_about(p, most);
     const char *slash = strrchr(path, '/');
     snprintf(p->out, sizeof p->out, "%.*s%.60s.svg", slash ? (int)(slash + 1 - path) : 0, path,
              text_of(all, "experiment"));

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "report/stats.h"
+#include "report/text.h"
 #include "train/files.h"
 #include "train/train.h"
 
@@ -344,7 +345,7 @@ static int draw_several(struct cli_plot *p, const struct cli_plot_options *o, co
     return code;
 }
 
-/* "loss 0.248, train acc 0.909, test acc 0.873 after 10 epochs" */
+/* "loss 0.248, train acc 0.909, test acc 0.873 after 10 epochs": the last of each. */
 static const char *last_values(struct cli_plot *p, const struct run *r)
 {
     static const struct {
@@ -354,14 +355,18 @@ static const char *last_values(struct cli_plot *p, const struct run *r)
                  { "valid_acc", "validation acc" },
                  { "test_acc", "test acc" } };
     const char *text = "";
+    const double epochs = r->m.n ? r->m.line[r->m.n - 1].x[METRICS_EPOCH] : NAN;
     for (size_t k = 0; k < sizeof said / sizeof *said; k++)
         for (size_t i = r->m.n; i-- > 0;) {
+            char value[32];
+            if (!json_object_get(r->m.line[i].json, said[k].key)) continue; /* null is there */
             const double v = metrics_value(&r->m, i, said[k].key);
-            if (!isfinite(v)) continue;
-            text = cli_plot_text(p, "%s%s%s %.3f", text, *text ? ", " : "", said[k].name, v);
+            const double epoch = r->m.line[i].x[METRICS_EPOCH];
+            text = cli_plot_text(p, "%s%s%s %s", text, *text ? ", " : "", said[k].name,
+                                 isfinite(v) ? text_value(v, value) : "not finite");
+            if (epoch < epochs) text = cli_plot_text(p, "%s (epoch %.4g)", text, epoch);
             break;
         }
-    const double epochs = r->m.n ? r->m.line[r->m.n - 1].x[METRICS_EPOCH] : NAN;
     if (!*text || !isfinite(epochs)) return text;
     return cli_plot_text(p, "%s after %.4g epoch%s", text, epochs, epochs == 1 ? "" : "s");
 }

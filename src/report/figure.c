@@ -13,7 +13,10 @@
 #include "report/text.h"
 
 enum { SMALL = 12, LINE = 17, SWATCH = 22 };
+/* Of a drawing that stands alone: its edge, and how high its titles are if both have one line. */
+enum { EDGE = 20, TITLES = 67, LINE_BYTES = 1023 };
 enum { BESIDE_MOST = 14 }; /* labels beside a panel */
+#define SLOPE 0.7071       /* of a name at 45 degrees: so much of its width is its height */
 
 /* ----------------------------------------------------------------------------------- the panels */
 
@@ -24,6 +27,7 @@ struct frame {
     bool beside;  /* labels are where lines end, not above */
     double above; /* where the legend's first line is, if they are */
     double title; /* and the y axis' title */
+    double drop;  /* how far names below the x axis reach, turned; 0: they are not */
 };
 
 static size_t panels(const struct figure *f) { return f->panels ? f->panels : 1; }
@@ -33,27 +37,47 @@ static bool in_panel(const struct figure *f, const struct figure_series *s, size
     return (s->panel < panels(f) ? s->panel : 0) == panel;
 }
 
+/* How many series of a panel come before this one and have no colour of their own, either. */
+static size_t before(const struct figure *f, const struct figure_series *s)
+{
+    size_t n = 0;
+    for (const struct figure_series *b = f->series; b < s; b++)
+        n += !b->color && b->label && in_panel(f, b, s->panel);
+    return n;
+}
+
+/* Those that no series of the panel has asked for, or all if there are none: one a series, then
+ * again with another dash. */
+static size_t free_colors(const struct figure *f, size_t panel, int out[FIGURE_COLORS])
+{
+    size_t n = 0;
+    for (int color = 1; color <= FIGURE_COLORS; color++) {
+        bool taken = false;
+        for (size_t k = 0; k < f->n; k++)
+            taken |= f->series[k].color == color && in_panel(f, &f->series[k], panel);
+        if (!taken) out[n++] = color - 1;
+    }
+    if (n) return n;
+    for (; n < FIGURE_COLORS; n++) out[n] = (int)n;
+    return n;
+}
+
 static enum canvas_color color_of(const struct figure *f, const struct figure_series *s)
 {
     if (s->color == FIGURE_INK) return CANVAS_INK;
     if (s->color == FIGURE_SOFT) return CANVAS_SOFT;
-    int color = s->color - 1;
-    if (!s->color) { /* one series a colour, then again with another dash */
-        color = 0;
-        for (const struct figure_series *b = f->series; b < s; b++)
-            color += !b->color && b->label && in_panel(f, b, s->panel);
-    }
-    return (enum canvas_color)(CANVAS_FIRST + color % FIGURE_COLORS);
+    if (s->color) return (enum canvas_color)(CANVAS_FIRST + (s->color - 1) % FIGURE_COLORS);
+    int free[FIGURE_COLORS];
+    const size_t n = free_colors(f, s->panel, free);
+    return (enum canvas_color)(CANVAS_FIRST + free[before(f, s) % n]);
 }
 
 static enum canvas_dash dash_of(const struct figure *f, const struct figure_series *s)
 {
     if (s->style != FIGURE_LINE || s->color)
         return s->style == FIGURE_POINTS ? CANVAS_SOLID : (enum canvas_dash)s->style;
-    size_t before = 0;
-    for (const struct figure_series *b = f->series; b < s; b++)
-        before += !b->color && b->label && in_panel(f, b, s->panel);
-    return (enum canvas_dash)(before / FIGURE_COLORS % CANVAS_DASHES);
+    int free[FIGURE_COLORS];
+    return (enum canvas_dash)(before(f, s) / free_colors(f, s->panel, free) % CANVAS_DASHES);
 }
 
 static void widen(struct scale *s, double v)
@@ -71,8 +95,8 @@ static void fit(const struct figure *f, size_t panel, struct frame *r, size_t x_
     for (size_t k = 0; k < f->n; k++) {
         const struct figure_series *s = &f->series[k];
         for (size_t i = 0; i < s->n; i++) {
-            if (isfinite(s->y[i])) widen(&r->x, s->x[i]);
-            if (!in_panel(f, s, panel)) continue;
+            widen(&r->x, s->x[i]); /* also of what is left out */
+            if (!in_panel(f, s, panel) && !f->compared) continue;
             widen(&r->y, s->y[i]);
             if (s->low) widen(&r->y, s->low[i]);
             if (s->high) widen(&r->y, s->high[i]);
@@ -120,19 +144,75 @@ static bool fits_beside(double width, double widest, size_t labels)
     return labels > 0 && width >= 420 && labels <= BESIDE_MOST && widest <= width * 0.34;
 }
 
+/* How many bytes of a text one line takes: up to a blank, if it has one. */
+static size_t line_of(const char *text, const struct canvas_letters *letters, double width)
+{
+    double used = 0;
+    size_t i = 0, blank = 0;
+    for (; text[i] && i < LINE_BYTES; i++) {
+        used += canvas_width((const char[]){ text[i], '\0' }, letters->size, letters->bold);
+        if (text[i] == ' ') blank = i;
+        if (used > width && blank) return blank;
+        if (used > width && i) break;
+    }
+    while (text[i] && i > 1 && ((unsigned char)text[i] & 0xc0) == 0x80) i--; /* a whole character */
+    return i;
+}
+
+/* A text in as many lines as it needs, each so much lower. Where the last one is. */
+static double paragraph(struct canvas *c, const struct canvas_letters *letters, double width,
+                        double y, double lower, const char *text)
+{
+    while (*text) {
+        char line[LINE_BYTES + 1];
+        const size_t n = line_of(text, letters, width - 2 * EDGE);
+        snprintf(line, sizeof line, "%.*s", (int)n, text);
+        y += lower;
+        if (c) c->text(c, letters, (struct canvas_point){ EDGE, y }, line);
+        text += n + strspn(text + n, " ");
+    }
+    return y;
+}
+
+/* Title and subtitle of a drawing that stands alone, if there is something to draw on: where what
+ * is below them begins. */
+static double titles(struct canvas *c, const struct figure *f, double width)
+{
+    const struct canvas_letters title = { CANVAS_INK, 18, .bold = true, .anchor = CANVAS_START },
+                                subtitle = { CANVAS_SOFT, 13, .anchor = CANVAS_START };
+    double top = 14;
+    if (f->title) top = paragraph(c, &title, width, top, 20, f->title);
+    if (f->subtitle) top = paragraph(c, &subtitle, width, top, 19, f->subtitle);
+    return top > 14 ? top + 14 : top;
+}
+
+/* How far names of the x axis reach below it if each has so much room: turned where one of them is
+ * wider. */
+static double names_drop(const struct figure *f, double room)
+{
+    double widest = 0;
+    for (size_t i = 0; f->x.names && i < f->x.n_names; i++)
+        widest = fmax(widest, canvas_width(f->x.names[i], SMALL, false));
+    return widest <= room - 6 ? 0 : widest * SLOPE;
+}
+
 static struct canvas_point size_in(const struct figure *f, enum figure_place place)
 {
     const double n = (double)panels(f);
-    size_t labels, lines, more = 0; /* a long list of labels does not make the panel low */
+    size_t labels, lines, more = 0; /* long lists of labels and names do not make the panel low */
+    double drop = 0;
     for (size_t i = 0; i < panels(f); i++) {
         const double width = place == FIGURE_NARROW ? 360 : 820 / n,
                      widest = legend_size(f, i, width, &labels, &lines);
         if (!fits_beside(width, widest, labels) && lines > more + 2) more = lines - 2;
+        drop = fmax(drop, names_drop(f, (width - 60) / fmax((double)f->x.n_names, 1)));
     }
-    const double height = (double)more * LINE;
+    const double height = (double)more * LINE + drop;
     switch (place) {
-    case FIGURE_ALONE:
-        return (struct canvas_point){ n > 1 ? 1100 : 860, (n > 1 ? 460 : 500) + height };
+    case FIGURE_ALONE: {
+        const double width = n > 1 ? 1100 : 860, top = titles(NULL, f, width);
+        return (struct canvas_point){ width, (n > 1 ? 460 : 500) + fmax(top - TITLES, 0) + height };
+    }
     case FIGURE_WIDE: return (struct canvas_point){ 980, 400 + height };
     default: return (struct canvas_point){ 360, (340 + height) * n };
     }
@@ -149,8 +229,10 @@ static void lay_out(const struct figure *f, size_t panel, struct frame *r)
     const double width = r->right - r->left;
     const double widest = legend_size(f, panel, width, &labels, &lines);
     r->from = r->left;
-    r->bottom -= 42;
     r->beside = fits_beside(width, widest, labels);
+    const double between = width - (r->beside ? widest + 14 : 14) - 40; /* about, on the x axis */
+    r->drop = names_drop(f, between / fmax((double)f->x.n_names, 1));
+    r->bottom -= 42 + r->drop;
     r->title = r->top + 13;
     if (f->y[panel].label && *f->y[panel].label) r->top += LINE;
     if (labels && !r->beside) {
@@ -167,6 +249,11 @@ static void lay_out(const struct figure *f, size_t panel, struct frame *r)
     for (size_t i = 0; i < n; i++)
         numbers = fmax(numbers, canvas_width(tick[i].text, SMALL, false));
     r->left += numbers + 12;
+    for (size_t i = 0; r->drop > 0 && i < f->x.n_names; i++) { /* none begins left of the panel */
+        const double at = ((double)i + 0.5) / (double)f->x.n_names,
+                     reach = canvas_width(f->x.names[i], SMALL, false) * SLOPE;
+        r->left = fmax(r->left, (r->from + reach - at * r->right) / (1 - at));
+    }
     r->x.from = r->left;
     r->x.to = r->right;
 }
@@ -182,21 +269,18 @@ static void straight(struct canvas *c, enum canvas_color color, double width,
 
 #define AT(x, y) ((struct canvas_point){ x, y })
 
-/* Texts below the x axis, as long as there is room for them. */
+/* Texts below the x axis, whole; turned ones that would touch are left out in turn. */
 static void names(struct canvas *c, const struct figure *f, const struct frame *r)
 {
-    const struct canvas_letters middle = { CANVAS_SOFT, SMALL, .anchor = CANVAS_MIDDLE };
+    const struct canvas_letters middle = { CANVAS_SOFT, SMALL, .anchor = CANVAS_MIDDLE },
+                                turned = { CANVAS_SOFT, SMALL, .anchor = CANVAS_END, .turn = -45 };
     const double room = (r->right - r->left) / (double)f->x.n_names;
-    const size_t every = room < 34 ? (size_t)ceil(34 / room) : 1;
+    const size_t every = r->drop > 0 && room < SMALL + 2 ? (size_t)ceil((SMALL + 2) / room) : 1;
     for (size_t i = 0; i < f->x.n_names; i += every) {
-        char text[4 * 256 + 1];
-        size_t columns = text_width(f->x.names[i]);
-        if (columns > 255) columns = 255;
-        do text_clip(f->x.names[i], columns, text);
-        while (canvas_width(text, SMALL, false) > room * (double)every - 6 && columns-- > 4);
         const double x = scale_place(&r->x, (double)i);
         straight(c, CANVAS_AXIS, 1, AT(x, r->bottom), AT(x, r->bottom + 5));
-        c->text(c, &middle, AT(x, r->bottom + 18), text);
+        if (r->drop > 0) c->text(c, &turned, AT(x + 4, r->bottom + 14), f->x.names[i]);
+        else c->text(c, &middle, AT(x, r->bottom + 18), f->x.names[i]);
     }
 }
 
@@ -226,7 +310,7 @@ static void axes(struct canvas *c, const struct figure *f, size_t panel, const s
         if (!tick[i].minor) c->text(c, &number, AT(x, r->bottom + 18), tick[i].text);
     }
     straight(c, CANVAS_AXIS, 1, AT(r->left, r->bottom), AT(r->right, r->bottom));
-    if (f->x.label) c->text(c, &below, AT(r->right, r->bottom + 36), f->x.label);
+    if (f->x.label) c->text(c, &below, AT(r->right, r->bottom + 36 + r->drop), f->x.label);
     if (f->y[panel].label) c->text(c, &title, AT(r->from, r->title), f->y[panel].label);
 }
 
@@ -402,28 +486,30 @@ static int by_place(const void *a, const void *b)
     return (x->s > y->s) - (x->s < y->s);
 }
 
-/* Where a series ends, as far right as it goes. */
+/* Where a series ends, as far right as it goes; NaN: it has no point. */
 static double end_of(const struct frame *r, const struct figure_series *s)
 {
-    double x = -INFINITY, y = r->bottom;
+    double x = -INFINITY, y = NAN;
     for (size_t i = 0; i < s->n; i++) {
         const struct canvas_point p = { scale_place(&r->x, s->x[i]), scale_place(&r->y, s->y[i]) };
         if (!is_point(p) || p.x < x) continue;
         x = p.x;
         y = p.y;
     }
-    return within(y, r->top, r->bottom);
+    return isnan(y) ? NAN : within(y, r->top, r->bottom);
 }
 
-/* Beside the lines' ends, but never one over the other. */
+/* Beside the lines' ends, but never one over the other. What is not drawn has no end. */
 static void labels_beside(struct canvas *c, const struct figure *f, size_t panel,
                           const struct frame *r)
 {
     struct place at[BESIDE_MOST];
     size_t n = 0;
-    for (size_t k = 0; k < f->n && n < BESIDE_MOST; k++)
-        if (f->series[k].label && in_panel(f, &f->series[k], panel))
-            at[n++] = (struct place){ &f->series[k], end_of(r, &f->series[k]) };
+    for (size_t k = 0; k < f->n && n < BESIDE_MOST; k++) {
+        const double end = end_of(r, &f->series[k]);
+        if (f->series[k].label && in_panel(f, &f->series[k], panel) && !isnan(end))
+            at[n++] = (struct place){ &f->series[k], end };
+    }
     qsort(at, n, sizeof *at, by_place);
     for (size_t i = 1; i < n; i++) at[i].y = fmax(at[i].y, at[i - 1].y + LINE);
     if (n) at[n - 1].y = fmin(at[n - 1].y, r->bottom);
@@ -609,16 +695,9 @@ static bool draw(struct canvas *c, const struct drawing *d)
 {
     const struct figure *f = d->of;
     const enum figure_place place = (enum figure_place)d->part;
-    const struct canvas_letters title = { CANVAS_INK, 18, .bold = true, .anchor = CANVAS_START },
-                                subtitle = { CANVAS_SOFT, 13, .anchor = CANVAS_START };
     const struct canvas_point size = d->size;
     const bool alone = place == FIGURE_ALONE, stacked = place == FIGURE_NARROW;
-    const double edge = alone ? 20 : 0;
-    double top = alone ? 14 : 0;
-    if (alone && f->title) c->text(c, &title, AT(edge, top += 20), f->title);
-    if (alone && f->subtitle && *f->subtitle)
-        c->text(c, &subtitle, AT(edge, top += 19), f->subtitle);
-    if (alone && top > 14) top += 14;
+    const double edge = alone ? EDGE : 0, top = alone ? titles(c, f, size.x) : 0;
     const double n = (double)panels(f), gap = stacked ? 0 : 28,
                  width = stacked ? size.x : (size.x - 2 * edge - gap * (n - 1)) / n,
                  height = stacked ? size.y / n : size.y - top - edge / 2;

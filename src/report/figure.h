@@ -56,6 +56,7 @@ struct figure {
     const char *title, *subtitle; /* NULL: none */
     struct figure_axis x, y[FIGURE_PANELS];
     size_t panels; /* 0: one */
+    bool compared; /* all panels have one range of y */
     const struct figure_series *series;
     size_t n;
     const struct figure_note *note;

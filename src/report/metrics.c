@@ -49,11 +49,13 @@ static void add(struct metrics *m, json_t *json)
                                json };
 }
 
-/* Fills in what is not known of a quantity that is 0 at step 0. */
+/* Fills in what is not known of a quantity that is 0 at step 0: between two steps where it is, and
+ * at the last of them. */
 static void interpolate(struct metrics *m, enum metrics_axis axis)
 {
     double step = 0, value = 0;
-    for (size_t i = 0, first = 0; i < m->n; i++) {
+    size_t first = 0;
+    for (size_t i = 0; i < m->n; i++) {
         const double *x = m->line[i].x;
         if (!isfinite(x[axis]) || !isfinite(x[METRICS_STEP])) continue;
         for (; first < i; first++) {
@@ -65,6 +67,8 @@ static void interpolate(struct metrics *m, enum metrics_axis axis)
         step = x[METRICS_STEP];
         value = x[axis];
     }
+    for (; first < m->n; first++)
+        if (m->line[first].x[METRICS_STEP] == step) m->line[first].x[axis] = value;
 }
 
 bool metrics_parse(const char *text, size_t size, struct metrics *out, char *error,
