@@ -339,16 +339,25 @@ static void matrix(void **state)
     const struct drawing d = matrix_drawing(&v, 0);
     char *text = svg_of(&d);
     /* 0 . 20 / 30 40 50 / 60 70 80: the diagonal is 0 + 40 + 80 of 350 */
-    assert_non_null(strstr(text, "Accuracy: 120/350 = 34.29% (test)"));
+    assert_non_null(strstr(text, "Accuracy: 120/350 = 34.29 % (test)"));
     assert_non_null(strstr(text, "2, predicted 0\n60 of 210, 28.6 %"));
-    assert_int_equal(count(text, "class=\"f-grid s-none\""), 2);
-    assert_int_equal(count(text, "class=\"f-0 s-none\""), 2);
-    assert_int_equal(count(text, "class=\"f-1 s-none\""), 5);
+    /* nothing was counted there: the paper */
+    assert_int_equal(count(text, "class=\"f-paper s-axis\""), 2);
+    assert_int_equal(count(text, "class=\"f-0 s-axis\""), 2);
+    assert_int_equal(count(text, "class=\"f-1 s-axis\""), 5);
     assert_non_null(strstr(text, "fill-opacity=\"0.373\"")); /* 0.06 + 0.94 * 40 / 120 */
     assert_int_equal(count(text, ">80</text>"), 1);
-    assert_int_equal(count(text, "rotate(-45 "), v.classes);
+    assert_int_equal(count(text, "rotate(-45 "), 0); /* short names are not turned */
     assert_non_null(strstr(text, "prefers-color-scheme: dark"));
     free(text);
+    static const char *const names[] = { "an ankle boot", "a bag", "a coat" };
+    v.class_names = names;
+    const struct drawing long_names = matrix_drawing(&v, 0);
+    assert_true(long_names.size.y > d.size.y);
+    text = svg_of(&long_names);
+    assert_int_equal(count(text, "rotate(-45 "), v.classes);
+    free(text);
+    v.class_names = NULL;
     visual_free(&v);
 }
 

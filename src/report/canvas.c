@@ -1,6 +1,8 @@
 /* Colours, widths, and drawing with SVG's elements, which are pieces of report.html. */
 #include "report/canvas.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "report/template.h"
@@ -8,14 +10,52 @@
 /* Okabe and Ito's colours in an order in which neighbours differ most, yellow last and darker, so
  * that a line of it can be seen on white; for dark screens lighter ones of the same hues. */
 const struct canvas_shade canvas_shades[CANVAS_COLORS] = {
-    { "paper", "#ffffff", "#182029" }, { "ink", "#1b2330", "#e7ebf1" },
-    { "soft", "#5c6675", "#9aa6b6" },  { "axis", "#9aa3b0", "#566270" },
-    { "grid", "#e9ecf1", "#2a343f" },  { "0", "#0072b2", "#56b0ea" },
-    { "1", "#d55e00", "#f58b45" },     { "2", "#009e73", "#35c79b" },
-    { "3", "#cc79a7", "#e79cc6" },     { "4", "#e69f00", "#f2bd4a" },
-    { "5", "#56b4e9", "#9bd5f7" },     { "6", "#4d4d4d", "#c3c9d2" },
+    { "paper", "#ffffff", "#182029" },    { "ink", "#1b2330", "#e7ebf1" },
+    { "soft", "#5c6675", "#9aa6b6" },     { "axis", "#9aa3b0", "#566270" },
+    { "grid", "#e9ecf1", "#2a343f" },     { "black", "#000000", "#000000" },
+    { "contrast", "#000000", "#ffffff" }, { "0", "#0072b2", "#56b0ea" },
+    { "1", "#d55e00", "#f58b45" },        { "2", "#009e73", "#35c79b" },
+    { "3", "#cc79a7", "#e79cc6" },        { "4", "#e69f00", "#f2bd4a" },
+    { "5", "#56b4e9", "#9bd5f7" },        { "6", "#4d4d4d", "#c3c9d2" },
     { "7", "#b0a000", "#f0e442" },
 };
+
+/* The relative luminance of so much of a colour on paper, sRGB's. */
+static double luminance(const char *color, const char *paper, double alpha)
+{
+    static const double weights[] = { 0.0722, 0.7152, 0.2126 }; /* blue, green, red */
+    const unsigned long over = strtoul(color + 1, NULL, 16), under = strtoul(paper + 1, NULL, 16);
+    double sum = 0;
+    for (size_t k = 0; k < 3; k++) {
+        const double v =
+            (alpha * (double)(over >> 8 * k & 255) + (1 - alpha) * (double)(under >> 8 * k & 255)) /
+            255;
+        sum += weights[k] * (v <= 0.04045 ? v / 12.92 : pow((v + 0.055) / 1.055, 2.4));
+    }
+    return sum;
+}
+
+static double contrast_of(double a, double b) { return (fmax(a, b) + 0.05) / (fmin(a, b) + 0.05); }
+
+enum canvas_color canvas_letters_on(enum canvas_color color, double alpha, double *contrast)
+{
+    static const enum canvas_color inks[] = { CANVAS_CONTRAST, CANVAS_PAPER, CANVAS_BLACK };
+    const struct canvas_shade *on = &canvas_shades[color], *paper = &canvas_shades[CANVAS_PAPER];
+    enum canvas_color best = inks[0];
+    double most = 0;
+    for (size_t i = 0; i < sizeof inks / sizeof *inks; i++) {
+        const struct canvas_shade *ink = &canvas_shades[inks[i]];
+        const double least = fmin(contrast_of(luminance(ink->light, ink->light, 1),
+                                              luminance(on->light, paper->light, alpha)),
+                                  contrast_of(luminance(ink->dark, ink->dark, 1),
+                                              luminance(on->dark, paper->dark, alpha)));
+        if (least <= most) continue;
+        best = inks[i];
+        most = least;
+    }
+    if (contrast) *contrast = most;
+    return best;
+}
 
 double canvas_width(const char *text, double size, bool bold)
 {

@@ -13,7 +13,9 @@ enum canvas_color {
     CANVAS_SOFT,
     CANVAS_AXIS,
     CANVAS_GRID,
-    CANVAS_FIRST, /* of the eight that tell series apart, also without seeing red or green */
+    CANVAS_BLACK,    /* on dark screens, too */
+    CANVAS_CONTRAST, /* black, there white */
+    CANVAS_FIRST,    /* of the eight that tell series apart, also without seeing red or green */
     CANVAS_COLORS = CANVAS_FIRST + 8
 };
 struct canvas_shade {
@@ -76,6 +78,9 @@ void canvas_dark_style(FILE *out);
 /* How far what is behind a text is from it. */
 enum { CANVAS_MORE = 7 };
 
+/* The colour of letters that stands out most, on the lesser of a light and a dark screen, from so
+ * much of a colour on paper; contrast, unless NULL: what WCAG calls so, at least 1. */
+enum canvas_color canvas_letters_on(enum canvas_color color, double alpha, double *contrast);
 /* How wide a text is at most in the fonts that will be there. */
 double canvas_width(const char *text, double size, bool bold);
 /* Lengths of strokes and gaps for a pen, ended by 0. */

@@ -6,9 +6,10 @@
 
 /* Where things are; all in pixels. */
 struct frame {
-    double cell, letter; /* the side of a cell, with its gap; the height of letters */
+    double cell, letter; /* the side of a cell; the height of letters */
     double left, top;
     double longest; /* of the names */
+    bool turned;    /* those of columns */
 };
 
 static struct frame frame_of(const struct visual *v)
@@ -20,6 +21,7 @@ static struct frame frame_of(const struct visual *v)
     for (size_t k = 0; k < v->classes; k++)
         f.longest = fmax(f.longest, canvas_width(visual_class(v, k, number), f.letter, false));
     f.left = 34 + f.longest;
+    f.turned = f.longest > f.cell - 4;
     return f;
 }
 
@@ -32,21 +34,24 @@ static double side_of(const struct visual *v, const struct frame *f)
 
 static double height_of(const struct visual *v, const struct frame *f)
 {
-    return f->top + side_of(v, f) + 0.72 * f->longest + 2 * f->letter + 22;
+    return f->top + side_of(v, f) + (f->turned ? 0.72 * f->longest : 0) + 2 * f->letter + 22;
 }
 
 static void names(struct canvas *c, const struct visual *v, const struct frame *f)
 {
     const struct canvas_letters row = { CANVAS_SOFT, f->letter, .anchor = CANVAS_END },
-                                column = { CANVAS_SOFT, f->letter, .anchor = CANVAS_END,
-                                           .turn = -45 };
+                                column = { CANVAS_SOFT, f->letter,
+                                           .anchor = f->turned ? CANVAS_END : CANVAS_MIDDLE,
+                                           .turn = f->turned ? -45 : 0 };
     char number[32];
     for (size_t k = 0; k < v->classes; k++) {
         const double at = ((double)k + 0.5) * f->cell;
         const char *name = visual_class(v, k, number);
         c->text(c, &row, AT(f->left - 8, f->top + at + f->letter * 0.36), name);
         c->text(c, &column,
-                AT(f->left + at + f->letter * 0.3, f->top + side_of(v, f) + f->letter + 3), name);
+                AT(f->left + at + (f->turned ? f->letter * 0.3 : 0),
+                   f->top + side_of(v, f) + f->letter + 3),
+                name);
     }
 }
 
@@ -56,24 +61,23 @@ static void cell(struct canvas *c, const struct visual *v, const struct frame *f
 {
     char is[32], said[32], text[400];
     const double x = f->left + (double)at[1] * f->cell, y = f->top + (double)at[0] * f->cell,
-                 side = f->cell - (f->cell > 20 ? 2 : 1),
                  share = (double)count / (double)(row ? row : 1);
-    struct canvas_box box = { .color = CANVAS_GRID, .alpha = 1 };
+    struct canvas_box box = { .color = CANVAS_PAPER, .alpha = 1, .framed = true };
     if (count) {
         snprintf(text, sizeof text, "%s, predicted %s\n%llu of %llu, %.1f %%",
                  visual_class(v, at[0], is), visual_class(v, at[1], said),
                  (unsigned long long)count, (unsigned long long)row, 100 * share);
         box = (struct canvas_box){ .color = at[0] == at[1] ? CANVAS_FIRST : CANVAS_FIRST + 1,
                                    .alpha = 0.06 + 0.94 * share,
+                                   .framed = true,
                                    .tip = text };
     }
-    c->box(c, &box, AT(x, y), AT(x + side, y + side));
+    c->box(c, &box, AT(x, y), AT(x + f->cell, y + f->cell));
     if (!count) return;
-    /* from here on the other ink stands out better, on the lesser of a light and a dark screen */
-    const struct canvas_letters letters = { share > 0.68 ? CANVAS_PAPER : CANVAS_INK, f->letter,
-                                            .anchor = CANVAS_MIDDLE };
+    const struct canvas_letters letters = { canvas_letters_on(box.color, box.alpha, NULL),
+                                            f->letter, .anchor = CANVAS_MIDDLE };
     snprintf(text, sizeof text, "%llu", (unsigned long long)count);
-    c->text(c, &letters, AT(x + side / 2, y + side / 2 + f->letter * 0.36), text);
+    c->text(c, &letters, AT(x + f->cell / 2, y + f->cell / 2 + f->letter * 0.36), text);
 }
 
 static void cells(struct canvas *c, const struct visual *v, const struct frame *f,
@@ -99,7 +103,7 @@ static bool draw(struct canvas *c, const struct drawing *d)
     uint64_t right;
     const uint64_t all = visual_counted(v, m, &right);
     char title[160];
-    snprintf(title, sizeof title, "Accuracy: %llu/%llu = %.2f%% (%s)", (unsigned long long)right,
+    snprintf(title, sizeof title, "Accuracy: %llu/%llu = %.2f %% (%s)", (unsigned long long)right,
              (unsigned long long)all, 100 * (double)right / (double)(all ? all : 1), m->split);
     c->text(c, &head, AT(middle, 20), title);
     c->text(c, &below, AT(middle, height_of(v, &f) - 8), "predicted class");
