@@ -269,6 +269,9 @@ def test_formats():
     assert re.search(r'<td data-v="%.9g">[^<]*</td><td data-v="%.9g">' % loss, text), 'the numbers are not there'
     assert text.count('<svg class="wide"') == text.count('<svg class="narrow"') == 1
     assert re.search(r'data-tip="epoch 3\ntrain loss: [\d.]+\ntrain acc: [\d.]+\ntest acc: [\d.]+"', text)
+    run('plot', 'one=r', 'two=r', '-o', 'both.html', code=0)  # of two panels the table says which
+    heads = re.search(r'<thead><tr>(.*?)</tr>', page('both.html')).group(1)
+    assert re.findall('<th>(.*?)</th>', heads) == ['epoch', *(f'{y} · {name}' for y in ('train loss', 'test acc') for name in ('one', 'two'))], heads
     if HAS_PNG:
         run('plot', 'r', '-o', 'r.png', code=0)
         rows = png('r.png')

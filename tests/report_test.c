@@ -981,9 +981,7 @@ static void contest_by_hand(void **state)
         "-- a step without                         500.0  8000.0 examples/s\n"
     };
     static const char *const page[] = {
-        "<b>4000</b>",
-        "one, examples/s (&#177;0.0 %)",
-        "<b>8000</b>",
+        "<b>4000</b>", "one, examples/s (&#177;0.0 %)", "<b>8000</b>",
         "<td>the whole step</td><td data-tip=\"&#177;0.0 %\">1000.0</td>",
         "data-tip=\"&#177;0.0 %\">500.0</td><td class=\"faster\">0.50</td>",
         "<td>conv</td><td data-tip=\"&#177;0.0 %\">100.0</td><td class=\"wide\" "
@@ -992,21 +990,25 @@ static void contest_by_hand(void **state)
         "data-tip=\"&#177;0.0 %\">50.0</td><td>1.00</td>",
         "<tr class=\"wide\"><td>turn</td><td></td><td class=\"wide\" data-tip=\"&#177;0.0 "
         "%\">40.0</td><td></td><td class=\"wide\"></td></tr>",
+        "<th>time</th><th><span class=\"key\" style=\"--c:var(--c0)\"></span>% peak</th>"
+        "<th>GB/s</th><th><span class=\"key\" style=\"--c:var(--c1)\"></span>% peak</th>"
+        "<th>GB/s</th><th>max diff</th>", /* the first is what is measured against */
+        /* bars of 100 and 200 us among 10 to 200: the logarithms of 20 and 40, of 40 */
         "<td>conv</td><td class=\"bars\"><div class=\"fill\" "
-        "style=\"--c:var(--c0);width:50.0%\"></div><div class=\"fill\" "
+        "style=\"--c:var(--c0);width:81.2%\"></div><div class=\"fill\" "
         "style=\"--c:var(--c1);width:100.0%\">"
-        "</div></td><td data-tip=\"direct; why\">20.0</td><td>4.0</td><td></td><td "
+        "</div></td><td data-tip=\"direct; why\">20.0</td><td>4.0</td><td "
         "data-tip=\"\">10.0</td><td>2.0</td><td "
         "data-tip=\"conv.out[1,2,3,4]: 3 ulp\nat most 2.5e-05 relative\">1.5e-06</td>",
         "<td>relu</td><td class=\"bars\"><div class=\"fill\" "
-        "style=\"--c:var(--c0);width:25.0%\"></div><div class=\"fill\" "
-        "style=\"--c:var(--c1);width:25.0%\">"
-        "</div></td><td data-tip=\"\"></td><td>16.0</td><td></td><td data-tip=\"\"></td>"
+        "style=\"--c:var(--c0);width:62.4%\"></div><div class=\"fill\" "
+        "style=\"--c:var(--c1);width:62.4%\">"
+        "</div></td><td data-tip=\"\"></td><td>16.0</td><td data-tip=\"\"></td>"
         "<td>16.0</td><td></td>",
         "<td>sgd</td><td class=\"bars\"><div class=\"fill\" "
-        "style=\"--c:var(--c0);width:10.0%\"></div><div class=\"fill\" "
-        "style=\"--c:var(--c1);width:5.0%\">"
-        "</div></td><td data-tip=\"direct\">5.0</td><td></td><td></td><td data-tip=\"\">10.0</td>"
+        "style=\"--c:var(--c0);width:37.6%\"></div><div class=\"fill\" "
+        "style=\"--c:var(--c1);width:18.8%\">"
+        "</div></td><td data-tip=\"direct\">5.0</td><td></td><td data-tip=\"\">10.0</td>"
         "<td></td><td></td>"
     };
     static const char *const values[] = { "\"examples_per_second\": 4000.0",
@@ -1453,20 +1455,40 @@ static void figures_as_png(void **state)
     free(text);
 }
 
+/* Letters on any share of the colours of a confusion matrix can be read, on light screens and on
+ * dark ones: WCAG's 4.5. */
+static void contrasts(void **state)
+{
+    (void)state;
+    double contrast;
+    for (int wrong = 0; wrong < 2; wrong++)
+        for (int share = 0; share <= 1000; share++) {
+            const enum canvas_color color = (enum canvas_color)(CANVAS_FIRST + wrong),
+                                    ink = canvas_letters_on(color, share / 1000., &contrast);
+            if (contrast < 4.5)
+                fail_msg("colour %d, %d per mille: %s has a contrast of %.2f", wrong, share,
+                         canvas_shades[ink].name, contrast);
+        }
+    /* by hand: black on white, and white on #182029, are 21 and 16.4 */
+    assert_int_equal(canvas_letters_on(CANVAS_PAPER, 1, &contrast), CANVAS_CONTRAST);
+    assert_true(fabs(contrast - 16.4) < 0.1);
+}
+
 /* report.css has the same colours as files have. */
 static void palette(void **state)
 {
     (void)state;
-    static const char *const names[CANVAS_COLORS] = { "card", "ink", "soft", "axis", "grid",
-                                                      "c0",   "c1",  "c2",   "c3",   "c4",
-                                                      "c5",   "c6",  "c7" };
+    static const char *const names[CANVAS_COLORS] = { "card",  "ink",      "soft", "axis", "grid",
+                                                      "black", "contrast", "c0",   "c1",   "c2",
+                                                      "c3",    "c4",       "c5",   "c6",   "c7" };
     char text[64];
     const char *style = report_parts[REPORT_STYLE].text;
     for (size_t i = 0; i < CANVAS_COLORS; i++) {
         snprintf(text, sizeof text, "--%s: %s;", names[i], canvas_shades[i].light);
-        assert_int_equal(times(style, text), 1);
+        const bool both = !strcmp(canvas_shades[i].light, canvas_shades[i].dark);
+        assert_int_equal(times(style, text), both ? 3 : 1);
         snprintf(text, sizeof text, "--%s: %s;", names[i], canvas_shades[i].dark);
-        assert_int_equal(times(style, text), 2);
+        assert_int_equal(times(style, text), both ? 3 : 2);
         snprintf(text, sizeof text, ".s-%s { stroke: var(--%s); } .f-%s { fill: var(--%s); }",
                  canvas_shades[i].name, names[i], canvas_shades[i].name, names[i]);
         has_text(style, text);
@@ -1730,7 +1752,9 @@ static void page_sections(void **state)
     (void)state;
     static const char file[] =
         "{\"context\": {\"peak_gflops_all\": \"16\", \"l2_read_gbs\": \"8\", \"dram_read_gbs\": "
-        "\"2\", \"empty\": \"\"}, \"benchmarks\": ["
+        "\"2\", \"empty\": \"\", \"core_round_trip_ns\": \"0\", \"library_build_type\": \"debug\", "
+        "\"smt_active\": \"0\", \"caches\": [{\"level\": 1}], \"load_avg\": [1.5, 2]}, "
+        "\"benchmarks\": ["
         "{\"name\": \"ops/o/dir:fwd/threads:1/native\", \"run_type\": \"iteration\", "
         "\"real_time\": 1, \"time_unit\": \"ms\", \"label\": \"--conv x\","
         " \"GFLOP/s\": 8, \"GB/s\": 1, \"% of peak\": 50},"
@@ -1757,14 +1781,22 @@ static void page_sections(void **state)
         "flex:750 0 0\" data-tip=\"early\n90.0 µs, 75.0 %\"></div><div",
         "flex:250 0 0\" data-tip=\"late\n30.0 µs, 25.0 %",
         "<div class=\"card\"><h3>a.json</h3>",
-        "<tr><td>peak gflops all</td><td>16</td></tr>",
+        "<tr><td>multiply-adds, all threads</td><td>16 GFLOP/s</td></tr>",
+        "<tr><td>load average</td><td>1.5, 2</td></tr>",
+        "<tr><td>smt active</td><td>0</td></tr>",
         "data-save=\"results-0\"",
         "all 2 phases",
         "<tr><td>fma · 1 thread</td><td>avx2</td><td data-v=\"16.5\">16.5</td><td "
         "data-v=\"-1\">–</td><td data-v=\"-1\">–</td></tr>"
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has_text(text, parts[i]);
-    assert_null(strstr(text, "<td>empty</td>"));
+    static const char *const no_facts[] = { "<td>empty</td>", "core to core", "debug", "level",
+                                            "Contestants took turns" };
+    char *raw = strstr(text, "<script type=\"application/json\"");
+    assert_non_null(raw);
+    *raw = '\0';
+    for (size_t i = 0; i < sizeof no_facts / sizeof *no_facts; i++)
+        if (strstr(text, no_facts[i])) fail_msg("the page tells '%s'", no_facts[i]);
     roofs_are_right(text);
 }
 
@@ -1789,6 +1821,21 @@ static char *page_of(const char *file)
     "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
 
 /* Curves have colours of their own, contestants of a point side by side, and their names. */
+/* A step's phases are to scale: those without a colour are one piece where they are neighbours. */
+static void page_phases(void **state)
+{
+    (void)state;
+    char *text = page_of("{\"context\": {}, \"benchmarks\": [" RUN(
+        "step/net/batch:1/threads:1/a",
+        "1, \"phase 00 a\": 100, \"phase 01 b\": 100, \"phase 02 c\": 1, \"phase 03 d\": 2, "
+        "\"phase 04 e\": 100, \"phase 05 f\": 100, \"phase 06 g\": 100, \"phase 07 h\": 5, "
+        "\"phase 08 i\": 100, \"phase 09 j\": 100, \"phase 10 k\": 92") "]}");
+    has_text(text, "flex:3.75 0 0\" data-tip=\"2 others\n3.0 µs, 0.4 %\"></div>");
+    has_text(text, "flex:6.25 0 0\" data-tip=\"h\n5.0 µs, 0.6 %\"></div>");
+    assert_int_equal(times(text, " 0 0\" data-tip="), 10);
+    has_text(text, "<td>c</td><td data-v=\"1\">1.0</td>");
+}
+
 /* What has a section of its own, with something to draw there, is not among the others. */
 static void page_others(void **state)
 {
@@ -2017,12 +2064,14 @@ int main(void)
                                         cmocka_unit_test(figures_in_pages),
                                         cmocka_unit_test(figures_as_png),
                                         cmocka_unit_test(palette),
+                                        cmocka_unit_test(contrasts),
                                         cmocka_unit_test(metrics),
                                         cmocka_unit_test(pieces),
                                         cmocka_unit_test(piece_lines),
                                         cmocka_unit_test(page_positions),
                                         cmocka_unit_test(page_sections),
                                         cmocka_unit_test(page_others),
+                                        cmocka_unit_test(page_phases),
                                         cmocka_unit_test(page_curves),
                                         cmocka_unit_test(page_gaps),
                                         cmocka_unit_test(page_of_little),

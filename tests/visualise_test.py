@@ -108,6 +108,9 @@ def test_pictures():
     assert 'activations/image_1/01-conv1.png' in files and 'activations/image_1/00-input.png' in files
     text = page('r/pictures/index.html')
     assert text.count('<details class="card sample"') == 2 and 'synthetic, after 1 epoch<' in text
+    # what it is taken for is not one number with its share; that a sample opens can be seen; white pixels are not on white
+    assert len(re.findall(r'<span class="\w*"><b>[^<]+</b>: [\d.]+&nbsp;%</span>', text)) == 6, re.findall('<summary>.*', text)
+    assert '.sample > summary::before { content:' in text and re.search(r'figure img \{[^}]*background: #', text)
     # What the batch norms learned: four strips each, and every number.
     values, _ = tensors('r/checkpoint.safetensors')
     assert text.count('<svg class="bars"') == 4 * 4

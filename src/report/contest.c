@@ -389,8 +389,9 @@ static void html_ratio(FILE *out, const struct contest_verdict *verdict)
         template_put(out, "no-ratio", NULL);
         return;
     }
-    const char *ratio = FORMAT("%.*f", x->ratio < 100 ? 2 : 0, x->ratio),
-               *interval = isnan(x->lo) ? "" : FORMAT("%.2f – %.2f", x->lo, x->hi);
+    const int digits = x->ratio < 100 ? 2 : 0;
+    const char *ratio = FORMAT("%.*f", digits, x->ratio),
+               *interval = isnan(x->lo) ? "" : FORMAT("%.*f – %.*f", digits, x->lo, digits, x->hi);
     if (verdict->real)
         template_put(out, "ratio-real",
                      VALUES("word", word(verdict), "ratio", ratio, "interval", interval));
@@ -461,51 +462,74 @@ static void html_verdicts(FILE *out, const struct contest *c)
     template_part(out, "verdicts", "rows", NULL, NULL);
 }
 
-static void html_numbers_cells(FILE *out, const struct contest *c, const struct contest_row *row,
-                               const struct contest_cell *cell)
+/* Whether a side is measured against the reference; that one itself is not. */
+static bool is_apart(const struct contest *c, size_t side)
 {
-    const struct contest_distance *d = &cell->distance;
-    const double t = median(cell);
-    const char *peak =
-                   cell->n && row->flops > 0 ? FORMAT("%.1f", row->flops / t / c->peak * 100) : "",
-               *gbs = cell->n && row->bytes > 0 ? FORMAT("%.1f", row->bytes / t * 1e-9) : "";
-    if (cell->n && *d->tensor)
-        template_put(out, "numbers-cells-apart",
-                     VALUES("kernels", cell->kernels, "peak", peak, "gbs", gbs, "tensor", d->tensor,
-                            "n", FORMAT("%zu", d->worst[0]), "c", FORMAT("%zu", d->worst[1]), "h",
-                            FORMAT("%zu", d->worst[2]), "w", FORMAT("%zu", d->worst[3]), "ulp",
-                            FORMAT("%.3g", d->ulp), "rel", FORMAT("%.2g", d->rel), "abs",
-                            FORMAT("%.1e", d->abs)));
-    else
-        template_put(out, "numbers-cells",
-                     VALUES("kernels", cell->kernels, "peak", peak, "gbs", gbs));
+    for (size_t r = 0; r < c->n_rows; r++)
+        if (*c->row[r].cell[side].distance.tensor) return true;
+    return false;
 }
 
+/* One decimal, but two digits of what would be none; "": nothing to tell. */
+static const char *figure(double v, char text[32])
+{
+    *text = '\0';
+    if (v > 0) snprintf(text, 32, v < 0.95 ? "%.2g" : "%.1f", v);
+    return text;
+}
+
+static void html_numbers_cells(FILE *out, const struct contest *c, const struct contest_row *row,
+                               size_t side)
+{
+    const struct contest_cell *cell = &row->cell[side];
+    const struct contest_distance *d = &cell->distance;
+    const double t = median(cell); /* NaN: it has none */
+    char peak[32], gbs[32];
+    template_put(out, "numbers-cells",
+                 VALUES("kernels", cell->kernels, "peak",
+                        figure(row->flops / t / c->peak * 100, peak), "gbs",
+                        figure(row->bytes / t * 1e-9, gbs)));
+    if (cell->n && *d->tensor)
+        template_put(out, "numbers-apart",
+                     VALUES("tensor", d->tensor, "n", FORMAT("%zu", d->worst[0]), "c",
+                            FORMAT("%zu", d->worst[1]), "h", FORMAT("%zu", d->worst[2]), "w",
+                            FORMAT("%zu", d->worst[3]), "ulp", FORMAT("%.3g", d->ulp), "rel",
+                            FORMAT("%.2g", d->rel), "abs", FORMAT("%.1e", d->abs)));
+    else if (is_apart(c, side)) template_put(out, "numbers-not-apart", NULL);
+}
+
+/* Bars are of the logarithm: among times of which one is a thousand times another, both are seen.
+ * They begin at half of the shortest. */
 static void html_numbers_row(FILE *out, const struct contest *c, const struct contest_row *row,
-                             double longest)
+                             double shortest, double longest)
 {
     template_part(out, "numbers-row", NULL, "bars", VALUES("op", row->name));
     for (size_t i = 0; i < c->n_sides; i++)
         if (row->cell[i].n)
             template_put(out, "numbers-bar",
                          VALUES("color", FORMAT("%zu", i % 8), "width",
-                                FORMAT("%.1f", median(&row->cell[i]) / longest * 100)));
+                                FORMAT("%.1f", log(2 * median(&row->cell[i]) / shortest) /
+                                                   log(2 * longest / shortest) * 100)));
     template_part(out, "numbers-row", "bars", "cells", NULL);
-    for (size_t i = 0; i < c->n_sides; i++) html_numbers_cells(out, c, row, &row->cell[i]);
+    for (size_t i = 0; i < c->n_sides; i++) html_numbers_cells(out, c, row, i);
     template_part(out, "numbers-row", "cells", NULL, NULL);
 }
 
 static void html_numbers(FILE *out, const struct contest *c)
 {
-    double longest = 0;
+    double shortest = INFINITY, longest = 0;
     for (size_t r = 0; r < c->n_rows; r++)
-        for (size_t i = 0; i < c->n_sides; i++)
-            longest = fmax(longest, c->row[r].cell[i].n ? median(&c->row[r].cell[i]) : 0);
+        for (size_t i = 0; i < c->n_sides; i++) { /* NaN is neither */
+            shortest = fmin(shortest, median(&c->row[r].cell[i]));
+            longest = fmax(longest, median(&c->row[r].cell[i]));
+        }
     template_part(out, "numbers", NULL, "heads", NULL);
-    for (size_t i = 0; i < c->n_sides; i++)
+    for (size_t i = 0; i < c->n_sides; i++) {
         template_put(out, "numbers-head", VALUES("color", FORMAT("%zu", i % 8)));
+        if (is_apart(c, i)) template_put(out, "numbers-head-apart", NULL);
+    }
     template_part(out, "numbers", "heads", "rows", NULL);
-    for (size_t r = 0; r < c->n_rows; r++) html_numbers_row(out, c, &c->row[r], longest);
+    for (size_t r = 0; r < c->n_rows; r++) html_numbers_row(out, c, &c->row[r], shortest, longest);
     template_part(out, "numbers", "rows", NULL, NULL);
 }
 
@@ -541,9 +565,10 @@ bool contest_html(FILE *out, const struct contest *c)
     html_heading(out, c);
     template_part(out, "page", "heading", "facts", NULL);
     template_put(out, "contest-facts",
-                 VALUES("batch", FORMAT("%zu", c->batch), "threads", FORMAT("%zu", c->threads),
-                        "isa", c->isa, "cpu", c->cpu, "peak", FORMAT("%.1f", c->peak * 1e-9),
-                        "images", FORMAT("%zu", c->check_batch)));
+                 VALUES("batch", FORMAT("%zu", c->batch), "threads",
+                        FORMAT("%zu thread%s", c->threads, c->threads == 1 ? "" : "s"), "isa",
+                        c->isa, "cpu", c->cpu, "peak", FORMAT("%.1f", c->peak * 1e-9), "images",
+                        FORMAT("%zu", c->check_batch)));
     template_part(out, "page", "facts", "sections", NULL);
     html_tiles(out, c);
     html_verdicts(out, c);

@@ -32,8 +32,14 @@ static bool numbers(FILE *out, const struct figure *f)
     template_part(out, "figure-numbers", NULL, "heads",
                   VALUES("which", every > 1 ? FORMAT(", one row in %zu", every) : ""));
     template_put(out, "table-head", VALUES("text", f->x.label ? f->x.label : ""));
-    for (size_t k = 0; k < f->n; k++)
-        if (f->series[k].label) template_put(out, "table-head", VALUES("text", f->series[k].label));
+    for (size_t k = 0; k < f->n; k++) {
+        const struct figure_series *s = &f->series[k];
+        const char *y = s->panel < FIGURE_PANELS ? f->y[s->panel].label : NULL;
+        if (!s->label) continue;
+        if (f->panels < 2 || !y || !strcmp(y, s->label)) y = NULL; /* nothing to tell apart */
+        template_put(out, "table-head",
+                     VALUES("text", y ? FORMAT("%s · %s", y, s->label) : s->label));
+    }
     template_part(out, "figure-numbers", "heads", "rows", NULL);
     for (size_t i = 0; i < n; i++) {
         if (i % every && i + 1 < n) continue;

@@ -166,8 +166,9 @@ static void tiles(struct page *p)
         const char *isa = results_fact(p->all, 0, "isa"),
                    *threads = results_fact(p->all, 0, "threads");
         snprintf(value, sizeof value, "%.40s", peak);
-        snprintf(what, sizeof what, "GFLOP/s, the peak at that time: %.20s threads, %.20s",
-                 threads ? threads : "all", isa ? isa : "");
+        snprintf(what, sizeof what, "GFLOP/s, the peak at that time: %.20s thread%s, %.20s",
+                 threads ? threads : "all", threads && !strcmp(threads, "1") ? "" : "s",
+                 isa ? isa : "");
         tile(p, value, what);
     }
     if (trip && strtod(trip, NULL) > 0) {
@@ -250,8 +251,13 @@ static void bars(struct page *p, const char *benchmark)
 
 static void steps(struct page *p)
 {
+    bool rivals = false;
     if (!page_has(p, "step")) return;
-    template_part(p->out, "steps", NULL, "body", NULL);
+    for (size_t first = 0, end; (end = next_group(p, "step", &first)) > first; first = end)
+        rivals |= end - first > 1;
+    template_part(p->out, "steps", NULL, "rivals", NULL);
+    if (rivals) template_put(p->out, "steps-rivals", NULL);
+    template_part(p->out, "steps", "rivals", "body", NULL);
     bars(p, "step");
     template_part(p->out, "steps", "body", NULL, NULL);
 }
@@ -340,12 +346,16 @@ static void phase_stack(struct page *p, const struct entry *e, const struct phas
                         double total)
 {
     template_part(p->out, "phases-card", NULL, "stack", VALUES("group", e->title, "who", e->who));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0, end; i < n; i = end) { /* neighbours without a colour are one */
+        double us = all[i].us;
+        for (end = i + 1; end < n && all[i].rank == PHASES && all[end].rank == PHASES; end++)
+            us += all[end].us;
         template_put(p->out, "phase",
                      VALUES("color", FORMAT("%zu", all[i].rank), "share",
-                            FORMAT("%.4g", all[i].us / total * 1000), "name", all[i].name, "us",
-                            FORMAT("%.1f", all[i].us), "percent",
-                            FORMAT("%.1f", 100 * all[i].us / total)));
+                            FORMAT("%.4g", us / total * 1000), "name",
+                            end > i + 1 ? FORMAT("%zu others", end - i) : all[i].name, "us",
+                            FORMAT("%.1f", us), "percent", FORMAT("%.1f", 100 * us / total)));
+    }
     template_part(p->out, "phases-card", "stack", "legend", NULL);
     phase_legend(p, all, n, total);
     template_part(p->out, "phases-card", "legend", "rows", VALUES("count", FORMAT("%zu", n)));
@@ -482,15 +492,43 @@ static void peaks(struct page *p)
     table_end(p);
 }
 
+/* Facts whose keys are no words, or whose values have a unit. NULL: not told, since another one
+ * says it better, or since it is not about this program. */
+static const struct {
+    const char *key, *name, *unit;
+} told[] = { { "caches", NULL, NULL },
+             { "num_cpus", NULL, NULL },
+             { "library_build_type", NULL, NULL }, /* Google Benchmark's own */
+             { "mhz_per_cpu", "clock", " MHz" },
+             { "load_avg", "load average", "" },
+             { "isa", "instruction set", "" },
+             { "peak_gflops_1", "multiply-adds, one thread", " GFLOP/s" },
+             { "peak_gflops_all", "multiply-adds, all threads", " GFLOP/s" },
+             { "l2_read_gbs", "reading from L2", " GB/s" },
+             { "dram_read_gbs", "reading from memory", " GB/s" },
+             { "core_round_trip_ns", "from core to core and back", " ns" } };
+
 static void file_facts(struct page *p, const struct result_file *file)
 {
     for (size_t i = 0; i < file->n_facts; i++) {
         const struct result_fact *fact = &file->fact[i];
-        if (!*fact->value) continue;
+        const char *name = fact->key, *unit = "";
+        for (size_t k = 0; k < sizeof told / sizeof *told; k++)
+            if (!strcmp(told[k].key, fact->key)) {
+                name = told[k].name;
+                unit = told[k].unit;
+            }
+        if (!name || !*fact->value || (*unit && !strcmp(fact->value, "0"))) continue; /* unknown */
         template_part(p->out, "fact", NULL, "key", NULL);
-        for (const char *c = fact->key; *c; c++)
+        for (const char *c = name; *c; c++)
             template_text(p->out, (const char[]){ *c == '_' ? ' ' : *c, '\0' });
-        template_part(p->out, "fact", "key", NULL, VALUES("value", fact->value));
+        template_part(p->out, "fact", "key", "value", NULL);
+        const bool list = *fact->value == '['; /* of numbers: without JSON's brackets */
+        for (const char *c = fact->value; *c; c++) {
+            if (list && strchr("[]", *c)) continue;
+            template_text(p->out, (const char[]){ *c, list && *c == ',' ? ' ' : '\0', '\0' });
+        }
+        template_part(p->out, "fact", "value", NULL, VALUES("unit", unit));
     }
 }
 
