@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What is written, held against what is there: prose of at most 120 characters a line, links that lead somewhere (to a
 heading, too), no page that none leads to, every page of docs/ in its index, README's figures in docs/benchmarks.md, code
-quoted from examples/ in that file, every build option in docs/building.md and every test in docs/testing.md.
+quoted from examples/ in that file, every build option in docs/building.md and every test in docs/testing.md. Pictures
+are whole, and dark on dark screens.
 
   docs.py SOURCE_ROOT …"""
-import fnmatch, os, pathlib, re, sys
+import fnmatch, os, pathlib, re, sys, xml.etree.ElementTree
 
 ROOT = pathlib.Path(sys.argv[1])
 PAGES = [*sorted(ROOT.glob('*.md'), key=lambda p: p.name != 'README.md'), *sorted((ROOT / 'docs').rglob('*.md')),
@@ -98,6 +99,13 @@ def named(what, names, page):
             complaints.append(f'{page}: {what} {name} is not named')
 
 
+def pictures():
+    for path in sorted((ROOT / 'docs/pictures').glob('*.svg')):
+        xml.etree.ElementTree.parse(path)
+        if '@media (prefers-color-scheme: dark)' not in path.read_text():
+            complaints.append(f'{path.relative_to(ROOT)}: white on dark screens')
+
+
 def main():
     texts = {page.resolve(): page.read_text() for page in PAGES}
     for page in PAGES:
@@ -106,6 +114,7 @@ def main():
     links(texts)
     index(texts)
     figures()
+    pictures()
     named('the build option', re.findall(r"^option\('(\w+)'", (ROOT / 'meson_options.txt').read_text(), re.M), 'docs/building.md')
     tests = [p.name for p in (ROOT / 'tests').iterdir() if p.suffix in ('.c', '.py') and p.name != 'recorder.c']
     named('the test', sorted(tests), 'docs/testing.md')
