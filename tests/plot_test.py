@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`convoy plot` from outside: points of curves against metrics.jsonl, medians and bands against runs, experiments, the three formats,
 and what is said where something is missing. Usage: plot_test.py SOURCE_DIR BUILD_DIR [NAME...]."""
+import html
 import json
 import os
 import pathlib
@@ -185,7 +186,7 @@ def test_experiments():
     r = run('plot', 'e', code=0)
     assert r.stdout == 'picture: e/lr.svg\n'
     f = Figure('e/lr.svg')
-    assert {'lenet-bn', 'lenet', 'lr', 'test acc', 'How large', 'medians of 2 seeds, bands from the least to the largest'} <= set(f.texts)
+    assert {'lenet-bn', 'lenet', 'learning rate', 'test acc', 'How large', 'medians of 2 seeds, bands from the least to the largest'} <= set(f.texts)
     near(f.points(BLUE, log_x=True), [(x, 0.53 + 0.1 * k) for k, x in enumerate(rates)], 'first')
     near(f.points(RED, log_x=True), [(x, 0.23 + 0.1 * k) for k, x in enumerate(rates)], 'second')
     run('plot', 'e/experiment.json', '-y', 'loss,test_acc', '-o', 'two.svg', code=0)
@@ -229,6 +230,9 @@ def test_left_out():
     assert 'losses above 3 are left out' in f.texts, f.texts
     assert [float(a['x']) > 540 for tag, a, text in f.parts if tag == 'text' and text == 'lenet'] == [True]
     assert '10' in [text for tag, a, text in f.parts if tag == 'text' and float(a['x']) < 540], f.texts
+    labels = [(a['fill'] if tag == 'circle' else a['stroke'], float(a.get('x1', a.get('cx'))) > 540) for tag, a, text in f.parts
+              if (tag == 'line' and a['stroke'] in (BLUE, RED)) or (tag == 'circle' and a['fill'] in (BLUE, RED))]
+    assert {c for c, right in labels if not right} == {BLUE} and {c for c, right in labels if right} == {BLUE, RED}, labels
     write_run('last', '{"type":"epoch","step":1,"epoch":1,"train_loss":2.9e20,"test_acc":0.5}\n'
               '{"type":"epoch","step":2,"epoch":2,"train_loss":null,"train_acc":0.25}\n')
     run('plot', 'last', code=0)
@@ -242,6 +246,11 @@ def test_colours():
     """Keys that have no colour of their own take none that another one has."""
     write_run('c', ''.join(json.dumps({'type': 'step', 'step': s, 'epoch': s / 4, 'train_loss': s, 'a': s + 1, 'train_acc': 0.5, 'b': s + 2}) + '\n'
                            for s in range(1, 6)))
+    rows = [(g, f'{x:g}', x, 1, 0.1 * (k + x), 1.0) for x in (1, 2) for k, g in enumerate(['layer norm', 'none', 'batch norm'])]
+    pathlib.Path('e.json').write_text(experiment(rows))
+    run('plot', 'e.json', '-o', 'e.svg', code=0)
+    drawn = [a['stroke'] for tag, a, _ in Figure('e.svg').parts if tag == 'line' and a['stroke'] in COLOURS][:3]
+    assert drawn == [GREEN, RED, BLUE], drawn  # of batch norm and none always those
     run('plot', 'c', '-y', 'train_loss,a,train_acc,b', '-o', 'c.svg', code=0)
     drawn = [(a['stroke'], a['stroke-dasharray']) for tag, a, _ in Figure('c.svg').parts if tag == 'polyline']
     assert [colour for colour, _ in drawn] == [BLUE, RED, PURPLE, GREEN], drawn
@@ -269,7 +278,9 @@ def test_formats():
     assert re.search(r'<td data-v="%.9g">[^<]*</td><td data-v="%.9g">' % loss, text), 'the numbers are not there'
     assert text.count('<svg class="wide"') == text.count('<svg class="narrow"') == 1
     assert re.search(r'data-tip="epoch 3\ntrain loss: [\d.]+\ntrain acc: [\d.]+\ntest acc: [\d.]+"', text)
-    run('plot', 'one=r', 'two=r', '-o', 'both.html', code=0)  # of two panels the table says which
+    run('plot', 'one=r', 'two=r', '-o', 'both.html', '--title', "it's <both>", code=0)  # of two panels the table says which
+    shown = re.search(r'Made by <code>(.*?)</code>', page('both.html')).group(1)
+    assert html.unescape(shown) == "convoy plot one=r two=r -o both.html --title 'it'\\''s <both>'", shown
     heads = re.search(r'<thead><tr>(.*?)</tr>', page('both.html')).group(1)
     assert re.findall('<th>(.*?)</th>', heads) == ['epoch', *(f'{y} · {name}' for y in ('train loss', 'test acc') for name in ('one', 'two'))], heads
     if HAS_PNG:

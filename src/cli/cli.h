@@ -81,6 +81,8 @@ void cli_refuse(const struct argp_state *state, const char *format, ...)
  * shell, outputs (CLI_OUTPUT) can be written; --version, -h. Completes names of options in argv.
  * Exits on a usage error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+/* What cli_parse was given, as a shell would take it: "convoy plot run --title 'a b'". */
+const char *cli_command_line(void);
 
 /* What people type: word in lower case without '-' and '_', and the name that was meant, or a
  * sentence that tells. */

@@ -14,7 +14,8 @@
 
 struct album {
     const struct experiment_plan *p;
-    char title[160], command[160];
+    const char *title;
+    char command[160];
     struct cli_plot plot[8]; /* a figure each */
     char name[8][64];        /* of files */
     size_t n;
@@ -47,7 +48,7 @@ static void over_values(struct album *a, enum experiment_metric metric, const js
     struct cli_plot *plot = add_figure(a, experiment_key(metric));
     size_t most = 0;
     cli_plot_values(plot, rows, experiment_key(metric), 0, &most);
-    plot->f.x.label = a->p->e->axis;
+    plot->f.x.label = cli_plot_name(plot, a->p->e->axis);
     tell_about(a, plot, most);
 }
 
@@ -195,9 +196,8 @@ static void over_all_epochs(struct album *a)
 
 int experiment_draw(const struct experiment_plan *p, const char *sentence)
 {
-    struct album a = { .p = p };
+    struct album a = { .p = p, .title = cli_plot_title(&a.plot[0], p->e->about) };
     int code = CLI_OK;
-    snprintf(a.title, sizeof a.title, "%s", p->e->about);
     snprintf(a.command, sizeof a.command, "convoy %s %s%s", p->e->command, p->e->name,
              p->o->quick ? " --quick" : "");
     json_t *rows = experiment_rows(p);
@@ -214,9 +214,11 @@ int experiment_draw(const struct experiment_plan *p, const char *sentence)
         snprintf(path, sizeof path, "%s/%s", p->directory, a.name[i]);
         if (!code) code = cli_draw(path, &d);
     }
-    const struct figure_page page = {
-        .title = a.title, .about = sentence, .command = a.command, .figure = figure, .n = a.n
-    };
+    const struct figure_page page = { .title = a.title,
+                                      .about = sentence,
+                                      .command = cli_command_line(),
+                                      .figure = figure,
+                                      .n = a.n };
     snprintf(path, sizeof path, "%s/experiment.html", p->directory);
     if (!code) code = cli_draw_figures(path, &page);
     for (size_t i = 0; i < a.n; i++) cli_plot_close(&a.plot[i]);

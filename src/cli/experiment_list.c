@@ -581,7 +581,7 @@ static void say_band(const struct experiment_plan *p, const char *group, char *o
         hi = row;
     }
     say(out, "%.3f to %.3f, and good at %zu of %zu scales", least, most, good, n);
-    if (lo) say(out, " (%s to %s)", lo->value, hi->value);
+    if (lo) say(out, lo == hi ? " (%.3g)" : " (%.3g to %.3g)", lo->x, hi->x);
 }
 
 static void conclude_init(const struct experiment_plan *p, char out[EXPERIMENT_SENTENCE])

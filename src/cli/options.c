@@ -332,10 +332,31 @@ static bool check_short(const struct line *line, const char *word, const char *n
     return false;
 }
 
+static char command_line[4096];
+
+/* Words that a shell would not take as they are stand between quotes. */
+static void keep_command_line(int argc, char **argv)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-+./:=,@%";
+    FILE *out = fmemopen(command_line, sizeof command_line, "w");
+    for (int i = 0; i < argc && out; i++) {
+        const bool quoted = i && (!*argv[i] || argv[i][strspn(argv[i], plain)]);
+        fprintf(out, i ? " %s" : "%s", quoted ? "'" : "");
+        for (const char *c = argv[i]; *c; c++) fputs(*c == '\'' ? "'\\''" : (char[]){ *c, 0 }, out);
+        if (quoted) putc('\'', out);
+    }
+    if (out) fclose(out);
+    command_line[sizeof command_line - 1] = '\0';
+}
+
+const char *cli_command_line(void) { return command_line; }
+
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     static char version[64], help[] = "--help";
     struct line line = { .program = argv[0] };
+    keep_command_line(argc, argv);
     add_options(&line, argp);
     for (size_t i = 0; i < 3 && line.n < OPTIONS; i++) {
         line.name[line.n] = own_options[i].name;

@@ -177,7 +177,11 @@ double cli_plot_loss(struct cli_plot *p, double loss, double chance)
 
 const char *cli_plot_name(struct cli_plot *p, const char *key)
 {
+    static const char valid[] = "valid_";
+    if (!strcmp(key, "lr")) return "learning rate";
+    const char *at = strstr(key, valid);
     char *name = cli_plot_text(p, "%s", key);
+    if (at) name = cli_plot_text(p, "%.*svalidation_%s", (int)(at - key), key, at + strlen(valid));
     for (char *c = name; *c; c++)
         if (*c == '_') *c = ' ';
     return name;
@@ -202,7 +206,7 @@ int cli_plot_keys(struct cli_plot *p, const char *list, const char **key, size_t
 static int put(const struct cli_plot *p, const char *path)
 {
     const struct figure_page page = {
-        .title = p->f.title, .about = "", .command = "convoy plot", .figure = &p->f, .n = 1
+        .title = p->f.title, .about = "", .command = cli_command_line(), .figure = &p->f, .n = 1
     };
     int code = cli_draw_figures(path, &page);
     if (!code) printf("picture: %s\n", path);

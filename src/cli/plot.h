@@ -44,7 +44,9 @@ const char *cli_plot_spread_text(size_t n); /* in words; "" of one value */
 const char *cli_plot_about(struct cli_plot *p, size_t seeds);
 /* A loss far above that of a net that knows nothing would hide all others: NaN, and p->limit. */
 double cli_plot_loss(struct cli_plot *p, double loss, double chance);
-/* "train loss" */
+/* An experiment's: what it is about, as a sentence begins. */
+const char *cli_plot_title(struct cli_plot *p, const char *about);
+/* "train loss", "learning rate" */
 const char *cli_plot_name(struct cli_plot *p, const char *key);
 /* The words of --y, of which there are at most `most`; a failure has been told. */
 int cli_plot_keys(struct cli_plot *p, const char *list, const char **key, size_t most, size_t *n);

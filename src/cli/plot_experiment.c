@@ -151,20 +151,45 @@ static bool spans_a_decade(const struct figure *f)
     return !f->x.names && lo > 0 && hi >= 9.99 * lo;
 }
 
+const char *cli_plot_title(struct cli_plot *p, const char *about)
+{
+    char *title = cli_plot_text(p, "%s", about);
+    *title = (char)toupper((unsigned char)*title);
+    return title;
+}
+
+static bool has_group(const json_t *rows, const char *group)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach (rows, i, row)
+        if (!strcmp(text_of(row, "group"), group)) return true;
+    return false;
+}
+
 size_t cli_plot_values(struct cli_plot *p, const json_t *rows, const char *key, size_t panel,
                        size_t *most)
 {
     size_t i, k;
     const size_t before = p->f.n;
+    /* with a norm and without: the same colours in all experiments that have both */
+    const bool norms = has_group(rows, "batch norm") && has_group(rows, "none");
+    size_t color = norms ? 2 : 0;
     json_t *row, *other;
     if (!before) find_names(p, rows);
     json_array_foreach (rows, i, row) {
         bool first = true;
         json_array_foreach (rows, k, other)
             if (k < i && !strcmp(text_of(row, "group"), text_of(other, "group"))) first = false;
-        if (!first || !add_group(p, rows, text_of(row, "group"), key, most)) continue;
+        if (!first) continue;
+        const char *group = text_of(row, "group");
+        size_t own = color; /* also where another one has no values in this panel */
+        if (norms && !strcmp(group, "batch norm")) own = 0;
+        else if (norms && !strcmp(group, "none")) own = 1;
+        else color++;
+        if (!add_group(p, rows, group, key, most)) continue;
         p->series[p->f.n - 1].panel = panel;
-        p->series[p->f.n - 1].color = 1 + (int)((p->f.n - 1 - before) % FIGURE_COLORS);
+        p->series[p->f.n - 1].color = 1 + (int)(own % FIGURE_COLORS);
     }
     p->f.y[panel].label = cli_plot_name(p, key);
     if (spans_a_decade(&p->f)) p->f.x.base = 10;
@@ -189,10 +214,9 @@ static int draw(struct cli_plot *p, const struct cli_plot_options *o, const json
         if (!cli_plot_values(p, rows, key, i, &most))
             code = cli_fail(CLI_BAD, "none of the experiment's finished runs has '%.60s'", key);
     }
-    char *title = cli_plot_text(p, "%s", text_of(all, "about"));
-    *title = (char)toupper((unsigned char)*title);
-    p->f.title = *title ? title : cli_plot_text(p, "%s", text_of(all, "experiment"));
-    p->f.x.label = cli_plot_text(p, "%s", text_of(all, "axis"));
+    const char *about = text_of(all, "about");
+    p->f.title = cli_plot_title(p, *about ? about : text_of(all, "experiment"));
+    p->f.x.label = cli_plot_name(p, text_of(all, "axis"));
     p->f.subtitle = cli_plot_about(p, most);
     const char *slash = strrchr(path, '/');
     snprintf(p->out, sizeof p->out, "%.*s%.60s.svg", slash ? (int)(slash + 1 - path) : 0, path,

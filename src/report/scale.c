@@ -68,7 +68,8 @@ void scale_round(struct scale *s, size_t most, bool zero)
         if (is_short(s)) round_linear(s, most);
         if (is_short(s) && s->lo > 0) return;
         if (s->base == 10) {
-            s->lo = round_down(before);
+            const bool whole = log10(s->hi / before) * 3 > (double)most; /* powers alone are told */
+            s->lo = whole ? pow(10, floor(log10(before) + SLACK)) : round_down(before);
             s->hi = round_up(s->hi);
         } else {
             s->lo = pow(s->base, floor(log(before) / log(s->base) + SLACK));
@@ -133,10 +134,11 @@ static size_t linear_ticks(const struct scale *s, size_t most, struct scale_tick
     return n;
 }
 
-static void log_text(double v, double base, char text[32])
+/* All of an axis are powers where one of them needs to be. */
+static void log_text(const struct scale *s, double v, char text[32])
 {
-    if (base == 10 && (v < 0.9e-3 || v > 1e9)) power_text(v, text);
-    else if (v < 1e4) snprintf(text, 32, "%.5g", v);
+    if (s->base == 10 && (s->lo < 0.9e-3 || s->hi > 0.9e5)) power_text(v, text);
+    else if (v < 1e4 || s->base == 10) snprintf(text, 32, "%.5g", v);
     else text_count(v, text);
 }
 
@@ -155,7 +157,7 @@ static size_t log_ticks(const struct scale *s, size_t most, struct scale_tick *o
                 continue;
             const bool told = k == 1 || (numbers && (k == 2 || k == 5));
             out[n] = (struct scale_tick){ .at = v, .minor = !told };
-            if (told) log_text(v, s->base, out[n].text);
+            if (told) log_text(s, v, out[n].text);
             n++;
         }
     return n;
