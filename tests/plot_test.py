@@ -233,6 +233,15 @@ def test_left_out():
     labels = [(a['fill'] if tag == 'circle' else a['stroke'], float(a.get('x1', a.get('cx'))) > 540) for tag, a, text in f.parts
               if (tag == 'line' and a['stroke'] in (BLUE, RED)) or (tag == 'circle' and a['fill'] in (BLUE, RED))]
     assert {c for c, right in labels if not right} == {BLUE} and {c for c, right in labels if right} == {BLUE, RED}, labels
+    # of seeds the median counts, also if one of them is not shown; a band ends there
+    rows = [('net', f'{x:g}', x, s, 0.1, {(1, 3): 9.0, (2, 2): 8.0, (2, 3): 9.0}.get((x, s), 1.0 + s / 10)) for x in (0, 1, 2) for s in (1, 2, 3)]
+    pathlib.Path('s.json').write_text(experiment(rows).replace('"run": "r"', '"chance": 2, "run": "r"'))
+    run('plot', 's.json', '-y', 'train_loss', '-o', 's.svg', code=0)
+    f = Figure('s.svg')
+    near(f.points(BLUE, 'polygon'), [(0, 1.3), (1, 3), (1, 1.1), (0, 1.1)], 'a band that is cut')
+    drawn = [(float(a['x1']), float(a['x2'])) for tag, a, _ in f.parts if tag == 'line' and a['stroke'] == BLUE and a['y1'] == a['y2']]
+    assert len(drawn) == 2, drawn  # from 0 to 1, and the label's
+    assert any(t.startswith('medians of 3 seeds') and t.endswith('; losses above 3 are left out') for t in f.texts if t), f.texts
     write_run('last', '{"type":"epoch","step":1,"epoch":1,"train_loss":2.9e20,"test_acc":0.5}\n'
               '{"type":"epoch","step":2,"epoch":2,"train_loss":null,"train_acc":0.25}\n')
     run('plot', 'last', code=0)

@@ -90,11 +90,11 @@ static void add_row(const struct album *a, struct cli_plot *plot, const struct e
     for (size_t e = 0; e < n; e++) {
         size_t all = 0;
         for (size_t r = 0; r < seeds; r++) {
-            double v = of[r * n + e];
-            if (strstr(key, "loss")) v = cli_plot_loss(plot, v, row->chance);
+            const double v = of[r * n + e];
             if (isfinite(v)) value[all++] = v;
         }
         cli_plot_spread(value, all, &y[e], &low[e], &high[e]);
+        if (strstr(key, "loss")) cli_plot_losses(plot, row->chance, &y[e], &low[e], &high[e]);
         if (!(x[e] > 0)) x[e] = NAN; /* no run has come so far */
     }
     *cli_plot_series(plot) = (struct figure_series){ .label = row->value,

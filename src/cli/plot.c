@@ -167,12 +167,13 @@ const char *cli_plot_about(struct cli_plot *p, size_t seeds)
     return text;
 }
 
-double cli_plot_loss(struct cli_plot *p, double loss, double chance)
+void cli_plot_losses(struct cli_plot *p, double chance, double *y, double *low, double *high)
 {
     const double limit = 1.5 * chance;
-    if (!(loss > limit)) return loss;
+    if (!(*high > limit)) return;
     p->limit = fmax(p->limit, limit);
-    return NAN;
+    if (*y > limit) *y = *low = NAN;
+    *high = *y <= limit ? limit : NAN;
 }
 
 const char *cli_plot_name(struct cli_plot *p, const char *key)

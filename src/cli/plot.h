@@ -42,8 +42,9 @@ void cli_plot_spread(const double *values, size_t n, double *y, double *low, dou
 const char *cli_plot_spread_text(size_t n); /* in words; "" of one value */
 /* What an experiment's points are, of so many seeds, and what is left out; "": nothing to say. */
 const char *cli_plot_about(struct cli_plot *p, size_t seeds);
-/* A loss far above that of a net that knows nothing would hide all others: NaN, and p->limit. */
-double cli_plot_loss(struct cli_plot *p, double loss, double chance);
+/* Losses far above that of a net that knows nothing would hide all others: such a point is NaN, a
+ * band ends there, and p->limit says so. */
+void cli_plot_losses(struct cli_plot *p, double chance, double *y, double *low, double *high);
 /* An experiment's: what it is about, as a sentence begins. */
 const char *cli_plot_title(struct cli_plot *p, const char *about);
 /* "train loss", "learning rate" */

@@ -74,12 +74,6 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double shown(struct cli_plot *p, const json_t *row, const char *key)
-{
-    const double value = number_of(row, key);
-    return strstr(key, "loss") ? cli_plot_loss(p, value, number_of(row, "chance")) : value;
-}
-
 /* The curve of a group, if it has values; most grows to how many runs a point has. */
 static bool add_group(struct cli_plot *p, const json_t *rows, const char *group, const char *key,
                       size_t *most)
@@ -96,15 +90,18 @@ static bool add_group(struct cli_plot *p, const json_t *rows, const char *group,
     for (size_t k = 0; k < n; k++) {
         if (k && x[k] == x[k - 1]) continue;
         size_t all = 0;
+        double chance = NAN; /* the same of all seeds */
         json_array_foreach (rows, i, row) {
             if (strcmp(text_of(row, "group"), group) || place_of(&p->f, row) != x[k]) continue;
-            const double v = shown(p, row, key);
+            const double v = number_of(row, key);
+            chance = number_of(row, "chance");
             if (isfinite(v)) value[all++] = v;
         }
         const double at = x[k];
         cli_plot_spread(value, all, &y[kept], &low[kept], &high[kept]);
+        if (strstr(key, "loss")) cli_plot_losses(p, chance, &y[kept], &low[kept], &high[kept]);
+        values += isfinite(y[kept]);
         x[kept++] = at;
-        values += all;
         *most = all > *most ? all : *most;
     }
     if (!values) return false;
