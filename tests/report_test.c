@@ -883,6 +883,22 @@ static void equal_contestants(void **state)
 
 /* ---------------------------------------------------------------------------------------- words */
 
+/* On a page intervals have the ratio's digits, and one that says nothing has none. */
+static void page_intervals(struct contest *c)
+{
+    char *text;
+    size_t size;
+    c->side[1].verdict.ratio = (struct stats_ratio){ .ratio = 765.4, .lo = 226.4, .hi = 2589.1 };
+    c->row[0].cell[1].verdict.ratio =
+        (struct stats_ratio){ .ratio = 255.2, .lo = 0.01, .hi = 2e11 };
+    FILE *f = open_memstream(&text, &size);
+    assert_true(contest_html(f, c));
+    fclose(f);
+    has_text(text, "<td>765</td><td class=\"wide\">226 – 2589</td>");
+    has_text(text, ">255</td><td class=\"wide\">anything</td>");
+    free(text);
+}
+
 /* Two contestants of eight steps whose numbers are chosen: what every line says can be worked out
  * by hand. Medians in microseconds: a step 1000 and 500, with clocks 1100 and 600; the rows
  * below. */
@@ -1056,6 +1072,7 @@ static void contest_by_hand(void **state)
     fclose(f);
     has_text(text, "two against one: too few steps to be sure\n    a step takes 0.4");
     free(text);
+    page_intervals(&c);
 }
 
 static void same(const char *got, const char *want)

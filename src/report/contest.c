@@ -390,8 +390,11 @@ static void html_ratio(FILE *out, const struct contest_verdict *verdict)
         return;
     }
     const int digits = x->ratio < 100 ? 2 : 0;
-    const char *ratio = FORMAT("%.*f", digits, x->ratio),
-               *interval = isnan(x->lo) ? "" : FORMAT("%.*f – %.*f", digits, x->lo, digits, x->hi);
+    const char *ratio = FORMAT("%.*f", digits, x->ratio);
+    char interval[64] = "";
+    if (x->hi < 1000 * x->lo)
+        snprintf(interval, sizeof interval, "%.*f – %.*f", digits, x->lo, digits, x->hi);
+    else if (!isnan(x->lo)) strcpy(interval, "anything"); /* as text_interval says it */
     if (verdict->real)
         template_put(out, "ratio-real",
                      VALUES("word", word(verdict), "ratio", ratio, "interval", interval));
