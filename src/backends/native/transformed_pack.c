@@ -126,15 +126,19 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
     if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     /* the data gradient by rows is an adjoint, that of F(4x4, 3x3) a convolution turned round */
     if (native_by_rows(conv))
-        *f = (struct form){ k->row_weights[native_row_kernel(g)],
-                            store,
-                            native_row_points(g),
-                            g->kernel[1],
-                            g->kernel[0],
-                            transposed,
-                            g->flip };
+        *f = (struct form){ .weights = k->row_weights[native_row_kernel(g)],
+                            .points = native_row_points(g),
+                            .taps = g->kernel[1],
+                            .rows = g->kernel[0],
+                            .transposed = transposed,
+                            .turned = g->flip };
     else
-        *f = (struct form){ k->weights, store, POINTS, TAPS, 1, transposed, g->flip != transposed };
+        *f = (struct form){ .weights = k->weights,
+                            .points = POINTS,
+                            .taps = TAPS,
+                            .rows = 1,
+                            .transposed = transposed,
+                            .turned = g->flip != transposed };
     const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, dst, pixels);
     weights->mac = tile->fn;
     weights->mo = (size_t)tile->mo;
@@ -142,9 +146,8 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
         build_tiles(plan, g->groups, dst, weights->mo, src * f->rows, &weights->n_tiles);
     if (!weights->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     weights->plane = weights->n_tiles * src * f->rows * weights->mo;
-    if (native_chose(plan, CHOICE_STREAMED,
-                     f->points * weights->plane * sizeof(float) > CACHED_BYTES))
-        f->store = native->kernels->update->stream;
+    const bool large = f->points * weights->plane * sizeof(float) > CACHED_BYTES;
+    f->store = native_chose(plan, CHOICE_STREAMED, large) ? native->kernels->update->stream : store;
     struct native_packing packing = { .fill = fill,
                                       .mo = tile->mo,
                                       .groups = g->groups,

@@ -266,7 +266,7 @@ static void fold_lanes(float *dst, const float *src, size_t n)
 /* Whole lines alone: of what is written in pieces the rest would be read first. */
 static void stream_row(float *dst, const float *src, size_t n)
 {
-    size_t i = 0, before = (uintptr_t) - (uintptr_t)dst % 64 / sizeof *dst;
+    size_t i = 0, before = (64 - (uintptr_t)dst % 64) % 64 / sizeof *dst;
     if (before > n) before = n;
     for (; i < before; i++) dst[i] = src[i];
     for (; i + 16 <= n; i += 16)
