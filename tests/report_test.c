@@ -1840,7 +1840,6 @@ static char *page_of(const char *file)
 #define BROKEN(name) \
     "{\"name\": \"" name "\", \"error_occurred\": true, \"error_message\": \"<broke>\"}"
 
-/* Curves have colours of their own, contestants of a point side by side, and their names. */
 /* A step's phases are to scale: those without a colour are one piece where they are neighbours. */
 static void page_phases(void **state)
 {
@@ -1879,6 +1878,7 @@ static void page_others(void **state)
     has_text(text, "sizes/o/x");
 }
 
+/* Curves have colours of their own, contestants of a point side by side, and their names. */
 static void page_curves(void **state)
 {
     (void)state;

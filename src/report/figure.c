@@ -105,10 +105,8 @@ static void fit(const struct figure *f, size_t panel, struct frame *r, size_t x_
     if (f->y[panel].zero) widen(&r->y, 0);
     const struct scale data = r->x;
     scale_round(&r->x, x_most, true);
-    if (!f->x.base &&
-        data.hi > data.lo) { /* curves reach to the right edge; the left one has a number */
-        r->x.hi = data.hi;
-    }
+    /* curves reach to the right edge; the left one has a number */
+    if (!f->x.base && data.hi > data.lo) r->x.hi = data.hi;
     scale_round(&r->y, y_most, true);
     if (f->x.names) r->x = (struct scale){ .lo = -0.5, .hi = fmax((double)f->x.n_names, 1) - 0.5 };
     if (f->x.lo < f->x.hi) r->x = (struct scale){ .base = f->x.base, .lo = f->x.lo, .hi = f->x.hi };
