@@ -2,10 +2,10 @@
 # Convoy's two commands for a fresh machine, and the longer check that CI runs after them.
 #
 #   ./bootstrap.sh train [OPTIONS]   install what is missing, build, train lenet-bn on Fashion-MNIST (options go to `convoy train`)
-#   ./bootstrap.sh test              install what is missing, build, run the test suite (under 5 minutes on 2 cores); says at
+#   ./bootstrap.sh test              install what is missing, build, run the test suite (5 to 10 minutes on 2 cores); says at
 #                                    the end what it left out, and why
 #   ./bootstrap.sh check [PART]      the suite on every instruction set and several thread counts (tables), under sanitizers, by clang,
-#                                    by analysers, in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 20 to 25 minutes)
+#                                    by analysers, in a debug build, on oneDNN 2 and 3 (onednn), every benchmark once (bench); all of them without PART (about 25 to 30 minutes)
 #   ./bootstrap.sh coverage          which lines and branches of src/ the whole suite executes (about 15 minutes)
 #   ./bootstrap.sh build             install what is missing and build
 #
