@@ -146,8 +146,9 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
         build_tiles(plan, g->groups, dst, weights->mo, src * f->rows, &weights->n_tiles);
     if (!weights->tiles) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     weights->plane = weights->n_tiles * src * f->rows * weights->mo;
-    const bool large = f->points * weights->plane * sizeof(float) > CACHED_BYTES;
-    f->store = native_chose(plan, CHOICE_STREAMED, large) ? native->kernels->update->stream : store;
+    const size_t bytes = f->points * weights->plane * sizeof(float);
+    const bool streamed = native_chose(plan, CHOICE_STREAMED, bytes > CACHED_BYTES);
+    f->store = streamed ? native->kernels->update->stream : store;
     struct native_packing packing = { .fill = fill,
                                       .mo = tile->mo,
                                       .groups = g->groups,
