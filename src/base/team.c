@@ -129,13 +129,12 @@ static bool take_first(struct share *share, size_t *task)
     return true;
 }
 
-/* From somebody else's share, but for its last task: the owner comes to that one soon, and has its
- * data. */
+/* From somebody else's share. */
 static bool take_last(struct share *share, size_t *task)
 {
     uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed);
     do {
-        if ((r >> 32) + 1 >= (r & 0xffffffffu)) return false;
+        if (r >> 32 >= (r & 0xffffffffu)) return false;
     } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, r - 1, memory_order_relaxed,
                                                     memory_order_relaxed));
     *task = (r & 0xffffffffu) - 1;
