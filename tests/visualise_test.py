@@ -116,7 +116,7 @@ def test_pictures():
     assert text.count('<svg class="bars"') == 4 * 4
     for name in ('bn1.weight', 'bn1.bias', 'bn1.running_mean', 'bn1.running_var'):
         for value in floats(values[name]):
-            assert f'>{value:.4g}</td>' in text, (name, value)
+            assert f'>{value:#.4g}</td>' in text, (name, value)
     graph = pathlib.Path('r/pictures/graph.svg').read_text(encoding='utf-8')
     assert not unbalanced(graph) and graph.count('rx="7"') == 6 and '>16×8×8<' in graph and '>2416<' in graph
     boxes_as_pixels('r/pictures/graph')

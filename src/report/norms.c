@@ -51,7 +51,8 @@ static void strip(FILE *out, const struct visual_layer *l, int part)
 
 static void number(FILE *out, double v)
 {
-    template_put(out, "cell-number", VALUES("value", FORMAT("%.9g", v), "text", FORMAT("%#.4g", v)));
+    template_put(out, "cell-number",
+                 VALUES("value", FORMAT("%.9g", v), "text", FORMAT("%#.4g", v)));
 }
 
 static void table(FILE *out, const struct visual_layer *l, size_t channels)
