@@ -118,26 +118,16 @@ static void deal(struct cvyi_team *team, const struct job *job, size_t stage)
     }
 }
 
-static bool take_first(struct share *share, size_t *task)
+/* The next task of a thread's own share, the last of another's. */
+static bool take(struct share *share, bool own, size_t *task)
 {
-    uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed);
+    uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed), left;
     do {
         if (r >> 32 >= (r & 0xffffffffu)) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, r + (1ull << 32),
-                                                    memory_order_relaxed, memory_order_relaxed));
-    *task = r >> 32;
-    return true;
-}
-
-/* From somebody else's share. */
-static bool take_last(struct share *share, size_t *task)
-{
-    uint64_t r = atomic_load_explicit(&share->range, memory_order_relaxed);
-    do {
-        if (r >> 32 >= (r & 0xffffffffu)) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, r - 1, memory_order_relaxed,
+        left = own ? r + (1ull << 32) : r - 1;
+    } while (!atomic_compare_exchange_weak_explicit(&share->range, &r, left, memory_order_relaxed,
                                                     memory_order_relaxed));
-    *task = (r & 0xffffffffu) - 1;
+    *task = own ? r >> 32 : left & 0xffffffffu;
     return true;
 }
 
@@ -181,12 +171,9 @@ static void wait_for_all(struct cvyi_team *team, const struct job *job, size_t n
 static void work(struct cvyi_team *team, const struct job *job, size_t thread)
 {
     for (size_t s = team->stage; s < job->n_stages; s = team->stage) {
-        struct share *share = team->share;
-        size_t task;
-        while (take_first(&share[thread], &task)) job->fn(job->arg, s, task, thread);
-        for (size_t k = 1; k < job->threads; k++) {
-            struct share *other = &share[(thread + k) % job->threads];
-            while (take_last(other, &task)) job->fn(job->arg, s, task, thread);
+        for (size_t k = 0, task; k < job->threads; k++) {
+            struct share *share = &team->share[(thread + k) % job->threads];
+            while (take(share, k == 0, &task)) job->fn(job->arg, s, task, thread);
         }
         /* also behind the last: OpenMP's own barrier would spin long */
         wait_for_all(team, job, s + 1, thread);
