@@ -63,6 +63,10 @@ V_FN void reduce_row(through_fn *through, float *g, const float *dy, const float
     vf al = v_set1(alpha), mean = v_set1(m);
 #define STEP(i, l, a, b)                                            \
     do {                                                            \
+        sum_ask(g, i, l);                                           \
+        sum_ask(dy, i, l);                                          \
+        sum_ask(saved, i, l);                                       \
+        sum_ask(x, i, l);                                           \
         vf g_ = through(v_load(dy + (i)), v_load(saved + (i)), al); \
         v_store(g + (i), g_);                                       \
         a = v_add(a, g_);                                           \
@@ -102,6 +106,9 @@ V_FN void sums_row(through_fn *through, value_fn *value, bool again, const float
     const vf mean = v_set1(m);
 #define STEP(i, l, a, b)                                                                       \
     do {                                                                                       \
+        sum_ask(dy, i, l);                                                                     \
+        sum_ask(saved->x, i, l);                                                               \
+        if (!again) sum_ask(saved->saved, i, l);                                               \
         vf g_ = through(v_load(dy + (i)), act_saved_at(value, again, saved, i), saved->alpha); \
         a = v_add(a, g_);                                                                      \
         b = v_fma(g_, v_sub(v_load(saved->x + (i)), mean), b);                                 \

@@ -22,6 +22,7 @@ static void bn_stats(const float *x, size_t n, float k[16], float s[16], float q
     }
 #define STEP(i, l, a, b)                               \
     do {                                               \
+        sum_ask(x, i, l);                              \
         vf d_ = v_sub(v_load(x + (i)), v_load(k + l)); \
         a = v_add(a, d_);                              \
         b = v_fma(d_, d_, b);                          \
@@ -48,6 +49,8 @@ static void bn_reduce(const float *g, const float *x, size_t n, float m, float s
     vf mean = v_set1(m);
 #define STEP(i, l, a, b)                                \
     do {                                                \
+        sum_ask(g, i, l);                               \
+        sum_ask(x, i, l);                               \
         vf g_ = v_load(g + (i));                        \
         a = v_add(a, g_);                               \
         b = v_fma(g_, v_sub(v_load(x + (i)), mean), b); \
@@ -240,6 +243,8 @@ static void lane_reduce(const float *g, const float *x, size_t n, const float m[
         float f1[16], f2[16];
 #define STEP(i, l, a, b)                                                \
     do {                                                                \
+        sum_ask(g, i, l);                                               \
+        sum_ask(x, i, l);                                               \
         vf g_ = v_mul(v_set1(gamma[(i) / 16 * step]), v_load(g + (i))); \
         a = v_add(a, g_);                                               \
         b = v_fma(g_, v_sub(v_load(x + (i)), v_load(m + (l))), b);      \

@@ -23,6 +23,12 @@ V_FN void sums_fold(const struct cvyi_sums *t, float a[16], float b[16])
 
 V_FN void add_to(float *p, vf a) { v_store(p, v_add(v_load(p), a)); }
 
+/* For a STEP: asks for what it reads of p a while later, a line once. */
+V_FN void sum_ask(const float *p, size_t i, size_t l)
+{
+    if (l == 0) V_ASK(p + i + V_AHEAD);
+}
+
 /* Sums n floats into t. STEP(i, l, a, b) adds the register at float i, which is at lane l of its
  * pixel, to the chains a and b. */
 #define SUM_ROW(n, t, STEP)                                                                  \
