@@ -66,7 +66,9 @@ struct mac_arg {
     const struct native *native;
 };
 
-/* Which part of the source a multiplication reads. */
+/* Which part of the source a multiplication reads. Passed on by its address: a copy is read in
+ * pieces that are not those it was written in, which waits until the stores of the tile before are
+ * out, and those wait for memory. */
 struct source {
     size_t block, group, begin, end; /* channels of the group */
 };
@@ -78,19 +80,19 @@ static const int32_t *place(const struct mac_arg *a, const struct cvyi_mac *mac,
 }
 
 /* All that mac[0 … n) read, as register tiles take it. */
-static void gather(const struct mac_arg *a, const struct cvy_run *run, struct source s,
+static void gather(const struct mac_arg *a, const struct cvy_run *run, const struct source *s,
                    const struct cvyi_mac *mac, size_t n, float *panel)
 {
     struct cvyi_panel p = { .np = a->panel_np,
-                            .n_ic = s.end - s.begin,
+                            .n_ic = s->end - s->begin,
                             .x_ic = a->src.plane * NATIVE_LANES };
     if (a->norm) {
-        p.affine = (const struct cvyi_affine *)run->buf[a->norm->affine] + s.group * a->src_group +
-                   s.begin;
+        p.affine = (const struct cvyi_affine *)run->buf[a->norm->affine] + s->group * a->src_group +
+                   s->begin;
         p.act = a->norm->act;
         p.alpha = a->norm->alpha;
     }
-    const float *x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
+    const float *x = native_at(run, &a->src, s->block, s->group * a->src_group + s->begin);
     for (size_t k = 0; k < n; k++) {
         if (!mac[k].n_taps) continue;
         p.n_pix = mac[k].n_pix;
@@ -113,32 +115,32 @@ static void clear(const struct cvyi_mac *mac, float *y)
 }
 
 /* One chunk of the source by tile `tile`, for the pixels of mac. */
-static void run_tile(const struct mac_arg *a, const struct cvy_run *run, struct source s,
+static void run_tile(const struct mac_arg *a, const struct cvy_run *run, const struct source *s,
                      const struct native_tile *tile, const struct cvyi_mac *mac, const float *panel)
 {
     const float *packed = run->buf[a->packed], *bias = native_buf(run, a->bias);
     size_t channel = tile->group * a->dst_group + tile->c0;
     struct cvyi_mac m = *mac;
     const float *x = panel;
-    if (s.begin && !m.n_taps) return;
-    m.n_ic = s.end - s.begin;
+    if (s->begin && !m.n_taps) return;
+    m.n_ic = s->end - s->begin;
     m.x_ic = a->src.plane * NATIVE_LANES;
     if (panel) {
         m.x_pix = place(a, mac, m.n_ic);
         m.x_tap = a->panel_tap;
         m.x_ic = m.n_taps * a->panel_np * NATIVE_LANES;
-    } else x = native_at(run, &a->src, s.block, s.group * a->src_group + s.begin);
+    } else x = native_at(run, &a->src, s->block, s->group * a->src_group + s->begin);
     m.w_ic = a->w_ic;
     m.y_oc = a->dst.plane * NATIVE_LANES;
     m.n_oc = tile->n;
-    m.accumulate = s.begin > 0 && !a->tall.unit;
-    float *y = native_at(run, &a->dst, s.block, channel);
+    m.accumulate = s->begin > 0 && !a->tall.unit;
+    float *y = native_at(run, &a->dst, s->block, channel);
     if (a->tall.unit)
-        y = native_at(run, &a->partial, s.begin / a->chunk * a->native->blocks, channel);
+        y = native_at(run, &a->partial, s->begin / a->chunk * a->native->blocks, channel);
     if (!m.n_taps && !bias) clear(&m, y);
     else
-        a->mac(&m, x, packed + tile->offset + s.begin * a->w_ic,
-               bias && !s.begin ? bias + channel : NULL, y);
+        a->mac(&m, x, packed + tile->offset + s->begin * a->w_ic,
+               bias && !s->begin ? bias + channel : NULL, y);
 }
 
 /* Tiles `tiles` of the pixels of mac[0 … n), which start at this block. */
@@ -150,10 +152,10 @@ static void run_tiles(const struct mac_arg *a, const struct cvy_run *run, size_t
         for (size_t t = tiles.begin; t < tiles.end; t++) {
             if (panel && a->tiles[t].group != s.group) {
                 s.group = a->tiles[t].group;
-                gather(a, run, s, mac, n, panel);
+                gather(a, run, &s, mac, n, panel);
             }
             s.group = a->tiles[t].group;
-            for (size_t k = 0; k < n; k++) run_tile(a, run, s, &a->tiles[t], &mac[k], panel);
+            for (size_t k = 0; k < n; k++) run_tile(a, run, &s, &a->tiles[t], &mac[k], panel);
         }
     }
 }
@@ -167,7 +169,7 @@ static void tall_run(const void *arg, const struct cvy_run *run, size_t task,
     struct cvyi_mac m = a->blocks;
     (void)worker;
     m.n_pix = native_blocks_in_use(run);
-    for (size_t t = 0; t < a->n_tiles; t++) run_tile(a, run, s, &a->tiles[t], &m, NULL);
+    for (size_t t = 0; t < a->n_tiles; t++) run_tile(a, run, &s, &a->tiles[t], &m, NULL);
 }
 
 /* The chunks' sums are added in their order, in double. */
