@@ -29,19 +29,23 @@ def generated(path):
     return path.parts[:2] == ("tests", "golden") and path.suffix not in (".py", ".h")
 
 
+def sources(source):
+    """The files of the sources: directories by name, since others in the checkout are somebody's builds."""
+    files = [p for d in DIRECTORIES for p in sorted((source / d).rglob("*")) if p.is_file()] + [
+        p for p in sorted(source.iterdir()) if p.is_file() and p.name != ".git"]
+    return [p for p in files if not LEFT_OUT & set(p.relative_to(source).parts)]
+
+
 def main():
     source = pathlib.Path(sys.argv[1]).resolve()
     trees = [pathlib.Path(word).resolve() for word in sys.argv[1:3]]
     trees = [f"{tree}/" for tree in trees if len(tree.parts) > 3]  # "/src/" may stand in any text
     wrong = [f"the lint itself finds {found and found[0]}, not {place}, in: {text}" for rule, text, place in KNOWN
              for found in [rule.search(text)] if (found and found[0]) != place]
-    files = [p for d in DIRECTORIES for p in sorted((source / d).rglob("*")) if p.is_file()] + [
-        p for p in sorted(source.iterdir()) if p.is_file() and p.name != ".git"]
+    files = sources(source)
     n = 0
     for file in files:
         path = file.relative_to(source)
-        if LEFT_OUT & set(path.parts):
-            continue
         n += generated(path)
         for number, line in enumerate(file.read_bytes().decode("latin-1").split("\n"), 1):
             found = (ANY if generated(path) else HOME).search(line)

@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 
+import places
+
 source, build = map(pathlib.Path, sys.argv[1:3])
 header = (source / "include/convoy/version.h").read_text()
 number = {name: re.search(rf"#define CVY_{name} (\d+)\n", header)[1]
@@ -41,13 +43,9 @@ def built():
 
 def written():
     expect("NEWS.md's first heading", re.search(r"^## (\S+)", (source / "NEWS.md").read_text(), re.M)[1], version)
-    # whatever a build directory is called, meson marks it
-    builds = {path.parent for path in source.rglob("meson-private")}
-    for path in sorted(source.rglob("*")):
+    for path in places.sources(source):
         place = path.relative_to(source)
-        if not path.is_file() or place.parts[0].startswith((".", "runs")) or place.match("docs/bench*.md"):
-            continue
-        if builds.intersection(path.parents):
+        if place.match("docs/bench*.md"):
             continue
         if place in (pathlib.Path("NEWS.md"), pathlib.Path("include/convoy/version.h")) or "golden" in place.parts:
             continue
