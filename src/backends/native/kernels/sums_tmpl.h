@@ -23,7 +23,7 @@ V_FN void sums_fold(const struct cvyi_sums *t, float a[16], float b[16])
 
 V_FN void add_to(float *p, vf a) { v_store(p, v_add(v_load(p), a)); }
 
-/* For a STEP: asks for what it reads of p a while later, a line once. */
+/* For a STEP: asks for what it reads or writes of p a while later, a line once. */
 V_FN void sum_ask(const float *p, size_t i, size_t l)
 {
     if (l == 0) V_ASK(p + i + V_AHEAD);
