@@ -524,7 +524,8 @@ static void call_tiles(struct kernel *c)
     const struct cvyi_winograd_kernels *k = c->k->winograd;
     struct cvyi_winograd g = { .n = l->channels,
                                .x_row = (ptrdiff_t)l->side * 16,
-                               .x_channel = (ptrdiff_t)plane };
+                               .x_channel = (ptrdiff_t)plane,
+                               .v_channel = 16 };
     const size_t most = c->index == MAP_IN ? 6 : TILE;
     g.v_point = (l->channels * REGION_TILES | 1) * 16;
     for (size_t t = 0; t < tiles * tiles; t++) {
@@ -548,7 +549,8 @@ static void call_rows(struct kernel *c)
                                    .tiles = l->side / TILE,
                                    .width = (ptrdiff_t)l->side,
                                    .x_channel = (ptrdiff_t)(l->side * l->side * 16),
-                                   .v_tile = l->channels * 16 };
+                                   .v_tile = l->channels * 16,
+                                   .v_channel = 16 };
     if (c->index == ROW_IN || c->index == ROW_DATA) g.first = -(ptrdiff_t)(c->n / 2);
     g.v_point = (l->channels * g.tiles | 1) * 16;
     for (size_t r = 0; r < l->side; r++) {

@@ -133,11 +133,12 @@ static struct tile tile(struct check_rng *r, bool specials, size_t side, bool fr
     g->x_row = (ptrdiff_t)(16 * (cols + gap));
     const size_t channel = rows && cols ? 16 * ((rows - 1) * (cols + gap) + cols) : 16;
     g->x_channel = (ptrdiff_t)(channel + 16 * check_below(r, 3));
-    g->v_point = 16 * (g->n + check_below(r, 3));
+    g->v_channel = 16 * between(r, 1, 3);
+    g->v_point = g->n * g->v_channel + 16 * check_below(r, 3);
     size_t floats = (size_t)g->x_channel * (g->n - 1) + channel;
     t.map = check_alloc(floats * sizeof(float), check_below(r, 2), 4 * check_below(r, 16));
     for (size_t i = 0; i < floats; i++) ((float *)t.map.p)[i] = check_any(r, specials);
-    floats = 35 * g->v_point + g->n * 16;
+    floats = 35 * g->v_point + (g->n - 1) * g->v_channel + 16;
     t.points = check_alloc(floats * sizeof(float), check_below(r, 2), 4 * check_below(r, 16));
     for (size_t i = 0; i < floats; i++) ((float *)t.points.p)[i] = check_any(r, specials);
     t.first = (float *)t.map.p - (ptrdiff_t)g->rows[0] * g->x_row - (ptrdiff_t)g->cols[0] * 16;
@@ -156,7 +157,7 @@ static float *pixel(const struct tile *t, size_t c, size_t i, size_t j)
 
 static float *point(const struct tile *t, size_t c, size_t k)
 {
-    return (float *)t->points.p + k * t->g.v_point + c * 16;
+    return (float *)t->points.p + k * t->g.v_point + c * t->g.v_channel;
 }
 
 static void close_tile(struct tile *t)
@@ -379,13 +380,14 @@ static struct row row(struct check_rng *r, bool shifted)
     }
     g->width = (ptrdiff_t)width;
     g->x_channel = (ptrdiff_t)(16 * (width + check_below(r, 3)));
-    g->v_tile = 16 * (g->n + check_below(r, 3));
+    g->v_channel = 16 * between(r, 1, 3);
+    g->v_tile = g->n * g->v_channel + 16 * check_below(r, 3);
     g->v_point = g->tiles * g->v_tile + 16 * check_below(r, 3);
     const bool specials = check_below(r, 3) == 0;
     struct check_buf *buffers[2] = { &t.map, &t.points };
     size_t floats[2] = { (size_t)g->x_channel * (g->n - 1) + 16 * width,
                          (t.form->points - 1) * g->v_point + (g->tiles - 1) * g->v_tile +
-                             16 * g->n };
+                             (g->n - 1) * g->v_channel + 16 };
     for (int b = 0; b < 2; b++) {
         *buffers[b] =
             check_alloc(floats[b] * sizeof(float), check_below(r, 2), 4 * check_below(r, 16));
@@ -399,7 +401,7 @@ static float *column_at(const struct row *t, size_t c, ptrdiff_t column)
 }
 static float *row_point(const struct row *t, size_t c, size_t tile, size_t k)
 {
-    return (float *)t->points.p + k * t->g.v_point + tile * t->g.v_tile + 16 * c;
+    return (float *)t->points.p + k * t->g.v_point + tile * t->g.v_tile + c * t->g.v_channel;
 }
 static void close_row(struct row *t)
 {

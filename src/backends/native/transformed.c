@@ -53,7 +53,8 @@ static void transform(const struct transformed *a, const struct cvy_run *run,
     struct cvyi_winograd g = { .n = channels.end - channels.begin,
                                .x_row = (ptrdiff_t)(a->src.w * NATIVE_LANES),
                                .x_channel = (ptrdiff_t)(a->src.plane * NATIVE_LANES),
-                               .v_point = a->v_point };
+                               .v_point = a->v_point,
+                               .v_channel = NATIVE_LANES };
     for (size_t t = 0; t < r->n; t++) {
         const struct native_place *p = &r->place[t];
         for (int i = 0; i < 2; i++) {
@@ -94,7 +95,8 @@ static void transform_back(const struct transformed *a, const struct cvy_run *ru
     struct cvyi_winograd g = { .n = last->c0 + last->n - r->tiles->c0,
                                .x_row = (ptrdiff_t)(a->dst.w * NATIVE_LANES),
                                .x_channel = (ptrdiff_t)(a->dst.plane * NATIVE_LANES),
-                               .v_point = a->m_point };
+                               .v_point = a->m_point,
+                               .v_channel = NATIVE_LANES };
     for (size_t t = 0; t < r->n; t++) {
         g.rows[1] = r->place[t].height;
         g.cols[1] = r->place[t].width;

@@ -76,7 +76,8 @@ static void transform(const struct rows *a, const struct cvy_run *run, const str
                                    .width = (ptrdiff_t)a->src.w,
                                    .x_channel = (ptrdiff_t)(a->src.plane * NATIVE_LANES),
                                    .v_point = a->v_point,
-                                   .v_tile = a->v_tile };
+                                   .v_tile = a->v_tile,
+                                   .v_channel = NATIVE_LANES };
     for (size_t r = b->source.begin; r < b->source.end; r++) {
         float *v = b->v + (r - b->source.begin) * a->tiles * a->v_tile;
         if (a->transposed) k->row_grad[a->kernel](&g, x + r * a->src.w * NATIVE_LANES, v);
@@ -140,7 +141,8 @@ static void transform_back(const struct rows *a, const struct cvy_run *run, cons
                                    .width = (ptrdiff_t)a->dst.w,
                                    .x_channel = (ptrdiff_t)(a->dst.plane * NATIVE_LANES),
                                    .v_point = a->m_point,
-                                   .v_tile = a->m_tile };
+                                   .v_tile = a->m_tile,
+                                   .v_channel = NATIVE_LANES };
     for (size_t r = b->rows.begin; r < b->rows.end; r++) {
         const float *m = b->m + (r - b->rows.begin) * a->tiles * a->m_tile;
         float *to = y + r * a->dst.w * NATIVE_LANES;

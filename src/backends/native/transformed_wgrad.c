@@ -1,8 +1,8 @@
 /* Gradients of weights by F(4x4, 3x3) and, by rows, F(4, 3) and F(4, 5), the adjoints of
  * transformed.c and transformed_rows.c: dU = D V at each point, D = A dy At, V = Bt x B, summed
  * over tiles and images (by rows for each row of the kernel); once all are summed, dw = Gt dU G. As
- * in wgrad_regions.c, D is transposed so that its channels lie side by side, and multiplied by the
- * numbers of V. */
+ * in wgrad_regions.c, channels of D lie side by side, and are multiplied by the numbers of V: dy is
+ * transposed on the way to D, which has more points than dy has pixels. */
 #include <string.h>
 
 #include "backends/native/transformed.h"
@@ -12,6 +12,8 @@
 #define SIDE_O ((size_t)64) /* weights of a task: output and … */
 #define SIDE_I ((size_t)64) /* … input channels, at most */
 #define TASKS ((size_t)16)  /* … of which there are enough then */
+/* floats of an image's tile of dy */
+enum { TURNED = TILE_SIDE * TILE_SIDE * CVYI_LANES };
 
 struct transformed_wgrad {
     struct native_wgrad wgrad;  /* maps, cut, slots, own */
@@ -25,7 +27,7 @@ struct transformed_wgrad {
     size_t tiles;                        /* of a row */
     const struct native_range *tap_rows; /* of y, by row of the kernel */
     size_t v_point, d_point, u_point;    /* floats of a point */
-    size_t v_tile, d_tile;               /* of a tile: its channels lie side by side */
+    size_t v_tile;                       /* of a tile: its channels lie side by side */
 };
 
 /* -------------------------------------------------------------------------------------- running */
@@ -33,36 +35,77 @@ struct transformed_wgrad {
 struct sums {
     size_t block, group;
     struct native_range o, i;
-    float *u, *v, *d, *panel; /* u[point][i][unit][o, padded] */
+    float *u, *v;  /* u[point][i][unit][o, padded] */
+    float *d;      /* [point][o / outer_n][tile][lane][o % outer_n] */
+    float *turned; /* a tile of dy: [lane][pixel][sixteen channels] */
 };
 
 static size_t padded(size_t channels) { return ceil_div(channels, NATIVE_LANES) * NATIVE_LANES; }
+
+/* A tile of dy, so many rows and columns of it, to D, sixteen channels at a time: they are turned
+ * into the lanes, sixteen pixels an image, and each image is transformed as a channel else is. */
+static void transform_dy(const struct transformed_wgrad *a, const struct sums *s, size_t tile,
+                         const float *dy, size_t height, size_t width)
+{
+    const struct cvyi_kernels *k = a->wgrad.native->kernels;
+    const struct native_lanes *y = &a->wgrad.conv.y;
+    const size_t n = s->o.end - s->o.begin, n_pad = padded(n), row = y->w * NATIVE_LANES,
+                 channel = y->plane * NATIVE_LANES;
+    for (size_t c = 0; c < n; c += NATIVE_LANES, dy += NATIVE_LANES * channel) {
+        const size_t more =
+            c + NATIVE_LANES < n ? native_min(n - c - NATIVE_LANES, NATIVE_LANES) : 0;
+        for (size_t i = 0; i < height; i++)
+            for (size_t j = 0; j < width; j++) {
+                const float *pixel = dy + i * row + j * NATIVE_LANES;
+                /* channels lie pages apart, which no prefetcher foresees */
+                for (size_t next = 0; next < more; next++)
+                    __builtin_prefetch(pixel + (NATIVE_LANES + next) * channel);
+                k->lanes->transpose(s->turned + (i * TILE_SIDE + j) * NATIVE_LANES, TURNED, pixel,
+                                    channel, native_min(n - c, NATIVE_LANES), NATIVE_LANES);
+            }
+        const size_t first = c / k->wgrad->outer_n * k->wgrad->outer_n,
+                     columns = native_min(k->wgrad->outer_n, n_pad - first);
+        float *d = s->d + (first * a->region + tile * columns) * NATIVE_LANES + (c - first);
+        if (a->rows) {
+            const struct cvyi_winograd_row g = { .n = NATIVE_LANES,
+                                                 .tiles = 1,
+                                                 .width = (ptrdiff_t)width,
+                                                 .x_channel = TURNED,
+                                                 .v_point = a->d_point,
+                                                 .v_channel = columns };
+            k->winograd->row_grad[native_row_kernel(&a->wgrad.conv)](&g, s->turned, d);
+        } else {
+            const struct cvyi_winograd g = { .n = NATIVE_LANES,
+                                             .x_row = TILE_SIDE * CVYI_LANES,
+                                             .x_channel = TURNED,
+                                             .v_point = a->d_point,
+                                             .v_channel = columns,
+                                             .rows = { 0, height },
+                                             .cols = { 0, width } };
+            k->winograd->grad(&g, s->turned, d);
+        }
+    }
+}
 
 static void transform(const struct transformed_wgrad *a, const struct cvy_run *run,
                       const struct sums *s, const struct native_place *place, size_t n)
 {
     const struct native_geometry *c = &a->wgrad.conv;
-    const struct cvyi_winograd_kernels *k = a->wgrad.native->kernels->winograd;
     const float *x = native_at(run, &c->x, s->block, s->group * c->ic + s->i.begin),
                 *dy = native_at(run, &c->y, s->block, s->group * c->oc + s->o.begin);
     struct cvyi_winograd in = { .n = s->i.end - s->i.begin,
                                 .x_row = (ptrdiff_t)(c->x.w * NATIVE_LANES),
                                 .x_channel = (ptrdiff_t)(c->x.plane * NATIVE_LANES),
-                                .v_point = a->v_point },
-                         grad = { .n = s->o.end - s->o.begin,
-                                  .x_row = (ptrdiff_t)(c->y.w * NATIVE_LANES),
-                                  .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
-                                  .v_point = a->d_point };
+                                .v_point = a->v_point,
+                                .v_channel = NATIVE_LANES };
     for (size_t t = 0; t < n; t++) {
         const struct native_place *p = &place[t];
         for (int i = 0; i < 2; i++) {
             in.rows[i] = p->rows[i];
             in.cols[i] = p->cols[i];
         }
-        grad.rows[1] = p->height;
-        grad.cols[1] = p->width;
-        k->in(&in, x + p->at, s->v + t * a->v_tile);
-        k->grad(&grad, dy + p->to, s->d + t * a->d_tile);
+        a->wgrad.native->kernels->winograd->in(&in, x + p->at, s->v + t * a->v_tile);
+        transform_dy(a, s, t, dy + p->to, p->height, p->width);
     }
 }
 
@@ -92,31 +135,15 @@ static void transform_rows(const struct transformed_wgrad *a, const struct cvy_r
                                     .width = (ptrdiff_t)c->x.w,
                                     .x_channel = (ptrdiff_t)(c->x.plane * NATIVE_LANES),
                                     .v_point = a->v_point,
-                                    .v_tile = a->v_tile },
-                             grad = { .n = s->o.end - s->o.begin,
-                                      .tiles = a->tiles,
-                                      .width = (ptrdiff_t)c->y.w,
-                                      .x_channel = (ptrdiff_t)(c->y.plane * NATIVE_LANES),
-                                      .v_point = a->d_point,
-                                      .v_tile = a->d_tile };
+                                    .v_tile = a->v_tile,
+                                    .v_channel = NATIVE_LANES };
     for (size_t r = source.begin; r < source.end; r++)
         k->row_in[kernel](&in, x + r * c->x.w * NATIVE_LANES,
                           s->v + (r - source.begin) * a->tiles * a->v_tile);
-    for (size_t r = rows.begin; r < rows.end; r++)
-        k->row_grad[kernel](&grad, dy + r * c->y.w * NATIVE_LANES,
-                            s->d + (r - rows.begin) * a->tiles * a->d_tile);
-}
-
-/* D of n tiles at one point, channels o on (outer_n at most): panel[tile][lane][channel]. */
-static void lay(const struct transformed_wgrad *a, const struct sums *s, size_t point, size_t o,
-                size_t width, size_t n)
-{
-    const size_t n_o = s->o.end - s->o.begin;
-    const float *d = s->d + point * a->d_point + o * NATIVE_LANES;
-    for (size_t t = 0; t < n; t++)
-        a->wgrad.native->kernels->lanes->transpose(s->panel + t * NATIVE_LANES * width, width,
-                                                   d + t * a->d_tile, NATIVE_LANES,
-                                                   native_min(n_o - o, width), width);
+    for (size_t r = rows.begin, tile = 0; r < rows.end; r++)
+        for (size_t col = 0; col < c->y.w; col += TILE_SIDE, tile++)
+            transform_dy(a, s, tile, dy + (r * c->y.w + col) * NATIVE_LANES, 1,
+                         native_min(TILE_SIDE, c->y.w - col));
 }
 
 /* Adds the products of n tiles at one point. */
@@ -136,16 +163,15 @@ static void add_point(const struct transformed_wgrad *a, const struct sums *s, s
                             .accumulate = true };
     for (size_t o = 0; o < n_pad; o += k->wgrad->outer_n) {
         g.n_oc = g.dyt_n = native_min(k->wgrad->outer_n, n_pad - o);
-        lay(a, s, point, o, g.n_oc, n);
+        const float *d = s->d + point * a->d_point + o * a->region * NATIVE_LANES;
         float *u = s->u + point * a->u_point + o;
-        if (!a->rows) k->wgrad->outer(&g, s->panel, v, u);
+        if (!a->rows) k->wgrad->outer(&g, d, v, u);
         for (size_t unit = 0; a->rows && unit < a->units; unit++) {
             struct native_range r = native_meet(rows, a->tap_rows[unit]);
             if (r.begin >= r.end) continue;
             size_t from = (size_t)native_source(&a->wgrad.conv, 0, r.begin, unit) - source.begin;
             g.n_images = (r.end - r.begin) * a->tiles * NATIVE_LANES;
-            k->wgrad->outer(&g,
-                            s->panel + (r.begin - rows.begin) * a->tiles * NATIVE_LANES * g.dyt_n,
+            k->wgrad->outer(&g, d + (r.begin - rows.begin) * a->tiles * NATIVE_LANES * g.dyt_n,
                             v + from * a->tiles * a->v_tile, u + unit * n_pad);
         }
     }
@@ -198,8 +224,8 @@ static void wgrad_run(const void *arg, const struct cvy_run *run, size_t task,
     s.group = native_own(w, t.part, &s.o, &s.i);
     double *db = worker->scratch;
     s.u = (float *)(db + padded(w->own.o_step));
-    s.panel = s.u + a->points * a->u_point;
-    s.v = s.panel + a->region * NATIVE_LANES * CVYI_OUTER_N;
+    s.turned = s.u + a->points * a->u_point;
+    s.v = s.turned + TURNED * NATIVE_LANES;
     s.d = s.v + a->points * a->v_point;
     const size_t out = s.group * c->oc + s.o.begin, n = s.o.end - s.o.begin;
     const bool bias = w->db >= 0 && !s.i.begin;
@@ -287,17 +313,15 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
     const struct native_rectangles *own = &w->own;
     const size_t source = a->region + (a->rows ? (a->units - 1) * a->tiles : 0);
     a->v_tile = own->i_step * NATIVE_LANES;
-    a->d_tile = own->o_step * NATIVE_LANES;
     a->u_point = own->i_step * a->units * padded(own->o_step);
     a->v_point = native_point(own->i_step, source);
-    a->d_point = native_point(own->o_step, a->region);
+    a->d_point = native_point(padded(own->o_step), a->region);
     const bool slots = native_chose(plan, CHOICE_TRANSFORMED_SLOTS, w->slots >= 0);
     if (slots) NATIVE_TRY(cvyi_native_wgrad_slot_buffer(plan, w));
     const bool cells = slots && native_parts(native) == 1 && native_tasks(w->cut) == w->cut.blocks;
     /* the gradients of the taps take the place of v and d */
     size_t floats = a->points * (a->v_point + a->d_point), taps = a->taps * a->u_point;
-    floats = (floats > taps ? floats : taps) + a->points * a->u_point +
-             a->region * NATIVE_LANES * CVYI_OUTER_N;
+    floats = (floats > taps ? floats : taps) + a->points * a->u_point + TURNED * NATIVE_LANES;
     struct cvy_phase_desc phase = {
         .name = conv->name,
         .run = wgrad_run,

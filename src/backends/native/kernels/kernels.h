@@ -130,7 +130,7 @@ typedef void cvyi_depthwise_dw_fn(const struct cvyi_depthwise *g, const float *d
 struct cvyi_winograd {
     size_t n;
     ptrdiff_t x_row, x_channel; /* of the map */
-    size_t v_point;             /* of the points: [point][channel], a line each */
+    size_t v_point, v_channel;  /* of the points */
     size_t rows[2], cols[2];
 };
 typedef void cvyi_winograd_in_fn(const struct cvyi_winograd *g, const float *x, float *v);
@@ -180,7 +180,7 @@ struct cvyi_winograd_row {
     size_t n, tiles;
     ptrdiff_t first, width;
     ptrdiff_t x_channel;
-    size_t v_point, v_tile; /* [point][tile][channel], a line each */
+    size_t v_point, v_tile, v_channel;
 };
 typedef void cvyi_winograd_row_in_fn(const struct cvyi_winograd_row *g, const float *x, float *v);
 typedef void cvyi_winograd_row_out_fn(const struct cvyi_winograd_row *g, const float *v,

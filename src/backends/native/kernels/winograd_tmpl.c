@@ -149,7 +149,7 @@ static void winograd_in(const struct cvyi_winograd *g, const float *x, float *v)
 {
     static const float zeros[SIDE * 16];
     const bool all = g->cols[0] == 0 && g->cols[1] == SIDE;
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16) {
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel) {
         const ptrdiff_t next = ahead(g->n, c, g->x_channel);
         for (size_t part = 0; part < 16; part += VL) {
             struct source tile = { .begin = g->cols[0], .end = g->cols[1] };
@@ -201,7 +201,7 @@ V_FN void out_tile(const struct cvyi_winograd *g, const float *v, const float *b
 static void winograd_out(const struct cvyi_winograd *g, const float *v, const float *bias, float *y)
 {
     const bool all = whole(g, OUT);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16) {
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel) {
         const float *b = bias ? bias + c : NULL;
         for (size_t part = 0; part < 16; part += VL) {
             if (all)
@@ -242,7 +242,7 @@ V_FN void grad_tile(const struct cvyi_winograd *g, const float *y, float *v, ptr
 static void winograd_grad(const struct cvyi_winograd *g, const float *y, float *v)
 {
     const bool all = whole(g, OUT);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t part = 0; part < 16; part += VL) {
             if (all)
                 grad_tile(g, y + part, v + part, part ? 0 : ahead(g->n, c, g->x_channel), true);
@@ -500,7 +500,7 @@ V_FN void row_in(const struct cvyi_winograd_row *geometry, const float *x, float
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16)
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++) {
             ask_columns(g, c, x, g->first + (ptrdiff_t)(OUT * t));
             for (size_t lane = 0; lane < 16; lane += VL) {
@@ -518,7 +518,7 @@ V_FN void row_grad(const struct cvyi_winograd_row *geometry, const float *y, flo
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++) {
             ask_columns(g, c, y, (ptrdiff_t)(OUT * t));
             for (size_t lane = 0; lane < 16; lane += VL) {
@@ -537,7 +537,7 @@ V_FN void row_out(const struct cvyi_winograd_row *geometry, const float *v, cons
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps);
-    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += 16)
+    for (size_t c = 0; c < g->n; c++, y += g->x_channel, v += g->v_channel)
         for (size_t t = 0; t < g->tiles; t++) {
             ask_columns(g, c, y, (ptrdiff_t)(OUT * t));
             for (size_t lane = 0; lane < 16; lane += VL) {
@@ -558,7 +558,7 @@ V_FN void row_data(const struct cvyi_winograd_row *geometry, const float *v, flo
 {
     const struct cvyi_winograd_row copy = *geometry, *g = &copy; /* a store may be to anything */
     const size_t points = points_of_taps(taps), more = points - OUT;
-    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += 16)
+    for (size_t c = 0; c < g->n; c++, x += g->x_channel, v += g->v_channel)
         for (size_t lane = 0; lane < 16; lane += VL) {
             vf carry[OUT];
             for (size_t j = 0; j < more; j++) carry[j] = v_zero();
