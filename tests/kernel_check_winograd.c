@@ -544,6 +544,37 @@ static void check_row_dw(const struct cvyi_kernels *k, uint64_t seed)
     row_weights_or_dw(k, seed, true);
 }
 
+/* Behind a row's columns anything may stand: the next row, or up to 15 floats. */
+static void check_taps(const struct cvyi_kernels *k, uint64_t seed)
+{
+    struct check_rng r = { seed };
+    size_t most = 0;
+    for (size_t i = 0; i < CVYI_MAC_TILES; i++)
+        if ((size_t)k->mac->tile[i].mo > most) most = (size_t)k->mac->tile[i].mo;
+    struct cvyi_winograd_taps g = { .rows = between(&r, 1, 6),
+                                    .taps = between(&r, 3, 9),
+                                    .columns = between(&r, 1, most) };
+    const size_t row = g.columns + check_below(&r, 3), tap = g.rows * row + 16, n = g.rows * g.taps;
+    const bool turned = check_below(&r, 2), specials = check_below(&r, 3) == 0;
+    g.column = n + check_below(&r, 4);
+    g.w_row = (ptrdiff_t)row;
+    g.w_tap = turned ? -(ptrdiff_t)tap : (ptrdiff_t)tap;
+    struct check_buf weight = check_alloc(((g.columns - 1) * g.column + n) * sizeof(float),
+                                          check_below(&r, 2), 4 * check_below(&r, 16)),
+                     w = check_alloc(g.taps * tap * sizeof(float), check_below(&r, 2), 0);
+    float *from = weight.p, *to = w.p;
+    for (size_t i = 0; i < weight.bytes / sizeof *from; i++) from[i] = check_any(&r, specials);
+    k->winograd->taps(turned ? to + (g.taps - 1) * tap : to, &g, from);
+    for (size_t t = 0; t < g.taps; t++)
+        for (size_t i = 0; i < n / g.taps; i++)
+            for (size_t c = 0; c < g.columns; c++)
+                assert_true(check_same(to[(turned ? g.taps - 1 - t : t) * tap + i * row + c],
+                                       from[c * g.column + i * g.taps + t]));
+    assert_true(check_intact(&weight) && check_intact(&w));
+    check_free(&weight);
+    check_free(&w);
+}
+
 /* ------------------------------------------------------------------------------------- together */
 
 /* One tile of one channel, lane 0: y = At (G w Gt . Bt x B) A is the correlation; and with

@@ -11,6 +11,7 @@
 
 /* What is transformed together: so many taps, to so many points; so many of them make a kernel. */
 struct form {
+    cvyi_winograd_taps_fn *gather;
     cvyi_winograd_weights_fn *weights;
     cvyi_stream_fn *store;
     size_t points, taps, rows;
@@ -23,30 +24,23 @@ struct kernels {
     size_t channel, column, channels, columns;
 };
 
-/* Rows [row, row + n) of the kernels' columns, w[tap][row][column]; taps is a constant. */
-static inline __attribute__((always_inline)) void gather_taps(float (*w)[WIDTH],
-                                                              const struct form *f,
-                                                              const struct kernels *from,
-                                                              size_t row, size_t n, size_t mo,
-                                                              size_t taps)
-{
-    const ptrdiff_t step = f->turned ? -1 : 1;
-    for (size_t r = 0; r < n; r++) {
-        const size_t kernel = (row + r) / f->rows, line = (row + r) % f->rows;
-        const float *first = from->weight + kernel * from->channel +
-                             (f->turned ? (f->rows - line) * taps - 1 : line * taps);
-        for (size_t c = 0; c < from->columns; c++, first += from->column)
-            for (size_t t = 0; t < taps; t++) w[t][r * mo + c] = first[(ptrdiff_t)t * step];
-    }
-}
-
+/* Rows [row, row + n) of the kernels' columns, w[tap][row][column]. Rows that lie one behind the
+ * other, and are not turned, go together. */
 static void gather(float (*w)[WIDTH], const struct form *f, const struct kernels *from, size_t row,
                    size_t n, size_t mo)
 {
-    switch (f->taps) {
-    case 3: gather_taps(w, f, from, row, n, mo, 3); break;
-    case 5: gather_taps(w, f, from, row, n, mo, 5); break;
-    default: gather_taps(w, f, from, row, n, mo, TAPS);
+    const bool one = !f->turned && from->channel == f->rows * f->taps;
+    struct cvyi_winograd_taps g = { .rows = one ? n : 1,
+                                    .taps = f->taps,
+                                    .columns = from->columns,
+                                    .column = from->column,
+                                    .w_tap = f->turned ? -(ptrdiff_t)WIDTH : (ptrdiff_t)WIDTH,
+                                    .w_row = (ptrdiff_t)mo };
+    for (size_t r = 0; r < n; r += g.rows) {
+        const size_t kernel = (row + r) / f->rows, line = (row + r) % f->rows;
+        f->gather(w[f->turned ? f->taps - 1 : 0] + r * mo, &g,
+                  from->weight + kernel * from->channel +
+                      (f->turned ? f->rows - 1 - line : line) * f->taps);
     }
 }
 
@@ -126,14 +120,16 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
     if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     /* the data gradient by rows is an adjoint, that of F(4x4, 3x3) a convolution turned round */
     if (native_by_rows(conv))
-        *f = (struct form){ .weights = k->row_weights[native_row_kernel(g)],
+        *f = (struct form){ .gather = k->taps,
+                            .weights = k->row_weights[native_row_kernel(g)],
                             .points = native_row_points(g),
                             .taps = g->kernel[1],
                             .rows = g->kernel[0],
                             .transposed = transposed,
                             .turned = g->flip };
     else
-        *f = (struct form){ .weights = k->weights,
+        *f = (struct form){ .gather = k->taps,
+                            .weights = k->weights,
                             .points = POINTS,
                             .taps = TAPS,
                             .rows = 1,

@@ -124,6 +124,9 @@ typedef void cvyi_depthwise_dw_fn(const struct cvyi_depthwise *g, const float *d
  *  winograd_out      y = At v A + bias (NULL: none), of the tile's first rows[1] rows, cols[1]
  *                    columns
  *  winograd_grad     v = A y At, y is 0 from row rows[1] and column cols[1] on
+ *  winograd_taps     rows of taps, which lie side by side, of kernels `column` floats apart, as
+ *                    many as a mac tile has columns: w[tap*w_tap + row*w_row + c] =
+ *                    weight[c*column + row*taps + tap]; up to 15 floats behind c are written
  *  winograd_weights  u = G w Gt of n columns, each tap's and each point's side by side; whole
  *                    registers are read and written: up to 15 floats behind n
  *  winograd_dw       dw = Gt u G, likewise */
@@ -137,6 +140,12 @@ typedef void cvyi_winograd_in_fn(const struct cvyi_winograd *g, const float *x, 
 typedef void cvyi_winograd_out_fn(const struct cvyi_winograd *g, const float *v, const float *bias,
                                   float *y);
 typedef void cvyi_winograd_grad_fn(const struct cvyi_winograd *g, const float *y, float *v);
+struct cvyi_winograd_taps {
+    size_t rows, taps, columns, column;
+    ptrdiff_t w_tap, w_row;
+};
+typedef void cvyi_winograd_taps_fn(float *w, const struct cvyi_winograd_taps *g,
+                                   const float *weight);
 typedef void cvyi_winograd_weights_fn(float *u, size_t u_point, const float *w, size_t w_tap,
                                       size_t n);
 typedef void cvyi_winograd_dw_fn(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point,
@@ -455,7 +464,8 @@ enum {
 /* clang-format off */
 #define CVYI_WINOGRAD_KERNELS(X)                                         \
     X(in, winograd_in, ) X(out, winograd_out, ) X(grad, winograd_grad, ) \
-    X(weights, winograd_weights, ) X(dw, winograd_dw, )                  \
+    X(taps, winograd_taps, ) X(weights, winograd_weights, )              \
+    X(dw, winograd_dw, )                                                 \
     X(row_in, winograd_row_in, [CVYI_ROW_TAPS])                          \
     X(row_out, winograd_row_out, [CVYI_ROW_TAPS])                        \
     X(row_grad, winograd_row_in, [CVYI_ROW_TAPS])                        \

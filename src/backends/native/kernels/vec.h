@@ -3,11 +3,12 @@
  * of the ISA only VL, V_PARTS (registers in a pixel) and the tile lists.
  *
  * vf register, vi the same as int32, vm one truth value a lane, vd the same lanes as doubles (two
- * or more registers). All loads and stores are unaligned but v_stream's, which pass by the caches:
- * whole lines, one behind the other, and v_stream_end behind the last. The same operation gives the
- * same bits in every header: v_min(a, b) is a < b ? a : b and v_max(a, b) is a > b ? a : b (the
- * second operand if one is NaN or both are zero), comparisons are false for NaN. v_add_if(m, a, b)
- * is m ? a + b : a, v_fma_if(m, a, b, c) is m ? a * b + c : c. */
+ * or more registers), vh half as many of them, VH, from and to floats in memory. All loads and
+ * stores are unaligned but v_stream's, which pass by the caches: whole lines, one behind the
+ * other, and v_stream_end behind the last. The same operation gives the same bits in every
+ * header: v_min(a, b) is a < b ? a : b and v_max(a, b) is a > b ? a : b (the second operand if
+ * one is NaN or both are zero), comparisons are false for NaN. v_add_if(m, a, b) is m ? a + b :
+ * a, v_fma_if(m, a, b, c) is m ? a * b + c : c. */
 #ifndef CVYI_VEC_H
 #define CVYI_VEC_H
 

@@ -115,6 +115,16 @@ V_FN void vd_store(double *p, vd a)
     _mm256_storeu_pd(p + 4, a.hi);
 }
 
+/* Half of a register's lanes, as doubles. */
+#define VH 4
+typedef __m256d vh;
+V_FN vh vh_set1(double a) { return _mm256_set1_pd(a); }
+V_FN vh vh_load(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+V_FN void vh_store(float *p, vh a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
+V_FN vh vh_add(vh a, vh b) { return _mm256_add_pd(a, b); }
+V_FN vh vh_sub(vh a, vh b) { return _mm256_sub_pd(a, b); }
+V_FN vh vh_mul(vh a, vh b) { return _mm256_mul_pd(a, b); }
+
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL])
 {

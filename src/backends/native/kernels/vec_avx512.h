@@ -110,6 +110,16 @@ V_FN void vd_store(double *p, vd a)
     _mm512_storeu_pd(p + 8, a.hi);
 }
 
+/* Half of a register's lanes, as doubles. */
+#define VH 8
+typedef __m512d vh;
+V_FN vh vh_set1(double a) { return _mm512_set1_pd(a); }
+V_FN vh vh_load(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+V_FN void vh_store(float *p, vh a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
+V_FN vh vh_add(vh a, vh b) { return _mm512_add_pd(a, b); }
+V_FN vh vh_sub(vh a, vh b) { return _mm512_sub_pd(a, b); }
+V_FN vh vh_mul(vh a, vh b) { return _mm512_mul_pd(a, b); }
+
 /* Transposes a block of VL registers in place: 4x4 inside the 128-bit quarters, then the quarters
  * as a 4x4. */
 V_FN void v_transpose(vf r[VL])

@@ -255,6 +255,25 @@ V_FN void vd_store(double *p, vd a)
     for (int i = 0; i < 4; i++) _mm256_storeu_pd(p + 4 * i, a.q[i]);
 }
 
+/* Half of a register's lanes, as doubles. */
+#define VH 8
+typedef struct {
+    __m256d lo, hi;
+} vh;
+V_FN vh vh_set1(double a) { return (vh){ _mm256_set1_pd(a), _mm256_set1_pd(a) }; }
+V_FN vh vh_load(const float *p)
+{
+    return (vh){ _mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4)) };
+}
+V_FN void vh_store(float *p, vh a)
+{
+    _mm_storeu_ps(p, _mm256_cvtpd_ps(a.lo));
+    _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(a.hi));
+}
+V_FN vh vh_add(vh a, vh b) { return (vh){ _mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi) }; }
+V_FN vh vh_sub(vh a, vh b) { return (vh){ _mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi) }; }
+V_FN vh vh_mul(vh a, vh b) { return (vh){ _mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi) }; }
+
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL])
 {

@@ -101,6 +101,16 @@ V_FN vd vd_mul(vd a, vd b) { return a * b; }
 V_FN vd vd_div(vd a, vd b) { return a / b; }
 V_FN void vd_store(double *p, vd a) { *p = a; }
 
+/* Half of a register's lanes, as doubles: here its one. */
+#define VH 1
+typedef double vh;
+V_FN vh vh_set1(double a) { return a; }
+V_FN vh vh_load(const float *p) { return *p; }
+V_FN void vh_store(float *p, vh a) { *p = (float)a; }
+V_FN vh vh_add(vh a, vh b) { return a + b; }
+V_FN vh vh_sub(vh a, vh b) { return a - b; }
+V_FN vh vh_mul(vh a, vh b) { return a * b; }
+
 /* Transposes a block of VL registers in place. */
 V_FN void v_transpose(vf r[VL]) { (void)r; }
 

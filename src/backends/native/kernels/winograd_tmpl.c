@@ -4,6 +4,8 @@
 #include "kernels.h"
 #include "vec.h"
 
+#include <assert.h>
+
 enum { SIDE = 6, OUT = 4, KERNEL = 3 };
 
 #define A 0.75f
@@ -257,65 +259,116 @@ static void winograd_grad(const struct cvyi_winograd *g, const float *y, float *
 #define POINT_0 ((double)AA * (double)BB)
 
 /* G of three values, Gt of six. */
-V_FN void weights_to_points(vd r[SIDE], const vd w[KERNEL])
+V_FN void weights_to_points(vh r[SIDE], const vh w[KERNEL])
 {
-    vd even_a = vd_add(vd_mul(vd_set1(1 / POINT_A), w[0]), vd_mul(vd_set1(AA / POINT_A), w[2]));
-    vd even_b = vd_add(vd_mul(vd_set1(1 / POINT_B), w[0]), vd_mul(vd_set1(BB / POINT_B), w[2]));
-    vd odd_a = vd_mul(vd_set1(A / POINT_A), w[1]), odd_b = vd_mul(vd_set1(B / POINT_B), w[1]);
-    r[0] = vd_mul(vd_set1(1 / POINT_0), w[0]);
-    r[1] = vd_add(even_a, odd_a);
-    r[2] = vd_sub(even_a, odd_a);
-    r[3] = vd_add(even_b, odd_b);
-    r[4] = vd_sub(even_b, odd_b);
+    vh even_a = vh_add(vh_mul(vh_set1(1 / POINT_A), w[0]), vh_mul(vh_set1(AA / POINT_A), w[2]));
+    vh even_b = vh_add(vh_mul(vh_set1(1 / POINT_B), w[0]), vh_mul(vh_set1(BB / POINT_B), w[2]));
+    vh odd_a = vh_mul(vh_set1(A / POINT_A), w[1]), odd_b = vh_mul(vh_set1(B / POINT_B), w[1]);
+    r[0] = vh_mul(vh_set1(1 / POINT_0), w[0]);
+    r[1] = vh_add(even_a, odd_a);
+    r[2] = vh_sub(even_a, odd_a);
+    r[3] = vh_add(even_b, odd_b);
+    r[4] = vh_sub(even_b, odd_b);
     r[5] = w[2];
 }
-V_FN void points_to_weights(vd r[KERNEL], const vd u[SIDE])
+V_FN void points_to_weights(vh r[KERNEL], const vh u[SIDE])
 {
-    vd even_a = vd_add(u[1], u[2]), odd_a = vd_sub(u[1], u[2]);
-    vd even_b = vd_add(u[3], u[4]), odd_b = vd_sub(u[3], u[4]);
-    r[0] = vd_add(vd_mul(vd_set1(1 / POINT_0), u[0]), vd_add(vd_mul(vd_set1(1 / POINT_A), even_a),
-                                                             vd_mul(vd_set1(1 / POINT_B), even_b)));
-    r[1] = vd_add(vd_mul(vd_set1(A / POINT_A), odd_a), vd_mul(vd_set1(B / POINT_B), odd_b));
-    r[2] = vd_add(
-        u[5], vd_add(vd_mul(vd_set1(AA / POINT_A), even_a), vd_mul(vd_set1(BB / POINT_B), even_b)));
+    vh even_a = vh_add(u[1], u[2]), odd_a = vh_sub(u[1], u[2]);
+    vh even_b = vh_add(u[3], u[4]), odd_b = vh_sub(u[3], u[4]);
+    r[0] = vh_add(vh_mul(vh_set1(1 / POINT_0), u[0]), vh_add(vh_mul(vh_set1(1 / POINT_A), even_a),
+                                                             vh_mul(vh_set1(1 / POINT_B), even_b)));
+    r[1] = vh_add(vh_mul(vh_set1(A / POINT_A), odd_a), vh_mul(vh_set1(B / POINT_B), odd_b));
+    r[2] = vh_add(
+        u[5], vh_add(vh_mul(vh_set1(AA / POINT_A), even_a), vh_mul(vh_set1(BB / POINT_B), even_b)));
+}
+
+/* A block of registers at a time: what it writes behind the columns is the next row's, which comes
+ * later. */
+static void winograd_taps(float *w, const struct cvyi_winograd_taps *g, const float *weight)
+{
+    assert(g->columns <= VL || VL == 1);
+    const size_t n = g->rows * g->taps;
+    for (size_t c = 0; c < g->columns; c += VL, w += VL, weight += VL * g->column) {
+        float *to = w, *row = w;
+        for (size_t k = 0, tap = 0; k < n; k += VL) {
+            vf r[VL];
+            V_UNROLL for (size_t i = 0; i < VL; i++)
+            {
+                r[i] = v_zero();
+                if (c + i >= g->columns) continue;
+                const float *from = weight + i * g->column + k;
+                r[i] = n - k < VL ? v_load_part(from, (int)(n - k)) : v_load(from);
+            }
+            v_transpose(r);
+            V_UNROLL for (size_t i = 0; i < VL; i++)
+            {
+                if (k + i >= n) break;
+                v_store(to, r[i]);
+                to += g->w_tap;
+                if (++tap < g->taps) continue;
+                tap = 0;
+                to = row += g->w_row;
+            }
+        }
+    }
+}
+
+/* Row by row of the points: so few registers are needed that none wait in memory. */
+V_FN float *weights_row(float *u, size_t u_point, const vh w[KERNEL])
+{
+    vh r[SIDE];
+    weights_to_points(r, w);
+    _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++, u += u_point) vh_store(u, r[j]);
+    return u;
+}
+
+V_FN float *weights_pair(float *u, size_t u_point, const float *w, size_t w_tap, double a, double n)
+{
+    vh plus[KERNEL], minus[KERNEL];
+    _Pragma("GCC unroll 3") for (size_t j = 0; j < KERNEL; j++, w += w_tap)
+    {
+        vh even = vh_add(vh_mul(vh_set1(1 / n), vh_load(w)),
+                         vh_mul(vh_set1(a * a / n), vh_load(w + 2 * KERNEL * w_tap)));
+        vh odd = vh_mul(vh_set1(a / n), vh_load(w + KERNEL * w_tap));
+        plus[j] = vh_add(even, odd);
+        minus[j] = vh_sub(even, odd);
+    }
+    return weights_row(weights_row(u, u_point, plus), u_point, minus);
 }
 
 static void winograd_weights(float *u, size_t u_point, const float *w, size_t w_tap, size_t n)
 {
-    for (size_t c = 0; c < n; c += VL) {
-        vd half[SIDE][KERNEL];
-        for (size_t j = 0; j < KERNEL; j++) {
-            vd in[KERNEL], r[SIDE];
-            for (size_t i = 0; i < KERNEL; i++)
-                in[i] = vd_from(v_load(w + (i * KERNEL + j) * w_tap + c));
-            weights_to_points(r, in);
-            for (size_t i = 0; i < SIDE; i++) half[i][j] = r[i];
-        }
-        for (size_t i = 0; i < SIDE; i++) {
-            vd r[SIDE];
-            weights_to_points(r, half[i]);
-            for (size_t j = 0; j < SIDE; j++)
-                v_store(u + (i * SIDE + j) * u_point + c, v_from_vd(r[j]));
-        }
+    for (size_t c = 0; c < n; c += VH, u += VH, w += VH) {
+        float *to = u;
+        vh row[KERNEL];
+        for (size_t j = 0; j < KERNEL; j++)
+            row[j] = vh_mul(vh_set1(1 / POINT_0), vh_load(w + j * w_tap));
+        to = weights_row(to, u_point, row);
+        to = weights_pair(to, u_point, w, w_tap, A, POINT_A);
+        to = weights_pair(to, u_point, w, w_tap, B, POINT_B);
+        for (size_t j = 0; j < KERNEL; j++) row[j] = vh_load(w + (2 * KERNEL + j) * w_tap);
+        weights_row(to, u_point, row);
     }
 }
 
 static void winograd_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point, size_t n)
 {
-    for (size_t c = 0; c < n; c += VL) {
-        vd half[KERNEL][SIDE];
-        for (size_t j = 0; j < SIDE; j++) {
-            vd in[SIDE], r[KERNEL];
-            for (size_t i = 0; i < SIDE; i++)
-                in[i] = vd_from(v_load(u + (i * SIDE + j) * u_point + c));
+    for (size_t c = 0; c < n; c += VH) {
+        vh half[KERNEL][SIDE];
+        _Pragma("GCC unroll 6") for (size_t j = 0; j < SIDE; j++)
+        {
+            vh in[SIDE], r[KERNEL];
+            _Pragma("GCC unroll 6") for (size_t i = 0; i < SIDE; i++) in[i] =
+                vh_load(u + (i * SIDE + j) * u_point + c);
             points_to_weights(r, in);
-            for (size_t i = 0; i < KERNEL; i++) half[i][j] = r[i];
+            _Pragma("GCC unroll 3") for (size_t i = 0; i < KERNEL; i++) half[i][j] = r[i];
         }
-        for (size_t i = 0; i < KERNEL; i++) {
-            vd r[KERNEL];
+        _Pragma("GCC unroll 3") for (size_t i = 0; i < KERNEL; i++)
+        {
+            vh r[KERNEL];
             points_to_weights(r, half[i]);
-            for (size_t j = 0; j < KERNEL; j++)
-                v_store(dw + (ptrdiff_t)(i * KERNEL + j) * w_tap + c, v_from_vd(r[j]));
+            _Pragma("GCC unroll 3") for (size_t j = 0; j < KERNEL; j++)
+                vh_store(dw + (ptrdiff_t)(i * KERNEL + j) * w_tap + c, r[j]);
         }
     }
 }
@@ -416,20 +469,20 @@ V_FN void five_from_points(vf r[ROW], const vf n[ROW])
 #define ROW_1 (2.0 * (1 - (double)RAA) * (1 - (double)RCC))
 #define ROW_C (2.0 * (double)RCC * ((double)RCC - 1) * ((double)RCC - (double)RAA))
 
-V_FN void five_pair(vd r[2], const vd w[TAPS], double a, double n)
+V_FN void five_pair(vh r[2], const vh w[TAPS], double a, double n)
 {
-    vd even =
-        vd_add(vd_mul(vd_set1(1 / n), w[0]),
-               vd_add(vd_mul(vd_set1(a * a / n), w[2]), vd_mul(vd_set1(a * a * a * a / n), w[4])));
-    vd odd = vd_add(vd_mul(vd_set1(a / n), w[1]), vd_mul(vd_set1(a * a * a / n), w[3]));
-    r[0] = vd_add(even, odd);
-    r[1] = vd_sub(even, odd);
+    vh even =
+        vh_add(vh_mul(vh_set1(1 / n), w[0]),
+               vh_add(vh_mul(vh_set1(a * a / n), w[2]), vh_mul(vh_set1(a * a * a * a / n), w[4])));
+    vh odd = vh_add(vh_mul(vh_set1(a / n), w[1]), vh_mul(vh_set1(a * a * a / n), w[3]));
+    r[0] = vh_add(even, odd);
+    r[1] = vh_sub(even, odd);
 }
 
 /* G of five values. */
-V_FN void five_weights_to_points(vd r[ROW], const vd w[TAPS])
+V_FN void five_weights_to_points(vh r[ROW], const vh w[TAPS])
 {
-    r[0] = vd_mul(vd_set1(1 / ROW_0), w[0]);
+    r[0] = vh_mul(vh_set1(1 / ROW_0), w[0]);
     five_pair(r + 1, w, RA, ROW_A);
     five_pair(r + 3, w, 1, ROW_1);
     five_pair(r + 5, w, RC, ROW_C);
@@ -437,21 +490,21 @@ V_FN void five_weights_to_points(vd r[ROW], const vd w[TAPS])
 }
 
 /* Row i of Gt: u0/N0 where i is 0, then the pairs' a^i/N times their sum or, i odd, difference. */
-V_FN void five_points_to_weights(vd r[TAPS], const vd u[ROW])
+V_FN void five_points_to_weights(vh r[TAPS], const vh u[ROW])
 {
     static const double point[3] = { RA, 1, RC }, norm[3] = { ROW_A, ROW_1, ROW_C };
     double power[3] = { 1 / norm[0], 1 / norm[1], 1 / norm[2] };
-    vd pair[2][3];
+    vh pair[2][3];
     for (size_t k = 0; k < 3; k++) {
-        pair[0][k] = vd_add(u[1 + 2 * k], u[2 + 2 * k]);
-        pair[1][k] = vd_sub(u[1 + 2 * k], u[2 + 2 * k]);
+        pair[0][k] = vh_add(u[1 + 2 * k], u[2 + 2 * k]);
+        pair[1][k] = vh_sub(u[1 + 2 * k], u[2 + 2 * k]);
     }
     for (size_t i = 0; i < TAPS; i++) {
-        r[i] = vd_set1(0);
-        if (i == 0) r[i] = vd_mul(vd_set1(1 / ROW_0), u[0]);
+        r[i] = vh_set1(0);
+        if (i == 0) r[i] = vh_mul(vh_set1(1 / ROW_0), u[0]);
         if (i == TAPS - 1) r[i] = u[7];
         for (size_t k = 0; k < 3; k++) {
-            r[i] = vd_add(r[i], vd_mul(vd_set1(power[k]), pair[i % 2][k]));
+            r[i] = vh_add(r[i], vh_mul(vh_set1(power[k]), pair[i % 2][k]));
             power[k] *= point[k];
         }
     }
@@ -582,25 +635,23 @@ V_FN void row_data(const struct cvyi_winograd_row *geometry, const float *v, flo
 
 V_FN void row_weights(float *u, size_t u_point, const float *w, size_t w_tap, size_t n, size_t taps)
 {
-    for (size_t c = 0; c < n; c += VL) {
-        vd in[TAPS], r[ROW];
-        for (size_t i = 0; i < taps; i++) in[i] = vd_from(v_load(w + i * w_tap + c));
+    for (size_t c = 0; c < n; c += VH) {
+        vh in[TAPS], r[ROW];
+        for (size_t i = 0; i < taps; i++) in[i] = vh_load(w + i * w_tap + c);
         if (taps == TAPS) five_weights_to_points(r, in);
         else weights_to_points(r, in);
-        for (size_t k = 0; k < points_of_taps(taps); k++)
-            v_store(u + k * u_point + c, v_from_vd(r[k]));
+        for (size_t k = 0; k < points_of_taps(taps); k++) vh_store(u + k * u_point + c, r[k]);
     }
 }
 
 V_FN void row_dw(float *dw, ptrdiff_t w_tap, const float *u, size_t u_point, size_t n, size_t taps)
 {
-    for (size_t c = 0; c < n; c += VL) {
-        vd in[ROW], r[TAPS];
-        for (size_t k = 0; k < points_of_taps(taps); k++)
-            in[k] = vd_from(v_load(u + k * u_point + c));
+    for (size_t c = 0; c < n; c += VH) {
+        vh in[ROW], r[TAPS];
+        for (size_t k = 0; k < points_of_taps(taps); k++) in[k] = vh_load(u + k * u_point + c);
         if (taps == TAPS) five_points_to_weights(r, in);
         else points_to_weights(r, in);
-        for (size_t i = 0; i < taps; i++) v_store(dw + (ptrdiff_t)i * w_tap + c, v_from_vd(r[i]));
+        for (size_t i = 0; i < taps; i++) vh_store(dw + (ptrdiff_t)i * w_tap + c, r[i]);
     }
 }
 
@@ -639,6 +690,7 @@ const struct cvyi_winograd_kernels KFN(winograd) = {
     winograd_in,
     winograd_out,
     winograd_grad,
+    winograd_taps,
     winograd_weights,
     winograd_dw,
     { row_in_3, row_in_5 },
