@@ -36,7 +36,7 @@ NO_THRESHOLD = {
     "SLOT": "what a cut costs; REGION_SLOTS asks",
     "TILE_START": "which tile multiplies; sums do not depend on it",
     "TILE_CHAINS": "likewise",
-    "HELD_CHANNELS": "how many sums wait at a time; TRANSFORMED_CHUNKS asks whether all do",
+    "HELD_CHANNELS": "how many sums wait at a time; TRANSFORMED_HELD asks whether all do",
     "PACKED_ROWS": "how rows are shared out; UPDATE_TASKS asks",
     "COLUMNS": "what panels cost; PANELS asks",
     "NEAR_BYTES": "what panels cost; PANELS asks",

@@ -230,9 +230,10 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
     a->cut = cvyi_native_cut(&work);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    a->held = native_held(&a->weights, a->cut.parts, a->chunk == a->src_group);
-    a->m_channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->v_point = native_point(a->chunk, a->region);
+    a->held =
+        native_held(plan, &a->weights, a->cut.parts, a->chunk == a->src_group, POINTS * a->v_point);
+    a->m_channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->m_point = native_point(a->m_channels, a->region);
     if (!find_places(plan, conv, a))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");

@@ -41,14 +41,18 @@ struct native_transformed_weights {
     size_t mo, n_tiles, plane;
     const struct native_tile *tiles;
 };
-/* How many of the tiles that one of `parts` has sum before they are transformed back: where the
- * source is one chunk, few enough for a near cache, else all. */
+/* How many of the tiles that one of `parts` has sum before they are transformed back, where points
+ * are so many floats: if the source is one chunk, and its points stay in L2 to be read again, few
+ * enough for a near cache; else all. */
 #define HELD_CHANNELS ((size_t)32)
-static inline size_t native_held(const struct native_transformed_weights *weights, size_t parts,
-                                 bool one_chunk)
+#define HELD_POINTS ((size_t)384 * 1024)
+static inline size_t native_held(struct cvy_plan *plan,
+                                 const struct native_transformed_weights *weights, size_t parts,
+                                 bool one_chunk, size_t points)
 {
     const size_t all = ceil_div(weights->n_tiles, parts);
-    return one_chunk ? native_min(all, ceil_div(HELD_CHANNELS, weights->mo)) : all;
+    const bool stay = native_chose(plan, CHOICE_TRANSFORMED_HELD, points <= HELD_POINTS);
+    return one_chunk && stay ? native_min(all, ceil_div(HELD_CHANNELS, weights->mo)) : all;
 }
 /* The first of tiles [begin, end) that is of another group than tile `begin`. */
 static inline size_t native_group_end(const struct native_transformed_weights *weights,

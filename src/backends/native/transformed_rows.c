@@ -240,9 +240,10 @@ enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_p
     native_chose(plan, CHOICE_ROW_BANDS, a->n_bands > 1);
     native_chose(plan, CHOICE_TRANSFORMED_PARTS, a->cut.parts > conv->geometry.groups);
     native_chose(plan, CHOICE_TRANSFORMED_CHUNKS, a->chunk < a->src_group);
-    a->held = native_held(&a->weights, a->cut.parts, a->chunk == a->src_group);
-    const size_t channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->v_point = native_point(a->chunk * a->source, a->tiles);
+    a->held = native_held(plan, &a->weights, a->cut.parts, a->chunk == a->src_group,
+                          a->points * a->v_point);
+    const size_t channels = native_min(a->dst_group, a->held * a->weights.mo);
     a->m_point = native_point(channels * a->band, a->tiles);
     a->v_tile = a->chunk * NATIVE_LANES;
     a->m_tile = channels * NATIVE_LANES;

@@ -57,8 +57,9 @@
         RB(np, STORE_P, o) \
     }
 
-/* One tap: xo and wt are where it finds x and w. The barrier keeps loads beside the FMAs that use
- * them. */
+/* One tap: xo and wt are where it finds x and w. Weights of large layers come from memory, page by
+ * page, at each of which a prefetcher begins anew: so they are asked for. The barrier keeps loads
+ * beside the FMAs that use them. */
 #define TAP(np, mo)          \
     if (np <= mo) {          \
         RB(np, HOLD_X, )     \
@@ -83,6 +84,7 @@
                 const float *wt = w + m->w_tap[0];                                        \
                 const size_t x_ic = m->x_ic, w_ic = m->w_ic;                              \
                 for (size_t i = m->n_ic; i > 0; i--) {                                    \
+                    V_ASK(wt + V_AHEAD);                                                  \
                     TAP(np, mo)                                                           \
                     xo += (ptrdiff_t)x_ic;                                                \
                     wt += w_ic;                                                           \
@@ -95,6 +97,7 @@
                     for (size_t t = n_taps; t > 0; t--) {                                 \
                         const ptrdiff_t xo = xi + *x_tap++;                               \
                         const float *wt = wi + *w_tap++;                                  \
+                        V_ASK(wt + V_AHEAD);                                              \
                         TAP(np, mo)                                                       \
                     }                                                                     \
                     xi += (ptrdiff_t)m->x_ic;                                             \
