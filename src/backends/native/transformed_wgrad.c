@@ -8,7 +8,10 @@
 #include "backends/native/transformed.h"
 #include "backends/native/wgrad.h"
 
-#define REGION ((size_t)8)  /* tiles at a time */
+#define REGION ((size_t)4) /* tiles at a time, … */
+/* … half as many if their points, and the sums, would not stay in L2 (floats) */
+#define STAY ((size_t)384 * 1024)
+#define BAND ((size_t)8)    /* tiles of a slot, at least */
 #define SIDE_O ((size_t)64) /* weights of a task: output and … */
 #define SIDE_I ((size_t)64) /* … input channels, at most */
 #define TASKS ((size_t)16)  /* … of which there are enough then */
@@ -248,8 +251,8 @@ static void wgrad_run(const void *arg, const struct cvy_run *run, size_t task,
 
 /* ------------------------------------------------------------------------------------- planning */
 
-/* Weights first: where there are enough of them, tasks own them and walk over all blocks. */
-static void cut(struct transformed_wgrad *a)
+/* Output x input channels of a task. */
+static void own(struct transformed_wgrad *a)
 {
     struct native_wgrad *w = &a->wgrad;
     const struct native_geometry *c = &w->conv;
@@ -259,12 +262,20 @@ static void cut(struct transformed_wgrad *a)
     w->own.i_step = ceil_div(c->ic, i_ranges);
     w->own.o_ranges = ceil_div(c->oc, w->own.o_step);
     w->own.i_ranges = ceil_div(c->ic, w->own.i_step);
-    const size_t ranges = c->groups * w->own.o_ranges * w->own.i_ranges;
+}
+
+/* Weights first: where there are enough of them, tasks own them and walk over all blocks. */
+static void cut(struct transformed_wgrad *a)
+{
+    struct native_wgrad *w = &a->wgrad;
+    const size_t ranges = w->conv.groups * w->own.o_ranges * w->own.i_ranges,
+                 blocks = w->native->blocks;
     w->cut = (struct native_cut){ 1, 1, ranges };
     w->slots = -1;
     if (ranges >= TASKS) return;
-    const size_t blocks = w->native->blocks, bands = ceil_div(TASKS, ranges * blocks);
-    w->cut = (struct native_cut){ blocks, native_min(bands, a->n_regions), ranges };
+    const size_t bands = ceil_div(TASKS, ranges * blocks),
+                 most = a->rows ? a->n_regions : ceil_div(a->n_places, BAND);
+    w->cut = (struct native_cut){ blocks, native_min(bands, most), ranges };
     w->slots = 0;
 }
 
@@ -279,7 +290,9 @@ static bool see_map(struct cvy_plan *plan, struct transformed_wgrad *a)
         a->taps = TAPS;
         a->place = cvyi_native_places(plan, &c->y, &c->x, pad);
         a->n_places = native_places(&c->y);
-        a->n_regions = ceil_div(a->n_places, REGION);
+        const size_t o = padded(a->wgrad.own.o_step), i = a->wgrad.own.i_step,
+                     floats = POINTS * (REGION * (o + i) * NATIVE_LANES + o * i);
+        a->n_regions = ceil_div(a->n_places, floats > STAY ? REGION / 2 : REGION);
         a->region = ceil_div(a->n_places, a->n_regions);
         return a->place;
     }
@@ -308,14 +321,15 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
                                 .db = conv->bias };
     const struct native_geometry *c = &w->conv;
     a->rows = native_by_rows(conv);
+    own(a);
     if (!see_map(plan, a)) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     cut(a);
-    const struct native_rectangles *own = &w->own;
+    const size_t o_step = w->own.o_step, i_step = w->own.i_step;
     const size_t source = a->region + (a->rows ? (a->units - 1) * a->tiles : 0);
-    a->v_tile = own->i_step * NATIVE_LANES;
-    a->u_point = own->i_step * a->units * padded(own->o_step);
-    a->v_point = native_point(own->i_step, source);
-    a->d_point = native_point(padded(own->o_step), a->region);
+    a->v_tile = i_step * NATIVE_LANES;
+    a->u_point = i_step * a->units * padded(o_step);
+    a->v_point = native_point(i_step, source);
+    a->d_point = native_point(padded(o_step), a->region);
     const bool slots = native_chose(plan, CHOICE_TRANSFORMED_SLOTS, w->slots >= 0);
     if (slots) NATIVE_TRY(cvyi_native_wgrad_slot_buffer(plan, w));
     const bool cells = slots && native_parts(native) == 1 && native_tasks(w->cut) == w->cut.blocks;
@@ -328,7 +342,7 @@ enum cvy_status cvyi_native_transformed_wgrad(struct native *native, struct cvy_
         .arg = a,
         .blocks = cells ? w->cut.blocks : 0,
         .parts = cells ? 1 : native_tasks(w->cut),
-        .scratch_bytes = padded(own->o_step) * sizeof(double) + floats * sizeof(float),
+        .scratch_bytes = padded(o_step) * sizeof(double) + floats * sizeof(float),
         .flops = native_conv_flops(native, c),
     };
     native_access(&phase, c->x.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
