@@ -107,6 +107,7 @@ bool cvyi_backward_makes(const struct cvy_plan *plan, int dx);
     X(TRANSFORMED_PARTS, "conv2d: transformed anew for parts of the channels") \
     X(TRANSFORMED_CHUNKS, "conv2d: transformed, sums of several chunks") \
     X(TRANSFORMED_HELD, "conv2d: transformed, the points of a chunk stay in L2") \
+    X(TRANSFORMED_MADE, "conv2d: transformed, tasks transform the weights") \
     X(TRANSFORMED_SLOTS, "conv2d.dw: transformed, regions have slots") \
     X(OUTER, "conv2d.dw: by images")                                     \
     X(BY_REGIONS, "conv2d.dw: by regions, one map transposed")           \

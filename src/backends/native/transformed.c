@@ -10,6 +10,12 @@
 #define REGION_MOST ((size_t)12)          /* … and no more */
 #define CHUNK ((size_t)256)               /* products of a chain, as in mac.c */
 #define PART ((size_t)128)                /* channels of a task, at least: it transforms for all */
+/* Large weights that a step would read so few times are not copied: tasks transform them. So many
+ * source channels at a time, whose points stay in L2 while all tiles of weights take turns, and so
+ * many channels a task, whose sums do, too. */
+#define MADE_TIMES ((size_t)2)
+#define MADE_CHUNK ((size_t)128)
+#define MADE_PART ((size_t)64)
 
 /* What a vector costs in floating-point operations an image (measured: docs/benchmarks.md): to
  * transform a source tile's, a result's. */
@@ -23,7 +29,8 @@ struct transformed {
     const struct native *native;
     struct native_lanes src, dst;
     size_t src_group, dst_group, chunk;
-    int bias;
+    int weight, bias;
+    bool made; /* a task transforms the weights itself */
     struct native_transformed_weights weights;
     size_t n_places, n_regions, region; /* tiles of a region, at most */
     const struct native_place *place;
@@ -43,7 +50,7 @@ struct region {
     size_t n;
     const struct native_tile *tiles;
     size_t n_tiles;
-    float *v, *m;
+    float *v, *m, *u;
 };
 
 static void transform(const struct transformed *a, const struct cvy_run *run,
@@ -80,9 +87,20 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
                           .w_ic = a->weights.mo,
                           .y_oc = NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
-    const struct native_point_products p = { &a->weights, r->tiles,   r->n_tiles, POINTS,
-                                             r->v,        a->v_point, r->m,       a->m_point };
-    native_multiply_points(&p, run, &m, channels.begin);
+    struct native_point_products p = { &a->weights, r->tiles,   r->n_tiles, POINTS,    r->u,
+                                       r->v,        a->v_point, r->m,       a->m_point };
+    if (!a->made) {
+        p.u = native_packed(&a->weights, run, r->tiles, channels.begin * m.w_ic);
+        native_multiply_points(&p, &m);
+        return;
+    }
+    p.n_tiles = 1;
+    for (const struct native_tile *t = r->tiles; t < r->tiles + r->n_tiles; t++) {
+        cvyi_native_transformed_make(&a->weights, run->buf[a->weight], t, channels, r->u);
+        p.tiles = t;
+        p.m = r->m + (t->c0 - r->tiles->c0) * NATIVE_LANES;
+        native_multiply_points(&p, &m);
+    }
 }
 
 static void transform_back(const struct transformed *a, const struct cvy_run *run,
@@ -115,6 +133,7 @@ static void transformed_run(const void *arg, const struct cvy_run *run, size_t t
                         regions = native_share(a->n_regions, t.band, a->cut.bands);
     struct region r = { .block = t.block, .v = worker->scratch };
     r.m = r.v + POINTS * a->v_point;
+    r.u = r.m + POINTS * a->m_point;
     for (size_t i = regions.begin; i < regions.end; i++) {
         struct native_range places = native_share(a->n_places, i, a->n_regions);
         r.place = a->place + places.begin;
@@ -163,7 +182,8 @@ struct native_place *cvyi_native_places(struct cvy_plan *plan, const struct nati
     return place;
 }
 
-static void open(struct native *native, const struct native_conv *conv, struct transformed *a)
+static void open(struct native *native, struct cvy_plan *plan, const struct native_conv *conv,
+                 struct transformed *a)
 {
     const struct native_geometry *g = &conv->geometry;
     const bool transposed = conv->pass == NATIVE_DATA;
@@ -172,6 +192,7 @@ static void open(struct native *native, const struct native_conv *conv, struct t
                                .dst = transposed ? g->x : g->y,
                                .src_group = transposed ? g->oc : g->ic,
                                .dst_group = transposed ? g->ic : g->oc,
+                               .weight = conv->weight,
                                .bias = conv->bias };
     a->chunk = ceil_div(a->src_group, ceil_div(a->src_group, CHUNK));
     size_t channels = a->chunk + a->dst_group;
@@ -181,13 +202,18 @@ static void open(struct native *native, const struct native_conv *conv, struct t
     a->n_places = native_places(&a->dst);
     a->n_regions = ceil_div(a->n_places, a->region);
     a->region = ceil_div(a->n_places, a->n_regions);
+    a->made = native_chose(plan, CHOICE_TRANSFORMED_MADE,
+                           POINTS * g->groups * g->oc * g->ic * sizeof(float) > CACHED_BYTES &&
+                               native->blocks * a->n_regions <= MADE_TIMES);
+    if (a->made) a->chunk = ceil_div(a->src_group, ceil_div(a->src_group, MADE_CHUNK));
 }
 
 /* What a block streams: every band all weights, every part the source. */
 static double streams(const void *arg, size_t bands, size_t parts)
 {
     const struct transformed *a = arg;
-    return (double)(POINTS * a->weights.plane * bands) +
+    const size_t weights = a->made ? TAPS * a->dst.c * a->src_group : POINTS * a->weights.plane;
+    return (double)(weights * bands) +
            2.0 * (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES * parts);
 }
 
@@ -219,11 +245,13 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
 {
     struct transformed *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    open(native, conv, a);
-    NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->region, &a->weights));
+    open(native, plan, conv, a);
+    NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->region, a->made ? a->chunk : 0,
+                                            &a->weights));
     struct native_work work = { .blocks = native->blocks,
                                 .regions = a->n_regions,
-                                .tiles = conv->geometry.groups * ceil_div(a->dst_group, PART),
+                                .tiles = conv->geometry.groups *
+                                         ceil_div(a->dst_group, a->made ? MADE_PART : PART),
                                 .wanted = native_parts(native),
                                 .streams = streams,
                                 .arg = a };
@@ -244,11 +272,12 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
         .arg = a,
         .blocks = cells ? a->cut.blocks : 0,
         .parts = cells ? a->cut.parts : native_tasks(a->cut),
-        .scratch_bytes = POINTS * (a->v_point + a->m_point) * sizeof(float),
+        .scratch_bytes =
+            POINTS * (a->v_point + a->m_point + (a->made ? a->weights.plane : 0)) * sizeof(float),
         .flops = native_conv_flops(native, &conv->geometry),
     };
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
-    native_access(&phase, a->weights.packed, CVY_READ_ALL);
+    native_access(&phase, a->made ? a->weight : a->weights.packed, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);
     native_access(&phase, a->dst.id, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);

@@ -33,10 +33,15 @@ static inline size_t native_point(size_t n, size_t tiles)
     return ((n * tiles) | 1) * NATIVE_LANES;
 }
 
+/* A copy of more is in no cache when the next step reads it. */
+#define CACHED_BYTES ((size_t)2 * 1024 * 1024)
+
 /* Transformed weights, packed for 1x1 or kernel-high products at every point: at `plane` floats
- * from point to point tiles of [source channel][row of the kernel][mo]. */
+ * from point to point tiles of [source channel][row of the kernel][mo]. Either a packed copy, or
+ * made by whoever needs them, a tile and a chunk of source channels at a time. */
 struct native_transformed_weights {
-    int packed;
+    int packed;                        /* negative: */
+    const struct native_packing *made; /* what a copy would be */
     cvyi_mac_fn *mac;
     size_t mo, n_tiles, plane;
     const struct native_tile *tiles;
@@ -68,22 +73,22 @@ struct native_point_products {
     const struct native_transformed_weights *weights;
     const struct native_tile *tiles;
     size_t n_tiles, points;
+    const float *u; /* tiles[0]'s, from mac's first source channel on */
     const float *v;
     size_t v_point;
     float *m;
     size_t m_point;
 };
-/* mac: all but n_oc; of source channels from `channel` on. */
+/* mac: all but n_oc. */
 static inline void native_multiply_points(const struct native_point_products *p,
-                                          const struct cvy_run *run, struct cvyi_mac *mac,
-                                          size_t channel)
+                                          struct cvyi_mac *mac)
 {
     const struct native_transformed_weights *w = p->weights;
-    const float *packed = (const float *)run->buf[w->packed] + channel * mac->w_ic;
     for (size_t k = 0; k < p->points; k++)
         for (size_t t = 0; t < p->n_tiles; t++) {
             mac->n_oc = p->tiles[t].n;
-            w->mac(mac, p->v + k * p->v_point, packed + k * w->plane + p->tiles[t].offset, NULL,
+            w->mac(mac, p->v + k * p->v_point,
+                   p->u + k * w->plane + (p->tiles[t].offset - p->tiles->offset), NULL,
                    p->m + k * p->m_point + (p->tiles[t].c0 - p->tiles->c0) * mac->y_oc);
         }
 }
@@ -103,10 +108,23 @@ static inline bool native_by_rows(const struct native_conv *conv)
 {
     return conv->geometry.kernel[0] != 3 || conv->geometry.kernel[1] != 3;
 }
-/* For products of so many pixels. */
+/* tiles[0]'s weights, packed, so many floats behind its first. */
+static inline const float *native_packed(const struct native_transformed_weights *weights,
+                                         const struct cvy_run *run, const struct native_tile *tiles,
+                                         size_t floats)
+{
+    return (const float *)run->buf[weights->packed] + tiles->offset + floats;
+}
+/* For products of so many pixels; make: source channels that are made at a time, or 0. */
 enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_plan *plan,
                                              const struct native_conv *conv, size_t pixels,
+                                             size_t make,
                                              struct native_transformed_weights *weights);
+/* What was not packed, of one tile and some source channels: u[point][channel][mo], `plane` floats
+ * a point. */
+void cvyi_native_transformed_make(const struct native_transformed_weights *weights,
+                                  const float *weight, const struct native_tile *tile,
+                                  struct native_range channels, float *u);
 
 /* By rows: which, and what they cost. */
 bool cvyi_native_rows_can(const struct native_conv *conv);

@@ -6,8 +6,7 @@
 
 #define COLUMNS ((size_t)256)          /* kernels that are transformed at a time, … */
 #define WIDTH (COLUMNS + NATIVE_LANES) /* … and what a whole register reads behind them */
-/* A copy of more is in no cache when the next step reads it. */
-#define CACHED_BYTES ((size_t)2 * 1024 * 1024)
+#define ASK_AHEAD ((size_t)4)
 
 /* What is transformed together: so many taps, to so many points; so many of them make a kernel. */
 struct form {
@@ -38,9 +37,14 @@ static void gather(float (*w)[WIDTH], const struct form *f, const struct kernels
                                     .w_row = (ptrdiff_t)mo };
     for (size_t r = 0; r < n; r += g.rows) {
         const size_t kernel = (row + r) / f->rows, line = (row + r) % f->rows;
-        f->gather(w[f->turned ? f->taps - 1 : 0] + r * mo, &g,
-                  from->weight + kernel * from->channel +
-                      (f->turned ? f->rows - 1 - line : line) * f->taps);
+        const float *at = from->weight + kernel * from->channel +
+                          (f->turned ? f->rows - 1 - line : line) * f->taps;
+        /* channels lie pages apart, which no prefetcher foresees */
+        for (size_t i = 0; !one && kernel + ASK_AHEAD < from->channels &&
+                           i < (from->columns - 1) * from->column + f->taps;
+             i += NATIVE_LANES)
+            __builtin_prefetch(at + ASK_AHEAD * from->channel + i);
+        f->gather(w[f->turned ? f->taps - 1 : 0] + r * mo, &g, at);
     }
 }
 
@@ -65,6 +69,29 @@ static void fill_block(const struct form *f, float *packed, size_t plane, size_t
         for (size_t r = 0; r < (whole ? 1 : n); r++)
             f->store(packed + (row + r) * mo, plane, u[0] + r * mo, WIDTH, f->points,
                      whole ? n * mo : from->columns);
+    }
+}
+
+void cvyi_native_transformed_make(const struct native_transformed_weights *weights,
+                                  const float *weight, const struct native_tile *t,
+                                  struct native_range channels, float *u)
+{
+    const struct native_packing *p = weights->made;
+    const struct form *f = p->arg;
+    const size_t mo = weights->mo, row = p->ic * p->taps, n = channels.end - channels.begin,
+                 step = COLUMNS / mo;
+    struct kernels from = { weight + (t->group * p->oc + t->c0) * row + channels.begin * p->taps,
+                            p->taps, row, n, t->n };
+    if (f->transposed)
+        from =
+            (struct kernels){ weight + (t->group * p->oc + channels.begin) * row + t->c0 * p->taps,
+                              row, p->taps, n, t->n };
+    float w[TAPS][WIDTH];
+    memset(w, 0, sizeof w);
+    for (size_t k = 0; k < n * f->rows; k += step) {
+        const size_t rows = native_min(step, n * f->rows - k);
+        gather(w, f, &from, k, rows, mo);
+        f->weights(u + k * mo, weights->plane, w[0], WIDTH, rows * mo);
     }
 }
 
@@ -110,6 +137,7 @@ static struct native_tile *build_tiles(struct cvy_plan *plan, size_t groups, siz
 
 enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_plan *plan,
                                              const struct native_conv *conv, size_t pixels,
+                                             size_t make,
                                              struct native_transformed_weights *weights)
 {
     const struct native_geometry *g = &conv->geometry;
@@ -155,6 +183,15 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
                                       .n_tiles = weights->n_tiles,
                                       .tiles = weights->tiles,
                                       .arg = f };
+    if (make) {
+        struct native_packing *made = cvy_plan_alloc(plan, sizeof *made);
+        if (!made) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+        *made = packing;
+        weights->made = made;
+        weights->packed = -1;
+        weights->plane = native_point(ceil_div(make * f->rows * weights->mo, NATIVE_LANES) + 1, 1);
+        return CVY_OK;
+    }
     const char *name = transposed ? "transformed.transposed" : "transformed";
     NATIVE_TRY(cvyi_native_pack(native, plan, name, conv->weight, &packing));
     weights->packed = packing.buffer;

@@ -113,9 +113,17 @@ static void multiply_rows(const struct rows *a, const struct cvy_run *run, const
                           .w_ic = a->kernel_rows * a->weights.mo,
                           .y_oc = NATIVE_LANES,
                           .accumulate = channels.begin > 0 };
-    const struct native_point_products p = { &a->weights, b->tiles,   b->n_tiles, a->points,
-                                             b->v,        a->v_point, b->m,       a->m_point };
-    native_multiply_points(&p, run, &m, channels.begin);
+    const struct native_point_products p = { &a->weights,
+                                             b->tiles,
+                                             b->n_tiles,
+                                             a->points,
+                                             native_packed(&a->weights, run, b->tiles,
+                                                           channels.begin * m.w_ic),
+                                             b->v,
+                                             a->v_point,
+                                             b->m,
+                                             a->m_point };
+    native_multiply_points(&p, &m);
 }
 
 static void multiply(const struct rows *a, const struct cvy_run *run, const struct band *b,
@@ -229,7 +237,8 @@ enum cvy_status cvyi_native_transformed_rows(struct native *native, struct cvy_p
     struct rows *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a || !open(native, plan, conv, a))
         return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->band * a->tiles, &a->weights));
+    NATIVE_TRY(
+        cvyi_native_transformed_pack(native, plan, conv, a->band * a->tiles, 0, &a->weights));
     struct native_work work = { .blocks = native->blocks,
                                 .regions = a->n_bands,
                                 .tiles = conv->geometry.groups * ceil_div(a->dst_group, PART),
