@@ -52,7 +52,6 @@ NO_THRESHOLD = {
     "REGION_LEAST": "how many tiles are transformed together",
     "REGION_MOST": "how many tiles are transformed together",
     "REGION": "how many tiles are transformed together",
-    "STAY": "how many tiles are transformed together",
     "BAND": "how weights are cut; TRANSFORMED_SLOTS asks",
     "BAND_BYTES": "how many rows a band has; ROW_BANDS asks",
     "BAND_ROWS": "how many rows a band has; ROW_BANDS asks",

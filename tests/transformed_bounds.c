@@ -296,7 +296,9 @@ static double roundings(const struct conv *c)
     if (c->pass == CVY_BACKWARD_WEIGHTS) {
         const double tiles = ceil((double)c->y.h / OUT) * ceil((double)c->y.w / OUT),
                      blocks = ceil((double)l->n / 16);
-        return 16 * fmin(tiles, 4) + ceil(tiles / 2) * blocks + 9;
+        return fmax(16 * fmin(tiles, 4) + ceil(tiles / 4) * blocks,
+                    16 * fmin(tiles, 2) + ceil(tiles / 2) * blocks) +
+               9;
     }
     const double k = (double)(c->pass == CVY_FORWARD ? l->ic : l->oc);
     return fmin(k, 256) + ceil(k / 256) + 10;

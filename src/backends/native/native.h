@@ -424,6 +424,12 @@ enum cvy_status cvyi_native_pack(struct native *native, struct cvy_plan *plan, c
 size_t cvyi_native_packings(const struct native *native, int weight);
 const struct native_packing *cvyi_native_packing(const struct native *native, int weight, size_t i);
 
+/* Asks for n lines, `step` floats apart: channels lie pages apart, which no prefetcher foresees. */
+static inline void native_ask(const float *line, size_t n, size_t step)
+{
+    for (size_t i = 0; i < n; i++) __builtin_prefetch(line + i * step);
+}
+
 /* mac.c: the tile with the least work, counting what is computed and thrown away at the ends and
  * how well the tile does. Any tile gives the same sums. */
 const struct cvyi_mac_tile *cvyi_native_mac_tile(const struct cvyi_mac_kernels *kernels,

@@ -30,7 +30,6 @@ struct transformed {
     struct native_lanes src, dst;
     size_t src_group, dst_group, chunk;
     int weight, bias;
-    bool made; /* a task transforms the weights itself */
     struct native_transformed_weights weights;
     size_t n_places, n_regions, region; /* tiles of a region, at most */
     const struct native_place *place;
@@ -89,7 +88,7 @@ static void multiply(const struct transformed *a, const struct cvy_run *run, con
                           .accumulate = channels.begin > 0 };
     struct native_point_products p = { &a->weights, r->tiles,   r->n_tiles, POINTS,    r->u,
                                        r->v,        a->v_point, r->m,       a->m_point };
-    if (!a->made) {
+    if (!a->weights.made) {
         p.u = native_packed(&a->weights, run, r->tiles, channels.begin * m.w_ic);
         native_multiply_points(&p, &m);
         return;
@@ -182,7 +181,8 @@ struct native_place *cvyi_native_places(struct cvy_plan *plan, const struct nati
     return place;
 }
 
-static void open(struct native *native, struct cvy_plan *plan, const struct native_conv *conv,
+/* Whether tasks are to transform the weights themselves. */
+static bool open(struct native *native, struct cvy_plan *plan, const struct native_conv *conv,
                  struct transformed *a)
 {
     const struct native_geometry *g = &conv->geometry;
@@ -202,17 +202,20 @@ static void open(struct native *native, struct cvy_plan *plan, const struct nati
     a->n_places = native_places(&a->dst);
     a->n_regions = ceil_div(a->n_places, a->region);
     a->region = ceil_div(a->n_places, a->n_regions);
-    a->made = native_chose(plan, CHOICE_TRANSFORMED_MADE,
-                           POINTS * g->groups * g->oc * g->ic * sizeof(float) > CACHED_BYTES &&
-                               native->blocks * a->n_regions <= MADE_TIMES);
-    if (a->made) a->chunk = ceil_div(a->src_group, ceil_div(a->src_group, MADE_CHUNK));
+    const bool make =
+        native_chose(plan, CHOICE_TRANSFORMED_MADE,
+                     POINTS * g->groups * g->oc * g->ic * sizeof(float) > CACHED_BYTES &&
+                         native->blocks * a->n_regions <= MADE_TIMES);
+    if (make) a->chunk = ceil_div(a->src_group, ceil_div(a->src_group, MADE_CHUNK));
+    return make;
 }
 
 /* What a block streams: every band all weights, every part the source. */
 static double streams(const void *arg, size_t bands, size_t parts)
 {
     const struct transformed *a = arg;
-    const size_t weights = a->made ? TAPS * a->dst.c * a->src_group : POINTS * a->weights.plane;
+    const size_t weights =
+        a->weights.made ? TAPS * a->dst.c * a->src_group : POINTS * a->weights.plane;
     return (double)(weights * bands) +
            2.0 * (double)(a->src.c * a->src.h * a->src.w * NATIVE_LANES * parts);
 }
@@ -245,13 +248,13 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
 {
     struct transformed *a = cvy_plan_alloc(plan, sizeof *a);
     if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
-    open(native, plan, conv, a);
-    NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->region, a->made ? a->chunk : 0,
+    const bool make = open(native, plan, conv, a);
+    NATIVE_TRY(cvyi_native_transformed_pack(native, plan, conv, a->region, make ? a->chunk : 0,
                                             &a->weights));
     struct native_work work = { .blocks = native->blocks,
                                 .regions = a->n_regions,
                                 .tiles = conv->geometry.groups *
-                                         ceil_div(a->dst_group, a->made ? MADE_PART : PART),
+                                         ceil_div(a->dst_group, make ? MADE_PART : PART),
                                 .wanted = native_parts(native),
                                 .streams = streams,
                                 .arg = a };
@@ -273,11 +276,11 @@ static enum cvy_status plan_mac(struct native *native, struct cvy_plan *plan,
         .blocks = cells ? a->cut.blocks : 0,
         .parts = cells ? a->cut.parts : native_tasks(a->cut),
         .scratch_bytes =
-            POINTS * (a->v_point + a->m_point + (a->made ? a->weights.plane : 0)) * sizeof(float),
+            POINTS * (a->v_point + a->m_point + (make ? a->weights.plane : 0)) * sizeof(float),
         .flops = native_conv_flops(native, &conv->geometry),
     };
     native_access(&phase, a->src.id, cells ? CVY_READ_CELL : CVY_READ_ALL);
-    native_access(&phase, a->made ? a->weight : a->weights.packed, CVY_READ_ALL);
+    native_access(&phase, make ? a->weight : a->weights.packed, CVY_READ_ALL);
     native_access(&phase, a->bias, CVY_READ_ALL);
     native_access(&phase, a->dst.id, cells ? CVY_WRITE_CELL : CVY_WRITE_ALL);
     return cvy_plan_phase(plan, &phase);

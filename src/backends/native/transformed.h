@@ -33,6 +33,8 @@ static inline size_t native_point(size_t n, size_t tiles)
     return ((n * tiles) | 1) * NATIVE_LANES;
 }
 
+/* What a task goes back to stays in L2, with room for what passes. */
+#define STAY_FLOATS ((size_t)384 * 1024)
 /* A copy of more is in no cache when the next step reads it. */
 #define CACHED_BYTES ((size_t)2 * 1024 * 1024)
 
@@ -50,13 +52,12 @@ struct native_transformed_weights {
  * are so many floats: if the source is one chunk, and its points stay in L2 to be read again, few
  * enough for a near cache; else all. */
 #define HELD_CHANNELS ((size_t)32)
-#define HELD_POINTS ((size_t)384 * 1024)
 static inline size_t native_held(struct cvy_plan *plan,
                                  const struct native_transformed_weights *weights, size_t parts,
                                  bool one_chunk, size_t points)
 {
     const size_t all = ceil_div(weights->n_tiles, parts);
-    const bool stay = native_chose(plan, CHOICE_TRANSFORMED_HELD, points <= HELD_POINTS);
+    const bool stay = native_chose(plan, CHOICE_TRANSFORMED_HELD, points <= STAY_FLOATS);
     return one_chunk && stay ? native_min(all, ceil_div(HELD_CHANNELS, weights->mo)) : all;
 }
 /* The first of tiles [begin, end) that is of another group than tile `begin`. */

@@ -39,11 +39,10 @@ static void gather(float (*w)[WIDTH], const struct form *f, const struct kernels
         const size_t kernel = (row + r) / f->rows, line = (row + r) % f->rows;
         const float *at = from->weight + kernel * from->channel +
                           (f->turned ? f->rows - 1 - line : line) * f->taps;
-        /* channels lie pages apart, which no prefetcher foresees */
-        for (size_t i = 0; !one && kernel + ASK_AHEAD < from->channels &&
-                           i < (from->columns - 1) * from->column + f->taps;
-             i += NATIVE_LANES)
-            __builtin_prefetch(at + ASK_AHEAD * from->channel + i);
+        if (f->transposed && kernel + ASK_AHEAD < from->channels)
+            native_ask(at + ASK_AHEAD * from->channel,
+                       ceil_div((from->columns - 1) * from->column + f->taps, NATIVE_LANES),
+                       NATIVE_LANES);
         f->gather(w[f->turned ? f->taps - 1 : 0] + r * mo, &g, at);
     }
 }
@@ -72,24 +71,31 @@ static void fill_block(const struct form *f, float *packed, size_t plane, size_t
     }
 }
 
+/* Those of channels out x in of a group: what is summed over are the kernels' channels. */
+static struct kernels kernels_of(const struct native_packing *p, const float *weight, size_t group,
+                                 struct native_range out, struct native_range in)
+{
+    const struct form *f = p->arg;
+    const size_t row = p->ic * p->taps, n_out = out.end - out.begin, n_in = in.end - in.begin;
+    weight += (group * p->oc + out.begin) * row + in.begin * p->taps;
+    return f->transposed ? (struct kernels){ weight, row, p->taps, n_out, n_in }
+                         : (struct kernels){ weight, p->taps, row, n_in, n_out };
+}
+
 void cvyi_native_transformed_make(const struct native_transformed_weights *weights,
                                   const float *weight, const struct native_tile *t,
                                   struct native_range channels, float *u)
 {
     const struct native_packing *p = weights->made;
     const struct form *f = p->arg;
-    const size_t mo = weights->mo, row = p->ic * p->taps, n = channels.end - channels.begin,
-                 step = COLUMNS / mo;
-    struct kernels from = { weight + (t->group * p->oc + t->c0) * row + channels.begin * p->taps,
-                            p->taps, row, n, t->n };
-    if (f->transposed)
-        from =
-            (struct kernels){ weight + (t->group * p->oc + channels.begin) * row + t->c0 * p->taps,
-                              row, p->taps, n, t->n };
+    const struct native_range columns = { t->c0, t->c0 + t->n };
+    const struct kernels from = f->transposed ? kernels_of(p, weight, t->group, channels, columns)
+                                              : kernels_of(p, weight, t->group, columns, channels);
+    const size_t mo = weights->mo, step = COLUMNS / mo, n = from.channels * f->rows;
     float w[TAPS][WIDTH];
     memset(w, 0, sizeof w);
-    for (size_t k = 0; k < n * f->rows; k += step) {
-        const size_t rows = native_min(step, n * f->rows - k);
+    for (size_t k = 0; k < n; k += step) {
+        const size_t rows = native_min(step, n - k);
         gather(w, f, &from, k, rows, mo);
         f->weights(u + k * mo, weights->plane, w[0], WIDTH, rows * mo);
     }
@@ -100,8 +106,7 @@ static void fill(const struct native_packing *p, const float *weight, float *pac
                  struct native_range o, struct native_range k)
 {
     const struct form *f = p->arg;
-    const size_t mo = (size_t)p->mo, row = p->ic * p->taps,
-                 plane = p->n_tiles * p->k / f->points * mo;
+    const size_t mo = (size_t)p->mo, plane = p->n_tiles * p->k / f->points * mo;
     (void)k;
     for (size_t i = 0; i < p->n_tiles; i++) {
         const struct native_tile *t = &p->tiles[i];
@@ -110,13 +115,14 @@ static void fill(const struct native_packing *p, const float *weight, float *pac
         if (!f->transposed) mine = (struct native_range){ first + t->c0, first + t->c0 + t->n };
         mine = native_meet(mine, o);
         if (mine.begin >= mine.end) continue;
-        const size_t n = mine.end - mine.begin;
-        struct kernels from = { weight + mine.begin * row, p->taps, row, p->ic, n };
-        size_t to = mine.begin - first - t->c0;
+        const struct native_range out = { mine.begin - first, mine.end - first };
+        struct native_range in = { 0, p->ic };
+        size_t to = out.begin - t->c0;
         if (f->transposed) {
-            from = (struct kernels){ from.weight + t->c0 * p->taps, row, p->taps, n, t->n };
-            to = (mine.begin - first) * f->rows * mo;
+            in = (struct native_range){ t->c0, t->c0 + t->n };
+            to = out.begin * f->rows * mo;
         }
+        const struct kernels from = kernels_of(p, weight, t->group, out, in);
         fill_block(f, packed + t->offset + to, plane, mo, &from);
     }
 }
@@ -148,21 +154,20 @@ enum cvy_status cvyi_native_transformed_pack(struct native *native, struct cvy_p
     if (!f) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     /* the data gradient by rows is an adjoint, that of F(4x4, 3x3) a convolution turned round */
     if (native_by_rows(conv))
-        *f = (struct form){ .gather = k->taps,
-                            .weights = k->row_weights[native_row_kernel(g)],
+        *f = (struct form){ .weights = k->row_weights[native_row_kernel(g)],
                             .points = native_row_points(g),
                             .taps = g->kernel[1],
                             .rows = g->kernel[0],
                             .transposed = transposed,
                             .turned = g->flip };
     else
-        *f = (struct form){ .gather = k->taps,
-                            .weights = k->weights,
+        *f = (struct form){ .weights = k->weights,
                             .points = POINTS,
                             .taps = TAPS,
                             .rows = 1,
                             .transposed = transposed,
                             .turned = g->flip != transposed };
+    f->gather = k->taps;
     const struct cvyi_mac_tile *tile = cvyi_native_mac_tile(native->kernels->mac, dst, pixels);
     weights->mac = tile->fn;
     weights->mo = (size_t)tile->mo;

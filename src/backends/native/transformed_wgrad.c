@@ -8,9 +8,7 @@
 #include "backends/native/transformed.h"
 #include "backends/native/wgrad.h"
 
-#define REGION ((size_t)4) /* tiles at a time, … */
-/* … half as many if their points, and the sums, would not stay in L2 (floats) */
-#define STAY ((size_t)384 * 1024)
+#define REGION ((size_t)4)  /* tiles at a time; half as many if they and the sums would leave L2 */
 #define BAND ((size_t)8)    /* tiles of a slot, at least */
 #define SIDE_O ((size_t)64) /* weights of a task: output and … */
 #define SIDE_I ((size_t)64) /* … input channels, at most */
@@ -60,9 +58,7 @@ static void transform_dy(const struct transformed_wgrad *a, const struct sums *s
         for (size_t i = 0; i < height; i++)
             for (size_t j = 0; j < width; j++) {
                 const float *pixel = dy + i * row + j * NATIVE_LANES;
-                /* channels lie pages apart, which no prefetcher foresees */
-                for (size_t next = 0; next < more; next++)
-                    __builtin_prefetch(pixel + (NATIVE_LANES + next) * channel);
+                native_ask(pixel + NATIVE_LANES * channel, more, channel);
                 k->lanes->transpose(s->turned + (i * TILE_SIDE + j) * NATIVE_LANES, TURNED, pixel,
                                     channel, native_min(n - c, NATIVE_LANES), NATIVE_LANES);
             }
@@ -292,7 +288,7 @@ static bool see_map(struct cvy_plan *plan, struct transformed_wgrad *a)
         a->n_places = native_places(&c->y);
         const size_t o = padded(a->wgrad.own.o_step), i = a->wgrad.own.i_step,
                      floats = POINTS * (REGION * (o + i) * NATIVE_LANES + o * i);
-        a->n_regions = ceil_div(a->n_places, floats > STAY ? REGION / 2 : REGION);
+        a->n_regions = ceil_div(a->n_places, floats > STAY_FLOATS ? REGION / 2 : REGION);
         a->region = ceil_div(a->n_places, a->n_regions);
         return a->place;
     }

@@ -86,13 +86,12 @@ static void make(const struct native_wgrad *a, const struct cvy_run *run, const 
             floats, &affine[c + k], norm->alpha);
 }
 
-/* Channels lie pages apart, which no prefetcher foresees: what is transposed soon is asked for. */
+/* What is transposed soon is asked for. */
 static void ask_ahead(const struct native_wgrad *a, const float *from, size_t step, size_t n,
                       size_t pixel)
 {
     if (pixel + LAY_AHEAD >= a->map[0] * a->map[1]) return;
-    from += place_of(a, pixel + LAY_AHEAD) * NATIVE_LANES;
-    for (size_t c = 0; c < n; c++) __builtin_prefetch(from + c * step);
+    native_ask(from + place_of(a, pixel + LAY_AHEAD) * NATIVE_LANES, n, step);
 }
 
 /* panel[channel / outer_n][pixel][lane][channel % outer_n] */
