@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "backends/native/algorithm.h"
 #include "backends/native/wgrad.h"
@@ -137,12 +138,53 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return ops->u.conv.kernel[0] * ops->u.conv.kernel[1] > INT_MAX / 64 ? 0 : 1;
 }
 
+/* Whether dy is what a batch norm that subtracts the batch's mean gives back: a number added to a
+ * channel in front of it changes nothing behind it, so dy has no sum (bn_backward.c: the sums of g -
+ * dbeta / M and of xhat are 0). */
+static bool sums_to_nothing(const struct cvy_plan *plan, int dy)
+{
+    const struct cvy_op_desc *op;
+    int n;
+    for (size_t i = 0; (op = cvy_plan_chain(plan, i, &n)); i++)
+        if (op->kind == CVY_OP_BN_BWD_DATA && op->out[CVY_BN_BWD_DATA_DX] == dy)
+            return op->u.bn.statistics != CVY_BN_STATISTICS_VARIANCE;
+    return false;
+}
+
+/* The gradient of a bias that has none. */
+struct no_sum {
+    int bias;
+    size_t c;
+};
+
+static void run_no_sum(const void *arg, const struct cvy_run *run, size_t task,
+                       struct cvy_worker *worker)
+{
+    const struct no_sum *a = arg;
+    (void)task, (void)worker;
+    memset(run->buf[a->bias], 0, a->c * sizeof(float));
+}
+
+static enum cvy_status plan_no_sum(struct cvy_plan *plan, const char *name, int bias, size_t c)
+{
+    struct no_sum *a = cvy_plan_alloc(plan, sizeof *a);
+    if (!a) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
+    *a = (struct no_sum){ bias, c };
+    struct cvy_phase_desc phase = { .name = name, .run = run_no_sum, .arg = a, .parts = 1 };
+    native_access(&phase, bias, CVY_WRITE_ALL);
+    return cvy_plan_phase(plan, &phase);
+}
+
 static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
                                  const struct cvy_op_desc *ops, int n, size_t first)
 {
     (void)n, (void)first;
     const struct native_norm *norm = native_norm_of(native, operands(ops).x);
     struct native_conv conv = open_conv(native, plan, ops, norm && norm->absent ? norm : NULL);
+    if (conv.pass == NATIVE_WEIGHTS && conv.bias >= 0 && sums_to_nothing(plan, operands(ops).y)) {
+        NATIVE_TRY(plan_no_sum(plan, ops->name, conv.bias, conv.geometry.groups * conv.geometry.oc));
+        conv.bias = -1;
+    }
     const struct native_algorithm *chosen = choose_aloud(native, plan, &conv, asked_for(plan, ops));
     if (!chosen) return cvy_plan_fail(plan, CVY_E_NOMEM, "native: out of memory");
     return chosen->plan(native, plan, &conv);
