@@ -156,13 +156,18 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
 #define O_FMA(o, i) a##o##_##i = v_fma(d##o, v, a##o##_##i);
 /* Every third i has a pointer, so that addresses are pointer + {0, 1, 2} strides. */
 #define O_POINTER(i, _) const float *x##i = x + i / 3 * 3 * x_i;
-#define O_STREAM(i, no)                       \
+#define O_STREAM(i, no, l)                    \
     {                                         \
         vf v = v_set1(x##i[l + i % 3 * x_i]); \
         if (no > 1) V_KEEP(v);                \
         RA(no, O_FMA, i)                      \
     }
-#define O_ASK(i, _) V_ASK(ask + i * ask_i);
+#define O_IMAGE(ni, no, l)      \
+    RA(no, O_HOLD, )            \
+    RB(ni, O_STREAM, no, (l))   \
+    d += dyt_n;                 \
+    V_BARRIER();
+#define O_ASK(i, _) __builtin_prefetch(ask + i * ask_i, 0, 2);
 #define O_ADD_O(o, i) a##o##_##i = v_add(v_load(dw + i * dw_i + o * VL), a##o##_##i);
 #define O_ADD(i, no) RA(no, O_ADD_O, i)
 #define O_STORE_O(o, i) v_store(dw + i * dw_i + o * VL, a##o##_##i);
@@ -172,16 +177,22 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
     static void outer_##no##_##ni(const struct cvyi_outer *g, const float *d, const float *x, \
                                   const float *ask, float *dw)                                \
     {                                                                                         \
-        const size_t x_i = g->x_i, ask_i = g->ask_i, dw_i = g->dw_i;                          \
+        const size_t x_i = g->x_i, ask_i = g->ask_i, dw_i = g->dw_i, dyt_n = g->dyt_n;        \
         RA(no, ACC, ni)                                                                       \
         for (size_t left = g->n_images, n; left > 0; left -= n) {                             \
             n = left < 16 ? left : 16;                                                        \
             RB(ni, O_POINTER, )                                                               \
-            for (size_t l = 0; l < n; l++) {                                                  \
-                RA(no, O_HOLD, )                                                              \
-                RB(ni, O_STREAM, no)                                                          \
-                d += g->dyt_n;                                                                \
-                V_BARRIER();                                                                  \
+            size_t l = 0;                                                                     \
+            for (; n == 16 && l < 16; l += 2) {                                               \
+                {                                                                             \
+                    O_IMAGE(ni, no, l)                                                        \
+                }                                                                             \
+                {                                                                             \
+                    O_IMAGE(ni, no, l + 1)                                                    \
+                }                                                                             \
+            }                                                                                 \
+            for (; l < n; l++) {                                                              \
+                O_IMAGE(ni, no, l)                                                            \
             }                                                                                 \
             x += g->x_block;                                                                  \
             if (ask) {                                                                        \
