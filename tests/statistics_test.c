@@ -1,6 +1,7 @@
-/* Where inference has its statistics from: population statistics are the averages of what single
- * batches have, and nothing else moves; batch norms that normalise by the batch they are given, in
- * inference, too; what is added to running variances; dropouts of training or inference alone. */
+/* What batch norms do with statistics, and where inference has them from: population statistics are
+ * the averages of what single batches have, and nothing else moves; batch norms that normalise by
+ * the batch they are given, in inference, too; what is added to running variances; dropouts of
+ * training or inference alone; a bias in front of a mean that is taken. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -482,6 +483,49 @@ static void mistakes_have_sentences(void **state)
     cvy_context_destroy(&ctx);
 }
 
+/* ------------------------------------------------------------------- a bias that changes nothing */
+
+/* Largest gradient of c1's bias and of f2's, which has no batch norm behind it, after a step. */
+static bool bias_gradients(const char *backend, unsigned threads, cvy_batch_norm_desc bn,
+                           double *before_norm, double *behind)
+{
+    const cvy_context_options way = { .threads = threads, .backends = backend };
+    double c1[5], f1[19], f2[CLASSES];
+    struct opened x;
+    if (!open_trainer(&way, &bn, &learns, &x)) return false;
+    cvy_context *ctx = x.ctx;
+    const cvy_batch batch = batch_of(2); /* fewer images than there is room for */
+    OK(cvy_trainer_step(x.t, &batch, NULL));
+    OK(cvy_trainer_get64(x.t, CVY_PARAM_GRADIENT, "c1.bias", c1, 5));
+    OK(cvy_trainer_get64(x.t, CVY_PARAM_GRADIENT, "f1.bias", f1, 19));
+    OK(cvy_trainer_get64(x.t, CVY_PARAM_GRADIENT, "f2.bias", f2, CLASSES));
+    *before_norm = *behind = 0;
+    for (size_t i = 0; i < 5; i++) *before_norm = fmax(*before_norm, fabs(c1[i]));
+    for (size_t i = 0; i < 19; i++) *before_norm = fmax(*before_norm, fabs(f1[i]));
+    for (size_t i = 0; i < CLASSES; i++) *behind = fmax(*behind, fabs(f2[i]));
+    close_trainer(&x);
+    return true;
+}
+
+/* It changes nothing behind it, so it has no gradient, of which others keep what rounding leaves;
+ * where no mean is taken it has one. */
+static void a_bias_that_changes_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t s = CVY_BN_STATISTICS_BOTH; s <= CVY_BN_STATISTICS_VARIANCE; s++)
+        for (size_t b = 0; b < 4; b++)
+            for (unsigned threads = 1; threads <= 3; threads += 2) {
+                double none, some;
+                if (!bias_gradients(backends[b], threads, (cvy_batch_norm_desc){ .statistics = s },
+                                    &none, &some))
+                    continue;
+                assert_true(some > 1e-3);
+                if (s == CVY_BN_STATISTICS_VARIANCE) assert_true(none > 1e-4);
+                else if (!strcmp(backends[b], "native")) assert_true(none == 0);
+                else assert_true(none <= 1e-5 * some);
+            }
+}
+
 int main(void)
 {
     uint32_t s = 7;
@@ -499,6 +543,7 @@ int main(void)
         cmocka_unit_test(dropout_of_one_of_them),
         cmocka_unit_test(mistakes_have_sentences),
         cmocka_unit_test(one_image_alone),
+        cmocka_unit_test(a_bias_that_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

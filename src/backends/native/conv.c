@@ -139,7 +139,7 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
 }
 
 /* Whether dy is what a batch norm that subtracts the batch's mean gives back: a number added to a
- * channel in front of it changes nothing behind it, so dy has no sum (bn_backward.c: the sums of g -
+ * channel in front of it changes nothing behind it, so dy has no sum (bn_backward.c: those of g -
  * dbeta / M and of xhat are 0). */
 static bool sums_to_nothing(const struct cvy_plan *plan, int dy)
 {
@@ -182,7 +182,8 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
     const struct native_norm *norm = native_norm_of(native, operands(ops).x);
     struct native_conv conv = open_conv(native, plan, ops, norm && norm->absent ? norm : NULL);
     if (conv.pass == NATIVE_WEIGHTS && conv.bias >= 0 && sums_to_nothing(plan, operands(ops).y)) {
-        NATIVE_TRY(plan_no_sum(plan, ops->name, conv.bias, conv.geometry.groups * conv.geometry.oc));
+        NATIVE_TRY(
+            plan_no_sum(plan, ops->name, conv.bias, conv.geometry.groups * conv.geometry.oc));
         conv.bias = -1;
     }
     const struct native_algorithm *chosen = choose_aloud(native, plan, &conv, asked_for(plan, ops));

@@ -42,6 +42,8 @@
  * whose rows are taken in pairs or channel by channel. */
 #define V_ASK(p) __builtin_prefetch(p)
 #define V_AHEAD ((size_t)512) /* floats, where a row is one run */
+/* The same to L2 alone: more at once than L1 waits for, of what is read some time later. */
+#define V_ASK_L2(p) __builtin_prefetch(p, 0, 2)
 
 /* dst[j*ds + i] = src[i*ss + j] for i, j < 16. */
 V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss)
@@ -61,6 +63,14 @@ V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss
 #define V_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define V_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* An accumulator between two rounds that are written out: Clang gives it another register in each,
+ * and stores what it then has too many of. */
+#ifdef __clang__
+#define V_SETTLE(v) V_KEEP(v)
+#else
+#define V_SETTLE(v)
 #endif
 
 /* The statement behind it for j = 0 … N - 1, unrolled. */

@@ -162,12 +162,19 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
         if (no > 1) V_KEEP(v);                \
         RA(no, O_FMA, i)                      \
     }
-#define O_IMAGE(ni, no, l)      \
-    RA(no, O_HOLD, )            \
-    RB(ni, O_STREAM, no, (l))   \
-    d += dyt_n;                 \
-    V_BARRIER();
-#define O_ASK(i, _) __builtin_prefetch(ask + i * ask_i, 0, 2);
+/* Images go in pairs: what a loop does beside its FMAs takes slots from them. (A single column of d
+ * waits for its few chains, not for slots.) */
+#define O_SETTLE_O(o, i) V_SETTLE(a##o##_##i);
+#define O_SETTLE(i, no) RA(no, O_SETTLE_O, i)
+#define O_IMAGE(ni, no, l, step) \
+    {                            \
+        RA(no, O_HOLD, )         \
+        RB(ni, O_STREAM, no, l)  \
+        RB(ni, O_SETTLE, no)     \
+        d += step;               \
+        V_BARRIER();             \
+    }
+#define O_ASK(i, _) V_ASK_L2(ask + i * ask_i);
 #define O_ADD_O(o, i) a##o##_##i = v_add(v_load(dw + i * dw_i + o * VL), a##o##_##i);
 #define O_ADD(i, no) RA(no, O_ADD_O, i)
 #define O_STORE_O(o, i) v_store(dw + i * dw_i + o * VL, a##o##_##i);
@@ -183,17 +190,11 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
             n = left < 16 ? left : 16;                                                        \
             RB(ni, O_POINTER, )                                                               \
             size_t l = 0;                                                                     \
-            for (; n == 16 && l < 16; l += 2) {                                               \
-                {                                                                             \
-                    O_IMAGE(ni, no, l)                                                        \
-                }                                                                             \
-                {                                                                             \
-                    O_IMAGE(ni, no, l + 1)                                                    \
-                }                                                                             \
+            for (; no > 1 && n == 16 && l < 16; l += 2) {                                     \
+                O_IMAGE(ni, no, l, dyt_n)                                                     \
+                O_IMAGE(ni, no, (l + 1), dyt_n)                                               \
             }                                                                                 \
-            for (; l < n; l++) {                                                              \
-                O_IMAGE(ni, no, l)                                                            \
-            }                                                                                 \
+            for (; l < n; l++) O_IMAGE(ni, no, l, g->dyt_n)                                   \
             x += g->x_block;                                                                  \
             if (ask) {                                                                        \
                 RB(ni, O_ASK, )                                                               \
