@@ -483,7 +483,7 @@ static void mistakes_have_sentences(void **state)
     cvy_context_destroy(&ctx);
 }
 
-/* ------------------------------------------------------------------- a bias that changes nothing */
+/* ------------------------------------------------------------------ a bias that changes nothing */
 
 /* Largest gradient of c1's bias and of f2's, which has no batch norm behind it, after a step. */
 static bool bias_gradients(const char *backend, unsigned threads, cvy_batch_norm_desc bn,
