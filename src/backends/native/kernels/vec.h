@@ -65,14 +65,6 @@ V_FN void v_transpose16(float *dst, ptrdiff_t ds, const float *src, ptrdiff_t ss
 #define V_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* An accumulator between two rounds that are written out: Clang gives it another register in each,
- * and stores what it then has too many of. */
-#ifdef __clang__
-#define V_SETTLE(v) V_KEEP(v)
-#else
-#define V_SETTLE(v)
-#endif
-
 /* The statement behind it for j = 0 … N - 1, unrolled. */
 #define V_EACH(N) V_UNROLL for (int j = 0; j < (N); j++)
 

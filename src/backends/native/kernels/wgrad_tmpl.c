@@ -162,15 +162,18 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
         if (no > 1) V_KEEP(v);                \
         RA(no, O_FMA, i)                      \
     }
-/* Images go in pairs: what a loop does beside its FMAs takes slots from them. (A single column of d
- * waits for its few chains, not for slots.) */
-#define O_SETTLE_O(o, i) V_SETTLE(a##o##_##i);
-#define O_SETTLE(i, no) RA(no, O_SETTLE_O, i)
+/* Images go in pairs: what a loop does beside its FMAs takes slots from them. Not a single column
+ * of d, which waits for its few chains, nor where Clang has sixteen registers: it gives
+ * accumulators others in each image of a pair, and stores what it then has too many of. */
+#if defined __clang__ && VL < 16
+enum { PAIRS = 0 };
+#else
+enum { PAIRS = 1 };
+#endif
 #define O_IMAGE(ni, no, l, step) \
     {                            \
         RA(no, O_HOLD, )         \
         RB(ni, O_STREAM, no, l)  \
-        RB(ni, O_SETTLE, no)     \
         d += step;               \
         V_BARRIER();             \
     }
@@ -190,7 +193,7 @@ static void wgrad(const struct cvyi_wgrad *g, const float *dy, const float *cons
             n = left < 16 ? left : 16;                                                        \
             RB(ni, O_POINTER, )                                                               \
             size_t l = 0;                                                                     \
-            for (; no > 1 && n == 16 && l < 16; l += 2) {                                     \
+            for (; PAIRS && no > 1 && n == 16 && l < 16; l += 2) {                            \
                 O_IMAGE(ni, no, l, dyt_n)                                                     \
                 O_IMAGE(ni, no, (l + 1), dyt_n)                                               \
             }                                                                                 \
