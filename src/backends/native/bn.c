@@ -318,7 +318,7 @@ static void publish_moments(const struct native_bn *bn, const struct cvy_run *ru
 
 void cvyi_bn_scales(const struct native_bn *bn, size_t n, double *var)
 {
-    bool divides = native_bn_divides(bn);
+    bool divides = native_bn_divides(&bn->desc);
     for (size_t c = 0; c < n; c++) var[c] = divides ? 1 / sqrt(var[c] + bn->desc.eps) : 1;
 }
 
@@ -337,7 +337,7 @@ static void run_affine(const void *arg, const struct cvy_run *run, size_t task,
     if (bn->source == NATIVE_BN_SLOTS) publish_moments(bn, run, c0, n, mean, scale);
     if (!affine) return;
     cvyi_bn_scales(bn, n, scale);
-    if (!native_bn_centres(bn)) memset(mean, 0, n * sizeof *mean);
+    if (!native_bn_centres(&bn->desc)) memset(mean, 0, n * sizeof *mean);
     for (size_t i = 0, c = c0; i < n; i++, c++) {
         double a = (double)native_or(gamma, c, 1) * scale[i];
         float m = (float)mean[i], b = native_or(beta, c, 0);

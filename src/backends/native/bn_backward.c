@@ -44,7 +44,7 @@ static void gradient_sums(const struct native_bn *bn, const struct cvy_run *run,
     /* The slots hold sum g (x - m) with m the float nearest to the mean. */
     for (size_t c = 0; c < n; c++) {
         double mean = stats ? stats[c0 + c] : (double)native_or(rm, c0 + c, 0);
-        double centre = native_bn_centres(bn) ? mean : 0;
+        double centre = native_bn_centres(&bn->desc) ? mean : 0;
         gx[c] = (gx[c] - (centre - (double)(float)mean) * g[c]) * scale[c];
     }
 }
@@ -82,8 +82,8 @@ static void run_dx(const void *arg, const struct cvy_run *run, size_t task,
     for (size_t i = 0, c = c0; dx && i < n; i++, c++) {
         double a = (double)native_or(gamma, c, 1) * scale[i], b = 0, shift = 0;
         float m = (float)mean[c];
-        if (native_bn_divides(bn)) b = -a * scale[i] * gx[i] * share;
-        if (native_bn_centres(bn)) shift = -a * g[i] * share;
+        if (native_bn_divides(&bn->desc)) b = -a * scale[i] * gx[i] * share;
+        if (native_bn_centres(&bn->desc)) shift = -a * g[i] * share;
         dx[c] = (struct cvyi_bn_dx){ m, (float)a, (float)b,
                                      (float)(shift - b * (mean[c] - (double)m)) };
     }
@@ -198,6 +198,17 @@ static enum cvy_status data_accesses(const struct native *native, struct cvy_pla
     if (native_root(plan, a->other.id) != native_root(plan, from->id))
         native_in_place(&phase, from, a->dx.id >= 0 ? &a->dx : &a->sum);
     return cvy_plan_phase(plan, &phase);
+}
+
+/* By the formula above: the sums of g - dbeta / M and of xhat are 0. */
+bool cvyi_bn_dx_has_no_sum(const struct cvy_plan *plan, int dx)
+{
+    const struct cvy_op_desc *op;
+    int n;
+    for (size_t i = 0; (op = cvy_plan_chain(plan, i, &n)); i++)
+        if (op->kind == CVY_OP_BN_BWD_DATA && op->out[CVY_BN_BWD_DATA_DX] == dx)
+            return native_bn_centres(&op->u.bn);
+    return false;
 }
 
 enum cvy_status cvyi_bn_dx_phase(struct native *native, struct cvy_plan *plan,

@@ -138,19 +138,6 @@ static int take(struct native *native, struct cvy_plan *plan, const struct cvy_o
     return ops->u.conv.kernel[0] * ops->u.conv.kernel[1] > INT_MAX / 64 ? 0 : 1;
 }
 
-/* Whether dy is what a batch norm that subtracts the batch's mean gives back: a number added to a
- * channel in front of it changes nothing behind it, so dy has no sum (bn_backward.c: those of g -
- * dbeta / M and of xhat are 0). */
-static bool sums_to_nothing(const struct cvy_plan *plan, int dy)
-{
-    const struct cvy_op_desc *op;
-    int n;
-    for (size_t i = 0; (op = cvy_plan_chain(plan, i, &n)); i++)
-        if (op->kind == CVY_OP_BN_BWD_DATA && op->out[CVY_BN_BWD_DATA_DX] == dy)
-            return op->u.bn.statistics != CVY_BN_STATISTICS_VARIANCE;
-    return false;
-}
-
 /* The gradient of a bias that has none. */
 struct no_sum {
     int bias;
@@ -181,7 +168,8 @@ static enum cvy_status plan_conv(struct native *native, struct cvy_plan *plan,
     (void)n, (void)first;
     const struct native_norm *norm = native_norm_of(native, operands(ops).x);
     struct native_conv conv = open_conv(native, plan, ops, norm && norm->absent ? norm : NULL);
-    if (conv.pass == NATIVE_WEIGHTS && conv.bias >= 0 && sums_to_nothing(plan, operands(ops).y)) {
+    if (conv.pass == NATIVE_WEIGHTS && conv.bias >= 0 &&
+        cvyi_bn_dx_has_no_sum(plan, operands(ops).y)) {
         NATIVE_TRY(
             plan_no_sum(plan, ops->name, conv.bias, conv.geometry.groups * conv.geometry.oc));
         conv.bias = -1;

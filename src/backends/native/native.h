@@ -76,6 +76,9 @@ bool cvyi_native_conv_normalises(struct native *native, const struct cvy_plan *p
                                  const struct cvy_op_desc *op, int x);
 /* backward.c: whether dx is read by one piece alone, which can make its rows as it goes. */
 bool cvyi_backward_makes(const struct cvy_plan *plan, int dx);
+/* bn_backward.c: whether dx is what a batch norm that subtracts the batch's mean gives back. A
+ * number added to a channel in front of it changes nothing behind it, so dx has no sum. */
+bool cvyi_bn_dx_has_no_sum(const struct cvy_plan *plan, int dx);
 
 /* -------------------------------------------------------------------------------------- choices */
 

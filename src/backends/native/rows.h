@@ -102,13 +102,13 @@ int cvyi_bn_slots(const struct native *native, struct cvy_plan *plan, const stru
 int cvyi_bn_coefficients(struct cvy_plan *plan, const struct native_bn *bn, const char *name,
                          size_t each);
 /* Whether a mean is subtracted; what is not is 0, and what does not divide is 1. */
-static inline bool native_bn_centres(const struct native_bn *bn)
+static inline bool native_bn_centres(const cvy_batch_norm_desc *desc)
 {
-    return bn->desc.statistics != CVY_BN_STATISTICS_VARIANCE;
+    return desc->statistics != CVY_BN_STATISTICS_VARIANCE;
 }
-static inline bool native_bn_divides(const struct native_bn *bn)
+static inline bool native_bn_divides(const cvy_batch_norm_desc *desc)
 {
-    return bn->desc.statistics != CVY_BN_STATISTICS_MEAN;
+    return desc->statistics != CVY_BN_STATISTICS_MEAN;
 }
 /* bn.c: mean and M2 of one channel of one block. */
 void cvyi_bn_moments(const struct cvyi_kernels *k, const float *x, size_t pixels, size_t images,
