@@ -325,7 +325,8 @@ static void reach(ptrdiff_t step, size_t n, ptrdiff_t *low, ptrdiff_t *high)
 
 static struct depthwise_case depthwise_case(struct check_rng *r)
 {
-    struct cvyi_depthwise g = { .height = between(r, 1, 4), .width = between(r, 1, 40) };
+    struct cvyi_depthwise g = { .height = between(r, 1, check_below(r, 4) ? 4 : 20),
+                                .width = between(r, 1, 40) };
     bool dense = check_below(r, 2);
     g.n_rows = check_below(r, 12) ? between(r, 1, 5) : 0;
     g.n_taps = check_below(r, 12) ? between(r, 1, 8) : 0;

@@ -31,6 +31,8 @@ static size_t step_of(size_t left, size_t most)
 #define AFTER_10 11
 #define AFTER_11 12
 #define AFTER_12 13
+#define AFTER_13 14
+#define AFTER_14 15
 #define AFTER_(p) AFTER_##p
 #define AFTER(p) AFTER_(p)
 
@@ -40,6 +42,7 @@ static size_t step_of(size_t left, size_t most)
 #define P_LOAD(p, y_col) a##p = v_load(y + p * (y_col));
 #define P_BIAS(p, _) a##p = v_add(a##p, b);
 #define P_STORE(p, y_col) v_store(y + p * (y_col), a##p);
+#define P_ASK(p, y_col) V_ASK(y + y_row + p * (y_col));
 #define P_FMA(p, x_col) a##p = v_fma(b, v_load(xt + p * (x_col)), a##p);
 
 /* Three taps of neighbours: each column is loaded once, for the three pixels that read it. A
@@ -69,43 +72,59 @@ static size_t step_of(size_t left, size_t most)
         wt += 3 * w_tap;                                                           \
     }
 
-/* np pixels of a row, one register of each. dense: neighbours' taps are neighbours. */
-#define PIXELS(np, name, dense, y_col, x_col)                                               \
-    static void name##_##np(const struct cvyi_depthwise *g, const float *x, const float *w, \
-                            const float *bias, float *y)                                    \
-    {                                                                                       \
-        const ptrdiff_t tap_col = (dense) ? 16 : g->tap_col, w_tap = g->w_tap;              \
-        RA(14, P_ZERO, )                                                                    \
-        if (g->resume) {                                                                    \
-            RA(np, P_LOAD, y_col)                                                           \
-        }                                                                                   \
-        for (size_t r = g->n_rows; r > 0; r--) {                                            \
-            const float *xt = x, *wt = w;                                                   \
-            size_t t = g->n_taps;                                                           \
-            for (; (dense) && t >= 3; t -= 3) THREE(np)                                     \
-            for (; t > 0; t--) {                                                            \
-                vf b = v_set1(*wt);                                                         \
-                V_KEEP(b);                                                                  \
-                RA(np, P_FMA, x_col)                                                        \
-                V_BARRIER();                                                                \
-                xt += tap_col;                                                              \
-                wt += w_tap;                                                                \
-            }                                                                               \
-            x += g->tap_row;                                                                \
-            w += g->w_row;                                                                  \
-        }                                                                                   \
-        if (bias) {                                                                         \
-            vf b = v_set1(*bias);                                                           \
-            RA(np, P_BIAS, )                                                                \
-        }                                                                                   \
-        RA(np, P_STORE, y_col)                                                              \
+/* np pixels of a row and of so many below it, one register of each. dense: neighbours' taps are
+ * neighbours. */
+#define PIXELS(np, name, dense, y_col, x_col)                                                    \
+    static void name##_##np(const struct cvyi_depthwise *g, const float *x, const float *w,      \
+                            const float *bias, float *y, size_t height, bool ask)                \
+    {                                                                                            \
+        const ptrdiff_t tap_col = (dense) ? 16 : g->tap_col, w_tap = g->w_tap, y_row = g->y_row; \
+        for (; height > 0; height--) {                                                           \
+            const float *xr = x, *wr = w;                                                        \
+            RA(16, P_ZERO, )                                                                     \
+            if (g->resume) {                                                                     \
+                RA(np, P_LOAD, y_col)                                                            \
+            }                                                                                    \
+            if (ask) {                                                                           \
+                RA(np, P_ASK, y_col)                                                             \
+            }                                                                                    \
+            for (size_t r = g->n_rows; r > 0; r--) {                                             \
+                const float *xt = xr, *wt = wr;                                                  \
+                size_t t = g->n_taps;                                                            \
+                for (; (dense) && t >= 3; t -= 3) THREE(np)                                      \
+                for (; t > 0; t--) {                                                             \
+                    vf b = v_set1(*wt);                                                          \
+                    V_KEEP(b);                                                                   \
+                    RA(np, P_FMA, x_col)                                                         \
+                    V_BARRIER();                                                                 \
+                    xt += tap_col;                                                               \
+                    wt += w_tap;                                                                 \
+                }                                                                                \
+                xr += g->tap_row;                                                                \
+                wr += g->w_row;                                                                  \
+            }                                                                                    \
+            if (bias) {                                                                          \
+                vf b = v_set1(*bias);                                                            \
+                RA(np, P_BIAS, )                                                                 \
+            }                                                                                    \
+            RA(np, P_STORE, y_col)                                                               \
+            x += g->x_row;                                                                       \
+            y += y_row;                                                                          \
+        }                                                                                        \
     }
 
 typedef void pixels(const struct cvyi_depthwise *, const float *, const float *, const float *,
-                    float *);
+                    float *, size_t, bool);
 
-enum { MOST_PIXELS = 12, MOST_DENSE = 10 }; /* with three taps and a column: sixteen registers */
-DOWN(10, PIXELS, dense, 1, 16, 16)
+/* With three taps and a column: sixteen registers, or more where there are thirty-two. */
+#if VL < 16
+#define MOST_DENSE 10
+#else
+#define MOST_DENSE 14
+#endif
+enum { TURN_ROWS = 8, MOST_PIXELS = 12 };
+enum { MOST = MOST_DENSE > MOST_PIXELS ? MOST_DENSE : MOST_PIXELS };
+DOWN(MOST_DENSE, PIXELS, dense, 1, 16, 16)
 DOWN(12, PIXELS, second, 0, 16, 32)
 DOWN(12, PIXELS, any, 0, g->y_col, g->x_col)
 #define PIXELS_NAME(np, name) name##_##np,
@@ -113,25 +132,30 @@ DOWN(12, PIXELS, any, 0, g->y_col, g->x_col)
 static void depthwise(const struct cvyi_depthwise *g, const float *x, const float *w,
                       const float *bias, float *y)
 {
-    static pixels *const tiles[][MOST_PIXELS] = { { DOWN(10, PIXELS_NAME, dense) },
-                                                  { DOWN(12, PIXELS_NAME, second) },
-                                                  { DOWN(12, PIXELS_NAME, any) } };
+    static pixels *const tiles[][MOST] = { { DOWN(MOST_DENSE, PIXELS_NAME, dense) },
+                                           { DOWN(12, PIXELS_NAME, second) },
+                                           { DOWN(12, PIXELS_NAME, any) } };
     const bool dense = g->y_col == 16 && g->x_col == 16 && g->tap_col == 16;
     const size_t step = step_of(g->width, dense ? MOST_DENSE : MOST_PIXELS);
     pixels *const *tile = tiles[2];
     if (dense) tile = tiles[0];
     else if (g->y_col == 16 && g->x_col == 32) tile = tiles[1];
-    for (size_t j = 0; j < g->height; j++, x += g->x_row, y += g->y_row) {
-        const float *xs = x;
-        float *ys = y;
-        for (size_t left = g->width, n; left > 0; left -= n) {
-            n = left < step ? left : step;
-            for (size_t q = 0; q < n; q++) V_ASK(ys + g->y_row + (ptrdiff_t)q * g->y_col);
-            for (int part = 0; part < 16; part += VL) tile[n - 1](g, xs + part, w, bias, ys + part);
-            xs += (ptrdiff_t)n * g->x_col;
-            ys += (ptrdiff_t)n * g->y_col;
+    /* Dense tiles go down a column, whose call then costs little, parts of a pixel in turns before
+     * the lines that they share have left L1; others go row by row, as memory is read best. */
+    const size_t down = !dense ? 1 : V_PARTS == 1 ? g->height : TURN_ROWS;
+    const size_t across = dense ? step : g->width;
+    for (size_t c = 0; c < g->width; c += across)
+        for (size_t j = 0, rows; j < g->height; j += rows) {
+            rows = g->height - j < down ? g->height - j : down;
+            const size_t end = g->width - c < across ? g->width : c + across;
+            for (size_t q = c, n; q < end; q += n) {
+                n = end - q < step ? end - q : step;
+                const float *xs = x + (ptrdiff_t)j * g->x_row + (ptrdiff_t)q * g->x_col;
+                float *ys = y + (ptrdiff_t)j * g->y_row + (ptrdiff_t)q * g->y_col;
+                for (int part = 0; part < 16; part += VL)
+                    tile[n - 1](g, xs + part, w, bias, ys + part, rows, part == 0);
+            }
         }
-    }
 }
 
 /* -------------------------------------------------------------------------------------- weights */

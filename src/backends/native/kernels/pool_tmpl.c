@@ -37,7 +37,9 @@ V_FN size_t window(const struct cvyi_pool *p, size_t q, size_t *c0)
         CELL(q, c0, w, n_rows);                                \
     }                                                          \
     c0 = q * p->sw - p->pl;                                    \
-    if (p->kw == 2 && n_rows == 2)                             \
+    if (p->kw == 1 && n_rows == 1)                             \
+        for (; q < in.q1; q++, c0 += p->sw) CELL(q, c0, 1, 1); \
+    else if (p->kw == 2 && n_rows == 2)                        \
         for (; q < in.q1; q++, c0 += p->sw) CELL(q, c0, 2, 2); \
     else if (p->kw == 3 && n_rows == 3)                        \
         for (; q < in.q1; q++, c0 += p->sw) CELL(q, c0, 3, 3); \

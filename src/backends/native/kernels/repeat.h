@@ -51,6 +51,8 @@
 #define DOWN_10(M, ...) DOWN_9(M, __VA_ARGS__) M(10, __VA_ARGS__)
 #define DOWN_11(M, ...) DOWN_10(M, __VA_ARGS__) M(11, __VA_ARGS__)
 #define DOWN_12(M, ...) DOWN_11(M, __VA_ARGS__) M(12, __VA_ARGS__)
+#define DOWN_13(M, ...) DOWN_12(M, __VA_ARGS__) M(13, __VA_ARGS__)
+#define DOWN_14(M, ...) DOWN_13(M, __VA_ARGS__) M(14, __VA_ARGS__)
 
 /* ROWS is DOWN again, for nesting. */
 #define ROWS(n, M, ...) ROWS_(n, M, __VA_ARGS__)
