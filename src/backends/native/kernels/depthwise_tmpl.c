@@ -142,8 +142,8 @@ static void depthwise(const struct cvyi_depthwise *g, const float *x, const floa
     else if (g->y_col == 16 && g->x_col == 32) tile = tiles[1];
     /* Dense tiles go down a column, whose call then costs little, parts of a pixel in turns before
      * the lines that they share have left L1; others go row by row, as memory is read best. */
-    const size_t down = !dense ? 1 : V_PARTS == 1 ? g->height : TURN_ROWS;
-    const size_t across = dense ? step : g->width;
+    const size_t turn = V_PARTS == 1 ? g->height : TURN_ROWS, down = dense ? turn : 1,
+                 across = dense ? step : g->width;
     for (size_t c = 0; c < g->width; c += across)
         for (size_t j = 0, rows; j < g->height; j += rows) {
             rows = g->height - j < down ? g->height - j : down;
